@@ -1,0 +1,1 @@
+//! The only PKCS#11 code.

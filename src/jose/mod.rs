@@ -1,0 +1,16 @@
+//! JWS and JWK (RFC 7515, 7517, 7518, 7638, 8037): pure, without input or output.
+//!
+//! A compact JWS arrives as an [`UnverifiedJws`], whose payload nobody can read; verification consumes it and
+//! returns a [`VerifiedJws`], which nothing else can construct.
+
+pub mod algorithm;
+pub mod header;
+pub mod jwk;
+pub mod unverified;
+pub mod verified;
+
+pub use algorithm::Algorithm;
+pub use header::Header;
+pub use jwk::{Jwk, JwkSet, KeyId, PublicKey};
+pub use unverified::UnverifiedJws;
+pub use verified::{VerifiedJws, VerifyingKey};

@@ -1,0 +1,1 @@
+//! The decisions of the OAuth RFCs, without HTTP.

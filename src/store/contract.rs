@@ -1,0 +1,247 @@
+//! The contracts. Each conditional write is one write: of N racing callers, on any number of nodes, one wins.
+
+use async_trait::async_trait;
+
+use super::{
+    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, RefreshLookup, RotateOutcome, User, UserId,
+};
+use crate::audit::{Checkpoint, Draft, Head, Record};
+use crate::clock::Timestamp;
+use crate::jose::KeyId;
+use crate::keys::{HsmKey, HsmName, KeyState, TenantId, TokenInfo};
+use crate::secret::SecretHash;
+
+/// The store could not say: the caller denies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("store {operation}: {failure}")]
+pub struct StoreError {
+    /// What was tried, e.g. `rotate refresh token`.
+    pub operation: &'static str,
+    /// What went wrong.
+    pub failure: StoreFailure,
+}
+
+/// What went wrong in the store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// It did not answer in time, is locked, full or gone. A commit whose answer was lost is here too: it is unknown.
+    #[error("not available: {0}")]
+    Unavailable(String),
+    /// What was read is not what Signet writes.
+    #[error("the stored {0} can't be understood")]
+    Corrupt(&'static str),
+    /// The audit chain in the store is behind what was already written: an old copy was put in its place.
+    #[error("the audit chain ends before a record that was already written: an old copy of the store is in its place")]
+    RolledBack,
+}
+
+/// What to tell of a conditional write, whichever way it went.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// Told where the write took place.
+    pub done: Vec<Draft>,
+    /// Told where it did not.
+    pub lost: Vec<Draft>,
+}
+
+impl Told {
+    /// The same is told either way.
+    pub fn only_done(draft: Draft) -> Self {
+        Self { done: vec![draft], lost: Vec::new() }
+    }
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// The deployment as a whole.
+#[async_trait]
+pub trait Deployment: Send + Sync {
+    /// A number that rises with every change of a user, factor, client or key, by any process. What was read before
+    /// still holds where it has not risen.
+    async fn generation(&self) -> Result<i64>;
+
+    /// The HSM tokens that `init` has bound the deployment to.
+    async fn hsm_tokens(&self) -> Result<Vec<(HsmName, TokenInfo)>>;
+
+    /// Binds the deployment to an HSM token. Nothing changes where the name is bound already.
+    async fn bind_hsm_token(&self, name: &HsmName, token: &TokenInfo, at: Timestamp, told: Vec<Draft>) -> Result<()>;
+
+    /// Whether the store can be written: a real, durable write, for readiness.
+    async fn probe(&self, at: Timestamp) -> Result<()>;
+}
+
+/// Users.
+#[async_trait]
+pub trait Users: Send + Sync {
+    /// Adds a user; `false` where the name is taken.
+    async fn add_user(&self, user: &User, told: Vec<Draft>) -> Result<bool>;
+    /// The user of this name.
+    async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>>;
+    /// The user of this id.
+    async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>>;
+    /// All users by name, after `after`, at most `limit`.
+    async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>>;
+    /// Replaces roles, password and `enabled`; `false` where the user is gone. Where `end_grants` is set, every grant
+    /// of the user ends in the same commit.
+    async fn update_user(&self, user: &User, end_grants: Option<Timestamp>, told: Vec<Draft>) -> Result<bool>;
+    /// Removes the user, their factors and grants; `false` where the user is gone.
+    async fn remove_user(&self, tenant: &TenantId, id: &UserId, told: Vec<Draft>) -> Result<bool>;
+}
+
+/// Factors.
+#[async_trait]
+pub trait Factors: Send + Sync {
+    /// Adds a factor; `false` where its public id is taken or the user is gone.
+    async fn add_factor(&self, factor: &Factor, told: Vec<Draft>) -> Result<bool>;
+    /// A user's factors, the oldest first.
+    async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>>;
+    /// The factor of this id.
+    async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>>;
+    /// Removes a factor; `false` where it is gone.
+    async fn remove_factor(&self, tenant: &TenantId, id: &FactorId, told: Vec<Draft>) -> Result<bool>;
+    /// Spends a TOTP step: true for the one caller that raised the factor's last step to `step`. Keeps `drift`.
+    async fn spend_totp_step(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        step: i64,
+        drift: i32,
+        at: Timestamp,
+        told: Told,
+    ) -> Result<bool>;
+    /// Spends a Yubico counter: true for the one caller that raised the factor's last counter to `counter`.
+    async fn spend_yubico_counter(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        counter: i64,
+        at: Timestamp,
+        told: Told,
+    ) -> Result<bool>;
+}
+
+/// Clients.
+#[async_trait]
+pub trait Clients: Send + Sync {
+    /// Adds a client; `false` where its name or id is taken.
+    async fn add_client(&self, client: &Client, told: Vec<Draft>) -> Result<bool>;
+    /// The client of this id.
+    async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>>;
+    /// All clients by name.
+    async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>>;
+    /// Replaces everything but id, name and time of creation; `false` where the client is gone. Where `end_grants` is
+    /// set, every grant of the client ends in the same commit.
+    async fn update_client(&self, client: &Client, end_grants: Option<Timestamp>, told: Vec<Draft>) -> Result<bool>;
+    /// Removes a client and its grants; `false` where it is gone.
+    async fn remove_client(&self, tenant: &TenantId, id: &ClientId, told: Vec<Draft>) -> Result<bool>;
+}
+
+/// Grants and their refresh families.
+#[async_trait]
+pub trait Grants: Send + Sync {
+    /// Adds a grant with its first refresh token (generation 0). `false`, and nothing written or told, where the user
+    /// or the client is gone or disabled by now.
+    async fn add_grant(&self, grant: &Grant, first: &SecretHash, told: Vec<Draft>) -> Result<bool>;
+    /// The grant of this id.
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>>;
+    /// The refresh token of this hash, with its family.
+    async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>>;
+    /// Spends the live token `spent` and makes `successor` the live one, if `spent` is the live token of an active,
+    /// unexpired family at `at` whose user and client are enabled. `told.done` is written with the rotation.
+    async fn rotate(
+        &self,
+        tenant: &TenantId,
+        spent: &SecretHash,
+        successor: &SecretHash,
+        derived_by: &HsmName,
+        at: Timestamp,
+        told: Told,
+    ) -> Result<RotateOutcome>;
+    /// Writes `told` if the family is active and unexpired at `at` and its user and client are enabled; `false`, and
+    /// nothing told, where not. For a retry, which issues a token without rotating.
+    async fn confirm_grant(&self, tenant: &TenantId, id: &GrantId, at: Timestamp, told: Vec<Draft>) -> Result<bool>;
+    /// Ends a family; `false` where it had ended or never was (then `told.lost` is written).
+    async fn end_grant(
+        &self,
+        tenant: &TenantId,
+        id: &GrantId,
+        reason: EndReason,
+        at: Timestamp,
+        told: Told,
+    ) -> Result<bool>;
+    /// Deletes families that ended or expired before `before`, and revocations of tokens that expired before it.
+    async fn prune(&self, before: Timestamp) -> Result<u64>;
+}
+
+/// Keys that the deployment depends on.
+#[async_trait]
+pub trait Keys: Send + Sync {
+    /// Adds a key.
+    async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> Result<()>;
+    /// Every key, of all tenants and purposes, the oldest first.
+    async fn keys(&self) -> Result<Vec<HsmKey>>;
+    /// Moves a key from one stage to another; `false` where it is not in stage `from`.
+    async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, told: Vec<Draft>) -> Result<bool>;
+}
+
+/// Tries at an account, kept by a name that is derived in the HSM and can't be turned back.
+#[async_trait]
+pub trait Throttles: Send + Sync {
+    /// Counts a try before it is judged, durably: `Ok(None)` where it may be judged, or the moment from which the next
+    /// try is allowed. At most `most` tries are counted between two pauses of `pause_seconds`.
+    async fn count_try(
+        &self,
+        tenant: &TenantId,
+        account: &[u8; 32],
+        at: Timestamp,
+        most: u32,
+        pause_seconds: u32,
+    ) -> Result<Option<Timestamp>>;
+    /// Forgets the tries after a success.
+    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32]) -> Result<()>;
+}
+
+/// Access tokens that were revoked before they expired.
+#[async_trait]
+pub trait Revocations: Send + Sync {
+    /// Revokes a token by its `jti`. Revoking twice is no error.
+    async fn revoke_token(
+        &self,
+        tenant: &TenantId,
+        jti: &str,
+        expires_at: Timestamp,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<()>;
+    /// Whether a token was revoked.
+    async fn is_revoked(&self, tenant: &TenantId, jti: &str) -> Result<bool>;
+}
+
+/// The audit log: a chain of records, and the checkpoints over it.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
+    /// Appends drafts; durable when it returns. Gives the [generation](Deployment::generation) as of the same commit.
+    async fn append(&self, told: Vec<Draft>) -> Result<i64>;
+    /// Records from `first` on, at most `limit`, in order.
+    async fn records(&self, first: i64, limit: u32) -> Result<Vec<Record>>;
+    /// The end of the chain as the store keeps it beside the records.
+    async fn head(&self) -> Result<Head>;
+    /// Keeps a signed checkpoint.
+    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()>;
+    /// Every checkpoint with a sequence of at least `first`, in order, at most `limit`.
+    async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>>;
+    /// The newest checkpoint.
+    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>>;
+}
+
+/// All of the store.
+pub trait Store:
+    Deployment + Users + Factors + Clients + Grants + Keys + Throttles + Revocations + AuditLog + 'static
+{
+}
+
+impl<T> Store for T where
+    T: Deployment + Users + Factors + Clients + Grants + Keys + Throttles + Revocations + AuditLog + 'static
+{
+}

@@ -1,0 +1,18 @@
+//! What is kept: contracts, one per noun, each stated once. `store::sqlite` implements them.
+//!
+//! Every change takes the audit drafts that tell of it and commits both together, durably, before it returns.
+//! Where the outcome of a conditional write decides what is told, the change takes a [`Told`]. Absence is an `Option`,
+//! not an error; an error means that the store could not say, and the caller must deny.
+
+pub mod contract;
+pub mod model;
+pub mod sqlite;
+
+pub use contract::{
+    AuditLog, Clients, Deployment, Factors, Grants, Keys, Revocations, Store, StoreError, StoreFailure, Throttles,
+    Told, Users,
+};
+pub use model::{
+    Client, ClientId, EndReason, Factor, FactorDetail, FactorId, Grant, GrantId, GrantState, GrantType, RefreshLookup,
+    RotateOutcome, TotpState, User, UserId, YubicoState,
+};

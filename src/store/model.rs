@@ -1,0 +1,289 @@
+//! The nouns of the store: plain facts, with their stages as enums.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::keys::{HsmName, OtpHash, Seals, TenantId};
+use crate::secret::SecretHash;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// An id as it was made, stored or received; it is only ever looked up.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id!(
+    /// A user's id: a UUIDv7, the `sub` of the user's tokens.
+    UserId
+);
+id!(
+    /// A client's id: the `client_id` of OAuth 2.0.
+    ClientId
+);
+id!(
+    /// A factor's id: a UUIDv7.
+    FactorId
+);
+id!(
+    /// A grant's id: a UUIDv7.
+    GrantId
+);
+
+/// A person who signs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The id, never used again after removal.
+    pub id: UserId,
+    /// The name typed at sign-in, unique in the tenant.
+    pub name: String,
+    /// The roles.
+    pub roles: BTreeSet<String>,
+    /// Whether the user may sign in.
+    pub enabled: bool,
+    /// The Argon2id hash of the password, sealed.
+    pub password: Option<Seals>,
+    /// When the user was added.
+    pub created_at: Timestamp,
+}
+
+/// A means of proof that a user has enrolled, other than the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Factor {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The id.
+    pub id: FactorId,
+    /// Whose it is.
+    pub user: UserId,
+    /// What the user calls it.
+    pub label: String,
+    /// What kind it is, with what its check needs.
+    pub detail: FactorDetail,
+    /// The OTP secret, enclosed by the HSM.
+    pub secret: Seals,
+    /// When it was enrolled.
+    pub created_at: Timestamp,
+    /// When it last proved something.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// What a factor's kind needs for its check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FactorDetail {
+    /// RFC 6238.
+    Totp(TotpState),
+    /// A Yubico OTP with the factor's own AES key.
+    YubicoOtp(YubicoState),
+}
+
+impl FactorDetail {
+    /// The kind's name in the store, in audit records and on the command line.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Totp(_) => "totp",
+            Self::YubicoOtp(_) => "yubico_otp",
+        }
+    }
+}
+
+/// A TOTP factor's parameters and how far it is spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TotpState {
+    /// The HMAC's hash.
+    pub hash: OtpHash,
+    /// 6 or 8.
+    pub digits: u8,
+    /// 30 or 60 seconds.
+    pub step_seconds: u32,
+    /// Steps by which the device's clock runs ahead (positive) or behind.
+    pub drift: i32,
+    /// The last step that was accepted; only later ones count. -1 before the first.
+    pub last_step: i64,
+}
+
+/// A Yubico OTP factor's identity and how far it is spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YubicoState {
+    /// The public id in modhex, unique in the tenant.
+    pub public_id: String,
+    /// The private id as 12 hex digits: checked against the block, and no secret by itself.
+    pub private_id: [u8; 6],
+    /// The last accepted `useCtr << 8 | sessionUse`; only greater ones count. -1 before the first.
+    pub last_counter: i64,
+}
+
+/// A grant type that a client may be allowed (RFC 6749).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// RFC 6749 §4.3, with the second factor in the same request.
+    Password,
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+    /// RFC 6749 §6.
+    RefreshToken,
+}
+
+impl GrantType {
+    /// Every grant type.
+    pub const ALL: [Self; 3] = [Self::Password, Self::ClientCredentials, Self::RefreshToken];
+
+    /// The value of `grant_type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+}
+
+/// A name that is no grant type of Signet's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown grant type; expected password, client_credentials or refresh_token")]
+pub struct UnknownGrantType;
+
+impl FromStr for GrantType {
+    type Err = UnknownGrantType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownGrantType> {
+        Self::ALL.into_iter().find(|grant| grant.name() == name).ok_or(UnknownGrantType)
+    }
+}
+
+/// A piece of software that asks for tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The `client_id`.
+    pub id: ClientId,
+    /// What people call it, unique in the tenant.
+    pub name: String,
+    /// The hash of its secret.
+    pub secret: SecretHash,
+    /// What it may ask for.
+    pub grants: BTreeSet<GrantType>,
+    /// The scopes that it may have.
+    pub scopes: BTreeSet<String>,
+    /// The resource servers that its tokens are for.
+    pub audiences: BTreeSet<String>,
+    /// Whether it may ask at all.
+    pub enabled: bool,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// The right of a client to hold tokens for a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The id: the refresh family's.
+    pub id: GrantId,
+    /// Who holds it.
+    pub client: ClientId,
+    /// For whom.
+    pub user: UserId,
+    /// The scopes that were granted.
+    pub scopes: BTreeSet<String>,
+    /// The audiences that were granted.
+    pub audiences: BTreeSet<String>,
+    /// When the person proved who they are.
+    pub auth_time: Timestamp,
+    /// What was proved, as an `acr`.
+    pub acr: String,
+    /// How (RFC 8176).
+    pub amr: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// Its stage.
+    pub state: GrantState,
+}
+
+/// A grant's stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantState {
+    /// Tokens may be had.
+    Active,
+    /// It is over, for good.
+    Ended {
+        /// Since when.
+        at: Timestamp,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// Why a grant ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Its client, its user or an operator revoked it.
+    Revoked,
+    /// A spent refresh token was shown again.
+    Replayed,
+}
+
+impl EndReason {
+    /// The name in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Replayed => "replayed",
+        }
+    }
+}
+
+/// A refresh token that was presented, with its family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefreshLookup {
+    /// The family.
+    pub grant: Grant,
+    /// This token's place in the family: 0, 1, 2, ...
+    pub generation: i64,
+    /// The place of the family's live token: every lower one is spent.
+    pub live_generation: i64,
+    /// When this token was spent, if it was.
+    pub spent_at: Option<Timestamp>,
+    /// The HSM token whose binding key derived the successor, if it was spent.
+    pub successor_hsm: Option<HsmName>,
+}
+
+/// How a rotation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RotateOutcome {
+    /// This request spent the token; its successor is live.
+    Rotated,
+    /// Another request spent it first, or the family ended or expired meanwhile: nothing was changed. Look again.
+    Lost,
+}
