@@ -8,11 +8,12 @@ pub mod contract;
 pub mod model;
 pub mod sqlite;
 
+pub use crate::oauth::{Client, ClientId, GrantType};
 pub use contract::{
     AuditLog, Clients, Deployment, Factors, Grants, Keys, Revocations, Store, StoreError, StoreFailure, Throttles,
     Told, Users,
 };
 pub use model::{
-    Client, ClientId, EndReason, Factor, FactorDetail, FactorId, Grant, GrantId, GrantState, GrantType, RefreshLookup,
-    RotateOutcome, TotpState, User, UserId, YubicoState,
+    EndReason, Factor, FactorDetail, FactorId, Grant, GrantId, GrantState, RefreshLookup, RotateOutcome, TotpState,
+    User, UserId, YubicoState,
 };

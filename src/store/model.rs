@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::keys::{HsmName, OtpHash, Seals, TenantId};
-use crate::secret::SecretHash;
+use crate::oauth::ClientId;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -40,10 +39,6 @@ macro_rules! id {
 id!(
     /// A user's id: a UUIDv7, the `sub` of the user's tokens.
     UserId
-);
-id!(
-    /// A client's id: the `client_id` of OAuth 2.0.
-    ClientId
 );
 id!(
     /// A factor's id: a UUIDv7.
@@ -137,68 +132,6 @@ pub struct YubicoState {
     pub private_id: [u8; 6],
     /// The last accepted `useCtr << 8 | sessionUse`; only greater ones count. -1 before the first.
     pub last_counter: i64,
-}
-
-/// A grant type that a client may be allowed (RFC 6749).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantType {
-    /// RFC 6749 §4.3, with the second factor in the same request.
-    Password,
-    /// RFC 6749 §4.4.
-    ClientCredentials,
-    /// RFC 6749 §6.
-    RefreshToken,
-}
-
-impl GrantType {
-    /// Every grant type.
-    pub const ALL: [Self; 3] = [Self::Password, Self::ClientCredentials, Self::RefreshToken];
-
-    /// The value of `grant_type`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Password => "password",
-            Self::ClientCredentials => "client_credentials",
-            Self::RefreshToken => "refresh_token",
-        }
-    }
-}
-
-/// A name that is no grant type of Signet's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown grant type; expected password, client_credentials or refresh_token")]
-pub struct UnknownGrantType;
-
-impl FromStr for GrantType {
-    type Err = UnknownGrantType;
-
-    fn from_str(name: &str) -> Result<Self, UnknownGrantType> {
-        Self::ALL.into_iter().find(|grant| grant.name() == name).ok_or(UnknownGrantType)
-    }
-}
-
-/// A piece of software that asks for tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Client {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The `client_id`.
-    pub id: ClientId,
-    /// What people call it, unique in the tenant.
-    pub name: String,
-    /// The hash of its secret.
-    pub secret: SecretHash,
-    /// What it may ask for.
-    pub grants: BTreeSet<GrantType>,
-    /// The scopes that it may have.
-    pub scopes: BTreeSet<String>,
-    /// The resource servers that its tokens are for.
-    pub audiences: BTreeSet<String>,
-    /// Whether it may ask at all.
-    pub enabled: bool,
-    /// When it was added.
-    pub created_at: Timestamp,
 }
 
 /// The right of a client to hold tokens for a subject.

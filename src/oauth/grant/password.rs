@@ -1,0 +1,32 @@
+//! `grant_type=password` (RFC 6749 §4.3), with the second factor in the same request: `otp`.
+
+use super::{OAuthError, Parameters, Scopes};
+use crate::secret::SecretText;
+
+/// A person's name, password and code, judged together.
+#[derive(Debug)]
+pub struct PasswordRequest {
+    /// The name as typed. It may be a password typed in the wrong field, so it prints nowhere.
+    pub username: SecretText,
+    /// The password.
+    pub password: SecretText,
+    /// The code; empty where none was shown, which is refused like a wrong one.
+    pub otp: SecretText,
+    /// The scopes asked for.
+    pub scopes: Option<Scopes>,
+    /// The audience asked for (RFC 8707).
+    pub resource: Option<String>,
+}
+
+impl PasswordRequest {
+    pub(super) fn read(parameters: &Parameters) -> Result<Self, OAuthError> {
+        let secret = |text: &str| SecretText::new(text.to_owned());
+        Ok(Self {
+            username: secret(parameters.required("username", "username is missing")?),
+            password: secret(parameters.required("password", "password is missing")?),
+            otp: secret(parameters.optional("otp").unwrap_or_default()),
+            scopes: super::requested_scopes(parameters)?,
+            resource: super::requested_resource(parameters),
+        })
+    }
+}
