@@ -1,1 +1,110 @@
-//! Use cases: judge, then act.
+//! Use cases: judge, then act. HTTP, pages and the command line call the same functions.
+//!
+//! A [`Signet`] is one issuer with its adapters. Everything that it decides is written to the audit log in the commit
+//! of the change, or before the token leaves.
+
+pub mod accounts;
+pub mod authenticate;
+pub mod authenticate_client;
+pub mod checkpoint;
+pub mod custody;
+pub mod directory;
+pub mod enrol;
+pub mod error;
+pub mod initialise;
+pub mod introspect;
+pub mod issue;
+pub mod readiness;
+pub mod refresh;
+pub mod repeats;
+pub mod revoke;
+pub mod settings;
+pub mod signing;
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use directory::Directory;
+pub use error::{ChangeError, InitialiseError};
+pub use settings::Settings;
+
+use crate::clock::{Clock, Timestamp};
+use crate::keys::{KeyAdmin, Signer, Vault};
+use crate::random::Random;
+use crate::store::Store;
+
+/// The adapters that an issuer works with.
+#[derive(Clone)]
+pub struct Adapters {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// What signs.
+    pub signer: Arc<dyn Signer>,
+    /// What seals.
+    pub vault: Arc<dyn Vault>,
+    /// What makes and lists keys.
+    pub key_admin: Arc<dyn KeyAdmin>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+}
+
+/// One issuer with its adapters: what HTTP and the command line call.
+pub struct Signet {
+    settings: Settings,
+    adapters: Adapters,
+    directory: Directory,
+    /// How many passwords are hashed at once: each takes 19 MiB and some 20 ms of a core.
+    password_permits: Semaphore,
+    decoy: authenticate::Decoy,
+    repeats: repeats::Repeats,
+    readiness: readiness::Readiness,
+}
+
+impl Signet {
+    /// Puts an issuer together. Nothing is read and no key is touched yet.
+    pub fn new(settings: Settings, adapters: Adapters) -> Arc<Self> {
+        Arc::new(Self {
+            directory: Directory::new(settings.tenant.clone(), adapters.store.clone(), adapters.key_admin.clone()),
+            password_permits: Semaphore::new(settings.password_concurrency),
+            decoy: authenticate::Decoy::default(),
+            repeats: repeats::Repeats::default(),
+            readiness: readiness::Readiness::default(),
+            settings,
+            adapters,
+        })
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What is known of keys and clients.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.adapters.store
+    }
+
+    /// The joint that lists and makes keys.
+    pub fn key_admin(&self) -> &Arc<dyn KeyAdmin> {
+        &self.adapters.key_admin
+    }
+
+    fn now(&self) -> Timestamp {
+        self.adapters.clock.now()
+    }
+
+    /// A new UUIDv7 (RFC 9562 §5.7).
+    fn new_id(&self) -> String {
+        let millis = u64::try_from(self.now().unix_millis()).unwrap_or(0);
+        let random = crate::random::bytes::<10>(self.adapters.random.as_ref());
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().to_string()
+    }
+}

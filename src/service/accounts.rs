@@ -1,0 +1,331 @@
+//! Users and clients, as an operator adds, changes and removes them.
+
+use std::collections::BTreeSet;
+
+use super::{ChangeError, Signet};
+use crate::audit::{Draft, Event, Outcome, RequestContext};
+use crate::keys::{RowBinding, Seals, TenantId};
+use crate::mfa::password::{self, PasswordPolicy};
+use crate::oauth::{Client, ClientId, GrantType, Scopes, scope};
+use crate::random;
+use crate::secret::{SecretBytes, SecretHash, SecretText};
+use crate::store::{User, UserId};
+
+/// What a new client may do.
+#[derive(Debug, Clone)]
+pub struct NewClient {
+    /// Its name.
+    pub name: String,
+    /// The grant types.
+    pub grants: BTreeSet<GrantType>,
+    /// The scopes.
+    pub scopes: Scopes,
+    /// The audiences; the issuer where none.
+    pub audiences: BTreeSet<String>,
+}
+
+/// The longest name of a user, client or factor, in characters.
+const LONGEST_NAME: usize = 128;
+
+impl Signet {
+    /// Adds a user who can sign in once a factor is added.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn add_user(
+        &self,
+        name: &str,
+        roles: BTreeSet<String>,
+        password: &SecretText,
+        context: &RequestContext,
+    ) -> Result<User, ChangeError> {
+        check_name("user", name)?;
+        for role in &roles {
+            check_scope_token("role", role)?;
+        }
+        let id = UserId::new(self.new_id());
+        let user = User {
+            tenant: self.settings.tenant.clone(),
+            password: Some(self.seal_password(&id, password).await?),
+            id,
+            name: name.to_owned(),
+            roles,
+            enabled: true,
+            created_at: self.now(),
+        };
+        let told = self.user_changed(&user, "added", context);
+        if self.adapters.store.add_user(&user, vec![told]).await? {
+            Ok(user)
+        } else {
+            Err(ChangeError::Taken { noun: "user", name: name.to_owned() })
+        }
+    }
+
+    /// The user of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Missing`] where there is none.
+    pub async fn find_user(&self, name: &str) -> Result<User, ChangeError> {
+        let user = self.adapters.store.user_by_name(&self.settings.tenant, name).await?;
+        user.ok_or_else(|| ChangeError::Missing { noun: "user", name: name.to_owned() })
+    }
+
+    /// All users, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Store`].
+    pub async fn list_users(&self) -> Result<Vec<User>, ChangeError> {
+        const PAGE: u32 = 1000;
+        let mut users: Vec<User> = Vec::new();
+        loop {
+            let after = users.last().map(|user| user.name.clone());
+            let page = self.adapters.store.users(&self.settings.tenant, after.as_deref(), PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            users.extend(page);
+            if is_last {
+                return Ok(users);
+            }
+        }
+    }
+
+    /// Lets a user sign in again, or no more. Disabling ends the user's refresh families at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enable_user(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
+        let user = User { enabled, ..self.find_user(name).await? };
+        let told = self.user_changed(&user, if enabled { "enabled" } else { "disabled" }, context);
+        let end_grants = (!enabled).then(|| self.now());
+        self.replace_user(&user, end_grants, told).await
+    }
+
+    /// Replaces a user's roles.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn set_roles(
+        &self,
+        name: &str,
+        roles: BTreeSet<String>,
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
+        for role in &roles {
+            check_scope_token("role", role)?;
+        }
+        let user = User { roles, ..self.find_user(name).await? };
+        let told = self.user_changed(&user, "roles replaced", context);
+        self.replace_user(&user, None, told).await
+    }
+
+    /// Replaces a user's password. The refresh families that the old one began end.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn set_password(
+        &self,
+        name: &str,
+        password: &SecretText,
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
+        let mut user = self.find_user(name).await?;
+        user.password = Some(self.seal_password(&user.id, password).await?);
+        let told = self.user_changed(&user, "password replaced", context);
+        self.replace_user(&user, Some(self.now()), told).await
+    }
+
+    /// Removes a user with factors and grants.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn remove_user(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
+        let user = self.find_user(name).await?;
+        let told = self.user_changed(&user, "removed", context);
+        if self.adapters.store.remove_user(&user.tenant, &user.id, vec![told]).await? {
+            Ok(())
+        } else {
+            Err(ChangeError::Missing { noun: "user", name: name.to_owned() })
+        }
+    }
+
+    async fn replace_user(
+        &self,
+        user: &User,
+        end_grants: Option<crate::clock::Timestamp>,
+        told: Draft,
+    ) -> Result<(), ChangeError> {
+        if self.adapters.store.update_user(user, end_grants, vec![told]).await? {
+            Ok(())
+        } else {
+            Err(ChangeError::Missing { noun: "user", name: user.name.clone() })
+        }
+    }
+
+    fn user_changed(&self, user: &User, what: &str, context: &RequestContext) -> Draft {
+        Draft::new(Event::UserChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+            .user(user.id.as_str())
+            .detail(format!("{what}: {}", user.name))
+    }
+
+    /// Hashes a password with Argon2id and seals the hash for its row.
+    async fn seal_password(&self, user: &UserId, text: &SecretText) -> Result<Seals, ChangeError> {
+        PasswordPolicy::check(text.expose()).map_err(|error| ChangeError::Input(error.to_string()))?;
+        let (text, random) = (text.clone(), self.adapters.random.clone());
+        let hashed = tokio::task::spawn_blocking(move || password::hash(&text, random.as_ref())).await;
+        let hashed = hashed
+            .map_err(|_| ChangeError::Input("the password could not be hashed".to_owned()))?
+            .map_err(|error| ChangeError::Input(error.to_string()))?;
+        let row = password_row(&self.settings.tenant, user);
+        let secret = SecretBytes::new(hashed.expose().as_bytes().to_vec());
+        Ok(self.adapters.vault.seal(&row, &secret).await?)
+    }
+
+    /// Adds a client; its secret is shown this once.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn add_client(
+        &self,
+        new: NewClient,
+        context: &RequestContext,
+    ) -> Result<(Client, SecretText), ChangeError> {
+        check_name("client", &new.name)?;
+        for scope in &new.scopes {
+            check_scope_token("scope", scope)?;
+        }
+        if new.grants.is_empty() {
+            return Err(ChangeError::Input("a client needs at least one grant type (--grant)".to_owned()));
+        }
+        let secret = SecretText::new(random::url_text::<32>(self.adapters.random.as_ref()));
+        let audiences =
+            if new.audiences.is_empty() { BTreeSet::from([self.settings.issuer.clone()]) } else { new.audiences };
+        let client = Client {
+            tenant: self.settings.tenant.clone(),
+            id: ClientId::new(self.new_id()),
+            name: new.name,
+            secret: SecretHash::of(secret.expose()),
+            grants: new.grants,
+            scopes: new.scopes,
+            audiences,
+            enabled: true,
+            created_at: self.now(),
+        };
+        let told = self.client_changed(&client, "added", context);
+        if self.adapters.store.add_client(&client, vec![told]).await? {
+            Ok((client, secret))
+        } else {
+            Err(ChangeError::Taken { noun: "client", name: client.name })
+        }
+    }
+
+    /// The client of this name or id.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Missing`] where there is none.
+    pub async fn find_client(&self, name: &str) -> Result<Client, ChangeError> {
+        let clients = self.list_clients().await?;
+        let found = clients.into_iter().find(|client| client.name == name || client.id.as_str() == name);
+        found.ok_or_else(|| ChangeError::Missing { noun: "client", name: name.to_owned() })
+    }
+
+    /// All clients, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Store`].
+    pub async fn list_clients(&self) -> Result<Vec<Client>, ChangeError> {
+        Ok(self.adapters.store.clients(&self.settings.tenant).await?)
+    }
+
+    /// Lets a client ask for tokens again, or no more. Disabling ends its refresh families at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enable_client(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
+        let client = Client { enabled, ..self.find_client(name).await? };
+        let told = self.client_changed(&client, if enabled { "enabled" } else { "disabled" }, context);
+        self.replace_client(&client, (!enabled).then(|| self.now()), told).await
+    }
+
+    /// Gives a client a new secret, shown this once; the old one is no longer accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn renew_client_secret(&self, name: &str, context: &RequestContext) -> Result<SecretText, ChangeError> {
+        let secret = SecretText::new(random::url_text::<32>(self.adapters.random.as_ref()));
+        let client = Client { secret: SecretHash::of(secret.expose()), ..self.find_client(name).await? };
+        let told = self.client_changed(&client, "secret replaced", context);
+        self.replace_client(&client, None, told).await?;
+        Ok(secret)
+    }
+
+    /// Removes a client with its grants.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn remove_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
+        let client = self.find_client(name).await?;
+        let told = self.client_changed(&client, "removed", context);
+        if self.adapters.store.remove_client(&client.tenant, &client.id, vec![told]).await? {
+            Ok(())
+        } else {
+            Err(ChangeError::Missing { noun: "client", name: name.to_owned() })
+        }
+    }
+
+    async fn replace_client(
+        &self,
+        client: &Client,
+        end_grants: Option<crate::clock::Timestamp>,
+        told: Draft,
+    ) -> Result<(), ChangeError> {
+        if self.adapters.store.update_client(client, end_grants, vec![told]).await? {
+            Ok(())
+        } else {
+            Err(ChangeError::Missing { noun: "client", name: client.name.clone() })
+        }
+    }
+
+    fn client_changed(&self, client: &Client, what: &str, context: &RequestContext) -> Draft {
+        Draft::new(Event::ClientChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+            .client(client.id.as_str())
+            .detail(format!("{what}: {}", client.name))
+    }
+}
+
+/// The row that a user's password hash is sealed for.
+pub(super) fn password_row(tenant: &TenantId, user: &UserId) -> RowBinding {
+    RowBinding::new(tenant, "user", user.as_str(), "password")
+}
+
+/// A name that people can read and logs can carry.
+pub(super) fn check_name(noun: &str, name: &str) -> Result<(), ChangeError> {
+    let length = name.chars().count();
+    if name.trim() != name || length == 0 || length > LONGEST_NAME || name.chars().any(char::is_control) {
+        let text = format!(
+            "the {noun}'s name must have 1 to {LONGEST_NAME} characters, no control characters, and no space at its ends"
+        );
+        return Err(ChangeError::Input(text));
+    }
+    Ok(())
+}
+
+fn check_scope_token(noun: &str, text: &str) -> Result<(), ChangeError> {
+    if scope::is_scope_token(text) {
+        Ok(())
+    } else {
+        let text = format!("`{}` is no {noun}: it must be printable ASCII without space, `\"` and `\\`", text.escape_debug());
+        Err(ChangeError::Input(text))
+    }
+}

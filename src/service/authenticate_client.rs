@@ -1,0 +1,101 @@
+//! A client proves who it is, before anything that it asks is looked at.
+
+use std::sync::Arc;
+
+use super::Signet;
+use super::directory::{RingKey, Snapshot};
+use super::error::store_unavailable;
+use crate::audit::{Draft, Event, Outcome, RequestContext};
+use crate::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
+
+/// A client that proved who it is, with the snapshot by which that was judged.
+pub struct KnownClient {
+    /// The client.
+    pub authenticated: AuthenticatedClient,
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+impl KnownClient {
+    /// The client's id.
+    pub fn id(&self) -> &ClientId {
+        &self.authenticated.client().id
+    }
+}
+
+impl Signet {
+    /// Judges a client's credentials. A refusal is judged by what the store holds now, never by an older snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::InvalidClient`], or [`OAuthError::TemporarilyUnavailable`] where the store can't be read.
+    pub async fn authenticate_client(
+        &self,
+        presented: &PresentedCredentials,
+        context: &RequestContext,
+    ) -> Result<KnownClient, OAuthError> {
+        let at_hand = self.directory.at_hand().await.map_err(|error| store_unavailable(&error))?;
+        if let Some(known) = self.judge_client(presented, at_hand).await? {
+            return Ok(known);
+        }
+        let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
+        if let Some(known) = self.judge_client(presented, fresh.clone()).await? {
+            return Ok(known);
+        }
+        self.tell_refused_client(presented, &fresh, context).await?;
+        Err(OAuthError::InvalidClient)
+    }
+
+    async fn judge_client(
+        &self,
+        presented: &PresentedCredentials,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<Option<KnownClient>, OAuthError> {
+        let client = self.directory.client(&snapshot, &presented.client_id).await;
+        let client = client.map_err(|error| store_unavailable(&error))?;
+        Ok(presented.judge(client).map(|authenticated| KnownClient { authenticated, snapshot }))
+    }
+
+    /// Tells the audit log of a known client's wrong secret. An unknown id is told by the log alone: anybody can make
+    /// up a million of them.
+    async fn tell_refused_client(
+        &self,
+        presented: &PresentedCredentials,
+        snapshot: &Snapshot,
+        context: &RequestContext,
+    ) -> Result<(), OAuthError> {
+        let client = self.directory.client(snapshot, &presented.client_id).await;
+        let Some(client) = client.map_err(|error| store_unavailable(&error))? else {
+            tracing::info!("a client with an unknown id was refused");
+            return Ok(());
+        };
+        let reason = if client.enabled { "wrong_secret" } else { "disabled" };
+        let draft = Draft::new(Event::ClientAuthentication, Outcome::Refused, self.settings.tenant.as_str(), context);
+        self.tell_repeatable(&format!("client {}", client.id), draft.client(client.id.as_str()).because(reason)).await
+    }
+
+    /// Writes a refusal that anybody can provoke, unless one of the same kind was written lately.
+    pub(super) async fn tell_repeatable(&self, kind: &str, draft: Draft) -> Result<(), OAuthError> {
+        let Some(since) = self.repeats.admit(kind, self.now()) else { return Ok(()) };
+        let draft = if since > 0 { draft.detail(format!("and {since} more since the last record")) } else { draft };
+        self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
+        Ok(())
+    }
+
+    /// Whether what was judged by a snapshot still holds at the generation of a commit: the same client, unchanged,
+    /// and a key that still signs.
+    pub(super) async fn still_holds(
+        &self,
+        known: &KnownClient,
+        key: &RingKey,
+        generation: i64,
+    ) -> Result<bool, OAuthError> {
+        if known.snapshot.generation >= generation {
+            return Ok(true);
+        }
+        let fresh = self.directory.of_generation(generation).await.map_err(|error| store_unavailable(&error))?;
+        let client = self.directory.client(&fresh, known.id()).await.map_err(|error| store_unavailable(&error))?;
+        let same_client = client.is_some_and(|client| *client == *known.authenticated.client());
+        let key_signs = fresh.by_id(&key.key.key_id).is_some_and(|key| key.key.state.is_active());
+        Ok(same_client && key_signs)
+    }
+}

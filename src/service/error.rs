@@ -1,0 +1,77 @@
+//! Why a use case of the operator's failed, in words that a person can act on.
+
+use crate::keys::{HsmError, HsmName};
+use crate::oauth::OAuthError;
+use crate::store::StoreError;
+
+/// A change of users, factors, clients or keys was refused or failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// The name is taken.
+    #[error("there is a {noun} named `{name}` already; choose another name or remove that one first")]
+    Taken {
+        /// `user`, `client`, ...
+        noun: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// No such thing.
+    #[error("there is no {noun} `{name}`; `signet {noun} list` shows those that are")]
+    Missing {
+        /// `user`, `client`, `factor`, ...
+        noun: &'static str,
+        /// The name or id.
+        name: String,
+    },
+    /// The input is not acceptable.
+    #[error("{0}")]
+    Input(String),
+    /// The deployment has no key of this kind yet.
+    #[error("the deployment has no {0} key yet; run `signet init` first")]
+    NotInitialised(&'static str),
+    /// The HSM failed.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// `init` failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InitialiseError {
+    /// The HSM token under this name is another one than the deployment is bound to (its serial number differs).
+    #[error(
+        "the HSM token `{name}` has serial number {found}, but this deployment is bound to {expected}: the token was \
+         re-initialised or exchanged. Its keys are gone; restore the token, or start a new deployment with a new store"
+    )]
+    OtherToken {
+        /// The configured name.
+        name: HsmName,
+        /// The serial number that the deployment is bound to.
+        expected: String,
+        /// The serial number found.
+        found: String,
+    },
+    /// The HSM failed.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key came back that can't be used.
+    #[error("the HSM made a key that can't be used: {0}")]
+    Key(String),
+}
+
+/// The HSM failed while a token was asked for: the caller may try again.
+pub(super) fn hsm_unavailable(error: &HsmError) -> OAuthError {
+    tracing::warn!(%error, "the HSM did not do its part of a request");
+    OAuthError::unavailable()
+}
+
+/// The store failed while a token was asked for: the caller may try again.
+pub(super) fn store_unavailable(error: &StoreError) -> OAuthError {
+    tracing::error!(%error, "the store did not do its part of a request");
+    OAuthError::unavailable()
+}

@@ -1,0 +1,246 @@
+//! Issues access tokens: judge, sign, check, write down, and only then let the token go (promise 3).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Signet;
+use super::authenticate_client::KnownClient;
+use super::error::store_unavailable;
+use super::signing::SignedToken;
+use crate::audit::{Draft, Event, Outcome, RequestContext};
+use crate::mfa::Authentication;
+use crate::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
+use crate::oauth::{GrantType, OAuthError, PresentedCredentials, Scopes, scope};
+use crate::random;
+use crate::secret::{SecretHash, SecretText};
+use crate::store::{Grant, GrantId, GrantState, User};
+use crate::token::AccessToken;
+use crate::token::access::PersonFacts;
+
+/// What the token endpoint answers (RFC 6749 §5.1).
+#[derive(Debug)]
+pub struct TokenAnswer {
+    /// The access token.
+    pub access_token: SecretText,
+    /// How long it lasts.
+    pub expires_in: Duration,
+    /// The scopes that it carries.
+    pub scopes: Scopes,
+    /// The refresh token, where the client may use one.
+    pub refresh_token: Option<SecretText>,
+}
+
+/// How often a request is judged again when the store changed under it.
+const ROUNDS: usize = 3;
+
+impl Signet {
+    /// The token endpoint: authenticates the client, judges the request and issues.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError`] as the RFCs say.
+    pub async fn token(
+        &self,
+        presented: &PresentedCredentials,
+        request: &TokenRequest,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let known = self.authenticate_client(presented, context).await?;
+        match request {
+            TokenRequest::ClientCredentials(request) => {
+                known.authenticated.may_use(GrantType::ClientCredentials)?;
+                self.issue_to_client(known, presented, request, context).await
+            }
+            TokenRequest::Password(request) => {
+                known.authenticated.may_use(GrantType::Password)?;
+                self.issue_to_person(&known, request, context).await
+            }
+            TokenRequest::Refresh(request) => {
+                known.authenticated.may_use(GrantType::RefreshToken)?;
+                self.refresh(&known, request, context).await
+            }
+        }
+    }
+
+    async fn issue_to_client(
+        &self,
+        mut known: KnownClient,
+        presented: &PresentedCredentials,
+        request: &ClientCredentialsRequest,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        for _ in 0..ROUNDS {
+            let client = known.authenticated.client();
+            let scopes = scope::decide(request.scopes.as_ref(), &client.scopes)?;
+            let audiences = known.authenticated.audiences(request.resource.as_deref())?;
+            let token = self.token_for(&known, client.id.as_str(), scopes, audiences, BTreeSet::new(), None, None);
+            let signed = self.sign_access_token(&known.snapshot, &token).await?;
+            let draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
+            let generation = self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
+            if self.still_holds(&known, &signed.key, generation).await? {
+                return Ok(self.answer(token, signed, None));
+            }
+            known = self.authenticate_client(presented, context).await?;
+            known.authenticated.may_use(GrantType::ClientCredentials)?;
+        }
+        tracing::warn!("a request was overtaken by changes {ROUNDS} times");
+        Err(OAuthError::unavailable())
+    }
+
+    async fn issue_to_person(
+        &self,
+        known: &KnownClient,
+        request: &PasswordRequest,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let (authentication, user) = self.authenticate(request, known.id(), context).await?;
+        let client = known.authenticated.client();
+        let allowed = self.settings.role_scopes.limit(&client.scopes, &user.roles);
+        let scopes = scope::decide(request.scopes.as_ref(), &allowed)?;
+        let audiences = known.authenticated.audiences(request.resource.as_deref())?;
+        let grant = client
+            .grants
+            .contains(&GrantType::RefreshToken)
+            .then(|| self.new_grant(known, &authentication, &scopes, &audiences));
+        let facts = person_facts(&authentication);
+        let grant_id = grant.as_ref().map(|grant| &grant.id);
+        let token =
+            self.token_for(known, user.id.as_str(), scopes, audiences, user.roles.clone(), Some(facts), grant_id);
+        let signed = self.sign_access_token(&known.snapshot, &token).await?;
+        let mut draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
+        draft.factors = authentication.factors().to_vec();
+        let refresh_token = match grant {
+            Some(grant) => Some(self.store_grant(&grant, draft).await?),
+            None => {
+                self.append_for_user(&user, draft).await?;
+                None
+            }
+        };
+        let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
+        if self.still_holds(known, &signed.key, fresh.generation).await? {
+            return Ok(self.answer(token, signed, refresh_token));
+        }
+        tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
+        Err(OAuthError::InvalidGrant)
+    }
+
+    fn new_grant(
+        &self,
+        known: &KnownClient,
+        authentication: &Authentication,
+        scopes: &Scopes,
+        audiences: &BTreeSet<String>,
+    ) -> Grant {
+        let now = self.now();
+        Grant {
+            tenant: self.settings.tenant.clone(),
+            id: GrantId::new(self.new_id()),
+            client: known.id().clone(),
+            user: authentication.user().clone(),
+            scopes: scopes.clone(),
+            audiences: audiences.clone(),
+            auth_time: authentication.at(),
+            acr: authentication.acr().to_owned(),
+            amr: authentication.amr().iter().map(ToString::to_string).collect(),
+            created_at: now,
+            expires_at: now.plus(self.settings.refresh_lifetime),
+            state: GrantState::Active,
+        }
+    }
+
+    /// Keeps the grant with its first refresh token. A user or client that is gone by now gets nothing.
+    async fn store_grant(&self, grant: &Grant, draft: Draft) -> Result<SecretText, OAuthError> {
+        let token = SecretText::new(random::url_text::<32>(self.adapters.random.as_ref()));
+        let hash = SecretHash::of(token.expose());
+        let added = self.adapters.store.add_grant(grant, &hash, vec![draft]).await;
+        if added.map_err(|error| store_unavailable(&error))? { Ok(token) } else { Err(OAuthError::InvalidGrant) }
+    }
+
+    /// Writes down a token that has no grant, if its user may still have it.
+    async fn append_for_user(&self, user: &User, draft: Draft) -> Result<(), OAuthError> {
+        self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
+        let still = self.adapters.store.user(&self.settings.tenant, &user.id).await;
+        let still = still.map_err(|error| store_unavailable(&error))?;
+        if still.is_some_and(|user| user.enabled) { Ok(()) } else { Err(OAuthError::InvalidGrant) }
+    }
+
+    /// The claims of a token that begins now.
+    #[expect(clippy::too_many_arguments, reason = "a token's claims are that many independent facts")]
+    pub(super) fn token_for(
+        &self,
+        known: &KnownClient,
+        subject: &str,
+        scopes: Scopes,
+        audiences: BTreeSet<String>,
+        roles: BTreeSet<String>,
+        authenticated: Option<PersonFacts>,
+        grant: Option<&GrantId>,
+    ) -> AccessToken {
+        let now = self.now();
+        AccessToken {
+            issuer: self.settings.issuer.clone(),
+            subject: subject.to_owned(),
+            audiences,
+            issued_at: now,
+            expires_at: now.plus(self.settings.access_lifetime),
+            token_id: self.new_token_id(grant),
+            client_id: known.id().as_str().to_owned(),
+            scopes,
+            roles,
+            authenticated,
+        }
+    }
+
+    /// A `jti`. That of a grant's token begins with the grant's id, so that it ends with its grant.
+    fn new_token_id(&self, grant: Option<&GrantId>) -> String {
+        let random = random::url_text::<16>(self.adapters.random.as_ref());
+        grant.map_or_else(|| random.clone(), |grant| format!("{grant}.{random}"))
+    }
+
+    /// The audit record of a signed token.
+    pub(super) fn draft_issued(
+        &self,
+        event: Event,
+        token: &AccessToken,
+        signed: &SignedToken,
+        context: &RequestContext,
+    ) -> Draft {
+        let mut draft = Draft::new(event, Outcome::Done, self.settings.tenant.as_str(), context);
+        draft.user = token.authenticated.is_some().then(|| token.subject.clone());
+        draft.client = Some(token.client_id.clone());
+        draft.key = Some(signed.key.key.key_id.to_string());
+        draft.jti = Some(token.token_id.clone());
+        draft.grant = grant_of(&token.token_id).map(|grant| grant.to_string());
+        draft.scope = Some(scope::join(&token.scopes));
+        draft.audience = token.audiences.iter().cloned().collect();
+        draft
+    }
+
+    /// The answer with a token that was written down.
+    pub(super) fn answer(
+        &self,
+        token: AccessToken,
+        signed: SignedToken,
+        refresh_token: Option<SecretText>,
+    ) -> TokenAnswer {
+        TokenAnswer {
+            access_token: SecretText::new(signed.text),
+            expires_in: self.settings.access_lifetime,
+            scopes: token.scopes,
+            refresh_token,
+        }
+    }
+}
+
+/// The grant that a `jti` names.
+pub(super) fn grant_of(token_id: &str) -> Option<GrantId> {
+    token_id.split_once('.').map(|(grant, _)| GrantId::new(grant))
+}
+
+fn person_facts(authentication: &Authentication) -> PersonFacts {
+    PersonFacts {
+        auth_time: authentication.at(),
+        acr: authentication.acr().to_owned(),
+        amr: authentication.amr().iter().map(ToString::to_string).collect(),
+    }
+}

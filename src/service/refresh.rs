@@ -1,0 +1,169 @@
+//! Exchanges a refresh token (RFC 6749 §6, RFC 9700 §4.14). The successor is derived inside the HSM from the token
+//! that is spent, so that a retry gets the same successor although only hashes are stored.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::Signet;
+use super::authenticate_client::KnownClient;
+use super::error::{hsm_unavailable, store_unavailable};
+use super::issue::TokenAnswer;
+use super::signing::SignedToken;
+use crate::audit::{Draft, Event, Outcome, RequestContext};
+use crate::keys::HsmName;
+use crate::oauth::grant::RefreshRequest;
+use crate::oauth::grant::refresh_token::Standing;
+use crate::oauth::{OAuthError, scope};
+use crate::secret::{SecretHash, SecretText};
+use crate::store::{EndReason, Grant, GrantState, RefreshLookup, RotateOutcome, Told};
+use crate::token::AccessToken;
+use crate::token::access::PersonFacts;
+
+/// How often a request that lost a race looks again: once to become a retry, once more for a family that moved on.
+const ROUNDS: usize = 3;
+
+/// A successor refresh token and the HSM token that derived it.
+struct Successor {
+    token: SecretText,
+    derived_by: HsmName,
+}
+
+impl Signet {
+    /// Exchanges a refresh token for an access token and its successor.
+    pub(super) async fn refresh(
+        &self,
+        known: &KnownClient,
+        request: &RefreshRequest,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let hash = SecretHash::of(request.token.expose());
+        for _ in 0..ROUNDS {
+            let found = self.adapters.store.refresh_token(&self.settings.tenant, &hash).await;
+            // A made-up token writes nothing and asks the HSM nothing.
+            let Some(found) = found.map_err(|error| store_unavailable(&error))? else {
+                return Err(OAuthError::InvalidGrant);
+            };
+            let standing = self.judge_refresh(known, &found)?;
+            if standing == Standing::Replayed {
+                return self.end_replayed(&found.grant, context).await;
+            }
+            if let Some(answer) = self.exchange(known, request, &hash, &found, standing, context).await? {
+                return Ok(answer);
+            }
+        }
+        tracing::warn!("a refresh lost {ROUNDS} races");
+        Err(OAuthError::unavailable())
+    }
+
+    /// Whose the token is, whether its family lives, and what it is in the family.
+    fn judge_refresh(&self, known: &KnownClient, found: &RefreshLookup) -> Result<Standing, OAuthError> {
+        let now = self.now();
+        let is_over = found.grant.state != GrantState::Active || found.grant.expires_at <= now;
+        if found.grant.client != *known.id() || is_over {
+            return Err(OAuthError::InvalidGrant);
+        }
+        let window = self.settings.refresh_retry_window;
+        Ok(Standing::judge(found.generation, found.live_generation, found.spent_at, now, window))
+    }
+
+    async fn end_replayed(&self, grant: &Grant, context: &RequestContext) -> Result<TokenAnswer, OAuthError> {
+        let mut draft =
+            Draft::new(Event::TokenReplayed, Outcome::Refused, self.settings.tenant.as_str(), context)
+                .user(grant.user.as_str())
+                .client(grant.client.as_str())
+                .because("replayed_refresh_token");
+        draft.grant = Some(grant.id.to_string());
+        let (store, told) = (&self.adapters.store, Told::only_done(draft));
+        let ended = store.end_grant(&grant.tenant, &grant.id, EndReason::Replayed, self.now(), told);
+        ended.await.map_err(|error| store_unavailable(&error))?;
+        tracing::warn!(grant = %grant.id, "a spent refresh token was shown again; its family is ended");
+        Err(OAuthError::InvalidGrant)
+    }
+
+    /// Signs and commits one exchange; `None` where another request was faster, and the token must be looked at again.
+    async fn exchange(
+        &self,
+        known: &KnownClient,
+        request: &RefreshRequest,
+        hash: &SecretHash,
+        found: &RefreshLookup,
+        standing: Standing,
+        context: &RequestContext,
+    ) -> Result<Option<TokenAnswer>, OAuthError> {
+        let token = self.refreshed_token(known, request, &found.grant).await?;
+        let successor = self.derive_successor(request, found).await?;
+        let signed = self.sign_access_token(&known.snapshot, &token).await?;
+        let event = if standing == Standing::Live { Event::TokenRefreshed } else { Event::TokenRefreshRetried };
+        let draft = self.draft_issued(event, &token, &signed, context);
+        let is_committed = match standing {
+            Standing::Live => self.rotate(hash, &successor, draft).await?,
+            Standing::Retry | Standing::Replayed => self.confirm(&found.grant, draft).await?,
+        };
+        if !is_committed {
+            return Ok(None);
+        }
+        self.release_refreshed(known, token, signed, successor).await.map(Some)
+    }
+
+    /// The access token that the exchange gives: the grant's, narrowed by the request and by the roles held now.
+    async fn refreshed_token(
+        &self,
+        known: &KnownClient,
+        request: &RefreshRequest,
+        grant: &Grant,
+    ) -> Result<AccessToken, OAuthError> {
+        let user = self.adapters.store.user(&grant.tenant, &grant.user).await;
+        let user = user.map_err(|error| store_unavailable(&error))?.filter(|user| user.enabled);
+        let user = user.ok_or(OAuthError::InvalidGrant)?;
+        let requested = scope::narrow(request.scopes.as_ref(), &grant.scopes)?;
+        let by_client = requested.intersection(&known.authenticated.client().scopes).cloned().collect();
+        let scopes = self.settings.role_scopes.limit(&by_client, &user.roles);
+        if scopes.is_empty() && !grant.scopes.is_empty() {
+            return Err(OAuthError::InvalidScope);
+        }
+        let facts = PersonFacts { auth_time: grant.auth_time, acr: grant.acr.clone(), amr: grant.amr.clone() };
+        let audiences = grant.audiences.clone();
+        Ok(self.token_for(known, user.id.as_str(), scopes, audiences, user.roles, Some(facts), Some(&grant.id)))
+    }
+
+    async fn derive_successor(
+        &self,
+        request: &RefreshRequest,
+        found: &RefreshLookup,
+    ) -> Result<Successor, OAuthError> {
+        let message = format!("{}\0{}\0{}", found.grant.id, found.generation + 1, request.token.expose());
+        let message = zeroize::Zeroizing::new(message);
+        let derived =
+            self.adapters.vault.derive(found.successor_hsm.as_ref(), "refresh token", message.as_bytes()).await;
+        let (derived_by, bytes) = derived.map_err(|error| hsm_unavailable(&error))?;
+        Ok(Successor { token: SecretText::new(URL_SAFE_NO_PAD.encode(bytes)), derived_by })
+    }
+
+    async fn rotate(&self, spent: &SecretHash, successor: &Successor, draft: Draft) -> Result<bool, OAuthError> {
+        let next = SecretHash::of(successor.token.expose());
+        let tenant = &self.settings.tenant;
+        let told = Told::only_done(draft);
+        let outcome = self.adapters.store.rotate(tenant, spent, &next, &successor.derived_by, self.now(), told).await;
+        Ok(outcome.map_err(|error| store_unavailable(&error))? == RotateOutcome::Rotated)
+    }
+
+    async fn confirm(&self, grant: &Grant, draft: Draft) -> Result<bool, OAuthError> {
+        let confirmed = self.adapters.store.confirm_grant(&grant.tenant, &grant.id, self.now(), vec![draft]).await;
+        confirmed.map_err(|error| store_unavailable(&error))
+    }
+
+    async fn release_refreshed(
+        &self,
+        known: &KnownClient,
+        token: AccessToken,
+        signed: SignedToken,
+        successor: Successor,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
+        if self.still_holds(known, &signed.key, fresh.generation).await? {
+            return Ok(self.answer(token, signed, Some(successor.token)));
+        }
+        tracing::warn!("the client or the key changed while a token was refreshed; the caller must try again");
+        Err(OAuthError::unavailable())
+    }
+}

@@ -1,0 +1,34 @@
+//! What an issuer is told by its configuration.
+
+use std::time::Duration;
+
+use crate::jose::Algorithm;
+use crate::keys::TenantId;
+use crate::oauth::RoleScopes;
+
+/// The settings of one issuer.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The issuer: `iss`, without a trailing slash.
+    pub issuer: String,
+    /// What tokens are signed with.
+    pub algorithm: Algorithm,
+    /// How long an access token lasts.
+    pub access_lifetime: Duration,
+    /// How long a refresh family lasts, however often it is refreshed.
+    pub refresh_lifetime: Duration,
+    /// How long the immediate predecessor may be shown again.
+    pub refresh_retry_window: Duration,
+    /// What roles grant.
+    pub role_scopes: RoleScopes,
+    /// The name that authenticator apps show.
+    pub otp_issuer: String,
+    /// Tries at one account before a pause.
+    pub tries: u32,
+    /// The pause.
+    pub pause: Duration,
+    /// Passwords that are hashed at once.
+    pub password_concurrency: usize,
+}
