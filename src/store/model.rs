@@ -7,7 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::keys::{HsmName, OtpHash, Seals, TenantId};
+use crate::keys::{HsmName, Seals, TenantId};
+pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 use crate::secret::SecretHash;
 
 macro_rules! id {
@@ -38,16 +39,8 @@ macro_rules! id {
 }
 
 id!(
-    /// A user's id: a UUIDv7, the `sub` of the user's tokens.
-    UserId
-);
-id!(
     /// A client's id: the `client_id` of OAuth 2.0.
     ClientId
-);
-id!(
-    /// A factor's id: a UUIDv7.
-    FactorId
 );
 id!(
     /// A grant's id: a UUIDv7.
@@ -92,51 +85,6 @@ pub struct Factor {
     pub created_at: Timestamp,
     /// When it last proved something.
     pub last_used_at: Option<Timestamp>,
-}
-
-/// What a factor's kind needs for its check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FactorDetail {
-    /// RFC 6238.
-    Totp(TotpState),
-    /// A Yubico OTP with the factor's own AES key.
-    YubicoOtp(YubicoState),
-}
-
-impl FactorDetail {
-    /// The kind's name in the store, in audit records and on the command line.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Totp(_) => "totp",
-            Self::YubicoOtp(_) => "yubico_otp",
-        }
-    }
-}
-
-/// A TOTP factor's parameters and how far it is spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TotpState {
-    /// The HMAC's hash.
-    pub hash: OtpHash,
-    /// 6 or 8.
-    pub digits: u8,
-    /// 30 or 60 seconds.
-    pub step_seconds: u32,
-    /// Steps by which the device's clock runs ahead (positive) or behind.
-    pub drift: i32,
-    /// The last step that was accepted; only later ones count. -1 before the first.
-    pub last_step: i64,
-}
-
-/// A Yubico OTP factor's identity and how far it is spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct YubicoState {
-    /// The public id in modhex, unique in the tenant.
-    pub public_id: String,
-    /// The private id as 12 hex digits: checked against the block, and no secret by itself.
-    pub private_id: [u8; 6],
-    /// The last accepted `useCtr << 8 | sessionUse`; only greater ones count. -1 before the first.
-    pub last_counter: i64,
 }
 
 /// A grant type that a client may be allowed (RFC 6749).
