@@ -1,1 +1,29 @@
-//! What proves a person.
+//! What proves a person: the rules of each factor, the lockout, and the [`Authentication`] that results.
+//!
+//! Nothing here reads a store, a clock or an HSM. A check is three steps, and the types keep them in order:
+//! a shown code is matched ([`totp::match_step`], [`yubico_otp::Reading`]) and gives a *spendable* value; the caller
+//! spends it by one conditional write; the spendable value and the write's verdict give a [`FactorProof`].
+//! [`Authentication::from_proofs`] takes that and a [`PasswordProof`], and is the only way to an authentication.
+//!
+//! | module | decides | source |
+//! |---|---|---|
+//! | [`password`] | hashing and what a new password must be | RFC 9106, NIST SP 800-63B-4 §3.1.1 |
+//! | [`totp`] | candidates, matching, drift, enrolment | RFC 4226 §5.3, RFC 6238 |
+//! | [`yubico_otp`] | parsing, the decrypted block, counters | Yubico's OTP specification |
+//! | [`lockout`] | how many tries an account has | NIST SP 800-63B-4 §3.2.2 |
+//! | [`policy`] | which factors a shown code is tried on, always with the same work | |
+//! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
+//! | [`identity`] | who a user and a factor are, how far a factor is spent | |
+
+pub mod authentication;
+pub mod identity;
+pub mod lockout;
+pub mod password;
+pub mod policy;
+pub mod totp;
+pub mod yubico_otp;
+
+pub use authentication::{Authentication, FactorProof, PasswordProof};
+pub use identity::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
+pub use lockout::Lockout;
+pub use policy::OtpText;

@@ -8,12 +8,6 @@ pub mod contract;
 pub mod model;
 pub mod sqlite;
 
-pub use crate::oauth::{Client, ClientId, GrantType};
-pub use contract::{
-    AuditLog, Clients, Deployment, Factors, Grants, Keys, Revocations, Store, StoreError, StoreFailure, Throttles,
-    Told, Users,
-};
-pub use model::{
-    EndReason, Factor, FactorDetail, FactorId, Grant, GrantId, GrantState, RefreshLookup, RotateOutcome, TotpState,
-    User, UserId, YubicoState,
-};
+pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
+pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
+pub use model::{EndReason, Factor, Grant, GrantId, GrantState, RefreshLookup, RotateOutcome, User};

@@ -6,48 +6,32 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::keys::{HsmName, OtpHash, Seals, TenantId};
+use crate::keys::{HsmName, Seals, TenantId};
+use crate::mfa::{FactorDetail, FactorId, UserId};
 use crate::oauth::ClientId;
 
-macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(String);
+/// A grant's id: a UUIDv7.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantId(String);
 
-        impl $name {
-            /// An id as it was made, stored or received; it is only ever looked up.
-            pub fn new(text: impl Into<String>) -> Self {
-                Self(text.into())
-            }
+impl GrantId {
+    /// An id as it was made, stored or received; it is only ever looked up.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
 
-            /// The text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
-            }
-        }
-    };
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
-id!(
-    /// A user's id: a UUIDv7, the `sub` of the user's tokens.
-    UserId
-);
-id!(
-    /// A factor's id: a UUIDv7.
-    FactorId
-);
-id!(
-    /// A grant's id: a UUIDv7.
-    GrantId
-);
+impl fmt::Display for GrantId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
 /// A person who signs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,51 +71,6 @@ pub struct Factor {
     pub created_at: Timestamp,
     /// When it last proved something.
     pub last_used_at: Option<Timestamp>,
-}
-
-/// What a factor's kind needs for its check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FactorDetail {
-    /// RFC 6238.
-    Totp(TotpState),
-    /// A Yubico OTP with the factor's own AES key.
-    YubicoOtp(YubicoState),
-}
-
-impl FactorDetail {
-    /// The kind's name in the store, in audit records and on the command line.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Totp(_) => "totp",
-            Self::YubicoOtp(_) => "yubico_otp",
-        }
-    }
-}
-
-/// A TOTP factor's parameters and how far it is spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TotpState {
-    /// The HMAC's hash.
-    pub hash: OtpHash,
-    /// 6 or 8.
-    pub digits: u8,
-    /// 30 or 60 seconds.
-    pub step_seconds: u32,
-    /// Steps by which the device's clock runs ahead (positive) or behind.
-    pub drift: i32,
-    /// The last step that was accepted; only later ones count. -1 before the first.
-    pub last_step: i64,
-}
-
-/// A Yubico OTP factor's identity and how far it is spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct YubicoState {
-    /// The public id in modhex, unique in the tenant.
-    pub public_id: String,
-    /// The private id as 12 hex digits: checked against the block, and no secret by itself.
-    pub private_id: [u8; 6],
-    /// The last accepted `useCtr << 8 | sessionUse`; only greater ones count. -1 before the first.
-    pub last_counter: i64,
 }
 
 /// The right of a client to hold tokens for a subject.

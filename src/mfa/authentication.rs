@@ -1,0 +1,160 @@
+//! What was proved: who, by which factors, at which level, when.
+//!
+//! An [`Authentication`] is what issuing a user's token takes. Its constructor is private to the proofs, and a proof
+//! is made by a check that succeeded: nothing else in Signet can say that a person signed in.
+
+use super::{FactorId, UserId};
+use crate::clock::Timestamp;
+
+/// `acr` of one factor (NIST SP 800-63B-4 AAL1). No sign-in of today ends there.
+pub const ACR_AAL1: &str = "urn:signet:aal1";
+/// `acr` of a password and a one-time password (AAL2).
+pub const ACR_AAL2: &str = "urn:signet:aal2";
+/// `acr` of a phishing-resistant cryptographic authenticator (AAL3), which no OTP is.
+pub const ACR_AAL3: &str = "urn:signet:aal3";
+
+/// The user's password was shown. Only [`password::verify`](super::password::verify) makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct PasswordProof {
+    user: UserId,
+}
+
+impl PasswordProof {
+    pub(super) fn new(user: UserId) -> Self {
+        Self { user }
+    }
+
+    /// Whose password it was.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+}
+
+/// A one-time code of the user's factor was shown, and this request was the one that spent it.
+///
+/// Only [`SpendableStep::spent`](super::totp::SpendableStep::spent) and
+/// [`SpendableCounter::spent`](super::yubico_otp::SpendableCounter::spent) make it.
+#[derive(Debug)]
+#[must_use]
+pub struct FactorProof {
+    user: UserId,
+    factor: FactorId,
+    kind: FactorKind,
+}
+
+/// The kinds of factor that prove something today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FactorKind {
+    Totp,
+    YubicoOtp,
+}
+
+impl FactorKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+            Self::YubicoOtp => "yubico_otp",
+        }
+    }
+
+    /// RFC 8176 §2. A Yubico OTP's key lives in hardware alone; a TOTP seed may live in an app.
+    const fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Totp => &["pwd", "otp", "mfa"],
+            Self::YubicoOtp => &["pwd", "otp", "hwk", "mfa"],
+        }
+    }
+}
+
+impl FactorProof {
+    pub(super) fn new(user: UserId, factor: FactorId, kind: FactorKind) -> Self {
+        Self { user, factor, kind }
+    }
+
+    /// Whose factor it is.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The factor, as audit records name it: `kind:id`.
+    pub fn factor(&self) -> String {
+        format!("{}:{}", self.kind.name(), self.factor)
+    }
+}
+
+/// A person signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    user: UserId,
+    factors: Vec<String>,
+    methods: &'static [&'static str],
+    level: &'static str,
+    at: Timestamp,
+}
+
+impl Authentication {
+    /// What a password and a factor prove together; `None` where they are not the same user's.
+    pub fn from_proofs(password: PasswordProof, factor: FactorProof, at: Timestamp) -> Option<Self> {
+        (password.user == factor.user).then(|| Self {
+            factors: vec!["password".to_owned(), factor.factor()],
+            methods: factor.kind.methods(),
+            level: ACR_AAL2,
+            user: password.user,
+            at,
+        })
+    }
+
+    /// Who signed in.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// What was shown, as audit records name it: `password`, and the factor as `kind:id`.
+    pub fn factors(&self) -> &[String] {
+        &self.factors
+    }
+
+    /// `amr` (RFC 8176).
+    pub fn amr(&self) -> Vec<String> {
+        self.methods.iter().map(|&method| method.to_owned()).collect()
+    }
+
+    /// `acr`: the level that was reached.
+    pub fn acr(&self) -> &'static str {
+        self.level
+    }
+
+    /// `auth_time`: when it was proved.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proofs(password_of: &str, factor_of: &str, kind: FactorKind) -> Option<Authentication> {
+        let factor = FactorProof::new(UserId::new(factor_of), FactorId::new("f"), kind);
+        Authentication::from_proofs(
+            PasswordProof::new(UserId::new(password_of)),
+            factor,
+            Timestamp::from_unix_seconds(7),
+        )
+    }
+
+    #[test]
+    fn names_who_what_how_and_when() {
+        let totp = proofs("u", "u", FactorKind::Totp).unwrap();
+        assert_eq!((totp.user().as_str(), totp.acr(), totp.at().unix_seconds()), ("u", "urn:signet:aal2", 7));
+        assert_eq!(totp.factors(), ["password", "totp:f"]);
+        assert_eq!(totp.amr(), ["pwd", "otp", "mfa"]);
+        assert_eq!(proofs("u", "u", FactorKind::YubicoOtp).unwrap().amr(), ["pwd", "otp", "hwk", "mfa"]);
+    }
+
+    #[test]
+    fn one_users_password_and_anothers_factor_prove_nobody() {
+        assert_eq!(proofs("u", "v", FactorKind::Totp), None);
+    }
+}
