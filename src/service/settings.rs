@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::jose::Algorithm;
 use crate::keys::TenantId;
+use crate::mfa::Lockout;
 use crate::oauth::RoleScopes;
 
 /// The settings of one issuer.
@@ -25,10 +26,8 @@ pub struct Settings {
     pub role_scopes: RoleScopes,
     /// The name that authenticator apps show.
     pub otp_issuer: String,
-    /// Tries at one account before a pause.
-    pub tries: u32,
-    /// The pause.
-    pub pause: Duration,
+    /// How many tries an account has.
+    pub lockout: Lockout,
     /// Passwords that are hashed at once.
     pub password_concurrency: usize,
 }
