@@ -4,13 +4,17 @@
 //! returns a [`VerifiedJws`], which nothing else can construct.
 
 pub mod algorithm;
+pub mod compact;
 pub mod header;
 pub mod jwk;
+pub mod public_key;
+pub mod strict_json;
 pub mod unverified;
 pub mod verified;
 
 pub use algorithm::Algorithm;
+pub use compact::{assemble, signing_input};
 pub use header::Header;
 pub use jwk::{Jwk, JwkSet, KeyId, PublicKey};
-pub use unverified::UnverifiedJws;
-pub use verified::{VerifiedJws, VerifyingKey};
+pub use unverified::{JwsError, UnverifiedJws};
+pub use verified::{VerifiedJws, VerifyingKey, WrongSignature};
