@@ -1,1 +1,5 @@
-fn main() {}
+//! The integration suite: one binary, one module a subject.
+
+mod house_rules;
+mod import_rules;
+mod source;
