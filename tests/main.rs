@@ -2,4 +2,5 @@
 
 mod house_rules;
 mod import_rules;
+mod paths;
 mod source;
