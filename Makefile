@@ -37,11 +37,11 @@ lint: ## formatting, clippy and rustdoc with warnings denied, the verifier alone
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib --no-default-features --features verify
 	shellcheck $(SCRIPTS)
-	tools/cargo-deny.sh --locked check bans licenses sources
+	tools/cargo-deny.sh --locked check --hide-inclusion-graph bans licenses sources
 
 advisories: ## known vulnerabilities in the dependencies (asks the RustSec database over the network)
 	@tools/require-rust.sh
-	tools/cargo-deny.sh --locked check advisories
+	tools/cargo-deny.sh --locked check --hide-inclusion-graph advisories
 
 bench: ## tokens a second over HTTP beside the bare module, verifications a second beside the bare library
 	@tools/ensure-packages.sh build run
