@@ -83,7 +83,7 @@ fi
 
 # shellcheck disable=SC2086  # as_root and the package names are meant to fall apart into words
 apt() {
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@" </dev/null
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" </dev/null
 }
 
 echo "Installing with ${as_root:+sudo }apt-get:$missing"
