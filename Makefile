@@ -1,0 +1,57 @@
+# `make help` lists the targets. Each installs what it needs and finds missing (Debian packages; never Rust itself).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run test lint advisories bench dist clean-state
+
+# rustup's folder, for shells that have not read its env file.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+STATE := .signet
+SCRIPTS := $(wildcard tools/*.sh softhsm/*.sh tests/clients/*.sh) .ci/run
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-20s %s\n' "$$name" "$$text"; done
+
+run: ## build Signet and run it on a throwaway SoftHSM2 token, with a demo user; prints the commands for a token
+	@tools/ensure-packages.sh build run
+	@tools/require-rust.sh
+	@[ -x $(TARGET)/release/signet ] || echo 'Building Signet; the first build takes some minutes ...'
+	cargo build --locked --release
+	@exec $(TARGET)/release/signet dev --state-dir $(STATE)
+
+test: ## every suite: unit, integration and documentation tests, then the clients in other languages
+	@tools/ensure-packages.sh build test
+	@tools/require-rust.sh
+	cargo test --locked
+	@[ ! -e tests/clients/run.sh ] || { echo bash tests/clients/run.sh; bash tests/clients/run.sh; }
+
+lint: ## formatting, clippy and rustdoc with warnings denied, the verifier alone, shell scripts, dependencies
+	@tools/ensure-packages.sh build lint
+	@tools/require-rust.sh fmt clippy
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --lib --no-default-features --features verify -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib --no-default-features --features verify
+	shellcheck $(SCRIPTS)
+	tools/cargo-deny.sh --locked check --hide-inclusion-graph bans licenses sources
+
+advisories: ## known vulnerabilities in the dependencies (asks the RustSec database over the network)
+	@tools/require-rust.sh
+	tools/cargo-deny.sh --locked check --hide-inclusion-graph advisories
+
+bench: ## tokens a second over HTTP beside the bare module, verifications a second beside the bare library
+	@tools/ensure-packages.sh build run
+	@tools/require-rust.sh
+	cargo bench --locked --bench throughput
+
+dist: ## the optimized binary to ship, in target/dist
+	@tools/ensure-packages.sh build
+	@tools/require-rust.sh
+	cargo build --locked --profile dist
+
+clean-state: ## forget the throwaway token, the demo user and the database of `make run`
+	rm -rf .signet
