@@ -1,1 +1,67 @@
-//! The HTTP surface.
+//! The HTTP surface: one file per endpoint. Endpoints read a request, call one use case and write its answer; what a
+//! request means is decided in `oauth` and `service`.
+
+mod body;
+mod context;
+mod discovery;
+mod health;
+mod host;
+mod introspect;
+mod jwks;
+mod oauth_error;
+mod revoke;
+pub mod server;
+mod token;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+pub use host::AcceptedHosts;
+pub use server::{Limits, Listening, ServeError};
+
+use crate::service::Signet;
+
+/// What every endpoint is handed.
+#[derive(Clone)]
+pub struct HttpState {
+    /// The issuer.
+    pub signet: Arc<Signet>,
+    /// The limits on requests.
+    pub limits: Limits,
+    /// The names under which the service may be asked.
+    pub hosts: Arc<AcceptedHosts>,
+}
+
+/// The router with all endpoints.
+pub fn router(state: HttpState) -> Router {
+    let named = Router::new()
+        .route("/oauth2/token", post(token::token))
+        .route("/oauth2/introspect", post(introspect::introspect))
+        .route("/oauth2/revoke", post(revoke::revoke))
+        .route("/oauth2/jwks", get(jwks::jwks))
+        .route("/.well-known/openid-configuration", get(discovery::metadata))
+        .route("/.well-known/oauth-authorization-server", get(discovery::metadata))
+        .layer(middleware::from_fn_with_state(state.clone(), host::check));
+    Router::new()
+        .merge(named)
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(state.clone(), context::attach))
+        .with_state(state)
+}
+
+async fn not_found() -> Response {
+    oauth_error::plain(StatusCode::NOT_FOUND, "invalid_request", "there is nothing at this address")
+}
+
+async fn method_not_allowed() -> Response {
+    let text = "this address does not take that method; the Allow header says which it takes";
+    oauth_error::plain(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", text).into_response()
+}

@@ -22,6 +22,12 @@ impl RoleScopes {
         Self(Some(roles))
     }
 
+    /// Every scope that some role grants, in order.
+    pub fn known(&self) -> Vec<String> {
+        let scopes: Scopes = self.0.iter().flat_map(BTreeMap::values).flatten().cloned().collect();
+        scopes.into_iter().collect()
+    }
+
     /// Of `scopes`, those that these roles grant.
     pub fn limit(&self, scopes: &Scopes, roles: &BTreeSet<String>) -> Scopes {
         let Some(granted_by) = &self.0 else { return scopes.clone() };

@@ -101,6 +101,11 @@ impl Signet {
         self.adapters.clock.now()
     }
 
+    /// An id for one request.
+    pub fn new_request_id(&self) -> String {
+        self.new_id()
+    }
+
     /// A new UUIDv7 (RFC 9562 §5.7).
     fn new_id(&self) -> String {
         let millis = u64::try_from(self.now().unix_millis()).unwrap_or(0);

@@ -1,0 +1,49 @@
+//! Who asks, from where, and under which id: the id stands in the answer, in the log and in the audit record.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::{HeaderName, HeaderValue, request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::HttpState;
+use super::oauth_error::Refusal;
+use crate::audit::RequestContext;
+use crate::oauth::OAuthError;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The context of the request, made by [`attach`].
+#[derive(Debug, Clone)]
+pub(super) struct Context(pub(super) RequestContext);
+
+impl<S: Sync> FromRequestParts<S> for Context {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut request::Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(RequestContext::default())))
+    }
+}
+
+/// Gives each request its id and a deadline. An id that the caller sends is not taken over: it would be a way to write
+/// into the log.
+pub(super) async fn attach(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
+    let request_id = state.signet.new_request_id();
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let context = RequestContext { request_id: Some(request_id.clone()), address, operator: None };
+    request.extensions_mut().insert(Context(context));
+    let deadline: Duration = state.limits.request_deadline;
+    let mut response = match tokio::time::timeout(deadline, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!(request_id, ?deadline, "a request passed its deadline");
+            Refusal(OAuthError::unavailable()).into_response()
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}

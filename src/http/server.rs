@@ -1,0 +1,204 @@
+//! Listens: TLS or plain, with limits on connections, headers and slow peers, and an orderly stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
+
+/// The limits on connections and requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest body, in bytes.
+    pub body_bytes: usize,
+    /// The largest header, in bytes.
+    pub header_bytes: usize,
+    /// Connections at once; one more is closed at once.
+    pub connections: usize,
+    /// How long a peer may take to send a header or a body, or to read an answer.
+    pub slow_peer: Duration,
+    /// How long a request may take in all.
+    pub request_deadline: Duration,
+    /// How long requests that are under way are waited for at the end.
+    pub drain: Duration,
+}
+
+/// Why the server can't listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address can't be had.
+    #[error("can't listen on {address}: {source}. Is another server running there? `server.listen` says where to listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// Serving failed.
+    #[error("the server failed: {0}")]
+    Serve(std::io::Error),
+}
+
+/// A listener that accepts connections once it is served.
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// Takes the address. Port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Listen`].
+    pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
+        let listen = || {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let (address, listener) = listen().map_err(|source| ServeError::Listen { address, source })?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `handle` is shut down.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Serve`].
+    pub async fn serve(
+        self,
+        router: Router,
+        tls: Option<RustlsConfig>,
+        limits: Limits,
+        handle: Handle<SocketAddr>,
+    ) -> Result<(), ServeError> {
+        let guarded = Guarded { permits: Arc::new(Semaphore::new(limits.connections)), slow_peer: limits.slow_peer };
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum_server::from_tcp(self.listener).map_err(ServeError::Serve)?.handle(handle);
+        let served = match tls {
+            Some(config) => {
+                let acceptor = RustlsAcceptor::new(config).handshake_timeout(limits.slow_peer).acceptor(guarded);
+                let mut server = server.acceptor(acceptor);
+                set_limits(server.http_builder(), limits);
+                server.serve(service).await
+            }
+            None => {
+                let mut server = server.acceptor(guarded);
+                set_limits(server.http_builder(), limits);
+                server.serve(service).await
+            }
+        };
+        served.map_err(ServeError::Serve)
+    }
+}
+
+fn set_limits(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>, limits: Limits) {
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.slow_peer)
+        .max_buf_size(limits.header_bytes)
+        .max_headers(64);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(128)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(64)
+        .keep_alive_interval(limits.slow_peer)
+        .keep_alive_timeout(limits.slow_peer);
+}
+
+/// Accepts so many connections at once, and closes those whose peer does not read.
+#[derive(Clone)]
+struct Guarded {
+    permits: Arc<Semaphore>,
+    slow_peer: Duration,
+}
+
+impl<S> Accept<TcpStream, S> for Guarded {
+    type Stream = Pin<Box<TimeoutStream<Counted>>>;
+    type Service = S;
+    type Future = std::future::Ready<std::io::Result<(Self::Stream, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            let full = std::io::Error::other("too many connections");
+            return std::future::ready(Err(full));
+        };
+        // Small answers in one segment: waiting for more of them helps nobody.
+        if let Err(error) = stream.set_nodelay(true) {
+            return std::future::ready(Err(error));
+        }
+        let mut timed = TimeoutStream::new(Counted { stream, _permit: permit });
+        timed.set_write_timeout(Some(self.slow_peer));
+        std::future::ready(Ok((Box::pin(timed), service)))
+    }
+}
+
+/// A connection that counts as long as it is open.
+struct Counted {
+    stream: TcpStream,
+    _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl tokio::io::AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl tokio::io::AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+}

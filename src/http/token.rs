@@ -1,0 +1,46 @@
+//! `POST /oauth2/token` (RFC 6749 §3.2).
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::HttpState;
+use super::body::Form;
+use super::context::Context;
+use super::oauth_error::{Refusal, json_answer};
+use crate::oauth::grant::TokenRequest;
+use crate::oauth::scope;
+use crate::service::issue::TokenAnswer;
+
+pub(super) async fn token(
+    State(state): State<HttpState>,
+    Context(context): Context,
+    form: Form,
+) -> Result<Response, Refusal> {
+    let credentials = form.credentials()?;
+    let request = TokenRequest::read(&form.parameters);
+    // Who asks is judged before what is asked: an unknown client learns nothing of the rest.
+    let answer = match request {
+        Ok(request) => state.signet.token(&credentials, &request, &context).await?,
+        Err(malformed) => {
+            state.signet.authenticate_client(&credentials, &context).await?;
+            return Err(malformed.into());
+        }
+    };
+    Ok(json_answer(StatusCode::OK, &as_json(&answer)))
+}
+
+/// RFC 6749 §5.1.
+fn as_json(answer: &TokenAnswer) -> Value {
+    let mut body = json!({
+        "access_token": answer.access_token.expose(),
+        "token_type": "Bearer",
+        "expires_in": answer.expires_in.as_secs(),
+        "scope": scope::join(&answer.scopes),
+    });
+    if let Some(refresh_token) = &answer.refresh_token {
+        body["refresh_token"] = json!(refresh_token.expose());
+    }
+    body
+}
