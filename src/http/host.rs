@@ -93,7 +93,16 @@ mod tests {
         for host in ["id.bank.example", "ID.bank.example:443", "10.0.0.5:8443"] {
             assert!(hosts.accepts(host), "{host}");
         }
-        for host in ["evil.example", "id.bank.example:8443", "localhost:8443", "user@id.bank.example", "", "a b", "id.bank.example:", "127.0.0.1:8443"] {
+        for host in [
+            "evil.example",
+            "id.bank.example:8443",
+            "localhost:8443",
+            "user@id.bank.example",
+            "",
+            "a b",
+            "id.bank.example:",
+            "127.0.0.1:8443",
+        ] {
             assert!(!hosts.accepts(host), "{host}");
         }
     }

@@ -83,10 +83,16 @@ mod tests {
         assert_eq!(client.status(), 401);
         assert!(client.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic"));
         let unavailable = answer(OAuthError::TemporarilyUnavailable { retry_after: Duration::from_millis(1200) });
-        assert_eq!((unavailable.status().as_u16(), &unavailable.headers()[header::RETRY_AFTER]), (503, &"2".parse().unwrap()));
+        assert_eq!(
+            (unavailable.status().as_u16(), &unavailable.headers()[header::RETRY_AFTER]),
+            (503, &"2".parse().unwrap())
+        );
         let tries = answer(OAuthError::TooManyTries { retry_after: Duration::ZERO });
         assert_eq!((tries.status().as_u16(), &tries.headers()[header::RETRY_AFTER]), (429, &"1".parse().unwrap()));
         let grant = answer(OAuthError::InvalidGrant);
-        assert_eq!((grant.status().as_u16(), &grant.headers()[header::CACHE_CONTROL]), (400, &"no-store".parse().unwrap()));
+        assert_eq!(
+            (grant.status().as_u16(), &grant.headers()[header::CACHE_CONTROL]),
+            (400, &"no-store".parse().unwrap())
+        );
     }
 }

@@ -35,7 +35,9 @@ pub struct Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address can't be had.
-    #[error("can't listen on {address}: {source}. Is another server running there? `server.listen` says where to listen")]
+    #[error(
+        "can't listen on {address}: {source}. Is another server running there? `server.listen` says where to listen"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

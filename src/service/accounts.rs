@@ -325,7 +325,8 @@ fn check_scope_token(noun: &str, text: &str) -> Result<(), ChangeError> {
     if scope::is_scope_token(text) {
         Ok(())
     } else {
-        let text = format!("`{}` is no {noun}: it must be printable ASCII without space, `\"` and `\\`", text.escape_debug());
+        let text =
+            format!("`{}` is no {noun}: it must be printable ASCII without space, `\"` and `\\`", text.escape_debug());
         Err(ChangeError::Input(text))
     }
 }

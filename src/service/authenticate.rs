@@ -22,9 +22,8 @@ use crate::mfa::yubico_otp::{Reading, SpendableCounter, YubicoOtp};
 use crate::mfa::{Authentication, FactorProof, PasswordProof, TotpState, lockout, password};
 use crate::oauth::grant::PasswordRequest;
 use crate::oauth::{ClientId, OAuthError};
-use crate::random;
 use crate::secret::{SecretBytes, SecretText};
-use crate::store::{Factor, FactorDetail, Told, User, UserId};
+use crate::store::{Factor, Told, User, UserId};
 
 /// How many sign-ins are under way at once; one more is told to come back.
 const MOST_SIGN_INS: usize = 128;

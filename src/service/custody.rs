@@ -69,8 +69,7 @@ impl Signet {
         for hsm in self.adapters.key_admin.tokens() {
             let description = self.adapters.key_admin.describe(&hsm).await?;
             let found = self.adapters.key_admin.list(&hsm).await?;
-            let ours: Vec<&HsmKey> =
-                keys.iter().filter(|key| key.hsm == hsm && key.state.is_published()).collect();
+            let ours: Vec<&HsmKey> = keys.iter().filter(|key| key.hsm == hsm && key.state.is_published()).collect();
             let is_unknown = |report: &&KeyReport| !ours.iter().any(|key| key.cka_id == report.cka_id);
             tokens.push(TokenCustody {
                 unknown: found.iter().filter(is_unknown).map(|report| report.label.clone()).collect(),

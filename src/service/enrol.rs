@@ -101,9 +101,7 @@ impl Signet {
             return Ok(factor);
         }
         Err(match &factor.detail {
-            FactorDetail::YubicoOtp(state) => {
-                ChangeError::Taken { noun: "factor", name: state.public_id.clone() }
-            }
+            FactorDetail::YubicoOtp(state) => ChangeError::Taken { noun: "factor", name: state.public_id.clone() },
             FactorDetail::Totp(_) => ChangeError::Missing { noun: "user", name: user.name.clone() },
         })
     }

@@ -53,16 +53,13 @@ impl Signet {
         let bound = self.adapters.store.hsm_tokens().await?;
         match bound.into_iter().find(|(name, _)| name == hsm) {
             Some((_, token)) if token.serial == report.token.serial => Ok(()),
-            Some((name, token)) => Err(InitialiseError::OtherToken {
-                name,
-                expected: token.serial,
-                found: report.token.serial.clone(),
-            }),
+            Some((name, token)) => {
+                Err(InitialiseError::OtherToken { name, expected: token.serial, found: report.token.serial.clone() })
+            }
             None => {
                 let tenant = self.settings.tenant.as_str();
                 let detail = format!("HSM token {hsm}: {} {}", report.token.manufacturer, report.token.model);
-                let told =
-                    Draft::new(Event::DeploymentInitialised, Outcome::Done, tenant, context).detail(detail);
+                let told = Draft::new(Event::DeploymentInitialised, Outcome::Done, tenant, context).detail(detail);
                 Ok(self.adapters.store.bind_hsm_token(hsm, &report.token, self.now(), vec![told]).await?)
             }
         }
@@ -84,8 +81,8 @@ impl Signet {
         };
         let is_it = |key: &&HsmKey| {
             let is_same = key.hsm == *hsm && key.purpose == purpose && key.tenant == self.settings.tenant;
-            let signs_alike = purpose != KeyPurpose::TokenSigning
-                || key.public.as_ref().map(|jwk| jwk.algorithm) == algorithm;
+            let signs_alike =
+                purpose != KeyPurpose::TokenSigning || key.public.as_ref().map(|jwk| jwk.algorithm) == algorithm;
             is_same && signs_alike && key.state.is_active()
         };
         if let Some(key) = keys.iter().find(is_it) {
@@ -194,4 +191,3 @@ fn is_needed(purpose: KeyPurpose, report: &TokenReport) -> bool {
         KeyPurpose::Sealing => report.seal_modes.contains(&SealMode::Sealed),
     }
 }
-

@@ -76,7 +76,8 @@ impl Signet {
             let token = self.token_for(&known, client.id.as_str(), scopes, audiences, BTreeSet::new(), None, None);
             let signed = self.sign_access_token(&known.snapshot, &token).await?;
             let draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
-            let generation = self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
+            let generation =
+                self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
             if self.still_holds(&known, &signed.key, generation).await? {
                 return Ok(self.answer(token, signed, None));
             }

@@ -6,7 +6,6 @@
 pub mod accounts;
 pub mod authenticate;
 pub mod authenticate_client;
-pub mod checkpoint;
 pub mod custody;
 pub mod directory;
 pub mod enrol;

@@ -67,11 +67,10 @@ impl Signet {
     }
 
     async fn end_replayed(&self, grant: &Grant, context: &RequestContext) -> Result<TokenAnswer, OAuthError> {
-        let mut draft =
-            Draft::new(Event::TokenReplayed, Outcome::Refused, self.settings.tenant.as_str(), context)
-                .user(grant.user.as_str())
-                .client(grant.client.as_str())
-                .because("replayed_refresh_token");
+        let mut draft = Draft::new(Event::TokenReplayed, Outcome::Refused, self.settings.tenant.as_str(), context)
+            .user(grant.user.as_str())
+            .client(grant.client.as_str())
+            .because("replayed_refresh_token");
         draft.grant = Some(grant.id.to_string());
         let (store, told) = (&self.adapters.store, Told::only_done(draft));
         let ended = store.end_grant(&grant.tenant, &grant.id, EndReason::Replayed, self.now(), told);
@@ -126,11 +125,7 @@ impl Signet {
         Ok(self.token_for(known, user.id.as_str(), scopes, audiences, user.roles, Some(facts), Some(&grant.id)))
     }
 
-    async fn derive_successor(
-        &self,
-        request: &RefreshRequest,
-        found: &RefreshLookup,
-    ) -> Result<Successor, OAuthError> {
+    async fn derive_successor(&self, request: &RefreshRequest, found: &RefreshLookup) -> Result<Successor, OAuthError> {
         let message = format!("{}\0{}\0{}", found.grant.id, found.generation + 1, request.token.expose());
         let message = zeroize::Zeroizing::new(message);
         let derived =
