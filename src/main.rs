@@ -1,1 +1,5 @@
-fn main() {}
+//! The `signet` command.
+
+fn main() -> std::process::ExitCode {
+    signet::cli::run()
+}

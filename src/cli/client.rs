@@ -1,0 +1,172 @@
+//! `signet client`
+
+use std::path::Path;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::Ended;
+use super::output::{Output, table, yes_no};
+use super::wiring::{Deployment, Need};
+use crate::oauth::{Client, GrantType, scope};
+use crate::secret::SecretText;
+use crate::service::accounts::NewClient;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClientCommand {
+    /// Add a client. Its secret is shown this once.
+    Add {
+        /// The client's name.
+        name: String,
+        /// Grant types, separated by commas: password, refresh_token, client_credentials.
+        #[arg(long, value_delimiter = ',', required = true)]
+        grant: Vec<String>,
+        /// Scopes, separated by spaces.
+        #[arg(long, default_value = "")]
+        scope: String,
+        /// The resource server that its tokens are for; may be given again. The issuer itself where none.
+        #[arg(long, value_name = "URL")]
+        audience: Vec<String>,
+    },
+    /// List clients.
+    List,
+    /// Show a client.
+    Show {
+        /// The client's name or id.
+        name: String,
+    },
+    /// Let a client ask for tokens no more, and end its refresh tokens.
+    Disable {
+        /// The client's name or id.
+        name: String,
+    },
+    /// Let a disabled client ask again.
+    Enable {
+        /// The client's name or id.
+        name: String,
+    },
+    /// Give a client a new secret, shown this once.
+    RenewSecret {
+        /// The client's name or id.
+        name: String,
+    },
+    /// Remove a client with its refresh tokens.
+    Remove {
+        /// The client's name or id.
+        name: String,
+    },
+}
+
+/// A client as printed.
+#[derive(Serialize)]
+struct ClientView {
+    client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_secret: Option<String>,
+    name: String,
+    grants: Vec<&'static str>,
+    scope: String,
+    audiences: Vec<String>,
+    enabled: bool,
+    created_at: String,
+}
+
+impl ClientView {
+    fn new(client: &Client, secret: Option<&SecretText>) -> Self {
+        Self {
+            client_id: client.id.to_string(),
+            client_secret: secret.map(|secret| secret.expose().to_owned()),
+            name: client.name.clone(),
+            grants: client.grants.iter().map(|grant| grant.name()).collect(),
+            scope: scope::join(&client.scopes),
+            audiences: client.audiences.iter().cloned().collect(),
+            enabled: client.enabled,
+            created_at: client.created_at.to_string(),
+        }
+    }
+
+    fn table(views: &[Self]) -> String {
+        let rows: Vec<_> = views
+            .iter()
+            .map(|view| {
+                let (grants, audiences) = (view.grants.join(","), view.audiences.join(","));
+                [
+                    view.name.clone(),
+                    yes_no(view.enabled),
+                    grants,
+                    view.scope.clone(),
+                    audiences,
+                    view.client_id.clone(),
+                ]
+            })
+            .collect();
+        table(["name", "enabled", "grants", "scope", "audiences", "client_id"], &rows)
+    }
+}
+
+impl ClientCommand {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        let new = match &self {
+            Self::Add { name, grant, scope, audience } => Some(new_client(name, grant, scope, audience)?),
+            _ => None,
+        };
+        let deployment = Deployment::open(config, Need::Store, output).await?;
+        let operator = deployment.operator();
+        match (self, new) {
+            (_, Some(new)) => {
+                let (client, secret) = deployment.signet.add_client(new, &operator).await?;
+                output.value(&ClientView::new(&client, Some(&secret)), |view| {
+                    let secret = view.client_secret.as_deref().unwrap_or_default();
+                    format!("client_id      {}\nclient_secret  {secret}\n\nThe secret is shown this once.", view.client_id)
+                })?;
+                deployment.close().await
+            }
+            (Self::List, _) => {
+                let clients = deployment.signet.list_clients().await?;
+                let views: Vec<_> = clients.iter().map(|client| ClientView::new(client, None)).collect();
+                output.value(&views, |views| ClientView::table(views))?;
+                deployment.close().await
+            }
+            (Self::Show { name }, _) => {
+                let view = ClientView::new(&deployment.signet.find_client(&name).await?, None);
+                output.value(&view, |view| ClientView::table(std::slice::from_ref(view)))?;
+                deployment.close().await
+            }
+            (Self::RenewSecret { name }, _) => {
+                let secret = deployment.signet.renew_client_secret(&name, &operator).await?;
+                let client = deployment.signet.find_client(&name).await?;
+                output.value(&ClientView::new(&client, Some(&secret)), |view| {
+                    format!("client_secret  {}", view.client_secret.as_deref().unwrap_or_default())
+                })?;
+                deployment.close().await
+            }
+            (Self::Disable { name }, _) => {
+                deployment.signet.enable_client(&name, false, &operator).await?;
+                deployment.done(output, &format!("{name} may ask for tokens no more; refresh tokens ended")).await
+            }
+            (Self::Enable { name }, _) => {
+                deployment.signet.enable_client(&name, true, &operator).await?;
+                deployment.done(output, &format!("{name} may ask for tokens again")).await
+            }
+            (Self::Remove { name }, _) => {
+                deployment.signet.remove_client(&name, &operator).await?;
+                deployment.done(output, &format!("removed client {name}")).await
+            }
+            (Self::Add { .. }, None) => Ok(()),
+        }
+    }
+}
+
+fn new_client(name: &str, grants: &[String], scopes: &str, audiences: &[String]) -> anyhow::Result<NewClient> {
+    let grants = grants.iter().map(|grant| grant.parse::<GrantType>().map_err(|error| Ended::Usage(error.to_string())));
+    if let Some(bad) = audiences.iter().find(|audience| url::Url::parse(audience).is_err()) {
+        return Err(Ended::Usage(format!("--audience must be an absolute URL; `{bad}` is none")).into());
+    }
+    let scopes = scopes.split_whitespace().map(str::to_owned).collect();
+    Ok(NewClient {
+        name: name.to_owned(),
+        grants: grants.collect::<Result<_, _>>()?,
+        scopes,
+        audiences: audiences.iter().cloned().collect(),
+    })
+}

@@ -1,0 +1,54 @@
+//! `signet init`
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::output::{Output, table};
+use super::wiring::{self, Deployment};
+use crate::service::initialise::InitialisedKey;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Init {}
+
+#[derive(Serialize)]
+struct Report {
+    issuer: String,
+    keys: Vec<InitialisedKey>,
+    audit_key_file: String,
+}
+
+impl Init {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        let deployment = Deployment::open(config, wiring::Need::HsmAndNewStore, output).await?;
+        initialise(&deployment, output).await?;
+        deployment.close().await
+    }
+}
+
+/// Initialises an open deployment and prints what was made.
+pub(super) async fn initialise(deployment: &Deployment, output: &Output) -> anyhow::Result<()> {
+    let keys = deployment.signet.initialise(&deployment.operator(), &|text| output.progress(text)).await?;
+    let audit_key_file = deployment.write_audit_keys().await?;
+    let report = Report {
+        issuer: deployment.signet.settings().issuer.clone(),
+        keys,
+        audit_key_file: audit_key_file.display().to_string(),
+    };
+    output.value(&report, |report| {
+        let rows: Vec<_> = report
+            .keys
+            .iter()
+            .map(|key| {
+                let made = if key.created { "generated" } else { "there already" };
+                [key.hsm.to_string(), key.purpose.name().replace('_', " "), made.to_owned(), key.kid.clone()]
+            })
+            .collect();
+        let keys = table(["hsm", "purpose", "", "kid"], &rows);
+        format!(
+            "{keys}\n\nThe audit log's public key is in {}: keep a copy where whoever can write to this machine can't \
+             reach it.\nNext: `signet user add`, `signet factor add`, `signet client add`, `signet serve`.",
+            report.audit_key_file
+        )
+    })
+}

@@ -1,0 +1,44 @@
+//! Secrets from standard input or a prompt.
+
+use std::io::{IsTerminal as _, Read as _};
+
+use anyhow::Context as _;
+
+use super::Ended;
+use crate::secret::SecretText;
+
+/// The longest secret that is read, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// Reads a secret: all of standard input without its last line end.
+pub(super) fn secret_from_stdin(what: &str) -> anyhow::Result<SecretText> {
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    std::io::stdin().lock().take(LONGEST + 1).read_to_end(&mut bytes).context("standard input can't be read")?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(Ended::Usage(format!("{what} on standard input is longer than {LONGEST} bytes")).into());
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| Ended::Usage(format!("{what} on standard input is not UTF-8")))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(Ended::Usage(format!("{what} is expected on standard input, and there is nothing")).into());
+    }
+    Ok(SecretText::new(text.to_owned()))
+}
+
+/// Reads a secret from standard input where that is asked for, and from a prompt where a person is there.
+pub(super) fn secret(from_stdin: bool, what: &str, flag: &str) -> anyhow::Result<SecretText> {
+    if from_stdin {
+        return secret_from_stdin(what);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Ended::Usage(format!("{what} is needed: give it on standard input with {flag}")).into());
+    }
+    let first = rpassword::prompt_password(format!("{what}: ")).context("the prompt can't be read")?;
+    let again = rpassword::prompt_password(format!("{what}, again: ")).context("the prompt can't be read")?;
+    let (first, again) = (SecretText::new(first), SecretText::new(again));
+    if first.expose() != again.expose() {
+        return Err(Ended::Usage("the two are not the same".to_owned()).into());
+    }
+    Ok(first)
+}
