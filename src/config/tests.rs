@@ -297,3 +297,11 @@ fn hsms_are_a_list_of_distinct_names() {
     let long = "x".repeat(33);
     assert!(refusal(&MINIMAL.replace("\"signet\"", &format!("\"{long}\""))).contains("1 to 32 bytes"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_or_variable_panics(text in "\\PC*", name in "(HSM|SERVER|ROLES|[A-Z]*)(__(0|1|TLS|ENVIRONMENT|[A-Z_]*)){0,3}", value in "\\PC*") {
+        let _ = load(&text);
+        let _ = load_with(MINIMAL, &[(&format!("SIGNET_{name}"), &value)]);
+    }
+}
