@@ -1,1 +1,109 @@
-//! The configuration file.
+//! The configuration: a TOML file, one typed section a file, every key overridable by the environment.
+//!
+//! A file is read whole or refused: unknown keys, wrong types and values out of bounds are errors that name the key in
+//! full, where its value came from, and what is expected; never the value, which may be a secret in the wrong place.
+//! There is no secret in a good configuration: PINs are named by where they are.
+//!
+//! `docs/configuration.md` lists every key; a test holds it against the `KEYS` of the sections.
+
+mod audit;
+mod duration;
+mod error;
+mod hsm;
+mod log;
+mod mfa;
+mod roles;
+mod section;
+mod server;
+mod store;
+mod tokens;
+mod tree;
+
+use std::path::Path;
+
+pub use audit::AuditConfig;
+pub use error::ConfigError;
+pub use hsm::{HsmConfig, PinSource};
+pub use log::{LogConfig, LogFormat, LogLevel};
+pub use mfa::MfaConfig;
+pub use roles::Roles;
+pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
+pub use store::StoreConfig;
+pub use tokens::TokensConfig;
+
+use section::Section;
+use tree::Node;
+
+/// A commented configuration to start from, which loads.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+/// The whole configuration, judged. Paths in it are absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// `[store]`.
+    pub store: StoreConfig,
+    /// `[[hsm]]`: at least one, names unique.
+    pub hsm: Vec<HsmConfig>,
+    /// `[tokens]`.
+    pub tokens: TokensConfig,
+    /// `[roles]`; without it roles are claims only.
+    pub roles: Option<Roles>,
+    /// `[mfa]`.
+    pub mfa: MfaConfig,
+    /// `[audit]`.
+    pub audit: AuditConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+}
+
+const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "roles", "mfa", "audit", "log"];
+
+impl Config {
+    /// Reads a file, lays the environment's overrides over it (`SIGNET_SERVER__LISTEN` is `server.listen`,
+    /// `SIGNET_HSM__0__PIN_FILE` the first `[[hsm]]`'s `pin_file`) and judges the whole.
+    ///
+    /// Variables without a `__` after `SIGNET_` are not overrides. Relative paths start at the file's folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with the key and what to do.
+    pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let refused = |problem: std::io::Error| ConfigError::Unreadable {
+            file: path.to_owned(),
+            problem: problem.kind().to_string(),
+        };
+        let text = std::fs::read_to_string(path).map_err(refused)?;
+        let file = std::path::absolute(path).map_err(refused)?;
+        Self::parse(&text, file.parent().unwrap_or(Path::new("/")), environment)
+    }
+
+    /// The same from a text whose relative paths start at `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with the key and what to do.
+    pub fn parse(
+        text: &str,
+        folder: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut root = Node::read(text)?;
+        root.overlay_all(environment)?;
+        let mut whole = Section::root(root, KEYS, folder)?;
+        Ok(Self {
+            server: ServerConfig::read(whole.section("server", server::KEYS)?)?,
+            store: StoreConfig::read(whole.section("store", store::KEYS)?)?,
+            hsm: HsmConfig::read_all(whole.sections("hsm", hsm::KEYS)?)?,
+            tokens: TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?,
+            roles: roles::read(whole.map("roles")?)?,
+            mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?)?,
+            audit: AuditConfig::read(whole.section("audit", audit::KEYS)?)?,
+            log: LogConfig::read(whole.section("log", log::KEYS)?)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -166,4 +166,12 @@ mod tests {
         assert_eq!(may_enrol(&totp(6), &three[1..]), Ok(()));
         assert_eq!(may_enrol(&yubico("cc"), &three), Ok(()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text: String) {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && matches!(text.len(), 6 | 8);
+            proptest::prop_assert_eq!(OtpText::classify(&text).channel() == "digits", digits);
+        }
+    }
 }

@@ -82,7 +82,7 @@ pub fn truncate(hmac: &[u8], digits: u8) -> Option<u32> {
 }
 
 /// A step that a shown code matched, and that was not spent when the factor was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[must_use = "a step that is not spent can be used again"]
 pub struct SpendableStep {
     step: i64,

@@ -166,9 +166,9 @@ fn steps_before_the_epoch_and_missing_hmacs_match_nothing() {
 #[test]
 fn only_the_winner_has_a_proof() {
     let (user, factor) = (UserId::new("u"), FactorId::new("f"));
-    let step = SpendableStep { step: 1, drift: 0 };
-    assert!(step.spent(&user, &factor, false).is_none());
-    let proof = step.spent(&user, &factor, true).unwrap();
+    let step = || SpendableStep { step: 1, drift: 0 };
+    assert!(step().spent(&user, &factor, false).is_none());
+    let proof = step().spent(&user, &factor, true).unwrap();
     assert_eq!((proof.user(), proof.factor().as_str()), (&user, "totp:f"));
 }
 
@@ -183,5 +183,25 @@ fn parameters_and_names_are_judged() {
     for (hash, length) in lengths {
         let parameters = TotpParameters::new(hash, 6, 30).unwrap();
         assert_eq!(Enrolment::new("i", "a", parameters, &OsRandom).unwrap().secret().expose().len(), length);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_state_time_or_hmac_panics(
+        text in "[0-9]{6}|[0-9]{8}",
+        millis in proptest::arbitrary::any::<i64>(),
+        (digits, step_seconds, drift, last_step) in proptest::arbitrary::any::<(u8, u32, i32, i64)>(),
+        window in 0_u32..4,
+        hmac in proptest::arbitrary::any::<Vec<u8>>(),
+    ) {
+        let state = TotpState { hash: OtpHash::Sha1, digits, step_seconds, drift, last_step };
+        let now = Timestamp::from_unix_millis(millis);
+        let steps = candidates(now, &state, window);
+        proptest::prop_assert_eq!(steps.len(), 2 * window as usize + 1);
+        let code = Code::parse(&text, u8::try_from(text.len()).unwrap()).unwrap();
+        if let Ok(matched) = match_step(&code, now, &steps, &vec![hmac; steps.len()], &state) {
+            proptest::prop_assert!(matched.step() > last_step && matched.drift().abs() <= DRIFT_CAP);
+        }
     }
 }

@@ -169,7 +169,7 @@ impl Reading {
 }
 
 /// A counter that an OTP showed, and that was not spent when the factor was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[must_use = "a counter that is not spent can be used again"]
 pub struct SpendableCounter {
     counter: i64,
@@ -283,9 +283,9 @@ mod tests {
     #[test]
     fn only_the_winner_has_a_proof() {
         let (user, factor) = (UserId::new("u"), FactorId::new("f"));
-        let counter = SpendableCounter { counter: 1 };
-        assert!(counter.spent(&user, &factor, false).is_none());
-        assert_eq!(counter.spent(&user, &factor, true).unwrap().factor(), "yubico_otp:f");
+        let counter = || SpendableCounter { counter: 1 };
+        assert!(counter().spent(&user, &factor, false).is_none());
+        assert_eq!(counter().spent(&user, &factor, true).unwrap().factor(), "yubico_otp:f");
     }
 
     #[test]

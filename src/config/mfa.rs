@@ -1,0 +1,46 @@
+//! `[mfa]`: what protects sign-in. The bounds are such that nobody can configure the protection away.
+
+use std::num::NonZero;
+use std::time::Duration;
+
+use super::ConfigError;
+use super::section::Section;
+use crate::mfa::Lockout;
+
+pub(super) const KEYS: &[&str] = &["issuer_name", "tries", "pause", "password_concurrency"];
+
+/// At most ten tries an hour: a pause of six minutes for each try.
+const LEAST_PAUSE_PER_TRY: Duration = Duration::from_secs(6 * 60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `[mfa]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MfaConfig {
+    /// `issuer_name`: what authenticator apps show above the account's name.
+    pub issuer_name: String,
+    /// `tries` and `pause`: tries of an account that are judged, and how long none is judged then.
+    pub lockout: Lockout,
+    /// `password_concurrency`: password hashes computed at once, 19 MiB of memory and a core each.
+    pub password_concurrency: usize,
+}
+
+impl MfaConfig {
+    pub(super) fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+        let expected = "a name of at most 64 bytes without a colon";
+        let issuer_name = section.text("issuer_name", expected)?.unwrap_or_else(|| "Signet".to_owned());
+        if issuer_name.len() > 64 || issuer_name.contains(':') {
+            return Err(section.unusable("issuer_name", format!("{expected} is expected")));
+        }
+        let tries = section.integer("tries", 1..=10, Lockout::DEFAULT.tries)?;
+        let pause = section.duration("pause", LEAST_PAUSE_PER_TRY..=LONGEST_PAUSE, Lockout::DEFAULT.pause)?;
+        if pause < LEAST_PAUSE_PER_TRY * tries {
+            return Err(section.unusable("pause", "it lasts at least six minutes for each of `mfa.tries`"));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Ok(Self {
+            issuer_name,
+            lockout: Lockout { tries, pause },
+            password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,
+        })
+    }
+}

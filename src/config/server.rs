@@ -1,0 +1,157 @@
+//! `[server]`: under which name Signet is known, and where it listens.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::ConfigError;
+use super::section::Section;
+
+pub(super) const KEYS: &[&str] = &["public_url", "listen", "tls", "limits"];
+pub(super) const TLS_KEYS: &[&str] = &["certificate", "key"];
+pub(super) const LIMITS_KEYS: &[&str] =
+    &["max_body_bytes", "max_header_bytes", "max_connections", "header_timeout", "idle_timeout", "request_timeout"];
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// `public_url`: the issuer of the default tenant.
+    pub public_url: PublicUrl,
+    /// `listen`: the address and port to listen on.
+    pub listen: SocketAddr,
+    /// `[server.tls]`: absent where a proxy ends TLS, or on loopback.
+    pub tls: Option<TlsConfig>,
+    /// `[server.limits]`.
+    pub limits: Limits,
+}
+
+/// `[server.tls]`: both files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// `certificate`: the certificate, then its chain.
+    pub certificate: PathBuf,
+    /// `key`: its private key, in a file that others can't read. The one private key outside an HSM.
+    pub key: PathBuf,
+}
+
+/// `[server.limits]`: what a client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `max_body_bytes`: a longer request body is answered with 413.
+    pub max_body_bytes: usize,
+    /// `max_header_bytes`: longer request headers are answered with 431.
+    pub max_header_bytes: usize,
+    /// `max_connections`: further connections wait.
+    pub max_connections: usize,
+    /// `header_timeout`: how long a client may take to send a request's headers.
+    pub header_timeout: Duration,
+    /// `idle_timeout`: how long a client may keep a connection on which it neither reads nor writes.
+    pub idle_timeout: Duration,
+    /// `request_timeout`: how long a request may take from its headers to its answer.
+    pub request_timeout: Duration,
+}
+
+/// An absolute URL without query, fragment, user name or trailing slash: https, or http on loopback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl {
+    url: Url,
+    text: String,
+}
+
+impl PublicUrl {
+    const EXPECTED: &str = "an https URL without query, fragment and user name, e.g. \"https://id.example.org\"; \
+                            http is accepted on loopback only (127.0.0.1, [::1], localhost)";
+
+    fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let plain =
+            url.query().is_none() && url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
+        let safe = url.scheme() == "https" || url.scheme() == "http" && is_loopback(&url);
+        let text = url.as_str().trim_end_matches('/').to_owned();
+        (plain && safe).then_some(Self { url, text })
+    }
+
+    /// The text, without a trailing slash: the `iss` of tokens.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The URL.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Whether clients come by TLS.
+    pub fn is_https(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+impl ServerConfig {
+    pub(super) fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
+        let text = section.text("public_url", PublicUrl::EXPECTED)?;
+        let text = section.required("public_url", text, PublicUrl::EXPECTED)?;
+        let expected = || section.unusable("public_url", format!("{} is expected", PublicUrl::EXPECTED));
+        let public_url = PublicUrl::parse(&text).ok_or_else(expected)?;
+        let expected = "an address with a port, e.g. \"127.0.0.1:8080\" or \"[::]:8443\",";
+        let listen = match section.text("listen", expected)? {
+            None => SocketAddr::from(([127, 0, 0, 1], 8080)),
+            Some(text) => text.parse().map_err(|_| section.unusable("listen", format!("{expected} is expected")))?,
+        };
+        let tls = if section.has("tls") { Some(TlsConfig::read(&section.section("tls", TLS_KEYS)?)?) } else { None };
+        if tls.is_some() && !public_url.is_https() {
+            return Err(section.unusable("public_url", "it begins with http, but [server.tls] is set: write https"));
+        }
+        let limits = Limits::read(&section.section("limits", LIMITS_KEYS)?)?;
+        Ok(Self { public_url, listen, tls, limits })
+    }
+}
+
+impl TlsConfig {
+    fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let file = |key| {
+            let expected = "the path of a PEM file";
+            section.required(key, section.path(key, expected)?, expected)
+        };
+        Ok(Self { certificate: file("certificate")?, key: file("key")? })
+    }
+}
+
+impl Limits {
+    fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let seconds = |key, default| {
+            let bounds = Duration::from_secs(1)..=Duration::from_secs(120);
+            section.duration(key, bounds, Duration::from_secs(default))
+        };
+        Ok(Self {
+            max_body_bytes: bytes(section, "max_body_bytes", 64 * 1024)?,
+            max_header_bytes: bytes(section, "max_header_bytes", 16 * 1024)?,
+            max_connections: section.integer("max_connections", 1..=1_000_000, 10_240_u32)? as usize,
+            header_timeout: seconds("header_timeout", 10)?,
+            idle_timeout: seconds("idle_timeout", 10)?,
+            request_timeout: seconds("request_timeout", 15)?,
+        })
+    }
+}
+
+fn bytes(section: &Section<'_>, key: &str, default: u32) -> Result<usize, ConfigError> {
+    Ok(section.integer(key, 8 * 1024..=1024 * 1024, default)? as usize)
+}

@@ -1,0 +1,147 @@
+//! The file's tree with the environment's overrides laid over it. What an override's text means is decided where its
+//! key is read, because only the key knows its type.
+
+use std::collections::BTreeMap;
+
+use super::ConfigError;
+
+/// One value of the tree.
+#[derive(Debug, Clone)]
+pub(super) enum Node {
+    Table(BTreeMap<String, Node>),
+    /// An array of tables, e.g. `[[hsm]]`.
+    List(Vec<Node>),
+    Value(toml::Value),
+    Variable {
+        name: String,
+        text: String,
+    },
+}
+
+const PREFIX: &str = "SIGNET_";
+const SEPARATOR: &str = "__";
+
+impl Node {
+    /// Reads the file's text.
+    pub(super) fn read(text: &str) -> Result<Self, ConfigError> {
+        match text.parse::<toml::Table>() {
+            Ok(table) => Ok(Self::from(toml::Value::Table(table))),
+            Err(error) => {
+                let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                Err(ConfigError::Syntax {
+                    line: before.matches('\n').count() + 1,
+                    column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+                    problem: error.message().to_owned(),
+                })
+            }
+        }
+    }
+
+    /// Lays the variables that are overrides over the tree.
+    pub(super) fn overlay_all(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
+        let mut variables: Vec<_> = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        // A list grows by one place at a time, so the places come in the order of their numbers.
+        variables.sort_by_cached_key(|(name, _)| {
+            name.split(SEPARATOR).map(|part| (part.parse::<usize>().unwrap_or(0), part.to_owned())).collect::<Vec<_>>()
+        });
+        variables.into_iter().try_for_each(|(name, text)| self.overlay(&name, text))
+    }
+
+    fn overlay(&mut self, variable: &str, text: String) -> Result<(), ConfigError> {
+        let Some(path) = variable.strip_prefix(PREFIX).filter(|path| path.contains(SEPARATOR)) else {
+            return Ok(());
+        };
+        let refuse = |problem| ConfigError::Override { variable: variable.to_owned(), problem };
+        let segments: Vec<&str> = path.split(SEPARATOR).collect();
+        if segments.iter().any(|segment| segment.is_empty()) {
+            return Err(refuse("a part of its name between `__` is empty"));
+        }
+        let mut place = self;
+        for (depth, segment) in segments.iter().enumerate() {
+            // A worker's environment is the one table whose keys are not lower case.
+            let exact = matches!(segments[..depth], ["HSM", _, "ENVIRONMENT"]);
+            let next_is_index = segments.get(depth + 1).is_some_and(|next| next.parse::<usize>().is_ok());
+            let empty = if next_is_index { Self::List(Vec::new()) } else { Self::Table(BTreeMap::new()) };
+            place = match place {
+                Self::Table(entries) => {
+                    let key = if exact { (*segment).to_owned() } else { segment.to_ascii_lowercase() };
+                    entries.entry(key).or_insert(empty)
+                }
+                Self::List(items) => {
+                    let index = segment.parse::<usize>().map_err(|_| refuse("an index such as 0 is expected in it"))?;
+                    if index == items.len() {
+                        items.push(empty);
+                    }
+                    items.get_mut(index).ok_or_else(|| refuse("its index leaves a gap in the list"))?
+                }
+                Self::Value(_) | Self::Variable { .. } => return Err(refuse("it goes on below a plain value")),
+            };
+        }
+        *place = Self::Variable { name: variable.to_owned(), text };
+        Ok(())
+    }
+
+    /// The first variable that set something in here.
+    pub(super) fn variable(&self) -> Option<&str> {
+        match self {
+            Self::Variable { name, .. } => Some(name),
+            Self::Table(entries) => entries.values().find_map(Self::variable),
+            Self::List(items) => items.iter().find_map(Self::variable),
+            Self::Value(_) => None,
+        }
+    }
+
+    /// The type in words.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Table(_) => "a table",
+            Self::List(_) => "a list of tables",
+            Self::Variable { .. } => "a text",
+            Self::Value(value) => match value {
+                toml::Value::String(_) => "a text",
+                toml::Value::Integer(_) => "an integer",
+                toml::Value::Float(_) => "a float",
+                toml::Value::Boolean(_) => "a boolean",
+                toml::Value::Datetime(_) => "a date",
+                toml::Value::Array(_) => "an array",
+                toml::Value::Table(_) => "a table",
+            },
+        }
+    }
+
+    /// The value in TOML's own type, for keys that are not texts. `None` for a table, or a variable that is no TOML.
+    pub(super) fn typed(&self) -> Option<toml::Value> {
+        match self {
+            Self::Value(value) => Some(value.clone()),
+            Self::Variable { text, .. } => {
+                let mut table = format!("value = {text}").parse::<toml::Table>().ok()?;
+                let value = table.remove("value")?;
+                table.is_empty().then_some(value)
+            }
+            Self::Table(_) | Self::List(_) => None,
+        }
+    }
+
+    /// The value as a text.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Value(value) => value.as_str(),
+            Self::Variable { text, .. } => Some(text),
+            Self::Table(_) | Self::List(_) => None,
+        }
+    }
+}
+
+impl From<toml::Value> for Node {
+    fn from(value: toml::Value) -> Self {
+        match value {
+            toml::Value::Table(table) => {
+                Self::Table(table.into_iter().map(|(key, value)| (key, value.into())).collect())
+            }
+            toml::Value::Array(items) if !items.is_empty() && items.iter().all(toml::Value::is_table) => {
+                Self::List(items.into_iter().map(Self::from).collect())
+            }
+            other => Self::Value(other),
+        }
+    }
+}
