@@ -34,6 +34,9 @@ pub enum StoreFailure {
     /// The audit chain in the store is behind what was already written: an old copy was put in its place.
     #[error("the audit chain ends before a record that was already written: an old copy of the store is in its place")]
     RolledBack,
+    /// The database is not one that this program can use; the text says what to do.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// What to tell of a conditional write, whichever way it went.
@@ -170,7 +173,8 @@ pub trait Grants: Send + Sync {
         at: Timestamp,
         told: Told,
     ) -> Result<bool>;
-    /// Deletes families that ended or expired before `before`, and revocations of tokens that expired before it.
+    /// Deletes families that expired before `before`, ended or not, and revocations of tokens that expired before it.
+    /// Gives the number of both. An ended family stays until then, so that it stays ended.
     async fn prune(&self, before: Timestamp) -> Result<u64>;
 }
 

@@ -4,6 +4,7 @@
 //! Where the outcome of a conditional write decides what is told, the change takes a [`Told`]. Absence is an `Option`,
 //! not an error; an error means that the store could not say, and the caller must deny.
 
+pub mod anchor;
 pub mod contract;
 pub mod model;
 pub mod sqlite;

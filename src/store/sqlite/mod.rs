@@ -1,1 +1,148 @@
-//! The store in an SQLite file.
+//! The store in an SQLite file: one connection writes, in grouped transactions; a small pool reads.
+//!
+//! Every statement keeps to what SQLite and PostgreSQL both take; only what opens the file knows SQLite.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use sqlx::Sqlite;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqlitePoolOptions, SqliteRow};
+
+use self::fault::Fault;
+use self::writer::Writer;
+use super::anchor::Anchor;
+use super::{StoreError, StoreFailure, Told};
+use crate::audit::{Draft, Head};
+use crate::clock::Clock;
+
+mod audit_log;
+mod clients;
+mod deployment;
+mod factors;
+mod fault;
+mod grants;
+mod keys;
+mod open;
+mod revocations;
+mod row;
+mod seals;
+mod texts;
+mod throttles;
+mod users;
+mod writer;
+
+/// How long a reader waits for a connection.
+const READ_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How to open the store.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The database file.
+    pub path: PathBuf,
+    /// Whether to make it where there is none. Its schema is brought up to date either way.
+    pub create: bool,
+    /// How many connections read at once; at least 1.
+    pub readers: u32,
+    /// How long to wait for another process's lock.
+    pub busy_timeout: Duration,
+    /// The file to which checkpoints are appended too, outside of the database.
+    pub anchor: Option<PathBuf>,
+}
+
+/// The store in an SQLite file. Implements every contract of [`crate::store`].
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+    anchor: Option<Anchor>,
+    /// How many tries were counted, to bound their rows now and then.
+    tries: AtomicU32,
+}
+
+impl SqliteStore {
+    /// Opens the store and brings its schema up to date. The file is made with mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFailure::Unavailable`] where there is no file or it can't be used; [`StoreFailure::Refused`] where it is
+    /// not a database of Signet's, is empty, or is of a newer version; [`StoreFailure::RolledBack`] where the anchor
+    /// holds a checkpoint beyond the end of the audit chain.
+    pub async fn open(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StoreError> {
+        Self::try_open(options, clock).await.map(Arc::new).map_err(|fault| fault.during("open"))
+    }
+
+    async fn try_open(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
+        let identity = open::find_file(&options)?;
+        let connect = open::connect_options(&options);
+        let mut connection = open::connect_writer(&options, &connect).await?;
+        let head = audit_log::tail(&mut connection).await?.head;
+        let anchor = options.anchor.map(Anchor::new);
+        refuse_older_than(anchor.as_ref(), head)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(options.readers.max(1))
+            .acquire_timeout(READ_DEADLINE)
+            .test_before_acquire(false)
+            .connect_lazy_with(connect.clone().pragma("query_only", "ON"));
+        let writer = Writer::start(connection, connect, identity, head, clock);
+        Ok(Self { writer, readers, anchor, tries: AtomicU32::new(0) })
+    }
+
+    /// Lets the writes that wait finish, then closes every connection. Later calls answer that it is closed.
+    pub async fn close(&self) {
+        // The readers go first, so that the last connection to close is the writer's, which folds the log back.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn read_all(
+        &self,
+        operation: &'static str,
+        query: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        query.fetch_all(&self.readers).await.map_err(|error| Fault::from(error).during(operation))
+    }
+
+    async fn read_one(
+        &self,
+        operation: &'static str,
+        query: Query<'_, Sqlite, SqliteArguments>,
+    ) -> Result<Option<SqliteRow>, StoreError> {
+        query.fetch_optional(&self.readers).await.map_err(|error| Fault::from(error).during(operation))
+    }
+}
+
+fn refuse_older_than(anchor: Option<&Anchor>, head: Head) -> Result<(), StoreFailure> {
+    let Some(anchor) = anchor else { return Ok(()) };
+    match anchor.furthest()? {
+        Some(checkpoint) if checkpoint.sequence > head.sequence => Err(StoreFailure::RolledBack),
+        _ => Ok(()),
+    }
+}
+
+/// Drafts that are told only where a change took place.
+const fn done(told: Vec<Draft>) -> Told {
+    Told { done: told, lost: Vec::new() }
+}
+
+/// Every SQL text that the adapter runs on its tables, for the test that prepares each.
+pub fn sql_texts() -> Vec<String> {
+    [
+        audit_log::TEXTS,
+        clients::TEXTS,
+        deployment::TEXTS,
+        factors::TEXTS,
+        grants::TEXTS,
+        keys::TEXTS,
+        revocations::TEXTS,
+        seals::TEXTS,
+        throttles::TEXTS,
+        users::TEXTS,
+    ]
+    .concat()
+    .into_iter()
+    .map(str::to_owned)
+    .chain(audit_log::INSERTS.iter().map(|(_, text)| text.to_string()))
+    .collect()
+}

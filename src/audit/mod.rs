@@ -4,6 +4,10 @@
 //! HSM. A [`Draft`] is what a use case hands to the store; the store makes it a [`Record`] inside the same commit as
 //! the change that it tells of, so that neither is there without the other (promise 3).
 
+pub mod chain;
+
+pub use chain::{ChainCheck, ChainFault, ChainSummary, CheckpointClaims, chain};
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -210,6 +214,11 @@ pub struct Head {
     pub sequence: i64,
     /// The last record's hash; zeros for an empty chain.
     pub hash: [u8; 32],
+}
+
+impl Head {
+    /// The end of a chain without records.
+    pub const EMPTY: Self = Self { sequence: 0, hash: [0; 32] };
 }
 
 /// A signed statement of how far the chain reached: a JWS by the audit key.

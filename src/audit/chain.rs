@@ -1,0 +1,307 @@
+//! The chain: how a draft becomes a record, and how a chain is checked, fed record by record.
+
+use std::cmp::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::{Checkpoint, Draft, Head, Record};
+use crate::clock::Timestamp;
+use crate::jose::{UnverifiedJws, VerifyingKey};
+
+/// The `typ` of a checkpoint's JWS.
+pub const CHECKPOINT_TYPE: &str = "signet-checkpoint+jwt";
+
+/// Makes the next record of a chain: its text is one JSON object that begins with `v`, `seq` and `at`, then the
+/// draft's members; its hash is SHA-256 of the previous hash followed by the text.
+pub fn chain(head: Head, at: Timestamp, draft: &Draft) -> (Record, Head) {
+    chain_at(head, at, &at.to_string(), draft)
+}
+
+/// [`chain`] for many records of one moment, whose RFC 3339 text is made once.
+pub(crate) fn chain_at(head: Head, at: Timestamp, at_text: &str, draft: &Draft) -> (Record, Head) {
+    let sequence = head.sequence.saturating_add(1);
+    let mut text = format!(r#"{{"v":1,"seq":{sequence},"at":"{at_text}""#);
+    append_members(&mut text, draft);
+    let hash = link(&head.hash, &text);
+    (Record { sequence, at, text, hash }, Head { sequence, hash })
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "serde_json fails on keys that are no text and on failing Serialize alone; a Draft has neither"
+)]
+fn append_members(text: &mut String, draft: &Draft) {
+    let members = serde_json::to_string(draft).expect("a draft is plain data");
+    text.push(',');
+    text.push_str(members.strip_prefix('{').unwrap_or(&members));
+}
+
+/// The hash of a record with this text that follows a record of this hash.
+pub fn link(previous: &[u8; 32], text: &str) -> [u8; 32] {
+    Sha256::new().chain_update(previous).chain_update(text.as_bytes()).finalize().into()
+}
+
+/// The members that every record's text begins with.
+#[derive(Deserialize)]
+struct Place {
+    v: u32,
+    seq: i64,
+    at: String,
+}
+
+/// A record's place and time, as its text tells them.
+///
+/// # Errors
+///
+/// [`ChainFault::Unreadable`] where the text is no record of a version that this program knows.
+pub fn read_place(sequence: i64, text: &str) -> Result<(i64, Timestamp), ChainFault> {
+    let unreadable = ChainFault::Unreadable { sequence };
+    let Ok(Place { v: 1, seq, at }) = serde_json::from_str(text) else { return Err(unreadable) };
+    let moment: jiff::Timestamp = at.parse().map_err(|_| unreadable)?;
+    Ok((seq, Timestamp::from_unix_millis(moment.as_millisecond())))
+}
+
+/// What a checkpoint states, once its signature verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointClaims {
+    /// The end of the chain when it was signed.
+    pub head: Head,
+    /// When it was signed.
+    pub at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CheckpointPayload {
+    v: u32,
+    seq: i64,
+    hash: String,
+    at: String,
+}
+
+impl CheckpointClaims {
+    /// The payload to sign as a JWS of `typ` [`CHECKPOINT_TYPE`].
+    pub fn to_payload(&self) -> String {
+        let hash = URL_SAFE_NO_PAD.encode(self.head.hash);
+        format!(r#"{{"v":1,"seq":{},"hash":"{hash}","at":"{}"}}"#, self.head.sequence, self.at)
+    }
+
+    /// Reads the payload of a JWS that verified.
+    pub fn from_payload(payload: &[u8]) -> Option<Self> {
+        let CheckpointPayload { v: 1, seq, hash, at } = serde_json::from_slice(payload).ok()? else { return None };
+        let hash = URL_SAFE_NO_PAD.decode(hash).ok()?.try_into().ok()?;
+        let moment: jiff::Timestamp = at.parse().ok()?;
+        let at = Timestamp::from_unix_millis(moment.as_millisecond());
+        Some(Self { head: Head { sequence: seq, hash }, at })
+    }
+}
+
+/// Verifies a checkpoint's signature with the audit keys and reads it.
+///
+/// # Errors
+///
+/// [`ChainFault::ForgedCheckpoint`] where no key verifies it, or where it says other than what is kept beside it.
+pub fn open_checkpoint(checkpoint: &Checkpoint, keys: &[VerifyingKey]) -> Result<CheckpointClaims, ChainFault> {
+    let forged = ChainFault::ForgedCheckpoint { sequence: checkpoint.sequence };
+    let jws = UnverifiedJws::parse(&checkpoint.jws).map_err(|_| forged)?;
+    if jws.header().token_type.as_deref() != Some(CHECKPOINT_TYPE) {
+        return Err(forged);
+    }
+    let key = keys.iter().find(|key| jws.header().key_id.as_ref() == Some(key.key_id())).ok_or(forged)?;
+    let verified = jws.verify(key).map_err(|_| forged)?;
+    let claims = CheckpointClaims::from_payload(verified.payload()).ok_or(forged)?;
+    if claims.head.sequence == checkpoint.sequence && claims.at == checkpoint.at { Ok(claims) } else { Err(forged) }
+}
+
+/// The first thing that is wrong with a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainFault {
+    /// The text, its time or its hash was changed.
+    #[error("record {sequence} was changed: its hash does not follow from its text and the record before it")]
+    Changed {
+        /// The record.
+        sequence: i64,
+    },
+    /// The text says another place or time than the row that holds it.
+    #[error("record {sequence} was changed or moved: its text tells another place or time than its row")]
+    Moved {
+        /// The record.
+        sequence: i64,
+    },
+    /// A record is missing before this one.
+    #[error("records {first} to {last} were removed")]
+    Removed {
+        /// The first one that is missing.
+        first: i64,
+        /// The last one that is missing.
+        last: i64,
+    },
+    /// A record stands where a later one should.
+    #[error("record {sequence} stands after record {after}: the records were reordered or repeated")]
+    Reordered {
+        /// The record.
+        sequence: i64,
+        /// The one before it.
+        after: i64,
+    },
+    /// A record's text can't be read.
+    #[error("record {sequence} can't be read: its text is no record of a known version")]
+    Unreadable {
+        /// The record.
+        sequence: i64,
+    },
+    /// No audit key verifies the checkpoint.
+    #[error("the checkpoint over record {sequence} was not signed by the audit key, or is not what it is kept as")]
+    ForgedCheckpoint {
+        /// The last record that it claims to cover.
+        sequence: i64,
+    },
+    /// The checkpoint covers other records than these.
+    #[error("the checkpoint over record {sequence} does not match: records up to there were replaced")]
+    CheckpointMismatch {
+        /// The last record that it covers.
+        sequence: i64,
+    },
+    /// A checkpoint covers records that are not there.
+    #[error("the chain was cut off after record {last}: a signed checkpoint covers it up to record {signed}")]
+    CutBeforeCheckpoint {
+        /// The last record that is there.
+        last: i64,
+        /// The last record that was signed.
+        signed: i64,
+    },
+    /// The head that is kept beside the records is not their end.
+    #[error("the chain ends at record {last}, but its head is kept as record {head}: the end was cut off or replaced")]
+    HeadMismatch {
+        /// The last record that is there.
+        last: i64,
+        /// The head's.
+        head: i64,
+    },
+    /// An export has records behind its last checkpoint, or no checkpoint at all.
+    #[error("the export was cut off: it ends at record {last}, without a checkpoint over it")]
+    NoFinalCheckpoint {
+        /// The last record that is there.
+        last: i64,
+    },
+}
+
+/// What a check found in an intact chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainSummary {
+    /// The last record.
+    pub head: Head,
+    /// How many checkpoints were matched.
+    pub checkpoints: u64,
+    /// The last record that a checkpoint covers; 0 without any. What follows it is linked, but not signed yet.
+    pub signed: i64,
+}
+
+/// Checks a chain as it is fed: every record from 1 on, and each checkpoint after the record that it covers last.
+#[derive(Debug, Clone)]
+pub struct ChainCheck {
+    head: Head,
+    checkpoints: u64,
+    signed: i64,
+}
+
+impl Default for ChainCheck {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChainCheck {
+    /// A check that expects the chain's first record.
+    pub const fn new() -> Self {
+        Self { head: Head::EMPTY, checkpoints: 0, signed: 0 }
+    }
+
+    /// How far the chain was checked.
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The next record.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault`]: the first thing that is wrong.
+    pub fn record(&mut self, record: &Record) -> Result<(), ChainFault> {
+        let expected = self.head.sequence.saturating_add(1);
+        let sequence = record.sequence;
+        match sequence.cmp(&expected) {
+            Ordering::Greater => return Err(ChainFault::Removed { first: expected, last: sequence.saturating_sub(1) }),
+            Ordering::Less => return Err(ChainFault::Reordered { sequence, after: self.head.sequence }),
+            Ordering::Equal => {}
+        }
+        if read_place(sequence, &record.text)? != (sequence, record.at) {
+            return Err(ChainFault::Moved { sequence });
+        }
+        if link(&self.head.hash, &record.text) != record.hash {
+            return Err(ChainFault::Changed { sequence });
+        }
+        self.head = Head { sequence, hash: record.hash };
+        Ok(())
+    }
+
+    /// A checkpoint over the last record that was fed, verified with the audit keys.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault`] where it does not verify, does not match, or covers another record.
+    pub fn checkpoint(&mut self, checkpoint: &Checkpoint, keys: &[VerifyingKey]) -> Result<(), ChainFault> {
+        self.claims(&open_checkpoint(checkpoint, keys)?)
+    }
+
+    /// What a checkpoint that verified states of the last record that was fed.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault`] where it does not match, or covers another record.
+    pub fn claims(&mut self, claims: &CheckpointClaims) -> Result<(), ChainFault> {
+        let signed = claims.head.sequence;
+        if signed > self.head.sequence {
+            return Err(ChainFault::CutBeforeCheckpoint { last: self.head.sequence, signed });
+        }
+        if claims.head != self.head {
+            return Err(ChainFault::CheckpointMismatch { sequence: signed });
+        }
+        self.checkpoints = self.checkpoints.saturating_add(1);
+        self.signed = signed;
+        Ok(())
+    }
+
+    /// The end of a store's chain: the head that is kept beside the records must be their end.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault::HeadMismatch`].
+    pub fn finish_at(self, head: Head) -> Result<ChainSummary, ChainFault> {
+        if head == self.head {
+            Ok(self.summary())
+        } else {
+            Err(ChainFault::HeadMismatch { last: self.head.sequence, head: head.sequence })
+        }
+    }
+
+    /// The end of an export: an intact one ends with a checkpoint over its last record.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault::NoFinalCheckpoint`].
+    pub fn finish_signed(self) -> Result<ChainSummary, ChainFault> {
+        if self.checkpoints > 0 && self.signed == self.head.sequence {
+            Ok(self.summary())
+        } else {
+            Err(ChainFault::NoFinalCheckpoint { last: self.head.sequence })
+        }
+    }
+
+    const fn summary(&self) -> ChainSummary {
+        ChainSummary { head: self.head, checkpoints: self.checkpoints, signed: self.signed }
+    }
+}

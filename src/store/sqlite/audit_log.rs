@@ -1,0 +1,197 @@
+//! The audit log: records in multi-row statements, and the tail of the chain.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::SqliteStore;
+use super::fault::{Fault, Result};
+use super::row::array;
+use super::texts::texts;
+use super::writer::Effect;
+use crate::audit::chain::chain_at;
+use crate::audit::{Checkpoint, Draft, Head, Record};
+use crate::clock::{Clock, Timestamp};
+use crate::store::{AuditLog, StoreError, StoreFailure, Told};
+
+texts! {
+    TAIL = "SELECT generation, head_sequence, head_hash, head_at FROM deployment WHERE id = 1";
+    SET_TAIL = "UPDATE deployment SET generation = $1, head_sequence = $2, head_hash = $3, head_at = $4 WHERE id = 1";
+    HASH_AT = "SELECT hash FROM audit_records WHERE sequence = $1";
+    RECORDS = "SELECT sequence, at, text, hash FROM audit_records WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
+    HEAD = "SELECT head_sequence, head_hash FROM deployment WHERE id = 1";
+    ADD_CHECKPOINT = "INSERT INTO audit_checkpoints (sequence, at, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    CHECKPOINTS = "SELECT sequence, at, jws FROM audit_checkpoints WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
+    LAST_CHECKPOINT = "SELECT sequence, at, jws FROM audit_checkpoints ORDER BY sequence DESC LIMIT 1";
+}
+
+/// The rows of one statement: few sizes, so that each is prepared once. The greatest first, the last one 1.
+const SIZES: [usize; 4] = [64, 16, 4, 1];
+
+/// The statements that insert records, by how many.
+pub(super) static INSERTS: LazyLock<[(usize, Arc<str>); SIZES.len()]> =
+    LazyLock::new(|| SIZES.map(|size| (size, insert_text(size).into())));
+
+/// `$1` is the first record's sequence, `$2` the moment of all; then tenant, text and hash of each.
+fn insert_text(rows: usize) -> String {
+    let row = |index: usize| {
+        let first = index * 3 + 3;
+        format!("($1 + {index}, $2, ${}, ${}, ${})", first, first + 1, first + 2)
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!("INSERT INTO audit_records (sequence, at, tenant, text, hash) VALUES {}", rows.join(", "))
+}
+
+/// What a transaction reads first and writes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tail {
+    /// The deployment's generation.
+    pub(super) generation: i64,
+    /// The end of the chain.
+    pub(super) head: Head,
+    /// The last record's moment: the next one is never earlier.
+    pub(super) at: Timestamp,
+}
+
+/// Reads the tail, inside the transaction that will move it.
+pub(super) async fn tail(connection: &mut SqliteConnection) -> Result<Tail> {
+    let row = sqlx::query(TAIL).fetch_one(connection).await?;
+    Ok(Tail {
+        generation: row.try_get("generation")?,
+        head: head_of(&row)?,
+        at: Timestamp::from_unix_millis(row.try_get("head_at")?),
+    })
+}
+
+fn head_of(row: &SqliteRow) -> Result<Head> {
+    Ok(Head { sequence: row.try_get("head_sequence")?, hash: array(row, "head_hash")? })
+}
+
+/// Writes the tail.
+pub(super) async fn set_tail(connection: &mut SqliteConnection, tail: Tail) -> Result<()> {
+    sqlx::query(SET_TAIL)
+        .bind(tail.generation)
+        .bind(tail.head.sequence)
+        .bind(tail.head.hash.to_vec())
+        .bind(tail.at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Refuses a stored chain that does not go through the record that this process saw committed last.
+pub(super) async fn check_not_behind(connection: &mut SqliteConnection, stored: Head, seen: Head) -> Result<()> {
+    if stored == seen || seen.sequence == 0 {
+        return Ok(());
+    }
+    if stored.sequence <= seen.sequence {
+        return Err(StoreFailure::RolledBack.into());
+    }
+    let row = sqlx::query(HASH_AT).bind(seen.sequence).fetch_optional(connection).await?;
+    let kept: Option<[u8; 32]> = row.map(|row| array(&row, "hash")).transpose()?;
+    if kept == Some(seen.hash) { Ok(()) } else { Err(StoreFailure::RolledBack.into()) }
+}
+
+/// Chains drafts onto the tail and inserts them; gives the tail after them.
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    before: Tail,
+    drafts: &[&Draft],
+    clock: &dyn Clock,
+) -> Result<Tail> {
+    if drafts.is_empty() {
+        return Ok(before);
+    }
+    // The chain's time never goes back, whatever the clock does.
+    let at = clock.now().max(before.at);
+    let at_text = at.to_string();
+    let mut tail = Tail { at, ..before };
+    let mut rest = drafts;
+    while let Some((size, text)) = INSERTS.iter().find(|(size, _)| *size <= rest.len()) {
+        let (now, later) = rest.split_at(*size);
+        let mut insert = sqlx::query(AssertSqlSafe(Arc::clone(text)))
+            .bind(tail.head.sequence.saturating_add(1))
+            .bind(at.unix_millis());
+        for draft in now {
+            let (record, head) = chain_at(tail.head, at, &at_text, draft);
+            insert = insert.bind(draft.tenant.as_str()).bind(record.text).bind(record.hash.to_vec());
+            tail.head = head;
+        }
+        insert.execute(&mut *connection).await?;
+        rest = later;
+    }
+    Ok(tail)
+}
+
+fn record_of(row: &SqliteRow) -> Result<Record> {
+    Ok(Record {
+        sequence: row.try_get("sequence")?,
+        at: Timestamp::from_unix_millis(row.try_get("at")?),
+        text: row.try_get("text")?,
+        hash: array(row, "hash")?,
+    })
+}
+
+fn checkpoint_of(row: &SqliteRow) -> Result<Checkpoint> {
+    Ok(Checkpoint {
+        sequence: row.try_get("sequence")?,
+        at: Timestamp::from_unix_millis(row.try_get("at")?),
+        jws: row.try_get("jws")?,
+    })
+}
+
+async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    sqlx::query(ADD_CHECKPOINT)
+        .bind(checkpoint.sequence)
+        .bind(checkpoint.at.unix_millis())
+        .bind(checkpoint.jws.as_str())
+        .execute(connection)
+        .await?;
+    Ok(Effect::nothing(()))
+}
+
+#[async_trait]
+impl AuditLog for SqliteStore {
+    async fn append(&self, told: Vec<Draft>) -> std::result::Result<i64, StoreError> {
+        self.writer.append(told).await
+    }
+
+    async fn records(&self, first: i64, limit: u32) -> std::result::Result<Vec<Record>, StoreError> {
+        let rows = self.read_all("read audit records", sqlx::query(RECORDS).bind(first).bind(i64::from(limit))).await?;
+        rows.iter().map(record_of).collect::<Result<_>>().map_err(|fault| fault.during("read audit records"))
+    }
+
+    async fn head(&self) -> std::result::Result<Head, StoreError> {
+        let operation = "read the head of the audit chain";
+        let row = self.read_one(operation, sqlx::query(HEAD)).await?;
+        let head = row.ok_or(Fault::corrupt("deployment")).and_then(|row| head_of(&row));
+        head.map_err(|fault| fault.during(operation))
+    }
+
+    /// Kept in the database first, then in the anchor: the anchor is never ahead of the database.
+    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> std::result::Result<(), StoreError> {
+        let operation = "keep a checkpoint";
+        self.writer
+            .change(operation, checkpoint.clone(), Told::default(), |checkpoint, connection| {
+                Box::pin(insert_checkpoint(checkpoint, connection))
+            })
+            .await?;
+        match &self.anchor {
+            Some(anchor) => anchor.append(checkpoint).await.map_err(|failure| StoreError { operation, failure }),
+            None => Ok(()),
+        }
+    }
+
+    async fn checkpoints(&self, first: i64, limit: u32) -> std::result::Result<Vec<Checkpoint>, StoreError> {
+        let rows =
+            self.read_all("read checkpoints", sqlx::query(CHECKPOINTS).bind(first).bind(i64::from(limit))).await?;
+        rows.iter().map(checkpoint_of).collect::<Result<_>>().map_err(|fault| fault.during("read checkpoints"))
+    }
+
+    async fn last_checkpoint(&self) -> std::result::Result<Option<Checkpoint>, StoreError> {
+        let row = self.read_one("read the last checkpoint", sqlx::query(LAST_CHECKPOINT)).await?;
+        row.as_ref().map(checkpoint_of).transpose().map_err(|fault| fault.during("read the last checkpoint"))
+    }
+}

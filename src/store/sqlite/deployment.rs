@@ -1,0 +1,88 @@
+//! The deployment as a whole.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::fault::{Fault, Result};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{SqliteStore, done};
+use crate::audit::Draft;
+use crate::clock::Timestamp;
+use crate::keys::{HsmName, TokenInfo};
+use crate::store::{Deployment, StoreError, Told};
+
+texts! {
+    GENERATION = "SELECT generation FROM deployment WHERE id = 1";
+    PROBE = "UPDATE deployment SET probed_at = $1 WHERE id = 1";
+    TOKENS = "SELECT name, label, manufacturer, model, serial, firmware FROM hsm_tokens ORDER BY name";
+    BIND = "INSERT INTO hsm_tokens (name, label, manufacturer, model, serial, firmware, bound_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+}
+
+fn token_of(row: &SqliteRow) -> Result<(HsmName, TokenInfo)> {
+    let token = TokenInfo {
+        label: row.try_get("label")?,
+        manufacturer: row.try_get("manufacturer")?,
+        model: row.try_get("model")?,
+        serial: row.try_get("serial")?,
+        firmware: row.try_get("firmware")?,
+    };
+    Ok((HsmName::new(row.try_get::<String, _>("name")?), token))
+}
+
+async fn bind(
+    (name, token, at): &(HsmName, TokenInfo, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<()>> {
+    let bound = sqlx::query(BIND)
+        .bind(name.as_str())
+        .bind(token.label.as_str())
+        .bind(token.manufacturer.as_str())
+        .bind(token.model.as_str())
+        .bind(token.serial.as_str())
+        .bind(token.firmware.as_str())
+        .bind(at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(if bound.rows_affected() == 0 { Effect::nothing(()) } else { Effect::done(()) })
+}
+
+async fn probe(at: &Timestamp, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    sqlx::query(PROBE).bind(at.unix_millis()).execute(connection).await?;
+    Ok(Effect::nothing(()))
+}
+
+#[async_trait]
+impl Deployment for SqliteStore {
+    async fn generation(&self) -> std::result::Result<i64, StoreError> {
+        let operation = "read the generation";
+        let row = self.read_one(operation, sqlx::query(GENERATION)).await?;
+        let generation = row.ok_or(Fault::corrupt("deployment")).and_then(|row| Ok(row.try_get("generation")?));
+        generation.map_err(|fault| fault.during(operation))
+    }
+
+    async fn hsm_tokens(&self) -> std::result::Result<Vec<(HsmName, TokenInfo)>, StoreError> {
+        let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
+        rows.iter().map(token_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
+    }
+
+    async fn bind_hsm_token(
+        &self,
+        name: &HsmName,
+        token: &TokenInfo,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("bind HSM token", (name.clone(), token.clone(), at), done(told), |input, connection| {
+                Box::pin(bind(input, connection))
+            })
+            .await
+    }
+
+    async fn probe(&self, at: Timestamp) -> std::result::Result<(), StoreError> {
+        self.writer.change("probe", at, Told::default(), |at, connection| Box::pin(probe(at, connection))).await
+    }
+}

@@ -1,0 +1,225 @@
+//! Factors, and the conditional writes that spend a one-time code.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::SqliteStore;
+use super::fault::{Fault, Result};
+use super::row::{array, fold, moment, moment_if, number};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{done, seals};
+use crate::audit::Draft;
+use crate::clock::Timestamp;
+use crate::keys::{OtpHash, Seals, TenantId};
+use crate::store::{Factor, FactorDetail, FactorId, Factors, StoreError, Told, TotpState, UserId, YubicoState};
+
+texts! {
+    ADD = "INSERT INTO factors (tenant, id, user_id, label, kind, created_at, last_used_at, totp_hash, totp_digits,
+            totp_step_seconds, totp_drift, totp_last_step, yubico_public_id, yubico_private_id, yubico_last_counter)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3)
+        ON CONFLICT DO NOTHING";
+    OF_USER = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
+            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
+            f.yubico_private_id, f.yubico_last_counter, s.hsm, s.blob
+        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
+        WHERE f.tenant = $1 AND f.user_id = $2 ORDER BY f.created_at, f.id, s.hsm";
+    BY_ID = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
+            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
+            f.yubico_private_id, f.yubico_last_counter, s.hsm, s.blob
+        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
+        WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm";
+    REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2";
+    SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, totp_drift = $4, last_used_at = $5
+        WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
+    SPEND_YUBICO = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
+        WHERE tenant = $1 AND id = $2 AND kind = 'yubico_otp' AND yubico_last_counter < $3";
+}
+
+async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let (totp, yubico) = match &factor.detail {
+        FactorDetail::Totp(state) => (Some(state), None),
+        FactorDetail::YubicoOtp(state) => (None, Some(state)),
+    };
+    let added = sqlx::query(ADD)
+        .bind(factor.tenant.as_str())
+        .bind(factor.id.as_str())
+        .bind(factor.user.as_str())
+        .bind(factor.label.as_str())
+        .bind(factor.detail.kind())
+        .bind(factor.created_at.unix_millis())
+        .bind(factor.last_used_at.map(Timestamp::unix_millis))
+        .bind(totp.map(|totp| hash_name(totp.hash)))
+        .bind(totp.map(|totp| i64::from(totp.digits)))
+        .bind(totp.map(|totp| i64::from(totp.step_seconds)))
+        .bind(totp.map(|totp| i64::from(totp.drift)))
+        .bind(totp.map(|totp| totp.last_step))
+        .bind(yubico.map(|yubico| yubico.public_id.as_str()))
+        .bind(yubico.map(|yubico| yubico.private_id.to_vec()))
+        .bind(yubico.map(|yubico| yubico.last_counter))
+        .execute(&mut *connection)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    seals::add(connection, &factor.tenant, seals::FACTOR, factor.id.as_str(), &factor.secret).await?;
+    Ok(Effect::renewed(true))
+}
+
+async fn remove((tenant, id): &(TenantId, FactorId), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    seals::remove(connection, tenant, seals::FACTOR, id.as_str()).await?;
+    let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+    Ok(if removed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+/// A one-time code that is being spent.
+struct Spending {
+    tenant: TenantId,
+    id: FactorId,
+    place: i64,
+    drift: i32,
+    at: Timestamp,
+}
+
+async fn spend_totp(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let spent = sqlx::query(SPEND_TOTP)
+        .bind(spending.tenant.as_str())
+        .bind(spending.id.as_str())
+        .bind(spending.place)
+        .bind(i64::from(spending.drift))
+        .bind(spending.at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+}
+
+async fn spend_yubico(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let spent = sqlx::query(SPEND_YUBICO)
+        .bind(spending.tenant.as_str())
+        .bind(spending.id.as_str())
+        .bind(spending.place)
+        .bind(spending.at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+}
+
+const fn hash_name(hash: OtpHash) -> &'static str {
+    match hash {
+        OtpHash::Sha1 => "SHA1",
+        OtpHash::Sha256 => "SHA256",
+        OtpHash::Sha512 => "SHA512",
+    }
+}
+
+fn hash_of(name: &str) -> Result<OtpHash> {
+    [OtpHash::Sha1, OtpHash::Sha256, OtpHash::Sha512]
+        .into_iter()
+        .find(|hash| hash_name(*hash) == name)
+        .ok_or(Fault::corrupt("totp_hash"))
+}
+
+fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
+    match row.try_get("kind")? {
+        "totp" => Ok(FactorDetail::Totp(TotpState {
+            hash: hash_of(row.try_get("totp_hash")?)?,
+            digits: number(row, "totp_digits")?,
+            step_seconds: number(row, "totp_step_seconds")?,
+            drift: number(row, "totp_drift")?,
+            last_step: row.try_get("totp_last_step")?,
+        })),
+        "yubico_otp" => Ok(FactorDetail::YubicoOtp(YubicoState {
+            public_id: row.try_get("yubico_public_id")?,
+            private_id: array(row, "yubico_private_id")?,
+            last_counter: row.try_get("yubico_last_counter")?,
+        })),
+        _ => Err(Fault::corrupt("kind of factor")),
+    }
+}
+
+fn factor_of(row: &SqliteRow) -> Result<Factor> {
+    Ok(Factor {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: FactorId::new(row.try_get::<String, _>("id")?),
+        user: UserId::new(row.try_get::<String, _>("user_id")?),
+        label: row.try_get("label")?,
+        detail: detail_of(row)?,
+        secret: Seals::default(),
+        created_at: moment(row, "created_at")?,
+        last_used_at: moment_if(row, "last_used_at")?,
+    })
+}
+
+fn factors_of(rows: &[SqliteRow]) -> Result<Vec<Factor>> {
+    fold(rows, factor_of, |factor| &mut factor.secret)
+}
+
+#[async_trait]
+impl Factors for SqliteStore {
+    async fn add_factor(&self, factor: &Factor, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
+        let told = done(told);
+        self.writer
+            .change("add factor", factor.clone(), told, |factor, connection| Box::pin(add(factor, connection)))
+            .await
+    }
+
+    async fn factors(&self, tenant: &TenantId, user: &UserId) -> std::result::Result<Vec<Factor>, StoreError> {
+        let rows =
+            self.read_all("list factors", sqlx::query(OF_USER).bind(tenant.as_str()).bind(user.as_str())).await?;
+        factors_of(&rows).map_err(|fault| fault.during("list factors"))
+    }
+
+    async fn factor(&self, tenant: &TenantId, id: &FactorId) -> std::result::Result<Option<Factor>, StoreError> {
+        let rows = self.read_all("find factor", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
+        factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during("find factor"))
+    }
+
+    async fn remove_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let told = done(told);
+        self.writer
+            .change("remove factor", (tenant.clone(), id.clone()), told, |input, connection| {
+                Box::pin(remove(input, connection))
+            })
+            .await
+    }
+
+    async fn spend_totp_step(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        step: i64,
+        drift: i32,
+        at: Timestamp,
+        told: Told,
+    ) -> std::result::Result<bool, StoreError> {
+        let spending = Spending { tenant: tenant.clone(), id: id.clone(), place: step, drift, at };
+        self.writer
+            .change("spend TOTP step", spending, told, |spending, connection| {
+                Box::pin(spend_totp(spending, connection))
+            })
+            .await
+    }
+
+    async fn spend_yubico_counter(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        counter: i64,
+        at: Timestamp,
+        told: Told,
+    ) -> std::result::Result<bool, StoreError> {
+        let spending = Spending { tenant: tenant.clone(), id: id.clone(), place: counter, drift: 0, at };
+        self.writer
+            .change("spend Yubico counter", spending, told, |spending, connection| {
+                Box::pin(spend_yubico(spending, connection))
+            })
+            .await
+    }
+}

@@ -1,0 +1,57 @@
+//! Secrets at rest, one row for each HSM token that opens them.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::fault::Result;
+use super::texts::texts;
+use crate::keys::{Seals, TenantId};
+
+texts! {
+    ADD = "INSERT INTO seals (tenant, kind, row_id, hsm, blob) VALUES ($1, $2, $3, $4, $5)";
+    REMOVE = "DELETE FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3";
+    REMOVE_OF_FACTORS = "DELETE FROM seals WHERE tenant = $1 AND kind = $2
+        AND row_id IN (SELECT id FROM factors WHERE tenant = $1 AND user_id = $3)";
+}
+
+/// A user's password.
+pub(super) const PASSWORD: &str = "users.password";
+/// A factor's secret.
+pub(super) const FACTOR: &str = "factors.secret";
+
+/// Keeps the seals of a row that has none.
+pub(super) async fn add(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    kind: &'static str,
+    row_id: &str,
+    seals: &Seals,
+) -> Result<()> {
+    for (hsm, blob) in &seals.0 {
+        sqlx::query(ADD)
+            .bind(tenant.as_str())
+            .bind(kind)
+            .bind(row_id)
+            .bind(hsm.as_str())
+            .bind(blob.as_slice())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Removes the seals of a row.
+pub(super) async fn remove(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    kind: &'static str,
+    row_id: &str,
+) -> Result<()> {
+    sqlx::query(REMOVE).bind(tenant.as_str()).bind(kind).bind(row_id).execute(connection).await?;
+    Ok(())
+}
+
+/// Removes the seals of all factors of a user.
+pub(super) async fn remove_of_factors(connection: &mut SqliteConnection, tenant: &TenantId, user: &str) -> Result<()> {
+    sqlx::query(REMOVE_OF_FACTORS).bind(tenant.as_str()).bind(FACTOR).bind(user).execute(connection).await?;
+    Ok(())
+}

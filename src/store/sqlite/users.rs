@@ -1,0 +1,162 @@
+//! Users.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::SqliteStore;
+use super::fault::Result;
+use super::row::{fold, joined, moment, set};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{done, grants, seals};
+use crate::audit::Draft;
+use crate::clock::Timestamp;
+use crate::keys::{Seals, TenantId};
+use crate::store::{StoreError, User, UserId, Users};
+
+texts! {
+    ADD = "INSERT INTO users (tenant, id, name, roles, enabled, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT DO NOTHING";
+    BY_NAME = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
+        FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
+        WHERE u.tenant = $1 AND u.name = $2 ORDER BY s.hsm";
+    BY_ID = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
+        FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
+        WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm";
+    LIST = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
+        FROM (SELECT tenant, id, name, roles, enabled, created_at FROM users
+            WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3) u
+        LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
+        ORDER BY u.name, s.hsm";
+    UPDATE = "UPDATE users SET roles = $3, enabled = $4 WHERE tenant = $1 AND id = $2";
+    REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
+}
+
+async fn add(user: &User, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let added = sqlx::query(ADD)
+        .bind(user.tenant.as_str())
+        .bind(user.id.as_str())
+        .bind(user.name.as_str())
+        .bind(joined(&user.roles))
+        .bind(i64::from(user.enabled))
+        .bind(user.created_at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    if let Some(password) = &user.password {
+        seals::add(connection, &user.tenant, seals::PASSWORD, user.id.as_str(), password).await?;
+    }
+    Ok(Effect::renewed(true))
+}
+
+async fn update(
+    (user, end_grants): &(User, Option<Timestamp>),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let updated = sqlx::query(UPDATE)
+        .bind(user.tenant.as_str())
+        .bind(user.id.as_str())
+        .bind(joined(&user.roles))
+        .bind(i64::from(user.enabled))
+        .execute(&mut *connection)
+        .await?;
+    if updated.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    seals::remove(connection, &user.tenant, seals::PASSWORD, user.id.as_str()).await?;
+    if let Some(password) = &user.password {
+        seals::add(connection, &user.tenant, seals::PASSWORD, user.id.as_str(), password).await?;
+    }
+    if let Some(at) = end_grants {
+        grants::end_all_of_user(connection, &user.tenant, &user.id, *at).await?;
+    }
+    Ok(Effect::renewed(true))
+}
+
+/// Factors, grants and refresh tokens go by their foreign keys; seals have none, because several tables own them.
+async fn remove((tenant, id): &(TenantId, UserId), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    seals::remove_of_factors(connection, tenant, id.as_str()).await?;
+    seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
+    let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+    Ok(if removed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+fn user_of(row: &SqliteRow) -> Result<(User, Seals)> {
+    let user = User {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: UserId::new(row.try_get::<String, _>("id")?),
+        name: row.try_get("name")?,
+        roles: set(row, "roles")?,
+        enabled: row.try_get::<i64, _>("enabled")? != 0,
+        password: None,
+        created_at: moment(row, "created_at")?,
+    };
+    Ok((user, Seals::default()))
+}
+
+fn users_of(rows: &[SqliteRow]) -> Result<Vec<User>> {
+    let users = fold(rows, user_of, |(_, seals)| seals)?;
+    let with_password =
+        |(user, seals): (User, Seals)| User { password: Some(seals).filter(|s| !s.0.is_empty()), ..user };
+    Ok(users.into_iter().map(with_password).collect())
+}
+
+#[async_trait]
+impl Users for SqliteStore {
+    async fn add_user(&self, user: &User, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
+        let told = done(told);
+        self.writer.change("add user", user.clone(), told, |user, connection| Box::pin(add(user, connection))).await
+    }
+
+    async fn user_by_name(&self, tenant: &TenantId, name: &str) -> std::result::Result<Option<User>, StoreError> {
+        let rows = self.read_all("find user", sqlx::query(BY_NAME).bind(tenant.as_str()).bind(name)).await?;
+        users_of(&rows).map(|mut users| users.pop()).map_err(|fault| fault.during("find user"))
+    }
+
+    async fn user(&self, tenant: &TenantId, id: &UserId) -> std::result::Result<Option<User>, StoreError> {
+        let rows = self.read_all("find user", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
+        users_of(&rows).map(|mut users| users.pop()).map_err(|fault| fault.during("find user"))
+    }
+
+    async fn users(
+        &self,
+        tenant: &TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> std::result::Result<Vec<User>, StoreError> {
+        // No name is empty, so every name stands after the empty one.
+        let page = sqlx::query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        users_of(&self.read_all("list users", page).await?).map_err(|fault| fault.during("list users"))
+    }
+
+    async fn update_user(
+        &self,
+        user: &User,
+        end_grants: Option<Timestamp>,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let told = done(told);
+        self.writer
+            .change("update user", (user.clone(), end_grants), told, |input, connection| {
+                Box::pin(update(input, connection))
+            })
+            .await
+    }
+
+    async fn remove_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let told = done(told);
+        self.writer
+            .change("remove user", (tenant.clone(), id.clone()), told, |input, connection| {
+                Box::pin(remove(input, connection))
+            })
+            .await
+    }
+}

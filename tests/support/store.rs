@@ -1,0 +1,166 @@
+//! A store in a folder of its own, and plain values to put into it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use signet::audit::{Draft, Event, Outcome, RequestContext};
+use signet::clock::{Clock, Timestamp};
+use signet::keys::{HsmName, OtpHash, Seals, TenantId};
+use signet::secret::SecretHash;
+use signet::store::sqlite::{SqliteOptions, SqliteStore};
+use signet::store::{
+    Client, ClientId, Factor, FactorDetail, FactorId, Grant, GrantId, GrantState, GrantType, TotpState, User, UserId,
+    YubicoState,
+};
+
+/// A clock that is set by hand.
+#[derive(Debug)]
+pub(crate) struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    pub(crate) fn at(seconds: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(seconds * 1000)))
+    }
+
+    pub(crate) fn set(&self, seconds: i64) {
+        self.0.store(seconds * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// When the tests take place.
+pub(crate) const NOW: i64 = 1_800_000_000;
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_unix_seconds(NOW)
+}
+
+pub(crate) fn after(seconds: u64) -> Timestamp {
+    now().plus(Duration::from_secs(seconds))
+}
+
+/// A folder that is removed with its store's files.
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+    pub(crate) clock: Arc<ManualClock>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), clock: ManualClock::at(NOW) }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("signet.db")
+    }
+
+    pub(crate) fn anchor(&self) -> PathBuf {
+        self.folder.path().join("anchor")
+    }
+
+    pub(crate) fn options(&self) -> SqliteOptions {
+        options(self.database())
+    }
+
+    pub(crate) async fn open(&self) -> Arc<SqliteStore> {
+        SqliteStore::open(self.options(), self.clock.clone()).await.unwrap()
+    }
+}
+
+pub(crate) fn options(path: PathBuf) -> SqliteOptions {
+    SqliteOptions { path, create: true, readers: 4, busy_timeout: Duration::from_secs(4), anchor: None }
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::default_tenant()
+}
+
+pub(crate) fn draft(event: Event) -> Draft {
+    Draft::new(event, Outcome::Done, "default", &RequestContext::default())
+}
+
+pub(crate) fn seals(byte: u8) -> Seals {
+    Seals(BTreeMap::from([(HsmName::new("a"), vec![byte; 40]), (HsmName::new("b"), vec![byte, 1])]))
+}
+
+pub(crate) fn texts(values: &[&str]) -> BTreeSet<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+pub(crate) fn user(name: &str) -> User {
+    User {
+        tenant: tenant(),
+        id: UserId::new(format!("user-{name}")),
+        name: name.to_owned(),
+        roles: texts(&["reader", "writer \"quoted\", with commas"]),
+        enabled: true,
+        password: Some(seals(7)),
+        created_at: now(),
+    }
+}
+
+pub(crate) fn client(name: &str) -> Client {
+    Client {
+        tenant: tenant(),
+        id: ClientId::new(format!("client-{name}")),
+        name: name.to_owned(),
+        secret: SecretHash::of("client secret"),
+        grants: BTreeSet::from(GrantType::ALL),
+        scopes: texts(&["read", "write"]),
+        audiences: texts(&["https://api.example"]),
+        enabled: true,
+        created_at: now(),
+    }
+}
+
+pub(crate) fn totp_factor(id: &str, user: &User) -> Factor {
+    let state = TotpState { hash: OtpHash::Sha256, digits: 8, step_seconds: 30, drift: 0, last_step: -1 };
+    factor(id, user, FactorDetail::Totp(state))
+}
+
+pub(crate) fn yubico_factor(id: &str, public_id: &str, user: &User) -> Factor {
+    let state = YubicoState { public_id: public_id.to_owned(), private_id: [1, 2, 3, 4, 5, 6], last_counter: -1 };
+    factor(id, user, FactorDetail::YubicoOtp(state))
+}
+
+fn factor(id: &str, user: &User, detail: FactorDetail) -> Factor {
+    Factor {
+        tenant: tenant(),
+        id: FactorId::new(id),
+        user: user.id.clone(),
+        label: "a label".to_owned(),
+        detail,
+        secret: seals(9),
+        created_at: now(),
+        last_used_at: None,
+    }
+}
+
+pub(crate) fn grant(id: &str, user: &User, client: &Client) -> Grant {
+    Grant {
+        tenant: tenant(),
+        id: GrantId::new(id),
+        client: client.id.clone(),
+        user: user.id.clone(),
+        scopes: texts(&["read"]),
+        audiences: texts(&["https://api.example"]),
+        auth_time: now(),
+        acr: "urn:example:acr".to_owned(),
+        amr: vec!["pwd".to_owned(), "otp".to_owned(), "mfa".to_owned()],
+        created_at: now(),
+        expires_at: after(3600),
+        state: GrantState::Active,
+    }
+}
