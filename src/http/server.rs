@@ -25,6 +25,8 @@ pub struct Limits {
     pub connections: usize,
     /// How long a peer may take to send a header or a body, or to read an answer.
     pub slow_peer: Duration,
+    /// How long a connection may rest between two requests.
+    pub idle: Duration,
     /// How long a request may take in all.
     pub request_deadline: Duration,
     /// How long requests that are under way are waited for at the end.
@@ -88,7 +90,11 @@ impl Listening {
         limits: Limits,
         handle: Handle<SocketAddr>,
     ) -> Result<(), ServeError> {
-        let guarded = Guarded { permits: Arc::new(Semaphore::new(limits.connections)), slow_peer: limits.slow_peer };
+        let guarded = Guarded {
+            permits: Arc::new(Semaphore::new(limits.connections)),
+            slow_peer: limits.slow_peer,
+            idle: limits.idle,
+        };
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = axum_server::from_tcp(self.listener).map_err(ServeError::Serve)?.handle(handle);
         let served = match tls {
@@ -131,6 +137,7 @@ fn set_limits(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::
 struct Guarded {
     permits: Arc<Semaphore>,
     slow_peer: Duration,
+    idle: Duration,
 }
 
 impl<S> Accept<TcpStream, S> for Guarded {
@@ -149,6 +156,7 @@ impl<S> Accept<TcpStream, S> for Guarded {
         }
         let mut timed = TimeoutStream::new(Counted { stream, _permit: permit });
         timed.set_write_timeout(Some(self.slow_peer));
+        timed.set_read_timeout(Some(self.idle));
         std::future::ready(Ok((Box::pin(timed), service)))
     }
 }

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod authenticate;
 pub mod authenticate_client;
+pub mod checkpoint;
 pub mod custody;
 pub mod directory;
 pub mod enrol;
@@ -94,6 +95,11 @@ impl Signet {
     /// The joint that lists and makes keys.
     pub fn key_admin(&self) -> &Arc<dyn KeyAdmin> {
         &self.adapters.key_admin
+    }
+
+    /// The time by which this issuer decides.
+    pub fn clock_now(&self) -> Timestamp {
+        self.now()
     }
 
     fn now(&self) -> Timestamp {

@@ -7,13 +7,17 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Signet;
+use super::directory::RingKey;
 use crate::clock::Timestamp;
-use crate::keys::HsmName;
+use crate::keys::{HsmError, HsmName};
 
 /// How old the last good signature may be.
 const RECENT: Duration = Duration::from_secs(15);
 /// How old it gets before a test signature is made.
 const TEST_AFTER: Duration = Duration::from_secs(5);
+
+/// What is signed for a test. It is no JWS signing input: it has no dot.
+const PROBE: &[u8] = b"signet readiness probe";
 
 /// The last good signature of each HSM token.
 #[derive(Default)]
@@ -58,11 +62,20 @@ impl Signet {
             let is_recent = self.readiness.last(&hsm).is_some_and(|last| now.since(last) < TEST_AFTER);
             let key = snapshot.active(self.settings.algorithm).find(|key| key.key.hsm == hsm);
             if let (false, Some(key)) = (is_recent, key)
-                && let Err(error) = self.sign_checked(key, b"signet readiness probe").await
+                && let Err(error) = self.test_key(key).await
             {
                 tracing::warn!(%hsm, %error, "the test signature failed");
             }
         }
+    }
+
+    /// Makes a test signature with one key.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`] with why the key can't sign.
+    pub async fn test_key(&self, key: &RingKey) -> Result<(), HsmError> {
+        self.sign_checked(key, PROBE).await.map(|_| ())
     }
 
     /// The state of everything that issuance needs.

@@ -1,0 +1,199 @@
+//! `signet dev`: a throwaway deployment on a soft token, with a demo user, and the commands that get a token.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+
+use super::factor::qr_code;
+use super::output::Output;
+use super::wiring::{self, Deployment, Need};
+use super::{init, serve};
+use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::mfa::totp::{Enrolment, TotpParameters};
+use crate::oauth::{Client, GrantType};
+use crate::random::{OsRandom, url_text};
+use crate::secret::SecretText;
+use crate::service::accounts::NewClient;
+use crate::service::{ChangeError, Signet};
+
+const PROVISION: &str = include_str!("../../softhsm/provision.sh");
+const SOFTHSM_TEMPLATE: &str = include_str!("../../softhsm/softhsm2.conf.in");
+const USER: &str = "demo";
+const CLIENT: &str = "demo-app";
+const AUDIENCE: &str = "https://api.demo.example";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Dev {
+    /// Where the soft token, the database and the configuration are kept.
+    #[arg(long, default_value = ".signet", value_name = "FOLDER")]
+    state_dir: PathBuf,
+    /// Where to listen, on loopback.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+}
+
+/// What the demo user signs in with, made anew at each start: nothing of it is stored in clear.
+struct Demo {
+    password: SecretText,
+    enrolment: Enrolment,
+    client: Client,
+    client_secret: SecretText,
+}
+
+impl Dev {
+    pub(super) async fn run(self, output: &Output) -> anyhow::Result<()> {
+        anyhow::ensure!(self.listen.ip().is_loopback(), "a throwaway deployment listens on loopback only");
+        serve::start_log(LogConfig { level: LogLevel::Warn, format: LogFormat::Text });
+        let state = self.state_dir.as_path();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+        let state = &std::fs::canonicalize(state)?;
+        provision(state, output)?;
+        let config = write_config(state, self.listen)?;
+        let deployment = Deployment::open(&config, Need::HsmAndNewStore, output).await?;
+        let demo = prepare(&deployment, output).await;
+        let closed = deployment.close().await;
+        let demo = demo?;
+        closed?;
+        let text = instructions(&demo, &config, self.listen)?;
+        let ready = |address: SocketAddr, issuer: &str| {
+            // What follows is what the person came for: a standard output that is gone is no reason to stop serving.
+            let _ = output.text(&text);
+            output.note(&format!("serving {issuer} on {address}; Ctrl-C stops"));
+        };
+        serve::serve(wiring::load_config(&config)?, &ready).await
+    }
+}
+
+/// Makes the soft token by the script that `softhsm/` documents.
+fn provision(state: &Path, output: &Output) -> anyhow::Result<()> {
+    let folder = state.join("softhsm");
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    std::fs::write(folder.join("provision.sh"), PROVISION)?;
+    std::fs::write(folder.join("softhsm2.conf.in"), SOFTHSM_TEMPLATE)?;
+    let mut script = Command::new("sh");
+    script.arg(folder.join("provision.sh")).arg(state).stdin(Stdio::null());
+    let run = script.output().context("sh can't be started")?;
+    for line in String::from_utf8_lossy(&run.stdout).lines() {
+        output.note(line);
+    }
+    anyhow::ensure!(
+        run.status.success(),
+        "the soft token could not be made: {}\nInstall SoftHSM2 (Debian: apt-get install softhsm2) and try again",
+        String::from_utf8_lossy(&run.stderr).trim()
+    );
+    Ok(())
+}
+
+/// Writes `signet.toml` where there is none. One that is there stays, and its `listen` with it.
+fn write_config(state: &Path, listen: SocketAddr) -> anyhow::Result<PathBuf> {
+    let path = state.join("signet.toml");
+    let module = std::fs::read_to_string(state.join("module")).context("the provisioning script names no module")?;
+    let text = format!(
+        r#"# A throwaway deployment on a soft token. docs/configuration.md explains every key.
+[server]
+public_url = "http://{listen}"
+listen = "{listen}"
+
+[store]
+url = "sqlite://signet.db"
+
+[[hsm]]
+name = "primary"
+module = "{module}"
+token_label = "signet"
+pin_file = "pin"
+sessions = 2
+[hsm.environment]
+SOFTHSM2_CONF = "{conf}"
+
+[mfa]
+issuer_name = "Signet demo"
+
+[roles]
+reader = ["read"]
+writer = ["read", "write"]
+
+[log]
+level = "warn"
+"#,
+        module = module.trim(),
+        conf = state.join("softhsm2.conf").display(),
+    );
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(mut file) => file.write_all(text.as_bytes())?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("can't write {}", path.display())),
+    }
+    Ok(path)
+}
+
+/// Makes keys, user, factor and client where they are missing, and fresh secrets for them.
+async fn prepare(deployment: &Deployment, output: &Output) -> anyhow::Result<Demo> {
+    let is_new = deployment.signet.directory().at_hand().await?.published().next().is_none();
+    if is_new {
+        init::initialise(deployment, output).await?;
+    }
+    let (signet, operator) = (&deployment.signet, deployment.operator());
+    let password = SecretText::new(url_text::<12>(&OsRandom));
+    match signet.find_user(USER).await {
+        Ok(_) => signet.set_password(USER, &password, &operator).await?,
+        Err(ChangeError::Missing { .. }) => {
+            let roles = BTreeSet::from(["reader".to_owned()]);
+            signet.add_user(USER, roles, &password, &operator).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    for factor in signet.list_factors(USER).await? {
+        signet.remove_factor(&factor.id, &operator).await?;
+    }
+    let (_, enrolment) = signet.enrol_totp(USER, "demo", TotpParameters::DEFAULT, &operator).await?;
+    let (client, client_secret) = prepare_client(signet, deployment).await?;
+    Ok(Demo { password, enrolment, client, client_secret })
+}
+
+async fn prepare_client(signet: &Signet, deployment: &Deployment) -> anyhow::Result<(Client, SecretText)> {
+    let operator = deployment.operator();
+    match signet.find_client(CLIENT).await {
+        Ok(client) => Ok((client, signet.renew_client_secret(CLIENT, &operator).await?)),
+        Err(ChangeError::Missing { .. }) => {
+            let new = NewClient {
+                name: CLIENT.to_owned(),
+                grants: BTreeSet::from(GrantType::ALL),
+                scopes: BTreeSet::from(["read", "write"].map(str::to_owned)),
+                audiences: BTreeSet::from([AUDIENCE.to_owned()]),
+            };
+            Ok(signet.add_client(new, &operator).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn instructions(demo: &Demo, config: &Path, listen: SocketAddr) -> anyhow::Result<String> {
+    let issuer = wiring::load_config(config)?.server.public_url.as_str().to_owned();
+    let program = std::env::current_exe()?;
+    let secret = demo.enrolment.secret_base32().expose();
+    let code = format!("oathtool --totp -b {secret}");
+    let get = format!(
+        "TOKEN=$(curl -s http://{listen}/oauth2/token -u '{}:{}' \\\n  -d grant_type=password -d username={USER} \
+         --data-urlencode 'password={}' \\\n  -d scope=read -d otp=$({code}) | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')",
+        demo.client.id,
+        demo.client_secret.expose(),
+        demo.password.expose(),
+    );
+    Ok(format!(
+        "\n{qr}\nThe demo user's code: scan it with an authenticator app, or print the current one with\n\n  {code}\n  \
+         ({uri})\n\nGet a token (a code works once; the next one comes within 30 seconds):\n\n{get}; echo \"$TOKEN\"\n\n\
+         Verify it, asking nobody but the published keys:\n\n\
+         echo \"$TOKEN\" | {program} token verify --jwks {issuer}/oauth2/jwks --issuer {issuer} --audience {AUDIENCE}\n\n\
+         Operate it: {program} --config {config} user list  (also: custody, doctor, audit verify, key list)\n",
+        qr = qr_code(demo.enrolment.otpauth_uri())?,
+        uri = demo.enrolment.otpauth_uri().expose(),
+        program = program.display(),
+        config = config.display(),
+    ))
+}

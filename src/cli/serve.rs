@@ -1,0 +1,231 @@
+//! `signet serve`
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::output::Output;
+use super::wiring::{self, Deployment, Need};
+use crate::audit::{Draft, Event, Outcome, RequestContext};
+use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
+use crate::hsm::HsmEvent;
+use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
+use crate::keys::{HsmError, HsmFailure};
+use crate::service::Signet;
+use crate::store::{AuditLog as _, Grants as _};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {}
+
+/// How long a starting server waits for its HSM tokens before it serves without them.
+const HSM_PATIENCE: Duration = Duration::from_secs(10);
+/// How often keys that did not sign lately are tried.
+const EXERCISE_EVERY: Duration = Duration::from_secs(2);
+/// How often what has expired is deleted.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// How long what has expired is kept: clocks of nodes may differ.
+const PRUNE_AFTER: Duration = Duration::from_secs(3600);
+/// How long requests that are under way are waited for at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+impl Serve {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        let config = wiring::load_config(config)?;
+        start_log(config.log);
+        let ready = |address: SocketAddr, issuer: &str| output.note(&format!("serving {issuer} on {address}"));
+        serve(config, &ready).await
+    }
+}
+
+/// Serves until a signal asks to stop. `ready` is called once requests are answered.
+pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Send + Sync)) -> anyhow::Result<()> {
+    give_up_dumps()?;
+    let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let tls = load_tls(config.server.tls.as_ref()).await?;
+    let listening = Listening::bind(config.server.listen)?;
+    let (events, hsm_events) = mpsc::unbounded_channel();
+    let deployment = Deployment::assemble(config, Need::Hsm, events).await?;
+    if let Err(error) = start_hsm(&deployment).await {
+        deployment.hsm.shutdown().await;
+        deployment.store.close().await;
+        return Err(error);
+    }
+    let signet = &deployment.signet;
+    tell(signet, Event::ServerStarted, Outcome::Done, None).await?;
+    let mut background = start_background(&deployment, hsm_events);
+    let limits = limits(&deployment.config);
+    let address = listening.address();
+    let hosts = Arc::new(AcceptedHosts::new(deployment.config.server.public_url.url(), address));
+    let handle = Handle::new();
+    let routes = router(HttpState { signet: signet.clone(), limits, hosts });
+    let serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
+    ready(address, &signet.settings().issuer);
+    tokio::select! {
+        _ = stop.0.recv() => tracing::info!("asked to stop (SIGTERM)"),
+        _ = stop.1.recv() => tracing::info!("asked to stop (SIGINT)"),
+    }
+    handle.graceful_shutdown(Some(limits.drain));
+    let served = serving.await.context("the server failed")?;
+    background.shutdown().await;
+    tell(signet, Event::ServerStopped, Outcome::Done, None).await?;
+    deployment.close().await?;
+    Ok(served?)
+}
+
+/// Waits for the HSM tokens. What only a person can mend ends the start; what heals by itself does not.
+async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
+    let snapshot = deployment.signet.directory().fresh().await?;
+    if snapshot.published().next().is_none() {
+        anyhow::bail!("this deployment has no keys yet: run `signet init` first");
+    }
+    match deployment.hsm.ready(HSM_PATIENCE).await {
+        Ok(()) => {}
+        Err(error) if heals_by_itself(&error) => {
+            tracing::error!(%error, "serving without an HSM: no token can be issued until it is back");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    deployment.signet.exercise_keys().await;
+    let algorithm = deployment.signet.settings().algorithm;
+    for key in snapshot.active(algorithm) {
+        match deployment.signet.test_key(key).await {
+            Err(error) if !heals_by_itself(&error) => return Err(error.into()),
+            _ => {}
+        }
+    }
+    anyhow::ensure!(
+        snapshot.active(algorithm).next().is_some(),
+        "no active {algorithm} key: run `signet init`, or `signet key generate --algorithm {algorithm}`"
+    );
+    Ok(())
+}
+
+fn heals_by_itself(error: &HsmError) -> bool {
+    matches!(error.failure, HsmFailure::Unavailable { .. } | HsmFailure::Overloaded | HsmFailure::Deadline(_))
+}
+
+fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedReceiver<HsmEvent>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let signet = deployment.signet.clone();
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(EXERCISE_EVERY);
+        loop {
+            every.tick().await;
+            signet.exercise_keys().await;
+        }
+    });
+    let (signet, interval) = (deployment.signet.clone(), deployment.config.audit.checkpoint_interval);
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(interval);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            if let Err(error) = signet.checkpoint().await {
+                tracing::warn!(%error, "no checkpoint was signed; the next one covers what this one would have");
+            }
+        }
+    });
+    let (signet, store) = (deployment.signet.clone(), deployment.store.clone());
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(PRUNE_EVERY);
+        loop {
+            every.tick().await;
+            if let Err(error) = store.prune(signet.clock_now().minus(PRUNE_AFTER)).await {
+                tracing::warn!(%error, "what has expired could not be deleted");
+            }
+        }
+    });
+    let signet = deployment.signet.clone();
+    tasks.spawn(async move {
+        while let Some(event) = hsm_events.recv().await {
+            tell_hsm_event(&signet, event).await;
+        }
+    });
+    tasks
+}
+
+async fn tell_hsm_event(signet: &Signet, event: HsmEvent) {
+    let told = match event {
+        HsmEvent::Up { hsm } => {
+            tracing::info!(%hsm, "the HSM token answers");
+            tell(signet, Event::HsmUp, Outcome::Done, Some(hsm.to_string())).await
+        }
+        HsmEvent::Down { hsm, error } => {
+            tracing::error!(%hsm, %error, "the HSM token does not answer");
+            tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: {error}"))).await
+        }
+    };
+    if let Err(error) = told {
+        tracing::error!(%error, "the audit log could not be told of the HSM token's state");
+    }
+}
+
+async fn tell(signet: &Signet, event: Event, outcome: Outcome, detail: Option<String>) -> anyhow::Result<()> {
+    let mut draft = Draft::new(event, outcome, signet.settings().tenant.as_str(), &RequestContext::default());
+    draft.detail = detail;
+    signet.store().append(vec![draft]).await?;
+    Ok(())
+}
+
+fn limits(config: &Config) -> Limits {
+    let limits = config.server.limits;
+    Limits {
+        body_bytes: limits.max_body_bytes,
+        header_bytes: limits.max_header_bytes,
+        connections: limits.max_connections,
+        slow_peer: limits.header_timeout,
+        // A connection is read from also while its request is answered: it must not look idle then.
+        idle: limits.idle_timeout.max(limits.request_timeout),
+        request_deadline: limits.request_timeout,
+        drain: DRAIN,
+    }
+}
+
+async fn load_tls(tls: Option<&TlsConfig>) -> anyhow::Result<Option<RustlsConfig>> {
+    let Some(tls) = tls else { return Ok(None) };
+    // A second installation, by a test in the same process, changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let config = RustlsConfig::from_pem_file(&tls.certificate, &tls.key).await.with_context(|| {
+        format!(
+            "the TLS certificate {} or its key {} can't be used (server.tls)",
+            tls.certificate.display(),
+            tls.key.display()
+        )
+    })?;
+    Ok(Some(config))
+}
+
+/// No core dump and no debugger: memory may hold a password for a moment.
+fn give_up_dumps() -> anyhow::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).context("core dumps can't be switched off")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("the process can't be made undumpable")
+}
+
+/// Starts the log on standard error.
+pub(super) fn start_log(config: LogConfig) {
+    let level = match config.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
+    // A log that was started already stays.
+    let _ = match config.format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}

@@ -1,0 +1,196 @@
+//! Puts configuration, store, HSM workers and issuer together for a command.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::output::Output;
+use crate::audit::RequestContext;
+use crate::clock::SystemClock;
+use crate::config::{self, Config, StoreConfig};
+use crate::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use crate::jose::{Jwk, JwkSet};
+use crate::keys::{HsmName, KeyPurpose, TenantId, TokenInfo};
+use crate::oauth::RoleScopes;
+use crate::random::OsRandom;
+use crate::service::{Adapters, Settings, Signet};
+use crate::store::sqlite::{SqliteOptions, SqliteStore};
+use crate::store::{Deployment as _, Keys as _};
+
+/// What a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// The store alone.
+    Store,
+    /// The store and every HSM token.
+    Hsm,
+    /// The same, making the store where there is none.
+    HsmAndNewStore,
+}
+
+/// How long a command waits for its HSM tokens.
+const HSM_PATIENCE: Duration = Duration::from_secs(20);
+/// Connections that read the store at once.
+const READERS: u32 = 4;
+/// How long another process's lock on the store is waited for.
+const BUSY: Duration = Duration::from_secs(4);
+
+/// An open deployment.
+pub(super) struct Deployment {
+    pub(super) config: Config,
+    pub(super) store: Arc<SqliteStore>,
+    pub(super) hsm: Arc<HsmGroup>,
+    pub(super) signet: Arc<Signet>,
+    need: Need,
+}
+
+/// Reads the configuration with the environment's overrides.
+pub(super) fn load_config(path: &Path) -> anyhow::Result<Config> {
+    Ok(Config::load(path, std::env::vars())?)
+}
+
+impl Deployment {
+    /// Opens what a command needs and waits for its HSM tokens.
+    pub(super) async fn open(path: &Path, need: Need, output: &Output) -> anyhow::Result<Self> {
+        let config = load_config(path)?;
+        // A command tells faults by its exit; what happens to its workers meanwhile concerns nobody.
+        let (events, _) = mpsc::unbounded_channel();
+        let deployment = Self::assemble(config, need, events).await?;
+        if need != Need::Store {
+            deployment.wait_for_hsm(output).await?;
+        }
+        Ok(deployment)
+    }
+
+    /// Opens the store and starts the workers, without waiting for them.
+    pub(super) async fn assemble(
+        config: Config,
+        need: Need,
+        events: mpsc::UnboundedSender<HsmEvent>,
+    ) -> anyhow::Result<Self> {
+        let store = open_store(&config, need == Need::HsmAndNewStore).await?;
+        let bound = store.hsm_tokens().await?;
+        let keys = store.keys().await?;
+        let program = std::env::current_exe().context("the path of this program can't be found")?;
+        let tokens = match need {
+            Need::Store => Vec::new(),
+            Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(hsm, &bound)).collect(),
+        };
+        let hsm = HsmGroup::start(program, tokens, keys, events);
+        let adapters = Adapters {
+            store: store.clone(),
+            signer: hsm.clone(),
+            vault: hsm.clone(),
+            key_admin: hsm.clone(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+        };
+        let signet = Signet::new(settings(&config), adapters);
+        Ok(Self { config, store, hsm, signet, need })
+    }
+
+    async fn wait_for_hsm(&self, output: &Output) -> anyhow::Result<()> {
+        let slow = Duration::from_secs(2);
+        let ready = self.hsm.ready(HSM_PATIENCE);
+        tokio::pin!(ready);
+        let ready = match tokio::time::timeout(slow, &mut ready).await {
+            Ok(ready) => ready,
+            Err(_) => {
+                output.progress("waiting for the HSM");
+                ready.await
+            }
+        };
+        if let Err(error) = ready {
+            self.hsm.shutdown().await;
+            return Err(error.into());
+        }
+        self.signet.directory().fresh().await?;
+        Ok(())
+    }
+
+    /// Who runs this command, for the audit record.
+    pub(super) fn operator(&self) -> RequestContext {
+        let operator = format!("uid {}", rustix::process::getuid().as_raw());
+        RequestContext { operator: Some(operator), ..RequestContext::default() }
+    }
+
+    /// Says that a change was made, and closes.
+    pub(super) async fn done(self, output: &Output, what: &str) -> anyhow::Result<()> {
+        output.value(&json!({ "done": what }), |_| what.to_owned())?;
+        self.close().await
+    }
+
+    /// Signs what was written to the audit log, where an HSM is at hand, and closes everything in order.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        if self.need != Need::Store
+            && let Err(error) = self.signet.checkpoint().await
+        {
+            tracing::warn!(%error, "no checkpoint was signed; the server's next one covers this change");
+        }
+        self.hsm.shutdown().await;
+        self.store.close().await;
+        Ok(())
+    }
+
+    /// Writes the public halves of the audit keys to the configured file, and says where.
+    pub(super) async fn write_audit_keys(&self) -> anyhow::Result<PathBuf> {
+        let keys = self.store.keys().await?;
+        let audit = keys.into_iter().filter(|key| key.purpose == KeyPurpose::AuditSigning);
+        let keys: Vec<Jwk> = audit.filter_map(|key| key.public).collect();
+        let path = self.config.audit.public_key.clone();
+        let text = format!("{:#}\n", JwkSet { keys }.to_json());
+        std::fs::write(&path, text).with_context(|| format!("can't write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+/// Opens the store alone.
+pub(super) async fn open_store(config: &Config, create: bool) -> anyhow::Result<Arc<SqliteStore>> {
+    let StoreConfig::Sqlite(path) = &config.store;
+    let options = SqliteOptions {
+        path: path.clone(),
+        create,
+        readers: READERS,
+        busy_timeout: BUSY,
+        anchor: Some(config.audit.anchor.clone()),
+    };
+    Ok(Arc::new(SqliteStore::open(options, Arc::new(SystemClock)).await?))
+}
+
+fn hsm_config(hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
+    HsmConfig {
+        name: hsm.name.clone(),
+        module: hsm.module.clone(),
+        token_label: hsm.token_label.clone(),
+        pin: match &hsm.pin {
+            config::PinSource::File(path) => PinSource::File(path.clone()),
+            config::PinSource::Credential(name) => PinSource::Credential(name.clone()),
+            config::PinSource::Prompt => PinSource::Prompt,
+        },
+        sessions: hsm.sessions,
+        workers: hsm.workers,
+        queue: u32::try_from(hsm.queue).unwrap_or(u32::MAX),
+        deadline: hsm.deadline,
+        expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
+        environment: hsm.environment.clone().into_iter().collect(),
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        tenant: TenantId::default_tenant(),
+        issuer: config.server.public_url.as_str().to_owned(),
+        algorithm: config.tokens.algorithm,
+        access_lifetime: config.tokens.access_lifetime,
+        refresh_lifetime: config.tokens.refresh_lifetime,
+        refresh_retry_window: config.tokens.refresh_retry_window,
+        role_scopes: config.roles.clone().map_or_else(RoleScopes::claims_only, RoleScopes::granting),
+        otp_issuer: config.mfa.issuer_name.clone(),
+        lockout: config.mfa.lockout,
+        password_concurrency: config.mfa.password_concurrency,
+    }
+}
