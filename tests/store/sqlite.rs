@@ -2,7 +2,7 @@
 
 use signet::store::sqlite::sql_texts;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _, SqliteConnection};
 
 use crate::support::store::Place;
 
