@@ -4,17 +4,7 @@ use signet::keys::{HsmName, TenantId};
 use signet::secret::SecretHash;
 use signet::store::{Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store, Told, User};
 
-use crate::support::store::{after, client, draft, grant, now, tenant, user};
-
-/// Alice, a client, and her grant `g` with the refresh token `r0`.
-async fn granted(store: &dyn Store) -> (User, Client, Grant) {
-    let (alice, app) = (user("alice"), client("app"));
-    store.add_user(&alice, vec![]).await.unwrap();
-    store.add_client(&app, vec![]).await.unwrap();
-    let family = grant("g", &alice, &app);
-    assert!(store.add_grant(&family, &SecretHash::of("r0"), vec![]).await.unwrap());
-    (alice, app, family)
-}
+use crate::support::store::{after, client, draft, grant, granted, now, tenant, user};
 
 async fn rotate(store: &dyn Store, spent: &str, successor: &str, at: Timestamp) -> RotateOutcome {
     let told = Told { done: vec![draft(Event::TokenRefreshed)], lost: vec![] };
