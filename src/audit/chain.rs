@@ -60,8 +60,13 @@ struct Place {
 pub fn read_place(sequence: i64, text: &str) -> Result<(i64, Timestamp), ChainFault> {
     let unreadable = ChainFault::Unreadable { sequence };
     let Ok(Place { v: 1, seq, at }) = serde_json::from_str(text) else { return Err(unreadable) };
-    let moment: jiff::Timestamp = at.parse().map_err(|_| unreadable)?;
-    Ok((seq, Timestamp::from_unix_millis(moment.as_millisecond())))
+    Ok((seq, moment(&at).ok_or(unreadable)?))
+}
+
+/// A moment from its RFC 3339 text.
+pub(crate) fn moment(text: &str) -> Option<Timestamp> {
+    let moment: jiff::Timestamp = text.parse().ok()?;
+    Some(Timestamp::from_unix_millis(moment.as_millisecond()))
 }
 
 /// What a checkpoint states, once its signature verified.
@@ -92,9 +97,7 @@ impl CheckpointClaims {
     pub fn from_payload(payload: &[u8]) -> Option<Self> {
         let CheckpointPayload { v: 1, seq, hash, at } = serde_json::from_slice(payload).ok()? else { return None };
         let hash = URL_SAFE_NO_PAD.decode(hash).ok()?.try_into().ok()?;
-        let moment: jiff::Timestamp = at.parse().ok()?;
-        let at = Timestamp::from_unix_millis(moment.as_millisecond());
-        Some(Self { head: Head { sequence: seq, hash }, at })
+        Some(Self { head: Head { sequence: seq, hash }, at: moment(&at)? })
     }
 }
 
@@ -303,5 +306,132 @@ impl ChainCheck {
 
     const fn summary(&self) -> ChainSummary {
         ChainSummary { head: self.head, checkpoints: self.checkpoints, signed: self.signed }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::{Event, Outcome, RequestContext};
+    use super::*;
+
+    fn at(sequence: i64) -> Timestamp {
+        Timestamp::from_unix_millis(1_800_000_000_123 + sequence)
+    }
+
+    /// A chain of this many records.
+    pub(crate) fn records(count: i64) -> (Vec<Record>, Head) {
+        let mut head = Head::EMPTY;
+        let draft = Draft::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default());
+        let mut next = |number| {
+            let (record, after) = chain(head, at(number), &draft.clone().detail(format!("number {number}")));
+            head = after;
+            record
+        };
+        ((1..=count).map(&mut next).collect(), head)
+    }
+
+    /// A checkpoint that carries its payload in the place of a JWS.
+    pub(crate) fn unsigned_checkpoint(head: Head) -> Checkpoint {
+        let claims = CheckpointClaims { head, at: at(head.sequence) };
+        Checkpoint { sequence: head.sequence, at: claims.at, jws: claims.to_payload() }
+    }
+
+    pub(crate) fn claims_of(checkpoint: &Checkpoint) -> CheckpointClaims {
+        CheckpointClaims::from_payload(checkpoint.jws.as_bytes()).unwrap()
+    }
+
+    fn check(records: &[Record]) -> Result<ChainCheck, ChainFault> {
+        let mut check = ChainCheck::new();
+        records.iter().try_for_each(|record| check.record(record)).map(|()| check)
+    }
+
+    #[test]
+    fn a_text_begins_with_its_place_and_holds_the_draft() {
+        let (records, _) = records(1);
+        let text = &records[0].text;
+        assert!(text.starts_with(r#"{"v":1,"seq":1,"at":"2027-01-15T08:00:00.124Z","event":"sign_in""#), "{text}");
+        let read: Draft = serde_json::from_str(text).unwrap();
+        assert_eq!(read.detail.as_deref(), Some("number 1"));
+    }
+
+    #[test]
+    fn the_hash_is_of_the_previous_hash_and_the_text() {
+        let (records, _) = records(2);
+        let mut input = records[0].hash.to_vec();
+        input.extend_from_slice(records[1].text.as_bytes());
+        assert_eq!(records[1].hash, <[u8; 32]>::from(Sha256::digest(input)));
+    }
+
+    #[test]
+    fn an_intact_chain_ends_at_its_head() {
+        let (records, head) = records(5);
+        assert_eq!(check(&records).unwrap().finish_at(head).unwrap().head, head);
+        assert_eq!(check(&[]).unwrap().finish_at(Head::EMPTY).unwrap().signed, 0);
+    }
+
+    #[test]
+    fn a_changed_record_is_found_whatever_was_changed() {
+        let (records, _) = records(3);
+        let fault = |change: fn(&mut Record)| {
+            let mut records = records.clone();
+            change(&mut records[1]);
+            check(&records).unwrap_err()
+        };
+        let sequence = 2;
+        assert_eq!(
+            fault(|record| record.text = record.text.replace("refused", "done")),
+            ChainFault::Changed { sequence }
+        );
+        assert_eq!(fault(|record| record.hash[0] ^= 1), ChainFault::Changed { sequence });
+        assert_eq!(fault(|record| record.at = at(9)), ChainFault::Moved { sequence });
+        assert_eq!(fault(|record| record.text = "{}".to_owned()), ChainFault::Unreadable { sequence });
+        assert_eq!(
+            fault(|record| record.text = record.text.replace("\"v\":1", "\"v\":2")),
+            ChainFault::Unreadable { sequence }
+        );
+        let rehashed = fault(|record| {
+            record.text = record.text.replace("refused", "done");
+            record.hash = [7; 32];
+        });
+        assert_eq!(rehashed, ChainFault::Changed { sequence });
+    }
+
+    #[test]
+    fn removed_reordered_and_repeated_records_are_found() {
+        let (records, head) = records(4);
+        let picked = |places: &[usize]| places.iter().map(|place| records[place - 1].clone()).collect::<Vec<_>>();
+        assert_eq!(check(&picked(&[1, 4])).unwrap_err(), ChainFault::Removed { first: 2, last: 3 });
+        assert_eq!(check(&picked(&[2])).unwrap_err(), ChainFault::Removed { first: 1, last: 1 });
+        assert_eq!(check(&picked(&[1, 2, 2])).unwrap_err(), ChainFault::Reordered { sequence: 2, after: 2 });
+        let mut swapped = records.clone();
+        swapped[1].sequence = 3;
+        swapped[2].sequence = 2;
+        swapped.swap(1, 2);
+        assert_eq!(check(&swapped).unwrap_err(), ChainFault::Moved { sequence: 2 });
+        let cut = check(&records[..3]).unwrap().finish_at(head).unwrap_err();
+        assert_eq!(cut, ChainFault::HeadMismatch { last: 3, head: 4 });
+    }
+
+    #[test]
+    fn a_checkpoint_matches_one_chain_only() {
+        let (records, head) = records(3);
+        let mut whole = check(&records).unwrap();
+        whole.claims(&claims_of(&unsigned_checkpoint(head))).unwrap();
+        assert_eq!(whole.finish_signed().unwrap().signed, 3);
+        let mut cut = check(&records[..2]).unwrap();
+        let beyond = cut.claims(&claims_of(&unsigned_checkpoint(head))).unwrap_err();
+        assert_eq!(beyond, ChainFault::CutBeforeCheckpoint { last: 2, signed: 3 });
+        let other = Head { hash: [1; 32], ..head };
+        let replaced = check(&records).unwrap().claims(&claims_of(&unsigned_checkpoint(other))).unwrap_err();
+        assert_eq!(replaced, ChainFault::CheckpointMismatch { sequence: 3 });
+    }
+
+    #[test]
+    fn a_payload_reads_back_and_others_do_not() {
+        let claims = claims_of(&unsigned_checkpoint(Head { sequence: 7, hash: [5; 32] }));
+        assert_eq!(claims, CheckpointClaims { head: Head { sequence: 7, hash: [5; 32] }, at: at(7) });
+        for bad in ["{}", "", r#"{"v":2,"seq":1,"hash":"","at":""}"#, r#"{"v":1,"seq":1,"hash":"AA","at":"x"}"#] {
+            assert_eq!(CheckpointClaims::from_payload(bad.as_bytes()), None, "{bad}");
+        }
     }
 }

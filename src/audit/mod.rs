@@ -5,8 +5,10 @@
 //! the change that it tells of, so that neither is there without the other (promise 3).
 
 pub mod chain;
+pub mod export;
 
 pub use chain::{ChainCheck, ChainFault, ChainSummary, CheckpointClaims, chain};
+pub use export::{ExportError, ExportLine, ExportReader};
 
 use std::net::IpAddr;
 

@@ -1,4 +1,9 @@
-//! The store: one suite for every adapter (`contract`), and what only a file on a disk can show.
+//! The store: one suite for every adapter (`contract`), and what only files, processes and disks can show.
 
 mod contract;
-mod sqlite;
+mod cost;
+mod crash;
+mod faults;
+mod opening;
+mod races;
+mod tampering;

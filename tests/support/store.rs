@@ -1,20 +1,24 @@
 //! A store in a folder of its own, and plain values to put into it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use signet::audit::{Draft, Event, Outcome, RequestContext};
+use signet::audit::{
+    ChainCheck, ChainFault, ChainSummary, Checkpoint, CheckpointClaims, Draft, Event, Outcome, RequestContext,
+};
 use signet::clock::{Clock, Timestamp};
 use signet::keys::{HsmName, OtpHash, Seals, TenantId};
 use signet::secret::SecretHash;
 use signet::store::sqlite::{SqliteOptions, SqliteStore};
 use signet::store::{
-    Client, ClientId, Factor, FactorDetail, FactorId, Grant, GrantId, GrantState, GrantType, TotpState, User, UserId,
-    YubicoState,
+    Client, ClientId, Factor, FactorDetail, FactorId, Grant, GrantId, GrantState, GrantType, Store, TotpState, User,
+    UserId, YubicoState,
 };
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, SqliteConnection};
 
 /// A clock that is set by hand.
 #[derive(Debug)]
@@ -163,4 +167,52 @@ pub(crate) fn grant(id: &str, user: &User, client: &Client) -> Grant {
         expires_at: after(3600),
         state: GrantState::Active,
     }
+}
+
+/// A connection of somebody else's to the database.
+pub(crate) async fn raw(path: &Path) -> SqliteConnection {
+    SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.unwrap()
+}
+
+/// Walks the store's whole chain with its checkpoints, as `signet audit verify` does. A checkpoint here carries its
+/// payload in the place of a JWS.
+pub(crate) async fn verify(store: &dyn Store) -> Result<ChainSummary, ChainFault> {
+    let mut check = ChainCheck::new();
+    let mut checkpoints = VecDeque::from(store.checkpoints(0, 10_000).await.unwrap());
+    loop {
+        let page = store.records(check.head().sequence + 1, 500).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        for record in &page {
+            check.record(record)?;
+            while let Some(checkpoint) = checkpoints.pop_front_if(|first| first.sequence <= record.sequence) {
+                check.claims(&claims_of(&checkpoint))?;
+            }
+        }
+    }
+    for checkpoint in checkpoints {
+        check.claims(&claims_of(&checkpoint))?;
+    }
+    check.finish_at(store.head().await.unwrap())
+}
+
+/// A checkpoint over the store's head.
+pub(crate) async fn checkpoint(store: &dyn Store) -> Checkpoint {
+    let claims = CheckpointClaims { head: store.head().await.unwrap(), at: now() };
+    Checkpoint { sequence: claims.head.sequence, at: claims.at, jws: claims.to_payload() }
+}
+
+fn claims_of(checkpoint: &Checkpoint) -> CheckpointClaims {
+    CheckpointClaims::from_payload(checkpoint.jws.as_bytes()).unwrap()
+}
+
+/// Alice, a client, and her grant `g` with the refresh token `r0`.
+pub(crate) async fn granted(store: &dyn Store) -> (User, Client, Grant) {
+    let (alice, app) = (user("alice"), client("app"));
+    store.add_user(&alice, vec![]).await.unwrap();
+    store.add_client(&app, vec![]).await.unwrap();
+    let family = grant("g", &alice, &app);
+    assert!(store.add_grant(&family, &SecretHash::of("r0"), vec![]).await.unwrap());
+    (alice, app, family)
 }

@@ -70,3 +70,31 @@ fn from_sqlite(code: i64, message: &str) -> StoreFailure {
     };
     StoreFailure::Unavailable(format!("{advice} ({message}, SQLite code {code})"))
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnection;
+    use sqlx::{Connection as _, Executor as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_says_what_to_do() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        connection.execute("CREATE TABLE filler (bytes BLOB); PRAGMA max_page_count = 4").await.unwrap();
+        let full = connection.execute("INSERT INTO filler VALUES (zeroblob(100000))").await.unwrap_err();
+        let StoreFailure::Unavailable(text) = Fault::from(full).failure() else {
+            panic!("a full disk is no corruption")
+        };
+        assert!(text.starts_with("the disk is full: free some space"), "{text}");
+    }
+
+    #[test]
+    fn every_code_has_its_failure() {
+        let text = |code| from_sqlite(code, "message").to_string();
+        assert!(text(5).contains("locked") && text(517).contains("locked"));
+        assert!(text(778).contains("the disk failed") && text(1546).contains("the disk failed"));
+        assert!(text(2067).contains("SQLite code 2067"));
+        assert_eq!(from_sqlite(11, "message"), StoreFailure::Corrupt("database file"));
+    }
+}

@@ -1,0 +1,210 @@
+//! The export: JSON lines, one a record or a checkpoint, from which the exact hashed text can be had back.
+//!
+//! `{"record":"…the text…","hash":"…base64url…"}`, and after the record that it covers last
+//! `{"checkpoint":"…the JWS…","seq":N,"at":"…RFC 3339…"}`. A whole export begins with record 1 and ends with a
+//! checkpoint over its last record, so that a cut end is noticed without asking the store.
+
+use std::io::{self, BufRead, Read as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::chain::{ChainCheck, ChainFault, ChainSummary, moment, read_place};
+use super::{Checkpoint, Record};
+use crate::jose::VerifyingKey;
+
+/// The longest line that is read, in bytes.
+pub const LONGEST_LINE: u64 = 1024 * 1024;
+
+/// One line of an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExportLine {
+    /// A record.
+    Record(Record),
+    /// A checkpoint over the record before it.
+    Checkpoint(Checkpoint),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Line {
+    Record { record: String, hash: String },
+    Checkpoint { checkpoint: String, seq: i64, at: String },
+}
+
+/// Why an export is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The file could not be read.
+    #[error("line {line}: {source}")]
+    Read {
+        /// Its number, from 1.
+        line: u64,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The line is not of the format.
+    #[error("line {line} is not a line of an audit export")]
+    Malformed {
+        /// Its number, from 1.
+        line: u64,
+    },
+    /// The chain is not intact.
+    #[error("line {line}: {fault}")]
+    Chain {
+        /// The line's number, from 1.
+        line: u64,
+        /// What is wrong.
+        fault: ChainFault,
+    },
+}
+
+impl ExportLine {
+    /// The line, without its newline.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Record(record) => {
+                let hash = URL_SAFE_NO_PAD.encode(record.hash);
+                format!(r#"{{"record":{},"hash":"{hash}"}}"#, json_text(&record.text))
+            }
+            Self::Checkpoint(checkpoint) => {
+                let jws = json_text(&checkpoint.jws);
+                format!(r#"{{"checkpoint":{jws},"seq":{},"at":"{}"}}"#, checkpoint.sequence, checkpoint.at)
+            }
+        }
+    }
+
+    /// Reads a line; `None` where it is not of the format. Nothing is checked yet.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        match serde_json::from_slice(line).ok()? {
+            Line::Record { record: text, hash } => {
+                let (sequence, at) = read_place(0, &text).ok()?;
+                let hash = URL_SAFE_NO_PAD.decode(hash).ok()?.try_into().ok()?;
+                Some(Self::Record(Record { sequence, at, text, hash }))
+            }
+            Line::Checkpoint { checkpoint: jws, seq: sequence, at } => {
+                Some(Self::Checkpoint(Checkpoint { sequence, at: moment(&at)?, jws }))
+            }
+        }
+    }
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Reads an export line by line, with bounded memory.
+#[derive(Debug)]
+pub struct ExportReader<R> {
+    input: R,
+    line: u64,
+}
+
+impl<R: BufRead> ExportReader<R> {
+    /// A reader from the export's beginning.
+    pub const fn new(input: R) -> Self {
+        Self { input, line: 0 }
+    }
+
+    /// The next line, or `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Read`], or [`ExportError::Malformed`] also where the line is too long or unfinished.
+    pub fn read(&mut self) -> Result<Option<ExportLine>, ExportError> {
+        self.line = self.line.saturating_add(1);
+        let line = self.line;
+        let mut bytes = Vec::new();
+        let mut bounded = self.input.by_ref().take(LONGEST_LINE);
+        bounded.read_until(b'\n', &mut bytes).map_err(|source| ExportError::Read { line, source })?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let whole = bytes.strip_suffix(b"\n").ok_or(ExportError::Malformed { line })?;
+        ExportLine::parse(whole).map(Some).ok_or(ExportError::Malformed { line })
+    }
+
+    /// Checks the whole export with the audit keys alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`]: the first thing that is wrong.
+    pub fn verify(self, keys: &[VerifyingKey]) -> Result<ChainSummary, ExportError> {
+        self.verify_with(|check, checkpoint| check.checkpoint(checkpoint, keys))
+    }
+
+    fn verify_with(
+        mut self,
+        match_checkpoint: impl Fn(&mut ChainCheck, &Checkpoint) -> Result<(), ChainFault>,
+    ) -> Result<ChainSummary, ExportError> {
+        let mut check = ChainCheck::new();
+        while let Some(next) = self.read()? {
+            match next {
+                ExportLine::Record(record) => check.record(&record),
+                ExportLine::Checkpoint(checkpoint) => match_checkpoint(&mut check, &checkpoint),
+            }
+            .map_err(|fault| ExportError::Chain { line: self.line, fault })?;
+        }
+        check.finish_signed().map_err(|fault| ExportError::Chain { line: self.line, fault })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chain::tests::{claims_of, records, unsigned_checkpoint};
+    use super::*;
+
+    fn export(count: i64) -> String {
+        let (records, head) = records(count);
+        let checkpoint = unsigned_checkpoint(head);
+        let mut lines: Vec<String> = records.into_iter().map(|record| ExportLine::Record(record).to_json()).collect();
+        lines.push(ExportLine::Checkpoint(checkpoint).to_json());
+        lines.join("\n") + "\n"
+    }
+
+    fn verify(text: &str) -> Result<ChainSummary, ExportError> {
+        ExportReader::new(text.as_bytes()).verify_with(|check, checkpoint| check.claims(&claims_of(checkpoint)))
+    }
+
+    fn fault(text: &str) -> (u64, ChainFault) {
+        match verify(text) {
+            Err(ExportError::Chain { line, fault }) => (line, fault),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn without_line(text: &str, index: usize) -> String {
+        let kept = text.lines().enumerate().filter(|(at, _)| *at != index).map(|(_, line)| format!("{line}\n"));
+        kept.collect()
+    }
+
+    #[test]
+    fn lines_come_back_as_written() {
+        for line in export(3).lines() {
+            assert_eq!(ExportLine::parse(line.as_bytes()).unwrap().to_json(), line);
+        }
+    }
+
+    #[test]
+    fn a_whole_export_verifies_and_a_cut_or_changed_one_does_not() {
+        let whole = export(4);
+        assert_eq!(verify(&whole).unwrap().signed, 4);
+        assert_eq!(fault(&without_line(&whole, 4)), (5, ChainFault::NoFinalCheckpoint { last: 4 }));
+        assert_eq!(fault(&without_line(&whole, 3)), (4, ChainFault::CutBeforeCheckpoint { last: 3, signed: 4 }));
+        assert_eq!(fault(&without_line(&whole, 1)), (2, ChainFault::Removed { first: 2, last: 2 }));
+        assert_eq!(fault(&whole.replacen("number 2", "number x", 1)), (2, ChainFault::Changed { sequence: 2 }));
+        assert!(matches!(verify(""), Err(ExportError::Chain { fault: ChainFault::NoFinalCheckpoint { last: 0 }, .. })));
+    }
+
+    #[test]
+    fn other_lines_are_malformed_by_number() {
+        let whole = export(1);
+        let long = format!("{{\"record\":\"{}\"}}\n", "x".repeat(2 << 20));
+        for bad in ["{}\n", "\n", "[1]\n", "{\"record\":\"{}\",\"hash\":\"\"}\n", "\u{0}\n", long.as_str(), "{\"record"]
+        {
+            assert!(matches!(verify(&format!("{whole}{bad}")), Err(ExportError::Malformed { line: 3 })), "{bad:.20}");
+        }
+    }
+}

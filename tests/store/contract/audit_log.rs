@@ -1,0 +1,79 @@
+use signet::audit::{ChainCheck, Checkpoint, Event, Head};
+use signet::store::Store;
+
+use crate::support::store::{after, draft, now, user};
+
+async fn checked(store: &dyn Store) -> Head {
+    let mut check = ChainCheck::new();
+    loop {
+        let page = store.records(check.head().sequence + 1, 100).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        for record in &page {
+            check.record(record).unwrap();
+        }
+    }
+    check.finish_at(store.head().await.unwrap()).unwrap().head
+}
+
+pub(super) async fn records_are_chained_in_order(store: &dyn Store) {
+    assert_eq!(checked(store).await, Head::EMPTY);
+    // More than one statement's rows, and a rest of every size.
+    let told: Vec<_> = (0..150).map(|index| draft(Event::SignIn).detail(format!("number {index}"))).collect();
+    store.append(told).await.unwrap();
+    store.append(vec![]).await.unwrap();
+    assert_eq!(checked(store).await.sequence, 150);
+    let page = store.records(100, 2).await.unwrap();
+    assert_eq!(page.iter().map(|record| record.sequence).collect::<Vec<_>>(), [100, 101]);
+    assert!(page[0].text.starts_with(r#"{"v":1,"seq":100,"at":"2027-01-15T08:00:00.000Z","event":"sign_in","#));
+    assert!(page[0].text.contains("number 99"));
+    assert_eq!(page[0].at, now());
+}
+
+pub(super) async fn an_append_gives_the_generation_of_its_commit(store: &dyn Store) {
+    let first = store.append(vec![draft(Event::ServerStarted)]).await.unwrap();
+    store.add_user(&user("alice"), vec![]).await.unwrap();
+    let second = store.append(vec![]).await.unwrap();
+    assert!(second > first);
+    assert_eq!(second, store.generation().await.unwrap());
+}
+
+pub(super) async fn many_concurrent_appends_make_one_chain(store: &dyn Store) {
+    let appends = (0..300).map(|_| store.append(vec![draft(Event::TokenIssued), draft(Event::TokenRefreshed)]));
+    let appended = futures_join(appends).await;
+    assert!(appended.iter().all(Result::is_ok));
+    assert_eq!(checked(store).await.sequence, 600);
+}
+
+/// Polls all of them at once, on this task.
+async fn futures_join<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        for (future, output) in waiting.iter_mut().filter(|(_, output)| output.is_none()) {
+            if let std::task::Poll::Ready(ready) = future.as_mut().poll(context) {
+                *output = Some(ready);
+            }
+        }
+        if waiting.iter().all(|(_, output)| output.is_some()) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, output)| output).collect()
+}
+
+pub(super) async fn checkpoints_are_kept_in_order(store: &dyn Store) {
+    assert_eq!(store.last_checkpoint().await.unwrap(), None);
+    let checkpoint = |sequence, jws: &str| Checkpoint { sequence, at: after(1), jws: jws.to_owned() };
+    let (first, second) = (checkpoint(3, "a.b.c"), checkpoint(8, "d.e.f"));
+    store.add_checkpoint(&second).await.unwrap();
+    store.add_checkpoint(&first).await.unwrap();
+    store.add_checkpoint(&checkpoint(3, "g.h.i")).await.unwrap();
+    assert_eq!(store.checkpoints(1, 10).await.unwrap(), [first, second.clone()]);
+    assert_eq!(store.checkpoints(4, 10).await.unwrap(), std::slice::from_ref(&second));
+    assert_eq!(store.checkpoints(1, 1).await.unwrap().len(), 1);
+    assert_eq!(store.last_checkpoint().await.unwrap(), Some(second));
+}

@@ -1,0 +1,105 @@
+use signet::audit::Event;
+use signet::jose::KeyId;
+use signet::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenInfo};
+use signet::secret::SecretHash;
+use signet::store::{Store, Told};
+
+use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
+
+fn token(serial: &str) -> TokenInfo {
+    TokenInfo {
+        label: "signet".to_owned(),
+        manufacturer: "SoftHSM project".to_owned(),
+        model: "SoftHSM v2".to_owned(),
+        serial: serial.to_owned(),
+        firmware: "2.6".to_owned(),
+    }
+}
+
+pub(super) async fn hsm_tokens_are_bound_once(store: &dyn Store) {
+    let told = || vec![draft(Event::DeploymentInitialised)];
+    let (first, second) = (HsmName::new("b"), HsmName::new("a"));
+    store.bind_hsm_token(&first, &token("1"), now(), told()).await.unwrap();
+    store.bind_hsm_token(&second, &token("2"), now(), told()).await.unwrap();
+    store.bind_hsm_token(&first, &token("3"), now(), told()).await.unwrap();
+    assert_eq!(store.hsm_tokens().await.unwrap(), [(second, token("2")), (first, token("1"))]);
+    assert_eq!(store.head().await.unwrap().sequence, 2, "the one that changed nothing is not told");
+}
+
+fn key(id: &str, hsm: &str) -> HsmKey {
+    HsmKey {
+        tenant: tenant(),
+        hsm: HsmName::new(hsm),
+        purpose: KeyPurpose::Binding,
+        key_id: KeyId::new(id),
+        cka_id: vec![1, 2, 3],
+        public: None,
+        state: KeyState::Active { since: now() },
+        created_at: now(),
+    }
+}
+
+pub(super) async fn keys_move_from_stage_to_stage(store: &dyn Store) {
+    let older = key("z", "a");
+    let newer = HsmKey { created_at: after(1), ..key("y", "a") };
+    for key in [&newer, &older] {
+        store.add_key(key, vec![draft(Event::KeyGenerated)]).await.unwrap();
+    }
+    assert_eq!(store.keys().await.unwrap(), [older.clone(), newer.clone()]);
+    let retiring = KeyState::Retiring { since: after(2), until: after(9) };
+    assert!(store.move_key(&older.key_id, &older.state, &retiring, vec![]).await.unwrap());
+    assert!(!store.move_key(&older.key_id, &older.state, &retiring, vec![draft(Event::KeyGenerated)]).await.unwrap());
+    let other_end = KeyState::Retiring { since: after(2), until: after(8) };
+    let destroyed = KeyState::Destroyed { at: after(10) };
+    assert!(!store.move_key(&older.key_id, &other_end, &destroyed, vec![]).await.unwrap());
+    assert_eq!(store.keys().await.unwrap(), [HsmKey { state: retiring, ..older.clone() }, newer.clone()]);
+    assert!(store.move_key(&older.key_id, &retiring, &destroyed, vec![]).await.unwrap());
+    assert_eq!(store.keys().await.unwrap(), [HsmKey { state: destroyed, ..older.clone() }, newer]);
+    assert!(store.add_key(&older, vec![draft(Event::KeyGenerated)]).await.is_err(), "a key is added once");
+    store.add_key(&key("z", "b"), vec![]).await.unwrap();
+    assert_eq!(store.head().await.unwrap().sequence, 2);
+}
+
+pub(super) async fn a_probe_writes(store: &dyn Store) {
+    store.probe(now()).await.unwrap();
+    store.probe(after(1)).await.unwrap();
+    assert_eq!((store.generation().await.unwrap(), store.head().await.unwrap().sequence), (0, 0));
+}
+
+pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(store: &dyn Store) {
+    let (alice, app) = (user("alice"), client("app"));
+    let factor = totp_factor("f", &alice);
+    let mut last = store.generation().await.unwrap();
+    let mut check = async |rises: bool, what: &str| {
+        let generation = store.generation().await.unwrap();
+        assert_eq!(generation > last, rises, "{what}");
+        last = generation;
+    };
+    store.add_user(&alice, vec![]).await.unwrap();
+    check(true, "user added").await;
+    store.add_user(&alice, vec![]).await.unwrap();
+    check(false, "user not added").await;
+    store.update_user(&alice, None, vec![]).await.unwrap();
+    check(true, "user updated").await;
+    store.add_factor(&factor, vec![]).await.unwrap();
+    check(true, "factor added").await;
+    store.spend_totp_step(&tenant(), &factor.id, 1, 0, now(), Told::default()).await.unwrap();
+    check(false, "step spent").await;
+    store.remove_factor(&tenant(), &factor.id, vec![]).await.unwrap();
+    check(true, "factor removed").await;
+    store.add_client(&app, vec![]).await.unwrap();
+    check(true, "client added").await;
+    store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r"), vec![draft(Event::TokenIssued)]).await.unwrap();
+    check(false, "grant added").await;
+    store.update_client(&app, None, vec![]).await.unwrap();
+    check(true, "client updated").await;
+    store.remove_client(&tenant(), &app.id, vec![]).await.unwrap();
+    check(true, "client removed").await;
+    store.add_key(&key("k", "a"), vec![]).await.unwrap();
+    check(true, "key added").await;
+    let next = KeyState::Destroyed { at: now() };
+    store.move_key(&KeyId::new("k"), &key("k", "a").state, &next, vec![]).await.unwrap();
+    check(true, "key moved").await;
+    store.remove_user(&tenant(), &alice.id, vec![]).await.unwrap();
+    check(true, "user removed").await;
+}

@@ -1,0 +1,152 @@
+use signet::audit::Event;
+use signet::clock::Timestamp;
+use signet::keys::{HsmName, TenantId};
+use signet::secret::SecretHash;
+use signet::store::{Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store, Told, User};
+
+use crate::support::store::{after, client, draft, grant, granted, now, tenant, user};
+
+async fn rotate(store: &dyn Store, spent: &str, successor: &str, at: Timestamp) -> RotateOutcome {
+    let told = Told { done: vec![draft(Event::TokenRefreshed)], lost: vec![] };
+    let hsm = HsmName::new("primary");
+    store.rotate(&tenant(), &SecretHash::of(spent), &SecretHash::of(successor), &hsm, at, told).await.unwrap()
+}
+
+pub(super) async fn a_grant_comes_back_with_its_first_token(store: &dyn Store) {
+    let (_, _, family) = granted(store).await;
+    assert_eq!(store.grant(&tenant(), &family.id).await.unwrap().as_ref(), Some(&family));
+    let lookup = store.refresh_token(&tenant(), &SecretHash::of("r0")).await.unwrap().unwrap();
+    assert_eq!(lookup.grant, family);
+    assert_eq!((lookup.generation, lookup.live_generation, lookup.spent_at), (0, 0, None));
+    assert_eq!(lookup.successor_hsm, None);
+    assert_eq!(store.refresh_token(&tenant(), &SecretHash::of("r1")).await.unwrap(), None);
+    assert_eq!(store.refresh_token(&TenantId::new("other"), &SecretHash::of("r0")).await.unwrap(), None);
+}
+
+pub(super) async fn no_grant_for_the_disabled_or_the_gone(store: &dyn Store) {
+    let (alice, app) = (user("alice"), client("app"));
+    let family = grant("g", &alice, &app);
+    let told = || vec![draft(Event::TokenIssued)];
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    store.add_user(&alice, vec![]).await.unwrap();
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    store.add_client(&Client { enabled: false, ..app.clone() }, vec![]).await.unwrap();
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    store.update_client(&app, None, vec![]).await.unwrap();
+    store.update_user(&User { enabled: false, ..alice.clone() }, None, vec![]).await.unwrap();
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 0);
+    store.update_user(&alice, None, vec![]).await.unwrap();
+    assert!(store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 1);
+}
+
+pub(super) async fn a_rotation_spends_one_token_and_makes_another(store: &dyn Store) {
+    granted(store).await;
+    assert_eq!(rotate(store, "r0", "r1", after(10)).await, RotateOutcome::Rotated);
+    assert_eq!(rotate(store, "r1", "r2", after(20)).await, RotateOutcome::Rotated);
+    let spent = store.refresh_token(&tenant(), &SecretHash::of("r0")).await.unwrap().unwrap();
+    assert_eq!((spent.generation, spent.live_generation, spent.spent_at), (0, 2, Some(after(10))));
+    assert_eq!(spent.successor_hsm, Some(HsmName::new("primary")));
+    let live = store.refresh_token(&tenant(), &SecretHash::of("r2")).await.unwrap().unwrap();
+    assert_eq!((live.generation, live.live_generation, live.spent_at), (2, 2, None));
+    assert_eq!(store.head().await.unwrap().sequence, 2);
+}
+
+pub(super) async fn a_rotation_is_lost_once_spent_ended_expired_or_disabled(store: &dyn Store) {
+    let (alice, app, family) = granted(store).await;
+    let lost = RotateOutcome::Lost;
+    assert_eq!(rotate(store, "unknown", "r1", now()).await, lost);
+    assert_eq!(rotate(store, "r0", "r1", family.expires_at).await, lost, "it has expired at its expiry");
+    store.update_user(&User { enabled: false, ..alice.clone() }, None, vec![]).await.unwrap();
+    assert_eq!(rotate(store, "r0", "r1", now()).await, lost);
+    store.update_user(&alice, None, vec![]).await.unwrap();
+    store.update_client(&Client { enabled: false, ..app.clone() }, None, vec![]).await.unwrap();
+    assert_eq!(rotate(store, "r0", "r1", now()).await, lost);
+    store.update_client(&app, None, vec![]).await.unwrap();
+    assert_eq!(rotate(store, "r0", "r1", now()).await, RotateOutcome::Rotated);
+    assert_eq!(rotate(store, "r0", "r9", now()).await, lost);
+    store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), Told::default()).await.unwrap();
+    assert_eq!(rotate(store, "r1", "r2", now()).await, lost);
+    assert_eq!(store.refresh_token(&tenant(), &SecretHash::of("r2")).await.unwrap(), None);
+    assert_eq!(store.head().await.unwrap().sequence, 1, "only the one that took place is told");
+}
+
+pub(super) async fn a_retry_is_confirmed_while_the_family_holds(store: &dyn Store) {
+    let (alice, app, family) = granted(store).await;
+    let told = || vec![draft(Event::TokenRefreshRetried)];
+    assert!(store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
+    assert!(!store.confirm_grant(&tenant(), &family.id, family.expires_at, told()).await.unwrap());
+    assert!(!store.confirm_grant(&tenant(), &GrantId::new("none"), now(), told()).await.unwrap());
+    store.update_user(&User { enabled: false, ..alice.clone() }, None, vec![]).await.unwrap();
+    assert!(!store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
+    store.update_user(&alice, None, vec![]).await.unwrap();
+    store.update_client(&Client { enabled: false, ..app.clone() }, None, vec![]).await.unwrap();
+    assert!(!store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
+    store.update_client(&app, None, vec![]).await.unwrap();
+    store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), Told::default()).await.unwrap();
+    assert!(!store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 1);
+}
+
+pub(super) async fn a_family_ends_once_and_tells_either_way(store: &dyn Store) {
+    let (_, _, family) = granted(store).await;
+    let told =
+        || Told { done: vec![draft(Event::TokenReplayed)], lost: vec![draft(Event::TokenRefused).because("ended")] };
+    assert!(store.end_grant(&tenant(), &family.id, EndReason::Replayed, after(5), told()).await.unwrap());
+    assert!(!store.end_grant(&tenant(), &family.id, EndReason::Revoked, after(6), told()).await.unwrap());
+    assert!(!store.end_grant(&tenant(), &GrantId::new("none"), EndReason::Revoked, now(), told()).await.unwrap());
+    let ended = store.grant(&tenant(), &family.id).await.unwrap().unwrap();
+    assert_eq!(ended.state, GrantState::Ended { at: after(5), reason: EndReason::Replayed }, "the first reason stays");
+    let records = store.records(1, 10).await.unwrap();
+    let lost: Vec<bool> = records.iter().map(|record| record.text.contains("ended")).collect();
+    assert_eq!(lost, [false, true, true]);
+}
+
+pub(super) async fn disabling_ends_every_family_in_the_same_commit(store: &dyn Store) {
+    let (alice, app, family) = granted(store).await;
+    let (bob, other) = (user("bob"), client("other"));
+    store.add_user(&bob, vec![]).await.unwrap();
+    store.add_client(&other, vec![]).await.unwrap();
+    let (bobs, others) = (grant("bobs", &bob, &app), grant("others", &bob, &other));
+    store.add_grant(&bobs, &SecretHash::of("b0"), vec![]).await.unwrap();
+    store.add_grant(&others, &SecretHash::of("o0"), vec![]).await.unwrap();
+    let ended = async |id: &GrantId| store.grant(&tenant(), id).await.unwrap().unwrap().state != GrantState::Active;
+    store.update_user(&User { enabled: false, ..alice }, Some(after(1)), vec![]).await.unwrap();
+    assert_eq!((ended(&family.id).await, ended(&bobs.id).await, ended(&others.id).await), (true, false, false));
+    store.update_client(&Client { enabled: false, ..app }, Some(after(2)), vec![]).await.unwrap();
+    assert_eq!((ended(&family.id).await, ended(&bobs.id).await, ended(&others.id).await), (true, true, false));
+    let first = store.grant(&tenant(), &family.id).await.unwrap().unwrap();
+    assert_eq!(first.state, GrantState::Ended { at: after(1), reason: EndReason::Revoked });
+}
+
+pub(super) async fn pruning_forgets_what_expired_and_nothing_else(store: &dyn Store) {
+    let (alice, app, family) = granted(store).await;
+    for index in 0..1200 {
+        let old = Grant { expires_at: after(60), ..grant(&format!("old-{index}"), &alice, &app) };
+        store.add_grant(&old, &SecretHash::of(&format!("old-{index}")), vec![]).await.unwrap();
+    }
+    let ended = GrantId::new("old-7");
+    store.end_grant(&tenant(), &ended, EndReason::Replayed, now(), Told::default()).await.unwrap();
+    assert_eq!(store.prune(after(60)).await.unwrap(), 0, "an ended family stays until it has expired");
+    assert!(store.grant(&tenant(), &ended).await.unwrap().is_some());
+    assert_eq!(store.prune(after(61)).await.unwrap(), 1200);
+    assert_eq!(store.grant(&tenant(), &ended).await.unwrap(), None);
+    assert_eq!(store.refresh_token(&tenant(), &SecretHash::of("old-7")).await.unwrap(), None);
+    assert_eq!(store.grant(&tenant(), &family.id).await.unwrap(), Some(family));
+}
+
+pub(super) async fn a_revoked_token_stays_revoked_until_pruned(store: &dyn Store) {
+    for _ in 0..2 {
+        let told = vec![draft(Event::TokenRevoked)];
+        store.revoke_token(&tenant(), "jti-1", after(60), now(), told).await.unwrap();
+    }
+    assert!(store.is_revoked(&tenant(), "jti-1").await.unwrap());
+    assert!(!store.is_revoked(&tenant(), "jti-2").await.unwrap());
+    assert!(!store.is_revoked(&TenantId::new("other"), "jti-1").await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 2);
+    assert_eq!(store.prune(after(60)).await.unwrap(), 0);
+    assert!(store.is_revoked(&tenant(), "jti-1").await.unwrap());
+    assert_eq!(store.prune(after(61)).await.unwrap(), 1);
+    assert!(!store.is_revoked(&tenant(), "jti-1").await.unwrap());
+}

@@ -1,0 +1,67 @@
+//! The contract, as every adapter must keep it. Each case takes an empty store, behind its traits alone; another
+//! adapter runs the same list by one more module here.
+
+mod audit_log;
+mod clients;
+mod deployment;
+mod factors;
+mod grants;
+mod throttles;
+mod users;
+
+macro_rules! on_every_store {
+    ($($noun:ident :: $case:ident),+ $(,)?) => {
+        mod sqlite {
+            use crate::support::store::Place;
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    let place = Place::new();
+                    let store = place.open().await;
+                    super::$noun::$case(store.as_ref()).await;
+                    store.close().await;
+                }
+            )+
+        }
+    };
+}
+
+on_every_store!(
+    users::a_user_comes_back_as_added,
+    users::a_taken_name_is_refused_and_untold,
+    users::an_update_replaces_roles_password_and_enabled,
+    users::users_are_listed_page_by_page,
+    users::a_removed_user_takes_factors_and_grants_along,
+    users::what_is_gone_is_not_changed,
+    users::tenants_do_not_see_each_other,
+    factors::factors_come_back_as_added_the_oldest_first,
+    factors::a_factor_needs_its_user_and_a_free_public_id,
+    factors::a_removed_factor_is_gone_with_its_secret,
+    factors::a_totp_step_is_spent_once_and_never_lowered,
+    factors::a_yubico_counter_is_spent_once_and_never_lowered,
+    clients::a_client_comes_back_as_added,
+    clients::a_taken_client_name_or_id_is_refused,
+    clients::an_update_replaces_all_but_id_name_and_creation,
+    clients::a_removed_client_takes_its_grants_along,
+    grants::a_grant_comes_back_with_its_first_token,
+    grants::no_grant_for_the_disabled_or_the_gone,
+    grants::a_rotation_spends_one_token_and_makes_another,
+    grants::a_rotation_is_lost_once_spent_ended_expired_or_disabled,
+    grants::a_retry_is_confirmed_while_the_family_holds,
+    grants::a_family_ends_once_and_tells_either_way,
+    grants::disabling_ends_every_family_in_the_same_commit,
+    grants::pruning_forgets_what_expired_and_nothing_else,
+    grants::a_revoked_token_stays_revoked_until_pruned,
+    throttles::tries_are_counted_up_to_the_most,
+    throttles::a_denied_try_does_not_prolong_the_pause,
+    throttles::a_success_forgets_the_tries,
+    throttles::accounts_are_counted_apart,
+    deployment::hsm_tokens_are_bound_once,
+    deployment::keys_move_from_stage_to_stage,
+    deployment::a_probe_writes,
+    deployment::the_generation_rises_with_users_factors_clients_and_keys,
+    audit_log::records_are_chained_in_order,
+    audit_log::an_append_gives_the_generation_of_its_commit,
+    audit_log::many_concurrent_appends_make_one_chain,
+    audit_log::checkpoints_are_kept_in_order,
+);

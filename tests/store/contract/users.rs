@@ -1,0 +1,101 @@
+use signet::audit::Event;
+use signet::keys::TenantId;
+use signet::store::{Store, User, UserId};
+
+use crate::support::store::{after, client, draft, grant, now, seals, tenant, texts, totp_factor, user};
+use signet::secret::SecretHash;
+
+pub(super) async fn a_user_comes_back_as_added(store: &dyn Store) {
+    let alice = user("alice");
+    let bare = User { password: None, enabled: false, roles: texts(&[]), ..user("bare") };
+    for user in [&alice, &bare] {
+        assert!(store.add_user(user, vec![draft(Event::UserChanged)]).await.unwrap());
+        assert_eq!(store.user(&user.tenant, &user.id).await.unwrap().as_ref(), Some(user));
+        assert_eq!(store.user_by_name(&user.tenant, &user.name).await.unwrap().as_ref(), Some(user));
+    }
+    assert_eq!(store.user_by_name(&tenant(), "Alice").await.unwrap(), None, "names are exact");
+    assert_eq!(store.head().await.unwrap().sequence, 2);
+}
+
+pub(super) async fn a_taken_name_is_refused_and_untold(store: &dyn Store) {
+    let alice = user("alice");
+    assert!(store.add_user(&alice, vec![]).await.unwrap());
+    let other = User { id: UserId::new("other"), password: Some(seals(1)), ..alice.clone() };
+    let same_id = User { name: "bob".to_owned(), ..alice.clone() };
+    assert!(!store.add_user(&other, vec![draft(Event::UserChanged)]).await.unwrap());
+    assert!(!store.add_user(&same_id, vec![draft(Event::UserChanged)]).await.unwrap());
+    assert_eq!(store.user_by_name(&tenant(), "alice").await.unwrap(), Some(alice));
+    assert_eq!(store.head().await.unwrap().sequence, 0);
+}
+
+pub(super) async fn an_update_replaces_roles_password_and_enabled(store: &dyn Store) {
+    let alice = user("alice");
+    store.add_user(&alice, vec![]).await.unwrap();
+    let changed = User { roles: texts(&["admin"]), password: Some(seals(1)), enabled: false, ..alice.clone() };
+    let renamed = User { name: "eve".to_owned(), created_at: after(9), ..changed.clone() };
+    assert!(store.update_user(&renamed, None, vec![]).await.unwrap());
+    assert_eq!(store.user(&tenant(), &alice.id).await.unwrap(), Some(changed.clone()), "name and creation stay");
+    let without = User { password: None, ..changed };
+    assert!(store.update_user(&without, None, vec![]).await.unwrap());
+    assert_eq!(store.user(&tenant(), &alice.id).await.unwrap(), Some(without));
+}
+
+pub(super) async fn users_are_listed_page_by_page(store: &dyn Store) {
+    for name in ["dora", "alice", "carol", "bob", "Zoe", "émile"] {
+        store.add_user(&user(name), vec![]).await.unwrap();
+    }
+    let mut names = Vec::new();
+    loop {
+        let after: Option<&String> = names.last();
+        let page = store.users(&tenant(), after.map(String::as_str), 4).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.iter().all(|user| user.password == Some(seals(7))));
+        names.extend(page.into_iter().map(|user| user.name));
+    }
+    assert_eq!(names, ["Zoe", "alice", "bob", "carol", "dora", "émile"]);
+}
+
+pub(super) async fn a_removed_user_takes_factors_and_grants_along(store: &dyn Store) {
+    let (alice, bob, app) = (user("alice"), user("bob"), client("app"));
+    store.add_client(&app, vec![]).await.unwrap();
+    for user in [&alice, &bob] {
+        store.add_user(user, vec![]).await.unwrap();
+        store.add_factor(&totp_factor(&format!("totp-{}", user.name), user), vec![]).await.unwrap();
+        let first = SecretHash::of(&user.name);
+        store.add_grant(&grant(&format!("grant-{}", user.name), user, &app), &first, vec![]).await.unwrap();
+    }
+    assert!(store.remove_user(&tenant(), &alice.id, vec![draft(Event::UserChanged)]).await.unwrap());
+    assert_eq!(store.user(&tenant(), &alice.id).await.unwrap(), None);
+    assert_eq!(store.factors(&tenant(), &alice.id).await.unwrap(), []);
+    assert_eq!(store.grant(&tenant(), &grant("grant-alice", &alice, &app).id).await.unwrap(), None);
+    assert_eq!(store.refresh_token(&tenant(), &SecretHash::of("alice")).await.unwrap(), None);
+    assert_eq!(store.user(&tenant(), &bob.id).await.unwrap(), Some(bob.clone()));
+    assert_eq!(store.factors(&tenant(), &bob.id).await.unwrap(), [totp_factor("totp-bob", &bob)]);
+    assert!(store.refresh_token(&tenant(), &SecretHash::of("bob")).await.unwrap().is_some());
+    assert!(!store.remove_user(&tenant(), &alice.id, vec![draft(Event::UserChanged)]).await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 1);
+    assert!(store.add_user(&alice, vec![]).await.unwrap(), "nothing of the user is left in the way");
+    assert_eq!(store.factors(&tenant(), &alice.id).await.unwrap(), []);
+}
+
+pub(super) async fn what_is_gone_is_not_changed(store: &dyn Store) {
+    let told = || vec![draft(Event::UserChanged)];
+    assert!(!store.update_user(&user("nobody"), Some(now()), told()).await.unwrap());
+    assert!(!store.remove_user(&tenant(), &UserId::new("nobody"), told()).await.unwrap());
+    assert_eq!(store.user_by_name(&tenant(), "nobody").await.unwrap(), None);
+    assert_eq!(store.generation().await.unwrap(), 0);
+    assert_eq!(store.head().await.unwrap().sequence, 0);
+}
+
+pub(super) async fn tenants_do_not_see_each_other(store: &dyn Store) {
+    let ours = user("alice");
+    let theirs = User { tenant: TenantId::new("other"), password: Some(seals(1)), ..ours.clone() };
+    assert!(store.add_user(&ours, vec![]).await.unwrap());
+    assert!(store.add_user(&theirs, vec![]).await.unwrap(), "name and id are free in another tenant");
+    assert_eq!(store.user_by_name(&ours.tenant, "alice").await.unwrap(), Some(ours.clone()));
+    assert_eq!(store.user_by_name(&theirs.tenant, "alice").await.unwrap(), Some(theirs.clone()));
+    assert!(store.remove_user(&theirs.tenant, &theirs.id, vec![]).await.unwrap());
+    assert_eq!(store.users(&ours.tenant, None, 10).await.unwrap(), [ours]);
+}

@@ -1,0 +1,152 @@
+//! A disk that fails, a lock that is held, a queue that is full: nothing is told, nothing is kept, and all comes back.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signet::audit::Event;
+use signet::keys::HsmName;
+use signet::secret::SecretHash;
+use signet::store::sqlite::{SqliteOptions, SqliteStore};
+use signet::store::{
+    AuditLog as _, Deployment as _, Grants as _, RotateOutcome, StoreError, StoreFailure, Told, Users as _,
+};
+use sqlx::Executor as _;
+
+use crate::support::store::{ManualClock, NOW, Place, draft, granted, now, options, raw, tenant, user, verify};
+
+const DATABASE: &str = "SIGNET_TEST_DATABASE";
+
+fn is_unavailable(error: &StoreError) -> bool {
+    matches!(error.failure, StoreFailure::Unavailable(_))
+}
+
+async fn rotate(store: &SqliteStore) -> Result<RotateOutcome, StoreError> {
+    let told = Told::only_done(draft(Event::TokenRefreshed));
+    let (spent, successor) = (SecretHash::of("r0"), SecretHash::of("r1"));
+    store.rotate(&tenant(), &spent, &successor, &HsmName::new("primary"), now(), told).await
+}
+
+/// A limit on the size of a file makes each write beyond it fail as a disk's does. It holds for a whole process, so
+/// the test runs as one of its own, which ignores the signal that comes with it.
+#[test]
+fn a_disk_that_takes_no_more_denies_and_recovers() {
+    let place = Place::new();
+    let ended = Command::new("sh")
+        .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "store::faults::writes_to_a_limited_file", "--ignored"])
+        .env(DATABASE, place.database())
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+}
+
+fn limit_files_to(bytes: Option<u64>) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the child of the test above: it limits what its process may write"]
+async fn writes_to_a_limited_file() {
+    let database = std::path::PathBuf::from(std::env::var_os(DATABASE).expect("it is started by the test above"));
+    let store = SqliteStore::open(options(database.clone()), ManualClock::at(NOW)).await.unwrap();
+    granted(store.as_ref()).await;
+    let log = database.with_extension("db-wal");
+    limit_files_to(Some(std::fs::metadata(log).unwrap().len() + 2000));
+
+    let before = store.head().await.unwrap();
+    assert!(is_unavailable(&rotate(&store).await.unwrap_err()));
+    assert!(is_unavailable(&store.append(vec![draft(Event::SignIn)]).await.unwrap_err()));
+    assert!(is_unavailable(&store.probe(now()).await.unwrap_err()));
+    assert!(is_unavailable(&store.add_user(&user("bob"), vec![]).await.unwrap_err()));
+    assert_eq!(store.head().await.unwrap(), before, "no record");
+    let kept = store.refresh_token(&tenant(), &SecretHash::of("r0")).await.unwrap().unwrap();
+    assert_eq!((kept.spent_at, kept.live_generation), (None, 0), "no token");
+
+    limit_files_to(None);
+    assert_eq!(rotate(&store).await.unwrap(), RotateOutcome::Rotated);
+    assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, before.sequence + 1);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_another_process_is_waited_for_and_then_denied() {
+    let place = Place::new();
+    let options = SqliteOptions { busy_timeout: Duration::from_millis(300), ..place.options() };
+    let store = SqliteStore::open(options, place.clock.clone()).await.unwrap();
+    granted(store.as_ref()).await;
+    let mut other = raw(&place.database()).await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let started = Instant::now();
+    let denied = rotate(&store).await.unwrap_err();
+    assert!(is_unavailable(&denied) && denied.to_string().contains("locked"), "{denied}");
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(store.refresh_token(&tenant(), &SecretHash::of("r0")).await.unwrap().is_some(), "reading goes on");
+    other.execute("ROLLBACK").await.unwrap();
+    assert_eq!(rotate(&store).await.unwrap(), RotateOutcome::Rotated);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_at_once_and_the_rest_is_done() {
+    let place = Place::new();
+    let store = place.open().await;
+    let mut other = raw(&place.database()).await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let started = Instant::now();
+    let waiting: Vec<_> = (0..6000)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.append(vec![draft(Event::SignIn)]).await })
+        })
+        .collect();
+    while waiting.iter().filter(|task| task.is_finished()).count() < 1000 {
+        assert!(started.elapsed() < Duration::from_secs(3), "what does not fit is refused at once");
+        tokio::task::yield_now().await;
+    }
+    other.execute("ROLLBACK").await.unwrap();
+    let mut done = 0;
+    for task in waiting {
+        match task.await.unwrap() {
+            Ok(_) => done += 1,
+            Err(error) => assert!(error.to_string().contains("too many writes wait"), "{error}"),
+        }
+    }
+    assert!((4096..=5000).contains(&done), "{done}");
+    assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, done);
+    store.close().await;
+}
+
+/// A job that fails takes none of the others of its group along.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failing_job_of_a_group_fails_alone() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (alice, app, _) = granted(store.as_ref()).await;
+    let mut other = raw(&place.database()).await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    let adding: Vec<_> = (0..20)
+        .map(|index| {
+            let (store, alice, app) = (Arc::clone(&store), alice.clone(), app.clone());
+            tokio::spawn(async move {
+                // Every fourth asks for a token that is there already, which no rule of the contract foresees.
+                let token = if index % 4 == 0 { "r0".to_owned() } else { format!("token-{index}") };
+                let grant = crate::support::store::grant(&format!("grant-{index}"), &alice, &app);
+                store.add_grant(&grant, &SecretHash::of(&token), vec![draft(Event::TokenIssued)]).await
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    other.execute("ROLLBACK").await.unwrap();
+    for (index, task) in adding.into_iter().enumerate() {
+        let added = task.await.unwrap();
+        assert_eq!(added.is_err(), index % 4 == 0, "{added:?}");
+        let grant = store.grant(&tenant(), &signet::store::GrantId::new(format!("grant-{index}"))).await.unwrap();
+        assert_eq!(grant.is_some(), index % 4 != 0);
+    }
+    assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, 15);
+    store.close().await;
+}

@@ -1,0 +1,107 @@
+//! Of a hundred at once, through two stores on one file, one wins.
+
+use std::sync::Arc;
+
+use signet::audit::Event;
+use signet::keys::HsmName;
+use signet::secret::SecretHash;
+use signet::store::sqlite::SqliteStore;
+use signet::store::{
+    AuditLog as _, Factors as _, Grants as _, RotateOutcome, StoreError, Throttles as _, Told, Users as _,
+};
+
+use crate::support::store::{Place, draft, granted, now, tenant, totp_factor, user, verify, yubico_factor};
+
+const RACERS: usize = 100;
+
+fn told() -> Told {
+    Told { done: vec![draft(Event::SignIn).detail("won")], lost: vec![draft(Event::SignIn).detail("lost")] }
+}
+
+/// Runs a hundred tasks at once, every other one on the other store.
+async fn race<T, F>(stores: [&Arc<SqliteStore>; 2], run: impl Fn(Arc<SqliteStore>, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
+    let tasks: Vec<_> = (0..RACERS).map(|racer| tokio::spawn(run(Arc::clone(stores[racer % 2]), racer))).collect();
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.push(task.await.unwrap().unwrap());
+    }
+    outcomes
+}
+
+async fn told_as_won(store: &SqliteStore) -> usize {
+    let records = store.records(1, 1000).await.unwrap();
+    records.iter().filter(|record| record.text.contains(r#""detail":"won""#)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_use_of_a_totp_step() {
+    let place = Place::new();
+    let (one, two) = (place.open().await, place.open().await);
+    let factor = totp_factor("f", &user("alice"));
+    one.add_user(&user("alice"), vec![]).await.unwrap();
+    one.add_factor(&factor, vec![]).await.unwrap();
+    let id = factor.id;
+    let won = race([&one, &two], |store, _| {
+        let id = id.clone();
+        async move { store.spend_totp_step(&tenant(), &id, 60, 0, now(), told()).await }
+    })
+    .await;
+    assert_eq!(won.iter().filter(|won| **won).count(), 1);
+    assert_eq!(told_as_won(&one).await, 1);
+    assert_eq!(verify(two.as_ref()).await.unwrap().head.sequence, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_use_of_a_yubico_counter() {
+    let place = Place::new();
+    let (one, two) = (place.open().await, place.open().await);
+    let factor = yubico_factor("f", "cccccccccccb", &user("alice"));
+    one.add_user(&user("alice"), vec![]).await.unwrap();
+    one.add_factor(&factor, vec![]).await.unwrap();
+    let id = factor.id;
+    let won = race([&one, &two], |store, _| {
+        let id = id.clone();
+        async move { store.spend_yubico_counter(&tenant(), &id, 0x101, now(), told()).await }
+    })
+    .await;
+    assert_eq!(won.iter().filter(|won| **won).count(), 1);
+    assert_eq!(told_as_won(&one).await, 1);
+    assert_eq!(verify(two.as_ref()).await.unwrap().head.sequence, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_successor_of_a_refresh_token() {
+    let place = Place::new();
+    let (one, two) = (place.open().await, place.open().await);
+    granted(one.as_ref()).await;
+    let outcomes = race([&one, &two], |store, racer| async move {
+        let successor = SecretHash::of(&format!("r1-{racer}"));
+        let hsm = HsmName::new("primary");
+        store.rotate(&tenant(), &SecretHash::of("r0"), &successor, &hsm, now(), told()).await
+    })
+    .await;
+    let winners: Vec<usize> = (0..RACERS).filter(|racer| outcomes[*racer] == RotateOutcome::Rotated).collect();
+    assert_eq!(winners.len(), 1);
+    for racer in 0..RACERS {
+        let found = two.refresh_token(&tenant(), &SecretHash::of(&format!("r1-{racer}"))).await.unwrap();
+        assert_eq!(found.is_some(), winners == [racer]);
+    }
+    assert_eq!(told_as_won(&one).await, 1);
+    assert_eq!(verify(one.as_ref()).await.unwrap().head.sequence, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_tries_than_the_most() {
+    let place = Place::new();
+    let (one, two) = (place.open().await, place.open().await);
+    for (account, most) in [([1; 32], 1), ([2; 32], 10)] {
+        let denied =
+            race([&one, &two], |store, _| async move { store.count_try(&tenant(), &account, now(), most, 600).await })
+                .await;
+        assert_eq!(denied.iter().filter(|until| until.is_none()).count(), most as usize);
+    }
+}
