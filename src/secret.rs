@@ -61,7 +61,7 @@ impl fmt::Debug for SecretText {
 /// What is stored of a secret of at least 128 random bits that need only be compared: its SHA-256.
 ///
 /// Not for passwords, which people choose and machines guess.
-#[derive(Clone, Copy, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {

@@ -1,6 +1,8 @@
-//! The one integration binary: thirty would link the whole server thirty times.
+//! The integration suite: one binary, one module a subject. Thirty binaries would link the whole server thirty times.
 
-mod hazards;
+mod house_rules;
 mod import_rules;
+mod paths;
+mod source;
 mod store;
 mod support;

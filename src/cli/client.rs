@@ -90,14 +90,7 @@ impl ClientView {
             .iter()
             .map(|view| {
                 let (grants, audiences) = (view.grants.join(","), view.audiences.join(","));
-                [
-                    view.name.clone(),
-                    yes_no(view.enabled),
-                    grants,
-                    view.scope.clone(),
-                    audiences,
-                    view.client_id.clone(),
-                ]
+                [view.name.clone(), yes_no(view.enabled), grants, view.scope.clone(), audiences, view.client_id.clone()]
             })
             .collect();
         table(["name", "enabled", "grants", "scope", "audiences", "client_id"], &rows)
@@ -117,7 +110,10 @@ impl ClientCommand {
                 let (client, secret) = deployment.signet.add_client(new, &operator).await?;
                 output.value(&ClientView::new(&client, Some(&secret)), |view| {
                     let secret = view.client_secret.as_deref().unwrap_or_default();
-                    format!("client_id      {}\nclient_secret  {secret}\n\nThe secret is shown this once.", view.client_id)
+                    format!(
+                        "client_id      {}\nclient_secret  {secret}\n\nThe secret is shown this once.",
+                        view.client_id
+                    )
                 })?;
                 deployment.close().await
             }

@@ -69,7 +69,10 @@ async fn examine(path: &Path, findings: &mut Findings) {
     if let Some(tls) = &config.server.tls {
         for file in [&tls.certificate, &tls.key] {
             let readable = std::fs::File::open(file);
-            let text = readable.as_ref().map_or_else(|error| format!("{}: {error}", file.display()), |_| format!("{} can be read", file.display()));
+            let text = readable.as_ref().map_or_else(
+                |error| format!("{}: {error}", file.display()),
+                |_| format!("{} can be read", file.display()),
+            );
             findings.add("TLS", readable.is_ok(), text);
         }
     }
@@ -134,13 +137,17 @@ async fn examine_hsm(deployment: &Deployment, hsm: &HsmName, started: Instant, f
     let names: Vec<_> = report.algorithms.iter().map(|algorithm| algorithm.name()).collect();
     let wanted = deployment.config.tokens.algorithm;
     let offers = report.algorithms.contains(&wanted);
-    let advice = if offers { String::new() } else { format!("; {wanted} (tokens.algorithm) is not among them: choose one that is") };
+    let advice = if offers {
+        String::new()
+    } else {
+        format!("; {wanted} (tokens.algorithm) is not among them: choose one that is")
+    };
     findings.add(&subject, offers, format!("signs with {}{advice}", names.join(", ")));
-    let modes: Vec<_> = report.seal_modes.iter().map(|mode| match mode {
+    let in_words = |mode: &SealMode| match mode {
         SealMode::Wrapped => "wrapped (used inside the HSM only)",
         SealMode::Sealed => "sealed (AES-256-GCM)",
-    });
-    let modes: Vec<_> = modes.into_iter().collect();
+    };
+    let modes: Vec<&str> = report.seal_modes.iter().map(in_words).collect();
     let advice = "keeps no secret: it offers neither CKM_AES_KEY_WRAP_PAD nor CKM_AES_GCM, so users can't be enrolled";
     let text = if modes.is_empty() { advice.to_owned() } else { format!("keeps secrets {}", modes.join(" and ")) };
     findings.add(subject, !report.seal_modes.is_empty(), text);
@@ -161,7 +168,11 @@ async fn examine_keys(deployment: &Deployment, findings: &mut Findings) {
         Ok(report) => {
             let faults = report.tokens.iter().flat_map(|token| &token.keys).filter(|key| !key.held);
             for key in faults {
-                findings.add("custody", false, format!("{} ({}): {}", key.kid, key.purpose.name(), key.faults.join("; ")));
+                findings.add(
+                    "custody",
+                    false,
+                    format!("{} ({}): {}", key.kid, key.purpose.name(), key.faults.join("; ")),
+                );
             }
             findings.add("custody", report.held, if report.held { "every key is held" } else { "see above" });
         }

@@ -21,7 +21,7 @@ use crate::hsm::HsmEvent;
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
 use crate::keys::{HsmError, HsmFailure};
 use crate::service::Signet;
-use crate::store::{AuditLog as _, Grants as _};
+use crate::store::Grants as _;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {}

@@ -56,9 +56,8 @@ async fn verify_token(output: &Output, jwks: &str, issuer: String, audiences: Ve
     match verifier.verify(token.expose().trim()).await {
         Ok(claims) => {
             let verified = Verified { valid: true, claims: as_json(&claims), of: &claims };
-            output.value(&verified, |verified| {
-                format!("valid until {}\n{:#}", verified.of.expires_at(), verified.claims)
-            })
+            output
+                .value(&verified, |verified| format!("valid until {}\n{:#}", verified.of.expires_at(), verified.claims))
         }
         Err(error) => {
             let refused = json!({ "valid": false, "reason": error.to_string() });
@@ -69,7 +68,7 @@ async fn verify_token(output: &Output, jwks: &str, issuer: String, audiences: Ve
 }
 
 fn as_json(claims: &VerifiedClaims) -> Value {
-    Value::Object(claims.all().clone())
+    claims.to_json()
 }
 
 fn inspect(output: &Output) -> anyhow::Result<()> {
@@ -83,6 +82,9 @@ fn inspect(output: &Output) -> anyhow::Result<()> {
     });
     output.value(&shown, |_| {
         let fault = view.fault.as_ref().map_or_else(String::new, |fault| format!("\nfault: {fault}"));
-        format!("NOT VERIFIED: anybody can have written this.\n{:#}\n{:#}{fault}", view.unverified_header, view.unverified_claims)
+        format!(
+            "NOT VERIFIED: anybody can have written this.\n{:#}\n{:#}{fault}",
+            view.unverified_header, view.unverified_claims
+        )
     })
 }

@@ -103,7 +103,10 @@ impl UserCommand {
                 let roles = roles.into_iter().collect();
                 let user = deployment.signet.add_user(&name, roles, &password, &deployment.operator()).await?;
                 let text = |view: &UserView| {
-                    format!("added user {} ({})\nNext: `signet factor add totp --user {}`", view.name, view.id, view.name)
+                    format!(
+                        "added user {} ({})\nNext: `signet factor add totp --user {}`",
+                        view.name, view.id, view.name
+                    )
                 };
                 output.value(&UserView::new(&user, None), text)?;
                 deployment.close().await

@@ -158,7 +158,7 @@ pub(super) async fn open_store(config: &Config, create: bool) -> anyhow::Result<
         busy_timeout: BUSY,
         anchor: Some(config.audit.anchor.clone()),
     };
-    Ok(Arc::new(SqliteStore::open(options, Arc::new(SystemClock)).await?))
+    Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
 }
 
 fn hsm_config(hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {

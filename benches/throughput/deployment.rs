@@ -1,0 +1,138 @@
+//! A throwaway deployment on a soft token, and its server.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::{Failure, load, processes};
+
+const SIGNET: &str = env!("CARGO_BIN_EXE_signet");
+pub(crate) const AUDIENCE: &str = "https://api.example";
+
+/// The files of a deployment with an ES256 and an RS256 key, and a client.
+pub(crate) struct Deployment {
+    folder: tempfile::TempDir,
+    pub(crate) module: String,
+    pub(crate) port: u16,
+    authorization: String,
+}
+
+impl Deployment {
+    pub(crate) fn new(workers: u64, sessions: u64) -> Result<Self, Failure> {
+        let folder = tempfile::tempdir()?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm/provision.sh");
+        let provisioned = Command::new("sh").arg(script).arg(folder.path()).stdout(Stdio::null()).status()?;
+        if !provisioned.success() {
+            return Err("softhsm/provision.sh failed".into());
+        }
+        let module = std::fs::read_to_string(folder.path().join("module"))?.trim().to_owned();
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut deployment = Self { folder, module, port, authorization: String::new() };
+        std::fs::write(deployment.path("signet.toml"), deployment.config(workers, sessions))?;
+        deployment.run(&["init"])?;
+        deployment.run(&["key", "generate", "--algorithm", "RS256", "--bits", "2048"])?;
+        let client = deployment.run(&[
+            "--json", "client", "add", "bench", "--grant", "client_credentials", "--scope", "read", "--audience", AUDIENCE,
+        ])?;
+        let client: Value = serde_json::from_str(&client)?;
+        let member = |name: &str| client[name].as_str().ok_or("client add printed something else");
+        let pair = format!("{}:{}", member("client_id")?, member("client_secret")?);
+        deployment.authorization = format!("Basic {}", STANDARD.encode(pair));
+        Ok(deployment)
+    }
+
+    fn config(&self, workers: u64, sessions: u64) -> String {
+        let sessions = sessions.div_ceil(workers);
+        format!(
+            "[server]\npublic_url = \"{issuer}\"\nlisten = \"127.0.0.1:{port}\"\n[store]\nurl = \"sqlite://signet.db\"\n\
+             [[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
+             sessions = {sessions}\nworkers = {workers}\n[hsm.environment]\nSOFTHSM2_CONF = \"{conf}\"\n\
+             [log]\nlevel = \"warn\"\n",
+            issuer = self.issuer(),
+            port = self.port,
+            module = self.module,
+            conf = self.path("softhsm2.conf").display(),
+        )
+    }
+
+    pub(crate) fn issuer(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// One request for a token, as it goes over the wire.
+    pub(crate) fn token_request(&self) -> Vec<u8> {
+        let body = "grant_type=client_credentials&scope=read";
+        format!(
+            "POST /oauth2/token HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            self.port,
+            self.authorization,
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let output = Command::new(SIGNET).arg("--config").arg(self.path("signet.toml")).args(arguments).output()?;
+        if !output.status.success() {
+            return Err(format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts a server that signs with this algorithm, and waits until it is ready.
+    pub(crate) fn serve(&self, algorithm: &str) -> Result<Server<'_>, Failure> {
+        let started = Instant::now();
+        let mut serve = Command::new(SIGNET);
+        serve.arg("--config").arg(self.path("signet.toml")).arg("serve");
+        let child = serve.env("SIGNET_TOKENS__ALGORITHM", algorithm).stderr(Stdio::null()).spawn()?;
+        let mut server = Server { child, deployment: self, ready_after: Duration::ZERO };
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port);
+        while started.elapsed() < Duration::from_secs(20) {
+            if load::ask_once(self.port, request.as_bytes()).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+                server.ready_after = started.elapsed();
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Err("the server did not become ready".into())
+    }
+}
+
+/// A running server; stopped when dropped.
+pub(crate) struct Server<'d> {
+    child: Child,
+    pub(crate) deployment: &'d Deployment,
+    /// From the start of the process to the first 200 of `/readyz`.
+    pub(crate) ready_after: Duration,
+}
+
+impl Server<'_> {
+    /// CPU seconds of the server and its workers.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, Failure> {
+        processes::family(self.child.id()).into_iter().map(processes::cpu_seconds).sum()
+    }
+
+    /// A line of the processes' memory in KiB, summed.
+    pub(crate) fn memory(&self, line: &str) -> Result<u64, Failure> {
+        processes::family(self.child.id()).into_iter().map(|process| processes::memory_kib(process, line)).sum()
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        let asked = rustix::process::Pid::from_child(&self.child);
+        // A server that is gone already needs no signal.
+        let _ = rustix::process::kill_process(asked, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,105 @@
+//! The load generator: so many connections, each asking again as soon as it is answered.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::deployment::Server;
+use crate::{Failure, Measured};
+
+/// What a load gave.
+pub(crate) struct Load {
+    pub(crate) measured: Measured,
+    pub(crate) p50_millis: f64,
+    pub(crate) p99_millis: f64,
+}
+
+/// One request on a connection of its own; the answer's first piece.
+pub(crate) fn ask_once(port: u16, request: &[u8]) -> Result<String, Failure> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(request)?;
+    let mut answer = vec![0; 64 * 1024];
+    let length = stream.read(&mut answer)?;
+    answer.truncate(length);
+    Ok(String::from_utf8(answer)?)
+}
+
+/// Asks for tokens over so many connections.
+pub(crate) fn run(server: &Server<'_>, connections: usize, time: Duration) -> Result<Load, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (port, request) = (server.deployment.port, server.deployment.token_request());
+    runtime.block_on(load(port, &request, 4, Duration::from_millis(300)))?;
+    let before = server.cpu_seconds()?;
+    let started = Instant::now();
+    let mut micros = runtime.block_on(load(port, &request, connections, time))?;
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), server.cpu_seconds()? - before);
+    micros.sort_unstable();
+    let count = micros.len();
+    let at = |part: usize| micros.get(count * part / 100).copied().unwrap_or(0) as f64 / 1000.0;
+    let measured = Measured { rate: count as f64 / seconds, cpu_micros: cpu * 1e6 / count as f64 };
+    Ok(Load { measured, p50_millis: at(50), p99_millis: at(99) })
+}
+
+async fn load(port: u16, request: &[u8], connections: usize, time: Duration) -> Result<Vec<u64>, Failure> {
+    let end = Instant::now() + time;
+    let tasks: Vec<_> = (0..connections)
+        .map(|_| {
+            let request = request.to_vec();
+            async move { connection(port, &request, end).await.map_err(|error| error.to_string()) }
+        })
+        .collect();
+    let mut set = tokio::task::JoinSet::new();
+    let local = tokio::task::LocalSet::new();
+    for task in tasks {
+        set.spawn_local_on(task, &local);
+    }
+    let mut all = Vec::new();
+    local
+        .run_until(async {
+            while let Some(done) = set.join_next().await {
+                all.extend(done??);
+            }
+            Ok::<(), Failure>(())
+        })
+        .await?;
+    Ok(all)
+}
+
+/// Asks again and again; the microseconds that each answer took. Anything but a token is a failure of the benchmark.
+async fn connection(port: u16, request: &[u8], end: Instant) -> Result<Vec<u64>, Failure> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    let mut taken = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    while Instant::now() < end {
+        let asked = Instant::now();
+        stream.write_all(request).await?;
+        let mut filled = 0;
+        while !is_whole(buffer.get(..filled).unwrap_or_default()) {
+            let read = stream.read(buffer.get_mut(filled..).ok_or("the answer is too long")?).await?;
+            if read == 0 {
+                return Err("the server closed the connection".into());
+            }
+            filled += read;
+        }
+        if !buffer.starts_with(b"HTTP/1.1 200") {
+            return Err(String::from_utf8_lossy(buffer.get(..filled).unwrap_or_default()).into());
+        }
+        taken.push(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+    }
+    Ok(taken)
+}
+
+/// Whether a whole answer has arrived: head, and as much body as `content-length` says.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let Some(text) = answer.get(..head).and_then(|head| std::str::from_utf8(head).ok()) else { return false };
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    length.is_some_and(|length| answer.len() >= head + 4 + length)
+}
