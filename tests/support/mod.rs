@@ -1,3 +1,4 @@
 //! What several suites need.
 
+pub(crate) mod hsm;
 pub(crate) mod store;

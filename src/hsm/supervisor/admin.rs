@@ -1,0 +1,89 @@
+//! [`KeyAdmin`] by the workers: all of a token's keys are managed through its first worker.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::HsmGroup;
+use super::signer::{key_ref, unexpected};
+use crate::hsm::wire::{Answer, Operation};
+use crate::jose::algorithm::KeyType;
+use crate::jose::{KeyId, PublicKey};
+use crate::keys::{GeneratedKey, HsmError, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, TenantId, TokenReport};
+
+#[async_trait]
+impl KeyAdmin for HsmGroup {
+    fn tokens(&self) -> Vec<HsmName> {
+        self.tokens.iter().map(|token| token.name().clone()).collect()
+    }
+
+    async fn describe(&self, hsm: &HsmName) -> Result<TokenReport, HsmError> {
+        match self.manage(hsm, Operation::Describe).await? {
+            Answer::Report(report) => Ok(report),
+            _ => Err(unexpected("describe")),
+        }
+    }
+
+    async fn generate_pair(
+        &self,
+        hsm: &HsmName,
+        purpose: KeyPurpose,
+        tenant: &TenantId,
+        key_type: KeyType,
+        bits: u32,
+    ) -> Result<GeneratedKey, HsmError> {
+        let tenant = tenant.as_str().to_owned();
+        generated(self.manage(hsm, Operation::GeneratePair { purpose, tenant, key_type, bits }).await?)
+    }
+
+    async fn generate_secret(
+        &self,
+        hsm: &HsmName,
+        purpose: KeyPurpose,
+        tenant: &TenantId,
+    ) -> Result<GeneratedKey, HsmError> {
+        let tenant = tenant.as_str().to_owned();
+        generated(self.manage(hsm, Operation::GenerateSecret { purpose, tenant }).await?)
+    }
+
+    async fn list(&self, hsm: &HsmName) -> Result<Vec<KeyReport>, HsmError> {
+        match self.manage(hsm, Operation::List).await? {
+            Answer::Keys(keys) => Ok(keys),
+            _ => Err(unexpected("list keys")),
+        }
+    }
+
+    async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError> {
+        match self.manage(&key.hsm, Operation::Destroy { key: key_ref(key) }).await? {
+            Answer::Done => {}
+            _ => return Err(unexpected("destroy key")),
+        }
+        let token = self.token(&key.hsm).map_err(|failure| HsmError::new("destroy key", failure))?;
+        token.tell_others(&Operation::Forget).await;
+        Ok(())
+    }
+
+    fn use_keys(&self, keys: Vec<HsmKey>) {
+        self.keys.store(Arc::new(keys));
+    }
+
+    fn health(&self, hsm: &HsmName) -> Result<(), HsmError> {
+        self.token(hsm).map_err(|failure| HsmError::new("health", failure))?.health()
+    }
+}
+
+impl HsmGroup {
+    async fn manage(&self, hsm: &HsmName, operation: Operation) -> Result<Answer, HsmError> {
+        let token = self.token(hsm).map_err(|failure| HsmError::new(operation.name(), failure))?;
+        token.call(operation).await
+    }
+}
+
+fn generated(answer: Answer) -> Result<GeneratedKey, HsmError> {
+    let Answer::Generated { key_id, cka_id, public } = answer else {
+        return Err(unexpected("generate key"));
+    };
+    let public =
+        public.map(|der| PublicKey::from_spki_der(&der.take())).transpose().map_err(|_| unexpected("generate key"))?;
+    Ok(GeneratedKey { key_id: KeyId::new(key_id), cka_id: cka_id.take(), public })
+}

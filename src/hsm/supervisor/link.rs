@@ -1,0 +1,180 @@
+//! Keeps one worker process alive: starts it, talks to it, starts it again. Never after a refused PIN (promise 9), nor
+//! where only a person can mend what is wrong.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use super::FAREWELL;
+use super::pipe::Pipe;
+use super::spawner::{Spawned, Spawner};
+use super::token::{HsmToken, Stage};
+use crate::hsm::PinSource;
+use crate::hsm::wire::{self, Answer, FrameBuffer, Response, START_ID};
+use crate::keys::{HsmFailure, TokenReport};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a start may take; a person who types a PIN gets longer.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const PROMPT_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How a conversation ended.
+struct Ended {
+    failure: HsmFailure,
+    has_served: bool,
+}
+
+/// Looks after one worker until the group stops.
+pub(super) async fn supervise(
+    token: Arc<HsmToken>,
+    index: usize,
+    spawner: Arc<Spawner>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    if index > 0 && !first_is_up(&token, &mut stopping).await {
+        return;
+    }
+    let mut pause = FIRST_PAUSE;
+    while !*stopping.borrow() {
+        let Ended { failure, has_served } = run_once(&token, index, &spawner, &mut stopping).await;
+        if *stopping.borrow() || stopping.has_changed().is_err() {
+            token.enter(index, Stage::Down(HsmFailure::Unavailable { detail: "the server stops".into() }));
+            return;
+        }
+        if needs_a_person(&failure) {
+            tracing::error!(hsm = %token.name(), %failure, "the HSM worker is not started again");
+            token.enter(index, Stage::Failed(failure));
+            return;
+        }
+        tracing::warn!(hsm = %token.name(), %failure, "the HSM worker ended and is started again");
+        token.enter(index, Stage::Down(failure));
+        pause = if has_served { FIRST_PAUSE } else { pause };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stopped(&mut stopping) => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Only the first worker ever presents a PIN that has not been accepted yet: a wrong one is tried once.
+async fn first_is_up(token: &HsmToken, stopping: &mut watch::Receiver<bool>) -> bool {
+    let Some(mut first) = token.watch(0) else { return false };
+    tokio::select! {
+        up = first.wait_for(|stage| matches!(stage, Stage::Up(..))) => up.is_ok(),
+        () = stopped(stopping) => false,
+    }
+}
+
+/// Ends when the group is stopped or dropped.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the group was dropped.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn needs_a_person(failure: &HsmFailure) -> bool {
+    matches!(
+        failure,
+        HsmFailure::PinRefused { .. } | HsmFailure::Configuration { .. } | HsmFailure::MechanismMissing { .. }
+    )
+}
+
+async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &mut watch::Receiver<bool>) -> Ended {
+    let config = token.config();
+    let spawned = match spawner.spawn(config.name.clone(), config.environment.clone()).await {
+        Ok(spawned) => spawned,
+        Err(error) => {
+            let failure = HsmFailure::Unavailable { detail: format!("the worker can't be started: {error}") };
+            return Ended { failure, has_served: false };
+        }
+    };
+    let Spawned { number, process_id, stream } = spawned;
+    let pipe = Pipe::new(usize::try_from(config.queue.max(1)).unwrap_or(usize::MAX));
+    let (last_word, patience) = tokio::select! {
+        last_word = converse(token, index, &pipe, stream, process_id) => (last_word, Duration::ZERO),
+        () = stopped(stopping) => (None, FAREWELL),
+        () = token.restart_ordered(index) => (None, Duration::ZERO),
+    };
+    let gone = HsmFailure::Unavailable { detail: "its worker is gone".into() };
+    pipe.close(last_word.as_ref().unwrap_or(&gone));
+    let ended = spawner.stop(number, patience).await;
+    let failure = last_word
+        .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
+    Ended { failure, has_served: pipe.has_served() }
+}
+
+/// Talks until one side ends it; gives the worker's last word, or why it was given up.
+async fn converse(
+    token: &HsmToken,
+    index: usize,
+    pipe: &Arc<Pipe>,
+    stream: std::os::unix::net::UnixStream,
+    process_id: u32,
+) -> Option<HsmFailure> {
+    let unusable = |error: std::io::Error| Some(HsmFailure::Unavailable { detail: error.to_string() });
+    let mut stream = match UnixStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return unusable(error),
+    };
+    let mut frames = FrameBuffer::default();
+    let patience = if token.config().pin == PinSource::Prompt { PROMPT_PATIENCE } else { START_PATIENCE };
+    let report = match tokio::time::timeout(patience, greet(token, &mut stream, &mut frames)).await {
+        Ok(Ok(report)) => report,
+        Ok(Err(failure)) => return failure,
+        Err(_) => return Some(HsmFailure::Unavailable { detail: format!("no start within {}s", patience.as_secs()) }),
+    };
+    tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
+    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(report)));
+    let (read, write) = stream.into_split();
+    tokio::select! {
+        last_word = pipe.read(read, frames) => last_word,
+        failure = watch_over(pipe, token.config().deadline) => Some(failure),
+        // Without a reader there is nobody to write to: `read` ends first, or at the same time.
+        () = pipe.write(write) => None,
+    }
+}
+
+/// Sends the configuration and waits for the worker's word that it serves.
+async fn greet(
+    token: &HsmToken,
+    stream: &mut UnixStream,
+    frames: &mut FrameBuffer,
+) -> Result<TokenReport, Option<HsmFailure>> {
+    let mut bytes = Vec::new();
+    wire::append(&mut bytes, &token.hello())
+        .map_err(|error| Some(HsmFailure::Configuration { detail: error.to_string() }))?;
+    stream.write_all(&bytes).await.map_err(|_| None)?;
+    let mut chunk = [0; 4096];
+    loop {
+        match frames.next::<Response>() {
+            Ok(Some(Response { id: START_ID, result: Ok(Answer::Ready(report)) })) => return Ok(report),
+            Ok(Some(Response { result: Err(failure), .. })) => return Err(Some(failure)),
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => {
+                let detail = "the worker does not speak this server's language".to_owned();
+                return Err(Some(HsmFailure::Unavailable { detail }));
+            }
+        }
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return Err(None),
+            Ok(length) => frames.extend(chunk.get(..length).unwrap_or_default()),
+        }
+    }
+}
+
+/// Ends when the worker hangs; tells expired askers meanwhile.
+async fn watch_over(pipe: &Pipe, deadline: Duration) -> HsmFailure {
+    let mut ticks = tokio::time::interval((deadline / 20).clamp(Duration::from_millis(5), Duration::from_millis(100)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if pipe.load() > 0 && pipe.sweep(Instant::now()) {
+            return HsmFailure::Unavailable { detail: "its worker hangs and was killed".into() };
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! One HSM token as the server sees it: its workers, and whether it answers.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::pipe::{NotTaken, Pipe};
+use super::{HsmConfig, HsmEvent};
+use crate::hsm::wire::{Answer, Hello, Operation};
+use crate::keys::{HsmError, HsmFailure, HsmName, TokenReport};
+
+/// Generating an RSA key takes an HSM seconds to a minute.
+const MANAGEMENT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// A worker's stage.
+#[derive(Clone)]
+pub(super) enum Stage {
+    /// Not there: starting, or to be started again.
+    Down(HsmFailure),
+    /// It answers.
+    Up(Arc<Pipe>, Box<TokenReport>),
+    /// It is not started again: only a person can mend it.
+    Failed(HsmFailure),
+}
+
+/// The token with its workers.
+pub(super) struct HsmToken {
+    config: HsmConfig,
+    stages: Vec<watch::Sender<Stage>>,
+    restart: Vec<Notify>,
+    events: mpsc::UnboundedSender<HsmEvent>,
+    /// What was last told about the token; nothing at first.
+    told_up: Mutex<Option<bool>>,
+    is_failing: AtomicBool,
+    last_failure: Mutex<Option<HsmError>>,
+}
+
+impl HsmToken {
+    /// A token whose workers are about to start.
+    pub(super) fn new(config: HsmConfig, events: mpsc::UnboundedSender<HsmEvent>) -> Self {
+        let workers = config.workers.max(1);
+        let starting = HsmFailure::Unavailable { detail: "it is starting".into() };
+        Self {
+            stages: (0..workers).map(|_| watch::Sender::new(Stage::Down(starting.clone()))).collect(),
+            restart: (0..workers).map(|_| Notify::new()).collect(),
+            config,
+            events,
+            told_up: Mutex::new(None),
+            is_failing: AtomicBool::new(false),
+            last_failure: Mutex::new(None),
+        }
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &HsmName {
+        &self.config.name
+    }
+
+    /// Its configuration.
+    pub(super) fn config(&self) -> &HsmConfig {
+        &self.config
+    }
+
+    /// The number of its worker processes.
+    pub(super) fn workers(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// The first frame to each worker.
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            name: self.config.name.as_str().to_owned(),
+            module: self.config.module.clone(),
+            token_label: self.config.token_label.clone(),
+            expected_serial: self.config.expected_serial.clone(),
+            pin: self.config.pin.clone(),
+            state_directory: self.config.state_directory.clone(),
+            sessions: self.config.sessions,
+            queue: self.config.queue,
+        }
+    }
+
+    /// Follows one worker's stage.
+    pub(super) fn watch(&self, index: usize) -> Option<watch::Receiver<Stage>> {
+        self.stages.get(index).map(watch::Sender::subscribe)
+    }
+
+    /// Records one worker's stage, and tells when the token as a whole went up or down.
+    pub(super) fn enter(&self, index: usize, stage: Stage) {
+        let mut told_up = self.told_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = self.stages.get(index) {
+            sender.send_replace(stage.clone());
+        }
+        let is_up = self.stages.iter().any(|stage| matches!(&*stage.borrow(), Stage::Up(..)));
+        if *told_up == Some(is_up) {
+            return;
+        }
+        *told_up = Some(is_up);
+        let hsm = self.config.name.clone();
+        let event = match stage {
+            Stage::Up(_, report) => HsmEvent::Up { hsm, token: report.token },
+            Stage::Down(failure) | Stage::Failed(failure) => HsmEvent::Down { hsm, failure },
+        };
+        // Where nobody listens to events, the log has it.
+        tracing::info!(?event, "HSM token");
+        let _ = self.events.send(event);
+    }
+
+    /// Waits for the order to start this worker again.
+    pub(super) async fn restart_ordered(&self, index: usize) {
+        match self.restart.get(index) {
+            Some(order) => order.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Has every worker started again.
+    pub(super) fn restart_workers(&self) {
+        for order in &self.restart {
+            order.notify_one();
+        }
+    }
+
+    /// Waits for the first worker that answers.
+    ///
+    /// # Errors
+    ///
+    /// The failure that keeps it from that: at once where it lasts, else after the deadline.
+    pub(super) async fn ready(&self, deadline: tokio::time::Instant) -> Result<(), HsmFailure> {
+        // Further workers start after the first: its stage is the token's.
+        let Some(mut first) = self.watch(0) else { return Ok(()) };
+        let settled = first.wait_for(|stage| !matches!(stage, Stage::Down(_)));
+        let timely = tokio::time::timeout_at(deadline, settled).await.is_ok();
+        match &*self.watch(0).map_or(first, |fresh| fresh).borrow() {
+            Stage::Up(..) => Ok(()),
+            Stage::Down(_) if timely => Ok(()),
+            Stage::Down(failure) | Stage::Failed(failure) => Err(failure.clone()),
+        }
+    }
+
+    /// Whether the token answers, as far as is known without asking it.
+    pub(super) fn health(&self) -> Result<(), HsmError> {
+        self.pick(|_| true).map_err(|failure| HsmError::new("health", failure))?;
+        if !self.is_failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+
+    /// How much waits at its least loaded worker; `None` where no worker answers.
+    pub(super) fn load(&self) -> Option<usize> {
+        self.pick(|_| true).ok().map(|(_, pipe)| pipe.load())
+    }
+
+    /// Asks a worker and waits for its answer. What can be done twice is tried once more where the worker died.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    pub(super) async fn call(&self, operation: Operation) -> Result<Answer, HsmError> {
+        let patience = if operation.is_management() { MANAGEMENT_PATIENCE } else { self.config.deadline };
+        let deadline = Instant::now() + patience;
+        let mut outcome = self.ask_one(&operation, patience, deadline, None).await;
+        if let Err((HsmFailure::Unavailable { .. }, Some(died))) = &outcome
+            && operation.is_idempotent()
+            && self.pick(|index| index != *died).is_ok()
+        {
+            outcome = self.ask_one(&operation, patience, deadline, Some(*died)).await;
+        }
+        let result = outcome.map_err(|(failure, _)| HsmError::new(operation.name(), failure));
+        self.remember(result.as_ref().err());
+        result
+    }
+
+    /// Tells every worker but the one that manages keys, without waiting for more than their answers.
+    pub(super) async fn tell_others(&self, operation: &Operation) {
+        let pipes: Vec<Arc<Pipe>> = self.live().skip(1).map(|(_, pipe)| pipe).collect();
+        for pipe in pipes {
+            let deadline = Instant::now() + self.config.deadline;
+            if let Ok(answer) = pipe.ask(operation, self.config.deadline, deadline) {
+                // A worker that dies forgets as well.
+                let _ = answer.await;
+            }
+        }
+    }
+
+    /// One attempt at one worker; the worker is named in the error where it had taken the request.
+    async fn ask_one(
+        &self,
+        operation: &Operation,
+        patience: Duration,
+        deadline: Instant,
+        avoid: Option<usize>,
+    ) -> Result<Answer, (HsmFailure, Option<usize>)> {
+        let first_only = operation.is_management();
+        let first = self.live().next().map(|(index, _)| index);
+        let (index, pipe) = self
+            .pick(|index| Some(index) != avoid && (!first_only || Some(index) == first))
+            .map_err(|failure| (failure, None))?;
+        match pipe.ask(operation, patience, deadline) {
+            Err(NotTaken::Full) => Err((HsmFailure::Overloaded, None)),
+            Err(NotTaken::Closed(failure)) => Err((failure, Some(index))),
+            Ok(answer) => match answer.await {
+                Ok(outcome) => outcome.map_err(|failure| (failure, Some(index))),
+                Err(_) => Err((HsmFailure::Unavailable { detail: "its worker is gone".into() }, Some(index))),
+            },
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = (usize, Arc<Pipe>)> + '_ {
+        self.stages.iter().enumerate().filter_map(|(index, stage)| match &*stage.borrow() {
+            Stage::Up(pipe, _) => Some((index, Arc::clone(pipe))),
+            Stage::Down(_) | Stage::Failed(_) => None,
+        })
+    }
+
+    /// The live worker with the least to do.
+    fn pick(&self, eligible: impl Fn(usize) -> bool) -> Result<(usize, Arc<Pipe>), HsmFailure> {
+        let least = self.live().filter(|(index, _)| eligible(*index)).min_by_key(|(_, pipe)| pipe.load());
+        least.ok_or_else(|| match self.stages.first().map(|stage| stage.borrow().clone()) {
+            Some(Stage::Down(failure) | Stage::Failed(failure)) => failure,
+            Some(Stage::Up(..)) | None => HsmFailure::Unavailable { detail: "its worker is gone".into() },
+        })
+    }
+
+    fn remember(&self, error: Option<&HsmError>) {
+        use HsmFailure as F;
+        match error {
+            None => {
+                if self.is_failing.load(Ordering::Relaxed) {
+                    self.is_failing.store(false, Ordering::Relaxed);
+                }
+            }
+            Some(error) if matches!(error.failure, F::Deadline(_) | F::Module { .. } | F::Unavailable { .. }) => {
+                *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                self.is_failing.store(true, Ordering::Relaxed);
+            }
+            // The request was at fault, or there were too many: the token itself answers.
+            Some(_) => {}
+        }
+    }
+}

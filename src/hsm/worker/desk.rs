@@ -1,0 +1,259 @@
+//! One thread, one session: it does what the intake gives it, and knows its keys by their handles.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cryptoki::object::{Attribute, ObjectHandle};
+use cryptoki::session::Session;
+
+use super::error::{Fault, Remedy};
+use super::find_key::{FoundKey, find_key};
+use super::intake::{Intake, Job};
+use super::outbox::Outbox;
+use super::token::Token;
+use crate::hsm::wire::{Answer, KeyRef, Octets, Operation, START_ID};
+use crate::jose::Algorithm;
+use crate::keys::HsmFailure;
+
+/// A key is found and judged anew after this long: a token may have been re-initialised meanwhile, and a session copy
+/// outlives its original.
+const HANDLE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// An operation that took no longer may be done before earlier answers are written.
+const BRIEF: Duration = Duration::from_micros(150);
+
+/// What all threads of the worker share.
+pub(super) struct Shared {
+    pub(super) token: Token,
+    pub(super) intake: Intake,
+    pub(super) outbox: Arc<Outbox>,
+    /// Rises when a key is destroyed: handles of an earlier epoch are not used.
+    pub(super) epoch: AtomicU64,
+}
+
+/// A session with the handles that were found in it.
+pub(super) struct Desk {
+    pub(super) shared: Arc<Shared>,
+    pub(super) session: Session,
+    handles: HashMap<Octets, Handle>,
+    epoch: u64,
+    last_took: HashMap<Option<Algorithm>, Duration>,
+}
+
+struct Handle {
+    key_id: String,
+    object: ObjectHandle,
+    is_copy: bool,
+    found_at: Instant,
+}
+
+/// How an operation ended.
+pub(super) enum Ending {
+    Answered(Result<Answer, HsmFailure>),
+    /// The request fails, and so does the worker.
+    Fatal(HsmFailure),
+}
+
+impl Desk {
+    /// A thread's place of work.
+    pub(super) fn new(shared: Arc<Shared>, session: Session) -> Self {
+        let epoch = shared.epoch.load(Ordering::Acquire);
+        Self { shared, session, handles: HashMap::new(), epoch, last_took: HashMap::new() }
+    }
+
+    /// Works until the conversation ends.
+    pub(super) fn work(mut self) {
+        while let Some(job) = self.next_job() {
+            if let Some(failure) = job.expired() {
+                self.shared.outbox.add(job.id, Err(failure));
+                continue;
+            }
+            self.drop_outdated_handles();
+            let started = Instant::now();
+            let ending = self.perform(&job.operation);
+            self.last_took.insert(class(&job.operation), started.elapsed());
+            match ending {
+                Ending::Answered(result) => {
+                    if self.shared.outbox.add(job.id, result) {
+                        self.shared.outbox.flush();
+                    }
+                }
+                Ending::Fatal(failure) => {
+                    self.shared.end(job.id, failure);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Answers wait for the next operation only where that one is known to be brief.
+    fn next_job(&self) -> Option<Job> {
+        if let Some(job) = self.shared.intake.waiting() {
+            let brief = self.last_took.get(&class(&job.operation)).is_some_and(|took| *took < BRIEF);
+            if !brief {
+                self.shared.outbox.flush();
+            }
+            return Some(job);
+        }
+        self.shared.outbox.flush();
+        self.shared.intake.next()
+    }
+
+    /// Does one operation, once more where a stale session or handle was the only trouble.
+    pub(super) fn perform(&mut self, operation: &Operation) -> Ending {
+        let fault = match self.attempt(operation) {
+            Ok(answer) => return Ending::Answered(Ok(answer)),
+            Err(fault) => fault,
+        };
+        match fault.remedy() {
+            Remedy::Answer => return Ending::Answered(Err(fault.into_failure())),
+            Remedy::Restart => return Ending::Fatal(fault.into_failure()),
+            Remedy::Discard => return self.renewed(fault.into_failure()),
+            Remedy::Retry => {}
+            Remedy::Login => {
+                if let Err(failure) = self.shared.token.log_in_again(&self.session) {
+                    return Ending::Fatal(failure);
+                }
+            }
+        }
+        if let Err(fault) = self.renew() {
+            return Ending::Fatal(fault.into_failure());
+        }
+        match self.attempt(operation) {
+            Ok(answer) => Ending::Answered(Ok(answer)),
+            Err(fault) => match fault.remedy() {
+                Remedy::Answer => Ending::Answered(Err(fault.into_failure())),
+                Remedy::Discard => self.renewed(fault.into_failure()),
+                // A fresh session met the same trouble: the module itself is stale.
+                Remedy::Retry | Remedy::Restart | Remedy::Login => {
+                    Ending::Fatal(HsmFailure::Unavailable { detail: fault.into_failure().to_string() })
+                }
+            },
+        }
+    }
+
+    /// After an error an operation may still be active in the session: it is replaced.
+    fn renewed(&mut self, failure: HsmFailure) -> Ending {
+        match self.renew() {
+            Ok(()) => Ending::Answered(Err(failure)),
+            Err(fault) => Ending::Fatal(fault.into_failure()),
+        }
+    }
+
+    /// Another session in place of this one. The old one is closed, and its session objects with it.
+    ///
+    /// # Errors
+    ///
+    /// What the module answered: then there is no session to work with.
+    pub(super) fn renew(&mut self) -> Result<(), Fault> {
+        self.handles.clear();
+        self.session = self.shared.token.session()?;
+        Ok(())
+    }
+
+    fn attempt(&mut self, operation: &Operation) -> Result<Answer, Fault> {
+        match operation {
+            Operation::Sign { key, algorithm, message } => {
+                let handle = self.handle(key)?;
+                let mechanisms = self.shared.token.mechanisms();
+                let signature = mechanisms.sign(&self.session, handle, *algorithm, &message.0)?;
+                Ok(Answer::Signature(Octets(signature)))
+            }
+            Operation::Seal { keys, row, kind, secret } => self.seal(keys, &row.0, *kind, &secret.0),
+            Operation::Open { keys, row, blob } => self.open(keys, &row.0, &blob.0),
+            Operation::OtpHmac { keys, row, blob, hash, messages } => {
+                self.otp_hmac(keys, &row.0, &blob.0, *hash, messages)
+            }
+            Operation::DecryptBlock { keys, row, blob, block } => self.decrypt_block(keys, &row.0, &blob.0, *block),
+            Operation::Derive { key, input } => self.derive(key, &input.0),
+            Operation::Describe
+            | Operation::List
+            | Operation::GeneratePair { .. }
+            | Operation::GenerateSecret { .. }
+            | Operation::Destroy { .. }
+            | Operation::Forget => {
+                Err(HsmFailure::Module { function: "a session thread".into(), code: "was asked to manage keys".into() }
+                    .into())
+            }
+        }
+    }
+
+    /// The handle of a key: found and judged once, then remembered.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_key`].
+    pub(super) fn handle(&mut self, key: &KeyRef) -> Result<ObjectHandle, Fault> {
+        if let Some(known) = self.handles.get(&key.cka_id).filter(|known| known.key_id == key.key_id) {
+            if known.found_at.elapsed() < HANDLE_LIFETIME {
+                return Ok(known.object);
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        let known = self.handles.get(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let _searching = match (known, shared.token.try_lock_objects()) {
+            (_, Some(guard)) => guard,
+            // A key is being made, which may take seconds; the handle does a little longer.
+            (Some(known), None) => return Ok(known.object),
+            (None, None) => shared.token.lock_objects(),
+        };
+        self.forget(&key.cka_id);
+        let found = find_key(&self.session, key)?;
+        let (object, is_copy) = self.working_copy(&found);
+        let handle = Handle { key_id: key.key_id.clone(), object, is_copy, found_at: Instant::now() };
+        self.handles.insert(key.cka_id.clone(), handle);
+        Ok(object)
+    }
+
+    /// Elliptic-curve keys sign faster as a session object; it is as little extractable as its original. A module may
+    /// refuse to copy.
+    fn working_copy(&self, found: &FoundKey) -> (ObjectHandle, bool) {
+        if !found.is_elliptic {
+            return (found.handle, false);
+        }
+        match self.session.copy_object(found.handle, &[Attribute::Token(false)]) {
+            Ok(copy) => (copy, true),
+            Err(_) => (found.handle, false),
+        }
+    }
+
+    fn forget(&mut self, cka_id: &Octets) {
+        if let Some(Handle { object, is_copy: true, .. }) = self.handles.remove(cka_id) {
+            // A copy that can't be destroyed goes with the session.
+            let _ = self.session.destroy_object(object);
+        }
+    }
+
+    fn drop_outdated_handles(&mut self) {
+        let epoch = self.shared.epoch.load(Ordering::Acquire);
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            let known: Vec<Octets> = self.handles.keys().cloned().collect();
+            for cka_id in known {
+                self.forget(&cka_id);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Ends the worker: the asker gets its answer, a refused PIN is told as the worker's last word.
+    pub(super) fn end(&self, id: u64, failure: HsmFailure) {
+        eprintln!("the worker ends: {failure}");
+        if matches!(failure, HsmFailure::PinRefused { .. }) {
+            self.outbox.add(START_ID, Err(failure.clone()));
+        }
+        self.outbox.add(id, Err(failure));
+        self.outbox.hang_up();
+    }
+}
+
+/// Operations that take about as long as each other.
+fn class(operation: &Operation) -> Option<Algorithm> {
+    match operation {
+        Operation::Sign { algorithm, .. } => Some(*algorithm),
+        _ => None,
+    }
+}

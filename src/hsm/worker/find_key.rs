@@ -1,0 +1,217 @@
+//! Finds a key and judges it: exactly one object, in custody, and the very key that is meant.
+
+use std::thread;
+use std::time::Duration;
+
+use cryptoki::context::Function;
+use cryptoki::error::RvError;
+use cryptoki::object::{Attribute, AttributeType, KeyType as ModuleKeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+
+use super::error::Fault;
+use super::token::is_logged_in;
+use crate::hsm::wire::KeyRef;
+use crate::jose::PublicKey;
+use crate::jose::algorithm::KeyType;
+use crate::keys::{Custody, HsmFailure, KeyAttributes};
+
+/// `id-ecPublicKey` named curves, DER (RFC 5480 §2.1.1.1).
+pub(super) const P256_OID: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+pub(super) const P384_OID: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
+/// `id-Ed25519`, DER (RFC 8410 §3).
+pub(super) const ED25519_OID: &[u8] = b"\x06\x03\x2b\x65\x70";
+
+/// Another process that generates a key makes some searches fail.
+const SEARCHES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A key that may be used.
+pub(super) struct FoundKey {
+    pub(super) handle: ObjectHandle,
+    pub(super) is_elliptic: bool,
+}
+
+/// Finds the key, proves that it is the one that is meant, and judges its custody.
+///
+/// # Errors
+///
+/// [`HsmFailure::KeyMissing`] and [`HsmFailure::CustodyRefused`], or what the module answered.
+pub(super) fn find_key(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
+    let class = if key.purpose.is_pair() { ObjectClass::PRIVATE_KEY } else { ObjectClass::SECRET_KEY };
+    let handle = find_one(session, class, key)?;
+    let Some(handle) = handle else {
+        if !is_logged_in(session) {
+            // Private objects can't be seen: that is no proof that the key is gone.
+            return Err(Fault::Module(RvError::UserNotLoggedIn, Function::FindObjects));
+        }
+        return Err(missing(key));
+    };
+    let mut attributes = read_attributes(session, handle)?;
+    let mut least_bits = 256;
+    let mut is_elliptic = false;
+    if key.purpose.is_pair() {
+        let public_handle = find_one(session, ObjectClass::PUBLIC_KEY, key)?.ok_or_else(|| missing(key))?;
+        let (public, bits) = read_public(session, public_handle)?.ok_or_else(|| missing(key))?;
+        if public.thumbprint().as_str() != key.key_id {
+            return Err(missing(key));
+        }
+        is_elliptic = matches!(public.key_type(), KeyType::P256 | KeyType::P384);
+        attributes.bits = Some(bits);
+        least_bits = shortest(public.key_type());
+    }
+    judge(&attributes, least_bits, &key.key_id)?;
+    Ok(FoundKey { handle, is_elliptic })
+}
+
+/// The shortest key of a type that Signet accepts, in bits.
+pub(super) const fn shortest(key_type: KeyType) -> u32 {
+    match key_type {
+        KeyType::P256 | KeyType::Ed25519 => 256,
+        KeyType::P384 => 384,
+        KeyType::Rsa => 2048,
+    }
+}
+
+/// Refuses a key out of custody.
+pub(super) fn judge(attributes: &KeyAttributes, least_bits: u32, key_id: &str) -> Result<(), Fault> {
+    match attributes.judge(least_bits) {
+        Custody::Held => Ok(()),
+        Custody::Refused(faults) => {
+            let reasons = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Err(HsmFailure::CustodyRefused { key_id: key_id.to_owned(), reasons }.into())
+        }
+    }
+}
+
+fn missing(key: &KeyRef) -> Fault {
+    HsmFailure::KeyMissing { key_id: key.key_id.clone() }.into()
+}
+
+/// The one object of this class and `CKA_ID`. PKCS#11 allows several: then nobody knows which one is meant.
+fn find_one(session: &Session, class: ObjectClass, key: &KeyRef) -> Result<Option<ObjectHandle>, Fault> {
+    let handles =
+        search(session, &[Attribute::Token(true), Attribute::Class(class), Attribute::Id(key.cka_id.0.clone())])?;
+    match handles.as_slice() {
+        [] => Ok(None),
+        [handle] => Ok(Some(*handle)),
+        several => {
+            let reasons = format!(
+                "{} objects of class {class} carry its CKA_ID, so it is not clear which one is meant; remove those that Signet did not make",
+                several.len()
+            );
+            Err(HsmFailure::CustodyRefused { key_id: key.key_id.clone(), reasons }.into())
+        }
+    }
+}
+
+/// Every object that the template describes.
+pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+    let mut attempt = 1;
+    loop {
+        match session.find_objects(template).map_err(Fault::from) {
+            Err(fault) if fault.is_general_error() && attempt < SEARCHES => {
+                attempt += 1;
+                thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
+/// What the HSM says of a private or secret key. What it does not say counts against the key.
+pub(super) fn read_attributes(session: &Session, handle: ObjectHandle) -> Result<KeyAttributes, Fault> {
+    let mut read = KeyAttributes {
+        sensitive: false,
+        always_sensitive: false,
+        extractable: true,
+        never_extractable: false,
+        local: false,
+        always_authenticate: false,
+        bits: None,
+    };
+    let asked = [
+        AttributeType::Sensitive,
+        AttributeType::AlwaysSensitive,
+        AttributeType::Extractable,
+        AttributeType::NeverExtractable,
+        AttributeType::Local,
+    ];
+    let optional = [AttributeType::AlwaysAuthenticate, AttributeType::ValueLen];
+    let mut attributes = session.get_attributes(handle, &asked)?;
+    for attribute in optional {
+        // Secret keys have the one, private keys the other: not having it is no fault.
+        attributes.extend(session.get_attributes(handle, &[attribute]).unwrap_or_default());
+    }
+    for attribute in attributes {
+        match attribute {
+            Attribute::Sensitive(value) => read.sensitive = value,
+            Attribute::AlwaysSensitive(value) => read.always_sensitive = value,
+            Attribute::Extractable(value) => read.extractable = value,
+            Attribute::NeverExtractable(value) => read.never_extractable = value,
+            Attribute::Local(value) => read.local = value,
+            Attribute::AlwaysAuthenticate(value) => read.always_authenticate = value,
+            Attribute::ValueLen(bytes) => read.bits = u32::try_from(*bytes).ok().and_then(|bytes| bytes.checked_mul(8)),
+            _ => {}
+        }
+    }
+    Ok(read)
+}
+
+/// A public key object's value with its size in bits; `None` where it is of a kind that Signet does not use.
+pub(super) fn read_public(session: &Session, handle: ObjectHandle) -> Result<Option<(PublicKey, u32)>, Fault> {
+    let kind = session.get_attributes(handle, &[AttributeType::KeyType])?;
+    let Some(Attribute::KeyType(kind)) = kind.first() else { return Ok(None) };
+    if *kind == ModuleKeyType::RSA {
+        let read = session.get_attributes(handle, &[AttributeType::Modulus, AttributeType::PublicExponent])?;
+        let [Attribute::Modulus(modulus), Attribute::PublicExponent(exponent)] = read.as_slice() else {
+            return Ok(None);
+        };
+        return Ok(PublicKey::from_rsa(modulus, exponent).ok().map(|key| (key, bit_length(modulus))));
+    }
+    let read = session.get_attributes(handle, &[AttributeType::EcParams, AttributeType::EcPoint])?;
+    let [Attribute::EcParams(parameters), Attribute::EcPoint(point)] = read.as_slice() else { return Ok(None) };
+    let key_type = if *kind == ModuleKeyType::EC_EDWARDS {
+        KeyType::Ed25519
+    } else if parameters == P256_OID {
+        KeyType::P256
+    } else if parameters == P384_OID {
+        KeyType::P384
+    } else {
+        return Ok(None);
+    };
+    Ok(PublicKey::from_ec_point(key_type, ec_point(point)).ok().map(|key| (key, shortest(key_type))))
+}
+
+/// `CKA_EC_POINT` is a DER OCTET STRING by the specification and bare in some modules. The longest point is under 128
+/// bytes, so that the length is one byte.
+fn ec_point(value: &[u8]) -> &[u8] {
+    match value {
+        [0x04, length, point @ ..] if usize::from(*length) == point.len() => point,
+        bare => bare,
+    }
+}
+
+fn bit_length(modulus: &[u8]) -> u32 {
+    let significant: Vec<u8> = modulus.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let bytes = u32::try_from(significant.len()).unwrap_or(u32::MAX);
+    bytes.saturating_mul(8).saturating_sub(significant.first().map_or(0, |byte| byte.leading_zeros()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_read_bare_and_wrapped() {
+        assert_eq!(ec_point(b"\x04\x03abc"), b"abc");
+        let bare = [&[4_u8][..], &[7; 64]].concat();
+        assert_eq!(ec_point(&bare), bare);
+    }
+
+    #[test]
+    fn leading_zeros_count_for_nothing() {
+        assert_eq!(bit_length(&[0, 0x80, 0]), 16);
+        assert_eq!(bit_length(&[0x7f, 0]), 15);
+        assert_eq!(bit_length(&[]), 0);
+    }
+}

@@ -1,0 +1,200 @@
+//! What the module offers, and how each JWS algorithm is done with it (RFC 7518 §3, RFC 8037 §3.1).
+
+use aws_lc_rs::digest;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+
+use super::error::Fault;
+use crate::jose::Algorithm;
+use crate::keys::{HsmFailure, OtpHash, SealMode};
+
+/// The mechanisms of the token.
+pub(super) struct Mechanisms(Vec<MechanismType>);
+
+#[derive(Clone, Copy)]
+enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    fn digest(self, message: &[u8]) -> digest::Digest {
+        let algorithm = match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        };
+        digest::digest(algorithm, message)
+    }
+
+    /// The DER of `DigestInfo` up to the digest (RFC 8017 §9.2, note 1).
+    const fn digest_info(self) -> &'static [u8] {
+        match self {
+            Self::Sha256 => b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20",
+            Self::Sha384 => b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30",
+            Self::Sha512 => b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40",
+        }
+    }
+
+    const fn pkcs1(self) -> (MechanismType, Mechanism<'static>) {
+        match self {
+            Self::Sha256 => (MechanismType::SHA256_RSA_PKCS, Mechanism::Sha256RsaPkcs),
+            Self::Sha384 => (MechanismType::SHA384_RSA_PKCS, Mechanism::Sha384RsaPkcs),
+            Self::Sha512 => (MechanismType::SHA512_RSA_PKCS, Mechanism::Sha512RsaPkcs),
+        }
+    }
+
+    fn pss(self) -> (MechanismType, Mechanism<'static>) {
+        let parameters = self.pss_parameters();
+        match self {
+            Self::Sha256 => (MechanismType::SHA256_RSA_PKCS_PSS, Mechanism::Sha256RsaPkcsPss(parameters)),
+            Self::Sha384 => (MechanismType::SHA384_RSA_PKCS_PSS, Mechanism::Sha384RsaPkcsPss(parameters)),
+            Self::Sha512 => (MechanismType::SHA512_RSA_PKCS_PSS, Mechanism::Sha512RsaPkcsPss(parameters)),
+        }
+    }
+
+    /// The salt is as long as the hash (RFC 7518 §3.5).
+    fn pss_parameters(self) -> PkcsPssParams {
+        let (hash_alg, mgf, salt) = match self {
+            Self::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256, 32_u32),
+            Self::Sha384 => (MechanismType::SHA384, PkcsMgfType::MGF1_SHA384, 48),
+            Self::Sha512 => (MechanismType::SHA512, PkcsMgfType::MGF1_SHA512, 64),
+        };
+        PkcsPssParams { hash_alg, mgf, s_len: u64::from(salt).into() }
+    }
+}
+
+impl Mechanisms {
+    /// What `C_GetMechanismList` answered.
+    pub(super) fn new(offered: Vec<MechanismType>) -> Self {
+        Self(offered)
+    }
+
+    fn has(&self, mechanism: MechanismType) -> bool {
+        self.0.contains(&mechanism)
+    }
+
+    /// The algorithms that can be signed with.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        Algorithm::ALL.into_iter().filter(|algorithm| self.offers(*algorithm)).collect()
+    }
+
+    fn offers(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Es256 => self.has(MechanismType::ECDSA) || self.has(MechanismType::ECDSA_SHA256),
+            Algorithm::Es384 => self.has(MechanismType::ECDSA) || self.has(MechanismType::ECDSA_SHA384),
+            Algorithm::EdDsa => self.has(MechanismType::EDDSA),
+            Algorithm::Rs256 => self.has(MechanismType::RSA_PKCS) || self.has(Hash::Sha256.pkcs1().0),
+            Algorithm::Rs384 => self.has(MechanismType::RSA_PKCS) || self.has(Hash::Sha384.pkcs1().0),
+            Algorithm::Rs512 => self.has(MechanismType::RSA_PKCS) || self.has(Hash::Sha512.pkcs1().0),
+            Algorithm::Ps256 => self.has(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha256.pss().0),
+            Algorithm::Ps384 => self.has(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha384.pss().0),
+            Algorithm::Ps512 => self.has(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha512.pss().0),
+        }
+    }
+
+    /// How OTP secrets can be kept, the preferred mode first.
+    pub(super) fn seal_modes(&self) -> Vec<SealMode> {
+        let wraps = self.has(MechanismType::AES_KEY_WRAP_PAD)
+            && self.has(MechanismType::AES_ECB)
+            && [MechanismType::SHA1_HMAC, MechanismType::SHA256_HMAC, MechanismType::SHA512_HMAC]
+                .into_iter()
+                .all(|mechanism| self.has(mechanism));
+        let seals = self.has(MechanismType::AES_GCM);
+        [wraps.then_some(SealMode::Wrapped), seals.then_some(SealMode::Sealed)].into_iter().flatten().collect()
+    }
+
+    /// Demands a mechanism.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::MechanismMissing`] with its name.
+    pub(super) fn require(&self, mechanism: MechanismType, name: &str) -> Result<(), Fault> {
+        if self.has(mechanism) {
+            return Ok(());
+        }
+        Err(HsmFailure::MechanismMissing { mechanism: name.to_owned() }.into())
+    }
+
+    /// Signs a message. Where the module does not hash, this does: `CKM_ECDSA` takes any length without a word.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`].
+    pub(super) fn sign(
+        &self,
+        session: &Session,
+        key: ObjectHandle,
+        algorithm: Algorithm,
+        message: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        match algorithm {
+            Algorithm::Es256 => {
+                self.ecdsa(session, key, Hash::Sha256, (MechanismType::ECDSA_SHA256, Mechanism::EcdsaSha256), message)
+            }
+            Algorithm::Es384 => {
+                self.ecdsa(session, key, Hash::Sha384, (MechanismType::ECDSA_SHA384, Mechanism::EcdsaSha384), message)
+            }
+            Algorithm::EdDsa => {
+                self.require(MechanismType::EDDSA, "CKM_EDDSA")?;
+                let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
+                Ok(session.sign(&mechanism, key, message)?)
+            }
+            Algorithm::Rs256 => self.pkcs1(session, key, Hash::Sha256, message),
+            Algorithm::Rs384 => self.pkcs1(session, key, Hash::Sha384, message),
+            Algorithm::Rs512 => self.pkcs1(session, key, Hash::Sha512, message),
+            Algorithm::Ps256 => self.pss(session, key, Hash::Sha256, message),
+            Algorithm::Ps384 => self.pss(session, key, Hash::Sha384, message),
+            Algorithm::Ps512 => self.pss(session, key, Hash::Sha512, message),
+        }
+    }
+
+    fn ecdsa(
+        &self,
+        session: &Session,
+        key: ObjectHandle,
+        hash: Hash,
+        hashing: (MechanismType, Mechanism<'static>),
+        message: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        if self.has(MechanismType::ECDSA) {
+            return Ok(session.sign(&Mechanism::Ecdsa, key, hash.digest(message).as_ref())?);
+        }
+        self.require(hashing.0, "CKM_ECDSA")?;
+        Ok(session.sign(&hashing.1, key, message)?)
+    }
+
+    fn pkcs1(&self, session: &Session, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let (offered, mechanism) = hash.pkcs1();
+        if self.has(offered) {
+            return Ok(session.sign(&mechanism, key, message)?);
+        }
+        self.require(MechanismType::RSA_PKCS, "CKM_RSA_PKCS")?;
+        let encoded = [hash.digest_info(), hash.digest(message).as_ref()].concat();
+        Ok(session.sign(&Mechanism::RsaPkcs, key, &encoded)?)
+    }
+
+    fn pss(&self, session: &Session, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let (offered, mechanism) = hash.pss();
+        if self.has(offered) {
+            return Ok(session.sign(&mechanism, key, message)?);
+        }
+        self.require(MechanismType::RSA_PKCS_PSS, "CKM_RSA_PKCS_PSS")?;
+        let mechanism = Mechanism::RsaPkcsPss(hash.pss_parameters());
+        Ok(session.sign(&mechanism, key, hash.digest(message).as_ref())?)
+    }
+}
+
+/// The HMAC of an OTP, and the shortest key that every module takes for it. Zeros up to there change no HMAC: a key
+/// shorter than the hash's block is padded with them anyway (RFC 2104 §2).
+pub(super) fn hmac(hash: OtpHash) -> (Mechanism<'static>, usize) {
+    match hash {
+        OtpHash::Sha1 => (Mechanism::Sha1Hmac, 20),
+        OtpHash::Sha256 => (Mechanism::Sha256Hmac, 32),
+        OtpHash::Sha512 => (Mechanism::Sha512Hmac, 64),
+    }
+}

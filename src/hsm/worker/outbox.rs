@@ -1,0 +1,76 @@
+//! Answers on their way to the server, many in one write.
+
+use std::io::{self, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+
+use zeroize::Zeroize as _;
+
+use crate::hsm::wire::{self, Answer, Response};
+use crate::keys::HsmFailure;
+
+/// More waiting answers than this are written at once, whatever follows.
+const MANY: usize = 16;
+
+/// What all threads write to.
+pub(super) struct Outbox {
+    waiting: Mutex<Waiting>,
+    stream: Mutex<UnixStream>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    answers: usize,
+}
+
+impl Outbox {
+    /// Writes to this stream.
+    pub(super) fn new(stream: UnixStream) -> Self {
+        Self { waiting: Mutex::default(), stream: Mutex::new(stream) }
+    }
+
+    /// Adds an answer without writing it; says whether it is time to write.
+    pub(super) fn add(&self, id: u64, result: Result<Answer, HsmFailure>) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = wire::append(&mut waiting.bytes, &Response { id, result }) {
+            let failure = HsmFailure::Module { function: "the answer".into(), code: error.to_string() };
+            // An answer of two short texts always fits.
+            let _ = wire::append(&mut waiting.bytes, &Response { id, result: Err(failure) });
+        }
+        waiting.answers += 1;
+        waiting.answers >= MANY
+    }
+
+    /// Adds an answer and writes all.
+    pub(super) fn send(&self, id: u64, result: Result<Answer, HsmFailure>) {
+        self.add(id, result);
+        self.flush();
+    }
+
+    /// Writes what waits. A broken stream is noticed by whoever reads from it.
+    pub(super) fn flush(&self) {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.answers = 0;
+            std::mem::take(&mut waiting.bytes)
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        let written: io::Result<()> = stream.write_all(&bytes);
+        bytes.zeroize();
+        if written.is_err() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Ends the conversation: the server sees it, and so does the thread that reads.
+    pub(super) fn hang_up(&self) {
+        self.flush();
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}

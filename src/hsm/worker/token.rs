@@ -1,0 +1,284 @@
+//! The module and the one HSM token that this worker serves: found once, logged in once.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::{Slot, TokenInfo as ModuleTokenInfo};
+use cryptoki::types::RawAuthPin;
+
+use super::error::{Fault, code_name, function_name, refuses_pin};
+use super::mechanism::Mechanisms;
+use super::pin::Pin;
+use crate::hsm::PinSource;
+use crate::hsm::wire::Hello;
+use crate::keys::{HsmFailure, TokenInfo, TokenReport};
+
+/// Another process that writes a soft token's files makes some starts fail; it is done within these.
+const ATTEMPTS: u32 = 10;
+const LABEL_ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The token, logged in. Sessions of all threads come from here.
+pub(super) struct Token {
+    module: Pkcs11,
+    slot: Slot,
+    hello: Hello,
+    info: TokenInfo,
+    library: String,
+    mechanisms: Mechanisms,
+    login: Mutex<()>,
+    objects: Mutex<()>,
+}
+
+/// The token before the login.
+struct Found {
+    module: Pkcs11,
+    slot: Slot,
+    info: ModuleTokenInfo,
+    mechanisms: Mechanisms,
+    anchor: Session,
+}
+
+enum StartFault {
+    /// Another attempt may do better.
+    Passing(HsmFailure),
+    /// The label was not seen: the token's files may be about to change.
+    NoSuchLabel(HsmFailure),
+    /// Only a person mends it.
+    Lasting(HsmFailure),
+}
+
+impl Token {
+    /// Loads the module, finds the token and logs in. The session that is returned keeps the login alive: a module
+    /// logs out with its last session.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure`]: what the server is told instead of `Ready`.
+    pub(super) fn open(hello: Hello) -> Result<(Self, Session), HsmFailure> {
+        let found = find_patiently(&hello)?;
+        let library = found.module.get_library_info().map_or_else(
+            |_| "unknown".to_owned(),
+            |info| format!("{} {}", info.library_description().trim(), info.library_version()),
+        );
+        let info = describe(&found.info);
+        let token = Self {
+            module: found.module,
+            slot: found.slot,
+            hello,
+            info,
+            library,
+            mechanisms: found.mechanisms,
+            login: Mutex::new(()),
+            objects: Mutex::new(()),
+        };
+        if token.mechanisms.algorithms().is_empty() {
+            let mechanism = "any mechanism to sign with (CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_RSA_PKCS_PSS)".into();
+            return Err(HsmFailure::MechanismMissing { mechanism });
+        }
+        token.log_in(&found.anchor)?;
+        Ok((token, found.anchor))
+    }
+
+    /// A session to sign with.
+    pub(super) fn session(&self) -> Result<Session, Fault> {
+        Ok(self.module.open_ro_session(self.slot)?)
+    }
+
+    /// A session to make and destroy keys with.
+    pub(super) fn management_session(&self) -> Result<Session, Fault> {
+        Ok(self.module.open_rw_session(self.slot)?)
+    }
+
+    /// What the module offers.
+    pub(super) fn mechanisms(&self) -> &Mechanisms {
+        &self.mechanisms
+    }
+
+    /// Looking for objects beside key generation fails on some modules: whoever does either holds this.
+    pub(super) fn lock_objects(&self) -> MutexGuard<'_, ()> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for who can do without.
+    pub(super) fn try_lock_objects(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.objects.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Logs in again after somebody logged the token out: of all threads that notice, one presents the PIN.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::PinRefused`] ends the worker.
+    pub(super) fn log_in_again(&self, session: &Session) -> Result<(), HsmFailure> {
+        let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_logged_in(session) {
+            return Ok(());
+        }
+        if self.hello.pin == PinSource::Prompt {
+            let detail = "the token was logged out; the PIN is asked for again".to_owned();
+            return Err(HsmFailure::Unavailable { detail });
+        }
+        self.log_in(session)
+    }
+
+    /// What the token is and can do, asked anew.
+    pub(super) fn report(&self) -> TokenReport {
+        let pin_count_low = self.module.get_token_info(self.slot).is_ok_and(|info| info.user_pin_count_low());
+        TokenReport {
+            token: self.info.clone(),
+            library: self.library.clone(),
+            algorithms: self.mechanisms.algorithms(),
+            seal_modes: self.mechanisms.seal_modes(),
+            pin_count_low,
+        }
+    }
+
+    /// Ends the module's work. Every session must be closed: a stale one would close a new one of the same number.
+    pub(super) fn finalize(self) {
+        // There is nobody left to tell.
+        let _ = self.module.finalize();
+    }
+
+    fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
+        let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
+        let presented = RawAuthPin::new(Box::new(pin.expose().to_vec()));
+        match session.login_with_raw(UserType::User, &presented) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(pin.refused(&code_name(code))),
+            Err(Error::Pkcs11(code, function)) => Err(HsmFailure::Unavailable {
+                detail: format!("{} answered {}", function_name(function), code_name(code)),
+            }),
+            Err(other) => Err(HsmFailure::Unavailable { detail: other.to_string() }),
+        }
+    }
+}
+
+/// Whether the session is a user's.
+pub(super) fn is_logged_in(session: &Session) -> bool {
+    session
+        .get_session_info()
+        .is_ok_and(|info| matches!(info.session_state(), SessionState::RoUser | SessionState::RwUser))
+}
+
+fn find_patiently(hello: &Hello) -> Result<Found, HsmFailure> {
+    let mut attempt = 1;
+    loop {
+        let (failure, attempts) = match find(hello) {
+            Ok(found) => return Ok(found),
+            Err(StartFault::Lasting(failure)) => return Err(failure),
+            Err(StartFault::NoSuchLabel(failure)) => (failure, LABEL_ATTEMPTS),
+            Err(StartFault::Passing(failure)) => (failure, ATTEMPTS),
+        };
+        if attempt >= attempts {
+            return Err(failure);
+        }
+        attempt += 1;
+        thread::sleep(PAUSE);
+    }
+}
+
+/// One attempt: the module sees other processes' changes only when it is initialized anew.
+fn find(hello: &Hello) -> Result<Found, StartFault> {
+    let module = load(hello)?;
+    let initialized = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    initialized.map_err(|error| passing(error.into()))?;
+    match find_in(&module, hello) {
+        Ok((slot, info)) => {
+            let mechanisms = module.get_mechanism_list(slot).map_err(|error| passing(error.into()))?;
+            let anchor = module.open_ro_session(slot).map_err(|error| passing(error.into()))?;
+            Ok(Found { module, slot, info, mechanisms: Mechanisms::new(mechanisms), anchor })
+        }
+        Err(fault) => {
+            // The attempt has failed already, whatever this says.
+            let _ = module.finalize();
+            Err(fault)
+        }
+    }
+}
+
+fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
+    let path = hello.module.display();
+    if !hello.module.is_file() {
+        let detail = format!(
+            "there is no PKCS#11 module at {path}; install it (SoftHSM: apt install softhsm2) or correct `module` of [[hsm]] {}",
+            hello.name
+        );
+        return Err(lasting(detail));
+    }
+    Pkcs11::new(&hello.module).map_err(|error| lasting(format!("{path} can't be loaded as a PKCS#11 module: {error}")))
+}
+
+fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), StartFault> {
+    let slots = module.get_slots_with_token().map_err(|error| passing(error.into()))?;
+    let mut seen = Vec::new();
+    let mut found = Vec::new();
+    for slot in slots {
+        // A slot that can't describe itself is another's trouble, unless ours is not found.
+        let Ok(info) = module.get_token_info(slot) else { continue };
+        if info.token_initialized() {
+            seen.push(format!("\"{}\"", info.label().trim_end()));
+            if info.label().trim_end() == hello.token_label {
+                found.push((slot, info));
+            }
+        }
+    }
+    let label = &hello.token_label;
+    match (found.pop(), found.len()) {
+        (Some(token), 0) => check_serial(&token.1, hello).map(|()| token),
+        (Some(_), others) => Err(lasting(format!(
+            "{} tokens carry the label \"{label}\"; give each a label of its own, so that it is clear which one is meant",
+            others + 1
+        ))),
+        (None, _) => {
+            let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
+            let detail = format!(
+                "no initialised token carries the label \"{label}\" (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
+            );
+            Err(StartFault::NoSuchLabel(HsmFailure::Configuration { detail }))
+        }
+    }
+}
+
+fn check_serial(info: &ModuleTokenInfo, hello: &Hello) -> Result<(), StartFault> {
+    let serial = info.serial_number().trim_end();
+    match &hello.expected_serial {
+        Some(expected) if expected != serial => Err(lasting(format!(
+            "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone",
+            hello.token_label
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn describe(info: &ModuleTokenInfo) -> TokenInfo {
+    TokenInfo {
+        label: info.label().trim_end().to_owned(),
+        manufacturer: info.manufacturer_id().trim_end().to_owned(),
+        model: info.model().trim_end().to_owned(),
+        serial: info.serial_number().trim_end().to_owned(),
+        firmware: info.firmware_version().to_string(),
+    }
+}
+
+fn passing(fault: Fault) -> StartFault {
+    let failure = match fault {
+        Fault::Module(code, function) => {
+            HsmFailure::Unavailable { detail: format!("{} answered {}", function_name(function), code_name(code)) }
+        }
+        Fault::Failure(failure) => failure,
+    };
+    StartFault::Passing(failure)
+}
+
+fn lasting(detail: String) -> StartFault {
+    StartFault::Lasting(HsmFailure::Configuration { detail })
+}

@@ -1,0 +1,3 @@
+//! The HSM room against real SoftHSM tokens, through real worker processes.
+
+mod sign;

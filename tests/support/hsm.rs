@@ -1,0 +1,168 @@
+//! Throwaway SoftHSM tokens, and a group of real workers over them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use signet::clock::Timestamp;
+use signet::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use signet::jose::algorithm::KeyType;
+use signet::jose::{Algorithm, Jwk};
+use signet::keys::{GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, TenantId};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// The program whose `hsm-worker` command is tested.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_signet");
+
+/// A token in a directory of its own.
+pub(crate) struct SoftToken {
+    directory: TempDir,
+    module: PathBuf,
+}
+
+impl SoftToken {
+    pub(crate) fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let module = provision(directory.path(), "signet");
+        Self { directory, module }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn pin_file(&self) -> PathBuf {
+        self.path().join("pin")
+    }
+
+    pub(crate) fn pin(&self) -> String {
+        std::fs::read_to_string(self.pin_file()).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn module(&self) -> &Path {
+        &self.module
+    }
+
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.path().join("softhsm2.conf")
+    }
+
+    /// A tool that works on this token.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("SOFTHSM2_CONF", self.configuration());
+        command
+    }
+
+    /// `pkcs11-tool`, logged in.
+    pub(crate) fn pkcs11_tool(&self, arguments: &[&str]) -> String {
+        let output = self
+            .command("pkcs11-tool")
+            .args([
+                "--module",
+                self.module.to_str().unwrap(),
+                "--token-label",
+                "signet",
+                "--login",
+                "--pin",
+                &self.pin(),
+            ])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "pkcs11-tool: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub(crate) fn config(&self) -> HsmConfig {
+        HsmConfig {
+            name: hsm(),
+            module: self.module.clone(),
+            token_label: "signet".into(),
+            pin: PinSource::File(self.pin_file()),
+            sessions: 2,
+            workers: 1,
+            queue: 256,
+            deadline: Duration::from_secs(5),
+            expected_serial: None,
+            environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
+            state_directory: None,
+        }
+    }
+}
+
+/// Runs the script that users run.
+pub(crate) fn provision(directory: &Path, label: &str) -> PathBuf {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm/provision.sh");
+    let output = Command::new(script).arg(directory).arg(label).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+pub(crate) fn hsm() -> HsmName {
+    HsmName::new("primary")
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::default_tenant()
+}
+
+pub(crate) type Events = mpsc::UnboundedReceiver<HsmEvent>;
+
+/// Starts workers without waiting for them.
+pub(crate) fn start(configs: Vec<HsmConfig>) -> (Arc<HsmGroup>, Events) {
+    let (events, received) = mpsc::unbounded_channel();
+    (HsmGroup::start(PROGRAM.into(), configs, events).unwrap(), received)
+}
+
+/// Starts workers and waits until they serve.
+pub(crate) async fn started(config: HsmConfig) -> (Arc<HsmGroup>, Events) {
+    let (group, events) = start(vec![config]);
+    group.ready(Duration::from_secs(20)).await.unwrap();
+    (group, events)
+}
+
+/// The key as the store would hold it.
+pub(crate) fn stored(generated: &GeneratedKey, purpose: KeyPurpose, algorithm: Option<Algorithm>) -> HsmKey {
+    let now = Timestamp::from_unix_seconds(1_700_000_000);
+    HsmKey {
+        tenant: tenant(),
+        hsm: hsm(),
+        purpose,
+        key_id: generated.key_id.clone(),
+        cka_id: generated.cka_id.clone(),
+        public: generated.public.clone().zip(algorithm).map(|(key, algorithm)| Jwk::new(key, algorithm).unwrap()),
+        state: KeyState::Active { since: now },
+        created_at: now,
+    }
+}
+
+/// A pair for an algorithm; RSA with 2048 bits.
+pub(crate) async fn pair(group: &HsmGroup, algorithm: Algorithm) -> HsmKey {
+    let bits = if algorithm.key_type() == KeyType::Rsa { 2048 } else { 0 };
+    let made =
+        group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), algorithm.key_type(), bits).await.unwrap();
+    stored(&made, KeyPurpose::TokenSigning, Some(algorithm))
+}
+
+/// Makes the keys that keep secrets, and has the group use them.
+pub(crate) async fn vault_keys(group: &HsmGroup, purposes: &[KeyPurpose]) -> Vec<HsmKey> {
+    let mut keys = Vec::new();
+    for purpose in purposes {
+        let made = group.generate_secret(&hsm(), *purpose, &tenant()).await.unwrap();
+        keys.push(stored(&made, *purpose, None));
+    }
+    group.use_keys(keys.clone());
+    keys
+}
+
+/// The process ids of this test's own workers.
+pub(crate) fn workers_of_this_process() -> Vec<i32> {
+    let children = std::fs::read_dir("/proc/self/task").unwrap().flatten().filter_map(|task| {
+        let children = std::fs::read_to_string(task.path().join("children")).ok()?;
+        Some(children.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>())
+    });
+    children.flatten().collect()
+}
