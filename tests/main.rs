@@ -1,1 +1,5 @@
-fn main() {}
+//! The suites that cross I/O or stand outside of the library, in one binary.
+
+mod hazards;
+mod issuer;
+mod verify;
