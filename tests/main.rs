@@ -1,9 +1,14 @@
 //! The integration suite: one binary, one module a subject. Thirty binaries would link the whole server thirty times.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says so by panicking")]
+
+mod hazards;
 mod house_rules;
 mod hsm;
 mod import_rules;
+mod issuer;
 mod paths;
 mod source;
 mod store;
 mod support;
+mod verify;

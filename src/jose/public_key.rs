@@ -240,6 +240,7 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 mod tests {
     use aws_lc_rs::encoding::AsDer as _;
     use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -336,5 +337,25 @@ mod tests {
         let mut trailing = PublicKey::from_rsa(&rsa_modulus(2048), &[1, 0, 1]).unwrap().to_spki_der();
         trailing.push(0);
         assert!(PublicKey::from_spki_der(&trailing).is_err());
+    }
+    proptest! {
+        #[test]
+        fn never_panics_and_writes_what_it_read(
+            bytes in proptest::collection::vec(any::<u8>(), 0..600),
+            exponent in proptest::collection::vec(any::<u8>(), 0..8),
+            spoilt in 0..294_usize,
+        ) {
+            for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa] {
+                let _ = PublicKey::from_ec_point(key_type, &bytes);
+            }
+            let _ = PublicKey::from_rsa(&bytes, &exponent);
+            let mut spki = PublicKey::from_rsa(&rsa_modulus(2048), &[1, 0, 1]).unwrap().to_spki_der();
+            spki[spoilt] ^= 1 | bytes.first().copied().unwrap_or(0);
+            for der in [bytes, spki] {
+                if let Ok(key) = PublicKey::from_spki_der(&der) {
+                    prop_assert_eq!(key.to_spki_der(), der);
+                }
+            }
+        }
     }
 }

@@ -112,6 +112,8 @@ impl<'de> Visitor<'de> for StrictValue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn nested(levels: usize) -> String {
@@ -145,5 +147,15 @@ mod tests {
         assert!(object(nested(16).as_bytes()).is_ok());
         assert_eq!(object(nested(17).as_bytes()), Err(NotStrictJson));
         assert_eq!(object(format!("{{\"a\":{}", "[".repeat(8000)).as_bytes()), Err(NotStrictJson));
+    }
+    proptest! {
+        #[test]
+        fn what_it_accepts_serde_json_reads_alike(json in r#"[{}\[\]",:0-9eE.+\\ua-c -]{0,40}"#, bytes in "\\PC*") {
+            for json in [format!("{{{json}}}"), format!("{{\"a\":{json}}}"), bytes] {
+                if let Ok(members) = object(json.as_bytes()) {
+                    prop_assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), Value::Object(members));
+                }
+            }
+        }
     }
 }

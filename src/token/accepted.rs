@@ -1,52 +1,14 @@
-//! What is accepted as an access token: the policy, and the claims that passed it (RFC 9068 §4, RFC 7519 §4.1).
-//!
-//! A claim that can't be read is not an absent one: it refuses the token.
+//! What is accepted as an access token: the judgement, and the claims that passed it (RFC 9068 §4, RFC 7519 §4.1).
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::access::ACCESS_TOKEN_TYPE;
+use super::claim::{audiences, date, required, scopes, text, texts};
+use super::policy::{AcceptedAudiences, Policy};
 use crate::clock::Timestamp;
-use crate::jose::{Algorithm, VerifiedJws, strict_json};
-
-/// 9999-12-31T23:59:59Z: no NumericDate beyond it is believed.
-const LAST_SECOND: f64 = 253_402_300_799.0;
-
-/// Which access tokens are accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// `iss`, compared byte for byte: a trailing slash is another issuer.
-    pub issuer: String,
-    /// Whom the token must be meant for.
-    pub audiences: AcceptedAudiences,
-    /// The algorithms that keys may have.
-    pub algorithms: Vec<Algorithm>,
-    /// How far the clocks of issuer and verifier may be apart, for `exp`, `nbf` and `iat`.
-    pub leeway: Duration,
-}
-
-/// Whom a token must be meant for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AcceptedAudiences {
-    /// One of the token's audiences must be one of these, byte for byte. An empty set accepts no token.
-    AnyOf(BTreeSet<String>),
-    /// Every audience. Only for the issuer's own introspection and revocation, where the token is looked at and not
-    /// obeyed: a resource server with this accepts tokens that were meant for others.
-    DangerAnyAudience,
-}
-
-impl Policy {
-    /// What [`leeway`](Self::leeway) is unless said otherwise.
-    pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(10);
-
-    /// Every algorithm and the default leeway.
-    pub fn new(issuer: impl Into<String>, audiences: AcceptedAudiences) -> Self {
-        let algorithms = Algorithm::ALL.to_vec();
-        Self { issuer: issuer.into(), audiences, algorithms, leeway: Self::DEFAULT_LEEWAY }
-    }
-}
+use crate::jose::{VerifiedJws, strict_json};
 
 /// Why a token whose signature verified is refused all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -256,66 +218,16 @@ impl VerifiedClaims {
     }
 }
 
-fn required<T>(claim: Option<T>, name: &'static str) -> Result<T, Refusal> {
-    claim.ok_or(Refusal::Missing(name))
-}
-
-fn text(claims: &mut Map<String, Value>, name: &'static str) -> Result<Option<String>, Refusal> {
-    match claims.remove(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Refusal::Malformed(name)),
-    }
-}
-
-fn texts(claims: &mut Map<String, Value>, name: &'static str) -> Result<Vec<String>, Refusal> {
-    match claims.remove(name) {
-        None => Ok(Vec::new()),
-        Some(Value::Array(elements)) => elements.into_iter().map(|element| into_text(element, name)).collect(),
-        Some(_) => Err(Refusal::Malformed(name)),
-    }
-}
-
-fn into_text(value: Value, name: &'static str) -> Result<String, Refusal> {
-    match value {
-        Value::String(text) => Ok(text),
-        _ => Err(Refusal::Malformed(name)),
-    }
-}
-
-/// A NumericDate (RFC 7519 §2), which may have a fraction. Before 1970 and after the year 9999 nothing is believed.
-fn date(claims: &mut Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, Refusal> {
-    let Some(value) = claims.remove(name) else { return Ok(None) };
-    let seconds = value.as_f64().filter(|seconds| (0.0..=LAST_SECOND).contains(seconds));
-    let seconds = seconds.ok_or(Refusal::Malformed(name))?;
-    // In range: at most 2.6e14, which both f64 and i64 hold exactly.
-    Ok(Some(Timestamp::from_unix_millis((seconds * 1000.0).floor() as i64)))
-}
-
-/// RFC 7519 §4.1.3: one string, or an array of strings.
-fn audiences(claims: &mut Map<String, Value>) -> Result<Vec<String>, Refusal> {
-    match claims.remove("aud") {
-        None => Err(Refusal::Missing("aud")),
-        Some(Value::String(audience)) => Ok(vec![audience]),
-        Some(Value::Array(elements)) => elements.into_iter().map(|element| into_text(element, "aud")).collect(),
-        Some(_) => Err(Refusal::Malformed("aud")),
-    }
-}
-
-/// RFC 6749 §3.3: tokens parted by spaces.
-fn scopes(scope: Option<String>) -> BTreeSet<String> {
-    let scope = scope.unwrap_or_default();
-    scope.split(' ').filter(|token| !token.is_empty()).map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
     use serde_json::json;
 
     use super::*;
     use crate::jose::algorithm::KeyType;
-    use crate::jose::{Header, Jwk, PublicKey, UnverifiedJws, VerifyingKey, assemble, signing_input};
+    use crate::jose::{Algorithm, Header, Jwk, PublicKey, UnverifiedJws, VerifyingKey, assemble, signing_input};
 
     const NOW: Timestamp = Timestamp::from_unix_seconds(1_700_000_000);
 

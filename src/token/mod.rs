@@ -2,6 +2,9 @@
 
 pub mod accepted;
 pub mod access;
+mod claim;
+pub mod policy;
 
-pub use accepted::{AcceptedAudiences, Policy, Refusal, VerifiedClaims, accept};
+pub use accepted::{Refusal, VerifiedClaims, accept};
 pub use access::{ACCESS_TOKEN_TYPE, AccessToken, PersonFacts};
+pub use policy::{AcceptedAudiences, Policy};

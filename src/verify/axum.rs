@@ -1,10 +1,5 @@
 //! A layer and an extractor for axum, or any other tower service.
-//!
-//! ```ignore
-//! let app = Router::new()
-//!     .route("/read", get(|claims: VerifiedClaims| async move { claims.subject().to_owned() }))
-//!     .layer(BearerLayer::new(verifier).require_scope("read"));
-//! ```
+//! `examples/resource_server.rs` is a whole server with both.
 
 use std::convert::Infallible;
 use std::future::Future;

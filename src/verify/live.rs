@@ -79,6 +79,7 @@ impl LiveKeys {
         }
         let (ended, under_way) = watch::channel(());
         loads.last_begun = Instant::now();
+        loads.due = loads.last_begun + self.interval;
         loads.under_way = Some(under_way.clone());
         let live = Arc::clone(self);
         tokio::spawn(async move {

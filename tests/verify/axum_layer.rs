@@ -1,0 +1,116 @@
+//! Requests through the axum layer: RFC 6750's answers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use serde_json::json;
+use signet::jose::Algorithm;
+use signet::verify::VerifiedClaims;
+use signet::verify::axum::BearerLayer;
+
+use crate::issuer::SoftKey;
+
+async fn greet(claims: VerifiedClaims) -> String {
+    claims.subject().to_owned()
+}
+
+async fn start(key: &SoftKey) -> String {
+    let guard = BearerLayer::new(Arc::new(key.verifier())).realm("test");
+    let app = Router::new()
+        .route("/read", get(greet).layer(guard.clone().require_scope("read")))
+        .route("/write", get(greet).layer(guard.clone().require_scope("read").require_scope("write")))
+        .route("/admin", get(greet).layer(guard.require_role("admin")))
+        .route("/forgotten", get(greet));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
+async fn ask(url: &str, authorization: &[&str]) -> (u16, String, String) {
+    let mut request = reqwest::Client::new().get(url);
+    for value in authorization {
+        request = request.header(AUTHORIZATION, *value);
+    }
+    let response = request.send().await.unwrap();
+    let challenge = response.headers().get(WWW_AUTHENTICATE).map(|value| value.to_str().unwrap().to_owned());
+    (response.status().as_u16(), challenge.unwrap_or_default(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn an_acceptable_token_is_let_in() {
+    let key = SoftKey::generate(Algorithm::Es256);
+    let url = start(&key).await;
+    for scheme in ["Bearer", "bearer"] {
+        let answer = ask(&format!("{url}/read"), &[&format!("{scheme} {}", key.honest())]).await;
+        assert_eq!(answer, (200, String::new(), "user".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_the_challenge_names_no_error() {
+    let key = SoftKey::generate(Algorithm::Es256);
+    let url = start(&key).await;
+    for authorization in [&[][..], &["Basic dXNlcjpwYXNz"]] {
+        let answer = ask(&format!("{url}/read"), authorization).await;
+        assert_eq!(answer, (401, "Bearer realm=\"test\"".to_owned(), String::new()));
+    }
+    let in_url = ask(&format!("{url}/read?access_token={}", key.honest()), &[]).await;
+    assert_eq!(in_url.0, 401);
+}
+
+#[tokio::test]
+async fn a_bad_token_is_told_in_one_way() {
+    let key = SoftKey::generate(Algorithm::Es256);
+    let url = start(&key).await;
+    let expired = key.changed(|_, claims| claims["exp"] = json!(1));
+    let (status, challenge, _) = ask(&format!("{url}/read"), &[&format!("Bearer {expired}")]).await;
+    assert_eq!(status, 401);
+    assert!(challenge.contains("error=\"invalid_token\", error_description=\"the token has expired\""), "{challenge}");
+
+    let other_audience = key.changed(|_, claims| claims["aud"] = "other".into());
+    let forged = SoftKey::generate(Algorithm::Es256).honest();
+    let mut answers = Vec::new();
+    for token in [other_audience.as_str(), &forged, "x", "a b", "\u{e9}"] {
+        answers.push(ask(&format!("{url}/read"), &[&format!("Bearer {token}")]).await);
+    }
+    assert_eq!(answers[0].0, 401);
+    assert!(answers[0].1.contains("error=\"invalid_token\""));
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+#[tokio::test]
+async fn two_tokens_or_half_of_one_is_a_bad_request() {
+    let key = SoftKey::generate(Algorithm::Es256);
+    let url = start(&key).await;
+    let bearer = format!("Bearer {}", key.honest());
+    for authorization in [&[bearer.as_str(), &bearer][..], &["Bearer"]] {
+        let (status, challenge, _) = ask(&format!("{url}/read"), authorization).await;
+        assert_eq!(status, 400);
+        assert!(challenge.contains("error=\"invalid_request\""), "{challenge}");
+    }
+}
+
+#[tokio::test]
+async fn too_little_scope_or_a_missing_role_is_forbidden() {
+    let key = SoftKey::generate(Algorithm::Es256);
+    let url = start(&key).await;
+    let bearer = format!("Bearer {}", key.honest());
+    let (status, challenge, _) = ask(&format!("{url}/write"), &[&bearer]).await;
+    assert_eq!(status, 403);
+    assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
+    assert!(challenge.ends_with("scope=\"read write\""), "{challenge}");
+    let (status, challenge, _) = ask(&format!("{url}/admin"), &[&bearer]).await;
+    assert_eq!(status, 403);
+    assert!(!challenge.contains("scope=\""), "{challenge}");
+}
+
+#[tokio::test]
+async fn a_handler_without_the_layer_lets_nobody_in() {
+    let key = SoftKey::generate(Algorithm::Es256);
+    let url = start(&key).await;
+    let answer = ask(&format!("{url}/forgotten"), &[&format!("Bearer {}", key.honest())]).await;
+    assert_eq!(answer.0, 401);
+}

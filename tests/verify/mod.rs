@@ -1,0 +1,4 @@
+//! The verifier where it crosses I/O: keys from files and URLs, and requests through the axum layer.
+
+mod axum_layer;
+mod jwks_source;
