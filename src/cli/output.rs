@@ -14,11 +14,6 @@ impl Output {
         Self { json }
     }
 
-    /// Whether JSON is asked for.
-    pub(super) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Prints a value: as JSON where that is asked for, and as `text` says where not.
     pub(super) fn value<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         let printed = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };

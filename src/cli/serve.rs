@@ -156,14 +156,16 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
 
 async fn tell_hsm_event(signet: &Signet, event: HsmEvent) {
     let told = match event {
-        HsmEvent::Up { hsm } => {
+        HsmEvent::Up { hsm, .. } => {
             tracing::info!(%hsm, "the HSM token answers");
             tell(signet, Event::HsmUp, Outcome::Done, Some(hsm.to_string())).await
         }
-        HsmEvent::Down { hsm, error } => {
-            tracing::error!(%hsm, %error, "the HSM token does not answer");
-            tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: {error}"))).await
+        HsmEvent::Down { hsm, failure } => {
+            tracing::error!(%hsm, error = %failure, "the HSM token does not answer");
+            tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: {failure}"))).await
         }
+        // Told by the use case that saw it.
+        HsmEvent::WrongSignature { .. } => Ok(()),
     };
     if let Err(error) = told {
         tracing::error!(%error, "the audit log could not be told of the HSM token's state");

@@ -14,7 +14,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
 use crate::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
 use crate::jose::{Jwk, JwkSet};
-use crate::keys::{HsmName, KeyPurpose, TenantId, TokenInfo};
+use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
 use crate::service::{Adapters, Settings, Signet};
@@ -80,7 +80,8 @@ impl Deployment {
             Need::Store => Vec::new(),
             Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(hsm, &bound)).collect(),
         };
-        let hsm = HsmGroup::start(program, tokens, keys, events);
+        let hsm = HsmGroup::start(program, tokens, events)?;
+        hsm.use_keys(keys);
         let adapters = Adapters {
             store: store.clone(),
             signer: hsm.clone(),
@@ -177,6 +178,7 @@ fn hsm_config(hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmCon
         deadline: hsm.deadline,
         expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
         environment: hsm.environment.clone().into_iter().collect(),
+        state_directory: None,
     }
 }
 
