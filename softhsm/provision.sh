@@ -44,14 +44,9 @@ state=$(cd "$1" && pwd -P)
 mkdir -p "$state/tokens"
 
 if [ ! -f "$state/softhsm2.conf" ]; then
-    # The same text as softhsm2.conf.in, so that this script also works alone.
-    cat > "$state/softhsm2.conf.new" <<CONFIGURATION
-directories.tokendir = $state/tokens
-objectstore.backend = file
-# DEBUG and INFO cost half again as much time for each signature.
-log.level = ERROR
-slots.removable = false
-CONFIGURATION
+    template=$(dirname "$0")/softhsm2.conf.in
+    [ -f "$template" ] || fail "the template $template is not there"
+    sed "s|@TOKENDIR@|$state/tokens|" "$template" > "$state/softhsm2.conf.new"
     mv "$state/softhsm2.conf.new" "$state/softhsm2.conf"
     say "wrote $state/softhsm2.conf"
 fi

@@ -67,11 +67,16 @@ pub(crate) fn child() -> Result<(), Failure> {
     let count: u64 = std::thread::scope(|scope| {
         let threads: Vec<_> = sessions
             .into_iter()
-            .map(|session| scope.spawn(move || sign_until(&session, is_rsa, is_over).map_err(|error| error.to_string())))
+            .map(|session| {
+                scope.spawn(move || sign_until(&session, is_rsa, is_over).map_err(|error| error.to_string()))
+            })
             .collect();
         std::thread::sleep(time);
         is_over.store(true, Ordering::Relaxed);
-        threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked".to_owned())?).sum::<Result<u64, _>>()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| "a thread panicked".to_owned())?)
+            .sum::<Result<u64, _>>()
     })?;
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), processes::own_cpu_seconds()? - before);
     println!("{}", json!({ "count": count, "seconds": seconds, "cpu": cpu }));

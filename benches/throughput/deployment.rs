@@ -26,18 +26,28 @@ impl Deployment {
     pub(crate) fn new(workers: u64, sessions: u64) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm/provision.sh");
-        let provisioned = Command::new("sh").arg(script).arg(folder.path()).stdout(Stdio::null()).status()?;
-        if !provisioned.success() {
-            return Err("softhsm/provision.sh failed".into());
+        let provisioned = Command::new("sh").arg(script).arg(folder.path()).output()?;
+        if !provisioned.status.success() {
+            return Err(String::from_utf8_lossy(&provisioned.stderr).into());
         }
-        let module = std::fs::read_to_string(folder.path().join("module"))?.trim().to_owned();
+        let module = String::from_utf8(provisioned.stdout)?;
+        let module = module.lines().last().ok_or("softhsm/provision.sh names no module")?.to_owned();
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut deployment = Self { folder, module, port, authorization: String::new() };
         std::fs::write(deployment.path("signet.toml"), deployment.config(workers, sessions))?;
         deployment.run(&["init"])?;
         deployment.run(&["key", "generate", "--algorithm", "RS256", "--bits", "2048"])?;
         let client = deployment.run(&[
-            "--json", "client", "add", "bench", "--grant", "client_credentials", "--scope", "read", "--audience", AUDIENCE,
+            "--json",
+            "client",
+            "add",
+            "bench",
+            "--grant",
+            "client_credentials",
+            "--scope",
+            "read",
+            "--audience",
+            AUDIENCE,
         ])?;
         let client: Value = serde_json::from_str(&client)?;
         let member = |name: &str| client[name].as_str().ok_or("client add printed something else");

@@ -31,7 +31,9 @@ fn main() -> Result<(), Failure> {
     let sessions = argument("--sessions", 2)?;
     let deployment = deployment::Deployment::new(workers, sessions)?;
     println!("{sessions} sessions, {workers} worker processes, each measurement {} s.\n", time.as_secs());
-    println!("| algorithm | arrangement | connections | /s | CPU µs | p50 ms | p99 ms | rate ÷ bare | CPU above bare µs |");
+    println!(
+        "| algorithm | arrangement | connections | /s | CPU µs | p50 ms | p99 ms | rate ÷ bare | CPU above bare µs |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
     for algorithm in ["ES256", "RS256"] {
         measure(&deployment, algorithm, sessions, time)?;
@@ -39,12 +41,7 @@ fn main() -> Result<(), Failure> {
     verification::measure(&deployment, time)
 }
 
-fn measure(
-    deployment: &deployment::Deployment,
-    algorithm: &str,
-    sessions: u64,
-    time: Duration,
-) -> Result<(), Failure> {
+fn measure(deployment: &deployment::Deployment, algorithm: &str, sessions: u64, time: Duration) -> Result<(), Failure> {
     let bare = bare::measure(deployment, algorithm, sessions, time)?;
     let (rate, cpu) = (bare.rate, bare.cpu_micros);
     println!("| {algorithm} | bare module, {sessions} sessions, token key | | {rate:.0} | {cpu:.0} | | | 1 | 0 |");

@@ -52,8 +52,8 @@ impl Dev {
         let state = self.state_dir.as_path();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
         let state = &std::fs::canonicalize(state)?;
-        provision(state, output)?;
-        let config = write_config(state, self.listen)?;
+        let module = provision(state, output)?;
+        let config = write_config(state, &module, self.listen)?;
         let deployment = Deployment::open(&config, Need::HsmAndNewStore, output).await?;
         let demo = prepare(&deployment, output).await;
         let closed = deployment.close().await;
@@ -69,8 +69,8 @@ impl Dev {
     }
 }
 
-/// Makes the soft token by the script that `softhsm/` documents.
-fn provision(state: &Path, output: &Output) -> anyhow::Result<()> {
+/// Makes the soft token by the script that `softhsm/` documents; gives the PKCS#11 module's path.
+fn provision(state: &Path, output: &Output) -> anyhow::Result<String> {
     let folder = state.join("softhsm");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
     std::fs::write(folder.join("provision.sh"), PROVISION)?;
@@ -78,21 +78,21 @@ fn provision(state: &Path, output: &Output) -> anyhow::Result<()> {
     let mut script = Command::new("sh");
     script.arg(folder.join("provision.sh")).arg(state).stdin(Stdio::null());
     let run = script.output().context("sh can't be started")?;
-    for line in String::from_utf8_lossy(&run.stdout).lines() {
-        output.note(line);
+    let told = String::from_utf8_lossy(&run.stderr).trim().to_owned();
+    if run.status.success() && !told.is_empty() {
+        output.note(&told);
     }
     anyhow::ensure!(
         run.status.success(),
-        "the soft token could not be made: {}\nInstall SoftHSM2 (Debian: apt-get install softhsm2) and try again",
-        String::from_utf8_lossy(&run.stderr).trim()
+        "the soft token could not be made: {told}\nInstall SoftHSM2 (Debian: apt-get install softhsm2) and try again"
     );
-    Ok(())
+    let module = String::from_utf8(run.stdout).ok().and_then(|text| text.lines().last().map(str::to_owned));
+    module.context("the provisioning script names no module")
 }
 
 /// Writes `signet.toml` where there is none. One that is there stays, and its `listen` with it.
-fn write_config(state: &Path, listen: SocketAddr) -> anyhow::Result<PathBuf> {
+fn write_config(state: &Path, module: &str, listen: SocketAddr) -> anyhow::Result<PathBuf> {
     let path = state.join("signet.toml");
-    let module = std::fs::read_to_string(state.join("module")).context("the provisioning script names no module")?;
     let text = format!(
         r#"# A throwaway deployment on a soft token. docs/configuration.md explains every key.
 [server]
@@ -121,7 +121,6 @@ writer = ["read", "write"]
 [log]
 level = "warn"
 "#,
-        module = module.trim(),
         conf = state.join("softhsm2.conf").display(),
     );
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
