@@ -1,10 +1,6 @@
 //! The store: one suite for every adapter (`contract`), and what only files, processes and disks can show.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "what a test's helpers can't go on without fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "what a test's helpers can't go on without fails the test")]
 
 mod contract;
 mod cost;
