@@ -2,17 +2,13 @@
 
 use std::cmp::Ordering;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+pub use super::checkpoint::{CHECKPOINT_TYPE, CheckpointClaims, open_checkpoint};
 use super::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
-use crate::jose::{UnverifiedJws, VerifyingKey};
-
-/// The `typ` of a checkpoint's JWS.
-pub const CHECKPOINT_TYPE: &str = "signet-checkpoint+jwt";
+use crate::jose::VerifyingKey;
 
 /// Makes the next record of a chain: its text is one JSON object that begins with `v`, `seq` and `at`, then the
 /// draft's members; its hash is SHA-256 of the previous hash followed by the text.
@@ -67,55 +63,6 @@ pub fn read_place(sequence: i64, text: &str) -> Result<(i64, Timestamp), ChainFa
 pub(crate) fn moment(text: &str) -> Option<Timestamp> {
     let moment: jiff::Timestamp = text.parse().ok()?;
     Some(Timestamp::from_unix_millis(moment.as_millisecond()))
-}
-
-/// What a checkpoint states, once its signature verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CheckpointClaims {
-    /// The end of the chain when it was signed.
-    pub head: Head,
-    /// When it was signed.
-    pub at: Timestamp,
-}
-
-#[derive(Serialize, Deserialize)]
-struct CheckpointPayload {
-    v: u32,
-    seq: i64,
-    hash: String,
-    at: String,
-}
-
-impl CheckpointClaims {
-    /// The payload to sign as a JWS of `typ` [`CHECKPOINT_TYPE`].
-    pub fn to_payload(&self) -> String {
-        let hash = URL_SAFE_NO_PAD.encode(self.head.hash);
-        format!(r#"{{"v":1,"seq":{},"hash":"{hash}","at":"{}"}}"#, self.head.sequence, self.at)
-    }
-
-    /// Reads the payload of a JWS that verified.
-    pub fn from_payload(payload: &[u8]) -> Option<Self> {
-        let CheckpointPayload { v: 1, seq, hash, at } = serde_json::from_slice(payload).ok()? else { return None };
-        let hash = URL_SAFE_NO_PAD.decode(hash).ok()?.try_into().ok()?;
-        Some(Self { head: Head { sequence: seq, hash }, at: moment(&at)? })
-    }
-}
-
-/// Verifies a checkpoint's signature with the audit keys and reads it.
-///
-/// # Errors
-///
-/// [`ChainFault::ForgedCheckpoint`] where no key verifies it, or where it says other than what is kept beside it.
-pub fn open_checkpoint(checkpoint: &Checkpoint, keys: &[VerifyingKey]) -> Result<CheckpointClaims, ChainFault> {
-    let forged = ChainFault::ForgedCheckpoint { sequence: checkpoint.sequence };
-    let jws = UnverifiedJws::parse(&checkpoint.jws).map_err(|_| forged)?;
-    if jws.header().token_type.as_deref() != Some(CHECKPOINT_TYPE) {
-        return Err(forged);
-    }
-    let key = keys.iter().find(|key| jws.header().key_id.as_ref() == Some(key.key_id())).ok_or(forged)?;
-    let verified = jws.verify(key).map_err(|_| forged)?;
-    let claims = CheckpointClaims::from_payload(verified.payload()).ok_or(forged)?;
-    if claims.head.sequence == checkpoint.sequence && claims.at == checkpoint.at { Ok(claims) } else { Err(forged) }
 }
 
 /// The first thing that is wrong with a chain.
@@ -424,14 +371,5 @@ pub(crate) mod tests {
         let other = Head { hash: [1; 32], ..head };
         let replaced = check(&records).unwrap().claims(&claims_of(&unsigned_checkpoint(other))).unwrap_err();
         assert_eq!(replaced, ChainFault::CheckpointMismatch { sequence: 3 });
-    }
-
-    #[test]
-    fn a_payload_reads_back_and_others_do_not() {
-        let claims = claims_of(&unsigned_checkpoint(Head { sequence: 7, hash: [5; 32] }));
-        assert_eq!(claims, CheckpointClaims { head: Head { sequence: 7, hash: [5; 32] }, at: at(7) });
-        for bad in ["{}", "", r#"{"v":2,"seq":1,"hash":"","at":""}"#, r#"{"v":1,"seq":1,"hash":"AA","at":"x"}"#] {
-            assert_eq!(CheckpointClaims::from_payload(bad.as_bytes()), None, "{bad}");
-        }
     }
 }

@@ -5,9 +5,11 @@
 //! the change that it tells of, so that neither is there without the other (promise 3).
 
 pub mod chain;
+pub mod checkpoint;
 pub mod export;
 
-pub use chain::{ChainCheck, ChainFault, ChainSummary, CheckpointClaims, chain};
+pub use chain::{ChainCheck, ChainFault, ChainSummary, chain};
+pub use checkpoint::CheckpointClaims;
 pub use export::{ExportError, ExportLine, ExportReader};
 
 use std::net::IpAddr;

@@ -79,18 +79,23 @@ fn append_line(path: &Path, line: &Line) -> io::Result<()> {
     let mut text = serde_json::to_string(line)?;
     text.push('\n');
     let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-    if !ends_with_newline(&mut file)? {
+    let is_new = file.metadata()?.len() == 0;
+    if !is_new && !ends_with_newline(&mut file)? {
         text.insert(0, '\n');
     }
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    if is_new { sync_folder_of(path) } else { Ok(()) }
 }
 
-/// Whether the last line is finished; an empty file has none that is not.
+/// Makes a new file's name durable.
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Whether the last line of a file that is not empty is finished.
 fn ends_with_newline(file: &mut File) -> io::Result<bool> {
-    if file.metadata()?.len() == 0 {
-        return Ok(true);
-    }
     let mut last = [0];
     file.seek(SeekFrom::End(-1))?;
     file.read_exact(&mut last)?;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet::audit::{Draft, Event};
+use signet::audit::{Draft, Event, Head, chain};
 use signet::store::AuditLog as _;
 use signet::store::sqlite::SqliteStore;
 
-use crate::support::store::{Place, draft};
+use crate::support::store::{Place, draft, now};
 
 /// What this process's threads spent so far, from the kernel's books.
 fn cpu() -> Duration {
@@ -47,6 +47,11 @@ async fn append_for(store: &Arc<SqliteStore>, tasks: usize, each: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: run it alone, with --nocapture, best in the release profile"]
 async fn of_an_audit_record() {
+    let (issued, mut head, started) = (token_issued(), Head::EMPTY, Instant::now());
+    for _ in 0..10_000 {
+        head = chain(head, now(), &issued).1;
+    }
+    println!("the chain alone: {:?} a record", started.elapsed() / 10_000);
     let place = Place::new();
     let store = place.open().await;
     append_for(&store, 64, 20).await;

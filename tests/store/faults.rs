@@ -72,6 +72,47 @@ async fn writes_to_a_limited_file() {
     store.close().await;
 }
 
+/// The same with a file system of one megabyte, which fills up.
+#[test]
+#[ignore = "mounts a file system: needs root or user namespaces"]
+fn a_full_file_system_denies_and_recovers() {
+    let place = Place::new();
+    let ended = Command::new("unshare")
+        .args(["-Urm", "sh", "-c", r#"mount -t tmpfs -o size=1m none "$0" && exec "$@""#])
+        .arg(place.folder())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "store::faults::fills_a_file_system", "--ignored"])
+        .env(DATABASE, place.database())
+        .output()
+        .unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the child of the test above: it fills the file system that its database is on"]
+async fn fills_a_file_system() {
+    let database = std::path::PathBuf::from(std::env::var_os(DATABASE).expect("it is started by the test above"));
+    let filler = database.with_extension("filler");
+    std::fs::write(&filler, vec![0; 300_000]).unwrap();
+    let store = SqliteStore::open(options(database), ManualClock::at(NOW)).await.unwrap();
+    granted(store.as_ref()).await;
+    let mut told = 0;
+    let full = loop {
+        match store.append(vec![draft(Event::SignIn).detail("x".repeat(1000))]).await {
+            Ok(_) => told += 1,
+            Err(error) => break error,
+        }
+        assert!(told < 10_000, "it never filled up");
+    };
+    assert!(full.to_string().contains("the disk is full: free some space"), "{full}");
+    assert!(is_unavailable(&rotate(&store).await.unwrap_err()));
+    assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, told, "what was acknowledged, and no more");
+    std::fs::remove_file(filler).unwrap();
+    assert_eq!(rotate(&store).await.unwrap(), RotateOutcome::Rotated);
+    assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, told + 1);
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_of_another_process_is_waited_for_and_then_denied() {
     let place = Place::new();

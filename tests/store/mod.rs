@@ -1,5 +1,8 @@
 //! The store: one suite for every adapter (`contract`), and what only files, processes and disks can show.
 
+#![expect(clippy::unwrap_used, reason = "what a test's helpers can't go on without fails the test")]
+
+mod bounds;
 mod contract;
 mod cost;
 mod crash;

@@ -1,5 +1,7 @@
 //! A store in a folder of its own, and plain values to put into it.
 
+#![expect(clippy::unwrap_used, reason = "what a test's helpers can't go on without fails the test")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::SqliteOptions;
 use super::fault::{Fault, Result};
 use crate::store::StoreFailure;
+use crate::store::anchor::sync_folder_of;
 
 /// The schema's scripts, in order: the first makes version 1. They never change once released.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
@@ -48,15 +49,18 @@ impl FileIdentity {
 /// Makes the file with mode 0600 where that is asked for; SQLite gives its log files the same mode.
 pub(super) fn find_file(options: &SqliteOptions) -> Result<FileIdentity> {
     if options.create {
-        let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&options.path);
-        match made {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(file_failure(&options.path, &error).into());
-            }
-            _ => {}
-        }
+        make_file(&options.path).map_err(|error| file_failure(&options.path, &error))?;
     }
     FileIdentity::of(&options.path).map_err(|error| file_failure(&options.path, &error).into())
+}
+
+fn make_file(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path) {
+        // The file's name must last as long as what will be written to it.
+        Ok(_) => sync_folder_of(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn file_failure(path: &Path, error: &io::Error) -> StoreFailure {

@@ -1,5 +1,5 @@
 use signet::audit::Event;
-use signet::jose::KeyId;
+use signet::jose::{Jwk, KeyId};
 use signet::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenInfo};
 use signet::secret::SecretHash;
 use signet::store::{Store, Told};
@@ -58,6 +58,19 @@ pub(super) async fn keys_move_from_stage_to_stage(store: &dyn Store) {
     assert!(store.add_key(&older, vec![draft(Event::KeyGenerated)]).await.is_err(), "a key is added once");
     store.add_key(&key("z", "b"), vec![]).await.unwrap();
     assert_eq!(store.head().await.unwrap().sequence, 2);
+}
+
+/// RFC 7515 appendix A.3's key.
+const PUBLIC_KEY: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","alg":"ES256"}"#;
+
+pub(super) async fn a_pair_keeps_its_public_half(store: &dyn Store) {
+    let public = Jwk::from_json(PUBLIC_KEY).unwrap();
+    for purpose in [KeyPurpose::TokenSigning, KeyPurpose::AuditSigning] {
+        let pair = HsmKey { purpose, public: Some(public.clone()), ..key(purpose.name(), "a") };
+        store.add_key(&pair, vec![]).await.unwrap();
+        assert!(store.keys().await.unwrap().contains(&pair));
+    }
 }
 
 pub(super) async fn a_probe_writes(store: &dyn Store) {

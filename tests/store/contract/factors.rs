@@ -72,12 +72,12 @@ pub(super) async fn a_yubico_counter_is_spent_once_and_never_lowered(store: &dyn
     store.add_user(&alice, vec![]).await.unwrap();
     store.add_factor(&factor, vec![]).await.unwrap();
     store.add_factor(&totp, vec![]).await.unwrap();
-    for (counter, won) in [(0, true), (0, false), (0x7fff_ff, true), (0x100, false)] {
+    for (counter, won) in [(0, true), (0, false), (0x007f_ffff, true), (0x100, false)] {
         let spent = store.spend_yubico_counter(&tenant(), &factor.id, counter, after(1), told()).await.unwrap();
         assert_eq!(spent, won, "counter {counter}");
     }
     assert!(!store.spend_yubico_counter(&tenant(), &totp.id, 9, now(), told()).await.unwrap());
     let kept = store.factor(&tenant(), &factor.id).await.unwrap().unwrap();
     let FactorDetail::YubicoOtp(state) = kept.detail else { panic!("it was a Yubico factor") };
-    assert_eq!((state.last_counter, kept.last_used_at), (0x7fff_ff, Some(after(1))));
+    assert_eq!((state.last_counter, kept.last_used_at), (0x007f_ffff, Some(after(1))));
 }

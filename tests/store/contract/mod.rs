@@ -58,6 +58,7 @@ on_every_store!(
     throttles::accounts_are_counted_apart,
     deployment::hsm_tokens_are_bound_once,
     deployment::keys_move_from_stage_to_stage,
+    deployment::a_pair_keeps_its_public_half,
     deployment::a_probe_writes,
     deployment::the_generation_rises_with_users_factors_clients_and_keys,
     audit_log::records_are_chained_in_order,

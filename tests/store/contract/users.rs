@@ -77,7 +77,9 @@ pub(super) async fn a_removed_user_takes_factors_and_grants_along(store: &dyn St
     assert!(!store.remove_user(&tenant(), &alice.id, vec![draft(Event::UserChanged)]).await.unwrap());
     assert_eq!(store.head().await.unwrap().sequence, 1);
     assert!(store.add_user(&alice, vec![]).await.unwrap(), "nothing of the user is left in the way");
-    assert_eq!(store.factors(&tenant(), &alice.id).await.unwrap(), []);
+    let factor = totp_factor("totp-alice", &alice);
+    assert!(store.add_factor(&factor, vec![]).await.unwrap(), "nor a secret of the factor");
+    assert_eq!(store.factors(&tenant(), &alice.id).await.unwrap(), [factor]);
 }
 
 pub(super) async fn what_is_gone_is_not_changed(store: &dyn Store) {
