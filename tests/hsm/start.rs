@@ -74,6 +74,16 @@ async fn provisioning_twice_keeps_the_token_and_its_pin() {
     started(token.config()).await.0.shutdown().await;
 }
 
+#[test]
+fn the_script_writes_what_the_template_shows() {
+    let token = SoftToken::new();
+    let state = token.path().canonicalize().unwrap();
+    let template = include_str!("../../softhsm/softhsm2.conf.in").replace("@STATE_DIR@", state.to_str().unwrap());
+    let written = std::fs::read_to_string(token.configuration()).unwrap();
+    let (_about_the_template, rest) = template.split_once('\n').unwrap();
+    assert_eq!(written, rest);
+}
+
 #[tokio::test]
 async fn two_entries_of_one_name_are_refused() {
     let token = SoftToken::new();
