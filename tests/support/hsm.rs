@@ -158,11 +158,61 @@ pub(crate) async fn vault_keys(group: &HsmGroup, purposes: &[KeyPurpose]) -> Vec
     keys
 }
 
-/// The process ids of this test's own workers.
-pub(crate) fn workers_of_this_process() -> Vec<i32> {
-    let children = std::fs::read_dir("/proc/self/task").unwrap().flatten().filter_map(|task| {
-        let children = std::fs::read_to_string(task.path().join("children")).ok()?;
-        Some(children.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>())
-    });
-    children.flatten().collect()
+/// Whether a process runs; one that has ended and is not reaped yet does not.
+pub(crate) fn runs(process_id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+/// SoftHSM behind a module that fails on order. It is compiled once.
+pub(crate) struct FaultyModule {
+    pub(crate) token: SoftToken,
+    orders: PathBuf,
+}
+
+impl FaultyModule {
+    pub(crate) fn new() -> Self {
+        let token = SoftToken::new();
+        let orders = token.path().join("fault");
+        Self { token, orders }
+    }
+
+    /// A configuration by which the worker loads the faulty module. `hidden`: mechanisms that it does not list.
+    pub(crate) fn config(&self, hidden: &str) -> HsmConfig {
+        let mut config = self.token.config();
+        let variable = |name: &str, value: &Path| (name.to_owned(), value.to_str().unwrap().to_owned());
+        config.environment.push(variable("FAULTY_MODULE", self.token.module()));
+        config.environment.push(variable("FAULTY_ORDERS", &self.orders));
+        config.environment.push(("FAULTY_HIDES".into(), hidden.into()));
+        config.module = compiled_faulty_module();
+        config
+    }
+
+    /// Has the next call of a function fail: by a return code, or HANG, ABORT, EXIT, LOGOUT, WRONG.
+    pub(crate) fn order(&self, function: &str, fault: &str) {
+        let written = self.orders.with_extension("new");
+        std::fs::write(&written, format!("{function} {fault}\n")).unwrap();
+        std::fs::rename(written, &self.orders).unwrap();
+    }
+
+    /// Whether the fault has happened.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.orders.exists()
+    }
+}
+
+fn compiled_faulty_module() -> PathBuf {
+    static COMPILED: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let compile = || {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/faulty_module.c");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faulty-{}.so", std::process::id()));
+        let output = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
+            .args([library.as_os_str(), source.as_ref(), "-ldl".as_ref()])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        library
+    };
+    COMPILED.get_or_init(compile).clone()
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::FAREWELL;
 use super::pipe::Pipe;
 use super::spawner::{Spawned, Spawner};
-use super::token::{HsmToken, Stage};
+use super::token::{HsmToken, Stage, Worker};
 use crate::hsm::PinSource;
 use crate::hsm::wire::{self, Answer, FrameBuffer, Response, START_ID};
 use crate::keys::{HsmFailure, TokenReport};
@@ -26,6 +26,7 @@ const PROMPT_PATIENCE: Duration = Duration::from_secs(600);
 /// How a conversation ended.
 struct Ended {
     failure: HsmFailure,
+    was_up: bool,
     has_served: bool,
 }
 
@@ -40,13 +41,15 @@ pub(super) async fn supervise(
         return;
     }
     let mut pause = FIRST_PAUSE;
+    let mut was_up = false;
     while !*stopping.borrow() {
-        let Ended { failure, has_served } = run_once(&token, index, &spawner, &mut stopping).await;
+        let Ended { failure, was_up: came_up, has_served } = run_once(&token, index, &spawner, &mut stopping).await;
         if *stopping.borrow() || stopping.has_changed().is_err() {
-            token.enter(index, Stage::Down(HsmFailure::Unavailable { detail: "the server stops".into() }));
+            token.leave(index);
             return;
         }
-        if needs_a_person(&failure) {
+        was_up |= came_up;
+        if needs_a_person(&failure, was_up) {
             tracing::error!(hsm = %token.name(), %failure, "the HSM worker is not started again");
             token.enter(index, Stage::Failed(failure));
             return;
@@ -77,11 +80,13 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-fn needs_a_person(failure: &HsmFailure) -> bool {
-    matches!(
-        failure,
-        HsmFailure::PinRefused { .. } | HsmFailure::Configuration { .. } | HsmFailure::MechanismMissing { .. }
-    )
+/// A configuration that worked before works again when its device is back.
+fn needs_a_person(failure: &HsmFailure, was_up: bool) -> bool {
+    match failure {
+        HsmFailure::PinRefused { .. } => true,
+        HsmFailure::Configuration { .. } | HsmFailure::MechanismMissing { .. } => !was_up,
+        _ => false,
+    }
 }
 
 async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &mut watch::Receiver<bool>) -> Ended {
@@ -90,7 +95,7 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
         Ok(spawned) => spawned,
         Err(error) => {
             let failure = HsmFailure::Unavailable { detail: format!("the worker can't be started: {error}") };
-            return Ended { failure, has_served: false };
+            return Ended { failure, was_up: false, has_served: false };
         }
     };
     let Spawned { number, process_id, stream } = spawned;
@@ -105,7 +110,7 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
     let ended = spawner.stop(number, patience).await;
     let failure = last_word
         .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
-    Ended { failure, has_served: pipe.has_served() }
+    Ended { failure, was_up: token.is_up(index), has_served: pipe.has_served() }
 }
 
 /// Talks until one side ends it; gives the worker's last word, or why it was given up.
@@ -129,7 +134,7 @@ async fn converse(
         Err(_) => return Some(HsmFailure::Unavailable { detail: format!("no start within {}s", patience.as_secs()) }),
     };
     tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
-    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(report)));
+    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { process_id, report })));
     let (read, write) = stream.into_split();
     tokio::select! {
         last_word = pipe.read(read, frames) => last_word,

@@ -154,6 +154,11 @@ impl HsmGroup {
         }
     }
 
+    /// The process ids of the token's workers that answer now.
+    pub fn worker_process_ids(&self, hsm: &HsmName) -> Vec<u32> {
+        self.token(hsm).map(|token| token.process_ids()).unwrap_or_default()
+    }
+
     /// Ends all workers and waits for them.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);

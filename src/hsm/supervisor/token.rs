@@ -20,9 +20,16 @@ pub(super) enum Stage {
     /// Not there: starting, or to be started again.
     Down(HsmFailure),
     /// It answers.
-    Up(Arc<Pipe>, Box<TokenReport>),
+    Up(Arc<Pipe>, Box<Worker>),
     /// It is not started again: only a person can mend it.
     Failed(HsmFailure),
+}
+
+/// What is known of a worker that answers.
+#[derive(Clone)]
+pub(super) struct Worker {
+    pub(super) process_id: u32,
+    pub(super) report: TokenReport,
 }
 
 /// The token with its workers.
@@ -100,12 +107,24 @@ impl HsmToken {
         *told_up = Some(is_up);
         let hsm = self.config.name.clone();
         let event = match stage {
-            Stage::Up(_, report) => HsmEvent::Up { hsm, token: report.token },
+            Stage::Up(_, worker) => HsmEvent::Up { hsm, token: worker.report.token },
             Stage::Down(failure) | Stage::Failed(failure) => HsmEvent::Down { hsm, failure },
         };
         // Where nobody listens to events, the log has it.
         tracing::info!(?event, "HSM token");
         let _ = self.events.send(event);
+    }
+
+    /// Whether this worker answers, or did until this moment.
+    pub(super) fn is_up(&self, index: usize) -> bool {
+        self.stages.get(index).is_some_and(|stage| matches!(&*stage.borrow(), Stage::Up(..)))
+    }
+
+    /// Records that a worker has ended because the server stops, which is no event.
+    pub(super) fn leave(&self, index: usize) {
+        if let Some(sender) = self.stages.get(index) {
+            sender.send_replace(Stage::Down(HsmFailure::Unavailable { detail: "the server stops".into() }));
+        }
     }
 
     /// Waits for the order to start this worker again.
@@ -132,11 +151,15 @@ impl HsmToken {
         // Further workers start after the first: its stage is the token's.
         let Some(mut first) = self.watch(0) else { return Ok(()) };
         let settled = first.wait_for(|stage| !matches!(stage, Stage::Down(_)));
-        let timely = tokio::time::timeout_at(deadline, settled).await.is_ok();
-        match &*self.watch(0).map_or(first, |fresh| fresh).borrow() {
-            Stage::Up(..) => Ok(()),
-            Stage::Down(_) if timely => Ok(()),
-            Stage::Down(failure) | Stage::Failed(failure) => Err(failure.clone()),
+        if let Ok(Ok(stage)) = tokio::time::timeout_at(deadline, settled).await {
+            return match &*stage {
+                Stage::Failed(failure) => Err(failure.clone()),
+                Stage::Up(..) | Stage::Down(_) => Ok(()),
+            };
+        }
+        match self.stages.first().map(|stage| stage.borrow().clone()) {
+            Some(Stage::Down(failure) | Stage::Failed(failure)) => Err(failure),
+            Some(Stage::Up(..)) | None => Ok(()),
         }
     }
 
@@ -152,6 +175,15 @@ impl HsmToken {
     /// How much waits at its least loaded worker; `None` where no worker answers.
     pub(super) fn load(&self) -> Option<usize> {
         self.pick(|_| true).ok().map(|(_, pipe)| pipe.load())
+    }
+
+    /// The process ids of the workers that answer.
+    pub(super) fn process_ids(&self) -> Vec<u32> {
+        let up = |stage: &watch::Sender<Stage>| match &*stage.borrow() {
+            Stage::Up(_, worker) => Some(worker.process_id),
+            Stage::Down(_) | Stage::Failed(_) => None,
+        };
+        self.stages.iter().filter_map(up).collect()
     }
 
     /// Asks a worker and waits for its answer. What can be done twice is tried once more where the worker died.

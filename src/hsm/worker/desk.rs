@@ -50,7 +50,7 @@ struct Handle {
 }
 
 /// How an operation ended.
-pub(super) enum Ending {
+enum Ending {
     Answered(Result<Answer, HsmFailure>),
     /// The request fails, and so does the worker.
     Fatal(HsmFailure),
@@ -101,36 +101,32 @@ impl Desk {
         self.shared.intake.next()
     }
 
-    /// Does one operation, once more where a stale session or handle was the only trouble.
-    pub(super) fn perform(&mut self, operation: &Operation) -> Ending {
-        let fault = match self.attempt(operation) {
-            Ok(answer) => return Ending::Answered(Ok(answer)),
-            Err(fault) => fault,
-        };
-        match fault.remedy() {
-            Remedy::Answer => return Ending::Answered(Err(fault.into_failure())),
-            Remedy::Restart => return Ending::Fatal(fault.into_failure()),
-            Remedy::Discard => return self.renewed(fault.into_failure()),
-            Remedy::Retry => {}
-            Remedy::Login => {
-                if let Err(failure) = self.shared.token.log_in_again(&self.session) {
-                    return Ending::Fatal(failure);
+    /// Does one operation; again after a stale session or handle, and again after a logout, each mended once.
+    fn perform(&mut self, operation: &Operation) -> Ending {
+        let (mut is_renewed, mut is_logged_in) = (false, false);
+        loop {
+            let fault = match self.attempt(operation) {
+                Ok(answer) => return Ending::Answered(Ok(answer)),
+                Err(fault) => fault,
+            };
+            match fault.remedy() {
+                Remedy::Answer => return Ending::Answered(Err(fault.into_failure())),
+                Remedy::Discard => return self.renewed(fault.into_failure()),
+                Remedy::Retry if !is_renewed => is_renewed = true,
+                Remedy::Login if !is_logged_in => {
+                    is_logged_in = true;
+                    if let Err(failure) = self.shared.token.log_in_again(&self.session) {
+                        return Ending::Fatal(failure);
+                    }
+                }
+                // What was mended is broken again: the module itself is stale.
+                Remedy::Restart | Remedy::Retry | Remedy::Login => {
+                    return Ending::Fatal(fault.into_unavailable());
                 }
             }
-        }
-        if let Err(fault) = self.renew() {
-            return Ending::Fatal(fault.into_failure());
-        }
-        match self.attempt(operation) {
-            Ok(answer) => Ending::Answered(Ok(answer)),
-            Err(fault) => match fault.remedy() {
-                Remedy::Answer => Ending::Answered(Err(fault.into_failure())),
-                Remedy::Discard => self.renewed(fault.into_failure()),
-                // A fresh session met the same trouble: the module itself is stale.
-                Remedy::Retry | Remedy::Restart | Remedy::Login => {
-                    Ending::Fatal(HsmFailure::Unavailable { detail: fault.into_failure().to_string() })
-                }
-            },
+            if let Err(fault) = self.renew() {
+                return Ending::Fatal(fault.into_unavailable());
+            }
         }
     }
 
@@ -138,7 +134,7 @@ impl Desk {
     fn renewed(&mut self, failure: HsmFailure) -> Ending {
         match self.renew() {
             Ok(()) => Ending::Answered(Err(failure)),
-            Err(fault) => Ending::Fatal(fault.into_failure()),
+            Err(fault) => Ending::Fatal(fault.into_unavailable()),
         }
     }
 
@@ -186,13 +182,11 @@ impl Desk {
     ///
     /// As [`find_key`].
     pub(super) fn handle(&mut self, key: &KeyRef) -> Result<ObjectHandle, Fault> {
-        if let Some(known) = self.handles.get(&key.cka_id).filter(|known| known.key_id == key.key_id) {
-            if known.found_at.elapsed() < HANDLE_LIFETIME {
-                return Ok(known.object);
-            }
+        let known = self.handles.get(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        if let Some(known) = known.filter(|known| known.found_at.elapsed() < HANDLE_LIFETIME) {
+            return Ok(known.object);
         }
         let shared = Arc::clone(&self.shared);
-        let known = self.handles.get(&key.cka_id).filter(|known| known.key_id == key.key_id);
         let _searching = match (known, shared.token.try_lock_objects()) {
             (_, Some(guard)) => guard,
             // A key is being made, which may take seconds; the handle does a little longer.

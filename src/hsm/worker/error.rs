@@ -59,6 +59,16 @@ impl Fault {
         }
     }
 
+    /// The failure of a worker that can't go on.
+    pub(super) fn into_unavailable(self) -> HsmFailure {
+        match self.into_failure() {
+            HsmFailure::Module { function, code } => {
+                HsmFailure::Unavailable { detail: format!("{function} answered {code}; the worker starts again") }
+            }
+            judged => judged,
+        }
+    }
+
     /// Whether the module said that much: no more than `CKR_GENERAL_ERROR`.
     pub(super) fn is_general_error(&self) -> bool {
         matches!(self, Self::Module(RvError::GeneralError | RvError::FunctionFailed, _))

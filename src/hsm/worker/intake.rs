@@ -36,7 +36,7 @@ pub(super) struct Intake {
     ended: Condvar,
     stream: Mutex<Reader>,
     /// Gone once the conversation has ended, so that the managing thread ends too.
-    management: Mutex<Option<SyncSender<Job>>>,
+    management: Mutex<Option<SyncSender<Box<Job>>>>,
     outbox: Arc<Outbox>,
     capacity: usize,
 }
@@ -60,7 +60,7 @@ impl Intake {
     pub(super) fn new(
         stream: UnixStream,
         frames: FrameBuffer,
-        management: SyncSender<Job>,
+        management: SyncSender<Box<Job>>,
         outbox: Arc<Outbox>,
         capacity: usize,
     ) -> Self {
@@ -133,7 +133,7 @@ impl Intake {
     fn admit(&self, state: &mut State, jobs: Vec<Job>) {
         for job in jobs {
             if job.operation.is_management() {
-                self.manage(job);
+                self.manage(Box::new(job));
             } else if state.jobs.len() >= self.capacity {
                 self.outbox.send(job.id, Err(HsmFailure::Overloaded));
             } else {
@@ -142,7 +142,7 @@ impl Intake {
         }
     }
 
-    fn manage(&self, job: Job) {
+    fn manage(&self, job: Box<Job>) {
         let management = self.management.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = match management.as_ref().map(|sender| sender.try_send(job)) {
             Some(Err(TrySendError::Full(job) | TrySendError::Disconnected(job))) => job,

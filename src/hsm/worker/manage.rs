@@ -39,7 +39,7 @@ impl Manager {
     }
 
     /// Works until the conversation ends.
-    pub(super) fn work(mut self, jobs: &Receiver<Job>) {
+    pub(super) fn work(mut self, jobs: &Receiver<Box<Job>>) {
         while let Ok(job) = jobs.recv() {
             if let Some(failure) = job.expired() {
                 self.shared.outbox.send(job.id, Err(failure));
@@ -48,10 +48,11 @@ impl Manager {
             match self.perform(&job.operation) {
                 Ok(answer) => self.shared.outbox.send(job.id, Ok(answer)),
                 Err(fault) => {
-                    let restarts = fault.remedy() == Remedy::Restart;
+                    let refused = matches!(fault, Fault::Failure(HsmFailure::PinRefused { .. }));
+                    let restarts = refused || fault.remedy() == Remedy::Restart;
                     let renewed = fault.remedy() == Remedy::Answer || restarts || self.renew();
                     if restarts || !renewed {
-                        return self.shared.end(job.id, fault.into_failure());
+                        return self.shared.end(job.id, fault.into_unavailable());
                     }
                     self.shared.outbox.send(job.id, Err(fault.into_failure()));
                 }
@@ -63,17 +64,24 @@ impl Manager {
         self.shared.token.management_session().map(|session| self.session = session).is_ok()
     }
 
-    /// One operation, and once more with a fresh session where the old one was stale.
+    /// One operation; again after a stale session, and again after a logout, each mended once.
     fn perform(&mut self, operation: &Operation) -> Result<Answer, Fault> {
-        let fault = match self.attempt(operation) {
-            Err(fault) if matches!(fault.remedy(), Remedy::Retry | Remedy::Login) => fault,
-            done => return done,
-        };
-        if fault.remedy() == Remedy::Login {
-            self.shared.token.log_in_again(&self.session)?;
+        let (mut is_renewed, mut is_logged_in) = (false, false);
+        loop {
+            let fault = match self.attempt(operation) {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => fault,
+            };
+            match fault.remedy() {
+                Remedy::Retry if !is_renewed => is_renewed = true,
+                Remedy::Login if !is_logged_in => {
+                    is_logged_in = true;
+                    self.shared.token.log_in_again(&self.session)?;
+                }
+                _ => return Err(fault),
+            }
+            self.session = self.shared.token.management_session()?;
         }
-        self.session = self.shared.token.management_session()?;
-        self.attempt(operation)
     }
 
     fn attempt(&self, operation: &Operation) -> Result<Answer, Fault> {

@@ -121,7 +121,7 @@ fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
                 error::code_name(code)
             ),
         },
-        other => HsmFailure::Unavailable { detail: other.into_failure().to_string() },
+        other => other.into_unavailable(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Answers on their way to the server, many in one write.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroize as _;
 
@@ -51,7 +51,19 @@ impl Outbox {
 
     /// Writes what waits. A broken stream is noticed by whoever reads from it.
     pub(super) fn flush(&self) {
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write(&mut self.lock());
+    }
+
+    /// Writes what waits and ends the conversation at once, so that nobody mistakes a later answer for a healthy
+    /// worker's. The server sees the end, and so does the thread that reads.
+    pub(super) fn hang_up(&self) {
+        let mut stream = self.lock();
+        self.write(&mut stream);
+        // A stream that is broken already has ended as well.
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+
+    fn write(&self, stream: &mut UnixStream) {
         let mut bytes = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.answers = 0;
@@ -60,17 +72,14 @@ impl Outbox {
         if bytes.is_empty() {
             return;
         }
-        let written: io::Result<()> = stream.write_all(&bytes);
+        let written = stream.write_all(&bytes);
         bytes.zeroize();
         if written.is_err() {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Ends the conversation: the server sees it, and so does the thread that reads.
-    pub(super) fn hang_up(&self) {
-        self.flush();
-        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = stream.shutdown(Shutdown::Both);
+    fn lock(&self) -> MutexGuard<'_, UnixStream> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,152 @@
+//! Promise 1: a key that was not made in the HSM, or could leave it, is refused (HAZARDS 60, 68, 70).
+
+use std::process::Command;
+
+use signet::jose::algorithm::KeyType;
+use signet::jose::{Algorithm, Jwk, PublicKey};
+use signet::keys::{Custody, CustodyFault, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
+
+use crate::support::hsm::{SoftToken, hsm, pair, started, stored, tenant, vault_keys};
+
+#[tokio::test]
+async fn every_generated_key_is_in_custody() {
+    let token = SoftToken::new();
+    let (group, _events) = started(token.config()).await;
+    for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa] {
+        group.generate_pair(&hsm(), KeyPurpose::AuditSigning, &tenant(), key_type, 3072).await.unwrap();
+    }
+    let secrets = vault_keys(&group, &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding]).await;
+    let reports = group.list(&hsm()).await.unwrap();
+    assert_eq!(reports.len(), 7);
+    for report in &reports {
+        assert_eq!((&report.custody, report.copies), (&Custody::Held, 1), "{report:?}");
+        assert!(report.label.starts_with("signet/default/"), "{}", report.label);
+    }
+    let kinds: Vec<&str> = reports.iter().map(|report| report.kind.as_str()).collect();
+    for kind in ["EC P-256", "EC P-384", "Ed25519", "RSA 3072", "AES 256", "HMAC 256"] {
+        assert!(kinds.contains(&kind), "{kind} in {kinds:?}");
+    }
+    for secret in secrets {
+        assert!(reports.iter().any(|report| report.label.ends_with(secret.key_id.as_str())));
+    }
+}
+
+#[tokio::test]
+async fn a_purpose_gets_the_kind_of_key_that_is_its() {
+    let token = SoftToken::new();
+    let (group, _events) = started(token.config()).await;
+    let refused = [
+        group.generate_secret(&hsm(), KeyPurpose::TokenSigning, &tenant()).await,
+        group.generate_pair(&hsm(), KeyPurpose::Sealing, &tenant(), KeyType::P256, 0).await,
+        group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), KeyType::Rsa, 1024).await,
+    ];
+    for result in refused {
+        assert!(matches!(result.unwrap_err().failure, HsmFailure::Configuration { .. }));
+    }
+    assert!(group.list(&hsm()).await.unwrap().is_empty());
+}
+
+/// A key pair that was made outside and imported, as the store would name it.
+fn imported(token: &SoftToken) -> HsmKey {
+    let file = |name: &str| token.path().join(name).to_str().unwrap().to_owned();
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (pem, der) = (file("key.pem"), file("public.der"));
+    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &pem]);
+    openssl(&["pkey", "-in", &pem, "-pubout", "-outform", "DER", "-out", &der]);
+    let output = token
+        .command("softhsm2-util")
+        .args(["--import", &pem, "--token", "signet", "--label", "imported", "--id", "abcd", "--pin", &token.pin()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    outside_key(PublicKey::from_spki_der(&std::fs::read(der).unwrap()).unwrap(), vec![0xab, 0xcd])
+}
+
+fn outside_key(public: PublicKey, cka_id: Vec<u8>) -> HsmKey {
+    let made = signet::keys::GeneratedKey { key_id: public.thumbprint(), cka_id, public: Some(public) };
+    stored(&made, KeyPurpose::TokenSigning, Some(Algorithm::Es256))
+}
+
+#[tokio::test]
+async fn an_imported_key_is_refused() {
+    let token = SoftToken::new();
+    let key = imported(&token);
+    let (group, _events) = started(token.config()).await;
+    let failure = group.sign(&key, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    let HsmFailure::CustodyRefused { reasons, .. } = failure else { panic!("{failure}") };
+    assert!(reasons.contains("CKA_LOCAL is false"), "{reasons}");
+    let reports = group.list(&hsm()).await.unwrap();
+    let Custody::Refused(faults) = &reports[0].custody else { panic!("{reports:?}") };
+    assert!(faults.contains(&CustodyFault::NotLocal));
+}
+
+#[tokio::test]
+async fn a_key_that_can_be_taken_out_is_refused() {
+    let token = SoftToken::new();
+    token.pkcs11_tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--id", "ee", "--extractable"]);
+    let der = token.path().join("public.der");
+    token.pkcs11_tool(&["--read-object", "--type", "pubkey", "--id", "ee", "--output-file", der.to_str().unwrap()]);
+    let key = outside_key(PublicKey::from_spki_der(&std::fs::read(der).unwrap()).unwrap(), vec![0xee]);
+    let (group, _events) = started(token.config()).await;
+    let failure = group.sign(&key, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    let HsmFailure::CustodyRefused { reasons, .. } = failure else { panic!("{failure}") };
+    assert!(reasons.contains("CKA_EXTRACTABLE is true"), "{reasons}");
+}
+
+#[tokio::test]
+async fn a_second_key_of_the_same_id_makes_both_unusable() {
+    let token = SoftToken::new();
+    let (group, _events) = started(token.config()).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    group.shutdown().await;
+    let id: String = key.cka_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    token.pkcs11_tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--id", &id]);
+    let (group, _events) = started(token.config()).await;
+    let failure = group.sign(&key, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    assert!(
+        matches!(&failure, HsmFailure::CustodyRefused { reasons, .. } if reasons.contains("2 objects")),
+        "{failure}"
+    );
+    assert!(group.list(&hsm()).await.unwrap().iter().all(|report| report.copies == 2));
+    let failure = group.destroy(&key).await.unwrap_err().failure;
+    assert!(matches!(failure, HsmFailure::Configuration { .. }), "{failure}");
+}
+
+#[tokio::test]
+async fn another_key_under_the_same_id_is_not_the_key() {
+    let token = SoftToken::new();
+    let (group, _events) = started(token.config()).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    let other = pair(&group, Algorithm::Es256).await;
+    let swapped = HsmKey { cka_id: other.cka_id.clone(), ..key.clone() };
+    let failure = group.sign(&swapped, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
+    // And also where the right key's handle is known already.
+    drop(group.sign(&other, Algorithm::Es256, b"m".to_vec()).await.unwrap());
+    let failure = group.sign(&swapped, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
+}
+
+#[tokio::test]
+async fn a_destroyed_key_signs_nowhere_any_more() {
+    let token = SoftToken::new();
+    let mut config = token.config();
+    config.workers = 2;
+    let (group, _events) = started(config).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    let attempts = (0..16).map(|_| group.sign(&key, Algorithm::Es256, b"m".to_vec()));
+    for attempt in attempts {
+        drop(attempt.await.unwrap());
+    }
+    group.destroy(&key).await.unwrap();
+    for _ in 0..16 {
+        let failure = group.sign(&key, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+        assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
+    }
+    assert!(group.list(&hsm()).await.unwrap().is_empty());
+    let jwk: Jwk = key.public.clone().unwrap();
+    assert_eq!(jwk.key_id, key.key_id);
+}

@@ -1,0 +1,264 @@
+//! Every fault that HAZARDS names of an HSM, made to happen by a module between the worker and SoftHSM.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use signet::hsm::{HsmEvent, HsmGroup};
+use signet::jose::algorithm::KeyType;
+use signet::jose::{Algorithm, VerifyingKey};
+use signet::keys::{
+    HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Signer as _,
+    Vault as _,
+};
+use signet::secret::SecretBytes;
+
+use crate::support::hsm::{Events, FaultyModule, hsm, pair, start, started, tenant, vault_keys};
+
+const MESSAGE: &[u8] = b"header.payload";
+
+struct Scene {
+    module: FaultyModule,
+    group: Arc<HsmGroup>,
+    events: Events,
+    key: HsmKey,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        Self::with("", Duration::from_secs(5)).await
+    }
+
+    async fn with(hidden: &str, deadline: Duration) -> Self {
+        let module = FaultyModule::new();
+        let mut config = module.config(hidden);
+        (config.sessions, config.deadline) = (1, deadline);
+        let (group, events) = started(config).await;
+        let key = pair(&group, Algorithm::Es256).await;
+        let scene = Self { module, group, events, key };
+        scene.sign().await.unwrap();
+        scene
+    }
+
+    async fn sign(&self) -> Result<(), HsmFailure> {
+        let raw =
+            self.group.sign(&self.key, Algorithm::Es256, MESSAGE.to_vec()).await.map_err(|error| error.failure)?;
+        raw.check(&VerifyingKey::new(self.key.public.clone().unwrap()), MESSAGE).unwrap();
+        Ok(())
+    }
+
+    fn worker(&self) -> Option<u32> {
+        self.group.worker_process_ids(&hsm()).first().copied()
+    }
+
+    async fn signs_again_within(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        while let Err(failure) = self.sign().await {
+            assert!(Instant::now() < until, "{failure}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stale_session_or_handle_is_mended_within_the_request() {
+    let scene = Scene::new().await;
+    let worker = scene.worker();
+    for (name, code) in [
+        ("CKR_SESSION_HANDLE_INVALID", "0xB3"),
+        ("CKR_SESSION_CLOSED", "0xB0"),
+        ("CKR_OBJECT_HANDLE_INVALID", "0x82"),
+        ("CKR_KEY_HANDLE_INVALID", "0x60"),
+        ("CKR_USER_NOT_LOGGED_IN", "0x101"),
+    ] {
+        for function in ["C_SignInit", "C_Sign"] {
+            scene.module.order(function, code);
+            scene.sign().await.unwrap_or_else(|failure| panic!("{name} by {function}: {failure}"));
+            assert!(scene.module.is_done());
+        }
+    }
+    assert_eq!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_real_logout_is_mended_by_one_login() {
+    let scene = Scene::new().await;
+    let worker = scene.worker();
+    scene.module.order("C_SignInit", "LOGOUT");
+    scene.sign().await.unwrap();
+    assert!(scene.module.is_done());
+    assert_eq!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn any_other_error_costs_one_request_and_its_session() {
+    let scene = Scene::new().await;
+    let worker = scene.worker();
+    for (code, name) in
+        [("0x21", "CKR_DATA_LEN_RANGE"), ("0x06", "CKR_FUNCTION_FAILED"), ("0x90", "CKR_OPERATION_ACTIVE")]
+    {
+        scene.module.order("C_Sign", code);
+        let failure = scene.sign().await.unwrap_err();
+        assert_eq!(failure, HsmFailure::Module { function: "C_Sign".into(), code: name.into() });
+        assert!(scene.group.health(&hsm()).is_err());
+        scene.sign().await.unwrap();
+        assert!(scene.group.health(&hsm()).is_ok());
+    }
+    assert_eq!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_module_in_no_state_to_go_on_is_started_again() {
+    let scene = Scene::new().await;
+    for fault in ["0x30", "0x31", "0x02", "0x05", "0x32", "0xE0", "0x190", "ABORT", "EXIT"] {
+        let worker = scene.worker();
+        scene.module.order("C_Sign", fault);
+        let failure = scene.sign().await.unwrap_err();
+        assert!(matches!(failure, HsmFailure::Unavailable { .. }), "{fault}: {failure}");
+        scene.signs_again_within(Duration::from_secs(2)).await;
+        assert_ne!(scene.worker(), worker, "{fault}");
+    }
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_meets_the_deadline_and_the_worker_is_replaced() {
+    let scene = Scene::with("", Duration::from_millis(300)).await;
+    let worker = scene.worker();
+    scene.module.order("C_Sign", "HANG");
+    assert!(matches!(scene.sign().await, Err(HsmFailure::Deadline(_))));
+    scene.signs_again_within(Duration::from_secs(10)).await;
+    assert_ne!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wrong_signature_is_seen_before_anybody_gets_it() {
+    let mut scene = Scene::new().await;
+    let worker = scene.worker();
+    scene.module.order("C_Sign", "WRONG");
+    let raw = scene.group.sign(&scene.key, Algorithm::Es256, MESSAGE.to_vec()).await.unwrap();
+    assert!(raw.check(&VerifyingKey::new(scene.key.public.clone().unwrap()), MESSAGE).is_err());
+    scene.group.wrong_signature(&hsm(), &scene.key.key_id);
+    assert!(matches!(scene.events.recv().await, Some(HsmEvent::Up { .. })));
+    assert!(matches!(scene.events.recv().await, Some(HsmEvent::WrongSignature { .. })));
+    assert!(matches!(scene.events.recv().await, Some(HsmEvent::Down { .. })));
+    scene.signs_again_within(Duration::from_secs(2)).await;
+    assert_ne!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_locked_pin_stops_the_worker_for_good() {
+    for (code, name) in
+        [("0xA4", "CKR_PIN_LOCKED"), ("0xA3", "CKR_PIN_EXPIRED"), ("0x102", "CKR_USER_PIN_NOT_INITIALIZED")]
+    {
+        let module = FaultyModule::new();
+        module.order("C_Login", code);
+        let (group, _events) = start(vec![module.config("")]);
+        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
+        assert!(matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains(name)), "{failure}");
+        group.shutdown().await;
+        // SoftHSM would take the PIN now. It is not sent.
+        let (group, _events) = start(vec![module.config("")]);
+        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
+        assert!(
+            matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("not sent again")),
+            "{failure}"
+        );
+        group.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_pin_that_is_refused_at_a_later_login_stops_the_worker_too() {
+    let scene = Scene::new().await;
+    std::fs::write(scene.module.token.pin_file(), "changed meanwhile").unwrap();
+    scene.module.order("C_SignInit", "LOGOUT");
+    let failure = scene.sign().await.unwrap_err();
+    assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let failure = scene.sign().await.unwrap_err();
+    assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
+    assert_eq!(scene.worker(), None);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_passing_error_at_start_is_tried_again_and_too_many_sessions_are_explained() {
+    let module = FaultyModule::new();
+    module.order("C_OpenSession", "0x05");
+    let (group, _events) = started(module.config("")).await;
+    assert!(module.is_done());
+    group.shutdown().await;
+    // CKR_SESSION_COUNT at the third session
+    module.order("C_OpenSession", "0xB1 2");
+    let (group, _events) = start(vec![module.config("")]);
+    let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
+    assert!(
+        matches!(&failure, HsmFailure::Configuration { detail } if detail.contains("lower `sessions`")),
+        "{failure}"
+    );
+    group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_full_token_fails_the_generation_and_the_old_key_signs_on() {
+    let scene = Scene::new().await;
+    scene.module.order("C_GenerateKeyPair", "0x31");
+    let made = scene.group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), KeyType::P256, 0).await.map(drop);
+    assert!(matches!(made.unwrap_err().failure, HsmFailure::Unavailable { .. }));
+    scene.signs_again_within(Duration::from_secs(2)).await;
+    assert_eq!(scene.group.list(&hsm()).await.unwrap().len(), 1);
+    // A passing error, as beside another process, is worked around.
+    scene.module.order("C_GenerateKeyPair", "0x05");
+    pair(&scene.group, Algorithm::Es384).await;
+    assert_eq!(scene.group.list(&hsm()).await.unwrap().len(), 2);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_the_module_does_not_hash_is_hashed_before() {
+    let hidden = "0x40,0x41,0x42,0x43,0x44,0x45,";
+    let scene = Scene::with(hidden, Duration::from_secs(5)).await;
+    for algorithm in
+        [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512]
+    {
+        let key = pair(&scene.group, algorithm).await;
+        let raw = scene.group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap();
+        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), MESSAGE).unwrap();
+    }
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_missing_mechanism_is_named() {
+    let module = FaultyModule::new();
+    // CKM_ECDSA, CKM_AES_KEY_WRAP_PAD
+    let (group, _events) = started(module.config("0x1041,0x210a,")).await;
+    let report = group.describe(&hsm()).await.unwrap();
+    assert!(!report.algorithms.contains(&Algorithm::Es256) && report.algorithms.contains(&Algorithm::EdDsa));
+    assert_eq!(report.seal_modes, [SealMode::Sealed]);
+    let key = pair(&group, Algorithm::Es256).await;
+    let failure = group.sign(&key, Algorithm::Es256, MESSAGE.to_vec()).await.unwrap_err().failure;
+    assert_eq!(failure, HsmFailure::MechanismMissing { mechanism: "CKM_ECDSA".into() });
+    // Without key wrapping the seed is sealed, and works all the same.
+    vault_keys(&group, &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding]).await;
+    let row = RowBinding::new(&tenant(), "factors", "a", "secret");
+    let kind = OtpSecretKind::Hmac(OtpHash::Sha1);
+    let seals = group.enclose(&row, kind, &SecretBytes::new(vec![1; 20])).await.unwrap();
+    assert_eq!(seals.0[&hsm()][0], 1);
+    assert_eq!(group.otp_hmac(&row, &seals, OtpHash::Sha1, vec![[0; 8]]).await.unwrap()[0].len(), 20);
+    group.shutdown().await;
+
+    let nothing = "0x1,0x40,0x41,0x42,0x43,0x44,0x45,0xd,0x1041,0x1057,";
+    let (group, _events) = start(vec![module.config(nothing)]);
+    let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
+    assert!(
+        matches!(&failure, HsmFailure::MechanismMissing { mechanism } if mechanism.contains("CKM_ECDSA")),
+        "{failure}"
+    );
+    group.shutdown().await;
+}
