@@ -17,6 +17,10 @@ impl Random for OsRandom {
     /// # Panics
     ///
     /// Where the operating system has no randomness to give: nothing that Signet does is safe then.
+    #[expect(
+        clippy::expect_used,
+        reason = "without randomness nothing that Signet does is safe, and nothing is left to answer"
+    )]
     #[expect(clippy::disallowed_methods, reason = "this is the one place where ambient randomness becomes an argument")]
     fn fill(&self, out: &mut [u8]) {
         aws_lc_rs::rand::fill(out).expect("the operating system gives randomness");

@@ -1,6 +1,7 @@
 //! The export: JSON lines, one a record or a checkpoint, from which the exact hashed text can be had back.
 //!
-//! `{"record":"…the text…","hash":"…base64url…"}`, and after the record that it covers last
+//! A record's line is its text, one JSON object, with the member `"hash":"…base64url…"` added as its last; taking that
+//! off again gives the exact text. After the record that it covers last a checkpoint's line is
 //! `{"checkpoint":"…the JWS…","seq":N,"at":"…RFC 3339…"}`. A whole export begins with record 1 and ends with a
 //! checkpoint over its last record, so that a cut end is noticed without asking the store.
 
@@ -8,7 +9,7 @@ use std::io::{self, BufRead, Read as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::chain::{ChainCheck, ChainFault, ChainSummary, moment, read_place};
 use super::{Checkpoint, Record};
@@ -26,11 +27,12 @@ pub enum ExportLine {
     Checkpoint(Checkpoint),
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum Line {
-    Record { record: String, hash: String },
-    Checkpoint { checkpoint: String, seq: i64, at: String },
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckpointLine {
+    checkpoint: String,
+    seq: i64,
+    at: String,
 }
 
 /// Why an export is refused.
@@ -67,7 +69,9 @@ impl ExportLine {
         match self {
             Self::Record(record) => {
                 let hash = URL_SAFE_NO_PAD.encode(record.hash);
-                format!(r#"{{"record":{},"hash":"{hash}"}}"#, json_text(&record.text))
+                // A record's text is an object that Signet wrote: without white space, never empty.
+                let members = record.text.strip_suffix('}').unwrap_or(&record.text);
+                format!(r#"{members}{HASH_MEMBER}{hash}"}}"#)
             }
             Self::Checkpoint(checkpoint) => {
                 let jws = json_text(&checkpoint.jws);
@@ -78,18 +82,20 @@ impl ExportLine {
 
     /// Reads a line; `None` where it is not of the format. Nothing is checked yet.
     pub fn parse(line: &[u8]) -> Option<Self> {
-        match serde_json::from_slice(line).ok()? {
-            Line::Record { record: text, hash } => {
-                let (sequence, at) = read_place(0, &text).ok()?;
-                let hash = URL_SAFE_NO_PAD.decode(hash).ok()?.try_into().ok()?;
-                Some(Self::Record(Record { sequence, at, text, hash }))
-            }
-            Line::Checkpoint { checkpoint: jws, seq: sequence, at } => {
-                Some(Self::Checkpoint(Checkpoint { sequence, at: moment(&at)?, jws }))
-            }
+        if let Ok(CheckpointLine { checkpoint: jws, seq: sequence, at }) = serde_json::from_slice(line) {
+            return Some(Self::Checkpoint(Checkpoint { sequence, at: moment(&at)?, jws }));
         }
+        let line = std::str::from_utf8(line).ok()?;
+        let (members, hash) = line.strip_suffix("\"}")?.rsplit_once(HASH_MEMBER)?;
+        let text = format!("{members}}}");
+        let (sequence, at) = read_place(0, &text).ok()?;
+        let hash = URL_SAFE_NO_PAD.decode(hash).ok()?.try_into().ok()?;
+        Some(Self::Record(Record { sequence, at, text, hash }))
     }
 }
+
+/// What stands before the hash in a record's line.
+const HASH_MEMBER: &str = r#","hash":""#;
 
 fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()

@@ -72,13 +72,14 @@ impl Deployment {
         need: Need,
         events: mpsc::UnboundedSender<HsmEvent>,
     ) -> anyhow::Result<Self> {
-        let store = open_store(&config, need == Need::HsmAndNewStore).await?;
+        let anchor = Some(config.audit.anchor.clone());
+        let store = open_store(&config, need == Need::HsmAndNewStore, anchor).await?;
         let bound = store.hsm_tokens().await?;
         let keys = store.keys().await?;
         let program = std::env::current_exe().context("the path of this program can't be found")?;
         let tokens = match need {
             Need::Store => Vec::new(),
-            Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(hsm, &bound)).collect(),
+            Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound)).collect(),
         };
         let hsm = HsmGroup::start(program, tokens, events)?;
         hsm.use_keys(keys);
@@ -149,20 +150,24 @@ impl Deployment {
     }
 }
 
-/// Opens the store alone.
-pub(super) async fn open_store(config: &Config, create: bool) -> anyhow::Result<Arc<SqliteStore>> {
+/// The folder of the store's file.
+fn store_folder(config: &Config) -> Option<PathBuf> {
     let StoreConfig::Sqlite(path) = &config.store;
-    let options = SqliteOptions {
-        path: path.clone(),
-        create,
-        readers: READERS,
-        busy_timeout: BUSY,
-        anchor: Some(config.audit.anchor.clone()),
-    };
+    path.parent().map(Path::to_owned)
+}
+
+/// Opens the store alone.
+pub(super) async fn open_store(
+    config: &Config,
+    create: bool,
+    anchor: Option<PathBuf>,
+) -> anyhow::Result<Arc<SqliteStore>> {
+    let StoreConfig::Sqlite(path) = &config.store;
+    let options = SqliteOptions { path: path.clone(), create, readers: READERS, busy_timeout: BUSY, anchor };
     Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
 }
 
-fn hsm_config(hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
+fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),
@@ -178,7 +183,8 @@ fn hsm_config(hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmCon
         deadline: hsm.deadline,
         expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
         environment: hsm.environment.clone().into_iter().collect(),
-        state_directory: None,
+        // A PIN file's refusal is remembered beside it; a credential has no such place.
+        state_directory: matches!(hsm.pin, config::PinSource::Credential(_)).then(|| store_folder(config)).flatten(),
     }
 }
 

@@ -23,66 +23,78 @@ impl Form {
     }
 }
 
-impl FromRequest<HttpState> for Form {
-    type Rejection = Response;
+/// Why a request's form can't be had.
+#[derive(Debug)]
+pub(super) enum BadForm {
+    /// The RFC has a word for it.
+    Refused(OAuthError),
+    /// HTTP has a status for it, and a sentence says what to do.
+    Status(StatusCode, &'static str),
+}
 
-    async fn from_request(request: Request, state: &HttpState) -> Result<Self, Response> {
+impl From<OAuthError> for BadForm {
+    fn from(error: OAuthError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl IntoResponse for BadForm {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Refused(error) => Refusal(error).into_response(),
+            Self::Status(status, text) => {
+                let mut response = oauth_error::plain(status, "invalid_request", text);
+                // What is left of the body is not read: the connection can't be used again.
+                response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+                response
+            }
+        }
+    }
+}
+
+impl FromRequest<HttpState> for Form {
+    type Rejection = BadForm;
+
+    async fn from_request(request: Request, state: &HttpState) -> Result<Self, BadForm> {
         if request.uri().query().is_some_and(|query| !query.is_empty()) {
-            let text = "parameters belong into the body, not into the address";
-            return Err(Refusal(OAuthError::InvalidRequest(text)).into_response());
+            return Err(OAuthError::InvalidRequest("parameters belong into the body, not into the address").into());
         }
         check_type(request.headers())?;
         let authorization = single_authorization(request.headers())?;
         let body = read(request.into_body(), state).await?;
-        let parameters = Parameters::parse(&body).map_err(|error| Refusal(error).into_response())?;
-        Ok(Self { parameters, authorization })
+        Ok(Self { parameters: Parameters::parse(&body)?, authorization })
     }
 }
 
-fn check_type(headers: &HeaderMap) -> Result<(), Response> {
-    let is_compressed = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
-    if is_compressed {
-        let text = "compressed requests are not accepted";
-        return Err(oauth_error::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", text));
+fn check_type(headers: &HeaderMap) -> Result<(), BadForm> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(BadForm::Status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed requests are not accepted"));
     }
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Ok(());
     }
-    let text = "the request must be application/x-www-form-urlencoded";
-    Err(Refusal(OAuthError::InvalidRequest(text)).into_response())
+    Err(OAuthError::InvalidRequest("the request must be application/x-www-form-urlencoded").into())
 }
 
-fn single_authorization(headers: &HeaderMap) -> Result<Option<String>, Response> {
+fn single_authorization(headers: &HeaderMap) -> Result<Option<String>, OAuthError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => match value.to_str() {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(_) => Err(Refusal(OAuthError::InvalidClient).into_response()),
-        },
-        (Some(_), Some(_)) => {
-            let text = "more than one Authorization header is given";
-            Err(Refusal(OAuthError::InvalidRequest(text)).into_response())
-        }
+        (Some(value), None) => Ok(Some(value.to_str().map_err(|_| OAuthError::InvalidClient)?.to_owned())),
+        (Some(_), Some(_)) => Err(OAuthError::InvalidRequest("more than one Authorization header is given")),
     }
 }
 
-async fn read(body: Body, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, Response> {
+async fn read(body: Body, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, BadForm> {
     let collected = Limited::new(body, state.limits.body_bytes).collect();
     match tokio::time::timeout(state.limits.slow_peer, collected).await {
         Ok(Ok(collected)) => Ok(zeroize::Zeroizing::new(collected.to_bytes().to_vec())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let text = "the request's body is too large";
-            Err(oauth_error::plain(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", text))
+            Err(BadForm::Status(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large"))
         }
-        Ok(Err(_)) => Err(Refusal(OAuthError::InvalidRequest("the body could not be read")).into_response()),
-        Err(_) => {
-            let text = "the body did not arrive in time";
-            let mut response = oauth_error::plain(StatusCode::REQUEST_TIMEOUT, "invalid_request", text);
-            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-            Err(response)
-        }
+        Ok(Err(_)) => Err(OAuthError::InvalidRequest("the body could not be read").into()),
+        Err(_) => Err(BadForm::Status(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
 }

@@ -363,6 +363,13 @@ pub trait KeyAdmin: Send + Sync + 'static {
     /// Tells the tokens which keys wrap, seal and bind. Called at start and after `init`.
     fn use_keys(&self, keys: Vec<HsmKey>);
 
+    /// Tells of a signature of this key that did not verify: what made it is not to be trusted further.
+    fn distrust(&self, key: &HsmKey);
+
     /// Whether the token answered, and if not, why; for readiness. Never waits for the token.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`] with why it does not answer.
     fn health(&self, hsm: &HsmName) -> Result<(), HsmError>;
 }

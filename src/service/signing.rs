@@ -53,6 +53,7 @@ impl Signet {
             }
             Err(wrong) => {
                 tracing::error!(key = %key.key.key_id, hsm = %key.key.hsm, "ALARM: {wrong}");
+                self.adapters.key_admin.distrust(&key.key);
                 self.tell_wrong_signature(key).await;
                 let failure = HsmFailure::Unavailable { detail: wrong.to_string() };
                 Err(HsmError::new("sign", failure))

@@ -67,6 +67,10 @@ impl KeyAdmin for HsmGroup {
         self.keys.store(Arc::new(keys));
     }
 
+    fn distrust(&self, key: &HsmKey) {
+        self.wrong_signature(&key.hsm, &key.key_id);
+    }
+
     fn health(&self, hsm: &HsmName) -> Result<(), HsmError> {
         self.token(hsm).map_err(|failure| HsmError::new("health", failure))?.health()
     }
