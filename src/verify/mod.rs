@@ -19,10 +19,14 @@ pub mod bearer;
 mod inspect;
 mod key_set;
 mod live;
+#[cfg(feature = "server")]
+mod second_opinion;
 mod source;
 mod verifier;
 
 pub use inspect::{NotInspectable, UnverifiedView, inspect};
+#[cfg(feature = "server")]
+pub use second_opinion::Disagreement;
 pub use source::{JwksError, JwksSource};
 pub use verifier::{Verifier, VerifierBuilder, VerifyError};
 

@@ -9,6 +9,8 @@ use super::live::LiveKeys;
 use super::source::{JwksError, JwksSource, Place, read_document};
 use crate::clock::{Clock, SystemClock};
 use crate::jose::{Algorithm, JwkSet, JwsError, UnverifiedJws, VerifiedJws};
+#[cfg(feature = "server")]
+use crate::jose::{Header, Jwk};
 use crate::token::{AcceptedAudiences, Policy, Refusal, VerifiedClaims, accept};
 
 /// Verifies access tokens of one issuer, in process.
@@ -167,6 +169,21 @@ impl Verifier {
     /// [`VerifyError`] with the reason, for the log.
     pub fn verify_now(&self, token: &str) -> Result<VerifiedClaims, VerifyError> {
         self.judge(UnverifiedJws::parse(token)?)
+    }
+
+    /// The public key that a header names.
+    #[cfg(feature = "server")]
+    pub(super) fn jwk(&self, header: &Header) -> Option<Jwk> {
+        match &self.keys {
+            Keys::Fixed(keys) => keys.find(header).map(|key| key.jwk().clone()),
+            Keys::Live(live) => live.current().find(header).map(|key| key.jwk().clone()),
+        }
+    }
+
+    /// What is accepted.
+    #[cfg(feature = "server")]
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     fn judge(&self, jws: UnverifiedJws<'_>) -> Result<VerifiedClaims, VerifyError> {

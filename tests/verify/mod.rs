@@ -2,3 +2,4 @@
 
 mod axum_layer;
 mod jwks_source;
+mod second_opinion;
