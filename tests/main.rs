@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that can't go on says so by panicking")]
 
+mod at_rest;
+mod cli;
+mod faults;
 mod hazards;
 mod house_rules;
 mod hsm;

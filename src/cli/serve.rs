@@ -224,7 +224,9 @@ pub(super) fn start_log(config: LogConfig) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
+    // A log that can't be written, on a full disk, must not end the request that writes it: its own complaint would go
+    // to standard error as well, and panic.
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).log_internal_errors(false);
     // A log that was started already stays.
     let _ = match config.format {
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),

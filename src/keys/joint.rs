@@ -305,6 +305,9 @@ pub struct KeyReport {
     pub custody: Custody,
     /// How many objects of this class carry this `CKA_ID`; anything but 1 is a fault.
     pub copies: u32,
+    /// The RFC 7638 thumbprint of a private key's public half; `None` for a secret key, and where there is not exactly
+    /// one public half that Signet can read.
+    pub thumbprint: Option<String>,
 }
 
 /// Makes, lists and looks after the keys of one HSM token.

@@ -94,6 +94,10 @@ fn judge(key: &HsmKey, found: &[KeyReport]) -> KeyCustody {
     let faults = match reports.as_slice() {
         [] => vec!["the key is not in the HSM token".to_owned()],
         [report] if report.copies != 1 => vec![format!("{} keys carry the same CKA_ID", report.copies)],
+        // The id alone proves nothing: whoever can write to the token chooses it.
+        [report] if key.purpose.is_pair() && report.thumbprint.as_deref() != Some(key.key_id.as_str()) => {
+            vec!["its public half in the HSM token is missing or another key's".to_owned()]
+        }
         [report] => match &report.custody {
             Custody::Held => Vec::new(),
             Custody::Refused(faults) => faults.iter().map(ToString::to_string).collect(),

@@ -266,6 +266,7 @@ impl Manager {
         }
         let mut attributes = read_attributes(&self.session, handle)?;
         let mut least_bits = 256;
+        let mut thumbprint = None;
         if class == ObjectClass::PRIVATE_KEY {
             let id = Attribute::Id(cka_id.clone());
             let halves =
@@ -276,9 +277,11 @@ impl Manager {
             };
             attributes.bits = public.as_ref().map(|(_, bits)| *bits);
             least_bits = public.as_ref().map_or(2048, |(key, _)| shortest(key.key_type()));
+            thumbprint = public.as_ref().map(|(key, _)| key.thumbprint().to_string());
         }
         let kind = kind_name(kind, attributes.bits);
-        Ok(KeyReport { cka_id, label, kind, attributes, custody: attributes.judge(least_bits), copies: 1 })
+        let custody = attributes.judge(least_bits);
+        Ok(KeyReport { cka_id, label, kind, attributes, custody, copies: 1, thumbprint })
     }
 }
 

@@ -1,0 +1,9 @@
+//! Faults of the whole: a worker that dies, a server that dies, an HSM that is gone or another, a disk that is full.
+
+pub(crate) mod caller;
+pub(crate) mod deployment;
+mod disk;
+mod hsm_at_start;
+mod keys_lost;
+mod server_killed;
+mod worker_killed;

@@ -1,0 +1,179 @@
+//! The server ends: without a word in a storm of refreshes, or in order. Nothing that was answered is lost.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::caller::{Caller, token_id};
+use super::deployment::{Deployment, Server, exported, totp};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// A client that refreshes until the server is gone.
+struct Family {
+    /// The refresh token of the last answer that was received.
+    held: String,
+    /// The access tokens that were received.
+    received: Vec<String>,
+}
+
+impl Family {
+    async fn storm(mut self, caller: Caller) -> Self {
+        while let Ok(answer) = caller.refresh(&self.held).await {
+            assert_eq!(answer.status, 200, "{answer:?}");
+            self.take(&answer);
+        }
+        self
+    }
+
+    fn take(&mut self, answer: &super::caller::Answer) {
+        self.held = answer.text("refresh_token");
+        self.received.push(answer.text("access_token"));
+    }
+}
+
+async fn families(deployment: &Deployment, caller: &Caller, users: usize) -> Vec<Family> {
+    let mut families = Vec::new();
+    for user in (0..users).map(|index| format!("user-{index}")) {
+        deployment.add_user(&user, PASSWORD);
+        let (_, secret) = deployment.add_totp(&user);
+        // The code of this step and that of the next: both are accepted, each once.
+        for ahead in 0..2 {
+            let answer = caller.sign_in(&user, PASSWORD, &totp(&secret, ahead)).await.unwrap();
+            assert_eq!(answer.status, 200, "{answer:?}");
+            families.push(Family { held: answer.text("refresh_token"), received: vec![answer.text("access_token")] });
+        }
+    }
+    families
+}
+
+/// Every token that was ever received has its record, in a chain that is intact.
+fn assert_recorded<'t>(deployment: &Deployment, tokens: impl Iterator<Item = &'t String>) {
+    let export = deployment.file("export.jsonl");
+    let ran = deployment.run(&["audit", "export", "--output", export.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let records = exported(&std::fs::read_to_string(&export).unwrap());
+    let recorded: BTreeSet<&str> = records.iter().filter_map(|record| record["jti"].as_str()).collect();
+    let mut count = 0;
+    for token in tokens {
+        let id = token_id(token);
+        assert!(recorded.contains(id.as_str()), "no record of the token {id}");
+        count += 1;
+    }
+    assert!(count > 0);
+    assert_eq!(deployment.run(&["audit", "verify"]).code, Some(0));
+    assert_eq!(deployment.run(&["audit", "verify", "--file", export.to_str().unwrap()]).code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_74_kill_9_in_a_refresh_storm_loses_and_revives_no_family() {
+    let deployment = Deployment::with("workers = 2\n[tokens]\nrefresh_retry_window = \"60s\"");
+    let credentials = deployment.add_client("app");
+    let mut server = deployment.serve();
+    let mut caller = Caller::new(&server, &credentials);
+    let mut families = families(&deployment, &caller, 2).await;
+    let revoked = families.pop().unwrap();
+    let mut storms = 0;
+    for round in 0..3 {
+        let mut clients = JoinSet::new();
+        for family in families.drain(..) {
+            clients.spawn(family.storm(caller.clone()));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if round == 0 {
+            assert_eq!(caller.revoke(&revoked.held).await.unwrap().status, 200);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.kill();
+        families = clients.join_all().await;
+        server = deployment.serve();
+        caller = Caller::new(&server, &credentials);
+        for family in &mut families {
+            let answer = caller.refresh(&family.held).await.unwrap();
+            assert_eq!(answer.status, 200, "a lost family: {answer:?}");
+            family.take(&answer);
+        }
+        let answer = caller.refresh(&revoked.held).await.unwrap();
+        assert_eq!((answer.status, answer.body["error"].as_str()), (400, Some("invalid_grant")), "a revived family");
+        storms = families.iter().map(|family| family.received.len()).sum();
+    }
+    assert!(storms > 30, "a storm of {storms}");
+    server.stop();
+    assert_recorded(&deployment, families.iter().chain([&revoked]).flat_map(|family| &family.received));
+}
+
+/// The signed token of a killed request never gets out without its record, also where nothing refreshes.
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_3_every_token_that_left_before_kill_9_has_its_record() {
+    let deployment = Deployment::new();
+    let credentials = deployment.add_client("app");
+    let server = deployment.serve();
+    let caller = Caller::new(&server, &credentials);
+    let mut streams = JoinSet::new();
+    for _ in 0..16 {
+        let caller = caller.clone();
+        streams.spawn(async move {
+            let mut received = Vec::new();
+            while let Ok(answer) = caller.client_credentials().await {
+                received.push(answer.text("access_token"));
+            }
+            received
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.kill();
+    let received: Vec<String> = streams.join_all().await.into_iter().flatten().collect();
+    assert_recorded(&deployment, received.iter());
+}
+
+/// A request whose body is still on its way when the server is asked to stop.
+fn half_a_request(server: &Server, credentials: &(String, String)) -> (TcpStream, &'static [u8]) {
+    let body = b"grant_type=client_credentials&scope=read";
+    let (first, rest) = body.split_at(10);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let basic = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("{}:{}", credentials.0, credentials.1),
+    );
+    write!(
+        stream,
+        "POST /oauth2/token HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {basic}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
+        server.address,
+        body.len()
+    )
+    .unwrap();
+    stream.write_all(first).unwrap();
+    stream.flush().unwrap();
+    (stream, rest)
+}
+
+#[test]
+fn an_orderly_stop_answers_what_is_under_way_and_frees_the_port() {
+    let deployment = Deployment::new();
+    let credentials = deployment.add_client("app");
+    let server = deployment.serve();
+    let (address, id) = (server.address, server.id());
+    let workers = server.workers();
+    let (mut stream, rest) = half_a_request(&server, &credentials);
+    // Its headers are read before the stop: a connection on which nothing was asked is closed at once.
+    std::thread::sleep(Duration::from_millis(200));
+    server.terminate();
+    super::deployment::wait_for("no more connections", || TcpStream::connect(address).err());
+    stream.write_all(rest).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("access_token"), "{answer}");
+    let status = server.ended();
+    assert_eq!(status.code(), Some(0));
+    TcpListener::bind(address).unwrap();
+    for worker in workers.iter().chain([&id]) {
+        assert!(!std::path::Path::new(&format!("/proc/{worker}")).exists(), "{worker} is left behind");
+    }
+    let ran = deployment.run(&["audit", "export"]);
+    assert_eq!(exported(&ran.stdout).last().unwrap()["event"], "server.stopped", "{ran:?}");
+}
