@@ -53,11 +53,12 @@ impl Signet {
             }
             TokenRequest::Password(request) => {
                 known.authenticated.may_use(GrantType::Password)?;
-                self.issue_to_person(&known, request, context).await
+                // Boxed: a person's sign-in is rare and large, and every request would carry its room around.
+                Box::pin(self.issue_to_person(&known, request, context)).await
             }
             TokenRequest::Refresh(request) => {
                 known.authenticated.may_use(GrantType::RefreshToken)?;
-                self.refresh(&known, request, context).await
+                Box::pin(self.refresh(&known, request, context)).await
             }
         }
     }
