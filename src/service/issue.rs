@@ -45,17 +45,19 @@ impl Signet {
         request: &TokenRequest,
         context: &RequestContext,
     ) -> Result<TokenAnswer, OAuthError> {
-        let known = self.authenticate_client(presented, context).await?;
         match request {
             TokenRequest::ClientCredentials(request) => {
+                let known = self.presume_client(presented, context).await?;
                 known.authenticated.may_use(GrantType::ClientCredentials)?;
                 self.issue_to_client(known, presented, request, context).await
             }
             TokenRequest::Password(request) => {
+                let known = self.authenticate_client(presented, context).await?;
                 known.authenticated.may_use(GrantType::Password)?;
                 self.issue_to_person(&known, request, context).await
             }
             TokenRequest::Refresh(request) => {
+                let known = self.authenticate_client(presented, context).await?;
                 known.authenticated.may_use(GrantType::RefreshToken)?;
                 self.refresh(&known, request, context).await
             }
