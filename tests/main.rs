@@ -5,6 +5,7 @@
 mod hazards;
 mod house_rules;
 mod hsm;
+mod http;
 mod import_rules;
 mod issuer;
 mod paths;
