@@ -8,6 +8,7 @@ mod faults;
 mod hazards;
 mod house_rules;
 mod hsm;
+mod http;
 mod import_rules;
 mod issuer;
 mod paths;

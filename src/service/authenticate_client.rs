@@ -23,7 +23,7 @@ impl KnownClient {
 }
 
 impl Signet {
-    /// Judges a client's credentials. A refusal is judged by what the store holds now, never by an older snapshot.
+    /// Judges a client's credentials by what the store holds now.
     ///
     /// # Errors
     ///
@@ -33,16 +33,27 @@ impl Signet {
         presented: &PresentedCredentials,
         context: &RequestContext,
     ) -> Result<KnownClient, OAuthError> {
-        let at_hand = self.directory.at_hand().await.map_err(|error| store_unavailable(&error))?;
-        if let Some(known) = self.judge_client(presented, at_hand).await? {
-            return Ok(known);
-        }
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
         if let Some(known) = self.judge_client(presented, fresh.clone()).await? {
             return Ok(known);
         }
         self.tell_refused_client(presented, &fresh, context).await?;
         Err(OAuthError::InvalidClient)
+    }
+
+    /// The same by the snapshot at hand, which costs no reading: only for a request whose commit confirms the client by
+    /// [`still_holds`](Self::still_holds) before anything is answered. A refusal is judged again by what the store
+    /// holds now.
+    pub(super) async fn presume_client(
+        &self,
+        presented: &PresentedCredentials,
+        context: &RequestContext,
+    ) -> Result<KnownClient, OAuthError> {
+        let at_hand = self.directory.at_hand().await.map_err(|error| store_unavailable(&error))?;
+        match self.judge_client(presented, at_hand).await? {
+            Some(known) => Ok(known),
+            None => self.authenticate_client(presented, context).await,
+        }
     }
 
     async fn judge_client(

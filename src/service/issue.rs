@@ -45,18 +45,20 @@ impl Signet {
         request: &TokenRequest,
         context: &RequestContext,
     ) -> Result<TokenAnswer, OAuthError> {
-        let known = self.authenticate_client(presented, context).await?;
         match request {
             TokenRequest::ClientCredentials(request) => {
+                let known = self.presume_client(presented, context).await?;
                 known.authenticated.may_use(GrantType::ClientCredentials)?;
                 self.issue_to_client(known, presented, request, context).await
             }
             TokenRequest::Password(request) => {
+                let known = self.authenticate_client(presented, context).await?;
                 known.authenticated.may_use(GrantType::Password)?;
                 // Boxed: a person's sign-in is rare and large, and every request would carry its room around.
                 Box::pin(self.issue_to_person(&known, request, context)).await
             }
             TokenRequest::Refresh(request) => {
+                let known = self.authenticate_client(presented, context).await?;
                 known.authenticated.may_use(GrantType::RefreshToken)?;
                 Box::pin(self.refresh(&known, request, context)).await
             }

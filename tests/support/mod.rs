@@ -1,4 +1,18 @@
 //! What several suites need.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+pub(crate) mod application;
+pub(crate) mod codes;
 pub(crate) mod hsm;
+pub(crate) mod requests;
 pub(crate) mod store;
+
+/// Writes a file that only its owner can read.
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}

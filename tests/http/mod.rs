@@ -1,0 +1,91 @@
+//! The HTTP surface, as clients meet it: one file an endpoint, all through the one test application.
+
+mod algorithms;
+mod discovery;
+mod health;
+mod introspect;
+mod jwks;
+mod limits;
+mod requests;
+mod revoke;
+mod standard_client;
+mod tls;
+mod token;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::support::application::{Application, Server, Shared, TestClient, TestUser};
+use super::support::codes::Totp;
+use super::support::requests::Answer;
+
+/// A server with a client that may use every grant.
+pub(super) struct Stage {
+    server: Server,
+    app: TestClient,
+}
+
+impl std::ops::Deref for Stage {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+const ALL_GRANTS: &str = "password,refresh_token,client_credentials";
+
+impl Stage {
+    fn new(sections: &str) -> Self {
+        let server = Application::new(sections).serve();
+        let app = server.add_client("app", ALL_GRANTS, "read write");
+        Self { server, app }
+    }
+
+    /// The stage that tests share which touch nothing but users and clients of their own.
+    fn shared() -> Arc<Self> {
+        static SHARED: Shared<Stage> = Shared::new();
+        SHARED.hold(|| Self::new(""))
+    }
+
+    /// A user with a TOTP factor.
+    fn person(&self, name: &str) -> (TestUser, Totp) {
+        let user = self.add_user(name, "reader");
+        let totp = self.add_totp(&user, &[]);
+        (user, totp)
+    }
+
+    /// A user's first access and refresh token.
+    async fn family(&self, name: &str) -> (TestUser, Answer) {
+        let (user, totp) = self.person(name);
+        let answer = self.sign_in(&self.app, &user, &totp.code()).await.ok();
+        (user, answer)
+    }
+
+    /// A token of the client's own.
+    async fn client_token(&self) -> String {
+        self.token(&self.app, &[("grant_type", "client_credentials")]).await.ok().access_token()
+    }
+}
+
+/// Makes the same call so many times at once.
+async fn at_once<F>(times: usize, call: impl Fn() -> F) -> Vec<Answer>
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let mut calls = JoinSet::new();
+    for _ in 0..times {
+        calls.spawn(call());
+    }
+    calls.join_all().await
+}
+
+/// How many answers have each status.
+fn statuses(answers: &[Answer]) -> std::collections::BTreeMap<u16, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for answer in answers {
+        *counts.entry(answer.status).or_default() += 1;
+    }
+    counts
+}

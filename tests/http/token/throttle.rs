@@ -1,0 +1,101 @@
+//! How many tries an account has: a name's, known or not, by each kind of code.
+
+use crate::http::Stage;
+use crate::support::application::PASSWORD;
+use crate::support::requests::{self, form};
+
+/// More tries than an account has are limited whatever connection they come by, and neither a restart nor a kill
+/// forgets them.
+#[tokio::test]
+async fn hazard_45_46_47_ten_tries_then_a_pause_that_survives_kill_9_and_locks_one_factor_alone() {
+    let mut stage = Stage::new("");
+    let (user, totp) = stage.person("ann");
+    let key = stage.add_yubico(&user, "cccccccccccb");
+    let wrong = totp.wrong();
+    for tried in 0..10 {
+        let answer = stage.sign_in(&stage.app, &user, &wrong).await;
+        assert_eq!(answer.refusal(), (400, "invalid_grant".to_owned()), "try {tried}");
+        if tried == 5 {
+            stage.server.kill_and_restart();
+        }
+    }
+    for restarted in [false, true] {
+        if restarted {
+            stage.server.kill_and_restart();
+        }
+        let locked = stage.sign_in(&stage.app, &user, &totp.code()).await;
+        assert_eq!(locked.refusal(), (429, "slow_down".to_owned()), "the right code is not judged either");
+        let pause = locked.retry_after().unwrap();
+        assert!((3000..=3600).contains(&pause), "{pause}");
+    }
+    stage.sign_in(&stage.app, &user, &key.press()).await.ok();
+    assert_eq!(
+        stage.sign_in(&stage.app, &user, &totp.code()).await.status,
+        429,
+        "a success by the key forgets no guess"
+    );
+    let other = stage.person("bob");
+    stage.sign_in(&stage.app, &other.0, &other.1.code()).await.ok();
+}
+
+/// A pause tells nothing about whom the name belongs to.
+#[tokio::test]
+async fn hazard_45_an_unknown_name_is_limited_like_a_known_one() {
+    let stage = Stage::new("[mfa]\ntries = 2\npause = \"12m\"");
+    let (user, totp) = stage.person("ann");
+    let wrong = totp.wrong();
+    let ask = async |name: &str| {
+        let fields = [("grant_type", "password"), ("username", name), ("password", PASSWORD), ("otp", &wrong)];
+        stage.token(&stage.app, &fields).await
+    };
+    for _ in 0..2 {
+        assert_eq!((ask(&user.name).await.status, ask("nobody").await.status), (400, 400));
+    }
+    let (known, unknown) = (ask(&user.name).await, ask("nobody").await);
+    assert_eq!((known.status, unknown.status), (429, 429));
+    assert_eq!(known.body, unknown.body);
+    // Locked accounts are told once a minute: who guesses on can't fill the log.
+    let before = stage.rows("audit_records").await;
+    for _ in 0..10 {
+        assert_eq!(ask(&user.name).await.status, 429);
+        assert_eq!(ask("nobody").await.status, 429);
+    }
+    assert_eq!(stage.rows("audit_records").await, before);
+}
+
+#[tokio::test]
+async fn a_success_forgets_the_tries() {
+    let stage = Stage::new("[mfa]\ntries = 3\npause = \"18m\"");
+    let user = stage.add_user("ann", "reader");
+    let totp = stage.add_totp(&user, &["--period", "60"]);
+    let wrong = totp.wrong();
+    for step in [-1, 0, 1] {
+        for _ in 0..2 {
+            assert_eq!(stage.sign_in(&stage.app, &user, &wrong).await.status, 400);
+        }
+        stage.sign_in(&stage.app, &user, &totp.at(step)).await.ok();
+    }
+}
+
+/// Of tries at once no more are judged than an account has: each is counted before it is judged.
+#[tokio::test]
+async fn hazard_45_parallel_guesses_are_counted_before_they_are_judged() {
+    let stage = Stage::new("[mfa]\ntries = 3\npause = \"18m\"");
+    let (user, totp) = stage.person("ann");
+    let body = form(&[
+        ("grant_type", "password"),
+        ("username", &user.name),
+        ("password", PASSWORD),
+        ("otp", &totp.wrong()),
+        ("client_id", &stage.app.id),
+        ("client_secret", &stage.app.secret),
+    ]);
+    let url = format!("{}/oauth2/token", stage.issuer());
+    let answers = crate::http::at_once(30, || {
+        let (url, body) = (url.clone(), body.clone());
+        requests::send(|http| http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body))
+    })
+    .await;
+    let counts = crate::http::statuses(&answers);
+    assert_eq!((counts.get(&400), counts.get(&429)), (Some(&3), Some(&27)), "{counts:?}");
+}

@@ -1,0 +1,410 @@
+//! The test application: one real deployment of Signet, from `signet init` to `signet serve`.
+//!
+//! Every part is what a user runs: the `signet` binary, a SoftHSM token of its own, a SQLite file, sockets on loopback.
+//! A test reads like this:
+//!
+//! ```ignore
+//! let server = Application::new("[tokens]\naccess_lifetime = \"1m\"").serve();
+//! let app = server.add_client("app", "password,refresh_token", "read write");
+//! let ann = server.add_user("ann", "reader");
+//! let totp = server.add_totp(&ann, &[]);
+//! let answer = server.sign_in(&app, &ann, &totp.code()).await;
+//! assert_eq!(answer.status, 200);
+//! ```
+//!
+//! [`Application`] is the deployment with the command line over it; [`Server`] is its running `signet serve`, which is
+//! killed when it is dropped. Suites whose tests can't disturb one another share a server by [`Shared`].
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::codes::{Totp, YubiKey};
+use super::hsm::{PROGRAM, SoftToken};
+use super::requests::{self, Answer};
+
+/// The audience of clients that name none.
+pub(crate) const AUDIENCE: &str = "https://api.example";
+/// Every user's password.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// How long a server may take until it is ready; far more than it needs, for machines that are busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client, with the secret that was shown once.
+#[derive(Debug, Clone)]
+pub(crate) struct TestClient {
+    pub(crate) name: String,
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+/// A user; the password is [`PASSWORD`].
+#[derive(Debug, Clone)]
+pub(crate) struct TestUser {
+    pub(crate) name: String,
+    pub(crate) id: String,
+}
+
+/// An initialised deployment in a folder of its own.
+pub(crate) struct Application {
+    token: SoftToken,
+    address: Mutex<SocketAddr>,
+    sections: Mutex<String>,
+    tls: Option<String>,
+}
+
+impl Application {
+    /// A deployment whose configuration ends in these sections (`[tokens]`, `[roles]`, `[server.limits]`, ...).
+    pub(crate) fn new(sections: &str) -> Arc<Self> {
+        Self::initialised(sections, false)
+    }
+
+    /// The same behind TLS, with a certificate that it signs itself.
+    pub(crate) fn with_tls(sections: &str) -> Arc<Self> {
+        Self::initialised(sections, true)
+    }
+
+    fn initialised(sections: &str, tls: bool) -> Arc<Self> {
+        let address = fresh_address();
+        let token = SoftToken::new();
+        let tls = tls.then(|| write_certificate(token.path(), address));
+        let sections = Mutex::new(sections.to_owned());
+        let application = Self { token, address: Mutex::new(address), sections, tls };
+        application.write_configuration();
+        application.cli_json(&["init"], "");
+        Arc::new(application)
+    }
+
+    /// Replaces the sections that [`new`](Self::new) was given. A running server keeps what it read.
+    pub(crate) fn reconfigure(&self, sections: &str) {
+        sections.clone_into(&mut self.sections.lock().unwrap());
+        self.write_configuration();
+    }
+
+    fn write_configuration(&self) {
+        let server = match &self.tls {
+            Some(_) => "\n[server.tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n",
+            None => "",
+        };
+        let text = format!(
+            "[server]\npublic_url = \"{issuer}\"\nlisten = \"{address}\"\n{server}\n[store]\nurl = \"sqlite://signet.db\"\n\
+             \n[[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
+             sessions = 2\ndeadline = \"5s\"\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\n\n{sections}\n",
+            issuer = self.issuer(),
+            address = self.address(),
+            module = self.token.module().display(),
+            softhsm = self.token.configuration().display(),
+            sections = self.sections.lock().unwrap(),
+        );
+        fs::write(self.configuration(), text).unwrap();
+    }
+
+    /// The folder of the deployment: configuration, database, PIN, tokens, audit anchor, the server's log.
+    pub(crate) fn folder(&self) -> &Path {
+        self.token.path()
+    }
+
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.folder().join("signet.toml")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder().join("signet.db")
+    }
+
+    /// What the server wrote to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder().join("server.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        *self.address.lock().unwrap()
+    }
+
+    /// `server.public_url`: what `iss` must be.
+    pub(crate) fn issuer(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// The certificate in PEM, where the deployment has TLS.
+    pub(crate) fn certificate(&self) -> &str {
+        self.tls.as_deref().unwrap()
+    }
+
+    /// `signet` with these arguments, not started yet.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(self.configuration()).args(arguments);
+        command
+    }
+
+    /// Runs a command with `input` on its standard input.
+    pub(crate) fn cli(&self, arguments: &[&str], input: &str) -> Output {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A command that reads nothing may have closed its end already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// Runs a command that must succeed, with `--json`; gives what it printed.
+    pub(crate) fn cli_json(&self, arguments: &[&str], input: &str) -> Value {
+        let output = self.cli(&[arguments, &["--json"]].concat(), input);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "signet {arguments:?}: {told}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub(crate) fn add_user(&self, name: &str, roles: &str) -> TestUser {
+        let added = self.cli_json(&["user", "add", name, "--roles", roles, "--password-stdin"], PASSWORD);
+        TestUser { name: name.to_owned(), id: text(&added, "id") }
+    }
+
+    /// Enrols a TOTP factor; `options` are those of `signet factor add totp`.
+    pub(crate) fn add_totp(&self, user: &TestUser, options: &[&str]) -> Totp {
+        let arguments = [&["factor", "add", "totp", "--user", &user.name], options].concat();
+        Totp::new(&text(&self.cli_json(&arguments, ""), "otpauth_uri"))
+    }
+
+    /// Enrols a YubiKey of this public id, with a fresh AES key.
+    pub(crate) fn add_yubico(&self, user: &TestUser, public_id: &str) -> YubiKey {
+        let key = YubiKey::new(public_id);
+        let private_id = key.private_id_hex();
+        self.cli_json(
+            &[
+                &["factor", "add", "yubico-otp", "--user", &user.name, "--public-id", public_id][..],
+                &["--private-id", &private_id, "--secret-key-stdin"],
+            ]
+            .concat(),
+            &key.secret_hex(),
+        );
+        key
+    }
+
+    /// Adds a client of [`AUDIENCE`].
+    pub(crate) fn add_client(&self, name: &str, grants: &str, scopes: &str) -> TestClient {
+        self.add_client_for(name, grants, scopes, &[AUDIENCE])
+    }
+
+    pub(crate) fn add_client_for(&self, name: &str, grants: &str, scopes: &str, audiences: &[&str]) -> TestClient {
+        let mut arguments = vec!["client", "add", name, "--grant", grants, "--scope", scopes];
+        arguments.extend(audiences.iter().flat_map(|audience| ["--audience", audience]));
+        let added = self.cli_json(&arguments, "");
+        TestClient { name: name.to_owned(), id: text(&added, "client_id"), secret: text(&added, "client_secret") }
+    }
+
+    /// The audit records, oldest first.
+    pub(crate) async fn audit(&self) -> Vec<Value> {
+        let mut connection = super::store::raw(&self.database()).await;
+        let texts = sqlx::query_scalar("SELECT text FROM audit_records ORDER BY sequence");
+        let texts: Vec<String> = texts.fetch_all(&mut connection).await.unwrap();
+        texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+    }
+
+    /// The reasons of this user's refused sign-ins, oldest first.
+    pub(crate) async fn refusals(&self, user: &TestUser) -> Vec<String> {
+        let records = self.audit().await;
+        let refused = records.iter().filter(|record| record["event"] == "sign_in" && record["outcome"] == "refused");
+        let of_user = refused.filter(|record| record["user"] == user.id.as_str());
+        of_user.map(|record| record["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// How many rows a table has.
+    pub(crate) async fn rows(&self, table: &str) -> i64 {
+        let mut connection = super::store::raw(&self.database()).await;
+        let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap()
+    }
+
+    /// Starts `signet serve` and waits until it is ready.
+    pub(crate) fn serve(self: Arc<Self>) -> Server {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let child = self.start();
+            let mut server = Server { application: self.clone(), child };
+            match server.wait_until_ready(deadline) {
+                Ok(()) => return server,
+                // Somebody else's server: try another address.
+                Err(log) if log.contains("can't listen") && Instant::now() < deadline && self.tls.is_none() => {
+                    *self.address.lock().unwrap() = fresh_address();
+                    self.write_configuration();
+                }
+                Err(log) => panic!("the server did not become ready:\n{log}"),
+            }
+        }
+    }
+
+    fn start(&self) -> Child {
+        let log = fs::File::create(self.folder().join("server.log")).unwrap();
+        self.command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+}
+
+/// A running `signet serve`. Everything of [`Application`] works on it too.
+pub(crate) struct Server {
+    application: Arc<Application>,
+    child: Child,
+}
+
+impl std::ops::Deref for Server {
+    type Target = Application;
+
+    fn deref(&self) -> &Application {
+        &self.application
+    }
+}
+
+impl Server {
+    fn wait_until_ready(&mut self, deadline: Instant) -> Result<(), String> {
+        loop {
+            if self.child.try_wait().unwrap().is_some() {
+                return Err(self.log());
+            }
+            if requests::is_ready(self.address(), self.tls.is_some()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills the server with SIGKILL: nothing is closed in order.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Kills the server with SIGKILL and starts it again on the same deployment.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.kill();
+        self.child = self.application.start();
+        self.wait_until_ready(Instant::now() + PATIENCE).unwrap_or_else(|log| panic!("no restart:\n{log}"));
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The process ids of the server's HSM workers.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        ids.filter(|id| parent_of(*id) == Some(self.pid())).collect()
+    }
+
+    /// Posts form fields, with the client's credentials in the `Authorization` header.
+    pub(crate) async fn post(&self, path: &str, client: &TestClient, fields: &[(&str, &str)]) -> Answer {
+        requests::post(&format!("{}{path}", self.issuer()), Some(client), fields).await
+    }
+
+    /// Posts form fields without an `Authorization` header.
+    pub(crate) async fn post_plain(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        requests::post(&format!("{}{path}", self.issuer()), None, fields).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        requests::get(&format!("{}{path}", self.issuer())).await
+    }
+
+    pub(crate) async fn token(&self, client: &TestClient, fields: &[(&str, &str)]) -> Answer {
+        self.post("/oauth2/token", client, fields).await
+    }
+
+    /// Asks for a token by name, password and code.
+    pub(crate) async fn sign_in(&self, client: &TestClient, user: &TestUser, code: &str) -> Answer {
+        let fields = [("grant_type", "password"), ("username", &user.name), ("password", PASSWORD), ("otp", code)];
+        self.token(client, &fields).await
+    }
+
+    pub(crate) async fn refresh(&self, client: &TestClient, token: &str) -> Answer {
+        self.token(client, &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
+    }
+
+    pub(crate) async fn introspect(&self, client: &TestClient, token: &str) -> Answer {
+        self.post("/oauth2/introspect", client, &[("token", token)]).await
+    }
+
+    pub(crate) async fn is_active(&self, client: &TestClient, token: &str) -> bool {
+        self.introspect(client, token).await.ok().json()["active"].as_bool().unwrap()
+    }
+
+    pub(crate) async fn revoke(&self, client: &TestClient, token: &str) -> Answer {
+        self.post("/oauth2/revoke", client, &[("token", token)]).await
+    }
+
+    /// Sends bytes as they are and gives all that comes back until the server closes.
+    pub(crate) fn raw(&self, request: &[u8]) -> String {
+        requests::raw(self.address(), request)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already, by `kill`. Its workers end when their socket closes.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
+
+/// A server that a suite's tests share. It runs as long as any of them holds it: a static value would never be dropped,
+/// and its process would outlive the tests.
+pub(crate) struct Shared<T>(Mutex<Weak<T>>);
+
+impl<T> Shared<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Weak::new()))
+    }
+
+    pub(crate) fn hold(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = shared.upgrade() {
+            return held;
+        }
+        let made = Arc::new(make());
+        *shared = Arc::downgrade(&made);
+        made
+    }
+}
+
+/// An address that no other test has: 127.0.0.0/8 is all loopback, so that each deployment has an IP address for itself
+/// and no port has to be guessed.
+fn fresh_address() -> SocketAddr {
+    static USED: AtomicU32 = AtomicU32::new(0);
+    let (process, number) = (std::process::id(), USED.fetch_add(1, Ordering::Relaxed) + 1);
+    let [.., high, low] = (process.wrapping_mul(2_654_435_761) >> 16).to_be_bytes();
+    let [.., tens, ones] = number.to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(127, high.clamp(1, 254), low ^ tens, ones.clamp(1, 254)), 18_080))
+}
+
+fn write_certificate(folder: &Path, address: SocketAddr) -> String {
+    let made = rcgen::generate_simple_self_signed([address.ip().to_string()]).unwrap();
+    let certificate = made.cert.pem();
+    fs::write(folder.join("certificate.pem"), &certificate).unwrap();
+    super::write_secret(&folder.join("key.pem"), &made.signing_key.serialize_pem());
+    certificate
+}
+
+/// The parent's id, by the fourth field of `/proc/ID/stat`.
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap_or_else(|| panic!("no {member} in {value}")).to_owned()
+}

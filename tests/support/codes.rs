@@ -1,0 +1,120 @@
+//! What users' devices show: one-time codes made without Signet's own code.
+
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use aws_lc_rs::cipher::{AES_128, EncryptingKey, UnboundCipherKey};
+use aws_lc_rs::rand::SecureRandom as _;
+use signet::clock::{Clock as _, SystemClock};
+
+/// An authenticator app that scanned a QR code: all it knows is the URI.
+pub(crate) struct Totp(totp_rs::Totp, u64);
+
+impl Totp {
+    pub(crate) fn new(otpauth_uri: &str) -> Self {
+        let period =
+            otpauth_uri.split_once("period=").map_or(30, |(_, rest)| rest.split('&').next().unwrap().parse().unwrap());
+        Self(totp_rs::Totp::from_url(otpauth_uri).unwrap(), period)
+    }
+
+    /// The code shown now.
+    pub(crate) fn code(&self) -> String {
+        self.at(0)
+    }
+
+    /// The code shown so many steps from now. The server accepts one step either way.
+    pub(crate) fn at(&self, steps: i64) -> String {
+        let now = SystemClock.now().unix_seconds().cast_unsigned();
+        self.0.generate(now.saturating_add_signed(steps * self.1.cast_signed())).to_string()
+    }
+
+    /// A code that none of the acceptable steps has.
+    pub(crate) fn wrong(&self) -> String {
+        let near: Vec<_> = (-3..=3).map(|steps| self.at(steps)).collect();
+        let digits = near[0].len();
+        let candidates = (0..).map(|number| format!("{number:0digits$}"));
+        candidates.into_iter().find(|code| !near.contains(code)).unwrap()
+    }
+}
+
+/// A YubiKey's OTP slot.
+pub(crate) struct YubiKey {
+    public_id: String,
+    pub(crate) private_id: [u8; 6],
+    secret: [u8; 16],
+    used: AtomicU16,
+}
+
+impl YubiKey {
+    /// A key of this public id (modhex) with a random secret.
+    pub(crate) fn new(public_id: &str) -> Self {
+        let (mut secret, mut private_id) = ([0; 16], [0; 6]);
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        random.fill(&mut secret).unwrap();
+        random.fill(&mut private_id).unwrap();
+        Self { public_id: public_id.to_owned(), private_id, secret, used: AtomicU16::new(0) }
+    }
+
+    pub(crate) fn private_id_hex(&self) -> String {
+        hex(&self.private_id)
+    }
+
+    pub(crate) fn secret_hex(&self) -> String {
+        hex(&self.secret)
+    }
+
+    /// What the next press types: each is plugged in anew.
+    pub(crate) fn press(&self) -> String {
+        self.otp(self.used.fetch_add(1, Ordering::Relaxed) + 1, 1)
+    }
+
+    /// The OTP with these counters.
+    pub(crate) fn otp(&self, use_counter: u16, session_use: u8) -> String {
+        self.typed(self.block(use_counter, session_use))
+    }
+
+    /// The plain block with these counters.
+    pub(crate) fn block(&self, use_counter: u16, session_use: u8) -> [u8; 16] {
+        Self::block_of(self.private_id, use_counter, session_use)
+    }
+
+    /// A plain block, with its CRC.
+    pub(crate) fn block_of(private_id: [u8; 6], use_counter: u16, session_use: u8) -> [u8; 16] {
+        let mut block = [0; 16];
+        block[..6].copy_from_slice(&private_id);
+        block[6..8].copy_from_slice(&use_counter.to_le_bytes());
+        block[8..11].copy_from_slice(&[7, 8, 9]);
+        block[11] = session_use;
+        let crc = !crc(&block[..14]);
+        block[14..].copy_from_slice(&crc.to_le_bytes());
+        block
+    }
+
+    /// A plain block as the key types it.
+    pub(crate) fn typed(&self, mut block: [u8; 16]) -> String {
+        let key = UnboundCipherKey::new(&AES_128, &self.secret).unwrap();
+        EncryptingKey::ecb(key).unwrap().encrypt(&mut block).unwrap();
+        let letters = block.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let letters = letters.map(|nibble| char::from(b"cbdefghijklnrtuv"[usize::from(nibble)]));
+        self.public_id.chars().chain(letters).collect()
+    }
+}
+
+/// ISO 13239, bit by bit.
+fn crc(bytes: &[u8]) -> u16 {
+    let mut crc = 0xffff_u16;
+    for byte in bytes {
+        crc ^= u16::from(*byte);
+        for _ in 0..8 {
+            let carry = crc & 1;
+            crc >>= 1;
+            if carry == 1 {
+                crc ^= 0x8408;
+            }
+        }
+    }
+    crc
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
