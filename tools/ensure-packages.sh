@@ -15,6 +15,8 @@ TABLE
         ;;
     run) cat <<'TABLE'
 softhsm2 /usr/lib/softhsm/libsofthsm2.so the PKCS#11 module of the throwaway token
+oathtool oathtool prints the demo user's current code
+curl curl asks for the token
 TABLE
         ;;
     test) cat <<'TABLE'
