@@ -1,7 +1,10 @@
 //! The body of a form request: bounded in size and time, of the one content type, not compressed (RFC 6749 §3.2).
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -9,6 +12,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::HttpState;
 use super::oauth_error::{self, Refusal};
 use crate::oauth::{OAuthError, Parameters, PresentedCredentials};
+
+/// The most of a refused body that is read on, in bytes, and how long its next piece is waited for.
+const MOST_DISCARDED: usize = 16 * 1024 * 1024;
+const QUIET: Duration = Duration::from_millis(500);
 
 /// The parameters of a request with its `Authorization` header.
 pub(super) struct Form {
@@ -56,14 +63,26 @@ impl FromRequest<HttpState> for Form {
     type Rejection = BadForm;
 
     async fn from_request(request: Request, state: &HttpState) -> Result<Self, BadForm> {
-        if request.uri().query().is_some_and(|query| !query.is_empty()) {
-            return Err(OAuthError::InvalidRequest("parameters belong into the body, not into the address").into());
-        }
-        check_type(request.headers())?;
-        let authorization = single_authorization(request.headers())?;
-        let body = read(request.into_body(), state).await?;
+        let (parts, mut body) = request.into_parts();
+        let authorization = match judge_head(&parts) {
+            Ok(authorization) => authorization,
+            Err(refusal) => {
+                discard(&mut body, state).await;
+                return Err(refusal);
+            }
+        };
+        let body = read(body, state).await?;
         Ok(Self { parameters: Parameters::parse(&body)?, authorization })
     }
+}
+
+/// The `Authorization` header of a request whose head is in order.
+fn judge_head(parts: &Parts) -> Result<Option<String>, BadForm> {
+    if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(OAuthError::InvalidRequest("parameters belong into the body, not into the address").into());
+    }
+    check_type(&parts.headers)?;
+    Ok(single_authorization(&parts.headers)?)
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), BadForm> {
@@ -87,14 +106,30 @@ fn single_authorization(headers: &HeaderMap) -> Result<Option<String>, OAuthErro
     }
 }
 
-async fn read(body: Body, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, BadForm> {
-    let collected = Limited::new(body, state.limits.body_bytes).collect();
+async fn read(mut body: Body, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, BadForm> {
+    let collected = Limited::new(&mut body, state.limits.body_bytes).collect();
     match tokio::time::timeout(state.limits.slow_peer, collected).await {
         Ok(Ok(collected)) => Ok(zeroize::Zeroizing::new(collected.to_bytes().to_vec())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(&mut body, state).await;
             Err(BadForm::Status(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large"))
         }
         Ok(Err(_)) => Err(OAuthError::InvalidRequest("the body could not be read").into()),
         Err(_) => Err(BadForm::Status(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
+}
+
+/// Reads the rest of a refused body and forgets it, within bounds: where the connection closes while the peer still
+/// writes, the peer's system drops the answer unread.
+async fn discard(body: &mut Body, state: &HttpState) {
+    let discarding = async {
+        let mut left = MOST_DISCARDED;
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(QUIET, body.frame()).await {
+            let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
+        }
+    };
+    // Whether it came to its end changes nothing for the answer.
+    let _ = tokio::time::timeout(state.limits.slow_peer, discarding).await;
 }

@@ -8,8 +8,8 @@ use axum::http::{HeaderName, HeaderValue, request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::HttpState;
 use super::oauth_error::Refusal;
+use super::{HttpState, host};
 use crate::audit::RequestContext;
 use crate::oauth::OAuthError;
 
@@ -27,20 +27,23 @@ impl<S: Sync> FromRequestParts<S> for Context {
     }
 }
 
-/// Gives each request its id and a deadline. An id that the caller sends is not taken over: it would be a way to write
-/// into the log.
+/// Gives each request its id and a deadline, and refuses one for another host. An id that the caller sends is not taken
+/// over: it would be a way to write into the log.
 pub(super) async fn attach(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
     let request_id = state.signet.new_request_id();
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let context = RequestContext { request_id: Some(request_id.clone()), address, operator: None };
     request.extensions_mut().insert(Context(context));
     let deadline: Duration = state.limits.request_deadline;
-    let mut response = match tokio::time::timeout(deadline, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            tracing::error!(request_id, ?deadline, "a request passed its deadline");
-            Refusal(OAuthError::unavailable()).into_response()
-        }
+    let mut response = match host::refuse(&state.hosts, &request) {
+        Some(refusal) => refusal,
+        None => match tokio::time::timeout(deadline, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                tracing::error!(request_id, ?deadline, "a request passed its deadline");
+                Refusal(OAuthError::unavailable()).into_response()
+            }
+        },
     };
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);

@@ -3,13 +3,11 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{StatusCode, header, uri::Authority};
-use axum::middleware::Next;
 use axum::response::Response;
 use url::{Host, Url};
 
-use super::HttpState;
 use super::oauth_error;
 
 /// The public name, and the address that is listened on.
@@ -60,23 +58,26 @@ impl AcceptedHosts {
     }
 }
 
+/// The addresses that probes ask, which know no name.
+const NAMELESS: [&str; 2] = ["/healthz", "/readyz"];
+
 /// Refuses a request that names another host, more than one, or none.
-pub(super) async fn check(State(state): State<HttpState>, request: Request, next: Next) -> Response {
+pub(super) fn refuse(accepted: &AcceptedHosts, request: &Request) -> Option<Response> {
+    if NAMELESS.contains(&request.uri().path()) {
+        return None;
+    }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let named = match (hosts.next(), hosts.next(), request.uri().authority()) {
         (Some(host), None, _) => host.to_str().ok(),
         (None, None, Some(authority)) => Some(authority.as_str()),
         _ => None,
     };
-    match named {
-        Some(host) if state.hosts.accepts(host) => next.run(request).await,
-        Some(_) => oauth_error::plain(
-            StatusCode::MISDIRECTED_REQUEST,
-            "invalid_request",
-            "this service is not known under that host name",
-        ),
-        None => oauth_error::plain(StatusCode::BAD_REQUEST, "invalid_request", "exactly one Host header is needed"),
-    }
+    let (status, text) = match named {
+        Some(host) if accepted.accepts(host) => return None,
+        Some(_) => (StatusCode::MISDIRECTED_REQUEST, "this service is not known under that host name"),
+        None => (StatusCode::BAD_REQUEST, "exactly one Host header is needed"),
+    };
+    Some(oauth_error::plain(status, "invalid_request", text))
 }
 
 #[cfg(test)]

@@ -39,16 +39,13 @@ pub struct HttpState {
 
 /// The router with all endpoints.
 pub fn router(state: HttpState) -> Router {
-    let named = Router::new()
+    Router::new()
         .route("/oauth2/token", post(token::token))
         .route("/oauth2/introspect", post(introspect::introspect))
         .route("/oauth2/revoke", post(revoke::revoke))
         .route("/oauth2/jwks", get(jwks::jwks))
         .route("/.well-known/openid-configuration", get(discovery::metadata))
         .route("/.well-known/oauth-authorization-server", get(discovery::metadata))
-        .layer(middleware::from_fn_with_state(state.clone(), host::check));
-    Router::new()
-        .merge(named)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .fallback(not_found)

@@ -28,7 +28,7 @@ texts! {
 }
 
 /// The rows of one statement: few sizes, so that each is prepared once. The greatest first, the last one 1.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+const SIZES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// The statements that insert records, by how many.
 pub(super) static INSERTS: LazyLock<[(usize, Arc<str>); SIZES.len()]> =

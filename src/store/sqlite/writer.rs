@@ -23,6 +23,8 @@ use crate::store::{StoreError, StoreFailure, Told};
 
 /// The most jobs in one transaction.
 const GROUP: usize = 256;
+/// How long a group that is smaller than the last one waits for more jobs.
+const COMPANY: Duration = Duration::from_millis(1);
 /// The most jobs that wait.
 const QUEUE: usize = 4096;
 /// How long a caller waits for the outcome of a job.
@@ -267,7 +269,18 @@ impl Task {
     async fn serve(mut self, mut messages: mpsc::Receiver<Message>) {
         let mut taken = Vec::with_capacity(GROUP);
         let mut closing = Vec::new();
+        let mut last_group = 0;
         while messages.recv_many(&mut taken, GROUP).await > 0 {
+            // Under load a group that is still small waits for company: the next sync then serves more jobs.
+            if taken.len() < last_group && closing.is_empty() {
+                tokio::time::sleep(COMPANY).await;
+                while taken.len() < GROUP
+                    && let Ok(message) = messages.try_recv()
+                {
+                    taken.push(message);
+                }
+            }
+            last_group = taken.len();
             let mut jobs = Vec::with_capacity(taken.len());
             for message in taken.drain(..) {
                 match message {
