@@ -72,7 +72,7 @@ impl Config {
     pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let refused = |problem: std::io::Error| ConfigError::Unreadable {
             file: path.to_owned(),
-            problem: problem.kind().to_string(),
+            problem: problem.to_string(),
         };
         let text = std::fs::read_to_string(path).map_err(refused)?;
         let file = std::path::absolute(path).map_err(refused)?;
