@@ -149,7 +149,9 @@ impl Deployment {
     /// Starts the server and waits until it serves.
     #[track_caller]
     pub(crate) fn serve(&self) -> Server {
-        Server::start(self.command(&["serve"]), self.file("server.log"))
+        let mut command = self.command(&["serve"]);
+        command.stdout(Stdio::null());
+        Server::start(command, self.file("server.log"))
     }
 }
 
@@ -213,7 +215,7 @@ impl Server {
     pub(crate) fn start(mut command: Command, log: PathBuf) -> Self {
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let before = usize::try_from(file.metadata().unwrap().len()).unwrap();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stderr(file).spawn().unwrap();
         let address = wait_for("the server", || {
             let text = fs::read_to_string(&log).unwrap();
             let address = serving_on(text.get(before..).unwrap_or_default());

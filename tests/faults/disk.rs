@@ -2,7 +2,7 @@
 //!
 //! A limit on the size of files makes each write beyond it fail, as a full disk does, and can be lifted from outside.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::caller::Caller;
 use super::deployment::{Deployment, PATIENCE, Server, exported, totp};
@@ -14,7 +14,7 @@ const PASSWORD: &str = "correct horse battery staple";
 fn serve(deployment: &Deployment) -> Server {
     let mut command = Command::new("sh");
     command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, PROGRAM, "--config"]).arg(deployment.config()).arg("serve");
-    command.current_dir(deployment.path());
+    command.current_dir(deployment.path()).stdout(Stdio::null());
     Server::start(command, deployment.file("server.log"))
 }
 
