@@ -205,7 +205,8 @@ fn planted_secrets_are_found() {
     let seed = base32("GEZDGNBVGY3TQOJQ");
     assert_eq!(seed, b"1234567890");
     let needle = Needle::bytes("seed", &seed);
-    for hay in ["..1234567890", "31323334353637383930", "[49, 50, 51, 52, 53, 54, 55, 56, 57, 48]", "MTIzNDU2Nzg5MA=="] {
+    for hay in ["..1234567890", "31323334353637383930", "[49, 50, 51, 52, 53, 54, 55, 56, 57, 48]", "MTIzNDU2Nzg5MA=="]
+    {
         assert!(needle.is_in(hay.as_bytes()), "{hay}");
     }
     assert!(!needle.is_in(b"123456789"));

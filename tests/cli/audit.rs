@@ -31,9 +31,15 @@ fn promise_3_every_kind_of_tampering_with_the_store_is_found() {
     let (database, last) = (deployment.file("signet.db"), head(&deployment));
     let whole = fs::read(&database).unwrap();
     let intact = deployment.json(&["audit", "verify"]);
-    assert_eq!((&intact["intact"], &intact["records"], &intact["signed_up_to"]), (&true.into(), &last.into(), &last.into()));
+    assert_eq!(
+        (&intact["intact"], &intact["records"], &intact["signed_up_to"]),
+        (&true.into(), &last.into(), &last.into())
+    );
     for (what, sql) in [
-        ("changed text", "UPDATE audit_records SET text = replace(text, 'two', 'six') WHERE text LIKE '%: two%'".to_owned()),
+        (
+            "changed text",
+            "UPDATE audit_records SET text = replace(text, 'two', 'six') WHERE text LIKE '%: two%'".to_owned(),
+        ),
         ("changed hash", "UPDATE audit_records SET hash = randomblob(32) WHERE sequence = 3".to_owned()),
         ("removed row", "DELETE FROM audit_records WHERE sequence = 4".to_owned()),
         (

@@ -16,7 +16,8 @@ fn start(folder: &Path, listen: &str) -> (Server, String) {
     command.args(["dev", "--listen", listen, "--state-dir"]).arg(folder.join("state"));
     command.env_remove("SIGNET_CONFIG").current_dir(folder).stdout(File::create(&printed).unwrap());
     let server = Server::start(command, folder.join("dev.log"));
-    let text = wait_for("the commands", || fs::read_to_string(&printed).ok().filter(|text| text.contains("Operate it")));
+    let text =
+        wait_for("the commands", || fs::read_to_string(&printed).ok().filter(|text| text.contains("Operate it")));
     (server, text)
 }
 
@@ -28,7 +29,11 @@ fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
 }
 
 fn bash(script: &str) -> Output {
-    Command::new("bash").args(["-e", "-u", "-o", "pipefail", "-c", script]).env_remove("SIGNET_CONFIG").output().unwrap()
+    Command::new("bash")
+        .args(["-e", "-u", "-o", "pipefail", "-c", script])
+        .env_remove("SIGNET_CONFIG")
+        .output()
+        .unwrap()
 }
 
 /// Runs the printed commands, and gives the token that they got and verified.

@@ -18,7 +18,10 @@ fn users_are_added_shown_changed_and_removed() {
     let deployment = Deployment::new();
     let add = ["--json", "user", "add", "ann", "--roles", "reader,writer", "--password-stdin"];
     let added = deployment.run_with(&add, &format!("{PASSWORD}\n")).json();
-    assert_eq!((&added["name"], &added["roles"], &added["enabled"]), (&json!("ann"), &json!(["reader", "writer"]), &json!(true)));
+    assert_eq!(
+        (&added["name"], &added["roles"], &added["enabled"]),
+        (&json!("ann"), &json!(["reader", "writer"]), &json!(true))
+    );
     assert!(added.as_object().unwrap().keys().all(|key| !key.contains("password")));
     deployment.run_with(&add, PASSWORD).fails(1, &["a user named `ann` already"]);
     deployment.run_with(&["user", "add", "bob", "--password-stdin"], "").fails(2, &["password", "standard input"]);
@@ -97,7 +100,9 @@ fn clients_are_added_shown_changed_and_removed() {
     assert!(shown.get("client_secret").is_none(), "{shown}");
     assert_eq!(deployment.json(&["client", "show", &id]), shown);
     deployment.run(&["client", "add", "app", "--grant", "password"]).fails(1, &["a client named `app` already"]);
-    deployment.run(&["client", "add", "b", "--grant", "implicit"]).fails(2, &["unknown grant type", "client_credentials"]);
+    deployment
+        .run(&["client", "add", "b", "--grant", "implicit"])
+        .fails(2, &["unknown grant type", "client_credentials"]);
     deployment.run(&["client", "add", "b"]).fails(2, &["--grant"]);
     deployment.run(&["client", "add", "b", "--grant", "password", "--scope", "sc\"ope"]).fails(1, &["is no scope"]);
     assert_ne!(text(&deployment.json(&["client", "renew-secret", "app"]), "client_secret"), secret);

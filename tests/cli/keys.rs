@@ -17,7 +17,10 @@ fn init_twice_makes_nothing_twice() {
     let audit_key = std::fs::read(deployment.file("audit.jwk")).unwrap();
     let second = made(&deployment.json(&["init"]));
     assert!(second.iter().all(|(_, created)| !created), "{second:?}");
-    assert_eq!(first.iter().map(|(kid, _)| kid).collect::<Vec<_>>(), second.iter().map(|(kid, _)| kid).collect::<Vec<_>>());
+    assert_eq!(
+        first.iter().map(|(kid, _)| kid).collect::<Vec<_>>(),
+        second.iter().map(|(kid, _)| kid).collect::<Vec<_>>()
+    );
     assert_eq!(std::fs::read(deployment.file("audit.jwk")).unwrap(), audit_key);
     assert_eq!(deployment.json(&["key", "list"]).as_array().map(Vec::len), Some(5));
     let objects = deployment.token.pkcs11_tool(&["--list-objects", "--type", "privkey"]);

@@ -51,7 +51,8 @@ impl Caller {
     /// Posts a form.
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Answer, reqwest::Error> {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let request = self.http.post(format!("{}{path}", self.base)).basic_auth(&self.credentials.0, Some(&self.credentials.1));
+        let request =
+            self.http.post(format!("{}{path}", self.base)).basic_auth(&self.credentials.0, Some(&self.credentials.1));
         read(request.header("content-type", "application/x-www-form-urlencoded").body(body).send().await?).await
     }
 

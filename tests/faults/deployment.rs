@@ -206,7 +206,6 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    pub(crate) log: PathBuf,
 }
 
 impl Server {
@@ -223,7 +222,7 @@ impl Server {
             assert!(ended.is_none() || address.is_some(), "the server ended: {text}");
             address
         });
-        Self { child, address, log }
+        Self { child, address }
     }
 
     pub(crate) fn id(&self) -> i32 {

@@ -73,7 +73,8 @@ async fn strike(server: &Server, caller: &Caller, blow: impl FnOnce()) -> Outage
 /// Rust takes the first SIGSEGV to look whether a stack has overflown, and has the fault happen again.
 fn kill(worker: i32, blow: &str) {
     wait_for("the worker's end", || {
-        let status = Command::new("kill").arg(format!("-{blow}")).arg(worker.to_string()).stderr(Stdio::null()).status();
+        let status =
+            Command::new("kill").arg(format!("-{blow}")).arg(worker.to_string()).stderr(Stdio::null()).status();
         let stat = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap_or_default();
         (!status.unwrap().success() || stat.is_empty() || stat.contains(") Z ")).then_some(())
     });
