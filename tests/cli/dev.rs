@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::faults::deployment::{Server, wait_for};
@@ -14,7 +14,11 @@ fn start(folder: &Path, listen: &str) -> (Server, String) {
     let printed = folder.join("printed");
     let mut command = Command::new(PROGRAM);
     command.args(["dev", "--listen", listen, "--state-dir"]).arg(folder.join("state"));
-    command.env_remove("SIGNET_CONFIG").current_dir(folder).stdout(File::create(&printed).unwrap());
+    command
+        .env_remove("SIGNET_CONFIG")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(File::create(&printed).unwrap());
     let server = Server::start(command, folder.join("dev.log"));
     let text =
         wait_for("the commands", || fs::read_to_string(&printed).ok().filter(|text| text.contains("Operate it")));
