@@ -27,6 +27,10 @@ curl curl a client of the HTTP surface
 sqlite3 sqlite3 looks into the database file
 python3-jwt - verifies tokens in another language
 python3-cryptography - the same: its ECDSA, EdDSA and RSA
+python3-authlib - an OAuth client that is not ours
+python3-requests - its HTTP
+procps kill ends processes of a test
+util-linux prlimit sets the limits that a full disk is made of
 TABLE
         ;;
     lint) cat <<'TABLE'

@@ -12,9 +12,12 @@ use super::wiring::{Deployment, Need};
 use super::{Ended, input};
 use crate::keys::OtpHash;
 use crate::mfa::totp::{Enrolment, TotpParameters};
+use crate::mfa::yubico_otp;
 use crate::secret::{SecretBytes, SecretText};
 use crate::service::enrol::YubicoKey;
 use crate::store::{Factor, FactorDetail, FactorId};
+
+const PUBLIC_ID_FORM: &str = "2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it first";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FactorCommand {
@@ -177,6 +180,8 @@ impl Add {
             Self::YubicoOtp { user, label, public_id, private_id, secret_key_stdin } => {
                 let private_id = hex_bytes::<6>(&private_id)
                     .ok_or_else(|| Ended::Usage("--private-id must be 12 hex digits".to_owned()))?;
+                yubico_otp::public_id(&public_id)
+                    .ok_or_else(|| Ended::Usage(format!("--public-id must be {PUBLIC_ID_FORM}")))?;
                 let secret = input::secret(secret_key_stdin, "the AES key", "--secret-key-stdin")?;
                 let secret = hex_bytes::<16>(secret.expose().trim())
                     .ok_or_else(|| Ended::Usage("the AES key must be 32 hex digits".to_owned()))?;

@@ -70,10 +70,8 @@ impl Config {
     ///
     /// [`ConfigError`] with the key and what to do.
     pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let refused = |problem: std::io::Error| ConfigError::Unreadable {
-            file: path.to_owned(),
-            problem: problem.kind().to_string(),
-        };
+        let refused =
+            |problem: std::io::Error| ConfigError::Unreadable { file: path.to_owned(), problem: problem.to_string() };
         let text = std::fs::read_to_string(path).map_err(refused)?;
         let file = std::path::absolute(path).map_err(refused)?;
         Self::parse(&text, file.parent().unwrap_or(Path::new("/")), environment)

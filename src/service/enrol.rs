@@ -61,7 +61,8 @@ impl Signet {
         check_name("factor", label)?;
         let user = self.find_user(user).await?;
         let Some(public_id) = yubico_otp::public_id(&key.public_id) else {
-            let text = "the public id must be 1 to 16 modhex characters (cbdefghijklnrtuv), as the key types it first";
+            let text = "the public id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key \
+                        types it first";
             return Err(ChangeError::Input(text.to_owned()));
         };
         if key.secret.expose().len() != 16 {

@@ -1,1 +1,8 @@
-//! x
+//! The command line as people and scripts use it: what it prints, how it ends, and what it says when it can't.
+
+mod audit;
+mod configuration;
+mod dev;
+mod directory;
+mod keys;
+mod token;

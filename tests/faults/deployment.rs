@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -149,7 +149,9 @@ impl Deployment {
     /// Starts the server and waits until it serves.
     #[track_caller]
     pub(crate) fn serve(&self) -> Server {
-        Server::start(self.command(&["serve"]), self.file("server.log"))
+        let mut command = self.command(&["serve"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Server::start(command, self.file("server.log"))
     }
 }
 
@@ -204,7 +206,6 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    pub(crate) log: PathBuf,
 }
 
 impl Server {
@@ -213,7 +214,7 @@ impl Server {
     pub(crate) fn start(mut command: Command, log: PathBuf) -> Self {
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let before = usize::try_from(file.metadata().unwrap().len()).unwrap();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let mut child = command.stderr(file).spawn().unwrap();
         let address = wait_for("the server", || {
             let text = fs::read_to_string(&log).unwrap();
             let address = serving_on(text.get(before..).unwrap_or_default());
@@ -221,11 +222,16 @@ impl Server {
             assert!(ended.is_none() || address.is_some(), "the server ended: {text}");
             address
         });
-        Self { child, address, log }
+        Self { child, address }
     }
 
     pub(crate) fn id(&self) -> i32 {
         self.child.id().try_into().unwrap()
+    }
+
+    /// Its standard input, where that was asked for.
+    pub(crate) fn input(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -1,72 +1,134 @@
 //! The disk takes no more while the server runs: 503, no token, no record lost, and all is well when there is room.
-//!
-//! A limit on the size of files makes each write beyond it fail, as a full disk does, and can be lifted from outside.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::caller::Caller;
-use super::deployment::{Deployment, PATIENCE, Server, exported, totp};
+use super::deployment::{Deployment, PATIENCE, Server, exported, sqlite, totp, wait_for};
 use crate::support::hsm::PROGRAM;
 
 const PASSWORD: &str = "correct horse battery staple";
 
-/// A server that does not die of the signal that comes with the limit.
-fn serve(deployment: &Deployment) -> Server {
+/// A deployment with a person and a client.
+struct Inhabited {
+    deployment: Deployment,
+    credentials: (String, String),
+    seed: String,
+}
+
+impl Inhabited {
+    fn new() -> Self {
+        let deployment = Deployment::new();
+        deployment.add_user("ann", PASSWORD);
+        let (_, seed) = deployment.add_totp("ann");
+        let credentials = deployment.add_client("app");
+        Self { deployment, credentials, seed }
+    }
+
+    /// Uses a server before its disk is full, while it is, and when there is room again.
+    async fn go_through(&self, server: &Server, mut fill: impl FnMut(), mut free: impl FnMut()) {
+        let caller = Caller::new(server, &self.credentials);
+        let before = caller.client_credentials().await.unwrap().text("access_token");
+        let session = caller.sign_in("ann", PASSWORD, &totp(&self.seed, 0)).await.unwrap().text("refresh_token");
+        fill();
+        for _ in 0..20 {
+            let answer = caller.client_credentials().await.unwrap();
+            assert!(answer.is_try_again() && answer.has_no_token(), "{answer:?}");
+        }
+        for answer in [
+            caller.refresh(&session).await.unwrap(),
+            caller.sign_in("ann", PASSWORD, &totp(&self.seed, 1)).await.unwrap(),
+            caller.revoke(&before).await.unwrap(),
+            caller.get("/readyz").await.unwrap(),
+        ] {
+            assert!(answer.status == 503 && answer.has_no_token(), "{answer:?}");
+        }
+        assert_eq!(caller.introspect(&before).await.unwrap().body["active"], true, "who verifies notices nothing");
+        assert_eq!(caller.get("/oauth2/jwks").await.unwrap().status, 200);
+        free();
+        let until = Instant::now() + PATIENCE;
+        while caller.client_credentials().await.unwrap().status != 200 {
+            assert!(Instant::now() < until, "no tokens although there is room again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(caller.refresh(&session).await.unwrap().status, 200, "the family is there");
+        let again = caller.sign_in("ann", PASSWORD, &totp(&self.seed, 1)).await.unwrap();
+        assert_eq!(again.status, 200, "a code that was never accepted is not spent: {again:?}");
+        assert_eq!(caller.revoke(&before).await.unwrap().status, 200);
+        assert_eq!(caller.introspect(&before).await.unwrap().body["active"], false);
+    }
+
+    /// The database is whole, and its audit log tells of each token that left.
+    fn is_whole(&self) {
+        self.deployment.json(&["audit", "verify"]);
+        assert_eq!(sqlite(&self.deployment, "PRAGMA integrity_check"), "ok");
+        let records = exported(&self.deployment.run(&["audit", "export"]).stdout);
+        let issued = records.iter().filter(|record| record["event"] == "token.issued").count();
+        assert_eq!(issued, 4, "one for each token that left: {records:#?}");
+    }
+}
+
+/// A limit on the size of files makes each write beyond it fail, also the log's, and is lifted from outside. The
+/// signal that comes with it is ignored.
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_73_and_79_a_disk_that_takes_no_more_issues_nothing_and_loses_nothing() {
+    let inhabited = Inhabited::new();
+    let deployment = &inhabited.deployment;
     let mut command = Command::new("sh");
     command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, PROGRAM, "--config"]).arg(deployment.config()).arg("serve");
-    command.current_dir(deployment.path());
-    Server::start(command, deployment.file("server.log"))
+    command.current_dir(deployment.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    let server = Server::start(command, deployment.file("server.log"));
+    let limit = |bytes: &str| {
+        let fsize = format!("--fsize={bytes}:unlimited");
+        let output = Command::new("prlimit").args(["--pid", &server.id().to_string(), &fsize]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    inhabited.go_through(&server, || limit("4096"), || limit("unlimited")).await;
+    server.stop();
+    inhabited.is_whole();
 }
 
-fn limit_files_to(server: &Server, bytes: &str) {
-    let fsize = format!("--fsize={bytes}:unlimited");
-    let output = Command::new("prlimit").args(["--pid", &server.id().to_string(), &fsize]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+/// Mounts a small disk where nobody else sees it, moves the store there, obeys the commands on its standard input in
+/// the background, and becomes the server.
+const ON_A_SMALL_DISK: &str = r#"
+set -eu
+mount -t tmpfs -o size=2m tmpfs small
+mv signet.db audit.anchor small/
+exec 3<&0
+while read -r line; do sh -c "$line" && : > obeyed; done <&3 >/dev/null 2>&1 &
+exec "$0" --config signet.toml serve 3<&- </dev/null
+"#;
+
+/// Has the shell beside the server do something, and waits until it is done.
+fn order(shell: &mut ChildStdin, folder: &Path, line: &str) {
+    writeln!(shell, "{line}").unwrap();
+    wait_for(line, || std::fs::remove_file(folder.join("obeyed")).ok());
 }
 
+/// ENOSPC itself, where the kernel lets a user mount a disk of the user's own; containers may not.
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_73_and_79_a_full_disk_issues_nothing_and_loses_nothing() {
-    let deployment = Deployment::new();
-    deployment.add_user("ann", PASSWORD);
-    let (_, secret) = deployment.add_totp("ann");
-    let credentials = deployment.add_client("app");
-    let server = serve(&deployment);
-    let caller = Caller::new(&server, &credentials);
-    let before = caller.client_credentials().await.unwrap().text("access_token");
-    let session = caller.sign_in("ann", PASSWORD, &totp(&secret, 0)).await.unwrap().text("refresh_token");
-
-    limit_files_to(&server, "4096");
-    for _ in 0..20 {
-        let answer = caller.client_credentials().await.unwrap();
-        assert!(answer.is_try_again() && answer.has_no_token(), "{answer:?}");
+    let unshare = ["--map-root-user", "--mount"];
+    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success()) {
+        eprintln!("not tried: nobody but the system's root can mount a disk here");
+        return;
     }
-    for answer in [
-        caller.refresh(&session).await.unwrap(),
-        caller.sign_in("ann", PASSWORD, &totp(&secret, 1)).await.unwrap(),
-        caller.revoke(&before).await.unwrap(),
-        caller.get("/readyz").await.unwrap(),
-    ] {
-        assert!(answer.status == 503 && answer.has_no_token(), "{answer:?}");
-    }
-    assert_eq!(caller.introspect(&before).await.unwrap().body["active"], true, "who verifies notices nothing");
-    assert_eq!(caller.get("/oauth2/jwks").await.unwrap().status, 200);
-    deployment.json(&["audit", "verify"]);
-
-    limit_files_to(&server, "unlimited");
-    let until = std::time::Instant::now() + PATIENCE;
-    while caller.client_credentials().await.unwrap().status != 200 {
-        assert!(std::time::Instant::now() < until, "no tokens although there is room again");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(caller.refresh(&session).await.unwrap().status, 200, "the family is there");
-    let again = caller.sign_in("ann", PASSWORD, &totp(&secret, 1)).await.unwrap();
-    assert_eq!(again.status, 200, "a code that was never accepted is not spent: {again:?}");
-    assert_eq!(caller.revoke(&before).await.unwrap().status, 200);
-    assert_eq!(caller.introspect(&before).await.unwrap().body["active"], false);
+    let inhabited = Inhabited::new();
+    let folder = inhabited.deployment.path();
+    std::fs::create_dir(folder.join("small")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(unshare).args(["sh", "-c", ON_A_SMALL_DISK, PROGRAM]).current_dir(folder);
+    command.env("SIGNET_STORE__URL", "sqlite://small/signet.db").env("SIGNET_AUDIT__ANCHOR", "small/audit.anchor");
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut server = Server::start(command, inhabited.deployment.file("server.log"));
+    let mut shell = server.input().unwrap();
+    let lines = std::cell::RefCell::new(&mut shell);
+    let fill = || order(&mut lines.borrow_mut(), folder, "cat /dev/zero > small/ballast || true");
+    let free = || order(&mut lines.borrow_mut(), folder, "rm small/ballast");
+    inhabited.go_through(&server, fill, free).await;
     server.stop();
-    deployment.json(&["audit", "verify"]);
-    assert_eq!(super::deployment::sqlite(&deployment, "PRAGMA integrity_check"), "ok");
-    let records = exported(&deployment.run(&["audit", "export"]).stdout);
-    let issued = records.iter().filter(|record| record["event"] == "token.issued").count();
-    assert_eq!(issued, 4, "one for each token that left: {records:#?}");
+    order(&mut shell, folder, "mv small/signet.db small/audit.anchor .");
+    inhabited.is_whole();
 }

@@ -1,0 +1,184 @@
+//! `signet audit`: what was changed, removed, reordered or cut off is found, in the store and in an export.
+
+use std::fs;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use crate::faults::deployment::{Deployment, feed, sqlite};
+use crate::support::hsm::PROGRAM;
+
+/// A deployment with some history, all of it covered by checkpoints.
+fn with_history() -> Deployment {
+    let deployment = Deployment::new();
+    for name in ["one", "two", "three"] {
+        deployment.add_client(name);
+    }
+    deployment.add_user("ann", "correct horse battery staple");
+    deployment
+}
+
+fn head(deployment: &Deployment) -> i64 {
+    sqlite(deployment, "SELECT MAX(sequence) FROM audit_records").parse().unwrap()
+}
+
+/// Whoever can write to the database makes the head fit to what is left.
+const FIX_HEAD: &str = "UPDATE deployment SET (head_sequence, head_hash) =
+    (SELECT sequence, hash FROM audit_records ORDER BY sequence DESC LIMIT 1);";
+
+#[test]
+fn promise_3_every_kind_of_tampering_with_the_store_is_found() {
+    let deployment = with_history();
+    let (database, last) = (deployment.file("signet.db"), head(&deployment));
+    let whole = fs::read(&database).unwrap();
+    let intact = deployment.json(&["audit", "verify"]);
+    assert_eq!(
+        (&intact["intact"], &intact["records"], &intact["signed_up_to"]),
+        (&true.into(), &last.into(), &last.into())
+    );
+    for (what, sql) in [
+        (
+            "changed text",
+            "UPDATE audit_records SET text = replace(text, 'two', 'six') WHERE text LIKE '%: two%'".to_owned(),
+        ),
+        ("changed hash", "UPDATE audit_records SET hash = randomblob(32) WHERE sequence = 3".to_owned()),
+        ("removed row", "DELETE FROM audit_records WHERE sequence = 4".to_owned()),
+        (
+            "removed and renumbered",
+            format!(
+                "DELETE FROM audit_records WHERE sequence = 4;
+                 UPDATE audit_records SET sequence = -sequence WHERE sequence > 4;
+                 UPDATE audit_records SET sequence = -sequence - 1 WHERE sequence < 0; {FIX_HEAD}"
+            ),
+        ),
+        (
+            "swapped rows",
+            "UPDATE audit_records SET sequence = -9 - sequence WHERE sequence IN (4, 5);
+             UPDATE audit_records SET sequence = CASE sequence WHEN -13 THEN 5 ELSE 4 END WHERE sequence < 0"
+                .to_owned(),
+        ),
+        ("cut end", format!("DELETE FROM audit_records WHERE sequence > {}", last - 2)),
+        ("cut end with the head fixed", format!("DELETE FROM audit_records WHERE sequence > {}; {FIX_HEAD}", last - 2)),
+        (
+            "cut end with head and checkpoints fixed",
+            format!(
+                "DELETE FROM audit_records WHERE sequence > {cut}; DELETE FROM audit_checkpoints WHERE sequence > {cut};
+                 {FIX_HEAD}",
+                cut = last - 2
+            ),
+        ),
+        ("everything gone", "DELETE FROM audit_records; DELETE FROM audit_checkpoints".to_owned()),
+        ("checkpoint changed", "UPDATE audit_checkpoints SET jws = replace(jws, '.', '.A')".to_owned()),
+        ("checkpoint moved", format!("UPDATE audit_checkpoints SET sequence = 2 WHERE sequence = {last}")),
+    ] {
+        assert_ne!(sqlite(&deployment, &format!("{sql}; SELECT total_changes();")), "0", "{what}");
+        let ran = deployment.run(&["audit", "verify"]);
+        assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
+        assert!(!ran.stderr.is_empty() && !ran.stderr.contains("panicked"), "{what}: {ran:?}");
+        fs::write(&database, &whole).unwrap();
+    }
+    assert_eq!(deployment.json(&["audit", "verify"])["intact"], true);
+}
+
+/// Hashes alone anybody can compute anew: it is the signed checkpoints that hold.
+#[test]
+fn promise_3_a_chain_that_was_computed_anew_is_found() {
+    let deployment = with_history();
+    let texts = sqlite(&deployment, "SELECT text FROM audit_records ORDER BY sequence");
+    let mut hash = vec![0; 32];
+    let mut sql = String::new();
+    for (index, text) in texts.lines().enumerate() {
+        let text = text.replace(": two", ": six");
+        hash = digest(&SHA256, &[hash.as_slice(), text.as_bytes()].concat()).as_ref().to_vec();
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = text.replace('\'', "''");
+        sql.push_str(&format!("UPDATE audit_records SET text='{text}', hash=x'{hex}' WHERE sequence={};", index + 1));
+    }
+    sqlite(&deployment, &format!("{sql} {FIX_HEAD}"));
+    deployment.run(&["audit", "verify"]).fails(1, &["checkpoint"]);
+    // With the checkpoints gone as well the links hold, and the anchor outside of the database does not.
+    sqlite(&deployment, "DELETE FROM audit_checkpoints");
+    deployment.run(&["audit", "verify"]).fails(1, &["checkpoint"]);
+}
+
+#[test]
+fn another_or_no_audit_key_verifies_nothing() {
+    let (deployment, other) = (with_history(), Deployment::new());
+    let key = other.file("audit.jwk");
+    deployment.run(&["audit", "verify", "--key", key.to_str().unwrap()]).fails(1, &["checkpoint"]);
+    deployment.run(&["audit", "verify", "--key", "/nowhere.jwk"]).fails(1, &["/nowhere.jwk", "--key"]);
+    fs::write(deployment.file("audit.jwk"), "{}").unwrap();
+    deployment.run(&["audit", "verify"]).fails(1, &["audit.jwk", "public key"]);
+    fs::remove_file(deployment.file("audit.jwk")).unwrap();
+    deployment.run(&["audit", "verify"]).fails(1, &["audit.jwk", "--key"]);
+    deployment.json(&["init"]);
+    assert_eq!(deployment.json(&["audit", "verify"])["intact"], true, "init writes it anew");
+}
+
+/// Elsewhere, with the public key and nothing else.
+fn verify_file(deployment: &Deployment, file: &str) -> crate::faults::deployment::Ran {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(["--json", "audit", "verify", "--file"]).arg(deployment.file(file));
+    command.arg("--key").arg(deployment.file("audit.jwk")).env_remove("SIGNET_CONFIG").current_dir(elsewhere.path());
+    feed(command, "")
+}
+
+#[test]
+fn promise_3_an_export_is_verified_offline_and_a_cut_one_is_refused() {
+    let deployment = with_history();
+    let ran = deployment.run(&["audit", "export", "--output", "export.jsonl"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
+    let whole = fs::read_to_string(deployment.file("export.jsonl")).unwrap();
+    assert_eq!(deployment.run(&["audit", "export"]).stdout, whole);
+    assert_eq!(verify_file(&deployment, "export.jsonl").json()["records"], head(&deployment));
+    let lines: Vec<&str> = whole.lines().collect();
+    let without = |index: usize| [&lines[..index], &lines[index + 1..]].concat().join("\n");
+    let swapped = || {
+        let mut lines = lines.clone();
+        lines.swap(1, 2);
+        lines.join("\n")
+    };
+    let before_last = lines.len() - 1;
+    for (what, text) in [
+        ("its last line cut", lines[..before_last].join("\n")),
+        ("half of it cut", lines[..lines.len() / 2].join("\n")),
+        ("the last byte cut", whole.trim_end()[..whole.trim_end().len() - 1].to_owned()),
+        ("its beginning cut", lines[1..].join("\n")),
+        ("a line removed", without(3)),
+        ("lines swapped", swapped()),
+        ("a word changed", whole.replacen(": two", ": six", 1)),
+        ("nothing", String::new()),
+        ("no export", "hello\n".to_owned()),
+    ] {
+        assert_ne!(text, whole.trim_end(), "{what}");
+        fs::write(deployment.file("tampered.jsonl"), text).unwrap();
+        let ran = verify_file(&deployment, "tampered.jsonl");
+        assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
+        assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+    }
+    verify_file(&deployment, "nowhere.jsonl").fails(1, &["nowhere.jsonl"]);
+    deployment.run(&["audit", "export", "--output", "/nowhere/export"]).fails(1, &["/nowhere/export"]);
+}
+
+#[test]
+fn the_audit_log_is_verified_and_exported_while_the_server_runs() {
+    let deployment = with_history();
+    let server = deployment.serve();
+    assert_eq!(deployment.json(&["audit", "verify"])["intact"], true);
+    let ran = deployment.run(&["audit", "export", "--output", "export.jsonl"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(verify_file(&deployment, "export.jsonl").json()["intact"], true);
+    server.stop();
+}
+
+/// An older copy of the database under the newer anchor is not opened at all.
+#[test]
+fn hazard_78_an_old_copy_of_the_store_is_refused() {
+    let deployment = with_history();
+    let old = fs::read(deployment.file("signet.db")).unwrap();
+    deployment.add_user("bob", "correct horse battery staple");
+    fs::write(deployment.file("signet.db"), old).unwrap();
+    for arguments in [["serve"].as_slice(), &["user", "list"], &["audit", "verify"], &["doctor"], &["init"]] {
+        deployment.run(arguments).fails(1, &["an old copy of the store"]);
+    }
+}

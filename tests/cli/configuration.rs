@@ -1,0 +1,93 @@
+//! The configuration that commands are given: its file, its overrides, its faults.
+
+use std::process::Command;
+
+use crate::faults::deployment::{Deployment, feed};
+use crate::support::hsm::PROGRAM;
+
+#[test]
+fn a_missing_or_broken_configuration_is_named_with_what_to_do() {
+    let deployment = Deployment::uninitialised("");
+    let nowhere = deployment.file("nowhere.toml");
+    let mut command = Command::new(PROGRAM);
+    command.arg("--config").arg(&nowhere).args(["key", "list"]);
+    feed(command, "").fails(1, &["nowhere.toml", "No such file", "--config or SIGNET_CONFIG"]);
+    deployment.reconfigure("[store]", "[store");
+    deployment.run(&["key", "list"]).fails(1, &["not TOML", "line "]);
+    for arguments in [["serve"].as_slice(), &["doctor"], &["init"], &["custody"], &["user", "list"]] {
+        deployment.run(arguments).fails(1, &["not TOML"]);
+    }
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_one() {
+    let deployment = Deployment::uninitialised("");
+    deployment.reconfigure("token_label", "token_lable");
+    deployment.run(&["init"]).fails(1, &["token_lable", "did you mean `", "token_label"]);
+    deployment.reconfigure("token_lable", "token_label");
+    deployment.reconfigure("[store]", "[stor]");
+    deployment.run(&["init"]).fails(1, &["`stor`", "did you mean `store`"]);
+    deployment.reconfigure("[stor]", "[store]");
+    deployment.reconfigure("public_url = \"http://localhost", "public_url = \"http://id.example");
+    deployment.run(&["serve"]).fails(1, &["server.public_url", "https", "loopback only"]);
+}
+
+#[test]
+fn the_environment_overrides_and_names_itself_when_it_is_wrong() {
+    let deployment = Deployment::new();
+    let run = |name: &str, value: &str, arguments: &[&str]| {
+        let mut command = deployment.command(arguments);
+        command.env(name, value);
+        feed(command, "")
+    };
+    run("SIGNET_SERVER__LISTN", "127.0.0.1:1", &["key", "list"])
+        .fails(1, &["SIGNET_SERVER__LISTN", "did you mean `server.listen`"]);
+    run("SIGNET_SERVER__LISTEN", "somewhere", &["key", "list"]).fails(1, &["SIGNET_SERVER__LISTEN", "127.0.0.1:8080"]);
+    run("SIGNET_STORE__URL", "sqlite://elsewhere.db", &["key", "list"]).fails(1, &["elsewhere.db", "signet init"]);
+    let doctor = run("SIGNET_TOKENS__ALGORITHM", "RS256", &["doctor"]);
+    doctor.fails(1, &["no active RS256 key", "signet key generate --algorithm RS256"]);
+    run("SIGNET_TOKENS__ALGORITHM", "RS256", &["serve"]).fails(1, &["no active RS256 key"]);
+}
+
+#[test]
+fn signet_config_names_the_file_and_the_working_folder_is_the_default() {
+    let deployment = Deployment::new();
+    let mut command = Command::new(PROGRAM);
+    command.args(["--json", "key", "list"]).env("SIGNET_CONFIG", deployment.config()).current_dir("/");
+    assert_eq!(feed(command, "").json().as_array().map(Vec::len), Some(5));
+    let mut command = Command::new(PROGRAM);
+    command.args(["--json", "key", "list"]).env_remove("SIGNET_CONFIG").current_dir(deployment.path());
+    assert_eq!(feed(command, "").json().as_array().map(Vec::len), Some(5));
+}
+
+/// Arguments are seen by every process of the machine: there is none that takes a secret.
+#[test]
+fn hazard_90_no_argument_takes_a_secret() {
+    let deployment = Deployment::uninitialised("");
+    for arguments in [
+        ["user", "add", "ann", "--password", "secret"].as_slice(),
+        &["user", "add", "ann", "secret"],
+        &["user", "set-password", "ann", "--password=secret"],
+        &["user", "add", "ann", "--password-stdin=secret"],
+        &["factor", "add", "yubico-otp", "--user", "ann", "--secret-key", "00"],
+        &["factor", "add", "totp", "--user", "ann", "--secret", "JBSWY3DPEHPK3PXP"],
+        &["client", "add", "app", "--grant", "password", "--secret", "secret"],
+        &["serve", "--pin", "1234"],
+        &["token", "verify", "--token", "e30.e30.e30"],
+        &["token", "inspect", "e30.e30.e30"],
+    ] {
+        deployment.run(arguments).fails(2, &["Usage"]);
+    }
+}
+
+#[test]
+fn commands_before_init_say_so() {
+    let deployment = Deployment::uninitialised("");
+    for arguments in [["serve"].as_slice(), &["user", "list"], &["audit", "verify", "--key", "k"], &["custody"]] {
+        let ran = deployment.run(arguments);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains("signet init") || ran.stderr.contains("audit public key"), "{ran:?}");
+    }
+    deployment.run(&["doctor"]).fails(1, &["signet init"]);
+    assert!(!deployment.file("signet.db").exists(), "only init makes a store");
+}

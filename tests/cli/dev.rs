@@ -1,0 +1,96 @@
+//! `signet dev`: the commands that it prints do what they say, as they stand.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::faults::deployment::{Server, wait_for};
+use crate::support::hsm::PROGRAM;
+
+/// A throwaway deployment that serves, and what it printed.
+fn start(folder: &Path, listen: &str) -> (Server, String) {
+    let printed = folder.join("printed");
+    let mut command = Command::new(PROGRAM);
+    command.args(["dev", "--listen", listen, "--state-dir"]).arg(folder.join("state"));
+    command
+        .env_remove("SIGNET_CONFIG")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(File::create(&printed).unwrap());
+    let server = Server::start(command, folder.join("dev.log"));
+    let text =
+        wait_for("the commands", || fs::read_to_string(&printed).ok().filter(|text| text.contains("Operate it")));
+    (server, text)
+}
+
+/// The text from one mark to another, both included.
+fn between<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
+    let start = text.find(from).unwrap_or_else(|| panic!("{from} is not in {text}"));
+    let end = text[start..].find(to).unwrap_or_else(|| panic!("{to} is not in {text}")) + start + to.len();
+    &text[start..end]
+}
+
+fn bash(script: &str) -> Output {
+    Command::new("bash")
+        .args(["-e", "-u", "-o", "pipefail", "-c", script])
+        .env_remove("SIGNET_CONFIG")
+        .output()
+        .unwrap()
+}
+
+/// Runs the printed commands, and gives the token that they got and verified.
+fn follow(printed: &str) -> String {
+    let get = between(printed, "TOKEN=", "echo \"$TOKEN\"");
+    let verify = between(printed, "echo \"$TOKEN\" | ", "--audience https://api.demo.example");
+    let output = bash(&format!("{get}\n{verify}"));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}{}{get}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("valid until") && stdout.contains("\"scope\": \"read\""), "{stdout}");
+    stdout.lines().next().unwrap().to_owned()
+}
+
+fn key_of(token: &str) -> serde_json::Value {
+    signet::verify::inspect(token).unwrap().unverified_header["kid"].clone()
+}
+
+#[test]
+fn the_printed_commands_give_a_token_that_verifies_and_a_second_start_finds_all_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    // The issuer's name holds the port, so it is chosen before the server takes it.
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let (server, printed) = start(folder.path(), &listen);
+    assert!(printed.contains('█'), "a QR code: {printed}");
+    let first = follow(&printed);
+    let operate = between(&printed, "Operate it: ", "user list").trim_start_matches("Operate it: ");
+    let output = bash(operate);
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("demo"), "{output:?}");
+    server.stop();
+
+    let before = Instant::now();
+    let (server, printed) = start(folder.path(), &listen);
+    assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
+    let second = follow(&printed);
+    assert_eq!(key_of(&first), key_of(&second), "the key is the same");
+    let config = folder.path().join("state/signet.toml");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM).arg("--json").arg("--config").arg(&config).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    for (noun, count) in [("user", 1), ("client", 1), ("key", 5)] {
+        assert_eq!(run(&[noun, "list"]).as_array().map(Vec::len), Some(count), "{noun}");
+    }
+    assert_eq!(run(&["factor", "list", "--user", "demo"]).as_array().map(Vec::len), Some(1));
+    server.stop();
+}
+
+#[test]
+fn a_throwaway_deployment_listens_on_loopback_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["dev", "--listen", "0.0.0.0:8080", "--state-dir"]).arg(folder.path().join("state"));
+    crate::faults::deployment::feed(command, "").fails(1, &["loopback only"]);
+    assert!(!folder.path().join("state").exists());
+}

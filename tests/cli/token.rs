@@ -1,0 +1,61 @@
+//! `signet token`: exit 0 for a good token and 1 for every other, with the JWKS from a URL or a file.
+
+use crate::faults::caller::Caller;
+use crate::faults::deployment::{AUDIENCE, Deployment, ISSUER, Ran, feed};
+use crate::support::hsm::PROGRAM;
+
+/// Runs in a folder without a configuration: nothing but the JWKS is needed.
+fn token(arguments: &[&str], input: &str) -> Ran {
+    let nowhere = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(arguments).env_remove("SIGNET_CONFIG").current_dir(nowhere.path());
+    feed(command, input)
+}
+
+fn verify(jwks: &str, issuer: &str, audience: &str, input: &str) -> Ran {
+    token(&["--json", "token", "verify", "--jwks", jwks, "--issuer", issuer, "--audience", audience], input)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_8_a_token_is_verified_by_a_jwks_alone() {
+    let deployment = Deployment::new();
+    let credentials = deployment.add_client("app");
+    let server = deployment.serve();
+    let caller = Caller::new(&server, &credentials);
+    let good = caller.client_credentials().await.unwrap().text("access_token");
+    let url = server.url("/oauth2/jwks");
+    let by_url = verify(&url, ISSUER, AUDIENCE, &good).json();
+    assert_eq!((&by_url["valid"], &by_url["claims"]["client_id"]), (&true.into(), &credentials.0.clone().into()));
+
+    let file = deployment.file("jwks.json");
+    std::fs::write(&file, caller.get("/oauth2/jwks").await.unwrap().body.to_string()).unwrap();
+    let file = file.to_str().unwrap();
+    server.stop();
+    assert_eq!(verify(file, ISSUER, AUDIENCE, &format!("  {good}\n")).json()["valid"], true);
+    let (head, signature) = good.rsplit_once('.').unwrap();
+    let flipped = if signature.starts_with('A') { 'B' } else { 'A' };
+    let forged = format!("{head}.{flipped}{}", &signature[1..]);
+    for (issuer, audience, text) in [
+        ("https://other.example", AUDIENCE, good.as_str()),
+        (&format!("{ISSUER}/"), AUDIENCE, &good),
+        (ISSUER, "https://other.example", &good),
+        (ISSUER, AUDIENCE, &forged),
+        (ISSUER, AUDIENCE, head),
+        (ISSUER, AUDIENCE, "no token"),
+    ] {
+        let ran = verify(file, issuer, audience, text);
+        ran.fails(1, &["\"valid\": false", "reason"]);
+    }
+    verify(&url, ISSUER, AUDIENCE, &good).fails(1, &["can't be fetched", &url]);
+    verify("/nowhere.json", ISSUER, AUDIENCE, &good).fails(1, &["/nowhere.json", "can't be read"]);
+    verify(file, ISSUER, AUDIENCE, "").fails(2, &["the token is expected on standard input"]);
+    token(&["token", "verify", "--jwks", file, "--issuer", ISSUER], &good).fails(2, &["--audience"]);
+
+    let shown = token(&["--json", "token", "inspect"], &forged).json();
+    assert_eq!((&shown["verified"], &shown["header"]["typ"]), (&false.into(), &"at+jwt".into()), "{shown}");
+    assert_eq!(shown["claims"]["iss"], ISSUER);
+    let shown = token(&["token", "inspect"], &forged);
+    assert!(shown.code == Some(0) && shown.stdout.contains("NOT VERIFIED"), "{shown:?}");
+    token(&["token", "inspect"], "no token").fails(1, &["not a signed JWT"]);
+    token(&["token", "inspect"], "").fails(2, &["standard input"]);
+}
