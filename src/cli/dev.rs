@@ -25,6 +25,8 @@ const PROVISION: &str = include_str!("../../softhsm/provision.sh");
 const SOFTHSM_TEMPLATE: &str = include_str!("../../softhsm/softhsm2.conf.in");
 const USER: &str = "demo";
 const CLIENT: &str = "demo-app";
+/// Factors of earlier starts that stay.
+const KEPT_FACTORS: usize = 2;
 const AUDIENCE: &str = "https://api.demo.example";
 
 #[derive(Debug, clap::Args)]
@@ -32,9 +34,9 @@ pub(super) struct Dev {
     /// Where the soft token, the database and the configuration are kept.
     #[arg(long, default_value = ".signet", value_name = "FOLDER")]
     state_dir: PathBuf,
-    /// Where to listen, on loopback.
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    listen: SocketAddr,
+    /// Where a new deployment listens, on loopback; one that is there keeps what its signet.toml says.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
 }
 
 /// What the demo user signs in with, made anew at each start: nothing of it is stored in clear.
@@ -47,19 +49,26 @@ struct Demo {
 
 impl Dev {
     pub(super) async fn run(self, output: &Output) -> anyhow::Result<()> {
-        anyhow::ensure!(self.listen.ip().is_loopback(), "a throwaway deployment listens on loopback only");
+        let wanted = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+        anyhow::ensure!(wanted.ip().is_loopback(), "a throwaway deployment listens on loopback only");
         serve::start_log(LogConfig { level: LogLevel::Warn, format: LogFormat::Text });
         let state = self.state_dir.as_path();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
         let state = &std::fs::canonicalize(state)?;
         let module = provision(state, output)?;
-        let config = write_config(state, &module, self.listen)?;
+        let config = write_config(state, &module, wanted)?;
+        let listen = wiring::load_config(&config)?.server.listen;
+        anyhow::ensure!(
+            self.listen.is_none_or(|asked| asked == listen),
+            "this deployment listens on {listen}: change it in {}, or name another --state-dir",
+            config.display()
+        );
         let deployment = Deployment::open(&config, Need::HsmAndNewStore, output).await?;
         let demo = prepare(&deployment, output).await;
         let closed = deployment.close().await;
         let demo = demo?;
         closed?;
-        let text = instructions(&demo, &config, self.listen)?;
+        let text = instructions(&demo, &config, listen)?;
         let ready = |address: SocketAddr, issuer: &str| {
             // What follows is what the person came for: a standard output that is gone is no reason to stop serving.
             let _ = output.text(&text);
@@ -104,12 +113,12 @@ url = "sqlite://signet.db"
 
 [[hsm]]
 name = "primary"
-module = "{module}"
+module = {module}
 token_label = "signet"
 pin_file = "pin"
 sessions = 2
 [hsm.environment]
-SOFTHSM2_CONF = "{conf}"
+SOFTHSM2_CONF = {conf}
 
 [mfa]
 issuer_name = "Signet demo"
@@ -121,7 +130,8 @@ writer = ["read", "write"]
 [log]
 level = "warn"
 "#,
-        conf = state.join("softhsm2.conf").display(),
+        module = toml_text(module),
+        conf = toml_text(&state.join("softhsm2.conf").to_string_lossy()),
     );
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => file.write_all(text.as_bytes())?,
@@ -131,7 +141,13 @@ level = "warn"
     Ok(path)
 }
 
-/// Makes keys, user, factor and client where they are missing, and fresh secrets for them.
+/// A text as TOML writes it.
+fn toml_text(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// Makes keys, user, factor and client where they are missing, and fresh secrets for them: nothing that was shown at an
+/// earlier start is kept in clear. The last two TOTP factors stay, so that an app that scanned one goes on working.
 async fn prepare(deployment: &Deployment, output: &Output) -> anyhow::Result<Demo> {
     let is_new = deployment.signet.directory().at_hand().await?.published().next().is_none();
     if is_new {
@@ -147,8 +163,9 @@ async fn prepare(deployment: &Deployment, output: &Output) -> anyhow::Result<Dem
         }
         Err(error) => return Err(error.into()),
     }
-    for factor in signet.list_factors(USER).await? {
-        signet.remove_factor(&factor.id, &operator).await?;
+    let factors = signet.list_factors(USER).await?;
+    for old in factors.iter().rev().skip(KEPT_FACTORS) {
+        signet.remove_factor(&old.id, &operator).await?;
     }
     let (_, enrolment) = signet.enrol_totp(USER, "demo", TotpParameters::DEFAULT, &operator).await?;
     let (client, client_secret) = prepare_client(signet, deployment).await?;

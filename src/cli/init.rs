@@ -29,7 +29,8 @@ impl Init {
 /// Initialises an open deployment and prints what was made.
 pub(super) async fn initialise(deployment: &Deployment, output: &Output) -> anyhow::Result<()> {
     let keys = deployment.signet.initialise(&deployment.operator(), &|text| output.progress(text)).await?;
-    let audit_key_file = deployment.write_audit_keys().await?;
+    let made: Vec<String> = keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
+    let audit_key_file = deployment.write_audit_keys(&made).await?;
     let report = Report {
         issuer: deployment.signet.settings().issuer.clone(),
         keys,

@@ -20,9 +20,10 @@ pub(super) enum Key {
     /// Generate a token-signing key inside an HSM token. The first of its algorithm signs at once, a further one is
     /// published only.
     Generate {
-        /// ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512.
-        #[arg(long, alias = "alg", default_value = "ES256")]
-        algorithm: String,
+        /// ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512; the configured one (tokens.algorithm) where
+        /// not given.
+        #[arg(long, alias = "alg")]
+        algorithm: Option<String>,
         /// Bits of an RSA key: 2048, 3072 or 4096.
         #[arg(long, default_value_t = DEFAULT_RSA_BITS)]
         bits: u32,
@@ -81,7 +82,7 @@ impl Key {
                 })?;
                 deployment.close().await
             }
-            Self::Generate { algorithm, bits, hsm } => generate(config, output, &algorithm, bits, hsm).await,
+            Self::Generate { algorithm, bits, hsm } => generate(config, output, algorithm.as_deref(), bits, hsm).await,
         }
     }
 }
@@ -89,16 +90,16 @@ impl Key {
 async fn generate(
     config: &Path,
     output: &Output,
-    algorithm: &str,
+    algorithm: Option<&str>,
     bits: u32,
     hsm: Option<String>,
 ) -> anyhow::Result<()> {
-    let algorithm: Algorithm =
-        algorithm.parse().map_err(|error: crate::jose::algorithm::UnknownAlgorithm| Ended::Usage(error.to_string()))?;
+    let asked = algorithm.map(str::parse::<Algorithm>).transpose().map_err(|error| Ended::Usage(error.to_string()))?;
     if ![2048, 3072, 4096].contains(&bits) {
         return Err(Ended::Usage("--bits must be 2048, 3072 or 4096".to_owned()).into());
     }
     let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let algorithm = asked.unwrap_or(deployment.config.tokens.algorithm);
     let hsm = choose_hsm(&deployment, hsm)?;
     output.progress(&format!("generating an {algorithm} key in HSM token {hsm}"));
     let key = deployment.signet.generate_signing_key(&hsm, algorithm, bits, &deployment.operator()).await?;

@@ -1,6 +1,7 @@
 //! `signet serve`
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,15 +68,23 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     let hosts = Arc::new(AcceptedHosts::new(deployment.config.server.public_url.url(), address));
     let handle = Handle::new();
     let routes = router(HttpState { signet: signet.clone(), limits, hosts });
-    let serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
+    let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
     ready(address, &signet.settings().issuer);
-    tokio::select! {
-        _ = stop.0.recv() => tracing::info!("asked to stop (SIGTERM)"),
-        _ = stop.1.recv() => tracing::info!("asked to stop (SIGINT)"),
-    }
+    let early = tokio::select! {
+        _ = stop.0.recv() => { tracing::info!("asked to stop (SIGTERM)"); None }
+        _ = stop.1.recv() => { tracing::info!("asked to stop (SIGINT)"); None }
+        served = &mut serving => Some(served),
+        // None of these ends by itself: one that does has panicked, and what it did is not done any more.
+        Some(_) = background.join_next() => { tracing::error!("a background task ended; the server stops"); None }
+    };
     handle.graceful_shutdown(Some(limits.drain));
-    let served = serving.await.context("the server failed")?;
+    let served = match early {
+        Some(served) => served,
+        None => serving.await,
+    };
+    let served = served.context("the server failed")?;
     background.shutdown().await;
+    signet.tell_repetitions(true).await?;
     tell(signet, Event::ServerStopped, Outcome::Done, None).await?;
     deployment.close().await?;
     Ok(served?)
@@ -122,6 +131,9 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
         loop {
             every.tick().await;
             signet.exercise_keys().await;
+            if let Err(error) = signet.tell_repetitions(false).await {
+                tracing::warn!(%error, "the audit log could not be told of repeated refusals");
+            }
         }
     });
     let (signet, interval) = (deployment.signet.clone(), deployment.config.audit.checkpoint_interval);
@@ -195,6 +207,12 @@ fn limits(config: &Config) -> Limits {
 
 async fn load_tls(tls: Option<&TlsConfig>) -> anyhow::Result<Option<RustlsConfig>> {
     let Some(tls) = tls else { return Ok(None) };
+    let key = tls.key.display();
+    let mode = std::fs::metadata(&tls.key).with_context(|| format!("the TLS key {key} can't be read (server.tls)"))?;
+    anyhow::ensure!(
+        mode.permissions().mode() & 0o007 == 0,
+        "the TLS key {key} can be read by everybody on this machine: chmod 0600 {key}"
+    );
     // A second installation, by a test in the same process, changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = RustlsConfig::from_pem_file(&tls.certificate, &tls.key).await.with_context(|| {

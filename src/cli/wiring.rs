@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::Ended;
 use super::output::Output;
 use crate::audit::RequestContext;
 use crate::clock::SystemClock;
@@ -50,7 +51,13 @@ pub(super) struct Deployment {
 
 /// Reads the configuration with the environment's overrides.
 pub(super) fn load_config(path: &Path) -> anyhow::Result<Config> {
-    Ok(Config::load(path, std::env::vars())?)
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("SIGNET_")) else { continue };
+        let value = value.into_string().map_err(|_| Ended::Usage(format!("the variable {name} is not UTF-8")))?;
+        variables.push((name.to_owned(), value));
+    }
+    Ok(Config::load(path, variables.into_iter())?)
 }
 
 impl Deployment {
@@ -138,14 +145,25 @@ impl Deployment {
         Ok(())
     }
 
-    /// Writes the public halves of the audit keys to the configured file, and says where.
-    pub(super) async fn write_audit_keys(&self) -> anyhow::Result<PathBuf> {
-        let keys = self.store.keys().await?;
-        let audit = keys.into_iter().filter(|key| key.purpose == KeyPurpose::AuditSigning);
-        let keys: Vec<Jwk> = audit.filter_map(|key| key.public).collect();
+    /// Adds the public halves of audit keys that were made just now to the configured file, and says where it is. What
+    /// stands there already stays: the file judges the store, and must not be made from it again.
+    pub(super) async fn write_audit_keys(&self, made: &[String]) -> anyhow::Result<PathBuf> {
         let path = self.config.audit.public_key.clone();
-        let text = format!("{:#}\n", JwkSet { keys }.to_json());
-        std::fs::write(&path, text).with_context(|| format!("can't write {}", path.display()))?;
+        let mut known = match std::fs::read_to_string(&path) {
+            Ok(text) => JwkSet::from_json(&text).with_context(|| format!("{} is no JWKS", path.display()))?.keys,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+        };
+        let keys = self.store.keys().await?.into_iter().filter(|key| key.purpose == KeyPurpose::AuditSigning);
+        let is_new = |jwk: &Jwk| made.iter().any(|kid| kid == jwk.key_id.as_str());
+        let new: Vec<Jwk> = keys.filter_map(|key| key.public).filter(is_new).collect();
+        if !new.is_empty() {
+            known.extend(new);
+            let text = format!("{:#}\n", JwkSet { keys: known }.to_json());
+            let beside = path.with_extension("new");
+            let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
+            written.with_context(|| format!("can't write {}", path.display()))?;
+        }
         Ok(path)
     }
 }

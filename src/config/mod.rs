@@ -90,14 +90,15 @@ impl Config {
         let mut root = Node::read(text)?;
         root.overlay_all(environment)?;
         let mut whole = Section::root(root, KEYS, folder)?;
+        let store = StoreConfig::read(whole.section("store", store::KEYS)?)?;
         Ok(Self {
             server: ServerConfig::read(whole.section("server", server::KEYS)?)?,
-            store: StoreConfig::read(whole.section("store", store::KEYS)?)?,
+            store: store.clone(),
             hsm: HsmConfig::read_all(whole.sections("hsm", hsm::KEYS)?)?,
             tokens: TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,
             mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?)?,
-            audit: AuditConfig::read(whole.section("audit", audit::KEYS)?)?,
+            audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,
             log: LogConfig::read(whole.section("log", log::KEYS)?)?,
         })
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ConfigError;
 use super::section::Map;
+use crate::oauth::scope::is_scope_token;
 
 /// `[roles]`: role → scopes, e.g. `reader = ["read"]`.
 pub type Roles = BTreeMap<String, BTreeSet<String>>;
@@ -23,9 +24,4 @@ pub(super) fn read(map: Option<Map>) -> Result<Option<Roles>, ConfigError> {
         Ok((role, scopes.into_iter().collect()))
     });
     judged.collect::<Result<Roles, _>>().map(Some)
-}
-
-/// RFC 6749 §3.3: `scope-token = 1*( %x21 / %x23-5B / %x5D-7E )`.
-fn is_scope_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
 }

@@ -44,7 +44,7 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// `max_header_bytes`: longer request headers are answered with 431.
     pub max_header_bytes: usize,
-    /// `max_connections`: further connections wait.
+    /// `max_connections`: one more connection is closed at once.
     pub max_connections: usize,
     /// `header_timeout`: how long a client may take to send a request's headers.
     pub header_timeout: Duration,
@@ -116,6 +116,11 @@ impl ServerConfig {
             None => SocketAddr::from(([127, 0, 0, 1], 8080)),
             Some(text) => text.parse().map_err(|_| section.unusable("listen", format!("{expected} is expected")))?,
         };
+        if !public_url.is_https() && !listen.ip().is_loopback() {
+            let problem = "public_url is plain http, which is accepted on loopback only: passwords would cross the network \
+                           in clear. Listen on 127.0.0.1, or serve https";
+            return Err(section.unusable("listen", problem));
+        }
         let tls = if section.has("tls") { Some(TlsConfig::read(&section.section("tls", TLS_KEYS)?)?) } else { None };
         if tls.is_some() && !public_url.is_https() {
             return Err(section.unusable("public_url", "it begins with http, but [server.tls] is set: write https"));

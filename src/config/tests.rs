@@ -127,7 +127,7 @@ fn the_environment_overrides_by_the_keys_type() {
     let config = load_with(
         MINIMAL,
         &[
-            ("SIGNET_SERVER__LISTEN", "0.0.0.0:9000"),
+            ("SIGNET_SERVER__LISTEN", "127.0.0.2:9000"),
             ("SIGNET_SERVER__LIMITS__MAX_CONNECTIONS", "7"),
             ("SIGNET_TOKENS__ACCESS_LIFETIME", "1h"),
             ("SIGNET_HSM__0__TOKEN_LABEL", "7"),

@@ -25,8 +25,7 @@ impl IntoResponse for Refusal {
             | OAuthError::UnauthorizedClient
             | OAuthError::UnsupportedGrantType
             | OAuthError::InvalidScope
-            | OAuthError::InvalidTarget
-            | OAuthError::UnsupportedTokenType => StatusCode::BAD_REQUEST,
+            | OAuthError::InvalidTarget => StatusCode::BAD_REQUEST,
             OAuthError::InvalidClient => StatusCode::UNAUTHORIZED,
             OAuthError::TooManyTries { .. } => StatusCode::TOO_MANY_REQUESTS,
             OAuthError::TemporarilyUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -48,8 +47,7 @@ impl IntoResponse for Refusal {
             | OAuthError::UnauthorizedClient
             | OAuthError::UnsupportedGrantType
             | OAuthError::InvalidScope
-            | OAuthError::InvalidTarget
-            | OAuthError::UnsupportedTokenType => {}
+            | OAuthError::InvalidTarget => {}
         }
         response
     }

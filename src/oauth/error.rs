@@ -34,9 +34,6 @@ pub enum OAuthError {
     /// "The requested resource is invalid, missing, unknown, or malformed." (RFC 8707 §2)
     #[error("invalid_target")]
     InvalidTarget,
-    /// "The authorization server does not support the revocation of the presented token type." (RFC 7009 §2.2.1)
-    #[error("unsupported_token_type")]
-    UnsupportedTokenType,
     /// Too many tries at one account: no further one is judged before the pause is over.
     #[error("too many tries")]
     TooManyTries {
@@ -68,7 +65,6 @@ impl OAuthError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
-            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::TooManyTries { .. } => "slow_down",
             Self::TemporarilyUnavailable { .. } => "temporarily_unavailable",
         }
@@ -86,7 +82,6 @@ impl OAuthError {
                 "none of the requested scopes can be granted, or the request widens the granted scope"
             }
             Self::InvalidTarget => "the requested resource is not one of this client's audiences",
-            Self::UnsupportedTokenType => "tokens of this type can't be revoked",
             Self::TooManyTries { .. } => "too many tries; wait as long as Retry-After says",
             Self::TemporarilyUnavailable { .. } => "the service can't issue tokens at the moment; try again",
         }

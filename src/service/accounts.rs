@@ -41,9 +41,7 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<User, ChangeError> {
         check_name("user", name)?;
-        for role in &roles {
-            check_scope_token("role", role)?;
-        }
+        check_words("role", &roles)?;
         let id = UserId::new(self.new_id());
         let user = User {
             tenant: self.settings.tenant.clone(),
@@ -114,9 +112,7 @@ impl Signet {
         roles: BTreeSet<String>,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        for role in &roles {
-            check_scope_token("role", role)?;
-        }
+        check_words("role", &roles)?;
         let user = User { roles, ..self.find_user(name).await? };
         let told = self.user_changed(&user, "roles replaced", context);
         self.replace_user(&user, None, told).await
@@ -197,9 +193,7 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<(Client, SecretText), ChangeError> {
         check_name("client", &new.name)?;
-        for scope in &new.scopes {
-            check_scope_token("scope", scope)?;
-        }
+        check_words("scope", &new.scopes)?;
         if new.grants.is_empty() {
             return Err(ChangeError::Input("a client needs at least one grant type (--grant)".to_owned()));
         }
@@ -316,6 +310,20 @@ pub(super) fn check_name(noun: &str, name: &str) -> Result<(), ChangeError> {
         let text = format!(
             "the {noun}'s name must have 1 to {LONGEST_NAME} characters, no control characters, and no space at its ends"
         );
+        return Err(ChangeError::Input(text));
+    }
+    Ok(())
+}
+
+/// The most bytes that roles, and scopes, may have together: a token must stay well under the 8 KiB that verifiers read.
+const MOST_WORDS: usize = 2048;
+
+/// Checks each role or scope, and that all of them fit into a token.
+fn check_words(noun: &str, words: &BTreeSet<String>) -> Result<(), ChangeError> {
+    words.iter().try_for_each(|word| check_scope_token(noun, word))?;
+    let length: usize = words.iter().map(|word| word.len() + 3).sum();
+    if length > MOST_WORDS {
+        let text = format!("the {noun}s are {length} bytes long together; at most {MOST_WORDS} fit into a token");
         return Err(ChangeError::Input(text));
     }
     Ok(())

@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::accounts::password_row;
 use super::enrol::factor_row;
@@ -32,12 +32,12 @@ const MOST_SIGN_INS: usize = 128;
 pub(super) struct Decoy {
     material: OnceLock<Arc<DecoyMaterial>>,
     making: tokio::sync::Mutex<()>,
-    admission: Semaphore,
+    admission: Arc<Semaphore>,
 }
 
 impl Default for Decoy {
     fn default() -> Self {
-        let admission = Semaphore::new(MOST_SIGN_INS);
+        let admission = Arc::new(Semaphore::new(MOST_SIGN_INS));
         Self { material: OnceLock::new(), making: tokio::sync::Mutex::default(), admission }
     }
 }
@@ -71,7 +71,7 @@ impl Signet {
         client: &ClientId,
         context: &RequestContext,
     ) -> Result<(Authentication, User), OAuthError> {
-        let _admitted = self.decoy.admission.try_acquire().map_err(|_| OAuthError::unavailable())?;
+        let admitted = self.decoy.admission.clone().try_acquire_owned().map_err(|_| OAuthError::unavailable())?;
         let shown = OtpText::classify(request.otp.expose());
         let account = self.count_try(request, &shown, context).await?;
         let decoy = self.decoy_material().await?;
@@ -80,7 +80,7 @@ impl Signet {
         let user = user.map_err(|error| store_unavailable(&error))?;
         let known_id = user.as_ref().map_or(&decoy.user, |user| &user.id);
         let factors = self.adapters.store.factors(tenant, known_id).await.map_err(|error| store_unavailable(&error))?;
-        let password = self.prove_password(request, user.as_ref(), &decoy).await?;
+        let password = self.prove_password(request, user.as_ref(), &decoy, admitted).await?;
         let code = self.match_code(&shown, &factors, &decoy).await?;
         let told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(client.as_str());
         let told = match &user {
@@ -114,8 +114,7 @@ impl Signet {
         let _: Arc<Snapshot> = self.directory.at_hand().await.map_err(|error| store_unavailable(&error))?;
         let tenant = &self.settings.tenant;
         let message = lockout::account_message(tenant, shown, request.username.expose());
-        let derived = self.adapters.vault.derive(None, "account", &message).await;
-        let (_, account) = derived.map_err(|error| hsm_unavailable(&error))?;
+        let account = self.account_name(&message).await?;
         let (tries, pause) = (self.settings.lockout.tries, self.settings.lockout.pause_seconds());
         let now = self.now();
         let counted = self.adapters.store.count_try(tenant, &account, now, tries, pause).await;
@@ -123,6 +122,14 @@ impl Signet {
         let draft = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).because("too_many_tries");
         self.tell_repeatable(&format!("tries {account:02x?}"), draft).await?;
         Err(OAuthError::TooManyTries { retry_after: until.since(now) })
+    }
+
+    /// Always by the same HSM token where it answers: each has a key, and so a count, of its own.
+    async fn account_name(&self, message: &[u8]) -> Result<[u8; 32], OAuthError> {
+        let tokens = self.adapters.key_admin.tokens();
+        let first = tokens.first().filter(|hsm| self.adapters.key_admin.health(hsm).is_ok());
+        let derived = self.adapters.vault.derive(first, "account", message).await;
+        derived.map(|(_, account)| account).map_err(|error| hsm_unavailable(&error))
     }
 
     /// A success forgets the tries. Where that fails they stay counted, which denies nothing that was granted.
@@ -137,6 +144,7 @@ impl Signet {
         request: &PasswordRequest,
         user: Option<&User>,
         decoy: &DecoyMaterial,
+        admitted: OwnedSemaphorePermit,
     ) -> Result<Option<PasswordProof>, OAuthError> {
         let stored = user.and_then(|user| Some((user.id.clone(), user.password.clone()?)));
         let is_known = stored.is_some();
@@ -147,9 +155,11 @@ impl Signet {
             tracing::error!(user = %id, "the sealed password hash is no text");
             OAuthError::unavailable()
         })?;
-        let _permit = self.password_permits.acquire().await.map_err(|_| OAuthError::unavailable())?;
+        let permit = self.password_permits.clone().acquire_owned().await.map_err(|_| OAuthError::unavailable())?;
         let shown = request.password.clone();
         let judged = tokio::task::spawn_blocking(move || {
+            // The hashing holds its permits itself: a caller that hangs up does not make room for another one.
+            let _held = (permit, admitted);
             if is_known {
                 return password::verify(&id, &shown, &phc);
             }

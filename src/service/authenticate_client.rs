@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Signet;
 use super::directory::{RingKey, Snapshot};
 use super::error::store_unavailable;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
+use crate::store::StoreError;
 
 /// A client that proved who it is, with the snapshot by which that was judged.
 pub struct KnownClient {
@@ -84,12 +87,29 @@ impl Signet {
         self.tell_repeatable(&format!("client {}", client.id), draft.client(client.id.as_str()).because(reason)).await
     }
 
-    /// Writes a refusal that anybody can provoke, unless one of the same kind was written lately.
+    /// Writes a refusal that anybody can provoke, or counts it where one of the same kind was written lately.
     pub(super) async fn tell_repeatable(&self, kind: &str, draft: Draft) -> Result<(), OAuthError> {
-        let Some(since) = self.repeats.admit(kind, self.now()) else { return Ok(()) };
-        let draft = if since > 0 { draft.detail(format!("and {since} more since the last record")) } else { draft };
-        self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
-        Ok(())
+        if !self.repeats.admit(kind, &draft, Instant::now()) {
+            return Ok(());
+        }
+        let appended = self.adapters.store.append(vec![draft]).await;
+        if appended.is_err() {
+            self.repeats.retract(kind);
+        }
+        appended.map(|_| ()).map_err(|error| store_unavailable(&error))
+    }
+
+    /// Writes how often refusals were repeated since they were told. Called now and then, and at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the numbers are lost, what was told before is not.
+    pub async fn tell_repetitions(&self, is_end: bool) -> Result<(), StoreError> {
+        let drafts = if is_end { self.repeats.drain() } else { self.repeats.due(Instant::now()) };
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        self.adapters.store.append(drafts).await.map(|_| ())
     }
 
     /// Whether what was judged by a snapshot still holds at the generation of a commit: the same client, unchanged,

@@ -13,6 +13,12 @@ impl Signet {
     ///
     /// [`ChangeError`]: nothing is lost, the next checkpoint covers it.
     pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
+        let signed = self.sign_checkpoint().await;
+        self.readiness.checkpointed(signed.as_ref().err().map(ToString::to_string));
+        signed
+    }
+
+    async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
         let head = self.adapters.store.head().await?;
         let last = self.adapters.store.last_checkpoint().await?;
         if head == Head::EMPTY || last.is_some_and(|last| last.sequence >= head.sequence) {

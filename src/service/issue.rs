@@ -97,11 +97,21 @@ impl Signet {
         request: &PasswordRequest,
         context: &RequestContext,
     ) -> Result<TokenAnswer, OAuthError> {
-        let (authentication, user) = self.authenticate(request, known.id(), context).await?;
         let client = known.authenticated.client();
-        let allowed = self.settings.role_scopes.limit(&client.scopes, &user.roles);
-        let scopes = scope::decide(request.scopes.as_ref(), &allowed)?;
+        // What no person's rights can mend is refused before a code is spent on it.
         let audiences = known.authenticated.audiences(request.resource.as_deref())?;
+        scope::decide(request.scopes.as_ref(), &client.scopes)?;
+        let (authentication, user) = self.authenticate(request, known.id(), context).await?;
+        let allowed = self.settings.role_scopes.limit(&client.scopes, &user.roles);
+        let scopes = match scope::decide(request.scopes.as_ref(), &allowed) {
+            Ok(scopes) => scopes,
+            Err(refused) => {
+                let refusal = Draft::new(Event::TokenRefused, Outcome::Refused, user.tenant.as_str(), context);
+                let refusal = refusal.user(user.id.as_str()).client(known.id().as_str()).because("no_role_grants_it");
+                self.adapters.store.append(vec![refusal]).await.map_err(|error| store_unavailable(&error))?;
+                return Err(refused);
+            }
+        };
         let grant = client
             .grants
             .contains(&GrantType::RefreshToken)
@@ -125,7 +135,7 @@ impl Signet {
             return Ok(self.answer(token, signed, refresh_token));
         }
         tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
-        Err(OAuthError::InvalidGrant)
+        Err(OAuthError::unavailable())
     }
 
     fn new_grant(

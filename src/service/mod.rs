@@ -57,7 +57,7 @@ pub struct Signet {
     adapters: Adapters,
     directory: Directory,
     /// How many passwords are hashed at once: each takes 19 MiB and some 20 ms of a core.
-    password_permits: Semaphore,
+    password_permits: Arc<Semaphore>,
     decoy: authenticate::Decoy,
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
@@ -68,7 +68,7 @@ impl Signet {
     pub fn new(settings: Settings, adapters: Adapters) -> Arc<Self> {
         Arc::new(Self {
             directory: Directory::new(settings.tenant.clone(), adapters.store.clone(), adapters.key_admin.clone()),
-            password_permits: Semaphore::new(settings.password_concurrency),
+            password_permits: Arc::new(Semaphore::new(settings.password_concurrency)),
             decoy: authenticate::Decoy::default(),
             repeats: repeats::Repeats::default(),
             readiness: readiness::Readiness::default(),

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Signet;
 use super::directory::RingKey;
-use crate::clock::Timestamp;
 use crate::keys::{HsmError, HsmName};
 
 /// How old the last good signature may be.
@@ -19,24 +19,41 @@ const TEST_AFTER: Duration = Duration::from_secs(5);
 /// What is signed for a test. It is no JWS signing input: it has no dot.
 const PROBE: &[u8] = b"signet readiness probe";
 
-/// The last good signature of each HSM token.
+/// How long a report is given again before the state is looked at anew: anybody may ask for it.
+const REPORT_KEPT: Duration = Duration::from_secs(1);
+
+/// What readiness is known by. Its times are monotonic: a clock that is set back makes nothing look recent.
 #[derive(Default)]
-pub struct Readiness(Mutex<BTreeMap<HsmName, Timestamp>>);
+pub struct Readiness {
+    signed: Mutex<BTreeMap<HsmName, Instant>>,
+    audit_fault: Mutex<Option<String>>,
+    report: tokio::sync::Mutex<Option<(Instant, ReadinessReport)>>,
+}
 
 impl Readiness {
     /// Remembers a signature that verified.
-    pub(super) fn signed(&self, hsm: &HsmName, at: Timestamp) {
-        let mut signed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn signed(&self, hsm: &HsmName) {
+        let (mut signed, now) = (self.signed.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         match signed.get_mut(hsm) {
-            Some(last) => *last = at,
+            Some(last) => *last = now,
             None => {
-                signed.insert(hsm.clone(), at);
+                signed.insert(hsm.clone(), now);
             }
         }
     }
 
-    fn last(&self, hsm: &HsmName) -> Option<Timestamp> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).copied()
+    /// Remembers how the last checkpoint ended.
+    pub(super) fn checkpointed(&self, fault: Option<String>) {
+        *self.audit_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    fn since_signature(&self, hsm: &HsmName) -> Option<Duration> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).map(Instant::elapsed)
+    }
+
+    fn audit(&self) -> String {
+        let fault = self.audit_fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.as_ref().map_or("ok", |_| "no checkpoint can be signed or kept").to_owned()
     }
 }
 
@@ -47,8 +64,10 @@ pub struct ReadinessReport {
     pub ready: bool,
     /// Each HSM token, in a word: `ok`, or what is wrong.
     pub hsm: BTreeMap<HsmName, String>,
-    /// The store and the audit log, in a word.
+    /// The store, in a word.
     pub store: String,
+    /// The audit log, in a word: records are written with the store, so this tells of its checkpoints.
+    pub audit: String,
     /// Whether verification material can be served; it needs no HSM.
     pub verification: bool,
 }
@@ -57,9 +76,8 @@ impl Signet {
     /// Makes a test signature on each HSM token that has not signed lately. Called every few seconds.
     pub async fn exercise_keys(&self) {
         let Ok(snapshot) = self.directory.fresh().await else { return };
-        let now = self.now();
         for hsm in self.adapters.key_admin.tokens() {
-            let is_recent = self.readiness.last(&hsm).is_some_and(|last| now.since(last) < TEST_AFTER);
+            let is_recent = self.readiness.since_signature(&hsm).is_some_and(|since| since < TEST_AFTER);
             let key = snapshot.active(self.settings.algorithm).find(|key| key.key.hsm == hsm);
             if let (false, Some(key)) = (is_recent, key)
                 && let Err(error) = self.test_key(key).await
@@ -78,32 +96,47 @@ impl Signet {
         self.sign_checked(key, PROBE).await.map(|_| ())
     }
 
-    /// The state of everything that issuance needs.
+    /// The state of everything that issuance needs, at most a second old.
     pub async fn readiness(&self) -> ReadinessReport {
-        let now = self.now();
-        let hsm: BTreeMap<HsmName, String> =
-            self.adapters.key_admin.tokens().into_iter().map(|hsm| (hsm.clone(), self.hsm_state(&hsm, now))).collect();
-        let store = match self.adapters.store.probe(now).await {
-            Ok(()) => "ok".to_owned(),
-            Err(error) => {
-                tracing::error!(%error, "the store can't be written");
-                "not available".to_owned()
-            }
-        };
-        let verification = self.directory.at_hand().await.is_ok();
-        let ready = store == "ok" && !hsm.is_empty() && hsm.values().all(|state| state == "ok");
-        ReadinessReport { ready, hsm, store, verification }
+        let mut kept = self.readiness.report.lock().await;
+        if let Some((at, report)) = kept.as_ref()
+            && at.elapsed() < REPORT_KEPT
+        {
+            return report.clone();
+        }
+        let report = self.examine().await;
+        // What is not well is looked at anew each time, so that nobody waits longer than it lasts.
+        *kept = report.ready.then(|| (Instant::now(), report.clone()));
+        report
     }
 
-    fn hsm_state(&self, hsm: &HsmName, now: Timestamp) -> String {
+    async fn examine(&self) -> ReadinessReport {
+        let tokens = self.adapters.key_admin.tokens();
+        let hsm: BTreeMap<HsmName, String> =
+            tokens.into_iter().map(|hsm| (hsm.clone(), self.hsm_state(&hsm).to_owned())).collect();
+        let store = match self.adapters.store.probe(self.now()).await {
+            Ok(()) => "ok",
+            Err(error) => {
+                tracing::error!(%error, "the store can't be written");
+                "not available"
+            }
+        };
+        let audit = self.readiness.audit();
+        let verification = self.directory.at_hand().await.is_ok();
+        let can_sign = !hsm.is_empty() && hsm.values().all(|state| state == "ok");
+        let ready = can_sign && store == "ok" && audit == "ok";
+        ReadinessReport { ready, hsm, store: store.to_owned(), audit, verification }
+    }
+
+    fn hsm_state(&self, hsm: &HsmName) -> &'static str {
         if let Err(error) = self.adapters.key_admin.health(hsm) {
             tracing::warn!(%hsm, %error, "an HSM token is not ready");
-            return "not available".to_owned();
+            return "not available";
         }
-        match self.readiness.last(hsm) {
-            Some(last) if now.since(last) < RECENT => "ok".to_owned(),
-            Some(_) => "no recent signature".to_owned(),
-            None => "no signature yet".to_owned(),
+        match self.readiness.since_signature(hsm) {
+            Some(since) if since < RECENT => "ok",
+            Some(_) => "no recent signature",
+            None => "no signature yet",
         }
     }
 }

@@ -43,27 +43,57 @@ impl Signet {
             let Some(found) = found.map_err(|error| store_unavailable(&error))? else {
                 return Err(OAuthError::InvalidGrant);
             };
-            let standing = self.judge_refresh(known, &found)?;
+            let standing = match self.judge_refresh(known, &found) {
+                Ok(standing) => standing,
+                Err(reason) => return self.refuse_refresh(known, &found.grant, reason, context).await,
+            };
             if standing == Standing::Replayed {
                 return self.end_replayed(&found.grant, context).await;
             }
-            if let Some(answer) = self.exchange(known, request, &hash, &found, standing, context).await? {
-                return Ok(answer);
+            match self.exchange(known, request, &hash, &found, standing, context).await {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {}
+                Err(OAuthError::InvalidGrant) => {
+                    return self.refuse_refresh(known, &found.grant, "disabled_user", context).await;
+                }
+                Err(other) => return Err(other),
             }
         }
         tracing::warn!("a refresh lost {ROUNDS} races");
         Err(OAuthError::unavailable())
     }
 
-    /// Whose the token is, whether its family lives, and what it is in the family.
-    fn judge_refresh(&self, known: &KnownClient, found: &RefreshLookup) -> Result<Standing, OAuthError> {
+    /// Whose the token is, whether its family lives, and what it is in the family; or why it is refused.
+    fn judge_refresh(&self, known: &KnownClient, found: &RefreshLookup) -> Result<Standing, &'static str> {
         let now = self.now();
-        let is_over = found.grant.state != GrantState::Active || found.grant.expires_at <= now;
-        if found.grant.client != *known.id() || is_over {
-            return Err(OAuthError::InvalidGrant);
+        if found.grant.client != *known.id() {
+            return Err("token_of_another_client");
+        }
+        if found.grant.state != GrantState::Active {
+            return Err("ended_family");
+        }
+        if found.grant.expires_at <= now {
+            return Err("expired_family");
         }
         let window = self.settings.refresh_retry_window;
         Ok(Standing::judge(found.generation, found.live_generation, found.spent_at, now, window))
+    }
+
+    /// Tells of a token that exists and is refused: somebody may have stolen it.
+    async fn refuse_refresh(
+        &self,
+        known: &KnownClient,
+        grant: &Grant,
+        reason: &str,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let mut draft = Draft::new(Event::TokenRefused, Outcome::Refused, self.settings.tenant.as_str(), context)
+            .user(grant.user.as_str())
+            .client(known.id().as_str())
+            .because(reason);
+        draft.grant = Some(grant.id.to_string());
+        self.tell_repeatable(&format!("refresh {} {reason}", grant.id), draft).await?;
+        Err(OAuthError::InvalidGrant)
     }
 
     async fn end_replayed(&self, grant: &Grant, context: &RequestContext) -> Result<TokenAnswer, OAuthError> {

@@ -1,15 +1,18 @@
 //! Keeps refusals that anybody can provoke from filling the audit log: the first of a kind is told at once, its
-//! repetitions are counted and told with the next one that is.
+//! repetitions are counted and told once a minute as one record. Time is monotonic here: a clock that is set back must
+//! not keep refusals from being told.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use tokio::time::Instant;
+
+use crate::audit::Draft;
 
 /// How long repetitions are only counted.
-const QUIET: Duration = Duration::from_secs(60);
-/// The most kinds that are remembered; a flood of more is told by the log alone.
+pub const QUIET: Duration = Duration::from_secs(60);
+/// The most kinds that are remembered; of a flood of more the log alone tells.
 const MOST: usize = 10_000;
 
 /// Remembers what was told lately.
@@ -17,56 +20,99 @@ const MOST: usize = 10_000;
 pub struct Repeats(Mutex<HashMap<String, Told>>);
 
 struct Told {
-    at: Timestamp,
-    since: u64,
+    at: Instant,
+    repetitions: u64,
+    draft: Draft,
 }
 
 impl Repeats {
-    /// Whether a refusal of this kind is to be told now, with how many were only counted since the last one told.
-    pub fn admit(&self, kind: &str, now: Timestamp) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether a refusal of this kind is to be told now. If not, it is counted.
+    pub fn admit(&self, kind: &str, draft: &Draft, now: Instant) -> bool {
+        let mut told = self.lock();
         if let Some(last) = told.get_mut(kind) {
-            if now < last.at.plus(QUIET) {
-                last.since += 1;
-                return None;
+            last.repetitions += 1;
+            return false;
+        }
+        if told.len() >= MOST {
+            tracing::warn!(?draft.event, draft.reason, "refused; too many kinds of refusals to tell the audit log of each");
+            return false;
+        }
+        told.insert(kind.to_owned(), Told { at: now, repetitions: 0, draft: draft.clone() });
+        true
+    }
+
+    /// Takes back that a refusal was told: its record could not be written.
+    pub fn retract(&self, kind: &str) {
+        self.lock().remove(kind);
+    }
+
+    /// What is to be told of repetitions by now: one draft a kind that was repeated. Kinds that were not are forgotten.
+    pub fn due(&self, now: Instant) -> Vec<Draft> {
+        self.take(|told| now.duration_since(told.at) >= QUIET, now)
+    }
+
+    /// The same for all, whenever they began: at the server's end.
+    pub fn drain(&self) -> Vec<Draft> {
+        self.take(|_| true, Instant::now())
+    }
+
+    fn take(&self, is_due: impl Fn(&Told) -> bool, now: Instant) -> Vec<Draft> {
+        let mut drafts = Vec::new();
+        self.lock().retain(|_, told| {
+            if !is_due(told) {
+                return true;
             }
-            let since = last.since;
-            *last = Told { at: now, since: 0 };
-            return Some(since);
-        }
-        if told.len() >= MOST {
-            told.retain(|_, last| now < last.at.plus(QUIET));
-        }
-        if told.len() >= MOST {
-            return None;
-        }
-        told.insert(kind.to_owned(), Told { at: now, since: 0 });
-        Some(0)
+            if told.repetitions == 0 {
+                return false;
+            }
+            drafts.push(told.draft.clone().detail(format!("repeated {} times", told.repetitions)));
+            (told.at, told.repetitions) = (now, 0);
+            true
+        });
+        drafts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Told>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::{Event, Outcome, RequestContext};
+
+    fn draft() -> Draft {
+        Draft::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default())
+    }
 
     #[test]
-    fn repetitions_are_counted_and_told_with_the_next_one() {
+    fn repetitions_are_counted_and_told_once_a_minute() {
+        let (repeats, start) = (Repeats::default(), Instant::now());
+        assert!(repeats.admit("a", &draft(), start));
+        assert!(repeats.admit("b", &draft(), start));
+        assert!(!repeats.admit("a", &draft(), start) && !repeats.admit("a", &draft(), start));
+        assert_eq!(repeats.due(start + QUIET / 2), []);
+        assert_eq!(repeats.due(start + QUIET), [draft().detail("repeated 2 times")]);
+        assert!(repeats.admit("b", &draft(), start + QUIET), "what was not repeated is told anew");
+        assert!(!repeats.admit("a", &draft(), start + QUIET));
+        assert_eq!(repeats.drain(), [draft().detail("repeated 1 times")]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_told_the_next_time() {
         let repeats = Repeats::default();
-        let at = Timestamp::from_unix_seconds;
-        assert_eq!(repeats.admit("a", at(0)), Some(0));
-        assert_eq!(repeats.admit("a", at(1)), None);
-        assert_eq!(repeats.admit("b", at(1)), Some(0));
-        assert_eq!(repeats.admit("a", at(59)), None);
-        assert_eq!(repeats.admit("a", at(60)), Some(2));
-        assert_eq!(repeats.admit("a", at(61)), None);
+        assert!(repeats.admit("a", &draft(), Instant::now()));
+        repeats.retract("a");
+        assert!(repeats.admit("a", &draft(), Instant::now()));
     }
 
     #[test]
     fn memory_is_bounded() {
         let repeats = Repeats::default();
         for kind in 0..20_000 {
-            let _ = repeats.admit(&kind.to_string(), Timestamp::from_unix_seconds(0));
+            repeats.admit(&kind.to_string(), &draft(), Instant::now());
         }
-        assert!(repeats.0.lock().unwrap().len() <= MOST);
+        assert!(repeats.lock().len() <= MOST);
     }
 }

@@ -48,7 +48,7 @@ impl Signet {
         let raw = self.adapters.signer.sign(&key.key, key.verifying.algorithm(), message.to_vec()).await?;
         match raw.check(&key.verifying, message) {
             Ok(signature) => {
-                self.readiness.signed(&key.key.hsm, self.now());
+                self.readiness.signed(&key.key.hsm);
                 Ok(signature)
             }
             Err(wrong) => {
@@ -62,14 +62,12 @@ impl Signet {
     }
 
     async fn tell_wrong_signature(&self, key: &RingKey) {
-        if self.repeats.admit("wrong_signature", self.now()).is_none() {
-            return;
-        }
         let tenant = self.settings.tenant.as_str();
         let mut draft = Draft::new(Event::HsmWrongSignature, Outcome::Failed, tenant, &RequestContext::default());
         draft.key = Some(key.key.key_id.to_string());
-        if let Err(error) = self.adapters.store.append(vec![draft.detail(key.key.hsm.to_string())]).await {
-            tracing::error!(%error, "the alarm could not be written to the audit log");
+        let draft = draft.detail(key.key.hsm.to_string());
+        if self.tell_repeatable(&format!("wrong signature {}", key.key.key_id), draft).await.is_err() {
+            tracing::error!("the alarm could not be written to the audit log");
         }
     }
 }

@@ -91,6 +91,10 @@ impl LiveKeys {
 
     async fn load(&self) {
         let age = match self.place.load().await {
+            Ok(loaded) if loaded.keys.is_empty() => {
+                tracing::warn!("the JWKS holds no usable key by now; the last good keys stay");
+                self.interval
+            }
             Ok(loaded) => {
                 self.current.store(Arc::new(loaded.keys));
                 age(loaded.max_age, self.interval)

@@ -118,7 +118,12 @@ impl Place {
                 (false, _) => attempt.error("redirected to another host"),
             }
         });
-        let client = reqwest::Client::builder().timeout(FETCH_TIME).redirect(same_origin).build();
+        let mut client = reqwest::Client::builder().timeout(FETCH_TIME).redirect(same_origin);
+        if url.scheme() == "http" {
+            // Plain http is for loopback: a proxy would be somebody else who could answer with keys of their own.
+            client = client.no_proxy();
+        }
+        let client = client.build();
         let client = client.map_err(|error| JwksError::Fetch { url: url.clone(), reason: causes(&error) })?;
         Ok(Self::Url(url, client))
     }

@@ -23,6 +23,9 @@ impl RefreshRequest {
     }
 }
 
+/// How far the clocks of two nodes may be apart.
+const SKEW: Duration = Duration::from_secs(2);
+
 /// What a presented refresh token is in its family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -39,7 +42,10 @@ impl Standing {
     pub fn judge(generation: i64, live: i64, spent_at: Option<Timestamp>, now: Timestamp, window: Duration) -> Self {
         match spent_at {
             None if generation == live => Self::Live,
-            Some(spent_at) if generation + 1 == live && now <= spent_at.plus(window) => Self::Retry,
+            // Spent in the future means that the clock went back: nothing says how long ago it was.
+            Some(spent_at) if generation + 1 == live && now.plus(SKEW) >= spent_at && now <= spent_at.plus(window) => {
+                Self::Retry
+            }
             _ => Self::Replayed,
         }
     }
@@ -66,6 +72,13 @@ mod tests {
     fn the_predecessor_may_be_shown_again_within_the_window_only() {
         assert_eq!(judge(2, 3, Some(100), 110), Standing::Retry);
         assert_eq!(judge(2, 3, Some(100), 111), Standing::Replayed);
+        assert_eq!(judge(2, 3, Some(100), 98), Standing::Retry);
+    }
+
+    #[test]
+    fn hazard_29_a_clock_that_went_back_opens_no_window() {
+        assert_eq!(judge(2, 3, Some(100), 97), Standing::Replayed);
+        assert_eq!(judge(2, 3, Some(3700), 100), Standing::Replayed);
     }
 
     #[test]

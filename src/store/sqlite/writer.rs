@@ -23,7 +23,9 @@ use crate::store::{StoreError, StoreFailure, Told};
 
 /// The most jobs in one transaction.
 const GROUP: usize = 256;
-/// How long a group that is smaller than the last one waits for more jobs.
+/// The size of a group that shows load.
+const BUSY: usize = 12;
+/// How long a group that is smaller than the last one waits for more jobs under load.
 const COMPANY: Duration = Duration::from_millis(1);
 /// The most jobs that wait.
 const QUEUE: usize = 4096;
@@ -272,7 +274,7 @@ impl Task {
         let mut last_group = 0;
         while messages.recv_many(&mut taken, GROUP).await > 0 {
             // Under load a group that is still small waits for company: the next sync then serves more jobs.
-            if taken.len() < last_group && closing.is_empty() {
+            if taken.len() < last_group && last_group >= BUSY && closing.is_empty() {
                 tokio::time::sleep(COMPANY).await;
                 while taken.len() < GROUP
                     && let Ok(message) = messages.try_recv()
