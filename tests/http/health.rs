@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Stage;
+use crate::support::application::Application;
 
 #[tokio::test]
 async fn a_ready_server_says_so() {
@@ -21,4 +22,15 @@ async fn the_worker_is_a_process_of_its_own() {
     assert_eq!(workers.len(), 1);
     let command = std::fs::read(format!("/proc/{}/cmdline", workers[0])).unwrap();
     assert!(String::from_utf8_lossy(&command).contains("hsm-worker"));
+}
+
+#[test]
+fn a_taken_address_is_told() {
+    let application = Application::new("");
+    let taken = application.address();
+    let _listener = std::net::TcpListener::bind(taken).unwrap();
+    let output = application.cli(&["serve"], "");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("server.listen") && told.contains(&taken.to_string()), "{told}");
+    assert_ne!(application.serve().address(), taken, "the test application finds another one");
 }

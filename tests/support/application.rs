@@ -270,7 +270,8 @@ impl Server {
             if self.child.try_wait().unwrap().is_some() {
                 return Err(self.log());
             }
-            if requests::is_ready(self.address(), self.tls.is_some()) {
+            let is_serving = self.log().contains("serving ");
+            if is_serving && requests::is_ready(self.address(), self.tls.is_some()) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -302,6 +303,14 @@ impl Server {
         let processes = fs::read_dir("/proc").unwrap().flatten();
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         ids.filter(|id| parent_of(*id) == Some(self.pid())).collect()
+    }
+
+    /// Stops the HSM workers, as a slow HSM would, until the value is dropped.
+    pub(crate) fn pause_hsm(&self) -> PausedHsm {
+        let paused = PausedHsm(self.workers());
+        assert!(!paused.0.is_empty(), "there is no worker");
+        signal("STOP", &paused.0);
+        paused
     }
 
     /// Posts form fields, with the client's credentials in the `Authorization` header.
@@ -359,6 +368,21 @@ impl Drop for Server {
             eprintln!("the server's log:\n{}", self.log());
         }
     }
+}
+
+/// Workers that do not run. They must run again before the server ends, or they would never see that it did.
+#[must_use]
+pub(crate) struct PausedHsm(Vec<u32>);
+
+impl Drop for PausedHsm {
+    fn drop(&mut self) {
+        signal("CONT", &self.0);
+    }
+}
+
+fn signal(name: &str, processes: &[u32]) {
+    let processes = processes.iter().map(u32::to_string);
+    assert!(Command::new("kill").arg(format!("-{name}")).args(processes).status().unwrap().success());
 }
 
 /// A server that a suite's tests share. It runs as long as any of them holds it: a static value would never be dropped,

@@ -144,6 +144,8 @@ pub(crate) fn is_ready(address: SocketAddr, tls: bool) -> bool {
     }
     let request = format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
+    // Whoever listens there may be somebody else, who says nothing.
+    stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let exchanged = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
     exchanged.is_ok() && answer.starts_with("HTTP/1.1 200")
 }

@@ -1,6 +1,7 @@
 //! `POST /oauth2/token`.
 
 mod client_credentials;
+mod overtaken;
 mod password;
 mod refresh;
 mod throttle;
