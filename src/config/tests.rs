@@ -142,7 +142,7 @@ fn the_environment_overrides_by_the_keys_type() {
         ],
     )
     .unwrap();
-    assert_eq!(config.server.listen.to_string(), "0.0.0.0:9000");
+    assert_eq!(config.server.listen.to_string(), "127.0.0.2:9000");
     assert_eq!(config.server.limits.max_connections, 7);
     assert_eq!(config.tokens.access_lifetime.as_secs(), 3600);
     assert_eq!(config.hsm[0].token_label, "7", "a text is taken as it is");
