@@ -32,7 +32,9 @@ pub enum StoreFailure {
     #[error("the stored {0} can't be understood")]
     Corrupt(&'static str),
     /// The audit chain in the store is behind what was already written: an old copy was put in its place.
-    #[error("the audit chain ends before a record that was already written: an old copy of the store is in its place")]
+    #[error(
+        "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back"
+    )]
     RolledBack,
     /// The database is not one that this program can use; the text says what to do.
     #[error("{0}")]

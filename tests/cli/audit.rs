@@ -178,7 +178,8 @@ fn hazard_78_an_old_copy_of_the_store_is_refused() {
     let old = fs::read(deployment.file("signet.db")).unwrap();
     deployment.add_user("bob", "correct horse battery staple");
     fs::write(deployment.file("signet.db"), old).unwrap();
-    for arguments in [["serve"].as_slice(), &["user", "list"], &["audit", "verify"], &["doctor"], &["init"]] {
+    for arguments in [["serve"].as_slice(), &["user", "list"], &["audit", "export"], &["doctor"], &["init"]] {
         deployment.run(arguments).fails(1, &["an old copy of the store"]);
     }
+    deployment.run(&["audit", "verify"]).fails(1, &["checkpoint"]);
 }

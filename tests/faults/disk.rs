@@ -6,7 +6,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::caller::Caller;
-use super::deployment::{Deployment, PATIENCE, Server, exported, sqlite, totp, wait_for};
+use super::deployment::{Deployment, PATIENCE, Server, exported, sqlite, two_codes, wait_for};
 use crate::support::hsm::PROGRAM;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -30,8 +30,9 @@ impl Inhabited {
     /// Uses a server before its disk is full, while it is, and when there is room again.
     async fn go_through(&self, server: &Server, mut fill: impl FnMut(), mut free: impl FnMut()) {
         let caller = Caller::new(server, &self.credentials);
+        let [first, second] = two_codes(&self.seed);
         let before = caller.client_credentials().await.unwrap().text("access_token");
-        let session = caller.sign_in("ann", PASSWORD, &totp(&self.seed, 0)).await.unwrap().text("refresh_token");
+        let session = caller.sign_in("ann", PASSWORD, &first).await.unwrap().text("refresh_token");
         fill();
         for _ in 0..20 {
             let answer = caller.client_credentials().await.unwrap();
@@ -39,7 +40,7 @@ impl Inhabited {
         }
         for answer in [
             caller.refresh(&session).await.unwrap(),
-            caller.sign_in("ann", PASSWORD, &totp(&self.seed, 1)).await.unwrap(),
+            caller.sign_in("ann", PASSWORD, &second).await.unwrap(),
             caller.revoke(&before).await.unwrap(),
             caller.get("/readyz").await.unwrap(),
         ] {
@@ -54,7 +55,7 @@ impl Inhabited {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(caller.refresh(&session).await.unwrap().status, 200, "the family is there");
-        let again = caller.sign_in("ann", PASSWORD, &totp(&self.seed, 1)).await.unwrap();
+        let again = caller.sign_in("ann", PASSWORD, &second).await.unwrap();
         assert_eq!(again.status, 200, "a code that was never accepted is not spent: {again:?}");
         assert_eq!(caller.revoke(&before).await.unwrap().status, 200);
         assert_eq!(caller.introspect(&before).await.unwrap().body["active"], false);

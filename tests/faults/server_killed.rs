@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::caller::{Caller, token_id};
-use super::deployment::{Deployment, Server, exported, totp};
+use super::deployment::{Deployment, Server, exported, two_codes};
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -40,9 +40,8 @@ async fn families(deployment: &Deployment, caller: &Caller, users: usize) -> Vec
     for user in (0..users).map(|index| format!("user-{index}")) {
         deployment.add_user(&user, PASSWORD);
         let (_, secret) = deployment.add_totp(&user);
-        // The code of this step and that of the next: both are accepted, each once.
-        for ahead in 0..2 {
-            let answer = caller.sign_in(&user, PASSWORD, &totp(&secret, ahead)).await.unwrap();
+        for code in two_codes(&secret) {
+            let answer = caller.sign_in(&user, PASSWORD, &code).await.unwrap();
             assert_eq!(answer.status, 200, "{answer:?}");
             families.push(Family { held: answer.text("refresh_token"), received: vec![answer.text("access_token")] });
         }

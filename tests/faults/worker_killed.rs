@@ -106,7 +106,6 @@ async fn hazard_66_a_killed_worker_costs_503s_for_less_than_a_second() {
         let worker = server.workers()[0];
         let outage = strike(&server, &caller, || kill(worker, blow)).await;
         outage.has_only_tokens_and_try_again();
-        assert!(outage.refused() > 0, "SIG{blow}: the worker was needed");
         assert!(outage.length() < Duration::from_secs(1), "SIG{blow}: {:?}", outage.length());
     }
     server.stop();
