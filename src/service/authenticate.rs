@@ -182,7 +182,7 @@ impl Signet {
             let found = match (shown, round) {
                 (OtpText::Digits(code), Round::Totp(place, state)) => {
                     let factor = factors.get(place).ok_or_else(OAuthError::unavailable)?;
-                    let row = factor_row(&factor.tenant, &factor.id);
+                    let row = factor_row(&factor.tenant, &factor.id, &factor.user);
                     let hmacs = self.totp_hmacs(&row, &factor.secret, now, state).await?;
                     let candidates = totp::candidates(now, state, totp::WINDOW);
                     let matched = totp::match_step(code, now, &candidates, &hmacs, state);
@@ -190,7 +190,9 @@ impl Signet {
                 }
                 (OtpText::Yubico(otp), Round::Yubico(place, state)) => {
                     let factor = factors.get(place).ok_or_else(OAuthError::unavailable)?;
-                    let block = self.yubico_block(&factor_row(&factor.tenant, &factor.id), &factor.secret, otp).await?;
+                    let block = self
+                        .yubico_block(&factor_row(&factor.tenant, &factor.id, &factor.user), &factor.secret, otp)
+                        .await?;
                     let read = Reading::decode(&block, &state.private_id).and_then(|read| read.spendable(state));
                     read.map(|counter| (Spendable::Yubico(counter), factor)).map_err(|fault| fault.reason())
                 }

@@ -8,7 +8,7 @@ use crate::mfa::policy;
 use crate::mfa::totp::{Enrolment, TotpParameters};
 use crate::mfa::yubico_otp;
 use crate::secret::SecretBytes;
-use crate::store::{Factor, FactorDetail, FactorId, User, YubicoState};
+use crate::store::{Factor, FactorDetail, FactorId, User, UserId, YubicoState};
 
 /// A Yubico OTP key as its programming tool tells of it.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Signet {
         let id = FactorId::new(self.new_id());
         let factor = Factor {
             tenant: tenant.clone(),
-            secret: self.adapters.vault.enclose(&factor_row(tenant, &id), kind, secret).await?,
+            secret: self.adapters.vault.enclose(&factor_row(tenant, &id, &user.id), kind, secret).await?,
             id,
             user: user.id.clone(),
             label: label.to_owned(),
@@ -140,6 +140,7 @@ impl Signet {
 }
 
 /// The row that a factor's secret is enclosed for.
-pub(super) fn factor_row(tenant: &TenantId, factor: &FactorId) -> RowBinding {
-    RowBinding::new(tenant, "factor", factor.as_str(), "secret")
+pub(super) fn factor_row(tenant: &TenantId, factor: &FactorId, user: &UserId) -> RowBinding {
+    // Bound to its user, too: a factor that is given to another user in the database does not open.
+    RowBinding::new(tenant, "factor", &format!("{factor}/{user}"), "secret")
 }
