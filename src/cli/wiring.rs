@@ -146,12 +146,13 @@ impl Deployment {
     }
 
     /// Adds the public halves of audit keys that were made just now to the configured file, and says where it is. What
-    /// stands there already stays: the file judges the store, and must not be made from it again.
+    /// stands there already stays: the file judges the store, and is not made from it. Where the file is gone, a key
+    /// must sign in its HSM to be written again.
     pub(super) async fn write_audit_keys(&self, made: &[String]) -> anyhow::Result<PathBuf> {
         let path = self.config.audit.public_key.clone();
         let mut known = match std::fs::read_to_string(&path) {
             Ok(text) => JwkSet::from_json(&text).with_context(|| format!("{} is no JWKS", path.display()))?.keys,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.signing_audit_keys(made).await?,
             Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
         };
         let keys = self.store.keys().await?.into_iter().filter(|key| key.purpose == KeyPurpose::AuditSigning);
@@ -165,6 +166,21 @@ impl Deployment {
             written.with_context(|| format!("can't write {}", path.display()))?;
         }
         Ok(path)
+    }
+}
+
+impl Deployment {
+    /// The audit keys that sign in their HSM now, but for those that were just made.
+    async fn signing_audit_keys(&self, made: &[String]) -> anyhow::Result<Vec<Jwk>> {
+        let mut keys = Vec::new();
+        for key in self.signet.directory().fresh().await?.audit_keys() {
+            let jwk = key.verifying.jwk();
+            if !made.iter().any(|kid| kid == jwk.key_id.as_str()) {
+                self.signet.test_key(key).await.context("an audit key of the store does not sign in its HSM")?;
+                keys.push(jwk.clone());
+            }
+        }
+        Ok(keys)
     }
 }
 

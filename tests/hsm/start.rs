@@ -78,7 +78,8 @@ async fn provisioning_twice_keeps_the_token_and_its_pin() {
 fn the_script_writes_what_the_template_shows() {
     let token = SoftToken::new();
     let state = token.path().canonicalize().unwrap();
-    let template = include_str!("../../softhsm/softhsm2.conf.in").replace("@TOKENDIR@", state.join("tokens").to_str().unwrap());
+    let template =
+        include_str!("../../softhsm/softhsm2.conf.in").replace("@TOKENDIR@", state.join("tokens").to_str().unwrap());
     let written = std::fs::read_to_string(token.configuration()).unwrap();
     assert_eq!(written, template);
 }

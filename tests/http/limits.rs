@@ -5,9 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::Stage;
-use crate::support::requests::{self, Answer, basic, read_all, status};
-
-const FORM: &str = "application/x-www-form-urlencoded";
+use crate::support::requests::{self, Answer, FORM, basic, read_all, status};
 
 async fn post(stage: &Stage, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
     let url = format!("{}/oauth2/token", stage.issuer());

@@ -6,7 +6,7 @@ mod health;
 mod introspect;
 mod jwks;
 mod limits;
-mod requests;
+mod malformed;
 mod revoke;
 mod standard_client;
 mod tls;
@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::support::application::{Application, Server, Shared, TestClient, TestUser};
+use super::support::application::{Application, TestClient, TestUser};
 use super::support::codes::Totp;
-use super::support::requests::Answer;
+use super::support::requests::{self, Answer, form};
+use super::support::server::{Server, Shared};
 
 /// A server with a client that may use every grant.
 pub(super) struct Stage {
@@ -63,22 +64,23 @@ impl Stage {
         (user, answer)
     }
 
+    /// Asks for a token with the same fields so many times at once.
+    async fn tokens_at_once(&self, times: usize, fields: &[(&str, &str)]) -> Vec<Answer> {
+        let url = format!("{}/oauth2/token", self.issuer());
+        let credentials = [("client_id", &*self.app.id), ("client_secret", &*self.app.secret)];
+        let body = form(&[fields, &credentials].concat());
+        let mut calls = JoinSet::new();
+        for _ in 0..times {
+            let (url, body) = (url.clone(), body.clone());
+            calls.spawn(requests::send(|http| http.post(url).header("content-type", requests::FORM).body(body)));
+        }
+        calls.join_all().await
+    }
+
     /// A token of the client's own.
     async fn client_token(&self) -> String {
         self.token(&self.app, &[("grant_type", "client_credentials")]).await.ok().access_token()
     }
-}
-
-/// Makes the same call so many times at once.
-async fn at_once<F>(times: usize, call: impl Fn() -> F) -> Vec<Answer>
-where
-    F: Future<Output = Answer> + Send + 'static,
-{
-    let mut calls = JoinSet::new();
-    for _ in 0..times {
-        calls.spawn(call());
-    }
-    calls.join_all().await
 }
 
 /// How many answers have each status.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::application::Application;
-use crate::support::requests::{Answer, basic, form};
+use crate::support::requests::{Answer, FORM, basic, form};
 
 #[tokio::test]
 async fn tokens_are_served_over_tls() {
@@ -20,7 +20,7 @@ async fn tokens_are_served_over_tls() {
     let token = https
         .post(metadata["token_endpoint"].as_str().unwrap())
         .header("authorization", basic(&app.id, &app.secret))
-        .header("content-type", "application/x-www-form-urlencoded")
+        .header("content-type", FORM)
         .body(form(&[("grant_type", "client_credentials")]));
     let token = Answer::read(token.send().await.unwrap()).await.ok();
     assert_eq!(token.json()["token_type"], json!("Bearer"));

@@ -12,8 +12,9 @@
 //! assert_eq!(answer.status, 200);
 //! ```
 //!
-//! [`Application`] is the deployment with the command line over it; [`Server`] is its running `signet serve`, which is
-//! killed when it is dropped. Suites whose tests can't disturb one another share a server by [`Shared`].
+//! [`Application`] is the deployment with the command line over it; [`Server`](super::server::Server) is its running
+//! `signet serve`, which is killed when it is dropped. Suites whose tests can't disturb one another share a server by
+//! [`Shared`](super::server::Shared).
 
 use std::fs;
 use std::io::Write as _;
@@ -21,22 +22,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
 use super::codes::{Totp, YubiKey};
 use super::hsm::{PROGRAM, SoftToken};
-use super::requests::{self, Answer};
 
 /// The audience of clients that name none.
 pub(crate) const AUDIENCE: &str = "https://api.example";
 /// Every user's password.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
-
-/// How long a server may take until it is ready; far more than it needs, for machines that are busy.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client, with the secret that was shown once.
 #[derive(Debug, Clone)]
@@ -89,6 +85,12 @@ impl Application {
         self.write_configuration();
     }
 
+    /// Takes another address: somebody else has this one.
+    pub(super) fn move_away(&self) {
+        *self.address.lock().unwrap() = fresh_address();
+        self.write_configuration();
+    }
+
     fn write_configuration(&self) {
         let server = match &self.tls {
             Some(_) => "\n[server.tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n",
@@ -97,7 +99,7 @@ impl Application {
         let text = format!(
             "[server]\npublic_url = \"{issuer}\"\nlisten = \"{address}\"\n{server}\n[store]\nurl = \"sqlite://signet.db\"\n\
              \n[[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
-             sessions = 2\ndeadline = \"5s\"\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\n\n{sections}\n",
+             sessions = 2\ndeadline = \"12s\"\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\n\n{sections}\n",
             issuer = self.issuer(),
             address = self.address(),
             module = self.token.module().display(),
@@ -133,6 +135,10 @@ impl Application {
     pub(crate) fn issuer(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address())
+    }
+
+    pub(super) fn has_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// The certificate in PEM, where the deployment has TLS.
@@ -226,182 +232,9 @@ impl Application {
         sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap()
     }
 
-    /// Starts `signet serve` and waits until it is ready.
-    pub(crate) fn serve(self: Arc<Self>) -> Server {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let child = self.start();
-            let mut server = Server { application: self.clone(), child };
-            match server.wait_until_ready(deadline) {
-                Ok(()) => return server,
-                // Somebody else's server: try another address.
-                Err(log) if log.contains("can't listen") && Instant::now() < deadline && self.tls.is_none() => {
-                    *self.address.lock().unwrap() = fresh_address();
-                    self.write_configuration();
-                }
-                Err(log) => panic!("the server did not become ready:\n{log}"),
-            }
-        }
-    }
-
-    fn start(&self) -> Child {
+    pub(super) fn start(&self) -> Child {
         let log = fs::File::create(self.folder().join("server.log")).unwrap();
         self.command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
-    }
-}
-
-/// A running `signet serve`. Everything of [`Application`] works on it too.
-pub(crate) struct Server {
-    application: Arc<Application>,
-    child: Child,
-}
-
-impl std::ops::Deref for Server {
-    type Target = Application;
-
-    fn deref(&self) -> &Application {
-        &self.application
-    }
-}
-
-impl Server {
-    fn wait_until_ready(&mut self, deadline: Instant) -> Result<(), String> {
-        loop {
-            if self.child.try_wait().unwrap().is_some() {
-                return Err(self.log());
-            }
-            let is_serving = self.log().contains("serving ");
-            if is_serving && requests::is_ready(self.address(), self.tls.is_some()) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(self.log());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Kills the server with SIGKILL: nothing is closed in order.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Kills the server with SIGKILL and starts it again on the same deployment.
-    pub(crate) fn kill_and_restart(&mut self) {
-        self.kill();
-        self.child = self.application.start();
-        self.wait_until_ready(Instant::now() + PATIENCE).unwrap_or_else(|log| panic!("no restart:\n{log}"));
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// The process ids of the server's HSM workers.
-    pub(crate) fn workers(&self) -> Vec<u32> {
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        ids.filter(|id| parent_of(*id) == Some(self.pid())).collect()
-    }
-
-    /// Stops the HSM workers, as a slow HSM would, until the value is dropped.
-    pub(crate) fn pause_hsm(&self) -> PausedHsm {
-        let paused = PausedHsm(self.workers());
-        assert!(!paused.0.is_empty(), "there is no worker");
-        signal("STOP", &paused.0);
-        paused
-    }
-
-    /// Posts form fields, with the client's credentials in the `Authorization` header.
-    pub(crate) async fn post(&self, path: &str, client: &TestClient, fields: &[(&str, &str)]) -> Answer {
-        requests::post(&format!("{}{path}", self.issuer()), Some(client), fields).await
-    }
-
-    /// Posts form fields without an `Authorization` header.
-    pub(crate) async fn post_plain(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
-        requests::post(&format!("{}{path}", self.issuer()), None, fields).await
-    }
-
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        requests::get(&format!("{}{path}", self.issuer())).await
-    }
-
-    pub(crate) async fn token(&self, client: &TestClient, fields: &[(&str, &str)]) -> Answer {
-        self.post("/oauth2/token", client, fields).await
-    }
-
-    /// Asks for a token by name, password and code.
-    pub(crate) async fn sign_in(&self, client: &TestClient, user: &TestUser, code: &str) -> Answer {
-        let fields = [("grant_type", "password"), ("username", &user.name), ("password", PASSWORD), ("otp", code)];
-        self.token(client, &fields).await
-    }
-
-    pub(crate) async fn refresh(&self, client: &TestClient, token: &str) -> Answer {
-        self.token(client, &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
-    }
-
-    pub(crate) async fn introspect(&self, client: &TestClient, token: &str) -> Answer {
-        self.post("/oauth2/introspect", client, &[("token", token)]).await
-    }
-
-    pub(crate) async fn is_active(&self, client: &TestClient, token: &str) -> bool {
-        self.introspect(client, token).await.ok().json()["active"].as_bool().unwrap()
-    }
-
-    pub(crate) async fn revoke(&self, client: &TestClient, token: &str) -> Answer {
-        self.post("/oauth2/revoke", client, &[("token", token)]).await
-    }
-
-    /// Sends bytes as they are and gives all that comes back until the server closes.
-    pub(crate) fn raw(&self, request: &[u8]) -> String {
-        requests::raw(self.address(), request)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may be gone already, by `kill`. Its workers end when their socket closes.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("the server's log:\n{}", self.log());
-        }
-    }
-}
-
-/// Workers that do not run. They must run again before the server ends, or they would never see that it did.
-#[must_use]
-pub(crate) struct PausedHsm(Vec<u32>);
-
-impl Drop for PausedHsm {
-    fn drop(&mut self) {
-        signal("CONT", &self.0);
-    }
-}
-
-fn signal(name: &str, processes: &[u32]) {
-    let processes = processes.iter().map(u32::to_string);
-    assert!(Command::new("kill").arg(format!("-{name}")).args(processes).status().unwrap().success());
-}
-
-/// A server that a suite's tests share. It runs as long as any of them holds it: a static value would never be dropped,
-/// and its process would outlive the tests.
-pub(crate) struct Shared<T>(Mutex<Weak<T>>);
-
-impl<T> Shared<T> {
-    pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Weak::new()))
-    }
-
-    pub(crate) fn hold(&self, make: impl FnOnce() -> T) -> Arc<T> {
-        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = shared.upgrade() {
-            return held;
-        }
-        let made = Arc::new(make());
-        *shared = Arc::downgrade(&made);
-        made
     }
 }
 
@@ -421,12 +254,6 @@ fn write_certificate(folder: &Path, address: SocketAddr) -> String {
     fs::write(folder.join("certificate.pem"), &certificate).unwrap();
     super::write_secret(&folder.join("key.pem"), &made.signing_key.serialize_pem());
     certificate
-}
-
-/// The parent's id, by the fourth field of `/proc/ID/stat`.
-fn parent_of(process: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn text(value: &Value, member: &str) -> String {

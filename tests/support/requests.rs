@@ -17,6 +17,9 @@ use super::application::TestClient;
 static HTTP: LazyLock<reqwest::Client> =
     LazyLock::new(|| reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap());
 
+/// The one content type of requests.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
 /// An answer, read whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -88,7 +91,7 @@ pub(crate) fn basic(id: &str, secret: &str) -> String {
 }
 
 pub(crate) async fn post(url: &str, client: Option<&TestClient>, fields: &[(&str, &str)]) -> Answer {
-    let mut request = HTTP.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form(fields));
+    let mut request = HTTP.post(url).header(CONTENT_TYPE, FORM).body(form(fields));
     if let Some(client) = client {
         request = request.header(AUTHORIZATION, basic(&client.id, &client.secret));
     }

@@ -4,6 +4,7 @@ mod client_credentials;
 mod overtaken;
 mod password;
 mod refresh;
+mod storm;
 mod throttle;
 mod yubico;
 
@@ -11,7 +12,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, TokenData, Validation};
 use serde_json::Value;
 
-use crate::support::application::Server;
+use crate::support::server::Server;
 
 /// Verifies a token with the published keys, by somebody else's code.
 pub(super) async fn verified(server: &Server, token: &str, audience: &str) -> TokenData<Value> {

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::verified;
-use crate::http::{Stage, at_once, statuses};
+use crate::http::{Stage, statuses};
 use crate::support::application::{AUDIENCE, PASSWORD};
-use crate::support::requests::form;
 
 #[tokio::test]
 async fn a_person_gets_an_rfc_9068_token() {
@@ -93,15 +92,9 @@ async fn hazard_43_a_replayed_spaced_or_foreign_digit_code_is_refused() {
 async fn hazard_44_one_totp_code_a_hundred_times_at_once_gives_one_token() {
     let stage = Stage::new("");
     let (user, totp) = stage.person("race");
-    let fields = form(&[
-        ("grant_type", "password"),
-        ("username", &user.name),
-        ("password", PASSWORD),
-        ("otp", &totp.code()),
-        ("client_id", &stage.app.id),
-        ("client_secret", &stage.app.secret),
-    ]);
-    let answers = at_once(100, || post_form(format!("{}/oauth2/token", stage.issuer()), fields.clone())).await;
+    let code = totp.code();
+    let fields = [("grant_type", "password"), ("username", &*user.name), ("password", PASSWORD), ("otp", &code)];
+    let answers = stage.tokens_at_once(100, &fields).await;
     let counts = statuses(&answers);
     assert_eq!(counts.get(&200), Some(&1), "{counts:?}");
     assert!(counts.keys().all(|status| [200, 400, 429, 503].contains(status)), "{counts:?}");
@@ -187,11 +180,4 @@ async fn hazard_53_a_sign_in_takes_as_long_for_an_unknown_name() {
     // because the machine that tests is busy.
     let ratio = known.as_secs_f64() / unknown.as_secs_f64();
     assert!((0.5..2.0).contains(&ratio), "known {known:?}, unknown {unknown:?}");
-}
-
-async fn post_form(url: String, body: String) -> crate::support::requests::Answer {
-    crate::support::requests::send(|http| {
-        http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body)
-    })
-    .await
 }

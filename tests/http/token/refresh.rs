@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::verified;
-use crate::http::{ALL_GRANTS, Stage, at_once};
+use crate::http::{ALL_GRANTS, Stage};
 use crate::support::application::{AUDIENCE, TestClient};
-use crate::support::requests::{self, Answer, form};
+use crate::support::requests::Answer;
 
 /// A retry window that is over before anybody can show a token twice.
 const NO_WINDOW: &str = "[tokens]\nrefresh_retry_window = \"0s\"";
@@ -74,18 +74,8 @@ async fn hazard_26_a_spent_refresh_token_after_the_window_ends_the_family() {
 async fn hazard_27_one_refresh_token_a_hundred_times_at_once_has_one_successor() {
     let stage = Stage::new("[tokens]\nrefresh_retry_window = \"1m\"");
     let (_, first) = stage.family("ann").await;
-    let body = form(&[
-        ("grant_type", "refresh_token"),
-        ("refresh_token", &first.refresh_token()),
-        ("client_id", &stage.app.id),
-        ("client_secret", &stage.app.secret),
-    ]);
-    let url = format!("{}/oauth2/token", stage.issuer());
-    let answers = at_once(100, || {
-        let (url, body) = (url.clone(), body.clone());
-        requests::send(|http| http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body))
-    })
-    .await;
+    let fields = [("grant_type", "refresh_token"), ("refresh_token", &*first.refresh_token())];
+    let answers = stage.tokens_at_once(100, &fields).await;
     let granted: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 200).collect();
     assert!(!granted.is_empty() && answers.iter().all(|answer| matches!(answer.status, 200 | 503)));
     let successors: BTreeSet<String> = granted.iter().map(|answer| answer.refresh_token()).collect();

@@ -1,8 +1,7 @@
 //! How many tries an account has: a name's, known or not, by each kind of code.
 
-use crate::http::Stage;
+use crate::http::{Stage, statuses};
 use crate::support::application::PASSWORD;
-use crate::support::requests::{self, form};
 
 /// More tries than an account has are limited whatever connection they come by, and neither a restart nor a kill
 /// forgets them.
@@ -82,20 +81,35 @@ async fn a_success_forgets_the_tries() {
 async fn hazard_45_parallel_guesses_are_counted_before_they_are_judged() {
     let stage = Stage::new("[mfa]\ntries = 3\npause = \"18m\"");
     let (user, totp) = stage.person("ann");
-    let body = form(&[
-        ("grant_type", "password"),
-        ("username", &user.name),
-        ("password", PASSWORD),
-        ("otp", &totp.wrong()),
-        ("client_id", &stage.app.id),
-        ("client_secret", &stage.app.secret),
-    ]);
-    let url = format!("{}/oauth2/token", stage.issuer());
-    let answers = crate::http::at_once(30, || {
-        let (url, body) = (url.clone(), body.clone());
-        requests::send(|http| http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body))
-    })
-    .await;
-    let counts = crate::http::statuses(&answers);
+    let wrong = totp.wrong();
+    let fields = [("grant_type", "password"), ("username", &*user.name), ("password", PASSWORD), ("otp", &wrong)];
+    let answers = stage.tokens_at_once(30, &fields).await;
+    let counts = statuses(&answers);
     assert_eq!((counts.get(&400), counts.get(&429)), (Some(&3), Some(&27)), "{counts:?}");
+}
+
+/// A made-up name costs what a known one does, since the work must be the same: one record, and one row that counts
+/// its tries and goes when the pause is over.
+#[tokio::test]
+async fn hazard_88_made_up_names_leave_a_record_and_a_throttle_and_nothing_else() {
+    let stage = Stage::new("");
+    let tables = ["audit_records", "throttles", "users", "factors", "seals", "grants"];
+    let mut before = Vec::new();
+    for table in tables {
+        before.push(stage.rows(table).await);
+    }
+    for number in 0..10 {
+        let name = format!("nobody-{number}");
+        let fields = [("grant_type", "password"), ("username", &*name), ("password", PASSWORD), ("otp", "123456")];
+        assert_eq!(stage.token(&stage.app, &fields).await.status, 400);
+    }
+    for (table, before) in tables.into_iter().zip(before) {
+        let expected = if matches!(table, "audit_records" | "throttles") { before + 10 } else { before };
+        assert_eq!(stage.rows(table).await, expected, "{table}");
+    }
+    let records = stage.audit().await;
+    assert!(
+        records.iter().all(|record| !record.to_string().contains("nobody")),
+        "people type passwords into name fields"
+    );
 }

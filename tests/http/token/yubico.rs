@@ -1,10 +1,9 @@
 //! `grant_type=password` with a Yubico OTP, made by a key of the test's own.
 
 use super::verified;
-use crate::http::{Stage, at_once, statuses};
+use crate::http::{Stage, statuses};
 use crate::support::application::{AUDIENCE, PASSWORD};
 use crate::support::codes::YubiKey;
-use crate::support::requests::{self, form};
 
 #[tokio::test]
 async fn a_person_with_a_yubikey_gets_a_token() {
@@ -58,20 +57,8 @@ async fn hazard_44_one_yubico_otp_a_hundred_times_at_once_gives_one_token() {
     let stage = Stage::new("");
     let user = stage.add_user("yubi", "reader");
     let otp = stage.add_yubico(&user, "cccccccccccb").press();
-    let body = form(&[
-        ("grant_type", "password"),
-        ("username", &user.name),
-        ("password", PASSWORD),
-        ("otp", &otp),
-        ("client_id", &stage.app.id),
-        ("client_secret", &stage.app.secret),
-    ]);
-    let url = format!("{}/oauth2/token", stage.issuer());
-    let answers = at_once(100, || {
-        let (url, body) = (url.clone(), body.clone());
-        requests::send(|http| http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body))
-    })
-    .await;
+    let fields = [("grant_type", "password"), ("username", &*user.name), ("password", PASSWORD), ("otp", &otp)];
+    let answers = stage.tokens_at_once(100, &fields).await;
     let counts = statuses(&answers);
     assert_eq!(counts.get(&200), Some(&1), "{counts:?}");
     assert!(counts.keys().all(|status| [200, 400, 429, 503].contains(status)), "{counts:?}");

@@ -3,9 +3,8 @@
 use reqwest::Method;
 
 use super::Stage;
-use crate::support::requests::{self, Answer, basic, form, status};
+use crate::support::requests::{self, Answer, FORM, basic, form, status};
 
-const FORM: &str = "application/x-www-form-urlencoded";
 const POSTED: [&str; 3] = ["/oauth2/token", "/oauth2/introspect", "/oauth2/revoke"];
 
 /// A body of any kind, authenticated as the stage's client.
