@@ -158,7 +158,7 @@ impl Deployment {
         let keys = self.store.keys().await?.into_iter().filter(|key| key.purpose == KeyPurpose::AuditSigning);
         let is_new = |jwk: &Jwk| made.iter().any(|kid| kid == jwk.key_id.as_str());
         let new: Vec<Jwk> = keys.filter_map(|key| key.public).filter(is_new).collect();
-        if !new.is_empty() {
+        if !new.is_empty() || !path.exists() {
             known.extend(new);
             let text = format!("{:#}\n", JwkSet { keys: known }.to_json());
             let beside = path.with_extension("new");
