@@ -10,7 +10,7 @@ use super::Ended;
 use super::output::{Output, table};
 use super::wiring::{Deployment, Need};
 use crate::jose::Algorithm;
-use crate::keys::{HsmKey, HsmName, KeyState};
+use crate::keys::{HsmKey, HsmName};
 use crate::service::initialise::DEFAULT_RSA_BITS;
 
 #[derive(Debug, Subcommand)]
@@ -40,8 +40,10 @@ struct KeyView {
     purpose: &'static str,
     algorithm: Option<Algorithm>,
     hsm: String,
-    #[serde(flatten)]
-    state: KeyState,
+    state: &'static str,
+    since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
     created_at: String,
 }
 
@@ -52,20 +54,16 @@ impl KeyView {
             purpose: key.purpose.name(),
             algorithm: key.public.as_ref().map(|jwk| jwk.algorithm),
             hsm: key.hsm.to_string(),
-            state: key.state,
+            state: key.state.name(),
+            since: key.state.since().to_string(),
+            until: key.state.until().map(|until| until.to_string()),
             created_at: key.created_at.to_string(),
         }
     }
 
     fn row(&self) -> [String; 5] {
         let algorithm = self.algorithm.map_or("", Algorithm::name);
-        let state = match self.state {
-            KeyState::Next { .. } => "next",
-            KeyState::Active { .. } => "active",
-            KeyState::Retiring { .. } => "retiring",
-            KeyState::Destroyed { .. } => "destroyed",
-        };
-        [self.purpose.to_owned(), algorithm.to_owned(), state.to_owned(), self.hsm.clone(), self.kid.clone()]
+        [self.purpose.to_owned(), algorithm.to_owned(), self.state.to_owned(), self.hsm.clone(), self.kid.clone()]
     }
 }
 

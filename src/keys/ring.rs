@@ -129,6 +129,32 @@ impl KeyState {
         !matches!(self, Self::Destroyed { .. })
     }
 
+    /// The stage's name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Next { .. } => "next",
+            Self::Active { .. } => "active",
+            Self::Retiring { .. } => "retiring",
+            Self::Destroyed { .. } => "destroyed",
+        }
+    }
+
+    /// When the stage began.
+    pub const fn since(&self) -> Timestamp {
+        match self {
+            Self::Next { published_at: at } | Self::Active { since: at } | Self::Retiring { since: at, .. } => *at,
+            Self::Destroyed { at } => *at,
+        }
+    }
+
+    /// When the stage ends by itself.
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Retiring { until, .. } => Some(*until),
+            Self::Next { .. } | Self::Active { .. } | Self::Destroyed { .. } => None,
+        }
+    }
+
     /// Whether the key signs.
     pub const fn is_active(&self) -> bool {
         matches!(self, Self::Active { .. })

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{ChangeError, Signet};
 use crate::jose::Algorithm;
-use crate::keys::{Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, KeyReport, KeyState, TokenInfo};
+use crate::keys::{Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, KeyReport, TokenInfo};
 
 /// All HSM tokens with their keys.
 #[derive(Debug, Clone, Serialize)]
@@ -45,8 +45,8 @@ pub struct KeyCustody {
     /// Type and size, e.g. `EC P-256`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Its stage.
-    pub stage: KeyState,
+    /// Its stage: `next`, `active`, `retiring` or `destroyed`.
+    pub stage: &'static str,
     /// What the HSM says of it; absent where the HSM does not have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attributes: Option<KeyAttributes>,
@@ -109,7 +109,7 @@ fn judge(key: &HsmKey, found: &[KeyReport]) -> KeyCustody {
         purpose: key.purpose,
         algorithm: key.public.as_ref().map(|jwk| jwk.algorithm),
         kind: reports.first().map(|report| report.kind.clone()),
-        stage: key.state,
+        stage: key.state.name(),
         attributes: reports.first().map(|report| report.attributes),
         held: faults.is_empty(),
         faults,
