@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 
 use super::FAREWELL;
@@ -22,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a start may take; a person who types a PIN gets longer.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 const PROMPT_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a worker that takes no requests any more is listened to.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How a conversation ended.
 struct Ended {
@@ -139,9 +143,14 @@ async fn converse(
     tokio::select! {
         last_word = pipe.read(read, frames) => last_word,
         failure = watch_over(pipe, token.config().deadline) => Some(failure),
-        // Without a reader there is nobody to write to: `read` ends first, or at the same time.
-        () = pipe.write(write) => None,
+        // The worker has gone, and may have left a last word to read.
+        () = write_and_wait(pipe, write) => None,
     }
+}
+
+async fn write_and_wait(pipe: &Pipe, half: OwnedWriteHalf) {
+    pipe.write(half).await;
+    tokio::time::sleep(LAST_WORD).await;
 }
 
 /// Sends the configuration and waits for the worker's word that it serves.

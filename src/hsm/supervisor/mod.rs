@@ -50,7 +50,8 @@ pub struct HsmConfig {
     pub expected_serial: Option<String>,
     /// Variables for the worker's environment beside the inherited ones, e.g. `SOFTHSM2_CONF`.
     pub environment: Vec<(String, String)>,
-    /// Where a refused PIN is remembered; beside the PIN's file if not given.
+    /// Where it is remembered that a PIN was presented, where that can't be written beside the PIN's file. Without it a
+    /// systemd credential is not presented at all.
     pub state_directory: Option<PathBuf>,
 }
 

@@ -10,7 +10,7 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo as ModuleTokenInfo};
 use cryptoki::types::RawAuthPin;
 
-use super::error::{Fault, code_name, function_name, refuses_pin};
+use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
 use crate::hsm::PinSource;
@@ -148,16 +148,27 @@ impl Token {
         let _ = self.module.finalize();
     }
 
+    /// Presents the PIN once. Whatever is not known to be harmless counts as a refusal: modules have no common code for
+    /// "a wrong try was counted".
     fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
         let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
-        let presented = RawAuthPin::new(Box::new(pin.expose().to_vec()));
+        let attempt = pin.attempt()?;
+        let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-            Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(pin.refused(&code_name(code))),
-            Err(Error::Pkcs11(code, function)) => Err(HsmFailure::Unavailable {
-                detail: format!("{} answered {}", function_name(function), code_name(code)),
-            }),
-            Err(other) => Err(HsmFailure::Unavailable { detail: other.to_string() }),
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                attempt.is_over();
+                Ok(())
+            }
+            Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(attempt.refused(&code_name(code))),
+            Err(Error::Pkcs11(code, function)) => {
+                let detail = format!("{} answered {}", function_name(function), code_name(code));
+                if counts_no_try(code) {
+                    attempt.is_over();
+                    return Err(HsmFailure::Unavailable { detail });
+                }
+                Err(attempt.is_unclear(&detail))
+            }
+            Err(other) => Err(attempt.is_unclear(&other.to_string())),
         }
     }
 }
