@@ -128,12 +128,24 @@ impl HsmGroup {
         Ok(Arc::new(Self { tokens, keys, events, stop, supervisors: std::sync::Mutex::new(supervisors) }))
     }
 
+    /// Waits until every token answers, and says of each whether it does: one that is broken is no reason not to serve
+    /// with the others. In the order of the configuration.
+    pub async fn ready_each(&self, timeout: Duration) -> Vec<(HsmName, Result<(), HsmError>)> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut outcomes = Vec::with_capacity(self.tokens.len());
+        for token in &self.tokens {
+            let fail = |failure| HsmError::new(format!("start of {}", token.name()), failure);
+            outcomes.push((token.name().clone(), token.ready(deadline).await.map_err(fail)));
+        }
+        outcomes
+    }
+
     /// Waits until every token answers.
     ///
     /// # Errors
     ///
-    /// The first failure that only a person can mend, at once; the latest failure of a token that is still not there
-    /// after `timeout`.
+    /// The failure of the first token that does not: at once where only a person can mend it, after `timeout` where it
+    /// may pass.
     pub async fn ready(&self, timeout: Duration) -> Result<(), HsmError> {
         let deadline = tokio::time::Instant::now() + timeout;
         for token in &self.tokens {

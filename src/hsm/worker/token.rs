@@ -225,18 +225,24 @@ fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
         );
         return Err(lasting(detail));
     }
-    Pkcs11::new(&hello.module).map_err(|error| lasting(format!("{path} can't be loaded as a PKCS#11 module: {error}")))
+    Pkcs11::new(&hello.module).map_err(|error| match error {
+        // It was loaded, and worked when this deployment was bound to its token.
+        Error::Pkcs11(code, function) if hello.expected_serial.is_some() => passing(Fault::Module(code, function)),
+        error => lasting(format!("{path} can't be loaded as a PKCS#11 module: {error}")),
+    })
 }
 
 fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), StartFault> {
     let slots = module.get_slots_with_token().map_err(|error| passing(error.into()))?;
     let mut seen = Vec::new();
     let mut found = Vec::new();
+    let mut is_renamed = false;
     for slot in slots {
         // A slot that can't describe itself is another's trouble, unless ours is not found.
         let Ok(info) = module.get_token_info(slot) else { continue };
         if info.token_initialized() {
             seen.push(format!("\"{}\"", info.label().trim_end()));
+            is_renamed |= hello.expected_serial.as_deref() == Some(info.serial_number().trim_end());
             if info.label().trim_end() == hello.token_label {
                 found.push((slot, info));
             }
@@ -254,7 +260,11 @@ fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), St
             let detail = format!(
                 "no initialised token carries the label \"{label}\" (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
             );
-            Err(StartFault::NoSuchLabel(HsmFailure::Configuration { detail }))
+            // A deployment that is bound to a token has seen it: it is away now, unless it is here by another name.
+            Err(StartFault::NoSuchLabel(match hello.expected_serial {
+                Some(_) if !is_renamed => HsmFailure::Unavailable { detail },
+                _ => HsmFailure::Configuration { detail },
+            }))
         }
     }
 }
