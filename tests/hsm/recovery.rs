@@ -122,6 +122,54 @@ async fn a_hanging_worker_is_told_by_deadline_then_killed_and_replaced() {
     group.shutdown().await;
 }
 
+/// Each of them is waited for two seconds: all at once.
+#[tokio::test]
+async fn workers_that_do_not_end_are_waited_for_together() {
+    let token = SoftToken::new();
+    let mut config = token.config();
+    config.workers = 4;
+    let (group, _events) = started(config).await;
+    while group.worker_process_ids(&hsm()).len() < 4 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let workers = group.worker_process_ids(&hsm());
+    for worker in &workers {
+        signal(*worker, "-STOP");
+    }
+    let asked = Instant::now();
+    group.shutdown().await;
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    assert!(!workers.into_iter().any(runs));
+}
+
+#[tokio::test]
+async fn many_complaints_about_one_worker_replace_it_once() {
+    let token = SoftToken::new();
+    let (group, _events) = started(token.config()).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    let complained_of = group.worker_process_ids(&hsm());
+    let complain = || (0..100).for_each(|_| group.wrong_signature(&hsm(), &key.key_id));
+    complain();
+    // Some come while nobody answers.
+    while !group.worker_process_ids(&hsm()).is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    complain();
+    let until = Instant::now() + Duration::from_secs(5);
+    while group.worker_process_ids(&hsm()).is_empty() {
+        assert!(Instant::now() < until, "the worker was not replaced");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let replaced = group.worker_process_ids(&hsm());
+    assert_ne!(replaced, complained_of);
+    let until = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < until {
+        sign_checked(&group, &key).await.unwrap();
+        assert_eq!(group.worker_process_ids(&hsm()), replaced);
+    }
+    group.shutdown().await;
+}
+
 #[tokio::test]
 async fn over_its_queue_a_worker_takes_no_more() {
     let token = SoftToken::new();

@@ -105,16 +105,23 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
     let Spawned { number, process_id, stream } = spawned;
     let pipe = Pipe::new(usize::try_from(config.queue.max(1)).unwrap_or(usize::MAX));
     let (last_word, patience) = tokio::select! {
-        last_word = converse(token, index, &pipe, stream, process_id) => (last_word, Duration::ZERO),
+        last_word = converse(token, index, &pipe, stream, (number, process_id)) => (last_word, Duration::ZERO),
         () = stopped(stopping) => (None, FAREWELL),
-        () = token.restart_ordered(index) => (None, Duration::ZERO),
+        () = token.restart_ordered(index, number) => (None, Duration::ZERO),
     };
-    let gone = HsmFailure::Unavailable { detail: "its worker is gone".into() };
-    pipe.close(last_word.as_ref().unwrap_or(&gone));
+    let was_up = token.is_up(index);
+    let gone = last_word
+        .clone()
+        .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} is gone") });
+    pipe.close(&gone);
+    if was_up && !*stopping.borrow() && stopping.has_changed().is_ok() {
+        // The process may take its time to end; nobody is sent to it meanwhile.
+        token.enter(index, Stage::Down(gone));
+    }
     let ended = spawner.stop(number, patience).await;
     let failure = last_word
         .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
-    Ended { failure, was_up: token.is_up(index), has_served: pipe.has_served() }
+    Ended { failure, was_up, has_served: pipe.has_served() }
 }
 
 /// Talks until one side ends it; gives the worker's last word, or why it was given up.
@@ -123,7 +130,7 @@ async fn converse(
     index: usize,
     pipe: &Arc<Pipe>,
     stream: std::os::unix::net::UnixStream,
-    process_id: u32,
+    (number, process_id): (u64, u32),
 ) -> Option<HsmFailure> {
     let unusable = |error: std::io::Error| Some(HsmFailure::Unavailable { detail: error.to_string() });
     let mut stream = match UnixStream::from_std(stream) {
@@ -138,7 +145,7 @@ async fn converse(
         Err(_) => return Some(HsmFailure::Unavailable { detail: format!("no start within {}s", patience.as_secs()) }),
     };
     tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
-    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { process_id, report })));
+    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { number, process_id, report })));
     let (read, write) = stream.into_split();
     tokio::select! {
         last_word = pipe.read(read, frames) => last_word,

@@ -27,6 +27,9 @@ use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, TokenInfo};
 /// How long the workers get to end by themselves at [`HsmGroup::shutdown`].
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How much longer the end of all workers may take, those included that don't end when they are killed.
+const LAST_ORDERS: Duration = Duration::from_secs(2);
+
 /// One `[[hsm]]` of the configuration.
 #[derive(Debug, Clone)]
 pub struct HsmConfig {
@@ -172,14 +175,17 @@ impl HsmGroup {
         self.token(hsm).map(|token| token.process_ids()).unwrap_or_default()
     }
 
-    /// Ends all workers and waits for them.
+    /// Ends all workers and waits for them, though not for one that does not end when it is killed.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
         let supervisors =
             std::mem::take(&mut *self.supervisors.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        for supervisor in supervisors {
+        let until = tokio::time::Instant::now() + FAREWELL + LAST_ORDERS;
+        for mut supervisor in supervisors {
             // A supervisor that panicked has no worker to wait for.
-            let _ = supervisor.await;
+            if tokio::time::timeout_at(until, &mut supervisor).await.is_err() {
+                supervisor.abort();
+            }
         }
     }
 
