@@ -217,8 +217,7 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         deadline: hsm.deadline,
         expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
         environment: hsm.environment.clone().into_iter().collect(),
-        // A PIN file's refusal is remembered beside it; a credential has no such place.
-        state_directory: matches!(hsm.pin, config::PinSource::Credential(_)).then(|| store_folder(config)).flatten(),
+        state_directory: store_folder(config),
     }
 }
 

@@ -47,10 +47,11 @@ pub enum HsmFailure {
     /// The deadline passed.
     #[error("no answer within {}ms", .0.as_millis())]
     Deadline(Duration),
-    /// The PIN was refused or is locked: nothing is tried again until a person acts (promise 9).
-    #[error("the PIN was refused: {detail}. It is not tried again: correct the PIN, then start the server again")]
+    /// The PIN was refused, is locked, or was presented and nobody knows with what effect: nothing is tried again until
+    /// a person acts (promise 9).
+    #[error("the PIN was not accepted: {detail}. Nothing is tried again before that; then start the server again")]
     PinRefused {
-        /// The module's own word, e.g. `CKR_PIN_INCORRECT`.
+        /// The module's own word, e.g. `CKR_PIN_INCORRECT`, and what to do.
         detail: String,
     },
     /// No key with this name, or one that is not the key that was meant.

@@ -172,6 +172,42 @@ async fn a_locked_pin_stops_the_worker_for_good() {
     }
 }
 
+/// A crash, or an answer that says nothing of the PIN: the token may have counted a try.
+#[tokio::test]
+async fn promise_9_a_pin_whose_fate_is_unknown_is_not_presented_again() {
+    for fault in ["ABORT", "EXIT", "0x05", "0x06", "0x30"] {
+        let module = FaultyModule::new();
+        let marker = module.token.path().join("pin.refused");
+        module.order("C_Login", fault);
+        let (group, _events) = start(vec![module.config("")]);
+        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
+        assert!(
+            matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("may have counted") && detail.contains("pin.refused")),
+            "{fault}: {failure}"
+        );
+        group.shutdown().await;
+        assert!(module.is_done() && marker.exists(), "{fault}");
+        // A later login would be counted here.
+        module.order("C_Login", "0xA0");
+        let (group, _events) = start(vec![module.config("")]);
+        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
+        assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{fault}: {failure}");
+        group.shutdown().await;
+        assert!(!module.is_done(), "{fault}: the PIN was presented again");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_before_the_pin_was_looked_at_is_tried_again() {
+    for fault in ["0x32", "0xE0", "0x02", "0xB3", "0x100"] {
+        let module = FaultyModule::new();
+        module.order("C_Login", fault);
+        let (group, _events) = started(module.config("")).await;
+        assert!(module.is_done() && !module.token.path().join("pin.refused").exists(), "{fault}");
+        group.shutdown().await;
+    }
+}
+
 #[tokio::test]
 async fn a_pin_that_is_refused_at_a_later_login_stops_the_worker_too() {
     let scene = Scene::new().await;

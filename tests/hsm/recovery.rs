@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use signet::hsm::{HsmEvent, HsmGroup};
 use signet::jose::{Algorithm, VerifyingKey};
-use signet::keys::{HsmFailure, HsmKey, KeyAdmin as _, Signer as _};
+use signet::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, Signer as _};
 
-use crate::support::hsm::{SoftToken, hsm, pair, runs, started};
+use crate::support::hsm::{SoftToken, hsm, pair, runs, start, started};
 
 const MESSAGE: &[u8] = b"header.payload";
 
@@ -122,6 +122,54 @@ async fn a_hanging_worker_is_told_by_deadline_then_killed_and_replaced() {
     group.shutdown().await;
 }
 
+/// Each of them is waited for two seconds: all at once.
+#[tokio::test]
+async fn workers_that_do_not_end_are_waited_for_together() {
+    let token = SoftToken::new();
+    let mut config = token.config();
+    config.workers = 4;
+    let (group, _events) = started(config).await;
+    while group.worker_process_ids(&hsm()).len() < 4 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let workers = group.worker_process_ids(&hsm());
+    for worker in &workers {
+        signal(*worker, "-STOP");
+    }
+    let asked = Instant::now();
+    group.shutdown().await;
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
+    assert!(!workers.into_iter().any(runs));
+}
+
+#[tokio::test]
+async fn many_complaints_about_one_worker_replace_it_once() {
+    let token = SoftToken::new();
+    let (group, _events) = started(token.config()).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    let complained_of = group.worker_process_ids(&hsm());
+    let complain = || (0..100).for_each(|_| group.wrong_signature(&hsm(), &key.key_id));
+    complain();
+    // Some come while nobody answers.
+    while !group.worker_process_ids(&hsm()).is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    complain();
+    let until = Instant::now() + Duration::from_secs(5);
+    while group.worker_process_ids(&hsm()).is_empty() {
+        assert!(Instant::now() < until, "the worker was not replaced");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let replaced = group.worker_process_ids(&hsm());
+    assert_ne!(replaced, complained_of);
+    let until = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < until {
+        sign_checked(&group, &key).await.unwrap();
+        assert_eq!(group.worker_process_ids(&hsm()), replaced);
+    }
+    group.shutdown().await;
+}
+
 #[tokio::test]
 async fn over_its_queue_a_worker_takes_no_more() {
     let token = SoftToken::new();
@@ -189,6 +237,56 @@ async fn a_device_that_was_removed_comes_back_by_itself() {
         told.push(matches!(event, HsmEvent::Up { .. }));
     }
     assert_eq!(told, [true, false, true]);
+}
+
+/// As after a restart of the server while its network HSM is away.
+#[tokio::test]
+async fn hazard_61_a_device_that_is_away_at_start_comes_by_itself_where_the_deployment_is_bound_to_it() {
+    let token = SoftToken::new();
+    let mut config = token.config();
+    let (group, mut events) = started(config.clone()).await;
+    let Some(HsmEvent::Up { token: info, .. }) = events.recv().await else { panic!("no event") };
+    group.shutdown().await;
+    config.expected_serial = Some(info.serial);
+    let (here, away) = (token.path().join("tokens"), token.path().join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    // Without its folder SoftHSM does not even initialise; with an empty one it has no tokens.
+    for is_there in [false, true] {
+        if is_there {
+            std::fs::create_dir(&here).unwrap();
+        }
+        let (group, _events) = start(vec![config.clone()]);
+        let failure = group.ready(Duration::from_secs(2)).await.unwrap_err().failure;
+        assert!(matches!(failure, HsmFailure::Unavailable { .. }), "{failure}");
+        if is_there {
+            std::fs::remove_dir_all(&here).unwrap();
+            std::fs::rename(&away, &here).unwrap();
+            group.ready(Duration::from_secs(10)).await.unwrap();
+        }
+        group.shutdown().await;
+    }
+    // The very token under another label is a mistake of the configuration.
+    config.token_label = "sginet".into();
+    let (group, _events) = start(vec![config]);
+    let failure = group.ready(Duration::from_secs(10)).await.unwrap_err().failure;
+    assert!(matches!(failure, HsmFailure::Configuration { .. }), "{failure}");
+    group.shutdown().await;
+}
+
+#[tokio::test]
+async fn one_broken_token_of_two_does_not_keep_the_other_from_serving() {
+    let token = SoftToken::new();
+    let mut broken = token.config();
+    broken.name = HsmName::new("broken");
+    broken.token_label = "sginet".into();
+    let (group, _events) = start(vec![broken, token.config()]);
+    let outcomes = group.ready_each(Duration::from_secs(20)).await;
+    let [(first, Err(error)), (second, Ok(()))] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!((first.as_str(), second), ("broken", &hsm()));
+    assert!(matches!(error.failure, HsmFailure::Configuration { .. }), "{error}");
+    let key = pair(&group, Algorithm::Es256).await;
+    sign_checked(&group, &key).await.unwrap();
+    group.shutdown().await;
 }
 
 #[tokio::test]

@@ -78,10 +78,9 @@ async fn provisioning_twice_keeps_the_token_and_its_pin() {
 fn the_script_writes_what_the_template_shows() {
     let token = SoftToken::new();
     let state = token.path().canonicalize().unwrap();
-    let template =
-        include_str!("../../softhsm/softhsm2.conf.in").replace("@TOKENDIR@", state.join("tokens").to_str().unwrap());
-    let written = std::fs::read_to_string(token.configuration()).unwrap();
-    assert_eq!(written, template);
+    let tokens = state.join("tokens");
+    let template = include_str!("../../softhsm/softhsm2.conf.in").replace("@TOKENDIR@", tokens.to_str().unwrap());
+    assert_eq!(std::fs::read_to_string(token.configuration()).unwrap(), template);
 }
 
 #[tokio::test]

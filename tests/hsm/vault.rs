@@ -1,6 +1,8 @@
 //! Secrets at rest, in both modes: bound to their row, and used inside the token where it can (HAZARDS 48; promise 2).
 
-use signet::keys::{HsmFailure, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Seals, TenantId, Vault as _};
+use signet::keys::{
+    HsmFailure, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Seals, TenantId, Vault as _,
+};
 use signet::secret::SecretBytes;
 
 use crate::support::hsm::{SoftToken, hsm, started, tenant, vault_keys};
@@ -176,6 +178,30 @@ async fn older_keys_open_what_they_sealed_after_newer_ones_took_over() {
     assert_eq!(group.open(&row("a"), &seals).await.unwrap(), secret(b"old"));
     let newer = group.seal(&row("a"), &secret(b"new")).await.unwrap();
     assert_ne!(newer.0[&hsm()][1..9], seals.0[&hsm()][1..9]);
+    group.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_secret_opens_by_the_second_token_where_the_firsts_key_is_unknown() {
+    let (first, second) = (SoftToken::new(), SoftToken::new());
+    let mut other = second.config();
+    other.name = signet::keys::HsmName::new("secondary");
+    let (group, _events) = crate::support::hsm::start(vec![first.config(), other.clone()]);
+    group.ready(std::time::Duration::from_secs(20)).await.unwrap();
+    let mut keys = vault_keys(&group, SEALED).await;
+    for key in keys.clone() {
+        let made = group.generate_secret(&other.name, key.purpose, &tenant()).await.unwrap();
+        keys.push(signet::keys::HsmKey { hsm: other.name.clone(), key_id: made.key_id, cka_id: made.cka_id, ..key });
+    }
+    group.use_keys(keys.clone());
+    let seals = group.seal(&row("a"), &secret(b"s")).await.unwrap();
+    assert_eq!(seals.0.len(), 2);
+    for unknown in [hsm(), other.name] {
+        group.use_keys(keys.iter().filter(|key| key.hsm != unknown).cloned().collect());
+        assert_eq!(group.open(&row("a"), &seals).await.unwrap(), secret(b"s"), "without the keys of {unknown}");
+    }
+    group.use_keys(Vec::new());
+    assert_eq!(group.open(&row("a"), &seals).await.unwrap_err().failure, HsmFailure::DoesNotOpen);
     group.shutdown().await;
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 
 use super::FAREWELL;
@@ -22,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a start may take; a person who types a PIN gets longer.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 const PROMPT_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a worker that takes no requests any more is listened to.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// How a conversation ended.
 struct Ended {
@@ -101,16 +105,23 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
     let Spawned { number, process_id, stream } = spawned;
     let pipe = Pipe::new(usize::try_from(config.queue.max(1)).unwrap_or(usize::MAX));
     let (last_word, patience) = tokio::select! {
-        last_word = converse(token, index, &pipe, stream, process_id) => (last_word, Duration::ZERO),
+        last_word = converse(token, index, &pipe, stream, (number, process_id)) => (last_word, Duration::ZERO),
         () = stopped(stopping) => (None, FAREWELL),
-        () = token.restart_ordered(index) => (None, Duration::ZERO),
+        () = token.restart_ordered(index, number) => (None, Duration::ZERO),
     };
-    let gone = HsmFailure::Unavailable { detail: "its worker is gone".into() };
-    pipe.close(last_word.as_ref().unwrap_or(&gone));
+    let was_up = token.is_up(index);
+    let gone = last_word
+        .clone()
+        .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} is gone") });
+    pipe.close(&gone);
+    if was_up && !*stopping.borrow() && stopping.has_changed().is_ok() {
+        // The process may take its time to end; nobody is sent to it meanwhile.
+        token.enter(index, Stage::Down(gone));
+    }
     let ended = spawner.stop(number, patience).await;
     let failure = last_word
         .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
-    Ended { failure, was_up: token.is_up(index), has_served: pipe.has_served() }
+    Ended { failure, was_up, has_served: pipe.has_served() }
 }
 
 /// Talks until one side ends it; gives the worker's last word, or why it was given up.
@@ -119,7 +130,7 @@ async fn converse(
     index: usize,
     pipe: &Arc<Pipe>,
     stream: std::os::unix::net::UnixStream,
-    process_id: u32,
+    (number, process_id): (u64, u32),
 ) -> Option<HsmFailure> {
     let unusable = |error: std::io::Error| Some(HsmFailure::Unavailable { detail: error.to_string() });
     let mut stream = match UnixStream::from_std(stream) {
@@ -134,14 +145,19 @@ async fn converse(
         Err(_) => return Some(HsmFailure::Unavailable { detail: format!("no start within {}s", patience.as_secs()) }),
     };
     tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
-    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { process_id, report })));
+    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { number, process_id, report })));
     let (read, write) = stream.into_split();
     tokio::select! {
         last_word = pipe.read(read, frames) => last_word,
         failure = watch_over(pipe, token.config().deadline) => Some(failure),
-        // Without a reader there is nobody to write to: `read` ends first, or at the same time.
-        () = pipe.write(write) => None,
+        // The worker has gone, and may have left a last word to read.
+        () = write_and_wait(pipe, write) => None,
     }
+}
+
+async fn write_and_wait(pipe: &Pipe, half: OwnedWriteHalf) {
+    pipe.write(half).await;
+    tokio::time::sleep(LAST_WORD).await;
 }
 
 /// Sends the configuration and waits for the worker's word that it serves.

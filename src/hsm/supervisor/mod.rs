@@ -27,6 +27,9 @@ use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, TokenInfo};
 /// How long the workers get to end by themselves at [`HsmGroup::shutdown`].
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How much longer the end of all workers may take, those included that don't end when they are killed.
+const LAST_ORDERS: Duration = Duration::from_secs(2);
+
 /// One `[[hsm]]` of the configuration.
 #[derive(Debug, Clone)]
 pub struct HsmConfig {
@@ -50,7 +53,8 @@ pub struct HsmConfig {
     pub expected_serial: Option<String>,
     /// Variables for the worker's environment beside the inherited ones, e.g. `SOFTHSM2_CONF`.
     pub environment: Vec<(String, String)>,
-    /// Where a refused PIN is remembered; beside the PIN's file if not given.
+    /// Where it is remembered that a PIN was presented, where that can't be written beside the PIN's file. Without it a
+    /// systemd credential is not presented at all.
     pub state_directory: Option<PathBuf>,
 }
 
@@ -127,12 +131,24 @@ impl HsmGroup {
         Ok(Arc::new(Self { tokens, keys, events, stop, supervisors: std::sync::Mutex::new(supervisors) }))
     }
 
+    /// Waits until every token answers, and says of each whether it does: one that is broken is no reason not to serve
+    /// with the others. In the order of the configuration.
+    pub async fn ready_each(&self, timeout: Duration) -> Vec<(HsmName, Result<(), HsmError>)> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut outcomes = Vec::with_capacity(self.tokens.len());
+        for token in &self.tokens {
+            let fail = |failure| HsmError::new(format!("start of {}", token.name()), failure);
+            outcomes.push((token.name().clone(), token.ready(deadline).await.map_err(fail)));
+        }
+        outcomes
+    }
+
     /// Waits until every token answers.
     ///
     /// # Errors
     ///
-    /// The first failure that only a person can mend, at once; the latest failure of a token that is still not there
-    /// after `timeout`.
+    /// The failure of the first token that does not: at once where only a person can mend it, after `timeout` where it
+    /// may pass.
     pub async fn ready(&self, timeout: Duration) -> Result<(), HsmError> {
         let deadline = tokio::time::Instant::now() + timeout;
         for token in &self.tokens {
@@ -159,14 +175,17 @@ impl HsmGroup {
         self.token(hsm).map(|token| token.process_ids()).unwrap_or_default()
     }
 
-    /// Ends all workers and waits for them.
+    /// Ends all workers and waits for them, though not for one that does not end when it is killed.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
         let supervisors =
             std::mem::take(&mut *self.supervisors.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-        for supervisor in supervisors {
+        let until = tokio::time::Instant::now() + FAREWELL + LAST_ORDERS;
+        for mut supervisor in supervisors {
             // A supervisor that panicked has no worker to wait for.
-            let _ = supervisor.await;
+            if tokio::time::timeout_at(until, &mut supervisor).await.is_err() {
+                supervisor.abort();
+            }
         }
     }
 

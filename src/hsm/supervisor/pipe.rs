@@ -192,7 +192,9 @@ impl Pipe {
                 match response {
                     Ok(Response { id: START_ID, result }) => last_word = result.err().or(last_word),
                     Ok(response) => self.answer(response),
-                    Err(error) => return Some(HsmFailure::Unavailable { detail: error.to_string() }),
+                    Err(error) => {
+                        return last_word.or_else(|| Some(HsmFailure::Unavailable { detail: error.to_string() }));
+                    }
                 }
             }
             match half.read(&mut chunk).await {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::pipe::{NotTaken, Pipe};
 use super::{HsmConfig, HsmEvent};
@@ -28,6 +28,8 @@ pub(super) enum Stage {
 /// What is known of a worker that answers.
 #[derive(Clone)]
 pub(super) struct Worker {
+    /// Its number at the spawner: no other worker ever has the same.
+    pub(super) number: u64,
     pub(super) process_id: u32,
     pub(super) report: TokenReport,
 }
@@ -36,7 +38,8 @@ pub(super) struct Worker {
 pub(super) struct HsmToken {
     config: HsmConfig,
     stages: Vec<watch::Sender<Stage>>,
-    restart: Vec<Notify>,
+    /// The number of the worker that was last ordered to be started again, for each place.
+    restart: Vec<watch::Sender<u64>>,
     events: mpsc::UnboundedSender<HsmEvent>,
     /// What was last told about the token; nothing at first.
     told_up: Mutex<Option<bool>>,
@@ -51,7 +54,7 @@ impl HsmToken {
         let starting = HsmFailure::Unavailable { detail: "it is starting".into() };
         Self {
             stages: (0..workers).map(|_| watch::Sender::new(Stage::Down(starting.clone()))).collect(),
-            restart: (0..workers).map(|_| Notify::new()).collect(),
+            restart: (0..workers).map(|_| watch::Sender::new(0)).collect(),
             config,
             events,
             told_up: Mutex::new(None),
@@ -127,18 +130,21 @@ impl HsmToken {
         }
     }
 
-    /// Waits for the order to start this worker again.
-    pub(super) async fn restart_ordered(&self, index: usize) {
-        match self.restart.get(index) {
-            Some(order) => order.notified().await,
-            None => std::future::pending().await,
-        }
+    /// Waits for the order to start this very worker again.
+    pub(super) async fn restart_ordered(&self, index: usize, number: u64) {
+        let Some(mut order) = self.restart.get(index).map(watch::Sender::subscribe) else {
+            return std::future::pending().await;
+        };
+        // The sender lives as long as the token.
+        let _ = order.wait_for(|ordered| *ordered == number).await;
     }
 
-    /// Has every worker started again.
+    /// Has every worker that answers now started again. One that is starting is another than the one complained of.
     pub(super) fn restart_workers(&self) {
-        for order in &self.restart {
-            order.notify_one();
+        for (order, stage) in self.restart.iter().zip(&self.stages) {
+            if let Stage::Up(_, worker) = &*stage.borrow() {
+                order.send_replace(worker.number);
+            }
         }
     }
 

@@ -99,6 +99,24 @@ pub(super) fn refuses_pin(code: RvError) -> bool {
     )
 }
 
+/// Whether the code is known to come before a module looks at the PIN, so that no try was counted.
+pub(super) fn counts_no_try(code: RvError) -> bool {
+    use RvError as R;
+    matches!(
+        code,
+        R::UserAlreadyLoggedIn
+            | R::UserAnotherAlreadyLoggedIn
+            | R::CryptokiNotInitialized
+            | R::SessionHandleInvalid
+            | R::SessionClosed
+            | R::SlotIdInvalid
+            | R::DeviceRemoved
+            | R::TokenNotPresent
+            | R::TokenNotRecognized
+            | R::HostMemory
+    )
+}
+
 /// The specification's name of a return code, e.g. `CKR_PIN_INCORRECT`.
 pub(super) fn code_name(code: RvError) -> String {
     let mut name = String::from("CKR");
@@ -144,5 +162,13 @@ mod tests {
             assert!(refuses_pin(code));
         }
         assert!(!refuses_pin(RvError::GeneralError) && !refuses_pin(RvError::UserAlreadyLoggedIn));
+    }
+
+    #[test]
+    fn only_a_few_answers_to_a_login_are_known_to_be_harmless() {
+        assert!(counts_no_try(RvError::DeviceRemoved) && counts_no_try(RvError::SessionHandleInvalid));
+        for code in [RvError::GeneralError, RvError::FunctionFailed, RvError::DeviceError, RvError::PinIncorrect] {
+            assert!(!counts_no_try(code));
+        }
     }
 }

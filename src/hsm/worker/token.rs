@@ -10,7 +10,7 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo as ModuleTokenInfo};
 use cryptoki::types::RawAuthPin;
 
-use super::error::{Fault, code_name, function_name, refuses_pin};
+use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
 use crate::hsm::PinSource;
@@ -148,16 +148,27 @@ impl Token {
         let _ = self.module.finalize();
     }
 
+    /// Presents the PIN once. Whatever is not known to be harmless counts as a refusal: modules have no common code for
+    /// "a wrong try was counted".
     fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
         let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
-        let presented = RawAuthPin::new(Box::new(pin.expose().to_vec()));
+        let attempt = pin.attempt()?;
+        let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-            Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(pin.refused(&code_name(code))),
-            Err(Error::Pkcs11(code, function)) => Err(HsmFailure::Unavailable {
-                detail: format!("{} answered {}", function_name(function), code_name(code)),
-            }),
-            Err(other) => Err(HsmFailure::Unavailable { detail: other.to_string() }),
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                attempt.is_over();
+                Ok(())
+            }
+            Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(attempt.refused(&code_name(code))),
+            Err(Error::Pkcs11(code, function)) => {
+                let detail = format!("{} answered {}", function_name(function), code_name(code));
+                if counts_no_try(code) {
+                    attempt.is_over();
+                    return Err(HsmFailure::Unavailable { detail });
+                }
+                Err(attempt.is_unclear(&detail))
+            }
+            Err(other) => Err(attempt.is_unclear(&other.to_string())),
         }
     }
 }
@@ -214,18 +225,24 @@ fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
         );
         return Err(lasting(detail));
     }
-    Pkcs11::new(&hello.module).map_err(|error| lasting(format!("{path} can't be loaded as a PKCS#11 module: {error}")))
+    Pkcs11::new(&hello.module).map_err(|error| match error {
+        // It was loaded, and worked when this deployment was bound to its token.
+        Error::Pkcs11(code, function) if hello.expected_serial.is_some() => passing(Fault::Module(code, function)),
+        error => lasting(format!("{path} can't be loaded as a PKCS#11 module: {error}")),
+    })
 }
 
 fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), StartFault> {
     let slots = module.get_slots_with_token().map_err(|error| passing(error.into()))?;
     let mut seen = Vec::new();
     let mut found = Vec::new();
+    let mut is_renamed = false;
     for slot in slots {
         // A slot that can't describe itself is another's trouble, unless ours is not found.
         let Ok(info) = module.get_token_info(slot) else { continue };
         if info.token_initialized() {
             seen.push(format!("\"{}\"", info.label().trim_end()));
+            is_renamed |= hello.expected_serial.as_deref() == Some(info.serial_number().trim_end());
             if info.label().trim_end() == hello.token_label {
                 found.push((slot, info));
             }
@@ -243,7 +260,11 @@ fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), St
             let detail = format!(
                 "no initialised token carries the label \"{label}\" (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
             );
-            Err(StartFault::NoSuchLabel(HsmFailure::Configuration { detail }))
+            // A deployment that is bound to a token has seen it: it is away now, unless it is here by another name.
+            Err(StartFault::NoSuchLabel(match hello.expected_serial {
+                Some(_) if !is_renamed => HsmFailure::Unavailable { detail },
+                _ => HsmFailure::Configuration { detail },
+            }))
         }
     }
 }
