@@ -1,5 +1,7 @@
 //! The contracts. Each conditional write is one write: of N racing callers, on any number of nodes, one wins.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
-use crate::keys::{HsmKey, HsmName, KeyState, TenantId, TokenInfo};
+use crate::keys::{HsmKey, HsmName, KeyState, Seals, TenantId, TokenInfo};
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.
@@ -85,9 +87,36 @@ pub trait Users: Send + Sync {
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>>;
     /// All users by name, after `after`, at most `limit`.
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>>;
-    /// Replaces roles, password and `enabled`; `false` where the user is gone. Where `end_grants` is set, every grant
-    /// of the user ends in the same commit.
-    async fn update_user(&self, user: &User, end_grants: Option<Timestamp>, told: Vec<Draft>) -> Result<bool>;
+    /// Lets the user sign in, or no more; `false` where the user is gone. Where not, every grant of the user ends in
+    /// the same commit.
+    ///
+    /// This and the next two change that one thing and nothing beside it: what another operator changed since the
+    /// caller looked stays as it is.
+    async fn set_user_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the roles; `false` where the user is gone.
+    async fn set_user_roles(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        roles: &BTreeSet<String>,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the password; `false` where the user is gone. Every grant of the user ends in the same commit.
+    async fn set_user_password(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        password: &Seals,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
     /// Removes the user, their factors and grants; `false` where the user is gone.
     async fn remove_user(&self, tenant: &TenantId, id: &UserId, told: Vec<Draft>) -> Result<bool>;
 }
@@ -133,9 +162,24 @@ pub trait Clients: Send + Sync {
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>>;
     /// All clients by name.
     async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>>;
-    /// Replaces everything but id, name and time of creation; `false` where the client is gone. Where `end_grants` is
-    /// set, every grant of the client ends in the same commit.
-    async fn update_client(&self, client: &Client, end_grants: Option<Timestamp>, told: Vec<Draft>) -> Result<bool>;
+    /// Lets the client ask for tokens, or no more, and changes nothing else; `false` where it is gone. Where not, every
+    /// grant of the client ends in the same commit.
+    async fn set_client_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the secret and nothing else; `false` where the client is gone.
+    async fn set_client_secret(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        secret: &SecretHash,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
     /// Removes a client and its grants; `false` where it is gone.
     async fn remove_client(&self, tenant: &TenantId, id: &ClientId, told: Vec<Draft>) -> Result<bool>;
 }

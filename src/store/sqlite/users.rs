@@ -1,5 +1,7 @@
 //! Users.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -29,7 +31,9 @@ texts! {
             WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3) u
         LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
         ORDER BY u.name, s.hsm";
-    UPDATE = "UPDATE users SET roles = $3, enabled = $4 WHERE tenant = $1 AND id = $2";
+    SET_ENABLED = "UPDATE users SET enabled = $3 WHERE tenant = $1 AND id = $2";
+    SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
+    FIND = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2";
     REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
 }
 
@@ -52,27 +56,48 @@ async fn add(user: &User, connection: &mut SqliteConnection) -> Result<Effect<bo
     Ok(Effect::renewed(true))
 }
 
-async fn update(
-    (user, end_grants): &(User, Option<Timestamp>),
-    connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
-    let updated = sqlx::query(UPDATE)
-        .bind(user.tenant.as_str())
-        .bind(user.id.as_str())
-        .bind(joined(&user.roles))
-        .bind(i64::from(user.enabled))
+/// A user with what is set of them, and when.
+struct Setting<T> {
+    tenant: TenantId,
+    id: UserId,
+    value: T,
+    at: Timestamp,
+}
+
+async fn set_enabled(setting: &Setting<bool>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let set = sqlx::query(SET_ENABLED)
+        .bind(setting.tenant.as_str())
+        .bind(setting.id.as_str())
+        .bind(i64::from(setting.value))
         .execute(&mut *connection)
         .await?;
-    if updated.rows_affected() == 0 {
+    if set.rows_affected() == 0 {
         return Ok(Effect::nothing(false));
     }
-    seals::remove(connection, &user.tenant, seals::PASSWORD, user.id.as_str()).await?;
-    if let Some(password) = &user.password {
-        seals::add(connection, &user.tenant, seals::PASSWORD, user.id.as_str(), password).await?;
+    if !setting.value {
+        grants::end_all_of_user(connection, &setting.tenant, &setting.id, setting.at).await?;
     }
-    if let Some(at) = end_grants {
-        grants::end_all_of_user(connection, &user.tenant, &user.id, *at).await?;
+    Ok(Effect::renewed(true))
+}
+
+async fn set_roles(
+    (tenant, id, roles): &(TenantId, UserId, String),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let set =
+        sqlx::query(SET_ROLES).bind(tenant.as_str()).bind(id.as_str()).bind(roles.as_str()).execute(connection).await?;
+    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+async fn set_password(setting: &Setting<Seals>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let Setting { tenant, id, value, at } = setting;
+    let found = sqlx::query(FIND).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection).await?;
+    if found.is_none() {
+        return Ok(Effect::nothing(false));
     }
+    seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
+    seals::add(connection, tenant, seals::PASSWORD, id.as_str(), value).await?;
+    grants::end_all_of_user(connection, tenant, id, *at).await?;
     Ok(Effect::renewed(true))
 }
 
@@ -132,16 +157,47 @@ impl Users for SqliteStore {
         users_of(&self.read_all("list users", page).await?).map_err(|fault| fault.during("list users"))
     }
 
-    async fn update_user(
+    async fn set_user_enabled(
         &self,
-        user: &User,
-        end_grants: Option<Timestamp>,
+        tenant: &TenantId,
+        id: &UserId,
+        enabled: bool,
+        at: Timestamp,
         told: Vec<Draft>,
     ) -> std::result::Result<bool, StoreError> {
-        let told = done(told);
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: enabled, at };
         self.writer
-            .change("update user", (user.clone(), end_grants), told, |input, connection| {
-                Box::pin(update(input, connection))
+            .change("enable user", setting, done(told), |setting, connection| {
+                Box::pin(set_enabled(setting, connection))
+            })
+            .await
+    }
+
+    async fn set_user_roles(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        roles: &BTreeSet<String>,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (tenant.clone(), id.clone(), joined(roles));
+        self.writer
+            .change("set roles", input, done(told), |input, connection| Box::pin(set_roles(input, connection)))
+            .await
+    }
+
+    async fn set_user_password(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        password: &Seals,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: password.clone(), at };
+        self.writer
+            .change("set password", setting, done(told), |setting, connection| {
+                Box::pin(set_password(setting, connection))
             })
             .await
     }

@@ -92,7 +92,7 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(true, "user added").await;
     store.add_user(&alice, vec![]).await.unwrap();
     check(false, "user not added").await;
-    store.update_user(&alice, None, vec![]).await.unwrap();
+    store.set_user_enabled(&tenant(), &alice.id, true, now(), vec![]).await.unwrap();
     check(true, "user updated").await;
     store.add_factor(&factor, vec![]).await.unwrap();
     check(true, "factor added").await;
@@ -104,7 +104,7 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(true, "client added").await;
     store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r"), vec![draft(Event::TokenIssued)]).await.unwrap();
     check(false, "grant added").await;
-    store.update_client(&app, None, vec![]).await.unwrap();
+    store.set_client_enabled(&tenant(), &app.id, true, now(), vec![]).await.unwrap();
     check(true, "client updated").await;
     store.remove_client(&tenant(), &app.id, vec![]).await.unwrap();
     check(true, "client removed").await;

@@ -29,7 +29,8 @@ macro_rules! on_every_store {
 on_every_store!(
     users::a_user_comes_back_as_added,
     users::a_taken_name_is_refused_and_untold,
-    users::an_update_replaces_roles_password_and_enabled,
+    users::each_change_of_a_user_touches_its_own_column,
+    users::a_user_without_a_password_is_given_one,
     users::users_are_listed_page_by_page,
     users::a_removed_user_takes_factors_and_grants_along,
     users::what_is_gone_is_not_changed,
@@ -41,7 +42,7 @@ on_every_store!(
     factors::a_yubico_counter_is_spent_once_and_never_lowered,
     clients::a_client_comes_back_as_added,
     clients::a_taken_client_name_or_id_is_refused,
-    clients::an_update_replaces_all_but_id_name_and_creation,
+    clients::each_change_of_a_client_touches_its_own_column,
     clients::a_removed_client_takes_its_grants_along,
     grants::a_grant_comes_back_with_its_first_token,
     grants::no_grant_for_the_disabled_or_the_gone,
