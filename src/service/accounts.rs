@@ -52,6 +52,7 @@ impl Signet {
             name: name.to_owned(),
             roles,
             enabled: true,
+            credentials_version: 0,
             created_at: self.now(),
         };
         let told = self.user_changed(&user, "added", context);

@@ -87,8 +87,17 @@ pub trait Users: Send + Sync {
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>>;
     /// All users by name, after `after`, at most `limit`.
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>>;
-    /// Lets the user sign in, or no more; `false` where the user is gone. Where not, every grant of the user ends in
-    /// the same commit.
+    /// Writes `told` if the user is enabled and their [`credentials_version`](User::credentials_version) is still this
+    /// one; `false`, and nothing told, where not. For a token without a grant.
+    async fn confirm_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        credentials_version: i64,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Lets the user sign in, or no more; `false` where the user is gone. The credentials' version rises, and where the
+    /// user is disabled every grant of theirs ends, in the same commit.
     ///
     /// This and the next two change that one thing and nothing beside it: what another operator changed since the
     /// caller looked stays as it is.
@@ -108,7 +117,8 @@ pub trait Users: Send + Sync {
         roles: &BTreeSet<String>,
         told: Vec<Draft>,
     ) -> Result<bool>;
-    /// Replaces the password; `false` where the user is gone. Every grant of the user ends in the same commit.
+    /// Replaces the password; `false` where the user is gone. The credentials' version rises and every grant of the
+    /// user ends in the same commit.
     async fn set_user_password(
         &self,
         tenant: &TenantId,
@@ -188,8 +198,15 @@ pub trait Clients: Send + Sync {
 #[async_trait]
 pub trait Grants: Send + Sync {
     /// Adds a grant with its first refresh token (generation 0). `false`, and nothing written or told, where the user
-    /// or the client is gone or disabled by now.
-    async fn add_grant(&self, grant: &Grant, first: &SecretHash, told: Vec<Draft>) -> Result<bool>;
+    /// or the client is gone or disabled by now, or the user's [`credentials_version`](User::credentials_version) is
+    /// no longer the one that the sign-in was judged by.
+    async fn add_grant(
+        &self,
+        grant: &Grant,
+        first: &SecretHash,
+        credentials_version: i64,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
     /// The grant of this id.
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>>;
     /// The refresh token of this hash, with its family.

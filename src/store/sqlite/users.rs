@@ -18,22 +18,25 @@ use crate::keys::{Seals, TenantId};
 use crate::store::{StoreError, User, UserId, Users};
 
 texts! {
-    ADD = "INSERT INTO users (tenant, id, name, roles, enabled, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+    ADD = "INSERT INTO users (tenant, id, name, roles, enabled, credentials_version, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT DO NOTHING";
-    BY_NAME = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
+    BY_NAME = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
         FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
         WHERE u.tenant = $1 AND u.name = $2 ORDER BY s.hsm";
-    BY_ID = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
+    BY_ID = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
         FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
         WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm";
-    LIST = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
-        FROM (SELECT tenant, id, name, roles, enabled, created_at FROM users
+    LIST = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
+        FROM (SELECT tenant, id, name, roles, enabled, credentials_version, created_at FROM users
             WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3) u
         LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
         ORDER BY u.name, s.hsm";
-    SET_ENABLED = "UPDATE users SET enabled = $3 WHERE tenant = $1 AND id = $2";
+    SET_ENABLED = "UPDATE users SET enabled = $3, credentials_version = credentials_version + 1
+        WHERE tenant = $1 AND id = $2";
     SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
-    FIND = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2";
+    RENEW = "UPDATE users SET credentials_version = credentials_version + 1 WHERE tenant = $1 AND id = $2";
+    CONFIRM = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2 AND enabled = 1 AND credentials_version = $3";
     REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
 }
 
@@ -44,6 +47,7 @@ async fn add(user: &User, connection: &mut SqliteConnection) -> Result<Effect<bo
         .bind(user.name.as_str())
         .bind(joined(&user.roles))
         .bind(i64::from(user.enabled))
+        .bind(user.credentials_version)
         .bind(user.created_at.unix_millis())
         .execute(&mut *connection)
         .await?;
@@ -91,14 +95,38 @@ async fn set_roles(
 
 async fn set_password(setting: &Setting<Seals>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
     let Setting { tenant, id, value, at } = setting;
-    let found = sqlx::query(FIND).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection).await?;
-    if found.is_none() {
+    if !renew_credentials(connection, tenant, id, *at).await? {
         return Ok(Effect::nothing(false));
     }
     seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
     seals::add(connection, tenant, seals::PASSWORD, id.as_str(), value).await?;
-    grants::end_all_of_user(connection, tenant, id, *at).await?;
     Ok(Effect::renewed(true))
+}
+
+/// Ends all that the user's credentials so far have led to: grants, and sign-ins that are under way. `false` where the
+/// user is gone.
+pub(super) async fn renew_credentials(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    id: &UserId,
+    at: Timestamp,
+) -> Result<bool> {
+    let renewed = sqlx::query(RENEW).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
+    grants::end_all_of_user(connection, tenant, id, at).await?;
+    Ok(renewed.rows_affected() > 0)
+}
+
+async fn confirm(
+    (tenant, id, credentials_version): &(TenantId, UserId, i64),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let found = sqlx::query(CONFIRM)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(*credentials_version)
+        .fetch_optional(connection)
+        .await?;
+    Ok(if found.is_some() { Effect::done(true) } else { Effect::nothing(false) })
 }
 
 /// Factors, grants and refresh tokens go by their foreign keys; seals have none, because several tables own them.
@@ -117,6 +145,7 @@ fn user_of(row: &SqliteRow) -> Result<(User, Seals)> {
         roles: set(row, "roles")?,
         enabled: row.try_get::<i64, _>("enabled")? != 0,
         password: None,
+        credentials_version: row.try_get("credentials_version")?,
         created_at: moment(row, "created_at")?,
     };
     Ok((user, Seals::default()))
@@ -155,6 +184,19 @@ impl Users for SqliteStore {
         // No name is empty, so every name stands after the empty one.
         let page = sqlx::query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
         users_of(&self.read_all("list users", page).await?).map_err(|fault| fault.during("list users"))
+    }
+
+    async fn confirm_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        credentials_version: i64,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (tenant.clone(), id.clone(), credentials_version);
+        self.writer
+            .change("confirm user", input, done(told), |input, connection| Box::pin(confirm(input, connection)))
+            .await
     }
 
     async fn set_user_enabled(

@@ -49,7 +49,7 @@ pub(super) async fn a_removed_client_takes_its_grants_along(store: &dyn Store) {
     let (alice, app) = (user("alice"), client("app"));
     store.add_user(&alice, vec![]).await.unwrap();
     store.add_client(&app, vec![]).await.unwrap();
-    store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r0"), vec![]).await.unwrap();
+    store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r0"), 0, vec![]).await.unwrap();
     assert!(store.remove_client(&tenant(), &app.id, vec![]).await.unwrap());
     assert!(!store.remove_client(&tenant(), &app.id, vec![]).await.unwrap());
     assert_eq!(store.grant(&tenant(), &grant("g", &alice, &app).id).await.unwrap(), None);

@@ -102,7 +102,7 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(true, "factor removed").await;
     store.add_client(&app, vec![]).await.unwrap();
     check(true, "client added").await;
-    store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r"), vec![draft(Event::TokenIssued)]).await.unwrap();
+    store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r"), 0, vec![draft(Event::TokenIssued)]).await.unwrap();
     check(false, "grant added").await;
     store.set_client_enabled(&tenant(), &app.id, true, now(), vec![]).await.unwrap();
     check(true, "client updated").await;

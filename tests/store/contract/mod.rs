@@ -30,6 +30,7 @@ on_every_store!(
     users::a_user_comes_back_as_added,
     users::a_taken_name_is_refused_and_untold,
     users::each_change_of_a_user_touches_its_own_column,
+    users::a_user_is_confirmed_while_the_credentials_stay,
     users::a_user_without_a_password_is_given_one,
     users::users_are_listed_page_by_page,
     users::a_removed_user_takes_factors_and_grants_along,

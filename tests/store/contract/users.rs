@@ -34,18 +34,41 @@ pub(super) async fn each_change_of_a_user_touches_its_own_column(store: &dyn Sto
     let (tenant, id) = (tenant(), alice.id.clone());
     let told = || vec![draft(Event::UserChanged)];
     assert!(store.set_user_enabled(&tenant, &id, false, now(), told()).await.unwrap());
-    alice.enabled = false;
+    (alice.enabled, alice.credentials_version) = (false, 1);
     assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
     assert!(store.set_user_roles(&tenant, &id, &texts(&["admin"]), told()).await.unwrap());
     alice.roles = texts(&["admin"]);
     assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
     assert!(store.set_user_password(&tenant, &id, &seals(1), now(), told()).await.unwrap());
-    alice.password = Some(seals(1));
+    (alice.password, alice.credentials_version) = (Some(seals(1)), 2);
     assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice), "and it is still disabled");
     assert!(store.set_user_enabled(&tenant, &id, true, now(), told()).await.unwrap());
-    alice.enabled = true;
+    (alice.enabled, alice.credentials_version) = (true, 3);
     assert_eq!(store.user(&tenant, &id).await.unwrap(), Some(alice));
     assert_eq!(store.head().await.unwrap().sequence, 4);
+}
+
+pub(super) async fn a_user_is_confirmed_while_the_credentials_stay(store: &dyn Store) {
+    let (alice, app) = (user("alice"), client("app"));
+    store.add_user(&alice, vec![]).await.unwrap();
+    store.add_client(&app, vec![]).await.unwrap();
+    let told = || vec![draft(Event::TokenIssued)];
+    let confirm = async |version: i64| store.confirm_user(&tenant(), &alice.id, version, told()).await.unwrap();
+    assert!(confirm(0).await);
+    store.set_user_roles(&tenant(), &alice.id, &texts(&["admin"]), vec![]).await.unwrap();
+    assert!(confirm(0).await, "roles are no credentials");
+    store.set_user_password(&tenant(), &alice.id, &seals(1), now(), vec![]).await.unwrap();
+    assert!(!confirm(0).await, "the password was replaced while the sign-in was under way");
+    let family = grant("g", &alice, &app);
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), 0, told()).await.unwrap());
+    assert!(confirm(1).await);
+    store.set_user_enabled(&tenant(), &alice.id, false, now(), vec![]).await.unwrap();
+    assert!(!confirm(2).await, "disabled");
+    store.set_user_enabled(&tenant(), &alice.id, true, now(), vec![]).await.unwrap();
+    assert!(!confirm(1).await, "disabled and enabled meanwhile");
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), 1, told()).await.unwrap());
+    assert!(store.add_grant(&family, &SecretHash::of("r0"), 3, told()).await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 4, "what was refused is not told");
 }
 
 pub(super) async fn a_user_without_a_password_is_given_one(store: &dyn Store) {
@@ -79,7 +102,7 @@ pub(super) async fn a_removed_user_takes_factors_and_grants_along(store: &dyn St
         store.add_user(user, vec![]).await.unwrap();
         store.add_factor(&totp_factor(&format!("totp-{}", user.name), user), vec![]).await.unwrap();
         let first = SecretHash::of(&user.name);
-        store.add_grant(&grant(&format!("grant-{}", user.name), user, &app), &first, vec![]).await.unwrap();
+        store.add_grant(&grant(&format!("grant-{}", user.name), user, &app), &first, 0, vec![]).await.unwrap();
     }
     assert!(store.remove_user(&tenant(), &alice.id, vec![draft(Event::UserChanged)]).await.unwrap());
     assert_eq!(store.user(&tenant(), &alice.id).await.unwrap(), None);
@@ -104,6 +127,7 @@ pub(super) async fn what_is_gone_is_not_changed(store: &dyn Store) {
     assert!(!store.set_user_roles(&tenant(), &nobody, &texts(&["admin"]), told()).await.unwrap());
     assert!(!store.set_user_password(&tenant(), &nobody, &seals(1), now(), told()).await.unwrap());
     assert!(!store.remove_user(&tenant(), &nobody, told()).await.unwrap());
+    assert!(!store.confirm_user(&tenant(), &nobody, 0, told()).await.unwrap());
     assert_eq!(store.user_by_name(&tenant(), "nobody").await.unwrap(), None);
     assert_eq!(store.generation().await.unwrap(), 0);
     assert_eq!(store.head().await.unwrap().sequence, 0);
