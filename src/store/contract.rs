@@ -140,8 +140,9 @@ pub trait Factors: Send + Sync {
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>>;
     /// The factor of this id.
     async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>>;
-    /// Removes a factor; `false` where it is gone.
-    async fn remove_factor(&self, tenant: &TenantId, id: &FactorId, told: Vec<Draft>) -> Result<bool>;
+    /// Removes a factor; `false` where it is gone. Its user's credentials' version rises and every grant of the user
+    /// ends in the same commit: who holds a lost factor may have signed in with it.
+    async fn remove_factor(&self, tenant: &TenantId, id: &FactorId, at: Timestamp, told: Vec<Draft>) -> Result<bool>;
     /// Spends a TOTP step: true for the one caller that raised the factor's last step to `step`. Keeps `drift`.
     async fn spend_totp_step(
         &self,

@@ -98,7 +98,7 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(true, "factor added").await;
     store.spend_totp_step(&tenant(), &factor.id, 1, 0, now(), Told::default()).await.unwrap();
     check(false, "step spent").await;
-    store.remove_factor(&tenant(), &factor.id, vec![]).await.unwrap();
+    store.remove_factor(&tenant(), &factor.id, now(), vec![]).await.unwrap();
     check(true, "factor removed").await;
     store.add_client(&app, vec![]).await.unwrap();
     check(true, "client added").await;

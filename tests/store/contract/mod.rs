@@ -39,6 +39,7 @@ on_every_store!(
     factors::factors_come_back_as_added_the_oldest_first,
     factors::a_factor_needs_its_user_and_a_free_public_id,
     factors::a_removed_factor_is_gone_with_its_secret,
+    factors::a_removed_factor_ends_what_it_may_have_begun,
     factors::a_totp_step_is_spent_once_and_never_lowered,
     factors::a_yubico_counter_is_spent_once_and_never_lowered,
     clients::a_client_comes_back_as_added,
