@@ -11,7 +11,8 @@ impl Signet {
     ///
     /// # Errors
     ///
-    /// [`ChangeError`]: nothing is lost, the next checkpoint covers it.
+    /// [`ChangeError`]: nothing is lost, the next checkpoint covers it. It fails each time as long as the HSM does not
+    /// sign or the anchor can't be written, so that the last call tells whether the audit log is covered.
     pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
         let head = self.adapters.store.head().await?;
         let last = self.adapters.store.last_checkpoint().await?;

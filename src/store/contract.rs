@@ -293,7 +293,8 @@ pub trait AuditLog: Send + Sync {
     async fn records(&self, first: i64, limit: u32) -> Result<Vec<Record>>;
     /// The end of the chain as the store keeps it beside the records.
     async fn head(&self) -> Result<Head>;
-    /// Keeps a signed checkpoint.
+    /// Keeps a signed checkpoint, in the store and in its anchor, or in neither as far as the next one can tell: after a
+    /// failure [`last_checkpoint`](Self::last_checkpoint) is an older one, and what was not covered is still to be signed.
     async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()>;
     /// Every checkpoint with a sequence of at least `first`, in order, at most `limit`.
     async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>>;
