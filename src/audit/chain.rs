@@ -144,10 +144,12 @@ pub enum ChainFault {
 pub struct ChainSummary {
     /// The last record.
     pub head: Head,
-    /// How many checkpoints were matched.
+    /// How many records a checkpoint was matched at.
     pub checkpoints: u64,
     /// The last record that a checkpoint covers; 0 without any. What follows it is linked, but not signed yet.
     pub signed: i64,
+    /// When that checkpoint was signed.
+    pub signed_at: Option<Timestamp>,
 }
 
 /// Checks a chain as it is fed: every record from 1 on, and each checkpoint after the record that it covers last.
@@ -156,6 +158,7 @@ pub struct ChainCheck {
     head: Head,
     checkpoints: u64,
     signed: i64,
+    signed_at: Option<Timestamp>,
 }
 
 impl Default for ChainCheck {
@@ -167,7 +170,7 @@ impl Default for ChainCheck {
 impl ChainCheck {
     /// A check that expects the chain's first record.
     pub const fn new() -> Self {
-        Self { head: Head::EMPTY, checkpoints: 0, signed: 0 }
+        Self { head: Head::EMPTY, checkpoints: 0, signed: 0, signed_at: None }
     }
 
     /// How far the chain was checked.
@@ -220,8 +223,11 @@ impl ChainCheck {
         if claims.head != self.head {
             return Err(ChainFault::CheckpointMismatch { sequence: signed });
         }
-        self.checkpoints = self.checkpoints.saturating_add(1);
-        self.signed = signed;
+        // The store and its anchor may both hold one over the same record.
+        if signed > self.signed {
+            self.checkpoints = self.checkpoints.saturating_add(1);
+            (self.signed, self.signed_at) = (signed, Some(claims.at));
+        }
         Ok(())
     }
 
@@ -252,7 +258,7 @@ impl ChainCheck {
     }
 
     const fn summary(&self) -> ChainSummary {
-        ChainSummary { head: self.head, checkpoints: self.checkpoints, signed: self.signed }
+        ChainSummary { head: self.head, checkpoints: self.checkpoints, signed: self.signed, signed_at: self.signed_at }
     }
 }
 

@@ -1,9 +1,12 @@
-//! The export: JSON lines, one a record or a checkpoint, from which the exact hashed text can be had back.
+//! The export: JSON lines, one a record and a checkpoint at the end, from which the exact hashed text can be had back.
 //!
 //! A record's line is its text, one JSON object, with the member `"hash":"…base64url…"` added as its last; taking that
-//! off again gives the exact text. After the record that it covers last a checkpoint's line is
-//! `{"checkpoint":"…the JWS…","seq":N,"at":"…RFC 3339…"}`. A whole export begins with record 1 and ends with a
-//! checkpoint over its last record, so that a cut end is noticed without asking the store.
+//! off again gives the exact text. An export begins with record 1 and holds exactly one checkpoint, over its last record,
+//! as its last line: `{"checkpoint":"…the JWS…","seq":N,"at":"…RFC 3339…"}`. Wherever it is cut off, that line is gone.
+//!
+//! What an export alone can't tell is whether a later one was made: an older export, or one that somebody closed with an
+//! older checkpoint of the store's, is intact as well. That is why its check says how far it reaches and when that was
+//! signed, and holds it against the anchor where that is at hand.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -23,7 +26,7 @@ pub const LONGEST_LINE: u64 = 1024 * 1024;
 pub enum ExportLine {
     /// A record.
     Record(Record),
-    /// A checkpoint over the record before it.
+    /// The closing checkpoint, over the record before it.
     Checkpoint(Checkpoint),
 }
 
@@ -46,6 +49,12 @@ pub enum ExportError {
         line: u64,
         /// Why not.
         source: io::Error,
+    },
+    /// Something follows the closing checkpoint.
+    #[error("line {line}: the export goes on after its closing checkpoint")]
+    AfterTheEnd {
+        /// The number of the line that follows, from 1.
+        line: u64,
     },
     /// The line is not of the format.
     #[error("line {line} is not a line of an audit export")]
@@ -132,24 +141,38 @@ impl<R: BufRead> ExportReader<R> {
         ExportLine::parse(whole).map(Some).ok_or(ExportError::Malformed { line })
     }
 
-    /// Checks the whole export with the audit keys alone.
+    /// Checks the whole export with the audit keys, and against the checkpoints that an anchor holds, where that is at
+    /// hand: those that reach further than the export say nothing of it.
     ///
     /// # Errors
     ///
     /// [`ExportError`]: the first thing that is wrong.
-    pub fn verify(self, keys: &[VerifyingKey]) -> Result<ChainSummary, ExportError> {
-        self.verify_with(|check, checkpoint| check.checkpoint(checkpoint, keys))
+    pub fn verify(self, keys: &[VerifyingKey], anchored: &[Checkpoint]) -> Result<ChainSummary, ExportError> {
+        self.verify_with(anchored, |check, checkpoint| check.checkpoint(checkpoint, keys))
     }
 
     fn verify_with(
         mut self,
+        anchored: &[Checkpoint],
         match_checkpoint: impl Fn(&mut ChainCheck, &Checkpoint) -> Result<(), ChainFault>,
     ) -> Result<ChainSummary, ExportError> {
         let mut check = ChainCheck::new();
+        let mut is_closed = false;
         while let Some(next) = self.read()? {
+            if is_closed {
+                return Err(ExportError::AfterTheEnd { line: self.line });
+            }
             match next {
-                ExportLine::Record(record) => check.record(&record),
-                ExportLine::Checkpoint(checkpoint) => match_checkpoint(&mut check, &checkpoint),
+                ExportLine::Record(record) => {
+                    let linked = check.record(&record);
+                    let mut of_record = anchored.iter().filter(|anchored| anchored.sequence == record.sequence);
+                    // Matched aside: only a checkpoint of the export's own closes it.
+                    linked.and_then(|()| of_record.try_for_each(|one| match_checkpoint(&mut check.clone(), one)))
+                }
+                ExportLine::Checkpoint(checkpoint) => {
+                    is_closed = true;
+                    match_checkpoint(&mut check, &checkpoint)
+                }
             }
             .map_err(|fault| ExportError::Chain { line: self.line, fault })?;
         }
@@ -159,6 +182,7 @@ impl<R: BufRead> ExportReader<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Head;
     use super::super::chain::tests::{claims_of, records, unsigned_checkpoint};
     use super::*;
 
@@ -171,7 +195,12 @@ mod tests {
     }
 
     fn verify(text: &str) -> Result<ChainSummary, ExportError> {
-        ExportReader::new(text.as_bytes()).verify_with(|check, checkpoint| check.claims(&claims_of(checkpoint)))
+        verify_against(text, &[])
+    }
+
+    fn verify_against(text: &str, anchored: &[Checkpoint]) -> Result<ChainSummary, ExportError> {
+        let export = ExportReader::new(text.as_bytes());
+        export.verify_with(anchored, |check, checkpoint| check.claims(&claims_of(checkpoint)))
     }
 
     fn fault(text: &str) -> (u64, ChainFault) {
@@ -202,6 +231,40 @@ mod tests {
         assert_eq!(fault(&without_line(&whole, 1)), (2, ChainFault::Removed { first: 2, last: 2 }));
         assert_eq!(fault(&whole.replacen("number 2", "number x", 1)), (2, ChainFault::Changed { sequence: 2 }));
         assert!(matches!(verify(""), Err(ExportError::Chain { fault: ChainFault::NoFinalCheckpoint { last: 0 }, .. })));
+    }
+
+    #[test]
+    fn a_checkpoint_inside_is_refused_so_that_no_cut_leaves_one_at_the_end() {
+        let (records, _) = records(4);
+        let heads = records.iter().map(|record| Head { sequence: record.sequence, hash: record.hash });
+        let heads: Vec<Head> = heads.collect();
+        let mut lines: Vec<String> = export(4).lines().map(str::to_owned).collect();
+        lines.insert(2, ExportLine::Checkpoint(unsigned_checkpoint(heads[1])).to_json());
+        let text = lines.join("\n") + "\n";
+        assert!(matches!(verify(&text), Err(ExportError::AfterTheEnd { line: 4 })));
+        let twice = export(4) + &ExportLine::Checkpoint(unsigned_checkpoint(heads[3])).to_json() + "\n";
+        assert!(matches!(verify(&twice), Err(ExportError::AfterTheEnd { line: 6 })));
+        let whole = export(4);
+        for cut in 1..5 {
+            let cut: String = whole.lines().take(cut).map(|line| format!("{line}\n")).collect();
+            assert!(matches!(fault(&cut).1, ChainFault::NoFinalCheckpoint { .. }));
+        }
+    }
+
+    #[test]
+    fn an_anchor_beside_it_finds_another_chain() {
+        let (records, head) = records(6);
+        let second = Head { sequence: 2, hash: records[1].hash };
+        let anchored = [unsigned_checkpoint(second), unsigned_checkpoint(head)];
+        let found = verify_against(&export(4), &anchored).unwrap();
+        assert_eq!((found.signed, found.checkpoints), (4, 1), "one that reaches further says nothing");
+        let other = [unsigned_checkpoint(Head { hash: [1; 32], ..second })];
+        let fault = ChainFault::CheckpointMismatch { sequence: 2 };
+        assert!(
+            matches!(verify_against(&export(4), &other), Err(ExportError::Chain { line: 2, fault: f }) if f == fault)
+        );
+        let cut: String = export(6).lines().take(6).map(|line| format!("{line}\n")).collect();
+        assert!(verify_against(&cut, &anchored).is_err(), "the anchor's checkpoint does not close an export");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `signet audit`
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,9 @@ pub(super) enum Audit {
         /// Verify an export instead of the store; no configuration is needed then, if --key is given.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Refuse what is signed up to an earlier record than this: an older copy is intact too.
+        #[arg(long, value_name = "SEQ")]
+        at_least: Option<i64>,
     },
     /// Write all records as JSON lines, closed by a signed checkpoint.
     Export {
@@ -43,44 +47,75 @@ const PAGE: u32 = 1000;
 impl Audit {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         match self {
-            Self::Verify { key, file: Some(file) } => {
-                let keys = match key {
-                    Some(key) => read_keys(&key)?,
-                    None => read_keys(&wiring::load_config(config)?.audit.public_key)?,
-                };
-                let export = File::open(&file).with_context(|| format!("can't read {}", file.display()))?;
-                let summary = ExportReader::new(BufReader::new(export)).verify(&keys)?;
-                print_summary(output, &summary)
-            }
-            Self::Verify { key, file: None } => {
+            Self::Verify { key, file: Some(file), at_least } => verify_file(config, output, &file, key, at_least),
+            Self::Verify { key, file: None, at_least } => {
                 let config = wiring::load_config(config)?;
                 let keys = read_keys(key.as_deref().unwrap_or(&config.audit.public_key))?;
+                // What is signed is read before the head, which a running server moves on meanwhile.
+                let anchored = Anchor::new(&config.audit.anchor).furthest()?;
                 // Opened without the anchor, which would refuse a store that was cut: here the fault is to be found.
                 let store = wiring::open_store(&config, false, None).await?;
-                let anchored = Anchor::new(&config.audit.anchor).read()?;
-                let summary = verify_store(store.as_ref(), &keys, &anchored).await;
+                let summary = verify_store(store.as_ref(), &keys, anchored.as_ref()).await;
                 store.close().await;
-                print_summary(output, &summary?)
+                print_summary(output, &summary?, anchored.as_ref(), at_least)
             }
             Self::Export { output: file } => export(config, output, file.as_deref()).await,
         }
     }
 }
 
-fn print_summary(output: &Output, summary: &ChainSummary) -> anyhow::Result<()> {
-    let unsigned = summary.head.sequence - summary.signed;
+/// Checks an export: with the named key alone, or with the configured one and its anchor.
+fn verify_file(
+    config: &Path,
+    output: &Output,
+    file: &Path,
+    key: Option<PathBuf>,
+    at_least: Option<i64>,
+) -> anyhow::Result<()> {
+    let (keys, anchored) = match key {
+        Some(key) => (read_keys(&key)?, Vec::new()),
+        None => {
+            let audit = wiring::load_config(config)?.audit;
+            (read_keys(&audit.public_key)?, Anchor::new(&audit.anchor).read()?)
+        }
+    };
+    let export = File::open(file).with_context(|| format!("can't read {}", file.display()))?;
+    let summary = ExportReader::new(BufReader::new(export)).verify(&keys, &anchored)?;
+    print_summary(output, &summary, anchored.last(), at_least)
+}
+
+fn print_summary(
+    output: &Output,
+    summary: &ChainSummary,
+    anchored: Option<&Checkpoint>,
+    at_least: Option<i64>,
+) -> anyhow::Result<()> {
+    let (last, signed) = (summary.head.sequence, summary.signed);
+    if let Some(least) = at_least.filter(|least| *least > signed) {
+        anyhow::bail!("intact, but signed up to record {signed} only: --at-least asks for {least}");
+    }
+    let anchored = anchored.map(|checkpoint| checkpoint.sequence);
+    let signed_at = summary.signed_at.map(|at| at.to_string());
     let value = json!({
         "intact": true,
-        "records": summary.head.sequence,
+        "records": last,
         "checkpoints": summary.checkpoints,
-        "signed_up_to": summary.signed,
+        "signed_up_to": signed,
+        "signed_at": signed_at,
+        "anchored_up_to": anchored,
     });
     output.value(&value, |_| {
-        let tail = match unsigned {
-            0 => String::new(),
-            unsigned => format!("; the last {unsigned} are linked, and the next checkpoint signs them"),
-        };
-        format!("intact: {} records, {} signed checkpoints{tail}", summary.head.sequence, summary.checkpoints)
+        let at = signed_at.as_ref().map_or_else(|| "not signed yet".to_owned(), |at| format!("signed at {at}"));
+        let mut text = format!("intact: covers records 1 to {signed}, {at}");
+        if last > signed {
+            text.push_str(&format!("; {} more are linked, and the next checkpoint signs them", last - signed));
+        }
+        if let Some(anchored) = anchored.filter(|anchored| *anchored > last) {
+            text.push_str(&format!(
+                "; the anchor reaches record {anchored}: what follows record {last} is not in here"
+            ));
+        }
+        text
     })
 }
 
@@ -96,32 +131,20 @@ fn read_keys(path: &Path) -> anyhow::Result<Vec<VerifyingKey>> {
     Ok(keys.into_iter().map(VerifyingKey::new).collect())
 }
 
-/// Checks every record of the store against its neighbours, the checkpoints beside them and the anchor outside.
+/// Checks every record of the store against its neighbours, the checkpoints beside them and the anchor outside. A
+/// checkpoint beyond the chain's end says that it was cut off.
 async fn verify_store(
     store: &impl AuditLog,
     keys: &[VerifyingKey],
-    anchored: &[Checkpoint],
+    anchored: Option<&Checkpoint>,
 ) -> anyhow::Result<ChainSummary> {
-    // The head is read first: what a running server appends meanwhile is left for the next time.
-    let end = store.head().await?;
-    let mut checkpoints = anchored.to_vec();
-    loop {
-        let first =
-            checkpoints.iter().skip(anchored.len()).map(|checkpoint| checkpoint.sequence + 1).max().unwrap_or(1);
-        let page = store.checkpoints(first, PAGE).await?;
-        if page.is_empty() {
-            break;
-        }
-        checkpoints.extend(page);
+    // What is signed first, the head afterwards: a running server moves the head on, and never back behind a checkpoint.
+    let last = store.last_checkpoint().await?;
+    for newest in last.iter().chain(anchored) {
+        open_checkpoint(newest, keys)?;
     }
-    // A checkpoint that does not verify is told before its records are looked at.
-    let mut signed =
-        checkpoints.iter().map(|one| Ok(open_checkpoint(one, keys)?)).collect::<anyhow::Result<Vec<_>>>()?;
-    signed.sort_by_key(|claims| claims.head.sequence);
-    signed.retain(|claims| {
-        claims.head.sequence <= end.sequence || anchored.iter().any(|one| one.sequence == claims.head.sequence)
-    });
-    let mut signed = signed.into_iter().peekable();
+    let end = store.head().await?;
+    let mut signed = Signed::up_to(store, last.as_ref());
     let mut check = ChainCheck::new();
     while check.head().sequence < end.sequence {
         let page = store.records(check.head().sequence + 1, PAGE).await?;
@@ -130,15 +153,46 @@ async fn verify_store(
         }
         for record in page.iter().take_while(|record| record.sequence <= end.sequence) {
             check.record(record)?;
-            while let Some(claims) = signed.next_if(|claims| claims.head.sequence <= record.sequence) {
-                check.claims(&claims)?;
+            while let Some(checkpoint) = signed.next_within(record.sequence).await? {
+                check.checkpoint(&checkpoint, keys)?;
+            }
+            if let Some(anchored) = anchored.filter(|anchored| anchored.sequence == record.sequence) {
+                check.checkpoint(anchored, keys)?;
             }
         }
     }
-    if let Some(claims) = signed.next() {
-        check.claims(&claims)?;
+    if let Some(beyond) = signed.next_within(i64::MAX).await? {
+        check.checkpoint(&beyond, keys)?;
+    }
+    if let Some(beyond) = anchored.filter(|anchored| anchored.sequence > check.head().sequence) {
+        check.checkpoint(beyond, keys)?;
     }
     Ok(check.finish_at(end)?)
+}
+
+/// The store's checkpoints in order, a page at a time, up to the one that was the newest at the beginning.
+struct Signed<'s, S> {
+    store: &'s S,
+    page: VecDeque<Checkpoint>,
+    next: i64,
+    last: i64,
+}
+
+impl<'s, S: AuditLog> Signed<'s, S> {
+    fn up_to(store: &'s S, last: Option<&Checkpoint>) -> Self {
+        let last = last.map_or(i64::MIN, |last| last.sequence);
+        Self { store, page: VecDeque::new(), next: i64::MIN, last }
+    }
+
+    /// The next one, if it covers no more than this.
+    async fn next_within(&mut self, sequence: i64) -> anyhow::Result<Option<Checkpoint>> {
+        if self.page.is_empty() && self.next <= self.last {
+            let page = self.store.checkpoints(self.next, PAGE).await?;
+            self.page = page.into_iter().take_while(|checkpoint| checkpoint.sequence <= self.last).collect();
+            self.next = self.page.back().map_or(i64::MAX, |checkpoint| checkpoint.sequence.saturating_add(1));
+        }
+        Ok(self.page.pop_front_if(|checkpoint| checkpoint.sequence <= sequence))
+    }
 }
 
 async fn export(config: &Path, output: &Output, file: Option<&Path>) -> anyhow::Result<()> {
@@ -150,9 +204,9 @@ async fn export(config: &Path, output: &Output, file: Option<&Path>) -> anyhow::
         Some(last) => match file {
             Some(path) => {
                 let file = File::create(path).with_context(|| format!("can't write {}", path.display()))?;
-                write_export(store.as_ref(), last.sequence, BufWriter::new(file)).await
+                write_export(store.as_ref(), last, BufWriter::new(file)).await
             }
-            None => write_export(store.as_ref(), last.sequence, BufWriter::new(std::io::stdout().lock())).await,
+            None => write_export(store.as_ref(), last, BufWriter::new(std::io::stdout().lock())).await,
         },
     };
     deployment.close().await?;
@@ -181,42 +235,22 @@ async fn open_for_export(config: &Path, output: &Output) -> anyhow::Result<Deplo
     Ok(deployment)
 }
 
-/// Writes records 1 to `end`, which a checkpoint covers, with the checkpoints after their records.
-async fn write_export(store: &impl AuditLog, end: i64, mut out: impl Write) -> anyhow::Result<i64> {
+/// Writes the records that a checkpoint covers, and the checkpoint as the last line.
+async fn write_export(store: &impl AuditLog, last: Checkpoint, mut out: impl Write) -> anyhow::Result<i64> {
+    let end = last.sequence;
     let mut next = 1;
     while next <= end {
         let records = store.records(next, PAGE).await?;
-        let Some(last) = records.last().map(|record| record.sequence.min(end)) else { break };
-        let mut checkpoints = Vec::new();
-        while let Some(more) = next_checkpoints(store, checkpoints.last(), next, last).await? {
-            checkpoints.extend(more);
-        }
-        let mut checkpoints = checkpoints.into_iter().peekable();
+        anyhow::ensure!(
+            !records.is_empty(),
+            "record {next} is missing, though a checkpoint covers it: see audit verify"
+        );
         for record in records.into_iter().take_while(|record| record.sequence <= end) {
-            let sequence = record.sequence;
+            next = record.sequence.saturating_add(1);
             writeln!(out, "{}", ExportLine::Record(record).to_json())?;
-            while let Some(checkpoint) = checkpoints.next_if(|one| one.sequence <= sequence) {
-                writeln!(out, "{}", ExportLine::Checkpoint(checkpoint).to_json())?;
-            }
         }
-        next = last + 1;
     }
+    writeln!(out, "{}", ExportLine::Checkpoint(last).to_json())?;
     out.flush()?;
-    Ok(next - 1)
-}
-
-/// The checkpoints that follow `known`, or begin at `first`, up to `last`; `None` where there are no more.
-async fn next_checkpoints(
-    store: &impl AuditLog,
-    known: Option<&Checkpoint>,
-    first: i64,
-    last: i64,
-) -> anyhow::Result<Option<Vec<Checkpoint>>> {
-    let from = known.map_or(first, |known| known.sequence + 1);
-    if from > last {
-        return Ok(None);
-    }
-    let page = store.checkpoints(from, PAGE).await?;
-    let within: Vec<_> = page.into_iter().take_while(|checkpoint| checkpoint.sequence <= last).collect();
-    Ok((!within.is_empty()).then_some(within))
+    Ok(end)
 }

@@ -30,7 +30,7 @@ pub(super) enum FactorCommand {
         #[arg(long)]
         user: String,
     },
-    /// Remove a factor.
+    /// Remove a factor. The user's refresh families end at once: whoever had the factor may have begun them.
     Remove {
         /// The factor's id.
         id: String,

@@ -20,7 +20,7 @@ use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
 use crate::hsm::HsmEvent;
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
-use crate::keys::{HsmError, HsmFailure};
+use crate::keys::{HsmError, HsmFailure, HsmName};
 use crate::service::Signet;
 use crate::store::Grants as _;
 
@@ -96,17 +96,18 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
     if snapshot.published().next().is_none() {
         anyhow::bail!("this deployment has no keys yet: run `signet init` first");
     }
-    match deployment.hsm.ready(HSM_PATIENCE).await {
-        Ok(()) => {}
-        Err(error) if heals_by_itself(&error) => {
-            tracing::error!(%error, "serving without an HSM: no token can be issued until it is back");
-            return Ok(());
+    let outcomes = deployment.hsm.ready_each(HSM_PATIENCE).await;
+    let answers = |hsm: &HsmName| outcomes.iter().any(|(name, outcome)| name == hsm && outcome.is_ok());
+    let some_answer = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+    for (hsm, outcome) in &outcomes {
+        match outcome {
+            Err(error) if !some_answer && !heals_by_itself(error) => return Err(error.clone().into()),
+            Err(error) => tracing::error!(%hsm, %error, "serving without this HSM token"),
+            Ok(()) => {}
         }
-        Err(error) => return Err(error.into()),
     }
-    deployment.signet.exercise_keys().await;
     let algorithm = deployment.signet.settings().algorithm;
-    for key in snapshot.active(algorithm) {
+    for key in snapshot.active(algorithm).filter(|key| answers(&key.key.hsm)) {
         match deployment.signet.test_key(key).await {
             Err(error) if !heals_by_itself(&error) => return Err(error.into()),
             _ => {}

@@ -50,6 +50,7 @@ impl Signet {
             name: name.to_owned(),
             roles,
             enabled: true,
+            credentials_version: 0,
             created_at: self.now(),
         };
         let told = self.user_changed(&user, "added", context);
@@ -95,10 +96,10 @@ impl Signet {
     ///
     /// [`ChangeError`].
     pub async fn enable_user(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
-        let user = User { enabled, ..self.find_user(name).await? };
+        let user = self.find_user(name).await?;
         let told = self.user_changed(&user, if enabled { "enabled" } else { "disabled" }, context);
-        let end_grants = (!enabled).then(|| self.now());
-        self.replace_user(&user, end_grants, told).await
+        let set = self.adapters.store.set_user_enabled(&user.tenant, &user.id, enabled, self.now(), vec![told]);
+        still_there(set.await?, "user", name)
     }
 
     /// Replaces a user's roles.
@@ -113,9 +114,10 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
         check_words("role", &roles)?;
-        let user = User { roles, ..self.find_user(name).await? };
+        let user = self.find_user(name).await?;
         let told = self.user_changed(&user, "roles replaced", context);
-        self.replace_user(&user, None, told).await
+        let set = self.adapters.store.set_user_roles(&user.tenant, &user.id, &roles, vec![told]);
+        still_there(set.await?, "user", name)
     }
 
     /// Replaces a user's password. The refresh families that the old one began end.
@@ -129,10 +131,11 @@ impl Signet {
         password: &SecretText,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        let mut user = self.find_user(name).await?;
-        user.password = Some(self.seal_password(&user.id, password).await?);
+        let user = self.find_user(name).await?;
+        let sealed = self.seal_password(&user.id, password).await?;
         let told = self.user_changed(&user, "password replaced", context);
-        self.replace_user(&user, Some(self.now()), told).await
+        let set = self.adapters.store.set_user_password(&user.tenant, &user.id, &sealed, self.now(), vec![told]);
+        still_there(set.await?, "user", name)
     }
 
     /// Removes a user with factors and grants.
@@ -143,24 +146,7 @@ impl Signet {
     pub async fn remove_user(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let user = self.find_user(name).await?;
         let told = self.user_changed(&user, "removed", context);
-        if self.adapters.store.remove_user(&user.tenant, &user.id, vec![told]).await? {
-            Ok(())
-        } else {
-            Err(ChangeError::Missing { noun: "user", name: name.to_owned() })
-        }
-    }
-
-    async fn replace_user(
-        &self,
-        user: &User,
-        end_grants: Option<crate::clock::Timestamp>,
-        told: Draft,
-    ) -> Result<(), ChangeError> {
-        if self.adapters.store.update_user(user, end_grants, vec![told]).await? {
-            Ok(())
-        } else {
-            Err(ChangeError::Missing { noun: "user", name: user.name.clone() })
-        }
+        still_there(self.adapters.store.remove_user(&user.tenant, &user.id, vec![told]).await?, "user", name)
     }
 
     fn user_changed(&self, user: &User, what: &str, context: &RequestContext) -> Draft {
@@ -245,9 +231,10 @@ impl Signet {
     ///
     /// [`ChangeError`].
     pub async fn enable_client(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
-        let client = Client { enabled, ..self.find_client(name).await? };
+        let client = self.find_client(name).await?;
         let told = self.client_changed(&client, if enabled { "enabled" } else { "disabled" }, context);
-        self.replace_client(&client, (!enabled).then(|| self.now()), told).await
+        let set = self.adapters.store.set_client_enabled(&client.tenant, &client.id, enabled, self.now(), vec![told]);
+        still_there(set.await?, "client", name)
     }
 
     /// Gives a client a new secret, shown this once; the old one is no longer accepted.
@@ -257,10 +244,10 @@ impl Signet {
     /// [`ChangeError`].
     pub async fn renew_client_secret(&self, name: &str, context: &RequestContext) -> Result<SecretText, ChangeError> {
         let secret = SecretText::new(random::url_text::<32>(self.adapters.random.as_ref()));
-        let client = Client { secret: SecretHash::of(secret.expose()), ..self.find_client(name).await? };
+        let (client, hash) = (self.find_client(name).await?, SecretHash::of(secret.expose()));
         let told = self.client_changed(&client, "secret replaced", context);
-        self.replace_client(&client, None, told).await?;
-        Ok(secret)
+        let set = self.adapters.store.set_client_secret(&client.tenant, &client.id, &hash, vec![told]);
+        still_there(set.await?, "client", name).map(|()| secret)
     }
 
     /// Removes a client with its grants.
@@ -271,24 +258,7 @@ impl Signet {
     pub async fn remove_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_client(name).await?;
         let told = self.client_changed(&client, "removed", context);
-        if self.adapters.store.remove_client(&client.tenant, &client.id, vec![told]).await? {
-            Ok(())
-        } else {
-            Err(ChangeError::Missing { noun: "client", name: name.to_owned() })
-        }
-    }
-
-    async fn replace_client(
-        &self,
-        client: &Client,
-        end_grants: Option<crate::clock::Timestamp>,
-        told: Draft,
-    ) -> Result<(), ChangeError> {
-        if self.adapters.store.update_client(client, end_grants, vec![told]).await? {
-            Ok(())
-        } else {
-            Err(ChangeError::Missing { noun: "client", name: client.name.clone() })
-        }
+        still_there(self.adapters.store.remove_client(&client.tenant, &client.id, vec![told]).await?, "client", name)
     }
 
     fn client_changed(&self, client: &Client, what: &str, context: &RequestContext) -> Draft {
@@ -296,6 +266,11 @@ impl Signet {
             .client(client.id.as_str())
             .detail(format!("{what}: {}", client.name))
     }
+}
+
+/// Whether a change found what it was to change.
+fn still_there(changed: bool, noun: &'static str, name: &str) -> Result<(), ChangeError> {
+    if changed { Ok(()) } else { Err(ChangeError::Missing { noun, name: name.to_owned() }) }
 }
 
 /// The row that a user's password hash is sealed for.

@@ -11,7 +11,8 @@ impl Signet {
     ///
     /// # Errors
     ///
-    /// [`ChangeError`]: nothing is lost, the next checkpoint covers it.
+    /// [`ChangeError`]: nothing is lost, the next checkpoint covers it. It fails each time as long as the HSM does not
+    /// sign or the anchor can't be written, so that the last call tells whether the audit log is covered.
     pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
         let signed = self.sign_checkpoint().await;
         self.readiness.checkpointed(signed.as_ref().err().map(ToString::to_string));

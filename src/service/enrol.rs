@@ -117,7 +117,7 @@ impl Signet {
         Ok(self.adapters.store.factors(&user.tenant, &user.id).await?)
     }
 
-    /// Removes a factor.
+    /// Removes a factor. Its user's refresh families end: who had the factor may have begun them.
     ///
     /// # Errors
     ///
@@ -127,7 +127,8 @@ impl Signet {
         let missing = || ChangeError::Missing { noun: "factor", name: id.to_string() };
         let factor = self.adapters.store.factor(tenant, id).await?.ok_or_else(missing)?;
         let told = self.factor_changed(&factor, "removed", context);
-        if self.adapters.store.remove_factor(tenant, id, vec![told]).await? { Ok(()) } else { Err(missing()) }
+        let removed = self.adapters.store.remove_factor(tenant, id, self.now(), vec![told]).await?;
+        if removed { Ok(()) } else { Err(missing()) }
     }
 
     fn factor_changed(&self, factor: &Factor, what: &str, context: &RequestContext) -> Draft {

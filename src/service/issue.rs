@@ -124,7 +124,7 @@ impl Signet {
         let mut draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
         draft.factors = authentication.factors().to_vec();
         let refresh_token = match grant {
-            Some(grant) => Some(self.store_grant(&grant, draft).await?),
+            Some(grant) => Some(self.store_grant(&grant, &user, draft).await?),
             None => {
                 self.append_for_user(&user, draft).await?;
                 None
@@ -162,20 +162,20 @@ impl Signet {
         }
     }
 
-    /// Keeps the grant with its first refresh token. A user or client that is gone by now gets nothing.
-    async fn store_grant(&self, grant: &Grant, draft: Draft) -> Result<SecretText, OAuthError> {
+    /// Keeps the grant with its first refresh token. A user or client that is gone by now gets nothing, nor does a
+    /// sign-in by credentials that were changed while it was under way.
+    async fn store_grant(&self, grant: &Grant, user: &User, draft: Draft) -> Result<SecretText, OAuthError> {
         let token = SecretText::new(random::url_text::<32>(self.adapters.random.as_ref()));
         let hash = SecretHash::of(token.expose());
-        let added = self.adapters.store.add_grant(grant, &hash, vec![draft]).await;
+        let added = self.adapters.store.add_grant(grant, &hash, user.credentials_version, vec![draft]).await;
         if added.map_err(|error| store_unavailable(&error))? { Ok(token) } else { Err(OAuthError::InvalidGrant) }
     }
 
-    /// Writes down a token that has no grant, if its user may still have it.
+    /// Writes down a token that has no grant, if its user may still have it by the credentials that were shown.
     async fn append_for_user(&self, user: &User, draft: Draft) -> Result<(), OAuthError> {
-        self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
-        let still = self.adapters.store.user(&self.settings.tenant, &user.id).await;
-        let still = still.map_err(|error| store_unavailable(&error))?;
-        if still.is_some_and(|user| user.enabled) { Ok(()) } else { Err(OAuthError::InvalidGrant) }
+        let version = user.credentials_version;
+        let confirmed = self.adapters.store.confirm_user(&user.tenant, &user.id, version, vec![draft]).await;
+        if confirmed.map_err(|error| store_unavailable(&error))? { Ok(()) } else { Err(OAuthError::InvalidGrant) }
     }
 
     /// The claims of a token that begins now.

@@ -1,5 +1,7 @@
 //! The contracts. Each conditional write is one write: of N racing callers, on any number of nodes, one wins.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
-use crate::keys::{HsmKey, HsmName, KeyState, TenantId, TokenInfo};
+use crate::keys::{HsmKey, HsmName, KeyState, Seals, TenantId, TokenInfo};
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.
@@ -87,9 +89,46 @@ pub trait Users: Send + Sync {
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>>;
     /// All users by name, after `after`, at most `limit`.
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>>;
-    /// Replaces roles, password and `enabled`; `false` where the user is gone. Where `end_grants` is set, every grant
-    /// of the user ends in the same commit.
-    async fn update_user(&self, user: &User, end_grants: Option<Timestamp>, told: Vec<Draft>) -> Result<bool>;
+    /// Writes `told` if the user is enabled and their [`credentials_version`](User::credentials_version) is still this
+    /// one; `false`, and nothing told, where not. For a token without a grant.
+    async fn confirm_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        credentials_version: i64,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Lets the user sign in, or no more; `false` where the user is gone. The credentials' version rises, and where the
+    /// user is disabled every grant of theirs ends, in the same commit.
+    ///
+    /// This and the next two change that one thing and nothing beside it: what another operator changed since the
+    /// caller looked stays as it is.
+    async fn set_user_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the roles; `false` where the user is gone.
+    async fn set_user_roles(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        roles: &BTreeSet<String>,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the password; `false` where the user is gone. The credentials' version rises and every grant of the
+    /// user ends in the same commit.
+    async fn set_user_password(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        password: &Seals,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
     /// Removes the user, their factors and grants; `false` where the user is gone.
     async fn remove_user(&self, tenant: &TenantId, id: &UserId, told: Vec<Draft>) -> Result<bool>;
 }
@@ -103,8 +142,9 @@ pub trait Factors: Send + Sync {
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>>;
     /// The factor of this id.
     async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>>;
-    /// Removes a factor; `false` where it is gone.
-    async fn remove_factor(&self, tenant: &TenantId, id: &FactorId, told: Vec<Draft>) -> Result<bool>;
+    /// Removes a factor; `false` where it is gone. Its user's credentials' version rises and every grant of the user
+    /// ends in the same commit: who holds a lost factor may have signed in with it.
+    async fn remove_factor(&self, tenant: &TenantId, id: &FactorId, at: Timestamp, told: Vec<Draft>) -> Result<bool>;
     /// Spends a TOTP step: true for the one caller that raised the factor's last step to `step`. Keeps `drift`.
     async fn spend_totp_step(
         &self,
@@ -135,9 +175,24 @@ pub trait Clients: Send + Sync {
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>>;
     /// All clients by name.
     async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>>;
-    /// Replaces everything but id, name and time of creation; `false` where the client is gone. Where `end_grants` is
-    /// set, every grant of the client ends in the same commit.
-    async fn update_client(&self, client: &Client, end_grants: Option<Timestamp>, told: Vec<Draft>) -> Result<bool>;
+    /// Lets the client ask for tokens, or no more, and changes nothing else; `false` where it is gone. Where not, every
+    /// grant of the client ends in the same commit.
+    async fn set_client_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the secret and nothing else; `false` where the client is gone.
+    async fn set_client_secret(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        secret: &SecretHash,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
     /// Removes a client and its grants; `false` where it is gone.
     async fn remove_client(&self, tenant: &TenantId, id: &ClientId, told: Vec<Draft>) -> Result<bool>;
 }
@@ -146,8 +201,15 @@ pub trait Clients: Send + Sync {
 #[async_trait]
 pub trait Grants: Send + Sync {
     /// Adds a grant with its first refresh token (generation 0). `false`, and nothing written or told, where the user
-    /// or the client is gone or disabled by now.
-    async fn add_grant(&self, grant: &Grant, first: &SecretHash, told: Vec<Draft>) -> Result<bool>;
+    /// or the client is gone or disabled by now, or the user's [`credentials_version`](User::credentials_version) is
+    /// no longer the one that the sign-in was judged by.
+    async fn add_grant(
+        &self,
+        grant: &Grant,
+        first: &SecretHash,
+        credentials_version: i64,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
     /// The grant of this id.
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>>;
     /// The refresh token of this hash, with its family.
@@ -233,7 +295,8 @@ pub trait AuditLog: Send + Sync {
     async fn records(&self, first: i64, limit: u32) -> Result<Vec<Record>>;
     /// The end of the chain as the store keeps it beside the records.
     async fn head(&self) -> Result<Head>;
-    /// Keeps a signed checkpoint.
+    /// Keeps a signed checkpoint, in the store and in its anchor, or in neither as far as the next one can tell: after a
+    /// failure [`last_checkpoint`](Self::last_checkpoint) is an older one, and what was not covered is still to be signed.
     async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()>;
     /// Every checkpoint with a sequence of at least `first`, in order, at most `limit`.
     async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>>;

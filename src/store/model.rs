@@ -48,6 +48,9 @@ pub struct User {
     pub enabled: bool,
     /// The Argon2id hash of the password, sealed.
     pub password: Option<Seals>,
+    /// Rises when the password is replaced, a factor is removed, or the user is disabled or enabled: what was judged by
+    /// a lower one holds no more.
+    pub credentials_version: i64,
     /// When the user was added.
     pub created_at: Timestamp,
 }

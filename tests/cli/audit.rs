@@ -171,6 +171,53 @@ fn the_audit_log_is_verified_and_exported_while_the_server_runs() {
     server.stop();
 }
 
+/// An export that was cut can't end with a checkpoint from inside, because there is none.
+#[test]
+fn an_export_holds_one_checkpoint_and_tells_how_far_it_reaches() {
+    let deployment = with_history();
+    deployment.run(&["audit", "export", "--output", "older.jsonl"]);
+    let covered = head(&deployment);
+    let older = fs::read_to_string(deployment.file("older.jsonl")).unwrap();
+    assert_eq!(older.matches(r#"{"checkpoint":"#).count(), 1);
+    let signed = sqlite(&deployment, "SELECT COUNT(*) FROM audit_checkpoints").parse::<i64>().unwrap();
+    assert!(signed > 1, "there were some that could have been written inside");
+    deployment.add_user("bob", "correct horse battery staple");
+    let now = head(&deployment);
+    let verified = deployment.json(&["audit", "verify", "--file", "older.jsonl"]);
+    assert_eq!((&verified["signed_up_to"], &verified["anchored_up_to"]), (&covered.into(), &now.into()));
+    assert!(verified["signed_at"].as_str().unwrap().ends_with('Z'));
+    let ran = deployment.run(&["audit", "verify", "--file", "older.jsonl"]);
+    assert!(ran.stdout.contains(&format!("records 1 to {covered}, signed at ")), "{ran:?}");
+    assert!(ran.stdout.contains(&format!("the anchor reaches record {now}")), "{ran:?}");
+    let least = |sequence: i64| sequence.to_string();
+    deployment.json(&["audit", "verify", "--file", "older.jsonl", "--at-least", &least(covered)]);
+    let short = ["audit", "verify", "--file", "older.jsonl", "--at-least", &least(covered + 1)];
+    deployment.run(&short).fails(1, &["--at-least"]);
+    deployment.json(&["audit", "verify", "--at-least", &least(now)]);
+    deployment.run(&["audit", "verify", "--at-least", &least(now + 1)]).fails(1, &["--at-least"]);
+}
+
+/// A checkpoint beyond the head says that the chain was cut, whatever else was made to fit.
+#[test]
+fn a_checkpoint_beyond_the_head_is_found_without_the_anchor() {
+    let deployment = with_history();
+    fs::remove_file(deployment.file("audit.anchor")).unwrap();
+    let cut = head(&deployment) - 2;
+    sqlite(&deployment, &format!("DELETE FROM audit_records WHERE sequence > {cut}; {FIX_HEAD}"));
+    deployment.run(&["audit", "verify"]).fails(1, &["cut off"]);
+}
+
+#[test]
+fn the_store_verifies_again_and_again_beside_a_busy_server() {
+    let deployment = with_history();
+    let server = deployment.serve();
+    for name in ["n1", "n2", "n3", "n4"] {
+        deployment.add_client(name);
+        assert_eq!(deployment.json(&["audit", "verify"])["intact"], true);
+    }
+    server.stop();
+}
+
 /// An older copy of the database under the newer anchor is not opened at all.
 #[test]
 fn hazard_78_an_old_copy_of_the_store_is_refused() {

@@ -51,7 +51,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_revived_by_a_kill() {
         store.add_client(&client("app"), vec![]).await.unwrap();
         for family in 0..FAMILIES {
             let grant = grant(family_id(family).as_str(), &user("alice"), &client("app"));
-            store.add_grant(&grant, &token(family, 0), vec![]).await.unwrap();
+            store.add_grant(&grant, &token(family, 0), 0, vec![]).await.unwrap();
         }
         store.close().await;
         let acknowledged = run_and_kill(&place, killed_after);

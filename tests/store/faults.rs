@@ -176,7 +176,7 @@ async fn one_failing_job_of_a_group_fails_alone() {
                 // Every fourth asks for a token that is there already, which no rule of the contract foresees.
                 let token = if index % 4 == 0 { "r0".to_owned() } else { format!("token-{index}") };
                 let grant = crate::support::store::grant(&format!("grant-{index}"), &alice, &app);
-                store.add_grant(&grant, &SecretHash::of(&token), vec![draft(Event::TokenIssued)]).await
+                store.add_grant(&grant, &SecretHash::of(&token), 0, vec![draft(Event::TokenIssued)]).await
             })
         })
         .collect();

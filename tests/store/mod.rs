@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's helpers can't go on without fails the test")]
 
+mod anchor;
 mod bounds;
 mod contract;
 mod cost;

@@ -113,6 +113,7 @@ pub(crate) fn user(name: &str) -> User {
         roles: texts(&["reader", "writer \"quoted\", with commas"]),
         enabled: true,
         password: Some(seals(7)),
+        credentials_version: 0,
         created_at: now(),
     }
 }
@@ -215,6 +216,6 @@ pub(crate) async fn granted(store: &dyn Store) -> (User, Client, Grant) {
     store.add_user(&alice, vec![]).await.unwrap();
     store.add_client(&app, vec![]).await.unwrap();
     let family = grant("g", &alice, &app);
-    assert!(store.add_grant(&family, &SecretHash::of("r0"), vec![]).await.unwrap());
+    assert!(store.add_grant(&family, &SecretHash::of("r0"), 0, vec![]).await.unwrap());
     (alice, app, family)
 }

@@ -170,18 +170,18 @@ impl AuditLog for SqliteStore {
         head.map_err(|fault| fault.during(operation))
     }
 
-    /// Kept in the database first, then in the anchor: the anchor is never ahead of the database.
+    /// Kept in the anchor first: where that fails the database has no such checkpoint either, so that the next one is
+    /// signed and tried in the same way. The records that it covers are in the database already.
     async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> std::result::Result<(), StoreError> {
         let operation = "keep a checkpoint";
+        if let Some(anchor) = &self.anchor {
+            anchor.append(checkpoint).await.map_err(|failure| StoreError { operation, failure })?;
+        }
         self.writer
             .change(operation, checkpoint.clone(), Told::default(), |checkpoint, connection| {
                 Box::pin(insert_checkpoint(checkpoint, connection))
             })
-            .await?;
-        match &self.anchor {
-            Some(anchor) => anchor.append(checkpoint).await.map_err(|failure| StoreError { operation, failure }),
-            None => Ok(()),
-        }
+            .await
     }
 
     async fn checkpoints(&self, first: i64, limit: u32) -> std::result::Result<Vec<Checkpoint>, StoreError> {

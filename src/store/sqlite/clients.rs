@@ -25,8 +25,8 @@ texts! {
         FROM clients WHERE tenant = $1 AND id = $2";
     LIST = "SELECT tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at
         FROM clients WHERE tenant = $1 ORDER BY name";
-    UPDATE = "UPDATE clients SET secret_hash = $3, grant_types = $4, scopes = $5, audiences = $6, enabled = $7
-        WHERE tenant = $1 AND id = $2";
+    SET_ENABLED = "UPDATE clients SET enabled = $3 WHERE tenant = $1 AND id = $2";
+    SET_SECRET = "UPDATE clients SET secret_hash = $3 WHERE tenant = $1 AND id = $2";
     REMOVE = "DELETE FROM clients WHERE tenant = $1 AND id = $2";
 }
 
@@ -46,27 +46,36 @@ async fn add(client: &Client, connection: &mut SqliteConnection) -> Result<Effec
     Ok(if added.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
 }
 
-async fn update(
-    (client, end_grants): &(Client, Option<Timestamp>),
+async fn set_enabled(
+    (tenant, id, enabled, at): &(TenantId, ClientId, bool, Timestamp),
     connection: &mut SqliteConnection,
 ) -> Result<Effect<bool>> {
-    let updated = sqlx::query(UPDATE)
-        .bind(client.tenant.as_str())
-        .bind(client.id.as_str())
-        .bind(client.secret.as_bytes().to_vec())
-        .bind(grant_names(&client.grants))
-        .bind(joined(&client.scopes))
-        .bind(joined(&client.audiences))
-        .bind(i64::from(client.enabled))
+    let set = sqlx::query(SET_ENABLED)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(i64::from(*enabled))
         .execute(&mut *connection)
         .await?;
-    if updated.rows_affected() == 0 {
+    if set.rows_affected() == 0 {
         return Ok(Effect::nothing(false));
     }
-    if let Some(at) = end_grants {
-        grants::end_all_of_client(connection, &client.tenant, &client.id, *at).await?;
+    if !enabled {
+        grants::end_all_of_client(connection, tenant, id, *at).await?;
     }
     Ok(Effect::renewed(true))
+}
+
+async fn set_secret(
+    (tenant, id, secret): &(TenantId, ClientId, SecretHash),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let set = sqlx::query(SET_SECRET)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(secret.as_bytes().to_vec())
+        .execute(connection)
+        .await?;
+    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
 }
 
 /// Grants and refresh tokens go by their foreign keys.
@@ -117,15 +126,31 @@ impl Clients for SqliteStore {
         rows.iter().map(client_of).collect::<Result<_>>().map_err(|fault| fault.during("list clients"))
     }
 
-    async fn update_client(
+    async fn set_client_enabled(
         &self,
-        client: &Client,
-        end_grants: Option<Timestamp>,
+        tenant: &TenantId,
+        id: &ClientId,
+        enabled: bool,
+        at: Timestamp,
         told: Vec<Draft>,
     ) -> std::result::Result<bool, StoreError> {
         self.writer
-            .change("update client", (client.clone(), end_grants), done(told), |input, connection| {
-                Box::pin(update(input, connection))
+            .change("enable client", (tenant.clone(), id.clone(), enabled, at), done(told), |input, connection| {
+                Box::pin(set_enabled(input, connection))
+            })
+            .await
+    }
+
+    async fn set_client_secret(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        secret: &SecretHash,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("set client secret", (tenant.clone(), id.clone(), *secret), done(told), |input, connection| {
+                Box::pin(set_secret(input, connection))
             })
             .await
     }

@@ -9,7 +9,7 @@ use super::fault::{Fault, Result};
 use super::row::{array, fold, moment, moment_if, number};
 use super::texts::texts;
 use super::writer::Effect;
-use super::{done, seals};
+use super::{done, seals, users};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{OtpHash, Seals, TenantId};
@@ -31,7 +31,7 @@ texts! {
             f.yubico_private_id, f.yubico_last_counter, s.hsm, s.blob
         FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
         WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm";
-    REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2";
+    REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
     SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, totp_drift = $4, last_used_at = $5
         WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
     SPEND_YUBICO = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
@@ -68,10 +68,16 @@ async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effec
     Ok(Effect::renewed(true))
 }
 
-async fn remove((tenant, id): &(TenantId, FactorId), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn remove(
+    (tenant, id, at): &(TenantId, FactorId, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection).await?;
+    let Some(row) = removed else { return Ok(Effect::nothing(false)) };
     seals::remove(connection, tenant, seals::FACTOR, id.as_str()).await?;
-    let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
-    Ok(if removed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+    let user = UserId::new(row.try_get::<String, _>("user_id")?);
+    users::renew_credentials(connection, tenant, &user, *at).await?;
+    Ok(Effect::renewed(true))
 }
 
 /// A one-time code that is being spent.
@@ -180,11 +186,12 @@ impl Factors for SqliteStore {
         &self,
         tenant: &TenantId,
         id: &FactorId,
+        at: Timestamp,
         told: Vec<Draft>,
     ) -> std::result::Result<bool, StoreError> {
         let told = done(told);
         self.writer
-            .change("remove factor", (tenant.clone(), id.clone()), told, |input, connection| {
+            .change("remove factor", (tenant.clone(), id.clone(), at), told, |input, connection| {
                 Box::pin(remove(input, connection))
             })
             .await

@@ -21,7 +21,7 @@ texts! {
     ADD = "INSERT INTO grants (tenant, id, client_id, user_id, scopes, audiences, auth_time, acr, amr, created_at,
             expires_at, ended_at, end_reason)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
-        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $4 AND enabled = 1)
+        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $4 AND enabled = 1 AND credentials_version = $14)
         AND EXISTS (SELECT 1 FROM clients WHERE tenant = $1 AND id = $3 AND enabled = 1)";
     ADD_TOKEN = "INSERT INTO refresh_tokens (tenant, hash, grant_id, generation) VALUES ($1, $2, $3, $4)";
     BY_ID = "SELECT tenant, id, client_id, user_id, scopes, audiences, auth_time, acr, amr, created_at, expires_at,
@@ -58,7 +58,10 @@ texts! {
 /// How many rows one transaction prunes, so that others need not wait for long.
 const PRUNED_AT_ONCE: u32 = 500;
 
-async fn add((grant, first): &(Grant, SecretHash), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn add(
+    (grant, first, credentials_version): &(Grant, SecretHash, i64),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
     let (ended_at, end_reason) = match grant.state {
         GrantState::Active => (None, None),
         GrantState::Ended { at, reason } => (Some(at.unix_millis()), Some(reason.name())),
@@ -77,6 +80,7 @@ async fn add((grant, first): &(Grant, SecretHash), connection: &mut SqliteConnec
         .bind(grant.expires_at.unix_millis())
         .bind(ended_at)
         .bind(end_reason)
+        .bind(*credentials_version)
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
@@ -240,10 +244,11 @@ impl Grants for SqliteStore {
         &self,
         grant: &Grant,
         first: &SecretHash,
+        credentials_version: i64,
         told: Vec<Draft>,
     ) -> std::result::Result<bool, StoreError> {
         self.writer
-            .change("add grant", (grant.clone(), *first), done(told), |input, connection| {
+            .change("add grant", (grant.clone(), *first, credentials_version), done(told), |input, connection| {
                 Box::pin(add(input, connection))
             })
             .await

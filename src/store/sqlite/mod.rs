@@ -15,7 +15,7 @@ use self::fault::Fault;
 use self::writer::Writer;
 use super::anchor::Anchor;
 use super::{StoreError, StoreFailure, Told};
-use crate::audit::{Draft, Head};
+use crate::audit::Draft;
 use crate::clock::Clock;
 
 mod audit_log;
@@ -75,11 +75,15 @@ impl SqliteStore {
 
     async fn try_open(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
         let identity = open::find_file(&options)?;
+        let anchor = options.anchor.clone().map(Anchor::new);
+        // Before the head: another process may write on between the two, and the chain never ends before its anchor.
+        let anchored = anchor.as_ref().map(Anchor::furthest).transpose()?.flatten();
         let connect = open::connect_options(&options);
         let mut connection = open::connect_writer(&options, &connect).await?;
         let head = audit_log::tail(&mut connection).await?.head;
-        let anchor = options.anchor.map(Anchor::new);
-        refuse_older_than(anchor.as_ref(), head)?;
+        if anchored.is_some_and(|checkpoint| checkpoint.sequence > head.sequence) {
+            return Err(StoreFailure::RolledBack.into());
+        }
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
             .acquire_timeout(READ_DEADLINE)
@@ -110,14 +114,6 @@ impl SqliteStore {
         query: Query<'_, Sqlite, SqliteArguments>,
     ) -> Result<Option<SqliteRow>, StoreError> {
         query.fetch_optional(&self.readers).await.map_err(|error| Fault::from(error).during(operation))
-    }
-}
-
-fn refuse_older_than(anchor: Option<&Anchor>, head: Head) -> Result<(), StoreFailure> {
-    let Some(anchor) = anchor else { return Ok(()) };
-    match anchor.furthest()? {
-        Some(checkpoint) if checkpoint.sequence > head.sequence => Err(StoreFailure::RolledBack),
-        _ => Ok(()),
     }
 }
 

@@ -16,9 +16,13 @@ use crate::store::StoreFailure;
 use crate::store::anchor::sync_folder_of;
 
 /// The schema's scripts, in order: the first makes version 1. They never change once released.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_credentials_version.sql")];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;
+/// After how many pages in the log SQLite moves them to the database: seldom enough that a busy server is not held up
+/// several times a second.
+const LOG_PAGES: &str = "4000";
 /// How large the log may stay after a checkpoint of SQLite's.
 const LOG_LIMIT: &str = "67108864";
 
@@ -81,6 +85,7 @@ pub(super) fn connect_options(options: &SqliteOptions) -> SqliteConnectOptions {
         .foreign_keys(true)
         .busy_timeout(options.busy_timeout)
         .pragma("journal_size_limit", LOG_LIMIT)
+        .pragma("wal_autocheckpoint", LOG_PAGES)
 }
 
 /// Connects to write, with the schema as this program needs it. Of two processes that open a new file at once, one

@@ -1,5 +1,7 @@
 //! Users.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -16,20 +18,25 @@ use crate::keys::{Seals, TenantId};
 use crate::store::{StoreError, User, UserId, Users};
 
 texts! {
-    ADD = "INSERT INTO users (tenant, id, name, roles, enabled, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+    ADD = "INSERT INTO users (tenant, id, name, roles, enabled, credentials_version, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT DO NOTHING";
-    BY_NAME = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
+    BY_NAME = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
         FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
         WHERE u.tenant = $1 AND u.name = $2 ORDER BY s.hsm";
-    BY_ID = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
+    BY_ID = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
         FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
         WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm";
-    LIST = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.created_at, s.hsm, s.blob
-        FROM (SELECT tenant, id, name, roles, enabled, created_at FROM users
+    LIST = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
+        FROM (SELECT tenant, id, name, roles, enabled, credentials_version, created_at FROM users
             WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3) u
         LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
         ORDER BY u.name, s.hsm";
-    UPDATE = "UPDATE users SET roles = $3, enabled = $4 WHERE tenant = $1 AND id = $2";
+    SET_ENABLED = "UPDATE users SET enabled = $3, credentials_version = credentials_version + 1
+        WHERE tenant = $1 AND id = $2";
+    SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
+    RENEW = "UPDATE users SET credentials_version = credentials_version + 1 WHERE tenant = $1 AND id = $2";
+    CONFIRM = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2 AND enabled = 1 AND credentials_version = $3";
     REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
 }
 
@@ -40,6 +47,7 @@ async fn add(user: &User, connection: &mut SqliteConnection) -> Result<Effect<bo
         .bind(user.name.as_str())
         .bind(joined(&user.roles))
         .bind(i64::from(user.enabled))
+        .bind(user.credentials_version)
         .bind(user.created_at.unix_millis())
         .execute(&mut *connection)
         .await?;
@@ -52,28 +60,73 @@ async fn add(user: &User, connection: &mut SqliteConnection) -> Result<Effect<bo
     Ok(Effect::renewed(true))
 }
 
-async fn update(
-    (user, end_grants): &(User, Option<Timestamp>),
-    connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
-    let updated = sqlx::query(UPDATE)
-        .bind(user.tenant.as_str())
-        .bind(user.id.as_str())
-        .bind(joined(&user.roles))
-        .bind(i64::from(user.enabled))
+/// A user with what is set of them, and when.
+struct Setting<T> {
+    tenant: TenantId,
+    id: UserId,
+    value: T,
+    at: Timestamp,
+}
+
+async fn set_enabled(setting: &Setting<bool>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let set = sqlx::query(SET_ENABLED)
+        .bind(setting.tenant.as_str())
+        .bind(setting.id.as_str())
+        .bind(i64::from(setting.value))
         .execute(&mut *connection)
         .await?;
-    if updated.rows_affected() == 0 {
+    if set.rows_affected() == 0 {
         return Ok(Effect::nothing(false));
     }
-    seals::remove(connection, &user.tenant, seals::PASSWORD, user.id.as_str()).await?;
-    if let Some(password) = &user.password {
-        seals::add(connection, &user.tenant, seals::PASSWORD, user.id.as_str(), password).await?;
-    }
-    if let Some(at) = end_grants {
-        grants::end_all_of_user(connection, &user.tenant, &user.id, *at).await?;
+    if !setting.value {
+        grants::end_all_of_user(connection, &setting.tenant, &setting.id, setting.at).await?;
     }
     Ok(Effect::renewed(true))
+}
+
+async fn set_roles(
+    (tenant, id, roles): &(TenantId, UserId, String),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let set =
+        sqlx::query(SET_ROLES).bind(tenant.as_str()).bind(id.as_str()).bind(roles.as_str()).execute(connection).await?;
+    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+async fn set_password(setting: &Setting<Seals>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let Setting { tenant, id, value, at } = setting;
+    if !renew_credentials(connection, tenant, id, *at).await? {
+        return Ok(Effect::nothing(false));
+    }
+    seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
+    seals::add(connection, tenant, seals::PASSWORD, id.as_str(), value).await?;
+    Ok(Effect::renewed(true))
+}
+
+/// Ends all that the user's credentials so far have led to: grants, and sign-ins that are under way. `false` where the
+/// user is gone.
+pub(super) async fn renew_credentials(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    id: &UserId,
+    at: Timestamp,
+) -> Result<bool> {
+    let renewed = sqlx::query(RENEW).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
+    grants::end_all_of_user(connection, tenant, id, at).await?;
+    Ok(renewed.rows_affected() > 0)
+}
+
+async fn confirm(
+    (tenant, id, credentials_version): &(TenantId, UserId, i64),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let found = sqlx::query(CONFIRM)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(*credentials_version)
+        .fetch_optional(connection)
+        .await?;
+    Ok(if found.is_some() { Effect::done(true) } else { Effect::nothing(false) })
 }
 
 /// Factors, grants and refresh tokens go by their foreign keys; seals have none, because several tables own them.
@@ -92,6 +145,7 @@ fn user_of(row: &SqliteRow) -> Result<(User, Seals)> {
         roles: set(row, "roles")?,
         enabled: row.try_get::<i64, _>("enabled")? != 0,
         password: None,
+        credentials_version: row.try_get("credentials_version")?,
         created_at: moment(row, "created_at")?,
     };
     Ok((user, Seals::default()))
@@ -132,16 +186,60 @@ impl Users for SqliteStore {
         users_of(&self.read_all("list users", page).await?).map_err(|fault| fault.during("list users"))
     }
 
-    async fn update_user(
+    async fn confirm_user(
         &self,
-        user: &User,
-        end_grants: Option<Timestamp>,
+        tenant: &TenantId,
+        id: &UserId,
+        credentials_version: i64,
         told: Vec<Draft>,
     ) -> std::result::Result<bool, StoreError> {
-        let told = done(told);
+        let input = (tenant.clone(), id.clone(), credentials_version);
         self.writer
-            .change("update user", (user.clone(), end_grants), told, |input, connection| {
-                Box::pin(update(input, connection))
+            .change("confirm user", input, done(told), |input, connection| Box::pin(confirm(input, connection)))
+            .await
+    }
+
+    async fn set_user_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: enabled, at };
+        self.writer
+            .change("enable user", setting, done(told), |setting, connection| {
+                Box::pin(set_enabled(setting, connection))
+            })
+            .await
+    }
+
+    async fn set_user_roles(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        roles: &BTreeSet<String>,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (tenant.clone(), id.clone(), joined(roles));
+        self.writer
+            .change("set roles", input, done(told), |input, connection| Box::pin(set_roles(input, connection)))
+            .await
+    }
+
+    async fn set_user_password(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        password: &Seals,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: password.clone(), at };
+        self.writer
+            .change("set password", setting, done(told), |setting, connection| {
+                Box::pin(set_password(setting, connection))
             })
             .await
     }

@@ -1,10 +1,8 @@
-use std::collections::BTreeSet;
-
 use signet::audit::Event;
 use signet::secret::SecretHash;
-use signet::store::{Client, ClientId, GrantType, Store};
+use signet::store::{Client, ClientId, Store};
 
-use crate::support::store::{after, client, draft, grant, tenant, texts, user};
+use crate::support::store::{client, draft, grant, now, tenant, user};
 
 pub(super) async fn a_client_comes_back_as_added(store: &dyn Store) {
     let (app, other) = (client("b-app"), client("a-other"));
@@ -28,29 +26,30 @@ pub(super) async fn a_taken_client_name_or_id_is_refused(store: &dyn Store) {
     assert_eq!(store.head().await.unwrap().sequence, 0);
 }
 
-pub(super) async fn an_update_replaces_all_but_id_name_and_creation(store: &dyn Store) {
-    let app = client("app");
+pub(super) async fn each_change_of_a_client_touches_its_own_column(store: &dyn Store) {
+    let mut app = client("app");
     store.add_client(&app, vec![]).await.unwrap();
-    let changed = Client {
-        secret: SecretHash::of("another"),
-        grants: BTreeSet::from([GrantType::ClientCredentials]),
-        scopes: texts(&[]),
-        audiences: texts(&["https://other.example"]),
-        enabled: false,
-        ..app
-    };
-    let asked = Client { name: "renamed".to_owned(), created_at: after(1), ..changed.clone() };
-    assert!(store.update_client(&asked, None, vec![]).await.unwrap());
-    assert_eq!(store.clients(&tenant()).await.unwrap(), [changed]);
-    assert!(!store.update_client(&client("gone"), None, vec![draft(Event::ClientChanged)]).await.unwrap());
-    assert_eq!(store.head().await.unwrap().sequence, 0);
+    let told = || vec![draft(Event::ClientChanged)];
+    assert!(store.set_client_enabled(&tenant(), &app.id, false, now(), told()).await.unwrap());
+    app.enabled = false;
+    assert_eq!(store.clients(&tenant()).await.unwrap(), std::slice::from_ref(&app));
+    app.secret = SecretHash::of("another");
+    assert!(store.set_client_secret(&tenant(), &app.id, &app.secret, told()).await.unwrap());
+    assert_eq!(store.clients(&tenant()).await.unwrap(), std::slice::from_ref(&app), "and it is still disabled");
+    app.enabled = true;
+    assert!(store.set_client_enabled(&tenant(), &app.id, true, now(), told()).await.unwrap());
+    assert_eq!(store.clients(&tenant()).await.unwrap(), [app]);
+    let gone = ClientId::new("gone");
+    assert!(!store.set_client_enabled(&tenant(), &gone, true, now(), told()).await.unwrap());
+    assert!(!store.set_client_secret(&tenant(), &gone, &SecretHash::of("x"), told()).await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 3);
 }
 
 pub(super) async fn a_removed_client_takes_its_grants_along(store: &dyn Store) {
     let (alice, app) = (user("alice"), client("app"));
     store.add_user(&alice, vec![]).await.unwrap();
     store.add_client(&app, vec![]).await.unwrap();
-    store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r0"), vec![]).await.unwrap();
+    store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r0"), 0, vec![]).await.unwrap();
     assert!(store.remove_client(&tenant(), &app.id, vec![]).await.unwrap());
     assert!(!store.remove_client(&tenant(), &app.id, vec![]).await.unwrap());
     assert_eq!(store.grant(&tenant(), &grant("g", &alice, &app).id).await.unwrap(), None);

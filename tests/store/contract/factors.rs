@@ -1,7 +1,8 @@
 use signet::audit::Event;
-use signet::store::{Factor, FactorDetail, FactorId, Store, Told};
+use signet::secret::SecretHash;
+use signet::store::{EndReason, Factor, FactorDetail, FactorId, GrantState, Store, Told};
 
-use crate::support::store::{after, draft, now, tenant, totp_factor, user, yubico_factor};
+use crate::support::store::{after, client, draft, grant, granted, now, tenant, totp_factor, user, yubico_factor};
 
 pub(super) async fn factors_come_back_as_added_the_oldest_first(store: &dyn Store) {
     let alice = user("alice");
@@ -33,11 +34,28 @@ pub(super) async fn a_removed_factor_is_gone_with_its_secret(store: &dyn Store) 
     let factor = totp_factor("a", &alice);
     store.add_user(&alice, vec![]).await.unwrap();
     store.add_factor(&factor, vec![]).await.unwrap();
-    assert!(store.remove_factor(&tenant(), &factor.id, vec![draft(Event::FactorChanged)]).await.unwrap());
-    assert!(!store.remove_factor(&tenant(), &factor.id, vec![draft(Event::FactorChanged)]).await.unwrap());
+    assert!(store.remove_factor(&tenant(), &factor.id, now(), vec![draft(Event::FactorChanged)]).await.unwrap());
+    assert!(!store.remove_factor(&tenant(), &factor.id, now(), vec![draft(Event::FactorChanged)]).await.unwrap());
     assert_eq!(store.factor(&tenant(), &factor.id).await.unwrap(), None);
     assert_eq!(store.head().await.unwrap().sequence, 1);
     assert!(store.add_factor(&factor, vec![]).await.unwrap(), "no seal is left in the way");
+}
+
+pub(super) async fn a_removed_factor_ends_what_it_may_have_begun(store: &dyn Store) {
+    let (alice, _, family) = granted(store).await;
+    let (bob, app) = (user("bob"), client("app"));
+    let (factor, bobs) = (totp_factor("a", &alice), grant("bobs", &bob, &app));
+    store.add_user(&bob, vec![]).await.unwrap();
+    store.add_grant(&bobs, &SecretHash::of("b0"), 0, vec![]).await.unwrap();
+    store.add_factor(&factor, vec![]).await.unwrap();
+    assert!(!store.remove_factor(&tenant(), &FactorId::new("none"), after(1), vec![]).await.unwrap());
+    let state = async |id| store.grant(&tenant(), id).await.unwrap().unwrap().state;
+    assert_eq!(state(&family.id).await, GrantState::Active);
+    assert!(store.confirm_user(&tenant(), &alice.id, 0, vec![]).await.unwrap());
+    assert!(store.remove_factor(&tenant(), &factor.id, after(2), vec![]).await.unwrap());
+    assert_eq!(state(&family.id).await, GrantState::Ended { at: after(2), reason: EndReason::Revoked });
+    assert!(!store.confirm_user(&tenant(), &alice.id, 0, vec![]).await.unwrap(), "nor does a sign-in under way hold");
+    assert_eq!(state(&bobs.id).await, GrantState::Active);
 }
 
 fn told() -> Told {

@@ -2,7 +2,7 @@ use signet::audit::Event;
 use signet::clock::Timestamp;
 use signet::keys::{HsmName, TenantId};
 use signet::secret::SecretHash;
-use signet::store::{Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store, Told, User};
+use signet::store::{Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store, Told};
 
 use crate::support::store::{after, client, draft, grant, granted, now, tenant, user};
 
@@ -27,17 +27,17 @@ pub(super) async fn no_grant_for_the_disabled_or_the_gone(store: &dyn Store) {
     let (alice, app) = (user("alice"), client("app"));
     let family = grant("g", &alice, &app);
     let told = || vec![draft(Event::TokenIssued)];
-    assert!(!store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), 0, told()).await.unwrap());
     store.add_user(&alice, vec![]).await.unwrap();
-    assert!(!store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), 0, told()).await.unwrap());
     store.add_client(&Client { enabled: false, ..app.clone() }, vec![]).await.unwrap();
-    assert!(!store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
-    store.update_client(&app, None, vec![]).await.unwrap();
-    store.update_user(&User { enabled: false, ..alice.clone() }, None, vec![]).await.unwrap();
-    assert!(!store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), 0, told()).await.unwrap());
+    store.set_client_enabled(&tenant(), &app.id, true, now(), vec![]).await.unwrap();
+    store.set_user_enabled(&tenant(), &alice.id, false, now(), vec![]).await.unwrap();
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), 1, told()).await.unwrap());
     assert_eq!(store.head().await.unwrap().sequence, 0);
-    store.update_user(&alice, None, vec![]).await.unwrap();
-    assert!(store.add_grant(&family, &SecretHash::of("r0"), told()).await.unwrap());
+    store.set_user_enabled(&tenant(), &alice.id, true, now(), vec![]).await.unwrap();
+    assert!(store.add_grant(&family, &SecretHash::of("r0"), 2, told()).await.unwrap());
     assert_eq!(store.head().await.unwrap().sequence, 1);
 }
 
@@ -58,17 +58,16 @@ pub(super) async fn a_rotation_is_lost_once_spent_ended_expired_or_disabled(stor
     let lost = RotateOutcome::Lost;
     assert_eq!(rotate(store, "unknown", "r1", now()).await, lost);
     assert_eq!(rotate(store, "r0", "r1", family.expires_at).await, lost, "it has expired at its expiry");
-    store.update_user(&User { enabled: false, ..alice.clone() }, None, vec![]).await.unwrap();
-    assert_eq!(rotate(store, "r0", "r1", now()).await, lost);
-    store.update_user(&alice, None, vec![]).await.unwrap();
-    store.update_client(&Client { enabled: false, ..app.clone() }, None, vec![]).await.unwrap();
-    assert_eq!(rotate(store, "r0", "r1", now()).await, lost);
-    store.update_client(&app, None, vec![]).await.unwrap();
     assert_eq!(rotate(store, "r0", "r1", now()).await, RotateOutcome::Rotated);
     assert_eq!(rotate(store, "r0", "r9", now()).await, lost);
     store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), Told::default()).await.unwrap();
     assert_eq!(rotate(store, "r1", "r2", now()).await, lost);
     assert_eq!(store.refresh_token(&tenant(), &SecretHash::of("r2")).await.unwrap(), None);
+    store.add_grant(&grant("h", &alice, &app), &SecretHash::of("h0"), 0, vec![]).await.unwrap();
+    store.set_user_enabled(&tenant(), &alice.id, false, now(), vec![]).await.unwrap();
+    assert_eq!(rotate(store, "h0", "h1", now()).await, lost);
+    store.set_user_enabled(&tenant(), &alice.id, true, now(), vec![]).await.unwrap();
+    assert_eq!(rotate(store, "h0", "h1", now()).await, lost, "a family that ended stays ended");
     assert_eq!(store.head().await.unwrap().sequence, 1, "only the one that took place is told");
 }
 
@@ -78,14 +77,12 @@ pub(super) async fn a_retry_is_confirmed_while_the_family_holds(store: &dyn Stor
     assert!(store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
     assert!(!store.confirm_grant(&tenant(), &family.id, family.expires_at, told()).await.unwrap());
     assert!(!store.confirm_grant(&tenant(), &GrantId::new("none"), now(), told()).await.unwrap());
-    store.update_user(&User { enabled: false, ..alice.clone() }, None, vec![]).await.unwrap();
-    assert!(!store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
-    store.update_user(&alice, None, vec![]).await.unwrap();
-    store.update_client(&Client { enabled: false, ..app.clone() }, None, vec![]).await.unwrap();
-    assert!(!store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
-    store.update_client(&app, None, vec![]).await.unwrap();
     store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), Told::default()).await.unwrap();
     assert!(!store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
+    let other = grant("h", &alice, &app);
+    store.add_grant(&other, &SecretHash::of("h0"), 0, vec![]).await.unwrap();
+    store.set_client_enabled(&tenant(), &app.id, false, now(), vec![]).await.unwrap();
+    assert!(!store.confirm_grant(&tenant(), &other.id, now(), told()).await.unwrap());
     assert_eq!(store.head().await.unwrap().sequence, 1);
 }
 
@@ -109,12 +106,12 @@ pub(super) async fn disabling_ends_every_family_in_the_same_commit(store: &dyn S
     store.add_user(&bob, vec![]).await.unwrap();
     store.add_client(&other, vec![]).await.unwrap();
     let (bobs, others) = (grant("bobs", &bob, &app), grant("others", &bob, &other));
-    store.add_grant(&bobs, &SecretHash::of("b0"), vec![]).await.unwrap();
-    store.add_grant(&others, &SecretHash::of("o0"), vec![]).await.unwrap();
+    store.add_grant(&bobs, &SecretHash::of("b0"), 0, vec![]).await.unwrap();
+    store.add_grant(&others, &SecretHash::of("o0"), 0, vec![]).await.unwrap();
     let ended = async |id: &GrantId| store.grant(&tenant(), id).await.unwrap().unwrap().state != GrantState::Active;
-    store.update_user(&User { enabled: false, ..alice }, Some(after(1)), vec![]).await.unwrap();
+    store.set_user_enabled(&tenant(), &alice.id, false, after(1), vec![]).await.unwrap();
     assert_eq!((ended(&family.id).await, ended(&bobs.id).await, ended(&others.id).await), (true, false, false));
-    store.update_client(&Client { enabled: false, ..app }, Some(after(2)), vec![]).await.unwrap();
+    store.set_client_enabled(&tenant(), &app.id, false, after(2), vec![]).await.unwrap();
     assert_eq!((ended(&family.id).await, ended(&bobs.id).await, ended(&others.id).await), (true, true, false));
     let first = store.grant(&tenant(), &family.id).await.unwrap().unwrap();
     assert_eq!(first.state, GrantState::Ended { at: after(1), reason: EndReason::Revoked });
@@ -124,7 +121,7 @@ pub(super) async fn pruning_forgets_what_expired_and_nothing_else(store: &dyn St
     let (alice, app, family) = granted(store).await;
     for index in 0..1200 {
         let old = Grant { expires_at: after(60), ..grant(&format!("old-{index}"), &alice, &app) };
-        store.add_grant(&old, &SecretHash::of(&format!("old-{index}")), vec![]).await.unwrap();
+        store.add_grant(&old, &SecretHash::of(&format!("old-{index}")), 0, vec![]).await.unwrap();
     }
     let ended = GrantId::new("old-7");
     store.end_grant(&tenant(), &ended, EndReason::Replayed, now(), Told::default()).await.unwrap();

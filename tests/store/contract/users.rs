@@ -2,7 +2,7 @@ use signet::audit::Event;
 use signet::keys::TenantId;
 use signet::store::{Store, User, UserId};
 
-use crate::support::store::{after, client, draft, grant, now, seals, tenant, texts, totp_factor, user};
+use crate::support::store::{client, draft, grant, now, seals, tenant, texts, totp_factor, user};
 use signet::secret::SecretHash;
 
 pub(super) async fn a_user_comes_back_as_added(store: &dyn Store) {
@@ -28,16 +28,54 @@ pub(super) async fn a_taken_name_is_refused_and_untold(store: &dyn Store) {
     assert_eq!(store.head().await.unwrap().sequence, 0);
 }
 
-pub(super) async fn an_update_replaces_roles_password_and_enabled(store: &dyn Store) {
-    let alice = user("alice");
+pub(super) async fn each_change_of_a_user_touches_its_own_column(store: &dyn Store) {
+    let mut alice = user("alice");
     store.add_user(&alice, vec![]).await.unwrap();
-    let changed = User { roles: texts(&["admin"]), password: Some(seals(1)), enabled: false, ..alice.clone() };
-    let renamed = User { name: "eve".to_owned(), created_at: after(9), ..changed.clone() };
-    assert!(store.update_user(&renamed, None, vec![]).await.unwrap());
-    assert_eq!(store.user(&tenant(), &alice.id).await.unwrap(), Some(changed.clone()), "name and creation stay");
-    let without = User { password: None, ..changed };
-    assert!(store.update_user(&without, None, vec![]).await.unwrap());
-    assert_eq!(store.user(&tenant(), &alice.id).await.unwrap(), Some(without));
+    let (tenant, id) = (tenant(), alice.id.clone());
+    let told = || vec![draft(Event::UserChanged)];
+    assert!(store.set_user_enabled(&tenant, &id, false, now(), told()).await.unwrap());
+    (alice.enabled, alice.credentials_version) = (false, 1);
+    assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
+    assert!(store.set_user_roles(&tenant, &id, &texts(&["admin"]), told()).await.unwrap());
+    alice.roles = texts(&["admin"]);
+    assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
+    assert!(store.set_user_password(&tenant, &id, &seals(1), now(), told()).await.unwrap());
+    (alice.password, alice.credentials_version) = (Some(seals(1)), 2);
+    assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice), "and it is still disabled");
+    assert!(store.set_user_enabled(&tenant, &id, true, now(), told()).await.unwrap());
+    (alice.enabled, alice.credentials_version) = (true, 3);
+    assert_eq!(store.user(&tenant, &id).await.unwrap(), Some(alice));
+    assert_eq!(store.head().await.unwrap().sequence, 4);
+}
+
+pub(super) async fn a_user_is_confirmed_while_the_credentials_stay(store: &dyn Store) {
+    let (alice, app) = (user("alice"), client("app"));
+    store.add_user(&alice, vec![]).await.unwrap();
+    store.add_client(&app, vec![]).await.unwrap();
+    let told = || vec![draft(Event::TokenIssued)];
+    let confirm = async |version: i64| store.confirm_user(&tenant(), &alice.id, version, told()).await.unwrap();
+    assert!(confirm(0).await);
+    store.set_user_roles(&tenant(), &alice.id, &texts(&["admin"]), vec![]).await.unwrap();
+    assert!(confirm(0).await, "roles are no credentials");
+    store.set_user_password(&tenant(), &alice.id, &seals(1), now(), vec![]).await.unwrap();
+    assert!(!confirm(0).await, "the password was replaced while the sign-in was under way");
+    let family = grant("g", &alice, &app);
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), 0, told()).await.unwrap());
+    assert!(confirm(1).await);
+    store.set_user_enabled(&tenant(), &alice.id, false, now(), vec![]).await.unwrap();
+    assert!(!confirm(2).await, "disabled");
+    store.set_user_enabled(&tenant(), &alice.id, true, now(), vec![]).await.unwrap();
+    assert!(!confirm(1).await, "disabled and enabled meanwhile");
+    assert!(!store.add_grant(&family, &SecretHash::of("r0"), 1, told()).await.unwrap());
+    assert!(store.add_grant(&family, &SecretHash::of("r0"), 3, told()).await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 4, "what was refused is not told");
+}
+
+pub(super) async fn a_user_without_a_password_is_given_one(store: &dyn Store) {
+    let bare = User { password: None, ..user("bare") };
+    store.add_user(&bare, vec![]).await.unwrap();
+    assert!(store.set_user_password(&tenant(), &bare.id, &seals(3), now(), vec![]).await.unwrap());
+    assert_eq!(store.user(&tenant(), &bare.id).await.unwrap().unwrap().password, Some(seals(3)));
 }
 
 pub(super) async fn users_are_listed_page_by_page(store: &dyn Store) {
@@ -64,7 +102,7 @@ pub(super) async fn a_removed_user_takes_factors_and_grants_along(store: &dyn St
         store.add_user(user, vec![]).await.unwrap();
         store.add_factor(&totp_factor(&format!("totp-{}", user.name), user), vec![]).await.unwrap();
         let first = SecretHash::of(&user.name);
-        store.add_grant(&grant(&format!("grant-{}", user.name), user, &app), &first, vec![]).await.unwrap();
+        store.add_grant(&grant(&format!("grant-{}", user.name), user, &app), &first, 0, vec![]).await.unwrap();
     }
     assert!(store.remove_user(&tenant(), &alice.id, vec![draft(Event::UserChanged)]).await.unwrap());
     assert_eq!(store.user(&tenant(), &alice.id).await.unwrap(), None);
@@ -84,8 +122,12 @@ pub(super) async fn a_removed_user_takes_factors_and_grants_along(store: &dyn St
 
 pub(super) async fn what_is_gone_is_not_changed(store: &dyn Store) {
     let told = || vec![draft(Event::UserChanged)];
-    assert!(!store.update_user(&user("nobody"), Some(now()), told()).await.unwrap());
-    assert!(!store.remove_user(&tenant(), &UserId::new("nobody"), told()).await.unwrap());
+    let nobody = UserId::new("nobody");
+    assert!(!store.set_user_enabled(&tenant(), &nobody, true, now(), told()).await.unwrap());
+    assert!(!store.set_user_roles(&tenant(), &nobody, &texts(&["admin"]), told()).await.unwrap());
+    assert!(!store.set_user_password(&tenant(), &nobody, &seals(1), now(), told()).await.unwrap());
+    assert!(!store.remove_user(&tenant(), &nobody, told()).await.unwrap());
+    assert!(!store.confirm_user(&tenant(), &nobody, 0, told()).await.unwrap());
     assert_eq!(store.user_by_name(&tenant(), "nobody").await.unwrap(), None);
     assert_eq!(store.generation().await.unwrap(), 0);
     assert_eq!(store.head().await.unwrap().sequence, 0);
