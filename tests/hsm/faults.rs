@@ -91,6 +91,21 @@ async fn a_real_logout_is_mended_by_one_login() {
     scene.group.shutdown().await;
 }
 
+/// As while another process generates a key.
+#[tokio::test]
+async fn a_passing_error_while_a_key_is_read_costs_nothing() {
+    let mut scene = Scene::new().await;
+    let worker = scene.worker();
+    for skipped in 0..7 {
+        scene.key = pair(&scene.group, Algorithm::Es256).await;
+        scene.module.order("C_GetAttributeValue", &format!("0x05 {skipped}"));
+        scene.sign().await.unwrap_or_else(|failure| panic!("the {skipped}th reading: {failure}"));
+        assert!(scene.module.is_done(), "{skipped}");
+    }
+    assert_eq!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
 #[tokio::test]
 async fn any_other_error_costs_one_request_and_its_session() {
     let scene = Scene::new().await;

@@ -11,7 +11,7 @@
 typedef unsigned long ulong;
 typedef struct { unsigned char version[2]; void *call[68]; } functions;
 
-enum { INITIALIZE = 0, MECHANISMS = 7, OPEN_SESSION = 12, LOGIN = 18, LOGOUT = 19, GENERATE_PAIR = 59, SIGN_INIT = 42, SIGN = 43 };
+enum { INITIALIZE = 0, MECHANISMS = 7, OPEN_SESSION = 12, LOGIN = 18, LOGOUT = 19, ATTRIBUTES = 24, GENERATE_PAIR = 59, SIGN_INIT = 42, SIGN = 43 };
 
 static functions real, ours;
 
@@ -74,6 +74,12 @@ static ulong login(ulong session, ulong user, void *pin, ulong length)
     return code ? code : ((ulong (*)(ulong, ulong, void *, ulong))real.call[LOGIN])(session, user, pin, length);
 }
 
+static ulong attributes(ulong session, ulong object, void *template, ulong count)
+{
+    ulong code = fault("C_GetAttributeValue", session, NULL);
+    return code ? code : ((ulong (*)(ulong, ulong, void *, ulong))real.call[ATTRIBUTES])(session, object, template, count);
+}
+
 static ulong sign_init(ulong session, void *mechanism, ulong key)
 {
     ulong code = fault("C_SignInit", session, NULL);
@@ -107,6 +113,7 @@ ulong C_GetFunctionList(functions **list)
     ours.call[MECHANISMS] = mechanisms;
     ours.call[OPEN_SESSION] = open_session;
     ours.call[LOGIN] = login;
+    ours.call[ATTRIBUTES] = attributes;
     ours.call[SIGN_INIT] = sign_init;
     ours.call[SIGN] = sign;
     ours.call[GENERATE_PAIR] = generate_pair;

@@ -21,6 +21,9 @@ use crate::keys::HsmFailure;
 /// outlives its original.
 const HANDLE_LIFETIME: Duration = Duration::from_secs(60);
 
+/// How much longer a handle does where the module fails to find its key.
+const A_WHILE: Duration = Duration::from_secs(2);
+
 /// An operation that took no longer may be done before earlier answers are written.
 const BRIEF: Duration = Duration::from_micros(150);
 
@@ -166,6 +169,7 @@ impl Desk {
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List
+            | Operation::Check { .. }
             | Operation::GeneratePair { .. }
             | Operation::GenerateSecret { .. }
             | Operation::Destroy { .. }
@@ -187,18 +191,33 @@ impl Desk {
             return Ok(known.object);
         }
         let shared = Arc::clone(&self.shared);
-        let _searching = match (known, shared.token.try_lock_objects()) {
+        let searching = match (known, shared.token.try_lock_objects()) {
             (_, Some(guard)) => guard,
             // A key is being made, which may take seconds; the handle does a little longer.
             (Some(known), None) => return Ok(known.object),
             (None, None) => shared.token.lock_objects(),
         };
+        let found = match find_key(&self.session, key) {
+            // The module fails for a while, as beside another process that generates a key: what is known holds on.
+            Err(fault) if fault.is_general_error() && self.keep_a_while(key) => {
+                drop(searching);
+                return self.handle(key);
+            }
+            found => found?,
+        };
         self.forget(&key.cka_id);
-        let found = find_key(&self.session, key)?;
         let (object, is_copy) = self.working_copy(&found);
         let handle = Handle { key_id: key.key_id.clone(), object, is_copy, found_at: Instant::now() };
         self.handles.insert(key.cka_id.clone(), handle);
         Ok(object)
+    }
+
+    /// Gives a known handle of this key a little longer.
+    fn keep_a_while(&mut self, key: &KeyRef) -> bool {
+        let known = self.handles.get_mut(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let Some(known) = known else { return false };
+        known.found_at = Instant::now().checked_sub(HANDLE_LIFETIME.saturating_sub(A_WHILE)).unwrap_or(known.found_at);
+        known.found_at.elapsed() < HANDLE_LIFETIME
     }
 
     /// Elliptic-curve keys sign faster as a session object; it is as little extractable as its original. A module may

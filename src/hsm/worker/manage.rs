@@ -15,7 +15,7 @@ use super::find_key::{
     ED25519_OID, P256_OID, P384_OID, find_key, judge, read_attributes, read_public, search, shortest,
 };
 use super::intake::Job;
-use crate::hsm::wire::{Answer, KeyRef, Octets, Operation};
+use crate::hsm::wire::{Answer, CheckedKey, KeyRef, Octets, Operation};
 use crate::jose::algorithm::KeyType;
 use crate::keys::{HsmFailure, KeyPurpose, KeyReport};
 use crate::random::{self, OsRandom};
@@ -89,6 +89,7 @@ impl Manager {
         match operation {
             Operation::Describe => Ok(Answer::Report(self.shared.token.report())),
             Operation::List => self.list(),
+            Operation::Check { keys } => self.check(keys),
             Operation::GeneratePair { purpose, tenant, key_type, bits } => {
                 self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits))
             }
@@ -100,6 +101,20 @@ impl Manager {
             }
             _ => Err(refuse("the managing thread was asked to use a key")),
         }
+    }
+
+    /// Judges each key as it will be judged when it is used; what is no verdict over a key ends it.
+    fn check(&self, keys: &[CheckedKey]) -> Result<Answer, Fault> {
+        let judge = |CheckedKey { key, algorithm }: &CheckedKey| {
+            find_key(&self.session, key)?;
+            self.shared.token.mechanisms().require_for(key.purpose, *algorithm)
+        };
+        let outcomes = keys.iter().map(|checked| match judge(checked) {
+            Ok(()) => Ok(None),
+            Err(Fault::Failure(failure)) => Ok(Some(failure)),
+            Err(fault) => Err(fault),
+        });
+        outcomes.collect::<Result<_, Fault>>().map(Answer::Checked)
     }
 
     fn persist(&self, generate: impl Fn() -> Result<Answer, Fault>) -> Result<Answer, Fault> {
