@@ -109,6 +109,13 @@ pub(super) struct VaultKeys {
     pub(super) binding: Option<KeyRef>,
 }
 
+/// A key to judge, and for a pair the algorithm that it signs with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct CheckedKey {
+    pub(super) key: KeyRef,
+    pub(super) algorithm: Option<Algorithm>,
+}
+
 /// What a secret at rest is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum SecretKind {
@@ -178,6 +185,10 @@ pub(super) enum Operation {
     },
     Describe,
     List,
+    /// Find and judge each key, and whether what it is for is offered.
+    Check {
+        keys: Vec<CheckedKey>,
+    },
     GeneratePair {
         purpose: KeyPurpose,
         tenant: String,
@@ -207,6 +218,7 @@ impl Operation {
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",
             Self::List => "list keys",
+            Self::Check { .. } => "check keys",
             Self::GeneratePair { .. } => "generate key pair",
             Self::GenerateSecret { .. } => "generate secret key",
             Self::Destroy { .. } => "destroy key",
@@ -220,6 +232,7 @@ impl Operation {
             self,
             Self::Describe
                 | Self::List
+                | Self::Check { .. }
                 | Self::GeneratePair { .. }
                 | Self::GenerateSecret { .. }
                 | Self::Destroy { .. }
@@ -250,6 +263,8 @@ pub(super) enum Answer {
     Block([u8; 16]),
     Report(TokenReport),
     Keys(Vec<KeyReport>),
+    /// Of each key that was asked about, in that order, what is wrong with it.
+    Checked(Vec<Option<HsmFailure>>),
     /// A new key; the public half of a pair as DER of a `SubjectPublicKeyInfo`.
     Generated {
         key_id: String,

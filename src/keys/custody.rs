@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::KeyPurpose;
+
 /// What an HSM says of a private or secret key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyAttributes {
@@ -55,12 +57,72 @@ pub enum CustodyFault {
     /// Fewer bits than Signet accepts.
     #[error("the key is shorter than Signet accepts (RSA 2048, AES 256, HMAC 256 bits)")]
     TooShort,
+    /// Neither the key nor its public half says how long it is.
+    #[error("the HSM does not say how long the key is")]
+    SizeUnknown,
+    /// `CKA_KEY_TYPE` is another than the purpose needs.
+    #[error("CKA_KEY_TYPE is not that of a key of this purpose")]
+    WrongType,
+    /// The usage attributes do not allow what the key is for.
+    #[error("the key's usage attributes do not allow what it is for")]
+    UseForbidden,
+    /// The usage attributes allow more than the key is for, e.g. a wrapping key with `CKA_DECRYPT`, by which what was
+    /// wrapped can be had in clear.
+    #[error("the key's usage attributes allow more than it is for")]
+    UseTooWide,
+}
+
+/// What an HSM says of a key's use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUsage {
+    /// Whether `CKA_KEY_TYPE` is the one that the purpose needs.
+    pub is_of_right_type: bool,
+    /// `CKA_ENCRYPT`
+    pub encrypts: bool,
+    /// `CKA_DECRYPT`
+    pub decrypts: bool,
+    /// `CKA_WRAP`
+    pub wraps: bool,
+    /// `CKA_UNWRAP`
+    pub unwraps: bool,
+    /// `CKA_SIGN`
+    pub signs: bool,
+}
+
+impl KeyUsage {
+    /// Judges the use. A secret key does what it is for and nothing else; a private key signs.
+    pub fn judge(&self, purpose: KeyPurpose) -> Custody {
+        let (encrypts, wraps) = (self.encrypts && self.decrypts, self.wraps && self.unwraps);
+        let is_able = match purpose {
+            KeyPurpose::TokenSigning | KeyPurpose::AuditSigning | KeyPurpose::Binding => self.signs,
+            KeyPurpose::Wrapping => wraps,
+            KeyPurpose::Sealing => encrypts,
+        };
+        let (may_encrypt, may_wrap) = (self.encrypts || self.decrypts, self.wraps || self.unwraps);
+        let is_too_wide = match purpose {
+            KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => false,
+            KeyPurpose::Wrapping => may_encrypt || self.signs,
+            KeyPurpose::Sealing => may_wrap || self.signs,
+            KeyPurpose::Binding => may_encrypt || may_wrap,
+        };
+        verdict([
+            (!self.is_of_right_type, CustodyFault::WrongType),
+            (!is_able, CustodyFault::UseForbidden),
+            (is_too_wide, CustodyFault::UseTooWide),
+        ])
+    }
+}
+
+fn verdict(judged: impl IntoIterator<Item = (bool, CustodyFault)>) -> Custody {
+    let faults: Vec<CustodyFault> =
+        judged.into_iter().filter_map(|(is_fault, fault)| is_fault.then_some(fault)).collect();
+    if faults.is_empty() { Custody::Held } else { Custody::Refused(faults) }
 }
 
 impl KeyAttributes {
     /// Judges the attributes; `least_bits` is the shortest key that its purpose accepts.
     pub fn judge(&self, least_bits: u32) -> Custody {
-        let faults: Vec<CustodyFault> = [
+        verdict([
             (!self.sensitive, CustodyFault::NotSensitive),
             (!self.always_sensitive, CustodyFault::NotAlwaysSensitive),
             (self.extractable, CustodyFault::Extractable),
@@ -68,11 +130,8 @@ impl KeyAttributes {
             (!self.local, CustodyFault::NotLocal),
             (self.always_authenticate, CustodyFault::AlwaysAuthenticate),
             (self.bits.is_some_and(|bits| bits < least_bits), CustodyFault::TooShort),
-        ]
-        .into_iter()
-        .filter_map(|(is_fault, fault)| is_fault.then_some(fault))
-        .collect();
-        if faults.is_empty() { Custody::Held } else { Custody::Refused(faults) }
+            (self.bits.is_none(), CustodyFault::SizeUnknown),
+        ])
     }
 }
 
@@ -105,9 +164,36 @@ mod tests {
             (KeyAttributes { local: false, ..HELD }, CustodyFault::NotLocal),
             (KeyAttributes { always_authenticate: true, ..HELD }, CustodyFault::AlwaysAuthenticate),
             (KeyAttributes { bits: Some(255), ..HELD }, CustodyFault::TooShort),
+            (KeyAttributes { bits: None, ..HELD }, CustodyFault::SizeUnknown),
         ];
         for (attributes, fault) in cases {
             assert_eq!(attributes.judge(256), Custody::Refused(vec![fault]));
         }
+    }
+
+    #[test]
+    fn a_key_does_what_it_is_for_and_nothing_else() {
+        let none = KeyUsage {
+            is_of_right_type: true,
+            encrypts: false,
+            decrypts: false,
+            wraps: false,
+            unwraps: false,
+            signs: false,
+        };
+        let wrapping = KeyUsage { wraps: true, unwraps: true, ..none };
+        let sealing = KeyUsage { encrypts: true, decrypts: true, ..none };
+        let signing = KeyUsage { signs: true, ..none };
+        assert_eq!(wrapping.judge(KeyPurpose::Wrapping), Custody::Held);
+        assert_eq!(sealing.judge(KeyPurpose::Sealing), Custody::Held);
+        assert_eq!(signing.judge(KeyPurpose::Binding), Custody::Held);
+        assert_eq!(signing.judge(KeyPurpose::TokenSigning), Custody::Held);
+        let refused = |usage: KeyUsage, purpose, fault| assert_eq!(usage.judge(purpose), Custody::Refused(vec![fault]));
+        refused(KeyUsage { unwraps: false, ..wrapping }, KeyPurpose::Wrapping, CustodyFault::UseForbidden);
+        refused(KeyUsage { decrypts: true, ..wrapping }, KeyPurpose::Wrapping, CustodyFault::UseTooWide);
+        refused(KeyUsage { unwraps: true, ..sealing }, KeyPurpose::Sealing, CustodyFault::UseTooWide);
+        refused(KeyUsage { wraps: true, ..signing }, KeyPurpose::Binding, CustodyFault::UseTooWide);
+        refused(none, KeyPurpose::AuditSigning, CustodyFault::UseForbidden);
+        refused(KeyUsage { is_of_right_type: false, ..sealing }, KeyPurpose::Sealing, CustodyFault::WrongType);
     }
 }

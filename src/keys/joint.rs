@@ -357,6 +357,15 @@ pub trait KeyAdmin: Send + Sync + 'static {
     /// [`HsmError`].
     async fn list(&self, hsm: &HsmName) -> Result<Vec<KeyReport>, HsmError>;
 
+    /// Finds each of these keys that is in this token and judges it as it is judged when it is used: that it is there
+    /// once, in custody, of the type and the use of its purpose, and that the mechanisms that it is for are offered.
+    /// The answer names those at fault; destroyed keys are not to be asked about.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`] where the token can't be asked.
+    async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError>;
+
     /// Destroys a key in the token.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ pub mod custody;
 pub mod joint;
 pub mod ring;
 
-pub use custody::{Custody, CustodyFault, KeyAttributes};
+pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
 pub use joint::{
     GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, OtpHash, OtpSecretKind, RawSignature, RowBinding,
     SealMode, Seals, Signature, Signer, TokenInfo, TokenReport, Vault, WrongSignatureFromHsm,

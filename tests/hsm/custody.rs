@@ -6,7 +6,7 @@ use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, Jwk, PublicKey};
 use signet::keys::{Custody, CustodyFault, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
 
-use crate::support::hsm::{SoftToken, hsm, pair, started, stored, tenant, vault_keys};
+use crate::support::hsm::{FaultyModule, SoftToken, hsm, pair, started, stored, tenant, vault_keys};
 
 #[tokio::test]
 async fn every_generated_key_is_in_custody() {
@@ -149,4 +149,83 @@ async fn a_destroyed_key_signs_nowhere_any_more() {
     assert!(group.list(&hsm()).await.unwrap().is_empty());
     let jwk: Jwk = key.public.clone().unwrap();
     assert_eq!(jwk.key_id, key.key_id);
+}
+
+const SECRETS: &[KeyPurpose] = &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding];
+
+async fn keys_of_every_purpose(group: &signet::hsm::HsmGroup) -> Vec<HsmKey> {
+    let mut keys = vault_keys(group, SECRETS).await;
+    keys.push(pair(group, Algorithm::Es256).await);
+    let audit = group.generate_pair(&hsm(), KeyPurpose::AuditSigning, &tenant(), KeyType::Ed25519, 0).await.unwrap();
+    keys.push(stored(&audit, KeyPurpose::AuditSigning, Some(Algorithm::EdDsa)));
+    keys
+}
+
+async fn failure_of(group: &signet::hsm::HsmGroup, key: HsmKey) -> HsmFailure {
+    let faults = group.check(&hsm(), std::slice::from_ref(&key)).await.unwrap();
+    let [(key_id, error)] = faults.as_slice() else { panic!("{faults:?}") };
+    assert_eq!(*key_id, key.key_id);
+    error.failure.clone()
+}
+
+#[tokio::test]
+async fn hazard_68_and_70_the_check_judges_keys_of_every_purpose() {
+    let token = SoftToken::new();
+    let (group, _events) = started(token.config()).await;
+    let keys = keys_of_every_purpose(&group).await;
+    assert_eq!(group.check(&hsm(), &keys).await.unwrap(), []);
+    for key in &keys {
+        let elsewhere = HsmKey { cka_id: vec![0xdd; 16], ..key.clone() };
+        assert!(matches!(failure_of(&group, elsewhere).await, HsmFailure::KeyMissing { .. }));
+    }
+    // A key in the place of one of another purpose: of another use, or of another type.
+    for (is, purpose, reason) in [
+        (0, KeyPurpose::Sealing, "do not allow what it is for"),
+        (1, KeyPurpose::Wrapping, "allow more than it is for"),
+        (2, KeyPurpose::Sealing, "CKA_KEY_TYPE"),
+    ] {
+        let failure = failure_of(&group, HsmKey { purpose, ..keys[is].clone() }).await;
+        assert!(
+            matches!(&failure, HsmFailure::CustodyRefused { reasons, .. } if reasons.contains(reason)),
+            "{purpose:?}: {failure}"
+        );
+    }
+    group.shutdown().await;
+    // A second object of the sealing key's id.
+    let id: String = keys[1].cka_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    token.pkcs11_tool(&["--keygen", "--key-type", "AES:32", "--id", &id, "--label", "another"]);
+    let (group, _events) = started(token.config()).await;
+    let faults = group.check(&hsm(), &keys).await.unwrap();
+    let [(key_id, error)] = faults.as_slice() else { panic!("{faults:?}") };
+    assert_eq!(*key_id, keys[1].key_id);
+    assert!(error.to_string().contains("2 objects"), "{error}");
+    group.shutdown().await;
+}
+
+#[tokio::test]
+async fn hazard_72_the_check_names_the_mechanism_that_is_missing() {
+    let module = FaultyModule::new();
+    let (group, _events) = started(module.config("")).await;
+    let keys = keys_of_every_purpose(&group).await;
+    group.shutdown().await;
+    for (hidden, expected) in [
+        ("0x210a,", vec![(KeyPurpose::Wrapping, "CKM_AES_KEY_WRAP_PAD")]),
+        ("0x1087,", vec![(KeyPurpose::Sealing, "CKM_AES_GCM")]),
+        ("0x251,", vec![(KeyPurpose::Wrapping, "CKM_SHA256_HMAC"), (KeyPurpose::Binding, "CKM_SHA256_HMAC")]),
+        ("0x1041,0x1044,", vec![(KeyPurpose::TokenSigning, "CKM_ECDSA")]),
+        ("0x1057,", vec![(KeyPurpose::AuditSigning, "CKM_EDDSA")]),
+    ] {
+        let (group, _events) = started(module.config(hidden)).await;
+        let faults = group.check(&hsm(), &keys).await.unwrap();
+        let found: Vec<_> = faults
+            .iter()
+            .map(|(key_id, error)| {
+                let purpose = keys.iter().find(|key| key.key_id == *key_id).unwrap().purpose;
+                let HsmFailure::MechanismMissing { mechanism } = &error.failure else { panic!("{error}") };
+                (purpose, mechanism.as_str())
+            })
+            .collect();
+        assert_eq!(found, expected);
+        group.shutdown().await;
+    }
 }

@@ -91,6 +91,66 @@ async fn a_real_logout_is_mended_by_one_login() {
     scene.group.shutdown().await;
 }
 
+/// The token allows the worker's sessions and not one more.
+#[tokio::test]
+async fn a_session_is_closed_before_another_is_opened() {
+    let module = FaultyModule::new();
+    let mut config = module.config("");
+    config.sessions = 1;
+    config.environment.push(("FAULTY_SESSIONS".into(), "3".into()));
+    let (group, events) = started(config).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    let scene = Scene { module, group, events, key };
+    scene.sign().await.unwrap();
+    let worker = scene.worker();
+    for _ in 0..3 {
+        scene.module.order("C_Sign", "0x21");
+        assert!(matches!(scene.sign().await, Err(HsmFailure::Module { .. })));
+        scene.sign().await.unwrap();
+    }
+    assert_eq!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
+/// Its number may be another thread's new session's.
+#[tokio::test]
+async fn a_session_that_the_module_does_not_know_is_not_closed() {
+    let module = FaultyModule::new();
+    let closed = module.token.path().join("closed");
+    let mut config = module.config("");
+    config.sessions = 1;
+    config.environment.push(("FAULTY_CLOSED".into(), closed.to_str().unwrap().into()));
+    let (group, events) = started(config).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    let scene = Scene { module, group, events, key };
+    let count = || std::fs::read_to_string(&closed).unwrap_or_default().lines().count();
+    scene.sign().await.unwrap();
+    let before = count();
+    for (code, closes) in [("0xB3", 0), ("0xB0", 0), ("0x82", 1)] {
+        let before = count();
+        scene.module.order("C_Sign", code);
+        scene.sign().await.unwrap();
+        assert_eq!(count() - before, closes, "{code}");
+    }
+    assert_eq!(count() - before, 1);
+    scene.group.shutdown().await;
+}
+
+/// As while another process generates a key.
+#[tokio::test]
+async fn a_passing_error_while_a_key_is_read_costs_nothing() {
+    let mut scene = Scene::new().await;
+    let worker = scene.worker();
+    for skipped in 0..7 {
+        scene.key = pair(&scene.group, Algorithm::Es256).await;
+        scene.module.order("C_GetAttributeValue", &format!("0x05 {skipped}"));
+        scene.sign().await.unwrap_or_else(|failure| panic!("the {skipped}th reading: {failure}"));
+        assert!(scene.module.is_done(), "{skipped}");
+    }
+    assert_eq!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
 #[tokio::test]
 async fn any_other_error_costs_one_request_and_its_session() {
     let scene = Scene::new().await;

@@ -11,9 +11,10 @@
 typedef unsigned long ulong;
 typedef struct { unsigned char version[2]; void *call[68]; } functions;
 
-enum { INITIALIZE = 0, MECHANISMS = 7, OPEN_SESSION = 12, LOGIN = 18, LOGOUT = 19, GENERATE_PAIR = 59, SIGN_INIT = 42, SIGN = 43 };
+enum { INITIALIZE = 0, MECHANISMS = 7, OPEN_SESSION = 12, CLOSE_SESSION = 13, LOGIN = 18, LOGOUT = 19, ATTRIBUTES = 24, GENERATE_PAIR = 59, SIGN_INIT = 42, SIGN = 43 };
 
 static functions real, ours;
+static long open_sessions;
 
 /* 0 where nothing is ordered for this function; else the return code, after doing what is to be done. */
 static ulong fault(const char *function, ulong session, int *wrong)
@@ -64,14 +65,35 @@ static ulong mechanisms(ulong slot, ulong *list, ulong *count)
 
 static ulong open_session(ulong slot, ulong flags, void *application, void *notify, ulong *session)
 {
+    const char *most = getenv("FAULTY_SESSIONS");
     ulong code = fault("C_OpenSession", 0, NULL);
-    return code ? code : ((ulong (*)(ulong, ulong, void *, void *, ulong *))real.call[OPEN_SESSION])(slot, flags, application, notify, session);
+    if (code) return code;
+    if (most && __atomic_load_n(&open_sessions, __ATOMIC_SEQ_CST) >= atol(most)) return 0xB1;
+    code = ((ulong (*)(ulong, ulong, void *, void *, ulong *))real.call[OPEN_SESSION])(slot, flags, application, notify, session);
+    if (code == 0) __atomic_add_fetch(&open_sessions, 1, __ATOMIC_SEQ_CST);
+    return code;
+}
+
+/* FAULTY_SESSIONS: a session more than this many is CKR_SESSION_COUNT. Each C_CloseSession is a line in FAULTY_CLOSED. */
+static ulong close_session(ulong session)
+{
+    const char *closed = getenv("FAULTY_CLOSED");
+    FILE *file = closed ? fopen(closed, "a") : NULL;
+    if (file) { fprintf(file, "%lu\n", session); fclose(file); }
+    __atomic_sub_fetch(&open_sessions, 1, __ATOMIC_SEQ_CST);
+    return ((ulong (*)(ulong))real.call[CLOSE_SESSION])(session);
 }
 
 static ulong login(ulong session, ulong user, void *pin, ulong length)
 {
     ulong code = fault("C_Login", session, NULL);
     return code ? code : ((ulong (*)(ulong, ulong, void *, ulong))real.call[LOGIN])(session, user, pin, length);
+}
+
+static ulong attributes(ulong session, ulong object, void *template, ulong count)
+{
+    ulong code = fault("C_GetAttributeValue", session, NULL);
+    return code ? code : ((ulong (*)(ulong, ulong, void *, ulong))real.call[ATTRIBUTES])(session, object, template, count);
 }
 
 static ulong sign_init(ulong session, void *mechanism, ulong key)
@@ -106,7 +128,9 @@ ulong C_GetFunctionList(functions **list)
     ours.call[INITIALIZE] = initialize;
     ours.call[MECHANISMS] = mechanisms;
     ours.call[OPEN_SESSION] = open_session;
+    ours.call[CLOSE_SESSION] = close_session;
     ours.call[LOGIN] = login;
+    ours.call[ATTRIBUTES] = attributes;
     ours.call[SIGN_INIT] = sign_init;
     ours.call[SIGN] = sign;
     ours.call[GENERATE_PAIR] = generate_pair;

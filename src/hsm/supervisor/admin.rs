@@ -6,10 +6,12 @@ use async_trait::async_trait;
 
 use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
-use crate::hsm::wire::{Answer, Operation};
+use crate::hsm::wire::{Answer, CheckedKey, Operation};
 use crate::jose::algorithm::KeyType;
 use crate::jose::{KeyId, PublicKey};
-use crate::keys::{GeneratedKey, HsmError, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, TenantId, TokenReport};
+use crate::keys::{
+    GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, TenantId, TokenReport,
+};
 
 #[async_trait]
 impl KeyAdmin for HsmGroup {
@@ -50,6 +52,26 @@ impl KeyAdmin for HsmGroup {
         match self.manage(hsm, Operation::List).await? {
             Answer::Keys(keys) => Ok(keys),
             _ => Err(unexpected("list keys")),
+        }
+    }
+
+    async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError> {
+        let keys: Vec<&HsmKey> = keys.iter().filter(|key| key.hsm == *hsm).collect();
+        let checked = |key: &&HsmKey| CheckedKey {
+            key: key_ref(key),
+            algorithm: key.public.as_ref().map(|public| public.algorithm),
+        };
+        match self.manage(hsm, Operation::Check { keys: keys.iter().map(checked).collect() }).await? {
+            Answer::Checked(outcomes) if outcomes.len() == keys.len() => {
+                let fault = |(key, failure): (&HsmKey, Option<HsmFailure>)| {
+                    Some((
+                        key.key_id.clone(),
+                        HsmError::new(format!("check of a {} key", key.purpose.name()), failure?),
+                    ))
+                };
+                Ok(keys.into_iter().zip(outcomes).filter_map(fault).collect())
+            }
+            _ => Err(unexpected("check keys")),
         }
     }
 

@@ -12,6 +12,7 @@ use super::error::{Fault, Remedy};
 use super::find_key::{FoundKey, find_key};
 use super::intake::{Intake, Job};
 use super::outbox::Outbox;
+use super::session_place::SessionPlace;
 use super::token::Token;
 use crate::hsm::wire::{Answer, KeyRef, Octets, Operation, START_ID};
 use crate::jose::Algorithm;
@@ -20,6 +21,9 @@ use crate::keys::HsmFailure;
 /// A key is found and judged anew after this long: a token may have been re-initialised meanwhile, and a session copy
 /// outlives its original.
 const HANDLE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// How much longer a handle does where the module fails to find its key.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// An operation that took no longer may be done before earlier answers are written.
 const BRIEF: Duration = Duration::from_micros(150);
@@ -36,7 +40,7 @@ pub(super) struct Shared {
 /// A session with the handles that were found in it.
 pub(super) struct Desk {
     pub(super) shared: Arc<Shared>,
-    pub(super) session: Session,
+    session: SessionPlace,
     handles: HashMap<Octets, Handle>,
     epoch: u64,
     last_took: HashMap<Option<Algorithm>, Duration>,
@@ -60,6 +64,7 @@ impl Desk {
     /// A thread's place of work.
     pub(super) fn new(shared: Arc<Shared>, session: Session) -> Self {
         let epoch = shared.epoch.load(Ordering::Acquire);
+        let session = SessionPlace::new(session);
         Self { shared, session, handles: HashMap::new(), epoch, last_took: HashMap::new() }
     }
 
@@ -111,12 +116,14 @@ impl Desk {
             };
             match fault.remedy() {
                 Remedy::Answer => return Ending::Answered(Err(fault.into_failure())),
-                Remedy::Discard => return self.renewed(fault.into_failure()),
+                Remedy::Discard => return self.renewed(fault),
                 Remedy::Retry if !is_renewed => is_renewed = true,
                 Remedy::Login if !is_logged_in => {
                     is_logged_in = true;
-                    if let Err(failure) = self.shared.token.log_in_again(&self.session) {
-                        return Ending::Fatal(failure);
+                    let logged_in =
+                        self.session().map(|session| self.shared.token.log_in_again(session).map_err(Fault::from));
+                    if let Err(fault) = logged_in.flatten() {
+                        return Ending::Fatal(fault.into_failure());
                     }
                 }
                 // What was mended is broken again: the module itself is stale.
@@ -124,29 +131,37 @@ impl Desk {
                     return Ending::Fatal(fault.into_unavailable());
                 }
             }
-            if let Err(fault) = self.renew() {
+            if let Err(fault) = self.renew(&fault) {
                 return Ending::Fatal(fault.into_unavailable());
             }
         }
     }
 
     /// After an error an operation may still be active in the session: it is replaced.
-    fn renewed(&mut self, failure: HsmFailure) -> Ending {
-        match self.renew() {
-            Ok(()) => Ending::Answered(Err(failure)),
+    fn renewed(&mut self, fault: Fault) -> Ending {
+        match self.renew(&fault) {
+            Ok(()) => Ending::Answered(Err(fault.into_failure())),
             Err(fault) => Ending::Fatal(fault.into_unavailable()),
         }
     }
 
-    /// Another session in place of this one. The old one is closed, and its session objects with it.
+    /// Another session in place of the one in which the fault happened, whose session objects are gone with it.
     ///
     /// # Errors
     ///
     /// What the module answered: then there is no session to work with.
-    pub(super) fn renew(&mut self) -> Result<(), Fault> {
+    pub(super) fn renew(&mut self, fault: &Fault) -> Result<(), Fault> {
         self.handles.clear();
-        self.session = self.shared.token.session()?;
-        Ok(())
+        self.session.renew(fault, || self.shared.token.session())
+    }
+
+    /// The session.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::Unavailable`] where it could not be replaced: the worker ends.
+    pub(super) fn session(&self) -> Result<&Session, Fault> {
+        self.session.held()
     }
 
     fn attempt(&mut self, operation: &Operation) -> Result<Answer, Fault> {
@@ -154,7 +169,7 @@ impl Desk {
             Operation::Sign { key, algorithm, message } => {
                 let handle = self.handle(key)?;
                 let mechanisms = self.shared.token.mechanisms();
-                let signature = mechanisms.sign(&self.session, handle, *algorithm, &message.0)?;
+                let signature = mechanisms.sign(self.session()?, handle, *algorithm, &message.0)?;
                 Ok(Answer::Signature(Octets(signature)))
             }
             Operation::Seal { keys, row, kind, secret } => self.seal(keys, &row.0, *kind, &secret.0),
@@ -166,6 +181,7 @@ impl Desk {
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List
+            | Operation::Check { .. }
             | Operation::GeneratePair { .. }
             | Operation::GenerateSecret { .. }
             | Operation::Destroy { .. }
@@ -187,18 +203,33 @@ impl Desk {
             return Ok(known.object);
         }
         let shared = Arc::clone(&self.shared);
-        let _searching = match (known, shared.token.try_lock_objects()) {
+        let searching = match (known, shared.token.try_lock_objects()) {
             (_, Some(guard)) => guard,
             // A key is being made, which may take seconds; the handle does a little longer.
             (Some(known), None) => return Ok(known.object),
             (None, None) => shared.token.lock_objects(),
         };
+        let found = match self.session().and_then(|session| find_key(session, key)) {
+            // The module fails for a while, as beside another process that generates a key: what is known holds on.
+            Err(fault) if fault.is_general_error() && self.keep_a_while(key) => {
+                drop(searching);
+                return self.handle(key);
+            }
+            found => found?,
+        };
         self.forget(&key.cka_id);
-        let found = find_key(&self.session, key)?;
         let (object, is_copy) = self.working_copy(&found);
         let handle = Handle { key_id: key.key_id.clone(), object, is_copy, found_at: Instant::now() };
         self.handles.insert(key.cka_id.clone(), handle);
         Ok(object)
+    }
+
+    /// Gives a known handle of this key a little longer.
+    fn keep_a_while(&mut self, key: &KeyRef) -> bool {
+        let known = self.handles.get_mut(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let Some(known) = known else { return false };
+        known.found_at = Instant::now().checked_sub(HANDLE_LIFETIME.saturating_sub(A_WHILE)).unwrap_or(known.found_at);
+        known.found_at.elapsed() < HANDLE_LIFETIME
     }
 
     /// Elliptic-curve keys sign faster as a session object; it is as little extractable as its original. A module may
@@ -207,16 +238,14 @@ impl Desk {
         if !found.is_elliptic {
             return (found.handle, false);
         }
-        match self.session.copy_object(found.handle, &[Attribute::Token(false)]) {
-            Ok(copy) => (copy, true),
-            Err(_) => (found.handle, false),
-        }
+        let copied = |session: &Session| Ok(session.copy_object(found.handle, &[Attribute::Token(false)])?);
+        self.session().and_then(copied).map_or((found.handle, false), |copy| (copy, true))
     }
 
     fn forget(&mut self, cka_id: &Octets) {
         if let Some(Handle { object, is_copy: true, .. }) = self.handles.remove(cka_id) {
             // A copy that can't be destroyed goes with the session.
-            let _ = self.session.destroy_object(object);
+            let _ = self.session().map(|session| session.destroy_object(object));
         }
     }
 

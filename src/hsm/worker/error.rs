@@ -69,6 +69,11 @@ impl Fault {
         }
     }
 
+    /// Whether the module does not know the session any more.
+    pub(super) fn is_of_a_lost_session(&self) -> bool {
+        matches!(self, Self::Module(RvError::SessionHandleInvalid | RvError::SessionClosed, _))
+    }
+
     /// Whether the module said that much: no more than `CKR_GENERAL_ERROR`.
     pub(super) fn is_general_error(&self) -> bool {
         matches!(self, Self::Module(RvError::GeneralError | RvError::FunctionFailed, _))

@@ -13,7 +13,7 @@ use super::token::is_logged_in;
 use crate::hsm::wire::KeyRef;
 use crate::jose::PublicKey;
 use crate::jose::algorithm::KeyType;
-use crate::keys::{Custody, HsmFailure, KeyAttributes};
+use crate::keys::{Custody, HsmFailure, KeyAttributes, KeyPurpose, KeyUsage};
 
 /// `id-ecPublicKey` named curves, DER (RFC 5480 §2.1.1.1).
 pub(super) const P256_OID: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
@@ -21,8 +21,8 @@ pub(super) const P384_OID: &[u8] = b"\x06\x05\x2b\x81\x04\x00\x22";
 /// `id-Ed25519`, DER (RFC 8410 §3).
 pub(super) const ED25519_OID: &[u8] = b"\x06\x03\x2b\x65\x70";
 
-/// Another process that generates a key makes some searches fail.
-const SEARCHES: u32 = 5;
+/// Another process that generates a key makes some searches and readings fail.
+const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A key that may be used.
@@ -31,12 +31,17 @@ pub(super) struct FoundKey {
     pub(super) is_elliptic: bool,
 }
 
-/// Finds the key, proves that it is the one that is meant, and judges its custody.
+/// Finds the key, proves that it is the one that is meant, and judges its custody and its use. Tries again where the
+/// module fails as it does beside another process that generates a key.
 ///
 /// # Errors
 ///
 /// [`HsmFailure::KeyMissing`] and [`HsmFailure::CustodyRefused`], or what the module answered.
 pub(super) fn find_key(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
+    patiently(|| find_once(session, key))
+}
+
+fn find_once(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
     let class = if key.purpose.is_pair() { ObjectClass::PRIVATE_KEY } else { ObjectClass::SECRET_KEY };
     let handle = find_one(session, class, key)?;
     let Some(handle) = handle else {
@@ -48,19 +53,33 @@ pub(super) fn find_key(session: &Session, key: &KeyRef) -> Result<FoundKey, Faul
     };
     let mut attributes = read_attributes(session, handle)?;
     let mut least_bits = 256;
-    let mut is_elliptic = false;
+    let mut key_type = None;
     if key.purpose.is_pair() {
         let public_handle = find_one(session, ObjectClass::PUBLIC_KEY, key)?.ok_or_else(|| missing(key))?;
         let (public, bits) = read_public(session, public_handle)?.ok_or_else(|| missing(key))?;
         if public.thumbprint().as_str() != key.key_id {
             return Err(missing(key));
         }
-        is_elliptic = matches!(public.key_type(), KeyType::P256 | KeyType::P384);
+        key_type = Some(public.key_type());
         attributes.bits = Some(bits);
         least_bits = shortest(public.key_type());
     }
     judge(&attributes, least_bits, &key.key_id)?;
-    Ok(FoundKey { handle, is_elliptic })
+    refuse_unless_held(read_usage(session, handle, key.purpose, key_type)?.judge(key.purpose), &key.key_id)?;
+    Ok(FoundKey { handle, is_elliptic: matches!(key_type, Some(KeyType::P256 | KeyType::P384)) })
+}
+
+fn patiently<T>(attempt: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
+    let mut attempts = 1;
+    loop {
+        match attempt() {
+            Err(fault) if fault.is_general_error() && attempts < ATTEMPTS => {
+                attempts += 1;
+                thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The shortest key of a type that Signet accepts, in bits.
@@ -74,7 +93,11 @@ pub(super) const fn shortest(key_type: KeyType) -> u32 {
 
 /// Refuses a key out of custody.
 pub(super) fn judge(attributes: &KeyAttributes, least_bits: u32, key_id: &str) -> Result<(), Fault> {
-    match attributes.judge(least_bits) {
+    refuse_unless_held(attributes.judge(least_bits), key_id)
+}
+
+fn refuse_unless_held(custody: Custody, key_id: &str) -> Result<(), Fault> {
+    match custody {
         Custody::Held => Ok(()),
         Custody::Refused(faults) => {
             let reasons = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -106,16 +129,7 @@ fn find_one(session: &Session, class: ObjectClass, key: &KeyRef) -> Result<Optio
 
 /// Every object that the template describes.
 pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
-    let mut attempt = 1;
-    loop {
-        match session.find_objects(template).map_err(Fault::from) {
-            Err(fault) if fault.is_general_error() && attempt < SEARCHES => {
-                attempt += 1;
-                thread::sleep(PAUSE);
-            }
-            done => return done,
-        }
-    }
+    patiently(|| Ok(session.find_objects(template)?))
 }
 
 /// What the HSM says of a private or secret key. What it does not say counts against the key.
@@ -139,8 +153,13 @@ pub(super) fn read_attributes(session: &Session, handle: ObjectHandle) -> Result
     let optional = [AttributeType::AlwaysAuthenticate, AttributeType::ValueLen];
     let mut attributes = session.get_attributes(handle, &asked)?;
     for attribute in optional {
-        // Secret keys have the one, private keys the other: not having it is no fault.
-        attributes.extend(session.get_attributes(handle, &[attribute]).unwrap_or_default());
+        match session.get_attributes(handle, &[attribute]).map_err(Fault::from) {
+            Ok(read) => attributes.extend(read),
+            // Nothing was said: that must not count as "no".
+            Err(fault) if fault.is_general_error() => return Err(fault),
+            // Secret keys have the one, private keys the other: not having it is no fault.
+            Err(_) => {}
+        }
     }
     for attribute in attributes {
         match attribute {
@@ -155,6 +174,56 @@ pub(super) fn read_attributes(session: &Session, handle: ObjectHandle) -> Result
         }
     }
     Ok(read)
+}
+
+/// What the HSM says of a key's use. What it does not say counts as no.
+fn read_usage(
+    session: &Session,
+    handle: ObjectHandle,
+    purpose: KeyPurpose,
+    pair: Option<KeyType>,
+) -> Result<KeyUsage, Fault> {
+    let mut usage = KeyUsage {
+        is_of_right_type: false,
+        encrypts: false,
+        decrypts: false,
+        wraps: false,
+        unwraps: false,
+        signs: false,
+    };
+    let mut asked = vec![AttributeType::KeyType, AttributeType::Sign, AttributeType::Decrypt, AttributeType::Unwrap];
+    if pair.is_none() {
+        // A private key has neither.
+        asked.extend([AttributeType::Encrypt, AttributeType::Wrap]);
+    }
+    for attribute in session.get_attributes(handle, &asked)? {
+        match attribute {
+            Attribute::KeyType(value) => usage.is_of_right_type = is_type_of(value, purpose, pair),
+            Attribute::Sign(value) => usage.signs = value,
+            Attribute::Decrypt(value) => usage.decrypts = value,
+            Attribute::Unwrap(value) => usage.unwraps = value,
+            Attribute::Encrypt(value) => usage.encrypts = value,
+            Attribute::Wrap(value) => usage.wraps = value,
+            _ => {}
+        }
+    }
+    Ok(usage)
+}
+
+fn is_type_of(module_type: ModuleKeyType, purpose: KeyPurpose, pair: Option<KeyType>) -> bool {
+    match (purpose, pair) {
+        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, Some(KeyType::P256 | KeyType::P384)) => {
+            module_type == ModuleKeyType::EC
+        }
+        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, Some(KeyType::Ed25519)) => {
+            module_type == ModuleKeyType::EC_EDWARDS
+        }
+        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, Some(KeyType::Rsa)) => module_type == ModuleKeyType::RSA,
+        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, None) => false,
+        (KeyPurpose::Wrapping | KeyPurpose::Sealing, _) => module_type == ModuleKeyType::AES,
+        // Some modules make the one where the other is asked for.
+        (KeyPurpose::Binding, _) => [ModuleKeyType::GENERIC_SECRET, ModuleKeyType::SHA256_HMAC].contains(&module_type),
+    }
 }
 
 /// A public key object's value with its size in bits; `None` where it is of a kind that Signet does not use.

@@ -15,7 +15,8 @@ use super::find_key::{
     ED25519_OID, P256_OID, P384_OID, find_key, judge, read_attributes, read_public, search, shortest,
 };
 use super::intake::Job;
-use crate::hsm::wire::{Answer, KeyRef, Octets, Operation};
+use super::session_place::SessionPlace;
+use crate::hsm::wire::{Answer, CheckedKey, KeyRef, Octets, Operation};
 use crate::jose::algorithm::KeyType;
 use crate::keys::{HsmFailure, KeyPurpose, KeyReport};
 use crate::random::{self, OsRandom};
@@ -29,13 +30,13 @@ const PUBLIC_EXPONENT: &[u8] = b"\x01\x00\x01";
 /// The thread that manages keys.
 pub(super) struct Manager {
     shared: Arc<Shared>,
-    session: Session,
+    session: SessionPlace,
 }
 
 impl Manager {
     /// With a session of its own, which may write.
     pub(super) fn new(shared: Arc<Shared>, session: Session) -> Self {
-        Self { shared, session }
+        Self { shared, session: SessionPlace::new(session) }
     }
 
     /// Works until the conversation ends.
@@ -50,7 +51,7 @@ impl Manager {
                 Err(fault) => {
                     let refused = matches!(fault, Fault::Failure(HsmFailure::PinRefused { .. }));
                     let restarts = refused || fault.remedy() == Remedy::Restart;
-                    let renewed = fault.remedy() == Remedy::Answer || restarts || self.renew();
+                    let renewed = fault.remedy() == Remedy::Answer || restarts || self.renew(&fault).is_ok();
                     if restarts || !renewed {
                         return self.shared.end(job.id, fault.into_unavailable());
                     }
@@ -60,8 +61,12 @@ impl Manager {
         }
     }
 
-    fn renew(&mut self) -> bool {
-        self.shared.token.management_session().map(|session| self.session = session).is_ok()
+    fn renew(&mut self, fault: &Fault) -> Result<(), Fault> {
+        self.session.renew(fault, || self.shared.token.management_session())
+    }
+
+    fn session(&self) -> Result<&Session, Fault> {
+        self.session.held()
     }
 
     /// One operation; again after a stale session, and again after a logout, each mended once.
@@ -76,11 +81,11 @@ impl Manager {
                 Remedy::Retry if !is_renewed => is_renewed = true,
                 Remedy::Login if !is_logged_in => {
                     is_logged_in = true;
-                    self.shared.token.log_in_again(&self.session)?;
+                    self.shared.token.log_in_again(self.session()?)?;
                 }
                 _ => return Err(fault),
             }
-            self.session = self.shared.token.management_session()?;
+            self.renew(&fault)?;
         }
     }
 
@@ -89,6 +94,7 @@ impl Manager {
         match operation {
             Operation::Describe => Ok(Answer::Report(self.shared.token.report())),
             Operation::List => self.list(),
+            Operation::Check { keys } => self.check(keys),
             Operation::GeneratePair { purpose, tenant, key_type, bits } => {
                 self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits))
             }
@@ -100,6 +106,20 @@ impl Manager {
             }
             _ => Err(refuse("the managing thread was asked to use a key")),
         }
+    }
+
+    /// Judges each key as it will be judged when it is used; what is no verdict over a key ends it.
+    fn check(&self, keys: &[CheckedKey]) -> Result<Answer, Fault> {
+        let judge = |CheckedKey { key, algorithm }: &CheckedKey| {
+            find_key(self.session()?, key)?;
+            self.shared.token.mechanisms().require_for(key.purpose, *algorithm)
+        };
+        let outcomes = keys.iter().map(|checked| match judge(checked) {
+            Ok(()) => Ok(None),
+            Err(Fault::Failure(failure)) => Ok(Some(failure)),
+            Err(fault) => Err(fault),
+        });
+        outcomes.collect::<Result<_, Fault>>().map(Answer::Checked)
     }
 
     fn persist(&self, generate: impl Fn() -> Result<Answer, Fault>) -> Result<Answer, Fault> {
@@ -136,7 +156,7 @@ impl Manager {
                 Mechanism::RsaPkcsKeyPairGen
             }
         };
-        let made = self.session.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from).and_then(
+        let made = self.session()?.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from).and_then(
             |(public, private)| self.accept_pair(purpose, key_type, bits, &cka_id, (public, private), &label),
         );
         if made.is_err() {
@@ -156,20 +176,20 @@ impl Manager {
         label: &str,
     ) -> Result<Answer, Fault> {
         let unreadable = || refuse("the new key's public half can't be read back, or is not what was asked for");
-        let (public, made_bits) = read_public(&self.session, public_handle)?.ok_or_else(unreadable)?;
+        let (public, made_bits) = read_public(self.session()?, public_handle)?.ok_or_else(unreadable)?;
         if public.key_type() != key_type || (key_type == KeyType::Rsa && made_bits != bits) {
             return Err(unreadable());
         }
         let key_id = public.thumbprint().as_str().to_owned();
-        let mut attributes = read_attributes(&self.session, private_handle)?;
+        let mut attributes = read_attributes(self.session()?, private_handle)?;
         attributes.bits = Some(made_bits);
         judge(&attributes, shortest(key_type), &key_id)?;
         let key = KeyRef { cka_id: Octets(cka_id.to_vec()), key_id: key_id.clone(), purpose };
-        find_key(&self.session, &key)?;
+        find_key(self.session()?, &key)?;
         let full_label = [Attribute::Label(format!("{label}/{key_id}").into_bytes())];
         for handle in [public_handle, private_handle] {
             // The label is for people: a module that lets no attribute be changed keeps the shorter one.
-            let _ = self.session.update_attributes(handle, &full_label);
+            let _ = self.session()?.update_attributes(handle, &full_label);
         }
         Ok(Answer::Generated { key_id, cka_id: key.cka_id, public: Some(Octets(public.to_spki_der())) })
     }
@@ -192,10 +212,10 @@ impl Manager {
         template.extend(Usage::ALL.map(|usage| usage.attribute(allowed.contains(&usage))));
         let key = KeyRef { cka_id: Octets(cka_id.to_vec()), key_id, purpose };
         let made = self
-            .session
+            .session()?
             .generate_key(&mechanism, &template)
             .map_err(Fault::from)
-            .and_then(|_| find_key(&self.session, &key))
+            .and_then(|_| find_key(self.session()?, &key))
             .map(|_| Answer::Generated { key_id: key.key_id.clone(), cka_id: key.cka_id.clone(), public: None });
         if made.is_err() {
             self.sweep(&cka_id);
@@ -205,16 +225,17 @@ impl Manager {
 
     /// Removes what a failed generation left behind.
     fn sweep(&self, cka_id: &[u8]) {
-        let left = search(&self.session, &[Attribute::Token(true), Attribute::Id(cka_id.to_vec())]).unwrap_or_default();
+        let Ok(session) = self.session() else { return };
+        let left = search(session, &[Attribute::Token(true), Attribute::Id(cka_id.to_vec())]).unwrap_or_default();
         for handle in left {
-            if let Err(error) = self.session.destroy_object(handle) {
+            if let Err(error) = session.destroy_object(handle) {
                 eprintln!("a half-made key is left in the token: {error}");
             }
         }
     }
 
     fn destroy(&self, key: &KeyRef) -> Result<Answer, Fault> {
-        match find_key(&self.session, key) {
+        match find_key(self.session()?, key) {
             // A key out of custody may go, where it is clear which one it is.
             Ok(_) | Err(Fault::Failure(HsmFailure::CustodyRefused { .. })) => {}
             Err(fault) => return Err(fault),
@@ -222,7 +243,7 @@ impl Manager {
         let class = if key.purpose.is_pair() { ObjectClass::PRIVATE_KEY } else { ObjectClass::SECRET_KEY };
         let of_class = |class| {
             let id = Attribute::Id(key.cka_id.0.clone());
-            search(&self.session, &[Attribute::Token(true), Attribute::Class(class), id])
+            search(self.session()?, &[Attribute::Token(true), Attribute::Class(class), id])
         };
         let private = of_class(class)?;
         if private.len() != 1 {
@@ -230,7 +251,7 @@ impl Manager {
         }
         let public = if key.purpose.is_pair() { of_class(ObjectClass::PUBLIC_KEY)? } else { Vec::new() };
         for handle in private.into_iter().chain(public) {
-            self.session.destroy_object(handle)?;
+            self.session()?.destroy_object(handle)?;
         }
         self.shared.epoch.fetch_add(1, Ordering::Release);
         Ok(Answer::Done)
@@ -240,7 +261,7 @@ impl Manager {
         let mut reports: Vec<KeyReport> = Vec::new();
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY] {
             let first = reports.len();
-            for handle in search(&self.session, &[Attribute::Token(true), Attribute::Class(class)])? {
+            for handle in search(self.session()?, &[Attribute::Token(true), Attribute::Class(class)])? {
                 reports.push(self.describe(handle, class)?);
             }
             let of_class = reports.get_mut(first..).unwrap_or_default();
@@ -256,7 +277,7 @@ impl Manager {
     fn describe(&self, handle: ObjectHandle, class: ObjectClass) -> Result<KeyReport, Fault> {
         let (mut cka_id, mut label, mut kind) = (Vec::new(), String::new(), None);
         let asked = [AttributeType::Id, AttributeType::Label, AttributeType::KeyType];
-        for attribute in self.session.get_attributes(handle, &asked)? {
+        for attribute in self.session()?.get_attributes(handle, &asked)? {
             match attribute {
                 Attribute::Id(value) => cka_id = value,
                 Attribute::Label(value) => label = String::from_utf8_lossy(&value).into_owned(),
@@ -264,15 +285,15 @@ impl Manager {
                 _ => {}
             }
         }
-        let mut attributes = read_attributes(&self.session, handle)?;
+        let mut attributes = read_attributes(self.session()?, handle)?;
         let mut least_bits = 256;
         let mut thumbprint = None;
         if class == ObjectClass::PRIVATE_KEY {
             let id = Attribute::Id(cka_id.clone());
             let halves =
-                search(&self.session, &[Attribute::Token(true), Attribute::Class(ObjectClass::PUBLIC_KEY), id])?;
+                search(self.session()?, &[Attribute::Token(true), Attribute::Class(ObjectClass::PUBLIC_KEY), id])?;
             let public = match halves.as_slice() {
-                [half] => read_public(&self.session, *half)?,
+                [half] => read_public(self.session()?, *half)?,
                 _ => None,
             };
             attributes.bits = public.as_ref().map(|(_, bits)| *bits);

@@ -9,7 +9,7 @@ use cryptoki::session::Session;
 
 use super::error::Fault;
 use crate::jose::Algorithm;
-use crate::keys::{HsmFailure, OtpHash, SealMode};
+use crate::keys::{HsmFailure, KeyPurpose, OtpHash, SealMode};
 
 /// The mechanisms of the token.
 pub(super) struct Mechanisms(Vec<MechanismType>);
@@ -106,6 +106,36 @@ impl Mechanisms {
                 .all(|mechanism| self.has(mechanism));
         let seals = self.has(MechanismType::AES_GCM);
         [wraps.then_some(SealMode::Wrapped), seals.then_some(SealMode::Sealed)].into_iter().flatten().collect()
+    }
+
+    /// Demands what a key of this purpose is used with.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::MechanismMissing`] with the name of the first that is not offered.
+    pub(super) fn require_for(&self, purpose: KeyPurpose, algorithm: Option<Algorithm>) -> Result<(), Fault> {
+        use Algorithm as A;
+        match purpose {
+            KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => {
+                let Some(algorithm) = algorithm.filter(|algorithm| !self.offers(*algorithm)) else { return Ok(()) };
+                let mechanism = match algorithm {
+                    A::Es256 | A::Es384 => "CKM_ECDSA",
+                    A::EdDsa => "CKM_EDDSA",
+                    A::Rs256 | A::Rs384 | A::Rs512 => "CKM_RSA_PKCS",
+                    A::Ps256 | A::Ps384 | A::Ps512 => "CKM_RSA_PKCS_PSS",
+                };
+                Err(HsmFailure::MechanismMissing { mechanism: mechanism.to_owned() }.into())
+            }
+            KeyPurpose::Sealing => self.require(MechanismType::AES_GCM, "CKM_AES_GCM"),
+            KeyPurpose::Wrapping => {
+                self.require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
+                self.require(MechanismType::AES_ECB, "CKM_AES_ECB")?;
+                self.require(MechanismType::SHA1_HMAC, "CKM_SHA_1_HMAC")?;
+                self.require(MechanismType::SHA512_HMAC, "CKM_SHA512_HMAC")?;
+                self.require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC")
+            }
+            KeyPurpose::Binding => self.require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC"),
+        }
     }
 
     /// Demands a mechanism.

@@ -12,6 +12,7 @@ mod manage;
 mod mechanism;
 mod outbox;
 mod pin;
+mod session_place;
 mod token;
 mod vault;
 

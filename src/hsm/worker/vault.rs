@@ -61,7 +61,7 @@ impl Desk {
                 let mechanism = hmac(hash).0;
                 messages
                     .iter()
-                    .map(|message| Ok(Octets(desk.session.sign(&mechanism, key, message)?)))
+                    .map(|message| Ok(Octets(desk.session()?.sign(&mechanism, key, message)?)))
                     .collect::<Result<Vec<_>, Fault>>()
             })?,
             SealMode::Sealed => {
@@ -85,7 +85,7 @@ impl Desk {
         let kind = OtpSecretKind::Aes128;
         let plain = match blob.mode {
             SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |desk, key| {
-                Ok(Zeroizing::new(desk.session.decrypt(&Mechanism::AesEcb, key, &block)?))
+                Ok(Zeroizing::new(desk.session()?.decrypt(&Mechanism::AesEcb, key, &block)?))
             })?,
             SealMode::Sealed => {
                 let secret = self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?;
@@ -104,7 +104,7 @@ impl Desk {
     fn mac(&mut self, key: &KeyRef, input: &[u8]) -> Result<Vec<u8>, Fault> {
         self.shared.token.mechanisms().require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC")?;
         let handle = self.handle(key)?;
-        Ok(self.session.sign(&Mechanism::Sha256Hmac, handle, input)?)
+        Ok(self.session()?.sign(&Mechanism::Sha256Hmac, handle, input)?)
     }
 
     fn encrypt(&mut self, key: &KeyRef, row: &[u8], kind: SecretKind, secret: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -113,7 +113,7 @@ impl Desk {
         let associated = blob::binding(row, kind, &[]);
         let mut iv = random::bytes::<IV_BYTES>(&OsRandom);
         let parameters = GcmParams::new(&mut iv, &associated, GCM_TAG_BITS.into())?;
-        let ciphertext = self.session.encrypt(&Mechanism::AesGcm(parameters), handle, secret)?;
+        let ciphertext = self.session()?.encrypt(&Mechanism::AesGcm(parameters), handle, secret)?;
         // Some modules choose the IV themselves and leave it where ours was: it is read only now.
         Ok(blob::assemble(SealMode::Sealed, blob::key_tag(&[&key.key_id]), [&iv, &ciphertext]))
     }
@@ -132,7 +132,7 @@ impl Desk {
         let associated = blob::binding(row, kind, &[]);
         let mut iv = *iv;
         let parameters = GcmParams::new(&mut iv, &associated, GCM_TAG_BITS.into())?;
-        match self.session.decrypt(&Mechanism::AesGcm(parameters), handle, ciphertext).map_err(Fault::from) {
+        match self.session()?.decrypt(&Mechanism::AesGcm(parameters), handle, ciphertext).map_err(Fault::from) {
             Ok(secret) => Ok(Zeroizing::new(secret)),
             Err(fault) => Err(self.judge_decryption(handle, fault)),
         }
@@ -156,10 +156,11 @@ impl Desk {
                 _
             )
         );
-        if !may_be_tampering || self.session.get_attributes(key, &[AttributeType::Class]).is_err() {
+        let answers = self.session().is_ok_and(|session| session.get_attributes(key, &[AttributeType::Class]).is_ok());
+        if !may_be_tampering || !answers {
             return fault;
         }
-        match self.renew() {
+        match self.renew(&fault) {
             Ok(()) => does_not_open(),
             Err(fault) => fault,
         }
@@ -176,13 +177,13 @@ impl Desk {
         let wrapping_handle = self.handle(wrapping)?;
         let mut template = template(kind);
         template.extend([Attribute::Value(padded(kind, secret)), Attribute::Extractable(true)]);
-        let object = self.session.create_object(&template);
+        let object = self.session()?.create_object(&template);
         if let Some(Attribute::Value(mut value)) = template.into_iter().find(|a| matches!(a, Attribute::Value(_))) {
             zeroize::Zeroize::zeroize(&mut value);
         }
         let object = object?;
-        let wrapped = self.session.wrap_key(&Mechanism::AesKeyWrapPad, wrapping_handle, object);
-        let destroyed = self.session.destroy_object(object);
+        let wrapped = self.session()?.wrap_key(&Mechanism::AesKeyWrapPad, wrapping_handle, object);
+        let destroyed = self.session()?.destroy_object(object);
         let wrapped = wrapped?;
         destroyed?;
         let mac = self.mac(binding, &blob::binding(row, SecretKind::Otp(kind), &wrapped))?;
@@ -210,9 +211,9 @@ impl Desk {
         let wrapping = self.handle(wrapping)?;
         let mut template = template(kind);
         template.push(Attribute::Extractable(false));
-        let key = self.session.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, &template)?;
+        let key = self.session()?.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, &template)?;
         let result = using(self, key);
-        let destroyed = self.session.destroy_object(key);
+        let destroyed = self.session()?.destroy_object(key);
         let value = result?;
         destroyed?;
         Ok(value)
