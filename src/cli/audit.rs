@@ -15,8 +15,8 @@ use crate::audit::Checkpoint;
 use crate::audit::chain::{ChainCheck, ChainSummary, open_checkpoint};
 use crate::audit::export::{ExportLine, ExportReader};
 use crate::jose::{Jwk, JwkSet, VerifyingKey};
-use crate::store::AuditLog;
 use crate::store::anchor::Anchor;
+use crate::store::{AuditLog, StoreFailure};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
@@ -165,7 +165,7 @@ async fn verify_store(
         check.checkpoint(&beyond, keys)?;
     }
     if let Some(beyond) = anchored.filter(|anchored| anchored.sequence > check.head().sequence) {
-        check.checkpoint(beyond, keys)?;
+        check.checkpoint(beyond, keys).context(StoreFailure::RolledBack)?;
     }
     Ok(check.finish_at(end)?)
 }

@@ -258,6 +258,10 @@ pub trait Keys: Send + Sync {
 pub trait Throttles: Send + Sync {
     /// Counts a try before it is judged, durably: `Ok(None)` where it may be judged, or the moment from which the next
     /// try is allowed. At most `most` tries are counted between two pauses of `pause_seconds`.
+    ///
+    /// A store keeps a bounded number of accounts. Where made-up names fill it, those with the fewest tries are
+    /// forgotten, and never one whose tries are exhausted: where only such are left, a new name is
+    /// [`StoreFailure::Unavailable`], and those that are known are counted on.
     async fn count_try(
         &self,
         tenant: &TenantId,
@@ -266,6 +270,9 @@ pub trait Throttles: Send + Sync {
         most: u32,
         pause_seconds: u32,
     ) -> Result<Option<Timestamp>>;
+    /// Takes back one try that was counted at `counted_at` and ended without a verdict, because something did not
+    /// work. Where the tries were forgotten or begun anew since, that try is no longer among them, and nothing changes.
+    async fn give_back_try(&self, tenant: &TenantId, account: &[u8; 32], counted_at: Timestamp) -> Result<()>;
     /// Forgets the tries after a success.
     async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32]) -> Result<()>;
 }

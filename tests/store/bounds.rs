@@ -1,28 +1,71 @@
 //! Made-up names and tokens do not make the database grow without end.
 
-use signet::store::{Throttles as _, Users as _};
+use signet::store::{StoreFailure, Throttles as _, Users as _};
 use sqlx::{Executor as _, Row as _};
 
-use crate::support::store::{NOW, Place, now, raw, tenant};
+use crate::support::store::{NOW, Place, after, now, raw, tenant};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_too_many_throttled_accounts_the_oldest_go() {
-    let place = Place::new();
-    let store = place.open().await;
+/// As many accounts with so many tries as there is room for, and some more; the last to be free is the newest.
+async fn fill(place: &Place, tries: u32) -> sqlx::SqliteConnection {
     let mut connection = raw(&place.database()).await;
-    let oldest = NOW * 1000 + 1;
     let many = "INSERT INTO throttles (tenant, account, tries, free_at)
         WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100049)
-        SELECT 'default', randomblob(32), 3, 1800000000001 + n FROM numbers";
-    connection.execute(many).await.unwrap();
-    for account in 0..130_u8 {
-        assert_eq!(store.count_try(&tenant(), &[account; 32], now(), 3, 600).await.unwrap(), None);
+        SELECT 'default', randomblob(32), ?1, 1800000000001 + n FROM numbers";
+    sqlx::query(many).bind(i64::from(tries)).execute(&mut connection).await.unwrap();
+    connection
+}
+
+async fn accounts(connection: &mut sqlx::SqliteConnection) -> i64 {
+    connection.fetch_one("SELECT COUNT(*) AS rows FROM throttles").await.unwrap().get("rows")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_too_many_throttled_accounts_those_with_the_fewest_tries_go() {
+    let place = Place::new();
+    let store = place.open().await;
+    let count = async |account: u8| store.count_try(&tenant(), &[account; 32], now(), 3, 600).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(count(200).await, None);
     }
-    let row = connection.fetch_one("SELECT COUNT(*) AS rows, MIN(free_at) AS oldest FROM throttles").await.unwrap();
-    let rows: i64 = row.get("rows");
-    assert!((100_000..=100_064).contains(&rows), "{rows}");
-    assert!(row.get::<i64, _>("oldest") > oldest + 50, "the oldest went");
-    assert!(store.count_try(&tenant(), &[1; 32], now(), 1, 600).await.unwrap().is_some(), "the new stayed");
+    for _ in 0..2 {
+        assert_eq!(count(201).await, None);
+    }
+    let mut connection = fill(&place, 1).await;
+    for account in 0..130_u8 {
+        assert_eq!(count(account).await, None);
+    }
+    let rows = accounts(&mut connection).await;
+    assert!((100_000 - 100..=100_064).contains(&rows), "{rows}");
+    let row = connection.fetch_one("SELECT MIN(free_at) AS oldest FROM throttles").await.unwrap();
+    assert!(row.get::<i64, _>("oldest") > NOW * 1000 + 50, "of those the oldest went");
+    assert!(count(200).await.is_some(), "whose tries are exhausted stays");
+    assert_eq!(count(201).await, None);
+    assert!(count(201).await.is_some(), "and who has more tries than others");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_tries_are_exhausted_none_is_given_back_and_new_names_wait() {
+    let place = Place::new();
+    let store = place.open().await;
+    let count =
+        async |account: u8, seconds: u64| store.count_try(&tenant(), &[account; 32], after(seconds), 3, 600).await;
+    let mut connection = fill(&place, 3).await;
+    for account in 0..130_u8 {
+        let refused = count(account, 0).await.unwrap_err();
+        assert!(matches!(refused.failure, StoreFailure::Unavailable(_)), "{refused}");
+    }
+    let known = connection.fetch_one("SELECT account FROM throttles LIMIT 1").await.unwrap();
+    let known: [u8; 32] = known.get::<Vec<u8>, _>("account").try_into().unwrap();
+    assert!(store.count_try(&tenant(), &known, now(), 3, 600).await.unwrap().is_some(), "who is known is told when");
+    let exhausted = "SELECT COUNT(*) AS rows FROM throttles WHERE tries = 3";
+    let left: i64 = connection.fetch_one(exhausted).await.unwrap().get("rows");
+    assert_eq!(left, 100_050, "none of them is forgotten");
+    // Once they are free again there is room, a hundred at each try.
+    for account in 130..200_u8 {
+        assert_eq!(count(account, 700).await.unwrap(), None);
+    }
+    assert!(accounts(&mut connection).await < 100_050 - 69 * 99);
     store.close().await;
 }
 

@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use sqlx::Sqlite;
@@ -57,8 +56,8 @@ pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
     anchor: Option<Anchor>,
-    /// How many tries were counted, to bound their rows now and then.
-    tries: AtomicU32,
+    /// Whether there is room for tries at accounts that are not known yet.
+    room: throttles::Room,
 }
 
 impl SqliteStore {
@@ -90,7 +89,7 @@ impl SqliteStore {
             .test_before_acquire(false)
             .connect_lazy_with(connect.clone().pragma("query_only", "ON"));
         let writer = Writer::start(connection, connect, identity, head, clock);
-        Ok(Self { writer, readers, anchor, tries: AtomicU32::new(0) })
+        Ok(Self { writer, readers, anchor, room: throttles::Room::default() })
     }
 
     /// Lets the writes that wait finish, then closes every connection. Later calls answer that it is closed.

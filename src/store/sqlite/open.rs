@@ -16,8 +16,11 @@ use crate::store::StoreFailure;
 use crate::store::anchor::sync_folder_of;
 
 /// The schema's scripts, in order: the first makes version 1. They never change once released.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_credentials_version.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_credentials_version.sql"),
+    include_str!("migrations/0003_throttles.sql"),
+];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;
 /// After how many pages in the log SQLite moves them to the database: seldom enough that a busy server is not held up

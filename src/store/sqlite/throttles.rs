@@ -1,6 +1,9 @@
 //! Tries at an account.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use async_trait::async_trait;
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteStore;
@@ -10,27 +13,45 @@ use super::texts::texts;
 use super::writer::Effect;
 use crate::clock::Timestamp;
 use crate::keys::TenantId;
-use crate::store::{StoreError, Throttles, Told};
+use crate::store::{StoreError, StoreFailure, Throttles, Told};
 
 texts! {
-    COUNT = "INSERT INTO throttles (tenant, account, tries, free_at) VALUES ($1, $2, 1, $4)
-        ON CONFLICT (tenant, account) DO UPDATE SET
-            tries = CASE WHEN throttles.free_at <= $3 THEN 1 ELSE throttles.tries + 1 END,
+    COUNT = "UPDATE throttles SET
+            since = CASE WHEN free_at <= $3 THEN $3 ELSE since END,
+            tries = CASE WHEN free_at <= $3 THEN 1 ELSE tries + 1 END,
             free_at = $4
-        WHERE throttles.tries < $5 OR throttles.free_at <= $3
-        RETURNING tries";
+        WHERE tenant = $1 AND account = $2 AND (tries < $5 OR free_at <= $3)";
+    ADD = "INSERT INTO throttles (tenant, account, tries, free_at, since) VALUES ($1, $2, 1, $4, $3)";
     FREE_AT = "SELECT free_at FROM throttles WHERE tenant = $1 AND account = $2";
+    GIVE_BACK = "UPDATE throttles SET tries = tries - 1
+        WHERE tenant = $1 AND account = $2 AND tries > 0 AND since <= $3";
     FORGET = "DELETE FROM throttles WHERE tenant = $1 AND account = $2";
-    PRUNE = "DELETE FROM throttles WHERE (tenant, account) IN (
+    FORGET_FREE = "DELETE FROM throttles WHERE (tenant, account) IN (
         SELECT tenant, account FROM throttles WHERE tenant = $1 AND free_at <= $2 ORDER BY free_at LIMIT 100)";
-    NEWEST_TO_GO = "SELECT free_at FROM throttles WHERE tenant = $1 ORDER BY free_at DESC LIMIT 1 OFFSET $2";
+    HOW_MANY = "SELECT COUNT(*) AS accounts FROM throttles WHERE tenant = $1";
+    EVICT = "DELETE FROM throttles WHERE (tenant, account) IN (
+        SELECT tenant, account FROM throttles WHERE tenant = $1 AND tries < $2 ORDER BY tries, free_at LIMIT 100)";
 }
 
-/// The most accounts of one tenant that are remembered; where made-up names fill this, the oldest are forgotten.
+/// The most accounts of one tenant that are remembered.
 const MOST_ACCOUNTS: i64 = 100_000;
 
-/// Every how many tries of a process the rows are counted; between, there may be that many more.
+/// Every how many tries of a process the accounts are counted; between, there may be that many more.
 const BOUNDED_EVERY: u32 = 64;
+
+/// What this process knows of the room for further accounts.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    tries: AtomicU32,
+    is_full: AtomicBool,
+}
+
+impl Room {
+    /// Whether the accounts are to be counted at this try, which costs a walk over them.
+    fn is_due(&self) -> bool {
+        self.tries.fetch_add(1, Ordering::Relaxed).is_multiple_of(BOUNDED_EVERY) || self.is_full.load(Ordering::Relaxed)
+    }
+}
 
 /// A try that is counted.
 struct Try {
@@ -39,46 +60,82 @@ struct Try {
     at: Timestamp,
     most: u32,
     free_at: Timestamp,
-    /// Whether this one also looks whether there are too many rows, which costs a walk over them.
+    /// Whether this one also looks whether there is room for another account.
     bounds: bool,
 }
 
-async fn count(counted: &Try, connection: &mut SqliteConnection) -> Result<Effect<Option<Timestamp>>> {
-    let row = sqlx::query(COUNT)
+/// How a try was counted.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    /// One more at an account that was known.
+    Again,
+    /// The first at an account.
+    First,
+    /// Not at all: the account's tries are exhausted until then.
+    Exhausted(Timestamp),
+    /// Not at all: the account is not known, and there is no room for another one.
+    Full,
+}
+
+async fn count(counted: &Try, connection: &mut SqliteConnection) -> Result<Effect<Counted>> {
+    forget_free(connection, &counted.tenant, counted.at).await?;
+    let again = sqlx::query(COUNT)
         .bind(counted.tenant.as_str())
         .bind(counted.account.to_vec())
         .bind(counted.at.unix_millis())
         .bind(counted.free_at.unix_millis())
         .bind(i64::from(counted.most))
-        .fetch_optional(&mut *connection)
+        .execute(&mut *connection)
         .await?;
-    if row.is_none() {
-        let row = sqlx::query(FREE_AT)
-            .bind(counted.tenant.as_str())
-            .bind(counted.account.to_vec())
-            .fetch_one(connection)
-            .await?;
-        return Ok(Effect::nothing(Some(moment(&row, "free_at")?)));
+    if again.rows_affected() > 0 {
+        return Ok(Effect::nothing(Counted::Again));
     }
-    forget_free(connection, &counted.tenant, counted.at).await?;
-    if counted.bounds {
-        bound(connection, &counted.tenant).await?;
+    let known = sqlx::query(FREE_AT).bind(counted.tenant.as_str()).bind(counted.account.to_vec());
+    if let Some(row) = known.fetch_optional(&mut *connection).await? {
+        return Ok(Effect::nothing(Counted::Exhausted(moment(&row, "free_at")?)));
     }
-    Ok(Effect::nothing(None))
+    if counted.bounds && !make_room(connection, counted).await? {
+        return Ok(Effect::nothing(Counted::Full));
+    }
+    sqlx::query(ADD)
+        .bind(counted.tenant.as_str())
+        .bind(counted.account.to_vec())
+        .bind(counted.at.unix_millis())
+        .bind(counted.free_at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(Effect::nothing(Counted::First))
 }
 
 /// Each try removes more rows than it can add.
 async fn forget_free(connection: &mut SqliteConnection, tenant: &TenantId, at: Timestamp) -> Result<()> {
-    sqlx::query(PRUNE).bind(tenant.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    sqlx::query(FORGET_FREE).bind(tenant.as_str()).bind(at.unix_millis()).execute(connection).await?;
     Ok(())
 }
 
-async fn bound(connection: &mut SqliteConnection, tenant: &TenantId) -> Result<()> {
-    let query = sqlx::query(NEWEST_TO_GO).bind(tenant.as_str()).bind(MOST_ACCOUNTS);
-    if let Some(row) = query.fetch_optional(&mut *connection).await? {
-        forget_free(connection, tenant, moment(&row, "free_at")?).await?;
+/// Whether there is room for another account, after those with the fewest tries were forgotten where there was none.
+/// An account whose tries are exhausted stays: forgetting it would give them back.
+async fn make_room(connection: &mut SqliteConnection, counted: &Try) -> Result<bool> {
+    let row = sqlx::query(HOW_MANY).bind(counted.tenant.as_str()).fetch_one(&mut *connection).await?;
+    if row.try_get::<i64, _>("accounts")? < MOST_ACCOUNTS {
+        return Ok(true);
     }
-    Ok(())
+    let evicted =
+        sqlx::query(EVICT).bind(counted.tenant.as_str()).bind(i64::from(counted.most)).execute(connection).await?;
+    Ok(evicted.rows_affected() > 0)
+}
+
+async fn give_back(
+    (tenant, account, counted_at): &(TenantId, [u8; 32], Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<()>> {
+    sqlx::query(GIVE_BACK)
+        .bind(tenant.as_str())
+        .bind(account.to_vec())
+        .bind(counted_at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(Effect::nothing(()))
 }
 
 async fn forget((tenant, account): &(TenantId, [u8; 32]), connection: &mut SqliteConnection) -> Result<Effect<()>> {
@@ -102,10 +159,39 @@ impl Throttles for SqliteStore {
             at,
             most,
             free_at: at.plus(std::time::Duration::from_secs(u64::from(pause_seconds))),
-            bounds: self.tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(BOUNDED_EVERY),
+            bounds: self.room.is_due(),
         };
+        let (operation, bounds) = ("count try", counted.bounds);
+        let counted = self
+            .writer
+            .change(operation, counted, Told::default(), |counted, connection| Box::pin(count(counted, connection)))
+            .await?;
+        match counted {
+            Counted::Again => Ok(None),
+            Counted::First => {
+                if bounds {
+                    self.room.is_full.store(false, Ordering::Relaxed);
+                }
+                Ok(None)
+            }
+            Counted::Exhausted(until) => Ok(Some(until)),
+            Counted::Full => {
+                self.room.is_full.store(true, Ordering::Relaxed);
+                let text = "too many accounts have exhausted their tries: there is no room to count at another one";
+                Err(StoreError { operation, failure: StoreFailure::Unavailable(text.to_owned()) })
+            }
+        }
+    }
+
+    async fn give_back_try(
+        &self,
+        tenant: &TenantId,
+        account: &[u8; 32],
+        counted_at: Timestamp,
+    ) -> std::result::Result<(), StoreError> {
+        let input = (tenant.clone(), *account, counted_at);
         self.writer
-            .change("count try", counted, Told::default(), |counted, connection| Box::pin(count(counted, connection)))
+            .change("give back try", input, Told::default(), |input, connection| Box::pin(give_back(input, connection)))
             .await
     }
 

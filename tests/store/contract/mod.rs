@@ -59,6 +59,8 @@ on_every_store!(
     throttles::a_denied_try_does_not_prolong_the_pause,
     throttles::a_success_forgets_the_tries,
     throttles::accounts_are_counted_apart,
+    throttles::a_try_without_a_verdict_is_given_back_once,
+    throttles::a_try_of_before_takes_none_back_of_those_since,
     deployment::hsm_tokens_are_bound_once,
     deployment::keys_move_from_stage_to_stage,
     deployment::a_pair_keeps_its_public_half,

@@ -54,3 +54,38 @@ pub(super) async fn accounts_are_counted_apart(store: &dyn Store) {
     assert_eq!(store.count_try(&other, &[1; 32], after(0), MOST, PAUSE).await.unwrap(), None);
     assert_eq!(count(store, 1, 0).await, Some(600));
 }
+
+pub(super) async fn a_try_without_a_verdict_is_given_back_once(store: &dyn Store) {
+    let give_back = async |seconds| store.give_back_try(&tenant(), &[1; 32], after(seconds)).await.unwrap();
+    give_back(0).await;
+    for second in 0..3 {
+        assert_eq!(count(store, 1, second).await, None);
+    }
+    give_back(2).await;
+    assert_eq!(count(store, 1, 3).await, None, "the third try again");
+    assert_eq!(count(store, 1, 4).await, Some(603), "and no other");
+    for _ in 0..9 {
+        give_back(3).await;
+    }
+    for second in 4..7 {
+        assert_eq!(count(store, 1, second).await, None);
+    }
+    assert_eq!(count(store, 1, 7).await, Some(606), "never below none");
+}
+
+pub(super) async fn a_try_of_before_takes_none_back_of_those_since(store: &dyn Store) {
+    assert_eq!(count(store, 1, 0).await, None);
+    for second in 600..603 {
+        assert_eq!(count(store, 1, second).await, None, "begun anew after the pause");
+    }
+    store.give_back_try(&tenant(), &[1; 32], after(0)).await.unwrap();
+    assert_eq!(count(store, 1, 603).await, Some(1202));
+    store.forget_tries(&tenant(), &[1; 32]).await.unwrap();
+    for second in 604..607 {
+        assert_eq!(count(store, 1, second).await, None);
+    }
+    store.give_back_try(&tenant(), &[1; 32], after(602)).await.unwrap();
+    assert_eq!(count(store, 1, 607).await, Some(1206));
+    store.give_back_try(&tenant(), &[2; 32], after(607)).await.unwrap();
+    assert_eq!(count(store, 1, 608).await, Some(1206), "another account's");
+}
