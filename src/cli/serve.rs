@@ -22,7 +22,7 @@ use crate::hsm::HsmEvent;
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
 use crate::keys::{HsmError, HsmFailure, HsmName};
 use crate::service::Signet;
-use crate::store::Grants as _;
+use crate::store::{Grants as _, Keys as _};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {}
@@ -104,6 +104,18 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
             Err(error) if !some_answer && !heals_by_itself(error) => return Err(error.clone().into()),
             Err(error) => tracing::error!(%hsm, %error, "serving without this HSM token"),
             Ok(()) => {}
+        }
+    }
+    let keys = deployment.store.keys().await?;
+    let published: Vec<_> = keys.into_iter().filter(|key| key.state.is_published()).collect();
+    for (hsm, _) in outcomes.iter().filter(|(_, outcome)| outcome.is_ok()) {
+        match deployment.signet.key_admin().check(hsm, &published).await {
+            Ok(faults) => {
+                if let Some((key_id, error)) = faults.into_iter().next() {
+                    return Err(anyhow::Error::from(error).context(format!("the key {key_id} can't be used")));
+                }
+            }
+            Err(error) => tracing::error!(%hsm, %error, "the keys could not be checked"),
         }
     }
     let algorithm = deployment.signet.settings().algorithm;

@@ -49,6 +49,12 @@ struct DecoyMaterial {
     yubico: Seals,
 }
 
+/// A try that was counted before it was judged.
+struct CountedTry {
+    account: [u8; 32],
+    at: Timestamp,
+}
+
 /// A code that matched and was not spent when it was read.
 enum Spendable {
     Totp(SpendableStep),
@@ -73,7 +79,25 @@ impl Signet {
     ) -> Result<(Authentication, User), OAuthError> {
         let admitted = self.decoy.admission.clone().try_acquire_owned().map_err(|_| OAuthError::unavailable())?;
         let shown = OtpText::classify(request.otp.expose());
-        let account = self.count_try(request, &shown, context).await?;
+        let counted = self.count_try(request, &shown, context).await?;
+        let verdict = self.judge_sign_in(request, &shown, client, admitted, context).await;
+        match &verdict {
+            Ok(_) => self.forget_tries(&counted).await,
+            // Nobody was told anything: an outage must not lock people out.
+            Err(OAuthError::TemporarilyUnavailable { .. }) => self.give_back_try(&counted).await,
+            Err(_) => {}
+        }
+        verdict
+    }
+
+    async fn judge_sign_in(
+        &self,
+        request: &PasswordRequest,
+        shown: &OtpText,
+        client: &ClientId,
+        admitted: OwnedSemaphorePermit,
+        context: &RequestContext,
+    ) -> Result<(Authentication, User), OAuthError> {
         let decoy = self.decoy_material().await?;
         let tenant = &self.settings.tenant;
         let user = self.adapters.store.user_by_name(tenant, request.username.expose()).await;
@@ -81,7 +105,7 @@ impl Signet {
         let known_id = user.as_ref().map_or(&decoy.user, |user| &user.id);
         let factors = self.adapters.store.factors(tenant, known_id).await.map_err(|error| store_unavailable(&error))?;
         let password = self.prove_password(request, user.as_ref(), &decoy, admitted).await?;
-        let code = self.match_code(&shown, &factors, &decoy).await?;
+        let code = self.match_code(shown, &factors, &decoy).await?;
         let told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(client.as_str());
         let told = match &user {
             Some(user) => told.user(user.id.as_str()),
@@ -91,7 +115,6 @@ impl Signet {
             Ok((user, password, spendable, factor)) => {
                 let proof = self.spend(spendable, factor, told).await?.ok_or(OAuthError::InvalidGrant)?;
                 let authentication = Authentication::from_proofs(password, proof, self.now());
-                self.forget_tries(&account).await;
                 Ok((authentication.ok_or(OAuthError::InvalidGrant)?, user))
             }
             Err(reason) => {
@@ -109,7 +132,7 @@ impl Signet {
         request: &PasswordRequest,
         shown: &OtpText,
         context: &RequestContext,
-    ) -> Result<[u8; 32], OAuthError> {
+    ) -> Result<CountedTry, OAuthError> {
         // The keys that derive are known once a snapshot was read.
         let _: Arc<Snapshot> = self.directory.at_hand().await.map_err(|error| store_unavailable(&error))?;
         let tenant = &self.settings.tenant;
@@ -118,7 +141,9 @@ impl Signet {
         let (tries, pause) = (self.settings.lockout.tries, self.settings.lockout.pause_seconds());
         let now = self.now();
         let counted = self.adapters.store.count_try(tenant, &account, now, tries, pause).await;
-        let Some(until) = counted.map_err(|error| store_unavailable(&error))? else { return Ok(account) };
+        let Some(until) = counted.map_err(|error| store_unavailable(&error))? else {
+            return Ok(CountedTry { account, at: now });
+        };
         let draft = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).because("too_many_tries");
         self.tell_repeatable(&format!("tries {account:02x?}"), draft).await?;
         Err(OAuthError::TooManyTries { retry_after: until.since(now) })
@@ -133,9 +158,17 @@ impl Signet {
     }
 
     /// A success forgets the tries. Where that fails they stay counted, which denies nothing that was granted.
-    async fn forget_tries(&self, account: &[u8; 32]) {
-        if let Err(error) = self.adapters.store.forget_tries(&self.settings.tenant, account).await {
+    async fn forget_tries(&self, counted: &CountedTry) {
+        if let Err(error) = self.adapters.store.forget_tries(&self.settings.tenant, &counted.account).await {
             tracing::warn!(%error, "the tries of an account could not be forgotten after its success");
+        }
+    }
+
+    /// Takes the try back. Where that fails it stays counted: the store says no more than that it does not work.
+    async fn give_back_try(&self, counted: &CountedTry) {
+        let given = self.adapters.store.give_back_try(&self.settings.tenant, &counted.account, counted.at).await;
+        if let Err(error) = given {
+            tracing::warn!(%error, "a try that ended without a verdict stays counted");
         }
     }
 
