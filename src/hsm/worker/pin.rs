@@ -153,7 +153,7 @@ impl Attempt {
     }
 
     /// The token took the PIN, or certainly counted no try: the marker goes.
-    pub(super) fn is_over(self) {
+    pub(super) fn settle(self) {
         let Some(marker) = &self.marker else { return };
         if let Err(error) = remove_durably(marker) {
             eprintln!("{} can't be removed ({error}): remove it, or the next start refuses", marker.display());
@@ -174,7 +174,7 @@ impl Attempt {
     }
 
     /// Nobody knows whether the token counted a try: the marker stays.
-    pub(super) fn is_unclear(self, answer: &str) -> HsmFailure {
+    pub(super) fn unclear(self, answer: &str) -> HsmFailure {
         let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
             format!(", then remove {} to have the same PIN presented again", marker.display())
         });
@@ -304,7 +304,7 @@ mod tests {
             let path = pin_file(directory.path(), written, 0o600);
             let attempt = Pin::read(&PinSource::File(path), "a", None).unwrap().attempt().unwrap();
             assert_eq!(attempt.expose(), read.as_bytes());
-            attempt.is_over();
+            attempt.settle();
         }
     }
 
@@ -342,7 +342,7 @@ mod tests {
         let refusal = Pin::read(&source, "a", None).err().unwrap().to_string();
         assert!(refusal.contains("ended while this PIN was presented") && refusal.contains("pin.refused"), "{refusal}");
         fs::remove_file(directory.path().join("pin.refused")).unwrap();
-        Pin::read(&source, "a", None).unwrap().attempt().unwrap().is_over();
+        Pin::read(&source, "a", None).unwrap().attempt().unwrap().settle();
         assert!(Pin::read(&source, "a", None).is_ok());
     }
 

@@ -156,19 +156,19 @@ impl Token {
         let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-                attempt.is_over();
+                attempt.settle();
                 Ok(())
             }
             Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(attempt.refused(&code_name(code))),
             Err(Error::Pkcs11(code, function)) => {
                 let detail = format!("{} answered {}", function_name(function), code_name(code));
                 if counts_no_try(code) {
-                    attempt.is_over();
+                    attempt.settle();
                     return Err(HsmFailure::Unavailable { detail });
                 }
-                Err(attempt.is_unclear(&detail))
+                Err(attempt.unclear(&detail))
             }
-            Err(other) => Err(attempt.is_unclear(&other.to_string())),
+            Err(other) => Err(attempt.unclear(&other.to_string())),
         }
     }
 }
