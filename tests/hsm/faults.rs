@@ -195,6 +195,34 @@ async fn a_call_that_hangs_meets_the_deadline_and_the_worker_is_replaced() {
 }
 
 #[tokio::test]
+async fn hazard_64_a_slow_call_meets_the_deadline_and_the_worker_stays() {
+    let scene = Scene::with("", Duration::from_millis(200)).await;
+    let worker = scene.worker();
+    scene.module.order("C_Sign", "SLEEP4");
+    assert!(matches!(scene.sign().await, Err(HsmFailure::Deadline(_))));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    scene.sign().await.unwrap();
+    assert_eq!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
+async fn hazard_65_where_nothing_comes_back_the_worker_is_replaced_within_three_seconds() {
+    let scene = Scene::with("", Duration::from_secs(1)).await;
+    let worker = scene.worker();
+    scene.module.order("C_Sign", "HANG");
+    let asked = Instant::now();
+    let (first, second, third) = tokio::join!(scene.sign(), scene.sign(), scene.sign());
+    for outcome in [first, second, third] {
+        assert!(matches!(outcome, Err(HsmFailure::Deadline(_))), "{outcome:?}");
+    }
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    scene.signs_again_within(Duration::from_secs(3).saturating_sub(asked.elapsed())).await;
+    assert_ne!(scene.worker(), worker);
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_wrong_signature_is_seen_before_anybody_gets_it() {
     let mut scene = Scene::new().await;
     let worker = scene.worker();

@@ -32,6 +32,7 @@ static ulong fault(const char *function, ulong session, int *wrong)
     }
     if (unlink(orders) != 0) return 0;
     if (strcmp(what, "HANG") == 0) for (;;) pause();
+    if (strncmp(what, "SLEEP", 5) == 0) { sleep((unsigned)atoi(what + 5)); return 0; }
     if (strcmp(what, "ABORT") == 0) abort();
     if (strcmp(what, "EXIT") == 0) _exit(0);
     if (strcmp(what, "LOGOUT") == 0) { ((ulong (*)(ulong))real.call[LOGOUT])(session); return 0; }

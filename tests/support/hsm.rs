@@ -188,7 +188,8 @@ impl FaultyModule {
         config
     }
 
-    /// Has the next call of a function fail: by a return code, or HANG, ABORT, EXIT, LOGOUT, WRONG.
+    /// Has the next call of a function fail: by a return code, or HANG, SLEEP3 (seconds), ABORT, EXIT,
+    /// LOGOUT, WRONG.
     pub(crate) fn order(&self, function: &str, fault: &str) {
         let written = self.orders.with_extension("new");
         std::fs::write(&written, format!("{function} {fault}\n")).unwrap();

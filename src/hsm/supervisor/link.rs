@@ -2,6 +2,7 @@
 //! where only a person can mend what is wrong.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,7 +11,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 
 use super::FAREWELL;
-use super::pipe::Pipe;
+use super::pipe::{Pipe, Silence, all_silence};
 use super::spawner::{Spawned, Spawner};
 use super::token::{HsmToken, Stage, Worker};
 use crate::hsm::PinSource;
@@ -103,7 +104,8 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
         }
     };
     let Spawned { number, process_id, stream } = spawned;
-    let pipe = Pipe::new(usize::try_from(config.queue.max(1)).unwrap_or(usize::MAX));
+    let size = |number: u32| usize::try_from(number.max(1)).unwrap_or(usize::MAX);
+    let pipe = Pipe::new(size(config.queue), size(config.sessions));
     let (last_word, patience) = tokio::select! {
         last_word = converse(token, index, &pipe, stream, (number, process_id)) => (last_word, Duration::ZERO),
         () = stopped(stopping) => (None, FAREWELL),
@@ -149,7 +151,7 @@ async fn converse(
     let (read, write) = stream.into_split();
     tokio::select! {
         last_word = pipe.read(read, frames) => last_word,
-        failure = watch_over(pipe, token.config().deadline) => Some(failure),
+        failure = watch_over(token, pipe) => Some(failure),
         // The worker has gone, and may have left a last word to read.
         () = write_and_wait(pipe, write) => None,
     }
@@ -189,13 +191,24 @@ async fn greet(
 }
 
 /// Ends when the worker hangs; tells expired askers meanwhile.
-async fn watch_over(pipe: &Pipe, deadline: Duration) -> HsmFailure {
+async fn watch_over(token: &HsmToken, pipe: &Pipe) -> HsmFailure {
+    let deadline = token.config().deadline;
     let mut ticks = tokio::time::interval((deadline / 20).clamp(Duration::from_millis(5), Duration::from_millis(100)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if pipe.load() > 0 && pipe.sweep(Instant::now()) {
-            return HsmFailure::Unavailable { detail: "its worker hangs and was killed".into() };
+        if pipe.take_answered_quickly() {
+            token.killed_for_silence.store(0, Ordering::Relaxed);
         }
+        if pipe.load() == 0 {
+            continue;
+        }
+        let killed = token.killed_for_silence.load(Ordering::Relaxed);
+        match pipe.sweep(Instant::now(), all_silence(deadline, killed)) {
+            Silence::Passing => continue,
+            Silence::OfOne => {}
+            Silence::OfAll => token.killed_for_silence.store(killed.saturating_add(1), Ordering::Relaxed),
+        }
+        return HsmFailure::Unavailable { detail: "its worker hangs and was killed".into() };
     }
 }

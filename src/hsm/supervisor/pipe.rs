@@ -1,5 +1,16 @@
 //! The conversation with one running worker: requests go out in as few writes as they allow, answers find their
 //! askers by id.
+//!
+//! Whoever asked is told at its deadline. Whether the worker then hangs, or its HSM is only slow, can't be known, so that
+//! silence is judged by how much depends on it:
+//!
+//! - One request is waited for 15 seconds, or ten seconds beyond its deadline where that is longer: an operation may
+//!   take 10 seconds, and the other sessions go on meanwhile.
+//! - Where more requests wait than there are sessions and nothing at all was answered for a second and a half (at least
+//!   half a second beyond the deadline), nothing goes on: that is a hang. Where a worker in place of one that was
+//!   killed for that falls silent as well, the HSM may be slow throughout: each gets twice as long as the one before, up
+//!   to 15 seconds, until requests are answered quickly again.
+//! - While a key is made or destroyed only the first rule holds: that may take a minute, and others wait for it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +26,17 @@ use crate::keys::HsmFailure;
 
 const READ_BYTES: usize = 64 * 1024;
 
+/// How long one request is waited for at least before its worker counts as hanging, and how long beyond its deadline.
+const ONE_SILENCE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long nothing at all may be answered where more wait than there are sessions, and how long beyond the deadline.
+const ALL_SILENCE: Duration = Duration::from_millis(1500);
+const ALL_GRACE: Duration = Duration::from_millis(500);
+
+/// An answer within this time shows that the HSM is not slow throughout.
+const QUICK: Duration = Duration::from_secs(1);
+
 /// What an asker gets.
 pub(super) type Outcome = Result<Answer, HsmFailure>;
 
@@ -25,11 +47,14 @@ pub(super) struct Pipe {
     outgoing: Notify,
     unanswered: AtomicUsize,
     answered_once: AtomicBool,
+    answered_quickly: AtomicBool,
     capacity: usize,
+    sessions: usize,
 }
 
 #[derive(Default)]
 struct State {
+    last_answer: Option<Instant>,
     bytes: Vec<u8>,
     slots: Vec<Slot>,
     free: Vec<usize>,
@@ -46,8 +71,22 @@ struct Slot {
 struct Asked {
     /// Gone once the asker was told that its deadline has passed.
     asker: Option<oneshot::Sender<Outcome>>,
+    asked_at: Instant,
     patience: Duration,
     deadline: Instant,
+    /// It may keep the module busy for long, so that others wait for it.
+    may_hold_up: bool,
+}
+
+/// What silence says of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Nothing to worry about.
+    Passing,
+    /// One request is not answered, whatever the others are.
+    OfOne,
+    /// Nothing at all is answered.
+    OfAll,
 }
 
 /// Why a request was not taken.
@@ -58,14 +97,16 @@ pub(super) enum NotTaken {
 }
 
 impl Pipe {
-    /// A conversation of at most `capacity` unanswered requests.
-    pub(super) fn new(capacity: usize) -> Arc<Self> {
+    /// A conversation of at most `capacity` unanswered requests, of which the worker does `sessions` at once.
+    pub(super) fn new(capacity: usize, sessions: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             outgoing: Notify::new(),
             unanswered: AtomicUsize::new(0),
             answered_once: AtomicBool::new(false),
+            answered_quickly: AtomicBool::new(false),
             capacity,
+            sessions,
         })
     }
 
@@ -77,6 +118,11 @@ impl Pipe {
     /// Whether this worker ever did what it was asked.
     pub(super) fn has_served(&self) -> bool {
         self.answered_once.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request was done quickly since this was last asked.
+    pub(super) fn take_answered_quickly(&self) -> bool {
+        self.answered_quickly.load(Ordering::Relaxed) && self.answered_quickly.swap(false, Ordering::Relaxed)
     }
 
     /// Sends a request.
@@ -108,13 +154,15 @@ impl Pipe {
         let Some(slot) = slots.get_mut(index) else { return Err(NotTaken::Full) };
         slot.generation = slot.generation.wrapping_add(1);
         let id = (u64::from(slot.generation) << 32) | u64::try_from(index).unwrap_or(u64::MAX);
-        let remaining = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let asked_at = Instant::now();
+        let remaining = deadline.saturating_duration_since(asked_at).as_millis();
         let patience_ms = u32::try_from(remaining).unwrap_or(u32::MAX);
         if let Err(error) = append(bytes, id, patience_ms, operation) {
             free.push(index);
             return Err(NotTaken::Closed(HsmFailure::Configuration { detail: format!("the request: {error}") }));
         }
-        slot.asked = Some(Asked { asker: Some(asker), patience, deadline });
+        slot.asked =
+            Some(Asked { asker: Some(asker), asked_at, patience, deadline, may_hold_up: !operation.is_idempotent() });
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         drop(guard);
         if was_empty {
@@ -139,21 +187,35 @@ impl Pipe {
         self.outgoing.notify_one();
     }
 
-    /// Tells those whose deadline has passed. Says whether the worker hangs: it answers even what has expired, unless
-    /// a call into its module does not come back.
-    pub(super) fn sweep(&self, now: Instant) -> bool {
+    /// Tells those whose deadline has passed, and judges the silence (see the module's comment). `all_silence` is how
+    /// long nothing at all may be answered: see [`all_silence`].
+    pub(super) fn sweep(&self, now: Instant, all_silence: Duration) -> Silence {
         let mut expired = Vec::new();
-        let mut hangs = false;
-        for asked in self.lock().slots.iter_mut().filter_map(|slot| slot.asked.as_mut()) {
-            if now >= asked.deadline {
-                expired.extend(asked.asker.take().map(|asker| (asker, asked.patience)));
-                hangs |= now >= asked.deadline + grace(asked.patience);
+        let mut silence = Silence::Passing;
+        let (mut waiting, mut oldest, mut is_held_up) = (0, now, false);
+        {
+            let mut state = self.lock();
+            for asked in state.slots.iter_mut().filter_map(|slot| slot.asked.as_mut()) {
+                waiting += 1;
+                oldest = oldest.min(asked.asked_at);
+                is_held_up |= asked.may_hold_up;
+                if now >= asked.deadline {
+                    expired.extend(asked.asker.take().map(|asker| (asker, asked.patience)));
+                    let limit = (asked.asked_at + ONE_SILENCE).max(asked.deadline + GRACE);
+                    if now >= limit {
+                        silence = Silence::OfOne;
+                    }
+                }
+            }
+            let silent_since = state.last_answer.map_or(oldest, |last| last.max(oldest));
+            if waiting > self.sessions && !is_held_up && now.duration_since(silent_since) >= all_silence {
+                silence = Silence::OfAll;
             }
         }
         for (asker, patience) in expired {
             let _ = asker.send(Err(HsmFailure::Deadline(patience)));
         }
-        hangs
+        silence
     }
 
     /// Writes what is asked until the conversation ends. After waking it lets the other tasks run once, so that what
@@ -209,6 +271,7 @@ impl Pipe {
     }
 
     fn answer(&self, response: Response) {
+        let now = Instant::now();
         let asked = {
             let mut guard = self.lock();
             let state = &mut *guard;
@@ -217,11 +280,16 @@ impl Pipe {
             let slot = state.slots.get_mut(index).filter(|slot| u64::from(slot.generation) == generation);
             let Some(asked) = slot.and_then(|slot| slot.asked.take()) else { return };
             state.free.push(index);
+            state.last_answer = Some(now);
             asked
         };
         self.unanswered.fetch_sub(1, Ordering::Relaxed);
         if response.result.is_ok() && !self.has_served() {
             self.answered_once.store(true, Ordering::Relaxed);
+        }
+        let is_quick = response.result.is_ok() && now.duration_since(asked.asked_at) < QUICK;
+        if is_quick && !self.answered_quickly.load(Ordering::Relaxed) {
+            self.answered_quickly.store(true, Ordering::Relaxed);
         }
         if let Some(asker) = asked.asker {
             let _ = asker.send(response.result);
@@ -233,9 +301,10 @@ impl Pipe {
     }
 }
 
-/// How long after a deadline a worker may stay silent before it counts as hanging.
-fn grace(patience: Duration) -> Duration {
-    (patience * 2).clamp(Duration::from_secs(1), Duration::from_secs(10))
+/// How long nothing at all may be answered, after so many workers in a row were killed for that.
+pub(super) fn all_silence(deadline: Duration, killed: u32) -> Duration {
+    let first = ALL_SILENCE.max(deadline + ALL_GRACE);
+    first.saturating_mul(2_u32.saturating_pow(killed)).min(ONE_SILENCE.max(first))
 }
 
 fn append(bytes: &mut Vec<u8>, id: u64, patience_ms: u32, operation: &Operation) -> Result<(), wire::FrameError> {
@@ -266,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_full_conversation_takes_no_more() {
-        let pipe = Pipe::new(2);
+        let pipe = Pipe::new(2, 1);
         let _first = ask(&pipe, Duration::from_secs(1)).unwrap();
         let _second = ask(&pipe, Duration::from_secs(1)).unwrap();
         assert!(matches!(ask(&pipe, Duration::from_secs(1)), Err(NotTaken::Full)));
@@ -275,7 +344,7 @@ mod tests {
 
     #[test]
     fn answers_in_any_order_find_their_askers_and_strangers_find_nobody() {
-        let pipe = Pipe::new(4);
+        let pipe = Pipe::new(4, 1);
         let mut first = ask(&pipe, Duration::from_secs(1)).unwrap();
         let mut second = ask(&pipe, Duration::from_secs(1)).unwrap();
         let ids = sent(&pipe);
@@ -290,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_does_not_reach_the_next_asker() {
-        let pipe = Pipe::new(1);
+        let pipe = Pipe::new(1, 1);
         drop(ask(&pipe, Duration::from_secs(1)).unwrap());
         let old = sent(&pipe)[0];
         pipe.answer(Response { id: old, result: Ok(Answer::Done) });
@@ -299,19 +368,54 @@ mod tests {
         assert!(next.try_recv().is_err());
     }
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
-    fn the_deadline_is_told_first_and_silence_afterwards_is_a_hang() {
-        let pipe = Pipe::new(1);
-        let mut answer = ask(&pipe, Duration::from_secs(1)).unwrap();
+    fn the_deadline_is_told_first_and_one_slow_operation_is_waited_for() {
+        let pipe = Pipe::new(1, 1);
+        let mut answer = ask(&pipe, SECOND).unwrap();
         let now = Instant::now();
-        assert!(!pipe.sweep(now + Duration::from_secs(2)));
+        assert_eq!(pipe.sweep(now + 2 * SECOND, SECOND), Silence::Passing);
         assert!(matches!(answer.try_recv(), Ok(Err(HsmFailure::Deadline(_)))));
-        assert!(pipe.sweep(now + Duration::from_secs(4)));
+        assert_eq!(pipe.sweep(now + 14 * SECOND, SECOND), Silence::Passing);
+        assert_eq!(pipe.sweep(now + 16 * SECOND, SECOND), Silence::OfOne);
+    }
+
+    #[test]
+    fn where_more_wait_than_there_are_sessions_silence_is_a_hang() {
+        let pipe = Pipe::new(8, 1);
+        let _waiting: Vec<_> = (0..3).map(|_| ask(&pipe, SECOND).unwrap()).collect();
+        let now = Instant::now();
+        assert_eq!(pipe.sweep(now + SECOND, 2 * SECOND), Silence::Passing);
+        assert_eq!(pipe.sweep(now + 3 * SECOND, 2 * SECOND), Silence::OfAll);
+        // One answer shows that something goes on; one waiting request is what the session works at.
+        pipe.answer(Response { id: sent(&pipe)[0], result: Ok(Answer::Done) });
+        assert!(pipe.take_answered_quickly() && !pipe.take_answered_quickly());
+        assert_eq!(pipe.sweep(Instant::now() + SECOND, 2 * SECOND), Silence::Passing);
+        pipe.answer(Response { id: sent(&pipe)[1], result: Ok(Answer::Done) });
+        assert_eq!(pipe.sweep(Instant::now() + 5 * SECOND, 2 * SECOND), Silence::Passing);
+    }
+
+    #[test]
+    fn a_key_that_is_made_holds_others_up() {
+        let pipe = Pipe::new(8, 1);
+        let making = Operation::GenerateSecret { purpose: crate::keys::KeyPurpose::Sealing, tenant: "a".into() };
+        let _made = pipe.ask(&making, 120 * SECOND, Instant::now() + 120 * SECOND).unwrap();
+        let _waiting: Vec<_> = (0..3).map(|_| ask(&pipe, SECOND).unwrap()).collect();
+        assert_eq!(pipe.sweep(Instant::now() + 10 * SECOND, 2 * SECOND), Silence::Passing);
+    }
+
+    #[test]
+    fn each_worker_gets_longer_than_the_one_that_was_killed() {
+        let limits: Vec<u64> = (0..6).map(|killed| all_silence(2 * SECOND, killed).as_secs()).collect();
+        assert_eq!(limits, [2, 5, 10, 15, 15, 15]);
+        assert_eq!(all_silence(SECOND / 10, 0), ALL_SILENCE);
+        assert_eq!(all_silence(30 * SECOND, u32::MAX).as_secs(), 30);
     }
 
     #[test]
     fn closing_tells_everybody() {
-        let pipe = Pipe::new(2);
+        let pipe = Pipe::new(2, 1);
         let mut answer = ask(&pipe, Duration::from_secs(1)).unwrap();
         let failure = HsmFailure::Unavailable { detail: "gone".into() };
         pipe.close(&failure);

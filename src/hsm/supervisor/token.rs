@@ -1,6 +1,6 @@
 //! One HSM token as the server sees it: its workers, and whether it answers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ pub(super) struct HsmToken {
     events: mpsc::UnboundedSender<HsmEvent>,
     /// What was last told about the token; nothing at first.
     told_up: Mutex<Option<bool>>,
+    /// How many workers in a row were killed because nothing at all was answered.
+    pub(super) killed_for_silence: AtomicU32,
     is_failing: AtomicBool,
     last_failure: Mutex<Option<HsmError>>,
 }
@@ -58,6 +60,7 @@ impl HsmToken {
             config,
             events,
             told_up: Mutex::new(None),
+            killed_for_silence: AtomicU32::new(0),
             is_failing: AtomicBool::new(false),
             last_failure: Mutex::new(None),
         }
