@@ -33,8 +33,6 @@ const HSM_PATIENCE: Duration = Duration::from_secs(10);
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
-/// How long what has expired is kept: clocks of nodes may differ.
-const PRUNE_AFTER: Duration = Duration::from_secs(3600);
 /// How long requests that are under way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -165,7 +163,7 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
         let mut every = tokio::time::interval(PRUNE_EVERY);
         loop {
             every.tick().await;
-            if let Err(error) = store.prune(signet.clock_now().minus(PRUNE_AFTER)).await {
+            if let Err(error) = store.prune(signet.clock_now()).await {
                 tracing::warn!(%error, "what has expired could not be deleted");
             }
         }

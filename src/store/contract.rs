@@ -237,9 +237,14 @@ pub trait Grants: Send + Sync {
         at: Timestamp,
         told: Told,
     ) -> Result<bool>;
-    /// Deletes families that expired before `before`, ended or not, and revocations of tokens that expired before it.
-    /// Gives the number of both. An ended family stays until then, so that it stays ended.
-    async fn prune(&self, before: Timestamp) -> Result<u64>;
+    /// Deletes families that expired long before `now`, ended or not, and revocations of tokens that did. Gives the
+    /// number of both. Until then an ended family stays ended, and a revoked token revoked.
+    ///
+    /// Long before is two days: the longest lifetime of an access token, which names its family, and another day for
+    /// clocks that differ. A clock that is wrong must not revive what a right one still holds revoked, so `now` is
+    /// believed no further than the audit chain's last record, as it was when the store was opened, plus a day and the
+    /// time that has passed since; and where it is behind the chain's last record nothing is deleted at all.
+    async fn prune(&self, now: Timestamp) -> Result<u64>;
 }
 
 /// Keys that the deployment depends on.

@@ -4,6 +4,7 @@
 
 mod anchor;
 mod bounds;
+mod clock;
 mod contract;
 mod cost;
 mod crash;

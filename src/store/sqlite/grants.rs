@@ -1,5 +1,7 @@
 //! Grants and their refresh families.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -8,7 +10,7 @@ use super::fault::{Fault, Result};
 use super::row::{joined, list, moment, moment_if, set};
 use super::texts::texts;
 use super::writer::Effect;
-use super::{SqliteStore, done, revocations};
+use super::{SqliteStore, audit_log, done, revocations};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{HsmName, TenantId};
@@ -54,6 +56,9 @@ texts! {
     PRUNE = "DELETE FROM grants WHERE (tenant, id) IN (
         SELECT tenant, id FROM grants WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
 }
+
+/// For how long what has expired is kept: the longest lifetime of an access token, and a day.
+const KEPT: Duration = Duration::from_hours(48);
 
 /// How many rows one transaction prunes, so that others need not wait for long.
 const PRUNED_AT_ONCE: u32 = 500;
@@ -194,10 +199,15 @@ async fn end_where(
 }
 
 /// Refresh tokens go with their grants, by their foreign key.
-async fn prune(before: &Timestamp, connection: &mut SqliteConnection) -> Result<Effect<u64>> {
+async fn prune((now, believed): &(Timestamp, Timestamp), connection: &mut SqliteConnection) -> Result<Effect<u64>> {
+    // Behind its own records, the clock was wrong then or is wrong now.
+    if *now < audit_log::tail(connection).await?.at {
+        return Ok(Effect::nothing(0));
+    }
+    let before = believed.minus(KEPT);
     let grants =
         sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(PRUNED_AT_ONCE)).execute(&mut *connection).await?;
-    let revocations = revocations::prune(connection, *before, PRUNED_AT_ONCE).await?;
+    let revocations = revocations::prune(connection, before, PRUNED_AT_ONCE).await?;
     Ok(Effect::nothing(grants.rows_affected().saturating_add(revocations)))
 }
 
@@ -321,12 +331,13 @@ impl Grants for SqliteStore {
             .await
     }
 
-    async fn prune(&self, before: Timestamp) -> std::result::Result<u64, StoreError> {
+    async fn prune(&self, now: Timestamp) -> std::result::Result<u64, StoreError> {
+        let times = (now, now.min(self.latest.now()));
         let mut total = 0_u64;
         loop {
             let pruned = self
                 .writer
-                .change("prune", before, Told::default(), |before, connection| Box::pin(prune(before, connection)))
+                .change("prune", times, Told::default(), |times, connection| Box::pin(prune(times, connection)))
                 .await?;
             total = total.saturating_add(pruned);
             if pruned < u64::from(PRUNED_AT_ONCE) {

@@ -9,13 +9,14 @@ use std::time::Duration;
 use sqlx::Sqlite;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqlitePoolOptions, SqliteRow};
+use tokio::time::Instant;
 
 use self::fault::Fault;
 use self::writer::Writer;
 use super::anchor::Anchor;
 use super::{StoreError, StoreFailure, Told};
-use crate::audit::Draft;
-use crate::clock::Clock;
+use crate::audit::{Draft, Head};
+use crate::clock::{Clock, Timestamp};
 
 mod audit_log;
 mod clients;
@@ -56,6 +57,8 @@ pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
     anchor: Option<Anchor>,
+    /// How late it can be.
+    latest: LatestTime,
     /// Whether there is room for tries at accounts that are not known yet.
     room: throttles::Room,
 }
@@ -79,7 +82,8 @@ impl SqliteStore {
         let anchored = anchor.as_ref().map(Anchor::furthest).transpose()?.flatten();
         let connect = open::connect_options(&options);
         let mut connection = open::connect_writer(&options, &connect).await?;
-        let head = audit_log::tail(&mut connection).await?.head;
+        let tail = audit_log::tail(&mut connection).await?;
+        let (head, latest) = (tail.head, LatestTime::at_opening(tail, clock.now()));
         if anchored.is_some_and(|checkpoint| checkpoint.sequence > head.sequence) {
             return Err(StoreFailure::RolledBack.into());
         }
@@ -89,7 +93,7 @@ impl SqliteStore {
             .test_before_acquire(false)
             .connect_lazy_with(connect.clone().pragma("query_only", "ON"));
         let writer = Writer::start(connection, connect, identity, head, clock);
-        Ok(Self { writer, readers, anchor, room: throttles::Room::default() })
+        Ok(Self { writer, readers, anchor, latest, room: throttles::Room::default() })
     }
 
     /// Lets the writes that wait finish, then closes every connection. Later calls answer that it is closed.
@@ -113,6 +117,27 @@ impl SqliteStore {
         query: Query<'_, Sqlite, SqliteArguments>,
     ) -> Result<Option<SqliteRow>, StoreError> {
         query.fetch_optional(&self.readers).await.map_err(|error| Fault::from(error).during(operation))
+    }
+}
+
+/// How far the clock may be ahead of the audit chain's last record at opening.
+const BELIEVED_AHEAD: Duration = Duration::from_hours(24);
+
+/// The latest that it can be, whatever the clock says: from what was written last, and the time that passes meanwhile.
+#[derive(Debug)]
+struct LatestTime {
+    at_opening: Timestamp,
+    opened: Instant,
+}
+
+impl LatestTime {
+    fn at_opening(tail: audit_log::Tail, clock: Timestamp) -> Self {
+        let believed = if tail.head == Head::EMPTY { clock } else { clock.min(tail.at.plus(BELIEVED_AHEAD)) };
+        Self { at_opening: believed, opened: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.at_opening.plus(self.opened.elapsed())
     }
 }
 

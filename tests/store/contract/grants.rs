@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use signet::audit::Event;
 use signet::clock::Timestamp;
 use signet::keys::{HsmName, TenantId};
@@ -117,33 +119,40 @@ pub(super) async fn disabling_ends_every_family_in_the_same_commit(store: &dyn S
     assert_eq!(first.state, GrantState::Ended { at: after(1), reason: EndReason::Revoked });
 }
 
+/// For how long what has expired is kept.
+const KEPT: Duration = Duration::from_hours(48);
+
 pub(super) async fn pruning_forgets_what_expired_and_nothing_else(store: &dyn Store) {
     let (alice, app, family) = granted(store).await;
+    let (second, edge) = (Duration::from_secs(1), now().minus(KEPT));
     for index in 0..1200 {
-        let old = Grant { expires_at: after(60), ..grant(&format!("old-{index}"), &alice, &app) };
+        let old = Grant { expires_at: edge.minus(second), ..grant(&format!("old-{index}"), &alice, &app) };
         store.add_grant(&old, &SecretHash::of(&format!("old-{index}")), 0, vec![]).await.unwrap();
     }
+    let kept = Grant { expires_at: edge, ..grant("kept", &alice, &app) };
+    store.add_grant(&kept, &SecretHash::of("kept"), 0, vec![]).await.unwrap();
     let ended = GrantId::new("old-7");
     store.end_grant(&tenant(), &ended, EndReason::Replayed, now(), Told::default()).await.unwrap();
-    assert_eq!(store.prune(after(60)).await.unwrap(), 0, "an ended family stays until it has expired");
+    assert_eq!(store.prune(now().minus(second)).await.unwrap(), 0, "an ended family stays until it expired long ago");
     assert!(store.grant(&tenant(), &ended).await.unwrap().is_some());
-    assert_eq!(store.prune(after(61)).await.unwrap(), 1200);
+    assert_eq!(store.prune(now()).await.unwrap(), 1200);
     assert_eq!(store.grant(&tenant(), &ended).await.unwrap(), None);
     assert_eq!(store.refresh_token(&tenant(), &SecretHash::of("old-7")).await.unwrap(), None);
     assert_eq!(store.grant(&tenant(), &family.id).await.unwrap(), Some(family));
+    assert_eq!(store.grant(&tenant(), &kept.id).await.unwrap(), Some(kept));
 }
 
 pub(super) async fn a_revoked_token_stays_revoked_until_pruned(store: &dyn Store) {
-    for _ in 0..2 {
+    let (second, edge) = (Duration::from_secs(1), now().minus(KEPT));
+    for (jti, expires_at) in [("jti-1", edge.minus(second)), ("jti-1", edge.minus(second)), ("jti-3", edge)] {
         let told = vec![draft(Event::TokenRevoked)];
-        store.revoke_token(&tenant(), "jti-1", after(60), now(), told).await.unwrap();
+        store.revoke_token(&tenant(), jti, expires_at, now(), told).await.unwrap();
     }
     assert!(store.is_revoked(&tenant(), "jti-1").await.unwrap());
     assert!(!store.is_revoked(&tenant(), "jti-2").await.unwrap());
     assert!(!store.is_revoked(&TenantId::new("other"), "jti-1").await.unwrap());
-    assert_eq!(store.head().await.unwrap().sequence, 2);
-    assert_eq!(store.prune(after(60)).await.unwrap(), 0);
-    assert!(store.is_revoked(&tenant(), "jti-1").await.unwrap());
-    assert_eq!(store.prune(after(61)).await.unwrap(), 1);
+    assert_eq!(store.head().await.unwrap().sequence, 3);
+    assert_eq!(store.prune(now()).await.unwrap(), 1);
     assert!(!store.is_revoked(&tenant(), "jti-1").await.unwrap());
+    assert!(store.is_revoked(&tenant(), "jti-3").await.unwrap());
 }
