@@ -16,6 +16,7 @@ use super::{Signet, directory::Snapshot};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::clock::Timestamp;
 use crate::keys::{OtpHash, OtpSecretKind, RowBinding, Seals, TenantId};
+use crate::mfa::password::Workspace;
 use crate::mfa::policy::{self, OtpText, Round};
 use crate::mfa::totp::{self, SpendableStep};
 use crate::mfa::yubico_otp::{Reading, SpendableCounter, YubicoOtp};
@@ -188,18 +189,17 @@ impl Signet {
             tracing::error!(user = %id, "the sealed password hash is no text");
             OAuthError::unavailable()
         })?;
-        let permit = self.password_permits.clone().acquire_owned().await.map_err(|_| OAuthError::unavailable())?;
         let shown = request.password.clone();
-        let judged = tokio::task::spawn_blocking(move || {
-            // The hashing holds its permits itself: a caller that hangs up does not make room for another one.
-            let _held = (permit, admitted);
+        let judge = move |workspace: &mut Workspace| {
+            // A caller that hangs up does not make room for another one.
+            let _held = admitted;
             if is_known {
-                return password::verify(&id, &shown, &phc);
+                return password::verify(&id, &shown, &phc, workspace);
             }
-            password::verify_decoy(&shown, &phc);
+            password::verify_decoy(&shown, &phc, workspace);
             None
-        });
-        judged.await.map_err(|_| OAuthError::unavailable())
+        };
+        self.hashing.run(judge).await
     }
 
     /// Runs every round of the HSM that the shown code asks for, also after one that matched.

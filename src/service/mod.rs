@@ -11,6 +11,7 @@ pub mod custody;
 pub mod directory;
 pub mod enrol;
 pub mod error;
+mod hashing;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;
@@ -22,8 +23,6 @@ pub mod settings;
 pub mod signing;
 
 use std::sync::Arc;
-
-use tokio::sync::Semaphore;
 
 pub use directory::Directory;
 pub use error::{ChangeError, InitialiseError};
@@ -56,8 +55,7 @@ pub struct Signet {
     settings: Settings,
     adapters: Adapters,
     directory: Directory,
-    /// How many passwords are hashed at once: each takes 19 MiB and some 20 ms of a core.
-    password_permits: Arc<Semaphore>,
+    hashing: hashing::Hashing,
     decoy: authenticate::Decoy,
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
@@ -68,7 +66,7 @@ impl Signet {
     pub fn new(settings: Settings, adapters: Adapters) -> Arc<Self> {
         Arc::new(Self {
             directory: Directory::new(settings.tenant.clone(), adapters.store.clone(), adapters.key_admin.clone()),
-            password_permits: Arc::new(Semaphore::new(settings.password_concurrency)),
+            hashing: hashing::Hashing::new(settings.password_concurrency),
             decoy: authenticate::Decoy::default(),
             repeats: repeats::Repeats::default(),
             readiness: readiness::Readiness::default(),

@@ -6,6 +6,7 @@ mod health;
 mod introspect;
 mod jwks;
 mod limits;
+mod load;
 mod malformed;
 mod revoke;
 mod standard_client;
