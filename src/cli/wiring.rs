@@ -83,12 +83,11 @@ impl Deployment {
         let store = open_store(&config, need == Need::HsmAndNewStore, anchor).await?;
         let bound = store.hsm_tokens().await?;
         let keys = store.keys().await?;
-        let program = std::env::current_exe().context("the path of this program can't be found")?;
         let tokens = match need {
             Need::Store => Vec::new(),
             Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound)).collect(),
         };
-        let hsm = HsmGroup::start(program, tokens, events)?;
+        let hsm = HsmGroup::start(own_program()?, tokens, events)?;
         hsm.use_keys(keys);
         let adapters = Adapters {
             store: store.clone(),
@@ -182,6 +181,16 @@ impl Deployment {
         }
         Ok(keys)
     }
+}
+
+/// This very program: a worker must speak the protocol of the server that starts it, also after the file was replaced by
+/// a newer version.
+fn own_program() -> anyhow::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() {
+        return Ok(running.to_owned());
+    }
+    std::env::current_exe().context("the path of this program can't be found")
 }
 
 /// The folder of the store's file.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -174,6 +175,7 @@ fn spawn(program: &PathBuf, name: &HsmName, environment: Vec<(String, String)>) 
     ours.set_nonblocking(true)?;
     let inherited = std::env::vars_os().filter(|(key, _)| !key.to_string_lossy().starts_with(OWN_ENVIRONMENT));
     let mut child = Command::new(program)
+        .arg0("signet")
         .arg("hsm-worker")
         .env_clear()
         .envs(inherited)
