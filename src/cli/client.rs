@@ -154,9 +154,16 @@ impl ClientCommand {
 }
 
 fn new_client(name: &str, grants: &[String], scopes: &str, audiences: &[String]) -> anyhow::Result<NewClient> {
-    let grants = grants.iter().map(|grant| grant.parse::<GrantType>().map_err(|error| Ended::Usage(error.to_string())));
+    let grants = grants
+        .iter()
+        .map(|grant| grant.parse::<GrantType>().map_err(|error| Ended::Usage(format!("`{grant}`: {error}"))));
     if let Some(bad) = audiences.iter().find(|audience| url::Url::parse(audience).is_err()) {
         return Err(Ended::Usage(format!("--audience must be an absolute URL; `{bad}` is none")).into());
+    }
+    if scopes.contains(',') {
+        return Err(
+            Ended::Usage("--scope takes scopes separated by spaces, in quotes: \"read write\"".to_owned()).into()
+        );
     }
     let scopes = scopes.split_whitespace().map(str::to_owned).collect();
     Ok(NewClient {

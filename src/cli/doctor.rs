@@ -10,8 +10,9 @@ use super::Ended;
 use super::output::Output;
 use super::wiring::{self, Deployment, Need};
 use crate::clock::Timestamp;
-use crate::keys::{HsmName, SealMode};
-use crate::store::{Deployment as _, Keys as _};
+use crate::config::Config;
+use crate::keys::{HsmName, KeyAdmin, SealMode};
+use crate::store::{AuditLog as _, Deployment as _, Keys as _};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {}
@@ -77,15 +78,18 @@ async fn examine(path: &Path, findings: &mut Findings) {
         }
     }
     let (events, _) = mpsc::unbounded_channel();
-    let deployment = match Deployment::assemble(config, Need::Hsm, events).await {
+    let deployment = match Deployment::assemble(config.clone(), Need::Hsm, events).await {
         Ok(deployment) => deployment,
-        Err(error) => return findings.add("store", false, format!("{error:#}")),
+        Err(error) => {
+            findings.add("store", false, format!("{error:#}"));
+            return examine_hsm_alone(&config, findings).await;
+        }
     };
     examine_store(&deployment, findings).await;
     let started = Instant::now();
     let ready = deployment.hsm.ready(PATIENCE).await;
     for hsm in &deployment.config.hsm {
-        examine_hsm(&deployment, &hsm.name, started, findings).await;
+        examine_hsm(deployment.hsm.as_ref(), &deployment.config, &hsm.name, started, findings).await;
     }
     if ready.is_ok() {
         examine_keys(&deployment, findings).await;
@@ -102,6 +106,15 @@ async fn examine_store(deployment: &Deployment, findings: &mut Findings) {
         Ok(()) => findings.add("store", true, "a durable write was made"),
         Err(error) => findings.add("store", false, error.to_string()),
     }
+    let anchor = &deployment.config.audit.anchor;
+    let is_signed = deployment.store.last_checkpoint().await.is_ok_and(|last| last.is_some());
+    if is_signed && !anchor.exists() {
+        let text = format!(
+            "the anchor {} is gone: an old copy of the store can't be told from the right one",
+            anchor.display()
+        );
+        findings.add("audit", false, text);
+    }
     let crate::config::StoreConfig::Sqlite(path) = &deployment.config.store;
     let folder = path.parent().unwrap_or(Path::new("/"));
     match rustix::fs::statvfs(folder) {
@@ -115,9 +128,24 @@ async fn examine_store(deployment: &Deployment, findings: &mut Findings) {
     }
 }
 
-async fn examine_hsm(deployment: &Deployment, hsm: &HsmName, started: Instant, findings: &mut Findings) {
+/// The HSM tokens of a deployment that is not initialised: what they offer is what a newcomer wants to know.
+async fn examine_hsm_alone(config: &Config, findings: &mut Findings) {
+    let started = Instant::now();
+    let group = match wiring::start_hsm_alone(config) {
+        Ok(group) => group,
+        Err(error) => return findings.add("HSM", false, format!("{error:#}")),
+    };
+    // Each token is told of by itself below.
+    let _ = group.ready_each(PATIENCE).await;
+    for hsm in &config.hsm {
+        examine_hsm(group.as_ref(), config, &hsm.name, started, findings).await;
+    }
+    group.shutdown().await;
+}
+
+async fn examine_hsm(admin: &dyn KeyAdmin, config: &Config, hsm: &HsmName, started: Instant, findings: &mut Findings) {
     let subject = format!("HSM {hsm}");
-    let report = match deployment.signet.key_admin().describe(hsm).await {
+    let report = match admin.describe(hsm).await {
         Ok(report) => report,
         Err(error) => return findings.add(subject, false, error.to_string()),
     };
@@ -135,7 +163,7 @@ async fn examine_hsm(deployment: &Deployment, hsm: &HsmName, started: Instant, f
         findings.add(&subject, true, "the token says that few PIN tries are left: a wrong PIN was shown to it before");
     }
     let names: Vec<_> = report.algorithms.iter().map(|algorithm| algorithm.name()).collect();
-    let wanted = deployment.config.tokens.algorithm;
+    let wanted = config.tokens.algorithm;
     let offers = report.algorithms.contains(&wanted);
     let advice = if offers {
         String::new()

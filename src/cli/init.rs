@@ -1,11 +1,13 @@
 //! `signet init`
 
+use std::io::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::output::{Output, table};
 use super::wiring::{self, Deployment};
+use crate::config::EXAMPLE;
 use crate::service::initialise::InitialisedKey;
 
 #[derive(Debug, clap::Args)]
@@ -20,9 +22,25 @@ struct Report {
 
 impl Init {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        if !config.exists() {
+            return Err(write_example(config));
+        }
         let deployment = Deployment::open(config, wiring::Need::HsmAndNewStore, output).await?;
         initialise(&deployment, output).await?;
         deployment.close().await
+    }
+}
+
+/// Writes a commented configuration to start from; what comes of it is always a word on what to do.
+fn write_example(path: &Path) -> anyhow::Error {
+    let written = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    let path = path.display();
+    match written.and_then(|mut file| file.write_all(EXAMPLE.as_bytes())) {
+        Ok(()) => anyhow::anyhow!(
+            "there was no configuration, so {path} was written to start from: set module, token_label and the PIN's place \
+             under [[hsm]] in it, then run `signet init` again (`signet doctor` checks it)"
+        ),
+        Err(error) => anyhow::anyhow!("there is no configuration {path}, and none can be written there: {error}"),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::service::initialise::DEFAULT_RSA_BITS;
 pub(super) enum Key {
     /// List the keys that the deployment depends on.
     List,
-    /// Generate a token-signing key inside an HSM token. The first of its algorithm signs at once, a further one is
-    /// published only.
+    /// Generate a token-signing key inside an HSM token. The first of its algorithm is active: it signs where
+    /// tokens.algorithm names that algorithm. A further one is published, and does not sign.
     Generate {
         /// ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512; the configured one (tokens.algorithm) where
         /// not given.
@@ -102,8 +102,15 @@ async fn generate(
     output.progress(&format!("generating an {algorithm} key in HSM token {hsm}"));
     let key = deployment.signet.generate_signing_key(&hsm, algorithm, bits, &deployment.operator()).await?;
     output.value(&KeyView::new(&key), |view| {
-        let signs = if key.state.is_active() { "signs now" } else { "is published" };
-        format!("{} {signs} in HSM token {}", view.kid, view.hsm)
+        let is_used = algorithm == deployment.config.tokens.algorithm;
+        let signs = match (key.state.is_active(), is_used) {
+            (true, true) => "signs now".to_owned(),
+            (true, false) => {
+                format!("is active, and signs once tokens.algorithm = \"{algorithm}\" and the server was restarted")
+            }
+            (false, _) => "is published beside the active one, and does not sign".to_owned(),
+        };
+        format!("{} {signs} (HSM token {})", view.kid, view.hsm)
     })?;
     deployment.close().await
 }

@@ -22,7 +22,7 @@ use crate::hsm::HsmEvent;
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
 use crate::keys::{HsmError, HsmFailure, HsmName};
 use crate::service::Signet;
-use crate::store::{Grants as _, Keys as _};
+use crate::store::{AuditLog as _, Grants as _, Keys as _};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {}
@@ -59,6 +59,10 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
         return Err(error);
     }
     let signet = &deployment.signet;
+    let anchor = &deployment.config.audit.anchor;
+    if !anchor.exists() && deployment.store.last_checkpoint().await?.is_some() {
+        tracing::error!(anchor = %anchor.display(), "the anchor is gone: whether this is an old copy of the store can't be told");
+    }
     tell(signet, Event::ServerStarted, Outcome::Done, None).await?;
     let mut background = start_background(&deployment, hsm_events);
     let limits = limits(&deployment.config);

@@ -108,7 +108,11 @@ impl Deployment {
         let ready = match tokio::time::timeout(slow, &mut ready).await {
             Ok(ready) => ready,
             Err(_) => {
-                output.progress("waiting for the HSM");
+                for hsm in self.signet.key_admin().tokens() {
+                    if let Err(error) = self.signet.key_admin().health(&hsm) {
+                        output.progress(&format!("waiting for HSM token {hsm}: {error}"));
+                    }
+                }
                 ready.await
             }
         };
@@ -181,6 +185,13 @@ impl Deployment {
         }
         Ok(keys)
     }
+}
+
+/// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
+pub(super) fn start_hsm_alone(config: &Config) -> anyhow::Result<Arc<HsmGroup>> {
+    let (events, _) = mpsc::unbounded_channel();
+    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[])).collect();
+    Ok(HsmGroup::start(own_program()?, tokens, events)?)
 }
 
 /// This very program: a worker must speak the protocol of the server that starts it, also after the file was replaced by

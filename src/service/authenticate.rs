@@ -80,7 +80,7 @@ impl Signet {
     ) -> Result<(Authentication, User), OAuthError> {
         let admitted = self.decoy.admission.clone().try_acquire_owned().map_err(|_| OAuthError::unavailable())?;
         let shown = OtpText::classify(request.otp.expose());
-        let counted = self.count_try(request, &shown, context).await?;
+        let counted = self.count_try(request, &shown, client, context).await?;
         let verdict = self.judge_sign_in(request, &shown, client, admitted, context).await;
         match &verdict {
             Ok(_) => self.forget_tries(&counted).await,
@@ -132,6 +132,7 @@ impl Signet {
         &self,
         request: &PasswordRequest,
         shown: &OtpText,
+        client: &ClientId,
         context: &RequestContext,
     ) -> Result<CountedTry, OAuthError> {
         // The keys that derive are known once a snapshot was read.
@@ -145,7 +146,12 @@ impl Signet {
         let Some(until) = counted.map_err(|error| store_unavailable(&error))? else {
             return Ok(CountedTry { account, at: now });
         };
-        let draft = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).because("too_many_tries");
+        // The same look-up for known and unknown names; only a known one is named.
+        let user = self.adapters.store.user_by_name(tenant, request.username.expose()).await;
+        let mut draft = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context)
+            .client(client.as_str())
+            .because("too_many_tries");
+        draft.user = user.map_err(|error| store_unavailable(&error))?.map(|user| user.id.to_string());
         self.tell_repeatable(&format!("tries {account:02x?}"), draft).await?;
         Err(OAuthError::TooManyTries { retry_after: until.since(now) })
     }

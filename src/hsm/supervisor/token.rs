@@ -117,7 +117,7 @@ impl HsmToken {
             Stage::Down(failure) | Stage::Failed(failure) => HsmEvent::Down { hsm, failure },
         };
         // Where nobody listens to events, the log has it.
-        tracing::info!(?event, "HSM token");
+        tracing::debug!(?event, "HSM token");
         let _ = self.events.send(event);
     }
 

@@ -15,3 +15,10 @@ pub(super) fn process() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
 }
+
+/// Leaves the terminal's foreground group, once no PIN can be asked for any more: a Ctrl-C is for the server, which
+/// needs this worker for its last checkpoint and ends it by closing the pipe.
+pub(super) fn leave_the_foreground() {
+    // Where the kernel refuses, a Ctrl-C ends both at once, which loses nothing but that checkpoint.
+    let _ = rustix::process::setpgid(None, None);
+}

@@ -128,6 +128,7 @@ fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
 
 fn work(started: Started, stream: UnixStream, frames: FrameBuffer, outbox: Arc<Outbox>) -> io::Result<()> {
     let Started { token, anchor, sessions, management, queue } = started;
+    harden::leave_the_foreground();
     outbox.send(START_ID, Ok(Answer::Ready(token.report())));
     let (management_jobs, jobs) = mpsc::sync_channel(MANAGEMENT_QUEUE);
     let intake = Intake::new(stream, frames, management_jobs, Arc::clone(&outbox), queue);

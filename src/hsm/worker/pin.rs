@@ -126,7 +126,10 @@ impl Pin {
         }
         trim_newline(&mut text);
         if text.is_empty() {
-            return Err(refuse(format!("the PIN file {} is empty", path.display())));
+            return Err(refuse(format!(
+                "the PIN file {} is empty: write the PIN into it, and nothing else",
+                path.display()
+            )));
         }
         let source = path.display().to_string();
         Ok(Self { text, source, markers, fingerprint, is_typed: false, _locked: Some(file) })
@@ -198,7 +201,7 @@ fn open_private(path: &Path) -> Result<File, HsmFailure> {
         .read(true)
         .custom_flags(flags)
         .open(path)
-        .map_err(|error| refuse(format!("the PIN file {shown} can't be opened: {error}")))?;
+        .map_err(|error| refuse(format!("the PIN file {shown} can't be opened: {error}. Write the PIN into it (mode 0600), or name another place in [[hsm]]")))?;
     let metadata =
         file.metadata().map_err(|error| refuse(format!("the PIN file {shown} can't be examined: {error}")))?;
     if !metadata.is_file() {
