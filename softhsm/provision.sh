@@ -12,7 +12,10 @@ umask 077
 say() { printf 'softhsm: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-[ $# -ge 1 ] && [ $# -le 2 ] && [ -n "$1" ] || { echo "usage: provision.sh STATE_DIR [LABEL]" >&2; exit 2; }
+if [ $# -lt 1 ] || [ $# -gt 2 ] || [ -z "$1" ]; then
+    echo "usage: provision.sh STATE_DIR [LABEL]" >&2
+    exit 2
+fi
 label=${2:-signet}
 
 find_module() {
