@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use super::caller::{Caller, token_id};
-use super::deployment::{Deployment, Server, exported, two_codes};
+use super::deployment::{Deployment, Server, exported, signal, two_codes};
+use crate::support::hsm::PROGRAM;
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -175,4 +178,40 @@ fn an_orderly_stop_answers_what_is_under_way_and_frees_the_port() {
     }
     let ran = deployment.run(&["audit", "export"]);
     assert_eq!(exported(&ran.stdout).last().unwrap()["event"], "server.stopped", "{ran:?}");
+}
+
+#[test]
+fn a_ctrl_c_in_the_terminal_is_for_the_server_and_leaves_the_worker_its_last_checkpoint() {
+    let deployment = Deployment::new();
+    let mut command = deployment.command(&["serve"]);
+    // A group of its own, as a shell gives to what it starts: a terminal sends Ctrl-C to all of it.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
+    let server = Server::start(command, deployment.file("server.log"));
+    let group = format!("-{}", server.id());
+    assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+    assert_eq!(server.ended().code(), Some(0));
+    let verified = deployment.json(&["audit", "verify"]);
+    assert_eq!(verified["signed_up_to"], verified["records"], "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_the_running_program_also_after_its_file_was_replaced() {
+    let deployment = Deployment::new();
+    let credentials = deployment.add_client("app");
+    let copy = deployment.file("signet-program");
+    std::fs::copy(PROGRAM, &copy).unwrap();
+    let mut command = Command::new(&copy);
+    command.arg("--config").arg(deployment.config()).arg("serve").stdin(Stdio::null()).stdout(Stdio::null());
+    let server = Server::start(command, deployment.file("server.log"));
+    std::fs::remove_file(&copy).unwrap();
+    std::fs::write(&copy, "another version").unwrap();
+    let workers = server.workers();
+    signal(workers[0], "KILL");
+    server.new_worker(&workers);
+    let caller = Caller::new(&server, &credentials);
+    let until = Instant::now() + Duration::from_secs(10);
+    while caller.client_credentials().await.unwrap().status != 200 {
+        assert!(Instant::now() < until, "no token again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
