@@ -112,8 +112,8 @@ pub(super) struct FactorView {
 impl FactorView {
     pub(super) fn new(factor: &Factor) -> Self {
         let public_id = match &factor.detail {
-            FactorDetail::YubicoOtp(state) => Some(state.public_id.clone()),
-            FactorDetail::Totp(_) => None,
+            FactorDetail::YubicoOtp(_) | FactorDetail::YubicoRemote(_) => factor.detail.handle().map(str::to_owned),
+            _ => None,
         };
         Self {
             id: factor.id.to_string(),

@@ -43,26 +43,58 @@ pub struct FactorProof {
     kind: FactorKind,
 }
 
-/// The kinds of factor that prove something today.
+/// The kinds of factor, with what this use of it showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FactorKind {
     Totp,
+    Hotp,
     YubicoOtp,
+    YubicoRemote,
+    /// `verified`: the authenticator verified the person, by a PIN or a finger. `attested`: its model is known for sure.
+    WebAuthn {
+        verified: bool,
+        attested: bool,
+    },
+    /// The card asked for its PIN.
+    Piv,
+    Recovery,
 }
 
 impl FactorKind {
     const fn name(self) -> &'static str {
         match self {
             Self::Totp => "totp",
+            Self::Hotp => "hotp",
             Self::YubicoOtp => "yubico_otp",
+            Self::YubicoRemote => "yubico_remote",
+            Self::WebAuthn { .. } => "webauthn",
+            Self::Piv => "piv",
+            Self::Recovery => "recovery",
         }
     }
 
-    /// RFC 8176 §2. A Yubico OTP's key lives in hardware alone; a TOTP seed may live in an app.
+    /// RFC 8176 §2, without the password. A Yubico OTP's key lives in hardware alone; a TOTP seed may live in an app, and
+    /// a passkey on many devices.
     const fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Totp => &["pwd", "otp", "mfa"],
-            Self::YubicoOtp => &["pwd", "otp", "hwk", "mfa"],
+            Self::Totp | Self::Hotp | Self::Recovery => &["otp", "mfa"],
+            Self::YubicoOtp | Self::YubicoRemote => &["otp", "hwk", "mfa"],
+            Self::WebAuthn { verified: true, attested: true } => &["hwk", "pin", "user", "mfa"],
+            Self::WebAuthn { verified: true, attested: false } => &["swk", "user", "mfa"],
+            Self::WebAuthn { verified: false, attested: true } => &["hwk", "user", "mfa"],
+            Self::WebAuthn { verified: false, attested: false } => &["swk", "user", "mfa"],
+            Self::Piv => &["sc", "hwk", "pin", "mfa"],
+        }
+    }
+
+    /// The level that it reaches with a password, or, where it can, by itself (NIST SP 800-63B-4).
+    const fn level(self) -> &'static str {
+        match self {
+            Self::Recovery => ACR_AAL1,
+            Self::Totp | Self::Hotp | Self::YubicoOtp | Self::YubicoRemote | Self::WebAuthn { attested: false, .. } => {
+                ACR_AAL2
+            }
+            Self::WebAuthn { attested: true, .. } | Self::Piv => ACR_AAL3,
         }
     }
 }
@@ -88,7 +120,7 @@ impl FactorProof {
 pub struct Authentication {
     user: UserId,
     factors: Vec<String>,
-    methods: &'static [&'static str],
+    methods: Vec<&'static str>,
     level: &'static str,
     at: Timestamp,
 }
@@ -98,9 +130,20 @@ impl Authentication {
     pub fn from_proofs(password: PasswordProof, factor: FactorProof, at: Timestamp) -> Option<Self> {
         (password.user == factor.user).then(|| Self {
             factors: vec!["password".to_owned(), factor.factor()],
-            methods: factor.kind.methods(),
-            level: ACR_AAL2,
+            methods: ["pwd"].iter().chain(factor.kind.methods()).copied().collect(),
+            level: factor.kind.level(),
             user: password.user,
+            at,
+        })
+    }
+
+    /// What an authenticator that verified the person itself proves alone; `None` where it did not.
+    pub fn from_passwordless(factor: FactorProof, at: Timestamp) -> Option<Self> {
+        matches!(factor.kind, FactorKind::WebAuthn { verified: true, .. }).then(|| Self {
+            factors: vec![factor.factor()],
+            methods: factor.kind.methods().to_vec(),
+            level: factor.kind.level(),
+            user: factor.user,
             at,
         })
     }
@@ -117,7 +160,7 @@ impl Authentication {
 
     /// `amr` (RFC 8176).
     pub fn amr(&self) -> Vec<String> {
-        self.methods.iter().map(|&method| method.to_owned()).collect()
+        self.methods.iter().map(ToString::to_string).collect()
     }
 
     /// `acr`: the level that was reached.

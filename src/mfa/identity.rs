@@ -57,8 +57,18 @@ impl fmt::Display for FactorId {
 pub enum FactorDetail {
     /// RFC 6238.
     Totp(TotpState),
+    /// RFC 4226.
+    Hotp(HotpState),
     /// A Yubico OTP with the factor's own AES key.
     YubicoOtp(YubicoState),
+    /// A Yubico OTP whose key another validation server has.
+    YubicoRemote(YubicoRemoteState),
+    /// A security key or passkey (W3C WebAuthn Level 3).
+    WebAuthn(WebAuthnState),
+    /// A key in a YubiKey's PIV slot 9a (NIST SP 800-73).
+    Piv(PivState),
+    /// One-time recovery codes, kept as hashes beside the factor.
+    Recovery(RecoveryState),
 }
 
 impl FactorDetail {
@@ -66,7 +76,24 @@ impl FactorDetail {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Totp(_) => "totp",
+            Self::Hotp(_) => "hotp",
             Self::YubicoOtp(_) => "yubico_otp",
+            Self::YubicoRemote(_) => "yubico_remote",
+            Self::WebAuthn(_) => "webauthn",
+            Self::Piv(_) => "piv",
+            Self::Recovery(_) => "recovery",
+        }
+    }
+
+    /// What names the factor from outside and is unique in the tenant for its kind: a Yubico public id, a credential
+    /// id, a key's thumbprint.
+    pub fn handle(&self) -> Option<&str> {
+        match self {
+            Self::YubicoOtp(state) => Some(&state.public_id),
+            Self::YubicoRemote(state) => Some(&state.public_id),
+            Self::WebAuthn(state) => Some(&state.credential_id),
+            Self::Piv(state) => Some(&state.key_thumbprint),
+            Self::Totp(_) | Self::Hotp(_) | Self::Recovery(_) => None,
         }
     }
 }
@@ -82,8 +109,22 @@ pub struct TotpState {
     pub step_seconds: u32,
     /// Steps by which the device's clock runs ahead (positive) or behind.
     pub drift: i32,
+    /// Steps that are accepted on either side of the expected one: 1, or 2 for a hardware token's clock.
+    pub window: u8,
     /// The last step that was accepted; only later ones count. -1 before the first.
     pub last_step: i64,
+}
+
+/// A HOTP factor's parameters and how far it is spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotpState {
+    /// The HMAC's hash.
+    pub hash: OtpHash,
+    /// 6 or 8.
+    pub digits: u8,
+    /// The lowest counter that is still acceptable: 0 for a new token. Kept beside the rest, in a column of its own.
+    #[serde(skip)]
+    pub next_counter: i64,
 }
 
 /// A Yubico OTP factor's identity and how far it is spent.
@@ -95,4 +136,50 @@ pub struct YubicoState {
     pub private_id: [u8; 6],
     /// The last accepted `useCtr << 8 | sessionUse`; only greater ones count. -1 before the first.
     pub last_counter: i64,
+}
+
+/// A Yubico OTP factor whose key another validation server has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct YubicoRemoteState {
+    /// The public id in modhex, unique in the tenant.
+    pub public_id: String,
+}
+
+/// A security key's or passkey's credential and how far its counter is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebAuthnState {
+    /// The credential's id in base64url, unique in the tenant.
+    pub credential_id: String,
+    /// The credential as the WebAuthn library keeps it, in JSON: its public key and how it was registered.
+    pub credential: String,
+    /// The authenticator's model, where it was attested or told: a UUID.
+    pub aaguid: Option<String>,
+    /// Whether the model was proved by an attestation that the policy trusts.
+    pub attested: bool,
+    /// Whether it can stand alone: the person is verified by the authenticator (a PIN, a finger), and found by the
+    /// credential.
+    pub passwordless: bool,
+    /// The last signature counter. Kept beside the rest, in a column of its own.
+    #[serde(skip)]
+    pub counter: i64,
+}
+
+/// A key in a PIV slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PivState {
+    /// The RFC 7638 thumbprint of the public key, unique in the tenant.
+    pub key_thumbprint: String,
+    /// The public key: DER of a `SubjectPublicKeyInfo`, in base64.
+    pub public_key: String,
+    /// The YubiKey's serial number, where it was attested or told.
+    pub serial: Option<u32>,
+    /// Whether Yubico's attestation proved that the key was made on the device.
+    pub attested: bool,
+}
+
+/// A set of one-time recovery codes. Their hashes are kept one by one, so that each is spent by one write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryState {
+    /// How many codes were made.
+    pub made: u32,
 }

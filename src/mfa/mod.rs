@@ -24,6 +24,9 @@ pub mod totp;
 pub mod yubico_otp;
 
 pub use authentication::{Authentication, FactorProof, PasswordProof};
-pub use identity::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
+pub use identity::{
+    FactorDetail, FactorId, HotpState, PivState, RecoveryState, TotpState, UserId, WebAuthnState, YubicoRemoteState,
+    YubicoState,
+};
 pub use lockout::Lockout;
 pub use policy::OtpText;

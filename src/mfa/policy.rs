@@ -65,7 +65,7 @@ pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorD
         OtpText::Digits(code) => {
             let of_user = factors.filter_map(|(place, detail)| match detail {
                 FactorDetail::Totp(state) if state.digits == code.digits() => Some(Round::Totp(place, state)),
-                FactorDetail::Totp(_) | FactorDetail::YubicoOtp(_) => None,
+                _ => None,
             });
             of_user.chain(std::iter::repeat(Round::DecoyTotp)).take(MOST_TOTP_FACTORS).collect()
         }
@@ -74,7 +74,7 @@ pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorD
                 FactorDetail::YubicoOtp(state) if state.public_id == otp.public_id() => {
                     Some(Round::Yubico(place, state))
                 }
-                FactorDetail::YubicoOtp(_) | FactorDetail::Totp(_) => None,
+                _ => None,
             });
             of_user.chain(std::iter::once(Round::DecoyYubico)).take(1).collect()
         }
@@ -84,7 +84,7 @@ pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorD
 
 /// The state of the decoy TOTP: the commonest parameters, with every step spent.
 pub const fn decoy_totp() -> TotpState {
-    TotpState { hash: OtpHash::Sha1, digits: 6, step_seconds: 30, drift: 0, last_step: i64::MAX }
+    TotpState { hash: OtpHash::Sha1, digits: 6, step_seconds: 30, drift: 0, window: 1, last_step: i64::MAX }
 }
 
 /// A user has as many TOTP factors as each sign-in computes for.
@@ -104,7 +104,7 @@ pub fn may_enrol<'f>(
     let same_kind = enrolled.into_iter().filter(|detail| matches!(detail, FactorDetail::Totp(_))).count();
     match new {
         FactorDetail::Totp(_) if same_kind >= MOST_TOTP_FACTORS => Err(TooManyFactors),
-        FactorDetail::Totp(_) | FactorDetail::YubicoOtp(_) => Ok(()),
+        _ => Ok(()),
     }
 }
 

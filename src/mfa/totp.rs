@@ -12,8 +12,10 @@ use crate::keys::OtpHash;
 use crate::random::Random;
 use crate::secret::{SecretBytes, SecretText};
 
-/// Steps accepted on either side of the expected one (RFC 6238 §5.2).
-pub const WINDOW: u32 = 1;
+/// Steps accepted on either side of the expected one (RFC 6238 §5.2), where the clock is a phone's.
+pub const WINDOW: u8 = 1;
+/// The same for a hardware token's clock, which nobody sets.
+pub const HARDWARE_WINDOW: u8 = 2;
 
 /// The furthest drift that is kept, in steps either way (RFC 6238 §6): five minutes of 30-second steps. Without the cap
 /// an attacker who holds old codes and a slow clock could walk the window back step by step.
@@ -51,9 +53,9 @@ impl fmt::Debug for Code {
 }
 
 /// The steps to compute, lowest first: always `2 * window + 1` of them, spent ones too, so that the work tells nothing.
-pub fn candidates(now: Timestamp, state: &TotpState, window: u32) -> Vec<i64> {
+pub fn candidates(now: Timestamp, state: &TotpState) -> Vec<i64> {
     let centre = current_step(now, state).saturating_add(i64::from(state.drift));
-    let window = i64::from(window);
+    let window = i64::from(state.window);
     (-window..=window).map(|offset| centre.saturating_add(offset)).collect()
 }
 
@@ -275,6 +277,7 @@ impl Enrolment {
                 digits: parameters.digits,
                 step_seconds: parameters.step_seconds,
                 drift: 0,
+                window: WINDOW,
                 last_step: -1,
             },
         })

@@ -6,7 +6,7 @@ use super::*;
 use crate::random::OsRandom;
 
 fn state() -> TotpState {
-    TotpState { hash: OtpHash::Sha1, digits: 6, step_seconds: 30, drift: 0, last_step: -1 }
+    TotpState { hash: OtpHash::Sha1, digits: 6, step_seconds: 30, drift: 0, window: 1, last_step: -1 }
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -25,7 +25,7 @@ fn hmacs(secret: &[u8], hash: OtpHash, steps: &[i64]) -> Vec<Vec<u8>> {
 }
 
 fn show(secret: &[u8], text: &str, now: i64, state: &TotpState) -> Result<SpendableStep, TotpFault> {
-    let steps = candidates(at(now), state, WINDOW);
+    let steps = candidates(at(now), state);
     let code = Code::parse(text, state.digits).unwrap();
     match_step(&code, at(now), &steps, &hmacs(secret, state.hash, &steps), state)
 }
@@ -111,12 +111,12 @@ fn codes_are_exactly_ascii_digits() {
 fn the_number_of_candidates_never_depends_on_what_is_spent() {
     for last_step in [-1, 99, 100, 101, i64::MAX] {
         let state = TotpState { last_step, ..state() };
-        assert_eq!(candidates(at(3000), &state, 1), [99, 100, 101]);
-        assert_eq!(candidates(at(3000), &state, 2).len(), 5);
+        assert_eq!(candidates(at(3000), &state), [99, 100, 101]);
+        assert_eq!(candidates(at(3000), &TotpState { window: 2, ..state.clone() }).len(), 5);
     }
-    assert_eq!(candidates(at(3000), &TotpState { drift: -4, ..state() }, 1), [95, 96, 97]);
-    assert_eq!(candidates(Timestamp::from_unix_millis(i64::MAX), &state(), 1).len(), 3);
-    assert_eq!(candidates(at(0), &TotpState { step_seconds: 0, ..state() }, 1).len(), 3);
+    assert_eq!(candidates(at(3000), &TotpState { drift: -4, ..state() }), [95, 96, 97]);
+    assert_eq!(candidates(Timestamp::from_unix_millis(i64::MAX), &state()).len(), 3);
+    assert_eq!(candidates(at(0), &TotpState { step_seconds: 0, ..state() }).len(), 3);
 }
 
 #[test]
@@ -192,13 +192,13 @@ proptest::proptest! {
         text in "[0-9]{6}|[0-9]{8}",
         millis in proptest::arbitrary::any::<i64>(),
         (digits, step_seconds, drift, last_step) in proptest::arbitrary::any::<(u8, u32, i32, i64)>(),
-        window in 0_u32..4,
+        window in 0_u8..4,
         hmac in proptest::arbitrary::any::<Vec<u8>>(),
     ) {
-        let state = TotpState { hash: OtpHash::Sha1, digits, step_seconds, drift, last_step };
+        let state = TotpState { hash: OtpHash::Sha1, digits, step_seconds, drift, window, last_step };
         let now = Timestamp::from_unix_millis(millis);
-        let steps = candidates(now, &state, window);
-        proptest::prop_assert_eq!(steps.len(), 2 * window as usize + 1);
+        let steps = candidates(now, &state);
+        proptest::prop_assert_eq!(steps.len(), 2 * usize::from(window) + 1);
         let code = Code::parse(&text, u8::try_from(text.len()).unwrap()).unwrap();
         if let Ok(matched) = match_step(&code, now, &steps, &vec![hmac; steps.len()], &state) {
             proptest::prop_assert!(matched.step() > last_step && matched.drift().abs() <= DRIFT_CAP);

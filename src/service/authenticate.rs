@@ -223,7 +223,7 @@ impl Signet {
                     let factor = factors.get(place).ok_or_else(OAuthError::unavailable)?;
                     let row = factor_row(&factor.tenant, &factor.id, &factor.user);
                     let hmacs = self.totp_hmacs(&row, &factor.secret, now, state).await?;
-                    let candidates = totp::candidates(now, state, totp::WINDOW);
+                    let candidates = totp::candidates(now, state);
                     let matched = totp::match_step(code, now, &candidates, &hmacs, state);
                     matched.map(|step| (Spendable::Totp(step), factor)).map_err(totp::TotpFault::reason)
                 }
@@ -261,7 +261,7 @@ impl Signet {
         now: Timestamp,
         state: &TotpState,
     ) -> Result<Vec<Vec<u8>>, OAuthError> {
-        let steps = totp::candidates(now, state, totp::WINDOW);
+        let steps = totp::candidates(now, state);
         let messages = steps.into_iter().map(totp::counter_message).collect();
         let hmacs = self.adapters.vault.otp_hmac(row, seals, state.hash, messages).await;
         hmacs.map_err(|error| hsm_unavailable(&error))

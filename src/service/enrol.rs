@@ -93,6 +93,7 @@ impl Signet {
             id,
             user: user.id.clone(),
             label: label.to_owned(),
+            serial: None,
             detail,
             created_at: self.now(),
             last_used_at: None,
@@ -101,9 +102,9 @@ impl Signet {
         if self.adapters.store.add_factor(&factor, vec![told]).await? {
             return Ok(factor);
         }
-        Err(match &factor.detail {
-            FactorDetail::YubicoOtp(state) => ChangeError::Taken { noun: "factor", name: state.public_id.clone() },
-            FactorDetail::Totp(_) => ChangeError::Missing { noun: "user", name: user.name.clone() },
+        Err(match factor.detail.handle() {
+            Some(handle) => ChangeError::Taken { noun: "factor", name: handle.to_owned() },
+            None => ChangeError::Missing { noun: "user", name: user.name.clone() },
         })
     }
 

@@ -164,6 +164,16 @@ pub trait Factors: Send + Sync {
         at: Timestamp,
         told: Told,
     ) -> Result<bool>;
+    /// Raises a HOTP's next counter or a WebAuthn signature counter: true for the one caller that raised it to
+    /// `counter`.
+    async fn raise_counter(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        counter: i64,
+        at: Timestamp,
+        told: Told,
+    ) -> Result<bool>;
 }
 
 /// Clients.

@@ -66,6 +66,8 @@ pub struct Factor {
     pub user: UserId,
     /// What the user calls it.
     pub label: String,
+    /// What is printed on it, unique in the tenant; `None` where nobody told.
+    pub serial: Option<String>,
     /// What kind it is, with what its check needs.
     pub detail: FactorDetail,
     /// The OTP secret, enclosed by the HSM.

@@ -133,7 +133,7 @@ pub(crate) fn client(name: &str) -> Client {
 }
 
 pub(crate) fn totp_factor(id: &str, user: &User) -> Factor {
-    let state = TotpState { hash: OtpHash::Sha256, digits: 8, step_seconds: 30, drift: 0, last_step: -1 };
+    let state = TotpState { hash: OtpHash::Sha256, digits: 8, step_seconds: 30, drift: 0, window: 1, last_step: -1 };
     factor(id, user, FactorDetail::Totp(state))
 }
 
@@ -148,6 +148,7 @@ fn factor(id: &str, user: &User, detail: FactorDetail) -> Factor {
         id: FactorId::new(id),
         user: user.id.clone(),
         label: "a label".to_owned(),
+        serial: None,
         detail,
         secret: seals(9),
         created_at: now(),

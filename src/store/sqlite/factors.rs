@@ -1,6 +1,8 @@
 //! Factors, and the conditional writes that spend a one-time code.
 
 use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -13,22 +15,26 @@ use super::{done, seals, users};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{OtpHash, Seals, TenantId};
+use crate::mfa::{HotpState, WebAuthnState};
 use crate::store::{Factor, FactorDetail, FactorId, Factors, StoreError, Told, TotpState, UserId, YubicoState};
 
 texts! {
     ADD = "INSERT INTO factors (tenant, id, user_id, label, kind, created_at, last_used_at, totp_hash, totp_digits,
-            totp_step_seconds, totp_drift, totp_last_step, yubico_public_id, yubico_private_id, yubico_last_counter)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+            totp_step_seconds, totp_drift, totp_last_step, yubico_public_id, yubico_private_id, yubico_last_counter,
+            totp_window, handle, detail, counter, serial)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
         WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3)
         ON CONFLICT DO NOTHING";
     OF_USER = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
             f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
-            f.yubico_private_id, f.yubico_last_counter, s.hsm, s.blob
+            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
+            s.hsm, s.blob
         FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
         WHERE f.tenant = $1 AND f.user_id = $2 ORDER BY f.created_at, f.id, s.hsm";
     BY_ID = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
             f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
-            f.yubico_private_id, f.yubico_last_counter, s.hsm, s.blob
+            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
+            s.hsm, s.blob
         FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
         WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm";
     REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
@@ -36,13 +42,17 @@ texts! {
         WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
     SPEND_YUBICO = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
         WHERE tenant = $1 AND id = $2 AND kind = 'yubico_otp' AND yubico_last_counter < $3";
+    SPEND_COUNTER = "UPDATE factors SET counter = $3, last_used_at = $4
+        WHERE tenant = $1 AND id = $2 AND counter < $3";
 }
 
 async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
     let (totp, yubico) = match &factor.detail {
         FactorDetail::Totp(state) => (Some(state), None),
         FactorDetail::YubicoOtp(state) => (None, Some(state)),
+        _ => (None, None),
     };
+    let (detail, counter) = text_of(&factor.detail)?;
     let added = sqlx::query(ADD)
         .bind(factor.tenant.as_str())
         .bind(factor.id.as_str())
@@ -59,6 +69,11 @@ async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effec
         .bind(yubico.map(|yubico| yubico.public_id.as_str()))
         .bind(yubico.map(|yubico| yubico.private_id.to_vec()))
         .bind(yubico.map(|yubico| yubico.last_counter))
+        .bind(totp.map(|totp| i64::from(totp.window)))
+        .bind(factor.detail.handle())
+        .bind(detail)
+        .bind(counter)
+        .bind(factor.serial.as_deref())
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
@@ -112,6 +127,17 @@ async fn spend_yubico(spending: &Spending, connection: &mut SqliteConnection) ->
     Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
 }
 
+async fn spend_counter(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let spent = sqlx::query(SPEND_COUNTER)
+        .bind(spending.tenant.as_str())
+        .bind(spending.id.as_str())
+        .bind(spending.place)
+        .bind(spending.at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+}
+
 const fn hash_name(hash: OtpHash) -> &'static str {
     match hash {
         OtpHash::Sha1 => "SHA1",
@@ -127,6 +153,26 @@ fn hash_of(name: &str) -> Result<OtpHash> {
         .ok_or(Fault::corrupt("totp_hash"))
 }
 
+/// What a kind without columns of its own keeps: the facts that don't change as JSON, and the counter that rises.
+fn text_of(detail: &FactorDetail) -> Result<(Option<String>, Option<i64>)> {
+    fn json(state: &impl Serialize) -> Result<Option<String>> {
+        serde_json::to_string(state).map(Some).map_err(|_| Fault::corrupt("detail of factor"))
+    }
+    Ok(match detail {
+        FactorDetail::Totp(_) | FactorDetail::YubicoOtp(_) => (None, None),
+        FactorDetail::Hotp(state) => (json(state)?, Some(state.next_counter)),
+        FactorDetail::YubicoRemote(state) => (json(state)?, None),
+        FactorDetail::WebAuthn(state) => (json(state)?, Some(state.counter)),
+        FactorDetail::Piv(state) => (json(state)?, None),
+        FactorDetail::Recovery(state) => (json(state)?, None),
+    })
+}
+
+fn from_text<T: DeserializeOwned>(row: &SqliteRow) -> Result<T> {
+    let text: &str = row.try_get("detail")?;
+    serde_json::from_str(text).map_err(|_| Fault::corrupt("detail of factor"))
+}
+
 fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
     match row.try_get("kind")? {
         "totp" => Ok(FactorDetail::Totp(TotpState {
@@ -134,6 +180,7 @@ fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
             digits: number(row, "totp_digits")?,
             step_seconds: number(row, "totp_step_seconds")?,
             drift: number(row, "totp_drift")?,
+            window: number(row, "totp_window")?,
             last_step: row.try_get("totp_last_step")?,
         })),
         "yubico_otp" => Ok(FactorDetail::YubicoOtp(YubicoState {
@@ -141,6 +188,11 @@ fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
             private_id: array(row, "yubico_private_id")?,
             last_counter: row.try_get("yubico_last_counter")?,
         })),
+        "hotp" => Ok(FactorDetail::Hotp(HotpState { next_counter: row.try_get("counter")?, ..from_text(row)? })),
+        "yubico_remote" => Ok(FactorDetail::YubicoRemote(from_text(row)?)),
+        "webauthn" => Ok(FactorDetail::WebAuthn(WebAuthnState { counter: row.try_get("counter")?, ..from_text(row)? })),
+        "piv" => Ok(FactorDetail::Piv(from_text(row)?)),
+        "recovery" => Ok(FactorDetail::Recovery(from_text(row)?)),
         _ => Err(Fault::corrupt("kind of factor")),
     }
 }
@@ -151,6 +203,7 @@ fn factor_of(row: &SqliteRow) -> Result<Factor> {
         id: FactorId::new(row.try_get::<String, _>("id")?),
         user: UserId::new(row.try_get::<String, _>("user_id")?),
         label: row.try_get("label")?,
+        serial: row.try_get("serial")?,
         detail: detail_of(row)?,
         secret: Seals::default(),
         created_at: moment(row, "created_at")?,
@@ -226,6 +279,22 @@ impl Factors for SqliteStore {
         self.writer
             .change("spend Yubico counter", spending, told, |spending, connection| {
                 Box::pin(spend_yubico(spending, connection))
+            })
+            .await
+    }
+
+    async fn raise_counter(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        counter: i64,
+        at: Timestamp,
+        told: Told,
+    ) -> std::result::Result<bool, StoreError> {
+        let spending = Spending { tenant: tenant.clone(), id: id.clone(), place: counter, drift: 0, at };
+        self.writer
+            .change("raise counter", spending, told, |spending, connection| {
+                Box::pin(spend_counter(spending, connection))
             })
             .await
     }
