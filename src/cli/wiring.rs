@@ -250,6 +250,7 @@ fn settings(config: &Config) -> Settings {
         refresh_lifetime: config.tokens.refresh_lifetime,
         refresh_retry_window: config.tokens.refresh_retry_window,
         role_scopes: config.roles.clone().map_or_else(RoleScopes::claims_only, RoleScopes::granting),
+        assurance: config.policy.clone(),
         otp_issuer: config.mfa.issuer_name.clone(),
         lockout: config.mfa.lockout,
         password_concurrency: config.mfa.password_concurrency,

@@ -12,6 +12,7 @@ mod error;
 mod hsm;
 mod log;
 mod mfa;
+mod policy;
 mod roles;
 mod section;
 mod server;
@@ -31,6 +32,7 @@ pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
 pub use store::StoreConfig;
 pub use tokens::TokensConfig;
 
+use crate::mfa::AssurancePolicy;
 use section::Section;
 use tree::Node;
 
@@ -52,13 +54,15 @@ pub struct Config {
     pub roles: Option<Roles>,
     /// `[mfa]`.
     pub mfa: MfaConfig,
+    /// `[policy]`.
+    pub policy: AssurancePolicy,
     /// `[audit]`.
     pub audit: AuditConfig,
     /// `[log]`.
     pub log: LogConfig,
 }
 
-const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "roles", "mfa", "audit", "log"];
+const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "roles", "mfa", "policy", "audit", "log"];
 
 impl Config {
     /// Reads a file, lays the environment's overrides over it (`SIGNET_SERVER__LISTEN` is `server.listen`,
@@ -98,6 +102,7 @@ impl Config {
             tokens: TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,
             mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?)?,
+            policy: policy::read(whole.section("policy", policy::KEYS)?)?,
             audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,
             log: LogConfig::read(whole.section("log", log::KEYS)?)?,
         })

@@ -164,6 +164,15 @@ impl<'p> Section<'p> {
         items.into_iter().enumerate().map(open).collect()
     }
 
+    /// A list of texts.
+    pub(super) fn list(&self, key: &str, expected: &str) -> Result<Option<Vec<String>>, ConfigError> {
+        let Some(node) = self.entry(key) else { return Ok(None) };
+        let texts = |value: toml::Value| {
+            value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        };
+        node.typed().and_then(texts).map(Some).ok_or_else(|| wrong_type(&self.full(key), node, expected))
+    }
+
     /// A table whose keys are the operator's own; `None` where it is absent.
     pub(super) fn map(&mut self, key: &str) -> Result<Option<Map>, ConfigError> {
         let path = self.full(key);

@@ -44,12 +44,14 @@ fn all_keys() -> BTreeSet<String> {
         ("hsm", hsm::KEYS),
         ("tokens", tokens::KEYS),
         ("mfa", mfa::KEYS),
+        ("policy", policy::KEYS),
         ("audit", audit::KEYS),
         ("log", log::KEYS),
     ];
     let paths = sections.iter().flat_map(|(path, keys)| keys.iter().map(move |key| format!("{path}.{key}")));
-    let tables = ["server.tls", "server.limits", "hsm.pin"];
-    paths.filter(|path| !tables.contains(&path.as_str())).chain(["roles.ROLE".to_owned()]).collect()
+    let tables = ["server.tls", "server.limits", "hsm.pin", "policy.clients", "policy.scopes", "policy.roles"];
+    let by_name = ["roles.ROLE", "policy.clients.NAME", "policy.scopes.SCOPE", "policy.roles.ROLE"];
+    paths.filter(|path| !tables.contains(&path.as_str())).chain(by_name.map(str::to_owned)).collect()
 }
 
 /// The name of the variable that overrides a key.

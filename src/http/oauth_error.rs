@@ -25,7 +25,8 @@ impl IntoResponse for Refusal {
             | OAuthError::UnauthorizedClient
             | OAuthError::UnsupportedGrantType
             | OAuthError::InvalidScope
-            | OAuthError::InvalidTarget => StatusCode::BAD_REQUEST,
+            | OAuthError::InvalidTarget
+            | OAuthError::UnmetAuthenticationRequirements => StatusCode::BAD_REQUEST,
             OAuthError::InvalidClient => StatusCode::UNAUTHORIZED,
             OAuthError::TooManyTries { .. } => StatusCode::TOO_MANY_REQUESTS,
             OAuthError::TemporarilyUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -47,7 +48,8 @@ impl IntoResponse for Refusal {
             | OAuthError::UnauthorizedClient
             | OAuthError::UnsupportedGrantType
             | OAuthError::InvalidScope
-            | OAuthError::InvalidTarget => {}
+            | OAuthError::InvalidTarget
+            | OAuthError::UnmetAuthenticationRequirements => {}
         }
         response
     }

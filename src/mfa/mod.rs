@@ -13,8 +13,10 @@
 //! | [`lockout`] | how many tries an account has | NIST SP 800-63B-4 §3.2.2 |
 //! | [`policy`] | which factors a shown code is tried on, always with the same work | |
 //! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
+//! | [`assurance`] | what must have been proved for a client, a scope, a role | NIST SP 800-63B-4, RFC 9470 |
 //! | [`identity`] | who a user and a factor are, how far a factor is spent | |
 
+pub mod assurance;
 pub mod authentication;
 pub mod identity;
 pub mod lockout;
@@ -23,6 +25,7 @@ pub mod policy;
 pub mod totp;
 pub mod yubico_otp;
 
+pub use assurance::{AssurancePolicy, Proved, Requirement};
 pub use authentication::{Authentication, FactorProof, PasswordProof};
 pub use identity::{
     FactorDetail, FactorId, HotpState, PivState, RecoveryState, TotpState, UserId, WebAuthnState, YubicoRemoteState,

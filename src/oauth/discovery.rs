@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::GrantType;
 use crate::jose::Algorithm;
+use crate::token::Level;
 
 /// The metadata document of an issuer. Both well-known addresses serve it.
 pub fn metadata(issuer: &str, algorithms: &[Algorithm], scopes: &[String]) -> Value {
@@ -24,7 +25,8 @@ pub fn metadata(issuer: &str, algorithms: &[Algorithm], scopes: &[String]) -> Va
         "revocation_endpoint_auth_methods_supported": methods,
         "claims_supported": [
             "iss", "sub", "aud", "exp", "iat", "nbf", "jti", "client_id", "scope", "roles", "auth_time", "acr", "amr",
+            "authenticator",
         ],
-        "acr_values_supported": ["urn:signet:aal2"],
+        "acr_values_supported": Level::ALL.map(Level::acr),
     })
 }

@@ -34,6 +34,10 @@ pub enum OAuthError {
     /// "The requested resource is invalid, missing, unknown, or malformed." (RFC 8707 §2)
     #[error("invalid_target")]
     InvalidTarget,
+    /// "The authorization server is unable to meet the requirements requested by the client for the authentication of
+    /// the End-User." (OpenID Connect Core Error Code `unmet_authentication_requirements` 1.0, RFC 9470 §5)
+    #[error("unmet_authentication_requirements")]
+    UnmetAuthenticationRequirements,
     /// Too many tries at one account: no further one is judged before the pause is over.
     #[error("too many tries")]
     TooManyTries {
@@ -65,6 +69,7 @@ impl OAuthError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
             Self::TooManyTries { .. } => "slow_down",
             Self::TemporarilyUnavailable { .. } => "temporarily_unavailable",
         }
@@ -82,6 +87,9 @@ impl OAuthError {
                 "none of the requested scopes can be granted, or the request widens the granted scope"
             }
             Self::InvalidTarget => "the requested resource is not one of this client's audiences",
+            Self::UnmetAuthenticationRequirements => {
+                "this sign-in does not prove what the request or the policy asks for: sign in with a stronger factor"
+            }
             Self::TooManyTries { .. } => "too many tries; wait as long as Retry-After says",
             Self::TemporarilyUnavailable { .. } => "the service can't issue tokens at the moment; try again",
         }

@@ -8,14 +8,13 @@ use super::authenticate_client::KnownClient;
 use super::error::store_unavailable;
 use super::signing::SignedToken;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
-use crate::mfa::Authentication;
+use crate::mfa::{Authentication, FactorDetail, FactorId, Proved};
 use crate::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
 use crate::oauth::{GrantType, OAuthError, PresentedCredentials, Scopes, scope};
 use crate::random;
 use crate::secret::{SecretHash, SecretText};
-use crate::store::{Grant, GrantId, GrantState, User};
-use crate::token::AccessToken;
-use crate::token::access::PersonFacts;
+use crate::store::{Client, Grant, GrantId, GrantState, User};
+use crate::token::{AccessToken, Authenticator, PersonFacts};
 
 /// What the token endpoint answers (RFC 6749 §5.1).
 #[derive(Debug)]
@@ -102,13 +101,16 @@ impl Signet {
         let audiences = known.authenticated.audiences(request.resource.as_deref())?;
         scope::decide(request.scopes.as_ref(), &client.scopes)?;
         let (authentication, user) = self.authenticate(request, known.id(), context).await?;
-        let allowed = self.settings.role_scopes.limit(&client.scopes, &user.roles);
+        let proved = Proved { acr: authentication.acr(), factors: authentication.factors() };
+        if !self.suffices(request, client, proved) {
+            self.tell_refused(&user, known, "sign_in_too_weak", context).await?;
+            return Err(OAuthError::UnmetAuthenticationRequirements);
+        }
+        let (roles, allowed) = self.usable(&client.scopes, &user.roles, proved);
         let scopes = match scope::decide(request.scopes.as_ref(), &allowed) {
             Ok(scopes) => scopes,
             Err(refused) => {
-                let refusal = Draft::new(Event::TokenRefused, Outcome::Refused, user.tenant.as_str(), context);
-                let refusal = refusal.user(user.id.as_str()).client(known.id().as_str()).because("no_role_grants_it");
-                self.adapters.store.append(vec![refusal]).await.map_err(|error| store_unavailable(&error))?;
+                self.tell_refused(&user, known, "no_role_grants_it", context).await?;
                 return Err(refused);
             }
         };
@@ -116,10 +118,9 @@ impl Signet {
             .grants
             .contains(&GrantType::RefreshToken)
             .then(|| self.new_grant(known, &authentication, &scopes, &audiences));
-        let facts = person_facts(&authentication);
+        let facts = self.person_facts(&authentication).await?;
         let grant_id = grant.as_ref().map(|grant| &grant.id);
-        let token =
-            self.token_for(known, user.id.as_str(), scopes, audiences, user.roles.clone(), Some(facts), grant_id);
+        let token = self.token_for(known, user.id.as_str(), scopes, audiences, roles, Some(facts), grant_id);
         let signed = self.sign_access_token(&known.snapshot, &token).await?;
         let mut draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
         draft.factors = authentication.factors().to_vec();
@@ -136,6 +137,60 @@ impl Signet {
         }
         tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
         Err(OAuthError::unavailable())
+    }
+
+    /// Whether a sign-in proves what the tenant asks for, and what the client asked for this once (RFC 9470 §4).
+    fn suffices(&self, request: &PasswordRequest, client: &Client, proved: Proved<'_>) -> bool {
+        let wanted = request.acr_values.is_empty() || request.acr_values.iter().any(|value| value == proved.acr);
+        wanted && self.settings.assurance.admits(&client.name, proved)
+    }
+
+    /// The roles and scopes that a sign-in may use, of those that the person and the client have.
+    pub(super) fn usable(
+        &self,
+        scopes: &Scopes,
+        roles: &BTreeSet<String>,
+        proved: Proved<'_>,
+    ) -> (BTreeSet<String>, Scopes) {
+        let roles = self.settings.assurance.limit_roles(roles, proved);
+        let by_role = self.settings.role_scopes.limit(scopes, &roles);
+        let scopes = self.settings.assurance.limit_scopes(&by_role, proved);
+        (roles, scopes)
+    }
+
+    async fn tell_refused(
+        &self,
+        user: &User,
+        known: &KnownClient,
+        reason: &'static str,
+        context: &RequestContext,
+    ) -> Result<(), OAuthError> {
+        let refusal = Draft::new(Event::TokenRefused, Outcome::Refused, user.tenant.as_str(), context);
+        let refusal = refusal.user(user.id.as_str()).client(known.id().as_str()).because(reason);
+        self.adapters.store.append(vec![refusal]).await.map(drop).map_err(|error| store_unavailable(&error))
+    }
+
+    async fn person_facts(&self, authentication: &Authentication) -> Result<PersonFacts, OAuthError> {
+        Ok(PersonFacts {
+            auth_time: authentication.at(),
+            acr: authentication.acr().to_owned(),
+            amr: authentication.amr(),
+            authenticator: self.authenticator(authentication.factors()).await?,
+        })
+    }
+
+    /// What the person held, where the policy has tokens tell it: the factor beside the password. One that was removed
+    /// since is told by its kind alone.
+    pub(super) async fn authenticator(&self, factors: &[String]) -> Result<Option<Authenticator>, OAuthError> {
+        let held = factors.iter().find_map(|factor| factor.split_once(':'));
+        let Some((kind, id)) = held.filter(|_| self.settings.assurance.tells_authenticator) else { return Ok(None) };
+        let factor = self.adapters.store.factor(&self.settings.tenant, &FactorId::new(id)).await;
+        let factor = factor.map_err(|error| store_unavailable(&error))?;
+        let aaguid = factor.as_ref().and_then(|factor| match &factor.detail {
+            FactorDetail::WebAuthn(state) => state.aaguid.clone(),
+            _ => None,
+        });
+        Ok(Some(Authenticator { kind: kind.to_owned(), serial: factor.and_then(|factor| factor.serial), aaguid }))
     }
 
     fn new_grant(
@@ -155,7 +210,8 @@ impl Signet {
             audiences: audiences.clone(),
             auth_time: authentication.at(),
             acr: authentication.acr().to_owned(),
-            amr: authentication.amr().iter().map(ToString::to_string).collect(),
+            amr: authentication.amr(),
+            factors: authentication.factors().to_vec(),
             created_at: now,
             expires_at: now.plus(self.settings.refresh_lifetime),
             state: GrantState::Active,
@@ -249,12 +305,4 @@ impl Signet {
 /// The grant that a `jti` names.
 pub(super) fn grant_of(token_id: &str) -> Option<GrantId> {
     token_id.split_once('.').map(|(grant, _)| GrantId::new(grant))
-}
-
-fn person_facts(authentication: &Authentication) -> PersonFacts {
-    PersonFacts {
-        auth_time: authentication.at(),
-        acr: authentication.acr().to_owned(),
-        amr: authentication.amr().iter().map(ToString::to_string).collect(),
-    }
 }

@@ -11,6 +11,7 @@ use super::issue::TokenAnswer;
 use super::signing::SignedToken;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::keys::HsmName;
+use crate::mfa::Proved;
 use crate::oauth::grant::RefreshRequest;
 use crate::oauth::grant::refresh_token::Standing;
 use crate::oauth::{OAuthError, scope};
@@ -55,6 +56,9 @@ impl Signet {
                 Ok(None) => {}
                 Err(OAuthError::InvalidGrant) => {
                     return self.refuse_refresh(known, &found.grant, "disabled_user", context).await;
+                }
+                Err(OAuthError::UnmetAuthenticationRequirements) => {
+                    return self.refuse_refresh(known, &found.grant, "sign_in_too_weak", context).await;
                 }
                 Err(other) => return Err(other),
             }
@@ -145,14 +149,25 @@ impl Signet {
         let user = user.map_err(|error| store_unavailable(&error))?.filter(|user| user.enabled);
         let user = user.ok_or(OAuthError::InvalidGrant)?;
         let requested = scope::narrow(request.scopes.as_ref(), &grant.scopes)?;
-        let by_client = requested.intersection(&known.authenticated.client().scopes).cloned().collect();
-        let scopes = self.settings.role_scopes.limit(&by_client, &user.roles);
+        let client = known.authenticated.client();
+        // The policy of today holds, also for a sign-in that sufficed when it took place.
+        let proved = Proved { acr: &grant.acr, factors: &grant.factors };
+        if !self.settings.assurance.admits(&client.name, proved) {
+            return Err(OAuthError::UnmetAuthenticationRequirements);
+        }
+        let by_client = requested.intersection(&client.scopes).cloned().collect();
+        let (roles, scopes) = self.usable(&by_client, &user.roles, proved);
         if scopes.is_empty() && !grant.scopes.is_empty() {
             return Err(OAuthError::InvalidScope);
         }
-        let facts = PersonFacts { auth_time: grant.auth_time, acr: grant.acr.clone(), amr: grant.amr.clone() };
+        let facts = PersonFacts {
+            auth_time: grant.auth_time,
+            acr: grant.acr.clone(),
+            amr: grant.amr.clone(),
+            authenticator: self.authenticator(&grant.factors).await?,
+        };
         let audiences = grant.audiences.clone();
-        Ok(self.token_for(known, user.id.as_str(), scopes, audiences, user.roles, Some(facts), Some(&grant.id)))
+        Ok(self.token_for(known, user.id.as_str(), scopes, audiences, roles, Some(facts), Some(&grant.id)))
     }
 
     async fn derive_successor(&self, request: &RefreshRequest, found: &RefreshLookup) -> Result<Successor, OAuthError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::jose::Algorithm;
 use crate::keys::TenantId;
-use crate::mfa::Lockout;
+use crate::mfa::{AssurancePolicy, Lockout};
 use crate::oauth::RoleScopes;
 
 /// The settings of one issuer.
@@ -24,6 +24,8 @@ pub struct Settings {
     pub refresh_retry_window: Duration,
     /// What roles grant.
     pub role_scopes: RoleScopes,
+    /// What a person must have proved.
+    pub assurance: AssurancePolicy,
     /// The name that authenticator apps show.
     pub otp_issuer: String,
     /// How many tries an account has.

@@ -99,6 +99,8 @@ pub struct Grant {
     pub acr: String,
     /// How (RFC 8176).
     pub amr: Vec<String>,
+    /// By which factors, as audit records name them: `password`, and each factor as `kind:id`.
+    pub factors: Vec<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself.

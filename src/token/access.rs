@@ -44,6 +44,31 @@ pub struct PersonFacts {
     pub acr: String,
     /// `amr`, in the words of RFC 8176.
     pub amr: Vec<String>,
+    /// `authenticator`: what the person held, where the tenant's policy has tokens tell it.
+    pub authenticator: Option<Authenticator>,
+}
+
+/// The authenticator that a person signed in with: a claim of Signet's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authenticator {
+    /// The kind of factor, e.g. `totp` or `webauthn`.
+    pub kind: String,
+    /// The number that is printed on it.
+    pub serial: Option<String>,
+    /// The model of a WebAuthn authenticator, where it was told or attested: a UUID.
+    pub aaguid: Option<String>,
+}
+
+impl Authenticator {
+    fn claim(&self) -> Value {
+        let mut claim = Map::from_iter([("kind".to_owned(), self.kind.as_str().into())]);
+        for (name, value) in [("serial", &self.serial), ("aaguid", &self.aaguid)] {
+            if let Some(value) = value {
+                claim.insert(name.to_owned(), value.as_str().into());
+            }
+        }
+        Value::Object(claim)
+    }
 }
 
 impl AccessToken {
@@ -76,6 +101,9 @@ impl AccessToken {
             claim("auth_time", person.auth_time.unix_seconds().into());
             claim("acr", person.acr.as_str().into());
             claim("amr", person.amr.iter().map(String::as_str).collect());
+            if let Some(authenticator) = &person.authenticator {
+                claim("authenticator", authenticator.claim());
+            }
         }
         claims
     }
@@ -116,6 +144,11 @@ mod tests {
                 auth_time: Timestamp::from_unix_seconds(1_699_999_990),
                 acr: "urn:signet:mfa".into(),
                 amr: vec!["pwd".into(), "otp".into(), "mfa".into()],
+                authenticator: Some(Authenticator {
+                    kind: "yubico_otp".into(),
+                    serial: Some("7654321".into()),
+                    aaguid: None,
+                }),
             }),
         }
     }
@@ -137,6 +170,7 @@ mod tests {
                 "exp": 1_700_000_300, "iat": 1_700_000_000, "nbf": 1_700_000_000, "jti": "id", "client_id": "client",
                 "scope": "read write", "roles": ["reader"],
                 "auth_time": 1_699_999_990, "acr": "urn:signet:mfa", "amr": ["pwd", "otp", "mfa"],
+                "authenticator": { "kind": "yubico_otp", "serial": "7654321" },
             })
         );
     }

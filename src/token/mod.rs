@@ -3,8 +3,10 @@
 pub mod accepted;
 pub mod access;
 mod claim;
+pub mod level;
 pub mod policy;
 
 pub use accepted::{Refusal, VerifiedClaims, accept};
-pub use access::{ACCESS_TOKEN_TYPE, AccessToken, PersonFacts};
+pub use access::{ACCESS_TOKEN_TYPE, AccessToken, Authenticator, PersonFacts};
+pub use level::Level;
 pub use policy::{AcceptedAudiences, Policy};

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum_core::body::Body;
 use axum_core::extract::FromRequestParts;
@@ -18,7 +19,7 @@ use tower_service::Service;
 
 use super::Verifier;
 use super::bearer::{BearerError, Requirements, authenticate};
-use crate::token::VerifiedClaims;
+use crate::token::{Level, VerifiedClaims};
 
 /// Lets requests through that carry an acceptable bearer token, with its [`VerifiedClaims`] as an extension.
 #[derive(Clone)]
@@ -58,6 +59,28 @@ impl BearerLayer {
     #[must_use]
     pub fn require_role(mut self, role: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.guard).requirements.roles.insert(role.into());
+        self
+    }
+
+    /// The token's person must have proved this level or a higher one. A token that says less is answered with
+    /// `insufficient_user_authentication` and what would do (RFC 9470 §3).
+    #[must_use]
+    pub fn require_level(self, level: Level) -> Self {
+        self.require_acr(level.and_above())
+    }
+
+    /// The token's `acr` must be one of these.
+    #[must_use]
+    pub fn require_acr(mut self, values: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let step_up = &mut Arc::make_mut(&mut self.guard).requirements.step_up;
+        step_up.acr_values = values.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The person must have signed in at most so long ago, in whole seconds.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        Arc::make_mut(&mut self.guard).requirements.step_up.max_age = Some(max_age);
         self
     }
 }

@@ -1,11 +1,14 @@
-//! Bearer tokens in HTTP (RFC 6750): how one is read from a request, and what a refusal answers.
+//! Bearer tokens in HTTP (RFC 6750): how one is read from a request, and what a refusal answers. A token whose person
+//! proved too little, or too long ago, is answered with what would do (RFC 9470).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{Verifier, VerifyError};
+use crate::clock::Timestamp;
 use crate::token::{Refusal, VerifiedClaims};
 
 /// Why a request is not let in. Its `Display` is for the log; [`challenge`](Self::challenge) is what the caller reads.
@@ -27,13 +30,16 @@ pub enum BearerError {
     /// The token's subject lacks a role.
     #[error("the token lacks the role {0}")]
     InsufficientRole(String),
+    /// The token's person proved too little, or too long ago (RFC 9470 §3): another sign-in mends it.
+    #[error("the sign-in does not suffice: {}", .0.in_words())]
+    InsufficientAuthentication(StepUp),
 }
 
 impl BearerError {
     /// 401, 400 or 403 (RFC 6750 §3.1).
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NoCredentials | Self::Token(_) => StatusCode::UNAUTHORIZED,
+            Self::NoCredentials | Self::Token(_) | Self::InsufficientAuthentication(_) => StatusCode::UNAUTHORIZED,
             Self::MalformedRequest => StatusCode::BAD_REQUEST,
             Self::InsufficientScope(_) | Self::InsufficientRole(_) => StatusCode::FORBIDDEN,
         }
@@ -46,6 +52,7 @@ impl BearerError {
             Self::MalformedRequest => Some("invalid_request"),
             Self::Token(_) => Some("invalid_token"),
             Self::InsufficientScope(_) | Self::InsufficientRole(_) => Some("insufficient_scope"),
+            Self::InsufficientAuthentication(_) => Some("insufficient_user_authentication"),
         }
     }
 
@@ -58,6 +65,7 @@ impl BearerError {
             Self::Token(_) => "the token is not valid here",
             Self::InsufficientScope(_) => "the token lacks a scope",
             Self::InsufficientRole(_) => "the token's subject may not do this",
+            Self::InsufficientAuthentication(_) => "a stronger or more recent sign-in is needed",
         }
     }
 
@@ -69,6 +77,14 @@ impl BearerError {
         }
         if let Self::InsufficientScope(scopes) = self {
             challenge.push_str(&format!(", scope=\"{}\"", quotable(&joined(scopes))));
+        }
+        if let Self::InsufficientAuthentication(step_up) = self {
+            if !step_up.acr_values.is_empty() {
+                challenge.push_str(&format!(", acr_values=\"{}\"", quotable(&step_up.acr_values.join(" "))));
+            }
+            if let Some(max_age) = step_up.max_age {
+                challenge.push_str(&format!(", max_age=\"{}\"", max_age.as_secs()));
+            }
         }
         HeaderValue::try_from(challenge).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
     }
@@ -90,17 +106,50 @@ pub struct Requirements {
     pub scopes: BTreeSet<String>,
     /// Roles that the token must have, all of them.
     pub roles: BTreeSet<String>,
+    /// What the person must have proved, and how lately.
+    pub step_up: StepUp,
+}
+
+/// What a request's person must have proved (RFC 9470 §3). The default asks for nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StepUp {
+    /// The acceptable values of `acr`, in the order of preference; none is asked for where this is empty.
+    pub acr_values: Vec<String>,
+    /// How long ago the person may have proved it, in whole seconds.
+    pub max_age: Option<Duration>,
+}
+
+impl StepUp {
+    fn is_met_by(&self, claims: &VerifiedClaims, now: Timestamp, leeway: Duration) -> bool {
+        let acr = claims.acr();
+        let is_strong = self.acr_values.is_empty() || self.acr_values.iter().any(|value| acr == Some(value));
+        let is_recent = self.max_age.is_none_or(|max_age| {
+            claims.auth_time().is_some_and(|auth_time| now < auth_time.plus(max_age).plus(leeway))
+        });
+        is_strong && is_recent
+    }
+
+    fn in_words(&self) -> String {
+        let acr = self.acr_values.join(" ");
+        match self.max_age {
+            Some(max_age) => format!("acr {acr}, at most {} s ago", max_age.as_secs()),
+            None => format!("acr {acr}"),
+        }
+    }
 }
 
 impl Requirements {
-    fn judge(&self, claims: &VerifiedClaims) -> Result<(), BearerError> {
+    fn judge(&self, claims: &VerifiedClaims, verifier: &Verifier) -> Result<(), BearerError> {
         if !self.scopes.is_subset(claims.scopes()) {
             return Err(BearerError::InsufficientScope(self.scopes.clone()));
         }
-        match self.roles.difference(claims.roles()).next() {
-            Some(role) => Err(BearerError::InsufficientRole(role.clone())),
-            None => Ok(()),
+        if let Some(role) = self.roles.difference(claims.roles()).next() {
+            return Err(BearerError::InsufficientRole(role.clone()));
         }
+        if self.step_up.is_met_by(claims, verifier.now(), verifier.leeway()) {
+            return Ok(());
+        }
+        Err(BearerError::InsufficientAuthentication(self.step_up.clone()))
     }
 }
 
@@ -115,7 +164,7 @@ pub async fn authenticate(
     requirements: &Requirements,
 ) -> Result<VerifiedClaims, BearerError> {
     let claims = verifier.verify(token(headers)?).await?;
-    requirements.judge(&claims)?;
+    requirements.judge(&claims, verifier)?;
     Ok(claims)
 }
 
@@ -166,6 +215,17 @@ mod tests {
             BearerError::InsufficientScope(["write".into(), "read".into()].into()).challenge("a\"\r\nb"),
             "Bearer realm=\"ab\", error=\"insufficient_scope\", error_description=\"the token lacks a scope\", \
              scope=\"read write\""
+        );
+    }
+
+    #[test]
+    fn a_step_up_challenge_says_what_would_do() {
+        let both = StepUp { acr_values: vec!["a".into(), "b".into()], max_age: Some(Duration::from_secs(60)) };
+        let challenge = BearerError::InsufficientAuthentication(both).challenge("api");
+        assert_eq!(
+            challenge,
+            "Bearer realm=\"api\", error=\"insufficient_user_authentication\", \
+             error_description=\"a stronger or more recent sign-in is needed\", acr_values=\"a b\", max_age=\"60\""
         );
     }
 

@@ -30,4 +30,4 @@ pub use second_opinion::Disagreement;
 pub use source::{JwksError, JwksSource};
 pub use verifier::{Verifier, VerifierBuilder, VerifyError};
 
-pub use crate::token::VerifiedClaims;
+pub use crate::token::{Level, VerifiedClaims};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::key_set::KeySet;
 use super::live::LiveKeys;
 use super::source::{JwksError, JwksSource, Place, read_document};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::jose::{Algorithm, JwkSet, JwsError, UnverifiedJws, VerifiedJws};
 #[cfg(feature = "server")]
 use crate::jose::{Header, Jwk};
@@ -169,6 +169,16 @@ impl Verifier {
     /// [`VerifyError`] with the reason, for the log.
     pub fn verify_now(&self, token: &str) -> Result<VerifiedClaims, VerifyError> {
         self.judge(UnverifiedJws::parse(token)?)
+    }
+
+    /// The time by which this verifier judges.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How far the issuer's clock may be from this one's.
+    pub(super) fn leeway(&self) -> Duration {
+        self.policy.leeway
     }
 
     /// The public key that a header names.

@@ -167,6 +167,7 @@ pub(crate) fn grant(id: &str, user: &User, client: &Client) -> Grant {
         auth_time: now(),
         acr: "urn:example:acr".to_owned(),
         amr: vec!["pwd".to_owned(), "otp".to_owned(), "mfa".to_owned()],
+        factors: vec!["password".to_owned(), "totp:a".to_owned()],
         created_at: now(),
         expires_at: after(3600),
         state: GrantState::Active,

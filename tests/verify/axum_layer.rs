@@ -1,16 +1,17 @@
 //! Requests through the axum layer: RFC 6750's answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use serde_json::json;
 use signet::jose::Algorithm;
-use signet::verify::VerifiedClaims;
 use signet::verify::axum::BearerLayer;
+use signet::verify::{Level, VerifiedClaims};
 
-use crate::issuer::SoftKey;
+use crate::issuer::{NOW, SoftKey};
 
 async fn greet(claims: VerifiedClaims) -> String {
     claims.subject().to_owned()
@@ -21,6 +22,8 @@ async fn start(key: &SoftKey) -> String {
     let app = Router::new()
         .route("/read", get(greet).layer(guard.clone().require_scope("read")))
         .route("/write", get(greet).layer(guard.clone().require_scope("read").require_scope("write")))
+        .route("/strong", get(greet).layer(guard.clone().require_level(Level::Aal3)))
+        .route("/recent", get(greet).layer(guard.clone().max_age(Duration::from_secs(60))))
         .route("/admin", get(greet).layer(guard.require_role("admin")))
         .route("/forgotten", get(greet));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -113,4 +116,34 @@ async fn a_handler_without_the_layer_lets_nobody_in() {
     let url = start(&key).await;
     let answer = ask(&format!("{url}/forgotten"), &[&format!("Bearer {}", key.honest())]).await;
     assert_eq!(answer.0, 401);
+}
+
+#[tokio::test]
+async fn hazard_57_a_weak_or_old_sign_in_is_told_what_would_do() {
+    let key = SoftKey::generate(Algorithm::Es256);
+    let url = start(&key).await;
+    let token = |acr: &str, age: i64| {
+        let signed_in = NOW - age;
+        key.changed(|_, claims| (claims["acr"], claims["auth_time"]) = (acr.into(), signed_in.into()))
+    };
+    let ask_with = async |path: &str, token: &str| ask(&format!("{url}{path}"), &[&format!("Bearer {token}")]).await;
+    let (weak, strong) = (token("urn:signet:aal2", 0), token("urn:signet:aal3", 0));
+    assert_eq!(ask_with("/strong", &strong).await.0, 200);
+    let (status, challenge, _) = ask_with("/strong", &weak).await;
+    assert_eq!(status, 401);
+    assert!(challenge.contains("error=\"insufficient_user_authentication\""), "{challenge}");
+    assert!(challenge.ends_with("acr_values=\"urn:signet:aal3\""), "{challenge}");
+    assert_eq!(ask_with("/recent", &token("urn:signet:aal2", 59)).await.0, 200);
+    let (status, challenge, _) = ask_with("/recent", &token("urn:signet:aal3", 3600)).await;
+    assert_eq!(status, 401);
+    assert!(challenge.ends_with("max_age=\"60\""), "{challenge}");
+    // Software proved nothing as a person.
+    let software = key.changed(|_, claims| {
+        let claims = claims.as_object_mut().unwrap();
+        claims.remove("acr");
+        claims.remove("auth_time");
+    });
+    for path in ["/strong", "/recent"] {
+        assert_eq!(ask_with(path, &software).await.0, 401);
+    }
 }

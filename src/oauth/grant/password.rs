@@ -16,6 +16,8 @@ pub struct PasswordRequest {
     pub scopes: Option<Scopes>,
     /// The audience asked for (RFC 8707).
     pub resource: Option<String>,
+    /// The values of `acr` of which the client asks for one (RFC 9470 §4); none is asked for where this is empty.
+    pub acr_values: Vec<String>,
 }
 
 impl PasswordRequest {
@@ -27,6 +29,11 @@ impl PasswordRequest {
             otp: secret(parameters.optional("otp").unwrap_or_default()),
             scopes: super::requested_scopes(parameters)?,
             resource: super::requested_resource(parameters),
+            acr_values: words(parameters.optional("acr_values").unwrap_or_default()),
         })
     }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }

@@ -21,16 +21,16 @@ use crate::store::{
 
 texts! {
     ADD = "INSERT INTO grants (tenant, id, client_id, user_id, scopes, audiences, auth_time, acr, amr, created_at,
-            expires_at, ended_at, end_reason)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+            expires_at, ended_at, end_reason, factors)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15
         WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $4 AND enabled = 1 AND credentials_version = $14)
         AND EXISTS (SELECT 1 FROM clients WHERE tenant = $1 AND id = $3 AND enabled = 1)";
     ADD_TOKEN = "INSERT INTO refresh_tokens (tenant, hash, grant_id, generation) VALUES ($1, $2, $3, $4)";
     BY_ID = "SELECT tenant, id, client_id, user_id, scopes, audiences, auth_time, acr, amr, created_at, expires_at,
-            ended_at, end_reason
+            ended_at, end_reason, factors
         FROM grants WHERE tenant = $1 AND id = $2";
     BY_TOKEN = "SELECT g.tenant, g.id, g.client_id, g.user_id, g.scopes, g.audiences, g.auth_time, g.acr, g.amr,
-            g.created_at, g.expires_at, g.ended_at, g.end_reason, t.generation, t.spent_at, t.successor_hsm,
+            g.created_at, g.expires_at, g.ended_at, g.end_reason, g.factors, t.generation, t.spent_at, t.successor_hsm,
             (SELECT MAX(f.generation) FROM refresh_tokens f WHERE f.tenant = t.tenant AND f.grant_id = t.grant_id)
                 AS live_generation
         FROM refresh_tokens t JOIN grants g ON g.tenant = t.tenant AND g.id = t.grant_id
@@ -86,6 +86,7 @@ async fn add(
         .bind(ended_at)
         .bind(end_reason)
         .bind(*credentials_version)
+        .bind(joined(&grant.factors))
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
@@ -232,6 +233,7 @@ fn grant_of(row: &SqliteRow) -> Result<Grant> {
         auth_time: moment(row, "auth_time")?,
         acr: row.try_get("acr")?,
         amr: list(row, "amr")?,
+        factors: list(row, "factors")?,
         created_at: moment(row, "created_at")?,
         expires_at: moment(row, "expires_at")?,
         state: state_of(row)?,

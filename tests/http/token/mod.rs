@@ -3,6 +3,7 @@
 mod client_credentials;
 mod overtaken;
 mod password;
+mod policy;
 mod refresh;
 mod storm;
 mod throttle;
