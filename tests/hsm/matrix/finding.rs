@@ -1,11 +1,10 @@
 //! Faults while a key is looked for and judged, and while a session is replaced.
 
-use std::time::Duration;
+use signet::jose::Algorithm;
 
-use super::expected::{Expected, PHASES, by_code, by_code_in_short};
-use super::{Asked, Scene};
-
-const DEADLINE: Duration = Duration::from_secs(5);
+use super::expected::{Expected, by_code, by_code_in_short};
+use super::{Asked, DEADLINE, Scene, both_phases};
+use crate::support::hsm::pair;
 
 /// Looking for a key is tried again after a code that says as little as this.
 fn while_finding(code: &str, expected: Expected) -> Expected {
@@ -14,43 +13,38 @@ fn while_finding(code: &str, expected: Expected) -> Expected {
 
 #[tokio::test]
 async fn hazard_60_every_code_of_the_functions_that_find_a_key() {
-    let mut scene = Scene::new(DEADLINE).await;
-    for (function, codes) in [
-        ("C_FindObjectsInit", by_code_in_short()),
-        ("C_FindObjects", by_code()),
-        ("C_GetAttributeValue", by_code_in_short()),
-    ] {
-        for phase in PHASES {
-            for (code, expected) in &codes {
+    both_phases("finding a key", 60, async |scene, phase| {
+        for (function, codes) in [
+            ("C_FindObjectsInit", by_code_in_short()),
+            ("C_FindObjects", by_code()),
+            ("C_GetAttributeValue", by_code_in_short()),
+        ] {
+            for (code, expected) in codes {
                 let rules = format!("{function} nth 1 {phase} return {code}");
-                // Of an attribute these codes say that it is not shown, or of another length.
-                let expected = while_finding(code, *expected);
-                scene.case(Asked::SignAnew, &rules, expected).await;
+                scene.case(Asked::SignAnew, &rules, while_finding(code, expected)).await;
             }
         }
-    }
-    scene.end("finding a key", 110).await;
+    })
+    .await;
 }
 
 /// Neither the end of a search nor the copy of a key is needed.
 #[tokio::test]
 async fn what_is_not_needed_may_fail() {
-    let mut scene = Scene::new(DEADLINE).await;
-    for function in ["C_FindObjectsFinal", "C_CopyObject"] {
-        for phase in PHASES {
+    both_phases("C_FindObjectsFinal and C_CopyObject", 20, async |scene, phase| {
+        for function in ["C_FindObjectsFinal", "C_CopyObject"] {
             for (code, _) in by_code_in_short() {
                 scene.case(Asked::SignAnew, &format!("{function} nth 1 {phase} return {code}"), Expected::Mended).await;
             }
         }
-    }
-    scene.end("C_FindObjectsFinal and C_CopyObject", 40).await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn every_behaviour_while_a_key_is_found() {
-    let mut scene = Scene::new(DEADLINE).await;
-    for function in ["C_FindObjectsInit", "C_FindObjects", "C_GetAttributeValue", "C_CopyObject"] {
-        for phase in PHASES {
+    both_phases("finding a key, behaviours", 20, async |scene, phase| {
+        for function in ["C_FindObjectsInit", "C_FindObjects", "C_GetAttributeValue", "C_CopyObject"] {
             for what in ["delay 50", "garbage", "logout"] {
                 scene.case(Asked::SignAnew, &format!("{function} nth 1 {phase} {what}"), Expected::Mended).await;
             }
@@ -58,13 +52,19 @@ async fn every_behaviour_while_a_key_is_found() {
                 scene.case(Asked::SignAnew, &format!("{function} nth 1 {phase} {what}"), Expected::Restarts).await;
             }
         }
-    }
-    // The same handle twice is one key.
+    })
+    .await;
+}
+
+/// The same handle twice is one key.
+#[tokio::test]
+async fn hazard_68_a_search_that_gives_a_handle_twice_has_found_one_key() {
+    let mut scene = Scene::new(DEADLINE).await;
     for number in 1..=2 {
         let rules = format!("C_FindObjects nth {number} after duplicate");
         scene.case(Asked::SignAnew, &rules, Expected::Mended).await;
     }
-    scene.end("finding a key, behaviours", 42).await;
+    scene.end("duplicate results", 2).await;
 }
 
 /// The handle that is found is another key's.
@@ -73,9 +73,9 @@ async fn hazard_60_another_keys_handle_is_not_taken_for_the_key() {
     let scene = Scene::new(DEADLINE).await;
     for number in 1..=2 {
         // A key to be taken for another must have been found before.
-        let known = crate::support::hsm::pair(&scene.group, signet::jose::Algorithm::Es256).await;
+        let known = pair(&scene.group, Algorithm::Es256).await;
         scene.sign(&known).await.unwrap();
-        let key = crate::support::hsm::pair(&scene.group, signet::jose::Algorithm::Es256).await;
+        let key = pair(&scene.group, Algorithm::Es256).await;
         scene.module.order(&format!("C_FindObjects nth {number} after other-key"));
         let outcome = scene.sign(&key).await;
         assert!(outcome.is_err(), "{outcome:?}");
@@ -89,8 +89,7 @@ async fn hazard_60_another_keys_handle_is_not_taken_for_the_key() {
 /// A session is replaced after a fault, and that fails too.
 #[tokio::test]
 async fn a_session_that_can_not_be_replaced_restarts_the_worker() {
-    let mut scene = Scene::new(DEADLINE).await;
-    for phase in PHASES {
+    both_phases("replacing a session", 13, async |scene, phase| {
         for (code, _) in by_code_in_short() {
             let stale = "C_Sign nth 1 before return CKR_SESSION_HANDLE_INVALID";
             let rules = format!("{stale}\nC_OpenSession nth 1 {phase} return {code}");
@@ -101,6 +100,6 @@ async fn a_session_that_can_not_be_replaced_restarts_the_worker() {
             let rules = format!("{stale}\nC_CloseSession nth 1 {phase} return {code}");
             scene.case(Asked::Sign, &rules, Expected::Mended).await;
         }
-    }
-    scene.end("replacing a session", 26).await;
+    })
+    .await;
 }

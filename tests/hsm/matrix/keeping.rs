@@ -1,16 +1,11 @@
 //! Faults while secrets are sealed, opened and used.
 
-use std::time::Duration;
-
-use super::expected::{Expected, PHASES, by_code_in_short};
-use super::{Asked, Scene};
-
-const DEADLINE: Duration = Duration::from_secs(5);
+use super::expected::{Expected, by_code_in_short};
+use super::{Asked, both_phases};
 
 async fn faults_of(name: &str, functions: &[(Asked, &str)], at_least: u32) {
-    let mut scene = Scene::new(DEADLINE).await;
-    for (asked, function) in functions {
-        for phase in PHASES {
+    both_phases(name, at_least, async |scene, phase| {
+        for (asked, function) in functions {
             for (code, expected) in by_code_in_short() {
                 scene.case(*asked, &format!("{function} nth 1 {phase} return {code}"), expected).await;
             }
@@ -18,8 +13,8 @@ async fn faults_of(name: &str, functions: &[(Asked, &str)], at_least: u32) {
                 scene.case(*asked, &format!("{function} nth 1 {phase} {what}"), expected).await;
             }
         }
-    }
-    scene.end(name, at_least).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -32,7 +27,7 @@ async fn every_fault_while_a_secret_is_sealed_and_opened() {
         (Asked::Derive, "C_SignInit"),
         (Asked::Derive, "C_Sign"),
     ];
-    faults_of("sealing", &functions, 144).await;
+    faults_of("sealing", &functions, 72).await;
 }
 
 #[tokio::test]
@@ -45,20 +40,19 @@ async fn every_fault_while_a_wrapped_secret_is_used() {
         (Asked::DecryptBlock, "C_DecryptInit"),
         (Asked::DecryptBlock, "C_Decrypt"),
     ];
-    faults_of("wrapping", &functions, 144).await;
+    faults_of("wrapping", &functions, 72).await;
 }
 
 /// Modules answer a ciphertext that was tampered with by codes that a fault of their own has too.
 #[tokio::test]
 async fn a_passing_fault_is_not_taken_for_tampering() {
-    let mut scene = Scene::new(DEADLINE).await;
-    for function in ["C_DecryptInit", "C_Decrypt"] {
-        for phase in PHASES {
+    both_phases("not tampering", 8, async |scene, phase| {
+        for function in ["C_DecryptInit", "C_Decrypt"] {
             for code in ["CKR_GENERAL_ERROR", "CKR_FUNCTION_FAILED", "CKR_ENCRYPTED_DATA_INVALID", "CKR_ARGUMENTS_BAD"]
             {
                 scene.case(Asked::Open, &format!("{function} nth 1 {phase} return {code}"), Expected::Mended).await;
             }
         }
-    }
-    scene.end("not tampering", 16).await;
+    })
+    .await;
 }

@@ -32,6 +32,8 @@ use crate::support::hsm::{Events, hsm, pair, started, tenant, vault_keys};
 /// By when a token does its work again after a fault; on a machine that is busy with other tests.
 const RECOVERY: Duration = Duration::from_secs(5);
 
+const DEADLINE: Duration = Duration::from_secs(5);
+
 const MESSAGE: &[u8] = b"header.payload";
 const SECRET: &[u8; 20] = b"twenty bytes of seed";
 const AES_KEY: &[u8; 16] = b"sixteen bytes ..";
@@ -173,6 +175,17 @@ impl Scene {
         assert!(self.results.cases >= at_least, "{} cases, not {at_least}", self.results.cases);
         self.group.shutdown().await;
     }
+}
+
+/// Goes through the same cases before and after the real call, side by side on two tokens.
+async fn both_phases(name: &str, at_least: u32, cases: impl AsyncFn(&mut Scene, &str)) {
+    let phase = async |phase: &str| {
+        let mut scene = Scene::new(DEADLINE).await;
+        cases(&mut scene, phase).await;
+        scene.end(&format!("{name}, {phase} the call"), at_least).await;
+    };
+    let [before, after] = expected::PHASES;
+    tokio::join!(phase(before), phase(after));
 }
 
 impl Results {

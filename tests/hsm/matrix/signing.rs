@@ -6,19 +6,19 @@ use signet::jose::Algorithm;
 use signet::keys::KeyAdmin as _;
 
 use super::expected::{Expected, PHASES, by_code};
-use super::{Asked, Scene};
+use super::{Asked, DEADLINE, Scene, both_phases};
 use crate::support::hsm::pair;
 
-const DEADLINE: Duration = Duration::from_secs(5);
-
 async fn every_code_of(function: &str) {
-    let mut scene = Scene::new(DEADLINE).await;
-    for phase in PHASES {
+    both_phases(&format!("{function}, every code"), 41, async |scene, phase| {
         for (code, expected) in by_code() {
+            // The one code that C_Sign may give and go on: there is a buffer of the length that it names.
+            let is_mended = (function, code) == ("C_Sign", "CKR_BUFFER_TOO_SMALL");
+            let expected = if is_mended { Expected::Mended } else { expected };
             scene.case(Asked::Sign, &format!("{function} nth 1 {phase} return {code}"), expected).await;
         }
-    }
-    scene.end(&format!("{function}, every code"), 80).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -33,9 +33,8 @@ async fn hazards_58_to_64_every_code_of_c_sign() {
 
 #[tokio::test]
 async fn hazards_59_and_66_every_behaviour_of_a_signature() {
-    let mut scene = Scene::new(DEADLINE).await;
-    for function in ["C_SignInit", "C_Sign"] {
-        for phase in PHASES {
+    both_phases("C_SignInit and C_Sign, behaviours", 14, async |scene, phase| {
+        for function in ["C_SignInit", "C_Sign"] {
             for what in ["delay 100", "garbage", "logout", "latch logged-out"] {
                 scene.case(Asked::Sign, &format!("{function} nth 1 {phase} {what}"), Expected::Mended).await;
             }
@@ -43,10 +42,10 @@ async fn hazards_59_and_66_every_behaviour_of_a_signature() {
                 scene.case(Asked::Sign, &format!("{function} nth 1 {phase} {what}"), Expected::Restarts).await;
             }
         }
-    }
-    let median = scene.results.median(Expected::Restarts);
-    assert!(median < Duration::from_secs(1), "{median:?} from a crash to the next signature");
-    scene.end("C_SignInit and C_Sign, behaviours", 28).await;
+        let median = scene.results.median(Expected::Restarts);
+        assert!(median < Duration::from_secs(1), "{median:?} from a crash to the next signature");
+    })
+    .await;
 }
 
 /// The same code again and again, from one session after another.
