@@ -1,7 +1,7 @@
 //! SoftHSM behind the module that fails on order (`tests/fault-module`): writes its rules, reads its log.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use signet::hsm::HsmConfig;
 use signet_fault_module::log::{self, Kind, Record};
@@ -12,7 +12,7 @@ use super::hsm::SoftToken;
 
 /// A token whose module does as it is told.
 pub(crate) struct FaultModule {
-    pub(crate) token: SoftToken,
+    pub(crate) token: Arc<SoftToken>,
     orders: Mutex<Orders>,
 }
 
@@ -33,11 +33,11 @@ impl FaultModule {
 
     /// A module with rules that stay in force whatever is ordered: `limit ..`, `hide ..`, `log calls`.
     pub(crate) fn standing(rules: &str) -> Self {
-        Self::over(SoftToken::new(), rules)
+        Self::over(Arc::new(SoftToken::new()), rules)
     }
 
     /// The same over a token that is there already.
-    pub(crate) fn over(token: SoftToken, rules: &str) -> Self {
+    pub(crate) fn over(token: Arc<SoftToken>, rules: &str) -> Self {
         let module = Self { token, orders: Mutex::default() };
         module.stand(rules);
         module

@@ -107,7 +107,9 @@ impl Orders {
                 When::Every => true,
                 When::From(first) => counter.calls >= first,
                 When::Each(step) => counter.calls % step == 0,
-                When::Chance { probability, seed } => draw(seed, counter.calls) < probability,
+                When::Chance { probability, seed } => {
+                    draw(seed ^ u64::from(std::process::id()), counter.calls) < probability
+                }
                 When::Nth(nth) => {
                     counter.calls >= nth && !counter.is_spent && {
                         counter.is_spent = true;

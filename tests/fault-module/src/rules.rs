@@ -60,11 +60,12 @@ pub enum When {
     From(u64),
     /// Every kth call.
     Each(u64),
-    /// Each call with this probability.
+    /// Each call with this probability. Processes draw differently from the same seed, so that one in the place of
+    /// another does not meet the same fate.
     Chance {
         /// Between 0 and 1.
         probability: f64,
-        /// The same seed hits the same calls.
+        /// The same seed hits the same calls of the same process.
         seed: u64,
     },
 }
