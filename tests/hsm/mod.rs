@@ -3,6 +3,7 @@
 mod custody;
 mod faults;
 mod figure;
+mod matrix;
 mod pin;
 mod recovery;
 mod sign;

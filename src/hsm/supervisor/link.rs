@@ -19,7 +19,7 @@ use crate::hsm::wire::{self, Answer, FrameBuffer, Response, START_ID};
 use crate::keys::{HsmFailure, TokenReport};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a start may take; a person who types a PIN gets longer.
 const START_PATIENCE: Duration = Duration::from_secs(30);

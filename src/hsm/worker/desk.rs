@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, ObjectHandle};
-use cryptoki::session::Session;
 
+use super::direct::DirectSession;
 use super::error::{Fault, Remedy};
 use super::find_key::{FoundKey, find_key};
 use super::intake::{Intake, Job};
@@ -44,6 +44,8 @@ pub(super) struct Desk {
     handles: HashMap<Octets, Handle>,
     epoch: u64,
     last_took: HashMap<Option<Algorithm>, Duration>,
+    /// The last operation ended in a code that nobody knows, and nothing has succeeded since.
+    is_suspect: bool,
 }
 
 struct Handle {
@@ -62,10 +64,10 @@ enum Ending {
 
 impl Desk {
     /// A thread's place of work.
-    pub(super) fn new(shared: Arc<Shared>, session: Session) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, session: DirectSession) -> Self {
         let epoch = shared.epoch.load(Ordering::Acquire);
         let session = SessionPlace::new(session);
-        Self { shared, session, handles: HashMap::new(), epoch, last_took: HashMap::new() }
+        Self { shared, session, handles: HashMap::new(), epoch, last_took: HashMap::new(), is_suspect: false }
     }
 
     /// Works until the conversation ends.
@@ -111,12 +113,19 @@ impl Desk {
         let (mut is_renewed, mut is_logged_in) = (false, false);
         loop {
             let fault = match self.attempt(operation) {
-                Ok(answer) => return Ending::Answered(Ok(answer)),
+                Ok(answer) => {
+                    self.is_suspect = false;
+                    return Ending::Answered(Ok(answer));
+                }
                 Err(fault) => fault,
             };
             match fault.remedy() {
                 Remedy::Answer => return Ending::Answered(Err(fault.into_failure())),
                 Remedy::Discard => return self.renewed(fault),
+                Remedy::Suspect if !self.is_suspect => {
+                    self.is_suspect = true;
+                    return self.renewed(fault);
+                }
                 Remedy::Retry if !is_renewed => is_renewed = true,
                 Remedy::Login if !is_logged_in => {
                     is_logged_in = true;
@@ -127,7 +136,7 @@ impl Desk {
                     }
                 }
                 // What was mended is broken again: the module itself is stale.
-                Remedy::Restart | Remedy::Retry | Remedy::Login => {
+                Remedy::Restart | Remedy::Suspect | Remedy::Retry | Remedy::Login => {
                     return Ending::Fatal(fault.into_unavailable());
                 }
             }
@@ -160,7 +169,7 @@ impl Desk {
     /// # Errors
     ///
     /// [`HsmFailure::Unavailable`] where it could not be replaced: the worker ends.
-    pub(super) fn session(&self) -> Result<&Session, Fault> {
+    pub(super) fn session(&self) -> Result<&DirectSession, Fault> {
         self.session.held()
     }
 
@@ -238,7 +247,7 @@ impl Desk {
         if !found.is_elliptic {
             return (found.handle, false);
         }
-        let copied = |session: &Session| Ok(session.copy_object(found.handle, &[Attribute::Token(false)])?);
+        let copied = |session: &DirectSession| Ok(session.copy_object(found.handle, &[Attribute::Token(false)])?);
         self.session().and_then(copied).map_or((found.handle, false), |copy| (copy, true))
     }
 

@@ -1,5 +1,6 @@
 //! Finds a key and judges it: exactly one object, in custody, and the very key that is meant.
 
+use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
@@ -129,7 +130,11 @@ fn find_one(session: &Session, class: ObjectClass, key: &KeyRef) -> Result<Optio
 
 /// Every object that the template describes.
 pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
-    patiently(|| Ok(session.find_objects(template)?))
+    let mut found = patiently(|| Ok(session.find_objects(template)?))?;
+    // A handle that a module gives twice is one object.
+    let mut seen = HashSet::new();
+    found.retain(|object| seen.insert(object.handle()));
+    Ok(found)
 }
 
 /// What the HSM says of a private or secret key. What it does not say counts against the key.

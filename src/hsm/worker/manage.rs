@@ -10,6 +10,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType as ModuleKeyType, Objec
 use cryptoki::session::Session;
 
 use super::desk::Shared;
+use super::direct::DirectSession;
 use super::error::{Fault, Remedy};
 use super::find_key::{
     ED25519_OID, P256_OID, P384_OID, find_key, judge, read_attributes, read_public, search, shortest,
@@ -35,7 +36,7 @@ pub(super) struct Manager {
 
 impl Manager {
     /// With a session of its own, which may write.
-    pub(super) fn new(shared: Arc<Shared>, session: Session) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, session: DirectSession) -> Self {
         Self { shared, session: SessionPlace::new(session) }
     }
 
@@ -66,7 +67,7 @@ impl Manager {
     }
 
     fn session(&self) -> Result<&Session, Fault> {
-        self.session.held()
+        self.session.held().map(|session| &**session)
     }
 
     /// One operation; again after a stale session, and again after a logout, each mended once.

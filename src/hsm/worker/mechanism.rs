@@ -5,8 +5,8 @@ use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
 
+use super::direct::DirectSession;
 use super::error::Fault;
 use crate::jose::Algorithm;
 use crate::keys::{HsmFailure, KeyPurpose, OtpHash, SealMode};
@@ -157,7 +157,7 @@ impl Mechanisms {
     /// [`Fault`].
     pub(super) fn sign(
         &self,
-        session: &Session,
+        session: &DirectSession,
         key: ObjectHandle,
         algorithm: Algorithm,
         message: &[u8],
@@ -185,7 +185,7 @@ impl Mechanisms {
 
     fn ecdsa(
         &self,
-        session: &Session,
+        session: &DirectSession,
         key: ObjectHandle,
         hash: Hash,
         hashing: (MechanismType, Mechanism<'static>),
@@ -198,7 +198,7 @@ impl Mechanisms {
         Ok(session.sign(&hashing.1, key, message)?)
     }
 
-    fn pkcs1(&self, session: &Session, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn pkcs1(&self, session: &DirectSession, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let (offered, mechanism) = hash.pkcs1();
         if self.has(offered) {
             return Ok(session.sign(&mechanism, key, message)?);
@@ -208,7 +208,7 @@ impl Mechanisms {
         Ok(session.sign(&Mechanism::RsaPkcs, key, &encoded)?)
     }
 
-    fn pss(&self, session: &Session, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn pss(&self, session: &DirectSession, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let (offered, mechanism) = hash.pss();
         if self.has(offered) {
             return Ok(session.sign(&mechanism, key, message)?);

@@ -4,6 +4,7 @@
 //! one more manages keys. It has no asynchronous runtime: every call into a module blocks.
 
 mod desk;
+mod direct;
 mod error;
 mod find_key;
 mod harden;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use cryptoki::session::Session;
 
 use self::desk::{Desk, Shared};
+use self::direct::DirectSession;
 use self::intake::Intake;
 use self::manage::Manager;
 use self::outbox::Outbox;
@@ -96,8 +98,8 @@ fn read_hello(stream: &mut UnixStream, frames: &mut FrameBuffer) -> io::Result<H
 struct Started {
     token: Token,
     anchor: Session,
-    sessions: Vec<Session>,
-    management: Session,
+    sessions: Vec<DirectSession>,
+    management: DirectSession,
     queue: usize,
 }
 

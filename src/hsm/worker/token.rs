@@ -10,6 +10,7 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo as ModuleTokenInfo};
 use cryptoki::types::RawAuthPin;
 
+use super::direct::{DirectSession, DirectSign};
 use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
@@ -30,6 +31,7 @@ pub(super) struct Token {
     info: TokenInfo,
     library: String,
     mechanisms: Mechanisms,
+    direct: DirectSign,
     login: Mutex<()>,
     objects: Mutex<()>,
 }
@@ -66,6 +68,7 @@ impl Token {
             |info| format!("{} {}", info.library_description().trim(), info.library_version()),
         );
         let info = describe(&found.info);
+        let direct = DirectSign::of(&hello.module);
         let token = Self {
             module: found.module,
             slot: found.slot,
@@ -73,6 +76,7 @@ impl Token {
             info,
             library,
             mechanisms: found.mechanisms,
+            direct,
             login: Mutex::new(()),
             objects: Mutex::new(()),
         };
@@ -85,13 +89,13 @@ impl Token {
     }
 
     /// A session to sign with.
-    pub(super) fn session(&self) -> Result<Session, Fault> {
-        Ok(self.module.open_ro_session(self.slot)?)
+    pub(super) fn session(&self) -> Result<DirectSession, Fault> {
+        Ok(self.direct.session(self.module.open_ro_session(self.slot)?))
     }
 
     /// A session to make and destroy keys with.
-    pub(super) fn management_session(&self) -> Result<Session, Fault> {
-        Ok(self.module.open_rw_session(self.slot)?)
+    pub(super) fn management_session(&self) -> Result<DirectSession, Fault> {
+        Ok(self.direct.session(self.module.open_rw_session(self.slot)?))
     }
 
     /// What the module offers.

@@ -127,43 +127,41 @@ impl Desk {
     ) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.shared.token.mechanisms().require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
         let key = needed(keys.sealing.as_ref(), "sealing")?;
-        let (iv, ciphertext) = body.split_first_chunk::<IV_BYTES>().ok_or_else(does_not_open)?;
-        let handle = self.handle(key)?;
+        let parts = body.split_first_chunk::<IV_BYTES>().ok_or_else(does_not_open)?;
         let associated = blob::binding(row, kind, &[]);
-        let mut iv = *iv;
-        let parameters = GcmParams::new(&mut iv, &associated, GCM_TAG_BITS.into())?;
-        match self.session()?.decrypt(&Mechanism::AesGcm(parameters), handle, ciphertext).map_err(Fault::from) {
-            Ok(secret) => Ok(Zeroizing::new(secret)),
-            Err(fault) => Err(self.judge_decryption(handle, fault)),
+        match self.decrypt_once(key, parts, &associated) {
+            // A fault of the module can look like tampering: only what another session says as well is believed.
+            Err(fault) if may_be_tampering(&fault) => {
+                self.renew(&fault)?;
+                self.decrypt_once(key, parts, &associated).or_else(|fault| self.judge_decryption(key, fault))
+            }
+            done => done,
         }
+    }
+
+    fn decrypt_once(
+        &mut self,
+        key: &KeyRef,
+        (iv, ciphertext): (&[u8; IV_BYTES], &[u8]),
+        associated: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let handle = self.handle(key)?;
+        let mut iv = *iv;
+        let parameters = GcmParams::new(&mut iv, associated, GCM_TAG_BITS.into())?;
+        Ok(Zeroizing::new(self.session()?.decrypt(&Mechanism::AesGcm(parameters), handle, ciphertext)?))
     }
 
     /// Modules say "tampered with" in several ways, among them `CKR_GENERAL_ERROR`. Where the key itself still
     /// answers, the blob was at fault.
-    fn judge_decryption(&mut self, key: ObjectHandle, fault: Fault) -> Fault {
-        use RvError as R;
-        let may_be_tampering = matches!(
-            fault,
-            Fault::Module(
-                R::GeneralError
-                    | R::FunctionFailed
-                    | R::EncryptedDataInvalid
-                    | R::EncryptedDataLenRange
-                    | R::DataInvalid
-                    | R::DataLenRange
-                    | R::SignatureInvalid
-                    | R::ArgumentsBad,
-                _
-            )
-        );
-        let answers = self.session().is_ok_and(|session| session.get_attributes(key, &[AttributeType::Class]).is_ok());
-        if !may_be_tampering || !answers {
-            return fault;
+    fn judge_decryption(&mut self, key: &KeyRef, fault: Fault) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let handle = self.handle(key)?;
+        let answers =
+            self.session().is_ok_and(|session| session.get_attributes(handle, &[AttributeType::Class]).is_ok());
+        if !may_be_tampering(&fault) || !answers {
+            return Err(fault);
         }
-        match self.renew(&fault) {
-            Ok(()) => does_not_open(),
-            Err(fault) => fault,
-        }
+        self.renew(&fault)?;
+        Err(does_not_open())
     }
 
     fn wrap(
@@ -218,6 +216,25 @@ impl Desk {
         destroyed?;
         Ok(value)
     }
+}
+
+/// Whether modules give this answer to a ciphertext that was tampered with.
+fn may_be_tampering(fault: &Fault) -> bool {
+    use RvError as R;
+    matches!(
+        fault,
+        Fault::Module(
+            R::GeneralError
+                | R::FunctionFailed
+                | R::EncryptedDataInvalid
+                | R::EncryptedDataLenRange
+                | R::DataInvalid
+                | R::DataLenRange
+                | R::SignatureInvalid
+                | R::ArgumentsBad,
+            _
+        )
+    )
 }
 
 /// A session object that can do the one thing that its kind needs.
