@@ -15,7 +15,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
 use crate::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
 use crate::jose::{Jwk, JwkSet};
-use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, TenantId, TokenInfo};
+use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
 use crate::service::{Adapters, Settings, Signet};
@@ -238,6 +238,16 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
         environment: hsm.environment.clone().into_iter().collect(),
         state_directory: store_folder(config),
+        policy: signing_policy(config, hsm),
+    }
+}
+
+/// What each worker of an HSM token signs; the ceiling is shared out among them.
+fn signing_policy(config: &Config, hsm: &config::HsmConfig) -> SigningPolicy {
+    SigningPolicy {
+        issuers: vec![config.server.public_url.as_str().to_owned()],
+        longest_token: config.tokens.access_lifetime,
+        most_per_second: hsm.worker.max_signatures_per_second.div_ceil(hsm.workers.max(1)),
     }
 }
 

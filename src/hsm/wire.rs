@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 use super::PinSource;
 use crate::jose::Algorithm;
 use crate::jose::algorithm::KeyType;
-use crate::keys::{HsmFailure, KeyPurpose, KeyReport, OtpHash, OtpSecretKind, TokenReport};
+use crate::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, SigningPolicy, TokenReport};
 
 /// The longest frame: a listing of some thousand keys fits.
 pub(super) const MAX_FRAME: usize = 1 << 20;
@@ -91,6 +91,7 @@ pub(super) struct Hello {
     pub(super) state_directory: Option<PathBuf>,
     pub(super) sessions: u32,
     pub(super) queue: u32,
+    pub(super) policy: SigningPolicy,
 }
 
 /// A key as the store knows it. The thumbprint of a pair stands for its whole public key.
@@ -185,6 +186,8 @@ pub(super) enum Operation {
     },
     Describe,
     List,
+    /// What was signed with each key.
+    Tally,
     /// Find and judge each key, and whether what it is for is offered.
     Check {
         keys: Vec<CheckedKey>,
@@ -218,6 +221,7 @@ impl Operation {
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",
             Self::List => "list keys",
+            Self::Tally => "tally",
             Self::Check { .. } => "check keys",
             Self::GeneratePair { .. } => "generate key pair",
             Self::GenerateSecret { .. } => "generate secret key",
@@ -232,6 +236,7 @@ impl Operation {
             self,
             Self::Describe
                 | Self::List
+                | Self::Tally
                 | Self::Check { .. }
                 | Self::GeneratePair { .. }
                 | Self::GenerateSecret { .. }
@@ -263,6 +268,7 @@ pub(super) enum Answer {
     Block([u8; 16]),
     Report(TokenReport),
     Keys(Vec<KeyReport>),
+    Tally(Vec<KeyTally>),
     /// Of each key that was asked about, in that order, what is wrong with it.
     Checked(Vec<Option<HsmFailure>>),
     /// A new key; the public half of a pair as DER of a `SubjectPublicKeyInfo`.

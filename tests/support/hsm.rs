@@ -9,7 +9,9 @@ use signet::clock::Timestamp;
 use signet::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
 use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, Jwk};
-use signet::keys::{GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, TenantId};
+use signet::keys::{
+    GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, SigningPolicy, TenantId, test_signing_input,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -26,7 +28,13 @@ impl SoftToken {
     pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let module = provision(directory.path(), "signet");
+        std::fs::create_dir(directory.path().join("state")).unwrap();
         Self { directory, module }
+    }
+
+    /// Where its workers count.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path().join("state")
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -88,7 +96,8 @@ impl SoftToken {
             deadline: Duration::from_secs(5),
             expected_serial: None,
             environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
-            state_directory: None,
+            state_directory: Some(self.state()),
+            policy: policy(),
         }
     }
 }
@@ -145,6 +154,19 @@ pub(crate) async fn pair(group: &HsmGroup, algorithm: Algorithm) -> HsmKey {
     let made =
         group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), algorithm.key_type(), bits).await.unwrap();
     stored(&made, KeyPurpose::TokenSigning, Some(algorithm))
+}
+
+/// The issuer whose tokens the workers of [`SoftToken::config`] sign.
+pub(crate) const ISSUER: &str = "https://signet.example";
+
+pub(crate) fn policy() -> SigningPolicy {
+    SigningPolicy { issuers: vec![ISSUER.into()], longest_token: Duration::from_secs(300), most_per_second: 0 }
+}
+
+/// What a key signs for a test of it.
+pub(crate) fn probe(key: &HsmKey) -> Vec<u8> {
+    let jwk = key.public.as_ref().unwrap();
+    test_signing_input(&jwk.key_id, jwk.algorithm).into_bytes()
 }
 
 /// Makes the keys that keep secrets, and has the group use them.

@@ -22,7 +22,7 @@ use self::spawner::Spawner;
 use self::token::HsmToken;
 use super::PinSource;
 use crate::jose::KeyId;
-use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, TokenInfo};
+use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, SigningPolicy, TokenInfo};
 
 /// How long the workers get to end by themselves at [`HsmGroup::shutdown`].
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -56,6 +56,8 @@ pub struct HsmConfig {
     /// Where it is remembered that a PIN was presented, where that can't be written beside the PIN's file. Without it a
     /// systemd credential is not presented at all.
     pub state_directory: Option<PathBuf>,
+    /// What the worker signs, and nothing else.
+    pub policy: SigningPolicy,
 }
 
 /// What happens to an HSM token, for the audit log.

@@ -10,13 +10,14 @@ use cryptoki::object::{Attribute, ObjectHandle};
 use super::direct::DirectSession;
 use super::error::{Fault, Remedy};
 use super::find_key::{FoundKey, find_key};
+use super::gate::Gate;
 use super::intake::{Intake, Job};
 use super::outbox::Outbox;
 use super::session_place::SessionPlace;
 use super::token::Token;
 use crate::hsm::wire::{Answer, KeyRef, Octets, Operation, START_ID};
 use crate::jose::Algorithm;
-use crate::keys::HsmFailure;
+use crate::keys::{HsmFailure, KeyPurpose};
 
 /// A key is found and judged anew after this long: a token may have been re-initialised meanwhile, and a session copy
 /// outlives its original.
@@ -31,6 +32,7 @@ const BRIEF: Duration = Duration::from_micros(150);
 /// What all threads of the worker share.
 pub(super) struct Shared {
     pub(super) token: Token,
+    pub(super) gate: Gate,
     pub(super) intake: Intake,
     pub(super) outbox: Arc<Outbox>,
     /// Rises when a key is destroyed: handles of an earlier epoch are not used.
@@ -50,9 +52,17 @@ pub(super) struct Desk {
 
 struct Handle {
     key_id: String,
+    purpose: KeyPurpose,
     object: ObjectHandle,
     is_copy: bool,
     found_at: Instant,
+}
+
+impl Handle {
+    /// A key found for one purpose was not judged for another.
+    fn is_of(&self, key: &KeyRef) -> bool {
+        self.key_id == key.key_id && self.purpose == key.purpose
+    }
 }
 
 /// How an operation ended.
@@ -79,7 +89,7 @@ impl Desk {
             }
             self.drop_outdated_handles();
             let started = Instant::now();
-            let ending = self.perform(&job.operation);
+            let ending = self.perform_if_allowed(&job.operation);
             self.last_took.insert(class(&job.operation), started.elapsed());
             match ending {
                 Ending::Answered(result) => {
@@ -106,6 +116,19 @@ impl Desk {
         }
         self.shared.outbox.flush();
         self.shared.intake.next()
+    }
+
+    /// Does what the gate lets pass; what was not signed in the end is not counted.
+    fn perform_if_allowed(&mut self, operation: &Operation) -> Ending {
+        let pass = match self.shared.gate.admit(operation) {
+            Ok(pass) => pass,
+            Err(failure) => return Ending::Answered(Err(failure)),
+        };
+        let ending = self.perform(operation);
+        if let (Some(pass), Ending::Answered(Err(_))) = (pass, &ending) {
+            self.shared.gate.take_back(pass);
+        }
+        ending
     }
 
     /// Does one operation; again after a stale session or handle, and again after a logout, each mended once.
@@ -190,6 +213,7 @@ impl Desk {
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List
+            | Operation::Tally
             | Operation::Check { .. }
             | Operation::GeneratePair { .. }
             | Operation::GenerateSecret { .. }
@@ -207,7 +231,7 @@ impl Desk {
     ///
     /// As [`find_key`].
     pub(super) fn handle(&mut self, key: &KeyRef) -> Result<ObjectHandle, Fault> {
-        let known = self.handles.get(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let known = self.handles.get(&key.cka_id).filter(|known| known.is_of(key));
         if let Some(known) = known.filter(|known| known.found_at.elapsed() < HANDLE_LIFETIME) {
             return Ok(known.object);
         }
@@ -228,14 +252,15 @@ impl Desk {
         };
         self.forget(&key.cka_id);
         let (object, is_copy) = self.working_copy(&found);
-        let handle = Handle { key_id: key.key_id.clone(), object, is_copy, found_at: Instant::now() };
+        let handle =
+            Handle { key_id: key.key_id.clone(), purpose: key.purpose, object, is_copy, found_at: Instant::now() };
         self.handles.insert(key.cka_id.clone(), handle);
         Ok(object)
     }
 
     /// Gives a known handle of this key a little longer.
     fn keep_a_while(&mut self, key: &KeyRef) -> bool {
-        let known = self.handles.get_mut(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let known = self.handles.get_mut(&key.cka_id).filter(|known| known.is_of(key));
         let Some(known) = known else { return false };
         known.found_at = Instant::now().checked_sub(HANDLE_LIFETIME.saturating_sub(A_WHILE)).unwrap_or(known.found_at);
         known.found_at.elapsed() < HANDLE_LIFETIME

@@ -34,7 +34,6 @@ const RECOVERY: Duration = Duration::from_secs(5);
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
-const MESSAGE: &[u8] = b"header.payload";
 const SECRET: &[u8; 20] = b"twenty bytes of seed";
 const AES_KEY: &[u8; 16] = b"sixteen bytes ..";
 
@@ -132,8 +131,9 @@ impl Scene {
     /// A signature, verified as everything that is released is. One that does not verify is as good as none.
     async fn sign(&self, key: &HsmKey) -> Result<(), HsmFailure> {
         let public = key.public.clone().unwrap();
-        let asked = self.group.sign(key, public.algorithm, MESSAGE.to_vec()).await;
-        let checked = asked.map_err(|error| error.failure)?.check(&VerifyingKey::new(public), MESSAGE);
+        let message = probe(key);
+        let asked = self.group.sign(key, public.algorithm, message.clone()).await;
+        let checked = asked.map_err(|error| error.failure)?.check(&VerifyingKey::new(public), &message);
         checked.map(drop).map_err(|_| withheld())
     }
 
