@@ -29,6 +29,8 @@ pub(super) enum Need {
     Store,
     /// The store and every HSM token.
     Hsm,
+    /// The same for who only looks: no PIN is presented where the token counts wrong tries.
+    HsmCarefully,
     /// The same, making the store where there is none.
     HsmAndNewStore,
 }
@@ -85,7 +87,10 @@ impl Deployment {
         let keys = store.keys().await?;
         let tokens = match need {
             Need::Store => Vec::new(),
-            Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound)).collect(),
+            Need::Hsm | Need::HsmCarefully | Need::HsmAndNewStore => {
+                let is_careful = need == Need::HsmCarefully;
+                config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound, is_careful)).collect()
+            }
         };
         let hsm = HsmGroup::start(own_program()?, tokens, events)?;
         hsm.use_keys(keys);
@@ -188,9 +193,22 @@ impl Deployment {
 }
 
 /// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
-pub(super) fn start_hsm_alone(config: &Config) -> anyhow::Result<Arc<HsmGroup>> {
+pub(super) fn start_hsm_alone(config: &Config, is_careful: bool) -> anyhow::Result<Arc<HsmGroup>> {
     let (events, _) = mpsc::unbounded_channel();
-    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[])).collect();
+    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[], is_careful)).collect();
+    Ok(HsmGroup::start(own_program()?, tokens, events)?)
+}
+
+/// Starts other workers for one HSM token than the configuration says, to measure what they give.
+pub(super) fn start_hsm_with(
+    config: &Config,
+    hsm: &HsmName,
+    sessions: u32,
+    workers: u32,
+) -> anyhow::Result<Arc<HsmGroup>> {
+    let (events, _) = mpsc::unbounded_channel();
+    let of_name = config.hsm.iter().filter(|it| it.name == *hsm);
+    let tokens = of_name.map(|it| HsmConfig { sessions, workers, ..hsm_config(config, it, &[], true) }).collect();
     Ok(HsmGroup::start(own_program()?, tokens, events)?)
 }
 
@@ -221,7 +239,7 @@ pub(super) async fn open_store(
     Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
 }
 
-fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
+fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> HsmConfig {
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),
@@ -238,6 +256,7 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
         environment: hsm.environment.clone().into_iter().collect(),
         state_directory: store_folder(config),
+        is_careful,
     }
 }
 

@@ -89,6 +89,7 @@ impl SoftToken {
             expected_serial: None,
             environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
             state_directory: None,
+            is_careful: false,
         }
     }
 }

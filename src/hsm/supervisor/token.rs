@@ -92,6 +92,7 @@ impl HsmToken {
             state_directory: self.config.state_directory.clone(),
             sessions: self.config.sessions,
             queue: self.config.queue,
+            is_careful: self.config.is_careful,
         }
     }
 
