@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 use super::PinSource;
 use crate::jose::Algorithm;
 use crate::jose::algorithm::KeyType;
-use crate::keys::{HsmFailure, KeyPurpose, KeyReport, OtpHash, OtpSecretKind, TokenReport};
+use crate::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, TokenReport};
 
 /// The longest frame: a listing of some thousand keys fits.
 pub(super) const MAX_FRAME: usize = 1 << 20;
@@ -187,6 +187,8 @@ pub(super) enum Operation {
     },
     Describe,
     List,
+    /// What was signed with each key.
+    Tally,
     /// Find and judge each key, and whether what it is for is offered.
     Check {
         keys: Vec<CheckedKey>,
@@ -220,6 +222,7 @@ impl Operation {
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",
             Self::List => "list keys",
+            Self::Tally => "tally",
             Self::Check { .. } => "check keys",
             Self::GeneratePair { .. } => "generate key pair",
             Self::GenerateSecret { .. } => "generate secret key",
@@ -234,6 +237,7 @@ impl Operation {
             self,
             Self::Describe
                 | Self::List
+                | Self::Tally
                 | Self::Check { .. }
                 | Self::GeneratePair { .. }
                 | Self::GenerateSecret { .. }
@@ -265,6 +269,7 @@ pub(super) enum Answer {
     Block([u8; 16]),
     Report(TokenReport),
     Keys(Vec<KeyReport>),
+    Tally(Vec<KeyTally>),
     /// Of each key that was asked about, in that order, what is wrong with it.
     Checked(Vec<Option<HsmFailure>>),
     /// A new key; the public half of a pair as DER of a `SubjectPublicKeyInfo`.

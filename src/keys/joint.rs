@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose};
+use super::{Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, SignedKind};
+use crate::clock::Timestamp;
 use crate::jose::algorithm::KeyType;
 use crate::jose::{Algorithm, KeyId, PublicKey, VerifyingKey};
 use crate::secret::SecretBytes;
@@ -81,6 +82,13 @@ pub enum HsmFailure {
     #[error("{detail}")]
     Configuration {
         /// What is wrong and what to do.
+        detail: String,
+    },
+    /// The worker does not do this with this key, whoever asks: a foreign signing input, a token that outlives the
+    /// longest lifetime, a key put to another's use. An alarm, since nothing of Signet asks for such a thing.
+    #[error("refused by the HSM worker: {detail}")]
+    Refused {
+        /// What is wrong with it.
         detail: String,
     },
     /// Anything else the module answered.
@@ -311,6 +319,45 @@ pub struct KeyReport {
     pub thumbprint: Option<String>,
 }
 
+/// What the workers of one HSM token have signed with one key, since they count. The count is never behind what they
+/// signed, and ahead by what was in hand when a worker was killed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyTally {
+    /// The key.
+    pub key_id: KeyId,
+    /// Tokens.
+    pub tokens: u64,
+    /// Checkpoints of the audit chain.
+    pub checkpoints: u64,
+    /// Custody reports.
+    pub reports: u64,
+    /// Test signatures.
+    pub tests: u64,
+    /// Requests that were refused, and not signed.
+    pub refused: u64,
+    /// The first signature, by the worker's clock.
+    pub first_at: Option<Timestamp>,
+    /// The last one.
+    pub last_at: Option<Timestamp>,
+}
+
+impl KeyTally {
+    /// A key that has signed nothing.
+    pub const fn new(key_id: KeyId) -> Self {
+        Self { key_id, tokens: 0, checkpoints: 0, reports: 0, tests: 0, refused: 0, first_at: None, last_at: None }
+    }
+
+    /// The count of one kind of signature.
+    pub const fn signed(&mut self, kind: SignedKind) -> &mut u64 {
+        match kind {
+            SignedKind::Token => &mut self.tokens,
+            SignedKind::Checkpoint => &mut self.checkpoints,
+            SignedKind::Report => &mut self.reports,
+            SignedKind::Test => &mut self.tests,
+        }
+    }
+}
+
 /// Makes, lists and looks after the keys of one HSM token.
 #[async_trait]
 pub trait KeyAdmin: Send + Sync + 'static {
@@ -365,6 +412,13 @@ pub trait KeyAdmin: Send + Sync + 'static {
     ///
     /// [`HsmError`] where the token can't be asked.
     async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError>;
+
+    /// What the workers of this token have signed, by key and kind; keys that never signed are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`] where no worker answers, or the counts can't be read.
+    async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError>;
 
     /// Destroys a key in the token.
     ///

@@ -4,10 +4,12 @@
 pub mod custody;
 pub mod joint;
 pub mod ring;
+pub mod signed;
 
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
 pub use joint::{
-    GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, OtpHash, OtpSecretKind, RawSignature, RowBinding,
-    SealMode, Seals, Signature, Signer, TokenInfo, TokenReport, Vault, WrongSignatureFromHsm,
+    GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, KeyTally, OtpHash, OtpSecretKind, RawSignature,
+    RowBinding, SealMode, Seals, Signature, Signer, TokenInfo, TokenReport, Vault, WrongSignatureFromHsm,
 };
 pub use ring::{HsmKey, HsmName, KeyPurpose, KeyState, TenantId};
+pub use signed::{SignedKind, test_signing_input};

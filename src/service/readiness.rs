@@ -9,15 +9,12 @@ use tokio::time::Instant;
 
 use super::Signet;
 use super::directory::RingKey;
-use crate::keys::{HsmError, HsmName};
+use crate::keys::{HsmError, HsmName, test_signing_input};
 
 /// How old the last good signature may be.
 const RECENT: Duration = Duration::from_secs(15);
 /// How old it gets before a test signature is made.
 const TEST_AFTER: Duration = Duration::from_secs(5);
-
-/// What is signed for a test. It is no JWS signing input: it has no dot.
-const PROBE: &[u8] = b"signet readiness probe";
 
 /// How long a report is given again before the state is looked at anew: anybody may ask for it.
 const REPORT_KEPT: Duration = Duration::from_secs(1);
@@ -98,7 +95,8 @@ impl Signet {
     ///
     /// [`HsmError`] with why the key can't sign.
     pub async fn test_key(&self, key: &RingKey) -> Result<(), HsmError> {
-        self.sign_checked(key, PROBE).await.map(|_| ())
+        let input = test_signing_input(&key.key.key_id, key.verifying.algorithm());
+        self.sign_checked(key, input.as_bytes()).await.map(|_| ())
     }
 
     /// The state of everything that issuance needs, at most a second old.

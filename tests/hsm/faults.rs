@@ -12,9 +12,7 @@ use signet::keys::{
 };
 use signet::secret::SecretBytes;
 
-use crate::support::hsm::{Events, FaultyModule, hsm, pair, start, started, tenant, vault_keys};
-
-const MESSAGE: &[u8] = b"header.payload";
+use crate::support::hsm::{Events, FaultyModule, hsm, pair, probe, start, started, tenant, vault_keys};
 
 struct Scene {
     module: FaultyModule,
@@ -41,8 +39,8 @@ impl Scene {
 
     async fn sign(&self) -> Result<(), HsmFailure> {
         let raw =
-            self.group.sign(&self.key, Algorithm::Es256, MESSAGE.to_vec()).await.map_err(|error| error.failure)?;
-        raw.check(&VerifyingKey::new(self.key.public.clone().unwrap()), MESSAGE).unwrap();
+            self.group.sign(&self.key, Algorithm::Es256, probe(&self.key)).await.map_err(|error| error.failure)?;
+        raw.check(&VerifyingKey::new(self.key.public.clone().unwrap()), &probe(&self.key)).unwrap();
         Ok(())
     }
 
@@ -227,8 +225,8 @@ async fn a_wrong_signature_is_seen_before_anybody_gets_it() {
     let mut scene = Scene::new().await;
     let worker = scene.worker();
     scene.module.order("C_Sign", "WRONG");
-    let raw = scene.group.sign(&scene.key, Algorithm::Es256, MESSAGE.to_vec()).await.unwrap();
-    assert!(raw.check(&VerifyingKey::new(scene.key.public.clone().unwrap()), MESSAGE).is_err());
+    let raw = scene.group.sign(&scene.key, Algorithm::Es256, probe(&scene.key)).await.unwrap();
+    assert!(raw.check(&VerifyingKey::new(scene.key.public.clone().unwrap()), &probe(&scene.key)).is_err());
     scene.group.wrong_signature(&hsm(), &scene.key.key_id);
     assert!(matches!(scene.events.recv().await, Some(HsmEvent::Up { .. })));
     assert!(matches!(scene.events.recv().await, Some(HsmEvent::WrongSignature { .. })));
@@ -351,8 +349,8 @@ async fn what_the_module_does_not_hash_is_hashed_before() {
         [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512]
     {
         let key = pair(&scene.group, algorithm).await;
-        let raw = scene.group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap();
-        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), MESSAGE).unwrap();
+        let raw = scene.group.sign(&key, algorithm, probe(&key)).await.unwrap();
+        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), &probe(&key)).unwrap();
     }
     scene.group.shutdown().await;
 }
@@ -366,7 +364,7 @@ async fn a_missing_mechanism_is_named() {
     assert!(!report.algorithms.contains(&Algorithm::Es256) && report.algorithms.contains(&Algorithm::EdDsa));
     assert_eq!(report.seal_modes, [SealMode::Sealed]);
     let key = pair(&group, Algorithm::Es256).await;
-    let failure = group.sign(&key, Algorithm::Es256, MESSAGE.to_vec()).await.unwrap_err().failure;
+    let failure = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err().failure;
     assert_eq!(failure, HsmFailure::MechanismMissing { mechanism: "CKM_ECDSA".into() });
     // Without key wrapping the seed is sealed, and works all the same.
     vault_keys(&group, &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding]).await;

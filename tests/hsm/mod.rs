@@ -7,4 +7,5 @@ mod pin;
 mod recovery;
 mod sign;
 mod start;
+mod tally;
 mod vault;

@@ -9,7 +9,7 @@ use signet::clock::Timestamp;
 use signet::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
 use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, Jwk};
-use signet::keys::{GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, TenantId};
+use signet::keys::{GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, TenantId, test_signing_input};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -26,7 +26,13 @@ impl SoftToken {
     pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let module = provision(directory.path(), "signet");
+        std::fs::create_dir(directory.path().join("state")).unwrap();
         Self { directory, module }
+    }
+
+    /// Where its workers count.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path().join("state")
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -88,7 +94,7 @@ impl SoftToken {
             deadline: Duration::from_secs(5),
             expected_serial: None,
             environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
-            state_directory: None,
+            state_directory: Some(self.state()),
             is_careful: false,
         }
     }
@@ -146,6 +152,12 @@ pub(crate) async fn pair(group: &HsmGroup, algorithm: Algorithm) -> HsmKey {
     let made =
         group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), algorithm.key_type(), bits).await.unwrap();
     stored(&made, KeyPurpose::TokenSigning, Some(algorithm))
+}
+
+/// What a key signs for a test of it.
+pub(crate) fn probe(key: &HsmKey) -> Vec<u8> {
+    let jwk = key.public.as_ref().unwrap();
+    test_signing_input(&jwk.key_id, jwk.algorithm).into_bytes()
 }
 
 /// Makes the keys that keep secrets, and has the group use them.

@@ -10,7 +10,8 @@ use crate::hsm::wire::{Answer, CheckedKey, Operation};
 use crate::jose::algorithm::KeyType;
 use crate::jose::{KeyId, PublicKey};
 use crate::keys::{
-    GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, TenantId, TokenReport,
+    GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, KeyTally, TenantId,
+    TokenReport,
 };
 
 #[async_trait]
@@ -72,6 +73,13 @@ impl KeyAdmin for HsmGroup {
                 Ok(keys.into_iter().zip(outcomes).filter_map(fault).collect())
             }
             _ => Err(unexpected("check keys")),
+        }
+    }
+
+    async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError> {
+        match self.manage(hsm, Operation::Tally).await? {
+            Answer::Tally(counted) => Ok(counted),
+            _ => Err(unexpected("tally")),
         }
     }
 

@@ -10,6 +10,7 @@ use cryptoki::session::Session;
 
 use super::error::{Fault, Remedy};
 use super::find_key::{FoundKey, find_key};
+use super::gate::Gate;
 use super::intake::{Intake, Job};
 use super::outbox::Outbox;
 use super::session_place::SessionPlace;
@@ -31,6 +32,7 @@ const BRIEF: Duration = Duration::from_micros(150);
 /// What all threads of the worker share.
 pub(super) struct Shared {
     pub(super) token: Token,
+    pub(super) gate: Gate,
     pub(super) intake: Intake,
     pub(super) outbox: Arc<Outbox>,
     /// Rises when a key is destroyed: handles of an earlier epoch are not used.
@@ -77,7 +79,7 @@ impl Desk {
             }
             self.drop_outdated_handles();
             let started = Instant::now();
-            let ending = self.perform(&job.operation);
+            let ending = self.perform_if_allowed(&job.operation);
             self.last_took.insert(class(&job.operation), started.elapsed());
             match ending {
                 Ending::Answered(result) => {
@@ -104,6 +106,19 @@ impl Desk {
         }
         self.shared.outbox.flush();
         self.shared.intake.next()
+    }
+
+    /// Does what the gate lets pass; what was not signed in the end is not counted.
+    fn perform_if_allowed(&mut self, operation: &Operation) -> Ending {
+        let pass = match self.shared.gate.admit(operation) {
+            Ok(pass) => pass,
+            Err(failure) => return Ending::Answered(Err(failure)),
+        };
+        let ending = self.perform(operation);
+        if let (Some(pass), Ending::Answered(Err(_))) = (pass, &ending) {
+            self.shared.gate.take_back(pass);
+        }
+        ending
     }
 
     /// Does one operation; again after a stale session or handle, and again after a logout, each mended once.
@@ -181,6 +196,7 @@ impl Desk {
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List
+            | Operation::Tally
             | Operation::Check { .. }
             | Operation::GeneratePair { .. }
             | Operation::GenerateSecret { .. }

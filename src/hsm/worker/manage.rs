@@ -94,6 +94,7 @@ impl Manager {
         match operation {
             Operation::Describe => Ok(Answer::Report(self.shared.token.report())),
             Operation::List => self.list(),
+            Operation::Tally => Ok(Answer::Tally(self.shared.gate.tally()?)),
             Operation::Check { keys } => self.check(keys),
             Operation::GeneratePair { purpose, tenant, key_type, bits } => {
                 self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits))

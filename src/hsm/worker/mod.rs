@@ -6,13 +6,17 @@
 mod desk;
 mod error;
 mod find_key;
+mod gate;
 mod harden;
 mod intake;
 mod manage;
 mod mechanism;
 mod outbox;
 mod pin;
+mod policy;
 mod session_place;
+mod tally;
+mod tally_record;
 mod token;
 mod vault;
 
@@ -28,6 +32,7 @@ use std::time::Duration;
 use cryptoki::session::Session;
 
 use self::desk::{Desk, Shared};
+use self::gate::Gate;
 use self::intake::Intake;
 use self::manage::Manager;
 use self::outbox::Outbox;
@@ -98,19 +103,22 @@ struct Started {
     sessions: Vec<Session>,
     management: Session,
     queue: usize,
+    gate: Gate,
 }
 
 /// Logs in, then opens the sessions one after another: the first failure stops.
 fn start(hello: Hello) -> Result<Started, HsmFailure> {
     let count = hello.sessions.max(1);
     let queue = usize::try_from(hello.queue.max(1)).unwrap_or(usize::MAX);
+    // A signer that can't count does not present its PIN either.
+    let gate = Gate::open(&hello)?;
     let (token, anchor) = Token::open(hello)?;
     let sessions = (0..count)
         .map(|_| token.session())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|fault| opening_failed(fault, count))?;
     let management = token.management_session().map_err(|fault| opening_failed(fault, count))?;
-    Ok(Started { token, anchor, sessions, management, queue })
+    Ok(Started { token, anchor, sessions, management, queue, gate })
 }
 
 fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
@@ -127,12 +135,13 @@ fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
 }
 
 fn work(started: Started, stream: UnixStream, frames: FrameBuffer, outbox: Arc<Outbox>) -> io::Result<()> {
-    let Started { token, anchor, sessions, management, queue } = started;
+    let Started { token, anchor, sessions, management, queue, gate } = started;
     harden::leave_the_foreground();
+    gate.keep()?;
     outbox.send(START_ID, Ok(Answer::Ready(token.report())));
     let (management_jobs, jobs) = mpsc::sync_channel(MANAGEMENT_QUEUE);
     let intake = Intake::new(stream, frames, management_jobs, Arc::clone(&outbox), queue);
-    let shared = Arc::new(Shared { token, intake, outbox, epoch: AtomicU64::new(0) });
+    let shared = Arc::new(Shared { token, gate, intake, outbox, epoch: AtomicU64::new(0) });
     let (finished, done) = mpsc::channel::<()>();
     for (number, session) in sessions.into_iter().enumerate() {
         let desk = Desk::new(Arc::clone(&shared), session);
