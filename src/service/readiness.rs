@@ -84,11 +84,6 @@ impl Signet {
         }
     }
 
-    /// What is signed for a test.
-    pub fn test_message(&self, _key: &RingKey) -> Vec<u8> {
-        PROBE.to_vec()
-    }
-
     /// Makes a test signature with one key.
     ///
     /// # Errors

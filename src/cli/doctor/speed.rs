@@ -14,7 +14,7 @@ use super::super::wiring::{self, Deployment};
 use super::PATIENCE;
 use super::finding::Findings;
 use crate::hsm::HsmGroup;
-use crate::keys::{HsmError, Signer as _};
+use crate::keys::{HsmError, Signer as _, test_signing_input};
 use crate::service::directory::RingKey;
 
 /// What is tried, in this order: sessions of each worker, and workers.
@@ -76,19 +76,18 @@ pub(super) async fn examine(
 /// Signatures a second of one arrangement.
 async fn measure(deployment: &Deployment, key: &Arc<RingKey>, sessions: u32, workers: u32) -> anyhow::Result<f64> {
     let group = wiring::start_hsm_with(&deployment.config, &key.key.hsm, sessions, workers)?;
-    let rate = measure_with(deployment, &group, key, sessions * workers).await;
+    let rate = measure_with(&group, key, sessions * workers).await;
     group.shutdown().await;
     Ok(rate?)
 }
 
 async fn measure_with(
-    deployment: &Deployment,
     group: &Arc<HsmGroup>,
     key: &Arc<RingKey>,
     threads: u32,
 ) -> Result<f64, HsmError> {
     group.ready(PATIENCE).await?;
-    let message = deployment.signet.test_message(key);
+    let message = test_signing_input(&key.key.key_id, key.verifying.algorithm()).into_bytes();
     // Each session finds its key once; that is not what is measured.
     for _ in 0..threads {
         sign(group, key, &message).await?;
