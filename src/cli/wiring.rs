@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Ended;
 use super::output::Output;
+use super::run_mark::RunMarks;
 use crate::audit::RequestContext;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
@@ -18,6 +19,7 @@ use crate::jose::{Jwk, JwkSet};
 use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
+use crate::service::reconcile::Slack;
 use crate::service::{Adapters, Settings, Signet};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Deployment as _, Keys as _};
@@ -48,7 +50,22 @@ pub(super) struct Deployment {
     pub(super) store: Arc<SqliteStore>,
     pub(super) hsm: Arc<HsmGroup>,
     pub(super) signet: Arc<Signet>,
+    /// This process's mark and those of others; none where nothing is signed.
+    pub(super) marks: Option<Arc<RunMarks>>,
     need: Need,
+    _ending: Option<Ending>,
+}
+
+/// Takes the process's mark away, however the command ends.
+struct Ending {
+    marks: Arc<RunMarks>,
+    signet: Arc<Signet>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.marks.end(self.signet.unaccounted());
+    }
 }
 
 /// Reads the configuration with the environment's overrides.
@@ -92,6 +109,10 @@ impl Deployment {
                 config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound, is_careful)).collect()
             }
         };
+        let marks = match need {
+            Need::Store | Need::HsmCarefully => None,
+            Need::Hsm | Need::HsmAndNewStore => Some(Arc::new(RunMarks::leave(&state_folder(&config), A_COMMAND)?)),
+        };
         let hsm = HsmGroup::start(own_program()?, tokens, events)?;
         hsm.use_keys(keys);
         let adapters = Adapters {
@@ -103,7 +124,8 @@ impl Deployment {
             random: Arc::new(OsRandom),
         };
         let signet = Signet::new(settings(&config), adapters);
-        Ok(Self { config, store, hsm, signet, need })
+        let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
+        Ok(Self { config, store, hsm, signet, marks, need, _ending })
     }
 
     async fn wait_for_hsm(&self, output: &Output) -> anyhow::Result<()> {
@@ -220,6 +242,14 @@ fn own_program() -> anyhow::Result<PathBuf> {
         return Ok(running.to_owned());
     }
     std::env::current_exe().context("the path of this program can't be found")
+}
+
+/// What a command may have under way at once.
+const A_COMMAND: Slack = Slack { tokens: 0, checkpoints: 1, reports: 1 };
+
+/// Where the workers count, and where the processes leave their marks.
+pub(super) fn state_folder(config: &Config) -> PathBuf {
+    store_folder(config).unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// The folder of the store's file.

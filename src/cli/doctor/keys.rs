@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::wiring::Deployment;
+use super::super::run_mark::RunMarks;
+use super::super::wiring::{self, Deployment};
 use super::finding::Findings;
 use crate::keys::{HsmKey, KeyAdmin as _};
 use crate::service::directory::RingKey;
@@ -32,7 +33,8 @@ pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) ->
 }
 
 async fn examine_custody(deployment: &Deployment, findings: &mut Findings) {
-    let report = match deployment.signet.custody(deployment.config.server.tls.is_some()).await {
+    let marks = RunMarks::only_look(&wiring::state_folder(&deployment.config));
+    let report = match deployment.signet.custody(deployment.config.server.tls.is_some(), &marks).await {
         Ok(report) => report,
         Err(error) => return findings.error("custody", error),
     };
@@ -41,6 +43,13 @@ async fn examine_custody(deployment: &Deployment, findings: &mut Findings) {
             "custody",
             format!("{} ({}): {}", key.kid, key.purpose.name(), key.faults.join("; ")),
             "a key that could leave its HSM, or is gone, is never used: see `signet custody`",
+        );
+    }
+    if let Some(account) = report.accounts.iter().find(|account| !account.is_well()) {
+        findings.warn(
+            "custody",
+            format!("signatures and records of the key {} differ by {}", account.kid, account.difference),
+            "`signet custody` says more, and docs/custody.md what to do",
         );
     }
     if report.held {

@@ -81,11 +81,7 @@ async fn measure(deployment: &Deployment, key: &Arc<RingKey>, sessions: u32, wor
     Ok(rate?)
 }
 
-async fn measure_with(
-    group: &Arc<HsmGroup>,
-    key: &Arc<RingKey>,
-    threads: u32,
-) -> Result<f64, HsmError> {
+async fn measure_with(group: &Arc<HsmGroup>, key: &Arc<RingKey>, threads: u32) -> Result<f64, HsmError> {
     group.ready(PATIENCE).await?;
     let message = test_signing_input(&key.key.key_id, key.verifying.algorithm()).into_bytes();
     // Each session finds its key once; that is not what is measured.
