@@ -33,7 +33,7 @@ const HSM_PATIENCE: Duration = Duration::from_secs(10);
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
 /// How often the HSM's signatures are compared with the records.
-const RECONCILE_EVERY: Duration = Duration::from_secs(10);
+const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long requests that are under way are waited for at the end.
