@@ -16,7 +16,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
 use crate::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
 use crate::jose::{Jwk, JwkSet};
-use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, TenantId, TokenInfo};
+use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
 use crate::service::reconcile::Slack;
@@ -230,7 +230,13 @@ pub(super) fn start_hsm_with(
 ) -> anyhow::Result<Arc<HsmGroup>> {
     let (events, _) = mpsc::unbounded_channel();
     let of_name = config.hsm.iter().filter(|it| it.name == *hsm);
-    let tokens = of_name.map(|it| HsmConfig { sessions, workers, ..hsm_config(config, it, &[], true) }).collect();
+    let tokens = of_name
+        .map(|it| {
+            let configured = hsm_config(config, it, &[], true);
+            let policy = SigningPolicy { most_per_second: 0, ..configured.policy.clone() };
+            HsmConfig { sessions, workers, policy, ..configured }
+        })
+        .collect();
     Ok(HsmGroup::start(own_program()?, tokens, events)?)
 }
 
@@ -287,6 +293,16 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         environment: hsm.environment.clone().into_iter().collect(),
         state_directory: store_folder(config),
         is_careful,
+        policy: signing_policy(config, hsm),
+    }
+}
+
+/// What each worker of an HSM token signs; the ceiling is shared out among them.
+fn signing_policy(config: &Config, hsm: &config::HsmConfig) -> SigningPolicy {
+    SigningPolicy {
+        issuers: vec![config.server.public_url.as_str().to_owned()],
+        longest_token: config.tokens.access_lifetime,
+        most_per_second: hsm.worker.max_signatures_per_second.div_ceil(hsm.workers.max(1)),
     }
 }
 

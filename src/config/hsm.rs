@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ConfigError;
+use super::hsm_worker::HsmWorkerConfig;
 use super::section::Section;
 use crate::keys::HsmName;
 
@@ -23,6 +24,7 @@ pub(super) const KEYS: &[&str] = &[
     "queue",
     "deadline",
     "environment",
+    "max_signatures_per_second",
 ];
 
 pub(super) const LITERAL_PIN: &str = "pin";
@@ -50,6 +52,8 @@ pub struct HsmConfig {
     pub deadline: Duration,
     /// `environment`: variables of the worker alone, e.g. `SOFTHSM2_CONF`.
     pub environment: BTreeMap<String, String>,
+    /// What its worker may do.
+    pub worker: HsmWorkerConfig,
 }
 
 /// Where the worker reads the PIN. The PIN itself is never in the configuration, an argument or the environment.
@@ -95,6 +99,7 @@ impl HsmConfig {
                 Duration::from_millis(100)..=Duration::from_secs(60),
                 Duration::from_secs(2),
             )?,
+            worker: HsmWorkerConfig::read(&mut section)?,
             environment: environment(&mut section)?,
         })
     }

@@ -13,7 +13,7 @@ use zeroize::Zeroize;
 use super::PinSource;
 use crate::jose::Algorithm;
 use crate::jose::algorithm::KeyType;
-use crate::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, TokenReport};
+use crate::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, SigningPolicy, TokenReport};
 
 /// The longest frame: a listing of some thousand keys fits.
 pub(super) const MAX_FRAME: usize = 1 << 20;
@@ -93,6 +93,7 @@ pub(super) struct Hello {
     pub(super) queue: u32,
     /// Whether the PIN is held back where the token counts wrong tries.
     pub(super) is_careful: bool,
+    pub(super) policy: SigningPolicy,
 }
 
 /// A key as the store knows it. The thumbprint of a pair stands for its whole public key.

@@ -1,7 +1,5 @@
 //! The JOSE header of a compact JWS (RFC 7515 §4): which members are read, ignored and refused.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::{Algorithm, JwsError, KeyId, strict_json};
@@ -27,15 +25,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the first part of a JWS: strict base64url of a strict JSON object.
-    ///
-    /// # Errors
-    ///
-    /// [`JwsError`] with what is wrong.
-    pub fn parse(part: &str) -> Result<Self, JwsError> {
-        Self::from_json(&URL_SAFE_NO_PAD.decode(part).map_err(|_| JwsError::NotCompact)?)
-    }
-
     /// Reads the JSON of a header.
     pub(super) fn from_json(json: &[u8]) -> Result<Self, JwsError> {
         let mut members = strict_json::object(json).map_err(|_| JwsError::Header)?;

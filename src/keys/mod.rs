@@ -12,4 +12,4 @@ pub use joint::{
     RowBinding, SealMode, Seals, Signature, Signer, TokenInfo, TokenReport, Vault, WrongSignatureFromHsm,
 };
 pub use ring::{HsmKey, HsmName, KeyPurpose, KeyState, TenantId};
-pub use signed::{SignedKind, test_signing_input};
+pub use signed::{SignedKind, SigningPolicy, test_signing_input};

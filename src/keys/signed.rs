@@ -1,6 +1,8 @@
 //! What the pairs of a deployment sign, told apart by the `typ` of the JWS header (RFC 7515 §4.1.9). The HSM worker
 //! counts by it, and refuses what it does not know.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::KeyPurpose;
@@ -60,6 +62,17 @@ impl SignedKind {
             Self::Test => purpose.is_pair(),
         }
     }
+}
+
+/// What the HSM worker holds what it signs against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningPolicy {
+    /// The issuers whose tokens are signed: each tenant's `iss`.
+    pub issuers: Vec<String>,
+    /// The longest time from `iat` to `exp` of a token.
+    pub longest_token: Duration,
+    /// The most signatures a second of one worker process; 0: no ceiling.
+    pub most_per_second: u32,
 }
 
 /// What a key signs to show that it can.

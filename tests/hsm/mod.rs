@@ -4,6 +4,7 @@ mod custody;
 mod faults;
 mod figure;
 mod pin;
+mod policy;
 mod recovery;
 mod sign;
 mod start;

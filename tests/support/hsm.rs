@@ -9,7 +9,9 @@ use signet::clock::Timestamp;
 use signet::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
 use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, Jwk};
-use signet::keys::{GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, TenantId, test_signing_input};
+use signet::keys::{
+    GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, SigningPolicy, TenantId, test_signing_input,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -96,6 +98,7 @@ impl SoftToken {
             environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
             state_directory: Some(self.state()),
             is_careful: false,
+            policy: policy(),
         }
     }
 }
@@ -152,6 +155,13 @@ pub(crate) async fn pair(group: &HsmGroup, algorithm: Algorithm) -> HsmKey {
     let made =
         group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), algorithm.key_type(), bits).await.unwrap();
     stored(&made, KeyPurpose::TokenSigning, Some(algorithm))
+}
+
+/// The issuer whose tokens the workers of [`SoftToken::config`] sign.
+pub(crate) const ISSUER: &str = "https://signet.example";
+
+pub(crate) fn policy() -> SigningPolicy {
+    SigningPolicy { issuers: vec![ISSUER.into()], longest_token: Duration::from_secs(300), most_per_second: 0 }
 }
 
 /// What a key signs for a test of it.

@@ -22,7 +22,7 @@ use self::spawner::Spawner;
 use self::token::HsmToken;
 use super::PinSource;
 use crate::jose::KeyId;
-use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, TokenInfo};
+use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, SigningPolicy, TokenInfo};
 
 /// How long the workers get to end by themselves at [`HsmGroup::shutdown`].
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -58,6 +58,8 @@ pub struct HsmConfig {
     pub state_directory: Option<PathBuf>,
     /// Whether the PIN is held back where the token says that a wrong one was shown to it: for who only looks.
     pub is_careful: bool,
+    /// What the worker signs, and nothing else.
+    pub policy: SigningPolicy,
 }
 
 /// What happens to an HSM token, for the audit log.

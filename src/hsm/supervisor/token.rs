@@ -96,6 +96,7 @@ impl HsmToken {
             sessions: self.config.sessions,
             queue: self.config.queue,
             is_careful: self.config.is_careful,
+            policy: self.config.policy.clone(),
         }
     }
 

@@ -17,7 +17,7 @@ use super::session_place::SessionPlace;
 use super::token::Token;
 use crate::hsm::wire::{Answer, KeyRef, Octets, Operation, START_ID};
 use crate::jose::Algorithm;
-use crate::keys::HsmFailure;
+use crate::keys::{HsmFailure, KeyPurpose};
 
 /// A key is found and judged anew after this long: a token may have been re-initialised meanwhile, and a session copy
 /// outlives its original.
@@ -50,9 +50,17 @@ pub(super) struct Desk {
 
 struct Handle {
     key_id: String,
+    purpose: KeyPurpose,
     object: ObjectHandle,
     is_copy: bool,
     found_at: Instant,
+}
+
+impl Handle {
+    /// A key found for one purpose was not judged for another.
+    fn is_of(&self, key: &KeyRef) -> bool {
+        self.key_id == key.key_id && self.purpose == key.purpose
+    }
 }
 
 /// How an operation ended.
@@ -214,7 +222,7 @@ impl Desk {
     ///
     /// As [`find_key`].
     pub(super) fn handle(&mut self, key: &KeyRef) -> Result<ObjectHandle, Fault> {
-        let known = self.handles.get(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let known = self.handles.get(&key.cka_id).filter(|known| known.is_of(key));
         if let Some(known) = known.filter(|known| known.found_at.elapsed() < HANDLE_LIFETIME) {
             return Ok(known.object);
         }
@@ -235,14 +243,15 @@ impl Desk {
         };
         self.forget(&key.cka_id);
         let (object, is_copy) = self.working_copy(&found);
-        let handle = Handle { key_id: key.key_id.clone(), object, is_copy, found_at: Instant::now() };
+        let handle =
+            Handle { key_id: key.key_id.clone(), purpose: key.purpose, object, is_copy, found_at: Instant::now() };
         self.handles.insert(key.cka_id.clone(), handle);
         Ok(object)
     }
 
     /// Gives a known handle of this key a little longer.
     fn keep_a_while(&mut self, key: &KeyRef) -> bool {
-        let known = self.handles.get_mut(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let known = self.handles.get_mut(&key.cka_id).filter(|known| known.is_of(key));
         let Some(known) = known else { return false };
         known.found_at = Instant::now().checked_sub(HANDLE_LIFETIME.saturating_sub(A_WHILE)).unwrap_or(known.found_at);
         known.found_at.elapsed() < HANDLE_LIFETIME

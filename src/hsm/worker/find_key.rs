@@ -66,7 +66,29 @@ fn find_once(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
     }
     judge(&attributes, least_bits, &key.key_id)?;
     refuse_unless_held(read_usage(session, handle, key.purpose, key_type)?.judge(key.purpose), &key.key_id)?;
+    refuse_other_purpose(session, handle, key)?;
     Ok(FoundKey { handle, is_elliptic: matches!(key_type, Some(KeyType::P256 | KeyType::P384)) })
+}
+
+/// The label that a key was made with says what it is for: an audit key is not to be had as a token key by whoever asks.
+/// A label that somebody changed to none of Signet's tells nothing, and the key's use is judged all the same.
+fn refuse_other_purpose(session: &Session, handle: ObjectHandle, key: &KeyRef) -> Result<(), Fault> {
+    let asked = patiently(|| Ok(session.get_attributes(handle, &[AttributeType::Label])?))?;
+    let Some(Attribute::Label(label)) = asked.first() else { return Ok(()) };
+    let made_for = std::str::from_utf8(label).ok().and_then(purpose_in);
+    match made_for {
+        Some(purpose) if purpose != key.purpose => {
+            let reasons = format!("it was made as {} and is asked for as {}", purpose.name(), key.purpose.name());
+            Err(HsmFailure::CustodyRefused { key_id: key.key_id.clone(), reasons }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The purpose in a label `signet/<tenant>/<purpose>` or longer.
+fn purpose_in(label: &str) -> Option<KeyPurpose> {
+    let word = label.strip_prefix("signet/")?.split('/').nth(1)?;
+    KeyPurpose::ALL.into_iter().find(|purpose| purpose.name() == word.trim_end())
 }
 
 fn patiently<T>(attempt: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
@@ -275,6 +297,15 @@ mod tests {
         assert_eq!(ec_point(b"\x04\x03abc"), b"abc");
         let bare = [&[4_u8][..], &[7; 64]].concat();
         assert_eq!(ec_point(&bare), bare);
+    }
+
+    #[test]
+    fn a_label_of_signets_names_the_purpose() {
+        assert_eq!(purpose_in("signet/default/audit_signing/7aUE"), Some(KeyPurpose::AuditSigning));
+        assert_eq!(purpose_in("signet/default/token_signing"), Some(KeyPurpose::TokenSigning));
+        for label in ["", "signet", "signet/", "signet/default", "signet/default/other", "my key/a/audit_signing"] {
+            assert_eq!(purpose_in(label), None);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod mechanism;
 mod outbox;
 mod pin;
 mod policy;
+mod rate;
 mod session_place;
 mod tally;
 mod tally_record;
