@@ -75,6 +75,18 @@ pub enum Event {
     /// An HSM answered with a signature that does not verify.
     #[serde(rename = "hsm.wrong_signature")]
     HsmWrongSignature,
+    /// From here on signatures are reconciled with records: what was signed before is taken as it is.
+    #[serde(rename = "custody.begun")]
+    CustodyBegun,
+    /// Signatures without a record of their own are accounted for: `reason` says how.
+    #[serde(rename = "custody.settled")]
+    CustodySettled,
+    /// Signatures that nobody accounts for: somebody else used the key, or the count was put back.
+    #[serde(rename = "custody.difference")]
+    CustodyDifference,
+    /// A custody report was signed.
+    #[serde(rename = "custody.report")]
+    CustodyReport,
 }
 
 /// How it ended.
@@ -131,6 +143,12 @@ pub struct Draft {
     /// The key that signed, or that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// What the key signed, where that is not plain from the event: `token`, `checkpoint`, `report`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
+    /// How many signatures that is about; negative where the count is behind the records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<i64>,
     /// The access token's `jti`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
@@ -161,6 +179,8 @@ impl Draft {
             client: None,
             factors: Vec::new(),
             key: None,
+            signed: None,
+            signatures: None,
             jti: None,
             grant: None,
             scope: None,

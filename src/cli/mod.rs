@@ -13,6 +13,7 @@ mod init;
 mod input;
 mod key;
 mod output;
+mod run_mark;
 mod serve;
 mod token;
 mod user;

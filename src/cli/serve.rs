@@ -22,6 +22,7 @@ use crate::hsm::HsmEvent;
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
 use crate::keys::{HsmError, HsmFailure, HsmName};
 use crate::service::Signet;
+use crate::service::reconcile::Slack;
 use crate::store::{AuditLog as _, Grants as _, Keys as _};
 
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,8 @@ pub(super) struct Serve {}
 const HSM_PATIENCE: Duration = Duration::from_secs(10);
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
+/// How often the HSM's signatures are compared with the records.
+const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long requests that are under way are waited for at the end.
@@ -57,6 +60,9 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
         deployment.hsm.shutdown().await;
         deployment.store.close().await;
         return Err(error);
+    }
+    if let Some(marks) = &deployment.marks {
+        marks.announce(server_slack(&deployment.config))?;
     }
     let signet = &deployment.signet;
     let anchor = &deployment.config.audit.anchor;
@@ -86,6 +92,7 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     };
     let served = served.context("the server failed")?;
     background.shutdown().await;
+    reconcile(&deployment).await;
     signet.tell_repetitions(true).await?;
     tell(signet, Event::ServerStopped, Outcome::Done, None).await?;
     deployment.close().await?;
@@ -162,6 +169,19 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
             }
         }
     });
+    if let Some(marks) = deployment.marks.clone() {
+        let (signet, settled_after) = (deployment.signet.clone(), settled_after(&deployment.config));
+        tasks.spawn(async move {
+            let mut every = tokio::time::interval(RECONCILE_EVERY);
+            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                every.tick().await;
+                if let Err(error) = signet.reconcile(marks.as_ref(), settled_after).await {
+                    tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
+                }
+            }
+        });
+    }
     let (signet, store) = (deployment.signet.clone(), deployment.store.clone());
     tasks.spawn(async move {
         let mut every = tokio::time::interval(PRUNE_EVERY);
@@ -179,6 +199,27 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
         }
     });
     tasks
+}
+
+/// What the server may have under way at once: what all queues hold, once more where a request is asked again.
+fn server_slack(config: &Config) -> Slack {
+    let queue = |hsm: &crate::config::HsmConfig| hsm.queue as u64 * u64::from(hsm.workers);
+    Slack { tokens: config.hsm.iter().map(queue).sum::<u64>().saturating_mul(2), checkpoints: 2, reports: 0 }
+}
+
+/// How long after it was given up a signature can still be made: its worker took it in time, and finished late.
+fn settled_after(config: &Config) -> Duration {
+    let slowest = config.hsm.iter().map(|hsm| hsm.deadline).max().unwrap_or_default();
+    slowest * 2 + Duration::from_secs(1)
+}
+
+/// Compares once more at the end, so that the next start finds nothing to explain.
+async fn reconcile(deployment: &Deployment) {
+    if let Some(marks) = &deployment.marks
+        && let Err(error) = deployment.signet.reconcile(marks.as_ref(), settled_after(&deployment.config)).await
+    {
+        tracing::warn!(%error, "signatures and records could not be compared at the end");
+    }
 }
 
 async fn tell_hsm_event(signet: &Signet, event: HsmEvent) {

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::Ended;
 use super::output::Output;
+use super::run_mark::RunMarks;
 use crate::audit::RequestContext;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
@@ -18,6 +19,7 @@ use crate::jose::{Jwk, JwkSet};
 use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
+use crate::service::reconcile::Slack;
 use crate::service::{Adapters, Settings, Signet};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Deployment as _, Keys as _};
@@ -29,6 +31,8 @@ pub(super) enum Need {
     Store,
     /// The store and every HSM token.
     Hsm,
+    /// The same for who only looks: no PIN is presented where the token counts wrong tries.
+    HsmCarefully,
     /// The same, making the store where there is none.
     HsmAndNewStore,
 }
@@ -46,7 +50,22 @@ pub(super) struct Deployment {
     pub(super) store: Arc<SqliteStore>,
     pub(super) hsm: Arc<HsmGroup>,
     pub(super) signet: Arc<Signet>,
+    /// This process's mark and those of others; none where nothing is signed.
+    pub(super) marks: Option<Arc<RunMarks>>,
     need: Need,
+    _ending: Option<Ending>,
+}
+
+/// Takes the process's mark away, however the command ends.
+struct Ending {
+    marks: Arc<RunMarks>,
+    signet: Arc<Signet>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.marks.end(self.signet.unaccounted());
+    }
 }
 
 /// Reads the configuration with the environment's overrides.
@@ -85,7 +104,14 @@ impl Deployment {
         let keys = store.keys().await?;
         let tokens = match need {
             Need::Store => Vec::new(),
-            Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound)).collect(),
+            Need::Hsm | Need::HsmCarefully | Need::HsmAndNewStore => {
+                let is_careful = need == Need::HsmCarefully;
+                config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound, is_careful)).collect()
+            }
+        };
+        let marks = match need {
+            Need::Store | Need::HsmCarefully => None,
+            Need::Hsm | Need::HsmAndNewStore => Some(Arc::new(RunMarks::leave(&state_folder(&config), A_COMMAND)?)),
         };
         let hsm = HsmGroup::start(own_program()?, tokens, events)?;
         hsm.use_keys(keys);
@@ -98,7 +124,8 @@ impl Deployment {
             random: Arc::new(OsRandom),
         };
         let signet = Signet::new(settings(&config), adapters);
-        Ok(Self { config, store, hsm, signet, need })
+        let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
+        Ok(Self { config, store, hsm, signet, marks, need, _ending })
     }
 
     async fn wait_for_hsm(&self, output: &Output) -> anyhow::Result<()> {
@@ -188,9 +215,28 @@ impl Deployment {
 }
 
 /// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
-pub(super) fn start_hsm_alone(config: &Config) -> anyhow::Result<Arc<HsmGroup>> {
+pub(super) fn start_hsm_alone(config: &Config, is_careful: bool) -> anyhow::Result<Arc<HsmGroup>> {
     let (events, _) = mpsc::unbounded_channel();
-    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[])).collect();
+    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[], is_careful)).collect();
+    Ok(HsmGroup::start(own_program()?, tokens, events)?)
+}
+
+/// Starts other workers for one HSM token than the configuration says, to measure what they give.
+pub(super) fn start_hsm_with(
+    config: &Config,
+    hsm: &HsmName,
+    sessions: u32,
+    workers: u32,
+) -> anyhow::Result<Arc<HsmGroup>> {
+    let (events, _) = mpsc::unbounded_channel();
+    let of_name = config.hsm.iter().filter(|it| it.name == *hsm);
+    let tokens = of_name
+        .map(|it| {
+            let configured = hsm_config(config, it, &[], true);
+            let policy = SigningPolicy { most_per_second: 0, ..configured.policy.clone() };
+            HsmConfig { sessions, workers, policy, ..configured }
+        })
+        .collect();
     Ok(HsmGroup::start(own_program()?, tokens, events)?)
 }
 
@@ -202,6 +248,14 @@ fn own_program() -> anyhow::Result<PathBuf> {
         return Ok(running.to_owned());
     }
     std::env::current_exe().context("the path of this program can't be found")
+}
+
+/// What a command may have under way at once.
+const A_COMMAND: Slack = Slack { tokens: 0, checkpoints: 1, reports: 1 };
+
+/// Where the workers count, and where the processes leave their marks.
+pub(super) fn state_folder(config: &Config) -> PathBuf {
+    store_folder(config).unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// The folder of the store's file.
@@ -221,7 +275,7 @@ pub(super) async fn open_store(
     Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
 }
 
-fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
+fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> HsmConfig {
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),
@@ -238,6 +292,7 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
         environment: hsm.environment.clone().into_iter().collect(),
         state_directory: store_folder(config),
+        is_careful,
         policy: signing_policy(config, hsm),
     }
 }

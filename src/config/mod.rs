@@ -66,7 +66,8 @@ impl Config {
     /// Reads a file, lays the environment's overrides over it (`SIGNET_SERVER__LISTEN` is `server.listen`,
     /// `SIGNET_HSM__0__PIN_FILE` the first `[[hsm]]`'s `pin_file`) and judges the whole.
     ///
-    /// Variables without a `__` after `SIGNET_` are not overrides. Relative paths start at the file's folder.
+    /// Variables without a `__` after `SIGNET_` are not overrides; one that begins with a section's name is refused,
+    /// because it was meant as one. Relative paths start at the file's folder.
     ///
     /// # Errors
     ///

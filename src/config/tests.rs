@@ -286,6 +286,18 @@ fn the_public_url_is_https_or_on_loopback() {
 }
 
 #[test]
+fn a_variable_that_was_meant_as_an_override_is_refused() {
+    for name in ["SIGNET_SERVER_LISTEN", "SIGNET_HSM_0_PIN_FILE", "SIGNET_TOKENS_ALGORITHM"] {
+        let refused = load_with(MINIMAL, &[(name, "x")]).unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("SIGNET_SERVER__LISTEN"), "{refused}");
+    }
+    // What Kubernetes makes for a service called signet, and what has another meaning.
+    for name in ["SIGNET_SERVICE_HOST", "SIGNET_PORT", "SIGNET_PORT_443_TCP_ADDR", "SIGNET_CONFIG", "SIGNET_SERVER"] {
+        load_with(MINIMAL, &[(name, "x")]).unwrap();
+    }
+}
+
+#[test]
 fn hsms_are_a_list_of_distinct_names() {
     let twice = format!("{MINIMAL}{}", MINIMAL.split_once("[[hsm]]").map(|(_, hsm)| format!("[[hsm]]{hsm}")).unwrap());
     assert!(refusal(&twice).contains("`hsm[1].name`: another [[hsm]] has this name"));

@@ -91,6 +91,8 @@ pub(super) struct Hello {
     pub(super) state_directory: Option<PathBuf>,
     pub(super) sessions: u32,
     pub(super) queue: u32,
+    /// Whether the PIN is held back where the token counts wrong tries.
+    pub(super) is_careful: bool,
     pub(super) policy: SigningPolicy,
 }
 

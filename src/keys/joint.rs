@@ -176,6 +176,17 @@ pub enum SealMode {
     Sealed,
 }
 
+impl SealMode {
+    /// The mode that a blob's first byte names.
+    pub fn of_blob(first: Option<&u8>) -> Option<Self> {
+        match first? {
+            1 => Some(Self::Sealed),
+            2 => Some(Self::Wrapped),
+            _ => None,
+        }
+    }
+}
+
 /// A secret at rest, once per HSM token: any healthy token can open its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -426,6 +437,10 @@ pub trait KeyAdmin: Send + Sync + 'static {
     ///
     /// [`HsmError`].
     async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError>;
+
+    /// How many signatures were asked of a second worker of this token, since this process began: the first one died,
+    /// and may have signed before.
+    fn asked_again(&self, hsm: &HsmName) -> u64;
 
     /// Tells the tokens which keys wrap, seal and bind. Called at start and after `init`.
     fn use_keys(&self, keys: Vec<HsmKey>);

@@ -5,6 +5,7 @@ use super::{ChangeError, Signet};
 use crate::audit::chain::{CHECKPOINT_TYPE, CheckpointClaims};
 use crate::audit::{Checkpoint, Head};
 use crate::jose::{self, Header};
+use crate::keys::SignedKind;
 
 impl Signet {
     /// Signs the chain's end, if there is anything that no checkpoint covers.
@@ -38,10 +39,13 @@ impl Signet {
         };
         let payload = CheckpointClaims { head, at }.to_payload();
         let signing_input = jose::signing_input(&header, payload.as_bytes());
-        let signature = self.sign_checked(key, signing_input.as_bytes()).await?;
+        let (signature, entry) = self.sign_accounted(key, SignedKind::Checkpoint, signing_input.as_bytes()).await?;
         let jws = jose::assemble(signing_input, signature.as_bytes());
         let checkpoint = Checkpoint { sequence: head.sequence, at, jws };
-        self.adapters.store.add_checkpoint(&checkpoint).await?;
+        if !self.adapters.store.add_checkpoint(&checkpoint).await? {
+            self.settle_one(&key.key.key_id, SignedKind::Checkpoint, "overtaken").await?;
+        }
+        entry.close();
         Ok(Some(checkpoint))
     }
 }

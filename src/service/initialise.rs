@@ -60,7 +60,12 @@ impl Signet {
                 let tenant = self.settings.tenant.as_str();
                 let detail = format!("HSM token {hsm}: {} {}", report.token.manufacturer, report.token.model);
                 let told = Draft::new(Event::DeploymentInitialised, Outcome::Done, tenant, context).detail(detail);
-                Ok(self.adapters.store.bind_hsm_token(hsm, &report.token, self.now(), vec![told]).await?)
+                let mut told = vec![told];
+                if self.adapters.store.hsm_tokens().await?.is_empty() {
+                    // Nothing was signed yet, so that from here on each signature has its record.
+                    told.push(Draft::new(Event::CustodyBegun, Outcome::Done, tenant, context));
+                }
+                Ok(self.adapters.store.bind_hsm_token(hsm, &report.token, self.now(), told).await?)
             }
         }
     }

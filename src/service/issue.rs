@@ -237,6 +237,7 @@ impl Signet {
         signed: SignedToken,
         refresh_token: Option<SecretText>,
     ) -> TokenAnswer {
+        signed.entry.close();
         TokenAnswer {
             access_token: SecretText::new(signed.text),
             expires_in: self.settings.access_lifetime,

@@ -15,7 +15,9 @@ mod hashing;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;
+pub mod ledger;
 pub mod readiness;
+pub mod reconcile;
 pub mod refresh;
 pub mod repeats;
 pub mod revoke;
@@ -59,6 +61,8 @@ pub struct Signet {
     decoy: authenticate::Decoy,
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
+    ledger: Arc<ledger::Ledger>,
+    recorded: tokio::sync::Mutex<reconcile::Recorded>,
 }
 
 impl Signet {
@@ -70,6 +74,8 @@ impl Signet {
             decoy: authenticate::Decoy::default(),
             repeats: repeats::Repeats::default(),
             readiness: readiness::Readiness::default(),
+            ledger: Arc::default(),
+            recorded: tokio::sync::Mutex::default(),
             settings,
             adapters,
         })
@@ -93,6 +99,11 @@ impl Signet {
     /// The joint that lists and makes keys.
     pub fn key_admin(&self) -> &Arc<dyn KeyAdmin> {
         &self.adapters.key_admin
+    }
+
+    /// How many signatures of this process are under way, or perhaps have no record.
+    pub fn unaccounted(&self) -> u64 {
+        self.ledger.perhaps()
     }
 
     /// The time by which this issuer decides.

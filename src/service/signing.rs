@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::Signet;
 use super::directory::{RingKey, Snapshot};
 use super::error::hsm_unavailable;
+use super::ledger::Entry;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::jose;
-use crate::keys::{HsmError, HsmFailure, Signature};
+use crate::keys::{HsmError, HsmFailure, Signature, SignedKind};
 use crate::oauth::OAuthError;
 use crate::token::AccessToken;
 
@@ -15,6 +16,13 @@ use crate::token::AccessToken;
 pub(super) struct SignedToken {
     pub(super) text: String,
     pub(super) key: Arc<RingKey>,
+    /// To be closed once the token's audit record is durable.
+    pub(super) entry: Entry,
+}
+
+/// Whether the worker answered that it did not sign, or was never asked. One that is gone or late may have signed.
+fn is_certainly_unsigned(failure: &HsmFailure) -> bool {
+    !matches!(failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
 }
 
 impl Signet {
@@ -26,9 +34,9 @@ impl Signet {
     ) -> Result<SignedToken, OAuthError> {
         let key = self.choose_key(snapshot)?;
         let signing_input = token.signing_input(&key.key.key_id, key.verifying.algorithm());
-        let signature =
-            self.sign_checked(&key, signing_input.as_bytes()).await.map_err(|error| hsm_unavailable(&error))?;
-        Ok(SignedToken { text: jose::assemble(signing_input, signature.as_bytes()), key })
+        let signed = self.sign_accounted(&key, SignedKind::Token, signing_input.as_bytes()).await;
+        let (signature, entry) = signed.map_err(|error| hsm_unavailable(&error))?;
+        Ok(SignedToken { text: jose::assemble(signing_input, signature.as_bytes()), key, entry })
     }
 
     /// The active key of a healthy HSM token, or of any where none is known to be healthy.
@@ -41,6 +49,26 @@ impl Signet {
                 OAuthError::unavailable()
             },
         )
+    }
+
+    /// Signs and verifies, and gives with the signature its entry in the ledger, which stays open until the caller says
+    /// that the signature has its record.
+    pub(super) async fn sign_accounted(
+        &self,
+        key: &RingKey,
+        kind: SignedKind,
+        message: &[u8],
+    ) -> Result<(Signature, Entry), HsmError> {
+        let entry = self.ledger.open(&key.key.key_id, kind);
+        match self.sign_checked(key, message).await {
+            Ok(signature) => Ok((signature, entry)),
+            Err(error) => {
+                if is_certainly_unsigned(&error.failure) {
+                    entry.close();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Signs and verifies. A signature that does not verify is an alarm and never leaves.

@@ -10,7 +10,7 @@ use super::{
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
-use crate::keys::{HsmKey, HsmName, KeyState, Seals, TenantId, TokenInfo};
+use crate::keys::{HsmKey, HsmName, KeyState, SealMode, Seals, TenantId, TokenInfo};
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.
@@ -59,6 +59,36 @@ impl Told {
     }
 }
 
+/// How many secrets at rest are kept alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecrets {
+    /// What they are, e.g. `users.password`.
+    pub kind: String,
+    /// The HSM token that opens them.
+    pub hsm: HsmName,
+    /// How, by the first byte of each; `None` for one that is no seal.
+    pub mode: Option<SealMode>,
+    /// How many.
+    pub count: u64,
+}
+
+/// How many audit records say the same of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMention {
+    /// The record's `event`.
+    pub event: String,
+    /// Its `key`; empty where it names none.
+    pub key: String,
+    /// Its `signed`.
+    pub signed: Option<String>,
+    /// Its `reason`.
+    pub reason: Option<String>,
+    /// How many records.
+    pub records: u64,
+    /// The sum of their `signatures`.
+    pub signatures: i64,
+}
+
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// The deployment as a whole.
@@ -73,6 +103,9 @@ pub trait Deployment: Send + Sync {
 
     /// Binds the deployment to an HSM token. Nothing changes where the name is bound already.
     async fn bind_hsm_token(&self, name: &HsmName, token: &TokenInfo, at: Timestamp, told: Vec<Draft>) -> Result<()>;
+
+    /// What is sealed, counted by what it is, by which HSM token and how.
+    async fn sealed_secrets(&self) -> Result<Vec<SealedSecrets>>;
 
     /// Whether the store can be written: a real, durable write, for readiness.
     async fn probe(&self, at: Timestamp) -> Result<()>;
@@ -309,7 +342,13 @@ pub trait AuditLog: Send + Sync {
     async fn head(&self) -> Result<Head>;
     /// Keeps a signed checkpoint, in the store and in its anchor, or in neither as far as the next one can tell: after a
     /// failure [`last_checkpoint`](Self::last_checkpoint) is an older one, and what was not covered is still to be signed.
-    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()>;
+    /// `false` where another checkpoint over the same record was kept first; then this one is dropped.
+    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<bool>;
+    /// Of the records after one place up to another, those that name a key or tell that counting began, counted by what
+    /// they say.
+    async fn key_mentions(&self, after: i64, up_to: i64) -> Result<Vec<KeyMention>>;
+    /// The checkpoints after one place up to another, counted by their encoded JWS header.
+    async fn checkpoint_headers(&self, after: i64, up_to: i64) -> Result<Vec<(String, u64)>>;
     /// Every checkpoint with a sequence of at least `first`, in order, at most `limit`.
     async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>>;
     /// The newest checkpoint.

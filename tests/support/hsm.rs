@@ -97,6 +97,7 @@ impl SoftToken {
             expected_serial: None,
             environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
             state_directory: Some(self.state()),
+            is_careful: false,
             policy: policy(),
         }
     }

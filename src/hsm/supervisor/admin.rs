@@ -93,6 +93,10 @@ impl KeyAdmin for HsmGroup {
         Ok(())
     }
 
+    fn asked_again(&self, hsm: &HsmName) -> u64 {
+        self.token(hsm).map_or(0, |token| token.asked_again.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
     fn use_keys(&self, keys: Vec<HsmKey>) {
         self.keys.store(Arc::new(keys));
     }

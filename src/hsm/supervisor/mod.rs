@@ -56,6 +56,8 @@ pub struct HsmConfig {
     /// Where it is remembered that a PIN was presented, where that can't be written beside the PIN's file. Without it a
     /// systemd credential is not presented at all.
     pub state_directory: Option<PathBuf>,
+    /// Whether the PIN is held back where the token says that a wrong one was shown to it: for who only looks.
+    pub is_careful: bool,
     /// What the worker signs, and nothing else.
     pub policy: SigningPolicy,
 }

@@ -1,6 +1,6 @@
 //! One HSM token as the server sees it: its workers, and whether it answers.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,8 @@ pub(super) struct HsmToken {
     told_up: Mutex<Option<bool>>,
     /// How many workers in a row were killed because nothing at all was answered.
     pub(super) killed_for_silence: AtomicU32,
+    /// Signatures that a worker was asked for after another one had died over them.
+    pub(super) asked_again: AtomicU64,
     is_failing: AtomicBool,
     last_failure: Mutex<Option<HsmError>>,
 }
@@ -61,6 +63,7 @@ impl HsmToken {
             events,
             told_up: Mutex::new(None),
             killed_for_silence: AtomicU32::new(0),
+            asked_again: AtomicU64::new(0),
             is_failing: AtomicBool::new(false),
             last_failure: Mutex::new(None),
         }
@@ -92,6 +95,7 @@ impl HsmToken {
             state_directory: self.config.state_directory.clone(),
             sessions: self.config.sessions,
             queue: self.config.queue,
+            is_careful: self.config.is_careful,
             policy: self.config.policy.clone(),
         }
     }
@@ -209,6 +213,9 @@ impl HsmToken {
             && operation.is_idempotent()
             && self.pick(|index| index != *died).is_ok()
         {
+            if matches!(operation, Operation::Sign { .. }) {
+                self.asked_again.fetch_add(1, Ordering::Relaxed);
+            }
             outcome = self.ask_one(&operation, patience, deadline, Some(*died)).await;
         }
         let result = outcome.map_err(|(failure, _)| HsmError::new(operation.name(), failure));

@@ -84,6 +84,7 @@ impl Token {
             let mechanism = "any mechanism to sign with (CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_RSA_PKCS_PSS)".into();
             return Err(HsmFailure::MechanismMissing { mechanism });
         }
+        pin_state(&found.info, &token.hello)?;
         token.log_in(&found.anchor)?;
         Ok((token, found.anchor))
     }
@@ -186,6 +187,22 @@ impl Token {
             Err(other) => Err(attempt.unclear(&other.to_string())),
         }
     }
+}
+
+/// What the token says of its PIN, read before the PIN is presented: the last try is not spent by a program, and who
+/// only looks spends none where they are counted.
+fn pin_state(info: &ModuleTokenInfo, hello: &Hello) -> Result<(), HsmFailure> {
+    let refuse = |detail: String| Err(HsmFailure::PinRefused { detail });
+    if info.user_pin_locked() {
+        return refuse("the token says that its PIN is locked (CKF_USER_PIN_LOCKED); unlock it with the vendor's tool and the security officer's PIN".into());
+    }
+    if info.user_pin_final_try() {
+        return refuse("the token says that one try is left before its PIN locks (CKF_USER_PIN_FINAL_TRY), and the PIN is not presented; check the PIN, and log in once with the vendor's tool, which resets the count".into());
+    }
+    if hello.is_careful && info.user_pin_count_low() {
+        return refuse("the token says that a wrong PIN was shown to it since the last login (CKF_USER_PIN_COUNT_LOW), and the PIN is not presented for a look; check the PIN, and log in once with the vendor's tool, or have it presented with --present-pin".into());
+    }
+    Ok(())
 }
 
 /// Whether the session is a user's.

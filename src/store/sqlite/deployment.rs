@@ -10,13 +10,14 @@ use super::writer::Effect;
 use super::{SqliteStore, done};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
-use crate::keys::{HsmName, TokenInfo};
-use crate::store::{Deployment, StoreError, Told};
+use crate::keys::{HsmName, SealMode, TokenInfo};
+use crate::store::{Deployment, SealedSecrets, StoreError, Told};
 
 texts! {
     GENERATION = "SELECT generation FROM deployment WHERE id = 1";
     PROBE = "UPDATE deployment SET probed_at = $1 WHERE id = 1";
     TOKENS = "SELECT name, label, manufacturer, model, serial, firmware FROM hsm_tokens ORDER BY name";
+    SEALED = "SELECT kind, hsm, substr(blob, 1, 1), COUNT(*) FROM seals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
     BIND = "INSERT INTO hsm_tokens (name, label, manufacturer, model, serial, firmware, bound_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
 }
@@ -30,6 +31,16 @@ fn token_of(row: &SqliteRow) -> Result<(HsmName, TokenInfo)> {
         firmware: row.try_get("firmware")?,
     };
     Ok((HsmName::new(row.try_get::<String, _>("name")?), token))
+}
+
+fn sealed_of(row: &SqliteRow) -> Result<SealedSecrets> {
+    let (mode, count): (Vec<u8>, i64) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(SealedSecrets {
+        kind: row.try_get("kind")?,
+        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        mode: SealMode::of_blob(mode.first()),
+        count: count.unsigned_abs(),
+    })
 }
 
 async fn bind(
@@ -80,6 +91,12 @@ impl Deployment for SqliteStore {
                 Box::pin(bind(input, connection))
             })
             .await
+    }
+
+    async fn sealed_secrets(&self) -> std::result::Result<Vec<SealedSecrets>, StoreError> {
+        let operation = "count sealed secrets";
+        let rows = self.read_all(operation, sqlx::query(SEALED)).await?;
+        rows.iter().map(sealed_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
     }
 
     async fn probe(&self, at: Timestamp) -> std::result::Result<(), StoreError> {

@@ -27,7 +27,7 @@ use signet::secret::SecretBytes;
 
 use self::expected::Expected;
 use crate::support::fault::FaultModule;
-use crate::support::hsm::{Events, hsm, pair, started, tenant, vault_keys};
+use crate::support::hsm::{Events, hsm, pair, probe, started, tenant, vault_keys};
 
 /// By when a token does its work again after a fault; on a machine that is busy with other tests.
 const RECOVERY: Duration = Duration::from_secs(5);
