@@ -3,6 +3,7 @@
 mod custody;
 mod faults;
 mod figure;
+mod modules;
 mod pin;
 mod recovery;
 mod sign;

@@ -136,6 +136,7 @@ impl Manager {
         if !purpose.is_pair() {
             return Err(refuse("a key of this purpose is no pair"));
         }
+        self.shared.token.mechanisms().require_to_generate(key_type, bits)?;
         let cka_id = random::bytes::<16>(&OsRandom);
         let label = format!("signet/{tenant}/{}", purpose.name());
         let mut public = common(ObjectClass::PUBLIC_KEY, &label, &cka_id);

@@ -3,6 +3,7 @@
 //! It talks to its server over the socket that it inherits as standard input. One thread per session does the work;
 //! one more manages keys. It has no asynchronous runtime: every call into a module blocks.
 
+mod describe;
 mod desk;
 mod error;
 mod find_key;
@@ -12,6 +13,7 @@ mod manage;
 mod mechanism;
 mod outbox;
 mod pin;
+mod raw;
 mod session_place;
 mod token;
 mod vault;
