@@ -143,7 +143,7 @@ impl Manager {
         public.extend([Attribute::Private(false), Attribute::Verify(true)]);
         let mut private = common(ObjectClass::PRIVATE_KEY, &label, &cka_id);
         private.extend(kept());
-        private.extend([Attribute::Sign(true), Attribute::Decrypt(false), Attribute::Unwrap(false)]);
+        private.push(Attribute::Sign(true));
         let mechanism = match key_type {
             KeyType::P256 => elliptic(&mut public, P256_OID, Mechanism::EccKeyPairGen),
             KeyType::P384 => elliptic(&mut public, P384_OID, Mechanism::EccKeyPairGen),
@@ -157,13 +157,21 @@ impl Manager {
                 Mechanism::RsaPkcsKeyPairGen
             }
         };
-        let made = self.session()?.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from).and_then(
-            |(public, private)| self.accept_pair(purpose, key_type, bits, &cka_id, (public, private), &label),
-        );
-        if made.is_err() {
-            self.sweep(&cka_id);
+        let generate = |private: &[Attribute]| {
+            let made = self.session()?.generate_key_pair(&mechanism, &public, private).map_err(Fault::from).and_then(
+                |(public, private)| self.accept_pair(purpose, key_type, bits, &cka_id, (public, private), &label),
+            );
+            if made.is_err() {
+                self.sweep(&cka_id);
+            }
+            made
+        };
+        let signs_alone = [&private[..], &[Attribute::Decrypt(false), Attribute::Unwrap(false)]].concat();
+        match generate(&signs_alone) {
+            // Some modules know no attribute that narrows a pair's use, or want none (tpm2-pkcs11: CKR_GENERAL_ERROR).
+            Err(fault) if fault.may_be_of_the_template() => generate(&private),
+            made => made,
         }
-        made
     }
 
     /// Judges a new pair as it will be judged each time it is found.
