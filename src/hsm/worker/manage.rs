@@ -218,6 +218,7 @@ impl Manager {
                 return Err(refuse("a key of this purpose is a pair"));
             }
         };
+        self.shared.token.mechanisms().require_to_keep(purpose)?;
         template.extend(Usage::ALL.map(|usage| usage.attribute(allowed.contains(&usage))));
         let key = KeyRef { cka_id: Octets(cka_id.to_vec()), key_id, purpose };
         let made = self

@@ -5,7 +5,7 @@ use signet::jose::Algorithm;
 use signet::jose::algorithm::KeyType;
 use signet::keys::{Custody, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
 
-use super::for_each_make;
+use super::{for_each_make, for_nss};
 use crate::hsm::sign::MESSAGE;
 use crate::support::hsm::{hsm, pair, tenant, vault_keys};
 use crate::support::modules::{Make, serving};
@@ -17,6 +17,23 @@ for_each_make!(
     a_destroyed_key_signs_no_more,
     a_wrong_pin_is_presented_once,
 );
+for_nss!(a_key_that_does_not_show_its_custody_is_refused, a_wrong_pin_is_presented_once);
+
+/// And nothing is left of it.
+async fn a_key_that_does_not_show_its_custody_is_refused(make: Make) {
+    assert!(!make.abilities().shows_custody);
+    let token = make.token();
+    let group = serving(&token).await;
+    let purpose = KeyPurpose::TokenSigning;
+    let pair = group.generate_pair(&hsm(), purpose, &tenant(), KeyType::P256, 0).await;
+    let secret = group.generate_secret(&hsm(), KeyPurpose::Sealing, &tenant()).await;
+    for failure in [pair.unwrap_err().failure, secret.unwrap_err().failure] {
+        let HsmFailure::CustodyRefused { reasons, .. } = &failure else { panic!("{failure}") };
+        assert!(reasons.contains("CKA_LOCAL is false"), "{reasons}");
+    }
+    assert_eq!(group.list(&hsm()).await.unwrap(), []);
+    group.shutdown().await;
+}
 
 async fn every_generated_key_is_in_custody(make: Make) {
     let token = make.token();

@@ -7,13 +7,32 @@ mod figure;
 mod sign;
 mod vault;
 
-/// A test for each make.
-macro_rules! for_each_make {
-    ($($test:ident),+ $(,)?) => {
-        mod softhsm { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $test() { super::$test(crate::support::modules::Make::SoftHsm).await })+ }
-        mod nss { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $test() { super::$test(crate::support::modules::Make::Nss).await })+ }
-        mod tpm2 { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $test() { super::$test(crate::support::modules::Make::Tpm2).await })+ }
-        mod p11_kit { $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $test() { super::$test(crate::support::modules::Make::P11Kit).await })+ }
+/// Tests for the makes that are named.
+macro_rules! tests_of {
+    ($name:ident, $make:ident: $($test:ident),+) => {
+        mod $name {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(crate::support::modules::Make::$make).await;
+            })+
+        }
     };
 }
-use for_each_make;
+
+/// A test for each make whose keys show their custody.
+macro_rules! for_each_make {
+    ($($test:ident),+ $(,)?) => {
+        super::tests_of!(softhsm, SoftHsm: $($test),+);
+        super::tests_of!(tpm2, Tpm2: $($test),+);
+        super::tests_of!(p11_kit, P11Kit: $($test),+);
+    };
+}
+
+/// A test for NSS, whose keys don't.
+macro_rules! for_nss {
+    ($($test:ident),+ $(,)?) => {
+        super::tests_of!(nss, Nss: $($test),+);
+    };
+}
+
+use {for_each_make, for_nss, tests_of};

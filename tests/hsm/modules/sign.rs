@@ -4,7 +4,7 @@ use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, VerifyingKey};
 use signet::keys::{HsmFailure, KeyAdmin as _, KeyPurpose, Signer as _};
 
-use super::for_each_make;
+use super::{for_each_make, for_nss};
 use crate::hsm::sign::{MESSAGE, verifies};
 use crate::support::hsm::{hsm, pair, tenant};
 use crate::support::modules::{Make, serving};
@@ -16,6 +16,7 @@ for_each_make!(
     keys_are_found_again_by_another_worker,
     a_label_or_a_slot_that_is_not_there_is_told,
 );
+for_nss!(what_is_offered_is_what_the_guide_says, a_label_or_a_slot_that_is_not_there_is_told);
 
 async fn what_is_offered_is_what_the_guide_says(make: Make) {
     let token = make.token();

@@ -103,7 +103,8 @@ async fn hmacs_are_right(group: &HsmGroup, tag: u8) {
 
 async fn derivations_outlive_the_worker(make: Make) {
     if make.abilities().seal_modes.is_empty() {
-        return refuses(make, KeyPurpose::Binding).await;
+        // Derivations are for secrets that are kept: `signet init` makes no such key there.
+        return;
     }
     let token = make.token();
     let group = serving(&token).await;
@@ -119,8 +120,8 @@ async fn derivations_outlive_the_worker(make: Make) {
 
 async fn a_make_that_keeps_no_secrets_says_so(make: Make) {
     if make.abilities().seal_modes.is_empty() {
-        for purpose in ALL {
-            refuses(make, *purpose).await;
+        for purpose in [KeyPurpose::Wrapping, KeyPurpose::Sealing] {
+            refuses(make, purpose).await;
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A make that this machine lacks fails its tests: `tools/ensure-packages.sh test` installs all of them.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::Arc;
@@ -41,8 +42,8 @@ pub(crate) enum Make {
 pub(crate) struct Abilities {
     pub(crate) algorithms: &'static [Algorithm],
     pub(crate) seal_modes: &'static [SealMode],
-    /// Whether a second process can use the token at the same time.
-    pub(crate) is_shared: bool,
+    /// Whether its keys show that they were made in it. Where not, Signet refuses them.
+    pub(crate) shows_custody: bool,
 }
 
 impl Make {
@@ -53,10 +54,10 @@ impl Make {
             &[A::Es256, A::Es384, A::Rs256, A::Rs384, A::Rs512, A::Ps256, A::Ps384, A::Ps512];
         const BOTH: &[SealMode] = &[SealMode::Wrapped, SealMode::Sealed];
         match self {
-            Self::SoftHsm => Abilities { algorithms: &A::ALL, seal_modes: BOTH, is_shared: true },
-            Self::P11Kit => Abilities { algorithms: &A::ALL, seal_modes: BOTH, is_shared: true },
-            Self::Nss => Abilities { algorithms: EC_RSA_PSS, seal_modes: BOTH, is_shared: true },
-            Self::Tpm2 => Abilities { algorithms: EC_RSA, seal_modes: &[], is_shared: false },
+            Self::SoftHsm => Abilities { algorithms: &A::ALL, seal_modes: BOTH, shows_custody: true },
+            Self::P11Kit => Abilities { algorithms: EC_RSA_PSS, seal_modes: &[], shows_custody: true },
+            Self::Nss => Abilities { algorithms: EC_RSA_PSS, seal_modes: BOTH, shows_custody: false },
+            Self::Tpm2 => Abilities { algorithms: EC_RSA, seal_modes: &[], shows_custody: true },
         }
     }
 
@@ -83,7 +84,7 @@ pub(crate) struct ModuleToken {
     config: HsmConfig,
     program: PathBuf,
     // Ended before its directory goes.
-    server: Option<Server>,
+    servers: Vec<Server>,
     #[expect(dead_code, reason = "holds the directory")]
     home: Home,
 }
@@ -96,7 +97,7 @@ enum Home {
 impl ModuleToken {
     fn of_softhsm(token: SoftToken) -> Self {
         let config = token.config();
-        Self { config, program: super::hsm::PROGRAM.into(), server: None, home: Home::SoftHsm(token) }
+        Self { config, program: super::hsm::PROGRAM.into(), servers: Vec::new(), home: Home::SoftHsm(token) }
     }
 
     /// One worker with one session, which every make allows.
@@ -118,7 +119,7 @@ impl ModuleToken {
             environment,
             state_directory: None,
         };
-        Self { config, program: super::hsm::PROGRAM.into(), server: None, home: Home::Directory(directory) }
+        Self { config, program: super::hsm::PROGRAM.into(), servers: Vec::new(), home: Home::Directory(directory) }
     }
 
     /// Starts workers without waiting for them.
@@ -139,9 +140,9 @@ impl ModuleToken {
         self.config.clone()
     }
 
-    /// Whether something beside the module keeps the token alive.
+    /// What beside the module keeps the token alive; the first holds it.
     pub(crate) fn server(&mut self) -> Option<&mut Server> {
-        self.server.as_mut()
+        self.servers.first_mut()
     }
 }
 
@@ -161,7 +162,7 @@ impl Server {
 
     /// Starts it, again after [`stop`](Self::stop).
     pub(crate) fn begin(&mut self) {
-        let process = self.command.spawn().unwrap_or_else(|error| lacks(&format!("{:?}: {error}", self.command)));
+        let process = self.command.process_group(0).spawn().unwrap_or_else(|error| lacks(&format!("{:?}: {error}", self.command)));
         self.process = Some(process);
         let until = std::time::Instant::now() + Duration::from_secs(20);
         while !(self.wait)() {
@@ -170,11 +171,11 @@ impl Server {
         }
     }
 
-    /// Kills it.
+    /// Kills it with all that it has started.
     pub(crate) fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // It may have ended by itself.
-            let _ = process.kill();
+            let group = format!("-{}", process.id());
+            run(Command::new("kill").args(["-KILL", "--", &group]));
             process.wait().unwrap();
         }
     }

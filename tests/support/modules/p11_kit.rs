@@ -19,6 +19,6 @@ pub(super) fn token() -> ModuleToken {
     let mut token = ModuleToken::of_softhsm(soft);
     token.config.module = library("pkcs11/p11-kit-client.so");
     token.config.environment = vec![("P11_KIT_SERVER_ADDRESS".into(), format!("unix:path={address}"))];
-    token.server = Some(server);
+    token.servers = vec![server];
     token
 }
