@@ -19,12 +19,26 @@ macro_rules! tests_of {
     };
 }
 
+/// Tests for Kryoptic, which is not there before it is built.
+macro_rules! tests_of_kryoptic {
+    ($($test:ident),+) => {
+        mod kryoptic {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[ignore = "Kryoptic takes minutes to build: make test-modules"]
+            async fn $test() {
+                super::$test(crate::support::modules::Make::Kryoptic).await;
+            })+
+        }
+    };
+}
+
 /// A test for each make whose keys show their custody.
 macro_rules! for_each_make {
     ($($test:ident),+ $(,)?) => {
         super::tests_of!(softhsm, SoftHsm: $($test),+);
         super::tests_of!(tpm2, Tpm2: $($test),+);
         super::tests_of!(p11_kit, P11Kit: $($test),+);
+        super::tests_of_kryoptic!($($test),+);
     };
 }
 
@@ -35,4 +49,4 @@ macro_rules! for_nss {
     };
 }
 
-use {for_each_make, for_nss, tests_of};
+use {for_each_make, for_nss, tests_of, tests_of_kryoptic};

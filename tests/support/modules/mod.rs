@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use signet::hsm::{HsmConfig, HsmGroup, PinSource};
 use signet::jose::Algorithm;
-use signet::keys::{HsmFailure, SealMode};
+use signet::keys::{HsmFailure, KeyPurpose, SealMode};
 use tempfile::TempDir;
 
 use super::hsm::{SoftToken, hsm};
 use super::write_secret;
 
+mod kryoptic;
 mod nss;
 mod p11_kit;
 mod tpm2;
@@ -34,6 +35,8 @@ pub(crate) enum Make {
     Nss,
     /// A TPM 2.0 (IBM's, in software) behind tpm2-pkcs11.
     Tpm2,
+    /// Kryoptic: a software token in Rust over OpenSSL, of PKCS#11 3.2. `tools/build-kryoptic.sh` builds it.
+    Kryoptic,
     /// p11-kit's client and server, which put SoftHSM into another process behind a socket.
     P11Kit,
 }
@@ -46,15 +49,28 @@ pub(crate) struct Abilities {
     pub(crate) shows_custody: bool,
 }
 
+impl Abilities {
+    /// The secret keys that such a token holds.
+    pub(crate) fn secret_keys(&self) -> &'static [KeyPurpose] {
+        match self.seal_modes {
+            [SealMode::Wrapped, SealMode::Sealed] => &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding],
+            [SealMode::Sealed] => &[KeyPurpose::Sealing, KeyPurpose::Binding],
+            _ => &[],
+        }
+    }
+}
+
 impl Make {
     pub(crate) const fn abilities(self) -> Abilities {
         use Algorithm as A;
         const EC_RSA: &[A] = &[A::Es256, A::Es384, A::Rs256, A::Rs384, A::Rs512];
         const EC_RSA_PSS: &[A] =
             &[A::Es256, A::Es384, A::Rs256, A::Rs384, A::Rs512, A::Ps256, A::Ps384, A::Ps512];
+        const SEALED: &[SealMode] = &[SealMode::Sealed];
         const BOTH: &[SealMode] = &[SealMode::Wrapped, SealMode::Sealed];
         match self {
             Self::SoftHsm => Abilities { algorithms: &A::ALL, seal_modes: BOTH, shows_custody: true },
+            Self::Kryoptic => Abilities { algorithms: &A::ALL, seal_modes: SEALED, shows_custody: true },
             Self::P11Kit => Abilities { algorithms: EC_RSA_PSS, seal_modes: &[], shows_custody: true },
             Self::Nss => Abilities { algorithms: EC_RSA_PSS, seal_modes: BOTH, shows_custody: false },
             Self::Tpm2 => Abilities { algorithms: EC_RSA, seal_modes: &[], shows_custody: true },
@@ -65,6 +81,7 @@ impl Make {
     pub(crate) fn token(self) -> ModuleToken {
         match self {
             Self::SoftHsm => ModuleToken::of_softhsm(SoftToken::new()),
+            Self::Kryoptic => kryoptic::token(),
             Self::Nss => nss::token(),
             Self::Tpm2 => tpm2::token(),
             Self::P11Kit => p11_kit::token(),
