@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint advisories bench dist clean-state
+.PHONY: help run test test-modules lint advisories bench dist clean-state
 
 # rustup's folder, for shells that have not read its env file.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -27,6 +27,12 @@ test: ## every suite: unit, integration and documentation tests, then the client
 	@tools/require-rust.sh
 	cargo test --locked
 	@[ ! -e tests/clients/run.sh ] || { echo bash tests/clients/run.sh; bash tests/clients/run.sh; }
+
+test-modules: ## the HSM suite on every PKCS#11 module there is, Kryoptic with it, which is built first (some minutes)
+	@tools/ensure-packages.sh build test
+	@tools/require-rust.sh
+	tools/build-kryoptic.sh
+	cargo test --locked --test suite hsm::modules:: -- --include-ignored --skip figure
 
 lint: ## formatting, clippy and rustdoc with warnings denied, the verifier alone, shell scripts, dependencies
 	@tools/ensure-packages.sh build lint

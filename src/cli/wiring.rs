@@ -279,6 +279,8 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),
+        init_args: hsm.init_args.clone(),
+        slot: hsm.slot.map(u64::from),
         token_label: hsm.token_label.clone(),
         pin: match &hsm.pin {
             config::PinSource::File(path) => PinSource::File(path.clone()),

@@ -12,6 +12,8 @@ use crate::keys::HsmName;
 pub(super) const KEYS: &[&str] = &[
     "name",
     "module",
+    "init_args",
+    "slot",
     "token_label",
     "pin_file",
     "pin_credential",
@@ -38,6 +40,10 @@ pub struct HsmConfig {
     pub name: HsmName,
     /// `module`: the vendor's PKCS#11 library.
     pub module: PathBuf,
+    /// `init_args`: a text for the module in `C_Initialize`, for those that want their configuration there (NSS).
+    pub init_args: Option<String>,
+    /// `slot`: the slot's number as the module counts, where the label alone does not tell the token.
+    pub slot: Option<u32>,
     /// `token_label`: the token's label, `CK_TOKEN_INFO.label`.
     pub token_label: String,
     /// Where the PIN is.
@@ -89,6 +95,8 @@ impl HsmConfig {
         Ok(Self {
             name: name(&section, taken)?,
             module,
+            init_args: init_args(&section)?,
+            slot: slot(&section)?,
             token_label: token_label(&section)?,
             pin: PinSource::read(&section)?,
             sessions: section.integer("sessions", 1..=256, 4)?,
@@ -117,6 +125,19 @@ fn name(section: &Section<'_>, taken: &BTreeSet<HsmName>) -> Result<HsmName, Con
         return Err(section.unusable("name", "another [[hsm]] has this name: each needs its own"));
     }
     Ok(name)
+}
+
+fn init_args(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
+    let expected = "a text without NUL, which the module is given in C_Initialize (see its documentation)";
+    let text = section.text("init_args", expected)?;
+    if text.as_ref().is_some_and(|text| text.contains('\0')) {
+        return Err(section.unusable("init_args", format!("{expected} is expected")));
+    }
+    Ok(text)
+}
+
+fn slot(section: &Section<'_>) -> Result<Option<u32>, ConfigError> {
+    section.has("slot").then(|| section.integer("slot", 0..=u32::MAX, 0)).transpose()
 }
 
 fn token_label(section: &Section<'_>) -> Result<String, ConfigError> {

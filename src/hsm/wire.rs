@@ -85,6 +85,8 @@ impl<'de> Visitor<'de> for OctetsVisitor {
 pub(super) struct Hello {
     pub(super) name: String,
     pub(super) module: PathBuf,
+    pub(super) init_args: Option<String>,
+    pub(super) slot: Option<u64>,
     pub(super) token_label: String,
     pub(super) expected_serial: Option<String>,
     pub(super) pin: PinSource,

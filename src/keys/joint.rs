@@ -310,6 +310,14 @@ pub struct TokenReport {
     pub pin_count_low: bool,
 }
 
+impl TokenReport {
+    /// Whether secrets that the server needs again (password hashes) can be kept by this token. One that can't only
+    /// signs: another token of the group has to keep them.
+    pub fn keeps_secrets(&self) -> bool {
+        self.seal_modes.contains(&SealMode::Sealed)
+    }
+}
+
 /// One key as the HSM token describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyReport {

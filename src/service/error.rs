@@ -53,6 +53,13 @@ pub enum InitialiseError {
         /// The serial number found.
         found: String,
     },
+    /// No HSM token of the deployment can keep a secret.
+    #[error(
+        "none of the HSM tokens can keep secrets: that takes CKM_AES_GCM, CKM_AES_KEY_GEN, CKM_SHA256_HMAC and \
+         CKM_GENERIC_SECRET_KEY_GEN. A token without them signs, but passwords, OTP seeds and refresh tokens need \
+         another [[hsm]] that has them; see docs/hsm-guide.md"
+    )]
+    NothingSeals,
     /// The HSM failed.
     #[error(transparent)]
     Hsm(#[from] HsmError),

@@ -35,8 +35,14 @@ impl Signet {
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Vec<InitialisedKey>, InitialiseError> {
         let mut keys = Vec::new();
+        let mut reports = Vec::new();
         for hsm in self.adapters.key_admin.tokens() {
-            let report = self.adapters.key_admin.describe(&hsm).await?;
+            reports.push((hsm.clone(), self.adapters.key_admin.describe(&hsm).await?));
+        }
+        if !reports.iter().any(|(_, report)| report.keeps_secrets()) {
+            return Err(InitialiseError::NothingSeals);
+        }
+        for (hsm, report) in reports {
             self.bind(&hsm, &report, context).await?;
             for purpose in KeyPurpose::ALL {
                 if is_needed(purpose, &report) {
@@ -191,7 +197,8 @@ impl Signet {
 /// Whether a key of this purpose is needed in a token of these abilities.
 fn is_needed(purpose: KeyPurpose, report: &TokenReport) -> bool {
     match purpose {
-        KeyPurpose::TokenSigning | KeyPurpose::AuditSigning | KeyPurpose::Binding => true,
+        KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => true,
+        KeyPurpose::Binding => !report.seal_modes.is_empty(),
         KeyPurpose::Wrapping => report.seal_modes.contains(&SealMode::Wrapped),
         KeyPurpose::Sealing => report.seal_modes.contains(&SealMode::Sealed),
     }

@@ -4,6 +4,7 @@ mod custody;
 mod faults;
 mod figure;
 mod matrix;
+mod modules;
 mod pin;
 mod policy;
 mod recovery;

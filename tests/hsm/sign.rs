@@ -22,7 +22,7 @@ fn independent(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
 
 /// aws-lc reads the contents of the SPKI's BIT STRING, which for these keys is the end of the DER; Ed25519 and EC points
 /// have a fixed length, and RSA's is a SEQUENCE of its own.
-fn verifies(key: &PublicKey, algorithm: Algorithm, message: &[u8], signature: &Signature) -> bool {
+pub(super) fn verifies(key: &PublicKey, algorithm: Algorithm, message: &[u8], signature: &Signature) -> bool {
     let der = key.to_spki_der();
     let bare = match algorithm {
         Algorithm::Es256 => &der[der.len() - 65..],

@@ -88,6 +88,8 @@ impl SoftToken {
         HsmConfig {
             name: hsm(),
             module: self.module.clone(),
+            init_args: None,
+            slot: None,
             token_label: "signet".into(),
             pin: PinSource::File(self.pin_file()),
             sessions: 2,

@@ -8,6 +8,7 @@ pub(crate) mod application;
 pub(crate) mod codes;
 pub(crate) mod fault;
 pub(crate) mod hsm;
+pub(crate) mod modules;
 pub(crate) mod requests;
 pub(crate) mod server;
 pub(crate) mod store;

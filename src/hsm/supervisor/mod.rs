@@ -37,6 +37,10 @@ pub struct HsmConfig {
     pub name: HsmName,
     /// The PKCS#11 module.
     pub module: PathBuf,
+    /// What the module is given in `C_Initialize`, for those that want their configuration there (NSS).
+    pub init_args: Option<String>,
+    /// The slot's number, where the label alone does not tell the token.
+    pub slot: Option<u64>,
     /// The token's label.
     pub token_label: String,
     /// Where the worker reads the PIN.

@@ -89,6 +89,8 @@ impl HsmToken {
         Hello {
             name: self.config.name.as_str().to_owned(),
             module: self.config.module.clone(),
+            init_args: self.config.init_args.clone(),
+            slot: self.config.slot,
             token_label: self.config.token_label.clone(),
             expected_serial: self.config.expected_serial.clone(),
             pin: self.config.pin.clone(),

@@ -87,6 +87,25 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether a module may mean that it wants a key described in another way.
+    pub(super) fn may_be_of_the_template(&self) -> bool {
+        use RvError as R;
+        let Self::Module(code, _) = self else { return false };
+        matches!(
+            code,
+            R::AttributeTypeInvalid
+                | R::AttributeValueInvalid
+                | R::AttributeReadOnly
+                | R::TemplateInconsistent
+                | R::TemplateIncomplete
+                | R::ArgumentsBad
+                | R::FunctionFailed
+                | R::GeneralError
+        )
+    }
+}
+
 impl From<HsmFailure> for Fault {
     fn from(failure: HsmFailure) -> Self {
         Self::Failure(failure)

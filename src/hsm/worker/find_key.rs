@@ -275,15 +275,23 @@ pub(super) fn read_public(session: &Session, handle: ObjectHandle) -> Result<Opt
     } else {
         return Ok(None);
     };
-    Ok(PublicKey::from_ec_point(key_type, ec_point(point)).ok().map(|key| (key, shortest(key_type))))
+    Ok(PublicKey::from_ec_point(key_type, ec_point(key_type, point)).ok().map(|key| (key, shortest(key_type))))
 }
 
 /// `CKA_EC_POINT` is a DER OCTET STRING by the specification and bare in some modules. The longest point is under 128
-/// bytes, so that the length is one byte.
-fn ec_point(value: &[u8]) -> &[u8] {
+/// bytes, so that the length is one byte. A bare point, which begins with 0x04 too, may look like an OCTET STRING: its
+/// own length tells.
+fn ec_point(key_type: KeyType, value: &[u8]) -> &[u8] {
+    let bare_bytes = match key_type {
+        KeyType::P256 => 65,
+        KeyType::P384 => 97,
+        KeyType::Ed25519 => 32,
+        KeyType::Rsa => 0,
+    };
     match value {
+        bare if bare.len() == bare_bytes => bare,
         [0x04, length, point @ ..] if usize::from(*length) == point.len() => point,
-        bare => bare,
+        other => other,
     }
 }
 
@@ -299,9 +307,13 @@ mod tests {
 
     #[test]
     fn a_point_is_read_bare_and_wrapped() {
-        assert_eq!(ec_point(b"\x04\x03abc"), b"abc");
-        let bare = [&[4_u8][..], &[7; 64]].concat();
-        assert_eq!(ec_point(&bare), bare);
+        for (key_type, bytes) in [(KeyType::P256, 65_u8), (KeyType::P384, 97), (KeyType::Ed25519, 32)] {
+            // One in 256 bare points looks like an OCTET STRING of its own rest.
+            let mut bare = vec![7; usize::from(bytes)];
+            (bare[0], bare[1]) = (4, bytes - 2);
+            assert_eq!(ec_point(key_type, &bare), bare);
+            assert_eq!(ec_point(key_type, &[&[4, bytes], bare.as_slice()].concat()), bare);
+        }
     }
 
     #[test]

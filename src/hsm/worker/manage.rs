@@ -138,13 +138,14 @@ impl Manager {
         if !purpose.is_pair() {
             return Err(refuse("a key of this purpose is no pair"));
         }
+        self.shared.token.mechanisms().require_to_generate(key_type, bits)?;
         let cka_id = random::bytes::<16>(&OsRandom);
         let label = format!("signet/{tenant}/{}", purpose.name());
         let mut public = common(ObjectClass::PUBLIC_KEY, &label, &cka_id);
         public.extend([Attribute::Private(false), Attribute::Verify(true)]);
         let mut private = common(ObjectClass::PRIVATE_KEY, &label, &cka_id);
         private.extend(kept());
-        private.extend([Attribute::Sign(true), Attribute::Decrypt(false), Attribute::Unwrap(false)]);
+        private.push(Attribute::Sign(true));
         let mechanism = match key_type {
             KeyType::P256 => elliptic(&mut public, P256_OID, Mechanism::EccKeyPairGen),
             KeyType::P384 => elliptic(&mut public, P384_OID, Mechanism::EccKeyPairGen),
@@ -158,13 +159,21 @@ impl Manager {
                 Mechanism::RsaPkcsKeyPairGen
             }
         };
-        let made = self.session()?.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from).and_then(
-            |(public, private)| self.accept_pair(purpose, key_type, bits, &cka_id, (public, private), &label),
-        );
-        if made.is_err() {
-            self.sweep(&cka_id);
+        let generate = |private: &[Attribute]| {
+            let made = self.session()?.generate_key_pair(&mechanism, &public, private).map_err(Fault::from).and_then(
+                |(public, private)| self.accept_pair(purpose, key_type, bits, &cka_id, (public, private), &label),
+            );
+            if made.is_err() {
+                self.sweep(&cka_id);
+            }
+            made
+        };
+        let signs_alone = [&private[..], &[Attribute::Decrypt(false), Attribute::Unwrap(false)]].concat();
+        match generate(&signs_alone) {
+            // Some modules know no attribute that narrows a pair's use, or want none (tpm2-pkcs11: CKR_GENERAL_ERROR).
+            Err(fault) if fault.may_be_of_the_template() => generate(&private),
+            made => made,
         }
-        made
     }
 
     /// Judges a new pair as it will be judged each time it is found.
@@ -211,6 +220,7 @@ impl Manager {
                 return Err(refuse("a key of this purpose is a pair"));
             }
         };
+        self.shared.token.mechanisms().require_to_keep(purpose)?;
         template.extend(Usage::ALL.map(|usage| usage.attribute(allowed.contains(&usage))));
         let key = KeyRef { cka_id: Octets(cka_id.to_vec()), key_id, purpose };
         let made = self

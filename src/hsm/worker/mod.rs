@@ -3,6 +3,7 @@
 //! It talks to its server over the socket that it inherits as standard input. One thread per session does the work;
 //! one more manages keys. It has no asynchronous runtime: every call into a module blocks.
 
+mod describe;
 mod desk;
 mod direct;
 mod error;
@@ -17,6 +18,7 @@ mod outbox;
 mod pin;
 mod policy;
 mod rate;
+mod raw;
 mod session_place;
 mod tally;
 mod tally_record;

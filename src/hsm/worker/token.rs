@@ -4,16 +4,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
-use cryptoki::slot::{Slot, TokenInfo as ModuleTokenInfo};
+use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
 
 use super::direct::{DirectSession, DirectSign};
+use super::describe::Description;
 use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
+use super::raw;
 use crate::hsm::PinSource;
 use crate::hsm::wire::Hello;
 use crate::keys::{HsmFailure, TokenInfo, TokenReport};
@@ -40,7 +42,7 @@ pub(super) struct Token {
 struct Found {
     module: Pkcs11,
     slot: Slot,
-    info: ModuleTokenInfo,
+    info: Description,
     mechanisms: Mechanisms,
     anchor: Session,
 }
@@ -67,7 +69,7 @@ impl Token {
             |_| "unknown".to_owned(),
             |info| format!("{} {}", info.library_description().trim(), info.library_version()),
         );
-        let info = describe(&found.info);
+        let info = found.info.into();
         let direct = DirectSign::of(&hello.module);
         let token = Self {
             module: found.module,
@@ -137,7 +139,8 @@ impl Token {
 
     /// What the token is and can do, asked anew.
     pub(super) fn report(&self) -> TokenReport {
-        let pin_count_low = self.module.get_token_info(self.slot).is_ok_and(|info| info.user_pin_count_low());
+        let described = Description::of(&self.module, &self.hello.module, self.slot);
+        let pin_count_low = described.is_some_and(|read| read.pin_count_low);
         TokenReport {
             token: self.info.clone(),
             library: self.library.clone(),
@@ -232,13 +235,13 @@ fn find_patiently(hello: &Hello) -> Result<Found, HsmFailure> {
 /// One attempt: the module sees other processes' changes only when it is initialized anew.
 fn find(hello: &Hello) -> Result<Found, StartFault> {
     let module = load(hello)?;
-    let initialized = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    let initialized = module.initialize(raw::initialize_args(hello.init_args.as_deref()));
     initialized.map_err(|error| passing(error.into()))?;
     match find_in(&module, hello) {
         Ok((slot, info)) => {
-            let mechanisms = module.get_mechanism_list(slot).map_err(|error| passing(error.into()))?;
+            let mechanisms = Mechanisms::of(&module, slot).map_err(passing)?;
             let anchor = module.open_ro_session(slot).map_err(|error| passing(error.into()))?;
-            Ok(Found { module, slot, info, mechanisms: Mechanisms::new(mechanisms), anchor })
+            Ok(Found { module, slot, info, mechanisms, anchor })
         }
         Err(fault) => {
             // The attempt has failed already, whatever this says.
@@ -264,18 +267,18 @@ fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
     })
 }
 
-fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), StartFault> {
+fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, Description), StartFault> {
     let slots = module.get_slots_with_token().map_err(|error| passing(error.into()))?;
     let mut seen = Vec::new();
     let mut found = Vec::new();
     let mut is_renamed = false;
     for slot in slots {
         // A slot that can't describe itself is another's trouble, unless ours is not found.
-        let Ok(info) = module.get_token_info(slot) else { continue };
-        if info.token_initialized() {
-            seen.push(format!("\"{}\"", info.label().trim_end()));
-            is_renamed |= hello.expected_serial.as_deref() == Some(info.serial_number().trim_end());
-            if info.label().trim_end() == hello.token_label {
+        let Some(info) = Description::of(module, &hello.module, slot) else { continue };
+        if info.is_initialized {
+            seen.push(format!("\"{}\" in slot {}", info.label, slot.id()));
+            is_renamed |= hello.expected_serial.as_deref() == Some(info.serial.as_str());
+            if info.label == hello.token_label && hello.slot.is_none_or(|wanted| wanted == slot.id()) {
                 found.push((slot, info));
             }
         }
@@ -284,13 +287,15 @@ fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), St
     match (found.pop(), found.len()) {
         (Some(token), 0) => check_serial(&token.1, hello).map(|()| token),
         (Some(_), others) => Err(lasting(format!(
-            "{} tokens carry the label \"{label}\"; give each a label of its own, so that it is clear which one is meant",
-            others + 1
+            "{} tokens carry the label \"{label}\"; give each a label of its own, or name the `slot`, so that it is clear which one is meant (seen: {})",
+            others + 1,
+            seen.join(", ")
         ))),
         (None, _) => {
             let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
+            let place = hello.slot.map_or_else(String::new, |slot| format!(" in slot {slot}"));
             let detail = format!(
-                "no initialised token carries the label \"{label}\" (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
+                "no initialised token carries the label \"{label}\"{place} (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
             );
             // A deployment that is bound to a token has seen it: it is away now, unless it is here by another name.
             Err(StartFault::NoSuchLabel(match hello.expected_serial {
@@ -301,24 +306,14 @@ fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), St
     }
 }
 
-fn check_serial(info: &ModuleTokenInfo, hello: &Hello) -> Result<(), StartFault> {
-    let serial = info.serial_number().trim_end();
+fn check_serial(info: &Description, hello: &Hello) -> Result<(), StartFault> {
+    let serial = info.serial.as_str();
     match &hello.expected_serial {
         Some(expected) if expected != serial => Err(lasting(format!(
             "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone",
             hello.token_label
         ))),
         _ => Ok(()),
-    }
-}
-
-fn describe(info: &ModuleTokenInfo) -> TokenInfo {
-    TokenInfo {
-        label: info.label().trim_end().to_owned(),
-        manufacturer: info.manufacturer_id().trim_end().to_owned(),
-        model: info.model().trim_end().to_owned(),
-        serial: info.serial_number().trim_end().to_owned(),
-        firmware: info.firmware_version().to_string(),
     }
 }
 
