@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose};
+use super::{AnnouncedKey, Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose};
 use crate::jose::algorithm::KeyType;
 use crate::jose::{Algorithm, KeyId, PublicKey, VerifyingKey};
 use crate::secret::SecretBytes;
@@ -338,6 +338,13 @@ pub trait KeyAdmin: Send + Sync + 'static {
         bits: u32,
     ) -> Result<GeneratedKey, HsmError>;
 
+    /// The same for a key that was written down beforehand, under its `CKA_ID`.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError>;
+
     /// Generates a secret key inside the token and checks its custody.
     ///
     /// # Errors
@@ -372,6 +379,14 @@ pub trait KeyAdmin: Send + Sync + 'static {
     ///
     /// [`HsmError`].
     async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError>;
+
+    /// Has every worker of the token let go of its handles and its session copies of keys: a key was destroyed by another
+    /// process.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError>;
 
     /// Tells the tokens which keys wrap, seal and bind. Called at start and after `init`.
     fn use_keys(&self, keys: Vec<HsmKey>);

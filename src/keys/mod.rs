@@ -10,4 +10,6 @@ pub use joint::{
     GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, OtpHash, OtpSecretKind, RawSignature, RowBinding,
     SealMode, Seals, Signature, Signer, TokenInfo, TokenReport, Vault, WrongSignatureFromHsm,
 };
-pub use ring::{HsmKey, HsmName, KeyPurpose, KeyState, TenantId};
+pub use ring::{
+    AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, WrongStage,
+};
