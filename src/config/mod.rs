@@ -10,6 +10,7 @@ mod audit;
 mod duration;
 mod error;
 mod hsm;
+mod keys;
 mod log;
 mod mfa;
 mod roles;
@@ -24,6 +25,7 @@ use std::path::Path;
 pub use audit::AuditConfig;
 pub use error::ConfigError;
 pub use hsm::{HsmConfig, PinSource};
+pub use keys::KeysConfig;
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mfa::MfaConfig;
 pub use roles::Roles;
@@ -48,6 +50,8 @@ pub struct Config {
     pub hsm: Vec<HsmConfig>,
     /// `[tokens]`.
     pub tokens: TokensConfig,
+    /// `[keys]`.
+    pub keys: KeysConfig,
     /// `[roles]`; without it roles are claims only.
     pub roles: Option<Roles>,
     /// `[mfa]`.
@@ -58,7 +62,7 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "roles", "mfa", "audit", "log"];
+const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "keys", "roles", "mfa", "audit", "log"];
 
 impl Config {
     /// Reads a file, lays the environment's overrides over it (`SIGNET_SERVER__LISTEN` is `server.listen`,
@@ -96,6 +100,7 @@ impl Config {
             store: store.clone(),
             hsm: HsmConfig::read_all(whole.sections("hsm", hsm::KEYS)?)?,
             tokens: TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?,
+            keys: KeysConfig::read(&whole.section("keys", keys::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,
             mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?)?,
             audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,

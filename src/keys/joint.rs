@@ -29,6 +29,11 @@ impl HsmError {
     pub fn new(operation: impl Into<String>, failure: HsmFailure) -> Self {
         Self { operation: operation.into(), failure }
     }
+
+    /// Whether what was asked for may have been done all the same.
+    pub const fn is_unknown_outcome(&self) -> bool {
+        matches!(self.failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
+    }
 }
 
 /// What went wrong at an HSM token.

@@ -12,4 +12,5 @@ pub use joint::{
 };
 pub use ring::{
     AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, WrongStage,
+    hexadecimal,
 };

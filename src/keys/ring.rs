@@ -337,6 +337,11 @@ pub struct HsmKey {
     pub created_at: Timestamp,
 }
 
+/// A `CKA_ID` as PKCS#11 tools write it.
+pub fn hexadecimal(cka_id: &[u8]) -> String {
+    cka_id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -223,12 +223,21 @@ fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
             "there is no PKCS#11 module at {path}; install it (SoftHSM: apt install softhsm2) or correct `module` of [[hsm]] {}",
             hello.name
         );
-        return Err(lasting(detail));
+        return Err(unusable(detail, hello));
     }
     Pkcs11::new(&hello.module).map_err(|error| match error {
         // It was loaded, and worked when this deployment was bound to its token.
         Error::Pkcs11(code, function) if hello.expected_serial.is_some() => passing(Fault::Module(code, function)),
-        error => lasting(format!("{path} can't be loaded as a PKCS#11 module: {error}")),
+        error => unusable(format!("{path} can't be loaded as a PKCS#11 module: {error}"), hello),
+    })
+}
+
+/// A module that can't be had: a deployment that is bound to its token worked with it, and will when it is back, e.g. after
+/// the vendor's package was installed again. Before that, only a person can mend it.
+fn unusable(detail: String, hello: &Hello) -> StartFault {
+    StartFault::Lasting(match hello.expected_serial {
+        Some(_) => HsmFailure::Unavailable { detail },
+        None => HsmFailure::Configuration { detail },
     })
 }
 
