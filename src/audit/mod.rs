@@ -57,6 +57,24 @@ pub enum Event {
     /// A key was generated in an HSM.
     #[serde(rename = "key.generated")]
     KeyGenerated,
+    /// A rotation was asked for, or failed.
+    #[serde(rename = "key.rotated")]
+    KeyRotated,
+    /// A key began to sign.
+    #[serde(rename = "key.activated")]
+    KeyActivated,
+    /// A key signs no more, and stays published until its last token has expired.
+    #[serde(rename = "key.retired")]
+    KeyRetired,
+    /// A key left the JWKS.
+    #[serde(rename = "key.withdrawn")]
+    KeyWithdrawn,
+    /// A key was destroyed in its HSM token.
+    #[serde(rename = "key.destroyed")]
+    KeyDestroyed,
+    /// A person revoked a key: it left the JWKS at once, and what it signed counts for nothing.
+    #[serde(rename = "key.revoked")]
+    KeyRevoked,
     /// A user was added, changed, disabled or removed.
     #[serde(rename = "user.changed")]
     UserChanged,

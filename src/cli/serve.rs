@@ -20,16 +20,17 @@ use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
 use crate::hsm::HsmEvent;
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
-use crate::keys::{HsmError, HsmFailure, HsmName};
+use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
 use crate::service::Signet;
 use crate::service::reconcile::Slack;
+use crate::service::rotate::Rotator;
 use crate::store::{AuditLog as _, Grants as _, Keys as _};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {}
 
 /// How long a starting server waits for its HSM tokens before it serves without them.
-const HSM_PATIENCE: Duration = Duration::from_secs(10);
+const HSM_PATIENCE: Duration = Duration::from_secs(5);
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
 /// How often the HSM's signatures are compared with the records.
@@ -71,6 +72,8 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     }
     tell(signet, Event::ServerStarted, Outcome::Done, None).await?;
     let mut background = start_background(&deployment, hsm_events);
+    let rotation = signet.new_request_id();
+    background.spawn(rotate(Rotator::new(signet.clone(), rotation.clone())));
     let limits = limits(&deployment.config);
     let address = listening.address();
     let hosts = Arc::new(AcceptedHosts::new(deployment.config.server.public_url.url(), address));
@@ -93,6 +96,9 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     let served = served.context("the server failed")?;
     background.shutdown().await;
     reconcile(&deployment).await;
+    if let Err(error) = signet.end_rotation(&rotation).await {
+        tracing::warn!(%error, "the lease of the key rotation was not given back; it runs out by itself");
+    }
     signet.tell_repetitions(true).await?;
     tell(signet, Event::ServerStopped, Outcome::Done, None).await?;
     deployment.close().await?;
@@ -102,9 +108,15 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
 /// Waits for the HSM tokens. What only a person can mend ends the start; what heals by itself does not.
 async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
     let snapshot = deployment.signet.directory().fresh().await?;
-    if snapshot.published().next().is_none() {
-        anyhow::bail!("this deployment has no keys yet: run `signet init` first");
-    }
+    let keys = deployment.store.keys().await?;
+    let ring: Vec<&HsmKey> = keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).collect();
+    anyhow::ensure!(!ring.is_empty(), "this deployment has no keys yet: run `signet init` first");
+    let algorithm = deployment.signet.settings().algorithm;
+    // A ring of revoked keys gets another one as soon as an HSM token answers.
+    anyhow::ensure!(
+        ring.iter().any(|key| key.public.as_ref().is_some_and(|jwk| jwk.algorithm == algorithm)),
+        "no {algorithm} key: run `signet init`, or `signet key generate --algorithm {algorithm}`"
+    );
     let outcomes = deployment.hsm.ready_each(HSM_PATIENCE).await;
     let answers = |hsm: &HsmName| outcomes.iter().any(|(name, outcome)| name == hsm && outcome.is_ok());
     let some_answer = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
@@ -115,10 +127,10 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
             Ok(()) => {}
         }
     }
-    let keys = deployment.store.keys().await?;
-    let published: Vec<_> = keys.into_iter().filter(|key| key.state.is_published()).collect();
+    // A key that signs no more, or not yet, keeps nobody from being served.
+    let active: Vec<_> = keys.into_iter().filter(|key| key.state.is_active()).collect();
     for (hsm, _) in outcomes.iter().filter(|(_, outcome)| outcome.is_ok()) {
-        match deployment.signet.key_admin().check(hsm, &published).await {
+        match deployment.signet.key_admin().check(hsm, &active).await {
             Ok(faults) => {
                 if let Some((key_id, error)) = faults.into_iter().next() {
                     return Err(anyhow::Error::from(error).context(format!("the key {key_id} can't be used")));
@@ -127,17 +139,12 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
             Err(error) => tracing::error!(%hsm, %error, "the keys could not be checked"),
         }
     }
-    let algorithm = deployment.signet.settings().algorithm;
     for key in snapshot.active(algorithm).filter(|key| answers(&key.key.hsm)) {
         match deployment.signet.test_key(key).await {
             Err(error) if !heals_by_itself(&error) => return Err(error.into()),
             _ => {}
         }
     }
-    anyhow::ensure!(
-        snapshot.active(algorithm).next().is_some(),
-        "no active {algorithm} key: run `signet init`, or `signet key generate --algorithm {algorithm}`"
-    );
     Ok(())
 }
 
@@ -219,6 +226,18 @@ async fn reconcile(deployment: &Deployment) {
         && let Err(error) = deployment.signet.reconcile(marks.as_ref(), settled_after(&deployment.config)).await
     {
         tracing::warn!(%error, "signatures and records could not be compared at the end");
+    }
+}
+
+/// Looks after the key ring, or waits to take it over from another process.
+async fn rotate(mut rotator: Rotator) {
+    let mut every = tokio::time::interval(rotator.interval());
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(error) = rotator.work().await {
+            tracing::warn!(%error, "the key ring could not be looked after");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, T
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
 use crate::service::reconcile::Slack;
-use crate::service::{Adapters, Settings, Signet};
+use crate::service::{Adapters, KeySettings, Settings, Signet};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Deployment as _, Keys as _};
 
@@ -38,7 +38,7 @@ pub(super) enum Need {
 }
 
 /// How long a command waits for its HSM tokens.
-const HSM_PATIENCE: Duration = Duration::from_secs(20);
+const HSM_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections that read the store at once.
 const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
@@ -89,6 +89,23 @@ impl Deployment {
         if need != Need::Store {
             deployment.wait_for_hsm(output).await?;
         }
+        Ok(deployment)
+    }
+
+    /// The same for a command that can do its part with the HSM tokens that answer: waits for them, and fails where none
+    /// does.
+    pub(super) async fn open_with_any_hsm(path: &Path, output: &Output) -> anyhow::Result<Self> {
+        let (events, _) = mpsc::unbounded_channel();
+        let deployment = Self::assemble(load_config(path)?, Need::Hsm, events).await?;
+        output.progress("waiting for the HSM tokens");
+        let outcomes = deployment.hsm.ready_each(HSM_PATIENCE).await;
+        let any = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+        if let (false, Some((_, Err(error)))) = (any, outcomes.into_iter().next()) {
+            deployment.hsm.shutdown().await;
+            deployment.store.close().await;
+            return Err(error.into());
+        }
+        deployment.signet.directory().fresh().await?;
         Ok(deployment)
     }
 
@@ -317,6 +334,12 @@ fn settings(config: &Config) -> Settings {
         refresh_lifetime: config.tokens.refresh_lifetime,
         refresh_retry_window: config.tokens.refresh_retry_window,
         role_scopes: config.roles.clone().map_or_else(RoleScopes::claims_only, RoleScopes::granting),
+        keys: KeySettings {
+            rotate_every: config.keys.rotate_every,
+            publish_ahead: config.keys.publish_ahead,
+            jwks_max_age: config.keys.jwks_max_age,
+            clock_skew: config.keys.clock_skew,
+        },
         otp_issuer: config.mfa.issuer_name.clone(),
         lockout: config.mfa.lockout,
         password_concurrency: config.mfa.password_concurrency,

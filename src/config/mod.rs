@@ -11,6 +11,7 @@ mod duration;
 mod error;
 mod hsm;
 mod hsm_worker;
+mod keys;
 mod log;
 mod mfa;
 mod roles;
@@ -26,6 +27,7 @@ pub use audit::AuditConfig;
 pub use error::ConfigError;
 pub use hsm::{HsmConfig, PinSource};
 pub use hsm_worker::HsmWorkerConfig;
+pub use keys::KeysConfig;
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mfa::MfaConfig;
 pub use roles::Roles;
@@ -50,6 +52,8 @@ pub struct Config {
     pub hsm: Vec<HsmConfig>,
     /// `[tokens]`.
     pub tokens: TokensConfig,
+    /// `[keys]`.
+    pub keys: KeysConfig,
     /// `[roles]`; without it roles are claims only.
     pub roles: Option<Roles>,
     /// `[mfa]`.
@@ -60,7 +64,7 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "roles", "mfa", "audit", "log"];
+const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "keys", "roles", "mfa", "audit", "log"];
 
 impl Config {
     /// Reads a file, lays the environment's overrides over it (`SIGNET_SERVER__LISTEN` is `server.listen`,
@@ -99,6 +103,7 @@ impl Config {
             store: store.clone(),
             hsm: HsmConfig::read_all(whole.sections("hsm", hsm::KEYS)?)?,
             tokens: TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?,
+            keys: KeysConfig::read(&whole.section("keys", keys::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,
             mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?)?,
             audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,

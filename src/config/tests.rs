@@ -43,6 +43,7 @@ fn all_keys() -> BTreeSet<String> {
         ("store", store::KEYS),
         ("hsm", hsm::KEYS),
         ("tokens", tokens::KEYS),
+        ("keys", keys::KEYS),
         ("mfa", mfa::KEYS),
         ("audit", audit::KEYS),
         ("log", log::KEYS),

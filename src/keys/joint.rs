@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, SignedKind};
+use super::{AnnouncedKey, Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, SignedKind};
 use crate::clock::Timestamp;
 use crate::jose::algorithm::KeyType;
 use crate::jose::{Algorithm, KeyId, PublicKey, VerifyingKey};
@@ -29,6 +29,11 @@ impl HsmError {
     /// A failure of an operation.
     pub fn new(operation: impl Into<String>, failure: HsmFailure) -> Self {
         Self { operation: operation.into(), failure }
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    pub const fn is_unknown_outcome(&self) -> bool {
+        matches!(self.failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
     }
 }
 
@@ -404,6 +409,13 @@ pub trait KeyAdmin: Send + Sync + 'static {
         bits: u32,
     ) -> Result<GeneratedKey, HsmError>;
 
+    /// The same for a key that was written down beforehand, under its `CKA_ID`.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError>;
+
     /// Generates a secret key inside the token and checks its custody.
     ///
     /// # Errors
@@ -449,6 +461,13 @@ pub trait KeyAdmin: Send + Sync + 'static {
     /// How many signatures were asked of a second worker of this token, since this process began: the first one died,
     /// and may have signed before.
     fn asked_again(&self, hsm: &HsmName) -> u64;
+    /// Has every worker of the token let go of its handles and its session copies of keys: a key was destroyed by another
+    /// process.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError>;
 
     /// Tells the tokens which keys wrap, seal and bind. Called at start and after `init`.
     fn use_keys(&self, keys: Vec<HsmKey>);

@@ -11,5 +11,7 @@ pub use joint::{
     GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, KeyTally, OtpHash, OtpSecretKind, RawSignature,
     RowBinding, SealMode, Seals, Signature, Signer, TokenInfo, TokenReport, Vault, WrongSignatureFromHsm,
 };
-pub use ring::{HsmKey, HsmName, KeyPurpose, KeyState, TenantId};
+pub use ring::{
+    AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, WrongStage, hexadecimal,
+};
 pub use signed::{SignedKind, SigningPolicy, test_signing_input};

@@ -28,8 +28,8 @@ impl Signet {
         }
         let snapshot = self.directory.fresh().await?;
         let is_healthy = |hsm| self.adapters.key_admin.health(hsm).is_ok();
-        let keys = snapshot.audit_keys();
-        let key = keys.iter().find(|key| is_healthy(&key.key.hsm)).or_else(|| keys.first());
+        let active = || snapshot.audit_keys().iter().filter(|key| key.key.state.is_active());
+        let key = active().find(|key| is_healthy(&key.key.hsm)).or_else(|| active().next());
         let key = key.ok_or(ChangeError::NotInitialised("audit"))?;
         let at = self.now();
         let header = Header {

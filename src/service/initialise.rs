@@ -1,11 +1,12 @@
 //! Makes the keys that a deployment depends on, each inside its HSM token, and binds the deployment to the tokens.
 //! Doing it again makes what is missing and leaves what is there.
 
-use super::{ChangeError, InitialiseError, Signet};
+use super::generate_key::Wanted;
+use super::{InitialiseError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
-use crate::jose::{Algorithm, Jwk, KeyId};
-use crate::keys::{GeneratedKey, HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
-use crate::store::StoreError;
+use crate::jose::KeyId;
+use crate::keys::{HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
+use crate::store::{StoreError, StoreFailure};
 
 /// One key that `init` found or made.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -36,6 +37,9 @@ impl Signet {
     ) -> Result<Vec<InitialisedKey>, InitialiseError> {
         let mut keys = Vec::new();
         let mut reports = Vec::new();
+        let is_signing = |key: &HsmKey| key.purpose == KeyPurpose::TokenSigning && key.tenant == self.settings.tenant;
+        // Nobody keeps a JWKS of a deployment that has no signing key yet.
+        let is_new = !self.adapters.store.keys().await?.iter().any(is_signing);
         for hsm in self.adapters.key_admin.tokens() {
             reports.push((hsm.clone(), self.adapters.key_admin.describe(&hsm).await?));
         }
@@ -46,7 +50,14 @@ impl Signet {
             self.bind(&hsm, &report, context).await?;
             for purpose in KeyPurpose::ALL {
                 if is_needed(purpose, &report) {
-                    keys.push(self.ensure_key(&hsm, purpose, &report, context, progress).await?);
+                    let algorithm = match purpose {
+                        KeyPurpose::TokenSigning => Some(self.settings.algorithm),
+                        KeyPurpose::AuditSigning => report.algorithms.first().copied(),
+                        KeyPurpose::Wrapping | KeyPurpose::Sealing | KeyPurpose::Binding => None,
+                    };
+                    let rsa_bits = DEFAULT_RSA_BITS;
+                    let wanted = Wanted { hsm: hsm.clone(), purpose, algorithm, rsa_bits, at_once: is_new };
+                    keys.push(self.ensure_key(&wanted, context, progress).await?);
                 }
             }
         }
@@ -78,119 +89,37 @@ impl Signet {
 
     async fn ensure_key(
         &self,
-        hsm: &HsmName,
-        purpose: KeyPurpose,
-        report: &TokenReport,
+        wanted: &Wanted,
         context: &RequestContext,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<InitialisedKey, InitialiseError> {
-        let keys = self.adapters.store.keys().await?;
-        let algorithm = match purpose {
-            KeyPurpose::TokenSigning => Some(self.settings.algorithm),
-            KeyPurpose::AuditSigning => report.algorithms.first().copied(),
-            KeyPurpose::Wrapping | KeyPurpose::Sealing | KeyPurpose::Binding => None,
+        let Wanted { hsm, purpose, algorithm, .. } = wanted;
+        let there =
+            |kid: &KeyId| InitialisedKey { hsm: hsm.clone(), purpose: *purpose, kid: kid.to_string(), created: false };
+        let is_it = |key: &HsmKey| {
+            let is_same = key.hsm == *hsm && key.purpose == *purpose && key.tenant == self.settings.tenant;
+            let is_signing = *purpose == KeyPurpose::TokenSigning;
+            let signs_alike = !is_signing || key.public.as_ref().map(|jwk| jwk.algorithm) == *algorithm;
+            let will_serve = is_signing && matches!(key.state, KeyState::Next { .. });
+            is_same && signs_alike && (key.state.is_active() || will_serve)
         };
-        let is_it = |key: &&HsmKey| {
-            let is_same = key.hsm == *hsm && key.purpose == purpose && key.tenant == self.settings.tenant;
-            let signs_alike =
-                purpose != KeyPurpose::TokenSigning || key.public.as_ref().map(|jwk| jwk.algorithm) == algorithm;
-            is_same && signs_alike && key.state.is_active()
-        };
-        if let Some(key) = keys.iter().find(is_it) {
-            return Ok(InitialisedKey { hsm: hsm.clone(), purpose, kid: key.key_id.to_string(), created: false });
+        let find = async || Ok::<_, StoreError>(self.adapters.store.keys().await?.into_iter().find(is_it));
+        if let Some(key) = find().await? {
+            return Ok(there(&key.key_id));
         }
         progress(&format!("generating the {} key in HSM token {hsm}", purpose.name().replace('_', "-")));
-        let key = self.make_key(hsm, purpose, algorithm, DEFAULT_RSA_BITS, context).await?;
-        Ok(InitialisedKey { hsm: hsm.clone(), purpose, kid: key.key_id.to_string(), created: true })
-    }
-
-    /// Generates another token-signing key. The first of its algorithm in its HSM token signs at once; a further one is
-    /// published only.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
-    pub async fn generate_signing_key(
-        &self,
-        hsm: &HsmName,
-        algorithm: Algorithm,
-        rsa_bits: u32,
-        context: &RequestContext,
-    ) -> Result<HsmKey, ChangeError> {
-        let made = self.make_key(hsm, KeyPurpose::TokenSigning, Some(algorithm), rsa_bits, context).await;
-        made.map_err(|error| match error {
-            InitialiseError::Hsm(error) => ChangeError::Hsm(error),
-            InitialiseError::Store(error) => ChangeError::Store(error),
-            other => ChangeError::Input(other.to_string()),
-        })
-    }
-
-    async fn make_key(
-        &self,
-        hsm: &HsmName,
-        purpose: KeyPurpose,
-        algorithm: Option<Algorithm>,
-        rsa_bits: u32,
-        context: &RequestContext,
-    ) -> Result<HsmKey, InitialiseError> {
-        let (tenant, admin) = (&self.settings.tenant, &self.adapters.key_admin);
-        let generated = match algorithm {
-            Some(algorithm) => admin.generate_pair(hsm, purpose, tenant, algorithm.key_type(), rsa_bits).await?,
-            None => admin.generate_secret(hsm, purpose, tenant).await?,
-        };
-        let key = self.as_stored(hsm, purpose, algorithm, generated).await?;
-        let mut told = Draft::new(Event::KeyGenerated, Outcome::Done, tenant.as_str(), context);
-        told.key = Some(key.key_id.to_string());
-        let name = algorithm.map_or("secret", Algorithm::name);
-        let told = told.detail(format!("{} {name} in HSM token {hsm}", purpose.name()));
-        self.adapters.store.add_key(&key, vec![told]).await?;
-        Ok(key)
-    }
-
-    async fn as_stored(
-        &self,
-        hsm: &HsmName,
-        purpose: KeyPurpose,
-        algorithm: Option<Algorithm>,
-        generated: GeneratedKey,
-    ) -> Result<HsmKey, InitialiseError> {
-        let public = match (generated.public, algorithm) {
-            (Some(public), Some(algorithm)) => {
-                Some(Jwk::new(public, algorithm).map_err(|error| InitialiseError::Key(error.to_string()))?)
+        match self.make_key(wanted, context).await {
+            Ok(key) => {
+                let kid = key.key_id.to_string();
+                Ok(InitialisedKey { hsm: hsm.clone(), purpose: *purpose, kid, created: true })
             }
-            (None, None) => None,
-            _ => return Err(InitialiseError::Key("a pair without a public half".to_owned())),
-        };
-        let now = self.now();
-        let signs_already = self.signs_already(hsm, purpose, algorithm).await?;
-        let state = if signs_already { KeyState::Next { published_at: now } } else { KeyState::Active { since: now } };
-        let key_id: KeyId = public.as_ref().map_or(generated.key_id, |jwk| jwk.key_id.clone());
-        Ok(HsmKey {
-            tenant: self.settings.tenant.clone(),
-            hsm: hsm.clone(),
-            purpose,
-            key_id,
-            cka_id: generated.cka_id,
-            public,
-            state,
-            created_at: now,
-        })
-    }
-
-    async fn signs_already(
-        &self,
-        hsm: &HsmName,
-        purpose: KeyPurpose,
-        algorithm: Option<Algorithm>,
-    ) -> Result<bool, StoreError> {
-        let keys = self.adapters.store.keys().await?;
-        Ok(keys.iter().any(|key| {
-            key.hsm == *hsm
-                && key.purpose == purpose
-                && key.tenant == self.settings.tenant
-                && key.state.is_active()
-                && key.public.as_ref().map(|jwk| jwk.algorithm) == algorithm
-        }))
+            // Another `init` was faster by a moment: its key serves both.
+            Err(InitialiseError::Store(StoreError { operation, failure: failure @ StoreFailure::Taken(_) })) => {
+                let key = find().await?.ok_or(StoreError { operation, failure })?;
+                Ok(there(&key.key_id))
+            }
+            Err(other) => Err(other),
+        }
     }
 }
 

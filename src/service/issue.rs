@@ -81,7 +81,7 @@ impl Signet {
             let draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
             let generation =
                 self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
-            if self.still_holds(&known, &signed.key, generation).await? {
+            if self.still_holds(&known, &signed.key, token.expires_at, generation).await? {
                 return Ok(self.answer(token, signed, None));
             }
             known = self.authenticate_client(presented, context).await?;
@@ -131,7 +131,7 @@ impl Signet {
             }
         };
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
-        if self.still_holds(known, &signed.key, fresh.generation).await? {
+        if self.still_holds(known, &signed.key, token.expires_at, fresh.generation).await? {
             return Ok(self.answer(token, signed, refresh_token));
         }
         tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");

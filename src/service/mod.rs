@@ -11,6 +11,7 @@ pub mod custody;
 pub mod directory;
 pub mod enrol;
 pub mod error;
+pub mod generate_key;
 mod hashing;
 pub mod initialise;
 pub mod introspect;
@@ -21,6 +22,8 @@ pub mod reconcile;
 pub mod refresh;
 pub mod repeats;
 pub mod revoke;
+pub mod revoke_key;
+pub mod rotate;
 pub mod settings;
 pub mod signing;
 
@@ -28,7 +31,7 @@ use std::sync::Arc;
 
 pub use directory::Directory;
 pub use error::{ChangeError, InitialiseError};
-pub use settings::Settings;
+pub use settings::{KeySettings, Settings};
 
 use crate::clock::{Clock, Timestamp};
 use crate::keys::{KeyAdmin, Signer, Vault};

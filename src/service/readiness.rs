@@ -1,4 +1,5 @@
-//! Whether tokens can be issued now: a real recent signature by each HSM token, the store, the audit log.
+//! Whether tokens can be issued now, by a real recent signature, the store and the audit log; and whether they can be
+//! verified, which needs none of these.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -57,16 +58,25 @@ impl Readiness {
 /// The answer of `/readyz`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReadinessReport {
-    /// Whether everything below is well: tokens can be issued.
+    /// Whether tokens can be issued: the same as `issuance.ready`.
     pub ready: bool,
+    /// Whether tokens can be issued: an HSM token signs, and the store and the audit log are well.
+    pub issuance: Part,
+    /// Whether verification material can be served; it needs no HSM.
+    pub verification: Part,
     /// Each HSM token, in a word: `ok`, or what is wrong.
     pub hsm: BTreeMap<HsmName, String>,
     /// The store, in a word.
     pub store: String,
     /// The audit log, in a word: records are written with the store, so this tells of its checkpoints.
     pub audit: String,
-    /// Whether verification material can be served; it needs no HSM.
-    pub verification: bool,
+}
+
+/// One of the two things that a server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Whether it can be had now.
+    pub ready: bool,
 }
 
 impl Signet {
@@ -121,9 +131,10 @@ impl Signet {
         };
         let audit = self.readiness.audit();
         let verification = self.directory.at_hand().await.is_ok();
-        let can_sign = !hsm.is_empty() && hsm.values().all(|state| state == "ok");
+        let can_sign = hsm.values().any(|state| state == "ok");
         let ready = can_sign && store == "ok" && audit == "ok";
-        ReadinessReport { ready, hsm, store: store.to_owned(), audit, verification }
+        let (issuance, verification) = (Part { ready }, Part { ready: verification });
+        ReadinessReport { ready, issuance, verification, hsm, store: store.to_owned(), audit }
     }
 
     fn hsm_state(&self, hsm: &HsmName) -> &'static str {

@@ -185,7 +185,7 @@ impl Signet {
         successor: Successor,
     ) -> Result<TokenAnswer, OAuthError> {
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
-        if self.still_holds(known, &signed.key, fresh.generation).await? {
+        if self.still_holds(known, &signed.key, token.expires_at, fresh.generation).await? {
             return Ok(self.answer(token, signed, Some(successor.token)));
         }
         tracing::warn!("the client or the key changed while a token was refreshed; the caller must try again");

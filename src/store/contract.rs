@@ -1,6 +1,7 @@
 //! The contracts. Each conditional write is one write: of N racing callers, on any number of nodes, one wins.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -10,7 +11,7 @@ use super::{
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
-use crate::keys::{HsmKey, HsmName, KeyState, SealMode, Seals, TenantId, TokenInfo};
+use crate::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, Seals, TenantId, TokenInfo};
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.
@@ -38,6 +39,9 @@ pub enum StoreFailure {
         "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back"
     )]
     RolledBack,
+    /// Another process was faster: what the change makes is there already.
+    #[error("there is {0} already: another process made one at the same time")]
+    Taken(&'static str),
     /// The database is not one that this program can use; the text says what to do.
     #[error("{0}")]
     Refused(String),
@@ -283,12 +287,44 @@ pub trait Grants: Send + Sync {
 /// Keys that the deployment depends on.
 #[async_trait]
 pub trait Keys: Send + Sync {
-    /// Adds a key.
+    /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
+    /// purpose and algorithm.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFailure::Taken`] for an active key whose place has one.
     async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> Result<()>;
     /// Every key, of all tenants and purposes, the oldest first.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
     /// Moves a key from one stage to another; `false` where it is not in stage `from`.
     async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, told: Vec<Draft>) -> Result<bool>;
+    /// Makes the successor active and the predecessor retiring, in one commit; `false`, and nothing changed or told,
+    /// where either is not in its stage any more, or its place has another active key.
+    ///
+    /// The predecessor retires until the last token has expired that any process issued by it, as far as
+    /// [`raise_token_lifetime`](Self::raise_token_lifetime) was told, and the margin beyond.
+    async fn hand_over(&self, change: &HandOver, told: Vec<Draft>) -> Result<bool>;
+    /// Notes that tokens signed by the active keys of a tenant may last that long. Never lowers what was noted; each
+    /// process says it before it issues.
+    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<()>;
+    /// The longest that tokens by this key last, as far as was noted.
+    async fn token_lifetime(&self, key: &KeyId) -> Result<Duration>;
+    /// Writes down that a pair is about to be generated.
+    async fn announce_key(&self, key: &AnnouncedKey) -> Result<()>;
+    /// The pairs that were announced and neither added nor given up, the oldest first.
+    async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>>;
+    /// Gives up a pair that was announced, when the HSM token does not have it.
+    async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> Result<()>;
+}
+
+/// Leases: what one process of the deployment does at a time.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Takes or renews a lease until a moment: true for the holder it has now. Another holder's lease is taken only
+    /// after it ran out at `at`.
+    async fn take_lease(&self, name: &'static str, holder: &str, at: Timestamp, until: Timestamp) -> Result<bool>;
+    /// Gives a lease back, where this holder has it.
+    async fn end_lease(&self, name: &'static str, holder: &str) -> Result<()>;
 }
 
 /// Tries at an account, kept by a name that is derived in the HSM and can't be turned back.
@@ -357,11 +393,11 @@ pub trait AuditLog: Send + Sync {
 
 /// All of the store.
 pub trait Store:
-    Deployment + Users + Factors + Clients + Grants + Keys + Throttles + Revocations + AuditLog + 'static
+    Deployment + Users + Factors + Clients + Grants + Keys + Leases + Throttles + Revocations + AuditLog + 'static
 {
 }
 
 impl<T> Store for T where
-    T: Deployment + Users + Factors + Clients + Grants + Keys + Throttles + Revocations + AuditLog + 'static
+    T: Deployment + Users + Factors + Clients + Grants + Keys + Leases + Throttles + Revocations + AuditLog + 'static
 {
 }

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 
 use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
-use crate::hsm::wire::{Answer, CheckedKey, Operation};
+use crate::hsm::wire::{Answer, CheckedKey, Octets, Operation};
 use crate::jose::algorithm::KeyType;
 use crate::jose::{KeyId, PublicKey};
 use crate::keys::{
-    GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, KeyTally, TenantId,
-    TokenReport,
+    AnnouncedKey, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, KeyTally,
+    TenantId, TokenReport,
 };
 
 #[async_trait]
@@ -36,7 +36,18 @@ impl KeyAdmin for HsmGroup {
         bits: u32,
     ) -> Result<GeneratedKey, HsmError> {
         let tenant = tenant.as_str().to_owned();
-        generated(self.manage(hsm, Operation::GeneratePair { purpose, tenant, key_type, bits }).await?)
+        generated(self.manage(hsm, Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id: None }).await?)
+    }
+
+    async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError> {
+        let operation = Operation::GeneratePair {
+            purpose: key.purpose,
+            tenant: key.tenant.as_str().to_owned(),
+            key_type: key.algorithm.key_type(),
+            bits,
+            cka_id: Some(Octets(key.cka_id.clone())),
+        };
+        generated(self.manage(&key.hsm, operation).await?)
     }
 
     async fn generate_secret(
@@ -95,6 +106,13 @@ impl KeyAdmin for HsmGroup {
 
     fn asked_again(&self, hsm: &HsmName) -> u64 {
         self.token(hsm).map_or(0, |token| token.asked_again.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError> {
+        self.manage(hsm, Operation::Forget).await?;
+        let token = self.token(hsm).map_err(|failure| HsmError::new("forget keys", failure))?;
+        token.tell_others(&Operation::Forget).await;
+        Ok(())
     }
 
     fn use_keys(&self, keys: Vec<HsmKey>) {

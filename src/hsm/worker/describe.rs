@@ -18,7 +18,25 @@ pub(super) struct Description {
     pub(super) serial: String,
     pub(super) firmware: String,
     pub(super) is_initialized: bool,
-    pub(super) pin_count_low: bool,
+    pub(super) pin: PinFlags,
+}
+
+/// What the token says of its user's PIN.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PinFlags {
+    /// A wrong one was shown since the last login (`CKF_USER_PIN_COUNT_LOW`).
+    pub(super) is_count_low: bool,
+    /// One try is left (`CKF_USER_PIN_FINAL_TRY`).
+    pub(super) is_final_try: bool,
+    /// None is left (`CKF_USER_PIN_LOCKED`).
+    pub(super) is_locked: bool,
+}
+
+impl PinFlags {
+    /// Whether a wrong try was counted, as far as the token says.
+    pub(super) fn counts_tries(self) -> bool {
+        self.is_count_low || self.is_final_try || self.is_locked
+    }
 }
 
 impl Description {
@@ -42,7 +60,11 @@ impl From<&ModuleTokenInfo> for Description {
             serial: info.serial_number().trim_end().to_owned(),
             firmware: info.firmware_version().to_string(),
             is_initialized: info.token_initialized(),
-            pin_count_low: info.user_pin_count_low(),
+            pin: PinFlags {
+                is_count_low: info.user_pin_count_low(),
+                is_final_try: info.user_pin_final_try(),
+                is_locked: info.user_pin_locked(),
+            },
         }
     }
 }

@@ -81,6 +81,21 @@ impl Fault {
         matches!(self, Self::Module(RvError::SessionHandleInvalid | RvError::SessionClosed, _))
     }
 
+    /// Whether the module said that there is no room for another key.
+    pub(super) fn is_of_a_full_token(&self) -> bool {
+        matches!(self, Self::Module(RvError::DeviceMemory, _))
+    }
+
+    /// The same as the answer to the request, with nothing else to follow from it.
+    pub(super) fn answered(self) -> Self {
+        match self {
+            Self::Module(code, function) => {
+                HsmFailure::Module { function: function_name(function), code: code_name(code) }.into()
+            }
+            judged @ Self::Failure(_) => judged,
+        }
+    }
+
     /// Whether the module said that much: no more than `CKR_GENERAL_ERROR`.
     pub(super) fn is_general_error(&self) -> bool {
         matches!(self, Self::Module(RvError::GeneralError | RvError::FunctionFailed, _))

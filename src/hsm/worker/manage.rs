@@ -97,8 +97,9 @@ impl Manager {
             Operation::List => self.list(),
             Operation::Tally => Ok(Answer::Tally(self.shared.gate.tally()?)),
             Operation::Check { keys } => self.check(keys),
-            Operation::GeneratePair { purpose, tenant, key_type, bits } => {
-                self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits))
+            Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id } => {
+                let cka_id = cka_id.as_ref().map_or_else(|| random::bytes::<16>(&OsRandom).to_vec(), |id| id.0.clone());
+                self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits, &cka_id))
             }
             Operation::GenerateSecret { purpose, tenant } => self.persist(|| self.generate_secret(*purpose, tenant)),
             Operation::Destroy { key } => self.destroy(key),
@@ -129,21 +130,29 @@ impl Manager {
         loop {
             match generate() {
                 Err(fault) if fault.is_general_error() && attempt < ATTEMPTS => attempt += 1,
+                // A full token is no reason to start the worker again: its keys sign on.
+                Err(fault) if fault.is_of_a_full_token() => return Err(fault.answered()),
                 done => return done,
             }
         }
     }
 
-    fn generate_pair(&self, purpose: KeyPurpose, tenant: &str, key_type: KeyType, bits: u32) -> Result<Answer, Fault> {
+    fn generate_pair(
+        &self,
+        purpose: KeyPurpose,
+        tenant: &str,
+        key_type: KeyType,
+        bits: u32,
+        cka_id: &[u8],
+    ) -> Result<Answer, Fault> {
         if !purpose.is_pair() {
             return Err(refuse("a key of this purpose is no pair"));
         }
         self.shared.token.mechanisms().require_to_generate(key_type, bits)?;
-        let cka_id = random::bytes::<16>(&OsRandom);
         let label = format!("signet/{tenant}/{}", purpose.name());
-        let mut public = common(ObjectClass::PUBLIC_KEY, &label, &cka_id);
+        let mut public = common(ObjectClass::PUBLIC_KEY, &label, cka_id);
         public.extend([Attribute::Private(false), Attribute::Verify(true)]);
-        let mut private = common(ObjectClass::PRIVATE_KEY, &label, &cka_id);
+        let mut private = common(ObjectClass::PRIVATE_KEY, &label, cka_id);
         private.extend(kept());
         private.push(Attribute::Sign(true));
         let mechanism = match key_type {
@@ -161,10 +170,10 @@ impl Manager {
         };
         let generate = |private: &[Attribute]| {
             let made = self.session()?.generate_key_pair(&mechanism, &public, private).map_err(Fault::from).and_then(
-                |(public, private)| self.accept_pair(purpose, key_type, bits, &cka_id, (public, private), &label),
+                |(public, private)| self.accept_pair(purpose, key_type, bits, cka_id, (public, private), &label),
             );
             if made.is_err() {
-                self.sweep(&cka_id);
+                self.sweep(cka_id);
             }
             made
         };

@@ -3,7 +3,10 @@
 //!
 //! Nothing else in Signet is `unsafe`.
 
-#![expect(unsafe_code, reason = "a vendor's library is called through its C interface; each block says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "a vendor's library is called through its C interface; each block says why it is sound"
+)]
 
 use std::ffi::{CString, c_void};
 use std::mem::MaybeUninit;
@@ -13,10 +16,11 @@ use std::ptr::{self, NonNull};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags};
 use cryptoki::slot::Slot;
 use cryptoki_sys::{
-    CK_FUNCTION_LIST, CK_TOKEN_INFO, CKF_TOKEN_INITIALIZED, CKF_USER_PIN_COUNT_LOW, CKR_OK, Pkcs11 as RawModule,
+    CK_FUNCTION_LIST, CK_TOKEN_INFO, CKF_TOKEN_INITIALIZED, CKF_USER_PIN_COUNT_LOW, CKF_USER_PIN_FINAL_TRY,
+    CKF_USER_PIN_LOCKED, CKR_OK, Pkcs11 as RawModule,
 };
 
-use super::describe::Description;
+use super::describe::{Description, PinFlags};
 
 /// The arguments of `C_Initialize`: locks of the operating system, and `text` where the specification has `pReserved`
 /// (NSS reads its configuration there). A NUL in the text ends it.
@@ -25,7 +29,8 @@ pub(super) fn initialize_args(text: Option<&str>) -> CInitializeArgs {
     let Some(text) = text else { return CInitializeArgs::new(flags) };
     let bytes: Vec<u8> = text.bytes().take_while(|byte| *byte != 0).collect();
     // A module may keep the pointer: the text is never freed. A process initializes some ten times at most.
-    let Some(reserved) = CString::new(bytes).ok().and_then(|text| NonNull::new(text.into_raw().cast::<c_void>())) else {
+    let Some(reserved) = CString::new(bytes).ok().and_then(|text| NonNull::new(text.into_raw().cast::<c_void>()))
+    else {
         return CInitializeArgs::new(flags);
     };
     // SAFETY: the pointer is to a NUL-terminated text that lives as long as the process. What a module makes of it is
@@ -64,7 +69,11 @@ pub(super) fn describe_token(module: &Path, slot: Slot) -> Option<Description> {
         serial: text(&info.serialNumber),
         firmware: format!("{}.{}", info.firmwareVersion.major, info.firmwareVersion.minor),
         is_initialized: info.flags & CKF_TOKEN_INITIALIZED != 0,
-        pin_count_low: info.flags & CKF_USER_PIN_COUNT_LOW != 0,
+        pin: PinFlags {
+            is_count_low: info.flags & CKF_USER_PIN_COUNT_LOW != 0,
+            is_final_try: info.flags & CKF_USER_PIN_FINAL_TRY != 0,
+            is_locked: info.flags & CKF_USER_PIN_LOCKED != 0,
+        },
     })
 }
 

@@ -10,8 +10,8 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
 
+use super::describe::{Description, PinFlags};
 use super::direct::{DirectSession, DirectSign};
-use super::describe::Description;
 use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
@@ -69,6 +69,7 @@ impl Token {
             |_| "unknown".to_owned(),
             |info| format!("{} {}", info.library_description().trim(), info.library_version()),
         );
+        pin_state(found.info.pin, &hello)?;
         let info = found.info.into();
         let direct = DirectSign::of(&hello.module);
         let token = Self {
@@ -86,7 +87,6 @@ impl Token {
             let mechanism = "any mechanism to sign with (CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_RSA_PKCS_PSS)".into();
             return Err(HsmFailure::MechanismMissing { mechanism });
         }
-        pin_state(&found.info, &token.hello)?;
         token.log_in(&found.anchor)?;
         Ok((token, found.anchor))
     }
@@ -140,7 +140,7 @@ impl Token {
     /// What the token is and can do, asked anew.
     pub(super) fn report(&self) -> TokenReport {
         let described = Description::of(&self.module, &self.hello.module, self.slot);
-        let pin_count_low = described.is_some_and(|read| read.pin_count_low);
+        let pin_count_low = described.is_some_and(|read| read.pin.is_count_low);
         TokenReport {
             token: self.info.clone(),
             library: self.library.clone(),
@@ -158,9 +158,8 @@ impl Token {
 
     /// Whether the token says that it counted wrong tries. One that can't say is taken to have.
     fn few_tries_are_left(&self) -> bool {
-        self.module
-            .get_token_info(self.slot)
-            .map_or(true, |info| info.user_pin_count_low() || info.user_pin_final_try() || info.user_pin_locked())
+        let described = Description::of(&self.module, &self.hello.module, self.slot);
+        described.is_none_or(|read| read.pin.counts_tries())
     }
 
     /// Presents the PIN once. Whatever is not known to be harmless counts as a refusal: modules have no common code for
@@ -194,15 +193,15 @@ impl Token {
 
 /// What the token says of its PIN, read before the PIN is presented: the last try is not spent by a program, and who
 /// only looks spends none where they are counted.
-fn pin_state(info: &ModuleTokenInfo, hello: &Hello) -> Result<(), HsmFailure> {
+fn pin_state(pin: PinFlags, hello: &Hello) -> Result<(), HsmFailure> {
     let refuse = |detail: String| Err(HsmFailure::PinRefused { detail });
-    if info.user_pin_locked() {
+    if pin.is_locked {
         return refuse("the token says that its PIN is locked (CKF_USER_PIN_LOCKED); unlock it with the vendor's tool and the security officer's PIN".into());
     }
-    if info.user_pin_final_try() {
+    if pin.is_final_try {
         return refuse("the token says that one try is left before its PIN locks (CKF_USER_PIN_FINAL_TRY), and the PIN is not presented; check the PIN, and log in once with the vendor's tool, which resets the count".into());
     }
-    if hello.is_careful && info.user_pin_count_low() {
+    if hello.is_careful && pin.is_count_low {
         return refuse("the token says that a wrong PIN was shown to it since the last login (CKF_USER_PIN_COUNT_LOW), and the PIN is not presented for a look; check the PIN, and log in once with the vendor's tool, or have it presented with --present-pin".into());
     }
     Ok(())
@@ -258,12 +257,21 @@ fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
             "there is no PKCS#11 module at {path}; install it (SoftHSM: apt install softhsm2) or correct `module` of [[hsm]] {}",
             hello.name
         );
-        return Err(lasting(detail));
+        return Err(unusable(detail, hello));
     }
     Pkcs11::new(&hello.module).map_err(|error| match error {
         // It was loaded, and worked when this deployment was bound to its token.
         Error::Pkcs11(code, function) if hello.expected_serial.is_some() => passing(Fault::Module(code, function)),
-        error => lasting(format!("{path} can't be loaded as a PKCS#11 module: {error}")),
+        error => unusable(format!("{path} can't be loaded as a PKCS#11 module: {error}"), hello),
+    })
+}
+
+/// A module that can't be had: a deployment that is bound to its token worked with it, and will when it is back, e.g. after
+/// the vendor's package was installed again. Before that, only a person can mend it.
+fn unusable(detail: String, hello: &Hello) -> StartFault {
+    StartFault::Lasting(match hello.expected_serial {
+        Some(_) => HsmFailure::Unavailable { detail },
+        None => HsmFailure::Configuration { detail },
     })
 }
 
