@@ -12,6 +12,7 @@ mod http;
 mod import_rules;
 mod issuer;
 mod paths;
+mod several_hsms;
 mod source;
 mod store;
 mod support;

@@ -31,6 +31,8 @@ pub(super) struct Serve {}
 const HSM_PATIENCE: Duration = Duration::from_secs(10);
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether a suspended HSM token is due to be tried.
+const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long requests that are under way are waited for at the end.
@@ -151,6 +153,14 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
             }
         }
     });
+    let signet = deployment.signet.clone();
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(TRY_SUSPENDED_EVERY);
+        loop {
+            every.tick().await;
+            signet.try_suspended_tokens();
+        }
+    });
     let (signet, interval) = (deployment.signet.clone(), deployment.config.audit.checkpoint_interval);
     tasks.spawn(async move {
         let mut every = tokio::time::interval(interval);
@@ -190,6 +200,14 @@ async fn tell_hsm_event(signet: &Signet, event: HsmEvent) {
         HsmEvent::Down { hsm, failure } => {
             tracing::error!(%hsm, error = %failure, "the HSM token does not answer");
             tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: {failure}"))).await
+        }
+        HsmEvent::Suspended { hsm, failure } => {
+            tracing::error!(%hsm, error = %failure, "the HSM token is suspended until a test signature verifies");
+            tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: suspended: {failure}"))).await
+        }
+        HsmEvent::Resumed { hsm } => {
+            tracing::info!(%hsm, "a test signature of the HSM token verified: it serves again");
+            tell(signet, Event::HsmUp, Outcome::Done, Some(format!("{hsm}: a test signature verified"))).await
         }
         // Told by the use case that saw it.
         HsmEvent::WrongSignature { .. } => Ok(()),

@@ -7,7 +7,7 @@ pub mod ring;
 
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
 pub use joint::{
-    GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, OtpHash, OtpSecretKind, RawSignature, RowBinding,
-    SealMode, Seals, Signature, Signer, TokenInfo, TokenReport, Vault, WrongSignatureFromHsm,
+    Choice, GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, OtpHash, OtpSecretKind, RawSignature, RowBinding,
+    SealMode, Seals, Signature, Signer, Standing, TokenInfo, TokenReport, Trial, Vault, WrongSignatureFromHsm,
 };
 pub use ring::{HsmKey, HsmName, KeyPurpose, KeyState, TenantId};

@@ -126,7 +126,8 @@ impl Signet {
         let fresh = self.directory.of_generation(generation).await.map_err(|error| store_unavailable(&error))?;
         let client = self.directory.client(&fresh, known.id()).await.map_err(|error| store_unavailable(&error))?;
         let same_client = client.is_some_and(|client| *client == *known.authenticated.client());
-        let key_signs = fresh.by_id(&key.key.key_id).is_some_and(|key| key.key.state.is_active());
-        Ok(same_client && key_signs)
+        // A key that ceased to sign meanwhile stays published until its last token has expired.
+        let key_is_published = fresh.by_id(&key.key.key_id).is_some();
+        Ok(same_client && key_is_published)
     }
 }

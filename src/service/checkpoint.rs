@@ -1,6 +1,7 @@
 //! Checkpoints: the audit chain's end, signed in the HSM, so that nobody can change, remove, reorder or cut off records
 //! without being noticed.
 
+use super::directory::RingKey;
 use super::{ChangeError, Signet};
 use crate::audit::chain::{CHECKPOINT_TYPE, CheckpointClaims};
 use crate::audit::{Checkpoint, Head};
@@ -26,20 +27,21 @@ impl Signet {
             return Ok(None);
         }
         let snapshot = self.directory.fresh().await?;
-        let is_healthy = |hsm| self.adapters.key_admin.health(hsm).is_ok();
-        let keys = snapshot.audit_keys();
-        let key = keys.iter().find(|key| is_healthy(&key.key.hsm)).or_else(|| keys.first());
-        let key = key.ok_or(ChangeError::NotInitialised("audit"))?;
+        let keys: Vec<_> = snapshot.audit_keys().iter().filter(|key| key.key.state.is_active()).collect();
+        if keys.is_empty() {
+            return Err(ChangeError::NotInitialised("audit"));
+        }
         let at = self.now();
-        let header = Header {
-            algorithm: key.verifying.algorithm(),
-            key_id: Some(key.key.key_id.clone()),
-            token_type: Some(CHECKPOINT_TYPE.to_owned()),
-        };
         let payload = CheckpointClaims { head, at }.to_payload();
-        let signing_input = jose::signing_input(&header, payload.as_bytes());
-        let signature = self.sign_checked(key, signing_input.as_bytes()).await?;
-        let jws = jose::assemble(signing_input, signature.as_bytes());
+        let signing_input = |key: &RingKey| {
+            let header = Header {
+                algorithm: key.verifying.algorithm(),
+                key_id: Some(key.key.key_id.clone()),
+                token_type: Some(CHECKPOINT_TYPE.to_owned()),
+            };
+            jose::signing_input(&header, payload.as_bytes())
+        };
+        let jws = self.sign_by_any(&keys, signing_input).await?.text;
         let checkpoint = Checkpoint { sequence: head.sequence, at, jws };
         self.adapters.store.add_checkpoint(&checkpoint).await?;
         Ok(Some(checkpoint))

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod enrol;
 pub mod error;
 mod hashing;
+pub mod hsm_tokens;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;

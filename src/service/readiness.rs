@@ -60,7 +60,7 @@ impl Readiness {
 /// The answer of `/readyz`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReadinessReport {
-    /// Whether everything below is well: tokens can be issued.
+    /// Whether tokens can be issued: at least one HSM token signs, and all else below is well.
     pub ready: bool,
     /// Each HSM token, in a word: `ok`, or what is wrong.
     pub hsm: BTreeMap<HsmName, String>,
@@ -123,12 +123,16 @@ impl Signet {
         };
         let audit = self.readiness.audit();
         let verification = self.directory.at_hand().await.is_ok();
-        let can_sign = !hsm.is_empty() && hsm.values().all(|state| state == "ok");
+        // What one HSM token can't sign, another one does.
+        let can_sign = hsm.values().any(|state| state == "ok");
         let ready = can_sign && store == "ok" && audit == "ok";
         ReadinessReport { ready, hsm, store: store.to_owned(), audit, verification }
     }
 
     fn hsm_state(&self, hsm: &HsmName) -> &'static str {
+        if let Some(word) = self.standing_word(hsm) {
+            return word;
+        }
         if let Err(error) = self.adapters.key_admin.health(hsm) {
             tracing::warn!(%hsm, %error, "an HSM token is not ready");
             return "not available";

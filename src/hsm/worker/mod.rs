@@ -6,6 +6,7 @@
 mod desk;
 mod error;
 mod find_key;
+mod hand_over;
 mod harden;
 mod intake;
 mod manage;

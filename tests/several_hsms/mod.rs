@@ -1,0 +1,5 @@
+//! Several HSM tokens in one deployment: real SoftHSM tokens, each with a configuration of its own.
+
+mod group;
+mod load;
+mod losing_one;
