@@ -33,6 +33,8 @@ const HSM_PATIENCE: Duration = Duration::from_secs(10);
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
 /// How often it is looked whether a suspended HSM token is due to be tried.
 const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
+/// How often it is looked whether an HSM token lacks seals.
+const RESEAL_EVERY: Duration = Duration::from_secs(1);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long requests that are under way are waited for at the end.
@@ -159,6 +161,15 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
         loop {
             every.tick().await;
             signet.try_suspended_tokens();
+        }
+    });
+    let signet = deployment.signet.clone();
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(RESEAL_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            signet.reseal_where_needed().await;
         }
     });
     let (signet, interval) = (deployment.signet.clone(), deployment.config.audit.checkpoint_interval);

@@ -27,14 +27,16 @@ use crate::store::{Deployment as _, Keys as _};
 pub(super) enum Need {
     /// The store alone.
     Store,
-    /// The store and every HSM token.
+    /// The store, and the HSM tokens that answer.
     Hsm,
-    /// The same, making the store where there is none.
+    /// The store and every HSM token, making the store where there is none.
     HsmAndNewStore,
 }
 
 /// How long a command waits for its HSM tokens.
 const HSM_PATIENCE: Duration = Duration::from_secs(20);
+/// How long it waits for those that don't answer where others do.
+const SOME_PATIENCE: Duration = Duration::from_secs(4);
 /// Connections that read the store at once.
 const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
@@ -101,9 +103,16 @@ impl Deployment {
         Ok(Self { config, store, hsm, signet, need })
     }
 
+    /// Waits for the HSM tokens. Where some answer a command goes on with those, and says without which; `init` needs
+    /// them all.
     async fn wait_for_hsm(&self, output: &Output) -> anyhow::Result<()> {
+        let ready = async {
+            if self.need == Need::Hsm && self.go_on_with_some(output).await {
+                return Ok(());
+            }
+            self.hsm.ready(HSM_PATIENCE).await
+        };
         let slow = Duration::from_secs(2);
-        let ready = self.hsm.ready(HSM_PATIENCE);
         tokio::pin!(ready);
         let ready = match tokio::time::timeout(slow, &mut ready).await {
             Ok(ready) => ready,
@@ -122,6 +131,22 @@ impl Deployment {
         }
         self.signet.directory().fresh().await?;
         Ok(())
+    }
+
+    /// Whether several tokens are configured and some of them answer.
+    async fn go_on_with_some(&self, output: &Output) -> bool {
+        let types_pin = self.config.hsm.iter().any(|hsm| hsm.pin == config::PinSource::Prompt);
+        if self.config.hsm.len() < 2 || types_pin {
+            return false;
+        }
+        let outcomes = self.hsm.ready_each(SOME_PATIENCE).await;
+        let some_answer = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+        for (hsm, outcome) in outcomes.iter().filter(|_| some_answer) {
+            if let Err(error) = outcome {
+                output.note(&format!("going on without HSM token {hsm}: {error}"));
+            }
+        }
+        some_answer
     }
 
     /// Who runs this command, for the audit record.

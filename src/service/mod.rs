@@ -8,6 +8,8 @@ pub mod authenticate;
 pub mod authenticate_client;
 pub mod checkpoint;
 pub mod custody;
+mod decoy;
+mod deployment_secret;
 pub mod directory;
 pub mod enrol;
 pub mod error;
@@ -19,6 +21,7 @@ pub mod issue;
 pub mod readiness;
 pub mod refresh;
 pub mod repeats;
+pub mod reseal;
 pub mod revoke;
 pub mod settings;
 pub mod signing;
@@ -57,9 +60,11 @@ pub struct Signet {
     adapters: Adapters,
     directory: Directory,
     hashing: hashing::Hashing,
-    decoy: authenticate::Decoy,
+    decoy: decoy::Decoy,
+    deployment_secret: deployment_secret::DeploymentSecret,
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
+    resealing: reseal::Resealing,
 }
 
 impl Signet {
@@ -68,7 +73,9 @@ impl Signet {
         Arc::new(Self {
             directory: Directory::new(settings.tenant.clone(), adapters.store.clone(), adapters.key_admin.clone()),
             hashing: hashing::Hashing::new(settings.password_concurrency),
-            decoy: authenticate::Decoy::default(),
+            decoy: decoy::Decoy::default(),
+            deployment_secret: deployment_secret::DeploymentSecret::default(),
+            resealing: reseal::Resealing::default(),
             repeats: repeats::Repeats::default(),
             readiness: readiness::Readiness::default(),
             settings,

@@ -1,8 +1,11 @@
 //! A deployment of several soft tokens.
 
 use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::faults::deployment::{Deployment, Server, wait_for};
+use crate::faults::caller::Caller;
+use crate::faults::deployment::{Deployment, PATIENCE, Server, signal, wait_for};
 use crate::support::hsm::SoftToken;
 
 /// A deployment whose first token is `primary`; the others are in folders of their own.
@@ -39,6 +42,26 @@ impl Group {
         self.deployment.reconfigure(&section(name, token, extra), "");
     }
 
+    fn folder(&self, hsm: &str) -> &Path {
+        let other = self.others.iter().find(|(other, _)| other == hsm).map(|(_, token)| token);
+        other.unwrap_or(&self.deployment.token).path()
+    }
+
+    /// Takes a token's objects away, as a network HSM that is cut off; its workers end, and don't start.
+    pub(super) fn take_away(&self, hsm: &str) {
+        let tokens = self.folder(hsm).join("tokens");
+        fs::rename(&tokens, self.folder(hsm).join("away")).unwrap();
+        fs::create_dir(&tokens).unwrap();
+        signal(self.worker(hsm), "KILL");
+    }
+
+    /// Gives it back.
+    pub(super) fn bring_back(&self, hsm: &str) {
+        let tokens = self.folder(hsm).join("tokens");
+        fs::remove_dir_all(&tokens).unwrap();
+        fs::rename(self.folder(hsm).join("away"), tokens).unwrap();
+    }
+
     pub(super) fn serve(&self) -> Server {
         self.deployment.serve()
     }
@@ -70,6 +93,24 @@ fn section(name: &str, token: &SoftToken, extra: &str) -> String {
         token.pin_file().display(),
         token.configuration().display(),
     )
+}
+
+/// How a token stands, by `/readyz`.
+pub(super) async fn state(caller: &Caller, hsm: &str) -> String {
+    caller.get("/readyz").await.unwrap().body["hsm"][hsm].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until a token stands like this.
+pub(super) async fn until_state(caller: &Caller, hsm: &str, wanted: &str) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let found = state(caller, hsm).await;
+        if found == wanted {
+            return;
+        }
+        assert!(Instant::now() < until, "{hsm} stays {found}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A log without its colours.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::group::Group;
+use super::group::{Group, until_state};
 use super::load::Load;
 use crate::faults::caller::Caller;
 use crate::faults::deployment::{Server, signal, text, wait_for};
@@ -13,22 +13,6 @@ fn signing_key(group: &Group, hsm: &str) -> String {
     let is_it =
         |key: &&serde_json::Value| key["hsm"] == hsm && key["purpose"] == "token_signing" && key["state"] == "active";
     text(keys.as_array().unwrap().iter().find(is_it).unwrap(), "kid")
-}
-
-async fn state(caller: &Caller, hsm: &str) -> String {
-    caller.get("/readyz").await.unwrap().body["hsm"][hsm].as_str().unwrap().to_owned()
-}
-
-async fn until_state(caller: &Caller, hsm: &str, wanted: &str) {
-    let until = Instant::now() + Duration::from_secs(20);
-    loop {
-        let found = state(caller, hsm).await;
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < until, "{hsm} stays {found}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn audit(group: &Group, event: &str) -> usize {

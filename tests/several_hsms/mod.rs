@@ -3,3 +3,4 @@
 mod group;
 mod load;
 mod losing_one;
+mod vault;

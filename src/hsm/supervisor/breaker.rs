@@ -99,12 +99,9 @@ impl Breaker {
         true
     }
 
-    /// Opens it at once. Whether it was closed.
-    pub(super) fn trip(&self, reason: HsmFailure, now: Instant) -> bool {
-        let mut guard = self.lock();
-        let was_closed = guard.is_none();
-        self.open(&mut guard, reason, now);
-        was_closed
+    /// Opens it at once.
+    pub(super) fn trip(&self, reason: HsmFailure, now: Instant) {
+        self.open(&mut self.lock(), reason, now);
     }
 
     fn open(&self, guard: &mut MutexGuard<'_, Option<Open>>, reason: HsmFailure, now: Instant) {
@@ -167,7 +164,7 @@ mod tests {
     fn one_trial_at_a_time_with_growing_pauses() {
         let (breaker, now) = (Breaker::default(), Instant::now());
         assert!(breaker.begin_trial(now).is_none(), "a closed one is not tried");
-        assert!(breaker.trip(failure(), now) && !breaker.trip(failure(), now));
+        breaker.trip(failure(), now);
         let mut at = now;
         for pause in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
             let trial = breaker.begin_trial(at).unwrap();

@@ -104,11 +104,10 @@ impl HsmToken {
         self.stages.iter().any(|stage| matches!(&*stage.borrow(), Stage::Up(..)))
     }
 
-    /// Gives it no more requests while another token is healthy, until a test signature has verified.
+    /// Gives it no more requests while another token is healthy, until a test signature has verified. Whoever knows why
+    /// has told.
     pub(super) fn suspend(&self, failure: HsmFailure) {
-        if self.breaker.trip(failure.clone(), Instant::now()) {
-            self.tell_suspended(failure);
-        }
+        self.breaker.trip(failure, Instant::now());
     }
 
     /// Records a signature that was asked for at `asked_at` and verified.
@@ -151,12 +150,15 @@ impl HsmToken {
     /// Records one worker's stage, and tells when the token as a whole went up or down.
     pub(super) fn enter(&self, index: usize, stage: Stage) {
         let mut told_up = self.told_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_up = self.is_up(index);
         if let Some(sender) = self.stages.get(index) {
             sender.send_replace(stage.clone());
         }
         let is_up = self.has_worker();
-        if matches!(stage, Stage::Up(..)) {
-            self.breaker.renewed(Instant::now());
+        match &stage {
+            Stage::Up(..) => self.breaker.renewed(Instant::now()),
+            Stage::Down(failure) | Stage::Failed(failure) if was_up => self.count_failure(failure),
+            Stage::Down(_) | Stage::Failed(_) => {}
         }
         if *told_up == Some(is_up) {
             return;
@@ -235,7 +237,7 @@ impl HsmToken {
     /// Whether the token answers, as far as is known without asking it.
     pub(super) fn health(&self) -> Result<(), HsmError> {
         self.pick(|_| true).map_err(|failure| HsmError::new("health", failure))?;
-        if let Some(reason) = self.breaker.reason() {
+        if let Some(reason) = self.breaker.reason().filter(|_| !self.breaker.answers()) {
             return Err(HsmError::new("health", reason));
         }
         if !self.is_failing.load(Ordering::Relaxed) {
@@ -293,27 +295,20 @@ impl HsmToken {
         {
             outcome = self.ask_one(&operation, patience, deadline, Some(*died)).await;
         }
+        match &outcome {
+            Ok(_) => self.breaker.answered(),
+            // Where no worker took it, the token is away, which is known without the breaker.
+            Err((failure, Some(_))) if speaks_of_the_token(&operation, failure) => self.count_failure(failure),
+            Err(_) => {}
+        }
         let result = outcome.map_err(|(failure, _)| HsmError::new(operation.name(), failure));
         self.remember(result.as_ref().err());
-        if !operation.is_management() {
-            self.judge(&operation, result.as_ref().err());
-        }
         result
     }
 
-    /// What the outcome says of the token as a whole.
-    fn judge(&self, operation: &Operation, error: Option<&HsmError>) {
-        use HsmFailure as F;
-        let Some(error) = error else { return self.breaker.answered() };
-        let is_the_tokens = match &error.failure {
-            F::Unavailable { .. } | F::Deadline(_) | F::Module { .. } | F::PinRefused { .. } => true,
-            // Too many requests, or the blob's fault.
-            F::Overloaded | F::DoesNotOpen => false,
-            // A signing key that is gone or spoiled makes each signature fail; a vault key speaks of the vault alone.
-            _ => matches!(operation, Operation::Sign { .. }),
-        };
-        if is_the_tokens && self.breaker.failed(&error.failure, Instant::now()) {
-            self.tell_suspended(error.failure.clone());
+    fn count_failure(&self, failure: &HsmFailure) {
+        if self.breaker.failed(failure, Instant::now()) {
+            self.tell_suspended(failure.clone());
         }
     }
 
@@ -383,5 +378,17 @@ impl HsmToken {
             // The request was at fault, or there were too many: the token itself answers.
             Some(_) => {}
         }
+    }
+}
+
+/// Whether a failure says something of the token as a whole. A worker's end is counted once, and not for each request
+/// that was in its hands.
+fn speaks_of_the_token(operation: &Operation, failure: &HsmFailure) -> bool {
+    use HsmFailure as F;
+    match failure {
+        F::Deadline(_) | F::Module { .. } => !operation.is_management(),
+        F::Unavailable { .. } | F::Overloaded | F::DoesNotOpen => false,
+        // A signing key that is gone or spoiled makes each signature fail; a vault key speaks of the vault alone.
+        _ => matches!(operation, Operation::Sign { .. }),
     }
 }
