@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::output::Output;
+use super::reload::Reload;
 use super::wiring::{self, Deployment, Need};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
@@ -41,18 +42,25 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const DRAIN: Duration = Duration::from_secs(10);
 
 impl Serve {
-    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let config = wiring::load_config(config)?;
+    pub(super) async fn run(self, path: &Path, output: &Output) -> anyhow::Result<()> {
+        let config = wiring::load_config(path)?;
         start_log(config.log);
         let ready = |address: SocketAddr, issuer: &str| output.note(&format!("serving {issuer} on {address}"));
-        serve(config, &ready).await
+        serve(path, config, &ready).await
     }
 }
 
-/// Serves until a signal asks to stop. `ready` is called once requests are answered.
-pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Send + Sync)) -> anyhow::Result<()> {
+/// Serves until a signal asks to stop. `ready` is called once requests are answered; the HSM tokens of `path`, where
+/// `config` was read from, are read again on SIGHUP.
+pub(super) async fn serve(
+    path: &Path,
+    config: Config,
+    ready: &(dyn Fn(SocketAddr, &str) + Send + Sync),
+) -> anyhow::Result<()> {
     give_up_dumps()?;
     let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Until it can be followed it must not end the server.
+    let hangup = signal(SignalKind::hangup())?;
     let tls = load_tls(config.server.tls.as_ref()).await?;
     let listening = Listening::bind(config.server.listen)?;
     let (events, hsm_events) = mpsc::unbounded_channel();
@@ -62,6 +70,8 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
         deployment.store.close().await;
         return Err(error);
     }
+    let (path, store, hsm) = (std::path::absolute(path)?, deployment.store.clone(), deployment.hsm.clone());
+    let reload = Reload { path, store, hsm };
     let signet = &deployment.signet;
     let anchor = &deployment.config.audit.anchor;
     if !anchor.exists() && deployment.store.last_checkpoint().await?.is_some() {
@@ -69,6 +79,7 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     }
     tell(signet, Event::ServerStarted, Outcome::Done, None).await?;
     let mut background = start_background(&deployment, hsm_events);
+    background.spawn(reload.on_each(hangup));
     let limits = limits(&deployment.config);
     let address = listening.address();
     let hosts = Arc::new(AcceptedHosts::new(deployment.config.server.public_url.url(), address));

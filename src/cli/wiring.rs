@@ -87,7 +87,7 @@ impl Deployment {
         let keys = store.keys().await?;
         let tokens = match need {
             Need::Store => Vec::new(),
-            Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound)).collect(),
+            Need::Hsm | Need::HsmAndNewStore => hsm_configs(&config, &bound),
         };
         let hsm = HsmGroup::start(own_program()?, tokens, events)?;
         hsm.use_keys(keys);
@@ -215,8 +215,7 @@ impl Deployment {
 /// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
 pub(super) fn start_hsm_alone(config: &Config) -> anyhow::Result<Arc<HsmGroup>> {
     let (events, _) = mpsc::unbounded_channel();
-    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[])).collect();
-    Ok(HsmGroup::start(own_program()?, tokens, events)?)
+    Ok(HsmGroup::start(own_program()?, hsm_configs(config, &[]), events)?)
 }
 
 /// This very program: a worker must speak the protocol of the server that starts it, also after the file was replaced by
@@ -244,6 +243,11 @@ pub(super) async fn open_store(
     let StoreConfig::Sqlite(path) = &config.store;
     let options = SqliteOptions { path: path.clone(), create, readers: READERS, busy_timeout: BUSY, anchor };
     Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
+}
+
+/// What the workers of each configured HSM token are told; `bound` are the tokens that the deployment is bound to.
+pub(super) fn hsm_configs(config: &Config, bound: &[(HsmName, TokenInfo)]) -> Vec<HsmConfig> {
+    config.hsm.iter().map(|hsm| hsm_config(config, hsm, bound)).collect()
 }
 
 fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {

@@ -20,6 +20,15 @@ pub struct InitialisedKey {
     pub created: bool,
 }
 
+/// How an HSM token comes to a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// With the deployment itself: nobody has its keys yet, and all of them sign at once.
+    Founding,
+    /// Later: its signing key is published before it signs.
+    Joining,
+}
+
 /// The RSA size where none is asked for.
 pub const DEFAULT_RSA_BITS: u32 = 3072;
 
@@ -35,31 +44,64 @@ impl Signet {
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Vec<InitialisedKey>, InitialiseError> {
         let mut keys = Vec::new();
+        let members = self.adapters.store.hsm_members().await?;
         for hsm in self.adapters.key_admin.tokens() {
-            let report = self.adapters.key_admin.describe(&hsm).await?;
-            self.bind(&hsm, &report, context).await?;
-            for purpose in KeyPurpose::ALL {
-                if is_needed(purpose, &report) {
-                    keys.push(self.ensure_key(&hsm, purpose, &report, context, progress).await?);
+            match members.iter().find(|member| member.name == hsm) {
+                Some(member) if member.retired_at.is_none() => {}
+                None if members.is_empty() => {}
+                // Tokens that verifiers have keys of must not suddenly be signed by others.
+                _ => {
+                    progress(&format!(
+                        "HSM token {hsm} is not part of this deployment: `signet hsm add {hsm}` adds it"
+                    ));
+                    continue;
                 }
             }
+            let report = self.adapters.key_admin.describe(&hsm).await?;
+            self.bind(&hsm, &report, Event::DeploymentInitialised, context).await?;
+            keys.extend(self.ensure_keys(&hsm, Entry::Founding, &report, context, progress).await?);
         }
         self.directory.fresh().await?;
         Ok(keys)
     }
 
-    /// Binds the deployment to a token, or checks that it is the token that it was bound to.
-    async fn bind(&self, hsm: &HsmName, report: &TokenReport, context: &RequestContext) -> Result<(), InitialiseError> {
-        let bound = self.adapters.store.hsm_tokens().await?;
-        match bound.into_iter().find(|(name, _)| name == hsm) {
-            Some((_, token)) if token.serial == report.token.serial => Ok(()),
-            Some((name, token)) => {
-                Err(InitialiseError::OtherToken { name, expected: token.serial, found: report.token.serial.clone() })
+    /// Makes the keys that a token of these abilities needs and lacks.
+    pub(super) async fn ensure_keys(
+        &self,
+        hsm: &HsmName,
+        entry: Entry,
+        report: &TokenReport,
+        context: &RequestContext,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Vec<InitialisedKey>, InitialiseError> {
+        let mut keys = Vec::new();
+        for purpose in KeyPurpose::ALL {
+            if is_needed(purpose, report) {
+                keys.push(self.ensure_key(hsm, purpose, entry, report, context, progress).await?);
             }
-            None => {
+        }
+        Ok(keys)
+    }
+
+    /// Binds the deployment to a token, or checks that it is the token that it was bound to.
+    pub(super) async fn bind(
+        &self,
+        hsm: &HsmName,
+        report: &TokenReport,
+        event: Event,
+        context: &RequestContext,
+    ) -> Result<(), InitialiseError> {
+        let bound = self.adapters.store.hsm_members().await?;
+        match bound.into_iter().find(|member| member.name == *hsm) {
+            Some(member) if member.token.serial != report.token.serial => {
+                let (expected, found) = (member.token.serial, report.token.serial.clone());
+                Err(InitialiseError::OtherToken { name: member.name, expected, found })
+            }
+            Some(member) if member.retired_at.is_none() => Ok(()),
+            _ => {
                 let tenant = self.settings.tenant.as_str();
                 let detail = format!("HSM token {hsm}: {} {}", report.token.manufacturer, report.token.model);
-                let told = Draft::new(Event::DeploymentInitialised, Outcome::Done, tenant, context).detail(detail);
+                let told = Draft::new(event, Outcome::Done, tenant, context).detail(detail);
                 Ok(self.adapters.store.bind_hsm_token(hsm, &report.token, self.now(), vec![told]).await?)
             }
         }
@@ -69,6 +111,7 @@ impl Signet {
         &self,
         hsm: &HsmName,
         purpose: KeyPurpose,
+        entry: Entry,
         report: &TokenReport,
         context: &RequestContext,
         progress: &(dyn Fn(&str) + Send + Sync),
@@ -83,13 +126,14 @@ impl Signet {
             let is_same = key.hsm == *hsm && key.purpose == purpose && key.tenant == self.settings.tenant;
             let signs_alike =
                 purpose != KeyPurpose::TokenSigning || key.public.as_ref().map(|jwk| jwk.algorithm) == algorithm;
-            is_same && signs_alike && key.state.is_active()
+            let will_sign = entry == Entry::Joining && matches!(key.state, KeyState::Next { .. });
+            is_same && signs_alike && (key.state.is_active() || will_sign)
         };
         if let Some(key) = keys.iter().find(is_it) {
             return Ok(InitialisedKey { hsm: hsm.clone(), purpose, kid: key.key_id.to_string(), created: false });
         }
         progress(&format!("generating the {} key in HSM token {hsm}", purpose.name().replace('_', "-")));
-        let key = self.make_key(hsm, purpose, algorithm, DEFAULT_RSA_BITS, context).await?;
+        let key = self.make_key(hsm, purpose, entry, algorithm, DEFAULT_RSA_BITS, context).await?;
         Ok(InitialisedKey { hsm: hsm.clone(), purpose, kid: key.key_id.to_string(), created: true })
     }
 
@@ -106,7 +150,8 @@ impl Signet {
         rsa_bits: u32,
         context: &RequestContext,
     ) -> Result<HsmKey, ChangeError> {
-        let made = self.make_key(hsm, KeyPurpose::TokenSigning, Some(algorithm), rsa_bits, context).await;
+        let (purpose, entry) = (KeyPurpose::TokenSigning, Entry::Founding);
+        let made = self.make_key(hsm, purpose, entry, Some(algorithm), rsa_bits, context).await;
         made.map_err(|error| match error {
             InitialiseError::Hsm(error) => ChangeError::Hsm(error),
             InitialiseError::Store(error) => ChangeError::Store(error),
@@ -118,6 +163,7 @@ impl Signet {
         &self,
         hsm: &HsmName,
         purpose: KeyPurpose,
+        entry: Entry,
         algorithm: Option<Algorithm>,
         rsa_bits: u32,
         context: &RequestContext,
@@ -127,7 +173,7 @@ impl Signet {
             Some(algorithm) => admin.generate_pair(hsm, purpose, tenant, algorithm.key_type(), rsa_bits).await?,
             None => admin.generate_secret(hsm, purpose, tenant).await?,
         };
-        let key = self.as_stored(hsm, purpose, algorithm, generated).await?;
+        let key = self.as_stored(hsm, purpose, entry, algorithm, generated).await?;
         let mut told = Draft::new(Event::KeyGenerated, Outcome::Done, tenant.as_str(), context);
         told.key = Some(key.key_id.to_string());
         let name = algorithm.map_or("secret", Algorithm::name);
@@ -140,6 +186,7 @@ impl Signet {
         &self,
         hsm: &HsmName,
         purpose: KeyPurpose,
+        entry: Entry,
         algorithm: Option<Algorithm>,
         generated: GeneratedKey,
     ) -> Result<HsmKey, InitialiseError> {
@@ -152,7 +199,12 @@ impl Signet {
         };
         let now = self.now();
         let signs_already = self.signs_already(hsm, purpose, algorithm).await?;
-        let state = if signs_already { KeyState::Next { published_at: now } } else { KeyState::Active { since: now } };
+        let is_published_first = entry == Entry::Joining && purpose == KeyPurpose::TokenSigning;
+        let state = if signs_already || is_published_first {
+            KeyState::Next { published_at: now }
+        } else {
+            KeyState::Active { since: now }
+        };
         let key_id: KeyId = public.as_ref().map_or(generated.key_id, |jwk| jwk.key_id.clone());
         Ok(HsmKey {
             tenant: self.settings.tenant.clone(),

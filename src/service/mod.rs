@@ -14,6 +14,7 @@ pub mod directory;
 pub mod enrol;
 pub mod error;
 mod hashing;
+pub mod hsm_members;
 pub mod hsm_tokens;
 pub mod initialise;
 pub mod introspect;
@@ -29,7 +30,7 @@ pub mod signing;
 use std::sync::Arc;
 
 pub use directory::Directory;
-pub use error::{ChangeError, InitialiseError};
+pub use error::{ChangeError, InitialiseError, MembershipError};
 pub use settings::Settings;
 
 use crate::clock::{Clock, Timestamp};

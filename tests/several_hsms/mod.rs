@@ -3,4 +3,5 @@
 mod group;
 mod load;
 mod losing_one;
+mod members;
 mod vault;
