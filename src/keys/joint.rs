@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose};
+use super::{Choice, Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, Standing, Trial};
 use crate::jose::algorithm::KeyType;
 use crate::jose::{Algorithm, KeyId, PublicKey, VerifyingKey};
 use crate::secret::SecretBytes;
@@ -336,47 +336,6 @@ pub struct KeyReport {
     /// The RFC 7638 thumbprint of a private key's public half; `None` for a secret key, and where there is not exactly
     /// one public half that Signet can read.
     pub thumbprint: Option<String>,
-}
-
-/// An HSM token that was chosen for one attempt of a request.
-#[derive(Debug)]
-pub struct Choice {
-    /// Which of the named tokens it is.
-    pub index: usize,
-    /// How long the attempt may take: where another healthy token is left, half of what is left of the request's time.
-    pub patience: Duration,
-    /// Held while the attempt lasts, where it is a suspended token's trial.
-    pub trial: Option<Trial>,
-}
-
-/// The one trial of a suspended HSM token that is under way; it is over when this is dropped.
-pub struct Trial(#[expect(dead_code, reason = "it is held for what its drop does")] Box<dyn Send + Sync>);
-
-impl Trial {
-    /// A trial that ends with `guard`.
-    pub fn new(guard: impl Send + Sync + 'static) -> Self {
-        Self(Box::new(guard))
-    }
-}
-
-impl std::fmt::Debug for Trial {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Trial")
-    }
-}
-
-/// How an HSM token stands among the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// It is given requests.
-    Serving,
-    /// Its circuit breaker is open: it is given none until a test signature of it has verified.
-    Suspended {
-        /// Why.
-        reason: HsmFailure,
-    },
-    /// No worker of it answers.
-    Away(HsmFailure),
 }
 
 /// Makes, lists and looks after the keys of one HSM token.

@@ -1,13 +1,15 @@
 //! Keys that live in an HSM: who they are, which state they are in, whether they are in custody, and the joints
 //! through which the rest of Signet uses them. Nothing here knows PKCS#11.
 
+pub mod choice;
 pub mod custody;
 pub mod joint;
 pub mod ring;
 
+pub use choice::{Choice, Standing, Trial};
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
 pub use joint::{
-    Choice, GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, OtpHash, OtpSecretKind, RawSignature, RowBinding,
-    SealMode, Seals, Signature, Signer, Standing, TokenInfo, TokenReport, Trial, Vault, WrongSignatureFromHsm,
+    GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, OtpHash, OtpSecretKind, RawSignature, RowBinding,
+    SealMode, Seals, Signature, Signer, TokenInfo, TokenReport, Vault, WrongSignatureFromHsm,
 };
 pub use ring::{HsmKey, HsmName, KeyPurpose, KeyState, TenantId};

@@ -1,5 +1,6 @@
 //! Several HSM tokens in one deployment: real SoftHSM tokens, each with a configuration of its own.
 
+mod choosing;
 mod group;
 mod load;
 mod losing_one;
