@@ -13,6 +13,7 @@ mod import_rules;
 mod issuer;
 mod paths;
 mod rotation;
+mod several_hsms;
 mod source;
 mod store;
 mod support;

@@ -90,6 +90,12 @@ pub enum Event {
     /// An HSM token answers again.
     #[serde(rename = "hsm.up")]
     HsmUp,
+    /// An HSM token was added to the deployment.
+    #[serde(rename = "hsm.added")]
+    HsmAdded,
+    /// An HSM token was taken out of the deployment.
+    #[serde(rename = "hsm.retired")]
+    HsmRetired,
     /// An HSM answered with a signature that does not verify.
     #[serde(rename = "hsm.wrong_signature")]
     HsmWrongSignature,

@@ -9,10 +9,12 @@ mod custody;
 mod dev;
 mod doctor;
 mod factor;
+mod hsm;
 mod init;
 mod input;
 mod key;
 mod output;
+mod reload;
 mod run_mark;
 mod serve;
 mod token;
@@ -58,6 +60,9 @@ enum Command {
     /// Signing keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// The HSM tokens of the deployment.
+    #[command(subcommand)]
+    Hsm(hsm::HsmCommand),
     /// Users.
     #[command(subcommand)]
     User(user::UserCommand),
@@ -133,6 +138,7 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Doctor(command) => command.run(config, output).await,
         Command::Custody(command) => command.run(config, output).await,
         Command::Key(command) => command.run(config, output).await,
+        Command::Hsm(command) => command.run(config, output).await,
         Command::User(command) => command.run(config, output).await,
         Command::Factor(command) => command.run(config, output).await,
         Command::Client(command) => command.run(config, output).await,

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::output::Output;
+use super::reload::Reload;
 use super::wiring::{self, Deployment, Need};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
@@ -35,24 +36,35 @@ const HSM_PATIENCE: Duration = Duration::from_secs(5);
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
 /// How often the HSM's signatures are compared with the records.
 const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether a suspended HSM token is due to be tried.
+const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
+/// How often it is looked whether an HSM token lacks seals.
+const RESEAL_EVERY: Duration = Duration::from_secs(1);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long requests that are under way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 
 impl Serve {
-    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let config = wiring::load_config(config)?;
+    pub(super) async fn run(self, path: &Path, output: &Output) -> anyhow::Result<()> {
+        let config = wiring::load_config(path)?;
         start_log(config.log);
         let ready = |address: SocketAddr, issuer: &str| output.note(&format!("serving {issuer} on {address}"));
-        serve(config, &ready).await
+        serve(path, config, &ready).await
     }
 }
 
-/// Serves until a signal asks to stop. `ready` is called once requests are answered.
-pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Send + Sync)) -> anyhow::Result<()> {
+/// Serves until a signal asks to stop. `ready` is called once requests are answered; the HSM tokens of `path`, where
+/// `config` was read from, are read again on SIGHUP.
+pub(super) async fn serve(
+    path: &Path,
+    config: Config,
+    ready: &(dyn Fn(SocketAddr, &str) + Send + Sync),
+) -> anyhow::Result<()> {
     give_up_dumps()?;
     let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Until it can be followed it must not end the server.
+    let hangup = signal(SignalKind::hangup())?;
     let tls = load_tls(config.server.tls.as_ref()).await?;
     let listening = Listening::bind(config.server.listen)?;
     let (events, hsm_events) = mpsc::unbounded_channel();
@@ -65,6 +77,8 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     if let Some(marks) = &deployment.marks {
         marks.announce(server_slack(&deployment.config))?;
     }
+    let (path, store, hsm) = (std::path::absolute(path)?, deployment.store.clone(), deployment.hsm.clone());
+    let reload = Reload { path, store, hsm };
     let signet = &deployment.signet;
     let anchor = &deployment.config.audit.anchor;
     if !anchor.exists() && deployment.store.last_checkpoint().await?.is_some() {
@@ -74,6 +88,7 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     let mut background = start_background(&deployment, hsm_events);
     let rotation = signet.new_request_id();
     background.spawn(rotate(Rotator::new(signet.clone(), rotation.clone())));
+    background.spawn(reload.on_each(hangup));
     let limits = limits(&deployment.config);
     let address = listening.address();
     let hosts = Arc::new(AcceptedHosts::new(deployment.config.server.public_url.url(), address));
@@ -165,6 +180,23 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
             }
         }
     });
+    let signet = deployment.signet.clone();
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(TRY_SUSPENDED_EVERY);
+        loop {
+            every.tick().await;
+            signet.try_suspended_tokens();
+        }
+    });
+    let signet = deployment.signet.clone();
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(RESEAL_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            signet.reseal_where_needed().await;
+        }
+    });
     let (signet, interval) = (deployment.signet.clone(), deployment.config.audit.checkpoint_interval);
     tasks.spawn(async move {
         let mut every = tokio::time::interval(interval);
@@ -250,6 +282,14 @@ async fn tell_hsm_event(signet: &Signet, event: HsmEvent) {
         HsmEvent::Down { hsm, failure } => {
             tracing::error!(%hsm, error = %failure, "the HSM token does not answer");
             tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: {failure}"))).await
+        }
+        HsmEvent::Suspended { hsm, failure } => {
+            tracing::error!(%hsm, error = %failure, "the HSM token is suspended until a test signature verifies");
+            tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: suspended: {failure}"))).await
+        }
+        HsmEvent::Resumed { hsm } => {
+            tracing::info!(%hsm, "a test signature of the HSM token verified: it serves again");
+            tell(signet, Event::HsmUp, Outcome::Done, Some(format!("{hsm}: a test signature verified"))).await
         }
         // Told by the use case that saw it.
         HsmEvent::WrongSignature { .. } => Ok(()),

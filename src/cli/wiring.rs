@@ -29,16 +29,18 @@ use crate::store::{Deployment as _, Keys as _};
 pub(super) enum Need {
     /// The store alone.
     Store,
-    /// The store and every HSM token.
+    /// The store, and the HSM tokens that answer.
     Hsm,
     /// The same for who only looks: no PIN is presented where the token counts wrong tries.
     HsmCarefully,
-    /// The same, making the store where there is none.
+    /// The store and every HSM token, making the store where there is none.
     HsmAndNewStore,
 }
 
 /// How long a command waits for its HSM tokens.
 const HSM_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits for those that don't answer where others do.
+const SOME_PATIENCE: Duration = Duration::from_secs(4);
 /// Connections that read the store at once.
 const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
@@ -123,7 +125,7 @@ impl Deployment {
             Need::Store => Vec::new(),
             Need::Hsm | Need::HsmCarefully | Need::HsmAndNewStore => {
                 let is_careful = need == Need::HsmCarefully;
-                config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound, is_careful)).collect()
+                hsm_configs(&config, &bound, is_careful)
             }
         };
         let marks = match need {
@@ -145,9 +147,16 @@ impl Deployment {
         Ok(Self { config, store, hsm, signet, marks, need, _ending })
     }
 
+    /// Waits for the HSM tokens. Where some answer a command goes on with those, and says without which; `init` needs
+    /// them all.
     async fn wait_for_hsm(&self, output: &Output) -> anyhow::Result<()> {
+        let ready = async {
+            if self.need == Need::Hsm && self.go_on_with_some(output).await {
+                return Ok(());
+            }
+            self.hsm.ready(HSM_PATIENCE).await
+        };
         let slow = Duration::from_secs(2);
-        let ready = self.hsm.ready(HSM_PATIENCE);
         tokio::pin!(ready);
         let ready = match tokio::time::timeout(slow, &mut ready).await {
             Ok(ready) => ready,
@@ -166,6 +175,22 @@ impl Deployment {
         }
         self.signet.directory().fresh().await?;
         Ok(())
+    }
+
+    /// Whether several tokens are configured and some of them answer.
+    async fn go_on_with_some(&self, output: &Output) -> bool {
+        let types_pin = self.config.hsm.iter().any(|hsm| hsm.pin == config::PinSource::Prompt);
+        if self.config.hsm.len() < 2 || types_pin {
+            return false;
+        }
+        let outcomes = self.hsm.ready_each(SOME_PATIENCE).await;
+        let some_answer = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+        for (hsm, outcome) in outcomes.iter().filter(|_| some_answer) {
+            if let Err(error) = outcome {
+                output.note(&format!("going on without HSM token {hsm}: {error}"));
+            }
+        }
+        some_answer
     }
 
     /// Who runs this command, for the audit record.
@@ -234,8 +259,7 @@ impl Deployment {
 /// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
 pub(super) fn start_hsm_alone(config: &Config, is_careful: bool) -> anyhow::Result<Arc<HsmGroup>> {
     let (events, _) = mpsc::unbounded_channel();
-    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[], is_careful)).collect();
-    Ok(HsmGroup::start(own_program()?, tokens, events)?)
+    Ok(HsmGroup::start(own_program()?, hsm_configs(config, &[], is_careful), events)?)
 }
 
 /// Starts other workers for one HSM token than the configuration says, to measure what they give.
@@ -290,6 +314,11 @@ pub(super) async fn open_store(
     let StoreConfig::Sqlite(path) = &config.store;
     let options = SqliteOptions { path: path.clone(), create, readers: READERS, busy_timeout: BUSY, anchor };
     Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
+}
+
+/// What the workers of each configured HSM token are told; `bound` are the tokens that the deployment is bound to.
+pub(super) fn hsm_configs(config: &Config, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> Vec<HsmConfig> {
+    config.hsm.iter().map(|hsm| hsm_config(config, hsm, bound, is_careful)).collect()
 }
 
 fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> HsmConfig {

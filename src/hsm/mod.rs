@@ -17,4 +17,4 @@ mod wire;
 pub mod worker;
 
 pub use pin::PinSource;
-pub use supervisor::{HsmConfig, HsmEvent, HsmGroup};
+pub use supervisor::{HsmConfig, HsmEvent, HsmGroup, Reconfigured};

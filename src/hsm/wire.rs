@@ -184,6 +184,13 @@ pub(super) enum Operation {
         blob: Octets,
         block: [u8; 16],
     },
+    /// Take an OTP's secret out, for another HSM token to be given it too.
+    HandOver {
+        keys: VaultKeys,
+        row: Octets,
+        kind: OtpSecretKind,
+        blob: Octets,
+    },
     Derive {
         key: KeyRef,
         input: Octets,
@@ -224,6 +231,7 @@ impl Operation {
             Self::Open { .. } => "open",
             Self::OtpHmac { .. } => "otp hmac",
             Self::DecryptBlock { .. } => "decrypt block",
+            Self::HandOver { .. } => "hand over",
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",
             Self::List => "list keys",

@@ -4,12 +4,12 @@
 //! released: [`RawSignature::check`] verifies it with the public key and gives the [`Signature`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{AnnouncedKey, Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, SignedKind};
+use super::{AnnouncedKey, Choice, Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, SignedKind, Standing, Trial};
 use crate::clock::Timestamp;
 use crate::jose::algorithm::KeyType;
 use crate::jose::{Algorithm, KeyId, PublicKey, VerifyingKey};
@@ -153,6 +153,19 @@ pub trait Signer: Send + Sync + 'static {
     ///
     /// [`HsmError`]: the caller answers 503.
     async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError>;
+
+    /// The same in no more than so much time, where the token's own deadline is not earlier.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign`](Self::sign).
+    async fn sign_within(
+        &self,
+        patience: Duration,
+        key: &HsmKey,
+        algorithm: Algorithm,
+        message: Vec<u8>,
+    ) -> Result<RawSignature, HsmError>;
 }
 
 /// The row that a sealed secret belongs to: a blob moved to another row does not open.
@@ -263,6 +276,20 @@ pub trait Vault: Send + Sync + 'static {
     ///
     /// [`HsmError`].
     async fn decrypt_block(&self, row: &RowBinding, seals: &Seals, block: [u8; 16]) -> Result<[u8; 16], HsmError>;
+
+    /// Opens a secret by any healthy token and seals it anew for `lacking`; gives the new seals alone, those of the
+    /// tokens that answered. `enclosed` says what an OTP secret is; `None` for one that [`seal`](Self::seal) made.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`] where no token opens it, or none of `lacking` seals it.
+    async fn extend(
+        &self,
+        row: &RowBinding,
+        enclosed: Option<OtpSecretKind>,
+        seals: &Seals,
+        lacking: &[HsmName],
+    ) -> Result<Seals, HsmError>;
 
     /// HMAC-SHA-256 of `label ‖ 0 ‖ message` under the binding key of one HSM token: the named one, or any healthy one.
     /// The answer says which it was, because each token has its own key.
@@ -474,6 +501,21 @@ pub trait KeyAdmin: Send + Sync + 'static {
 
     /// Tells of a signature of this key that did not verify: what made it is not to be trusted further.
     fn distrust(&self, key: &HsmKey);
+
+    /// Tells of a signature that was asked for at `asked_at` and verified: a token that was suspended before serves again.
+    fn trust(&self, key: &HsmKey, asked_at: Instant);
+
+    /// Chooses one of the named tokens for a request that began `spent` ago: of the healthy ones the one with the
+    /// least unanswered requests for each of its sessions, in turn where several have as few. A suspended one is chosen
+    /// only where none of those named is healthy, and one request at a time tries it; one that is away only where
+    /// nothing was tried, for its failure to be told. `None` where nothing, or no time, is left to try.
+    fn choose(&self, among: &[&HsmName], tried: &[usize], spent: Duration) -> Option<Choice>;
+
+    /// The suspended tokens for which it is time to try whether they sign again.
+    fn trials_due(&self) -> Vec<(HsmName, Trial)>;
+
+    /// How a token stands. Never waits for it.
+    fn standing(&self, hsm: &HsmName) -> Standing;
 
     /// Whether the token answered, and if not, why; for readiness. Never waits for the token.
     ///

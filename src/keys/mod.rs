@@ -1,11 +1,13 @@
 //! Keys that live in an HSM: who they are, which state they are in, whether they are in custody, and the joints
 //! through which the rest of Signet uses them. Nothing here knows PKCS#11.
 
+pub mod choice;
 pub mod custody;
 pub mod joint;
 pub mod ring;
 pub mod signed;
 
+pub use choice::{Choice, Standing, Trial};
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
 pub use joint::{
     GeneratedKey, HsmError, HsmFailure, KeyAdmin, KeyReport, KeyTally, OtpHash, OtpSecretKind, RawSignature,

@@ -21,6 +21,15 @@ pub struct InitialisedKey {
     pub created: bool,
 }
 
+/// How an HSM token comes to a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// With the deployment itself: nobody has its keys yet, and all of them sign at once.
+    Founding,
+    /// Later: its signing key is published before it signs.
+    Joining,
+}
+
 /// The RSA size where none is asked for.
 pub const DEFAULT_RSA_BITS: u32 = 3072;
 
@@ -36,49 +45,84 @@ impl Signet {
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Vec<InitialisedKey>, InitialiseError> {
         let mut keys = Vec::new();
-        let mut reports = Vec::new();
         let is_signing = |key: &HsmKey| key.purpose == KeyPurpose::TokenSigning && key.tenant == self.settings.tenant;
         // Nobody keeps a JWKS of a deployment that has no signing key yet.
         let is_new = !self.adapters.store.keys().await?.iter().any(is_signing);
+        let entry = if is_new { Entry::Founding } else { Entry::Joining };
+        let members = self.adapters.store.hsm_members().await?;
+        let mut reports = Vec::new();
         for hsm in self.adapters.key_admin.tokens() {
+            match members.iter().find(|member| member.name == hsm) {
+                Some(member) if member.retired_at.is_none() => {}
+                None if members.is_empty() => {}
+                // Tokens that verifiers have keys of must not suddenly be signed by others.
+                _ => {
+                    progress(&format!(
+                        "HSM token {hsm} is not part of this deployment: `signet hsm add {hsm}` adds it"
+                    ));
+                    continue;
+                }
+            }
             reports.push((hsm.clone(), self.adapters.key_admin.describe(&hsm).await?));
         }
         if !reports.iter().any(|(_, report)| report.keeps_secrets()) {
             return Err(InitialiseError::NothingSeals);
         }
         for (hsm, report) in reports {
-            self.bind(&hsm, &report, context).await?;
-            for purpose in KeyPurpose::ALL {
-                if is_needed(purpose, &report) {
-                    let algorithm = match purpose {
-                        KeyPurpose::TokenSigning => Some(self.settings.algorithm),
-                        KeyPurpose::AuditSigning => report.algorithms.first().copied(),
-                        KeyPurpose::Wrapping | KeyPurpose::Sealing | KeyPurpose::Binding => None,
-                    };
-                    let rsa_bits = DEFAULT_RSA_BITS;
-                    let wanted = Wanted { hsm: hsm.clone(), purpose, algorithm, rsa_bits, at_once: is_new };
-                    keys.push(self.ensure_key(&wanted, context, progress).await?);
-                }
-            }
+            self.bind(&hsm, &report, Event::DeploymentInitialised, context).await?;
+            keys.extend(self.ensure_keys(&hsm, entry, &report, context, progress).await?);
         }
         self.directory.fresh().await?;
         Ok(keys)
     }
 
-    /// Binds the deployment to a token, or checks that it is the token that it was bound to.
-    async fn bind(&self, hsm: &HsmName, report: &TokenReport, context: &RequestContext) -> Result<(), InitialiseError> {
-        let bound = self.adapters.store.hsm_tokens().await?;
-        match bound.into_iter().find(|(name, _)| name == hsm) {
-            Some((_, token)) if token.serial == report.token.serial => Ok(()),
-            Some((name, token)) => {
-                Err(InitialiseError::OtherToken { name, expected: token.serial, found: report.token.serial.clone() })
+    /// Makes the keys that a token of these abilities needs and lacks.
+    pub(super) async fn ensure_keys(
+        &self,
+        hsm: &HsmName,
+        entry: Entry,
+        report: &TokenReport,
+        context: &RequestContext,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Vec<InitialisedKey>, InitialiseError> {
+        let mut keys = Vec::new();
+        for purpose in KeyPurpose::ALL {
+            if is_needed(purpose, report) {
+                let algorithm = match purpose {
+                    KeyPurpose::TokenSigning => Some(self.settings.algorithm),
+                    KeyPurpose::AuditSigning => report.algorithms.first().copied(),
+                    KeyPurpose::Wrapping | KeyPurpose::Sealing | KeyPurpose::Binding => None,
+                };
+                let (rsa_bits, at_once) = (DEFAULT_RSA_BITS, entry == Entry::Founding);
+                let wanted = Wanted { hsm: hsm.clone(), purpose, algorithm, rsa_bits, at_once };
+                keys.push(self.ensure_key(&wanted, context, progress).await?);
             }
-            None => {
+        }
+        Ok(keys)
+    }
+
+    /// Binds the deployment to a token, or checks that it is the token that it was bound to.
+    pub(super) async fn bind(
+        &self,
+        hsm: &HsmName,
+        report: &TokenReport,
+        event: Event,
+        context: &RequestContext,
+    ) -> Result<(), InitialiseError> {
+        let bound = self.adapters.store.hsm_members().await?;
+        let is_first = bound.is_empty();
+        match bound.into_iter().find(|member| member.name == *hsm) {
+            Some(member) if member.token.serial != report.token.serial => {
+                let (expected, found) = (member.token.serial, report.token.serial.clone());
+                Err(InitialiseError::OtherToken { name: member.name, expected, found })
+            }
+            Some(member) if member.retired_at.is_none() => Ok(()),
+            _ => {
                 let tenant = self.settings.tenant.as_str();
                 let detail = format!("HSM token {hsm}: {} {}", report.token.manufacturer, report.token.model);
-                let told = Draft::new(Event::DeploymentInitialised, Outcome::Done, tenant, context).detail(detail);
+                let told = Draft::new(event, Outcome::Done, tenant, context).detail(detail);
                 let mut told = vec![told];
-                if self.adapters.store.hsm_tokens().await?.is_empty() {
+                if is_first {
                     // Nothing was signed yet, so that from here on each signature has its record.
                     told.push(Draft::new(Event::CustodyBegun, Outcome::Done, tenant, context));
                 }

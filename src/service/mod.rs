@@ -8,11 +8,15 @@ pub mod authenticate;
 pub mod authenticate_client;
 pub mod checkpoint;
 pub mod custody;
+mod decoy;
+mod deployment_secret;
 pub mod directory;
 pub mod enrol;
 pub mod error;
 pub mod generate_key;
 mod hashing;
+pub mod hsm_members;
+pub mod hsm_tokens;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;
@@ -21,6 +25,7 @@ pub mod readiness;
 pub mod reconcile;
 pub mod refresh;
 pub mod repeats;
+pub mod reseal;
 pub mod revoke;
 pub mod revoke_key;
 pub mod rotate;
@@ -30,7 +35,7 @@ pub mod signing;
 use std::sync::Arc;
 
 pub use directory::Directory;
-pub use error::{ChangeError, InitialiseError};
+pub use error::{ChangeError, InitialiseError, MembershipError};
 pub use settings::{KeySettings, Settings};
 
 use crate::clock::{Clock, Timestamp};
@@ -61,11 +66,13 @@ pub struct Signet {
     adapters: Adapters,
     directory: Directory,
     hashing: hashing::Hashing,
-    decoy: authenticate::Decoy,
+    decoy: decoy::Decoy,
+    deployment_secret: deployment_secret::DeploymentSecret,
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
     ledger: Arc<ledger::Ledger>,
     recorded: tokio::sync::Mutex<reconcile::Recorded>,
+    resealing: reseal::Resealing,
 }
 
 impl Signet {
@@ -74,7 +81,9 @@ impl Signet {
         Arc::new(Self {
             directory: Directory::new(settings.tenant.clone(), adapters.store.clone(), adapters.key_admin.clone()),
             hashing: hashing::Hashing::new(settings.password_concurrency),
-            decoy: authenticate::Decoy::default(),
+            decoy: decoy::Decoy::default(),
+            deployment_secret: deployment_secret::DeploymentSecret::default(),
+            resealing: reseal::Resealing::default(),
             repeats: repeats::Repeats::default(),
             readiness: readiness::Readiness::default(),
             ledger: Arc::default(),

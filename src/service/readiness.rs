@@ -131,6 +131,7 @@ impl Signet {
         };
         let audit = self.readiness.audit();
         let verification = self.directory.at_hand().await.is_ok();
+        // What one HSM token can't sign, another one does.
         let can_sign = hsm.values().any(|state| state == "ok");
         let ready = can_sign && store == "ok" && audit == "ok";
         let (issuance, verification) = (Part { ready }, Part { ready: verification });
@@ -138,6 +139,9 @@ impl Signet {
     }
 
     fn hsm_state(&self, hsm: &HsmName) -> &'static str {
+        if let Some(word) = self.standing_word(hsm) {
+            return word;
+        }
         if let Err(error) = self.adapters.key_admin.health(hsm) {
             tracing::warn!(%hsm, %error, "an HSM token is not ready");
             return "not available";

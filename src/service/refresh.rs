@@ -1,5 +1,5 @@
-//! Exchanges a refresh token (RFC 6749 §6, RFC 9700 §4.14). The successor is derived inside the HSM from the token
-//! that is spent, so that a retry gets the same successor although only hashes are stored.
+//! Exchanges a refresh token (RFC 6749 §6, RFC 9700 §4.14). The successor is derived from the token that is
+//! spent, by a secret that the HSM tokens keep, so that a retry gets the same successor although only hashes are stored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,10 +22,14 @@ use crate::token::access::PersonFacts;
 /// How often a request that lost a race looks again: once to become a retry, once more for a family that moved on.
 const ROUNDS: usize = 3;
 
-/// A successor refresh token and the HSM token that derived it.
+/// What keeps successors apart from everything else that is derived.
+const LABEL: &str = "refresh token";
+
+/// A successor refresh token.
 struct Successor {
     token: SecretText,
-    derived_by: HsmName,
+    /// The HSM token that derived it, where the deployment's secret did not.
+    derived_by: Option<HsmName>,
 }
 
 impl Signet {
@@ -158,9 +162,15 @@ impl Signet {
     async fn derive_successor(&self, request: &RefreshRequest, found: &RefreshLookup) -> Result<Successor, OAuthError> {
         let message = format!("{}\0{}\0{}", found.grant.id, found.generation + 1, request.token.expose());
         let message = zeroize::Zeroizing::new(message);
-        let derived =
-            self.adapters.vault.derive(found.successor_hsm.as_ref(), "refresh token", message.as_bytes()).await;
-        let (derived_by, bytes) = derived.map_err(|error| hsm_unavailable(&error))?;
+        // A token that was spent before the deployment had a secret gets the successor that it got then.
+        let (derived_by, bytes) = match &found.successor_hsm {
+            Some(hsm) => {
+                let derived = self.adapters.vault.derive(Some(hsm), LABEL, message.as_bytes()).await;
+                let (hsm, bytes) = derived.map_err(|error| hsm_unavailable(&error))?;
+                (Some(hsm), bytes)
+            }
+            None => (None, self.derive(LABEL, message.as_bytes()).await?),
+        };
         Ok(Successor { token: SecretText::new(URL_SAFE_NO_PAD.encode(bytes)), derived_by })
     }
 
@@ -168,7 +178,8 @@ impl Signet {
         let next = SecretHash::of(successor.token.expose());
         let tenant = &self.settings.tenant;
         let told = Told::only_done(draft);
-        let outcome = self.adapters.store.rotate(tenant, spent, &next, &successor.derived_by, self.now(), told).await;
+        let outcome =
+            self.adapters.store.rotate(tenant, spent, &next, successor.derived_by.as_ref(), self.now(), told).await;
         Ok(outcome.map_err(|error| store_unavailable(&error))? == RotateOutcome::Rotated)
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, RefreshLookup, RotateOutcome, User, UserId,
+    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, HsmMember, RefreshLookup, RotateOutcome, SealCount,
+    SecretAtRest, SecretCursor, User, UserId,
 };
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
@@ -105,7 +106,17 @@ pub trait Deployment: Send + Sync {
     /// The HSM tokens that `init` has bound the deployment to.
     async fn hsm_tokens(&self) -> Result<Vec<(HsmName, TokenInfo)>>;
 
-    /// Binds the deployment to an HSM token. Nothing changes where the name is bound already.
+    /// The same with when they came and went.
+    async fn hsm_members(&self) -> Result<Vec<HsmMember>>;
+
+    /// Takes an HSM token out: in one commit it is marked as retired, and its keys that sign, seal or will sign are
+    /// retiring until `until`. `false`, and nothing written or told, where it is not a member, or where no other member
+    /// has an active key that signs tokens.
+    async fn retire_hsm_token(&self, name: &HsmName, at: Timestamp, until: Timestamp, told: Vec<Draft>)
+    -> Result<bool>;
+
+    /// Binds the deployment to an HSM token; one that was retired is a member again. Nothing changes where the name is
+    /// bound already.
     async fn bind_hsm_token(&self, name: &HsmName, token: &TokenInfo, at: Timestamp, told: Vec<Draft>) -> Result<()>;
 
     /// What is sealed, counted by what it is, by which HSM token and how.
@@ -252,13 +263,14 @@ pub trait Grants: Send + Sync {
     /// The refresh token of this hash, with its family.
     async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>>;
     /// Spends the live token `spent` and makes `successor` the live one, if `spent` is the live token of an active,
-    /// unexpired family at `at` whose user and client are enabled. `told.done` is written with the rotation.
+    /// unexpired family at `at` whose user and client are enabled. `told.done` is written with the rotation. `derived_by`
+    /// names the HSM token that derived the successor, where it was not derived by the deployment's secret.
     async fn rotate(
         &self,
         tenant: &TenantId,
         spent: &SecretHash,
         successor: &SecretHash,
-        derived_by: &HsmName,
+        derived_by: Option<&HsmName>,
         at: Timestamp,
         told: Told,
     ) -> Result<RotateOutcome>;
@@ -327,6 +339,29 @@ pub trait Leases: Send + Sync {
     async fn end_lease(&self, name: &'static str, holder: &str) -> Result<()>;
 }
 
+/// Secrets at rest, of whatever they are: each is sealed once for each HSM token that can open it.
+#[async_trait]
+pub trait SecretsAtRest: Send + Sync {
+    /// The secret that the deployment derives names by.
+    async fn deployment_secret(&self) -> Result<Option<Seals>>;
+    /// Keeps it; `false` where there is one already.
+    async fn keep_deployment_secret(&self, seals: &Seals) -> Result<bool>;
+    /// Secrets that this HSM token can't open, after `after`, at most `limit`, and where to go on.
+    async fn lacking(
+        &self,
+        hsm: &HsmName,
+        after: Option<&SecretCursor>,
+        limit: u32,
+    ) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>)>;
+    /// Adds seals to a secret; `false`, and nothing written, where it was replaced or removed since it was read.
+    async fn extend_seals(&self, secret: &SecretAtRest, added: &Seals) -> Result<bool>;
+    /// How many secrets an HSM token can open.
+    async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount>;
+    /// Removes seals of this HSM token, at most `limit`, and none of a secret that no other token can open. Gives the
+    /// number.
+    async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> Result<u64>;
+}
+
 /// Tries at an account, kept by a name that is derived in the HSM and can't be turned back.
 #[async_trait]
 pub trait Throttles: Send + Sync {
@@ -393,11 +428,33 @@ pub trait AuditLog: Send + Sync {
 
 /// All of the store.
 pub trait Store:
-    Deployment + Users + Factors + Clients + Grants + Keys + Leases + Throttles + Revocations + AuditLog + 'static
+    Deployment
+    + Users
+    + Factors
+    + Clients
+    + Grants
+    + Keys
+    + Leases
+    + SecretsAtRest
+    + Throttles
+    + Revocations
+    + AuditLog
+    + 'static
 {
 }
 
 impl<T> Store for T where
-    T: Deployment + Users + Factors + Clients + Grants + Keys + Leases + Throttles + Revocations + AuditLog + 'static
+    T: Deployment
+        + Users
+        + Factors
+        + Clients
+        + Grants
+        + Keys
+        + Leases
+        + SecretsAtRest
+        + Throttles
+        + Revocations
+        + AuditLog
+        + 'static
 {
 }

@@ -9,7 +9,8 @@ use signet::hsm::HsmGroup;
 use signet::jose::Algorithm;
 use signet::keys::{HsmFailure, KeyAdmin as _, KeyTally, Signer as _};
 
-use crate::support::hsm::{FaultyModule, SoftToken, hsm, pair, probe, start, started};
+use crate::support::fault::FaultModule;
+use crate::support::hsm::{SoftToken, hsm, pair, probe, start, started};
 
 async fn tally(group: &HsmGroup) -> KeyTally {
     let until = Instant::now() + Duration::from_secs(20);
@@ -96,15 +97,15 @@ async fn the_count_is_never_behind_after_kill_nine() {
 
 #[tokio::test]
 async fn what_the_hsm_did_not_sign_is_not_counted() {
-    let module = FaultyModule::new();
-    let (group, _events) = started(module.config("")).await;
+    let module = FaultModule::new();
+    let (group, _events) = started(module.config()).await;
     let key = pair(&group, Algorithm::Es256).await;
     drop(group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap());
-    module.order("C_Sign", "0x21");
+    module.order("C_Sign nth 1 before return 0x21");
     assert!(group.sign(&key, Algorithm::Es256, probe(&key)).await.is_err());
     assert_eq!(tally(&group).await.tests, 1);
     // Mended by a second attempt: one signature, counted once.
-    module.order("C_Sign", "0xB3");
+    module.order("C_Sign nth 1 before return 0xB3");
     drop(group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap());
     assert_eq!(tally(&group).await.tests, 2);
     group.shutdown().await;

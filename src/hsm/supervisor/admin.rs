@@ -1,23 +1,25 @@
 //! [`KeyAdmin`] by the workers: all of a token's keys are managed through its first worker.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
+use super::token::HsmToken;
 use crate::hsm::wire::{Answer, CheckedKey, Octets, Operation};
 use crate::jose::algorithm::KeyType;
 use crate::jose::{KeyId, PublicKey};
 use crate::keys::{
-    AnnouncedKey, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, KeyTally,
-    TenantId, TokenReport,
+    AnnouncedKey, Choice, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport,
+    KeyTally, Standing, TenantId, TokenReport, Trial,
 };
 
 #[async_trait]
 impl KeyAdmin for HsmGroup {
     fn tokens(&self) -> Vec<HsmName> {
-        self.tokens.iter().map(|token| token.name().clone()).collect()
+        self.members.load().iter().map(|member| member.token.name().clone()).collect()
     }
 
     async fn describe(&self, hsm: &HsmName) -> Result<TokenReport, HsmError> {
@@ -121,6 +123,30 @@ impl KeyAdmin for HsmGroup {
 
     fn distrust(&self, key: &HsmKey) {
         self.wrong_signature(&key.hsm, &key.key_id);
+    }
+
+    fn trust(&self, key: &HsmKey, asked_at: Instant) {
+        if let Ok(token) = self.token(&key.hsm) {
+            token.prove(asked_at);
+        }
+    }
+
+    fn choose(&self, among: &[&HsmName], tried: &[usize], spent: Duration) -> Option<Choice> {
+        self.choose_among(among, tried, spent)
+    }
+
+    fn trials_due(&self) -> Vec<(HsmName, Trial)> {
+        let now = Instant::now();
+        let tokens = self.tokens().into_iter().filter(|token| !token.breaker().is_closed() && token.has_worker());
+        let begun = |token: Arc<HsmToken>| {
+            let guard = token.breaker().begin_trial(now)?;
+            Some((token.name().clone(), Trial::new(guard)))
+        };
+        tokens.filter_map(begun).collect()
+    }
+
+    fn standing(&self, hsm: &HsmName) -> Standing {
+        self.token(hsm).map_or_else(Standing::Away, |token| token.standing())
     }
 
     fn health(&self, hsm: &HsmName) -> Result<(), HsmError> {

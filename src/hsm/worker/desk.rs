@@ -210,6 +210,7 @@ impl Desk {
                 self.otp_hmac(keys, &row.0, &blob.0, *hash, messages)
             }
             Operation::DecryptBlock { keys, row, blob, block } => self.decrypt_block(keys, &row.0, &blob.0, *block),
+            Operation::HandOver { keys, row, kind, blob } => self.hand_over(keys, &row.0, *kind, &blob.0),
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List

@@ -9,6 +9,7 @@ mod direct;
 mod error;
 mod find_key;
 mod gate;
+mod hand_over;
 mod harden;
 mod intake;
 mod manage;

@@ -118,7 +118,7 @@ impl Desk {
         Ok(blob::assemble(SealMode::Sealed, blob::key_tag(&[&key.key_id]), [&iv, &ciphertext]))
     }
 
-    fn decrypt(
+    pub(super) fn decrypt(
         &mut self,
         keys: &VaultKeys,
         row: &[u8],
@@ -198,6 +198,21 @@ impl Desk {
         body: &[u8],
         using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        let mut template = template(kind);
+        template.push(Attribute::Extractable(false));
+        self.with_unwrapped_as(&template, keys, row, kind, body, using)
+    }
+
+    /// The same with a session object of another template.
+    pub(super) fn with_unwrapped_as<T>(
+        &mut self,
+        template: &[Attribute],
+        keys: &VaultKeys,
+        row: &[u8],
+        kind: OtpSecretKind,
+        body: &[u8],
+        using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let wrapping = needed(keys.wrapping.as_ref(), "wrapping")?;
         let binding = needed(keys.binding.as_ref(), "binding")?;
         let (mac, wrapped) = body.split_first_chunk::<MAC_BYTES>().ok_or_else(does_not_open)?;
@@ -207,9 +222,7 @@ impl Desk {
         }
         self.shared.token.mechanisms().require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
         let wrapping = self.handle(wrapping)?;
-        let mut template = template(kind);
-        template.push(Attribute::Extractable(false));
-        let key = self.session()?.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, &template)?;
+        let key = self.session()?.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, template)?;
         let result = using(self, key);
         let destroyed = self.session()?.destroy_object(key);
         let value = result?;
@@ -282,6 +295,6 @@ fn needed<'a>(key: Option<&'a KeyRef>, purpose: &str) -> Result<&'a KeyRef, Faul
     })
 }
 
-fn does_not_open() -> Fault {
+pub(super) fn does_not_open() -> Fault {
     HsmFailure::DoesNotOpen.into()
 }

@@ -112,11 +112,17 @@ impl Rotator {
     async fn plan(&self, keys: &[HsmKey]) -> Result<Vec<Step>, StoreError> {
         let signet = &self.signet;
         let announced = signet.adapters.store.announced_keys().await?;
+        let hsms = signet.adapters.key_admin.tokens();
+        let members = signet.adapters.store.hsm_members().await?;
+        let is_member =
+            |hsm: &&HsmName| members.iter().any(|member| member.name == **hsm && member.retired_at.is_none());
+        let members: Vec<HsmName> = hsms.iter().filter(is_member).cloned().collect();
         let seen = |key: &HsmKey| self.seen.get(&seen_as(key)).map_or(Duration::ZERO, Instant::elapsed);
         Ok(plan(&View {
             keys,
             announced: &announced,
-            hsms: &signet.adapters.key_admin.tokens(),
+            hsms: &hsms,
+            members: &members,
             tenant: &signet.settings.tenant,
             algorithm: signet.settings.algorithm,
             settings: signet.settings.keys,

@@ -20,6 +20,8 @@ pub(super) struct View<'v> {
     pub(super) announced: &'v [AnnouncedKey],
     /// The configured HSM tokens.
     pub(super) hsms: &'v [HsmName],
+    /// Those of them that belong to the deployment: new keys are made and begin to sign there alone.
+    pub(super) members: &'v [HsmName],
     /// The tenant whose ring it is.
     pub(super) tenant: &'v TenantId,
     /// What tokens are signed with.
@@ -87,7 +89,7 @@ impl View<'_> {
         let mut steps = Vec::new();
         let mut is_left_without = !self.anyone_signs(self.algorithm);
         for (hsm, algorithm) in places {
-            let Some(successor) = self.next(&hsm, algorithm).filter(|_| self.hsms.contains(&hsm)) else { continue };
+            let Some(successor) = self.next(&hsm, algorithm).filter(|_| self.members.contains(&hsm)) else { continue };
             let predecessor = self.active(&hsm, algorithm);
             // Better a key that some verifier may not know yet than no tokens at all.
             let is_needed = is_left_without && algorithm == self.algorithm;
@@ -118,7 +120,7 @@ impl View<'_> {
             let recent = self.announced.iter().filter(|key| self.now.since(key.at) < LEFT_BEHIND);
             recent.into_iter().any(|key| key.hsm == *hsm && key.purpose == KeyPurpose::TokenSigning)
         };
-        let wanting = self.hsms.iter().filter(|hsm| self.next(hsm, algorithm).is_none() && !is_announced(hsm));
+        let wanting = self.members.iter().filter(|hsm| self.next(hsm, algorithm).is_none() && !is_announced(hsm));
         let step = |hsm: &HsmName| {
             let model = self.active(hsm, algorithm).or_else(|| self.in_place(hsm, algorithm).last())?;
             let is_due = if model.state.is_active() { self.is_due(model) } else { must_be_replaced(model) };

@@ -5,21 +5,29 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::{Fault, Result};
+use super::row::{moment, moment_if};
 use super::texts::texts;
 use super::writer::Effect;
 use super::{SqliteStore, done};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{HsmName, SealMode, TokenInfo};
-use crate::store::{Deployment, SealedSecrets, StoreError, Told};
+use crate::store::{Deployment, HsmMember, SealedSecrets, StoreError, Told};
 
 texts! {
     GENERATION = "SELECT generation FROM deployment WHERE id = 1";
     PROBE = "UPDATE deployment SET probed_at = $1 WHERE id = 1";
-    TOKENS = "SELECT name, label, manufacturer, model, serial, firmware FROM hsm_tokens ORDER BY name";
+    TOKENS = "SELECT name, label, manufacturer, model, serial, firmware, bound_at, retired_at
+        FROM hsm_tokens ORDER BY name";
     SEALED = "SELECT kind, hsm, substr(blob, 1, 1), COUNT(*) FROM seals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
     BIND = "INSERT INTO hsm_tokens (name, label, manufacturer, model, serial, firmware, bound_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (name) DO UPDATE SET retired_at = NULL, bound_at = excluded.bound_at WHERE retired_at IS NOT NULL";
+    RETIRE = "UPDATE hsm_tokens SET retired_at = $2 WHERE name = $1 AND retired_at IS NULL AND EXISTS (
+        SELECT 1 FROM keys k JOIN hsm_tokens t ON t.name = k.hsm
+        WHERE k.hsm <> $1 AND t.retired_at IS NULL AND k.purpose = 'token_signing' AND k.state = 'active')";
+    RETIRE_KEYS = "UPDATE keys SET state = 'retiring', state_since = $2, state_until = $3
+        WHERE hsm = $1 AND state IN ('next', 'active')";
 }
 
 fn token_of(row: &SqliteRow) -> Result<(HsmName, TokenInfo)> {
@@ -60,6 +68,28 @@ async fn bind(
     Ok(if bound.rows_affected() == 0 { Effect::nothing(()) } else { Effect::done(()) })
 }
 
+fn member_of(row: &SqliteRow) -> Result<HsmMember> {
+    let (name, token) = token_of(row)?;
+    Ok(HsmMember { name, token, bound_at: moment(row, "bound_at")?, retired_at: moment_if(row, "retired_at")? })
+}
+
+async fn retire(
+    (name, at, until): &(HsmName, Timestamp, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let retired = sqlx::query(RETIRE).bind(name.as_str()).bind(at.unix_millis()).execute(&mut *connection).await?;
+    if retired.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    sqlx::query(RETIRE_KEYS)
+        .bind(name.as_str())
+        .bind(at.unix_millis())
+        .bind(until.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(Effect::renewed(true))
+}
+
 async fn probe(at: &Timestamp, connection: &mut SqliteConnection) -> Result<Effect<()>> {
     sqlx::query(PROBE).bind(at.unix_millis()).execute(connection).await?;
     Ok(Effect::nothing(()))
@@ -77,6 +107,25 @@ impl Deployment for SqliteStore {
     async fn hsm_tokens(&self) -> std::result::Result<Vec<(HsmName, TokenInfo)>, StoreError> {
         let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
         rows.iter().map(token_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
+    }
+
+    async fn hsm_members(&self) -> std::result::Result<Vec<HsmMember>, StoreError> {
+        let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
+        rows.iter().map(member_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
+    }
+
+    async fn retire_hsm_token(
+        &self,
+        name: &HsmName,
+        at: Timestamp,
+        until: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("retire HSM token", (name.clone(), at, until), done(told), |input, connection| {
+                Box::pin(retire(input, connection))
+            })
+            .await
     }
 
     async fn bind_hsm_token(

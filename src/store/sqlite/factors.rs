@@ -12,7 +12,7 @@ use super::writer::Effect;
 use super::{done, seals, users};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
-use crate::keys::{OtpHash, Seals, TenantId};
+use crate::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
 use crate::store::{Factor, FactorDetail, FactorId, Factors, StoreError, Told, TotpState, UserId, YubicoState};
 
 texts! {
@@ -110,6 +110,15 @@ async fn spend_yubico(spending: &Spending, connection: &mut SqliteConnection) ->
         .execute(connection)
         .await?;
     Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+}
+
+/// What kind of secret a factor has, by its columns.
+pub(super) fn enclosed_of(kind: &str, totp_hash: Option<&str>) -> Result<OtpSecretKind> {
+    match (kind, totp_hash) {
+        ("totp", Some(name)) => Ok(OtpSecretKind::Hmac(hash_of(name)?)),
+        ("yubico_otp", None) => Ok(OtpSecretKind::Aes128),
+        _ => Err(Fault::corrupt("kind of a factor")),
+    }
 }
 
 const fn hash_name(hash: OtpHash) -> &'static str {

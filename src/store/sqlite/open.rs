@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_credentials_version.sql"),
     include_str!("migrations/0003_throttles.sql"),
     include_str!("migrations/0004_key_ring.sql"),
+    include_str!("migrations/0006_hsm_members.sql"),
 ];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;

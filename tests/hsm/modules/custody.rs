@@ -6,8 +6,7 @@ use signet::jose::algorithm::KeyType;
 use signet::keys::{Custody, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
 
 use super::{for_each_make, for_nss};
-use crate::hsm::sign::MESSAGE;
-use crate::support::hsm::{hsm, pair, tenant, vault_keys};
+use crate::support::hsm::{hsm, pair, probe, tenant, vault_keys};
 use crate::support::modules::{Make, serving};
 use crate::support::write_secret;
 
@@ -63,7 +62,7 @@ async fn another_key_under_the_same_id_is_not_the_key(make: Make) {
     let algorithm = make.abilities().algorithms[0];
     let (key, other) = (pair(&group, algorithm).await, pair(&group, algorithm).await);
     let swapped = HsmKey { cka_id: other.cka_id.clone(), ..key };
-    let failure = group.sign(&swapped, algorithm, MESSAGE.to_vec()).await.unwrap_err().failure;
+    let failure = group.sign(&swapped, algorithm, probe(&swapped)).await.unwrap_err().failure;
     assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
     group.shutdown().await;
 }
@@ -73,11 +72,11 @@ async fn a_destroyed_key_signs_no_more(make: Make) {
     let group = serving(&token).await;
     let algorithm = make.abilities().algorithms[0];
     let (key, other) = (pair(&group, algorithm).await, pair(&group, algorithm).await);
-    drop(group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap());
+    drop(group.sign(&key, algorithm, probe(&key)).await.unwrap());
     group.destroy(&key).await.unwrap();
-    let failure = group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap_err().failure;
+    let failure = group.sign(&key, algorithm, probe(&key)).await.unwrap_err().failure;
     assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
-    drop(group.sign(&other, algorithm, MESSAGE.to_vec()).await.unwrap());
+    drop(group.sign(&other, algorithm, probe(&other)).await.unwrap());
     assert_eq!(group.list(&hsm()).await.unwrap().len(), 1);
     group.shutdown().await;
 }

@@ -7,8 +7,7 @@ use signet::jose::{Algorithm, VerifyingKey};
 use signet::keys::{HsmFailure, HsmKey, Signer as _};
 
 use super::for_each_make;
-use crate::hsm::sign::MESSAGE;
-use crate::support::hsm::{hsm, pair};
+use crate::support::hsm::{hsm, pair, probe};
 use crate::support::modules::{Make, serving};
 
 for_each_make!(
@@ -19,8 +18,8 @@ for_each_make!(
 );
 
 async fn sign(group: &HsmGroup, key: &HsmKey, algorithm: Algorithm) -> Result<(), HsmFailure> {
-    let raw = group.sign(key, algorithm, MESSAGE.to_vec()).await.map_err(|error| error.failure)?;
-    raw.check(&VerifyingKey::new(key.public.clone().unwrap()), MESSAGE).unwrap();
+    let raw = group.sign(key, algorithm, probe(key)).await.map_err(|error| error.failure)?;
+    raw.check(&VerifyingKey::new(key.public.clone().unwrap()), &probe(key)).unwrap();
     Ok(())
 }
 

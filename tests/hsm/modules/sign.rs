@@ -5,8 +5,8 @@ use signet::jose::{Algorithm, VerifyingKey};
 use signet::keys::{HsmFailure, KeyAdmin as _, KeyPurpose, Signer as _};
 
 use super::{for_each_make, for_nss};
-use crate::hsm::sign::{MESSAGE, verifies};
-use crate::support::hsm::{hsm, pair, tenant};
+use crate::hsm::sign::verifies;
+use crate::support::hsm::{hsm, pair, probe, tenant};
 use crate::support::modules::{Make, serving};
 
 for_each_make!(
@@ -35,9 +35,9 @@ async fn every_offered_algorithm_signs_and_verifies(make: Make) {
         let key = pair(&group, algorithm).await;
         let jwk = key.public.clone().unwrap();
         for _ in 0..3 {
-            let raw = group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap();
-            let signature = raw.check(&VerifyingKey::new(jwk.clone()), MESSAGE).unwrap();
-            assert!(verifies(&jwk.key, algorithm, &signature), "{algorithm}");
+            let raw = group.sign(&key, algorithm, probe(&key)).await.unwrap();
+            let signature = raw.check(&VerifyingKey::new(jwk.clone()), &probe(&key)).unwrap();
+            assert!(verifies(&jwk.key, algorithm, &probe(&key), &signature), "{algorithm}");
         }
     }
     group.shutdown().await;
@@ -52,7 +52,7 @@ async fn what_is_not_offered_is_refused_by_name(make: Make) {
         if algorithm.key_type() == KeyType::Rsa {
             // The pair is made, for another algorithm; this one is not signed with.
             let key = pair(&group, algorithm).await;
-            let failure = group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap_err().failure;
+            let failure = group.sign(&key, algorithm, probe(&key)).await.unwrap_err().failure;
             assert!(matches!(&failure, HsmFailure::MechanismMissing { .. }), "{algorithm}: {failure}");
             let faults = group.check(&hsm(), std::slice::from_ref(&key)).await.unwrap();
             assert!(matches!(&faults[0].1.failure, HsmFailure::MechanismMissing { .. }), "{faults:?}");
@@ -80,8 +80,8 @@ async fn keys_are_found_again_by_another_worker(make: Make) {
     let stored: Vec<_> = keys.iter().map(|(_, key)| key.clone()).collect();
     assert_eq!(group.check(&hsm(), &stored).await.unwrap(), []);
     for (algorithm, key) in keys {
-        let raw = group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap();
-        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), MESSAGE).unwrap();
+        let raw = group.sign(&key, algorithm, probe(&key)).await.unwrap();
+        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), &probe(&key)).unwrap();
     }
     group.shutdown().await;
 }

@@ -133,7 +133,9 @@ impl ModuleToken {
             deadline: Duration::from_secs(30),
             expected_serial: None,
             environment,
-            state_directory: None,
+            state_directory: Some(directory.path().to_owned()),
+            is_careful: false,
+            policy: super::hsm::policy(),
         };
         Self { config, program: super::hsm::PROGRAM.into(), servers: Vec::new(), home: Home::Directory(directory) }
     }
