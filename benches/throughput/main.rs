@@ -33,8 +33,7 @@ fn main() -> Result<(), Failure> {
     let operation_ms = argument("--operation-ms", 0)?;
     let deployment = deployment::Deployment::new(workers, sessions, operation_ms)?;
     println!("{sessions} sessions, {workers} worker processes, each measurement {} s.\n", time.as_secs());
-    if operation_ms > 0 {
-        let most = sessions * 1000 / operation_ms;
+    if let Some(most) = (sessions * 1000).checked_div(operation_ms) {
         println!("An imitated network HSM: {operation_ms} ms an operation, {most} a second at most.\n");
     }
     println!(
