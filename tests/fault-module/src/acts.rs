@@ -36,7 +36,7 @@ pub(crate) fn before(engine: &Engine, call: &mut Call, injection: &Injection) ->
 }
 
 /// Does what comes after the real call; gives the code to answer.
-pub(crate) fn after(engine: &Engine, call: &Call, injection: &Injection, code: CK_RV) -> CK_RV {
+pub(crate) fn after(engine: &Engine, call: &mut Call, injection: &Injection, code: CK_RV) -> CK_RV {
     let touches_output =
         matches!(injection.what, What::Flip | What::Truncate | What::Zero | What::Duplicate | What::OtherKey);
     if touches_output && code != CKR_OK {
@@ -124,10 +124,11 @@ fn flip(bytes: &mut [u8], injection: &Injection) -> bool {
 }
 
 /// Puts an object of the same class that was found earlier in the place of the one that was found now.
-fn find_another(engine: &Engine, call: &Call) -> bool {
-    let (Some(session), Some([first, ..])) = (call.session(), call.found()) else { return false };
-    let meant = class(session, *first);
+fn find_another(engine: &Engine, call: &mut Call) -> bool {
+    let Some(session) = call.session() else { return false };
     let known = engine.lock().handles.get(call.function).cloned().unwrap_or_default();
+    let Some([first, ..]) = call.found() else { return false };
+    let meant = class(session, *first);
     let other = known.into_iter().rev().find(|other| other != first && class(session, *other) == meant);
     if let Some(other) = other {
         *first = other;

@@ -94,7 +94,7 @@ impl Call {
     }
 
     /// What the real module has just answered as bytes.
-    pub(crate) fn output(&self) -> Option<&mut [u8]> {
+    pub(crate) fn output(&mut self) -> Option<&mut [u8]> {
         let Context::Output { output, length: size, .. } = self.context else { return None };
         if output.is_null() || size.is_null() {
             return None;
@@ -114,7 +114,7 @@ impl Call {
     }
 
     /// Halves the output.
-    pub(crate) fn truncate(&self) -> bool {
+    pub(crate) fn truncate(&mut self) -> bool {
         let Context::Output { length, .. } = self.context else { return false };
         if self.output().is_none() {
             return false;
@@ -125,7 +125,7 @@ impl Call {
     }
 
     /// The handles that were just found.
-    pub(crate) fn found(&self) -> Option<&mut [CK_OBJECT_HANDLE]> {
+    pub(crate) fn found(&mut self) -> Option<&mut [CK_OBJECT_HANDLE]> {
         let Context::Found { objects, count, .. } = self.context else { return None };
         if objects.is_null() || count.is_null() {
             return None;
@@ -135,7 +135,7 @@ impl Call {
     }
 
     /// Gives the first handle a second time, where there is room.
-    pub(crate) fn duplicate(&self) -> bool {
+    pub(crate) fn duplicate(&mut self) -> bool {
         let Context::Found { objects, most, count, .. } = self.context else { return false };
         let Some(&mut [first, ..]) = self.found() else { return false };
         // SAFETY: the caller's array has room for `most` handles, of which `count` are taken.

@@ -174,7 +174,7 @@ impl Engine {
     }
 
     /// Keeps what later calls are judged by.
-    fn observe(&self, call: &Call, decision: &Decision) {
+    fn observe(&self, call: &mut Call, decision: &Decision) {
         call.hide_mechanisms(&decision.hidden);
         if decision.shows_locked_pin {
             call.show_locked_pin();
