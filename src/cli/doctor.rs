@@ -159,6 +159,11 @@ async fn examine_hsm(admin: &dyn KeyAdmin, config: &Config, hsm: &HsmName, start
         started.elapsed().as_millis()
     );
     findings.add(&subject, true, text);
+    findings.add(&subject, true, format!("its worker is confined: {}", report.confined.join(", ")));
+    if !report.not_confined.is_empty() {
+        let text = format!("this kernel does not offer its worker: {}", report.not_confined.join(", "));
+        findings.add(&subject, true, text);
+    }
     if report.pin_count_low {
         findings.add(&subject, true, "the token says that few PIN tries are left: a wrong PIN was shown to it before");
     }

@@ -13,7 +13,7 @@ use super::output::Output;
 use crate::audit::RequestContext;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
-use crate::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use crate::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource, Sandbox};
 use crate::jose::{Jwk, JwkSet};
 use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
@@ -239,6 +239,7 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         environment: hsm.environment.clone().into_iter().collect(),
         state_directory: store_folder(config),
         policy: signing_policy(config, hsm),
+        confinement: confinement(hsm),
     }
 }
 
@@ -249,6 +250,15 @@ fn signing_policy(config: &Config, hsm: &config::HsmConfig) -> SigningPolicy {
         longest_token: config.tokens.access_lifetime,
         most_per_second: hsm.worker.max_signatures_per_second.div_ceil(hsm.workers.max(1)),
     }
+}
+
+fn confinement(hsm: &config::HsmConfig) -> Confinement {
+    let sandbox = match hsm.worker.sandbox {
+        config::Sandbox::Off => Sandbox::Off,
+        config::Sandbox::Standard => Sandbox::Standard,
+        config::Sandbox::Strict => Sandbox::Strict,
+    };
+    Confinement { sandbox, network: hsm.worker.network, writable: hsm.worker.writable.clone() }
 }
 
 fn settings(config: &Config) -> Settings {

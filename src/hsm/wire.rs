@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
-use super::PinSource;
+use super::{Confinement, PinSource};
 use crate::jose::Algorithm;
 use crate::jose::algorithm::KeyType;
 use crate::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, SigningPolicy, TokenReport};
@@ -92,6 +92,7 @@ pub(super) struct Hello {
     pub(super) sessions: u32,
     pub(super) queue: u32,
     pub(super) policy: SigningPolicy,
+    pub(super) confinement: Confinement,
 }
 
 /// A key as the store knows it. The thumbprint of a pair stands for its whole public key.

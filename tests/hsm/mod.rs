@@ -1,5 +1,6 @@
 //! The HSM room against real SoftHSM tokens, through real worker processes.
 
+mod confinement;
 mod custody;
 mod faults;
 mod figure;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signet::clock::Timestamp;
-use signet::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use signet::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource};
 use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, Jwk};
 use signet::keys::{
@@ -98,6 +98,7 @@ impl SoftToken {
             environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
             state_directory: Some(self.state()),
             policy: policy(),
+            confinement: Confinement::default(),
         }
     }
 }

@@ -147,6 +147,7 @@ async fn converse(
         Err(_) => return Some(HsmFailure::Unavailable { detail: format!("no start within {}s", patience.as_secs()) }),
     };
     tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
+    tell_confinement(token, &report);
     token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { number, process_id, report })));
     let (read, write) = stream.into_split();
     tokio::select! {
@@ -154,6 +155,14 @@ async fn converse(
         failure = watch_over(token, pipe) => Some(failure),
         // The worker has gone, and may have left a last word to read.
         () = write_and_wait(pipe, write) => None,
+    }
+}
+
+fn tell_confinement(token: &HsmToken, report: &TokenReport) {
+    tracing::info!(hsm = %token.name(), confined = report.confined.join(", "), "the HSM worker has given up what it does not need");
+    if !report.not_confined.is_empty() {
+        let missing = report.not_confined.join(", ");
+        tracing::warn!(hsm = %token.name(), missing, "this kernel does not offer all that the HSM worker is to give up");
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use self::spawner::Spawner;
 use self::token::HsmToken;
-use super::PinSource;
+use super::{Confinement, PinSource};
 use crate::jose::KeyId;
 use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, SigningPolicy, TokenInfo};
 
@@ -58,6 +58,8 @@ pub struct HsmConfig {
     pub state_directory: Option<PathBuf>,
     /// What the worker signs, and nothing else.
     pub policy: SigningPolicy,
+    /// What the worker may do on its machine.
+    pub confinement: Confinement,
 }
 
 /// What happens to an HSM token, for the audit log.

@@ -93,6 +93,7 @@ impl HsmToken {
             sessions: self.config.sessions,
             queue: self.config.queue,
             policy: self.config.policy.clone(),
+            confinement: self.config.confinement.clone(),
         }
     }
 
