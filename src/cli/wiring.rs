@@ -221,7 +221,7 @@ pub(super) async fn open_store(
     Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
 }
 
-fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
+pub(super) fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),
@@ -240,6 +240,7 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         state_directory: store_folder(config),
         policy: signing_policy(config, hsm),
         confinement: confinement(hsm),
+        worker_socket: hsm.worker.socket.clone(),
     }
 }
 

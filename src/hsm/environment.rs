@@ -1,5 +1,7 @@
 //! The environment of a worker: what a process and the known modules need, and what the configuration gives.
 
+use std::ffi::OsString;
+
 /// What any process may need.
 const GENERAL: &[&str] = &[
     "CREDENTIALS_DIRECTORY",
@@ -37,8 +39,13 @@ const MODULES: &[&str] = &[
     "YUBIHSM_",
 ];
 
+/// What of this process's environment a worker inherits.
+pub fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_inherited))
+}
+
 /// Whether a worker inherits this variable. Any other comes from `[[hsm]] environment`.
-pub(super) fn is_inherited(name: &str) -> bool {
+fn is_inherited(name: &str) -> bool {
     GENERAL.contains(&name) || MODULES.iter().any(|start| name.starts_with(start))
 }
 

@@ -13,7 +13,7 @@
 
 mod blob;
 mod confinement;
-mod environment;
+pub mod environment;
 pub mod pin;
 pub mod supervisor;
 mod wire;

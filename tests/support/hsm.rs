@@ -99,6 +99,7 @@ impl SoftToken {
             state_directory: Some(self.state()),
             policy: policy(),
             confinement: Confinement::default(),
+            worker_socket: None,
         }
     }
 }

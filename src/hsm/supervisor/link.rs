@@ -11,6 +11,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 
 use super::FAREWELL;
+use super::door;
 use super::pipe::{Pipe, Silence, all_silence};
 use super::spawner::{Spawned, Spawner};
 use super::token::{HsmToken, Stage, Worker};
@@ -96,7 +97,7 @@ fn needs_a_person(failure: &HsmFailure, was_up: bool) -> bool {
 
 async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &mut watch::Receiver<bool>) -> Ended {
     let config = token.config();
-    let spawned = match spawner.spawn(config.name.clone(), config.environment.clone()).await {
+    let spawned = match door::open(config, spawner).await {
         Ok(spawned) => spawned,
         Err(error) => {
             let failure = HsmFailure::Unavailable { detail: format!("the worker can't be started: {error}") };
@@ -120,7 +121,7 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
         // The process may take its time to end; nobody is sent to it meanwhile.
         token.enter(index, Stage::Down(gone));
     }
-    let ended = spawner.stop(number, patience).await;
+    let ended = door::close(config, spawner, number, patience).await;
     let failure = last_word
         .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
     Ended { failure, was_up, has_served: pipe.has_served() }

@@ -3,6 +3,7 @@
 //! Nothing here blocks, and nothing here ever holds a PIN.
 
 mod admin;
+mod door;
 mod link;
 mod pipe;
 mod signer;
@@ -60,6 +61,8 @@ pub struct HsmConfig {
     pub policy: SigningPolicy,
     /// What the worker may do on its machine.
     pub confinement: Confinement,
+    /// Where a worker that runs as its own user is reached; without it the server starts its workers.
+    pub worker_socket: Option<PathBuf>,
 }
 
 /// What happens to an HSM token, for the audit log.

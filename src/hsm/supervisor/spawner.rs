@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::hsm::environment::is_inherited;
+use crate::hsm::environment::inherited;
 use crate::keys::HsmName;
 
 /// A module that talks without end fills no log: lines over this length are cut, and so is what follows this many.
@@ -171,12 +171,11 @@ impl Ending {
 fn spawn(program: &PathBuf, name: &HsmName, environment: Vec<(String, String)>) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let inherited = std::env::vars_os().filter(|(key, _)| key.to_str().is_some_and(is_inherited));
     let mut child = Command::new(program)
         .arg0("signet")
         .arg("hsm-worker")
         .env_clear()
-        .envs(inherited)
+        .envs(inherited())
         .envs(environment)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())

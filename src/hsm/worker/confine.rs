@@ -75,6 +75,9 @@ pub(super) fn apply(confinement: &Confinement, own: &[PathBuf]) -> Result<InForc
 /// Also the bounding set, where it may be changed at all.
 fn drop_capabilities() -> io::Result<()> {
     let held = rustix::thread::capabilities(None)?;
+    if held.permitted.is_empty() && held.inheritable.is_empty() {
+        return Ok(());
+    }
     if held.effective.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().iter() {
             // Of one that this kernel does not know, nothing is held either.

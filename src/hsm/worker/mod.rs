@@ -14,6 +14,7 @@ mod intake;
 mod manage;
 mod mechanism;
 mod outbox;
+mod own;
 mod pin;
 mod policy;
 mod rate;
@@ -42,6 +43,7 @@ use self::gate::Gate;
 use self::intake::Intake;
 use self::manage::Manager;
 use self::outbox::Outbox;
+pub use self::own::{OwnConfiguration, inherited_socket_path, refuse_foreign};
 use self::token::Token;
 use super::PinSource;
 use super::wire::{Answer, FrameBuffer, Hello, START_ID};
@@ -53,9 +55,9 @@ const MANAGEMENT_QUEUE: usize = 16;
 /// How long threads inside the module get to come back before the process ends without them.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
-/// Runs the worker until its server hangs up.
-pub fn run() -> ExitCode {
-    match serve() {
+/// Runs the worker until its server hangs up: by its own configuration, or by what the server that started it says.
+pub fn run(own: Option<OwnConfiguration>) -> ExitCode {
+    match serve(own) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("signet hsm-worker: {error}");
@@ -64,14 +66,23 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn serve() -> io::Result<()> {
+fn serve(own: Option<OwnConfiguration>) -> io::Result<()> {
     harden::process()?;
-    harden::end_with_parent()?;
     let mut stream = inherited_stream()?;
+    match &own {
+        Some(own) => own.judge_peer(&stream)?,
+        // A worker of systemd's is no child of its server.
+        None => harden::end_with_parent()?,
+    }
     let mut frames = FrameBuffer::default();
     let hello = read_hello(&mut stream, &mut frames)?;
     let outbox = Arc::new(Outbox::new(stream.try_clone()?));
-    let started = confined(&hello).and_then(|in_force| {
+    let judged = match &own {
+        Some(own) => own.judge(&hello),
+        None => Ok(hello),
+    };
+    let started = judged.and_then(|hello| {
+        let in_force = confined(&hello)?;
         // From here on threads start: what was given up is given up by all.
         hangup::watch(stream.try_clone().map_err(no_thread)?).map_err(no_thread)?;
         start(hello, in_force)
