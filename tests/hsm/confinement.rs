@@ -14,7 +14,8 @@ use signet::keys::{HsmFailure, KeyAdmin as _, Signer as _};
 
 use crate::support::hsm::{SoftToken, hsm, pair, probe, start, started};
 
-fn compiled() -> PathBuf {
+/// The module of `tests/support/probe_module.c`.
+pub(super) fn compiled() -> PathBuf {
     static COMPILED: OnceLock<PathBuf> = OnceLock::new();
     let compile = || {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/probe_module.c");

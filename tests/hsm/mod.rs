@@ -4,6 +4,7 @@ mod confinement;
 mod custody;
 mod faults;
 mod figure;
+mod own_user;
 mod pin;
 mod policy;
 mod recovery;

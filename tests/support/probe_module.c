@@ -1,6 +1,6 @@
 /* A PKCS#11 module that tries what a module has no business to do, reports how it went, and is SoftHSM otherwise.
  * PROBE_MODULE: the real module. PROBE_REPORT: where to write. PROBE_FOREIGN: a file that it should not write to.
- * PROBE_PORT: a TCP port on loopback that listens. PROBE_FD: a descriptor that the server forgot to mark. */
+ * PROBE_HANG: where this file is, C_Sign does not come back. PROBE_PORT: a TCP port on loopback that listens. PROBE_FD: a descriptor that the server forgot to mark. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -116,11 +116,37 @@ static void probe(void) {
     fclose(report);
 }
 
+/* CK_FUNCTION_LIST of PKCS#11 2.40. */
+struct functions {
+    unsigned char version[2];
+    void *all[68];
+};
+#define C_SIGN 43
+
+typedef unsigned long (*sign_function)(unsigned long, unsigned char *, unsigned long, unsigned char *, unsigned long *);
+static struct functions functions;
+static sign_function real_sign;
+
+static unsigned long sign(unsigned long session, unsigned char *data, unsigned long length, unsigned char *signature,
+                          unsigned long *signature_length) {
+    while (getenv("PROBE_HANG") && access(getenv("PROBE_HANG"), F_OK) == 0)
+        usleep(1000);
+    return real_sign(session, data, length, signature, signature_length);
+}
+
 unsigned long C_GetFunctionList(void **list) {
-    probe();
+    if (getenv("PROBE_REPORT"))
+        probe();
     void *module = dlopen(getenv("PROBE_MODULE"), RTLD_NOW);
     if (!module)
         return 5;
     unsigned long (*real)(void **) = (unsigned long (*)(void **))dlsym(module, "C_GetFunctionList");
-    return real ? real(list) : 5;
+    void *theirs = NULL;
+    if (!real || real(&theirs) != 0)
+        return 5;
+    memcpy(&functions, theirs, sizeof functions);
+    real_sign = (sign_function)functions.all[C_SIGN];
+    functions.all[C_SIGN] = (void *)sign;
+    *list = &functions;
+    return 0;
 }
