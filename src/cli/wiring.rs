@@ -14,7 +14,7 @@ use super::run_mark::RunMarks;
 use crate::audit::RequestContext;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
-use crate::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use crate::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource, Sandbox};
 use crate::jose::{Jwk, JwkSet};
 use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
@@ -321,7 +321,7 @@ pub(super) fn hsm_configs(config: &Config, bound: &[(HsmName, TokenInfo)], is_ca
     config.hsm.iter().map(|hsm| hsm_config(config, hsm, bound, is_careful)).collect()
 }
 
-fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> HsmConfig {
+pub(super) fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> HsmConfig {
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),
@@ -342,6 +342,8 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         state_directory: store_folder(config),
         is_careful,
         policy: signing_policy(config, hsm),
+        confinement: confinement(hsm),
+        worker_socket: hsm.worker.socket.clone(),
     }
 }
 
@@ -352,6 +354,15 @@ fn signing_policy(config: &Config, hsm: &config::HsmConfig) -> SigningPolicy {
         longest_token: config.tokens.access_lifetime,
         most_per_second: hsm.worker.max_signatures_per_second.div_ceil(hsm.workers.max(1)),
     }
+}
+
+fn confinement(hsm: &config::HsmConfig) -> Confinement {
+    let sandbox = match hsm.worker.sandbox {
+        config::Sandbox::Off => Sandbox::Off,
+        config::Sandbox::Standard => Sandbox::Standard,
+        config::Sandbox::Strict => Sandbox::Strict,
+    };
+    Confinement { sandbox, network: hsm.worker.network, writable: hsm.worker.writable.clone() }
 }
 
 fn settings(config: &Config) -> Settings {

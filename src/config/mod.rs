@@ -26,7 +26,7 @@ use std::path::Path;
 pub use audit::AuditConfig;
 pub use error::ConfigError;
 pub use hsm::{HsmConfig, PinSource};
-pub use hsm_worker::HsmWorkerConfig;
+pub use hsm_worker::{HsmWorkerConfig, Sandbox};
 pub use keys::KeysConfig;
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mfa::MfaConfig;

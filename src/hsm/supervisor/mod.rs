@@ -5,6 +5,7 @@
 mod admin;
 mod breaker;
 mod choice;
+mod door;
 mod link;
 mod membership;
 mod pipe;
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 use self::membership::Member;
 use self::spawner::Spawner;
 use self::token::HsmToken;
-use super::PinSource;
+use super::{Confinement, PinSource};
 use crate::jose::KeyId;
 use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, SigningPolicy, TokenInfo};
 
@@ -69,6 +70,10 @@ pub struct HsmConfig {
     pub is_careful: bool,
     /// What the worker signs, and nothing else.
     pub policy: SigningPolicy,
+    /// What the worker may do on its machine.
+    pub confinement: Confinement,
+    /// Where a worker that runs as its own user is reached; without it the server starts its workers.
+    pub worker_socket: Option<PathBuf>,
 }
 
 /// What happens to an HSM token, for the audit log.

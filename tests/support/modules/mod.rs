@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use signet::hsm::{HsmConfig, HsmGroup, PinSource};
+use signet::hsm::{Confinement, HsmConfig, HsmGroup, PinSource};
 use signet::jose::Algorithm;
 use signet::keys::{HsmFailure, KeyPurpose, SealMode};
 use tempfile::TempDir;
@@ -136,6 +136,8 @@ impl ModuleToken {
             state_directory: Some(directory.path().to_owned()),
             is_careful: false,
             policy: super::hsm::policy(),
+            confinement: Confinement::default(),
+            worker_socket: None,
         };
         Self { config, program: super::hsm::PROGRAM.into(), servers: Vec::new(), home: Home::Directory(directory) }
     }
