@@ -20,7 +20,7 @@
 //! in the second reading was thus open in the ledger, or covered by a mark; and a record in the first reading has its
 //! signature in the tally.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -31,6 +31,7 @@ use tokio::time::Instant;
 use super::ledger::Line;
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
+use crate::clock::Timestamp;
 use crate::jose::KeyId;
 use crate::keys::{HsmError, HsmKey, HsmName, KeyTally, SignedKind};
 use crate::store::{KeyMention, Store, StoreError};
@@ -164,11 +165,12 @@ struct Counts {
     accepted: i64,
 }
 
+/// Checkpoints by their header: counted once up to a place behind which none is added any more, and anew beyond it.
 #[derive(Debug, Default)]
 struct Checkpoints {
     stable: BTreeMap<String, u64>,
     stable_to: i64,
-    seen: VecDeque<(Instant, i64)>,
+    advanced: Option<Instant>,
 }
 
 /// One comparison, before anything is written of it.
@@ -209,13 +211,24 @@ impl Signet {
             self.adapters.store.append(told).await?;
         }
         if comparison.is_at_rest && comparison.silent.is_empty() {
-            self.ledger.forget(&comparison.page);
-            self.recorded.lock().await.asked_again.clone_from(&comparison.asked_again);
-            if comparison.others.ended.is_some() {
-                others.settled();
-            }
+            self.close_books(&comparison, others).await;
         }
         Ok(comparison.into_reconciliation())
+    }
+
+    /// What was given up is explained now: from here on the books are exact.
+    async fn close_books(&self, comparison: &Comparison, others: &dyn Others) {
+        let settled = &mut self.recorded.lock().await.asked_again;
+        let is_more = |(hsm, count): (&HsmName, &u64)| *count > settled.get(hsm).copied().unwrap_or(0);
+        let has_again = comparison.asked_again.iter().any(is_more);
+        if comparison.page.has_losses() || has_again || comparison.others.ended.is_some() {
+            tracing::info!("signatures that were given up or had an unclean end are settled; the books balance");
+        }
+        self.ledger.forget(&comparison.page);
+        settled.clone_from(&comparison.asked_again);
+        if comparison.others.ended.is_some() {
+            others.settled();
+        }
     }
 
     /// Explains one signature that was made and has no use, such as a checkpoint that another process was faster with.
@@ -265,10 +278,10 @@ impl Signet {
         let store = self.adapters.store.as_ref();
         let mut recorded = self.recorded.lock().await;
         // The first counting may take long; the comparison is short.
-        recorded.count(store).await?;
+        recorded.count(store, self.now()).await?;
         let keys = store.keys().await?;
         let page_before = self.ledger.page();
-        let before = recorded.count(store).await?;
+        let before = recorded.count(store, self.now()).await?;
         let (tallies, silent) = self.tallies().await;
         let asked_again: BTreeMap<HsmName, u64> = self
             .adapters
@@ -280,7 +293,7 @@ impl Signet {
         let page = self.ledger.page();
         let look = others.look();
         let others = look.map_err(|error| ChangeError::Input(format!("the marks of processes: {error}")))?;
-        let after = recorded.count(store).await?;
+        let after = recorded.count(store, self.now()).await?;
         let is_at_rest = page.is_same_as(&page_before) && page.is_at_rest(settled_after) && others.live.is_none();
         let mut comparison = Comparison {
             accounts: Vec::new(),
@@ -463,7 +476,7 @@ fn signed(count: u64) -> i64 {
 
 impl Recorded {
     /// Counts what was written since, and gives the counts as of now.
-    async fn count(&mut self, store: &dyn Store) -> Result<BTreeMap<Line, Counts>, StoreError> {
+    async fn count(&mut self, store: &dyn Store, now: Timestamp) -> Result<BTreeMap<Line, Counts>, StoreError> {
         let head = store.head().await?.sequence;
         while self.after < head {
             let up_to = head.min(self.after.saturating_add(CHUNK));
@@ -473,7 +486,7 @@ impl Recorded {
             self.after = up_to;
         }
         let mut lines = self.lines.clone();
-        for (header, count) in self.checkpoints.count(store).await? {
+        for (header, count) in self.checkpoints.count(store, now).await? {
             // A checkpoint that was tampered with names nobody: `signet audit verify` finds it.
             if let Some(key) = named_key(&header) {
                 lines.entry((key, SignedKind::Checkpoint)).or_default().records += count;
@@ -515,30 +528,36 @@ fn named_key(header: &str) -> Option<KeyId> {
 }
 
 impl Checkpoints {
-    async fn count(&mut self, store: &dyn Store) -> Result<BTreeMap<String, u64>, StoreError> {
-        let now = Instant::now();
-        let mut stable_to = None;
-        while let Some((at, last)) = self.seen.front().copied() {
-            if now.duration_since(at) < CHECKPOINT_STABLE {
-                break;
-            }
-            stable_to = Some(last);
-            self.seen.pop_front();
-        }
-        if let Some(stable_to) = stable_to.filter(|stable_to| *stable_to > self.stable_to) {
-            for (header, count) in store.checkpoint_headers(self.stable_to, stable_to).await? {
-                *self.stable.entry(header).or_default() += count;
-            }
-            self.stable_to = stable_to;
-        }
-        let last = store.last_checkpoint().await?.map_or(0, |last| last.sequence);
-        if self.seen.back().is_none_or(|(_, seen)| *seen < last) {
-            self.seen.push_back((now, last));
+    async fn count(&mut self, store: &dyn Store, now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> {
+        if self.advanced.is_none_or(|advanced| advanced.elapsed() >= CHECKPOINT_STABLE) {
+            self.advance(store, now.minus(CHECKPOINT_STABLE)).await?;
+            self.advanced = Some(Instant::now());
         }
         let mut counts = self.stable.clone();
         for (header, count) in store.checkpoint_headers(self.stable_to, i64::MAX).await? {
             *counts.entry(header).or_default() += count;
         }
         Ok(counts)
+    }
+
+    /// Counts those that are older than `until` for good.
+    async fn advance(&mut self, store: &dyn Store, until: Timestamp) -> Result<(), StoreError> {
+        let mut high = store.last_checkpoint().await?.map_or(0, |last| last.sequence);
+        let mut low = self.stable_to;
+        while low < high {
+            let middle = low + (high - low + 1) / 2;
+            match store.checkpoints(middle, 1).await?.first() {
+                Some(found) if found.at <= until => low = found.sequence.clamp(middle, high),
+                _ => high = middle - 1,
+            }
+        }
+        while self.stable_to < low {
+            let up_to = low.min(self.stable_to.saturating_add(CHUNK));
+            for (header, count) in store.checkpoint_headers(self.stable_to, up_to).await? {
+                *self.stable.entry(header).or_default() += count;
+            }
+            self.stable_to = up_to;
+        }
+        Ok(())
     }
 }
