@@ -8,6 +8,7 @@ pub mod authenticate;
 pub mod authenticate_client;
 pub mod checkpoint;
 pub mod custody;
+pub mod custody_report;
 pub mod directory;
 pub mod enrol;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod issue;
 pub mod ledger;
 pub mod readiness;
 pub mod reconcile;
+mod recorded;
 pub mod refresh;
 pub mod repeats;
 pub mod revoke;
@@ -62,7 +64,7 @@ pub struct Signet {
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
     ledger: Arc<ledger::Ledger>,
-    recorded: tokio::sync::Mutex<reconcile::Recorded>,
+    recorded: tokio::sync::Mutex<recorded::Recorded>,
 }
 
 impl Signet {
