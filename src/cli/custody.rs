@@ -13,7 +13,8 @@ use super::wiring::{Deployment, Need};
 use crate::clock::Timestamp;
 use crate::jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
 use crate::keys::SealMode;
-use crate::service::custody::{CustodyReport, KeyCustody, SignedClaims, TokenCustody, verify_custody};
+use crate::service::custody::{CustodyReport, KeyCustody, TokenCustody};
+use crate::service::custody_report::{SignedClaims, verify_custody};
 use crate::service::reconcile::Account;
 
 /// A longer one is refused all the same.

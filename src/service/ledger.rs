@@ -135,6 +135,11 @@ impl Page {
         is_idle && self.since_lost.is_none_or(|since| since >= settled_after)
     }
 
+    /// Whether any signature is perhaps without a record.
+    pub(super) fn has_losses(&self) -> bool {
+        self.lines.values().any(|open| open.perhaps > 0)
+    }
+
     /// Whether nothing was entered between the two.
     pub(super) const fn is_same_as(&self, other: &Self) -> bool {
         self.opened == other.opened

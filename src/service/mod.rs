@@ -8,6 +8,7 @@ pub mod authenticate;
 pub mod authenticate_client;
 pub mod checkpoint;
 pub mod custody;
+pub mod custody_report;
 mod decoy;
 mod deployment_secret;
 pub mod directory;
@@ -23,6 +24,7 @@ pub mod issue;
 pub mod ledger;
 pub mod readiness;
 pub mod reconcile;
+mod recorded;
 pub mod refresh;
 pub mod repeats;
 pub mod reseal;
@@ -71,7 +73,7 @@ pub struct Signet {
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
     ledger: Arc<ledger::Ledger>,
-    recorded: tokio::sync::Mutex<reconcile::Recorded>,
+    recorded: tokio::sync::Mutex<recorded::Recorded>,
     resealing: reseal::Resealing,
 }
 

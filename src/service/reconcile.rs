@@ -20,29 +20,18 @@
 //! in the second reading was thus open in the ledger, or covered by a mark; and a record in the first reading has its
 //! signature in the tally.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::ledger::Line;
+use super::recorded::{ACCEPTED, Counts, KINDS, OPERATOR};
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::jose::KeyId;
 use crate::keys::{HsmError, HsmKey, HsmName, KeyTally, SignedKind};
-use crate::store::{KeyMention, Store, StoreError};
-
-/// What is reconciled. Test signatures are not: their payload can be mistaken for nothing.
-const KINDS: [SignedKind; 3] = [SignedKind::Token, SignedKind::Checkpoint, SignedKind::Report];
-
-/// Records that are counted by one statement, so that none takes long.
-const CHUNK: i64 = 50_000;
-
-/// A checkpoint over an earlier record may be kept after one over a later record, but not so long after.
-const CHECKPOINT_STABLE: Duration = Duration::from_secs(300);
+use crate::store::StoreError;
 
 /// How many signatures of each kind may be without a record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -145,32 +134,6 @@ pub struct Reconciliation {
     pub silent: Vec<(HsmName, String)>,
 }
 
-/// What the store holds of each key and kind, counted up to a place.
-#[derive(Debug, Default)]
-pub(super) struct Recorded {
-    after: i64,
-    lines: BTreeMap<Line, Counts>,
-    has_begun: bool,
-    checkpoints: Checkpoints,
-    /// What of [`KeyAdmin::asked_again`](crate::keys::KeyAdmin::asked_again) is settled.
-    asked_again: BTreeMap<HsmName, u64>,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Counts {
-    records: u64,
-    settled: i64,
-    alarmed: i64,
-    accepted: i64,
-}
-
-#[derive(Debug, Default)]
-struct Checkpoints {
-    stable: BTreeMap<String, u64>,
-    stable_to: i64,
-    seen: VecDeque<(Instant, i64)>,
-}
-
 /// One comparison, before anything is written of it.
 struct Comparison {
     accounts: Vec<Account>,
@@ -209,13 +172,24 @@ impl Signet {
             self.adapters.store.append(told).await?;
         }
         if comparison.is_at_rest && comparison.silent.is_empty() {
-            self.ledger.forget(&comparison.page);
-            self.recorded.lock().await.asked_again.clone_from(&comparison.asked_again);
-            if comparison.others.ended.is_some() {
-                others.settled();
-            }
+            self.close_books(&comparison, others).await;
         }
         Ok(comparison.into_reconciliation())
+    }
+
+    /// What was given up is explained now: from here on the books are exact.
+    async fn close_books(&self, comparison: &Comparison, others: &dyn Others) {
+        let settled = &mut self.recorded.lock().await.asked_again;
+        let is_more = |(hsm, count): (&HsmName, &u64)| *count > settled.get(hsm).copied().unwrap_or(0);
+        let has_again = comparison.asked_again.iter().any(is_more);
+        if comparison.page.has_losses() || has_again || comparison.others.ended.is_some() {
+            tracing::info!("signatures that were given up or had an unclean end are settled; the books balance");
+        }
+        self.ledger.forget(&comparison.page);
+        settled.clone_from(&comparison.asked_again);
+        if comparison.others.ended.is_some() {
+            others.settled();
+        }
     }
 
     /// Explains one signature that was made and has no use, such as a checkpoint that another process was faster with.
@@ -265,10 +239,10 @@ impl Signet {
         let store = self.adapters.store.as_ref();
         let mut recorded = self.recorded.lock().await;
         // The first counting may take long; the comparison is short.
-        recorded.count(store).await?;
+        recorded.count(store, self.now()).await?;
         let keys = store.keys().await?;
         let page_before = self.ledger.page();
-        let before = recorded.count(store).await?;
+        let before = recorded.count(store, self.now()).await?;
         let (tallies, silent) = self.tallies().await;
         let asked_again: BTreeMap<HsmName, u64> = self
             .adapters
@@ -280,7 +254,7 @@ impl Signet {
         let page = self.ledger.page();
         let look = others.look();
         let others = look.map_err(|error| ChangeError::Input(format!("the marks of processes: {error}")))?;
-        let after = recorded.count(store).await?;
+        let after = recorded.count(store, self.now()).await?;
         let is_at_rest = page.is_same_as(&page_before) && page.is_at_rest(settled_after) && others.live.is_none();
         let mut comparison = Comparison {
             accounts: Vec::new(),
@@ -360,9 +334,6 @@ impl Signet {
 }
 
 /// Why a settlement was made, in the word that the audit record carries.
-const OPERATOR: &str = "operator";
-/// Settles nothing: the alarms so far are answered.
-const ACCEPTED: &str = "alarm_accepted";
 const LOST: &str = "request_lost";
 const ENDED: &str = "unclean_end";
 const POWER_LOST: &str = "power_lost";
@@ -459,86 +430,4 @@ impl Comparison {
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-impl Recorded {
-    /// Counts what was written since, and gives the counts as of now.
-    async fn count(&mut self, store: &dyn Store) -> Result<BTreeMap<Line, Counts>, StoreError> {
-        let head = store.head().await?.sequence;
-        while self.after < head {
-            let up_to = head.min(self.after.saturating_add(CHUNK));
-            for mention in store.key_mentions(self.after, up_to).await? {
-                self.add(&mention);
-            }
-            self.after = up_to;
-        }
-        let mut lines = self.lines.clone();
-        for (header, count) in self.checkpoints.count(store).await? {
-            // A checkpoint that was tampered with names nobody: `signet audit verify` finds it.
-            if let Some(key) = named_key(&header) {
-                lines.entry((key, SignedKind::Checkpoint)).or_default().records += count;
-            }
-        }
-        Ok(lines)
-    }
-
-    fn add(&mut self, mention: &KeyMention) {
-        let key = || KeyId::new(mention.key.as_str());
-        let kind = mention.signed.as_deref().and_then(|name| KINDS.into_iter().find(|kind| kind.name() == name));
-        match (mention.event.as_str(), kind) {
-            ("token.issued" | "token.refreshed" | "token.refresh_retried", _) => {
-                self.lines.entry((key(), SignedKind::Token)).or_default().records += mention.records;
-            }
-            ("custody.report", _) => {
-                self.lines.entry((key(), SignedKind::Report)).or_default().records += mention.records;
-            }
-            ("custody.settled", Some(kind)) => {
-                let counts = self.lines.entry((key(), kind)).or_default();
-                match mention.reason.as_deref() {
-                    Some(ACCEPTED) => counts.accepted += mention.signatures,
-                    _ => counts.settled += mention.signatures,
-                }
-            }
-            ("custody.difference", Some(kind)) => {
-                self.lines.entry((key(), kind)).or_default().alarmed += mention.signatures;
-            }
-            ("custody.begun", _) => self.has_begun = true,
-            _ => {}
-        }
-    }
-}
-
-/// The `kid` of an encoded JWS header.
-fn named_key(header: &str) -> Option<KeyId> {
-    let header: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
-    Some(KeyId::new(header.get("kid")?.as_str()?))
-}
-
-impl Checkpoints {
-    async fn count(&mut self, store: &dyn Store) -> Result<BTreeMap<String, u64>, StoreError> {
-        let now = Instant::now();
-        let mut stable_to = None;
-        while let Some((at, last)) = self.seen.front().copied() {
-            if now.duration_since(at) < CHECKPOINT_STABLE {
-                break;
-            }
-            stable_to = Some(last);
-            self.seen.pop_front();
-        }
-        if let Some(stable_to) = stable_to.filter(|stable_to| *stable_to > self.stable_to) {
-            for (header, count) in store.checkpoint_headers(self.stable_to, stable_to).await? {
-                *self.stable.entry(header).or_default() += count;
-            }
-            self.stable_to = stable_to;
-        }
-        let last = store.last_checkpoint().await?.map_or(0, |last| last.sequence);
-        if self.seen.back().is_none_or(|(_, seen)| *seen < last) {
-            self.seen.push_back((now, last));
-        }
-        let mut counts = self.stable.clone();
-        for (header, count) in store.checkpoint_headers(self.stable_to, i64::MAX).await? {
-            *counts.entry(header).or_default() += count;
-        }
-        Ok(counts)
-    }
 }

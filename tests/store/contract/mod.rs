@@ -68,6 +68,7 @@ on_every_store!(
     deployment::the_generation_rises_with_users_factors_clients_and_keys,
     audit_log::records_are_chained_in_order,
     audit_log::an_append_gives_the_generation_of_its_commit,
+    audit_log::records_and_checkpoints_are_counted_by_what_they_say_of_a_key,
     audit_log::many_concurrent_appends_make_one_chain,
     audit_log::checkpoints_are_kept_in_order,
 );
