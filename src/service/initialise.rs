@@ -34,15 +34,10 @@ impl Signet {
         context: &RequestContext,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Vec<InitialisedKey>, InitialiseError> {
+        self.require_a_keeper_of_secrets().await?;
         let mut keys = Vec::new();
-        let mut reports = Vec::new();
         for hsm in self.adapters.key_admin.tokens() {
-            reports.push((hsm.clone(), self.adapters.key_admin.describe(&hsm).await?));
-        }
-        if !reports.iter().any(|(_, report)| report.keeps_secrets()) {
-            return Err(InitialiseError::NothingSeals);
-        }
-        for (hsm, report) in reports {
+            let report = self.adapters.key_admin.describe(&hsm).await?;
             self.bind(&hsm, &report, context).await?;
             for purpose in KeyPurpose::ALL {
                 if is_needed(purpose, &report) {
@@ -172,6 +167,16 @@ impl Signet {
         })
     }
 
+    /// Some tokens only sign (a TPM does). One of the deployment has to keep its secrets.
+    async fn require_a_keeper_of_secrets(&self) -> Result<(), InitialiseError> {
+        for hsm in self.adapters.key_admin.tokens() {
+            if self.adapters.key_admin.describe(&hsm).await?.keeps_secrets() {
+                return Ok(());
+            }
+        }
+        Err(InitialiseError::NothingSeals)
+    }
+
     async fn signs_already(
         &self,
         hsm: &HsmName,
@@ -193,6 +198,7 @@ impl Signet {
 fn is_needed(purpose: KeyPurpose, report: &TokenReport) -> bool {
     match purpose {
         KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => true,
+        // A token that keeps no secrets has none to bind either: it signs alone.
         KeyPurpose::Binding => !report.seal_modes.is_empty(),
         KeyPurpose::Wrapping => report.seal_modes.contains(&SealMode::Wrapped),
         KeyPurpose::Sealing => report.seal_modes.contains(&SealMode::Sealed),

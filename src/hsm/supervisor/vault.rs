@@ -82,13 +82,7 @@ impl Vault for HsmGroup {
         }
         let token = match hsm {
             Some(name) => self.token(name).map_err(fail)?,
-            None => {
-                // A token that only signs has no such key.
-                let binds = |token: &&Arc<HsmToken>| self.active_keys(token.name()).binding.is_some();
-                let mut tokens = self.by_load();
-                tokens.sort_by_key(|token| !binds(token));
-                tokens.into_iter().next().ok_or_else(|| fail(no_token()))?
-            }
+            None => self.by_load().into_iter().next().ok_or_else(|| fail(no_token()))?,
         };
         let key = self.active_keys(token.name()).binding.ok_or_else(|| fail(no_key("binding", token.name())))?;
         let input = Octets([label.as_bytes(), &[0], message].concat());
@@ -113,15 +107,8 @@ impl HsmGroup {
         let mut seals = Seals::default();
         let mut last_error = None;
         for token in &self.tokens {
-            let keys = self.active_keys(token.name());
-            let wraps = matches!(kind, SecretKind::Otp(_)) && keys.wrapping.is_some() && keys.binding.is_some();
-            if keys.sealing.is_none() && !wraps {
-                // A token that only signs, or that can't keep a secret of this kind.
-                last_error = last_error.or_else(|| Some(HsmError::new("seal", no_key("sealing", token.name()))));
-                continue;
-            }
             let operation = Operation::Seal {
-                keys,
+                keys: self.active_keys(token.name()),
                 row: Octets(row.as_bytes().to_vec()),
                 kind,
                 secret: Octets(secret.expose().to_vec()),

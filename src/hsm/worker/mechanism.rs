@@ -1,10 +1,10 @@
 //! What the module offers, and how each JWS algorithm is done with it (RFC 7518 §3, RFC 8037 §3.1).
 
 use aws_lc_rs::digest;
+use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
-use cryptoki::context::Pkcs11;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::slot::Slot;
@@ -154,9 +154,10 @@ impl Mechanisms {
     /// How OTP secrets can be kept, the preferred mode first.
     pub(super) fn seal_modes(&self) -> Vec<SealMode> {
         // Both need keys that are made in the token, and one to bind and to derive with.
-        let makes_keys = [MechanismType::AES_KEY_GEN, MechanismType::GENERIC_SECRET_KEY_GEN, MechanismType::SHA256_HMAC]
-            .into_iter()
-            .all(|mechanism| self.has(mechanism));
+        let makes_keys =
+            [MechanismType::AES_KEY_GEN, MechanismType::GENERIC_SECRET_KEY_GEN, MechanismType::SHA256_HMAC]
+                .into_iter()
+                .all(|mechanism| self.has(mechanism));
         let wraps = makes_keys
             && self.has(MechanismType::AES_KEY_WRAP_PAD)
             && self.has(MechanismType::AES_ECB)

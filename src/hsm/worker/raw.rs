@@ -3,7 +3,10 @@
 //!
 //! Nothing else in Signet is `unsafe`.
 
-#![expect(unsafe_code, reason = "a vendor's library is called through its C interface; each block says why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "a vendor's library is called through its C interface; each block says why it is sound"
+)]
 
 use std::ffi::{CString, c_void};
 use std::mem::MaybeUninit;
@@ -25,7 +28,8 @@ pub(super) fn initialize_args(text: Option<&str>) -> CInitializeArgs {
     let Some(text) = text else { return CInitializeArgs::new(flags) };
     let bytes: Vec<u8> = text.bytes().take_while(|byte| *byte != 0).collect();
     // A module may keep the pointer: the text is never freed. A process initializes some ten times at most.
-    let Some(reserved) = CString::new(bytes).ok().and_then(|text| NonNull::new(text.into_raw().cast::<c_void>())) else {
+    let Some(reserved) = CString::new(bytes).ok().and_then(|text| NonNull::new(text.into_raw().cast::<c_void>()))
+    else {
         return CInitializeArgs::new(flags);
     };
     // SAFETY: the pointer is to a NUL-terminated text that lives as long as the process. What a module makes of it is

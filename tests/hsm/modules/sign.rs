@@ -93,7 +93,8 @@ async fn a_label_or_a_slot_that_is_not_there_is_told(make: Make) {
     let failure = token.failing(config).await;
     let HsmFailure::Configuration { detail } = &failure else { panic!("{failure}") };
     assert!(detail.contains("\"sginet\"") && detail.contains("\"signet\" in slot "), "{detail}");
-    let slot: u64 = detail.split("\"signet\" in slot ").nth(1).unwrap().split([',', ')']).next().unwrap().parse().unwrap();
+    let slot: u64 =
+        detail.split("\"signet\" in slot ").nth(1).unwrap().split([',', ')']).next().unwrap().parse().unwrap();
 
     let mut config = token.config();
     config.slot = Some(slot + 1000);

@@ -1,9 +1,7 @@
 //! Secrets at rest in each mode that a make offers; a make that offers none says so when it is asked for a key.
 
 use signet::hsm::HsmGroup;
-use signet::keys::{
-    HsmFailure, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Vault as _,
-};
+use signet::keys::{HsmFailure, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Vault as _};
 use signet::secret::SecretBytes;
 
 use super::for_each_make;

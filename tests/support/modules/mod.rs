@@ -64,8 +64,7 @@ impl Make {
     pub(crate) const fn abilities(self) -> Abilities {
         use Algorithm as A;
         const EC_RSA: &[A] = &[A::Es256, A::Es384, A::Rs256, A::Rs384, A::Rs512];
-        const EC_RSA_PSS: &[A] =
-            &[A::Es256, A::Es384, A::Rs256, A::Rs384, A::Rs512, A::Ps256, A::Ps384, A::Ps512];
+        const EC_RSA_PSS: &[A] = &[A::Es256, A::Es384, A::Rs256, A::Rs384, A::Rs512, A::Ps256, A::Ps384, A::Ps512];
         const SEALED: &[SealMode] = &[SealMode::Sealed];
         const BOTH: &[SealMode] = &[SealMode::Wrapped, SealMode::Sealed];
         match self {
@@ -179,7 +178,11 @@ impl Server {
 
     /// Starts it, again after [`stop`](Self::stop).
     pub(crate) fn begin(&mut self) {
-        let process = self.command.process_group(0).spawn().unwrap_or_else(|error| lacks(&format!("{:?}: {error}", self.command)));
+        let process = self
+            .command
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| lacks(&format!("{:?}: {error}", self.command)));
         self.process = Some(process);
         let until = std::time::Instant::now() + Duration::from_secs(20);
         while !(self.wait)() {
