@@ -171,6 +171,7 @@ impl Signet {
 fn is_needed(purpose: KeyPurpose, report: &TokenReport) -> bool {
     match purpose {
         KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => true,
+        // A token that keeps no secrets has none to bind either: it signs alone.
         KeyPurpose::Binding => !report.seal_modes.is_empty(),
         KeyPurpose::Wrapping => report.seal_modes.contains(&SealMode::Wrapped),
         KeyPurpose::Sealing => report.seal_modes.contains(&SealMode::Sealed),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType as ModuleKeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -151,7 +152,6 @@ impl Manager {
         self.shared.token.mechanisms().require_to_generate(key_type, bits)?;
         let label = format!("signet/{tenant}/{}", purpose.name());
         let mut public = common(ObjectClass::PUBLIC_KEY, &label, cka_id);
-        public.extend([Attribute::Private(false), Attribute::Verify(true)]);
         let mut private = common(ObjectClass::PRIVATE_KEY, &label, cka_id);
         private.extend(kept());
         private.push(Attribute::Sign(true));
@@ -168,8 +168,8 @@ impl Manager {
                 Mechanism::RsaPkcsKeyPairGen
             }
         };
-        let generate = |private: &[Attribute]| {
-            let made = self.session()?.generate_key_pair(&mechanism, &public, private).map_err(Fault::from).and_then(
+        let generate = |public: &[Attribute], private: &[Attribute]| {
+            let made = self.session()?.generate_key_pair(&mechanism, public, private).map_err(Fault::from).and_then(
                 |(public, private)| self.accept_pair(purpose, key_type, bits, cka_id, (public, private), &label),
             );
             if made.is_err() {
@@ -177,10 +177,12 @@ impl Manager {
             }
             made
         };
+        let open_half = [&public[..], &[Attribute::Private(false), Attribute::Verify(true)]].concat();
         let signs_alone = [&private[..], &[Attribute::Decrypt(false), Attribute::Unwrap(false)]].concat();
-        match generate(&signs_alone) {
-            // Some modules know no attribute that narrows a pair's use, or want none (tpm2-pkcs11: CKR_GENERAL_ERROR).
-            Err(fault) if fault.may_be_of_the_template() => generate(&private),
+        match generate(&open_half, &signs_alone) {
+            // Some modules want none of what narrows a pair's use (tpm2-pkcs11 answers CKR_GENERAL_ERROR), or no public
+            // half that can be seen without a login (AWS CloudHSM, by its documents).
+            Err(fault) if fault.may_be_of_the_template() => generate(&public, &private),
             made => made,
         }
     }
@@ -235,7 +237,13 @@ impl Manager {
         let made = self
             .session()?
             .generate_key(&mechanism, &template)
-            .map_err(Fault::from)
+            .map_err(|error| match Fault::from(error) {
+                // tpm2-pkcs11 lists mechanisms for it all the same.
+                Fault::Module(RvError::FunctionNotSupported, _) => {
+                    HsmFailure::MechanismMissing { mechanism: "C_GenerateKey".to_owned() }.into()
+                }
+                fault => fault,
+            })
             .and_then(|_| find_key(self.session()?, &key))
             .map(|_| Answer::Generated { key_id: key.key_id.clone(), cka_id: key.cka_id.clone(), public: None });
         if made.is_err() {

@@ -189,17 +189,16 @@ impl Mechanisms {
         })
     }
 
-    /// Demands that a secret key of this purpose can be generated and used.
+    /// Demands that a secret key of this purpose can be generated.
     ///
     /// # Errors
     ///
-    /// [`HsmFailure::MechanismMissing`] with the name of the first that is not offered.
+    /// [`HsmFailure::MechanismMissing`] with the mechanism's name.
     pub(super) fn require_to_keep(&self, purpose: KeyPurpose) -> Result<(), Fault> {
         match purpose {
-            KeyPurpose::Binding => self.require(MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN")?,
-            _ => self.require(MechanismType::AES_KEY_GEN, "CKM_AES_KEY_GEN")?,
+            KeyPurpose::Binding => self.require(MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN"),
+            _ => self.require(MechanismType::AES_KEY_GEN, "CKM_AES_KEY_GEN"),
         }
-        self.require_for(purpose, None)
     }
 
     /// Demands what a key of this purpose is used with.

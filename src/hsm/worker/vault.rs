@@ -18,6 +18,7 @@ use crate::keys::{HsmFailure, OtpHash, OtpSecretKind, SealMode};
 use crate::random::{self, OsRandom};
 
 const GCM_TAG_BITS: u64 = 128;
+const GCM_TAG_BYTES: usize = 16;
 
 impl Desk {
     /// Seals a secret; an OTP's is wrapped where token and keys allow it.
@@ -114,6 +115,11 @@ impl Desk {
         let mut iv = random::bytes::<IV_BYTES>(&OsRandom);
         let parameters = GcmParams::new(&mut iv, &associated, GCM_TAG_BITS.into())?;
         let ciphertext = self.session()?.encrypt(&Mechanism::AesGcm(parameters), handle, secret)?;
+        if ciphertext.len() != secret.len() + GCM_TAG_BYTES {
+            // An HSM that chooses the IV and appends it (Luna in FIPS mode, by its documents) would not open this again.
+            let mechanism = "CKM_AES_GCM with the caller's IV; in FIPS mode some HSMs choose their own".to_owned();
+            return Err(HsmFailure::MechanismMissing { mechanism }.into());
+        }
         // Some modules choose the IV themselves and leave it where ours was: it is read only now.
         Ok(blob::assemble(SealMode::Sealed, blob::key_tag(&[&key.key_id]), [&iv, &ciphertext]))
     }

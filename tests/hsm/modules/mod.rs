@@ -2,6 +2,7 @@
 //! [`Abilities`](crate::support::modules::Abilities) and in docs/hsm-guide.md, and is tested to be said.
 
 mod custody;
+mod deployment;
 mod faults;
 mod figure;
 mod sign;
