@@ -202,7 +202,7 @@ impl FaultyModule {
     }
 }
 
-fn compiled_faulty_module() -> PathBuf {
+pub(crate) fn compiled_faulty_module() -> PathBuf {
     static COMPILED: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     let compile = || {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/faulty_module.c");

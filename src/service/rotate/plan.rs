@@ -115,7 +115,7 @@ impl View<'_> {
     fn generations(&self) -> Vec<Step> {
         let algorithm = self.algorithm;
         let is_announced = |hsm: &HsmName| {
-            let recent = self.announced.iter().filter(|key| self.now.since(key.at) < LEFT_BEHIND);
+            let recent = self.announced.iter().filter(|key| !key.given_up && self.now.since(key.at) < LEFT_BEHIND);
             recent.into_iter().any(|key| key.hsm == *hsm && key.purpose == KeyPurpose::TokenSigning)
         };
         let wanting = self.hsms.iter().filter(|hsm| self.next(hsm, algorithm).is_none() && !is_announced(hsm));
