@@ -83,12 +83,8 @@ impl Signet {
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<InitialisedKey, InitialiseError> {
         let Wanted { hsm, purpose, algorithm, .. } = wanted;
-        let there = |kid: &KeyId| InitialisedKey {
-            hsm: hsm.clone(),
-            purpose: *purpose,
-            kid: kid.to_string(),
-            created: false,
-        };
+        let there =
+            |kid: &KeyId| InitialisedKey { hsm: hsm.clone(), purpose: *purpose, kid: kid.to_string(), created: false };
         let is_it = |key: &HsmKey| {
             let is_same = key.hsm == *hsm && key.purpose == *purpose && key.tenant == self.settings.tenant;
             let is_signing = *purpose == KeyPurpose::TokenSigning;

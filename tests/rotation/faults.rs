@@ -34,7 +34,9 @@ async fn a_key_whose_making_was_cut_short_is_told_of_and_removed() {
     sqlite(&deployment, &announce(601_000));
     tokio::task::block_in_place(|| wait_long("its removal", || (!in_hsm(&deployment).contains(id)).then_some(())));
     assert!(in_hsm(&deployment).contains(foreign));
-    tokio::task::block_in_place(|| wait_long("its record", || in_stage(&deployment, "unfinished").is_empty().then_some(())));
+    tokio::task::block_in_place(|| {
+        wait_long("its record", || in_stage(&deployment, "unfinished").is_empty().then_some(()))
+    });
     server.stop();
     assert!(told(&deployment, "key.destroyed").iter().any(|record| record["reason"] == "left_behind"));
 }
@@ -48,14 +50,19 @@ async fn a_withdrawn_key_is_destroyed_by_whoever_comes_next() {
         made.push(text(&deployment.json(&["key", "generate"]), "kid"));
     }
     for kid in &made {
-        sqlite(&deployment, &format!("UPDATE keys SET state = 'withdrawn', end_reason = 'expired' WHERE key_id = '{kid}'"));
+        sqlite(
+            &deployment,
+            &format!("UPDATE keys SET state = 'withdrawn', end_reason = 'expired' WHERE key_id = '{kid}'"),
+        );
     }
     let ids: Vec<String> = made.iter().map(|kid| cka_id(&deployment, kid)).collect();
     for kind in ["privkey", "pubkey"] {
         deployment.token.pkcs11_tool(&["--delete-object", "--type", kind, "--id", &ids[0]]);
     }
     let server = deployment.serve();
-    tokio::task::block_in_place(|| wait_long("both ends", || (in_stage(&deployment, "destroyed").len() == 2).then_some(())));
+    tokio::task::block_in_place(|| {
+        wait_long("both ends", || (in_stage(&deployment, "destroyed").len() == 2).then_some(()))
+    });
     assert!(!in_hsm(&deployment).contains(&ids[1]));
     server.stop();
 }
@@ -90,7 +97,9 @@ async fn a_next_key_that_is_lost_never_signs() {
     let id = cka_id(&deployment, &next);
     deployment.token.pkcs11_tool(&["--delete-object", "--type", "privkey", "--id", &id]);
     let server = deployment.serve();
-    tokio::task::block_in_place(|| wait_long("its end", || in_stage(&deployment, "destroyed").contains(&next).then_some(())));
+    tokio::task::block_in_place(|| {
+        wait_long("its end", || in_stage(&deployment, "destroyed").contains(&next).then_some(()))
+    });
     tokio::task::block_in_place(|| wait_long("another one", || (ring(&deployment).len() > 2).then_some(())));
     assert_eq!(Caller::new(&server, &credentials).client_credentials().await.unwrap().status, 200);
     server.stop();
@@ -132,7 +141,9 @@ async fn hazard_69_a_full_token_fails_the_rotation_and_the_old_key_signs_on() {
     let log = std::fs::read_to_string(deployment.file("server.log")).unwrap();
     assert!(log.contains("ALARM") && log.contains("CKR_DEVICE_MEMORY"), "{log}");
     // There is room again: the rotation is tried again by itself.
-    tokio::task::block_in_place(|| wait_long("the rotation", || (!in_stage(&deployment, "active").contains(&first)).then_some(())));
+    tokio::task::block_in_place(|| {
+        wait_long("the rotation", || (!in_stage(&deployment, "active").contains(&first)).then_some(()))
+    });
     assert_eq!(caller.client_credentials().await.unwrap().status, 200);
     server.stop();
 

@@ -46,7 +46,10 @@ pub(super) fn in_hsm(deployment: &Deployment) -> BTreeSet<String> {
 
 /// The `CKA_ID` of a key, by the store.
 pub(super) fn cka_id(deployment: &Deployment, kid: &str) -> String {
-    super::faults::deployment::sqlite(deployment, &format!("SELECT lower(hex(cka_id)) FROM keys WHERE key_id = '{kid}'"))
+    super::faults::deployment::sqlite(
+        deployment,
+        &format!("SELECT lower(hex(cka_id)) FROM keys WHERE key_id = '{kid}'"),
+    )
 }
 
 /// The audit records of one kind of event.

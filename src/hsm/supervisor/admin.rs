@@ -10,7 +10,8 @@ use crate::hsm::wire::{Answer, CheckedKey, Octets, Operation};
 use crate::jose::algorithm::KeyType;
 use crate::jose::{KeyId, PublicKey};
 use crate::keys::{
-    AnnouncedKey, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, TenantId, TokenReport,
+    AnnouncedKey, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, TenantId,
+    TokenReport,
 };
 
 #[async_trait]

@@ -165,9 +165,10 @@ impl Manager {
                 Mechanism::RsaPkcsKeyPairGen
             }
         };
-        let made = self.session()?.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from).and_then(
-            |(public, private)| self.accept_pair(purpose, key_type, bits, cka_id, (public, private), &label),
-        );
+        let made =
+            self.session()?.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from).and_then(
+                |(public, private)| self.accept_pair(purpose, key_type, bits, cka_id, (public, private), &label),
+            );
         if made.is_err() {
             self.sweep(cka_id);
         }

@@ -180,8 +180,8 @@ impl Rotator {
     }
 
     fn pause(&mut self, name: &str) -> Duration {
-        let first = (self.signet.settings.keys.publish_ahead / 4)
-            .clamp(Duration::from_millis(250), Duration::from_secs(60));
+        let first =
+            (self.signet.settings.keys.publish_ahead / 4).clamp(Duration::from_millis(250), Duration::from_secs(60));
         let lasts = self.pauses.get(name).map_or(first, |pause| (pause.lasts * 2).min(LONGEST_PAUSE));
         self.pauses.insert(name.to_owned(), Pause { until: Instant::now() + lasts, lasts });
         lasts
@@ -210,7 +210,8 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<(), StoreError> {
         let draft = Draft::new(Event::KeyRotated, Outcome::Failed, self.settings.tenant.as_str(), context);
-        let draft = draft.because(reason_of(error)).detail(format!("generate the next key in HSM token {hsm}: {error}"));
+        let draft =
+            draft.because(reason_of(error)).detail(format!("generate the next key in HSM token {hsm}: {error}"));
         self.adapters.store.append(vec![draft]).await.map(drop)
     }
 

@@ -117,7 +117,8 @@ impl Signet {
         hsms.dedup();
         for hsm in hsms.into_iter().filter(|hsm| only.is_none_or(|only| only == *hsm)) {
             if !known.contains(hsm) {
-                let text = format!("active keys are in HSM token `{hsm}`, which is not configured: nothing is destroyed");
+                let text =
+                    format!("active keys are in HSM token `{hsm}`, which is not configured: nothing is destroyed");
                 return Err(ChangeError::Input(text));
             }
             if let Some((_, error)) = self.adapters.key_admin.check(hsm, &active).await?.into_iter().next() {

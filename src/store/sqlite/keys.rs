@@ -165,11 +165,7 @@ impl Keys for SqliteStore {
             .await
     }
 
-    async fn raise_token_lifetime(
-        &self,
-        tenant: &TenantId,
-        lifetime: Duration,
-    ) -> std::result::Result<(), StoreError> {
+    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> std::result::Result<(), StoreError> {
         let input = (tenant.clone(), lifetime);
         self.writer
             .change("note the lifetime of tokens", input, done(Vec::new()), |input, connection| {
