@@ -60,7 +60,7 @@ async fn the_next_key_takes_the_place_of_a_revoked_one() {
     let first = in_stage(&deployment, "active").remove(0);
     let next = text(&deployment.json(&["key", "rotate"])[0]["key"], "kid");
     deployment.json(&["key", "rotate", "--emergency", &first, "--yes"]);
-    assert_eq!(in_stage(&deployment, "active"), [next.clone()]);
+    assert_eq!(in_stage(&deployment, "active"), std::slice::from_ref(&next));
     let token = Caller::new(&server, &credentials).client_credentials().await.unwrap().text("access_token");
     assert_eq!(key_of(&token), next);
     server.stop();
@@ -82,7 +82,7 @@ async fn a_key_is_revoked_while_its_hsm_is_away() {
     let done = tokio::task::block_in_place(|| deployment.json(&["key", "rotate", "--emergency", &kid, "--yes"]));
     assert!(done["revoked"] == true && done["left_to_the_server"].is_string(), "{done}");
     assert_eq!(caller.introspect(&token).await.unwrap().body["active"], false);
-    assert_eq!(in_stage(&deployment, "withdrawn"), [kid.clone()]);
+    assert_eq!(in_stage(&deployment, "withdrawn"), std::slice::from_ref(&kid));
     // Also a server that starts now comes up, with no key that signs.
     server.stop();
     let server = deployment.serve();

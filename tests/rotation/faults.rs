@@ -1,6 +1,8 @@
 //! Rotation meets what goes wrong: a process that dies between HSM and store, a token that is full, keys that are gone.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::faults::caller::Caller;
 use super::super::faults::deployment::{Deployment, sqlite, text};
@@ -133,7 +135,7 @@ async fn hazard_69_a_full_token_fails_the_rotation_and_the_old_key_signs_on() {
         if alarm.is_some() {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let alarm = alarm.unwrap();
     assert_eq!((&alarm["outcome"], &alarm["reason"]), (&"failed".into(), &"hsm_token_full".into()), "{alarm}");
@@ -167,4 +169,33 @@ fn with_faulty_module(sections: &str) -> (Deployment, std::path::PathBuf) {
     let ran = deployment.run(&["init"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     (deployment, orders)
+}
+
+/// Killed again and again at whatever moment of its rotations: every key in the HSM is one that the store knows of, and the
+/// ring goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_at_any_moment_of_a_rotation_leaves_nothing_unknown() {
+    let deployment = Deployment::with(&quick("2s"));
+    let known = || -> BTreeSet<String> {
+        let sql = "SELECT lower(hex(cka_id)) FROM keys WHERE public_jwk IS NOT NULL AND state <> 'destroyed'
+            UNION SELECT lower(hex(cka_id)) FROM announced_keys";
+        sqlite(&deployment, sql).lines().map(str::to_owned).collect()
+    };
+    // The lease of a killed server lasts for seconds: it is as if it had run out.
+    for round in 0..8_u64 {
+        sqlite(&deployment, "DELETE FROM leases");
+        let server = deployment.serve();
+        let lives = Duration::from_millis(150 + round * 370);
+        tokio::time::sleep(lives).await;
+        server.kill();
+        // The worker ends when it reads that its server is gone; what it does until then counts.
+        let unknown = || in_hsm(&deployment).difference(&known()).cloned().collect::<Vec<_>>();
+        assert_eq!(unknown(), Vec::<String>::new(), "after {lives:?}");
+    }
+    sqlite(&deployment, "DELETE FROM leases");
+    let before = ring(&deployment).len();
+    let server = deployment.serve();
+    tokio::task::block_in_place(|| wait_long("rotations", || (ring(&deployment).len() > before + 1).then_some(())));
+    assert_eq!(in_stage(&deployment, "active").len(), 1);
+    server.stop();
 }

@@ -23,7 +23,7 @@ async fn a_key_that_is_rotated_by_hand_signs_when_everybody_knows_it() {
     let sql = format!("SELECT state_since - created_at FROM keys WHERE key_id = '{next}'");
     let published_for = sqlite(&deployment, &sql);
     assert!(published_for.parse::<i64>().unwrap() >= 2000, "{published_for} ms");
-    assert_eq!(in_stage(&deployment, "retiring"), [first.clone()]);
+    assert_eq!(in_stage(&deployment, "retiring"), std::slice::from_ref(&first));
     // The one signature that is begun by what the server knew before may still be the old key's.
     caller.client_credentials().await.unwrap().text("access_token");
     let signed = caller.client_credentials().await.unwrap().text("access_token");

@@ -60,7 +60,8 @@ fn steps(keys: &[HsmKey], now: i64) -> Vec<Step> {
 }
 
 fn hand_over(successor: &HsmKey, predecessor: Option<&HsmKey>) -> Step {
-    Step::HandOver { successor: successor.clone(), predecessor: predecessor.cloned() }
+    let predecessor = predecessor.map(|key| Box::new(key.clone()));
+    Step::HandOver { successor: Box::new(successor.clone()), predecessor }
 }
 
 fn generate(hsm: &str) -> Step {
