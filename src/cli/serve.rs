@@ -23,6 +23,7 @@ use crate::hsm::HsmEvent;
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
 use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
 use crate::service::Signet;
+use crate::service::directory::{RingKey, Snapshot};
 use crate::service::reconcile::Slack;
 use crate::service::rotate::Rotator;
 use crate::store::{AuditLog as _, Grants as _, Keys as _};
@@ -130,7 +131,7 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
     // A ring of revoked keys gets another one as soon as an HSM token answers.
     anyhow::ensure!(
         ring.iter().any(|key| key.public.as_ref().is_some_and(|jwk| jwk.algorithm == algorithm)),
-        "no {algorithm} key: run `signet init`, or `signet key generate --algorithm {algorithm}`"
+        "no active {algorithm} key: run `signet init`, or `signet key generate --algorithm {algorithm}`"
     );
     let outcomes = deployment.hsm.ready_each(HSM_PATIENCE).await;
     let answers = |hsm: &HsmName| outcomes.iter().any(|(name, outcome)| name == hsm && outcome.is_ok());
@@ -154,6 +155,7 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
             Err(error) => tracing::error!(%hsm, %error, "the keys could not be checked"),
         }
     }
+    warn_of_unknown_keys(deployment, &snapshot);
     for key in snapshot.active(algorithm).filter(|key| answers(&key.key.hsm)) {
         match deployment.signet.test_key(key).await {
             Err(error) if !heals_by_itself(&error) => return Err(error.into()),
@@ -161,6 +163,19 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says so where `tokens.algorithm` was changed sooner than verifiers can know the new algorithm's keys.
+fn warn_of_unknown_keys(deployment: &Deployment, snapshot: &Snapshot) {
+    let settings = deployment.signet.settings();
+    let now = deployment.signet.clock_now();
+    let is_known = |key: &Arc<RingKey>| now.since(key.key.created_at) >= settings.keys.least_published();
+    let mut signing = snapshot.active(settings.algorithm).peekable();
+    if signing.peek().is_some() && !signing.any(is_known) && snapshot.published().any(is_known) {
+        let algorithm = settings.algorithm;
+        let wait = settings.keys.least_published();
+        tracing::warn!(%algorithm, "the key that signs was published less than {wait:?} ago: verifiers that keep the JWKS may refuse its tokens for as long");
+    }
 }
 
 fn heals_by_itself(error: &HsmError) -> bool {

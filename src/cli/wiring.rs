@@ -321,7 +321,12 @@ pub(super) fn hsm_configs(config: &Config, bound: &[(HsmName, TokenInfo)], is_ca
     config.hsm.iter().map(|hsm| hsm_config(config, hsm, bound, is_careful)).collect()
 }
 
-pub(super) fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> HsmConfig {
+pub(super) fn hsm_config(
+    config: &Config,
+    hsm: &config::HsmConfig,
+    bound: &[(HsmName, TokenInfo)],
+    is_careful: bool,
+) -> HsmConfig {
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),

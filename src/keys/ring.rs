@@ -299,6 +299,8 @@ pub struct AnnouncedKey {
     pub cka_id: Vec<u8>,
     /// When it was announced.
     pub at: Timestamp,
+    /// Whether whoever announced it is done with it, and does not know what the HSM token made of it.
+    pub given_up: bool,
 }
 
 /// The moment at which a key begins to sign in the place of another.

@@ -83,13 +83,18 @@ impl Signet {
             algorithm,
             cka_id: random::bytes::<16>(self.adapters.random.as_ref()).to_vec(),
             at: self.now(),
+            given_up: false,
         };
+        // A token that does not answer is not asked for a key that nobody then knows of.
+        admin.describe(&wanted.hsm).await?;
         store.announce_key(&announced).await?;
         match admin.generate_announced(&announced, wanted.rsa_bits).await {
             Ok(generated) => Ok((generated, true)),
             Err(error) => {
                 // What the HSM refused was not made, or was removed again; what is unknown stays announced.
-                if !error.is_unknown_outcome() {
+                if error.is_unknown_outcome() {
+                    store.give_up_announced(&announced.cka_id).await?;
+                } else {
                     store.forget_announced(&announced.cka_id, Vec::new()).await?;
                 }
                 Err(error.into())

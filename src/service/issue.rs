@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Signet;
 use super::authenticate_client::KnownClient;
+use super::directory::Snapshot;
 use super::error::store_unavailable;
 use super::signing::SignedToken;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
@@ -77,7 +78,7 @@ impl Signet {
             let scopes = scope::decide(request.scopes.as_ref(), &client.scopes)?;
             let audiences = known.authenticated.audiences(request.resource.as_deref())?;
             let token = self.token_for(&known, client.id.as_str(), scopes, audiences, BTreeSet::new(), None, None);
-            let signed = self.sign_access_token(&known.snapshot, &token).await?;
+            let signed = self.sign_currently(&known.snapshot, &token).await?;
             let draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
             let generation =
                 self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
@@ -120,7 +121,7 @@ impl Signet {
         let grant_id = grant.as_ref().map(|grant| &grant.id);
         let token =
             self.token_for(known, user.id.as_str(), scopes, audiences, user.roles.clone(), Some(facts), grant_id);
-        let signed = self.sign_access_token(&known.snapshot, &token).await?;
+        let signed = self.sign_currently(&known.snapshot, &token).await?;
         let mut draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
         draft.factors = authentication.factors().to_vec();
         let refresh_token = match grant {
@@ -136,6 +137,23 @@ impl Signet {
         }
         tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
         Err(OAuthError::unavailable())
+    }
+
+    /// Signs with a key of the snapshot. Where that fails and the keys have changed since, with one of those: a key that
+    /// was revoked is gone from its HSM token.
+    pub(super) async fn sign_currently(
+        &self,
+        snapshot: &Snapshot,
+        token: &AccessToken,
+    ) -> Result<SignedToken, OAuthError> {
+        match self.sign_access_token(snapshot, token).await {
+            Err(failed) => {
+                let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
+                let has_changed = fresh.generation > snapshot.generation;
+                if has_changed { self.sign_access_token(&fresh, token).await } else { Err(failed) }
+            }
+            signed => signed,
+        }
     }
 
     fn new_grant(

@@ -125,7 +125,7 @@ impl Signet {
     ) -> Result<Option<TokenAnswer>, OAuthError> {
         let token = self.refreshed_token(known, request, &found.grant).await?;
         let successor = self.derive_successor(request, found).await?;
-        let signed = self.sign_access_token(&known.snapshot, &token).await?;
+        let signed = self.sign_currently(&known.snapshot, &token).await?;
         let event = if standing == Standing::Live { Event::TokenRefreshed } else { Event::TokenRefreshRetried };
         let draft = self.draft_issued(event, &token, &signed, context);
         let is_committed = match standing {

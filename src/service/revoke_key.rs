@@ -39,6 +39,8 @@ pub struct Consequences {
 
 /// How many records are read at once.
 const PAGE: u32 = 1000;
+/// How long a key that a running server generates meanwhile is waited for.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Signet {
     /// What revoking a key would break.
@@ -85,7 +87,7 @@ impl Signet {
     }
 
     /// Has another key sign where the revoked one left none, and destroys the revoked one in its HSM token. A running
-    /// server does the same by itself, as soon as the HSM token answers.
+    /// server does the same by itself, as soon as the HSM token answers, and may be faster. Gives a key that signs now.
     ///
     /// # Errors
     ///
@@ -94,20 +96,31 @@ impl Signet {
         let keys = self.adapters.store.keys().await?;
         let revoked = keys.iter().find(|key| is_revoked(key, kid));
         let revoked = revoked.ok_or_else(|| ChangeError::Missing { noun: "key", name: kid.to_owned() })?;
-        let replacement = self.replace(&keys, revoked, context).await?;
-        if matches!(revoked.state, KeyState::Withdrawn { .. }) {
-            self.destroy_withdrawn(revoked, context).await?;
+        let others = self.others_at_work(&revoked.hsm).await?;
+        self.replace(&others, revoked, context).await?;
+        let keys = self.adapters.store.keys().await?;
+        // A running server may have been faster with either.
+        if let Some(left) = keys.iter().find(|key| is_revoked(key, kid) && key.state.name() == "withdrawn") {
+            self.destroy_withdrawn(left, context).await?;
         }
-        Ok(replacement)
+        Ok(keys.into_iter().find(|key| self.signs_like(key, revoked)))
     }
 
-    async fn replace(
-        &self,
-        keys: &[HsmKey],
-        revoked: &HsmKey,
-        context: &RequestContext,
-    ) -> Result<Option<HsmKey>, ChangeError> {
-        let Some(algorithm) = revoked.public.as_ref().map(|jwk| jwk.algorithm) else { return Ok(None) };
+    /// The keys, after another process that is generating one in this HSM token is done, or has had its time.
+    async fn others_at_work(&self, hsm: &HsmName) -> Result<Vec<HsmKey>, ChangeError> {
+        let until = tokio::time::Instant::now() + OTHERS_PATIENCE;
+        loop {
+            let announced = self.adapters.store.announced_keys().await?;
+            let is_busy = announced.iter().any(|key| key.hsm == *hsm && !key.given_up);
+            if !is_busy || tokio::time::Instant::now() >= until {
+                return Ok(self.adapters.store.keys().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn replace(&self, keys: &[HsmKey], revoked: &HsmKey, context: &RequestContext) -> Result<(), ChangeError> {
+        let Some(algorithm) = revoked.public.as_ref().map(|jwk| jwk.algorithm) else { return Ok(()) };
         let is_alike = |key: &&HsmKey| key.public.as_ref().map(|jwk| jwk.algorithm) == Some(algorithm);
         let ring = || keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).filter(is_alike);
         let is_next = |key: &&HsmKey| matches!(key.state, KeyState::Next { .. });
@@ -115,13 +128,13 @@ impl Signet {
             && let Some(next) = ring().find(is_next)
             && self.hand_over(next, None, context).await?
         {
-            return Ok(self.adapters.store.keys().await?.into_iter().find(|key| key.key_id == next.key_id));
+            return Ok(());
         }
         let has_place = |key: &HsmKey| key.hsm == revoked.hsm && (key.state.is_active() || is_next(&key));
         if ring().any(has_place) {
-            return Ok(None);
+            return Ok(());
         }
-        self.generate_signing_key(&revoked.hsm, algorithm, rsa_bits(revoked), context).await.map(Some)
+        self.generate_signing_key(&revoked.hsm, algorithm, rsa_bits(revoked), context).await.map(drop)
     }
 
     fn revocable<'k>(&self, keys: &'k [HsmKey], kid: &str) -> Result<&'k HsmKey, ChangeError> {

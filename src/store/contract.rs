@@ -325,7 +325,9 @@ pub trait Keys: Send + Sync {
     async fn announce_key(&self, key: &AnnouncedKey) -> Result<()>;
     /// The pairs that were announced and neither added nor given up, the oldest first.
     async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>>;
-    /// Gives up a pair that was announced, when the HSM token does not have it.
+    /// Notes that whoever announced a pair is done with it and does not know whether the HSM token has it.
+    async fn give_up_announced(&self, cka_id: &[u8]) -> Result<()>;
+    /// Forgets a pair that was announced, when the HSM token does not have it.
     async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> Result<()>;
 }
 

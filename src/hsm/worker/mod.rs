@@ -3,8 +3,8 @@
 //! It talks to its server over the socket that it inherits as standard input. One thread per session does the work;
 //! one more manages keys. It has no asynchronous runtime: every call into a module blocks.
 
-mod describe;
 mod confine;
+mod describe;
 mod desk;
 mod direct;
 mod error;

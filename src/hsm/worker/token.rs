@@ -10,9 +10,9 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
 
+use super::confine::InForce;
 use super::describe::{Description, PinFlags};
 use super::direct::{DirectSession, DirectSign};
-use super::confine::InForce;
 use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;

@@ -38,7 +38,7 @@ pub(super) struct View<'v> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Have the successor sign in the predecessor's place.
-    HandOver { successor: HsmKey, predecessor: Option<HsmKey> },
+    HandOver { successor: Box<HsmKey>, predecessor: Option<Box<HsmKey>> },
     /// Generate the key that comes next in an HSM token.
     Generate { hsm: HsmName, algorithm: Algorithm, rsa_bits: u32 },
     /// Take a key out of the JWKS whose last token has expired.
@@ -94,7 +94,8 @@ impl View<'_> {
             // Better a key that some verifier may not know yet than no tokens at all.
             let is_needed = is_left_without && algorithm == self.algorithm;
             if is_needed || (self.is_known(successor) && predecessor.is_none_or(|key| self.has_served(key))) {
-                steps.push(Step::HandOver { successor: successor.clone(), predecessor: predecessor.cloned() });
+                let predecessor = predecessor.map(|key| Box::new(key.clone()));
+                steps.push(Step::HandOver { successor: Box::new(successor.clone()), predecessor });
                 is_left_without &= !is_needed;
             }
         }
@@ -117,7 +118,7 @@ impl View<'_> {
     fn generations(&self) -> Vec<Step> {
         let algorithm = self.algorithm;
         let is_announced = |hsm: &HsmName| {
-            let recent = self.announced.iter().filter(|key| self.now.since(key.at) < LEFT_BEHIND);
+            let recent = self.announced.iter().filter(|key| !key.given_up && self.now.since(key.at) < LEFT_BEHIND);
             recent.into_iter().any(|key| key.hsm == *hsm && key.purpose == KeyPurpose::TokenSigning)
         };
         let wanting = self.members.iter().filter(|hsm| self.next(hsm, algorithm).is_none() && !is_announced(hsm));

@@ -13,7 +13,7 @@ impl Signet {
     pub(super) async fn rotate_by(&self, step: &Step, context: &RequestContext) -> Result<(), ChangeError> {
         match step {
             Step::HandOver { successor, predecessor } => {
-                self.hand_over(successor, predecessor.as_ref(), context).await?;
+                self.hand_over(successor, predecessor.as_deref(), context).await?;
             }
             Step::Generate { hsm, algorithm, rsa_bits } => {
                 let made = self.generate_signing_key(hsm, *algorithm, *rsa_bits, context).await?;

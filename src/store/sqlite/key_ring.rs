@@ -25,8 +25,9 @@ texts! {
     LIFETIME = "SELECT MAX(token_lifetime) AS token_lifetime FROM keys WHERE key_id = $1";
     ANNOUNCE = "INSERT INTO announced_keys (cka_id, tenant, hsm, purpose, algorithm, announced_at)
         VALUES ($1, $2, $3, $4, $5, $6)";
-    ANNOUNCED = "SELECT cka_id, tenant, hsm, purpose, algorithm, announced_at FROM announced_keys
+    ANNOUNCED = "SELECT cka_id, tenant, hsm, purpose, algorithm, announced_at, given_up FROM announced_keys
         ORDER BY announced_at, cka_id";
+    GIVE_UP = "UPDATE announced_keys SET given_up = 1 WHERE cka_id = $1";
     FORGET = "DELETE FROM announced_keys WHERE cka_id = $1";
 }
 
@@ -121,7 +122,13 @@ pub(super) fn announced_of(row: &SqliteRow) -> Result<AnnouncedKey> {
         algorithm: row.try_get::<&str, _>("algorithm")?.parse().map_err(|_| Fault::corrupt("algorithm of a key"))?,
         cka_id: row.try_get("cka_id")?,
         at: moment(row, "announced_at")?,
+        given_up: row.try_get("given_up")?,
     })
+}
+
+pub(super) async fn give_up(cka_id: &[u8], connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    sqlx::query(GIVE_UP).bind(cka_id).execute(connection).await?;
+    Ok(Effect::nothing(()))
 }
 
 /// Forgets an announced pair; nothing changes where there was none.

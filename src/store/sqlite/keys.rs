@@ -194,9 +194,17 @@ impl Keys for SqliteStore {
         rows.iter().map(key_ring::announced_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
     }
 
+    async fn give_up_announced(&self, cka_id: &[u8]) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("give up a key", cka_id.to_vec(), done(Vec::new()), |cka_id, connection| {
+                Box::pin(key_ring::give_up(cka_id, connection))
+            })
+            .await
+    }
+
     async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> std::result::Result<(), StoreError> {
         self.writer
-            .change("give up a key", cka_id.to_vec(), done(told), |cka_id, connection| {
+            .change("forget a key", cka_id.to_vec(), done(told), |cka_id, connection| {
                 Box::pin(async move {
                     key_ring::forget(cka_id, connection).await?;
                     Ok(Effect::done(()))

@@ -6,6 +6,7 @@ mod clients;
 mod deployment;
 mod factors;
 mod grants;
+mod key_ring;
 mod throttles;
 mod users;
 
@@ -66,6 +67,11 @@ on_every_store!(
     deployment::a_pair_keeps_its_public_half,
     deployment::a_probe_writes,
     deployment::the_generation_rises_with_users_factors_clients_and_keys,
+    key_ring::an_active_key_has_its_place_alone,
+    key_ring::keys_change_places_in_one_commit,
+    key_ring::a_key_retires_after_the_longest_token_that_was_noted,
+    key_ring::an_announced_key_is_known_until_it_is_added_or_forgotten,
+    key_ring::a_lease_has_one_holder_until_it_runs_out,
     audit_log::records_are_chained_in_order,
     audit_log::an_append_gives_the_generation_of_its_commit,
     audit_log::records_and_checkpoints_are_counted_by_what_they_say_of_a_key,

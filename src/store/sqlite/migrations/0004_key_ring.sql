@@ -28,7 +28,8 @@ CREATE TABLE announced_keys (
     hsm          TEXT    NOT NULL,
     purpose      TEXT    NOT NULL,
     algorithm    TEXT    NOT NULL,
-    announced_at INTEGER NOT NULL
+    announced_at INTEGER NOT NULL,
+    given_up     INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- What one process does at a time.
