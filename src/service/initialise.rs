@@ -62,6 +62,7 @@ impl Signet {
             keys.extend(self.ensure_keys(&hsm, Entry::Founding, &report, context, progress).await?);
         }
         self.directory.fresh().await?;
+        self.prepare_deployment_secret().await;
         Ok(keys)
     }
 

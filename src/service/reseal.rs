@@ -93,6 +93,10 @@ impl Signet {
 
     /// Makes up for what the tokens lack, where anything was changed since nothing was missing. Called every second.
     pub async fn reseal_where_needed(&self) {
+        let serves = |hsm: &HsmName| self.adapters.key_admin.standing(hsm) == Standing::Serving;
+        if self.adapters.key_admin.tokens().iter().any(serves) {
+            self.prepare_deployment_secret().await;
+        }
         for hsm in self.adapters.key_admin.tokens() {
             if let Err(error) = self.reseal_if_needed(&hsm).await {
                 tracing::debug!(%hsm, %error, "resealing goes on later");
