@@ -51,21 +51,22 @@ impl Serve {
         let config = wiring::load_config(path)?;
         start_log(config.log);
         let ready = |address: SocketAddr, issuer: &str| output.note(&format!("serving {issuer} on {address}"));
-        serve(path, config, &ready).await
+        serve(config, Some(path), &ready).await
     }
 }
 
-/// Serves until a signal asks to stop. `ready` is called once requests are answered; the HSM tokens of `path`, where
-/// `config` was read from, are read again on SIGHUP.
+/// Serves until a signal asks to stop. `ready` is called once requests are answered; the HSM tokens of `file`, where
+/// `config` was read from, are read again on SIGHUP. Without it that signal ends the server, as a terminal's end does.
 pub(super) async fn serve(
-    path: &Path,
     config: Config,
+    file: Option<&Path>,
     ready: &(dyn Fn(SocketAddr, &str) + Send + Sync),
 ) -> anyhow::Result<()> {
     give_up_dumps()?;
     let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // Until it can be followed it must not end the server.
-    let hangup = signal(SignalKind::hangup())?;
+    let hangup = file.map(|file| Ok::<_, std::io::Error>((std::path::absolute(file)?, signal(SignalKind::hangup())?)));
+    let hangup = hangup.transpose()?;
     let tls = load_tls(config.server.tls.as_ref()).await?;
     let listening = Listening::bind(config.server.listen)?;
     let (events, hsm_events) = mpsc::unbounded_channel();
@@ -78,8 +79,6 @@ pub(super) async fn serve(
     if let Some(marks) = &deployment.marks {
         marks.announce(server_slack(&deployment.config))?;
     }
-    let (path, store, hsm) = (std::path::absolute(path)?, deployment.store.clone(), deployment.hsm.clone());
-    let reload = Reload { path, store, hsm };
     let signet = &deployment.signet;
     let anchor = &deployment.config.audit.anchor;
     if !anchor.exists() && deployment.store.last_checkpoint().await?.is_some() {
@@ -89,7 +88,10 @@ pub(super) async fn serve(
     let mut background = start_background(&deployment, hsm_events);
     let rotation = signet.new_request_id();
     background.spawn(rotate(Rotator::new(signet.clone(), rotation.clone())));
-    background.spawn(reload.on_each(hangup));
+    if let Some((path, hangup)) = hangup {
+        let reload = Reload { path, store: deployment.store.clone(), hsm: deployment.hsm.clone() };
+        background.spawn(reload.on_each(hangup));
+    }
     let limits = limits(&deployment.config);
     let address = listening.address();
     let hosts = Arc::new(AcceptedHosts::new(deployment.config.server.public_url.url(), address));

@@ -1,7 +1,7 @@
 //! The deployment's secret: what names of accounts and successors of refresh tokens are derived by, the same whichever
 //! HSM token answers. See `docs/decisions/0013-*`.
 //!
-//! It is 32 random bytes, sealed for every HSM token like any secret at rest. The first who needs it opens it by any
+//! It is 32 random bytes, made at `init`, sealed for every HSM token like any secret at rest. The server opens it by any
 //! healthy token; from then on it is in memory, wiped at the end, and no derivation asks an HSM.
 
 use std::sync::OnceLock;
@@ -33,6 +33,14 @@ impl Signet {
             None => self.open_deployment_secret().await?,
         };
         Ok(derived(secret, label, message))
+    }
+
+    /// Makes the secret where there is none, and opens it, so that no request has to. Where no token does that now, the
+    /// first who needs it does.
+    pub(super) async fn prepare_deployment_secret(&self) {
+        if self.deployment_secret.opened.get().is_none() && self.open_deployment_secret().await.is_err() {
+            tracing::warn!("the deployment's secret can't be opened yet");
+        }
     }
 
     async fn open_deployment_secret(&self) -> Result<&SecretBytes, OAuthError> {

@@ -73,6 +73,7 @@ impl Signet {
             keys.extend(self.ensure_keys(&hsm, entry, &report, context, progress).await?);
         }
         self.directory.fresh().await?;
+        self.prepare_deployment_secret().await;
         Ok(keys)
     }
 

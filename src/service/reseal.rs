@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::accounts::password_row;
 use super::deployment_secret::deployment_row;
@@ -24,9 +24,23 @@ pub const SERVER_PAUSE: Duration = Duration::from_millis(50);
 /// The pause of an operator's command: a worker hands over a hundred a second, and no more.
 pub const COMMAND_PAUSE: Duration = Duration::from_millis(11);
 
-/// How far each token's seals are complete: at which generation of the store nothing was missing.
+/// How long a token's seals are not looked through again once nothing was missing: that reads all of them.
+const COMPLETE_FOR: Duration = Duration::from_secs(10);
+
+/// At which generation of the store nothing was missing for a token, and when that was.
 #[derive(Default)]
-pub(super) struct Resealing(Mutex<HashMap<HsmName, i64>>);
+pub(super) struct Resealing(Mutex<HashMap<HsmName, (i64, Instant)>>);
+
+impl Resealing {
+    fn is_complete(&self, hsm: &HsmName, now: i64) -> bool {
+        let complete = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).copied();
+        complete.is_some_and(|(generation, at)| generation == now || at.elapsed() < COMPLETE_FOR)
+    }
+
+    fn completed(&self, hsm: &HsmName, generation: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hsm.clone(), (generation, Instant::now()));
+    }
+}
 
 /// What a resealing did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,6 +93,10 @@ impl Signet {
 
     /// Makes up for what the tokens lack, where anything was changed since nothing was missing. Called every second.
     pub async fn reseal_where_needed(&self) {
+        let serves = |hsm: &HsmName| self.adapters.key_admin.standing(hsm) == Standing::Serving;
+        if self.adapters.key_admin.tokens().iter().any(serves) {
+            self.prepare_deployment_secret().await;
+        }
         for hsm in self.adapters.key_admin.tokens() {
             if let Err(error) = self.reseal_if_needed(&hsm).await {
                 tracing::debug!(%hsm, %error, "resealing goes on later");
@@ -87,14 +105,11 @@ impl Signet {
     }
 
     async fn reseal_if_needed(&self, hsm: &HsmName) -> Result<(), ChangeError> {
-        let store = &self.adapters.store;
-        let generation = store.generation().await?;
-        let complete_at = self.resealing.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).copied();
-        let serves = self.adapters.key_admin.standing(hsm) == Standing::Serving;
-        if !serves {
+        if self.adapters.key_admin.standing(hsm) != Standing::Serving {
             return Ok(());
         }
-        if complete_at == Some(generation) {
+        let generation = self.adapters.store.generation().await?;
+        if self.resealing.is_complete(hsm, generation) {
             self.extend_decoys(hsm).await;
             return Ok(());
         }
@@ -106,7 +121,7 @@ impl Signet {
             tracing::info!(%hsm, secrets = done.extended, "secrets that the HSM token lacked are sealed for it");
         }
         self.extend_decoys(hsm).await;
-        self.resealing.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hsm.clone(), generation);
+        self.resealing.completed(hsm, generation);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::faults::caller::Caller;
@@ -31,6 +32,20 @@ impl Group {
     pub(super) fn configure(&mut self, name: &str, extra: &str) {
         let token = SoftToken::new();
         let section = section(name, &token, extra);
+        self.add(name, token, &section);
+    }
+
+    /// The same with a token whose module is another one, which is told this by its environment.
+    pub(super) fn configure_by(&mut self, name: &str, token: SoftToken, module: &str, (variable, value): (&str, &str)) {
+        let section = format!(
+            "[[hsm]]\nname = \"{name}\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"{}\"\n\
+             sessions = 2\nenvironment = {{ {variable} = \"{value}\" }}\n",
+            token.pin_file().display()
+        );
+        self.add(name, token, &section);
+    }
+
+    fn add(&mut self, name: &str, token: SoftToken, section: &str) {
         let text = fs::read_to_string(self.deployment.config()).unwrap();
         fs::write(self.deployment.config(), format!("{text}\n{section}")).unwrap();
         self.others.push((name.to_owned(), token));
@@ -40,6 +55,18 @@ impl Group {
     pub(super) fn unconfigure(&mut self, name: &str, extra: &str) {
         let (_, token) = self.others.iter().find(|(other, _)| other == name).unwrap();
         self.deployment.reconfigure(&section(name, token, extra), "");
+    }
+
+    /// What the rotation does once the key was published for long enough.
+    pub(super) fn promote_signing_key(&self, hsm: &str) {
+        let sql = format!(
+            "UPDATE keys SET state = 'active' WHERE hsm = '{hsm}' AND purpose = 'token_signing' AND state = 'next';
+             UPDATE deployment SET generation = generation + 1;"
+        );
+        let mut command = Command::new("sqlite3");
+        command.args(["-cmd", ".timeout 5000"]).arg(self.deployment.file("signet.db")).arg(sql);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 
     fn folder(&self, hsm: &str) -> &Path {

@@ -1,6 +1,6 @@
 //! A steady load of token requests, and what came of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use signet::verify::inspect;
 use tokio::task::JoinSet;
 
 use crate::faults::caller::{Answer, Caller};
+use crate::faults::deployment::PATIENCE;
 
 const CONNECTIONS: usize = 8;
 
@@ -28,6 +29,22 @@ pub(super) struct Asked {
 
 /// All that was answered.
 pub(super) struct Answers(pub(super) Vec<Asked>);
+
+/// Asks for tokens until so many keys have signed one.
+pub(super) async fn until_signed_by(keys: usize, caller: &Caller) {
+    let until = Instant::now() + PATIENCE;
+    let mut seen = BTreeSet::new();
+    while seen.len() < keys {
+        assert!(Instant::now() < until, "only {seen:?} sign");
+        seen.insert(key_of(&caller.client_credentials().await.unwrap()));
+    }
+}
+
+/// The key that signed the answered token.
+fn key_of(answer: &Answer) -> String {
+    let token = answer.text("access_token");
+    inspect(&token).unwrap().unverified_header["kid"].as_str().unwrap().to_owned()
+}
 
 impl Load {
     pub(super) fn start(caller: &Caller) -> Self {
@@ -71,9 +88,7 @@ impl Answers {
     pub(super) fn by_key(&self, from: Instant, until: Instant) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for asked in self.0.iter().filter(|asked| asked.at >= from && asked.at < until && asked.answer.status == 200) {
-            let token = asked.answer.text("access_token");
-            let key = inspect(&token).unwrap().unverified_header["kid"].as_str().unwrap().to_owned();
-            *counts.entry(key).or_default() += 1;
+            *counts.entry(key_of(&asked.answer)).or_default() += 1;
         }
         counts
     }

@@ -5,4 +5,5 @@ mod group;
 mod load;
 mod losing_one;
 mod members;
+mod two_makes;
 mod vault;

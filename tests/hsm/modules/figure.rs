@@ -13,7 +13,6 @@ use signet::hsm::{HsmConfig, PinSource};
 use signet::jose::Algorithm;
 use signet::keys::Signer as _;
 
-use crate::hsm::sign::MESSAGE;
 use crate::support::hsm::pair;
 use crate::support::modules::Make;
 
@@ -85,7 +84,7 @@ async fn through(token: &crate::support::modules::ModuleToken, config: HsmConfig
     let group = token.start(config);
     group.ready(Duration::from_secs(20)).await.unwrap();
     let key = Arc::new(pair(&group, Algorithm::Es256).await);
-    drop(group.sign(&key, Algorithm::Es256, MESSAGE.to_vec()).await.unwrap());
+    drop(group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap());
     let until = Instant::now() + MEASURED;
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
@@ -94,7 +93,7 @@ async fn through(token: &crate::support::modules::ModuleToken, config: HsmConfig
                 let mut count = 0_u32;
                 while Instant::now() < until {
                     // Not checked: what is measured is the way there and back.
-                    let _unchecked = group.sign(&key, Algorithm::Es256, MESSAGE.to_vec()).await.unwrap();
+                    let _unchecked = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap();
                     count += 1;
                 }
                 count

@@ -6,7 +6,7 @@ use signet::store::{Store, Told};
 
 use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
 
-fn token(serial: &str) -> TokenInfo {
+pub(super) fn token(serial: &str) -> TokenInfo {
     TokenInfo {
         label: "signet".to_owned(),
         manufacturer: "SoftHSM project".to_owned(),
@@ -26,7 +26,7 @@ pub(super) async fn hsm_tokens_are_bound_once(store: &dyn Store) {
     assert_eq!(store.head().await.unwrap().sequence, 2, "the one that changed nothing is not told");
 }
 
-fn key(id: &str, hsm: &str) -> HsmKey {
+pub(super) fn key(id: &str, hsm: &str) -> HsmKey {
     HsmKey {
         tenant: tenant(),
         hsm: HsmName::new(hsm),

@@ -7,6 +7,7 @@ mod deployment;
 mod factors;
 mod grants;
 mod key_ring;
+mod secrets;
 mod throttles;
 mod users;
 
@@ -56,6 +57,11 @@ on_every_store!(
     grants::disabling_ends_every_family_in_the_same_commit,
     grants::pruning_forgets_what_expired_and_nothing_else,
     grants::a_revoked_token_stays_revoked_until_pruned,
+    secrets::the_deployment_secret_is_kept_once,
+    secrets::what_a_token_lacks_is_listed_page_by_page,
+    secrets::seals_are_added_to_the_secret_that_was_read_and_to_no_other,
+    secrets::seals_of_a_token_are_removed_where_another_has_one,
+    secrets::a_token_is_retired_with_its_keys_unless_nothing_else_signs,
     throttles::tries_are_counted_up_to_the_most,
     throttles::a_denied_try_does_not_prolong_the_pause,
     throttles::a_success_forgets_the_tries,
