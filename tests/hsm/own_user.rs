@@ -21,6 +21,8 @@ const WORKER: u32 = 65_532;
 
 const ISSUER: &str = "http://127.0.0.1:9";
 
+type Lift = (&'static str, fn(&mut HsmConfig));
+
 /// A token that the worker's user owns, a socket that the server's user owns, and what stands in for systemd.
 struct Scene {
     token: SoftToken,
@@ -228,7 +230,7 @@ async fn a_worker_of_another_user_is_itself_and_inherits_nothing() {
 #[tokio::test]
 async fn a_server_that_says_other_than_the_workers_configuration_is_refused() {
     let scene = Scene::new();
-    let lifted: [(&str, fn(&mut HsmConfig)); 4] = [
+    let lifted: [Lift; 4] = [
         ("lifetimes", |config| config.policy.longest_token = Duration::from_secs(315_360_000)),
         ("module", |config| config.module = "/usr/lib/other.so".into()),
         ("PIN", |config| config.pin = signet::hsm::PinSource::File("/etc/passwd".into())),

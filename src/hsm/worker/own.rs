@@ -106,6 +106,8 @@ mod tests {
     use crate::hsm::{Confinement, PinSource};
     use crate::keys::{HsmName, SigningPolicy};
 
+    type Lift = (&'static str, fn(&mut HsmConfig));
+
     fn config() -> HsmConfig {
         HsmConfig {
             name: HsmName::new("primary"),
@@ -138,7 +140,7 @@ mod tests {
         let honest = HsmConfig { state_directory: Some("/var/lib/signet".into()), ..config() };
         let judged = own.judge(&Hello::of(&honest)).unwrap();
         assert_eq!(judged.state_directory, Some("/var/lib/worker".into()));
-        let lifted: [(&str, fn(&mut HsmConfig)); 6] = [
+        let lifted: [Lift; 6] = [
             ("module", |config| config.module = "/tmp/evil.so".into()),
             ("token_label", |config| config.token_label = "other".into()),
             ("the PIN's place", |config| config.pin = PinSource::File("/tmp/pin".into())),
