@@ -258,7 +258,12 @@ impl Signet {
 
     async fn mark_retired(&self, hsm: &HsmName, context: &RequestContext) -> Result<(), MembershipError> {
         let now = self.now();
-        let until = now.plus(self.settings.access_lifetime + self.settings.keys.margin());
+        let mut longest = self.settings.access_lifetime;
+        for key in self.adapters.store.keys().await?.iter().filter(|key| key.hsm == *hsm && key.state.is_active()) {
+            // Another process may issue longer ones.
+            longest = longest.max(self.adapters.store.token_lifetime(&key.key_id).await?);
+        }
+        let until = now.plus(longest + self.settings.keys.margin());
         let tenant = self.settings.tenant.as_str();
         let told = Draft::new(Event::HsmRetired, Outcome::Done, tenant, context)
             .detail(format!("HSM token {hsm}: its keys are published until {until}"));

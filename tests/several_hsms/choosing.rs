@@ -10,7 +10,6 @@ use signet::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, Signe
 use crate::faults::deployment::signal;
 use crate::support::hsm::{Events, SoftToken, hsm, start, stored, tenant};
 
-const MESSAGE: &[u8] = b"eyJ0eXAiOiJzaWduZXQtdGVzdCtqd3MifQ.e30";
 const NOTHING_SPENT: Duration = Duration::ZERO;
 
 struct Scene {
@@ -58,8 +57,8 @@ impl Scene {
     /// Signs and checks, as the service does.
     async fn sign(&self, index: usize) -> Result<(), HsmFailure> {
         let (asked_at, key) = (Instant::now(), &self.keys[index]);
-        let raw = self.group.sign(key, Algorithm::Es256, MESSAGE.to_vec()).await.map_err(|error| error.failure)?;
-        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), MESSAGE).unwrap();
+        let raw = self.group.sign(key, Algorithm::Es256, probe(key)).await.map_err(|error| error.failure)?;
+        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), &probe(key)).unwrap();
         self.group.trust(key, asked_at);
         Ok(())
     }
@@ -99,7 +98,7 @@ async fn the_token_with_the_least_load_for_its_sessions_and_workers_is_chosen() 
     }
     let ask = |index: usize| {
         let (group, key) = (Arc::clone(&scene.group), scene.keys[index].clone());
-        tokio::spawn(async move { group.sign(&key, Algorithm::Es256, MESSAGE.to_vec()).await.map(drop) })
+        tokio::spawn(async move { group.sign(&key, Algorithm::Es256, probe(&key)).await.map(drop) })
     };
     // Three wait for four sessions of the second, two for two of the first.
     let waiting = [ask(1), ask(1), ask(1), ask(0), ask(0)];

@@ -13,7 +13,7 @@ use signet::hsm::{HsmConfig, PinSource};
 use signet::jose::Algorithm;
 use signet::keys::Signer as _;
 
-use crate::support::hsm::pair;
+use crate::support::hsm::{pair, probe};
 use crate::support::modules::Make;
 
 const MEASURED: Duration = Duration::from_secs(2);
