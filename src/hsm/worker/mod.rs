@@ -10,6 +10,7 @@ mod find_key;
 mod harden;
 mod intake;
 mod manage;
+mod marker;
 mod mechanism;
 mod outbox;
 mod pin;

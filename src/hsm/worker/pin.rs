@@ -1,36 +1,26 @@
-//! Reads the PIN, and remembers that it was presented (promise 9).
-//!
-//! A marker is written before the PIN is presented and removed once the token took it. It stays where the token refused
-//! the PIN, and where nobody knows: a module that crashed, hung or gave no clear answer may have counted a try. While
-//! it is there the same PIN is not presented again: not until its file was changed, or a person removed the marker.
-//! It holds nothing of the PIN, only which state of which file it speaks of.
-//!
-//! The marker's place is beside the PIN's file, or, where that can't be written, in the state directory. Both are looked
-//! into, so that all processes agree, whoever they run as.
+//! Reads the PIN, and sees to it that one that is not taken is not presented again (promise 9).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
+use super::marker::{Earlier, Marker, Markers};
 use crate::hsm::PinSource;
 use crate::keys::HsmFailure;
 
 const LONGEST_PIN: u64 = 1024;
 
-/// How the marker's line begins that says that the token refused the PIN.
-const REFUSED: &str = "refused: ";
-
 /// A PIN that may be presented. While it lives, no other worker presents the same file's PIN.
 pub(super) struct Pin {
     text: Zeroizing<Vec<u8>>,
     source: String,
-    markers: Vec<PathBuf>,
-    fingerprint: String,
-    is_typed: bool,
+    /// A PIN that a person types leaves no marker.
+    markers: Option<Markers>,
+    earlier: Earlier,
     _locked: Option<File>,
 }
 
@@ -38,8 +28,7 @@ pub(super) struct Pin {
 #[must_use]
 pub(super) struct Attempt {
     pin: Pin,
-    /// A PIN that a person types has none.
-    marker: Option<PathBuf>,
+    marker: Option<Marker>,
 }
 
 impl Pin {
@@ -50,9 +39,12 @@ impl Pin {
     /// [`HsmFailure::Configuration`] where the source is missing or unsafe; [`HsmFailure::PinRefused`] where this very
     /// PIN was presented before and not taken.
     pub(super) fn read(source: &PinSource, name: &str, state_directory: Option<&Path>) -> Result<Self, HsmFailure> {
-        let in_state = state_directory.map(|directory| in_state(directory, name));
         match source {
-            PinSource::File(path) => Self::from_file(path, [beside(path)].into_iter().chain(in_state).collect(), true),
+            PinSource::File(path) => Self::from_file(path, |file| {
+                let state_of_file =
+                    format!("{} {} {}.{:09} {}", file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.size());
+                Markers::of_file(path, state_of_file, name, state_directory)
+            }),
             PinSource::Credential(credential) => {
                 let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
                     refuse(
@@ -60,10 +52,17 @@ impl Pin {
                             .into(),
                     )
                 })?;
-                Self::from_file(&Path::new(&directory).join(credential), in_state.into_iter().collect(), false)
+                let markers = |_: &Metadata| Markers::of_credential(name, state_directory);
+                Self::from_file(&Path::new(&directory).join(credential), markers)
             }
             PinSource::Prompt => Self::from_prompt(name),
         }
+    }
+
+    /// Whether an earlier start ended while this PIN, which the token had taken before, was presented: this may be the
+    /// second and last time, and only where the token does not say that few tries are left.
+    pub(super) fn is_second_time(&self) -> bool {
+        self.earlier == Earlier::FateUnknownOfTakenPin
     }
 
     /// Leaves the marker; only then may the PIN be presented.
@@ -72,49 +71,24 @@ impl Pin {
     ///
     /// [`HsmFailure::Configuration`] where the marker can't be written anywhere.
     pub(super) fn attempt(self) -> Result<Attempt, HsmFailure> {
-        if self.is_typed {
-            return Ok(Attempt { pin: self, marker: None });
+        let Some(markers) = &self.markers else { return Ok(Attempt { pin: self, marker: None }) };
+        match markers.begin(self.earlier) {
+            Ok(marker) => Ok(Attempt { pin: self, marker: Some(marker) }),
+            Err(failures) => Err(refuse(format!(
+                "the PIN from {} is not presented, because there is no folder to record that in ({failures}), and without the record a refused PIN would be presented at each start until the token locks: let this user write to one of these folders, and see that the disk is not full",
+                self.source
+            ))),
         }
-        let mut failures = Vec::new();
-        for marker in &self.markers {
-            match write_marker(marker, &self.fingerprint) {
-                Ok(()) => {
-                    let marker = Some(marker.clone());
-                    return Ok(Attempt { pin: self, marker });
-                }
-                Err(error) => failures.push(format!("{}: {error}", folder(marker).display())),
-            }
-        }
-        let failures = if failures.is_empty() { "no folder is given".to_owned() } else { failures.join("; ") };
-        Err(refuse(format!(
-            "the PIN from {} is not presented, because there is no folder to record that in ({failures}), and without the record a refused PIN would be presented at each start until the token locks: let this user write to one of these folders, and see that the disk is not full",
-            self.source
-        )))
     }
 
-    /// `bound_to_file`: the marker speaks of this state of the file only. A credential's file is new at each start.
-    fn from_file(path: &Path, markers: Vec<PathBuf>, bound_to_file: bool) -> Result<Self, HsmFailure> {
+    fn from_file(path: &Path, markers: impl FnOnce(&Metadata) -> Markers) -> Result<Self, HsmFailure> {
         let unreadable = |error: io::Error| refuse(format!("the PIN file {} can't be read: {error}", path.display()));
         let file = open_private(path)?;
         // Two workers that read the same wrong PIN at once would present it twice. Some network file systems have no
         // locks; there the server's order of starting its workers has to do.
         let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
-        let metadata = file.metadata().map_err(unreadable)?;
-        let fingerprint = if bound_to_file {
-            format!(
-                "{} {} {}.{:09} {}",
-                metadata.dev(),
-                metadata.ino(),
-                metadata.mtime(),
-                metadata.mtime_nsec(),
-                metadata.size()
-            )
-        } else {
-            "any".to_owned()
-        };
-        for marker in &markers {
-            check_marker(marker, &fingerprint, path)?;
-        }
+        let markers = markers(&file.metadata().map_err(unreadable)?);
+        let earlier = markers.check(path)?;
         let longest = usize::try_from(LONGEST_PIN).unwrap_or_default();
         let mut text = Zeroizing::new(Vec::with_capacity(longest + 1));
         (&file).take(LONGEST_PIN + 1).read_to_end(&mut text).map_err(unreadable)?;
@@ -132,7 +106,7 @@ impl Pin {
             )));
         }
         let source = path.display().to_string();
-        Ok(Self { text, source, markers, fingerprint, is_typed: false, _locked: Some(file) })
+        Ok(Self { text, source, markers: Some(markers), earlier, _locked: Some(file) })
     }
 
     fn from_prompt(name: &str) -> Result<Self, HsmFailure> {
@@ -141,9 +115,8 @@ impl Pin {
         Ok(Self {
             text: Zeroizing::new(text.into_bytes()),
             source: "the terminal".to_owned(),
-            markers: Vec::new(),
-            fingerprint: String::new(),
-            is_typed: true,
+            markers: None,
+            earlier: Earlier::Nothing,
             _locked: None,
         })
     }
@@ -155,35 +128,44 @@ impl Attempt {
         &self.pin.text
     }
 
-    /// The token took the PIN, or certainly counted no try: the marker goes.
-    pub(super) fn settle(self) {
-        let Some(marker) = &self.marker else { return };
-        if let Err(error) = remove_durably(marker) {
-            eprintln!("{} can't be removed ({error}): remove it, or the next start refuses", marker.display());
+    /// The token took the PIN: the marker goes, and it is remembered that this state of the file holds a good one.
+    pub(super) fn taken(self) {
+        if let (Some(marker), Some(markers)) = (self.marker, &self.pin.markers) {
+            markers.remember_taken(&marker);
+            marker.remove();
+        }
+    }
+
+    /// The token certainly counted no try: the marker goes.
+    pub(super) fn not_counted(self) {
+        if let Some(marker) = self.marker {
+            marker.remove();
         }
     }
 
     /// The token refused the PIN: the marker stays, and says so.
     pub(super) fn refused(self, code: &str) -> HsmFailure {
         let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
-            // The marker counts as it is; this line only tells the next start more.
-            let _ = OpenOptions::new().append(true).open(marker).and_then(|mut file| {
-                writeln!(file, "{REFUSED}{code}")?;
-                file.sync_all()
-            });
-            format!("; after the PIN is corrected there, or {} is removed, it is tried again", marker.display())
+            marker.add_refusal(code);
+            format!("; after the PIN is corrected there, or {} is removed, it is tried again", marker.path().display())
         });
         HsmFailure::PinRefused { detail: format!("{code} for the PIN from {}{advice}", self.pin.source) }
     }
 
-    /// Nobody knows whether the token counted a try: the marker stays.
+    /// Nobody knows whether the token counted a try: the marker stays. A PIN that was taken before may be presented once
+    /// more by another worker.
     pub(super) fn unclear(self, answer: &str) -> HsmFailure {
+        let source = &self.pin.source;
+        let was_taken = self.pin.markers.as_ref().is_some_and(Markers::was_taken);
+        if was_taken && !self.pin.is_second_time() {
+            let detail = format!("{answer} when the PIN from {source} was presented, which was taken before");
+            return HsmFailure::Unavailable { detail };
+        }
         let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
-            format!(", then remove {} to have the same PIN presented again", marker.display())
+            format!(", then remove {} to have the same PIN presented again", marker.path().display())
         });
         let detail = format!(
-            "{answer} when the PIN from {} was presented, and the token may have counted that as a wrong try; check the token{advice}",
-            self.pin.source
+            "{answer} when the PIN from {source} was presented, and the token may have counted that as a wrong try; check the token{advice}"
         );
         HsmFailure::PinRefused { detail }
     }
@@ -229,67 +211,11 @@ fn trim_newline(text: &mut Vec<u8>) {
     }
 }
 
-fn beside(path: &Path) -> PathBuf {
-    let mut marker = path.as_os_str().to_owned();
-    marker.push(".refused");
-    marker.into()
-}
-
-fn in_state(directory: &Path, name: &str) -> PathBuf {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-    directory.join(format!("{plain}.pin-refused"))
-}
-
-fn folder(marker: &Path) -> &Path {
-    marker.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
-}
-
-/// A marker of another state of the file is outdated: the PIN was changed since.
-fn check_marker(marker: &Path, fingerprint: &str, pin_file: &Path) -> Result<(), HsmFailure> {
-    let refused = |what: &str| {
-        let detail = format!(
-            "{what} and is not sent again; correct the PIN in {}, or remove {} to have the same one presented once more",
-            pin_file.display(),
-            marker.display()
-        );
-        Err(HsmFailure::PinRefused { detail })
-    };
-    let recorded = match fs::read_to_string(marker) {
-        Ok(recorded) => recorded,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
-        Err(error) => return refused(&format!("whether this PIN was refused before can't be read ({error})")),
-    };
-    if recorded.lines().next() != Some(fingerprint) {
-        // If it stays behind it is outdated all the same.
-        let _ = fs::remove_file(marker);
-        return Ok(());
-    }
-    if recorded.lines().any(|line| line.starts_with(REFUSED)) {
-        return refused("this PIN was refused at an earlier start");
-    }
-    refused(
-        "an earlier start ended while this PIN was presented, by a crash, a hang or an unclear answer of the module; the token may have counted a wrong try: check it first. The PIN stays unused",
-    )
-}
-
-/// Writes the marker so that it outlives a loss of power, as the token's count does.
-fn write_marker(marker: &Path, fingerprint: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(marker)?;
-    let text = "The PIN was presented to the HSM. Where this file stays, it was not taken, or nobody knows.\nRemove this file to have the same PIN presented once more.";
-    write!(file, "{fingerprint}\n{text}\n")?;
-    file.sync_all()?;
-    File::open(folder(marker))?.sync_all()
-}
-
-/// A marker that came back after a loss of power would refuse a good PIN.
-fn remove_durably(marker: &Path) -> io::Result<()> {
-    fs::remove_file(marker)?;
-    File::open(folder(marker))?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
 
     use super::*;
 
@@ -307,7 +233,7 @@ mod tests {
             let path = pin_file(directory.path(), written, 0o600);
             let attempt = Pin::read(&PinSource::File(path), "a", None).unwrap().attempt().unwrap();
             assert_eq!(attempt.expose(), read.as_bytes());
-            attempt.settle();
+            attempt.taken();
         }
     }
 
@@ -334,8 +260,9 @@ mod tests {
         assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused { .. })));
         fs::write(&path, "123456").unwrap();
         assert!(Pin::read(&source, "a", None).is_ok());
-        assert!(!beside(&path).exists());
+        assert!(!directory.path().join("pin.refused").exists());
     }
+
     #[test]
     fn a_pin_whose_fate_is_unknown_is_not_presented_again() {
         let directory = tempfile::tempdir().unwrap();
@@ -345,7 +272,7 @@ mod tests {
         let refusal = Pin::read(&source, "a", None).err().unwrap().to_string();
         assert!(refusal.contains("ended while this PIN was presented") && refusal.contains("pin.refused"), "{refusal}");
         fs::remove_file(directory.path().join("pin.refused")).unwrap();
-        Pin::read(&source, "a", None).unwrap().attempt().unwrap().settle();
+        Pin::read(&source, "a", None).unwrap().attempt().unwrap().not_counted();
         assert!(Pin::read(&source, "a", None).is_ok());
     }
 
@@ -362,17 +289,58 @@ mod tests {
     fn without_a_place_for_the_marker_the_pin_is_not_presented() {
         let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = pin_file(directory.path(), "1234", 0o600);
-        let in_state = in_state(state.path(), "a");
-        let pin = |markers| Pin::from_file(&path, markers, true).unwrap();
-        let nowhere = directory.path().join("missing/pin.refused");
-        let Err(HsmFailure::Configuration { detail }) = pin(vec![nowhere.clone()]).attempt() else {
-            panic!("presented")
+        let pin = |folders: &[&Path]| {
+            let markers = Markers::in_places(folders.iter().map(|folder| folder.join("pin.refused")).collect());
+            Pin::from_file(&path, |_| markers).unwrap()
         };
+        let nowhere = directory.path().join("missing");
+        let Err(HsmFailure::Configuration { detail }) = pin(&[&nowhere]).attempt() else { panic!("presented") };
         assert!(detail.contains("missing") && detail.contains("let this user write"), "{detail}");
-        assert!(pin(Vec::new()).attempt().is_err());
+        assert!(pin(&[]).attempt().is_err());
         // The second place does.
-        drop(pin(vec![nowhere, in_state.clone()]).attempt().unwrap());
-        assert!(in_state.exists());
+        drop(pin(&[&nowhere, state.path()]).attempt().unwrap());
+        assert!(state.path().join("pin.refused").exists());
+    }
+
+    #[test]
+    fn a_pin_that_was_taken_before_survives_one_crash_of_unknown_fate() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = pin_file(directory.path(), "1234", 0o600);
+        let source = PinSource::File(path.clone());
+        let read = |name| Pin::read(&source, name, None);
+        read("a").unwrap().attempt().unwrap().taken();
+        drop(read("a").unwrap().attempt().unwrap());
+        // Another token's PIN in the same file was never taken.
+        assert!(matches!(read("b"), Err(HsmFailure::PinRefused { .. })));
+        let second = read("a").unwrap();
+        assert!(second.is_second_time());
+        drop(second.attempt().unwrap());
+        assert!(matches!(read("a"), Err(HsmFailure::PinRefused { .. })), "a third time");
+        fs::remove_file(directory.path().join("pin.refused")).unwrap();
+        let good = read("a").unwrap();
+        assert!(!good.is_second_time());
+        good.attempt().unwrap().taken();
+        // Each success makes room for one such end.
+        drop(read("a").unwrap().attempt().unwrap());
+        read("a").unwrap().attempt().unwrap().taken();
+        drop(read("a").unwrap().attempt().unwrap());
+        assert!(read("a").unwrap().is_second_time());
+        // Another PIN in the file is another matter.
+        fs::write(&path, "12345").unwrap();
+        drop(read("a").unwrap().attempt().unwrap());
+        assert!(matches!(read("a"), Err(HsmFailure::PinRefused { .. })));
+    }
+
+    #[test]
+    fn a_refused_pin_stays_refused_though_it_was_taken_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
+        Pin::read(&source, "a", None).unwrap().attempt().unwrap().taken();
+        let unclear = Pin::read(&source, "a", None).unwrap().attempt().unwrap().unclear("CKR_GENERAL_ERROR");
+        assert!(matches!(unclear, HsmFailure::Unavailable { .. }), "{unclear}");
+        let refused = Pin::read(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
+        assert!(matches!(refused, HsmFailure::PinRefused { .. }));
+        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused { .. })));
     }
 
     #[test]

@@ -152,22 +152,33 @@ impl Token {
         let _ = self.module.finalize();
     }
 
+    /// Whether the token says that it counted wrong tries. One that can't say is taken to have.
+    fn few_tries_are_left(&self) -> bool {
+        self.module
+            .get_token_info(self.slot)
+            .map_or(true, |info| info.user_pin_count_low() || info.user_pin_final_try() || info.user_pin_locked())
+    }
+
     /// Presents the PIN once. Whatever is not known to be harmless counts as a refusal: modules have no common code for
     /// "a wrong try was counted".
     fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
         let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
+        if pin.is_second_time() && self.few_tries_are_left() {
+            let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
+            return Err(HsmFailure::PinRefused { detail });
+        }
         let attempt = pin.attempt()?;
         let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-                attempt.settle();
+                attempt.taken();
                 Ok(())
             }
             Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(attempt.refused(&code_name(code))),
             Err(Error::Pkcs11(code, function)) => {
                 let detail = format!("{} answered {}", function_name(function), code_name(code));
                 if counts_no_try(code) {
-                    attempt.settle();
+                    attempt.not_counted();
                     return Err(HsmFailure::Unavailable { detail });
                 }
                 Err(attempt.unclear(&detail))
