@@ -338,23 +338,23 @@ async fn promise_9_a_pin_whose_fate_is_unknown_is_not_presented_again() {
 /// The PIN was good at an earlier start, and its file is as it was: one end of unknown fate needs nobody, two do.
 #[tokio::test]
 async fn promise_9_a_pin_that_was_taken_before_is_presented_once_more_after_a_crash() {
-    for fault in ["ABORT", "EXIT", "0x05"] {
-        let module = FaultyModule::new();
-        let (group, _events) = started(module.config("")).await;
+    for fault in ["abort", "exit", "return 0x05"] {
+        let module = FaultModule::new();
+        let (group, _events) = started(module.config()).await;
         group.shutdown().await;
-        module.order("C_Login", fault);
-        let (group, _events) = started(module.config("")).await;
+        module.order(&once("C_Login", fault));
+        let (group, _events) = started(module.config()).await;
         group.shutdown().await;
         assert!(module.is_done() && !module.token.path().join("pin.refused").exists(), "{fault}");
     }
-    let module = FaultyModule::new();
-    let (group, _events) = started(module.config("")).await;
+    let module = FaultModule::new();
+    let (group, _events) = started(module.config()).await;
     group.shutdown().await;
     for _ in 0..2 {
         // The worker is not started again by the group: each end is that of a whole server.
         let marker = module.token.path().join("pin.refused");
-        module.order("C_Login", "HANG");
-        let (group, _events) = start(vec![module.config("")]);
+        module.order(&once("C_Login", "hang"));
+        let (group, _events) = start(vec![module.config()]);
         let until = Instant::now() + Duration::from_secs(20);
         while !module.is_done() || !marker.exists() {
             assert!(Instant::now() < until, "the PIN was not presented");
@@ -362,8 +362,8 @@ async fn promise_9_a_pin_that_was_taken_before_is_presented_once_more_after_a_cr
         }
         group.shutdown().await;
     }
-    module.order("C_Login", "0xA0");
-    let (group, _events) = start(vec![module.config("")]);
+    module.order(&once("C_Login", "return 0xA0"));
+    let (group, _events) = start(vec![module.config()]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
     assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
     group.shutdown().await;
