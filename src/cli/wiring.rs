@@ -40,7 +40,7 @@ pub(super) enum Need {
 /// How long a command waits for its HSM tokens.
 const HSM_PATIENCE: Duration = Duration::from_secs(10);
 /// How long it waits for those that don't answer where others do.
-const SOME_PATIENCE: Duration = Duration::from_secs(4);
+const SOME_PATIENCE: Duration = Duration::from_secs(8);
 /// Connections that read the store at once.
 const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
