@@ -14,7 +14,7 @@ use super::run_mark::RunMarks;
 use crate::audit::RequestContext;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
-use crate::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use crate::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource, Sandbox};
 use crate::jose::{Jwk, JwkSet};
 use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
@@ -106,7 +106,7 @@ impl Deployment {
             Need::Store => Vec::new(),
             Need::Hsm | Need::HsmCarefully | Need::HsmAndNewStore => {
                 let is_careful = need == Need::HsmCarefully;
-                config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound, is_careful)).collect()
+                config.hsm.iter().map(|hsm| HsmConfig { is_careful, ..hsm_config(&config, hsm, &bound) }).collect()
             }
         };
         let marks = match need {
@@ -217,7 +217,7 @@ impl Deployment {
 /// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
 pub(super) fn start_hsm_alone(config: &Config, is_careful: bool) -> anyhow::Result<Arc<HsmGroup>> {
     let (events, _) = mpsc::unbounded_channel();
-    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[], is_careful)).collect();
+    let tokens = config.hsm.iter().map(|hsm| HsmConfig { is_careful, ..hsm_config(config, hsm, &[]) }).collect();
     Ok(HsmGroup::start(own_program()?, tokens, events)?)
 }
 
@@ -232,9 +232,9 @@ pub(super) fn start_hsm_with(
     let of_name = config.hsm.iter().filter(|it| it.name == *hsm);
     let tokens = of_name
         .map(|it| {
-            let configured = hsm_config(config, it, &[], true);
+            let configured = hsm_config(config, it, &[]);
             let policy = SigningPolicy { most_per_second: 0, ..configured.policy.clone() };
-            HsmConfig { sessions, workers, policy, ..configured }
+            HsmConfig { sessions, workers, policy, is_careful: true, ..configured }
         })
         .collect();
     Ok(HsmGroup::start(own_program()?, tokens, events)?)
@@ -275,7 +275,7 @@ pub(super) async fn open_store(
     Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
 }
 
-fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> HsmConfig {
+pub(super) fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),
@@ -292,8 +292,10 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
         environment: hsm.environment.clone().into_iter().collect(),
         state_directory: store_folder(config),
-        is_careful,
+        is_careful: false,
         policy: signing_policy(config, hsm),
+        confinement: confinement(hsm),
+        worker_socket: hsm.worker.socket.clone(),
     }
 }
 
@@ -304,6 +306,15 @@ fn signing_policy(config: &Config, hsm: &config::HsmConfig) -> SigningPolicy {
         longest_token: config.tokens.access_lifetime,
         most_per_second: hsm.worker.max_signatures_per_second.div_ceil(hsm.workers.max(1)),
     }
+}
+
+fn confinement(hsm: &config::HsmConfig) -> Confinement {
+    let sandbox = match hsm.worker.sandbox {
+        config::Sandbox::Off => Sandbox::Off,
+        config::Sandbox::Standard => Sandbox::Standard,
+        config::Sandbox::Strict => Sandbox::Strict,
+    };
+    Confinement { sandbox, network: hsm.worker.network, writable: hsm.worker.writable.clone() }
 }
 
 fn settings(config: &Config) -> Settings {

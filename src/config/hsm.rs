@@ -25,6 +25,10 @@ pub(super) const KEYS: &[&str] = &[
     "deadline",
     "environment",
     "max_signatures_per_second",
+    "sandbox",
+    "network",
+    "writable",
+    "worker_socket",
 ];
 
 pub(super) const LITERAL_PIN: &str = "pin";
@@ -99,7 +103,7 @@ impl HsmConfig {
                 Duration::from_millis(100)..=Duration::from_secs(60),
                 Duration::from_secs(2),
             )?,
-            worker: HsmWorkerConfig::read(&mut section)?,
+            worker: HsmWorkerConfig::read(&section)?,
             environment: environment(&mut section)?,
         })
     }

@@ -25,7 +25,7 @@ use std::path::Path;
 pub use audit::AuditConfig;
 pub use error::ConfigError;
 pub use hsm::{HsmConfig, PinSource};
-pub use hsm_worker::HsmWorkerConfig;
+pub use hsm_worker::{HsmWorkerConfig, Sandbox};
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mfa::MfaConfig;
 pub use roles::Roles;

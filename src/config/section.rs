@@ -132,6 +132,13 @@ impl<'p> Section<'p> {
             .ok_or_else(|| self.unusable(key, format!("{expected} is expected")))
     }
 
+    /// A list of texts.
+    pub(super) fn list(&self, key: &str, expected: &str) -> Result<Option<Vec<String>>, ConfigError> {
+        self.read(key, expected, |node| {
+            node.typed()?.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
+        })
+    }
+
     /// A path; a relative one starts at the file's folder.
     pub(super) fn path(&self, key: &str, expected: &str) -> Result<Option<PathBuf>, ConfigError> {
         Ok(self.text(key, expected)?.map(|path| self.resolve(&path)))

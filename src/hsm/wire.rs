@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
-use super::PinSource;
+use super::{Confinement, HsmConfig, PinSource};
 use crate::jose::Algorithm;
 use crate::jose::algorithm::KeyType;
 use crate::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, SigningPolicy, TokenReport};
@@ -94,6 +94,26 @@ pub(super) struct Hello {
     /// Whether the PIN is held back where the token counts wrong tries.
     pub(super) is_careful: bool,
     pub(super) policy: SigningPolicy,
+    pub(super) confinement: Confinement,
+}
+
+impl Hello {
+    /// What a worker is told of its `[[hsm]]`.
+    pub(super) fn of(config: &HsmConfig) -> Self {
+        Self {
+            name: config.name.as_str().to_owned(),
+            module: config.module.clone(),
+            token_label: config.token_label.clone(),
+            expected_serial: config.expected_serial.clone(),
+            pin: config.pin.clone(),
+            state_directory: config.state_directory.clone(),
+            sessions: config.sessions,
+            queue: config.queue,
+            is_careful: config.is_careful,
+            policy: config.policy.clone(),
+            confinement: config.confinement.clone(),
+        }
+    }
 }
 
 /// A key as the store knows it. The thumbprint of a pair stands for its whole public key.

@@ -308,6 +308,10 @@ pub struct TokenReport {
     pub seal_modes: Vec<SealMode>,
     /// Whether the module says that few PIN tries are left.
     pub pin_count_low: bool,
+    /// What its worker has given up, in words.
+    pub confined: Vec<String>,
+    /// What it was to give up, and the kernel does not offer.
+    pub not_confined: Vec<String>,
 }
 
 /// One key as the HSM token describes it.

@@ -1,8 +1,10 @@
 //! The HSM room against real SoftHSM tokens, through real worker processes.
 
+mod confinement;
 mod custody;
 mod faults;
 mod figure;
+mod own_user;
 mod pin;
 mod policy;
 mod recovery;

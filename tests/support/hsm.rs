@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signet::clock::Timestamp;
-use signet::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use signet::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource};
 use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, Jwk};
 use signet::keys::{
@@ -99,6 +99,8 @@ impl SoftToken {
             state_directory: Some(self.state()),
             is_careful: false,
             policy: policy(),
+            confinement: Confinement::default(),
+            worker_socket: None,
         }
     }
 }

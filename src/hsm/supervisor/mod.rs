@@ -3,6 +3,7 @@
 //! Nothing here blocks, and nothing here ever holds a PIN.
 
 mod admin;
+mod door;
 mod link;
 mod pipe;
 mod signer;
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use self::spawner::Spawner;
 use self::token::HsmToken;
-use super::PinSource;
+use super::{Confinement, PinSource};
 use crate::jose::KeyId;
 use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, SigningPolicy, TokenInfo};
 
@@ -60,6 +61,10 @@ pub struct HsmConfig {
     pub is_careful: bool,
     /// What the worker signs, and nothing else.
     pub policy: SigningPolicy,
+    /// What the worker may do on its machine.
+    pub confinement: Confinement,
+    /// Where a worker that runs as its own user is reached; without it the server starts its workers.
+    pub worker_socket: Option<PathBuf>,
 }
 
 /// What happens to an HSM token, for the audit log.

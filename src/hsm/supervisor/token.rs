@@ -86,18 +86,7 @@ impl HsmToken {
 
     /// The first frame to each worker.
     pub(super) fn hello(&self) -> Hello {
-        Hello {
-            name: self.config.name.as_str().to_owned(),
-            module: self.config.module.clone(),
-            token_label: self.config.token_label.clone(),
-            expected_serial: self.config.expected_serial.clone(),
-            pin: self.config.pin.clone(),
-            state_directory: self.config.state_directory.clone(),
-            sessions: self.config.sessions,
-            queue: self.config.queue,
-            is_careful: self.config.is_careful,
-            policy: self.config.policy.clone(),
-        }
+        Hello::of(&self.config)
     }
 
     /// Follows one worker's stage.

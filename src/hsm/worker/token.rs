@@ -10,6 +10,7 @@ use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo as ModuleTokenInfo};
 use cryptoki::types::RawAuthPin;
 
+use super::confine::InForce;
 use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
@@ -29,6 +30,7 @@ pub(super) struct Token {
     hello: Hello,
     info: TokenInfo,
     library: String,
+    in_force: InForce,
     mechanisms: Mechanisms,
     login: Mutex<()>,
     objects: Mutex<()>,
@@ -59,7 +61,7 @@ impl Token {
     /// # Errors
     ///
     /// [`HsmFailure`]: what the server is told instead of `Ready`.
-    pub(super) fn open(hello: Hello) -> Result<(Self, Session), HsmFailure> {
+    pub(super) fn open(hello: Hello, in_force: InForce) -> Result<(Self, Session), HsmFailure> {
         let found = find_patiently(&hello)?;
         let library = found.module.get_library_info().map_or_else(
             |_| "unknown".to_owned(),
@@ -72,6 +74,7 @@ impl Token {
             hello,
             info,
             library,
+            in_force,
             mechanisms: found.mechanisms,
             login: Mutex::new(()),
             objects: Mutex::new(()),
@@ -140,6 +143,8 @@ impl Token {
             algorithms: self.mechanisms.algorithms(),
             seal_modes: self.mechanisms.seal_modes(),
             pin_count_low,
+            confined: self.in_force.measures.clone(),
+            not_confined: self.in_force.missing.clone(),
         }
     }
 
