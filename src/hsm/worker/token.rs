@@ -83,7 +83,6 @@ impl Token {
             let mechanism = "any mechanism to sign with (CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_RSA_PKCS_PSS)".into();
             return Err(HsmFailure::MechanismMissing { mechanism });
         }
-        pin_state(&found.info, &token.hello)?;
         token.log_in(&found.anchor)?;
         Ok((token, found.anchor))
     }
@@ -158,6 +157,10 @@ impl Token {
     /// "a wrong try was counted".
     fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
         let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
+        // What a module can't say is no reason not to log in.
+        if let Ok(info) = self.module.get_token_info(self.slot) {
+            pin_state(&info, &self.hello)?;
+        }
         let attempt = pin.attempt()?;
         let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
