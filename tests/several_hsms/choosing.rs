@@ -8,7 +8,7 @@ use signet::jose::{Algorithm, VerifyingKey};
 use signet::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, Signer as _, Standing};
 
 use crate::faults::deployment::signal;
-use crate::support::hsm::{Events, SoftToken, hsm, start, stored, tenant};
+use crate::support::hsm::{Events, SoftToken, hsm, probe, start, stored, tenant};
 
 const NOTHING_SPENT: Duration = Duration::ZERO;
 

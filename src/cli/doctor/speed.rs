@@ -49,6 +49,10 @@ pub(super) async fn examine(
             findings.well(subject, "not measured: the PIN would have to be typed for each arrangement");
             continue;
         }
+        if hsm.worker.socket.is_some() {
+            findings.well(subject, "not measured: its worker is not started by this command (worker_socket)");
+            continue;
+        }
         let configured = (hsm.sessions, hsm.workers);
         let mut tried = ARRANGEMENTS.to_vec();
         if !tried.contains(&configured) {

@@ -32,7 +32,7 @@ pub(super) async fn examine(
     findings.well(&subject, format!("its worker is confined: {}", report.confined.join(", ")));
     if !report.not_confined.is_empty() {
         let text = format!("this kernel does not offer its worker: {}", report.not_confined.join(", "));
-        findings.well(&subject, text);
+        findings.warn(&subject, text, "a newer kernel, or one with landlock and seccomp, takes more from it");
     }
     if report.pin_count_low {
         let text = "the token says that few PIN tries are left: a wrong PIN was shown to it before";

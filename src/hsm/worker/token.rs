@@ -71,7 +71,6 @@ impl Token {
             |_| "unknown".to_owned(),
             |info| format!("{} {}", info.library_description().trim(), info.library_version()),
         );
-        pin_state(found.info.pin, &hello)?;
         let info = found.info.into();
         let direct = DirectSign::of(&hello.module);
         let token = Self {
@@ -171,6 +170,10 @@ impl Token {
     /// "a wrong try was counted".
     fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
         let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
+        // What a module can't say is no reason not to log in.
+        if let Some(read) = Description::of(&self.module, &self.hello.module, self.slot) {
+            pin_state(read.pin, &self.hello)?;
+        }
         if pin.is_second_time() && self.few_tries_are_left() {
             let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
             return Err(HsmFailure::PinRefused { detail });
