@@ -273,9 +273,9 @@ pub(super) fn start_hsm_with(
     let of_name = config.hsm.iter().filter(|it| it.name == *hsm);
     let tokens = of_name
         .map(|it| {
-            let configured = hsm_config(config, it, &[]);
+            let configured = hsm_config(config, it, &[], true);
             let policy = SigningPolicy { most_per_second: 0, ..configured.policy.clone() };
-            HsmConfig { sessions, workers, policy, is_careful: true, ..configured }
+            HsmConfig { sessions, workers, policy, ..configured }
         })
         .collect();
     Ok(HsmGroup::start(own_program()?, tokens, events)?)
