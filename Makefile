@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test lint advisories bench dist clean-state
+.PHONY: help run test test-modules lint advisories bench dist clean-state
 
 # rustup's folder, for shells that have not read its env file.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -25,14 +25,20 @@ run: ## build Signet and run it on a throwaway SoftHSM2 token, with a demo user;
 test: ## every suite: unit, integration and documentation tests, then the clients in other languages
 	@tools/ensure-packages.sh build test
 	@tools/require-rust.sh
-	cargo test --locked
+	cargo test --locked --workspace
 	@[ ! -e tests/clients/run.sh ] || { echo bash tests/clients/run.sh; bash tests/clients/run.sh; }
+
+test-modules: ## the HSM suite on every PKCS#11 module there is, Kryoptic with it, which is built first (some minutes)
+	@tools/ensure-packages.sh build test
+	@tools/require-rust.sh
+	tools/build-kryoptic.sh
+	cargo test --locked --test suite hsm::modules:: -- --include-ignored --skip figure
 
 lint: ## formatting, clippy and rustdoc with warnings denied, the verifier alone, shell scripts, dependencies
 	@tools/ensure-packages.sh build lint
 	@tools/require-rust.sh fmt clippy
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --lib --no-default-features --features verify -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib --no-default-features --features verify

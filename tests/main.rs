@@ -12,6 +12,8 @@ mod http;
 mod import_rules;
 mod issuer;
 mod paths;
+mod rotation;
+mod several_hsms;
 mod source;
 mod store;
 mod support;

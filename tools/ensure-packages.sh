@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a task needs and that are not there yet. Where nothing is missing it asks nobody
-# and takes no time. Usage: tools/ensure-packages.sh build|run|test|lint ...
+# and takes no time. Usage: tools/ensure-packages.sh build|run|test|kryoptic|lint ...
 set -eu
 
 # package, what proves that it is there without the package (a command or a file; - for nothing), what it is for
@@ -21,6 +21,16 @@ TABLE
         ;;
     test) cat <<'TABLE'
 softhsm2 - the PKCS#11 module that the tests run on
+libnss3 - NSS softokn, another PKCS#11 module
+libnss3-tools certutil makes its database
+swtpm swtpm a TPM in software
+tpm2-abrmd tpm2-abrmd its resource manager
+libtss2-tcti-tabrmd0 - the way to it
+libtpm2-pkcs11-1 - the PKCS#11 module of a TPM
+dbus-daemon dbus-daemon the bus between the two
+dbus-bin dbus-send asks whether they are up
+p11-kit p11-kit puts a PKCS#11 module behind a socket
+p11-kit-modules - the PKCS#11 module in front of it
 opensc pkcs11-tool a PKCS#11 client that is not ours looks at the keys
 oathtool oathtool one-time codes from an implementation that is not ours
 curl curl a client of the HTTP surface
@@ -33,12 +43,17 @@ procps kill ends processes of a test
 util-linux prlimit sets the limits that a full disk is made of
 TABLE
         ;;
+    kryoptic) cat <<'TABLE'
+libclang-dev - reads OpenSSL's headers for Kryoptic
+perl perl configures OpenSSL
+TABLE
+        ;;
     lint) cat <<'TABLE'
 shellcheck shellcheck checks the shell scripts
 TABLE
         ;;
     *)
-        echo "ensure-packages: unknown set '$1'; expected build, run, test or lint" >&2
+        echo "ensure-packages: unknown set '$1'; expected build, run, test, kryoptic or lint" >&2
         exit 2
         ;;
     esac

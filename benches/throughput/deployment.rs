@@ -23,7 +23,8 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    pub(crate) fn new(workers: u64, sessions: u64) -> Result<Self, Failure> {
+    /// `operation_ms`: how long each operation of the HSM takes; 0 is the module's own time.
+    pub(crate) fn new(workers: u64, sessions: u64, operation_ms: u64) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm/provision.sh");
         let provisioned = Command::new("sh").arg(script).arg(folder.path()).output()?;
@@ -34,7 +35,7 @@ impl Deployment {
         let module = module.lines().last().ok_or("softhsm/provision.sh names no module")?.to_owned();
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut deployment = Self { folder, module, port, authorization: String::new() };
-        std::fs::write(deployment.path("signet.toml"), deployment.config(workers, sessions))?;
+        std::fs::write(deployment.path("signet.toml"), deployment.config(workers, sessions, operation_ms)?)?;
         deployment.run(&["init"])?;
         deployment.run(&["key", "generate", "--algorithm", "RS256", "--bits", "2048"])?;
         let client = deployment.run(&[
@@ -56,18 +57,35 @@ impl Deployment {
         Ok(deployment)
     }
 
-    fn config(&self, workers: u64, sessions: u64) -> String {
+    fn config(&self, workers: u64, sessions: u64, operation_ms: u64) -> Result<String, Failure> {
         let sessions = sessions.div_ceil(workers);
-        format!(
+        let slow = if operation_ms > 0 { Some(self.imitate(sessions, operation_ms)?) } else { None };
+        let (module, environment) = slow.unwrap_or_else(|| (self.module.clone(), String::new()));
+        Ok(format!(
             "[server]\npublic_url = \"{issuer}\"\nlisten = \"127.0.0.1:{port}\"\n[store]\nurl = \"sqlite://signet.db\"\n\
              [[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
              sessions = {sessions}\nworkers = {workers}\n[hsm.environment]\nSOFTHSM2_CONF = \"{conf}\"\n\
-             [log]\nlevel = \"warn\"\n",
+             {environment}[log]\nlevel = \"warn\"\n",
             issuer = self.issuer(),
             port = self.port,
-            module = self.module,
             conf = self.path("softhsm2.conf").display(),
-        )
+        ))
+    }
+
+    /// The fault module in front of the real one, as slow and as narrow as a network HSM. A worker opens two sessions
+    /// more than it signs with.
+    fn imitate(&self, sessions: u64, operation_ms: u64) -> Result<(String, String), Failure> {
+        let library = std::env::current_exe()?.with_file_name("libsignet_fault_module.so");
+        if !library.is_file() {
+            return Err(format!("cargo has not built {}", library.display()).into());
+        }
+        let rules = format!("limit sessions {}\nlimit operation-ms {operation_ms}\n", sessions + 2);
+        signet_fault_module::rules::Rules::parse(&rules)?;
+        std::fs::write(self.path("fault.rules"), rules)?;
+        let variable = |name: &str, value: &str| format!("{name} = \"{value}\"\n");
+        let environment = variable(signet_fault_module::MODULE_VARIABLE, &self.module)
+            + &variable(signet_fault_module::RULES_VARIABLE, &self.path("fault.rules").display().to_string());
+        Ok((library.display().to_string(), environment))
     }
 
     pub(crate) fn issuer(&self) -> String {

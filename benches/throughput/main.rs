@@ -2,7 +2,8 @@
 //! all in one run on one machine: `make bench`. Prints Markdown.
 //!
 //! `cargo bench --bench throughput -- --seconds 2` makes each measurement shorter; `--workers 2` shards the HSM token
-//! over two worker processes.
+//! over two worker processes. `--sessions 16 --operation-ms 4` imitates a network HSM: 16 operations at a time, 4 ms each,
+//! 4,000 a second at most (`tests/fault-module`); the bare module is measured without that.
 
 mod bare;
 mod deployment;
@@ -29,8 +30,12 @@ fn main() -> Result<(), Failure> {
     let time = Duration::from_secs(argument("--seconds", 4)?);
     let workers = argument("--workers", 1)?;
     let sessions = argument("--sessions", 2)?;
-    let deployment = deployment::Deployment::new(workers, sessions)?;
+    let operation_ms = argument("--operation-ms", 0)?;
+    let deployment = deployment::Deployment::new(workers, sessions, operation_ms)?;
     println!("{sessions} sessions, {workers} worker processes, each measurement {} s.\n", time.as_secs());
+    if let Some(most) = (sessions * 1000).checked_div(operation_ms) {
+        println!("An imitated network HSM: {operation_ms} ms an operation, {most} a second at most.\n");
+    }
     println!(
         "| algorithm | arrangement | connections | /s | CPU µs | p50 ms | p99 ms | rate ÷ bare | CPU above bare µs |"
     );

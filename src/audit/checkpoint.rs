@@ -8,9 +8,10 @@ use super::chain::{ChainFault, moment};
 use super::{Checkpoint, Head};
 use crate::clock::Timestamp;
 use crate::jose::{UnverifiedJws, VerifyingKey};
+use crate::keys::SignedKind;
 
 /// The `typ` of a checkpoint's JWS.
-pub const CHECKPOINT_TYPE: &str = "signet-checkpoint+jwt";
+pub const CHECKPOINT_TYPE: &str = SignedKind::Checkpoint.token_type();
 
 /// What a checkpoint states, once its signature verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -57,6 +57,24 @@ pub enum Event {
     /// A key was generated in an HSM.
     #[serde(rename = "key.generated")]
     KeyGenerated,
+    /// A rotation was asked for, or failed.
+    #[serde(rename = "key.rotated")]
+    KeyRotated,
+    /// A key began to sign.
+    #[serde(rename = "key.activated")]
+    KeyActivated,
+    /// A key signs no more, and stays published until its last token has expired.
+    #[serde(rename = "key.retired")]
+    KeyRetired,
+    /// A key left the JWKS.
+    #[serde(rename = "key.withdrawn")]
+    KeyWithdrawn,
+    /// A key was destroyed in its HSM token.
+    #[serde(rename = "key.destroyed")]
+    KeyDestroyed,
+    /// A person revoked a key: it left the JWKS at once, and what it signed counts for nothing.
+    #[serde(rename = "key.revoked")]
+    KeyRevoked,
     /// A user was added, changed, disabled or removed.
     #[serde(rename = "user.changed")]
     UserChanged,
@@ -72,9 +90,27 @@ pub enum Event {
     /// An HSM token answers again.
     #[serde(rename = "hsm.up")]
     HsmUp,
+    /// An HSM token was added to the deployment.
+    #[serde(rename = "hsm.added")]
+    HsmAdded,
+    /// An HSM token was taken out of the deployment.
+    #[serde(rename = "hsm.retired")]
+    HsmRetired,
     /// An HSM answered with a signature that does not verify.
     #[serde(rename = "hsm.wrong_signature")]
     HsmWrongSignature,
+    /// From here on signatures are reconciled with records: what was signed before is taken as it is.
+    #[serde(rename = "custody.begun")]
+    CustodyBegun,
+    /// Signatures without a record of their own are accounted for: `reason` says how.
+    #[serde(rename = "custody.settled")]
+    CustodySettled,
+    /// Signatures that nobody accounts for: somebody else used the key, or the count was put back.
+    #[serde(rename = "custody.difference")]
+    CustodyDifference,
+    /// A custody report was signed.
+    #[serde(rename = "custody.report")]
+    CustodyReport,
 }
 
 /// How it ended.
@@ -131,6 +167,12 @@ pub struct Draft {
     /// The key that signed, or that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// What the key signed, where that is not plain from the event: `token`, `checkpoint`, `report`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
+    /// How many signatures that is about; negative where the count is behind the records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<i64>,
     /// The access token's `jti`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
@@ -161,6 +203,8 @@ impl Draft {
             client: None,
             factors: Vec::new(),
             key: None,
+            signed: None,
+            signatures: None,
             jti: None,
             grant: None,
             scope: None,

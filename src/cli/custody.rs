@@ -1,35 +1,193 @@
 //! `signet custody`
 
-use std::path::Path;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use serde_json::json;
 
 use super::Ended;
 use super::output::{Output, table, yes_no};
 use super::wiring::{Deployment, Need};
-use crate::jose::Algorithm;
+use crate::clock::Timestamp;
+use crate::jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
+use crate::keys::SealMode;
 use crate::service::custody::{CustodyReport, KeyCustody, TokenCustody};
+use crate::service::custody_report::{SignedClaims, verify_custody};
+use crate::service::reconcile::Account;
+
+/// A longer one is refused all the same.
+const LONGEST_REPORT: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct CustodyCommand {}
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct CustodyCommand {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Print the report as a JWS, signed by the audit key inside the HSM, for an auditor.
+    #[arg(long)]
+    signed: bool,
+    /// What the auditor asks the signed report to carry, so that it can't be an older one.
+    #[arg(long, requires = "signed", value_name = "TEXT")]
+    nonce: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check a signed report, offline. Exit code 1 where it is not the audit key's, or says that something is wrong.
+    Verify {
+        /// The signed report; `-` is standard input.
+        file: PathBuf,
+        /// The audit keys: the file that `signet init` wrote, from where you kept it.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// What the report must carry.
+        #[arg(long, value_name = "TEXT")]
+        nonce: Option<String>,
+    },
+    /// Accept the differences that an alarm was raised for, once it is known where they come from.
+    Accept {
+        /// The key; every key where not given.
+        #[arg(long, value_name = "KID")]
+        key: Option<String>,
+        /// Why it is well, for the audit log.
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+    },
+}
 
 impl CustodyCommand {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let deployment = Deployment::open(config, Need::Hsm, output).await?;
-        let report = deployment.signet.custody(deployment.config.server.tls.is_some()).await?;
-        output.value(&report, as_text)?;
-        deployment.close().await?;
-        if report.held { Ok(()) } else { Err(Ended::Refused.into()) }
+        match self.action {
+            Some(Action::Verify { file, key, nonce }) => verify(&file, &key, nonce.as_deref(), output),
+            Some(Action::Accept { key, why }) => accept(config, key.as_deref(), &why, output).await,
+            None => show(config, self.signed, self.nonce.as_deref(), output).await,
+        }
     }
+}
+
+async fn show(config: &Path, signed: bool, nonce: Option<&str>, output: &Output) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let marks = deployment.marks.clone().context("this process has no mark")?;
+    let report = deployment.signet.custody(deployment.config.server.tls.is_some(), marks.as_ref()).await?;
+    if signed {
+        let jws = deployment.signet.sign_custody(&report, nonce, &deployment.operator()).await?;
+        for wrong in &report.wrong {
+            output.note(&format!("WRONG: {wrong}"));
+        }
+        output.value(&json!({ "custody": jws }), |_| jws.clone())?;
+    } else {
+        output.value(&report, as_text)?;
+    }
+    deployment.close().await?;
+    if report.well { Ok(()) } else { Err(Ended::Refused.into()) }
+}
+
+async fn accept(config: &Path, key: Option<&str>, why: &str, output: &Output) -> anyhow::Result<()> {
+    if why.trim().is_empty() {
+        return Err(Ended::Usage("--why must say why it is well".to_owned()).into());
+    }
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let marks = deployment.marks.clone().context("this process has no mark")?;
+    let operator = deployment.operator();
+    let accepted = deployment.signet.accept_differences(marks.as_ref(), key, why, &operator).await?;
+    output.value(&json!({ "accepted": accepted }), |_| match accepted {
+        0 => "there is no alarm to accept".to_owned(),
+        count => format!("accepted a difference of {count}; the audit log says who and why"),
+    })?;
+    deployment.close().await
+}
+
+fn verify(file: &Path, key: &Path, nonce: Option<&str>, output: &Output) -> anyhow::Result<()> {
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin().lock().take(LONGEST_REPORT)).context("standard input can't be read")?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?
+    };
+    // With --json the report was printed as the member of an object.
+    let text = match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(value) => value.get("custody").and_then(|jws| jws.as_str()).unwrap_or_default().to_owned(),
+        Err(_) => text.trim().to_owned(),
+    };
+    let keys = std::fs::read_to_string(key).with_context(|| format!("can't read {}", key.display()))?;
+    let keys = JwkSet::from_json(&keys).map(|set| set.keys).or_else(|_| Jwk::from_json(&keys).map(|jwk| vec![jwk]));
+    let keys = keys.with_context(|| format!("{} is neither a JWKS nor a JWK", key.display()))?;
+    let keys: Vec<VerifyingKey> = keys.into_iter().map(VerifyingKey::new).collect();
+    let claims = verify_custody(&text, &keys, nonce)
+        .map_err(|refused| anyhow::anyhow!("the report in {} is refused: {refused}", file.display()))?;
+    let is_well = claims.report.get("well").and_then(serde_json::Value::as_bool) == Some(true);
+    output.value(&claims, |claims| verified_text(claims, is_well))?;
+    if is_well { Ok(()) } else { Err(Ended::Refused.into()) }
+}
+
+fn verified_text(claims: &SignedClaims, is_well: bool) -> String {
+    let at = Timestamp::from_unix_seconds(claims.iat);
+    let mut text = format!("The report is genuine: signed at {at} for {} by the audit key {}", claims.iss, claims.jkt);
+    if let Some(nonce) = &claims.nonce {
+        text.push_str(&format!(", with the nonce \"{nonce}\""));
+    }
+    text.push('.');
+    let list = |name: &str| {
+        let lines = claims.report.get(name).and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+        lines.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    for wrong in list("wrong") {
+        text.push_str(&format!("\nWRONG: {wrong}"));
+    }
+    for exception in list("exceptions") {
+        text.push_str(&format!("\nexception: {exception}"));
+    }
+    text.push_str(if is_well { "\nIt says that nothing is wrong." } else { "\nIt says that something is WRONG." });
+    text.push_str("\n`--json` prints all of it.");
+    text
 }
 
 fn as_text(report: &CustodyReport) -> String {
     let mut parts: Vec<String> = report.tokens.iter().map(token_text).collect();
-    parts.extend(report.exceptions.iter().map(|exception| format!("exception: {exception}")));
-    parts.push(if report.held {
-        "Every key was generated in its HSM token and can't leave it.".to_owned()
-    } else {
-        "NOT every key is in custody: see the faults above.".to_owned()
+    if !report.accounts.is_empty() {
+        let rows: Vec<_> = report.accounts.iter().map(account_row).collect();
+        let columns = ["signatures", "made", "recorded", "explained", "under way", "difference", "alarm", "kid"];
+        parts.push(table(columns, &rows));
+    }
+    let secrets = report.secrets.iter().map(|secrets| {
+        let mode = match secrets.mode {
+            Some(SealMode::Wrapped) => "wrapped: used inside the HSM only",
+            Some(SealMode::Sealed) => "sealed: opened for each use",
+            None => "NOT SEALED",
+        };
+        format!("{} {} ({mode}) by {}", secrets.count, secrets.kind, secrets.hsm)
     });
+    let secrets: Vec<String> = secrets.collect();
+    if !secrets.is_empty() {
+        parts.push(format!("secrets at rest: {}", secrets.join("; ")));
+    }
+    parts.extend(report.exceptions.iter().map(|exception| format!("exception: {exception}")));
+    parts.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    parts.extend(report.wrong.iter().map(|wrong| format!("WRONG: {wrong}")));
+    parts.push(
+        match (report.well, report.held) {
+            (true, _) => "Every key was generated in its HSM token and can't leave it; every signature has its record.",
+            (false, true) => "Every key was generated in its HSM token and can't leave it. NOT all is well: see above.",
+            (false, false) => "NOT every key is in custody: see the faults above.",
+        }
+        .to_owned(),
+    );
     parts.join("\n\n")
+}
+
+fn account_row(account: &Account) -> [String; 8] {
+    [
+        format!("{}s", account.signed.name()),
+        account.made.to_string(),
+        account.recorded.to_string(),
+        account.explained.to_string(),
+        // What a running server may have under way is no news while nothing differs.
+        if account.difference == 0 { String::new() } else { format!("up to {}", account.open) },
+        account.difference.to_string(),
+        account.alarm.to_string(),
+        account.kid.clone(),
+    ]
 }
 
 fn token_text(token: &TokenCustody) -> String {
@@ -39,27 +197,47 @@ fn token_text(token: &TokenCustody) -> String {
         token.hsm, info.manufacturer, info.model, info.serial, info.firmware, info.label, token.library
     );
     let rows: Vec<_> = token.keys.iter().map(key_row).collect();
-    let columns =
-        ["purpose", "kind", "algorithm", "sensitive", "always", "extractable", "never", "local", "held", "kid"];
-    let mut text = format!("{head}\n{}", table(columns, &rows));
-    for key in &token.keys {
-        for fault in &key.faults {
-            text.push_str(&format!("\nFAULT {}: {fault}", key.kid));
-        }
-    }
-    if !token.unknown.is_empty() {
-        text.push_str(&format!("\nkeys that this deployment does not know: {}", token.unknown.join(", ")));
-    }
-    text
+    let columns = [
+        "purpose",
+        "kind",
+        "mechanism",
+        "stage",
+        "sensitive",
+        "always",
+        "extractable",
+        "never",
+        "local",
+        "held",
+        "kid",
+    ];
+    let signed = token.keys.iter().filter_map(|key| Some((key, key.signed.as_ref()?)));
+    let signed = signed.map(|(key, signed)| {
+        [
+            key.purpose.name().to_owned(),
+            key.algorithm.map_or("", Algorithm::name).to_owned(),
+            signed.tokens.to_string(),
+            signed.checkpoints.to_string(),
+            signed.reports.to_string(),
+            signed.tests.to_string(),
+            signed.refused.to_string(),
+            signed.first_at.clone().unwrap_or_default(),
+            signed.last_at.clone().unwrap_or_default(),
+        ]
+    });
+    let signed: Vec<_> = signed.collect();
+    let signed_columns =
+        ["signed by", "algorithm", "tokens", "checkpoints", "reports", "tests", "refused", "first", "last"];
+    format!("{head}\n{}\n\n{}", table(columns, &rows), table(signed_columns, &signed))
 }
 
-fn key_row(key: &KeyCustody) -> [String; 10] {
+fn key_row(key: &KeyCustody) -> [String; 11] {
     let attribute = |value: Option<bool>| value.map_or_else(|| "?".to_owned(), yes_no);
     let attributes = key.attributes;
     [
         key.purpose.name().to_owned(),
         key.kind.clone().unwrap_or_else(|| "missing".to_owned()),
-        key.algorithm.map_or("", Algorithm::name).to_owned(),
+        key.mechanism.to_owned(),
+        key.stage.to_owned(),
         attribute(attributes.map(|it| it.sensitive)),
         attribute(attributes.map(|it| it.always_sensitive)),
         attribute(attributes.map(|it| it.extractable)),

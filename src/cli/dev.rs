@@ -74,7 +74,7 @@ impl Dev {
             let _ = output.text(&text);
             output.note(&format!("serving {issuer} on {address}; Ctrl-C stops"));
         };
-        serve::serve(wiring::load_config(&config)?, &ready).await
+        serve::serve(wiring::load_config(&config)?, None, &ready).await
     }
 }
 

@@ -1,24 +1,29 @@
 //! `signet key`
 
+mod list;
+mod revoke;
+
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
 
+use self::list::KeyView;
 use super::Ended;
-use super::output::{Output, table};
+use super::output::Output;
 use super::wiring::{Deployment, Need};
 use crate::jose::Algorithm;
-use crate::keys::{HsmKey, HsmName};
+use crate::keys::{HsmKey, HsmName, KeyState};
+use crate::service::ChangeError;
 use crate::service::initialise::DEFAULT_RSA_BITS;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
-    /// List the keys that the deployment depends on.
+    /// List the keys that the deployment depends on, with their stages.
     List,
     /// Generate a token-signing key inside an HSM token. The first of its algorithm is active: it signs where
-    /// tokens.algorithm names that algorithm. A further one is published, and does not sign.
+    /// tokens.algorithm names that algorithm. A further one is published, and signs after keys.publish_ahead.
     Generate {
         /// ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384 or PS512; the configured one (tokens.algorithm) where
         /// not given.
@@ -31,102 +36,158 @@ pub(super) enum Key {
         #[arg(long)]
         hsm: Option<String>,
     },
-}
-
-/// A key as printed.
-#[derive(Serialize)]
-struct KeyView {
-    kid: String,
-    purpose: &'static str,
-    algorithm: Option<Algorithm>,
-    hsm: String,
-    state: &'static str,
-    since: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<String>,
-    created_at: String,
-}
-
-impl KeyView {
-    fn new(key: &HsmKey) -> Self {
-        Self {
-            kid: key.key_id.to_string(),
-            purpose: key.purpose.name(),
-            algorithm: key.public.as_ref().map(|jwk| jwk.algorithm),
-            hsm: key.hsm.to_string(),
-            state: key.state.name(),
-            since: key.state.since().to_string(),
-            until: key.state.until().map(|until| until.to_string()),
-            created_at: key.created_at.to_string(),
-        }
-    }
-
-    fn row(&self) -> [String; 5] {
-        let algorithm = self.algorithm.map_or("", Algorithm::name);
-        [self.purpose.to_owned(), algorithm.to_owned(), self.state.to_owned(), self.hsm.clone(), self.kid.clone()]
-    }
+    /// Rotate the signing keys now: generate the next key in each HSM token. The running server has it sign once every
+    /// verifier knows it, and destroys the old one after its last token has expired.
+    Rotate {
+        /// Revoke this key at once, and all that it signed. Says what that breaks, and does it with --yes.
+        #[arg(long, value_name = "KID", conflicts_with_all = ["algorithm", "bits", "hsm"])]
+        emergency: Option<String>,
+        /// Do what --emergency says.
+        #[arg(long, requires = "emergency")]
+        yes: bool,
+        /// The algorithm whose keys are rotated; the configured one (tokens.algorithm) where not given.
+        #[arg(long, alias = "alg")]
+        algorithm: Option<String>,
+        /// Bits of an RSA key: 2048, 3072 or 4096.
+        #[arg(long, default_value_t = DEFAULT_RSA_BITS)]
+        bits: u32,
+        /// This HSM token alone.
+        #[arg(long)]
+        hsm: Option<String>,
+    },
 }
 
 impl Key {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         match self {
-            Self::List => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                let keys = deployment.signet.store().keys().await?;
-                let views: Vec<_> = keys.iter().map(KeyView::new).collect();
-                output.value(&views, |views| {
-                    let rows: Vec<_> = views.iter().map(KeyView::row).collect();
-                    table(["purpose", "algorithm", "state", "hsm", "kid"], &rows)
-                })?;
-                deployment.close().await
+            Self::List => list::run(config, output).await,
+            Self::Generate { algorithm, bits, hsm } => {
+                generate(config, output, &Asked::read(algorithm.as_deref(), bits, hsm)?).await
             }
-            Self::Generate { algorithm, bits, hsm } => generate(config, output, algorithm.as_deref(), bits, hsm).await,
+            Self::Rotate { emergency: Some(kid), yes, .. } => revoke::run(config, output, &kid, yes).await,
+            Self::Rotate { algorithm, bits, hsm, .. } => {
+                rotate(config, output, &Asked::read(algorithm.as_deref(), bits, hsm)?).await
+            }
         }
     }
 }
 
-async fn generate(
-    config: &Path,
-    output: &Output,
-    algorithm: Option<&str>,
+/// What a key should be, as the arguments say.
+struct Asked {
+    algorithm: Option<Algorithm>,
     bits: u32,
-    hsm: Option<String>,
-) -> anyhow::Result<()> {
-    let asked = algorithm.map(str::parse::<Algorithm>).transpose().map_err(|error| Ended::Usage(error.to_string()))?;
-    if ![2048, 3072, 4096].contains(&bits) {
-        return Err(Ended::Usage("--bits must be 2048, 3072 or 4096".to_owned()).into());
+    hsm: Option<HsmName>,
+}
+
+impl Asked {
+    fn read(algorithm: Option<&str>, bits: u32, hsm: Option<String>) -> anyhow::Result<Self> {
+        let algorithm =
+            algorithm.map(str::parse::<Algorithm>).transpose().map_err(|error| Ended::Usage(error.to_string()))?;
+        if ![2048, 3072, 4096].contains(&bits) {
+            return Err(Ended::Usage("--bits must be 2048, 3072 or 4096".to_owned()).into());
+        }
+        Ok(Self { algorithm, bits, hsm: hsm.map(HsmName::new) })
     }
+
+    fn algorithm(&self, deployment: &Deployment) -> Algorithm {
+        self.algorithm.unwrap_or(deployment.config.tokens.algorithm)
+    }
+
+    /// The named HSM token, or all that are configured.
+    fn hsms(&self, deployment: &Deployment) -> anyhow::Result<Vec<HsmName>> {
+        let configured = deployment.signet.key_admin().tokens();
+        let Some(name) = &self.hsm else { return Ok(configured) };
+        if configured.contains(name) {
+            return Ok(vec![name.clone()]);
+        }
+        let known = configured.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
+        Err(Ended::Usage(format!("there is no HSM token `{name}`; configured: {known}")).into())
+    }
+}
+
+async fn generate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Result<()> {
     let deployment = Deployment::open(config, Need::Hsm, output).await?;
-    let algorithm = asked.unwrap_or(deployment.config.tokens.algorithm);
-    let hsm = choose_hsm(&deployment, hsm)?;
+    let algorithm = asked.algorithm(&deployment);
+    let hsms = asked.hsms(&deployment)?;
+    if hsms.len() > 1 {
+        return Err(Ended::Usage("several HSM tokens are configured: name one with --hsm".to_owned()).into());
+    }
+    let hsm = hsms.into_iter().next().context("no HSM token is configured; add an [[hsm]] section")?;
     output.progress(&format!("generating an {algorithm} key in HSM token {hsm}"));
-    let key = deployment.signet.generate_signing_key(&hsm, algorithm, bits, &deployment.operator()).await?;
-    output.value(&KeyView::new(&key), |view| {
+    let key = deployment.signet.generate_signing_key(&hsm, algorithm, asked.bits, &deployment.operator()).await?;
+    output.value(&KeyView::new(&key, &deployment), |view| {
         let is_used = algorithm == deployment.config.tokens.algorithm;
         let signs = match (key.state.is_active(), is_used) {
             (true, true) => "signs now".to_owned(),
             (true, false) => {
                 format!("is active, and signs once tokens.algorithm = \"{algorithm}\" and the server was restarted")
             }
-            (false, _) => "is published beside the active one, and does not sign".to_owned(),
+            (false, _) => view.what_follows.clone(),
         };
         format!("{} {signs} (HSM token {})", view.kid, view.hsm)
     })?;
     deployment.close().await
 }
 
-fn choose_hsm(deployment: &Deployment, named: Option<String>) -> anyhow::Result<HsmName> {
-    let configured = deployment.signet.key_admin().tokens();
-    match named {
-        Some(name) => {
-            let name = HsmName::new(name);
-            let known = configured.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
-            let found = configured.contains(&name).then_some(name.clone());
-            Ok(found.ok_or_else(|| Ended::Usage(format!("there is no HSM token `{name}`; configured: {known}")))?)
-        }
-        None if configured.len() > 1 => {
-            Err(Ended::Usage("several HSM tokens are configured: name one with --hsm".to_owned()).into())
-        }
-        None => configured.into_iter().next().context("no HSM token is configured; add an [[hsm]] section"),
+/// What `signet key rotate` did in one HSM token.
+#[derive(Serialize)]
+struct Rotated {
+    hsm: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<KeyView>,
+    /// Whether the key was generated just now; one that is next already serves.
+    created: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+async fn rotate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Result<()> {
+    let deployment = Deployment::open_with_any_hsm(config, output).await?;
+    let algorithm = asked.algorithm(&deployment);
+    let mut done = Vec::new();
+    for hsm in asked.hsms(&deployment)? {
+        let outcome = rotate_in(&deployment, output, &hsm, algorithm, asked.bits).await;
+        let (key, created, error) = match outcome {
+            Ok((key, created)) => (Some(KeyView::new(&key, &deployment)), created, None),
+            Err(error) => (None, false, Some(error.to_string())),
+        };
+        done.push(Rotated { hsm: hsm.to_string(), key, created, error });
     }
+    let has_failed = done.iter().any(|rotated| rotated.error.is_some());
+    output.value(&done, |done| {
+        let line = |rotated: &Rotated| match (&rotated.key, &rotated.error) {
+            (Some(key), _) => {
+                let there = if rotated.created { "was generated and" } else { "is there already and" };
+                format!("{}: {} {there} {}", rotated.hsm, key.kid, key.what_follows)
+            }
+            (None, Some(error)) => format!("{}: not rotated; the old key signs on: {error}", rotated.hsm),
+            (None, None) => rotated.hsm.clone(),
+        };
+        done.iter().map(line).collect::<Vec<_>>().join("\n")
+    })?;
+    deployment.close().await?;
+    if has_failed { Err(Ended::Refused.into()) } else { Ok(()) }
+}
+
+async fn rotate_in(
+    deployment: &Deployment,
+    output: &Output,
+    hsm: &HsmName,
+    algorithm: Algorithm,
+    bits: u32,
+) -> Result<(HsmKey, bool), ChangeError> {
+    let keys = deployment.signet.store().keys().await?;
+    let is_next = |key: &HsmKey| {
+        let signs_alike = key.public.as_ref().is_some_and(|jwk| jwk.algorithm == algorithm);
+        key.hsm == *hsm && signs_alike && matches!(key.state, KeyState::Next { .. })
+    };
+    if let Some(next) = keys.into_iter().find(is_next) {
+        return Ok((next, false));
+    }
+    output.progress(&format!("generating the next {algorithm} key in HSM token {hsm}"));
+    let made = deployment.signet.generate_signing_key(hsm, algorithm, bits, &deployment.operator()).await;
+    if let Err(error) = &made {
+        deployment.signet.tell_rotation_not_begun(hsm, error, &deployment.operator()).await?;
+    }
+    Ok((made?, true))
 }

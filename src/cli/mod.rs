@@ -9,10 +9,14 @@ mod custody;
 mod dev;
 mod doctor;
 mod factor;
+mod hsm;
+mod hsm_worker;
 mod init;
 mod input;
 mod key;
 mod output;
+mod reload;
+mod run_mark;
 mod serve;
 mod token;
 mod user;
@@ -47,7 +51,7 @@ enum Command {
     Serve(serve::Serve),
     /// Talk to one HSM token; `signet serve` starts this, a person never does.
     #[command(hide = true)]
-    HsmWorker,
+    HsmWorker(hsm_worker::HsmWorker),
     /// Serve a throwaway deployment on a soft token, with a demo user, and print how to get a token.
     Dev(dev::Dev),
     /// Check configuration, HSM tokens, keys, store and disk; each fault comes with what to do.
@@ -57,6 +61,9 @@ enum Command {
     /// Signing keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// The HSM tokens of the deployment.
+    #[command(subcommand)]
+    Hsm(hsm::HsmCommand),
     /// Users.
     #[command(subcommand)]
     User(user::UserCommand),
@@ -88,8 +95,8 @@ enum Ended {
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    if matches!(arguments.command, Command::HsmWorker) {
-        return crate::hsm::worker::run();
+    if let Command::HsmWorker(worker) = &arguments.command {
+        return worker.run(&arguments.config);
     }
     let output = Output::new(arguments.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -127,11 +134,12 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
     match arguments.command {
         Command::Init(command) => command.run(config, output).await,
         Command::Serve(command) => command.run(config, output).await,
-        Command::HsmWorker => Ok(()),
+        Command::HsmWorker(_) => Ok(()),
         Command::Dev(command) => command.run(output).await,
         Command::Doctor(command) => command.run(config, output).await,
         Command::Custody(command) => command.run(config, output).await,
         Command::Key(command) => command.run(config, output).await,
+        Command::Hsm(command) => command.run(config, output).await,
         Command::User(command) => command.run(config, output).await,
         Command::Factor(command) => command.run(config, output).await,
         Command::Client(command) => command.run(config, output).await,

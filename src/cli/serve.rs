@@ -15,40 +15,58 @@ use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::output::Output;
+use super::reload::Reload;
 use super::wiring::{self, Deployment, Need};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
 use crate::hsm::HsmEvent;
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
-use crate::keys::{HsmError, HsmFailure, HsmName};
+use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
 use crate::service::Signet;
+use crate::service::directory::{RingKey, Snapshot};
+use crate::service::reconcile::Slack;
+use crate::service::rotate::Rotator;
 use crate::store::{AuditLog as _, Grants as _, Keys as _};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {}
 
 /// How long a starting server waits for its HSM tokens before it serves without them.
-const HSM_PATIENCE: Duration = Duration::from_secs(10);
+const HSM_PATIENCE: Duration = Duration::from_secs(5);
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
+/// How often the HSM's signatures are compared with the records.
+const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether a suspended HSM token is due to be tried.
+const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
+/// How often it is looked whether an HSM token lacks seals.
+const RESEAL_EVERY: Duration = Duration::from_secs(1);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long requests that are under way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 
 impl Serve {
-    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let config = wiring::load_config(config)?;
+    pub(super) async fn run(self, path: &Path, output: &Output) -> anyhow::Result<()> {
+        let config = wiring::load_config(path)?;
         start_log(config.log);
         let ready = |address: SocketAddr, issuer: &str| output.note(&format!("serving {issuer} on {address}"));
-        serve(config, &ready).await
+        serve(config, Some(path), &ready).await
     }
 }
 
-/// Serves until a signal asks to stop. `ready` is called once requests are answered.
-pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Send + Sync)) -> anyhow::Result<()> {
+/// Serves until a signal asks to stop. `ready` is called once requests are answered; the HSM tokens of `file`, where
+/// `config` was read from, are read again on SIGHUP. Without it that signal ends the server, as a terminal's end does.
+pub(super) async fn serve(
+    config: Config,
+    file: Option<&Path>,
+    ready: &(dyn Fn(SocketAddr, &str) + Send + Sync),
+) -> anyhow::Result<()> {
     give_up_dumps()?;
     let mut stop = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Until it can be followed it must not end the server.
+    let hangup = file.map(|file| Ok::<_, std::io::Error>((std::path::absolute(file)?, signal(SignalKind::hangup())?)));
+    let hangup = hangup.transpose()?;
     let tls = load_tls(config.server.tls.as_ref()).await?;
     let listening = Listening::bind(config.server.listen)?;
     let (events, hsm_events) = mpsc::unbounded_channel();
@@ -58,6 +76,9 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
         deployment.store.close().await;
         return Err(error);
     }
+    if let Some(marks) = &deployment.marks {
+        marks.announce(server_slack(&deployment.config))?;
+    }
     let signet = &deployment.signet;
     let anchor = &deployment.config.audit.anchor;
     if !anchor.exists() && deployment.store.last_checkpoint().await?.is_some() {
@@ -65,6 +86,12 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     }
     tell(signet, Event::ServerStarted, Outcome::Done, None).await?;
     let mut background = start_background(&deployment, hsm_events);
+    let rotation = signet.new_request_id();
+    background.spawn(rotate(Rotator::new(signet.clone(), rotation.clone())));
+    if let Some((path, hangup)) = hangup {
+        let reload = Reload { path, store: deployment.store.clone(), hsm: deployment.hsm.clone() };
+        background.spawn(reload.on_each(hangup));
+    }
     let limits = limits(&deployment.config);
     let address = listening.address();
     let hosts = Arc::new(AcceptedHosts::new(deployment.config.server.public_url.url(), address));
@@ -86,6 +113,10 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
     };
     let served = served.context("the server failed")?;
     background.shutdown().await;
+    reconcile(&deployment).await;
+    if let Err(error) = signet.end_rotation(&rotation).await {
+        tracing::warn!(%error, "the lease of the key rotation was not given back; it runs out by itself");
+    }
     signet.tell_repetitions(true).await?;
     tell(signet, Event::ServerStopped, Outcome::Done, None).await?;
     deployment.close().await?;
@@ -95,9 +126,15 @@ pub(super) async fn serve(config: Config, ready: &(dyn Fn(SocketAddr, &str) + Se
 /// Waits for the HSM tokens. What only a person can mend ends the start; what heals by itself does not.
 async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
     let snapshot = deployment.signet.directory().fresh().await?;
-    if snapshot.published().next().is_none() {
-        anyhow::bail!("this deployment has no keys yet: run `signet init` first");
-    }
+    let keys = deployment.store.keys().await?;
+    let ring: Vec<&HsmKey> = keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).collect();
+    anyhow::ensure!(!ring.is_empty(), "this deployment has no keys yet: run `signet init` first");
+    let algorithm = deployment.signet.settings().algorithm;
+    // A ring of revoked keys gets another one as soon as an HSM token answers.
+    anyhow::ensure!(
+        ring.iter().any(|key| key.public.as_ref().is_some_and(|jwk| jwk.algorithm == algorithm)),
+        "no active {algorithm} key: run `signet init`, or `signet key generate --algorithm {algorithm}`"
+    );
     let outcomes = deployment.hsm.ready_each(HSM_PATIENCE).await;
     let answers = |hsm: &HsmName| outcomes.iter().any(|(name, outcome)| name == hsm && outcome.is_ok());
     let some_answer = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
@@ -108,10 +145,10 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
             Ok(()) => {}
         }
     }
-    let keys = deployment.store.keys().await?;
-    let published: Vec<_> = keys.into_iter().filter(|key| key.state.is_published()).collect();
+    // A key that signs no more, or not yet, keeps nobody from being served.
+    let active: Vec<_> = keys.into_iter().filter(|key| key.state.is_active()).collect();
     for (hsm, _) in outcomes.iter().filter(|(_, outcome)| outcome.is_ok()) {
-        match deployment.signet.key_admin().check(hsm, &published).await {
+        match deployment.signet.key_admin().check(hsm, &active).await {
             Ok(faults) => {
                 if let Some((key_id, error)) = faults.into_iter().next() {
                     return Err(anyhow::Error::from(error).context(format!("the key {key_id} can't be used")));
@@ -120,18 +157,27 @@ async fn start_hsm(deployment: &Deployment) -> anyhow::Result<()> {
             Err(error) => tracing::error!(%hsm, %error, "the keys could not be checked"),
         }
     }
-    let algorithm = deployment.signet.settings().algorithm;
+    warn_of_unknown_keys(deployment, &snapshot);
     for key in snapshot.active(algorithm).filter(|key| answers(&key.key.hsm)) {
         match deployment.signet.test_key(key).await {
             Err(error) if !heals_by_itself(&error) => return Err(error.into()),
             _ => {}
         }
     }
-    anyhow::ensure!(
-        snapshot.active(algorithm).next().is_some(),
-        "no active {algorithm} key: run `signet init`, or `signet key generate --algorithm {algorithm}`"
-    );
     Ok(())
+}
+
+/// Says so where `tokens.algorithm` was changed sooner than verifiers can know the new algorithm's keys.
+fn warn_of_unknown_keys(deployment: &Deployment, snapshot: &Snapshot) {
+    let settings = deployment.signet.settings();
+    let now = deployment.signet.clock_now();
+    let is_known = |key: &Arc<RingKey>| now.since(key.key.created_at) >= settings.keys.least_published();
+    let mut signing = snapshot.active(settings.algorithm).peekable();
+    if signing.peek().is_some() && !signing.any(is_known) && snapshot.published().any(is_known) {
+        let algorithm = settings.algorithm;
+        let wait = settings.keys.least_published();
+        tracing::warn!(%algorithm, "the key that signs was published less than {wait:?} ago: verifiers that keep the JWKS may refuse its tokens for as long");
+    }
 }
 
 fn heals_by_itself(error: &HsmError) -> bool {
@@ -151,6 +197,23 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
             }
         }
     });
+    let signet = deployment.signet.clone();
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(TRY_SUSPENDED_EVERY);
+        loop {
+            every.tick().await;
+            signet.try_suspended_tokens();
+        }
+    });
+    let signet = deployment.signet.clone();
+    tasks.spawn(async move {
+        let mut every = tokio::time::interval(RESEAL_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            signet.reseal_where_needed().await;
+        }
+    });
     let (signet, interval) = (deployment.signet.clone(), deployment.config.audit.checkpoint_interval);
     tasks.spawn(async move {
         let mut every = tokio::time::interval(interval);
@@ -162,6 +225,19 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
             }
         }
     });
+    if let Some(marks) = deployment.marks.clone() {
+        let (signet, settled_after) = (deployment.signet.clone(), settled_after(&deployment.config));
+        tasks.spawn(async move {
+            let mut every = tokio::time::interval(RECONCILE_EVERY);
+            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                every.tick().await;
+                if let Err(error) = signet.reconcile(marks.as_ref(), settled_after).await {
+                    tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
+                }
+            }
+        });
+    }
     let (signet, store) = (deployment.signet.clone(), deployment.store.clone());
     tasks.spawn(async move {
         let mut every = tokio::time::interval(PRUNE_EVERY);
@@ -181,6 +257,39 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
     tasks
 }
 
+/// What the server may have under way at once: what all queues hold, once more where a request is asked again.
+fn server_slack(config: &Config) -> Slack {
+    let queue = |hsm: &crate::config::HsmConfig| hsm.queue as u64 * u64::from(hsm.workers);
+    Slack { tokens: config.hsm.iter().map(queue).sum::<u64>().saturating_mul(2), checkpoints: 2, reports: 0 }
+}
+
+/// How long after it was given up a signature can still be made: its worker took it in time, and finished late.
+fn settled_after(config: &Config) -> Duration {
+    let slowest = config.hsm.iter().map(|hsm| hsm.deadline).max().unwrap_or_default();
+    slowest * 2 + Duration::from_secs(1)
+}
+
+/// Compares once more at the end, so that the next start finds nothing to explain.
+async fn reconcile(deployment: &Deployment) {
+    if let Some(marks) = &deployment.marks
+        && let Err(error) = deployment.signet.reconcile(marks.as_ref(), settled_after(&deployment.config)).await
+    {
+        tracing::warn!(%error, "signatures and records could not be compared at the end");
+    }
+}
+
+/// Looks after the key ring, or waits to take it over from another process.
+async fn rotate(mut rotator: Rotator) {
+    let mut every = tokio::time::interval(rotator.interval());
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(error) = rotator.work().await {
+            tracing::warn!(%error, "the key ring could not be looked after");
+        }
+    }
+}
+
 async fn tell_hsm_event(signet: &Signet, event: HsmEvent) {
     let told = match event {
         HsmEvent::Up { hsm, .. } => {
@@ -190,6 +299,14 @@ async fn tell_hsm_event(signet: &Signet, event: HsmEvent) {
         HsmEvent::Down { hsm, failure } => {
             tracing::error!(%hsm, error = %failure, "the HSM token does not answer");
             tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: {failure}"))).await
+        }
+        HsmEvent::Suspended { hsm, failure } => {
+            tracing::error!(%hsm, error = %failure, "the HSM token is suspended until a test signature verifies");
+            tell(signet, Event::HsmDown, Outcome::Failed, Some(format!("{hsm}: suspended: {failure}"))).await
+        }
+        HsmEvent::Resumed { hsm } => {
+            tracing::info!(%hsm, "a test signature of the HSM token verified: it serves again");
+            tell(signet, Event::HsmUp, Outcome::Done, Some(format!("{hsm}: a test signature verified"))).await
         }
         // Told by the use case that saw it.
         HsmEvent::WrongSignature { .. } => Ok(()),

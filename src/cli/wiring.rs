@@ -10,15 +10,17 @@ use tokio::sync::mpsc;
 
 use super::Ended;
 use super::output::Output;
+use super::run_mark::RunMarks;
 use crate::audit::RequestContext;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
-use crate::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use crate::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource, Sandbox};
 use crate::jose::{Jwk, JwkSet};
-use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, TenantId, TokenInfo};
+use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
-use crate::service::{Adapters, Settings, Signet};
+use crate::service::reconcile::Slack;
+use crate::service::{Adapters, KeySettings, Settings, Signet};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Deployment as _, Keys as _};
 
@@ -27,14 +29,18 @@ use crate::store::{Deployment as _, Keys as _};
 pub(super) enum Need {
     /// The store alone.
     Store,
-    /// The store and every HSM token.
+    /// The store, and the HSM tokens that answer.
     Hsm,
-    /// The same, making the store where there is none.
+    /// The same for who only looks: no PIN is presented where the token counts wrong tries.
+    HsmCarefully,
+    /// The store and every HSM token, making the store where there is none.
     HsmAndNewStore,
 }
 
 /// How long a command waits for its HSM tokens.
-const HSM_PATIENCE: Duration = Duration::from_secs(20);
+const HSM_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits for those that don't answer where others do.
+const SOME_PATIENCE: Duration = Duration::from_secs(8);
 /// Connections that read the store at once.
 const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
@@ -46,7 +52,22 @@ pub(super) struct Deployment {
     pub(super) store: Arc<SqliteStore>,
     pub(super) hsm: Arc<HsmGroup>,
     pub(super) signet: Arc<Signet>,
+    /// This process's mark and those of others; none where nothing is signed.
+    pub(super) marks: Option<Arc<RunMarks>>,
     need: Need,
+    _ending: Option<Ending>,
+}
+
+/// Takes the process's mark away, however the command ends.
+struct Ending {
+    marks: Arc<RunMarks>,
+    signet: Arc<Signet>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.marks.end(self.signet.unaccounted());
+    }
 }
 
 /// Reads the configuration with the environment's overrides.
@@ -73,6 +94,23 @@ impl Deployment {
         Ok(deployment)
     }
 
+    /// The same for a command that can do its part with the HSM tokens that answer: waits for them, and fails where none
+    /// does.
+    pub(super) async fn open_with_any_hsm(path: &Path, output: &Output) -> anyhow::Result<Self> {
+        let (events, _) = mpsc::unbounded_channel();
+        let deployment = Self::assemble(load_config(path)?, Need::Hsm, events).await?;
+        output.progress("waiting for the HSM tokens");
+        let outcomes = deployment.hsm.ready_each(HSM_PATIENCE).await;
+        let any = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+        if let (false, Some((_, Err(error)))) = (any, outcomes.into_iter().next()) {
+            deployment.hsm.shutdown().await;
+            deployment.store.close().await;
+            return Err(error.into());
+        }
+        deployment.signet.directory().fresh().await?;
+        Ok(deployment)
+    }
+
     /// Opens the store and starts the workers, without waiting for them.
     pub(super) async fn assemble(
         config: Config,
@@ -85,7 +123,14 @@ impl Deployment {
         let keys = store.keys().await?;
         let tokens = match need {
             Need::Store => Vec::new(),
-            Need::Hsm | Need::HsmAndNewStore => config.hsm.iter().map(|hsm| hsm_config(&config, hsm, &bound)).collect(),
+            Need::Hsm | Need::HsmCarefully | Need::HsmAndNewStore => {
+                let is_careful = need == Need::HsmCarefully;
+                hsm_configs(&config, &bound, is_careful)
+            }
+        };
+        let marks = match need {
+            Need::Store | Need::HsmCarefully => None,
+            Need::Hsm | Need::HsmAndNewStore => Some(Arc::new(RunMarks::leave(&state_folder(&config), A_COMMAND)?)),
         };
         let hsm = HsmGroup::start(own_program()?, tokens, events)?;
         hsm.use_keys(keys);
@@ -98,12 +143,20 @@ impl Deployment {
             random: Arc::new(OsRandom),
         };
         let signet = Signet::new(settings(&config), adapters);
-        Ok(Self { config, store, hsm, signet, need })
+        let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
+        Ok(Self { config, store, hsm, signet, marks, need, _ending })
     }
 
+    /// Waits for the HSM tokens. Where some answer a command goes on with those, and says without which; `init` needs
+    /// them all.
     async fn wait_for_hsm(&self, output: &Output) -> anyhow::Result<()> {
+        let ready = async {
+            if self.need == Need::Hsm && self.go_on_with_some(output).await {
+                return Ok(());
+            }
+            self.hsm.ready(HSM_PATIENCE).await
+        };
         let slow = Duration::from_secs(2);
-        let ready = self.hsm.ready(HSM_PATIENCE);
         tokio::pin!(ready);
         let ready = match tokio::time::timeout(slow, &mut ready).await {
             Ok(ready) => ready,
@@ -122,6 +175,22 @@ impl Deployment {
         }
         self.signet.directory().fresh().await?;
         Ok(())
+    }
+
+    /// Whether several tokens are configured and some of them answer.
+    async fn go_on_with_some(&self, output: &Output) -> bool {
+        let types_pin = self.config.hsm.iter().any(|hsm| hsm.pin == config::PinSource::Prompt);
+        if self.config.hsm.len() < 2 || types_pin {
+            return false;
+        }
+        let outcomes = self.hsm.ready_each(SOME_PATIENCE).await;
+        let some_answer = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+        for (hsm, outcome) in outcomes.iter().filter(|_| some_answer) {
+            if let Err(error) = outcome {
+                output.note(&format!("going on without HSM token {hsm}: {error}"));
+            }
+        }
+        some_answer
     }
 
     /// Who runs this command, for the audit record.
@@ -188,9 +257,27 @@ impl Deployment {
 }
 
 /// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
-pub(super) fn start_hsm_alone(config: &Config) -> anyhow::Result<Arc<HsmGroup>> {
+pub(super) fn start_hsm_alone(config: &Config, is_careful: bool) -> anyhow::Result<Arc<HsmGroup>> {
     let (events, _) = mpsc::unbounded_channel();
-    let tokens = config.hsm.iter().map(|hsm| hsm_config(config, hsm, &[])).collect();
+    Ok(HsmGroup::start(own_program()?, hsm_configs(config, &[], is_careful), events)?)
+}
+
+/// Starts other workers for one HSM token than the configuration says, to measure what they give.
+pub(super) fn start_hsm_with(
+    config: &Config,
+    hsm: &HsmName,
+    sessions: u32,
+    workers: u32,
+) -> anyhow::Result<Arc<HsmGroup>> {
+    let (events, _) = mpsc::unbounded_channel();
+    let of_name = config.hsm.iter().filter(|it| it.name == *hsm);
+    let tokens = of_name
+        .map(|it| {
+            let configured = hsm_config(config, it, &[], true);
+            let policy = SigningPolicy { most_per_second: 0, ..configured.policy.clone() };
+            HsmConfig { sessions, workers, policy, ..configured }
+        })
+        .collect();
     Ok(HsmGroup::start(own_program()?, tokens, events)?)
 }
 
@@ -202,6 +289,14 @@ fn own_program() -> anyhow::Result<PathBuf> {
         return Ok(running.to_owned());
     }
     std::env::current_exe().context("the path of this program can't be found")
+}
+
+/// What a command may have under way at once.
+const A_COMMAND: Slack = Slack { tokens: 0, checkpoints: 1, reports: 1 };
+
+/// Where the workers count, and where the processes leave their marks.
+pub(super) fn state_folder(config: &Config) -> PathBuf {
+    store_folder(config).unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// The folder of the store's file.
@@ -221,10 +316,22 @@ pub(super) async fn open_store(
     Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
 }
 
-fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, TokenInfo)]) -> HsmConfig {
+/// What the workers of each configured HSM token are told; `bound` are the tokens that the deployment is bound to.
+pub(super) fn hsm_configs(config: &Config, bound: &[(HsmName, TokenInfo)], is_careful: bool) -> Vec<HsmConfig> {
+    config.hsm.iter().map(|hsm| hsm_config(config, hsm, bound, is_careful)).collect()
+}
+
+pub(super) fn hsm_config(
+    config: &Config,
+    hsm: &config::HsmConfig,
+    bound: &[(HsmName, TokenInfo)],
+    is_careful: bool,
+) -> HsmConfig {
     HsmConfig {
         name: hsm.name.clone(),
         module: hsm.module.clone(),
+        init_args: hsm.init_args.clone(),
+        slot: hsm.slot.map(u64::from),
         token_label: hsm.token_label.clone(),
         pin: match &hsm.pin {
             config::PinSource::File(path) => PinSource::File(path.clone()),
@@ -238,7 +345,29 @@ fn hsm_config(config: &Config, hsm: &config::HsmConfig, bound: &[(HsmName, Token
         expected_serial: bound.iter().find(|(name, _)| *name == hsm.name).map(|(_, token)| token.serial.clone()),
         environment: hsm.environment.clone().into_iter().collect(),
         state_directory: store_folder(config),
+        is_careful,
+        policy: signing_policy(config, hsm),
+        confinement: confinement(hsm),
+        worker_socket: hsm.worker.socket.clone(),
     }
+}
+
+/// What each worker of an HSM token signs; the ceiling is shared out among them.
+fn signing_policy(config: &Config, hsm: &config::HsmConfig) -> SigningPolicy {
+    SigningPolicy {
+        issuers: vec![config.server.public_url.as_str().to_owned()],
+        longest_token: config.tokens.access_lifetime,
+        most_per_second: hsm.worker.max_signatures_per_second.div_ceil(hsm.workers.max(1)),
+    }
+}
+
+fn confinement(hsm: &config::HsmConfig) -> Confinement {
+    let sandbox = match hsm.worker.sandbox {
+        config::Sandbox::Off => Sandbox::Off,
+        config::Sandbox::Standard => Sandbox::Standard,
+        config::Sandbox::Strict => Sandbox::Strict,
+    };
+    Confinement { sandbox, network: hsm.worker.network, writable: hsm.worker.writable.clone() }
 }
 
 fn settings(config: &Config) -> Settings {
@@ -250,6 +379,12 @@ fn settings(config: &Config) -> Settings {
         refresh_lifetime: config.tokens.refresh_lifetime,
         refresh_retry_window: config.tokens.refresh_retry_window,
         role_scopes: config.roles.clone().map_or_else(RoleScopes::claims_only, RoleScopes::granting),
+        keys: KeySettings {
+            rotate_every: config.keys.rotate_every,
+            publish_ahead: config.keys.publish_ahead,
+            jwks_max_age: config.keys.jwks_max_age,
+            clock_skew: config.keys.clock_skew,
+        },
         assurance: config.policy.clone(),
         otp_issuer: config.mfa.issuer_name.clone(),
         lockout: config.mfa.lockout,

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ConfigError;
+use super::hsm_worker::HsmWorkerConfig;
 use super::section::Section;
 use crate::keys::HsmName;
 
 pub(super) const KEYS: &[&str] = &[
     "name",
     "module",
+    "init_args",
+    "slot",
     "token_label",
     "pin_file",
     "pin_credential",
@@ -23,6 +26,11 @@ pub(super) const KEYS: &[&str] = &[
     "queue",
     "deadline",
     "environment",
+    "max_signatures_per_second",
+    "sandbox",
+    "network",
+    "writable",
+    "worker_socket",
 ];
 
 pub(super) const LITERAL_PIN: &str = "pin";
@@ -36,6 +44,10 @@ pub struct HsmConfig {
     pub name: HsmName,
     /// `module`: the vendor's PKCS#11 library.
     pub module: PathBuf,
+    /// `init_args`: a text for the module in `C_Initialize`, for those that want their configuration there (NSS).
+    pub init_args: Option<String>,
+    /// `slot`: the slot's number as the module counts, where the label alone does not tell the token.
+    pub slot: Option<u32>,
     /// `token_label`: the token's label, `CK_TOKEN_INFO.label`.
     pub token_label: String,
     /// Where the PIN is.
@@ -50,6 +62,8 @@ pub struct HsmConfig {
     pub deadline: Duration,
     /// `environment`: variables of the worker alone, e.g. `SOFTHSM2_CONF`.
     pub environment: BTreeMap<String, String>,
+    /// What its worker may do.
+    pub worker: HsmWorkerConfig,
 }
 
 /// Where the worker reads the PIN. The PIN itself is never in the configuration, an argument or the environment.
@@ -85,6 +99,8 @@ impl HsmConfig {
         Ok(Self {
             name: name(&section, taken)?,
             module,
+            init_args: init_args(&section)?,
+            slot: slot(&section)?,
             token_label: token_label(&section)?,
             pin: PinSource::read(&section)?,
             sessions: section.integer("sessions", 1..=256, 4)?,
@@ -95,6 +111,7 @@ impl HsmConfig {
                 Duration::from_millis(100)..=Duration::from_secs(60),
                 Duration::from_secs(2),
             )?,
+            worker: HsmWorkerConfig::read(&section)?,
             environment: environment(&mut section)?,
         })
     }
@@ -112,6 +129,19 @@ fn name(section: &Section<'_>, taken: &BTreeSet<HsmName>) -> Result<HsmName, Con
         return Err(section.unusable("name", "another [[hsm]] has this name: each needs its own"));
     }
     Ok(name)
+}
+
+fn init_args(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
+    let expected = "a text without NUL, which the module is given in C_Initialize (see its documentation)";
+    let text = section.text("init_args", expected)?;
+    if text.as_ref().is_some_and(|text| text.contains('\0')) {
+        return Err(section.unusable("init_args", format!("{expected} is expected")));
+    }
+    Ok(text)
+}
+
+fn slot(section: &Section<'_>) -> Result<Option<u32>, ConfigError> {
+    section.has("slot").then(|| section.integer("slot", 0..=u32::MAX, 0)).transpose()
 }
 
 fn token_label(section: &Section<'_>) -> Result<String, ConfigError> {

@@ -10,6 +10,8 @@ mod audit;
 mod duration;
 mod error;
 mod hsm;
+mod hsm_worker;
+mod keys;
 mod log;
 mod mfa;
 mod policy;
@@ -25,6 +27,8 @@ use std::path::Path;
 pub use audit::AuditConfig;
 pub use error::ConfigError;
 pub use hsm::{HsmConfig, PinSource};
+pub use hsm_worker::{HsmWorkerConfig, Sandbox};
+pub use keys::KeysConfig;
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mfa::MfaConfig;
 pub use roles::Roles;
@@ -50,6 +54,8 @@ pub struct Config {
     pub hsm: Vec<HsmConfig>,
     /// `[tokens]`.
     pub tokens: TokensConfig,
+    /// `[keys]`.
+    pub keys: KeysConfig,
     /// `[roles]`; without it roles are claims only.
     pub roles: Option<Roles>,
     /// `[mfa]`.
@@ -62,13 +68,14 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "roles", "mfa", "policy", "audit", "log"];
+const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "keys", "roles", "mfa", "policy", "audit", "log"];
 
 impl Config {
     /// Reads a file, lays the environment's overrides over it (`SIGNET_SERVER__LISTEN` is `server.listen`,
     /// `SIGNET_HSM__0__PIN_FILE` the first `[[hsm]]`'s `pin_file`) and judges the whole.
     ///
-    /// Variables without a `__` after `SIGNET_` are not overrides. Relative paths start at the file's folder.
+    /// Variables without a `__` after `SIGNET_` are not overrides; one that begins with a section's name is refused,
+    /// because it was meant as one. Relative paths start at the file's folder.
     ///
     /// # Errors
     ///
@@ -100,6 +107,7 @@ impl Config {
             store: store.clone(),
             hsm: HsmConfig::read_all(whole.sections("hsm", hsm::KEYS)?)?,
             tokens: TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?,
+            keys: KeysConfig::read(&whole.section("keys", keys::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,
             mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?)?,
             policy: policy::read(whole.section("policy", policy::KEYS)?)?,

@@ -132,6 +132,13 @@ impl<'p> Section<'p> {
             .ok_or_else(|| self.unusable(key, format!("{expected} is expected")))
     }
 
+    /// A list of texts.
+    pub(super) fn list(&self, key: &str, expected: &str) -> Result<Option<Vec<String>>, ConfigError> {
+        self.read(key, expected, |node| {
+            node.typed()?.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
+        })
+    }
+
     /// A path; a relative one starts at the file's folder.
     pub(super) fn path(&self, key: &str, expected: &str) -> Result<Option<PathBuf>, ConfigError> {
         Ok(self.text(key, expected)?.map(|path| self.resolve(&path)))
@@ -162,15 +169,6 @@ impl<'p> Section<'p> {
         };
         let open = |(index, node)| Section::open(node, format!("{path}[{index}]"), keys, self.folder);
         items.into_iter().enumerate().map(open).collect()
-    }
-
-    /// A list of texts.
-    pub(super) fn list(&self, key: &str, expected: &str) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(node) = self.entry(key) else { return Ok(None) };
-        let texts = |value: toml::Value| {
-            value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        };
-        node.typed().and_then(texts).map(Some).ok_or_else(|| wrong_type(&self.full(key), node, expected))
     }
 
     /// A table whose keys are the operator's own; `None` where it is absent.

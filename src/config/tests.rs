@@ -43,6 +43,7 @@ fn all_keys() -> BTreeSet<String> {
         ("store", store::KEYS),
         ("hsm", hsm::KEYS),
         ("tokens", tokens::KEYS),
+        ("keys", keys::KEYS),
         ("mfa", mfa::KEYS),
         ("policy", policy::KEYS),
         ("audit", audit::KEYS),
@@ -285,6 +286,18 @@ fn the_public_url_is_https_or_on_loopback() {
     }
     let tls = refusal(&and("[server.tls]\ncertificate = \"c\"\nkey = \"k\""));
     assert!(tls.contains("write https"), "{tls}");
+}
+
+#[test]
+fn a_variable_that_was_meant_as_an_override_is_refused() {
+    for name in ["SIGNET_SERVER_LISTEN", "SIGNET_HSM_0_PIN_FILE", "SIGNET_TOKENS_ALGORITHM"] {
+        let refused = load_with(MINIMAL, &[(name, "x")]).unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("SIGNET_SERVER__LISTEN"), "{refused}");
+    }
+    // What Kubernetes makes for a service called signet, and what has another meaning.
+    for name in ["SIGNET_SERVICE_HOST", "SIGNET_PORT", "SIGNET_PORT_443_TCP_ADDR", "SIGNET_CONFIG", "SIGNET_SERVER"] {
+        load_with(MINIMAL, &[(name, "x")]).unwrap();
+    }
 }
 
 #[test]

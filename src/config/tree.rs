@@ -20,6 +20,14 @@ pub(super) enum Node {
 
 const PREFIX: &str = "SIGNET_";
 const SEPARATOR: &str = "__";
+const WITHOUT_SEPARATOR: &str =
+    "the parts of its name are joined by two underscores, as in SIGNET_SERVER__LISTEN for `server.listen`";
+
+/// Whether the first word is a section's: `SIGNET_SERVER_LISTEN` would be believed and do nothing. Other variables are
+/// somebody else's, such as `SIGNET_SERVICE_HOST`, which Kubernetes makes for a service that is called signet.
+fn is_meant_as_override(path: &str) -> bool {
+    path.split_once('_').is_some_and(|(first, _)| super::KEYS.iter().any(|section| first.eq_ignore_ascii_case(section)))
+}
 
 impl Node {
     /// Reads the file's text.
@@ -48,10 +56,11 @@ impl Node {
     }
 
     fn overlay(&mut self, variable: &str, text: String) -> Result<(), ConfigError> {
-        let Some(path) = variable.strip_prefix(PREFIX).filter(|path| path.contains(SEPARATOR)) else {
-            return Ok(());
-        };
+        let Some(path) = variable.strip_prefix(PREFIX) else { return Ok(()) };
         let refuse = |problem| ConfigError::Override { variable: variable.to_owned(), problem };
+        if !path.contains(SEPARATOR) {
+            return if is_meant_as_override(path) { Err(refuse(WITHOUT_SEPARATOR)) } else { Ok(()) };
+        }
         let segments: Vec<&str> = path.split(SEPARATOR).collect();
         if segments.iter().any(|segment| segment.is_empty()) {
             return Err(refuse("a part of its name between `__` is empty"));

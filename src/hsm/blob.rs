@@ -32,13 +32,9 @@ pub(super) struct Blob<'a> {
 impl<'a> Blob<'a> {
     /// Takes a blob apart; `None` where it is none.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let (mode, rest) = bytes.split_first()?;
+        let (first, rest) = bytes.split_first()?;
         let (tag, body) = rest.split_first_chunk()?;
-        let mode = match mode {
-            1 => SealMode::Sealed,
-            2 => SealMode::Wrapped,
-            _ => return None,
-        };
+        let mode = SealMode::of_blob(Some(first))?;
         Some(Self { mode, tag: *tag, body })
     }
 }

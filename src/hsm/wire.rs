@@ -10,10 +10,10 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
-use super::PinSource;
+use super::{Confinement, HsmConfig, PinSource};
 use crate::jose::Algorithm;
 use crate::jose::algorithm::KeyType;
-use crate::keys::{HsmFailure, KeyPurpose, KeyReport, OtpHash, OtpSecretKind, TokenReport};
+use crate::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, SigningPolicy, TokenReport};
 
 /// The longest frame: a listing of some thousand keys fits.
 pub(super) const MAX_FRAME: usize = 1 << 20;
@@ -85,12 +85,39 @@ impl<'de> Visitor<'de> for OctetsVisitor {
 pub(super) struct Hello {
     pub(super) name: String,
     pub(super) module: PathBuf,
+    pub(super) init_args: Option<String>,
+    pub(super) slot: Option<u64>,
     pub(super) token_label: String,
     pub(super) expected_serial: Option<String>,
     pub(super) pin: PinSource,
     pub(super) state_directory: Option<PathBuf>,
     pub(super) sessions: u32,
     pub(super) queue: u32,
+    /// Whether the PIN is held back where the token counts wrong tries.
+    pub(super) is_careful: bool,
+    pub(super) policy: SigningPolicy,
+    pub(super) confinement: Confinement,
+}
+
+impl Hello {
+    /// What a worker is told of its `[[hsm]]`.
+    pub(super) fn of(config: &HsmConfig) -> Self {
+        Self {
+            name: config.name.as_str().to_owned(),
+            module: config.module.clone(),
+            init_args: config.init_args.clone(),
+            slot: config.slot,
+            token_label: config.token_label.clone(),
+            expected_serial: config.expected_serial.clone(),
+            pin: config.pin.clone(),
+            state_directory: config.state_directory.clone(),
+            sessions: config.sessions,
+            queue: config.queue,
+            is_careful: config.is_careful,
+            policy: config.policy.clone(),
+            confinement: config.confinement.clone(),
+        }
+    }
 }
 
 /// A key as the store knows it. The thumbprint of a pair stands for its whole public key.
@@ -179,12 +206,21 @@ pub(super) enum Operation {
         blob: Octets,
         block: [u8; 16],
     },
+    /// Take an OTP's secret out, for another HSM token to be given it too.
+    HandOver {
+        keys: VaultKeys,
+        row: Octets,
+        kind: OtpSecretKind,
+        blob: Octets,
+    },
     Derive {
         key: KeyRef,
         input: Octets,
     },
     Describe,
     List,
+    /// What was signed with each key.
+    Tally,
     /// Find and judge each key, and whether what it is for is offered.
     Check {
         keys: Vec<CheckedKey>,
@@ -194,6 +230,8 @@ pub(super) enum Operation {
         tenant: String,
         key_type: KeyType,
         bits: u32,
+        /// The `CKA_ID` that the key gets; a random one where none is given.
+        cka_id: Option<Octets>,
     },
     GenerateSecret {
         purpose: KeyPurpose,
@@ -215,9 +253,11 @@ impl Operation {
             Self::Open { .. } => "open",
             Self::OtpHmac { .. } => "otp hmac",
             Self::DecryptBlock { .. } => "decrypt block",
+            Self::HandOver { .. } => "hand over",
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",
             Self::List => "list keys",
+            Self::Tally => "tally",
             Self::Check { .. } => "check keys",
             Self::GeneratePair { .. } => "generate key pair",
             Self::GenerateSecret { .. } => "generate secret key",
@@ -232,6 +272,7 @@ impl Operation {
             self,
             Self::Describe
                 | Self::List
+                | Self::Tally
                 | Self::Check { .. }
                 | Self::GeneratePair { .. }
                 | Self::GenerateSecret { .. }
@@ -263,6 +304,7 @@ pub(super) enum Answer {
     Block([u8; 16]),
     Report(TokenReport),
     Keys(Vec<KeyReport>),
+    Tally(Vec<KeyTally>),
     /// Of each key that was asked about, in that order, what is wrong with it.
     Checked(Vec<Option<HsmFailure>>),
     /// A new key; the public half of a pair as DER of a `SubjectPublicKeyInfo`.

@@ -59,7 +59,7 @@ impl AcceptedHosts {
 }
 
 /// The addresses that probes ask, which know no name.
-const NAMELESS: [&str; 2] = ["/healthz", "/readyz"];
+const NAMELESS: [&str; 4] = ["/healthz", "/readyz", "/readyz/issuance", "/readyz/verification"];
 
 /// Refuses a request that names another host, more than one, or none.
 pub(super) fn refuse(accepted: &AcceptedHosts, request: &Request) -> Option<Response> {

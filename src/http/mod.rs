@@ -48,6 +48,8 @@ pub fn router(state: HttpState) -> Router {
         .route("/.well-known/oauth-authorization-server", get(discovery::metadata))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/readyz/issuance", get(health::readyz_issuance))
+        .route("/readyz/verification", get(health::readyz_verification))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(state.clone(), context::attach))

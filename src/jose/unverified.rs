@@ -18,7 +18,7 @@ pub struct UnverifiedJws<'t> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwsError {
-    /// Longer than [`UnverifiedJws::MAX_LENGTH`].
+    /// Longer than [`UnverifiedJws::MAX_LENGTH`], or for a document [`UnverifiedJws::MAX_DOCUMENT_LENGTH`].
     #[error("the token is longer than 8 KiB")]
     TooLong,
     /// Not three base64url parts without padding.
@@ -42,15 +42,28 @@ impl<'t> UnverifiedJws<'t> {
     /// The longest token that is looked at, in bytes.
     pub const MAX_LENGTH: usize = 8 * 1024;
 
+    /// The longest document that is looked at, in bytes.
+    pub const MAX_DOCUMENT_LENGTH: usize = 4 * 1024 * 1024;
+
     /// Parses a compact JWS (RFC 7515 §7.1) strictly: base64url without padding, white space or stray trailing bits.
     ///
     /// # Errors
     ///
     /// [`JwsError`] with what is wrong.
     pub fn parse(text: &'t str) -> Result<Self, JwsError> {
-        if text.len() > Self::MAX_LENGTH {
-            return Err(JwsError::TooLong);
-        }
+        if text.len() > Self::MAX_LENGTH { Err(JwsError::TooLong) } else { Self::parse_any(text) }
+    }
+
+    /// The same for a document that a person keeps in a file, which may be longer than any token.
+    ///
+    /// # Errors
+    ///
+    /// [`JwsError`] with what is wrong.
+    pub fn parse_document(text: &'t str) -> Result<Self, JwsError> {
+        if text.len() > Self::MAX_DOCUMENT_LENGTH { Err(JwsError::TooLong) } else { Self::parse_any(text) }
+    }
+
+    fn parse_any(text: &'t str) -> Result<Self, JwsError> {
         let (signing_input, signature) = text.rsplit_once('.').ok_or(JwsError::NotCompact)?;
         let (header, payload) = signing_input.split_once('.').ok_or(JwsError::NotCompact)?;
         if signature.is_empty() {

@@ -4,12 +4,13 @@
 //! released: [`RawSignature::check`] verifies it with the public key and gives the [`Signature`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose};
+use super::{AnnouncedKey, Choice, Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, SignedKind, Standing, Trial};
+use crate::clock::Timestamp;
 use crate::jose::algorithm::KeyType;
 use crate::jose::{Algorithm, KeyId, PublicKey, VerifyingKey};
 use crate::secret::SecretBytes;
@@ -28,6 +29,11 @@ impl HsmError {
     /// A failure of an operation.
     pub fn new(operation: impl Into<String>, failure: HsmFailure) -> Self {
         Self { operation: operation.into(), failure }
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    pub const fn is_unknown_outcome(&self) -> bool {
+        matches!(self.failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
     }
 }
 
@@ -81,6 +87,13 @@ pub enum HsmFailure {
     #[error("{detail}")]
     Configuration {
         /// What is wrong and what to do.
+        detail: String,
+    },
+    /// The worker does not do this with this key, whoever asks: a foreign signing input, a token that outlives the
+    /// longest lifetime, a key put to another's use. An alarm, since nothing of Signet asks for such a thing.
+    #[error("refused by the HSM worker: {detail}")]
+    Refused {
+        /// What is wrong with it.
         detail: String,
     },
     /// Anything else the module answered.
@@ -140,6 +153,19 @@ pub trait Signer: Send + Sync + 'static {
     ///
     /// [`HsmError`]: the caller answers 503.
     async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError>;
+
+    /// The same in no more than so much time, where the token's own deadline is not earlier.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign`](Self::sign).
+    async fn sign_within(
+        &self,
+        patience: Duration,
+        key: &HsmKey,
+        algorithm: Algorithm,
+        message: Vec<u8>,
+    ) -> Result<RawSignature, HsmError>;
 }
 
 /// The row that a sealed secret belongs to: a blob moved to another row does not open.
@@ -166,6 +192,17 @@ pub enum SealMode {
     Wrapped,
     /// AES-256-GCM by the HSM; opened for one use.
     Sealed,
+}
+
+impl SealMode {
+    /// The mode that a blob's first byte names.
+    pub fn of_blob(first: Option<&u8>) -> Option<Self> {
+        match first? {
+            1 => Some(Self::Sealed),
+            2 => Some(Self::Wrapped),
+            _ => None,
+        }
+    }
 }
 
 /// A secret at rest, once per HSM token: any healthy token can open its own.
@@ -240,6 +277,20 @@ pub trait Vault: Send + Sync + 'static {
     /// [`HsmError`].
     async fn decrypt_block(&self, row: &RowBinding, seals: &Seals, block: [u8; 16]) -> Result<[u8; 16], HsmError>;
 
+    /// Opens a secret by any healthy token and seals it anew for `lacking`; gives the new seals alone, those of the
+    /// tokens that answered. `enclosed` says what an OTP secret is; `None` for one that [`seal`](Self::seal) made.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`] where no token opens it, or none of `lacking` seals it.
+    async fn extend(
+        &self,
+        row: &RowBinding,
+        enclosed: Option<OtpSecretKind>,
+        seals: &Seals,
+        lacking: &[HsmName],
+    ) -> Result<Seals, HsmError>;
+
     /// HMAC-SHA-256 of `label ‖ 0 ‖ message` under the binding key of one HSM token: the named one, or any healthy one.
     /// The answer says which it was, because each token has its own key.
     ///
@@ -289,6 +340,18 @@ pub struct TokenReport {
     pub seal_modes: Vec<SealMode>,
     /// Whether the module says that few PIN tries are left.
     pub pin_count_low: bool,
+    /// What its worker has given up, in words.
+    pub confined: Vec<String>,
+    /// What it was to give up, and the kernel does not offer.
+    pub not_confined: Vec<String>,
+}
+
+impl TokenReport {
+    /// Whether secrets that the server needs again (password hashes) can be kept by this token. One that can't only
+    /// signs: another token of the group has to keep them.
+    pub fn keeps_secrets(&self) -> bool {
+        self.seal_modes.contains(&SealMode::Sealed)
+    }
 }
 
 /// One key as the HSM token describes it.
@@ -309,6 +372,45 @@ pub struct KeyReport {
     /// The RFC 7638 thumbprint of a private key's public half; `None` for a secret key, and where there is not exactly
     /// one public half that Signet can read.
     pub thumbprint: Option<String>,
+}
+
+/// What the workers of one HSM token have signed with one key, since they count. The count is never behind what they
+/// signed, and ahead by what was in hand when a worker was killed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyTally {
+    /// The key.
+    pub key_id: KeyId,
+    /// Tokens.
+    pub tokens: u64,
+    /// Checkpoints of the audit chain.
+    pub checkpoints: u64,
+    /// Custody reports.
+    pub reports: u64,
+    /// Test signatures.
+    pub tests: u64,
+    /// Requests that were refused, and not signed.
+    pub refused: u64,
+    /// The first signature, by the worker's clock.
+    pub first_at: Option<Timestamp>,
+    /// The last one.
+    pub last_at: Option<Timestamp>,
+}
+
+impl KeyTally {
+    /// A key that has signed nothing.
+    pub const fn new(key_id: KeyId) -> Self {
+        Self { key_id, tokens: 0, checkpoints: 0, reports: 0, tests: 0, refused: 0, first_at: None, last_at: None }
+    }
+
+    /// The count of one kind of signature.
+    pub const fn signed(&mut self, kind: SignedKind) -> &mut u64 {
+        match kind {
+            SignedKind::Token => &mut self.tokens,
+            SignedKind::Checkpoint => &mut self.checkpoints,
+            SignedKind::Report => &mut self.reports,
+            SignedKind::Test => &mut self.tests,
+        }
+    }
 }
 
 /// Makes, lists and looks after the keys of one HSM token.
@@ -338,6 +440,13 @@ pub trait KeyAdmin: Send + Sync + 'static {
         bits: u32,
     ) -> Result<GeneratedKey, HsmError>;
 
+    /// The same for a key that was written down beforehand, under its `CKA_ID`.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError>;
+
     /// Generates a secret key inside the token and checks its custody.
     ///
     /// # Errors
@@ -366,6 +475,13 @@ pub trait KeyAdmin: Send + Sync + 'static {
     /// [`HsmError`] where the token can't be asked.
     async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError>;
 
+    /// What the workers of this token have signed, by key and kind; keys that never signed are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`] where no worker answers, or the counts can't be read.
+    async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError>;
+
     /// Destroys a key in the token.
     ///
     /// # Errors
@@ -373,11 +489,37 @@ pub trait KeyAdmin: Send + Sync + 'static {
     /// [`HsmError`].
     async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError>;
 
+    /// How many signatures were asked of a second worker of this token, since this process began: the first one died,
+    /// and may have signed before.
+    fn asked_again(&self, hsm: &HsmName) -> u64;
+    /// Has every worker of the token let go of its handles and its session copies of keys: a key was destroyed by another
+    /// process.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError>;
+
     /// Tells the tokens which keys wrap, seal and bind. Called at start and after `init`.
     fn use_keys(&self, keys: Vec<HsmKey>);
 
     /// Tells of a signature of this key that did not verify: what made it is not to be trusted further.
     fn distrust(&self, key: &HsmKey);
+
+    /// Tells of a signature that was asked for at `asked_at` and verified: a token that was suspended before serves again.
+    fn trust(&self, key: &HsmKey, asked_at: Instant);
+
+    /// Chooses one of the named tokens for a request that began `spent` ago: of the healthy ones the one with the
+    /// least unanswered requests for each of its sessions, in turn where several have as few. A suspended one is chosen
+    /// only where none of those named is healthy, and one request at a time tries it; one that is away only where
+    /// nothing was tried, for its failure to be told. `None` where nothing, or no time, is left to try.
+    fn choose(&self, among: &[&HsmName], tried: &[usize], spent: Duration) -> Option<Choice>;
+
+    /// The suspended tokens for which it is time to try whether they sign again.
+    fn trials_due(&self) -> Vec<(HsmName, Trial)>;
+
+    /// How a token stands. Never waits for it.
+    fn standing(&self, hsm: &HsmName) -> Standing;
 
     /// Whether the token answered, and if not, why; for readiness. Never waits for the token.
     ///

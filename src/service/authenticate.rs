@@ -5,17 +5,16 @@
 //! compared, the HSM computes what the code is compared with, and the verdict is written to the audit log. Where there
 //! is no user, no factor or no code that could be right, decoys take their place.
 
-use std::sync::{Arc, OnceLock};
+use tokio::sync::OwnedSemaphorePermit;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::Signet;
 use super::accounts::password_row;
+use super::decoy::{DecoyMaterial, decoy_row};
 use super::enrol::factor_row;
 use super::error::{hsm_unavailable, store_unavailable};
-use super::{Signet, directory::Snapshot};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::clock::Timestamp;
-use crate::keys::{OtpHash, OtpSecretKind, RowBinding, Seals, TenantId};
+use crate::keys::{RowBinding, Seals};
 use crate::mfa::password::Workspace;
 use crate::mfa::policy::{self, OtpText, Round};
 use crate::mfa::totp::{self, SpendableStep};
@@ -23,32 +22,8 @@ use crate::mfa::yubico_otp::{Reading, SpendableCounter, YubicoOtp};
 use crate::mfa::{Authentication, FactorProof, PasswordProof, TotpState, lockout, password};
 use crate::oauth::grant::PasswordRequest;
 use crate::oauth::{ClientId, OAuthError};
-use crate::secret::{SecretBytes, SecretText};
-use crate::store::{Factor, Told, User, UserId};
-
-/// How many sign-ins are under way at once; one more is told to come back.
-const MOST_SIGN_INS: usize = 128;
-
-/// What stands in for users, passwords and factors that are not there. Made at the first sign-in, in memory alone.
-pub(super) struct Decoy {
-    material: OnceLock<Arc<DecoyMaterial>>,
-    making: tokio::sync::Mutex<()>,
-    admission: Arc<Semaphore>,
-}
-
-impl Default for Decoy {
-    fn default() -> Self {
-        let admission = Arc::new(Semaphore::new(MOST_SIGN_INS));
-        Self { material: OnceLock::new(), making: tokio::sync::Mutex::default(), admission }
-    }
-}
-
-struct DecoyMaterial {
-    user: UserId,
-    password: Seals,
-    totp: Seals,
-    yubico: Seals,
-}
+use crate::secret::SecretText;
+use crate::store::{Factor, Told, User};
 
 /// A try that was counted before it was judged.
 struct CountedTry {
@@ -126,7 +101,7 @@ impl Signet {
         }
     }
 
-    /// Counts the try before anything is judged. The account's name in the store is derived in the HSM: people type
+    /// Counts the try before anything is judged. The account's name in the store is derived by a secret: people type
     /// passwords into name fields, and a plain hash of a password is not a secret.
     async fn count_try(
         &self,
@@ -135,11 +110,9 @@ impl Signet {
         client: &ClientId,
         context: &RequestContext,
     ) -> Result<CountedTry, OAuthError> {
-        // The keys that derive are known once a snapshot was read.
-        let _: Arc<Snapshot> = self.directory.at_hand().await.map_err(|error| store_unavailable(&error))?;
         let tenant = &self.settings.tenant;
         let message = lockout::account_message(tenant, shown, request.username.expose());
-        let account = self.account_name(&message).await?;
+        let account = self.derive("account", &message).await?;
         let (tries, pause) = (self.settings.lockout.tries, self.settings.lockout.pause_seconds());
         let now = self.now();
         let counted = self.adapters.store.count_try(tenant, &account, now, tries, pause).await;
@@ -154,14 +127,6 @@ impl Signet {
         draft.user = user.map_err(|error| store_unavailable(&error))?.map(|user| user.id.to_string());
         self.tell_repeatable(&format!("tries {account:02x?}"), draft).await?;
         Err(OAuthError::TooManyTries { retry_after: until.since(now) })
-    }
-
-    /// Always by the same HSM token where it answers: each has a key, and so a count, of its own.
-    async fn account_name(&self, message: &[u8]) -> Result<[u8; 32], OAuthError> {
-        let tokens = self.adapters.key_admin.tokens();
-        let first = tokens.first().filter(|hsm| self.adapters.key_admin.health(hsm).is_ok());
-        let derived = self.adapters.vault.derive(first, "account", message).await;
-        derived.map(|(_, account)| account).map_err(|error| hsm_unavailable(&error))
     }
 
     /// A success forgets the tries. Where that fails they stay counted, which denies nothing that was granted.
@@ -289,46 +254,6 @@ impl Signet {
             Spendable::Yubico(counter) => counter.spent(&factor.user, id, won),
         })
     }
-
-    async fn decoy_material(&self) -> Result<Arc<DecoyMaterial>, OAuthError> {
-        if let Some(material) = self.decoy.material.get() {
-            return Ok(material.clone());
-        }
-        let _one_at_a_time = self.decoy.making.lock().await;
-        if let Some(material) = self.decoy.material.get() {
-            return Ok(material.clone());
-        }
-        let material = Arc::new(self.make_decoy().await?);
-        Ok(self.decoy.material.get_or_init(|| material).clone())
-    }
-
-    async fn make_decoy(&self) -> Result<DecoyMaterial, OAuthError> {
-        let (tenant, vault) = (&self.settings.tenant, &self.adapters.vault);
-        let random = self.adapters.random.clone();
-        let phc = tokio::task::spawn_blocking(move || password::decoy_phc(random.as_ref())).await;
-        let phc = phc.ok().and_then(Result::ok).ok_or_else(OAuthError::unavailable)?;
-        let user = UserId::new("decoy");
-        let secret = |length: usize| {
-            let mut bytes = vec![0; length];
-            self.adapters.random.fill(&mut bytes);
-            SecretBytes::new(bytes)
-        };
-        let phc = SecretBytes::new(phc.expose().as_bytes().to_vec());
-        let hmac = OtpSecretKind::Hmac(OtpHash::Sha1);
-        let sealed = async {
-            Ok(DecoyMaterial {
-                password: vault.seal(&password_row(tenant, &user), &phc).await?,
-                totp: vault.enclose(&decoy_row(tenant, "totp"), hmac, &secret(20)).await?,
-                yubico: vault.enclose(&decoy_row(tenant, "yubico"), OtpSecretKind::Aes128, &secret(16)).await?,
-                user,
-            })
-        };
-        sealed.await.map_err(|error| hsm_unavailable(&error))
-    }
-}
-
-fn decoy_row(tenant: &TenantId, column: &str) -> RowBinding {
-    RowBinding::new(tenant, "decoy", "decoy", column)
 }
 
 /// The one verdict over all that was shown; the audit record's word where it is a refusal.

@@ -8,6 +8,7 @@ use super::Signet;
 use super::directory::{RingKey, Snapshot};
 use super::error::store_unavailable;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
+use crate::clock::Timestamp;
 use crate::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
 use crate::store::StoreError;
 
@@ -113,11 +114,13 @@ impl Signet {
     }
 
     /// Whether what was judged by a snapshot still holds at the generation of a commit: the same client, unchanged,
-    /// and a key that still signs.
+    /// and a key that still signs, or that another one took over from and that stays published for as long as the token
+    /// lasts.
     pub(super) async fn still_holds(
         &self,
         known: &KnownClient,
         key: &RingKey,
+        expires_at: Timestamp,
         generation: i64,
     ) -> Result<bool, OAuthError> {
         if known.snapshot.generation >= generation {
@@ -126,7 +129,8 @@ impl Signet {
         let fresh = self.directory.of_generation(generation).await.map_err(|error| store_unavailable(&error))?;
         let client = self.directory.client(&fresh, known.id()).await.map_err(|error| store_unavailable(&error))?;
         let same_client = client.is_some_and(|client| *client == *known.authenticated.client());
-        let key_signs = fresh.by_id(&key.key.key_id).is_some_and(|key| key.key.state.is_active());
+        let needed_until = expires_at.plus(self.settings.keys.verifier_margin());
+        let key_signs = fresh.by_id(&key.key.key_id).is_some_and(|key| key.key.state.covers(needed_until));
         Ok(same_client && key_signs)
     }
 }

@@ -1,10 +1,12 @@
 //! Checkpoints: the audit chain's end, signed in the HSM, so that nobody can change, remove, reorder or cut off records
 //! without being noticed.
 
+use super::directory::RingKey;
 use super::{ChangeError, Signet};
 use crate::audit::chain::{CHECKPOINT_TYPE, CheckpointClaims};
 use crate::audit::{Checkpoint, Head};
 use crate::jose::{self, Header};
+use crate::keys::SignedKind;
 
 impl Signet {
     /// Signs the chain's end, if there is anything that no checkpoint covers.
@@ -26,22 +28,26 @@ impl Signet {
             return Ok(None);
         }
         let snapshot = self.directory.fresh().await?;
-        let is_healthy = |hsm| self.adapters.key_admin.health(hsm).is_ok();
-        let keys = snapshot.audit_keys();
-        let key = keys.iter().find(|key| is_healthy(&key.key.hsm)).or_else(|| keys.first());
-        let key = key.ok_or(ChangeError::NotInitialised("audit"))?;
+        let keys: Vec<_> = snapshot.audit_keys().iter().filter(|key| key.key.state.is_active()).collect();
+        if keys.is_empty() {
+            return Err(ChangeError::NotInitialised("audit"));
+        }
         let at = self.now();
-        let header = Header {
-            algorithm: key.verifying.algorithm(),
-            key_id: Some(key.key.key_id.clone()),
-            token_type: Some(CHECKPOINT_TYPE.to_owned()),
-        };
         let payload = CheckpointClaims { head, at }.to_payload();
-        let signing_input = jose::signing_input(&header, payload.as_bytes());
-        let signature = self.sign_checked(key, signing_input.as_bytes()).await?;
-        let jws = jose::assemble(signing_input, signature.as_bytes());
-        let checkpoint = Checkpoint { sequence: head.sequence, at, jws };
-        self.adapters.store.add_checkpoint(&checkpoint).await?;
+        let signing_input = |key: &RingKey| {
+            let header = Header {
+                algorithm: key.verifying.algorithm(),
+                key_id: Some(key.key.key_id.clone()),
+                token_type: Some(CHECKPOINT_TYPE.to_owned()),
+            };
+            jose::signing_input(&header, payload.as_bytes())
+        };
+        let signed = self.sign_by_any(&keys, SignedKind::Checkpoint, signing_input).await?;
+        let checkpoint = Checkpoint { sequence: head.sequence, at, jws: signed.text };
+        if !self.adapters.store.add_checkpoint(&checkpoint).await? {
+            self.settle_one(&signed.key.key.key_id, SignedKind::Checkpoint, "overtaken").await?;
+        }
+        signed.entry.close();
         Ok(Some(checkpoint))
     }
 }

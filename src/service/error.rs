@@ -37,6 +37,77 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
+/// An HSM token could not be added or retired.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// There is no deployment to add it to.
+    #[error("this deployment has no keys yet: `signet init` makes them in every configured HSM token")]
+    NotInitialised,
+    /// It is not configured.
+    #[error("there is no [[hsm]] named `{0}` in the configuration: add it there first")]
+    NotConfigured(HsmName),
+    /// The deployment does not know it.
+    #[error("the HSM token `{0}` is not part of this deployment; `signet hsm list` shows those that are")]
+    NotAMember(HsmName),
+    /// It is the very token that the deployment has under another name.
+    #[error("the HSM token `{name}` is the one that this deployment has as `{other}` (serial number {serial})")]
+    SameToken {
+        /// The name that was to be added.
+        name: HsmName,
+        /// The member's name.
+        other: HsmName,
+        /// The serial number of both.
+        serial: String,
+    },
+    /// It can't sign as the deployment does.
+    #[error("the HSM token `{name}` can't sign with {algorithm} (tokens.algorithm); it offers {offered}")]
+    NoAlgorithm {
+        /// Its name.
+        name: HsmName,
+        /// What is configured.
+        algorithm: &'static str,
+        /// What it can do.
+        offered: String,
+    },
+    /// Nothing would be left.
+    #[error("`{0}` is the last HSM token of this deployment: add another one first (`signet hsm add`)")]
+    Last(HsmName),
+    /// Nothing else signs.
+    #[error(
+        "no other HSM token of this deployment signs now, and tokens could not be issued without `{name}`: {why}. Wait          until the signing key of another one is active (`signet key list`) and it answers (`/readyz`)"
+    )]
+    NothingElseSigns {
+        /// Its name.
+        name: HsmName,
+        /// What the others lack.
+        why: String,
+    },
+    /// Secrets would be lost.
+    #[error(
+        "{secrets} secrets are sealed for `{name}` alone and would be lost: `signet hsm add {other}` seals them for          `{other}` too; then try again"
+    )]
+    SealedAlone {
+        /// Its name.
+        name: HsmName,
+        /// How many.
+        secrets: u64,
+        /// A member that they can be sealed for.
+        other: HsmName,
+    },
+    /// The keys could not be made.
+    #[error(transparent)]
+    Keys(#[from] InitialiseError),
+    /// The seals could not be extended or removed; what was done stays.
+    #[error("{0}; what was done stays: the same command goes on from there")]
+    Seals(ChangeError),
+    /// The HSM failed.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// `init` failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InitialiseError {
@@ -53,6 +124,13 @@ pub enum InitialiseError {
         /// The serial number found.
         found: String,
     },
+    /// No HSM token of the deployment can keep a secret.
+    #[error(
+        "none of the HSM tokens can keep secrets: that takes CKM_AES_GCM, CKM_AES_KEY_GEN, CKM_SHA256_HMAC and \
+         CKM_GENERIC_SECRET_KEY_GEN. A token without them signs, but passwords, OTP seeds and refresh tokens need \
+         another [[hsm]] that has them; see docs/hsm-guide.md"
+    )]
+    NothingSeals,
     /// The HSM failed.
     #[error(transparent)]
     Hsm(#[from] HsmError),

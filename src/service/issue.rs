@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Signet;
 use super::authenticate_client::KnownClient;
+use super::directory::Snapshot;
 use super::error::store_unavailable;
 use super::signing::SignedToken;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
@@ -76,11 +77,11 @@ impl Signet {
             let scopes = scope::decide(request.scopes.as_ref(), &client.scopes)?;
             let audiences = known.authenticated.audiences(request.resource.as_deref())?;
             let token = self.token_for(&known, client.id.as_str(), scopes, audiences, BTreeSet::new(), None, None);
-            let signed = self.sign_access_token(&known.snapshot, &token).await?;
+            let signed = self.sign_currently(&known.snapshot, &token).await?;
             let draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
             let generation =
                 self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
-            if self.still_holds(&known, &signed.key, generation).await? {
+            if self.still_holds(&known, &signed.key, token.expires_at, generation).await? {
                 return Ok(self.answer(token, signed, None));
             }
             known = self.authenticate_client(presented, context).await?;
@@ -121,7 +122,7 @@ impl Signet {
         let facts = self.person_facts(&authentication).await?;
         let grant_id = grant.as_ref().map(|grant| &grant.id);
         let token = self.token_for(known, user.id.as_str(), scopes, audiences, roles, Some(facts), grant_id);
-        let signed = self.sign_access_token(&known.snapshot, &token).await?;
+        let signed = self.sign_currently(&known.snapshot, &token).await?;
         let mut draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
         draft.factors = authentication.factors().to_vec();
         let refresh_token = match grant {
@@ -132,11 +133,28 @@ impl Signet {
             }
         };
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
-        if self.still_holds(known, &signed.key, fresh.generation).await? {
+        if self.still_holds(known, &signed.key, token.expires_at, fresh.generation).await? {
             return Ok(self.answer(token, signed, refresh_token));
         }
         tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
         Err(OAuthError::unavailable())
+    }
+
+    /// Signs with a key of the snapshot. Where that fails and the keys have changed since, with one of those: a key that
+    /// was revoked is gone from its HSM token.
+    pub(super) async fn sign_currently(
+        &self,
+        snapshot: &Snapshot,
+        token: &AccessToken,
+    ) -> Result<SignedToken, OAuthError> {
+        match self.sign_access_token(snapshot, token).await {
+            Err(failed) => {
+                let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
+                let has_changed = fresh.generation > snapshot.generation;
+                if has_changed { self.sign_access_token(&fresh, token).await } else { Err(failed) }
+            }
+            signed => signed,
+        }
     }
 
     /// Whether a sign-in proves what the tenant asks for, and what the client asked for this once (RFC 9470 §4).
@@ -293,6 +311,7 @@ impl Signet {
         signed: SignedToken,
         refresh_token: Option<SecretText>,
     ) -> TokenAnswer {
+        signed.entry.close();
         TokenAnswer {
             access_token: SecretText::new(signed.text),
             expires_in: self.settings.access_lifetime,

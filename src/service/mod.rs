@@ -8,25 +8,37 @@ pub mod authenticate;
 pub mod authenticate_client;
 pub mod checkpoint;
 pub mod custody;
+pub mod custody_report;
+mod decoy;
+mod deployment_secret;
 pub mod directory;
 pub mod enrol;
 pub mod error;
+pub mod generate_key;
 mod hashing;
+pub mod hsm_members;
+pub mod hsm_tokens;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;
+pub mod ledger;
 pub mod readiness;
+pub mod reconcile;
+mod recorded;
 pub mod refresh;
 pub mod repeats;
+pub mod reseal;
 pub mod revoke;
+pub mod revoke_key;
+pub mod rotate;
 pub mod settings;
 pub mod signing;
 
 use std::sync::Arc;
 
 pub use directory::Directory;
-pub use error::{ChangeError, InitialiseError};
-pub use settings::Settings;
+pub use error::{ChangeError, InitialiseError, MembershipError};
+pub use settings::{KeySettings, Settings};
 
 use crate::clock::{Clock, Timestamp};
 use crate::keys::{KeyAdmin, Signer, Vault};
@@ -56,9 +68,13 @@ pub struct Signet {
     adapters: Adapters,
     directory: Directory,
     hashing: hashing::Hashing,
-    decoy: authenticate::Decoy,
+    decoy: decoy::Decoy,
+    deployment_secret: deployment_secret::DeploymentSecret,
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
+    ledger: Arc<ledger::Ledger>,
+    recorded: tokio::sync::Mutex<recorded::Recorded>,
+    resealing: reseal::Resealing,
 }
 
 impl Signet {
@@ -67,9 +83,13 @@ impl Signet {
         Arc::new(Self {
             directory: Directory::new(settings.tenant.clone(), adapters.store.clone(), adapters.key_admin.clone()),
             hashing: hashing::Hashing::new(settings.password_concurrency),
-            decoy: authenticate::Decoy::default(),
+            decoy: decoy::Decoy::default(),
+            deployment_secret: deployment_secret::DeploymentSecret::default(),
+            resealing: reseal::Resealing::default(),
             repeats: repeats::Repeats::default(),
             readiness: readiness::Readiness::default(),
+            ledger: Arc::default(),
+            recorded: tokio::sync::Mutex::default(),
             settings,
             adapters,
         })
@@ -93,6 +113,11 @@ impl Signet {
     /// The joint that lists and makes keys.
     pub fn key_admin(&self) -> &Arc<dyn KeyAdmin> {
         &self.adapters.key_admin
+    }
+
+    /// How many signatures of this process are under way, or perhaps have no record.
+    pub fn unaccounted(&self) -> u64 {
+        self.ledger.perhaps()
     }
 
     /// The time by which this issuer decides.

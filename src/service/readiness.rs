@@ -1,4 +1,5 @@
-//! Whether tokens can be issued now: a real recent signature by each HSM token, the store, the audit log.
+//! Whether tokens can be issued now, by a real recent signature, the store and the audit log; and whether they can be
+//! verified, which needs none of these.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -9,15 +10,12 @@ use tokio::time::Instant;
 
 use super::Signet;
 use super::directory::RingKey;
-use crate::keys::{HsmError, HsmName};
+use crate::keys::{HsmError, HsmName, test_signing_input};
 
 /// How old the last good signature may be.
 const RECENT: Duration = Duration::from_secs(15);
 /// How old it gets before a test signature is made.
 const TEST_AFTER: Duration = Duration::from_secs(5);
-
-/// What is signed for a test. It is no JWS signing input: it has no dot.
-const PROBE: &[u8] = b"signet readiness probe";
 
 /// How long a report is given again before the state is looked at anew: anybody may ask for it.
 const REPORT_KEPT: Duration = Duration::from_secs(1);
@@ -60,16 +58,25 @@ impl Readiness {
 /// The answer of `/readyz`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReadinessReport {
-    /// Whether everything below is well: tokens can be issued.
+    /// Whether tokens can be issued: the same as `issuance.ready`.
     pub ready: bool,
+    /// Whether tokens can be issued: an HSM token signs, and the store and the audit log are well.
+    pub issuance: Part,
+    /// Whether verification material can be served; it needs no HSM.
+    pub verification: Part,
     /// Each HSM token, in a word: `ok`, or what is wrong.
     pub hsm: BTreeMap<HsmName, String>,
     /// The store, in a word.
     pub store: String,
     /// The audit log, in a word: records are written with the store, so this tells of its checkpoints.
     pub audit: String,
-    /// Whether verification material can be served; it needs no HSM.
-    pub verification: bool,
+}
+
+/// One of the two things that a server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Whether it can be had now.
+    pub ready: bool,
 }
 
 impl Signet {
@@ -93,7 +100,8 @@ impl Signet {
     ///
     /// [`HsmError`] with why the key can't sign.
     pub async fn test_key(&self, key: &RingKey) -> Result<(), HsmError> {
-        self.sign_checked(key, PROBE).await.map(|_| ())
+        let input = test_signing_input(&key.key.key_id, key.verifying.algorithm());
+        self.sign_checked(key, input.as_bytes()).await.map(|_| ())
     }
 
     /// The state of everything that issuance needs, at most a second old.
@@ -123,12 +131,17 @@ impl Signet {
         };
         let audit = self.readiness.audit();
         let verification = self.directory.at_hand().await.is_ok();
-        let can_sign = !hsm.is_empty() && hsm.values().all(|state| state == "ok");
+        // What one HSM token can't sign, another one does.
+        let can_sign = hsm.values().any(|state| state == "ok");
         let ready = can_sign && store == "ok" && audit == "ok";
-        ReadinessReport { ready, hsm, store: store.to_owned(), audit, verification }
+        let (issuance, verification) = (Part { ready }, Part { ready: verification });
+        ReadinessReport { ready, issuance, verification, hsm, store: store.to_owned(), audit }
     }
 
     fn hsm_state(&self, hsm: &HsmName) -> &'static str {
+        if let Some(word) = self.standing_word(hsm) {
+            return word;
+        }
         if let Err(error) = self.adapters.key_admin.health(hsm) {
             tracing::warn!(%hsm, %error, "an HSM token is not ready");
             return "not available";

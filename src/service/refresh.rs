@@ -1,5 +1,5 @@
-//! Exchanges a refresh token (RFC 6749 §6, RFC 9700 §4.14). The successor is derived inside the HSM from the token
-//! that is spent, so that a retry gets the same successor although only hashes are stored.
+//! Exchanges a refresh token (RFC 6749 §6, RFC 9700 §4.14). The successor is derived from the token that is
+//! spent, by a secret that the HSM tokens keep, so that a retry gets the same successor although only hashes are stored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,10 +23,14 @@ use crate::token::access::PersonFacts;
 /// How often a request that lost a race looks again: once to become a retry, once more for a family that moved on.
 const ROUNDS: usize = 3;
 
-/// A successor refresh token and the HSM token that derived it.
+/// What keeps successors apart from everything else that is derived.
+const LABEL: &str = "refresh token";
+
+/// A successor refresh token.
 struct Successor {
     token: SecretText,
-    derived_by: HsmName,
+    /// The HSM token that derived it, where the deployment's secret did not.
+    derived_by: Option<HsmName>,
 }
 
 impl Signet {
@@ -125,7 +129,7 @@ impl Signet {
     ) -> Result<Option<TokenAnswer>, OAuthError> {
         let token = self.refreshed_token(known, request, &found.grant).await?;
         let successor = self.derive_successor(request, found).await?;
-        let signed = self.sign_access_token(&known.snapshot, &token).await?;
+        let signed = self.sign_currently(&known.snapshot, &token).await?;
         let event = if standing == Standing::Live { Event::TokenRefreshed } else { Event::TokenRefreshRetried };
         let draft = self.draft_issued(event, &token, &signed, context);
         let is_committed = match standing {
@@ -173,9 +177,15 @@ impl Signet {
     async fn derive_successor(&self, request: &RefreshRequest, found: &RefreshLookup) -> Result<Successor, OAuthError> {
         let message = format!("{}\0{}\0{}", found.grant.id, found.generation + 1, request.token.expose());
         let message = zeroize::Zeroizing::new(message);
-        let derived =
-            self.adapters.vault.derive(found.successor_hsm.as_ref(), "refresh token", message.as_bytes()).await;
-        let (derived_by, bytes) = derived.map_err(|error| hsm_unavailable(&error))?;
+        // A token that was spent before the deployment had a secret gets the successor that it got then.
+        let (derived_by, bytes) = match &found.successor_hsm {
+            Some(hsm) => {
+                let derived = self.adapters.vault.derive(Some(hsm), LABEL, message.as_bytes()).await;
+                let (hsm, bytes) = derived.map_err(|error| hsm_unavailable(&error))?;
+                (Some(hsm), bytes)
+            }
+            None => (None, self.derive(LABEL, message.as_bytes()).await?),
+        };
         Ok(Successor { token: SecretText::new(URL_SAFE_NO_PAD.encode(bytes)), derived_by })
     }
 
@@ -183,7 +193,8 @@ impl Signet {
         let next = SecretHash::of(successor.token.expose());
         let tenant = &self.settings.tenant;
         let told = Told::only_done(draft);
-        let outcome = self.adapters.store.rotate(tenant, spent, &next, &successor.derived_by, self.now(), told).await;
+        let outcome =
+            self.adapters.store.rotate(tenant, spent, &next, successor.derived_by.as_ref(), self.now(), told).await;
         Ok(outcome.map_err(|error| store_unavailable(&error))? == RotateOutcome::Rotated)
     }
 
@@ -200,7 +211,7 @@ impl Signet {
         successor: Successor,
     ) -> Result<TokenAnswer, OAuthError> {
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
-        if self.still_holds(known, &signed.key, fresh.generation).await? {
+        if self.still_holds(known, &signed.key, token.expires_at, fresh.generation).await? {
             return Ok(self.answer(token, signed, Some(successor.token)));
         }
         tracing::warn!("the client or the key changed while a token was refreshed; the caller must try again");

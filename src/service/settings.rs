@@ -7,6 +7,40 @@ use crate::keys::TenantId;
 use crate::mfa::{AssurancePolicy, Lockout};
 use crate::oauth::RoleScopes;
 
+/// How signing keys are rotated.
+#[derive(Debug, Clone, Copy)]
+pub struct KeySettings {
+    /// How long a key signs; `None` where keys are rotated by command alone.
+    pub rotate_every: Option<Duration>,
+    /// How long a key is published before it signs.
+    pub publish_ahead: Duration,
+    /// How long verifiers may keep the JWKS.
+    pub jwks_max_age: Duration,
+    /// How far clocks may be apart.
+    pub clock_skew: Duration,
+}
+
+impl KeySettings {
+    /// How long what is signed at the last moment may be under way until it is written down.
+    const UNDER_WAY: Duration = Duration::from_secs(5);
+
+    /// The least time between a key's publication and its first signature.
+    pub fn least_published(&self) -> Duration {
+        self.jwks_max_age + self.clock_skew
+    }
+
+    /// How much longer than its last token a key stays published: for a signature that was under way when another key
+    /// took over, and for a signer's and a verifier's clock.
+    pub fn margin(&self) -> Duration {
+        Self::UNDER_WAY + self.verifier_margin()
+    }
+
+    /// The part of it that is the verifiers'.
+    pub fn verifier_margin(&self) -> Duration {
+        2 * self.clock_skew
+    }
+}
+
 /// The settings of one issuer.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -26,6 +60,8 @@ pub struct Settings {
     pub role_scopes: RoleScopes,
     /// What a person must have proved.
     pub assurance: AssurancePolicy,
+    /// How signing keys are rotated.
+    pub keys: KeySettings,
     /// The name that authenticator apps show.
     pub otp_issuer: String,
     /// How many tries an account has.

@@ -1,13 +1,16 @@
-//! One signature: chosen key, HSM, and the check in process without which nothing is released.
+//! One signature: chosen key, HSM, and the check in process without which nothing is released. A token that fails is
+//! followed by another one's key, as long as there is time.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Signet;
 use super::directory::{RingKey, Snapshot};
 use super::error::hsm_unavailable;
+use super::ledger::Entry;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::jose;
-use crate::keys::{HsmError, HsmFailure, Signature};
+use crate::keys::{HsmError, HsmFailure, HsmName, Signature, SignedKind};
 use crate::oauth::OAuthError;
 use crate::token::AccessToken;
 
@@ -15,40 +18,110 @@ use crate::token::AccessToken;
 pub(super) struct SignedToken {
     pub(super) text: String,
     pub(super) key: Arc<RingKey>,
+    /// To be closed once the token's audit record is durable.
+    pub(super) entry: Entry,
+}
+
+/// Whether the worker answered that it did not sign, or was never asked. One that is gone or late may have signed.
+fn is_certainly_unsigned(failure: &HsmFailure) -> bool {
+    !matches!(failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
 }
 
 impl Signet {
-    /// Signs an access token with an active key of a healthy HSM token.
+    /// Signs an access token with an active key of a healthy HSM token; of another one where that fails.
     pub(super) async fn sign_access_token(
         &self,
         snapshot: &Snapshot,
         token: &AccessToken,
     ) -> Result<SignedToken, OAuthError> {
-        let key = self.choose_key(snapshot)?;
-        let signing_input = token.signing_input(&key.key.key_id, key.verifying.algorithm());
-        let signature =
-            self.sign_checked(&key, signing_input.as_bytes()).await.map_err(|error| hsm_unavailable(&error))?;
-        Ok(SignedToken { text: jose::assemble(signing_input, signature.as_bytes()), key })
+        let algorithm = self.settings.algorithm;
+        let keys: Vec<&Arc<RingKey>> = snapshot.active(algorithm).collect();
+        if keys.is_empty() {
+            tracing::error!(%algorithm, "no active signing key; run `signet key generate`");
+            return Err(OAuthError::unavailable());
+        }
+        let input = |key: &RingKey| token.signing_input(&key.key.key_id, key.verifying.algorithm());
+        self.sign_by_any(&keys, SignedKind::Token, input).await.map_err(|error| hsm_unavailable(&error))
     }
 
-    /// The active key of a healthy HSM token, or of any where none is known to be healthy.
-    fn choose_key(&self, snapshot: &Snapshot) -> Result<Arc<RingKey>, OAuthError> {
-        let algorithm = self.settings.algorithm;
-        let is_healthy = |key: &&Arc<RingKey>| self.adapters.key_admin.health(&key.key.hsm).is_ok();
-        snapshot.active(algorithm).find(is_healthy).or_else(|| snapshot.active(algorithm).next()).cloned().ok_or_else(
-            || {
-                tracing::error!(%algorithm, "no active signing key; run `signet key generate`");
-                OAuthError::unavailable()
-            },
-        )
+    /// Signs by one of the keys, each of another HSM token or of several, within the time that one signature has. What
+    /// is signed names its key, so that it is made anew for each attempt.
+    pub(super) async fn sign_by_any(
+        &self,
+        keys: &[&Arc<RingKey>],
+        kind: SignedKind,
+        input: impl Fn(&RingKey) -> String,
+    ) -> Result<SignedToken, HsmError> {
+        let among: Vec<&HsmName> = keys.iter().map(|key| &key.key.hsm).collect();
+        let (began, mut tried, mut last_error) = (Instant::now(), Vec::new(), None);
+        while let Some(choice) = self.adapters.key_admin.choose(&among, &tried, began.elapsed()) {
+            let Some(key) = keys.get(choice.index) else { break };
+            let signing_input = input(key);
+            match self.sign_accounted_within(choice.patience, key, kind, signing_input.as_bytes()).await {
+                Ok((signature, entry)) => {
+                    let text = jose::assemble(signing_input, signature.as_bytes());
+                    return Ok(SignedToken { text, key: Arc::clone(key), entry });
+                }
+                Err(error) => {
+                    tracing::warn!(hsm = %key.key.hsm, %error, "an HSM token did not sign; another one is asked");
+                    last_error = Some(error);
+                }
+            }
+            tried.push(choice.index);
+        }
+        let none = || HsmFailure::Unavailable { detail: "no HSM token with a key for it is healthy".to_owned() };
+        Err(last_error.unwrap_or_else(|| HsmError::new("sign", none())))
+    }
+
+    /// Signs and verifies, and gives with the signature its entry in the ledger, which stays open until the caller says
+    /// that the signature has its record.
+    pub(super) async fn sign_accounted(
+        &self,
+        key: &RingKey,
+        kind: SignedKind,
+        message: &[u8],
+    ) -> Result<(Signature, Entry), HsmError> {
+        self.sign_accounted_within(Duration::MAX, key, kind, message).await
+    }
+
+    async fn sign_accounted_within(
+        &self,
+        patience: Duration,
+        key: &RingKey,
+        kind: SignedKind,
+        message: &[u8],
+    ) -> Result<(Signature, Entry), HsmError> {
+        let entry = self.ledger.open(&key.key.key_id, kind);
+        match self.sign_checked_within(patience, key, message).await {
+            Ok(signature) => Ok((signature, entry)),
+            Err(error) => {
+                if is_certainly_unsigned(&error.failure) {
+                    entry.close();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Signs and verifies. A signature that does not verify is an alarm and never leaves.
     pub(super) async fn sign_checked(&self, key: &RingKey, message: &[u8]) -> Result<Signature, HsmError> {
-        let raw = self.adapters.signer.sign(&key.key, key.verifying.algorithm(), message.to_vec()).await?;
+        self.sign_checked_within(Duration::MAX, key, message).await
+    }
+
+    /// The same in no more than so much time.
+    async fn sign_checked_within(
+        &self,
+        patience: Duration,
+        key: &RingKey,
+        message: &[u8],
+    ) -> Result<Signature, HsmError> {
+        let asked_at = Instant::now();
+        let algorithm = key.verifying.algorithm();
+        let raw = self.adapters.signer.sign_within(patience, &key.key, algorithm, message.to_vec()).await?;
         match raw.check(&key.verifying, message) {
             Ok(signature) => {
                 self.readiness.signed(&key.key.hsm);
+                self.adapters.key_admin.trust(&key.key, asked_at);
                 Ok(signature)
             }
             Err(wrong) => {

@@ -1,16 +1,18 @@
 //! The contracts. Each conditional write is one write: of N racing callers, on any number of nodes, one wins.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{
-    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, RefreshLookup, RotateOutcome, User, UserId,
+    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, HsmMember, RefreshLookup, RotateOutcome, SealCount,
+    SecretAtRest, SecretCursor, User, UserId,
 };
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
-use crate::keys::{HsmKey, HsmName, KeyState, Seals, TenantId, TokenInfo};
+use crate::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, Seals, TenantId, TokenInfo};
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.
@@ -38,6 +40,9 @@ pub enum StoreFailure {
         "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back"
     )]
     RolledBack,
+    /// Another process was faster: what the change makes is there already.
+    #[error("there is {0} already: another process made one at the same time")]
+    Taken(&'static str),
     /// The database is not one that this program can use; the text says what to do.
     #[error("{0}")]
     Refused(String),
@@ -59,6 +64,36 @@ impl Told {
     }
 }
 
+/// How many secrets at rest are kept alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecrets {
+    /// What they are, e.g. `users.password`.
+    pub kind: String,
+    /// The HSM token that opens them.
+    pub hsm: HsmName,
+    /// How, by the first byte of each; `None` for one that is no seal.
+    pub mode: Option<SealMode>,
+    /// How many.
+    pub count: u64,
+}
+
+/// How many audit records say the same of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMention {
+    /// The record's `event`.
+    pub event: String,
+    /// Its `key`; empty where it names none.
+    pub key: String,
+    /// Its `signed`.
+    pub signed: Option<String>,
+    /// Its `reason`.
+    pub reason: Option<String>,
+    /// How many records.
+    pub records: u64,
+    /// The sum of their `signatures`.
+    pub signatures: i64,
+}
+
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// The deployment as a whole.
@@ -71,8 +106,21 @@ pub trait Deployment: Send + Sync {
     /// The HSM tokens that `init` has bound the deployment to.
     async fn hsm_tokens(&self) -> Result<Vec<(HsmName, TokenInfo)>>;
 
-    /// Binds the deployment to an HSM token. Nothing changes where the name is bound already.
+    /// The same with when they came and went.
+    async fn hsm_members(&self) -> Result<Vec<HsmMember>>;
+
+    /// Takes an HSM token out: in one commit it is marked as retired, and its keys that sign, seal or will sign are
+    /// retiring until `until`. `false`, and nothing written or told, where it is not a member, or where no other member
+    /// has an active key that signs tokens.
+    async fn retire_hsm_token(&self, name: &HsmName, at: Timestamp, until: Timestamp, told: Vec<Draft>)
+    -> Result<bool>;
+
+    /// Binds the deployment to an HSM token; one that was retired is a member again. Nothing changes where the name is
+    /// bound already.
     async fn bind_hsm_token(&self, name: &HsmName, token: &TokenInfo, at: Timestamp, told: Vec<Draft>) -> Result<()>;
+
+    /// What is sealed, counted by what it is, by which HSM token and how.
+    async fn sealed_secrets(&self) -> Result<Vec<SealedSecrets>>;
 
     /// Whether the store can be written: a real, durable write, for readiness.
     async fn probe(&self, at: Timestamp) -> Result<()>;
@@ -225,13 +273,14 @@ pub trait Grants: Send + Sync {
     /// The refresh token of this hash, with its family.
     async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>>;
     /// Spends the live token `spent` and makes `successor` the live one, if `spent` is the live token of an active,
-    /// unexpired family at `at` whose user and client are enabled. `told.done` is written with the rotation.
+    /// unexpired family at `at` whose user and client are enabled. `told.done` is written with the rotation. `derived_by`
+    /// names the HSM token that derived the successor, where it was not derived by the deployment's secret.
     async fn rotate(
         &self,
         tenant: &TenantId,
         spent: &SecretHash,
         successor: &SecretHash,
-        derived_by: &HsmName,
+        derived_by: Option<&HsmName>,
         at: Timestamp,
         told: Told,
     ) -> Result<RotateOutcome>;
@@ -260,12 +309,69 @@ pub trait Grants: Send + Sync {
 /// Keys that the deployment depends on.
 #[async_trait]
 pub trait Keys: Send + Sync {
-    /// Adds a key.
+    /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
+    /// purpose and algorithm.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFailure::Taken`] for an active key whose place has one.
     async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> Result<()>;
     /// Every key, of all tenants and purposes, the oldest first.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
     /// Moves a key from one stage to another; `false` where it is not in stage `from`.
     async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, told: Vec<Draft>) -> Result<bool>;
+    /// Makes the successor active and the predecessor retiring, in one commit; `false`, and nothing changed or told,
+    /// where either is not in its stage any more, or its place has another active key.
+    ///
+    /// The predecessor retires until the last token has expired that any process issued by it, as far as
+    /// [`raise_token_lifetime`](Self::raise_token_lifetime) was told, and the margin beyond.
+    async fn hand_over(&self, change: &HandOver, told: Vec<Draft>) -> Result<bool>;
+    /// Notes that tokens signed by the active keys of a tenant may last that long. Never lowers what was noted; each
+    /// process says it before it issues.
+    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<()>;
+    /// The longest that tokens by this key last, as far as was noted.
+    async fn token_lifetime(&self, key: &KeyId) -> Result<Duration>;
+    /// Writes down that a pair is about to be generated.
+    async fn announce_key(&self, key: &AnnouncedKey) -> Result<()>;
+    /// The pairs that were announced and neither added nor given up, the oldest first.
+    async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>>;
+    /// Notes that whoever announced a pair is done with it and does not know whether the HSM token has it.
+    async fn give_up_announced(&self, cka_id: &[u8]) -> Result<()>;
+    /// Forgets a pair that was announced, when the HSM token does not have it.
+    async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> Result<()>;
+}
+
+/// Leases: what one process of the deployment does at a time.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Takes or renews a lease until a moment: true for the holder it has now. Another holder's lease is taken only
+    /// after it ran out at `at`.
+    async fn take_lease(&self, name: &'static str, holder: &str, at: Timestamp, until: Timestamp) -> Result<bool>;
+    /// Gives a lease back, where this holder has it.
+    async fn end_lease(&self, name: &'static str, holder: &str) -> Result<()>;
+}
+
+/// Secrets at rest, of whatever they are: each is sealed once for each HSM token that can open it.
+#[async_trait]
+pub trait SecretsAtRest: Send + Sync {
+    /// The secret that the deployment derives names by.
+    async fn deployment_secret(&self) -> Result<Option<Seals>>;
+    /// Keeps it; `false` where there is one already.
+    async fn keep_deployment_secret(&self, seals: &Seals) -> Result<bool>;
+    /// Secrets that this HSM token can't open, after `after`, at most `limit`, and where to go on.
+    async fn lacking(
+        &self,
+        hsm: &HsmName,
+        after: Option<&SecretCursor>,
+        limit: u32,
+    ) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>)>;
+    /// Adds seals to a secret; `false`, and nothing written, where it was replaced or removed since it was read.
+    async fn extend_seals(&self, secret: &SecretAtRest, added: &Seals) -> Result<bool>;
+    /// How many secrets an HSM token can open.
+    async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount>;
+    /// Removes seals of this HSM token, at most `limit`, and none of a secret that no other token can open. Gives the
+    /// number.
+    async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> Result<u64>;
 }
 
 /// Tries at an account, kept by a name that is derived in the HSM and can't be turned back.
@@ -319,7 +425,13 @@ pub trait AuditLog: Send + Sync {
     async fn head(&self) -> Result<Head>;
     /// Keeps a signed checkpoint, in the store and in its anchor, or in neither as far as the next one can tell: after a
     /// failure [`last_checkpoint`](Self::last_checkpoint) is an older one, and what was not covered is still to be signed.
-    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<()>;
+    /// `false` where another checkpoint over the same record was kept first; then this one is dropped.
+    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<bool>;
+    /// Of the records after one place up to another, those that name a key or tell that counting began, counted by what
+    /// they say.
+    async fn key_mentions(&self, after: i64, up_to: i64) -> Result<Vec<KeyMention>>;
+    /// The checkpoints after one place up to another, counted by their encoded JWS header.
+    async fn checkpoint_headers(&self, after: i64, up_to: i64) -> Result<Vec<(String, u64)>>;
     /// Every checkpoint with a sequence of at least `first`, in order, at most `limit`.
     async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>>;
     /// The newest checkpoint.
@@ -328,11 +440,33 @@ pub trait AuditLog: Send + Sync {
 
 /// All of the store.
 pub trait Store:
-    Deployment + Users + Factors + Clients + Grants + Keys + Throttles + Revocations + AuditLog + 'static
+    Deployment
+    + Users
+    + Factors
+    + Clients
+    + Grants
+    + Keys
+    + Leases
+    + SecretsAtRest
+    + Throttles
+    + Revocations
+    + AuditLog
+    + 'static
 {
 }
 
 impl<T> Store for T where
-    T: Deployment + Users + Factors + Clients + Grants + Keys + Throttles + Revocations + AuditLog + 'static
+    T: Deployment
+        + Users
+        + Factors
+        + Clients
+        + Grants
+        + Keys
+        + Leases
+        + SecretsAtRest
+        + Throttles
+        + Revocations
+        + AuditLog
+        + 'static
 {
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::keys::{HsmName, Seals, TenantId};
+use crate::keys::{HsmName, OtpSecretKind, Seals, TenantId, TokenInfo};
 use crate::mfa::{FactorDetail, FactorId, UserId};
 use crate::oauth::ClientId;
 
@@ -143,6 +143,65 @@ impl EndReason {
     }
 }
 
+/// An HSM token that the deployment is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HsmMember {
+    /// Its configured name.
+    pub name: HsmName,
+    /// The token.
+    pub token: TokenInfo,
+    /// When the deployment was bound to it.
+    pub bound_at: Timestamp,
+    /// When it was taken out, if it was: none of its keys signs, and nothing is sealed for it.
+    pub retired_at: Option<Timestamp>,
+}
+
+/// What a secret at rest belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SecretOwner {
+    /// The deployment itself: what names are derived by.
+    Deployment,
+    /// A user's password.
+    Password(UserId),
+    /// A factor's secret, with the factor's user.
+    Factor(FactorId, UserId),
+}
+
+/// A secret at rest, with the seals that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretAtRest {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What it belongs to.
+    pub owner: SecretOwner,
+    /// What an OTP secret is; `None` for a secret that is opened.
+    pub enclosed: Option<OtpSecretKind>,
+    /// Its seals.
+    pub seals: Seals,
+}
+
+/// Where a listing of secrets at rest goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretCursor {
+    /// The tenant.
+    pub tenant: String,
+    /// The table and column.
+    pub kind: String,
+    /// The row.
+    pub row: String,
+}
+
+/// The seals of one HSM token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct SealCount {
+    /// All secrets at rest of the deployment.
+    pub secrets: u64,
+    /// Those that this token can open.
+    pub sealed: u64,
+    /// Those that no other token can open.
+    pub alone: u64,
+}
+
 /// A refresh token that was presented, with its family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshLookup {
@@ -154,7 +213,7 @@ pub struct RefreshLookup {
     pub live_generation: i64,
     /// When this token was spent, if it was.
     pub spent_at: Option<Timestamp>,
-    /// The HSM token whose binding key derived the successor, if it was spent.
+    /// The HSM token whose binding key derived the successor, where it was not the deployment's secret.
     pub successor_hsm: Option<HsmName>,
 }
 

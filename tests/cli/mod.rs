@@ -2,7 +2,9 @@
 
 mod audit;
 mod configuration;
+mod custody;
 mod dev;
 mod directory;
+mod doctor;
 mod keys;
 mod token;

@@ -14,13 +14,18 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// A server of a deployment that is bound to a token starts without its module
+/// (`rotation::without_hsm::hazard_61_a_server_starts_without_its_module_and_heals`); a command that needs it says what is wrong.
 #[test]
 fn a_missing_module_is_named() {
     let deployment = Deployment::new();
     let module = deployment.token.module().to_str().unwrap().to_owned();
     deployment.reconfigure(&module, "/nowhere/libpkcs11.so");
-    refusal(&deployment).fails(1, &["/nowhere/libpkcs11.so", "install it", "`module`"]);
-    deployment.run(&["key", "generate"]).fails(1, &["/nowhere/libpkcs11.so"]);
+    deployment.run(&["key", "generate"]).fails(1, &["/nowhere/libpkcs11.so", "install it", "`module`"]);
+    let server = deployment.serve();
+    let log = std::fs::read_to_string(deployment.file("server.log")).unwrap();
+    assert!(log.contains("/nowhere/libpkcs11.so") && log.contains("serving without this HSM token"), "{log}");
+    server.stop();
     // What needs no HSM goes on.
     deployment.json(&["key", "list"]);
     deployment.json(&["audit", "verify"]);
@@ -33,7 +38,7 @@ fn a_file_that_is_no_module_is_refused() {
     let text = deployment.file("text.so");
     std::fs::write(&text, "no library").unwrap();
     deployment.reconfigure(&module, text.to_str().unwrap());
-    refusal(&deployment).fails(1, &["text.so", "can't be loaded as a PKCS#11 module"]);
+    deployment.run(&["custody"]).fails(1, &["text.so", "can't be loaded as a PKCS#11 module"]);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, Jwk, PublicKey};
 use signet::keys::{Custody, CustodyFault, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
 
-use crate::support::hsm::{FaultyModule, SoftToken, hsm, pair, started, stored, tenant, vault_keys};
+use crate::support::fault::FaultModule;
+use crate::support::hsm::{SoftToken, hsm, pair, probe, started, stored, tenant, vault_keys};
 
 #[tokio::test]
 async fn every_generated_key_is_in_custody() {
@@ -75,7 +76,7 @@ async fn an_imported_key_is_refused() {
     let token = SoftToken::new();
     let key = imported(&token);
     let (group, _events) = started(token.config()).await;
-    let failure = group.sign(&key, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    let failure = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err().failure;
     let HsmFailure::CustodyRefused { reasons, .. } = failure else { panic!("{failure}") };
     assert!(reasons.contains("CKA_LOCAL is false"), "{reasons}");
     let reports = group.list(&hsm()).await.unwrap();
@@ -91,7 +92,7 @@ async fn a_key_that_can_be_taken_out_is_refused() {
     token.pkcs11_tool(&["--read-object", "--type", "pubkey", "--id", "ee", "--output-file", der.to_str().unwrap()]);
     let key = outside_key(PublicKey::from_spki_der(&std::fs::read(der).unwrap()).unwrap(), vec![0xee]);
     let (group, _events) = started(token.config()).await;
-    let failure = group.sign(&key, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    let failure = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err().failure;
     let HsmFailure::CustodyRefused { reasons, .. } = failure else { panic!("{failure}") };
     assert!(reasons.contains("CKA_EXTRACTABLE is true"), "{reasons}");
 }
@@ -105,7 +106,7 @@ async fn a_second_key_of_the_same_id_makes_both_unusable() {
     let id: String = key.cka_id.iter().map(|byte| format!("{byte:02x}")).collect();
     token.pkcs11_tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--id", &id]);
     let (group, _events) = started(token.config()).await;
-    let failure = group.sign(&key, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    let failure = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err().failure;
     assert!(
         matches!(&failure, HsmFailure::CustodyRefused { reasons, .. } if reasons.contains("2 objects")),
         "{failure}"
@@ -122,11 +123,11 @@ async fn another_key_under_the_same_id_is_not_the_key() {
     let key = pair(&group, Algorithm::Es256).await;
     let other = pair(&group, Algorithm::Es256).await;
     let swapped = HsmKey { cka_id: other.cka_id.clone(), ..key.clone() };
-    let failure = group.sign(&swapped, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    let failure = group.sign(&swapped, Algorithm::Es256, probe(&swapped)).await.unwrap_err().failure;
     assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
     // And also where the right key's handle is known already.
-    drop(group.sign(&other, Algorithm::Es256, b"m".to_vec()).await.unwrap());
-    let failure = group.sign(&swapped, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+    drop(group.sign(&other, Algorithm::Es256, probe(&other)).await.unwrap());
+    let failure = group.sign(&swapped, Algorithm::Es256, probe(&swapped)).await.unwrap_err().failure;
     assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
 }
 
@@ -137,13 +138,13 @@ async fn a_destroyed_key_signs_nowhere_any_more() {
     config.workers = 2;
     let (group, _events) = started(config).await;
     let key = pair(&group, Algorithm::Es256).await;
-    let attempts = (0..16).map(|_| group.sign(&key, Algorithm::Es256, b"m".to_vec()));
+    let attempts = (0..16).map(|_| group.sign(&key, Algorithm::Es256, probe(&key)));
     for attempt in attempts {
         drop(attempt.await.unwrap());
     }
     group.destroy(&key).await.unwrap();
     for _ in 0..16 {
-        let failure = group.sign(&key, Algorithm::Es256, b"m".to_vec()).await.unwrap_err().failure;
+        let failure = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err().failure;
         assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
     }
     assert!(group.list(&hsm()).await.unwrap().is_empty());
@@ -204,18 +205,19 @@ async fn hazard_68_and_70_the_check_judges_keys_of_every_purpose() {
 
 #[tokio::test]
 async fn hazard_72_the_check_names_the_mechanism_that_is_missing() {
-    let module = FaultyModule::new();
-    let (group, _events) = started(module.config("")).await;
+    let module = FaultModule::new();
+    let (group, _events) = started(module.config()).await;
     let keys = keys_of_every_purpose(&group).await;
     group.shutdown().await;
     for (hidden, expected) in [
-        ("0x210a,", vec![(KeyPurpose::Wrapping, "CKM_AES_KEY_WRAP_PAD")]),
-        ("0x1087,", vec![(KeyPurpose::Sealing, "CKM_AES_GCM")]),
-        ("0x251,", vec![(KeyPurpose::Wrapping, "CKM_SHA256_HMAC"), (KeyPurpose::Binding, "CKM_SHA256_HMAC")]),
-        ("0x1041,0x1044,", vec![(KeyPurpose::TokenSigning, "CKM_ECDSA")]),
-        ("0x1057,", vec![(KeyPurpose::AuditSigning, "CKM_EDDSA")]),
+        ("hide 0x210a", vec![(KeyPurpose::Wrapping, "CKM_AES_KEY_WRAP_PAD")]),
+        ("hide 0x1087", vec![(KeyPurpose::Sealing, "CKM_AES_GCM")]),
+        ("hide 0x251", vec![(KeyPurpose::Wrapping, "CKM_SHA256_HMAC"), (KeyPurpose::Binding, "CKM_SHA256_HMAC")]),
+        ("hide 0x1041\nhide 0x1044", vec![(KeyPurpose::TokenSigning, "CKM_ECDSA")]),
+        ("hide 0x1057", vec![(KeyPurpose::AuditSigning, "CKM_EDDSA")]),
     ] {
-        let (group, _events) = started(module.config(hidden)).await;
+        module.stand(hidden);
+        let (group, _events) = started(module.config()).await;
         let faults = group.check(&hsm(), &keys).await.unwrap();
         let found: Vec<_> = faults
             .iter()

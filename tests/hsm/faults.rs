@@ -12,12 +12,16 @@ use signet::keys::{
 };
 use signet::secret::SecretBytes;
 
-use crate::support::hsm::{Events, FaultyModule, hsm, pair, start, started, tenant, vault_keys};
+use crate::support::fault::FaultModule;
+use crate::support::hsm::{Events, hsm, pair, probe, start, started, tenant, vault_keys};
 
-const MESSAGE: &[u8] = b"header.payload";
+/// The rule for the next call of a function.
+fn once(function: &str, what: &str) -> String {
+    format!("{function} nth 1 before {what}")
+}
 
 struct Scene {
-    module: FaultyModule,
+    module: FaultModule,
     group: Arc<HsmGroup>,
     events: Events,
     key: HsmKey,
@@ -28,9 +32,9 @@ impl Scene {
         Self::with("", Duration::from_secs(5)).await
     }
 
-    async fn with(hidden: &str, deadline: Duration) -> Self {
-        let module = FaultyModule::new();
-        let mut config = module.config(hidden);
+    async fn with(standing: &str, deadline: Duration) -> Self {
+        let module = FaultModule::standing(standing);
+        let mut config = module.config();
         (config.sessions, config.deadline) = (1, deadline);
         let (group, events) = started(config).await;
         let key = pair(&group, Algorithm::Es256).await;
@@ -41,9 +45,13 @@ impl Scene {
 
     async fn sign(&self) -> Result<(), HsmFailure> {
         let raw =
-            self.group.sign(&self.key, Algorithm::Es256, MESSAGE.to_vec()).await.map_err(|error| error.failure)?;
-        raw.check(&VerifyingKey::new(self.key.public.clone().unwrap()), MESSAGE).unwrap();
+            self.group.sign(&self.key, self.algorithm(), probe(&self.key)).await.map_err(|error| error.failure)?;
+        raw.check(&VerifyingKey::new(self.key.public.clone().unwrap()), &probe(&self.key)).unwrap();
         Ok(())
+    }
+
+    fn algorithm(&self) -> Algorithm {
+        self.key.public.as_ref().unwrap().algorithm
     }
 
     fn worker(&self) -> Option<u32> {
@@ -71,7 +79,7 @@ async fn a_stale_session_or_handle_is_mended_within_the_request() {
         ("CKR_USER_NOT_LOGGED_IN", "0x101"),
     ] {
         for function in ["C_SignInit", "C_Sign"] {
-            scene.module.order(function, code);
+            scene.module.order(&once(function, &format!("return {code}")));
             scene.sign().await.unwrap_or_else(|failure| panic!("{name} by {function}: {failure}"));
             assert!(scene.module.is_done());
         }
@@ -81,10 +89,43 @@ async fn a_stale_session_or_handle_is_mended_within_the_request() {
 }
 
 #[tokio::test]
+async fn a_signature_costs_two_calls_of_the_module() {
+    let module = FaultModule::standing("log calls");
+    let mut config = module.config();
+    config.sessions = 1;
+    let (group, events) = started(config).await;
+    let mut scene = Scene { key: pair(&group, Algorithm::Es256).await, module, group, events };
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps256] {
+        scene.key = pair(&scene.group, algorithm).await;
+        scene.sign().await.unwrap();
+        scene.module.calm();
+        for _ in 0..3 {
+            scene.sign().await.unwrap();
+        }
+        assert_eq!(scene.module.calls(), ["C_SignInit", "C_Sign"].repeat(3), "{algorithm}");
+    }
+    // A module that wants more room says how much, and gets it once.
+    scene.module.order("C_Sign nth 1 before too-small 600");
+    scene.sign().await.unwrap();
+    assert!(scene.module.is_done());
+    assert_eq!(scene.module.calls(), ["C_SignInit", "C_Sign", "C_Sign"]);
+    // One that is not content with that, or wants too much, costs the request and its session.
+    for order in ["C_Sign from 1 before too-small 600", "C_Sign nth 1 before too-small 1000000"] {
+        scene.module.order(order);
+        let failure = scene.sign().await.unwrap_err();
+        assert_eq!(failure, HsmFailure::Module { function: "C_Sign".into(), code: "CKR_BUFFER_TOO_SMALL".into() });
+        assert!(scene.module.is_done());
+        scene.module.calm();
+        scene.sign().await.unwrap();
+    }
+    scene.group.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_real_logout_is_mended_by_one_login() {
     let scene = Scene::new().await;
     let worker = scene.worker();
-    scene.module.order("C_SignInit", "LOGOUT");
+    scene.module.order("C_SignInit nth 1 before logout");
     scene.sign().await.unwrap();
     assert!(scene.module.is_done());
     assert_eq!(scene.worker(), worker);
@@ -94,17 +135,16 @@ async fn a_real_logout_is_mended_by_one_login() {
 /// The token allows the worker's sessions and not one more.
 #[tokio::test]
 async fn a_session_is_closed_before_another_is_opened() {
-    let module = FaultyModule::new();
-    let mut config = module.config("");
+    let module = FaultModule::standing("limit sessions 3");
+    let mut config = module.config();
     config.sessions = 1;
-    config.environment.push(("FAULTY_SESSIONS".into(), "3".into()));
     let (group, events) = started(config).await;
     let key = pair(&group, Algorithm::Es256).await;
     let scene = Scene { module, group, events, key };
     scene.sign().await.unwrap();
     let worker = scene.worker();
     for _ in 0..3 {
-        scene.module.order("C_Sign", "0x21");
+        scene.module.order("C_Sign nth 1 before return 0x21");
         assert!(matches!(scene.sign().await, Err(HsmFailure::Module { .. })));
         scene.sign().await.unwrap();
     }
@@ -115,24 +155,19 @@ async fn a_session_is_closed_before_another_is_opened() {
 /// Its number may be another thread's new session's.
 #[tokio::test]
 async fn a_session_that_the_module_does_not_know_is_not_closed() {
-    let module = FaultyModule::new();
-    let closed = module.token.path().join("closed");
-    let mut config = module.config("");
+    let module = FaultModule::standing("log calls");
+    let mut config = module.config();
     config.sessions = 1;
-    config.environment.push(("FAULTY_CLOSED".into(), closed.to_str().unwrap().into()));
     let (group, events) = started(config).await;
     let key = pair(&group, Algorithm::Es256).await;
     let scene = Scene { module, group, events, key };
-    let count = || std::fs::read_to_string(&closed).unwrap_or_default().lines().count();
     scene.sign().await.unwrap();
-    let before = count();
     for (code, closes) in [("0xB3", 0), ("0xB0", 0), ("0x82", 1)] {
-        let before = count();
-        scene.module.order("C_Sign", code);
+        scene.module.order(&once("C_Sign", &format!("return {code}")));
         scene.sign().await.unwrap();
-        assert_eq!(count() - before, closes, "{code}");
+        let closed = scene.module.calls().iter().filter(|function| *function == "C_CloseSession").count();
+        assert_eq!(closed, closes, "{code}");
     }
-    assert_eq!(count() - before, 1);
     scene.group.shutdown().await;
 }
 
@@ -143,7 +178,7 @@ async fn a_passing_error_while_a_key_is_read_costs_nothing() {
     let worker = scene.worker();
     for skipped in 0..7 {
         scene.key = pair(&scene.group, Algorithm::Es256).await;
-        scene.module.order("C_GetAttributeValue", &format!("0x05 {skipped}"));
+        scene.module.order(&format!("C_GetAttributeValue nth {} before return 0x05", skipped + 1));
         scene.sign().await.unwrap_or_else(|failure| panic!("the {skipped}th reading: {failure}"));
         assert!(scene.module.is_done(), "{skipped}");
     }
@@ -155,10 +190,12 @@ async fn a_passing_error_while_a_key_is_read_costs_nothing() {
 async fn any_other_error_costs_one_request_and_its_session() {
     let scene = Scene::new().await;
     let worker = scene.worker();
-    for (code, name) in
-        [("0x21", "CKR_DATA_LEN_RANGE"), ("0x06", "CKR_FUNCTION_FAILED"), ("0x90", "CKR_OPERATION_ACTIVE")]
-    {
-        scene.module.order("C_Sign", code);
+    for (code, name) in [
+        ("0x21", "CKR_DATA_LEN_RANGE"),
+        ("0x70", "CKR_MECHANISM_INVALID"),
+        ("0x80000001", "CKR_VENDOR_DEFINED (0x80000001)"),
+    ] {
+        scene.module.order(&once("C_Sign", &format!("return {code}")));
         let failure = scene.sign().await.unwrap_err();
         assert_eq!(failure, HsmFailure::Module { function: "C_Sign".into(), code: name.into() });
         assert!(scene.group.health(&hsm()).is_err());
@@ -172,9 +209,20 @@ async fn any_other_error_costs_one_request_and_its_session() {
 #[tokio::test]
 async fn a_module_in_no_state_to_go_on_is_started_again() {
     let scene = Scene::new().await;
-    for fault in ["0x30", "0x31", "0x02", "0x05", "0x32", "0xE0", "0x190", "ABORT", "EXIT"] {
+    for fault in [
+        "return 0x30",
+        "return 0x31",
+        "return 0x02",
+        "return 0x05",
+        "return 0x32",
+        "return 0xE0",
+        "return 0x190",
+        "abort",
+        "exit",
+        "segv",
+    ] {
         let worker = scene.worker();
-        scene.module.order("C_Sign", fault);
+        scene.module.order(&once("C_Sign", fault));
         let failure = scene.sign().await.unwrap_err();
         assert!(matches!(failure, HsmFailure::Unavailable { .. }), "{fault}: {failure}");
         scene.signs_again_within(Duration::from_secs(2)).await;
@@ -187,7 +235,7 @@ async fn a_module_in_no_state_to_go_on_is_started_again() {
 async fn a_call_that_hangs_meets_the_deadline_and_the_worker_is_replaced() {
     let scene = Scene::with("", Duration::from_millis(300)).await;
     let worker = scene.worker();
-    scene.module.order("C_Sign", "HANG");
+    scene.module.order("C_Sign nth 1 before hang");
     assert!(matches!(scene.sign().await, Err(HsmFailure::Deadline(_))));
     scene.signs_again_within(Duration::from_secs(10)).await;
     assert_ne!(scene.worker(), worker);
@@ -198,7 +246,7 @@ async fn a_call_that_hangs_meets_the_deadline_and_the_worker_is_replaced() {
 async fn hazard_64_a_slow_call_meets_the_deadline_and_the_worker_stays() {
     let scene = Scene::with("", Duration::from_millis(200)).await;
     let worker = scene.worker();
-    scene.module.order("C_Sign", "SLEEP4");
+    scene.module.order("C_Sign nth 1 before delay 4000");
     assert!(matches!(scene.sign().await, Err(HsmFailure::Deadline(_))));
     tokio::time::sleep(Duration::from_secs(4)).await;
     scene.sign().await.unwrap();
@@ -210,7 +258,7 @@ async fn hazard_64_a_slow_call_meets_the_deadline_and_the_worker_stays() {
 async fn hazard_65_where_nothing_comes_back_the_worker_is_replaced_within_three_seconds() {
     let scene = Scene::with("", Duration::from_secs(1)).await;
     let worker = scene.worker();
-    scene.module.order("C_Sign", "HANG");
+    scene.module.order("C_Sign nth 1 before hang");
     let asked = Instant::now();
     let (first, second, third) = tokio::join!(scene.sign(), scene.sign(), scene.sign());
     for outcome in [first, second, third] {
@@ -226,9 +274,9 @@ async fn hazard_65_where_nothing_comes_back_the_worker_is_replaced_within_three_
 async fn a_wrong_signature_is_seen_before_anybody_gets_it() {
     let mut scene = Scene::new().await;
     let worker = scene.worker();
-    scene.module.order("C_Sign", "WRONG");
-    let raw = scene.group.sign(&scene.key, Algorithm::Es256, MESSAGE.to_vec()).await.unwrap();
-    assert!(raw.check(&VerifyingKey::new(scene.key.public.clone().unwrap()), MESSAGE).is_err());
+    scene.module.order("C_Sign nth 1 after flip");
+    let raw = scene.group.sign(&scene.key, Algorithm::Es256, probe(&scene.key)).await.unwrap();
+    assert!(raw.check(&VerifyingKey::new(scene.key.public.clone().unwrap()), &probe(&scene.key)).is_err());
     scene.group.wrong_signature(&hsm(), &scene.key.key_id);
     assert!(matches!(scene.events.recv().await, Some(HsmEvent::Up { .. })));
     assert!(matches!(scene.events.recv().await, Some(HsmEvent::WrongSignature { .. })));
@@ -243,14 +291,14 @@ async fn a_locked_pin_stops_the_worker_for_good() {
     for (code, name) in
         [("0xA4", "CKR_PIN_LOCKED"), ("0xA3", "CKR_PIN_EXPIRED"), ("0x102", "CKR_USER_PIN_NOT_INITIALIZED")]
     {
-        let module = FaultyModule::new();
-        module.order("C_Login", code);
-        let (group, _events) = start(vec![module.config("")]);
+        let module = FaultModule::new();
+        module.order(&once("C_Login", &format!("return {code}")));
+        let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
         assert!(matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains(name)), "{failure}");
         group.shutdown().await;
         // SoftHSM would take the PIN now. It is not sent.
-        let (group, _events) = start(vec![module.config("")]);
+        let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
         assert!(
             matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("not sent again")),
@@ -263,11 +311,11 @@ async fn a_locked_pin_stops_the_worker_for_good() {
 /// A crash, or an answer that says nothing of the PIN: the token may have counted a try.
 #[tokio::test]
 async fn promise_9_a_pin_whose_fate_is_unknown_is_not_presented_again() {
-    for fault in ["ABORT", "EXIT", "0x05", "0x06", "0x30"] {
-        let module = FaultyModule::new();
+    for fault in ["abort", "exit", "return 0x05", "return 0x06", "return 0x30"] {
+        let module = FaultModule::new();
         let marker = module.token.path().join("pin.refused");
-        module.order("C_Login", fault);
-        let (group, _events) = start(vec![module.config("")]);
+        module.order(&once("C_Login", fault));
+        let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
         assert!(
             matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("may have counted") && detail.contains("pin.refused")),
@@ -276,8 +324,8 @@ async fn promise_9_a_pin_whose_fate_is_unknown_is_not_presented_again() {
         group.shutdown().await;
         assert!(module.is_done() && marker.exists(), "{fault}");
         // A later login would be counted here.
-        module.order("C_Login", "0xA0");
-        let (group, _events) = start(vec![module.config("")]);
+        module.order("C_Login nth 1 before return 0xA0");
+        let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
         assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{fault}: {failure}");
         group.shutdown().await;
@@ -288,23 +336,23 @@ async fn promise_9_a_pin_whose_fate_is_unknown_is_not_presented_again() {
 /// The PIN was good at an earlier start, and its file is as it was: one end of unknown fate needs nobody, two do.
 #[tokio::test]
 async fn promise_9_a_pin_that_was_taken_before_is_presented_once_more_after_a_crash() {
-    for fault in ["ABORT", "EXIT", "0x05"] {
-        let module = FaultyModule::new();
-        let (group, _events) = started(module.config("")).await;
+    for fault in ["abort", "exit", "return 0x05"] {
+        let module = FaultModule::new();
+        let (group, _events) = started(module.config()).await;
         group.shutdown().await;
-        module.order("C_Login", fault);
-        let (group, _events) = started(module.config("")).await;
+        module.order(&once("C_Login", fault));
+        let (group, _events) = started(module.config()).await;
         group.shutdown().await;
         assert!(module.is_done() && !module.token.path().join("pin.refused").exists(), "{fault}");
     }
-    let module = FaultyModule::new();
-    let (group, _events) = started(module.config("")).await;
+    let module = FaultModule::new();
+    let (group, _events) = started(module.config()).await;
     group.shutdown().await;
     for _ in 0..2 {
         // The worker is not started again by the group: each end is that of a whole server.
         let marker = module.token.path().join("pin.refused");
-        module.order("C_Login", "HANG");
-        let (group, _events) = start(vec![module.config("")]);
+        module.order(&once("C_Login", "hang"));
+        let (group, _events) = start(vec![module.config()]);
         let until = Instant::now() + Duration::from_secs(20);
         while !module.is_done() || !marker.exists() {
             assert!(Instant::now() < until, "the PIN was not presented");
@@ -312,8 +360,8 @@ async fn promise_9_a_pin_that_was_taken_before_is_presented_once_more_after_a_cr
         }
         group.shutdown().await;
     }
-    module.order("C_Login", "0xA0");
-    let (group, _events) = start(vec![module.config("")]);
+    module.order(&once("C_Login", "return 0xA0"));
+    let (group, _events) = start(vec![module.config()]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
     assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
     group.shutdown().await;
@@ -322,10 +370,10 @@ async fn promise_9_a_pin_that_was_taken_before_is_presented_once_more_after_a_cr
 
 #[tokio::test]
 async fn an_answer_before_the_pin_was_looked_at_is_tried_again() {
-    for fault in ["0x32", "0xE0", "0x02", "0xB3", "0x100"] {
-        let module = FaultyModule::new();
-        module.order("C_Login", fault);
-        let (group, _events) = started(module.config("")).await;
+    for fault in ["return 0x32", "return 0xE0", "return 0x02", "return 0xB3", "return 0x100"] {
+        let module = FaultModule::new();
+        module.order(&once("C_Login", fault));
+        let (group, _events) = started(module.config()).await;
         assert!(module.is_done() && !module.token.path().join("pin.refused").exists(), "{fault}");
         group.shutdown().await;
     }
@@ -335,7 +383,7 @@ async fn an_answer_before_the_pin_was_looked_at_is_tried_again() {
 async fn a_pin_that_is_refused_at_a_later_login_stops_the_worker_too() {
     let scene = Scene::new().await;
     std::fs::write(scene.module.token.pin_file(), "changed meanwhile").unwrap();
-    scene.module.order("C_SignInit", "LOGOUT");
+    scene.module.order("C_SignInit nth 1 before logout");
     let failure = scene.sign().await.unwrap_err();
     assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -347,14 +395,14 @@ async fn a_pin_that_is_refused_at_a_later_login_stops_the_worker_too() {
 
 #[tokio::test]
 async fn a_passing_error_at_start_is_tried_again_and_too_many_sessions_are_explained() {
-    let module = FaultyModule::new();
-    module.order("C_OpenSession", "0x05");
-    let (group, _events) = started(module.config("")).await;
+    let module = FaultModule::new();
+    module.order("C_OpenSession nth 1 before return 0x05");
+    let (group, _events) = started(module.config()).await;
     assert!(module.is_done());
     group.shutdown().await;
     // CKR_SESSION_COUNT at the third session
-    module.order("C_OpenSession", "0xB1 2");
-    let (group, _events) = start(vec![module.config("")]);
+    module.order("C_OpenSession nth 3 before return 0xB1");
+    let (group, _events) = start(vec![module.config()]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
     assert!(
         matches!(&failure, HsmFailure::Configuration { detail } if detail.contains("lower `sessions`")),
@@ -366,13 +414,15 @@ async fn a_passing_error_at_start_is_tried_again_and_too_many_sessions_are_expla
 #[tokio::test]
 async fn a_full_token_fails_the_generation_and_the_old_key_signs_on() {
     let scene = Scene::new().await;
-    scene.module.order("C_GenerateKeyPair", "0x31");
+    scene.module.order("C_GenerateKeyPair nth 1 before return 0x31");
+    let worker = scene.worker();
     let made = scene.group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), KeyType::P256, 0).await.map(drop);
-    assert!(matches!(made.unwrap_err().failure, HsmFailure::Unavailable { .. }));
-    scene.signs_again_within(Duration::from_secs(2)).await;
+    assert!(matches!(made.unwrap_err().failure, HsmFailure::Module { code, .. } if code == "CKR_DEVICE_MEMORY"));
+    scene.sign().await.unwrap();
+    assert_eq!(scene.worker(), worker, "a full token is no reason to start the worker again");
     assert_eq!(scene.group.list(&hsm()).await.unwrap().len(), 1);
     // A passing error, as beside another process, is worked around.
-    scene.module.order("C_GenerateKeyPair", "0x05");
+    scene.module.order("C_GenerateKeyPair nth 1 before return 0x05");
     pair(&scene.group, Algorithm::Es384).await;
     assert_eq!(scene.group.list(&hsm()).await.unwrap().len(), 2);
     scene.group.shutdown().await;
@@ -380,28 +430,28 @@ async fn a_full_token_fails_the_generation_and_the_old_key_signs_on() {
 
 #[tokio::test]
 async fn what_the_module_does_not_hash_is_hashed_before() {
-    let hidden = "0x40,0x41,0x42,0x43,0x44,0x45,";
+    let hidden = "hide 0x40\nhide 0x41\nhide 0x42\nhide 0x43\nhide 0x44\nhide 0x45";
     let scene = Scene::with(hidden, Duration::from_secs(5)).await;
     for algorithm in
         [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512]
     {
         let key = pair(&scene.group, algorithm).await;
-        let raw = scene.group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap();
-        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), MESSAGE).unwrap();
+        let raw = scene.group.sign(&key, algorithm, probe(&key)).await.unwrap();
+        raw.check(&VerifyingKey::new(key.public.clone().unwrap()), &probe(&key)).unwrap();
     }
     scene.group.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_missing_mechanism_is_named() {
-    let module = FaultyModule::new();
     // CKM_ECDSA, CKM_AES_KEY_WRAP_PAD
-    let (group, _events) = started(module.config("0x1041,0x210a,")).await;
+    let module = FaultModule::standing("hide 0x1041\nhide 0x210a");
+    let (group, _events) = started(module.config()).await;
     let report = group.describe(&hsm()).await.unwrap();
     assert!(!report.algorithms.contains(&Algorithm::Es256) && report.algorithms.contains(&Algorithm::EdDsa));
     assert_eq!(report.seal_modes, [SealMode::Sealed]);
     let key = pair(&group, Algorithm::Es256).await;
-    let failure = group.sign(&key, Algorithm::Es256, MESSAGE.to_vec()).await.unwrap_err().failure;
+    let failure = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err().failure;
     assert_eq!(failure, HsmFailure::MechanismMissing { mechanism: "CKM_ECDSA".into() });
     // Without key wrapping the seed is sealed, and works all the same.
     vault_keys(&group, &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding]).await;
@@ -412,8 +462,9 @@ async fn a_missing_mechanism_is_named() {
     assert_eq!(group.otp_hmac(&row, &seals, OtpHash::Sha1, vec![[0; 8]]).await.unwrap()[0].len(), 20);
     group.shutdown().await;
 
-    let nothing = "0x1,0x40,0x41,0x42,0x43,0x44,0x45,0xd,0x1041,0x1057,";
-    let (group, _events) = start(vec![module.config(nothing)]);
+    let nothing = [0x1, 0x40, 0x41, 0x42, 0x43, 0x44, 0x45, 0xd, 0x1041, 0x1057];
+    module.stand(&nothing.map(|mechanism| format!("hide {mechanism:#x}")).join("\n"));
+    let (group, _events) = start(vec![module.config()]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
     assert!(
         matches!(&failure, HsmFailure::MechanismMissing { mechanism } if mechanism.contains("CKM_ECDSA")),

@@ -10,7 +10,7 @@ use cryptoki::session::UserType;
 use signet::jose::Algorithm;
 use signet::keys::Signer as _;
 
-use crate::support::hsm::{SoftToken, pair, started};
+use crate::support::hsm::{SoftToken, pair, probe, started};
 
 const MEASURED: Duration = Duration::from_secs(3);
 const CALLERS: usize = 64;
@@ -78,7 +78,7 @@ async fn through_the_group_beside_the_bare_module() {
                     let mut count = 0_u32;
                     while Instant::now() < until {
                         // Not checked: what is measured is the way there and back.
-                        let _unchecked = group.sign(&key, Algorithm::Es256, vec![7; 500]).await.unwrap();
+                        let _unchecked = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap();
                         count += 1;
                     }
                     count

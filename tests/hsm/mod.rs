@@ -1,10 +1,16 @@
 //! The HSM room against real SoftHSM tokens, through real worker processes.
 
+mod confinement;
 mod custody;
 mod faults;
 mod figure;
+mod matrix;
+mod modules;
+mod own_user;
 mod pin;
+mod policy;
 mod recovery;
 mod sign;
 mod start;
+mod tally;
 mod vault;

@@ -7,9 +7,7 @@ use signet::hsm::{HsmEvent, HsmGroup};
 use signet::jose::{Algorithm, VerifyingKey};
 use signet::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, Signer as _};
 
-use crate::support::hsm::{SoftToken, hsm, pair, runs, start, started};
-
-const MESSAGE: &[u8] = b"header.payload";
+use crate::support::hsm::{SoftToken, hsm, pair, probe, runs, start, started};
 
 fn signal(pid: u32, signal: &str) {
     let status = std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
@@ -25,8 +23,8 @@ fn is_stopped(pid: u32) -> bool {
 }
 
 async fn sign_checked(group: &HsmGroup, key: &HsmKey) -> Result<(), HsmFailure> {
-    let raw = group.sign(key, Algorithm::Es256, MESSAGE.to_vec()).await.map_err(|error| error.failure)?;
-    raw.check(&VerifyingKey::new(key.public.clone().unwrap()), MESSAGE).unwrap();
+    let raw = group.sign(key, Algorithm::Es256, probe(key)).await.map_err(|error| error.failure)?;
+    raw.check(&VerifyingKey::new(key.public.clone().unwrap()), &probe(key)).unwrap();
     Ok(())
 }
 
@@ -181,7 +179,7 @@ async fn over_its_queue_a_worker_takes_no_more() {
     let asked: Vec<_> = (0..64)
         .map(|_| {
             let (group, key) = (Arc::clone(&group), Arc::clone(&key));
-            tokio::spawn(async move { group.sign(&key, Algorithm::Rs256, MESSAGE.to_vec()).await.map(drop) })
+            tokio::spawn(async move { group.sign(&key, Algorithm::Rs256, probe(&key)).await.map(drop) })
         })
         .collect();
     let (mut signed, mut overloaded) = (0, 0);

@@ -4,9 +4,7 @@ use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use signet::jose::{Algorithm, PublicKey, VerifyingKey};
 use signet::keys::{KeyAdmin as _, Signature, Signer as _};
 
-use crate::support::hsm::{SoftToken, hsm, pair, started};
-
-const MESSAGE: &[u8] = b"eyJhbGciOiJ0ZXN0In0.eyJzdWIiOiJhIn0";
+use crate::support::hsm::{SoftToken, hsm, pair, probe, started};
 
 fn independent(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
     match algorithm {
@@ -24,7 +22,7 @@ fn independent(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
 
 /// aws-lc reads the contents of the SPKI's BIT STRING, which for these keys is the end of the DER; Ed25519 and EC points
 /// have a fixed length, and RSA's is a SEQUENCE of its own.
-fn verifies(key: &PublicKey, algorithm: Algorithm, signature: &Signature) -> bool {
+pub(super) fn verifies(key: &PublicKey, algorithm: Algorithm, message: &[u8], signature: &Signature) -> bool {
     let der = key.to_spki_der();
     let bare = match algorithm {
         Algorithm::Es256 => &der[der.len() - 65..],
@@ -32,7 +30,7 @@ fn verifies(key: &PublicKey, algorithm: Algorithm, signature: &Signature) -> boo
         Algorithm::EdDsa => &der[der.len() - 32..],
         _ => der.as_slice(),
     };
-    UnparsedPublicKey::new(independent(algorithm), bare).verify(MESSAGE, signature.as_bytes()).is_ok()
+    UnparsedPublicKey::new(independent(algorithm), bare).verify(message, signature.as_bytes()).is_ok()
 }
 
 #[tokio::test]
@@ -45,9 +43,10 @@ async fn all_nine_algorithms_sign_and_verify() {
     for algorithm in Algorithm::ALL {
         let key = pair(&group, algorithm).await;
         let jwk = key.public.clone().unwrap();
-        let raw = group.sign(&key, algorithm, MESSAGE.to_vec()).await.unwrap();
-        let signature = raw.check(&VerifyingKey::new(jwk.clone()), MESSAGE).unwrap();
-        assert!(verifies(&jwk.key, algorithm, &signature), "{algorithm}");
+        let message = probe(&key);
+        let raw = group.sign(&key, algorithm, message.clone()).await.unwrap();
+        let signature = raw.check(&VerifyingKey::new(jwk.clone()), &message).unwrap();
+        assert!(verifies(&jwk.key, algorithm, &message, &signature), "{algorithm}");
     }
     group.shutdown().await;
 }

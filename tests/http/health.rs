@@ -10,8 +10,14 @@ async fn a_ready_server_says_so() {
     let stage = Stage::shared();
     stage.get("/healthz").await.ok();
     let ready = stage.get("/readyz").await.ok();
-    let expected =
-        json!({ "ready": true, "hsm": { "primary": "ok" }, "store": "ok", "audit": "ok", "verification": true });
+    let expected = json!({
+        "ready": true,
+        "issuance": { "ready": true },
+        "verification": { "ready": true },
+        "hsm": { "primary": "ok" },
+        "store": "ok",
+        "audit": "ok",
+    });
     assert_eq!(ready.json(), expected);
     assert_eq!(ready.header("cache-control"), Some("no-store"));
 }

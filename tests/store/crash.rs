@@ -126,7 +126,7 @@ async fn rotate(store: Arc<SqliteStore>, family: usize) {
         let hsm = HsmName::new("primary");
         let (spent, successor) = (token(family, generation - 1), token(family, generation));
         let told = told(&format!("{family}-{generation}"));
-        let outcome = store.rotate(&tenant(), &spent, &successor, &hsm, now(), told).await.unwrap();
+        let outcome = store.rotate(&tenant(), &spent, &successor, Some(&hsm), now(), told).await.unwrap();
         assert_eq!(outcome, RotateOutcome::Rotated);
         println!("acknowledged {family} {generation}");
     }

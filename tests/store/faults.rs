@@ -25,7 +25,7 @@ fn is_unavailable(error: &StoreError) -> bool {
 async fn rotate(store: &SqliteStore) -> Result<RotateOutcome, StoreError> {
     let told = Told::only_done(draft(Event::TokenRefreshed));
     let (spent, successor) = (SecretHash::of("r0"), SecretHash::of("r1"));
-    store.rotate(&tenant(), &spent, &successor, &HsmName::new("primary"), now(), told).await
+    store.rotate(&tenant(), &spent, &successor, Some(&HsmName::new("primary")), now(), told).await
 }
 
 /// A limit on the size of a file makes each write beyond it fail as a disk's does. It holds for a whole process, so

@@ -130,3 +130,46 @@ async fn a_closed_store_says_so_and_leaves_one_file() {
     assert!(left("signet.db") && !left("signet.db-wal") && !left("signet.db-shm"));
     assert_eq!(verify(place.open().await.as_ref()).await.unwrap().head.sequence, 1);
 }
+
+/// A database of before the key ring's states: two processes had each made an active key of one kind.
+#[tokio::test]
+async fn keys_of_an_older_version_find_their_places() {
+    let place = Place::new();
+    let mut old = raw_new(&place.database()).await;
+    for script in [
+        include_str!("../../src/store/sqlite/migrations/0001_first.sql"),
+        include_str!("../../src/store/sqlite/migrations/0002_credentials_version.sql"),
+        include_str!("../../src/store/sqlite/migrations/0003_throttles.sql"),
+    ] {
+        old.execute(sqlx::raw_sql(script)).await.unwrap();
+    }
+    let public = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","alg":"ES256"}"#;
+    let rows = format!(
+        "INSERT INTO keys VALUES
+         ('default', 'first', 'a', 'token_signing', x'01', '{public}', 'active', 100, NULL, 100),
+         ('default', 'second', 'a', 'token_signing', x'02', '{public}', 'active', 200, NULL, 200),
+         ('default', 'seals', 'a', 'sealing', x'03', NULL, 'active', 100, NULL, 100),
+         ('default', 'seals too', 'a', 'sealing', x'04', NULL, 'active', 100, NULL, 100),
+         ('default', 'gone', 'a', 'token_signing', x'05', '{public}', 'destroyed', 50, NULL, 50);
+         PRAGMA application_id = {application}; PRAGMA user_version = 3",
+        application = 0x5367_6e74
+    );
+    old.execute(sqlx::raw_sql(AssertSqlSafe(rows))).await.unwrap();
+    old.close().await.unwrap();
+    let store = place.open().await;
+    let keys = signet::store::Keys::keys(store.as_ref()).await.unwrap();
+    let stages: Vec<_> = keys.iter().map(|key| (key.key_id.as_str(), key.state.name())).collect();
+    let expected =
+        [("gone", "destroyed"), ("first", "active"), ("seals", "active"), ("seals too", "next"), ("second", "next")];
+    assert_eq!(stages, expected);
+    assert_eq!(keys[0].state.end(), Some(signet::keys::KeyEnd::Expired));
+    let day = std::time::Duration::from_secs(86_400);
+    let first = &keys[1].key_id;
+    assert_eq!(signet::store::Keys::token_lifetime(store.as_ref(), first).await.unwrap(), day, "nobody wrote it down");
+    store.close().await;
+}
+
+async fn raw_new(path: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    SqliteConnection::connect_with(&options).await.unwrap()
+}

@@ -81,7 +81,7 @@ async fn one_successor_of_a_refresh_token() {
     let outcomes = race([&one, &two], |store, racer| async move {
         let successor = SecretHash::of(&format!("r1-{racer}"));
         let hsm = HsmName::new("primary");
-        store.rotate(&tenant(), &SecretHash::of("r0"), &successor, &hsm, now(), told()).await
+        store.rotate(&tenant(), &SecretHash::of("r0"), &successor, Some(&hsm), now(), told()).await
     })
     .await;
     let winners: Vec<usize> = (0..RACERS).filter(|racer| outcomes[*racer] == RotateOutcome::Rotated).collect();

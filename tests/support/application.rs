@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use super::codes::{Totp, YubiKey};
+use super::fault::{self, FaultModule};
 use super::hsm::{PROGRAM, SoftToken};
 
 /// The audience of clients that name none.
@@ -51,29 +52,52 @@ pub(crate) struct TestUser {
 
 /// An initialised deployment in a folder of its own.
 pub(crate) struct Application {
-    token: SoftToken,
+    token: Arc<SoftToken>,
+    hsm: Hsm,
     address: Mutex<SocketAddr>,
     sections: Mutex<String>,
     tls: Option<String>,
 }
 
+/// The lines of `[[hsm]]` that suites differ in.
+struct Hsm {
+    module: PathBuf,
+    lines: String,
+    environment: Vec<(String, String)>,
+}
+
 impl Application {
     /// A deployment whose configuration ends in these sections (`[tokens]`, `[roles]`, `[server.limits]`, ...).
     pub(crate) fn new(sections: &str) -> Arc<Self> {
-        Self::initialised(sections, false)
+        Self::initialised(sections, false, None)
     }
 
     /// The same behind TLS, with a certificate that it signs itself.
     pub(crate) fn with_tls(sections: &str) -> Arc<Self> {
-        Self::initialised(sections, true)
+        Self::initialised(sections, true, None)
     }
 
-    fn initialised(sections: &str, tls: bool) -> Arc<Self> {
+    /// A deployment whose module fails on order. `lines` are further ones of `[[hsm]]`, `deadline` among them.
+    pub(crate) fn with_faults(module: &FaultModule, lines: &str, sections: &str) -> Arc<Self> {
+        Self::initialised(sections, false, Some((module, lines)))
+    }
+
+    fn initialised(sections: &str, tls: bool, faults: Option<(&FaultModule, &str)>) -> Arc<Self> {
         let address = fresh_address();
-        let token = SoftToken::new();
+        let (token, hsm) = match faults {
+            Some((faults, lines)) => {
+                let module = fault::shared_library();
+                (faults.token.clone(), Hsm { module, lines: lines.to_owned(), environment: faults.environment() })
+            }
+            None => {
+                let token = SoftToken::new();
+                let (module, lines) = (token.module().to_owned(), "sessions = 2\ndeadline = \"12s\"".to_owned());
+                (Arc::new(token), Hsm { module, lines, environment: Vec::new() })
+            }
+        };
         let tls = tls.then(|| write_certificate(token.path(), address));
         let sections = Mutex::new(sections.to_owned());
-        let application = Self { token, address: Mutex::new(address), sections, tls };
+        let application = Self { token, hsm, address: Mutex::new(address), sections, tls };
         application.write_configuration();
         application.cli_json(&["init"], "");
         Arc::new(application)
@@ -96,13 +120,16 @@ impl Application {
             Some(_) => "\n[server.tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n",
             None => "",
         };
+        let line = |(name, value): &(String, String)| format!("{name} = \"{value}\"\n");
+        let environment: String = self.hsm.environment.iter().map(line).collect();
         let text = format!(
             "[server]\npublic_url = \"{issuer}\"\nlisten = \"{address}\"\n{server}\n[store]\nurl = \"sqlite://signet.db\"\n\
              \n[[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
-             sessions = 2\ndeadline = \"12s\"\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\n\n{sections}\n",
+             {lines}\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\n{environment}\n{sections}\n",
             issuer = self.issuer(),
             address = self.address(),
-            module = self.token.module().display(),
+            module = self.hsm.module.display(),
+            lines = self.hsm.lines,
             softhsm = self.token.configuration().display(),
             sections = self.sections.lock().unwrap(),
         );
@@ -240,7 +267,7 @@ impl Application {
 
 /// An address that no other test has: 127.0.0.0/8 is all loopback, so that each deployment has an IP address for itself
 /// and no port has to be guessed.
-fn fresh_address() -> SocketAddr {
+pub(super) fn fresh_address() -> SocketAddr {
     static USED: AtomicU32 = AtomicU32::new(0);
     let (process, number) = (std::process::id(), USED.fetch_add(1, Ordering::Relaxed) + 1);
     let [.., high, low] = (process.wrapping_mul(2_654_435_761) >> 16).to_be_bytes();

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signet::clock::Timestamp;
-use signet::hsm::{HsmConfig, HsmEvent, HsmGroup, PinSource};
+use signet::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource};
 use signet::jose::algorithm::KeyType;
 use signet::jose::{Algorithm, Jwk};
-use signet::keys::{GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, TenantId};
+use signet::keys::{
+    GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, SigningPolicy, TenantId, test_signing_input,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -26,7 +28,13 @@ impl SoftToken {
     pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let module = provision(directory.path(), "signet");
+        std::fs::create_dir(directory.path().join("state")).unwrap();
         Self { directory, module }
+    }
+
+    /// Where its workers count.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path().join("state")
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -80,6 +88,8 @@ impl SoftToken {
         HsmConfig {
             name: hsm(),
             module: self.module.clone(),
+            init_args: None,
+            slot: None,
             token_label: "signet".into(),
             pin: PinSource::File(self.pin_file()),
             sessions: 2,
@@ -88,7 +98,11 @@ impl SoftToken {
             deadline: Duration::from_secs(5),
             expected_serial: None,
             environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
-            state_directory: None,
+            state_directory: Some(self.state()),
+            is_careful: false,
+            policy: policy(),
+            confinement: Confinement::default(),
+            worker_socket: None,
         }
     }
 }
@@ -147,6 +161,19 @@ pub(crate) async fn pair(group: &HsmGroup, algorithm: Algorithm) -> HsmKey {
     stored(&made, KeyPurpose::TokenSigning, Some(algorithm))
 }
 
+/// The issuer whose tokens the workers of [`SoftToken::config`] sign.
+pub(crate) const ISSUER: &str = "https://signet.example";
+
+pub(crate) fn policy() -> SigningPolicy {
+    SigningPolicy { issuers: vec![ISSUER.into()], longest_token: Duration::from_secs(300), most_per_second: 0 }
+}
+
+/// What a key signs for a test of it.
+pub(crate) fn probe(key: &HsmKey) -> Vec<u8> {
+    let jwk = key.public.as_ref().unwrap();
+    test_signing_input(&jwk.key_id, jwk.algorithm).into_bytes()
+}
+
 /// Makes the keys that keep secrets, and has the group use them.
 pub(crate) async fn vault_keys(group: &HsmGroup, purposes: &[KeyPurpose]) -> Vec<HsmKey> {
     let mut keys = Vec::new();
@@ -162,58 +189,4 @@ pub(crate) async fn vault_keys(group: &HsmGroup, purposes: &[KeyPurpose]) -> Vec
 pub(crate) fn runs(process_id: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
-}
-
-/// SoftHSM behind a module that fails on order. It is compiled once.
-pub(crate) struct FaultyModule {
-    pub(crate) token: SoftToken,
-    orders: PathBuf,
-}
-
-impl FaultyModule {
-    pub(crate) fn new() -> Self {
-        let token = SoftToken::new();
-        let orders = token.path().join("fault");
-        Self { token, orders }
-    }
-
-    /// A configuration by which the worker loads the faulty module. `hidden`: mechanisms that it does not list.
-    pub(crate) fn config(&self, hidden: &str) -> HsmConfig {
-        let mut config = self.token.config();
-        let variable = |name: &str, value: &Path| (name.to_owned(), value.to_str().unwrap().to_owned());
-        config.environment.push(variable("FAULTY_MODULE", self.token.module()));
-        config.environment.push(variable("FAULTY_ORDERS", &self.orders));
-        config.environment.push(("FAULTY_HIDES".into(), hidden.into()));
-        config.module = compiled_faulty_module();
-        config
-    }
-
-    /// Has the next call of a function fail: by a return code, or HANG, SLEEP3 (seconds), ABORT, EXIT,
-    /// LOGOUT, WRONG.
-    pub(crate) fn order(&self, function: &str, fault: &str) {
-        let written = self.orders.with_extension("new");
-        std::fs::write(&written, format!("{function} {fault}\n")).unwrap();
-        std::fs::rename(written, &self.orders).unwrap();
-    }
-
-    /// Whether the fault has happened.
-    pub(crate) fn is_done(&self) -> bool {
-        !self.orders.exists()
-    }
-}
-
-fn compiled_faulty_module() -> PathBuf {
-    static COMPILED: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    let compile = || {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/faulty_module.c");
-        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faulty-{}.so", std::process::id()));
-        let output = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .args([library.as_os_str(), source.as_ref(), "-ldl".as_ref()])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        library
-    };
-    COMPILED.get_or_init(compile).clone()
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 
 pub(crate) mod application;
 pub(crate) mod codes;
+pub(crate) mod fault;
 pub(crate) mod hsm;
+pub(crate) mod modules;
 pub(crate) mod requests;
 pub(crate) mod server;
 pub(crate) mod store;

@@ -1,22 +1,25 @@
 //! [`KeyAdmin`] by the workers: all of a token's keys are managed through its first worker.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
-use crate::hsm::wire::{Answer, CheckedKey, Operation};
+use super::token::HsmToken;
+use crate::hsm::wire::{Answer, CheckedKey, Octets, Operation};
 use crate::jose::algorithm::KeyType;
 use crate::jose::{KeyId, PublicKey};
 use crate::keys::{
-    GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, TenantId, TokenReport,
+    AnnouncedKey, Choice, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport,
+    KeyTally, Standing, TenantId, TokenReport, Trial,
 };
 
 #[async_trait]
 impl KeyAdmin for HsmGroup {
     fn tokens(&self) -> Vec<HsmName> {
-        self.tokens.iter().map(|token| token.name().clone()).collect()
+        self.members.load().iter().map(|member| member.token.name().clone()).collect()
     }
 
     async fn describe(&self, hsm: &HsmName) -> Result<TokenReport, HsmError> {
@@ -35,7 +38,18 @@ impl KeyAdmin for HsmGroup {
         bits: u32,
     ) -> Result<GeneratedKey, HsmError> {
         let tenant = tenant.as_str().to_owned();
-        generated(self.manage(hsm, Operation::GeneratePair { purpose, tenant, key_type, bits }).await?)
+        generated(self.manage(hsm, Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id: None }).await?)
+    }
+
+    async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError> {
+        let operation = Operation::GeneratePair {
+            purpose: key.purpose,
+            tenant: key.tenant.as_str().to_owned(),
+            key_type: key.algorithm.key_type(),
+            bits,
+            cka_id: Some(Octets(key.cka_id.clone())),
+        };
+        generated(self.manage(&key.hsm, operation).await?)
     }
 
     async fn generate_secret(
@@ -75,6 +89,13 @@ impl KeyAdmin for HsmGroup {
         }
     }
 
+    async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError> {
+        match self.manage(hsm, Operation::Tally).await? {
+            Answer::Tally(counted) => Ok(counted),
+            _ => Err(unexpected("tally")),
+        }
+    }
+
     async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError> {
         match self.manage(&key.hsm, Operation::Destroy { key: key_ref(key) }).await? {
             Answer::Done => {}
@@ -85,12 +106,47 @@ impl KeyAdmin for HsmGroup {
         Ok(())
     }
 
+    fn asked_again(&self, hsm: &HsmName) -> u64 {
+        self.token(hsm).map_or(0, |token| token.asked_again.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError> {
+        self.manage(hsm, Operation::Forget).await?;
+        let token = self.token(hsm).map_err(|failure| HsmError::new("forget keys", failure))?;
+        token.tell_others(&Operation::Forget).await;
+        Ok(())
+    }
+
     fn use_keys(&self, keys: Vec<HsmKey>) {
         self.keys.store(Arc::new(keys));
     }
 
     fn distrust(&self, key: &HsmKey) {
         self.wrong_signature(&key.hsm, &key.key_id);
+    }
+
+    fn trust(&self, key: &HsmKey, asked_at: Instant) {
+        if let Ok(token) = self.token(&key.hsm) {
+            token.prove(asked_at);
+        }
+    }
+
+    fn choose(&self, among: &[&HsmName], tried: &[usize], spent: Duration) -> Option<Choice> {
+        self.choose_among(among, tried, spent)
+    }
+
+    fn trials_due(&self) -> Vec<(HsmName, Trial)> {
+        let now = Instant::now();
+        let tokens = self.tokens().into_iter().filter(|token| !token.breaker().is_closed() && token.has_worker());
+        let begun = |token: Arc<HsmToken>| {
+            let guard = token.breaker().begin_trial(now)?;
+            Some((token.name().clone(), Trial::new(guard)))
+        };
+        tokens.filter_map(begun).collect()
+    }
+
+    fn standing(&self, hsm: &HsmName) -> Standing {
+        self.token(hsm).map_or_else(Standing::Away, |token| token.standing())
     }
 
     fn health(&self, hsm: &HsmName) -> Result<(), HsmError> {

@@ -11,6 +11,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 
 use super::FAREWELL;
+use super::door;
 use super::pipe::{Pipe, Silence, all_silence};
 use super::spawner::{Spawned, Spawner};
 use super::token::{HsmToken, Stage, Worker};
@@ -19,7 +20,7 @@ use crate::hsm::wire::{self, Answer, FrameBuffer, Response, START_ID};
 use crate::keys::{HsmFailure, TokenReport};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a start may take; a person who types a PIN gets longer.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -96,7 +97,7 @@ fn needs_a_person(failure: &HsmFailure, was_up: bool) -> bool {
 
 async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &mut watch::Receiver<bool>) -> Ended {
     let config = token.config();
-    let spawned = match spawner.spawn(config.name.clone(), config.environment.clone()).await {
+    let spawned = match door::open(config, spawner).await {
         Ok(spawned) => spawned,
         Err(error) => {
             let failure = HsmFailure::Unavailable { detail: format!("the worker can't be started: {error}") };
@@ -120,7 +121,7 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
         // The process may take its time to end; nobody is sent to it meanwhile.
         token.enter(index, Stage::Down(gone));
     }
-    let ended = spawner.stop(number, patience).await;
+    let ended = door::close(config, spawner, number, patience).await;
     let failure = last_word
         .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
     Ended { failure, was_up, has_served: pipe.has_served() }
@@ -147,6 +148,7 @@ async fn converse(
         Err(_) => return Some(HsmFailure::Unavailable { detail: format!("no start within {}s", patience.as_secs()) }),
     };
     tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
+    tell_confinement(token, &report);
     token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { number, process_id, report })));
     let (read, write) = stream.into_split();
     tokio::select! {
@@ -154,6 +156,14 @@ async fn converse(
         failure = watch_over(token, pipe) => Some(failure),
         // The worker has gone, and may have left a last word to read.
         () = write_and_wait(pipe, write) => None,
+    }
+}
+
+fn tell_confinement(token: &HsmToken, report: &TokenReport) {
+    tracing::info!(hsm = %token.name(), confined = report.confined.join(", "), "the HSM worker has given up what it does not need");
+    if !report.not_confined.is_empty() {
+        let missing = report.not_confined.join(", ");
+        tracing::warn!(hsm = %token.name(), missing, "this kernel does not offer all that the HSM worker is to give up");
     }
 }
 

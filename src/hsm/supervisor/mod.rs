@@ -3,7 +3,11 @@
 //! Nothing here blocks, and nothing here ever holds a PIN.
 
 mod admin;
+mod breaker;
+mod choice;
+mod door;
 mod link;
+mod membership;
 mod pipe;
 mod signer;
 mod spawner;
@@ -15,14 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 
+use self::membership::Member;
 use self::spawner::Spawner;
 use self::token::HsmToken;
-use super::PinSource;
+use super::{Confinement, PinSource};
 use crate::jose::KeyId;
-use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, TokenInfo};
+use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, SigningPolicy, TokenInfo};
+
+pub use membership::Reconfigured;
 
 /// How long the workers get to end by themselves at [`HsmGroup::shutdown`].
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -31,12 +37,16 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const LAST_ORDERS: Duration = Duration::from_secs(2);
 
 /// One `[[hsm]]` of the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HsmConfig {
     /// Its name in Signet.
     pub name: HsmName,
     /// The PKCS#11 module.
     pub module: PathBuf,
+    /// What the module is given in `C_Initialize`, for those that want their configuration there (NSS).
+    pub init_args: Option<String>,
+    /// The slot's number, where the label alone does not tell the token.
+    pub slot: Option<u64>,
     /// The token's label.
     pub token_label: String,
     /// Where the worker reads the PIN.
@@ -56,6 +66,14 @@ pub struct HsmConfig {
     /// Where it is remembered that a PIN was presented, where that can't be written beside the PIN's file. Without it a
     /// systemd credential is not presented at all.
     pub state_directory: Option<PathBuf>,
+    /// Whether the PIN is held back where the token says that a wrong one was shown to it: for who only looks.
+    pub is_careful: bool,
+    /// What the worker signs, and nothing else.
+    pub policy: SigningPolicy,
+    /// What the worker may do on its machine.
+    pub confinement: Confinement,
+    /// Where a worker that runs as its own user is reached; without it the server starts its workers.
+    pub worker_socket: Option<PathBuf>,
 }
 
 /// What happens to an HSM token, for the audit log.
@@ -76,6 +94,18 @@ pub enum HsmEvent {
         /// Why.
         failure: HsmFailure,
     },
+    /// Its circuit breaker opened: it is given no requests while another token is healthy.
+    Suspended {
+        /// Its name.
+        hsm: HsmName,
+        /// Why.
+        failure: HsmFailure,
+    },
+    /// A test signature verified: it is given requests again.
+    Resumed {
+        /// Its name.
+        hsm: HsmName,
+    },
     /// It answered with a signature that does not verify. Its workers are started again.
     WrongSignature {
         /// Its name.
@@ -88,11 +118,14 @@ pub enum HsmEvent {
 /// All HSM tokens of the deployment: implements [`Signer`](crate::keys::Signer), [`Vault`](crate::keys::Vault) and
 /// [`KeyAdmin`](crate::keys::KeyAdmin).
 pub struct HsmGroup {
-    tokens: Vec<Arc<HsmToken>>,
+    members: ArcSwap<Vec<Arc<Member>>>,
     keys: ArcSwap<Vec<HsmKey>>,
     events: mpsc::UnboundedSender<HsmEvent>,
-    stop: watch::Sender<bool>,
-    supervisors: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    spawner: Arc<Spawner>,
+    /// One change of the members at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Rises with each choice, so that tokens with as much to do take turns.
+    turn: std::sync::atomic::AtomicUsize,
 }
 
 impl HsmGroup {
@@ -110,33 +143,28 @@ impl HsmGroup {
         events: mpsc::UnboundedSender<HsmEvent>,
     ) -> Result<Arc<Self>, HsmError> {
         let fail = |failure| HsmError::new("start", failure);
-        for (index, config) in configs.iter().enumerate() {
-            if configs.iter().take(index).any(|earlier| earlier.name == config.name) {
-                let detail = format!("two [[hsm]] are named \"{}\"; each needs a name of its own", config.name);
-                return Err(fail(HsmFailure::Configuration { detail }));
-            }
-        }
+        membership::check_names(&configs).map_err(fail)?;
         let spawner =
             Spawner::start(program).map_err(|error| fail(HsmFailure::Unavailable { detail: error.to_string() }))?;
         let spawner = Arc::new(spawner);
-        let (stop, stopping) = watch::channel(false);
-        let tokens: Vec<Arc<HsmToken>> =
-            configs.into_iter().map(|config| Arc::new(HsmToken::new(config, events.clone()))).collect();
-        let supervisors = tokens
-            .iter()
-            .flat_map(|token| (0..token.workers()).map(move |index| (Arc::clone(token), index)))
-            .map(|(token, index)| tokio::spawn(link::supervise(token, index, Arc::clone(&spawner), stopping.clone())))
-            .collect();
-        let keys = ArcSwap::from_pointee(Vec::new());
-        Ok(Arc::new(Self { tokens, keys, events, stop, supervisors: std::sync::Mutex::new(supervisors) }))
+        let start = |config| Arc::new(Member::start(config, &spawner, &events));
+        let members: Vec<Arc<Member>> = configs.into_iter().map(start).collect();
+        Ok(Arc::new(Self {
+            members: ArcSwap::from_pointee(members),
+            keys: ArcSwap::from_pointee(Vec::new()),
+            events,
+            spawner,
+            changing: tokio::sync::Mutex::default(),
+            turn: std::sync::atomic::AtomicUsize::new(0),
+        }))
     }
 
     /// Waits until every token answers, and says of each whether it does: one that is broken is no reason not to serve
     /// with the others. In the order of the configuration.
     pub async fn ready_each(&self, timeout: Duration) -> Vec<(HsmName, Result<(), HsmError>)> {
         let deadline = tokio::time::Instant::now() + timeout;
-        let mut outcomes = Vec::with_capacity(self.tokens.len());
-        for token in &self.tokens {
+        let mut outcomes = Vec::new();
+        for token in self.tokens() {
             let fail = |failure| HsmError::new(format!("start of {}", token.name()), failure);
             outcomes.push((token.name().clone(), token.ready(deadline).await.map_err(fail)));
         }
@@ -151,7 +179,7 @@ impl HsmGroup {
     /// may pass.
     pub async fn ready(&self, timeout: Duration) -> Result<(), HsmError> {
         let deadline = tokio::time::Instant::now() + timeout;
-        for token in &self.tokens {
+        for token in self.tokens() {
             token
                 .ready(deadline)
                 .await
@@ -160,12 +188,14 @@ impl HsmGroup {
         Ok(())
     }
 
-    /// Reports that a signature of this token did not verify: an alarm, and its workers are started again.
+    /// Reports that a signature of this token did not verify: an alarm; it is suspended, and its workers are started
+    /// again.
     pub fn wrong_signature(&self, hsm: &HsmName, key_id: &KeyId) {
         // Where nobody listens to events, the log has it.
         let _ = self.events.send(HsmEvent::WrongSignature { hsm: hsm.clone(), key_id: key_id.clone() });
         tracing::error!(%hsm, %key_id, "the HSM answered with a signature that does not verify");
         if let Ok(token) = self.token(hsm) {
+            token.suspend(HsmFailure::Unavailable { detail: "a signature of it did not verify".into() });
             token.restart_workers();
         }
     }
@@ -177,20 +207,24 @@ impl HsmGroup {
 
     /// Ends all workers and waits for them, though not for one that does not end when it is killed.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
-        let supervisors =
-            std::mem::take(&mut *self.supervisors.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let members = self.members.load_full();
+        for member in members.iter() {
+            member.ask_to_stop();
+        }
         let until = tokio::time::Instant::now() + FAREWELL + LAST_ORDERS;
-        for mut supervisor in supervisors {
-            // A supervisor that panicked has no worker to wait for.
-            if tokio::time::timeout_at(until, &mut supervisor).await.is_err() {
-                supervisor.abort();
-            }
+        for member in members.iter() {
+            member.ended(until).await;
         }
     }
 
-    fn token(&self, hsm: &HsmName) -> Result<&Arc<HsmToken>, HsmFailure> {
-        self.tokens.iter().find(|token| token.name() == hsm).ok_or_else(|| HsmFailure::Configuration {
+    fn tokens(&self) -> Vec<Arc<HsmToken>> {
+        self.members.load().iter().map(|member| Arc::clone(&member.token)).collect()
+    }
+
+    fn token(&self, hsm: &HsmName) -> Result<Arc<HsmToken>, HsmFailure> {
+        let members = self.members.load();
+        let found = members.iter().find(|member| member.token.name() == hsm);
+        found.map(|member| Arc::clone(&member.token)).ok_or_else(|| HsmFailure::Configuration {
             detail: format!("there is no [[hsm]] named \"{hsm}\" in the configuration"),
         })
     }

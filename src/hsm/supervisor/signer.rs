@@ -1,5 +1,7 @@
 //! [`Signer`] by the workers.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::HsmGroup;
@@ -10,6 +12,16 @@ use crate::keys::{HsmError, HsmFailure, HsmKey, RawSignature, Signer};
 #[async_trait]
 impl Signer for HsmGroup {
     async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError> {
+        self.sign_within(Duration::MAX, key, algorithm, message).await
+    }
+
+    async fn sign_within(
+        &self,
+        patience: Duration,
+        key: &HsmKey,
+        algorithm: Algorithm,
+        message: Vec<u8>,
+    ) -> Result<RawSignature, HsmError> {
         let fail = |failure| HsmError::new("sign", failure);
         if key.public.as_ref().is_none_or(|public| public.algorithm != algorithm) {
             let detail = format!("the key {} does not sign with {algorithm}", key.key_id);
@@ -17,7 +29,7 @@ impl Signer for HsmGroup {
         }
         let token = self.token(&key.hsm).map_err(fail)?;
         let operation = Operation::Sign { key: key_ref(key), algorithm, message: Octets(message) };
-        match token.call(operation).await? {
+        match token.call_within(patience.min(token.config().deadline), operation).await? {
             Answer::Signature(signature) => Ok(RawSignature::from_hsm(signature.take())),
             _ => Err(unexpected("sign")),
         }

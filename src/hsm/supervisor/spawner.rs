@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::hsm::environment::inherited;
 use crate::keys::HsmName;
 
 /// A module that talks without end fills no log: lines over this length are cut, and so is what follows this many.
@@ -29,9 +30,6 @@ const POLL: Duration = Duration::from_millis(2);
 /// How long a killed worker is waited for; one that stays longer is looked at now and then until it ends.
 const LAST_BREATH: Duration = Duration::from_secs(1);
 const RARE_POLL: Duration = Duration::from_millis(250);
-
-/// Settings of Signet itself stay with the server: the worker is told what it needs.
-const OWN_ENVIRONMENT: &str = "SIGNET_";
 
 /// Asks the thread for worker processes.
 pub(super) struct Spawner {
@@ -173,12 +171,11 @@ impl Ending {
 fn spawn(program: &PathBuf, name: &HsmName, environment: Vec<(String, String)>) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
-    let inherited = std::env::vars_os().filter(|(key, _)| !key.to_string_lossy().starts_with(OWN_ENVIRONMENT));
     let mut child = Command::new(program)
         .arg0("signet")
         .arg("hsm-worker")
         .env_clear()
-        .envs(inherited)
+        .envs(inherited())
         .envs(environment)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())

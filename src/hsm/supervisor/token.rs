@@ -1,15 +1,16 @@
 //! One HSM token as the server sees it: its workers, and whether it answers.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::breaker::Breaker;
 use super::pipe::{NotTaken, Pipe};
 use super::{HsmConfig, HsmEvent};
 use crate::hsm::wire::{Answer, Hello, Operation};
-use crate::keys::{HsmError, HsmFailure, HsmName, TokenReport};
+use crate::keys::{HsmError, HsmFailure, HsmName, Standing, TokenReport};
 
 /// Generating an RSA key takes an HSM seconds to a minute.
 const MANAGEMENT_PATIENCE: Duration = Duration::from_secs(120);
@@ -45,8 +46,11 @@ pub(super) struct HsmToken {
     told_up: Mutex<Option<bool>>,
     /// How many workers in a row were killed because nothing at all was answered.
     pub(super) killed_for_silence: AtomicU32,
+    /// Signatures that a worker was asked for after another one had died over them.
+    pub(super) asked_again: AtomicU64,
     is_failing: AtomicBool,
     last_failure: Mutex<Option<HsmError>>,
+    breaker: Breaker,
 }
 
 impl HsmToken {
@@ -61,8 +65,10 @@ impl HsmToken {
             events,
             told_up: Mutex::new(None),
             killed_for_silence: AtomicU32::new(0),
+            asked_again: AtomicU64::new(0),
             is_failing: AtomicBool::new(false),
             last_failure: Mutex::new(None),
+            breaker: Breaker::default(),
         }
     }
 
@@ -76,6 +82,50 @@ impl HsmToken {
         &self.config
     }
 
+    /// Whether a configuration asks for the same workers. That the deployment was bound to the token since it was
+    /// started asks for no other ones.
+    pub(super) fn is_configured_as(&self, config: &HsmConfig) -> bool {
+        let mut own = self.config.clone();
+        if own.expected_serial.is_none() {
+            own.expected_serial.clone_from(&config.expected_serial);
+        }
+        own == *config
+    }
+
+    /// Its circuit breaker.
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Whether requests are sent to it: a worker answers, and nothing speaks against it.
+    pub(super) fn is_healthy(&self) -> bool {
+        self.breaker.is_closed() && self.has_worker()
+    }
+
+    /// Whether any worker answers.
+    pub(super) fn has_worker(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(&*stage.borrow(), Stage::Up(..)))
+    }
+
+    /// Gives it no more requests while another token is healthy, until a test signature has verified. Whoever knows why
+    /// has told.
+    pub(super) fn suspend(&self, failure: HsmFailure) {
+        self.breaker.trip(failure, Instant::now());
+    }
+
+    /// Records a signature that was asked for at `asked_at` and verified.
+    pub(super) fn prove(&self, asked_at: Instant) {
+        if self.breaker.proved(asked_at) {
+            let _ = self.events.send(HsmEvent::Resumed { hsm: self.config.name.clone() });
+        }
+    }
+
+    fn tell_suspended(&self, failure: HsmFailure) {
+        // Where nobody listens to events, the log has it.
+        tracing::warn!(hsm = %self.config.name, %failure, "the HSM token is suspended");
+        let _ = self.events.send(HsmEvent::Suspended { hsm: self.config.name.clone(), failure });
+    }
+
     /// The number of its worker processes.
     pub(super) fn workers(&self) -> usize {
         self.stages.len()
@@ -83,16 +133,7 @@ impl HsmToken {
 
     /// The first frame to each worker.
     pub(super) fn hello(&self) -> Hello {
-        Hello {
-            name: self.config.name.as_str().to_owned(),
-            module: self.config.module.clone(),
-            token_label: self.config.token_label.clone(),
-            expected_serial: self.config.expected_serial.clone(),
-            pin: self.config.pin.clone(),
-            state_directory: self.config.state_directory.clone(),
-            sessions: self.config.sessions,
-            queue: self.config.queue,
-        }
+        Hello::of(&self.config)
     }
 
     /// Follows one worker's stage.
@@ -103,10 +144,16 @@ impl HsmToken {
     /// Records one worker's stage, and tells when the token as a whole went up or down.
     pub(super) fn enter(&self, index: usize, stage: Stage) {
         let mut told_up = self.told_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_up = self.is_up(index);
         if let Some(sender) = self.stages.get(index) {
             sender.send_replace(stage.clone());
         }
-        let is_up = self.stages.iter().any(|stage| matches!(&*stage.borrow(), Stage::Up(..)));
+        let is_up = self.has_worker();
+        match &stage {
+            Stage::Up(..) => self.breaker.renewed(Instant::now()),
+            Stage::Down(failure) | Stage::Failed(failure) if was_up => self.count_failure(failure),
+            Stage::Down(_) | Stage::Failed(_) => {}
+        }
         if *told_up == Some(is_up) {
             return;
         }
@@ -151,6 +198,15 @@ impl HsmToken {
         }
     }
 
+    /// How it stands among the others.
+    pub(super) fn standing(&self) -> Standing {
+        match (self.pick(|_| true), self.breaker.reason()) {
+            (Err(failure), _) => Standing::Away(failure),
+            (Ok(_), Some(reason)) => Standing::Suspended { reason },
+            (Ok(_), None) => Standing::Serving,
+        }
+    }
+
     /// Waits for the first worker that answers.
     ///
     /// # Errors
@@ -175,15 +231,29 @@ impl HsmToken {
     /// Whether the token answers, as far as is known without asking it.
     pub(super) fn health(&self) -> Result<(), HsmError> {
         self.pick(|_| true).map_err(|failure| HsmError::new("health", failure))?;
+        if let Some(reason) = self.breaker.reason().filter(|_| !self.breaker.answers()) {
+            return Err(HsmError::new("health", reason));
+        }
         if !self.is_failing.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
-    /// How much waits at its least loaded worker; `None` where no worker answers.
-    pub(super) fn load(&self) -> Option<usize> {
-        self.pick(|_| true).ok().map(|(_, pipe)| pipe.load())
+    /// How much waits at its workers, in thousandths of a request for each session.
+    pub(super) fn load(&self) -> usize {
+        let (mut unanswered, mut workers) = (0_usize, 0_usize);
+        for (_, pipe) in self.live() {
+            unanswered += pipe.load();
+            workers += 1;
+        }
+        let sessions = workers.saturating_mul(usize::try_from(self.config.sessions.max(1)).unwrap_or(usize::MAX));
+        unanswered.saturating_mul(1000) / sessions.max(1)
+    }
+
+    /// How many requests its workers have not answered yet.
+    pub(super) fn unanswered(&self) -> usize {
+        self.live().map(|(_, pipe)| pipe.load()).sum()
     }
 
     /// The process ids of the workers that answer.
@@ -202,17 +272,41 @@ impl HsmToken {
     /// [`HsmError`].
     pub(super) async fn call(&self, operation: Operation) -> Result<Answer, HsmError> {
         let patience = if operation.is_management() { MANAGEMENT_PATIENCE } else { self.config.deadline };
+        self.call_within(patience, operation).await
+    }
+
+    /// The same within so much time.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    pub(super) async fn call_within(&self, patience: Duration, operation: Operation) -> Result<Answer, HsmError> {
         let deadline = Instant::now() + patience;
         let mut outcome = self.ask_one(&operation, patience, deadline, None).await;
         if let Err((HsmFailure::Unavailable { .. }, Some(died))) = &outcome
             && operation.is_idempotent()
             && self.pick(|index| index != *died).is_ok()
         {
+            if matches!(operation, Operation::Sign { .. }) {
+                self.asked_again.fetch_add(1, Ordering::Relaxed);
+            }
             outcome = self.ask_one(&operation, patience, deadline, Some(*died)).await;
+        }
+        match &outcome {
+            Ok(_) => self.breaker.answered(),
+            // Where no worker took it, the token is away, which is known without the breaker.
+            Err((failure, Some(_))) if speaks_of_the_token(&operation, failure) => self.count_failure(failure),
+            Err(_) => {}
         }
         let result = outcome.map_err(|(failure, _)| HsmError::new(operation.name(), failure));
         self.remember(result.as_ref().err());
         result
+    }
+
+    fn count_failure(&self, failure: &HsmFailure) {
+        if self.breaker.failed(failure, Instant::now()) {
+            self.tell_suspended(failure.clone());
+        }
     }
 
     /// Tells every worker but the one that manages keys, without waiting for more than their answers.
@@ -281,5 +375,17 @@ impl HsmToken {
             // The request was at fault, or there were too many: the token itself answers.
             Some(_) => {}
         }
+    }
+}
+
+/// Whether a failure says something of the token as a whole. A worker's end is counted once, and not for each request
+/// that was in its hands.
+fn speaks_of_the_token(operation: &Operation, failure: &HsmFailure) -> bool {
+    use HsmFailure as F;
+    match failure {
+        F::Deadline(_) | F::Module { .. } => !operation.is_management(),
+        F::Unavailable { .. } | F::Overloaded | F::DoesNotOpen => false,
+        // A signing key that is gone or spoiled makes each signature fail; a vault key speaks of the vault alone.
+        _ => matches!(operation, Operation::Sign { .. }),
     }
 }

@@ -1,12 +1,10 @@
 //! [`Vault`] by the workers: a secret is sealed once per HSM token, and any healthy token opens its own.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
+use tokio::task::JoinSet;
 
 use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
-use super::token::HsmToken;
 use crate::hsm::blob::{Blob, key_tag};
 use crate::hsm::wire::{Answer, KeyRef, Octets, Operation, SecretKind, VaultKeys};
 use crate::keys::{
@@ -80,46 +78,102 @@ impl Vault for HsmGroup {
             let detail = "a derivation needs a label without NUL".to_owned();
             return Err(fail(HsmFailure::Configuration { detail }));
         }
-        let token = match hsm {
-            Some(name) => self.token(name).map_err(fail)?,
-            None => self.by_load().into_iter().next().ok_or_else(|| fail(no_token()))?,
+        let names = hsm.map_or_else(|| self.with_binding_key(), |name| vec![name.clone()]);
+        let among: Vec<&HsmName> = names.iter().collect();
+        let derive = |index: usize| {
+            let hsm: &HsmName = among.get(index).ok_or_else(no_token)?;
+            let key = self.active_keys(hsm).binding.ok_or_else(|| no_key("binding", hsm))?;
+            Ok(Operation::Derive { key, input: Octets([label.as_bytes(), &[0], message].concat()) })
         };
-        let key = self.active_keys(token.name()).binding.ok_or_else(|| fail(no_key("binding", token.name())))?;
-        let input = Octets([label.as_bytes(), &[0], message].concat());
-        match token.call(Operation::Derive { key, input }).await? {
-            Answer::Bytes(mac) => {
+        match self.ask_any("derive", &among, derive).await? {
+            (index, Answer::Bytes(mac)) => {
                 let mac = mac.take().try_into().map_err(|_| unexpected("derive"))?;
-                Ok((token.name().clone(), mac))
+                let hsm = names.get(index).ok_or_else(|| unexpected("derive"))?;
+                Ok((hsm.clone(), mac))
             }
             _ => Err(unexpected("derive")),
         }
     }
+
+    async fn extend(
+        &self,
+        row: &RowBinding,
+        enclosed: Option<OtpSecretKind>,
+        seals: &Seals,
+        lacking: &[HsmName],
+    ) -> Result<Seals, HsmError> {
+        let (name, kind) = match enclosed {
+            None => ("open", SecretKind::Opened),
+            Some(kind) => ("hand over", SecretKind::Otp(kind)),
+        };
+        let handed_over = self
+            .use_seals(name, row, seals, |keys, row, blob| match enclosed {
+                None => Operation::Open { keys, row, blob },
+                Some(kind) => Operation::HandOver { keys, row, kind, blob },
+            })
+            .await?;
+        let Answer::Bytes(secret) = handed_over else { return Err(unexpected(name)) };
+        let secret = SecretBytes::new(secret.take());
+        self.seal_for(lacking, row, kind, &secret).await
+    }
 }
 
 impl HsmGroup {
-    /// Seals for every token that answers; at least one must. A token that is down now can't open the secret later.
+    /// Seals for every token that has the keys for it and answers; at least one must. What a token that is down now
+    /// lacks is made up for later.
     async fn seal_everywhere(
         &self,
         row: &RowBinding,
         kind: SecretKind,
         secret: &SecretBytes,
     ) -> Result<Seals, HsmError> {
-        let mut seals = Seals::default();
+        let has_keys = |name: &HsmName| {
+            let keys = self.active_keys(name);
+            keys.sealing.is_some() || keys.wrapping.is_some()
+        };
+        let names: Vec<HsmName> = self.tokens().iter().map(|token| token.name().clone()).collect();
+        let able: Vec<HsmName> = names.iter().filter(|name| has_keys(name)).cloned().collect();
+        // Where no token has any, each says what is missing.
+        self.seal_for(if able.is_empty() { &names } else { &able }, row, kind, secret).await
+    }
+
+    /// Seals for these tokens, at once; gives the seals of those that answered, of which there must be one.
+    async fn seal_for(
+        &self,
+        names: &[HsmName],
+        row: &RowBinding,
+        kind: SecretKind,
+        secret: &SecretBytes,
+    ) -> Result<Seals, HsmError> {
+        let mut asked = JoinSet::new();
         let mut last_error = None;
-        for token in &self.tokens {
-            let operation = Operation::Seal {
-                keys: self.active_keys(token.name()),
-                row: Octets(row.as_bytes().to_vec()),
-                kind,
-                secret: Octets(secret.expose().to_vec()),
-            };
-            match token.call(operation).await {
-                Ok(Answer::Bytes(blob)) => {
-                    seals.0.insert(token.name().clone(), blob.take());
+        for name in names {
+            match self.token(name) {
+                // Nobody waits for a token that hangs, as long as another one keeps the secret.
+                Ok(token) if token.is_healthy() || names.len() == 1 => {
+                    let operation = Operation::Seal {
+                        keys: self.active_keys(name),
+                        row: Octets(row.as_bytes().to_vec()),
+                        kind,
+                        secret: Octets(secret.expose().to_vec()),
+                    };
+                    asked.spawn(async move { (token.name().clone(), token.call(operation).await) });
                 }
-                Ok(_) => last_error = Some(unexpected("seal")),
-                Err(error) => {
-                    tracing::warn!(hsm = %token.name(), %error, "a secret is kept without this HSM token");
+                Ok(token) => {
+                    last_error = Some(token.health().err().unwrap_or_else(|| HsmError::new("seal", no_token())));
+                }
+                Err(failure) => last_error = Some(HsmError::new("seal", failure)),
+            }
+        }
+        let mut seals = Seals::default();
+        while let Some(ended) = asked.join_next().await {
+            match ended {
+                Ok((name, Ok(Answer::Bytes(blob)))) => {
+                    seals.0.insert(name, blob.take());
+                }
+                Ok((_, Ok(_))) | Err(_) => last_error = Some(unexpected("seal")),
+                Ok((name, Err(error))) => {
+                    tracing::warn!(hsm = %name, %error, "a secret is kept without this HSM token for now");
                     last_error = Some(error);
                 }
             }
@@ -131,7 +185,7 @@ impl HsmGroup {
         }
     }
 
-    /// Uses the seal of the token with the least to do; of the next one where that fails for its own reasons.
+    /// Uses the seal of the token that is chosen; of another one where that fails for its own reasons.
     async fn use_seals(
         &self,
         name: &str,
@@ -139,29 +193,30 @@ impl HsmGroup {
         seals: &Seals,
         operation: impl Fn(VaultKeys, Octets, Octets) -> Operation + Send + Sync,
     ) -> Result<Answer, HsmError> {
-        let mut last_error = HsmError::new(name, HsmFailure::DoesNotOpen);
-        for token in self.by_load() {
-            let Some(sealed) = seals.0.get(token.name()) else { continue };
-            // A key of this token that is unknown, or gone, says nothing of the other tokens' seals.
-            let Some(keys) = self.keys_of(token.name(), sealed) else { continue };
-            let asked = operation(keys, Octets(row.as_bytes().to_vec()), Octets(sealed.clone()));
-            match token.call(asked).await {
-                Ok(answer) => return Ok(answer),
-                // A blob that was tampered with is told, not worked around.
-                Err(error) if error.failure == HsmFailure::DoesNotOpen => return Err(error),
-                Err(error) => last_error = error,
-            }
+        // A key of a token that is unknown, or gone, says nothing of the other tokens' seals.
+        let usable: Vec<(&HsmName, &Vec<u8>, VaultKeys)> = seals
+            .0
+            .iter()
+            .filter_map(|(hsm, sealed)| Some((hsm, sealed, self.keys_of(hsm, sealed)?)))
+            .filter(|(hsm, ..)| self.token(hsm).is_ok())
+            .collect();
+        if usable.is_empty() {
+            return Err(HsmError::new(name, HsmFailure::DoesNotOpen));
         }
-        Err(last_error)
+        let among: Vec<&HsmName> = usable.iter().map(|(hsm, ..)| *hsm).collect();
+        let asked = |index: usize| {
+            let (_, sealed, keys) = usable.get(index).ok_or_else(no_token)?;
+            Ok(operation(keys.clone(), Octets(row.as_bytes().to_vec()), Octets((*sealed).clone())))
+        };
+        self.ask_any(name, &among, asked).await.map(|(_, answer)| answer)
     }
 
-    /// The tokens, those that answer first, the least loaded of them at the front.
-    fn by_load(&self) -> Vec<&Arc<HsmToken>> {
-        let mut tokens: Vec<_> = self.tokens.iter().collect();
-        if tokens.len() > 1 {
-            tokens.sort_by_key(|token| token.load().unwrap_or(usize::MAX));
-        }
-        tokens
+    /// The tokens that have a key to derive by; all of them where none has, so that it is said what is missing.
+    fn with_binding_key(&self) -> Vec<HsmName> {
+        let names: Vec<HsmName> = self.tokens().iter().map(|token| token.name().clone()).collect();
+        let able: Vec<HsmName> =
+            names.iter().filter(|name| self.active_keys(name).binding.is_some()).cloned().collect();
+        if able.is_empty() { names } else { able }
     }
 
     /// The keys that new secrets are kept by.

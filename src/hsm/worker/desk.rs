@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, ObjectHandle};
-use cryptoki::session::Session;
 
+use super::direct::DirectSession;
 use super::error::{Fault, Remedy};
 use super::find_key::{FoundKey, find_key};
+use super::gate::Gate;
 use super::intake::{Intake, Job};
 use super::outbox::Outbox;
 use super::session_place::SessionPlace;
 use super::token::Token;
 use crate::hsm::wire::{Answer, KeyRef, Octets, Operation, START_ID};
 use crate::jose::Algorithm;
-use crate::keys::HsmFailure;
+use crate::keys::{HsmFailure, KeyPurpose};
 
 /// A key is found and judged anew after this long: a token may have been re-initialised meanwhile, and a session copy
 /// outlives its original.
@@ -31,6 +32,7 @@ const BRIEF: Duration = Duration::from_micros(150);
 /// What all threads of the worker share.
 pub(super) struct Shared {
     pub(super) token: Token,
+    pub(super) gate: Gate,
     pub(super) intake: Intake,
     pub(super) outbox: Arc<Outbox>,
     /// Rises when a key is destroyed: handles of an earlier epoch are not used.
@@ -44,13 +46,23 @@ pub(super) struct Desk {
     handles: HashMap<Octets, Handle>,
     epoch: u64,
     last_took: HashMap<Option<Algorithm>, Duration>,
+    /// The last operation ended in a code that nobody knows, and nothing has succeeded since.
+    is_suspect: bool,
 }
 
 struct Handle {
     key_id: String,
+    purpose: KeyPurpose,
     object: ObjectHandle,
     is_copy: bool,
     found_at: Instant,
+}
+
+impl Handle {
+    /// A key found for one purpose was not judged for another.
+    fn is_of(&self, key: &KeyRef) -> bool {
+        self.key_id == key.key_id && self.purpose == key.purpose
+    }
 }
 
 /// How an operation ended.
@@ -62,10 +74,10 @@ enum Ending {
 
 impl Desk {
     /// A thread's place of work.
-    pub(super) fn new(shared: Arc<Shared>, session: Session) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, session: DirectSession) -> Self {
         let epoch = shared.epoch.load(Ordering::Acquire);
         let session = SessionPlace::new(session);
-        Self { shared, session, handles: HashMap::new(), epoch, last_took: HashMap::new() }
+        Self { shared, session, handles: HashMap::new(), epoch, last_took: HashMap::new(), is_suspect: false }
     }
 
     /// Works until the conversation ends.
@@ -77,7 +89,7 @@ impl Desk {
             }
             self.drop_outdated_handles();
             let started = Instant::now();
-            let ending = self.perform(&job.operation);
+            let ending = self.perform_if_allowed(&job.operation);
             self.last_took.insert(class(&job.operation), started.elapsed());
             match ending {
                 Ending::Answered(result) => {
@@ -106,17 +118,37 @@ impl Desk {
         self.shared.intake.next()
     }
 
+    /// Does what the gate lets pass; what was not signed in the end is not counted.
+    fn perform_if_allowed(&mut self, operation: &Operation) -> Ending {
+        let pass = match self.shared.gate.admit(operation) {
+            Ok(pass) => pass,
+            Err(failure) => return Ending::Answered(Err(failure)),
+        };
+        let ending = self.perform(operation);
+        if let (Some(pass), Ending::Answered(Err(_))) = (pass, &ending) {
+            self.shared.gate.take_back(pass);
+        }
+        ending
+    }
+
     /// Does one operation; again after a stale session or handle, and again after a logout, each mended once.
     fn perform(&mut self, operation: &Operation) -> Ending {
         let (mut is_renewed, mut is_logged_in) = (false, false);
         loop {
             let fault = match self.attempt(operation) {
-                Ok(answer) => return Ending::Answered(Ok(answer)),
+                Ok(answer) => {
+                    self.is_suspect = false;
+                    return Ending::Answered(Ok(answer));
+                }
                 Err(fault) => fault,
             };
             match fault.remedy() {
                 Remedy::Answer => return Ending::Answered(Err(fault.into_failure())),
                 Remedy::Discard => return self.renewed(fault),
+                Remedy::Suspect if !self.is_suspect => {
+                    self.is_suspect = true;
+                    return self.renewed(fault);
+                }
                 Remedy::Retry if !is_renewed => is_renewed = true,
                 Remedy::Login if !is_logged_in => {
                     is_logged_in = true;
@@ -127,7 +159,7 @@ impl Desk {
                     }
                 }
                 // What was mended is broken again: the module itself is stale.
-                Remedy::Restart | Remedy::Retry | Remedy::Login => {
+                Remedy::Restart | Remedy::Suspect | Remedy::Retry | Remedy::Login => {
                     return Ending::Fatal(fault.into_unavailable());
                 }
             }
@@ -160,7 +192,7 @@ impl Desk {
     /// # Errors
     ///
     /// [`HsmFailure::Unavailable`] where it could not be replaced: the worker ends.
-    pub(super) fn session(&self) -> Result<&Session, Fault> {
+    pub(super) fn session(&self) -> Result<&DirectSession, Fault> {
         self.session.held()
     }
 
@@ -178,9 +210,11 @@ impl Desk {
                 self.otp_hmac(keys, &row.0, &blob.0, *hash, messages)
             }
             Operation::DecryptBlock { keys, row, blob, block } => self.decrypt_block(keys, &row.0, &blob.0, *block),
+            Operation::HandOver { keys, row, kind, blob } => self.hand_over(keys, &row.0, *kind, &blob.0),
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List
+            | Operation::Tally
             | Operation::Check { .. }
             | Operation::GeneratePair { .. }
             | Operation::GenerateSecret { .. }
@@ -198,7 +232,7 @@ impl Desk {
     ///
     /// As [`find_key`].
     pub(super) fn handle(&mut self, key: &KeyRef) -> Result<ObjectHandle, Fault> {
-        let known = self.handles.get(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let known = self.handles.get(&key.cka_id).filter(|known| known.is_of(key));
         if let Some(known) = known.filter(|known| known.found_at.elapsed() < HANDLE_LIFETIME) {
             return Ok(known.object);
         }
@@ -219,14 +253,15 @@ impl Desk {
         };
         self.forget(&key.cka_id);
         let (object, is_copy) = self.working_copy(&found);
-        let handle = Handle { key_id: key.key_id.clone(), object, is_copy, found_at: Instant::now() };
+        let handle =
+            Handle { key_id: key.key_id.clone(), purpose: key.purpose, object, is_copy, found_at: Instant::now() };
         self.handles.insert(key.cka_id.clone(), handle);
         Ok(object)
     }
 
     /// Gives a known handle of this key a little longer.
     fn keep_a_while(&mut self, key: &KeyRef) -> bool {
-        let known = self.handles.get_mut(&key.cka_id).filter(|known| known.key_id == key.key_id);
+        let known = self.handles.get_mut(&key.cka_id).filter(|known| known.is_of(key));
         let Some(known) = known else { return false };
         known.found_at = Instant::now().checked_sub(HANDLE_LIFETIME.saturating_sub(A_WHILE)).unwrap_or(known.found_at);
         known.found_at.elapsed() < HANDLE_LIFETIME
@@ -238,7 +273,7 @@ impl Desk {
         if !found.is_elliptic {
             return (found.handle, false);
         }
-        let copied = |session: &Session| Ok(session.copy_object(found.handle, &[Attribute::Token(false)])?);
+        let copied = |session: &DirectSession| Ok(session.copy_object(found.handle, &[Attribute::Token(false)])?);
         self.session().and_then(copied).map_or((found.handle, false), |copy| (copy, true))
     }
 

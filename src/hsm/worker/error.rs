@@ -14,14 +14,17 @@ pub(super) enum Fault {
     Module(RvError, Function),
 }
 
-/// What follows from a fault.
+/// What follows from a fault. docs/hsm-faults.md has the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Nothing: the request was at fault.
     Answer,
     /// The session can't be trusted: another one, and the request fails.
     Discard,
-    /// The session or its handles are stale: another one, find the key again, try once more.
+    /// Nobody knows what the code means: as [`Discard`](Self::Discard), and [`Restart`](Self::Restart) where another
+    /// session answers the same again.
+    Suspect,
+    /// The session, what goes on in it, or its handles are stale: another one, find the key again, try once more.
     Retry,
     /// Somebody logged the token out: log in once, then try once more.
     Login,
@@ -37,10 +40,14 @@ impl Fault {
         match code {
             R::SessionHandleInvalid | R::SessionClosed | R::ObjectHandleInvalid | R::KeyHandleInvalid => Remedy::Retry,
             R::UnwrappingKeyHandleInvalid | R::WrappingKeyHandleInvalid => Remedy::Retry,
+            R::OperationActive | R::OperationNotInitialized => Remedy::Retry,
+            R::FunctionFailed | R::FunctionCanceled => Remedy::Retry,
             R::UserNotLoggedIn => Remedy::Login,
             R::DeviceError | R::DeviceRemoved | R::TokenNotPresent | R::TokenNotRecognized => Remedy::Restart,
             R::HostMemory | R::DeviceMemory | R::GeneralError => Remedy::Restart,
-            R::CryptokiNotInitialized | R::SlotIdInvalid => Remedy::Restart,
+            R::CryptokiNotInitialized | R::SlotIdInvalid | R::SessionCount => Remedy::Restart,
+            R::MutexBad | R::MutexNotLocked | R::CantLock | R::NeedToCreateThreads => Remedy::Restart,
+            R::VendorDefined(_) | R::UnknownErrorCode(_) => Remedy::Suspect,
             _ => Remedy::Discard,
         }
     }
@@ -74,9 +81,43 @@ impl Fault {
         matches!(self, Self::Module(RvError::SessionHandleInvalid | RvError::SessionClosed, _))
     }
 
+    /// Whether the module said that there is no room for another key.
+    pub(super) fn is_of_a_full_token(&self) -> bool {
+        matches!(self, Self::Module(RvError::DeviceMemory, _))
+    }
+
+    /// The same as the answer to the request, with nothing else to follow from it.
+    pub(super) fn answered(self) -> Self {
+        match self {
+            Self::Module(code, function) => {
+                HsmFailure::Module { function: function_name(function), code: code_name(code) }.into()
+            }
+            judged @ Self::Failure(_) => judged,
+        }
+    }
+
     /// Whether the module said that much: no more than `CKR_GENERAL_ERROR`.
     pub(super) fn is_general_error(&self) -> bool {
         matches!(self, Self::Module(RvError::GeneralError | RvError::FunctionFailed, _))
+    }
+}
+
+impl Fault {
+    /// Whether a module may mean that it wants a key described in another way.
+    pub(super) fn may_be_of_the_template(&self) -> bool {
+        use RvError as R;
+        let Self::Module(code, _) = self else { return false };
+        matches!(
+            code,
+            R::AttributeTypeInvalid
+                | R::AttributeValueInvalid
+                | R::AttributeReadOnly
+                | R::TemplateInconsistent
+                | R::TemplateIncomplete
+                | R::ArgumentsBad
+                | R::FunctionFailed
+                | R::GeneralError
+        )
     }
 }
 
@@ -124,6 +165,11 @@ pub(super) fn counts_no_try(code: RvError) -> bool {
 
 /// The specification's name of a return code, e.g. `CKR_PIN_INCORRECT`.
 pub(super) fn code_name(code: RvError) -> String {
+    match code {
+        RvError::VendorDefined(number) => return format!("CKR_VENDOR_DEFINED ({number:#x})"),
+        RvError::UnknownErrorCode(number) => return format!("the unknown code {number:#x}"),
+        _ => {}
+    }
     let mut name = String::from("CKR");
     for letter in format!("{code:?}").chars() {
         if letter.is_ascii_uppercase() {

@@ -1,5 +1,6 @@
 //! Finds a key and judges it: exactly one object, in custody, and the very key that is meant.
 
+use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
@@ -66,7 +67,29 @@ fn find_once(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
     }
     judge(&attributes, least_bits, &key.key_id)?;
     refuse_unless_held(read_usage(session, handle, key.purpose, key_type)?.judge(key.purpose), &key.key_id)?;
+    refuse_other_purpose(session, handle, key)?;
     Ok(FoundKey { handle, is_elliptic: matches!(key_type, Some(KeyType::P256 | KeyType::P384)) })
+}
+
+/// The label that a key was made with says what it is for: an audit key is not to be had as a token key by whoever asks.
+/// A label that somebody changed to none of Signet's tells nothing, and the key's use is judged all the same.
+fn refuse_other_purpose(session: &Session, handle: ObjectHandle, key: &KeyRef) -> Result<(), Fault> {
+    let asked = patiently(|| Ok(session.get_attributes(handle, &[AttributeType::Label])?))?;
+    let Some(Attribute::Label(label)) = asked.first() else { return Ok(()) };
+    let made_for = std::str::from_utf8(label).ok().and_then(purpose_in);
+    match made_for {
+        Some(purpose) if purpose != key.purpose => {
+            let reasons = format!("it was made as {} and is asked for as {}", purpose.name(), key.purpose.name());
+            Err(HsmFailure::CustodyRefused { key_id: key.key_id.clone(), reasons }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The purpose in a label `signet/<tenant>/<purpose>` or longer.
+fn purpose_in(label: &str) -> Option<KeyPurpose> {
+    let word = label.strip_prefix("signet/")?.split('/').nth(1)?;
+    KeyPurpose::ALL.into_iter().find(|purpose| purpose.name() == word.trim_end())
 }
 
 fn patiently<T>(attempt: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
@@ -129,7 +152,11 @@ fn find_one(session: &Session, class: ObjectClass, key: &KeyRef) -> Result<Optio
 
 /// Every object that the template describes.
 pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
-    patiently(|| Ok(session.find_objects(template)?))
+    let mut found = patiently(|| Ok(session.find_objects(template)?))?;
+    // A handle that a module gives twice is one object.
+    let mut seen = HashSet::new();
+    found.retain(|object| seen.insert(object.handle()));
+    Ok(found)
 }
 
 /// What the HSM says of a private or secret key. What it does not say counts against the key.
@@ -248,15 +275,23 @@ pub(super) fn read_public(session: &Session, handle: ObjectHandle) -> Result<Opt
     } else {
         return Ok(None);
     };
-    Ok(PublicKey::from_ec_point(key_type, ec_point(point)).ok().map(|key| (key, shortest(key_type))))
+    Ok(PublicKey::from_ec_point(key_type, ec_point(key_type, point)).ok().map(|key| (key, shortest(key_type))))
 }
 
 /// `CKA_EC_POINT` is a DER OCTET STRING by the specification and bare in some modules. The longest point is under 128
-/// bytes, so that the length is one byte.
-fn ec_point(value: &[u8]) -> &[u8] {
+/// bytes, so that the length is one byte. A bare point, which begins with 0x04 too, may look like an OCTET STRING: its
+/// own length tells.
+fn ec_point(key_type: KeyType, value: &[u8]) -> &[u8] {
+    let bare_bytes = match key_type {
+        KeyType::P256 => 65,
+        KeyType::P384 => 97,
+        KeyType::Ed25519 => 32,
+        KeyType::Rsa => 0,
+    };
     match value {
+        bare if bare.len() == bare_bytes => bare,
         [0x04, length, point @ ..] if usize::from(*length) == point.len() => point,
-        bare => bare,
+        other => other,
     }
 }
 
@@ -272,9 +307,22 @@ mod tests {
 
     #[test]
     fn a_point_is_read_bare_and_wrapped() {
-        assert_eq!(ec_point(b"\x04\x03abc"), b"abc");
-        let bare = [&[4_u8][..], &[7; 64]].concat();
-        assert_eq!(ec_point(&bare), bare);
+        for (key_type, bytes) in [(KeyType::P256, 65_u8), (KeyType::P384, 97), (KeyType::Ed25519, 32)] {
+            // One in 256 bare points looks like an OCTET STRING of its own rest.
+            let mut bare = vec![7; usize::from(bytes)];
+            (bare[0], bare[1]) = (4, bytes - 2);
+            assert_eq!(ec_point(key_type, &bare), bare);
+            assert_eq!(ec_point(key_type, &[&[4, bytes], bare.as_slice()].concat()), bare);
+        }
+    }
+
+    #[test]
+    fn a_label_of_signets_names_the_purpose() {
+        assert_eq!(purpose_in("signet/default/audit_signing/7aUE"), Some(KeyPurpose::AuditSigning));
+        assert_eq!(purpose_in("signet/default/token_signing"), Some(KeyPurpose::TokenSigning));
+        for label in ["", "signet", "signet/", "signet/default", "signet/default/other", "my key/a/audit_signing"] {
+            assert_eq!(purpose_in(label), None);
+        }
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use cryptoki::error::RvError;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType as ModuleKeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use super::desk::Shared;
+use super::direct::DirectSession;
 use super::error::{Fault, Remedy};
 use super::find_key::{
     ED25519_OID, P256_OID, P384_OID, find_key, judge, read_attributes, read_public, search, shortest,
@@ -35,7 +37,7 @@ pub(super) struct Manager {
 
 impl Manager {
     /// With a session of its own, which may write.
-    pub(super) fn new(shared: Arc<Shared>, session: Session) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, session: DirectSession) -> Self {
         Self { shared, session: SessionPlace::new(session) }
     }
 
@@ -66,7 +68,7 @@ impl Manager {
     }
 
     fn session(&self) -> Result<&Session, Fault> {
-        self.session.held()
+        self.session.held().map(|session| &**session)
     }
 
     /// One operation; again after a stale session, and again after a logout, each mended once.
@@ -94,9 +96,11 @@ impl Manager {
         match operation {
             Operation::Describe => Ok(Answer::Report(self.shared.token.report())),
             Operation::List => self.list(),
+            Operation::Tally => Ok(Answer::Tally(self.shared.gate.tally()?)),
             Operation::Check { keys } => self.check(keys),
-            Operation::GeneratePair { purpose, tenant, key_type, bits } => {
-                self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits))
+            Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id } => {
+                let cka_id = cka_id.as_ref().map_or_else(|| random::bytes::<16>(&OsRandom).to_vec(), |id| id.0.clone());
+                self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits, &cka_id))
             }
             Operation::GenerateSecret { purpose, tenant } => self.persist(|| self.generate_secret(*purpose, tenant)),
             Operation::Destroy { key } => self.destroy(key),
@@ -127,22 +131,30 @@ impl Manager {
         loop {
             match generate() {
                 Err(fault) if fault.is_general_error() && attempt < ATTEMPTS => attempt += 1,
+                // A full token is no reason to start the worker again: its keys sign on.
+                Err(fault) if fault.is_of_a_full_token() => return Err(fault.answered()),
                 done => return done,
             }
         }
     }
 
-    fn generate_pair(&self, purpose: KeyPurpose, tenant: &str, key_type: KeyType, bits: u32) -> Result<Answer, Fault> {
+    fn generate_pair(
+        &self,
+        purpose: KeyPurpose,
+        tenant: &str,
+        key_type: KeyType,
+        bits: u32,
+        cka_id: &[u8],
+    ) -> Result<Answer, Fault> {
         if !purpose.is_pair() {
             return Err(refuse("a key of this purpose is no pair"));
         }
-        let cka_id = random::bytes::<16>(&OsRandom);
+        self.shared.token.mechanisms().require_to_generate(key_type, bits)?;
         let label = format!("signet/{tenant}/{}", purpose.name());
-        let mut public = common(ObjectClass::PUBLIC_KEY, &label, &cka_id);
-        public.extend([Attribute::Private(false), Attribute::Verify(true)]);
-        let mut private = common(ObjectClass::PRIVATE_KEY, &label, &cka_id);
+        let mut public = common(ObjectClass::PUBLIC_KEY, &label, cka_id);
+        let mut private = common(ObjectClass::PRIVATE_KEY, &label, cka_id);
         private.extend(kept());
-        private.extend([Attribute::Sign(true), Attribute::Decrypt(false), Attribute::Unwrap(false)]);
+        private.push(Attribute::Sign(true));
         let mechanism = match key_type {
             KeyType::P256 => elliptic(&mut public, P256_OID, Mechanism::EccKeyPairGen),
             KeyType::P384 => elliptic(&mut public, P384_OID, Mechanism::EccKeyPairGen),
@@ -156,13 +168,23 @@ impl Manager {
                 Mechanism::RsaPkcsKeyPairGen
             }
         };
-        let made = self.session()?.generate_key_pair(&mechanism, &public, &private).map_err(Fault::from).and_then(
-            |(public, private)| self.accept_pair(purpose, key_type, bits, &cka_id, (public, private), &label),
-        );
-        if made.is_err() {
-            self.sweep(&cka_id);
+        let generate = |public: &[Attribute], private: &[Attribute]| {
+            let made = self.session()?.generate_key_pair(&mechanism, public, private).map_err(Fault::from).and_then(
+                |(public, private)| self.accept_pair(purpose, key_type, bits, cka_id, (public, private), &label),
+            );
+            if made.is_err() {
+                self.sweep(cka_id);
+            }
+            made
+        };
+        let open_half = [&public[..], &[Attribute::Private(false), Attribute::Verify(true)]].concat();
+        let signs_alone = [&private[..], &[Attribute::Decrypt(false), Attribute::Unwrap(false)]].concat();
+        match generate(&open_half, &signs_alone) {
+            // Some modules want none of what narrows a pair's use (tpm2-pkcs11 answers CKR_GENERAL_ERROR), or no public
+            // half that can be seen without a login (AWS CloudHSM, by its documents).
+            Err(fault) if fault.may_be_of_the_template() => generate(&public, &private),
+            made => made,
         }
-        made
     }
 
     /// Judges a new pair as it will be judged each time it is found.
@@ -209,12 +231,19 @@ impl Manager {
                 return Err(refuse("a key of this purpose is a pair"));
             }
         };
+        self.shared.token.mechanisms().require_to_keep(purpose)?;
         template.extend(Usage::ALL.map(|usage| usage.attribute(allowed.contains(&usage))));
         let key = KeyRef { cka_id: Octets(cka_id.to_vec()), key_id, purpose };
         let made = self
             .session()?
             .generate_key(&mechanism, &template)
-            .map_err(Fault::from)
+            .map_err(|error| match Fault::from(error) {
+                // tpm2-pkcs11 lists mechanisms for it all the same.
+                Fault::Module(RvError::FunctionNotSupported, _) => {
+                    HsmFailure::MechanismMissing { mechanism: "C_GenerateKey".to_owned() }.into()
+                }
+                fault => fault,
+            })
             .and_then(|_| find_key(self.session()?, &key))
             .map(|_| Answer::Generated { key_id: key.key_id.clone(), cka_id: key.cka_id.clone(), public: None });
         if made.is_err() {

@@ -1,18 +1,36 @@
 //! What the module offers, and how each JWS algorithm is done with it (RFC 7518 §3, RFC 8037 §3.1).
 
 use aws_lc_rs::digest;
+use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
-use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
+use cryptoki::slot::Slot;
 
+use super::direct::DirectSession;
 use super::error::Fault;
 use crate::jose::Algorithm;
+use crate::jose::algorithm::KeyType;
 use crate::keys::{HsmFailure, KeyPurpose, OtpHash, SealMode};
 
-/// The mechanisms of the token.
-pub(super) struct Mechanisms(Vec<MechanismType>);
+/// The mechanisms of the token, with what the module says of those whose limits matter here.
+pub(super) struct Mechanisms(Vec<(MechanismType, Option<MechanismInfo>)>);
+
+/// Mechanisms that some modules list for another use (verification, encryption) or for some sizes of key only.
+const LIMITED: [MechanismType; 8] = [
+    MechanismType::ECDSA,
+    MechanismType::ECDSA_SHA256,
+    MechanismType::ECDSA_SHA384,
+    MechanismType::EDDSA,
+    MechanismType::RSA_PKCS,
+    MechanismType::RSA_PKCS_PSS,
+    MechanismType::ECC_KEY_PAIR_GEN,
+    MechanismType::RSA_PKCS_KEY_PAIR_GEN,
+];
+
+/// No key is as short: a module that names less counts something else than bits.
+const FEWEST_BITS: usize = 112;
 
 #[derive(Clone, Copy)]
 enum Hash {
@@ -69,13 +87,45 @@ impl Hash {
 }
 
 impl Mechanisms {
+    /// Asks the module what a slot's token offers.
+    ///
+    /// # Errors
+    ///
     /// What `C_GetMechanismList` answered.
-    pub(super) fn new(offered: Vec<MechanismType>) -> Self {
-        Self(offered)
+    pub(super) fn of(module: &Pkcs11, slot: Slot) -> Result<Self, Fault> {
+        let limits = |mechanism| {
+            let asked = LIMITED.contains(&mechanism).then(|| module.get_mechanism_info(slot, mechanism));
+            (mechanism, asked.and_then(Result::ok))
+        };
+        Ok(Self(module.get_mechanism_list(slot)?.into_iter().map(limits).collect()))
     }
 
     fn has(&self, mechanism: MechanismType) -> bool {
-        self.0.contains(&mechanism)
+        self.0.iter().any(|(offered, _)| *offered == mechanism)
+    }
+
+    fn limits(&self, mechanism: MechanismType) -> Option<&MechanismInfo> {
+        self.0.iter().find(|(offered, _)| *offered == mechanism)?.1.as_ref()
+    }
+
+    /// Whether it is offered to sign with. A module that names no use at all has not filled the field in.
+    fn signs(&self, mechanism: MechanismType) -> bool {
+        self.has(mechanism)
+            && self.limits(mechanism).is_none_or(|info| {
+                let other = info.verify() || info.encrypt() || info.decrypt() || info.wrap() || info.unwrap();
+                info.sign() || !other
+            })
+    }
+
+    /// Whether keys of so many bits are within the limits of an offered mechanism.
+    fn takes(&self, mechanism: MechanismType, bits: usize) -> bool {
+        self.limits(mechanism).is_none_or(|info| {
+            info.max_key_size() < FEWEST_BITS || (info.min_key_size()..=info.max_key_size()).contains(&bits)
+        })
+    }
+
+    fn signs_curve(&self, mechanism: MechanismType, bits: usize) -> bool {
+        self.signs(mechanism) && self.takes(mechanism, bits)
     }
 
     /// The algorithms that can be signed with.
@@ -85,27 +135,70 @@ impl Mechanisms {
 
     fn offers(&self, algorithm: Algorithm) -> bool {
         match algorithm {
-            Algorithm::Es256 => self.has(MechanismType::ECDSA) || self.has(MechanismType::ECDSA_SHA256),
-            Algorithm::Es384 => self.has(MechanismType::ECDSA) || self.has(MechanismType::ECDSA_SHA384),
-            Algorithm::EdDsa => self.has(MechanismType::EDDSA),
-            Algorithm::Rs256 => self.has(MechanismType::RSA_PKCS) || self.has(Hash::Sha256.pkcs1().0),
-            Algorithm::Rs384 => self.has(MechanismType::RSA_PKCS) || self.has(Hash::Sha384.pkcs1().0),
-            Algorithm::Rs512 => self.has(MechanismType::RSA_PKCS) || self.has(Hash::Sha512.pkcs1().0),
-            Algorithm::Ps256 => self.has(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha256.pss().0),
-            Algorithm::Ps384 => self.has(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha384.pss().0),
-            Algorithm::Ps512 => self.has(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha512.pss().0),
+            Algorithm::Es256 => {
+                self.signs_curve(MechanismType::ECDSA, 256) || self.signs_curve(MechanismType::ECDSA_SHA256, 256)
+            }
+            Algorithm::Es384 => {
+                self.signs_curve(MechanismType::ECDSA, 384) || self.signs_curve(MechanismType::ECDSA_SHA384, 384)
+            }
+            Algorithm::EdDsa => self.signs(MechanismType::EDDSA),
+            Algorithm::Rs256 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha256.pkcs1().0),
+            Algorithm::Rs384 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha384.pkcs1().0),
+            Algorithm::Rs512 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha512.pkcs1().0),
+            Algorithm::Ps256 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha256.pss().0),
+            Algorithm::Ps384 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha384.pss().0),
+            Algorithm::Ps512 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha512.pss().0),
         }
     }
 
     /// How OTP secrets can be kept, the preferred mode first.
     pub(super) fn seal_modes(&self) -> Vec<SealMode> {
-        let wraps = self.has(MechanismType::AES_KEY_WRAP_PAD)
+        // Both need keys that are made in the token, and one to bind and to derive with.
+        let makes_keys =
+            [MechanismType::AES_KEY_GEN, MechanismType::GENERIC_SECRET_KEY_GEN, MechanismType::SHA256_HMAC]
+                .into_iter()
+                .all(|mechanism| self.has(mechanism));
+        let wraps = makes_keys
+            && self.has(MechanismType::AES_KEY_WRAP_PAD)
             && self.has(MechanismType::AES_ECB)
             && [MechanismType::SHA1_HMAC, MechanismType::SHA256_HMAC, MechanismType::SHA512_HMAC]
                 .into_iter()
                 .all(|mechanism| self.has(mechanism));
-        let seals = self.has(MechanismType::AES_GCM);
+        let seals = makes_keys && self.has(MechanismType::AES_GCM);
         [wraps.then_some(SealMode::Wrapped), seals.then_some(SealMode::Sealed)].into_iter().flatten().collect()
+    }
+
+    /// Demands that a key pair of this type and size can be generated.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::MechanismMissing`] with the mechanism, and the sizes where they are what is wrong.
+    pub(super) fn require_to_generate(&self, key_type: KeyType, bits: u32) -> Result<(), Fault> {
+        let (mechanism, name, bits) = match key_type {
+            KeyType::P256 => (MechanismType::ECC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", 256),
+            KeyType::P384 => (MechanismType::ECC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", 384),
+            KeyType::Ed25519 => (MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", 255),
+            KeyType::Rsa => (MechanismType::RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN", bits),
+        };
+        self.require(mechanism, name)?;
+        let limits = self.limits(mechanism).filter(|_| !self.takes(mechanism, bits as usize));
+        limits.map_or(Ok(()), |info| {
+            let (least, most) = (info.min_key_size(), info.max_key_size());
+            let mechanism = format!("{name} for {bits} bits (it makes keys of {least} to {most} bits)");
+            Err(HsmFailure::MechanismMissing { mechanism }.into())
+        })
+    }
+
+    /// Demands that a secret key of this purpose can be generated.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::MechanismMissing`] with the mechanism's name.
+    pub(super) fn require_to_keep(&self, purpose: KeyPurpose) -> Result<(), Fault> {
+        match purpose {
+            KeyPurpose::Binding => self.require(MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN"),
+            _ => self.require(MechanismType::AES_KEY_GEN, "CKM_AES_KEY_GEN"),
+        }
     }
 
     /// Demands what a key of this purpose is used with.
@@ -157,7 +250,7 @@ impl Mechanisms {
     /// [`Fault`].
     pub(super) fn sign(
         &self,
-        session: &Session,
+        session: &DirectSession,
         key: ObjectHandle,
         algorithm: Algorithm,
         message: &[u8],
@@ -185,20 +278,20 @@ impl Mechanisms {
 
     fn ecdsa(
         &self,
-        session: &Session,
+        session: &DirectSession,
         key: ObjectHandle,
         hash: Hash,
         hashing: (MechanismType, Mechanism<'static>),
         message: &[u8],
     ) -> Result<Vec<u8>, Fault> {
-        if self.has(MechanismType::ECDSA) {
+        if self.signs(MechanismType::ECDSA) {
             return Ok(session.sign(&Mechanism::Ecdsa, key, hash.digest(message).as_ref())?);
         }
         self.require(hashing.0, "CKM_ECDSA")?;
         Ok(session.sign(&hashing.1, key, message)?)
     }
 
-    fn pkcs1(&self, session: &Session, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn pkcs1(&self, session: &DirectSession, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let (offered, mechanism) = hash.pkcs1();
         if self.has(offered) {
             return Ok(session.sign(&mechanism, key, message)?);
@@ -208,7 +301,7 @@ impl Mechanisms {
         Ok(session.sign(&Mechanism::RsaPkcs, key, &encoded)?)
     }
 
-    fn pss(&self, session: &Session, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn pss(&self, session: &DirectSession, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let (offered, mechanism) = hash.pss();
         if self.has(offered) {
             return Ok(session.sign(&mechanism, key, message)?);

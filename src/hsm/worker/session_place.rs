@@ -1,16 +1,15 @@
 //! The place of one session, in which one follows another.
 
-use cryptoki::session::Session;
-
+use super::direct::DirectSession;
 use super::error::Fault;
 use crate::keys::HsmFailure;
 
 /// Holds a session, but for the moment in which it is replaced.
-pub(super) struct SessionPlace(Option<Session>);
+pub(super) struct SessionPlace(Option<DirectSession>);
 
 impl SessionPlace {
     /// Begins with this session.
-    pub(super) fn new(session: Session) -> Self {
+    pub(super) fn new(session: DirectSession) -> Self {
         Self(Some(session))
     }
 
@@ -19,7 +18,7 @@ impl SessionPlace {
     /// # Errors
     ///
     /// [`HsmFailure::Unavailable`] where the last one could not be replaced.
-    pub(super) fn held(&self) -> Result<&Session, Fault> {
+    pub(super) fn held(&self) -> Result<&DirectSession, Fault> {
         let gone = || HsmFailure::Unavailable { detail: "its session could not be opened again".into() }.into();
         self.0.as_ref().ok_or_else(gone)
     }
@@ -30,7 +29,11 @@ impl SessionPlace {
     /// # Errors
     ///
     /// What `open` answered: then the place stays empty.
-    pub(super) fn renew(&mut self, fault: &Fault, open: impl FnOnce() -> Result<Session, Fault>) -> Result<(), Fault> {
+    pub(super) fn renew(
+        &mut self,
+        fault: &Fault,
+        open: impl FnOnce() -> Result<DirectSession, Fault>,
+    ) -> Result<(), Fault> {
         match self.0.take() {
             Some(stale) if fault.is_of_a_lost_session() => std::mem::forget(stale),
             held => drop(held),

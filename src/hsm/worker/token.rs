@@ -4,15 +4,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
-use cryptoki::slot::{Slot, TokenInfo as ModuleTokenInfo};
+use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
 
+use super::confine::InForce;
+use super::describe::{Description, PinFlags};
+use super::direct::{DirectSession, DirectSign};
 use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
+use super::raw;
 use crate::hsm::PinSource;
 use crate::hsm::wire::Hello;
 use crate::keys::{HsmFailure, TokenInfo, TokenReport};
@@ -29,7 +33,9 @@ pub(super) struct Token {
     hello: Hello,
     info: TokenInfo,
     library: String,
+    in_force: InForce,
     mechanisms: Mechanisms,
+    direct: DirectSign,
     login: Mutex<()>,
     objects: Mutex<()>,
 }
@@ -38,7 +44,7 @@ pub(super) struct Token {
 struct Found {
     module: Pkcs11,
     slot: Slot,
-    info: ModuleTokenInfo,
+    info: Description,
     mechanisms: Mechanisms,
     anchor: Session,
 }
@@ -59,20 +65,23 @@ impl Token {
     /// # Errors
     ///
     /// [`HsmFailure`]: what the server is told instead of `Ready`.
-    pub(super) fn open(hello: Hello) -> Result<(Self, Session), HsmFailure> {
+    pub(super) fn open(hello: Hello, in_force: InForce) -> Result<(Self, Session), HsmFailure> {
         let found = find_patiently(&hello)?;
         let library = found.module.get_library_info().map_or_else(
             |_| "unknown".to_owned(),
             |info| format!("{} {}", info.library_description().trim(), info.library_version()),
         );
-        let info = describe(&found.info);
+        let info = found.info.into();
+        let direct = DirectSign::of(&hello.module);
         let token = Self {
             module: found.module,
             slot: found.slot,
             hello,
             info,
             library,
+            in_force,
             mechanisms: found.mechanisms,
+            direct,
             login: Mutex::new(()),
             objects: Mutex::new(()),
         };
@@ -85,13 +94,13 @@ impl Token {
     }
 
     /// A session to sign with.
-    pub(super) fn session(&self) -> Result<Session, Fault> {
-        Ok(self.module.open_ro_session(self.slot)?)
+    pub(super) fn session(&self) -> Result<DirectSession, Fault> {
+        Ok(self.direct.session(self.module.open_ro_session(self.slot)?))
     }
 
     /// A session to make and destroy keys with.
-    pub(super) fn management_session(&self) -> Result<Session, Fault> {
-        Ok(self.module.open_rw_session(self.slot)?)
+    pub(super) fn management_session(&self) -> Result<DirectSession, Fault> {
+        Ok(self.direct.session(self.module.open_rw_session(self.slot)?))
     }
 
     /// What the module offers.
@@ -132,13 +141,16 @@ impl Token {
 
     /// What the token is and can do, asked anew.
     pub(super) fn report(&self) -> TokenReport {
-        let pin_count_low = self.module.get_token_info(self.slot).is_ok_and(|info| info.user_pin_count_low());
+        let described = Description::of(&self.module, &self.hello.module, self.slot);
+        let pin_count_low = described.is_some_and(|read| read.pin.is_count_low);
         TokenReport {
             token: self.info.clone(),
             library: self.library.clone(),
             algorithms: self.mechanisms.algorithms(),
             seal_modes: self.mechanisms.seal_modes(),
             pin_count_low,
+            confined: self.in_force.measures.clone(),
+            not_confined: self.in_force.missing.clone(),
         }
     }
 
@@ -150,15 +162,18 @@ impl Token {
 
     /// Whether the token says that it counted wrong tries. One that can't say is taken to have.
     fn few_tries_are_left(&self) -> bool {
-        self.module
-            .get_token_info(self.slot)
-            .map_or(true, |info| info.user_pin_count_low() || info.user_pin_final_try() || info.user_pin_locked())
+        let described = Description::of(&self.module, &self.hello.module, self.slot);
+        described.is_none_or(|read| read.pin.counts_tries())
     }
 
     /// Presents the PIN once. Whatever is not known to be harmless counts as a refusal: modules have no common code for
     /// "a wrong try was counted".
     fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
         let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
+        // What a module can't say is no reason not to log in.
+        if let Some(read) = Description::of(&self.module, &self.hello.module, self.slot) {
+            pin_state(read.pin, &self.hello)?;
+        }
         if pin.is_second_time() && self.few_tries_are_left() {
             let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
             return Err(HsmFailure::PinRefused { detail });
@@ -182,6 +197,22 @@ impl Token {
             Err(other) => Err(attempt.unclear(&other.to_string())),
         }
     }
+}
+
+/// What the token says of its PIN, read before the PIN is presented: the last try is not spent by a program, and who
+/// only looks spends none where they are counted.
+fn pin_state(pin: PinFlags, hello: &Hello) -> Result<(), HsmFailure> {
+    let refuse = |detail: String| Err(HsmFailure::PinRefused { detail });
+    if pin.is_locked {
+        return refuse("the token says that its PIN is locked (CKF_USER_PIN_LOCKED); unlock it with the vendor's tool and the security officer's PIN".into());
+    }
+    if pin.is_final_try {
+        return refuse("the token says that one try is left before its PIN locks (CKF_USER_PIN_FINAL_TRY), and the PIN is not presented; check the PIN, and log in once with the vendor's tool, which resets the count".into());
+    }
+    if hello.is_careful && pin.is_count_low {
+        return refuse("the token says that a wrong PIN was shown to it since the last login (CKF_USER_PIN_COUNT_LOW), and the PIN is not presented for a look; check the PIN, and log in once with the vendor's tool, or have it presented with --present-pin".into());
+    }
+    Ok(())
 }
 
 /// Whether the session is a user's.
@@ -211,13 +242,13 @@ fn find_patiently(hello: &Hello) -> Result<Found, HsmFailure> {
 /// One attempt: the module sees other processes' changes only when it is initialized anew.
 fn find(hello: &Hello) -> Result<Found, StartFault> {
     let module = load(hello)?;
-    let initialized = module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+    let initialized = module.initialize(raw::initialize_args(hello.init_args.as_deref()));
     initialized.map_err(|error| passing(error.into()))?;
     match find_in(&module, hello) {
         Ok((slot, info)) => {
-            let mechanisms = module.get_mechanism_list(slot).map_err(|error| passing(error.into()))?;
+            let mechanisms = Mechanisms::of(&module, slot).map_err(passing)?;
             let anchor = module.open_ro_session(slot).map_err(|error| passing(error.into()))?;
-            Ok(Found { module, slot, info, mechanisms: Mechanisms::new(mechanisms), anchor })
+            Ok(Found { module, slot, info, mechanisms, anchor })
         }
         Err(fault) => {
             // The attempt has failed already, whatever this says.
@@ -234,27 +265,36 @@ fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
             "there is no PKCS#11 module at {path}; install it (SoftHSM: apt install softhsm2) or correct `module` of [[hsm]] {}",
             hello.name
         );
-        return Err(lasting(detail));
+        return Err(unusable(detail, hello));
     }
     Pkcs11::new(&hello.module).map_err(|error| match error {
         // It was loaded, and worked when this deployment was bound to its token.
         Error::Pkcs11(code, function) if hello.expected_serial.is_some() => passing(Fault::Module(code, function)),
-        error => lasting(format!("{path} can't be loaded as a PKCS#11 module: {error}")),
+        error => unusable(format!("{path} can't be loaded as a PKCS#11 module: {error}"), hello),
     })
 }
 
-fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), StartFault> {
+/// A module that can't be had: a deployment that is bound to its token worked with it, and will when it is back, e.g. after
+/// the vendor's package was installed again. Before that, only a person can mend it.
+fn unusable(detail: String, hello: &Hello) -> StartFault {
+    StartFault::Lasting(match hello.expected_serial {
+        Some(_) => HsmFailure::Unavailable { detail },
+        None => HsmFailure::Configuration { detail },
+    })
+}
+
+fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, Description), StartFault> {
     let slots = module.get_slots_with_token().map_err(|error| passing(error.into()))?;
     let mut seen = Vec::new();
     let mut found = Vec::new();
     let mut is_renamed = false;
     for slot in slots {
         // A slot that can't describe itself is another's trouble, unless ours is not found.
-        let Ok(info) = module.get_token_info(slot) else { continue };
-        if info.token_initialized() {
-            seen.push(format!("\"{}\"", info.label().trim_end()));
-            is_renamed |= hello.expected_serial.as_deref() == Some(info.serial_number().trim_end());
-            if info.label().trim_end() == hello.token_label {
+        let Some(info) = Description::of(module, &hello.module, slot) else { continue };
+        if info.is_initialized {
+            seen.push(format!("\"{}\" in slot {}", info.label, slot.id()));
+            is_renamed |= hello.expected_serial.as_deref() == Some(info.serial.as_str());
+            if info.label == hello.token_label && hello.slot.is_none_or(|wanted| wanted == slot.id()) {
                 found.push((slot, info));
             }
         }
@@ -263,13 +303,15 @@ fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), St
     match (found.pop(), found.len()) {
         (Some(token), 0) => check_serial(&token.1, hello).map(|()| token),
         (Some(_), others) => Err(lasting(format!(
-            "{} tokens carry the label \"{label}\"; give each a label of its own, so that it is clear which one is meant",
-            others + 1
+            "{} tokens carry the label \"{label}\"; give each a label of its own, or name the `slot`, so that it is clear which one is meant (seen: {})",
+            others + 1,
+            seen.join(", ")
         ))),
         (None, _) => {
             let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
+            let place = hello.slot.map_or_else(String::new, |slot| format!(" in slot {slot}"));
             let detail = format!(
-                "no initialised token carries the label \"{label}\" (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
+                "no initialised token carries the label \"{label}\"{place} (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
             );
             // A deployment that is bound to a token has seen it: it is away now, unless it is here by another name.
             Err(StartFault::NoSuchLabel(match hello.expected_serial {
@@ -280,24 +322,14 @@ fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, ModuleTokenInfo), St
     }
 }
 
-fn check_serial(info: &ModuleTokenInfo, hello: &Hello) -> Result<(), StartFault> {
-    let serial = info.serial_number().trim_end();
+fn check_serial(info: &Description, hello: &Hello) -> Result<(), StartFault> {
+    let serial = info.serial.as_str();
     match &hello.expected_serial {
         Some(expected) if expected != serial => Err(lasting(format!(
             "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone",
             hello.token_label
         ))),
         _ => Ok(()),
-    }
-}
-
-fn describe(info: &ModuleTokenInfo) -> TokenInfo {
-    TokenInfo {
-        label: info.label().trim_end().to_owned(),
-        manufacturer: info.manufacturer_id().trim_end().to_owned(),
-        model: info.model().trim_end().to_owned(),
-        serial: info.serial_number().trim_end().to_owned(),
-        firmware: info.firmware_version().to_string(),
     }
 }
 

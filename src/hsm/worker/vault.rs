@@ -18,6 +18,7 @@ use crate::keys::{HsmFailure, OtpHash, OtpSecretKind, SealMode};
 use crate::random::{self, OsRandom};
 
 const GCM_TAG_BITS: u64 = 128;
+const GCM_TAG_BYTES: usize = 16;
 
 impl Desk {
     /// Seals a secret; an OTP's is wrapped where token and keys allow it.
@@ -114,11 +115,16 @@ impl Desk {
         let mut iv = random::bytes::<IV_BYTES>(&OsRandom);
         let parameters = GcmParams::new(&mut iv, &associated, GCM_TAG_BITS.into())?;
         let ciphertext = self.session()?.encrypt(&Mechanism::AesGcm(parameters), handle, secret)?;
+        if ciphertext.len() != secret.len() + GCM_TAG_BYTES {
+            // An HSM that chooses the IV and appends it (Luna in FIPS mode, by its documents) would not open this again.
+            let mechanism = "CKM_AES_GCM with the caller's IV; in FIPS mode some HSMs choose their own".to_owned();
+            return Err(HsmFailure::MechanismMissing { mechanism }.into());
+        }
         // Some modules choose the IV themselves and leave it where ours was: it is read only now.
         Ok(blob::assemble(SealMode::Sealed, blob::key_tag(&[&key.key_id]), [&iv, &ciphertext]))
     }
 
-    fn decrypt(
+    pub(super) fn decrypt(
         &mut self,
         keys: &VaultKeys,
         row: &[u8],
@@ -127,43 +133,41 @@ impl Desk {
     ) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.shared.token.mechanisms().require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
         let key = needed(keys.sealing.as_ref(), "sealing")?;
-        let (iv, ciphertext) = body.split_first_chunk::<IV_BYTES>().ok_or_else(does_not_open)?;
-        let handle = self.handle(key)?;
+        let parts = body.split_first_chunk::<IV_BYTES>().ok_or_else(does_not_open)?;
         let associated = blob::binding(row, kind, &[]);
-        let mut iv = *iv;
-        let parameters = GcmParams::new(&mut iv, &associated, GCM_TAG_BITS.into())?;
-        match self.session()?.decrypt(&Mechanism::AesGcm(parameters), handle, ciphertext).map_err(Fault::from) {
-            Ok(secret) => Ok(Zeroizing::new(secret)),
-            Err(fault) => Err(self.judge_decryption(handle, fault)),
+        match self.decrypt_once(key, parts, &associated) {
+            // A fault of the module can look like tampering: only what another session says as well is believed.
+            Err(fault) if may_be_tampering(&fault) => {
+                self.renew(&fault)?;
+                self.decrypt_once(key, parts, &associated).or_else(|fault| self.judge_decryption(key, fault))
+            }
+            done => done,
         }
+    }
+
+    fn decrypt_once(
+        &mut self,
+        key: &KeyRef,
+        (iv, ciphertext): (&[u8; IV_BYTES], &[u8]),
+        associated: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let handle = self.handle(key)?;
+        let mut iv = *iv;
+        let parameters = GcmParams::new(&mut iv, associated, GCM_TAG_BITS.into())?;
+        Ok(Zeroizing::new(self.session()?.decrypt(&Mechanism::AesGcm(parameters), handle, ciphertext)?))
     }
 
     /// Modules say "tampered with" in several ways, among them `CKR_GENERAL_ERROR`. Where the key itself still
     /// answers, the blob was at fault.
-    fn judge_decryption(&mut self, key: ObjectHandle, fault: Fault) -> Fault {
-        use RvError as R;
-        let may_be_tampering = matches!(
-            fault,
-            Fault::Module(
-                R::GeneralError
-                    | R::FunctionFailed
-                    | R::EncryptedDataInvalid
-                    | R::EncryptedDataLenRange
-                    | R::DataInvalid
-                    | R::DataLenRange
-                    | R::SignatureInvalid
-                    | R::ArgumentsBad,
-                _
-            )
-        );
-        let answers = self.session().is_ok_and(|session| session.get_attributes(key, &[AttributeType::Class]).is_ok());
-        if !may_be_tampering || !answers {
-            return fault;
+    fn judge_decryption(&mut self, key: &KeyRef, fault: Fault) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let handle = self.handle(key)?;
+        let answers =
+            self.session().is_ok_and(|session| session.get_attributes(handle, &[AttributeType::Class]).is_ok());
+        if !may_be_tampering(&fault) || !answers {
+            return Err(fault);
         }
-        match self.renew(&fault) {
-            Ok(()) => does_not_open(),
-            Err(fault) => fault,
-        }
+        self.renew(&fault)?;
+        Err(does_not_open())
     }
 
     fn wrap(
@@ -200,6 +204,21 @@ impl Desk {
         body: &[u8],
         using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        let mut template = template(kind);
+        template.push(Attribute::Extractable(false));
+        self.with_unwrapped_as(&template, keys, row, kind, body, using)
+    }
+
+    /// The same with a session object of another template.
+    pub(super) fn with_unwrapped_as<T>(
+        &mut self,
+        template: &[Attribute],
+        keys: &VaultKeys,
+        row: &[u8],
+        kind: OtpSecretKind,
+        body: &[u8],
+        using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let wrapping = needed(keys.wrapping.as_ref(), "wrapping")?;
         let binding = needed(keys.binding.as_ref(), "binding")?;
         let (mac, wrapped) = body.split_first_chunk::<MAC_BYTES>().ok_or_else(does_not_open)?;
@@ -209,15 +228,32 @@ impl Desk {
         }
         self.shared.token.mechanisms().require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
         let wrapping = self.handle(wrapping)?;
-        let mut template = template(kind);
-        template.push(Attribute::Extractable(false));
-        let key = self.session()?.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, &template)?;
+        let key = self.session()?.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, template)?;
         let result = using(self, key);
         let destroyed = self.session()?.destroy_object(key);
         let value = result?;
         destroyed?;
         Ok(value)
     }
+}
+
+/// Whether modules give this answer to a ciphertext that was tampered with.
+fn may_be_tampering(fault: &Fault) -> bool {
+    use RvError as R;
+    matches!(
+        fault,
+        Fault::Module(
+            R::GeneralError
+                | R::FunctionFailed
+                | R::EncryptedDataInvalid
+                | R::EncryptedDataLenRange
+                | R::DataInvalid
+                | R::DataLenRange
+                | R::SignatureInvalid
+                | R::ArgumentsBad,
+            _
+        )
+    )
 }
 
 /// A session object that can do the one thing that its kind needs.
@@ -265,6 +301,6 @@ fn needed<'a>(key: Option<&'a KeyRef>, purpose: &str) -> Result<&'a KeyRef, Faul
     })
 }
 
-fn does_not_open() -> Fault {
+pub(super) fn does_not_open() -> Fault {
     HsmFailure::DoesNotOpen.into()
 }

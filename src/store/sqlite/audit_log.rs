@@ -14,7 +14,7 @@ use super::writer::Effect;
 use crate::audit::chain::chain_at;
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::{Clock, Timestamp};
-use crate::store::{AuditLog, StoreError, StoreFailure, Told};
+use crate::store::{AuditLog, KeyMention, StoreError, StoreFailure, Told};
 
 texts! {
     TAIL = "SELECT generation, head_sequence, head_hash, head_at FROM deployment WHERE id = 1";
@@ -24,6 +24,13 @@ texts! {
     HEAD = "SELECT head_sequence, head_hash FROM deployment WHERE id = 1";
     ADD_CHECKPOINT = "INSERT INTO audit_checkpoints (sequence, at, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     CHECKPOINTS = "SELECT sequence, at, jws FROM audit_checkpoints WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
+    KEY_MENTIONS = "SELECT json_extract(text, '$.event'), COALESCE(json_extract(text, '$.key'), ''), json_extract(text, '$.signed'), \
+        json_extract(text, '$.reason'), COUNT(*), COALESCE(SUM(json_extract(text, '$.signatures')), 0) \
+        FROM audit_records WHERE sequence > $1 AND sequence <= $2 \
+        AND (json_extract(text, '$.key') IS NOT NULL OR json_extract(text, '$.event') = 'custody.begun') \
+        GROUP BY 1, 2, 3, 4";
+    CHECKPOINT_HEADERS = "SELECT substr(jws, 1, instr(jws, '.') - 1), COUNT(*) FROM audit_checkpoints \
+        WHERE sequence > $1 AND sequence <= $2 GROUP BY 1";
     LAST_CHECKPOINT = "SELECT sequence, at, jws FROM audit_checkpoints ORDER BY sequence DESC LIMIT 1";
 }
 
@@ -142,14 +149,31 @@ fn checkpoint_of(row: &SqliteRow) -> Result<Checkpoint> {
     })
 }
 
-async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut SqliteConnection) -> Result<Effect<()>> {
-    sqlx::query(ADD_CHECKPOINT)
+fn mention_of(row: &SqliteRow) -> Result<KeyMention> {
+    let records: i64 = row.try_get(4)?;
+    Ok(KeyMention {
+        event: row.try_get(0)?,
+        key: row.try_get(1)?,
+        signed: row.try_get(2)?,
+        reason: row.try_get(3)?,
+        records: records.unsigned_abs(),
+        signatures: row.try_get(5)?,
+    })
+}
+
+fn header_of(row: &SqliteRow) -> Result<(String, u64)> {
+    let count: i64 = row.try_get(1)?;
+    Ok((row.try_get(0)?, count.unsigned_abs()))
+}
+
+async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let inserted = sqlx::query(ADD_CHECKPOINT)
         .bind(checkpoint.sequence)
         .bind(checkpoint.at.unix_millis())
         .bind(checkpoint.jws.as_str())
         .execute(connection)
         .await?;
-    Ok(Effect::nothing(()))
+    Ok(Effect::nothing(inserted.rows_affected() == 1))
 }
 
 #[async_trait]
@@ -172,7 +196,7 @@ impl AuditLog for SqliteStore {
 
     /// Kept in the anchor first: where that fails the database has no such checkpoint either, so that the next one is
     /// signed and tried in the same way. The records that it covers are in the database already.
-    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> std::result::Result<(), StoreError> {
+    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> std::result::Result<bool, StoreError> {
         let operation = "keep a checkpoint";
         if let Some(anchor) = &self.anchor {
             anchor.append(checkpoint).await.map_err(|failure| StoreError { operation, failure })?;
@@ -182,6 +206,18 @@ impl AuditLog for SqliteStore {
                 Box::pin(insert_checkpoint(checkpoint, connection))
             })
             .await
+    }
+
+    async fn key_mentions(&self, after: i64, up_to: i64) -> std::result::Result<Vec<KeyMention>, StoreError> {
+        let operation = "count the records that name a key";
+        let rows = self.read_all(operation, sqlx::query(KEY_MENTIONS).bind(after).bind(up_to)).await?;
+        rows.iter().map(mention_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
+    }
+
+    async fn checkpoint_headers(&self, after: i64, up_to: i64) -> std::result::Result<Vec<(String, u64)>, StoreError> {
+        let operation = "count checkpoints";
+        let rows = self.read_all(operation, sqlx::query(CHECKPOINT_HEADERS).bind(after).bind(up_to)).await?;
+        rows.iter().map(header_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
     }
 
     async fn checkpoints(&self, first: i64, limit: u32) -> std::result::Result<Vec<Checkpoint>, StoreError> {

@@ -5,20 +5,29 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::{Fault, Result};
+use super::row::{moment, moment_if};
 use super::texts::texts;
 use super::writer::Effect;
 use super::{SqliteStore, done};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
-use crate::keys::{HsmName, TokenInfo};
-use crate::store::{Deployment, StoreError, Told};
+use crate::keys::{HsmName, SealMode, TokenInfo};
+use crate::store::{Deployment, HsmMember, SealedSecrets, StoreError, Told};
 
 texts! {
     GENERATION = "SELECT generation FROM deployment WHERE id = 1";
     PROBE = "UPDATE deployment SET probed_at = $1 WHERE id = 1";
-    TOKENS = "SELECT name, label, manufacturer, model, serial, firmware FROM hsm_tokens ORDER BY name";
+    TOKENS = "SELECT name, label, manufacturer, model, serial, firmware, bound_at, retired_at
+        FROM hsm_tokens ORDER BY name";
+    SEALED = "SELECT kind, hsm, substr(blob, 1, 1), COUNT(*) FROM seals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
     BIND = "INSERT INTO hsm_tokens (name, label, manufacturer, model, serial, firmware, bound_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (name) DO UPDATE SET retired_at = NULL, bound_at = excluded.bound_at WHERE retired_at IS NOT NULL";
+    RETIRE = "UPDATE hsm_tokens SET retired_at = $2 WHERE name = $1 AND retired_at IS NULL AND EXISTS (
+        SELECT 1 FROM keys k JOIN hsm_tokens t ON t.name = k.hsm
+        WHERE k.hsm <> $1 AND t.retired_at IS NULL AND k.purpose = 'token_signing' AND k.state = 'active')";
+    RETIRE_KEYS = "UPDATE keys SET state = 'retiring', state_since = $2, state_until = $3
+        WHERE hsm = $1 AND state IN ('next', 'active')";
 }
 
 fn token_of(row: &SqliteRow) -> Result<(HsmName, TokenInfo)> {
@@ -30,6 +39,16 @@ fn token_of(row: &SqliteRow) -> Result<(HsmName, TokenInfo)> {
         firmware: row.try_get("firmware")?,
     };
     Ok((HsmName::new(row.try_get::<String, _>("name")?), token))
+}
+
+fn sealed_of(row: &SqliteRow) -> Result<SealedSecrets> {
+    let (mode, count): (Vec<u8>, i64) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(SealedSecrets {
+        kind: row.try_get("kind")?,
+        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        mode: SealMode::of_blob(mode.first()),
+        count: count.unsigned_abs(),
+    })
 }
 
 async fn bind(
@@ -47,6 +66,28 @@ async fn bind(
         .execute(connection)
         .await?;
     Ok(if bound.rows_affected() == 0 { Effect::nothing(()) } else { Effect::done(()) })
+}
+
+fn member_of(row: &SqliteRow) -> Result<HsmMember> {
+    let (name, token) = token_of(row)?;
+    Ok(HsmMember { name, token, bound_at: moment(row, "bound_at")?, retired_at: moment_if(row, "retired_at")? })
+}
+
+async fn retire(
+    (name, at, until): &(HsmName, Timestamp, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let retired = sqlx::query(RETIRE).bind(name.as_str()).bind(at.unix_millis()).execute(&mut *connection).await?;
+    if retired.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    sqlx::query(RETIRE_KEYS)
+        .bind(name.as_str())
+        .bind(at.unix_millis())
+        .bind(until.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(Effect::renewed(true))
 }
 
 async fn probe(at: &Timestamp, connection: &mut SqliteConnection) -> Result<Effect<()>> {
@@ -68,6 +109,25 @@ impl Deployment for SqliteStore {
         rows.iter().map(token_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
     }
 
+    async fn hsm_members(&self) -> std::result::Result<Vec<HsmMember>, StoreError> {
+        let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
+        rows.iter().map(member_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
+    }
+
+    async fn retire_hsm_token(
+        &self,
+        name: &HsmName,
+        at: Timestamp,
+        until: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("retire HSM token", (name.clone(), at, until), done(told), |input, connection| {
+                Box::pin(retire(input, connection))
+            })
+            .await
+    }
+
     async fn bind_hsm_token(
         &self,
         name: &HsmName,
@@ -80,6 +140,12 @@ impl Deployment for SqliteStore {
                 Box::pin(bind(input, connection))
             })
             .await
+    }
+
+    async fn sealed_secrets(&self) -> std::result::Result<Vec<SealedSecrets>, StoreError> {
+        let operation = "count sealed secrets";
+        let rows = self.read_all(operation, sqlx::query(SEALED)).await?;
+        rows.iter().map(sealed_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
     }
 
     async fn probe(&self, at: Timestamp) -> std::result::Result<(), StoreError> {

@@ -14,7 +14,7 @@ use super::writer::Effect;
 use super::{done, seals, users};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
-use crate::keys::{OtpHash, Seals, TenantId};
+use crate::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
 use crate::mfa::{HotpState, WebAuthnState};
 use crate::store::{Factor, FactorDetail, FactorId, Factors, StoreError, Told, TotpState, UserId, YubicoState};
 
@@ -136,6 +136,19 @@ async fn spend_counter(spending: &Spending, connection: &mut SqliteConnection) -
         .execute(connection)
         .await?;
     Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+}
+
+/// What kind of secret a factor has, by its columns.
+pub(super) fn enclosed_of(kind: &str, totp_hash: Option<&str>, detail: Option<&str>) -> Result<OtpSecretKind> {
+    match (kind, totp_hash, detail) {
+        ("totp", Some(name), _) => Ok(OtpSecretKind::Hmac(hash_of(name)?)),
+        ("hotp", None, Some(detail)) => {
+            let state: HotpState = serde_json::from_str(detail).map_err(|_| Fault::corrupt("detail of factor"))?;
+            Ok(OtpSecretKind::Hmac(state.hash))
+        }
+        ("yubico_otp", None, _) => Ok(OtpSecretKind::Aes128),
+        _ => Err(Fault::corrupt("kind of a factor")),
+    }
 }
 
 const fn hash_name(hash: OtpHash) -> &'static str {

@@ -118,7 +118,7 @@ struct Rotation {
     tenant: TenantId,
     spent: SecretHash,
     successor: SecretHash,
-    derived_by: HsmName,
+    derived_by: Option<HsmName>,
     at: Timestamp,
 }
 
@@ -127,7 +127,7 @@ async fn rotate(rotation: &Rotation, connection: &mut SqliteConnection) -> Resul
         .bind(rotation.tenant.as_str())
         .bind(rotation.spent.as_bytes().to_vec())
         .bind(rotation.at.unix_millis())
-        .bind(rotation.derived_by.as_str())
+        .bind(rotation.derived_by.as_ref().map(HsmName::as_str))
         .fetch_optional(&mut *connection)
         .await?;
     let Some(row) = spent else { return Ok(Effect::lost(RotateOutcome::Lost)) };
@@ -286,7 +286,7 @@ impl Grants for SqliteStore {
         tenant: &TenantId,
         spent: &SecretHash,
         successor: &SecretHash,
-        derived_by: &HsmName,
+        derived_by: Option<&HsmName>,
         at: Timestamp,
         told: Told,
     ) -> std::result::Result<RotateOutcome, StoreError> {
@@ -294,7 +294,7 @@ impl Grants for SqliteStore {
             tenant: tenant.clone(),
             spent: *spent,
             successor: *successor,
-            derived_by: derived_by.clone(),
+            derived_by: derived_by.cloned(),
             at,
         };
         self.writer

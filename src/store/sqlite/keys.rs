@@ -1,5 +1,7 @@
 //! Keys that the deployment depends on.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -8,44 +10,48 @@ use super::fault::{Fault, Result};
 use super::row::{moment, moment_if};
 use super::texts::texts;
 use super::writer::Effect;
-use super::{SqliteStore, done};
+use super::{SqliteStore, done, key_ring};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::jose::{Jwk, KeyId};
-use crate::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TenantId};
-use crate::store::{Keys, StoreError};
+use crate::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
+use crate::store::{Keys, StoreError, StoreFailure};
 
 texts! {
-    ADD = "INSERT INTO keys (tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    LIST = "SELECT tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, created_at
+    ADD = "INSERT INTO keys (tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason,
+            algorithm, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    LIST = "SELECT tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason, created_at
         FROM keys ORDER BY created_at, key_id, hsm";
-    MOVE = "UPDATE keys SET state = $5, state_since = $6, state_until = $7
+    MOVE = "UPDATE keys SET state = $5, state_since = $6, state_until = $7, end_reason = $8
         WHERE key_id = $1 AND state = $2 AND state_since = $3 AND state_until IS NOT DISTINCT FROM $4";
+    COUNT_ACTIVE = "SELECT COUNT(*) FROM keys
+        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
 }
 
-/// A stage as three columns: its name, its moment, and until when it lasts.
-const fn columns(state: &KeyState) -> (&'static str, Timestamp, Option<Timestamp>) {
-    match *state {
-        KeyState::Next { published_at } => ("next", published_at, None),
-        KeyState::Active { since } => ("active", since, None),
-        KeyState::Retiring { since, until } => ("retiring", since, Some(until)),
-        KeyState::Destroyed { at } => ("destroyed", at, None),
-    }
+/// A stage as four columns: its name, its moment, until when it lasts, and why it ended.
+const fn columns(state: &KeyState) -> (&'static str, Timestamp, Option<Timestamp>, Option<KeyEnd>) {
+    (state.name(), state.since(), state.until(), state.end())
 }
 
 fn state_of(row: &SqliteRow) -> Result<KeyState> {
     let since = moment(row, "state_since")?;
-    match (row.try_get("state")?, moment_if(row, "state_until")?) {
-        ("next", None) => Ok(KeyState::Next { published_at: since }),
-        ("active", None) => Ok(KeyState::Active { since }),
-        ("retiring", Some(until)) => Ok(KeyState::Retiring { since, until }),
-        ("destroyed", None) => Ok(KeyState::Destroyed { at: since }),
+    let end = row.try_get::<Option<&str>, _>("end_reason")?.map(end_of).transpose()?;
+    match (row.try_get("state")?, moment_if(row, "state_until")?, end) {
+        ("next", None, None) => Ok(KeyState::Next { published_at: since }),
+        ("active", None, None) => Ok(KeyState::Active { since }),
+        ("retiring", Some(until), None) => Ok(KeyState::Retiring { since, until }),
+        ("withdrawn", None, Some(end)) => Ok(KeyState::Withdrawn { since, end }),
+        ("destroyed", None, Some(end)) => Ok(KeyState::Destroyed { at: since, end }),
         _ => Err(Fault::corrupt("state of a key")),
     }
 }
 
-fn purpose_of(name: &str) -> Result<KeyPurpose> {
+fn end_of(name: &str) -> Result<KeyEnd> {
+    KeyEnd::ALL.into_iter().find(|end| end.name() == name).ok_or(Fault::corrupt("end of a key"))
+}
+
+pub(super) fn purpose_of(name: &str) -> Result<KeyPurpose> {
     KeyPurpose::ALL.into_iter().find(|purpose| purpose.name() == name).ok_or(Fault::corrupt("purpose of a key"))
 }
 
@@ -67,8 +73,26 @@ fn key_of(row: &SqliteRow) -> Result<HsmKey> {
     })
 }
 
+/// What a pair signs with; empty for a secret key.
+pub(super) fn algorithm_of(key: &HsmKey) -> &'static str {
+    key.public.as_ref().map_or("", |jwk| jwk.algorithm.name())
+}
+
+/// How many active keys have the place of this key.
+pub(super) async fn count_active(key: &HsmKey, connection: &mut SqliteConnection) -> Result<i64> {
+    let query = sqlx::query(COUNT_ACTIVE)
+        .bind(key.tenant.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.purpose.name())
+        .bind(algorithm_of(key));
+    Ok(query.fetch_one(connection).await?.try_get(0)?)
+}
+
 async fn add(key: &HsmKey, connection: &mut SqliteConnection) -> Result<Effect<()>> {
-    let (state, since, until) = columns(&key.state);
+    if key.state.is_active() && count_active(key, connection).await? > 0 {
+        return Err(StoreFailure::Taken("an active key of this kind in this HSM token").into());
+    }
+    let (state, since, until, end) = columns(&key.state);
     sqlx::query(ADD)
         .bind(key.tenant.as_str())
         .bind(key.key_id.as_str())
@@ -79,9 +103,12 @@ async fn add(key: &HsmKey, connection: &mut SqliteConnection) -> Result<Effect<(
         .bind(state)
         .bind(since.unix_millis())
         .bind(until.map(Timestamp::unix_millis))
+        .bind(end.map(KeyEnd::name))
+        .bind(algorithm_of(key))
         .bind(key.created_at.unix_millis())
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    key_ring::forget(&key.cka_id, connection).await?;
     Ok(Effect::renewed(()))
 }
 
@@ -89,8 +116,8 @@ async fn move_stage(
     (key, from, to): &(KeyId, KeyState, KeyState),
     connection: &mut SqliteConnection,
 ) -> Result<Effect<bool>> {
-    let (from, from_since, from_until) = columns(from);
-    let (to, to_since, to_until) = columns(to);
+    let (from, from_since, from_until, _) = columns(from);
+    let (to, to_since, to_until, to_end) = columns(to);
     let moved = sqlx::query(MOVE)
         .bind(key.as_str())
         .bind(from)
@@ -99,6 +126,7 @@ async fn move_stage(
         .bind(to)
         .bind(to_since.unix_millis())
         .bind(to_until.map(Timestamp::unix_millis))
+        .bind(to_end.map(KeyEnd::name))
         .execute(connection)
         .await?;
     Ok(if moved.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
@@ -125,6 +153,62 @@ impl Keys for SqliteStore {
         self.writer
             .change("move key", (key.clone(), *from, *to), done(told), |input, connection| {
                 Box::pin(move_stage(input, connection))
+            })
+            .await
+    }
+
+    async fn hand_over(&self, change: &HandOver, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("hand over", change.clone(), done(told), |change, connection| {
+                Box::pin(key_ring::hand_over(change, connection))
+            })
+            .await
+    }
+
+    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> std::result::Result<(), StoreError> {
+        let input = (tenant.clone(), lifetime);
+        self.writer
+            .change("note the lifetime of tokens", input, done(Vec::new()), |input, connection| {
+                Box::pin(key_ring::raise_lifetime(input, connection))
+            })
+            .await
+    }
+
+    async fn token_lifetime(&self, key: &KeyId) -> std::result::Result<Duration, StoreError> {
+        let operation = "read the lifetime of tokens";
+        let row = self.read_one(operation, key_ring::lifetime_query(key)).await?;
+        key_ring::lifetime_of(row.as_ref()).map_err(|fault| fault.during(operation))
+    }
+
+    async fn announce_key(&self, key: &AnnouncedKey) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("announce a key", key.clone(), done(Vec::new()), |key, connection| {
+                Box::pin(key_ring::announce(key, connection))
+            })
+            .await
+    }
+
+    async fn announced_keys(&self) -> std::result::Result<Vec<AnnouncedKey>, StoreError> {
+        let operation = "list announced keys";
+        let rows = self.read_all(operation, key_ring::announced_query()).await?;
+        rows.iter().map(key_ring::announced_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
+    }
+
+    async fn give_up_announced(&self, cka_id: &[u8]) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("give up a key", cka_id.to_vec(), done(Vec::new()), |cka_id, connection| {
+                Box::pin(key_ring::give_up(cka_id, connection))
+            })
+            .await
+    }
+
+    async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("forget a key", cka_id.to_vec(), done(told), |cka_id, connection| {
+                Box::pin(async move {
+                    key_ring::forget(cka_id, connection).await?;
+                    Ok(Effect::done(()))
+                })
             })
             .await
     }

@@ -24,7 +24,9 @@ mod deployment;
 mod factors;
 mod fault;
 mod grants;
+mod key_ring;
 mod keys;
+mod leases;
 mod open;
 mod revocations;
 mod row;
@@ -154,7 +156,9 @@ pub fn sql_texts() -> Vec<String> {
         deployment::TEXTS,
         factors::TEXTS,
         grants::TEXTS,
+        key_ring::TEXTS,
         keys::TEXTS,
+        leases::TEXTS,
         revocations::TEXTS,
         seals::TEXTS,
         throttles::TEXTS,

@@ -20,6 +20,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_credentials_version.sql"),
     include_str!("migrations/0003_throttles.sql"),
+    include_str!("migrations/0004_key_ring.sql"),
+    include_str!("migrations/0006_hsm_members.sql"),
     include_str!("migrations/0007_factor_kinds.sql"),
     include_str!("migrations/0015_grant_factors.sql"),
 ];

@@ -1,5 +1,5 @@
-use signet::audit::{ChainCheck, Checkpoint, Event, Head};
-use signet::store::Store;
+use signet::audit::{ChainCheck, Checkpoint, Draft, Event, Head};
+use signet::store::{KeyMention, Store};
 
 use crate::support::store::{after, draft, now, user};
 
@@ -69,11 +69,60 @@ pub(super) async fn checkpoints_are_kept_in_order(store: &dyn Store) {
     assert_eq!(store.last_checkpoint().await.unwrap(), None);
     let checkpoint = |sequence, jws: &str| Checkpoint { sequence, at: after(1), jws: jws.to_owned() };
     let (first, second) = (checkpoint(3, "a.b.c"), checkpoint(8, "d.e.f"));
-    store.add_checkpoint(&second).await.unwrap();
-    store.add_checkpoint(&first).await.unwrap();
-    store.add_checkpoint(&checkpoint(3, "g.h.i")).await.unwrap();
+    assert!(store.add_checkpoint(&second).await.unwrap());
+    assert!(store.add_checkpoint(&first).await.unwrap());
+    assert!(!store.add_checkpoint(&checkpoint(3, "g.h.i")).await.unwrap(), "another one was kept first");
     assert_eq!(store.checkpoints(1, 10).await.unwrap(), [first, second.clone()]);
     assert_eq!(store.checkpoints(4, 10).await.unwrap(), std::slice::from_ref(&second));
     assert_eq!(store.checkpoints(1, 1).await.unwrap().len(), 1);
     assert_eq!(store.last_checkpoint().await.unwrap(), Some(second));
+}
+
+pub(super) async fn records_and_checkpoints_are_counted_by_what_they_say_of_a_key(store: &dyn Store) {
+    let of_key = |event, key: &str| Draft { key: Some(key.to_owned()), ..draft(event) };
+    let settled = |count, reason: &str| Draft {
+        signed: Some("token".to_owned()),
+        signatures: Some(count),
+        ..of_key(Event::CustodySettled, "k").because(reason)
+    };
+    let told = vec![
+        draft(Event::CustodyBegun),
+        draft(Event::SignIn),
+        of_key(Event::TokenIssued, "k"),
+        of_key(Event::TokenIssued, "k"),
+        of_key(Event::TokenIssued, "other"),
+        settled(3, "request_lost"),
+        settled(-1, "request_lost"),
+        settled(5, "operator"),
+    ];
+    store.append(told).await.unwrap();
+    let mut mentions = store.key_mentions(0, 8).await.unwrap();
+    mentions.sort_by_key(|mention| (mention.event.clone(), mention.key.clone(), mention.reason.clone()));
+    let counted =
+        |event: &str, key: &str, signed: Option<&str>, reason: Option<&str>, records, signatures| KeyMention {
+            event: event.to_owned(),
+            key: key.to_owned(),
+            signed: signed.map(str::to_owned),
+            reason: reason.map(str::to_owned),
+            records,
+            signatures,
+        };
+    let expected = [
+        counted("custody.begun", "", None, None, 1, 0),
+        counted("custody.settled", "k", Some("token"), Some("operator"), 1, 5),
+        counted("custody.settled", "k", Some("token"), Some("request_lost"), 2, 2),
+        counted("token.issued", "k", None, None, 2, 0),
+        counted("token.issued", "other", None, None, 1, 0),
+    ];
+    assert_eq!(mentions, expected);
+    // Two places bound what is counted: the first is left out, the last is not.
+    assert_eq!(store.key_mentions(3, 4).await.unwrap(), [counted("token.issued", "k", None, None, 1, 0)]);
+    for (sequence, jws) in [(2, "a.b.c"), (5, "a.d.e"), (8, "x.y.z")] {
+        let checkpoint = Checkpoint { sequence, at: now(), jws: jws.to_owned() };
+        store.add_checkpoint(&checkpoint).await.unwrap();
+    }
+    let mut headers = store.checkpoint_headers(0, i64::MAX).await.unwrap();
+    headers.sort();
+    assert_eq!(headers, [("a".to_owned(), 2), ("x".to_owned(), 1)]);
+    assert_eq!(store.checkpoint_headers(2, 5).await.unwrap(), [("a".to_owned(), 1)]);
 }

@@ -1,12 +1,12 @@
 use signet::audit::Event;
 use signet::jose::{Jwk, KeyId};
-use signet::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenInfo};
+use signet::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TokenInfo};
 use signet::secret::SecretHash;
 use signet::store::{Store, Told};
 
 use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
 
-fn token(serial: &str) -> TokenInfo {
+pub(super) fn token(serial: &str) -> TokenInfo {
     TokenInfo {
         label: "signet".to_owned(),
         manufacturer: "SoftHSM project".to_owned(),
@@ -26,7 +26,7 @@ pub(super) async fn hsm_tokens_are_bound_once(store: &dyn Store) {
     assert_eq!(store.head().await.unwrap().sequence, 2, "the one that changed nothing is not told");
 }
 
-fn key(id: &str, hsm: &str) -> HsmKey {
+pub(super) fn key(id: &str, hsm: &str) -> HsmKey {
     HsmKey {
         tenant: tenant(),
         hsm: HsmName::new(hsm),
@@ -41,7 +41,7 @@ fn key(id: &str, hsm: &str) -> HsmKey {
 
 pub(super) async fn keys_move_from_stage_to_stage(store: &dyn Store) {
     let older = key("z", "a");
-    let newer = HsmKey { created_at: after(1), ..key("y", "a") };
+    let newer = HsmKey { created_at: after(1), purpose: KeyPurpose::Wrapping, ..key("y", "a") };
     for key in [&newer, &older] {
         store.add_key(key, vec![draft(Event::KeyGenerated)]).await.unwrap();
     }
@@ -50,10 +50,14 @@ pub(super) async fn keys_move_from_stage_to_stage(store: &dyn Store) {
     assert!(store.move_key(&older.key_id, &older.state, &retiring, vec![]).await.unwrap());
     assert!(!store.move_key(&older.key_id, &older.state, &retiring, vec![draft(Event::KeyGenerated)]).await.unwrap());
     let other_end = KeyState::Retiring { since: after(2), until: after(8) };
-    let destroyed = KeyState::Destroyed { at: after(10) };
-    assert!(!store.move_key(&older.key_id, &other_end, &destroyed, vec![]).await.unwrap());
+    let withdrawn = KeyState::Withdrawn { since: after(9), end: KeyEnd::Expired };
+    let destroyed = KeyState::Destroyed { at: after(10), end: KeyEnd::Expired };
+    assert!(!store.move_key(&older.key_id, &other_end, &withdrawn, vec![]).await.unwrap());
     assert_eq!(store.keys().await.unwrap(), [HsmKey { state: retiring, ..older.clone() }, newer.clone()]);
-    assert!(store.move_key(&older.key_id, &retiring, &destroyed, vec![]).await.unwrap());
+    for (from, to) in [(retiring, withdrawn), (withdrawn, destroyed)] {
+        assert!(store.move_key(&older.key_id, &from, &to, vec![]).await.unwrap());
+        assert_eq!(store.keys().await.unwrap()[0].state, to);
+    }
     assert_eq!(store.keys().await.unwrap(), [HsmKey { state: destroyed, ..older.clone() }, newer]);
     assert!(store.add_key(&older, vec![draft(Event::KeyGenerated)]).await.is_err(), "a key is added once");
     store.add_key(&key("z", "b"), vec![]).await.unwrap();
@@ -110,7 +114,7 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(true, "client removed").await;
     store.add_key(&key("k", "a"), vec![]).await.unwrap();
     check(true, "key added").await;
-    let next = KeyState::Destroyed { at: now() };
+    let next = KeyState::Withdrawn { since: now(), end: KeyEnd::Revoked };
     store.move_key(&KeyId::new("k"), &key("k", "a").state, &next, vec![]).await.unwrap();
     check(true, "key moved").await;
     store.remove_user(&tenant(), &alice.id, vec![]).await.unwrap();

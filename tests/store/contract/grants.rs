@@ -11,7 +11,7 @@ use crate::support::store::{after, client, draft, grant, granted, now, tenant, u
 async fn rotate(store: &dyn Store, spent: &str, successor: &str, at: Timestamp) -> RotateOutcome {
     let told = Told { done: vec![draft(Event::TokenRefreshed)], lost: vec![] };
     let hsm = HsmName::new("primary");
-    store.rotate(&tenant(), &SecretHash::of(spent), &SecretHash::of(successor), &hsm, at, told).await.unwrap()
+    store.rotate(&tenant(), &SecretHash::of(spent), &SecretHash::of(successor), Some(&hsm), at, told).await.unwrap()
 }
 
 pub(super) async fn a_grant_comes_back_with_its_first_token(store: &dyn Store) {

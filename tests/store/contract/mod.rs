@@ -6,6 +6,8 @@ mod clients;
 mod deployment;
 mod factors;
 mod grants;
+mod key_ring;
+mod secrets;
 mod throttles;
 mod users;
 
@@ -55,6 +57,11 @@ on_every_store!(
     grants::disabling_ends_every_family_in_the_same_commit,
     grants::pruning_forgets_what_expired_and_nothing_else,
     grants::a_revoked_token_stays_revoked_until_pruned,
+    secrets::the_deployment_secret_is_kept_once,
+    secrets::what_a_token_lacks_is_listed_page_by_page,
+    secrets::seals_are_added_to_the_secret_that_was_read_and_to_no_other,
+    secrets::seals_of_a_token_are_removed_where_another_has_one,
+    secrets::a_token_is_retired_with_its_keys_unless_nothing_else_signs,
     throttles::tries_are_counted_up_to_the_most,
     throttles::a_denied_try_does_not_prolong_the_pause,
     throttles::a_success_forgets_the_tries,
@@ -66,8 +73,14 @@ on_every_store!(
     deployment::a_pair_keeps_its_public_half,
     deployment::a_probe_writes,
     deployment::the_generation_rises_with_users_factors_clients_and_keys,
+    key_ring::an_active_key_has_its_place_alone,
+    key_ring::keys_change_places_in_one_commit,
+    key_ring::a_key_retires_after_the_longest_token_that_was_noted,
+    key_ring::an_announced_key_is_known_until_it_is_added_or_forgotten,
+    key_ring::a_lease_has_one_holder_until_it_runs_out,
     audit_log::records_are_chained_in_order,
     audit_log::an_append_gives_the_generation_of_its_commit,
+    audit_log::records_and_checkpoints_are_counted_by_what_they_say_of_a_key,
     audit_log::many_concurrent_appends_make_one_chain,
     audit_log::checkpoints_are_kept_in_order,
 );

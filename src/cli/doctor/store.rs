@@ -1,0 +1,80 @@
+//! The store and the audit log: durable, signed, and not written in the future.
+
+use std::time::Duration;
+
+use super::super::wiring::Deployment;
+use super::finding::Findings;
+use crate::audit::checkpoint::open_checkpoint;
+use crate::clock::Timestamp;
+use crate::jose::{JwkSet, VerifyingKey};
+use crate::store::{AuditLog as _, Deployment as _};
+
+/// Clocks of two machines that took turns differ by this much and no more.
+const SKEW: Duration = Duration::from_secs(10);
+/// A server that did not write for so long was off, or its clock has jumped.
+const LONG_AGO: Duration = Duration::from_secs(400 * 86_400);
+
+pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) {
+    let now = deployment.signet.clock_now();
+    match deployment.store.probe(now).await {
+        Ok(()) => findings.well("store", "a durable write was made"),
+        Err(error) => findings.fault("store", error.to_string(), "see that the disk is not full and can be written"),
+    }
+    examine_time(deployment, now, findings).await;
+    examine_checkpoint(deployment, findings).await;
+}
+
+/// The clock against the last audit record: the chain's time never goes back.
+async fn examine_time(deployment: &Deployment, now: Timestamp, findings: &mut Findings) {
+    let last = async {
+        let head = deployment.store.head().await?;
+        deployment.store.records(head.sequence, 1).await
+    };
+    let last = match last.await {
+        Ok(records) => records.first().map(|record| record.at),
+        Err(error) => return findings.error("audit", error),
+    };
+    let Some(last) = last else { return };
+    if last > now.plus(SKEW) {
+        let text = format!("the clock says {now}, and the last audit record was written at {last}");
+        let advice = "set the clock; if it was the earlier one that was wrong, wait: nothing is deleted and no code is \
+                      accepted twice meanwhile";
+        findings.fault("clock", text, advice);
+    } else if now.since(last) > LONG_AGO {
+        let text = format!("the last audit record was written at {last}, more than a year ago");
+        findings.warn("clock", text, "check the clock if Signet ran since");
+    } else {
+        findings.well("audit", format!("the last record was written at {last}"));
+    }
+}
+
+async fn examine_checkpoint(deployment: &Deployment, findings: &mut Findings) {
+    let audit = &deployment.config.audit;
+    let last = match deployment.store.last_checkpoint().await {
+        Ok(Some(last)) => last,
+        Ok(None) => return,
+        Err(error) => return findings.error("audit", error),
+    };
+    if !audit.anchor.exists() {
+        findings.fault(
+            "audit",
+            format!(
+                "the anchor {} is gone: an old copy of the store can't be told from the right one",
+                audit.anchor.display()
+            ),
+            "put it back from where it was moved; the next checkpoint makes a new one",
+        );
+    }
+    let known = std::fs::read_to_string(&audit.public_key).ok().and_then(|text| JwkSet::from_json(&text).ok());
+    let Some(known) = known else {
+        let text = format!("the audit keys' public half can't be read from {}", audit.public_key.display());
+        return findings.warn("audit", text, "`signet init` writes it anew; keep a copy on another machine");
+    };
+    let keys: Vec<VerifyingKey> = known.keys.into_iter().map(VerifyingKey::new).collect();
+    match open_checkpoint(&last, &keys) {
+        Ok(_) => findings.well("audit", format!("signed up to record {}", last.sequence)),
+        Err(fault) => {
+            findings.fault("audit", fault.to_string(), "run `signet audit verify`, and find out who wrote it")
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `signet hsm`
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+use super::output::{Output, table};
+use super::wiring::{Deployment, Need};
+use crate::keys::HsmName;
+use crate::service::hsm_members::{AddedHsm, HsmStatus, Membership, RetiredHsm};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HsmCommand {
+    /// List the HSM tokens of the deployment and of the configuration.
+    List,
+    /// Add a configured HSM token to the deployment: make its keys, and seal for it what is sealed for the others.
+    /// Again: make up for what it lacks. A running server takes it in on SIGHUP (`systemctl reload signet`).
+    Add {
+        /// The name of its [[hsm]].
+        name: String,
+    },
+    /// Take an HSM token out: its keys sign and seal no more, its seals are removed. It need not answer.
+    Retire {
+        /// The name of its [[hsm]].
+        name: String,
+    },
+}
+
+impl HsmCommand {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::List => list(config, output).await,
+            Self::Add { name } => add(config, output, &HsmName::new(name)).await,
+            Self::Retire { name } => retire(config, output, &HsmName::new(name)).await,
+        }
+    }
+}
+
+async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let configured: Vec<HsmName> = deployment.config.hsm.iter().map(|hsm| hsm.name.clone()).collect();
+    let listed = deployment.signet.hsm_status(&configured).await?;
+    output.value(&listed, |listed| {
+        let rows: Vec<_> = listed.iter().map(row).collect();
+        let mut text = table(["name", "state", "token", "serial", "signing key", "seals"], &rows);
+        for hsm in listed {
+            text.extend(hint(hsm).map(|hint| format!("\n{}: {hint}", hsm.name)));
+        }
+        text
+    })?;
+    deployment.close().await
+}
+
+fn row(hsm: &HsmStatus) -> [String; 6] {
+    let state = match hsm.membership {
+        Membership::Member => "member",
+        Membership::NotAdded => "not added",
+        Membership::NotConfigured => "not configured",
+        Membership::Retired => "retired",
+    };
+    let token = hsm.token.as_ref();
+    [
+        hsm.name.to_string(),
+        state.to_owned(),
+        token.map_or_else(String::new, |token| format!("{} {}", token.manufacturer, token.model)),
+        token.map_or_else(String::new, |token| token.serial.clone()),
+        hsm.signing_key.unwrap_or("none").to_owned(),
+        format!("{} of {}", hsm.seals.sealed, hsm.seals.secrets),
+    ]
+}
+
+/// What to do about it.
+fn hint(hsm: &HsmStatus) -> Option<String> {
+    let lacking = hsm.seals.secrets.saturating_sub(hsm.seals.sealed);
+    match hsm.membership {
+        Membership::NotAdded => Some(format!("`signet hsm add {}` makes it part of the deployment", hsm.name)),
+        Membership::NotConfigured => {
+            Some("it is a member and has no [[hsm]]: `signet hsm retire` it, or configure it".into())
+        }
+        Membership::Retired => {
+            hsm.published_until.as_ref().map(|until| format!("its [[hsm]] can be removed after {until}"))
+        }
+        Membership::Member if lacking > 0 => Some(format!(
+            "lacks {lacking} seals: the server makes up for them, and so does `signet hsm add {}`",
+            hsm.name
+        )),
+        Membership::Member => None,
+    }
+}
+
+async fn add(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let operator = deployment.operator();
+    let added = deployment.signet.add_hsm(name, &operator, &|text| output.progress(text)).await;
+    let added = match added {
+        Ok(added) => added,
+        Err(error) => {
+            deployment.close().await?;
+            return Err(error.into());
+        }
+    };
+    let made: Vec<String> = added.keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
+    let audit_keys = deployment.write_audit_keys(&made).await?;
+    output.value(&added, |added| added_text(added, &audit_keys))?;
+    deployment.close().await
+}
+
+fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
+    let rows: Vec<_> = added
+        .keys
+        .iter()
+        .map(|key| {
+            let made = if key.created { "generated" } else { "there already" };
+            [key.purpose.name().replace('_', " "), made.to_owned(), key.kid.clone()]
+        })
+        .collect();
+    let unopened = match added.unopened {
+        0 => String::new(),
+        some => format!(
+            " {some} secrets don't open by any token; `signet user list` and `factor list` show whose they may be."
+        ),
+    };
+    format!(
+        "{keys}\n\n{name} can open {sealed} of {secrets} secrets; {now} were sealed for it now.{unopened}\nIts signing key is \
+         published, and signs once verifiers had the time to fetch it.\nIts audit key is in {audit}: copy that file again to \
+         where whoever can write to this machine can't reach it.\nNext: reload the server (`systemctl reload signet`, or SIGHUP), \
+         so that it starts the token's workers.",
+        keys = table(["purpose", "", "kid"], &rows),
+        name = added.name,
+        sealed = added.seals.sealed,
+        secrets = added.seals.secrets,
+        now = added.resealed,
+        audit = audit_keys.display(),
+    )
+}
+
+async fn retire(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let operator = deployment.operator();
+    let retired = deployment.signet.retire_hsm(name, &operator, &|text| output.progress(text)).await;
+    let printed = retired.map_err(anyhow::Error::from).and_then(|retired| output.value(&retired, retired_text));
+    let closed = deployment.close().await;
+    printed.and(closed)
+}
+
+fn retired_text(retired: &RetiredHsm) -> String {
+    format!(
+        "{name} is retired: nothing is signed or sealed by it any more ({seals} seals were removed).\nIts keys stay \
+         published until {until}, when the last token that they signed has expired.\nAfter that, remove its [[hsm]] from \
+         the configuration and reload the server (`systemctl reload signet`, or SIGHUP).",
+        name = retired.name,
+        seals = retired.removed_seals,
+        until = retired.published_until,
+    )
+}

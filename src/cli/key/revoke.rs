@@ -1,0 +1,108 @@
+//! `signet key rotate --emergency`: says what it breaks, and does it when told to.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::list::KeyView;
+use crate::cli::Ended;
+use crate::cli::output::Output;
+use crate::cli::wiring::{Deployment, Need};
+use crate::service::ChangeError;
+use crate::service::revoke_key::Consequences;
+
+/// What was done, or would be.
+#[derive(Serialize)]
+struct Report {
+    /// Whether the key is revoked.
+    revoked: bool,
+    consequences: Consequences,
+    /// The key that signs now, where another one had to be found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replacement: Option<KeyView>,
+    /// What could not be done yet, which the running server does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_to_the_server: Option<String>,
+}
+
+pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) -> anyhow::Result<()> {
+    // By the store alone: a revocation waits for no HSM.
+    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let outcome = begin(&deployment, kid, yes).await;
+    let operator = deployment.operator();
+    deployment.close().await?;
+    let consequences = outcome?;
+    if !yes {
+        let report = Report { revoked: false, consequences, replacement: None, left_to_the_server: None };
+        output.value(&report, |report| {
+            let text = in_words(&report.consequences);
+            format!("Revoking {kid} would:\n{text}\n\nNothing was done. To do it, add --yes.")
+        })?;
+        return Err(Ended::Refused.into());
+    }
+    output.progress(&format!("{kid} is out of the JWKS, and its tokens are inactive"));
+    let mut report = Report { revoked: true, consequences, replacement: None, left_to_the_server: None };
+    match Deployment::open_with_any_hsm(config, output).await {
+        Ok(deployment) => {
+            match deployment.signet.replace_revoked(kid, &operator).await {
+                Ok(key) => report.replacement = key.map(|key| KeyView::new(&key, &deployment)),
+                Err(error) => report.left_to_the_server = Some(error.to_string()),
+            }
+            deployment.close().await?;
+        }
+        Err(error) => report.left_to_the_server = Some(format!("{error:#}")),
+    }
+    output.value(&report, |report| {
+        let mut lines = vec![format!("{kid} is revoked for good. This:\n{}", in_words(&report.consequences))];
+        if let Some(key) = &report.replacement {
+            lines.push(format!("{} {} (HSM token {})", key.kid, key.what_follows, key.hsm));
+        }
+        match &report.left_to_the_server {
+            Some(error) => lines.push(format!(
+                "Not done yet: destroying the key in its HSM token, or replacing it: {error}\nThe running server does it \
+                 as soon as it can; `signet key list` shows when it is done."
+            )),
+            None => lines.push("The key is destroyed in its HSM token.".to_owned()),
+        }
+        lines.join("\n\n")
+    })
+}
+
+async fn begin(deployment: &Deployment, kid: &str, yes: bool) -> Result<Consequences, ChangeError> {
+    let consequences = deployment.signet.foresee_revocation(kid).await?;
+    if yes {
+        deployment.signet.revoke_key(kid, &deployment.operator()).await?;
+    }
+    Ok(consequences)
+}
+
+fn in_words(consequences: &Consequences) -> String {
+    let list = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+    let tokens = match consequences.unexpired_tokens {
+        0 => "- no token by it that has not expired is on record".to_owned(),
+        1 => "- ends 1 token that has not expired: it introspects as inactive at once".to_owned(),
+        many => format!("- ends {many} tokens that have not expired: they introspect as inactive at once"),
+    };
+    let mut lines = vec![tokens];
+    if !consequences.audiences.is_empty() {
+        lines.push(format!("- concerns the resource servers {}", list(&consequences.audiences)));
+        lines.push(format!("- concerns the clients {}: they must ask for tokens again", list(&consequences.clients)));
+    }
+    lines.push(format!(
+        "- reaches verifiers that work by the JWKS alone only when they fetch it again: within {} s as the JWKS says \
+         (keys.jwks_max_age), or at once where they are restarted. Until then they accept its tokens, the last until {}",
+        consequences.jwks_max_age, consequences.last_expiry
+    ));
+    lines.push(if consequences.others_sign {
+        "- interrupts nothing: another key signs already".to_owned()
+    } else if consequences.state == "active" {
+        format!(
+            "- leaves no key that signs: another one is made and signs at once. Verifiers that keep the JWKS may refuse \
+             its tokens for up to {} s",
+            consequences.jwks_max_age
+        )
+    } else {
+        "- leaves issuance alone: the key does not sign".to_owned()
+    });
+    lines.join("\n")
+}

@@ -1,0 +1,74 @@
+//! SIGHUP: a running server reads its configuration again and takes HSM tokens in and out by it. Everything else that is
+//! configured holds until the next start.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::Signal;
+
+use super::wiring;
+use crate::config::Config;
+use crate::hsm::HsmGroup;
+use crate::keys::HsmName;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Deployment as _, HsmMember};
+
+/// What a reload works on.
+pub(super) struct Reload {
+    pub(super) path: PathBuf,
+    pub(super) store: Arc<SqliteStore>,
+    pub(super) hsm: Arc<HsmGroup>,
+}
+
+impl Reload {
+    /// Reloads on each signal. What can't be done is logged, and everything stays as it is.
+    pub(super) async fn on_each(self, mut signal: Signal) {
+        while signal.recv().await.is_some() {
+            tracing::info!(file = %self.path.display(), "reading [[hsm]] again (SIGHUP)");
+            match self.reload().await {
+                Ok(done) => tracing::info!("{done}"),
+                Err(error) => tracing::error!("the HSM tokens stay as they are: {error:#}"),
+            }
+        }
+    }
+
+    async fn reload(&self) -> anyhow::Result<String> {
+        let config = read(&self.path).await?;
+        let members = self.store.hsm_members().await?;
+        refuse_missing_members(&config, &members)?;
+        let bound: Vec<_> = members.into_iter().map(|member| (member.name, member.token)).collect();
+        let done = self.hsm.reconfigure(wiring::hsm_configs(&config, &bound, false)).await?;
+        let names = |names: &[HsmName]| names.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
+        let parts = [("added", &done.added), ("changed", &done.changed), ("removed", &done.removed)];
+        let said: Vec<String> = parts
+            .iter()
+            .filter(|(_, list)| !list.is_empty())
+            .map(|(word, list)| format!("{word} {}", names(list)))
+            .collect();
+        Ok(if said.is_empty() {
+            "HSM tokens: nothing changed".to_owned()
+        } else {
+            format!("HSM tokens: {}", said.join("; "))
+        })
+    }
+}
+
+/// Reading is short, and still no work for an async thread.
+async fn read(path: &Path) -> anyhow::Result<Config> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || wiring::load_config(&path)).await?
+}
+
+/// A token that still signs is not taken out by a missing section, which may be a slip of the pen.
+fn refuse_missing_members(config: &Config, members: &[HsmMember]) -> anyhow::Result<()> {
+    let is_configured = |name: &HsmName| config.hsm.iter().any(|hsm| hsm.name == *name);
+    let missing = members.iter().find(|member| member.retired_at.is_none() && !is_configured(&member.name));
+    match missing {
+        Some(member) => anyhow::bail!(
+            "the configuration has no [[hsm]] \"{name}\" any more, but it is part of the deployment: run `signet hsm retire \
+             {name}` before its section is removed",
+            name = member.name
+        ),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,49 @@
+//! The ceiling on signatures a second: a bucket that fills at that rate and holds one second's worth.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// What is left of this second.
+pub(super) struct Ceiling {
+    per_second: f64,
+    left: Mutex<(f64, Instant)>,
+}
+
+impl Ceiling {
+    /// So many a second; `None` where there is no ceiling.
+    pub(super) fn new(per_second: u32, now: Instant) -> Option<Self> {
+        let per_second = f64::from(per_second);
+        (per_second > 0.0).then(|| Self { per_second, left: Mutex::new((per_second, now)) })
+    }
+
+    /// Takes one; `false` where none is left.
+    pub(super) fn take(&self, now: Instant) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, at) = *left;
+        let filled = (now.saturating_duration_since(at).as_secs_f64()).mul_add(self.per_second, before);
+        let filled = filled.min(self.per_second);
+        let is_there = filled >= 1.0;
+        *left = (if is_there { filled - 1.0 } else { filled }, at.max(now));
+        is_there
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_second_gives_what_a_second_may() {
+        let start = Instant::now();
+        let ceiling = Ceiling::new(10, start).unwrap();
+        let taken = |at: Instant| (0..100).filter(|_| ceiling.take(at)).count();
+        assert_eq!(taken(start), 10);
+        assert_eq!(taken(start + Duration::from_millis(510)), 5);
+        assert_eq!(taken(start + Duration::from_secs(3600)), 10);
+        // A thread that looked at the clock a little earlier.
+        assert_eq!(taken(start), 0);
+        assert!(Ceiling::new(0, start).is_none());
+    }
+}

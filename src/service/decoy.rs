@@ -1,0 +1,141 @@
+//! What stands in for users, passwords and factors that are not there, so that a sign-in does the same work for everybody
+//! (promise 5). It is made at the first sign-in, in memory alone.
+//!
+//! Decoys are sealed for the HSM tokens that can open every secret of the deployment, and for no others: were a decoy to
+//! open by a token that lacks a user's seals, an outage would tell known names (503) from unknown ones (refused).
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Semaphore;
+
+use super::Signet;
+use super::accounts::password_row;
+use super::error::{hsm_unavailable, store_unavailable};
+use crate::keys::{HsmName, OtpHash, OtpSecretKind, RowBinding, Seals, TenantId};
+use crate::mfa::password;
+use crate::oauth::OAuthError;
+use crate::secret::SecretBytes;
+use crate::store::{StoreError, UserId};
+
+/// How many sign-ins are under way at once; one more is told to come back.
+const MOST_SIGN_INS: usize = 128;
+
+const TOTP: OtpSecretKind = OtpSecretKind::Hmac(OtpHash::Sha1);
+
+/// The decoys, and who may sign in at once.
+pub(super) struct Decoy {
+    material: ArcSwapOption<DecoyMaterial>,
+    making: tokio::sync::Mutex<()>,
+    pub(super) admission: Arc<Semaphore>,
+}
+
+impl Default for Decoy {
+    fn default() -> Self {
+        let admission = Arc::new(Semaphore::new(MOST_SIGN_INS));
+        Self { material: ArcSwapOption::empty(), making: tokio::sync::Mutex::default(), admission }
+    }
+}
+
+/// A user who is not there.
+#[derive(Clone)]
+pub(super) struct DecoyMaterial {
+    pub(super) user: UserId,
+    pub(super) password: Seals,
+    pub(super) totp: Seals,
+    pub(super) yubico: Seals,
+}
+
+impl Signet {
+    pub(super) async fn decoy_material(&self) -> Result<Arc<DecoyMaterial>, OAuthError> {
+        if let Some(material) = self.decoy.material.load_full() {
+            return Ok(material);
+        }
+        let _one_at_a_time = self.decoy.making.lock().await;
+        if let Some(material) = self.decoy.material.load_full() {
+            return Ok(material);
+        }
+        let material = Arc::new(self.make_decoy().await?);
+        self.decoy.material.store(Some(material.clone()));
+        Ok(material)
+    }
+
+    async fn make_decoy(&self) -> Result<DecoyMaterial, OAuthError> {
+        let (tenant, vault) = (&self.settings.tenant, &self.adapters.vault);
+        let complete = self.complete_tokens().await.map_err(|error| store_unavailable(&error))?;
+        let random = self.adapters.random.clone();
+        let phc = tokio::task::spawn_blocking(move || password::decoy_phc(random.as_ref())).await;
+        let phc = phc.ok().and_then(Result::ok).ok_or_else(OAuthError::unavailable)?;
+        let user = UserId::new("decoy");
+        let secret = |length: usize| {
+            let mut bytes = vec![0; length];
+            self.adapters.random.fill(&mut bytes);
+            SecretBytes::new(bytes)
+        };
+        let phc = SecretBytes::new(phc.expose().as_bytes().to_vec());
+        let sealed = async {
+            Ok(DecoyMaterial {
+                password: vault.seal(&password_row(tenant, &user), &phc).await?,
+                totp: vault.enclose(&decoy_row(tenant, "totp"), TOTP, &secret(20)).await?,
+                yubico: vault.enclose(&decoy_row(tenant, "yubico"), OtpSecretKind::Aes128, &secret(16)).await?,
+                user,
+            })
+        };
+        let mut material: DecoyMaterial = sealed.await.map_err(|error| hsm_unavailable(&error))?;
+        for seals in [&mut material.password, &mut material.totp, &mut material.yubico] {
+            seals.0.retain(|hsm, _| complete.contains(hsm));
+            if seals.0.is_empty() {
+                tracing::warn!("no HSM token that answers can open every secret of the deployment");
+                return Err(OAuthError::unavailable());
+            }
+        }
+        Ok(material)
+    }
+
+    /// The tokens that can open every secret there is; all of them where no token can.
+    async fn complete_tokens(&self) -> Result<Vec<HsmName>, StoreError> {
+        let (all, mut complete) = (self.adapters.key_admin.tokens(), Vec::new());
+        for hsm in &all {
+            let count = self.adapters.store.count_seals(hsm).await?;
+            if count.sealed == count.secrets {
+                complete.push(hsm.clone());
+            }
+        }
+        Ok(if complete.is_empty() { all } else { complete })
+    }
+
+    /// Seals the decoys for a token that can open every secret by now.
+    pub(super) async fn extend_decoys(&self, hsm: &HsmName) {
+        let has_all = |material: &DecoyMaterial| {
+            [&material.password, &material.totp, &material.yubico].iter().all(|seals| seals.0.contains_key(hsm))
+        };
+        if self.decoy.material.load().as_ref().is_none_or(|material| has_all(material)) {
+            return;
+        }
+        let _one_at_a_time = self.decoy.making.lock().await;
+        let Some(material) = self.decoy.material.load_full() else { return };
+        let mut extended = (*material).clone();
+        let tenant = &self.settings.tenant;
+        let secrets = [
+            (password_row(tenant, &material.user), None, &mut extended.password),
+            (decoy_row(tenant, "totp"), Some(TOTP), &mut extended.totp),
+            (decoy_row(tenant, "yubico"), Some(OtpSecretKind::Aes128), &mut extended.yubico),
+        ];
+        for (row, enclosed, seals) in secrets {
+            if seals.0.contains_key(hsm) {
+                continue;
+            }
+            match self.adapters.vault.extend(&row, enclosed, seals, std::slice::from_ref(hsm)).await {
+                Ok(added) => seals.0.extend(added.0),
+                // The next resealing tries it again.
+                Err(error) => return tracing::debug!(%hsm, %error, "the decoys are kept without this HSM token"),
+            }
+        }
+        self.decoy.material.store(Some(Arc::new(extended)));
+    }
+}
+
+/// The row that a decoy factor's secret is enclosed for.
+pub(super) fn decoy_row(tenant: &TenantId, column: &str) -> RowBinding {
+    RowBinding::new(tenant, "decoy", "decoy", column)
+}

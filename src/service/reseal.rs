@@ -1,0 +1,145 @@
+//! Resealing: what was sealed while an HSM token was away, or before it was added, is sealed for it later. See
+//! `docs/decisions/0014-*`.
+//!
+//! What is missing stands in the store alone, so that it goes on where it ended, in whatever process. A secret that is
+//! replaced meanwhile keeps the seals of its replacement.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::accounts::password_row;
+use super::deployment_secret::deployment_row;
+use super::enrol::factor_row;
+use super::{ChangeError, Signet};
+use crate::keys::{HsmError, HsmFailure, HsmName, KeyPurpose, RowBinding, Standing};
+use crate::store::{SecretAtRest, SecretOwner};
+
+/// Secrets that are read at once.
+const PAGE: u32 = 100;
+
+/// The pause after each secret that the server seals anew: twenty a second, so that requests don't notice.
+pub const SERVER_PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause of an operator's command: a worker hands over a hundred a second, and no more.
+pub const COMMAND_PAUSE: Duration = Duration::from_millis(11);
+
+/// How long a token's seals are not looked through again once nothing was missing: that reads all of them.
+const COMPLETE_FOR: Duration = Duration::from_secs(10);
+
+/// At which generation of the store nothing was missing for a token, and when that was.
+#[derive(Default)]
+pub(super) struct Resealing(Mutex<HashMap<HsmName, (i64, Instant)>>);
+
+impl Resealing {
+    fn is_complete(&self, hsm: &HsmName, now: i64) -> bool {
+        let complete = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).copied();
+        complete.is_some_and(|(generation, at)| generation == now || at.elapsed() < COMPLETE_FOR)
+    }
+
+    fn completed(&self, hsm: &HsmName, generation: i64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hsm.clone(), (generation, Instant::now()));
+    }
+}
+
+/// What a resealing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resealed {
+    /// Secrets that were sealed for the token.
+    pub extended: u64,
+    /// Secrets that no token opens: tampered with, or all their keys are gone.
+    pub unopened: u64,
+}
+
+impl Signet {
+    /// Seals for an HSM token what it lacks, with a pause after each; `progress` is told the number so far.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] where no token opens or this one does not seal: what was done stays.
+    pub async fn reseal(
+        &self,
+        hsm: &HsmName,
+        pause: Duration,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Resealed, ChangeError> {
+        let (mut done, mut after) = (Resealed::default(), None);
+        loop {
+            let (secrets, last) = self.adapters.store.lacking(hsm, after.as_ref(), PAGE).await?;
+            let Some(last) = last else { return Ok(done) };
+            for secret in secrets {
+                match self.reseal_one(&secret, hsm).await {
+                    Ok(()) => done.extended += 1,
+                    Err(ChangeError::Hsm(HsmError { failure: HsmFailure::DoesNotOpen, .. })) => {
+                        tracing::warn!(owner = ?secret.owner, %hsm, "a secret does not open, and is not sealed anew");
+                        done.unopened += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+                progress(done.extended);
+                tokio::time::sleep(pause).await;
+            }
+            after = Some(last);
+        }
+    }
+
+    async fn reseal_one(&self, secret: &SecretAtRest, hsm: &HsmName) -> Result<(), ChangeError> {
+        let (row, lacking) = (row_of(secret), std::slice::from_ref(hsm));
+        let added = self.adapters.vault.extend(&row, secret.enclosed, &secret.seals, lacking).await?;
+        // One that was replaced meanwhile is complete, or found the next time.
+        self.adapters.store.extend_seals(secret, &added).await?;
+        Ok(())
+    }
+
+    /// Makes up for what the tokens lack, where anything was changed since nothing was missing. Called every second.
+    pub async fn reseal_where_needed(&self) {
+        let serves = |hsm: &HsmName| self.adapters.key_admin.standing(hsm) == Standing::Serving;
+        if self.adapters.key_admin.tokens().iter().any(serves) {
+            self.prepare_deployment_secret().await;
+        }
+        for hsm in self.adapters.key_admin.tokens() {
+            if let Err(error) = self.reseal_if_needed(&hsm).await {
+                tracing::debug!(%hsm, %error, "resealing goes on later");
+            }
+        }
+    }
+
+    async fn reseal_if_needed(&self, hsm: &HsmName) -> Result<(), ChangeError> {
+        if self.adapters.key_admin.standing(hsm) != Standing::Serving {
+            return Ok(());
+        }
+        let generation = self.adapters.store.generation().await?;
+        if self.resealing.is_complete(hsm, generation) {
+            self.extend_decoys(hsm).await;
+            return Ok(());
+        }
+        if !self.can_seal(hsm).await? {
+            return Ok(());
+        }
+        let done = self.reseal(hsm, SERVER_PAUSE, &|_| {}).await?;
+        if done.extended > 0 {
+            tracing::info!(%hsm, secrets = done.extended, "secrets that the HSM token lacked are sealed for it");
+        }
+        self.extend_decoys(hsm).await;
+        self.resealing.completed(hsm, generation);
+        Ok(())
+    }
+
+    /// Whether the token is a member with a key to seal by.
+    async fn can_seal(&self, hsm: &HsmName) -> Result<bool, ChangeError> {
+        let members = self.adapters.store.hsm_members().await?;
+        let is_member = members.iter().any(|member| member.name == *hsm && member.retired_at.is_none());
+        let keys = self.adapters.store.keys().await?;
+        let seals = |purpose| matches!(purpose, KeyPurpose::Sealing | KeyPurpose::Wrapping);
+        Ok(is_member && keys.iter().any(|key| key.hsm == *hsm && seals(key.purpose) && key.state.is_active()))
+    }
+}
+
+/// The row that a secret is sealed for.
+fn row_of(secret: &SecretAtRest) -> RowBinding {
+    match &secret.owner {
+        SecretOwner::Deployment => deployment_row(),
+        SecretOwner::Password(user) => password_row(&secret.tenant, user),
+        SecretOwner::Factor(factor, user) => factor_row(&secret.tenant, factor, user),
+    }
+}

@@ -1,0 +1,296 @@
+//! A worker that runs as its own user behind a socket, started by `systemd-socket-activate` as systemd would.
+//!
+//! As root, the server and the worker are two users, neither of whom is root. Another user can't change to a second one:
+//! then both are this user, and the tests say so.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use signet::hsm::HsmConfig;
+use signet::jose::Algorithm;
+use signet::keys::{HsmFailure, KeyAdmin as _, Signer as _, SigningPolicy};
+
+use super::confinement::compiled;
+use crate::support::hsm::{PROGRAM, SoftToken, hsm, pair, probe, runs, start, started};
+
+const SERVER: u32 = 65_533;
+const WORKER: u32 = 65_532;
+
+const ISSUER: &str = "http://127.0.0.1:9";
+
+type Lift = (&'static str, fn(&mut HsmConfig));
+
+/// A token that the worker's user owns, a socket that the server's user owns, and what stands in for systemd.
+struct Scene {
+    token: SoftToken,
+    activator: Child,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // Its workers end with their conversations.
+        let _ = self.activator.kill();
+        let _ = self.activator.wait();
+    }
+}
+
+fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        println!("NOT ROOT: server and worker run as one user, so that nothing is shown about two");
+    }
+    is_root
+}
+
+fn own(path: &Path, user: u32, mode: u32) {
+    if is_root() {
+        chown(path, Some(user), Some(user)).unwrap();
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn own_all(folder: &Path, user: u32) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            own_all(&path, user);
+        } else {
+            own(&path, user, 0o600);
+        }
+    }
+    own(folder, user, 0o700);
+}
+
+/// A command of this user.
+fn as_user(user: u32, program: &str) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let user = user.to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--", program]);
+    command
+}
+
+impl Scene {
+    fn new() -> Self {
+        let token = SoftToken::new();
+        let folder = token.path();
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        own_all(&folder.join("tokens"), WORKER);
+        own(&token.pin_file(), WORKER, 0o600);
+        own(&token.state(), WORKER, 0o700);
+        fs::set_permissions(token.configuration(), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::create_dir(folder.join("server")).unwrap();
+        own(&folder.join("server"), SERVER, 0o700);
+        fs::write(folder.join("signet.toml"), configuration(&token)).unwrap();
+        let activator = activate(&token);
+        Self { token, activator }
+    }
+
+    /// What the server's side of this configuration is, for a group in this process.
+    fn config(&self) -> HsmConfig {
+        let mut config = self.token.config();
+        config.environment = Vec::new();
+        config.module = compiled();
+        config.pin = signet::hsm::PinSource::File(self.token.pin_file());
+        config.state_directory = None;
+        config.policy = SigningPolicy {
+            issuers: vec![ISSUER.to_owned()],
+            longest_token: Duration::from_secs(300),
+            most_per_second: 0,
+        };
+        config.deadline = Duration::from_secs(1);
+        config.sessions = 1;
+        config.worker_socket = Some(self.socket());
+        config
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.token.path().join("hsm.sock")
+    }
+
+    fn signet(&self, arguments: &[&str]) -> Output {
+        let mut command = as_user(SERVER, PROGRAM);
+        command.arg("--config").arg(self.token.path().join("signet.toml")).args(arguments);
+        command.current_dir(self.token.path()).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// The workers behind the socket.
+    fn workers(&self) -> Vec<u32> {
+        let listed = fs::read_dir("/proc").unwrap().flatten();
+        let numbers = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let configuration = self.token.path().join("signet.toml");
+        let is_ours = |process: &u32| {
+            let arguments = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments).into_owned();
+            let is_worker = arguments.contains("hsm-worker") && arguments.contains("--clean");
+            is_worker && arguments.contains(configuration.to_str().unwrap()) && runs(*process)
+        };
+        numbers.filter(is_ours).collect()
+    }
+}
+
+fn configuration(token: &SoftToken) -> String {
+    let folder = token.path().display();
+    let module = compiled();
+    format!(
+        "[server]\npublic_url = \"{ISSUER}\"\nlisten = \"127.0.0.1:9\"\n[store]\nurl = \"sqlite://{folder}/server/signet.db\"\n\
+         [audit]\nanchor = \"{folder}/server/anchor\"\npublic_key = \"{folder}/server/audit.jwk\"\n\
+         [[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\nsessions = 1\nqueue = 256\n\
+         worker_socket = \"hsm.sock\"\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\nPROBE_MODULE = \"{real}\"\nPROBE_HANG = \"{folder}/hang\"\n",
+        module = module.display(),
+        softhsm = token.configuration().display(),
+        real = token.module().display(),
+    )
+}
+
+fn activate(token: &SoftToken) -> Child {
+    let socket = token.path().join("hsm.sock");
+    let mut command = Command::new("systemd-socket-activate");
+    command.args(["--accept", "--inetd", "--listen"]).arg(&socket);
+    // Something that a worker must not get.
+    command.arg("-E").arg("LD_PRELOAD_OF_A_STRANGER=1");
+    let worker = as_user(WORKER, PROGRAM);
+    command.arg(worker.get_program()).args(worker.get_args());
+    command.args(["hsm-worker", "--own", "--config"]).arg(token.path().join("signet.toml"));
+    command.arg("--state-directory").arg(token.state());
+    let log = fs::File::create(token.path().join("workers.log")).unwrap();
+    let activator = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("systemd-socket-activate: {error}; it is in the package `systemd`"));
+    until("the socket is there", || socket.exists());
+    own(&socket, SERVER, 0o600);
+    activator
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < until, "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_server_whose_user_can_read_neither_pin_nor_token_serves_by_the_workers_user() {
+    let scene = Scene::new();
+    let initialised = scene.signet(&["init"]);
+    assert!(initialised.status.success(), "{}\n{}", text(&initialised), log(&scene));
+    let doctor = scene.signet(&["doctor"]);
+    assert!(doctor.status.success(), "{}\n{}", text(&doctor), log(&scene));
+    assert!(text(&doctor).contains("verified"), "{}", text(&doctor));
+    if is_root() {
+        for secret in [scene.token.pin_file(), scene.token.path().join("tokens"), scene.token.state()] {
+            let read = as_user(SERVER, "cat").arg(&secret).output().unwrap();
+            assert!(!read.status.success() && text(&read).contains("Permission denied"), "{}", text(&read));
+        }
+        let stranger = as_user(65_531, PROGRAM)
+            .args(["--config", scene.token.path().join("signet.toml").to_str().unwrap(), "doctor"])
+            .output()
+            .unwrap();
+        assert!(!stranger.status.success(), "a stranger reached the worker");
+    }
+    until("the workers end with their conversations", || scene.workers().is_empty());
+}
+
+fn log(scene: &Scene) -> String {
+    fs::read_to_string(scene.token.path().join("workers.log")).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_worker_of_another_user_is_itself_and_inherits_nothing() {
+    let scene = Scene::new();
+    let (group, _events) = started(scene.config()).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    drop(group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap());
+    assert_eq!(group.tally(&hsm()).await.unwrap()[0].tests, 1);
+    let [worker] = scene.workers()[..] else { panic!("{:?}", scene.workers()) };
+    let status = fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+    if is_root() {
+        assert!(status.contains(&format!("Uid:\t{WORKER}\t{WORKER}\t{WORKER}\t{WORKER}")), "{status}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+    let environment = String::from_utf8_lossy(&fs::read(format!("/proc/{worker}/environ")).unwrap()).into_owned();
+    assert!(environment.contains("SOFTHSM2_CONF=") && !environment.contains("LD_PRELOAD"), "{environment}");
+    group.shutdown().await;
+    until("the worker ends with its conversation", || scene.workers().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_says_other_than_the_workers_configuration_is_refused() {
+    let scene = Scene::new();
+    let lifted: [Lift; 4] = [
+        ("lifetimes", |config| config.policy.longest_token = Duration::from_secs(315_360_000)),
+        ("module", |config| config.module = "/usr/lib/other.so".into()),
+        ("PIN", |config| config.pin = signet::hsm::PinSource::File("/etc/passwd".into())),
+        ("sandbox", |config| config.confinement.network = true),
+    ];
+    for (what, lift) in lifted {
+        let mut config = scene.config();
+        lift(&mut config);
+        let (group, _events) = start(vec![config]);
+        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
+        let is_told = matches!(&failure, HsmFailure::Configuration { detail } if detail.contains(what));
+        assert!(is_told, "{what}: {failure}");
+        group.shutdown().await;
+    }
+}
+
+/// Its server may not kill it: it closes the conversation, and the worker ends by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hanging_worker_of_another_user_ends_by_itself_and_is_replaced() {
+    let scene = Scene::new();
+    let (group, _events) = started(scene.config()).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    let [hanging] = scene.workers()[..] else { panic!("{:?}", scene.workers()) };
+    fs::write(scene.token.path().join("hang"), "").unwrap();
+    let attempts = (0..4).map(|_| {
+        let (group, key) = (group.clone(), key.clone());
+        tokio::spawn(async move { group.sign(&key, Algorithm::Es256, probe(&key)).await.map(drop) })
+    });
+    for attempt in attempts.collect::<Vec<_>>() {
+        assert!(attempt.await.unwrap().is_err());
+    }
+    let told = Instant::now();
+    until("the hanging worker is gone", || !runs(hanging));
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    fs::remove_file(scene.token.path().join("hang")).unwrap();
+    signs_again(&group, &key).await;
+    // And killed by somebody who may.
+    let [worker] = scene.workers()[..] else { panic!("{:?}", scene.workers()) };
+    assert!(Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap().success());
+    signs_again(&group, &key).await;
+    group.shutdown().await;
+}
+
+/// The hang is in the driver for good: nothing but the end of the process ends it.
+#[tokio::test]
+async fn a_worker_that_never_comes_back_from_its_module_ends_with_its_conversation() {
+    let scene = Scene::new();
+    let (group, _events) = started(scene.config()).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    fs::write(scene.token.path().join("hang"), "").unwrap();
+    assert!(group.sign(&key, Algorithm::Es256, probe(&key)).await.is_err());
+    assert_eq!(scene.workers().len(), 1);
+    group.shutdown().await;
+    until("the worker is gone", || scene.workers().is_empty());
+}
+
+async fn signs_again(group: &signet::hsm::HsmGroup, key: &signet::keys::HsmKey) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = group.sign(key, Algorithm::Es256, probe(key)).await {
+        assert!(Instant::now() < until, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! Passwords, codes, refresh tokens and counts of tries, whichever of two tokens is there.
+
+use std::time::{Duration, Instant};
+
+use super::group::{Group, state, until_state};
+use crate::faults::caller::{Answer, Caller};
+use crate::faults::deployment::{PATIENCE, sqlite, totp, two_codes};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+async fn sign_in(caller: &Caller, otp: &str) -> Answer {
+    caller.sign_in("ann", PASSWORD, otp).await.unwrap()
+}
+
+/// How many secrets a token can open, of how many there are.
+fn sealed(group: &Group, hsm: &str) -> (String, String) {
+    let of = |condition: &str| {
+        let sql = format!("SELECT COUNT(*) FROM (SELECT DISTINCT tenant, kind, row_id FROM seals {condition})");
+        sqlite(&group.deployment, &sql)
+    };
+    (of(&format!("WHERE hsm = '{hsm}'")), of(""))
+}
+
+async fn until_sealed(group: &Group, hsm: &str) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (some, all) = sealed(group, hsm);
+        if some == all {
+            return;
+        }
+        assert!(Instant::now() < until, "{hsm} has {some} of {all}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_sign_in_and_refresh_when_either_token_is_gone() {
+    let group = Group::new(&["second"], "");
+    let credentials = group.deployment.add_client("app");
+    group.deployment.add_user("ann", PASSWORD);
+    let server = group.serve();
+    let caller = Caller::new(&server, &credentials);
+    for away in ["primary", "second"] {
+        let other = if away == "primary" { "second" } else { "primary" };
+        until_state(&caller, "primary", "ok").await;
+        until_state(&caller, "second", "ok").await;
+        let (_, secret) = group.deployment.add_totp("ann");
+        let [code, later] = two_codes(&secret);
+        let signed_in = sign_in(&caller, &code).await;
+        assert_eq!(signed_in.status, 200, "{signed_in:?}");
+        let refresh = signed_in.text("refresh_token");
+        let before = caller.refresh(&refresh).await.unwrap();
+        assert_eq!(before.status, 200, "{before:?}");
+        until_sealed(&group, "primary").await;
+        until_sealed(&group, "second").await;
+        group.take_away(away);
+        until_state(&caller, away, "not available").await;
+        assert_eq!(state(&caller, other).await, "ok");
+        assert_eq!(caller.get("/readyz").await.unwrap().status, 200, "the other one signs");
+        let retried = caller.refresh(&refresh).await.unwrap();
+        assert_eq!(retried.status, 200, "{retried:?}");
+        assert_eq!(retried.text("refresh_token"), before.text("refresh_token"), "the same successor");
+        let again = sign_in(&caller, &later).await;
+        assert_eq!(again.status, 200, "{again:?}");
+        // One answer for who is there and who is not.
+        let unknown = caller.sign_in("nobody", PASSWORD, "123456").await.unwrap();
+        let wrong = caller.sign_in("ann", "another password", "123456").await.unwrap();
+        assert_eq!((unknown.status, &unknown.body), (wrong.status, &wrong.body));
+        assert_eq!(unknown.status, 400, "{unknown:?}");
+        group.bring_back(away);
+    }
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sealed_while_a_token_was_away_is_sealed_for_it_later() {
+    let group = Group::new(&["second"], "");
+    let credentials = group.deployment.add_client("app");
+    let server = group.serve();
+    let caller = Caller::new(&server, &credentials);
+    group.take_away("second");
+    until_state(&caller, "second", "not available").await;
+    // The command finds the token away, too, and keeps the secrets without it.
+    group.deployment.add_user("ann", PASSWORD);
+    let (_, totp_secret) = group.deployment.add_totp("ann");
+    assert_ne!(sealed(&group, "second").0, sealed(&group, "second").1);
+    group.bring_back("second");
+    until_sealed(&group, "second").await;
+    until_state(&caller, "second", "ok").await;
+    group.take_away("primary");
+    until_state(&caller, "primary", "not available").await;
+    let signed_in = sign_in(&caller, &totp(&totp_secret, 0)).await;
+    assert_eq!(signed_in.status, 200, "{signed_in:?}");
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_45_tries_are_counted_alike_whichever_token_answers() {
+    let group = Group::new(&["second"], "");
+    group.deployment.reconfigure("[store]", "[mfa]\ntries = 6\n\n[store]");
+    let credentials = group.deployment.add_client("app");
+    group.deployment.add_user("ann", PASSWORD);
+    let server = group.serve();
+    let caller = Caller::new(&server, &credentials);
+    for away in ["primary", "second"] {
+        until_state(&caller, "primary", "ok").await;
+        until_state(&caller, "second", "ok").await;
+        // A busy machine may have let the command that added her go on without one of the two.
+        until_sealed(&group, "primary").await;
+        until_sealed(&group, "second").await;
+        group.take_away(away);
+        until_state(&caller, away, "not available").await;
+        for _ in 0..3 {
+            let refused = caller.sign_in("ann", "another password", "123456").await.unwrap();
+            assert_eq!(refused.status, 400, "{refused:?}");
+        }
+        group.bring_back(away);
+    }
+    assert_eq!(caller.sign_in("ann", "another password", "123456").await.unwrap().status, 429);
+    assert_eq!(sqlite(&group.deployment, "SELECT COUNT(*) FROM throttles"), "1");
+    server.stop();
+}

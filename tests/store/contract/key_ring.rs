@@ -1,0 +1,132 @@
+use std::time::Duration;
+
+use signet::audit::Event;
+use signet::jose::{Algorithm, Jwk, KeyId};
+use signet::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, KeyState};
+use signet::store::{Store, StoreFailure};
+
+use crate::support::store::{after, draft, now, tenant};
+
+/// RFC 7515 appendix A.3's key.
+const PUBLIC_KEY: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","alg":"ES256"}"#;
+
+fn key(id: &str, state: KeyState) -> HsmKey {
+    HsmKey {
+        tenant: tenant(),
+        hsm: HsmName::new("a"),
+        purpose: KeyPurpose::TokenSigning,
+        key_id: KeyId::new(id),
+        cka_id: id.as_bytes().to_vec(),
+        public: Some(Jwk::from_json(PUBLIC_KEY).unwrap()),
+        state,
+        created_at: now(),
+    }
+}
+
+fn next(id: &str) -> HsmKey {
+    key(id, KeyState::Next { published_at: now() })
+}
+
+fn active(id: &str) -> HsmKey {
+    key(id, KeyState::Active { since: now() })
+}
+
+async fn state_of(store: &dyn Store, id: &str) -> KeyState {
+    store.keys().await.unwrap().iter().find(|key| key.key_id.as_str() == id).unwrap().state
+}
+
+fn change(successor: &HsmKey, predecessor: Option<&HsmKey>) -> HandOver {
+    HandOver {
+        successor: successor.clone(),
+        predecessor: predecessor.cloned(),
+        at: after(5),
+        token_lifetime: Duration::from_secs(10),
+        margin: Duration::from_secs(3),
+    }
+}
+
+pub(super) async fn an_active_key_has_its_place_alone(store: &dyn Store) {
+    store.add_key(&active("one"), vec![]).await.unwrap();
+    let second = store.add_key(&active("two"), vec![draft(Event::KeyGenerated)]).await.unwrap_err();
+    assert!(matches!(second.failure, StoreFailure::Taken(_)), "{second}");
+    assert_eq!((store.keys().await.unwrap().len(), store.head().await.unwrap().sequence), (1, 0));
+    for key in [
+        next("two"),
+        HsmKey { hsm: HsmName::new("b"), ..active("three") },
+        HsmKey { purpose: KeyPurpose::AuditSigning, ..active("four") },
+    ] {
+        store.add_key(&key, vec![]).await.unwrap();
+    }
+}
+
+pub(super) async fn keys_change_places_in_one_commit(store: &dyn Store) {
+    let (old, new) = (active("old"), next("new"));
+    for key in [&old, &new] {
+        store.add_key(key, vec![]).await.unwrap();
+    }
+    let before = store.generation().await.unwrap();
+    let told = || vec![draft(Event::KeyActivated), draft(Event::KeyRetired)];
+    assert!(!store.hand_over(&change(&new, None), told()).await.unwrap(), "its place is taken");
+    assert!(!store.hand_over(&change(&next("nobody"), Some(&old)), told()).await.unwrap());
+    assert!(!store.hand_over(&change(&new, Some(&active("nobody"))), told()).await.unwrap());
+    assert_eq!((state_of(store, "old").await, store.head().await.unwrap().sequence), (old.state, 0));
+    assert!(store.hand_over(&change(&new, Some(&old)), told()).await.unwrap());
+    assert_eq!(state_of(store, "new").await, KeyState::Active { since: after(5) });
+    assert_eq!(state_of(store, "old").await, KeyState::Retiring { since: after(5), until: after(18) });
+    assert!(store.generation().await.unwrap() > before, "every process reads the ring anew");
+    assert!(!store.hand_over(&change(&new, Some(&old)), told()).await.unwrap(), "once");
+    assert_eq!(store.head().await.unwrap().sequence, 2);
+}
+
+/// A server with a longer lifetime issued by the key, whoever hands over.
+pub(super) async fn a_key_retires_after_the_longest_token_that_was_noted(store: &dyn Store) {
+    let (old, new) = (active("old"), next("new"));
+    for key in [&old, &new] {
+        store.add_key(key, vec![]).await.unwrap();
+    }
+    for seconds in [60, 20] {
+        store.raise_token_lifetime(&tenant(), Duration::from_secs(seconds)).await.unwrap();
+    }
+    assert_eq!(store.token_lifetime(&old.key_id).await.unwrap(), Duration::from_secs(60));
+    assert_eq!(store.token_lifetime(&new.key_id).await.unwrap(), Duration::ZERO, "it signs nothing yet");
+    assert!(store.hand_over(&change(&new, Some(&old)), vec![]).await.unwrap());
+    assert_eq!(state_of(store, "old").await.until(), Some(after(5 + 60 + 3)));
+    assert_eq!(store.token_lifetime(&new.key_id).await.unwrap(), Duration::from_secs(10));
+}
+
+pub(super) async fn an_announced_key_is_known_until_it_is_added_or_forgotten(store: &dyn Store) {
+    let announced = |id: &str| AnnouncedKey {
+        tenant: tenant(),
+        hsm: HsmName::new("a"),
+        purpose: KeyPurpose::TokenSigning,
+        algorithm: Algorithm::Es256,
+        cka_id: id.as_bytes().to_vec(),
+        at: now(),
+        given_up: false,
+    };
+    for id in ["one", "two"] {
+        store.announce_key(&announced(id)).await.unwrap();
+    }
+    assert_eq!(store.announced_keys().await.unwrap(), [announced("one"), announced("two")]);
+    store.add_key(&next("one"), vec![]).await.unwrap();
+    store.give_up_announced(b"two").await.unwrap();
+    assert_eq!(store.announced_keys().await.unwrap(), [AnnouncedKey { given_up: true, ..announced("two") }]);
+    store.forget_announced(b"two", vec![draft(Event::KeyDestroyed)]).await.unwrap();
+    assert_eq!(store.announced_keys().await.unwrap(), []);
+}
+
+pub(super) async fn a_lease_has_one_holder_until_it_runs_out(store: &dyn Store) {
+    let take =
+        async |holder: &str, at, until| store.take_lease("rotation", holder, after(at), after(until)).await.unwrap();
+    assert!(take("one", 0, 10).await);
+    assert!(!take("two", 9, 20).await, "it has not run out");
+    assert!(take("one", 5, 15).await, "renewed");
+    assert!(!take("two", 14, 20).await);
+    assert!(take("two", 15, 20).await, "it ran out");
+    assert!(!take("one", 16, 30).await);
+    store.end_lease("rotation", "one").await.unwrap();
+    assert!(!take("one", 16, 30).await, "another's lease is not ended");
+    store.end_lease("rotation", "two").await.unwrap();
+    assert!(take("one", 16, 30).await);
+}
