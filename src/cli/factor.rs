@@ -57,6 +57,8 @@ pub(super) enum Add {
         #[arg(long, default_value_t = 30)]
         period: u32,
     },
+    /// The key of a PIV card's slot 9a, e.g. of a YubiKey: it signs at each sign-in, after its PIN.
+    Piv(super::factor_piv::AddPiv),
     /// A YubiKey's OTP slot with its own AES key; no cloud is asked.
     YubicoOtp {
         /// The user's name.
@@ -177,6 +179,7 @@ impl Add {
                 print_enrolled(output, &factor, &enrolment)?;
                 deployment.close().await
             }
+            Self::Piv(add) => add.run(config, output).await,
             Self::YubicoOtp { user, label, public_id, private_id, secret_key_stdin } => {
                 let private_id = hex_bytes::<6>(&private_id)
                     .ok_or_else(|| Ended::Usage("--private-id must be 12 hex digits".to_owned()))?;

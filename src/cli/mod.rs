@@ -9,11 +9,13 @@ mod custody;
 mod dev;
 mod doctor;
 mod factor;
+mod factor_piv;
 mod hsm;
 mod hsm_worker;
 mod init;
 mod input;
 mod key;
+mod login;
 mod output;
 mod reload;
 mod run_mark;
@@ -76,6 +78,10 @@ enum Command {
     /// Verify or look at a token, without asking the server.
     #[command(subcommand)]
     Token(token::Token),
+    /// Sign in at a terminal, and keep the tokens for scripts.
+    Login(login::Login),
+    /// Revoke and delete the kept tokens.
+    Logout(login::Logout),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -144,6 +150,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Factor(command) => command.run(config, output).await,
         Command::Client(command) => command.run(config, output).await,
         Command::Token(command) => command.run(output).await,
+        Command::Login(command) => command.run(output).await,
+        Command::Logout(command) => command.run(output).await,
         Command::Audit(command) => command.run(config, output).await,
     }
 }

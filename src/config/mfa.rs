@@ -1,13 +1,15 @@
 //! `[mfa]`: what protects sign-in. The bounds are such that nobody can configure the protection away.
 
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ConfigError;
 use super::section::Section;
 use crate::mfa::Lockout;
 
-pub(super) const KEYS: &[&str] = &["issuer_name", "tries", "pause", "password_concurrency"];
+pub(super) const KEYS: &[&str] = &["issuer_name", "tries", "pause", "password_concurrency", "piv"];
+pub(super) const PIV_KEYS: &[&str] = &["attestation_roots", "require_attestation", "roots"];
 
 /// At most ten tries an hour: a pause of six minutes for each try.
 const LEAST_PAUSE_PER_TRY: Duration = Duration::from_secs(6 * 60);
@@ -22,10 +24,42 @@ pub struct MfaConfig {
     pub lockout: Lockout,
     /// `password_concurrency`: password hashes computed at once, 19 MiB of memory and a core each.
     pub password_concurrency: usize,
+    /// `[mfa.piv]`.
+    pub piv: PivConfig,
+}
+
+/// `[mfa.piv]`: what the key of a PIV card must come with when it is enrolled. The files are read then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PivConfig {
+    /// `attestation_roots`: files with the root certificates of attestations, in PEM.
+    pub attestation_roots: Vec<PathBuf>,
+    /// `require_attestation`: whether a key without an attestation is refused.
+    pub require_attestation: bool,
+    /// `roots`: files with the root certificates of the cards' own certificates, in PEM; none is asked where empty.
+    pub roots: Vec<PathBuf>,
+}
+
+impl PivConfig {
+    fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        let files = |key: &str| -> Result<Vec<PathBuf>, ConfigError> {
+            let listed = section.list(key, "a list of paths of PEM files")?.unwrap_or_default();
+            Ok(listed.iter().map(|path| section.resolve(path)).collect())
+        };
+        let piv = Self {
+            attestation_roots: files("attestation_roots")?,
+            require_attestation: section.flag("require_attestation")?.unwrap_or(false),
+            roots: files("roots")?,
+        };
+        if piv.require_attestation && piv.attestation_roots.is_empty() {
+            return Err(section.unusable("require_attestation", "it needs `mfa.piv.attestation_roots`"));
+        }
+        Ok(piv)
+    }
 }
 
 impl MfaConfig {
-    pub(super) fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+    pub(super) fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
+        let piv = PivConfig::read(&section.section("piv", PIV_KEYS)?)?;
         let expected = "a name of at most 64 bytes without a colon";
         let issuer_name = section.text("issuer_name", expected)?.unwrap_or_else(|| "Signet".to_owned());
         if issuer_name.len() > 64 || issuer_name.contains(':') {
@@ -40,6 +74,7 @@ impl MfaConfig {
         Ok(Self {
             issuer_name,
             lockout: Lockout { tries, pause },
+            piv,
             password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,
         })
     }

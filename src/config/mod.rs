@@ -30,7 +30,7 @@ pub use hsm::{HsmConfig, PinSource};
 pub use hsm_worker::{HsmWorkerConfig, Sandbox};
 pub use keys::KeysConfig;
 pub use log::{LogConfig, LogFormat, LogLevel};
-pub use mfa::MfaConfig;
+pub use mfa::{MfaConfig, PivConfig};
 pub use roles::Roles;
 pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
 pub use store::StoreConfig;

@@ -2,6 +2,7 @@
 //! request means is decided in `oauth` and `service`.
 
 mod body;
+mod challenge;
 mod context;
 mod discovery;
 mod health;
@@ -41,6 +42,7 @@ pub struct HttpState {
 pub fn router(state: HttpState) -> Router {
     Router::new()
         .route("/oauth2/token", post(token::token))
+        .route("/oauth2/challenge", post(challenge::challenge))
         .route("/oauth2/introspect", post(introspect::introspect))
         .route("/oauth2/revoke", post(revoke::revoke))
         .route("/oauth2/jwks", get(jwks::jwks))

@@ -33,8 +33,9 @@ impl PasswordProof {
 
 /// A one-time code of the user's factor was shown, and this request was the one that spent it.
 ///
-/// Only [`SpendableStep::spent`](super::totp::SpendableStep::spent) and
-/// [`SpendableCounter::spent`](super::yubico_otp::SpendableCounter::spent) make it.
+/// Only [`SpendableStep::spent`](super::totp::SpendableStep::spent),
+/// [`SpendableCounter::spent`](super::yubico_otp::SpendableCounter::spent) and
+/// [`SpendableNonce::spent`](super::piv::SpendableNonce::spent) make it.
 #[derive(Debug)]
 #[must_use]
 pub struct FactorProof {
@@ -55,8 +56,10 @@ pub(super) enum FactorKind {
         verified: bool,
         attested: bool,
     },
-    /// The card asked for its PIN.
-    Piv,
+    /// `attested`: the key was made on a device that asks for the PIN. Otherwise nothing tells it from one in a file.
+    Piv {
+        attested: bool,
+    },
     Recovery,
 }
 
@@ -68,7 +71,7 @@ impl FactorKind {
             Self::YubicoOtp => "yubico_otp",
             Self::YubicoRemote => "yubico_remote",
             Self::WebAuthn { .. } => "webauthn",
-            Self::Piv => "piv",
+            Self::Piv { .. } => "piv",
             Self::Recovery => "recovery",
         }
     }
@@ -83,7 +86,8 @@ impl FactorKind {
             Self::WebAuthn { verified: true, attested: false } => &["swk", "user", "mfa"],
             Self::WebAuthn { verified: false, attested: true } => &["hwk", "user", "mfa"],
             Self::WebAuthn { verified: false, attested: false } => &["swk", "user", "mfa"],
-            Self::Piv => &["sc", "hwk", "pin", "mfa"],
+            Self::Piv { attested: true } => &["sc", "hwk", "pin", "mfa"],
+            Self::Piv { attested: false } => &["swk", "mfa"],
         }
     }
 
@@ -91,10 +95,13 @@ impl FactorKind {
     const fn level(self) -> &'static str {
         match self {
             Self::Recovery => ACR_AAL1,
-            Self::Totp | Self::Hotp | Self::YubicoOtp | Self::YubicoRemote | Self::WebAuthn { attested: false, .. } => {
-                ACR_AAL2
-            }
-            Self::WebAuthn { attested: true, .. } | Self::Piv => ACR_AAL3,
+            Self::Totp
+            | Self::Hotp
+            | Self::YubicoOtp
+            | Self::YubicoRemote
+            | Self::WebAuthn { attested: false, .. }
+            | Self::Piv { attested: false } => ACR_AAL2,
+            Self::WebAuthn { attested: true, .. } | Self::Piv { attested: true } => ACR_AAL3,
         }
     }
 }
@@ -194,6 +201,14 @@ mod tests {
         assert_eq!(totp.factors(), ["password", "totp:f"]);
         assert_eq!(totp.amr(), ["pwd", "otp", "mfa"]);
         assert_eq!(proofs("u", "u", FactorKind::YubicoOtp).unwrap().amr(), ["pwd", "otp", "hwk", "mfa"]);
+    }
+
+    #[test]
+    fn a_card_reaches_the_highest_level_where_its_key_is_attested() {
+        let attested = proofs("u", "u", FactorKind::Piv { attested: true }).unwrap();
+        assert_eq!((attested.acr(), attested.amr().join(" ")), (ACR_AAL3, "pwd sc hwk pin mfa".to_owned()));
+        let told = proofs("u", "u", FactorKind::Piv { attested: false }).unwrap();
+        assert_eq!((told.acr(), told.amr().join(" ")), (ACR_AAL2, "pwd swk mfa".to_owned()));
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! | [`password`] | hashing and what a new password must be | RFC 9106, NIST SP 800-63B-4 §3.1.1 |
 //! | [`totp`] | candidates, matching, drift, enrolment | RFC 4226 §5.3, RFC 6238 |
 //! | [`yubico_otp`] | parsing, the decrypted block, counters | Yubico's OTP specification |
+//! | [`piv`] | the nonce that a card signs, and the signature | NIST SP 800-73-4 |
+//! | [`piv_attestation`] | whether the key was made on the card | Yubico's PIV attestation |
 //! | [`lockout`] | how many tries an account has | NIST SP 800-63B-4 §3.2.2 |
 //! | [`policy`] | which factors a shown code is tried on, always with the same work | |
 //! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
@@ -21,6 +23,8 @@ pub mod authentication;
 pub mod identity;
 pub mod lockout;
 pub mod password;
+pub mod piv;
+pub mod piv_attestation;
 pub mod policy;
 pub mod totp;
 pub mod yubico_otp;

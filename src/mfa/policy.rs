@@ -6,6 +6,7 @@
 //! How long a sign-in takes depends on what was typed alone, never on whom it names. What was typed decides the kind
 //! of work ([`OtpText::classify`]); [`rounds`] fills up with decoys what the user has too few of.
 
+use super::piv;
 use super::totp::Code;
 use super::yubico_otp::YubicoOtp;
 use super::{FactorDetail, TotpState, YubicoState};
@@ -21,6 +22,8 @@ pub enum OtpText {
     Digits(Code),
     /// What a YubiKey types.
     Yubico(YubicoOtp),
+    /// Not typed: what a PIV card signed.
+    Piv(Box<piv::Shown>),
     /// Neither, or nothing: it is right for nobody, and that is known without looking at anyone's factors.
     Neither,
 }
@@ -39,6 +42,7 @@ impl OtpText {
         match self {
             Self::Digits(_) => "digits",
             Self::Yubico(_) => "yubico_otp",
+            Self::Piv(_) => "piv",
             Self::Neither => "none",
         }
     }
@@ -78,7 +82,8 @@ pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorD
             });
             of_user.chain(std::iter::once(Round::DecoyYubico)).take(1).collect()
         }
-        OtpText::Neither => Vec::new(),
+        // The HSM has no part in it, and the work is the same for every shown signature.
+        OtpText::Piv(_) | OtpText::Neither => Vec::new(),
     }
 }
 

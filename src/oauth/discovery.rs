@@ -12,6 +12,7 @@ pub fn metadata(issuer: &str, algorithms: &[Algorithm], scopes: &[String]) -> Va
     json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}/oauth2/token"),
+        "piv_challenge_endpoint": format!("{issuer}/oauth2/challenge"),
         "jwks_uri": format!("{issuer}/oauth2/jwks"),
         "introspection_endpoint": format!("{issuer}/oauth2/introspect"),
         "revocation_endpoint": format!("{issuer}/oauth2/revoke"),

@@ -16,10 +16,11 @@ use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::clock::Timestamp;
 use crate::keys::{RowBinding, Seals};
 use crate::mfa::password::Workspace;
+use crate::mfa::piv::SpendableNonce;
 use crate::mfa::policy::{self, OtpText, Round};
 use crate::mfa::totp::{self, SpendableStep};
 use crate::mfa::yubico_otp::{Reading, SpendableCounter, YubicoOtp};
-use crate::mfa::{Authentication, FactorProof, PasswordProof, TotpState, lockout, password};
+use crate::mfa::{Authentication, FactorDetail, FactorProof, PasswordProof, TotpState, lockout, password};
 use crate::oauth::grant::PasswordRequest;
 use crate::oauth::{ClientId, OAuthError};
 use crate::secret::SecretText;
@@ -32,13 +33,14 @@ struct CountedTry {
 }
 
 /// A code that matched and was not spent when it was read.
-enum Spendable {
+pub(super) enum Spendable {
     Totp(SpendableStep),
     Yubico(SpendableCounter),
+    Piv(SpendableNonce),
 }
 
 /// Why a code was refused, in the audit record's word, or the code with its factor.
-type CodeVerdict<'f> = Result<(Spendable, &'f Factor), &'static str>;
+pub(super) type CodeVerdict<'f> = Result<(Spendable, &'f Factor), &'static str>;
 
 impl Signet {
     /// Judges a person's name, password and code.
@@ -54,7 +56,7 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<(Authentication, User), OAuthError> {
         let admitted = self.decoy.admission.clone().try_acquire_owned().map_err(|_| OAuthError::unavailable())?;
-        let shown = OtpText::classify(request.otp.expose());
+        let shown = self.shown(request, client);
         let counted = self.count_try(request, &shown, client, context).await?;
         let verdict = self.judge_sign_in(request, &shown, client, admitted, context).await;
         match &verdict {
@@ -180,6 +182,9 @@ impl Signet {
         factors: &'f [Factor],
         decoy: &DecoyMaterial,
     ) -> Result<CodeVerdict<'f>, OAuthError> {
+        if let OtpText::Piv(shown) = shown {
+            return self.match_piv(shown, factors).await;
+        }
         let mut verdict: CodeVerdict<'f> = Err(if factors.is_empty() { "no_factor" } else { "wrong_code" });
         let now = self.now();
         for round in policy::rounds(shown, factors.iter().map(|factor| &factor.detail)) {
@@ -247,11 +252,16 @@ impl Signet {
         let won = match &code {
             Spendable::Totp(step) => store.spend_totp_step(tenant, id, step.step(), step.drift(), now, told).await,
             Spendable::Yubico(counter) => store.spend_yubico_counter(tenant, id, counter.counter(), now, told).await,
+            Spendable::Piv(nonce) => store.spend_piv_nonce(tenant, id, nonce.id(), now, told).await,
         };
         let won = won.map_err(|error| store_unavailable(&error))?;
         Ok(match code {
             Spendable::Totp(step) => step.spent(&factor.user, id, won),
             Spendable::Yubico(counter) => counter.spent(&factor.user, id, won),
+            Spendable::Piv(nonce) => match &factor.detail {
+                FactorDetail::Piv(state) => nonce.spent(&factor.user, id, state, won),
+                _ => None,
+            },
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::accounts::check_name;
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
-use crate::keys::{OtpSecretKind, RowBinding, TenantId};
+use crate::keys::{OtpSecretKind, RowBinding, Seals, TenantId};
 use crate::mfa::policy;
 use crate::mfa::totp::{Enrolment, TotpParameters};
 use crate::mfa::yubico_otp;
@@ -71,6 +71,36 @@ impl Signet {
         let state = YubicoState { public_id, private_id: key.private_id, last_counter: -1 };
         let detail = FactorDetail::YubicoOtp(state);
         self.enrol(&user, label, detail, OtpSecretKind::Aes128, &key.secret, context).await
+    }
+
+    /// Enrols a factor that holds no secret of ours.
+    pub(super) async fn enrol_public(
+        &self,
+        user: &str,
+        label: &str,
+        detail: FactorDetail,
+        serial: Option<String>,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        check_name("factor", label)?;
+        let user = self.find_user(user).await?;
+        let factor = Factor {
+            tenant: self.settings.tenant.clone(),
+            id: FactorId::new(self.new_id()),
+            user: user.id.clone(),
+            label: label.to_owned(),
+            serial,
+            secret: Seals::default(),
+            detail,
+            created_at: self.now(),
+            last_used_at: None,
+        };
+        let told = self.factor_changed(&factor, "added", context);
+        if self.adapters.store.add_factor(&factor, vec![told]).await? {
+            return Ok(factor);
+        }
+        let name = factor.serial.or_else(|| factor.detail.handle().map(str::to_owned)).unwrap_or_default();
+        Err(ChangeError::Taken { noun: "factor", name })
     }
 
     async fn enrol(

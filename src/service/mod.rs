@@ -22,6 +22,7 @@ pub mod initialise;
 pub mod introspect;
 pub mod issue;
 pub mod ledger;
+pub mod piv;
 pub mod readiness;
 pub mod reconcile;
 mod recorded;

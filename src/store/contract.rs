@@ -212,6 +212,16 @@ pub trait Factors: Send + Sync {
         at: Timestamp,
         told: Told,
     ) -> Result<bool>;
+    /// Spends the nonce that a PIV factor's key signed: true for the one caller that spent it, while the factor is there.
+    /// Spent nonces are kept for two days, far longer than one lasts, whatever a clock does meanwhile.
+    async fn spend_piv_nonce(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        nonce: &[u8; 32],
+        at: Timestamp,
+        told: Told,
+    ) -> Result<bool>;
     /// Raises a HOTP's next counter or a WebAuthn signature counter: true for the one caller that raised it to
     /// `counter`.
     async fn raise_counter(

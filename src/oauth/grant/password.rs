@@ -12,6 +12,8 @@ pub struct PasswordRequest {
     pub password: SecretText,
     /// The code; empty where none was shown, which is refused like a wrong one.
     pub otp: SecretText,
+    /// What a PIV card signed, in the place of a code (see [`mfa::piv`](crate::mfa::piv)).
+    pub piv: Option<SecretText>,
     /// The scopes asked for.
     pub scopes: Option<Scopes>,
     /// The audience asked for (RFC 8707).
@@ -23,10 +25,14 @@ pub struct PasswordRequest {
 impl PasswordRequest {
     pub(super) fn read(parameters: &Parameters) -> Result<Self, OAuthError> {
         let secret = |text: &str| SecretText::new(text.to_owned());
+        if parameters.optional("otp").is_some() && parameters.optional("piv").is_some() {
+            return Err(OAuthError::InvalidRequest("otp and piv are given: one of them is the second factor"));
+        }
         Ok(Self {
             username: secret(parameters.required("username", "username is missing")?),
             password: secret(parameters.required("password", "password is missing")?),
             otp: secret(parameters.optional("otp").unwrap_or_default()),
+            piv: parameters.optional("piv").map(secret),
             scopes: super::requested_scopes(parameters)?,
             resource: super::requested_resource(parameters),
             acr_values: words(parameters.optional("acr_values").unwrap_or_default()),

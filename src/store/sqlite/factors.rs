@@ -1,5 +1,7 @@
 //! Factors, and the conditional writes that spend a one-time code.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,6 +46,12 @@ texts! {
         WHERE tenant = $1 AND id = $2 AND kind = 'yubico_otp' AND yubico_last_counter < $3";
     SPEND_COUNTER = "UPDATE factors SET counter = $3, last_used_at = $4
         WHERE tenant = $1 AND id = $2 AND counter < $3";
+    SPEND_NONCE = "INSERT INTO piv_nonces (tenant, id, spent_at)
+        SELECT $1, $3, $4 WHERE EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND id = $2 AND kind = 'piv')
+        ON CONFLICT DO NOTHING";
+    USED = "UPDATE factors SET last_used_at = $3 WHERE tenant = $1 AND id = $2";
+    FORGET_NONCES = "DELETE FROM piv_nonces WHERE (tenant, id) IN (
+        SELECT tenant, id FROM piv_nonces WHERE spent_at < $1 ORDER BY spent_at LIMIT 100)";
 }
 
 async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
@@ -125,6 +133,34 @@ async fn spend_yubico(spending: &Spending, connection: &mut SqliteConnection) ->
         .execute(connection)
         .await?;
     Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+}
+
+/// A nonce that is being spent.
+struct NonceSpending {
+    tenant: TenantId,
+    id: FactorId,
+    nonce: [u8; 32],
+    at: Timestamp,
+}
+
+/// How long a spent nonce is kept.
+const NONCE_KEPT: Duration = Duration::from_hours(48);
+
+async fn spend_nonce(spending: &NonceSpending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let (tenant, id, at) = (spending.tenant.as_str(), spending.id.as_str(), spending.at);
+    let spent = sqlx::query(SPEND_NONCE)
+        .bind(tenant)
+        .bind(id)
+        .bind(spending.nonce.to_vec())
+        .bind(at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    if spent.rows_affected() == 0 {
+        return Ok(Effect::lost(false));
+    }
+    sqlx::query(USED).bind(tenant).bind(id).bind(at.unix_millis()).execute(&mut *connection).await?;
+    sqlx::query(FORGET_NONCES).bind(at.minus(NONCE_KEPT).unix_millis()).execute(connection).await?;
+    Ok(Effect::done(true))
 }
 
 async fn spend_counter(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
@@ -292,6 +328,22 @@ impl Factors for SqliteStore {
         self.writer
             .change("spend Yubico counter", spending, told, |spending, connection| {
                 Box::pin(spend_yubico(spending, connection))
+            })
+            .await
+    }
+
+    async fn spend_piv_nonce(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        nonce: &[u8; 32],
+        at: Timestamp,
+        told: Told,
+    ) -> std::result::Result<bool, StoreError> {
+        let spending = NonceSpending { tenant: tenant.clone(), id: id.clone(), nonce: *nonce, at };
+        self.writer
+            .change("spend PIV nonce", spending, told, |spending, connection| {
+                Box::pin(spend_nonce(spending, connection))
             })
             .await
     }

@@ -1,0 +1,328 @@
+//! The issuer as a client sees it: discovery, the password grant, refresh and revocation, with errors that say what to do.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::Url;
+
+use super::keep::Kept;
+use crate::cli::Ended;
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::secret::SecretText;
+
+/// The longest answer that is read, in bytes.
+const LONGEST: usize = 256 * 1024;
+const REQUEST_TIME: Duration = Duration::from_secs(60);
+/// From here on a clock is worth a word: one-time codes last 30 seconds.
+const CLOCK_SUSPECT: Duration = Duration::from_secs(30);
+
+/// Tokens as they are kept. They have no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Tokens {
+    pub(super) access_token: String,
+    pub(super) refresh_token: Option<String>,
+    pub(super) scope: String,
+    /// Unix seconds.
+    pub(super) expires_at: i64,
+}
+
+impl Tokens {
+    pub(super) fn expires_at(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(self.expires_at)
+    }
+}
+
+/// What is shown beside the password.
+pub(super) enum SecondFactor {
+    Code(SecretText),
+    #[cfg(feature = "piv")]
+    Piv(String),
+}
+
+/// An issuer, and the client that asks.
+pub(super) struct Authority {
+    issuer: String,
+    client_id: String,
+    client_secret: SecretText,
+    token_endpoint: Url,
+    revocation_endpoint: Option<Url>,
+    #[cfg_attr(not(feature = "piv"), expect(dead_code, reason = "only a card asks for it"))]
+    challenge_endpoint: Option<Url>,
+    http: reqwest::Client,
+}
+
+/// An answer, read whole.
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Authority {
+    /// Finds the issuer's endpoints (OpenID Connect Discovery 1.0 §4).
+    pub(super) async fn discover(
+        issuer: &str,
+        client_id: &str,
+        client_secret: SecretText,
+        ca: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let address = address(issuer, "--issuer").map_err(|error| Ended::Usage(error.to_string()))?;
+        let http = http_client(&address, ca)?;
+        let document = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let answer = send(http.get(&document).header(ACCEPT, "application/json"), &document).await?;
+        anyhow::ensure!(answer.status == 200, "{document} answered {}: is this the issuer's address?", answer.status);
+        let told = answer.body["issuer"].as_str().unwrap_or_default();
+        anyhow::ensure!(
+            told == issuer.trim_end_matches('/') || told == issuer,
+            "{document} speaks for another issuer; give --issuer exactly as the issuer names itself"
+        );
+        let endpoint = |name: &str| answer.body[name].as_str().map(|text| address_of(text, name)).transpose();
+        Ok(Self {
+            issuer: told.to_owned(),
+            client_id: client_id.to_owned(),
+            client_secret,
+            token_endpoint: endpoint("token_endpoint")?.context("the issuer has no token endpoint")?,
+            revocation_endpoint: endpoint("revocation_endpoint")?,
+            challenge_endpoint: endpoint("piv_challenge_endpoint")?,
+            http,
+        })
+    }
+
+    /// The same from what was kept.
+    pub(super) fn of(kept: &Kept) -> anyhow::Result<Self> {
+        let token_endpoint = address_of(&kept.token_endpoint, "token_endpoint")?;
+        let revocation = kept.revocation_endpoint.as_deref();
+        Ok(Self {
+            issuer: kept.issuer.clone(),
+            client_id: kept.client_id.clone(),
+            client_secret: SecretText::new(kept.client_secret.clone()),
+            http: http_client(&token_endpoint, kept.ca.as_deref())?,
+            token_endpoint,
+            revocation_endpoint: revocation.map(|text| address_of(text, "revocation_endpoint")).transpose()?,
+            challenge_endpoint: None,
+        })
+    }
+
+    /// What is kept of a sign-in here.
+    pub(super) fn kept(self, user: String, tokens: Tokens, ca: Option<PathBuf>) -> anyhow::Result<Kept> {
+        let ca = ca.map(std::path::absolute).transpose()?;
+        Ok(Kept {
+            issuer: self.issuer,
+            client_id: self.client_id,
+            client_secret: self.client_secret.expose().to_owned(),
+            token_endpoint: self.token_endpoint.into(),
+            revocation_endpoint: self.revocation_endpoint.map(Into::into),
+            user,
+            ca,
+            tokens,
+        })
+    }
+
+    /// RFC 6749 §4.3, with the second factor in the same request.
+    pub(super) async fn sign_in(
+        &self,
+        user: &str,
+        password: &SecretText,
+        factor: &SecondFactor,
+        scope: Option<&str>,
+    ) -> anyhow::Result<Tokens> {
+        let (name, shown) = match factor {
+            SecondFactor::Code(code) => ("otp", code.expose().trim()),
+            #[cfg(feature = "piv")]
+            SecondFactor::Piv(signed) => ("piv", signed.as_str()),
+        };
+        let mut fields =
+            vec![("grant_type", "password"), ("username", user), ("password", password.expose()), (name, shown)];
+        fields.extend(scope.map(|scope| ("scope", scope)));
+        let answer = self.post(&self.token_endpoint, &fields).await?;
+        if answer.body["error"] == "invalid_grant" {
+            let clock = clock_hint(&answer.headers).unwrap_or_default();
+            anyhow::bail!(
+                "not accepted: name, password or second factor is wrong, or the code was used before. The server does \
+                 not say which.{clock}"
+            );
+        }
+        tokens_of(&answer)
+    }
+
+    /// RFC 6749 §6.
+    pub(super) async fn refresh(&self, refresh_token: &str) -> anyhow::Result<Tokens> {
+        let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
+        let answer = self.post(&self.token_endpoint, &fields).await?;
+        if answer.body["error"] == "invalid_grant" {
+            anyhow::bail!("the sign-in has ended (it expired or was revoked): run `signet login` again");
+        }
+        tokens_of(&answer)
+    }
+
+    /// RFC 7009: the access token, and the refresh token with its family.
+    pub(super) async fn revoke(&self, tokens: &Tokens) -> anyhow::Result<()> {
+        let endpoint = self.revocation_endpoint.as_ref().context("the issuer has no revocation endpoint")?;
+        for token in tokens.refresh_token.iter().chain([&tokens.access_token]) {
+            let answer = self.post(endpoint, &[("token", token)]).await?;
+            if answer.status != 200 {
+                return Err(refusal(&answer));
+            }
+        }
+        Ok(())
+    }
+
+    /// A nonce for a card to sign.
+    #[cfg(feature = "piv")]
+    pub(super) async fn challenge(&self) -> anyhow::Result<String> {
+        let endpoint = self.challenge_endpoint.as_ref().context("this issuer takes no PIV cards")?;
+        let answer = self.post(endpoint, &[]).await?;
+        match (answer.status, answer.body["nonce"].as_str()) {
+            (200, Some(nonce)) => Ok(nonce.to_owned()),
+            _ => Err(refusal(&answer)),
+        }
+    }
+
+    /// What a card signs for this issuer, client and user.
+    #[cfg(feature = "piv")]
+    pub(super) fn text_to_sign(&self, user: &str, nonce: &str) -> Vec<u8> {
+        let context = crate::mfa::piv::SignInContext { issuer: &self.issuer, client: &self.client_id, username: user };
+        crate::mfa::piv::signed_text(context, nonce)
+    }
+
+    async fn post(&self, endpoint: &Url, fields: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let credentials = format!("{}:{}", encoded(&self.client_id), encoded(self.client_secret.expose()));
+        let mut basic = reqwest::header::HeaderValue::try_from(format!("Basic {}", STANDARD.encode(credentials)))?;
+        basic.set_sensitive(true);
+        let request = self.http.post(endpoint.clone()).header(AUTHORIZATION, basic).header(ACCEPT, "application/json");
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        send(request, endpoint.as_str()).await
+    }
+}
+
+async fn send(request: reqwest::RequestBuilder, address: &str) -> anyhow::Result<Answer> {
+    let mut response = request.send().await.map_err(|error| unreachable_server(error, address))?;
+    let (status, headers, mut body) = (response.status().as_u16(), response.headers().clone(), Vec::new());
+    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable_server(error, address))? {
+        anyhow::ensure!(body.len() + chunk.len() <= LONGEST, "{address} answered with more than {LONGEST} bytes");
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+}
+
+fn unreachable_server(error: reqwest::Error, address: &str) -> anyhow::Error {
+    let mut causes = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(inner) = cause {
+        causes.push(inner.to_string());
+        cause = inner.source();
+    }
+    let causes = causes.join(": ");
+    let advice = if causes.contains("certificate") {
+        "; the server's certificate is not trusted: give its CA with --ca, and look at this machine's clock"
+    } else if error.is_timeout() {
+        "; it did not answer in time: try again"
+    } else {
+        "; is the server running, and the address right?"
+    };
+    anyhow::anyhow!("{address} can't be asked: {causes}{advice}")
+}
+
+fn tokens_of(answer: &Answer) -> anyhow::Result<Tokens> {
+    let text = |name: &str| answer.body[name].as_str().map(str::to_owned);
+    let (200, Some(access_token), Some(lasts)) =
+        (answer.status, text("access_token"), answer.body["expires_in"].as_u64())
+    else {
+        return Err(refusal(answer));
+    };
+    let expires_at = SystemClock.now().plus(Duration::from_secs(lasts)).unix_seconds();
+    let scope = text("scope").unwrap_or_default();
+    Ok(Tokens { access_token, refresh_token: text("refresh_token"), scope, expires_at })
+}
+
+/// What a refusal means for the person who asked.
+fn refusal(answer: &Answer) -> anyhow::Error {
+    let error = answer.body["error"].as_str().unwrap_or_default();
+    let described = answer.body["error_description"].as_str().unwrap_or("no reason is given");
+    let wait = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    match (answer.status, error, wait) {
+        (429, _, Some(seconds)) => {
+            let at = SystemClock.now().plus(Duration::from_secs(seconds));
+            anyhow::anyhow!("too many tries: none is judged before {at} ({} minutes)", seconds.div_ceil(60))
+        }
+        (401, "invalid_client", _) => anyhow::anyhow!("the client's id or secret is wrong, or the client is disabled"),
+        (_, "unauthorized_client", _) => anyhow::anyhow!(
+            "this client may not do that: its grants must hold `password` (`signet client add --grant \
+             password,refresh_token`)"
+        ),
+        (503, _, wait) => {
+            let when = wait.map_or_else(|| "later".to_owned(), |seconds| format!("in {seconds} s"));
+            anyhow::anyhow!("the server can't issue tokens at the moment: try again {when}")
+        }
+        (status, "", _) => anyhow::anyhow!("the server answered {status}, and not as an issuer does"),
+        (status, error, _) => anyhow::anyhow!("refused ({status} {error}): {described}"),
+    }
+}
+
+/// A word about this machine's clock, where it is far from the server's.
+fn clock_hint(headers: &HeaderMap) -> Option<String> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_second();
+    let apart = SystemClock.now().unix_seconds().abs_diff(theirs);
+    (apart > CLOCK_SUSPECT.as_secs())
+        .then(|| format!(" This machine's clock is {apart} s from the server's: set it, if the codes are made here."))
+}
+
+/// An address over TLS, or on this machine.
+fn address(text: &str, what: &str) -> anyhow::Result<Url> {
+    let url = Url::parse(text).with_context(|| format!("{what} is not an address"))?;
+    let is_local = match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_local);
+    anyhow::ensure!(is_safe, "{what} must begin with https://: passwords are sent there");
+    anyhow::ensure!(url.username().is_empty() && url.password().is_none(), "{what} must not hold credentials");
+    Ok(url)
+}
+
+fn address_of(text: &str, name: &str) -> anyhow::Result<Url> {
+    address(text, &format!("the issuer's {name}"))
+}
+
+fn http_client(address: &Url, ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
+    // Credentials are never sent on to where somebody redirects to.
+    let mut builder = reqwest::Client::builder().timeout(REQUEST_TIME).redirect(reqwest::redirect::Policy::none());
+    if address.scheme() == "http" {
+        builder = builder.no_proxy();
+    }
+    if let Some(file) = ca {
+        let pem = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem);
+        for certificate in certificates.with_context(|| format!("{} holds no PEM certificate", file.display()))? {
+            builder = builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build().context("the HTTP client can't be made")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_go_over_tls_or_to_this_machine() {
+        for good in ["https://id.example", "http://127.0.0.1:8080", "http://[::1]:80", "http://localhost:1"] {
+            assert!(address(good, "it").is_ok(), "{good}");
+        }
+        for bad in ["http://id.example", "http://localhost.example", "ftp://localhost", "https://u:p@id.example", "id"]
+        {
+            assert!(address(bad, "it").is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Where tokens are kept between commands: a file that only its owner can read, replaced whole, under a lock.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::authority::Tokens;
+use crate::secret::SecretText;
+
+/// How long another process may take for its refresh.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest file that is read, in bytes.
+const LONGEST: u64 = 256 * 1024;
+
+/// A sign-in as it is kept. It has no `Debug`: it holds the client's secret and the tokens.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) issuer: String,
+    pub(super) client_id: String,
+    pub(super) client_secret: String,
+    pub(super) token_endpoint: String,
+    pub(super) revocation_endpoint: Option<String>,
+    pub(super) user: String,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) tokens: Tokens,
+}
+
+/// The folder of this user's sign-in.
+pub(super) struct Place(PathBuf);
+
+/// The folder, locked against other processes until this is dropped.
+pub(super) struct Held<'p> {
+    place: &'p Place,
+    _lock: File,
+}
+
+impl Place {
+    /// `$XDG_STATE_HOME/signet`, or `~/.local/state/signet`.
+    pub(super) fn of_this_user() -> anyhow::Result<Self> {
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+        let state = state.context("neither XDG_STATE_HOME nor HOME is set: there is no place to keep tokens in")?;
+        Ok(Self(state.join("signet")))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("login.json")
+    }
+
+    /// What is kept, without the lock: the file is only ever replaced whole.
+    pub(super) fn read(&self) -> anyhow::Result<Option<Kept>> {
+        let path = self.file();
+        match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{} can't be read", path.display())),
+            Ok(file) => {
+                let bytes = read_owners_file(file, &path)?;
+                let kept = serde_json::from_slice(&bytes);
+                let advice = || format!("{} can't be understood: delete it and sign in again", path.display());
+                // serde's own text may show what stands in the file.
+                kept.map(Some).map_err(|_| anyhow::anyhow!(advice()))
+            }
+        }
+    }
+
+    /// Takes the lock.
+    pub(super) fn lock(&self) -> anyhow::Result<Held<'_>> {
+        let lock = self.lock_file()?;
+        flock(&lock, FlockOperation::LockExclusive).context("the lock can't be taken")?;
+        Ok(Held { place: self, _lock: lock })
+    }
+
+    /// Takes the lock without keeping the runtime from its work, and gives up in the end.
+    pub(super) async fn lock_patiently(&self) -> anyhow::Result<Held<'_>> {
+        let (lock, deadline) = (self.lock_file()?, Instant::now() + PATIENCE);
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Held { place: self, _lock: lock }),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    anyhow::bail!("another `signet` has been refreshing the token for {PATIENCE:?}; try again")
+                }
+                Err(error) => return Err(error).context("the lock can't be taken"),
+            }
+        }
+    }
+
+    fn lock_file(&self) -> anyhow::Result<File> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
+        made.with_context(|| format!("{} can't be made", self.0.display()))?;
+        let path = self.0.join("login.lock");
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        opened.with_context(|| format!("{} can't be opened", path.display()))
+    }
+}
+
+impl Held<'_> {
+    pub(super) fn read(&self) -> anyhow::Result<Option<Kept>> {
+        self.place.read()
+    }
+
+    /// Replaces what is kept, whole and durably.
+    pub(super) fn write(&self, kept: &Kept) -> anyhow::Result<()> {
+        let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(kept)?);
+        let (path, new) = (self.place.file(), self.place.0.join("login.json.new"));
+        // One that a crash left may have any mode.
+        let _ = std::fs::remove_file(&new);
+        let write = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            File::open(&self.place.0)?.sync_all()
+        };
+        write().with_context(|| format!("the tokens can't be kept in {}", path.display()))
+    }
+
+    pub(super) fn delete(&self) -> anyhow::Result<()> {
+        std::fs::remove_file(self.place.file()).context("the kept tokens can't be deleted")
+    }
+}
+
+/// Reads a secret from a file that only its owner can read, without its last line end.
+pub(super) fn read_secret_file(path: &Path) -> anyhow::Result<SecretText> {
+    let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
+    let bytes = read_owners_file(file, path)?;
+    let text = std::str::from_utf8(&bytes).with_context(|| format!("{} is not UTF-8", path.display()))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Ok(SecretText::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+}
+
+fn read_owners_file(file: File, path: &Path) -> anyhow::Result<zeroize::Zeroizing<Vec<u8>>> {
+    let metadata = file.metadata().with_context(|| format!("{} can't be read", path.display()))?;
+    anyhow::ensure!(
+        metadata.mode() & 0o077 == 0,
+        "{path} can be read by others (mode {mode:03o}): run `chmod 600 {path}`",
+        path = path.display(),
+        mode = metadata.mode() & 0o777,
+    );
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    file.take(LONGEST).read_to_end(&mut bytes).with_context(|| format!("{} can't be read", path.display()))?;
+    Ok(bytes)
+}

@@ -1,0 +1,244 @@
+//! `signet login`, `signet logout`: a person signs in at a terminal, and scripts use the token.
+//!
+//! Nothing here reads a server's configuration: it is a client like any other, by discovery and the password grant.
+
+mod authority;
+#[cfg(feature = "piv")]
+mod card;
+mod keep;
+mod prompt;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+
+use self::authority::{Authority, SecondFactor, Tokens};
+use self::keep::{Kept, Place};
+use self::prompt::Lines;
+use super::Ended;
+use super::output::Output;
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::secret::SecretText;
+
+/// A token is refreshed when it lasts no longer than that: what it is printed for needs some time.
+const LEAST_LEFT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// `signet login`
+#[derive(Debug, Args)]
+pub(super) struct Login {
+    /// The issuer's address, as its tokens name it.
+    #[arg(long, value_name = "URL", required_unless_present_any = ["print_token", "status"])]
+    issuer: Option<String>,
+    /// The client's id.
+    #[arg(long, value_name = "ID", required_unless_present_any = ["print_token", "status"])]
+    client_id: Option<String>,
+    /// Read the client's secret from a file that only its owner can read.
+    #[arg(long, value_name = "FILE")]
+    client_secret_file: Option<PathBuf>,
+    /// Read the client's secret from standard input: its first line.
+    #[arg(long, conflicts_with = "client_secret_file")]
+    client_secret_stdin: bool,
+    /// The user's name; asked for where it is not given.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Read password and code (or PIN) from standard input, one a line, instead of asking.
+    #[arg(long)]
+    credentials_stdin: bool,
+    /// The scopes to ask for, separated by blanks; all that the client may have where it is not given.
+    #[arg(long)]
+    scope: Option<String>,
+    /// Trust the certificates of this PEM file too, for an issuer with a certificate of an own CA.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Sign in by the key in slot 9a of a YubiKey or PIV card, after its PIN, instead of a code.
+    #[cfg(feature = "piv")]
+    #[arg(long)]
+    piv: bool,
+    /// Print the access token and nothing else, refreshed where it is needed.
+    #[arg(long, conflicts_with_all = ["issuer", "status"])]
+    print_token: bool,
+    /// Say who is signed in, where, and for how long.
+    #[arg(long, conflicts_with = "issuer")]
+    status: bool,
+}
+
+/// `signet logout`
+#[derive(Debug, Args)]
+pub(super) struct Logout {
+    /// Delete the kept tokens without revoking them: for an issuer that is gone.
+    #[arg(long)]
+    forget: bool,
+}
+
+/// Who is signed in, as printed. Never a token.
+#[derive(Serialize)]
+struct Status {
+    signed_in: bool,
+    issuer: String,
+    client_id: String,
+    user: String,
+    scope: String,
+    expires_at: String,
+    expired: bool,
+    refreshable: bool,
+}
+
+impl Status {
+    fn new(kept: &Kept, now: Timestamp) -> Self {
+        let expires_at = kept.tokens.expires_at();
+        let (expired, refreshable) = (expires_at <= now, kept.tokens.refresh_token.is_some());
+        Self {
+            signed_in: !expired || refreshable,
+            issuer: kept.issuer.clone(),
+            client_id: kept.client_id.clone(),
+            user: kept.user.clone(),
+            scope: kept.tokens.scope.clone(),
+            expires_at: expires_at.to_string(),
+            expired,
+            refreshable,
+        }
+    }
+
+    fn text(&self) -> String {
+        let until = match (self.expired, self.refreshable) {
+            (false, true) => format!("until {}, refreshed when needed", self.expires_at),
+            (false, false) => format!("until {}", self.expires_at),
+            (true, true) => "by a refresh at the next use".to_owned(),
+            (true, false) => format!("no more: it ended at {}; run `signet login` again", self.expires_at),
+        };
+        format!("{} at {}\nclient  {}\nscope   {}\ntoken   {until}", self.user, self.issuer, self.client_id, self.scope)
+    }
+}
+
+impl Login {
+    pub(super) async fn run(self, output: &Output) -> anyhow::Result<()> {
+        let place = Place::of_this_user()?;
+        if self.print_token {
+            return print_token(&place, output).await;
+        }
+        if self.status {
+            let kept = place.read()?.ok_or_else(not_signed_in)?;
+            return output.value(&Status::new(&kept, SystemClock.now()), Status::text);
+        }
+        self.sign_in(&place, output).await
+    }
+
+    async fn sign_in(self, place: &Place, output: &Output) -> anyhow::Result<()> {
+        let needed = |what: &str| Ended::Usage(format!("{what} is needed"));
+        let issuer = self.issuer.clone().ok_or_else(|| needed("--issuer"))?;
+        let client_id = self.client_id.clone().ok_or_else(|| needed("--client-id"))?;
+        let mut lines = Lines::new(self.credentials_stdin || self.client_secret_stdin);
+        let client_secret = self.client_secret(&mut lines)?;
+        let authority = Authority::discover(&issuer, &client_id, client_secret, self.ca.as_deref()).await?;
+        if !self.credentials_stdin {
+            lines = Lines::new(false);
+        }
+        let user = match &self.user {
+            Some(user) => user.clone(),
+            None => lines.visible("name")?,
+        };
+        let password = lines.secret("password")?;
+        let factor = self.second_factor(&authority, &user, &mut lines, output).await?;
+        let tokens = authority.sign_in(&user, &password, &factor, self.scope.as_deref()).await?;
+        let kept = authority.kept(user, tokens, self.ca.clone())?;
+        place.lock()?.write(&kept)?;
+        let status = Status::new(&kept, SystemClock.now());
+        output.value(&status, |status| format!("signed in as {}", status.text()))
+    }
+
+    #[cfg(feature = "piv")]
+    async fn second_factor(
+        &self,
+        authority: &Authority,
+        user: &str,
+        lines: &mut Lines,
+        output: &Output,
+    ) -> anyhow::Result<SecondFactor> {
+        if !self.piv {
+            return Ok(SecondFactor::Code(lines.secret("one-time code")?));
+        }
+        // The card first: without one there is no nonce to ask for.
+        let card = card::Card::open()?;
+        output.note(&format!("YubiKey {}: {} PIN tries left", card.serial(), card.tries_left()));
+        let pin = lines.secret("PIN")?;
+        let nonce = authority.challenge().await?;
+        let text = authority.text_to_sign(user, &nonce);
+        output.note("signing; touch the key where it blinks");
+        let signed = tokio::task::spawn_blocking(move || card.sign(&pin, &text)).await.context("the card's part")??;
+        Ok(SecondFactor::Piv(signed.shown(&nonce)))
+    }
+
+    #[cfg(not(feature = "piv"))]
+    #[expect(clippy::unused_async, clippy::unused_self, reason = "the feature `piv` needs both")]
+    async fn second_factor(
+        &self,
+        _authority: &Authority,
+        _user: &str,
+        lines: &mut Lines,
+        _output: &Output,
+    ) -> anyhow::Result<SecondFactor> {
+        Ok(SecondFactor::Code(lines.secret("one-time code")?))
+    }
+
+    fn client_secret(&self, lines: &mut Lines) -> anyhow::Result<SecretText> {
+        match &self.client_secret_file {
+            Some(file) => keep::read_secret_file(file),
+            None if self.client_secret_stdin => lines.secret("the client's secret"),
+            None => Lines::new(false).secret("the client's secret"),
+        }
+    }
+}
+
+impl Logout {
+    pub(super) async fn run(self, output: &Output) -> anyhow::Result<()> {
+        let place = Place::of_this_user()?;
+        let held = place.lock()?;
+        let kept = held.read()?.ok_or_else(not_signed_in)?;
+        if !self.forget {
+            let revoked = Authority::of(&kept)?.revoke(&kept.tokens).await;
+            revoked
+                .context("the tokens are not revoked, and are kept; `signet logout --forget` deletes them anyway")?;
+        }
+        held.delete()?;
+        let done = serde_json::json!({ "done": "signed out", "revoked": !self.forget });
+        output.value(&done, |_| if self.forget { "forgotten, not revoked" } else { "signed out" }.to_owned())
+    }
+}
+
+fn not_signed_in() -> anyhow::Error {
+    anyhow::anyhow!("nobody is signed in: run `signet login --issuer URL --client-id ID`")
+}
+
+async fn print_token(place: &Place, output: &Output) -> anyhow::Result<()> {
+    let kept = place.read()?.ok_or_else(not_signed_in)?;
+    let tokens = if is_fresh(&kept.tokens) { kept.tokens } else { refresh(place).await? };
+    let printed = serde_json::json!({
+        "access_token": tokens.access_token,
+        "expires_at": tokens.expires_at().to_string(),
+    });
+    output.value(&printed, |_| tokens.access_token.clone())
+}
+
+fn is_fresh(tokens: &Tokens) -> bool {
+    tokens.expires_at() > SystemClock.now().plus(LEAST_LEFT)
+}
+
+/// One process refreshes: a refresh token that two show is taken for a stolen one.
+async fn refresh(place: &Place) -> anyhow::Result<Tokens> {
+    let held = place.lock_patiently().await?;
+    let mut kept = held.read()?.ok_or_else(not_signed_in)?;
+    if is_fresh(&kept.tokens) {
+        return Ok(kept.tokens.clone());
+    }
+    let Some(refresh_token) = kept.tokens.refresh_token.clone() else {
+        anyhow::bail!("the token has expired, and this client has no refresh tokens: run `signet login` again");
+    };
+    let fresh = Authority::of(&kept)?.refresh(&refresh_token).await?;
+    // An answer without a refresh token leaves the one that there is (RFC 6749 §6).
+    let refresh_token = fresh.refresh_token.clone().or(Some(refresh_token));
+    kept.tokens = Tokens { refresh_token, ..fresh };
+    held.write(&kept)?;
+    Ok(kept.tokens.clone())
+}
