@@ -18,9 +18,9 @@ use subtle::ConstantTimeEq as _;
 use super::authentication::{FactorKind, FactorProof};
 use super::{FactorId, PivState, UserId};
 use crate::clock::Timestamp;
-use crate::jose::jwk::PublicKey;
 use crate::jose::KeyId;
 use crate::jose::algorithm::KeyType;
+use crate::jose::jwk::PublicKey;
 use crate::keys::TenantId;
 
 /// How long a nonce can be signed: a person types a PIN and touches a key meanwhile.

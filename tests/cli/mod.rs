@@ -7,4 +7,7 @@ mod dev;
 mod directory;
 mod doctor;
 mod keys;
+mod login;
+#[cfg(feature = "piv")]
+mod piv_card;
 mod token;

@@ -9,6 +9,9 @@ pub(crate) mod codes;
 pub(crate) mod fault;
 pub(crate) mod hsm;
 pub(crate) mod modules;
+pub(crate) mod piv;
+#[cfg(feature = "piv")]
+pub(crate) mod piv_card;
 pub(crate) mod requests;
 pub(crate) mod server;
 pub(crate) mod store;

@@ -68,12 +68,13 @@ impl Card {
 
     /// Shows the PIN, once, and signs.
     pub(super) fn sign(mut self, pin: &SecretText, text: &[u8]) -> anyhow::Result<Signed> {
+        // An empty one would ask for the number of tries, and be taken for right.
+        anyhow::ensure!((6..=8).contains(&pin.expose().len()), "a PIN has 6 to 8 characters; the card was not asked");
         self.device.verify_pin(pin.expose().as_bytes()).map_err(|error| match error {
             Error::WrongPin { tries: 0 } => anyhow::anyhow!("the PIN is wrong, and the card has locked it"),
             Error::WrongPin { tries } => {
                 anyhow::anyhow!("the PIN is wrong; {tries} tries are left. It was not tried again")
             }
-            Error::SizeError => anyhow::anyhow!("a PIN has at most 8 characters; the card was not asked"),
             other => anyhow::anyhow!("the card refused the PIN: {other}"),
         })?;
         let (algorithm, input) = prepared(&self.key, text)?;

@@ -3,6 +3,7 @@
 mod client_credentials;
 mod overtaken;
 mod password;
+mod piv;
 mod policy;
 mod refresh;
 mod storm;

@@ -1,0 +1,152 @@
+//! `signet login` and `signet logout`: what scripts get, what is kept, and what a person is told.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::faults::deployment::{Ran, feed};
+use crate::support::application::{Application, PASSWORD, TestClient, TestUser};
+use crate::support::hsm::PROGRAM;
+use crate::support::server::Server;
+use crate::support::write_secret;
+
+/// A person's terminal: a home of their own, and a server that they know.
+pub(super) struct Terminal {
+    pub(super) server: Server,
+    pub(super) app: TestClient,
+    pub(super) home: tempfile::TempDir,
+    secret: PathBuf,
+}
+
+impl Terminal {
+    pub(super) fn at(application: Arc<Application>) -> Self {
+        let server = application.serve();
+        let app = server.add_client("cli", "password,refresh_token", "read");
+        let home = tempfile::tempdir().unwrap();
+        let secret = home.path().join("client-secret");
+        write_secret(&secret, &format!("{}\n", app.secret));
+        Self { server, app, home, secret }
+    }
+
+    /// `signet` in a folder without a configuration.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).env_remove("SIGNET_CONFIG").env("XDG_STATE_HOME", self.home.path());
+        command.current_dir(self.home.path());
+        command
+    }
+
+    pub(super) fn run(&self, arguments: &[&str], input: &str) -> Ran {
+        feed(self.command(arguments), input)
+    }
+
+    pub(super) fn login(&self, user: &TestUser, more: &[&str], input: &str) -> Ran {
+        let (issuer, secret) = (self.server.issuer(), self.secret.to_str().unwrap());
+        let arguments = ["login", "--issuer", &issuer, "--client-id", &self.app.id, "--client-secret-file", secret];
+        let arguments = [&arguments[..], &["--user", &user.name, "--credentials-stdin"], more].concat();
+        self.run(&arguments, input)
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.home.path().join("signet/login.json")
+    }
+
+    /// Lets the kept access token look expired.
+    fn expire(&self) {
+        let mut kept: Value = serde_json::from_slice(&std::fs::read(self.kept()).unwrap()).unwrap();
+        kept["tokens"]["expires_at"] = 1.into();
+        std::fs::write(self.kept(), kept.to_string()).unwrap();
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn a_person_signs_in_scripts_get_fresh_tokens_and_logging_out_revokes_them() {
+    let terminal = Terminal::at(Application::new(""));
+    let ann = terminal.server.add_user("ann", "reader");
+    let totp = terminal.server.add_totp(&ann, &[]);
+    let nobody = terminal.run(&["login", "--print-token"], "");
+    nobody.fails(1, &["nobody is signed in", "signet login --issuer"]);
+
+    let ran = terminal.login(&ann, &["--json"], &format!("{PASSWORD}\n{}\n", totp.code()));
+    let status = ran.json();
+    assert_eq!((&status["user"], &status["signed_in"]), (&"ann".into(), &true.into()), "{ran:?}");
+    assert_eq!((mode(&terminal.kept()), mode(terminal.kept().parent().unwrap())), (0o600, 0o700));
+
+    let printed = terminal.run(&["login", "--print-token"], "");
+    assert_eq!((printed.code, printed.stderr.as_str()), (Some(0), ""));
+    let first = printed.stdout.trim_end().to_owned();
+    assert!(first.split('.').count() == 3 && !first.contains(char::is_whitespace), "{printed:?}");
+    assert!(terminal.server.is_active(&terminal.app, &first).await);
+    let shown = [&ran.stdout, &terminal.run(&["login", "--status"], "").stdout].map(Clone::clone).concat();
+    assert!(!shown.contains(&first) && !shown.contains(&terminal.app.secret) && !shown.contains(PASSWORD), "{shown}");
+
+    // Many shells at once: one of them refreshes, and the family lives on.
+    terminal.expire();
+    let children: Vec<_> =
+        (0..8).map(|_| terminal.command(&["login", "--print-token"]).stdout(Stdio::piped()).spawn().unwrap()).collect();
+    let tokens: Vec<_> = children.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    assert!(tokens.iter().all(|output| output.status.success() && output.stdout == tokens[0].stdout), "{tokens:?}");
+    let second = String::from_utf8(tokens[0].stdout.clone()).unwrap().trim_end().to_owned();
+    assert_ne!(first, second);
+    let refreshes = terminal.server.audit().await;
+    let refreshes = refreshes.iter().filter(|record| record["event"] == "token_refreshed").count();
+    assert_eq!(refreshes, 1);
+
+    assert_eq!(terminal.run(&["logout"], "").code, Some(0));
+    assert!(!terminal.kept().exists());
+    for token in [&second] {
+        assert!(!terminal.server.is_active(&terminal.app, token).await);
+    }
+    terminal.run(&["logout"], "").fails(1, &["nobody is signed in"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_in_words_that_help() {
+    let terminal = Terminal::at(Application::new("[mfa]\ntries = 2\npause = \"12m\""));
+    let ann = terminal.server.add_user("ann", "reader");
+    terminal.server.add_totp(&ann, &[]);
+    let wrong = format!("{PASSWORD}\n000000\n");
+    terminal.login(&ann, &[], &wrong).fails(1, &["name, password or second factor is wrong"]);
+    terminal.login(&ann, &[], &wrong).fails(1, &["name, password or second factor is wrong"]);
+    terminal.login(&ann, &[], &wrong).fails(1, &["too many tries", "12 minutes"]);
+    assert!(!terminal.kept().exists());
+    terminal.login(&ann, &[], &format!("{PASSWORD}\n")).fails(2, &["one-time code", "next line of standard input"]);
+
+    let (issuer, id) = (terminal.server.issuer(), terminal.app.id.clone());
+    let other = |issuer: &str, id: &str, input: &str| {
+        let arguments = ["login", "--issuer", issuer, "--client-id", id, "--client-secret-stdin"];
+        terminal.run(&[&arguments[..], &["--user", "ann", "--credentials-stdin"]].concat(), input)
+    };
+    other(&issuer, &id, &format!("wrong secret\n{wrong}")).fails(1, &["client's id or secret is wrong"]);
+    other(&format!("{issuer}/elsewhere"), &id, "x\ny\nz\n").fails(1, &["is this the issuer's address"]);
+    other("http://127.0.0.1:9", &id, "x\ny\nz\n").fails(1, &["is the server running"]);
+    other("http://id.example", &id, "x\ny\nz\n").fails(2, &["https://"]);
+    terminal.run(&["login", "--client-id", "x"], "").fails(2, &["--issuer"]);
+    let prompts = ["login", "--issuer", &issuer, "--client-id", &id, "--client-secret-stdin", "--user", "ann"];
+    terminal.run(&prompts, "x\n").fails(2, &["--credentials-stdin"]);
+    let open = terminal.home.path().join("open");
+    std::fs::write(&open, "secret").unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let file = ["login", "--issuer", &issuer, "--client-id", &id, "--client-secret-file", open.to_str().unwrap()];
+    terminal.run(&file, "").fails(1, &["can be read by others", "chmod 600"]);
+}
+
+#[tokio::test]
+async fn a_server_behind_a_ca_of_its_own_is_trusted_when_told_so() {
+    let terminal = Terminal::at(Application::with_tls(""));
+    let ann = terminal.server.add_user("ann", "reader");
+    let totp = terminal.server.add_totp(&ann, &[]);
+    let input = format!("{PASSWORD}\n{}\n", totp.code());
+    terminal.login(&ann, &[], &input).fails(1, &["certificate is not trusted", "--ca"]);
+    let ca = terminal.server.folder().join("certificate.pem");
+    let ran = terminal.login(&ann, &["--ca", ca.to_str().unwrap()], &input);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(terminal.run(&["logout"], "").code, Some(0));
+}

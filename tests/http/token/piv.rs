@@ -1,0 +1,200 @@
+//! `grant_type=password` with `piv`: a key signs the server's nonce. The keys are software of the test's own; a card
+//! behind PC/SC does the same in `cli::piv_card`.
+
+use std::fs;
+
+use signet::mfa::piv::SignInContext;
+
+use super::verified;
+use crate::http::{Stage, statuses};
+use crate::support::application::{AUDIENCE, Application, PASSWORD, TestClient, TestUser};
+use crate::support::piv::{PivKey, SERIAL_NUMBER};
+use crate::support::requests::Answer;
+use crate::support::write_secret;
+
+impl Stage {
+    /// Enrols a key without an attestation.
+    fn add_piv(&self, user: &TestUser) -> PivKey {
+        let key = PivKey::new();
+        let file = self.folder().join("key.pub");
+        fs::write(&file, key.public_pem()).unwrap();
+        let file = file.to_str().unwrap();
+        self.cli_json(&["factor", "add", "piv", "--user", &user.name, "--public-key", file], "");
+        key
+    }
+
+    async fn nonce(&self, client: &TestClient) -> String {
+        self.post("/oauth2/challenge", client, &[]).await.ok().text("nonce")
+    }
+
+    async fn show(&self, user: &TestUser, password: &str, piv: &str) -> Answer {
+        let fields = [("grant_type", "password"), ("username", &*user.name), ("password", password), ("piv", piv)];
+        self.token(&self.app, &fields).await
+    }
+
+    async fn signed(&self, key: &PivKey, user: &TestUser) -> String {
+        key.shown(&self.issuer(), &self.app, user, &self.nonce(&self.app).await)
+    }
+}
+
+#[tokio::test]
+async fn a_person_with_an_enrolled_key_gets_a_token() {
+    let stage = Stage::new("");
+    let user = stage.add_user("ann", "reader");
+    let key = stage.add_piv(&user);
+    let answer = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();
+    let claims = verified(&stage, &answer.access_token(), AUDIENCE).await.claims;
+    assert_eq!(claims["sub"], user.id.as_str());
+    // Nothing proves that the key is in a card.
+    assert_eq!(
+        (&claims["acr"], &claims["amr"]),
+        (&"urn:signet:aal2".into(), &serde_json::json!(["pwd", "swk", "mfa"]))
+    );
+}
+
+#[tokio::test]
+async fn hazard_43_a_signed_nonce_is_spent_once_also_a_hundred_times_at_once_and_after_a_crash() {
+    let mut stage = Stage::new("");
+    let user = stage.add_user("ann", "reader");
+    let key = stage.add_piv(&user);
+    let shown = stage.signed(&key, &user).await;
+    let fields = [("grant_type", "password"), ("username", &*user.name), ("password", PASSWORD), ("piv", &*shown)];
+    let counts = statuses(&stage.tokens_at_once(100, &fields).await);
+    assert_eq!(counts.get(&200), Some(&1), "{counts:?}");
+    assert!(counts.keys().all(|status| [200, 400, 429, 503].contains(status)), "{counts:?}");
+    assert_eq!((stage.rows("grants").await, stage.rows("piv_nonces").await), (1, 1));
+    stage.server.kill_and_restart();
+    let again = stage.signed(&key, &user).await;
+    stage.show(&user, PASSWORD, &again).await.ok();
+    assert_eq!(stage.show(&user, PASSWORD, &again).await.refusal(), (400, "invalid_grant".to_owned()));
+    assert_eq!(stage.refusals(&user).await.last().map(String::as_str), Some("replayed_code"));
+}
+
+/// Another's key, another server's, client's or person's signature, a made-up nonce, an unknown name, a wrong password:
+/// one answer, and the record says which.
+#[tokio::test]
+async fn hazard_48_a_key_is_good_for_its_user_issuer_client_and_nonce_alone() {
+    let stage = Stage::new("");
+    let other_client = stage.add_client("other", "password", "read");
+    let (ann, bob) = (stage.add_user("ann", "reader"), stage.add_user("bob", "reader"));
+    let (hers, his) = (stage.add_piv(&ann), stage.add_piv(&bob));
+    let issuer = stage.issuer();
+    let right = SignInContext { issuer: &issuer, client: &stage.app.id, username: "ann" };
+    let nonce = stage.nonce(&stage.app).await;
+    let foreign_nonce = stage.nonce(&other_client).await;
+    let spoilt = {
+        let flipped = if nonce.ends_with('A') { "E" } else { "A" };
+        format!("{}{flipped}", &nonce[..nonce.len() - 1])
+    };
+    let cases = [
+        ("bob's key", his.shown_for(right, &nonce), "unknown_key"),
+        (
+            "another issuer",
+            hers.shown_for(SignInContext { issuer: "https://b.example", ..right }, &nonce),
+            "wrong_signature",
+        ),
+        (
+            "another client",
+            hers.shown_for(SignInContext { client: &other_client.id, ..right }, &nonce),
+            "wrong_signature",
+        ),
+        ("another user", hers.shown_for(SignInContext { username: "bob", ..right }, &nonce), "wrong_signature"),
+        ("another client's nonce", hers.shown_for(right, &foreign_nonce), "wrong_nonce"),
+        ("a made-up nonce", hers.shown_for(right, &spoilt), "wrong_nonce"),
+        ("no signature", "AAAA".to_owned(), "wrong_code"),
+    ];
+    let first = stage.show(&ann, PASSWORD, &cases[0].1).await;
+    assert_eq!(first.refusal(), (400, "invalid_grant".to_owned()));
+    for (what, shown, _) in &cases[1..] {
+        assert_eq!(stage.show(&ann, PASSWORD, shown).await.distinguishing(), first.distinguishing(), "{what}");
+    }
+    let good = hers.shown_for(right, &nonce);
+    assert_eq!(stage.show(&ann, "wrong password", &good).await.distinguishing(), first.distinguishing());
+    let nobody = TestUser { name: "nobody".to_owned(), id: String::new() };
+    let shown = hers.shown(&issuer, &stage.app, &nobody, &nonce);
+    assert_eq!(stage.show(&nobody, PASSWORD, &shown).await.distinguishing(), first.distinguishing());
+    let expected: Vec<&str> = cases.iter().map(|(_, _, reason)| *reason).chain(["wrong_password"]).collect();
+    assert_eq!(stage.refusals(&ann).await, expected);
+    assert_eq!(stage.rows("piv_nonces").await, 0, "what is refused leaves nothing behind");
+    stage.show(&ann, PASSWORD, &good).await.ok();
+}
+
+#[tokio::test]
+async fn a_code_and_a_signature_together_are_no_request_and_a_nonce_needs_a_client_with_the_grant() {
+    let stage = Stage::shared();
+    let fields = [("grant_type", "password"), ("username", "x"), ("password", "x"), ("otp", "123456"), ("piv", "x")];
+    assert_eq!(stage.token(&stage.app, &fields).await.refusal(), (400, "invalid_request".to_owned()));
+    let machine = stage.add_client("machine", "client_credentials", "read");
+    let refused = stage.post("/oauth2/challenge", &machine, &[]).await;
+    assert_eq!(refused.refusal(), (400, "unauthorized_client".to_owned()));
+    assert_eq!(stage.post_plain("/oauth2/challenge", &[]).await.status, 401);
+    let document = stage.get("/.well-known/openid-configuration").await.ok();
+    assert_eq!(document.text("piv_challenge_endpoint"), format!("{}/oauth2/challenge", stage.issuer()));
+}
+
+/// A stage that trusts one key's root.
+fn trusting(key: &PivKey, more: &str) -> Stage {
+    let root = tempfile::NamedTempFile::new().unwrap();
+    fs::write(root.path(), &key.root).unwrap();
+    let (_, path) = root.keep().unwrap();
+    let section = format!("[mfa.piv]\nattestation_roots = [\"{}\"]\n{more}", path.display());
+    let server = Application::new(&section).serve();
+    let app = server.add_client("app", "password,refresh_token", "read");
+    Stage { server, app }
+}
+
+#[tokio::test]
+async fn an_attested_key_reaches_aal3_and_a_doubtful_attestation_is_refused() {
+    let key = PivKey::new();
+    let stage = trusting(&key, "require_attestation = true");
+    let user = stage.add_user("ann", "reader");
+    let file = |name: &str, text: &str| {
+        let path = stage.folder().join(name);
+        write_secret(&path, text);
+        path.to_str().unwrap().to_owned()
+    };
+    let (attestation, f9) = (file("att.pem", &key.attestation), file("f9.pem", &key.intermediate));
+    let stranger = PivKey::new();
+    let (foreign, foreign_f9) =
+        (file("foreign.pem", &stranger.attestation), file("foreign-f9.pem", &stranger.intermediate));
+    let public = file("key.pub", &key.public_pem());
+    let add = ["factor", "add", "piv", "--user", "ann"];
+    for (arguments, word) in [
+        (vec!["--public-key", &public], "require_attestation"),
+        (vec!["--attestation", &attestation], "leads to none of the configured roots"),
+        (vec!["--attestation", &foreign, "--intermediate", &foreign_f9], "leads to none"),
+        (vec!["--attestation", &public], "not a certificate"),
+    ] {
+        let refused = stage.cli(&[&add[..], &arguments].concat(), "");
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(refused.status.code() == Some(1) && told.contains(word), "{arguments:?}: {told}");
+    }
+    let other_key = file("other.pub", &stranger.public_pem());
+    let crossed = ["--public-key", &other_key, "--attestation", &attestation, "--intermediate", &f9];
+    let refused = stage.cli(&[&add[..], &crossed].concat(), "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another key"), "{refused:?}");
+    assert!(stage.cli_json(&["factor", "list", "--user", "ann"], "").as_array().unwrap().is_empty());
+
+    let good = ["--attestation", &attestation, "--intermediate", &f9];
+    let added = stage.cli_json(&[&add[..], &good].concat(), "");
+    assert_eq!((&added["attested"], &added["serial"]), (&true.into(), &SERIAL_NUMBER.into()));
+    let taken = stage.cli(&[&add[..], &good].concat(), "");
+    assert_eq!(taken.status.code(), Some(1), "a key is one factor: {taken:?}");
+    let answer = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();
+    let claims = verified(&stage, &answer.access_token(), AUDIENCE).await.claims;
+    assert_eq!(claims["acr"], "urn:signet:aal3");
+    assert_eq!(claims["amr"], serde_json::json!(["pwd", "sc", "hwk", "pin", "mfa"]));
+}
+
+#[tokio::test]
+async fn a_key_that_signs_without_the_pin_is_not_enrolled() {
+    let key = PivKey::with_pin_policy(1);
+    let stage = trusting(&key, "");
+    stage.add_user("ann", "reader");
+    let (attestation, f9) = (stage.folder().join("att.pem"), stage.folder().join("f9.pem"));
+    fs::write(&attestation, &key.attestation).unwrap();
+    fs::write(&f9, &key.intermediate).unwrap();
+    let files = ["--attestation", attestation.to_str().unwrap(), "--intermediate", f9.to_str().unwrap()];
+    let refused = stage.cli(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat(), "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("PIN policy is `never`"), "{refused:?}");
+}
