@@ -56,7 +56,8 @@ pub(super) enum FactorKind {
         verified: bool,
         attested: bool,
     },
-    /// `attested`: the key was made on a device that asks for the PIN. Otherwise nothing tells it from one in a file.
+    /// `attested`: the key was made on a device that asks for the PIN. Otherwise an operator says so, and nothing
+    /// proves it.
     Piv {
         attested: bool,
     },
@@ -87,7 +88,7 @@ impl FactorKind {
             Self::WebAuthn { verified: false, attested: true } => &["hwk", "user", "mfa"],
             Self::WebAuthn { verified: false, attested: false } => &["swk", "user", "mfa"],
             Self::Piv { attested: true } => &["sc", "hwk", "pin", "mfa"],
-            Self::Piv { attested: false } => &["swk", "mfa"],
+            Self::Piv { attested: false } => &["sc", "mfa"],
         }
     }
 
@@ -208,7 +209,7 @@ mod tests {
         let attested = proofs("u", "u", FactorKind::Piv { attested: true }).unwrap();
         assert_eq!((attested.acr(), attested.amr().join(" ")), (ACR_AAL3, "pwd sc hwk pin mfa".to_owned()));
         let told = proofs("u", "u", FactorKind::Piv { attested: false }).unwrap();
-        assert_eq!((told.acr(), told.amr().join(" ")), (ACR_AAL2, "pwd swk mfa".to_owned()));
+        assert_eq!((told.acr(), told.amr().join(" ")), (ACR_AAL2, "pwd sc mfa".to_owned()));
     }
 
     #[test]

@@ -96,7 +96,7 @@ async fn a_person_signs_in_scripts_get_fresh_tokens_and_logging_out_revokes_them
     let second = String::from_utf8(tokens[0].stdout.clone()).unwrap().trim_end().to_owned();
     assert_ne!(first, second);
     let refreshes = terminal.server.audit().await;
-    let refreshes = refreshes.iter().filter(|record| record["event"] == "token_refreshed").count();
+    let refreshes = refreshes.iter().filter(|record| record["event"] == "token.refreshed").count();
     assert_eq!(refreshes, 1);
 
     assert_eq!(terminal.run(&["logout"], "").code, Some(0));

@@ -1,6 +1,7 @@
 //! `signet login --piv` end to end: the real `yubikey` crate, pcscd, a virtual card and a real server.
 
 use super::login::Terminal;
+use crate::faults::deployment::wait_for;
 use crate::support::application::{Application, PASSWORD};
 use crate::support::piv::{PivKey, SERIAL_NUMBER};
 use crate::support::piv_card::CardReader;
@@ -20,7 +21,11 @@ async fn a_card_behind_pcscd_signs_in_and_a_wrong_pin_is_shown_once() {
     terminal.server.cli_json(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat(), "");
 
     let card = CardReader::start(terminal.home.path(), key);
-    let wrong = terminal.login(&ann, &["--piv"], &format!("{PASSWORD}\n111111\n"));
+    // pcscd looks for cards now and then.
+    let wrong = wait_for("the card in its reader", || {
+        let ran = terminal.login(&ann, &["--piv"], &format!("{PASSWORD}\n111111\n"));
+        (!ran.stderr.contains("no YubiKey is found")).then_some(ran)
+    });
     wrong.fails(1, &["the PIN is wrong; 2 tries are left"]);
     assert_eq!((card.tries(), card.pins_shown()), (2, 1), "a wrong PIN is shown once");
     let signed = terminal.login(&ann, &["--piv", "--json"], &format!("{PASSWORD}\n654321\n"));

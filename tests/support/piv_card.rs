@@ -5,6 +5,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ const ATR: [u8; 23] = [
 const OK: [u8; 2] = [0x90, 0x00];
 /// The PIN, filled up to eight bytes.
 const PIN: [u8; 8] = *b"654321\xff\xff";
+/// pcscd's own, which is the same for the whole machine.
+const SOCKET: &str = "/run/pcscd/pcscd.comm";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// pcscd with one reader, and the card in it. pcscd has one socket a machine, so there is one of these at a time.
@@ -41,7 +44,8 @@ pub(crate) struct State {
 impl CardReader {
     /// Starts pcscd and puts a card with this key in. Panics where another pcscd runs.
     pub(crate) fn start(folder: &Path, key: PivKey) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert!(UnixStream::connect(SOCKET).is_err(), "another pcscd runs here: stop it for this test");
+        let port = two_free_ports();
         let configuration = folder.join("reader.conf.d");
         std::fs::create_dir(&configuration).unwrap();
         let driver = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so";
@@ -63,7 +67,10 @@ impl CardReader {
     fn connect(&mut self, port: u16, folder: &Path) -> TcpStream {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
+            // The socket comes after the reader, and without it there is nobody to ask for cards.
+            if UnixStream::connect(SOCKET).is_ok()
+                && let Ok(stream) = TcpStream::connect(("127.0.0.1", port))
+            {
                 return stream;
             }
             let ended = self.pcscd.try_wait().unwrap();
@@ -88,6 +95,13 @@ impl Drop for CardReader {
         let _ = self.pcscd.kill();
         let _ = self.pcscd.wait();
     }
+}
+
+/// The first of two neighbouring ports, which the driver's two slots listen on; below those that the system gives out.
+fn two_free_ports() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("0.0.0.0", port)).is_ok();
+    let start = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap() * 2;
+    (start..32_000).step_by(2).find(|port| is_free(*port) && is_free(port + 1)).expect("two ports are free")
 }
 
 struct Card {

@@ -45,11 +45,8 @@ async fn a_person_with_an_enrolled_key_gets_a_token() {
     let answer = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();
     let claims = verified(&stage, &answer.access_token(), AUDIENCE).await.claims;
     assert_eq!(claims["sub"], user.id.as_str());
-    // Nothing proves that the key is in a card.
-    assert_eq!(
-        (&claims["acr"], &claims["amr"]),
-        (&"urn:signet:aal2".into(), &serde_json::json!(["pwd", "swk", "mfa"]))
-    );
+    // An operator says that it is a card's key; nothing proves that it is in hardware, and asks for a PIN.
+    assert_eq!((&claims["acr"], &claims["amr"]), (&"urn:signet:aal2".into(), &serde_json::json!(["pwd", "sc", "mfa"])));
 }
 
 #[tokio::test]
