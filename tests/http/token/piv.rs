@@ -131,11 +131,10 @@ async fn a_code_and_a_signature_together_are_no_request_and_a_nonce_needs_a_clie
 
 /// A stage that trusts one key's root.
 fn trusting(key: &PivKey, more: &str) -> Stage {
-    let root = tempfile::NamedTempFile::new().unwrap();
-    fs::write(root.path(), &key.root).unwrap();
-    let (_, path) = root.keep().unwrap();
-    let section = format!("[mfa.piv]\nattestation_roots = [\"{}\"]\n{more}", path.display());
+    let section = format!("[mfa.piv]\nattestation_roots = [\"root.pem\"]\n{more}");
     let server = Application::new(&section).serve();
+    // Read at enrolment, from the configuration's folder.
+    fs::write(server.folder().join("root.pem"), &key.root).unwrap();
     let app = server.add_client("app", "password,refresh_token", "read");
     Stage { server, app }
 }
