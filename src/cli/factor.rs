@@ -17,7 +17,8 @@ use crate::secret::{SecretBytes, SecretText};
 use crate::service::enrol::YubicoKey;
 use crate::store::{Factor, FactorDetail, FactorId};
 
-const PUBLIC_ID_FORM: &str = "2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it first";
+pub(super) const PUBLIC_ID_FORM: &str =
+    "2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it first";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FactorCommand {
@@ -219,7 +220,7 @@ pub(super) fn qr_code(text: &SecretText) -> anyhow::Result<String> {
 }
 
 /// `N` bytes from exactly `2 N` hex digits.
-fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(super) fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

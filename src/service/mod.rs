@@ -15,12 +15,15 @@ mod hashing;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;
+pub mod otp_clients;
+pub mod otp_keys;
 pub mod readiness;
 pub mod refresh;
 pub mod repeats;
 pub mod revoke;
 pub mod settings;
 pub mod signing;
+pub mod validate_otp;
 
 use std::sync::Arc;
 
@@ -59,6 +62,7 @@ pub struct Signet {
     decoy: authenticate::Decoy,
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
+    validation: validate_otp::Validation,
 }
 
 impl Signet {
@@ -70,6 +74,7 @@ impl Signet {
             decoy: authenticate::Decoy::default(),
             repeats: repeats::Repeats::default(),
             readiness: readiness::Readiness::default(),
+            validation: validate_otp::Validation::default(),
             settings,
             adapters,
         })

@@ -240,7 +240,7 @@ impl Application {
 
 /// An address that no other test has: 127.0.0.0/8 is all loopback, so that each deployment has an IP address for itself
 /// and no port has to be guessed.
-fn fresh_address() -> SocketAddr {
+pub(super) fn fresh_address() -> SocketAddr {
     static USED: AtomicU32 = AtomicU32::new(0);
     let (process, number) = (std::process::id(), USED.fetch_add(1, Ordering::Relaxed) + 1);
     let [.., high, low] = (process.wrapping_mul(2_654_435_761) >> 16).to_be_bytes();

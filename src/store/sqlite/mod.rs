@@ -26,6 +26,7 @@ mod fault;
 mod grants;
 mod keys;
 mod open;
+mod otp_validation;
 mod revocations;
 mod row;
 mod seals;
@@ -155,6 +156,7 @@ pub fn sql_texts() -> Vec<String> {
         factors::TEXTS,
         grants::TEXTS,
         keys::TEXTS,
+        otp_validation::TEXTS,
         revocations::TEXTS,
         seals::TEXTS,
         throttles::TEXTS,

@@ -17,6 +17,10 @@ texts! {
 pub(super) const PASSWORD: &str = "users.password";
 /// A factor's secret.
 pub(super) const FACTOR: &str = "factors.secret";
+/// The API key of a client of the validation protocol.
+pub(super) const OTP_CLIENT: &str = "otp_clients.key";
+/// The AES key of a Yubico OTP key that is no user's factor.
+pub(super) const OTP_KEY: &str = "otp_keys.secret";
 
 /// Keeps the seals of a row that has none.
 pub(super) async fn add(
