@@ -76,6 +76,18 @@ pub(super) enum Add {
         #[arg(long)]
         secret_key_stdin: bool,
     },
+    /// A YubiKey's OTP slot whose AES key another validation server has, e.g. YubiCloud (`mfa.yubico_validation`).
+    YubicoRemote {
+        /// The user's name.
+        #[arg(long)]
+        user: String,
+        /// What the user calls it.
+        #[arg(long, default_value = "yubikey")]
+        label: String,
+        /// The public id in modhex: what the key types first.
+        #[arg(long)]
+        public_id: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -176,6 +188,15 @@ impl Add {
                 let operator = deployment.operator();
                 let (factor, enrolment) = deployment.signet.enrol_totp(&user, &label, parameters, &operator).await?;
                 print_enrolled(output, &factor, &enrolment)?;
+                deployment.close().await
+            }
+            Self::YubicoRemote { user, label, public_id } => {
+                yubico_otp::public_id(&public_id)
+                    .ok_or_else(|| Ended::Usage(format!("--public-id must be {PUBLIC_ID_FORM}")))?;
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                let operator = deployment.operator();
+                let factor = deployment.signet.enrol_yubico_remote(&user, &label, &public_id, &operator).await?;
+                output.value(&FactorView::new(&factor), |view| format!("added factor {} for {user}", view.id))?;
                 deployment.close().await
             }
             Self::YubicoOtp { user, label, public_id, private_id, secret_key_stdin } => {

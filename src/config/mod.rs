@@ -18,6 +18,7 @@ mod server;
 mod store;
 mod tokens;
 mod tree;
+mod yubico_validation;
 
 use std::path::Path;
 
@@ -30,6 +31,7 @@ pub use roles::Roles;
 pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
 pub use store::StoreConfig;
 pub use tokens::TokensConfig;
+pub use yubico_validation::YubicoValidationConfig;
 
 use section::Section;
 use tree::Node;

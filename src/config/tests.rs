@@ -44,11 +44,12 @@ fn all_keys() -> BTreeSet<String> {
         ("hsm", hsm::KEYS),
         ("tokens", tokens::KEYS),
         ("mfa", mfa::KEYS),
+        ("mfa.yubico_validation", yubico_validation::KEYS),
         ("audit", audit::KEYS),
         ("log", log::KEYS),
     ];
     let paths = sections.iter().flat_map(|(path, keys)| keys.iter().map(move |key| format!("{path}.{key}")));
-    let tables = ["server.tls", "server.limits", "hsm.pin"];
+    let tables = ["server.tls", "server.limits", "hsm.pin", "mfa.yubico_validation"];
     paths.filter(|path| !tables.contains(&path.as_str())).chain(["roles.ROLE".to_owned()]).collect()
 }
 

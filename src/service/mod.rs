@@ -24,6 +24,8 @@ pub mod revoke;
 pub mod settings;
 pub mod signing;
 pub mod validate_otp;
+pub mod validation_servers;
+mod yubico_remote;
 
 use std::sync::Arc;
 
@@ -51,6 +53,8 @@ pub struct Adapters {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// The servers that verify Yubico OTPs whose keys are elsewhere, where any are configured.
+    pub validation_servers: Option<Arc<validation_servers::ValidationServers>>,
 }
 
 /// One issuer with its adapters: what HTTP and the command line call.

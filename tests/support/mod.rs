@@ -8,6 +8,7 @@ pub(crate) mod application;
 pub(crate) mod codes;
 pub(crate) mod hsm;
 pub(crate) mod requests;
+pub(crate) mod responder;
 pub(crate) mod server;
 pub(crate) mod store;
 

@@ -24,7 +24,9 @@ texts! {
             totp_window, handle, detail, counter, serial)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
         WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3)
-            AND NOT EXISTS (SELECT 1 FROM otp_keys WHERE tenant = $1 AND public_id = $13)
+            AND NOT EXISTS (SELECT 1 FROM otp_keys WHERE tenant = $1 AND public_id = $17)
+            AND NOT EXISTS (SELECT 1 FROM factors
+                WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $17)
         ON CONFLICT DO NOTHING";
     OF_USER = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
             f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,

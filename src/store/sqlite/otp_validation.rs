@@ -30,7 +30,8 @@ texts! {
     ADD_KEY = "INSERT INTO otp_keys
             (tenant, public_id, private_id, serial, last_counter, enabled, created_at, last_used_at)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8
-        WHERE NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND kind = 'yubico_otp' AND handle = $2)
+        WHERE NOT EXISTS (SELECT 1 FROM factors
+            WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $2)
         ON CONFLICT DO NOTHING";
     KEY = "SELECT k.tenant, k.public_id AS id, k.private_id, k.serial, k.last_counter, k.enabled, k.created_at,
             k.last_used_at, s.hsm, s.blob

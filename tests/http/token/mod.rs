@@ -7,6 +7,7 @@ mod refresh;
 mod storm;
 mod throttle;
 mod yubico;
+mod yubico_remote;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, TokenData, Validation};
