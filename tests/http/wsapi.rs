@@ -11,6 +11,7 @@ use super::Stage;
 use crate::support::application::Application;
 use crate::support::codes::YubiKey;
 use crate::support::requests::{self, Answer, form};
+use crate::support::responder::Responder;
 
 /// A client of the protocol.
 #[derive(Clone)]
@@ -314,4 +315,64 @@ async fn clients_and_keys_of_the_old_servers_move_here_with_what_they_had_spent(
     let bad = stage.cli(&["otp-key", "import", "-"], "1,cccc,zz,00\n");
     assert_eq!(bad.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("line 1"));
+}
+
+/// The crate `yubico_ng`, a client that is not ours.
+#[tokio::test]
+async fn the_crate_yubico_ng_accepts_a_good_otp_and_notices_what_is_not() {
+    use yubico_ng::YubicoError;
+    use yubico_ng::config::Config;
+    let stage = Stage::shared();
+    let (asker, key) = (Asker::add(&stage, "yubico_ng", &[]), add_key(&stage, "vvvvvvvvvvcf"));
+    let between = Responder::between(stage.address(), |body| body.replacen("status=REPLAYED_OTP", "status=OK", 1));
+    let ask = async |url: &str, otp: &str| {
+        let config = Config::default().set_client_id(&asker.id).set_key(STANDARD.encode(&asker.key)).unwrap();
+        yubico_ng::verify(otp, config.set_api_host(url)).await
+    };
+    let otp = key.press();
+    ask(&asker.url, &otp).await.unwrap();
+    assert!(matches!(ask(&asker.url, &otp).await, Err(YubicoError::ReplayedOtp)));
+    assert!(matches!(ask(&asker.url, &YubiKey::new("vvvvvvvvvvvv").press()).await, Err(YubicoError::BadOtp)));
+    let tampered = ask(&between.url("/wsapi/2.0/verify"), &otp).await;
+    assert!(matches!(tampered, Err(YubicoError::SignatureMismatch)), "{tampered:?}");
+}
+
+/// What a busy validation server does: fifty keys, each OTP shown twice at once.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: run it alone, with --nocapture, best in the release profile"]
+async fn ten_thousand_verifications_a_minute_have_one_winner_for_each_otp() {
+    const KEYS: usize = 50;
+    const PRESSES: usize = 100;
+    let stage = Stage::new("");
+    let asker = Asker::add(&stage, "vpn", &[]);
+    let letters = b"cbdefghijklnrtuv";
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let keys = (0..KEYS).map(|number| {
+        let (tens, ones) = (char::from(letters[number / 16]), char::from(letters[number % 16]));
+        add_key(&stage, &format!("vvvvvvvvvv{tens}{ones}"))
+    });
+    let (keys, mut people) = (keys.collect::<Vec<_>>(), JoinSet::new());
+    let started = std::time::Instant::now();
+    for key in keys {
+        let (asker, http) = (asker.clone(), http.clone());
+        people.spawn(async move {
+            for _ in 0..PRESSES {
+                let otp = key.press();
+                let ask = async |nonce: &str| {
+                    let fields = asker.fields(&otp, nonce, &[]);
+                    let pairs: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                    let url = format!("{}?{}", asker.url, form(&pairs));
+                    let answer = Answer::read(http.get(url).send().await.unwrap()).await;
+                    read(&answer, &asker.key).status().to_owned()
+                };
+                let mut both = <[String; 2]>::from(tokio::join!(ask(NONCE), ask(OTHER)));
+                both.sort();
+                assert_eq!(both, ["OK", "REPLAYED_OTP"]);
+            }
+        });
+    }
+    people.join_all().await;
+    let (took, asked) = (started.elapsed(), u32::try_from(2 * KEYS * PRESSES).unwrap());
+    println!("{asked} verifications in {took:?}: {:.0} a minute", 60.0 * f64::from(asked) / took.as_secs_f64());
+    assert!(took < std::time::Duration::from_secs(60), "{took:?}");
 }
