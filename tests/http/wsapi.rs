@@ -317,6 +317,44 @@ async fn clients_and_keys_of_the_old_servers_move_here_with_what_they_had_spent(
     assert!(String::from_utf8_lossy(&bad.stderr).contains("line 1"));
 }
 
+/// Neither an API key nor an AES key stands in any file of the deployment, and a blob on another row does not open.
+#[tokio::test]
+async fn promise_2_stolen_or_exchanged_keys_of_the_validation_server_are_useless() {
+    use sqlx::Executor as _;
+    let stage = Stage::new("[log]\nlevel = \"trace\"");
+    let (one, two) = (Asker::add(&stage, "one", &[]), Asker::add(&stage, "two", &[]));
+    let keys = ["vvvvvvvvvvcb", "vvvvvvvvvvcd"].map(|public_id| add_key(&stage, public_id));
+    assert_eq!(one.verify(&keys[0].press(), NONCE).await, "OK");
+    let aes = keys[0].secret_hex();
+    let raw: Vec<u8> = aes
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    let needles = [one.key.clone(), STANDARD.encode(&one.key).into_bytes(), aes.into_bytes(), raw];
+    let files = ["signet.db", "signet.db-wal", "server.log", "audit.anchor"].map(|name| stage.folder().join(name));
+    for file in files.iter().filter(|file| file.exists()) {
+        let hay = std::fs::read(file).unwrap();
+        for needle in &needles {
+            assert!(!hay.windows(needle.len()).any(|window| window == needle), "{}", file.display());
+        }
+    }
+    let mut database = crate::support::store::raw(&stage.database()).await;
+    let swap = |kind: &str, first: &str, second: &str| {
+        sqlx::AssertSqlSafe(format!(
+            "UPDATE seals SET row_id = CASE row_id WHEN '{first}' THEN '~{second}' ELSE '~{first}' END
+             WHERE kind = '{kind}' AND row_id IN ('{first}', '{second}');
+             UPDATE seals SET row_id = substr(row_id, 2) WHERE row_id LIKE '~%'"
+        ))
+    };
+    database.execute(sqlx::raw_sql(swap("otp_keys.secret", "vvvvvvvvvvcb", "vvvvvvvvvvcd"))).await.unwrap();
+    assert_eq!(one.verify(&keys[0].press(), NONCE).await, "BACKEND_ERROR");
+    database.execute(sqlx::raw_sql(swap("otp_keys.secret", "vvvvvvvvvvcb", "vvvvvvvvvvcd"))).await.unwrap();
+    database.execute(sqlx::raw_sql(swap("otp_clients.key", &one.id, &two.id))).await.unwrap();
+    let answer = one.send(&one.fields(&keys[0].press(), NONCE, &[])).await;
+    assert_eq!(read(&answer, b"").status(), "BACKEND_ERROR");
+}
+
 /// The crate `yubico_ng`, a client that is not ours.
 #[tokio::test]
 async fn the_crate_yubico_ng_accepts_a_good_otp_and_notices_what_is_not() {
