@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::{
-    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, OtpClient, OtpKey, OtpSpending, RefreshLookup,
-    RotateOutcome, ShownOtp, User, UserId,
+    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, OtpValidation, RefreshLookup, RotateOutcome, User,
+    UserId,
 };
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
 use crate::keys::{HsmKey, HsmName, KeyState, Seals, TenantId, TokenInfo};
-use crate::mfa::yubico_validation::ClientNumber;
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.
@@ -61,7 +60,7 @@ impl Told {
     }
 }
 
-type Result<T> = std::result::Result<T, StoreError>;
+pub(super) type Result<T> = std::result::Result<T, StoreError>;
 
 /// The deployment as a whole.
 #[async_trait]
@@ -176,62 +175,6 @@ pub trait Factors: Send + Sync {
         at: Timestamp,
         told: Told,
     ) -> Result<bool>;
-}
-
-/// What verifies Yubico OTPs for others: the protocol's clients, and keys that are no user's factor.
-///
-/// A public id names one key of the tenant, whether it is a user's factor or not: an OTP is accepted once, wherever it
-/// is shown.
-#[async_trait]
-pub trait OtpValidation: Send + Sync {
-    /// Adds a client; `false` where its number or name is taken.
-    async fn add_otp_client(&self, client: &OtpClient, told: Vec<Draft>) -> Result<bool>;
-    /// The client of this number.
-    async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>>;
-    /// All clients by number.
-    async fn otp_clients(&self, tenant: &TenantId) -> Result<Vec<OtpClient>>;
-    /// Lets a client ask, or no more; `false` where it is gone.
-    async fn set_otp_client_enabled(
-        &self,
-        tenant: &TenantId,
-        id: ClientNumber,
-        enabled: bool,
-        told: Vec<Draft>,
-    ) -> Result<bool>;
-    /// Removes a client; `false` where it is gone.
-    async fn remove_otp_client(&self, tenant: &TenantId, id: ClientNumber, told: Vec<Draft>) -> Result<bool>;
-
-    /// Adds a key; `false` where its public id is taken, by a factor or another key.
-    async fn add_otp_key(&self, key: &OtpKey, told: Vec<Draft>) -> Result<bool>;
-    /// The key of this public id.
-    async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> Result<Option<OtpKey>>;
-    /// All keys by public id, after `after`, at most `limit`.
-    async fn otp_keys(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<OtpKey>>;
-    /// Lets a key's OTPs be verified, or no more; `false` where it is gone.
-    async fn set_otp_key_enabled(
-        &self,
-        tenant: &TenantId,
-        public_id: &str,
-        enabled: bool,
-        told: Vec<Draft>,
-    ) -> Result<bool>;
-    /// Removes a key; `false` where it is gone.
-    async fn remove_otp_key(&self, tenant: &TenantId, public_id: &str, told: Vec<Draft>) -> Result<bool>;
-    /// Raises the last counter of the key or the factor of this public id, never lowers it; `false` where there is
-    /// neither, or the counter is there already. For what another server had spent before its keys came here.
-    async fn raise_yubico_counter(
-        &self,
-        tenant: &TenantId,
-        public_id: &str,
-        counter: i64,
-        told: Vec<Draft>,
-    ) -> Result<bool>;
-
-    /// The factor whose kind and [`handle`](crate::mfa::FactorDetail::handle) these are.
-    async fn factor_by_handle(&self, tenant: &TenantId, kind: &str, handle: &str) -> Result<Option<Factor>>;
-    /// Spends an OTP's counter for a request: [`OtpSpending::Spent`] for the one caller that raised the counter of the
-    /// key or the factor of this public id to it, on any number of nodes. `told` is written where it was spent.
-    async fn spend_validated_otp(&self, shown: &ShownOtp, told: Vec<Draft>) -> Result<OtpSpending>;
 }
 
 /// Clients.

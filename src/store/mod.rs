@@ -7,16 +7,15 @@
 pub mod anchor;
 pub mod contract;
 pub mod model;
+pub mod otp_validation;
 pub mod sqlite;
 
 pub use crate::mfa::yubico_validation::ClientNumber;
 pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use contract::{
-    AuditLog, Clients, Deployment, Factors, Grants, Keys, OtpValidation, Revocations, Store, StoreError, StoreFailure,
-    Throttles, Told, Users,
+    AuditLog, Clients, Deployment, Factors, Grants, Keys, Revocations, Store, StoreError, StoreFailure, Throttles,
+    Told, Users,
 };
-pub use model::{
-    EndReason, Factor, Grant, GrantId, GrantState, OtpClient, OtpKey, OtpSpending, RefreshLookup, RotateOutcome,
-    ShownOtp, User,
-};
+pub use model::{EndReason, Factor, Grant, GrantId, GrantState, RefreshLookup, RotateOutcome, User};
+pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::keys::{HsmName, Seals, TenantId};
-use crate::mfa::yubico_validation::ClientNumber;
 use crate::mfa::{FactorDetail, FactorId, UserId};
 use crate::oauth::ClientId;
 
@@ -77,74 +76,6 @@ pub struct Factor {
     pub created_at: Timestamp,
     /// When it last proved something.
     pub last_used_at: Option<Timestamp>,
-}
-
-/// A client of the Yubico validation protocol: software that has OTPs verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtpClient {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The number that its requests carry.
-    pub id: ClientNumber,
-    /// What the operator calls it, unique in the tenant.
-    pub name: String,
-    /// The API key that signs both ways, enclosed by the HSM.
-    pub key: Seals,
-    /// Whether a request without a signature is refused.
-    pub needs_signature: bool,
-    /// Whether it may have OTPs verified.
-    pub enabled: bool,
-    /// When it was added.
-    pub created_at: Timestamp,
-}
-
-/// A Yubico OTP key that is verified for others and is no user's factor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtpKey {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The public id in modhex, unique in the tenant, among factors too.
-    pub public_id: String,
-    /// The private id.
-    pub private_id: [u8; 6],
-    /// What is printed on it; `None` where nobody told.
-    pub serial: Option<String>,
-    /// The last accepted `useCtr << 8 | sessionUse`; -1 before the first.
-    pub last_counter: i64,
-    /// The AES key, enclosed by the HSM.
-    pub secret: Seals,
-    /// Whether its OTPs are verified.
-    pub enabled: bool,
-    /// When it was added.
-    pub created_at: Timestamp,
-    /// When an OTP of it was last accepted.
-    pub last_used_at: Option<Timestamp>,
-}
-
-/// A good OTP that a request shows, to be spent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownOtp {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The key's public id.
-    pub public_id: String,
-    /// `useCtr << 8 | sessionUse`.
-    pub counter: i64,
-    /// The request's nonce.
-    pub nonce: String,
-    /// Now.
-    pub at: Timestamp,
-}
-
-/// How the spending of an OTP ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtpSpending {
-    /// This request spent it.
-    Spent,
-    /// It, or a later one of its key, was spent before; or the key is gone.
-    Replayed,
-    /// It was spent by a request with the same nonce: the same request again.
-    SameRequest,
 }
 
 /// The right of a client to hold tokens for a subject.
