@@ -39,6 +39,11 @@ python3-jwt - verifies tokens in another language
 python3-cryptography - the same: its ECDSA, EdDSA and RSA
 python3-authlib - an OAuth client that is not ours
 python3-requests - its HTTP
+libykclient-dev ykclient Yubico's own client asks the validation server
+libyubikey-dev ykgenerate makes Yubico OTPs
+libpam-yubico - the PAM module that asks the validation server
+pamtester pamtester signs in through PAM
+python3-venv - a place for a client that comes from PyPI
 procps kill ends processes of a test
 util-linux prlimit sets the limits that a full disk is made of
 TABLE

@@ -81,6 +81,15 @@ pub enum Event {
     /// A factor was added or removed.
     #[serde(rename = "factor.changed")]
     FactorChanged,
+    /// A Yubico OTP was verified for a client of the validation protocol, or refused.
+    #[serde(rename = "otp.validated")]
+    OtpValidated,
+    /// A client of the validation protocol was added, changed or removed.
+    #[serde(rename = "otp_client.changed")]
+    OtpClientChanged,
+    /// A Yubico OTP key that is no user's factor was added, changed or removed.
+    #[serde(rename = "otp_key.changed")]
+    OtpKeyChanged,
     /// A client was added, changed or removed.
     #[serde(rename = "client.changed")]
     ClientChanged,

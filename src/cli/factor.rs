@@ -17,7 +17,8 @@ use crate::secret::{SecretBytes, SecretText};
 use crate::service::enrol::YubicoKey;
 use crate::store::{Factor, FactorDetail, FactorId};
 
-const PUBLIC_ID_FORM: &str = "2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it first";
+pub(super) const PUBLIC_ID_FORM: &str =
+    "2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it first";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FactorCommand {
@@ -74,6 +75,18 @@ pub(super) enum Add {
         /// Read the AES key from standard input: 32 hex digits.
         #[arg(long)]
         secret_key_stdin: bool,
+    },
+    /// A YubiKey's OTP slot whose AES key another validation server has, e.g. YubiCloud (`mfa.yubico_validation`).
+    YubicoRemote {
+        /// The user's name.
+        #[arg(long)]
+        user: String,
+        /// What the user calls it.
+        #[arg(long, default_value = "yubikey")]
+        label: String,
+        /// The public id in modhex: what the key types first.
+        #[arg(long)]
+        public_id: String,
     },
 }
 
@@ -177,6 +190,15 @@ impl Add {
                 print_enrolled(output, &factor, &enrolment)?;
                 deployment.close().await
             }
+            Self::YubicoRemote { user, label, public_id } => {
+                yubico_otp::public_id(&public_id)
+                    .ok_or_else(|| Ended::Usage(format!("--public-id must be {PUBLIC_ID_FORM}")))?;
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                let operator = deployment.operator();
+                let factor = deployment.signet.enrol_yubico_remote(&user, &label, &public_id, &operator).await?;
+                output.value(&FactorView::new(&factor), |view| format!("added factor {} for {user}", view.id))?;
+                deployment.close().await
+            }
             Self::YubicoOtp { user, label, public_id, private_id, secret_key_stdin } => {
                 let private_id = hex_bytes::<6>(&private_id)
                     .ok_or_else(|| Ended::Usage("--private-id must be 12 hex digits".to_owned()))?;
@@ -219,7 +241,7 @@ pub(super) fn qr_code(text: &SecretText) -> anyhow::Result<String> {
 }
 
 /// `N` bytes from exactly `2 N` hex digits.
-fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(super) fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

@@ -14,6 +14,8 @@ mod hsm_worker;
 mod init;
 mod input;
 mod key;
+mod otp_client;
+mod otp_key;
 mod output;
 mod reload;
 mod run_mark;
@@ -73,6 +75,12 @@ enum Command {
     /// Clients: the software that asks for tokens.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Clients of the Yubico validation protocol: the software that has OTPs verified here.
+    #[command(subcommand)]
+    OtpClient(otp_client::OtpClientCommand),
+    /// Yubico OTP keys that are verified for those clients and are no user's factor.
+    #[command(subcommand)]
+    OtpKey(otp_key::OtpKeyCommand),
     /// Verify or look at a token, without asking the server.
     #[command(subcommand)]
     Token(token::Token),
@@ -143,6 +151,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::User(command) => command.run(config, output).await,
         Command::Factor(command) => command.run(config, output).await,
         Command::Client(command) => command.run(config, output).await,
+        Command::OtpClient(command) => command.run(config, output).await,
+        Command::OtpKey(command) => command.run(config, output).await,
         Command::Token(command) => command.run(output).await,
         Command::Audit(command) => command.run(config, output).await,
     }

@@ -21,6 +21,7 @@ mod server;
 mod store;
 mod tokens;
 mod tree;
+mod yubico_validation;
 
 use std::path::Path;
 
@@ -35,6 +36,7 @@ pub use roles::Roles;
 pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
 pub use store::StoreConfig;
 pub use tokens::TokensConfig;
+pub use yubico_validation::YubicoValidationConfig;
 
 use crate::mfa::AssurancePolicy;
 use section::Section;

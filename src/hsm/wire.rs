@@ -198,7 +198,7 @@ pub(super) enum Operation {
         row: Octets,
         blob: Octets,
         hash: OtpHash,
-        messages: Vec<[u8; 8]>,
+        messages: Vec<Octets>,
     },
     DecryptBlock {
         keys: VaultKeys,

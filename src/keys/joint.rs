@@ -270,6 +270,19 @@ pub trait Vault: Send + Sync + 'static {
         messages: Vec<[u8; 8]>,
     ) -> Result<Vec<Vec<u8>>, HsmError>;
 
+    /// The HMAC of one message of any length under an enclosed HMAC key: what an API client's answers are signed with.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`].
+    async fn message_hmac(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        message: Vec<u8>,
+    ) -> Result<Vec<u8>, HsmError>;
+
     /// One AES-128 block decrypted under an enclosed Yubico OTP key.
     ///
     /// # Errors

@@ -143,6 +143,10 @@ pub struct YubicoState {
 pub struct YubicoRemoteState {
     /// The public id in modhex, unique in the tenant.
     pub public_id: String,
+    /// The last accepted `useCtr << 8 | sessionUse`; only greater ones count. -1 before the first. Kept beside the rest,
+    /// in a column of its own.
+    #[serde(skip)]
+    pub last_counter: i64,
 }
 
 /// A security key's or passkey's credential and how far its counter is.

@@ -10,6 +10,8 @@
 //! | [`password`] | hashing and what a new password must be | RFC 9106, NIST SP 800-63B-4 §3.1.1 |
 //! | [`totp`] | candidates, matching, drift, enrolment | RFC 4226 §5.3, RFC 6238 |
 //! | [`yubico_otp`] | parsing, the decrypted block, counters | Yubico's OTP specification |
+//! | [`yubico_validation`] | requests and answers of the validation protocol, both ways | Yubico's validation protocol 2.0 |
+//! | [`yubico_export`] | the files that a YK-KSM and a YK-VAL export | their own tools |
 //! | [`lockout`] | how many tries an account has | NIST SP 800-63B-4 §3.2.2 |
 //! | [`policy`] | which factors a shown code is tried on, always with the same work | |
 //! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
@@ -23,7 +25,9 @@ pub mod lockout;
 pub mod password;
 pub mod policy;
 pub mod totp;
+pub mod yubico_export;
 pub mod yubico_otp;
+pub mod yubico_validation;
 
 pub use assurance::{AssurancePolicy, Proved, Requirement};
 pub use authentication::{Authentication, FactorProof, PasswordProof};

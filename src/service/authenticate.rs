@@ -19,6 +19,7 @@ use crate::mfa::password::Workspace;
 use crate::mfa::policy::{self, OtpText, Round};
 use crate::mfa::totp::{self, SpendableStep};
 use crate::mfa::yubico_otp::{Reading, SpendableCounter, YubicoOtp};
+use crate::mfa::yubico_validation::RemoteCounter;
 use crate::mfa::{Authentication, FactorProof, PasswordProof, TotpState, lockout, password};
 use crate::oauth::grant::PasswordRequest;
 use crate::oauth::{ClientId, OAuthError};
@@ -32,13 +33,14 @@ struct CountedTry {
 }
 
 /// A code that matched and was not spent when it was read.
-enum Spendable {
+pub(super) enum Spendable {
     Totp(SpendableStep),
     Yubico(SpendableCounter),
+    YubicoRemote(RemoteCounter),
 }
 
 /// Why a code was refused, in the audit record's word, or the code with its factor.
-type CodeVerdict<'f> = Result<(Spendable, &'f Factor), &'static str>;
+pub(super) type CodeVerdict<'f> = Result<(Spendable, &'f Factor), &'static str>;
 
 impl Signet {
     /// Judges a person's name, password and code.
@@ -82,6 +84,7 @@ impl Signet {
         let factors = self.adapters.store.factors(tenant, known_id).await.map_err(|error| store_unavailable(&error))?;
         let password = self.prove_password(request, user.as_ref(), &decoy, admitted).await?;
         let code = self.match_code(shown, &factors, &decoy).await?;
+        let code = self.match_remotely(shown, &factors, code).await?;
         let told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(client.as_str());
         let told = match &user {
             Some(user) => told.user(user.id.as_str()),
@@ -247,11 +250,13 @@ impl Signet {
         let won = match &code {
             Spendable::Totp(step) => store.spend_totp_step(tenant, id, step.step(), step.drift(), now, told).await,
             Spendable::Yubico(counter) => store.spend_yubico_counter(tenant, id, counter.counter(), now, told).await,
+            Spendable::YubicoRemote(counter) => store.raise_counter(tenant, id, counter.counter(), now, told).await,
         };
         let won = won.map_err(|error| store_unavailable(&error))?;
         Ok(match code {
             Spendable::Totp(step) => step.spent(&factor.user, id, won),
             Spendable::Yubico(counter) => counter.spent(&factor.user, id, won),
+            Spendable::YubicoRemote(counter) => counter.spent(&factor.user, id, won),
         })
     }
 }

@@ -22,6 +22,8 @@ pub mod initialise;
 pub mod introspect;
 pub mod issue;
 pub mod ledger;
+pub mod otp_clients;
+pub mod otp_keys;
 pub mod readiness;
 pub mod reconcile;
 mod recorded;
@@ -33,6 +35,9 @@ pub mod revoke_key;
 pub mod rotate;
 pub mod settings;
 pub mod signing;
+pub mod validate_otp;
+pub mod validation_servers;
+mod yubico_remote;
 
 use std::sync::Arc;
 
@@ -60,6 +65,8 @@ pub struct Adapters {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// The servers that verify Yubico OTPs whose keys are elsewhere, where any are configured.
+    pub validation_servers: Option<Arc<validation_servers::ValidationServers>>,
 }
 
 /// One issuer with its adapters: what HTTP and the command line call.
@@ -75,6 +82,7 @@ pub struct Signet {
     ledger: Arc<ledger::Ledger>,
     recorded: tokio::sync::Mutex<recorded::Recorded>,
     resealing: reseal::Resealing,
+    validation: validate_otp::Validation,
 }
 
 impl Signet {
@@ -90,6 +98,7 @@ impl Signet {
             readiness: readiness::Readiness::default(),
             ledger: Arc::default(),
             recorded: tokio::sync::Mutex::default(),
+            validation: validate_otp::Validation::default(),
             settings,
             adapters,
         })

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, HsmMember, RefreshLookup, RotateOutcome, SealCount,
-    SecretAtRest, SecretCursor, User, UserId,
+    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, HsmMember, OtpValidation, RefreshLookup,
+    RotateOutcome, SealCount, SecretAtRest, SecretCursor, User, UserId,
 };
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
@@ -94,7 +94,7 @@ pub struct KeyMention {
     pub signatures: i64,
 }
 
-type Result<T> = std::result::Result<T, StoreError>;
+pub(super) type Result<T> = std::result::Result<T, StoreError>;
 
 /// The deployment as a whole.
 #[async_trait]
@@ -184,7 +184,7 @@ pub trait Users: Send + Sync {
 /// Factors.
 #[async_trait]
 pub trait Factors: Send + Sync {
-    /// Adds a factor; `false` where its public id is taken or the user is gone.
+    /// Adds a factor; `false` where its public id is taken, by a factor or a key of no user's, or the user is gone.
     async fn add_factor(&self, factor: &Factor, told: Vec<Draft>) -> Result<bool>;
     /// A user's factors, the oldest first.
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>>;
@@ -443,6 +443,7 @@ pub trait Store:
     Deployment
     + Users
     + Factors
+    + OtpValidation
     + Clients
     + Grants
     + Keys
@@ -459,6 +460,7 @@ impl<T> Store for T where
     T: Deployment
         + Users
         + Factors
+        + OtpValidation
         + Clients
         + Grants
         + Keys

@@ -7,8 +7,10 @@
 pub mod anchor;
 pub mod contract;
 pub mod model;
+pub mod otp_validation;
 pub mod sqlite;
 
+pub use crate::mfa::yubico_validation::ClientNumber;
 pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use contract::{
@@ -19,3 +21,4 @@ pub use model::{
     EndReason, Factor, Grant, GrantId, GrantState, HsmMember, RefreshLookup, RotateOutcome, SealCount, SecretAtRest,
     SecretCursor, SecretOwner, User,
 };
+pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};

@@ -10,6 +10,7 @@ pub(crate) mod fault;
 pub(crate) mod hsm;
 pub(crate) mod modules;
 pub(crate) mod requests;
+pub(crate) mod responder;
 pub(crate) mod server;
 pub(crate) mod store;
 

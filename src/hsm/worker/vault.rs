@@ -53,7 +53,7 @@ impl Desk {
         row: &[u8],
         sealed: &[u8],
         hash: OtpHash,
-        messages: &[[u8; 8]],
+        messages: &[Octets],
     ) -> Result<Answer, Fault> {
         let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
         let kind = OtpSecretKind::Hmac(hash);
@@ -62,13 +62,13 @@ impl Desk {
                 let mechanism = hmac(hash).0;
                 messages
                     .iter()
-                    .map(|message| Ok(Octets(desk.session()?.sign(&mechanism, key, message)?)))
+                    .map(|message| Ok(Octets(desk.session()?.sign(&mechanism, key, &message.0)?)))
                     .collect::<Result<Vec<_>, Fault>>()
             })?,
             SealMode::Sealed => {
                 let secret = self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?;
                 let key = software_hmac::Key::new(software_algorithm(hash), &secret);
-                messages.iter().map(|message| Octets(software_hmac::sign(&key, message).as_ref().to_vec())).collect()
+                messages.iter().map(|message| Octets(software_hmac::sign(&key, &message.0).as_ref().to_vec())).collect()
             }
         };
         Ok(Answer::Hmacs(macs))

@@ -15,7 +15,7 @@ use super::{done, seals, users};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
-use crate::mfa::{HotpState, WebAuthnState};
+use crate::mfa::{HotpState, WebAuthnState, YubicoRemoteState};
 use crate::store::{Factor, FactorDetail, FactorId, Factors, StoreError, Told, TotpState, UserId, YubicoState};
 
 texts! {
@@ -24,6 +24,9 @@ texts! {
             totp_window, handle, detail, counter, serial)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
         WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3)
+            AND NOT EXISTS (SELECT 1 FROM otp_keys WHERE tenant = $1 AND public_id = $17)
+            AND NOT EXISTS (SELECT 1 FROM factors
+                WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $17)
         ON CONFLICT DO NOTHING";
     OF_USER = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
             f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
@@ -37,6 +40,12 @@ texts! {
             s.hsm, s.blob
         FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
         WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm";
+    BY_HANDLE = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
+            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
+            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
+            s.hsm, s.blob
+        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
+        WHERE f.tenant = $1 AND f.kind = $2 AND f.handle = $3 ORDER BY s.hsm";
     REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
     SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, totp_drift = $4, last_used_at = $5
         WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
@@ -174,7 +183,7 @@ fn text_of(detail: &FactorDetail) -> Result<(Option<String>, Option<i64>)> {
     Ok(match detail {
         FactorDetail::Totp(_) | FactorDetail::YubicoOtp(_) => (None, None),
         FactorDetail::Hotp(state) => (json(state)?, Some(state.next_counter)),
-        FactorDetail::YubicoRemote(state) => (json(state)?, None),
+        FactorDetail::YubicoRemote(state) => (json(state)?, Some(state.last_counter)),
         FactorDetail::WebAuthn(state) => (json(state)?, Some(state.counter)),
         FactorDetail::Piv(state) => (json(state)?, None),
         FactorDetail::Recovery(state) => (json(state)?, None),
@@ -202,7 +211,10 @@ fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
             last_counter: row.try_get("yubico_last_counter")?,
         })),
         "hotp" => Ok(FactorDetail::Hotp(HotpState { next_counter: row.try_get("counter")?, ..from_text(row)? })),
-        "yubico_remote" => Ok(FactorDetail::YubicoRemote(from_text(row)?)),
+        "yubico_remote" => Ok(FactorDetail::YubicoRemote(YubicoRemoteState {
+            last_counter: row.try_get("counter")?,
+            ..from_text(row)?
+        })),
         "webauthn" => Ok(FactorDetail::WebAuthn(WebAuthnState { counter: row.try_get("counter")?, ..from_text(row)? })),
         "piv" => Ok(FactorDetail::Piv(from_text(row)?)),
         "recovery" => Ok(FactorDetail::Recovery(from_text(row)?)),
@@ -222,6 +234,19 @@ fn factor_of(row: &SqliteRow) -> Result<Factor> {
         created_at: moment(row, "created_at")?,
         last_used_at: moment_if(row, "last_used_at")?,
     })
+}
+
+/// The factor of a kind that is named so from outside.
+pub(super) async fn by_handle(
+    store: &SqliteStore,
+    tenant: &TenantId,
+    kind: &str,
+    handle: &str,
+) -> std::result::Result<Option<Factor>, StoreError> {
+    let operation = "find factor by handle";
+    let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind).bind(handle);
+    let rows = store.read_all(operation, query).await?;
+    factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during(operation))
 }
 
 fn factors_of(rows: &[SqliteRow]) -> Result<Vec<Factor>> {

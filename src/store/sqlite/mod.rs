@@ -28,6 +28,7 @@ mod key_ring;
 mod keys;
 mod leases;
 mod open;
+mod otp_validation;
 mod revocations;
 mod row;
 mod seals;
@@ -159,6 +160,7 @@ pub fn sql_texts() -> Vec<String> {
         key_ring::TEXTS,
         keys::TEXTS,
         leases::TEXTS,
+        otp_validation::TEXTS,
         revocations::TEXTS,
         seals::TEXTS,
         throttles::TEXTS,

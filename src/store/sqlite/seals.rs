@@ -52,6 +52,10 @@ pub(super) const FACTOR: &str = "factors.secret";
 /// The secret that the deployment derives names by, and the row that it stands in.
 const DEPLOYMENT: &str = "deployment.secret";
 const DEPLOYMENT_ROW: &str = "1";
+/// The API key of a client of the validation protocol.
+pub(super) const OTP_CLIENT: &str = "otp_clients.key";
+/// The AES key of a Yubico OTP key that is no user's factor.
+pub(super) const OTP_KEY: &str = "otp_keys.secret";
 
 /// Keeps the seals of a row that has none.
 pub(super) async fn add(

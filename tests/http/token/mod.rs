@@ -8,6 +8,7 @@ mod refresh;
 mod storm;
 mod throttle;
 mod yubico;
+mod yubico_remote;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, TokenData, Validation};

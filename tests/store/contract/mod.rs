@@ -7,6 +7,7 @@ mod deployment;
 mod factors;
 mod grants;
 mod key_ring;
+mod otp_validation;
 mod secrets;
 mod throttles;
 mod users;
@@ -44,6 +45,11 @@ on_every_store!(
     factors::a_removed_factor_ends_what_it_may_have_begun,
     factors::a_totp_step_is_spent_once_and_never_lowered,
     factors::a_yubico_counter_is_spent_once_and_never_lowered,
+    otp_validation::otp_clients_come_back_as_added_by_number,
+    otp_validation::otp_keys_come_back_as_added_page_by_page,
+    otp_validation::a_public_id_is_a_factors_or_a_keys_and_never_both,
+    otp_validation::a_validated_otp_is_spent_once_and_its_request_known_again,
+    otp_validation::nothing_is_spent_of_the_disabled,
     clients::a_client_comes_back_as_added,
     clients::a_taken_client_name_or_id_is_refused,
     clients::each_change_of_a_client_touches_its_own_column,
