@@ -139,7 +139,7 @@ impl Signet {
 }
 
 /// The row that a client's API key is enclosed for.
-pub(super) fn client_row(tenant: &TenantId, id: ClientNumber) -> RowBinding {
+pub(super) fn client_row(tenant: &TenantId, id: impl std::fmt::Display) -> RowBinding {
     RowBinding::new(tenant, "otp_client", &id.to_string(), "key")
 }
 

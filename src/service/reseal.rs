@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use super::accounts::password_row;
 use super::deployment_secret::deployment_row;
 use super::enrol::factor_row;
+use super::otp_clients::client_row;
+use super::otp_keys::key_row;
 use super::{ChangeError, Signet};
 use crate::keys::{HsmError, HsmFailure, HsmName, KeyPurpose, RowBinding, Standing};
 use crate::store::{SecretAtRest, SecretOwner};
@@ -141,5 +143,7 @@ fn row_of(secret: &SecretAtRest) -> RowBinding {
         SecretOwner::Deployment => deployment_row(),
         SecretOwner::Password(user) => password_row(&secret.tenant, user),
         SecretOwner::Factor(factor, user) => factor_row(&secret.tenant, factor, user),
+        SecretOwner::OtpClient(id) => client_row(&secret.tenant, id),
+        SecretOwner::OtpKey(public_id) => key_row(&secret.tenant, public_id),
     }
 }

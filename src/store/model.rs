@@ -165,6 +165,10 @@ pub enum SecretOwner {
     Password(UserId),
     /// A factor's secret, with the factor's user.
     Factor(FactorId, UserId),
+    /// The API key of a client of the validation protocol, by the client's number.
+    OtpClient(String),
+    /// The AES key of a Yubico OTP key that is no user's factor, by its public id.
+    OtpKey(String),
 }
 
 /// A secret at rest, with the seals that it has.

@@ -10,7 +10,7 @@ use super::fault::{Fault, Result};
 use super::row::{add_seal, number};
 use super::texts::texts;
 use super::writer::Effect;
-use crate::keys::{HsmName, Seals, TenantId};
+use crate::keys::{HsmName, OtpHash, OtpSecretKind, Seals, TenantId};
 use crate::store::{
     FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StoreError, Told, UserId,
 };
@@ -101,6 +101,8 @@ fn place(owner: &SecretOwner) -> (&'static str, &str) {
         SecretOwner::Deployment => (DEPLOYMENT, DEPLOYMENT_ROW),
         SecretOwner::Password(user) => (PASSWORD, user.as_str()),
         SecretOwner::Factor(factor, _) => (FACTOR, factor.as_str()),
+        SecretOwner::OtpClient(id) => (OTP_CLIENT, id),
+        SecretOwner::OtpKey(public_id) => (OTP_KEY, public_id),
     }
 }
 
@@ -118,6 +120,8 @@ fn secret_of(row: &SqliteRow) -> Result<Option<SecretAtRest>> {
             }
             None => return Ok(None),
         },
+        OTP_CLIENT => (SecretOwner::OtpClient(row_id), Some(OtpSecretKind::Hmac(OtpHash::Sha1))),
+        OTP_KEY => (SecretOwner::OtpKey(row_id), Some(OtpSecretKind::Aes128)),
         _ => return Err(Fault::corrupt("kind of a secret")),
     };
     let tenant = TenantId::new(row.try_get::<String, _>("tenant")?);
