@@ -253,5 +253,6 @@ fn settings(config: &Config) -> Settings {
         otp_issuer: config.mfa.issuer_name.clone(),
         lockout: config.mfa.lockout,
         password_concurrency: config.mfa.password_concurrency,
+        four_eyes: config.mfa.four_eyes,
     }
 }

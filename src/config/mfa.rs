@@ -7,7 +7,7 @@ use super::ConfigError;
 use super::section::Section;
 use crate::mfa::Lockout;
 
-pub(super) const KEYS: &[&str] = &["issuer_name", "tries", "pause", "password_concurrency"];
+pub(super) const KEYS: &[&str] = &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes"];
 
 /// At most ten tries an hour: a pause of six minutes for each try.
 const LEAST_PAUSE_PER_TRY: Duration = Duration::from_secs(6 * 60);
@@ -22,6 +22,8 @@ pub struct MfaConfig {
     pub lockout: Lockout,
     /// `password_concurrency`: password hashes computed at once, 19 MiB of memory and a core each.
     pub password_concurrency: usize,
+    /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another operator has approved it.
+    pub four_eyes: bool,
 }
 
 impl MfaConfig {
@@ -41,6 +43,7 @@ impl MfaConfig {
             issuer_name,
             lockout: Lockout { tries, pause },
             password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,
+            four_eyes: section.flag("four_eyes")?.unwrap_or(false),
         })
     }
 }

@@ -8,6 +8,7 @@ pub mod authenticate;
 pub mod authenticate_client;
 pub mod checkpoint;
 pub mod custody;
+mod decoy;
 pub mod directory;
 pub mod enrol;
 pub mod error;
@@ -15,12 +16,15 @@ mod hashing;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;
+mod match_code;
 pub mod readiness;
 pub mod refresh;
 pub mod repeats;
+pub mod resync;
 pub mod revoke;
 pub mod settings;
 pub mod signing;
+pub mod tries;
 
 use std::sync::Arc;
 
@@ -56,7 +60,7 @@ pub struct Signet {
     adapters: Adapters,
     directory: Directory,
     hashing: hashing::Hashing,
-    decoy: authenticate::Decoy,
+    decoy: decoy::Decoy,
     repeats: repeats::Repeats,
     readiness: readiness::Readiness,
 }
@@ -67,7 +71,7 @@ impl Signet {
         Arc::new(Self {
             directory: Directory::new(settings.tenant.clone(), adapters.store.clone(), adapters.key_admin.clone()),
             hashing: hashing::Hashing::new(settings.password_concurrency),
-            decoy: authenticate::Decoy::default(),
+            decoy: decoy::Decoy::default(),
             repeats: repeats::Repeats::default(),
             readiness: readiness::Readiness::default(),
             settings,

@@ -10,6 +10,7 @@ use super::{
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
+use crate::mfa::lockout::{Counter, LockedAccount};
 use crate::keys::{HsmKey, HsmName, KeyState, Seals, TenantId, TokenInfo};
 use crate::secret::SecretHash;
 
@@ -280,7 +281,7 @@ pub trait Throttles: Send + Sync {
     async fn count_try(
         &self,
         tenant: &TenantId,
-        account: &[u8; 32],
+        counter: &Counter,
         at: Timestamp,
         most: u32,
         pause_seconds: u32,
@@ -290,6 +291,11 @@ pub trait Throttles: Send + Sync {
     async fn give_back_try(&self, tenant: &TenantId, account: &[u8; 32], counted_at: Timestamp) -> Result<()>;
     /// Forgets the tries after a success.
     async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32]) -> Result<()>;
+    /// The users with at least `most` tries at `at`, by what they guess at; the names that are no user's are one entry
+    /// for each.
+    async fn locked_accounts(&self, tenant: &TenantId, at: Timestamp, most: u32) -> Result<Vec<LockedAccount>>;
+    /// Forgets all tries at a user's account; gives how many counts that were.
+    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, told: Vec<Draft>) -> Result<u64>;
 }
 
 /// Access tokens that were revoked before they expired.
@@ -328,11 +334,35 @@ pub trait AuditLog: Send + Sync {
 
 /// All of the store.
 pub trait Store:
-    Deployment + Users + Factors + Clients + Grants + Keys + Throttles + Revocations + AuditLog + 'static
+    Deployment
+    + Users
+    + Factors
+    + super::FactorLife
+    + super::RecoveryCodes
+    + super::Stock
+    + Clients
+    + Grants
+    + Keys
+    + Throttles
+    + Revocations
+    + AuditLog
+    + 'static
 {
 }
 
 impl<T> Store for T where
-    T: Deployment + Users + Factors + Clients + Grants + Keys + Throttles + Revocations + AuditLog + 'static
+    T: Deployment
+        + Users
+        + Factors
+        + super::FactorLife
+        + super::RecoveryCodes
+        + super::Stock
+        + Clients
+        + Grants
+        + Keys
+        + Throttles
+        + Revocations
+        + AuditLog
+        + 'static
 {
 }

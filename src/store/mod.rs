@@ -6,8 +6,10 @@
 
 pub mod anchor;
 pub mod contract;
+pub mod factor_life;
 pub mod model;
 pub mod sqlite;
+pub mod stock;
 
 pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
@@ -15,4 +17,8 @@ pub use contract::{
     AuditLog, Clients, Deployment, Factors, Grants, Keys, Revocations, Store, StoreError, StoreFailure, Throttles,
     Told, Users,
 };
-pub use model::{EndReason, Factor, Grant, GrantId, GrantState, RefreshLookup, RotateOutcome, User};
+pub use factor_life::{FactorLife, RecoveryCodes};
+pub use model::{
+    EndReason, Factor, FactorState, Grant, GrantId, GrantState, ListedFactor, RefreshLookup, RotateOutcome, User,
+};
+pub use stock::{AssignOutcome, Stock, StockId, StockToken};

@@ -21,14 +21,17 @@ use crate::clock::{Clock, Timestamp};
 mod audit_log;
 mod clients;
 mod deployment;
+mod factor_life;
 mod factors;
 mod fault;
 mod grants;
 mod keys;
 mod open;
+mod recovery_codes;
 mod revocations;
 mod row;
 mod seals;
+mod stock;
 mod texts;
 mod throttles;
 mod users;
@@ -152,11 +155,14 @@ pub fn sql_texts() -> Vec<String> {
         audit_log::TEXTS,
         clients::TEXTS,
         deployment::TEXTS,
+        factor_life::TEXTS,
         factors::TEXTS,
         grants::TEXTS,
         keys::TEXTS,
         revocations::TEXTS,
+        recovery_codes::TEXTS,
         seals::TEXTS,
+        stock::TEXTS,
         throttles::TEXTS,
         users::TEXTS,
     ]

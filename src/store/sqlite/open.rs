@@ -20,6 +20,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_credentials_version.sql"),
     include_str!("migrations/0003_throttles.sql"),
+    include_str!("migrations/0007_factor_kinds.sql"),
+    include_str!("migrations/0008_otp_life.sql"),
 ];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;

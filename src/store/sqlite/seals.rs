@@ -18,6 +18,9 @@ pub(super) const PASSWORD: &str = "users.password";
 /// A factor's secret.
 pub(super) const FACTOR: &str = "factors.secret";
 
+/// The secret of a token in the stock.
+pub(super) const STOCK: &str = "stock.secret";
+
 /// Keeps the seals of a row that has none.
 pub(super) async fn add(
     connection: &mut SqliteConnection,
