@@ -1,7 +1,7 @@
 //! Puts configuration, store, HSM workers and issuer together for a command.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -39,6 +39,21 @@ const HSM_PATIENCE: Duration = Duration::from_secs(20);
 const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
 const BUSY: Duration = Duration::from_secs(4);
+
+/// The name that the operator gave, where several people share a system account. Set once, from the arguments.
+static NAMED_OPERATOR: OnceLock<String> = OnceLock::new();
+
+/// Takes the operator's name from the arguments.
+pub(super) fn name_operator(name: &str) -> anyhow::Result<()> {
+    let well_formed = (1..=64).contains(&name.chars().count())
+        && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_' | '@'));
+    if !well_formed {
+        return Err(Ended::Usage("--operator takes a name of letters, digits, `.`, `-`, `_` and `@`".to_owned()).into());
+    }
+    // Only the first one counts; there is one command in a process.
+    let _ = NAMED_OPERATOR.set(name.to_owned());
+    Ok(())
+}
 
 /// An open deployment.
 pub(super) struct Deployment {
@@ -126,7 +141,11 @@ impl Deployment {
 
     /// Who runs this command, for the audit record.
     pub(super) fn operator(&self) -> RequestContext {
-        let operator = format!("uid {}", rustix::process::getuid().as_raw());
+        let account = format!("uid {}", rustix::process::getuid().as_raw());
+        let operator = match NAMED_OPERATOR.get() {
+            Some(name) => format!("{name} ({account})"),
+            None => account,
+        };
         RequestContext { operator: Some(operator), ..RequestContext::default() }
     }
 

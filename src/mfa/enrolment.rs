@@ -1,8 +1,8 @@
 //! New one-time password secrets: their parameters, and the `otpauth://` URI that an app reads (RFC 4226 §4, RFC 6238
 //! §5.1; the URI is that of the "Key Uri Format" which every authenticator app knows).
 
-use super::{FactorDetail, HotpState, TotpState};
 use super::totp::{HARDWARE_WINDOW, WINDOW};
+use super::{FactorDetail, HotpState, TotpState};
 use crate::keys::OtpHash;
 use crate::random::Random;
 use crate::secret::{SecretBytes, SecretText};
@@ -215,7 +215,11 @@ impl Enrolment {
 /// [`EnrolmentError::Secret`].
 pub fn check_secret(secret: &SecretBytes) -> Result<(), EnrolmentError> {
     let length = secret.expose().len();
-    if (LEAST_SECRET_BYTES..=MOST_SECRET_BYTES).contains(&length) { Ok(()) } else { Err(EnrolmentError::Secret(length)) }
+    if (LEAST_SECRET_BYTES..=MOST_SECRET_BYTES).contains(&length) {
+        Ok(())
+    } else {
+        Err(EnrolmentError::Secret(length))
+    }
 }
 
 /// The hash's name in an otpauth URI.
@@ -288,8 +292,15 @@ mod tests {
 
     #[test]
     fn base32_is_that_of_rfc_4648_section_10() {
-        for (plain, encoded) in [("", ""), ("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foob", "MZXW6YQ"),
-            ("fooba", "MZXW6YTB"), ("foobar", "MZXW6YTBOI")] {
+        for (plain, encoded) in [
+            ("", ""),
+            ("f", "MY"),
+            ("fo", "MZXQ"),
+            ("foo", "MZXW6"),
+            ("foob", "MZXW6YQ"),
+            ("fooba", "MZXW6YTB"),
+            ("foobar", "MZXW6YTBOI"),
+        ] {
             assert_eq!(base32(plain.as_bytes()), encoded);
             assert_eq!(from_base32(encoded).unwrap().expose(), plain.as_bytes());
         }
@@ -305,6 +316,8 @@ mod tests {
         assert_eq!(read.secret().to_base32(), enrolment.secret_base32().expose());
         let hotp = Enrolment::hotp("Acme", "ann", TotpParameters::DEFAULT, &crate::random::OsRandom).unwrap();
         let uri = hotp.otpauth_uri().expose();
-        assert!(uri.starts_with("otpauth://hotp/Acme:ann?secret=") && uri.ends_with("&algorithm=SHA1&digits=6&counter=0"));
+        assert!(
+            uri.starts_with("otpauth://hotp/Acme:ann?secret=") && uri.ends_with("&algorithm=SHA1&digits=6&counter=0")
+        );
     }
 }

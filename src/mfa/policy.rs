@@ -232,7 +232,10 @@ mod tests {
             let state = TotpState { window, ..decoy_totp() };
             let steps = totp::candidates(crate::clock::Timestamp::from_unix_seconds(0), &state);
             assert_eq!(messages(&steps).len(), HMACS);
-            assert_eq!(messages(&steps)[..steps.len()], steps.iter().copied().map(totp::counter_message).collect::<Vec<_>>());
+            assert_eq!(
+                messages(&steps)[..steps.len()],
+                steps.iter().copied().map(totp::counter_message).collect::<Vec<_>>()
+            );
         }
         let counters = hotp::candidates(&HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 7 });
         assert_eq!(messages(&counters).len(), HMACS);

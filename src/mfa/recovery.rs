@@ -59,7 +59,8 @@ impl RecoveryCode {
 
     /// The code for a person to read and keep: `xxxx-xxxx-xxxx-xxxx`.
     pub fn shown(&self) -> SecretText {
-        let groups: Vec<&str> = (0..LENGTH).step_by(GROUP).filter_map(|at| self.0.expose().get(at..at + GROUP)).collect();
+        let groups: Vec<&str> =
+            (0..LENGTH).step_by(GROUP).filter_map(|at| self.0.expose().get(at..at + GROUP)).collect();
         SecretText::new(groups.join("-"))
     }
 
@@ -119,7 +120,8 @@ mod tests {
         for typed in [shown.expose().to_owned(), shown.expose().to_uppercase(), shown.expose().replace('-', " ")] {
             assert_eq!(RecoveryCode::parse(&typed).unwrap().message(), code.message());
         }
-        let [zeros, letters] = ["0011-0000-0000-0000", "OoiL-OOOO-oooo-OOOO"].map(|text| RecoveryCode::parse(text).unwrap());
+        let [zeros, letters] =
+            ["0011-0000-0000-0000", "OoiL-OOOO-oooo-OOOO"].map(|text| RecoveryCode::parse(text).unwrap());
         assert_eq!(zeros.message(), letters.message());
         assert_ne!(zeros.message(), code.message());
         assert!(!format!("{code:?}").contains(&shown.expose()[..4]));
@@ -127,7 +129,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_codes() {
-        for text in ["", "0000-0000-0000-000", "0000-0000-0000-00000", "0000-0000-0000-000u", "0000 0000 0000 000ä", "123456"] {
+        for text in
+            ["", "0000-0000-0000-000", "0000-0000-0000-00000", "0000-0000-0000-000u", "0000 0000 0000 000ä", "123456"]
+        {
             assert!(RecoveryCode::parse(text).is_none(), "{text}");
         }
     }

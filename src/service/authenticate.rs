@@ -40,8 +40,7 @@ impl Signet {
         let tenant = &self.settings.tenant;
         let user = self.adapters.store.user_by_name(tenant, request.username.expose()).await;
         let user = user.map_err(|error| store_unavailable(&error))?;
-        let mut told =
-            Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(client.as_str());
+        let mut told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(client.as_str());
         // Only a known name is written down: people type passwords into name fields.
         told.user = user.as_ref().map(|user| user.id.to_string());
         let id = user.as_ref().map(|user| &user.id);

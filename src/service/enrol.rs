@@ -8,8 +8,8 @@ use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::keys::{RowBinding, Seals, TenantId};
 use crate::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
-use crate::mfa::{HotpState, policy};
 use crate::mfa::yubico_otp;
+use crate::mfa::{HotpState, policy};
 use crate::secret::SecretBytes;
 use crate::store::{Factor, FactorDetail, FactorId, FactorState, User, UserId, YubicoState};
 

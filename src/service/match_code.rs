@@ -132,9 +132,7 @@ impl Signet {
         let kept = self.recovery_hash(code, row, seals).await?;
         let known = self.adapters.store.recovery_code(&self.settings.tenant, factor, &kept).await;
         Ok(match known.map_err(|error| store_unavailable(&error))? {
-            Some(is_unspent) => {
-                SpendableCode::found(kept, is_unspent).map(Spendable::Recovery).ok_or("replayed_code")
-            }
+            Some(is_unspent) => SpendableCode::found(kept, is_unspent).map(Spendable::Recovery).ok_or("replayed_code"),
             None => Err("wrong_code"),
         })
     }

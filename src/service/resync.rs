@@ -46,12 +46,7 @@ impl Signet {
         resynced
     }
 
-    async fn find_pair(
-        &self,
-        factor: &Factor,
-        codes: [&Code; 2],
-        context: &RequestContext,
-    ) -> Result<(), ChangeError> {
+    async fn find_pair(&self, factor: &Factor, codes: [&Code; 2], context: &RequestContext) -> Result<(), ChangeError> {
         let (store, now) = (&self.adapters.store, self.now());
         let (tenant, id) = (&factor.tenant, &factor.id);
         let told = |reason| self.resync_told(factor, reason, context);

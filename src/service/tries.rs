@@ -31,9 +31,8 @@ impl CountedTry {
 
     /// What a refusal of this try is answered with.
     pub(super) fn refusal(&self) -> OAuthError {
-        self.unanswered_until.map_or(OAuthError::InvalidGrant, |until| OAuthError::TooManyTries {
-            retry_after: until.since(self.at),
-        })
+        self.unanswered_until
+            .map_or(OAuthError::InvalidGrant, |until| OAuthError::TooManyTries { retry_after: until.since(self.at) })
     }
 }
 
@@ -68,17 +67,15 @@ impl Signet {
         let account = AccountKey::new(self.account_name(&lockout::account_message(tenant, name)).await?);
         let (target, whole) = (account.counter(target, user.cloned()), account.whole(user.cloned()));
         let (at, tries, pause) = (self.now(), lockout.tries, lockout.pause_seconds());
-        let (at_target, at_all) = tokio::join!(
-            store.count_try(tenant, &target, at, tries, pause),
-            store.count_try(tenant, &whole, at, tries, pause),
-        );
-        let at_target = at_target.map_err(|error| store_unavailable(&error))?;
-        let unanswered_until = at_all.map_err(|error| store_unavailable(&error))?;
-        let counted = CountedTry { target: target.name, whole: whole.name, at, unanswered_until };
-        Ok(match at_target {
-            None => Counting::Counted(counted),
-            Some(until) => Counting::Exhausted { retry_after: until.since(at), kind: counted.kind() },
-        })
+        let mut counted = CountedTry { target: target.name, whole: whole.name, at, unanswered_until: None };
+        // One after the other: a try that is not judged takes no answer from one that is.
+        let exhausted = store.count_try(tenant, &target, at, tries, pause).await;
+        if let Some(until) = exhausted.map_err(|error| store_unavailable(&error))? {
+            return Ok(Counting::Exhausted { retry_after: until.since(at), kind: counted.kind() });
+        }
+        let exhausted = store.count_try(tenant, &whole, at, tries, pause).await;
+        counted.unanswered_until = exhausted.map_err(|error| store_unavailable(&error))?;
+        Ok(Counting::Counted(counted))
     }
 
     /// Always by the same HSM token where it answers: each has a key, and so a count, of its own.

@@ -10,8 +10,8 @@ use super::{
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
-use crate::mfa::lockout::{Counter, LockedAccount};
 use crate::keys::{HsmKey, HsmName, KeyState, Seals, TenantId, TokenInfo};
+use crate::mfa::lockout::{Counter, LockedAccount};
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.

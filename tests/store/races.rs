@@ -10,7 +10,7 @@ use signet::store::{
     AuditLog as _, Factors as _, Grants as _, RotateOutcome, StoreError, Throttles as _, Told, Users as _,
 };
 
-use crate::support::store::{Place, draft, granted, now, tenant, totp_factor, user, verify, yubico_factor};
+use crate::support::store::{Place, counter, draft, granted, now, tenant, totp_factor, user, verify, yubico_factor};
 
 const RACERS: usize = 100;
 
@@ -98,10 +98,11 @@ async fn one_successor_of_a_refresh_token() {
 async fn no_more_tries_than_the_most() {
     let place = Place::new();
     let (one, two) = (place.open().await, place.open().await);
-    for (account, most) in [([1; 32], 1), ([2; 32], 10)] {
-        let denied =
-            race([&one, &two], |store, _| async move { store.count_try(&tenant(), &account, now(), most, 600).await })
-                .await;
+    for (account, most) in [(1, 1), (2, 10)] {
+        let denied = race([&one, &two], |store, _| async move {
+            store.count_try(&tenant(), &counter(account), now(), most, 600).await
+        })
+        .await;
         assert_eq!(denied.iter().filter(|until| until.is_none()).count(), most as usize);
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 pub(crate) mod application;
 pub(crate) mod codes;
 pub(crate) mod hsm;
+pub(crate) mod oathtool;
 pub(crate) mod requests;
 pub(crate) mod server;
 pub(crate) mod store;

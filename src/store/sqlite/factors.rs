@@ -16,7 +16,9 @@ use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{OtpHash, Seals, TenantId};
 use crate::mfa::{HotpState, WebAuthnState};
-use crate::store::{Factor, FactorDetail, FactorId, FactorState, Factors, StoreError, Told, TotpState, UserId, YubicoState};
+use crate::store::{
+    Factor, FactorDetail, FactorId, FactorState, Factors, StoreError, Told, TotpState, UserId, YubicoState,
+};
 
 texts! {
     ADD = "INSERT INTO factors (tenant, id, user_id, label, kind, created_at, last_used_at, totp_hash, totp_digits,

@@ -24,10 +24,7 @@ texts! {
     USED = "UPDATE factors SET last_used_at = $3 WHERE tenant = $1 AND id = $2";
 }
 
-async fn add(
-    (factor, codes): &(Factor, Vec<SecretHash>),
-    connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+async fn add((factor, codes): &(Factor, Vec<SecretHash>), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
     let added = factors::add(factor, connection).await?;
     if added.answer {
         for kept in codes {
@@ -109,9 +106,7 @@ impl RecoveryCodes for SqliteStore {
     ) -> std::result::Result<bool, StoreError> {
         let spending = Spending { tenant: tenant.clone(), id: id.clone(), kept: *kept, at };
         self.writer
-            .change("spend recovery code", spending, told, |spending, connection| {
-                Box::pin(spend(spending, connection))
-            })
+            .change("spend recovery code", spending, told, |spending, connection| Box::pin(spend(spending, connection)))
             .await
     }
 }

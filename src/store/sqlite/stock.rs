@@ -99,10 +99,7 @@ async fn add(tokens: &Vec<StockToken>, connection: &mut SqliteConnection) -> Res
     Ok(if added.is_empty() { Effect::nothing(added) } else { Effect::done(added) })
 }
 
-async fn assign(
-    (id, factor): &(StockId, Factor),
-    connection: &mut SqliteConnection,
-) -> Result<Effect<AssignOutcome>> {
+async fn assign((id, factor): &(StockId, Factor), connection: &mut SqliteConnection) -> Result<Effect<AssignOutcome>> {
     let tenant = &factor.tenant;
     // The factor first: where it can't be added, the token stays.
     let added = factors::add(factor, connection).await?;
@@ -118,10 +115,7 @@ async fn assign(
     Ok(Effect::renewed(AssignOutcome::Assigned))
 }
 
-async fn remove(
-    (tenant, serial): &(TenantId, String),
-    connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+async fn remove((tenant, serial): &(TenantId, String), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
     let query = sqlx::query(REMOVE).bind(tenant.as_str()).bind(serial.as_str());
     let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(Effect::nothing(false)) };
     let id: String = row.try_get("id")?;

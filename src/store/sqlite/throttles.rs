@@ -7,12 +7,12 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::Result;
-use super::{SqliteStore, done};
 use super::row::{moment, number};
 use super::texts::texts;
 use super::writer::Effect;
-use crate::clock::Timestamp;
+use super::{SqliteStore, done};
 use crate::audit::Draft;
+use crate::clock::Timestamp;
 use crate::keys::TenantId;
 use crate::mfa::lockout::{Counter, LockedAccount};
 use crate::store::{StoreError, StoreFailure, Throttles, Told, UserId};

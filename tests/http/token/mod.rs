@@ -1,8 +1,10 @@
 //! `POST /oauth2/token`.
 
 mod client_credentials;
+mod one_time_codes;
 mod overtaken;
 mod password;
+mod recovery;
 mod refresh;
 mod storm;
 mod throttle;

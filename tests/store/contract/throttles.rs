@@ -1,14 +1,14 @@
 use signet::keys::TenantId;
 use signet::store::Store;
 
-use crate::support::store::{after, tenant};
+use crate::support::store::{after, counter, tenant};
 
 const MOST: u32 = 3;
 const PAUSE: u32 = 600;
 
 /// Counts a try some seconds from now; gives from when on the next one is allowed, in seconds from now.
 async fn count(store: &dyn Store, account: u8, seconds: u64) -> Option<u64> {
-    let denied = store.count_try(&tenant(), &[account; 32], after(seconds), MOST, PAUSE).await.unwrap();
+    let denied = store.count_try(&tenant(), &counter(account), after(seconds), MOST, PAUSE).await.unwrap();
     denied.map(|until| until.since(after(0)).as_secs())
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn accounts_are_counted_apart(store: &dyn Store) {
     }
     assert_eq!(count(store, 2, 0).await, None);
     let other = TenantId::new("other");
-    assert_eq!(store.count_try(&other, &[1; 32], after(0), MOST, PAUSE).await.unwrap(), None);
+    assert_eq!(store.count_try(&other, &counter(1), after(0), MOST, PAUSE).await.unwrap(), None);
     assert_eq!(count(store, 1, 0).await, Some(600));
 }
 
