@@ -179,6 +179,14 @@ pub(super) enum Operation {
         blob: Octets,
         block: [u8; 16],
     },
+    /// The same OTP secret for another row.
+    Rebind {
+        keys: VaultKeys,
+        from: Octets,
+        to: Octets,
+        kind: OtpSecretKind,
+        blob: Octets,
+    },
     Derive {
         key: KeyRef,
         input: Octets,
@@ -215,6 +223,7 @@ impl Operation {
             Self::Open { .. } => "open",
             Self::OtpHmac { .. } => "otp hmac",
             Self::DecryptBlock { .. } => "decrypt block",
+            Self::Rebind { .. } => "rebind",
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",
             Self::List => "list keys",

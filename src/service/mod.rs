@@ -14,6 +14,7 @@ pub mod enrol;
 pub mod error;
 pub mod factor_life;
 mod hashing;
+pub mod import;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;
@@ -26,6 +27,7 @@ pub mod resync;
 pub mod revoke;
 pub mod settings;
 pub mod signing;
+pub mod stock;
 pub mod tries;
 
 use std::sync::Arc;

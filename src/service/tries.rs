@@ -86,15 +86,11 @@ impl Signet {
         derived.map(|(_, account)| account).map_err(|error| hsm_unavailable(&error))
     }
 
-    /// A success forgets the tries at what proved it, and gives this one back to the account as a whole. Where that fails
-    /// they stay counted, which denies nothing that was granted.
+    /// A success forgets the tries at what proved it, of the account as a whole too. Where that fails they stay counted,
+    /// which denies nothing that was granted.
     pub(super) async fn forget_tries(&self, counted: &CountedTry) {
         let (store, tenant) = (&self.adapters.store, &self.settings.tenant);
-        let forgotten = tokio::join!(
-            store.forget_tries(tenant, &counted.target),
-            store.give_back_try(tenant, &counted.whole, counted.at),
-        );
-        if let (Err(error), _) | (_, Err(error)) = forgotten {
+        if let Err(error) = store.forget_tries(tenant, &counted.target, Some(&counted.whole)).await {
             tracing::warn!(%error, "the tries of an account could not be forgotten after its success");
         }
     }

@@ -289,8 +289,8 @@ pub trait Throttles: Send + Sync {
     /// Takes back one try that was counted at `counted_at` and ended without a verdict, because something did not
     /// work. Where the tries were forgotten or begun anew since, that try is no longer among them, and nothing changes.
     async fn give_back_try(&self, tenant: &TenantId, account: &[u8; 32], counted_at: Timestamp) -> Result<()>;
-    /// Forgets the tries after a success.
-    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32]) -> Result<()>;
+    /// Forgets the tries of a count after a success, and takes as many from the count of the account as a `whole`.
+    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32], whole: Option<&[u8; 32]>) -> Result<()>;
     /// The users with at least `most` tries at `at`, by what they guess at; the names that are no user's are one entry
     /// for each.
     async fn locked_accounts(&self, tenant: &TenantId, at: Timestamp, most: u32) -> Result<Vec<LockedAccount>>;

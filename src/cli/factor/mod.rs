@@ -3,6 +3,7 @@
 mod add;
 mod life;
 mod recovery;
+mod stock;
 mod view;
 
 use std::path::Path;
@@ -22,6 +23,8 @@ pub(super) enum FactorCommand {
     /// Give a user whose token is lost codes that hold for a while.
     Replace(recovery::Replace),
     #[command(flatten)]
+    Stock(stock::StockCommand),
+    #[command(flatten)]
     Life(life::Life),
 }
 
@@ -30,6 +33,7 @@ impl FactorCommand {
         match self {
             Self::Add(add) => add.run(config, output).await,
             Self::Replace(replace) => replace.run(config, output).await,
+            Self::Stock(stock) => stock.run(config, output).await,
             Self::Life(life) => life.run(config, output).await,
         }
     }

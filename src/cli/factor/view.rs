@@ -105,7 +105,7 @@ pub(super) fn csv(factors: &[FactorView]) -> String {
 }
 
 /// A spreadsheet takes a cell that begins so for a formula: an apostrophe keeps it a text.
-fn quoted(cell: &str) -> String {
+pub(super) fn quoted(cell: &str) -> String {
     let cell = if cell.starts_with(['=', '+', '-', '@', '\t']) { format!("'{cell}") } else { cell.to_owned() };
     if cell.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }

@@ -178,6 +178,7 @@ impl Desk {
                 self.otp_hmac(keys, &row.0, &blob.0, *hash, messages)
             }
             Operation::DecryptBlock { keys, row, blob, block } => self.decrypt_block(keys, &row.0, &blob.0, *block),
+            Operation::Rebind { keys, from, to, kind, blob } => self.rebind(keys, &from.0, &to.0, *kind, &blob.0),
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List

@@ -29,7 +29,9 @@ texts! {
     FREE_AT = "SELECT free_at FROM throttles WHERE tenant = $1 AND account = $2";
     GIVE_BACK = "UPDATE throttles SET tries = tries - 1
         WHERE tenant = $1 AND account = $2 AND tries > 0 AND since <= $3";
-    FORGET = "DELETE FROM throttles WHERE tenant = $1 AND account = $2";
+    FORGET = "DELETE FROM throttles WHERE tenant = $1 AND account = $2 RETURNING tries";
+    TAKE = "UPDATE throttles SET tries = CASE WHEN tries > $3 THEN tries - $3 ELSE 0 END
+        WHERE tenant = $1 AND account = $2";
     LOCKED = "SELECT user_id, word, COUNT(*) AS counts, MAX(free_at) AS free_at FROM throttles
         WHERE tenant = $1 AND free_at > $2 AND tries >= $3 GROUP BY user_id, word ORDER BY user_id, word";
     FORGET_OF = "DELETE FROM throttles WHERE tenant = $1 AND user_id = $2";
@@ -164,8 +166,16 @@ fn locked_of(row: &SqliteRow) -> Result<LockedAccount> {
     })
 }
 
-async fn forget((tenant, account): &(TenantId, [u8; 32]), connection: &mut SqliteConnection) -> Result<Effect<()>> {
-    sqlx::query(FORGET).bind(tenant.as_str()).bind(account.to_vec()).execute(connection).await?;
+async fn forget(
+    (tenant, account, whole): &(TenantId, [u8; 32], Option<[u8; 32]>),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<()>> {
+    let query = sqlx::query(FORGET).bind(tenant.as_str()).bind(account.to_vec());
+    let forgotten = query.fetch_optional(&mut *connection).await?;
+    if let (Some(row), Some(whole)) = (forgotten, whole) {
+        let tries: i64 = row.try_get("tries")?;
+        sqlx::query(TAKE).bind(tenant.as_str()).bind(whole.to_vec()).bind(tries).execute(connection).await?;
+    }
     Ok(Effect::nothing(()))
 }
 
@@ -221,9 +231,14 @@ impl Throttles for SqliteStore {
             .await
     }
 
-    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32]) -> std::result::Result<(), StoreError> {
+    async fn forget_tries(
+        &self,
+        tenant: &TenantId,
+        account: &[u8; 32],
+        whole: Option<&[u8; 32]>,
+    ) -> std::result::Result<(), StoreError> {
         self.writer
-            .change("forget tries", (tenant.clone(), *account), Told::default(), |input, connection| {
+            .change("forget tries", (tenant.clone(), *account, whole.copied()), Told::default(), |input, connection| {
                 Box::pin(forget(input, connection))
             })
             .await
