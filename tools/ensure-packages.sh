@@ -23,6 +23,7 @@ TABLE
 softhsm2 - the PKCS#11 module that the tests run on
 opensc pkcs11-tool a PKCS#11 client that is not ours looks at the keys
 oathtool oathtool one-time codes from an implementation that is not ours
+pskctool pskctool reads the token containers that the tests import
 curl curl a client of the HTTP surface
 sqlite3 sqlite3 looks into the database file
 python3-jwt - verifies tokens in another language

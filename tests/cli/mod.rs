@@ -4,5 +4,6 @@ mod audit;
 mod configuration;
 mod dev;
 mod directory;
+mod import;
 mod keys;
 mod token;

@@ -136,16 +136,15 @@ impl StockCommand {
 impl Import {
     async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         let bytes = read_file(&self.file)?;
-        let options = ImportOptions {
-            format: self.format.format(),
-            unlock: self.unlock()?,
-            profile: self.profile.into(),
-        };
+        let options =
+            ImportOptions { format: self.format.format(), unlock: self.unlock()?, profile: self.profile.into() };
         let deployment = Deployment::open(config, Need::Hsm, output).await?;
         let operator = deployment.operator();
         let mut line = ProgressLine::new();
-        let imported =
-            deployment.signet.import_stock(&bytes, &options, self.skip_faulty, &operator, &mut |at| line.show(at)).await;
+        let imported = deployment
+            .signet
+            .import_stock(&bytes, &options, self.skip_faulty, &operator, &mut |at| line.show(at))
+            .await;
         line.end();
         // The file's text is gone before anything is printed.
         drop(bytes);
@@ -190,10 +189,16 @@ impl Import {
             })
             .collect();
         let told = json!({ "imported": imported, "skipped": skipped, "refused": refused, "faults": faulty });
-        output.value(&told, |_| format!("imported {imported}, skipped {skipped} that are there already, refused {refused}"))?;
+        output.value(&told, |_| {
+            format!("imported {imported}, skipped {skipped} that are there already, refused {refused}")
+        })?;
         for fault in faulty.iter().take(PRINTED) {
             let serial = fault["serial"].as_str().map(|serial| format!(", token {serial}")).unwrap_or_default();
-            output.problem(&format!("line {}{serial}: {}", fault["line"], fault["reason"].as_str().unwrap_or_default()));
+            output.problem(&format!(
+                "line {}{serial}: {}",
+                fault["line"],
+                fault["reason"].as_str().unwrap_or_default()
+            ));
         }
         if refused > PRINTED {
             output.note(&format!("and {} more; `--report FILE` writes all of them", refused - PRINTED));

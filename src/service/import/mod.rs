@@ -166,7 +166,8 @@ fn guess(bytes: &[u8]) -> Option<Format> {
 /// A hash by one of its many names: `SHA1`, `HMAC-SHA-256`, `HmacSHA512`, an algorithm's URI.
 fn hash_of(name: &str) -> Option<crate::keys::OtpHash> {
     use crate::keys::OtpHash;
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase()).collect();
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase()).collect();
     [("SHA512", OtpHash::Sha512), ("SHA256", OtpHash::Sha256), ("SHA1", OtpHash::Sha1)]
         .into_iter()
         .find(|(known, _)| plain.ends_with(known))

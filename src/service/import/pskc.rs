@@ -3,9 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use aws_lc_rs::cipher::{
-    AES_128, AES_192, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
-};
+use aws_lc_rs::cipher::{AES_128, AES_192, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::{hmac, pbkdf2};
 use base64::Engine as _;
@@ -63,13 +61,17 @@ impl Iterator for Packages<'_> {
                     let serial = serial_of(&element);
                     let token = read(&element, self.opener.as_ref(), self.profile);
                     return Some(match token {
-                        Ok((detail, secret)) => Ok(ReadToken { line, serial, detail, model: model_of(&element), secret }),
+                        Ok((detail, secret)) => {
+                            Ok(ReadToken { line, serial, detail, model: model_of(&element), secret })
+                        }
                         Err(reason) => Err(LineFault::new(line, &serial, reason)),
                     });
                 }
                 // A signature, or an extension.
                 Ok(_) => {}
-                Err(error) => return Some(Err(LineFault::new(0, "", format!("the file can't be read further: {error}")))),
+                Err(error) => {
+                    return Some(Err(LineFault::new(0, "", format!("the file can't be read further: {error}"))));
+                }
             }
         }
     }
@@ -133,7 +135,8 @@ fn open_secret(secret: &Element<'_>, opener: Option<&Opener>) -> Result<SecretBy
     let opener = opener.ok_or("its secret is encrypted: give the key with --key-stdin")?;
     let (algorithm, ciphertext) = encrypted_value(encrypted)?;
     let mac = secret.text_at(&["ValueMAC"]).and_then(|text| base64(&text));
-    let mac = mac.ok_or("its secret is encrypted and has no MAC, so that nobody can tell whether it is the right one")?;
+    let mac =
+        mac.ok_or("its secret is encrypted and has no MAC, so that nobody can tell whether it is the right one")?;
     let authentic = hmac::verify(&opener.mac_key, ciphertext.expose(), mac.expose());
     authentic.map_err(|_| "its MAC is wrong: the key or password is not the file's, or the file was changed")?;
     decrypt(&opener.key, &algorithm, &ciphertext)

@@ -1,12 +1,14 @@
 use signet::audit::Event;
-use signet::secret::SecretHash;
 use signet::keys::OtpHash;
 use signet::mfa::{HotpState, RecoveryState};
+use signet::secret::SecretHash;
 use signet::store::{
     AssignOutcome, EndReason, Factor, FactorDetail, FactorId, FactorState, GrantState, StockId, StockToken, Store, Told,
 };
 
-use crate::support::store::{after, client, draft, grant, granted, now, seals, tenant, totp_factor, user, yubico_factor};
+use crate::support::store::{
+    after, client, draft, grant, granted, now, seals, tenant, totp_factor, user, yubico_factor,
+};
 
 pub(super) async fn factors_come_back_as_added_the_oldest_first(store: &dyn Store) {
     let alice = user("alice");
