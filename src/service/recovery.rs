@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::enrol::{NewFactor, factor_added, factor_row, taken};
+use super::error::store_unavailable;
 use super::{ChangeError, Signet};
 use crate::audit::RequestContext;
-use crate::mfa::RecoveryState;
 use crate::mfa::recovery::{self, RecoveryCode};
+use crate::mfa::{Authentication, RecoveryState};
+use crate::oauth::OAuthError;
 use crate::secret::{SecretBytes, SecretHash, SecretText};
-use crate::store::{Factor, FactorDetail, User};
+use crate::store::{Factor, FactorDetail, FactorId, User};
 
 /// Codes that were just made. They are shown this once.
 #[derive(Debug)]
@@ -70,6 +72,15 @@ impl Signet {
             }
         }
         self.make_codes(&user, "replacement", codes, Some(valid), context).await
+    }
+
+    /// How many codes are left to a person who signed in by one of them.
+    pub(super) async fn recovery_codes_left(&self, shown: &Authentication) -> Result<Option<u32>, OAuthError> {
+        let Some(factor) = shown.factors().iter().find_map(|factor| factor.strip_prefix("recovery:")) else {
+            return Ok(None);
+        };
+        let left = self.adapters.store.recovery_codes_left(&self.settings.tenant, &FactorId::new(factor)).await;
+        left.map(Some).map_err(|error| store_unavailable(&error))
     }
 
     async fn make_codes(

@@ -53,14 +53,14 @@ fn container(seal: &Seal<'_>, keys: usize) -> String {
                 format!("<pskc:EncryptedValue>{value}</pskc:EncryptedValue><pskc:ValueMAC>{mac}</pskc:ValueMAC>")
             }
         };
-        write!(
+        writeln!(
             text,
             "<pskc:KeyPackage><pskc:DeviceInfo><pskc:Manufacturer>Maker</pskc:Manufacturer>\
              <pskc:SerialNo>T{number:06}</pskc:SerialNo></pskc:DeviceInfo><pskc:Key Id=\"{number}\" \
              Algorithm=\"urn:ietf:params:xml:ns:keyprov:pskc:hotp\"><pskc:AlgorithmParameters><pskc:ResponseFormat \
              Encoding=\"DECIMAL\" Length=\"8\"/></pskc:AlgorithmParameters><pskc:Data><pskc:Secret>{secret}\
              </pskc:Secret><pskc:Counter><pskc:PlainValue>0</pskc:PlainValue></pskc:Counter></pskc:Data></pskc:Key>\
-             </pskc:KeyPackage>\n"
+             </pskc:KeyPackage>"
         )
         .unwrap();
     }

@@ -17,6 +17,7 @@ async fn hazard_56_a_recovery_code_counts_once_also_of_many_at_once() {
     let codes = codes(&made);
     assert_eq!(codes.len(), 10);
     let answer = stage.sign_in(&stage.app, &user, &codes[0]).await.ok();
+    assert_eq!(answer.json()["recovery_codes_left"], 9, "the person is to hear of it");
     let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(answer.access_token()).unwrap().claims;
     assert_eq!(claims["acr"], "urn:signet:aal1", "no token was shown");
     assert_eq!(stage.sign_in(&stage.app, &user, &codes[0]).await.refusal(), (400, "invalid_grant".to_owned()));
