@@ -33,6 +33,7 @@ p11-kit p11-kit puts a PKCS#11 module behind a socket
 p11-kit-modules - the PKCS#11 module in front of it
 opensc pkcs11-tool a PKCS#11 client that is not ours looks at the keys
 oathtool oathtool one-time codes from an implementation that is not ours
+pskctool pskctool reads the token containers that the tests import
 curl curl a client of the HTTP surface
 sqlite3 sqlite3 looks into the database file
 python3-jwt - verifies tokens in another language

@@ -41,6 +41,9 @@ struct Arguments {
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
+    /// Who you are, for the audit record, where several people share a system account.
+    #[arg(long, global = true, value_name = "NAME")]
+    operator: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -139,6 +142,9 @@ fn exit_code(error: &anyhow::Error, output: &Output) -> ExitCode {
 
 async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
     let config = arguments.config.as_path();
+    if let Some(name) = &arguments.operator {
+        wiring::name_operator(name)?;
+    }
     match arguments.command {
         Command::Init(command) => command.run(config, output).await,
         Command::Serve(command) => command.run(config, output).await,

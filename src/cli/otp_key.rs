@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::factor::{PUBLIC_ID_FORM, hex_bytes};
+use super::factor::add::{PUBLIC_ID_FORM, hex_bytes};
 use super::output::{Output, table, yes_no};
 use super::wiring::{Deployment, Need};
 use super::{Ended, input};

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -53,6 +53,20 @@ const BUSY: Duration = Duration::from_secs(4);
 
 /// The shortest API key of a validation server, in bytes: a shorter one can be guessed.
 const LEAST_API_KEY: usize = 16;
+/// The name that the operator gave, where several people share a system account. Set once, from the arguments.
+static NAMED_OPERATOR: OnceLock<String> = OnceLock::new();
+
+/// Takes the operator's name from the arguments.
+pub(super) fn name_operator(name: &str) -> anyhow::Result<()> {
+    let well_formed = (1..=64).contains(&name.chars().count())
+        && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_' | '@'));
+    if !well_formed {
+        return Err(Ended::Usage("--operator takes a name of letters, digits, `.`, `-`, `_` and `@`".to_owned()).into());
+    }
+    // Only the first one counts; there is one command in a process.
+    let _ = NAMED_OPERATOR.set(name.to_owned());
+    Ok(())
+}
 
 /// An open deployment.
 pub(super) struct Deployment {
@@ -204,7 +218,11 @@ impl Deployment {
 
     /// Who runs this command, for the audit record.
     pub(super) fn operator(&self) -> RequestContext {
-        let operator = format!("uid {}", rustix::process::getuid().as_raw());
+        let account = format!("uid {}", rustix::process::getuid().as_raw());
+        let operator = match NAMED_OPERATOR.get() {
+            Some(name) => format!("{name} ({account})"),
+            None => account,
+        };
         RequestContext { operator: Some(operator), ..RequestContext::default() }
     }
 
@@ -417,5 +435,6 @@ fn settings(config: &Config) -> Settings {
         otp_issuer: config.mfa.issuer_name.clone(),
         lockout: config.mfa.lockout,
         password_concurrency: config.mfa.password_concurrency,
+        four_eyes: config.mfa.four_eyes,
     }
 }

@@ -8,7 +8,8 @@ use super::section::Section;
 use super::yubico_validation::{self, YubicoValidationConfig};
 use crate::mfa::Lockout;
 
-pub(super) const KEYS: &[&str] = &["issuer_name", "tries", "pause", "password_concurrency", "yubico_validation"];
+pub(super) const KEYS: &[&str] =
+    &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes", "yubico_validation"];
 
 /// At most ten tries an hour: a pause of six minutes for each try.
 const LEAST_PAUSE_PER_TRY: Duration = Duration::from_secs(6 * 60);
@@ -25,6 +26,8 @@ pub struct MfaConfig {
     pub password_concurrency: usize,
     /// `[mfa.yubico_validation]`: servers that verify Yubico OTPs whose keys are elsewhere.
     pub yubico_validation: Option<YubicoValidationConfig>,
+    /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another operator has approved it.
+    pub four_eyes: bool,
 }
 
 impl MfaConfig {
@@ -51,6 +54,7 @@ impl MfaConfig {
             issuer_name,
             lockout: Lockout { tries, pause },
             password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,
+            four_eyes: section.flag("four_eyes")?.unwrap_or(false),
         })
     }
 }

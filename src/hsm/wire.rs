@@ -213,6 +213,14 @@ pub(super) enum Operation {
         kind: OtpSecretKind,
         blob: Octets,
     },
+    /// The same OTP secret for another row.
+    Rebind {
+        keys: VaultKeys,
+        from: Octets,
+        to: Octets,
+        kind: OtpSecretKind,
+        blob: Octets,
+    },
     Derive {
         key: KeyRef,
         input: Octets,
@@ -254,6 +262,7 @@ impl Operation {
             Self::OtpHmac { .. } => "otp hmac",
             Self::DecryptBlock { .. } => "decrypt block",
             Self::HandOver { .. } => "hand over",
+            Self::Rebind { .. } => "rebind",
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",
             Self::List => "list keys",

@@ -304,6 +304,20 @@ pub trait Vault: Send + Sync + 'static {
         lacking: &[HsmName],
     ) -> Result<Seals, HsmError>;
 
+    /// The same enclosed OTP secret for another row, without showing it: a token of the stock becomes a user's factor.
+    /// Of the HSM tokens that have a seal at least one must answer; what a token that is down lacks is made up for later.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::DoesNotOpen`] for another row's seals; otherwise [`HsmError`].
+    async fn rebind(
+        &self,
+        from: &RowBinding,
+        to: &RowBinding,
+        cipher: OtpSecretKind,
+        seals: &Seals,
+    ) -> Result<Seals, HsmError>;
+
     /// HMAC-SHA-256 of `label ‖ 0 ‖ message` under the binding key of one HSM token: the named one, or any healthy one.
     /// The answer says which it was, because each token has its own key.
     ///

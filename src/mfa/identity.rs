@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::keys::OtpHash;
+use crate::keys::{OtpHash, OtpSecretKind};
 
 /// A user's id: a UUIDv7, the `sub` of the user's tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,6 +82,17 @@ impl FactorDetail {
             Self::WebAuthn(_) => "webauthn",
             Self::Piv(_) => "piv",
             Self::Recovery(_) => "recovery",
+        }
+    }
+
+    /// What the HSM keeps for the factor; `None` for a kind without a secret.
+    pub const fn secret_kind(&self) -> Option<OtpSecretKind> {
+        match self {
+            Self::Totp(state) => Some(OtpSecretKind::Hmac(state.hash)),
+            Self::Hotp(state) => Some(OtpSecretKind::Hmac(state.hash)),
+            Self::YubicoOtp(_) => Some(OtpSecretKind::Aes128),
+            Self::Recovery(_) => Some(OtpSecretKind::Hmac(super::recovery::HASH)),
+            Self::YubicoRemote(_) | Self::WebAuthn(_) | Self::Piv(_) => None,
         }
     }
 

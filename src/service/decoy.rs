@@ -13,15 +13,16 @@ use super::Signet;
 use super::accounts::password_row;
 use super::error::{hsm_unavailable, store_unavailable};
 use crate::keys::{HsmName, OtpHash, OtpSecretKind, RowBinding, Seals, TenantId};
-use crate::mfa::password;
+use crate::mfa::{password, recovery};
 use crate::oauth::OAuthError;
 use crate::secret::SecretBytes;
-use crate::store::{StoreError, UserId};
+use crate::store::{FactorId, StoreError, UserId};
 
 /// How many sign-ins are under way at once; one more is told to come back.
 const MOST_SIGN_INS: usize = 128;
 
 const TOTP: OtpSecretKind = OtpSecretKind::Hmac(OtpHash::Sha1);
+const RECOVERY: OtpSecretKind = OtpSecretKind::Hmac(recovery::HASH);
 
 /// The decoys, and who may sign in at once.
 pub(super) struct Decoy {
@@ -41,9 +42,11 @@ impl Default for Decoy {
 #[derive(Clone)]
 pub(super) struct DecoyMaterial {
     pub(super) user: UserId,
+    pub(super) factor: FactorId,
     pub(super) password: Seals,
     pub(super) totp: Seals,
     pub(super) yubico: Seals,
+    pub(super) recovery: Seals,
 }
 
 impl Signet {
@@ -73,16 +76,19 @@ impl Signet {
             SecretBytes::new(bytes)
         };
         let phc = SecretBytes::new(phc.expose().as_bytes().to_vec());
+        let codes_secret = secret(recovery::SECRET_BYTES);
         let sealed = async {
             Ok(DecoyMaterial {
                 password: vault.seal(&password_row(tenant, &user), &phc).await?,
                 totp: vault.enclose(&decoy_row(tenant, "totp"), TOTP, &secret(20)).await?,
                 yubico: vault.enclose(&decoy_row(tenant, "yubico"), OtpSecretKind::Aes128, &secret(16)).await?,
+                recovery: vault.enclose(&decoy_row(tenant, "recovery"), RECOVERY, &codes_secret).await?,
                 user,
+                factor: FactorId::new("decoy"),
             })
         };
         let mut material: DecoyMaterial = sealed.await.map_err(|error| hsm_unavailable(&error))?;
-        for seals in [&mut material.password, &mut material.totp, &mut material.yubico] {
+        for seals in [&mut material.password, &mut material.totp, &mut material.yubico, &mut material.recovery] {
             seals.0.retain(|hsm, _| complete.contains(hsm));
             if seals.0.is_empty() {
                 tracing::warn!("no HSM token that answers can open every secret of the deployment");
@@ -107,7 +113,9 @@ impl Signet {
     /// Seals the decoys for a token that can open every secret by now.
     pub(super) async fn extend_decoys(&self, hsm: &HsmName) {
         let has_all = |material: &DecoyMaterial| {
-            [&material.password, &material.totp, &material.yubico].iter().all(|seals| seals.0.contains_key(hsm))
+            [&material.password, &material.totp, &material.yubico, &material.recovery]
+                .iter()
+                .all(|seals| seals.0.contains_key(hsm))
         };
         if self.decoy.material.load().as_ref().is_none_or(|material| has_all(material)) {
             return;
@@ -120,6 +128,7 @@ impl Signet {
             (password_row(tenant, &material.user), None, &mut extended.password),
             (decoy_row(tenant, "totp"), Some(TOTP), &mut extended.totp),
             (decoy_row(tenant, "yubico"), Some(OtpSecretKind::Aes128), &mut extended.yubico),
+            (decoy_row(tenant, "recovery"), Some(RECOVERY), &mut extended.recovery),
         ];
         for (row, enclosed, seals) in secrets {
             if seals.0.contains_key(hsm) {

@@ -28,6 +28,8 @@ pub struct TokenAnswer {
     pub scopes: Scopes,
     /// The refresh token, where the client may use one.
     pub refresh_token: Option<SecretText>,
+    /// Where the person signed in by a recovery code: how many are left. The person is to hear of it.
+    pub recovery_codes_left: Option<u32>,
 }
 
 /// How often a request is judged again when the store changed under it.
@@ -134,7 +136,8 @@ impl Signet {
         };
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
         if self.still_holds(known, &signed.key, token.expires_at, fresh.generation).await? {
-            return Ok(self.answer(token, signed, refresh_token));
+            let recovery_codes_left = self.recovery_codes_left(&authentication).await?;
+            return Ok(TokenAnswer { recovery_codes_left, ..self.answer(token, signed, refresh_token) });
         }
         tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
         Err(OAuthError::unavailable())
@@ -317,6 +320,7 @@ impl Signet {
             expires_in: self.settings.access_lifetime,
             scopes: token.scopes,
             refresh_token,
+            recovery_codes_left: None,
         }
     }
 }

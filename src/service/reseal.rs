@@ -13,6 +13,7 @@ use super::deployment_secret::deployment_row;
 use super::enrol::factor_row;
 use super::otp_clients::client_row;
 use super::otp_keys::key_row;
+use super::stock::stock_row;
 use super::{ChangeError, Signet};
 use crate::keys::{HsmError, HsmFailure, HsmName, KeyPurpose, RowBinding, Standing};
 use crate::store::{SecretAtRest, SecretOwner};
@@ -143,6 +144,7 @@ fn row_of(secret: &SecretAtRest) -> RowBinding {
         SecretOwner::Deployment => deployment_row(),
         SecretOwner::Password(user) => password_row(&secret.tenant, user),
         SecretOwner::Factor(factor, user) => factor_row(&secret.tenant, factor, user),
+        SecretOwner::Stock(id) => stock_row(&secret.tenant, id),
         SecretOwner::OtpClient(id) => client_row(&secret.tenant, id),
         SecretOwner::OtpKey(public_id) => key_row(&secret.tenant, public_id),
     }

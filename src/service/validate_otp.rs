@@ -214,7 +214,7 @@ impl Signet {
                 private_id: state.private_id,
                 name: format!("yubico_otp:{}", factor.id),
                 user: Some(factor.user.to_string()),
-                barred: (!is_enabled).then_some("disabled"),
+                barred: (!is_enabled || !factor.is_usable(self.now())).then_some("disabled"),
                 secret: factor.secret,
             }));
         }

@@ -5,17 +5,17 @@
 //! password. OTPs of other keys are sent nowhere. See `docs/decisions/0023-yubico-validation.md`.
 
 use super::accounts::check_name;
-use super::authenticate::{CodeVerdict, Spendable};
+use super::enrol::NewFactor;
 use super::error::store_unavailable;
+use super::match_code::{CodeVerdict, Spendable};
 use super::validation_servers::RemoteVerdict;
 use super::{ChangeError, Signet};
 use crate::audit::RequestContext;
-use crate::keys::Seals;
 use crate::mfa::policy::OtpText;
 use crate::mfa::yubico_validation::Status;
 use crate::mfa::{YubicoRemoteState, yubico_otp};
 use crate::oauth::OAuthError;
-use crate::store::{Factor, FactorDetail, FactorId};
+use crate::store::{Factor, FactorDetail};
 
 impl Signet {
     /// Enrols a Yubico key whose OTPs the configured servers verify.
@@ -41,17 +41,8 @@ impl Signet {
             return Err(ChangeError::Input(text.to_owned()));
         };
         let user = self.find_user(user).await?;
-        let factor = Factor {
-            tenant: self.settings.tenant.clone(),
-            id: FactorId::new(self.new_id()),
-            user: user.id.clone(),
-            label: label.to_owned(),
-            serial: None,
-            detail: FactorDetail::YubicoRemote(YubicoRemoteState { public_id: public_id.clone(), last_counter: -1 }),
-            secret: Seals::default(),
-            created_at: self.now(),
-            last_used_at: None,
-        };
+        let detail = FactorDetail::YubicoRemote(YubicoRemoteState { public_id: public_id.clone(), last_counter: -1 });
+        let factor = self.new_factor(&user, NewFactor { label, serial: None, detail }, context).await?;
         let told = self.factor_changed(&factor, "added", context);
         if self.adapters.store.add_factor(&factor, vec![told]).await? {
             Ok(factor)

@@ -13,6 +13,7 @@ use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
 use crate::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, Seals, TenantId, TokenInfo};
+use crate::mfa::lockout::{Counter, LockedAccount};
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.
@@ -386,7 +387,7 @@ pub trait Throttles: Send + Sync {
     async fn count_try(
         &self,
         tenant: &TenantId,
-        account: &[u8; 32],
+        counter: &Counter,
         at: Timestamp,
         most: u32,
         pause_seconds: u32,
@@ -394,8 +395,13 @@ pub trait Throttles: Send + Sync {
     /// Takes back one try that was counted at `counted_at` and ended without a verdict, because something did not
     /// work. Where the tries were forgotten or begun anew since, that try is no longer among them, and nothing changes.
     async fn give_back_try(&self, tenant: &TenantId, account: &[u8; 32], counted_at: Timestamp) -> Result<()>;
-    /// Forgets the tries after a success.
-    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32]) -> Result<()>;
+    /// Forgets the tries of a count after a success, and takes as many from the count of the account as a `whole`.
+    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32], whole: Option<&[u8; 32]>) -> Result<()>;
+    /// The users with at least `most` tries at `at`, by what they guess at; the names that are no user's are one entry
+    /// for each.
+    async fn locked_accounts(&self, tenant: &TenantId, at: Timestamp, most: u32) -> Result<Vec<LockedAccount>>;
+    /// Forgets all tries at a user's account; gives how many counts that were.
+    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, told: Vec<Draft>) -> Result<u64>;
 }
 
 /// Access tokens that were revoked before they expired.
@@ -443,6 +449,9 @@ pub trait Store:
     Deployment
     + Users
     + Factors
+    + super::FactorLife
+    + super::RecoveryCodes
+    + super::Stock
     + OtpValidation
     + Clients
     + Grants
@@ -460,6 +469,9 @@ impl<T> Store for T where
     T: Deployment
         + Users
         + Factors
+        + super::FactorLife
+        + super::RecoveryCodes
+        + super::Stock
         + OtpValidation
         + Clients
         + Grants

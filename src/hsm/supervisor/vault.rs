@@ -67,6 +67,36 @@ impl Vault for HsmGroup {
         }
     }
 
+    async fn rebind(
+        &self,
+        from: &RowBinding,
+        to: &RowBinding,
+        cipher: OtpSecretKind,
+        seals: &Seals,
+    ) -> Result<Seals, HsmError> {
+        let mut rebound = Seals::default();
+        let mut last_error = HsmError::new("rebind", HsmFailure::DoesNotOpen);
+        for (hsm, sealed) in &seals.0 {
+            let Some(keys) = self.keys_of(hsm, sealed) else { continue };
+            let Ok(token) = self.token(hsm) else { continue };
+            let octets = |bytes: &[u8]| Octets(bytes.to_vec());
+            let (from, to, blob) = (octets(from.as_bytes()), octets(to.as_bytes()), octets(sealed));
+            match token.call(Operation::Rebind { keys, from, to, kind: cipher, blob }).await {
+                Ok(Answer::Bytes(blob)) => {
+                    rebound.0.insert(hsm.clone(), blob.take());
+                }
+                Ok(_) => last_error = unexpected("rebind"),
+                // A blob that was tampered with is told, not worked around.
+                Err(error) if error.failure == HsmFailure::DoesNotOpen => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%hsm, %error, "a secret is kept without this HSM token for now");
+                    last_error = error;
+                }
+            }
+        }
+        if rebound.0.is_empty() { Err(last_error) } else { Ok(rebound) }
+    }
+
     async fn derive(
         &self,
         hsm: Option<&HsmName>,

@@ -211,6 +211,7 @@ impl Desk {
             }
             Operation::DecryptBlock { keys, row, blob, block } => self.decrypt_block(keys, &row.0, &blob.0, *block),
             Operation::HandOver { keys, row, kind, blob } => self.hand_over(keys, &row.0, *kind, &blob.0),
+            Operation::Rebind { keys, from, to, kind, blob } => self.rebind(keys, &from.0, &to.0, *kind, &blob.0),
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List

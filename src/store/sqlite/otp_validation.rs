@@ -50,6 +50,7 @@ texts! {
         WHERE tenant = $1 AND public_id = $2 AND enabled = 1 AND last_counter < $3";
     SPEND_FACTOR = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
         WHERE tenant = $1 AND kind = 'yubico_otp' AND handle = $2 AND yubico_last_counter < $3
+            AND state = 'enabled' AND (valid_until IS NULL OR valid_until > $4)
             AND EXISTS (SELECT 1 FROM users u
                 WHERE u.tenant = factors.tenant AND u.id = factors.user_id AND u.enabled = 1)";
     KEEP_REQUEST = "INSERT INTO otp_requests (tenant, public_id, counter, nonce) VALUES ($1, $2, $3, $4)

@@ -1,9 +1,11 @@
 //! `POST /oauth2/token`.
 
 mod client_credentials;
+mod one_time_codes;
 mod overtaken;
 mod password;
 mod policy;
+mod recovery;
 mod refresh;
 mod storm;
 mod throttle;

@@ -1,45 +1,28 @@
-//! `signet factor`
+//! `signet factor add`
 
 use std::path::Path;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
 
-use super::output::{Output, table};
-use super::wiring::{Deployment, Need};
-use super::{Ended, input};
+use super::view::FactorView;
+use crate::cli::output::Output;
+use crate::cli::wiring::{Deployment, Need};
+use crate::cli::{Ended, input};
 use crate::keys::OtpHash;
-use crate::mfa::totp::{Enrolment, TotpParameters};
+use crate::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters, from_base32};
 use crate::mfa::yubico_otp;
 use crate::secret::{SecretBytes, SecretText};
-use crate::service::enrol::YubicoKey;
-use crate::store::{Factor, FactorDetail, FactorId};
+use crate::service::enrol::{Device, NewOtp, YubicoKey};
+use crate::store::{Factor, FactorState};
 
-pub(super) const PUBLIC_ID_FORM: &str =
+pub(in crate::cli) const PUBLIC_ID_FORM: &str =
     "2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it first";
 
 #[derive(Debug, Subcommand)]
-pub(super) enum FactorCommand {
-    /// Enrol a factor for a user.
-    #[command(subcommand)]
-    Add(Add),
-    /// List a user's factors.
-    List {
-        /// The user's name.
-        #[arg(long)]
-        user: String,
-    },
-    /// Remove a factor. The user's refresh families end at once: whoever had the factor may have begun them.
-    Remove {
-        /// The factor's id.
-        id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Add {
+pub(in crate::cli) enum Add {
     /// A time-based code of an app or a hardware token (RFC 6238). The secret is shown this once.
     Totp {
         /// The user's name.
@@ -57,6 +40,37 @@ pub(super) enum Add {
         /// Seconds of a step: 30 or 60.
         #[arg(long, default_value_t = 30)]
         period: u32,
+        /// What the clock is: an app's is set by the network, a hardware token's by nobody.
+        #[arg(long, value_enum, default_value_t = Profile::App)]
+        profile: Profile,
+        #[command(flatten)]
+        token: TokenOptions,
+    },
+    /// A counter-based code of a token with a button (RFC 4226). A fresh secret is shown this once.
+    Hotp {
+        /// The user's name.
+        #[arg(long)]
+        user: String,
+        /// What the user calls it.
+        #[arg(long, default_value = "hotp")]
+        label: String,
+        /// The HMAC's hash.
+        #[arg(long, value_enum, default_value_t = Hash::Sha1, ignore_case = true)]
+        hash: Hash,
+        /// Digits of a code: 6 or 8.
+        #[arg(long, default_value_t = 6)]
+        digits: u8,
+        /// The token's next counter.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..1 << 53))]
+        counter: i64,
+        #[command(flatten)]
+        token: TokenOptions,
+    },
+    /// Recovery codes: shown this once, each good for one sign-in without the token.
+    Recovery {
+        /// The user's name.
+        #[arg(long)]
+        user: String,
     },
     /// A YubiKey's OTP slot with its own AES key; no cloud is asked.
     YubicoOtp {
@@ -91,7 +105,7 @@ pub(super) enum Add {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum Hash {
+pub(in crate::cli) enum Hash {
     #[value(name = "SHA1")]
     Sha1,
     #[value(name = "SHA256")]
@@ -110,84 +124,76 @@ impl From<Hash> for OtpHash {
     }
 }
 
-/// A factor as printed.
-#[derive(Serialize)]
-pub(super) struct FactorView {
-    id: String,
-    kind: &'static str,
-    label: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    public_id: Option<String>,
-    created_at: String,
-    last_used_at: Option<String>,
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum Profile {
+    /// A phone or computer: one step either way is accepted.
+    App,
+    /// A hardware token: two steps either way are.
+    Hardware,
 }
 
-impl FactorView {
-    pub(super) fn new(factor: &Factor) -> Self {
-        let public_id = match &factor.detail {
-            FactorDetail::YubicoOtp(_) | FactorDetail::YubicoRemote(_) => factor.detail.handle().map(str::to_owned),
-            _ => None,
-        };
-        Self {
-            id: factor.id.to_string(),
-            kind: factor.detail.kind(),
-            label: factor.label.clone(),
-            public_id,
-            created_at: factor.created_at.to_string(),
-            last_used_at: factor.last_used_at.map(|at| at.to_string()),
+impl From<Profile> for ClockProfile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::App => Self::Synchronised,
+            Profile::Hardware => Self::Hardware,
         }
     }
 }
 
-pub(super) fn factor_table(factors: &[FactorView]) -> String {
-    let rows: Vec<_> = factors
-        .iter()
-        .map(|factor| {
-            let used = factor.last_used_at.clone().unwrap_or_else(|| "never".to_owned());
-            [factor.kind.to_owned(), factor.label.clone(), used, factor.id.clone()]
-        })
-        .collect();
-    table(["kind", "label", "last used", "id"], &rows)
+/// What is known of a token that exists already.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct TokenOptions {
+    /// The serial number that is printed on it.
+    #[arg(long)]
+    serial: Option<String>,
+    /// Read the secret that it has already from standard input, in base32.
+    #[arg(long)]
+    secret_stdin: bool,
 }
 
-/// A fresh TOTP secret as printed, this once.
+impl TokenOptions {
+    fn secret(&self) -> anyhow::Result<Option<SecretBytes>> {
+        if !self.secret_stdin {
+            return Ok(None);
+        }
+        let text = input::secret_from_stdin("the secret")?;
+        let secret = from_base32(text.expose().trim());
+        Ok(Some(secret.ok_or_else(|| Ended::Usage("the secret on standard input is not base32".to_owned()))?))
+    }
+}
+
+/// A fresh secret as printed, this once.
 #[derive(Serialize)]
-struct EnrolledTotp<'e> {
+struct EnrolledOtp<'e> {
     id: String,
     secret_base32: &'e str,
     otpauth_uri: &'e str,
 }
 
-impl FactorCommand {
+impl Add {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         match self {
-            Self::Add(add) => add.run(config, output).await,
-            Self::List { user } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                let factors = deployment.signet.list_factors(&user).await?;
-                let views: Vec<_> = factors.iter().map(FactorView::new).collect();
-                output.value(&views, |views| factor_table(views))?;
-                deployment.close().await
-            }
-            Self::Remove { id } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_factor(&FactorId::new(&id), &deployment.operator()).await?;
-                deployment.done(output, &format!("removed factor {id}")).await
-            }
-        }
-    }
-}
-
-impl Add {
-    async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        match self {
-            Self::Totp { user, label, hash, digits, period } => {
+            Self::Totp { user, label, hash, digits, period, profile, token } => {
                 let parameters = TotpParameters::new(hash.into(), digits, period);
                 let parameters = parameters.map_err(|error| Ended::Usage(error.to_string()))?;
+                let device = Device::Clock(profile.into());
+                let secret = token.secret()?;
+                let new = NewOtp { label, serial: token.serial, parameters, device, secret };
+                add_otp(config, output, &user, new).await
+            }
+            Self::Hotp { user, label, hash, digits, counter, token } => {
+                let parameters = TotpParameters::new(hash.into(), digits, 30);
+                let parameters = parameters.map_err(|error| Ended::Usage(error.to_string()))?;
+                let secret = token.secret()?;
+                let device = Device::Counter(counter);
+                let new = NewOtp { label, serial: token.serial, parameters, device, secret };
+                add_otp(config, output, &user, new).await
+            }
+            Self::Recovery { user } => {
                 let deployment = Deployment::open(config, Need::Hsm, output).await?;
-                let operator = deployment.operator();
-                let (factor, enrolment) = deployment.signet.enrol_totp(&user, &label, parameters, &operator).await?;
-                print_enrolled(output, &factor, &enrolment)?;
+                let codes = deployment.signet.make_recovery_codes(&user, &deployment.operator()).await?;
+                super::recovery::print(output, &codes)?;
                 deployment.close().await
             }
             Self::YubicoRemote { user, label, public_id } => {
@@ -218,8 +224,23 @@ impl Add {
     }
 }
 
+async fn add_otp(config: &Path, output: &Output, user: &str, new: NewOtp) -> anyhow::Result<()> {
+    let is_fresh = new.secret.is_none();
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let (factor, enrolment) = deployment.signet.enrol_otp(user, new, &deployment.operator()).await?;
+    if is_fresh {
+        print_enrolled(output, &factor, &enrolment)?;
+    } else {
+        output.value(&FactorView::new(&factor), |view| format!("added factor {} for {user}", view.id))?;
+    }
+    if let FactorState::Pending { .. } = factor.state {
+        output.note(&format!("It proves nothing until another operator has run `signet factor approve {}`", factor.id));
+    }
+    deployment.close().await
+}
+
 fn print_enrolled(output: &Output, factor: &Factor, enrolment: &Enrolment) -> anyhow::Result<()> {
-    let enrolled = EnrolledTotp {
+    let enrolled = EnrolledOtp {
         id: factor.id.to_string(),
         secret_base32: enrolment.secret_base32().expose(),
         otpauth_uri: enrolment.otpauth_uri().expose(),
@@ -234,14 +255,14 @@ fn print_enrolled(output: &Output, factor: &Factor, enrolment: &Enrolment) -> an
 }
 
 /// A QR code for a terminal.
-pub(super) fn qr_code(text: &SecretText) -> anyhow::Result<String> {
+pub(in crate::cli) fn qr_code(text: &SecretText) -> anyhow::Result<String> {
     let code = QrCode::new(text.expose().as_bytes())?;
     // Dark on light whatever the terminal's colours are: scanners want it so.
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 
 /// `N` bytes from exactly `2 N` hex digits.
-pub(super) fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(in crate::cli) fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
