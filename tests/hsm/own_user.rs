@@ -138,7 +138,7 @@ fn configuration(token: &SoftToken) -> String {
     let folder = token.path().display();
     let module = compiled();
     format!(
-        "[server]\npublic_url = \"{ISSUER}\"\nlisten = \"127.0.0.1:9\"\n[store]\nurl = \"sqlite://{folder}/server/signet.db\"\n\
+        "[server]\npublic_url = \"{ISSUER}\"\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite://{folder}/server/signet.db\"\n\
          [audit]\nanchor = \"{folder}/server/anchor\"\npublic_key = \"{folder}/server/audit.jwk\"\n\
          [[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\nsessions = 1\nqueue = 256\n\
          worker_socket = \"hsm.sock\"\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\nPROBE_MODULE = \"{real}\"\nPROBE_HANG = \"{folder}/hang\"\n",

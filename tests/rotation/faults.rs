@@ -118,12 +118,13 @@ async fn hazard_69_a_full_token_fails_the_rotation_and_the_old_key_signs_on() {
     let (deployment, orders) = with_faulty_module(&quick("3s"));
     let credentials = deployment.add_client("app");
     let first = in_stage(&deployment, "active").remove(0);
-    let order = |fault: &str| {
+    let order = |what: &str, fault: &str| {
         let written = orders.with_extension("new");
-        std::fs::write(&written, format!("C_GenerateKeyPair nth 1 before return {fault}\n")).unwrap();
+        // Another text is another order: what happened by the last one counts for it alone.
+        std::fs::write(&written, format!("# {what}\nC_GenerateKeyPair nth 1 before return {fault}\n")).unwrap();
         std::fs::rename(written, &orders).unwrap();
     };
-    order("0x31");
+    order("by the server", "0x31");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let worker = server.workers();
@@ -153,7 +154,7 @@ async fn hazard_69_a_full_token_fails_the_rotation_and_the_old_key_signs_on() {
     server.stop();
 
     // The same by hand, said at once.
-    order("0x31");
+    order("by hand, after that", "0x31");
     deployment.run(&["key", "rotate"]).fails(1, &["CKR_DEVICE_MEMORY", "the old key signs on"]);
 }
 
