@@ -17,7 +17,7 @@ impl Signet {
     /// sign or the anchor can't be written, so that the last call tells whether the audit log is covered.
     pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
         let signed = self.sign_checkpoint().await;
-        self.readiness.checkpointed(signed.as_ref().err().map(ToString::to_string));
+        self.readiness.checkpointed(signed.as_ref().err());
         signed
     }
 
