@@ -14,6 +14,7 @@ use super::confine::InForce;
 use super::describe::{Description, PinFlags};
 use super::direct::{DirectSession, DirectSign};
 use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
+use super::hangup::LoginUnderWay;
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
 use super::raw;
@@ -178,6 +179,7 @@ impl Token {
             let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
             return Err(HsmFailure::PinRefused { detail });
         }
+        let _until_its_fate_is_known = LoginUnderWay::begin();
         let attempt = pin.attempt()?;
         let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
