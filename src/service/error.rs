@@ -124,6 +124,19 @@ pub enum InitialiseError {
         /// The serial number found.
         found: String,
     },
+    /// The name belongs to a token that was retired, and this is another one.
+    #[error(
+        "`{name}` is the name of an HSM token that was retired (serial number {retired}), and this is another token \
+         (serial number {found}): give its [[hsm]] another name"
+    )]
+    RetiredName {
+        /// The configured name.
+        name: HsmName,
+        /// The serial number of the token that was retired.
+        retired: String,
+        /// The serial number found.
+        found: String,
+    },
     /// No HSM token of the deployment can keep a secret.
     #[error(
         "none of the HSM tokens can keep secrets: that takes CKM_AES_GCM, CKM_AES_KEY_GEN, CKM_SHA256_HMAC and \

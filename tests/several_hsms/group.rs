@@ -57,6 +57,11 @@ impl Group {
         self.deployment.reconfigure(&section(name, token, extra), "");
     }
 
+    /// Throws a token away that is configured no more.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.others.retain(|(other, _)| other != name);
+    }
+
     /// What the rotation does once the key was published for long enough.
     pub(super) fn promote_signing_key(&self, hsm: &str) {
         let sql = format!(

@@ -141,6 +141,17 @@ fn what_can_not_be_added_or_retired_is_refused_in_words() {
     assert_eq!(listed(&group, "primary")["membership"], "member");
 }
 
+/// What the retired token signed and sealed stands under its name.
+#[test]
+fn another_token_under_a_retired_name_is_told_to_take_another_name() {
+    let mut group = Group::new(&["second"], "");
+    group.deployment.json(&["hsm", "retire", "second"]);
+    group.unconfigure("second", "");
+    group.forget("second");
+    group.configure("second", "");
+    group.deployment.run(&["hsm", "add", "second"]).fails(1, &["`second`", "was retired", "another name"]);
+}
+
 /// The server that has no more than the dead token's neighbours goes on without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_token_is_retired_without_being_asked() {

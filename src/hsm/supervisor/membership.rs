@@ -44,8 +44,12 @@ pub(super) struct Member {
 impl Member {
     /// Starts a token's workers, without waiting for them.
     pub(super) fn start(config: HsmConfig, spawner: &Arc<Spawner>, events: &mpsc::UnboundedSender<HsmEvent>) -> Self {
+        Self::supervised(HsmToken::new(config, events.clone()), spawner)
+    }
+
+    fn supervised(token: HsmToken, spawner: &Arc<Spawner>) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let token = Arc::new(HsmToken::new(config, events.clone()));
+        let token = Arc::new(token);
         let supervise =
             |index| tokio::spawn(link::supervise(Arc::clone(&token), index, Arc::clone(spawner), stopping.clone()));
         let supervisors = Mutex::new((0..token.workers()).map(supervise).collect());
@@ -138,7 +142,8 @@ impl HsmGroup {
     /// Starts workers by a changed configuration and waits until they answer.
     async fn replacement(&self, config: HsmConfig) -> Result<Arc<Member>, HsmError> {
         let name = config.name.clone();
-        let member = Arc::new(Member::start(config, &self.spawner, &self.events));
+        let token = HsmToken::in_place_of_another(config, self.events.clone());
+        let member = Arc::new(Member::supervised(token, &self.spawner));
         match member.token.ready(Instant::now() + CHANGE_PATIENCE).await {
             Ok(()) => Ok(member),
             Err(failure) => {

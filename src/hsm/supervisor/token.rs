@@ -72,6 +72,11 @@ impl HsmToken {
         }
     }
 
+    /// A token that serves by other workers until these answer: that they don't yet is no event.
+    pub(super) fn in_place_of_another(config: HsmConfig, events: mpsc::UnboundedSender<HsmEvent>) -> Self {
+        Self { told_up: Mutex::new(Some(false)), ..Self::new(config, events) }
+    }
+
     /// Its name.
     pub(super) fn name(&self) -> &HsmName {
         &self.config.name
