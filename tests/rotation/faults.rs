@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signet_fault_module::{LOG_VARIABLE, MODULE_VARIABLE, RULES_VARIABLE};
 
@@ -202,7 +202,22 @@ async fn kill_9_at_any_moment_of_a_rotation_leaves_nothing_unknown() {
     sqlite(&deployment, "DELETE FROM leases");
     let before = ring(&deployment).len();
     let server = deployment.serve();
-    tokio::task::block_in_place(|| wait_long("rotations", || (ring(&deployment).len() > before + 1).then_some(())));
+    // Beside a fault, the log of the last server says what it was busy with.
+    let log = || {
+        std::fs::read_to_string(deployment.file("server.log"))
+            .unwrap()
+            .lines()
+            .rev()
+            .take(30)
+            .fold(String::new(), |later, line| format!("{line}\n{later}"))
+    };
+    tokio::task::block_in_place(|| {
+        let until = Instant::now() + Duration::from_secs(180);
+        while ring(&deployment).len() <= before + 1 {
+            assert!(Instant::now() < until, "no two rotations: {:#?}\n{}", ring(&deployment), log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
     assert_eq!(in_stage(&deployment, "active").len(), 1);
     server.stop();
 }
