@@ -24,7 +24,6 @@ use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
 use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
 use crate::service::Signet;
 use crate::service::directory::{RingKey, Snapshot};
-use crate::service::reconcile::Slack;
 use crate::service::rotate::Rotator;
 use crate::store::{AuditLog as _, Grants as _, Keys as _};
 
@@ -77,7 +76,7 @@ pub(super) async fn serve(
         return Err(error);
     }
     if let Some(marks) = &deployment.marks {
-        marks.announce(server_slack(&deployment.config))?;
+        marks.announce(wiring::server_slack(&deployment.config))?;
     }
     let signet = &deployment.signet;
     let anchor = &deployment.config.audit.anchor;
@@ -89,7 +88,8 @@ pub(super) async fn serve(
     let rotation = signet.new_request_id();
     background.spawn(rotate(Rotator::new(signet.clone(), rotation.clone())));
     if let Some((path, hangup)) = hangup {
-        let reload = Reload { path, store: deployment.store.clone(), hsm: deployment.hsm.clone() };
+        let (running, marks) = (deployment.config.clone(), deployment.marks.clone());
+        let reload = Reload { path, running, marks, store: deployment.store.clone(), hsm: deployment.hsm.clone() };
         background.spawn(reload.on_each(hangup));
     }
     let limits = limits(&deployment.config);
@@ -255,12 +255,6 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
         }
     });
     tasks
-}
-
-/// What the server may have under way at once: what all queues hold, once more where a request is asked again.
-fn server_slack(config: &Config) -> Slack {
-    let queue = |hsm: &crate::config::HsmConfig| hsm.queue as u64 * u64::from(hsm.workers);
-    Slack { tokens: config.hsm.iter().map(queue).sum::<u64>().saturating_mul(2), checkpoints: 2, reports: 0 }
 }
 
 /// How long after it was given up a signature can still be made: its worker took it in time, and finished late.

@@ -21,17 +21,24 @@ pub struct HsmError {
     pub operation: String,
     /// What went wrong.
     pub failure: HsmFailure,
+    /// Whether the token was asked at all: one that was not has done nothing, whatever the failure is.
+    pub was_asked: bool,
 }
 
 impl HsmError {
     /// A failure of an operation.
     pub fn new(operation: impl Into<String>, failure: HsmFailure) -> Self {
-        Self { operation: operation.into(), failure }
+        Self { operation: operation.into(), failure, was_asked: true }
+    }
+
+    /// A failure of an operation that no worker was given.
+    pub fn not_asked(operation: impl Into<String>, failure: HsmFailure) -> Self {
+        Self { operation: operation.into(), failure, was_asked: false }
     }
 
     /// Whether what was asked for may have been done all the same.
     pub const fn is_unknown_outcome(&self) -> bool {
-        matches!(self.failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
+        self.was_asked && matches!(self.failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
     }
 }
 
@@ -102,6 +109,17 @@ pub enum HsmFailure {
         /// Its return code, e.g. `CKR_DEVICE_ERROR`.
         code: String,
     },
+}
+
+impl HsmFailure {
+    /// The same for a request that the worker's end leaves unanswered: it may have been done.
+    #[must_use]
+    pub fn into_unavailable(self) -> Self {
+        match self {
+            Self::Unavailable { .. } => self,
+            judged => Self::Unavailable { detail: judged.to_string() },
+        }
+    }
 }
 
 /// The HSM released a signature that its own public key does not verify: an alarm, never a token.

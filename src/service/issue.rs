@@ -7,7 +7,7 @@ use super::Signet;
 use super::authenticate_client::KnownClient;
 use super::directory::Snapshot;
 use super::error::store_unavailable;
-use super::signing::SignedToken;
+use super::signing::{RecordedToken, SignedToken};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::mfa::Authentication;
 use crate::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
@@ -82,8 +82,9 @@ impl Signet {
             let draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
             let generation =
                 self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
-            if self.still_holds(&known, &signed.key, token.expires_at, generation).await? {
-                return Ok(self.answer(token, signed, None));
+            let recorded = signed.recorded();
+            if self.still_holds(&known, &recorded.key, token.expires_at, generation).await? {
+                return Ok(self.answer(token, recorded, None));
             }
             known = self.authenticate_client(presented, context).await?;
             known.authenticated.may_use(GrantType::ClientCredentials)?;
@@ -131,9 +132,10 @@ impl Signet {
                 None
             }
         };
+        let recorded = signed.recorded();
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
-        if self.still_holds(known, &signed.key, token.expires_at, fresh.generation).await? {
-            return Ok(self.answer(token, signed, refresh_token));
+        if self.still_holds(known, &recorded.key, token.expires_at, fresh.generation).await? {
+            return Ok(self.answer(token, recorded, refresh_token));
         }
         tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
         Err(OAuthError::unavailable())
@@ -252,12 +254,11 @@ impl Signet {
     pub(super) fn answer(
         &self,
         token: AccessToken,
-        signed: SignedToken,
+        recorded: RecordedToken,
         refresh_token: Option<SecretText>,
     ) -> TokenAnswer {
-        signed.entry.close();
         TokenAnswer {
-            access_token: SecretText::new(signed.text),
+            access_token: SecretText::new(recorded.text),
             expires_in: self.settings.access_lifetime,
             scopes: token.scopes,
             refresh_token,

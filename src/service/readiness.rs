@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::directory::RingKey;
 use super::{ChangeError, Signet};
-use crate::keys::{HsmError, HsmFailure, HsmName, test_signing_input};
+use crate::keys::{HsmError, HsmFailure, HsmName, Standing, test_signing_input};
 
 /// How old the last good signature may be.
 const RECENT: Duration = Duration::from_secs(15);
@@ -103,7 +103,9 @@ impl Signet {
         for hsm in self.adapters.key_admin.tokens() {
             let is_recent = self.readiness.since_signature(&hsm).is_some_and(|since| since < TEST_AFTER);
             let key = snapshot.active(self.settings.algorithm).find(|key| key.key.hsm == hsm);
-            if let (false, Some(key)) = (is_recent, key)
+            // A suspended token is tried when its time has come.
+            let is_suspended = matches!(self.adapters.key_admin.standing(&hsm), Standing::Suspended { .. });
+            if let (false, false, Some(key)) = (is_recent, is_suspended, key)
                 && let Err(error) = self.test_key(key).await
             {
                 tracing::warn!(%hsm, %error, "the test signature failed");
