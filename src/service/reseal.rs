@@ -12,7 +12,7 @@ use super::accounts::password_row;
 use super::deployment_secret::deployment_row;
 use super::enrol::factor_row;
 use super::{ChangeError, Signet};
-use crate::keys::{HsmError, HsmFailure, HsmName, KeyPurpose, RowBinding, Standing};
+use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, RowBinding, Standing};
 use crate::store::{SecretAtRest, SecretOwner};
 
 /// Secrets that are read at once.
@@ -149,14 +149,17 @@ impl Signet {
         Ok(())
     }
 
-    /// Whether the token is a member with a key to seal by.
+    /// Whether the token is a member that keeps secrets.
     async fn can_seal(&self, hsm: &HsmName) -> Result<bool, ChangeError> {
-        let members = self.adapters.store.hsm_members().await?;
-        let is_member = members.iter().any(|member| member.name == *hsm && member.retired_at.is_none());
-        let keys = self.adapters.store.keys().await?;
-        let seals = |purpose| matches!(purpose, KeyPurpose::Sealing | KeyPurpose::Wrapping);
-        Ok(is_member && keys.iter().any(|key| key.hsm == *hsm && seals(key.purpose) && key.state.is_active()))
+        let is_member = self.live_members().await?.contains(hsm);
+        Ok(is_member && keeps_secrets(&self.adapters.store.keys().await?, hsm))
     }
+}
+
+/// Whether every kind of secret can be sealed for an HSM token; one without a sealing key only signs, and is complete
+/// without seals.
+pub(super) fn keeps_secrets(keys: &[HsmKey], hsm: &HsmName) -> bool {
+    keys.iter().any(|key| key.hsm == *hsm && key.purpose == KeyPurpose::Sealing && key.state.is_active())
 }
 
 /// The row that a secret is sealed for.

@@ -152,6 +152,68 @@ fn another_token_under_a_retired_name_is_told_to_take_another_name() {
     group.deployment.run(&["hsm", "add", "second"]).fails(1, &["`second`", "was retired", "another name"]);
 }
 
+/// The keys of a token that are there to be used, now or later.
+fn in_use(group: &Group, hsm: &str) -> usize {
+    let keys = group.deployment.json(&["key", "list"]);
+    let is_used = |key: &&Value| key["hsm"] == hsm && (key["state"] == "next" || key["state"] == "active");
+    keys.as_array().unwrap().iter().filter(is_used).count()
+}
+
+#[test]
+fn no_key_is_made_in_a_token_that_was_retired_or_never_added() {
+    let mut group = Group::new(&["second"], "");
+    group.configure("third", "");
+    let signing = group.deployment.json(&["key", "list"]);
+    let signing =
+        signing.as_array().unwrap().iter().find(|key| key["hsm"] == "primary" && key["purpose"] == "token_signing");
+    let kid = text(signing.unwrap(), "kid");
+    group.deployment.json(&["hsm", "retire", "primary"]);
+    let rotated = group.deployment.json(&["key", "rotate"]);
+    assert_eq!(rotated.as_array().unwrap().iter().map(|one| text(one, "hsm")).collect::<Vec<_>>(), ["second"]);
+    for hsm in ["primary", "third"] {
+        for asked in ["rotate", "generate"] {
+            let ran = group.deployment.run(&["key", asked, "--hsm", hsm]);
+            ran.fails(1, &[&format!("`{hsm}` is not part of this deployment"), "signet hsm list"]);
+        }
+    }
+    // It may be suspect: its key is revoked, and no other one is made there.
+    let revoked = group.deployment.json(&["key", "rotate", "--emergency", &kid, "--yes"]);
+    assert_eq!(revoked["left_to_the_server"], Value::Null, "{revoked}");
+    assert_eq!((in_use(&group, "primary"), in_use(&group, "third")), (0, 0));
+    // What its [[hsm]] is still there for.
+    assert!(group.deployment.run(&["hsm", "list"]).stdout.contains("primary: its signing keys are destroyed"));
+}
+
+#[test]
+fn doctor_and_custody_make_no_fault_of_a_token_that_is_not_needed() {
+    let mut group = Group::new(&["second"], "");
+    group.configure("third", "");
+    let custody = group.deployment.run(&["custody"]);
+    assert!(custody.code == Some(0) && custody.stdout.contains("`signet hsm add third`"), "{custody:?}");
+    let doctor = group.deployment.run(&["doctor", "--quick"]);
+    assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM third"), "{doctor:?}");
+    // Of two that serve one is gone: less in reserve, and custody is not seen whole.
+    group.empty("primary");
+    let doctor = group.deployment.run(&["doctor", "--quick"]);
+    assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM primary"), "{doctor:?}");
+    assert!(doctor.stdout.contains("look   signature: none by primary"), "{doctor:?}");
+    assert!(doctor.stdout.contains("each can be used in second"), "{doctor:?}");
+    group.deployment.run(&["custody"]).fails(1, &["WRONG: HSM token primary does not show its keys"]);
+    // Retired, it is nothing that anybody waits for.
+    group.deployment.json(&["hsm", "retire", "primary"]);
+    let custody = group.deployment.run(&["custody"]);
+    assert!(
+        custody.code == Some(0) && custody.stdout.contains("note: HSM token primary, which was retired"),
+        "{custody:?}"
+    );
+    let doctor = group.deployment.run(&["doctor", "--quick"]);
+    assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM primary"), "{doctor:?}");
+    assert!(group.deployment.run(&["hsm", "list"]).stdout.contains("the server destroys it then"));
+    // The last one that serves is not to be missed.
+    group.empty("second");
+    assert_eq!(group.deployment.run(&["doctor", "--quick"]).code, Some(1));
+}
+
 /// The server that has no more than the dead token's neighbours goes on without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_token_is_retired_without_being_asked() {
