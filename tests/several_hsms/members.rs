@@ -149,7 +149,7 @@ fn another_token_under_a_retired_name_is_told_to_take_another_name() {
     group.unconfigure("second", "");
     group.forget("second");
     group.configure("second", "");
-    group.deployment.run(&["hsm", "add", "second"]).fails(1, &["`second`", "was retired", "another name"]);
+    group.deployment.run(&["hsm", "add", "second"]).fails(1, &["serial number", "another name"]);
 }
 
 /// The keys of a token that are there to be used, now or later.

@@ -328,7 +328,7 @@ fn check_serial(info: &Description, hello: &Hello) -> Result<(), StartFault> {
     let serial = info.serial.as_str();
     match &hello.expected_serial {
         Some(expected) if expected != serial => Err(lasting(format!(
-            "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone",
+            "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone; a token that comes in its place needs an [[hsm]] of another name",
             hello.token_label
         ))),
         _ => Ok(()),
