@@ -1,0 +1,61 @@
+//! An imitated network HSM: how much of its limit comes out as tokens over HTTP, how long a token takes below the limit,
+//! and what is left of it above.
+
+use std::time::Duration;
+
+use crate::deployment::{Deployment, Server};
+use crate::{Failure, Shape, load, paced};
+
+/// Longer than any queue of requests that wait: an overload must find a connection to come by.
+const MOST_CONNECTIONS: usize = 4096;
+
+/// Prints how the limit is used at these numbers of connections, at 80 % of it and at five times as much.
+pub(crate) fn measure(deployment: &Deployment, shape: &Shape, time: Duration) -> Result<(), Failure> {
+    let limit = shape.limit().ok_or("--operation-ms is missing")?;
+    println!(
+        "{} imitated network HSMs of {} sessions and {} ms an operation: {limit:.0} a second at most.\n",
+        shape.tokens, shape.sessions, shape.operation_ms
+    );
+    println!("| load | connections | tokens /s | of the limit | p50 ms | p99 ms | cores |");
+    println!("|---|---|---|---|---|---|---|");
+    let server = deployment.serve("ES256")?;
+    for connections in [64, 128, 256] {
+        let load = load::run(&server, connections, time)?;
+        let (rate, micros) = (load.measured.rate, load.measured.cpu_micros);
+        println!(
+            "| as fast as answered | {connections} | {rate:.0} | {:.1} % | {:.1} | {:.1} | {:.2} |",
+            100.0 * rate / limit,
+            load.p50_millis,
+            load.p99_millis,
+            rate * micros / 1e6
+        );
+    }
+    println!(
+        "\n| asked for /s | sent /s | tokens /s | of the limit | p50 ms | p99 ms | refused /s | p50 ms | p99 ms | cores |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (share, connections) in [(0.8, 512), (5.0, MOST_CONNECTIONS)] {
+        paced(&server, limit, share, connections, time)?;
+    }
+    Ok(())
+}
+
+fn paced(server: &Server<'_>, limit: f64, share: f64, connections: usize, time: Duration) -> Result<(), Failure> {
+    let load = paced::run(server, limit * share, connections, time)?;
+    let (granted, refused) = (load.granted.sorted(), load.refused.sorted());
+    let rate = granted.count() as f64 / load.seconds;
+    println!(
+        "| {:.0} % of the limit: {:.0} | {:.0} | {rate:.0} | {:.1} % | {:.1} | {:.1} | {:.0} | {:.1} | {:.1} | {:.2} |",
+        share * 100.0,
+        limit * share,
+        load.offered,
+        100.0 * rate / limit,
+        granted.millis(50),
+        granted.millis(99),
+        refused.count() as f64 / load.seconds,
+        refused.millis(50),
+        refused.millis(99),
+        load.cores
+    );
+    Ok(())
+}
