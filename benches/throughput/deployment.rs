@@ -17,7 +17,10 @@ pub(crate) const AUDIENCE: &str = "https://api.example";
 /// The files of a deployment with an ES256 and an RS256 key, and a client.
 pub(crate) struct Deployment {
     folder: tempfile::TempDir,
-    pub(crate) module: String,
+    /// The soft token's module, and the one that workers load, with what that reads from the environment.
+    module: String,
+    pub(crate) loaded: String,
+    pub(crate) environment: Vec<(String, String)>,
     pub(crate) port: u16,
     authorization: String,
 }
@@ -27,7 +30,11 @@ impl Deployment {
         let folder = tempfile::tempdir()?;
         let module = provision(folder.path())?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut deployment = Self { folder, module, port, authorization: String::new() };
+        let (loaded, environment) = (module.clone(), Vec::new());
+        let mut deployment = Self { folder, module, loaded, environment, port, authorization: String::new() };
+        if shape.operation_ms > 0 {
+            deployment.imitate(shape)?;
+        }
         std::fs::write(deployment.path("signet.toml"), deployment.config(shape)?)?;
         deployment.run(&["init"])?;
         if shape.tokens == 1 {
@@ -66,39 +73,43 @@ impl Deployment {
                 std::fs::create_dir(&folder)?;
                 provision(&folder)?;
             }
-            text += &self.token_section(shape, number, &folder)?;
+            text += &self.token_section(shape, number, &folder);
         }
         Ok(text)
     }
 
-    fn token_section(&self, shape: &Shape, number: u64, folder: &Path) -> Result<String, Failure> {
-        let sessions = shape.sessions.div_ceil(shape.workers);
-        let slow = if shape.operation_ms > 0 { Some(self.imitate(sessions, shape.operation_ms)?) } else { None };
-        let (module, environment) = slow.unwrap_or_else(|| (self.module.clone(), String::new()));
-        Ok(format!(
+    fn token_section(&self, shape: &Shape, number: u64, folder: &Path) -> String {
+        let environment = self.environment.iter().map(|(name, value)| format!("{name} = \"{value}\"\n"));
+        format!(
             "[[hsm]]\nname = \"token-{number}\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\n\
              pin_file = \"{pin}\"\nsessions = {sessions}\nworkers = {workers}\n[hsm.environment]\n\
              SOFTHSM2_CONF = \"{conf}\"\n{environment}",
+            module = self.loaded,
             pin = folder.join("pin").display(),
+            sessions = shape.sessions.div_ceil(shape.workers),
             workers = shape.workers,
             conf = folder.join("softhsm2.conf").display(),
-        ))
+            environment = environment.collect::<String>(),
+        )
     }
 
     /// The fault module in front of the real one, as slow and as narrow as a network HSM. A worker opens two sessions
     /// more than it signs with.
-    fn imitate(&self, sessions: u64, operation_ms: u64) -> Result<(String, String), Failure> {
+    fn imitate(&mut self, shape: &Shape) -> Result<(), Failure> {
         let library = std::env::current_exe()?.with_file_name("libsignet_fault_module.so");
         if !library.is_file() {
             return Err(format!("cargo has not built {}", library.display()).into());
         }
-        let rules = format!("limit sessions {}\nlimit operation-ms {operation_ms}\n", sessions + 2);
+        let sessions = shape.sessions.div_ceil(shape.workers) + 2;
+        let rules = format!("limit sessions {sessions}\nlimit operation-ms {}\n", shape.operation_ms);
         signet_fault_module::rules::Rules::parse(&rules)?;
         std::fs::write(self.path("fault.rules"), rules)?;
-        let variable = |name: &str, value: &str| format!("{name} = \"{value}\"\n");
-        let environment = variable(signet_fault_module::MODULE_VARIABLE, &self.module)
-            + &variable(signet_fault_module::RULES_VARIABLE, &self.path("fault.rules").display().to_string());
-        Ok((library.display().to_string(), environment))
+        self.loaded = library.display().to_string();
+        self.environment = vec![
+            (signet_fault_module::MODULE_VARIABLE.to_owned(), self.module.clone()),
+            (signet_fault_module::RULES_VARIABLE.to_owned(), self.path("fault.rules").display().to_string()),
+        ];
+        Ok(())
     }
 
     pub(crate) fn issuer(&self) -> String {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::deployment::{Deployment, Server};
-use crate::{Failure, Shape, load, paced};
+use crate::{Failure, Measured, Shape, bare, load, paced};
 
 /// Longer than any queue of requests that wait: an overload must find a connection to come by.
 const MOST_CONNECTIONS: usize = 4096;
@@ -16,10 +16,11 @@ pub(crate) fn measure(deployment: &Deployment, shape: &Shape, time: Duration) ->
         "{} imitated network HSMs of {} sessions and {} ms an operation: {limit:.0} a second at most.\n",
         shape.tokens, shape.sessions, shape.operation_ms
     );
-    println!("| load | connections | tokens /s | of the limit | p50 ms | p99 ms | cores |");
+    println!("| load | connections | /s | of the limit | p50 ms | p99 ms | cores |");
     println!("|---|---|---|---|---|---|---|");
+    bare(deployment, shape, limit, time)?;
     let server = deployment.serve("ES256")?;
-    for connections in [64, 128, 256] {
+    for connections in [64, 128] {
         let load = load::run(&server, connections, time)?;
         let (rate, micros) = (load.measured.rate, load.measured.cpu_micros);
         println!(
@@ -37,6 +38,15 @@ pub(crate) fn measure(deployment: &Deployment, shape: &Shape, time: Duration) ->
     for (share, connections) in [(0.8, 512), (5.0, MOST_CONNECTIONS)] {
         paced(&server, limit, share, connections, time)?;
     }
+    Ok(())
+}
+
+/// One process that does nothing but sign with one of the tokens.
+fn bare(deployment: &Deployment, shape: &Shape, limit: f64, time: Duration) -> Result<(), Failure> {
+    let Measured { rate, cpu_micros } = bare::measure(deployment, "ES256", shape.sessions, time)?;
+    let share = 100.0 * rate * shape.tokens as f64 / limit;
+    let cores = rate * cpu_micros / 1e6;
+    println!("| bare module, one token, {} threads | | {rate:.0} | {share:.1} % | | | {cores:.2} |", shape.sessions);
     Ok(())
 }
 
