@@ -8,6 +8,7 @@ mod choice;
 mod door;
 mod link;
 mod membership;
+mod pace;
 mod pipe;
 mod signer;
 mod spawner;
