@@ -40,7 +40,7 @@ pub(super) enum Key {
     /// verifier knows it, and destroys the old one after its last token has expired.
     Rotate {
         /// Revoke this key at once, and all that it signed. Says what that breaks, and does it with --yes.
-        #[arg(long, value_name = "KID", conflicts_with_all = ["algorithm", "bits", "hsm"])]
+        #[arg(long, value_name = "KID", allow_hyphen_values = true, conflicts_with_all = ["algorithm", "bits", "hsm"])]
         emergency: Option<String>,
         /// Do what --emergency says.
         #[arg(long, requires = "emergency")]
