@@ -132,11 +132,13 @@ impl Signet {
         let until = published_until(keys, name).filter(|_| is_retired);
         let is_left = |key: &&HsmKey| signing(key) && key.state.name() != "destroyed";
         let undestroyed = keys.iter().filter(is_left).count();
+        // Whether another one waits beside it, `key list` says.
+        let active = keys.iter().filter(signing).find(|key| key.state.is_active());
         Ok(HsmStatus {
             name: name.clone(),
             membership,
             token: member.map(|member| member.token.clone()),
-            signing_key: keys.iter().rfind(signing).map(|key| key.state.name()),
+            signing_key: active.or_else(|| keys.iter().rfind(signing)).map(|key| key.state.name()),
             keeps_secrets: keeps_secrets(keys, name),
             seals: self.adapters.store.count_seals(name).await?,
             undestroyed: is_retired.then_some(undestroyed),
