@@ -515,6 +515,10 @@ pub trait KeyAdmin: Send + Sync + 'static {
     /// nothing was tried, for its failure to be told. `None` where nothing, or no time, is left to try.
     fn choose(&self, among: &[&HsmName], tried: &[usize], spent: Duration) -> Option<Choice>;
 
+    /// Whether a request that comes now is likely to be done in time: some worker has room for it, or none is there, which
+    /// fails with its own reason.
+    fn has_room(&self) -> bool;
+
     /// The suspended tokens for which it is time to try whether they sign again.
     fn trials_due(&self) -> Vec<(HsmName, Trial)>;
 
