@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::deployment::{Deployment, Server};
 use crate::{Failure, Measured, Shape, bare, load, paced};
 
-/// Longer than any queue of requests that wait: an overload must find a connection to come by.
-const MOST_CONNECTIONS: usize = 4096;
+/// So many requests wait for each HSM token at most (`queue`); an overload must find connections beside theirs.
+const QUEUE: u64 = 1024;
 
 /// Prints how the limit is used at these numbers of connections, at 80 % of it and at five times as much.
 pub(crate) fn measure(deployment: &Deployment, shape: &Shape, time: Duration) -> Result<(), Failure> {
@@ -35,7 +35,7 @@ pub(crate) fn measure(deployment: &Deployment, shape: &Shape, time: Duration) ->
         "\n| asked for /s | sent /s | tokens /s | of the limit | p50 ms | p99 ms | refused /s | p50 ms | p99 ms | cores |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    for (share, connections) in [(0.8, 512), (5.0, MOST_CONNECTIONS)] {
+    for (share, connections) in [(0.8, 512), (5.0, usize::try_from(QUEUE * (shape.tokens + 1))?)] {
         paced(&server, limit, share, connections, time)?;
     }
     Ok(())

@@ -66,7 +66,7 @@ pub(crate) fn run(server: &Server<'_>, per_second: f64, connections: usize, time
         }
         let seconds = started.elapsed().as_secs_f64();
         let cores = (server.cpu_seconds()? - before) / seconds;
-        let offered = (granted.count() + refused.count()) as f64 / seconds;
+        let offered = (granted.count() + refused.count()) as f64 / time.as_secs_f64();
         Ok(Paced { offered, granted, refused, cores, seconds })
     })
 }

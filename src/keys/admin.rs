@@ -219,6 +219,10 @@ pub trait KeyAdmin: Send + Sync + 'static {
     /// Tells of a signature that was asked for at `asked_at` and verified: a token that was suspended before serves again.
     fn trust(&self, key: &HsmKey, asked_at: Instant);
 
+    /// Whether some HSM token would take one more request now: where none would, the caller is told at once, before anything
+    /// is done for it.
+    fn has_room(&self) -> bool;
+
     /// Chooses one of the named tokens for a request that began `spent` ago: of the healthy ones the one with the
     /// least unanswered requests for each of its sessions, in turn where several have as few. A suspended one is chosen
     /// only where none of those named is healthy, and one request at a time tries it; one that is away only where

@@ -46,6 +46,11 @@ impl Signet {
         request: &TokenRequest,
         context: &RequestContext,
     ) -> Result<TokenAnswer, OAuthError> {
+        // What could not be signed in time is refused before it costs anything, and before a code is spent on it.
+        if !self.adapters.key_admin.has_room() {
+            tracing::debug!("the HSM tokens have as much to do as there is time for");
+            return Err(OAuthError::unavailable());
+        }
         match request {
             TokenRequest::ClientCredentials(request) => {
                 let known = self.presume_client(presented, context).await?;

@@ -101,6 +101,17 @@ pub(super) enum NotTaken {
     Closed(HsmFailure),
 }
 
+impl State {
+    fn unanswered(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn has_room(&self, capacity: usize, sessions: usize, time: Duration) -> bool {
+        let ahead = self.unanswered();
+        ahead < capacity && self.pace.is_in_time(ahead, sessions, time)
+    }
+}
+
 impl Pipe {
     /// A conversation of at most `capacity` unanswered requests, of which the worker does `sessions` at once.
     pub(super) fn new(capacity: usize, sessions: usize) -> Arc<Self> {
@@ -130,6 +141,11 @@ impl Pipe {
         self.answered_quickly.load(Ordering::Relaxed) && self.answered_quickly.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether a request that has so much time would be taken now.
+    pub(super) fn has_room(&self, time: Duration) -> bool {
+        self.lock().has_room(self.capacity, self.sessions, time)
+    }
+
     /// Sends a request.
     ///
     /// # Errors
@@ -149,8 +165,8 @@ impl Pipe {
         }
         let asked_at = Instant::now();
         let remaining = deadline.saturating_duration_since(asked_at);
-        let ahead = state.slots.len() - state.free.len();
-        if ahead >= self.capacity || !state.pace.is_in_time(ahead, self.sessions, remaining) {
+        let ahead = state.unanswered();
+        if !state.has_room(self.capacity, self.sessions, remaining) {
             return Err(NotTaken::Full);
         }
         let index = state.free.pop().unwrap_or_else(|| {

@@ -273,6 +273,13 @@ impl HsmToken {
         unanswered.saturating_mul(1000) / sessions.max(1)
     }
 
+    /// Whether one of its workers has room for a request that has the deadline's time; `None` where no worker answers.
+    pub(super) fn has_room(&self) -> Option<bool> {
+        let mut live = self.live().peekable();
+        live.peek()?;
+        Some(live.any(|(_, pipe)| pipe.has_room(self.config.deadline)))
+    }
+
     /// How many requests its workers have not answered yet.
     pub(super) fn unanswered(&self) -> usize {
         self.live().map(|(_, pipe)| pipe.load()).sum()

@@ -179,14 +179,12 @@ impl Shared {
     /// A person who signs in, and whose client refreshes for a while.
     async fn person(&self, end: Instant, user: &TestUser, pause: Duration, code: impl Fn() -> String) {
         while Instant::now() < end {
+            let honest = self.ledger.honest.read().await;
+            // The pause begins with the code: the next one is another.
             let begun = Instant::now();
-            let answer = {
-                let _honest = self.ledger.honest.read().await;
-                let asked = Instant::now();
-                let answer = self.stage.server.sign_in(&self.client, user, &code()).await;
-                self.note_token("sign-in", asked, &answer).then_some(answer)
-            };
-            let mut shown = answer.map(|answer| answer.refresh_token());
+            let answer = self.stage.server.sign_in(&self.client, user, &code()).await;
+            let mut shown = self.note_token("sign-in", begun, &answer).then(|| answer.refresh_token());
+            drop(honest);
             while begun.elapsed() < pause && Instant::now() < end {
                 tokio::time::sleep(5 * PAUSE).await;
                 let Some(token) = &shown else { continue };
