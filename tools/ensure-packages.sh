@@ -40,6 +40,8 @@ python3-cryptography - the same: its ECDSA, EdDSA and RSA
 python3-authlib - an OAuth client that is not ours
 python3-requests - its HTTP
 procps kill ends processes of a test
+openssl openssl makes keys outside of an HSM, which must be refused
+systemd systemd-socket-activate starts a worker of its own user behind a socket
 util-linux prlimit sets the limits that a full disk is made of
 TABLE
         ;;
