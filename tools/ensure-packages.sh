@@ -46,6 +46,8 @@ libpam-yubico - the PAM module that asks the validation server
 pamtester pamtester signs in through PAM
 python3-venv - a place for a client that comes from PyPI
 procps kill ends processes of a test
+openssl openssl makes keys outside of an HSM, which must be refused
+systemd systemd-socket-activate starts a worker of its own user behind a socket
 util-linux prlimit sets the limits that a full disk is made of
 TABLE
         ;;

@@ -321,6 +321,12 @@ fn own_program() -> anyhow::Result<PathBuf> {
 /// What a command may have under way at once.
 const A_COMMAND: Slack = Slack { tokens: 0, checkpoints: 1, reports: 1 };
 
+/// What the server may have under way at once: what all queues hold, once more where a request is asked again.
+pub(super) fn server_slack(config: &Config) -> Slack {
+    let queue = |hsm: &config::HsmConfig| hsm.queue as u64 * u64::from(hsm.workers);
+    Slack { tokens: config.hsm.iter().map(queue).sum::<u64>().saturating_mul(2), checkpoints: 2, reports: 0 }
+}
+
 /// Where the workers count, and where the processes leave their marks.
 pub(super) fn state_folder(config: &Config) -> PathBuf {
     store_folder(config).unwrap_or_else(|| PathBuf::from("/"))

@@ -44,6 +44,9 @@ pub enum StoreFailure {
     /// Another process was faster: what the change makes is there already.
     #[error("there is {0} already: another process made one at the same time")]
     Taken(&'static str),
+    /// The HSM token was retired meanwhile, or was never a member.
+    #[error("the HSM token `{0}` is not part of this deployment, or was retired: no key is made in it")]
+    NotAMember(HsmName),
     /// The database is not one that this program can use; the text says what to do.
     #[error("{0}")]
     Refused(String),
@@ -311,18 +314,19 @@ pub trait Grants: Send + Sync {
 #[async_trait]
 pub trait Keys: Send + Sync {
     /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
-    /// purpose and algorithm.
+    /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment.
     ///
     /// # Errors
     ///
-    /// [`StoreFailure::Taken`] for an active key whose place has one.
+    /// [`StoreFailure::Taken`] for an active key whose place has one, [`StoreFailure::NotAMember`] for a token-signing key
+    /// in an HSM token that is not bound, or retired.
     async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> Result<()>;
     /// Every key, of all tenants and purposes, the oldest first.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
     /// Moves a key from one stage to another; `false` where it is not in stage `from`.
     async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, told: Vec<Draft>) -> Result<bool>;
     /// Makes the successor active and the predecessor retiring, in one commit; `false`, and nothing changed or told,
-    /// where either is not in its stage any more, or its place has another active key.
+    /// where either is not in its stage any more, its place has another active key, or its HSM token is no member.
     ///
     /// The predecessor retires until the last token has expired that any process issued by it, as far as
     /// [`raise_token_lifetime`](Self::raise_token_lifetime) was told, and the margin beyond.

@@ -14,6 +14,7 @@ use super::confine::InForce;
 use super::describe::{Description, PinFlags};
 use super::direct::{DirectSession, DirectSign};
 use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
+use super::hangup::LoginUnderWay;
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
 use super::raw;
@@ -178,6 +179,7 @@ impl Token {
             let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
             return Err(HsmFailure::PinRefused { detail });
         }
+        let _until_its_fate_is_known = LoginUnderWay::begin();
         let attempt = pin.attempt()?;
         let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
@@ -326,7 +328,7 @@ fn check_serial(info: &Description, hello: &Hello) -> Result<(), StartFault> {
     let serial = info.serial.as_str();
     match &hello.expected_serial {
         Some(expected) if expected != serial => Err(lasting(format!(
-            "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone",
+            "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone; a token that comes in its place needs an [[hsm]] of another name",
             hello.token_label
         ))),
         _ => Ok(()),

@@ -84,6 +84,7 @@ on_every_store!(
     deployment::a_pair_keeps_its_public_half,
     deployment::a_probe_writes,
     deployment::the_generation_rises_with_users_factors_clients_and_keys,
+    key_ring::a_signing_key_is_in_a_member_alone,
     key_ring::an_active_key_has_its_place_alone,
     key_ring::keys_change_places_in_one_commit,
     key_ring::a_key_retires_after_the_longest_token_that_was_noted,
