@@ -53,7 +53,8 @@ async fn hazard_59_of_all_who_notice_a_logout_one_logs_in() {
     config.sessions = 8;
     let (group, _events) = crate::support::hsm::started(config).await;
     let key = crate::support::hsm::pair(&group, signet::jose::Algorithm::Es256).await;
-    for _ in 0..5 {
+    let mut rounds = 0;
+    for _ in 0..8 {
         let logins = module.logins();
         module.order("C_SignInit nth 3 before latch logged-out\nC_Login every before delay 50");
         let asked = (0..64).map(|_| {
@@ -63,11 +64,24 @@ async fn hazard_59_of_all_who_notice_a_logout_one_logs_in() {
                 group.sign(&key, signet::jose::Algorithm::Es256, crate::support::hsm::probe(&key)).await.map(drop)
             })
         });
+        let mut failures = Vec::new();
         for outcome in asked.collect::<Vec<_>>() {
-            outcome.await.unwrap().unwrap();
+            failures.extend(outcome.await.unwrap().err());
         }
-        assert_eq!(module.logins() - logins, 1);
+        if failures.is_empty() {
+            assert_eq!(module.logins() - logins, 1);
+            rounds += 1;
+        } else {
+            // What a busy session saw of the logout had the worker started again, which is another cure.
+            assert!(
+                failures.iter().all(|error| matches!(error.failure, HsmFailure::Unavailable { .. })),
+                "{failures:?}"
+            );
+            module.calm();
+            group.ready(Duration::from_secs(20)).await.unwrap();
+        }
     }
+    assert!(rounds > 0, "each round ended in a restart");
     group.shutdown().await;
 }
 
