@@ -42,6 +42,8 @@ const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
 const RESEAL_EVERY: Duration = Duration::from_secs(1);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// How long the answer may take that a request has passed its deadline, on a busy machine.
+const LAST_ANSWER: Duration = Duration::from_secs(3);
 /// How long requests that are under way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -311,8 +313,9 @@ fn limits(config: &Config) -> Limits {
         header_bytes: limits.max_header_bytes,
         connections: limits.max_connections,
         slow_peer: limits.header_timeout,
-        // A connection is read from also while its request is answered: it must not look idle then.
-        idle: limits.idle_timeout.max(limits.request_timeout),
+        // A connection is read from also while its request is answered: it must not look idle then, nor before the answer to
+        // a request that passed its deadline is written.
+        idle: limits.idle_timeout.max(limits.request_timeout + LAST_ANSWER),
         request_deadline: limits.request_timeout,
         drain: DRAIN,
     }

@@ -144,6 +144,7 @@ impl Desk {
     fn perform(&mut self, operation: &Operation) -> Ending {
         let (mut is_renewed, mut is_logged_in) = (false, false);
         loop {
+            let logins = self.shared.token.logins();
             let fault = match self.attempt(operation) {
                 Ok(answer) => {
                     self.is_suspect = false;
@@ -151,7 +152,8 @@ impl Desk {
                 }
                 Err(fault) => fault,
             };
-            match fault.remedy() {
+            let session = self.session().ok().map(|session| &**session);
+            match self.shared.token.remedy(&fault, session, logins) {
                 Remedy::Answer => return Ending::Answered(Err(fault.into_failure())),
                 Remedy::Discard => return self.renewed(fault),
                 Remedy::Suspect if !self.is_suspect => {

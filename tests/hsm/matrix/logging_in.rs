@@ -45,6 +45,21 @@ async fn hazard_59_a_login_that_fails_before_the_pin_was_looked_at_is_got_over()
     scene.end("logging in again", 8).await;
 }
 
+/// Amid a logout a module may answer no more than that something went wrong, as SoftHSM does.
+#[tokio::test]
+async fn hazard_59_a_general_error_of_a_session_that_was_logged_out_is_a_logout() {
+    let mut scene = Scene::new(DEADLINE).await;
+    for function in ["C_SignInit", "C_Sign"] {
+        for latch in ["logout", "latch logged-out"] {
+            let logins = scene.module.logins();
+            let rules = format!("{function} nth 1 before {latch}\n{function} nth 1 before return CKR_GENERAL_ERROR");
+            scene.case(Asked::Sign, &rules, Expected::Mended).await;
+            assert_eq!(scene.module.logins() - logins, 1, "{rules}");
+        }
+    }
+    scene.end("a logout that looks like a broken module", 4).await;
+}
+
 /// All sessions find the token logged out at once: one login is enough.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hazard_59_of_all_who_notice_a_logout_one_logs_in() {
