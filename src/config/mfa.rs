@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::section::Section;
+use super::yubico_validation::{self, YubicoValidationConfig};
 use crate::mfa::Lockout;
 
-pub(super) const KEYS: &[&str] = &["issuer_name", "tries", "pause", "password_concurrency", "piv"];
+pub(super) const KEYS: &[&str] =
+    &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes", "piv", "yubico_validation"];
 pub(super) const PIV_KEYS: &[&str] = &["attestation_roots", "require_attestation", "roots"];
 
 /// At most ten tries an hour: a pause of six minutes for each try.
@@ -24,8 +26,12 @@ pub struct MfaConfig {
     pub lockout: Lockout,
     /// `password_concurrency`: password hashes computed at once, 19 MiB of memory and a core each.
     pub password_concurrency: usize,
+    /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another operator has approved it.
+    pub four_eyes: bool,
     /// `[mfa.piv]`.
     pub piv: PivConfig,
+    /// `[mfa.yubico_validation]`: servers that verify Yubico OTPs whose keys are elsewhere.
+    pub yubico_validation: Option<YubicoValidationConfig>,
 }
 
 /// `[mfa.piv]`: what the key of a PIV card must come with when it is enrolled. The files are read then.
@@ -71,11 +77,19 @@ impl MfaConfig {
             return Err(section.unusable("pause", "it lasts at least six minutes for each of `mfa.tries`"));
         }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let yubico_validation = match section.has("yubico_validation") {
+            true => {
+                Some(YubicoValidationConfig::read(&section.section("yubico_validation", yubico_validation::KEYS)?)?)
+            }
+            false => None,
+        };
         Ok(Self {
             issuer_name,
             lockout: Lockout { tries, pause },
-            piv,
             password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,
+            four_eyes: section.flag("four_eyes")?.unwrap_or(false),
+            piv,
+            yubico_validation,
         })
     }
 }

@@ -102,6 +102,7 @@ impl Nonce {
 pub struct Shown {
     nonce: Nonce,
     key: PublicKey,
+    key_id: KeyId,
     signature: Vec<u8>,
     text: Vec<u8>,
     client: String,
@@ -153,6 +154,7 @@ impl Shown {
         Some(Self {
             text: signed_text(context, nonce),
             nonce: Nonce::parse(nonce)?,
+            key_id: key.thumbprint(),
             key,
             signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
             client: context.client.to_owned(),
@@ -165,8 +167,8 @@ impl Shown {
     }
 
     /// The shown key's name.
-    pub fn key_id(&self) -> KeyId {
-        self.key.thumbprint()
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
     }
 
     /// Judges nonce and signature. Both are computed before either is judged.
@@ -187,7 +189,7 @@ impl Shown {
         if !is_signed {
             return Err(PivFault::WrongSignature);
         }
-        Ok(SpendableNonce { id: Sha256::digest(self.nonce.0).into(), key: self.key_id() })
+        Ok(SpendableNonce { id: Sha256::digest(self.nonce.0).into(), key: self.key_id.clone() })
     }
 }
 

@@ -1,7 +1,8 @@
 //! PIV cards: the nonce that a card signs, the check of what it signed, and enrolment.
 
-use super::authenticate::{CodeVerdict, Spendable};
 use super::authenticate_client::KnownClient;
+use super::enrol::NewFactor;
+use super::match_code::{CodeVerdict, Spendable};
 use super::{ChangeError, Signet};
 use crate::audit::RequestContext;
 use crate::jose::jwk::PublicKey;
@@ -25,6 +26,8 @@ pub struct PivKey {
     pub key: PublicKey,
     /// What the card's attestation proved of it, where there was one.
     pub attested: Option<piv_attestation::Attested>,
+    /// What is printed on the card; what an attestation tells of it goes before.
+    pub serial: Option<String>,
 }
 
 impl Signet {
@@ -60,8 +63,9 @@ impl Signet {
     ) -> Result<CodeVerdict<'f>, OAuthError> {
         let mac = self.derive(NONCE_MAC, &shown.mac_message(&self.settings.tenant)).await?;
         let judged = shown.judge(&mac, self.now());
-        let key = shown.key_id();
-        let holds = |factor: &&Factor| matches!(&factor.detail, FactorDetail::Piv(state) if state.key_thumbprint == key.as_str());
+        let key = shown.key_id().as_str();
+        let holds =
+            |factor: &&Factor| matches!(&factor.detail, FactorDetail::Piv(state) if state.key_thumbprint == key);
         let factor = factors.iter().find(holds).ok_or(PivFault::UnknownKey);
         let spendable = judged.and_then(|nonce| Ok((Spendable::Piv(nonce), factor?)));
         Ok(spendable.map_err(PivFault::reason))
@@ -84,13 +88,14 @@ impl Signet {
                 "the key must be P-256, P-384 or RSA of 2048 to 4096 bits: Signet takes no other from a PIV card";
             return Err(ChangeError::Input(text.to_owned()));
         }
-        let serial = piv.attested.as_ref().map(|attested| attested.serial);
+        let attested = piv.attested.as_ref().map(|attested| attested.serial);
         let detail = FactorDetail::Piv(PivState {
             key_thumbprint: piv.key.thumbprint().to_string(),
             public_key: STANDARD.encode(piv.key.to_spki_der()),
-            serial,
+            serial: attested,
             attested: piv.attested.is_some(),
         });
-        self.enrol_public(user, label, detail, serial.map(|serial| serial.to_string()), context).await
+        let serial = attested.map(|serial| serial.to_string()).or_else(|| piv.serial.clone());
+        self.enrol_public(user, NewFactor { label, serial, detail }, context).await
     }
 }

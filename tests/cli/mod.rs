@@ -6,6 +6,7 @@ mod custody;
 mod dev;
 mod directory;
 mod doctor;
+mod import;
 mod keys;
 mod login;
 #[cfg(feature = "piv")]

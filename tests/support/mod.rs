@@ -9,10 +9,12 @@ pub(crate) mod codes;
 pub(crate) mod fault;
 pub(crate) mod hsm;
 pub(crate) mod modules;
+pub(crate) mod oathtool;
 pub(crate) mod piv;
 #[cfg(feature = "piv")]
 pub(crate) mod piv_card;
 pub(crate) mod requests;
+pub(crate) mod responder;
 pub(crate) mod server;
 pub(crate) mod store;
 

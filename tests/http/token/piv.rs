@@ -173,7 +173,7 @@ async fn an_attested_key_reaches_aal3_and_a_doubtful_attestation_is_refused() {
 
     let good = ["--attestation", &attestation, "--intermediate", &f9];
     let added = stage.cli_json(&[&add[..], &good].concat(), "");
-    assert_eq!((&added["attested"], &added["serial"]), (&true.into(), &SERIAL_NUMBER.into()));
+    assert_eq!((&added["attested"], &added["serial"]), (&true.into(), &SERIAL_NUMBER.to_string().into()));
     let taken = stage.cli(&[&add[..], &good].concat(), "");
     assert_eq!(taken.status.code(), Some(1), "a key is one factor: {taken:?}");
     let answer = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();

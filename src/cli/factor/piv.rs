@@ -7,10 +7,11 @@ use clap::Args;
 use serde::Serialize;
 use x509_cert::Certificate;
 
-use super::Ended;
-use super::factor::FactorView;
-use super::output::Output;
-use super::wiring::{Deployment, Need};
+use super::add::note_pending;
+use super::view::FactorView;
+use crate::cli::Ended;
+use crate::cli::output::Output;
+use crate::cli::wiring::{Deployment, Need};
 use crate::clock::Timestamp;
 use crate::config::PivConfig;
 use crate::jose::jwk::PublicKey;
@@ -23,7 +24,7 @@ const LONGEST: u64 = 256 * 1024;
 /// The key of a PIV card's slot 9a, e.g. of a YubiKey.
 #[derive(Debug, Args)]
 #[group(id = "what", required = true, multiple = true, args = ["certificate", "public_key", "attestation"])]
-pub(super) struct AddPiv {
+pub(in crate::cli) struct AddPiv {
     /// The user's name.
     #[arg(long)]
     user: String,
@@ -43,6 +44,9 @@ pub(super) struct AddPiv {
     /// the vendor's), in PEM or DER.
     #[arg(long, value_name = "FILE")]
     intermediate: Vec<PathBuf>,
+    /// The serial number that is printed on the card; an attestation tells it by itself.
+    #[arg(long, conflicts_with = "attestation")]
+    serial: Option<String>,
 }
 
 /// A PIV factor as printed.
@@ -50,8 +54,6 @@ pub(super) struct AddPiv {
 struct Added {
     #[serde(flatten)]
     factor: FactorView,
-    attested: bool,
-    serial: Option<u32>,
     needs_touch: Option<bool>,
 }
 
@@ -67,18 +69,18 @@ impl AddPiv {
         let piv = self.judge(&deployment.config.mfa.piv, deployment.signet.clock_now())?;
         let factor = deployment.signet.enrol_piv(&self.user, &self.label, &piv, &deployment.operator()).await?;
         let added = Added {
-            attested: piv.attested.is_some(),
-            serial: piv.attested.as_ref().map(|attested| attested.serial),
             needs_touch: piv.attested.as_ref().map(|attested| attested.needs_touch),
             factor: FactorView::new(&factor),
         };
         output.value(&added, |added| {
-            let what = match added.serial {
-                Some(serial) => format!("made on the YubiKey {serial}"),
+            let what = match &piv.attested {
+                Some(attested) => format!("made on the YubiKey {}", attested.serial),
                 None => "not attested: it may live in a file, and a sign-in with it reaches aal2".to_owned(),
             };
-            format!("added factor {} for {} ({what})", factor.id, self.user)
-        })
+            format!("added factor {} for {} ({what})", added.factor.id, self.user)
+        })?;
+        note_pending(output, &factor);
+        Ok(())
     }
 
     /// Reads the files and judges what they prove of the key.
@@ -108,7 +110,7 @@ impl AddPiv {
         if attested.is_none() && trust.require_attestation {
             anyhow::bail!("`mfa.piv.require_attestation` is set: give the key's attestation with --attestation");
         }
-        Ok(PivKey { key, attested: attested.transpose()? })
+        Ok(PivKey { key, attested: attested.transpose()?, serial: self.serial.clone() })
     }
 }
 

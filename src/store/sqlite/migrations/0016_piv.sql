@@ -6,3 +6,8 @@ CREATE TABLE piv_nonces (
     PRIMARY KEY (tenant, id)
 ) STRICT;
 CREATE INDEX piv_nonces_by_time ON piv_nonces (spent_at);
+
+-- One YubiKey types codes and has a PIV key: its serial number is that of two factors, and of no more.
+DROP INDEX factors_by_serial;
+CREATE UNIQUE INDEX factors_by_serial ON factors (tenant, serial) WHERE kind <> 'piv';
+CREATE UNIQUE INDEX factors_by_piv_serial ON factors (tenant, serial) WHERE kind = 'piv';
