@@ -251,14 +251,27 @@ impl Enrolment {
         parameters: TotpParameters,
         random: &dyn Random,
     ) -> Result<Self, EnrolmentError> {
+        let mut bytes = vec![0; parameters.secret_bytes()];
+        random.fill(&mut bytes);
+        Self::of_secret(issuer, account, parameters, SecretBytes::new(bytes))
+    }
+
+    /// The same with a secret that [`new`](Self::new) made, to be shown again.
+    ///
+    /// # Errors
+    ///
+    /// [`EnrolmentError::Name`], [`EnrolmentError::Uri`].
+    pub fn of_secret(
+        issuer: &str,
+        account: &str,
+        parameters: TotpParameters,
+        secret: SecretBytes,
+    ) -> Result<Self, EnrolmentError> {
         for (what, name) in [("issuer name", issuer), ("account name", account)] {
             if name.is_empty() || name.contains(':') {
                 return Err(EnrolmentError::Name(what));
             }
         }
-        let mut bytes = vec![0; parameters.secret_bytes()];
-        random.fill(&mut bytes);
-        let secret = SecretBytes::new(bytes);
         let totp = totp_rs::Builder::new()
             .with_algorithm(parameters.algorithm())
             .with_digits(parameters.digits)

@@ -219,7 +219,7 @@ impl Signet {
         Ok(verdict)
     }
 
-    async fn totp_hmacs(
+    pub(super) async fn totp_hmacs(
         &self,
         row: &RowBinding,
         seals: &Seals,

@@ -132,7 +132,7 @@ impl Signet {
         if removed { Ok(()) } else { Err(missing()) }
     }
 
-    fn factor_changed(&self, factor: &Factor, what: &str, context: &RequestContext) -> Draft {
+    pub(super) fn factor_changed(&self, factor: &Factor, what: &str, context: &RequestContext) -> Draft {
         let mut draft = Draft::new(Event::FactorChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .user(factor.user.as_str())
             .detail(what);

@@ -31,6 +31,8 @@ pub mod reseal;
 pub mod revoke;
 pub mod revoke_key;
 pub mod rotate;
+pub mod self_service;
+pub mod session;
 pub mod settings;
 pub mod signing;
 

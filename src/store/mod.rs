@@ -13,9 +13,9 @@ pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use contract::{
     AuditLog, Clients, Deployment, Factors, Grants, KeyMention, Keys, Leases, Revocations, SealedSecrets,
-    SecretsAtRest, Store, StoreError, StoreFailure, Throttles, Told, Users,
+    SecretsAtRest, Sessions, Store, StoreError, StoreFailure, Throttles, Told, Users,
 };
 pub use model::{
     EndReason, Factor, Grant, GrantId, GrantState, HsmMember, RefreshLookup, RotateOutcome, SealCount, SecretAtRest,
-    SecretCursor, SecretOwner, User,
+    SecretCursor, SecretOwner, Session, SessionId, User,
 };

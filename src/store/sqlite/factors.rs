@@ -37,6 +37,7 @@ texts! {
             s.hsm, s.blob
         FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
         WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm";
+    RENAME = "UPDATE factors SET label = $3 WHERE tenant = $1 AND id = $2";
     REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
     SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, totp_drift = $4, last_used_at = $5
         WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
@@ -93,6 +94,15 @@ async fn remove(
     let user = UserId::new(row.try_get::<String, _>("user_id")?);
     users::renew_credentials(connection, tenant, &user, *at).await?;
     Ok(Effect::renewed(true))
+}
+
+async fn rename(
+    (tenant, id, label): &(TenantId, FactorId, String),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let renamed =
+        sqlx::query(RENAME).bind(tenant.as_str()).bind(id.as_str()).bind(label.as_str()).execute(connection).await?;
+    Ok(if renamed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
 }
 
 /// A one-time code that is being spent.
@@ -259,6 +269,20 @@ impl Factors for SqliteStore {
         self.writer
             .change("remove factor", (tenant.clone(), id.clone(), at), told, |input, connection| {
                 Box::pin(remove(input, connection))
+            })
+            .await
+    }
+
+    async fn rename_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        label: &str,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("rename factor", (tenant.clone(), id.clone(), label.to_owned()), done(told), |input, connection| {
+                Box::pin(rename(input, connection))
             })
             .await
     }

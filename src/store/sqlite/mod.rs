@@ -31,6 +31,7 @@ mod open;
 mod revocations;
 mod row;
 mod seals;
+mod sessions;
 mod texts;
 mod throttles;
 mod users;
@@ -161,6 +162,7 @@ pub fn sql_texts() -> Vec<String> {
         leases::TEXTS,
         revocations::TEXTS,
         seals::TEXTS,
+        sessions::TEXTS,
         throttles::TEXTS,
         users::TEXTS,
     ]

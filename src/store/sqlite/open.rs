@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_hsm_members.sql"),
     include_str!("migrations/0007_factor_kinds.sql"),
     include_str!("migrations/0015_grant_factors.sql"),
+    include_str!("migrations/0012_sessions.sql"),
 ];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;
