@@ -16,8 +16,7 @@ async fn hazard_54_the_session_id_is_new_after_each_step() {
     assert_ne!(anonymous.cookie, signed_in.cookie);
     assert_eq!(anonymous.get("/account").await.status, 303, "who planted the first cookie is not signed in by it");
     let page = browser.get("/account/step-up").await.ok();
-    let proved =
-        browser.submit(&page, "/account/step-up", &[("password", PASSWORD), ("otp", &totp.at(1))]).await;
+    let proved = browser.submit(&page, "/account/step-up", &[("password", PASSWORD), ("otp", &totp.at(1))]).await;
     assert_eq!((proved.status, proved.header("location")), (303, Some("/account")));
     assert_ne!(browser.cookie, signed_in.cookie);
     assert_eq!(signed_in.get("/account").await.status, 303, "the secret from before the step is worth nothing");

@@ -8,6 +8,7 @@ mod factors;
 mod grants;
 mod key_ring;
 mod secrets;
+mod sessions;
 mod throttles;
 mod users;
 
@@ -44,6 +45,9 @@ on_every_store!(
     factors::a_removed_factor_ends_what_it_may_have_begun,
     factors::a_totp_step_is_spent_once_and_never_lowered,
     factors::a_yubico_counter_is_spent_once_and_never_lowered,
+    sessions::a_session_comes_back_while_it_holds,
+    sessions::a_session_is_renewed_once_by_its_secret,
+    sessions::a_session_is_ended_by_its_user_alone,
     clients::a_client_comes_back_as_added,
     clients::a_taken_client_name_or_id_is_refused,
     clients::each_change_of_a_client_touches_its_own_column,
