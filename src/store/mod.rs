@@ -7,15 +7,17 @@
 pub mod anchor;
 pub mod contract;
 pub mod model;
+pub mod sessions;
 pub mod sqlite;
 
 pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use contract::{
     AuditLog, Clients, Deployment, Factors, Grants, KeyMention, Keys, Leases, Revocations, SealedSecrets,
-    SecretsAtRest, Sessions, Store, StoreError, StoreFailure, Throttles, Told, Users,
+    SecretsAtRest, Store, StoreError, StoreFailure, Throttles, Told, Users,
 };
 pub use model::{
     EndReason, Factor, Grant, GrantId, GrantState, HsmMember, RefreshLookup, RotateOutcome, SealCount, SecretAtRest,
     SecretCursor, SecretOwner, Session, SessionId, User,
 };
+pub use sessions::Sessions;
