@@ -33,13 +33,21 @@ p11-kit p11-kit puts a PKCS#11 module behind a socket
 p11-kit-modules - the PKCS#11 module in front of it
 opensc pkcs11-tool a PKCS#11 client that is not ours looks at the keys
 oathtool oathtool one-time codes from an implementation that is not ours
+pskctool pskctool reads the token containers that the tests import
 curl curl a client of the HTTP surface
 sqlite3 sqlite3 looks into the database file
 python3-jwt - verifies tokens in another language
 python3-cryptography - the same: its ECDSA, EdDSA and RSA
 python3-authlib - an OAuth client that is not ours
 python3-requests - its HTTP
+libykclient-dev ykclient Yubico's own client asks the validation server
+libyubikey-dev ykgenerate makes Yubico OTPs
+libpam-yubico - the PAM module that asks the validation server
+pamtester pamtester signs in through PAM
+python3-venv - a place for a client that comes from PyPI
 procps kill ends processes of a test
+openssl openssl makes keys outside of an HSM, which must be refused
+systemd systemd-socket-activate starts a worker of its own user behind a socket
 util-linux prlimit sets the limits that a full disk is made of
 TABLE
         ;;

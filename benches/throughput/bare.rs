@@ -30,7 +30,7 @@ pub(crate) fn measure(
     time: Duration,
 ) -> Result<Measured, Failure> {
     let task = json!({
-        "module": deployment.module,
+        "module": deployment.loaded,
         "pin_file": deployment.path("pin"),
         "algorithm": algorithm,
         "sessions": sessions,
@@ -38,6 +38,7 @@ pub(crate) fn measure(
     });
     let mut child = Command::new(std::env::current_exe()?);
     child.env(MARK, task.to_string()).env("SOFTHSM2_CONF", deployment.path("softhsm2.conf"));
+    child.envs(deployment.environment.iter().cloned());
     let output = child.output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());

@@ -1,7 +1,7 @@
 //! A throwaway deployment on a soft token, and its server.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::{Failure, load, processes};
+use crate::{Failure, Shape, load, processes};
 
 const SIGNET: &str = env!("CARGO_BIN_EXE_signet");
 pub(crate) const AUDIENCE: &str = "https://api.example";
@@ -17,27 +17,29 @@ pub(crate) const AUDIENCE: &str = "https://api.example";
 /// The files of a deployment with an ES256 and an RS256 key, and a client.
 pub(crate) struct Deployment {
     folder: tempfile::TempDir,
-    pub(crate) module: String,
+    /// The soft token's module, and the one that workers load, with what that reads from the environment.
+    module: String,
+    pub(crate) loaded: String,
+    pub(crate) environment: Vec<(String, String)>,
     pub(crate) port: u16,
     authorization: String,
 }
 
 impl Deployment {
-    /// `operation_ms`: how long each operation of the HSM takes; 0 is the module's own time.
-    pub(crate) fn new(workers: u64, sessions: u64, operation_ms: u64) -> Result<Self, Failure> {
+    pub(crate) fn new(shape: &Shape) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm/provision.sh");
-        let provisioned = Command::new("sh").arg(script).arg(folder.path()).output()?;
-        if !provisioned.status.success() {
-            return Err(String::from_utf8_lossy(&provisioned.stderr).into());
-        }
-        let module = String::from_utf8(provisioned.stdout)?;
-        let module = module.lines().last().ok_or("softhsm/provision.sh names no module")?.to_owned();
+        let module = provision(folder.path())?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut deployment = Self { folder, module, port, authorization: String::new() };
-        std::fs::write(deployment.path("signet.toml"), deployment.config(workers, sessions, operation_ms)?)?;
+        let (loaded, environment) = (module.clone(), Vec::new());
+        let mut deployment = Self { folder, module, loaded, environment, port, authorization: String::new() };
+        if shape.operation_ms > 0 {
+            deployment.imitate(shape)?;
+        }
+        std::fs::write(deployment.path("signet.toml"), deployment.config(shape)?)?;
         deployment.run(&["init"])?;
-        deployment.run(&["key", "generate", "--algorithm", "RS256", "--bits", "2048"])?;
+        if shape.tokens == 1 {
+            deployment.run(&["key", "generate", "--algorithm", "RS256", "--bits", "2048"])?;
+        }
         let client = deployment.run(&[
             "--json",
             "client",
@@ -57,35 +59,57 @@ impl Deployment {
         Ok(deployment)
     }
 
-    fn config(&self, workers: u64, sessions: u64, operation_ms: u64) -> Result<String, Failure> {
-        let sessions = sessions.div_ceil(workers);
-        let slow = if operation_ms > 0 { Some(self.imitate(sessions, operation_ms)?) } else { None };
-        let (module, environment) = slow.unwrap_or_else(|| (self.module.clone(), String::new()));
-        Ok(format!(
-            "[server]\npublic_url = \"{issuer}\"\nlisten = \"127.0.0.1:{port}\"\n[store]\nurl = \"sqlite://signet.db\"\n\
-             [[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
-             sessions = {sessions}\nworkers = {workers}\n[hsm.environment]\nSOFTHSM2_CONF = \"{conf}\"\n\
-             {environment}[log]\nlevel = \"warn\"\n",
-            issuer = self.issuer(),
-            port = self.port,
-            conf = self.path("softhsm2.conf").display(),
-        ))
+    fn config(&self, shape: &Shape) -> Result<String, Failure> {
+        let mut text = format!(
+            "[server]\npublic_url = \"{}\"\nlisten = \"127.0.0.1:{}\"\n[store]\nurl = \"sqlite://signet.db\"\n\
+             [log]\nlevel = \"warn\"\n",
+            self.issuer(),
+            self.port
+        );
+        for number in 0..shape.tokens {
+            let folder =
+                if number == 0 { self.folder.path().to_owned() } else { self.path(&format!("token-{number}")) };
+            if number > 0 {
+                std::fs::create_dir(&folder)?;
+                provision(&folder)?;
+            }
+            text += &self.token_section(shape, number, &folder);
+        }
+        Ok(text)
+    }
+
+    fn token_section(&self, shape: &Shape, number: u64, folder: &Path) -> String {
+        let environment = self.environment.iter().map(|(name, value)| format!("{name} = \"{value}\"\n"));
+        format!(
+            "[[hsm]]\nname = \"token-{number}\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\n\
+             pin_file = \"{pin}\"\nsessions = {sessions}\nworkers = {workers}\n[hsm.environment]\n\
+             SOFTHSM2_CONF = \"{conf}\"\n{environment}",
+            module = self.loaded,
+            pin = folder.join("pin").display(),
+            sessions = shape.sessions.div_ceil(shape.workers),
+            workers = shape.workers,
+            conf = folder.join("softhsm2.conf").display(),
+            environment = environment.collect::<String>(),
+        )
     }
 
     /// The fault module in front of the real one, as slow and as narrow as a network HSM. A worker opens two sessions
     /// more than it signs with.
-    fn imitate(&self, sessions: u64, operation_ms: u64) -> Result<(String, String), Failure> {
+    fn imitate(&mut self, shape: &Shape) -> Result<(), Failure> {
         let library = std::env::current_exe()?.with_file_name("libsignet_fault_module.so");
         if !library.is_file() {
             return Err(format!("cargo has not built {}", library.display()).into());
         }
-        let rules = format!("limit sessions {}\nlimit operation-ms {operation_ms}\n", sessions + 2);
+        let sessions = shape.sessions.div_ceil(shape.workers) + 2;
+        let rules = format!("limit sessions {sessions}\nlimit operation-ms {}\n", shape.operation_ms);
         signet_fault_module::rules::Rules::parse(&rules)?;
         std::fs::write(self.path("fault.rules"), rules)?;
-        let variable = |name: &str, value: &str| format!("{name} = \"{value}\"\n");
-        let environment = variable(signet_fault_module::MODULE_VARIABLE, &self.module)
-            + &variable(signet_fault_module::RULES_VARIABLE, &self.path("fault.rules").display().to_string());
-        Ok((library.display().to_string(), environment))
+        self.loaded = library.display().to_string();
+        self.environment = vec![
+            (signet_fault_module::MODULE_VARIABLE.to_owned(), self.module.clone()),
+            (signet_fault_module::RULES_VARIABLE.to_owned(), self.path("fault.rules").display().to_string()),
+        ];
+        Ok(())
     }
 
     pub(crate) fn issuer(&self) -> String {
@@ -134,6 +158,17 @@ impl Deployment {
         }
         Err("the server did not become ready".into())
     }
+}
+
+/// Makes a soft token in a folder; gives its module.
+fn provision(folder: &Path) -> Result<String, Failure> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/softhsm/provision.sh");
+    let provisioned = Command::new("sh").arg(script).arg(folder).output()?;
+    if !provisioned.status.success() {
+        return Err(String::from_utf8_lossy(&provisioned.stderr).into());
+    }
+    let module = String::from_utf8(provisioned.stdout)?;
+    Ok(module.lines().last().ok_or("softhsm/provision.sh names no module")?.to_owned())
 }
 
 /// A running server; stopped when dropped.

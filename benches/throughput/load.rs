@@ -34,16 +34,14 @@ pub(crate) fn run(server: &Server<'_>, connections: usize, time: Duration) -> Re
     runtime.block_on(load(port, &request, 4, Duration::from_millis(300)))?;
     let before = server.cpu_seconds()?;
     let started = Instant::now();
-    let mut micros = runtime.block_on(load(port, &request, connections, time))?;
+    let times = runtime.block_on(load(port, &request, connections, time))?.sorted();
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), server.cpu_seconds()? - before);
-    micros.sort_unstable();
-    let count = micros.len();
-    let at = |part: usize| micros.get(count * part / 100).copied().unwrap_or(0) as f64 / 1000.0;
-    let measured = Measured { rate: count as f64 / seconds, cpu_micros: cpu * 1e6 / count as f64 };
-    Ok(Load { measured, p50_millis: at(50), p99_millis: at(99) })
+    let count = times.count() as f64;
+    let measured = Measured { rate: count / seconds, cpu_micros: cpu * 1e6 / count };
+    Ok(Load { measured, p50_millis: times.millis(50), p99_millis: times.millis(99) })
 }
 
-async fn load(port: u16, request: &[u8], connections: usize, time: Duration) -> Result<Vec<u64>, Failure> {
+async fn load(port: u16, request: &[u8], connections: usize, time: Duration) -> Result<Times, Failure> {
     let end = Instant::now() + time;
     let tasks: Vec<_> = (0..connections)
         .map(|_| {
@@ -56,7 +54,7 @@ async fn load(port: u16, request: &[u8], connections: usize, time: Duration) -> 
     for task in tasks {
         set.spawn_local_on(task, &local);
     }
-    let mut all = Vec::new();
+    let mut all = Times::default();
     local
         .run_until(async {
             while let Some(done) = set.join_next().await {
@@ -77,20 +75,53 @@ async fn connection(port: u16, request: &[u8], end: Instant) -> Result<Vec<u64>,
     while Instant::now() < end {
         let asked = Instant::now();
         stream.write_all(request).await?;
-        let mut filled = 0;
-        while !is_whole(buffer.get(..filled).unwrap_or_default()) {
-            let read = stream.read(buffer.get_mut(filled..).ok_or("the answer is too long")?).await?;
-            if read == 0 {
-                return Err("the server closed the connection".into());
-            }
-            filled += read;
-        }
-        if !buffer.starts_with(b"HTTP/1.1 200") {
-            return Err(String::from_utf8_lossy(buffer.get(..filled).unwrap_or_default()).into());
+        let answer = read_answer(&mut stream, &mut buffer).await?;
+        if !answer.starts_with(b"HTTP/1.1 200") {
+            return Err(String::from_utf8_lossy(answer).into());
         }
         taken.push(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
     Ok(taken)
+}
+
+/// The next answer, whole.
+pub(crate) async fn read_answer<'b>(
+    stream: &mut tokio::net::TcpStream,
+    buffer: &'b mut [u8],
+) -> Result<&'b [u8], Failure> {
+    let mut filled = 0;
+    while !is_whole(buffer.get(..filled).unwrap_or_default()) {
+        let read = stream.read(buffer.get_mut(filled..).ok_or("the answer is too long")?).await?;
+        if read == 0 {
+            return Err("the server closed the connection".into());
+        }
+        filled += read;
+    }
+    Ok(buffer.get(..filled).unwrap_or_default())
+}
+
+/// How long answers took, in microseconds.
+#[derive(Default)]
+pub(crate) struct Times(Vec<u64>);
+
+impl Times {
+    pub(crate) fn extend(&mut self, more: Vec<u64>) {
+        self.0.extend(more);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn sorted(mut self) -> Self {
+        self.0.sort_unstable();
+        self
+    }
+
+    /// The time within which so many of a hundred were answered, in milliseconds; of sorted ones.
+    pub(crate) fn millis(&self, of_hundred: usize) -> f64 {
+        self.0.get(self.0.len() * of_hundred / 100).copied().unwrap_or(0) as f64 / 1000.0
+    }
 }
 
 /// Whether a whole answer has arrived: head, and as much body as `content-length` says.

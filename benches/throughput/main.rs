@@ -2,12 +2,14 @@
 //! all in one run on one machine: `make bench`. Prints Markdown.
 //!
 //! `cargo bench --bench throughput -- --seconds 2` makes each measurement shorter; `--workers 2` shards the HSM token
-//! over two worker processes. `--sessions 16 --operation-ms 4` imitates a network HSM: 16 operations at a time, 4 ms each,
-//! 4,000 a second at most (`tests/fault-module`); the bare module is measured without that.
+//! over two worker processes. `--sessions 16 --operation-ms 4` imitates a network HSM (`tests/fault-module`) and measures
+//! other things: 16 operations at a time, 4 ms each, 4,000 a second at most; `--tokens 2` gives the deployment two of them.
 
 mod bare;
 mod deployment;
 mod load;
+mod network;
+mod paced;
 mod processes;
 mod verification;
 
@@ -23,19 +25,45 @@ struct Measured {
     cpu_micros: f64,
 }
 
+/// What a deployment is made of.
+struct Shape {
+    /// HSM tokens, and for each the worker processes, and the sessions of all of them together.
+    tokens: u64,
+    workers: u64,
+    sessions: u64,
+    /// How long each operation of the HSM takes; 0 is the module's own time.
+    operation_ms: u64,
+}
+
+impl Shape {
+    fn of_arguments() -> Result<Self, Failure> {
+        Ok(Self {
+            tokens: argument("--tokens", 1)?,
+            workers: argument("--workers", 1)?,
+            sessions: argument("--sessions", 2)?,
+            operation_ms: argument("--operation-ms", 0)?,
+        })
+    }
+
+    /// Operations a second at most; `None` where nothing but the machine bounds them.
+    fn limit(&self) -> Option<f64> {
+        let of_one = (self.sessions * 1000).checked_div(self.operation_ms)?;
+        Some((self.tokens * of_one) as f64)
+    }
+}
+
 fn main() -> Result<(), Failure> {
     if bare::is_child() {
         return bare::child();
     }
     let time = Duration::from_secs(argument("--seconds", 4)?);
-    let workers = argument("--workers", 1)?;
-    let sessions = argument("--sessions", 2)?;
-    let operation_ms = argument("--operation-ms", 0)?;
-    let deployment = deployment::Deployment::new(workers, sessions, operation_ms)?;
-    println!("{sessions} sessions, {workers} worker processes, each measurement {} s.\n", time.as_secs());
-    if let Some(most) = (sessions * 1000).checked_div(operation_ms) {
-        println!("An imitated network HSM: {operation_ms} ms an operation, {most} a second at most.\n");
+    let shape = Shape::of_arguments()?;
+    let deployment = deployment::Deployment::new(&shape)?;
+    if shape.limit().is_some() {
+        return network::measure(&deployment, &shape, time);
     }
+    let sessions = shape.sessions;
+    println!("{sessions} sessions, {} worker processes, each measurement {} s.\n", shape.workers, time.as_secs());
     println!(
         "| algorithm | arrangement | connections | /s | CPU µs | p50 ms | p99 ms | rate ÷ bare | CPU above bare µs |"
     );

@@ -42,6 +42,9 @@ pub enum Event {
     /// A session was ended by its user: one, or all with all grants.
     #[serde(rename = "session.ended")]
     SessionEnded,
+    /// A recovery code took the place of a token.
+    #[serde(rename = "recovery_code.used")]
+    RecoveryCodeUsed,
     /// A client authenticated, or failed to.
     #[serde(rename = "client.authentication")]
     ClientAuthentication,
@@ -87,9 +90,21 @@ pub enum Event {
     /// A user was added, changed, disabled or removed.
     #[serde(rename = "user.changed")]
     UserChanged,
-    /// A factor was added or removed.
+    /// A factor was added, changed or removed.
     #[serde(rename = "factor.changed")]
     FactorChanged,
+    /// A Yubico OTP was verified for a client of the validation protocol, or refused.
+    #[serde(rename = "otp.validated")]
+    OtpValidated,
+    /// A client of the validation protocol was added, changed or removed.
+    #[serde(rename = "otp_client.changed")]
+    OtpClientChanged,
+    /// A Yubico OTP key that is no user's factor was added, changed or removed.
+    #[serde(rename = "otp_key.changed")]
+    OtpKeyChanged,
+    /// Tokens that belong to nobody yet were imported or removed.
+    #[serde(rename = "stock.changed")]
+    StockChanged,
     /// A client was added, changed or removed.
     #[serde(rename = "client.changed")]
     ClientChanged,

@@ -49,7 +49,7 @@ enum Action {
     /// Accept the differences that an alarm was raised for, once it is known where they come from.
     Accept {
         /// The key; every key where not given.
-        #[arg(long, value_name = "KID")]
+        #[arg(long, value_name = "KID", allow_hyphen_values = true)]
         key: Option<String>,
         /// Why it is well, for the audit log.
         #[arg(long, value_name = "TEXT")]

@@ -65,8 +65,16 @@ fn row(hsm: &HsmStatus) -> [String; 6] {
         token.map_or_else(String::new, |token| format!("{} {}", token.manufacturer, token.model)),
         token.map_or_else(String::new, |token| token.serial.clone()),
         hsm.signing_key.unwrap_or("none").to_owned(),
-        format!("{} of {}", hsm.seals.sealed, hsm.seals.secrets),
+        if only_signs(hsm) {
+            "none: it only signs".to_owned()
+        } else {
+            format!("{} of {}", hsm.seals.sealed, hsm.seals.secrets)
+        },
     ]
+}
+
+fn only_signs(hsm: &HsmStatus) -> bool {
+    matches!(hsm.membership, Membership::Member | Membership::NotConfigured) && !hsm.keeps_secrets
 }
 
 /// What to do about it.
@@ -77,14 +85,25 @@ fn hint(hsm: &HsmStatus) -> Option<String> {
         Membership::NotConfigured => {
             Some("it is a member and has no [[hsm]]: `signet hsm retire` it, or configure it".into())
         }
-        Membership::Retired => {
-            hsm.published_until.as_ref().map(|until| format!("its [[hsm]] can be removed after {until}"))
-        }
-        Membership::Member if lacking > 0 => Some(format!(
+        Membership::Retired => Some(retired_hint(hsm)),
+        Membership::Member if lacking > 0 && !only_signs(hsm) => Some(format!(
             "lacks {lacking} seals: the server makes up for them, and so does `signet hsm add {}`",
             hsm.name
         )),
         Membership::Member => None,
+    }
+}
+
+fn retired_hint(hsm: &HsmStatus) -> String {
+    match (hsm.undestroyed, &hsm.published_until) {
+        (Some(0), _) => "its signing keys are destroyed: its [[hsm]] can be removed".to_owned(),
+        (Some(_), Some(until)) if hsm.signing_key == Some("retiring") => format!(
+            "its signing key is published until {until}, and the server destroys it then: keep its [[hsm]] until that is \
+             done, or, where the token does not answer any more, until then"
+        ),
+        _ => "its signing key is out of the JWKS and is destroyed as soon as the token answers; where it never will, remove \
+              its [[hsm]]"
+            .to_owned(),
     }
 }
 
@@ -120,16 +139,19 @@ fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
             " {some} secrets don't open by any token; `signet user list` and `factor list` show whose they may be."
         ),
     };
+    let seals = if added.keeps_secrets {
+        let (sealed, secrets) = (added.seals.sealed, added.seals.secrets);
+        format!("can open {sealed} of {secrets} secrets; {} were sealed for it now.{unopened}", added.resealed)
+    } else {
+        "only signs: the deployment's other HSM tokens keep its secrets.".to_owned()
+    };
     format!(
-        "{keys}\n\n{name} can open {sealed} of {secrets} secrets; {now} were sealed for it now.{unopened}\nIts signing key is \
+        "{keys}\n\n{name} {seals}\nIts signing key is \
          published, and signs once verifiers had the time to fetch it.\nIts audit key is in {audit}: copy that file again to \
          where whoever can write to this machine can't reach it.\nNext: reload the server (`systemctl reload signet`, or SIGHUP), \
          so that it starts the token's workers.",
         keys = table(["purpose", "", "kid"], &rows),
         name = added.name,
-        sealed = added.seals.sealed,
-        secrets = added.seals.secrets,
-        now = added.resealed,
         audit = audit_keys.display(),
     )
 }

@@ -27,6 +27,24 @@ pub(super) fn secret_from_stdin(what: &str) -> anyhow::Result<SecretText> {
     Ok(SecretText::new(text.to_owned()))
 }
 
+/// The largest file that is imported, in bytes: some hundred thousand keys.
+const LARGEST_FILE: u64 = 64 * 1024 * 1024;
+
+/// Reads a file that may hold secrets, or standard input where `path` is `-`. It is wiped when dropped.
+pub(super) fn secret_file(path: &std::path::Path) -> anyhow::Result<SecretText> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    let read = if path == std::path::Path::new("-") {
+        std::io::stdin().lock().take(LARGEST_FILE + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
+    };
+    read.with_context(|| format!("{} can't be read", path.display()))?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(Ended::Usage(format!("{} is longer than {LARGEST_FILE} bytes", path.display())).into());
+    }
+    Ok(SecretText::new(std::mem::take(&mut text)))
+}
+
 /// Reads a secret from standard input where that is asked for, and from a prompt where a person is there.
 pub(super) fn secret(from_stdin: bool, what: &str, flag: &str) -> anyhow::Result<SecretText> {
     if from_stdin {

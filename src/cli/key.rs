@@ -15,8 +15,8 @@ use super::output::Output;
 use super::wiring::{Deployment, Need};
 use crate::jose::Algorithm;
 use crate::keys::{HsmKey, HsmName, KeyState};
-use crate::service::ChangeError;
 use crate::service::initialise::DEFAULT_RSA_BITS;
+use crate::service::{ChangeError, InitialiseError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
@@ -40,7 +40,7 @@ pub(super) enum Key {
     /// verifier knows it, and destroys the old one after its last token has expired.
     Rotate {
         /// Revoke this key at once, and all that it signed. Says what that breaks, and does it with --yes.
-        #[arg(long, value_name = "KID", conflicts_with_all = ["algorithm", "bits", "hsm"])]
+        #[arg(long, value_name = "KID", allow_hyphen_values = true, conflicts_with_all = ["algorithm", "bits", "hsm"])]
         emergency: Option<String>,
         /// Do what --emergency says.
         #[arg(long, requires = "emergency")]
@@ -93,12 +93,24 @@ impl Asked {
         self.algorithm.unwrap_or(deployment.config.tokens.algorithm)
     }
 
-    /// The named HSM token, or all that are configured.
-    fn hsms(&self, deployment: &Deployment) -> anyhow::Result<Vec<HsmName>> {
+    /// The named HSM token, or all that are configured and belong to the deployment. One that was retired and has its
+    /// [[hsm]] still gets no key any more.
+    async fn hsms(&self, deployment: &Deployment) -> anyhow::Result<Vec<HsmName>> {
         let configured = deployment.signet.key_admin().tokens();
-        let Some(name) = &self.hsm else { return Ok(configured) };
+        let members = deployment.signet.live_members().await?;
+        if members.is_empty() {
+            anyhow::bail!("this deployment has no keys yet; run `signet init` first");
+        }
+        let Some(name) = &self.hsm else {
+            return Ok(configured.into_iter().filter(|name| members.contains(name)).collect());
+        };
         if configured.contains(name) {
-            return Ok(vec![name.clone()]);
+            let is_member = members.contains(name);
+            return if is_member {
+                Ok(vec![name.clone()])
+            } else {
+                Err(InitialiseError::NotAMember(name.clone()).into())
+            };
         }
         let known = configured.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
         Err(Ended::Usage(format!("there is no HSM token `{name}`; configured: {known}")).into())
@@ -108,11 +120,14 @@ impl Asked {
 async fn generate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Result<()> {
     let deployment = Deployment::open(config, Need::Hsm, output).await?;
     let algorithm = asked.algorithm(&deployment);
-    let hsms = asked.hsms(&deployment)?;
+    let hsms = asked.hsms(&deployment).await?;
     if hsms.len() > 1 {
-        return Err(Ended::Usage("several HSM tokens are configured: name one with --hsm".to_owned()).into());
+        return Err(Ended::Usage("the deployment has several HSM tokens: name one with --hsm".to_owned()).into());
     }
-    let hsm = hsms.into_iter().next().context("no HSM token is configured; add an [[hsm]] section")?;
+    let hsm = hsms
+        .into_iter()
+        .next()
+        .context("no HSM token of this deployment is configured; `signet hsm list` shows them")?;
     output.progress(&format!("generating an {algorithm} key in HSM token {hsm}"));
     let key = deployment.signet.generate_signing_key(&hsm, algorithm, asked.bits, &deployment.operator()).await?;
     output.value(&KeyView::new(&key, &deployment), |view| {
@@ -145,7 +160,7 @@ async fn rotate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Result
     let deployment = Deployment::open_with_any_hsm(config, output).await?;
     let algorithm = asked.algorithm(&deployment);
     let mut done = Vec::new();
-    for hsm in asked.hsms(&deployment)? {
+    for hsm in asked.hsms(&deployment).await? {
         let outcome = rotate_in(&deployment, output, &hsm, algorithm, asked.bits).await;
         let (key, created, error) = match outcome {
             Ok((key, created)) => (Some(KeyView::new(&key, &deployment)), created, None),

@@ -14,6 +14,8 @@ mod hsm_worker;
 mod init;
 mod input;
 mod key;
+mod otp_client;
+mod otp_key;
 mod output;
 mod reload;
 mod run_mark;
@@ -39,6 +41,9 @@ struct Arguments {
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
+    /// Who you are, for the audit record, where several people share a system account.
+    #[arg(long, global = true, value_name = "NAME")]
+    operator: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -73,6 +78,12 @@ enum Command {
     /// Clients: the software that asks for tokens.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Clients of the Yubico validation protocol: the software that has OTPs verified here.
+    #[command(subcommand)]
+    OtpClient(otp_client::OtpClientCommand),
+    /// Yubico OTP keys that are verified for those clients and are no user's factor.
+    #[command(subcommand)]
+    OtpKey(otp_key::OtpKeyCommand),
     /// Verify or look at a token, without asking the server.
     #[command(subcommand)]
     Token(token::Token),
@@ -131,6 +142,9 @@ fn exit_code(error: &anyhow::Error, output: &Output) -> ExitCode {
 
 async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
     let config = arguments.config.as_path();
+    if let Some(name) = &arguments.operator {
+        wiring::name_operator(name)?;
+    }
     match arguments.command {
         Command::Init(command) => command.run(config, output).await,
         Command::Serve(command) => command.run(config, output).await,
@@ -143,6 +157,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::User(command) => command.run(config, output).await,
         Command::Factor(command) => command.run(config, output).await,
         Command::Client(command) => command.run(config, output).await,
+        Command::OtpClient(command) => command.run(config, output).await,
+        Command::OtpKey(command) => command.run(config, output).await,
         Command::Token(command) => command.run(output).await,
         Command::Audit(command) => command.run(config, output).await,
     }

@@ -6,23 +6,28 @@ use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
 
-use super::wiring;
+use super::run_mark::RunMarks;
+use super::wiring::{self, server_slack};
 use crate::config::Config;
 use crate::hsm::HsmGroup;
 use crate::keys::HsmName;
+use crate::service::reconcile::Slack;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Deployment as _, HsmMember};
 
 /// What a reload works on.
 pub(super) struct Reload {
     pub(super) path: PathBuf,
+    /// What the server runs by: of the file only `[[hsm]]` is taken over.
+    pub(super) running: Config,
+    pub(super) marks: Option<Arc<RunMarks>>,
     pub(super) store: Arc<SqliteStore>,
     pub(super) hsm: Arc<HsmGroup>,
 }
 
 impl Reload {
     /// Reloads on each signal. What can't be done is logged, and everything stays as it is.
-    pub(super) async fn on_each(self, mut signal: Signal) {
+    pub(super) async fn on_each(mut self, mut signal: Signal) {
         while signal.recv().await.is_some() {
             tracing::info!(file = %self.path.display(), "reading [[hsm]] again (SIGHUP)");
             match self.reload().await {
@@ -32,12 +37,17 @@ impl Reload {
         }
     }
 
-    async fn reload(&self) -> anyhow::Result<String> {
-        let config = read(&self.path).await?;
+    async fn reload(&mut self) -> anyhow::Result<String> {
+        let config = Config { hsm: read(&self.path).await?.hsm, ..self.running.clone() };
         let members = self.store.hsm_members().await?;
         refuse_missing_members(&config, &members)?;
         let bound: Vec<_> = members.into_iter().map(|member| (member.name, member.token)).collect();
+        // While tokens come and go both old and new ones sign.
+        let (before, after) = (server_slack(&self.running), server_slack(&config));
+        self.announce(Slack { tokens: before.tokens.max(after.tokens), ..after })?;
         let done = self.hsm.reconfigure(wiring::hsm_configs(&config, &bound, false)).await?;
+        self.announce(after)?;
+        self.running = config;
         let names = |names: &[HsmName]| names.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
         let parts = [("added", &done.added), ("changed", &done.changed), ("removed", &done.removed)];
         let said: Vec<String> = parts
@@ -50,6 +60,10 @@ impl Reload {
         } else {
             format!("HSM tokens: {}", said.join("; "))
         })
+    }
+
+    fn announce(&self, slack: Slack) -> std::io::Result<()> {
+        self.marks.as_ref().map_or(Ok(()), |marks| marks.announce(slack))
     }
 }
 

@@ -24,9 +24,8 @@ use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
 use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
 use crate::service::Signet;
 use crate::service::directory::{RingKey, Snapshot};
-use crate::service::reconcile::Slack;
 use crate::service::rotate::Rotator;
-use crate::store::{AuditLog as _, Grants as _, Keys as _};
+use crate::store::{AuditLog as _, Keys as _};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {}
@@ -43,6 +42,8 @@ const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
 const RESEAL_EVERY: Duration = Duration::from_secs(1);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// How long the answer may take that a request has passed its deadline, on a busy machine.
+const LAST_ANSWER: Duration = Duration::from_secs(3);
 /// How long requests that are under way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -77,7 +78,7 @@ pub(super) async fn serve(
         return Err(error);
     }
     if let Some(marks) = &deployment.marks {
-        marks.announce(server_slack(&deployment.config))?;
+        marks.announce(wiring::server_slack(&deployment.config))?;
     }
     let signet = &deployment.signet;
     let anchor = &deployment.config.audit.anchor;
@@ -89,7 +90,8 @@ pub(super) async fn serve(
     let rotation = signet.new_request_id();
     background.spawn(rotate(Rotator::new(signet.clone(), rotation.clone())));
     if let Some((path, hangup)) = hangup {
-        let reload = Reload { path, store: deployment.store.clone(), hsm: deployment.hsm.clone() };
+        let (running, marks) = (deployment.config.clone(), deployment.marks.clone());
+        let reload = Reload { path, running, marks, store: deployment.store.clone(), hsm: deployment.hsm.clone() };
         background.spawn(reload.on_each(hangup));
     }
     let limits = limits(&deployment.config);
@@ -186,69 +188,37 @@ fn heals_by_itself(error: &HsmError) -> bool {
 
 fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedReceiver<HsmEvent>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let signet = deployment.signet.clone();
-    tasks.spawn(async move {
-        let mut every = tokio::time::interval(EXERCISE_EVERY);
-        loop {
-            every.tick().await;
-            signet.exercise_keys().await;
-            if let Err(error) = signet.tell_repetitions(false).await {
-                tracing::warn!(%error, "the audit log could not be told of repeated refusals");
-            }
+    let signet = &deployment.signet;
+    every(&mut tasks, EXERCISE_EVERY, signet, |signet| async move {
+        signet.exercise_keys().await;
+        if let Err(error) = signet.tell_repetitions(false).await {
+            tracing::warn!(%error, "the audit log could not be told of repeated refusals");
         }
     });
-    let signet = deployment.signet.clone();
-    tasks.spawn(async move {
-        let mut every = tokio::time::interval(TRY_SUSPENDED_EVERY);
-        loop {
-            every.tick().await;
-            signet.try_suspended_tokens();
-        }
-    });
-    let signet = deployment.signet.clone();
-    tasks.spawn(async move {
-        let mut every = tokio::time::interval(RESEAL_EVERY);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            every.tick().await;
-            signet.reseal_where_needed().await;
-        }
-    });
-    let (signet, interval) = (deployment.signet.clone(), deployment.config.audit.checkpoint_interval);
-    tasks.spawn(async move {
-        let mut every = tokio::time::interval(interval);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            every.tick().await;
-            if let Err(error) = signet.checkpoint().await {
-                tracing::warn!(%error, "no checkpoint was signed; the next one covers what this one would have");
-            }
+    every(&mut tasks, TRY_SUSPENDED_EVERY, signet, |signet| async move { signet.try_suspended_tokens() });
+    every(&mut tasks, RESEAL_EVERY, signet, |signet| async move { signet.reseal_where_needed().await });
+    every(&mut tasks, deployment.config.audit.checkpoint_interval, signet, |signet| async move {
+        if let Err(error) = signet.checkpoint().await {
+            tracing::warn!(%error, "no checkpoint was signed; the next one covers what this one would have");
         }
     });
     if let Some(marks) = deployment.marks.clone() {
-        let (signet, settled_after) = (deployment.signet.clone(), settled_after(&deployment.config));
-        tasks.spawn(async move {
-            let mut every = tokio::time::interval(RECONCILE_EVERY);
-            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                every.tick().await;
+        let settled_after = settled_after(&deployment.config);
+        every(&mut tasks, RECONCILE_EVERY, signet, move |signet| {
+            let marks = marks.clone();
+            async move {
                 if let Err(error) = signet.reconcile(marks.as_ref(), settled_after).await {
                     tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
                 }
             }
         });
     }
-    let (signet, store) = (deployment.signet.clone(), deployment.store.clone());
-    tasks.spawn(async move {
-        let mut every = tokio::time::interval(PRUNE_EVERY);
-        loop {
-            every.tick().await;
-            if let Err(error) = store.prune(signet.clock_now()).await {
-                tracing::warn!(%error, "what has expired could not be deleted");
-            }
+    every(&mut tasks, PRUNE_EVERY, signet, |signet| async move {
+        if let Err(error) = signet.store().prune(signet.clock_now()).await {
+            tracing::warn!(%error, "what has expired could not be deleted");
         }
     });
-    let signet = deployment.signet.clone();
+    let signet = signet.clone();
     tasks.spawn(async move {
         while let Some(event) = hsm_events.recv().await {
             tell_hsm_event(&signet, event).await;
@@ -257,10 +227,23 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
     tasks
 }
 
-/// What the server may have under way at once: what all queues hold, once more where a request is asked again.
-fn server_slack(config: &Config) -> Slack {
-    let queue = |hsm: &crate::config::HsmConfig| hsm.queue as u64 * u64::from(hsm.workers);
-    Slack { tokens: config.hsm.iter().map(queue).sum::<u64>().saturating_mul(2), checkpoints: 2, reports: 0 }
+/// Has something done again and again, for as long as the server serves. What takes longer than its time is not caught up
+/// with.
+fn every<F: Future<Output = ()> + Send>(
+    tasks: &mut JoinSet<()>,
+    interval: Duration,
+    signet: &Arc<Signet>,
+    task: impl Fn(Arc<Signet>) -> F + Send + 'static,
+) {
+    let signet = signet.clone();
+    tasks.spawn(async move {
+        let mut times = tokio::time::interval(interval);
+        times.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            task(signet.clone()).await;
+        }
+    });
 }
 
 /// How long after it was given up a signature can still be made: its worker took it in time, and finished late.
@@ -330,8 +313,9 @@ fn limits(config: &Config) -> Limits {
         header_bytes: limits.max_header_bytes,
         connections: limits.max_connections,
         slow_peer: limits.header_timeout,
-        // A connection is read from also while its request is answered: it must not look idle then.
-        idle: limits.idle_timeout.max(limits.request_timeout),
+        // A connection is read from also while its request is answered: it must not look idle then, nor before the answer to
+        // a request that passed its deadline is written.
+        idle: limits.idle_timeout.max(limits.request_timeout + LAST_ANSWER),
         request_deadline: limits.request_timeout,
         drain: DRAIN,
     }

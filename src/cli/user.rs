@@ -57,6 +57,13 @@ pub(super) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Give a user all tries at signing in again.
+    Unlock {
+        /// The user's name.
+        name: String,
+    },
+    /// List accounts whose tries are exhausted.
+    Locked,
     /// Remove a user with all factors and refresh tokens.
     Remove {
         /// The user's name.
@@ -127,6 +134,13 @@ impl UserCommand {
                 deployment.signet.set_roles(&name, roles, &deployment.operator()).await?;
                 deployment.done(output, &format!("replaced the roles of {name}")).await
             }
+            Self::Unlock { name } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                let had = deployment.signet.unlock_user(&name, &deployment.operator()).await?;
+                let what = if had { "has all tries again" } else { "had all tries; nothing was locked" };
+                deployment.done(output, &format!("{name} {what}")).await
+            }
+            Self::Locked => locked(config, output).await,
             Self::Remove { name } => {
                 let deployment = Deployment::open(config, Need::Store, output).await?;
                 deployment.signet.remove_user(&name, &deployment.operator()).await?;
@@ -141,6 +155,42 @@ async fn enable(config: &Path, output: &Output, name: &str, enabled: bool) -> an
     deployment.signet.enable_user(name, enabled, &deployment.operator()).await?;
     let what = if enabled { "may sign in again" } else { "may sign in no more; refresh tokens ended" };
     deployment.done(output, &format!("{name} {what}")).await
+}
+
+/// An account whose tries are exhausted, as printed.
+#[derive(Serialize)]
+struct LockedView {
+    /// Absent for names that are no user's, which are not kept.
+    user: Option<String>,
+    /// What was guessed at: `digits`, `key`, `recovery`, `none`, or the `account` as a whole, which locks nothing.
+    what: String,
+    counts: u32,
+    until: String,
+}
+
+async fn locked(config: &Path, output: &Output) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let locked = deployment.signet.locked_accounts().await?;
+    let views: Vec<_> = locked
+        .into_iter()
+        .map(|(account, user)| LockedView {
+            user: user.map(|user| user.name),
+            what: account.word,
+            counts: account.counts,
+            until: account.until.to_string(),
+        })
+        .collect();
+    output.value(&views, |views| {
+        let rows: Vec<_> = views
+            .iter()
+            .map(|view| {
+                let name = view.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
+                [name, view.what.clone(), view.counts.to_string(), view.until.clone()]
+            })
+            .collect();
+        table(["user", "what", "counts", "until"], &rows)
+    })?;
+    deployment.close().await
 }
 
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {

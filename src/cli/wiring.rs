@@ -1,10 +1,13 @@
 //! Puts configuration, store, HSM workers and issuer together for a command.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -19,7 +22,9 @@ use crate::jose::{Jwk, JwkSet};
 use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
+use crate::secret::SecretBytes;
 use crate::service::reconcile::Slack;
+use crate::service::validation_servers::ValidationServers;
 use crate::service::{Adapters, KeySettings, Settings, Signet};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Deployment as _, Keys as _};
@@ -45,6 +50,23 @@ const SOME_PATIENCE: Duration = Duration::from_secs(8);
 const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
 const BUSY: Duration = Duration::from_secs(4);
+
+/// The shortest API key of a validation server, in bytes: a shorter one can be guessed.
+const LEAST_API_KEY: usize = 16;
+/// The name that the operator gave, where several people share a system account. Set once, from the arguments.
+static NAMED_OPERATOR: OnceLock<String> = OnceLock::new();
+
+/// Takes the operator's name from the arguments.
+pub(super) fn name_operator(name: &str) -> anyhow::Result<()> {
+    let well_formed = (1..=64).contains(&name.chars().count())
+        && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_' | '@'));
+    if !well_formed {
+        return Err(Ended::Usage("--operator takes a name of letters, digits, `.`, `-`, `_` and `@`".to_owned()).into());
+    }
+    // Only the first one counts; there is one command in a process.
+    let _ = NAMED_OPERATOR.set(name.to_owned());
+    Ok(())
+}
 
 /// An open deployment.
 pub(super) struct Deployment {
@@ -141,6 +163,7 @@ impl Deployment {
             key_admin: hsm.clone(),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
+            validation_servers: validation_servers(&config)?,
         };
         let signet = Signet::new(settings(&config), adapters);
         let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
@@ -195,7 +218,11 @@ impl Deployment {
 
     /// Who runs this command, for the audit record.
     pub(super) fn operator(&self) -> RequestContext {
-        let operator = format!("uid {}", rustix::process::getuid().as_raw());
+        let account = format!("uid {}", rustix::process::getuid().as_raw());
+        let operator = match NAMED_OPERATOR.get() {
+            Some(name) => format!("{name} ({account})"),
+            None => account,
+        };
         RequestContext { operator: Some(operator), ..RequestContext::default() }
     }
 
@@ -294,6 +321,12 @@ fn own_program() -> anyhow::Result<PathBuf> {
 /// What a command may have under way at once.
 const A_COMMAND: Slack = Slack { tokens: 0, checkpoints: 1, reports: 1 };
 
+/// What the server may have under way at once: what all queues hold, once more where a request is asked again.
+pub(super) fn server_slack(config: &Config) -> Slack {
+    let queue = |hsm: &config::HsmConfig| hsm.queue as u64 * u64::from(hsm.workers);
+    Slack { tokens: config.hsm.iter().map(queue).sum::<u64>().saturating_mul(2), checkpoints: 2, reports: 0 }
+}
+
 /// Where the workers count, and where the processes leave their marks.
 pub(super) fn state_folder(config: &Config) -> PathBuf {
     store_folder(config).unwrap_or_else(|| PathBuf::from("/"))
@@ -370,6 +403,25 @@ fn confinement(hsm: &config::HsmConfig) -> Confinement {
     Confinement { sandbox, network: hsm.worker.network, writable: hsm.worker.writable.clone() }
 }
 
+/// The servers that verify Yubico OTPs whose keys are elsewhere, with the API key from its file.
+fn validation_servers(config: &Config) -> anyhow::Result<Option<Arc<ValidationServers>>> {
+    let Some(section) = &config.mfa.yubico_validation else { return Ok(None) };
+    let file = section.key_file.display();
+    let metadata = std::fs::metadata(&section.key_file);
+    let metadata =
+        metadata.with_context(|| format!("the API key {file} can't be read (mfa.yubico_validation.key_file)"))?;
+    anyhow::ensure!(
+        metadata.permissions().mode() & 0o077 == 0,
+        "the API key {file} can be read by others than its owner: chmod 0600 {file}"
+    );
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(&section.key_file)?);
+    let key = STANDARD.decode(text.trim()).ok().filter(|key| key.len() >= LEAST_API_KEY).map(SecretBytes::new);
+    let key = key.with_context(|| format!("{file} must hold the API key in base64, of at least 16 bytes"))?;
+    let (urls, timeout) = (section.urls.clone(), section.timeout);
+    let servers = ValidationServers::new(urls, section.client_id, key, timeout);
+    Ok(Some(Arc::new(servers.map_err(|error| anyhow::anyhow!("validation servers can't be asked: {error}"))?)))
+}
+
 fn settings(config: &Config) -> Settings {
     Settings {
         tenant: TenantId::default_tenant(),
@@ -389,5 +441,6 @@ fn settings(config: &Config) -> Settings {
         otp_issuer: config.mfa.issuer_name.clone(),
         lockout: config.mfa.lockout,
         password_concurrency: config.mfa.password_concurrency,
+        four_eyes: config.mfa.four_eyes,
     }
 }

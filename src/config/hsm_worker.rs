@@ -8,7 +8,7 @@ use super::section::Section;
 /// The keys of an `[[hsm]]` that speak of its worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HsmWorkerConfig {
-    /// `max_signatures_per_second`: more are answered with 503; 0: as many as the HSM can.
+    /// `max_signatures_per_second`: more access tokens are answered with 503; 0: as many as the HSM can.
     pub max_signatures_per_second: u32,
     /// `sandbox`: how much is taken from the worker.
     pub sandbox: Sandbox,

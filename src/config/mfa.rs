@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::section::Section;
+use super::yubico_validation::{self, YubicoValidationConfig};
 use crate::mfa::Lockout;
 
-pub(super) const KEYS: &[&str] = &["issuer_name", "tries", "pause", "password_concurrency"];
+pub(super) const KEYS: &[&str] =
+    &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes", "yubico_validation"];
 
 /// At most ten tries an hour: a pause of six minutes for each try.
 const LEAST_PAUSE_PER_TRY: Duration = Duration::from_secs(6 * 60);
@@ -22,10 +24,14 @@ pub struct MfaConfig {
     pub lockout: Lockout,
     /// `password_concurrency`: password hashes computed at once, 19 MiB of memory and a core each.
     pub password_concurrency: usize,
+    /// `[mfa.yubico_validation]`: servers that verify Yubico OTPs whose keys are elsewhere.
+    pub yubico_validation: Option<YubicoValidationConfig>,
+    /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another operator has approved it.
+    pub four_eyes: bool,
 }
 
 impl MfaConfig {
-    pub(super) fn read(section: Section<'_>) -> Result<Self, ConfigError> {
+    pub(super) fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
         let expected = "a name of at most 64 bytes without a colon";
         let issuer_name = section.text("issuer_name", expected)?.unwrap_or_else(|| "Signet".to_owned());
         if issuer_name.len() > 64 || issuer_name.contains(':') {
@@ -37,10 +43,18 @@ impl MfaConfig {
             return Err(section.unusable("pause", "it lasts at least six minutes for each of `mfa.tries`"));
         }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let yubico_validation = match section.has("yubico_validation") {
+            true => {
+                Some(YubicoValidationConfig::read(&section.section("yubico_validation", yubico_validation::KEYS)?)?)
+            }
+            false => None,
+        };
         Ok(Self {
+            yubico_validation,
             issuer_name,
             lockout: Lockout { tries, pause },
             password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,
+            four_eyes: section.flag("four_eyes")?.unwrap_or(false),
         })
     }
 }

@@ -21,6 +21,7 @@ mod server;
 mod store;
 mod tokens;
 mod tree;
+mod yubico_validation;
 
 use std::path::Path;
 
@@ -35,10 +36,20 @@ pub use roles::Roles;
 pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
 pub use store::StoreConfig;
 pub use tokens::TokensConfig;
+pub use yubico_validation::YubicoValidationConfig;
 
 use crate::mfa::AssurancePolicy;
 use section::Section;
 use tree::Node;
+
+/// Reads a duration as the configuration writes it: `"24h"`, `"30m"`.
+///
+/// # Errors
+///
+/// What is expected.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    duration::parse(text).ok_or_else(|| "a whole number and a unit is expected: ms, s, m, h or d, e.g. 24h".to_owned())
+}
 
 /// A commented configuration to start from, which loads.
 pub const EXAMPLE: &str = include_str!("example.toml");

@@ -89,6 +89,14 @@ impl<'p> Section<'p> {
         }
     }
 
+    /// A list of texts; empty where it is absent.
+    pub(super) fn texts(&self, key: &str, expected: &str) -> Result<Vec<String>, ConfigError> {
+        let read = |node: &Node| {
+            node.typed()?.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        };
+        Ok(self.read(key, expected, read)?.unwrap_or_default())
+    }
+
     /// A text that is one of a few words.
     pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], default: T) -> Result<T, ConfigError> {
         let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");

@@ -46,11 +46,20 @@ fn all_keys() -> BTreeSet<String> {
         ("keys", keys::KEYS),
         ("mfa", mfa::KEYS),
         ("policy", policy::KEYS),
+        ("mfa.yubico_validation", yubico_validation::KEYS),
         ("audit", audit::KEYS),
         ("log", log::KEYS),
     ];
     let paths = sections.iter().flat_map(|(path, keys)| keys.iter().map(move |key| format!("{path}.{key}")));
-    let tables = ["server.tls", "server.limits", "hsm.pin", "policy.clients", "policy.scopes", "policy.roles"];
+    let tables = [
+        "server.tls",
+        "server.limits",
+        "hsm.pin",
+        "mfa.yubico_validation",
+        "policy.clients",
+        "policy.scopes",
+        "policy.roles",
+    ];
     let by_name = ["roles.ROLE", "policy.clients.NAME", "policy.scopes.SCOPE", "policy.roles.ROLE"];
     paths.filter(|path| !tables.contains(&path.as_str())).chain(by_name.map(str::to_owned)).collect()
 }

@@ -198,7 +198,7 @@ pub(super) enum Operation {
         row: Octets,
         blob: Octets,
         hash: OtpHash,
-        messages: Vec<[u8; 8]>,
+        messages: Vec<Octets>,
     },
     DecryptBlock {
         keys: VaultKeys,
@@ -210,6 +210,14 @@ pub(super) enum Operation {
     HandOver {
         keys: VaultKeys,
         row: Octets,
+        kind: OtpSecretKind,
+        blob: Octets,
+    },
+    /// The same OTP secret for another row.
+    Rebind {
+        keys: VaultKeys,
+        from: Octets,
+        to: Octets,
         kind: OtpSecretKind,
         blob: Octets,
     },
@@ -254,6 +262,7 @@ impl Operation {
             Self::OtpHmac { .. } => "otp hmac",
             Self::DecryptBlock { .. } => "decrypt block",
             Self::HandOver { .. } => "hand over",
+            Self::Rebind { .. } => "rebind",
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",
             Self::List => "list keys",

@@ -85,6 +85,16 @@ fn judge_head(parts: &Parts) -> Result<Option<String>, BadForm> {
     Ok(single_authorization(&parts.headers)?)
 }
 
+/// The body of a form request, whatever its address carries.
+pub(super) async fn form_body(request: Request, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, BadForm> {
+    let (parts, mut body) = request.into_parts();
+    if let Err(refusal) = check_type(&parts.headers) {
+        discard(&mut body, state).await;
+        return Err(refusal);
+    }
+    read(body, state).await
+}
+
 fn check_type(headers: &HeaderMap) -> Result<(), BadForm> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(BadForm::Status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed requests are not accepted"));

@@ -13,6 +13,7 @@ mod pages;
 mod revoke;
 pub mod server;
 mod token;
+mod wsapi;
 
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/oauth2/introspect", post(introspect::introspect))
         .route("/oauth2/revoke", post(revoke::revoke))
         .route("/oauth2/jwks", get(jwks::jwks))
+        .route("/wsapi/2.0/verify", get(wsapi::verify).post(wsapi::verify))
         .route("/.well-known/openid-configuration", get(discovery::metadata))
         .route("/.well-known/oauth-authorization-server", get(discovery::metadata))
         .route("/healthz", get(health::healthz))

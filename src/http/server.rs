@@ -51,6 +51,9 @@ pub enum ServeError {
     Serve(std::io::Error),
 }
 
+/// How many connections may wait to be accepted while the server is busy.
+const BACKLOG: i32 = 4096;
+
 /// A listener that accepts connections once it is served.
 pub struct Listening {
     listener: TcpListener,
@@ -66,6 +69,8 @@ impl Listening {
     pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let listen = || {
             let listener = TcpListener::bind(address)?;
+            // Once more, with room for as many as the system allows: a full queue costs callers seconds of waiting.
+            rustix::net::listen(&listener, BACKLOG)?;
             listener.set_nonblocking(true)?;
             Ok((listener.local_addr()?, listener))
         };

@@ -42,5 +42,8 @@ fn as_json(answer: &TokenAnswer) -> Value {
     if let Some(refresh_token) = &answer.refresh_token {
         body["refresh_token"] = json!(refresh_token.expose());
     }
+    if let Some(left) = answer.recovery_codes_left {
+        body["recovery_codes_left"] = json!(left);
+    }
     body
 }

@@ -71,7 +71,8 @@ pub enum KeyPurpose {
     Wrapping,
     /// Seals what is stored: AES-256-GCM, `CKA_ENCRYPT` and `CKA_DECRYPT` only.
     Sealing,
-    /// Binds wrapped secrets to their rows and derives tokens: HMAC-SHA-256, `CKA_SIGN` only.
+    /// Binds wrapped secrets to their rows, and derived refresh tokens before the deployment had a secret of its own:
+    /// HMAC-SHA-256, `CKA_SIGN` only.
     Binding,
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::keys::OtpHash;
+use crate::keys::{OtpHash, OtpSecretKind};
 
 /// A user's id: a UUIDv7, the `sub` of the user's tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,6 +85,17 @@ impl FactorDetail {
         }
     }
 
+    /// What the HSM keeps for the factor; `None` for a kind without a secret.
+    pub const fn secret_kind(&self) -> Option<OtpSecretKind> {
+        match self {
+            Self::Totp(state) => Some(OtpSecretKind::Hmac(state.hash)),
+            Self::Hotp(state) => Some(OtpSecretKind::Hmac(state.hash)),
+            Self::YubicoOtp(_) => Some(OtpSecretKind::Aes128),
+            Self::Recovery(_) => Some(OtpSecretKind::Hmac(super::recovery::HASH)),
+            Self::YubicoRemote(_) | Self::WebAuthn(_) | Self::Piv(_) => None,
+        }
+    }
+
     /// What names the factor from outside and is unique in the tenant for its kind: a Yubico public id, a credential
     /// id, a key's thumbprint.
     pub fn handle(&self) -> Option<&str> {
@@ -143,6 +154,10 @@ pub struct YubicoState {
 pub struct YubicoRemoteState {
     /// The public id in modhex, unique in the tenant.
     pub public_id: String,
+    /// The last accepted `useCtr << 8 | sessionUse`; only greater ones count. -1 before the first. Kept beside the rest,
+    /// in a column of its own.
+    #[serde(skip)]
+    pub last_counter: i64,
 }
 
 /// A security key's or passkey's credential and how far its counter is.

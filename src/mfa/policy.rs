@@ -6,21 +6,29 @@
 //! How long a sign-in takes depends on what was typed alone, never on whom it names. What was typed decides the kind
 //! of work ([`OtpText::classify`]); [`rounds`] fills up with decoys what the user has too few of.
 
-use super::totp::Code;
+use super::lockout::Target;
+use super::recovery::RecoveryCode;
+use super::totp::{self, Code};
 use super::yubico_otp::YubicoOtp;
-use super::{FactorDetail, TotpState, YubicoState};
+use super::{FactorDetail, HotpState, RecoveryState, TotpState, YubicoState, hotp};
 use crate::keys::OtpHash;
 
-/// The TOTP factors that one user may have: each sign-in by digits computes for so many.
-pub const MOST_TOTP_FACTORS: usize = 3;
+/// The TOTP and HOTP factors that one user may have together: each sign-in by digits computes for so many.
+pub const MOST_DIGIT_FACTORS: usize = 4;
+/// The HMACs of each of them: those of a HOTP's look-ahead, which are more than any TOTP's.
+pub const HMACS: usize = 10;
+/// The recovery factors that one user may have: a set of codes, and an operator's replacement.
+pub const MOST_RECOVERY_FACTORS: usize = 2;
 
 /// What was typed as a one-time code.
 #[derive(Debug, Clone)]
 pub enum OtpText {
-    /// 6 or 8 digits: of a TOTP factor.
+    /// 6 or 8 digits: of a TOTP or HOTP factor.
     Digits(Code),
     /// What a YubiKey types.
     Yubico(YubicoOtp),
+    /// A recovery code.
+    Recovery(RecoveryCode),
     /// Neither, or nothing: it is right for nobody, and that is known without looking at anyone's factors.
     Neither,
 }
@@ -31,15 +39,17 @@ impl OtpText {
         if let Some(code) = Code::parse(text, 6).or_else(|| Code::parse(text, 8)) {
             return Self::Digits(code);
         }
-        YubicoOtp::parse(text).map_or(Self::Neither, Self::Yubico)
+        let recovery = || RecoveryCode::parse(text).map_or(Self::Neither, Self::Recovery);
+        YubicoOtp::parse(text).map_or_else(recovery, Self::Yubico)
     }
 
-    /// The name under which tries are counted (see [`lockout`](super::lockout)).
-    pub const fn channel(&self) -> &'static str {
+    /// What it guesses at: tries are counted for each (see [`lockout`](super::lockout)).
+    pub fn target(&self) -> Target<'_> {
         match self {
-            Self::Digits(_) => "digits",
-            Self::Yubico(_) => "yubico_otp",
-            Self::Neither => "none",
+            Self::Digits(_) => Target::Digits,
+            Self::Yubico(otp) => Target::Key(otp.public_id()),
+            Self::Recovery(_) => Target::Recovery,
+            Self::Neither => Target::Nothing,
         }
     }
 }
@@ -47,17 +57,24 @@ impl OtpText {
 /// One computation of the HSM for a sign-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Round<'f> {
-    /// The HMACs of this factor's candidates. The number is the factor's place in the list that [`rounds`] was given.
+    /// The HMACs of this factor's candidates, and as many more as make [`HMACS`]. The number is the factor's place in the
+    /// list that [`rounds`] was given.
     Totp(usize, &'f TotpState),
+    /// The same for a HOTP.
+    Hotp(usize, &'f HotpState),
     /// The same work on the decoy secret, for nothing: with [`decoy_totp`] as its state.
-    DecoyTotp,
+    DecoyDigits,
     /// This factor's block, decrypted.
     Yubico(usize, &'f YubicoState),
     /// A block decrypted with the decoy key, for nothing.
     DecoyYubico,
+    /// The HMAC of the code under this factor's secret.
+    Recovery(usize, &'f RecoveryState),
+    /// The same under a decoy secret, for nothing.
+    DecoyRecovery,
 }
 
-/// The computations for a shown code, given the factors of the user that was named, or none for an unknown user.
+/// The computations for a shown code, given the usable factors of the user that was named, or none for an unknown user.
 /// The number of rounds depends on what was typed alone: all of them are run, also after one that matched.
 pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorDetail>) -> Vec<Round<'f>> {
     let factors = factors.into_iter().enumerate();
@@ -65,9 +82,10 @@ pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorD
         OtpText::Digits(code) => {
             let of_user = factors.filter_map(|(place, detail)| match detail {
                 FactorDetail::Totp(state) if state.digits == code.digits() => Some(Round::Totp(place, state)),
+                FactorDetail::Hotp(state) if state.digits == code.digits() => Some(Round::Hotp(place, state)),
                 _ => None,
             });
-            of_user.chain(std::iter::repeat(Round::DecoyTotp)).take(MOST_TOTP_FACTORS).collect()
+            of_user.chain(std::iter::repeat(Round::DecoyDigits)).take(MOST_DIGIT_FACTORS).collect()
         }
         OtpText::Yubico(otp) => {
             let of_user = factors.filter_map(|(place, detail)| match detail {
@@ -78,8 +96,23 @@ pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorD
             });
             of_user.chain(std::iter::once(Round::DecoyYubico)).take(1).collect()
         }
+        OtpText::Recovery(_) => {
+            let of_user = factors.filter_map(|(place, detail)| match detail {
+                FactorDetail::Recovery(state) => Some(Round::Recovery(place, state)),
+                _ => None,
+            });
+            of_user.chain(std::iter::repeat(Round::DecoyRecovery)).take(MOST_RECOVERY_FACTORS).collect()
+        }
         OtpText::Neither => Vec::new(),
     }
+}
+
+/// The messages of a round by digits: those of the candidates, and then as many more as make [`HMACS`] for every factor,
+/// which no code is compared with.
+pub fn messages(candidates: &[i64]) -> Vec<[u8; 8]> {
+    let beyond = candidates.last().copied().unwrap_or(0);
+    let more = (1..).map(|offset| beyond.saturating_add(offset));
+    candidates.iter().copied().chain(more).take(HMACS.max(candidates.len())).map(totp::counter_message).collect()
 }
 
 /// The state of the decoy TOTP: the commonest parameters, with every step spent.
@@ -87,10 +120,13 @@ pub const fn decoy_totp() -> TotpState {
     TotpState { hash: OtpHash::Sha1, digits: 6, step_seconds: 30, drift: 0, window: 1, last_step: i64::MAX }
 }
 
-/// A user has as many TOTP factors as each sign-in computes for.
+/// A user has as many factors of a kind as each sign-in computes for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the user has {MOST_TOTP_FACTORS} TOTP factors, which is the most: remove one first")]
-pub struct TooManyFactors;
+#[error("the user has {most} {what}, which is the most: remove one first")]
+pub struct TooManyFactors {
+    most: usize,
+    what: &'static str,
+}
 
 /// Judges whether a user with these factors may enrol one more of `new`'s kind.
 ///
@@ -101,12 +137,21 @@ pub fn may_enrol<'f>(
     new: &FactorDetail,
     enrolled: impl IntoIterator<Item = &'f FactorDetail>,
 ) -> Result<(), TooManyFactors> {
-    let same_kind = enrolled.into_iter().filter(|detail| matches!(detail, FactorDetail::Totp(_))).count();
-    match new {
-        FactorDetail::Totp(_) if same_kind >= MOST_TOTP_FACTORS => Err(TooManyFactors),
-        _ => Ok(()),
+    let is_digits = |detail: &FactorDetail| matches!(detail, FactorDetail::Totp(_) | FactorDetail::Hotp(_));
+    let is_recovery = |detail: &FactorDetail| matches!(detail, FactorDetail::Recovery(_));
+    let (digits, recovery) = enrolled.into_iter().fold((0, 0), |(digits, recovery), detail| {
+        (digits + usize::from(is_digits(detail)), recovery + usize::from(is_recovery(detail)))
+    });
+    if is_digits(new) && digits >= MOST_DIGIT_FACTORS {
+        return Err(TooManyFactors { most: MOST_DIGIT_FACTORS, what: "TOTP and HOTP factors" });
     }
+    if is_recovery(new) && recovery >= MOST_RECOVERY_FACTORS {
+        return Err(TooManyFactors { most: MOST_RECOVERY_FACTORS, what: "recovery factors" });
+    }
+    Ok(())
 }
+
+const _: () = assert!(hotp::LOOK_AHEAD == 10 && HMACS == 10 && 2 * (totp::HARDWARE_WINDOW as usize) < HMACS);
 
 #[cfg(test)]
 mod tests {
@@ -120,13 +165,23 @@ mod tests {
         FactorDetail::YubicoOtp(YubicoState { public_id: public_id.into(), private_id: [0; 6], last_counter: -1 })
     }
 
+    fn hotp() -> FactorDetail {
+        FactorDetail::Hotp(HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 0 })
+    }
+
+    fn recovery() -> FactorDetail {
+        FactorDetail::Recovery(RecoveryState { made: 10 })
+    }
+
+    const RECOVERY: &str = "0000-1111-2222-3333";
     const OTP: &str = "dteffujehknhfjbrjnlnldnhcujvddbikngjrtgh";
 
     #[test]
     fn what_was_typed_decides_the_kind_of_work() {
-        let channels =
-            ["123456", "12345678", OTP, "1234567", "", "１２３４５６"].map(|text| OtpText::classify(text).channel());
-        assert_eq!(channels, ["digits", "digits", "yubico_otp", "none", "none", "none"]);
+        let words = ["123456", "12345678", OTP, RECOVERY, "1234567", "", "１２３４５６"]
+            .map(|text| OtpText::classify(text).target().word());
+        assert_eq!(words, ["digits", "digits", "key", "recovery", "none", "none", "none"]);
+        assert_eq!(OtpText::classify(OTP).target(), Target::Key("dteffuje"));
     }
 
     #[test]
@@ -135,13 +190,15 @@ mod tests {
             vec![],
             vec![totp(6)],
             vec![totp(6), totp(8), yubico("dteffuje")],
-            vec![totp(6), totp(6), totp(6), totp(6)],
+            vec![totp(6), totp(6), hotp(), totp(6), totp(6)],
+            vec![recovery(), recovery(), hotp()],
             vec![yubico("cccccccc")],
         ];
         for factors in &users {
-            assert_eq!(rounds(&OtpText::classify("123456"), factors).len(), MOST_TOTP_FACTORS);
-            assert_eq!(rounds(&OtpText::classify("12345678"), factors).len(), MOST_TOTP_FACTORS);
+            assert_eq!(rounds(&OtpText::classify("123456"), factors).len(), MOST_DIGIT_FACTORS);
+            assert_eq!(rounds(&OtpText::classify("12345678"), factors).len(), MOST_DIGIT_FACTORS);
             assert_eq!(rounds(&OtpText::classify(OTP), factors).len(), 1);
+            assert_eq!(rounds(&OtpText::classify(RECOVERY), factors).len(), MOST_RECOVERY_FACTORS);
             assert_eq!(rounds(&OtpText::classify("junk"), factors).len(), 0);
         }
     }
@@ -152,7 +209,7 @@ mod tests {
         let FactorDetail::Totp(six) = &factors[2] else { unreachable!() };
         assert_eq!(
             rounds(&OtpText::classify("123456"), &factors),
-            [Round::Totp(2, six), Round::DecoyTotp, Round::DecoyTotp]
+            [Round::Totp(2, six), Round::DecoyDigits, Round::DecoyDigits, Round::DecoyDigits]
         );
         let FactorDetail::YubicoOtp(key) = &factors[0] else { unreachable!() };
         assert_eq!(rounds(&OtpText::classify(OTP), &factors), [Round::Yubico(0, key)]);
@@ -161,17 +218,34 @@ mod tests {
 
     #[test]
     fn nobody_enrols_more_than_is_computed_for() {
-        let three = [totp(6), totp(8), totp(6)];
-        assert_eq!(may_enrol(&totp(6), &three), Err(TooManyFactors));
-        assert_eq!(may_enrol(&totp(6), &three[1..]), Ok(()));
-        assert_eq!(may_enrol(&yubico("cc"), &three), Ok(()));
+        let four = [totp(6), totp(8), hotp(), totp(6)];
+        assert!(may_enrol(&totp(6), &four).is_err() && may_enrol(&hotp(), &four).is_err());
+        assert_eq!(may_enrol(&totp(6), &four[1..]), Ok(()));
+        assert_eq!(may_enrol(&yubico("cc"), &four), Ok(()));
+        assert_eq!(may_enrol(&recovery(), &[recovery()]), Ok(()));
+        assert!(may_enrol(&recovery(), &[recovery(), recovery()]).is_err());
+    }
+
+    #[test]
+    fn every_round_by_digits_computes_as_much() {
+        for window in 0..=totp::HARDWARE_WINDOW {
+            let state = TotpState { window, ..decoy_totp() };
+            let steps = totp::candidates(crate::clock::Timestamp::from_unix_seconds(0), &state);
+            assert_eq!(messages(&steps).len(), HMACS);
+            assert_eq!(
+                messages(&steps)[..steps.len()],
+                steps.iter().copied().map(totp::counter_message).collect::<Vec<_>>()
+            );
+        }
+        let counters = hotp::candidates(&HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 7 });
+        assert_eq!(messages(&counters).len(), HMACS);
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_panics(text: String) {
             let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && matches!(text.len(), 6 | 8);
-            proptest::prop_assert_eq!(OtpText::classify(&text).channel() == "digits", digits);
+            proptest::prop_assert_eq!(OtpText::classify(&text).target() == Target::Digits, digits);
         }
     }
 }

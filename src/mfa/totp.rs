@@ -1,25 +1,28 @@
 //! TOTP: which steps a code may belong to, which one it matches, and how far the device's clock is off
-//! (RFC 6238, RFC 4226 §5.3). The HMACs come from the HSM; the seed is never here after [`Enrolment`].
+//! (RFC 6238, RFC 4226 §5.3). The HMACs come from the HSM; the seed is never here.
 
 use std::fmt;
 
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::authentication::{FactorKind, FactorProof};
+pub use super::enrolment::{ClockProfile, Enrolment, EnrolmentError, TotpParameters};
 use super::{FactorId, TotpState, UserId};
 use crate::clock::Timestamp;
-use crate::keys::OtpHash;
-use crate::random::Random;
-use crate::secret::{SecretBytes, SecretText};
 
 /// Steps accepted on either side of the expected one (RFC 6238 §5.2), where the clock is a phone's.
 pub const WINDOW: u8 = 1;
 /// The same for a hardware token's clock, which nobody sets.
 pub const HARDWARE_WINDOW: u8 = 2;
 
-/// The furthest drift that is kept, in steps either way (RFC 6238 §6): five minutes of 30-second steps. Without the cap
-/// an attacker who holds old codes and a slow clock could walk the window back step by step.
+/// The furthest drift that single codes lead to, in steps either way (RFC 6238 §6): five minutes of 30-second steps.
+/// Without the cap an attacker who holds old codes and a slow clock could walk the window back step by step. Beyond it,
+/// two codes in a row ([`match_pair`]) are needed.
 pub const DRIFT_CAP: i32 = 10;
+
+/// Steps, or counters, in which two codes in a row are looked for (RFC 4226 §7.4): either way for a clock, ahead for a
+/// counter.
+pub const RESYNC_STEPS: i64 = 1000;
 
 /// A one-time code as shown: 6 or 8 digits.
 #[derive(Clone, Copy)]
@@ -43,6 +46,10 @@ impl Code {
     /// How many digits were shown.
     pub fn digits(&self) -> u8 {
         self.digits
+    }
+
+    pub(super) fn value(&self) -> u32 {
+        self.value
     }
 }
 
@@ -83,6 +90,51 @@ pub fn truncate(hmac: &[u8], digits: u8) -> Option<u32> {
     Some((u32::from_be_bytes(word) & 0x7fff_ffff) % modulus)
 }
 
+/// The steps in which two codes in a row are looked for, lowest first: [`RESYNC_STEPS`] of them around now, whatever
+/// drift is known.
+pub fn resync_candidates(now: Timestamp, state: &TotpState) -> Vec<i64> {
+    let first = current_step(now, state).saturating_sub(RESYNC_STEPS / 2);
+    (0..RESYNC_STEPS).map(|offset| first.saturating_add(offset)).collect()
+}
+
+/// The places at which the first of two codes matches and the second one matches the next place. Every place is
+/// compared.
+pub(super) fn pair_places(codes: [&Code; 2], hmacs: &[Vec<u8>], digits: u8) -> Vec<usize> {
+    let well_formed = codes.iter().all(|code| code.digits == digits);
+    let equal = |hmac: &Vec<u8>, code: &Code| truncate(hmac, digits).unwrap_or(u32::MAX).ct_eq(&code.value);
+    let pairs = hmacs.iter().zip(hmacs.iter().skip(1)).enumerate();
+    let found = pairs.map(|(place, (one, two))| (place, bool::from(equal(one, codes[0]) & equal(two, codes[1]))));
+    found.filter(|(_, found)| well_formed && *found).map(|(place, _)| place).collect()
+}
+
+/// Finds two codes in a row, both of them unspent; the later pair wins. The drift that they show is kept as it is: to
+/// have seen both is proof enough of the device.
+///
+/// # Errors
+///
+/// [`OtpFault`]. A list of HMACs that is not one for each candidate matches nothing.
+pub fn match_pair(
+    codes: [&Code; 2],
+    now: Timestamp,
+    candidates: &[i64],
+    hmacs: &[Vec<u8>],
+    state: &TotpState,
+) -> Result<SpendableStep, OtpFault> {
+    if candidates.len() != hmacs.len() {
+        return Err(OtpFault::WrongCode);
+    }
+    let places = pair_places(codes, hmacs, state.digits);
+    let pairs = || places.iter().filter_map(|place| Some((*candidates.get(*place)?, *candidates.get(place + 1)?)));
+    let is_unspent = |first: i64| first > state.last_step && first >= 0;
+    match pairs().filter(|(first, _)| is_unspent(*first)).map(|(_, second)| second).max() {
+        Some(step) => {
+            let offset = step.saturating_sub(current_step(now, state));
+            Ok(SpendableStep { step, drift: i32::try_from(offset).unwrap_or(0) })
+        }
+        None => Err(if pairs().next().is_some() { OtpFault::Replayed } else { OtpFault::WrongCode }),
+    }
+}
+
 /// A step that a shown code matched, and that was not spent when the factor was read.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a step that is not spent can be used again"]
@@ -94,7 +146,7 @@ pub struct SpendableStep {
 /// Why a code is refused. The audit record says which; the caller is told neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum TotpFault {
+pub enum OtpFault {
     /// No candidate has this code.
     #[error("the code is of none of the acceptable steps")]
     WrongCode,
@@ -103,7 +155,7 @@ pub enum TotpFault {
     Replayed,
 }
 
-impl TotpFault {
+impl OtpFault {
     /// The fixed word of an audit record's reason.
     pub const fn reason(self) -> &'static str {
         match self {
@@ -118,14 +170,14 @@ impl TotpFault {
 ///
 /// # Errors
 ///
-/// [`TotpFault`]. A list of HMACs that is not one for each candidate matches nothing.
+/// [`OtpFault`]. A list of HMACs that is not one for each candidate matches nothing.
 pub fn match_step(
     code: &Code,
     now: Timestamp,
     candidates: &[i64],
     hmacs: &[Vec<u8>],
     state: &TotpState,
-) -> Result<SpendableStep, TotpFault> {
+) -> Result<SpendableStep, OtpFault> {
     let complete = Choice::from(u8::from(candidates.len() == hmacs.len() && code.digits == state.digits));
     let (mut found, mut spent, mut step) = (Choice::from(0), Choice::from(0), 0_i64);
     for (&candidate, hmac) in candidates.iter().zip(hmacs) {
@@ -138,10 +190,12 @@ pub fn match_step(
     }
     if bool::from(found) {
         let offset = step.saturating_sub(current_step(now, state));
-        let drift = i32::try_from(offset).unwrap_or(0).clamp(-DRIFT_CAP, DRIFT_CAP);
+        // What two codes in a row have shown is no further capped, and one code leads no further away from it.
+        let (least, most) = (state.drift.min(-DRIFT_CAP), state.drift.max(DRIFT_CAP));
+        let drift = i32::try_from(offset).unwrap_or(0).clamp(least, most);
         return Ok(SpendableStep { step, drift });
     }
-    Err(if bool::from(spent) { TotpFault::Replayed } else { TotpFault::WrongCode })
+    Err(if bool::from(spent) { OtpFault::Replayed } else { OtpFault::WrongCode })
 }
 
 impl SpendableStep {
@@ -158,162 +212,6 @@ impl SpendableStep {
     /// The proof, where the conditional write that raised the factor's last step to this one was `won`.
     pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
         won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorKind::Totp))
-    }
-}
-
-/// A TOTP's parameters that authenticator apps and hardware tokens know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TotpParameters {
-    hash: OtpHash,
-    digits: u8,
-    step_seconds: u32,
-}
-
-/// Why a TOTP can't be enrolled, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnrolmentError {
-    /// Other than 6 or 8 digits.
-    #[error("a code has 6 or 8 digits, not {0}")]
-    Digits(u8),
-    /// Other than 30 or 60 seconds.
-    #[error("a code lasts 30 or 60 seconds, not {0}")]
-    Step(u32),
-    /// A name that the otpauth URI can't carry.
-    #[error("the {0} must not be empty or hold a colon, which an otpauth URI can't carry")]
-    Name(&'static str),
-    /// The URI could not be made.
-    #[error("the otpauth URI could not be made")]
-    Uri,
-}
-
-impl TotpParameters {
-    /// SHA-1, 6 digits, 30 seconds: the ones that every app understands.
-    pub const DEFAULT: Self = Self { hash: OtpHash::Sha1, digits: 6, step_seconds: 30 };
-
-    /// Parameters within what is supported.
-    ///
-    /// # Errors
-    ///
-    /// [`EnrolmentError::Digits`], [`EnrolmentError::Step`].
-    pub fn new(hash: OtpHash, digits: u8, step_seconds: u32) -> Result<Self, EnrolmentError> {
-        if !matches!(digits, 6 | 8) {
-            return Err(EnrolmentError::Digits(digits));
-        }
-        if !matches!(step_seconds, 30 | 60) {
-            return Err(EnrolmentError::Step(step_seconds));
-        }
-        Ok(Self { hash, digits, step_seconds })
-    }
-
-    /// As long as the hash's output (RFC 4226 §4 R6, RFC 6238 §5.1).
-    const fn secret_bytes(self) -> usize {
-        match self.hash {
-            OtpHash::Sha1 => 20,
-            OtpHash::Sha256 => 32,
-            OtpHash::Sha512 => 64,
-        }
-    }
-
-    const fn algorithm(self) -> totp_rs::Algorithm {
-        match self.hash {
-            OtpHash::Sha1 => totp_rs::Algorithm::SHA1,
-            OtpHash::Sha256 => totp_rs::Algorithm::SHA256,
-            OtpHash::Sha512 => totp_rs::Algorithm::SHA512,
-        }
-    }
-}
-
-impl Default for TotpParameters {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
-/// A new TOTP secret, shown once: to the HSM, which keeps it, and to the person.
-#[derive(Debug)]
-pub struct Enrolment {
-    secret: SecretBytes,
-    secret_base32: SecretText,
-    otpauth_uri: SecretText,
-    state: TotpState,
-}
-
-impl Enrolment {
-    /// Makes a secret. `issuer` and `account` are what the authenticator app shows.
-    ///
-    /// # Errors
-    ///
-    /// [`EnrolmentError::Name`], [`EnrolmentError::Uri`].
-    pub fn new(
-        issuer: &str,
-        account: &str,
-        parameters: TotpParameters,
-        random: &dyn Random,
-    ) -> Result<Self, EnrolmentError> {
-        let mut bytes = vec![0; parameters.secret_bytes()];
-        random.fill(&mut bytes);
-        Self::of_secret(issuer, account, parameters, SecretBytes::new(bytes))
-    }
-
-    /// The same with a secret that [`new`](Self::new) made, to be shown again.
-    ///
-    /// # Errors
-    ///
-    /// [`EnrolmentError::Name`], [`EnrolmentError::Uri`].
-    pub fn of_secret(
-        issuer: &str,
-        account: &str,
-        parameters: TotpParameters,
-        secret: SecretBytes,
-    ) -> Result<Self, EnrolmentError> {
-        for (what, name) in [("issuer name", issuer), ("account name", account)] {
-            if name.is_empty() || name.contains(':') {
-                return Err(EnrolmentError::Name(what));
-            }
-        }
-        let totp = totp_rs::Builder::new()
-            .with_algorithm(parameters.algorithm())
-            .with_digits(parameters.digits)
-            .with_step_duration(u64::from(parameters.step_seconds))
-            .with_secret(secret.expose())
-            .with_issuer(Some(issuer))
-            .with_account_name(account)
-            .build()
-            .map_err(|_| EnrolmentError::Uri)?;
-        Ok(Self {
-            secret_base32: SecretText::new(totp.secret().to_base32()),
-            otpauth_uri: SecretText::new(totp.to_url().map_err(|_| EnrolmentError::Uri)?),
-            secret,
-            state: TotpState {
-                hash: parameters.hash,
-                digits: parameters.digits,
-                step_seconds: parameters.step_seconds,
-                drift: 0,
-                window: WINDOW,
-                last_step: -1,
-            },
-        })
-    }
-
-    /// The secret's bytes, for the HSM.
-    pub fn secret(&self) -> &SecretBytes {
-        &self.secret
-    }
-
-    /// The secret in base32 without padding, for typing.
-    pub fn secret_base32(&self) -> &SecretText {
-        &self.secret_base32
-    }
-
-    /// The secret as an `otpauth://` URI, for a QR code.
-    pub fn otpauth_uri(&self) -> &SecretText {
-        &self.otpauth_uri
-    }
-
-    /// The factor's state: nothing spent yet.
-    pub fn state(&self) -> &TotpState {
-        &self.state
     }
 }
 

@@ -46,6 +46,12 @@ impl YubicoOtp {
         &self.public_id
     }
 
+    /// The whole OTP in lower-case modhex, as another server knows it.
+    pub fn typed(&self) -> String {
+        let nibbles: Vec<u8> = self.block.iter().flat_map(|byte| [byte >> 4, byte & 15]).collect();
+        format!("{}{}", self.public_id, modhex(&nibbles))
+    }
+
     /// The encrypted block.
     pub fn block(&self) -> [u8; 16] {
         self.block
@@ -242,6 +248,7 @@ mod tests {
     fn upper_case_and_dvorak_are_the_same_otp() {
         let plain = YubicoOtp::parse(OTP).unwrap();
         assert_eq!(YubicoOtp::parse(&OTP.to_uppercase()), Some(plain.clone()));
+        assert_eq!(plain.typed(), OTP);
         let place = |letter: char| MODHEX.iter().position(|&known| char::from(known) == letter).unwrap();
         let dvorak: String = OTP.chars().map(|letter| char::from(DVORAK[place(letter)])).collect();
         assert_eq!(YubicoOtp::parse(&dvorak), Some(plain));

@@ -90,6 +90,11 @@ impl Signet {
 
     /// Writes a refusal that anybody can provoke, or counts it where one of the same kind was written lately.
     pub(super) async fn tell_repeatable(&self, kind: &str, draft: Draft) -> Result<(), OAuthError> {
+        self.tell_repeatable_or(kind, draft).await.map_err(|error| store_unavailable(&error))
+    }
+
+    /// The same, for those who have their own word for a store that fails.
+    pub(super) async fn tell_repeatable_or(&self, kind: &str, draft: Draft) -> Result<(), StoreError> {
         if !self.repeats.admit(kind, &draft, Instant::now()) {
             return Ok(());
         }
@@ -97,7 +102,7 @@ impl Signet {
         if appended.is_err() {
             self.repeats.retract(kind);
         }
-        appended.map(|_| ()).map_err(|error| store_unavailable(&error))
+        appended.map(|_| ())
     }
 
     /// Writes how often refusals were repeated since they were told. Called now and then, and at the end.

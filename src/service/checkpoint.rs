@@ -17,7 +17,7 @@ impl Signet {
     /// sign or the anchor can't be written, so that the last call tells whether the audit log is covered.
     pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
         let signed = self.sign_checkpoint().await;
-        self.readiness.checkpointed(signed.as_ref().err().map(ToString::to_string));
+        self.readiness.checkpointed(signed.as_ref().err());
         signed
     }
 
@@ -43,11 +43,11 @@ impl Signet {
             jose::signing_input(&header, payload.as_bytes())
         };
         let signed = self.sign_by_any(&keys, SignedKind::Checkpoint, signing_input).await?;
-        let checkpoint = Checkpoint { sequence: head.sequence, at, jws: signed.text };
+        let checkpoint = Checkpoint { sequence: head.sequence, at, jws: signed.text().to_owned() };
         if !self.adapters.store.add_checkpoint(&checkpoint).await? {
             self.settle_one(&signed.key.key.key_id, SignedKind::Checkpoint, "overtaken").await?;
         }
-        signed.entry.close();
+        signed.recorded();
         Ok(Some(checkpoint))
     }
 }

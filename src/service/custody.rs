@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::hsm_members::{Membership, membership};
 use super::reconcile::{Account, Others, Reconciliation};
 use super::{ChangeError, Signet};
 use crate::jose::Algorithm;
@@ -61,6 +62,8 @@ pub struct SecretsAtRest {
 pub struct TokenCustody {
     /// The configured name.
     pub hsm: HsmName,
+    /// Where it stands. What is gone from a token that was retired is nothing wrong.
+    pub membership: Membership,
     /// The token.
     pub token: TokenInfo,
     /// The library that serves it.
@@ -168,19 +171,28 @@ impl Signet {
         let keys = store.keys().await?;
         let books = self.accounts(others).await?;
         let (mut tokens, mut wrong, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+        let members = store.hsm_members().await?;
         for hsm in self.adapters.key_admin.tokens() {
-            match self.token_custody(&hsm, &keys, &books).await {
+            let membership = membership(&members, &hsm);
+            match self.token_custody(&hsm, membership, &keys, &books).await {
                 Ok(token) => tokens.push(token),
-                Err(error) => wrong.push(format!("HSM token {hsm} does not show its keys: {error}")),
+                Err(error) => {
+                    let says = if membership == Membership::Member { &mut wrong } else { &mut notes };
+                    says.push(format!("HSM token {hsm}{} does not show its keys: {error}", in_words(membership)));
+                }
             }
         }
-        let is_held = |token: &TokenCustody| token.keys.iter().all(|key| key.held) && !token.keys.is_empty();
-        let held = wrong.is_empty() && !tokens.is_empty() && tokens.iter().all(is_held);
+        let is_member = |token: &TokenCustody| token.membership == Membership::Member;
+        let held = wrong.is_empty() && tokens.iter().any(is_member) && tokens.iter().all(TokenCustody::is_held);
         tokens.iter().for_each(|token| say_keys(token, &mut wrong, &mut notes));
+        for (hsm, error) in &books.silent {
+            let membership = membership(&members, hsm);
+            let says = if membership == Membership::Member { &mut wrong } else { &mut notes };
+            says.push(format!("HSM token {hsm}{} does not say what it signed: {error}", in_words(membership)));
+        }
         say_books(&books, &mut wrong);
         let secrets = self.secrets(&mut wrong).await?;
         let (head, last) = (store.head().await?, store.last_checkpoint().await?);
-        let tls = "the server's TLS key is read from a file: it authenticates the server and signs no token";
         Ok(CustodyReport {
             well: wrong.is_empty() && held,
             held,
@@ -189,7 +201,7 @@ impl Signet {
             tokens,
             accounts: books.accounts,
             secrets,
-            exceptions: if has_tls_key { vec![tls.to_owned()] } else { Vec::new() },
+            exceptions: exceptions(has_tls_key),
             audit: AuditEnd {
                 sequence: head.sequence,
                 hash: hex(&head.hash),
@@ -201,6 +213,7 @@ impl Signet {
     async fn token_custody(
         &self,
         hsm: &HsmName,
+        membership: Membership,
         keys: &[HsmKey],
         books: &Reconciliation,
     ) -> Result<TokenCustody, ChangeError> {
@@ -216,6 +229,7 @@ impl Signet {
             token: description.token,
             library: description.library,
             hsm: hsm.clone(),
+            membership,
         })
     }
 
@@ -234,13 +248,51 @@ impl Signet {
     }
 }
 
+impl TokenCustody {
+    /// Whether the key is gone with the token that was taken out: it signs nothing for anybody.
+    fn is_gone_well(&self, key: &KeyCustody) -> bool {
+        self.membership == Membership::Retired && key.kind.is_none()
+    }
+
+    fn is_held(&self) -> bool {
+        let has_keys = !self.keys.is_empty() || self.membership != Membership::Member;
+        has_keys && self.keys.iter().all(|key| key.held || self.is_gone_well(key))
+    }
+}
+
+const fn in_words(membership: Membership) -> &'static str {
+    match membership {
+        Membership::Member | Membership::NotConfigured => "",
+        Membership::NotAdded => ", which is not part of this deployment,",
+        Membership::Retired => ", which was retired,",
+    }
+}
+
+/// Keys that no HSM holds, and why.
+fn exceptions(has_tls_key: bool) -> Vec<String> {
+    let secret = "the deployment's secret is in the server's memory while it runs: names of accounts and refresh tokens are \
+                  derived by it, and it signs nothing. At rest it is sealed by the HSM";
+    let tls = "the server's TLS key is read from a file: it authenticates the server and signs no token";
+    let tls = has_tls_key.then(|| tls.to_owned());
+    [secret.to_owned()].into_iter().chain(tls).collect()
+}
+
 fn say_keys(token: &TokenCustody, wrong: &mut Vec<String>, notes: &mut Vec<String>) {
-    if token.keys.is_empty() {
-        wrong.push(format!("HSM token {} holds no key of this deployment: run `signet init`", token.hsm));
+    let hsm = &token.hsm;
+    match token.membership {
+        Membership::NotAdded => {
+            notes.push(format!("HSM token {hsm} is not part of this deployment: `signet hsm add {hsm}` adds it"));
+        }
+        Membership::Member if token.keys.is_empty() => {
+            wrong.push(format!("HSM token {hsm} holds no key of this deployment: run `signet init`"));
+        }
+        _ => {}
     }
     for key in &token.keys {
         for fault in &key.faults {
-            wrong.push(format!("{} key {} in {}: {fault}", key.purpose.name(), key.kid, token.hsm));
+            let retired = if token.membership == Membership::Retired { " (retired)" } else { "" };
+            let says = if token.is_gone_well(key) { &mut *notes } else { &mut *wrong };
+            says.push(format!("{} key {} in {hsm}{retired}: {fault}", key.purpose.name(), key.kid));
         }
         if let Some(refused) = key.signed.as_ref().map(|signed| signed.refused).filter(|refused| *refused > 0) {
             notes.push(format!(
@@ -260,9 +312,6 @@ fn say_keys(token: &TokenCustody, wrong: &mut Vec<String>, notes: &mut Vec<Strin
 }
 
 fn say_books(books: &Reconciliation, wrong: &mut Vec<String>) {
-    for (hsm, error) in &books.silent {
-        wrong.push(format!("HSM token {hsm} does not say what it signed: {error}"));
-    }
     for account in books.accounts.iter().filter(|account| !account.is_well()) {
         let Account { kid, made, recorded, explained, difference, alarm, .. } = account;
         let kind = account.signed.name();

@@ -94,6 +94,17 @@ pub enum MembershipError {
         /// A member that they can be sealed for.
         other: HsmName,
     },
+    /// Secrets would be lost, and the others only sign.
+    #[error(
+        "{secrets} secrets are sealed for `{name}` alone and would be lost: the other HSM tokens of this deployment only \
+         sign. Add one that keeps secrets first (docs/hsm-guide.md)"
+    )]
+    NothingElseKeeps {
+        /// Its name.
+        name: HsmName,
+        /// How many.
+        secrets: u64,
+    },
     /// The keys could not be made.
     #[error(transparent)]
     Keys(#[from] InitialiseError),
@@ -124,6 +135,19 @@ pub enum InitialiseError {
         /// The serial number found.
         found: String,
     },
+    /// The name belongs to a token that was retired, and this is another one.
+    #[error(
+        "`{name}` is the name of an HSM token that was retired (serial number {retired}), and this is another token \
+         (serial number {found}): give its [[hsm]] another name"
+    )]
+    RetiredName {
+        /// The configured name.
+        name: HsmName,
+        /// The serial number of the token that was retired.
+        retired: String,
+        /// The serial number found.
+        found: String,
+    },
     /// No HSM token of the deployment can keep a secret.
     #[error(
         "none of the HSM tokens can keep secrets: that takes CKM_AES_GCM, CKM_AES_KEY_GEN, CKM_SHA256_HMAC and \
@@ -131,6 +155,12 @@ pub enum InitialiseError {
          another [[hsm]] that has them; see docs/hsm-guide.md"
     )]
     NothingSeals,
+    /// Keys are made in HSM tokens that belong to the deployment, and in no others.
+    #[error(
+        "the HSM token `{0}` is not part of this deployment, or was retired: no key is made in it; `signet hsm list` shows \
+         how it stands"
+    )]
+    NotAMember(HsmName),
     /// The HSM failed.
     #[error(transparent)]
     Hsm(#[from] HsmError),

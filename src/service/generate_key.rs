@@ -47,27 +47,31 @@ impl Signet {
 
     /// # Errors
     ///
-    /// [`StoreFailure::Taken`] where another process made the active key of this place meanwhile: this one's is gone
-    /// again.
+    /// [`InitialiseError::NotAMember`], and the HSM is not asked. [`StoreFailure::Taken`] where another process made the
+    /// active key of this place meanwhile, [`StoreFailure::NotAMember`] where the HSM token was retired meanwhile: this
+    /// one's key is gone again.
     pub(super) async fn make_key(&self, wanted: &Wanted, context: &RequestContext) -> Result<HsmKey, InitialiseError> {
+        if !self.live_members().await?.contains(&wanted.hsm) {
+            return Err(InitialiseError::NotAMember(wanted.hsm.clone()));
+        }
         let (generated, announced) = self.generate(wanted).await?;
         let mut key = self.as_stored(wanted, generated).await?;
-        let added = self.add_generated(&key, wanted, context).await;
+        let mut added = self.add_generated(&key, wanted, context).await;
+        let is_taken = matches!(&added, Err(StoreError { failure: StoreFailure::Taken(_), .. }));
+        if is_taken && wanted.purpose == KeyPurpose::TokenSigning {
+            key.state = KeyState::Next { published_at: self.now() };
+            added = self.add_generated(&key, wanted, context).await;
+        }
         match added {
-            Err(StoreError { failure: StoreFailure::Taken(_), .. }) if wanted.purpose == KeyPurpose::TokenSigning => {
-                key.state = KeyState::Next { published_at: self.now() };
-                self.add_generated(&key, wanted, context).await?;
-            }
-            Err(taken @ StoreError { failure: StoreFailure::Taken(_), .. }) => {
+            Err(refused @ StoreError { failure: StoreFailure::Taken(_) | StoreFailure::NotAMember(_), .. }) => {
                 self.adapters.key_admin.destroy(&key).await?;
                 if announced {
                     self.adapters.store.forget_announced(&key.cka_id, Vec::new()).await?;
                 }
-                return Err(taken.into());
+                Err(refused.into())
             }
-            other => other?,
+            other => Ok(other.map(|()| key)?),
         }
-        Ok(key)
     }
 
     /// Asks the HSM; says whether the key was announced.

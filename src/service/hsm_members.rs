@@ -4,13 +4,13 @@
 use serde::Serialize;
 
 use super::initialise::{Entry, InitialisedKey};
-use super::reseal::COMMAND_PAUSE;
+use super::reseal::{COMMAND_PAUSE, Resealed, keeps_secrets};
 use super::{MembershipError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::clock::Timestamp;
 use crate::jose::Algorithm;
 use crate::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenInfo, TokenReport};
-use crate::store::{HsmMember, SealCount};
+use crate::store::{HsmMember, SealCount, StoreError};
 
 /// Seals that are removed at once.
 const REMOVED_AT_ONCE: u32 = 500;
@@ -45,8 +45,13 @@ pub struct HsmStatus {
     /// The stage of its newest key that signs tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signing_key: Option<&'static str>,
+    /// Whether it keeps secrets for the deployment now; a member that does not only signs, and lacks no seals.
+    pub keeps_secrets: bool,
     /// What is sealed for it.
     pub seals: SealCount,
+    /// How many of its keys that signed tokens are still to be destroyed, where it was retired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undestroyed: Option<usize>,
     /// Until when its keys are published, where it was retired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published_until: Option<String>,
@@ -59,6 +64,8 @@ pub struct AddedHsm {
     pub name: HsmName,
     /// Its keys, those that were there already among them.
     pub keys: Vec<InitialisedKey>,
+    /// Whether it keeps secrets. One that does not only signs: nothing is sealed for it.
+    pub keeps_secrets: bool,
     /// Secrets that were sealed for it just now.
     pub resealed: u64,
     /// Secrets that no token opens.
@@ -79,6 +86,16 @@ pub struct RetiredHsm {
 }
 
 impl Signet {
+    /// The HSM tokens that belong to the deployment, without those that were retired.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn live_members(&self) -> Result<Vec<HsmName>, StoreError> {
+        let members = self.adapters.store.hsm_members().await?.into_iter();
+        Ok(members.filter(|member| member.retired_at.is_none()).map(|member| member.name).collect())
+    }
+
     /// Every HSM token of the deployment and of the configuration.
     ///
     /// # Errors
@@ -111,13 +128,20 @@ impl Signet {
         keys: &[HsmKey],
     ) -> Result<HsmStatus, MembershipError> {
         let signing = |key: &&HsmKey| key.hsm == *name && key.purpose == KeyPurpose::TokenSigning;
-        let until = published_until(keys, name).filter(|_| membership == Membership::Retired);
+        let is_retired = membership == Membership::Retired;
+        let until = published_until(keys, name).filter(|_| is_retired);
+        let is_left = |key: &&HsmKey| signing(key) && key.state.name() != "destroyed";
+        let undestroyed = keys.iter().filter(is_left).count();
+        // Whether another one waits beside it, `key list` says.
+        let active = keys.iter().filter(signing).find(|key| key.state.is_active());
         Ok(HsmStatus {
             name: name.clone(),
             membership,
             token: member.map(|member| member.token.clone()),
-            signing_key: keys.iter().rfind(signing).map(|key| key.state.name()),
+            signing_key: active.or_else(|| keys.iter().rfind(signing)).map(|key| key.state.name()),
+            keeps_secrets: keeps_secrets(keys, name),
             seals: self.adapters.store.count_seals(name).await?,
+            undestroyed: is_retired.then_some(undestroyed),
             published_until: until.map(|until| until.to_string()),
         })
     }
@@ -146,6 +170,18 @@ impl Signet {
         self.bind(hsm, &report, Event::HsmAdded, context).await?;
         let keys = self.ensure_keys(hsm, Entry::Joining, &report, context, progress).await?;
         self.directory.fresh().await?;
+        let keeps_secrets = report.keeps_secrets();
+        let resealed = if keeps_secrets { self.seal_what_lacks(hsm, progress).await? } else { Resealed::default() };
+        let seals = self.adapters.store.count_seals(hsm).await?;
+        let Resealed { extended: resealed, unopened } = resealed;
+        Ok(AddedHsm { name: hsm.clone(), keys, keeps_secrets, resealed, unopened, seals })
+    }
+
+    async fn seal_what_lacks(
+        &self,
+        hsm: &HsmName,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Resealed, MembershipError> {
         let count = self.adapters.store.count_seals(hsm).await?;
         let lacking = count.secrets.saturating_sub(count.sealed);
         if lacking > 0 {
@@ -156,9 +192,7 @@ impl Signet {
                 progress(&format!("{done} of {lacking} secrets are sealed"));
             }
         };
-        let resealed = self.reseal(hsm, COMMAND_PAUSE, &tell).await.map_err(MembershipError::Seals)?;
-        let seals = self.adapters.store.count_seals(hsm).await?;
-        Ok(AddedHsm { name: hsm.clone(), keys, resealed: resealed.extended, unopened: resealed.unopened, seals })
+        self.reseal(hsm, COMMAND_PAUSE, &tell).await.map_err(MembershipError::Seals)
     }
 
     fn check_candidate(
@@ -247,12 +281,13 @@ impl Signet {
 
     async fn refuse_sealed_alone(&self, hsm: &HsmName, others: &[&HsmName]) -> Result<(), MembershipError> {
         let SealCount { alone: secrets, .. } = self.adapters.store.count_seals(hsm).await?;
-        match others.first() {
-            Some(other) if secrets > 0 => {
-                let (name, other) = (hsm.clone(), (*other).clone());
-                Err(MembershipError::SealedAlone { name, secrets, other })
-            }
-            _ => Ok(()),
+        if secrets == 0 || others.is_empty() {
+            return Ok(());
+        }
+        let (name, keys) = (hsm.clone(), self.adapters.store.keys().await?);
+        match others.iter().find(|other| keeps_secrets(&keys, other)) {
+            Some(other) => Err(MembershipError::SealedAlone { name, secrets, other: (*other).clone() }),
+            None => Err(MembershipError::NothingElseKeeps { name, secrets }),
         }
     }
 
@@ -272,6 +307,15 @@ impl Signet {
         }
         let why = "another one was retired at this moment".to_owned();
         Err(MembershipError::NothingElseSigns { name: hsm.clone(), why })
+    }
+}
+
+/// Where a configured HSM token stands. Before anything was initialised all of them are to be members.
+pub fn membership(members: &[HsmMember], hsm: &HsmName) -> Membership {
+    match members.iter().find(|member| member.name == *hsm) {
+        Some(member) if member.retired_at.is_some() => Membership::Retired,
+        None if !members.is_empty() => Membership::NotAdded,
+        _ => Membership::Member,
     }
 }
 

@@ -115,7 +115,10 @@ impl Signet {
         match bound.into_iter().find(|member| member.name == *hsm) {
             Some(member) if member.token.serial != report.token.serial => {
                 let (expected, found) = (member.token.serial, report.token.serial.clone());
-                Err(InitialiseError::OtherToken { name: member.name, expected, found })
+                Err(match member.retired_at {
+                    None => InitialiseError::OtherToken { name: member.name, expected, found },
+                    Some(_) => InitialiseError::RetiredName { name: member.name, retired: expected, found },
+                })
             }
             Some(member) if member.retired_at.is_none() => Ok(()),
             _ => {

@@ -7,7 +7,7 @@ use super::Signet;
 use super::authenticate_client::KnownClient;
 use super::directory::Snapshot;
 use super::error::store_unavailable;
-use super::signing::SignedToken;
+use super::signing::{RecordedToken, SignedToken};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::mfa::{Authentication, FactorDetail, FactorId, Proved};
 use crate::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
@@ -28,6 +28,8 @@ pub struct TokenAnswer {
     pub scopes: Scopes,
     /// The refresh token, where the client may use one.
     pub refresh_token: Option<SecretText>,
+    /// Where the person signed in by a recovery code: how many are left. The person is to hear of it.
+    pub recovery_codes_left: Option<u32>,
 }
 
 /// How often a request is judged again when the store changed under it.
@@ -45,6 +47,11 @@ impl Signet {
         request: &TokenRequest,
         context: &RequestContext,
     ) -> Result<TokenAnswer, OAuthError> {
+        // What could not be signed in time is refused before it costs anything, and before a code is spent on it.
+        if !self.adapters.key_admin.has_room() {
+            tracing::debug!("the HSM tokens have as much to do as there is time for");
+            return Err(OAuthError::unavailable());
+        }
         match request {
             TokenRequest::ClientCredentials(request) => {
                 let known = self.presume_client(presented, context).await?;
@@ -81,8 +88,9 @@ impl Signet {
             let draft = self.draft_issued(Event::TokenIssued, &token, &signed, context);
             let generation =
                 self.adapters.store.append(vec![draft]).await.map_err(|error| store_unavailable(&error))?;
-            if self.still_holds(&known, &signed.key, token.expires_at, generation).await? {
-                return Ok(self.answer(token, signed, None));
+            let recorded = signed.recorded();
+            if self.still_holds(&known, &recorded.key, token.expires_at, generation).await? {
+                return Ok(self.answer(token, recorded, None));
             }
             known = self.authenticate_client(presented, context).await?;
             known.authenticated.may_use(GrantType::ClientCredentials)?;
@@ -132,9 +140,11 @@ impl Signet {
                 None
             }
         };
+        let recorded = signed.recorded();
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
-        if self.still_holds(known, &signed.key, token.expires_at, fresh.generation).await? {
-            return Ok(self.answer(token, signed, refresh_token));
+        if self.still_holds(known, &recorded.key, token.expires_at, fresh.generation).await? {
+            let recovery_codes_left = self.recovery_codes_left(&authentication).await?;
+            return Ok(TokenAnswer { recovery_codes_left, ..self.answer(token, recorded, refresh_token) });
         }
         tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
         Err(OAuthError::unavailable())
@@ -308,15 +318,15 @@ impl Signet {
     pub(super) fn answer(
         &self,
         token: AccessToken,
-        signed: SignedToken,
+        recorded: RecordedToken,
         refresh_token: Option<SecretText>,
     ) -> TokenAnswer {
-        signed.entry.close();
         TokenAnswer {
-            access_token: SecretText::new(signed.text),
+            access_token: SecretText::new(recorded.text),
             expires_in: self.settings.access_lifetime,
             scopes: token.scopes,
             refresh_token,
+            recovery_codes_left: None,
         }
     }
 }

@@ -14,20 +14,27 @@ mod deployment_secret;
 pub mod directory;
 pub mod enrol;
 pub mod error;
+pub mod factor_life;
 pub mod generate_key;
 mod hashing;
 pub mod hsm_members;
 pub mod hsm_tokens;
+pub mod import;
 pub mod initialise;
 pub mod introspect;
 pub mod issue;
 pub mod ledger;
+mod match_code;
+pub mod otp_clients;
+pub mod otp_keys;
 pub mod readiness;
 pub mod reconcile;
 mod recorded;
+pub mod recovery;
 pub mod refresh;
 pub mod repeats;
 pub mod reseal;
+pub mod resync;
 pub mod revoke;
 pub mod revoke_key;
 pub mod rotate;
@@ -35,6 +42,11 @@ pub mod self_service;
 pub mod session;
 pub mod settings;
 pub mod signing;
+pub mod stock;
+pub mod tries;
+pub mod validate_otp;
+pub mod validation_servers;
+mod yubico_remote;
 
 use std::sync::Arc;
 
@@ -62,6 +74,8 @@ pub struct Adapters {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// The servers that verify Yubico OTPs whose keys are elsewhere, where any are configured.
+    pub validation_servers: Option<Arc<validation_servers::ValidationServers>>,
 }
 
 /// One issuer with its adapters: what HTTP and the command line call.
@@ -77,6 +91,7 @@ pub struct Signet {
     ledger: Arc<ledger::Ledger>,
     recorded: tokio::sync::Mutex<recorded::Recorded>,
     resealing: reseal::Resealing,
+    validation: validate_otp::Validation,
 }
 
 impl Signet {
@@ -92,6 +107,7 @@ impl Signet {
             readiness: readiness::Readiness::default(),
             ledger: Arc::default(),
             recorded: tokio::sync::Mutex::default(),
+            validation: validate_otp::Validation::default(),
             settings,
             adapters,
         })

@@ -8,23 +8,35 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Signet;
 use super::directory::RingKey;
-use crate::keys::{HsmError, HsmName, test_signing_input};
+use super::{ChangeError, Signet};
+use crate::keys::{HsmError, HsmFailure, HsmName, Standing, test_signing_input};
 
 /// How old the last good signature may be.
 const RECENT: Duration = Duration::from_secs(15);
 /// How old it gets before a test signature is made.
 const TEST_AFTER: Duration = Duration::from_secs(5);
 
+/// How many checkpoints in a row an HSM token may be too busy for before that is a fault: the next one covers what they
+/// would have.
+const TOO_BUSY_FOR: u32 = 5;
+
 /// How long a report is given again before the state is looked at anew: anybody may ask for it.
 const REPORT_KEPT: Duration = Duration::from_secs(1);
+
+/// How the last checkpoints ended.
+#[derive(Default)]
+struct Checkpoints {
+    is_faulty: bool,
+    /// How many in a row the HSM tokens were too busy for.
+    turned_away: u32,
+}
 
 /// What readiness is known by. Its times are monotonic: a clock that is set back makes nothing look recent.
 #[derive(Default)]
 pub struct Readiness {
     signed: Mutex<BTreeMap<HsmName, Instant>>,
-    audit_fault: Mutex<Option<String>>,
+    checkpoints: Mutex<Checkpoints>,
     report: tokio::sync::Mutex<Option<(Instant, ReadinessReport)>>,
 }
 
@@ -41,8 +53,13 @@ impl Readiness {
     }
 
     /// Remembers how the last checkpoint ended.
-    pub(super) fn checkpointed(&self, fault: Option<String>) {
-        *self.audit_fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    pub(super) fn checkpointed(&self, fault: Option<&ChangeError>) {
+        let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_busy = matches!(fault, Some(ChangeError::Hsm(HsmError { failure: HsmFailure::Overloaded, .. })));
+        checkpoints.turned_away = if is_busy { checkpoints.turned_away.saturating_add(1) } else { 0 };
+        if !is_busy || checkpoints.turned_away >= TOO_BUSY_FOR {
+            checkpoints.is_faulty = fault.is_some();
+        }
     }
 
     fn since_signature(&self, hsm: &HsmName) -> Option<Duration> {
@@ -50,8 +67,8 @@ impl Readiness {
     }
 
     fn audit(&self) -> String {
-        let fault = self.audit_fault.lock().unwrap_or_else(PoisonError::into_inner);
-        fault.as_ref().map_or("ok", |_| "no checkpoint can be signed or kept").to_owned()
+        let is_faulty = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).is_faulty;
+        if is_faulty { "no checkpoint can be signed or kept" } else { "ok" }.to_owned()
     }
 }
 
@@ -86,7 +103,9 @@ impl Signet {
         for hsm in self.adapters.key_admin.tokens() {
             let is_recent = self.readiness.since_signature(&hsm).is_some_and(|since| since < TEST_AFTER);
             let key = snapshot.active(self.settings.algorithm).find(|key| key.key.hsm == hsm);
-            if let (false, Some(key)) = (is_recent, key)
+            // A suspended token is tried when its time has come.
+            let is_suspended = matches!(self.adapters.key_admin.standing(&hsm), Standing::Suspended { .. });
+            if let (false, false, Some(key)) = (is_recent, is_suspended, key)
                 && let Err(error) = self.test_key(key).await
             {
                 tracing::warn!(%hsm, %error, "the test signature failed");
@@ -151,5 +170,45 @@ impl Signet {
             Some(_) => "no recent signature",
             None => "no signature yet",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy() -> ChangeError {
+        HsmError::new("sign", HsmFailure::Overloaded).into()
+    }
+
+    fn broken() -> ChangeError {
+        HsmError::new("sign", HsmFailure::Unavailable { detail: "gone".into() }).into()
+    }
+
+    #[test]
+    fn a_busy_hsm_is_no_fault_of_the_audit_log_until_it_lasts() {
+        let readiness = Readiness::default();
+        for _ in 1..TOO_BUSY_FOR {
+            readiness.checkpointed(Some(&busy()));
+            assert_eq!(readiness.audit(), "ok");
+        }
+        readiness.checkpointed(None);
+        readiness.checkpointed(Some(&busy()));
+        assert_eq!(readiness.audit(), "ok", "one that was signed begins the count anew");
+        for _ in 0..TOO_BUSY_FOR {
+            readiness.checkpointed(Some(&busy()));
+        }
+        assert_ne!(readiness.audit(), "ok");
+        readiness.checkpointed(None);
+        assert_eq!(readiness.audit(), "ok");
+    }
+
+    #[test]
+    fn a_fault_is_told_at_once_and_is_not_forgotten_for_being_busy() {
+        let readiness = Readiness::default();
+        readiness.checkpointed(Some(&broken()));
+        assert_ne!(readiness.audit(), "ok");
+        readiness.checkpointed(Some(&busy()));
+        assert_ne!(readiness.audit(), "ok");
     }
 }

@@ -8,7 +8,7 @@ use super::Signet;
 use super::authenticate_client::KnownClient;
 use super::error::{hsm_unavailable, store_unavailable};
 use super::issue::TokenAnswer;
-use super::signing::SignedToken;
+use super::signing::RecordedToken;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::keys::HsmName;
 use crate::mfa::Proved;
@@ -139,7 +139,7 @@ impl Signet {
         if !is_committed {
             return Ok(None);
         }
-        self.release_refreshed(known, token, signed, successor).await.map(Some)
+        self.release_refreshed(known, token, signed.recorded(), successor).await.map(Some)
     }
 
     /// The access token that the exchange gives: the grant's, narrowed by the request and by the roles held now.
@@ -207,12 +207,12 @@ impl Signet {
         &self,
         known: &KnownClient,
         token: AccessToken,
-        signed: SignedToken,
+        recorded: RecordedToken,
         successor: Successor,
     ) -> Result<TokenAnswer, OAuthError> {
         let fresh = self.directory.fresh().await.map_err(|error| store_unavailable(&error))?;
-        if self.still_holds(known, &signed.key, token.expires_at, fresh.generation).await? {
-            return Ok(self.answer(token, signed, Some(successor.token)));
+        if self.still_holds(known, &recorded.key, token.expires_at, fresh.generation).await? {
+            return Ok(self.answer(token, recorded, Some(successor.token)));
         }
         tracing::warn!("the client or the key changed while a token was refreshed; the caller must try again");
         Err(OAuthError::unavailable())

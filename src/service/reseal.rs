@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use super::accounts::password_row;
 use super::deployment_secret::deployment_row;
 use super::enrol::factor_row;
+use super::otp_clients::client_row;
+use super::otp_keys::key_row;
+use super::stock::stock_row;
 use super::{ChangeError, Signet};
-use crate::keys::{HsmError, HsmFailure, HsmName, KeyPurpose, RowBinding, Standing};
+use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, RowBinding, Standing};
 use crate::store::{SecretAtRest, SecretOwner};
 
 /// Secrets that are read at once.
@@ -27,18 +30,39 @@ pub const COMMAND_PAUSE: Duration = Duration::from_millis(11);
 /// How long a token's seals are not looked through again once nothing was missing: that reads all of them.
 const COMPLETE_FOR: Duration = Duration::from_secs(10);
 
-/// At which generation of the store nothing was missing for a token, and when that was.
+/// When nothing was missing for each token.
 #[derive(Default)]
-pub(super) struct Resealing(Mutex<HashMap<HsmName, (i64, Instant)>>);
+pub(super) struct Resealing(Mutex<HashMap<HsmName, Complete>>);
+
+#[derive(Clone, Copy)]
+struct Complete {
+    /// The generation of the store that was looked at; none where something is missing by now.
+    at: Option<(i64, Instant)>,
+    /// Secrets that no token opens, and that are not missing therefore.
+    unopened: u64,
+}
 
 impl Resealing {
     fn is_complete(&self, hsm: &HsmName, now: i64) -> bool {
-        let complete = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).copied();
+        let complete = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).and_then(|known| known.at);
         complete.is_some_and(|(generation, at)| generation == now || at.elapsed() < COMPLETE_FOR)
     }
 
-    fn completed(&self, hsm: &HsmName, generation: i64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hsm.clone(), (generation, Instant::now()));
+    fn completed(&self, hsm: &HsmName, generation: i64, unopened: u64) {
+        let complete = Complete { at: Some((generation, Instant::now())), unopened };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hsm.clone(), complete);
+    }
+
+    /// Something is missing for the token: it is looked through before anything is said of it again.
+    pub(super) fn is_lacking(&self, hsm: &HsmName) {
+        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(hsm) {
+            known.at = None;
+        }
+    }
+
+    /// How many secrets were not sealed for the token because no token opens them.
+    pub(super) fn unopened(&self, hsm: &HsmName) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).map_or(0, |known| known.unopened)
     }
 }
 
@@ -97,6 +121,9 @@ impl Signet {
         if self.adapters.key_admin.tokens().iter().any(serves) {
             self.prepare_deployment_secret().await;
         }
+        if let Err(error) = self.shorten_decoys().await {
+            tracing::debug!(%error, "the decoys are looked at later");
+        }
         for hsm in self.adapters.key_admin.tokens() {
             if let Err(error) = self.reseal_if_needed(&hsm).await {
                 tracing::debug!(%hsm, %error, "resealing goes on later");
@@ -121,18 +148,21 @@ impl Signet {
             tracing::info!(%hsm, secrets = done.extended, "secrets that the HSM token lacked are sealed for it");
         }
         self.extend_decoys(hsm).await;
-        self.resealing.completed(hsm, generation);
+        self.resealing.completed(hsm, generation, done.unopened);
         Ok(())
     }
 
-    /// Whether the token is a member with a key to seal by.
+    /// Whether the token is a member that keeps secrets.
     async fn can_seal(&self, hsm: &HsmName) -> Result<bool, ChangeError> {
-        let members = self.adapters.store.hsm_members().await?;
-        let is_member = members.iter().any(|member| member.name == *hsm && member.retired_at.is_none());
-        let keys = self.adapters.store.keys().await?;
-        let seals = |purpose| matches!(purpose, KeyPurpose::Sealing | KeyPurpose::Wrapping);
-        Ok(is_member && keys.iter().any(|key| key.hsm == *hsm && seals(key.purpose) && key.state.is_active()))
+        let is_member = self.live_members().await?.contains(hsm);
+        Ok(is_member && keeps_secrets(&self.adapters.store.keys().await?, hsm))
     }
+}
+
+/// Whether every kind of secret can be sealed for an HSM token; one without a sealing key only signs, and is complete
+/// without seals.
+pub(super) fn keeps_secrets(keys: &[HsmKey], hsm: &HsmName) -> bool {
+    keys.iter().any(|key| key.hsm == *hsm && key.purpose == KeyPurpose::Sealing && key.state.is_active())
 }
 
 /// The row that a secret is sealed for.
@@ -141,5 +171,8 @@ fn row_of(secret: &SecretAtRest) -> RowBinding {
         SecretOwner::Deployment => deployment_row(),
         SecretOwner::Password(user) => password_row(&secret.tenant, user),
         SecretOwner::Factor(factor, user) => factor_row(&secret.tenant, factor, user),
+        SecretOwner::Stock(id) => stock_row(&secret.tenant, id),
+        SecretOwner::OtpClient(id) => client_row(&secret.tenant, id),
+        SecretOwner::OtpKey(public_id) => key_row(&secret.tenant, public_id),
     }
 }

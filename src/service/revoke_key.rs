@@ -123,7 +123,8 @@ impl Signet {
         let Some(algorithm) = revoked.public.as_ref().map(|jwk| jwk.algorithm) else { return Ok(()) };
         let is_alike = |key: &&HsmKey| key.public.as_ref().map(|jwk| jwk.algorithm) == Some(algorithm);
         let ring = || keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).filter(is_alike);
-        let is_next = |key: &&HsmKey| matches!(key.state, KeyState::Next { .. });
+        let members = self.live_members().await?;
+        let is_next = |key: &&HsmKey| matches!(key.state, KeyState::Next { .. }) && members.contains(&key.hsm);
         if !ring().any(|key| key.state.is_active())
             && let Some(next) = ring().find(is_next)
             && self.hand_over(next, None, context).await?
@@ -131,7 +132,8 @@ impl Signet {
             return Ok(());
         }
         let has_place = |key: &HsmKey| key.hsm == revoked.hsm && (key.state.is_active() || is_next(&key));
-        if ring().any(has_place) {
+        // A token that was taken out gets no other key: it may be the very reason for the revocation.
+        if ring().any(has_place) || !members.contains(&revoked.hsm) {
             return Ok(());
         }
         self.generate_signing_key(&revoked.hsm, algorithm, rsa_bits(revoked), context).await.map(drop)

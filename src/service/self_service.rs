@@ -12,15 +12,18 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 use super::accounts::check_name;
-use super::enrol::factor_row;
+use super::enrol::{NewFactor, factor_added};
 use super::error::{hsm_unavailable, store_unavailable};
-use super::session::LiveSession;
+use super::match_code::row_of;
+use super::session::{LiveSession, proved};
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::clock::Timestamp;
-use crate::keys::{OtpSecretKind, RowBinding, Seals};
+use crate::keys::{RowBinding, Seals};
+use crate::mfa::assurance::may_change_factors;
+use crate::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
 use crate::mfa::policy;
-use crate::mfa::totp::{self, Code, Enrolment, TotpParameters};
+use crate::mfa::totp::{self, Code};
 use crate::oauth::OAuthError;
 use crate::secret::{SecretBytes, SecretText};
 use crate::store::{Factor, FactorDetail, FactorId, UserId};
@@ -34,6 +37,9 @@ pub enum SelfServiceError {
     /// The proof is not fresh: the password and a code are asked for again.
     #[error("a fresh sign-in is needed")]
     StepUpNeeded,
+    /// The proof is fresh, and weaker than what the strongest of the person's factors proves.
+    #[error("a sign-in by the strongest factor is needed")]
+    StrongerNeeded,
     /// No such factor of this person.
     #[error("there is no such factor")]
     Missing,
@@ -92,8 +98,7 @@ impl Signet {
         let enrolment = self.totp_of(live, None)?;
         let enrolled = self.adapters.store.factors(&live.user.tenant, &live.user.id).await;
         let enrolled = enrolled.map_err(|error| store_unavailable(&error))?;
-        let detail = FactorDetail::Totp(enrolment.state().clone());
-        policy::may_enrol(&detail, enrolled.iter().map(|factor| &factor.detail))
+        policy::may_enrol(enrolment.detail(), enrolled.iter().map(|factor| &factor.detail))
             .map_err(|error| SelfServiceError::Input(error.to_string()))?;
         let factor = FactorId::new(self.new_id());
         let row = self.pending_row(&factor, &live.user.id);
@@ -138,31 +143,21 @@ impl Signet {
         self.must_be_fresh(live, context).await?;
         check_name("factor", label)?;
         let (id, enrolment) = self.open_carried(live, carried).await?;
-        let mut state = enrolment.state().clone();
+        let FactorDetail::Totp(mut state) = enrolment.detail().clone() else {
+            return Err(OAuthError::unavailable().into());
+        };
         let code = Code::parse(code, state.digits).ok_or(SelfServiceError::WrongCode)?;
-        let (tenant, user, now) = (&live.user.tenant, &live.user.id, self.now());
-        let enrolled = self.adapters.store.factors(tenant, user).await.map_err(|error| store_unavailable(&error))?;
-        policy::may_enrol(&FactorDetail::Totp(state.clone()), enrolled.iter().map(|factor| &factor.detail))
-            .map_err(|error| SelfServiceError::Input(error.to_string()))?;
-        let row = factor_row(tenant, &id, user);
-        let enclosed = self.adapters.vault.enclose(&row, OtpSecretKind::Hmac(state.hash), enrolment.secret()).await;
-        let secret = enclosed.map_err(|error| hsm_unavailable(&error))?;
-        let hmacs = self.totp_hmacs(&row, &secret, now, &state).await?;
-        let matched = totp::match_step(&code, now, &totp::candidates(now, &state), &hmacs, &state);
+        let new = NewFactor { label, serial: None, detail: enrolment.detail().clone() };
+        let mut factor = self.new_factor(&live.user, new, context).await?;
+        factor.id = id;
+        factor.secret = self.enclose_for(&factor, enrolment.secret()).await?;
+        let (now, steps) = (factor.created_at, totp::candidates(factor.created_at, &state));
+        let hmacs = self.digit_hmacs(&row_of(&factor), &factor.secret, state.hash, &steps).await?;
+        let matched = totp::match_step(&code, now, &steps, &hmacs, &state);
         let step = matched.map_err(|_| SelfServiceError::WrongCode)?;
         (state.last_step, state.drift) = (step.step(), step.drift());
-        let factor = Factor {
-            tenant: tenant.clone(),
-            id,
-            user: user.clone(),
-            label: label.to_owned(),
-            serial: None,
-            detail: FactorDetail::Totp(state),
-            secret,
-            created_at: now,
-            last_used_at: Some(now),
-        };
-        let told = self.factor_changed(&factor, "added", context);
+        (factor.detail, factor.last_used_at) = (FactorDetail::Totp(state), Some(now));
+        let told = self.factor_changed(&factor, factor_added(&factor), context);
         let added = self.adapters.store.add_factor(&factor, vec![told]).await;
         if added.map_err(|error| store_unavailable(&error))? {
             return Ok(factor);
@@ -192,11 +187,8 @@ impl Signet {
         label: &str,
         context: &RequestContext,
     ) -> Result<(), SelfServiceError> {
-        check_name("factor", label)?;
-        let factor = self.own_factor(live, id).await?;
-        let told = self.factor_changed(&factor, "renamed", context);
-        let renamed = self.adapters.store.rename_factor(&factor.tenant, id, label, vec![told]).await;
-        if renamed.map_err(|error| store_unavailable(&error))? { Ok(()) } else { Err(SelfServiceError::Missing) }
+        self.own_factor(live, id).await?;
+        Ok(self.rename_factor(id, label, context).await?)
     }
 
     /// Removes one of the person's factors, but not the last one: without any nobody signs in. All of the person's
@@ -231,16 +223,27 @@ impl Signet {
         factor.filter(|factor| factor.user == live.user.id).ok_or(SelfServiceError::Missing)
     }
 
-    /// A change without a fresh proof is refused, and told to the audit log.
-    async fn must_be_fresh(&self, live: &LiveSession, context: &RequestContext) -> Result<(), SelfServiceError> {
-        if live.is_fresh(self.now()) {
-            return Ok(());
-        }
+    /// A change without a proof that is fresh, and as strong as the strongest factor's, is refused and told to the audit
+    /// log.
+    pub(super) async fn must_be_fresh(
+        &self,
+        live: &LiveSession,
+        context: &RequestContext,
+    ) -> Result<(), SelfServiceError> {
+        let (reason, refusal) = if live.is_fresh(self.now()) {
+            let usable = self.usable_factors(&live.user.id).await?;
+            if may_change_factors(proved(&live.session), usable.iter().map(|factor| &factor.detail)) {
+                return Ok(());
+            }
+            ("stronger_step_up_needed", SelfServiceError::StrongerNeeded)
+        } else {
+            ("step_up_needed", SelfServiceError::StepUpNeeded)
+        };
         let told = Draft::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
             .user(live.user.id.as_str())
-            .because("step_up_needed");
+            .because(reason);
         self.tell_repeatable(&format!("step up {}", live.session.id), told).await?;
-        Err(SelfServiceError::StepUpNeeded)
+        Err(refusal)
     }
 
     /// A TOTP of the commonest parameters: with this secret, or a fresh one.
@@ -248,11 +251,9 @@ impl Signet {
         // A colon would end the label's first part in an otpauth URI.
         let (issuer, account) = (&self.settings.otp_issuer, live.user.name.replace(':', " "));
         let parameters = TotpParameters::DEFAULT;
-        let made = match secret {
-            Some(secret) => Enrolment::of_secret(issuer, &account, parameters, secret),
-            None => Enrolment::new(issuer, &account, parameters, self.adapters.random.as_ref()),
-        };
-        made.map_err(|error| SelfServiceError::Input(error.to_string()))
+        let detail = FactorDetail::Totp(parameters.state(ClockProfile::default()));
+        let secret = secret.unwrap_or_else(|| parameters.fresh_secret(self.adapters.random.as_ref()));
+        Enrolment::of(issuer, &account, detail, secret).map_err(|error| SelfServiceError::Input(error.to_string()))
     }
 
     async fn open_carried(

@@ -14,7 +14,8 @@ use super::Signet;
 use super::error::store_unavailable;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::clock::Timestamp;
-use crate::mfa::Authentication;
+use crate::mfa::assurance::PAGES;
+use crate::mfa::{Authentication, Proved};
 use crate::oauth::grant::PasswordRequest;
 use crate::oauth::{ClientId, OAuthError};
 use crate::random;
@@ -29,9 +30,6 @@ pub const LONGEST: Duration = Duration::from_secs(12 * 60 * 60);
 pub const FRESH: Duration = Duration::from_secs(5 * 60);
 /// How seldom the use of a session is written down.
 const SEEN_EVERY: Duration = Duration::from_secs(60);
-
-/// What audit records of sign-ins name as the client where it was the sign-in page.
-const PAGES: &str = "signet:pages";
 
 /// A session that holds, with its user and the secret that was shown for it.
 #[derive(Debug, Clone)]
@@ -57,7 +55,8 @@ impl Signet {
     ///
     /// # Errors
     ///
-    /// As [`authenticate`](Self::authenticate).
+    /// As [`authenticate`](Self::authenticate); [`OAuthError::UnmetAuthenticationRequirements`] where what was proved is
+    /// not what the policy asks for.
     pub async fn begin_session(
         &self,
         request: &PasswordRequest,
@@ -65,6 +64,36 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<SecretText, OAuthError> {
         let (authentication, user) = self.authenticate(request, &ClientId::new(PAGES), context).await?;
+        self.session_for(&authentication, &user, earlier, context).await
+    }
+
+    /// Judges the password and a code of a session's user again; gives the session's new secret. The old one holds no
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin_session`](Self::begin_session); [`OAuthError::InvalidGrant`] too where the session ended meanwhile.
+    pub async fn step_up(
+        &self,
+        live: &LiveSession,
+        password: SecretText,
+        otp: SecretText,
+        context: &RequestContext,
+    ) -> Result<SecretText, OAuthError> {
+        let username = SecretText::new(live.user.name.clone());
+        let request = PasswordRequest { username, password, otp, scopes: None, resource: None, acr_values: Vec::new() };
+        let (authentication, user) = self.authenticate(&request, &ClientId::new(PAGES), context).await?;
+        self.renew_session(live, &authentication, &user, context).await
+    }
+
+    /// Begins a session for who signed in, if that suffices.
+    pub(super) async fn session_for(
+        &self,
+        authentication: &Authentication,
+        user: &User,
+        earlier: Option<&LiveSession>,
+        context: &RequestContext,
+    ) -> Result<SecretText, OAuthError> {
         let now = self.now();
         let session = Session {
             tenant: self.settings.tenant.clone(),
@@ -80,8 +109,9 @@ impl Signet {
             last_seen_at: now,
             expires_at: now.plus(LONGEST),
         };
-        let secret = self.new_session_secret();
         let told = self.session_draft(Event::SessionStarted, &session, context);
+        self.must_suffice(&session, &told).await?;
+        let secret = self.new_session_secret();
         let hash = SecretHash::of(secret.expose());
         let added = self.adapters.store.add_session(&session, &hash, vec![told]).await;
         if !added.map_err(|error| store_unavailable(&error))? {
@@ -93,31 +123,35 @@ impl Signet {
         Ok(secret)
     }
 
-    /// Judges the password and a code of a session's user again; gives the session's new secret. The old one holds no
-    /// more.
-    ///
-    /// # Errors
-    ///
-    /// As [`authenticate`](Self::authenticate); [`OAuthError::InvalidGrant`] too where the session ended meanwhile.
-    pub async fn step_up(
+    /// Gives a session a new secret and what its user proved just now, if that suffices.
+    pub(super) async fn renew_session(
         &self,
         live: &LiveSession,
-        password: SecretText,
-        otp: SecretText,
+        authentication: &Authentication,
+        user: &User,
         context: &RequestContext,
     ) -> Result<SecretText, OAuthError> {
-        let username = SecretText::new(live.user.name.clone());
-        let request = PasswordRequest { username, password, otp, scopes: None, resource: None, acr_values: Vec::new() };
-        let (authentication, user) = self.authenticate(&request, &ClientId::new(PAGES), context).await?;
         if user.id != live.user.id {
             return Err(OAuthError::InvalidGrant);
         }
-        let session = proved_again(&live.session, &authentication);
-        let secret = self.new_session_secret();
+        let session = proved_again(&live.session, authentication);
         let told = self.session_draft(Event::SessionRenewed, &session, context);
+        self.must_suffice(&session, &told).await?;
+        let secret = self.new_session_secret();
         let hash = SecretHash::of(secret.expose());
         let renewed = self.adapters.store.renew_session(&session, &live.shown, &hash, vec![told]).await;
         if renewed.map_err(|error| store_unavailable(&error))? { Ok(secret) } else { Err(OAuthError::InvalidGrant) }
+    }
+
+    /// Refuses a session whose sign-in does not prove what the policy asks for, and tells the audit log.
+    async fn must_suffice(&self, session: &Session, told: &Draft) -> Result<(), OAuthError> {
+        if self.settings.assurance.admits_to_pages(proved(session)) {
+            return Ok(());
+        }
+        let mut refused = told.clone().because("sign_in_too_weak");
+        refused.outcome = Outcome::Refused;
+        self.adapters.store.append(vec![refused]).await.map_err(|error| store_unavailable(&error))?;
+        Err(OAuthError::UnmetAuthenticationRequirements)
     }
 
     /// The session of a secret, where it holds.
@@ -211,6 +245,11 @@ impl Signet {
         draft.factors.clone_from(&session.factors);
         draft
     }
+}
+
+/// What a session's user proved last.
+pub(super) fn proved(session: &Session) -> Proved<'_> {
+    Proved { acr: &session.acr, factors: &session.factors }
 }
 
 fn proved_again(session: &Session, authentication: &Authentication) -> Session {

@@ -68,4 +68,6 @@ pub struct Settings {
     pub lockout: Lockout,
     /// Passwords that are hashed at once.
     pub password_concurrency: usize,
+    /// Whether what an operator adds as a factor waits for another operator's approval.
+    pub four_eyes: bool,
 }

@@ -15,16 +15,31 @@ use crate::oauth::OAuthError;
 use crate::token::AccessToken;
 
 /// A signed token with the key that signed it.
+#[must_use]
 pub(super) struct SignedToken {
-    pub(super) text: String,
+    text: String,
     pub(super) key: Arc<RingKey>,
-    /// To be closed once the token's audit record is durable.
-    pub(super) entry: Entry,
+    /// To be closed once the token's record is durable.
+    entry: Entry,
 }
 
-/// Whether the worker answered that it did not sign, or was never asked. One that is gone or late may have signed.
-fn is_certainly_unsigned(failure: &HsmFailure) -> bool {
-    !matches!(failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
+/// A signed token whose record is durable: nothing else may leave (promise 3).
+pub(super) struct RecordedToken {
+    pub(super) text: String,
+    pub(super) key: Arc<RingKey>,
+}
+
+impl SignedToken {
+    /// The signed text, for the record that holds it.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The token, once its record is durable. Its signature is accounted for from here on, whether it is released or not.
+    pub(super) fn recorded(self) -> RecordedToken {
+        self.entry.close();
+        RecordedToken { text: self.text, key: self.key }
+    }
 }
 
 impl Signet {
@@ -95,7 +110,8 @@ impl Signet {
         match self.sign_checked_within(patience, key, message).await {
             Ok(signature) => Ok((signature, entry)),
             Err(error) => {
-                if is_certainly_unsigned(&error.failure) {
+                // The worker answered that it did not sign, or was never asked. One that is gone or late may have signed.
+                if !error.is_unknown_outcome() {
                     entry.close();
                 }
                 Err(error)

@@ -6,13 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, HsmMember, RefreshLookup, RotateOutcome, SealCount,
-    SecretAtRest, SecretCursor, Sessions, User, UserId,
+    Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, HsmMember, OtpValidation, RefreshLookup,
+    RotateOutcome, SealCount, SecretAtRest, SecretCursor, Sessions, User, UserId,
 };
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::KeyId;
 use crate::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, Seals, TenantId, TokenInfo};
+use crate::mfa::lockout::{Counter, LockedAccount};
 use crate::secret::SecretHash;
 
 /// The store could not say: the caller denies.
@@ -43,6 +44,9 @@ pub enum StoreFailure {
     /// Another process was faster: what the change makes is there already.
     #[error("there is {0} already: another process made one at the same time")]
     Taken(&'static str),
+    /// The HSM token was retired meanwhile, or was never a member.
+    #[error("the HSM token `{0}` is not part of this deployment, or was retired: no key is made in it")]
+    NotAMember(HsmName),
     /// The database is not one that this program can use; the text says what to do.
     #[error("{0}")]
     Refused(String),
@@ -94,7 +98,7 @@ pub struct KeyMention {
     pub signatures: i64,
 }
 
-type Result<T> = std::result::Result<T, StoreError>;
+pub(super) type Result<T> = std::result::Result<T, StoreError>;
 
 /// The deployment as a whole.
 #[async_trait]
@@ -184,7 +188,7 @@ pub trait Users: Send + Sync {
 /// Factors.
 #[async_trait]
 pub trait Factors: Send + Sync {
-    /// Adds a factor; `false` where its public id is taken or the user is gone.
+    /// Adds a factor; `false` where its public id is taken, by a factor or a key of no user's, or the user is gone.
     async fn add_factor(&self, factor: &Factor, told: Vec<Draft>) -> Result<bool>;
     /// A user's factors, the oldest first.
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>>;
@@ -193,8 +197,6 @@ pub trait Factors: Send + Sync {
     /// Removes a factor; `false` where it is gone. Its user's credentials' version rises and every grant of the user
     /// ends in the same commit: who holds a lost factor may have signed in with it.
     async fn remove_factor(&self, tenant: &TenantId, id: &FactorId, at: Timestamp, told: Vec<Draft>) -> Result<bool>;
-    /// Replaces what the user calls a factor; `false` where it is gone.
-    async fn rename_factor(&self, tenant: &TenantId, id: &FactorId, label: &str, told: Vec<Draft>) -> Result<bool>;
     /// Spends a TOTP step: true for the one caller that raised the factor's last step to `step`. Keeps `drift`.
     async fn spend_totp_step(
         &self,
@@ -312,18 +314,19 @@ pub trait Grants: Send + Sync {
 #[async_trait]
 pub trait Keys: Send + Sync {
     /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
-    /// purpose and algorithm.
+    /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment.
     ///
     /// # Errors
     ///
-    /// [`StoreFailure::Taken`] for an active key whose place has one.
+    /// [`StoreFailure::Taken`] for an active key whose place has one, [`StoreFailure::NotAMember`] for a token-signing key
+    /// in an HSM token that is not bound, or retired.
     async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> Result<()>;
     /// Every key, of all tenants and purposes, the oldest first.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
     /// Moves a key from one stage to another; `false` where it is not in stage `from`.
     async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, told: Vec<Draft>) -> Result<bool>;
     /// Makes the successor active and the predecessor retiring, in one commit; `false`, and nothing changed or told,
-    /// where either is not in its stage any more, or its place has another active key.
+    /// where either is not in its stage any more, its place has another active key, or its HSM token is no member.
     ///
     /// The predecessor retires until the last token has expired that any process issued by it, as far as
     /// [`raise_token_lifetime`](Self::raise_token_lifetime) was told, and the margin beyond.
@@ -388,7 +391,7 @@ pub trait Throttles: Send + Sync {
     async fn count_try(
         &self,
         tenant: &TenantId,
-        account: &[u8; 32],
+        counter: &Counter,
         at: Timestamp,
         most: u32,
         pause_seconds: u32,
@@ -396,8 +399,13 @@ pub trait Throttles: Send + Sync {
     /// Takes back one try that was counted at `counted_at` and ended without a verdict, because something did not
     /// work. Where the tries were forgotten or begun anew since, that try is no longer among them, and nothing changes.
     async fn give_back_try(&self, tenant: &TenantId, account: &[u8; 32], counted_at: Timestamp) -> Result<()>;
-    /// Forgets the tries after a success.
-    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32]) -> Result<()>;
+    /// Forgets the tries of a count after a success, and takes as many from the count of the account as a `whole`.
+    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32], whole: Option<&[u8; 32]>) -> Result<()>;
+    /// The users with at least `most` tries at `at`, by what they guess at; the names that are no user's are one entry
+    /// for each.
+    async fn locked_accounts(&self, tenant: &TenantId, at: Timestamp, most: u32) -> Result<Vec<LockedAccount>>;
+    /// Forgets all tries at a user's account; gives how many counts that were.
+    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, told: Vec<Draft>) -> Result<u64>;
 }
 
 /// Access tokens that were revoked before they expired.
@@ -446,6 +454,10 @@ pub trait Store:
     + Users
     + Factors
     + Sessions
+    + super::FactorLife
+    + super::RecoveryCodes
+    + super::Stock
+    + OtpValidation
     + Clients
     + Grants
     + Keys
@@ -463,6 +475,10 @@ impl<T> Store for T where
         + Users
         + Factors
         + Sessions
+        + super::FactorLife
+        + super::RecoveryCodes
+        + super::Stock
+        + OtpValidation
         + Clients
         + Grants
         + Keys

@@ -6,18 +6,25 @@
 
 pub mod anchor;
 pub mod contract;
+pub mod factor_life;
 pub mod model;
+pub mod otp_validation;
 pub mod sessions;
 pub mod sqlite;
+pub mod stock;
 
+pub use crate::mfa::yubico_validation::ClientNumber;
 pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use contract::{
     AuditLog, Clients, Deployment, Factors, Grants, KeyMention, Keys, Leases, Revocations, SealedSecrets,
     SecretsAtRest, Store, StoreError, StoreFailure, Throttles, Told, Users,
 };
+pub use factor_life::{FactorLife, RecoveryCodes};
 pub use model::{
-    EndReason, Factor, Grant, GrantId, GrantState, HsmMember, RefreshLookup, RotateOutcome, SealCount, SecretAtRest,
-    SecretCursor, SecretOwner, Session, SessionId, User,
+    EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,
+    SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, User,
 };
+pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
 pub use sessions::Sessions;
+pub use stock::{AssignOutcome, Stock, StockId, StockToken};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::StockId;
 use crate::clock::Timestamp;
 use crate::keys::{HsmName, OtpSecretKind, Seals, TenantId, TokenInfo};
 use crate::mfa::{FactorDetail, FactorId, UserId};
@@ -70,12 +71,57 @@ pub struct Factor {
     pub serial: Option<String>,
     /// What kind it is, with what its check needs.
     pub detail: FactorDetail,
+    /// Its stage.
+    pub state: FactorState,
+    /// From when on it proves nothing more; `None` where it lasts.
+    pub valid_until: Option<Timestamp>,
     /// The OTP secret, enclosed by the HSM.
     pub secret: Seals,
     /// When it was enrolled.
     pub created_at: Timestamp,
     /// When it last proved something.
     pub last_used_at: Option<Timestamp>,
+}
+
+impl Factor {
+    /// Whether it may prove something at this time.
+    pub fn is_usable(&self, at: Timestamp) -> bool {
+        self.state == FactorState::Enabled && self.valid_until.is_none_or(|until| at < until)
+    }
+}
+
+/// A factor's stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FactorState {
+    /// It proves its user.
+    Enabled,
+    /// It proves nothing until it is enabled again.
+    Disabled,
+    /// It proves nothing until an operator other than the one that is named has approved it.
+    Pending {
+        /// Who asked for it.
+        requested_by: String,
+    },
+}
+
+impl FactorState {
+    /// The stage's name in the store and on the command line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Pending { .. } => "pending",
+        }
+    }
+}
+
+/// A factor with its user's name, for a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedFactor {
+    /// The factor, without its secret.
+    pub factor: Factor,
+    /// Its user's name.
+    pub user_name: String,
 }
 
 /// A session's id: a UUIDv7, which stays and is no secret. Whoever knows it can't sign in by it.
@@ -216,6 +262,12 @@ pub enum SecretOwner {
     Password(UserId),
     /// A factor's secret, with the factor's user.
     Factor(FactorId, UserId),
+    /// The secret of a token that belongs to nobody yet.
+    Stock(StockId),
+    /// The API key of a client of the validation protocol, by the client's number.
+    OtpClient(String),
+    /// The AES key of a Yubico OTP key that is no user's factor, by its public id.
+    OtpKey(String),
 }
 
 /// A secret at rest, with the seals that it has.

@@ -269,6 +269,7 @@ fn secrets_are_listed_with_how_they_are_sealed() {
     assert_eq!(
         secrets,
         json!([
+            { "kind": "deployment.secret", "hsm": "primary", "mode": "sealed", "count": 1 },
             { "kind": "factors.secret", "hsm": "primary", "mode": "wrapped", "count": 1 },
             { "kind": "users.password", "hsm": "primary", "mode": "sealed", "count": 1 },
         ])

@@ -6,5 +6,6 @@ mod custody;
 mod dev;
 mod directory;
 mod doctor;
+mod import;
 mod keys;
 mod token;

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Clients that nobody here wrote use a running Signet: curl, PyJWT and Authlib check tokens of three algorithms.
+# Clients that nobody here wrote use a running Signet: curl, PyJWT and Authlib check tokens of three algorithms,
+# and Yubico's clients have OTPs verified.
 # Builds nothing but the program itself, keeps everything in a folder of its own, and stops what it started.
 set -euo pipefail
 
@@ -61,6 +62,9 @@ check() {
 }
 
 check ES256
+echo '== Yubico validation'
+tests/clients/validation.sh "$signet" "$config" "$issuer" "$folder" | tee -a "$folder/results" ||
+    echo 'FAIL validation.sh did not end well' | tee -a "$folder/results"
 stop
 for algorithm in RS256 EdDSA; do
     "$signet" --config "$config" key generate --algorithm "$algorithm" --bits 2048 2>/dev/null

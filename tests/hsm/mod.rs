@@ -11,6 +11,7 @@ mod pin;
 mod policy;
 mod recovery;
 mod sign;
+mod soak;
 mod start;
 mod tally;
 mod vault;

@@ -138,10 +138,11 @@ fn configuration(token: &SoftToken) -> String {
     let folder = token.path().display();
     let module = compiled();
     format!(
-        "[server]\npublic_url = \"{ISSUER}\"\nlisten = \"127.0.0.1:9\"\n[store]\nurl = \"sqlite://{folder}/server/signet.db\"\n\
+        "[server]\npublic_url = \"{ISSUER}\"\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite://{folder}/server/signet.db\"\n\
          [audit]\nanchor = \"{folder}/server/anchor\"\npublic_key = \"{folder}/server/audit.jwk\"\n\
          [[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\nsessions = 1\nqueue = 256\n\
-         worker_socket = \"hsm.sock\"\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\nPROBE_MODULE = \"{real}\"\nPROBE_HANG = \"{folder}/hang\"\n",
+         worker_socket = \"hsm.sock\"\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\nPROBE_MODULE = \"{real}\"\nPROBE_HANG = \"{folder}/hang\"\n\
+         PROBE_HANG_LOGIN = \"{folder}/hang-login\"\n",
         module = module.display(),
         softhsm = token.configuration().display(),
         real = token.module().display(),
@@ -285,6 +286,30 @@ async fn a_worker_that_never_comes_back_from_its_module_ends_with_its_conversati
     assert_eq!(scene.workers().len(), 1);
     group.shutdown().await;
     until("the worker is gone", || scene.workers().is_empty());
+}
+
+/// The server goes while the token takes its time over the PIN: what became of it is known all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_during_the_login_leaves_nobody_in_doubt_about_the_pin() {
+    let scene = Scene::new();
+    let hang = scene.token.path().join("hang-login");
+    fs::write(&hang, "").unwrap();
+    let (group, _events) = start(vec![scene.config()]);
+    until("the PIN is presented", || is_marked(&scene));
+    group.shutdown().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    fs::remove_file(&hang).unwrap();
+    until("the worker is gone", || scene.workers().is_empty());
+    assert!(!is_marked(&scene), "the PIN was taken");
+    let (group, _events) = started(scene.config()).await;
+    drop(pair(&group, Algorithm::Es256).await);
+    group.shutdown().await;
+}
+
+/// Whether a PIN was presented whose fate nobody knows.
+fn is_marked(scene: &Scene) -> bool {
+    let entries = [scene.token.path().to_owned(), scene.token.state()].map(|folder| fs::read_dir(folder).unwrap());
+    entries.into_iter().flatten().flatten().any(|entry| entry.file_name().to_string_lossy().ends_with("refused"))
 }
 
 async fn signs_again(group: &signet::hsm::HsmGroup, key: &signet::keys::HsmKey) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use signet::hsm::HsmGroup;
+use signet::hsm::{HsmConfig, HsmGroup};
 use signet::jose::Algorithm;
 use signet::keys::{HsmFailure, KeyAdmin as _, KeyTally, Signer as _};
 
@@ -107,6 +107,27 @@ async fn what_the_hsm_did_not_sign_is_not_counted() {
     // Mended by a second attempt: one signature, counted once.
     module.order("C_Sign nth 1 before return 0xB3");
     drop(group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap());
+    assert_eq!(tally(&group).await.tests, 2);
+    group.shutdown().await;
+}
+
+/// Whoever was told that the time is up counts the signature as perhaps made, and settles that; a count that were taken
+/// back later would be behind the records.
+#[tokio::test]
+async fn what_failed_after_its_time_was_up_stays_counted() {
+    let module = FaultModule::new();
+    let config = HsmConfig { sessions: 1, deadline: Duration::from_millis(500), ..module.config() };
+    let (group, _events) = started(config).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    module.order("C_Sign nth 1 before delay 1000\nC_Sign nth 1 after return 0x21");
+    let late = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err();
+    assert!(matches!(late.failure, HsmFailure::Deadline(_)) && late.is_unknown_outcome(), "{late}");
+    // The one session does this one after that one.
+    let until = Instant::now() + Duration::from_secs(20);
+    while group.sign(&key, Algorithm::Es256, probe(&key)).await.is_err() {
+        assert!(Instant::now() < until, "it does not sign any more");
+    }
+    assert!(module.is_done());
     assert_eq!(tally(&group).await.tests, 2);
     group.shutdown().await;
 }

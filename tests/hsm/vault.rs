@@ -163,6 +163,34 @@ async fn an_otp_secret_works_for_its_row_and_kind_only() {
     group.shutdown().await;
 }
 
+/// A token of the stock becomes a factor: its secret works for the new row alone, in both modes, and nobody else's
+/// secret can be had so.
+#[tokio::test]
+async fn promise_2_an_otp_secret_is_bound_to_another_row_by_who_has_its_row_only() {
+    let token = SoftToken::new();
+    let (group, _events) = started(token.config()).await;
+    for (purposes, mode) in [(WRAPPED, 2), (SEALED, 1)] {
+        vault_keys(&group, purposes).await;
+        let kind = OtpSecretKind::Hmac(OtpHash::Sha256);
+        let seals = group.enclose(&row("stock"), kind, &secret(&[7; 32])).await.unwrap();
+        let before = group.otp_hmac(&row("stock"), &seals, OtpHash::Sha256, vec![[1; 8]]).await.unwrap();
+        let bound = group.rebind(&row("stock"), &row("factor"), kind, &seals).await.unwrap();
+        assert_eq!(bound.0[&hsm()][0], mode);
+        let after = group.otp_hmac(&row("factor"), &bound, OtpHash::Sha256, vec![[1; 8]]).await.unwrap();
+        assert_eq!(before, after);
+        let refused = [
+            group.otp_hmac(&row("stock"), &bound, OtpHash::Sha256, vec![[1; 8]]).await.unwrap_err(),
+            group.rebind(&row("other"), &row("factor"), kind, &seals).await.unwrap_err(),
+            group.rebind(&row("stock"), &row("factor"), OtpSecretKind::Aes128, &seals).await.unwrap_err(),
+            group.rebind(&row("stock"), &row("factor"), kind, &changed(&seals, 30)).await.unwrap_err(),
+        ];
+        for error in refused {
+            assert_eq!(error.failure, HsmFailure::DoesNotOpen);
+        }
+    }
+    group.shutdown().await;
+}
+
 #[tokio::test]
 async fn older_keys_open_what_they_sealed_after_newer_ones_took_over() {
     let token = SoftToken::new();

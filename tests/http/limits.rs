@@ -146,3 +146,14 @@ async fn hazard_82_a_peer_that_does_not_read_is_closed() {
     assert!(matches!(broken.kind(), ConnectionReset | BrokenPipe), "{broken}");
     stage.client_token().await;
 }
+
+/// The HSM takes longer than a request may: the caller is told so, and does not find the connection closed.
+#[tokio::test]
+async fn a_request_that_passes_its_deadline_is_answered() {
+    let limits = "[server.limits]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\nrequest_timeout = \"2s\"";
+    let stage = Stage::new(limits);
+    let paused = stage.pause_hsm();
+    let answer = stage.token(&stage.app, &[("grant_type", "client_credentials")]).await;
+    assert_eq!((answer.status, answer.retry_after()), (503, Some(1)), "{answer:?}");
+    drop(paused);
+}

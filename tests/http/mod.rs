@@ -13,6 +13,7 @@ mod revoke;
 mod standard_client;
 mod tls;
 mod token;
+mod wsapi;
 
 use std::sync::Arc;
 

@@ -58,10 +58,10 @@ pub(super) fn told(deployment: &Deployment, event: &str) -> Vec<Value> {
     super::faults::deployment::exported(&ran.stdout).into_iter().filter(|record| record["event"] == event).collect()
 }
 
-/// Waits for something that is looked for by commands, which take their time.
+/// Waits for something that is looked for by commands, which take seconds each where the machine is busy.
 #[track_caller]
 pub(super) fn wait_long<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(180);
     loop {
         if let Some(found) = look() {
             return found;

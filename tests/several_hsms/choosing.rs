@@ -49,6 +49,15 @@ impl Scene {
         [&self.names[0], &self.names[1]]
     }
 
+    /// Waits until this token is chosen each time, as it is once all that was asked is counted.
+    async fn is_soon_chosen(&self, index: usize) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !(0..4).all(|_| self.chosen() == Some(index)) {
+            assert!(Instant::now() < until, "token {index} is not chosen");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Which token is chosen first.
     fn chosen(&self) -> Option<usize> {
         self.group.choose(&self.among(), &[], NOTHING_SPENT).map(|choice| choice.index)
@@ -102,11 +111,10 @@ async fn the_token_with_the_least_load_for_its_sessions_and_workers_is_chosen() 
     };
     // Three wait for four sessions of the second, two for two of the first.
     let waiting = [ask(1), ask(1), ask(1), ask(0), ask(0)];
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!((0..4).all(|_| scene.chosen() == Some(1)));
+    scene.is_soon_chosen(1).await;
     let more = [ask(1), ask(1)];
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!((0..4).all(|_| scene.chosen() == Some(0)), "five for four, two for two");
+    // Five for four, two for two.
+    scene.is_soon_chosen(0).await;
     for name in &scene.names {
         scene.group.worker_process_ids(name).into_iter().for_each(|id| signal(id.cast_signed(), "CONT"));
     }

@@ -57,6 +57,11 @@ impl Group {
         self.deployment.reconfigure(&section(name, token, extra), "");
     }
 
+    /// Throws a token away that is configured no more.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.others.retain(|(other, _)| other != name);
+    }
+
     /// What the rotation does once the key was published for long enough.
     pub(super) fn promote_signing_key(&self, hsm: &str) {
         let sql = format!(
@@ -76,10 +81,15 @@ impl Group {
 
     /// Takes a token's objects away, as a network HSM that is cut off; its workers end, and don't start.
     pub(super) fn take_away(&self, hsm: &str) {
+        self.empty(hsm);
+        signal(self.worker(hsm), "KILL");
+    }
+
+    /// The same where no server runs.
+    pub(super) fn empty(&self, hsm: &str) {
         let tokens = self.folder(hsm).join("tokens");
         fs::rename(&tokens, self.folder(hsm).join("away")).unwrap();
         fs::create_dir(&tokens).unwrap();
-        signal(self.worker(hsm), "KILL");
     }
 
     /// Gives it back.

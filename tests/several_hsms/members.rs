@@ -141,6 +141,79 @@ fn what_can_not_be_added_or_retired_is_refused_in_words() {
     assert_eq!(listed(&group, "primary")["membership"], "member");
 }
 
+/// What the retired token signed and sealed stands under its name.
+#[test]
+fn another_token_under_a_retired_name_is_told_to_take_another_name() {
+    let mut group = Group::new(&["second"], "");
+    group.deployment.json(&["hsm", "retire", "second"]);
+    group.unconfigure("second", "");
+    group.forget("second");
+    group.configure("second", "");
+    group.deployment.run(&["hsm", "add", "second"]).fails(1, &["serial number", "another name"]);
+}
+
+/// The keys of a token that are there to be used, now or later.
+fn in_use(group: &Group, hsm: &str) -> usize {
+    let keys = group.deployment.json(&["key", "list"]);
+    let is_used = |key: &&Value| key["hsm"] == hsm && (key["state"] == "next" || key["state"] == "active");
+    keys.as_array().unwrap().iter().filter(is_used).count()
+}
+
+#[test]
+fn no_key_is_made_in_a_token_that_was_retired_or_never_added() {
+    let mut group = Group::new(&["second"], "");
+    group.configure("third", "");
+    let signing = group.deployment.json(&["key", "list"]);
+    let signing =
+        signing.as_array().unwrap().iter().find(|key| key["hsm"] == "primary" && key["purpose"] == "token_signing");
+    let kid = text(signing.unwrap(), "kid");
+    group.deployment.json(&["hsm", "retire", "primary"]);
+    let rotated = group.deployment.json(&["key", "rotate"]);
+    assert_eq!(rotated.as_array().unwrap().iter().map(|one| text(one, "hsm")).collect::<Vec<_>>(), ["second"]);
+    for hsm in ["primary", "third"] {
+        for asked in ["rotate", "generate"] {
+            let ran = group.deployment.run(&["key", asked, "--hsm", hsm]);
+            ran.fails(1, &[&format!("`{hsm}` is not part of this deployment"), "signet hsm list"]);
+        }
+    }
+    // It may be suspect: its key is revoked, and no other one is made there.
+    let revoked = group.deployment.json(&["key", "rotate", "--emergency", &kid, "--yes"]);
+    assert_eq!(revoked["left_to_the_server"], Value::Null, "{revoked}");
+    assert_eq!((in_use(&group, "primary"), in_use(&group, "third")), (0, 0));
+    // What its [[hsm]] is still there for.
+    assert!(group.deployment.run(&["hsm", "list"]).stdout.contains("primary: its signing keys are destroyed"));
+}
+
+#[test]
+fn doctor_and_custody_make_no_fault_of_a_token_that_is_not_needed() {
+    let mut group = Group::new(&["second"], "");
+    group.configure("third", "");
+    let custody = group.deployment.run(&["custody"]);
+    assert!(custody.code == Some(0) && custody.stdout.contains("`signet hsm add third`"), "{custody:?}");
+    let doctor = group.deployment.run(&["doctor", "--quick"]);
+    assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM third"), "{doctor:?}");
+    // Of two that serve one is gone: less in reserve, and custody is not seen whole.
+    group.empty("primary");
+    let doctor = group.deployment.run(&["doctor", "--quick"]);
+    assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM primary"), "{doctor:?}");
+    assert!(doctor.stdout.contains("look   signature: none by primary"), "{doctor:?}");
+    assert!(doctor.stdout.contains("each can be used in second"), "{doctor:?}");
+    group.deployment.run(&["custody"]).fails(1, &["WRONG: HSM token primary does not show its keys"]);
+    // Retired, it is nothing that anybody waits for.
+    group.deployment.json(&["hsm", "retire", "primary"]);
+    let custody = group.deployment.run(&["custody"]);
+    assert!(
+        custody.code == Some(0) && custody.stdout.contains("note: HSM token primary, which was retired"),
+        "{custody:?}"
+    );
+    let doctor = group.deployment.run(&["doctor", "--quick"]);
+    assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM primary"), "{doctor:?}");
+    assert!(group.deployment.run(&["hsm", "list"]).stdout.contains("the server destroys it then"));
+    // The last one that serves is not to be missed.
+    group.empty("second");
+    assert_eq!(group.deployment.run(&["doctor", "--quick"]).code, Some(1));
+}
+
 /// The server that has no more than the dead token's neighbours goes on without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_token_is_retired_without_being_asked() {
@@ -174,10 +247,16 @@ async fn a_configuration_that_can_not_be_used_leaves_the_server_as_it_is() {
     fs::write(group.deployment.config(), &good).unwrap();
     tokio::task::block_in_place(|| reload(&group, &server, "nothing changed"));
     assert_eq!(server.workers(), workers);
-    // Other sessions are other workers; a change that does not work keeps the old ones.
-    fs::write(group.deployment.config(), good.replacen("sessions = 2", "sessions = 3", 1)).unwrap();
+    // Other sessions are other workers; a change that does not work keeps the old ones. Shorter lifetimes hold from the
+    // next start: until then the new workers sign what the server issues.
+    let changed = good.replacen("sessions = 2", "sessions = 3", 1);
+    assert!(!changed.contains("[tokens]"));
+    fs::write(group.deployment.config(), format!("{changed}\n[tokens]\naccess_lifetime = \"60s\"\n")).unwrap();
     tokio::task::block_in_place(|| reload(&group, &server, "HSM tokens: changed primary"));
     assert_eq!(state(&caller, "primary").await, "ok");
+    for _ in 0..4 {
+        assert_eq!(caller.client_credentials().await.unwrap().status, 200);
+    }
     let changed = server.workers();
     assert!(changed != workers && changed.len() == 2);
     fs::write(group.deployment.config(), good.replacen("token_label = \"signet\"", "token_label = \"other\"", 1))

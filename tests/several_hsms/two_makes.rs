@@ -50,7 +50,13 @@ async fn a_remote_token_of_another_make_is_lost_and_found_without_a_lost_request
     let mut group = Group::new(&[], "");
     let address = format!("unix:path={}", socket.display());
     group.configure_by("remote", token, client_module().to_str().unwrap(), ("P11_KIT_SERVER_ADDRESS", &address));
-    group.deployment.json(&["hsm", "add", "remote"]);
+    // It only signs, and lacks nothing for that.
+    let added = group.deployment.json(&["hsm", "add", "remote"]);
+    assert_eq!((&added["keeps_secrets"], &added["resealed"]), (&false.into(), &0.into()), "{added}");
+    let listed = group.deployment.run(&["hsm", "list"]).stdout;
+    assert!(listed.contains("none: it only signs") && !listed.contains("lacks"), "{listed}");
+    let doctor = group.deployment.run(&["doctor", "--quick"]);
+    assert!(doctor.code == Some(0) && doctor.stdout.contains("HSM remote: only signs"), "{doctor:?}");
     group.promote_signing_key("remote");
     let credentials = group.deployment.add_client("app");
     let server = group.serve();

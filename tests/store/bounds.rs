@@ -3,7 +3,9 @@
 use signet::store::{StoreFailure, Throttles as _, Users as _};
 use sqlx::{Executor as _, Row as _};
 
-use crate::support::store::{NOW, Place, after, now, raw, tenant};
+use signet::mfa::lockout::Counter;
+
+use crate::support::store::{NOW, Place, after, counter, now, raw, tenant};
 
 /// As many accounts with so many tries as there is room for, and some more; the last to be free is the newest.
 async fn fill(place: &Place, tries: u32) -> sqlx::SqliteConnection {
@@ -23,7 +25,7 @@ async fn accounts(connection: &mut sqlx::SqliteConnection) -> i64 {
 async fn of_too_many_throttled_accounts_those_with_the_fewest_tries_go() {
     let place = Place::new();
     let store = place.open().await;
-    let count = async |account: u8| store.count_try(&tenant(), &[account; 32], now(), 3, 600).await.unwrap();
+    let count = async |account: u8| store.count_try(&tenant(), &counter(account), now(), 3, 600).await.unwrap();
     for _ in 0..3 {
         assert_eq!(count(200).await, None);
     }
@@ -49,7 +51,7 @@ async fn where_all_tries_are_exhausted_none_is_given_back_and_new_names_wait() {
     let place = Place::new();
     let store = place.open().await;
     let count =
-        async |account: u8, seconds: u64| store.count_try(&tenant(), &[account; 32], after(seconds), 3, 600).await;
+        async |account: u8, seconds: u64| store.count_try(&tenant(), &counter(account), after(seconds), 3, 600).await;
     let mut connection = fill(&place, 3).await;
     for account in 0..130_u8 {
         let refused = count(account, 0).await.unwrap_err();
@@ -57,6 +59,7 @@ async fn where_all_tries_are_exhausted_none_is_given_back_and_new_names_wait() {
     }
     let known = connection.fetch_one("SELECT account FROM throttles LIMIT 1").await.unwrap();
     let known: [u8; 32] = known.get::<Vec<u8>, _>("account").try_into().unwrap();
+    let known = Counter { name: known, ..counter(0) };
     assert!(store.count_try(&tenant(), &known, now(), 3, 600).await.unwrap().is_some(), "who is known is told when");
     let exhausted = "SELECT COUNT(*) AS rows FROM throttles WHERE tries = 3";
     let left: i64 = connection.fetch_one(exhausted).await.unwrap().get("rows");
@@ -74,10 +77,10 @@ async fn tries_that_no_longer_count_are_forgotten() {
     let place = Place::new();
     let store = place.open().await;
     for account in 0..50_u8 {
-        store.count_try(&tenant(), &[account; 32], now(), 3, 600).await.unwrap();
+        store.count_try(&tenant(), &counter(account), now(), 3, 600).await.unwrap();
     }
     let later = now().plus(std::time::Duration::from_secs(601));
-    store.count_try(&tenant(), &[99; 32], later, 3, 600).await.unwrap();
+    store.count_try(&tenant(), &counter(99), later, 3, 600).await.unwrap();
     let mut connection = raw(&place.database()).await;
     let row = connection.fetch_one("SELECT COUNT(*) AS rows FROM throttles").await.unwrap();
     assert_eq!(row.get::<i64, _>("rows"), 1);

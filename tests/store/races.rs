@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use signet::audit::Event;
-use signet::keys::HsmName;
+use signet::keys::{HsmName, OtpHash};
+use signet::mfa::{HotpState, RecoveryState};
 use signet::secret::SecretHash;
 use signet::store::sqlite::SqliteStore;
 use signet::store::{
-    AuditLog as _, Factors as _, Grants as _, RotateOutcome, StoreError, Throttles as _, Told, Users as _,
+    AssignOutcome, AuditLog as _, Factor, FactorDetail, FactorId, Factors as _, Grants as _, RecoveryCodes as _,
+    RotateOutcome, Stock as _, StockId, StockToken, StoreError, Throttles as _, Told, Users as _,
 };
 
-use crate::support::store::{Place, draft, granted, now, tenant, totp_factor, user, verify, yubico_factor};
+use crate::support::store::{
+    Place, counter, draft, granted, now, seals, tenant, totp_factor, user, verify, yubico_factor,
+};
 
 const RACERS: usize = 100;
 
@@ -74,6 +78,56 @@ async fn one_use_of_a_yubico_counter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_use_of_a_hotp_counter_and_of_a_recovery_code() {
+    let place = Place::new();
+    let (one, two) = (place.open().await, place.open().await);
+    let alice = user("alice");
+    one.add_user(&alice, vec![]).await.unwrap();
+    let hotp = FactorDetail::Hotp(HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 0 });
+    one.add_factor(&Factor { detail: hotp, ..totp_factor("h", &alice) }, vec![]).await.unwrap();
+    let codes = FactorDetail::Recovery(RecoveryState { made: 1 });
+    let codes = Factor { detail: codes, ..totp_factor("r", &alice) };
+    one.add_recovery(&codes, &[SecretHash::of("code")], vec![]).await.unwrap();
+    let counters = race([&one, &two], |store, _| async move {
+        store.raise_counter(&tenant(), &FactorId::new("h"), 1, now(), told()).await
+    });
+    assert_eq!(counters.await.iter().filter(|won| **won).count(), 1);
+    let spent = race([&one, &two], |store, _| async move {
+        let code = SecretHash::of("code");
+        store.spend_recovery_code(&tenant(), &FactorId::new("r"), &code, now(), told()).await
+    });
+    assert_eq!(spent.await.iter().filter(|won| **won).count(), 1);
+    assert_eq!(told_as_won(&one).await, 2);
+    assert_eq!(verify(two.as_ref()).await.unwrap().head.sequence, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_token_becomes_one_users() {
+    let place = Place::new();
+    let (one, two) = (place.open().await, place.open().await);
+    let alice = user("alice");
+    one.add_user(&alice, vec![]).await.unwrap();
+    let token = StockToken {
+        tenant: tenant(),
+        id: StockId::new("s"),
+        serial: "S-1".to_owned(),
+        detail: totp_factor("x", &alice).detail,
+        model: None,
+        secret: seals(1),
+        imported_at: now(),
+    };
+    one.add_stock(vec![token], vec![]).await.unwrap();
+    let outcomes = race([&one, &two], |store, racer| {
+        let factor = totp_factor(&format!("f-{racer}"), &alice);
+        async move { store.assign_stock(&StockId::new("s"), &factor, vec![draft(Event::FactorChanged)]).await }
+    })
+    .await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == AssignOutcome::Assigned).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == AssignOutcome::Gone).count(), RACERS - 1);
+    assert_eq!(two.factors(&tenant(), &alice.id).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_successor_of_a_refresh_token() {
     let place = Place::new();
     let (one, two) = (place.open().await, place.open().await);
@@ -98,10 +152,11 @@ async fn one_successor_of_a_refresh_token() {
 async fn no_more_tries_than_the_most() {
     let place = Place::new();
     let (one, two) = (place.open().await, place.open().await);
-    for (account, most) in [([1; 32], 1), ([2; 32], 10)] {
-        let denied =
-            race([&one, &two], |store, _| async move { store.count_try(&tenant(), &account, now(), most, 600).await })
-                .await;
+    for (account, most) in [(1, 1), (2, 10)] {
+        let denied = race([&one, &two], |store, _| async move {
+            store.count_try(&tenant(), &counter(account), now(), most, 600).await
+        })
+        .await;
         assert_eq!(denied.iter().filter(|until| until.is_none()).count(), most as usize);
     }
 }

@@ -108,6 +108,12 @@ impl FaultModule {
         std::fs::remove_file(latch_file(&self.rules())).unwrap();
     }
 
+    /// The same where there may be none.
+    pub(crate) fn unlatch_if_latched(&self) {
+        let gone = std::fs::remove_file(latch_file(&self.rules()));
+        assert!(gone.is_ok() || !latch_file(&self.rules()).exists(), "{gone:?}");
+    }
+
     /// Everything that the module wrote down.
     pub(crate) fn records(&self) -> Vec<Record> {
         log::read(&self.log_text())

@@ -9,7 +9,9 @@ pub(crate) mod codes;
 pub(crate) mod fault;
 pub(crate) mod hsm;
 pub(crate) mod modules;
+pub(crate) mod oathtool;
 pub(crate) mod requests;
+pub(crate) mod responder;
 pub(crate) mod server;
 pub(crate) mod store;
 

@@ -1,6 +1,6 @@
 /* A PKCS#11 module that tries what a module has no business to do, reports how it went, and is SoftHSM otherwise.
  * PROBE_MODULE: the real module. PROBE_REPORT: where to write. PROBE_FOREIGN: a file that it should not write to.
- * PROBE_HANG: where this file is, C_Sign does not come back. PROBE_PORT: a TCP port on loopback that listens. PROBE_FD: a descriptor that the server forgot to mark. */
+ * PROBE_HANG: where this file is, C_Sign does not come back; PROBE_HANG_LOGIN: nor C_Login. PROBE_PORT: a TCP port on loopback that listens. PROBE_FD: a descriptor that the server forgot to mark. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -121,16 +121,28 @@ struct functions {
     unsigned char version[2];
     void *all[68];
 };
+#define C_LOGIN 18
 #define C_SIGN 43
 
 typedef unsigned long (*sign_function)(unsigned long, unsigned char *, unsigned long, unsigned char *, unsigned long *);
+typedef unsigned long (*login_function)(unsigned long, unsigned long, unsigned char *, unsigned long);
 static struct functions functions;
 static sign_function real_sign;
+static login_function real_login;
+
+static void hang_while_there_is(const char *name) {
+    while (getenv(name) && access(getenv(name), F_OK) == 0)
+        usleep(1000);
+}
+
+static unsigned long login(unsigned long session, unsigned long user, unsigned char *pin, unsigned long length) {
+    hang_while_there_is("PROBE_HANG_LOGIN");
+    return real_login(session, user, pin, length);
+}
 
 static unsigned long sign(unsigned long session, unsigned char *data, unsigned long length, unsigned char *signature,
                           unsigned long *signature_length) {
-    while (getenv("PROBE_HANG") && access(getenv("PROBE_HANG"), F_OK) == 0)
-        usleep(1000);
+    hang_while_there_is("PROBE_HANG");
     return real_sign(session, data, length, signature, signature_length);
 }
 
@@ -147,6 +159,8 @@ unsigned long C_GetFunctionList(void **list) {
     memcpy(&functions, theirs, sizeof functions);
     real_sign = (sign_function)functions.all[C_SIGN];
     functions.all[C_SIGN] = (void *)sign;
+    real_login = (login_function)functions.all[C_LOGIN];
+    functions.all[C_LOGIN] = (void *)login;
     *list = &functions;
     return 0;
 }

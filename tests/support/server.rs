@@ -1,11 +1,12 @@
 //! A running server, and what clients ask of it.
 
 use std::fs;
-use std::process::{Child, Command};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::application::{Application, PASSWORD, TestClient, TestUser};
+use super::application::{Application, PASSWORD, TestClient, TestUser, fresh_address};
 use super::requests::{self, Answer};
 
 /// How long a server may take until it is ready; far more than it needs, for machines that are busy.
@@ -59,6 +60,22 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Starts a second node on the same deployment, at an address of its own.
+    pub(crate) fn second_node(&self) -> Node {
+        let address = fresh_address();
+        let log = fs::File::create(self.folder().join("second.log")).unwrap();
+        let mut command = self.command(&["serve"]);
+        command.env("SIGNET_SERVER__LISTEN", address.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut node = Node { child: command.stderr(log).spawn().unwrap(), address };
+        let deadline = Instant::now() + PATIENCE;
+        while !requests::is_ready(address, false) {
+            let told = || fs::read_to_string(self.folder().join("second.log")).unwrap();
+            assert!(node.child.try_wait().unwrap().is_none() && Instant::now() < deadline, "{}", told());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        node
     }
 
     /// Kills the server with SIGKILL: nothing is closed in order.
@@ -155,13 +172,34 @@ impl Drop for Server {
     }
 }
 
+/// Another node of a deployment.
+pub(crate) struct Node {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Node {
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Workers that do not run. They must run again before the server ends, or they would never see that it did.
 #[must_use]
 pub(crate) struct PausedHsm(Vec<u32>);
 
 impl Drop for PausedHsm {
     fn drop(&mut self) {
-        signal("CONT", &self.0);
+        // A worker that hung for longer than the deadline was killed by its server: there may be nobody to wake.
+        let processes = self.0.iter().map(u32::to_string);
+        let _ = Command::new("kill").arg("-CONT").args(processes).stderr(Stdio::null()).status();
     }
 }
 

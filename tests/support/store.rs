@@ -13,11 +13,12 @@ use signet::audit::{
 };
 use signet::clock::{Clock, Timestamp};
 use signet::keys::{HsmName, OtpHash, Seals, TenantId};
+use signet::mfa::lockout::Counter;
 use signet::secret::SecretHash;
 use signet::store::sqlite::{SqliteOptions, SqliteStore};
 use signet::store::{
-    Client, ClientId, Factor, FactorDetail, FactorId, Grant, GrantId, GrantState, GrantType, Store, TotpState, User,
-    UserId, YubicoState,
+    Client, ClientId, Factor, FactorDetail, FactorId, FactorState, Grant, GrantId, GrantState, GrantType, Store,
+    TotpState, User, UserId, YubicoState,
 };
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
@@ -97,6 +98,11 @@ pub(crate) fn draft(event: Event) -> Draft {
     Draft::new(event, Outcome::Done, "default", &RequestContext::default())
 }
 
+/// The count of tries of an account that is nobody's.
+pub(crate) fn counter(account: u8) -> Counter {
+    Counter { name: [account; 32], word: "digits", user: None }
+}
+
 pub(crate) fn seals(byte: u8) -> Seals {
     Seals(BTreeMap::from([(HsmName::new("a"), vec![byte; 40]), (HsmName::new("b"), vec![byte, 1])]))
 }
@@ -150,6 +156,8 @@ fn factor(id: &str, user: &User, detail: FactorDetail) -> Factor {
         label: "a label".to_owned(),
         serial: None,
         detail,
+        state: FactorState::Enabled,
+        valid_until: None,
         secret: seals(9),
         created_at: now(),
         last_used_at: None,

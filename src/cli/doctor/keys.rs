@@ -6,12 +6,15 @@ use std::time::Instant;
 use super::super::run_mark::RunMarks;
 use super::super::wiring::{self, Deployment};
 use super::finding::Findings;
+use super::token::Tokens;
+use crate::jose::KeyId;
 use crate::keys::{HsmKey, KeyAdmin as _};
 use crate::service::directory::RingKey;
+use crate::service::hsm_members::Membership;
 use crate::store::Keys as _;
 
-/// Examines the keys; gives those that sign tokens now.
-pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) -> Vec<Arc<RingKey>> {
+/// Examines the keys; gives those that sign tokens now, and did.
+pub(super) async fn examine(deployment: &Deployment, tokens: &Tokens, findings: &mut Findings) -> Vec<Arc<RingKey>> {
     let keys = match deployment.store.keys().await {
         Ok(keys) => keys,
         Err(error) => {
@@ -28,7 +31,7 @@ pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) ->
         return Vec::new();
     }
     examine_custody(deployment, findings).await;
-    examine_use(deployment, &keys, findings).await;
+    examine_use(deployment, tokens, &keys, findings).await;
     examine_signatures(deployment, findings).await
 }
 
@@ -39,11 +42,13 @@ async fn examine_custody(deployment: &Deployment, findings: &mut Findings) {
         Err(error) => return findings.error("custody", error),
     };
     for key in report.tokens.iter().flat_map(|token| &token.keys).filter(|key| !key.held) {
-        findings.fault(
-            "custody",
-            format!("{} ({}): {}", key.kid, key.purpose.name(), key.faults.join("; ")),
-            "a key that could leave its HSM, or is gone, is never used: see `signet custody`",
-        );
+        let text = format!("{} ({}, {}): {}", key.kid, key.purpose.name(), key.stage, key.faults.join("; "));
+        if key.stage == "active" {
+            let advice = "a key that could leave its HSM, or is gone, is never used: see `signet custody`";
+            findings.fault("custody", text, advice);
+        } else {
+            findings.warn("custody", text, "it does not sign now, and the server starts: see `signet custody`");
+        }
     }
     if let Some(account) = report.accounts.iter().find(|account| !account.is_well()) {
         findings.warn(
@@ -58,15 +63,24 @@ async fn examine_custody(deployment: &Deployment, findings: &mut Findings) {
 }
 
 /// What a starting server asks of each key.
-async fn examine_use(deployment: &Deployment, keys: &[HsmKey], findings: &mut Findings) {
+async fn examine_use(deployment: &Deployment, tokens: &Tokens, keys: &[HsmKey], findings: &mut Findings) {
     let published: Vec<HsmKey> = keys.iter().filter(|key| key.state.is_published()).cloned().collect();
-    for hsm in deployment.hsm.tokens() {
-        match deployment.hsm.check(&hsm, &published).await {
+    let is_active = |key_id: &KeyId| published.iter().any(|key| key.key_id == *key_id && key.state.is_active());
+    for (hsm, membership) in tokens.with_keys() {
+        match deployment.hsm.check(hsm, &published).await {
             Ok(faults) if faults.is_empty() => findings.well("keys", format!("each can be used in {hsm}")),
             Ok(faults) => {
                 for (key_id, error) in faults {
-                    findings.fault("keys", format!("{key_id}: {error}"), "the server does not start with it");
+                    let text = format!("{key_id}: {error}");
+                    if is_active(&key_id) {
+                        findings.fault("keys", text, "the server does not start with it");
+                    } else {
+                        findings.warn("keys", text, "it does not sign now, and the server starts");
+                    }
                 }
+            }
+            Err(error) if membership == Membership::Retired => {
+                findings.warn("keys", format!("{error:#}"), "the HSM token was retired: nothing is signed by it");
             }
             Err(error) => findings.error("keys", error),
         }
@@ -78,19 +92,29 @@ async fn examine_signatures(deployment: &Deployment, findings: &mut Findings) ->
     let Ok(snapshot) = deployment.signet.directory().at_hand().await else { return Vec::new() };
     let algorithm = deployment.signet.settings().algorithm;
     let signing: Vec<Arc<RingKey>> = snapshot.active(algorithm).cloned().collect();
-    for key in &signing {
-        let before = Instant::now();
-        match deployment.signet.test_key(key).await {
-            Ok(()) => {
-                let text = format!("{algorithm} by {} in {} µs, verified", key.key.hsm, before.elapsed().as_micros());
-                findings.well("signature", text);
-            }
-            Err(error) => findings.error("signature", error),
-        }
-    }
     if signing.is_empty() {
         let advice = format!("run `signet key generate --algorithm {algorithm}`");
         findings.fault("signature", format!("no active {algorithm} key"), advice);
     }
-    signing
+    let (mut verified, mut failed) = (Vec::new(), Vec::new());
+    for key in signing {
+        let before = Instant::now();
+        match deployment.signet.test_key(&key).await {
+            Ok(()) => {
+                let text = format!("{algorithm} by {} in {} µs, verified", key.key.hsm, before.elapsed().as_micros());
+                findings.well("signature", text);
+                verified.push(key);
+            }
+            Err(error) => failed.push((key, error)),
+        }
+    }
+    for (key, error) in failed {
+        if verified.is_empty() {
+            findings.error("signature", error);
+        } else {
+            let text = format!("none by {}: {error:#}", key.key.hsm);
+            findings.warn("signature", text, "tokens are signed by the others meanwhile");
+        }
+    }
+    verified
 }

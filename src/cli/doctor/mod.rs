@@ -18,10 +18,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use self::finding::Findings;
+use self::token::Tokens;
 use super::Ended;
 use super::output::Output;
 use super::wiring::{self, Deployment, Need};
 use crate::config::Config;
+use crate::store::Deployment as _;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {
@@ -78,11 +80,12 @@ impl Doctor {
         output.progress("waiting for the HSM tokens");
         let ready = deployment.hsm.ready_each(PATIENCE).await;
         let waited = started.elapsed();
-        for hsm in &deployment.config.hsm {
-            token::examine(deployment.hsm.as_ref(), &deployment.config, &hsm.name, waited, findings).await;
-        }
-        if ready.iter().all(|(_, outcome)| outcome.is_ok()) {
-            let signing = keys::examine(deployment, findings).await;
+        // A store that can't be read was told of above.
+        let members = deployment.store.hsm_members().await.unwrap_or_default();
+        let tokens = Tokens::ask(deployment.hsm.as_ref(), &deployment.config, &members).await;
+        tokens.examine(deployment.config.tokens.algorithm, waited, findings);
+        if ready.iter().any(|(_, outcome)| outcome.is_ok()) {
+            let signing = keys::examine(deployment, &tokens, findings).await;
             if !self.quick && findings.ok {
                 speed::examine(deployment, &signing, output, findings).await;
             }
@@ -101,9 +104,8 @@ impl Doctor {
         // Each token is told of by itself below.
         let _ = group.ready_each(PATIENCE).await;
         let waited = started.elapsed();
-        for hsm in &config.hsm {
-            token::examine(group.as_ref(), config, &hsm.name, waited, findings).await;
-        }
+        let tokens = Tokens::ask(group.as_ref(), config, &[]).await;
+        tokens.examine(config.tokens.algorithm, waited, findings);
         group.shutdown().await;
     }
 }

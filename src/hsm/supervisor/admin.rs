@@ -135,6 +135,12 @@ impl KeyAdmin for HsmGroup {
         self.choose_among(among, tried, spent)
     }
 
+    fn has_room(&self) -> bool {
+        let members = self.members.load();
+        let mut with_workers = members.iter().filter_map(|member| member.token.has_room()).peekable();
+        with_workers.peek().is_none() || with_workers.any(|has_room| has_room)
+    }
+
     fn trials_due(&self) -> Vec<(HsmName, Trial)> {
         let now = Instant::now();
         let tokens = self.tokens().into_iter().filter(|token| !token.breaker().is_closed() && token.has_worker());

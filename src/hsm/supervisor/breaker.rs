@@ -18,6 +18,9 @@ const FAILURES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// The longest pause after signatures that did not verify: each of them costs the token its workers, and a login.
+const LONGEST_DISTRUST: Duration = Duration::from_secs(60);
+
 /// The breaker.
 #[derive(Default)]
 pub(super) struct Breaker {
@@ -36,6 +39,14 @@ struct Open {
     pause: Duration,
     /// A trial was answered since, and nothing failed after it.
     answers: bool,
+    /// A signature did not verify: another worker is no reason to try sooner.
+    is_distrusted: bool,
+}
+
+impl Open {
+    fn at(now: Instant, reason: HsmFailure) -> Self {
+        Self { since: now, reason, next_trial: now, pause: FIRST_PAUSE, answers: false, is_distrusted: false }
+    }
 }
 
 /// One trial; another may begin when it is dropped.
@@ -88,31 +99,42 @@ impl Breaker {
             // Of the requests that were under way together only the first one's failure counts.
             if now >= open.next_trial {
                 open.next_trial = now + open.pause;
-                open.pause = (open.pause * 2).min(LONGEST_PAUSE);
+                open.pause = (open.pause * 2).min(LONGEST_PAUSE.max(open.pause));
             }
             return false;
         }
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < FAILURES {
             return false;
         }
-        self.open(&mut guard, failure.clone(), now);
+        self.open(&mut guard, Open::at(now, failure.clone()));
         true
     }
 
-    /// Opens it at once.
+    /// Opens it at once, or keeps it open, for a signature that did not verify.
     pub(super) fn trip(&self, reason: HsmFailure, now: Instant) {
-        self.open(&mut self.lock(), reason, now);
+        let mut guard = self.lock();
+        let mut tripped = Open { is_distrusted: true, ..Open::at(now, reason) };
+        if let Some(open) = guard.as_ref() {
+            (tripped.next_trial, tripped.pause) = (open.next_trial, open.pause);
+            // Of the signatures that were under way together only the first one counts.
+            if now >= open.next_trial {
+                tripped.next_trial = now + open.pause;
+                tripped.pause = (open.pause * 2).min(LONGEST_DISTRUST);
+            }
+        }
+        self.open(&mut guard, tripped);
     }
 
-    fn open(&self, guard: &mut MutexGuard<'_, Option<Open>>, reason: HsmFailure, now: Instant) {
-        **guard = Some(Open { since: now, reason, next_trial: now, pause: FIRST_PAUSE, answers: false });
+    fn open(&self, guard: &mut MutexGuard<'_, Option<Open>>, open: Open) {
+        **guard = Some(open);
         self.failures.store(0, Ordering::Relaxed);
         self.is_open.store(true, Ordering::Release);
     }
 
-    /// Another worker took the place of the one that failed: it is tried at once.
+    /// Another worker took the place of the one that failed: it is tried at once. After a signature that did not verify
+    /// it waits for its time as well: the worker was not what failed.
     pub(super) fn renewed(&self, now: Instant) {
-        if let Some(open) = self.lock().as_mut() {
+        if let Some(open) = self.lock().as_mut().filter(|open| !open.is_distrusted) {
             (open.next_trial, open.pause) = (now, FIRST_PAUSE);
         }
     }
@@ -164,7 +186,9 @@ mod tests {
     fn one_trial_at_a_time_with_growing_pauses() {
         let (breaker, now) = (Breaker::default(), Instant::now());
         assert!(breaker.begin_trial(now).is_none(), "a closed one is not tried");
-        breaker.trip(failure(), now);
+        for _ in 0..FAILURES {
+            breaker.failed(&failure(), now);
+        }
         let mut at = now;
         for pause in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
             let trial = breaker.begin_trial(at).unwrap();
@@ -178,6 +202,24 @@ mod tests {
         breaker.failed(&failure(), at);
         breaker.renewed(at);
         assert!(breaker.begin_trial(at).is_some(), "another worker is tried at once");
+    }
+
+    /// A token that signs wrongly all the time is logged in to once a minute, and not as fast as its workers start.
+    #[test]
+    fn wrong_signatures_are_tried_again_with_growing_pauses_whatever_workers_come() {
+        let (breaker, mut at) = (Breaker::default(), Instant::now());
+        breaker.trip(failure(), at);
+        for pause in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000] {
+            breaker.renewed(at);
+            drop(breaker.begin_trial(at).unwrap());
+            breaker.answered();
+            breaker.trip(failure(), at);
+            breaker.trip(failure(), at + MILLISECOND);
+            breaker.renewed(at + MILLISECOND);
+            assert!(!breaker.answers() && breaker.begin_trial(at + (pause - 1) * MILLISECOND).is_none(), "{pause}");
+            at += pause * MILLISECOND;
+        }
+        assert!(breaker.proved(at) && breaker.is_closed());
     }
 
     #[test]

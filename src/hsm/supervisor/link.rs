@@ -116,7 +116,8 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
     let gone = last_word
         .clone()
         .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} is gone") });
-    pipe.close(&gone);
+    // A refused PIN keeps the worker from coming back. What was in its hands may have been done before.
+    pipe.close(&gone.clone().into_unavailable());
     if was_up && !*stopping.borrow() && stopping.has_changed().is_ok() {
         // The process may take its time to end; nobody is sent to it meanwhile.
         token.enter(index, Stage::Down(gone));

@@ -7,13 +7,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::spawner::Spawner;
 use super::token::HsmToken;
-use super::{FAREWELL, HsmConfig, HsmEvent, HsmGroup, LAST_ORDERS, link};
+use super::{FAREWELL, HsmConfig, HsmGroup, LAST_ORDERS, link};
 use crate::keys::{HsmError, HsmFailure, HsmName};
 
 /// How long the workers of a changed configuration get to answer.
@@ -43,9 +43,9 @@ pub(super) struct Member {
 
 impl Member {
     /// Starts a token's workers, without waiting for them.
-    pub(super) fn start(config: HsmConfig, spawner: &Arc<Spawner>, events: &mpsc::UnboundedSender<HsmEvent>) -> Self {
+    pub(super) fn start(token: HsmToken, spawner: &Arc<Spawner>) -> Self {
         let (stop, stopping) = watch::channel(false);
-        let token = Arc::new(HsmToken::new(config, events.clone()));
+        let token = Arc::new(token);
         let supervise =
             |index| tokio::spawn(link::supervise(Arc::clone(&token), index, Arc::clone(spawner), stopping.clone()));
         let supervisors = Mutex::new((0..token.workers()).map(supervise).collect());
@@ -108,7 +108,7 @@ impl HsmGroup {
             let (name, old) = (config.name.clone(), before.iter().find(|old| *old.token.name() == config.name));
             match old {
                 Some(old) if old.token.is_configured_as(&config) => after.push(Arc::clone(old)),
-                Some(old) => match self.replacement(config).await {
+                Some(old) => match self.replacement(&old.token, config).await {
                     Ok(new) => {
                         after.push(new);
                         done.changed.push(name);
@@ -119,7 +119,8 @@ impl HsmGroup {
                     }
                 },
                 None => {
-                    after.push(Arc::new(Member::start(config, &self.spawner, &self.events)));
+                    let token = HsmToken::new(config, self.events.clone());
+                    after.push(Arc::new(Member::start(token, &self.spawner)));
                     done.added.push(name);
                 }
             }
@@ -136,9 +137,9 @@ impl HsmGroup {
     }
 
     /// Starts workers by a changed configuration and waits until they answer.
-    async fn replacement(&self, config: HsmConfig) -> Result<Arc<Member>, HsmError> {
+    async fn replacement(&self, old: &HsmToken, config: HsmConfig) -> Result<Arc<Member>, HsmError> {
         let name = config.name.clone();
-        let member = Arc::new(Member::start(config, &self.spawner, &self.events));
+        let member = Arc::new(Member::start(old.successor(config), &self.spawner));
         match member.token.ready(Instant::now() + CHANGE_PATIENCE).await {
             Ok(()) => Ok(member),
             Err(failure) => {

@@ -8,6 +8,7 @@ mod choice;
 mod door;
 mod link;
 mod membership;
+mod pace;
 mod pipe;
 mod signer;
 mod spawner;
@@ -147,7 +148,7 @@ impl HsmGroup {
         let spawner =
             Spawner::start(program).map_err(|error| fail(HsmFailure::Unavailable { detail: error.to_string() }))?;
         let spawner = Arc::new(spawner);
-        let start = |config| Arc::new(Member::start(config, &spawner, &events));
+        let start = |config| Arc::new(Member::start(HsmToken::new(config, events.clone()), &spawner));
         let members: Vec<Arc<Member>> = configs.into_iter().map(start).collect();
         Ok(Arc::new(Self {
             members: ArcSwap::from_pointee(members),
@@ -195,7 +196,7 @@ impl HsmGroup {
         let _ = self.events.send(HsmEvent::WrongSignature { hsm: hsm.clone(), key_id: key_id.clone() });
         tracing::error!(%hsm, %key_id, "the HSM answered with a signature that does not verify");
         if let Ok(token) = self.token(hsm) {
-            token.suspend(HsmFailure::Unavailable { detail: "a signature of it did not verify".into() });
+            token.distrust(HsmFailure::Unavailable { detail: "a signature of it did not verify".into() });
             token.restart_workers();
         }
     }

@@ -21,6 +21,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, oneshot};
 use zeroize::Zeroize as _;
 
+use super::pace::Pace;
 use crate::hsm::wire::{self, Answer, FrameBuffer, Operation, Request, Response, START_ID};
 use crate::keys::HsmFailure;
 
@@ -55,6 +56,7 @@ pub(super) struct Pipe {
 #[derive(Default)]
 struct State {
     last_answer: Option<Instant>,
+    pace: Pace,
     bytes: Vec<u8>,
     slots: Vec<Slot>,
     free: Vec<usize>,
@@ -72,6 +74,8 @@ struct Asked {
     /// Gone once the asker was told that its deadline has passed.
     asker: Option<oneshot::Sender<Outcome>>,
     asked_at: Instant,
+    /// How many were asked before it and not answered.
+    ahead: usize,
     patience: Duration,
     deadline: Instant,
     /// It may keep the module busy for long, so that others wait for it.
@@ -92,8 +96,20 @@ pub(super) enum Silence {
 /// Why a request was not taken.
 #[derive(Debug)]
 pub(super) enum NotTaken {
+    /// So many wait that it would not have its turn in time.
     Full,
     Closed(HsmFailure),
+}
+
+impl State {
+    fn unanswered(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn has_room(&self, capacity: usize, sessions: usize, time: Duration) -> bool {
+        let ahead = self.unanswered();
+        ahead < capacity && self.pace.is_in_time(ahead, sessions, time)
+    }
 }
 
 impl Pipe {
@@ -125,6 +141,11 @@ impl Pipe {
         self.answered_quickly.load(Ordering::Relaxed) && self.answered_quickly.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether a request that has so much time would be taken now.
+    pub(super) fn has_room(&self, time: Duration) -> bool {
+        self.lock().has_room(self.capacity, self.sessions, time)
+    }
+
     /// Sends a request.
     ///
     /// # Errors
@@ -142,7 +163,10 @@ impl Pipe {
         if let Some(failure) = &state.closed {
             return Err(NotTaken::Closed(failure.clone()));
         }
-        if state.slots.len() - state.free.len() >= self.capacity {
+        let asked_at = Instant::now();
+        let remaining = deadline.saturating_duration_since(asked_at);
+        let ahead = state.unanswered();
+        if !state.has_room(self.capacity, self.sessions, remaining) {
             return Err(NotTaken::Full);
         }
         let index = state.free.pop().unwrap_or_else(|| {
@@ -154,15 +178,13 @@ impl Pipe {
         let Some(slot) = slots.get_mut(index) else { return Err(NotTaken::Full) };
         slot.generation = slot.generation.wrapping_add(1);
         let id = (u64::from(slot.generation) << 32) | u64::try_from(index).unwrap_or(u64::MAX);
-        let asked_at = Instant::now();
-        let remaining = deadline.saturating_duration_since(asked_at).as_millis();
-        let patience_ms = u32::try_from(remaining).unwrap_or(u32::MAX);
+        let patience_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
         if let Err(error) = append(bytes, id, patience_ms, operation) {
             free.push(index);
             return Err(NotTaken::Closed(HsmFailure::Configuration { detail: format!("the request: {error}") }));
         }
-        slot.asked =
-            Some(Asked { asker: Some(asker), asked_at, patience, deadline, may_hold_up: !operation.is_idempotent() });
+        let may_hold_up = !operation.is_idempotent();
+        slot.asked = Some(Asked { asker: Some(asker), asked_at, ahead, patience, deadline, may_hold_up });
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         drop(guard);
         if was_empty {
@@ -281,6 +303,9 @@ impl Pipe {
             let Some(asked) = slot.and_then(|slot| slot.asked.take()) else { return };
             state.free.push(index);
             state.last_answer = Some(now);
+            if response.result.is_ok() && !asked.may_hold_up {
+                state.pace.answered(now.duration_since(asked.asked_at), asked.ahead, self.sessions);
+            }
             asked
         };
         self.unanswered.fetch_sub(1, Ordering::Relaxed);

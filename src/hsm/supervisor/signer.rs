@@ -22,7 +22,7 @@ impl Signer for HsmGroup {
         algorithm: Algorithm,
         message: Vec<u8>,
     ) -> Result<RawSignature, HsmError> {
-        let fail = |failure| HsmError::new("sign", failure);
+        let fail = |failure| HsmError::not_asked("sign", failure);
         if key.public.as_ref().is_none_or(|public| public.algorithm != algorithm) {
             let detail = format!("the key {} does not sign with {algorithm}", key.key_id);
             return Err(fail(HsmFailure::Configuration { detail }));

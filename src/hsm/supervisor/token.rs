@@ -26,6 +26,21 @@ pub(super) enum Stage {
     Failed(HsmFailure),
 }
 
+/// Why a request failed.
+struct Missed {
+    failure: HsmFailure,
+    /// The worker that it was for; none where there was none to ask.
+    worker: Option<usize>,
+    /// Whether a worker was given it, and may have done it.
+    was_asked: bool,
+}
+
+impl Missed {
+    fn unasked(failure: HsmFailure, worker: Option<usize>) -> Self {
+        Self { failure, worker, was_asked: false }
+    }
+}
+
 /// What is known of a worker that answers.
 #[derive(Clone)]
 pub(super) struct Worker {
@@ -47,7 +62,7 @@ pub(super) struct HsmToken {
     /// How many workers in a row were killed because nothing at all was answered.
     pub(super) killed_for_silence: AtomicU32,
     /// Signatures that a worker was asked for after another one had died over them.
-    pub(super) asked_again: AtomicU64,
+    pub(super) asked_again: Arc<AtomicU64>,
     is_failing: AtomicBool,
     last_failure: Mutex<Option<HsmError>>,
     breaker: Breaker,
@@ -65,11 +80,18 @@ impl HsmToken {
             events,
             told_up: Mutex::new(None),
             killed_for_silence: AtomicU32::new(0),
-            asked_again: AtomicU64::new(0),
+            asked_again: Arc::default(),
             is_failing: AtomicBool::new(false),
             last_failure: Mutex::new(None),
             breaker: Breaker::default(),
         }
+    }
+
+    /// The same token by another configuration, whose workers serve in the place of this one's once they answer: that they
+    /// don't yet is no event. What was asked again of either is one number.
+    pub(super) fn successor(&self, config: HsmConfig) -> Self {
+        let (asked_again, told_up) = (Arc::clone(&self.asked_again), Mutex::new(Some(false)));
+        Self { asked_again, told_up, ..Self::new(config, self.events.clone()) }
     }
 
     /// Its name.
@@ -109,7 +131,7 @@ impl HsmToken {
 
     /// Gives it no more requests while another token is healthy, until a test signature has verified. Whoever knows why
     /// has told.
-    pub(super) fn suspend(&self, failure: HsmFailure) {
+    pub(super) fn distrust(&self, failure: HsmFailure) {
         self.breaker.trip(failure, Instant::now());
     }
 
@@ -251,6 +273,13 @@ impl HsmToken {
         unanswered.saturating_mul(1000) / sessions.max(1)
     }
 
+    /// Whether one of its workers has room for a request that has the deadline's time; `None` where no worker answers.
+    pub(super) fn has_room(&self) -> Option<bool> {
+        let mut live = self.live().peekable();
+        live.peek()?;
+        Some(live.any(|(_, pipe)| pipe.has_room(self.config.deadline)))
+    }
+
     /// How many requests its workers have not answered yet.
     pub(super) fn unanswered(&self) -> usize {
         self.live().map(|(_, pipe)| pipe.load()).sum()
@@ -283,22 +312,27 @@ impl HsmToken {
     pub(super) async fn call_within(&self, patience: Duration, operation: Operation) -> Result<Answer, HsmError> {
         let deadline = Instant::now() + patience;
         let mut outcome = self.ask_one(&operation, patience, deadline, None).await;
-        if let Err((HsmFailure::Unavailable { .. }, Some(died))) = &outcome
+        if let Err(Missed { failure: HsmFailure::Unavailable { .. }, worker: Some(died), was_asked }) = outcome
             && operation.is_idempotent()
-            && self.pick(|index| index != *died).is_ok()
+            && self.pick(|index| index != died).is_ok()
         {
-            if matches!(operation, Operation::Sign { .. }) {
+            if was_asked && matches!(operation, Operation::Sign { .. }) {
                 self.asked_again.fetch_add(1, Ordering::Relaxed);
             }
-            outcome = self.ask_one(&operation, patience, deadline, Some(*died)).await;
+            let again = self.ask_one(&operation, patience, deadline, Some(died)).await;
+            outcome = again.map_err(|missed| Missed { was_asked: was_asked || missed.was_asked, ..missed });
         }
         match &outcome {
             Ok(_) => self.breaker.answered(),
             // Where no worker took it, the token is away, which is known without the breaker.
-            Err((failure, Some(_))) if speaks_of_the_token(&operation, failure) => self.count_failure(failure),
+            Err(Missed { failure, worker: Some(_), .. }) if speaks_of_the_token(&operation, failure) => {
+                self.count_failure(failure);
+            }
             Err(_) => {}
         }
-        let result = outcome.map_err(|(failure, _)| HsmError::new(operation.name(), failure));
+        let error =
+            |Missed { failure, was_asked, .. }| HsmError { operation: operation.name().to_owned(), failure, was_asked };
+        let result = outcome.map_err(error);
         self.remember(result.as_ref().err());
         result
     }
@@ -321,25 +355,26 @@ impl HsmToken {
         }
     }
 
-    /// One attempt at one worker; the worker is named in the error where it had taken the request.
+    /// One attempt at one worker.
     async fn ask_one(
         &self,
         operation: &Operation,
         patience: Duration,
         deadline: Instant,
         avoid: Option<usize>,
-    ) -> Result<Answer, (HsmFailure, Option<usize>)> {
+    ) -> Result<Answer, Missed> {
         let first_only = operation.is_management();
         let first = self.live().next().map(|(index, _)| index);
         let (index, pipe) = self
             .pick(|index| Some(index) != avoid && (!first_only || Some(index) == first))
-            .map_err(|failure| (failure, None))?;
+            .map_err(|failure| Missed::unasked(failure, None))?;
+        let asked = |failure| Missed { failure, worker: Some(index), was_asked: true };
         match pipe.ask(operation, patience, deadline) {
-            Err(NotTaken::Full) => Err((HsmFailure::Overloaded, None)),
-            Err(NotTaken::Closed(failure)) => Err((failure, Some(index))),
+            Err(NotTaken::Full) => Err(Missed::unasked(HsmFailure::Overloaded, None)),
+            Err(NotTaken::Closed(failure)) => Err(Missed::unasked(failure, Some(index))),
             Ok(answer) => match answer.await {
-                Ok(outcome) => outcome.map_err(|failure| (failure, Some(index))),
-                Err(_) => Err((HsmFailure::Unavailable { detail: "its worker is gone".into() }, Some(index))),
+                Ok(outcome) => outcome.map_err(asked),
+                Err(_) => Err(asked(HsmFailure::Unavailable { detail: "its worker is gone".into() })),
             },
         }
     }
@@ -385,7 +420,13 @@ fn speaks_of_the_token(operation: &Operation, failure: &HsmFailure) -> bool {
     match failure {
         F::Deadline(_) | F::Module { .. } => !operation.is_management(),
         F::Unavailable { .. } | F::Overloaded | F::DoesNotOpen => false,
-        // A signing key that is gone or spoiled makes each signature fail; a vault key speaks of the vault alone.
+        // A revoked key is destroyed while its last requests are under way, and the token's other keys sign on.
+        F::KeyMissing { .. } => false,
+        // A spoiled signing key makes each signature fail; a vault key speaks of the vault alone.
         _ => matches!(operation, Operation::Sign { .. }),
     }
 }
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;

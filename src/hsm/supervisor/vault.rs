@@ -37,19 +37,19 @@ impl Vault for HsmGroup {
         hash: OtpHash,
         messages: Vec<[u8; 8]>,
     ) -> Result<Vec<Vec<u8>>, HsmError> {
-        let answer = self
-            .use_seals("otp hmac", row, seals, |keys, row, blob| Operation::OtpHmac {
-                keys,
-                row,
-                blob,
-                hash,
-                messages: messages.clone(),
-            })
-            .await?;
-        match answer {
-            Answer::Hmacs(macs) if macs.len() == messages.len() => Ok(macs.into_iter().map(Octets::take).collect()),
-            _ => Err(unexpected("otp hmac")),
-        }
+        let messages = messages.into_iter().map(|message| Octets(message.to_vec())).collect();
+        self.hmacs(row, seals, hash, messages).await
+    }
+
+    async fn message_hmac(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        message: Vec<u8>,
+    ) -> Result<Vec<u8>, HsmError> {
+        let macs = self.hmacs(row, seals, hash, vec![Octets(message)]).await?;
+        macs.into_iter().next().ok_or_else(|| unexpected("otp hmac"))
     }
 
     async fn decrypt_block(&self, row: &RowBinding, seals: &Seals, block: [u8; 16]) -> Result<[u8; 16], HsmError> {
@@ -65,6 +65,36 @@ impl Vault for HsmGroup {
             Answer::Block(plain) => Ok(plain),
             _ => Err(unexpected("decrypt block")),
         }
+    }
+
+    async fn rebind(
+        &self,
+        from: &RowBinding,
+        to: &RowBinding,
+        cipher: OtpSecretKind,
+        seals: &Seals,
+    ) -> Result<Seals, HsmError> {
+        let mut rebound = Seals::default();
+        let mut last_error = HsmError::new("rebind", HsmFailure::DoesNotOpen);
+        for (hsm, sealed) in &seals.0 {
+            let Some(keys) = self.keys_of(hsm, sealed) else { continue };
+            let Ok(token) = self.token(hsm) else { continue };
+            let octets = |bytes: &[u8]| Octets(bytes.to_vec());
+            let (from, to, blob) = (octets(from.as_bytes()), octets(to.as_bytes()), octets(sealed));
+            match token.call(Operation::Rebind { keys, from, to, kind: cipher, blob }).await {
+                Ok(Answer::Bytes(blob)) => {
+                    rebound.0.insert(hsm.clone(), blob.take());
+                }
+                Ok(_) => last_error = unexpected("rebind"),
+                // A blob that was tampered with is told, not worked around.
+                Err(error) if error.failure == HsmFailure::DoesNotOpen => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%hsm, %error, "a secret is kept without this HSM token for now");
+                    last_error = error;
+                }
+            }
+        }
+        if rebound.0.is_empty() { Err(last_error) } else { Ok(rebound) }
     }
 
     async fn derive(
@@ -119,6 +149,29 @@ impl Vault for HsmGroup {
 }
 
 impl HsmGroup {
+    async fn hmacs(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        messages: Vec<Octets>,
+    ) -> Result<Vec<Vec<u8>>, HsmError> {
+        let asked = messages.len();
+        let answer = self
+            .use_seals("otp hmac", row, seals, |keys, row, blob| Operation::OtpHmac {
+                keys,
+                row,
+                blob,
+                hash,
+                messages: messages.clone(),
+            })
+            .await?;
+        match answer {
+            Answer::Hmacs(macs) if macs.len() == asked => Ok(macs.into_iter().map(Octets::take).collect()),
+            _ => Err(unexpected("otp hmac")),
+        }
+    }
+
     /// Seals for every token that has the keys for it and answers; at least one must. What a token that is down now
     /// lacks is made up for later.
     async fn seal_everywhere(

@@ -89,7 +89,7 @@ impl Desk {
             }
             self.drop_outdated_handles();
             let started = Instant::now();
-            let ending = self.perform_if_allowed(&job.operation);
+            let ending = self.perform_if_allowed(&job);
             self.last_took.insert(class(&job.operation), started.elapsed());
             match ending {
                 Ending::Answered(result) => {
@@ -118,23 +118,33 @@ impl Desk {
         self.shared.intake.next()
     }
 
-    /// Does what the gate lets pass; what was not signed in the end is not counted.
-    fn perform_if_allowed(&mut self, operation: &Operation) -> Ending {
-        let pass = match self.shared.gate.admit(operation) {
+    /// Does what the gate lets pass; what was not signed in the end is not counted. Once nobody waits for it any more the
+    /// asker counts it as perhaps signed: from then on the count stays, and the answer is that the time is up.
+    fn perform_if_allowed(&mut self, job: &Job) -> Ending {
+        let pass = match self.shared.gate.admit(&job.operation) {
             Ok(pass) => pass,
             Err(failure) => return Ending::Answered(Err(failure)),
         };
-        let ending = self.perform(operation);
-        if let (Some(pass), Ending::Answered(Err(_))) = (pass, &ending) {
-            self.shared.gate.take_back(pass);
+        match (pass, self.perform(&job.operation)) {
+            (Some(pass), Ending::Answered(Err(failure))) => Ending::Answered(Err(match job.expired() {
+                Some(expired) => {
+                    eprintln!("a signature failed after its time was up: {failure}");
+                    expired
+                }
+                None => {
+                    self.shared.gate.take_back(pass);
+                    failure
+                }
+            })),
+            (_, ending) => ending,
         }
-        ending
     }
 
     /// Does one operation; again after a stale session or handle, and again after a logout, each mended once.
     fn perform(&mut self, operation: &Operation) -> Ending {
         let (mut is_renewed, mut is_logged_in) = (false, false);
         loop {
+            let logins = self.shared.token.logins();
             let fault = match self.attempt(operation) {
                 Ok(answer) => {
                     self.is_suspect = false;
@@ -142,7 +152,8 @@ impl Desk {
                 }
                 Err(fault) => fault,
             };
-            match fault.remedy() {
+            let session = self.session().ok().map(|session| &**session);
+            match self.shared.token.remedy(&fault, session, logins) {
                 Remedy::Answer => return Ending::Answered(Err(fault.into_failure())),
                 Remedy::Discard => return self.renewed(fault),
                 Remedy::Suspect if !self.is_suspect => {
@@ -211,6 +222,7 @@ impl Desk {
             }
             Operation::DecryptBlock { keys, row, blob, block } => self.decrypt_block(keys, &row.0, &blob.0, *block),
             Operation::HandOver { keys, row, kind, blob } => self.hand_over(keys, &row.0, *kind, &blob.0),
+            Operation::Rebind { keys, from, to, kind, blob } => self.rebind(keys, &from.0, &to.0, *kind, &blob.0),
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
             | Operation::List
@@ -297,13 +309,14 @@ impl Desk {
 }
 
 impl Shared {
-    /// Ends the worker: the asker gets its answer, a refused PIN is told as the worker's last word.
+    /// Ends the worker: a refused PIN is told as its last word. To whoever asked something it is not available: a login
+    /// that failed says nothing of what the other sessions have in hand, nor is what was counted taken back.
     pub(super) fn end(&self, id: u64, failure: HsmFailure) {
         eprintln!("the worker ends: {failure}");
         if matches!(failure, HsmFailure::PinRefused { .. }) {
             self.outbox.add(START_ID, Err(failure.clone()));
         }
-        self.outbox.add(id, Err(failure));
+        self.outbox.add(id, Err(failure.into_unavailable()));
         self.outbox.hang_up();
     }
 }

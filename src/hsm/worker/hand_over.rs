@@ -1,9 +1,6 @@
 //! Takes an OTP's secret out of the HSM token, for another token of the group to be given it too: the one moment after
 //! enrolment in which it is in memory. See `docs/decisions/0014-*`.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
-
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 use zeroize::Zeroizing;
 
@@ -14,13 +11,6 @@ use crate::hsm::blob::Blob;
 use crate::hsm::wire::{Answer, Octets, SecretKind, VaultKeys};
 use crate::keys::{HsmFailure, OtpSecretKind, SealMode};
 
-/// The most secrets that a worker hands over in a second: whoever has taken the server over does not have all of them
-/// before anybody looks at the log.
-const MOST_IN_A_SECOND: u32 = 100;
-
-/// Counts what was handed over in the second that is under way.
-static PACE: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
-
 impl Desk {
     /// The secret itself, for the server to have another token seal it.
     pub(super) fn hand_over(
@@ -30,7 +20,7 @@ impl Desk {
         kind: OtpSecretKind,
         sealed: &[u8],
     ) -> Result<Answer, Fault> {
-        if !may_hand_over(Instant::now()) {
+        if !self.shared.gate.may_hand_over() {
             return Err(HsmFailure::Overloaded.into());
         }
         let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
@@ -50,14 +40,6 @@ impl Desk {
     }
 }
 
-fn may_hand_over(now: Instant) -> bool {
-    let mut pace = PACE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (began, count) =
-        pace.filter(|(began, _)| now.duration_since(*began) < Duration::from_secs(1)).unwrap_or((now, 0));
-    *pace = Some((began, count + 1));
-    count < MOST_IN_A_SECOND
-}
-
 /// A session object whose value can be read; it lives for that one reading.
 fn template(kind: OtpSecretKind) -> Vec<Attribute> {
     let (key_type, usage) = match kind {
@@ -73,17 +55,4 @@ fn template(kind: OtpSecretKind) -> Vec<Attribute> {
         Attribute::Extractable(true),
         usage,
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_a_second_are_handed_over_and_no_more() {
-        let now = Instant::now();
-        let allowed = (0..150).filter(|_| may_hand_over(now)).count();
-        assert_eq!(allowed, 100);
-        assert!(may_hand_over(now + Duration::from_secs(1)));
-    }
 }

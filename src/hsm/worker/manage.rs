@@ -75,11 +75,12 @@ impl Manager {
     fn perform(&mut self, operation: &Operation) -> Result<Answer, Fault> {
         let (mut is_renewed, mut is_logged_in) = (false, false);
         loop {
+            let logins = self.shared.token.logins();
             let fault = match self.attempt(operation) {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
-            match fault.remedy() {
+            match self.shared.token.remedy(&fault, self.session().ok(), logins) {
                 Remedy::Retry if !is_renewed => is_renewed = true,
                 Remedy::Login if !is_logged_in => {
                     is_logged_in = true;

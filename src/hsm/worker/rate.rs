@@ -1,4 +1,5 @@
-//! The ceiling on signatures a second: a bucket that fills at that rate and holds one second's worth.
+//! A ceiling on what is done in a second: a bucket that fills at that rate and holds one second's worth. It is empty at
+//! first, so that nobody gets more by starting worker after worker.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -10,10 +11,10 @@ pub(super) struct Ceiling {
 }
 
 impl Ceiling {
-    /// So many a second; `None` where there is no ceiling.
+    /// So many a second from now on; `None` where there is no ceiling.
     pub(super) fn new(per_second: u32, now: Instant) -> Option<Self> {
         let per_second = f64::from(per_second);
-        (per_second > 0.0).then(|| Self { per_second, left: Mutex::new((per_second, now)) })
+        (per_second > 0.0).then(|| Self { per_second, left: Mutex::new((0.0, now)) })
     }
 
     /// Takes one; `false` where none is left.
@@ -39,8 +40,9 @@ mod tests {
         let start = Instant::now();
         let ceiling = Ceiling::new(10, start).unwrap();
         let taken = |at: Instant| (0..100).filter(|_| ceiling.take(at)).count();
-        assert_eq!(taken(start), 10);
+        assert_eq!(taken(start), 0, "a worker that has just started has nothing to give");
         assert_eq!(taken(start + Duration::from_millis(510)), 5);
+        assert_eq!(taken(start + Duration::from_millis(1020)), 5);
         assert_eq!(taken(start + Duration::from_secs(3600)), 10);
         // A thread that looked at the clock a little earlier.
         assert_eq!(taken(start), 0);

@@ -1,5 +1,6 @@
 //! The module and the one HSM token that this worker serves: found once, logged in once.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use cryptoki::types::RawAuthPin;
 use super::confine::InForce;
 use super::describe::{Description, PinFlags};
 use super::direct::{DirectSession, DirectSign};
-use super::error::{Fault, code_name, counts_no_try, function_name, refuses_pin};
+use super::error::{Fault, Remedy, code_name, counts_no_try, function_name, refuses_pin};
+use super::hangup::LoginUnderWay;
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
 use super::raw;
@@ -37,6 +39,8 @@ pub(super) struct Token {
     mechanisms: Mechanisms,
     direct: DirectSign,
     login: Mutex<()>,
+    /// How many logins have followed the first.
+    logins: AtomicU64,
     objects: Mutex<()>,
 }
 
@@ -83,6 +87,7 @@ impl Token {
             mechanisms: found.mechanisms,
             direct,
             login: Mutex::new(()),
+            logins: AtomicU64::new(0),
             objects: Mutex::new(()),
         };
         if token.mechanisms.algorithms().is_empty() {
@@ -136,7 +141,21 @@ impl Token {
             let detail = "the token was logged out; the PIN is asked for again".to_owned();
             return Err(HsmFailure::Unavailable { detail });
         }
-        self.log_in(session)
+        self.log_in(session)?;
+        self.logins.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// How many logins have followed the first: whoever remembers the number knows later whether there was a logout.
+    pub(super) fn logins(&self) -> u64 {
+        self.logins.load(Ordering::Acquire)
+    }
+
+    /// What to do about a fault of an operation that began after so many logins. In the moment of a logout a module may
+    /// answer no more than `CKR_GENERAL_ERROR`, as SoftHSM does, whose keys can't be decrypted any more.
+    pub(super) fn remedy(&self, fault: &Fault, session: Option<&Session>, logins: u64) -> Remedy {
+        let was_logged_out = || self.logins() != logins || session.is_some_and(|session| !is_logged_in(session));
+        if fault.is_general_error() && was_logged_out() { Remedy::Login } else { fault.remedy() }
     }
 
     /// What the token is and can do, asked anew.
@@ -178,6 +197,7 @@ impl Token {
             let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
             return Err(HsmFailure::PinRefused { detail });
         }
+        let _until_its_fate_is_known = LoginUnderWay::begin();
         let attempt = pin.attempt()?;
         let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
@@ -326,7 +346,7 @@ fn check_serial(info: &Description, hello: &Hello) -> Result<(), StartFault> {
     let serial = info.serial.as_str();
     match &hello.expected_serial {
         Some(expected) if expected != serial => Err(lasting(format!(
-            "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone",
+            "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone; a token that comes in its place needs an [[hsm]] of another name",
             hello.token_label
         ))),
         _ => Ok(()),

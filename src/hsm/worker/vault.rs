@@ -53,7 +53,7 @@ impl Desk {
         row: &[u8],
         sealed: &[u8],
         hash: OtpHash,
-        messages: &[[u8; 8]],
+        messages: &[Octets],
     ) -> Result<Answer, Fault> {
         let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
         let kind = OtpSecretKind::Hmac(hash);
@@ -62,13 +62,13 @@ impl Desk {
                 let mechanism = hmac(hash).0;
                 messages
                     .iter()
-                    .map(|message| Ok(Octets(desk.session()?.sign(&mechanism, key, message)?)))
+                    .map(|message| Ok(Octets(desk.session()?.sign(&mechanism, key, &message.0)?)))
                     .collect::<Result<Vec<_>, Fault>>()
             })?,
             SealMode::Sealed => {
                 let secret = self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?;
                 let key = software_hmac::Key::new(software_algorithm(hash), &secret);
-                messages.iter().map(|message| Octets(software_hmac::sign(&key, message).as_ref().to_vec())).collect()
+                messages.iter().map(|message| Octets(software_hmac::sign(&key, &message.0).as_ref().to_vec())).collect()
             }
         };
         Ok(Answer::Hmacs(macs))
@@ -95,6 +95,31 @@ impl Desk {
         };
         let plain = plain.as_slice().try_into().map_err(|_| does_not_open())?;
         Ok(Answer::Block(plain))
+    }
+
+    /// The same OTP secret for another row. A wrapped one is not even unwrapped: its row is bound by a MAC beside it.
+    pub(super) fn rebind(
+        &mut self,
+        keys: &VaultKeys,
+        from: &[u8],
+        to: &[u8],
+        kind: OtpSecretKind,
+        sealed: &[u8],
+    ) -> Result<Answer, Fault> {
+        let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
+        let rebound = match blob.mode {
+            SealMode::Wrapped => {
+                let binding = needed(keys.binding.as_ref(), "binding")?;
+                let wrapped = self.wrapped_for(binding, from, kind, blob.body)?;
+                let mac = self.mac(binding, &blob::binding(to, SecretKind::Otp(kind), wrapped))?;
+                blob::assemble(SealMode::Wrapped, blob.tag, [&mac, wrapped])
+            }
+            SealMode::Sealed => {
+                let secret = self.decrypt(keys, from, SecretKind::Otp(kind), blob.body)?;
+                self.encrypt(needed(keys.sealing.as_ref(), "sealing")?, to, SecretKind::Otp(kind), &secret)?
+            }
+        };
+        Ok(Answer::Bytes(Octets(rebound)))
     }
 
     /// HMAC-SHA-256 under a binding key.
@@ -195,6 +220,19 @@ impl Desk {
         Ok(blob::assemble(SealMode::Wrapped, tag, [&mac, &wrapped]))
     }
 
+    /// The wrapped secret of a blob whose MAC says that it is this row's.
+    fn wrapped_for<'b>(
+        &mut self,
+        binding: &KeyRef,
+        row: &[u8],
+        kind: OtpSecretKind,
+        body: &'b [u8],
+    ) -> Result<&'b [u8], Fault> {
+        let (mac, wrapped) = body.split_first_chunk::<MAC_BYTES>().ok_or_else(does_not_open)?;
+        let expected = self.mac(binding, &blob::binding(row, SecretKind::Otp(kind), wrapped))?;
+        if bool::from(expected.as_slice().ct_eq(mac)) { Ok(wrapped) } else { Err(does_not_open()) }
+    }
+
     /// Checks the row, unwraps to a session object, uses it, destroys it.
     fn with_unwrapped<T>(
         &mut self,
@@ -221,11 +259,7 @@ impl Desk {
     ) -> Result<T, Fault> {
         let wrapping = needed(keys.wrapping.as_ref(), "wrapping")?;
         let binding = needed(keys.binding.as_ref(), "binding")?;
-        let (mac, wrapped) = body.split_first_chunk::<MAC_BYTES>().ok_or_else(does_not_open)?;
-        let expected = self.mac(binding, &blob::binding(row, SecretKind::Otp(kind), wrapped))?;
-        if !bool::from(expected.as_slice().ct_eq(mac)) {
-            return Err(does_not_open());
-        }
+        let wrapped = self.wrapped_for(binding, row, kind, body)?;
         self.shared.token.mechanisms().require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
         let wrapping = self.handle(wrapping)?;
         let key = self.session()?.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, template)?;

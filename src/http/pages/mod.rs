@@ -112,6 +112,11 @@ fn sign_in_failure(error: &OAuthError) -> (StatusCode, &'static str) {
         OAuthError::TemporarilyUnavailable { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Signing in does not work at the moment. Try again shortly.")
         }
+        // Told only after all that was shown was right.
+        OAuthError::UnmetAuthenticationRequirements => (
+            StatusCode::FORBIDDEN,
+            "That was right, and not strong enough for this account. Sign in with a stronger factor.",
+        ),
         _ => (
             StatusCode::BAD_REQUEST,
             "That did not work. Check the name, the password and the code, and use a new code.",
@@ -128,6 +133,8 @@ enum PageError {
     Forged,
     /// The change needs a fresh proof.
     StepUpNeeded,
+    /// The change needs a proof by the person's strongest factor.
+    StrongerNeeded,
     /// There is nothing here.
     NotFound,
     /// The input is not acceptable.
@@ -151,6 +158,7 @@ impl From<SelfServiceError> for PageError {
     fn from(error: SelfServiceError) -> Self {
         match error {
             SelfServiceError::StepUpNeeded => Self::StepUpNeeded,
+            SelfServiceError::StrongerNeeded => Self::StrongerNeeded,
             SelfServiceError::Missing => Self::NotFound,
             SelfServiceError::Input(_) | SelfServiceError::WrongCode => Self::Input(error.to_string()),
             SelfServiceError::Unavailable(error) => Self::Unavailable(error),
@@ -173,6 +181,11 @@ impl IntoResponse for PageError {
                 "A fresh sign-in is needed",
                 "Changes of how you sign in need your password and a code of the last five minutes. Begin again from \
                  your account.",
+            ),
+            Self::StrongerNeeded => failure(
+                StatusCode::FORBIDDEN,
+                "A stronger sign-in is needed",
+                "Changes of how you sign in need the strongest of your factors. Sign out, and sign in with that one.",
             ),
             Self::NotFound => failure(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address."),
             Self::Input(text) => failure(StatusCode::BAD_REQUEST, "That did not work", &text),

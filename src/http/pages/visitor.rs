@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_form_of_another_site_is_told_from_an_own_one() {
-        let own = |pairs| is_same_site(&headers(pairs), None, true);
+        let own = |pairs: &[(&'static str, &'static str)]| is_same_site(&headers(pairs), None, true);
         assert!(own(&[("host", "id.example")]));
         assert!(own(&[("host", "id.example"), ("origin", "https://id.example"), ("sec-fetch-site", "same-origin")]));
         for (name, value) in [

@@ -113,10 +113,8 @@ impl Rotator {
         let signet = &self.signet;
         let announced = signet.adapters.store.announced_keys().await?;
         let hsms = signet.adapters.key_admin.tokens();
-        let members = signet.adapters.store.hsm_members().await?;
-        let is_member =
-            |hsm: &&HsmName| members.iter().any(|member| member.name == **hsm && member.retired_at.is_none());
-        let members: Vec<HsmName> = hsms.iter().filter(is_member).cloned().collect();
+        let live = signet.live_members().await?;
+        let members: Vec<HsmName> = hsms.iter().filter(|hsm| live.contains(hsm)).cloned().collect();
         let seen = |key: &HsmKey| self.seen.get(&seen_as(key)).map_or(Duration::ZERO, Instant::elapsed);
         Ok(plan(&View {
             keys,

@@ -15,29 +15,39 @@ use super::{done, seals, users};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
-use crate::mfa::{HotpState, WebAuthnState};
-use crate::store::{Factor, FactorDetail, FactorId, Factors, StoreError, Told, TotpState, UserId, YubicoState};
+use crate::mfa::{HotpState, WebAuthnState, YubicoRemoteState, recovery};
+use crate::store::{
+    Factor, FactorDetail, FactorId, FactorState, Factors, StoreError, Told, TotpState, UserId, YubicoState,
+};
 
 texts! {
     ADD = "INSERT INTO factors (tenant, id, user_id, label, kind, created_at, last_used_at, totp_hash, totp_digits,
             totp_step_seconds, totp_drift, totp_last_step, yubico_public_id, yubico_private_id, yubico_last_counter,
-            totp_window, handle, detail, counter, serial)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
+            totp_window, handle, detail, counter, serial, state, requested_by, valid_until)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
         WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3)
+            AND NOT EXISTS (SELECT 1 FROM otp_keys WHERE tenant = $1 AND public_id = $17)
+            AND NOT EXISTS (SELECT 1 FROM factors
+                WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $17)
         ON CONFLICT DO NOTHING";
     OF_USER = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
             f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
             f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
-            s.hsm, s.blob
+            f.state, f.requested_by, f.valid_until, s.hsm, s.blob
         FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
         WHERE f.tenant = $1 AND f.user_id = $2 ORDER BY f.created_at, f.id, s.hsm";
     BY_ID = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
             f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
             f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
-            s.hsm, s.blob
+            f.state, f.requested_by, f.valid_until, s.hsm, s.blob
         FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
         WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm";
-    RENAME = "UPDATE factors SET label = $3 WHERE tenant = $1 AND id = $2";
+    BY_HANDLE = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
+            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
+            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
+            f.state, f.requested_by, f.valid_until, s.hsm, s.blob
+        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
+        WHERE f.tenant = $1 AND f.kind = $2 AND f.handle = $3 ORDER BY s.hsm";
     REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
     SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, totp_drift = $4, last_used_at = $5
         WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
@@ -47,7 +57,7 @@ texts! {
         WHERE tenant = $1 AND id = $2 AND counter < $3";
 }
 
-async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+pub(super) async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
     let (totp, yubico) = match &factor.detail {
         FactorDetail::Totp(state) => (Some(state), None),
         FactorDetail::YubicoOtp(state) => (None, Some(state)),
@@ -75,6 +85,12 @@ async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effec
         .bind(detail)
         .bind(counter)
         .bind(factor.serial.as_deref())
+        .bind(factor.state.name())
+        .bind(match &factor.state {
+            FactorState::Pending { requested_by } => Some(requested_by.as_str()),
+            FactorState::Enabled | FactorState::Disabled => None,
+        })
+        .bind(factor.valid_until.map(Timestamp::unix_millis))
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
@@ -96,13 +112,10 @@ async fn remove(
     Ok(Effect::renewed(true))
 }
 
-async fn rename(
-    (tenant, id, label): &(TenantId, FactorId, String),
-    connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
-    let renamed =
-        sqlx::query(RENAME).bind(tenant.as_str()).bind(id.as_str()).bind(label.as_str()).execute(connection).await?;
-    Ok(if renamed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+/// Takes back a factor that was added in this very transaction.
+pub(super) async fn take_back(factor: &Factor, connection: &mut SqliteConnection) -> Result<()> {
+    sqlx::query(REMOVE).bind(factor.tenant.as_str()).bind(factor.id.as_str()).execute(&mut *connection).await?;
+    seals::remove(connection, &factor.tenant, seals::FACTOR, factor.id.as_str()).await
 }
 
 /// A one-time code that is being spent.
@@ -157,6 +170,7 @@ pub(super) fn enclosed_of(kind: &str, totp_hash: Option<&str>, detail: Option<&s
             Ok(OtpSecretKind::Hmac(state.hash))
         }
         ("yubico_otp", None, _) => Ok(OtpSecretKind::Aes128),
+        ("recovery", None, _) => Ok(OtpSecretKind::Hmac(recovery::HASH)),
         _ => Err(Fault::corrupt("kind of a factor")),
     }
 }
@@ -184,7 +198,7 @@ fn text_of(detail: &FactorDetail) -> Result<(Option<String>, Option<i64>)> {
     Ok(match detail {
         FactorDetail::Totp(_) | FactorDetail::YubicoOtp(_) => (None, None),
         FactorDetail::Hotp(state) => (json(state)?, Some(state.next_counter)),
-        FactorDetail::YubicoRemote(state) => (json(state)?, None),
+        FactorDetail::YubicoRemote(state) => (json(state)?, Some(state.last_counter)),
         FactorDetail::WebAuthn(state) => (json(state)?, Some(state.counter)),
         FactorDetail::Piv(state) => (json(state)?, None),
         FactorDetail::Recovery(state) => (json(state)?, None),
@@ -212,7 +226,10 @@ fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
             last_counter: row.try_get("yubico_last_counter")?,
         })),
         "hotp" => Ok(FactorDetail::Hotp(HotpState { next_counter: row.try_get("counter")?, ..from_text(row)? })),
-        "yubico_remote" => Ok(FactorDetail::YubicoRemote(from_text(row)?)),
+        "yubico_remote" => Ok(FactorDetail::YubicoRemote(YubicoRemoteState {
+            last_counter: row.try_get("counter")?,
+            ..from_text(row)?
+        })),
         "webauthn" => Ok(FactorDetail::WebAuthn(WebAuthnState { counter: row.try_get("counter")?, ..from_text(row)? })),
         "piv" => Ok(FactorDetail::Piv(from_text(row)?)),
         "recovery" => Ok(FactorDetail::Recovery(from_text(row)?)),
@@ -220,7 +237,16 @@ fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
     }
 }
 
-fn factor_of(row: &SqliteRow) -> Result<Factor> {
+fn state_of(row: &SqliteRow) -> Result<FactorState> {
+    match row.try_get("state")? {
+        "enabled" => Ok(FactorState::Enabled),
+        "disabled" => Ok(FactorState::Disabled),
+        "pending" => Ok(FactorState::Pending { requested_by: row.try_get("requested_by")? }),
+        _ => Err(Fault::corrupt("state of factor")),
+    }
+}
+
+pub(super) fn factor_of(row: &SqliteRow) -> Result<Factor> {
     Ok(Factor {
         tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
         id: FactorId::new(row.try_get::<String, _>("id")?),
@@ -228,13 +254,28 @@ fn factor_of(row: &SqliteRow) -> Result<Factor> {
         label: row.try_get("label")?,
         serial: row.try_get("serial")?,
         detail: detail_of(row)?,
+        state: state_of(row)?,
+        valid_until: moment_if(row, "valid_until")?,
         secret: Seals::default(),
         created_at: moment(row, "created_at")?,
         last_used_at: moment_if(row, "last_used_at")?,
     })
 }
 
-fn factors_of(rows: &[SqliteRow]) -> Result<Vec<Factor>> {
+/// The factor of a kind that is named so from outside.
+pub(super) async fn by_handle(
+    store: &SqliteStore,
+    tenant: &TenantId,
+    kind: &str,
+    handle: &str,
+) -> std::result::Result<Option<Factor>, StoreError> {
+    let operation = "find factor by handle";
+    let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind).bind(handle);
+    let rows = store.read_all(operation, query).await?;
+    factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during(operation))
+}
+
+pub(super) fn factors_of(rows: &[SqliteRow]) -> Result<Vec<Factor>> {
     fold(rows, factor_of, |factor| &mut factor.secret)
 }
 
@@ -269,20 +310,6 @@ impl Factors for SqliteStore {
         self.writer
             .change("remove factor", (tenant.clone(), id.clone(), at), told, |input, connection| {
                 Box::pin(remove(input, connection))
-            })
-            .await
-    }
-
-    async fn rename_factor(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        label: &str,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("rename factor", (tenant.clone(), id.clone(), label.to_owned()), done(told), |input, connection| {
-                Box::pin(rename(input, connection))
             })
             .await
     }

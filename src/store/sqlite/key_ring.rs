@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Row as _, Sqlite};
 
 use super::fault::{Fault, Result};
-use super::keys::{count_active, purpose_of};
+use super::keys::{count_active, is_member, purpose_of};
 use super::row::moment;
 use super::texts::texts;
 use super::writer::Effect;
@@ -47,7 +47,7 @@ async fn is_in_stage(key: &HsmKey, connection: &mut SqliteConnection) -> Result<
 /// All is looked at before anything is changed: the transaction is alone, and has no way back of its own.
 pub(super) async fn hand_over(change: &HandOver, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
     let HandOver { successor, predecessor, at, token_lifetime, margin } = change;
-    if !is_in_stage(successor, connection).await? {
+    if !is_in_stage(successor, connection).await? || !is_member(&successor.hsm, connection).await? {
         return Ok(Effect::nothing(false));
     }
     if let Some(key) = predecessor

@@ -27,6 +27,7 @@ texts! {
         WHERE key_id = $1 AND state = $2 AND state_since = $3 AND state_until IS NOT DISTINCT FROM $4";
     COUNT_ACTIVE = "SELECT COUNT(*) FROM keys
         WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
+    IS_MEMBER = "SELECT COUNT(*) FROM hsm_tokens WHERE name = $1 AND retired_at IS NULL";
 }
 
 /// A stage as four columns: its name, its moment, until when it lasts, and why it ended.
@@ -88,7 +89,17 @@ pub(super) async fn count_active(key: &HsmKey, connection: &mut SqliteConnection
     Ok(query.fetch_one(connection).await?.try_get(0)?)
 }
 
+/// Whether an HSM token belongs to the deployment, and was not retired.
+pub(super) async fn is_member(hsm: &HsmName, connection: &mut SqliteConnection) -> Result<bool> {
+    let query = sqlx::query(IS_MEMBER).bind(hsm.as_str());
+    Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
+}
+
 async fn add(key: &HsmKey, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    // Asked in the transaction: the token may be retired while its key is being generated.
+    if key.purpose == KeyPurpose::TokenSigning && !is_member(&key.hsm, connection).await? {
+        return Err(StoreFailure::NotAMember(key.hsm.clone()).into());
+    }
     if key.state.is_active() && count_active(key, connection).await? > 0 {
         return Err(StoreFailure::Taken("an active key of this kind in this HSM token").into());
     }

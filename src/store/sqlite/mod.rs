@@ -21,6 +21,7 @@ use crate::clock::{Clock, Timestamp};
 mod audit_log;
 mod clients;
 mod deployment;
+mod factor_life;
 mod factors;
 mod fault;
 mod grants;
@@ -28,10 +29,13 @@ mod key_ring;
 mod keys;
 mod leases;
 mod open;
+mod otp_validation;
+mod recovery_codes;
 mod revocations;
 mod row;
 mod seals;
 mod sessions;
+mod stock;
 mod texts;
 mod throttles;
 mod users;
@@ -155,14 +159,18 @@ pub fn sql_texts() -> Vec<String> {
         audit_log::TEXTS,
         clients::TEXTS,
         deployment::TEXTS,
+        factor_life::TEXTS,
         factors::TEXTS,
         grants::TEXTS,
         key_ring::TEXTS,
         keys::TEXTS,
         leases::TEXTS,
+        otp_validation::TEXTS,
         revocations::TEXTS,
+        recovery_codes::TEXTS,
         seals::TEXTS,
         sessions::TEXTS,
+        stock::TEXTS,
         throttles::TEXTS,
         users::TEXTS,
     ]

@@ -23,8 +23,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_key_ring.sql"),
     include_str!("migrations/0006_hsm_members.sql"),
     include_str!("migrations/0007_factor_kinds.sql"),
+    include_str!("migrations/0008_otp_life.sql"),
+    include_str!("migrations/0010_otp_validation.sql"),
     include_str!("migrations/0015_grant_factors.sql"),
-    include_str!("migrations/0012_sessions.sql"),
+    include_str!("migrations/0016_sessions.sql"),
 ];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;

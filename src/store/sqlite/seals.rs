@@ -4,15 +4,15 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::SqliteStore;
 use super::factors::enclosed_of;
 use super::fault::{Fault, Result};
 use super::row::{add_seal, number};
 use super::texts::texts;
 use super::writer::Effect;
-use crate::keys::{HsmName, Seals, TenantId};
+use super::{SqliteStore, stock};
+use crate::keys::{HsmName, OtpHash, OtpSecretKind, Seals, TenantId};
 use crate::store::{
-    FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StoreError, Told, UserId,
+    FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError, Told, UserId,
 };
 
 texts! {
@@ -21,7 +21,8 @@ texts! {
     REMOVE_OF_FACTORS = "DELETE FROM seals WHERE tenant = $1 AND kind = $2
         AND row_id IN (SELECT id FROM factors WHERE tenant = $1 AND user_id = $3)";
     OF_ROW = "SELECT hsm, blob FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 ORDER BY hsm";
-    LACKING = "SELECT s.tenant, s.kind, s.row_id, s.hsm, s.blob, f.user_id, f.kind AS factor_kind, f.totp_hash, f.detail
+    LACKING = "SELECT s.tenant, s.kind, s.row_id, s.hsm, s.blob, f.user_id, f.kind AS factor_kind, f.totp_hash, f.detail,
+            t.detail AS stock_detail
         FROM (SELECT DISTINCT a.tenant, a.kind, a.row_id FROM seals a
             WHERE (a.tenant, a.kind, a.row_id) > ($2, $3, $4) AND NOT EXISTS (
                 SELECT 1 FROM seals b
@@ -29,6 +30,7 @@ texts! {
             ORDER BY a.tenant, a.kind, a.row_id LIMIT $5) r
         JOIN seals s ON s.tenant = r.tenant AND s.kind = r.kind AND s.row_id = r.row_id
         LEFT JOIN factors f ON s.kind = 'factors.secret' AND f.tenant = s.tenant AND f.id = s.row_id
+        LEFT JOIN stock t ON s.kind = 'stock.secret' AND t.tenant = s.tenant AND t.id = s.row_id
         ORDER BY s.tenant, s.kind, s.row_id, s.hsm";
     EXTEND = "INSERT INTO seals (tenant, kind, row_id, hsm, blob) SELECT $1, $2, $3, $4, $5
         WHERE EXISTS (SELECT 1 FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 AND hsm = $6 AND blob = $7)
@@ -52,6 +54,13 @@ pub(super) const FACTOR: &str = "factors.secret";
 /// The secret that the deployment derives names by, and the row that it stands in.
 const DEPLOYMENT: &str = "deployment.secret";
 const DEPLOYMENT_ROW: &str = "1";
+/// The API key of a client of the validation protocol.
+pub(super) const OTP_CLIENT: &str = "otp_clients.key";
+/// The AES key of a Yubico OTP key that is no user's factor.
+pub(super) const OTP_KEY: &str = "otp_keys.secret";
+
+/// The secret of a token in the stock.
+pub(super) const STOCK: &str = "stock.secret";
 
 /// Keeps the seals of a row that has none.
 pub(super) async fn add(
@@ -97,6 +106,9 @@ fn place(owner: &SecretOwner) -> (&'static str, &str) {
         SecretOwner::Deployment => (DEPLOYMENT, DEPLOYMENT_ROW),
         SecretOwner::Password(user) => (PASSWORD, user.as_str()),
         SecretOwner::Factor(factor, _) => (FACTOR, factor.as_str()),
+        SecretOwner::Stock(id) => (STOCK, id.as_str()),
+        SecretOwner::OtpClient(id) => (OTP_CLIENT, id),
+        SecretOwner::OtpKey(public_id) => (OTP_KEY, public_id),
     }
 }
 
@@ -112,6 +124,12 @@ fn secret_of(row: &SqliteRow) -> Result<Option<SecretAtRest>> {
                     enclosed_of(row.try_get("factor_kind")?, row.try_get("totp_hash")?, row.try_get("detail")?)?;
                 (SecretOwner::Factor(FactorId::new(row_id), UserId::new(user)), Some(enclosed))
             }
+            None => return Ok(None),
+        },
+        OTP_CLIENT => (SecretOwner::OtpClient(row_id), Some(OtpSecretKind::Hmac(OtpHash::Sha1))),
+        OTP_KEY => (SecretOwner::OtpKey(row_id), Some(OtpSecretKind::Aes128)),
+        STOCK => match row.try_get::<Option<&str>, _>("stock_detail")? {
+            Some(detail) => (SecretOwner::Stock(StockId::new(row_id)), Some(stock::enclosed_of(detail)?)),
             None => return Ok(None),
         },
         _ => return Err(Fault::corrupt("kind of a secret")),

@@ -4,28 +4,37 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::SqliteStore;
 use super::fault::Result;
-use super::row::moment;
+use super::row::{moment, number};
 use super::texts::texts;
 use super::writer::Effect;
+use super::{SqliteStore, done};
+use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::TenantId;
-use crate::store::{StoreError, StoreFailure, Throttles, Told};
+use crate::mfa::lockout::{Counter, LockedAccount};
+use crate::store::{StoreError, StoreFailure, Throttles, Told, UserId};
 
 texts! {
     COUNT = "UPDATE throttles SET
+            word = $6, user_id = $7,
             since = CASE WHEN free_at <= $3 THEN $3 ELSE since END,
             tries = CASE WHEN free_at <= $3 THEN 1 ELSE tries + 1 END,
             free_at = $4
         WHERE tenant = $1 AND account = $2 AND (tries < $5 OR free_at <= $3)";
-    ADD = "INSERT INTO throttles (tenant, account, tries, free_at, since) VALUES ($1, $2, 1, $4, $3)";
+    ADD = "INSERT INTO throttles (tenant, account, tries, free_at, since, word, user_id)
+        VALUES ($1, $2, 1, $4, $3, $5, $6)";
     FREE_AT = "SELECT free_at FROM throttles WHERE tenant = $1 AND account = $2";
     GIVE_BACK = "UPDATE throttles SET tries = tries - 1
         WHERE tenant = $1 AND account = $2 AND tries > 0 AND since <= $3";
-    FORGET = "DELETE FROM throttles WHERE tenant = $1 AND account = $2";
+    FORGET = "DELETE FROM throttles WHERE tenant = $1 AND account = $2 RETURNING tries";
+    TAKE = "UPDATE throttles SET tries = CASE WHEN tries > $3 THEN tries - $3 ELSE 0 END
+        WHERE tenant = $1 AND account = $2";
+    LOCKED = "SELECT user_id, word, COUNT(*) AS counts, MAX(free_at) AS free_at FROM throttles
+        WHERE tenant = $1 AND free_at > $2 AND tries >= $3 GROUP BY user_id, word ORDER BY user_id, word";
+    FORGET_OF = "DELETE FROM throttles WHERE tenant = $1 AND user_id = $2";
     FORGET_FREE = "DELETE FROM throttles WHERE (tenant, account) IN (
         SELECT tenant, account FROM throttles WHERE tenant = $1 AND free_at <= $2 ORDER BY free_at LIMIT 100)";
     HOW_MANY = "SELECT COUNT(*) AS accounts FROM throttles WHERE tenant = $1";
@@ -56,7 +65,7 @@ impl Room {
 /// A try that is counted.
 struct Try {
     tenant: TenantId,
-    account: [u8; 32],
+    counter: Counter,
     at: Timestamp,
     most: u32,
     free_at: Timestamp,
@@ -81,16 +90,18 @@ async fn count(counted: &Try, connection: &mut SqliteConnection) -> Result<Effec
     forget_free(connection, &counted.tenant, counted.at).await?;
     let again = sqlx::query(COUNT)
         .bind(counted.tenant.as_str())
-        .bind(counted.account.to_vec())
+        .bind(counted.counter.name.to_vec())
         .bind(counted.at.unix_millis())
         .bind(counted.free_at.unix_millis())
         .bind(i64::from(counted.most))
+        .bind(counted.counter.word)
+        .bind(counted.counter.user.as_ref().map(UserId::as_str))
         .execute(&mut *connection)
         .await?;
     if again.rows_affected() > 0 {
         return Ok(Effect::nothing(Counted::Again));
     }
-    let known = sqlx::query(FREE_AT).bind(counted.tenant.as_str()).bind(counted.account.to_vec());
+    let known = sqlx::query(FREE_AT).bind(counted.tenant.as_str()).bind(counted.counter.name.to_vec());
     if let Some(row) = known.fetch_optional(&mut *connection).await? {
         return Ok(Effect::nothing(Counted::Exhausted(moment(&row, "free_at")?)));
     }
@@ -99,9 +110,11 @@ async fn count(counted: &Try, connection: &mut SqliteConnection) -> Result<Effec
     }
     sqlx::query(ADD)
         .bind(counted.tenant.as_str())
-        .bind(counted.account.to_vec())
+        .bind(counted.counter.name.to_vec())
         .bind(counted.at.unix_millis())
         .bind(counted.free_at.unix_millis())
+        .bind(counted.counter.word)
+        .bind(counted.counter.user.as_ref().map(UserId::as_str))
         .execute(connection)
         .await?;
     Ok(Effect::nothing(Counted::First))
@@ -138,8 +151,31 @@ async fn give_back(
     Ok(Effect::nothing(()))
 }
 
-async fn forget((tenant, account): &(TenantId, [u8; 32]), connection: &mut SqliteConnection) -> Result<Effect<()>> {
-    sqlx::query(FORGET).bind(tenant.as_str()).bind(account.to_vec()).execute(connection).await?;
+async fn forget_of((tenant, user): &(TenantId, UserId), connection: &mut SqliteConnection) -> Result<Effect<u64>> {
+    let forgotten =
+        sqlx::query(FORGET_OF).bind(tenant.as_str()).bind(user.as_str()).execute(connection).await?.rows_affected();
+    Ok(if forgotten == 0 { Effect::nothing(0) } else { Effect::done(forgotten) })
+}
+
+fn locked_of(row: &SqliteRow) -> Result<LockedAccount> {
+    Ok(LockedAccount {
+        user: row.try_get::<Option<String>, _>("user_id")?.map(UserId::new),
+        word: row.try_get("word")?,
+        counts: number(row, "counts")?,
+        until: moment(row, "free_at")?,
+    })
+}
+
+async fn forget(
+    (tenant, account, whole): &(TenantId, [u8; 32], Option<[u8; 32]>),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<()>> {
+    let query = sqlx::query(FORGET).bind(tenant.as_str()).bind(account.to_vec());
+    let forgotten = query.fetch_optional(&mut *connection).await?;
+    if let (Some(row), Some(whole)) = (forgotten, whole) {
+        let tries: i64 = row.try_get("tries")?;
+        sqlx::query(TAKE).bind(tenant.as_str()).bind(whole.to_vec()).bind(tries).execute(connection).await?;
+    }
     Ok(Effect::nothing(()))
 }
 
@@ -148,14 +184,14 @@ impl Throttles for SqliteStore {
     async fn count_try(
         &self,
         tenant: &TenantId,
-        account: &[u8; 32],
+        counter: &Counter,
         at: Timestamp,
         most: u32,
         pause_seconds: u32,
     ) -> std::result::Result<Option<Timestamp>, StoreError> {
         let counted = Try {
             tenant: tenant.clone(),
-            account: *account,
+            counter: counter.clone(),
             at,
             most,
             free_at: at.plus(std::time::Duration::from_secs(u64::from(pause_seconds))),
@@ -195,10 +231,40 @@ impl Throttles for SqliteStore {
             .await
     }
 
-    async fn forget_tries(&self, tenant: &TenantId, account: &[u8; 32]) -> std::result::Result<(), StoreError> {
+    async fn forget_tries(
+        &self,
+        tenant: &TenantId,
+        account: &[u8; 32],
+        whole: Option<&[u8; 32]>,
+    ) -> std::result::Result<(), StoreError> {
         self.writer
-            .change("forget tries", (tenant.clone(), *account), Told::default(), |input, connection| {
+            .change("forget tries", (tenant.clone(), *account, whole.copied()), Told::default(), |input, connection| {
                 Box::pin(forget(input, connection))
+            })
+            .await
+    }
+
+    async fn locked_accounts(
+        &self,
+        tenant: &TenantId,
+        at: Timestamp,
+        most: u32,
+    ) -> std::result::Result<Vec<LockedAccount>, StoreError> {
+        let query = sqlx::query(LOCKED).bind(tenant.as_str()).bind(at.unix_millis()).bind(i64::from(most));
+        let rows = self.read_all("list locked accounts", query).await?;
+        let locked: Result<_> = rows.iter().map(locked_of).collect();
+        locked.map_err(|fault| fault.during("list locked accounts"))
+    }
+
+    async fn forget_tries_of(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        told: Vec<Draft>,
+    ) -> std::result::Result<u64, StoreError> {
+        self.writer
+            .change("forget tries", (tenant.clone(), user.clone()), done(told), |input, connection| {
+                Box::pin(forget_of(input, connection))
             })
             .await
     }

@@ -85,8 +85,10 @@ fn anywhere(engine: &Engine, call: &Call, what: What) {
         }
         What::Logout => call.session().into_iter().for_each(real_logout),
         What::Latch(Latch::LoggedOut) => {
+            // Together: a login that comes between the two would be forgotten.
+            let mut state = engine.lock();
             call.session().into_iter().for_each(real_logout);
-            engine.lock().is_logged_out = true;
+            state.is_logged_out = true;
         }
         What::Latch(latch) => engine.lock().orders.latch(latch),
         What::Return(_)

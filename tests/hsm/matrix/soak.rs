@@ -75,8 +75,8 @@ async fn hazard_67_of_a_hundred_thousand_signatures_with_flipped_bits_none_wrong
     group.shutdown().await;
 }
 
-/// The same through the whole server, where each wrong signature costs the token its workers. Each token is verified by another library than the server's; one that does not
-/// verify ends the test.
+/// The same through the whole server, where each wrong signature costs the token its workers. Each token is verified by
+/// another library than the server's; one that does not verify ends the test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 async fn hazard_67_of_ten_thousand_tokens_with_flipped_bits_none_is_wrong() {

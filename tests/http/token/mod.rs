@@ -1,13 +1,16 @@
 //! `POST /oauth2/token`.
 
 mod client_credentials;
+mod one_time_codes;
 mod overtaken;
 mod password;
 mod policy;
+mod recovery;
 mod refresh;
 mod storm;
 mod throttle;
 mod yubico;
+mod yubico_remote;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, TokenData, Validation};

@@ -88,8 +88,8 @@ async fn hazard_45_parallel_guesses_are_counted_before_they_are_judged() {
     assert_eq!((counts.get(&400), counts.get(&429)), (Some(&3), Some(&27)), "{counts:?}");
 }
 
-/// A made-up name costs what a known one does, since the work must be the same: one record, and one row that counts
-/// its tries and goes when the pause is over.
+/// A made-up name costs what a known one does, since the work must be the same: one record, and two rows that count
+/// its tries and go when the pause is over.
 #[tokio::test]
 async fn hazard_88_made_up_names_leave_a_record_and_a_throttle_and_nothing_else() {
     let stage = Stage::new("");
@@ -104,7 +104,12 @@ async fn hazard_88_made_up_names_leave_a_record_and_a_throttle_and_nothing_else(
         assert_eq!(stage.token(&stage.app, &fields).await.status, 400);
     }
     for (table, before) in tables.into_iter().zip(before) {
-        let expected = if matches!(table, "audit_records" | "throttles") { before + 10 } else { before };
+        let expected = match table {
+            "audit_records" => before + 10,
+            // What was guessed at, and the account as a whole.
+            "throttles" => before + 20,
+            _ => before,
+        };
         assert_eq!(stage.rows(table).await, expected, "{table}");
     }
     let records = stage.audit().await;
@@ -112,4 +117,44 @@ async fn hazard_88_made_up_names_leave_a_record_and_a_throttle_and_nothing_else(
         records.iter().all(|record| !record.to_string().contains("nobody")),
         "people type passwords into name fields"
     );
+}
+
+/// However guesses are spread over codes, keys and connections, an account has ten verdicts an hour, and none of the
+/// user's factors is shut by guessing at the others.
+#[tokio::test]
+async fn hazard_45_47_guesses_of_every_kind_have_ten_verdicts_together_and_shut_no_other_factor() {
+    let mut stage = Stage::new("");
+    let (user, totp) = stage.person("ann");
+    let (known, other) = (stage.add_yubico(&user, "cccccccccccb"), stage.add_yubico(&user, "cccccccccccd"));
+    let made = stage.cli_json(&["factor", "add", "recovery", "--user", "ann"], "");
+    let recovery = made["codes"][0].as_str().unwrap().to_owned();
+    let wrong = totp.wrong();
+    let guesses = [&*wrong, "000000000000", "0000-0000-0000-0000", "", "12345678"];
+    let mut verdicts = 0;
+    for round in 0..40 {
+        // Of one key of the user's, of somebody else's, and of keys that are nobody's.
+        let forged = format!("ccccccccccc{}{}", ["b", "f", "g", "h"][round % 4], "c".repeat(32));
+        let guess = guesses.get(round % 6).map_or(forged, |guess| (*guess).to_owned());
+        let answer = stage.sign_in(&stage.app, &user, &guess).await;
+        match answer.status {
+            400 => verdicts += 1,
+            other => assert_eq!(other, 429, "{guess}"),
+        }
+    }
+    assert_eq!(verdicts, 10);
+    stage.server.kill_and_restart();
+    for _ in 0..10 {
+        stage.sign_in(&stage.app, &user, &format!("cccccccccccb{}", "c".repeat(32))).await;
+        stage.sign_in(&stage.app, &user, &wrong).await;
+    }
+    assert_eq!(stage.sign_in(&stage.app, &user, &known.press()).await.status, 429, "its own tries are exhausted");
+    assert_eq!(stage.sign_in(&stage.app, &user, &totp.code()).await.status, 429, "and so are those of digits");
+    stage.sign_in(&stage.app, &user, &other.press()).await.ok();
+    stage.sign_in(&stage.app, &user, &recovery).await.ok();
+    let locked = stage.cli_json(&["user", "locked"], "");
+    let words: Vec<_> = locked.as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
+    assert!(words.contains(&"digits") && words.contains(&"key"), "{words:?}");
+    assert_eq!(stage.cli_json(&["user", "unlock", "ann"], "")["done"], "ann has all tries again");
+    stage.sign_in(&stage.app, &user, &known.press()).await.ok();
+    stage.sign_in(&stage.app, &user, &totp.code()).await.ok();
 }

@@ -70,6 +70,7 @@ const PUBLIC_KEY: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe
 
 pub(super) async fn a_pair_keeps_its_public_half(store: &dyn Store) {
     let public = Jwk::from_json(PUBLIC_KEY).unwrap();
+    store.bind_hsm_token(&HsmName::new("a"), &token("1"), now(), vec![]).await.unwrap();
     for purpose in [KeyPurpose::TokenSigning, KeyPurpose::AuditSigning] {
         let pair = HsmKey { purpose, public: Some(public.clone()), ..key(purpose.name(), "a") };
         store.add_key(&pair, vec![]).await.unwrap();

@@ -1,8 +1,14 @@
 use signet::audit::Event;
+use signet::keys::OtpHash;
+use signet::mfa::{HotpState, RecoveryState};
 use signet::secret::SecretHash;
-use signet::store::{EndReason, Factor, FactorDetail, FactorId, GrantState, Store, Told};
+use signet::store::{
+    AssignOutcome, EndReason, Factor, FactorDetail, FactorId, FactorState, GrantState, StockId, StockToken, Store, Told,
+};
 
-use crate::support::store::{after, client, draft, grant, granted, now, tenant, totp_factor, user, yubico_factor};
+use crate::support::store::{
+    after, client, draft, grant, granted, now, seals, tenant, totp_factor, user, yubico_factor,
+};
 
 pub(super) async fn factors_come_back_as_added_the_oldest_first(store: &dyn Store) {
     let alice = user("alice");
@@ -98,4 +104,83 @@ pub(super) async fn a_yubico_counter_is_spent_once_and_never_lowered(store: &dyn
     let kept = store.factor(&tenant(), &factor.id).await.unwrap().unwrap();
     let FactorDetail::YubicoOtp(state) = kept.detail else { panic!("it was a Yubico factor") };
     assert_eq!((state.last_counter, kept.last_used_at), (0x007f_ffff, Some(after(1))));
+}
+
+pub(super) async fn a_factor_is_disabled_approved_and_named_by_one_write_each(store: &dyn Store) {
+    let (alice, _, family) = granted(store).await;
+    let pending = FactorState::Pending { requested_by: "uid 1".to_owned() };
+    let factor = Factor { state: pending.clone(), serial: Some("S-1".to_owned()), ..totp_factor("a", &alice) };
+    store.add_factor(&factor, vec![]).await.unwrap();
+    assert_eq!(store.factor_by_serial(&tenant(), "S-1").await.unwrap(), Some(factor.clone()));
+    let state = async || store.factor(&tenant(), &factor.id).await.unwrap().unwrap().state;
+    for enabled in [true, false] {
+        assert!(!store.set_factor_enabled(&tenant(), &factor.id, enabled, now(), vec![]).await.unwrap());
+    }
+    assert!(!store.approve_factor(&tenant(), &factor.id, "uid 1", told()).await.unwrap());
+    assert_eq!(state().await, pending);
+    assert!(store.approve_factor(&tenant(), &factor.id, "uid 2", told()).await.unwrap());
+    assert!(!store.approve_factor(&tenant(), &factor.id, "uid 2", told()).await.unwrap());
+    assert_eq!(state().await, FactorState::Enabled);
+    assert!(store.set_factor_enabled(&tenant(), &factor.id, false, after(1), vec![]).await.unwrap());
+    let ended = store.grant(&tenant(), &family.id).await.unwrap().unwrap().state;
+    assert_eq!(ended, GrantState::Ended { at: after(1), reason: EndReason::Revoked });
+    assert!(!store.set_factor_enabled(&tenant(), &factor.id, false, after(1), vec![]).await.unwrap());
+    assert!(store.rename_factor(&tenant(), &factor.id, "mine", vec![]).await.unwrap());
+    let listed = store.all_factors(&tenant(), None, 10).await.unwrap();
+    assert_eq!((listed[0].user_name.as_str(), listed[0].factor.label.as_str()), ("alice", "mine"));
+    assert_eq!(store.all_factors(&tenant(), Some(&factor.id), 10).await.unwrap(), []);
+}
+
+pub(super) async fn a_recovery_code_is_spent_once(store: &dyn Store) {
+    let alice = user("alice");
+    store.add_user(&alice, vec![]).await.unwrap();
+    let factor = Factor { detail: FactorDetail::Recovery(RecoveryState { made: 2 }), ..totp_factor("r", &alice) };
+    let codes = [SecretHash::of("one"), SecretHash::of("two")];
+    assert!(store.add_recovery(&factor, &codes, vec![]).await.unwrap());
+    let known = async |code: &str| store.recovery_code(&tenant(), &factor.id, &SecretHash::of(code)).await.unwrap();
+    assert_eq!((known("one").await, known("three").await), (Some(true), None));
+    for won in [true, false] {
+        let spent = store.spend_recovery_code(&tenant(), &factor.id, &codes[0], after(1), told()).await.unwrap();
+        assert_eq!(spent, won);
+    }
+    assert_eq!((known("one").await, known("two").await), (Some(false), Some(true)));
+    assert_eq!(store.recovery_codes_left(&tenant(), &factor.id).await.unwrap(), 1);
+    assert_eq!(store.factor(&tenant(), &factor.id).await.unwrap().unwrap().last_used_at, Some(after(1)));
+    store.remove_factor(&tenant(), &factor.id, now(), vec![]).await.unwrap();
+    assert_eq!(known("two").await, None);
+}
+
+pub(super) async fn a_stock_token_is_kept_once_and_assigned_once(store: &dyn Store) {
+    let alice = user("alice");
+    store.add_user(&alice, vec![]).await.unwrap();
+    let token = |id: &str, serial: &str, detail| StockToken {
+        tenant: tenant(),
+        id: StockId::new(id),
+        serial: serial.to_owned(),
+        detail,
+        model: Some("Maker M".to_owned()),
+        secret: seals(5),
+        imported_at: now(),
+    };
+    let hotp = FactorDetail::Hotp(HotpState { hash: OtpHash::Sha256, digits: 8, next_counter: 7 });
+    let yubico = yubico_factor("y", "cccccccccccb", &alice).detail;
+    let tokens = vec![token("1", "S-1", hotp.clone()), token("2", "S-2", yubico.clone())];
+    assert_eq!(store.add_stock(tokens.clone(), vec![draft(Event::StockChanged)]).await.unwrap(), ["S-1", "S-2"]);
+    let again = vec![token("3", "S-1", hotp.clone()), token("4", "S-4", yubico), token("5", "S-5", hotp.clone())];
+    assert_eq!(store.add_stock(again, vec![]).await.unwrap(), ["S-5"], "a serial and a public id are there already");
+    assert_eq!(store.stock_token(&tenant(), "S-2").await.unwrap().as_ref(), Some(&tokens[1]));
+    let factor = Factor { detail: hotp, serial: Some("S-1".to_owned()), ..totp_factor("f", &alice) };
+    let second = Factor { id: FactorId::new("g"), serial: None, ..factor.clone() };
+    let assign = async |factor: &Factor| store.assign_stock(&tokens[0].id, factor, vec![]).await.unwrap();
+    assert_eq!(assign(&factor).await, AssignOutcome::Assigned);
+    assert_eq!(assign(&second).await, AssignOutcome::Gone);
+    assert_eq!(store.factor(&tenant(), &second.id).await.unwrap(), None);
+    assert_eq!(store.factors(&tenant(), &alice.id).await.unwrap(), [factor]);
+    let serials = ["S-1", "S-2", "S-9"].map(str::to_owned);
+    let mut known = store.known_serials(&tenant(), &serials).await.unwrap();
+    known.sort();
+    assert_eq!(known, ["S-1", "S-2"], "as a factor and in the stock");
+    assert_eq!(store.add_stock(vec![token("6", "S-1", tokens[0].detail.clone())], vec![]).await.unwrap(), [""; 0]);
+    assert!(store.remove_stock(&tenant(), "S-2", vec![]).await.unwrap());
+    assert_eq!(store.stock(&tenant(), None, 10).await.unwrap().len(), 1);
 }

@@ -5,6 +5,7 @@ use signet::jose::{Algorithm, Jwk, KeyId};
 use signet::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, KeyState};
 use signet::store::{Store, StoreFailure};
 
+use super::deployment::token;
 use crate::support::store::{after, draft, now, tenant};
 
 /// RFC 7515 appendix A.3's key.
@@ -32,6 +33,35 @@ fn active(id: &str) -> HsmKey {
     key(id, KeyState::Active { since: now() })
 }
 
+/// Keys that sign tokens are in HSM tokens that belong to the deployment.
+async fn join(store: &dyn Store, names: &[&str]) {
+    for name in names {
+        store.bind_hsm_token(&HsmName::new(*name), &token(name), now(), vec![]).await.unwrap();
+    }
+}
+
+pub(super) async fn a_signing_key_is_in_a_member_alone(store: &dyn Store) {
+    let elsewhere = |id: &str| HsmKey { hsm: HsmName::new("b"), ..active(id) };
+    let refused = async |key: &HsmKey| {
+        let failure = store.add_key(key, vec![draft(Event::KeyGenerated)]).await.unwrap_err().failure;
+        assert_eq!(failure, StoreFailure::NotAMember(key.hsm.clone()));
+    };
+    refused(&active("one")).await;
+    join(store, &["a", "b"]).await;
+    for key in [active("one"), elsewhere("two"), next("three")] {
+        store.add_key(&key, vec![]).await.unwrap();
+    }
+    assert!(store.retire_hsm_token(&HsmName::new("a"), after(1), after(2), vec![]).await.unwrap());
+    refused(&active("four")).await;
+    refused(&next("four")).await;
+    // One that is next there all the same does not begin to sign.
+    let left = KeyState::Retiring { since: after(1), until: after(2) };
+    let three = HsmKey { state: left, ..next("three") };
+    assert!(!store.hand_over(&change(&three, None), vec![]).await.unwrap());
+    store.add_key(&HsmKey { purpose: KeyPurpose::AuditSigning, ..active("five") }, vec![]).await.unwrap();
+    assert_eq!((store.keys().await.unwrap().len(), store.head().await.unwrap().sequence), (4, 0));
+}
+
 async fn state_of(store: &dyn Store, id: &str) -> KeyState {
     store.keys().await.unwrap().iter().find(|key| key.key_id.as_str() == id).unwrap().state
 }
@@ -47,6 +77,7 @@ fn change(successor: &HsmKey, predecessor: Option<&HsmKey>) -> HandOver {
 }
 
 pub(super) async fn an_active_key_has_its_place_alone(store: &dyn Store) {
+    join(store, &["a", "b"]).await;
     store.add_key(&active("one"), vec![]).await.unwrap();
     let second = store.add_key(&active("two"), vec![draft(Event::KeyGenerated)]).await.unwrap_err();
     assert!(matches!(second.failure, StoreFailure::Taken(_)), "{second}");
@@ -61,6 +92,7 @@ pub(super) async fn an_active_key_has_its_place_alone(store: &dyn Store) {
 }
 
 pub(super) async fn keys_change_places_in_one_commit(store: &dyn Store) {
+    join(store, &["a"]).await;
     let (old, new) = (active("old"), next("new"));
     for key in [&old, &new] {
         store.add_key(key, vec![]).await.unwrap();
@@ -81,6 +113,7 @@ pub(super) async fn keys_change_places_in_one_commit(store: &dyn Store) {
 
 /// A server with a longer lifetime issued by the key, whoever hands over.
 pub(super) async fn a_key_retires_after_the_longest_token_that_was_noted(store: &dyn Store) {
+    join(store, &["a"]).await;
     let (old, new) = (active("old"), next("new"));
     for key in [&old, &new] {
         store.add_key(key, vec![]).await.unwrap();
@@ -105,6 +138,7 @@ pub(super) async fn an_announced_key_is_known_until_it_is_added_or_forgotten(sto
         at: now(),
         given_up: false,
     };
+    join(store, &["a"]).await;
     for id in ["one", "two"] {
         store.announce_key(&announced(id)).await.unwrap();
     }

@@ -7,6 +7,7 @@ mod deployment;
 mod factors;
 mod grants;
 mod key_ring;
+mod otp_validation;
 mod secrets;
 mod sessions;
 mod throttles;
@@ -48,6 +49,14 @@ on_every_store!(
     sessions::a_session_comes_back_while_it_holds,
     sessions::a_session_is_renewed_once_by_its_secret,
     sessions::a_session_is_ended_by_its_user_alone,
+    otp_validation::otp_clients_come_back_as_added_by_number,
+    otp_validation::otp_keys_come_back_as_added_page_by_page,
+    otp_validation::a_public_id_is_a_factors_or_a_keys_and_never_both,
+    otp_validation::a_validated_otp_is_spent_once_and_its_request_known_again,
+    otp_validation::nothing_is_spent_of_the_disabled,
+    factors::a_factor_is_disabled_approved_and_named_by_one_write_each,
+    factors::a_recovery_code_is_spent_once,
+    factors::a_stock_token_is_kept_once_and_assigned_once,
     clients::a_client_comes_back_as_added,
     clients::a_taken_client_name_or_id_is_refused,
     clients::each_change_of_a_client_touches_its_own_column,
@@ -72,11 +81,14 @@ on_every_store!(
     throttles::accounts_are_counted_apart,
     throttles::a_try_without_a_verdict_is_given_back_once,
     throttles::a_try_of_before_takes_none_back_of_those_since,
+    throttles::a_success_takes_its_own_tries_from_the_whole,
+    throttles::locked_accounts_are_listed_and_unlocked,
     deployment::hsm_tokens_are_bound_once,
     deployment::keys_move_from_stage_to_stage,
     deployment::a_pair_keeps_its_public_half,
     deployment::a_probe_writes,
     deployment::the_generation_rises_with_users_factors_clients_and_keys,
+    key_ring::a_signing_key_is_in_a_member_alone,
     key_ring::an_active_key_has_its_place_alone,
     key_ring::keys_change_places_in_one_commit,
     key_ring::a_key_retires_after_the_longest_token_that_was_noted,

@@ -1,0 +1,160 @@
+//! What becomes of factors: listed, named, disabled, resynchronised, removed.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use clap::{Subcommand, ValueEnum};
+
+use super::view::{FactorView, csv, factor_table, listed_table};
+use crate::cli::output::Output;
+use crate::cli::wiring::{Deployment, Need};
+use crate::cli::{Ended, input};
+use crate::secret::SecretText;
+use crate::store::FactorId;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Life {
+    /// List a user's factors, or everybody's.
+    List {
+        /// The user's name.
+        #[arg(long, required_unless_present = "all")]
+        user: Option<String>,
+        /// Everybody's.
+        #[arg(long, conflicts_with = "user")]
+        all: bool,
+    },
+    /// Write everybody's factors to standard output, without secrets.
+    Export {
+        /// The form.
+        #[arg(long, value_enum, default_value_t = Form::Csv)]
+        format: Form,
+    },
+    /// Let a factor prove nothing for now. The user's refresh families end at once.
+    Disable {
+        /// The factor's id.
+        id: String,
+    },
+    /// Let a disabled factor prove its user again.
+    Enable {
+        /// The factor's id.
+        id: String,
+    },
+    /// Replace what the user calls a factor.
+    Rename {
+        /// The factor's id.
+        id: String,
+        /// The new name.
+        label: String,
+    },
+    /// Find a TOTP or HOTP token that is out of step again, by two codes that it shows one after the other.
+    Resync {
+        /// The factor's id.
+        id: String,
+        /// Read the two codes from standard input, a line each.
+        #[arg(long)]
+        codes_stdin: bool,
+    },
+    /// Approve a factor that another operator added, where the four-eyes rule holds.
+    Approve {
+        /// The factor's id.
+        id: String,
+    },
+    /// Remove a factor. The user's refresh families end at once: whoever had the factor may have begun them.
+    Remove {
+        /// The factor's id.
+        id: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum Form {
+    Csv,
+    Json,
+}
+
+impl Life {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::List { user, .. } => list(config, output, user).await,
+            Self::Export { format } => export(config, output, format).await,
+            Self::Resync { id, codes_stdin } => resync(config, output, &id, codes_stdin).await,
+            Self::Disable { id } => {
+                let what = format!("disabled factor {id}; the user's refresh tokens ended");
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_factor(&FactorId::new(&id), false, &deployment.operator()).await?;
+                deployment.done(output, &what).await
+            }
+            Self::Enable { id } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_factor(&FactorId::new(&id), true, &deployment.operator()).await?;
+                deployment.done(output, &format!("enabled factor {id}")).await
+            }
+            Self::Rename { id, label } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.rename_factor(&FactorId::new(&id), &label, &deployment.operator()).await?;
+                deployment.done(output, &format!("factor {id} is named {label}")).await
+            }
+            Self::Approve { id } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.approve_factor(&FactorId::new(&id), &deployment.operator()).await?;
+                deployment.done(output, &format!("approved factor {id}")).await
+            }
+            Self::Remove { id } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_factor(&FactorId::new(&id), &deployment.operator()).await?;
+                deployment.done(output, &format!("removed factor {id}")).await
+            }
+        }
+    }
+}
+
+async fn list(config: &Path, output: &Output, user: Option<String>) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Store, output).await?;
+    match user {
+        Some(user) => {
+            let factors = deployment.signet.list_factors(&user).await?;
+            let views: Vec<_> = factors.iter().map(FactorView::new).collect();
+            output.value(&views, |views| factor_table(views))?;
+        }
+        None => {
+            let views: Vec<_> = deployment.signet.list_all_factors().await?.iter().map(FactorView::listed).collect();
+            output.value(&views, |views| listed_table(views))?;
+        }
+    }
+    deployment.close().await
+}
+
+async fn export(config: &Path, output: &Output, format: Form) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let views: Vec<_> = deployment.signet.list_all_factors().await?.iter().map(FactorView::listed).collect();
+    match format {
+        Form::Json => output.text(&serde_json::to_string_pretty(&views)?)?,
+        Form::Csv => output.value(&views, |views| csv(views))?,
+    }
+    deployment.close().await
+}
+
+async fn resync(config: &Path, output: &Output, id: &str, codes_stdin: bool) -> anyhow::Result<()> {
+    let [first, second] = two_codes(codes_stdin)?;
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let operator = deployment.operator();
+    deployment.signet.resync_factor(&FactorId::new(id), [&first, &second], &operator).await?;
+    deployment.done(output, &format!("factor {id} is in step again")).await
+}
+
+fn two_codes(from_stdin: bool) -> anyhow::Result<[SecretText; 2]> {
+    if from_stdin {
+        let text = input::secret_from_stdin("the codes")?;
+        let mut lines = text.expose().lines().map(|line| SecretText::new(line.trim().to_owned()));
+        return match (lines.next(), lines.next(), lines.next()) {
+            (Some(first), Some(second), None) => Ok([first, second]),
+            _ => Err(Ended::Usage("two codes are expected on standard input, a line each".to_owned()).into()),
+        };
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Ended::Usage("two codes are needed: give them on standard input with --codes-stdin".into()).into());
+    }
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).context("the prompt can't be read");
+    Ok([SecretText::new(ask("the code that it shows now: ")?), SecretText::new(ask("the next one: ")?)])
+}

@@ -1,0 +1,336 @@
+//! `signet factor import`, `stock` and `assign`.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::view::FactorView;
+use crate::cli::output::{Output, table};
+use crate::cli::wiring::{Deployment, Need};
+use crate::cli::{Ended, input};
+use crate::secret::SecretBytes;
+use crate::service::import::run::{ImportReport, LineOutcome, Progress};
+use crate::service::import::{Format, ImportOptions, Unlock};
+use crate::store::{FactorState, StockToken};
+
+/// The largest file that is read.
+const LARGEST: u64 = 1 << 30;
+/// Refused tokens that are printed; the report has all of them.
+const PRINTED: usize = 20;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum StockCommand {
+    /// Import a file of tokens into the stock: PSKC (RFC 6030), OATH or Yubico CSV, the personalization tool's log, or
+    /// otpauth URIs. Run it again after an interruption: what is there already is skipped.
+    Import(Import),
+    /// List the tokens that belong to nobody yet.
+    Stock {
+        /// Remove the token of this serial number.
+        #[arg(long, value_name = "SERIAL")]
+        remove: Option<String>,
+    },
+    /// Give a token of the stock to a user.
+    Assign {
+        /// The token's serial number.
+        #[arg(long)]
+        serial: String,
+        /// The user's name.
+        #[arg(long)]
+        user: String,
+        /// What the user calls it; its model where nothing is given.
+        #[arg(long)]
+        label: Option<String>,
+        /// Read a code that the token shows from standard input: proof that the user holds it.
+        #[arg(long)]
+        code_stdin: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Import {
+    /// The file.
+    file: PathBuf,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = FormatName::Auto)]
+    format: FormatName,
+    /// Read the key that opens an encrypted file from standard input, in hex.
+    #[arg(long, conflicts_with = "password_stdin")]
+    key_stdin: bool,
+    /// Read the password that opens an encrypted file from standard input.
+    #[arg(long)]
+    password_stdin: bool,
+    /// What the clocks of TOTP tokens are.
+    #[arg(long, value_enum, default_value_t = super::add::Profile::Hardware)]
+    profile: super::add::Profile,
+    /// Import the good tokens of a file that has faulty ones too.
+    #[arg(long)]
+    skip_faulty: bool,
+    /// Write what became of each token to this file, as CSV.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(in crate::cli) enum FormatName {
+    Auto,
+    Pskc,
+    OathCsv,
+    YubicoCsv,
+    YkpersLog,
+    Otpauth,
+}
+
+impl FormatName {
+    const fn format(self) -> Option<Format> {
+        match self {
+            Self::Auto => None,
+            Self::Pskc => Some(Format::Pskc),
+            Self::OathCsv => Some(Format::OathCsv),
+            Self::YubicoCsv => Some(Format::YubicoCsv),
+            Self::YkpersLog => Some(Format::YkpersLog),
+            Self::Otpauth => Some(Format::Otpauth),
+        }
+    }
+}
+
+impl StockCommand {
+    pub(in crate::cli) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::Import(import) => import.run(config, output).await,
+            Self::Stock { remove: Some(serial) } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_stock(&serial, &deployment.operator()).await?;
+                deployment.done(output, &format!("removed token {serial} from the stock")).await
+            }
+            Self::Stock { remove: None } => list(config, output).await,
+            Self::Assign { serial, user, label, code_stdin } => {
+                let code = code_stdin.then(|| input::secret_from_stdin("the code")).transpose()?;
+                let deployment = Deployment::open(config, Need::Hsm, output).await?;
+                let (signet, operator) = (&deployment.signet, deployment.operator());
+                let factor = match code {
+                    Some(code) => {
+                        let user = signet.find_user(&user).await?;
+                        signet.self_assign(&user, &serial, &code, label.as_deref(), &operator).await?
+                    }
+                    None => signet.assign_stock(&serial, &user, label.as_deref(), &operator).await?,
+                };
+                output.value(&FactorView::new(&factor), |view| format!("{user} has {serial} as factor {}", view.id))?;
+                if let FactorState::Pending { .. } = factor.state {
+                    let id = &factor.id;
+                    output.note(&format!(
+                        "It proves nothing until another operator has run `signet factor approve {id}`"
+                    ));
+                }
+                deployment.close().await
+            }
+        }
+    }
+}
+
+impl Import {
+    async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        let bytes = read_file(&self.file)?;
+        let options =
+            ImportOptions { format: self.format.format(), unlock: self.unlock()?, profile: self.profile.into() };
+        let deployment = Deployment::open(config, Need::Hsm, output).await?;
+        let operator = deployment.operator();
+        let mut line = ProgressLine::new();
+        let imported = deployment
+            .signet
+            .import_stock(&bytes, &options, self.skip_faulty, &operator, &mut |at| line.show(at))
+            .await;
+        line.end();
+        // The file's text is gone before anything is printed.
+        drop(bytes);
+        let report = imported?;
+        if let Some(path) = &self.report {
+            std::fs::write(path, as_csv(&report)).with_context(|| format!("can't write {}", path.display()))?;
+        }
+        let ended = self.tell(output, &report);
+        deployment.close().await?;
+        ended
+    }
+
+    fn unlock(&self) -> anyhow::Result<Unlock> {
+        if self.password_stdin {
+            return Ok(Unlock::Password(input::secret_from_stdin("the password")?));
+        }
+        if !self.key_stdin {
+            return Ok(Unlock::Plain);
+        }
+        let text = input::secret_from_stdin("the key")?;
+        let usage = || Ended::Usage("the key on standard input must be 32, 48 or 64 hex digits".to_owned());
+        let digits = text.expose().trim();
+        let is_hex = matches!(digits.len(), 32 | 48 | 64) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hex {
+            return Err(usage().into());
+        }
+        let mut key = Vec::with_capacity(digits.len() / 2);
+        for pair in digits.as_bytes().as_chunks::<2>().0 {
+            key.push(u8::from_str_radix(std::str::from_utf8(pair)?, 16).map_err(|_| usage())?);
+        }
+        Ok(Unlock::Key(SecretBytes::new(key)))
+    }
+
+    fn tell(&self, output: &Output, report: &ImportReport) -> anyhow::Result<()> {
+        let [imported, skipped, refused] = report.counts();
+        let faulty: Vec<_> = report
+            .lines
+            .iter()
+            .filter_map(|(line, serial, outcome)| match outcome {
+                LineOutcome::Refused(reason) => Some(json!({ "line": line, "serial": serial, "reason": reason })),
+                LineOutcome::Imported | LineOutcome::Skipped => None,
+            })
+            .collect();
+        let told = json!({ "imported": imported, "skipped": skipped, "refused": refused, "faults": faulty });
+        output.value(&told, |_| {
+            format!("imported {imported}, skipped {skipped} that are there already, refused {refused}")
+        })?;
+        for fault in faulty.iter().take(PRINTED) {
+            let serial = fault["serial"].as_str().map(|serial| format!(", token {serial}")).unwrap_or_default();
+            output.problem(&format!(
+                "line {}{serial}: {}",
+                fault["line"],
+                fault["reason"].as_str().unwrap_or_default()
+            ));
+        }
+        if refused > PRINTED {
+            output.note(&format!("and {} more; `--report FILE` writes all of them", refused - PRINTED));
+        }
+        if refused == 0 {
+            return Ok(());
+        }
+        if !self.skip_faulty {
+            output.note("Nothing was imported: mend the file, or import the good tokens alone with --skip-faulty");
+        }
+        Err(Ended::Refused.into())
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    use std::io::Read as _;
+    let context = || format!("can't read {}", path.display());
+    let file = std::fs::File::open(path).with_context(context)?;
+    let length = file.metadata().with_context(context)?.len();
+    if length > LARGEST {
+        return Err(Ended::Usage(format!("{} is larger than 1 GiB: split it", path.display())).into());
+    }
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length)? + 1));
+    file.take(length).read_to_end(&mut bytes).with_context(context)?;
+    Ok(bytes)
+}
+
+/// What became of each token, as CSV.
+fn as_csv(report: &ImportReport) -> String {
+    let mut lines = vec!["line,serial,outcome,reason".to_owned()];
+    lines.extend(report.lines.iter().map(|(line, serial, outcome)| {
+        let (word, reason) = match outcome {
+            LineOutcome::Imported => ("imported", ""),
+            LineOutcome::Skipped => ("skipped", "is there already"),
+            LineOutcome::Refused(reason) => ("refused", reason.as_str()),
+        };
+        let serial = super::view::quoted(serial.as_deref().unwrap_or_default());
+        format!("{line},{serial},{word},{}", super::view::quoted(reason))
+    }));
+    lines.join("\n") + "\n"
+}
+
+/// One line on a terminal that is written over; nothing where standard error is none.
+struct ProgressLine {
+    is_shown: bool,
+    began: Instant,
+    last: Option<Instant>,
+}
+
+impl ProgressLine {
+    fn new() -> Self {
+        Self { is_shown: std::io::stderr().is_terminal(), began: Instant::now(), last: None }
+    }
+
+    fn show(&mut self, at: Progress) {
+        let is_last = matches!(at, Progress::Kept { done, of } if done == of);
+        let is_due = self.last.is_none_or(|last| last.elapsed().as_millis() >= 100);
+        if !self.is_shown || !(is_due || is_last) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        let text = match at {
+            Progress::Judged(count) => format!("judging the file: {count} tokens"),
+            Progress::Kept { done, of } => bar(done, of, self.began.elapsed().as_secs_f64()),
+        };
+        // Nothing can be done where standard error is gone.
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[K{text}");
+    }
+
+    fn end(&self) {
+        if self.is_shown && self.last.is_some() {
+            let _ = writeln!(std::io::stderr().lock());
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate for a person")]
+fn bar(done: u64, of: u64, seconds: f64) -> String {
+    const WIDTH: u64 = 30;
+    let full = (done * WIDTH).checked_div(of).unwrap_or(WIDTH).min(WIDTH);
+    let bar: String = (0..WIDTH).map(|place| if place < full { '█' } else { '·' }).collect();
+    let rate = done as f64 / seconds.max(0.001);
+    let left = of.saturating_sub(done) as f64 / rate.max(0.001);
+    format!("{bar} {done} of {of}, {rate:.0} a second, {left:.0} s left")
+}
+
+/// A token of the stock as printed.
+#[derive(Serialize)]
+struct StockView {
+    serial: String,
+    kind: &'static str,
+    model: Option<String>,
+    imported_at: String,
+}
+
+impl StockView {
+    fn new(token: &StockToken) -> Self {
+        Self {
+            serial: token.serial.clone(),
+            kind: token.detail.kind(),
+            model: token.model.clone(),
+            imported_at: token.imported_at.to_string(),
+        }
+    }
+}
+
+async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let views: Vec<_> = deployment.signet.list_stock().await?.iter().map(StockView::new).collect();
+    output.value(&views, |views| {
+        let rows: Vec<_> = views
+            .iter()
+            .map(|view| {
+                let model = view.model.clone().unwrap_or_default();
+                [view.serial.clone(), view.kind.to_owned(), model, view.imported_at.clone()]
+            })
+            .collect();
+        table(["serial", "kind", "model", "imported"], &rows)
+    })?;
+    deployment.close().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_fills_up() {
+        assert!(bar(0, 100, 1.0).starts_with("··"));
+        assert!(bar(50, 100, 5.0).ends_with("50 of 100, 10 a second, 5 s left"));
+        assert!(bar(100, 100, 5.0).starts_with(&"█".repeat(30)));
+        assert!(bar(0, 0, 0.0).starts_with('█'));
+    }
+}

@@ -1,0 +1,169 @@
+//! `signet otp-client`
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::output::{Output, table, yes_no};
+use super::wiring::{Deployment, Need};
+use super::{Ended, input};
+use crate::mfa::yubico_export;
+use crate::mfa::yubico_validation::ClientNumber;
+use crate::secret::SecretText;
+use crate::service::ChangeError;
+use crate::service::otp_clients::NewOtpClient;
+use crate::store::OtpClient;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OtpClientCommand {
+    /// Add a client. Its number and API key are what its software is configured with; the key is shown this once.
+    Add {
+        /// What you call it.
+        name: String,
+        /// Its number, 1 to 9999999999; the next free one where none is given.
+        #[arg(long)]
+        id: Option<String>,
+        /// Read an API key that it has already, in base64, from standard input.
+        #[arg(long)]
+        key_stdin: bool,
+        /// Refuse its requests where they are not signed by the API key.
+        #[arg(long)]
+        require_signature: bool,
+    },
+    /// List clients.
+    List,
+    /// Let a client ask no more.
+    Disable {
+        /// The client's number or name.
+        client: String,
+    },
+    /// Let a disabled client ask again.
+    Enable {
+        /// The client's number or name.
+        client: String,
+    },
+    /// Remove a client with its API key.
+    Remove {
+        /// The client's number or name.
+        client: String,
+    },
+    /// Take over the clients of a YK-VAL, with their numbers and keys. Those whose number is taken are left as they are.
+    Import {
+        /// What `ykval-export-clients` wrote; - for standard input.
+        file: PathBuf,
+    },
+}
+
+/// A client as printed.
+#[derive(Serialize)]
+struct ClientView {
+    id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<String>,
+    name: String,
+    requires_signature: bool,
+    enabled: bool,
+    created_at: String,
+}
+
+/// What an import did.
+#[derive(Serialize)]
+struct Imported {
+    imported: usize,
+    /// The numbers that were taken.
+    skipped: Vec<u64>,
+}
+
+impl ClientView {
+    fn new(client: &OtpClient, key: Option<&SecretText>) -> Self {
+        Self {
+            id: client.id.get(),
+            api_key: key.map(|key| key.expose().to_owned()),
+            name: client.name.clone(),
+            requires_signature: client.needs_signature,
+            enabled: client.enabled,
+            created_at: client.created_at.to_string(),
+        }
+    }
+
+    fn table(views: &[Self]) -> String {
+        let rows: Vec<_> = views
+            .iter()
+            .map(|view| [view.id.to_string(), view.name.clone(), yes_no(view.enabled), yes_no(view.requires_signature)])
+            .collect();
+        table(["id", "name", "enabled", "requires signature"], &rows)
+    }
+}
+
+impl OtpClientCommand {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::Add { name, id, key_stdin, require_signature } => {
+                let id = id.as_deref().map(client_number).transpose()?;
+                let key = key_stdin.then(|| input::secret_from_stdin("the API key")).transpose()?;
+                add(config, output, NewOtpClient { name, id, key, needs_signature: require_signature, enabled: true })
+                    .await
+            }
+            Self::Import { file } => import(config, output, &file).await,
+            Self::List => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                let clients = deployment.signet.list_otp_clients().await?;
+                let views: Vec<_> = clients.iter().map(|client| ClientView::new(client, None)).collect();
+                output.value(&views, |views| ClientView::table(views))?;
+                deployment.close().await
+            }
+            Self::Disable { client } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_otp_client(&client, false, &deployment.operator()).await?;
+                deployment.done(output, &format!("{client} may have OTPs verified no more")).await
+            }
+            Self::Enable { client } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_otp_client(&client, true, &deployment.operator()).await?;
+                deployment.done(output, &format!("{client} may have OTPs verified again")).await
+            }
+            Self::Remove { client } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_otp_client(&client, &deployment.operator()).await?;
+                deployment.done(output, &format!("removed OTP client {client}")).await
+            }
+        }
+    }
+}
+
+async fn add(config: &Path, output: &Output, new: NewOtpClient) -> anyhow::Result<()> {
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let (client, key) = deployment.signet.add_otp_client(new, &deployment.operator()).await?;
+    output.value(&ClientView::new(&client, Some(&key)), |view| {
+        let key = view.api_key.as_deref().unwrap_or_default();
+        format!("id       {}\napi key  {key}\n\nThe key is shown this once.", view.id)
+    })?;
+    deployment.close().await
+}
+
+async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
+    let text = input::secret_file(file)?;
+    let exported = yubico_export::clients(text.expose())?;
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let mut done = Imported { imported: 0, skipped: Vec::new() };
+    for client in exported {
+        let (id, enabled) = (client.id, client.active);
+        let name = format!("ykval-{id}");
+        let new = NewOtpClient { name, id: Some(id), key: Some(client.key), needs_signature: false, enabled };
+        match deployment.signet.add_otp_client(new, &deployment.operator()).await {
+            Ok(_) => done.imported += 1,
+            Err(ChangeError::Taken { .. }) => done.skipped.push(id.get()),
+            Err(error) => return Err(anyhow::Error::from(error).context(format!("client {id} was not imported"))),
+        }
+    }
+    output.value(&done, |done| {
+        format!("imported {} clients; {} numbers were taken already", done.imported, done.skipped.len())
+    })?;
+    deployment.close().await
+}
+
+fn client_number(text: &str) -> anyhow::Result<ClientNumber> {
+    let wrong = || Ended::Usage("--id must be a number from 1 to 9999999999".to_owned());
+    Ok(ClientNumber::parse(text).ok_or_else(wrong)?)
+}

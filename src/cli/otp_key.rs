@@ -1,0 +1,201 @@
+//! `signet otp-key`
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::factor::add::{PUBLIC_ID_FORM, hex_bytes};
+use super::output::{Output, table, yes_no};
+use super::wiring::{Deployment, Need};
+use super::{Ended, input};
+use crate::mfa::{yubico_export, yubico_otp};
+use crate::secret::SecretBytes;
+use crate::service::ChangeError;
+use crate::service::enrol::YubicoKey;
+use crate::store::OtpKey;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OtpKeyCommand {
+    /// Add a key.
+    Add {
+        /// The public id in modhex: what the key types first.
+        #[arg(long)]
+        public_id: String,
+        /// The private id: 12 hex digits.
+        #[arg(long)]
+        private_id: String,
+        /// Read the AES key from standard input: 32 hex digits.
+        #[arg(long)]
+        secret_key_stdin: bool,
+        /// What is printed on it.
+        #[arg(long)]
+        serial: Option<String>,
+    },
+    /// List keys, without their secrets.
+    List,
+    /// Verify a key's OTPs no more.
+    Disable {
+        /// The key's public id.
+        public_id: String,
+    },
+    /// Verify a disabled key's OTPs again.
+    Enable {
+        /// The key's public id.
+        public_id: String,
+    },
+    /// Remove a key.
+    Remove {
+        /// The key's public id.
+        public_id: String,
+    },
+    /// Take over the keys of a YK-KSM, or of Yubico's programming tools. Keys that are here already are left as they are.
+    Import {
+        /// What `ykksm-export` wrote, or a CSV of serial, public id, private id and AES key; - for standard input.
+        file: PathBuf,
+    },
+    /// Take over how far a YK-VAL had seen each key's counters, so that what was spent there is spent here. Counters never
+    /// fall. Keys that were not active there are disabled.
+    ImportCounters {
+        /// What `ykval-export` wrote; - for standard input.
+        file: PathBuf,
+    },
+}
+
+/// A key as printed.
+#[derive(Serialize)]
+struct KeyView {
+    public_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serial: Option<String>,
+    enabled: bool,
+    created_at: String,
+    last_used_at: Option<String>,
+}
+
+impl KeyView {
+    fn new(key: &OtpKey) -> Self {
+        Self {
+            public_id: key.public_id.clone(),
+            serial: key.serial.clone(),
+            enabled: key.enabled,
+            created_at: key.created_at.to_string(),
+            last_used_at: key.last_used_at.map(|at| at.to_string()),
+        }
+    }
+
+    fn table(views: &[Self]) -> String {
+        let rows: Vec<_> = views
+            .iter()
+            .map(|view| {
+                let used = view.last_used_at.clone().unwrap_or_else(|| "never".to_owned());
+                [view.public_id.clone(), view.serial.clone().unwrap_or_default(), yes_no(view.enabled), used]
+            })
+            .collect();
+        table(["public id", "serial", "enabled", "last used"], &rows)
+    }
+}
+
+/// What an import did.
+#[derive(Serialize)]
+struct Imported {
+    imported: usize,
+    /// The public ids that were left as they were.
+    skipped: Vec<String>,
+}
+
+impl OtpKeyCommand {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::Add { public_id, private_id, secret_key_stdin, serial } => {
+                let private_id = hex_bytes::<6>(&private_id)
+                    .ok_or_else(|| Ended::Usage("--private-id must be 12 hex digits".to_owned()))?;
+                yubico_otp::public_id(&public_id)
+                    .ok_or_else(|| Ended::Usage(format!("--public-id must be {PUBLIC_ID_FORM}")))?;
+                let secret = input::secret(secret_key_stdin, "the AES key", "--secret-key-stdin")?;
+                let secret = hex_bytes::<16>(secret.expose().trim())
+                    .ok_or_else(|| Ended::Usage("the AES key must be 32 hex digits".to_owned()))?;
+                let key = YubicoKey { public_id, private_id, secret: SecretBytes::new(secret.to_vec()) };
+                let deployment = Deployment::open(config, Need::Hsm, output).await?;
+                let added = deployment.signet.add_otp_key(&key, serial, &deployment.operator()).await?;
+                output.value(&KeyView::new(&added), |view| format!("added key {}", view.public_id))?;
+                deployment.close().await
+            }
+            Self::Import { file } => import(config, output, &file).await,
+            Self::ImportCounters { file } => import_counters(config, output, &file).await,
+            Self::List => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                let keys = deployment.signet.list_otp_keys().await?;
+                let views: Vec<_> = keys.iter().map(KeyView::new).collect();
+                output.value(&views, |views| KeyView::table(views))?;
+                deployment.close().await
+            }
+            Self::Disable { public_id } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_otp_key(&public_id, false, &deployment.operator()).await?;
+                deployment.done(output, &format!("OTPs of {public_id} are verified no more")).await
+            }
+            Self::Enable { public_id } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_otp_key(&public_id, true, &deployment.operator()).await?;
+                deployment.done(output, &format!("OTPs of {public_id} are verified again")).await
+            }
+            Self::Remove { public_id } => {
+                let deployment = Deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_otp_key(&public_id, &deployment.operator()).await?;
+                deployment.done(output, &format!("removed key {public_id}")).await
+            }
+        }
+    }
+}
+
+async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
+    let text = input::secret_file(file)?;
+    let exported = yubico_export::keys(text.expose())?;
+    drop(text);
+    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let (mut done, all) = (Imported { imported: 0, skipped: Vec::new() }, exported.len());
+    for (at, key) in exported.into_iter().enumerate() {
+        let wanted = YubicoKey { public_id: key.public_id, private_id: key.private_id, secret: key.secret };
+        match deployment.signet.add_otp_key(&wanted, key.serial, &deployment.operator()).await {
+            Ok(_) => done.imported += 1,
+            Err(ChangeError::Taken { .. }) => done.skipped.push(wanted.public_id),
+            Err(error) => {
+                let text = format!("key {} was not imported; {at} of {all} are done, run it again", wanted.public_id);
+                return Err(anyhow::Error::from(error).context(text));
+            }
+        }
+        if (at + 1).is_multiple_of(1000) {
+            output.progress(&format!("{} of {all} keys", at + 1));
+        }
+    }
+    output.value(&done, |done| format!("imported {} keys; {} were here already", done.imported, done.skipped.len()))?;
+    deployment.close().await
+}
+
+async fn import_counters(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
+    let text = input::secret_file(file)?;
+    let exported = yubico_export::counters(text.expose())?;
+    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let mut done = Imported { imported: 0, skipped: Vec::new() };
+    for key in exported {
+        let operator = deployment.operator();
+        let raised = deployment.signet.raise_yubico_counter(&key.public_id, key.counter, &operator).await?;
+        if raised {
+            done.imported += 1
+        } else {
+            done.skipped.push(key.public_id.clone())
+        }
+        if !key.active {
+            match deployment.signet.enable_otp_key(&key.public_id, false, &operator).await {
+                // A user's factor, or a key that is not here, has no such switch.
+                Ok(()) | Err(ChangeError::Missing { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    output.value(&done, |done| {
+        format!("raised {} counters; {} were as high already, or have no key here", done.imported, done.skipped.len())
+    })?;
+    deployment.close().await
+}

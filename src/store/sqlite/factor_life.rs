@@ -1,0 +1,178 @@
+//! What becomes of factors after their enrolment.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::factors::{factor_of, factors_of};
+use super::fault::Result;
+use super::texts::texts;
+use super::writer::Effect;
+use super::{SqliteStore, done, users};
+use crate::audit::Draft;
+use crate::clock::Timestamp;
+use crate::keys::TenantId;
+use crate::store::{Factor, FactorId, FactorLife, ListedFactor, StoreError, Told, UserId};
+
+texts! {
+    ALL = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
+            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
+            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
+            f.state, f.requested_by, f.valid_until, u.name AS user_name
+        FROM factors f JOIN users u ON u.tenant = f.tenant AND u.id = f.user_id
+        WHERE f.tenant = $1 AND f.id > $2 ORDER BY f.id LIMIT $3";
+    BY_SERIAL = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
+            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
+            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
+            f.state, f.requested_by, f.valid_until, s.hsm, s.blob
+        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
+        WHERE f.tenant = $1 AND f.serial = $2 ORDER BY s.hsm";
+    DISABLE = "UPDATE factors SET state = 'disabled' WHERE tenant = $1 AND id = $2 AND state = 'enabled'
+        RETURNING user_id";
+    ENABLE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'disabled'";
+    APPROVE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'pending'
+        AND requested_by <> $3";
+    RENAME = "UPDATE factors SET label = $3 WHERE tenant = $1 AND id = $2";
+    SET_SERIAL = "UPDATE factors SET serial = $3 WHERE tenant = $1 AND id = $2
+        AND NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND serial = $3 AND id <> $2)";
+}
+
+/// A factor with what is set of it.
+struct Setting<T> {
+    tenant: TenantId,
+    id: FactorId,
+    value: T,
+}
+
+impl<T> Setting<T> {
+    fn new(tenant: &TenantId, id: &FactorId, value: T) -> Self {
+        Self { tenant: tenant.clone(), id: id.clone(), value }
+    }
+}
+
+async fn set_enabled(
+    Setting { tenant, id, value: (enabled, at) }: &Setting<(bool, Timestamp)>,
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    if *enabled {
+        let set = sqlx::query(ENABLE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+        return Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) });
+    }
+    let disabled = sqlx::query(DISABLE).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection);
+    let Some(row) = disabled.await? else { return Ok(Effect::nothing(false)) };
+    let user = UserId::new(row.try_get::<String, _>("user_id")?);
+    users::renew_credentials(connection, tenant, &user, *at).await?;
+    Ok(Effect::renewed(true))
+}
+
+async fn approve(
+    Setting { tenant, id, value: approver }: &Setting<String>,
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let query = sqlx::query(APPROVE).bind(tenant.as_str()).bind(id.as_str()).bind(approver.as_str());
+    let approved = query.execute(connection).await?;
+    Ok(if approved.rows_affected() == 0 { Effect::lost(false) } else { Effect::renewed(true) })
+}
+
+async fn rename(
+    Setting { tenant, id, value: label }: &Setting<String>,
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let query = sqlx::query(RENAME).bind(tenant.as_str()).bind(id.as_str()).bind(label.as_str());
+    let renamed = query.execute(connection).await?;
+    Ok(if renamed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+async fn set_serial(
+    Setting { tenant, id, value: serial }: &Setting<Option<String>>,
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let query = sqlx::query(SET_SERIAL).bind(tenant.as_str()).bind(id.as_str()).bind(serial.as_deref());
+    let set = query.execute(connection).await?;
+    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+#[async_trait]
+impl FactorLife for SqliteStore {
+    async fn all_factors(
+        &self,
+        tenant: &TenantId,
+        after: Option<&FactorId>,
+        limit: u32,
+    ) -> std::result::Result<Vec<ListedFactor>, StoreError> {
+        let after = after.map_or("", FactorId::as_str);
+        let query = sqlx::query(ALL).bind(tenant.as_str()).bind(after).bind(i64::from(limit));
+        let rows = self.read_all("list all factors", query).await?;
+        let listed: Result<_> = rows
+            .iter()
+            .map(|row| Ok(ListedFactor { factor: factor_of(row)?, user_name: row.try_get("user_name")? }))
+            .collect();
+        listed.map_err(|fault| fault.during("list all factors"))
+    }
+
+    async fn factor_by_serial(
+        &self,
+        tenant: &TenantId,
+        serial: &str,
+    ) -> std::result::Result<Option<Factor>, StoreError> {
+        let rows = self.read_all("find factor", sqlx::query(BY_SERIAL).bind(tenant.as_str()).bind(serial)).await?;
+        factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during("find factor"))
+    }
+
+    async fn set_factor_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting::new(tenant, id, (enabled, at));
+        self.writer
+            .change("set factor enabled", setting, done(told), |setting, connection| {
+                Box::pin(set_enabled(setting, connection))
+            })
+            .await
+    }
+
+    async fn approve_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        approver: &str,
+        told: Told,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting::new(tenant, id, approver.to_owned());
+        self.writer
+            .change("approve factor", setting, told, |setting, connection| Box::pin(approve(setting, connection)))
+            .await
+    }
+
+    async fn rename_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        label: &str,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting::new(tenant, id, label.to_owned());
+        self.writer
+            .change("rename factor", setting, done(told), |setting, connection| Box::pin(rename(setting, connection)))
+            .await
+    }
+
+    async fn set_factor_serial(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        serial: Option<&str>,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting::new(tenant, id, serial.map(str::to_owned));
+        self.writer
+            .change("set factor serial", setting, done(told), |setting, connection| {
+                Box::pin(set_serial(setting, connection))
+            })
+            .await
+    }
+}

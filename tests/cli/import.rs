@@ -1,0 +1,232 @@
+//! `signet factor import`, the stock, and assignment: files as vendors write them, codes from oathtool.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use aws_lc_rs::cipher::{AES_128, AES_192, AES_256, EncryptionContext, PaddedBlockEncryptingKey, UnboundCipherKey};
+use aws_lc_rs::hmac;
+use aws_lc_rs::iv::FixedLength;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::application::{Application, TestUser};
+use crate::support::codes::YubiKey;
+use crate::support::oathtool::{ClockToken, counter_code};
+use crate::support::server::Server;
+
+const SEED: &[u8] = b"12345678901234567890";
+const SEED_BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+const SEED_HEX: &str = "3132333435363738393031323334353637383930";
+
+/// How a container's secrets are kept.
+enum Seal<'k> {
+    Plain,
+    Aes(&'k [u8]),
+}
+
+/// A container of so many HOTP keys, written as RFC 6030 says and by no code of Signet's.
+fn container(seal: &Seal<'_>, keys: usize) -> String {
+    let mut text = String::from(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<pskc:KeyContainer Version=\"1.0\" \
+         xmlns:pskc=\"urn:ietf:params:xml:ns:keyprov:pskc\" xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\" \
+         xmlns:xenc=\"http://www.w3.org/2001/04/xmlenc#\">\n",
+    );
+    let mac_key = [7; 20];
+    if let Seal::Aes(key) = seal {
+        let mac_value = encrypted(key, &mac_key).1;
+        write!(
+            text,
+            "<pskc:EncryptionKey><ds:KeyName>agreed</ds:KeyName></pskc:EncryptionKey>\n<pskc:MACMethod \
+             Algorithm=\"http://www.w3.org/2000/09/xmldsig#hmac-sha1\"><pskc:MACKey>{mac_value}</pskc:MACKey>\
+             </pskc:MACMethod>\n"
+        )
+        .unwrap();
+    }
+    for number in 0..keys {
+        let secret = match seal {
+            Seal::Plain => format!("<pskc:PlainValue>{}</pskc:PlainValue>", STANDARD.encode(SEED)),
+            Seal::Aes(key) => {
+                let (raw, value) = encrypted(key, SEED);
+                let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &mac_key), &raw);
+                let mac = STANDARD.encode(mac);
+                format!("<pskc:EncryptedValue>{value}</pskc:EncryptedValue><pskc:ValueMAC>{mac}</pskc:ValueMAC>")
+            }
+        };
+        writeln!(
+            text,
+            "<pskc:KeyPackage><pskc:DeviceInfo><pskc:Manufacturer>Maker</pskc:Manufacturer>\
+             <pskc:SerialNo>T{number:06}</pskc:SerialNo></pskc:DeviceInfo><pskc:Key Id=\"{number}\" \
+             Algorithm=\"urn:ietf:params:xml:ns:keyprov:pskc:hotp\"><pskc:AlgorithmParameters><pskc:ResponseFormat \
+             Encoding=\"DECIMAL\" Length=\"8\"/></pskc:AlgorithmParameters><pskc:Data><pskc:Secret>{secret}\
+             </pskc:Secret><pskc:Counter><pskc:PlainValue>0</pskc:PlainValue></pskc:Counter></pskc:Data></pskc:Key>\
+             </pskc:KeyPackage>"
+        )
+        .unwrap();
+    }
+    text + "</pskc:KeyContainer>\n"
+}
+
+/// IV and ciphertext, and the same as XML Encryption writes it.
+fn encrypted(key: &[u8], plain: &[u8]) -> (Vec<u8>, String) {
+    let (algorithm, name) = match key.len() {
+        16 => (&AES_128, "aes128-cbc"),
+        24 => (&AES_192, "aes192-cbc"),
+        _ => (&AES_256, "aes256-cbc"),
+    };
+    let mut buffer = plain.to_vec();
+    let cipher = PaddedBlockEncryptingKey::cbc_pkcs7(UnboundCipherKey::new(algorithm, key).unwrap()).unwrap();
+    let iv = EncryptionContext::Iv128(FixedLength::from([9_u8; 16]));
+    cipher.less_safe_encrypt(&mut buffer, iv).unwrap();
+    let raw = [vec![9; 16], buffer].concat();
+    let value = STANDARD.encode(&raw);
+    let xml = format!(
+        "<xenc:EncryptionMethod Algorithm=\"http://www.w3.org/2001/04/xmlenc#{name}\"/><xenc:CipherData>\
+         <xenc:CipherValue>{value}</xenc:CipherValue></xenc:CipherData>"
+    );
+    (raw, xml)
+}
+
+fn write(app: &Application, name: &str, text: &str) -> String {
+    let path: PathBuf = app.folder().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// pskctool takes the file for a container that follows the schema, and reads the keys that it can read.
+fn pskctool_agrees(path: &str, reads_secret: bool) {
+    let run = |arguments: &[&str]| {
+        let output = Command::new("pskctool").args(arguments).output().expect("pskctool: `make test` installs it");
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "pskctool {arguments:?}: {text}");
+        text
+    };
+    run(&["--validate", path]);
+    let info = run(&["--info", path]);
+    assert!(info.contains("T000000") && (!reads_secret || info.contains(&STANDARD.encode(SEED))), "{info}");
+}
+
+#[tokio::test]
+async fn pskc_plain_and_encrypted_by_every_aes_is_imported_assigned_and_signs_in() {
+    let server = Application::new("").serve();
+    let client = server.add_client("app", "password", "read");
+    let keys: [(&str, Vec<u8>); 4] =
+        [("plain", vec![]), ("aes128", vec![1; 16]), ("aes192", vec![2; 24]), ("aes256", vec![3; 32])];
+    for (name, key) in &keys {
+        let seal = if key.is_empty() { Seal::Plain } else { Seal::Aes(key) };
+        let path = write(&server, "tokens.xml", &container(&seal, 3).replace("T000", &format!("{name}-T000")));
+        let path = if *name == "plain" { write(&server, "tokens.xml", &container(&seal, 3)) } else { path };
+        if *name == "plain" {
+            pskctool_agrees(&path, true);
+        }
+        let hex: String = key.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        let arguments: &[&str] =
+            if key.is_empty() { &["factor", "import", &path] } else { &["factor", "import", &path, "--key-stdin"] };
+        let report = server.cli_json(arguments, &hex);
+        assert_eq!((&report["imported"], &report["skipped"]), (&3.into(), &0.into()), "{name}");
+        let again = server.cli_json(arguments, &hex);
+        assert_eq!((&again["imported"], &again["skipped"]), (&0.into(), &3.into()), "a second run skips what is there");
+        let serial = if *name == "plain" { "T000001".to_owned() } else { format!("{name}-T000001") };
+        let user = server.add_user(name, "reader");
+        let assigned = server.cli_json(&["factor", "assign", "--serial", &serial, "--user", name], "");
+        assert_eq!((&assigned["serial"], &assigned["label"]), (&serial.as_str().into(), &"Maker".into()));
+        server.sign_in(&client, &user, &counter_code(SEED_BASE32, 8, 0)).await.ok();
+        let taken = server.cli(&["factor", "assign", "--serial", &serial, "--user", name], "");
+        assert_eq!(taken.status.code(), Some(1));
+    }
+    assert_eq!(server.cli_json(&["factor", "stock"], "").as_array().unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn promise_2_a_file_with_a_wrong_mac_or_a_faulty_line_imports_nothing_and_no_seed_is_kept() {
+    let app = Application::new("");
+    let key = [4; 16];
+    let good = container(&Seal::Aes(&key), 3);
+    let place = good.rfind("<pskc:ValueMAC>").unwrap() + "<pskc:ValueMAC>".len();
+    let changed =
+        format!("{}{}{}", &good[..place], if &good[place..=place] == "A" { "B" } else { "A" }, &good[place + 1..]);
+    let path = write(&app, "tokens.xml", &changed);
+    let hex = "04".repeat(16);
+    let import = ["factor", "import", &path, "--key-stdin", "--json"];
+    let refused = app.cli(&import, &hex);
+    assert_eq!(refused.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(
+        (&report["imported"], &report["refused"], &report["faults"][0]["serial"]),
+        (&0.into(), &1.into(), &"T000002".into())
+    );
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("MAC is wrong"));
+    assert_eq!(app.rows("stock").await, 0, "nothing is half-imported");
+    let told = app.folder().join("report.csv");
+    let some = app.cli(&[&import[..], &["--skip-faulty", "--report", told.to_str().unwrap()]].concat(), &hex);
+    assert_eq!(some.status.code(), Some(1), "the caller hears that some were refused");
+    assert_eq!(app.rows("stock").await, 2);
+    let lines: Vec<String> = std::fs::read_to_string(told).unwrap().lines().map(str::to_owned).collect();
+    assert!(lines[1].ends_with(",T000000,imported,") && lines[3].contains(",T000002,refused,"), "{lines:?}");
+    let database = std::fs::read(app.database()).unwrap();
+    assert!(!database.windows(SEED.len()).any(|window| window == SEED));
+    assert!(!database.windows(SEED_HEX.len()).any(|window| window == SEED_HEX.as_bytes()));
+    let wrong_key = app.cli(&import, &"05".repeat(16));
+    assert_eq!(wrong_key.status.code(), Some(1));
+    assert_eq!(app.cli(&["factor", "import", &path], "").status.code(), Some(1), "it says that a key is needed");
+}
+
+/// A user takes a token out of the stock by its serial number and a code that it shows; the code is spent by it.
+#[tokio::test]
+async fn a_user_assigns_a_token_by_a_code_that_it_shows() {
+    let server = Application::new("[mfa]\ntries = 4\npause = \"24m\"").serve();
+    let client = server.add_client("app", "password", "read");
+    let key = YubiKey::new("cccccccccccb");
+    let yubico = format!("77,cccccccccccb,{},{},,2026-01-01T00:00:00,\n", key.private_id_hex(), key.secret_hex());
+    let oath = format!("C1,{SEED_HEX},totp,6,60\nB1,{SEED_HEX},hotp,6,0\n");
+    for (name, text) in [("yubico.csv", &yubico), ("oath.csv", &oath)] {
+        let path = write(&server, name, text);
+        server.cli_json(&["factor", "import", &path], "");
+    }
+    let user = server.add_user("ann", "reader");
+    let assign = |server: &Server, serial: &str, code: &str| {
+        server.cli(&["factor", "assign", "--serial", serial, "--user", "ann", "--code-stdin"], code).status.code()
+    };
+    let clock = ClockToken { secret_base32: SEED_BASE32.to_owned(), hash: "SHA1", digits: 6, step: 60 };
+    let press = key.press();
+    assert_eq!(assign(&server, "77", &press), Some(0));
+    refused(&server, &client, &user, &press).await;
+    server.sign_in(&client, &user, &key.press()).await.ok();
+    let code = clock.at(0);
+    assert_eq!(assign(&server, "C1", &code), Some(0));
+    refused(&server, &client, &user, &code).await;
+    server.sign_in(&client, &user, &clock.at(1)).await.ok();
+    assert_eq!(assign(&server, "B1", &counter_code(SEED_BASE32, 6, 30)), Some(1));
+    assert_eq!(assign(&server, "B1", &counter_code(SEED_BASE32, 6, 3)), Some(0));
+    for _ in 0..4 {
+        assert_eq!(assign(&server, "nothing", "123456"), Some(1));
+    }
+    let exhausted = server.cli(&["factor", "assign", "--serial", "x", "--user", "ann", "--code-stdin"], "123456");
+    assert!(String::from_utf8_lossy(&exhausted.stderr).contains("too many tries"));
+}
+
+async fn refused(server: &Server, client: &crate::support::application::TestClient, user: &TestUser, code: &str) {
+    assert_eq!(server.sign_in(client, user, code).await.status, 400, "the code was spent by the assignment");
+}
+
+/// A killed import leaves whole batches; run again it ends, and skips what is there.
+#[tokio::test]
+async fn an_import_that_was_killed_is_run_again() {
+    const KEYS: usize = 3000;
+    let app = Application::new("");
+    let path = write(&app, "tokens.xml", &container(&Seal::Plain, KEYS));
+    let mut child = app.command(&["factor", "import", &path]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while app.rows("stock").await == 0 {
+        assert!(std::time::Instant::now() < deadline, "no batch is kept");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let kept = app.rows("stock").await;
+    assert_eq!(kept % 500, 0, "whole batches");
+    let report = app.cli_json(&["factor", "import", &path], "");
+    assert_eq!(report["skipped"].as_i64().unwrap(), kept);
+    assert_eq!(app.rows("stock").await, i64::try_from(KEYS).unwrap());
+    assert_eq!(app.rows("seals WHERE kind = 'stock.secret'").await, i64::try_from(KEYS).unwrap());
+}

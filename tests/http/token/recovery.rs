@@ -1,0 +1,108 @@
+//! Recovery codes, and what an operator gives to a person whose token is lost.
+
+use serde_json::Value;
+
+use crate::http::{Stage, statuses};
+use crate::support::application::PASSWORD;
+
+fn codes(made: &Value) -> Vec<String> {
+    made["codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn hazard_56_a_recovery_code_counts_once_also_of_many_at_once() {
+    let stage = Stage::new("");
+    let (user, totp) = stage.person("ann");
+    let made = stage.cli_json(&["factor", "add", "recovery", "--user", "ann"], "");
+    let codes = codes(&made);
+    assert_eq!(codes.len(), 10);
+    let answer = stage.sign_in(&stage.app, &user, &codes[0]).await.ok();
+    assert_eq!(answer.json()["recovery_codes_left"], 9, "the person is to hear of it");
+    let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(answer.access_token()).unwrap().claims;
+    assert_eq!(claims["acr"], "urn:signet:aal1", "no token was shown");
+    assert_eq!(stage.sign_in(&stage.app, &user, &codes[0]).await.refusal(), (400, "invalid_grant".to_owned()));
+    // In any case, with spaces: people type them from paper.
+    stage.sign_in(&stage.app, &user, &codes[1].to_uppercase().replace('-', " ")).await.ok();
+    let fields = [("grant_type", "password"), ("username", "ann"), ("password", PASSWORD), ("otp", &*codes[2])];
+    let counts = statuses(&stage.tokens_at_once(50, &fields).await);
+    assert_eq!(counts.get(&200), Some(&1), "{counts:?}");
+    let used: Vec<_> =
+        stage.audit().await.into_iter().filter(|record| record["event"] == "recovery_code.used").collect();
+    let left: Vec<_> = used.iter().map(|record| record["detail"].as_str().unwrap()).collect();
+    assert_eq!(left, ["9 codes left", "8 codes left", "7 codes left"]);
+    // A wrong password spends none.
+    let wrong = [("grant_type", "password"), ("username", "ann"), ("password", "wrong"), ("otp", &*codes[3])];
+    assert_ne!(stage.token(&stage.app, &wrong).await.status, 200);
+    stage.cli_json(&["user", "unlock", "ann"], "");
+    stage.sign_in(&stage.app, &user, &codes[3]).await.ok();
+    let again = stage.cli(&["factor", "add", "recovery", "--user", "ann"], "");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("signet factor remove"), "a set at a time");
+    stage.sign_in(&stage.app, &user, &totp.code()).await.ok();
+}
+
+#[tokio::test]
+async fn hazard_53_a_recovery_code_of_another_is_refused_like_a_wrong_one() {
+    let stage = Stage::new("");
+    let (ann, _) = stage.person("ann");
+    let (bob, _) = stage.person("bob");
+    let hers = codes(&stage.cli_json(&["factor", "add", "recovery", "--user", "ann"], ""));
+    let made_up = stage.sign_in(&stage.app, &bob, "0000-0000-0000-0000").await;
+    let other = stage.sign_in(&stage.app, &bob, &hers[0]).await;
+    let fields = [("grant_type", "password"), ("username", "nobody"), ("password", PASSWORD), ("otp", &*hers[0])];
+    assert_eq!(other.distinguishing(), made_up.distinguishing());
+    assert_eq!(stage.token(&stage.app, &fields).await.distinguishing(), made_up.distinguishing());
+    stage.sign_in(&stage.app, &ann, &hers[0]).await.ok();
+}
+
+#[tokio::test]
+async fn a_replacement_holds_for_its_time_and_each_of_its_codes_once() {
+    let stage = Stage::new("");
+    let user = stage.add_user("ann", "reader");
+    let replace =
+        |valid: &str| stage.cli_json(&["factor", "replace", "--user", "ann", "--valid", valid, "--codes", "2"], "");
+    let short = codes(&replace("200ms"));
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(stage.sign_in(&stage.app, &user, &short[0]).await.status, 400, "its time is over");
+    let made = codes(&replace("1h"));
+    stage.sign_in(&stage.app, &user, &made[0]).await.ok();
+    assert_eq!(stage.sign_in(&stage.app, &user, &made[0]).await.status, 400);
+    stage.sign_in(&stage.app, &user, &made[1]).await.ok();
+    let listed = stage.cli_json(&["factor", "list", "--user", "ann"], "");
+    assert_eq!(listed.as_array().unwrap().len(), 1, "the first one is gone");
+    assert!(listed[0]["valid_until"].is_string());
+    assert_eq!(stage.cli(&["factor", "replace", "--user", "ann", "--valid", "30d"], "").status.code(), Some(1));
+}
+
+/// Under the four-eyes rule no operator alone makes a way in.
+#[tokio::test]
+async fn hazard_93_what_an_operator_adds_waits_for_another_operators_approval() {
+    let stage = Stage::new("[mfa]\nfour_eyes = true");
+    let user = stage.add_user("ann", "reader");
+    let made = stage.cli_json(&["factor", "replace", "--user", "ann", "--operator", "olga"], "");
+    let (id, code) = (made["id"].as_str().unwrap(), &codes(&made)[0]);
+    assert_eq!(made["state"], "pending");
+    assert_eq!(stage.sign_in(&stage.app, &user, code).await.status, 400);
+    for alone in
+        [&["factor", "approve", id][..], &["factor", "approve", id, "--operator", "olga"], &["factor", "enable", id]]
+    {
+        assert_eq!(stage.cli(alone, "").status.code(), Some(1), "{alone:?}");
+    }
+    assert_eq!(stage.sign_in(&stage.app, &user, code).await.status, 400);
+    stage.cli_json(&["factor", "approve", id, "--operator", "petra"], "");
+    stage.sign_in(&stage.app, &user, code).await.ok();
+    let records = stage.audit().await;
+    let of = |outcome: &str| {
+        records
+            .iter()
+            .filter(|record| {
+                record["event"] == "factor.changed"
+                    && record["outcome"] == outcome
+                    && record["detail"].as_str().unwrap().starts_with("approv")
+            })
+            .count()
+    };
+    assert_eq!((of("refused"), of("done")), (2, 1));
+    assert!(
+        records.iter().any(|record| record["operator"].as_str().is_some_and(|name| name.starts_with("petra (uid ")))
+    );
+}
