@@ -14,6 +14,7 @@
 //! | `hsm` | the only PKCS#11 code: wire, worker, supervisor |
 //! | `service` | use cases |
 //! | `http` | router and endpoints |
+//! | `ui` | the pages' templates and assets |
 //! | `cli` | commands; wires the adapters together |
 //! | `config` | the configuration file, one file a section |
 //!
@@ -53,3 +54,5 @@ pub mod oauth;
 pub mod service;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+mod ui;

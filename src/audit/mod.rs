@@ -33,6 +33,15 @@ pub enum Event {
     /// A person showed a password and a factor, or failed to.
     #[serde(rename = "sign_in")]
     SignIn,
+    /// A session began in a browser, after its sign-in.
+    #[serde(rename = "session.started")]
+    SessionStarted,
+    /// A person proved again who they are, within a session.
+    #[serde(rename = "session.renewed")]
+    SessionRenewed,
+    /// A session was ended by its user: one, or all with all grants.
+    #[serde(rename = "session.ended")]
+    SessionEnded,
     /// A recovery code took the place of a token.
     #[serde(rename = "recovery_code.used")]
     RecoveryCodeUsed,

@@ -10,6 +10,7 @@ mod host;
 mod introspect;
 mod jwks;
 mod oauth_error;
+mod pages;
 mod revoke;
 pub mod server;
 mod token;
@@ -54,6 +55,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/readyz/issuance", get(health::readyz_issuance))
         .route("/readyz/verification", get(health::readyz_verification))
+        .merge(pages::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(state.clone(), context::attach))

@@ -5,7 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::FactorDetail;
 use crate::token::Level;
+
+/// The name that stands for Signet's own pages among the clients: their sign-in asks for what
+/// `policy.clients."signet:pages"` says, and where it says nothing, for what everybody must prove.
+pub const PAGES: &str = "signet:pages";
 
 /// The kinds of factor that a requirement may name, as audit records name them.
 const KINDS: [&str; 7] = ["totp", "hotp", "yubico_otp", "yubico_remote", "webauthn", "piv", "recovery"];
@@ -26,6 +31,47 @@ impl Proved<'_> {
     fn kinds(&self) -> impl Iterator<Item = &str> {
         self.factors.iter().filter_map(|factor| factor.split_once(':').map(|(kind, _)| kind))
     }
+
+    fn is_phishing_resistant(&self) -> bool {
+        self.kinds().any(|kind| PHISHING_RESISTANT_KINDS.contains(&kind))
+    }
+}
+
+/// How strong a proof is: by its level, then by whether it gives nothing to a site that only looks like the right one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Strength {
+    level: Level,
+    is_phishing_resistant: bool,
+}
+
+impl Strength {
+    fn of(proved: Proved<'_>) -> Option<Self> {
+        let level = Level::of_acr(proved.acr)?;
+        Some(Self { level, is_phishing_resistant: proved.is_phishing_resistant() })
+    }
+
+    /// The most that a factor proves on Signet's pages; `None` for what they don't take, and for recovery codes, which
+    /// stand in for a factor.
+    fn reachable(detail: &FactorDetail) -> Option<Self> {
+        let (level, is_phishing_resistant) = match detail {
+            FactorDetail::Totp(_)
+            | FactorDetail::Hotp(_)
+            | FactorDetail::YubicoOtp(_)
+            | FactorDetail::YubicoRemote(_) => (Level::Aal2, false),
+            FactorDetail::WebAuthn(state) if state.attested && state.passwordless => (Level::Aal3, true),
+            FactorDetail::WebAuthn(_) => (Level::Aal2, true),
+            FactorDetail::Piv(_) | FactorDetail::Recovery(_) => return None,
+        };
+        Some(Self { level, is_phishing_resistant })
+    }
+}
+
+/// Whether who proved this may change how the person signs in, given the person's usable factors: as strongly as the
+/// strongest of them proves (NIST SP 800-63B-4 §4.1.2), so that nobody who has got hold of a weaker one puts a key of
+/// their own in the place of a better one. A recovery code stands in for what is lost.
+pub fn may_change_factors<'f>(proved: Proved<'_>, usable: impl IntoIterator<Item = &'f FactorDetail>) -> bool {
+    let strongest = usable.into_iter().filter_map(Strength::reachable).max();
+    proved.kinds().any(|kind| kind == "recovery") || Strength::of(proved) >= strongest
 }
 
 /// What must have been proved. The default asks for nothing.
@@ -72,8 +118,7 @@ impl Requirement {
     pub fn is_met_by(&self, proved: Proved<'_>) -> bool {
         let is_high = self.level.is_none_or(|least| Level::of_acr(proved.acr).is_some_and(|level| level >= least));
         let is_of_kind = self.kinds.is_empty() || proved.kinds().any(|kind| self.kinds.contains(kind));
-        let resists =
-            !self.is_phishing_resistant || proved.kinds().any(|kind| PHISHING_RESISTANT_KINDS.contains(&kind));
+        let resists = !self.is_phishing_resistant || proved.is_phishing_resistant();
         is_high && is_of_kind && resists
     }
 }
@@ -101,6 +146,12 @@ impl AssurancePolicy {
         by_client && self.everybody.is_met_by(proved)
     }
 
+    /// Whether a sign-in on Signet's own pages suffices. What is said of [`PAGES`] stands in the place of what everybody
+    /// must prove, not beside it: who must show a security key has to come in without one to enrol it.
+    pub fn admits_to_pages(&self, proved: Proved<'_>) -> bool {
+        self.clients.get(PAGES).unwrap_or(&self.everybody).is_met_by(proved)
+    }
+
     /// The roles that this sign-in may use.
     pub fn limit_roles(&self, roles: &BTreeSet<String>, proved: Proved<'_>) -> BTreeSet<String> {
         limit(&self.roles, roles, proved)
@@ -120,6 +171,7 @@ fn limit(asked: &BTreeMap<String, Requirement>, names: &BTreeSet<String>, proved
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mfa::WebAuthnState;
 
     fn requirement(words: &str) -> Requirement {
         Requirement::read(words.split_whitespace()).unwrap()
@@ -147,6 +199,43 @@ mod tests {
         for (words, acr, factor, expected) in cases {
             assert_eq!(is_met(words, acr, factor), expected, "{words} for {acr} by {factor}");
         }
+    }
+
+    #[test]
+    fn the_pages_have_a_requirement_of_their_own_in_the_place_of_everybodys() {
+        let everybody = requirement("webauthn");
+        let factors = ["password".to_owned(), "totp:1".to_owned()];
+        let proved = Proved { acr: "urn:signet:aal2", factors: &factors };
+        let mut policy = AssurancePolicy { everybody, ..AssurancePolicy::default() };
+        assert!(!policy.admits_to_pages(proved));
+        policy.clients.insert(PAGES.to_owned(), requirement("urn:signet:aal2"));
+        assert!(policy.admits_to_pages(proved) && !policy.admits("app", proved));
+    }
+
+    #[test]
+    fn factors_are_changed_by_the_strongest_or_by_a_recovery_code() {
+        let key = |attested| {
+            let (credential_id, credential, aaguid) = ("c".to_owned(), String::new(), None);
+            let passwordless = true;
+            FactorDetail::WebAuthn(WebAuthnState {
+                credential_id,
+                credential,
+                aaguid,
+                attested,
+                passwordless,
+                counter: 0,
+            })
+        };
+        let totp = FactorDetail::Totp(super::super::policy::decoy_totp());
+        let by = |acr: &str, factor: &str, usable: &[FactorDetail]| {
+            let factors = ["password".to_owned(), format!("{factor}:1")];
+            may_change_factors(Proved { acr, factors: &factors }, usable)
+        };
+        let (some, all) = ([totp.clone(), key(false)], [totp.clone(), key(false), key(true)]);
+        assert!(by("urn:signet:aal2", "totp", &[totp.clone()]) && by("urn:signet:aal2", "totp", &[]));
+        assert!(!by("urn:signet:aal2", "totp", &some) && by("urn:signet:aal2", "webauthn", &some));
+        assert!(!by("urn:signet:aal2", "webauthn", &all) && by("urn:signet:aal3", "webauthn", &all));
+        assert!(by("urn:signet:aal1", "recovery", &all) && !by("urn:other", "totp", &[totp]));
     }
 
     #[test]

@@ -172,18 +172,12 @@ impl Enrolment {
             }
         }
         check_secret(&secret)?;
-        let secret_base32 = SecretText::new(base32(secret.expose()));
-        let (kind, hash, digits, last) = match &detail {
-            FactorDetail::Totp(state) => ("totp", state.hash, state.digits, format!("period={}", state.step_seconds)),
-            FactorDetail::Hotp(state) => ("hotp", state.hash, state.digits, format!("counter={}", state.next_counter)),
+        let otpauth_uri = match &detail {
+            FactorDetail::Totp(state) => totp_uri(issuer, account, state, &secret)?,
+            FactorDetail::Hotp(state) => hotp_uri(issuer, account, state, &secret),
             _ => return Err(EnrolmentError::Uri),
         };
-        let (issuer, account) = (percent_encoded(issuer), percent_encoded(account));
-        let otpauth_uri = SecretText::new(format!(
-            "otpauth://{kind}/{issuer}:{account}?secret={}&issuer={issuer}&algorithm={}&digits={digits}&{last}",
-            secret_base32.expose(),
-            hash_name(hash),
-        ));
+        let secret_base32 = SecretText::new(base32(secret.expose()));
         Ok(Self { secret, secret_base32, otpauth_uri, detail })
     }
 
@@ -205,6 +199,45 @@ impl Enrolment {
     /// The factor's parameters and state: nothing spent yet.
     pub fn detail(&self) -> &FactorDetail {
         &self.detail
+    }
+}
+
+fn totp_uri(
+    issuer: &str,
+    account: &str,
+    state: &TotpState,
+    secret: &SecretBytes,
+) -> Result<SecretText, EnrolmentError> {
+    // The lengths were judged before: what an older token has is shorter than what the crate calls compliant.
+    let totp = totp_rs::Builder::new()
+        .with_algorithm(algorithm(state.hash))
+        .with_digits(state.digits)
+        .with_step_duration(u64::from(state.step_seconds))
+        .with_secret(secret.expose())
+        .with_issuer(Some(issuer))
+        .with_account_name(account)
+        .build_noncompliant();
+    totp.to_url().map(SecretText::new).map_err(|_| EnrolmentError::Uri)
+}
+
+/// `totp-rs` knows no HOTP.
+fn hotp_uri(issuer: &str, account: &str, state: &HotpState, secret: &SecretBytes) -> SecretText {
+    let (issuer, account) = (percent_encoded(issuer), percent_encoded(account));
+    let secret = SecretText::new(base32(secret.expose()));
+    SecretText::new(format!(
+        "otpauth://hotp/{issuer}:{account}?secret={}&issuer={issuer}&algorithm={}&digits={}&counter={}",
+        secret.expose(),
+        hash_name(state.hash),
+        state.digits,
+        state.next_counter,
+    ))
+}
+
+const fn algorithm(hash: OtpHash) -> totp_rs::Algorithm {
+    match hash {
+        OtpHash::Sha1 => totp_rs::Algorithm::SHA1,
+        OtpHash::Sha256 => totp_rs::Algorithm::SHA256,
+        OtpHash::Sha512 => totp_rs::Algorithm::SHA512,
     }
 }
 

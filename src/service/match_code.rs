@@ -157,7 +157,7 @@ impl Signet {
     }
 
     /// The HMACs of a factor's candidates, after as much work as for any other factor.
-    async fn digit_hmacs(
+    pub(super) async fn digit_hmacs(
         &self,
         row: &RowBinding,
         seals: &Seals,

@@ -39,6 +39,8 @@ pub mod resync;
 pub mod revoke;
 pub mod revoke_key;
 pub mod rotate;
+pub mod self_service;
+pub mod session;
 pub mod settings;
 pub mod signing;
 pub mod stock;

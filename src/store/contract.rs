@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     Client, ClientId, EndReason, Factor, FactorId, Grant, GrantId, HsmMember, OtpValidation, RefreshLookup,
-    RotateOutcome, SealCount, SecretAtRest, SecretCursor, User, UserId,
+    RotateOutcome, SealCount, SecretAtRest, SecretCursor, Sessions, User, UserId,
 };
 use crate::audit::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
@@ -463,6 +463,7 @@ pub trait Store:
     Deployment
     + Users
     + Factors
+    + Sessions
     + super::FactorLife
     + super::RecoveryCodes
     + super::Stock
@@ -483,6 +484,7 @@ impl<T> Store for T where
     T: Deployment
         + Users
         + Factors
+        + Sessions
         + super::FactorLife
         + super::RecoveryCodes
         + super::Stock

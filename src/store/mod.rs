@@ -9,6 +9,7 @@ pub mod contract;
 pub mod factor_life;
 pub mod model;
 pub mod otp_validation;
+pub mod sessions;
 pub mod sqlite;
 pub mod stock;
 
@@ -22,7 +23,8 @@ pub use contract::{
 pub use factor_life::{FactorLife, RecoveryCodes};
 pub use model::{
     EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,
-    SealCount, SecretAtRest, SecretCursor, SecretOwner, User,
+    SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, User,
 };
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
+pub use sessions::Sessions;
 pub use stock::{AssignOutcome, Stock, StockId, StockToken};

@@ -124,6 +124,57 @@ pub struct ListedFactor {
     pub user_name: String,
 }
 
+/// A session's id: a UUIDv7, which stays and is no secret. Whoever knows it can't sign in by it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionId(String);
+
+impl SessionId {
+    /// An id as it was made, stored or received; it is only ever looked up.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A person's sign-in in a browser. The secret that the browser holds is not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The user's [`credentials_version`](User::credentials_version) that the sign-in was judged by.
+    pub credentials_version: i64,
+    /// From where it began, where that is known.
+    pub address: Option<String>,
+    /// When the person last proved who they are.
+    pub auth_time: Timestamp,
+    /// What was proved then, as an `acr`.
+    pub acr: String,
+    /// How (RFC 8176).
+    pub amr: Vec<String>,
+    /// By which factors: `password`, and each factor as `kind:id`.
+    pub factors: Vec<String>,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it was last in use, to the minute.
+    pub last_seen_at: Timestamp,
+    /// When it ends by itself, however much it is used.
+    pub expires_at: Timestamp,
+}
+
 /// The right of a client to hold tokens for a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {

@@ -8,6 +8,7 @@ mod jwks;
 mod limits;
 mod load;
 mod malformed;
+mod pages;
 mod revoke;
 mod standard_client;
 mod tls;

@@ -23,6 +23,12 @@ pub struct PasswordRequest {
 }
 
 impl PasswordRequest {
+    /// A password and a code, and nothing asked for in particular.
+    #[must_use]
+    pub const fn with_code(username: SecretText, password: SecretText, otp: SecretText) -> Self {
+        Self { username, password, otp, piv: None, scopes: None, resource: None, acr_values: Vec::new() }
+    }
+
     pub(super) fn read(parameters: &Parameters) -> Result<Self, OAuthError> {
         let secret = |text: &str| SecretText::new(text.to_owned());
         if parameters.optional("otp").is_some() && parameters.optional("piv").is_some() {

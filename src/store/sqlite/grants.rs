@@ -10,7 +10,7 @@ use super::fault::{Fault, Result};
 use super::row::{joined, list, moment, moment_if, set};
 use super::texts::texts;
 use super::writer::Effect;
-use super::{SqliteStore, audit_log, done, revocations};
+use super::{SqliteStore, audit_log, done, revocations, sessions};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{HsmName, TenantId};
@@ -209,7 +209,8 @@ async fn prune((now, believed): &(Timestamp, Timestamp), connection: &mut Sqlite
     let grants =
         sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(PRUNED_AT_ONCE)).execute(&mut *connection).await?;
     let revocations = revocations::prune(connection, before, PRUNED_AT_ONCE).await?;
-    Ok(Effect::nothing(grants.rows_affected().saturating_add(revocations)))
+    let sessions = sessions::prune(connection, before, PRUNED_AT_ONCE).await?;
+    Ok(Effect::nothing(grants.rows_affected().saturating_add(revocations).saturating_add(sessions)))
 }
 
 fn state_of(row: &SqliteRow) -> Result<GrantState> {

@@ -34,6 +34,7 @@ mod recovery_codes;
 mod revocations;
 mod row;
 mod seals;
+mod sessions;
 mod stock;
 mod texts;
 mod throttles;
@@ -168,6 +169,7 @@ pub fn sql_texts() -> Vec<String> {
         revocations::TEXTS,
         recovery_codes::TEXTS,
         seals::TEXTS,
+        sessions::TEXTS,
         stock::TEXTS,
         throttles::TEXTS,
         users::TEXTS,

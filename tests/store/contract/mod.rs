@@ -9,6 +9,7 @@ mod grants;
 mod key_ring;
 mod otp_validation;
 mod secrets;
+mod sessions;
 mod throttles;
 mod users;
 
@@ -45,6 +46,9 @@ on_every_store!(
     factors::a_removed_factor_ends_what_it_may_have_begun,
     factors::a_totp_step_is_spent_once_and_never_lowered,
     factors::a_yubico_counter_is_spent_once_and_never_lowered,
+    sessions::a_session_comes_back_while_it_holds,
+    sessions::a_session_is_renewed_once_by_its_secret,
+    sessions::a_session_is_ended_by_its_user_alone,
     otp_validation::otp_clients_come_back_as_added_by_number,
     otp_validation::otp_keys_come_back_as_added_page_by_page,
     otp_validation::a_public_id_is_a_factors_or_a_keys_and_never_both,

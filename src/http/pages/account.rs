@@ -1,0 +1,78 @@
+//! `GET /account`, and ending sessions.
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+
+use super::super::HttpState;
+use super::super::context::Context;
+use super::login::asked;
+use super::visitor::{OwnForm, Visitor, forgetting};
+use super::{PageError, page, see_other};
+use crate::store::{Factor, Session, SessionId};
+use crate::ui::{AccountPage, FactorRow, Moment, SessionRow, kind_in_words};
+
+/// `GET /account`.
+pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: Uri) -> Result<Response, PageError> {
+    let live = visitor.signed_in()?;
+    let notice = match asked(&uri, "done").as_deref() {
+        Some("added") => Some("It is set up. From now on you can sign in with it."),
+        Some("renamed") => Some("The new name is saved."),
+        Some("ended") => Some("That session is over."),
+        _ => None,
+    };
+    let factors = state.signet.own_factors(live).await?;
+    let sessions = state.signet.list_sessions(live).await?;
+    let token = state.signet.form_token(&visitor.secret).await?;
+    let template = AccountPage {
+        token: &token,
+        user: &live.user.name,
+        notice,
+        factors: factors.iter().map(factor_row).collect(),
+        sessions: sessions.iter().map(|session| session_row(session, &live.session.id)).collect(),
+    };
+    Ok(page(StatusCode::OK, &template))
+}
+
+/// `POST /account/sessions/end`.
+pub(super) async fn end_session(
+    State(state): State<HttpState>,
+    Context(context): Context,
+    form: OwnForm,
+) -> Result<Response, PageError> {
+    let live = form.visitor.signed_in()?;
+    let ended = state.signet.end_session(live, &SessionId::new(form.field("session")), &context).await?;
+    if ended { Ok(see_other("/account?done=ended")) } else { Err(PageError::NotFound) }
+}
+
+/// `POST /account/sessions/end-all`.
+pub(super) async fn sign_out_everywhere(
+    State(state): State<HttpState>,
+    Context(context): Context,
+    form: OwnForm,
+) -> Result<Response, PageError> {
+    state.signet.sign_out_everywhere(form.visitor.signed_in()?, &context).await?;
+    Ok(forgetting(see_other("/login?done=signed-out"), &state))
+}
+
+/// A factor as its owner sees it.
+pub(super) fn factor_row(factor: &Factor) -> FactorRow {
+    FactorRow {
+        id: factor.id.to_string(),
+        kind: kind_in_words(factor.detail.kind()),
+        label: if factor.label.is_empty() { "Unnamed".to_owned() } else { factor.label.clone() },
+        serial: factor.serial.clone(),
+        created: Moment::of(factor.created_at),
+        last_used: factor.last_used_at.map(Moment::of),
+    }
+}
+
+fn session_row(session: &Session, this: &SessionId) -> SessionRow {
+    SessionRow {
+        id: session.id.to_string(),
+        address: session.address.clone().unwrap_or_else(|| "Unknown address".to_owned()),
+        created: Moment::of(session.created_at),
+        last_seen: Moment::of(session.last_seen_at),
+        is_this: session.id == *this,
+    }
+}

@@ -1,0 +1,95 @@
+//! `/account/factors/{id}`: to name a factor, or to remove it.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::super::HttpState;
+use super::super::context::Context;
+use super::account::factor_row;
+use super::login::ask_step_up;
+use super::visitor::{OwnForm, Visitor, forgetting};
+use super::{PageError, page, see_other};
+use crate::service::self_service::SelfServiceError;
+use crate::store::FactorId;
+use crate::ui::{FactorPage, RemovePage};
+
+/// `GET /account/factors/{id}`.
+pub(super) async fn show(
+    State(state): State<HttpState>,
+    Path(id): Path<String>,
+    visitor: Visitor,
+) -> Result<Response, PageError> {
+    factor_page(&state, &visitor, &FactorId::new(id), None).await
+}
+
+/// `POST /account/factors/{id}/name`.
+pub(super) async fn rename(
+    State(state): State<HttpState>,
+    Context(context): Context,
+    Path(id): Path<String>,
+    form: OwnForm,
+) -> Result<Response, PageError> {
+    let (live, id) = (form.visitor.signed_in()?, FactorId::new(id));
+    match state.signet.rename_own_factor(live, &id, form.field("label"), &context).await {
+        Ok(()) => Ok(see_other("/account?done=renamed")),
+        Err(SelfServiceError::Input(text)) => factor_page(&state, &form.visitor, &id, Some(&text)).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn factor_page(
+    state: &HttpState,
+    visitor: &Visitor,
+    id: &FactorId,
+    error: Option<&str>,
+) -> Result<Response, PageError> {
+    let live = visitor.signed_in()?;
+    let factor = factor_row(&state.signet.own_factor(live, id).await?);
+    let token = state.signet.form_token(&visitor.secret).await?;
+    let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    Ok(page(status, &FactorPage { token: &token, user: &live.user.name, error, factor }))
+}
+
+/// `GET /account/factors/{id}/remove`.
+pub(super) async fn show_removal(
+    State(state): State<HttpState>,
+    Path(id): Path<String>,
+    visitor: Visitor,
+) -> Result<Response, PageError> {
+    let (live, id) = (visitor.signed_in()?, FactorId::new(id));
+    // Before the step-up: nobody proves who they are for a page that is not there.
+    state.signet.own_factor(live, &id).await?;
+    if !live.is_fresh(state.signet.clock_now()) {
+        return Ok(ask_step_up(&format!("/account/factors/{id}/remove")));
+    }
+    removal_page(&state, &visitor, &id, None).await
+}
+
+/// `POST /account/factors/{id}/remove`.
+pub(super) async fn remove(
+    State(state): State<HttpState>,
+    Context(context): Context,
+    Path(id): Path<String>,
+    form: OwnForm,
+) -> Result<Response, PageError> {
+    let (live, id) = (form.visitor.signed_in()?, FactorId::new(id));
+    match state.signet.remove_own_factor(live, &id, &context).await {
+        Ok(()) => Ok(forgetting(see_other("/login?done=removed"), &state)),
+        Err(SelfServiceError::Input(text)) => removal_page(&state, &form.visitor, &id, Some(&text)).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn removal_page(
+    state: &HttpState,
+    visitor: &Visitor,
+    id: &FactorId,
+    error: Option<&str>,
+) -> Result<Response, PageError> {
+    let live = visitor.signed_in()?;
+    let factor = factor_row(&state.signet.own_factor(live, id).await?);
+    let token = state.signet.form_token(&visitor.secret).await?;
+    let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    Ok(page(status, &RemovePage { token: &token, user: &live.user.name, error, factor }))
+}

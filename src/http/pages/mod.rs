@@ -1,0 +1,211 @@
+//! `/login`, `/logout` and `/account`: pages for people. Who asks is judged in [`visitor`]; what is asked, by the service.
+
+mod account;
+mod factor;
+mod login;
+mod totp;
+mod visitor;
+
+use askama::Template;
+use axum::Router;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::HttpState;
+use super::oauth_error::Refusal;
+use crate::oauth::OAuthError;
+use crate::service::self_service::SelfServiceError;
+use crate::ui::{self, FailurePage};
+
+/// The routes of all pages.
+pub(super) fn routes() -> Router<HttpState> {
+    Router::new()
+        .route("/login", get(login::show).post(login::sign_in))
+        .route("/logout", post(login::sign_out))
+        .route("/account", get(account::show))
+        .route("/account/step-up", get(login::show_step_up).post(login::step_up))
+        .route("/account/totp", get(totp::show).post(totp::confirm))
+        .route("/account/factors/{id}", get(factor::show))
+        .route("/account/factors/{id}/name", post(factor::rename))
+        .route("/account/factors/{id}/remove", get(factor::show_removal).post(factor::remove))
+        .route("/account/sessions/end", post(account::end_session))
+        .route("/account/sessions/end-all", post(account::sign_out_everywhere))
+        .route("/assets/signet.css", get(style))
+}
+
+async fn style() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CACHE_CONTROL, "public, max-age=3600"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, ui::STYLE).into_response()
+}
+
+/// Nothing is loaded but the style sheet, no script runs, nobody frames the page, and forms go nowhere else.
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The headers of every page. The referrer stays within the site; with `no-referrer` a browser would send its forms
+/// with `Origin: null`.
+const HEADERS: [(&str, &str); 7] = [
+    ("content-security-policy", POLICY),
+    ("x-frame-options", "DENY"),
+    ("cache-control", "no-store"),
+    ("referrer-policy", "same-origin"),
+    ("x-content-type-options", "nosniff"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("permissions-policy", "camera=(), microphone=(), geolocation=()"),
+];
+
+fn protect(response: &mut Response) {
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// A page.
+fn page(status: StatusCode, template: &impl Template) -> Response {
+    let mut response = match template.render() {
+        Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be made");
+            Refusal(OAuthError::unavailable()).into_response()
+        }
+    };
+    protect(&mut response);
+    response
+}
+
+/// A redirect by which the browser asks for a page of this service.
+fn see_other(path: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(path) else { return PageError::NotFound.into_response() };
+    let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response();
+    protect(&mut response);
+    response
+}
+
+/// The same with a cookie that is set.
+fn with_cookie(mut response: Response, cookie: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(cookie) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    response
+}
+
+/// The same with `Retry-After`, where the error has one.
+fn with_retry(mut response: Response, error: OAuthError) -> Response {
+    let told = Refusal(error).into_response();
+    if let Some(after) = told.headers().get(header::RETRY_AFTER) {
+        response.headers_mut().insert(header::RETRY_AFTER, after.clone());
+    }
+    response
+}
+
+/// Status and text of a refused sign-in: one for all that can be wrong with a name, a password and a code.
+fn sign_in_failure(error: &OAuthError) -> (StatusCode, &'static str) {
+    match error {
+        OAuthError::TooManyTries { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "There were too many tries. Wait a while, or use another kind of code.")
+        }
+        OAuthError::TemporarilyUnavailable { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Signing in does not work at the moment. Try again shortly.")
+        }
+        // Told only after all that was shown was right.
+        OAuthError::UnmetAuthenticationRequirements => (
+            StatusCode::FORBIDDEN,
+            "That was right, and not strong enough for this account. Sign in with a stronger factor.",
+        ),
+        _ => (
+            StatusCode::BAD_REQUEST,
+            "That did not work. Check the name, the password and the code, and use a new code.",
+        ),
+    }
+}
+
+/// A request that gets no page of its own.
+#[derive(Debug)]
+enum PageError {
+    /// Nobody is signed in.
+    NotSignedIn,
+    /// The form is not one of this browser's.
+    Forged,
+    /// The change needs a fresh proof.
+    StepUpNeeded,
+    /// The change needs a proof by the person's strongest factor.
+    StrongerNeeded,
+    /// There is nothing here.
+    NotFound,
+    /// The input is not acceptable.
+    Input(String),
+    /// HSM or store did not do their part.
+    Unavailable(OAuthError),
+    /// The form could not be read.
+    Unreadable(Box<Response>),
+}
+
+impl From<OAuthError> for PageError {
+    fn from(error: OAuthError) -> Self {
+        match error {
+            OAuthError::InvalidRequest(text) => Self::Input(text.to_owned()),
+            error => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<SelfServiceError> for PageError {
+    fn from(error: SelfServiceError) -> Self {
+        match error {
+            SelfServiceError::StepUpNeeded => Self::StepUpNeeded,
+            SelfServiceError::StrongerNeeded => Self::StrongerNeeded,
+            SelfServiceError::Missing => Self::NotFound,
+            SelfServiceError::Input(_) | SelfServiceError::WrongCode => Self::Input(error.to_string()),
+            SelfServiceError::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let failure = |status, title: &str, text: &str| page(status, &FailurePage { title, text });
+        match self {
+            Self::NotSignedIn => see_other("/login"),
+            Self::Forged => failure(
+                StatusCode::FORBIDDEN,
+                "This form can't be used",
+                "It was not made for this browser, or it is too old. Go back, load the page again, and try once more.",
+            ),
+            Self::StepUpNeeded => failure(
+                StatusCode::FORBIDDEN,
+                "A fresh sign-in is needed",
+                "Changes of how you sign in need your password and a code of the last five minutes. Begin again from \
+                 your account.",
+            ),
+            Self::StrongerNeeded => failure(
+                StatusCode::FORBIDDEN,
+                "A stronger sign-in is needed",
+                "Changes of how you sign in need the strongest of your factors. Sign out, and sign in with that one.",
+            ),
+            Self::NotFound => failure(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address."),
+            Self::Input(text) => failure(StatusCode::BAD_REQUEST, "That did not work", &text),
+            Self::Unavailable(error) => {
+                let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "Try again shortly.");
+                with_retry(failure(status, "This does not work at the moment", text), error)
+            }
+            Self::Unreadable(mut response) => {
+                protect(&mut response);
+                *response
+            }
+        }
+    }
+}
+
+/// The one value of a header; none where it is absent, given twice or no text.
+fn single<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,189 @@
+//! Who asks for a page, and whether a form is the browser's own.
+//!
+//! A browser holds one cookie: a session's secret, or before the sign-in a random text that stands for nothing in the
+//! store. Each form carries a token that is derived from it; a form from elsewhere has none, or another's. Where the
+//! browser says where a form comes from (`Sec-Fetch-Site`, `Origin`), that must be this site too.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
+
+use super::super::HttpState;
+use super::super::body::Form;
+use super::{PageError, single};
+use crate::oauth::Parameters;
+use crate::secret::SecretText;
+use crate::service::session::LiveSession;
+
+/// The length of a secret: 32 bytes in base64url.
+const SECRET_LENGTH: usize = 43;
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Who asks for a page.
+pub(super) struct Visitor {
+    /// What the browser holds; new where it held nothing.
+    pub(super) secret: SecretText,
+    /// Whether the browser does not hold the secret yet.
+    pub(super) is_new: bool,
+    /// The session, where one holds.
+    pub(super) live: Option<LiveSession>,
+}
+
+impl Visitor {
+    /// The session of a page that is for those who are signed in.
+    pub(super) fn signed_in(&self) -> Result<&LiveSession, PageError> {
+        self.live.as_ref().ok_or(PageError::NotSignedIn)
+    }
+}
+
+impl FromRequestParts<HttpState> for Visitor {
+    type Rejection = PageError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, PageError> {
+        match secret_of(&parts.headers, is_https(state)) {
+            Some(secret) => {
+                let live = state.signet.live_session(&secret).await?;
+                Ok(Self { secret, is_new: false, live })
+            }
+            None => Ok(Self { secret: state.signet.new_session_secret(), is_new: true, live: None }),
+        }
+    }
+}
+
+/// A form that this browser was given by this site.
+pub(super) struct OwnForm {
+    pub(super) visitor: Visitor,
+    pub(super) parameters: Parameters,
+}
+
+impl OwnForm {
+    /// A field as it was typed; empty where it is absent.
+    pub(super) fn field(&self, name: &str) -> &str {
+        self.parameters.optional(name).unwrap_or_default()
+    }
+
+    /// The same, for what must not be printed.
+    pub(super) fn secret_field(&self, name: &str) -> SecretText {
+        SecretText::new(self.field(name).to_owned())
+    }
+}
+
+impl FromRequest<HttpState> for OwnForm {
+    type Rejection = PageError;
+
+    async fn from_request(request: Request, state: &HttpState) -> Result<Self, PageError> {
+        let (mut parts, body) = request.into_parts();
+        let visitor = Visitor::from_request_parts(&mut parts, state).await?;
+        let is_own = is_same_site(&parts.headers, parts.uri.authority().map(ToString::to_string), is_https(state));
+        let form = Form::from_request(Request::from_parts(parts, body), state).await;
+        let parameters = form.map_err(|bad| PageError::Unreadable(Box::new(bad.into_response())))?.parameters;
+        let shown = parameters.optional("form_token").unwrap_or_default();
+        if visitor.is_new || !is_own || !state.signet.is_form_token(&visitor.secret, shown).await? {
+            return Err(PageError::Forged);
+        }
+        Ok(Self { visitor, parameters })
+    }
+}
+
+/// Whether the browser says that a form comes from this site, as far as it says anything.
+fn is_same_site(headers: &HeaderMap, authority: Option<String>, https: bool) -> bool {
+    if headers.contains_key(&FETCH_SITE) && single(headers, &FETCH_SITE) != Some("same-origin") {
+        return false;
+    }
+    if !headers.contains_key(header::ORIGIN) {
+        return true;
+    }
+    // The host was judged before: it is one of this service's own.
+    let host = single(headers, &header::HOST).map(str::to_owned).or(authority);
+    let scheme = if https { "https" } else { "http" };
+    let own = host.map(|host| format!("{scheme}://{host}"));
+    single(headers, &header::ORIGIN).zip(own).is_some_and(|(origin, own)| origin.eq_ignore_ascii_case(&own))
+}
+
+fn is_https(state: &HttpState) -> bool {
+    state.signet.settings().issuer.starts_with("https:")
+}
+
+/// The name keeps other hosts of the domain, and plain http, from setting the cookie. Without TLS, which there is on
+/// loopback alone, no browser would take it.
+const fn cookie_name(https: bool) -> &'static str {
+    if https { "__Host-signet" } else { "signet" }
+}
+
+/// The secret that the browser holds: none where the cookie is not one of Signet's, or is there twice.
+fn secret_of(headers: &HeaderMap, https: bool) -> Option<SecretText> {
+    let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut values = pairs.filter(|(name, _)| *name == cookie_name(https)).map(|(_, value)| value);
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (value.len() == SECRET_LENGTH && value.bytes().all(is_word)).then(|| SecretText::new(value.to_owned()))
+}
+
+/// `Set-Cookie` with a secret that scripts can't read and other sites' forms don't send.
+fn cookie(state: &HttpState, secret: &str, more: &str) -> String {
+    let https = is_https(state);
+    let secure = if https { "; Secure" } else { "" };
+    format!("{}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}{more}", cookie_name(https))
+}
+
+/// The answer with the cookie of a secret.
+pub(super) fn holding(response: Response, state: &HttpState, secret: &SecretText) -> Response {
+    super::with_cookie(response, &cookie(state, secret.expose(), ""))
+}
+
+/// The answer by which the browser forgets its secret.
+pub(super) fn forgetting(response: Response, state: &HttpState) -> Response {
+    super::with_cookie(response, &cookie(state, "", "; Max-Age=0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        pairs.collect()
+    }
+
+    const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    #[test]
+    fn a_form_of_another_site_is_told_from_an_own_one() {
+        let own = |pairs: &[(&'static str, &'static str)]| is_same_site(&headers(pairs), None, true);
+        assert!(own(&[("host", "id.example")]));
+        assert!(own(&[("host", "id.example"), ("origin", "https://id.example"), ("sec-fetch-site", "same-origin")]));
+        for (name, value) in [
+            ("origin", "https://evil.example"),
+            ("origin", "http://id.example"),
+            ("origin", "null"),
+            ("origin", "https://id.example.evil.example"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("sec-fetch-site", "none"),
+        ] {
+            assert!(!own(&[("host", "id.example"), (name, value)]), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn only_a_cookie_of_this_service_is_read() {
+        let read = |text: String| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::COOKIE, text.parse().unwrap());
+            secret_of(&headers, true).map(|secret| secret.expose().to_owned())
+        };
+        assert_eq!(read(format!("a=b; __Host-signet={SECRET}; c=d")).as_deref(), Some(SECRET));
+        for other in [
+            format!("signet={SECRET}"),
+            format!("__Host-signet={SECRET}; __Host-signet={SECRET}"),
+            format!("__Host-signet={SECRET}A"),
+            format!("__Host-signet={}", &SECRET[1..]),
+            format!("__Host-signet={}!", &SECRET[1..]),
+            String::new(),
+        ] {
+            assert_eq!(read(other.clone()), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The pages: their templates, what they are filled with, and the style sheet. Every value is escaped by the template
+//! engine; pages work without JavaScript, by keyboard, in light and dark.
+
+use askama::Template;
+use qrcode::render::svg;
+use qrcode::{EcLevel, QrCode};
+
+use crate::clock::Timestamp;
+
+/// The style sheet of all pages.
+pub(crate) const STYLE: &str = include_str!("assets/signet.css");
+
+/// The sign-in page.
+#[derive(Template)]
+#[template(path = "login.html")]
+pub(crate) struct LoginPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) notice: Option<&'static str>,
+    pub(crate) error: Option<&'p str>,
+}
+
+/// Asks once more for the password and a code.
+#[derive(Template)]
+#[template(path = "step_up.html")]
+pub(crate) struct StepUpPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) next: &'p str,
+    pub(crate) error: Option<&'p str>,
+}
+
+/// A factor as its owner sees it.
+pub(crate) struct FactorRow {
+    pub(crate) id: String,
+    pub(crate) kind: &'static str,
+    pub(crate) label: String,
+    pub(crate) serial: Option<String>,
+    pub(crate) created: Moment,
+    pub(crate) last_used: Option<Moment>,
+}
+
+/// A session as its owner sees it.
+pub(crate) struct SessionRow {
+    pub(crate) id: String,
+    pub(crate) address: String,
+    pub(crate) created: Moment,
+    pub(crate) last_seen: Moment,
+    pub(crate) is_this: bool,
+}
+
+/// A person's factors and sessions.
+#[derive(Template)]
+#[template(path = "account.html")]
+pub(crate) struct AccountPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) notice: Option<&'static str>,
+    pub(crate) factors: Vec<FactorRow>,
+    pub(crate) sessions: Vec<SessionRow>,
+}
+
+/// A TOTP secret to scan, and the field for its first code.
+#[derive(Template)]
+#[template(path = "totp.html")]
+pub(crate) struct TotpPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) error: Option<&'p str>,
+    pub(crate) label: &'p str,
+    pub(crate) carried: &'p str,
+    pub(crate) secret: String,
+    pub(crate) uri: &'p str,
+    pub(crate) image: String,
+}
+
+/// One factor: to name it, or to remove it.
+#[derive(Template)]
+#[template(path = "factor.html")]
+pub(crate) struct FactorPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) error: Option<&'p str>,
+    pub(crate) factor: FactorRow,
+}
+
+/// Asks whether a factor is to go.
+#[derive(Template)]
+#[template(path = "remove.html")]
+pub(crate) struct RemovePage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) error: Option<&'p str>,
+    pub(crate) factor: FactorRow,
+}
+
+/// Something did not go as it should.
+#[derive(Template)]
+#[template(path = "failure.html")]
+pub(crate) struct FailurePage<'p> {
+    pub(crate) title: &'p str,
+    pub(crate) text: &'p str,
+}
+
+/// A moment for people and for machines.
+pub(crate) struct Moment {
+    pub(crate) text: String,
+    pub(crate) machine: String,
+}
+
+impl Moment {
+    /// To the minute, in UTC.
+    pub(crate) fn of(at: Timestamp) -> Self {
+        let machine = at.to_string();
+        let text = match machine.split_once('T') {
+            Some((day, time)) => format!("{day} {} UTC", time.get(..5).unwrap_or(time)),
+            None => machine.clone(),
+        };
+        Self { text, machine }
+    }
+}
+
+/// What people call a kind of factor.
+pub(crate) fn kind_in_words(kind: &str) -> &'static str {
+    match kind {
+        "totp" => "Authenticator app",
+        "hotp" => "Counter-based token",
+        "yubico_otp" | "yubico_remote" => "YubiKey code",
+        "webauthn" => "Security key",
+        "piv" => "Smart card",
+        "recovery" => "Recovery codes",
+        _ => "Other",
+    }
+}
+
+/// A QR code as an SVG image; empty where the text is too long for one, which the page then shows as text alone.
+pub(crate) fn qr_image(text: &str) -> String {
+    let Ok(code) = QrCode::with_error_correction_level(text, EcLevel::M) else { return String::new() };
+    let image = code.render::<svg::Color<'_>>().min_dimensions(240, 240).quiet_zone(true).build();
+    // Within a page there is no XML declaration.
+    image.find("<svg").map_or_else(String::new, |at| image[at..].to_owned())
+}
+
+/// A secret in groups of four, as people read it.
+pub(crate) fn in_groups(text: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let groups: Vec<String> = characters.chunks(4).map(|group| group.iter().collect()).collect();
+    groups.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_filled_in_is_escaped() {
+        let text = "<script>alert(1)</script>\" onload=\"x";
+        let page = FailurePage { title: text, text }.render().unwrap();
+        assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
+    }
+
+    #[test]
+    fn moments_are_to_the_minute() {
+        let moment = Moment::of(Timestamp::from_unix_millis(1_769_847_300_250));
+        assert_eq!(
+            (moment.text.as_str(), moment.machine.as_str()),
+            ("2026-01-31 08:15 UTC", "2026-01-31T08:15:00.250Z")
+        );
+    }
+
+    #[test]
+    fn a_qr_code_is_an_image_within_the_page() {
+        assert!(qr_image("otpauth://totp/x").starts_with("<svg"));
+        assert_eq!(qr_image(&"x".repeat(10_000)), "");
+        assert_eq!(in_groups("ABCDEFGHIJ"), "ABCD EFGH IJ");
+    }
+}

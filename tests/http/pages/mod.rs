@@ -1,0 +1,19 @@
+//! The pages for people: `/login`, `/logout`, `/account`.
+
+mod account;
+mod browser;
+mod sessions;
+mod sign_in;
+
+use super::Stage;
+use browser::Browser;
+
+/// Makes every session of the deployment as old as if its person had proved who they are so many seconds earlier.
+async fn age_proofs(stage: &Stage, seconds: i64) {
+    let mut connection = crate::support::store::raw(&stage.database()).await;
+    sqlx::query("UPDATE sessions SET auth_time = auth_time - $1")
+        .bind(seconds * 1000)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+}
