@@ -12,6 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::keep::Kept;
+use super::step_up::Wanted;
 use crate::cli::Ended;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::secret::SecretText;
@@ -110,7 +111,13 @@ impl Authority {
     }
 
     /// What is kept of a sign-in here.
-    pub(super) fn kept(self, user: String, tokens: Tokens, ca: Option<PathBuf>) -> anyhow::Result<Kept> {
+    pub(super) fn kept(
+        self,
+        user: String,
+        tokens: Tokens,
+        ca: Option<PathBuf>,
+        in_keyring: bool,
+    ) -> anyhow::Result<Kept> {
         let ca = ca.map(std::path::absolute).transpose()?;
         Ok(Kept {
             issuer: self.issuer,
@@ -120,6 +127,7 @@ impl Authority {
             revocation_endpoint: self.revocation_endpoint.map(Into::into),
             user,
             ca,
+            in_keyring,
             tokens,
         })
     }
@@ -131,6 +139,7 @@ impl Authority {
         password: &SecretText,
         factor: &SecondFactor,
         scope: Option<&str>,
+        wanted: &Wanted,
     ) -> anyhow::Result<Tokens> {
         let (name, shown) = match factor {
             SecondFactor::Code(code) => ("otp", code.expose().trim()),
@@ -139,13 +148,22 @@ impl Authority {
         };
         let mut fields =
             vec![("grant_type", "password"), ("username", user), ("password", password.expose()), (name, shown)];
+        let acr_values = wanted.acr_values();
         fields.extend(scope.map(|scope| ("scope", scope)));
+        fields.extend(acr_values.as_deref().map(|values| ("acr_values", values)));
         let answer = self.post(&self.token_endpoint, &fields).await?;
         if answer.body["error"] == "invalid_grant" {
             let clock = clock_hint(&answer.headers).unwrap_or_default();
             anyhow::bail!(
                 "not accepted: name, password or second factor is wrong, or the code was used before. The server does \
                  not say which.{clock}"
+            );
+        }
+        if answer.body["error"] == "unmet_authentication_requirements" {
+            anyhow::bail!(
+                "name, password and second factor are right, but {} is asked for: sign in by a stronger factor, e.g. a \
+                 PIV card with an attested key (`--piv`)",
+                wanted.text()
             );
         }
         tokens_of(&answer)

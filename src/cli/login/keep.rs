@@ -1,4 +1,5 @@
-//! Where tokens are kept between commands: a file that only its owner can read, replaced whole, under a lock.
+//! Where tokens are kept between commands: a file that only its owner can read, replaced whole, under a lock. Where the
+//! system's keyring is asked for, the secrets are there, and the file holds the rest.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -9,14 +10,18 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::authority::Tokens;
+use super::keyring::Entry;
 use crate::secret::SecretText;
 
 /// How long another process may take for its refresh.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest file that is read, in bytes.
 const LONGEST: u64 = 256 * 1024;
+/// The members of [`Kept`] that go into the keyring.
+const SECRETS: [&str; 2] = ["client_secret", "tokens"];
 
 /// A sign-in as it is kept. It has no `Debug`: it holds the client's secret and the tokens.
 #[derive(Clone, Serialize, Deserialize)]
@@ -28,6 +33,9 @@ pub(super) struct Kept {
     pub(super) revocation_endpoint: Option<String>,
     pub(super) user: String,
     pub(super) ca: Option<PathBuf>,
+    /// Whether the system's keyring holds the secrets.
+    #[serde(default)]
+    pub(super) in_keyring: bool,
     pub(super) tokens: Tokens,
 }
 
@@ -53,20 +61,32 @@ impl Place {
         self.0.join("login.json")
     }
 
-    /// What is kept, without the lock: the file is only ever replaced whole.
-    pub(super) fn read(&self) -> anyhow::Result<Option<Kept>> {
+    /// What is kept, without the lock: file and keyring item are only ever replaced whole.
+    pub(super) async fn read(&self) -> anyhow::Result<Option<Kept>> {
+        let Some(mut members) = self.read_file()? else { return Ok(None) };
+        if is_in_keyring(&members) {
+            let path = self.file().display().to_string();
+            let Some(secrets) = entry(&path, "the sign-in").secret().await? else { return Ok(None) };
+            members.extend(serde_json::from_slice::<Map<_, _>>(&secrets).map_err(|_| self.garbled())?);
+        }
+        serde_json::from_value(Value::Object(members)).map(Some).map_err(|_| self.garbled())
+    }
+
+    fn read_file(&self) -> anyhow::Result<Option<Map<String, Value>>> {
         let path = self.file();
         match File::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("{} can't be read", path.display())),
             Ok(file) => {
                 let bytes = read_owners_file(file, &path)?;
-                let kept = serde_json::from_slice(&bytes);
-                let advice = || format!("{} can't be understood: delete it and sign in again", path.display());
-                // serde's own text may show what stands in the file.
-                kept.map(Some).map_err(|_| anyhow::anyhow!(advice()))
+                serde_json::from_slice(&bytes).map(Some).map_err(|_| self.garbled())
             }
         }
+    }
+
+    /// serde's own text may show what stands in the file.
+    fn garbled(&self) -> anyhow::Error {
+        anyhow::anyhow!("{} can't be understood: delete it and sign in again", self.file().display())
     }
 
     /// Takes the lock.
@@ -103,13 +123,32 @@ impl Place {
 }
 
 impl Held<'_> {
-    pub(super) fn read(&self) -> anyhow::Result<Option<Kept>> {
-        self.place.read()
+    pub(super) async fn read(&self) -> anyhow::Result<Option<Kept>> {
+        self.place.read().await
     }
 
     /// Replaces what is kept, whole and durably.
-    pub(super) fn write(&self, kept: &Kept) -> anyhow::Result<()> {
-        let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(kept)?);
+    pub(super) async fn write(&self, kept: &Kept) -> anyhow::Result<()> {
+        let path = self.place.file().display().to_string();
+        let mut members: Map<String, Value> = serde_json::from_value(serde_json::to_value(kept)?)?;
+        if kept.in_keyring {
+            let secrets: Map<_, _> = SECRETS.iter().filter_map(|name| members.remove_entry(*name)).collect();
+            let secrets = zeroize::Zeroizing::new(serde_json::to_vec(&secrets)?);
+            let label = format!("{} at {} (Signet)", kept.user, kept.issuer);
+            entry(&path, &label).put(&secrets).await?;
+            return self.write_file(&members);
+        }
+        let was_in_keyring = self.place.read_file().is_ok_and(|file| file.is_some_and(|file| is_in_keyring(&file)));
+        self.write_file(&members)?;
+        if was_in_keyring {
+            // What stays there, where this fails, was replaced: the caller revokes it.
+            let _ = entry(&path, "the earlier sign-in").delete().await;
+        }
+        Ok(())
+    }
+
+    fn write_file(&self, members: &Map<String, Value>) -> anyhow::Result<()> {
+        let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(members)?);
         let (path, new) = (self.place.file(), self.place.0.join("login.json.new"));
         // One that a crash left may have any mode.
         let _ = std::fs::remove_file(&new);
@@ -123,9 +162,20 @@ impl Held<'_> {
         write().with_context(|| format!("the tokens can't be kept in {}", path.display()))
     }
 
-    pub(super) fn delete(&self) -> anyhow::Result<()> {
+    pub(super) async fn delete(&self) -> anyhow::Result<()> {
+        if self.place.read_file()?.is_some_and(|file| is_in_keyring(&file)) {
+            entry(&self.place.file().display().to_string(), "the sign-in").delete().await?;
+        }
         std::fs::remove_file(self.place.file()).context("the kept tokens can't be deleted")
     }
+}
+
+fn is_in_keyring(members: &Map<String, Value>) -> bool {
+    members.get("in_keyring") == Some(&Value::Bool(true))
+}
+
+fn entry<'e>(file: &'e str, label: &'e str) -> Entry<'e> {
+    Entry { label, file }
 }
 
 /// Reads a secret from a file that only its owner can read, without its last line end.
