@@ -5,7 +5,7 @@
 //! password. OTPs of other keys are sent nowhere. See `docs/decisions/0023-yubico-validation.md`.
 
 use super::accounts::check_name;
-use super::enrol::NewFactor;
+use super::enrol::{NewFactor, factor_added};
 use super::error::store_unavailable;
 use super::match_code::{CodeVerdict, Spendable};
 use super::validation_servers::RemoteVerdict;
@@ -43,7 +43,7 @@ impl Signet {
         let user = self.find_user(user).await?;
         let detail = FactorDetail::YubicoRemote(YubicoRemoteState { public_id: public_id.clone(), last_counter: -1 });
         let factor = self.new_factor(&user, NewFactor { label, serial: None, detail }, context).await?;
-        let told = self.factor_changed(&factor, "added", context);
+        let told = self.factor_changed(&factor, factor_added(&factor), context);
         if self.adapters.store.add_factor(&factor, vec![told]).await? {
             Ok(factor)
         } else {

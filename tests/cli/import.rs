@@ -171,6 +171,29 @@ async fn promise_2_a_file_with_a_wrong_mac_or_a_faulty_line_imports_nothing_and_
     assert_eq!(app.cli(&["factor", "import", &path], "").status.code(), Some(1), "it says that a key is needed");
 }
 
+/// A file may be one long line: what is wrong with one of its tokens is no other token's fault.
+#[tokio::test]
+async fn the_good_tokens_of_a_file_without_line_ends_are_imported() {
+    let app = Application::new("");
+    let text = container(&Seal::Plain, 3).replacen(&STANDARD.encode(SEED), "AAAA", 1).replace('\n', "");
+    let path = write(&app, "tokens.xml", &text);
+    let some = app.cli(&["factor", "import", &path, "--skip-faulty", "--json"], "");
+    let report: serde_json::Value = serde_json::from_slice(&some.stdout).unwrap();
+    assert_eq!((&report["imported"], &report["refused"]), (&2.into(), &1.into()));
+    assert_eq!(app.rows("stock").await, 2);
+}
+
+#[tokio::test]
+async fn nothing_is_imported_where_the_report_can_not_be_written() {
+    let app = Application::new("");
+    let path = write(&app, "tokens.xml", &container(&Seal::Plain, 1));
+    let report = app.folder().join("no-such-folder/report.csv");
+    let refused = app.cli(&["factor", "import", &path, "--report", report.to_str().unwrap()], "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("report.csv"));
+    assert_eq!(app.rows("stock").await, 0);
+}
+
 /// A user takes a token out of the stock by its serial number and a code that it shows; the code is spent by it.
 #[tokio::test]
 async fn a_user_assigns_a_token_by_a_code_that_it_shows() {
