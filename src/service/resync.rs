@@ -1,5 +1,7 @@
 //! A token that is out of step is found again by two codes in a row (RFC 4226 §7.4, RFC 6238 §6).
 
+use std::time::Duration;
+
 use super::match_code::row_of;
 use super::tries::{CountedTry, Counting};
 use super::{ChangeError, Signet};
@@ -42,8 +44,7 @@ impl Signet {
         };
         let counted = self.count_change_try(&user, Target::Digits).await?;
         let resynced = self.find_pair(&factor, [&first, &second], context).await;
-        self.settle_change_try(&counted, &resynced).await;
-        resynced
+        self.settle_change_try(&user, &counted, resynced).await
     }
 
     async fn find_pair(&self, factor: &Factor, codes: [&Code; 2], context: &RequestContext) -> Result<(), ChangeError> {
@@ -113,22 +114,34 @@ impl Signet {
         })?;
         match counted {
             Counting::Counted(counted) => Ok(counted),
-            Counting::Exhausted { retry_after, .. } => Err(ChangeError::Input(format!(
-                "there were too many tries at this account; wait {} minutes, or run `signet user unlock {}`",
-                retry_after.as_secs().div_ceil(60),
-                user.name
-            ))),
+            Counting::Exhausted { retry_after, .. } => Err(too_many_tries(user, retry_after)),
         }
     }
 
-    /// What becomes of a try that was counted so: a success forgets it, and so does what ended without a verdict.
-    pub(super) async fn settle_change_try<T: Sync>(&self, counted: &CountedTry, ended: &Result<T, ChangeError>) {
-        match ended {
-            Ok(_) => self.forget_tries(counted).await,
-            Err(ChangeError::Hsm(_) | ChangeError::Store(_)) => self.give_back_try(counted).await,
-            Err(_) => {}
+    /// What becomes of a try that was counted so: a success forgets it, and so does what ended without a verdict. Where
+    /// the account has no verdicts left a refusal is answered as if nothing had been judged, as at sign-in.
+    pub(super) async fn settle_change_try<T: Send>(
+        &self,
+        user: &User,
+        counted: &CountedTry,
+        ended: Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        match (&ended, counted.unanswered_for()) {
+            (Ok(_), _) => self.forget_tries(counted).await,
+            (Err(ChangeError::Hsm(_) | ChangeError::Store(_)), _) => self.give_back_try(counted).await,
+            (Err(_), Some(retry_after)) => return Err(too_many_tries(user, retry_after)),
+            (Err(_), None) => {}
         }
+        ended
     }
+}
+
+fn too_many_tries(user: &User, retry_after: Duration) -> ChangeError {
+    ChangeError::Input(format!(
+        "there were too many tries at this account; wait {} minutes, or run `signet user unlock {}`",
+        retry_after.as_secs().div_ceil(60),
+        user.name
+    ))
 }
 
 fn not_accepted() -> ChangeError {

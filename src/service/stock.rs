@@ -81,8 +81,7 @@ impl Signet {
         let shown = OtpText::classify(code.expose().trim());
         let counted = self.count_change_try(user, shown.target()).await?;
         let assigned = self.prove_and_assign(user, serial, &shown, label, context).await;
-        self.settle_change_try(&counted, &assigned).await;
-        assigned
+        self.settle_change_try(user, &counted, assigned).await
     }
 
     async fn prove_and_assign(
