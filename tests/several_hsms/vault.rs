@@ -118,7 +118,8 @@ async fn hazard_45_tries_are_counted_alike_whichever_token_answers() {
         group.bring_back(away);
     }
     assert_eq!(caller.sign_in("ann", "another password", "123456").await.unwrap().status, 429);
-    assert_eq!(sqlite(&group.deployment, "SELECT COUNT(*) FROM throttles"), "1");
+    let counts = sqlite(&group.deployment, "SELECT COUNT(*) FROM throttles");
+    assert_eq!(counts, "2", "of what was guessed at, and of the account");
     server.stop();
 }
 
@@ -148,6 +149,38 @@ async fn a_retired_token_answers_for_nobody_who_is_not_there() {
         }
         assert!(Instant::now() < until, "who is not there is still answered with {status}");
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    server.stop();
+}
+
+/// An OTP of a key that nobody has is refused, not a fault, whichever of the two tokens is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_otp_of_an_unknown_key_is_refused_when_either_token_is_gone() {
+    let group = Group::new(&["second"], "deadline = \"20s\"");
+    let credentials = group.deployment.add_client("app");
+    group.deployment.json(&["otp-client", "add", "vpn"]);
+    let server = group.serve();
+    let caller = Caller::new(&server, &credentials);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let query = format!("id=1&nonce=0123456789abcdef&otp={}", "c".repeat(44));
+    let url = server.url(&format!("/wsapi/2.0/verify?{query}"));
+    for away in ["second", "primary"] {
+        until_state(&caller, "primary", "ok").await;
+        until_state(&caller, "second", "ok").await;
+        until_sealed(&group, "primary").await;
+        until_sealed(&group, "second").await;
+        group.take_away(away);
+        until_state(&caller, away, "not available").await;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let body = http.get(&url).send().await.unwrap().text().await.unwrap();
+            if body.contains("status=BAD_OTP") {
+                break;
+            }
+            assert!(Instant::now() < until, "without {away}: {body}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        group.bring_back(away);
     }
     server.stop();
 }
