@@ -1,5 +1,6 @@
 //! Yubico OTP keys that are verified for others and are no user's factor: what a key store (KSM) holds.
 
+use super::accounts::check_name;
 use super::enrol::YubicoKey;
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
@@ -25,6 +26,9 @@ impl Signet {
         };
         if key.secret.expose().len() != 16 {
             return Err(ChangeError::Input("the secret key must be 32 hex digits: an AES-128 key".to_owned()));
+        }
+        if let Some(serial) = &serial {
+            check_name("serial number", serial)?;
         }
         let tenant = &self.settings.tenant;
         let row = key_row(tenant, &public_id);
