@@ -106,12 +106,7 @@ impl Signet {
 
     /// Counts a try at a user's account outside of a sign-in.
     pub(super) async fn count_change_try(&self, user: &User, target: Target<'_>) -> Result<CountedTry, ChangeError> {
-        let counted = self.count_try(&user.name, Some(&user.id), target).await.map_err(|error| match error {
-            OAuthError::TemporarilyUnavailable { .. } => {
-                ChangeError::Input("the HSM or the store does not answer at the moment; try again".to_owned())
-            }
-            other => ChangeError::Input(other.description().to_owned()),
-        })?;
+        let counted = self.count_try(&user.name, Some(&user.id), target).await.map_err(|error| not_judged(&error))?;
         match counted {
             Counting::Counted(counted) => Ok(counted),
             Counting::Exhausted { retry_after, .. } => Err(too_many_tries(user, retry_after)),
@@ -134,6 +129,16 @@ impl Signet {
         }
         ended
     }
+}
+
+/// Why nothing could be judged.
+pub(super) fn not_judged(error: &OAuthError) -> ChangeError {
+    ChangeError::Input(match error {
+        OAuthError::TemporarilyUnavailable { .. } => {
+            "the HSM or the store does not answer at the moment; try again".to_owned()
+        }
+        other => other.description().to_owned(),
+    })
 }
 
 fn too_many_tries(user: &User, retry_after: Duration) -> ChangeError {

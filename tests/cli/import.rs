@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::support::application::{Application, TestUser};
 use crate::support::codes::YubiKey;
+use crate::support::fault::FaultModule;
 use crate::support::oathtool::{ClockToken, counter_code};
 use crate::support::server::Server;
 
@@ -226,6 +227,33 @@ async fn a_user_assigns_a_token_by_a_code_that_it_shows() {
     }
     let exhausted = server.cli(&["factor", "assign", "--serial", "x", "--user", "ann", "--code-stdin"], "123456");
     assert!(String::from_utf8_lossy(&exhausted.stderr).contains("too many tries"));
+}
+
+/// A serial number that is in the stock costs the HSM what one costs that is not.
+#[tokio::test]
+async fn promise_5_a_wrong_code_tells_not_which_serial_numbers_are_in_the_stock() {
+    let module = FaultModule::standing("log calls");
+    let app = Application::with_faults(&module, "sessions = 1\ndeadline = \"12s\"", "");
+    let key = YubiKey::new("cccccccccccb");
+    let yubico = format!("77,cccccccccccb,{},{},,2026-01-01T00:00:00,\n", key.private_id_hex(), key.secret_hex());
+    for (name, text) in [("yubico.csv", &yubico), ("oath.csv", &format!("C1,{SEED_HEX},totp,6,30\n"))] {
+        app.cli_json(&["factor", "import", &write(&app, name, text)], "");
+    }
+    app.add_user("ann", "reader");
+    let work = |serial: &str, code: &str| {
+        module.order("");
+        let assign = ["factor", "assign", "--serial", serial, "--user", "ann", "--code-stdin"];
+        assert_eq!(app.cli(&assign, code).status.code(), Some(1), "{serial}");
+        let mut calls = module.calls();
+        calls.retain(|call| matches!(call.as_str(), "C_UnwrapKey" | "C_Sign" | "C_Decrypt" | "C_Encrypt"));
+        calls.sort();
+        calls
+    };
+    let forged = format!("cccccccccccb{}", "c".repeat(32));
+    for (code, known) in [("000000", "C1"), ("00000000", "C1"), (&*forged, "77")] {
+        assert_eq!(work(known, code), work("nothing", code), "{code}");
+    }
+    assert_eq!(work("77", "000000"), work("C1", "000000"), "a code of another kind");
 }
 
 async fn refused(server: &Server, client: &crate::support::application::TestClient, user: &TestUser, code: &str) {
