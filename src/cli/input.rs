@@ -32,13 +32,19 @@ const LARGEST_FILE: u64 = 64 * 1024 * 1024;
 
 /// Reads a file that may hold secrets, or standard input where `path` is `-`. It is wiped when dropped.
 pub(super) fn secret_file(path: &std::path::Path) -> anyhow::Result<SecretText> {
-    let mut text = zeroize::Zeroizing::new(String::new());
-    let read = if path == std::path::Path::new("-") {
-        std::io::stdin().lock().take(LARGEST_FILE + 1).read_to_string(&mut text)
+    let context = || format!("{} can't be read", path.display());
+    let (source, room): (Box<dyn std::io::Read>, u64) = if path == std::path::Path::new("-") {
+        (Box::new(std::io::stdin()), LARGEST_FILE)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
+        let file = std::fs::File::open(path).with_context(context)?;
+        let metadata = file.metadata().with_context(context)?;
+        // A pipe's length is not known.
+        let length = if metadata.is_file() { metadata.len().min(LARGEST_FILE) } else { LARGEST_FILE };
+        (Box::new(file), length)
     };
-    read.with_context(|| format!("{} can't be read", path.display()))?;
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(usize::try_from(room)? + 64));
+    source.take(LARGEST_FILE + 1).read_to_string(&mut text).with_context(context)?;
     if text.len() as u64 > LARGEST_FILE {
         return Err(Ended::Usage(format!("{} is longer than {LARGEST_FILE} bytes", path.display())).into());
     }

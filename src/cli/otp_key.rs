@@ -55,7 +55,7 @@ pub(super) enum OtpKeyCommand {
         file: PathBuf,
     },
     /// Take over how far a YK-VAL had seen each key's counters, so that what was spent there is spent here. Counters never
-    /// fall. Keys that were not active there are disabled.
+    /// fall. Keys that were not active there are disabled, users' factors among them.
     ImportCounters {
         /// What `ykval-export` wrote; - for standard input.
         file: PathBuf,
@@ -187,11 +187,7 @@ async fn import_counters(config: &Path, output: &Output, file: &Path) -> anyhow:
             done.skipped.push(key.public_id.clone())
         }
         if !key.active {
-            match deployment.signet.enable_otp_key(&key.public_id, false, &operator).await {
-                // A user's factor, or a key that is not here, has no such switch.
-                Ok(()) | Err(ChangeError::Missing { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            deployment.signet.disable_yubico_key(&key.public_id, &operator).await?;
         }
     }
     output.value(&done, |done| {

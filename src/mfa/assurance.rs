@@ -28,6 +28,12 @@ pub struct Proved<'a> {
 }
 
 impl Proved<'_> {
+    /// Whether it is what a value of `acr_values` asks for: that very value, or a level above it.
+    pub fn reaches(&self, value: &str) -> bool {
+        let is_high = |wanted| Level::of_acr(self.acr).is_some_and(|level| level >= wanted);
+        self.acr == value || Level::of_acr(value).is_some_and(is_high)
+    }
+
     fn kinds(&self) -> impl Iterator<Item = &str> {
         self.factors.iter().filter_map(|factor| factor.split_once(':').map(|(kind, _)| kind))
     }
@@ -236,6 +242,21 @@ mod tests {
         assert!(!by("urn:signet:aal2", "totp", &some) && by("urn:signet:aal2", "webauthn", &some));
         assert!(!by("urn:signet:aal2", "webauthn", &all) && by("urn:signet:aal3", "webauthn", &all));
         assert!(by("urn:signet:aal1", "recovery", &all) && !by("urn:other", "totp", &[totp]));
+    }
+
+    #[test]
+    fn a_higher_level_is_what_a_lower_one_asks_for() {
+        let by = |acr| Proved { acr, factors: &[] };
+        for (acr, value, reaches) in [
+            ("urn:signet:aal2", "urn:signet:aal2", true),
+            ("urn:signet:aal3", "urn:signet:aal2", true),
+            ("urn:signet:aal1", "urn:signet:aal2", false),
+            ("urn:other", "urn:other", true),
+            ("urn:other", "urn:signet:aal1", false),
+            ("urn:signet:aal3", "urn:other", false),
+        ] {
+            assert_eq!(by(acr).reaches(value), reaches, "{acr} for {value}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::{FactorId, UserId};
 use crate::clock::Timestamp;
 
-/// `acr` of one factor (NIST SP 800-63B-4 AAL1). No sign-in of today ends there.
+/// `acr` of a password and a recovery code (NIST SP 800-63B-4 AAL1): no authenticator was shown.
 pub const ACR_AAL1: &str = "urn:signet:aal1";
 /// `acr` of a password and a one-time password (AAL2).
 pub const ACR_AAL2: &str = "urn:signet:aal2";

@@ -3,6 +3,9 @@
 //!
 //! A file is read whole or refused whole, so that nothing is half-imported because of a line that can't be read.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::yubico_otp;
 use super::yubico_validation::ClientNumber;
 use crate::secret::{SecretBytes, SecretText};
@@ -48,7 +51,7 @@ pub struct ExportedClient {
     pub id: ClientNumber,
     /// Whether it might ask.
     pub active: bool,
-    /// Its API key in base64.
+    /// Its API key in base64: 16 to 64 bytes.
     pub key: SecretText,
 }
 
@@ -63,7 +66,7 @@ pub fn keys(text: &str) -> Result<Vec<ExportedKey>, BadLine> {
             return Err("serial, public id, private id and AES key are expected, separated by commas");
         };
         Ok(ExportedKey {
-            serial: Some((*serial).to_owned()).filter(|serial| !serial.is_empty() && serial != "0"),
+            serial: serial_of(serial).ok_or("the serial number must have at most 128 characters, none of control")?,
             public_id: yubico_otp::public_id(public_id).ok_or("the second value must be a public id in modhex")?,
             private_id: hex(private_id).ok_or("the third value must be a private id of 12 hex digits")?,
             secret: hex::<16>(secret)
@@ -104,7 +107,9 @@ pub fn clients(text: &str) -> Result<Vec<ExportedClient>, BadLine> {
         Ok(ExportedClient {
             id: ClientNumber::parse(id).ok_or("the first value must be a client's number")?,
             active: flag(active)?,
-            key: SecretText::new((*key).to_owned()),
+            key: api_key(key).map(|_| SecretText::new((*key).to_owned())).ok_or(
+                "the fourth value must be an API key in base64, of 16 to 64 bytes; `#` before the line leaves a client out",
+            )?,
         })
     })
 }
@@ -117,6 +122,18 @@ fn read<T>(text: &str, line_of: impl Fn(&[&str]) -> Result<T, &'static str>) -> 
         line_of(&cells).map_err(|problem| BadLine { line: at, problem })
     });
     read.collect()
+}
+
+/// `None` in it where there is no serial number.
+fn serial_of(cell: &str) -> Option<Option<String>> {
+    let is_text = cell.chars().count() <= 128 && !cell.chars().any(char::is_control);
+    is_text.then(|| Some(cell.to_owned()).filter(|serial| !serial.is_empty() && serial != "0"))
+}
+
+/// The API key of a client of the protocol. Shorter ones can be guessed, longer ones are of no use to HMAC-SHA-1.
+pub fn api_key(base64: &str) -> Option<SecretBytes> {
+    let key = STANDARD.decode(base64.trim()).ok().map(SecretBytes::new);
+    key.filter(|key| (16..=64).contains(&key.expose().len()))
 }
 
 fn flag(cell: &str) -> Result<bool, &'static str> {
@@ -186,6 +203,14 @@ mod tests {
         for line in ["1,1,1,cccc,32768,0", "1,1,1,cccc,0,256", "1,1,1,cccc,x,0", "2,1,1,cccc,0,0", "1,1,1,ab,0,0"] {
             assert!(counters(line).is_err(), "{line}");
         }
+        let key = "Eibja2kRFXXoW6hjZaiyBtWnCBA=";
+        assert!(clients(&format!("1,1,1,{key}")).is_ok());
+        for key in ["", "Eibja2kRFXXoW6hjZaiyBtWnCBA", "AAAA", "not base64"] {
+            let error = clients(&format!("1,1,1,Eibja2kRFXXoW6hjZaiyBtWnCBA=\n2,1,1,{key}")).unwrap_err();
+            assert_eq!(error.line, 2, "a key that is none refuses the file before anything of it is kept");
+        }
+        let rest = "cccc,010203040506,000102030405060708090a0b0c0d0e0f";
+        assert!(keys(&format!("1\u{1b}[31m,{rest}")).is_err() && keys(&format!("{},{rest}", "1".repeat(129))).is_err());
         assert!(clients("0,1,1,AAAA").is_err() && clients("1,x,1,AAAA").is_err() && clients("1,1").is_err());
     }
 

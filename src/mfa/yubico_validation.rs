@@ -21,6 +21,8 @@ pub use query::{AnswerFault, Query, RemoteCounter};
 
 /// The most fields that a request or an answer may have.
 const MOST_FIELDS: usize = 32;
+/// The most bytes that their names and values have together: honest ones have some hundred, and the HSM signs them all.
+const MOST_BYTES: usize = 4096;
 /// The longest OTP: 48 characters.
 const LONGEST_OTP: usize = 48;
 
@@ -111,12 +113,13 @@ pub struct Fields(BTreeMap<String, String>);
 
 impl Fields {
     /// The fields with these names and values, decoded already; `None` where a name is given twice, a name or value has
-    /// a control character, or there are too many.
+    /// a control character, or they are too many or too long.
     pub fn collect(pairs: impl IntoIterator<Item = (String, String)>) -> Option<Self> {
-        let mut fields = BTreeMap::new();
+        let (mut fields, mut bytes) = (BTreeMap::new(), 0);
         for (name, value) in pairs {
+            bytes += name.len() + value.len();
             let is_clean = !name.chars().chain(value.chars()).any(char::is_control);
-            if !is_clean || fields.insert(name, value).is_some() || fields.len() > MOST_FIELDS {
+            if !is_clean || fields.insert(name, value).is_some() || fields.len() > MOST_FIELDS || bytes > MOST_BYTES {
                 return None;
             }
         }

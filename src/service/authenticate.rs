@@ -6,6 +6,7 @@
 //! is no user, no factor or no code that could be right, decoys take their place.
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::Signet;
 use super::accounts::password_row;
@@ -86,7 +87,8 @@ impl Signet {
             Err(reason) => {
                 let told = told.because(reason);
                 if counted.unanswered_until.is_some() {
-                    self.tell_repeatable(&format!("{} {reason}", counted.kind()), told).await?;
+                    // Never at once: the reason is what the answer must not tell, and writing takes time.
+                    self.repeats.keep(&format!("{} {reason}", counted.kind()), &told, Instant::now());
                 } else {
                     let appended = self.adapters.store.append(vec![told]).await;
                     appended.map_err(|error| store_unavailable(&error))?;

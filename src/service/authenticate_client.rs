@@ -109,7 +109,7 @@ impl Signet {
     ///
     /// # Errors
     ///
-    /// [`StoreError`]: the numbers are lost, what was told before is not.
+    /// [`StoreError`]: the numbers are lost, and what was kept to be told with them; what was told before is not.
     pub async fn tell_repetitions(&self, is_end: bool) -> Result<(), StoreError> {
         let drafts = if is_end { self.repeats.drain() } else { self.repeats.due(Instant::now()) };
         if drafts.is_empty() {

@@ -169,7 +169,7 @@ impl Signet {
 
     /// Whether a sign-in proves what the tenant asks for, and what the client asked for this once (RFC 9470 §4).
     fn suffices(&self, request: &PasswordRequest, client: &Client, proved: Proved<'_>) -> bool {
-        let wanted = request.acr_values.is_empty() || request.acr_values.iter().any(|value| value == proved.acr);
+        let wanted = request.acr_values.is_empty() || request.acr_values.iter().any(|value| proved.reaches(value));
         wanted && self.settings.assurance.admits(&client.name, proved)
     }
 

@@ -7,13 +7,11 @@ use super::accounts::check_name;
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::keys::{OtpHash, OtpSecretKind, RowBinding, TenantId};
+use crate::mfa::yubico_export;
 use crate::mfa::yubico_validation::ClientNumber;
 use crate::random;
 use crate::secret::{SecretBytes, SecretText};
 use crate::store::OtpClient;
-
-/// A key that is brought along: shorter ones can be guessed, longer ones are of no use to HMAC-SHA-1.
-const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 
 /// What a new client of the validation protocol is.
 #[derive(Debug)]
@@ -144,8 +142,7 @@ pub(super) fn client_row(tenant: &TenantId, id: impl std::fmt::Display) -> RowBi
 }
 
 fn brought_key(text: &SecretText) -> Result<SecretBytes, ChangeError> {
-    let key = STANDARD.decode(text.expose().trim()).ok().map(SecretBytes::new);
-    key.filter(|key| KEY_BYTES.contains(&key.expose().len())).ok_or_else(|| {
+    yubico_export::api_key(text.expose()).ok_or_else(|| {
         ChangeError::Input("the API key must be base64 of 16 to 64 bytes, as the old server showed it".to_owned())
     })
 }

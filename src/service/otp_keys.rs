@@ -1,11 +1,12 @@
 //! Yubico OTP keys that are verified for others and are no user's factor: what a key store (KSM) holds.
 
+use super::accounts::check_name;
 use super::enrol::YubicoKey;
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::keys::{OtpSecretKind, RowBinding, TenantId};
 use crate::mfa::yubico_otp;
-use crate::store::OtpKey;
+use crate::store::{FactorState, OtpKey};
 
 impl Signet {
     /// Adds a key that is no user's factor.
@@ -25,6 +26,9 @@ impl Signet {
         };
         if key.secret.expose().len() != 16 {
             return Err(ChangeError::Input("the secret key must be 32 hex digits: an AES-128 key".to_owned()));
+        }
+        if let Some(serial) = &serial {
+            check_name("serial number", serial)?;
         }
         let tenant = &self.settings.tenant;
         let row = key_row(tenant, &public_id);
@@ -80,6 +84,24 @@ impl Signet {
         let told = self.otp_key_changed(public_id, if enabled { "enabled" } else { "disabled" }, context);
         let store = &self.adapters.store;
         still_there(store.set_otp_key_enabled(&self.settings.tenant, public_id, enabled, vec![told]).await?, public_id)
+    }
+
+    /// Has a key's OTPs verified no more, whether it is a user's factor or nobody's. `false` where it is not here.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn disable_yubico_key(&self, public_id: &str, context: &RequestContext) -> Result<bool, ChangeError> {
+        let (store, tenant) = (&self.adapters.store, &self.settings.tenant);
+        if store.otp_key(tenant, public_id).await?.is_some() {
+            self.enable_otp_key(public_id, false, context).await?;
+            return Ok(true);
+        }
+        let Some(factor) = store.factor_by_handle(tenant, "yubico_otp", public_id).await? else { return Ok(false) };
+        if factor.state == FactorState::Enabled {
+            self.enable_factor(&factor.id, false, context).await?;
+        }
+        Ok(true)
     }
 
     /// Removes a key.

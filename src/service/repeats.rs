@@ -22,6 +22,8 @@ pub struct Repeats(Mutex<HashMap<String, Told>>);
 struct Told {
     at: Instant,
     repetitions: u64,
+    /// Whether the first of them was told.
+    is_told: bool,
     draft: Draft,
 }
 
@@ -37,8 +39,18 @@ impl Repeats {
             tracing::warn!(?draft.event, draft.reason, "refused; too many kinds of refusals to tell the audit log of each");
             return false;
         }
-        told.insert(kind.to_owned(), Told { at: now, repetitions: 0, draft: draft.clone() });
+        told.insert(kind.to_owned(), Told { at: now, repetitions: 0, is_told: true, draft: draft.clone() });
         true
+    }
+
+    /// Keeps a refusal to be told later, the first of its kind too. For one whose reason its caller must not learn: the
+    /// time that a record takes would tell that the reason is a new one.
+    pub fn keep(&self, kind: &str, draft: &Draft, now: Instant) {
+        if self.admit(kind, draft, now)
+            && let Some(kept) = self.lock().get_mut(kind)
+        {
+            kept.is_told = false;
+        }
     }
 
     /// Takes back that a refusal was told: its record could not be written.
@@ -59,14 +71,16 @@ impl Repeats {
     fn take(&self, is_due: impl Fn(&Told) -> bool, now: Instant) -> Vec<Draft> {
         let mut drafts = Vec::new();
         self.lock().retain(|_, told| {
-            if !is_due(told) {
+            if told.is_told && !is_due(told) {
                 return true;
             }
-            if told.repetitions == 0 {
-                return false;
+            let draft = told.draft.clone();
+            match (told.is_told, told.repetitions) {
+                (true, 0) => return false,
+                (false, 0) => drafts.push(draft),
+                (_, repetitions) => drafts.push(draft.detail(format!("repeated {repetitions} times"))),
             }
-            drafts.push(told.draft.clone().detail(format!("repeated {} times", told.repetitions)));
-            (told.at, told.repetitions) = (now, 0);
+            (told.at, told.repetitions, told.is_told) = (now, 0, true);
             true
         });
         drafts
@@ -97,6 +111,20 @@ mod tests {
         assert!(repeats.admit("b", &draft(), start + QUIET), "what was not repeated is told anew");
         assert!(!repeats.admit("a", &draft(), start + QUIET));
         assert_eq!(repeats.drain(), [draft().detail("repeated 1 times")]);
+    }
+
+    #[test]
+    fn what_is_kept_is_told_with_the_next_ones_and_then_like_the_others() {
+        let (repeats, start) = (Repeats::default(), Instant::now());
+        repeats.keep("a", &draft(), start);
+        repeats.keep("b", &draft(), start);
+        repeats.keep("b", &draft(), start);
+        let mut due = repeats.due(start);
+        due.sort_by_key(|draft| draft.detail.clone());
+        assert_eq!(due, [draft(), draft().detail("repeated 1 times")]);
+        repeats.keep("a", &draft(), start);
+        assert_eq!(repeats.due(start + QUIET / 2), []);
+        assert_eq!(repeats.due(start + QUIET), [draft().detail("repeated 1 times")]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A token that is out of step is found again by two codes in a row (RFC 4226 §7.4, RFC 6238 §6).
 
+use std::time::Duration;
+
 use super::match_code::row_of;
 use super::tries::{CountedTry, Counting};
 use super::{ChangeError, Signet};
@@ -42,8 +44,7 @@ impl Signet {
         };
         let counted = self.count_change_try(&user, Target::Digits).await?;
         let resynced = self.find_pair(&factor, [&first, &second], context).await;
-        self.settle_change_try(&counted, &resynced).await;
-        resynced
+        self.settle_change_try(&user, &counted, resynced).await
     }
 
     async fn find_pair(&self, factor: &Factor, codes: [&Code; 2], context: &RequestContext) -> Result<(), ChangeError> {
@@ -105,30 +106,47 @@ impl Signet {
 
     /// Counts a try at a user's account outside of a sign-in.
     pub(super) async fn count_change_try(&self, user: &User, target: Target<'_>) -> Result<CountedTry, ChangeError> {
-        let counted = self.count_try(&user.name, Some(&user.id), target).await.map_err(|error| match error {
-            OAuthError::TemporarilyUnavailable { .. } => {
-                ChangeError::Input("the HSM or the store does not answer at the moment; try again".to_owned())
-            }
-            other => ChangeError::Input(other.description().to_owned()),
-        })?;
+        let counted = self.count_try(&user.name, Some(&user.id), target).await.map_err(|error| not_judged(&error))?;
         match counted {
             Counting::Counted(counted) => Ok(counted),
-            Counting::Exhausted { retry_after, .. } => Err(ChangeError::Input(format!(
-                "there were too many tries at this account; wait {} minutes, or run `signet user unlock {}`",
-                retry_after.as_secs().div_ceil(60),
-                user.name
-            ))),
+            Counting::Exhausted { retry_after, .. } => Err(too_many_tries(user, retry_after)),
         }
     }
 
-    /// What becomes of a try that was counted so: a success forgets it, and so does what ended without a verdict.
-    pub(super) async fn settle_change_try<T: Sync>(&self, counted: &CountedTry, ended: &Result<T, ChangeError>) {
-        match ended {
-            Ok(_) => self.forget_tries(counted).await,
-            Err(ChangeError::Hsm(_) | ChangeError::Store(_)) => self.give_back_try(counted).await,
-            Err(_) => {}
+    /// What becomes of a try that was counted so: a success forgets it, and so does what ended without a verdict. Where
+    /// the account has no verdicts left a refusal is answered as if nothing had been judged, as at sign-in.
+    pub(super) async fn settle_change_try<T: Send>(
+        &self,
+        user: &User,
+        counted: &CountedTry,
+        ended: Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        match (&ended, counted.unanswered_for()) {
+            (Ok(_), _) => self.forget_tries(counted).await,
+            (Err(ChangeError::Hsm(_) | ChangeError::Store(_)), _) => self.give_back_try(counted).await,
+            (Err(_), Some(retry_after)) => return Err(too_many_tries(user, retry_after)),
+            (Err(_), None) => {}
         }
+        ended
     }
+}
+
+/// Why nothing could be judged.
+pub(super) fn not_judged(error: &OAuthError) -> ChangeError {
+    ChangeError::Input(match error {
+        OAuthError::TemporarilyUnavailable { .. } => {
+            "the HSM or the store does not answer at the moment; try again".to_owned()
+        }
+        other => other.description().to_owned(),
+    })
+}
+
+fn too_many_tries(user: &User, retry_after: Duration) -> ChangeError {
+    ChangeError::Input(format!(
+        "there were too many tries at this account; wait {} minutes, or run `signet user unlock {}`",
+        retry_after.as_secs().div_ceil(60),
+        user.name
+    ))
 }
 
 fn not_accepted() -> ChangeError {

@@ -1,7 +1,9 @@
 //! The stock: tokens that were imported and belong to nobody yet, until they are assigned by an operator, or by the user who
 //! holds one and shows its code.
 
+use super::decoy::decoy_row;
 use super::enrol::{NewFactor, factor_added, factor_row};
+use super::resync::not_judged;
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::keys::{RowBinding, TenantId};
@@ -81,8 +83,7 @@ impl Signet {
         let shown = OtpText::classify(code.expose().trim());
         let counted = self.count_change_try(user, shown.target()).await?;
         let assigned = self.prove_and_assign(user, serial, &shown, label, context).await;
-        self.settle_change_try(&counted, &assigned).await;
-        assigned
+        self.settle_change_try(user, &counted, assigned).await
     }
 
     async fn prove_and_assign(
@@ -94,10 +95,7 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<Factor, ChangeError> {
         let token = self.adapters.store.stock_token(&self.settings.tenant, serial).await?;
-        let proved = match &token {
-            Some(token) => self.detail_after(token, shown).await?,
-            None => None,
-        };
+        let proved = self.detail_after(token.as_ref(), shown).await?;
         let (Some(token), Some(detail)) = (token, proved) else {
             let told = Draft::new(Event::FactorChanged, Outcome::Refused, user.tenant.as_str(), context)
                 .user(user.id.as_str())
@@ -110,19 +108,38 @@ impl Signet {
         self.make_factor(token, user, label, detail, context).await
     }
 
-    /// The token as it is after the shown code was spent; `None` where the code is not its.
-    async fn detail_after(&self, token: &StockToken, shown: &OtpText) -> Result<Option<FactorDetail>, ChangeError> {
-        Ok(match (shown, &token.detail) {
-            (OtpText::Digits(code), FactorDetail::Totp(state)) => {
+    /// The token as it is after the shown code was spent; `None` where the code is not its. What was typed decides the
+    /// HSM's work, as at sign-in: it tells nobody which serial numbers are in the stock.
+    async fn detail_after(
+        &self,
+        token: Option<&StockToken>,
+        shown: &OtpText,
+    ) -> Result<Option<FactorDetail>, ChangeError> {
+        let decoy = self.decoy_material().await.map_err(|error| not_judged(&error))?;
+        Ok(match (shown, token.map(|token| (token, &token.detail))) {
+            (OtpText::Digits(code), Some((token, FactorDetail::Totp(state)))) => {
                 self.totp_after(token, code, state).await?.map(FactorDetail::Totp)
             }
-            (OtpText::Digits(code), FactorDetail::Hotp(state)) => {
+            (OtpText::Digits(code), Some((token, FactorDetail::Hotp(state)))) => {
                 self.hotp_after(token, code, state).await?.map(FactorDetail::Hotp)
             }
-            (OtpText::Yubico(otp), FactorDetail::YubicoOtp(state)) => {
+            (OtpText::Yubico(otp), Some((token, FactorDetail::YubicoOtp(state))))
+                if otp.public_id() == state.public_id =>
+            {
                 self.yubico_after(token, otp, state).await?.map(FactorDetail::YubicoOtp)
             }
-            _ => None,
+            (OtpText::Digits(_), _) => {
+                let state = policy::decoy_totp();
+                let (row, steps) = (decoy_row(&self.settings.tenant, "totp"), totp::candidates(self.now(), &state));
+                self.adapters.vault.otp_hmac(&row, &decoy.totp, state.hash, policy::messages(&steps)).await?;
+                None
+            }
+            (OtpText::Yubico(otp), _) => {
+                let row = decoy_row(&self.settings.tenant, "yubico");
+                self.adapters.vault.decrypt_block(&row, &decoy.yubico, otp.block()).await?;
+                None
+            }
+            (OtpText::Piv(_) | OtpText::Recovery(_) | OtpText::Neither, _) => None,
         })
     }
 
@@ -159,9 +176,6 @@ impl Signet {
         otp: &YubicoOtp,
         state: &YubicoState,
     ) -> Result<Option<YubicoState>, ChangeError> {
-        if otp.public_id() != state.public_id {
-            return Ok(None);
-        }
         let row = stock_row(&token.tenant, &token.id);
         let block = self.adapters.vault.decrypt_block(&row, &token.secret, otp.block()).await?;
         let read = Reading::decode(&block, &state.private_id).and_then(|read| read.spendable(state));

@@ -1,6 +1,8 @@
 //! Tries are counted before they are judged (see `mfa::lockout` and `docs/decisions/0021-*`); an operator sees whose are
 //! exhausted, and lifts the lock.
 
+use std::time::Duration;
+
 use super::error::store_unavailable;
 use super::{ChangeError, Signet};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
@@ -26,10 +28,14 @@ impl CountedTry {
         format!("tries {:02x?}", self.whole)
     }
 
+    /// How long the account's refusals are answered as if nothing had been judged, where they are.
+    pub(super) fn unanswered_for(&self) -> Option<Duration> {
+        self.unanswered_until.map(|until| until.since(self.at))
+    }
+
     /// What a refusal of this try is answered with.
     pub(super) fn refusal(&self) -> OAuthError {
-        self.unanswered_until
-            .map_or(OAuthError::InvalidGrant, |until| OAuthError::TooManyTries { retry_after: until.since(self.at) })
+        self.unanswered_for().map_or(OAuthError::InvalidGrant, |retry_after| OAuthError::TooManyTries { retry_after })
     }
 }
 
@@ -41,7 +47,7 @@ pub(super) enum Counting {
     /// It is not: what it guesses at has no tries left.
     Exhausted {
         /// For so long.
-        retry_after: std::time::Duration,
+        retry_after: Duration,
         /// The name under which repetitions are told.
         kind: String,
     },

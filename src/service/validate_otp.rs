@@ -8,17 +8,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Signet;
+use super::decoy::decoy_row;
 use super::enrol::factor_row;
 use super::otp_clients::client_row;
 use super::otp_keys::key_row;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
-use crate::keys::{HsmError, OtpHash, OtpSecretKind, RowBinding, Seals};
+use crate::keys::{HsmError, OtpHash, RowBinding, Seals};
 use crate::mfa::yubico_otp::{Reading, YubicoOtp};
 use crate::mfa::yubico_validation::{Answer, ClientNumber, Fields, Request, Status, hmac_sha1};
-use crate::secret::SecretBytes;
 use crate::store::{FactorDetail, OtpClient, OtpSpending, ShownOtp, StoreError};
 
 /// Verifications under way at once.
@@ -30,13 +30,12 @@ const MOST_OF_ONE_CLIENT: usize = 192;
 pub(super) struct Validation {
     admission: Arc<Semaphore>,
     under_way: Arc<Mutex<HashMap<ClientNumber, usize>>>,
-    decoy: OnceCell<Seals>,
 }
 
 impl Default for Validation {
     fn default() -> Self {
         let admission = Arc::new(Semaphore::new(MOST_AT_ONCE));
-        Self { admission, under_way: Arc::default(), decoy: OnceCell::new() }
+        Self { admission, under_way: Arc::default() }
     }
 }
 
@@ -82,6 +81,8 @@ enum Fault {
     Hsm(#[from] HsmError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("there is no decoy to work on")]
+    NoDecoy,
 }
 
 /// A refusal: what the client is told, and the audit record's word.
@@ -231,10 +232,12 @@ impl Signet {
 
     /// The OTP's block, read. An unknown key costs what a known one costs: a block decrypted with a decoy's key.
     async fn reading(&self, otp: &YubicoOtp, device: Option<&Device>) -> Result<Result<Reading, Refusal>, Fault> {
+        // The decoy of a sign-in, which is kept such that the tokens open it which open everybody's secrets.
+        let decoy = self.decoy_material().await.map_err(|_| Fault::NoDecoy)?;
         let bad = |reason| Refusal { status: Status::BadOtp, reason };
         let vault = &self.adapters.vault;
         let Some(device) = device else {
-            vault.decrypt_block(&self.decoy_key_row(), self.decoy_key().await?, otp.block()).await?;
+            vault.decrypt_block(&decoy_row(&self.settings.tenant, "yubico"), &decoy.yubico, otp.block()).await?;
             return Ok(Err(bad("unknown_key")));
         };
         let block = vault.decrypt_block(&device.row, &device.secret, otp.block()).await?;
@@ -242,18 +245,6 @@ impl Signet {
             (Ok(_), Some(reason)) => Err(bad(reason)),
             (read, _) => read.map_err(|fault| bad(fault.reason())),
         })
-    }
-
-    fn decoy_key_row(&self) -> RowBinding {
-        RowBinding::new(&self.settings.tenant, "decoy", "decoy", "otp_key")
-    }
-
-    async fn decoy_key(&self) -> Result<&Seals, HsmError> {
-        let make = async || {
-            let secret = SecretBytes::new(crate::random::bytes::<16>(self.adapters.random.as_ref()).to_vec());
-            self.adapters.vault.enclose(&self.decoy_key_row(), OtpSecretKind::Aes128, &secret).await
-        };
-        self.validation.decoy.get_or_try_init(make).await
     }
 
     async fn client_hmac(&self, client: &OtpClient, message: &str) -> Result<Vec<u8>, Fault> {

@@ -124,7 +124,9 @@ impl StepUp {
         let acr = claims.acr();
         let is_strong = self.acr_values.is_empty() || self.acr_values.iter().any(|value| acr == Some(value));
         let is_recent = self.max_age.is_none_or(|max_age| {
-            claims.auth_time().is_some_and(|auth_time| now < auth_time.plus(max_age).plus(leeway))
+            // One that is still to come is not recent: a clock was wrong.
+            let is_recent = |at: Timestamp| at <= now.plus(leeway) && now < at.plus(max_age).plus(leeway);
+            claims.auth_time().is_some_and(is_recent)
         });
         is_strong && is_recent
     }

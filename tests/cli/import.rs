@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::support::application::{Application, TestUser};
 use crate::support::codes::YubiKey;
+use crate::support::fault::FaultModule;
 use crate::support::oathtool::{ClockToken, counter_code};
 use crate::support::server::Server;
 
@@ -171,6 +172,29 @@ async fn promise_2_a_file_with_a_wrong_mac_or_a_faulty_line_imports_nothing_and_
     assert_eq!(app.cli(&["factor", "import", &path], "").status.code(), Some(1), "it says that a key is needed");
 }
 
+/// A file may be one long line: what is wrong with one of its tokens is no other token's fault.
+#[tokio::test]
+async fn the_good_tokens_of_a_file_without_line_ends_are_imported() {
+    let app = Application::new("");
+    let text = container(&Seal::Plain, 3).replacen(&STANDARD.encode(SEED), "AAAA", 1).replace('\n', "");
+    let path = write(&app, "tokens.xml", &text);
+    let some = app.cli(&["factor", "import", &path, "--skip-faulty", "--json"], "");
+    let report: serde_json::Value = serde_json::from_slice(&some.stdout).unwrap();
+    assert_eq!((&report["imported"], &report["refused"]), (&2.into(), &1.into()));
+    assert_eq!(app.rows("stock").await, 2);
+}
+
+#[tokio::test]
+async fn nothing_is_imported_where_the_report_can_not_be_written() {
+    let app = Application::new("");
+    let path = write(&app, "tokens.xml", &container(&Seal::Plain, 1));
+    let report = app.folder().join("no-such-folder/report.csv");
+    let refused = app.cli(&["factor", "import", &path, "--report", report.to_str().unwrap()], "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("report.csv"));
+    assert_eq!(app.rows("stock").await, 0);
+}
+
 /// A user takes a token out of the stock by its serial number and a code that it shows; the code is spent by it.
 #[tokio::test]
 async fn a_user_assigns_a_token_by_a_code_that_it_shows() {
@@ -203,6 +227,33 @@ async fn a_user_assigns_a_token_by_a_code_that_it_shows() {
     }
     let exhausted = server.cli(&["factor", "assign", "--serial", "x", "--user", "ann", "--code-stdin"], "123456");
     assert!(String::from_utf8_lossy(&exhausted.stderr).contains("too many tries"));
+}
+
+/// A serial number that is in the stock costs the HSM what one costs that is not.
+#[tokio::test]
+async fn promise_5_a_wrong_code_tells_not_which_serial_numbers_are_in_the_stock() {
+    let module = FaultModule::standing("log calls");
+    let app = Application::with_faults(&module, "sessions = 1\ndeadline = \"12s\"", "");
+    let key = YubiKey::new("cccccccccccb");
+    let yubico = format!("77,cccccccccccb,{},{},,2026-01-01T00:00:00,\n", key.private_id_hex(), key.secret_hex());
+    for (name, text) in [("yubico.csv", &yubico), ("oath.csv", &format!("C1,{SEED_HEX},totp,6,30\n"))] {
+        app.cli_json(&["factor", "import", &write(&app, name, text)], "");
+    }
+    app.add_user("ann", "reader");
+    let work = |serial: &str, code: &str| {
+        module.order("");
+        let assign = ["factor", "assign", "--serial", serial, "--user", "ann", "--code-stdin"];
+        assert_eq!(app.cli(&assign, code).status.code(), Some(1), "{serial}");
+        let mut calls = module.calls();
+        calls.retain(|call| matches!(call.as_str(), "C_UnwrapKey" | "C_Sign" | "C_Decrypt" | "C_Encrypt"));
+        calls.sort();
+        calls
+    };
+    let forged = format!("cccccccccccb{}", "c".repeat(32));
+    for (code, known) in [("000000", "C1"), ("00000000", "C1"), (&*forged, "77")] {
+        assert_eq!(work(known, code), work("nothing", code), "{code}");
+    }
+    assert_eq!(work("77", "000000"), work("C1", "000000"), "a code of another kind");
 }
 
 async fn refused(server: &Server, client: &crate::support::application::TestClient, user: &TestUser, code: &str) {

@@ -103,6 +103,10 @@ async fn hazard_45_tries_are_counted_alike_whichever_token_answers() {
     group.deployment.add_user("ann", PASSWORD);
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
+    until_state(&caller, "primary", "ok").await;
+    until_state(&caller, "second", "ok").await;
+    // What stands in for a factor that she lacks is made at the first sign-in, for the tokens that are there then.
+    assert_eq!(caller.sign_in("nobody", "a password", "123456").await.unwrap().status, 400);
     for away in ["primary", "second"] {
         until_state(&caller, "primary", "ok").await;
         until_state(&caller, "second", "ok").await;
@@ -149,6 +153,42 @@ async fn a_retired_token_answers_for_nobody_who_is_not_there() {
         }
         assert!(Instant::now() < until, "who is not there is still answered with {status}");
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    server.stop();
+}
+
+/// An OTP of a key that nobody has is refused, not a fault, whichever of the two tokens is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_otp_of_an_unknown_key_is_refused_when_either_token_is_gone() {
+    let group = Group::new(&["second"], "deadline = \"20s\"");
+    let credentials = group.deployment.add_client("app");
+    group.deployment.json(&["otp-client", "add", "vpn"]);
+    let server = group.serve();
+    let caller = Caller::new(&server, &credentials);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let query = format!("id=1&nonce=0123456789abcdef&otp={}", "c".repeat(44));
+    let url = server.url(&format!("/wsapi/2.0/verify?{query}"));
+    let ask = async || http.get(&url).send().await.unwrap().text().await.unwrap();
+    let without = async |away: &str| {
+        until_state(&caller, "primary", "ok").await;
+        until_state(&caller, "second", "ok").await;
+        until_sealed(&group, "second").await;
+        group.take_away(away);
+        until_state(&caller, away, "not available").await;
+        let body = ask().await;
+        group.bring_back(away);
+        body
+    };
+    let body = without("second").await;
+    assert!(body.contains("status=BAD_OTP"), "{body}");
+    // A token that came back is given what stands in for unknown keys within a second or two; it may go before.
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let body = without("primary").await;
+        if body.contains("status=BAD_OTP") {
+            break;
+        }
+        assert!(Instant::now() < until, "{body}");
     }
     server.stop();
 }

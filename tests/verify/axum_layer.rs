@@ -137,6 +137,7 @@ async fn hazard_57_a_weak_or_old_sign_in_is_told_what_would_do() {
     let (status, challenge, _) = ask_with("/recent", &token("urn:signet:aal3", 3600)).await;
     assert_eq!(status, 401);
     assert!(challenge.ends_with("max_age=\"60\""), "{challenge}");
+    assert_eq!(ask_with("/recent", &token("urn:signet:aal3", -3600)).await.0, 401, "it is still to come");
     // Software proved nothing as a person.
     let software = key.changed(|_, claims| {
         let claims = claims.as_object_mut().unwrap();

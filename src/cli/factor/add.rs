@@ -206,8 +206,7 @@ impl Add {
                 let deployment = Deployment::open(config, Need::Store, output).await?;
                 let operator = deployment.operator();
                 let factor = deployment.signet.enrol_yubico_remote(&user, &label, &public_id, &operator).await?;
-                output.value(&FactorView::new(&factor), |view| format!("added factor {} for {user}", view.id))?;
-                note_pending(output, &factor);
+                tell_added(output, &factor, &user)?;
                 deployment.close().await
             }
             Self::YubicoOtp { user, label, public_id, private_id, secret_key_stdin } => {
@@ -222,8 +221,7 @@ impl Add {
                 let deployment = Deployment::open(config, Need::Hsm, output).await?;
                 let operator = deployment.operator();
                 let factor = deployment.signet.enrol_yubico_otp(&user, &label, &key, &operator).await?;
-                output.value(&FactorView::new(&factor), |view| format!("added factor {} for {user}", view.id))?;
-                note_pending(output, &factor);
+                tell_added(output, &factor, &user)?;
                 deployment.close().await
             }
         }
@@ -236,15 +234,21 @@ async fn add_otp(config: &Path, output: &Output, user: &str, new: NewOtp) -> any
     let (factor, enrolment) = deployment.signet.enrol_otp(user, new, &deployment.operator()).await?;
     if is_fresh {
         print_enrolled(output, &factor, &enrolment)?;
+        tell_pending(output, &factor);
     } else {
-        output.value(&FactorView::new(&factor), |view| format!("added factor {} for {user}", view.id))?;
+        tell_added(output, &factor, user)?;
     }
-    note_pending(output, &factor);
     deployment.close().await
 }
 
-/// Says that a factor waits for a second pair of eyes, where it does.
-pub(super) fn note_pending(output: &Output, factor: &Factor) {
+fn tell_added(output: &Output, factor: &Factor, user: &str) -> anyhow::Result<()> {
+    output.value(&FactorView::new(factor), |view| format!("added factor {} for {user}", view.id))?;
+    tell_pending(output, factor);
+    Ok(())
+}
+
+/// Says that a factor waits for another operator, where it does.
+pub(super) fn tell_pending(output: &Output, factor: &Factor) {
     if let FactorState::Pending { .. } = factor.state {
         output.note(&format!("It proves nothing until another operator has run `signet factor approve {}`", factor.id));
     }

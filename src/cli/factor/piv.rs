@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use x509_cert::Certificate;
 
-use super::add::note_pending;
+use super::add::tell_pending;
 use super::view::FactorView;
 use crate::cli::Ended;
 use crate::cli::output::Output;
@@ -79,7 +79,7 @@ impl AddPiv {
             };
             format!("added factor {} for {} ({what})", added.factor.id, self.user)
         })?;
-        note_pending(output, &factor);
+        tell_pending(output, &factor);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::add::note_pending;
+use super::add::tell_pending;
 use super::view::FactorView;
 use crate::cli::output::{Output, table};
 use crate::cli::wiring::{Deployment, Need};
@@ -122,7 +122,7 @@ impl StockCommand {
                     None => signet.assign_stock(&serial, &user, label.as_deref(), &operator).await?,
                 };
                 output.value(&FactorView::new(&factor), |view| format!("{user} has {serial} as factor {}", view.id))?;
-                note_pending(output, &factor);
+                tell_pending(output, &factor);
                 deployment.close().await
             }
         }
@@ -134,6 +134,8 @@ impl Import {
         let bytes = read_file(&self.file)?;
         let options =
             ImportOptions { format: self.format.format(), unlock: self.unlock()?, profile: self.profile.into() };
+        // Before anything is imported, so that what became of each token is not lost.
+        let told = self.report.as_deref().map(|path| Ok::<_, anyhow::Error>((path, create(path)?))).transpose()?;
         let deployment = Deployment::open(config, Need::Hsm, output).await?;
         let operator = deployment.operator();
         let mut line = ProgressLine::new();
@@ -145,8 +147,8 @@ impl Import {
         // The file's text is gone before anything is printed.
         drop(bytes);
         let report = imported?;
-        if let Some(path) = &self.report {
-            std::fs::write(path, as_csv(&report)).with_context(|| format!("can't write {}", path.display()))?;
+        if let Some((path, mut file)) = told {
+            file.write_all(as_csv(&report).as_bytes()).with_context(|| format!("can't write {}", path.display()))?;
         }
         let ended = self.tell(output, &report);
         deployment.close().await?;
@@ -221,6 +223,10 @@ fn read_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length)? + 1));
     file.take(length).read_to_end(&mut bytes).with_context(context)?;
     Ok(bytes)
+}
+
+fn create(path: &Path) -> anyhow::Result<std::fs::File> {
+    std::fs::File::create(path).with_context(|| format!("can't write {}", path.display()))
 }
 
 /// What became of each token, as CSV.

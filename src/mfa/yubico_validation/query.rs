@@ -96,11 +96,13 @@ impl Query {
         }
         let status = fields.value("status").and_then(Status::parse).ok_or(AnswerFault::Malformed)?;
         let is_same = |name: &str| fields.value(name).is_some() && fields.value(name) == self.fields.value(name);
+        // Not every refusal repeats what was asked. One that repeats something else is an old one.
+        let is_absent = |name: &str| status != Status::Ok && fields.value(name).is_none();
+        if !["otp", "nonce"].into_iter().all(|name| is_same(name) || is_absent(name)) {
+            return Err(AnswerFault::OtherRequest);
+        }
         if status != Status::Ok {
             return Ok(Err(status));
-        }
-        if !is_same("otp") || !is_same("nonce") {
-            return Err(AnswerFault::OtherRequest);
         }
         let at = fields.value("t").and_then(parse_moment).ok_or(AnswerFault::Malformed)?;
         if at.since(now).max(now.since(at)) > PLAUSIBLE {

@@ -141,6 +141,13 @@ fn an_answer_is_written_line_by_line_and_signed_whole() {
 }
 
 #[test]
+fn fields_are_bounded() {
+    let of = |many: usize, long: usize| (0..many).map(move |number| (number.to_string(), "v".repeat(long)));
+    assert!(Fields::collect(of(32, 100)).is_some());
+    assert!(Fields::collect(of(33, 1)).is_none() && Fields::collect(of(2, 2048)).is_none());
+}
+
+#[test]
 fn moments_are_read_as_they_are_written() {
     assert_eq!(parse_moment(&moment(AT)), Some(AT));
     for text in ["", "2027-01-15T08:00:00Z", "2027-01-15T08:00:00.250Z", "Z0250", "2027-13-15T08:00:00Z0250"] {
@@ -194,12 +201,14 @@ fn a_good_answer_gives_the_counter_to_spend() {
     assert!(query().judge(&lines, KEY, AT).unwrap().is_ok());
     let refused = query().judge(&answered(&[("status", Some("REPLAYED_OTP"))], KEY), KEY, AT);
     assert_eq!(refused, Ok(Err(Status::ReplayedOtp)));
+    let short = [("status", Some("NO_SUCH_CLIENT")), ("otp", None), ("nonce", None)];
+    assert_eq!(query().judge(&answered(&short, KEY), KEY, AT), Ok(Err(Status::NoSuchClient)));
 }
 
 #[test]
 fn an_answer_that_is_not_wholly_right_is_worth_nothing() {
     let far = moment(AT.plus(Duration::from_secs(601)));
-    let cases: [(&str, String, AnswerFault); 12] = [
+    let cases: [(&str, String, AnswerFault); 13] = [
         ("another key", answered(&[], b"another"), AnswerFault::WrongSignature),
         (
             "no signature",
@@ -217,6 +226,11 @@ fn an_answer_that_is_not_wholly_right_is_worth_nothing() {
         ("no status", answered(&[("status", None)], KEY), AnswerFault::Malformed),
         ("another OTP", answered(&[("otp", Some(&OTP.replace('d', "c")))], KEY), AnswerFault::OtherRequest),
         ("another nonce", answered(&[("nonce", Some(NONCE))], KEY), AnswerFault::OtherRequest),
+        (
+            "an old refusal",
+            answered(&[("nonce", Some(NONCE)), ("status", Some("BAD_OTP"))], KEY),
+            AnswerFault::OtherRequest,
+        ),
         ("no nonce", answered(&[("nonce", None)], KEY), AnswerFault::OtherRequest),
         ("another time", answered(&[("t", Some(&far))], KEY), AnswerFault::ImplausibleTime),
         ("no counters", answered(&[("sessionuse", None)], KEY), AnswerFault::NoCounters),

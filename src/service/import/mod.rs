@@ -79,7 +79,7 @@ pub struct LineFault {
 
 impl LineFault {
     fn new(line: u64, serial: &str, reason: impl Into<String>) -> Self {
-        Self { line, serial: (!serial.is_empty()).then(|| serial.to_owned()), reason: reason.into() }
+        Self { line, serial: printable(serial), reason: reason.into() }
     }
 }
 
@@ -100,6 +100,10 @@ pub fn tokens<'b>(bytes: &'b [u8], options: &ImportOptions) -> Result<Tokens<'b>
     let format = options.format.or_else(|| guess(bytes)).ok_or_else(|| {
         FileFault("the file's format can't be told from its first line; name it with --format".to_owned())
     })?;
+    if format != Format::Pskc && !matches!(options.unlock, Unlock::Plain) {
+        let text = "a key or password is given, and only PSKC files are encrypted: is this the file that was sent?";
+        return Err(FileFault(text.to_owned()));
+    }
     let profile = options.profile;
     Ok(match format {
         Format::Pskc => Box::new(pskc::Packages::open(bytes, &options.unlock, profile)?.map(check)),
@@ -114,7 +118,8 @@ pub fn tokens<'b>(bytes: &'b [u8], options: &ImportOptions) -> Result<Tokens<'b>
 
 /// Judges what holds for every format.
 fn check(token: Result<ReadToken, LineFault>) -> Result<ReadToken, LineFault> {
-    let token = token?;
+    let mut token = token?;
+    token.model = token.model.as_deref().and_then(printable);
     let fault = |reason: String| Err(LineFault::new(token.line, &token.serial, reason));
     if token.serial.is_empty() {
         return fault("it has no serial number".to_owned());
@@ -138,6 +143,12 @@ fn check(token: Result<ReadToken, LineFault>) -> Result<ReadToken, LineFault> {
         Ok(()) => Ok(token),
         Err(error) => fault(error.to_string()),
     }
+}
+
+/// A maker's text without what a terminal would obey.
+fn printable(text: &str) -> Option<String> {
+    let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// Finds the format out from how the file begins.

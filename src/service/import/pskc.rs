@@ -1,5 +1,6 @@
 //! PSKC, the portable symmetric key container (RFC 6030): plain secrets, and secrets encrypted by AES-CBC under a key that
-//! was agreed upon or that is derived from a password (§6). An encrypted secret without a good MAC is refused (§6.1.1).
+//! was agreed upon or that is derived from a password (§6). An encrypted secret without a good MAC is refused (§6.1.1), and so is a plain one
+//! among those that should be encrypted: anybody may have put it there.
 
 use std::num::NonZeroU32;
 
@@ -25,6 +26,7 @@ pub(super) struct Packages<'b> {
     children: Children<'b>,
     first: Option<Result<(u64, Element<'b>), String>>,
     opener: Option<Opener>,
+    takes_plain: bool,
     profile: ClockProfile,
 }
 
@@ -45,9 +47,59 @@ impl<'b> Packages<'b> {
         if children.root() != Some("KeyContainer") {
             return Err(FileFault("the file is no PSKC container (RFC 6030)".to_owned()));
         }
+        // A file that should be encrypted is, whatever it says of itself.
+        let takes_plain = encryption.is_none() && matches!(unlock, Unlock::Plain);
         let key = container_key(encryption.as_ref(), unlock).map_err(FileFault)?;
         let opener = key.map(|key| Opener::new(key, mac_method.as_ref())).transpose().map_err(FileFault)?;
-        Ok(Self { children, first, opener, profile })
+        Ok(Self { children, first, opener, takes_plain, profile })
+    }
+
+    fn read(&self, package: &Element<'_>) -> Result<(FactorDetail, SecretBytes), String> {
+        let key = package.at(&["Key"]).ok_or("it has no key")?;
+        let algorithm = key.attribute("Algorithm").unwrap_or_default().to_ascii_lowercase();
+        let format = key.at(&["AlgorithmParameters", "ResponseFormat"]);
+        if format.is_some_and(|format| format.attribute("Encoding").is_some_and(|name| name != "DECIMAL")) {
+            return Err("its codes are not decimal".to_owned());
+        }
+        let digits = match format.and_then(|format| format.attribute("Length")) {
+            None => 6,
+            Some(text) => text.trim().parse().map_err(|_| "its number of digits is no number")?,
+        };
+        let hash = match key.text_at(&["AlgorithmParameters", "Suite"]) {
+            None => OtpHash::Sha1,
+            Some(name) => hash_of(&name).ok_or("its suite names no hash that is known: SHA1, SHA256 or SHA512")?,
+        };
+        let detail = if algorithm.ends_with("hotp") {
+            FactorDetail::Hotp(HotpState { hash, digits, next_counter: plain_number(key, "Counter", 0)? })
+        } else if algorithm.ends_with("totp") {
+            let step_seconds = u32::try_from(plain_number(key, "TimeInterval", 30)?).unwrap_or(0);
+            let window = self.profile.window();
+            FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift: 0, window, last_step: -1 })
+        } else {
+            return Err("its algorithm is neither HOTP nor TOTP".to_owned());
+        };
+        let secret = key.at(&["Data", "Secret"]).ok_or("it has no secret")?;
+        Ok((detail, self.open_secret(secret)?))
+    }
+
+    fn open_secret(&self, secret: &Element<'_>) -> Result<SecretBytes, String> {
+        if let Some(plain) = secret.text_at(&["PlainValue"]) {
+            if !self.takes_plain {
+                return Err(
+                    "its secret is not encrypted, and should be: anybody may have put it into the file".to_owned()
+                );
+            }
+            return base64(&plain).ok_or_else(|| "its secret is not base64".to_owned());
+        }
+        let encrypted = secret.at(&["EncryptedValue"]).ok_or("its secret has no value")?;
+        let opener = self.opener.as_ref().ok_or("its secret is encrypted: give the key with --key-stdin")?;
+        let (algorithm, ciphertext) = encrypted_value(encrypted)?;
+        let mac = secret.text_at(&["ValueMAC"]).and_then(|text| base64(&text));
+        let mac =
+            mac.ok_or("its secret is encrypted and has no MAC, so that nobody can tell whether it is the right one")?;
+        let authentic = hmac::verify(&opener.mac_key, ciphertext.expose(), mac.expose());
+        authentic.map_err(|_| "its MAC is wrong: the key or password is not the file's, or the file was changed")?;
+        decrypt(&opener.key, &algorithm, &ciphertext)
     }
 }
 
@@ -59,7 +111,7 @@ impl Iterator for Packages<'_> {
             match self.first.take().or_else(|| self.children.next())? {
                 Ok((line, element)) if element.name == "KeyPackage" => {
                     let serial = serial_of(&element);
-                    let token = read(&element, self.opener.as_ref(), self.profile);
+                    let token = self.read(&element);
                     return Some(match token {
                         Ok((detail, secret)) => {
                             Ok(ReadToken { line, serial, detail, model: model_of(&element), secret })
@@ -89,57 +141,10 @@ fn model_of(package: &Element<'_>) -> Option<String> {
     (!words.is_empty()).then(|| words.join(" ").chars().take(128).collect())
 }
 
-fn read(
-    package: &Element<'_>,
-    opener: Option<&Opener>,
-    profile: ClockProfile,
-) -> Result<(FactorDetail, SecretBytes), String> {
-    let key = package.at(&["Key"]).ok_or("it has no key")?;
-    let algorithm = key.attribute("Algorithm").unwrap_or_default().to_ascii_lowercase();
-    let format = key.at(&["AlgorithmParameters", "ResponseFormat"]);
-    if format.is_some_and(|format| format.attribute("Encoding").is_some_and(|name| name != "DECIMAL")) {
-        return Err("its codes are not decimal".to_owned());
-    }
-    let digits = match format.and_then(|format| format.attribute("Length")) {
-        None => 6,
-        Some(text) => text.trim().parse().map_err(|_| "its number of digits is no number")?,
-    };
-    let hash = match key.text_at(&["AlgorithmParameters", "Suite"]) {
-        None => OtpHash::Sha1,
-        Some(name) => hash_of(&name).ok_or("its suite names no hash that is known: SHA1, SHA256 or SHA512")?,
-    };
-    let detail = if algorithm.ends_with("hotp") {
-        FactorDetail::Hotp(HotpState { hash, digits, next_counter: plain_number(key, "Counter", 0)? })
-    } else if algorithm.ends_with("totp") {
-        let step_seconds = u32::try_from(plain_number(key, "TimeInterval", 30)?).unwrap_or(0);
-        let window = profile.window();
-        FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift: 0, window, last_step: -1 })
-    } else {
-        return Err("its algorithm is neither HOTP nor TOTP".to_owned());
-    };
-    let secret = key.at(&["Data", "Secret"]).ok_or("it has no secret")?;
-    Ok((detail, open_secret(secret, opener)?))
-}
-
 fn plain_number(key: &Element<'_>, name: &str, default: i64) -> Result<i64, String> {
     let Some(element) = key.at(&["Data", name]) else { return Ok(default) };
     let text = element.text_at(&["PlainValue"]).ok_or_else(|| format!("its {name} is not plain"))?;
     text.parse().ok().filter(|number| *number >= 0).ok_or_else(|| format!("its {name} is no number"))
-}
-
-fn open_secret(secret: &Element<'_>, opener: Option<&Opener>) -> Result<SecretBytes, String> {
-    if let Some(plain) = secret.text_at(&["PlainValue"]) {
-        return base64(&plain).ok_or_else(|| "its secret is not base64".to_owned());
-    }
-    let encrypted = secret.at(&["EncryptedValue"]).ok_or("its secret has no value")?;
-    let opener = opener.ok_or("its secret is encrypted: give the key with --key-stdin")?;
-    let (algorithm, ciphertext) = encrypted_value(encrypted)?;
-    let mac = secret.text_at(&["ValueMAC"]).and_then(|text| base64(&text));
-    let mac =
-        mac.ok_or("its secret is encrypted and has no MAC, so that nobody can tell whether it is the right one")?;
-    let authentic = hmac::verify(&opener.mac_key, ciphertext.expose(), mac.expose());
-    authentic.map_err(|_| "its MAC is wrong: the key or password is not the file's, or the file was changed")?;
-    decrypt(&opener.key, &algorithm, &ciphertext)
 }
 
 fn encrypted_value(element: &Element<'_>) -> Result<(String, SecretBytes), String> {
@@ -163,7 +168,7 @@ impl Opener {
             Some(OtpHash::Sha1) => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
             Some(OtpHash::Sha256) => hmac::HMAC_SHA256,
             Some(OtpHash::Sha512) => hmac::HMAC_SHA512,
-            None => return Err(format!("the container's MAC method is not known: {name}")),
+            None => return Err(format!("the container's MAC method is not known: {}", name.escape_debug())),
         };
         let mac_key = match mac_method.and_then(|method| method.at(&["MACKey"])) {
             Some(element) => {

@@ -79,16 +79,18 @@ impl Signet {
     ) -> Result<ImportReport, ChangeError> {
         let (count, faults) = judge(bytes, options, progress)?;
         let mut report = ImportReport::default();
-        report.lines.extend(faults.iter().cloned().map(refused));
+        report.lines.extend(faults.iter().map(|(_, fault)| refused(fault.clone())));
         if !faults.is_empty() && !without_faulty {
             return Ok(report);
         }
-        let faulty: BTreeSet<u64> = faults.into_iter().map(|fault| fault.line).collect();
-        let mut read = tokens(bytes, options).map_err(|fault| ChangeError::Input(fault.0))?;
+        // By place: a file may have many tokens in one line.
+        let faulty: BTreeSet<usize> = faults.into_iter().map(|(place, _)| place).collect();
+        let read = tokens(bytes, options).map_err(|fault| ChangeError::Input(fault.0))?;
+        let mut good =
+            read.enumerate().filter(|(place, _)| !faulty.contains(place)).filter_map(|(_, token)| token.ok());
         let mut done = 0;
         loop {
-            let good = read.by_ref().filter_map(Result::ok).filter(|token| !faulty.contains(&token.line));
-            let batch: Vec<ReadToken> = good.take(BATCH).collect();
+            let batch: Vec<ReadToken> = good.by_ref().take(BATCH).collect();
             if batch.is_empty() {
                 break;
             }
@@ -170,23 +172,24 @@ impl Signet {
     }
 }
 
-/// Judges every token of a file: how many are good, and what is wrong with the others.
+/// Judges every token of a file: how many are good, and what is wrong with the others, by their place among all.
 fn judge(
     bytes: &[u8],
     options: &ImportOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<(u64, Vec<LineFault>), ChangeError> {
+) -> Result<(u64, Vec<(usize, LineFault)>), ChangeError> {
     let (mut count, mut faults, mut lines) = (0, Vec::new(), HashMap::new());
-    for token in tokens(bytes, options).map_err(|fault| ChangeError::Input(fault.0))? {
+    let read = tokens(bytes, options).map_err(|fault| ChangeError::Input(fault.0))?;
+    for (place, token) in read.enumerate() {
         match token {
             Ok(ReadToken { line, serial, .. }) => match lines.insert(serial.clone(), line) {
                 None => count += 1,
                 Some(first) => {
                     let reason = format!("its serial number stands in line {first} already");
-                    faults.push(LineFault { line, serial: Some(serial), reason });
+                    faults.push((place, LineFault { line, serial: Some(serial), reason }));
                 }
             },
-            Err(fault) => faults.push(fault),
+            Err(fault) => faults.push((place, fault)),
         }
         if count % JUDGED_EVERY == 0 {
             progress(Progress::Judged(count));

@@ -138,6 +138,36 @@ fn a_wrong_key_a_wrong_mac_and_a_changed_secret_are_hard_errors() {
     assert!(only(DERIVED, Unlock::Plain).unwrap_err().contains("--password-stdin"));
 }
 
+/// Whoever can change a file must not get a secret of their own past its MAC by leaving the encryption away.
+#[test]
+fn a_plain_secret_among_encrypted_ones_is_refused() {
+    let start = PRE_SHARED.find("<EncryptedValue>").unwrap();
+    let end = PRE_SHARED.find("</ValueMAC>").unwrap() + "</ValueMAC>".len();
+    let planted = "<PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue>";
+    let changed = format!("{}{planted}{}", &PRE_SHARED[..start], &PRE_SHARED[end..]);
+    assert!(only(&changed, shared_key()).unwrap_err().contains("not encrypted"));
+    let whole = plain(&format!("<Key Id=\"1\" Algorithm=\"hotp\"><Data><Secret>{planted}</Secret></Data></Key>"));
+    assert!(only(&whole, Unlock::Plain).is_ok());
+    let password = Unlock::Password(SecretText::new("qwerty".to_owned()));
+    for unlock in [shared_key(), password] {
+        assert!(only(&whole, unlock).unwrap_err().contains("not encrypted"), "a key is given");
+    }
+    let line = "S1,3132333435363738393031323334353637383930,hotp,6,0";
+    assert!(only(line, Unlock::Plain).is_ok());
+    assert!(only(line, shared_key()).unwrap_err().contains("only PSKC"));
+}
+
+#[test]
+fn a_model_or_a_fault_holds_nothing_that_a_terminal_obeys() {
+    let key = "<Key Id=\"1\" Algorithm=\"hotp\"><Data><Secret><PlainValue>MTIzNDU2Nzg5MDEyMzQ1Njc4OTA=</PlainValue>\
+               </Secret></Data></Key>";
+    let text = plain(key).replace("<SerialNo>", "<Manufacturer>A&#10;&#27;[31mB </Manufacturer><SerialNo>");
+    assert_eq!(only(&text, Unlock::Plain).unwrap().model.as_deref(), Some("A[31mB"));
+    let text = plain(key).replace("S&amp;1", "S&#27;[31m1");
+    let fault = read(&text, Unlock::Plain).unwrap().remove(0).unwrap_err();
+    assert_eq!(fault.serial.as_deref(), Some("S[31m1"), "nor does the report of a faulty one");
+}
+
 #[test]
 fn the_hash_the_digits_and_the_step_come_from_the_file() {
     let key = |suite: &str, step: &str| {

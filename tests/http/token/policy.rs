@@ -54,14 +54,14 @@ async fn hazard_51_a_client_that_asks_for_a_stronger_sign_in_gets_no_weaker_one(
 }
 
 #[tokio::test]
-async fn a_client_may_ask_for_a_level_by_acr_values() {
+async fn a_client_may_ask_for_a_level_by_acr_values_which_a_higher_one_reaches() {
     let stage = Stage::shared();
     let (user, totp) = stage.person("asks");
     let ask = async |values: &str, code: &str| {
         let fields = [("grant_type", "password"), ("username", &*user.name), ("password", PASSWORD), ("otp", code)];
         stage.token(&stage.app, &[&fields[..], &[("acr_values", values)]].concat()).await
     };
-    ask("urn:signet:aal3 urn:signet:aal2", &totp.at(-1)).await.ok();
+    ask("urn:signet:aal3 urn:signet:aal1", &totp.at(-1)).await.ok();
     let refused = ask("urn:signet:aal3", &totp.at(0)).await;
     assert_eq!(refused.refusal(), (400, "unmet_authentication_requirements".to_owned()));
 }

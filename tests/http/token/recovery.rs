@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use crate::http::{Stage, statuses};
-use crate::support::application::PASSWORD;
+use crate::support::application::{Application, PASSWORD};
+use crate::support::codes::YubiKey;
+use crate::support::write_secret;
 
 fn codes(made: &Value) -> Vec<String> {
     made["codes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned()).collect()
@@ -105,4 +107,31 @@ async fn hazard_93_what_an_operator_adds_waits_for_another_operators_approval() 
     assert!(
         records.iter().any(|record| record["operator"].as_str().is_some_and(|name| name.starts_with("petra (uid ")))
     );
+}
+
+/// Whatever an operator adds waits, is told to wait, and is written down so.
+#[tokio::test]
+async fn hazard_93_a_pending_factor_of_any_kind_is_told_and_written_down_as_such() {
+    let stage = Application::new("");
+    write_secret(&stage.folder().join("api.key"), "Eibja2kRFXXoW6hjZaiyBtWnCBA=");
+    stage.reconfigure(
+        "[mfa]\nfour_eyes = true\n[mfa.yubico_validation]\nurls = [\"http://127.0.0.1:9/verify\"]\nclient_id = \"1\"\n\
+         key_file = \"api.key\"",
+    );
+    stage.add_user("ann", "reader");
+    let key = YubiKey::new("cccccccccccb");
+    let own = ["--public-id", "cccccccccccb", "--private-id", &key.private_id_hex(), "--secret-key-stdin"];
+    let remote = ["--public-id", "cccccccccccd"];
+    for (kind, options) in [("yubico-otp", &own[..]), ("yubico-remote", &remote), ("hotp", &[]), ("recovery", &[])] {
+        let added = stage.cli(&[&["factor", "add", kind, "--user", "ann"], options].concat(), &key.secret_hex());
+        let told = String::from_utf8_lossy(&added.stderr);
+        assert_eq!(added.status.code(), Some(0), "{kind}: {told}");
+        assert!(told.contains("signet factor approve"), "{kind}: {told}");
+    }
+    let records = stage.audit().await;
+    let added: Vec<_> = records.iter().filter(|record| record["event"] == "factor.changed").collect();
+    assert_eq!(added.len(), 4);
+    for record in added {
+        assert!(record["detail"].as_str().unwrap().starts_with("added, waits for approval"), "{record}");
+    }
 }

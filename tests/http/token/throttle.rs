@@ -158,3 +158,54 @@ async fn hazard_45_47_guesses_of_every_kind_have_ten_verdicts_together_and_shut_
     stage.sign_in(&stage.app, &user, &known.press()).await.ok();
     stage.sign_in(&stage.app, &user, &totp.code()).await.ok();
 }
+
+/// Where an account's refusals are no more told apart, nor are they by what is written down about them: a record of a
+/// reason that is a new one takes time.
+#[tokio::test]
+async fn hazard_53_promise_5_a_guesser_without_verdicts_learns_nothing_by_time_either() {
+    let stage = Stage::new("[mfa]\ntries = 1\npause = \"6m\"");
+    let (user, totp) = stage.person("ann");
+    assert_eq!(stage.sign_in(&stage.app, &user, &totp.wrong()).await.status, 400);
+    let reasons = async |known: &[&str]| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let told = stage.refusals(&user).await;
+            if told == known {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{told:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    reasons(&["wrong_code"]).await;
+    let mut told = vec!["wrong_code"];
+    for (key, password, reason) in [("b", "wrong", "wrong_password"), ("d", PASSWORD, "unknown_key")] {
+        let otp = format!("ccccccccccc{key}{}", "c".repeat(32));
+        let fields = [("grant_type", "password"), ("username", "ann"), ("password", password), ("otp", &*otp)];
+        let before = stage.rows("audit_records").await;
+        assert_eq!(stage.token(&stage.app, &fields).await.status, 429);
+        assert_eq!(stage.rows("audit_records").await, before, "{reason} is told later");
+        told.push(reason);
+        reasons(&told).await;
+    }
+}
+
+/// Other ways to show a code have no further verdicts to give.
+#[tokio::test]
+async fn hazard_45_an_account_without_verdicts_gets_none_by_assignment_or_resynchronising() {
+    let stage = Stage::new("[mfa]\ntries = 2\npause = \"12m\"");
+    let (user, _) = stage.person("ann");
+    let factors = stage.cli_json(&["factor", "list", "--user", "ann"], "");
+    let id = factors[0]["id"].as_str().unwrap();
+    for _ in 0..2 {
+        assert_eq!(stage.sign_in(&stage.app, &user, "").await.status, 400);
+    }
+    let assign = ["factor", "assign", "--serial", "S1", "--user", "ann", "--code-stdin"];
+    let resync = ["factor", "resync", id, "--codes-stdin"];
+    for (arguments, codes) in [(&assign[..], "123456"), (&resync, "123456\n654321")] {
+        let refused = stage.cli(arguments, codes);
+        assert_eq!(refused.status.code(), Some(1));
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert!(told.contains("too many tries"), "{arguments:?}: {told}");
+    }
+}
