@@ -122,13 +122,18 @@ async fn what_failed_after_its_time_was_up_stays_counted() {
     module.order("C_Sign nth 1 before delay 1000\nC_Sign nth 1 after return 0x21");
     let late = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err();
     assert!(matches!(late.failure, HsmFailure::Deadline(_)) && late.is_unknown_outcome(), "{late}");
-    // The one session does this one after that one.
-    let until = Instant::now() + Duration::from_secs(20);
-    while group.sign(&key, Algorithm::Es256, probe(&key)).await.is_err() {
+    // The one session does this one after that one. On a busy machine another one may be late too, and then stays counted.
+    let (mut asked, until) = (1, Instant::now() + Duration::from_secs(20));
+    loop {
+        asked += 1;
+        if group.sign(&key, Algorithm::Es256, probe(&key)).await.is_ok() {
+            break;
+        }
         assert!(Instant::now() < until, "it does not sign any more");
     }
     assert!(module.is_done());
-    assert_eq!(tally(&group).await.tests, 2);
+    let counted = tally(&group).await.tests;
+    assert!((2..=asked).contains(&counted), "{counted} of {asked}");
     group.shutdown().await;
 }
 
