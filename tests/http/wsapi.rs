@@ -313,7 +313,10 @@ async fn clients_and_keys_of_the_old_servers_move_here_with_what_they_had_spent(
     // A key that was lost there proves nobody here, though it is a person's factor.
     let user = stage.add_user("moved", "reader");
     let lost = stage.add_yubico(&user, "ccccccbteuff");
-    stage.cli_json(&["otp-key", "import-counters", "-"], "0,1,1,ccccccbteuff,1,1,1,1,a,\n0,1,1,cccccccccccc,1,1,1,1,a,\n");
+    stage.cli_json(
+        &["otp-key", "import-counters", "-"],
+        "0,1,1,ccccccbteuff,1,1,1,1,a,\n0,1,1,cccccccccccc,1,1,1,1,a,\n",
+    );
     assert_eq!(asker.verify(&lost.otp(2, 1), NONCE).await, "BAD_OTP");
     assert_eq!(stage.sign_in(&stage.app, &user, &lost.otp(2, 2)).await.refusal(), (400, "invalid_grant".to_owned()));
     let next = Asker::add(&stage, "next", &[]);

@@ -85,7 +85,9 @@ impl<'b> Packages<'b> {
     fn open_secret(&self, secret: &Element<'_>) -> Result<SecretBytes, String> {
         if let Some(plain) = secret.text_at(&["PlainValue"]) {
             if !self.takes_plain {
-                return Err("its secret is not encrypted, and should be: anybody may have put it into the file".to_owned());
+                return Err(
+                    "its secret is not encrypted, and should be: anybody may have put it into the file".to_owned()
+                );
             }
             return base64(&plain).ok_or_else(|| "its secret is not base64".to_owned());
         }

@@ -86,7 +86,8 @@ impl Signet {
         // By place: a file may have many tokens in one line.
         let faulty: BTreeSet<usize> = faults.into_iter().map(|(place, _)| place).collect();
         let read = tokens(bytes, options).map_err(|fault| ChangeError::Input(fault.0))?;
-        let mut good = read.enumerate().filter(|(place, _)| !faulty.contains(place)).filter_map(|(_, token)| token.ok());
+        let mut good =
+            read.enumerate().filter(|(place, _)| !faulty.contains(place)).filter_map(|(_, token)| token.ok());
         let mut done = 0;
         loop {
             let batch: Vec<ReadToken> = good.by_ref().take(BATCH).collect();
