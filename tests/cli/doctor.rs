@@ -72,6 +72,22 @@ fn a_variable_that_was_meant_as_an_override_is_refused_and_a_strange_one_is_wort
     assert!(strange.stdout.contains("look   configuration: the variable SIGNET_LISTEN does nothing"), "{strange:?}");
 }
 
+/// A policy for a name that is typed wrong protects nothing, and nobody would notice.
+#[test]
+fn a_policy_that_names_what_is_not_there_is_worth_a_look() {
+    let app =
+        Application::new("[policy.clients]\nconsle = [\"piv\"]\n[policy.scopes]\npay = [\"piv\"]\nread = [\"totp\"]");
+    app.add_client("console", "password", "read");
+    let output = app.cli(&["doctor", "--quick", "--json"], "");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<String> = findings(&report, "policy").iter().map(ToString::to_string).collect();
+    assert_eq!((output.status.code(), told.len()), (Some(0), 2), "{told:?}");
+    assert!(told[0].contains("consle") && told[1].contains("pay"), "{told:?}");
+    app.add_client("consle", "password", "pay");
+    let report: Value = serde_json::from_slice(&app.cli(&["doctor", "--quick", "--json"], "").stdout).unwrap();
+    assert_eq!(findings(&report, "policy"), Vec::<Value>::new());
+}
+
 #[test]
 fn a_clock_behind_the_audit_log_and_a_lost_anchor_are_faults() {
     let deployment = Deployment::new();

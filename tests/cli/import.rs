@@ -184,6 +184,14 @@ async fn the_good_tokens_of_a_file_without_line_ends_are_imported() {
     assert_eq!(app.rows("stock").await, 2);
 }
 
+/// A shell gives what decrypts a file as a pipe.
+#[tokio::test]
+async fn a_file_may_come_through_a_pipe() {
+    let app = Application::new("");
+    let report = app.cli_json(&["factor", "import", "/dev/stdin"], &container(&Seal::Plain, 200));
+    assert_eq!(report["imported"], 200);
+}
+
 #[tokio::test]
 async fn nothing_is_imported_where_the_report_can_not_be_written() {
     let app = Application::new("");

@@ -8,6 +8,7 @@ mod certificate;
 mod finding;
 mod keys;
 mod machine;
+mod policy;
 mod speed;
 mod store;
 mod token;
@@ -77,6 +78,7 @@ impl Doctor {
         findings: &mut Findings,
     ) {
         store::examine(deployment, findings).await;
+        policy::examine(deployment, findings).await;
         output.progress("waiting for the HSM tokens");
         let ready = deployment.hsm.ready_each(PATIENCE).await;
         let waited = started.elapsed();

@@ -22,6 +22,8 @@ use crate::store::StockToken;
 
 /// The largest file that is read.
 const LARGEST: u64 = 1 << 30;
+/// The same of what comes through a pipe.
+const LARGEST_PIPED: u64 = 64 << 20;
 /// Refused tokens that are printed; the report has all of them.
 const PRINTED: usize = 20;
 
@@ -55,7 +57,7 @@ pub(in crate::cli) enum StockCommand {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Import {
-    /// The file.
+    /// The file, or a pipe, e.g. `<(gpg --decrypt tokens.gpg)`.
     file: PathBuf,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = FormatName::Auto)]
@@ -215,13 +217,16 @@ fn read_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     use std::io::Read as _;
     let context = || format!("can't read {}", path.display());
     let file = std::fs::File::open(path).with_context(context)?;
-    let length = file.metadata().with_context(context)?.len();
-    if length > LARGEST {
-        return Err(Ended::Usage(format!("{} is larger than 1 GiB: split it", path.display())).into());
-    }
+    let metadata = file.metadata().with_context(context)?;
+    // A pipe's length is not known: what decrypts a file may write to one, so that the plain text is on no disk.
+    let most = if metadata.is_file() { LARGEST } else { LARGEST_PIPED };
+    let room = if metadata.is_file() { metadata.len().min(LARGEST) } else { LARGEST_PIPED };
     // Room for all of it at once: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length)? + 1));
-    file.take(length).read_to_end(&mut bytes).with_context(context)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room)? + 64));
+    file.take(most + 1).read_to_end(&mut bytes).with_context(context)?;
+    if bytes.len() as u64 > most {
+        return Err(Ended::Usage(format!("{} is larger than {} MiB: split it", path.display(), most >> 20)).into());
+    }
     Ok(bytes)
 }
 

@@ -71,10 +71,16 @@ async fn the_drift_of_a_token_is_kept_and_capped() {
     let stage = Stage::shared();
     let user = stage.add_user("drifts", "reader");
     let (token, _) = clock(&stage, &user, "SHA1", 8, 60, &[]);
-    for ahead in 1..=10 {
-        stage.sign_in(&stage.app, &user, &token.at(ahead)).await.ok();
+    let (mut ahead, mut late) = (1, 0);
+    while ahead <= 11 {
+        if stage.sign_in(&stage.app, &user, &token.at(ahead)).await.status == 200 {
+            ahead += 1;
+            continue;
+        }
+        // A minute went by between a code and its judgement, so that it showed a step less.
+        (ahead, late) = (ahead - 1, late + 1);
+        assert!(late <= 3 && ahead > 0, "{ahead} steps ahead");
     }
-    stage.sign_in(&stage.app, &user, &token.at(11)).await.ok();
     assert_eq!(stage.sign_in(&stage.app, &user, &token.at(13)).await.status, 400, "the drift stays at the cap");
 }
 

@@ -1,0 +1,31 @@
+//! The policy: what it names is there. A name that is typed wrong asks nobody for anything.
+
+use std::collections::BTreeSet;
+
+use super::super::wiring::Deployment;
+use super::finding::Findings;
+use crate::keys::TenantId;
+use crate::store::Clients as _;
+
+pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) {
+    let policy = &deployment.config.policy;
+    if policy.clients.is_empty() && policy.scopes.is_empty() {
+        return;
+    }
+    let clients = match deployment.store.clients(&TenantId::default_tenant()).await {
+        Ok(clients) => clients,
+        Err(error) => return findings.error("policy", error),
+    };
+    let names: BTreeSet<&str> = clients.iter().map(|client| client.name.as_str()).collect();
+    let scopes: BTreeSet<&str> = clients.iter().flat_map(|client| &client.scopes).map(String::as_str).collect();
+    for (table, asked, known) in [("clients", policy.clients.keys(), &names), ("scopes", policy.scopes.keys(), &scopes)]
+    {
+        for name in asked.filter(|name| !known.contains(name.as_str())) {
+            findings.warn(
+                "policy",
+                format!("`policy.{table}` asks for something for {name}, which no client is or has"),
+                "see whether the name is typed right: as it stands nobody is asked for more than before",
+            );
+        }
+    }
+}
