@@ -90,7 +90,7 @@ async fn tokens_and_the_clients_secret_are_in_the_keyring_and_in_no_file() {
     let ran = session.run(&terminal, &login(&terminal, &issuer, &ann, &["--keyring", "--json"]), &input(-1));
     assert_eq!((&ran.json()["kept_in"], session.items()), (&"keyring".into(), 1), "{ran:?}");
     let file = std::fs::read_to_string(terminal.kept()).unwrap();
-    assert!(!file.contains("token\"") && !file.contains(&terminal.app.secret), "{file}");
+    assert!(!file.contains("_token") && !file.contains(&terminal.app.secret), "{file}");
     assert_eq!(mode(&terminal.kept()), 0o600);
 
     let print = || session.run(&terminal, &["login", "--print-token"], "");

@@ -20,6 +20,22 @@ fn work(module: &FaultModule) -> BTreeMap<String, usize> {
     counts
 }
 
+/// The work for a refusal. Now and then the server makes a test signature: what counts is what is seen twice.
+async fn quiet_work(stage: &Stage, module: &FaultModule, fields: &[(&str, &str)]) -> BTreeMap<String, usize> {
+    let mut last = None;
+    for _ in 0..4 {
+        module.calm();
+        let refused = stage.token(&stage.app, fields).await;
+        // After ten refusals the account's further ones are 429, and are judged all the same.
+        assert!([400, 429].contains(&refused.status), "{fields:?}: {refused:?}");
+        let done = work(module);
+        if last.replace(done.clone()) == Some(done.clone()) {
+            return done;
+        }
+    }
+    panic!("the same refusal costs something else each time: {last:?}");
+}
+
 /// What is shown beside the password: a field with its value for a name.
 struct Shown<'s> {
     what: &'static str,
@@ -66,17 +82,14 @@ async fn hazard_53_promise_5_the_hsm_works_the_same_whoever_is_named_and_whateve
         shown("what is no signature", "piv", |_| "AAAA".to_owned()),
     ];
     for Shown { what, field, value } in &kinds {
+        stage.cli_json(&["user", "unlock", "ann"], "");
         let mut expected = None;
         for (name, password) in
             [("ann", PASSWORD), ("ann", "wrong"), ("bob", PASSWORD), ("carl", PASSWORD), ("nobody", PASSWORD)]
         {
-            module.calm();
             let shown = value(name);
             let fields = [("grant_type", "password"), ("username", name), ("password", password), (field, &*shown)];
-            let refused = stage.token(&stage.app, &fields).await;
-            // After ten refusals the account's further ones are 429, and are judged all the same.
-            assert!([400, 429].contains(&refused.status), "{what}, {name}: {refused:?}");
-            let done = work(&module);
+            let done = quiet_work(&stage, &module, &fields).await;
             assert!(done.get("C_Decrypt").is_some_and(|count| *count > 0), "{what}, {name}: {done:?}");
             assert_eq!(&done, expected.get_or_insert_with(|| done.clone()), "{what}: {name} with {password}");
         }
