@@ -25,7 +25,7 @@ run: ## build Signet and run it on a throwaway SoftHSM2 token, with a demo user;
 test: ## every suite: unit, integration and documentation tests, then the clients in other languages
 	@tools/ensure-packages.sh build test
 	@tools/require-rust.sh
-	cargo test --locked --workspace --features piv
+	cargo test --locked --workspace --features piv,keyring
 	@[ ! -e tests/clients/run.sh ] || { echo bash tests/clients/run.sh; bash tests/clients/run.sh; }
 
 test-modules: ## the HSM suite on every PKCS#11 module there is, Kryoptic with it, which is built first (some minutes)

@@ -28,7 +28,8 @@ tpm2-abrmd tpm2-abrmd its resource manager
 libtss2-tcti-tabrmd0 - the way to it
 libtpm2-pkcs11-1 - the PKCS#11 module of a TPM
 dbus-daemon dbus-daemon the bus between the two
-dbus-bin dbus-send asks whether they are up
+dbus-bin dbus-send asks whether they are up, and what a keyring holds
+gnome-keyring gnome-keyring-daemon the keyring for signet login --keyring
 p11-kit p11-kit puts a PKCS#11 module behind a socket
 p11-kit-modules - the PKCS#11 module in front of it
 opensc pkcs11-tool a PKCS#11 client that is not ours looks at the keys

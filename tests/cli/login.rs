@@ -35,6 +35,8 @@ impl Terminal {
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(arguments).env_remove("SIGNET_CONFIG").env("XDG_STATE_HOME", self.home.path());
+        // Whose tests these are may have a keyring of their own.
+        command.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent");
         command.current_dir(self.home.path());
         command
     }
@@ -50,7 +52,7 @@ impl Terminal {
         self.run(&arguments, input)
     }
 
-    fn kept(&self) -> PathBuf {
+    pub(super) fn kept(&self) -> PathBuf {
         self.home.path().join("signet/login.json")
     }
 
@@ -62,7 +64,7 @@ impl Terminal {
     }
 }
 
-fn mode(path: &Path) -> u32 {
+pub(super) fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
@@ -149,4 +151,96 @@ async fn a_server_behind_a_ca_of_its_own_is_trusted_when_told_so() {
     let ran = terminal.login(&ann, &["--ca", ca.to_str().unwrap()], &input);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(terminal.run(&["logout"], "").code, Some(0));
+}
+
+const CHALLENGE: &str =
+    "Bearer realm=\"api\", error=\"insufficient_user_authentication\", acr_values=\"urn:signet:aal3\"";
+
+/// RFC 9470: what a resource server asks for is proved where it was not, and kept in the place of the weaker sign-in.
+#[tokio::test]
+async fn more_is_proved_where_it_is_asked_for_and_the_earlier_sign_in_ends() {
+    let terminal = Terminal::at(Application::new(""));
+    let ann = terminal.server.add_user("ann", "reader");
+    let totp = terminal.server.add_totp(&ann, &[]);
+    terminal.run(&["login", "--acr", "urn:signet:aal2"], "").fails(1, &["nobody is signed in"]);
+    assert_eq!(terminal.login(&ann, &[], &format!("{PASSWORD}\n{}\n", totp.at(-1))).code, Some(0));
+    let token = |ran: Ran| ran.stdout.trim_end().to_owned();
+    let first = token(terminal.run(&["login", "--print-token"], ""));
+
+    let enough = terminal.run(&["login", "--acr", "urn:signet:aal2", "--max-age", "3600", "--json"], "");
+    assert_eq!((enough.json()["acr"].as_str(), enough.code), (Some("urn:signet:aal2"), Some(0)), "nothing is asked");
+    assert_eq!(token(terminal.run(&["login", "--print-token", "--acr", "urn:signet:aal2"], "")), first);
+    terminal.run(&["login", "--print-token", "--challenge", CHALLENGE], "").fails(1, &["urn:signet:aal3", "terminal"]);
+    terminal.run(&["login", "--challenge", "Basic realm=\"x\""], "").fails(2, &["--challenge"]);
+
+    let weak = format!("{PASSWORD}\n{}\n", totp.at(0));
+    let refused = terminal.run(&["login", "--challenge", CHALLENGE, "--credentials-stdin"], &weak);
+    refused.fails(1, &["urn:signet:aal3", "stronger factor"]);
+    assert_eq!(token(terminal.run(&["login", "--print-token"], "")), first, "what was kept stays");
+
+    let recent = ["login", "--print-token", "--max-age", "0", "--credentials-stdin"];
+    let second = token(terminal.run(&recent, &format!("{PASSWORD}\n{}\n", totp.at(1))));
+    assert_ne!(second, first);
+    let is_active = async |token: &str| terminal.server.is_active(&terminal.app, token).await;
+    assert_eq!((is_active(&first).await, is_active(&second).await), (false, true));
+    assert_eq!(token(terminal.run(&["login", "--print-token"], "")), second);
+}
+
+/// The same in a real terminal: password and code are asked for and not echoed, and the token is printed.
+#[tokio::test]
+async fn a_person_in_a_terminal_is_asked_for_what_is_missing() {
+    let terminal = Terminal::at(Application::new(""));
+    let ann = terminal.server.add_user("ann", "reader");
+    let totp = terminal.server.add_totp(&ann, &[]);
+    assert_eq!(terminal.login(&ann, &[], &format!("{PASSWORD}\n{}\n", totp.at(-1))).code, Some(0));
+    let mut typed = Typist::start(&terminal, "login --print-token --max-age 0");
+    typed.answer("password: ", PASSWORD);
+    typed.answer("one-time code: ", &totp.at(0));
+    let seen = typed.end();
+    let token = seen.lines().map(str::trim).find(|line| line.split('.').count() == 3 && line.len() > 100);
+    assert!(terminal.server.is_active(&terminal.app, token.unwrap_or_else(|| panic!("{seen}"))).await);
+    assert!(!seen.contains(PASSWORD), "{seen}");
+}
+
+/// `signet` in a pseudo-terminal, which `script` of util-linux makes.
+struct Typist {
+    child: std::process::Child,
+    seen: String,
+}
+
+impl Typist {
+    fn start(terminal: &Terminal, arguments: &str) -> Self {
+        let mut command = terminal.command(&[]);
+        let line = format!("{PROGRAM} {arguments}");
+        let environment: Vec<_> =
+            command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        command = Command::new("script");
+        command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]).envs(environment);
+        command.current_dir(terminal.home.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self { child: command.spawn().expect("util-linux's script is installed"), seen: String::new() }
+    }
+
+    /// Waits for the prompt, and types the answer.
+    fn answer(&mut self, prompt: &str, answer: &str) {
+        use std::io::{Read as _, Write as _};
+        let from = self.seen.len();
+        let mut byte = [0];
+        while !self.seen[from..].ends_with(prompt) {
+            let read = self.child.stdout.as_mut().unwrap().read(&mut byte).unwrap();
+            assert_eq!(read, 1, "it ended without {prompt}: {}", self.seen);
+            self.seen.push(char::from(byte[0]));
+        }
+        writeln!(self.child.stdin.as_mut().unwrap(), "{answer}").unwrap();
+    }
+
+    /// Everything that the terminal showed.
+    fn end(mut self) -> String {
+        use std::io::Read as _;
+        let mut rest = Vec::new();
+        self.child.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+        let status = self.child.wait().unwrap();
+        self.seen.push_str(&String::from_utf8_lossy(&rest));
+        assert!(status.success(), "{}", self.seen);
+        self.seen
+    }
 }

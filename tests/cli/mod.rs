@@ -7,6 +7,8 @@ mod dev;
 mod directory;
 mod doctor;
 mod import;
+#[cfg(feature = "keyring")]
+mod keyring;
 mod keys;
 mod login;
 #[cfg(feature = "piv")]

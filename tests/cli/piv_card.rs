@@ -19,6 +19,7 @@ async fn a_card_behind_pcscd_signs_in_and_a_wrong_pin_is_shown_once() {
     std::fs::write(&f9, &key.intermediate).unwrap();
     let files = ["--attestation", attestation.to_str().unwrap(), "--intermediate", f9.to_str().unwrap()];
     terminal.server.cli_json(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat(), "");
+    let totp = terminal.server.add_totp(&ann, &[]);
 
     let card = CardReader::start(terminal.home.path(), key);
     // pcscd looks for cards now and then.
@@ -35,6 +36,14 @@ async fn a_card_behind_pcscd_signs_in_and_a_wrong_pin_is_shown_once() {
     let token = terminal.run(&["login", "--print-token"], "");
     let known = terminal.server.introspect(&terminal.app, token.stdout.trim_end()).await.ok().json();
     assert_eq!((&known["active"], &known["acr"]), (&true.into(), &"urn:signet:aal3".into()), "{known}");
+
+    // A sign-in by a code is stepped up by the card, as a resource server's challenge asks for (RFC 9470).
+    assert_eq!(terminal.login(&ann, &[], &format!("{PASSWORD}\n{}\n", totp.code())).code, Some(0));
+    let challenge = "Bearer realm=\"api\", error=\"insufficient_user_authentication\", acr_values=\"urn:signet:aal3\"";
+    let step_up = ["login", "--challenge", challenge, "--piv", "--credentials-stdin", "--json"];
+    let stepped_up = terminal.run(&step_up, &format!("{PASSWORD}\n654321\n"));
+    assert_eq!(stepped_up.json()["acr"], "urn:signet:aal3", "{stepped_up:?}");
+    assert_eq!(terminal.run(&["login", "--challenge", challenge, "--json"], "").json()["acr"], "urn:signet:aal3");
     drop(card);
     let none = terminal.login(&ann, &["--piv"], &format!("{PASSWORD}\n654321\n"));
     none.fails(1, &["pcscd"]);

@@ -72,6 +72,11 @@ impl Place {
         serde_json::from_value(Value::Object(members)).map(Some).map_err(|_| self.garbled())
     }
 
+    /// Whether the system's keyring does its part.
+    pub(super) async fn try_keyring(&self) -> anyhow::Result<()> {
+        entry(&self.file().display().to_string(), "the sign-in").secret().await.map(drop)
+    }
+
     fn read_file(&self) -> anyhow::Result<Option<Map<String, Value>>> {
         let path = self.file();
         match File::open(&path) {

@@ -28,7 +28,7 @@ impl Entry<'_> {
     /// Keeps the secret, in the place of an earlier one.
     pub(super) async fn put(&self, secret: &[u8]) -> anyhow::Result<()> {
         patiently(async {
-            let service = SecretService::connect(EncryptionType::Dh).await?;
+            let service = service().await?;
             let collection = service.get_default_collection().await?;
             if collection.is_locked().await? {
                 collection.unlock().await?;
@@ -42,7 +42,7 @@ impl Entry<'_> {
     /// The secret; `None` where there is none.
     pub(super) async fn secret(&self) -> anyhow::Result<Option<Zeroizing<Vec<u8>>>> {
         let secret = patiently(async {
-            let service = SecretService::connect(EncryptionType::Dh).await?;
+            let service = service().await?;
             let found = service.search_items(self.attributes()).await?;
             let Some(item) = unlocked(found.unlocked, found.locked).await? else { return Ok(None) };
             item.get_secret().await.map(|secret| Some(Zeroizing::new(secret)))
@@ -58,7 +58,7 @@ impl Entry<'_> {
     /// Deletes the secret, where there is one.
     pub(super) async fn delete(&self) -> anyhow::Result<()> {
         patiently(async {
-            let service = SecretService::connect(EncryptionType::Dh).await?;
+            let service = service().await?;
             let found = service.search_items(self.attributes()).await?;
             match unlocked(found.unlocked, found.locked).await? {
                 Some(item) => item.delete().await,
@@ -67,6 +67,15 @@ impl Entry<'_> {
         })
         .await
     }
+}
+
+/// The service, over a channel that is encrypted on the bus, too.
+async fn service() -> Result<SecretService<'static>, Error> {
+    SecretService::connect(EncryptionType::Dh).await.map_err(|error| match error {
+        // A bus that is configured and not there, too.
+        Error::Zbus(_) | Error::ZbusFdo(_) => Error::Unavailable,
+        other => other,
+    })
 }
 
 async fn unlocked<'i>(unlocked: Vec<Item<'i>>, locked: Vec<Item<'i>>) -> Result<Option<Item<'i>>, Error> {

@@ -201,6 +201,10 @@ impl Login {
         let needed = |what: &str| Ended::Usage(format!("{what} is needed"));
         let issuer = self.issuer.clone().ok_or_else(|| needed("--issuer"))?;
         let client_id = self.client_id.clone().ok_or_else(|| needed("--client-id"))?;
+        if self.is_for_keyring() {
+            // Nobody is asked for anything that can't be kept then.
+            place.try_keyring().await?;
+        }
         let mut lines = Lines::new(self.credentials_stdin || self.client_secret_stdin);
         let client_secret = self.client_secret(&mut lines)?;
         let authority = Authority::discover(&issuer, &client_id, client_secret, self.ca.as_deref()).await?;
@@ -276,7 +280,7 @@ impl Login {
     }
 
     #[cfg(not(feature = "piv"))]
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "the feature `piv` needs both")]
+    #[expect(clippy::unused_async, reason = "the feature `piv` needs it")]
     async fn second_factor(
         &self,
         _authority: &Authority,

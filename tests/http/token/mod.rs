@@ -8,6 +8,7 @@ mod piv;
 mod policy;
 mod recovery;
 mod refresh;
+mod same_work;
 mod storm;
 mod throttle;
 mod yubico;

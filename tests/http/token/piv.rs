@@ -14,7 +14,7 @@ use crate::support::write_secret;
 
 impl Stage {
     /// Enrols a key without an attestation.
-    fn add_piv(&self, user: &TestUser) -> PivKey {
+    pub(super) fn add_piv(&self, user: &TestUser) -> PivKey {
         let key = PivKey::new();
         let file = self.folder().join("key.pub");
         fs::write(&file, key.public_pem()).unwrap();
@@ -23,7 +23,7 @@ impl Stage {
         key
     }
 
-    async fn nonce(&self, client: &TestClient) -> String {
+    pub(super) async fn nonce(&self, client: &TestClient) -> String {
         self.post("/oauth2/challenge", client, &[]).await.ok().text("nonce")
     }
 
@@ -193,4 +193,93 @@ async fn a_key_that_signs_without_the_pin_is_not_enrolled() {
     let files = ["--attestation", attestation.to_str().unwrap(), "--intermediate", f9.to_str().unwrap()];
     let refused = stage.cli(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat(), "");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("PIN policy is `never`"), "{refused:?}");
+}
+
+impl Stage {
+    /// Enrols the key with its attestation; gives the factor as printed.
+    fn add_attested(&self, user: &TestUser, key: &PivKey, more: &[&str]) -> serde_json::Value {
+        let (attestation, f9) = (self.folder().join("att.pem"), self.folder().join("f9.pem"));
+        fs::write(&attestation, &key.attestation).unwrap();
+        fs::write(&f9, &key.intermediate).unwrap();
+        let files = ["--attestation", attestation.to_str().unwrap(), "--intermediate", f9.to_str().unwrap()];
+        self.cli_json(&[&["factor", "add", "piv", "--user", &user.name][..], &files, more].concat(), "")
+    }
+}
+
+/// One device: its OTP slot and its PIV key are two factors with one serial number, which tokens tell.
+#[tokio::test]
+async fn a_yubikeys_codes_and_its_piv_key_are_two_factors_of_one_serial_number() {
+    let key = PivKey::new();
+    let stage = trusting(&key, "[policy]\nauthenticator_claim = true\n[policy.scopes]\nread = [\"urn:signet:aal3\"]");
+    let user = stage.add_user("ann", "reader");
+    let serial = SERIAL_NUMBER.to_string();
+    let csv = stage.folder().join("yubikey.csv");
+    fs::write(&csv, format!("{serial},ccccccbteudd,010203040506,ecde18dbe76fbd0c33330f1c354871db,,,\n")).unwrap();
+    let csv = csv.to_str().unwrap().to_owned();
+    let piv = stage.add_attested(&user, &key, &["--label", "blue"]);
+    let told = serde_json::json!([piv["serial"], piv["attested"], piv["kind"]]);
+    assert_eq!(told, serde_json::json!([serial, true, "piv"]), "{piv}");
+    stage.cli_json(&["factor", "import", &csv], "");
+    stage.cli_json(&["factor", "assign", "--serial", &serial, "--user", "ann"], "");
+    let listed = stage.cli_json(&["factor", "list", "--user", "ann"], "");
+    let told: Vec<_> = listed.as_array().unwrap().iter().map(|factor| (&factor["kind"], &factor["serial"])).collect();
+    assert_eq!(told, [(&"piv".into(), &(&*serial).into()), (&"yubico_otp".into(), &(&*serial).into())]);
+    let exported = stage.cli(&["factor", "export"], "");
+    let exported = String::from_utf8(exported.stdout).unwrap();
+    assert!(exported.contains(&format!("ann,piv,blue,{serial},")), "{exported}");
+
+    let answer = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();
+    let claims = verified(&stage, &answer.access_token(), AUDIENCE).await.claims;
+    assert_eq!(claims["authenticator"], serde_json::json!({ "kind": "piv", "serial": serial }));
+    assert_eq!((&claims["scope"], &claims["acr"]), (&"read".into(), &"urn:signet:aal3".into()));
+}
+
+/// A PIV key lives like every other factor: approved by a second operator, disabled, enabled, removed.
+#[tokio::test]
+async fn a_key_waits_for_approval_and_proves_nothing_while_it_is_disabled_or_once_it_is_removed() {
+    let key = PivKey::new();
+    let sections = "[mfa]\nfour_eyes = true\n[mfa.piv]\nattestation_roots = [\"root.pem\"]";
+    let server = Application::new(sections).serve();
+    fs::write(server.folder().join("root.pem"), &key.root).unwrap();
+    let app = server.add_client("app", "password,refresh_token", "read");
+    let stage = Stage { server, app };
+    let user = stage.add_user("ann", "reader");
+    let added = stage.add_attested(&user, &key, &["--operator", "olga"]);
+    let id = added["id"].as_str().unwrap();
+    assert_eq!((&added["state"], &added["serial"]), (&"pending".into(), &SERIAL_NUMBER.to_string().into()));
+    let status = async || stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.status;
+    assert_eq!(status().await, 400, "nobody has approved it");
+    assert_eq!(stage.cli(&["factor", "approve", id, "--operator", "olga"], "").status.code(), Some(1));
+    stage.cli_json(&["factor", "approve", id, "--operator", "petra"], "");
+    let family = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();
+    stage.cli_json(&["factor", "disable", id], "");
+    assert_eq!(status().await, 400, "it is disabled");
+    let refused = stage.refresh(&stage.app, &family.refresh_token()).await;
+    assert_eq!(refused.refusal(), (400, "invalid_grant".to_owned()), "who had the card may have begun it");
+    stage.cli_json(&["factor", "enable", id], "");
+    assert_eq!(status().await, 200);
+    assert_eq!(stage.cli(&["factor", "resync", id, "--codes-stdin"], "111111\n222222\n").status.code(), Some(1));
+    stage.cli_json(&["factor", "remove", id], "");
+    assert_eq!(status().await, 400, "it is gone");
+    let again = stage.add_attested(&user, &key, &["--operator", "olga"]);
+    assert_ne!(again["id"], id, "the card can be enrolled anew");
+}
+
+/// Who shows a key ten times with wrong signatures locks that key, and no other factor of its user's.
+#[tokio::test]
+async fn hazard_47_a_guessed_key_leaves_the_others_usable() {
+    let stage = Stage::new("");
+    let (user, totp) = stage.person("ann");
+    let (blue, red) = (stage.add_piv(&user), stage.add_piv(&user));
+    let nonce = stage.nonce(&stage.app).await;
+    let elsewhere = SignInContext { issuer: "https://b.example", client: &stage.app.id, username: "ann" };
+    for _ in 0..10 {
+        assert_eq!(stage.show(&user, PASSWORD, &blue.shown_for(elsewhere, &nonce)).await.status, 400);
+    }
+    let locked = stage.show(&user, PASSWORD, &stage.signed(&blue, &user).await).await;
+    assert_eq!(locked.status, 429, "a right signature of the guessed key is not judged either");
+    stage.show(&user, PASSWORD, &stage.signed(&red, &user).await).await.ok();
+    stage.sign_in(&stage.app, &user, &totp.code()).await.ok();
+    stage.cli_json(&["user", "unlock", "ann"], "");
+    stage.show(&user, PASSWORD, &stage.signed(&blue, &user).await).await.ok();
 }
