@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::section::Section;
+use super::server::PublicUrl;
+use super::webauthn::{self, WebAuthnConfig};
 use super::yubico_validation::{self, YubicoValidationConfig};
 use crate::mfa::Lockout;
 
 pub(super) const KEYS: &[&str] =
-    &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes", "yubico_validation"];
+    &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes", "yubico_validation", "webauthn"];
 
 /// At most ten tries an hour: a pause of six minutes for each try.
 const LEAST_PAUSE_PER_TRY: Duration = Duration::from_secs(6 * 60);
@@ -26,12 +28,14 @@ pub struct MfaConfig {
     pub password_concurrency: usize,
     /// `[mfa.yubico_validation]`: servers that verify Yubico OTPs whose keys are elsewhere.
     pub yubico_validation: Option<YubicoValidationConfig>,
+    /// `[mfa.webauthn]`: security keys; `None` where the public URL is an address, which no key is bound to.
+    pub webauthn: Option<WebAuthnConfig>,
     /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another operator has approved it.
     pub four_eyes: bool,
 }
 
 impl MfaConfig {
-    pub(super) fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
+    pub(super) fn read(mut section: Section<'_>, public_url: &PublicUrl) -> Result<Self, ConfigError> {
         let expected = "a name of at most 64 bytes without a colon";
         let issuer_name = section.text("issuer_name", expected)?.unwrap_or_else(|| "Signet".to_owned());
         if issuer_name.len() > 64 || issuer_name.contains(':') {
@@ -49,8 +53,13 @@ impl MfaConfig {
             }
             false => None,
         };
+        let webauthn = match section.has("webauthn") {
+            true => Some(WebAuthnConfig::read(&section.section("webauthn", webauthn::KEYS)?, public_url)?),
+            false => WebAuthnConfig::default_of(public_url),
+        };
         Ok(Self {
             yubico_validation,
+            webauthn,
             issuer_name,
             lockout: Lockout { tries, pause },
             password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,

@@ -47,6 +47,7 @@ fn all_keys() -> BTreeSet<String> {
         ("mfa", mfa::KEYS),
         ("policy", policy::KEYS),
         ("mfa.yubico_validation", yubico_validation::KEYS),
+        ("mfa.webauthn", webauthn::KEYS),
         ("audit", audit::KEYS),
         ("log", log::KEYS),
     ];
@@ -56,6 +57,7 @@ fn all_keys() -> BTreeSet<String> {
         "server.limits",
         "hsm.pin",
         "mfa.yubico_validation",
+        "mfa.webauthn",
         "policy.clients",
         "policy.scopes",
         "policy.roles",

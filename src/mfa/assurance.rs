@@ -58,7 +58,7 @@ impl Strength {
             | FactorDetail::Hotp(_)
             | FactorDetail::YubicoOtp(_)
             | FactorDetail::YubicoRemote(_) => (Level::Aal2, false),
-            FactorDetail::WebAuthn(state) if state.attested && state.passwordless => (Level::Aal3, true),
+            FactorDetail::WebAuthn(state) if state.attested && state.verifies => (Level::Aal3, true),
             FactorDetail::WebAuthn(_) => (Level::Aal2, true),
             FactorDetail::Piv(_) | FactorDetail::Recovery(_) => return None,
         };
@@ -216,15 +216,8 @@ mod tests {
     fn factors_are_changed_by_the_strongest_or_by_a_recovery_code() {
         let key = |attested| {
             let (credential_id, credential, aaguid) = ("c".to_owned(), String::new(), None);
-            let passwordless = true;
-            FactorDetail::WebAuthn(WebAuthnState {
-                credential_id,
-                credential,
-                aaguid,
-                attested,
-                passwordless,
-                counter: 0,
-            })
+            let verifies = true;
+            FactorDetail::WebAuthn(WebAuthnState { credential_id, credential, aaguid, attested, verifies, counter: 0 })
         };
         let totp = FactorDetail::Totp(super::super::policy::decoy_totp());
         let by = |acr: &str, factor: &str, usable: &[FactorDetail]| {

@@ -171,9 +171,8 @@ pub struct WebAuthnState {
     pub aaguid: Option<String>,
     /// Whether the model was proved by an attestation that the policy trusts.
     pub attested: bool,
-    /// Whether it can stand alone: the person is verified by the authenticator (a PIN, a finger), and found by the
-    /// credential.
-    pub passwordless: bool,
+    /// Whether it verified the person when it was enrolled, by a PIN or a finger; it must then do so each time.
+    pub verifies: bool,
     /// The last signature counter. Kept beside the rest, in a column of its own.
     #[serde(skip)]
     pub counter: i64,

@@ -9,6 +9,7 @@ use crate::keys::{OtpHash, RowBinding, Seals};
 use crate::mfa::policy::{self, OtpText, Round};
 use crate::mfa::recovery::{self, RecoveryCode, SpendableCode};
 use crate::mfa::totp::{self, Code, OtpFault, SpendableStep};
+use crate::mfa::webauthn::SpendableAssertion;
 use crate::mfa::yubico_otp::{self, Reading, YubicoOtp};
 use crate::mfa::yubico_validation::RemoteCounter;
 use crate::mfa::{HotpState, TotpState, hotp};
@@ -23,6 +24,11 @@ pub(super) enum Spendable {
     Yubico(yubico_otp::SpendableCounter),
     YubicoRemote(RemoteCounter),
     Recovery(SpendableCode),
+    Assertion {
+        assertion: SpendableAssertion,
+        /// When its challenge is refused for its age.
+        until: Timestamp,
+    },
 }
 
 /// Why a code was refused, in the audit record's word, or the code with its factor.

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod authenticate;
 pub mod authenticate_client;
+mod carried;
 pub mod checkpoint;
 pub mod custody;
 pub mod custody_report;
@@ -46,6 +47,7 @@ pub mod stock;
 pub mod tries;
 pub mod validate_otp;
 pub mod validation_servers;
+pub mod webauthn;
 mod yubico_remote;
 
 use std::sync::Arc;

@@ -454,6 +454,7 @@ pub trait Store:
     + Users
     + Factors
     + Sessions
+    + super::Ceremonies
     + super::FactorLife
     + super::RecoveryCodes
     + super::Stock
@@ -475,6 +476,7 @@ impl<T> Store for T where
         + Users
         + Factors
         + Sessions
+        + super::Ceremonies
         + super::FactorLife
         + super::RecoveryCodes
         + super::Stock

@@ -16,6 +16,9 @@ pub(in crate::cli) struct FactorView {
     pub(super) serial: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) public_id: Option<String>,
+    /// A security key's AAGUID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<String>,
     pub(super) state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) requested_by: Option<String>,
@@ -31,6 +34,10 @@ impl FactorView {
             FactorDetail::YubicoOtp(_) | FactorDetail::YubicoRemote(_) => factor.detail.handle().map(str::to_owned),
             _ => None,
         };
+        let model = match &factor.detail {
+            FactorDetail::WebAuthn(key) => key.aaguid.clone(),
+            _ => None,
+        };
         let requested_by = match &factor.state {
             FactorState::Pending { requested_by } => Some(requested_by.clone()),
             FactorState::Enabled | FactorState::Disabled => None,
@@ -42,6 +49,7 @@ impl FactorView {
             label: factor.label.clone(),
             serial: factor.serial.clone(),
             public_id,
+            model,
             state: factor.state.name(),
             requested_by,
             valid_until: factor.valid_until.map(|at| at.to_string()),
@@ -60,7 +68,8 @@ impl FactorView {
             Some(until) => format!("{} until {until}", self.state),
             None => self.state.to_owned(),
         };
-        let serial = self.serial.clone().or_else(|| self.public_id.clone()).unwrap_or_default();
+        let serial = self.serial.clone().or_else(|| self.public_id.clone()).or_else(|| self.model.clone());
+        let serial = serial.unwrap_or_default();
         [self.kind.to_owned(), self.label.clone(), serial, state, used, self.id.clone()]
     }
 }
@@ -84,7 +93,8 @@ pub(super) fn listed_table(factors: &[FactorView]) -> String {
 
 /// Factors as CSV (RFC 4180), for a spreadsheet.
 pub(super) fn csv(factors: &[FactorView]) -> String {
-    let mut lines = vec!["user,kind,label,serial,public_id,state,valid_until,created_at,last_used_at,id".to_owned()];
+    let mut lines =
+        vec!["user,kind,label,serial,public_id,model,state,valid_until,created_at,last_used_at,id".to_owned()];
     lines.extend(factors.iter().map(|factor| {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let cells = [
@@ -93,6 +103,7 @@ pub(super) fn csv(factors: &[FactorView]) -> String {
             factor.label.clone(),
             text(&factor.serial),
             text(&factor.public_id),
+            text(&factor.model),
             factor.state.to_owned(),
             text(&factor.valid_until),
             factor.created_at.clone(),

@@ -9,7 +9,7 @@ use super::super::context::Context;
 use super::login::asked;
 use super::visitor::{OwnForm, Visitor, forgetting};
 use super::{PageError, page, see_other};
-use crate::store::{Factor, Session, SessionId};
+use crate::store::{Factor, FactorDetail, FactorState, Session, SessionId};
 use crate::ui::{AccountPage, FactorRow, Moment, SessionRow, kind_in_words};
 
 /// `GET /account`.
@@ -30,6 +30,7 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         notice,
         factors: factors.iter().map(factor_row).collect(),
         sessions: sessions.iter().map(|session| session_row(session, &live.session.id)).collect(),
+        offers_keys: state.signet.offers_keys(),
     };
     Ok(page(StatusCode::OK, &template))
 }
@@ -62,8 +63,21 @@ pub(super) fn factor_row(factor: &Factor) -> FactorRow {
         kind: kind_in_words(factor.detail.kind()),
         label: if factor.label.is_empty() { "Unnamed".to_owned() } else { factor.label.clone() },
         serial: factor.serial.clone(),
+        note: note_on(factor),
         created: Moment::of(factor.created_at),
         last_used: factor.last_used_at.map(Moment::of),
+    }
+}
+
+fn note_on(factor: &Factor) -> Option<String> {
+    match (&factor.state, factor.valid_until, &factor.detail) {
+        (FactorState::Disabled, ..) => Some("Disabled by an administrator: it signs nobody in.".to_owned()),
+        (FactorState::Pending { .. }, ..) => Some("Waits for an administrator's approval.".to_owned()),
+        (_, Some(until), _) => Some(format!("Until {}.", Moment::of(until).text)),
+        (.., FactorDetail::WebAuthn(key)) if key.verifies => {
+            Some("Signs you in without your password, too.".to_owned())
+        }
+        _ => None,
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod account;
 mod browser;
+mod chromium;
+mod security_keys;
 mod sessions;
 mod sign_in;
 
