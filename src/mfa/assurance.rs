@@ -225,7 +225,7 @@ mod tests {
             may_change_factors(Proved { acr, factors: &factors }, usable)
         };
         let (some, all) = ([totp.clone(), key(false)], [totp.clone(), key(false), key(true)]);
-        assert!(by("urn:signet:aal2", "totp", &[totp.clone()]) && by("urn:signet:aal2", "totp", &[]));
+        assert!(by("urn:signet:aal2", "totp", std::slice::from_ref(&totp)) && by("urn:signet:aal2", "totp", &[]));
         assert!(!by("urn:signet:aal2", "totp", &some) && by("urn:signet:aal2", "webauthn", &some));
         assert!(!by("urn:signet:aal2", "webauthn", &all) && by("urn:signet:aal3", "webauthn", &all));
         assert!(by("urn:signet:aal1", "recovery", &all) && !by("urn:other", "totp", &[totp]));

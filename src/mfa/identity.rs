@@ -167,7 +167,7 @@ pub struct WebAuthnState {
     pub credential_id: String,
     /// The credential as the WebAuthn library keeps it, in JSON: its public key and how it was registered.
     pub credential: String,
-    /// The authenticator's model, where it was attested or told: a UUID.
+    /// The authenticator's model, where it was attested: a UUID.
     pub aaguid: Option<String>,
     /// Whether the model was proved by an attestation that the policy trusts.
     pub attested: bool,

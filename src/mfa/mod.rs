@@ -16,7 +16,7 @@
 //! | [`yubico_validation`] | requests and answers of the validation protocol, both ways | Yubico's validation protocol 2.0 |
 //! | [`yubico_export`] | the files that a YK-KSM and a YK-VAL export | their own tools |
 //! | [`webauthn`] | what security keys are asked for, what their answers prove | W3C WebAuthn Level 3 |
-//! | [`attestation_roots`] | by which roots a key proves its make | FIDO Metadata Service 3.1 |
+//! | [`webauthn::attestation_roots`] | by which roots a key proves its make | FIDO Metadata Service 3.1 |
 //! | [`lockout`] | how many tries an account has | NIST SP 800-63B-4 §3.2.2 |
 //! | [`policy`] | which factors a shown code is tried on, always with the same work | |
 //! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
@@ -24,7 +24,6 @@
 //! | [`identity`] | who a user and a factor are, how far a factor is spent | |
 
 pub mod assurance;
-pub mod attestation_roots;
 pub mod authentication;
 pub mod enrolment;
 pub mod hotp;

@@ -30,7 +30,7 @@ pub(super) enum Shown {
     /// A code that was typed.
     Code(OtpText),
     /// A security key's answer.
-    Key(ShownKey),
+    Key(Box<ShownKey>),
 }
 
 impl Shown {

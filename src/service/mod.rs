@@ -40,6 +40,7 @@ pub mod revoke;
 pub mod revoke_key;
 pub mod rotate;
 pub mod self_service;
+pub mod self_tokens;
 pub mod session;
 pub mod settings;
 pub mod signing;

@@ -114,7 +114,7 @@ impl Signet {
         match counted {
             Counting::Counted(counted) => Ok(counted),
             Counting::Exhausted { retry_after, .. } => Err(ChangeError::Input(format!(
-                "there were too many tries at this account; wait {} minutes, or run `signet user unlock {}`",
+                "there were too many tries at this account; wait {} minutes, or have an operator run `signet user unlock {}`",
                 retry_after.as_secs().div_ceil(60),
                 user.name
             ))),

@@ -216,7 +216,7 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<(Authentication, User), OAuthError> {
         let shown = self.open_answer(SECOND_FACTOR, &bound_to(&shown.browser, username), shown).await?;
-        let shown = super::authenticate::Shown::Key(shown);
+        let shown = super::authenticate::Shown::Key(Box::new(shown));
         self.sign_in(username, password, &shown, &ClientId::new(PAGES), context).await
     }
 
@@ -232,8 +232,8 @@ impl Signet {
             let (user, id) = (&factor.user, &factor.id);
             tracing::warn!(%user, factor = %id, "a security key's counter went back: there may be two of it");
         }
-        let assertion = verified.map_err(AssertionFault::reason)?;
         let (factor, _) = found.ok_or("unknown_key")?;
+        let assertion = verified.map_err(AssertionFault::reason)?;
         Ok((Spendable::Assertion { assertion, until: opened.until }, factor))
     }
 
@@ -266,6 +266,12 @@ impl Signet {
                 let proof = self.spend(assertion, factor, &[], told).await?.ok_or(OAuthError::InvalidGrant)?;
                 let authentication = Authentication::from_passwordless(proof, self.now());
                 Ok((authentication.ok_or(OAuthError::InvalidGrant)?, user.clone()))
+            }
+            Err(reason) if reason == AssertionFault::Counter.reason() => {
+                // It verified: nobody but the key, or its double, made it.
+                let appended = self.adapters.store.append(vec![told.because(reason)]).await;
+                appended.map_err(|error| store_unavailable(&error))?;
+                Err(OAuthError::InvalidGrant)
             }
             Err(reason) => {
                 // Anybody can send what does not verify.

@@ -65,6 +65,8 @@ pub(crate) struct AccountPage<'p> {
     pub(crate) factors: Vec<FactorRow>,
     pub(crate) sessions: Vec<SessionRow>,
     pub(crate) offers_keys: bool,
+    /// Whether the person came in by a recovery code.
+    pub(crate) is_recovered: bool,
 }
 
 /// A TOTP secret to scan, and the field for its first code.
@@ -88,6 +90,27 @@ pub(crate) struct KeyPage<'p> {
     pub(crate) token: &'p str,
     pub(crate) user: &'p str,
     pub(crate) error: Option<&'p str>,
+    pub(crate) label: &'p str,
+}
+
+/// Recovery codes: to make them, or as they were made.
+#[derive(Template)]
+#[template(path = "recovery.html")]
+pub(crate) struct RecoveryPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) error: Option<&'p str>,
+    pub(crate) codes: &'p [&'p str],
+}
+
+/// Asks for a token of the stock.
+#[derive(Template)]
+#[template(path = "token.html")]
+pub(crate) struct TokenPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) error: Option<&'p str>,
+    pub(crate) serial: &'p str,
     pub(crate) label: &'p str,
 }
 

@@ -22,7 +22,8 @@ impl Maker {
         let root_key = rcgen::KeyPair::generate().unwrap();
         let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
         root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        root.distinguished_name = name("Root");
+        root.distinguished_name = name(&format!("Root {}", model[0]));
+        root.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
         let issuer = rcgen::CertifiedIssuer::self_signed(root, root_key).unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();

@@ -51,8 +51,14 @@ impl Chromium {
         let mut browser =
             Self { driver, http, session: format!("http://127.0.0.1:{}", port.unwrap()), _profile: profile };
         // A container has no namespaces for the browser's own sandbox; it meets nothing but the server under test.
-        let arguments =
-            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-breakpad",
+        ];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
         arguments.push(format!("--user-data-dir={folder}"));
         let options = json!({ "args": arguments });

@@ -21,16 +21,21 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         Some("ended") => Some("That session is over."),
         _ => None,
     };
-    let factors = state.signet.own_factors(live).await?;
+    let mut factors = Vec::new();
+    for factor in state.signet.own_factors(live).await? {
+        let left = state.signet.own_recovery_codes_left(&factor).await?;
+        factors.push(listed_row(&factor, left));
+    }
     let sessions = state.signet.list_sessions(live).await?;
     let token = state.signet.form_token(&visitor.secret).await?;
     let template = AccountPage {
         token: &token,
         user: &live.user.name,
         notice,
-        factors: factors.iter().map(factor_row).collect(),
+        factors,
         sessions: sessions.iter().map(|session| session_row(session, &live.session.id)).collect(),
         offers_keys: state.signet.offers_keys(),
+        is_recovered: live.session.factors.iter().any(|factor| factor.starts_with("recovery:")),
     };
     Ok(page(StatusCode::OK, &template))
 }
@@ -67,6 +72,14 @@ pub(super) fn factor_row(factor: &Factor) -> FactorRow {
         created: Moment::of(factor.created_at),
         last_used: factor.last_used_at.map(Moment::of),
     }
+}
+
+/// The same in the list, with how many recovery codes are left.
+fn listed_row(factor: &Factor, left: Option<u32>) -> FactorRow {
+    let row = factor_row(factor);
+    let left = left.map(|left| format!("{left} codes left."));
+    let note = [left, row.note].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    FactorRow { note: (!note.is_empty()).then_some(note), ..row }
 }
 
 fn note_on(factor: &Factor) -> Option<String> {

@@ -3,6 +3,8 @@
 mod account;
 mod factor;
 mod login;
+mod recovery;
+mod token;
 mod totp;
 mod visitor;
 mod webauthn;
@@ -29,6 +31,8 @@ pub(super) fn routes() -> Router<HttpState> {
         .route("/login/key", post(webauthn::ask))
         .route("/account/key", get(webauthn::show).post(webauthn::confirm))
         .route("/account/key/options", post(webauthn::make))
+        .route("/account/recovery", get(recovery::show).post(recovery::make))
+        .route("/account/token", get(token::show).post(token::take))
         .route("/account/totp", get(totp::show).post(totp::confirm))
         .route("/account/factors/{id}", get(factor::show))
         .route("/account/factors/{id}/name", post(factor::rename))

@@ -6,6 +6,7 @@ mod chromium;
 mod security_keys;
 mod sessions;
 mod sign_in;
+mod tokens;
 
 use super::Stage;
 use browser::Browser;

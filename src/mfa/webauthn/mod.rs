@@ -8,16 +8,22 @@
 //! A ceremony's state goes to the browser and comes back, told by a MAC from what was not made here; it names neither keys
 //! nor trusted roots. Its challenge is spent by one conditional write.
 
+pub mod attestation_roots;
+mod decoy;
+mod fault;
+
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use webauthn_rs::prelude::{
     AttestationCaList, AttestationMetadata, Credential, DiscoverableAuthentication, PublicKeyCredential,
-    RegisterPublicKeyCredential, SecurityKeyRegistration, Url, Uuid, Webauthn, WebauthnBuilder, WebauthnError,
+    RegisterPublicKeyCredential, SecurityKeyRegistration, Url, Uuid, Webauthn, WebauthnBuilder,
 };
+
+pub use decoy::listed_ids;
+pub use fault::{AssertionFault, RegistrationFault};
 
 use super::authentication::{FactorKind, FactorProof};
 use super::{FactorId, UserId, WebAuthnState};
@@ -60,116 +66,6 @@ pub enum Use {
     SecondFactor,
     /// Alone: the key finds the account, and verifies the person.
     Passwordless,
-}
-
-/// Why a key can't be enrolled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegistrationFault {
-    /// The key may be copied from device to device.
-    #[error(
-        "this passkey is kept by an account or a password manager, and may be copied: use a key that stays in one device"
-    )]
-    Synced,
-    /// No attestation, or none of the roots that are trusted.
-    #[error("the key does not prove its make: use one of those that your organisation allows")]
-    Unattested,
-    /// Attested, and not one of the models that are allowed.
-    #[error("keys of this model are not allowed here: use one of those that your organisation allows")]
-    ModelNotAllowed,
-    /// Anything else: of another site, for another challenge, malformed.
-    #[error("the key's answer can't be accepted: try once more")]
-    Refused(AssertionFault),
-}
-
-impl RegistrationFault {
-    /// The audit record's word.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Synced => "not_hardware_bound",
-            Self::Unattested => "not_attested",
-            Self::ModelNotAllowed => "model_not_allowed",
-            Self::Refused(fault) => fault.reason(),
-        }
-    }
-}
-
-impl From<WebauthnError> for RegistrationFault {
-    fn from(error: WebauthnError) -> Self {
-        match error {
-            WebauthnError::CredentialMayNotBeHardwareBound => Self::Synced,
-            WebauthnError::AttestationUntrustedAaguid => Self::ModelNotAllowed,
-            WebauthnError::AttestationNotVerifiable
-            | WebauthnError::AttestationNotSupported
-            | WebauthnError::AttestationFormatMissingAaguid
-            | WebauthnError::AttestationChainNotTrusted(_)
-            | WebauthnError::AttestationTrustFailure => Self::Unattested,
-            other => Self::Refused(other.into()),
-        }
-    }
-}
-
-/// Why an assertion proves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AssertionFault {
-    /// For another challenge.
-    Challenge,
-    /// Made on another site.
-    Origin,
-    /// For another relying party.
-    RelyingParty,
-    /// Nobody touched the key.
-    Presence,
-    /// The key did not verify the person, and must.
-    Verification,
-    /// The key's counter is not above the last one: there may be two of it.
-    Counter,
-    /// The key says that it may be copied, which it did not say when it was enrolled.
-    NotHardwareBound,
-    /// The key is not the user's.
-    UnknownKey,
-    /// The signature does not verify.
-    Signature,
-    /// No assertion.
-    Malformed,
-}
-
-impl AssertionFault {
-    /// The audit record's word.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Challenge => "wrong_challenge",
-            Self::Origin => "wrong_origin",
-            Self::RelyingParty => "wrong_rp_id",
-            Self::Presence => "user_absent",
-            Self::Verification => "user_not_verified",
-            Self::Counter => "counter_went_back",
-            Self::NotHardwareBound => "not_hardware_bound",
-            Self::UnknownKey => "unknown_key",
-            Self::Signature => "wrong_signature",
-            Self::Malformed => "malformed_assertion",
-        }
-    }
-}
-
-impl From<WebauthnError> for AssertionFault {
-    fn from(error: WebauthnError) -> Self {
-        match error {
-            WebauthnError::MismatchedChallenge => Self::Challenge,
-            WebauthnError::InvalidRPOrigin | WebauthnError::CredentialCrossOrigin => Self::Origin,
-            WebauthnError::InvalidRPIDHash => Self::RelyingParty,
-            WebauthnError::UserNotPresent => Self::Presence,
-            WebauthnError::UserNotVerified => Self::Verification,
-            WebauthnError::CredentialPossibleCompromise => Self::Counter,
-            WebauthnError::CredentialBackupEligibilityInconsistent | WebauthnError::CredentialMayNotBeHardwareBound => {
-                Self::NotHardwareBound
-            }
-            WebauthnError::CredentialNotFound => Self::UnknownKey,
-            WebauthnError::AuthenticationFailure | WebauthnError::SignatureInvalid => Self::Signature,
-            _ => Self::Malformed,
-        }
-    }
 }
 
 /// What a browser sent as an assertion: read, and not verified.
@@ -268,6 +164,11 @@ impl RelyingParty {
                 // Found without a name, where the key has room for that: it then stands alone.
                 selection["residentKey"] = json!("preferred");
             }
+            if let Some(extensions) = options.get_mut("extensions") {
+                // Found without a name only by who unlocks it. More, which the crate asks for, browsers refuse for a key
+                // that need not have a PIN.
+                extensions["credentialProtectionPolicy"] = json!("userVerificationOptionalWithCredentialIDList");
+            }
         }
         // They are this deployment's, and added again at the end.
         state["ca_list"] = Value::Null;
@@ -305,7 +206,7 @@ impl RelyingParty {
         let key = WebAuthnState {
             credential_id: URL_SAFE_NO_PAD.encode(&credential.cred_id),
             credential: serde_json::to_string(&credential).map_err(|_| malformed())?,
-            aaguid,
+            aaguid: aaguid.filter(|_| self.roots.is_some()),
             attested: self.roots.is_some(),
             verifies: credential.user_verified,
             counter: i64::from(credential.counter),
@@ -360,7 +261,7 @@ impl RelyingParty {
         }
         let credential = match key {
             Some(key) => credential_of(key)?,
-            None => decoy_credential(&shown.0.raw_id)?,
+            None => decoy::decoy_credential(&shown.0.raw_id)?,
         };
         let verified = self.webauthn.finish_discoverable_authentication_v2(&shown.0, state, &credential)?;
         // Nobody has the decoy's key but everybody.
@@ -372,35 +273,6 @@ impl RelyingParty {
             attested: key.attested,
         })
     }
-}
-
-/// The ids that are listed for a name: those of its keys, and decoys up to [`MOST_KEYS`], the same each time. `seed` is
-/// derived from the name by a secret.
-pub fn listed_ids(keys: &[&str], seed: &[u8; 32]) -> Vec<String> {
-    let decoys = (0_u8..).map(|place| decoy_id(seed, place));
-    let mut listed: Vec<String> =
-        keys.iter().map(|key| (*key).to_owned()).chain(decoys).take(MOST_KEYS.max(keys.len())).collect();
-    // An order that says nothing of which is which.
-    listed.sort_by_cached_key(|id| block(seed, b"order", id.as_bytes()));
-    listed
-}
-
-/// An id as long as those that keys give: 64 and 48 bytes are the commonest of security keys, 32 and 16 of what a key or
-/// a device keeps.
-fn decoy_id(seed: &[u8; 32], place: u8) -> String {
-    let [choice, ..] = block(seed, b"length", &[place]);
-    let length = match choice {
-        0..=102 => 64,
-        103..=166 => 48,
-        167..=217 => 32,
-        218..=255 => 16,
-    };
-    let bytes: Vec<u8> = [0_u8, 1].iter().flat_map(|half| block(seed, b"id", &[place, *half])).take(length).collect();
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn block(seed: &[u8; 32], label: &[u8], message: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(seed).chain_update(label).chain_update([0]).chain_update(message).finalize().into()
 }
 
 fn json_of(value: &impl serde::Serialize) -> Result<Value, AssertionFault> {
@@ -421,25 +293,6 @@ fn credential_of(key: &WebAuthnState) -> Result<Credential, AssertionFault> {
     let mut credential: Credential = serde_json::from_str(&key.credential).map_err(|_| AssertionFault::Malformed)?;
     credential.counter = u32::try_from(key.counter).map_err(|_| AssertionFault::Malformed)?;
     Ok(credential)
-}
-
-/// A key whose secret is 1: its point is the curve's base point (SEC 2 §2.4.2).
-fn decoy_credential(id: &[u8]) -> Result<Credential, AssertionFault> {
-    let (x, y) = ("axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU");
-    let credential = json!({
-        "cred_id": URL_SAFE_NO_PAD.encode(id),
-        "cred": { "type_": "ES256", "key": { "EC_EC2": { "curve": "SECP256R1", "x": x, "y": y } } },
-        "counter": 0,
-        "transports": null,
-        "user_verified": true,
-        "backup_eligible": false,
-        "backup_state": false,
-        "registration_policy": "preferred",
-        "extensions": {},
-        "attestation": { "data": "None", "metadata": "None" },
-        "attestation_format": "none",
-    });
-    serde_json::from_value(credential).map_err(|_| AssertionFault::Malformed)
 }
 
 #[cfg(test)]
@@ -494,27 +347,8 @@ mod tests {
         assert_eq!(asked["authenticatorSelection"]["residentKey"], "preferred");
         assert_eq!(asked["authenticatorSelection"]["userVerification"], "preferred");
         assert_eq!(asked["attestation"], "none");
+        let protection = "userVerificationOptionalWithCredentialIDList";
+        assert_eq!(asked["extensions"]["credentialProtectionPolicy"], protection);
         assert!(party(None).begin_registration(&UserId::new("ann"), "ann", []).is_err());
-    }
-
-    #[test]
-    fn every_name_lists_as_many_keys_and_the_same_each_time() {
-        let (seed, other) = ([1; 32], [2; 32]);
-        let unknown = listed_ids(&[], &seed);
-        assert_eq!((unknown.len(), &listed_ids(&[], &seed)), (MOST_KEYS, &unknown));
-        assert!(listed_ids(&[], &other).iter().all(|id| !unknown.contains(id)));
-        let own = decoy_id(&other, 9);
-        let known = listed_ids(&[&own], &seed);
-        assert!(known.contains(&own) && known.len() == MOST_KEYS);
-        assert_eq!(known.iter().filter(|id| unknown.contains(id)).count(), MOST_KEYS - 1);
-        let places: std::collections::BTreeSet<_> = (0..=255_u8)
-            .map(|first| listed_ids(&[&own], &[first; 32]).iter().position(|id| *id == own).unwrap())
-            .collect();
-        assert_eq!(places.len(), MOST_KEYS, "a key's place says nothing");
-    }
-
-    #[test]
-    fn a_decoy_is_a_key_that_verifies_and_counts_for_nothing() {
-        assert!(decoy_credential(&[1, 2, 3]).is_ok());
     }
 }
