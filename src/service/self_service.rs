@@ -202,7 +202,7 @@ impl Signet {
     ) -> Result<(), SelfServiceError> {
         self.must_be_fresh(live, context).await?;
         self.own_factor(live, id).await?;
-        if self.own_factors(live).await?.len() < 2 {
+        if self.usable_factors(&live.user.id).await?.iter().all(|factor| factor.id == *id) {
             let text = "this is the only factor: without it nobody can sign in here any more. Set up another one first";
             return Err(SelfServiceError::Input(text.to_owned()));
         }

@@ -85,7 +85,7 @@ impl ShownAssertion {
 
     /// Whether the key says that it is this user's, where it says whose it is.
     pub fn may_be_of(&self, user: &UserId) -> bool {
-        self.names().is_none_or(|named| named == *user)
+        self.0.get_user_unique_id().is_none() || self.names().as_ref() == Some(user)
     }
 
     /// The user that the key names.
