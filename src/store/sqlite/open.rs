@@ -26,8 +26,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_otp_life.sql"),
     include_str!("migrations/0010_otp_validation.sql"),
     include_str!("migrations/0015_grant_factors.sql"),
-    include_str!("migrations/0016_sessions.sql"),
-    include_str!("migrations/0017_spent_challenges.sql"),
+    include_str!("migrations/0017_sessions.sql"),
+    include_str!("migrations/0018_spent_challenges.sql"),
 ];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;

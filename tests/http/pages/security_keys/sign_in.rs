@@ -62,6 +62,9 @@ async fn hazard_50_an_assertion_that_is_not_for_here_and_now_proves_nothing() {
     let answer = key.show(&second.options);
     assert_eq!(browser.submit_key(&page, "keys-foreign", PASSWORD, &answer, &second.carried).await.status, 400);
     assert_eq!(browser.submit_key(&page, "", "", &answer, &second.carried).await.status, 400);
+    let (_, third) = browser.asked_beside(&user.name).await;
+    let others_own = foreign.show(&third.options);
+    assert_eq!(browser.submit_key(&page, "keys-foreign", PASSWORD, &others_own, &third.carried).await.status, 400);
     let mut other = Browser::new(&stage);
     let others = other.get("/login").await.ok();
     assert_eq!(other.submit_key(&others, &user.name, PASSWORD, &answer, &second.carried).await.status, 400);
