@@ -49,6 +49,8 @@ libyubikey-dev ykgenerate makes Yubico OTPs
 libpam-yubico - the PAM module that asks the validation server
 pamtester pamtester signs in through PAM
 python3-venv - a place for a client that comes from PyPI
+chromium chromium a real browser uses the pages, with a security key of its own
+chromium-driver chromedriver drives it
 procps kill ends processes of a test
 openssl openssl makes keys outside of an HSM, which must be refused
 systemd systemd-socket-activate starts a worker of its own user behind a socket

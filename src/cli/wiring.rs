@@ -20,6 +20,7 @@ use crate::config::{self, Config, StoreConfig};
 use crate::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource, Sandbox};
 use crate::jose::{Jwk, JwkSet};
 use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
+use crate::mfa::webauthn::{RelyingParty, attestation_roots};
 use crate::oauth::RoleScopes;
 use crate::random::OsRandom;
 use crate::secret::SecretBytes;
@@ -165,7 +166,7 @@ impl Deployment {
             random: Arc::new(OsRandom),
             validation_servers: validation_servers(&config)?,
         };
-        let signet = Signet::new(settings(&config), adapters);
+        let signet = Signet::new(settings(&config)?, adapters);
         let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
         Ok(Self { config, store, hsm, signet, marks, need, _ending })
     }
@@ -422,8 +423,25 @@ fn validation_servers(config: &Config) -> anyhow::Result<Option<Arc<ValidationSe
     Ok(Some(Arc::new(servers.map_err(|error| anyhow::anyhow!("validation servers can't be asked: {error}"))?)))
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings {
+/// What security keys know this deployment as, with the roots by which they prove their make.
+fn relying_party(config: &Config) -> anyhow::Result<Option<Arc<RelyingParty>>> {
+    let Some(section) = &config.mfa.webauthn else { return Ok(None) };
+    let roots = match &section.attestation {
+        None => None,
+        Some(attestation) => {
+            let file = attestation.trusted_roots.display();
+            let text = std::fs::read_to_string(&attestation.trusted_roots);
+            let text = text.with_context(|| format!("{file} can't be read (mfa.webauthn.trusted_roots)"))?;
+            let roots = attestation_roots::read(&text, &attestation.models);
+            Some(roots.with_context(|| format!("{file} can't be used (mfa.webauthn.trusted_roots)"))?)
+        }
+    };
+    let party = RelyingParty::new(&section.rp_id, &config.mfa.issuer_name, &section.origins, roots);
+    Ok(Some(Arc::new(party.context("mfa.webauthn can't be used")?)))
+}
+
+fn settings(config: &Config) -> anyhow::Result<Settings> {
+    Ok(Settings {
         tenant: TenantId::default_tenant(),
         issuer: config.server.public_url.as_str().to_owned(),
         algorithm: config.tokens.algorithm,
@@ -442,5 +460,6 @@ fn settings(config: &Config) -> Settings {
         lockout: config.mfa.lockout,
         password_concurrency: config.mfa.password_concurrency,
         four_eyes: config.mfa.four_eyes,
-    }
+        webauthn: relying_party(config)?,
+    })
 }

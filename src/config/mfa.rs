@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::section::Section;
+use super::server::PublicUrl;
+use super::webauthn::{self, WebAuthnConfig};
 use super::yubico_validation::{self, YubicoValidationConfig};
 use crate::mfa::Lockout;
 
 pub(super) const KEYS: &[&str] =
-    &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes", "piv", "yubico_validation"];
+    &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes", "piv", "yubico_validation", "webauthn"];
 pub(super) const PIV_KEYS: &[&str] = &["attestation_roots", "require_attestation", "roots"];
 
 /// At most ten tries an hour: a pause of six minutes for each try.
@@ -26,6 +28,8 @@ pub struct MfaConfig {
     pub lockout: Lockout,
     /// `password_concurrency`: password hashes computed at once, 19 MiB of memory and a core each.
     pub password_concurrency: usize,
+    /// `[mfa.webauthn]`: security keys; `None` where the public URL is an address, which no key is bound to.
+    pub webauthn: Option<WebAuthnConfig>,
     /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another operator has approved it.
     pub four_eyes: bool,
     /// `[mfa.piv]`.
@@ -64,7 +68,7 @@ impl PivConfig {
 }
 
 impl MfaConfig {
-    pub(super) fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
+    pub(super) fn read(mut section: Section<'_>, public_url: &PublicUrl) -> Result<Self, ConfigError> {
         let piv = PivConfig::read(&section.section("piv", PIV_KEYS)?)?;
         let expected = "a name of at most 64 bytes without a colon";
         let issuer_name = section.text("issuer_name", expected)?.unwrap_or_else(|| "Signet".to_owned());
@@ -83,7 +87,12 @@ impl MfaConfig {
             }
             false => None,
         };
+        let webauthn = match section.has("webauthn") {
+            true => Some(WebAuthnConfig::read(&section.section("webauthn", webauthn::KEYS)?, public_url)?),
+            false => WebAuthnConfig::default_of(public_url),
+        };
         Ok(Self {
+            webauthn,
             issuer_name,
             lockout: Lockout { tries, pause },
             password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,

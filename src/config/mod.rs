@@ -21,6 +21,7 @@ mod server;
 mod store;
 mod tokens;
 mod tree;
+mod webauthn;
 mod yubico_validation;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ pub use roles::Roles;
 pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
 pub use store::StoreConfig;
 pub use tokens::TokensConfig;
+pub use webauthn::{AttestationConfig, WebAuthnConfig};
 pub use yubico_validation::YubicoValidationConfig;
 
 use crate::mfa::AssurancePolicy;
@@ -113,14 +115,15 @@ impl Config {
         root.overlay_all(environment)?;
         let mut whole = Section::root(root, KEYS, folder)?;
         let store = StoreConfig::read(whole.section("store", store::KEYS)?)?;
+        let server = ServerConfig::read(whole.section("server", server::KEYS)?)?;
         Ok(Self {
-            server: ServerConfig::read(whole.section("server", server::KEYS)?)?,
             store: store.clone(),
             hsm: HsmConfig::read_all(whole.sections("hsm", hsm::KEYS)?)?,
             tokens: TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?,
             keys: KeysConfig::read(&whole.section("keys", keys::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,
-            mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?)?,
+            mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?, &server.public_url)?,
+            server,
             policy: policy::read(whole.section("policy", policy::KEYS)?)?,
             audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,
             log: LogConfig::read(whole.section("log", log::KEYS)?)?,

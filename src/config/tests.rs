@@ -48,6 +48,7 @@ fn all_keys() -> BTreeSet<String> {
         ("mfa.piv", mfa::PIV_KEYS),
         ("mfa.yubico_validation", yubico_validation::KEYS),
         ("policy", policy::KEYS),
+        ("mfa.webauthn", webauthn::KEYS),
         ("audit", audit::KEYS),
         ("log", log::KEYS),
     ];
@@ -58,6 +59,7 @@ fn all_keys() -> BTreeSet<String> {
         "server.limits",
         "hsm.pin",
         "mfa.yubico_validation",
+        "mfa.webauthn",
         "policy.clients",
         "policy.scopes",
         "policy.roles",

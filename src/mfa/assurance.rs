@@ -64,7 +64,7 @@ impl Strength {
             | FactorDetail::Hotp(_)
             | FactorDetail::YubicoOtp(_)
             | FactorDetail::YubicoRemote(_) => (Level::Aal2, false),
-            FactorDetail::WebAuthn(state) if state.attested && state.passwordless => (Level::Aal3, true),
+            FactorDetail::WebAuthn(state) if state.attested && state.verifies => (Level::Aal3, true),
             FactorDetail::WebAuthn(_) => (Level::Aal2, true),
             FactorDetail::Piv(_) | FactorDetail::Recovery(_) => return None,
         };
@@ -222,15 +222,8 @@ mod tests {
     fn factors_are_changed_by_the_strongest_or_by_a_recovery_code() {
         let key = |attested| {
             let (credential_id, credential, aaguid) = ("c".to_owned(), String::new(), None);
-            let passwordless = true;
-            FactorDetail::WebAuthn(WebAuthnState {
-                credential_id,
-                credential,
-                aaguid,
-                attested,
-                passwordless,
-                counter: 0,
-            })
+            let verifies = true;
+            FactorDetail::WebAuthn(WebAuthnState { credential_id, credential, aaguid, attested, verifies, counter: 0 })
         };
         let totp = FactorDetail::Totp(super::super::policy::decoy_totp());
         let by = |acr: &str, factor: &str, usable: &[FactorDetail]| {
@@ -238,7 +231,7 @@ mod tests {
             may_change_factors(Proved { acr, factors: &factors }, usable)
         };
         let (some, all) = ([totp.clone(), key(false)], [totp.clone(), key(false), key(true)]);
-        assert!(by("urn:signet:aal2", "totp", &[totp.clone()]) && by("urn:signet:aal2", "totp", &[]));
+        assert!(by("urn:signet:aal2", "totp", std::slice::from_ref(&totp)) && by("urn:signet:aal2", "totp", &[]));
         assert!(!by("urn:signet:aal2", "totp", &some) && by("urn:signet:aal2", "webauthn", &some));
         assert!(!by("urn:signet:aal2", "webauthn", &all) && by("urn:signet:aal3", "webauthn", &all));
         assert!(by("urn:signet:aal1", "recovery", &all) && !by("urn:other", "totp", &[totp]));

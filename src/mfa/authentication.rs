@@ -77,16 +77,14 @@ impl FactorKind {
         }
     }
 
-    /// RFC 8176 §2, without the password. A Yubico OTP's key lives in hardware alone; a TOTP seed may live in an app, and
-    /// a passkey on many devices.
+    /// RFC 8176 §2, without the password. A Yubico OTP's key lives in hardware alone, as does that of a security key, of
+    /// which no copies are enrolled; a TOTP seed may live in an app.
     const fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Totp | Self::Hotp | Self::Recovery => &["otp", "mfa"],
             Self::YubicoOtp | Self::YubicoRemote => &["otp", "hwk", "mfa"],
-            Self::WebAuthn { verified: true, attested: true } => &["hwk", "pin", "user", "mfa"],
-            Self::WebAuthn { verified: true, attested: false } => &["swk", "user", "mfa"],
-            Self::WebAuthn { verified: false, attested: true } => &["hwk", "user", "mfa"],
-            Self::WebAuthn { verified: false, attested: false } => &["swk", "user", "mfa"],
+            Self::WebAuthn { verified: true, .. } => &["hwk", "pin", "user", "mfa"],
+            Self::WebAuthn { verified: false, .. } => &["hwk", "user", "mfa"],
             Self::Piv { attested: true } => &["sc", "hwk", "pin", "mfa"],
             Self::Piv { attested: false } => &["sc", "mfa"],
         }
@@ -96,13 +94,13 @@ impl FactorKind {
     const fn level(self) -> &'static str {
         match self {
             Self::Recovery => ACR_AAL1,
+            Self::WebAuthn { verified: true, attested: true } | Self::Piv { attested: true } => ACR_AAL3,
             Self::Totp
             | Self::Hotp
             | Self::YubicoOtp
             | Self::YubicoRemote
-            | Self::WebAuthn { attested: false, .. }
+            | Self::WebAuthn { .. }
             | Self::Piv { attested: false } => ACR_AAL2,
-            Self::WebAuthn { attested: true, .. } | Self::Piv { attested: true } => ACR_AAL3,
         }
     }
 }
@@ -210,6 +208,28 @@ mod tests {
         assert_eq!((attested.acr(), attested.amr().join(" ")), (ACR_AAL3, "pwd sc hwk pin mfa".to_owned()));
         let told = proofs("u", "u", FactorKind::Piv { attested: false }).unwrap();
         assert_eq!((told.acr(), told.amr().join(" ")), (ACR_AAL2, "pwd sc mfa".to_owned()));
+    }
+
+    #[test]
+    fn a_key_reaches_the_highest_level_attested_and_by_a_person_it_verified() {
+        let key = |verified, attested| FactorKind::WebAuthn { verified, attested };
+        for (kind, acr, amr) in [
+            (key(true, true), ACR_AAL3, "pwd hwk pin user mfa"),
+            (key(true, false), ACR_AAL2, "pwd hwk pin user mfa"),
+            (key(false, true), ACR_AAL2, "pwd hwk user mfa"),
+        ] {
+            let proved = proofs("u", "u", kind).unwrap();
+            assert_eq!((proved.acr(), proved.amr().join(" ")), (acr, amr.to_owned()));
+        }
+        let alone = |kind| {
+            let proof = FactorProof::new(UserId::new("u"), FactorId::new("f"), kind);
+            Authentication::from_passwordless(proof, Timestamp::from_unix_seconds(7))
+        };
+        assert_eq!(alone(key(true, true)).unwrap().amr(), ["hwk", "pin", "user", "mfa"]);
+        assert_eq!(alone(key(true, false)).unwrap().factors(), ["webauthn:f"]);
+        for weaker in [key(false, true), FactorKind::Totp, FactorKind::Recovery] {
+            assert_eq!(alone(weaker), None);
+        }
     }
 
     #[test]

@@ -167,13 +167,12 @@ pub struct WebAuthnState {
     pub credential_id: String,
     /// The credential as the WebAuthn library keeps it, in JSON: its public key and how it was registered.
     pub credential: String,
-    /// The authenticator's model, where it was attested or told: a UUID.
+    /// The authenticator's model, where it was attested: a UUID.
     pub aaguid: Option<String>,
     /// Whether the model was proved by an attestation that the policy trusts.
     pub attested: bool,
-    /// Whether it can stand alone: the person is verified by the authenticator (a PIN, a finger), and found by the
-    /// credential.
-    pub passwordless: bool,
+    /// Whether it verified the person when it was enrolled, by a PIN or a finger; it must then do so each time.
+    pub verifies: bool,
     /// The last signature counter. Kept beside the rest, in a column of its own.
     #[serde(skip)]
     pub counter: i64,

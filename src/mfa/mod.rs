@@ -17,6 +17,8 @@
 //! | [`piv_attestation`] | whether the key was made on the card | Yubico's PIV attestation |
 //! | [`yubico_validation`] | requests and answers of the validation protocol, both ways | Yubico's validation protocol 2.0 |
 //! | [`yubico_export`] | the files that a YK-KSM and a YK-VAL export | their own tools |
+//! | [`webauthn`] | what security keys are asked for, what their answers prove | W3C WebAuthn Level 3 |
+//! | [`webauthn::attestation_roots`] | by which roots a key proves its make | FIDO Metadata Service 3.1 |
 //! | [`lockout`] | how many tries an account has | NIST SP 800-63B-4 §3.2.2 |
 //! | [`policy`] | which factors a shown code is tried on, always with the same work | |
 //! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
@@ -35,6 +37,7 @@ pub mod piv_attestation;
 pub mod policy;
 pub mod recovery;
 pub mod totp;
+pub mod webauthn;
 pub mod yubico_export;
 pub mod yubico_otp;
 pub mod yubico_validation;

@@ -10,6 +10,7 @@ use super::lockout::Target;
 use super::piv;
 use super::recovery::RecoveryCode;
 use super::totp::{self, Code};
+use super::webauthn::MOST_KEYS;
 use super::yubico_otp::YubicoOtp;
 use super::{FactorDetail, HotpState, RecoveryState, TotpState, YubicoState, hotp};
 use crate::keys::OtpHash;
@@ -144,14 +145,31 @@ pub fn may_enrol<'f>(
 ) -> Result<(), TooManyFactors> {
     let is_digits = |detail: &FactorDetail| matches!(detail, FactorDetail::Totp(_) | FactorDetail::Hotp(_));
     let is_recovery = |detail: &FactorDetail| matches!(detail, FactorDetail::Recovery(_));
-    let (digits, recovery) = enrolled.into_iter().fold((0, 0), |(digits, recovery), detail| {
+    let enrolled: Vec<&FactorDetail> = enrolled.into_iter().collect();
+    let (digits, recovery) = enrolled.iter().fold((0, 0), |(digits, recovery), detail| {
         (digits + usize::from(is_digits(detail)), recovery + usize::from(is_recovery(detail)))
     });
+    if let FactorDetail::WebAuthn(_) = new {
+        return may_enrol_key(enrolled);
+    }
     if is_digits(new) && digits >= MOST_DIGIT_FACTORS {
         return Err(TooManyFactors { most: MOST_DIGIT_FACTORS, what: "TOTP and HOTP factors" });
     }
     if is_recovery(new) && recovery >= MOST_RECOVERY_FACTORS {
         return Err(TooManyFactors { most: MOST_RECOVERY_FACTORS, what: "recovery factors" });
+    }
+    Ok(())
+}
+
+/// Judges whether a user with these factors may enrol one more security key.
+///
+/// # Errors
+///
+/// [`TooManyFactors`].
+pub fn may_enrol_key<'f>(enrolled: impl IntoIterator<Item = &'f FactorDetail>) -> Result<(), TooManyFactors> {
+    let keys = enrolled.into_iter().filter(|detail| matches!(detail, FactorDetail::WebAuthn(_))).count();
+    if keys >= MOST_KEYS {
+        return Err(TooManyFactors { most: MOST_KEYS, what: "security keys" });
     }
     Ok(())
 }

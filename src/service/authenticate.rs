@@ -1,4 +1,4 @@
-//! A person shows a name, a password and a code: judged together, with one answer, in the same time, after the same
+//! A person shows a name, a password, and a code or a security key: judged together, with one answer, in the same time, after the same
 //! work, whatever was wrong (promise 5).
 //!
 //! The steps are the same for everybody: the user is looked up, the try is counted, a password hash is opened and
@@ -14,14 +14,35 @@ use super::decoy::DecoyMaterial;
 use super::error::{hsm_unavailable, store_unavailable};
 use super::match_code::{CodeVerdict, Spendable};
 use super::tries::{CountedTry, Counting};
+use super::webauthn::ShownKey;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
+use crate::mfa::lockout::Target;
 use crate::mfa::password::Workspace;
 use crate::mfa::policy::OtpText;
+use crate::mfa::webauthn::AssertionFault;
 use crate::mfa::{Authentication, FactorDetail, FactorProof, PasswordProof, password};
 use crate::oauth::grant::PasswordRequest;
 use crate::oauth::{ClientId, OAuthError};
 use crate::secret::SecretText;
-use crate::store::{Factor, Told, User, UserId};
+use crate::store::{AssertionSpending, Factor, Told, User, UserId};
+
+/// What is shown beside the password.
+pub(super) enum Shown {
+    /// A code that was typed.
+    Code(OtpText),
+    /// A security key's answer.
+    Key(Box<ShownKey>),
+}
+
+impl Shown {
+    /// What it guesses at. Nobody guesses a signature: the tries of all keys are one count, which is of the password.
+    fn target(&self) -> Target<'_> {
+        match self {
+            Self::Code(text) => text.target(),
+            Self::Key(_) => Target::Key("webauthn"),
+        }
+    }
+}
 
 impl Signet {
     /// Judges a person's name, password and code.
@@ -36,23 +57,35 @@ impl Signet {
         client: &ClientId,
         context: &RequestContext,
     ) -> Result<(Authentication, User), OAuthError> {
+        let shown = Shown::Code(self.shown(request, client));
+        self.sign_in(&request.username, &request.password, &shown, client, context).await
+    }
+
+    /// The same for whatever is shown beside the password.
+    pub(super) async fn sign_in(
+        &self,
+        username: &SecretText,
+        password: &SecretText,
+        shown: &Shown,
+        client: &ClientId,
+        context: &RequestContext,
+    ) -> Result<(Authentication, User), OAuthError> {
         let admitted = self.decoy.admission.clone().try_acquire_owned().map_err(|_| OAuthError::unavailable())?;
-        let shown = self.shown(request, client);
         let tenant = &self.settings.tenant;
-        let user = self.adapters.store.user_by_name(tenant, request.username.expose()).await;
+        let user = self.adapters.store.user_by_name(tenant, username.expose()).await;
         let user = user.map_err(|error| store_unavailable(&error))?;
         let mut told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(client.as_str());
         // Only a known name is written down: people type passwords into name fields.
         told.user = user.as_ref().map(|user| user.id.to_string());
         let id = user.as_ref().map(|user| &user.id);
-        let counted = match self.count_try(request.username.expose(), id, shown.target()).await? {
+        let counted = match self.count_try(username.expose(), id, shown.target()).await? {
             Counting::Counted(counted) => counted,
             Counting::Exhausted { retry_after, kind } => {
                 self.tell_repeatable(&kind, told.because("too_many_tries")).await?;
                 return Err(OAuthError::TooManyTries { retry_after });
             }
         };
-        let verdict = self.judge_sign_in(request, &shown, user, admitted, &counted, told).await;
+        let verdict = self.judge_sign_in(password, shown, user, admitted, &counted, told).await;
         match verdict {
             Ok(_) => self.forget_tries(&counted).await,
             // Nobody was told anything: an outage must not lock people out.
@@ -65,8 +98,8 @@ impl Signet {
 
     async fn judge_sign_in(
         &self,
-        request: &PasswordRequest,
-        shown: &OtpText,
+        password: &SecretText,
+        shown: &Shown,
         user: Option<User>,
         admitted: OwnedSemaphorePermit,
         counted: &CountedTry,
@@ -75,12 +108,18 @@ impl Signet {
         let decoy = self.decoy_material().await?;
         let known_id = user.as_ref().map_or(&decoy.user, |user| &user.id);
         let factors = self.usable_factors(known_id).await?;
-        let password = self.prove_password(request, user.as_ref(), &decoy, admitted).await?;
-        let code = self.match_code(shown, &factors, &decoy).await?;
-        let code = self.match_remotely(shown, &factors, code).await?;
+        let password = self.prove_password(password, user.as_ref(), &decoy, admitted).await?;
+        let code = match shown {
+            Shown::Code(text) => {
+                let code = self.match_code(text, &factors, &decoy).await?;
+                self.match_remotely(text, &factors, code).await?
+            }
+            Shown::Key(key) => self.match_key(key, &factors),
+        };
         match judge(user, password, code) {
             Ok((user, password, spendable, factor)) => {
-                let proof = self.spend(spendable, factor, told).await?.ok_or(OAuthError::InvalidGrant)?;
+                let proof =
+                    self.spend(spendable, factor, &["password"], told).await?.ok_or(OAuthError::InvalidGrant)?;
                 let authentication = Authentication::from_proofs(password, proof, self.now());
                 Ok((authentication.ok_or(OAuthError::InvalidGrant)?, user))
             }
@@ -109,7 +148,7 @@ impl Signet {
 
     async fn prove_password(
         &self,
-        request: &PasswordRequest,
+        shown: &SecretText,
         user: Option<&User>,
         decoy: &DecoyMaterial,
         admitted: OwnedSemaphorePermit,
@@ -123,7 +162,7 @@ impl Signet {
             tracing::error!(user = %id, "the sealed password hash is no text");
             OAuthError::unavailable()
         })?;
-        let shown = request.password.clone();
+        let shown = shown.clone();
         let judge = move |workspace: &mut Workspace| {
             // A caller that hangs up does not make room for another one.
             let _held = admitted;
@@ -136,11 +175,19 @@ impl Signet {
         self.hashing.run(judge).await
     }
 
-    /// Spends the code by one conditional write: of N racing requests one gets the proof.
-    async fn spend(&self, code: Spendable, factor: &Factor, told: Draft) -> Result<Option<FactorProof>, OAuthError> {
+    /// Spends the code by one conditional write: of N racing requests one gets the proof. `beside` is what was shown with
+    /// it.
+    pub(super) async fn spend(
+        &self,
+        code: Spendable,
+        factor: &Factor,
+        beside: &[&str],
+        told: Draft,
+    ) -> Result<Option<FactorProof>, OAuthError> {
         let mut done = told.clone();
         done.outcome = Outcome::Done;
-        done.factors = vec!["password".to_owned(), format!("{}:{}", factor.detail.kind(), factor.id)];
+        done.factors = beside.iter().map(ToString::to_string).collect();
+        done.factors.push(format!("{}:{}", factor.detail.kind(), factor.id));
         let mut told = Told { done: vec![done], lost: vec![told.because("replayed_code")] };
         if matches!(code, Spendable::Recovery(_)) {
             told.done.push(self.recovery_used(factor, &told.done).await?);
@@ -153,6 +200,17 @@ impl Signet {
             Spendable::YubicoRemote(counter) => store.raise_counter(tenant, id, counter.counter(), now, told).await,
             Spendable::Piv(nonce) => store.spend_piv_nonce(tenant, id, nonce.id(), now, told).await,
             Spendable::Recovery(code) => store.spend_recovery_code(tenant, id, code.kept(), now, told).await,
+            Spendable::Assertion { assertion, until } => {
+                let spending = AssertionSpending {
+                    tenant: tenant.clone(),
+                    factor: id.clone(),
+                    challenge: *assertion.challenge(),
+                    challenge_until: *until,
+                    counter: assertion.counter(),
+                    at: now,
+                };
+                store.spend_assertion(&spending, told).await
+            }
         };
         let won = won.map_err(|error| store_unavailable(&error))?;
         let user = &factor.user;
@@ -166,6 +224,7 @@ impl Signet {
                 _ => None,
             },
             Spendable::Recovery(code) => code.spent(user, id, won),
+            Spendable::Assertion { assertion, .. } => assertion.spent(user, id, won),
         })
     }
 
@@ -189,6 +248,12 @@ fn judge<'f>(
     let user = user.ok_or("unknown_user")?;
     if !user.enabled {
         return Err("disabled");
+    }
+    // Two of one key: that is told whatever else is wrong.
+    if let Err(reason) = code
+        && reason == AssertionFault::Counter.reason()
+    {
+        return Err(reason);
     }
     let password = password.ok_or("wrong_password")?;
     let (spendable, factor) = code?;

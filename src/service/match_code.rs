@@ -10,6 +10,7 @@ use crate::mfa::piv::SpendableNonce;
 use crate::mfa::policy::{self, OtpText, Round};
 use crate::mfa::recovery::{self, RecoveryCode, SpendableCode};
 use crate::mfa::totp::{self, Code, OtpFault, SpendableStep};
+use crate::mfa::webauthn::SpendableAssertion;
 use crate::mfa::yubico_otp::{self, Reading, YubicoOtp};
 use crate::mfa::yubico_validation::RemoteCounter;
 use crate::mfa::{HotpState, TotpState, hotp};
@@ -25,6 +26,11 @@ pub(super) enum Spendable {
     YubicoRemote(RemoteCounter),
     Piv(SpendableNonce),
     Recovery(SpendableCode),
+    Assertion {
+        assertion: SpendableAssertion,
+        /// When its challenge is refused for its age.
+        until: Timestamp,
+    },
 }
 
 /// Why a code was refused, in the audit record's word, or the code with its factor.

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod authenticate;
 pub mod authenticate_client;
+mod carried;
 pub mod checkpoint;
 pub mod custody;
 pub mod custody_report;
@@ -40,6 +41,7 @@ pub mod revoke;
 pub mod revoke_key;
 pub mod rotate;
 pub mod self_service;
+pub mod self_tokens;
 pub mod session;
 pub mod settings;
 pub mod signing;
@@ -47,6 +49,7 @@ pub mod stock;
 pub mod tries;
 pub mod validate_otp;
 pub mod validation_servers;
+pub mod webauthn;
 mod yubico_remote;
 
 use std::sync::Arc;

@@ -6,10 +6,7 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
 
 use super::accounts::check_name;
 use super::enrol::{NewFactor, factor_added};
@@ -28,6 +25,8 @@ use crate::oauth::OAuthError;
 use crate::secret::{SecretBytes, SecretText};
 use crate::store::{Factor, FactorDetail, FactorId, UserId};
 
+/// What a pending secret is carried for.
+const PENDING: &str = "pending factor";
 /// How long a person may take from the QR code to the first code.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -105,10 +104,8 @@ impl Signet {
         let seals =
             self.adapters.vault.seal(&row, enrolment.secret()).await.map_err(|error| hsm_unavailable(&error))?;
         let carried = Carried { factor, until: self.now().plus(PATIENCE), seals };
-        let payload = serde_json::to_vec(&carried).map_err(|_| OAuthError::unavailable())?;
-        let mac = self.carried_mac(live, &payload).await?;
-        let carried = format!("{}.{}", URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(mac));
-        Ok(PendingTotp { enrolment, carried: SecretText::new(carried) })
+        let carried = self.carry(PENDING, live.session.id.as_str(), &carried).await?;
+        Ok(PendingTotp { enrolment, carried })
     }
 
     /// The secret that a form carries, to be shown once more after a wrong code.
@@ -205,7 +202,7 @@ impl Signet {
     ) -> Result<(), SelfServiceError> {
         self.must_be_fresh(live, context).await?;
         self.own_factor(live, id).await?;
-        if self.own_factors(live).await?.len() < 2 {
+        if self.usable_factors(&live.user.id).await?.iter().all(|factor| factor.id == *id) {
             let text = "this is the only factor: without it nobody can sign in here any more. Set up another one first";
             return Err(SelfServiceError::Input(text.to_owned()));
         }
@@ -262,26 +259,12 @@ impl Signet {
         carried: &SecretText,
     ) -> Result<(FactorId, Enrolment), SelfServiceError> {
         let over = || SelfServiceError::Input("this took too long, or the page was not this session's".to_owned());
-        let (payload, mac) = carried.expose().split_once('.').ok_or_else(over)?;
-        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| over());
-        let (payload, mac) = (decode(payload)?, decode(mac)?);
         // The HSM is asked to open nothing that was not made here.
-        if !bool::from(self.carried_mac(live, &payload).await?.as_slice().ct_eq(&mac)) {
-            return Err(over());
-        }
-        let carried: Carried = serde_json::from_slice(&payload).map_err(|_| over())?;
-        if carried.until < self.now() {
-            return Err(over());
-        }
+        let opened = self.carried::<Carried>(PENDING, live.session.id.as_str(), carried).await?;
+        let carried = opened.filter(|carried| self.now() <= carried.until).ok_or_else(over)?;
         let row = self.pending_row(&carried.factor, &live.user.id);
         let secret = self.adapters.vault.open(&row, &carried.seals).await.map_err(|error| hsm_unavailable(&error))?;
         Ok((carried.factor, self.totp_of(live, Some(secret))?))
-    }
-
-    async fn carried_mac(&self, live: &LiveSession, payload: &[u8]) -> Result<[u8; 32], OAuthError> {
-        // The id holds no NUL: it is a UUID.
-        let message = [live.session.id.as_str().as_bytes(), &[0], payload].concat();
-        self.derive("pending factor", &message).await
     }
 
     fn pending_row(&self, factor: &FactorId, user: &UserId) -> RowBinding {

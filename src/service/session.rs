@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::Signet;
 use super::error::store_unavailable;
+use super::webauthn::KeyAnswer;
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::clock::Timestamp;
 use crate::mfa::assurance::PAGES;
@@ -83,6 +84,48 @@ impl Signet {
         let username = SecretText::new(live.user.name.clone());
         let request = PasswordRequest::with_code(username, password, otp);
         let (authentication, user) = self.authenticate(&request, &ClientId::new(PAGES), context).await?;
+        self.renew_session(live, &authentication, &user, context).await
+    }
+
+    /// The same by a security key: beside a name and a password, or alone where both are empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin_session`](Self::begin_session).
+    pub async fn begin_session_by_key(
+        &self,
+        username: &SecretText,
+        password: &SecretText,
+        shown: &KeyAnswer,
+        earlier: Option<&LiveSession>,
+        context: &RequestContext,
+    ) -> Result<SecretText, OAuthError> {
+        let (authentication, user) = if username.expose().is_empty() && password.expose().is_empty() {
+            self.authenticate_passwordless(shown, None, context).await?
+        } else {
+            self.authenticate_by_key(username, password, shown, context).await?
+        };
+        self.session_for(&authentication, &user, earlier, context).await
+    }
+
+    /// A step-up by a security key: beside the password, or alone where that is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`step_up`](Self::step_up).
+    pub async fn step_up_by_key(
+        &self,
+        live: &LiveSession,
+        password: &SecretText,
+        shown: &KeyAnswer,
+        context: &RequestContext,
+    ) -> Result<SecretText, OAuthError> {
+        let (authentication, user) = if password.expose().is_empty() {
+            self.authenticate_passwordless(shown, Some(&live.user.id), context).await?
+        } else {
+            let username = SecretText::new(live.user.name.clone());
+            self.authenticate_by_key(&username, password, shown, context).await?
+        };
         self.renew_session(live, &authentication, &user, context).await
     }
 

@@ -1,9 +1,11 @@
 //! What an issuer is told by its configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jose::Algorithm;
 use crate::keys::TenantId;
+use crate::mfa::webauthn::RelyingParty;
 use crate::mfa::{AssurancePolicy, Lockout};
 use crate::oauth::RoleScopes;
 
@@ -68,6 +70,8 @@ pub struct Settings {
     pub lockout: Lockout,
     /// Passwords that are hashed at once.
     pub password_concurrency: usize,
+    /// What security keys know this deployment as; `None` where its site has no name that they could know.
+    pub webauthn: Option<Arc<RelyingParty>>,
     /// Whether what an operator adds as a factor waits for another operator's approval.
     pub four_eyes: bool,
 }

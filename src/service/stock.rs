@@ -66,7 +66,7 @@ impl Signet {
     }
 
     /// Gives a token of the stock to the user who holds it: by its serial number and a code that it shows, which is spent
-    /// by it. An unknown serial number, a wrong code and a token that is another's are one answer; each is a try at the
+    /// by it. A YubiKey is found without a serial number, by the public id that it types. An unknown serial number, a wrong code and a token that is another's are one answer; each is a try at the
     /// account.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Signet {
         label: Option<&str>,
         context: &RequestContext,
     ) -> Result<Factor, ChangeError> {
-        let token = self.adapters.store.stock_token(&self.settings.tenant, serial).await?;
+        let token = self.token_shown(serial, shown).await?;
         let proved = self.detail_after(token.as_ref(), shown).await?;
         let (Some(token), Some(detail)) = (token, proved) else {
             let told = Draft::new(Event::FactorChanged, Outcome::Refused, user.tenant.as_str(), context)
@@ -106,6 +106,17 @@ impl Signet {
             return Err(ChangeError::Input(text.to_owned()));
         };
         self.make_factor(token, user, label, detail, context).await
+    }
+
+    /// The token of this serial number, or where that is empty, the key that the code names.
+    async fn token_shown(&self, serial: &str, shown: &OtpText) -> Result<Option<StockToken>, ChangeError> {
+        let (store, tenant) = (&self.adapters.store, &self.settings.tenant);
+        Ok(match shown {
+            OtpText::Yubico(otp) if serial.is_empty() => {
+                store.stock_token_by_handle(tenant, "yubico_otp", otp.public_id()).await?
+            }
+            _ => store.stock_token(tenant, serial).await?,
+        })
     }
 
     /// The token as it is after the shown code was spent; `None` where the code is not its. What was typed decides the

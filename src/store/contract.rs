@@ -464,6 +464,7 @@ pub trait Store:
     + Users
     + Factors
     + Sessions
+    + super::Ceremonies
     + super::FactorLife
     + super::RecoveryCodes
     + super::Stock
@@ -485,6 +486,7 @@ impl<T> Store for T where
         + Users
         + Factors
         + Sessions
+        + super::Ceremonies
         + super::FactorLife
         + super::RecoveryCodes
         + super::Stock

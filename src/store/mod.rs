@@ -5,6 +5,7 @@
 //! not an error; an error means that the store could not say, and the caller must deny.
 
 pub mod anchor;
+pub mod ceremonies;
 pub mod contract;
 pub mod factor_life;
 pub mod model;
@@ -16,6 +17,7 @@ pub mod stock;
 pub use crate::mfa::yubico_validation::ClientNumber;
 pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
+pub use ceremonies::{AssertionSpending, Ceremonies};
 pub use contract::{
     AuditLog, Clients, Deployment, Factors, Grants, KeyMention, Keys, Leases, Revocations, SealedSecrets,
     SecretsAtRest, Store, StoreError, StoreFailure, Throttles, Told, Users,

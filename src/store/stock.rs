@@ -82,6 +82,8 @@ pub trait Stock: Send + Sync {
     async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>>;
     /// The token of this serial number, with its secret.
     async fn stock_token(&self, tenant: &TenantId, serial: &str) -> Result<Option<StockToken>>;
+    /// The token of this kind that is named so from outside, with its secret.
+    async fn stock_token_by_handle(&self, tenant: &TenantId, kind: &str, handle: &str) -> Result<Option<StockToken>>;
     /// Tokens by serial number, after `after`, at most `limit`, without their secrets.
     async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>>;
     /// Takes a token out of the stock and adds it as a factor, in one commit: of N racing callers one wins.

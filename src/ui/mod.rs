@@ -1,5 +1,6 @@
 //! The pages: their templates, what they are filled with, and the style sheet. Every value is escaped by the template
-//! engine; pages work without JavaScript, by keyboard, in light and dark.
+//! engine; pages work without JavaScript but for security keys, by
+//! keyboard, in light and dark.
 
 use askama::Template;
 use qrcode::render::svg;
@@ -9,6 +10,8 @@ use crate::clock::Timestamp;
 
 /// The style sheet of all pages.
 pub(crate) const STYLE: &str = include_str!("assets/signet.css");
+/// The one script: what carries options and answers between the server and a security key.
+pub(crate) const KEY_SCRIPT: &str = include_str!("assets/webauthn.js");
 
 /// The sign-in page.
 #[derive(Template)]
@@ -17,6 +20,7 @@ pub(crate) struct LoginPage<'p> {
     pub(crate) token: &'p str,
     pub(crate) notice: Option<&'static str>,
     pub(crate) error: Option<&'p str>,
+    pub(crate) offers_keys: bool,
 }
 
 /// Asks once more for the password and a code.
@@ -27,6 +31,7 @@ pub(crate) struct StepUpPage<'p> {
     pub(crate) user: &'p str,
     pub(crate) next: &'p str,
     pub(crate) error: Option<&'p str>,
+    pub(crate) offers_keys: bool,
 }
 
 /// A factor as its owner sees it.
@@ -35,6 +40,8 @@ pub(crate) struct FactorRow {
     pub(crate) kind: &'static str,
     pub(crate) label: String,
     pub(crate) serial: Option<String>,
+    /// What else its owner is to know of it.
+    pub(crate) note: Option<String>,
     pub(crate) created: Moment,
     pub(crate) last_used: Option<Moment>,
 }
@@ -57,6 +64,9 @@ pub(crate) struct AccountPage<'p> {
     pub(crate) notice: Option<&'static str>,
     pub(crate) factors: Vec<FactorRow>,
     pub(crate) sessions: Vec<SessionRow>,
+    pub(crate) offers_keys: bool,
+    /// Whether the person came in by a recovery code.
+    pub(crate) is_recovered: bool,
 }
 
 /// A TOTP secret to scan, and the field for its first code.
@@ -71,6 +81,37 @@ pub(crate) struct TotpPage<'p> {
     pub(crate) secret: String,
     pub(crate) uri: &'p str,
     pub(crate) image: String,
+}
+
+/// Asks for a new security key.
+#[derive(Template)]
+#[template(path = "key.html")]
+pub(crate) struct KeyPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) error: Option<&'p str>,
+    pub(crate) label: &'p str,
+}
+
+/// Recovery codes: to make them, or as they were made.
+#[derive(Template)]
+#[template(path = "recovery.html")]
+pub(crate) struct RecoveryPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) error: Option<&'p str>,
+    pub(crate) codes: &'p [&'p str],
+}
+
+/// Asks for a token of the stock.
+#[derive(Template)]
+#[template(path = "token.html")]
+pub(crate) struct TokenPage<'p> {
+    pub(crate) token: &'p str,
+    pub(crate) user: &'p str,
+    pub(crate) error: Option<&'p str>,
+    pub(crate) serial: &'p str,
+    pub(crate) label: &'p str,
 }
 
 /// One factor: to name it, or to remove it.

@@ -57,6 +57,8 @@ pub(crate) struct Application {
     address: Mutex<SocketAddr>,
     sections: Mutex<String>,
     tls: Option<String>,
+    /// Whether clients know it as `localhost`, which browsers take for secure.
+    is_named: bool,
 }
 
 /// The lines of `[[hsm]]` that suites differ in.
@@ -72,6 +74,12 @@ impl Application {
         Self::initialised(sections, false, None)
     }
 
+    /// The same as `http://localhost` on a port of its own: security keys know no addresses.
+    pub(crate) fn on_localhost(sections: &str) -> Arc<Self> {
+        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        Self::initialised_at(free, true, sections, false, None)
+    }
+
     /// The same behind TLS, with a certificate that it signs itself.
     pub(crate) fn with_tls(sections: &str) -> Arc<Self> {
         Self::initialised(sections, true, None)
@@ -83,7 +91,16 @@ impl Application {
     }
 
     fn initialised(sections: &str, tls: bool, faults: Option<(&FaultModule, &str)>) -> Arc<Self> {
-        let address = fresh_address();
+        Self::initialised_at(fresh_address(), false, sections, tls, faults)
+    }
+
+    fn initialised_at(
+        address: SocketAddr,
+        is_named: bool,
+        sections: &str,
+        tls: bool,
+        faults: Option<(&FaultModule, &str)>,
+    ) -> Arc<Self> {
         let (token, hsm) = match faults {
             Some((faults, lines)) => {
                 let module = fault::shared_library();
@@ -97,7 +114,7 @@ impl Application {
         };
         let tls = tls.then(|| write_certificate(token.path(), address));
         let sections = Mutex::new(sections.to_owned());
-        let application = Self { token, hsm, address: Mutex::new(address), sections, tls };
+        let application = Self { token, hsm, address: Mutex::new(address), sections, tls, is_named };
         application.write_configuration();
         application.cli_json(&["init"], "");
         Arc::new(application)
@@ -160,6 +177,9 @@ impl Application {
 
     /// `server.public_url`: what `iss` must be.
     pub(crate) fn issuer(&self) -> String {
+        if self.is_named {
+            return format!("http://localhost:{}", self.address().port());
+        }
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address())
     }

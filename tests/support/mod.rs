@@ -15,8 +15,10 @@ pub(crate) mod piv;
 pub(crate) mod piv_card;
 pub(crate) mod requests;
 pub(crate) mod responder;
+pub(crate) mod security_key;
 pub(crate) mod server;
 pub(crate) mod store;
+pub(crate) mod webdriver;
 
 /// Writes a file that only its owner can read.
 pub(crate) fn write_secret(path: &Path, text: &str) {

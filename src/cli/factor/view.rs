@@ -20,6 +20,9 @@ pub(in crate::cli) struct FactorView {
     pub(super) key_thumbprint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) attested: Option<bool>,
+    /// A security key's AAGUID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<String>,
     pub(super) state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) requested_by: Option<String>,
@@ -37,7 +40,12 @@ impl FactorView {
         };
         let (key_thumbprint, attested) = match &factor.detail {
             FactorDetail::Piv(state) => (Some(state.key_thumbprint.clone()), Some(state.attested)),
+            FactorDetail::WebAuthn(key) => (None, Some(key.attested)),
             _ => (None, None),
+        };
+        let model = match &factor.detail {
+            FactorDetail::WebAuthn(key) => key.aaguid.clone(),
+            _ => None,
         };
         let requested_by = match &factor.state {
             FactorState::Pending { requested_by } => Some(requested_by.clone()),
@@ -52,6 +60,7 @@ impl FactorView {
             public_id,
             key_thumbprint,
             attested,
+            model,
             state: factor.state.name(),
             requested_by,
             valid_until: factor.valid_until.map(|at| at.to_string()),
@@ -70,8 +79,8 @@ impl FactorView {
             Some(until) => format!("{} until {until}", self.state),
             None => self.state.to_owned(),
         };
-        let told = self.serial.as_ref().or(self.public_id.as_ref()).or(self.key_thumbprint.as_ref());
-        let serial = told.cloned().unwrap_or_default();
+        let told = [&self.serial, &self.public_id, &self.key_thumbprint, &self.model];
+        let serial = told.into_iter().find_map(Clone::clone).unwrap_or_default();
         [self.kind.to_owned(), self.label.clone(), serial, state, used, self.id.clone()]
     }
 }
@@ -95,7 +104,8 @@ pub(super) fn listed_table(factors: &[FactorView]) -> String {
 
 /// Factors as CSV (RFC 4180), for a spreadsheet.
 pub(super) fn csv(factors: &[FactorView]) -> String {
-    let mut lines = vec!["user,kind,label,serial,public_id,state,valid_until,created_at,last_used_at,id".to_owned()];
+    let mut lines =
+        vec!["user,kind,label,serial,public_id,model,state,valid_until,created_at,last_used_at,id".to_owned()];
     lines.extend(factors.iter().map(|factor| {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let cells = [
@@ -104,6 +114,7 @@ pub(super) fn csv(factors: &[FactorView]) -> String {
             factor.label.clone(),
             text(&factor.serial),
             text(&factor.public_id),
+            text(&factor.model),
             factor.state.to_owned(),
             text(&factor.valid_until),
             factor.created_at.clone(),

@@ -9,7 +9,7 @@ use super::super::context::Context;
 use super::login::asked;
 use super::visitor::{OwnForm, Visitor, forgetting};
 use super::{PageError, page, see_other};
-use crate::store::{Factor, Session, SessionId};
+use crate::store::{Factor, FactorDetail, FactorState, Session, SessionId};
 use crate::ui::{AccountPage, FactorRow, Moment, SessionRow, kind_in_words};
 
 /// `GET /account`.
@@ -21,15 +21,21 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         Some("ended") => Some("That session is over."),
         _ => None,
     };
-    let factors = state.signet.own_factors(live).await?;
+    let mut factors = Vec::new();
+    for factor in state.signet.own_factors(live).await? {
+        let left = state.signet.own_recovery_codes_left(&factor).await?;
+        factors.push(listed_row(&factor, left));
+    }
     let sessions = state.signet.list_sessions(live).await?;
     let token = state.signet.form_token(&visitor.secret).await?;
     let template = AccountPage {
         token: &token,
         user: &live.user.name,
         notice,
-        factors: factors.iter().map(factor_row).collect(),
+        factors,
         sessions: sessions.iter().map(|session| session_row(session, &live.session.id)).collect(),
+        offers_keys: state.signet.offers_keys(),
+        is_recovered: live.session.factors.iter().any(|factor| factor.starts_with("recovery:")),
     };
     Ok(page(StatusCode::OK, &template))
 }
@@ -62,8 +68,29 @@ pub(super) fn factor_row(factor: &Factor) -> FactorRow {
         kind: kind_in_words(factor.detail.kind()),
         label: if factor.label.is_empty() { "Unnamed".to_owned() } else { factor.label.clone() },
         serial: factor.serial.clone(),
+        note: note_on(factor),
         created: Moment::of(factor.created_at),
         last_used: factor.last_used_at.map(Moment::of),
+    }
+}
+
+/// The same in the list, with how many recovery codes are left.
+fn listed_row(factor: &Factor, left: Option<u32>) -> FactorRow {
+    let row = factor_row(factor);
+    let left = left.map(|left| format!("{left} codes left."));
+    let note = [left, row.note].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    FactorRow { note: (!note.is_empty()).then_some(note), ..row }
+}
+
+fn note_on(factor: &Factor) -> Option<String> {
+    match (&factor.state, factor.valid_until, &factor.detail) {
+        (FactorState::Disabled, ..) => Some("Disabled by an administrator: it signs nobody in.".to_owned()),
+        (FactorState::Pending { .. }, ..) => Some("Waits for an administrator's approval.".to_owned()),
+        (_, Some(until), _) => Some(format!("Until {}.", Moment::of(until).text)),
+        (.., FactorDetail::WebAuthn(key)) if key.verifies => {
+            Some("Signs you in without your password, too.".to_owned())
+        }
+        _ => None,
     }
 }
 

@@ -8,9 +8,12 @@ use url::form_urlencoded;
 use super::super::HttpState;
 use super::super::context::Context;
 use super::visitor::{OwnForm, Visitor, forgetting, holding};
+use super::webauthn::key_answer;
 use super::{PageError, page, see_other, sign_in_failure, with_retry};
+use crate::audit::RequestContext;
 use crate::oauth::OAuthError;
 use crate::oauth::grant::PasswordRequest;
+use crate::secret::SecretText;
 use crate::ui::{LoginPage, StepUpPage};
 
 /// The value of a parameter in the address.
@@ -30,7 +33,10 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         _ => None,
     };
     let token = state.signet.form_token(&visitor.secret).await?;
-    let response = page(StatusCode::OK, &LoginPage { token: &token, notice, error: None });
+    let response = page(
+        StatusCode::OK,
+        &LoginPage { token: &token, notice, error: None, offers_keys: state.signet.offers_keys() },
+    );
     Ok(if visitor.is_new { holding(response, &state, &visitor.secret) } else { response })
 }
 
@@ -40,16 +46,27 @@ pub(super) async fn sign_in(
     Context(context): Context,
     form: OwnForm,
 ) -> Result<Response, PageError> {
-    let field = |name| form.secret_field(name);
-    let request = PasswordRequest::with_code(field("username"), field("password"), field("otp"));
-    match state.signet.begin_session(&request, form.visitor.live.as_ref(), &context).await {
+    match judge(&state, &context, &form).await {
         Ok(secret) => Ok(holding(see_other("/account"), &state, &secret)),
         Err(error) => {
             let token = state.signet.form_token(&form.visitor.secret).await?;
             let (status, text) = sign_in_failure(&error);
-            Ok(with_retry(page(status, &LoginPage { token: &token, notice: None, error: Some(text) }), error))
+            let offers_keys = state.signet.offers_keys();
+            let template = LoginPage { token: &token, notice: None, error: Some(text), offers_keys };
+            Ok(with_retry(page(status, &template), error))
         }
     }
+}
+
+async fn judge(state: &HttpState, context: &RequestContext, form: &OwnForm) -> Result<SecretText, OAuthError> {
+    let (username, password) = (form.secret_field("username"), form.secret_field("password"));
+    let earlier = form.visitor.live.as_ref();
+    if let Some(answer) = key_answer(form) {
+        return state.signet.begin_session_by_key(&username, &password, &answer, earlier, context).await;
+    }
+    let otp = form.secret_field("otp");
+    let request = PasswordRequest::with_code(username, password, otp);
+    state.signet.begin_session(&request, earlier, context).await
 }
 
 /// `POST /logout`.
@@ -87,7 +104,8 @@ pub(super) async fn show_step_up(
     let live = visitor.signed_in()?;
     let asked = asked(&uri, "next").unwrap_or_default();
     let token = state.signet.form_token(&visitor.secret).await?;
-    let template = StepUpPage { token: &token, user: &live.user.name, next: next_page(&asked), error: None };
+    let (next, offers_keys) = (next_page(&asked), state.signet.offers_keys());
+    let template = StepUpPage { token: &token, user: &live.user.name, next, error: None, offers_keys };
     Ok(page(StatusCode::OK, &template))
 }
 
@@ -99,13 +117,18 @@ pub(super) async fn step_up(
 ) -> Result<Response, PageError> {
     let live = form.visitor.signed_in()?;
     let next = next_page(form.field("next"));
-    let judged = state.signet.step_up(live, form.secret_field("password"), form.secret_field("otp"), &context).await;
+    let password = form.secret_field("password");
+    let judged = match key_answer(&form) {
+        Some(answer) => state.signet.step_up_by_key(live, &password, &answer, &context).await,
+        None => state.signet.step_up(live, password, form.secret_field("otp"), &context).await,
+    };
     match judged {
         Ok(secret) => Ok(holding(see_other(next), &state, &secret)),
         Err(error) => {
             let token = state.signet.form_token(&form.visitor.secret).await?;
             let (status, text) = step_up_failure(&error);
-            let template = StepUpPage { token: &token, user: &live.user.name, next, error: Some(text) };
+            let offers_keys = state.signet.offers_keys();
+            let template = StepUpPage { token: &token, user: &live.user.name, next, error: Some(text), offers_keys };
             Ok(with_retry(page(status, &template), error))
         }
     }

@@ -3,8 +3,11 @@
 mod account;
 mod factor;
 mod login;
+mod recovery;
+mod token;
 mod totp;
 mod visitor;
+mod webauthn;
 
 use askama::Template;
 use axum::Router;
@@ -25,27 +28,34 @@ pub(super) fn routes() -> Router<HttpState> {
         .route("/logout", post(login::sign_out))
         .route("/account", get(account::show))
         .route("/account/step-up", get(login::show_step_up).post(login::step_up))
+        .route("/login/key", post(webauthn::ask))
+        .route("/account/key", get(webauthn::show).post(webauthn::confirm))
+        .route("/account/key/options", post(webauthn::make))
+        .route("/account/recovery", get(recovery::show).post(recovery::make))
+        .route("/account/token", get(token::show).post(token::take))
         .route("/account/totp", get(totp::show).post(totp::confirm))
         .route("/account/factors/{id}", get(factor::show))
         .route("/account/factors/{id}/name", post(factor::rename))
         .route("/account/factors/{id}/remove", get(factor::show_removal).post(factor::remove))
         .route("/account/sessions/end", post(account::end_session))
         .route("/account/sessions/end-all", post(account::sign_out_everywhere))
-        .route("/assets/signet.css", get(style))
+        .route("/assets/signet.css", get(async || asset("text/css; charset=utf-8", ui::STYLE)))
+        .route("/assets/webauthn.js", get(async || asset("text/javascript; charset=utf-8", ui::KEY_SCRIPT)))
 }
 
-async fn style() -> Response {
+fn asset(kind: &'static str, text: &'static str) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, "text/css; charset=utf-8"),
+        (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "public, max-age=3600"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, ui::STYLE).into_response()
+    (headers, text).into_response()
 }
 
-/// Nothing is loaded but the style sheet, no script runs, nobody frames the page, and forms go nowhere else.
-const POLICY: &str =
-    "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// Nothing is loaded but the style sheet and the one script, which asks nobody but this service; none stands in the page;
+/// nobody frames the page, and forms go nowhere else.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
+                      frame-ancestors 'none'; base-uri 'none'";
 
 /// The headers of every page. The referrer stays within the site; with `no-referrer` a browser would send its forms
 /// with `Origin: null`.

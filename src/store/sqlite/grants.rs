@@ -10,7 +10,7 @@ use super::fault::{Fault, Result};
 use super::row::{joined, list, moment, moment_if, set};
 use super::texts::texts;
 use super::writer::Effect;
-use super::{SqliteStore, audit_log, done, revocations, sessions};
+use super::{SqliteStore, audit_log, ceremonies, done, revocations, sessions};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{HsmName, TenantId};
@@ -210,7 +210,9 @@ async fn prune((now, believed): &(Timestamp, Timestamp), connection: &mut Sqlite
         sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(PRUNED_AT_ONCE)).execute(&mut *connection).await?;
     let revocations = revocations::prune(connection, before, PRUNED_AT_ONCE).await?;
     let sessions = sessions::prune(connection, before, PRUNED_AT_ONCE).await?;
-    Ok(Effect::nothing(grants.rows_affected().saturating_add(revocations).saturating_add(sessions)))
+    let challenges = ceremonies::prune(connection, before, PRUNED_AT_ONCE).await?;
+    let counts = [grants.rows_affected(), revocations, sessions, challenges];
+    Ok(Effect::nothing(counts.into_iter().fold(0, u64::saturating_add)))
 }
 
 fn state_of(row: &SqliteRow) -> Result<GrantState> {

@@ -19,6 +19,7 @@ use crate::audit::{Draft, Head};
 use crate::clock::{Clock, Timestamp};
 
 mod audit_log;
+mod ceremonies;
 mod clients;
 mod deployment;
 mod factor_life;
@@ -157,6 +158,7 @@ const fn done(told: Vec<Draft>) -> Told {
 pub fn sql_texts() -> Vec<String> {
     [
         audit_log::TEXTS,
+        ceremonies::TEXTS,
         clients::TEXTS,
         deployment::TEXTS,
         factor_life::TEXTS,

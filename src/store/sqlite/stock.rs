@@ -29,6 +29,9 @@ texts! {
     BY_SERIAL = "SELECT t.tenant, t.id, t.serial, t.detail, t.model, t.imported_at, s.hsm, s.blob
         FROM stock t LEFT JOIN seals s ON s.tenant = t.tenant AND s.kind = 'stock.secret' AND s.row_id = t.id
         WHERE t.tenant = $1 AND t.serial = $2 ORDER BY s.hsm";
+    BY_HANDLE = "SELECT t.tenant, t.id, t.serial, t.detail, t.model, t.imported_at, s.hsm, s.blob
+        FROM stock t LEFT JOIN seals s ON s.tenant = t.tenant AND s.kind = 'stock.secret' AND s.row_id = t.id
+        WHERE t.tenant = $1 AND t.kind = $2 AND t.handle = $3 ORDER BY s.hsm";
     LIST = "SELECT tenant, id, serial, detail, model, imported_at FROM stock
         WHERE tenant = $1 AND serial > $2 ORDER BY serial LIMIT $3";
     TAKE = "DELETE FROM stock WHERE tenant = $1 AND id = $2";
@@ -175,6 +178,19 @@ impl Stock for SqliteStore {
     ) -> std::result::Result<Option<StockToken>, StoreError> {
         let operation = "find stock token";
         let rows = self.read_all(operation, sqlx::query(BY_SERIAL).bind(tenant.as_str()).bind(serial)).await?;
+        let tokens = fold(&rows, token_of, |token| &mut token.secret);
+        tokens.map(|mut tokens| tokens.pop()).map_err(|fault| fault.during(operation))
+    }
+
+    async fn stock_token_by_handle(
+        &self,
+        tenant: &TenantId,
+        kind: &str,
+        handle: &str,
+    ) -> std::result::Result<Option<StockToken>, StoreError> {
+        let operation = "find stock token by handle";
+        let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind).bind(handle);
+        let rows = self.read_all(operation, query).await?;
         let tokens = fold(&rows, token_of, |token| &mut token.secret);
         tokens.map(|mut tokens| tokens.pop()).map_err(|fault| fault.during(operation))
     }

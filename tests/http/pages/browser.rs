@@ -43,7 +43,10 @@ impl Browser {
     /// Fills in the form of a page that posts to `action`, and sends it as a browser does.
     pub(super) async fn submit(&mut self, page: &Answer, action: &str, fields: &[(&str, &str)]) -> Answer {
         let hidden = hidden_fields(&page.body, action);
+        // A script fills some of them in.
+        let is_filled = |name: &str| fields.iter().any(|(filled, _)| *filled == name);
         let mut all: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (&**name, &**value)).collect();
+        all.retain(|(name, _)| !is_filled(name));
         all.extend(fields);
         let site = self.site.clone();
         self.post(action, &all, &[("origin", &site), ("sec-fetch-site", "same-origin")]).await

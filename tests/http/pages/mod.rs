@@ -2,8 +2,11 @@
 
 mod account;
 mod browser;
+mod chromium;
+mod security_keys;
 mod sessions;
 mod sign_in;
+mod tokens;
 
 use super::Stage;
 use browser::Browser;

@@ -169,6 +169,8 @@ pub(super) async fn a_stock_token_is_kept_once_and_assigned_once(store: &dyn Sto
     let again = vec![token("3", "S-1", hotp.clone()), token("4", "S-4", yubico), token("5", "S-5", hotp.clone())];
     assert_eq!(store.add_stock(again, vec![]).await.unwrap(), ["S-5"], "a serial and a public id are there already");
     assert_eq!(store.stock_token(&tenant(), "S-2").await.unwrap().as_ref(), Some(&tokens[1]));
+    let named = async |handle| store.stock_token_by_handle(&tenant(), "yubico_otp", handle).await.unwrap();
+    assert_eq!((named("cccccccccccb").await.as_ref(), named("cccccccccccc").await), (Some(&tokens[1]), None));
     let factor = Factor { detail: hotp, serial: Some("S-1".to_owned()), ..totp_factor("f", &alice) };
     let second = Factor { id: FactorId::new("g"), serial: None, ..factor.clone() };
     let assign = async |factor: &Factor| store.assign_stock(&tokens[0].id, factor, vec![]).await.unwrap();

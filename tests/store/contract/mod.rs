@@ -2,6 +2,7 @@
 //! adapter runs the same list by one more module here.
 
 mod audit_log;
+mod ceremonies;
 mod clients;
 mod deployment;
 mod factors;
@@ -46,6 +47,8 @@ on_every_store!(
     factors::a_removed_factor_ends_what_it_may_have_begun,
     factors::a_totp_step_is_spent_once_and_never_lowered,
     factors::a_yubico_counter_is_spent_once_and_never_lowered,
+    ceremonies::an_assertion_is_spent_once_and_its_counter_never_lowered,
+    ceremonies::a_challenge_is_spent_once_and_forgotten_after_its_time,
     sessions::a_session_comes_back_while_it_holds,
     sessions::a_session_is_renewed_once_by_its_secret,
     sessions::a_session_is_ended_by_its_user_alone,

@@ -1,0 +1,94 @@
+//! Security keys: `/account/key` enrols one; the sign-in and the step-up ask for one. The script of the pages carries
+//! options and answers between here and the key, and decides nothing.
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::super::HttpState;
+use super::super::context::Context;
+use super::login::ask_step_up;
+use super::visitor::{OwnForm, Visitor};
+use super::{PageError, page, protect, see_other};
+use crate::service::self_service::SelfServiceError;
+use crate::service::webauthn::{Ceremony, KeyAnswer};
+use crate::ui::KeyPage;
+
+/// The key's answer that a form carries; `None` where it carries none.
+pub(super) fn key_answer(form: &OwnForm) -> Option<KeyAnswer> {
+    let answer = form.secret_field("key");
+    let is_there = !answer.expose().is_empty();
+    is_there.then(|| KeyAnswer { browser: form.visitor.secret.clone(), carried: form.secret_field("ceremony"), answer })
+}
+
+fn ceremony(ceremony: &Ceremony) -> Response {
+    let told = json!({ "options": ceremony.options, "carried": ceremony.carried.expose() });
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    let mut response = (kind, told.to_string()).into_response();
+    protect(&mut response);
+    response
+}
+
+fn must_offer(state: &HttpState) -> Result<(), PageError> {
+    if state.signet.offers_keys() { Ok(()) } else { Err(PageError::NotFound) }
+}
+
+/// `POST /login/key`: what a key is asked for, beside the password where a name is given, or alone.
+pub(super) async fn ask(State(state): State<HttpState>, form: OwnForm) -> Result<Response, PageError> {
+    must_offer(&state)?;
+    let name = form.secret_field("username");
+    let name = Some(&name).filter(|name| !name.expose().is_empty());
+    Ok(ceremony(&state.signet.ask_for_key(&form.visitor.secret, name).await?))
+}
+
+/// `GET /account/key`.
+pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor) -> Result<Response, PageError> {
+    must_offer(&state)?;
+    let live = visitor.signed_in()?;
+    if !live.is_fresh(state.signet.clock_now()) {
+        return Ok(ask_step_up("/account/key"));
+    }
+    key_page(&state, &visitor, "Security key", None).await
+}
+
+/// `POST /account/key/options`.
+pub(super) async fn make(
+    State(state): State<HttpState>,
+    Context(context): Context,
+    form: OwnForm,
+) -> Result<Response, PageError> {
+    must_offer(&state)?;
+    let live = form.visitor.signed_in()?;
+    Ok(ceremony(&state.signet.begin_key(live, &form.visitor.secret, &context).await?))
+}
+
+/// `POST /account/key`.
+pub(super) async fn confirm(
+    State(state): State<HttpState>,
+    Context(context): Context,
+    form: OwnForm,
+) -> Result<Response, PageError> {
+    must_offer(&state)?;
+    let (live, label) = (form.visitor.signed_in()?, form.field("label"));
+    let Some(answer) = key_answer(&form) else {
+        return key_page(&state, &form.visitor, label, Some("No key answered: try once more.")).await;
+    };
+    match state.signet.confirm_key(live, &answer, label, &context).await {
+        Ok(_) => Ok(see_other("/account?done=added")),
+        Err(SelfServiceError::Input(text)) => key_page(&state, &form.visitor, label, Some(&text)).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn key_page(
+    state: &HttpState,
+    visitor: &Visitor,
+    label: &str,
+    error: Option<&str>,
+) -> Result<Response, PageError> {
+    let live = visitor.signed_in()?;
+    let token = state.signet.form_token(&visitor.secret).await?;
+    let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    Ok(page(status, &KeyPage { token: &token, user: &live.user.name, error, label }))
+}

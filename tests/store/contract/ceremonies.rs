@@ -1,0 +1,67 @@
+use signet::audit::Event;
+use signet::mfa::WebAuthnState;
+use signet::secret::SecretHash;
+use signet::store::{AssertionSpending, Factor, FactorDetail, Store, Told};
+
+use crate::support::store::{after, draft, now, tenant, totp_factor, user};
+
+fn key(id: &str, counter: i64) -> Factor {
+    let state = WebAuthnState {
+        credential_id: format!("credential-{id}"),
+        credential: "{}".to_owned(),
+        aaguid: Some("07070707-0707-0707-0707-070707070707".to_owned()),
+        attested: true,
+        verifies: true,
+        counter,
+    };
+    Factor { detail: FactorDetail::WebAuthn(state), ..totp_factor(id, &user("alice")) }
+}
+
+fn spending(factor: &Factor, challenge: &str, counter: i64) -> AssertionSpending {
+    AssertionSpending {
+        tenant: tenant(),
+        factor: factor.id.clone(),
+        challenge: SecretHash::of(challenge),
+        challenge_until: after(300),
+        counter,
+        at: after(1),
+    }
+}
+
+fn told() -> Told {
+    Told { done: vec![draft(Event::SignIn)], lost: vec![draft(Event::SignIn).because("replayed")] }
+}
+
+pub(super) async fn an_assertion_is_spent_once_and_its_counter_never_lowered(store: &dyn Store) {
+    store.add_user(&user("alice"), vec![]).await.unwrap();
+    let (key, none) = (key("a", 5), key("b", 0));
+    for factor in [&key, &none] {
+        assert!(store.add_factor(factor, vec![]).await.unwrap());
+        assert_eq!(store.factor(&tenant(), &factor.id).await.unwrap().as_ref(), Some(factor));
+    }
+    let spent = async |factor, challenge, counter| {
+        store.spend_assertion(&spending(factor, challenge, counter), told()).await.unwrap()
+    };
+    assert!(spent(&key, "one", 6).await);
+    assert!(!spent(&key, "one", 7).await, "the challenge was answered");
+    assert!(!spent(&key, "two", 6).await, "the counter is not above the last one");
+    assert!(!spent(&key, "three", 0).await, "nor is none");
+    assert!(!spent(&key, "two", 8).await, "a challenge stays spent by who lost");
+    assert!(spent(&key, "four", 7).await);
+    assert!(spent(&none, "five", 0).await && spent(&none, "six", 0).await, "a key without a counter");
+    assert!(!spent(&none, "six", 0).await);
+    assert!(spent(&none, "seven", 1).await && !spent(&none, "eight", 0).await);
+    let used = store.factor(&tenant(), &key.id).await.unwrap().unwrap();
+    let FactorDetail::WebAuthn(state) = used.detail else { panic!("another kind") };
+    assert_eq!((state.counter, used.last_used_at), (7, Some(after(1))));
+    assert_eq!(store.head().await.unwrap().sequence, 11, "each is told, won or lost");
+}
+
+pub(super) async fn a_challenge_is_spent_once_and_forgotten_after_its_time(store: &dyn Store) {
+    let challenge = SecretHash::of("challenge");
+    assert!(store.spend_challenge(&tenant(), &challenge, after(300)).await.unwrap());
+    assert!(!store.spend_challenge(&tenant(), &challenge, after(300)).await.unwrap());
+    assert!(store.spend_challenge(&tenant(), &SecretHash::of("other"), now()).await.unwrap());
+    assert_eq!(store.prune(after(3600)).await.unwrap(), 0, "kept for longer than clocks differ");
+    assert!(!store.spend_challenge(&tenant(), &challenge, after(300)).await.unwrap());
+}
