@@ -155,6 +155,7 @@ impl From<SelfServiceError> for PageError {
             SelfServiceError::StepUpNeeded => Self::StepUpNeeded,
             SelfServiceError::StrongerNeeded => Self::StrongerNeeded,
             SelfServiceError::Missing => Self::NotFound,
+            SelfServiceError::SessionOver => Self::NotSignedIn,
             SelfServiceError::Input(_) | SelfServiceError::WrongCode => Self::Input(error.to_string()),
             SelfServiceError::Unavailable(error) => Self::Unavailable(error),
         }
