@@ -3,7 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -152,6 +155,15 @@ async fn a_server_behind_a_ca_of_its_own_is_trusted_when_told_so() {
     assert_eq!(terminal.run(&["logout"], "").code, Some(0));
 }
 
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// `signet` with a home of its own, at no server of ours.
+fn signet(home: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_remove("SIGNET_CONFIG").env("XDG_STATE_HOME", home).current_dir(home);
+    command
+}
+
 /// Runs `signet login` at a server that answers so to the password grant.
 fn login_at(answer: &Value, home: &Path) -> Ran {
     let (issuer, answer) = (Arc::new(OnceLock::<String>::new()), answer.to_string());
@@ -162,10 +174,9 @@ fn login_at(answer: &Value, home: &Path) -> Ran {
         Some(if target == "/token" { answer.clone() } else { document.to_string() })
     });
     issuer.set(responder.url("")).unwrap();
-    let mut command = Command::new(PROGRAM);
+    let mut command = signet(home);
     command.args(["login", "--issuer", issuer.get().unwrap(), "--client-id", "x", "--client-secret-stdin"]);
     command.args(["--user", "ann", "--credentials-stdin"]);
-    command.env_remove("SIGNET_CONFIG").env("XDG_STATE_HOME", home).current_dir(home);
     feed(command, "secret\npassword\n123456\n")
 }
 
@@ -204,4 +215,42 @@ fn tokens_are_kept_in_no_folder_that_others_write_to() {
             assert!(!folder.join("login.json").exists());
         }
     }
+}
+
+/// Ctrl-C in the midst of a refresh: the server has spent the kept token by then, and takes whoever shows it again for a
+/// thief.
+#[test]
+fn an_interrupted_refresh_keeps_what_the_server_gave() {
+    let home = tempfile::tempdir().unwrap();
+    let tokens = |number: u8| json!({ "access_token": format!("a.{number}"), "refresh_token": format!("r{number}"), "expires_in": 1 });
+    let ((asked, was_asked), (release, released)) = (channel(), channel::<()>());
+    let (issuer, released, turns) = (Arc::new(OnceLock::<String>::new()), Mutex::new(released), AtomicU8::new(0));
+    let told = issuer.clone();
+    let responder = Responder::new(move |target| {
+        let issuer = told.get().unwrap();
+        if target != "/token" {
+            return Some(json!({ "issuer": issuer, "token_endpoint": format!("{issuer}/token") }).to_string());
+        }
+        let turn = turns.fetch_add(1, Ordering::SeqCst) + 1;
+        if turn == 2 {
+            asked.send(()).unwrap();
+            let _ = released.lock().unwrap().recv_timeout(DEADLINE);
+        }
+        Some(tokens(turn).to_string())
+    });
+    issuer.set(responder.url("")).unwrap();
+    let login = ["--issuer", issuer.get().unwrap(), "--client-id", "x", "--client-secret-stdin", "--user", "ann"];
+    let mut first = signet(home.path());
+    first.args([&["login"][..], &login, &["--credentials-stdin"]].concat());
+    assert_eq!(feed(first, "secret\npassword\n123456\n").code, Some(0));
+
+    let child = signet(home.path()).args(["login", "--print-token"]).stdout(Stdio::piped()).spawn().unwrap();
+    was_asked.recv_timeout(DEADLINE).unwrap();
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    release.send(()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout == b"a.2\n", "{output:?}");
+    let kept: Value = serde_json::from_slice(&std::fs::read(home.path().join("signet/login.json")).unwrap()).unwrap();
+    assert_eq!(kept["tokens"]["refresh_token"], "r2");
 }
