@@ -277,7 +277,7 @@ impl Login {
     }
 
     #[cfg(not(feature = "piv"))]
-    #[expect(clippy::unused_async, clippy::unused_self, reason = "the feature `piv` needs both")]
+    #[expect(clippy::unused_async, reason = "the feature `piv` needs it")]
     async fn second_factor(
         &self,
         _authority: &Authority,
