@@ -1,5 +1,7 @@
 //! What commands print: tables for people, JSON for programs; progress and problems on standard error.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
@@ -23,7 +25,7 @@ impl Output {
     /// Prints text to standard output. A reader that went away is no error.
     pub(super) fn text(&self, text: &str) -> anyhow::Result<()> {
         let mut stdout = std::io::stdout().lock();
-        match writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush()) {
+        match writeln!(stdout, "{}", harmless(text.trim_end_matches('\n'))).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             other => Ok(other?),
         }
@@ -37,15 +39,44 @@ impl Output {
     /// Tells a person something beside the result.
     #[expect(clippy::unused_self, reason = "all that is printed goes through an Output")]
     pub(super) fn note(&self, text: &str) {
-        // Nothing can be done where standard error is gone.
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        tell("", text);
     }
 
     /// Tells of a fault.
     pub(super) fn problem(&self, text: &str) {
         let is_person = std::io::stderr().is_terminal();
-        self.note(&if is_person { format!("\x1b[31merror:\x1b[0m {text}") } else { format!("error: {text}") });
+        tell(if is_person { "\x1b[31merror:\x1b[0m " } else { "error: " }, text);
     }
+}
+
+fn tell(prefix: &str, text: &str) {
+    // Nothing can be done where standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{prefix}{}", harmless(text));
+}
+
+/// A text of which a part may be another's, a server's or a user's: it moves no cursor, sets no title and turns no line
+/// around. What could is escaped as JSON does it, so that JSON stays what it is.
+fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut harmless = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_harmful(letter) {
+            // No error is possible: a String takes everything.
+            let _ = write!(harmless, "\\u{:04x}", u32::from(letter));
+        } else {
+            harmless.push(letter);
+        }
+    }
+    Cow::Owned(harmless)
+}
+
+/// Control characters, and those that turn the direction of writing (Unicode's Bidi_Control).
+fn is_harmful(letter: char) -> bool {
+    let turns =
+        matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (letter.is_control() && !matches!(letter, '\n' | '\t'))
 }
 
 /// A table with aligned columns.
@@ -73,6 +104,14 @@ pub(super) fn yes_no(value: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_moves_the_cursor_is_escaped_as_in_json() {
+        let text = "a\u{1b}[2J\u{7}\u{9b}\u{202e}\r\u{7f}\n\tb ü █";
+        assert_eq!(harmless(text), "a\\u001b[2J\\u0007\\u009b\\u202e\\u000d\\u007f\n\tb ü █");
+        let json = serde_json::to_string(text).unwrap();
+        assert_eq!(serde_json::from_str::<String>(&harmless(&json)).unwrap(), text);
+    }
 
     #[test]
     fn columns_are_aligned() {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::{HeaderName, HeaderValue, request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -48,5 +48,15 @@ pub(super) async fn attach(State(state): State<HttpState>, mut request: Request,
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    protect(response.headers_mut(), state.is_https());
     response
+}
+
+/// What every answer says, whoever made it: its type is as told, and who came over TLS comes back so (RFC 6797). Other
+/// hosts of the domain are not spoken for.
+fn protect(headers: &mut HeaderMap, https: bool) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
 }

@@ -40,6 +40,13 @@ pub struct HttpState {
     pub hosts: Arc<AcceptedHosts>,
 }
 
+impl HttpState {
+    /// Whether people reach the service over TLS.
+    fn is_https(&self) -> bool {
+        self.signet.settings().issuer.starts_with("https:")
+    }
+}
+
 /// The router with all endpoints.
 pub fn router(state: HttpState) -> Router {
     Router::new()

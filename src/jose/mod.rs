@@ -8,6 +8,7 @@ pub mod compact;
 pub mod header;
 pub mod jwk;
 pub mod public_key;
+mod roca;
 pub mod strict_json;
 pub mod unverified;
 pub mod verified;

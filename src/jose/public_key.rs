@@ -4,6 +4,7 @@ use rsa::pkcs8::DecodePublicKey as _;
 use rsa::traits::PublicKeyParts as _;
 
 use super::algorithm::KeyType;
+use super::roca;
 
 /// The DER of a `SubjectPublicKeyInfo` up to the uncompressed point `04 ‖ x ‖ y` (RFC 5480).
 const P256_SPKI: [u8; 27] = [
@@ -64,6 +65,9 @@ pub enum KeyError {
     /// The RSA modulus or exponent is outside of what is accepted.
     #[error("the RSA key is not of 2048 to 4096 bits with an odd public exponent of at least 65537")]
     RsaSize,
+    /// The private key can be computed from the public one.
+    #[error("the RSA key was made by a flawed chip (ROCA, CVE-2017-15361): make another one, by other hardware")]
+    Weak,
     /// The key carries private members.
     #[error("the key carries private members; only public keys are read")]
     Private,
@@ -100,7 +104,7 @@ impl PublicKey {
     ///
     /// # Errors
     ///
-    /// [`KeyError::RsaSize`].
+    /// [`KeyError::RsaSize`], [`KeyError::Weak`].
     pub fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         let (modulus, exponent) = (without_leading_zeros(modulus), without_leading_zeros(exponent));
         let in_range = (RSA_LEAST_BITS..=RSA_MOST_BITS).contains(&bits(modulus))
@@ -108,6 +112,9 @@ impl PublicKey {
             && exponent.len() < modulus.len();
         if !in_range {
             return Err(KeyError::RsaSize);
+        }
+        if roca::is_of_the_form(modulus) {
+            return Err(KeyError::Weak);
         }
         // The library refuses even numbers and exponents that no verifier accepts (over 33 bits).
         let (n, e) = (rsa::BoxedUint::from_be_slice_vartime(modulus), rsa::BoxedUint::from_be_slice_vartime(exponent));

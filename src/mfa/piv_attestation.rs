@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::signature as aws;
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use crate::clock::Timestamp;
@@ -17,6 +18,11 @@ use crate::jose::jwk::{KeyError, PublicKey};
 
 const SERIAL: &str = "1.3.6.1.4.1.41482.3.7";
 const POLICY: &str = "1.3.6.1.4.1.41482.3.8";
+
+/// The critical extensions that are judged: key usage and basic constraints.
+const JUDGED: [&str; 2] = ["2.5.29.15", "2.5.29.19"];
+/// Those of a holder's certificate that change nothing here: alternative name, policies, extended key usage.
+const OF_HOLDERS: [&str; 3] = ["2.5.29.17", "2.5.29.32", "2.5.29.37"];
 
 /// Certificates between the key's and the root.
 const MOST_INTERMEDIATES: usize = 5;
@@ -37,6 +43,9 @@ pub enum AttestationFault {
     /// A certificate of the chain is not valid now.
     #[error("the certificate of `{0}` is not valid now")]
     NotValidNow(String),
+    /// A certificate of the chain limits itself in a way that is not understood here.
+    #[error("the certificate of `{0}` has a critical extension that Signet does not judge")]
+    UnknownCritical(String),
     /// The attestation is of another key.
     #[error("the attestation is of another key than the one that is to be enrolled")]
     AnotherKey,
@@ -111,7 +120,7 @@ pub fn judge(
 ///
 /// # Errors
 ///
-/// [`AttestationFault::Untrusted`], [`AttestationFault::NotValidNow`].
+/// [`AttestationFault::Untrusted`], [`AttestationFault::NotValidNow`], [`AttestationFault::UnknownCritical`].
 pub fn judge_chain(
     leaf: &Certificate,
     intermediates: &[Certificate],
@@ -121,6 +130,7 @@ pub fn judge_chain(
     let mut current = leaf;
     for below in 0..=MOST_INTERMEDIATES {
         check_validity(current, now)?;
+        check_critical(current, below)?;
         if let Some(root) = roots.iter().find(|root| is_signed_by(current, root)) {
             return check_validity(root, now);
         }
@@ -140,6 +150,18 @@ fn check_validity(certificate: &Certificate, now: Timestamp) -> Result<(), Attes
     let validity = certificate.tbs_certificate().validity();
     let is_valid = validity.not_before.to_system_time() <= now && now <= validity.not_after.to_system_time();
     if is_valid { Ok(()) } else { Err(AttestationFault::NotValidNow(subject(certificate))) }
+}
+
+/// What limits a certificate and is not understood refuses it (RFC 5280 §4.2): a CA that may sign for some names alone,
+/// for example. What a card's own certificate says of its holder and its use limits nothing here: an operator enrols the
+/// key for a user.
+fn check_critical(certificate: &Certificate, below: usize) -> Result<(), AttestationFault> {
+    let mut extensions = certificate.tbs_certificate().extensions().into_iter().flatten();
+    let is_understood = |extension: &Extension| {
+        let id = extension.extn_id.to_string();
+        !extension.critical || JUDGED.contains(&&*id) || (below == 0 && OF_HOLDERS.contains(&&*id))
+    };
+    if extensions.all(is_understood) { Ok(()) } else { Err(AttestationFault::UnknownCritical(subject(certificate))) }
 }
 
 /// Whether a certificate may sign others, with so many CA certificates below it (RFC 5280 §4.2.1.3, §4.2.1.9). An

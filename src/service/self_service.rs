@@ -42,6 +42,9 @@ pub enum SelfServiceError {
     /// No such factor of this person.
     #[error("there is no such factor")]
     Missing,
+    /// The session ended meanwhile: the person signed out, or what they sign in with was changed.
+    #[error("the sign-in is over")]
+    SessionOver,
     /// The input is not acceptable; the text says what to do.
     #[error("{0}")]
     Input(String),
@@ -155,11 +158,11 @@ impl Signet {
         (state.last_step, state.drift) = (step.step(), step.drift());
         (factor.detail, factor.last_used_at) = (FactorDetail::Totp(state), Some(now));
         let told = self.factor_changed(&factor, factor_added(&factor), context);
-        let added = self.adapters.store.add_factor(&factor, vec![told]).await;
+        let added = self.adapters.store.add_own_factor(&live.session, &factor, vec![told]).await;
         if added.map_err(|error| store_unavailable(&error))? {
             return Ok(factor);
         }
-        Err(SelfServiceError::Input("this code was set up already".to_owned()))
+        Err(SelfServiceError::Input("this code was set up already, or the sign-in is over".to_owned()))
     }
 
     /// The person's factors, the oldest first.
@@ -188,8 +191,8 @@ impl Signet {
         Ok(self.rename_factor(id, label, context).await?)
     }
 
-    /// Removes one of the person's factors, but not the last one: without any nobody signs in. All of the person's
-    /// sessions end with it, this one too, and all grants.
+    /// Removes one of the person's factors, but not the last one that can be used: without any nobody signs in, and
+    /// recovery codes only stand in for one. All of the person's sessions end with it, this one too, and all grants.
     ///
     /// # Errors
     ///
@@ -201,12 +204,15 @@ impl Signet {
         context: &RequestContext,
     ) -> Result<(), SelfServiceError> {
         self.must_be_fresh(live, context).await?;
-        self.own_factor(live, id).await?;
-        if self.usable_factors(&live.user.id).await?.iter().all(|factor| factor.id == *id) {
+        let factor = self.own_factor(live, id).await?;
+        let is_another = |other: &Factor| other.id != *id && !matches!(other.detail, FactorDetail::Recovery(_));
+        if !self.usable_factors(&live.user.id).await?.iter().any(is_another) {
             let text = "this is the only factor: without it nobody can sign in here any more. Set up another one first";
             return Err(SelfServiceError::Input(text.to_owned()));
         }
-        Ok(self.remove_factor(id, context).await?)
+        let told = self.factor_changed(&factor, "removed", context);
+        let removed = self.adapters.store.remove_own_factor(&live.session, id, self.now(), vec![told]).await;
+        if removed.map_err(|error| store_unavailable(&error))? { Ok(()) } else { Err(SelfServiceError::SessionOver) }
     }
 
     /// One of the person's factors.

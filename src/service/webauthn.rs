@@ -138,8 +138,11 @@ impl Signet {
         let new = NewFactor { label, serial: None, detail: FactorDetail::WebAuthn(key) };
         let factor = self.new_factor(&live.user, new, context).await?;
         let told = self.factor_changed(&factor, factor_added(&factor), context);
-        let added = store.add_factor(&factor, vec![told]).await.map_err(|error| store_unavailable(&error))?;
-        if added { Ok(factor) } else { Err(SelfServiceError::Input("this key is enrolled already".to_owned())) }
+        let added = store.add_own_factor(&live.session, &factor, vec![told]).await;
+        if added.map_err(|error| store_unavailable(&error))? {
+            return Ok(factor);
+        }
+        Err(SelfServiceError::Input("this key is enrolled already, or you were signed out meanwhile".to_owned()))
     }
 
     async fn tell_unfit_key(

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Factor, FactorId, ListedFactor, StoreError, Told};
+use super::{Factor, FactorId, ListedFactor, Session, StoreError, Told};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::TenantId;
@@ -24,6 +24,18 @@ pub trait FactorLife: Send + Sync {
         tenant: &TenantId,
         id: &FactorId,
         enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Adds a factor as [`add_factor`](super::Factors::add_factor) does, while the session of its user holds: none that ended
+    /// or was overtaken by other credentials since it was read adds any. `false` then, too.
+    async fn add_own_factor(&self, session: &Session, factor: &Factor, told: Vec<Draft>) -> Result<bool>;
+    /// Removes a factor of the session's user as [`remove_factor`](super::Factors::remove_factor) does, while the session
+    /// holds. Each removal ends every session: of several at once, each begun while there was another factor, one wins.
+    async fn remove_own_factor(
+        &self,
+        session: &Session,
+        id: &FactorId,
         at: Timestamp,
         told: Vec<Draft>,
     ) -> Result<bool>;

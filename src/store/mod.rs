@@ -13,6 +13,7 @@ pub mod otp_validation;
 pub mod sessions;
 pub mod sqlite;
 pub mod stock;
+pub mod throttles;
 
 pub use crate::mfa::yubico_validation::ClientNumber;
 pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
@@ -20,7 +21,7 @@ pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use ceremonies::{AssertionSpending, Ceremonies};
 pub use contract::{
     AuditLog, Clients, Deployment, Factors, Grants, KeyMention, Keys, Leases, Revocations, SealedSecrets,
-    SecretsAtRest, Store, StoreError, StoreFailure, Throttles, Told, Users,
+    SecretsAtRest, Store, StoreError, StoreFailure, Told, Users,
 };
 pub use factor_life::{FactorLife, RecoveryCodes};
 pub use model::{
@@ -30,3 +31,4 @@ pub use model::{
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
 pub use sessions::Sessions;
 pub use stock::{AssignOutcome, Stock, StockId, StockToken};
+pub use throttles::Throttles;

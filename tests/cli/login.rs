@@ -3,13 +3,17 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::faults::deployment::{Ran, feed};
 use crate::support::application::{Application, PASSWORD, TestClient, TestUser};
 use crate::support::hsm::PROGRAM;
+use crate::support::responder::Responder;
 use crate::support::server::Server;
 use crate::support::write_secret;
 
@@ -243,4 +247,103 @@ impl Typist {
         assert!(status.success(), "{}", self.seen);
         self.seen
     }
+}
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// `signet` with a home of its own, at no server of ours.
+fn signet(home: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_remove("SIGNET_CONFIG").env("XDG_STATE_HOME", home).current_dir(home);
+    command
+}
+
+/// Runs `signet login` at a server that answers so to the password grant.
+fn login_at(answer: &Value, home: &Path) -> Ran {
+    let (issuer, answer) = (Arc::new(OnceLock::<String>::new()), answer.to_string());
+    let told = issuer.clone();
+    let responder = Responder::new(move |target| {
+        let issuer = told.get().unwrap();
+        let document = json!({ "issuer": issuer, "token_endpoint": format!("{issuer}/token") });
+        Some(if target == "/token" { answer.clone() } else { document.to_string() })
+    });
+    issuer.set(responder.url("")).unwrap();
+    let mut command = signet(home);
+    command.args(["login", "--issuer", issuer.get().unwrap(), "--client-id", "x", "--client-secret-stdin"]);
+    command.args(["--user", "ann", "--credentials-stdin"]);
+    feed(command, "secret\npassword\n123456\n")
+}
+
+#[test]
+fn what_a_server_says_moves_no_cursor_and_begins_no_line() {
+    let escape = "\u{1b}]0;owned\u{7} \u{1b}[2J \u{9b}31m \u{202e}";
+    let is_plain =
+        |text: &str| !text.chars().any(|letter| letter != '\n' && (letter.is_control() || letter == '\u{202e}'));
+    for (answer, code) in [
+        (json!({ "error": "invalid_scope", "error_description": escape }), 1),
+        (json!({ "error": escape, "error_description": "x" }), 1),
+        (json!({ "access_token": "a.b.c", "expires_in": 60, "scope": escape }), 0),
+        (json!({ "access_token": format!("a{escape}"), "expires_in": 60, "scope": "x" }), 1),
+        (json!({ "access_token": "a\nrm -r ~", "expires_in": 60, "scope": "x" }), 1),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let ran = login_at(&answer, home.path());
+        assert_eq!(ran.code, Some(code), "{answer}: {ran:?}");
+        assert!(is_plain(&ran.stdout) && is_plain(&ran.stderr), "{ran:?}");
+        assert_eq!(home.path().join("signet/login.json").exists(), code == 0);
+    }
+}
+
+#[test]
+fn tokens_are_kept_in_no_folder_that_others_write_to() {
+    let answer = json!({ "access_token": "a.b.c", "expires_in": 60, "scope": "x" });
+    for (mode, code) in [(0o777, 1), (0o775, 1), (0o755, 0), (0o700, 0)] {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("signet");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
+        let ran = login_at(&answer, home.path());
+        assert_eq!(ran.code, Some(code), "{mode:o}: {ran:?}");
+        if code == 1 {
+            ran.fails(1, &["can be changed by others", "chmod 700"]);
+            assert!(!folder.join("login.json").exists());
+        }
+    }
+}
+
+/// Ctrl-C in the midst of a refresh: the server has spent the kept token by then, and takes whoever shows it again for a
+/// thief.
+#[test]
+fn an_interrupted_refresh_keeps_what_the_server_gave() {
+    let home = tempfile::tempdir().unwrap();
+    let tokens = |number: u8| json!({ "access_token": format!("a.{number}"), "refresh_token": format!("r{number}"), "expires_in": 1 });
+    let ((asked, was_asked), (release, released)) = (channel(), channel::<()>());
+    let (issuer, released, turns) = (Arc::new(OnceLock::<String>::new()), Mutex::new(released), AtomicU8::new(0));
+    let told = issuer.clone();
+    let responder = Responder::new(move |target| {
+        let issuer = told.get().unwrap();
+        if target != "/token" {
+            return Some(json!({ "issuer": issuer, "token_endpoint": format!("{issuer}/token") }).to_string());
+        }
+        let turn = turns.fetch_add(1, Ordering::SeqCst) + 1;
+        if turn == 2 {
+            asked.send(()).unwrap();
+            let _ = released.lock().unwrap().recv_timeout(DEADLINE);
+        }
+        Some(tokens(turn).to_string())
+    });
+    issuer.set(responder.url("")).unwrap();
+    let login = ["--issuer", issuer.get().unwrap(), "--client-id", "x", "--client-secret-stdin", "--user", "ann"];
+    let mut first = signet(home.path());
+    first.args([&["login"][..], &login, &["--credentials-stdin"]].concat());
+    assert_eq!(feed(first, "secret\npassword\n123456\n").code, Some(0));
+
+    let child = signet(home.path()).args(["login", "--print-token"]).stdout(Stdio::piped()).spawn().unwrap();
+    was_asked.recv_timeout(DEADLINE).unwrap();
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    release.send(()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout == b"a.2\n", "{output:?}");
+    let kept: Value = serde_json::from_slice(&std::fs::read(home.path().join("signet/login.json")).unwrap()).unwrap();
+    assert_eq!(kept["tokens"]["refresh_token"], "r2");
 }

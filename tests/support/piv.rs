@@ -5,7 +5,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair, PublicKeyData as _,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, GeneralSubtree, IsCa, KeyPair,
+    NameConstraints, PublicKeyData as _,
 };
 use signet::mfa::piv::{SignInContext, signed_text};
 
@@ -36,6 +37,18 @@ impl PivKey {
     }
 
     pub(crate) fn with_pin_policy(pin: u8) -> Self {
+        Self::made(pin, |_| {})
+    }
+
+    /// A key whose attestation is by a certificate that may sign for some names alone.
+    pub(crate) fn by_a_constrained_issuer() -> Self {
+        Self::made(2, |f9| {
+            let permitted_subtrees = vec![GeneralSubtree::DnsName("elsewhere.example".to_owned())];
+            f9.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+        })
+    }
+
+    fn made(pin: u8, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let authority = |name: &str| {
             let mut parameters = CertificateParams::new(Vec::new()).unwrap();
             parameters.distinguished_name.push(DnType::CommonName, name);
@@ -43,7 +56,8 @@ impl PivKey {
             parameters
         };
         let root = CertifiedIssuer::self_signed(authority("Test PIV Root CA"), KeyPair::generate().unwrap()).unwrap();
-        let f9 = authority("Test PIV Attestation");
+        let mut f9 = authority("Test PIV Attestation");
+        change(&mut f9);
         let f9 = CertifiedIssuer::signed_by(f9, KeyPair::generate().unwrap(), &root).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut leaf = CertificateParams::new(Vec::new()).unwrap();

@@ -53,7 +53,17 @@ fn serve(mut stream: TcpStream, answering: &Answering, asked: &AtomicUsize) {
         }
     }
     asked.fetch_add(1, Ordering::SeqCst);
-    let request = String::from_utf8_lossy(&request);
+    let request = String::from_utf8_lossy(&request).into_owned();
+    // A body that is left unread would reset the connection under the answer.
+    let (head, body) = request.split_once("\r\n\r\n").unwrap_or_default();
+    let length = head
+        .to_ascii_lowercase()
+        .split_once("content-length: ")
+        .map_or(0, |(_, rest)| rest.lines().next().and_then(|number| number.parse().ok()).unwrap_or(0));
+    let left = usize::saturating_sub(length, body.len());
+    if stream.read_exact(&mut vec![0; left]).is_err() {
+        return;
+    }
     let Some(body) = answering(request.split(' ').nth(1).unwrap_or_default()) else {
         // The caller gives up first.
         let _ = stream.read(&mut buffer);

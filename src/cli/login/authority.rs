@@ -83,7 +83,7 @@ impl Authority {
             told == issuer.trim_end_matches('/') || told == issuer,
             "{document} speaks for another issuer; give --issuer exactly as the issuer names itself"
         );
-        let endpoint = |name: &str| answer.body[name].as_str().map(|text| address_of(text, name)).transpose();
+        let endpoint = |name: &str| answer.body[name].as_str().map(|text| endpoint(&address, text, name)).transpose();
         Ok(Self {
             issuer: told.to_owned(),
             client_id: client_id.to_owned(),
@@ -97,7 +97,8 @@ impl Authority {
 
     /// The same from what was kept.
     pub(super) fn of(kept: &Kept) -> anyhow::Result<Self> {
-        let token_endpoint = address_of(&kept.token_endpoint, "token_endpoint")?;
+        let issuer = address(&kept.issuer, "the issuer")?;
+        let token_endpoint = endpoint(&issuer, &kept.token_endpoint, "token_endpoint")?;
         let revocation = kept.revocation_endpoint.as_deref();
         Ok(Self {
             issuer: kept.issuer.clone(),
@@ -105,7 +106,7 @@ impl Authority {
             client_secret: SecretText::new(kept.client_secret.clone()),
             http: http_client(&token_endpoint, kept.ca.as_deref())?,
             token_endpoint,
-            revocation_endpoint: revocation.map(|text| address_of(text, "revocation_endpoint")).transpose()?,
+            revocation_endpoint: revocation.map(|text| endpoint(&issuer, text, "revocation_endpoint")).transpose()?,
             challenge_endpoint: None,
         })
     }
@@ -258,6 +259,12 @@ fn tokens_of(answer: &Answer) -> anyhow::Result<Tokens> {
     };
     let expires_at = SystemClock.now().plus(Duration::from_secs(lasts)).unix_seconds();
     let scope = text("scope").unwrap_or_default();
+    // They are printed as they are: visible ASCII, as a Bearer header takes it (RFC 6750 §2.1).
+    let is_token = |token: &str| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    anyhow::ensure!(
+        is_token(&access_token) && text("refresh_token").as_deref().is_none_or(is_token),
+        "the server's answer holds a token with characters that no token has; nothing is kept"
+    );
     Ok(Tokens { access_token, refresh_token: text("refresh_token"), scope, expires_at })
 }
 
@@ -309,8 +316,15 @@ fn address(text: &str, what: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-fn address_of(text: &str, name: &str) -> anyhow::Result<Url> {
-    address(text, &format!("the issuer's {name}"))
+/// The same of an endpoint: an issuer that is reached over TLS sends nobody to where there is none.
+fn endpoint(issuer: &Url, text: &str, name: &str) -> anyhow::Result<Url> {
+    let what = format!("the issuer's {name}");
+    let url = address(text, &what)?;
+    anyhow::ensure!(
+        url.scheme() == "https" || issuer.scheme() == "http",
+        "{what} must begin with https://, as the issuer does"
+    );
+    Ok(url)
 }
 
 fn http_client(address: &Url, ca: Option<&Path>) -> anyhow::Result<reqwest::Client> {
@@ -332,6 +346,14 @@ fn http_client(address: &Url, ca: Option<&Path>) -> anyhow::Result<reqwest::Clie
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_issuer_over_tls_has_no_endpoint_without_it() {
+        let (safe, local) = (Url::parse("https://id.example").unwrap(), Url::parse("http://127.0.0.1:1").unwrap());
+        let (over_tls, plain) = ("https://id.example/token", "http://127.0.0.1:1/token");
+        assert!(endpoint(&safe, over_tls, "it").is_ok() && endpoint(&local, plain, "it").is_ok());
+        assert!(endpoint(&safe, plain, "it").is_err() && endpoint(&local, "http://id.example/token", "it").is_err());
+    }
 
     #[test]
     fn passwords_go_over_tls_or_to_this_machine() {

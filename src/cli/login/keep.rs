@@ -83,6 +83,7 @@ impl Place {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("{} can't be read", path.display())),
             Ok(file) => {
+                self.check_folder()?;
                 let bytes = read_owners_file(file, &path)?;
                 serde_json::from_slice(&bytes).map(Some).map_err(|_| self.garbled())
             }
@@ -118,9 +119,22 @@ impl Place {
         }
     }
 
+    /// Who can change the folder could put a sign-in of their own there, or take the lock's file away.
+    fn check_folder(&self) -> anyhow::Result<()> {
+        let folder = self.0.display();
+        let metadata = std::fs::metadata(&self.0).with_context(|| format!("{folder} can't be read"))?;
+        let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+        anyhow::ensure!(
+            is_own && metadata.mode() & 0o022 == 0,
+            "{folder} can be changed by others: it must be yours; run `chmod 700 {folder}`"
+        );
+        Ok(())
+    }
+
     fn lock_file(&self) -> anyhow::Result<File> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
         made.with_context(|| format!("{} can't be made", self.0.display()))?;
+        self.check_folder()?;
         let path = self.0.join("login.lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         opened.with_context(|| format!("{} can't be opened", path.display()))

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::authority::{Authority, SecondFactor, Tokens};
 use self::keep::{Kept, Place};
@@ -337,9 +338,11 @@ fn is_fresh(tokens: &Tokens) -> bool {
     tokens.expires_at() > SystemClock.now().plus(LEAST_LEFT)
 }
 
-/// One process refreshes: a refresh token that two show is taken for a stolen one.
+/// One process refreshes: a refresh token that two show is taken for a stolen one. It is not interrupted: a token that was
+/// renewed and not kept would be shown once more.
 async fn refresh(place: &Place) -> anyhow::Result<Tokens> {
     let held = place.lock_patiently().await?;
+    let _uninterrupted = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let mut kept = held.read().await?.ok_or_else(not_signed_in)?;
     if is_fresh(&kept.tokens) {
         return Ok(kept.tokens.clone());

@@ -12,6 +12,7 @@ mod webauthn;
 use askama::Template;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
@@ -21,7 +22,7 @@ use crate::oauth::OAuthError;
 use crate::service::self_service::SelfServiceError;
 use crate::ui::{self, FailurePage};
 
-/// The routes of all pages.
+/// The routes of all pages. What is refused before a page is made, by its path or method, is protected as pages are.
 pub(super) fn routes() -> Router<HttpState> {
     Router::new()
         .route("/login", get(login::show).post(login::sign_in))
@@ -39,16 +40,14 @@ pub(super) fn routes() -> Router<HttpState> {
         .route("/account/factors/{id}/remove", get(factor::show_removal).post(factor::remove))
         .route("/account/sessions/end", post(account::end_session))
         .route("/account/sessions/end-all", post(account::sign_out_everywhere))
+        .method_not_allowed_fallback(super::method_not_allowed)
+        .layer(middleware::map_response(protect))
         .route("/assets/signet.css", get(async || asset("text/css; charset=utf-8", ui::STYLE)))
         .route("/assets/webauthn.js", get(async || asset("text/javascript; charset=utf-8", ui::KEY_SCRIPT)))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "public, max-age=3600"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=3600")];
     (headers, text).into_response()
 }
 
@@ -59,41 +58,37 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 
 /// The headers of every page. The referrer stays within the site; with `no-referrer` a browser would send its forms
 /// with `Origin: null`.
-const HEADERS: [(&str, &str); 7] = [
+const HEADERS: [(&str, &str); 6] = [
     ("content-security-policy", POLICY),
     ("x-frame-options", "DENY"),
     ("cache-control", "no-store"),
     ("referrer-policy", "same-origin"),
-    ("x-content-type-options", "nosniff"),
     ("cross-origin-opener-policy", "same-origin"),
     ("permissions-policy", "camera=(), microphone=(), geolocation=()"),
 ];
 
-fn protect(response: &mut Response) {
+async fn protect(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
+    response
 }
 
 /// A page.
 fn page(status: StatusCode, template: &impl Template) -> Response {
-    let mut response = match template.render() {
+    match template.render() {
         Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => {
             tracing::error!(%error, "a page could not be made");
             Refusal(OAuthError::unavailable()).into_response()
         }
-    };
-    protect(&mut response);
-    response
+    }
 }
 
 /// A redirect by which the browser asks for a page of this service.
 fn see_other(path: &str) -> Response {
     let Ok(location) = HeaderValue::from_str(path) else { return PageError::NotFound.into_response() };
-    let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response();
-    protect(&mut response);
-    response
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 
 /// The same with a cookie that is set.
@@ -170,6 +165,7 @@ impl From<SelfServiceError> for PageError {
             SelfServiceError::StepUpNeeded => Self::StepUpNeeded,
             SelfServiceError::StrongerNeeded => Self::StrongerNeeded,
             SelfServiceError::Missing => Self::NotFound,
+            SelfServiceError::SessionOver => Self::NotSignedIn,
             SelfServiceError::Input(_) | SelfServiceError::WrongCode => Self::Input(error.to_string()),
             SelfServiceError::Unavailable(error) => Self::Unavailable(error),
         }
@@ -203,10 +199,7 @@ impl IntoResponse for PageError {
                 let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "Try again shortly.");
                 with_retry(failure(status, "This does not work at the moment", text), error)
             }
-            Self::Unreadable(mut response) => {
-                protect(&mut response);
-                *response
-            }
+            Self::Unreadable(response) => *response,
         }
     }
 }

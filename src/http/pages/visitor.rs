@@ -41,7 +41,7 @@ impl FromRequestParts<HttpState> for Visitor {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, PageError> {
-        match secret_of(&parts.headers, is_https(state)) {
+        match secret_of(&parts.headers, state.is_https()) {
             Some(secret) => {
                 let live = state.signet.live_session(&secret).await?;
                 Ok(Self { secret, is_new: false, live })
@@ -75,7 +75,7 @@ impl FromRequest<HttpState> for OwnForm {
     async fn from_request(request: Request, state: &HttpState) -> Result<Self, PageError> {
         let (mut parts, body) = request.into_parts();
         let visitor = Visitor::from_request_parts(&mut parts, state).await?;
-        let is_own = is_same_site(&parts.headers, parts.uri.authority().map(ToString::to_string), is_https(state));
+        let is_own = is_same_site(&parts.headers, parts.uri.authority().map(ToString::to_string), state.is_https());
         let form = Form::from_request(Request::from_parts(parts, body), state).await;
         let parameters = form.map_err(|bad| PageError::Unreadable(Box::new(bad.into_response())))?.parameters;
         let shown = parameters.optional("form_token").unwrap_or_default();
@@ -101,10 +101,6 @@ fn is_same_site(headers: &HeaderMap, authority: Option<String>, https: bool) -> 
     single(headers, &header::ORIGIN).zip(own).is_some_and(|(origin, own)| origin.eq_ignore_ascii_case(&own))
 }
 
-fn is_https(state: &HttpState) -> bool {
-    state.signet.settings().issuer.starts_with("https:")
-}
-
 /// The name keeps other hosts of the domain, and plain http, from setting the cookie. Without TLS, which there is on
 /// loopback alone, no browser would take it.
 const fn cookie_name(https: bool) -> &'static str {
@@ -123,7 +119,7 @@ fn secret_of(headers: &HeaderMap, https: bool) -> Option<SecretText> {
 
 /// `Set-Cookie` with a secret that scripts can't read and other sites' forms don't send.
 fn cookie(state: &HttpState, secret: &str, more: &str) -> String {
-    let https = is_https(state);
+    let https = state.is_https();
     let secure = if https { "; Secure" } else { "" };
     format!("{}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}{more}", cookie_name(https))
 }

@@ -10,7 +10,7 @@ use super::super::HttpState;
 use super::super::context::Context;
 use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor};
-use super::{PageError, page, protect, see_other};
+use super::{PageError, page, see_other};
 use crate::service::self_service::SelfServiceError;
 use crate::service::webauthn::{Ceremony, KeyAnswer};
 use crate::ui::KeyPage;
@@ -25,9 +25,7 @@ pub(super) fn key_answer(form: &OwnForm) -> Option<KeyAnswer> {
 fn ceremony(ceremony: &Ceremony) -> Response {
     let told = json!({ "options": ceremony.options, "carried": ceremony.carried.expose() });
     let kind = [(header::CONTENT_TYPE, "application/json")];
-    let mut response = (kind, told.to_string()).into_response();
-    protect(&mut response);
-    response
+    (kind, told.to_string()).into_response()
 }
 
 fn must_offer(state: &HttpState) -> Result<(), PageError> {

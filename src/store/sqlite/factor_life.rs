@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::factors::{factor_of, factors_of};
+use super::factors::{self, factor_of, factors_of};
 use super::fault::Result;
 use super::texts::texts;
 use super::writer::Effect;
@@ -12,7 +12,7 @@ use super::{SqliteStore, done, users};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::TenantId;
-use crate::store::{Factor, FactorId, FactorLife, ListedFactor, StoreError, Told, UserId};
+use crate::store::{Factor, FactorId, FactorLife, ListedFactor, Session, StoreError, Told, UserId};
 
 texts! {
     ALL = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
@@ -32,6 +32,9 @@ texts! {
     ENABLE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'disabled'";
     APPROVE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'pending'
         AND requested_by <> $3";
+    SESSION_HOLDS = "SELECT 1 FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+        WHERE s.tenant = $1 AND s.id = $2 AND u.enabled = 1 AND u.credentials_version = s.credentials_version";
+    OF_SESSIONS_USER = "SELECT 1 FROM factors WHERE tenant = $1 AND id = $2 AND user_id = $3";
     RENAME = "UPDATE factors SET label = $3 WHERE tenant = $1 AND id = $2";
     SET_SERIAL = "UPDATE factors SET serial = $3 WHERE tenant = $1 AND id = $2
         AND NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND serial = $3 AND id <> $2)";
@@ -63,6 +66,31 @@ async fn set_enabled(
     let user = UserId::new(row.try_get::<String, _>("user_id")?);
     users::renew_credentials(connection, tenant, &user, *at).await?;
     Ok(Effect::renewed(true))
+}
+
+/// Whether a session still is one, by what the commit sees.
+async fn holds(session: &Session, connection: &mut SqliteConnection) -> Result<bool> {
+    let query = sqlx::query(SESSION_HOLDS).bind(session.tenant.as_str()).bind(session.id.as_str());
+    Ok(query.fetch_optional(connection).await?.is_some())
+}
+
+async fn add_own((session, factor): &(Session, Factor), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    if session.user == factor.user && holds(session, connection).await? {
+        return factors::add(factor, connection).await;
+    }
+    Ok(Effect::nothing(false))
+}
+
+async fn remove_own(
+    (session, id, at): &(Session, FactorId, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let own = sqlx::query(OF_SESSIONS_USER).bind(session.tenant.as_str()).bind(id.as_str());
+    let own = own.bind(session.user.as_str()).fetch_optional(&mut *connection).await?;
+    if own.is_some() && holds(session, connection).await? {
+        return factors::remove(&(session.tenant.clone(), id.clone(), *at), connection).await;
+    }
+    Ok(Effect::nothing(false))
 }
 
 async fn approve(
@@ -131,6 +159,33 @@ impl FactorLife for SqliteStore {
         self.writer
             .change("set factor enabled", setting, done(told), |setting, connection| {
                 Box::pin(set_enabled(setting, connection))
+            })
+            .await
+    }
+
+    async fn add_own_factor(
+        &self,
+        session: &Session,
+        factor: &Factor,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("add own factor", (session.clone(), factor.clone()), done(told), |input, connection| {
+                Box::pin(add_own(input, connection))
+            })
+            .await
+    }
+
+    async fn remove_own_factor(
+        &self,
+        session: &Session,
+        id: &FactorId,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("remove own factor", (session.clone(), id.clone(), at), done(told), |input, connection| {
+                Box::pin(remove_own(input, connection))
             })
             .await
     }

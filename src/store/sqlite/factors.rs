@@ -108,7 +108,7 @@ pub(super) async fn add(factor: &Factor, connection: &mut SqliteConnection) -> R
     Ok(Effect::renewed(true))
 }
 
-async fn remove(
+pub(super) async fn remove(
     (tenant, id, at): &(TenantId, FactorId, Timestamp),
     connection: &mut SqliteConnection,
 ) -> Result<Effect<bool>> {

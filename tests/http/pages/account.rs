@@ -143,3 +143,46 @@ async fn the_only_factor_and_other_peoples_stay() {
     }
     browser.get("/account").await.ok();
 }
+
+#[tokio::test]
+async fn hazard_52_of_two_removals_at_once_one_leaves_a_factor() {
+    let stage = Stage::shared();
+    for round in 0..4 {
+        let (user, totp) = stage.person(&format!("pages-race-{round}"));
+        stage.add_totp(&user, &["--label", "Spare"]);
+        let mut one = Browser::new(&stage);
+        let account = one.sign_in(&user, &totp.code()).await;
+        let paths: Vec<_> = factor_ids(&account).iter().map(|id| format!("/account/factors/{id}/remove")).collect();
+        let mut two = one.copy();
+        let (first, second) = (one.get(&paths[0]).await.ok(), two.get(&paths[1]).await.ok());
+        let answers = tokio::join!(one.submit(&first, &paths[0], &[]), two.submit(&second, &paths[1], &[]));
+        let locations = [answers.0.header("location"), answers.1.header("location")];
+        let removed = locations.iter().filter(|location| **location == Some("/login?done=removed")).count();
+        assert_eq!(removed, 1, "{locations:?}");
+        let left = stage.cli_json(&["factor", "list", "--user", &user.name], "");
+        assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
+    }
+}
+
+/// A factor that proves nothing, and recovery codes, which stand in for one, do not keep a person signed up.
+#[tokio::test]
+async fn the_only_usable_factor_stays() {
+    let stage = Stage::shared();
+    let (user, totp) = stage.person("pages-usable");
+    let listed = |stage: &Stage| stage.cli_json(&["factor", "list", "--user", "pages-usable"], "");
+    let first = listed(&stage)[0]["id"].as_str().unwrap().to_owned();
+    stage.add_totp(&user, &["--label", "Lost"]);
+    stage.cli_json(&["factor", "add", "recovery", "--user", &user.name], "");
+    let lost =
+        listed(&stage).as_array().unwrap().iter().find(|factor| factor["label"] == "Lost").unwrap()["id"].clone();
+    let lost = lost.as_str().unwrap().to_owned();
+    stage.cli_json(&["factor", "disable", &lost], "");
+    let mut browser = Browser::new(&stage);
+    browser.sign_in(&user, &totp.code()).await;
+    let removal = |id: &str| format!("/account/factors/{id}/remove");
+    let page = browser.get(&removal(&first)).await.ok();
+    let refused = browser.submit(&page, &removal(&first), &[]).await;
+    assert!(refused.status == 400 && refused.body.contains("only factor"), "{} {}", refused.status, refused.body);
+    let page = browser.get(&removal(&lost)).await.ok();
+    assert_eq!(browser.submit(&page, &removal(&lost), &[]).await.status, 303);
+}

@@ -41,7 +41,7 @@ async fn a_failed_step_up_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_its_user_is_disabled_or_gets_another_password() {
+async fn a_session_ends_with_its_users_password_factor_or_account() {
     let stage = Stage::shared();
     for (name, arguments) in [
         ("pages-disabled", &["user", "disable", "pages-disabled"][..]),
@@ -53,6 +53,14 @@ async fn a_session_ends_when_its_user_is_disabled_or_gets_another_password() {
         browser.sign_in(&user, &totp.code()).await;
         stage.cli_json(arguments, "another battery staple horse");
         assert_eq!(browser.get("/account").await.header("location"), Some("/login"), "{name}");
+    }
+    for change in ["disable", "remove"] {
+        let (user, totp) = stage.person(&format!("pages-factor-{change}"));
+        let mut browser = Browser::new(&stage);
+        browser.sign_in(&user, &totp.code()).await;
+        let factors = stage.cli_json(&["factor", "list", "--user", &user.name], "");
+        stage.cli_json(&["factor", change, factors[0]["id"].as_str().unwrap()], "");
+        assert_eq!(browser.get("/account").await.header("location"), Some("/login"), "{change}");
     }
 }
 

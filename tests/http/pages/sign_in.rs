@@ -55,6 +55,50 @@ async fn behind_tls_the_cookie_is_bound_to_the_host() {
     let page = http.get(format!("{}/login", server.issuer())).send().await.unwrap();
     let cookie = page.headers()["set-cookie"].to_str().unwrap();
     assert!(cookie.starts_with("__Host-signet=") && cookie.contains("; Secure") && cookie.contains("; Path=/"));
+    assert_eq!(page.headers()["strict-transport-security"], "max-age=31536000", "no later visit is without TLS");
+}
+
+/// Also where no page of ours is made: a path that is no text, another method, a form that is none.
+#[tokio::test]
+async fn refusals_are_protected_like_pages() {
+    let stage = Stage::shared();
+    let site = stage.issuer();
+    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    for (request, status) in [
+        (http.get(format!("{site}/account/factors/%FF")), 400),
+        (http.delete(format!("{site}/login")), 405),
+        (http.post(format!("{site}/login")).body("{}"), 400),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let policy = header("content-security-policy").unwrap_or_default();
+        assert!(policy.contains("frame-ancestors 'none'"), "{status}: {policy}");
+        assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"), "{status}");
+        assert_eq!(header("cache-control").as_deref(), Some("no-store"), "{status}");
+        assert_eq!(header("strict-transport-security"), None, "without TLS it means nothing");
+    }
+    for path in ["/account/nothing", "/oauth2/jwks"] {
+        assert_eq!(stage.get(path).await.header("x-content-type-options"), Some("nosniff"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn hazard_51_a_sign_in_that_is_too_weak_for_the_pages_begins_no_session() {
+    let stage = Stage::new("[policy]\nrequire = [\"yubico_otp\"]\n");
+    let (user, totp) = stage.person("weak");
+    let key = stage.add_yubico(&user, "ccccccbteuff");
+    let mut browser = Browser::new(&stage);
+    let weak = browser.try_sign_in(&user.name, PASSWORD, &totp.code()).await;
+    assert!(weak.status == 403 && weak.body.contains("not strong enough"), "{}", weak.body);
+    assert_eq!((browser.get("/account").await.status, stage.rows("sessions").await), (303, 0));
+    // Who knows less than everything learns nothing of it.
+    assert_eq!(browser.try_sign_in(&user.name, "wrong", &totp.at(1)).await.status, 400);
+    browser.sign_in(&user, &key.press()).await;
+    let page = browser.get("/account/step-up").await.ok();
+    let weaker = browser.submit(&page, "/account/step-up", &[("password", PASSWORD), ("otp", &totp.at(1))]).await;
+    assert_eq!(weaker.status, 403, "a step down is no step up");
+    browser.get("/account").await.ok();
 }
 
 /// Every failure is one page; only the throttle's is another, and it comes for unknown names too.
@@ -90,6 +134,8 @@ async fn hazard_45_guessing_on_the_page_is_limited() {
     let limited = browser.try_sign_in(&user.name, PASSWORD, &totp.code()).await;
     assert_eq!(limited.status, 429);
     assert!(limited.retry_after().unwrap() > 600, "{limited:?}");
+    let elsewhere = stage.sign_in(&stage.app, &user, &totp.code()).await;
+    assert_eq!(elsewhere.status, 429, "tries on the page count at the token endpoint");
 }
 
 /// A sign-in form from another site would sign a person in as somebody else.

@@ -183,16 +183,24 @@ async fn an_attested_key_reaches_aal3_and_a_doubtful_attestation_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_that_signs_without_the_pin_is_not_enrolled() {
-    let key = PivKey::with_pin_policy(1);
-    let stage = trusting(&key, "");
+async fn a_key_that_signs_without_the_pin_or_by_a_limited_issuer_is_not_enrolled() {
+    for (key, word) in [
+        (PivKey::with_pin_policy(1), "PIN policy is `never`"),
+        (PivKey::by_a_constrained_issuer(), "a critical extension that Signet does not judge"),
+    ] {
+        refuses_attestation(&key, word);
+    }
+}
+
+fn refuses_attestation(key: &PivKey, word: &str) {
+    let stage = trusting(key, "");
     stage.add_user("ann", "reader");
     let (attestation, f9) = (stage.folder().join("att.pem"), stage.folder().join("f9.pem"));
     fs::write(&attestation, &key.attestation).unwrap();
     fs::write(&f9, &key.intermediate).unwrap();
     let files = ["--attestation", attestation.to_str().unwrap(), "--intermediate", f9.to_str().unwrap()];
     let refused = stage.cli(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat(), "");
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("PIN policy is `never`"), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(word), "{refused:?}");
 }
 
 impl Stage {

@@ -3,9 +3,11 @@ use signet::keys::OtpHash;
 use signet::mfa::{HotpState, RecoveryState};
 use signet::secret::SecretHash;
 use signet::store::{
-    AssignOutcome, EndReason, Factor, FactorDetail, FactorId, FactorState, GrantState, StockId, StockToken, Store, Told,
+    AssignOutcome, EndReason, Factor, FactorDetail, FactorId, FactorState, GrantState, StockId, StockToken, Store,
+    Told, User,
 };
 
+use super::sessions::session;
 use crate::support::store::{
     after, client, draft, grant, granted, now, seals, tenant, totp_factor, user, yubico_factor,
 };
@@ -185,4 +187,33 @@ pub(super) async fn a_stock_token_is_kept_once_and_assigned_once(store: &dyn Sto
     assert_eq!(store.add_stock(vec![token("6", "S-1", tokens[0].detail.clone())], vec![]).await.unwrap(), [""; 0]);
     assert!(store.remove_stock(&tenant(), "S-2", vec![]).await.unwrap());
     assert_eq!(store.stock(&tenant(), None, 10).await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_person_changes_factors_while_the_session_holds(store: &dyn Store) {
+    let (alice, bob) = (user("alice"), user("bob"));
+    for person in [&alice, &bob] {
+        store.add_user(person, vec![]).await.unwrap();
+    }
+    let (session, over) = (session("one", &alice), session("never", &alice));
+    assert!(store.add_session(&session, &SecretHash::of("one"), vec![]).await.unwrap());
+    let told = || vec![draft(Event::FactorChanged)];
+    let [first, second] = ["a", "b"].map(|id| totp_factor(id, &alice));
+    let foreign = totp_factor("c", &bob);
+    assert!(store.add_own_factor(&session, &first, told()).await.unwrap());
+    assert!(store.add_own_factor(&session, &second, told()).await.unwrap());
+    assert!(!store.add_own_factor(&session, &foreign, told()).await.unwrap(), "another's");
+    assert!(!store.add_own_factor(&over, &totp_factor("d", &alice), told()).await.unwrap(), "no such session");
+    store.add_factor(&foreign, vec![]).await.unwrap();
+    assert!(!store.remove_own_factor(&session, &foreign.id, after(1), told()).await.unwrap(), "another's");
+    assert!(!store.remove_own_factor(&over, &first.id, after(1), told()).await.unwrap(), "no such session");
+    assert!(store.remove_own_factor(&session, &first.id, after(1), told()).await.unwrap());
+    // The removal ended the session: what was begun with it comes too late.
+    assert!(!store.remove_own_factor(&session, &second.id, after(1), told()).await.unwrap());
+    assert!(!store.add_own_factor(&session, &totp_factor("e", &alice), told()).await.unwrap());
+    let left = async |person: &User| {
+        let factors = store.factors(&tenant(), &person.id).await.unwrap();
+        factors.iter().map(|factor| factor.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((left(&alice).await, left(&bob).await), (vec!["b".to_owned()], vec!["c".to_owned()]));
+    assert_eq!(store.head().await.unwrap().sequence, 3, "what did not happen is not told");
 }

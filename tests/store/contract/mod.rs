@@ -58,6 +58,7 @@ on_every_store!(
     otp_validation::a_validated_otp_is_spent_once_and_its_request_known_again,
     otp_validation::nothing_is_spent_of_the_disabled,
     factors::a_factor_is_disabled_approved_and_named_by_one_write_each,
+    factors::a_person_changes_factors_while_the_session_holds,
     factors::a_recovery_code_is_spent_once,
     factors::a_stock_token_is_kept_once_and_assigned_once,
     clients::a_client_comes_back_as_added,

@@ -4,7 +4,7 @@ use signet::store::{Session, SessionId, Store, User};
 
 use crate::support::store::{after, draft, now, seals, tenant, user};
 
-fn session(id: &str, user: &User) -> Session {
+pub(super) fn session(id: &str, user: &User) -> Session {
     Session {
         tenant: user.tenant.clone(),
         id: SessionId::new(id),
