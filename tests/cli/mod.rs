@@ -7,5 +7,6 @@ mod dev;
 mod directory;
 mod doctor;
 mod import;
+mod import_figure;
 mod keys;
 mod token;

@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod discovery;
+mod growth;
 mod health;
 mod introspect;
 mod jwks;
@@ -10,6 +11,7 @@ mod load;
 mod malformed;
 mod revoke;
 mod standard_client;
+mod statistics;
 mod tls;
 mod token;
 mod wsapi;
