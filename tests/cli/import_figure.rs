@@ -78,7 +78,7 @@ impl Import {
         let counts: (i64, i64, i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM stock), (SELECT count(DISTINCT serial) FROM stock),
                 (SELECT count(*) FROM seals WHERE kind = 'stock.secret'),
-                (SELECT count(*) FROM stock JOIN seals ON kind = 'stock.secret' AND row_id = id)",
+                (SELECT count(*) FROM stock JOIN seals ON seals.kind = 'stock.secret' AND row_id = stock.id)",
         )
         .fetch_one(&mut database)
         .await

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use signet::audit::RequestContext;
 use signet::clock::{Clock as _, SystemClock};
-use signet::hsm::HsmGroup;
+use signet::hsm::{HsmConfig, HsmGroup};
 use signet::jose::Algorithm;
 use signet::keys::{KeyAdmin as _, RowBinding, TenantId, Vault as _};
 use signet::mfa::{AssurancePolicy, Lockout, UserId, password};
@@ -22,7 +22,7 @@ use super::application::{Application, PASSWORD};
 use super::hsm::{Events, started};
 
 /// How many are made at once: what the store writes in one commit, and more than hash passwords at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 32;
 
 /// The deployment as this process holds it, with a worker of its own.
 pub(crate) struct Crowd {
@@ -35,7 +35,9 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Opens a deployment, whether or not a server runs on it.
     pub(crate) async fn of(application: &Application) -> Self {
-        let (group, events) = started(application.hsm_token().config()).await;
+        // Nobody waits for an answer, and the machine may be busy.
+        let config = HsmConfig { deadline: Duration::from_secs(120), ..application.hsm_token().config() };
+        let (group, events) = started(config).await;
         let path = application.database();
         let options =
             SqliteOptions { path, create: false, readers: 4, busy_timeout: Duration::from_secs(20), anchor: None };

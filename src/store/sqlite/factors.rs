@@ -38,11 +38,12 @@ texts! {
         WHERE f.tenant = $1 AND f.user_id = $2
         UNION ALL
         SELECT '', p.id, '', 'none', 'totp', 0, NULL, 'SHA1', 6, 30, 0, 0, NULL, NULL, NULL, 1, NULL, NULL, NULL, NULL,
-            'disabled', NULL, NULL, h.name, $3
+            'disabled', NULL, NULL, h.name, COALESCE(s.blob, $3)
         FROM (SELECT 1 AS number, 'none-1' AS id UNION ALL SELECT 2, 'none-2' UNION ALL SELECT 3, 'none-3'
             UNION ALL SELECT 4, 'none-4' UNION ALL SELECT 5, 'none-5' UNION ALL SELECT 6, 'none-6'
             UNION ALL SELECT 7, 'none-7' UNION ALL SELECT 8, 'none-8') p
         INNER JOIN hsm_tokens h ON h.retired_at IS NULL
+        LEFT JOIN seals s ON s.tenant = '' AND s.kind = 'factors.secret' AND s.row_id = p.id AND s.hsm = h.name
         WHERE p.number > (SELECT COUNT(*) FROM factors WHERE tenant = $1 AND user_id = $2)
         ORDER BY 6, 2, 24";
     BY_ID = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,

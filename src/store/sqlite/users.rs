@@ -25,9 +25,11 @@ texts! {
         FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
         WHERE u.tenant = $1 AND u.name = $2
         UNION ALL
-        SELECT '', 'nobody', $2, '[\"nobody\"]', 1, 0, 0, h.name, $3
-        FROM hsm_tokens h WHERE h.retired_at IS NULL
-            AND NOT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND name = $2)
+        SELECT '', COALESCE(n.id, '00000000-0000-7000-8000-000000000000'), $2, '[\"nobody\"]', 1, 0, 0, h.name,
+            COALESCE(s.blob, $3)
+        FROM hsm_tokens h LEFT JOIN users n ON n.tenant = '' AND n.id = 'nobody'
+            LEFT JOIN seals s ON s.tenant = '' AND s.kind = 'users.password' AND s.row_id = 'nobody' AND s.hsm = h.name
+        WHERE h.retired_at IS NULL AND NOT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND name = $2)
         ORDER BY 8";
     BY_ID = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
         FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
@@ -173,8 +175,8 @@ impl Users for SqliteStore {
         self.writer.change("add user", user.clone(), told, |user, connection| Box::pin(add(user, connection))).await
     }
 
-    /// Where nobody has the name, as many rows are read as somebody would have, and thrown away: who measures how long a
-    /// sign-in takes must not learn which names there are.
+    /// Where nobody has the name, as many rows are read as somebody would have, after as many look-ups, and thrown away:
+    /// who measures how long a sign-in takes must not learn which names there are.
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> std::result::Result<Option<User>, StoreError> {
         let query = sqlx::query(BY_NAME).bind(tenant.as_str()).bind(name).bind(NOBODYS_SEAL);
         let users = users_of(&self.read_all("find user", query).await?).map_err(|fault| fault.during("find user"))?;

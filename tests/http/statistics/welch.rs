@@ -47,20 +47,29 @@ pub(super) fn compare(first: &[f64], second: &[f64]) -> Comparison {
     worst
 }
 
-/// The least delay of the first set by which the two would have been told apart.
+/// The least delay by which the two would have been told apart, whichever of them had it.
 pub(super) fn least_delay_told(first: &[f64], second: &[f64]) -> f64 {
+    least_delay_of(first, second).max(least_delay_of(second, first))
+}
+
+fn least_delay_of(late: &[f64], other: &[f64]) -> f64 {
     let is_told = |delay: f64| {
-        let delayed: Vec<f64> = first.iter().map(|time| time + delay).collect();
-        compare(&delayed, second).is_told_apart()
+        let delayed: Vec<f64> = late.iter().map(|time| time + delay).collect();
+        let found = compare(&delayed, other);
+        found.is_told_apart() && found.worst > 0.0
     };
-    let mut most = 1e-6;
+    let mut most = 1e-7;
     while !is_told(most) && most < 1.0 {
         most *= 2.0;
     }
     let mut least = 0.0;
-    for _ in 0..16 {
+    for _ in 0..12 {
         let middle = f64::midpoint(least, most);
-        if is_told(middle) { most = middle } else { least = middle }
+        if is_told(middle) {
+            most = middle;
+        } else {
+            least = middle;
+        }
     }
     most
 }
