@@ -17,17 +17,17 @@ use crate::support::oathtool::{ClockToken, counter_code};
 use crate::support::server::Server;
 
 const SEED: &[u8] = b"12345678901234567890";
-const SEED_BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+pub(super) const SEED_BASE32: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 const SEED_HEX: &str = "3132333435363738393031323334353637383930";
 
 /// How a container's secrets are kept.
-enum Seal<'k> {
+pub(super) enum Seal<'k> {
     Plain,
     Aes(&'k [u8]),
 }
 
 /// A container of so many HOTP keys, written as RFC 6030 says and by no code of Signet's.
-fn container(seal: &Seal<'_>, keys: usize) -> String {
+pub(super) fn container(seal: &Seal<'_>, keys: usize) -> String {
     let mut text = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<pskc:KeyContainer Version=\"1.0\" \
          xmlns:pskc=\"urn:ietf:params:xml:ns:keyprov:pskc\" xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\" \
@@ -88,7 +88,7 @@ fn encrypted(key: &[u8], plain: &[u8]) -> (Vec<u8>, String) {
     (raw, xml)
 }
 
-fn write(app: &Application, name: &str, text: &str) -> String {
+pub(super) fn write(app: &Application, name: &str, text: &str) -> String {
     let path: PathBuf = app.folder().join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()

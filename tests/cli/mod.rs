@@ -7,6 +7,7 @@ mod dev;
 mod directory;
 mod doctor;
 mod import;
+mod import_figure;
 #[cfg(feature = "keyring")]
 mod keyring;
 mod keys;

@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod discovery;
+mod growth;
 mod health;
 mod introspect;
 mod jwks;
@@ -11,6 +12,7 @@ mod malformed;
 mod pages;
 mod revoke;
 mod standard_client;
+mod statistics;
 mod tls;
 mod token;
 mod wsapi;

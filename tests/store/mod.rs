@@ -9,6 +9,7 @@ mod contract;
 mod cost;
 mod crash;
 mod faults;
+mod nobody;
 mod opening;
 mod races;
 mod tampering;

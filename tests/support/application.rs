@@ -158,6 +158,11 @@ impl Application {
         self.token.path()
     }
 
+    /// The HSM token.
+    pub(crate) fn hsm_token(&self) -> &SoftToken {
+        &self.token
+    }
+
     pub(crate) fn configuration(&self) -> PathBuf {
         self.folder().join("signet.toml")
     }

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, UnboundCipherKey};
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SecureRandom as _;
 use signet::clock::{Clock as _, SystemClock};
+use signet::keys::OtpHash;
 
 /// An authenticator app that scanned a QR code: all it knows is the URI.
 pub(crate) struct Totp(totp_rs::Totp, u64);
@@ -36,11 +38,50 @@ impl Totp {
     }
 }
 
+/// A token that shows six digits, by a clock of 30 seconds or by a counter from 0.
+#[derive(Debug, Clone)]
+pub(crate) struct SixDigits {
+    pub(crate) hash: OtpHash,
+    pub(crate) secret: Vec<u8>,
+    pub(crate) is_clock: bool,
+}
+
+impl SixDigits {
+    fn step() -> i64 {
+        SystemClock.now().unix_seconds() / 30
+    }
+
+    /// What a clock shows now, and a counter first.
+    pub(crate) fn now(&self) -> String {
+        self.at(if self.is_clock { Self::step() } else { 0 })
+    }
+
+    /// All that is acceptable of a token that was never used, now and soon.
+    pub(crate) fn near(&self) -> Vec<String> {
+        let places = if self.is_clock { Self::step() - 4..=Self::step() + 4 } else { 0..=10 };
+        places.map(|place| self.at(place)).collect()
+    }
+
+    /// RFC 4226 §5.3.
+    pub(crate) fn at(&self, place: i64) -> String {
+        let algorithm = match self.hash {
+            OtpHash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            OtpHash::Sha256 => hmac::HMAC_SHA256,
+            OtpHash::Sha512 => hmac::HMAC_SHA512,
+        };
+        let mac = hmac::sign(&hmac::Key::new(algorithm, &self.secret), &place.to_be_bytes());
+        let mac = mac.as_ref();
+        let offset = usize::from(mac[mac.len() - 1] & 0xf);
+        let word = u32::from_be_bytes(mac[offset..offset + 4].try_into().unwrap());
+        format!("{:06}", (word & 0x7fff_ffff) % 1_000_000)
+    }
+}
+
 /// A YubiKey's OTP slot.
 pub(crate) struct YubiKey {
     public_id: String,
     pub(crate) private_id: [u8; 6],
-    secret: [u8; 16],
+    pub(crate) secret: [u8; 16],
     used: AtomicU16,
 }
 
@@ -52,6 +93,10 @@ impl YubiKey {
         random.fill(&mut secret).unwrap();
         random.fill(&mut private_id).unwrap();
         Self { public_id: public_id.to_owned(), private_id, secret, used: AtomicU16::new(0) }
+    }
+
+    pub(crate) fn public_id(&self) -> &str {
+        &self.public_id
     }
 
     pub(crate) fn private_id_hex(&self) -> String {

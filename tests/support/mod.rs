@@ -6,6 +6,7 @@ use std::path::Path;
 
 pub(crate) mod application;
 pub(crate) mod codes;
+pub(crate) mod crowd;
 pub(crate) mod fault;
 pub(crate) mod hsm;
 pub(crate) mod modules;
