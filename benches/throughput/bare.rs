@@ -2,7 +2,7 @@
 //! process of its own, so that its CPU time is that of the signatures alone.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -13,6 +13,7 @@ use cryptoki::types::AuthPin;
 use serde_json::{Value, json};
 
 use crate::deployment::Deployment;
+use crate::load::Times;
 use crate::{Failure, Measured, processes};
 
 const MARK: &str = "SIGNET_BENCH_BARE";
@@ -22,14 +23,43 @@ pub(crate) fn is_child() -> bool {
     std::env::var_os(MARK).is_some()
 }
 
-/// Starts the child and reads what it measured.
+/// As many signatures as the sessions make.
 pub(crate) fn measure(
     deployment: &Deployment,
     algorithm: &str,
     sessions: u64,
     time: Duration,
 ) -> Result<Measured, Failure> {
+    let told = run(deployment, algorithm, sessions, time, 0.0)?;
+    let number = |name: &str| told[name].as_f64().ok_or("the child told no number");
+    let (count, seconds, cpu) = (number("count")?, number("seconds")?, number("cpu")?);
+    Ok(Measured { rate: count / seconds, cpu_micros: cpu * 1e6 / count })
+}
+
+/// So many signatures a second, each due at its time: how long they took since then.
+pub(crate) fn paced(
+    deployment: &Deployment,
+    algorithm: &str,
+    sessions: u64,
+    time: Duration,
+    per_second: f64,
+) -> Result<Times, Failure> {
+    let told = run(deployment, algorithm, sessions, time, per_second)?;
+    let mut times = Times::default();
+    times.extend(serde_json::from_value(told["micros"].clone())?);
+    Ok(times.sorted())
+}
+
+/// Starts the child and reads what it measured.
+fn run(
+    deployment: &Deployment,
+    algorithm: &str,
+    sessions: u64,
+    time: Duration,
+    per_second: f64,
+) -> Result<Value, Failure> {
     let task = json!({
+        "per_second": per_second,
         "module": deployment.loaded,
         "pin_file": deployment.path("pin"),
         "algorithm": algorithm,
@@ -43,13 +73,31 @@ pub(crate) fn measure(
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
-    let told: Value = serde_json::from_slice(&output.stdout)?;
-    let number = |name: &str| told[name].as_f64().ok_or("the child told no number");
-    let (count, seconds, cpu) = (number("count")?, number("seconds")?, number("cpu")?);
-    Ok(Measured { rate: count / seconds, cpu_micros: cpu * 1e6 / count })
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Signs with all sessions for the time asked for, and prints count, seconds and CPU seconds.
+/// When the next signature is due, where they are paced.
+struct Pace {
+    per_second: f64,
+    started: Instant,
+    next: AtomicU64,
+}
+
+impl Pace {
+    /// Waits for the moment and gives it; without a pace that is now.
+    fn wait(&self) -> Instant {
+        if self.per_second <= 0.0 {
+            return Instant::now();
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let due = self.started + Duration::from_secs_f64(number as f64 / self.per_second);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        due
+    }
+}
+
+/// Signs with all sessions for the time asked for, and prints count, seconds and CPU seconds; the microseconds of each
+/// signature too where they are paced.
 pub(crate) fn child() -> Result<(), Failure> {
     let task: Value = serde_json::from_str(&std::env::var(MARK)?)?;
     let text = |name: &str| task[name].as_str().ok_or("the task lacks a text");
@@ -65,36 +113,47 @@ pub(crate) fn child() -> Result<(), Failure> {
     let time = Duration::from_secs(task["seconds"].as_u64().unwrap_or(1));
     let is_over = &AtomicBool::new(false);
     let (before, started) = (processes::own_cpu_seconds()?, Instant::now());
-    let count: u64 = std::thread::scope(|scope| {
+    let per_second = task["per_second"].as_f64().unwrap_or(0.0);
+    let pace = &Pace { per_second, started, next: AtomicU64::new(0) };
+    let micros: Vec<u64> = std::thread::scope(|scope| {
         let threads: Vec<_> = sessions
             .into_iter()
             .map(|session| {
-                scope.spawn(move || sign_until(&session, is_rsa, is_over).map_err(|error| error.to_string()))
+                scope.spawn(move || sign_until(&session, is_rsa, pace, is_over).map_err(|error| error.to_string()))
             })
             .collect();
         std::thread::sleep(time);
         is_over.store(true, Ordering::Relaxed);
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(|_| "a thread panicked".to_owned())?)
-            .sum::<Result<u64, _>>()
+        let mut all = Vec::new();
+        for thread in threads {
+            all.extend(thread.join().map_err(|_| "a thread panicked".to_owned())??);
+        }
+        Ok::<_, String>(all)
     })?;
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), processes::own_cpu_seconds()? - before);
-    println!("{}", json!({ "count": count, "seconds": seconds, "cpu": cpu }));
+    let count = micros.len();
+    let micros = if per_second > 0.0 { micros } else { Vec::new() };
+    println!("{}", json!({ "count": count, "seconds": seconds, "cpu": cpu, "micros": micros }));
     Ok(())
 }
 
-fn sign_until(session: &Session, is_rsa: bool, is_over: &AtomicBool) -> Result<u64, cryptoki::error::Error> {
+fn sign_until(
+    session: &Session,
+    is_rsa: bool,
+    pace: &Pace,
+    is_over: &AtomicBool,
+) -> Result<Vec<u64>, cryptoki::error::Error> {
     let key = find(session, if is_rsa { KeyType::RSA } else { KeyType::EC })?;
     let mechanism = if is_rsa { Mechanism::Sha256RsaPkcs } else { Mechanism::Ecdsa };
     let (digest, message) = ([7_u8; 32], [7_u8; 500]);
     let data: &[u8] = if is_rsa { &message } else { &digest };
-    let mut count = 0;
+    let mut micros = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
+        let due = pace.wait();
         session.sign(&mechanism, key, data)?;
-        count += 1;
+        micros.push(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
-    Ok(count)
+    Ok(micros)
 }
 
 fn find(session: &Session, kind: KeyType) -> Result<ObjectHandle, cryptoki::error::Error> {

@@ -16,9 +16,11 @@ use crate::support::fault::FaultModule;
 use crate::support::hsm::{Events, hsm, pair, probe, start, started, tenant, vault_keys};
 
 /// The rule for the next call of a function.
-fn once(function: &str, what: &str) -> String {
+pub(super) fn once(function: &str, what: &str) -> String {
     format!("{function} nth 1 before {what}")
 }
+
+const DEADLINE: Duration = Duration::from_secs(5);
 
 struct Scene {
     module: FaultModule,
@@ -29,7 +31,7 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        Self::with("", Duration::from_secs(5)).await
+        Self::with("", DEADLINE).await
     }
 
     async fn with(standing: &str, deadline: Duration) -> Self {
@@ -90,11 +92,7 @@ async fn a_stale_session_or_handle_is_mended_within_the_request() {
 
 #[tokio::test]
 async fn a_signature_costs_two_calls_of_the_module() {
-    let module = FaultModule::standing("log calls");
-    let mut config = module.config();
-    config.sessions = 1;
-    let (group, events) = started(config).await;
-    let mut scene = Scene { key: pair(&group, Algorithm::Es256).await, module, group, events };
+    let mut scene = Scene::with("log calls", DEADLINE).await;
     for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps256] {
         scene.key = pair(&scene.group, algorithm).await;
         scene.sign().await.unwrap();
@@ -135,13 +133,7 @@ async fn a_real_logout_is_mended_by_one_login() {
 /// The token allows the worker's sessions and not one more.
 #[tokio::test]
 async fn a_session_is_closed_before_another_is_opened() {
-    let module = FaultModule::standing("limit sessions 3");
-    let mut config = module.config();
-    config.sessions = 1;
-    let (group, events) = started(config).await;
-    let key = pair(&group, Algorithm::Es256).await;
-    let scene = Scene { module, group, events, key };
-    scene.sign().await.unwrap();
+    let scene = Scene::with("limit sessions 3", DEADLINE).await;
     let worker = scene.worker();
     for _ in 0..3 {
         scene.module.order("C_Sign nth 1 before return 0x21");
@@ -155,13 +147,7 @@ async fn a_session_is_closed_before_another_is_opened() {
 /// Its number may be another thread's new session's.
 #[tokio::test]
 async fn a_session_that_the_module_does_not_know_is_not_closed() {
-    let module = FaultModule::standing("log calls");
-    let mut config = module.config();
-    config.sessions = 1;
-    let (group, events) = started(config).await;
-    let key = pair(&group, Algorithm::Es256).await;
-    let scene = Scene { module, group, events, key };
-    scene.sign().await.unwrap();
+    let scene = Scene::with("log calls", DEADLINE).await;
     for (code, closes) in [("0xB3", 0), ("0xB0", 0), ("0x82", 1)] {
         scene.module.order(&once("C_Sign", &format!("return {code}")));
         scene.sign().await.unwrap();
@@ -287,99 +273,6 @@ async fn a_wrong_signature_is_seen_before_anybody_gets_it() {
 }
 
 #[tokio::test]
-async fn a_locked_pin_stops_the_worker_for_good() {
-    for (code, name) in
-        [("0xA4", "CKR_PIN_LOCKED"), ("0xA3", "CKR_PIN_EXPIRED"), ("0x102", "CKR_USER_PIN_NOT_INITIALIZED")]
-    {
-        let module = FaultModule::new();
-        module.order(&once("C_Login", &format!("return {code}")));
-        let (group, _events) = start(vec![module.config()]);
-        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        assert!(matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains(name)), "{failure}");
-        group.shutdown().await;
-        // SoftHSM would take the PIN now. It is not sent.
-        let (group, _events) = start(vec![module.config()]);
-        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        assert!(
-            matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("not sent again")),
-            "{failure}"
-        );
-        group.shutdown().await;
-    }
-}
-
-/// A crash, or an answer that says nothing of the PIN: the token may have counted a try.
-#[tokio::test]
-async fn promise_9_a_pin_whose_fate_is_unknown_is_not_presented_again() {
-    for fault in ["abort", "exit", "return 0x05", "return 0x06", "return 0x30"] {
-        let module = FaultModule::new();
-        let marker = module.token.path().join("pin.refused");
-        module.order(&once("C_Login", fault));
-        let (group, _events) = start(vec![module.config()]);
-        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        assert!(
-            matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("may have counted") && detail.contains("pin.refused")),
-            "{fault}: {failure}"
-        );
-        group.shutdown().await;
-        assert!(module.is_done() && marker.exists(), "{fault}");
-        // A later login would be counted here.
-        module.order("C_Login nth 1 before return 0xA0");
-        let (group, _events) = start(vec![module.config()]);
-        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{fault}: {failure}");
-        group.shutdown().await;
-        assert!(!module.is_done(), "{fault}: the PIN was presented again");
-    }
-}
-
-/// The PIN was good at an earlier start, and its file is as it was: one end of unknown fate needs nobody, two do.
-#[tokio::test]
-async fn promise_9_a_pin_that_was_taken_before_is_presented_once_more_after_a_crash() {
-    for fault in ["abort", "exit", "return 0x05"] {
-        let module = FaultModule::new();
-        let (group, _events) = started(module.config()).await;
-        group.shutdown().await;
-        module.order(&once("C_Login", fault));
-        let (group, _events) = started(module.config()).await;
-        group.shutdown().await;
-        assert!(module.is_done() && !module.token.path().join("pin.refused").exists(), "{fault}");
-    }
-    let module = FaultModule::new();
-    let (group, _events) = started(module.config()).await;
-    group.shutdown().await;
-    for _ in 0..2 {
-        // The worker is not started again by the group: each end is that of a whole server.
-        let marker = module.token.path().join("pin.refused");
-        module.order(&once("C_Login", "hang"));
-        let (group, _events) = start(vec![module.config()]);
-        let until = Instant::now() + Duration::from_secs(20);
-        while !module.is_done() || !marker.exists() {
-            assert!(Instant::now() < until, "the PIN was not presented");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        group.shutdown().await;
-    }
-    module.order(&once("C_Login", "return 0xA0"));
-    let (group, _events) = start(vec![module.config()]);
-    let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-    assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
-    group.shutdown().await;
-    assert!(!module.is_done(), "the PIN was presented a third time");
-}
-
-#[tokio::test]
-async fn an_answer_before_the_pin_was_looked_at_is_tried_again() {
-    for fault in ["return 0x32", "return 0xE0", "return 0x02", "return 0xB3", "return 0x100"] {
-        let module = FaultModule::new();
-        module.order(&once("C_Login", fault));
-        let (group, _events) = started(module.config()).await;
-        assert!(module.is_done() && !module.token.path().join("pin.refused").exists(), "{fault}");
-        group.shutdown().await;
-    }
-}
-
-#[tokio::test]
 async fn a_pin_that_is_refused_at_a_later_login_stops_the_worker_too() {
     let scene = Scene::new().await;
     std::fs::write(scene.module.token.pin_file(), "changed meanwhile").unwrap();
@@ -395,24 +288,6 @@ async fn a_pin_that_is_refused_at_a_later_login_stops_the_worker_too() {
     assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
     assert_eq!(scene.worker(), None);
     scene.group.shutdown().await;
-}
-
-#[tokio::test]
-async fn a_passing_error_at_start_is_tried_again_and_too_many_sessions_are_explained() {
-    let module = FaultModule::new();
-    module.order("C_OpenSession nth 1 before return 0x05");
-    let (group, _events) = started(module.config()).await;
-    assert!(module.is_done());
-    group.shutdown().await;
-    // CKR_SESSION_COUNT at the third session
-    module.order("C_OpenSession nth 3 before return 0xB1");
-    let (group, _events) = start(vec![module.config()]);
-    let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-    assert!(
-        matches!(&failure, HsmFailure::Configuration { detail } if detail.contains("lower `sessions`")),
-        "{failure}"
-    );
-    group.shutdown().await;
 }
 
 #[tokio::test]
@@ -435,7 +310,7 @@ async fn a_full_token_fails_the_generation_and_the_old_key_signs_on() {
 #[tokio::test]
 async fn what_the_module_does_not_hash_is_hashed_before() {
     let hidden = "hide 0x40\nhide 0x41\nhide 0x42\nhide 0x43\nhide 0x44\nhide 0x45";
-    let scene = Scene::with(hidden, Duration::from_secs(5)).await;
+    let scene = Scene::with(hidden, DEADLINE).await;
     for algorithm in
         [Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256, Algorithm::Ps384, Algorithm::Ps512]
     {

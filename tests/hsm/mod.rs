@@ -3,7 +3,7 @@
 mod confinement;
 mod custody;
 mod faults;
-mod figure;
+mod login_faults;
 mod matrix;
 mod modules;
 mod own_user;

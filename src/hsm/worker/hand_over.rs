@@ -1,12 +1,12 @@
 //! Takes an OTP's secret out of the HSM token, for another token of the group to be given it too: the one moment after
 //! enrolment in which it is in memory. See `docs/decisions/0014-*`.
 
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType};
 use zeroize::Zeroizing;
 
 use super::desk::Desk;
 use super::error::Fault;
-use super::vault::does_not_open;
+use super::vault::{does_not_open, unwrapped};
 use crate::hsm::blob::Blob;
 use crate::hsm::wire::{Answer, Octets, SecretKind, VaultKeys};
 use crate::keys::{HsmFailure, OtpSecretKind, SealMode};
@@ -42,17 +42,8 @@ impl Desk {
 
 /// A session object whose value can be read; it lives for that one reading.
 fn template(kind: OtpSecretKind) -> Vec<Attribute> {
-    let (key_type, usage) = match kind {
-        OtpSecretKind::Hmac(_) => (KeyType::GENERIC_SECRET, Attribute::Sign(true)),
-        OtpSecretKind::Aes128 => (KeyType::AES, Attribute::Decrypt(true)),
-    };
-    vec![
-        Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::KeyType(key_type),
-        Attribute::Token(false),
-        Attribute::Private(true),
-        Attribute::Sensitive(false),
-        Attribute::Extractable(true),
-        usage,
-    ]
+    let mut attributes = unwrapped(kind);
+    attributes.retain(|attribute| !matches!(attribute, Attribute::Sensitive(_)));
+    attributes.extend([Attribute::Sensitive(false), Attribute::Extractable(true)]);
+    attributes
 }

@@ -204,7 +204,7 @@ impl Desk {
         secret: &[u8],
     ) -> Result<Vec<u8>, Fault> {
         let wrapping_handle = self.handle(wrapping)?;
-        let mut template = template(kind);
+        let mut template = unwrapped(kind);
         template.extend([Attribute::Value(padded(kind, secret)), Attribute::Extractable(true)]);
         let object = self.session()?.create_object(&template);
         if let Some(Attribute::Value(mut value)) = template.into_iter().find(|a| matches!(a, Attribute::Value(_))) {
@@ -242,7 +242,7 @@ impl Desk {
         body: &[u8],
         using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let mut template = template(kind);
+        let mut template = unwrapped(kind);
         template.push(Attribute::Extractable(false));
         self.with_unwrapped_as(&template, keys, row, kind, body, using)
     }
@@ -291,7 +291,7 @@ fn may_be_tampering(fault: &Fault) -> bool {
 }
 
 /// A session object that can do the one thing that its kind needs.
-fn template(kind: OtpSecretKind) -> Vec<Attribute> {
+pub(super) fn unwrapped(kind: OtpSecretKind) -> Vec<Attribute> {
     let (key_type, usage) = match kind {
         OtpSecretKind::Hmac(_) => (KeyType::GENERIC_SECRET, Attribute::Sign(true)),
         OtpSecretKind::Aes128 => (KeyType::AES, Attribute::Decrypt(true)),

@@ -1,5 +1,6 @@
 //! What the rules can do to a call.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use cryptoki_sys::{CK_RV, CK_SLOT_ID, CKR_BUFFER_TOO_SMALL, CKR_OK};
@@ -138,17 +139,23 @@ fn find_another(engine: &Engine, call: &mut Call) -> bool {
     other.is_some()
 }
 
-/// Sleeps until an operation that began then has taken so long. The timer is set to be exact, so that many short
-/// operations last as long as they should.
+/// A thread that woke later than this was kept waiting for a processor, which is not the imitated HSM's doing.
+const MOST_OVERSLEPT: Duration = Duration::from_micros(500);
+
+/// Sleeps until an operation that began then has taken so long. The timer is set to be exact, and what it overslept all
+/// the same is taken off the thread's next operation: an imitated HSM keeps to the number a second that it stands for.
 pub(crate) fn pace(begun: Instant, milliseconds: u64) {
     thread_local! {
         static EXACT: () = {
             // SAFETY: sets the calling thread's timer slack; no memory is involved.
             unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_u64, 0_u64, 0_u64, 0_u64) };
         };
+        static OVERSLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
     EXACT.with(|()| {});
-    std::thread::sleep(Duration::from_millis(milliseconds).saturating_sub(begun.elapsed()));
+    let time = Duration::from_millis(milliseconds);
+    std::thread::sleep(time.saturating_sub(OVERSLEPT.get()).saturating_sub(begun.elapsed()));
+    OVERSLEPT.set((OVERSLEPT.get() + begun.elapsed()).saturating_sub(time).min(MOST_OVERSLEPT));
 }
 
 /// The real `C_CloseAllSessions`: a removed token has lost its sessions.

@@ -67,15 +67,15 @@ fn bare_module() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: cargo test --release --test suite -- --ignored --nocapture hsm::modules::figure::through"]
 async fn through_the_worker_beside_the_bare_module() {
-    println!("| module | sessions | through the worker | bare | ratio |");
+    println!("| module | workers | sessions of each | through the workers | bare, a thread for each session | ratio |");
     for make in [Make::SoftHsm, Make::Kryoptic, Make::P11Kit, Make::Tpm2] {
         let token = make.token();
-        for sessions in [1, 2, 4] {
+        for (workers, sessions) in [(1, 1), (1, 2), (1, 4), (2, 1)] {
             let mut config = token.config();
-            config.sessions = sessions;
+            (config.workers, config.sessions) = (workers, sessions);
             let through = through(&token, config.clone()).await;
-            let bare = bare(&config, sessions);
-            println!("| {make:?} | {sessions} | {through:.0} | {bare:.0} | {:.2} |", through / bare);
+            let bare = bare(&config, workers * sessions);
+            println!("| {make:?} | {workers} | {sessions} | {through:.0} | {bare:.0} | {:.2} |", through / bare);
         }
     }
 }
