@@ -143,6 +143,7 @@ fn settings(application: &Application) -> Settings {
         otp_issuer: "Signet".to_owned(),
         lockout: Lockout::DEFAULT,
         password_concurrency: 2,
+        webauthn: None,
         four_eyes: false,
     }
 }
