@@ -88,3 +88,53 @@ fn origin_of(url: &Url) -> Option<Url> {
     let origin = is_secure.then(|| Url::parse(&url.origin().ascii_serialization()).ok())??;
     is_plain.then_some(origin)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Config, ConfigError};
+    use super::*;
+
+    fn load(public_url: &str, section: &str) -> Result<Option<WebAuthnConfig>, ConfigError> {
+        let text = format!(
+            "[server]\npublic_url = \"{public_url}\"\n[[hsm]]\nname = \"a\"\nmodule = \"/m.so\"\ntoken_label = \"t\"\n\
+             pin_file = \"pin\"\n{section}"
+        );
+        Config::parse(&text, Path::new("/etc/signet"), std::iter::empty()).map(|config| config.mfa.webauthn)
+    }
+
+    #[test]
+    fn keys_are_bound_to_the_public_urls_host_or_a_domain_above_it() {
+        let plain = load("https://id.example.org/sso", "").unwrap().unwrap();
+        assert_eq!((plain.rp_id.as_str(), plain.origins[0].as_str()), ("id.example.org", "https://id.example.org/"));
+        assert_eq!(load("http://127.0.0.1:8080", "").unwrap(), None, "no key is bound to an address");
+        assert_eq!(load("http://localhost:8080", "").unwrap().unwrap().rp_id, "localhost");
+        let above = load("https://id.example.org", "[mfa.webauthn]\nrp_id = \"example.org\"").unwrap().unwrap();
+        assert_eq!((above.rp_id.as_str(), above.attestation), ("example.org", None));
+        for section in [
+            "rp_id = \"example.com\"",
+            "rp_id = \"id.example.org\"\norigins = [\"https://other.example.org\"]",
+            "origins = [\"http://id.example.org\"]",
+            "origins = [\"id.example.org\"]",
+        ] {
+            assert!(load("https://id.example.org", &format!("[mfa.webauthn]\n{section}")).is_err(), "{section}");
+        }
+        assert!(load("http://127.0.0.1:8080", "[mfa.webauthn]\nattestation = \"none\"").is_err());
+    }
+
+    #[test]
+    fn what_nothing_is_held_against_is_refused() {
+        let with = |lines: &str| load("https://id.example.org", &format!("[mfa.webauthn]\n{lines}"));
+        let model = "aaguids = [\"cb69481e-8ff7-4039-93ec-0a2729a154a8\"]";
+        let roots = "trusted_roots = \"roots.pem\"";
+        let required = with(&format!("attestation = \"required\"\n{roots}\n{model}")).unwrap().unwrap();
+        let attestation = required.attestation.unwrap();
+        assert_eq!(attestation.trusted_roots, Path::new("/etc/signet/roots.pem"));
+        assert_eq!(attestation.models.len(), 1);
+        for lines in [model, roots, "attestation = \"required\"", "attestation = \"direct\""] {
+            assert!(with(lines).is_err(), "{lines}");
+        }
+        assert!(with(&format!("attestation = \"required\"\n{roots}\naaguids = [\"yubikey\"]")).is_err());
+    }
+}
