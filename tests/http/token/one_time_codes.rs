@@ -163,6 +163,6 @@ async fn a_disabled_factor_proves_nothing_until_it_is_enabled_and_is_listed_with
     ask(1).await.ok();
     let exported = stage.cli(&["factor", "export"], "");
     let text = String::from_utf8(exported.stdout).unwrap();
-    assert!(text.contains("ann,hotp,my token,'=1+1,,enabled"), "{text}");
+    assert!(text.contains("ann,hotp,my token,'=1+1,,,enabled"), "{text}");
     assert!(!text.contains(&secret));
 }
