@@ -112,6 +112,12 @@ impl Server {
         let paused = PausedHsm(self.workers());
         assert!(!paused.0.is_empty(), "there is no worker");
         signal("STOP", &paused.0);
+        // The signal is sent before it has reached every thread, and one that it has not reached yet would still sign.
+        let until = Instant::now() + Duration::from_secs(10);
+        while !paused.0.iter().all(|id| has_stopped(*id)) {
+            assert!(Instant::now() < until, "a worker does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         paused
     }
 
@@ -229,6 +235,15 @@ impl<T> Shared<T> {
 }
 
 /// The parent's id, by the fourth field of `/proc/ID/stat`.
+/// Whether each thread of a process was stopped by a signal.
+fn has_stopped(process_id: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process_id}/task")).into_iter().flatten().flatten();
+    threads.map(|thread| fs::read_to_string(thread.path().join("stat")).unwrap_or_default()).all(|stat| {
+        // The name before the state may hold parentheses of its own.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 fn parent_of(process: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
