@@ -10,7 +10,7 @@ use crate::mfa::recovery::{self, RecoveryCode};
 use crate::mfa::{Authentication, RecoveryState};
 use crate::oauth::OAuthError;
 use crate::secret::{SecretBytes, SecretHash, SecretText};
-use crate::store::{Factor, FactorDetail, FactorId, User};
+use crate::store::{Factor, FactorDetail, FactorId, Session, User};
 
 /// Codes that were just made. They are shown this once.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Signet {
                 user.name, factor.id
             )));
         }
-        self.make_codes(&user, "recovery codes", recovery::CODES, None, context).await
+        self.make_codes(&user, None, recovery::CODES, None, context).await
     }
 
     /// Makes codes that stand in for a lost token for some time. An earlier replacement whose time is over is removed.
@@ -71,7 +71,7 @@ impl Signet {
                 self.remove_factor(&factor.id, context).await?;
             }
         }
-        self.make_codes(&user, "replacement", codes, Some(valid), context).await
+        self.make_codes(&user, None, codes, Some(valid), context).await
     }
 
     /// How many codes are left to a person who signed in by one of them.
@@ -83,15 +83,17 @@ impl Signet {
         left.map(Some).map_err(|error| store_unavailable(&error))
     }
 
-    async fn make_codes(
+    /// Makes codes and their factor: on a session's behalf only while that holds.
+    pub(super) async fn make_codes(
         &self,
         user: &User,
-        label: &str,
+        session: Option<&Session>,
         made: u32,
         valid: Option<Duration>,
         context: &RequestContext,
     ) -> Result<MadeCodes, ChangeError> {
         let detail = FactorDetail::Recovery(RecoveryState { made });
+        let label = if valid.is_some() { "replacement" } else { "recovery codes" };
         let mut factor = self.new_factor(user, NewFactor { label, serial: None, detail }, context).await?;
         factor.valid_until = valid.map(|valid| factor.created_at.plus(valid));
         let mut secret = vec![0; recovery::SECRET_BYTES];
@@ -104,7 +106,7 @@ impl Signet {
             None => format!("{}: {made} codes", factor_added(&factor)),
         };
         let told = self.factor_changed(&factor, &what, context);
-        if !self.adapters.store.add_recovery(&factor, &kept, vec![told]).await? {
+        if !self.adapters.store.add_recovery(session, &factor, &kept, vec![told]).await? {
             return Err(taken(&factor, user));
         }
         Ok(MadeCodes { factor, codes: codes.iter().map(RecoveryCode::shown).collect() })

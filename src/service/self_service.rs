@@ -59,6 +59,7 @@ pub enum SelfServiceError {
 impl From<ChangeError> for SelfServiceError {
     fn from(error: ChangeError) -> Self {
         match error {
+            ChangeError::Missing { noun: "user", .. } => Self::SessionOver,
             ChangeError::Missing { .. } => Self::Missing,
             ChangeError::Taken { .. } | ChangeError::Input(_) => Self::Input(error.to_string()),
             ChangeError::NotInitialised(_) => Self::Unavailable(OAuthError::unavailable()),

@@ -6,6 +6,7 @@ use super::recovery::MadeCodes;
 use super::self_service::SelfServiceError;
 use super::session::LiveSession;
 use crate::audit::RequestContext;
+use crate::mfa::recovery;
 use crate::secret::SecretText;
 use crate::store::{Factor, FactorDetail};
 
@@ -25,7 +26,7 @@ impl Signet {
             let text = "you have recovery codes already: remove those first, which makes them void";
             return Err(SelfServiceError::Input(text.to_owned()));
         }
-        Ok(self.make_recovery_codes(&live.user.name, context).await?)
+        Ok(self.make_codes(&live.user, Some(&live.session), recovery::CODES, None, context).await?)
     }
 
     /// Gives a person a token of the stock, by a code that it shows. A YubiKey names itself; any other is named by its
@@ -44,7 +45,7 @@ impl Signet {
     ) -> Result<Factor, SelfServiceError> {
         self.must_be_fresh(live, context).await?;
         let label = Some(label).filter(|label| !label.is_empty());
-        Ok(self.self_assign(&live.user, serial, code, label, context).await?)
+        Ok(self.assign_by_code(&live.user, Some(&live.session), serial, code, label, context).await?)
     }
 
     /// How many codes of one of the person's recovery factors are unspent; `None` for another kind of factor.

@@ -12,7 +12,7 @@ use crate::mfa::totp::{self, Code};
 use crate::mfa::yubico_otp::{Reading, YubicoOtp};
 use crate::mfa::{HotpState, TotpState, hotp};
 use crate::secret::SecretText;
-use crate::store::{AssignOutcome, Factor, FactorDetail, StockId, StockToken, User, YubicoState};
+use crate::store::{AssignOutcome, Factor, FactorDetail, Session, StockId, StockToken, User, YubicoState};
 
 impl Signet {
     /// The whole stock by serial number, without secrets.
@@ -62,12 +62,12 @@ impl Signet {
         let user = self.find_user(user).await?;
         let token = self.stock_token(serial).await?;
         let detail = token.detail.clone();
-        self.make_factor(token, &user, label, detail, context).await
+        self.make_factor(token, (&user, None), label, detail, context).await
     }
 
     /// Gives a token of the stock to the user who holds it: by its serial number and a code that it shows, which is spent
-    /// by it. A YubiKey is found without a serial number, by the public id that it types. An unknown serial number, a wrong code and a token that is another's are one answer; each is a try at the
-    /// account.
+    /// by it. A YubiKey is found without a serial number, by the public id that it types. An unknown serial number, a wrong
+    /// code and a token that is another's are one answer; each is a try at the account.
     ///
     /// # Errors
     ///
@@ -80,15 +80,28 @@ impl Signet {
         label: Option<&str>,
         context: &RequestContext,
     ) -> Result<Factor, ChangeError> {
+        self.assign_by_code(user, None, serial, code, label, context).await
+    }
+
+    /// The same; on a session's behalf only while that holds.
+    pub(super) async fn assign_by_code(
+        &self,
+        user: &User,
+        session: Option<&Session>,
+        serial: &str,
+        code: &SecretText,
+        label: Option<&str>,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
         let shown = OtpText::classify(code.expose().trim());
         let counted = self.count_change_try(user, shown.target()).await?;
-        let assigned = self.prove_and_assign(user, serial, &shown, label, context).await;
+        let assigned = self.prove_and_assign((user, session), serial, &shown, label, context).await;
         self.settle_change_try(user, &counted, assigned).await
     }
 
     async fn prove_and_assign(
         &self,
-        user: &User,
+        (user, session): (&User, Option<&Session>),
         serial: &str,
         shown: &OtpText,
         label: Option<&str>,
@@ -105,7 +118,7 @@ impl Signet {
             let text = "the serial number and the code don't belong together, or the token is somebody's already";
             return Err(ChangeError::Input(text.to_owned()));
         };
-        self.make_factor(token, user, label, detail, context).await
+        self.make_factor(token, (user, session), label, detail, context).await
     }
 
     /// The token of this serial number, or where that is empty, the key that the code names.
@@ -197,7 +210,7 @@ impl Signet {
     async fn make_factor(
         &self,
         token: StockToken,
-        user: &User,
+        (user, session): (&User, Option<&Session>),
         label: Option<&str>,
         detail: FactorDetail,
         context: &RequestContext,
@@ -210,7 +223,7 @@ impl Signet {
         let (from, to) = (stock_row(&token.tenant, &token.id), factor_row(&factor.tenant, &factor.id, &factor.user));
         factor.secret = self.adapters.vault.rebind(&from, &to, kind, &token.secret).await?;
         let told = self.factor_changed(&factor, &format!("{} from the stock", factor_added(&factor)), context);
-        match self.adapters.store.assign_stock(&token.id, &factor, vec![told]).await? {
+        match self.adapters.store.assign_stock(session, &token.id, &factor, vec![told]).await? {
             AssignOutcome::Assigned => Ok(factor),
             AssignOutcome::Gone => Err(not_in_stock(&token.serial)),
             AssignOutcome::Refused => Err(super::enrol::taken(&factor, user)),

@@ -15,8 +15,6 @@ type Result<T> = std::result::Result<T, StoreError>;
 pub trait FactorLife: Send + Sync {
     /// Factors of all users by id, after `after`, at most `limit`, without their secrets.
     async fn all_factors(&self, tenant: &TenantId, after: Option<&FactorId>, limit: u32) -> Result<Vec<ListedFactor>>;
-    /// The factor of this serial number.
-    async fn factor_by_serial(&self, tenant: &TenantId, serial: &str) -> Result<Option<Factor>>;
     /// Lets a factor prove its user again, or no more; `false` where it is gone, pending, or so already. Disabling raises
     /// the user's credentials' version and ends every grant of the user in the same commit, as removing does.
     async fn set_factor_enabled(
@@ -43,21 +41,20 @@ pub trait FactorLife: Send + Sync {
     async fn approve_factor(&self, tenant: &TenantId, id: &FactorId, approver: &str, told: Told) -> Result<bool>;
     /// Replaces what the user calls it; `false` where it is gone.
     async fn rename_factor(&self, tenant: &TenantId, id: &FactorId, label: &str, told: Vec<Draft>) -> Result<bool>;
-    /// Replaces a factor's serial number; `false` where it is gone or the number is another factor's.
-    async fn set_factor_serial(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        serial: Option<&str>,
-        told: Vec<Draft>,
-    ) -> Result<bool>;
 }
 
 /// Recovery codes: each is kept as an HMAC, and spent by one conditional write.
 #[async_trait]
 pub trait RecoveryCodes: Send + Sync {
-    /// Adds a recovery factor with its codes, in one commit; `false` where the user is gone.
-    async fn add_recovery(&self, factor: &Factor, kept: &[SecretHash], told: Vec<Draft>) -> Result<bool>;
+    /// Adds a recovery factor with its codes, in one commit; `false` where the user is gone, or where a session is given
+    /// that does not hold any more, as in [`add_own_factor`](FactorLife::add_own_factor).
+    async fn add_recovery(
+        &self,
+        session: Option<&Session>,
+        factor: &Factor,
+        kept: &[SecretHash],
+        told: Vec<Draft>,
+    ) -> Result<bool>;
     /// Whether a code of this factor is unspent; `None` where it is none of its codes.
     async fn recovery_code(&self, tenant: &TenantId, id: &FactorId, kept: &SecretHash) -> Result<Option<bool>>;
     /// How many codes of a factor are unspent.

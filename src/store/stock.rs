@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Factor, FactorDetail, StoreError};
+use super::{Factor, FactorDetail, Session, StoreError};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::{OtpSecretKind, Seals, TenantId};
@@ -86,8 +86,15 @@ pub trait Stock: Send + Sync {
     async fn stock_token_by_handle(&self, tenant: &TenantId, kind: &str, handle: &str) -> Result<Option<StockToken>>;
     /// Tokens by serial number, after `after`, at most `limit`, without their secrets.
     async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>>;
-    /// Takes a token out of the stock and adds it as a factor, in one commit: of N racing callers one wins.
-    async fn assign_stock(&self, id: &StockId, factor: &Factor, told: Vec<Draft>) -> Result<AssignOutcome>;
+    /// Takes a token out of the stock and adds it as a factor, in one commit: of N racing callers one wins. Where a session
+    /// is given, it must hold as in [`add_own_factor`](super::FactorLife::add_own_factor).
+    async fn assign_stock(
+        &self,
+        session: Option<&Session>,
+        id: &StockId,
+        factor: &Factor,
+        told: Vec<Draft>,
+    ) -> Result<AssignOutcome>;
     /// Removes a token; `false` where it is gone.
     async fn remove_stock(&self, tenant: &TenantId, serial: &str, told: Vec<Draft>) -> Result<bool>;
 }

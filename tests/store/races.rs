@@ -87,7 +87,7 @@ async fn one_use_of_a_hotp_counter_and_of_a_recovery_code() {
     one.add_factor(&Factor { detail: hotp, ..totp_factor("h", &alice) }, vec![]).await.unwrap();
     let codes = FactorDetail::Recovery(RecoveryState { made: 1 });
     let codes = Factor { detail: codes, ..totp_factor("r", &alice) };
-    one.add_recovery(&codes, &[SecretHash::of("code")], vec![]).await.unwrap();
+    one.add_recovery(None, &codes, &[SecretHash::of("code")], vec![]).await.unwrap();
     let counters = race([&one, &two], |store, _| async move {
         store.raise_counter(&tenant(), &FactorId::new("h"), 1, now(), told()).await
     });
@@ -119,7 +119,7 @@ async fn a_stock_token_becomes_one_users() {
     one.add_stock(vec![token], vec![]).await.unwrap();
     let outcomes = race([&one, &two], |store, racer| {
         let factor = totp_factor(&format!("f-{racer}"), &alice);
-        async move { store.assign_stock(&StockId::new("s"), &factor, vec![draft(Event::FactorChanged)]).await }
+        async move { store.assign_stock(None, &StockId::new("s"), &factor, vec![draft(Event::FactorChanged)]).await }
     })
     .await;
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == AssignOutcome::Assigned).count(), 1);

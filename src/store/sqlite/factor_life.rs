@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::factors::{self, factor_of, factors_of};
+use super::factors::{self, factor_of};
 use super::fault::Result;
 use super::texts::texts;
 use super::writer::Effect;
@@ -21,12 +21,6 @@ texts! {
             f.state, f.requested_by, f.valid_until, u.name AS user_name
         FROM factors f JOIN users u ON u.tenant = f.tenant AND u.id = f.user_id
         WHERE f.tenant = $1 AND f.id > $2 ORDER BY f.id LIMIT $3";
-    BY_SERIAL = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
-            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
-            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
-            f.state, f.requested_by, f.valid_until, s.hsm, s.blob
-        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
-        WHERE f.tenant = $1 AND f.serial = $2 ORDER BY s.hsm";
     DISABLE = "UPDATE factors SET state = 'disabled' WHERE tenant = $1 AND id = $2 AND state = 'enabled'
         RETURNING user_id";
     ENABLE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'disabled'";
@@ -36,8 +30,6 @@ texts! {
         WHERE s.tenant = $1 AND s.id = $2 AND u.enabled = 1 AND u.credentials_version = s.credentials_version";
     OF_SESSIONS_USER = "SELECT 1 FROM factors WHERE tenant = $1 AND id = $2 AND user_id = $3";
     RENAME = "UPDATE factors SET label = $3 WHERE tenant = $1 AND id = $2";
-    SET_SERIAL = "UPDATE factors SET serial = $3 WHERE tenant = $1 AND id = $2
-        AND NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND serial = $3 AND id <> $2)";
 }
 
 /// A factor with what is set of it.
@@ -74,11 +66,18 @@ async fn holds(session: &Session, connection: &mut SqliteConnection) -> Result<b
     Ok(query.fetch_optional(connection).await?.is_some())
 }
 
-async fn add_own((session, factor): &(Session, Factor), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
-    if session.user == factor.user && holds(session, connection).await? {
-        return factors::add(factor, connection).await;
+/// Adds a factor; on a session's behalf only while that holds and is of the factor's user.
+pub(super) async fn add_for(
+    session: Option<&Session>,
+    factor: &Factor,
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    match session {
+        Some(session) if session.user != factor.user || !holds(session, connection).await? => {
+            Ok(Effect::nothing(false))
+        }
+        _ => factors::add(factor, connection).await,
     }
-    Ok(Effect::nothing(false))
 }
 
 async fn remove_own(
@@ -111,15 +110,6 @@ async fn rename(
     Ok(if renamed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
 }
 
-async fn set_serial(
-    Setting { tenant, id, value: serial }: &Setting<Option<String>>,
-    connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
-    let query = sqlx::query(SET_SERIAL).bind(tenant.as_str()).bind(id.as_str()).bind(serial.as_deref());
-    let set = query.execute(connection).await?;
-    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
-}
-
 #[async_trait]
 impl FactorLife for SqliteStore {
     async fn all_factors(
@@ -136,15 +126,6 @@ impl FactorLife for SqliteStore {
             .map(|row| Ok(ListedFactor { factor: factor_of(row)?, user_name: row.try_get("user_name")? }))
             .collect();
         listed.map_err(|fault| fault.during("list all factors"))
-    }
-
-    async fn factor_by_serial(
-        &self,
-        tenant: &TenantId,
-        serial: &str,
-    ) -> std::result::Result<Option<Factor>, StoreError> {
-        let rows = self.read_all("find factor", sqlx::query(BY_SERIAL).bind(tenant.as_str()).bind(serial)).await?;
-        factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during("find factor"))
     }
 
     async fn set_factor_enabled(
@@ -171,7 +152,7 @@ impl FactorLife for SqliteStore {
     ) -> std::result::Result<bool, StoreError> {
         self.writer
             .change("add own factor", (session.clone(), factor.clone()), done(told), |input, connection| {
-                Box::pin(add_own(input, connection))
+                Box::pin(add_for(Some(&input.0), &input.1, connection))
             })
             .await
     }
@@ -213,21 +194,6 @@ impl FactorLife for SqliteStore {
         let setting = Setting::new(tenant, id, label.to_owned());
         self.writer
             .change("rename factor", setting, done(told), |setting, connection| Box::pin(rename(setting, connection)))
-            .await
-    }
-
-    async fn set_factor_serial(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        serial: Option<&str>,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        let setting = Setting::new(tenant, id, serial.map(str::to_owned));
-        self.writer
-            .change("set factor serial", setting, done(told), |setting, connection| {
-                Box::pin(set_serial(setting, connection))
-            })
             .await
     }
 }

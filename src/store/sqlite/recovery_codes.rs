@@ -4,16 +4,17 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
+use super::factor_life::add_for;
 use super::fault::Result;
 use super::row::number;
 use super::texts::texts;
 use super::writer::Effect;
-use super::{SqliteStore, done, factors};
+use super::{SqliteStore, done};
 use crate::audit::Draft;
 use crate::clock::Timestamp;
 use crate::keys::TenantId;
 use crate::secret::SecretHash;
-use crate::store::{Factor, FactorId, RecoveryCodes, StoreError, Told};
+use crate::store::{Factor, FactorId, RecoveryCodes, Session, StoreError, Told};
 
 texts! {
     ADD = "INSERT INTO recovery_codes (tenant, factor_id, kept) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -24,8 +25,11 @@ texts! {
     USED = "UPDATE factors SET last_used_at = $3 WHERE tenant = $1 AND id = $2";
 }
 
-async fn add((factor, codes): &(Factor, Vec<SecretHash>), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
-    let added = factors::add(factor, connection).await?;
+async fn add(
+    (session, factor, codes): &(Option<Session>, Factor, Vec<SecretHash>),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let added = add_for(session.as_ref(), factor, connection).await?;
     if added.answer {
         for kept in codes {
             sqlx::query(ADD)
@@ -67,11 +71,12 @@ async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result
 impl RecoveryCodes for SqliteStore {
     async fn add_recovery(
         &self,
+        session: Option<&Session>,
         factor: &Factor,
         kept: &[SecretHash],
         told: Vec<Draft>,
     ) -> std::result::Result<bool, StoreError> {
-        let input = (factor.clone(), kept.to_vec());
+        let input = (session.cloned(), factor.clone(), kept.to_vec());
         self.writer
             .change("add recovery codes", input, done(told), |input, connection| Box::pin(add(input, connection)))
             .await

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
+use super::factor_life::add_for;
 use super::fault::{Fault, Result};
 use super::row::{fold, joined, moment};
 use super::texts::texts;
@@ -14,7 +15,7 @@ use crate::audit::Draft;
 use crate::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
 use crate::mfa::HotpState;
 use crate::store::{
-    AssignOutcome, Factor, FactorDetail, Stock, StockId, StockToken, StoreError, TotpState, YubicoState,
+    AssignOutcome, Factor, FactorDetail, Session, Stock, StockId, StockToken, StoreError, TotpState, YubicoState,
 };
 
 texts! {
@@ -103,10 +104,13 @@ async fn add(tokens: &Vec<StockToken>, connection: &mut SqliteConnection) -> Res
     Ok(if added.is_empty() { Effect::nothing(added) } else { Effect::done(added) })
 }
 
-async fn assign((id, factor): &(StockId, Factor), connection: &mut SqliteConnection) -> Result<Effect<AssignOutcome>> {
+async fn assign(
+    (session, id, factor): &(Option<Session>, StockId, Factor),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<AssignOutcome>> {
     let tenant = &factor.tenant;
     // The factor first: where it can't be added, the token stays.
-    let added = factors::add(factor, connection).await?;
+    let added = add_for(session.as_ref(), factor, connection).await?;
     if !added.answer {
         return Ok(Effect::nothing(AssignOutcome::Refused));
     }
@@ -210,11 +214,12 @@ impl Stock for SqliteStore {
 
     async fn assign_stock(
         &self,
+        session: Option<&Session>,
         id: &StockId,
         factor: &Factor,
         told: Vec<Draft>,
     ) -> std::result::Result<AssignOutcome, StoreError> {
-        let input = (id.clone(), factor.clone());
+        let input = (session.cloned(), id.clone(), factor.clone());
         self.writer
             .change("assign stock token", input, done(told), |input, connection| Box::pin(assign(input, connection)))
             .await

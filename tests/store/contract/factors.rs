@@ -113,7 +113,6 @@ pub(super) async fn a_factor_is_disabled_approved_and_named_by_one_write_each(st
     let pending = FactorState::Pending { requested_by: "uid 1".to_owned() };
     let factor = Factor { state: pending.clone(), serial: Some("S-1".to_owned()), ..totp_factor("a", &alice) };
     store.add_factor(&factor, vec![]).await.unwrap();
-    assert_eq!(store.factor_by_serial(&tenant(), "S-1").await.unwrap(), Some(factor.clone()));
     let state = async || store.factor(&tenant(), &factor.id).await.unwrap().unwrap().state;
     for enabled in [true, false] {
         assert!(!store.set_factor_enabled(&tenant(), &factor.id, enabled, now(), vec![]).await.unwrap());
@@ -138,7 +137,7 @@ pub(super) async fn a_recovery_code_is_spent_once(store: &dyn Store) {
     store.add_user(&alice, vec![]).await.unwrap();
     let factor = Factor { detail: FactorDetail::Recovery(RecoveryState { made: 2 }), ..totp_factor("r", &alice) };
     let codes = [SecretHash::of("one"), SecretHash::of("two")];
-    assert!(store.add_recovery(&factor, &codes, vec![]).await.unwrap());
+    assert!(store.add_recovery(None, &factor, &codes, vec![]).await.unwrap());
     let known = async |code: &str| store.recovery_code(&tenant(), &factor.id, &SecretHash::of(code)).await.unwrap();
     assert_eq!((known("one").await, known("three").await), (Some(true), None));
     for won in [true, false] {
@@ -152,10 +151,8 @@ pub(super) async fn a_recovery_code_is_spent_once(store: &dyn Store) {
     assert_eq!(known("two").await, None);
 }
 
-pub(super) async fn a_stock_token_is_kept_once_and_assigned_once(store: &dyn Store) {
-    let alice = user("alice");
-    store.add_user(&alice, vec![]).await.unwrap();
-    let token = |id: &str, serial: &str, detail| StockToken {
+fn stock_token(id: &str, serial: &str, detail: FactorDetail) -> StockToken {
+    StockToken {
         tenant: tenant(),
         id: StockId::new(id),
         serial: serial.to_owned(),
@@ -163,19 +160,28 @@ pub(super) async fn a_stock_token_is_kept_once_and_assigned_once(store: &dyn Sto
         model: Some("Maker M".to_owned()),
         secret: seals(5),
         imported_at: now(),
-    };
+    }
+}
+
+pub(super) async fn a_stock_token_is_kept_once_and_assigned_once(store: &dyn Store) {
+    let alice = user("alice");
+    store.add_user(&alice, vec![]).await.unwrap();
     let hotp = FactorDetail::Hotp(HotpState { hash: OtpHash::Sha256, digits: 8, next_counter: 7 });
     let yubico = yubico_factor("y", "cccccccccccb", &alice).detail;
-    let tokens = vec![token("1", "S-1", hotp.clone()), token("2", "S-2", yubico.clone())];
+    let tokens = vec![stock_token("1", "S-1", hotp.clone()), stock_token("2", "S-2", yubico.clone())];
     assert_eq!(store.add_stock(tokens.clone(), vec![draft(Event::StockChanged)]).await.unwrap(), ["S-1", "S-2"]);
-    let again = vec![token("3", "S-1", hotp.clone()), token("4", "S-4", yubico), token("5", "S-5", hotp.clone())];
+    let again = vec![
+        stock_token("3", "S-1", hotp.clone()),
+        stock_token("4", "S-4", yubico),
+        stock_token("5", "S-5", hotp.clone()),
+    ];
     assert_eq!(store.add_stock(again, vec![]).await.unwrap(), ["S-5"], "a serial and a public id are there already");
     assert_eq!(store.stock_token(&tenant(), "S-2").await.unwrap().as_ref(), Some(&tokens[1]));
     let named = async |handle| store.stock_token_by_handle(&tenant(), "yubico_otp", handle).await.unwrap();
     assert_eq!((named("cccccccccccb").await.as_ref(), named("cccccccccccc").await), (Some(&tokens[1]), None));
     let factor = Factor { detail: hotp, serial: Some("S-1".to_owned()), ..totp_factor("f", &alice) };
     let second = Factor { id: FactorId::new("g"), serial: None, ..factor.clone() };
-    let assign = async |factor: &Factor| store.assign_stock(&tokens[0].id, factor, vec![]).await.unwrap();
+    let assign = async |factor: &Factor| store.assign_stock(None, &tokens[0].id, factor, vec![]).await.unwrap();
     assert_eq!(assign(&factor).await, AssignOutcome::Assigned);
     assert_eq!(assign(&second).await, AssignOutcome::Gone);
     assert_eq!(store.factor(&tenant(), &second.id).await.unwrap(), None);
@@ -184,7 +190,10 @@ pub(super) async fn a_stock_token_is_kept_once_and_assigned_once(store: &dyn Sto
     let mut known = store.known_serials(&tenant(), &serials).await.unwrap();
     known.sort();
     assert_eq!(known, ["S-1", "S-2"], "as a factor and in the stock");
-    assert_eq!(store.add_stock(vec![token("6", "S-1", tokens[0].detail.clone())], vec![]).await.unwrap(), [""; 0]);
+    assert_eq!(
+        store.add_stock(vec![stock_token("6", "S-1", tokens[0].detail.clone())], vec![]).await.unwrap(),
+        [""; 0]
+    );
     assert!(store.remove_stock(&tenant(), "S-2", vec![]).await.unwrap());
     assert_eq!(store.stock(&tenant(), None, 10).await.unwrap().len(), 1);
 }
@@ -210,6 +219,14 @@ pub(super) async fn a_person_changes_factors_while_the_session_holds(store: &dyn
     // The removal ended the session: what was begun with it comes too late.
     assert!(!store.remove_own_factor(&session, &second.id, after(1), told()).await.unwrap());
     assert!(!store.add_own_factor(&session, &totp_factor("e", &alice), told()).await.unwrap());
+    let codes = [SecretHash::of("one")];
+    assert!(!store.add_recovery(Some(&session), &totp_factor("e", &alice), &codes, told()).await.unwrap());
+    assert_eq!(store.recovery_code(&tenant(), &FactorId::new("e"), &codes[0]).await.unwrap(), None);
+    let token = stock_token("1", "S-1", first.detail.clone());
+    assert_eq!(store.add_stock(vec![token.clone()], vec![]).await.unwrap(), ["S-1"]);
+    let assigned = store.assign_stock(Some(&session), &token.id, &totp_factor("e", &alice), told()).await.unwrap();
+    assert_eq!(assigned, AssignOutcome::Refused);
+    assert_eq!(store.stock(&tenant(), None, 10).await.unwrap().len(), 1, "it stays");
     let left = async |person: &User| {
         let factors = store.factors(&tenant(), &person.id).await.unwrap();
         factors.iter().map(|factor| factor.id.to_string()).collect::<Vec<_>>()
