@@ -1,11 +1,11 @@
 //! A load whose pace does not depend on the answers: requests are due at fixed times, as of many independent clients.
 //! What a request waited since it was due counts, so that a server that falls behind can't hide it.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::Failure;
 use crate::deployment::Server;
@@ -23,20 +23,25 @@ pub(crate) struct Paced {
     pub(crate) seconds: f64,
 }
 
-struct Schedule {
-    started: Instant,
-    end: Instant,
-    per_second: f64,
-    next: Cell<u64>,
-}
+/// The moments at which requests are due; whichever connection is free takes the next.
+type Due = Rc<Mutex<mpsc::UnboundedReceiver<Instant>>>;
 
-impl Schedule {
-    /// When the next request is due.
-    fn take(&self) -> Option<Instant> {
-        let number = self.next.replace(self.next.get() + 1);
-        let due = self.started + Duration::from_secs_f64(number as f64 / self.per_second);
-        (due < self.end).then_some(due)
-    }
+/// Makes requests due, each at its moment, from a thread of its own: the runtime's timers go by milliseconds, which is a
+/// quarter of an operation.
+fn make_due(per_second: f64, time: Duration) -> Due {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        let started = Instant::now();
+        for number in 0_u64.. {
+            let since = Duration::from_secs_f64(number as f64 / per_second);
+            let due = started + since;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if since >= time || sender.send(due).is_err() {
+                break;
+            }
+        }
+    });
+    Rc::new(Mutex::new(receiver))
 }
 
 /// Asks for so many tokens a second for so long, over as many connections as it takes, but no more than these.
@@ -52,11 +57,11 @@ pub(crate) fn run(server: &Server<'_>, per_second: f64, connections: usize, time
             streams.push(stream);
         }
         let (before, started) = (server.cpu_seconds()?, Instant::now());
-        let schedule = Rc::new(Schedule { started, end: started + time, per_second, next: Cell::new(0) });
+        let due = make_due(per_second, time);
         let mut set = tokio::task::JoinSet::new();
         for stream in streams {
-            let (schedule, request) = (Rc::clone(&schedule), Rc::clone(&request));
-            set.spawn_local(async move { connection(stream, &request, &schedule).await.map_err(|e| e.to_string()) });
+            let (due, request) = (Rc::clone(&due), Rc::clone(&request));
+            set.spawn_local(async move { connection(stream, &request, &due).await.map_err(|e| e.to_string()) });
         }
         let (mut granted, mut refused) = (Times::default(), Times::default());
         while let Some(done) = set.join_next().await {
@@ -74,14 +79,14 @@ pub(crate) fn run(server: &Server<'_>, per_second: f64, connections: usize, time
 async fn connection(
     mut stream: tokio::net::TcpStream,
     request: &[u8],
-    schedule: &Schedule,
+    due: &Due,
 ) -> Result<(Vec<u64>, Vec<u64>), Failure> {
     let (mut granted, mut refused) = (Vec::new(), Vec::new());
     let mut buffer = vec![0; 8 * 1024];
-    while let Some(due) = schedule.take() {
-        if due > Instant::now() {
-            tokio::time::sleep_until(due.into()).await;
-        }
+    loop {
+        // The guard is gone before the request is sent: the next connection waits for the next moment meanwhile.
+        let next = due.lock().await.recv().await;
+        let Some(due) = next else { break };
         stream.write_all(request).await?;
         let answer = read_answer(&mut stream, &mut buffer).await?;
         let taken = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);

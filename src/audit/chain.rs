@@ -1,6 +1,7 @@
 //! The chain: how a draft becomes a record, and how a chain is checked, fed record by record.
 
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -9,6 +10,9 @@ pub use super::checkpoint::{CHECKPOINT_TYPE, CheckpointClaims, open_checkpoint};
 use super::{Checkpoint, Draft, Head, Record};
 use crate::clock::Timestamp;
 use crate::jose::VerifyingKey;
+
+/// How much room a usual record takes, so that its text is not copied as it grows.
+const USUAL_BYTES: usize = 800;
 
 /// Makes the next record of a chain: its text is one JSON object that begins with `v`, `seq` and `at`, then the
 /// draft's members; its hash is SHA-256 of the previous hash followed by the text.
@@ -19,7 +23,9 @@ pub fn chain(head: Head, at: Timestamp, draft: &Draft) -> (Record, Head) {
 /// [`chain`] for many records of one moment, whose RFC 3339 text is made once.
 pub(crate) fn chain_at(head: Head, at: Timestamp, at_text: &str, draft: &Draft) -> (Record, Head) {
     let sequence = head.sequence.saturating_add(1);
-    let mut text = format!(r#"{{"v":1,"seq":{sequence},"at":"{at_text}""#);
+    let mut text = String::with_capacity(USUAL_BYTES);
+    // Nothing fails that writes to a string.
+    let _ = write!(text, r#"{{"v":1,"seq":{sequence},"at":"{at_text}""#);
     append_members(&mut text, draft);
     let hash = link(&head.hash, &text);
     (Record { sequence, at, text, hash }, Head { sequence, hash })
@@ -30,7 +36,9 @@ pub(crate) fn chain_at(head: Head, at: Timestamp, at_text: &str, draft: &Draft) 
     reason = "serde_json fails on keys that are no text and on failing Serialize alone; a Draft has neither"
 )]
 fn append_members(text: &mut String, draft: &Draft) {
-    let members = serde_json::to_string(draft).expect("a draft is plain data");
+    let mut members = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut members, draft).expect("a draft is plain data");
+    let members = String::from_utf8(members).expect("serde_json writes UTF-8");
     text.push(',');
     text.push_str(members.strip_prefix('{').unwrap_or(&members));
 }

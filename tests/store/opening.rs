@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use signet::audit::Event;
 use signet::store::sqlite::{SqliteOptions, SqliteStore, sql_texts};
@@ -118,6 +119,26 @@ async fn of_many_that_open_a_new_file_one_makes_the_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_logs_pages_are_moved_beside_the_writer() {
+    let place = Place::new();
+    let store = place.open().await;
+    let size = || std::fs::metadata(place.database()).unwrap().len();
+    let before = size();
+    // Far fewer pages than the writer itself would wait for.
+    for _ in 0..200 {
+        store.append(vec![draft(Event::TokenIssued)]).await.unwrap();
+    }
+    let moved = async {
+        while size() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), moved).await.unwrap();
+    store.close().await;
+    assert!(!place.database().with_extension("db-wal").exists(), "the last connection that closes is the writer's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_closed_store_says_so_and_leaves_one_file() {
     let place = Place::new();
     let store = place.open().await;
@@ -163,7 +184,7 @@ async fn keys_of_an_older_version_find_their_places() {
         [("gone", "destroyed"), ("first", "active"), ("seals", "active"), ("seals too", "next"), ("second", "next")];
     assert_eq!(stages, expected);
     assert_eq!(keys[0].state.end(), Some(signet::keys::KeyEnd::Expired));
-    let day = std::time::Duration::from_secs(86_400);
+    let day = Duration::from_secs(86_400);
     let first = &keys[1].key_id;
     assert_eq!(signet::store::Keys::token_lifetime(store.as_ref(), first).await.unwrap(), day, "nobody wrote it down");
     store.close().await;

@@ -3,8 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite};
 
 use super::SqliteStore;
 use super::fault::{Fault, Result};
@@ -18,7 +19,6 @@ use crate::store::{AuditLog, KeyMention, StoreError, StoreFailure, Told};
 
 texts! {
     TAIL = "SELECT generation, head_sequence, head_hash, head_at FROM deployment WHERE id = 1";
-    SET_TAIL = "UPDATE deployment SET generation = $1, head_sequence = $2, head_hash = $3, head_at = $4 WHERE id = 1";
     HASH_AT = "SELECT hash FROM audit_records WHERE sequence = $1";
     RECORDS = "SELECT sequence, at, text, hash FROM audit_records WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
     HEAD = "SELECT head_sequence, head_hash FROM deployment WHERE id = 1";
@@ -34,21 +34,55 @@ texts! {
     LAST_CHECKPOINT = "SELECT sequence, at, jws FROM audit_checkpoints ORDER BY sequence DESC LIMIT 1";
 }
 
-/// The rows of one statement: few sizes, so that each is prepared once. The greatest first, the last one 1.
-const SIZES: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+/// The rows of one statement: few sizes, so that each is prepared once. The greatest first, the last one 1. A group that
+/// is usual takes one statement.
+const SIZES: [usize; 18] = [64, 32, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
 
-/// The statements that insert records, by how many.
-pub(super) static INSERTS: LazyLock<[(usize, Arc<str>); SIZES.len()]> =
-    LazyLock::new(|| SIZES.map(|size| (size, insert_text(size).into())));
+/// The statements that insert so many records.
+pub(super) struct Insert {
+    rows: usize,
+    /// The records alone.
+    pub(super) alone: Arc<str>,
+    /// The records, and the tail that they make: one turn of the connection's thread rather than two.
+    with_tail: Arc<str>,
+}
+
+pub(super) static INSERTS: LazyLock<[Insert; SIZES.len()]> = LazyLock::new(|| {
+    SIZES.map(|rows| {
+        let alone = insert_text(rows);
+        let with_tail = format!("{alone}; {}", set_tail_text(parameters(rows) + 1));
+        Insert { rows, alone: alone.into(), with_tail: with_tail.into() }
+    })
+});
+
+/// Writes the tail.
+pub(super) static SET_TAIL: LazyLock<Arc<str>> = LazyLock::new(|| set_tail_text(1).into());
+
+/// Begins a transaction that writes, and reads the tail in the same turn of the connection's thread.
+static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| format!("BEGIN IMMEDIATE; {TAIL}").into());
 
 /// `$1` is the first record's sequence, `$2` the moment of all; then tenant, text and hash of each.
 fn insert_text(rows: usize) -> String {
     let row = |index: usize| {
-        let first = index * 3 + 3;
+        let first = parameters(index) + 1;
         format!("($1 + {index}, $2, ${}, ${}, ${})", first, first + 1, first + 2)
     };
     let rows: Vec<String> = (0..rows).map(row).collect();
     format!("INSERT INTO audit_records (sequence, at, tenant, text, hash) VALUES {}", rows.join(", "))
+}
+
+/// How many parameters the insertion of so many records has.
+const fn parameters(rows: usize) -> usize {
+    rows * 3 + 2
+}
+
+/// The tail's parameters from `first` on: generation, sequence, hash, moment.
+fn set_tail_text(first: usize) -> String {
+    let [sequence, hash, at] = [first + 1, first + 2, first + 3];
+    format!(
+        "UPDATE deployment SET generation = ${first}, head_sequence = ${sequence}, head_hash = ${hash}, \
+        head_at = ${at} WHERE id = 1"
+    )
 }
 
 /// What a transaction reads first and writes last.
@@ -64,10 +98,18 @@ pub(super) struct Tail {
 
 /// Reads the tail, inside the transaction that will move it.
 pub(super) async fn tail(connection: &mut SqliteConnection) -> Result<Tail> {
-    let row = sqlx::query(TAIL).fetch_one(connection).await?;
+    tail_of(&sqlx::query(TAIL).fetch_one(connection).await?)
+}
+
+/// Begins a transaction that writes, and reads the tail.
+pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Tail> {
+    tail_of(&sqlx::query(AssertSqlSafe(Arc::clone(&BEGIN))).fetch_one(connection).await?)
+}
+
+fn tail_of(row: &SqliteRow) -> Result<Tail> {
     Ok(Tail {
         generation: row.try_get("generation")?,
-        head: head_of(&row)?,
+        head: head_of(row)?,
         at: Timestamp::from_unix_millis(row.try_get("head_at")?),
     })
 }
@@ -76,16 +118,10 @@ fn head_of(row: &SqliteRow) -> Result<Head> {
     Ok(Head { sequence: row.try_get("head_sequence")?, hash: array(row, "head_hash")? })
 }
 
-/// Writes the tail.
-pub(super) async fn set_tail(connection: &mut SqliteConnection, tail: Tail) -> Result<()> {
-    sqlx::query(SET_TAIL)
-        .bind(tail.generation)
-        .bind(tail.head.sequence)
-        .bind(tail.head.hash.to_vec())
-        .bind(tail.at.unix_millis())
-        .execute(connection)
-        .await?;
-    Ok(())
+type BoundQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+fn bind_tail(query: BoundQuery<'_>, tail: Tail) -> BoundQuery<'_> {
+    query.bind(tail.generation).bind(tail.head.sequence).bind(tail.head.hash.to_vec()).bind(tail.at.unix_millis())
 }
 
 /// Refuses a stored chain that does not go through the record that this process saw committed last.
@@ -101,30 +137,38 @@ pub(super) async fn check_not_behind(connection: &mut SqliteConnection, stored: 
     if kept == Some(seen.hash) { Ok(()) } else { Err(StoreFailure::RolledBack.into()) }
 }
 
-/// Chains drafts onto the tail and inserts them; gives the tail after them.
+/// Chains drafts onto the tail, raises the generation by so much, and writes both; gives the tail after them.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
     before: Tail,
     drafts: &[&Draft],
+    renewals: i64,
     clock: &dyn Clock,
 ) -> Result<Tail> {
+    let mut tail = Tail { generation: before.generation.saturating_add(renewals), ..before };
     if drafts.is_empty() {
-        return Ok(before);
+        if tail != before {
+            bind_tail(sqlx::query(AssertSqlSafe(Arc::clone(&SET_TAIL))), tail).execute(connection).await?;
+        }
+        return Ok(tail);
     }
     // The chain's time never goes back, whatever the clock does.
-    let at = clock.now().max(before.at);
-    let at_text = at.to_string();
-    let mut tail = Tail { at, ..before };
+    tail.at = clock.now().max(before.at);
+    let at_text = tail.at.to_string();
     let mut rest = drafts;
-    while let Some((size, text)) = INSERTS.iter().find(|(size, _)| *size <= rest.len()) {
-        let (now, later) = rest.split_at(*size);
+    while let Some(Insert { rows, alone, with_tail }) = INSERTS.iter().find(|insert| insert.rows <= rest.len()) {
+        let (now, later) = rest.split_at(*rows);
+        let text = if later.is_empty() { with_tail } else { alone };
         let mut insert = sqlx::query(AssertSqlSafe(Arc::clone(text)))
             .bind(tail.head.sequence.saturating_add(1))
-            .bind(at.unix_millis());
+            .bind(tail.at.unix_millis());
         for draft in now {
-            let (record, head) = chain_at(tail.head, at, &at_text, draft);
+            let (record, head) = chain_at(tail.head, tail.at, &at_text, draft);
             insert = insert.bind(draft.tenant.as_str()).bind(record.text).bind(record.hash.to_vec());
             tail.head = head;
+        }
+        if later.is_empty() {
+            insert = bind_tail(insert, tail);
         }
         insert.execute(&mut *connection).await?;
         rest = later;

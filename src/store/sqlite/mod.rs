@@ -40,6 +40,7 @@ mod stock;
 mod texts;
 mod throttles;
 mod users;
+mod wal;
 mod writer;
 
 /// How long a reader waits for a connection.
@@ -179,6 +180,7 @@ pub fn sql_texts() -> Vec<String> {
     .concat()
     .into_iter()
     .map(str::to_owned)
-    .chain(audit_log::INSERTS.iter().map(|(_, text)| text.to_string()))
+    .chain(audit_log::INSERTS.iter().map(|insert| insert.alone.to_string()))
+    .chain([audit_log::SET_TAIL.to_string()])
     .collect()
 }

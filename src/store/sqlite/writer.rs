@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::audit_log::{self, Tail};
 use super::fault::{Fault, Result};
 use super::open::FileIdentity;
+use super::wal::LogKeeper;
 use crate::audit::{Draft, Head};
 use crate::clock::Clock;
 use crate::store::{StoreError, StoreFailure, Told};
@@ -192,7 +193,8 @@ impl Writer {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let task = Task { connection: Some(connection), options, identity, seen, clock };
+        let log = LogKeeper::start(options.clone());
+        let task = Task { connection: Some(connection), options, identity, seen, clock, log };
         tokio::spawn(task.serve(jobs));
         Self { queue }
     }
@@ -265,6 +267,7 @@ struct Task {
     /// The furthest head that this process saw committed. A stored head behind it means that an old copy is in place.
     seen: Head,
     clock: Arc<dyn Clock>,
+    log: LogKeeper,
 }
 
 impl Task {
@@ -295,6 +298,8 @@ impl Task {
             }
             self.run(jobs).await;
         }
+        // Before the writer's, so that its connection is the last one, which folds the log back.
+        self.log.close().await;
         if let Some(connection) = self.connection.take() {
             // Nothing is lost where this fails: the log is replayed when the file is opened again.
             let _ = connection.close().await;
@@ -339,6 +344,7 @@ impl Task {
         }
         let tail = outcome?;
         self.seen = tail.head;
+        self.log.committed();
         Ok(tail.generation)
     }
 }
@@ -349,8 +355,7 @@ async fn transaction(
     seen: Head,
     clock: &dyn Clock,
 ) -> std::result::Result<Tail, Broken> {
-    connection.execute("BEGIN IMMEDIATE").await.map_err(|e| Broken::Begin(e.into()))?;
-    let before = audit_log::tail(connection).await.map_err(Broken::Begin)?;
+    let before = audit_log::begin(connection).await.map_err(Broken::Begin)?;
     audit_log::check_not_behind(connection, before.head, seen).await.map_err(Broken::Begin)?;
     let after = run_all(connection, jobs, before, clock).await.map_err(Broken::Run)?;
     connection.execute("COMMIT").await.map_err(|e| Broken::Commit(e.into()))?;
@@ -364,12 +369,7 @@ async fn run_all(connection: &mut SqliteConnection, jobs: &mut [Job], before: Ta
     }
     let renewals = jobs.iter().filter(|job| job.work.renews()).count();
     let drafts: Vec<&Draft> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
-    let mut after = audit_log::append(connection, before, &drafts, clock).await?;
-    after.generation = after.generation.saturating_add(i64::try_from(renewals).unwrap_or(i64::MAX));
-    if after != before {
-        audit_log::set_tail(connection, after).await?;
-    }
-    Ok(after)
+    audit_log::append(connection, before, &drafts, i64::try_from(renewals).unwrap_or(i64::MAX), clock).await
 }
 
 fn answer_all(jobs: Vec<Job>, outcome: std::result::Result<i64, StoreFailure>) {
