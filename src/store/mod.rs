@@ -8,6 +8,7 @@ pub mod anchor;
 pub mod ceremonies;
 pub mod contract;
 pub mod factor_life;
+pub mod keys;
 pub mod model;
 pub mod otp_validation;
 pub mod sessions;
@@ -20,10 +21,11 @@ pub use crate::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use crate::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use ceremonies::{AssertionSpending, Ceremonies};
 pub use contract::{
-    AuditLog, Clients, Deployment, Factors, Grants, KeyMention, Keys, Leases, Revocations, SealedSecrets,
-    SecretsAtRest, Store, StoreError, StoreFailure, Told, Users,
+    AuditLog, Clients, Deployment, Factors, Grants, KeyMention, Revocations, Store, StoreError, StoreFailure, Told,
+    Users,
 };
 pub use factor_life::{FactorLife, RecoveryCodes};
+pub use keys::{Keys, Leases, SealedSecrets, SecretsAtRest};
 pub use model::{
     EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,
     SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, User,
