@@ -20,7 +20,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
     visitor: Visitor,
 ) -> Result<Response, PageError> {
-    factor_page(&state, &visitor, &FactorId::new(id), None).await
+    factor_page(&state, &visitor, &FactorId::new(id), Asked::Name, None).await
 }
 
 /// `POST /account/factors/{id}/name`.
@@ -33,22 +33,9 @@ pub(super) async fn rename(
     let (live, id) = (form.visitor.signed_in()?, FactorId::new(id));
     match state.signet.rename_own_factor(live, &id, form.field("label"), &context).await {
         Ok(()) => Ok(see_other("/account?done=renamed")),
-        Err(SelfServiceError::Input(text)) => factor_page(&state, &form.visitor, &id, Some(&text)).await,
+        Err(SelfServiceError::Input(text)) => factor_page(&state, &form.visitor, &id, Asked::Name, Some(&text)).await,
         Err(error) => Err(error.into()),
     }
-}
-
-async fn factor_page(
-    state: &HttpState,
-    visitor: &Visitor,
-    id: &FactorId,
-    error: Option<&str>,
-) -> Result<Response, PageError> {
-    let live = visitor.signed_in()?;
-    let factor = factor_row(&state.signet.own_factor(live, id).await?);
-    let token = state.signet.form_token(&visitor.secret).await?;
-    let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(page(status, &FactorPage { token: &token, user: &live.user.name, error, factor }))
 }
 
 /// `GET /account/factors/{id}/remove`.
@@ -63,7 +50,7 @@ pub(super) async fn show_removal(
     if !live.is_fresh(state.signet.clock_now()) {
         return Ok(ask_step_up(&format!("/account/factors/{id}/remove")));
     }
-    removal_page(&state, &visitor, &id, None).await
+    factor_page(&state, &visitor, &id, Asked::Removal, None).await
 }
 
 /// `POST /account/factors/{id}/remove`.
@@ -76,20 +63,33 @@ pub(super) async fn remove(
     let (live, id) = (form.visitor.signed_in()?, FactorId::new(id));
     match state.signet.remove_own_factor(live, &id, &context).await {
         Ok(()) => Ok(forgetting(see_other("/login?done=removed"), &state)),
-        Err(SelfServiceError::Input(text)) => removal_page(&state, &form.visitor, &id, Some(&text)).await,
+        Err(SelfServiceError::Input(text)) => {
+            factor_page(&state, &form.visitor, &id, Asked::Removal, Some(&text)).await
+        }
         Err(error) => Err(error.into()),
     }
 }
 
-async fn removal_page(
+/// What a page of a factor asks for.
+enum Asked {
+    Name,
+    Removal,
+}
+
+async fn factor_page(
     state: &HttpState,
     visitor: &Visitor,
     id: &FactorId,
+    asked: Asked,
     error: Option<&str>,
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
     let factor = factor_row(&state.signet.own_factor(live, id).await?);
     let token = state.signet.form_token(&visitor.secret).await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(page(status, &RemovePage { token: &token, user: &live.user.name, error, factor }))
+    let (token, user): (&str, &str) = (&token, &live.user.name);
+    Ok(match asked {
+        Asked::Name => page(status, &FactorPage { token, user, error, factor }),
+        Asked::Removal => page(status, &RemovePage { token, user, error, factor }),
+    })
 }
