@@ -24,6 +24,7 @@ mod serve;
 mod token;
 mod user;
 mod wiring;
+mod yubico_key;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

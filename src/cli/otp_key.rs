@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::factor::add::{PUBLIC_ID_FORM, hex_bytes};
+use super::input;
 use super::output::{Output, table, yes_no};
 use super::wiring::{Deployment, Need};
-use super::{Ended, input};
-use crate::mfa::{yubico_export, yubico_otp};
-use crate::secret::SecretBytes;
+use super::yubico_key::YubicoKeyOptions;
+use crate::mfa::yubico_export;
 use crate::service::ChangeError;
 use crate::service::enrol::YubicoKey;
 use crate::store::OtpKey;
@@ -19,15 +18,8 @@ use crate::store::OtpKey;
 pub(super) enum OtpKeyCommand {
     /// Add a key.
     Add {
-        /// The public id in modhex: what the key types first.
-        #[arg(long)]
-        public_id: String,
-        /// The private id: 12 hex digits.
-        #[arg(long)]
-        private_id: String,
-        /// Read the AES key from standard input: 32 hex digits.
-        #[arg(long)]
-        secret_key_stdin: bool,
+        #[command(flatten)]
+        key: YubicoKeyOptions,
         /// What is printed on it.
         #[arg(long)]
         serial: Option<String>,
@@ -107,15 +99,8 @@ struct Imported {
 impl OtpKeyCommand {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         match self {
-            Self::Add { public_id, private_id, secret_key_stdin, serial } => {
-                let private_id = hex_bytes::<6>(&private_id)
-                    .ok_or_else(|| Ended::Usage("--private-id must be 12 hex digits".to_owned()))?;
-                yubico_otp::public_id(&public_id)
-                    .ok_or_else(|| Ended::Usage(format!("--public-id must be {PUBLIC_ID_FORM}")))?;
-                let secret = input::secret(secret_key_stdin, "the AES key", "--secret-key-stdin")?;
-                let secret = hex_bytes::<16>(secret.expose().trim())
-                    .ok_or_else(|| Ended::Usage("the AES key must be 32 hex digits".to_owned()))?;
-                let key = YubicoKey { public_id, private_id, secret: SecretBytes::new(secret.to_vec()) };
+            Self::Add { key, serial } => {
+                let key = key.read()?;
                 let deployment = Deployment::open(config, Need::Hsm, output).await?;
                 let added = deployment.signet.add_otp_key(&key, serial, &deployment.operator()).await?;
                 output.value(&KeyView::new(&added), |view| format!("added key {}", view.public_id))?;

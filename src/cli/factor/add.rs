@@ -11,16 +11,13 @@ use super::piv::AddPiv;
 use super::view::FactorView;
 use crate::cli::output::Output;
 use crate::cli::wiring::{Deployment, Need};
+use crate::cli::yubico_key::{YubicoKeyOptions, check_public_id};
 use crate::cli::{Ended, input};
 use crate::keys::OtpHash;
 use crate::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters, from_base32};
-use crate::mfa::yubico_otp;
 use crate::secret::{SecretBytes, SecretText};
-use crate::service::enrol::{Device, NewOtp, YubicoKey};
+use crate::service::enrol::{Device, NewOtp};
 use crate::store::{Factor, FactorState};
-
-pub(in crate::cli) const PUBLIC_ID_FORM: &str =
-    "2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it first";
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Add {
@@ -83,15 +80,8 @@ pub(in crate::cli) enum Add {
         /// What the user calls it.
         #[arg(long, default_value = "yubikey")]
         label: String,
-        /// The public id in modhex: what the key types first.
-        #[arg(long)]
-        public_id: String,
-        /// The private id: 12 hex digits.
-        #[arg(long)]
-        private_id: String,
-        /// Read the AES key from standard input: 32 hex digits.
-        #[arg(long)]
-        secret_key_stdin: bool,
+        #[command(flatten)]
+        key: YubicoKeyOptions,
     },
     /// A YubiKey's OTP slot whose AES key another validation server has, e.g. YubiCloud (`mfa.yubico_validation`).
     YubicoRemote {
@@ -201,23 +191,15 @@ impl Add {
             }
             Self::Piv(add) => add.run(config, output).await,
             Self::YubicoRemote { user, label, public_id } => {
-                yubico_otp::public_id(&public_id)
-                    .ok_or_else(|| Ended::Usage(format!("--public-id must be {PUBLIC_ID_FORM}")))?;
+                check_public_id(&public_id)?;
                 let deployment = Deployment::open(config, Need::Store, output).await?;
                 let operator = deployment.operator();
                 let factor = deployment.signet.enrol_yubico_remote(&user, &label, &public_id, &operator).await?;
                 tell_added(output, &factor, &user)?;
                 deployment.close().await
             }
-            Self::YubicoOtp { user, label, public_id, private_id, secret_key_stdin } => {
-                let private_id = hex_bytes::<6>(&private_id)
-                    .ok_or_else(|| Ended::Usage("--private-id must be 12 hex digits".to_owned()))?;
-                yubico_otp::public_id(&public_id)
-                    .ok_or_else(|| Ended::Usage(format!("--public-id must be {PUBLIC_ID_FORM}")))?;
-                let secret = input::secret(secret_key_stdin, "the AES key", "--secret-key-stdin")?;
-                let secret = hex_bytes::<16>(secret.expose().trim())
-                    .ok_or_else(|| Ended::Usage("the AES key must be 32 hex digits".to_owned()))?;
-                let key = YubicoKey { public_id, private_id, secret: SecretBytes::new(secret.to_vec()) };
+            Self::YubicoOtp { user, label, key } => {
+                let key = key.read()?;
                 let deployment = Deployment::open(config, Need::Hsm, output).await?;
                 let operator = deployment.operator();
                 let factor = deployment.signet.enrol_yubico_otp(&user, &label, &key, &operator).await?;
@@ -274,29 +256,4 @@ pub(in crate::cli) fn qr_code(text: &SecretText) -> anyhow::Result<String> {
     let code = QrCode::new(text.expose().as_bytes())?;
     // Dark on light whatever the terminal's colours are: scanners want it so.
     Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
-}
-
-/// `N` bytes from exactly `2 N` hex digits.
-pub(in crate::cli) fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hex_is_exact() {
-        assert_eq!(hex_bytes::<2>("01fF"), Some([1, 255]));
-        for text in ["01f", "01ff0", "01fg", "+1ff", "é1f"] {
-            assert_eq!(hex_bytes::<2>(text), None, "{text}");
-        }
-    }
 }

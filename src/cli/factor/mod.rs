@@ -1,6 +1,6 @@
 //! `signet factor`
 
-pub(in crate::cli) mod add;
+mod add;
 mod life;
 mod piv;
 mod recovery;
