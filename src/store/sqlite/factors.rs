@@ -61,7 +61,7 @@ texts! {
         FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
         WHERE f.tenant = $1 AND f.kind = $2 AND f.handle = $3 ORDER BY s.hsm";
     REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
-    SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, totp_drift = $4, last_used_at = $5
+    SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, last_used_at = $4, totp_drift = $5
         WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
     SPEND_YUBICO = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
         WHERE tenant = $1 AND id = $2 AND kind = 'yubico_otp' AND yubico_last_counter < $3";
@@ -139,35 +139,29 @@ pub(super) async fn take_back(factor: &Factor, connection: &mut SqliteConnection
     seals::remove(connection, &factor.tenant, seals::FACTOR, factor.id.as_str()).await
 }
 
-/// A one-time code that is being spent.
+/// A one-time code that is being spent: a place that rises, and never falls back.
 struct Spending {
+    /// Raises the place where it is lower.
+    statement: &'static str,
     tenant: TenantId,
     id: FactorId,
+    /// A TOTP's step, or a counter.
     place: i64,
-    drift: i32,
     at: Timestamp,
+    /// A TOTP's, which is kept with its step.
+    drift: Option<i32>,
 }
 
-async fn spend_totp(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
-    let spent = sqlx::query(SPEND_TOTP)
+async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let mut query = sqlx::query(spending.statement)
         .bind(spending.tenant.as_str())
         .bind(spending.id.as_str())
         .bind(spending.place)
-        .bind(i64::from(spending.drift))
-        .bind(spending.at.unix_millis())
-        .execute(connection)
-        .await?;
-    Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
-}
-
-async fn spend_yubico(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
-    let spent = sqlx::query(SPEND_YUBICO)
-        .bind(spending.tenant.as_str())
-        .bind(spending.id.as_str())
-        .bind(spending.place)
-        .bind(spending.at.unix_millis())
-        .execute(connection)
-        .await?;
+        .bind(spending.at.unix_millis());
+    if let Some(drift) = spending.drift {
+        query = query.bind(i64::from(drift));
+    }
+    let spent = query.execute(connection).await?;
     Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
 }
 
@@ -197,17 +191,6 @@ async fn spend_nonce(spending: &NonceSpending, connection: &mut SqliteConnection
     sqlx::query(USED).bind(tenant).bind(id).bind(at.unix_millis()).execute(&mut *connection).await?;
     sqlx::query(FORGET_NONCES).bind(at.minus(NONCE_KEPT).unix_millis()).execute(connection).await?;
     Ok(Effect::done(true))
-}
-
-async fn spend_counter(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
-    let spent = sqlx::query(SPEND_COUNTER)
-        .bind(spending.tenant.as_str())
-        .bind(spending.id.as_str())
-        .bind(spending.place)
-        .bind(spending.at.unix_millis())
-        .execute(connection)
-        .await?;
-    Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
 }
 
 /// What kind of secret a factor has, by its columns.
@@ -376,11 +359,10 @@ impl Factors for SqliteStore {
         at: Timestamp,
         told: Told,
     ) -> std::result::Result<bool, StoreError> {
-        let spending = Spending { tenant: tenant.clone(), id: id.clone(), place: step, drift, at };
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let spending = Spending { statement: SPEND_TOTP, tenant, id, place: step, at, drift: Some(drift) };
         self.writer
-            .change("spend TOTP step", spending, told, |spending, connection| {
-                Box::pin(spend_totp(spending, connection))
-            })
+            .change("spend TOTP step", spending, told, |spending, connection| Box::pin(spend(spending, connection)))
             .await
     }
 
@@ -392,10 +374,11 @@ impl Factors for SqliteStore {
         at: Timestamp,
         told: Told,
     ) -> std::result::Result<bool, StoreError> {
-        let spending = Spending { tenant: tenant.clone(), id: id.clone(), place: counter, drift: 0, at };
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let spending = Spending { statement: SPEND_YUBICO, tenant, id, place: counter, at, drift: None };
         self.writer
             .change("spend Yubico counter", spending, told, |spending, connection| {
-                Box::pin(spend_yubico(spending, connection))
+                Box::pin(spend(spending, connection))
             })
             .await
     }
@@ -424,11 +407,10 @@ impl Factors for SqliteStore {
         at: Timestamp,
         told: Told,
     ) -> std::result::Result<bool, StoreError> {
-        let spending = Spending { tenant: tenant.clone(), id: id.clone(), place: counter, drift: 0, at };
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let spending = Spending { statement: SPEND_COUNTER, tenant, id, place: counter, at, drift: None };
         self.writer
-            .change("raise counter", spending, told, |spending, connection| {
-                Box::pin(spend_counter(spending, connection))
-            })
+            .change("raise counter", spending, told, |spending, connection| Box::pin(spend(spending, connection)))
             .await
     }
 }
