@@ -12,7 +12,6 @@ mod people;
 mod report;
 pub(super) mod welch;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use signet::random::{OsRandom, Random as _};
@@ -64,8 +63,6 @@ struct Field {
     stage: Stage,
     crowd: Crowd,
 }
-
-type Making = Pin<Box<dyn Future<Output = Person> + Send>>;
 
 impl Field {
     async fn new() -> Self {
@@ -210,8 +207,7 @@ async fn promise_5_refusals_without_a_code_take_as_long() {
 /// Some people and some names of nobody's whose tries are exhausted.
 async fn exhausted(field: &Field, prefix: &'static str) -> (Vec<Person>, Vec<String>) {
     const EACH: usize = 20;
-    let make = |signet: Arc<Signet>, name: String| -> Making { Box::pin(Person::with_totp(signet, name)) };
-    let people = field.crowd.make(prefix, EACH, make).await;
+    let people = field.crowd.make(prefix, EACH, Person::with_totp).await;
     let names: Vec<_> = (0..EACH).map(|number| format!("{prefix}-nobody-{number:02}")).collect();
     let mut asker = Asker::new(&field.stage);
     for _ in 0..=TRIES {
