@@ -19,7 +19,7 @@ use super::reload::Reload;
 use super::wiring::{self, Deployment, Need};
 use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
-use crate::hsm::HsmEvent;
+use crate::hsm::{HsmEvent, HsmGroup};
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
 use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
 use crate::service::Signet;
@@ -203,9 +203,9 @@ fn start_background(deployment: &Deployment, mut hsm_events: mpsc::UnboundedRece
         }
     });
     if let Some(marks) = deployment.marks.clone() {
-        let settled_after = settled_after(&deployment.config);
+        let hsm = Arc::clone(&deployment.hsm);
         every(&mut tasks, RECONCILE_EVERY, signet, move |signet| {
-            let marks = marks.clone();
+            let (marks, settled_after) = (marks.clone(), settled_after(&hsm));
             async move {
                 if let Err(error) = signet.reconcile(marks.as_ref(), settled_after).await {
                     tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
@@ -247,15 +247,14 @@ fn every<F: Future<Output = ()> + Send>(
 }
 
 /// How long after it was given up a signature can still be made: its worker took it in time, and finished late.
-fn settled_after(config: &Config) -> Duration {
-    let slowest = config.hsm.iter().map(|hsm| hsm.deadline).max().unwrap_or_default();
-    slowest * 2 + Duration::from_secs(1)
+fn settled_after(hsm: &HsmGroup) -> Duration {
+    hsm.longest_deadline() * 2 + Duration::from_secs(1)
 }
 
 /// Compares once more at the end, so that the next start finds nothing to explain.
 async fn reconcile(deployment: &Deployment) {
     if let Some(marks) = &deployment.marks
-        && let Err(error) = deployment.signet.reconcile(marks.as_ref(), settled_after(&deployment.config)).await
+        && let Err(error) = deployment.signet.reconcile(marks.as_ref(), settled_after(&deployment.hsm)).await
     {
         tracing::warn!(%error, "signatures and records could not be compared at the end");
     }

@@ -27,6 +27,20 @@ async fn a_missing_module_and_a_file_that_is_none() {
     assert!(complaint(config).await.contains("can't be loaded as a PKCS#11 module"));
 }
 
+/// How long a signature that was given up may still be made depends on it, and tokens come and go while the server serves.
+#[tokio::test]
+async fn the_longest_deadline_is_that_of_any_token_that_was_ever_there() {
+    let token = SoftToken::new();
+    let with = |seconds| HsmConfig { deadline: Duration::from_secs(seconds), ..token.config() };
+    let (group, _events) = start(vec![with(3)]);
+    assert_eq!(group.longest_deadline(), Duration::from_secs(3));
+    group.ready(Duration::from_secs(20)).await.unwrap();
+    group.reconfigure(vec![with(9)]).await.unwrap();
+    group.reconfigure(vec![]).await.unwrap();
+    assert_eq!(group.longest_deadline(), Duration::from_secs(9));
+    group.shutdown().await;
+}
+
 #[tokio::test]
 async fn an_unknown_label_names_the_known_ones() {
     let token = SoftToken::new();

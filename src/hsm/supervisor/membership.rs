@@ -4,6 +4,7 @@
 //! what it has in hand, and only then ends. A token whose configuration changed is both: its new workers must answer
 //! before the old ones go.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -92,6 +93,12 @@ pub(super) fn check_names(configs: &[HsmConfig]) -> Result<(), HsmFailure> {
     Ok(())
 }
 
+/// The longest deadline of these tokens, in milliseconds.
+pub(super) fn longest_deadline(configs: &[HsmConfig]) -> u64 {
+    let longest = configs.iter().map(|config| config.deadline).max().unwrap_or_default();
+    u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl HsmGroup {
     /// Makes the group have these tokens, while it works: no request is lost by it. New tokens are not waited for; one
     /// whose configuration changed keeps its old workers until the new ones answer.
@@ -102,6 +109,8 @@ impl HsmGroup {
     pub async fn reconfigure(&self, configs: Vec<HsmConfig>) -> Result<Reconfigured, HsmError> {
         check_names(&configs).map_err(|failure| HsmError::new("reconfigure", failure))?;
         let _one_at_a_time = self.changing.lock().await;
+        // Before any of them takes a request.
+        self.longest_deadline.fetch_max(longest_deadline(&configs), Ordering::Relaxed);
         let (before, mut after, mut done) = (self.members.load_full(), Vec::new(), Reconfigured::default());
         let mut failed = None;
         for config in configs {

@@ -17,12 +17,13 @@ mod vault;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use self::membership::Member;
+use self::membership::{Member, longest_deadline};
 use self::spawner::Spawner;
 use self::token::HsmToken;
 use super::{Confinement, PinSource};
@@ -126,7 +127,9 @@ pub struct HsmGroup {
     /// One change of the members at a time.
     changing: tokio::sync::Mutex<()>,
     /// Rises with each choice, so that tokens with as much to do take turns.
-    turn: std::sync::atomic::AtomicUsize,
+    turn: AtomicUsize,
+    /// In milliseconds.
+    longest_deadline: AtomicU64,
 }
 
 impl HsmGroup {
@@ -148,6 +151,7 @@ impl HsmGroup {
         let spawner =
             Spawner::start(program).map_err(|error| fail(HsmFailure::Unavailable { detail: error.to_string() }))?;
         let spawner = Arc::new(spawner);
+        let longest_deadline = AtomicU64::new(longest_deadline(&configs));
         let start = |config| Arc::new(Member::start(HsmToken::new(config, events.clone()), &spawner));
         let members: Vec<Arc<Member>> = configs.into_iter().map(start).collect();
         Ok(Arc::new(Self {
@@ -156,8 +160,15 @@ impl HsmGroup {
             events,
             spawner,
             changing: tokio::sync::Mutex::default(),
-            turn: std::sync::atomic::AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
+            longest_deadline,
         }))
+    }
+
+    /// The longest deadline that any token of the group has had: of one that is gone, too, a request may still be with its
+    /// worker.
+    pub fn longest_deadline(&self) -> Duration {
+        Duration::from_millis(self.longest_deadline.load(Ordering::Relaxed))
     }
 
     /// Waits until every token answers, and says of each whether it does: one that is broken is no reason not to serve
