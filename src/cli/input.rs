@@ -1,8 +1,10 @@
 //! Secrets from standard input or a prompt.
 
+use std::fs::File;
 use std::io::{IsTerminal as _, Read as _};
 
 use anyhow::Context as _;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::Ended;
 use crate::secret::SecretText;
@@ -36,7 +38,7 @@ pub(super) fn secret_file(path: &std::path::Path) -> anyhow::Result<SecretText> 
     let (source, room): (Box<dyn std::io::Read>, u64) = if path == std::path::Path::new("-") {
         (Box::new(std::io::stdin()), LARGEST_FILE)
     } else {
-        let file = std::fs::File::open(path).with_context(context)?;
+        let file = File::open(path).with_context(context)?;
         let metadata = file.metadata().with_context(context)?;
         // A pipe's length is not known.
         let length = if metadata.is_file() { metadata.len().min(LARGEST_FILE) } else { LARGEST_FILE };
@@ -51,6 +53,38 @@ pub(super) fn secret_file(path: &std::path::Path) -> anyhow::Result<SecretText> 
     Ok(SecretText::new(std::mem::take(&mut text)))
 }
 
+/// Asks in the terminal for what is not to be seen there. It stops showing what is typed before it asks, so that nobody
+/// is faster.
+pub(super) fn hidden(prompt: &str) -> std::io::Result<String> {
+    let _unseen = Unseen::begin();
+    rpassword::prompt_password(prompt)
+}
+
+/// The terminal shows nothing that is typed until this is dropped.
+struct Unseen {
+    terminal: File,
+    before: Termios,
+}
+
+impl Unseen {
+    /// `None` where there is no terminal, or it can't be set: then `rpassword` says so.
+    fn begin() -> Option<Self> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let before = tcgetattr(&terminal).ok()?;
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Now, &unseen).ok()?;
+        Some(Self { terminal, before })
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
+}
+
 /// Reads a secret from standard input where that is asked for, and from a prompt where a person is there.
 pub(super) fn secret(from_stdin: bool, what: &str, flag: &str) -> anyhow::Result<SecretText> {
     if from_stdin {
@@ -59,8 +93,8 @@ pub(super) fn secret(from_stdin: bool, what: &str, flag: &str) -> anyhow::Result
     if !std::io::stdin().is_terminal() {
         return Err(Ended::Usage(format!("{what} is needed: give it on standard input with {flag}")).into());
     }
-    let first = rpassword::prompt_password(format!("{what}: ")).context("the prompt can't be read")?;
-    let again = rpassword::prompt_password(format!("{what}, again: ")).context("the prompt can't be read")?;
+    let first = hidden(&format!("{what}: ")).context("the prompt can't be read")?;
+    let again = hidden(&format!("{what}, again: ")).context("the prompt can't be read")?;
     let (first, again) = (SecretText::new(first), SecretText::new(again));
     if first.expose() != again.expose() {
         return Err(Ended::Usage("the two are not the same".to_owned()).into());

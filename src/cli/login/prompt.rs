@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::Context as _;
 
-use crate::cli::Ended;
+use crate::cli::{Ended, input};
 use crate::secret::SecretText;
 
 /// The longest line that is read, in bytes.
@@ -26,7 +26,7 @@ impl Lines {
             return next_line(what);
         }
         require_terminal(what)?;
-        let typed = rpassword::prompt_password(format!("{what}: ")).context("the prompt can't be read")?;
+        let typed = input::hidden(&format!("{what}: ")).context("the prompt can't be read")?;
         Ok(SecretText::new(typed))
     }
 
