@@ -72,7 +72,8 @@ impl Unseen {
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
         let before = tcgetattr(&terminal).ok()?;
         let mut unseen = before.clone();
-        unseen.local_modes.remove(LocalModes::ECHO);
+        // Ctrl-C, too, waits for `rpassword`, which reads it: a process that it ended here would leave the terminal mute.
+        unseen.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         tcsetattr(&terminal, OptionalActions::Now, &unseen).ok()?;
         Some(Self { terminal, before })
     }

@@ -155,6 +155,6 @@ fn two_codes(from_stdin: bool) -> anyhow::Result<[SecretText; 2]> {
     if !std::io::stdin().is_terminal() {
         return Err(Ended::Usage("two codes are needed: give them on standard input with --codes-stdin".into()).into());
     }
-    let ask = |prompt: &str| rpassword::prompt_password(prompt).context("the prompt can't be read");
+    let ask = |prompt: &str| input::hidden(prompt).context("the prompt can't be read");
     Ok([SecretText::new(ask("the code that it shows now: ")?), SecretText::new(ask("the next one: ")?)])
 }
