@@ -39,9 +39,8 @@ lint: ## formatting, clippy and rustdoc with warnings denied, the verifier alone
 	@tools/require-rust.sh fmt clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked --lib --no-default-features --features verify -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --lib --no-default-features --features verify
+	cargo clippy --locked -p signet-jose -p signet-verify --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace --lib --exclude signet-fault-module
 	shellcheck $(SCRIPTS)
 	tools/cargo-deny.sh --locked check --hide-inclusion-graph bans licenses sources
 

@@ -12,10 +12,10 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use signet::clock::{Clock, Timestamp};
-use signet::jose::algorithm::KeyType;
-use signet::jose::{Algorithm, Jwk, JwkSet, PublicKey};
-use signet::verify::{Verifier, VerifierBuilder};
+use signet_jose::algorithm::KeyType;
+use signet_jose::clock::{Clock, Timestamp};
+use signet_jose::{Algorithm, Jwk, JwkSet, PublicKey};
+use signet_verify::{Verifier, VerifierBuilder};
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
 pub(crate) const AUDIENCE: &str = "https://api.example";

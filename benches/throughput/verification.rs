@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use signet::verify::Verifier;
+use signet_verify::Verifier;
 
 use crate::deployment::{AUDIENCE, Deployment};
 use crate::{Failure, load};

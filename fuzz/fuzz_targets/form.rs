@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use signet::oauth::grant::TokenRequest;
-use signet::oauth::{Parameters, PresentedCredentials};
+use signet_core::oauth::grant::TokenRequest;
+use signet_core::oauth::{Parameters, PresentedCredentials};
 
 fuzz_target!(|input: (&str, &[u8])| {
     let (authorization, body) = input;

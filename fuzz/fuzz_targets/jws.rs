@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use signet::jose::{Jwk, JwkSet, UnverifiedJws, strict_json};
+use signet_jose::{Jwk, JwkSet, UnverifiedJws, strict_json};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = strict_json::object(bytes);
@@ -10,6 +10,6 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = UnverifiedJws::parse(text);
         let _ = Jwk::from_json(text);
         let _ = JwkSet::from_json(text);
-        let _ = signet::verify::inspect(text);
+        let _ = signet_verify::inspect(text);
     }
 });

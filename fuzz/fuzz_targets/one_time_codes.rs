@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use signet::mfa::policy::OtpText;
-use signet::mfa::yubico_otp::Reading;
+use signet_core::mfa::policy::OtpText;
+use signet_core::mfa::yubico_otp::Reading;
 
 fuzz_target!(|input: (&str, [u8; 16], [u8; 6])| {
     let (text, block, private_id) = input;

@@ -11,12 +11,12 @@ use serde_json::json;
 
 use super::output::Output;
 use super::wiring::{self, Deployment, Need};
-use crate::audit::Checkpoint;
-use crate::audit::chain::{ChainCheck, ChainSummary, open_checkpoint};
-use crate::audit::export::{ExportLine, ExportReader};
-use crate::jose::{Jwk, JwkSet, VerifyingKey};
-use crate::store::anchor::Anchor;
-use crate::store::{AuditLog, StoreFailure};
+use signet_core::audit::Checkpoint;
+use signet_core::audit::chain::{ChainCheck, ChainSummary, open_checkpoint};
+use signet_core::audit::export::{ExportLine, ExportReader};
+use signet_jose::{Jwk, JwkSet, VerifyingKey};
+use signet_store::anchor::Anchor;
+use signet_store::{AuditLog, StoreFailure};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {

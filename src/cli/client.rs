@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::Ended;
 use super::output::{Output, table, yes_no};
 use super::wiring::{Deployment, Need};
-use crate::oauth::{Client, GrantType, scope};
-use crate::secret::SecretText;
-use crate::service::accounts::NewClient;
+use signet_core::oauth::{Client, GrantType, scope};
+use signet_core::secret::SecretText;
+use signet_service::accounts::NewClient;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {

@@ -10,12 +10,12 @@ use serde_json::json;
 use super::Ended;
 use super::output::{Output, table, yes_no};
 use super::wiring::{Deployment, Need};
-use crate::clock::Timestamp;
-use crate::jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
-use crate::keys::SealMode;
-use crate::service::custody::{CustodyReport, KeyCustody, TokenCustody};
-use crate::service::custody_report::{SignedClaims, verify_custody};
-use crate::service::reconcile::Account;
+use signet_core::keys::SealMode;
+use signet_jose::clock::Timestamp;
+use signet_jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
+use signet_service::custody::{CustodyReport, KeyCustody, TokenCustody};
+use signet_service::custody_report::{SignedClaims, verify_custody};
+use signet_service::reconcile::Account;
 
 /// A longer one is refused all the same.
 const LONGEST_REPORT: u64 = 8 * 1024 * 1024;

@@ -14,12 +14,12 @@ use super::output::Output;
 use super::wiring::{self, Deployment, Need};
 use super::{init, serve};
 use crate::config::{LogConfig, LogFormat, LogLevel};
-use crate::mfa::totp::{Enrolment, TotpParameters};
-use crate::oauth::{Client, GrantType};
-use crate::random::{OsRandom, url_text};
-use crate::secret::SecretText;
-use crate::service::accounts::NewClient;
-use crate::service::{ChangeError, Signet};
+use signet_core::mfa::totp::{Enrolment, TotpParameters};
+use signet_core::oauth::{Client, GrantType};
+use signet_core::random::{OsRandom, url_text};
+use signet_core::secret::SecretText;
+use signet_service::accounts::NewClient;
+use signet_service::{ChangeError, Signet};
 
 const PROVISION: &str = include_str!("../../softhsm/provision.sh");
 const SOFTHSM_TEMPLATE: &str = include_str!("../../softhsm/softhsm2.conf.in");

@@ -6,8 +6,8 @@ use clap::Subcommand;
 
 use super::output::{Output, table};
 use super::wiring::{Deployment, Need};
-use crate::keys::HsmName;
-use crate::service::hsm_members::{AddedHsm, HsmStatus, Membership, RetiredHsm};
+use signet_core::keys::HsmName;
+use signet_service::hsm_members::{AddedHsm, HsmStatus, Membership, RetiredHsm};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HsmCommand {

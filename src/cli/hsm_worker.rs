@@ -8,8 +8,8 @@ use anyhow::Context as _;
 
 use super::wiring;
 use crate::config::Config;
-use crate::hsm::environment::inherited;
-use crate::hsm::worker::{self, OwnConfiguration, inherited_socket_path, refuse_foreign};
+use signet_hsm::environment::inherited;
+use signet_hsm::worker::{self, OwnConfiguration, inherited_socket_path, refuse_foreign};
 
 /// Talk to one HSM token.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::output::{Output, table};
 use super::wiring::{self, Deployment};
 use crate::config::EXAMPLE;
-use crate::service::initialise::InitialisedKey;
+use signet_service::initialise::InitialisedKey;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {}

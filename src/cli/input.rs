@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::Ended;
-use crate::secret::SecretText;
+use signet_core::secret::SecretText;
 
 /// The longest secret that is read, in bytes.
 const LONGEST: u64 = 64 * 1024;

@@ -13,10 +13,10 @@ use self::list::KeyView;
 use super::Ended;
 use super::output::Output;
 use super::wiring::{Deployment, Need};
-use crate::jose::Algorithm;
-use crate::keys::{HsmKey, HsmName, KeyState};
-use crate::service::initialise::DEFAULT_RSA_BITS;
-use crate::service::{ChangeError, InitialiseError};
+use signet_core::keys::{HsmKey, HsmName, KeyState};
+use signet_jose::Algorithm;
+use signet_service::initialise::DEFAULT_RSA_BITS;
+use signet_service::{ChangeError, InitialiseError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {

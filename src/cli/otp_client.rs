@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::output::{Output, table, yes_no};
 use super::wiring::{Deployment, Need};
 use super::{Ended, input};
-use crate::mfa::yubico_export;
-use crate::mfa::yubico_validation::ClientNumber;
-use crate::secret::SecretText;
-use crate::service::ChangeError;
-use crate::service::otp_clients::NewOtpClient;
-use crate::store::OtpClient;
+use signet_core::mfa::yubico_export;
+use signet_core::mfa::yubico_validation::ClientNumber;
+use signet_core::secret::SecretText;
+use signet_service::ChangeError;
+use signet_service::otp_clients::NewOtpClient;
+use signet_store::OtpClient;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum OtpClientCommand {

@@ -9,10 +9,10 @@ use super::input;
 use super::output::{Output, table, yes_no};
 use super::wiring::{Deployment, Need};
 use super::yubico_key::YubicoKeyOptions;
-use crate::mfa::yubico_export;
-use crate::service::ChangeError;
-use crate::service::enrol::YubicoKey;
-use crate::store::OtpKey;
+use signet_core::mfa::yubico_export;
+use signet_service::ChangeError;
+use signet_service::enrol::YubicoKey;
+use signet_store::OtpKey;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum OtpKeyCommand {

@@ -9,11 +9,11 @@ use tokio::signal::unix::Signal;
 use super::run_mark::RunMarks;
 use super::wiring::{self, server_slack};
 use crate::config::Config;
-use crate::hsm::HsmGroup;
-use crate::keys::HsmName;
-use crate::service::reconcile::Slack;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{Deployment as _, HsmMember};
+use signet_core::keys::HsmName;
+use signet_hsm::HsmGroup;
+use signet_service::reconcile::Slack;
+use signet_store::{Deployment as _, HsmMember};
+use signet_store_sqlite::SqliteStore;
 
 /// What a reload works on.
 pub(super) struct Reload {

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use crate::service::reconcile::{OtherProcesses, Others, Slack};
+use signet_service::reconcile::{OtherProcesses, Others, Slack};
 
 const SUFFIX: &str = ".run";
 

@@ -17,15 +17,15 @@ use tracing_subscriber::filter::LevelFilter;
 use super::output::Output;
 use super::reload::Reload;
 use super::wiring::{self, Deployment, Need};
-use crate::audit::{Draft, Event, Outcome, RequestContext};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
-use crate::hsm::{HsmEvent, HsmGroup};
 use crate::http::{AcceptedHosts, HttpState, Limits, Listening, router};
-use crate::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
-use crate::service::Signet;
-use crate::service::directory::{RingKey, Snapshot};
-use crate::service::rotate::Rotator;
-use crate::store::{AuditLog as _, Keys as _};
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
+use signet_hsm::{HsmEvent, HsmGroup};
+use signet_service::Signet;
+use signet_service::directory::{RingKey, Snapshot};
+use signet_service::rotate::Rotator;
+use signet_store::{AuditLog as _, Keys as _};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {}

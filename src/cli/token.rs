@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::output::Output;
 use super::{Ended, input};
-use crate::token::VerifiedClaims;
-use crate::verify::{self, JwksSource, Verifier};
+use signet_verify::VerifiedClaims;
+use signet_verify::{self, JwksSource, Verifier};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
@@ -56,7 +56,7 @@ async fn verify_token(output: &Output, jwks: &str, issuer: String, audiences: Ve
     match verifier.verify(token.expose().trim()).await {
         Ok(claims) => {
             // Two implementations that disagree are a fault of one of them: then the answer is no.
-            verifier.second_opinion(token.expose().trim())?;
+            crate::second_opinion::second_opinion(&verifier, token.expose().trim())?;
             let verified = Verified { valid: true, claims: as_json(&claims), of: &claims };
             output
                 .value(&verified, |verified| format!("valid until {}\n{:#}", verified.of.expires_at(), verified.claims))
@@ -75,7 +75,7 @@ fn as_json(claims: &VerifiedClaims) -> Value {
 
 fn inspect(output: &Output) -> anyhow::Result<()> {
     let token = input::secret_from_stdin("the token")?;
-    let view = verify::inspect(token.expose().trim())?;
+    let view = signet_verify::inspect(token.expose().trim())?;
     let shown = json!({
         "verified": false,
         "header": view.unverified_header,

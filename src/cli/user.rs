@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::input;
 use super::output::{Output, table, yes_no};
 use super::wiring::{Deployment, Need};
-use crate::store::{Factor, User};
+use signet_store::{Factor, User};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {

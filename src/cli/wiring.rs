@@ -14,21 +14,21 @@ use tokio::sync::mpsc;
 use super::Ended;
 use super::output::Output;
 use super::run_mark::RunMarks;
-use crate::audit::RequestContext;
-use crate::clock::SystemClock;
 use crate::config::{self, Config, StoreConfig};
-use crate::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource, Sandbox};
-use crate::jose::{Jwk, JwkSet};
-use crate::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
-use crate::mfa::webauthn::{RelyingParty, attestation_roots};
-use crate::oauth::RoleScopes;
-use crate::random::OsRandom;
-use crate::secret::SecretBytes;
-use crate::service::reconcile::Slack;
-use crate::service::validation_servers::ValidationServers;
-use crate::service::{Adapters, KeySettings, Settings, Signet};
-use crate::store::sqlite::{SqliteOptions, SqliteStore};
-use crate::store::{Deployment as _, Keys as _};
+use signet_core::audit::RequestContext;
+use signet_core::keys::{HsmName, KeyAdmin as _, KeyPurpose, SigningPolicy, TenantId, TokenInfo};
+use signet_core::mfa::webauthn::{RelyingParty, attestation_roots};
+use signet_core::oauth::RoleScopes;
+use signet_core::random::OsRandom;
+use signet_core::secret::SecretBytes;
+use signet_hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource, Sandbox};
+use signet_jose::clock::SystemClock;
+use signet_jose::{Jwk, JwkSet};
+use signet_service::reconcile::Slack;
+use signet_service::validation_servers::ValidationServers;
+use signet_service::{Adapters, KeySettings, Settings, Signet};
+use signet_store::{Deployment as _, Keys as _};
+use signet_store_sqlite::{SqliteOptions, SqliteStore};
 
 /// What a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::{Ended, input};
-use crate::mfa::yubico_otp;
-use crate::secret::SecretBytes;
-use crate::service::enrol::YubicoKey;
+use signet_core::mfa::yubico_otp;
+use signet_core::secret::SecretBytes;
+use signet_service::enrol::YubicoKey;
 
 /// A YubiKey's OTP slot with its own AES key.
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::ConfigError;
 use super::hsm_worker::HsmWorkerConfig;
 use super::section::Section;
-use crate::keys::HsmName;
+use signet_core::keys::HsmName;
 
 pub(super) const KEYS: &[&str] = &[
     "name",

@@ -9,7 +9,7 @@ use super::section::Section;
 use super::server::PublicUrl;
 use super::webauthn::{self, WebAuthnConfig};
 use super::yubico_validation::{self, YubicoValidationConfig};
-use crate::mfa::Lockout;
+use signet_core::mfa::Lockout;
 
 pub(super) const KEYS: &[&str] =
     &["issuer_name", "tries", "pause", "password_concurrency", "four_eyes", "piv", "yubico_validation", "webauthn"];

@@ -40,8 +40,8 @@ pub use tokens::TokensConfig;
 pub use webauthn::{AttestationConfig, WebAuthnConfig};
 pub use yubico_validation::YubicoValidationConfig;
 
-use crate::mfa::AssurancePolicy;
 use section::Section;
+use signet_core::mfa::AssurancePolicy;
 use tree::Node;
 
 /// Reads a duration as the configuration writes it: `"24h"`, `"30m"`.

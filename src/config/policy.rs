@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ConfigError;
 use super::section::{Map, Section};
-use crate::mfa::{AssurancePolicy, Requirement};
+use signet_core::mfa::{AssurancePolicy, Requirement};
 
 pub(super) const KEYS: &[&str] = &["require", "clients", "scopes", "roles", "authenticator_claim"];
 

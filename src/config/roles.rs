@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ConfigError;
 use super::section::Map;
-use crate::oauth::scope::is_scope_token;
+use signet_core::oauth::scope::is_scope_token;
 
 /// `[roles]`: role → scopes, e.g. `reader = ["read"]`.
 pub type Roles = BTreeMap<String, BTreeSet<String>>;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::section::Section;
-use crate::jose::Algorithm;
+use signet_jose::Algorithm;
 
 pub(super) const KEYS: &[&str] = &["algorithm", "access_lifetime", "refresh_lifetime", "refresh_retry_window"];
 

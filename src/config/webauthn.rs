@@ -8,7 +8,7 @@ use webauthn_rs::prelude::Uuid;
 use super::ConfigError;
 use super::section::Section;
 use super::server::PublicUrl;
-use crate::mfa::webauthn::RelyingParty;
+use signet_core::mfa::webauthn::RelyingParty;
 
 pub(super) const KEYS: &[&str] = &["rp_id", "origins", "attestation", "aaguids", "trusted_roots"];
 

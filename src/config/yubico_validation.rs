@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use super::ConfigError;
 use super::section::Section;
-use crate::mfa::yubico_validation::ClientNumber;
+use signet_core::mfa::yubico_validation::ClientNumber;
 
 pub(super) const KEYS: &[&str] = &["urls", "client_id", "key_file", "timeout"];
 

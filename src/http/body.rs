@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::HttpState;
 use super::oauth_error::{self, Refusal};
-use crate::oauth::{OAuthError, Parameters, PresentedCredentials};
+use signet_core::oauth::{OAuthError, Parameters, PresentedCredentials};
 
 /// The most of a refused body that is read on, in bytes, and how long its next piece is waited for.
 const MOST_DISCARDED: usize = 16 * 1024 * 1024;

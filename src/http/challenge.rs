@@ -9,7 +9,7 @@ use super::HttpState;
 use super::body::Form;
 use super::context::Context;
 use super::oauth_error::{Refusal, json_answer};
-use crate::mfa::piv::NONCE_LIFETIME;
+use signet_core::mfa::piv::NONCE_LIFETIME;
 
 pub(super) async fn challenge(
     State(state): State<HttpState>,

@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::oauth_error::Refusal;
 use super::{HttpState, host};
-use crate::audit::RequestContext;
-use crate::oauth::OAuthError;
+use signet_core::audit::RequestContext;
+use signet_core::oauth::OAuthError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

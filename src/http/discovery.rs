@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::HttpState;
 use super::oauth_error::Refusal;
-use crate::oauth::{OAuthError, discovery};
+use signet_core::oauth::{OAuthError, discovery};
 
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::HttpState;
 use super::oauth_error::{json_answer, plain};
-use crate::service::readiness::ReadinessReport;
+use signet_service::readiness::ReadinessReport;
 
 /// What a server is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

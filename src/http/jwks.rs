@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::HttpState;
 use super::oauth_error::Refusal;
-use crate::oauth::OAuthError;
+use signet_core::oauth::OAuthError;
 
 /// What is served while the store can't be read: a key that was published since may be missing, so that nobody may keep it.
 const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-cache");

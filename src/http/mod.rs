@@ -27,7 +27,7 @@ use axum::routing::{get, post};
 pub use host::AcceptedHosts;
 pub use server::{Limits, Listening, ServeError};
 
-use crate::service::Signet;
+use signet_service::Signet;
 
 /// What every endpoint is handed.
 #[derive(Clone)]

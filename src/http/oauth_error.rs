@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::oauth::OAuthError;
+use signet_core::oauth::OAuthError;
 
 /// An [`OAuthError`] as the answer to a request.
 #[derive(Debug)]

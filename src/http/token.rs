@@ -9,9 +9,9 @@ use super::HttpState;
 use super::body::Form;
 use super::context::Context;
 use super::oauth_error::{Refusal, json_answer};
-use crate::oauth::grant::TokenRequest;
-use crate::oauth::scope;
-use crate::service::issue::TokenAnswer;
+use signet_core::oauth::grant::TokenRequest;
+use signet_core::oauth::scope;
+use signet_service::issue::TokenAnswer;
 
 pub(super) async fn token(
     State(state): State<HttpState>,

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use super::HttpState;
 use super::body::{BadForm, form_body};
 use super::context::Context;
-use crate::mfa::yubico_validation::Fields;
-use crate::oauth::parameters::decode;
+use signet_core::mfa::yubico_validation::Fields;
+use signet_core::oauth::parameters::decode;
 
 pub(super) async fn verify(
     State(state): State<HttpState>,

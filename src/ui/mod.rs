@@ -6,7 +6,7 @@ use askama::Template;
 use qrcode::render::svg;
 use qrcode::{EcLevel, QrCode};
 
-use crate::clock::Timestamp;
+use signet_jose::clock::Timestamp;
 
 /// The style sheet of all pages.
 pub(crate) const STYLE: &str = include_str!("assets/signet.css");

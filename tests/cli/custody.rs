@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signet::clock::{Clock as _, SystemClock};
-use signet::hsm::HsmConfig;
-use signet::jose::{Algorithm, Header, Jwk, KeyId, signing_input};
-use signet::keys::{HsmKey, HsmName, KeyPurpose, KeyState, Signer as _, SigningPolicy, TenantId};
+use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, Signer as _, SigningPolicy, TenantId};
+use signet_hsm::HsmConfig;
+use signet_jose::clock::{Clock as _, SystemClock};
+use signet_jose::{Algorithm, Header, Jwk, KeyId, signing_input};
 use tokio::task::JoinSet;
 
 use crate::faults::caller::Caller;

@@ -52,7 +52,7 @@ fn follow(printed: &str) -> String {
 }
 
 fn key_of(token: &str) -> serde_json::Value {
-    signet::verify::inspect(token).unwrap().unverified_header["kid"].clone()
+    signet_verify::inspect(token).unwrap().unverified_header["kid"].clone()
 }
 
 #[test]

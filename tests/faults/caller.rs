@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::deployment::{AUDIENCE, ISSUER, Server};
-use signet::verify::{Verifier, inspect};
+use signet_verify::{Verifier, inspect};
 
 /// What was answered.
 #[derive(Debug, Clone)]

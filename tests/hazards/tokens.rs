@@ -5,10 +5,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use p256::ecdsa::signature::Verifier as _;
 use serde_json::{Value, json};
-use signet::jose::{Algorithm, Jwk, JwsError, KeyId, UnverifiedJws, VerifyingKey};
-use signet::token::Refusal;
-use signet::verify::bearer::BearerError;
-use signet::verify::{Verifier, VerifyError};
+use signet_jose::{Algorithm, Jwk, JwsError, KeyId, UnverifiedJws, VerifyingKey};
+use signet_verify::Refusal;
+use signet_verify::bearer::BearerError;
+use signet_verify::{Verifier, VerifyError};
 
 use crate::issuer::{AUDIENCE, ISSUER, NOW, SoftKey, builder, claims, set};
 
@@ -452,7 +452,7 @@ const DIGEST_INFO_SHA256: [u8; 19] =
 fn a_key_named_by_hand_is_found_by_that_name() {
     let key = SoftKey::generate(Algorithm::EdDsa);
     let named = Jwk { key_id: KeyId::new("2026-01"), ..key.jwk.clone() };
-    let verifier = builder().build_from_keys(signet::jose::JwkSet { keys: vec![named] });
+    let verifier = builder().build_from_keys(signet_jose::JwkSet { keys: vec![named] });
     let token = key.changed(|header, _| header["kid"] = "2026-01".into());
     assert_eq!(UnverifiedJws::parse(&token).unwrap().header().key_id, Some(KeyId::new("2026-01")));
     verifier.verify_now(&token).unwrap();

@@ -8,9 +8,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use signet::hsm::{Confinement, HsmConfig, Sandbox};
-use signet::jose::Algorithm;
-use signet::keys::{HsmFailure, KeyAdmin as _, Signer as _};
+use signet_core::keys::{HsmFailure, KeyAdmin as _, Signer as _};
+use signet_hsm::{Confinement, HsmConfig, Sandbox};
+use signet_jose::Algorithm;
 
 use crate::support::hsm::{SoftToken, hsm, pair, probe, start, started};
 
@@ -61,7 +61,7 @@ impl Scene {
         let pin = token.path().join("secret");
         std::fs::create_dir(&pin).unwrap();
         std::fs::copy(token.pin_file(), pin.join("pin")).unwrap();
-        config.pin = signet::hsm::PinSource::File(pin.join("pin"));
+        config.pin = signet_hsm::PinSource::File(pin.join("pin"));
         Self { token, config, _listener: listener, _inherited: inherited }
     }
 

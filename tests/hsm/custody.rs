@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use signet::jose::algorithm::KeyType;
-use signet::jose::{Algorithm, Jwk, PublicKey};
-use signet::keys::{Custody, CustodyFault, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
+use signet_core::keys::{Custody, CustodyFault, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
+use signet_jose::algorithm::KeyType;
+use signet_jose::{Algorithm, Jwk, PublicKey};
 
 use crate::support::fault::FaultModule;
 use crate::support::hsm::{SoftToken, hsm, pair, probe, started, stored, tenant, vault_keys};
@@ -67,7 +67,7 @@ fn imported(token: &SoftToken) -> HsmKey {
 }
 
 fn outside_key(public: PublicKey, cka_id: Vec<u8>) -> HsmKey {
-    let made = signet::keys::GeneratedKey { key_id: public.thumbprint(), cka_id, public: Some(public) };
+    let made = signet_core::keys::GeneratedKey { key_id: public.thumbprint(), cka_id, public: Some(public) };
     stored(&made, KeyPurpose::TokenSigning, Some(Algorithm::Es256))
 }
 
@@ -154,7 +154,7 @@ async fn a_destroyed_key_signs_nowhere_any_more() {
 
 const SECRETS: &[KeyPurpose] = &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding];
 
-async fn keys_of_every_purpose(group: &signet::hsm::HsmGroup) -> Vec<HsmKey> {
+async fn keys_of_every_purpose(group: &signet_hsm::HsmGroup) -> Vec<HsmKey> {
     let mut keys = vault_keys(group, SECRETS).await;
     keys.push(pair(group, Algorithm::Es256).await);
     let audit = group.generate_pair(&hsm(), KeyPurpose::AuditSigning, &tenant(), KeyType::Ed25519, 0).await.unwrap();
@@ -162,7 +162,7 @@ async fn keys_of_every_purpose(group: &signet::hsm::HsmGroup) -> Vec<HsmKey> {
     keys
 }
 
-async fn failure_of(group: &signet::hsm::HsmGroup, key: HsmKey) -> HsmFailure {
+async fn failure_of(group: &signet_hsm::HsmGroup, key: HsmKey) -> HsmFailure {
     let faults = group.check(&hsm(), std::slice::from_ref(&key)).await.unwrap();
     let [(key_id, error)] = faults.as_slice() else { panic!("{faults:?}") };
     assert_eq!(*key_id, key.key_id);

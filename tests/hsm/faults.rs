@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet::hsm::{HsmEvent, HsmGroup};
-use signet::jose::algorithm::KeyType;
-use signet::jose::{Algorithm, VerifyingKey};
-use signet::keys::{
+use signet_core::keys::{
     HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Signer as _,
     Vault as _,
 };
-use signet::secret::SecretBytes;
+use signet_core::secret::SecretBytes;
+use signet_hsm::{HsmEvent, HsmGroup};
+use signet_jose::algorithm::KeyType;
+use signet_jose::{Algorithm, VerifyingKey};
 
 use crate::support::fault::FaultModule;
 use crate::support::hsm::{Events, hsm, pair, probe, start, started, tenant, vault_keys};

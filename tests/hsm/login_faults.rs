@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use signet::keys::HsmFailure;
+use signet_core::keys::HsmFailure;
 
 use super::faults::once;
 use crate::support::fault::FaultModule;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use signet::hsm::HsmConfig;
-use signet::jose::Algorithm;
-use signet::keys::{HsmFailure, KeyAdmin as _, Signer as _, SigningPolicy};
+use signet_core::keys::{HsmFailure, KeyAdmin as _, Signer as _, SigningPolicy};
+use signet_hsm::HsmConfig;
+use signet_jose::Algorithm;
 
 use super::confinement::compiled;
 use crate::support::hsm::{PROGRAM, SoftToken, hsm, pair, probe, runs, start, started};
@@ -96,7 +96,7 @@ impl Scene {
         let mut config = self.token.config();
         config.environment = Vec::new();
         config.module = compiled();
-        config.pin = signet::hsm::PinSource::File(self.token.pin_file());
+        config.pin = signet_hsm::PinSource::File(self.token.pin_file());
         config.state_directory = None;
         config.policy = SigningPolicy {
             issuers: vec![ISSUER.to_owned()],
@@ -234,7 +234,7 @@ async fn a_server_that_says_other_than_the_workers_configuration_is_refused() {
     let lifted: [Lift; 4] = [
         ("lifetimes", |config| config.policy.longest_token = Duration::from_secs(315_360_000)),
         ("module", |config| config.module = "/usr/lib/other.so".into()),
-        ("PIN", |config| config.pin = signet::hsm::PinSource::File("/etc/passwd".into())),
+        ("PIN", |config| config.pin = signet_hsm::PinSource::File("/etc/passwd".into())),
         ("sandbox", |config| config.confinement.network = true),
     ];
     for (what, lift) in lifted {
@@ -312,7 +312,7 @@ fn is_marked(scene: &Scene) -> bool {
     entries.into_iter().flatten().flatten().any(|entry| entry.file_name().to_string_lossy().ends_with("refused"))
 }
 
-async fn signs_again(group: &signet::hsm::HsmGroup, key: &signet::keys::HsmKey) {
+async fn signs_again(group: &signet_hsm::HsmGroup, key: &signet_core::keys::HsmKey) {
     let until = Instant::now() + Duration::from_secs(20);
     while let Err(error) = group.sign(key, Algorithm::Es256, probe(key)).await {
         assert!(Instant::now() < until, "{error}");

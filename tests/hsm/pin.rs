@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use signet::hsm::{HsmEvent, PinSource};
-use signet::keys::{HsmFailure, KeyAdmin as _};
+use signet_core::keys::{HsmFailure, KeyAdmin as _};
+use signet_hsm::{HsmEvent, PinSource};
 
 use crate::support::hsm::{SoftToken, hsm, start, started};
 
@@ -14,7 +14,7 @@ fn write_pin(path: &Path, pin: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-async fn refusal(config: signet::hsm::HsmConfig) -> HsmFailure {
+async fn refusal(config: signet_hsm::HsmConfig) -> HsmFailure {
     let (group, _events) = start(vec![config]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
     group.shutdown().await;

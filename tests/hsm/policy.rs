@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use signet::clock::{Clock as _, SystemClock};
-use signet::hsm::HsmGroup;
-use signet::jose::{Algorithm, Header, signing_input};
-use signet::keys::{HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
+use signet_core::keys::{HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
+use signet_hsm::HsmGroup;
+use signet_jose::clock::{Clock as _, SystemClock};
+use signet_jose::{Algorithm, Header, signing_input};
 
 use crate::support::hsm::{ISSUER, SoftToken, hsm, pair, probe, started, stored, tenant};
 

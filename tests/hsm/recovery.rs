@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet::hsm::{HsmEvent, HsmGroup};
-use signet::jose::{Algorithm, VerifyingKey};
-use signet::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, Signer as _};
+use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, Signer as _};
+use signet_hsm::{HsmEvent, HsmGroup};
+use signet_jose::{Algorithm, VerifyingKey};
 
 use crate::support::hsm::{SoftToken, hsm, pair, probe, runs, start, started};
 

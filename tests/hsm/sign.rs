@@ -1,8 +1,8 @@
 //! Every algorithm signs, and an independent implementation agrees.
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use signet::jose::{Algorithm, PublicKey, VerifyingKey};
-use signet::keys::{KeyAdmin as _, Signature, Signer as _};
+use signet_core::keys::{KeyAdmin as _, Signature, Signer as _};
+use signet_jose::{Algorithm, PublicKey, VerifyingKey};
 
 use crate::support::hsm::{SoftToken, hsm, pair, probe, started};
 

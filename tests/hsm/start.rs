@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use signet::hsm::HsmConfig;
-use signet::keys::HsmFailure;
+use signet_core::keys::HsmFailure;
+use signet_hsm::HsmConfig;
 
 use crate::support::hsm::{PROGRAM, SoftToken, provision, start, started};
 
@@ -69,7 +69,7 @@ async fn a_token_that_was_made_anew_under_the_same_label_is_refused() {
     let token = SoftToken::new();
     let mut config = token.config();
     let (group, mut events) = started(config.clone()).await;
-    let Some(signet::hsm::HsmEvent::Up { token: info, .. }) = events.recv().await else { panic!("no event") };
+    let Some(signet_hsm::HsmEvent::Up { token: info, .. }) = events.recv().await else { panic!("no event") };
     group.shutdown().await;
     config.expected_serial = Some(info.serial);
     started(config.clone()).await.0.shutdown().await;
@@ -101,7 +101,7 @@ fn the_script_writes_what_the_template_shows() {
 async fn two_entries_of_one_name_are_refused() {
     let token = SoftToken::new();
     let (events, _received) = tokio::sync::mpsc::unbounded_channel();
-    let failure = signet::hsm::HsmGroup::start(PROGRAM.into(), vec![token.config(), token.config()], events);
+    let failure = signet_hsm::HsmGroup::start(PROGRAM.into(), vec![token.config(), token.config()], events);
     assert!(matches!(failure.err().unwrap().failure, HsmFailure::Configuration { .. }));
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use signet::hsm::{HsmConfig, HsmGroup};
-use signet::jose::Algorithm;
-use signet::keys::{HsmFailure, KeyAdmin as _, KeyTally, Signer as _};
+use signet_core::keys::{HsmFailure, KeyAdmin as _, KeyTally, Signer as _};
+use signet_hsm::{HsmConfig, HsmGroup};
+use signet_jose::Algorithm;
 
 use crate::support::fault::FaultModule;
 use crate::support::hsm::{SoftToken, hsm, pair, probe, start, started};

@@ -1,9 +1,9 @@
 //! Secrets at rest, in both modes: bound to their row, and used inside the token where it can (HAZARDS 48; promise 2).
 
-use signet::keys::{
+use signet_core::keys::{
     HsmFailure, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Seals, TenantId, Vault as _,
 };
-use signet::secret::SecretBytes;
+use signet_core::secret::SecretBytes;
 
 use crate::support::hsm::{SoftToken, hsm, started, tenant, vault_keys};
 
@@ -197,12 +197,12 @@ async fn older_keys_open_what_they_sealed_after_newer_ones_took_over() {
     let (group, _events) = started(token.config()).await;
     let mut keys = vault_keys(&group, WRAPPED).await;
     let seals = group.seal(&row("a"), &secret(b"old")).await.unwrap();
-    let now = signet::clock::Timestamp::from_unix_seconds(1);
+    let now = signet_jose::clock::Timestamp::from_unix_seconds(1);
     for key in &mut keys {
-        key.state = signet::keys::KeyState::Retiring { since: now, until: now };
+        key.state = signet_core::keys::KeyState::Retiring { since: now, until: now };
     }
     keys.extend(vault_keys(&group, WRAPPED).await);
-    signet::keys::KeyAdmin::use_keys(&*group, keys);
+    signet_core::keys::KeyAdmin::use_keys(&*group, keys);
     assert_eq!(group.open(&row("a"), &seals).await.unwrap(), secret(b"old"));
     let newer = group.seal(&row("a"), &secret(b"new")).await.unwrap();
     assert_ne!(newer.0[&hsm()][1..9], seals.0[&hsm()][1..9]);
@@ -213,13 +213,18 @@ async fn older_keys_open_what_they_sealed_after_newer_ones_took_over() {
 async fn a_secret_opens_by_the_second_token_where_the_firsts_key_is_unknown() {
     let (first, second) = (SoftToken::new(), SoftToken::new());
     let mut other = second.config();
-    other.name = signet::keys::HsmName::new("secondary");
+    other.name = signet_core::keys::HsmName::new("secondary");
     let (group, _events) = crate::support::hsm::start(vec![first.config(), other.clone()]);
     group.ready(std::time::Duration::from_secs(20)).await.unwrap();
     let mut keys = vault_keys(&group, SEALED).await;
     for key in keys.clone() {
         let made = group.generate_secret(&other.name, key.purpose, &tenant()).await.unwrap();
-        keys.push(signet::keys::HsmKey { hsm: other.name.clone(), key_id: made.key_id, cka_id: made.cka_id, ..key });
+        keys.push(signet_core::keys::HsmKey {
+            hsm: other.name.clone(),
+            key_id: made.key_id,
+            cka_id: made.cka_id,
+            ..key
+        });
     }
     group.use_keys(keys.clone());
     let seals = group.seal(&row("a"), &secret(b"s")).await.unwrap();

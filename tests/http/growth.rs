@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use signet::audit::RequestContext;
-use signet::keys::OtpHash;
-use signet::mfa::enrolment::{ClockProfile, TotpParameters};
-use signet::random::OsRandom;
-use signet::service::Signet;
-use signet::service::enrol::{Device, NewOtp};
+use signet_core::audit::RequestContext;
+use signet_core::keys::OtpHash;
+use signet_core::mfa::enrolment::{ClockProfile, TotpParameters};
+use signet_core::random::OsRandom;
+use signet_service::Signet;
+use signet_service::enrol::{Device, NewOtp};
 
 use super::Stage;
 use super::statistics::asker::{Asker, Shown};

@@ -1,6 +1,6 @@
 //! `signet key rotate --emergency`.
 
-use signet::verify::inspect;
+use signet_verify::inspect;
 
 use super::super::faults::caller::Caller;
 use super::super::faults::deployment::{AUDIENCE, Deployment, signal, text};

@@ -27,7 +27,7 @@ async fn a_key_that_is_rotated_by_hand_signs_when_everybody_knows_it() {
     // The one signature that is begun by what the server knew before may still be the old key's.
     caller.client_credentials().await.unwrap().text("access_token");
     let signed = caller.client_credentials().await.unwrap().text("access_token");
-    assert_eq!(signet::verify::inspect(&signed).unwrap().unverified_header["kid"], next.as_str());
+    assert_eq!(signet_verify::inspect(&signed).unwrap().unverified_header["kid"], next.as_str());
     server.stop();
     let words = deployment.run(&["key", "list"]).stdout;
     assert!(words.contains("signs no more since") && words.contains("in use since"), "{words}");

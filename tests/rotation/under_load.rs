@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet::verify::{Verifier, inspect};
+use signet_verify::{Verifier, inspect};
 use tokio::task::JoinSet;
 
 use super::super::faults::caller::Caller;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet::hsm::{HsmEvent, HsmGroup};
-use signet::jose::{Algorithm, VerifyingKey};
-use signet::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, Signer as _, Standing};
+use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, Signer as _, Standing};
+use signet_hsm::{HsmEvent, HsmGroup};
+use signet_jose::{Algorithm, VerifyingKey};
 
 use crate::faults::deployment::signal;
 use crate::support::hsm::{Events, SoftToken, hsm, probe, start, stored, tenant};

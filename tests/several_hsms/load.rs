@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signet::verify::inspect;
+use signet_verify::inspect;
 use tokio::task::JoinSet;
 
 use crate::faults::caller::{Answer, Caller};

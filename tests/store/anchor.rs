@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use signet::audit::{Checkpoint, Event};
-use signet::store::AuditLog as _;
-use signet::store::anchor::Anchor;
-use signet::store::sqlite::{SqliteOptions, SqliteStore};
+use signet_core::audit::{Checkpoint, Event};
+use signet_store::AuditLog as _;
+use signet_store::anchor::Anchor;
+use signet_store_sqlite::{SqliteOptions, SqliteStore};
 
 use crate::support::store::{Place, checkpoint, draft, now, verify};
 

@@ -1,9 +1,9 @@
 //! Made-up names and tokens do not make the database grow without end.
 
-use signet::store::{StoreFailure, Throttles as _, Users as _};
+use signet_store::{StoreFailure, Throttles as _, Users as _};
 use sqlx::{Executor as _, Row as _};
 
-use signet::mfa::lockout::Counter;
+use signet_core::mfa::lockout::Counter;
 
 use crate::support::store::{NOW, Place, after, counter, now, raw, tenant};
 

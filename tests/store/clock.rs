@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use signet::audit::Event;
-use signet::clock::Clock as _;
-use signet::store::sqlite::SqliteStore;
-use signet::store::{AuditLog as _, Grants as _, Revocations as _};
+use signet_core::audit::Event;
+use signet_jose::clock::Clock as _;
+use signet_store::{AuditLog as _, Grants as _, Revocations as _};
+use signet_store_sqlite::SqliteStore;
 
 use crate::support::store::{NOW, Place, after, draft, now, tenant};
 

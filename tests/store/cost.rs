@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet::audit::{Draft, Event, Head, chain};
-use signet::store::AuditLog as _;
-use signet::store::sqlite::SqliteStore;
+use signet_core::audit::{Draft, Event, Head, chain};
+use signet_store::AuditLog as _;
+use signet_store_sqlite::SqliteStore;
 
 use crate::support::store::{Place, draft, now};
 

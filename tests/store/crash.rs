@@ -5,13 +5,13 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use signet::audit::Event;
-use signet::keys::HsmName;
-use signet::secret::SecretHash;
-use signet::store::sqlite::SqliteStore;
-use signet::store::{
+use signet_core::audit::Event;
+use signet_core::keys::HsmName;
+use signet_core::secret::SecretHash;
+use signet_store::{
     AuditLog as _, Clients as _, EndReason, GrantId, GrantState, Grants as _, RotateOutcome, Told, Users as _,
 };
+use signet_store_sqlite::SqliteStore;
 
 use crate::support::store::{ManualClock, NOW, Place, client, draft, grant, now, options, tenant, user, verify};
 

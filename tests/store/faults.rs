@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signet::audit::Event;
-use signet::keys::HsmName;
-use signet::secret::SecretHash;
-use signet::store::sqlite::{SqliteOptions, SqliteStore};
-use signet::store::{
+use signet_core::audit::Event;
+use signet_core::keys::HsmName;
+use signet_core::secret::SecretHash;
+use signet_store::{
     AuditLog as _, Deployment as _, Grants as _, RotateOutcome, StoreError, StoreFailure, Told, Users as _,
 };
+use signet_store_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::Executor as _;
 
 use crate::support::store::{ManualClock, NOW, Place, draft, granted, now, options, raw, tenant, user, verify};
@@ -185,7 +185,7 @@ async fn one_failing_job_of_a_group_fails_alone() {
     for (index, task) in adding.into_iter().enumerate() {
         let added = task.await.unwrap();
         assert_eq!(added.is_err(), index % 4 == 0, "{added:?}");
-        let grant = store.grant(&tenant(), &signet::store::GrantId::new(format!("grant-{index}"))).await.unwrap();
+        let grant = store.grant(&tenant(), &signet_store::GrantId::new(format!("grant-{index}"))).await.unwrap();
         assert_eq!(grant.is_some(), index % 4 != 0);
     }
     assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, 15);

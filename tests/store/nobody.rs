@@ -1,8 +1,8 @@
 //! What is read of a name that is nobody's: as much as of somebody's (promise 5).
 
-use signet::keys::{HsmName, TokenInfo};
-use signet::store::sqlite::sql_texts;
-use signet::store::{Deployment as _, Factors as _, UserId, Users as _};
+use signet_core::keys::{HsmName, TokenInfo};
+use signet_store::{Deployment as _, Factors as _, UserId, Users as _};
+use signet_store_sqlite::sql_texts;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::support::store::{Place, now, raw, tenant, totp_factor, user, yubico_factor};

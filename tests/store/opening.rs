@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use signet::audit::Event;
-use signet::store::sqlite::{SqliteOptions, SqliteStore, sql_texts};
-use signet::store::{AuditLog as _, StoreFailure};
+use signet_core::audit::Event;
+use signet_store::{AuditLog as _, StoreFailure};
+use signet_store_sqlite::{SqliteOptions, SqliteStore, sql_texts};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _, SqliteConnection};
 
@@ -158,9 +158,9 @@ async fn keys_of_an_older_version_find_their_places() {
     let place = Place::new();
     let mut old = raw_new(&place.database()).await;
     for script in [
-        include_str!("../../src/store/sqlite/migrations/0001_first.sql"),
-        include_str!("../../src/store/sqlite/migrations/0002_credentials_version.sql"),
-        include_str!("../../src/store/sqlite/migrations/0003_throttles.sql"),
+        include_str!("../../crates/store-sqlite/src/migrations/0001_first.sql"),
+        include_str!("../../crates/store-sqlite/src/migrations/0002_credentials_version.sql"),
+        include_str!("../../crates/store-sqlite/src/migrations/0003_throttles.sql"),
     ] {
         old.execute(sqlx::raw_sql(script)).await.unwrap();
     }
@@ -178,15 +178,15 @@ async fn keys_of_an_older_version_find_their_places() {
     old.execute(sqlx::raw_sql(AssertSqlSafe(rows))).await.unwrap();
     old.close().await.unwrap();
     let store = place.open().await;
-    let keys = signet::store::Keys::keys(store.as_ref()).await.unwrap();
+    let keys = signet_store::Keys::keys(store.as_ref()).await.unwrap();
     let stages: Vec<_> = keys.iter().map(|key| (key.key_id.as_str(), key.state.name())).collect();
     let expected =
         [("gone", "destroyed"), ("first", "active"), ("seals", "active"), ("seals too", "next"), ("second", "next")];
     assert_eq!(stages, expected);
-    assert_eq!(keys[0].state.end(), Some(signet::keys::KeyEnd::Expired));
+    assert_eq!(keys[0].state.end(), Some(signet_core::keys::KeyEnd::Expired));
     let day = Duration::from_secs(86_400);
     let first = &keys[1].key_id;
-    assert_eq!(signet::store::Keys::token_lifetime(store.as_ref(), first).await.unwrap(), day, "nobody wrote it down");
+    assert_eq!(signet_store::Keys::token_lifetime(store.as_ref(), first).await.unwrap(), day, "nobody wrote it down");
     store.close().await;
 }
 

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use signet::audit::Event;
-use signet::keys::{HsmName, OtpHash};
-use signet::mfa::{HotpState, RecoveryState};
-use signet::secret::SecretHash;
-use signet::store::sqlite::SqliteStore;
-use signet::store::{
+use signet_core::audit::Event;
+use signet_core::keys::{HsmName, OtpHash};
+use signet_core::mfa::{HotpState, RecoveryState};
+use signet_core::secret::SecretHash;
+use signet_store::{
     AssignOutcome, AuditLog as _, Factor, FactorDetail, FactorId, Factors as _, Grants as _, RecoveryCodes as _,
     RotateOutcome, Stock as _, StockId, StockToken, StoreError, Throttles as _, Told, Users as _,
 };
+use signet_store_sqlite::SqliteStore;
 
 use crate::support::store::{
     Place, counter, draft, granted, now, seals, tenant, totp_factor, user, verify, yubico_factor,

@@ -1,9 +1,9 @@
 //! Whoever can write the database can't change the audit log unnoticed.
 
-use signet::audit::{ChainCheck, ChainFault, Event};
-use signet::store::anchor::Anchor;
-use signet::store::sqlite::{SqliteOptions, SqliteStore};
-use signet::store::{AuditLog as _, StoreFailure};
+use signet_core::audit::{ChainCheck, ChainFault, Event};
+use signet_store::anchor::Anchor;
+use signet_store::{AuditLog as _, StoreFailure};
+use signet_store_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::Executor as _;
 
 use crate::support::store::{Place, checkpoint, draft, raw, verify};
@@ -137,8 +137,8 @@ trait ProbeNow {
 
 impl ProbeNow for SqliteStore {
     async fn probe_now(&self, place: &Place) -> Option<StoreFailure> {
-        use signet::clock::Clock as _;
-        use signet::store::Deployment as _;
+        use signet_jose::clock::Clock as _;
+        use signet_store::Deployment as _;
         self.probe(place.clock.now()).await.err().map(|error| error.failure)
     }
 }
@@ -173,7 +173,7 @@ async fn the_anchor_survives_a_line_that_a_crash_cut() {
     file.write_all(br#"{"seq":9,"at":17"#).unwrap();
     let kept = anchor.read().unwrap();
     assert_eq!(kept.len(), 1);
-    let next = signet::audit::Checkpoint { sequence: 4, ..kept[0].clone() };
+    let next = signet_core::audit::Checkpoint { sequence: 4, ..kept[0].clone() };
     anchor.append(&next).await.unwrap();
     assert_eq!(anchor.read().unwrap(), [kept[0].clone(), next]);
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, UnboundCipherKey};
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SecureRandom as _;
-use signet::clock::{Clock as _, SystemClock};
-use signet::keys::OtpHash;
+use signet_core::keys::OtpHash;
+use signet_jose::clock::{Clock as _, SystemClock};
 
 /// An authenticator app that scanned a QR code: all it knows is the URI.
 pub(crate) struct Totp(totp_rs::Totp, u64);

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use signet::hsm::HsmConfig;
 use signet_fault_module::log::{self, Kind, Record};
 use signet_fault_module::rules::{Latch, Rules};
 use signet_fault_module::{LOG_VARIABLE, MODULE_VARIABLE, RULES_VARIABLE, latch_file};
+use signet_hsm::HsmConfig;
 
 use super::hsm::SoftToken;
 

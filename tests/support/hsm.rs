@@ -5,13 +5,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use signet::clock::Timestamp;
-use signet::hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource};
-use signet::jose::algorithm::KeyType;
-use signet::jose::{Algorithm, Jwk};
-use signet::keys::{
+use signet_core::keys::{
     GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, SigningPolicy, TenantId, test_signing_input,
 };
+use signet_hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource};
+use signet_jose::algorithm::KeyType;
+use signet_jose::clock::Timestamp;
+use signet_jose::{Algorithm, Jwk};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 

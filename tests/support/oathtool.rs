@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use signet::clock::{Clock as _, SystemClock};
+use signet_jose::clock::{Clock as _, SystemClock};
 
 /// A clock-based token.
 pub(crate) struct ClockToken {

@@ -8,7 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, GeneralSubtree, IsCa, KeyPair,
     NameConstraints, PublicKeyData as _,
 };
-use signet::mfa::piv::{SignInContext, signed_text};
+use signet_core::mfa::piv::{SignInContext, signed_text};
 
 use super::application::{TestClient, TestUser};
 

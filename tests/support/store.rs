@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use signet::audit::{
+use signet_core::audit::{
     ChainCheck, ChainFault, ChainSummary, Checkpoint, CheckpointClaims, Draft, Event, Outcome, RequestContext,
 };
-use signet::clock::{Clock, Timestamp};
-use signet::keys::{HsmName, OtpHash, Seals, TenantId};
-use signet::mfa::lockout::Counter;
-use signet::secret::SecretHash;
-use signet::store::sqlite::{SqliteOptions, SqliteStore};
-use signet::store::{
+use signet_core::keys::{HsmName, OtpHash, Seals, TenantId};
+use signet_core::mfa::lockout::Counter;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::{Clock, Timestamp};
+use signet_store::{
     Client, ClientId, Factor, FactorDetail, FactorId, FactorState, Grant, GrantId, GrantState, GrantType, Store,
     TotpState, User, UserId, YubicoState,
 };
+use signet_store_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 

@@ -7,9 +7,9 @@ use axum::Router;
 use axum::routing::get;
 use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use serde_json::json;
-use signet::jose::Algorithm;
-use signet::verify::axum::BearerLayer;
-use signet::verify::{Level, VerifiedClaims};
+use signet_jose::Algorithm;
+use signet_verify::axum::BearerLayer;
+use signet_verify::{Level, VerifiedClaims};
 
 use crate::issuer::{NOW, SoftKey};
 

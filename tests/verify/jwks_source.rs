@@ -9,8 +9,8 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::{HeaderName, StatusCode};
 use axum::routing::get;
-use signet::jose::Algorithm;
-use signet::verify::{JwksError, JwksSource, Verifier, VerifyError};
+use signet_jose::Algorithm;
+use signet_verify::{JwksError, JwksSource, Verifier, VerifyError};
 use tokio::sync::Semaphore;
 
 use crate::issuer::{SoftKey, builder, set};

@@ -10,8 +10,8 @@ use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
 use super::finding::Findings;
-use crate::clock::Timestamp;
 use crate::config::{Config, TlsConfig};
+use signet_jose::clock::Timestamp;
 
 const SUBJECT: &str = "TLS";
 /// A certificate that ends sooner should have been renewed by now.

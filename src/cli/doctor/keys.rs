@@ -7,11 +7,11 @@ use super::super::run_mark::RunMarks;
 use super::super::wiring::{self, Deployment};
 use super::finding::Findings;
 use super::token::Tokens;
-use crate::jose::KeyId;
-use crate::keys::{HsmKey, KeyAdmin as _};
-use crate::service::directory::RingKey;
-use crate::service::hsm_members::Membership;
-use crate::store::Keys as _;
+use signet_core::keys::{HsmKey, KeyAdmin as _};
+use signet_jose::KeyId;
+use signet_service::directory::RingKey;
+use signet_service::hsm_members::Membership;
+use signet_store::Keys as _;
 
 /// Examines the keys; gives those that sign tokens now, and did.
 pub(super) async fn examine(deployment: &Deployment, tokens: &Tokens, findings: &mut Findings) -> Vec<Arc<RingKey>> {

@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::finding::Findings;
-use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::{Config, StoreConfig};
+use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
 
 /// 2026-01-01: a clock before it was never set.
 const BUILT_AFTER: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);

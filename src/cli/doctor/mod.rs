@@ -24,7 +24,7 @@ use super::Ended;
 use super::output::Output;
 use super::wiring::{self, Deployment, Need};
 use crate::config::Config;
-use crate::store::Deployment as _;
+use signet_store::Deployment as _;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {

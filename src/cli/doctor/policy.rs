@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::super::wiring::Deployment;
 use super::finding::Findings;
-use crate::keys::TenantId;
-use crate::store::Clients as _;
+use signet_core::keys::TenantId;
+use signet_store::Clients as _;
 
 pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) {
     let policy = &deployment.config.policy;

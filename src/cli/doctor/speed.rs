@@ -13,9 +13,9 @@ use super::super::output::Output;
 use super::super::wiring::{self, Deployment};
 use super::PATIENCE;
 use super::finding::Findings;
-use crate::hsm::HsmGroup;
-use crate::keys::{HsmError, Signer as _, test_signing_input};
-use crate::service::directory::RingKey;
+use signet_core::keys::{HsmError, Signer as _, test_signing_input};
+use signet_hsm::HsmGroup;
+use signet_service::directory::RingKey;
 
 /// What is tried, in this order: sessions of each worker, and workers.
 const ARRANGEMENTS: [(u32, u32); 9] = [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (1, 2), (2, 2), (4, 2), (8, 2)];

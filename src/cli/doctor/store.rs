@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::super::wiring::Deployment;
 use super::finding::Findings;
-use crate::audit::checkpoint::open_checkpoint;
-use crate::clock::Timestamp;
-use crate::jose::{JwkSet, VerifyingKey};
-use crate::store::{AuditLog as _, Deployment as _};
+use signet_core::audit::checkpoint::open_checkpoint;
+use signet_jose::clock::Timestamp;
+use signet_jose::{JwkSet, VerifyingKey};
+use signet_store::{AuditLog as _, Deployment as _};
 
 /// Clocks of two machines that took turns differ by this much and no more.
 const SKEW: Duration = Duration::from_secs(10);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::finding::Findings;
 use crate::config::Config;
-use crate::jose::Algorithm;
-use crate::keys::{HsmError, HsmName, KeyAdmin, SealMode, TokenReport};
-use crate::service::hsm_members::{Membership, membership};
-use crate::store::HsmMember;
+use signet_core::keys::{HsmError, HsmName, KeyAdmin, SealMode, TokenReport};
+use signet_jose::Algorithm;
+use signet_service::hsm_members::{Membership, membership};
+use signet_store::HsmMember;
 
 /// One configured HSM token, and what it answered.
 struct Asked {

@@ -13,11 +13,11 @@ use crate::cli::output::Output;
 use crate::cli::wiring::{Deployment, Need};
 use crate::cli::yubico_key::{YubicoKeyOptions, check_public_id};
 use crate::cli::{Ended, input};
-use crate::keys::OtpHash;
-use crate::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters, from_base32};
-use crate::secret::{SecretBytes, SecretText};
-use crate::service::enrol::{Device, NewOtp};
-use crate::store::{Factor, FactorState};
+use signet_core::keys::OtpHash;
+use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters, from_base32};
+use signet_core::secret::{SecretBytes, SecretText};
+use signet_service::enrol::{Device, NewOtp};
+use signet_store::{Factor, FactorState};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Add {

@@ -10,8 +10,8 @@ use super::view::{FactorView, csv, factor_table, listed_table};
 use crate::cli::output::Output;
 use crate::cli::wiring::{Deployment, Need};
 use crate::cli::{Ended, input};
-use crate::secret::SecretText;
-use crate::store::FactorId;
+use signet_core::secret::SecretText;
+use signet_store::FactorId;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Life {

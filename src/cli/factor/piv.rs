@@ -12,11 +12,11 @@ use super::view::FactorView;
 use crate::cli::Ended;
 use crate::cli::output::Output;
 use crate::cli::wiring::{Deployment, Need};
-use crate::clock::Timestamp;
 use crate::config::PivConfig;
-use crate::jose::jwk::PublicKey;
-use crate::mfa::piv_attestation::{self, Attested, key_of, read_certificates};
-use crate::service::piv::PivKey;
+use signet_core::mfa::piv_attestation::{self, Attested, key_of, read_certificates};
+use signet_jose::clock::Timestamp;
+use signet_jose::jwk::PublicKey;
+use signet_service::piv::PivKey;
 
 /// The longest certificate file that is read, in bytes.
 const LONGEST: u64 = 256 * 1024;

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::cli::output::Output;
 use crate::cli::wiring::{Deployment, Need};
-use crate::service::recovery::MadeCodes;
-use crate::store::FactorState;
+use signet_service::recovery::MadeCodes;
+use signet_store::FactorState;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Replace {

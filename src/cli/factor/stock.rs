@@ -15,10 +15,10 @@ use super::view::FactorView;
 use crate::cli::output::{Output, table};
 use crate::cli::wiring::{Deployment, Need};
 use crate::cli::{Ended, input};
-use crate::secret::SecretBytes;
-use crate::service::import::run::{ImportReport, LineOutcome, Progress};
-use crate::service::import::{Format, ImportOptions, Unlock};
-use crate::store::StockToken;
+use signet_core::secret::SecretBytes;
+use signet_service::import::run::{ImportReport, LineOutcome, Progress};
+use signet_service::import::{Format, ImportOptions, Unlock};
+use signet_store::StockToken;
 
 /// The largest file that is read.
 const LARGEST: u64 = 1 << 30;

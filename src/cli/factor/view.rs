@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::output::table;
-use crate::store::{Factor, FactorDetail, FactorState, ListedFactor};
+use signet_store::{Factor, FactorDetail, FactorState, ListedFactor};
 
 /// A factor as printed.
 #[derive(Serialize)]

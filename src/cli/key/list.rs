@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::cli::output::{Output, table};
 use crate::cli::wiring::{Deployment, Need};
-use crate::jose::Algorithm;
-use crate::keys::{AnnouncedKey, HsmKey, KeyEnd, KeyPurpose, KeyState, hexadecimal};
+use signet_core::keys::{AnnouncedKey, HsmKey, KeyEnd, KeyPurpose, KeyState, hexadecimal};
+use signet_jose::Algorithm;
 
 /// A key as printed.
 #[derive(Serialize)]

@@ -8,8 +8,8 @@ use super::list::KeyView;
 use crate::cli::Ended;
 use crate::cli::output::Output;
 use crate::cli::wiring::{Deployment, Need};
-use crate::service::ChangeError;
-use crate::service::revoke_key::Consequences;
+use signet_service::ChangeError;
+use signet_service::revoke_key::Consequences;
 
 /// What was done, or would be.
 #[derive(Serialize)]

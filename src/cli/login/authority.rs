@@ -14,8 +14,8 @@ use url::Url;
 use super::keep::Kept;
 use super::step_up::Wanted;
 use crate::cli::Ended;
-use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::secret::SecretText;
+use signet_core::secret::SecretText;
+use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
 
 /// The longest answer that is read, in bytes.
 const LONGEST: usize = 256 * 1024;
@@ -206,8 +206,9 @@ impl Authority {
     /// What a card signs for this issuer, client and user.
     #[cfg(feature = "piv")]
     pub(super) fn text_to_sign(&self, user: &str, nonce: &str) -> Vec<u8> {
-        let context = crate::mfa::piv::SignInContext { issuer: &self.issuer, client: &self.client_id, username: user };
-        crate::mfa::piv::signed_text(context, nonce)
+        let context =
+            signet_core::mfa::piv::SignInContext { issuer: &self.issuer, client: &self.client_id, username: user };
+        signet_core::mfa::piv::signed_text(context, nonce)
     }
 
     async fn post(&self, endpoint: &Url, fields: &[(&str, &str)]) -> anyhow::Result<Answer> {

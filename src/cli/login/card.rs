@@ -9,9 +9,9 @@ use yubikey::certificate::Certificate;
 use yubikey::piv::{self, AlgorithmId, SlotId};
 use yubikey::{Error, YubiKey};
 
-use crate::jose::algorithm::KeyType;
-use crate::jose::jwk::PublicKey;
-use crate::secret::SecretText;
+use signet_core::secret::SecretText;
+use signet_jose::algorithm::KeyType;
+use signet_jose::jwk::PublicKey;
 
 /// `DigestInfo` of SHA-256 up to the digest (RFC 8017 §9.2, note 1).
 const SHA256_DIGEST_INFO: [u8; 19] =

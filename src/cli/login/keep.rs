@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::authority::Tokens;
 use super::keyring::Entry;
-use crate::secret::SecretText;
+use signet_core::secret::SecretText;
 
 /// How long another process may take for its refresh.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -25,8 +25,8 @@ use self::prompt::Lines;
 use self::step_up::{Proof, Wanted};
 use super::Ended;
 use super::output::Output;
-use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::secret::SecretText;
+use signet_core::secret::SecretText;
+use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
 
 /// A token is refreshed when it lasts no longer than that: what it is printed for needs some time.
 const LEAST_LEFT: std::time::Duration = std::time::Duration::from_secs(30);

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use anyhow::Context as _;
 
 use crate::cli::{Ended, input};
-use crate::secret::SecretText;
+use signet_core::secret::SecretText;
 
 /// The longest line that is read, in bytes.
 const LONGEST: usize = 4096;

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 
 use super::authority::Tokens;
 use crate::cli::Ended;
-use crate::clock::Timestamp;
-use crate::token::Level;
-use crate::verify;
+use signet_jose::clock::Timestamp;
+use signet_verify;
+use signet_verify::Level;
 
 /// What is asked for. The default asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub(super) struct Proof {
 
 impl Proof {
     pub(super) fn of(tokens: &Tokens) -> Self {
-        let Ok(view) = verify::inspect(&tokens.access_token) else { return Self::default() };
+        let Ok(view) = signet_verify::inspect(&tokens.access_token) else { return Self::default() };
         let claims = view.unverified_claims;
         Self {
             acr: claims["acr"].as_str().map(str::to_owned),

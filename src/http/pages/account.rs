@@ -9,8 +9,8 @@ use super::super::context::Context;
 use super::login::asked;
 use super::visitor::{OwnForm, Visitor, forgetting};
 use super::{PageError, page, see_other};
-use crate::store::{Factor, FactorDetail, FactorState, Session, SessionId};
 use crate::ui::{AccountPage, FactorRow, Moment, SessionRow, kind_in_words};
+use signet_store::{Factor, FactorDetail, FactorState, Session, SessionId};
 
 /// `GET /account`.
 pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: Uri) -> Result<Response, PageError> {

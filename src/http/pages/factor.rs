@@ -10,9 +10,9 @@ use super::account::factor_row;
 use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor, forgetting};
 use super::{PageError, page, see_other};
-use crate::service::self_service::SelfServiceError;
-use crate::store::FactorId;
 use crate::ui::{FactorPage, RemovePage};
+use signet_service::self_service::SelfServiceError;
+use signet_store::FactorId;
 
 /// `GET /account/factors/{id}`.
 pub(super) async fn show(

@@ -10,11 +10,11 @@ use super::super::context::Context;
 use super::visitor::{OwnForm, Visitor, forgetting, holding};
 use super::webauthn::key_answer;
 use super::{PageError, page, see_other, sign_in_failure, with_retry};
-use crate::audit::RequestContext;
-use crate::oauth::OAuthError;
-use crate::oauth::grant::PasswordRequest;
-use crate::secret::SecretText;
 use crate::ui::{LoginPage, StepUpPage};
+use signet_core::audit::RequestContext;
+use signet_core::oauth::OAuthError;
+use signet_core::oauth::grant::PasswordRequest;
+use signet_core::secret::SecretText;
 
 /// The value of a parameter in the address.
 pub(super) fn asked(uri: &Uri, name: &str) -> Option<String> {

@@ -18,9 +18,9 @@ use axum::routing::{get, post};
 
 use super::HttpState;
 use super::oauth_error::Refusal;
-use crate::oauth::OAuthError;
-use crate::service::self_service::SelfServiceError;
 use crate::ui::{self, FailurePage};
+use signet_core::oauth::OAuthError;
+use signet_service::self_service::SelfServiceError;
 
 /// The routes of all pages. What is refused before a page is made, by its path or method, is protected as pages are.
 pub(super) fn routes() -> Router<HttpState> {

@@ -9,8 +9,8 @@ use super::super::context::Context;
 use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor};
 use super::{PageError, page, see_other};
-use crate::service::self_service::SelfServiceError;
 use crate::ui::TokenPage;
+use signet_service::self_service::SelfServiceError;
 
 /// `GET /account/token`.
 pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor) -> Result<Response, PageError> {

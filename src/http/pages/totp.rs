@@ -9,8 +9,8 @@ use super::super::context::Context;
 use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor};
 use super::{PageError, page, see_other};
-use crate::service::self_service::{PendingTotp, SelfServiceError};
 use crate::ui::{TotpPage, in_groups, qr_image};
+use signet_service::self_service::{PendingTotp, SelfServiceError};
 
 /// `GET /account/totp`.
 pub(super) async fn show(

@@ -12,9 +12,9 @@ use axum::response::{IntoResponse, Response};
 use super::super::HttpState;
 use super::super::body::Form;
 use super::{PageError, single};
-use crate::oauth::Parameters;
-use crate::secret::SecretText;
-use crate::service::session::LiveSession;
+use signet_core::oauth::Parameters;
+use signet_core::secret::SecretText;
+use signet_service::session::LiveSession;
 
 /// The length of a secret: 32 bytes in base64url.
 const SECRET_LENGTH: usize = 43;

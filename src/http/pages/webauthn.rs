@@ -11,9 +11,9 @@ use super::super::context::Context;
 use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor};
 use super::{PageError, page, see_other};
-use crate::service::self_service::SelfServiceError;
-use crate::service::webauthn::{Ceremony, KeyAnswer};
 use crate::ui::KeyPage;
+use signet_service::self_service::SelfServiceError;
+use signet_service::webauthn::{Ceremony, KeyAnswer};
 
 /// The key's answer that a form carries; `None` where it carries none.
 pub(super) fn key_answer(form: &OwnForm) -> Option<KeyAnswer> {

@@ -1,6 +1,6 @@
 //! What is right, by the fault. Written from the hazards' table, not from the product's.
 
-use signet::keys::HsmFailure;
+use signet_core::keys::HsmFailure;
 
 use super::withheld;
 

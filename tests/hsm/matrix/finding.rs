@@ -1,6 +1,6 @@
 //! Faults while a key is looked for and judged, and while a session is replaced.
 
-use signet::jose::Algorithm;
+use signet_jose::Algorithm;
 
 use super::expected::{Expected, by_code, by_code_in_short};
 use super::{Asked, DEADLINE, Scene, both_phases};

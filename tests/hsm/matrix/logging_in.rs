@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use signet::keys::HsmFailure;
+use signet_core::keys::HsmFailure;
 use signet_fault_module::rules::Latch;
 
 use super::expected::{Expected, PHASES};
@@ -67,15 +67,15 @@ async fn hazard_59_of_all_who_notice_a_logout_one_logs_in() {
     let mut config = module.config();
     config.sessions = 8;
     let (group, _events) = crate::support::hsm::started(config).await;
-    let key = crate::support::hsm::pair(&group, signet::jose::Algorithm::Es256).await;
+    let key = crate::support::hsm::pair(&group, signet_jose::Algorithm::Es256).await;
     for _ in 0..5 {
         let logins = module.logins();
         module.order("C_SignInit nth 3 before latch logged-out\nC_Login every before delay 50");
         let asked = (0..64).map(|_| {
             let (group, key) = (std::sync::Arc::clone(&group), key.clone());
             tokio::spawn(async move {
-                use signet::keys::Signer as _;
-                group.sign(&key, signet::jose::Algorithm::Es256, crate::support::hsm::probe(&key)).await.map(drop)
+                use signet_core::keys::Signer as _;
+                group.sign(&key, signet_jose::Algorithm::Es256, crate::support::hsm::probe(&key)).await.map(drop)
             })
         });
         for outcome in asked.collect::<Vec<_>>() {

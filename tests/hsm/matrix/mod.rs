@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet::hsm::HsmGroup;
-use signet::jose::{Algorithm, VerifyingKey};
-use signet::keys::{
+use signet_core::keys::{
     HsmFailure, HsmKey, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, Seals, Signer as _, Vault as _,
 };
-use signet::secret::SecretBytes;
+use signet_core::secret::SecretBytes;
+use signet_hsm::HsmGroup;
+use signet_jose::{Algorithm, VerifyingKey};
 
 use self::expected::Expected;
 use crate::support::fault::FaultModule;

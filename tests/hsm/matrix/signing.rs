@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use signet::jose::Algorithm;
-use signet::keys::KeyAdmin as _;
+use signet_core::keys::KeyAdmin as _;
+use signet_jose::Algorithm;
 
 use super::expected::{Expected, PHASES, by_code};
 use super::{Asked, DEADLINE, Scene, both_phases};

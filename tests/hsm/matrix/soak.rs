@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
-use signet::jose::{Algorithm, VerifyingKey};
-use signet::keys::Signer as _;
+use signet_core::keys::Signer as _;
+use signet_jose::{Algorithm, VerifyingKey};
 
 use super::over_http::{Got, Stage};
 use crate::support::fault::FaultModule;

@@ -1,9 +1,9 @@
 //! Custody on each make: a generated key is held, attribute by attribute; a wrong PIN is presented once.
 
-use signet::hsm::PinSource;
-use signet::jose::Algorithm;
-use signet::jose::algorithm::KeyType;
-use signet::keys::{Custody, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
+use signet_core::keys::{Custody, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
+use signet_hsm::PinSource;
+use signet_jose::Algorithm;
+use signet_jose::algorithm::KeyType;
 
 use super::{for_each_make, for_nss};
 use crate::support::hsm::{hsm, pair, probe, tenant, vault_keys};

@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use signet::hsm::{HsmConfig, PinSource};
+use signet_hsm::{HsmConfig, PinSource};
 
 use crate::support::application::Application;
 use crate::support::hsm::PROGRAM;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use signet::hsm::HsmGroup;
-use signet::jose::{Algorithm, VerifyingKey};
-use signet::keys::{HsmFailure, HsmKey, Signer as _};
+use signet_core::keys::{HsmFailure, HsmKey, Signer as _};
+use signet_hsm::HsmGroup;
+use signet_jose::{Algorithm, VerifyingKey};
 
 use super::for_each_make;
 use crate::support::hsm::{hsm, pair, probe};

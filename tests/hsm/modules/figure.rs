@@ -9,9 +9,9 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass};
 use cryptoki::session::{Session, UserType};
-use signet::hsm::{HsmConfig, PinSource};
-use signet::jose::Algorithm;
-use signet::keys::Signer as _;
+use signet_core::keys::Signer as _;
+use signet_hsm::{HsmConfig, PinSource};
+use signet_jose::Algorithm;
 
 use crate::support::hsm::{pair, probe};
 use crate::support::modules::Make;

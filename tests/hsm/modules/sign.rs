@@ -1,8 +1,8 @@
 //! Each algorithm that a make offers signs, the others are refused by name, and keys are found again.
 
-use signet::jose::algorithm::KeyType;
-use signet::jose::{Algorithm, VerifyingKey};
-use signet::keys::{HsmFailure, KeyAdmin as _, KeyPurpose, Signer as _};
+use signet_core::keys::{HsmFailure, KeyAdmin as _, KeyPurpose, Signer as _};
+use signet_jose::algorithm::KeyType;
+use signet_jose::{Algorithm, VerifyingKey};
 
 use super::{for_each_make, for_nss};
 use crate::hsm::sign::verifies;

@@ -1,8 +1,10 @@
 //! Secrets at rest in each mode that a make offers; a make that offers none says so when it is asked for a key.
 
-use signet::hsm::HsmGroup;
-use signet::keys::{HsmFailure, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Vault as _};
-use signet::secret::SecretBytes;
+use signet_core::keys::{
+    HsmFailure, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Vault as _,
+};
+use signet_core::secret::SecretBytes;
+use signet_hsm::HsmGroup;
 
 use super::for_each_make;
 use crate::support::hsm::{hsm, stored, tenant, vault_keys};

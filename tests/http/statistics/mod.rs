@@ -14,8 +14,8 @@ pub(super) mod welch;
 
 use std::sync::Arc;
 
-use signet::random::{OsRandom, Random as _};
-use signet::service::Signet;
+use signet_core::random::{OsRandom, Random as _};
+use signet_service::Signet;
 
 use self::asker::{Asker, Shown};
 use self::people::Person;

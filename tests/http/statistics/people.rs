@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use signet::audit::RequestContext;
-use signet::keys::OtpHash;
-use signet::mfa::enrolment::{ClockProfile, TotpParameters};
-use signet::random::{OsRandom, Random as _};
-use signet::secret::SecretBytes;
-use signet::service::Signet;
-use signet::service::enrol::{Device, NewOtp, YubicoKey};
+use signet_core::audit::RequestContext;
+use signet_core::keys::OtpHash;
+use signet_core::mfa::enrolment::{ClockProfile, TotpParameters};
+use signet_core::random::{OsRandom, Random as _};
+use signet_core::secret::SecretBytes;
+use signet_service::Signet;
+use signet_service::enrol::{Device, NewOtp, YubicoKey};
 
 use super::asker::Shown;
 use crate::support::codes::{SixDigits, YubiKey};

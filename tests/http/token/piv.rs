@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use signet::mfa::piv::SignInContext;
+use signet_core::mfa::piv::SignInContext;
 
 use super::verified;
 use crate::http::{Stage, statuses};

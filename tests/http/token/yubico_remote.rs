@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use signet::clock::{Clock as _, SystemClock};
+use signet_jose::clock::{Clock as _, SystemClock};
 
 use crate::http::{ALL_GRANTS, Stage};
 use crate::support::application::{AUDIENCE, Application, TestUser};

@@ -1,5 +1,5 @@
-use signet::audit::{ChainCheck, Checkpoint, Draft, Event, Head};
-use signet::store::{KeyMention, Store};
+use signet_core::audit::{ChainCheck, Checkpoint, Draft, Event, Head};
+use signet_store::{KeyMention, Store};
 
 use crate::support::store::{after, draft, now, user};
 

@@ -1,7 +1,7 @@
-use signet::audit::Event;
-use signet::mfa::WebAuthnState;
-use signet::secret::SecretHash;
-use signet::store::{AssertionSpending, Factor, FactorDetail, Store, Told};
+use signet_core::audit::Event;
+use signet_core::mfa::WebAuthnState;
+use signet_core::secret::SecretHash;
+use signet_store::{AssertionSpending, Factor, FactorDetail, Store, Told};
 
 use crate::support::store::{after, draft, now, tenant, totp_factor, user};
 

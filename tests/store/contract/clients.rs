@@ -1,6 +1,6 @@
-use signet::audit::Event;
-use signet::secret::SecretHash;
-use signet::store::{Client, ClientId, Store};
+use signet_core::audit::Event;
+use signet_core::secret::SecretHash;
+use signet_store::{Client, ClientId, Store};
 
 use crate::support::store::{client, draft, grant, now, tenant, user};
 

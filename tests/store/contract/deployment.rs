@@ -1,8 +1,8 @@
-use signet::audit::Event;
-use signet::jose::{Jwk, KeyId};
-use signet::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TokenInfo};
-use signet::secret::SecretHash;
-use signet::store::{Store, Told};
+use signet_core::audit::Event;
+use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TokenInfo};
+use signet_core::secret::SecretHash;
+use signet_jose::{Jwk, KeyId};
+use signet_store::{Store, Told};
 
 use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
 

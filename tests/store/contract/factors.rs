@@ -1,8 +1,8 @@
-use signet::audit::Event;
-use signet::keys::OtpHash;
-use signet::mfa::{HotpState, RecoveryState};
-use signet::secret::SecretHash;
-use signet::store::{
+use signet_core::audit::Event;
+use signet_core::keys::OtpHash;
+use signet_core::mfa::{HotpState, RecoveryState};
+use signet_core::secret::SecretHash;
+use signet_store::{
     AssignOutcome, EndReason, Factor, FactorDetail, FactorId, FactorState, GrantState, StockId, StockToken, Store,
     Told, User,
 };

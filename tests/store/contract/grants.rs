@@ -1,10 +1,10 @@
 use std::time::Duration;
 
-use signet::audit::Event;
-use signet::clock::Timestamp;
-use signet::keys::{HsmName, TenantId};
-use signet::secret::SecretHash;
-use signet::store::{Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store, Told};
+use signet_core::audit::Event;
+use signet_core::keys::{HsmName, TenantId};
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_store::{Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store, Told};
 
 use crate::support::store::{after, client, draft, grant, granted, now, tenant, user};
 

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use signet::audit::Event;
-use signet::jose::{Algorithm, Jwk, KeyId};
-use signet::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, KeyState};
-use signet::store::{Store, StoreFailure};
+use signet_core::audit::Event;
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, KeyState};
+use signet_jose::{Algorithm, Jwk, KeyId};
+use signet_store::{Store, StoreFailure};
 
 use super::deployment::token;
 use crate::support::store::{after, draft, now, tenant};

@@ -1,5 +1,5 @@
-use signet::audit::Event;
-use signet::store::{ClientNumber, FactorId, OtpClient, OtpKey, OtpSpending, ShownOtp, Store};
+use signet_core::audit::Event;
+use signet_store::{ClientNumber, FactorId, OtpClient, OtpKey, OtpSpending, ShownOtp, Store};
 
 use crate::support::store::{after, draft, now, seals, tenant, user, yubico_factor};
 

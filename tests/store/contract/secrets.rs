@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use signet::audit::Event;
-use signet::keys::{HsmKey, HsmName, KeyPurpose, KeyState, OtpHash, OtpSecretKind, Seals};
-use signet::store::{SealCount, SecretOwner, Store};
+use signet_core::audit::Event;
+use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, OtpHash, OtpSecretKind, Seals};
+use signet_store::{SealCount, SecretOwner, Store};
 
 use super::deployment::{key, token};
 use crate::support::store::{after, draft, now, tenant, totp_factor, user, yubico_factor};
@@ -53,7 +53,7 @@ pub(super) async fn what_a_token_lacks_is_listed_page_by_page(store: &dyn Store)
     let (alice, mut expected) = (user("alice").id, Vec::new());
     expected.push((SecretOwner::Deployment, None));
     for (id, kind) in [("f1", OtpSecretKind::Hmac(OtpHash::Sha256)), ("f2", OtpSecretKind::Aes128)] {
-        expected.push((SecretOwner::Factor(signet::store::FactorId::new(id), alice.clone()), Some(kind)));
+        expected.push((SecretOwner::Factor(signet_store::FactorId::new(id), alice.clone()), Some(kind)));
     }
     expected.push((SecretOwner::Password(alice), None));
     assert_eq!(owners, expected);

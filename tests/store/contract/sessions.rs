@@ -1,6 +1,6 @@
-use signet::audit::Event;
-use signet::secret::SecretHash;
-use signet::store::{Session, SessionId, Store, User};
+use signet_core::audit::Event;
+use signet_core::secret::SecretHash;
+use signet_store::{Session, SessionId, Store, User};
 
 use crate::support::store::{after, draft, now, seals, tenant, user};
 

@@ -1,7 +1,7 @@
-use signet::audit::Event;
-use signet::keys::TenantId;
-use signet::mfa::lockout::Counter;
-use signet::store::Store;
+use signet_core::audit::Event;
+use signet_core::keys::TenantId;
+use signet_core::mfa::lockout::Counter;
+use signet_store::Store;
 
 use crate::support::store::{after, counter, draft, tenant, user};
 

@@ -1,9 +1,9 @@
-use signet::audit::Event;
-use signet::keys::TenantId;
-use signet::store::{Store, User, UserId};
+use signet_core::audit::Event;
+use signet_core::keys::TenantId;
+use signet_store::{Store, User, UserId};
 
 use crate::support::store::{client, draft, grant, now, seals, tenant, texts, totp_factor, user};
-use signet::secret::SecretHash;
+use signet_core::secret::SecretHash;
 
 pub(super) async fn a_user_comes_back_as_added(store: &dyn Store) {
     let alice = user("alice");

@@ -8,9 +8,9 @@ use std::process::{Child, Command, Output};
 use std::sync::Arc;
 use std::time::Duration;
 
-use signet::hsm::{Confinement, HsmConfig, HsmGroup, PinSource};
-use signet::jose::Algorithm;
-use signet::keys::{HsmFailure, KeyPurpose, SealMode};
+use signet_core::keys::{HsmFailure, KeyPurpose, SealMode};
+use signet_hsm::{Confinement, HsmConfig, HsmGroup, PinSource};
+use signet_jose::Algorithm;
 use tempfile::TempDir;
 
 use super::hsm::{SoftToken, hsm};

@@ -12,7 +12,7 @@ pub(super) fn token() -> ModuleToken {
     std::fs::create_dir(&database).unwrap();
     let path = database.to_str().unwrap().to_owned();
     let mut token = ModuleToken::new(directory, library("libsoftokn3.so"), Vec::new());
-    let signet::hsm::PinSource::File(pin) = &token.config.pin else { unreachable!() };
+    let signet_hsm::PinSource::File(pin) = &token.config.pin else { unreachable!() };
     run(Command::new("certutil").args(["-N", "-d", &format!("sql:{path}"), "-f"]).arg(pin));
     token.config.init_args = Some(format!("configdir='sql:{path}' dbTokenDescription='{LABEL}'"));
     token

@@ -1,0 +1,388 @@
+//! The chain: how a draft becomes a record, and how a chain is checked, fed record by record.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+pub use super::checkpoint::{CHECKPOINT_TYPE, CheckpointClaims, open_checkpoint};
+use super::{Checkpoint, Draft, Head, Record};
+use signet_jose::VerifyingKey;
+use signet_jose::clock::Timestamp;
+
+/// How much room a usual record takes, so that its text is not copied as it grows.
+const USUAL_BYTES: usize = 800;
+
+/// Makes the next record of a chain: its text is one JSON object that begins with `v`, `seq` and `at`, then the
+/// draft's members; its hash is SHA-256 of the previous hash followed by the text.
+pub fn chain(head: Head, at: Timestamp, draft: &Draft) -> (Record, Head) {
+    chain_at(head, at, &at.to_string(), draft)
+}
+
+/// [`chain`] for many records of one moment, whose RFC 3339 text is made once.
+pub fn chain_at(head: Head, at: Timestamp, at_text: &str, draft: &Draft) -> (Record, Head) {
+    let sequence = head.sequence.saturating_add(1);
+    let mut text = String::with_capacity(USUAL_BYTES);
+    // Nothing fails that writes to a string.
+    let _ = write!(text, r#"{{"v":1,"seq":{sequence},"at":"{at_text}""#);
+    append_members(&mut text, draft);
+    let hash = link(&head.hash, &text);
+    (Record { sequence, at, text, hash }, Head { sequence, hash })
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "serde_json fails on keys that are no text and on failing Serialize alone; a Draft has neither"
+)]
+fn append_members(text: &mut String, draft: &Draft) {
+    let mut members = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut members, draft).expect("a draft is plain data");
+    let members = String::from_utf8(members).expect("serde_json writes UTF-8");
+    text.push(',');
+    text.push_str(members.strip_prefix('{').unwrap_or(&members));
+}
+
+/// The hash of a record with this text that follows a record of this hash.
+pub fn link(previous: &[u8; 32], text: &str) -> [u8; 32] {
+    Sha256::new().chain_update(previous).chain_update(text.as_bytes()).finalize().into()
+}
+
+/// The members that every record's text begins with.
+#[derive(Deserialize)]
+struct Place {
+    v: u32,
+    seq: i64,
+    at: String,
+}
+
+/// A record's place and time, as its text tells them.
+///
+/// # Errors
+///
+/// [`ChainFault::Unreadable`] where the text is no record of a version that this program knows.
+pub fn read_place(sequence: i64, text: &str) -> Result<(i64, Timestamp), ChainFault> {
+    let unreadable = ChainFault::Unreadable { sequence };
+    let Ok(Place { v: 1, seq, at }) = serde_json::from_str(text) else { return Err(unreadable) };
+    Ok((seq, moment(&at).ok_or(unreadable)?))
+}
+
+/// A moment from its RFC 3339 text.
+pub fn moment(text: &str) -> Option<Timestamp> {
+    let moment: jiff::Timestamp = text.parse().ok()?;
+    Some(Timestamp::from_unix_millis(moment.as_millisecond()))
+}
+
+/// The first thing that is wrong with a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChainFault {
+    /// The text, its time or its hash was changed.
+    #[error("record {sequence} was changed: its hash does not follow from its text and the record before it")]
+    Changed {
+        /// The record.
+        sequence: i64,
+    },
+    /// The text says another place or time than the row that holds it.
+    #[error("record {sequence} was changed or moved: its text tells another place or time than its row")]
+    Moved {
+        /// The record.
+        sequence: i64,
+    },
+    /// A record is missing before this one.
+    #[error("records {first} to {last} were removed")]
+    Removed {
+        /// The first one that is missing.
+        first: i64,
+        /// The last one that is missing.
+        last: i64,
+    },
+    /// A record stands where a later one should.
+    #[error("record {sequence} stands after record {after}: the records were reordered or repeated")]
+    Reordered {
+        /// The record.
+        sequence: i64,
+        /// The one before it.
+        after: i64,
+    },
+    /// A record's text can't be read.
+    #[error("record {sequence} can't be read: its text is no record of a known version")]
+    Unreadable {
+        /// The record.
+        sequence: i64,
+    },
+    /// No audit key verifies the checkpoint.
+    #[error("the checkpoint over record {sequence} was not signed by the audit key, or is not what it is kept as")]
+    ForgedCheckpoint {
+        /// The last record that it claims to cover.
+        sequence: i64,
+    },
+    /// The checkpoint covers other records than these.
+    #[error("the checkpoint over record {sequence} does not match: records up to there were replaced")]
+    CheckpointMismatch {
+        /// The last record that it covers.
+        sequence: i64,
+    },
+    /// A checkpoint covers records that are not there.
+    #[error("the chain was cut off after record {last}: a signed checkpoint covers it up to record {signed}")]
+    CutBeforeCheckpoint {
+        /// The last record that is there.
+        last: i64,
+        /// The last record that was signed.
+        signed: i64,
+    },
+    /// The head that is kept beside the records is not their end.
+    #[error("the chain ends at record {last}, but its head is kept as record {head}: the end was cut off or replaced")]
+    HeadMismatch {
+        /// The last record that is there.
+        last: i64,
+        /// The head's.
+        head: i64,
+    },
+    /// An export has records behind its last checkpoint, or no checkpoint at all.
+    #[error("the export was cut off: it ends at record {last}, without a checkpoint over it")]
+    NoFinalCheckpoint {
+        /// The last record that is there.
+        last: i64,
+    },
+}
+
+/// What a check found in an intact chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainSummary {
+    /// The last record.
+    pub head: Head,
+    /// How many records a checkpoint was matched at.
+    pub checkpoints: u64,
+    /// The last record that a checkpoint covers; 0 without any. What follows it is linked, but not signed yet.
+    pub signed: i64,
+    /// When that checkpoint was signed.
+    pub signed_at: Option<Timestamp>,
+}
+
+/// Checks a chain as it is fed: every record from 1 on, and each checkpoint after the record that it covers last.
+#[derive(Debug, Clone)]
+pub struct ChainCheck {
+    head: Head,
+    checkpoints: u64,
+    signed: i64,
+    signed_at: Option<Timestamp>,
+}
+
+impl Default for ChainCheck {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChainCheck {
+    /// A check that expects the chain's first record.
+    pub const fn new() -> Self {
+        Self { head: Head::EMPTY, checkpoints: 0, signed: 0, signed_at: None }
+    }
+
+    /// How far the chain was checked.
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The next record.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault`]: the first thing that is wrong.
+    pub fn record(&mut self, record: &Record) -> Result<(), ChainFault> {
+        let expected = self.head.sequence.saturating_add(1);
+        let sequence = record.sequence;
+        match sequence.cmp(&expected) {
+            Ordering::Greater => return Err(ChainFault::Removed { first: expected, last: sequence.saturating_sub(1) }),
+            Ordering::Less => return Err(ChainFault::Reordered { sequence, after: self.head.sequence }),
+            Ordering::Equal => {}
+        }
+        if read_place(sequence, &record.text)? != (sequence, record.at) {
+            return Err(ChainFault::Moved { sequence });
+        }
+        if link(&self.head.hash, &record.text) != record.hash {
+            return Err(ChainFault::Changed { sequence });
+        }
+        self.head = Head { sequence, hash: record.hash };
+        Ok(())
+    }
+
+    /// A checkpoint over the last record that was fed, verified with the audit keys.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault`] where it does not verify, does not match, or covers another record.
+    pub fn checkpoint(&mut self, checkpoint: &Checkpoint, keys: &[VerifyingKey]) -> Result<(), ChainFault> {
+        self.claims(&open_checkpoint(checkpoint, keys)?)
+    }
+
+    /// What a checkpoint that verified states of the last record that was fed.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault`] where it does not match, or covers another record.
+    pub fn claims(&mut self, claims: &CheckpointClaims) -> Result<(), ChainFault> {
+        let signed = claims.head.sequence;
+        if signed > self.head.sequence {
+            return Err(ChainFault::CutBeforeCheckpoint { last: self.head.sequence, signed });
+        }
+        if claims.head != self.head {
+            return Err(ChainFault::CheckpointMismatch { sequence: signed });
+        }
+        // The store and its anchor may both hold one over the same record.
+        if signed > self.signed {
+            self.checkpoints = self.checkpoints.saturating_add(1);
+            (self.signed, self.signed_at) = (signed, Some(claims.at));
+        }
+        Ok(())
+    }
+
+    /// The end of a store's chain: the head that is kept beside the records must be their end.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault::HeadMismatch`].
+    pub fn finish_at(self, head: Head) -> Result<ChainSummary, ChainFault> {
+        if head == self.head {
+            Ok(self.summary())
+        } else {
+            Err(ChainFault::HeadMismatch { last: self.head.sequence, head: head.sequence })
+        }
+    }
+
+    /// The end of an export: an intact one ends with a checkpoint over its last record.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault::NoFinalCheckpoint`].
+    pub fn finish_signed(self) -> Result<ChainSummary, ChainFault> {
+        if self.checkpoints > 0 && self.signed == self.head.sequence {
+            Ok(self.summary())
+        } else {
+            Err(ChainFault::NoFinalCheckpoint { last: self.head.sequence })
+        }
+    }
+
+    const fn summary(&self) -> ChainSummary {
+        ChainSummary { head: self.head, checkpoints: self.checkpoints, signed: self.signed, signed_at: self.signed_at }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::{Event, Outcome, RequestContext};
+    use super::*;
+
+    fn at(sequence: i64) -> Timestamp {
+        Timestamp::from_unix_millis(1_800_000_000_123 + sequence)
+    }
+
+    /// A chain of this many records.
+    pub(crate) fn records(count: i64) -> (Vec<Record>, Head) {
+        let mut head = Head::EMPTY;
+        let draft = Draft::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default());
+        let mut next = |number| {
+            let (record, after) = chain(head, at(number), &draft.clone().detail(format!("number {number}")));
+            head = after;
+            record
+        };
+        ((1..=count).map(&mut next).collect(), head)
+    }
+
+    /// A checkpoint that carries its payload in the place of a JWS.
+    pub(crate) fn unsigned_checkpoint(head: Head) -> Checkpoint {
+        let claims = CheckpointClaims { head, at: at(head.sequence) };
+        Checkpoint { sequence: head.sequence, at: claims.at, jws: claims.to_payload() }
+    }
+
+    pub(crate) fn claims_of(checkpoint: &Checkpoint) -> CheckpointClaims {
+        CheckpointClaims::from_payload(checkpoint.jws.as_bytes()).unwrap()
+    }
+
+    fn check(records: &[Record]) -> Result<ChainCheck, ChainFault> {
+        let mut check = ChainCheck::new();
+        records.iter().try_for_each(|record| check.record(record)).map(|()| check)
+    }
+
+    #[test]
+    fn a_text_begins_with_its_place_and_holds_the_draft() {
+        let (records, _) = records(1);
+        let text = &records[0].text;
+        assert!(text.starts_with(r#"{"v":1,"seq":1,"at":"2027-01-15T08:00:00.124Z","event":"sign_in""#), "{text}");
+        let read: Draft = serde_json::from_str(text).unwrap();
+        assert_eq!(read.detail.as_deref(), Some("number 1"));
+    }
+
+    #[test]
+    fn the_hash_is_of_the_previous_hash_and_the_text() {
+        let (records, _) = records(2);
+        let mut input = records[0].hash.to_vec();
+        input.extend_from_slice(records[1].text.as_bytes());
+        assert_eq!(records[1].hash, <[u8; 32]>::from(Sha256::digest(input)));
+    }
+
+    #[test]
+    fn an_intact_chain_ends_at_its_head() {
+        let (records, head) = records(5);
+        assert_eq!(check(&records).unwrap().finish_at(head).unwrap().head, head);
+        assert_eq!(check(&[]).unwrap().finish_at(Head::EMPTY).unwrap().signed, 0);
+    }
+
+    #[test]
+    fn a_changed_record_is_found_whatever_was_changed() {
+        let (records, _) = records(3);
+        let fault = |change: fn(&mut Record)| {
+            let mut records = records.clone();
+            change(&mut records[1]);
+            check(&records).unwrap_err()
+        };
+        let sequence = 2;
+        assert_eq!(
+            fault(|record| record.text = record.text.replace("refused", "done")),
+            ChainFault::Changed { sequence }
+        );
+        assert_eq!(fault(|record| record.hash[0] ^= 1), ChainFault::Changed { sequence });
+        assert_eq!(fault(|record| record.at = at(9)), ChainFault::Moved { sequence });
+        assert_eq!(fault(|record| record.text = "{}".to_owned()), ChainFault::Unreadable { sequence });
+        assert_eq!(
+            fault(|record| record.text = record.text.replace("\"v\":1", "\"v\":2")),
+            ChainFault::Unreadable { sequence }
+        );
+        let rehashed = fault(|record| {
+            record.text = record.text.replace("refused", "done");
+            record.hash = [7; 32];
+        });
+        assert_eq!(rehashed, ChainFault::Changed { sequence });
+    }
+
+    #[test]
+    fn removed_reordered_and_repeated_records_are_found() {
+        let (records, head) = records(4);
+        let picked = |places: &[usize]| places.iter().map(|place| records[place - 1].clone()).collect::<Vec<_>>();
+        assert_eq!(check(&picked(&[1, 4])).unwrap_err(), ChainFault::Removed { first: 2, last: 3 });
+        assert_eq!(check(&picked(&[2])).unwrap_err(), ChainFault::Removed { first: 1, last: 1 });
+        assert_eq!(check(&picked(&[1, 2, 2])).unwrap_err(), ChainFault::Reordered { sequence: 2, after: 2 });
+        let mut swapped = records.clone();
+        swapped[1].sequence = 3;
+        swapped[2].sequence = 2;
+        swapped.swap(1, 2);
+        assert_eq!(check(&swapped).unwrap_err(), ChainFault::Moved { sequence: 2 });
+        let cut = check(&records[..3]).unwrap().finish_at(head).unwrap_err();
+        assert_eq!(cut, ChainFault::HeadMismatch { last: 3, head: 4 });
+    }
+
+    #[test]
+    fn a_checkpoint_matches_one_chain_only() {
+        let (records, head) = records(3);
+        let mut whole = check(&records).unwrap();
+        whole.claims(&claims_of(&unsigned_checkpoint(head))).unwrap();
+        assert_eq!(whole.finish_signed().unwrap().signed, 3);
+        let mut cut = check(&records[..2]).unwrap();
+        let beyond = cut.claims(&claims_of(&unsigned_checkpoint(head))).unwrap_err();
+        assert_eq!(beyond, ChainFault::CutBeforeCheckpoint { last: 2, signed: 3 });
+        let other = Head { hash: [1; 32], ..head };
+        let replaced = check(&records).unwrap().claims(&claims_of(&unsigned_checkpoint(other))).unwrap_err();
+        assert_eq!(replaced, ChainFault::CheckpointMismatch { sequence: 3 });
+    }
+}

@@ -1,0 +1,278 @@
+//! The export: JSON lines, one a record and a checkpoint at the end, from which the exact hashed text can be had back.
+//!
+//! A record's line is its text, one JSON object, with the member `"hash":"…base64url…"` added as its last; taking that
+//! off again gives the exact text. An export begins with record 1 and holds exactly one checkpoint, over its last record,
+//! as its last line: `{"checkpoint":"…the JWS…","seq":N,"at":"…RFC 3339…"}`. Wherever it is cut off, that line is gone.
+//!
+//! What an export alone can't tell is whether a later one was made: an older export, or one that somebody closed with an
+//! older checkpoint of the store's, is intact as well. That is why its check says how far it reaches and when that was
+//! signed, and holds it against the anchor where that is at hand.
+
+use std::io::{self, BufRead, Read as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::chain::{ChainCheck, ChainFault, ChainSummary, moment, read_place};
+use super::{Checkpoint, Record};
+use signet_jose::VerifyingKey;
+
+/// The longest line that is read, in bytes.
+pub const LONGEST_LINE: u64 = 1024 * 1024;
+
+/// One line of an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExportLine {
+    /// A record.
+    Record(Record),
+    /// The closing checkpoint, over the record before it.
+    Checkpoint(Checkpoint),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckpointLine {
+    checkpoint: String,
+    seq: i64,
+    at: String,
+}
+
+/// Why an export is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The file could not be read.
+    #[error("line {line}: {source}")]
+    Read {
+        /// Its number, from 1.
+        line: u64,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Something follows the closing checkpoint.
+    #[error("line {line}: the export goes on after its closing checkpoint")]
+    AfterTheEnd {
+        /// The number of the line that follows, from 1.
+        line: u64,
+    },
+    /// The line is not of the format.
+    #[error("line {line} is not a line of an audit export")]
+    Malformed {
+        /// Its number, from 1.
+        line: u64,
+    },
+    /// The chain is not intact.
+    #[error("line {line}: {fault}")]
+    Chain {
+        /// The line's number, from 1.
+        line: u64,
+        /// What is wrong.
+        fault: ChainFault,
+    },
+}
+
+impl ExportLine {
+    /// The line, without its newline.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Record(record) => {
+                let hash = URL_SAFE_NO_PAD.encode(record.hash);
+                // A record's text is an object that Signet wrote: without white space, never empty.
+                let members = record.text.strip_suffix('}').unwrap_or(&record.text);
+                format!(r#"{members}{HASH_MEMBER}{hash}"}}"#)
+            }
+            Self::Checkpoint(checkpoint) => {
+                let jws = json_text(&checkpoint.jws);
+                format!(r#"{{"checkpoint":{jws},"seq":{},"at":"{}"}}"#, checkpoint.sequence, checkpoint.at)
+            }
+        }
+    }
+
+    /// Reads a line; `None` where it is not of the format. Nothing is checked yet.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        if let Ok(CheckpointLine { checkpoint: jws, seq: sequence, at }) = serde_json::from_slice(line) {
+            return Some(Self::Checkpoint(Checkpoint { sequence, at: moment(&at)?, jws }));
+        }
+        let line = std::str::from_utf8(line).ok()?;
+        let (members, hash) = line.strip_suffix("\"}")?.rsplit_once(HASH_MEMBER)?;
+        let text = format!("{members}}}");
+        let (sequence, at) = read_place(0, &text).ok()?;
+        let hash = URL_SAFE_NO_PAD.decode(hash).ok()?.try_into().ok()?;
+        Some(Self::Record(Record { sequence, at, text, hash }))
+    }
+}
+
+/// What stands before the hash in a record's line.
+const HASH_MEMBER: &str = r#","hash":""#;
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Reads an export line by line, with bounded memory.
+#[derive(Debug)]
+pub struct ExportReader<R> {
+    input: R,
+    line: u64,
+}
+
+impl<R: BufRead> ExportReader<R> {
+    /// A reader from the export's beginning.
+    pub const fn new(input: R) -> Self {
+        Self { input, line: 0 }
+    }
+
+    /// The next line, or `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Read`], or [`ExportError::Malformed`] also where the line is too long or unfinished.
+    pub fn read(&mut self) -> Result<Option<ExportLine>, ExportError> {
+        self.line = self.line.saturating_add(1);
+        let line = self.line;
+        let mut bytes = Vec::new();
+        let mut bounded = self.input.by_ref().take(LONGEST_LINE);
+        bounded.read_until(b'\n', &mut bytes).map_err(|source| ExportError::Read { line, source })?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let whole = bytes.strip_suffix(b"\n").ok_or(ExportError::Malformed { line })?;
+        ExportLine::parse(whole).map(Some).ok_or(ExportError::Malformed { line })
+    }
+
+    /// Checks the whole export with the audit keys, and against the checkpoints that an anchor holds, where that is at
+    /// hand: those that reach further than the export say nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError`]: the first thing that is wrong.
+    pub fn verify(self, keys: &[VerifyingKey], anchored: &[Checkpoint]) -> Result<ChainSummary, ExportError> {
+        self.verify_with(anchored, |check, checkpoint| check.checkpoint(checkpoint, keys))
+    }
+
+    fn verify_with(
+        mut self,
+        anchored: &[Checkpoint],
+        match_checkpoint: impl Fn(&mut ChainCheck, &Checkpoint) -> Result<(), ChainFault>,
+    ) -> Result<ChainSummary, ExportError> {
+        let mut check = ChainCheck::new();
+        let mut is_closed = false;
+        while let Some(next) = self.read()? {
+            if is_closed {
+                return Err(ExportError::AfterTheEnd { line: self.line });
+            }
+            match next {
+                ExportLine::Record(record) => {
+                    let linked = check.record(&record);
+                    let mut of_record = anchored.iter().filter(|anchored| anchored.sequence == record.sequence);
+                    // Matched aside: only a checkpoint of the export's own closes it.
+                    linked.and_then(|()| of_record.try_for_each(|one| match_checkpoint(&mut check.clone(), one)))
+                }
+                ExportLine::Checkpoint(checkpoint) => {
+                    is_closed = true;
+                    match_checkpoint(&mut check, &checkpoint)
+                }
+            }
+            .map_err(|fault| ExportError::Chain { line: self.line, fault })?;
+        }
+        check.finish_signed().map_err(|fault| ExportError::Chain { line: self.line, fault })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Head;
+    use super::super::chain::tests::{claims_of, records, unsigned_checkpoint};
+    use super::*;
+
+    fn export(count: i64) -> String {
+        let (records, head) = records(count);
+        let checkpoint = unsigned_checkpoint(head);
+        let mut lines: Vec<String> = records.into_iter().map(|record| ExportLine::Record(record).to_json()).collect();
+        lines.push(ExportLine::Checkpoint(checkpoint).to_json());
+        lines.join("\n") + "\n"
+    }
+
+    fn verify(text: &str) -> Result<ChainSummary, ExportError> {
+        verify_against(text, &[])
+    }
+
+    fn verify_against(text: &str, anchored: &[Checkpoint]) -> Result<ChainSummary, ExportError> {
+        let export = ExportReader::new(text.as_bytes());
+        export.verify_with(anchored, |check, checkpoint| check.claims(&claims_of(checkpoint)))
+    }
+
+    fn fault(text: &str) -> (u64, ChainFault) {
+        match verify(text) {
+            Err(ExportError::Chain { line, fault }) => (line, fault),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn without_line(text: &str, index: usize) -> String {
+        let kept = text.lines().enumerate().filter(|(at, _)| *at != index).map(|(_, line)| format!("{line}\n"));
+        kept.collect()
+    }
+
+    #[test]
+    fn lines_come_back_as_written() {
+        for line in export(3).lines() {
+            assert_eq!(ExportLine::parse(line.as_bytes()).unwrap().to_json(), line);
+        }
+    }
+
+    #[test]
+    fn a_whole_export_verifies_and_a_cut_or_changed_one_does_not() {
+        let whole = export(4);
+        assert_eq!(verify(&whole).unwrap().signed, 4);
+        assert_eq!(fault(&without_line(&whole, 4)), (5, ChainFault::NoFinalCheckpoint { last: 4 }));
+        assert_eq!(fault(&without_line(&whole, 3)), (4, ChainFault::CutBeforeCheckpoint { last: 3, signed: 4 }));
+        assert_eq!(fault(&without_line(&whole, 1)), (2, ChainFault::Removed { first: 2, last: 2 }));
+        assert_eq!(fault(&whole.replacen("number 2", "number x", 1)), (2, ChainFault::Changed { sequence: 2 }));
+        assert!(matches!(verify(""), Err(ExportError::Chain { fault: ChainFault::NoFinalCheckpoint { last: 0 }, .. })));
+    }
+
+    #[test]
+    fn a_checkpoint_inside_is_refused_so_that_no_cut_leaves_one_at_the_end() {
+        let (records, _) = records(4);
+        let heads = records.iter().map(|record| Head { sequence: record.sequence, hash: record.hash });
+        let heads: Vec<Head> = heads.collect();
+        let mut lines: Vec<String> = export(4).lines().map(str::to_owned).collect();
+        lines.insert(2, ExportLine::Checkpoint(unsigned_checkpoint(heads[1])).to_json());
+        let text = lines.join("\n") + "\n";
+        assert!(matches!(verify(&text), Err(ExportError::AfterTheEnd { line: 4 })));
+        let twice = export(4) + &ExportLine::Checkpoint(unsigned_checkpoint(heads[3])).to_json() + "\n";
+        assert!(matches!(verify(&twice), Err(ExportError::AfterTheEnd { line: 6 })));
+        let whole = export(4);
+        for cut in 1..5 {
+            let cut: String = whole.lines().take(cut).map(|line| format!("{line}\n")).collect();
+            assert!(matches!(fault(&cut).1, ChainFault::NoFinalCheckpoint { .. }));
+        }
+    }
+
+    #[test]
+    fn an_anchor_beside_it_finds_another_chain() {
+        let (records, head) = records(6);
+        let second = Head { sequence: 2, hash: records[1].hash };
+        let anchored = [unsigned_checkpoint(second), unsigned_checkpoint(head)];
+        let found = verify_against(&export(4), &anchored).unwrap();
+        assert_eq!((found.signed, found.checkpoints), (4, 1), "one that reaches further says nothing");
+        let other = [unsigned_checkpoint(Head { hash: [1; 32], ..second })];
+        let fault = ChainFault::CheckpointMismatch { sequence: 2 };
+        assert!(
+            matches!(verify_against(&export(4), &other), Err(ExportError::Chain { line: 2, fault: f }) if f == fault)
+        );
+        let cut: String = export(6).lines().take(6).map(|line| format!("{line}\n")).collect();
+        assert!(verify_against(&cut, &anchored).is_err(), "the anchor's checkpoint does not close an export");
+    }
+
+    #[test]
+    fn other_lines_are_malformed_by_number() {
+        let whole = export(1);
+        let long = format!("{{\"record\":\"{}\"}}\n", "x".repeat(2 << 20));
+        for bad in ["{}\n", "\n", "[1]\n", "{\"record\":\"{}\",\"hash\":\"\"}\n", "\u{0}\n", long.as_str(), "{\"record"]
+        {
+            assert!(matches!(verify(&format!("{whole}{bad}")), Err(ExportError::Malformed { line: 3 })), "{bad:.20}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The audit record: what is written down of every decision that matters, and how the records hang together.
+//!
+//! A record's hash covers its text and the hash of the record before it; checkpoints over the chain are signed in the
+//! HSM. A [`Draft`] is what a use case hands to the store; the store makes it a [`Record`] inside the same commit as
+//! the change that it tells of, so that neither is there without the other (promise 3).
+
+pub mod chain;
+pub mod checkpoint;
+pub mod export;
+
+pub use chain::{ChainCheck, ChainFault, ChainSummary, chain};
+pub use checkpoint::CheckpointClaims;
+pub use export::{ExportError, ExportLine, ExportReader};
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use signet_jose::clock::Timestamp;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Event {
+    /// A deployment was initialised.
+    #[serde(rename = "deployment.initialised")]
+    DeploymentInitialised,
+    /// The server began to serve.
+    #[serde(rename = "server.started")]
+    ServerStarted,
+    /// The server stopped in order.
+    #[serde(rename = "server.stopped")]
+    ServerStopped,
+    /// A person showed a password and a factor, or failed to.
+    #[serde(rename = "sign_in")]
+    SignIn,
+    /// A session began in a browser, after its sign-in.
+    #[serde(rename = "session.started")]
+    SessionStarted,
+    /// A person proved again who they are, within a session.
+    #[serde(rename = "session.renewed")]
+    SessionRenewed,
+    /// A session was ended by its user: one, or all with all grants.
+    #[serde(rename = "session.ended")]
+    SessionEnded,
+    /// A recovery code took the place of a token.
+    #[serde(rename = "recovery_code.used")]
+    RecoveryCodeUsed,
+    /// A client authenticated, or failed to.
+    #[serde(rename = "client.authentication")]
+    ClientAuthentication,
+    /// An access token was issued.
+    #[serde(rename = "token.issued")]
+    TokenIssued,
+    /// A refresh token was exchanged for its successor.
+    #[serde(rename = "token.refreshed")]
+    TokenRefreshed,
+    /// The immediate predecessor was shown again within the retry window and got the same successor.
+    #[serde(rename = "token.refresh_retried")]
+    TokenRefreshRetried,
+    /// A spent refresh token was shown again: its family ended.
+    #[serde(rename = "token.replayed")]
+    TokenReplayed,
+    /// A token or a refresh family was revoked.
+    #[serde(rename = "token.revoked")]
+    TokenRevoked,
+    /// A request for a token was refused for another reason.
+    #[serde(rename = "token.refused")]
+    TokenRefused,
+    /// A key was generated in an HSM.
+    #[serde(rename = "key.generated")]
+    KeyGenerated,
+    /// A rotation was asked for, or failed.
+    #[serde(rename = "key.rotated")]
+    KeyRotated,
+    /// A key began to sign.
+    #[serde(rename = "key.activated")]
+    KeyActivated,
+    /// A key signs no more, and stays published until its last token has expired.
+    #[serde(rename = "key.retired")]
+    KeyRetired,
+    /// A key left the JWKS.
+    #[serde(rename = "key.withdrawn")]
+    KeyWithdrawn,
+    /// A key was destroyed in its HSM token.
+    #[serde(rename = "key.destroyed")]
+    KeyDestroyed,
+    /// A person revoked a key: it left the JWKS at once, and what it signed counts for nothing.
+    #[serde(rename = "key.revoked")]
+    KeyRevoked,
+    /// A user was added, changed, disabled or removed.
+    #[serde(rename = "user.changed")]
+    UserChanged,
+    /// A factor was added, changed or removed.
+    #[serde(rename = "factor.changed")]
+    FactorChanged,
+    /// A Yubico OTP was verified for a client of the validation protocol, or refused.
+    #[serde(rename = "otp.validated")]
+    OtpValidated,
+    /// A client of the validation protocol was added, changed or removed.
+    #[serde(rename = "otp_client.changed")]
+    OtpClientChanged,
+    /// A Yubico OTP key that is no user's factor was added, changed or removed.
+    #[serde(rename = "otp_key.changed")]
+    OtpKeyChanged,
+    /// Tokens that belong to nobody yet were imported or removed.
+    #[serde(rename = "stock.changed")]
+    StockChanged,
+    /// A client was added, changed or removed.
+    #[serde(rename = "client.changed")]
+    ClientChanged,
+    /// An HSM token stopped answering.
+    #[serde(rename = "hsm.down")]
+    HsmDown,
+    /// An HSM token answers again.
+    #[serde(rename = "hsm.up")]
+    HsmUp,
+    /// An HSM token was added to the deployment.
+    #[serde(rename = "hsm.added")]
+    HsmAdded,
+    /// An HSM token was taken out of the deployment.
+    #[serde(rename = "hsm.retired")]
+    HsmRetired,
+    /// An HSM answered with a signature that does not verify.
+    #[serde(rename = "hsm.wrong_signature")]
+    HsmWrongSignature,
+    /// From here on signatures are reconciled with records: what was signed before is taken as it is.
+    #[serde(rename = "custody.begun")]
+    CustodyBegun,
+    /// Signatures without a record of their own are accounted for: `reason` says how.
+    #[serde(rename = "custody.settled")]
+    CustodySettled,
+    /// Signatures that nobody accounts for: somebody else used the key, or the count was put back.
+    #[serde(rename = "custody.difference")]
+    CustodyDifference,
+    /// A custody report was signed.
+    #[serde(rename = "custody.report")]
+    CustodyReport,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was refused, as the rules say.
+    Refused,
+    /// It failed: something did not work.
+    Failed,
+}
+
+/// Where a request came from. Command-line changes have no address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestContext {
+    /// The id that the answer's `x-request-id` carries too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The peer's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The operating-system user of a command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+}
+
+/// One decision, before it has its place in the chain. It never carries a secret: no password, code, token, seed,
+/// nor a name that is not a known user's (people type passwords into name fields).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    /// What happened.
+    pub event: Event,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in a fixed word, e.g. `wrong_code`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The tenant.
+    pub tenant: String,
+    /// Who asked and from where.
+    #[serde(flatten)]
+    pub context: RequestContext,
+    /// The user's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The client's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The factors shown, as `kind:id`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<String>,
+    /// The key that signed, or that was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What the key signed, where that is not plain from the event: `token`, `checkpoint`, `report`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
+    /// How many signatures that is about; negative where the count is behind the records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<i64>,
+    /// The access token's `jti`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// The grant (refresh family).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// The scopes, space-separated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The audiences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<String>,
+    /// What else matters, in words without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Draft {
+    /// A draft with nothing but the event, its outcome and where it came from.
+    pub fn new(event: Event, outcome: Outcome, tenant: &str, context: &RequestContext) -> Self {
+        Self {
+            event,
+            outcome,
+            reason: None,
+            tenant: tenant.to_owned(),
+            context: context.clone(),
+            user: None,
+            client: None,
+            factors: Vec::new(),
+            key: None,
+            signed: None,
+            signatures: None,
+            jti: None,
+            grant: None,
+            scope: None,
+            audience: Vec::new(),
+            detail: None,
+        }
+    }
+
+    /// The same with a reason.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// The same with a user.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// The same with a client.
+    #[must_use]
+    pub fn client(mut self, client: impl Into<String>) -> Self {
+        self.client = Some(client.into());
+        self
+    }
+
+    /// The same with a detail.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+}
+
+/// One link of the chain, as it is stored and exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place: 1, 2, 3, ... without gaps.
+    pub sequence: i64,
+    /// When it was made durable.
+    pub at: Timestamp,
+    /// The exact JSON text that the hash covers.
+    pub text: String,
+    /// SHA-256 of the previous record's hash followed by the text.
+    pub hash: [u8; 32],
+}
+
+/// The end of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The last record's place; 0 for an empty chain.
+    pub sequence: i64,
+    /// The last record's hash; zeros for an empty chain.
+    pub hash: [u8; 32],
+}
+
+impl Head {
+    /// The end of a chain without records.
+    pub const EMPTY: Self = Self { sequence: 0, hash: [0; 32] };
+}
+
+/// A signed statement of how far the chain reached: a JWS by the audit key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The place of the record that it covers last.
+    pub sequence: i64,
+    /// When it was signed.
+    pub at: Timestamp,
+    /// The compact JWS.
+    pub jws: String,
+}

@@ -1,0 +1,20 @@
+//! What Signet decides without input or output: tokens, OAuth, factors, keys, the audit chain.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`token`] | what an access token says when it is issued |
+//! | [`oauth`] | the RFCs' decisions: clients, scopes, errors, discovery, grants |
+//! | [`mfa`] | what proves a person: factors, lockout, the resulting authentication |
+//! | [`keys`] | key identity, the key ring's states, custody, the ports to the HSM |
+//! | [`audit`] | what a record says, how records are chained and checkpoints signed |
+//! | [`secret`], [`random`] | how secrets are held, and where randomness comes from |
+//!
+//! It never reads a file, a socket, a database, the environment or the clock.
+
+pub mod audit;
+pub mod keys;
+pub mod mfa;
+pub mod oauth;
+pub mod random;
+pub mod secret;
+pub mod token;

@@ -1,0 +1,239 @@
+//! What was proved: who, by which factors, at which level, when.
+//!
+//! An [`Authentication`] is what issuing a user's token takes. Its constructor is private to the proofs, and a proof
+//! is made by a check that succeeded: nothing else in Signet can say that a person signed in.
+
+use super::{FactorId, UserId};
+use signet_jose::clock::Timestamp;
+
+/// `acr` of a password and a recovery code (NIST SP 800-63B-4 AAL1): no authenticator was shown.
+pub const ACR_AAL1: &str = "urn:signet:aal1";
+/// `acr` of a password and a one-time password (AAL2).
+pub const ACR_AAL2: &str = "urn:signet:aal2";
+/// `acr` of a phishing-resistant cryptographic authenticator (AAL3), which no OTP is.
+pub const ACR_AAL3: &str = "urn:signet:aal3";
+
+/// The user's password was shown. Only [`password::verify`](super::password::verify) makes it.
+#[derive(Debug)]
+#[must_use]
+pub struct PasswordProof {
+    user: UserId,
+}
+
+impl PasswordProof {
+    pub(super) fn new(user: UserId) -> Self {
+        Self { user }
+    }
+
+    /// Whose password it was.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+}
+
+/// A one-time code of the user's factor was shown, and this request was the one that spent it.
+///
+/// Only [`SpendableStep::spent`](super::totp::SpendableStep::spent),
+/// [`SpendableCounter::spent`](super::yubico_otp::SpendableCounter::spent) and
+/// [`SpendableNonce::spent`](super::piv::SpendableNonce::spent) make it.
+#[derive(Debug)]
+#[must_use]
+pub struct FactorProof {
+    user: UserId,
+    factor: FactorId,
+    kind: FactorKind,
+}
+
+/// The kinds of factor, with what this use of it showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FactorKind {
+    Totp,
+    Hotp,
+    YubicoOtp,
+    YubicoRemote,
+    /// `verified`: the authenticator verified the person, by a PIN or a finger. `attested`: its model is known for sure.
+    WebAuthn {
+        verified: bool,
+        attested: bool,
+    },
+    /// `attested`: the key was made on a device that asks for the PIN. Otherwise an operator says so, and nothing
+    /// proves it.
+    Piv {
+        attested: bool,
+    },
+    Recovery,
+}
+
+impl FactorKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+            Self::Hotp => "hotp",
+            Self::YubicoOtp => "yubico_otp",
+            Self::YubicoRemote => "yubico_remote",
+            Self::WebAuthn { .. } => "webauthn",
+            Self::Piv { .. } => "piv",
+            Self::Recovery => "recovery",
+        }
+    }
+
+    /// RFC 8176 §2, without the password. A Yubico OTP's key lives in hardware alone, as does that of a security key, of
+    /// which no copies are enrolled; a TOTP seed may live in an app.
+    const fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Totp | Self::Hotp | Self::Recovery => &["otp", "mfa"],
+            Self::YubicoOtp | Self::YubicoRemote => &["otp", "hwk", "mfa"],
+            Self::WebAuthn { verified: true, .. } => &["hwk", "pin", "user", "mfa"],
+            Self::WebAuthn { verified: false, .. } => &["hwk", "user", "mfa"],
+            Self::Piv { attested: true } => &["sc", "hwk", "pin", "mfa"],
+            Self::Piv { attested: false } => &["sc", "mfa"],
+        }
+    }
+
+    /// The level that it reaches with a password, or, where it can, by itself (NIST SP 800-63B-4).
+    const fn level(self) -> &'static str {
+        match self {
+            Self::Recovery => ACR_AAL1,
+            Self::WebAuthn { verified: true, attested: true } | Self::Piv { attested: true } => ACR_AAL3,
+            Self::Totp
+            | Self::Hotp
+            | Self::YubicoOtp
+            | Self::YubicoRemote
+            | Self::WebAuthn { .. }
+            | Self::Piv { attested: false } => ACR_AAL2,
+        }
+    }
+}
+
+impl FactorProof {
+    pub(super) fn new(user: UserId, factor: FactorId, kind: FactorKind) -> Self {
+        Self { user, factor, kind }
+    }
+
+    /// Whose factor it is.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// The factor, as audit records name it: `kind:id`.
+    pub fn factor(&self) -> String {
+        format!("{}:{}", self.kind.name(), self.factor)
+    }
+}
+
+/// A person signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    user: UserId,
+    factors: Vec<String>,
+    methods: Vec<&'static str>,
+    level: &'static str,
+    at: Timestamp,
+}
+
+impl Authentication {
+    /// What a password and a factor prove together; `None` where they are not the same user's.
+    pub fn from_proofs(password: PasswordProof, factor: FactorProof, at: Timestamp) -> Option<Self> {
+        (password.user == factor.user).then(|| Self {
+            factors: vec!["password".to_owned(), factor.factor()],
+            methods: ["pwd"].iter().chain(factor.kind.methods()).copied().collect(),
+            level: factor.kind.level(),
+            user: password.user,
+            at,
+        })
+    }
+
+    /// What an authenticator that verified the person itself proves alone; `None` where it did not.
+    pub fn from_passwordless(factor: FactorProof, at: Timestamp) -> Option<Self> {
+        matches!(factor.kind, FactorKind::WebAuthn { verified: true, .. }).then(|| Self {
+            factors: vec![factor.factor()],
+            methods: factor.kind.methods().to_vec(),
+            level: factor.kind.level(),
+            user: factor.user,
+            at,
+        })
+    }
+
+    /// Who signed in.
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// What was shown, as audit records name it: `password`, and the factor as `kind:id`.
+    pub fn factors(&self) -> &[String] {
+        &self.factors
+    }
+
+    /// `amr` (RFC 8176).
+    pub fn amr(&self) -> Vec<String> {
+        self.methods.iter().map(ToString::to_string).collect()
+    }
+
+    /// `acr`: the level that was reached.
+    pub fn acr(&self) -> &'static str {
+        self.level
+    }
+
+    /// `auth_time`: when it was proved.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proofs(password_of: &str, factor_of: &str, kind: FactorKind) -> Option<Authentication> {
+        let factor = FactorProof::new(UserId::new(factor_of), FactorId::new("f"), kind);
+        Authentication::from_proofs(
+            PasswordProof::new(UserId::new(password_of)),
+            factor,
+            Timestamp::from_unix_seconds(7),
+        )
+    }
+
+    #[test]
+    fn names_who_what_how_and_when() {
+        let totp = proofs("u", "u", FactorKind::Totp).unwrap();
+        assert_eq!((totp.user().as_str(), totp.acr(), totp.at().unix_seconds()), ("u", "urn:signet:aal2", 7));
+        assert_eq!(totp.factors(), ["password", "totp:f"]);
+        assert_eq!(totp.amr(), ["pwd", "otp", "mfa"]);
+        assert_eq!(proofs("u", "u", FactorKind::YubicoOtp).unwrap().amr(), ["pwd", "otp", "hwk", "mfa"]);
+    }
+
+    #[test]
+    fn a_card_reaches_the_highest_level_where_its_key_is_attested() {
+        let attested = proofs("u", "u", FactorKind::Piv { attested: true }).unwrap();
+        assert_eq!((attested.acr(), attested.amr().join(" ")), (ACR_AAL3, "pwd sc hwk pin mfa".to_owned()));
+        let told = proofs("u", "u", FactorKind::Piv { attested: false }).unwrap();
+        assert_eq!((told.acr(), told.amr().join(" ")), (ACR_AAL2, "pwd sc mfa".to_owned()));
+    }
+
+    #[test]
+    fn a_key_reaches_the_highest_level_attested_and_by_a_person_it_verified() {
+        let key = |verified, attested| FactorKind::WebAuthn { verified, attested };
+        for (kind, acr, amr) in [
+            (key(true, true), ACR_AAL3, "pwd hwk pin user mfa"),
+            (key(true, false), ACR_AAL2, "pwd hwk pin user mfa"),
+            (key(false, true), ACR_AAL2, "pwd hwk user mfa"),
+        ] {
+            let proved = proofs("u", "u", kind).unwrap();
+            assert_eq!((proved.acr(), proved.amr().join(" ")), (acr, amr.to_owned()));
+        }
+        let alone = |kind| {
+            let proof = FactorProof::new(UserId::new("u"), FactorId::new("f"), kind);
+            Authentication::from_passwordless(proof, Timestamp::from_unix_seconds(7))
+        };
+        assert_eq!(alone(key(true, true)).unwrap().amr(), ["hwk", "pin", "user", "mfa"]);
+        assert_eq!(alone(key(true, false)).unwrap().factors(), ["webauthn:f"]);
+        for weaker in [key(false, true), FactorKind::Totp, FactorKind::Recovery] {
+            assert_eq!(alone(weaker), None);
+        }
+    }
+
+    #[test]
+    fn one_users_password_and_anothers_factor_prove_nobody() {
+        assert_eq!(proofs("u", "v", FactorKind::Totp), None);
+    }
+}

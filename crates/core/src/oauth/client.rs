@@ -1,0 +1,255 @@
+//! Clients and how they prove who they are (RFC 6749 §2.3): `client_secret_basic` and `client_secret_post`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::{OAuthError, Parameters, Scopes, parameters};
+use crate::keys::TenantId;
+use crate::secret::{SecretHash, SecretText};
+use signet_jose::clock::Timestamp;
+
+/// A client's id: the `client_id` of OAuth 2.0.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(String);
+
+impl ClientId {
+    /// An id as it was made, stored or received; it is only ever looked up.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A grant type that a client may be allowed (RFC 6749).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// RFC 6749 §4.3, with the second factor in the same request.
+    Password,
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+    /// RFC 6749 §6.
+    RefreshToken,
+}
+
+impl GrantType {
+    /// Every grant type.
+    pub const ALL: [Self; 3] = [Self::Password, Self::ClientCredentials, Self::RefreshToken];
+
+    /// The value of `grant_type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+}
+
+/// A name that is no grant type of Signet's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown grant type; expected password, client_credentials or refresh_token")]
+pub struct UnknownGrantType;
+
+impl FromStr for GrantType {
+    type Err = UnknownGrantType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownGrantType> {
+        Self::ALL.into_iter().find(|grant| grant.name() == name).ok_or(UnknownGrantType)
+    }
+}
+
+/// A piece of software that asks for tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The `client_id`.
+    pub id: ClientId,
+    /// What people call it, unique in the tenant.
+    pub name: String,
+    /// The hash of its secret.
+    pub secret: SecretHash,
+    /// What it may ask for.
+    pub grants: BTreeSet<GrantType>,
+    /// The scopes that it may have.
+    pub scopes: Scopes,
+    /// The resource servers that its tokens are for.
+    pub audiences: BTreeSet<String>,
+    /// Whether it may ask at all.
+    pub enabled: bool,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+/// What a request shows as a client's proof, not yet judged.
+#[derive(Debug)]
+pub struct PresentedCredentials {
+    /// Who the client says it is.
+    pub client_id: ClientId,
+    secret: SecretText,
+}
+
+impl PresentedCredentials {
+    /// Reads the credentials from the `Authorization` header or the body (RFC 6749 §2.3.1), one way only.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::InvalidRequest`] where both ways are used, [`OAuthError::InvalidClient`] where none is usable.
+    pub fn read(authorization: Option<&str>, body: &Parameters) -> Result<Self, OAuthError> {
+        let in_body = body.optional("client_secret");
+        match (authorization, in_body) {
+            (Some(_), Some(_)) => {
+                Err(OAuthError::InvalidRequest("two ways of client authentication are used; use one"))
+            }
+            (Some(header), None) => Self::from_basic(header, body.optional("client_id")),
+            (None, Some(secret)) => {
+                let client_id = body.required("client_id", "client_id is missing")?;
+                Ok(Self { client_id: ClientId::new(client_id), secret: SecretText::new(secret.to_owned()) })
+            }
+            (None, None) => Err(OAuthError::InvalidClient),
+        }
+    }
+
+    /// `Basic`, whose name and password are form-urlencoded first (RFC 6749 §2.3.1).
+    fn from_basic(header: &str, id_in_body: Option<&str>) -> Result<Self, OAuthError> {
+        let (scheme, encoded) = header.split_once(' ').ok_or(OAuthError::InvalidClient)?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return Err(OAuthError::InvalidClient);
+        }
+        let pair = zeroize::Zeroizing::new(STANDARD.decode(encoded.trim()).map_err(|_| OAuthError::InvalidClient)?);
+        let colon = pair.iter().position(|byte| *byte == b':').ok_or(OAuthError::InvalidClient)?;
+        let client_id = parameters::decode(&pair[..colon]).map_err(|_| OAuthError::InvalidClient)?;
+        let secret = parameters::decode(&pair[colon + 1..]).map_err(|_| OAuthError::InvalidClient)?;
+        if id_in_body.is_some_and(|other| other != client_id) {
+            return Err(OAuthError::InvalidRequest("client_id in the body is not that of the Authorization header"));
+        }
+        Ok(Self { client_id: ClientId::new(client_id), secret: SecretText::new(secret) })
+    }
+
+    /// Judges the proof. An unknown client costs the same comparison as a known one.
+    pub fn judge(&self, client: Option<Arc<Client>>) -> Option<AuthenticatedClient> {
+        let shown = SecretHash::of(self.secret.expose());
+        let stored = client.as_ref().map_or_else(|| SecretHash::of("no such client"), |client| client.secret);
+        let is_right = shown == stored;
+        client.filter(|client| is_right && client.enabled).map(AuthenticatedClient)
+    }
+}
+
+/// A client that has proved who it is. Nothing but [`PresentedCredentials::judge`] makes one.
+#[derive(Debug, Clone)]
+pub struct AuthenticatedClient(Arc<Client>);
+
+impl AuthenticatedClient {
+    /// The client.
+    pub fn client(&self) -> &Client {
+        &self.0
+    }
+
+    /// Whether the client may use a grant type.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::UnauthorizedClient`] where it may not.
+    pub fn may_use(&self, grant: GrantType) -> Result<(), OAuthError> {
+        if self.0.grants.contains(&grant) { Ok(()) } else { Err(OAuthError::UnauthorizedClient) }
+    }
+
+    /// The audiences of a token for this client: the requested resource (RFC 8707), or all of the client's.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::InvalidTarget`] where the resource is none of the client's audiences.
+    pub fn audiences(&self, resource: Option<&str>) -> Result<BTreeSet<String>, OAuthError> {
+        match resource {
+            None => Ok(self.0.audiences.clone()),
+            Some(resource) if self.0.audiences.contains(resource) => Ok(BTreeSet::from([resource.to_owned()])),
+            Some(_) => Err(OAuthError::InvalidTarget),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(secret: &str) -> Arc<Client> {
+        Arc::new(Client {
+            tenant: TenantId::default_tenant(),
+            id: ClientId::new("reports"),
+            name: "reports".to_owned(),
+            secret: SecretHash::of(secret),
+            grants: BTreeSet::from([GrantType::ClientCredentials]),
+            scopes: Scopes::new(),
+            audiences: BTreeSet::from(["https://api.example".to_owned()]),
+            enabled: true,
+            created_at: Timestamp::from_unix_seconds(0),
+        })
+    }
+
+    fn basic(text: &str) -> String {
+        format!("Basic {}", STANDARD.encode(text))
+    }
+
+    #[test]
+    fn basic_credentials_are_form_decoded() {
+        let shown = PresentedCredentials::read(Some(&basic("re%70orts:a%3Ab+c")), &Parameters::default()).unwrap();
+        assert_eq!(shown.client_id.as_str(), "reports");
+        assert!(shown.judge(Some(client("a:b c"))).is_some());
+        assert!(shown.judge(Some(client("other"))).is_none());
+        assert!(shown.judge(None).is_none());
+    }
+
+    #[test]
+    fn a_disabled_client_is_no_client() {
+        let shown = PresentedCredentials::read(Some(&basic("reports:s")), &Parameters::default()).unwrap();
+        let disabled = Client { enabled: false, ..(*client("s")).clone() };
+        assert!(shown.judge(Some(Arc::new(disabled))).is_none());
+    }
+
+    #[test]
+    fn two_ways_at_once_are_refused() {
+        let body = Parameters::parse(b"client_id=reports&client_secret=s").unwrap();
+        let both = PresentedCredentials::read(Some(&basic("reports:s")), &body);
+        assert!(matches!(both, Err(OAuthError::InvalidRequest(_))));
+        let other_id = Parameters::parse(b"client_id=other").unwrap();
+        assert!(matches!(
+            PresentedCredentials::read(Some(&basic("reports:s")), &other_id),
+            Err(OAuthError::InvalidRequest(_))
+        ));
+    }
+
+    #[test]
+    fn malformed_headers_are_no_authentication() {
+        for header in ["Basic", "Basic %%%", "Bearer abc", "Basic bm9jb2xvbg=="] {
+            let refused = PresentedCredentials::read(Some(header), &Parameters::default());
+            assert_eq!(refused.err(), Some(OAuthError::InvalidClient), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_resource_must_be_one_of_the_clients_audiences() {
+        let shown = PresentedCredentials::read(Some(&basic("reports:s")), &Parameters::default()).unwrap();
+        let authenticated = shown.judge(Some(client("s"))).unwrap();
+        assert!(authenticated.audiences(Some("https://api.example")).is_ok());
+        assert_eq!(authenticated.audiences(Some("https://other.example")), Err(OAuthError::InvalidTarget));
+        assert_eq!(authenticated.may_use(GrantType::Password), Err(OAuthError::UnauthorizedClient));
+    }
+}

@@ -1,0 +1,177 @@
+//! [`KeyAdmin`] by the workers: all of a token's keys are managed through its first worker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::HsmGroup;
+use super::signer::{key_ref, unexpected};
+use super::token::HsmToken;
+use crate::wire::{Answer, CheckedKey, Octets, Operation};
+use signet_core::keys::{
+    AnnouncedKey, Choice, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport,
+    KeyTally, Standing, TenantId, TokenReport, Trial,
+};
+use signet_jose::algorithm::KeyType;
+use signet_jose::{KeyId, PublicKey};
+
+#[async_trait]
+impl KeyAdmin for HsmGroup {
+    fn tokens(&self) -> Vec<HsmName> {
+        self.members.load().iter().map(|member| member.token.name().clone()).collect()
+    }
+
+    async fn describe(&self, hsm: &HsmName) -> Result<TokenReport, HsmError> {
+        match self.manage(hsm, Operation::Describe).await? {
+            Answer::Report(report) => Ok(report),
+            _ => Err(unexpected("describe")),
+        }
+    }
+
+    async fn generate_pair(
+        &self,
+        hsm: &HsmName,
+        purpose: KeyPurpose,
+        tenant: &TenantId,
+        key_type: KeyType,
+        bits: u32,
+    ) -> Result<GeneratedKey, HsmError> {
+        let tenant = tenant.as_str().to_owned();
+        generated(self.manage(hsm, Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id: None }).await?)
+    }
+
+    async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError> {
+        let operation = Operation::GeneratePair {
+            purpose: key.purpose,
+            tenant: key.tenant.as_str().to_owned(),
+            key_type: key.algorithm.key_type(),
+            bits,
+            cka_id: Some(Octets(key.cka_id.clone())),
+        };
+        generated(self.manage(&key.hsm, operation).await?)
+    }
+
+    async fn generate_secret(
+        &self,
+        hsm: &HsmName,
+        purpose: KeyPurpose,
+        tenant: &TenantId,
+    ) -> Result<GeneratedKey, HsmError> {
+        let tenant = tenant.as_str().to_owned();
+        generated(self.manage(hsm, Operation::GenerateSecret { purpose, tenant }).await?)
+    }
+
+    async fn list(&self, hsm: &HsmName) -> Result<Vec<KeyReport>, HsmError> {
+        match self.manage(hsm, Operation::List).await? {
+            Answer::Keys(keys) => Ok(keys),
+            _ => Err(unexpected("list keys")),
+        }
+    }
+
+    async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError> {
+        let keys: Vec<&HsmKey> = keys.iter().filter(|key| key.hsm == *hsm).collect();
+        let checked = |key: &&HsmKey| CheckedKey {
+            key: key_ref(key),
+            algorithm: key.public.as_ref().map(|public| public.algorithm),
+        };
+        match self.manage(hsm, Operation::Check { keys: keys.iter().map(checked).collect() }).await? {
+            Answer::Checked(outcomes) if outcomes.len() == keys.len() => {
+                let fault = |(key, failure): (&HsmKey, Option<HsmFailure>)| {
+                    Some((
+                        key.key_id.clone(),
+                        HsmError::new(format!("check of a {} key", key.purpose.name()), failure?),
+                    ))
+                };
+                Ok(keys.into_iter().zip(outcomes).filter_map(fault).collect())
+            }
+            _ => Err(unexpected("check keys")),
+        }
+    }
+
+    async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError> {
+        match self.manage(hsm, Operation::Tally).await? {
+            Answer::Tally(counted) => Ok(counted),
+            _ => Err(unexpected("tally")),
+        }
+    }
+
+    async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError> {
+        match self.manage(&key.hsm, Operation::Destroy { key: key_ref(key) }).await? {
+            Answer::Done => {}
+            _ => return Err(unexpected("destroy key")),
+        }
+        let token = self.token(&key.hsm).map_err(|failure| HsmError::new("destroy key", failure))?;
+        token.tell_others(&Operation::Forget).await;
+        Ok(())
+    }
+
+    fn asked_again(&self, hsm: &HsmName) -> u64 {
+        self.token(hsm).map_or(0, |token| token.asked_again.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError> {
+        self.manage(hsm, Operation::Forget).await?;
+        let token = self.token(hsm).map_err(|failure| HsmError::new("forget keys", failure))?;
+        token.tell_others(&Operation::Forget).await;
+        Ok(())
+    }
+
+    fn use_keys(&self, keys: Vec<HsmKey>) {
+        self.keys.store(Arc::new(keys));
+    }
+
+    fn distrust(&self, key: &HsmKey) {
+        self.wrong_signature(&key.hsm, &key.key_id);
+    }
+
+    fn trust(&self, key: &HsmKey, asked_at: Instant) {
+        if let Ok(token) = self.token(&key.hsm) {
+            token.prove(asked_at);
+        }
+    }
+
+    fn choose(&self, among: &[&HsmName], tried: &[usize], spent: Duration) -> Option<Choice> {
+        self.choose_among(among, tried, spent)
+    }
+
+    fn has_room(&self) -> bool {
+        let members = self.members.load();
+        let mut with_workers = members.iter().filter_map(|member| member.token.has_room()).peekable();
+        with_workers.peek().is_none() || with_workers.any(|has_room| has_room)
+    }
+
+    fn trials_due(&self) -> Vec<(HsmName, Trial)> {
+        let now = Instant::now();
+        let tokens = self.tokens().into_iter().filter(|token| !token.breaker().is_closed() && token.has_worker());
+        let begun = |token: Arc<HsmToken>| {
+            let guard = token.breaker().begin_trial(now)?;
+            Some((token.name().clone(), Trial::new(guard)))
+        };
+        tokens.filter_map(begun).collect()
+    }
+
+    fn standing(&self, hsm: &HsmName) -> Standing {
+        self.token(hsm).map_or_else(Standing::Away, |token| token.standing())
+    }
+
+    fn health(&self, hsm: &HsmName) -> Result<(), HsmError> {
+        self.token(hsm).map_err(|failure| HsmError::new("health", failure))?.health()
+    }
+}
+
+impl HsmGroup {
+    async fn manage(&self, hsm: &HsmName, operation: Operation) -> Result<Answer, HsmError> {
+        let token = self.token(hsm).map_err(|failure| HsmError::new(operation.name(), failure))?;
+        token.call(operation).await
+    }
+}
+
+fn generated(answer: Answer) -> Result<GeneratedKey, HsmError> {
+    let Answer::Generated { key_id, cka_id, public } = answer else {
+        return Err(unexpected("generate key"));
+    };
+    let public =
+        public.map(|der| PublicKey::from_spki_der(&der.take())).transpose().map_err(|_| unexpected("generate key"))?;
+    Ok(GeneratedKey { key_id: KeyId::new(key_id), cka_id: cka_id.take(), public })
+}

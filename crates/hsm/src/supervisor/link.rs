@@ -1,0 +1,225 @@
+//! Keeps one worker process alive: starts it, talks to it, starts it again. Never after a refused PIN (promise 9), nor
+//! where only a person can mend what is wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::watch;
+
+use super::FAREWELL;
+use super::door;
+use super::pipe::{Pipe, Silence, all_silence};
+use super::spawner::{Spawned, Spawner};
+use super::token::{HsmToken, Stage, Worker};
+use crate::PinSource;
+use crate::wire::{self, Answer, FrameBuffer, Response, START_ID};
+use signet_core::keys::{HsmFailure, TokenReport};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a start may take; a person who types a PIN gets longer.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+const PROMPT_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a worker that takes no requests any more is listened to.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// How a conversation ended.
+struct Ended {
+    failure: HsmFailure,
+    was_up: bool,
+    has_served: bool,
+}
+
+/// Looks after one worker until the group stops.
+pub(super) async fn supervise(
+    token: Arc<HsmToken>,
+    index: usize,
+    spawner: Arc<Spawner>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    if index > 0 && !first_is_up(&token, &mut stopping).await {
+        return;
+    }
+    let mut pause = FIRST_PAUSE;
+    let mut was_up = false;
+    while !*stopping.borrow() {
+        let Ended { failure, was_up: came_up, has_served } = run_once(&token, index, &spawner, &mut stopping).await;
+        if *stopping.borrow() || stopping.has_changed().is_err() {
+            token.leave(index);
+            return;
+        }
+        was_up |= came_up;
+        if needs_a_person(&failure, was_up) {
+            tracing::error!(hsm = %token.name(), %failure, "the HSM worker is not started again");
+            token.enter(index, Stage::Failed(failure));
+            return;
+        }
+        tracing::warn!(hsm = %token.name(), %failure, "the HSM worker ended and is started again");
+        token.enter(index, Stage::Down(failure));
+        pause = if has_served { FIRST_PAUSE } else { pause };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stopped(&mut stopping) => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Only the first worker ever presents a PIN that has not been accepted yet: a wrong one is tried once.
+async fn first_is_up(token: &HsmToken, stopping: &mut watch::Receiver<bool>) -> bool {
+    let Some(mut first) = token.watch(0) else { return false };
+    tokio::select! {
+        up = first.wait_for(|stage| matches!(stage, Stage::Up(..))) => up.is_ok(),
+        () = stopped(stopping) => false,
+    }
+}
+
+/// Ends when the group is stopped or dropped.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the group was dropped.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// A configuration that worked before works again when its device is back.
+fn needs_a_person(failure: &HsmFailure, was_up: bool) -> bool {
+    match failure {
+        HsmFailure::PinRefused { .. } => true,
+        HsmFailure::Configuration { .. } | HsmFailure::MechanismMissing { .. } => !was_up,
+        _ => false,
+    }
+}
+
+async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &mut watch::Receiver<bool>) -> Ended {
+    let config = token.config();
+    let spawned = match door::open(config, spawner).await {
+        Ok(spawned) => spawned,
+        Err(error) => {
+            let failure = HsmFailure::Unavailable { detail: format!("the worker can't be started: {error}") };
+            return Ended { failure, was_up: false, has_served: false };
+        }
+    };
+    let Spawned { number, process_id, stream } = spawned;
+    let size = |number: u32| usize::try_from(number.max(1)).unwrap_or(usize::MAX);
+    let pipe = Pipe::new(size(config.queue), size(config.sessions));
+    let (last_word, patience) = tokio::select! {
+        last_word = converse(token, index, &pipe, stream, (number, process_id)) => (last_word, Duration::ZERO),
+        () = stopped(stopping) => (None, FAREWELL),
+        () = token.restart_ordered(index, number) => (None, Duration::ZERO),
+    };
+    let was_up = token.is_up(index);
+    let gone = last_word
+        .clone()
+        .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} is gone") });
+    // A refused PIN keeps the worker from coming back. What was in its hands may have been done before.
+    pipe.close(&gone.clone().into_unavailable());
+    if was_up && !*stopping.borrow() && stopping.has_changed().is_ok() {
+        // The process may take its time to end; nobody is sent to it meanwhile.
+        token.enter(index, Stage::Down(gone));
+    }
+    let ended = door::close(config, spawner, number, patience).await;
+    let failure = last_word
+        .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
+    Ended { failure, was_up, has_served: pipe.has_served() }
+}
+
+/// Talks until one side ends it; gives the worker's last word, or why it was given up.
+async fn converse(
+    token: &HsmToken,
+    index: usize,
+    pipe: &Arc<Pipe>,
+    stream: std::os::unix::net::UnixStream,
+    (number, process_id): (u64, u32),
+) -> Option<HsmFailure> {
+    let unusable = |error: std::io::Error| Some(HsmFailure::Unavailable { detail: error.to_string() });
+    let mut stream = match UnixStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return unusable(error),
+    };
+    let mut frames = FrameBuffer::default();
+    let patience = if token.config().pin == PinSource::Prompt { PROMPT_PATIENCE } else { START_PATIENCE };
+    let report = match tokio::time::timeout(patience, greet(token, &mut stream, &mut frames)).await {
+        Ok(Ok(report)) => report,
+        Ok(Err(failure)) => return failure,
+        Err(_) => return Some(HsmFailure::Unavailable { detail: format!("no start within {}s", patience.as_secs()) }),
+    };
+    tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
+    tell_confinement(token, &report);
+    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { number, process_id, report })));
+    let (read, write) = stream.into_split();
+    tokio::select! {
+        last_word = pipe.read(read, frames) => last_word,
+        failure = watch_over(token, pipe) => Some(failure),
+        // The worker has gone, and may have left a last word to read.
+        () = write_and_wait(pipe, write) => None,
+    }
+}
+
+fn tell_confinement(token: &HsmToken, report: &TokenReport) {
+    tracing::info!(hsm = %token.name(), confined = report.confined.join(", "), "the HSM worker has given up what it does not need");
+    if !report.not_confined.is_empty() {
+        let missing = report.not_confined.join(", ");
+        tracing::warn!(hsm = %token.name(), missing, "this kernel does not offer all that the HSM worker is to give up");
+    }
+}
+
+async fn write_and_wait(pipe: &Pipe, half: OwnedWriteHalf) {
+    pipe.write(half).await;
+    tokio::time::sleep(LAST_WORD).await;
+}
+
+/// Sends the configuration and waits for the worker's word that it serves.
+async fn greet(
+    token: &HsmToken,
+    stream: &mut UnixStream,
+    frames: &mut FrameBuffer,
+) -> Result<TokenReport, Option<HsmFailure>> {
+    let mut bytes = Vec::new();
+    wire::append(&mut bytes, &token.hello())
+        .map_err(|error| Some(HsmFailure::Configuration { detail: error.to_string() }))?;
+    stream.write_all(&bytes).await.map_err(|_| None)?;
+    let mut chunk = [0; 4096];
+    loop {
+        match frames.next::<Response>() {
+            Ok(Some(Response { id: START_ID, result: Ok(Answer::Ready(report)) })) => return Ok(report),
+            Ok(Some(Response { result: Err(failure), .. })) => return Err(Some(failure)),
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => {
+                let detail = "the worker does not speak this server's language".to_owned();
+                return Err(Some(HsmFailure::Unavailable { detail }));
+            }
+        }
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return Err(None),
+            Ok(length) => frames.extend(chunk.get(..length).unwrap_or_default()),
+        }
+    }
+}
+
+/// Ends when the worker hangs; tells expired askers meanwhile.
+async fn watch_over(token: &HsmToken, pipe: &Pipe) -> HsmFailure {
+    let deadline = token.config().deadline;
+    let mut ticks = tokio::time::interval((deadline / 20).clamp(Duration::from_millis(5), Duration::from_millis(100)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if pipe.take_answered_quickly() {
+            token.killed_for_silence.store(0, Ordering::Relaxed);
+        }
+        if pipe.load() == 0 {
+            continue;
+        }
+        let killed = token.killed_for_silence.load(Ordering::Relaxed);
+        match pipe.sweep(Instant::now(), all_silence(deadline, killed)) {
+            Silence::Passing => continue,
+            Silence::OfOne => {}
+            Silence::OfAll => token.killed_for_silence.store(killed.saturating_add(1), Ordering::Relaxed),
+        }
+        return HsmFailure::Unavailable { detail: "its worker hangs and was killed".into() };
+    }
+}

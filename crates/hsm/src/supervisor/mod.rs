@@ -1,0 +1,242 @@
+//! The server's side: starts workers, starts them again, and gives each request to the one with the least to do.
+//!
+//! Nothing here blocks, and nothing here ever holds a PIN.
+
+mod admin;
+mod breaker;
+mod choice;
+mod door;
+mod link;
+mod membership;
+mod pace;
+mod pipe;
+mod signer;
+mod spawner;
+mod token;
+mod vault;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use self::membership::{Member, longest_deadline};
+use self::spawner::Spawner;
+use self::token::HsmToken;
+use super::{Confinement, PinSource};
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, SigningPolicy, TokenInfo};
+use signet_jose::KeyId;
+
+pub use membership::Reconfigured;
+
+/// How long the workers get to end by themselves at [`HsmGroup::shutdown`].
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How much longer the end of all workers may take, those included that don't end when they are killed.
+const LAST_ORDERS: Duration = Duration::from_secs(2);
+
+/// One `[[hsm]]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HsmConfig {
+    /// Its name in Signet.
+    pub name: HsmName,
+    /// The PKCS#11 module.
+    pub module: PathBuf,
+    /// What the module is given in `C_Initialize`, for those that want their configuration there (NSS).
+    pub init_args: Option<String>,
+    /// The slot's number, where the label alone does not tell the token.
+    pub slot: Option<u64>,
+    /// The token's label.
+    pub token_label: String,
+    /// Where the worker reads the PIN.
+    pub pin: PinSource,
+    /// Sessions of each worker process; each is one thread.
+    pub sessions: u32,
+    /// Worker processes; more than one where the module's own locks are what limits it.
+    pub workers: u32,
+    /// The most unanswered requests of each worker process; more are [`HsmFailure::Overloaded`].
+    pub queue: u32,
+    /// How long a request may take, waiting included.
+    pub deadline: Duration,
+    /// The serial number that this deployment is bound to: another token under the same label is refused.
+    pub expected_serial: Option<String>,
+    /// Variables for the worker's environment beside the inherited ones, e.g. `SOFTHSM2_CONF`.
+    pub environment: Vec<(String, String)>,
+    /// Where it is remembered that a PIN was presented, where that can't be written beside the PIN's file. Without it a
+    /// systemd credential is not presented at all.
+    pub state_directory: Option<PathBuf>,
+    /// Whether the PIN is held back where the token says that a wrong one was shown to it: for who only looks.
+    pub is_careful: bool,
+    /// What the worker signs, and nothing else.
+    pub policy: SigningPolicy,
+    /// What the worker may do on its machine.
+    pub confinement: Confinement,
+    /// Where a worker that runs as its own user is reached; without it the server starts its workers.
+    pub worker_socket: Option<PathBuf>,
+}
+
+/// What happens to an HSM token, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HsmEvent {
+    /// It answers.
+    Up {
+        /// Its name.
+        hsm: HsmName,
+        /// What it says it is.
+        token: TokenInfo,
+    },
+    /// It does not answer any more, or did not start.
+    Down {
+        /// Its name.
+        hsm: HsmName,
+        /// Why.
+        failure: HsmFailure,
+    },
+    /// Its circuit breaker opened: it is given no requests while another token is healthy.
+    Suspended {
+        /// Its name.
+        hsm: HsmName,
+        /// Why.
+        failure: HsmFailure,
+    },
+    /// A test signature verified: it is given requests again.
+    Resumed {
+        /// Its name.
+        hsm: HsmName,
+    },
+    /// It answered with a signature that does not verify. Its workers are started again.
+    WrongSignature {
+        /// Its name.
+        hsm: HsmName,
+        /// The key that was to sign.
+        key_id: KeyId,
+    },
+}
+
+/// All HSM tokens of the deployment: implements [`Signer`](signet_core::keys::Signer), [`Vault`](signet_core::keys::Vault) and
+/// [`KeyAdmin`](signet_core::keys::KeyAdmin).
+pub struct HsmGroup {
+    members: ArcSwap<Vec<Arc<Member>>>,
+    keys: ArcSwap<Vec<HsmKey>>,
+    events: mpsc::UnboundedSender<HsmEvent>,
+    spawner: Arc<Spawner>,
+    /// One change of the members at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Rises with each choice, so that tokens with as much to do take turns.
+    turn: AtomicUsize,
+    /// In milliseconds.
+    longest_deadline: AtomicU64,
+}
+
+impl HsmGroup {
+    /// Starts `<program> hsm-worker` for each token. Does not wait for them: see [`ready`](Self::ready).
+    ///
+    /// Must be called inside a tokio runtime. The workers end when the group is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::Configuration`] for two tokens of one name; [`HsmFailure::Unavailable`] where the system gives no
+    /// thread to start processes from.
+    pub fn start(
+        program: PathBuf,
+        configs: Vec<HsmConfig>,
+        events: mpsc::UnboundedSender<HsmEvent>,
+    ) -> Result<Arc<Self>, HsmError> {
+        let fail = |failure| HsmError::new("start", failure);
+        membership::check_names(&configs).map_err(fail)?;
+        let spawner =
+            Spawner::start(program).map_err(|error| fail(HsmFailure::Unavailable { detail: error.to_string() }))?;
+        let spawner = Arc::new(spawner);
+        let longest_deadline = AtomicU64::new(longest_deadline(&configs));
+        let start = |config| Arc::new(Member::start(HsmToken::new(config, events.clone()), &spawner));
+        let members: Vec<Arc<Member>> = configs.into_iter().map(start).collect();
+        Ok(Arc::new(Self {
+            members: ArcSwap::from_pointee(members),
+            keys: ArcSwap::from_pointee(Vec::new()),
+            events,
+            spawner,
+            changing: tokio::sync::Mutex::default(),
+            turn: AtomicUsize::new(0),
+            longest_deadline,
+        }))
+    }
+
+    /// The longest deadline that any token of the group has had: of one that is gone, too, a request may still be with its
+    /// worker.
+    pub fn longest_deadline(&self) -> Duration {
+        Duration::from_millis(self.longest_deadline.load(Ordering::Relaxed))
+    }
+
+    /// Waits until every token answers, and says of each whether it does: one that is broken is no reason not to serve
+    /// with the others. In the order of the configuration.
+    pub async fn ready_each(&self, timeout: Duration) -> Vec<(HsmName, Result<(), HsmError>)> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut outcomes = Vec::new();
+        for token in self.tokens() {
+            let fail = |failure| HsmError::new(format!("start of {}", token.name()), failure);
+            outcomes.push((token.name().clone(), token.ready(deadline).await.map_err(fail)));
+        }
+        outcomes
+    }
+
+    /// Waits until every token answers.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the first token that does not: at once where only a person can mend it, after `timeout` where it
+    /// may pass.
+    pub async fn ready(&self, timeout: Duration) -> Result<(), HsmError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        for token in self.tokens() {
+            token
+                .ready(deadline)
+                .await
+                .map_err(|failure| HsmError::new(format!("start of {}", token.name()), failure))?;
+        }
+        Ok(())
+    }
+
+    /// Reports that a signature of this token did not verify: an alarm; it is suspended, and its workers are started
+    /// again.
+    pub fn wrong_signature(&self, hsm: &HsmName, key_id: &KeyId) {
+        // Where nobody listens to events, the log has it.
+        let _ = self.events.send(HsmEvent::WrongSignature { hsm: hsm.clone(), key_id: key_id.clone() });
+        tracing::error!(%hsm, %key_id, "the HSM answered with a signature that does not verify");
+        if let Ok(token) = self.token(hsm) {
+            token.distrust(HsmFailure::Unavailable { detail: "a signature of it did not verify".into() });
+            token.restart_workers();
+        }
+    }
+
+    /// The process ids of the token's workers that answer now.
+    pub fn worker_process_ids(&self, hsm: &HsmName) -> Vec<u32> {
+        self.token(hsm).map(|token| token.process_ids()).unwrap_or_default()
+    }
+
+    /// Ends all workers and waits for them, though not for one that does not end when it is killed.
+    pub async fn shutdown(&self) {
+        let members = self.members.load_full();
+        for member in members.iter() {
+            member.ask_to_stop();
+        }
+        let until = tokio::time::Instant::now() + FAREWELL + LAST_ORDERS;
+        for member in members.iter() {
+            member.ended(until).await;
+        }
+    }
+
+    fn tokens(&self) -> Vec<Arc<HsmToken>> {
+        self.members.load().iter().map(|member| Arc::clone(&member.token)).collect()
+    }
+
+    fn token(&self, hsm: &HsmName) -> Result<Arc<HsmToken>, HsmFailure> {
+        let members = self.members.load();
+        let found = members.iter().find(|member| member.token.name() == hsm);
+        found.map(|member| Arc::clone(&member.token)).ok_or_else(|| HsmFailure::Configuration {
+            detail: format!("there is no [[hsm]] named \"{hsm}\" in the configuration"),
+        })
+    }
+}

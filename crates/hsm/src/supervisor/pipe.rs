@@ -1,0 +1,450 @@
+//! The conversation with one running worker: requests go out in as few writes as they allow, answers find their
+//! askers by id.
+//!
+//! Whoever asked is told at its deadline. Whether the worker then hangs, or its HSM is only slow, can't be known, so that
+//! silence is judged by how much depends on it:
+//!
+//! - One request is waited for 15 seconds, or ten seconds beyond its deadline where that is longer: an operation may
+//!   take 10 seconds, and the other sessions go on meanwhile.
+//! - Where more requests wait than there are sessions and nothing at all was answered for a second and a half (at least
+//!   half a second beyond the deadline), nothing goes on: that is a hang. Where a worker in place of one that was
+//!   killed for that falls silent as well, the HSM may be slow throughout: each gets twice as long as the one before, up
+//!   to 15 seconds, until requests are answered quickly again.
+//! - While a key is made or destroyed only the first rule holds: that may take a minute, and others wait for it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, oneshot};
+use zeroize::Zeroize as _;
+
+use super::pace::Pace;
+use crate::wire::{self, Answer, FrameBuffer, Operation, Request, Response, START_ID};
+use signet_core::keys::HsmFailure;
+
+const READ_BYTES: usize = 64 * 1024;
+
+/// How long one request is waited for at least before its worker counts as hanging, and how long beyond its deadline.
+const ONE_SILENCE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long nothing at all may be answered where more wait than there are sessions, and how long beyond the deadline.
+const ALL_SILENCE: Duration = Duration::from_millis(1500);
+const ALL_GRACE: Duration = Duration::from_millis(500);
+
+/// An answer within this time shows that the HSM is not slow throughout.
+const QUICK: Duration = Duration::from_secs(1);
+
+/// What an asker gets.
+pub(super) type Outcome = Result<Answer, HsmFailure>;
+
+/// One conversation.
+pub(super) struct Pipe {
+    state: Mutex<State>,
+    /// There is something to write.
+    outgoing: Notify,
+    unanswered: AtomicUsize,
+    answered_once: AtomicBool,
+    answered_quickly: AtomicBool,
+    capacity: usize,
+    sessions: usize,
+}
+
+#[derive(Default)]
+struct State {
+    last_answer: Option<Instant>,
+    pace: Pace,
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    closed: Option<HsmFailure>,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// Rises with each use, so that an answer that comes late meets nobody else's slot.
+    generation: u32,
+    asked: Option<Asked>,
+}
+
+struct Asked {
+    /// Gone once the asker was told that its deadline has passed.
+    asker: Option<oneshot::Sender<Outcome>>,
+    asked_at: Instant,
+    /// How many were asked before it and not answered.
+    ahead: usize,
+    patience: Duration,
+    deadline: Instant,
+    /// It may keep the module busy for long, so that others wait for it.
+    may_hold_up: bool,
+}
+
+/// What silence says of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Nothing to worry about.
+    Passing,
+    /// One request is not answered, whatever the others are.
+    OfOne,
+    /// Nothing at all is answered.
+    OfAll,
+}
+
+/// Why a request was not taken.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    /// So many wait that it would not have its turn in time.
+    Full,
+    Closed(HsmFailure),
+}
+
+impl State {
+    fn unanswered(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn has_room(&self, capacity: usize, sessions: usize, time: Duration) -> bool {
+        let ahead = self.unanswered();
+        ahead < capacity && self.pace.is_in_time(ahead, sessions, time)
+    }
+}
+
+impl Pipe {
+    /// A conversation of at most `capacity` unanswered requests, of which the worker does `sessions` at once.
+    pub(super) fn new(capacity: usize, sessions: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            outgoing: Notify::new(),
+            unanswered: AtomicUsize::new(0),
+            answered_once: AtomicBool::new(false),
+            answered_quickly: AtomicBool::new(false),
+            capacity,
+            sessions,
+        })
+    }
+
+    /// How many requests wait for an answer.
+    pub(super) fn load(&self) -> usize {
+        self.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// Whether this worker ever did what it was asked.
+    pub(super) fn has_served(&self) -> bool {
+        self.answered_once.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request was done quickly since this was last asked.
+    pub(super) fn take_answered_quickly(&self) -> bool {
+        self.answered_quickly.load(Ordering::Relaxed) && self.answered_quickly.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether a request that has so much time would be taken now.
+    pub(super) fn has_room(&self, time: Duration) -> bool {
+        self.lock().has_room(self.capacity, self.sessions, time)
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// [`NotTaken`].
+    pub(super) fn ask(
+        &self,
+        operation: &Operation,
+        patience: Duration,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Outcome>, NotTaken> {
+        let (asker, answer) = oneshot::channel();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(failure) = &state.closed {
+            return Err(NotTaken::Closed(failure.clone()));
+        }
+        let asked_at = Instant::now();
+        let remaining = deadline.saturating_duration_since(asked_at);
+        let ahead = state.unanswered();
+        if !state.has_room(self.capacity, self.sessions, remaining) {
+            return Err(NotTaken::Full);
+        }
+        let index = state.free.pop().unwrap_or_else(|| {
+            state.slots.push(Slot::default());
+            state.slots.len() - 1
+        });
+        let was_empty = state.bytes.is_empty();
+        let State { bytes, slots, free, .. } = state;
+        let Some(slot) = slots.get_mut(index) else { return Err(NotTaken::Full) };
+        slot.generation = slot.generation.wrapping_add(1);
+        let id = (u64::from(slot.generation) << 32) | u64::try_from(index).unwrap_or(u64::MAX);
+        let patience_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = append(bytes, id, patience_ms, operation) {
+            free.push(index);
+            return Err(NotTaken::Closed(HsmFailure::Configuration { detail: format!("the request: {error}") }));
+        }
+        let may_hold_up = !operation.is_idempotent();
+        slot.asked = Some(Asked { asker: Some(asker), asked_at, ahead, patience, deadline, may_hold_up });
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        drop(guard);
+        if was_empty {
+            self.outgoing.notify_one();
+        }
+        Ok(answer)
+    }
+
+    /// Ends the conversation: whoever waits is told at once.
+    pub(super) fn close(&self, failure: &HsmFailure) {
+        let askers: Vec<Asked> = {
+            let mut state = self.lock();
+            state.closed.get_or_insert_with(|| failure.clone());
+            state.bytes.zeroize();
+            state.slots.iter_mut().filter_map(|slot| slot.asked.take()).collect()
+        };
+        self.unanswered.store(0, Ordering::Relaxed);
+        for asker in askers.into_iter().filter_map(|asked| asked.asker) {
+            // An asker who has gone needs no answer.
+            let _ = asker.send(Err(failure.clone()));
+        }
+        self.outgoing.notify_one();
+    }
+
+    /// Tells those whose deadline has passed, and judges the silence (see the module's comment). `all_silence` is how
+    /// long nothing at all may be answered: see [`all_silence`].
+    pub(super) fn sweep(&self, now: Instant, all_silence: Duration) -> Silence {
+        let mut expired = Vec::new();
+        let mut silence = Silence::Passing;
+        let (mut waiting, mut oldest, mut is_held_up) = (0, now, false);
+        {
+            let mut state = self.lock();
+            for asked in state.slots.iter_mut().filter_map(|slot| slot.asked.as_mut()) {
+                waiting += 1;
+                oldest = oldest.min(asked.asked_at);
+                is_held_up |= asked.may_hold_up;
+                if now >= asked.deadline {
+                    expired.extend(asked.asker.take().map(|asker| (asker, asked.patience)));
+                    let limit = (asked.asked_at + ONE_SILENCE).max(asked.deadline + GRACE);
+                    if now >= limit {
+                        silence = Silence::OfOne;
+                    }
+                }
+            }
+            let silent_since = state.last_answer.map_or(oldest, |last| last.max(oldest));
+            if waiting > self.sessions && !is_held_up && now.duration_since(silent_since) >= all_silence {
+                silence = Silence::OfAll;
+            }
+        }
+        for (asker, patience) in expired {
+            let _ = asker.send(Err(HsmFailure::Deadline(patience)));
+        }
+        silence
+    }
+
+    /// Writes what is asked until the conversation ends. After waking it lets the other tasks run once, so that what
+    /// they ask goes into the same write.
+    pub(super) async fn write(&self, mut half: OwnedWriteHalf) {
+        let mut bytes = Vec::new();
+        loop {
+            {
+                let mut state = self.lock();
+                if state.closed.is_some() {
+                    return;
+                }
+                std::mem::swap(&mut bytes, &mut state.bytes);
+            }
+            if bytes.is_empty() {
+                self.outgoing.notified().await;
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let written = half.write_all(&bytes).await;
+            bytes.fill(0);
+            bytes.clear();
+            if written.is_err() {
+                // The reader sees the same end, and says so.
+                return;
+            }
+        }
+    }
+
+    /// Reads answers until the conversation ends; gives the worker's last word, if it left one.
+    pub(super) async fn read(&self, mut half: OwnedReadHalf, mut frames: FrameBuffer) -> Option<HsmFailure> {
+        let mut chunk = vec![0; READ_BYTES];
+        let mut last_word = None;
+        loop {
+            while let Some(response) = frames.next::<Response>().transpose() {
+                match response {
+                    Ok(Response { id: START_ID, result }) => last_word = result.err().or(last_word),
+                    Ok(response) => self.answer(response),
+                    Err(error) => {
+                        return last_word.or_else(|| Some(HsmFailure::Unavailable { detail: error.to_string() }));
+                    }
+                }
+            }
+            match half.read(&mut chunk).await {
+                Ok(0) | Err(_) => return last_word,
+                Ok(length) => {
+                    let received = chunk.get_mut(..length).unwrap_or_default();
+                    frames.extend(received);
+                    received.fill(0);
+                }
+            }
+        }
+    }
+
+    fn answer(&self, response: Response) {
+        let now = Instant::now();
+        let asked = {
+            let mut guard = self.lock();
+            let state = &mut *guard;
+            let index = usize::try_from(response.id & u64::from(u32::MAX)).unwrap_or(usize::MAX);
+            let generation = response.id >> 32;
+            let slot = state.slots.get_mut(index).filter(|slot| u64::from(slot.generation) == generation);
+            let Some(asked) = slot.and_then(|slot| slot.asked.take()) else { return };
+            state.free.push(index);
+            state.last_answer = Some(now);
+            if response.result.is_ok() && !asked.may_hold_up {
+                state.pace.answered(now.duration_since(asked.asked_at), asked.ahead, self.sessions);
+            }
+            asked
+        };
+        self.unanswered.fetch_sub(1, Ordering::Relaxed);
+        if response.result.is_ok() && !self.has_served() {
+            self.answered_once.store(true, Ordering::Relaxed);
+        }
+        let is_quick = response.result.is_ok() && now.duration_since(asked.asked_at) < QUICK;
+        if is_quick && !self.answered_quickly.load(Ordering::Relaxed) {
+            self.answered_quickly.store(true, Ordering::Relaxed);
+        }
+        if let Some(asker) = asked.asker {
+            let _ = asker.send(response.result);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long nothing at all may be answered, after so many workers in a row were killed for that.
+pub(super) fn all_silence(deadline: Duration, killed: u32) -> Duration {
+    let first = ALL_SILENCE.max(deadline + ALL_GRACE);
+    first.saturating_mul(2_u32.saturating_pow(killed)).min(ONE_SILENCE.max(first))
+}
+
+fn append(bytes: &mut Vec<u8>, id: u64, patience_ms: u32, operation: &Operation) -> Result<(), wire::FrameError> {
+    #[derive(serde::Serialize)]
+    struct Borrowed<'a> {
+        id: u64,
+        patience_ms: u32,
+        operation: &'a Operation,
+    }
+    // The same bytes as a `Request`, without a copy of the operation.
+    const _: fn(Request) = |Request { id: _, patience_ms: _, operation: _ }| ();
+    wire::append(bytes, &Borrowed { id, patience_ms, operation })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(pipe: &Pipe, patience: Duration) -> Result<oneshot::Receiver<Outcome>, NotTaken> {
+        pipe.ask(&Operation::Describe, patience, Instant::now() + patience)
+    }
+
+    fn sent(pipe: &Pipe) -> Vec<u64> {
+        let mut frames = FrameBuffer::default();
+        frames.extend(&pipe.lock().bytes);
+        std::iter::from_fn(|| frames.next::<Request>().unwrap()).map(|request| request.id).collect()
+    }
+
+    #[test]
+    fn a_full_conversation_takes_no_more() {
+        let pipe = Pipe::new(2, 1);
+        let _first = ask(&pipe, Duration::from_secs(1)).unwrap();
+        let _second = ask(&pipe, Duration::from_secs(1)).unwrap();
+        assert!(matches!(ask(&pipe, Duration::from_secs(1)), Err(NotTaken::Full)));
+        assert_eq!(pipe.load(), 2);
+    }
+
+    #[test]
+    fn answers_in_any_order_find_their_askers_and_strangers_find_nobody() {
+        let pipe = Pipe::new(4, 1);
+        let mut first = ask(&pipe, Duration::from_secs(1)).unwrap();
+        let mut second = ask(&pipe, Duration::from_secs(1)).unwrap();
+        let ids = sent(&pipe);
+        pipe.answer(Response { id: ids[1], result: Ok(Answer::Done) });
+        pipe.answer(Response { id: ids[1], result: Ok(Answer::Done) });
+        pipe.answer(Response { id: 77, result: Ok(Answer::Done) });
+        assert!(second.try_recv().is_ok() && first.try_recv().is_err());
+        pipe.answer(Response { id: ids[0], result: Err(HsmFailure::DoesNotOpen) });
+        assert!(matches!(first.try_recv(), Ok(Err(HsmFailure::DoesNotOpen))));
+        assert_eq!(pipe.load(), 0);
+    }
+
+    #[test]
+    fn a_late_answer_does_not_reach_the_next_asker() {
+        let pipe = Pipe::new(1, 1);
+        drop(ask(&pipe, Duration::from_secs(1)).unwrap());
+        let old = sent(&pipe)[0];
+        pipe.answer(Response { id: old, result: Ok(Answer::Done) });
+        let mut next = ask(&pipe, Duration::from_secs(1)).unwrap();
+        pipe.answer(Response { id: old, result: Ok(Answer::Block([0; 16])) });
+        assert!(next.try_recv().is_err());
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_deadline_is_told_first_and_one_slow_operation_is_waited_for() {
+        let pipe = Pipe::new(1, 1);
+        let mut answer = ask(&pipe, SECOND).unwrap();
+        let now = Instant::now();
+        assert_eq!(pipe.sweep(now + 2 * SECOND, SECOND), Silence::Passing);
+        assert!(matches!(answer.try_recv(), Ok(Err(HsmFailure::Deadline(_)))));
+        assert_eq!(pipe.sweep(now + 14 * SECOND, SECOND), Silence::Passing);
+        assert_eq!(pipe.sweep(now + 16 * SECOND, SECOND), Silence::OfOne);
+    }
+
+    #[test]
+    fn where_more_wait_than_there_are_sessions_silence_is_a_hang() {
+        let pipe = Pipe::new(8, 1);
+        let _waiting: Vec<_> = (0..3).map(|_| ask(&pipe, SECOND).unwrap()).collect();
+        let now = Instant::now();
+        assert_eq!(pipe.sweep(now + SECOND, 2 * SECOND), Silence::Passing);
+        assert_eq!(pipe.sweep(now + 3 * SECOND, 2 * SECOND), Silence::OfAll);
+        // One answer shows that something goes on; one waiting request is what the session works at.
+        pipe.answer(Response { id: sent(&pipe)[0], result: Ok(Answer::Done) });
+        assert!(pipe.take_answered_quickly() && !pipe.take_answered_quickly());
+        assert_eq!(pipe.sweep(Instant::now() + SECOND, 2 * SECOND), Silence::Passing);
+        pipe.answer(Response { id: sent(&pipe)[1], result: Ok(Answer::Done) });
+        assert_eq!(pipe.sweep(Instant::now() + 5 * SECOND, 2 * SECOND), Silence::Passing);
+    }
+
+    #[test]
+    fn a_key_that_is_made_holds_others_up() {
+        let pipe = Pipe::new(8, 1);
+        let making = Operation::GenerateSecret { purpose: signet_core::keys::KeyPurpose::Sealing, tenant: "a".into() };
+        let _made = pipe.ask(&making, 120 * SECOND, Instant::now() + 120 * SECOND).unwrap();
+        let _waiting: Vec<_> = (0..3).map(|_| ask(&pipe, SECOND).unwrap()).collect();
+        assert_eq!(pipe.sweep(Instant::now() + 10 * SECOND, 2 * SECOND), Silence::Passing);
+    }
+
+    #[test]
+    fn each_worker_gets_longer_than_the_one_that_was_killed() {
+        let limits: Vec<u64> = (0..6).map(|killed| all_silence(2 * SECOND, killed).as_secs()).collect();
+        assert_eq!(limits, [2, 5, 10, 15, 15, 15]);
+        assert_eq!(all_silence(SECOND / 10, 0), ALL_SILENCE);
+        assert_eq!(all_silence(30 * SECOND, u32::MAX).as_secs(), 30);
+    }
+
+    #[test]
+    fn closing_tells_everybody() {
+        let pipe = Pipe::new(2, 1);
+        let mut answer = ask(&pipe, Duration::from_secs(1)).unwrap();
+        let failure = HsmFailure::Unavailable { detail: "gone".into() };
+        pipe.close(&failure);
+        assert_eq!(answer.try_recv().unwrap().unwrap_err(), failure);
+        assert!(matches!(ask(&pipe, Duration::from_secs(1)), Err(NotTaken::Closed(_))));
+    }
+}

@@ -1,0 +1,48 @@
+//! [`Signer`] by the workers.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::HsmGroup;
+use crate::wire::{Answer, KeyRef, Octets, Operation};
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, RawSignature, Signer};
+use signet_jose::Algorithm;
+
+#[async_trait]
+impl Signer for HsmGroup {
+    async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError> {
+        self.sign_within(Duration::MAX, key, algorithm, message).await
+    }
+
+    async fn sign_within(
+        &self,
+        patience: Duration,
+        key: &HsmKey,
+        algorithm: Algorithm,
+        message: Vec<u8>,
+    ) -> Result<RawSignature, HsmError> {
+        let fail = |failure| HsmError::not_asked("sign", failure);
+        if key.public.as_ref().is_none_or(|public| public.algorithm != algorithm) {
+            let detail = format!("the key {} does not sign with {algorithm}", key.key_id);
+            return Err(fail(HsmFailure::Configuration { detail }));
+        }
+        let token = self.token(&key.hsm).map_err(fail)?;
+        let operation = Operation::Sign { key: key_ref(key), algorithm, message: Octets(message) };
+        match token.call_within(patience.min(token.config().deadline), operation).await? {
+            Answer::Signature(signature) => Ok(RawSignature::from_hsm(signature.take())),
+            _ => Err(unexpected("sign")),
+        }
+    }
+}
+
+/// The key for the worker. A pair is named by the thumbprint of the public key that it must have.
+pub(super) fn key_ref(key: &HsmKey) -> KeyRef {
+    let key_id = key.public.as_ref().map_or(&key.key_id, |public| &public.key_id);
+    KeyRef { cka_id: Octets(key.cka_id.clone()), key_id: key_id.as_str().to_owned(), purpose: key.purpose }
+}
+
+/// A worker that answers something else is not to be trusted, but its other answers may be.
+pub(super) fn unexpected(operation: &str) -> HsmError {
+    HsmError::new(operation, HsmFailure::Unavailable { detail: "its worker answered something else".into() })
+}

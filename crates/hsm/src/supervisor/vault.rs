@@ -1,0 +1,319 @@
+//! [`Vault`] by the workers: a secret is sealed once per HSM token, and any healthy token opens its own.
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+
+use super::HsmGroup;
+use super::signer::{key_ref, unexpected};
+use crate::blob::{Blob, key_tag};
+use crate::wire::{Answer, KeyRef, Octets, Operation, SecretKind, VaultKeys};
+use signet_core::keys::{
+    HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Seals, Vault,
+};
+use signet_core::secret::SecretBytes;
+
+#[async_trait]
+impl Vault for HsmGroup {
+    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<Seals, HsmError> {
+        self.seal_everywhere(row, SecretKind::Opened, secret).await
+    }
+
+    async fn open(&self, row: &RowBinding, seals: &Seals) -> Result<SecretBytes, HsmError> {
+        let answer = self.use_seals("open", row, seals, |keys, row, blob| Operation::Open { keys, row, blob }).await?;
+        match answer {
+            Answer::Bytes(secret) => Ok(SecretBytes::new(secret.take())),
+            _ => Err(unexpected("open")),
+        }
+    }
+
+    async fn enclose(&self, row: &RowBinding, cipher: OtpSecretKind, secret: &SecretBytes) -> Result<Seals, HsmError> {
+        self.seal_everywhere(row, SecretKind::Otp(cipher), secret).await
+    }
+
+    async fn otp_hmac(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        messages: Vec<[u8; 8]>,
+    ) -> Result<Vec<Vec<u8>>, HsmError> {
+        let messages = messages.into_iter().map(|message| Octets(message.to_vec())).collect();
+        self.hmacs(row, seals, hash, messages).await
+    }
+
+    async fn message_hmac(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        message: Vec<u8>,
+    ) -> Result<Vec<u8>, HsmError> {
+        let macs = self.hmacs(row, seals, hash, vec![Octets(message)]).await?;
+        macs.into_iter().next().ok_or_else(|| unexpected("otp hmac"))
+    }
+
+    async fn decrypt_block(&self, row: &RowBinding, seals: &Seals, block: [u8; 16]) -> Result<[u8; 16], HsmError> {
+        let answer = self
+            .use_seals("decrypt block", row, seals, |keys, row, blob| Operation::DecryptBlock {
+                keys,
+                row,
+                blob,
+                block,
+            })
+            .await?;
+        match answer {
+            Answer::Block(plain) => Ok(plain),
+            _ => Err(unexpected("decrypt block")),
+        }
+    }
+
+    async fn rebind(
+        &self,
+        from: &RowBinding,
+        to: &RowBinding,
+        cipher: OtpSecretKind,
+        seals: &Seals,
+    ) -> Result<Seals, HsmError> {
+        let mut rebound = Seals::default();
+        let mut last_error = HsmError::new("rebind", HsmFailure::DoesNotOpen);
+        for (hsm, sealed) in &seals.0 {
+            let Some(keys) = self.keys_of(hsm, sealed) else { continue };
+            let Ok(token) = self.token(hsm) else { continue };
+            let octets = |bytes: &[u8]| Octets(bytes.to_vec());
+            let (from, to, blob) = (octets(from.as_bytes()), octets(to.as_bytes()), octets(sealed));
+            match token.call(Operation::Rebind { keys, from, to, kind: cipher, blob }).await {
+                Ok(Answer::Bytes(blob)) => {
+                    rebound.0.insert(hsm.clone(), blob.take());
+                }
+                Ok(_) => last_error = unexpected("rebind"),
+                // A blob that was tampered with is told, not worked around.
+                Err(error) if error.failure == HsmFailure::DoesNotOpen => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%hsm, %error, "a secret is kept without this HSM token for now");
+                    last_error = error;
+                }
+            }
+        }
+        if rebound.0.is_empty() { Err(last_error) } else { Ok(rebound) }
+    }
+
+    async fn derive(
+        &self,
+        hsm: Option<&HsmName>,
+        label: &str,
+        message: &[u8],
+    ) -> Result<(HsmName, [u8; 32]), HsmError> {
+        let fail = |failure| HsmError::new("derive", failure);
+        if label.is_empty() || label.contains('\0') {
+            let detail = "a derivation needs a label without NUL".to_owned();
+            return Err(fail(HsmFailure::Configuration { detail }));
+        }
+        let names = hsm.map_or_else(|| self.with_binding_key(), |name| vec![name.clone()]);
+        let among: Vec<&HsmName> = names.iter().collect();
+        let derive = |index: usize| {
+            let hsm: &HsmName = among.get(index).ok_or_else(no_token)?;
+            let key = self.active_keys(hsm).binding.ok_or_else(|| no_key("binding", hsm))?;
+            Ok(Operation::Derive { key, input: Octets([label.as_bytes(), &[0], message].concat()) })
+        };
+        match self.ask_any("derive", &among, derive).await? {
+            (index, Answer::Bytes(mac)) => {
+                let mac = mac.take().try_into().map_err(|_| unexpected("derive"))?;
+                let hsm = names.get(index).ok_or_else(|| unexpected("derive"))?;
+                Ok((hsm.clone(), mac))
+            }
+            _ => Err(unexpected("derive")),
+        }
+    }
+
+    async fn extend(
+        &self,
+        row: &RowBinding,
+        enclosed: Option<OtpSecretKind>,
+        seals: &Seals,
+        lacking: &[HsmName],
+    ) -> Result<Seals, HsmError> {
+        let (name, kind) = match enclosed {
+            None => ("open", SecretKind::Opened),
+            Some(kind) => ("hand over", SecretKind::Otp(kind)),
+        };
+        let handed_over = self
+            .use_seals(name, row, seals, |keys, row, blob| match enclosed {
+                None => Operation::Open { keys, row, blob },
+                Some(kind) => Operation::HandOver { keys, row, kind, blob },
+            })
+            .await?;
+        let Answer::Bytes(secret) = handed_over else { return Err(unexpected(name)) };
+        let secret = SecretBytes::new(secret.take());
+        self.seal_for(lacking, row, kind, &secret).await
+    }
+}
+
+impl HsmGroup {
+    async fn hmacs(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        messages: Vec<Octets>,
+    ) -> Result<Vec<Vec<u8>>, HsmError> {
+        let asked = messages.len();
+        let answer = self
+            .use_seals("otp hmac", row, seals, |keys, row, blob| Operation::OtpHmac {
+                keys,
+                row,
+                blob,
+                hash,
+                messages: messages.clone(),
+            })
+            .await?;
+        match answer {
+            Answer::Hmacs(macs) if macs.len() == asked => Ok(macs.into_iter().map(Octets::take).collect()),
+            _ => Err(unexpected("otp hmac")),
+        }
+    }
+
+    /// Seals for every token that has the keys for it and answers; at least one must. What a token that is down now
+    /// lacks is made up for later.
+    async fn seal_everywhere(
+        &self,
+        row: &RowBinding,
+        kind: SecretKind,
+        secret: &SecretBytes,
+    ) -> Result<Seals, HsmError> {
+        let has_keys = |name: &HsmName| {
+            let keys = self.active_keys(name);
+            keys.sealing.is_some() || keys.wrapping.is_some()
+        };
+        let names: Vec<HsmName> = self.tokens().iter().map(|token| token.name().clone()).collect();
+        let able: Vec<HsmName> = names.iter().filter(|name| has_keys(name)).cloned().collect();
+        // Where no token has any, each says what is missing.
+        self.seal_for(if able.is_empty() { &names } else { &able }, row, kind, secret).await
+    }
+
+    /// Seals for these tokens, at once; gives the seals of those that answered, of which there must be one.
+    async fn seal_for(
+        &self,
+        names: &[HsmName],
+        row: &RowBinding,
+        kind: SecretKind,
+        secret: &SecretBytes,
+    ) -> Result<Seals, HsmError> {
+        let mut asked = JoinSet::new();
+        let mut last_error = None;
+        for name in names {
+            match self.token(name) {
+                // Nobody waits for a token that hangs, as long as another one keeps the secret.
+                Ok(token) if token.is_healthy() || names.len() == 1 => {
+                    let operation = Operation::Seal {
+                        keys: self.active_keys(name),
+                        row: Octets(row.as_bytes().to_vec()),
+                        kind,
+                        secret: Octets(secret.expose().to_vec()),
+                    };
+                    asked.spawn(async move { (token.name().clone(), token.call(operation).await) });
+                }
+                Ok(token) => {
+                    last_error = Some(token.health().err().unwrap_or_else(|| HsmError::new("seal", no_token())));
+                }
+                Err(failure) => last_error = Some(HsmError::new("seal", failure)),
+            }
+        }
+        let mut seals = Seals::default();
+        while let Some(ended) = asked.join_next().await {
+            match ended {
+                Ok((name, Ok(Answer::Bytes(blob)))) => {
+                    seals.0.insert(name, blob.take());
+                }
+                Ok((_, Ok(_))) | Err(_) => last_error = Some(unexpected("seal")),
+                Ok((name, Err(error))) => {
+                    tracing::warn!(hsm = %name, %error, "a secret is kept without this HSM token for now");
+                    last_error = Some(error);
+                }
+            }
+        }
+        match last_error {
+            Some(error) if seals.0.is_empty() => Err(error),
+            None if seals.0.is_empty() => Err(HsmError::new("seal", no_token())),
+            _ => Ok(seals),
+        }
+    }
+
+    /// Uses the seal of the token that is chosen; of another one where that fails for its own reasons.
+    async fn use_seals(
+        &self,
+        name: &str,
+        row: &RowBinding,
+        seals: &Seals,
+        operation: impl Fn(VaultKeys, Octets, Octets) -> Operation + Send + Sync,
+    ) -> Result<Answer, HsmError> {
+        // A key of a token that is unknown, or gone, says nothing of the other tokens' seals.
+        let usable: Vec<(&HsmName, &Vec<u8>, VaultKeys)> = seals
+            .0
+            .iter()
+            .filter_map(|(hsm, sealed)| Some((hsm, sealed, self.keys_of(hsm, sealed)?)))
+            .filter(|(hsm, ..)| self.token(hsm).is_ok())
+            .collect();
+        if usable.is_empty() {
+            return Err(HsmError::new(name, HsmFailure::DoesNotOpen));
+        }
+        let among: Vec<&HsmName> = usable.iter().map(|(hsm, ..)| *hsm).collect();
+        let asked = |index: usize| {
+            let (_, sealed, keys) = usable.get(index).ok_or_else(no_token)?;
+            Ok(operation(keys.clone(), Octets(row.as_bytes().to_vec()), Octets((*sealed).clone())))
+        };
+        self.ask_any(name, &among, asked).await.map(|(_, answer)| answer)
+    }
+
+    /// The tokens that have a key to derive by; all of them where none has, so that it is said what is missing.
+    fn with_binding_key(&self) -> Vec<HsmName> {
+        let names: Vec<HsmName> = self.tokens().iter().map(|token| token.name().clone()).collect();
+        let able: Vec<HsmName> =
+            names.iter().filter(|name| self.active_keys(name).binding.is_some()).cloned().collect();
+        if able.is_empty() { names } else { able }
+    }
+
+    /// The keys that new secrets are kept by.
+    fn active_keys(&self, hsm: &HsmName) -> VaultKeys {
+        let keys = self.keys.load();
+        let find = |purpose| {
+            keys.iter().find(|key| key.hsm == *hsm && key.purpose == purpose && key.state.is_active()).map(key_ref)
+        };
+        VaultKeys {
+            sealing: find(KeyPurpose::Sealing),
+            wrapping: find(KeyPurpose::Wrapping),
+            binding: find(KeyPurpose::Binding),
+        }
+    }
+
+    /// The keys that made a blob, which may have been replaced by newer ones since.
+    fn keys_of(&self, hsm: &HsmName, sealed: &[u8]) -> Option<VaultKeys> {
+        let blob = Blob::parse(sealed)?;
+        let keys = self.keys.load();
+        let of = |purpose| {
+            let usable = |key: &&HsmKey| key.hsm == *hsm && key.purpose == purpose && key.state.is_published();
+            keys.iter().filter(usable).map(key_ref).collect::<Vec<KeyRef>>()
+        };
+        match blob.mode {
+            SealMode::Sealed => {
+                let sealing = of(KeyPurpose::Sealing).into_iter().find(|key| key_tag(&[&key.key_id]) == blob.tag)?;
+                Some(VaultKeys { sealing: Some(sealing), ..VaultKeys::default() })
+            }
+            SealMode::Wrapped => {
+                let bindings = of(KeyPurpose::Binding);
+                of(KeyPurpose::Wrapping).into_iter().find_map(|wrapping| {
+                    let made = |binding: &&KeyRef| key_tag(&[&wrapping.key_id, &binding.key_id]) == blob.tag;
+                    let binding = bindings.iter().find(made)?.clone();
+                    Some(VaultKeys { wrapping: Some(wrapping), binding: Some(binding), sealing: None })
+                })
+            }
+        }
+    }
+}
+
+fn no_token() -> HsmFailure {
+    HsmFailure::Configuration { detail: "there is no [[hsm]] in the configuration".into() }
+}
+
+fn no_key(purpose: &str, hsm: &HsmName) -> HsmFailure {
+    HsmFailure::Configuration { detail: format!("the HSM token {hsm} has no {purpose} key; `signet init` makes it") }
+}

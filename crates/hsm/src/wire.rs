@@ -1,0 +1,465 @@
+//! The frames between server and worker: a little-endian `u32` length, then postcard.
+//!
+//! Requests are pipelined and answered in any order; the id joins the two. A frame is bounded, so that neither side
+//! can be made to allocate without limit.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroize;
+
+use super::{Confinement, HsmConfig, PinSource};
+use signet_core::keys::{
+    HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, SigningPolicy, TokenReport,
+};
+use signet_jose::Algorithm;
+use signet_jose::algorithm::KeyType;
+
+/// The longest frame: a listing of some thousand keys fits.
+pub(super) const MAX_FRAME: usize = 1 << 20;
+
+/// The id of the worker's first answer, which says whether it started.
+pub(super) const START_ID: u64 = u64::MAX;
+
+const LENGTH_BYTES: usize = 4;
+
+/// Bytes on the wire: encoded as one run, wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Octets(pub(super) Vec<u8>);
+
+impl Octets {
+    /// Takes the bytes out, leaving nothing behind.
+    pub(super) fn take(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Octets {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for Octets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Octets({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Octets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Octets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_byte_buf(OctetsVisitor).map(Self)
+    }
+}
+
+struct OctetsVisitor;
+
+impl<'de> Visitor<'de> for OctetsVisitor {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Vec<u8>, A::Error> {
+        Err(A::Error::custom("bytes, not a sequence"))
+    }
+}
+
+/// The first frame: what the worker is to serve. It holds no secret; the worker reads the PIN itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) name: String,
+    pub(super) module: PathBuf,
+    pub(super) init_args: Option<String>,
+    pub(super) slot: Option<u64>,
+    pub(super) token_label: String,
+    pub(super) expected_serial: Option<String>,
+    pub(super) pin: PinSource,
+    pub(super) state_directory: Option<PathBuf>,
+    pub(super) sessions: u32,
+    pub(super) queue: u32,
+    /// Whether the PIN is held back where the token counts wrong tries.
+    pub(super) is_careful: bool,
+    pub(super) policy: SigningPolicy,
+    pub(super) confinement: Confinement,
+}
+
+impl Hello {
+    /// What a worker is told of its `[[hsm]]`.
+    pub(super) fn of(config: &HsmConfig) -> Self {
+        Self {
+            name: config.name.as_str().to_owned(),
+            module: config.module.clone(),
+            init_args: config.init_args.clone(),
+            slot: config.slot,
+            token_label: config.token_label.clone(),
+            expected_serial: config.expected_serial.clone(),
+            pin: config.pin.clone(),
+            state_directory: config.state_directory.clone(),
+            sessions: config.sessions,
+            queue: config.queue,
+            is_careful: config.is_careful,
+            policy: config.policy.clone(),
+            confinement: config.confinement.clone(),
+        }
+    }
+}
+
+/// A key as the store knows it. The thumbprint of a pair stands for its whole public key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct KeyRef {
+    pub(super) cka_id: Octets,
+    pub(super) key_id: String,
+    pub(super) purpose: KeyPurpose,
+}
+
+/// The keys of one HSM token that keep secrets.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct VaultKeys {
+    pub(super) sealing: Option<KeyRef>,
+    pub(super) wrapping: Option<KeyRef>,
+    pub(super) binding: Option<KeyRef>,
+}
+
+/// A key to judge, and for a pair the algorithm that it signs with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct CheckedKey {
+    pub(super) key: KeyRef,
+    pub(super) algorithm: Option<Algorithm>,
+}
+
+/// What a secret at rest is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum SecretKind {
+    /// Opened again by the server: a password's hash.
+    Opened,
+    /// Used by the worker only.
+    Otp(OtpSecretKind),
+}
+
+impl SecretKind {
+    /// The byte that binds a blob to its kind.
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Opened => 0,
+            Self::Otp(OtpSecretKind::Hmac(OtpHash::Sha1)) => 1,
+            Self::Otp(OtpSecretKind::Hmac(OtpHash::Sha256)) => 2,
+            Self::Otp(OtpSecretKind::Hmac(OtpHash::Sha512)) => 3,
+            Self::Otp(OtpSecretKind::Aes128) => 4,
+        }
+    }
+}
+
+/// One request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) id: u64,
+    /// How long the asker still waits; counted from when the worker reads the frame.
+    pub(super) patience_ms: u32,
+    pub(super) operation: Operation,
+}
+
+/// What a worker can be asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Operation {
+    Sign {
+        key: KeyRef,
+        algorithm: Algorithm,
+        message: Octets,
+    },
+    Seal {
+        keys: VaultKeys,
+        row: Octets,
+        kind: SecretKind,
+        secret: Octets,
+    },
+    Open {
+        keys: VaultKeys,
+        row: Octets,
+        blob: Octets,
+    },
+    OtpHmac {
+        keys: VaultKeys,
+        row: Octets,
+        blob: Octets,
+        hash: OtpHash,
+        messages: Vec<Octets>,
+    },
+    DecryptBlock {
+        keys: VaultKeys,
+        row: Octets,
+        blob: Octets,
+        block: [u8; 16],
+    },
+    /// Take an OTP's secret out, for another HSM token to be given it too.
+    HandOver {
+        keys: VaultKeys,
+        row: Octets,
+        kind: OtpSecretKind,
+        blob: Octets,
+    },
+    /// The same OTP secret for another row.
+    Rebind {
+        keys: VaultKeys,
+        from: Octets,
+        to: Octets,
+        kind: OtpSecretKind,
+        blob: Octets,
+    },
+    Derive {
+        key: KeyRef,
+        input: Octets,
+    },
+    Describe,
+    List,
+    /// What was signed with each key.
+    Tally,
+    /// Find and judge each key, and whether what it is for is offered.
+    Check {
+        keys: Vec<CheckedKey>,
+    },
+    GeneratePair {
+        purpose: KeyPurpose,
+        tenant: String,
+        key_type: KeyType,
+        bits: u32,
+        /// The `CKA_ID` that the key gets; a random one where none is given.
+        cka_id: Option<Octets>,
+    },
+    GenerateSecret {
+        purpose: KeyPurpose,
+        tenant: String,
+    },
+    Destroy {
+        key: KeyRef,
+    },
+    /// A key was destroyed through another worker: forget every cached handle.
+    Forget,
+}
+
+impl Operation {
+    /// The name in errors and logs.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Sign { .. } => "sign",
+            Self::Seal { .. } => "seal",
+            Self::Open { .. } => "open",
+            Self::OtpHmac { .. } => "otp hmac",
+            Self::DecryptBlock { .. } => "decrypt block",
+            Self::HandOver { .. } => "hand over",
+            Self::Rebind { .. } => "rebind",
+            Self::Derive { .. } => "derive",
+            Self::Describe => "describe",
+            Self::List => "list keys",
+            Self::Tally => "tally",
+            Self::Check { .. } => "check keys",
+            Self::GeneratePair { .. } => "generate key pair",
+            Self::GenerateSecret { .. } => "generate secret key",
+            Self::Destroy { .. } => "destroy key",
+            Self::Forget => "forget keys",
+        }
+    }
+
+    /// Whether the operation changes or lists the token's objects: one at a time, on a session of its own.
+    pub(super) const fn is_management(&self) -> bool {
+        matches!(
+            self,
+            Self::Describe
+                | Self::List
+                | Self::Tally
+                | Self::Check { .. }
+                | Self::GeneratePair { .. }
+                | Self::GenerateSecret { .. }
+                | Self::Destroy { .. }
+                | Self::Forget
+        )
+    }
+
+    /// Whether doing it twice is as good as doing it once.
+    pub(super) const fn is_idempotent(&self) -> bool {
+        !matches!(self, Self::GeneratePair { .. } | Self::GenerateSecret { .. } | Self::Destroy { .. })
+    }
+}
+
+/// One answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Response {
+    pub(super) id: u64,
+    pub(super) result: Result<Answer, HsmFailure>,
+}
+
+/// What a worker answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Ready(TokenReport),
+    Signature(Octets),
+    Bytes(Octets),
+    Hmacs(Vec<Octets>),
+    Block([u8; 16]),
+    Report(TokenReport),
+    Keys(Vec<KeyReport>),
+    Tally(Vec<KeyTally>),
+    /// Of each key that was asked about, in that order, what is wrong with it.
+    Checked(Vec<Option<HsmFailure>>),
+    /// A new key; the public half of a pair as DER of a `SubjectPublicKeyInfo`.
+    Generated {
+        key_id: String,
+        cka_id: Octets,
+        public: Option<Octets>,
+    },
+    Done,
+}
+
+/// What is wrong with a frame: the peer is not to be trusted any further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FrameError {
+    #[error("a frame is longer than {MAX_FRAME} bytes")]
+    TooLong,
+    #[error("a frame can't be read")]
+    Malformed,
+}
+
+/// Appends one frame.
+///
+/// # Errors
+///
+/// [`FrameError::TooLong`]; the buffer is then as it was.
+pub(super) fn append<T: Serialize>(buffer: &mut Vec<u8>, value: &T) -> Result<(), FrameError> {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; LENGTH_BYTES]);
+    let written = postcard::to_io(value, &mut *buffer).map_err(|_| FrameError::Malformed).map(|_| ());
+    let length = buffer.len() - start - LENGTH_BYTES;
+    if written.is_err() || length > MAX_FRAME {
+        buffer.truncate(start);
+        return Err(written.err().unwrap_or(FrameError::TooLong));
+    }
+    let prefix = u32::try_from(length).map_err(|_| FrameError::TooLong)?.to_le_bytes();
+    if let Some(place) = buffer.get_mut(start..start + LENGTH_BYTES) {
+        place.copy_from_slice(&prefix);
+    }
+    Ok(())
+}
+
+/// Collects bytes and gives frames. What was read is wiped, since a frame may carry a secret.
+#[derive(Default)]
+pub(super) struct FrameBuffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl FrameBuffer {
+    /// Adds what was received.
+    pub(super) fn extend(&mut self, received: &[u8]) {
+        if self.start == self.bytes.len() {
+            self.bytes.clear();
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(received);
+    }
+
+    /// The next whole frame, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`]: nothing that follows can be trusted.
+    pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let pending = self.bytes.get_mut(self.start..).unwrap_or_default();
+        let Some((prefix, rest)) = pending.split_first_chunk_mut::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
+        let length = usize::try_from(u32::from_le_bytes(*prefix)).map_err(|_| FrameError::TooLong)?;
+        if length > MAX_FRAME {
+            return Err(FrameError::TooLong);
+        }
+        let Some(frame) = rest.get_mut(..length) else {
+            return Ok(None);
+        };
+        let value = postcard::from_bytes(frame).map_err(|_| FrameError::Malformed);
+        frame.fill(0);
+        self.start += LENGTH_BYTES + length;
+        value.map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(id: u64) -> Request {
+        Request {
+            id,
+            patience_ms: 10,
+            operation: Operation::Derive {
+                key: KeyRef { cka_id: Octets(vec![1, 2]), key_id: "k".into(), purpose: KeyPurpose::Binding },
+                input: Octets(b"secret".to_vec()),
+            },
+        }
+    }
+
+    #[test]
+    fn frames_survive_any_fragmentation() {
+        let mut stream = Vec::new();
+        append(&mut stream, &request(1)).unwrap();
+        append(&mut stream, &request(2)).unwrap();
+        for step in 1..stream.len() {
+            let mut buffer = FrameBuffer::default();
+            let mut ids = Vec::new();
+            for chunk in stream.chunks(step) {
+                buffer.extend(chunk);
+                while let Some(request) = buffer.next::<Request>().unwrap() {
+                    ids.push(request.id);
+                }
+            }
+            assert_eq!(ids, [1, 2], "chunks of {step}");
+        }
+    }
+
+    #[test]
+    fn a_frame_over_the_bound_is_refused_before_it_is_collected() {
+        let mut buffer = FrameBuffer::default();
+        buffer.extend(&u32::MAX.to_le_bytes());
+        assert_eq!(buffer.next::<Request>().unwrap_err(), FrameError::TooLong);
+        let mut stream = Vec::new();
+        assert_eq!(append(&mut stream, &Octets(vec![0; MAX_FRAME + 1])), Err(FrameError::TooLong));
+        assert!(stream.is_empty());
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_not_a_panic() {
+        let mut buffer = FrameBuffer::default();
+        buffer.extend(&[3, 0, 0, 0, 0xff, 0xff, 0xff]);
+        assert_eq!(buffer.next::<Request>().unwrap_err(), FrameError::Malformed);
+    }
+
+    #[test]
+    fn what_was_read_is_wiped() {
+        let mut stream = Vec::new();
+        append(&mut stream, &request(1)).unwrap();
+        let mut buffer = FrameBuffer::default();
+        buffer.extend(&stream);
+        buffer.next::<Request>().unwrap().unwrap();
+        assert!(!buffer.bytes.windows(6).any(|window| window == b"secret"));
+    }
+
+    #[test]
+    fn debug_shows_no_bytes() {
+        assert!(!format!("{:?}", request(1)).contains("115"));
+    }
+}

@@ -1,0 +1,213 @@
+//! What is remembered of a PIN between processes (promise 9).
+//!
+//! A marker is written before the PIN is presented and removed once the token took it. It stays where the token refused
+//! the PIN, and where nobody knows: a module that crashed, hung or gave no clear answer may have counted a try. While
+//! it is there the same PIN is not presented again: not until its file was changed, or a person removed the marker. With
+//! one exception: a PIN that the token took before, from this same state of its file, is presented once more after an
+//! end of unknown fate, so that a loss of power during a login needs nobody. It holds nothing of the PIN, only which
+//! state of which file it speaks of.
+//!
+//! The marker's place is beside the PIN's file, or, where that can't be written, in the state directory. Both are looked
+//! into, so that all processes agree, whoever they run as.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use signet_core::keys::HsmFailure;
+
+/// How the marker's line begins that says that the token refused the PIN.
+const REFUSED: &str = "refused: ";
+/// The marker's line of a PIN that is presented again after an end of unknown fate.
+const SECOND_TIME: &str = "presented a second time";
+
+/// What an earlier process left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Earlier {
+    /// Nothing that speaks of this PIN.
+    Nothing,
+    /// It ended while it presented this PIN, which the token had taken before.
+    FateUnknownOfTakenPin,
+}
+
+/// Where markers of one PIN may be, and what they say of it.
+pub(super) struct Markers {
+    places: Vec<PathBuf>,
+    /// The state of the PIN's file that a marker speaks of.
+    fingerprint: String,
+    /// The HSM token and the state of the file, for what is remembered of a good PIN; a credential's file is new at each
+    /// start, so that nothing can be remembered of it.
+    taken: Option<String>,
+}
+
+/// The marker of a PIN that is being presented.
+pub(super) struct Marker(PathBuf);
+
+impl Markers {
+    /// Of a PIN file in this state.
+    pub(super) fn of_file(path: &Path, fingerprint: String, name: &str, state_directory: Option<&Path>) -> Self {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".refused");
+        let places = [beside.into()].into_iter().chain(in_state(name, state_directory)).collect();
+        Self { places, taken: Some(format!("{fingerprint} {name}")), fingerprint }
+    }
+
+    /// Of a service manager's credential.
+    pub(super) fn of_credential(name: &str, state_directory: Option<&Path>) -> Self {
+        let places = in_state(name, state_directory).into_iter().collect();
+        Self { places, fingerprint: "any".to_owned(), taken: None }
+    }
+
+    #[cfg(test)]
+    pub(super) fn in_places(places: Vec<PathBuf>) -> Self {
+        Self { places, fingerprint: "any".to_owned(), taken: None }
+    }
+
+    /// What an earlier process left. A marker of another state of the file is outdated, because the PIN was changed
+    /// since; it is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::PinRefused`] where the PIN is not to be presented.
+    pub(super) fn check(&self, pin_file: &Path) -> Result<Earlier, HsmFailure> {
+        let mut earlier = Earlier::Nothing;
+        for marker in &self.places {
+            if self.check_one(marker, pin_file)? == Earlier::FateUnknownOfTakenPin {
+                earlier = Earlier::FateUnknownOfTakenPin;
+            }
+        }
+        Ok(earlier)
+    }
+
+    fn check_one(&self, marker: &Path, pin_file: &Path) -> Result<Earlier, HsmFailure> {
+        let refused = |what: &str| {
+            let detail = format!(
+                "{what} and is not sent again; correct the PIN in {}, or remove {} to have the same one presented once more",
+                pin_file.display(),
+                marker.display()
+            );
+            Err(HsmFailure::PinRefused { detail })
+        };
+        let recorded = match fs::read_to_string(marker) {
+            Ok(recorded) => recorded,
+            Err(error) if is_absent(&error) => return Ok(Earlier::Nothing),
+            Err(error) => return refused(&format!("whether this PIN was refused before can't be read ({error})")),
+        };
+        if recorded.lines().next() != Some(&self.fingerprint) {
+            // If it stays behind it is outdated all the same.
+            let _ = fs::remove_file(marker);
+            return Ok(Earlier::Nothing);
+        }
+        if recorded.lines().any(|line| line.starts_with(REFUSED)) {
+            return refused("this PIN was refused at an earlier start");
+        }
+        if self.was_taken() && !recorded.lines().any(|line| line == SECOND_TIME) {
+            return Ok(Earlier::FateUnknownOfTakenPin);
+        }
+        refused(
+            "an earlier start ended while this PIN was presented, by a crash, a hang or an unclear answer of the module; the token may have counted a wrong try: check it first. The PIN stays unused",
+        )
+    }
+
+    /// Writes the marker in the first place that takes it, so that it outlives a loss of power, as the token's count
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// Why no place took it.
+    pub(super) fn begin(&self, earlier: Earlier) -> Result<Marker, String> {
+        let mut failures = Vec::new();
+        // Where an older marker speaks, it is the one to go on with: a second one would leave it behind.
+        let (there, others): (Vec<_>, Vec<_>) = self.places.iter().partition(|place| place.exists());
+        for place in there.into_iter().chain(others) {
+            match self.write(place, earlier) {
+                Ok(()) => return Ok(Marker(place.clone())),
+                Err(error) => failures.push(format!("{}: {error}", folder(place).display())),
+            }
+        }
+        Err(if failures.is_empty() { "no folder is given".to_owned() } else { failures.join("; ") })
+    }
+
+    fn write(&self, marker: &Path, earlier: Earlier) -> io::Result<()> {
+        if earlier == Earlier::FateUnknownOfTakenPin {
+            // Added to the marker that is there: cut short by a crash, it must not look outdated.
+            let mut file = OpenOptions::new().append(true).open(marker)?;
+            writeln!(file, "{SECOND_TIME}")?;
+            return file.sync_all();
+        }
+        let text = "The PIN was presented to the HSM. Where this file stays, it was not taken, or nobody knows.\nRemove this file to have the same PIN presented once more.";
+        write_durably(marker, &format!("{}\n{text}\n", self.fingerprint))
+    }
+
+    /// Whether the token is known to have taken the PIN from this state of the file.
+    pub(super) fn was_taken(&self) -> bool {
+        self.taken.as_ref().is_some_and(|taken| {
+            let says_so = |place: &PathBuf| {
+                fs::read_to_string(taken_beside(place)).is_ok_and(|text| text.lines().any(|line| line == taken))
+            };
+            self.places.iter().any(says_so)
+        })
+    }
+
+    /// Remembers that the token took the PIN from this state of the file.
+    pub(super) fn remember_taken(&self, marker: &Marker) {
+        let Some(taken) = self.taken.as_ref().filter(|_| !self.was_taken()) else { return };
+        let path = taken_beside(&marker.0);
+        // What else the file says of this state of the PIN's file is of other HSM tokens.
+        let said = fs::read_to_string(&path).unwrap_or_default();
+        let others = said.lines().filter(|line| line.starts_with(&self.fingerprint));
+        let lines: String = others.chain([taken.as_str()]).map(|line| format!("{line}\n")).collect();
+        // Without it, a later crash during a login needs a person.
+        let _ = write_durably(&path, &lines);
+    }
+}
+
+impl Marker {
+    /// Its file.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Takes the marker away, so that it does not come back after a loss of power and refuse a good PIN.
+    pub(super) fn remove(self) {
+        let removed = fs::remove_file(&self.0).and_then(|()| File::open(folder(&self.0))?.sync_all());
+        if let Err(error) = removed {
+            eprintln!("{} can't be removed ({error}): remove it, or the next start refuses", self.0.display());
+        }
+    }
+
+    /// Adds that the token refused the PIN. The marker counts as it is; this only tells the next start more.
+    pub(super) fn add_refusal(&self, code: &str) {
+        let _ = OpenOptions::new().append(true).open(&self.0).and_then(|mut file| {
+            writeln!(file, "{REFUSED}{code}")?;
+            file.sync_all()
+        });
+    }
+}
+
+fn in_state(name: &str, state_directory: Option<&Path>) -> Option<PathBuf> {
+    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    state_directory.map(|directory| directory.join(format!("{plain}.pin-refused")))
+}
+
+/// `pin.refused` has `pin.accepted` beside it.
+fn taken_beside(marker: &Path) -> PathBuf {
+    let name = marker.file_name().unwrap_or_default().to_string_lossy();
+    marker.with_file_name(format!("{}accepted", name.strip_suffix("refused").unwrap_or(&name)))
+}
+
+fn folder(marker: &Path) -> &Path {
+    marker.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn write_durably(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    File::open(folder(path))?.sync_all()
+}

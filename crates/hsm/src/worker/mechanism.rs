@@ -1,0 +1,323 @@
+//! What the module offers, and how each JWS algorithm is done with it (RFC 7518 §3, RFC 8037 §3.1).
+
+use aws_lc_rs::digest;
+use cryptoki::context::Pkcs11;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
+use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
+use cryptoki::object::ObjectHandle;
+use cryptoki::slot::Slot;
+
+use super::direct::DirectSession;
+use super::error::Fault;
+use signet_core::keys::{HsmFailure, KeyPurpose, OtpHash, SealMode};
+use signet_jose::Algorithm;
+use signet_jose::algorithm::KeyType;
+
+/// The mechanisms of the token, with what the module says of those whose limits matter here.
+pub(super) struct Mechanisms(Vec<(MechanismType, Option<MechanismInfo>)>);
+
+/// Mechanisms that some modules list for another use (verification, encryption) or for some sizes of key only.
+const LIMITED: [MechanismType; 8] = [
+    MechanismType::ECDSA,
+    MechanismType::ECDSA_SHA256,
+    MechanismType::ECDSA_SHA384,
+    MechanismType::EDDSA,
+    MechanismType::RSA_PKCS,
+    MechanismType::RSA_PKCS_PSS,
+    MechanismType::ECC_KEY_PAIR_GEN,
+    MechanismType::RSA_PKCS_KEY_PAIR_GEN,
+];
+
+/// No key is as short: a module that names less counts something else than bits.
+const FEWEST_BITS: usize = 112;
+
+#[derive(Clone, Copy)]
+enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    fn digest(self, message: &[u8]) -> digest::Digest {
+        let algorithm = match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        };
+        digest::digest(algorithm, message)
+    }
+
+    /// The DER of `DigestInfo` up to the digest (RFC 8017 §9.2, note 1).
+    const fn digest_info(self) -> &'static [u8] {
+        match self {
+            Self::Sha256 => b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20",
+            Self::Sha384 => b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30",
+            Self::Sha512 => b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40",
+        }
+    }
+
+    const fn pkcs1(self) -> (MechanismType, Mechanism<'static>) {
+        match self {
+            Self::Sha256 => (MechanismType::SHA256_RSA_PKCS, Mechanism::Sha256RsaPkcs),
+            Self::Sha384 => (MechanismType::SHA384_RSA_PKCS, Mechanism::Sha384RsaPkcs),
+            Self::Sha512 => (MechanismType::SHA512_RSA_PKCS, Mechanism::Sha512RsaPkcs),
+        }
+    }
+
+    fn pss(self) -> (MechanismType, Mechanism<'static>) {
+        let parameters = self.pss_parameters();
+        match self {
+            Self::Sha256 => (MechanismType::SHA256_RSA_PKCS_PSS, Mechanism::Sha256RsaPkcsPss(parameters)),
+            Self::Sha384 => (MechanismType::SHA384_RSA_PKCS_PSS, Mechanism::Sha384RsaPkcsPss(parameters)),
+            Self::Sha512 => (MechanismType::SHA512_RSA_PKCS_PSS, Mechanism::Sha512RsaPkcsPss(parameters)),
+        }
+    }
+
+    /// The salt is as long as the hash (RFC 7518 §3.5).
+    fn pss_parameters(self) -> PkcsPssParams {
+        let (hash_alg, mgf, salt) = match self {
+            Self::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256, 32_u32),
+            Self::Sha384 => (MechanismType::SHA384, PkcsMgfType::MGF1_SHA384, 48),
+            Self::Sha512 => (MechanismType::SHA512, PkcsMgfType::MGF1_SHA512, 64),
+        };
+        PkcsPssParams { hash_alg, mgf, s_len: u64::from(salt).into() }
+    }
+}
+
+impl Mechanisms {
+    /// Asks the module what a slot's token offers.
+    ///
+    /// # Errors
+    ///
+    /// What `C_GetMechanismList` answered.
+    pub(super) fn of(module: &Pkcs11, slot: Slot) -> Result<Self, Fault> {
+        let limits = |mechanism| {
+            let asked = LIMITED.contains(&mechanism).then(|| module.get_mechanism_info(slot, mechanism));
+            (mechanism, asked.and_then(Result::ok))
+        };
+        Ok(Self(module.get_mechanism_list(slot)?.into_iter().map(limits).collect()))
+    }
+
+    fn has(&self, mechanism: MechanismType) -> bool {
+        self.0.iter().any(|(offered, _)| *offered == mechanism)
+    }
+
+    fn limits(&self, mechanism: MechanismType) -> Option<&MechanismInfo> {
+        self.0.iter().find(|(offered, _)| *offered == mechanism)?.1.as_ref()
+    }
+
+    /// Whether it is offered to sign with. A module that names no use at all has not filled the field in.
+    fn signs(&self, mechanism: MechanismType) -> bool {
+        self.has(mechanism)
+            && self.limits(mechanism).is_none_or(|info| {
+                let other = info.verify() || info.encrypt() || info.decrypt() || info.wrap() || info.unwrap();
+                info.sign() || !other
+            })
+    }
+
+    /// Whether keys of so many bits are within the limits of an offered mechanism.
+    fn takes(&self, mechanism: MechanismType, bits: usize) -> bool {
+        self.limits(mechanism).is_none_or(|info| {
+            info.max_key_size() < FEWEST_BITS || (info.min_key_size()..=info.max_key_size()).contains(&bits)
+        })
+    }
+
+    fn signs_curve(&self, mechanism: MechanismType, bits: usize) -> bool {
+        self.signs(mechanism) && self.takes(mechanism, bits)
+    }
+
+    /// The algorithms that can be signed with.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        Algorithm::ALL.into_iter().filter(|algorithm| self.offers(*algorithm)).collect()
+    }
+
+    fn offers(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Es256 => {
+                self.signs_curve(MechanismType::ECDSA, 256) || self.signs_curve(MechanismType::ECDSA_SHA256, 256)
+            }
+            Algorithm::Es384 => {
+                self.signs_curve(MechanismType::ECDSA, 384) || self.signs_curve(MechanismType::ECDSA_SHA384, 384)
+            }
+            Algorithm::EdDsa => self.signs(MechanismType::EDDSA),
+            Algorithm::Rs256 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha256.pkcs1().0),
+            Algorithm::Rs384 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha384.pkcs1().0),
+            Algorithm::Rs512 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha512.pkcs1().0),
+            Algorithm::Ps256 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha256.pss().0),
+            Algorithm::Ps384 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha384.pss().0),
+            Algorithm::Ps512 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha512.pss().0),
+        }
+    }
+
+    /// How OTP secrets can be kept, the preferred mode first.
+    pub(super) fn seal_modes(&self) -> Vec<SealMode> {
+        // Both need keys that are made in the token, and one to bind and to derive with.
+        let makes_keys =
+            [MechanismType::AES_KEY_GEN, MechanismType::GENERIC_SECRET_KEY_GEN, MechanismType::SHA256_HMAC]
+                .into_iter()
+                .all(|mechanism| self.has(mechanism));
+        let wraps = makes_keys
+            && self.has(MechanismType::AES_KEY_WRAP_PAD)
+            && self.has(MechanismType::AES_ECB)
+            && [MechanismType::SHA1_HMAC, MechanismType::SHA256_HMAC, MechanismType::SHA512_HMAC]
+                .into_iter()
+                .all(|mechanism| self.has(mechanism));
+        let seals = makes_keys && self.has(MechanismType::AES_GCM);
+        [wraps.then_some(SealMode::Wrapped), seals.then_some(SealMode::Sealed)].into_iter().flatten().collect()
+    }
+
+    /// Demands that a key pair of this type and size can be generated.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::MechanismMissing`] with the mechanism, and the sizes where they are what is wrong.
+    pub(super) fn require_to_generate(&self, key_type: KeyType, bits: u32) -> Result<(), Fault> {
+        let (mechanism, name, bits) = match key_type {
+            KeyType::P256 => (MechanismType::ECC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", 256),
+            KeyType::P384 => (MechanismType::ECC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", 384),
+            KeyType::Ed25519 => (MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", 255),
+            KeyType::Rsa => (MechanismType::RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN", bits),
+        };
+        self.require(mechanism, name)?;
+        let limits = self.limits(mechanism).filter(|_| !self.takes(mechanism, bits as usize));
+        limits.map_or(Ok(()), |info| {
+            let (least, most) = (info.min_key_size(), info.max_key_size());
+            let mechanism = format!("{name} for {bits} bits (it makes keys of {least} to {most} bits)");
+            Err(HsmFailure::MechanismMissing { mechanism }.into())
+        })
+    }
+
+    /// Demands that a secret key of this purpose can be generated.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::MechanismMissing`] with the mechanism's name.
+    pub(super) fn require_to_keep(&self, purpose: KeyPurpose) -> Result<(), Fault> {
+        match purpose {
+            KeyPurpose::Binding => self.require(MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN"),
+            _ => self.require(MechanismType::AES_KEY_GEN, "CKM_AES_KEY_GEN"),
+        }
+    }
+
+    /// Demands what a key of this purpose is used with.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::MechanismMissing`] with the name of the first that is not offered.
+    pub(super) fn require_for(&self, purpose: KeyPurpose, algorithm: Option<Algorithm>) -> Result<(), Fault> {
+        use Algorithm as A;
+        match purpose {
+            KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => {
+                let Some(algorithm) = algorithm.filter(|algorithm| !self.offers(*algorithm)) else { return Ok(()) };
+                let mechanism = match algorithm {
+                    A::Es256 | A::Es384 => "CKM_ECDSA",
+                    A::EdDsa => "CKM_EDDSA",
+                    A::Rs256 | A::Rs384 | A::Rs512 => "CKM_RSA_PKCS",
+                    A::Ps256 | A::Ps384 | A::Ps512 => "CKM_RSA_PKCS_PSS",
+                };
+                Err(HsmFailure::MechanismMissing { mechanism: mechanism.to_owned() }.into())
+            }
+            KeyPurpose::Sealing => self.require(MechanismType::AES_GCM, "CKM_AES_GCM"),
+            KeyPurpose::Wrapping => {
+                self.require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
+                self.require(MechanismType::AES_ECB, "CKM_AES_ECB")?;
+                self.require(MechanismType::SHA1_HMAC, "CKM_SHA_1_HMAC")?;
+                self.require(MechanismType::SHA512_HMAC, "CKM_SHA512_HMAC")?;
+                self.require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC")
+            }
+            KeyPurpose::Binding => self.require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC"),
+        }
+    }
+
+    /// Demands a mechanism.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::MechanismMissing`] with its name.
+    pub(super) fn require(&self, mechanism: MechanismType, name: &str) -> Result<(), Fault> {
+        if self.has(mechanism) {
+            return Ok(());
+        }
+        Err(HsmFailure::MechanismMissing { mechanism: name.to_owned() }.into())
+    }
+
+    /// Signs a message. Where the module does not hash, this does: `CKM_ECDSA` takes any length without a word.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`].
+    pub(super) fn sign(
+        &self,
+        session: &DirectSession,
+        key: ObjectHandle,
+        algorithm: Algorithm,
+        message: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        match algorithm {
+            Algorithm::Es256 => {
+                self.ecdsa(session, key, Hash::Sha256, (MechanismType::ECDSA_SHA256, Mechanism::EcdsaSha256), message)
+            }
+            Algorithm::Es384 => {
+                self.ecdsa(session, key, Hash::Sha384, (MechanismType::ECDSA_SHA384, Mechanism::EcdsaSha384), message)
+            }
+            Algorithm::EdDsa => {
+                self.require(MechanismType::EDDSA, "CKM_EDDSA")?;
+                let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
+                Ok(session.sign(&mechanism, key, message)?)
+            }
+            Algorithm::Rs256 => self.pkcs1(session, key, Hash::Sha256, message),
+            Algorithm::Rs384 => self.pkcs1(session, key, Hash::Sha384, message),
+            Algorithm::Rs512 => self.pkcs1(session, key, Hash::Sha512, message),
+            Algorithm::Ps256 => self.pss(session, key, Hash::Sha256, message),
+            Algorithm::Ps384 => self.pss(session, key, Hash::Sha384, message),
+            Algorithm::Ps512 => self.pss(session, key, Hash::Sha512, message),
+        }
+    }
+
+    fn ecdsa(
+        &self,
+        session: &DirectSession,
+        key: ObjectHandle,
+        hash: Hash,
+        hashing: (MechanismType, Mechanism<'static>),
+        message: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        if self.signs(MechanismType::ECDSA) {
+            return Ok(session.sign(&Mechanism::Ecdsa, key, hash.digest(message).as_ref())?);
+        }
+        self.require(hashing.0, "CKM_ECDSA")?;
+        Ok(session.sign(&hashing.1, key, message)?)
+    }
+
+    fn pkcs1(&self, session: &DirectSession, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let (offered, mechanism) = hash.pkcs1();
+        if self.has(offered) {
+            return Ok(session.sign(&mechanism, key, message)?);
+        }
+        self.require(MechanismType::RSA_PKCS, "CKM_RSA_PKCS")?;
+        let encoded = [hash.digest_info(), hash.digest(message).as_ref()].concat();
+        Ok(session.sign(&Mechanism::RsaPkcs, key, &encoded)?)
+    }
+
+    fn pss(&self, session: &DirectSession, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let (offered, mechanism) = hash.pss();
+        if self.has(offered) {
+            return Ok(session.sign(&mechanism, key, message)?);
+        }
+        self.require(MechanismType::RSA_PKCS_PSS, "CKM_RSA_PKCS_PSS")?;
+        let mechanism = Mechanism::RsaPkcsPss(hash.pss_parameters());
+        Ok(session.sign(&mechanism, key, hash.digest(message).as_ref())?)
+    }
+}
+
+/// The HMAC of an OTP, and the shortest key that every module takes for it. Zeros up to there change no HMAC: a key
+/// shorter than the hash's block is padded with them anyway (RFC 2104 §2).
+pub(super) fn hmac(hash: OtpHash) -> (Mechanism<'static>, usize) {
+    match hash {
+        OtpHash::Sha1 => (Mechanism::Sha1Hmac, 20),
+        OtpHash::Sha256 => (Mechanism::Sha256Hmac, 32),
+        OtpHash::Sha512 => (Mechanism::Sha512Hmac, 64),
+    }
+}

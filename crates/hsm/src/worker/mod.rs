@@ -1,0 +1,220 @@
+//! `signet hsm-worker`: the process that holds one HSM token's module, PIN and sessions.
+//!
+//! It talks to its server over the socket that it inherits as standard input. One thread per session does the work;
+//! one more manages keys. It has no asynchronous runtime: every call into a module blocks.
+
+mod confine;
+mod describe;
+mod desk;
+mod direct;
+mod error;
+mod find_key;
+mod gate;
+mod hand_over;
+mod hangup;
+mod harden;
+mod intake;
+mod manage;
+mod marker;
+mod mechanism;
+mod outbox;
+mod own;
+mod pin;
+mod policy;
+mod rate;
+mod raw;
+mod seccomp;
+mod session_place;
+mod tally;
+mod tally_record;
+mod token;
+mod vault;
+
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use cryptoki::session::Session;
+
+use self::confine::InForce;
+use self::desk::{Desk, Shared};
+use self::direct::DirectSession;
+use self::gate::Gate;
+use self::intake::Intake;
+use self::manage::Manager;
+use self::outbox::Outbox;
+pub use self::own::{OwnConfiguration, inherited_socket_path, refuse_foreign};
+use self::token::Token;
+use super::PinSource;
+use super::wire::{Answer, FrameBuffer, Hello, START_ID};
+use signet_core::keys::HsmFailure;
+
+/// Waiting management requests; they are rare.
+const MANAGEMENT_QUEUE: usize = 16;
+
+/// How long threads inside the module get to come back before the process ends without them.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
+/// Runs the worker until its server hangs up: by its own configuration, or by what the server that started it says.
+pub fn run(own: Option<OwnConfiguration>) -> ExitCode {
+    match serve(own) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("signet hsm-worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(own: Option<OwnConfiguration>) -> io::Result<()> {
+    harden::process()?;
+    let mut stream = inherited_stream()?;
+    match &own {
+        Some(own) => own.judge_peer(&stream)?,
+        // A worker of systemd's is no child of its server.
+        None => harden::end_with_parent()?,
+    }
+    let mut frames = FrameBuffer::default();
+    let hello = read_hello(&mut stream, &mut frames)?;
+    let outbox = Arc::new(Outbox::new(stream.try_clone()?));
+    let judged = match &own {
+        Some(own) => own.judge(&hello),
+        None => Ok(hello),
+    };
+    let started = judged.and_then(|hello| {
+        let in_force = confined(&hello)?;
+        // From here on threads start: what was given up is given up by all.
+        hangup::watch(stream.try_clone().map_err(no_thread)?).map_err(no_thread)?;
+        start(hello, in_force)
+    });
+    match started {
+        Ok(started) => work(started, stream, frames, outbox),
+        Err(failure) => {
+            eprintln!("the worker does not start: {failure}");
+            outbox.send(START_ID, Err(failure));
+            Ok(())
+        }
+    }
+}
+
+fn no_thread(error: io::Error) -> HsmFailure {
+    HsmFailure::Unavailable { detail: format!("the worker can't start: {error}") }
+}
+
+/// Gives up what is not needed, but for the places where the worker itself writes: its count, and the PIN's marker.
+fn confined(hello: &Hello) -> Result<InForce, HsmFailure> {
+    let folder = |path: &Path| path.parent().map(Path::to_owned);
+    let beside_pin = match &hello.pin {
+        PinSource::File(path) => folder(path),
+        PinSource::Credential(_) | PinSource::Prompt => None,
+    };
+    let own: Vec<PathBuf> = beside_pin.into_iter().chain(hello.state_directory.clone()).collect();
+    confine::apply(&hello.confinement, &own)
+}
+
+/// The socket is taken off standard input and output, so that a module that reads or prints there does not take part in
+/// the conversation.
+fn inherited_stream() -> io::Result<UnixStream> {
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    stream.peer_addr().map_err(|_| io::Error::other("this command is started by `signet serve`, not by hand"))?;
+    let nothing = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&nothing)?;
+    rustix::stdio::dup2_stdout(std::fs::OpenOptions::new().write(true).open("/dev/null")?)?;
+    Ok(stream)
+}
+
+fn read_hello(stream: &mut UnixStream, frames: &mut FrameBuffer) -> io::Result<Hello> {
+    let mut chunk = [0; 4096];
+    loop {
+        if let Some(hello) = frames.next().map_err(io::Error::other)? {
+            return Ok(hello);
+        }
+        let length = stream.read(&mut chunk)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        frames.extend(chunk.get(..length).unwrap_or_default());
+    }
+}
+
+struct Started {
+    token: Token,
+    anchor: Session,
+    sessions: Vec<DirectSession>,
+    management: DirectSession,
+    queue: usize,
+    gate: Gate,
+}
+
+/// Logs in, then opens the sessions one after another: the first failure stops.
+fn start(hello: Hello, in_force: InForce) -> Result<Started, HsmFailure> {
+    let count = hello.sessions.max(1);
+    let queue = usize::try_from(hello.queue.max(1)).unwrap_or(usize::MAX);
+    // A signer that can't count does not present its PIN either.
+    let gate = Gate::open(&hello)?;
+    let (token, anchor) = Token::open(hello, in_force)?;
+    let sessions = (0..count)
+        .map(|_| token.session())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|fault| opening_failed(fault, count))?;
+    let management = token.management_session().map_err(|fault| opening_failed(fault, count))?;
+    Ok(Started { token, anchor, sessions, management, queue, gate })
+}
+
+fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
+    match fault {
+        error::Fault::Module(code @ cryptoki::error::RvError::SessionCount, _) => HsmFailure::Configuration {
+            detail: format!(
+                "the token does not allow {} sessions ({}); lower `sessions` of its [[hsm]]",
+                u64::from(count) + 2,
+                error::code_name(code)
+            ),
+        },
+        other => other.into_unavailable(),
+    }
+}
+
+fn work(started: Started, stream: UnixStream, frames: FrameBuffer, outbox: Arc<Outbox>) -> io::Result<()> {
+    let Started { token, anchor, sessions, management, queue, gate } = started;
+    harden::leave_the_foreground();
+    gate.keep()?;
+    outbox.send(START_ID, Ok(Answer::Ready(token.report())));
+    let (management_jobs, jobs) = mpsc::sync_channel(MANAGEMENT_QUEUE);
+    let intake = Intake::new(stream, frames, management_jobs, Arc::clone(&outbox), queue);
+    let shared = Arc::new(Shared { token, gate, intake, outbox, epoch: AtomicU64::new(0) });
+    let (finished, done) = mpsc::channel::<()>();
+    for (number, session) in sessions.into_iter().enumerate() {
+        let desk = Desk::new(Arc::clone(&shared), session);
+        let finished = finished.clone();
+        thread::Builder::new().name(format!("session-{number}")).spawn(move || {
+            desk.work();
+            drop(finished);
+        })?;
+    }
+    let manager = Manager::new(Arc::clone(&shared), management);
+    thread::Builder::new().name("management".into()).spawn(move || {
+        manager.work(&jobs);
+        drop(finished);
+    })?;
+    shared.intake.wait_until_ended();
+    end(&done, shared, anchor);
+    Ok(())
+}
+
+/// Leaving while a thread is inside the module crashes some of them: they come back first, or nothing is unwound.
+fn end(done: &mpsc::Receiver<()>, shared: Arc<Shared>, anchor: Session) {
+    if matches!(done.recv_timeout(LAST_CALLS), Err(mpsc::RecvTimeoutError::Timeout)) {
+        eprintln!("the module holds a thread; the worker ends without it");
+        std::process::abort();
+    }
+    drop(anchor);
+    if let Ok(shared) = Arc::try_unwrap(shared).map_err(drop) {
+        shared.token.finalize();
+    }
+}

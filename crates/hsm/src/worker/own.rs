@@ -1,0 +1,160 @@
+//! A worker that runs as its own user serves by its own configuration. What the server says is compared with it, and
+//! believed in nothing: whoever has taken the server over must not choose module, PIN, token or policy.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use crate::HsmConfig;
+use crate::wire::Hello;
+use signet_core::keys::HsmFailure;
+
+/// What a worker knows by itself.
+#[derive(Debug, Clone)]
+pub struct OwnConfiguration {
+    /// The file that says it.
+    pub file: PathBuf,
+    /// Its section of the HSM token, with the worker's own state directory.
+    pub hsm: HsmConfig,
+}
+
+impl OwnConfiguration {
+    /// The conversation's first frame as this worker would have it.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::Configuration`] with what differs in what the server said.
+    pub(super) fn judge(&self, said: &Hello) -> Result<Hello, HsmFailure> {
+        // A serial number that the server expects, and care with the PIN, can only make the worker stricter.
+        let (expected_serial, is_careful) = (said.expected_serial.clone(), said.is_careful);
+        let own = Hello { expected_serial, is_careful, ..Hello::of(&self.hsm) };
+        let compared = [
+            ("name", own.name == said.name),
+            ("module", own.module == said.module),
+            ("init_args or slot", own.init_args == said.init_args && own.slot == said.slot),
+            ("token_label", own.token_label == said.token_label),
+            ("the PIN's place", own.pin == said.pin),
+            ("sessions", own.sessions == said.sessions),
+            ("queue", own.queue == said.queue),
+            ("issuer, lifetimes or max_signatures_per_second", own.policy == said.policy),
+            ("sandbox, network or writable", own.confinement == said.confinement),
+        ];
+        let differing: Vec<&str> = compared.iter().filter(|(_, is_same)| !is_same).map(|(name, _)| *name).collect();
+        if differing.is_empty() {
+            return Ok(own);
+        }
+        let detail = format!(
+            "the server says another {} than the worker's own configuration {}; the worker goes by its own. Give both the same file, and start the server again",
+            differing.join(", another "),
+            self.file.display()
+        );
+        Err(HsmFailure::Configuration { detail })
+    }
+
+    /// Whether whoever talks is root or the user that the socket was made for.
+    ///
+    /// # Errors
+    ///
+    /// Anybody else.
+    pub(super) fn judge_peer(&self, stream: &UnixStream) -> io::Result<()> {
+        let peer = rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw();
+        let socket = self.hsm.worker_socket.as_deref();
+        let owner = socket.and_then(|path| path.symlink_metadata().ok()).map(|metadata| metadata.uid());
+        if peer == 0 || Some(peer) == owner {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("user {peer} may not talk to this worker: the socket is not theirs")))
+    }
+}
+
+/// The path of the socket that systemd handed over as standard input.
+///
+/// # Errors
+///
+/// Where standard input is no such socket.
+pub fn inherited_socket_path() -> io::Result<PathBuf> {
+    let stream = UnixStream::from(std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?);
+    let address = stream.local_addr().map_err(|_| {
+        io::Error::other("standard input is no socket: systemd starts this, by signet-hsm-worker@.socket")
+    })?;
+    address.as_pathname().map(Path::to_owned).ok_or_else(|| io::Error::other("the socket has no path"))
+}
+
+/// Refuses a configuration that somebody else could have written.
+///
+/// # Errors
+///
+/// What is wrong with the file.
+pub fn refuse_foreign(file: &Path) -> io::Result<()> {
+    let metadata = file.metadata().map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
+    let (owner, ours) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if (owner == 0 || owner == ours) && metadata.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{} must belong to root or this user and be writable to nobody else: a worker goes by what the server can't change",
+        file.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Confinement, PinSource};
+    use signet_core::keys::{HsmName, SigningPolicy};
+
+    type Lift = (&'static str, fn(&mut HsmConfig));
+
+    fn config() -> HsmConfig {
+        HsmConfig {
+            name: HsmName::new("primary"),
+            module: "/usr/lib/module.so".into(),
+            init_args: None,
+            slot: None,
+            token_label: "signet".into(),
+            pin: PinSource::Credential("pin".into()),
+            sessions: 4,
+            workers: 1,
+            queue: 16,
+            deadline: Duration::from_secs(2),
+            expected_serial: None,
+            environment: Vec::new(),
+            state_directory: Some("/var/lib/worker".into()),
+            is_careful: false,
+            policy: SigningPolicy {
+                issuers: vec!["https://issuer.example".into()],
+                longest_token: Duration::from_secs(300),
+                most_per_second: 0,
+            },
+            confinement: Confinement::default(),
+            worker_socket: Some("/run/signet/hsm-primary.sock".into()),
+        }
+    }
+
+    #[test]
+    fn the_server_is_believed_in_nothing() {
+        let own = OwnConfiguration { file: "/etc/signet/signet.toml".into(), hsm: config() };
+        let honest = HsmConfig { state_directory: Some("/var/lib/signet".into()), ..config() };
+        let judged = own.judge(&Hello::of(&honest)).unwrap();
+        assert_eq!(judged.state_directory, Some("/var/lib/worker".into()));
+        let lifted: [Lift; 6] = [
+            ("module", |config| config.module = "/tmp/evil.so".into()),
+            ("token_label", |config| config.token_label = "other".into()),
+            ("the PIN's place", |config| config.pin = PinSource::File("/tmp/pin".into())),
+            ("lifetimes", |config| config.policy.longest_token = Duration::from_secs(u64::MAX)),
+            ("issuer", |config| config.policy.issuers.push("https://evil.example".into())),
+            ("sandbox", |config| config.confinement.network = true),
+        ];
+        for (what, lift) in lifted {
+            let mut said = honest.clone();
+            lift(&mut said);
+            let failure = own.judge(&Hello::of(&said)).unwrap_err().to_string();
+            assert!(failure.contains(what) && failure.contains("/etc/signet/signet.toml"), "{failure}");
+        }
+        let bound = HsmConfig { expected_serial: Some("17".into()), ..honest };
+        assert_eq!(own.judge(&Hello::of(&bound)).unwrap().expected_serial.as_deref(), Some("17"));
+    }
+}

@@ -1,0 +1,355 @@
+//! Reads the PIN, and sees to it that one that is not taken is not presented again (promise 9).
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+use zeroize::Zeroizing;
+
+use super::marker::{Earlier, Marker, Markers};
+use crate::PinSource;
+use signet_core::keys::HsmFailure;
+
+const LONGEST_PIN: u64 = 1024;
+
+/// A PIN that may be presented. While it lives, no other worker presents the same file's PIN.
+pub(super) struct Pin {
+    text: Zeroizing<Vec<u8>>,
+    source: String,
+    /// A PIN that a person types leaves no marker.
+    markers: Option<Markers>,
+    earlier: Earlier,
+    _locked: Option<File>,
+}
+
+/// A PIN that is being presented: what became of it must be said.
+#[must_use]
+pub(super) struct Attempt {
+    pin: Pin,
+    marker: Option<Marker>,
+}
+
+impl Pin {
+    /// Reads the PIN.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::Configuration`] where the source is missing or unsafe; [`HsmFailure::PinRefused`] where this very
+    /// PIN was presented before and not taken.
+    pub(super) fn read(source: &PinSource, name: &str, state_directory: Option<&Path>) -> Result<Self, HsmFailure> {
+        match source {
+            PinSource::File(path) => Self::from_file(path, |file| {
+                let state_of_file =
+                    format!("{} {} {}.{:09} {}", file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.size());
+                Markers::of_file(path, state_of_file, name, state_directory)
+            }),
+            PinSource::Credential(credential) => {
+                let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                    refuse(
+                        "there is no $CREDENTIALS_DIRECTORY: `credential:` works under systemd's LoadCredential= only"
+                            .into(),
+                    )
+                })?;
+                let markers = |_: &Metadata| Markers::of_credential(name, state_directory);
+                Self::from_file(&Path::new(&directory).join(credential), markers)
+            }
+            PinSource::Prompt => Self::from_prompt(name),
+        }
+    }
+
+    /// Whether an earlier start ended while this PIN, which the token had taken before, was presented: this may be the
+    /// second and last time, and only where the token does not say that few tries are left.
+    pub(super) fn is_second_time(&self) -> bool {
+        self.earlier == Earlier::FateUnknownOfTakenPin
+    }
+
+    /// Leaves the marker; only then may the PIN be presented.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::Configuration`] where the marker can't be written anywhere.
+    pub(super) fn attempt(self) -> Result<Attempt, HsmFailure> {
+        let Some(markers) = &self.markers else { return Ok(Attempt { pin: self, marker: None }) };
+        match markers.begin(self.earlier) {
+            Ok(marker) => Ok(Attempt { pin: self, marker: Some(marker) }),
+            Err(failures) => Err(refuse(format!(
+                "the PIN from {} is not presented, because there is no folder to record that in ({failures}), and without the record a refused PIN would be presented at each start until the token locks: let this user write to one of these folders, and see that the disk is not full",
+                self.source
+            ))),
+        }
+    }
+
+    fn from_file(path: &Path, markers: impl FnOnce(&Metadata) -> Markers) -> Result<Self, HsmFailure> {
+        let unreadable = |error: io::Error| refuse(format!("the PIN file {} can't be read: {error}", path.display()));
+        let file = open_private(path)?;
+        // Two workers that read the same wrong PIN at once would present it twice. Some network file systems have no
+        // locks; there the server's order of starting its workers has to do.
+        let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
+        let markers = markers(&file.metadata().map_err(unreadable)?);
+        let earlier = markers.check(path)?;
+        let longest = usize::try_from(LONGEST_PIN).unwrap_or_default();
+        let mut text = Zeroizing::new(Vec::with_capacity(longest + 1));
+        (&file).take(LONGEST_PIN + 1).read_to_end(&mut text).map_err(unreadable)?;
+        if text.len() > longest {
+            return Err(refuse(format!(
+                "the PIN file {} holds more than {LONGEST_PIN} bytes, which is no PIN: it must hold the PIN alone",
+                path.display()
+            )));
+        }
+        trim_newline(&mut text);
+        if text.is_empty() {
+            return Err(refuse(format!(
+                "the PIN file {} is empty: write the PIN into it, and nothing else",
+                path.display()
+            )));
+        }
+        let source = path.display().to_string();
+        Ok(Self { text, source, markers: Some(markers), earlier, _locked: Some(file) })
+    }
+
+    fn from_prompt(name: &str) -> Result<Self, HsmFailure> {
+        let text = rpassword::prompt_password(format!("PIN of the HSM token {name}: "))
+            .map_err(|error| refuse(format!("the PIN can't be asked for at the terminal: {error}")))?;
+        Ok(Self {
+            text: Zeroizing::new(text.into_bytes()),
+            source: "the terminal".to_owned(),
+            markers: None,
+            earlier: Earlier::Nothing,
+            _locked: None,
+        })
+    }
+}
+
+impl Attempt {
+    /// The PIN, for the one call that needs it.
+    pub(super) fn expose(&self) -> &[u8] {
+        &self.pin.text
+    }
+
+    /// The token took the PIN: the marker goes, and it is remembered that this state of the file holds a good one.
+    pub(super) fn taken(self) {
+        if let (Some(marker), Some(markers)) = (self.marker, &self.pin.markers) {
+            markers.remember_taken(&marker);
+            marker.remove();
+        }
+    }
+
+    /// The token certainly counted no try: the marker goes.
+    pub(super) fn not_counted(self) {
+        if let Some(marker) = self.marker {
+            marker.remove();
+        }
+    }
+
+    /// The token refused the PIN: the marker stays, and says so.
+    pub(super) fn refused(self, code: &str) -> HsmFailure {
+        let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
+            marker.add_refusal(code);
+            format!("; after the PIN is corrected there, or {} is removed, it is tried again", marker.path().display())
+        });
+        HsmFailure::PinRefused { detail: format!("{code} for the PIN from {}{advice}", self.pin.source) }
+    }
+
+    /// Nobody knows whether the token counted a try: the marker stays. A PIN that was taken before may be presented once
+    /// more by another worker.
+    pub(super) fn unclear(self, answer: &str) -> HsmFailure {
+        let source = &self.pin.source;
+        let was_taken = self.pin.markers.as_ref().is_some_and(Markers::was_taken);
+        if was_taken && !self.pin.is_second_time() {
+            let detail = format!("{answer} when the PIN from {source} was presented, which was taken before");
+            return HsmFailure::Unavailable { detail };
+        }
+        let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
+            format!(", then remove {} to have the same PIN presented again", marker.path().display())
+        });
+        let detail = format!(
+            "{answer} when the PIN from {source} was presented, and the token may have counted that as a wrong try; check the token{advice}"
+        );
+        HsmFailure::PinRefused { detail }
+    }
+}
+
+fn refuse(detail: String) -> HsmFailure {
+    HsmFailure::Configuration { detail }
+}
+
+fn open_private(path: &Path) -> Result<File, HsmFailure> {
+    let shown = path.display();
+    // Not blocking: a FIFO in its place must not hang the start.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|error| refuse(format!("the PIN file {shown} can't be opened: {error}. Write the PIN into it (mode 0600), or name another place in [[hsm]]")))?;
+    let metadata =
+        file.metadata().map_err(|error| refuse(format!("the PIN file {shown} can't be examined: {error}")))?;
+    if !metadata.is_file() {
+        return Err(refuse(format!("the PIN file {shown} is no regular file")));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(refuse(format!(
+            "the PIN file {shown} can be read or written by others (mode {:04o}): chmod 600 {shown}, and change the PIN if others may have seen it",
+            metadata.mode() & 0o7777
+        )));
+    }
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(refuse(format!("the PIN file {shown} belongs to user {owner}, who is neither this user nor root")));
+    }
+    Ok(file)
+}
+
+fn trim_newline(text: &mut Vec<u8>) {
+    if text.last() == Some(&b'\n') {
+        text.pop();
+        if text.last() == Some(&b'\r') {
+            text.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn pin_file(directory: &Path, text: &str, mode: u32) -> PathBuf {
+        let path = directory.join("pin");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn one_trailing_newline_is_no_part_of_the_pin() {
+        let directory = tempfile::tempdir().unwrap();
+        for (written, read) in [("1234\n", "1234"), ("1234\r\n", "1234"), (" 1234 ", " 1234 "), ("12\n\n", "12\n")] {
+            let path = pin_file(directory.path(), written, 0o600);
+            let attempt = Pin::read(&PinSource::File(path), "a", None).unwrap().attempt().unwrap();
+            assert_eq!(attempt.expose(), read.as_bytes());
+            attempt.taken();
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for mode in [0o644, 0o640, 0o604, 0o620] {
+            let path = pin_file(directory.path(), "1234", mode);
+            let refusal = Pin::read(&PinSource::File(path), "a", None).err().unwrap();
+            assert!(refusal.to_string().contains("chmod 600"), "{refusal}");
+        }
+        let empty = pin_file(directory.path(), "\n", 0o600);
+        assert!(Pin::read(&PinSource::File(empty), "a", None).is_err());
+        assert!(Pin::read(&PinSource::File(directory.path().to_owned()), "a", None).is_err());
+    }
+
+    #[test]
+    fn a_refused_pin_is_not_read_again_until_its_file_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = pin_file(directory.path(), "1234", 0o600);
+        let source = PinSource::File(path.clone());
+        let refusal = Pin::read(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
+        assert!(!refusal.to_string().contains("1234"));
+        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused { .. })));
+        fs::write(&path, "123456").unwrap();
+        assert!(Pin::read(&source, "a", None).is_ok());
+        assert!(!directory.path().join("pin.refused").exists());
+    }
+
+    #[test]
+    fn a_pin_whose_fate_is_unknown_is_not_presented_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
+        // As after a crash: nobody says what became of it.
+        drop(Pin::read(&source, "a", None).unwrap().attempt().unwrap());
+        let refusal = Pin::read(&source, "a", None).err().unwrap().to_string();
+        assert!(refusal.contains("ended while this PIN was presented") && refusal.contains("pin.refused"), "{refusal}");
+        fs::remove_file(directory.path().join("pin.refused")).unwrap();
+        Pin::read(&source, "a", None).unwrap().attempt().unwrap().not_counted();
+        assert!(Pin::read(&source, "a", None).is_ok());
+    }
+
+    #[test]
+    fn a_marker_in_either_place_counts() {
+        let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
+        drop(Pin::read(&source, "a", Some(state.path())).unwrap().attempt().unwrap());
+        fs::rename(directory.path().join("pin.refused"), state.path().join("a.pin-refused")).unwrap();
+        assert!(matches!(Pin::read(&source, "a", Some(state.path())), Err(HsmFailure::PinRefused { .. })));
+    }
+
+    #[test]
+    fn without_a_place_for_the_marker_the_pin_is_not_presented() {
+        let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = pin_file(directory.path(), "1234", 0o600);
+        let pin = |folders: &[&Path]| {
+            let markers = Markers::in_places(folders.iter().map(|folder| folder.join("pin.refused")).collect());
+            Pin::from_file(&path, |_| markers).unwrap()
+        };
+        let nowhere = directory.path().join("missing");
+        let Err(HsmFailure::Configuration { detail }) = pin(&[&nowhere]).attempt() else { panic!("presented") };
+        assert!(detail.contains("missing") && detail.contains("let this user write"), "{detail}");
+        assert!(pin(&[]).attempt().is_err());
+        // The second place does.
+        drop(pin(&[&nowhere, state.path()]).attempt().unwrap());
+        assert!(state.path().join("pin.refused").exists());
+    }
+
+    #[test]
+    fn a_pin_that_was_taken_before_survives_one_crash_of_unknown_fate() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = pin_file(directory.path(), "1234", 0o600);
+        let source = PinSource::File(path.clone());
+        let read = |name| Pin::read(&source, name, None);
+        read("a").unwrap().attempt().unwrap().taken();
+        drop(read("a").unwrap().attempt().unwrap());
+        // Another token's PIN in the same file was never taken.
+        assert!(matches!(read("b"), Err(HsmFailure::PinRefused { .. })));
+        let second = read("a").unwrap();
+        assert!(second.is_second_time());
+        drop(second.attempt().unwrap());
+        assert!(matches!(read("a"), Err(HsmFailure::PinRefused { .. })), "a third time");
+        fs::remove_file(directory.path().join("pin.refused")).unwrap();
+        let good = read("a").unwrap();
+        assert!(!good.is_second_time());
+        good.attempt().unwrap().taken();
+        // Each success makes room for one such end.
+        drop(read("a").unwrap().attempt().unwrap());
+        read("a").unwrap().attempt().unwrap().taken();
+        drop(read("a").unwrap().attempt().unwrap());
+        assert!(read("a").unwrap().is_second_time());
+        // Another PIN in the file is another matter.
+        fs::write(&path, "12345").unwrap();
+        drop(read("a").unwrap().attempt().unwrap());
+        assert!(matches!(read("a"), Err(HsmFailure::PinRefused { .. })));
+    }
+
+    #[test]
+    fn a_refused_pin_stays_refused_though_it_was_taken_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
+        Pin::read(&source, "a", None).unwrap().attempt().unwrap().taken();
+        let unclear = Pin::read(&source, "a", None).unwrap().attempt().unwrap().unclear("CKR_GENERAL_ERROR");
+        assert!(matches!(unclear, HsmFailure::Unavailable { .. }), "{unclear}");
+        let refused = Pin::read(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
+        assert!(matches!(refused, HsmFailure::PinRefused { .. }));
+        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused { .. })));
+    }
+
+    #[test]
+    fn a_long_file_is_refused_and_not_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let longest = PinSource::File(pin_file(directory.path(), &"7".repeat(1024), 0o600));
+        assert!(Pin::read(&longest, "a", None).is_ok());
+        let longer = PinSource::File(pin_file(directory.path(), &"7".repeat(1025), 0o600));
+        let refusal = Pin::read(&longer, "a", None).err().unwrap().to_string();
+        assert!(refusal.contains("more than 1024 bytes"), "{refusal}");
+    }
+}

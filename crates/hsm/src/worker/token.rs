@@ -1,0 +1,368 @@
+//! The module and the one HSM token that this worker serves: found once, logged in once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
+
+use cryptoki::context::Pkcs11;
+use cryptoki::error::{Error, RvError};
+use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::RawAuthPin;
+
+use super::confine::InForce;
+use super::describe::{Description, PinFlags};
+use super::direct::{DirectSession, DirectSign};
+use super::error::{Fault, Remedy, code_name, counts_no_try, function_name, refuses_pin};
+use super::hangup::LoginUnderWay;
+use super::mechanism::Mechanisms;
+use super::pin::Pin;
+use super::raw;
+use crate::PinSource;
+use crate::wire::Hello;
+use signet_core::keys::{HsmFailure, TokenInfo, TokenReport};
+
+/// Another process that writes a soft token's files makes some starts fail; it is done within these.
+const ATTEMPTS: u32 = 10;
+const LABEL_ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The token, logged in. Sessions of all threads come from here.
+pub(super) struct Token {
+    module: Pkcs11,
+    slot: Slot,
+    hello: Hello,
+    info: TokenInfo,
+    library: String,
+    in_force: InForce,
+    mechanisms: Mechanisms,
+    direct: DirectSign,
+    login: Mutex<()>,
+    /// How many logins have followed the first.
+    logins: AtomicU64,
+    objects: Mutex<()>,
+}
+
+/// The token before the login.
+struct Found {
+    module: Pkcs11,
+    slot: Slot,
+    info: Description,
+    mechanisms: Mechanisms,
+    anchor: Session,
+}
+
+enum StartFault {
+    /// Another attempt may do better.
+    Passing(HsmFailure),
+    /// The label was not seen: the token's files may be about to change.
+    NoSuchLabel(HsmFailure),
+    /// Only a person mends it.
+    Lasting(HsmFailure),
+}
+
+impl Token {
+    /// Loads the module, finds the token and logs in. The session that is returned keeps the login alive: a module
+    /// logs out with its last session.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure`]: what the server is told instead of `Ready`.
+    pub(super) fn open(hello: Hello, in_force: InForce) -> Result<(Self, Session), HsmFailure> {
+        let found = find_patiently(&hello)?;
+        let library = found.module.get_library_info().map_or_else(
+            |_| "unknown".to_owned(),
+            |info| format!("{} {}", info.library_description().trim(), info.library_version()),
+        );
+        let info = found.info.into();
+        let direct = DirectSign::of(&hello.module);
+        let token = Self {
+            module: found.module,
+            slot: found.slot,
+            hello,
+            info,
+            library,
+            in_force,
+            mechanisms: found.mechanisms,
+            direct,
+            login: Mutex::new(()),
+            logins: AtomicU64::new(0),
+            objects: Mutex::new(()),
+        };
+        if token.mechanisms.algorithms().is_empty() {
+            let mechanism = "any mechanism to sign with (CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_RSA_PKCS_PSS)".into();
+            return Err(HsmFailure::MechanismMissing { mechanism });
+        }
+        token.log_in(&found.anchor)?;
+        Ok((token, found.anchor))
+    }
+
+    /// A session to sign with.
+    pub(super) fn session(&self) -> Result<DirectSession, Fault> {
+        Ok(self.direct.session(self.module.open_ro_session(self.slot)?))
+    }
+
+    /// A session to make and destroy keys with.
+    pub(super) fn management_session(&self) -> Result<DirectSession, Fault> {
+        Ok(self.direct.session(self.module.open_rw_session(self.slot)?))
+    }
+
+    /// What the module offers.
+    pub(super) fn mechanisms(&self) -> &Mechanisms {
+        &self.mechanisms
+    }
+
+    /// Looking for objects beside key generation fails on some modules: whoever does either holds this.
+    pub(super) fn lock_objects(&self) -> MutexGuard<'_, ()> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for who can do without.
+    pub(super) fn try_lock_objects(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.objects.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Logs in again after somebody logged the token out: of all threads that notice, one presents the PIN.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmFailure::PinRefused`] ends the worker.
+    pub(super) fn log_in_again(&self, session: &Session) -> Result<(), HsmFailure> {
+        let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_logged_in(session) {
+            return Ok(());
+        }
+        if self.hello.pin == PinSource::Prompt {
+            let detail = "the token was logged out; the PIN is asked for again".to_owned();
+            return Err(HsmFailure::Unavailable { detail });
+        }
+        self.log_in(session)?;
+        self.logins.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// How many logins have followed the first: whoever remembers the number knows later whether there was a logout.
+    pub(super) fn logins(&self) -> u64 {
+        self.logins.load(Ordering::Acquire)
+    }
+
+    /// What to do about a fault of an operation that began after so many logins. In the moment of a logout a module may
+    /// answer no more than `CKR_GENERAL_ERROR`, as SoftHSM does, whose keys can't be decrypted any more.
+    pub(super) fn remedy(&self, fault: &Fault, session: Option<&Session>, logins: u64) -> Remedy {
+        let was_logged_out = || self.logins() != logins || session.is_some_and(|session| !is_logged_in(session));
+        if fault.is_general_error() && was_logged_out() { Remedy::Login } else { fault.remedy() }
+    }
+
+    /// What the token is and can do, asked anew.
+    pub(super) fn report(&self) -> TokenReport {
+        let described = Description::of(&self.module, &self.hello.module, self.slot);
+        let pin_count_low = described.is_some_and(|read| read.pin.is_count_low);
+        TokenReport {
+            token: self.info.clone(),
+            library: self.library.clone(),
+            algorithms: self.mechanisms.algorithms(),
+            seal_modes: self.mechanisms.seal_modes(),
+            pin_count_low,
+            confined: self.in_force.measures.clone(),
+            not_confined: self.in_force.missing.clone(),
+        }
+    }
+
+    /// Ends the module's work. Every session must be closed: a stale one would close a new one of the same number.
+    pub(super) fn finalize(self) {
+        // There is nobody left to tell.
+        let _ = self.module.finalize();
+    }
+
+    /// Whether the token says that it counted wrong tries. One that can't say is taken to have.
+    fn few_tries_are_left(&self) -> bool {
+        let described = Description::of(&self.module, &self.hello.module, self.slot);
+        described.is_none_or(|read| read.pin.counts_tries())
+    }
+
+    /// Presents the PIN once. Whatever is not known to be harmless counts as a refusal: modules have no common code for
+    /// "a wrong try was counted".
+    fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
+        let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
+        // What a module can't say is no reason not to log in.
+        if let Some(read) = Description::of(&self.module, &self.hello.module, self.slot) {
+            pin_state(read.pin, &self.hello)?;
+        }
+        if pin.is_second_time() && self.few_tries_are_left() {
+            let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
+            return Err(HsmFailure::PinRefused { detail });
+        }
+        let _until_its_fate_is_known = LoginUnderWay::begin();
+        let attempt = pin.attempt()?;
+        let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
+        match session.login_with_raw(UserType::User, &presented) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                attempt.taken();
+                Ok(())
+            }
+            Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(attempt.refused(&code_name(code))),
+            Err(Error::Pkcs11(code, function)) => {
+                let detail = format!("{} answered {}", function_name(function), code_name(code));
+                if counts_no_try(code) {
+                    attempt.not_counted();
+                    return Err(HsmFailure::Unavailable { detail });
+                }
+                Err(attempt.unclear(&detail))
+            }
+            Err(other) => Err(attempt.unclear(&other.to_string())),
+        }
+    }
+}
+
+/// What the token says of its PIN, read before the PIN is presented: the last try is not spent by a program, and who
+/// only looks spends none where they are counted.
+fn pin_state(pin: PinFlags, hello: &Hello) -> Result<(), HsmFailure> {
+    let refuse = |detail: String| Err(HsmFailure::PinRefused { detail });
+    if pin.is_locked {
+        return refuse("the token says that its PIN is locked (CKF_USER_PIN_LOCKED); unlock it with the vendor's tool and the security officer's PIN".into());
+    }
+    if pin.is_final_try {
+        return refuse("the token says that one try is left before its PIN locks (CKF_USER_PIN_FINAL_TRY), and the PIN is not presented; check the PIN, and log in once with the vendor's tool, which resets the count".into());
+    }
+    if hello.is_careful && pin.is_count_low {
+        return refuse("the token says that a wrong PIN was shown to it since the last login (CKF_USER_PIN_COUNT_LOW), and the PIN is not presented for a look; check the PIN, and log in once with the vendor's tool, or have it presented with --present-pin".into());
+    }
+    Ok(())
+}
+
+/// Whether the session is a user's.
+pub(super) fn is_logged_in(session: &Session) -> bool {
+    session
+        .get_session_info()
+        .is_ok_and(|info| matches!(info.session_state(), SessionState::RoUser | SessionState::RwUser))
+}
+
+fn find_patiently(hello: &Hello) -> Result<Found, HsmFailure> {
+    let mut attempt = 1;
+    loop {
+        let (failure, attempts) = match find(hello) {
+            Ok(found) => return Ok(found),
+            Err(StartFault::Lasting(failure)) => return Err(failure),
+            Err(StartFault::NoSuchLabel(failure)) => (failure, LABEL_ATTEMPTS),
+            Err(StartFault::Passing(failure)) => (failure, ATTEMPTS),
+        };
+        if attempt >= attempts {
+            return Err(failure);
+        }
+        attempt += 1;
+        thread::sleep(PAUSE);
+    }
+}
+
+/// One attempt: the module sees other processes' changes only when it is initialized anew.
+fn find(hello: &Hello) -> Result<Found, StartFault> {
+    let module = load(hello)?;
+    let initialized = module.initialize(raw::initialize_args(hello.init_args.as_deref()));
+    initialized.map_err(|error| passing(error.into()))?;
+    match find_in(&module, hello) {
+        Ok((slot, info)) => {
+            let mechanisms = Mechanisms::of(&module, slot).map_err(passing)?;
+            let anchor = module.open_ro_session(slot).map_err(|error| passing(error.into()))?;
+            Ok(Found { module, slot, info, mechanisms, anchor })
+        }
+        Err(fault) => {
+            // The attempt has failed already, whatever this says.
+            let _ = module.finalize();
+            Err(fault)
+        }
+    }
+}
+
+fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
+    let path = hello.module.display();
+    if !hello.module.is_file() {
+        let detail = format!(
+            "there is no PKCS#11 module at {path}; install it (SoftHSM: apt install softhsm2) or correct `module` of [[hsm]] {}",
+            hello.name
+        );
+        return Err(unusable(detail, hello));
+    }
+    Pkcs11::new(&hello.module).map_err(|error| match error {
+        // It was loaded, and worked when this deployment was bound to its token.
+        Error::Pkcs11(code, function) if hello.expected_serial.is_some() => passing(Fault::Module(code, function)),
+        error => unusable(format!("{path} can't be loaded as a PKCS#11 module: {error}"), hello),
+    })
+}
+
+/// A module that can't be had: a deployment that is bound to its token worked with it, and will when it is back, e.g. after
+/// the vendor's package was installed again. Before that, only a person can mend it.
+fn unusable(detail: String, hello: &Hello) -> StartFault {
+    StartFault::Lasting(match hello.expected_serial {
+        Some(_) => HsmFailure::Unavailable { detail },
+        None => HsmFailure::Configuration { detail },
+    })
+}
+
+fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, Description), StartFault> {
+    let slots = module.get_slots_with_token().map_err(|error| passing(error.into()))?;
+    let mut seen = Vec::new();
+    let mut found = Vec::new();
+    let mut is_renamed = false;
+    for slot in slots {
+        // A slot that can't describe itself is another's trouble, unless ours is not found.
+        let Some(info) = Description::of(module, &hello.module, slot) else { continue };
+        if info.is_initialized {
+            seen.push(format!("\"{}\" in slot {}", info.label, slot.id()));
+            is_renamed |= hello.expected_serial.as_deref() == Some(info.serial.as_str());
+            if info.label == hello.token_label && hello.slot.is_none_or(|wanted| wanted == slot.id()) {
+                found.push((slot, info));
+            }
+        }
+    }
+    let label = &hello.token_label;
+    match (found.pop(), found.len()) {
+        (Some(token), 0) => check_serial(&token.1, hello).map(|()| token),
+        (Some(_), others) => Err(lasting(format!(
+            "{} tokens carry the label \"{label}\"; give each a label of its own, or name the `slot`, so that it is clear which one is meant (seen: {})",
+            others + 1,
+            seen.join(", ")
+        ))),
+        (None, _) => {
+            let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
+            let place = hello.slot.map_or_else(String::new, |slot| format!(" in slot {slot}"));
+            let detail = format!(
+                "no initialised token carries the label \"{label}\"{place} (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
+            );
+            // A deployment that is bound to a token has seen it: it is away now, unless it is here by another name.
+            Err(StartFault::NoSuchLabel(match hello.expected_serial {
+                Some(_) if !is_renamed => HsmFailure::Unavailable { detail },
+                _ => HsmFailure::Configuration { detail },
+            }))
+        }
+    }
+}
+
+fn check_serial(info: &Description, hello: &Hello) -> Result<(), StartFault> {
+    let serial = info.serial.as_str();
+    match &hello.expected_serial {
+        Some(expected) if expected != serial => Err(lasting(format!(
+            "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone; a token that comes in its place needs an [[hsm]] of another name",
+            hello.token_label
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn passing(fault: Fault) -> StartFault {
+    let failure = match fault {
+        Fault::Module(code, function) => {
+            HsmFailure::Unavailable { detail: format!("{} answered {}", function_name(function), code_name(code)) }
+        }
+        Fault::Failure(failure) => failure,
+    };
+    StartFault::Passing(failure)
+}
+
+fn lasting(detail: String) -> StartFault {
+    StartFault::Lasting(HsmFailure::Configuration { detail })
+}

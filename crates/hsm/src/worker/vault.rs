@@ -1,0 +1,340 @@
+//! Seals and opens, and uses OTP secrets without showing them (see `crate::blob`).
+
+use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, UnboundCipherKey};
+use aws_lc_rs::hmac as software_hmac;
+use cryptoki::error::RvError;
+use cryptoki::mechanism::aead::GcmParams;
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::desk::Desk;
+use super::error::Fault;
+use super::mechanism::hmac;
+use crate::blob::{self, Blob, IV_BYTES, MAC_BYTES};
+use crate::wire::{Answer, KeyRef, Octets, SecretKind, VaultKeys};
+use signet_core::keys::{HsmFailure, OtpHash, OtpSecretKind, SealMode};
+use signet_core::random::{self, OsRandom};
+
+const GCM_TAG_BITS: u64 = 128;
+const GCM_TAG_BYTES: usize = 16;
+
+impl Desk {
+    /// Seals a secret; an OTP's is wrapped where token and keys allow it.
+    pub(super) fn seal(
+        &mut self,
+        keys: &VaultKeys,
+        row: &[u8],
+        kind: SecretKind,
+        secret: &[u8],
+    ) -> Result<Answer, Fault> {
+        let wraps = self.shared.token.mechanisms().seal_modes().contains(&SealMode::Wrapped);
+        let sealed = match (kind, &keys.wrapping, &keys.binding) {
+            (SecretKind::Otp(otp), Some(wrapping), Some(binding)) if wraps => {
+                self.wrap(wrapping, binding, row, otp, secret)?
+            }
+            _ => self.encrypt(needed(keys.sealing.as_ref(), "sealing")?, row, kind, secret)?,
+        };
+        Ok(Answer::Bytes(Octets(sealed)))
+    }
+
+    /// Opens a secret that the server itself needs.
+    pub(super) fn open(&mut self, keys: &VaultKeys, row: &[u8], sealed: &[u8]) -> Result<Answer, Fault> {
+        let blob = Blob::parse(sealed).filter(|blob| blob.mode == SealMode::Sealed).ok_or_else(does_not_open)?;
+        let mut secret = self.decrypt(keys, row, SecretKind::Opened, blob.body)?;
+        Ok(Answer::Bytes(Octets(std::mem::take(&mut *secret))))
+    }
+
+    /// The HMAC of each message under an enclosed OTP secret.
+    pub(super) fn otp_hmac(
+        &mut self,
+        keys: &VaultKeys,
+        row: &[u8],
+        sealed: &[u8],
+        hash: OtpHash,
+        messages: &[Octets],
+    ) -> Result<Answer, Fault> {
+        let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
+        let kind = OtpSecretKind::Hmac(hash);
+        let macs = match blob.mode {
+            SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |desk, key| {
+                let mechanism = hmac(hash).0;
+                messages
+                    .iter()
+                    .map(|message| Ok(Octets(desk.session()?.sign(&mechanism, key, &message.0)?)))
+                    .collect::<Result<Vec<_>, Fault>>()
+            })?,
+            SealMode::Sealed => {
+                let secret = self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?;
+                let key = software_hmac::Key::new(software_algorithm(hash), &secret);
+                messages.iter().map(|message| Octets(software_hmac::sign(&key, &message.0).as_ref().to_vec())).collect()
+            }
+        };
+        Ok(Answer::Hmacs(macs))
+    }
+
+    /// One AES block under an enclosed Yubico OTP key.
+    pub(super) fn decrypt_block(
+        &mut self,
+        keys: &VaultKeys,
+        row: &[u8],
+        sealed: &[u8],
+        block: [u8; 16],
+    ) -> Result<Answer, Fault> {
+        let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
+        let kind = OtpSecretKind::Aes128;
+        let plain = match blob.mode {
+            SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |desk, key| {
+                Ok(Zeroizing::new(desk.session()?.decrypt(&Mechanism::AesEcb, key, &block)?))
+            })?,
+            SealMode::Sealed => {
+                let secret = self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?;
+                decrypt_in_software(&secret, block)?
+            }
+        };
+        let plain = plain.as_slice().try_into().map_err(|_| does_not_open())?;
+        Ok(Answer::Block(plain))
+    }
+
+    /// The same OTP secret for another row. A wrapped one is not even unwrapped: its row is bound by a MAC beside it.
+    pub(super) fn rebind(
+        &mut self,
+        keys: &VaultKeys,
+        from: &[u8],
+        to: &[u8],
+        kind: OtpSecretKind,
+        sealed: &[u8],
+    ) -> Result<Answer, Fault> {
+        let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
+        let rebound = match blob.mode {
+            SealMode::Wrapped => {
+                let binding = needed(keys.binding.as_ref(), "binding")?;
+                let wrapped = self.wrapped_for(binding, from, kind, blob.body)?;
+                let mac = self.mac(binding, &blob::binding(to, SecretKind::Otp(kind), wrapped))?;
+                blob::assemble(SealMode::Wrapped, blob.tag, [&mac, wrapped])
+            }
+            SealMode::Sealed => {
+                let secret = self.decrypt(keys, from, SecretKind::Otp(kind), blob.body)?;
+                self.encrypt(needed(keys.sealing.as_ref(), "sealing")?, to, SecretKind::Otp(kind), &secret)?
+            }
+        };
+        Ok(Answer::Bytes(Octets(rebound)))
+    }
+
+    /// HMAC-SHA-256 under a binding key.
+    pub(super) fn derive(&mut self, key: &KeyRef, input: &[u8]) -> Result<Answer, Fault> {
+        Ok(Answer::Bytes(Octets(self.mac(key, input)?)))
+    }
+
+    fn mac(&mut self, key: &KeyRef, input: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.shared.token.mechanisms().require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC")?;
+        let handle = self.handle(key)?;
+        Ok(self.session()?.sign(&Mechanism::Sha256Hmac, handle, input)?)
+    }
+
+    fn encrypt(&mut self, key: &KeyRef, row: &[u8], kind: SecretKind, secret: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.shared.token.mechanisms().require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
+        let handle = self.handle(key)?;
+        let associated = blob::binding(row, kind, &[]);
+        let mut iv = random::bytes::<IV_BYTES>(&OsRandom);
+        let parameters = GcmParams::new(&mut iv, &associated, GCM_TAG_BITS.into())?;
+        let ciphertext = self.session()?.encrypt(&Mechanism::AesGcm(parameters), handle, secret)?;
+        if ciphertext.len() != secret.len() + GCM_TAG_BYTES {
+            // An HSM that chooses the IV and appends it (Luna in FIPS mode, by its documents) would not open this again.
+            let mechanism = "CKM_AES_GCM with the caller's IV; in FIPS mode some HSMs choose their own".to_owned();
+            return Err(HsmFailure::MechanismMissing { mechanism }.into());
+        }
+        // Some modules choose the IV themselves and leave it where ours was: it is read only now.
+        Ok(blob::assemble(SealMode::Sealed, blob::key_tag(&[&key.key_id]), [&iv, &ciphertext]))
+    }
+
+    pub(super) fn decrypt(
+        &mut self,
+        keys: &VaultKeys,
+        row: &[u8],
+        kind: SecretKind,
+        body: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        self.shared.token.mechanisms().require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
+        let key = needed(keys.sealing.as_ref(), "sealing")?;
+        let parts = body.split_first_chunk::<IV_BYTES>().ok_or_else(does_not_open)?;
+        let associated = blob::binding(row, kind, &[]);
+        match self.decrypt_once(key, parts, &associated) {
+            // A fault of the module can look like tampering: only what another session says as well is believed.
+            Err(fault) if may_be_tampering(&fault) => {
+                self.renew(&fault)?;
+                self.decrypt_once(key, parts, &associated).or_else(|fault| self.judge_decryption(key, fault))
+            }
+            done => done,
+        }
+    }
+
+    fn decrypt_once(
+        &mut self,
+        key: &KeyRef,
+        (iv, ciphertext): (&[u8; IV_BYTES], &[u8]),
+        associated: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let handle = self.handle(key)?;
+        let mut iv = *iv;
+        let parameters = GcmParams::new(&mut iv, associated, GCM_TAG_BITS.into())?;
+        Ok(Zeroizing::new(self.session()?.decrypt(&Mechanism::AesGcm(parameters), handle, ciphertext)?))
+    }
+
+    /// Modules say "tampered with" in several ways, among them `CKR_GENERAL_ERROR`. Where the key itself still
+    /// answers, the blob was at fault.
+    fn judge_decryption(&mut self, key: &KeyRef, fault: Fault) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        let handle = self.handle(key)?;
+        let answers =
+            self.session().is_ok_and(|session| session.get_attributes(handle, &[AttributeType::Class]).is_ok());
+        if !may_be_tampering(&fault) || !answers {
+            return Err(fault);
+        }
+        self.renew(&fault)?;
+        Err(does_not_open())
+    }
+
+    fn wrap(
+        &mut self,
+        wrapping: &KeyRef,
+        binding: &KeyRef,
+        row: &[u8],
+        kind: OtpSecretKind,
+        secret: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        let wrapping_handle = self.handle(wrapping)?;
+        let mut template = unwrapped(kind);
+        template.extend([Attribute::Value(padded(kind, secret)), Attribute::Extractable(true)]);
+        let object = self.session()?.create_object(&template);
+        if let Some(Attribute::Value(mut value)) = template.into_iter().find(|a| matches!(a, Attribute::Value(_))) {
+            zeroize::Zeroize::zeroize(&mut value);
+        }
+        let object = object?;
+        let wrapped = self.session()?.wrap_key(&Mechanism::AesKeyWrapPad, wrapping_handle, object);
+        let destroyed = self.session()?.destroy_object(object);
+        let wrapped = wrapped?;
+        destroyed?;
+        let mac = self.mac(binding, &blob::binding(row, SecretKind::Otp(kind), &wrapped))?;
+        let tag = blob::key_tag(&[&wrapping.key_id, &binding.key_id]);
+        Ok(blob::assemble(SealMode::Wrapped, tag, [&mac, &wrapped]))
+    }
+
+    /// The wrapped secret of a blob whose MAC says that it is this row's.
+    fn wrapped_for<'b>(
+        &mut self,
+        binding: &KeyRef,
+        row: &[u8],
+        kind: OtpSecretKind,
+        body: &'b [u8],
+    ) -> Result<&'b [u8], Fault> {
+        let (mac, wrapped) = body.split_first_chunk::<MAC_BYTES>().ok_or_else(does_not_open)?;
+        let expected = self.mac(binding, &blob::binding(row, SecretKind::Otp(kind), wrapped))?;
+        if bool::from(expected.as_slice().ct_eq(mac)) { Ok(wrapped) } else { Err(does_not_open()) }
+    }
+
+    /// Checks the row, unwraps to a session object, uses it, destroys it.
+    fn with_unwrapped<T>(
+        &mut self,
+        keys: &VaultKeys,
+        row: &[u8],
+        kind: OtpSecretKind,
+        body: &[u8],
+        using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut template = unwrapped(kind);
+        template.push(Attribute::Extractable(false));
+        self.with_unwrapped_as(&template, keys, row, kind, body, using)
+    }
+
+    /// The same with a session object of another template.
+    pub(super) fn with_unwrapped_as<T>(
+        &mut self,
+        template: &[Attribute],
+        keys: &VaultKeys,
+        row: &[u8],
+        kind: OtpSecretKind,
+        body: &[u8],
+        using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let wrapping = needed(keys.wrapping.as_ref(), "wrapping")?;
+        let binding = needed(keys.binding.as_ref(), "binding")?;
+        let wrapped = self.wrapped_for(binding, row, kind, body)?;
+        self.shared.token.mechanisms().require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
+        let wrapping = self.handle(wrapping)?;
+        let key = self.session()?.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, template)?;
+        let result = using(self, key);
+        let destroyed = self.session()?.destroy_object(key);
+        let value = result?;
+        destroyed?;
+        Ok(value)
+    }
+}
+
+/// Whether modules give this answer to a ciphertext that was tampered with.
+fn may_be_tampering(fault: &Fault) -> bool {
+    use RvError as R;
+    matches!(
+        fault,
+        Fault::Module(
+            R::GeneralError
+                | R::FunctionFailed
+                | R::EncryptedDataInvalid
+                | R::EncryptedDataLenRange
+                | R::DataInvalid
+                | R::DataLenRange
+                | R::SignatureInvalid
+                | R::ArgumentsBad,
+            _
+        )
+    )
+}
+
+/// A session object that can do the one thing that its kind needs.
+pub(super) fn unwrapped(kind: OtpSecretKind) -> Vec<Attribute> {
+    let (key_type, usage) = match kind {
+        OtpSecretKind::Hmac(_) => (KeyType::GENERIC_SECRET, Attribute::Sign(true)),
+        OtpSecretKind::Aes128 => (KeyType::AES, Attribute::Decrypt(true)),
+    };
+    vec![
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(key_type),
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        usage,
+    ]
+}
+
+fn padded(kind: OtpSecretKind, secret: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(secret.len().max(64));
+    value.extend_from_slice(secret);
+    if let OtpSecretKind::Hmac(hash) = kind {
+        value.resize(secret.len().max(hmac(hash).1), 0);
+    }
+    value
+}
+
+fn software_algorithm(hash: OtpHash) -> software_hmac::Algorithm {
+    match hash {
+        OtpHash::Sha1 => software_hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        OtpHash::Sha256 => software_hmac::HMAC_SHA256,
+        OtpHash::Sha512 => software_hmac::HMAC_SHA512,
+    }
+}
+
+fn decrypt_in_software(secret: &[u8], mut block: [u8; 16]) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let key = UnboundCipherKey::new(&AES_128, secret).and_then(DecryptingKey::ecb).map_err(|_| does_not_open())?;
+    let plain = key.decrypt(&mut block, DecryptionContext::None).map_err(|_| does_not_open())?;
+    Ok(Zeroizing::new(plain.to_vec()))
+}
+
+fn needed<'a>(key: Option<&'a KeyRef>, purpose: &str) -> Result<&'a KeyRef, Fault> {
+    key.ok_or_else(|| {
+        HsmFailure::Configuration { detail: format!("the token has no {purpose} key; `signet init` makes it") }.into()
+    })
+}
+
+pub(super) fn does_not_open() -> Fault {
+    HsmFailure::DoesNotOpen.into()
+}

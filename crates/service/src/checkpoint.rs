@@ -1,0 +1,53 @@
+//! Checkpoints: the audit chain's end, signed in the HSM, so that nobody can change, remove, reorder or cut off records
+//! without being noticed.
+
+use super::directory::RingKey;
+use super::{ChangeError, Signet};
+use signet_core::audit::chain::{CHECKPOINT_TYPE, CheckpointClaims};
+use signet_core::audit::{Checkpoint, Head};
+use signet_core::keys::SignedKind;
+use signet_jose::{self, Header};
+
+impl Signet {
+    /// Signs the chain's end, if there is anything that no checkpoint covers.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]: nothing is lost, the next checkpoint covers it. It fails each time as long as the HSM does not
+    /// sign or the anchor can't be written, so that the last call tells whether the audit log is covered.
+    pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
+        let signed = self.sign_checkpoint().await;
+        self.readiness.checkpointed(signed.as_ref().err());
+        signed
+    }
+
+    async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
+        let head = self.adapters.store.head().await?;
+        let last = self.adapters.store.last_checkpoint().await?;
+        if head == Head::EMPTY || last.is_some_and(|last| last.sequence >= head.sequence) {
+            return Ok(None);
+        }
+        let snapshot = self.directory.fresh().await?;
+        let keys: Vec<_> = snapshot.audit_keys().iter().filter(|key| key.key.state.is_active()).collect();
+        if keys.is_empty() {
+            return Err(ChangeError::NotInitialised("audit"));
+        }
+        let at = self.now();
+        let payload = CheckpointClaims { head, at }.to_payload();
+        let signing_input = |key: &RingKey| {
+            let header = Header {
+                algorithm: key.verifying.algorithm(),
+                key_id: Some(key.key.key_id.clone()),
+                token_type: Some(CHECKPOINT_TYPE.to_owned()),
+            };
+            signet_jose::signing_input(&header, payload.as_bytes())
+        };
+        let signed = self.sign_by_any(&keys, SignedKind::Checkpoint, signing_input).await?;
+        let checkpoint = Checkpoint { sequence: head.sequence, at, jws: signed.text().to_owned() };
+        if !self.adapters.store.add_checkpoint(&checkpoint).await? {
+            self.settle_one(&signed.key.key.key_id, SignedKind::Checkpoint, "overtaken").await?;
+        }
+        signed.recorded();
+        Ok(Some(checkpoint))
+    }
+}

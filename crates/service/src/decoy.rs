@@ -1,0 +1,199 @@
+//! What stands in for users, passwords and factors that are not there, so that a sign-in does the same work for everybody
+//! (promise 5). It is made at the first sign-in, in memory alone.
+//!
+//! Decoys are sealed for the HSM tokens that can open every secret of the deployment, and for no others: were a decoy to
+//! open by a token that lacks a user's seals, an outage would tell known names (503) from unknown ones (refused).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Semaphore;
+
+use super::Signet;
+use super::accounts::password_row;
+use super::error::{hsm_unavailable, store_unavailable};
+use signet_core::keys::{HsmName, OtpHash, OtpSecretKind, RowBinding, Seals, TenantId};
+use signet_core::mfa::{password, recovery};
+use signet_core::oauth::OAuthError;
+use signet_core::secret::SecretBytes;
+use signet_store::{FactorId, StoreError, UserId};
+
+/// How many sign-ins are under way at once; one more is told to come back.
+const MOST_SIGN_INS: usize = 128;
+
+/// How long it is not asked again for which tokens the decoys may be sealed: that counts every seal.
+const JUDGED_FOR: Duration = Duration::from_secs(5);
+
+const TOTP: OtpSecretKind = OtpSecretKind::Hmac(OtpHash::Sha1);
+const RECOVERY: OtpSecretKind = OtpSecretKind::Hmac(recovery::HASH);
+
+/// The decoys, and who may sign in at once.
+pub(super) struct Decoy {
+    material: ArcSwapOption<DecoyMaterial>,
+    making: tokio::sync::Mutex<()>,
+    /// The generation of the store by which the decoys were judged last, and when that was.
+    judged: Mutex<Option<(i64, Instant)>>,
+    pub(super) admission: Arc<Semaphore>,
+}
+
+impl Default for Decoy {
+    fn default() -> Self {
+        let admission = Arc::new(Semaphore::new(MOST_SIGN_INS));
+        let (making, judged) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { material: ArcSwapOption::empty(), making, judged, admission }
+    }
+}
+
+/// A user who is not there.
+#[derive(Clone)]
+pub(super) struct DecoyMaterial {
+    pub(super) user: UserId,
+    pub(super) factor: FactorId,
+    pub(super) password: Seals,
+    pub(super) totp: Seals,
+    pub(super) yubico: Seals,
+    pub(super) recovery: Seals,
+}
+
+impl DecoyMaterial {
+    fn all(&self) -> [&Seals; 4] {
+        [&self.password, &self.totp, &self.yubico, &self.recovery]
+    }
+}
+
+impl Signet {
+    pub(super) async fn decoy_material(&self) -> Result<Arc<DecoyMaterial>, OAuthError> {
+        if let Some(material) = self.decoy.material.load_full() {
+            return Ok(material);
+        }
+        let _one_at_a_time = self.decoy.making.lock().await;
+        if let Some(material) = self.decoy.material.load_full() {
+            return Ok(material);
+        }
+        let material = Arc::new(self.make_decoy().await?);
+        self.decoy.material.store(Some(material.clone()));
+        Ok(material)
+    }
+
+    async fn make_decoy(&self) -> Result<DecoyMaterial, OAuthError> {
+        let (tenant, vault) = (&self.settings.tenant, &self.adapters.vault);
+        let complete = self.complete_tokens().await.map_err(|error| store_unavailable(&error))?;
+        let random = self.adapters.random.clone();
+        let phc = tokio::task::spawn_blocking(move || password::decoy_phc(random.as_ref())).await;
+        let phc = phc.ok().and_then(Result::ok).ok_or_else(OAuthError::unavailable)?;
+        let user = UserId::new("decoy");
+        let secret = |length: usize| {
+            let mut bytes = vec![0; length];
+            self.adapters.random.fill(&mut bytes);
+            SecretBytes::new(bytes)
+        };
+        let phc = SecretBytes::new(phc.expose().as_bytes().to_vec());
+        let codes_secret = secret(recovery::SECRET_BYTES);
+        let sealed = async {
+            Ok(DecoyMaterial {
+                password: vault.seal(&password_row(tenant, &user), &phc).await?,
+                totp: vault.enclose(&decoy_row(tenant, "totp"), TOTP, &secret(20)).await?,
+                yubico: vault.enclose(&decoy_row(tenant, "yubico"), OtpSecretKind::Aes128, &secret(16)).await?,
+                recovery: vault.enclose(&decoy_row(tenant, "recovery"), RECOVERY, &codes_secret).await?,
+                user,
+                factor: FactorId::new("decoy"),
+            })
+        };
+        let mut material: DecoyMaterial = sealed.await.map_err(|error| hsm_unavailable(&error))?;
+        for seals in [&mut material.password, &mut material.totp, &mut material.yubico, &mut material.recovery] {
+            seals.0.retain(|hsm, _| complete.contains(hsm));
+            if seals.0.is_empty() {
+                tracing::warn!("no HSM token that answers can open every secret of the deployment");
+                return Err(OAuthError::unavailable());
+            }
+        }
+        Ok(material)
+    }
+
+    /// The tokens that can open every secret that any token opens; all of them where no token can. Retired ones are
+    /// given no secrets any more, and are not among them.
+    async fn complete_tokens(&self) -> Result<Vec<HsmName>, StoreError> {
+        let members = self.adapters.store.hsm_members().await?;
+        let is_retired =
+            |hsm: &HsmName| members.iter().any(|member| member.name == *hsm && member.retired_at.is_some());
+        let (mut all, mut complete) = (self.adapters.key_admin.tokens(), Vec::new());
+        all.retain(|hsm| !is_retired(hsm));
+        for hsm in &all {
+            let count = self.adapters.store.count_seals(hsm).await?;
+            if count.sealed.saturating_add(self.resealing.unopened(hsm)) >= count.secrets {
+                complete.push(hsm.clone());
+            }
+        }
+        Ok(if complete.is_empty() { all } else { complete })
+    }
+
+    /// Takes the seals of tokens that can't open every secret any more out of the decoys: those that were away when a
+    /// secret was sealed, and those that were retired. Called every second.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the decoys stay as they are.
+    pub(super) async fn shorten_decoys(&self) -> Result<(), StoreError> {
+        if self.decoy.material.load().is_none() {
+            return Ok(());
+        }
+        let generation = self.adapters.store.generation().await?;
+        let judged = *self.decoy.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if judged.is_some_and(|(of, at)| of == generation || at.elapsed() < JUDGED_FOR) {
+            return Ok(());
+        }
+        let _one_at_a_time = self.decoy.making.lock().await;
+        let Some(material) = self.decoy.material.load_full() else { return Ok(()) };
+        let complete = self.complete_tokens().await?;
+        let mut left = (*material).clone();
+        for seals in [&mut left.password, &mut left.totp, &mut left.yubico, &mut left.recovery] {
+            for (hsm, _) in seals.0.extract_if(.., |hsm, _| !complete.contains(hsm)) {
+                // What it lacks is sealed for it first, and the decoys after that.
+                self.resealing.is_lacking(&hsm);
+            }
+        }
+        if left.all().iter().any(|seals| seals.0.is_empty()) {
+            // The next sign-in makes others.
+            self.decoy.material.store(None);
+        } else if left.all() != material.all() {
+            self.decoy.material.store(Some(Arc::new(left)));
+        }
+        *self.decoy.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some((generation, Instant::now()));
+        Ok(())
+    }
+
+    /// Seals the decoys for a token that can open every secret by now.
+    pub(super) async fn extend_decoys(&self, hsm: &HsmName) {
+        let has_all = |material: &DecoyMaterial| material.all().iter().all(|seals| seals.0.contains_key(hsm));
+        if self.decoy.material.load().as_ref().is_none_or(|material| has_all(material)) {
+            return;
+        }
+        let _one_at_a_time = self.decoy.making.lock().await;
+        let Some(material) = self.decoy.material.load_full() else { return };
+        let mut extended = (*material).clone();
+        let tenant = &self.settings.tenant;
+        let secrets = [
+            (password_row(tenant, &material.user), None, &mut extended.password),
+            (decoy_row(tenant, "totp"), Some(TOTP), &mut extended.totp),
+            (decoy_row(tenant, "yubico"), Some(OtpSecretKind::Aes128), &mut extended.yubico),
+            (decoy_row(tenant, "recovery"), Some(RECOVERY), &mut extended.recovery),
+        ];
+        for (row, enclosed, seals) in secrets {
+            if seals.0.contains_key(hsm) {
+                continue;
+            }
+            match self.adapters.vault.extend(&row, enclosed, seals, std::slice::from_ref(hsm)).await {
+                Ok(added) => seals.0.extend(added.0),
+                // The next resealing tries it again.
+                Err(error) => return tracing::debug!(%hsm, %error, "the decoys are kept without this HSM token"),
+            }
+        }
+        self.decoy.material.store(Some(Arc::new(extended)));
+    }
+}
+
+/// The row that a decoy factor's secret is enclosed for.
+pub(super) fn decoy_row(tenant: &TenantId, column: &str) -> RowBinding {
+    RowBinding::new(tenant, "decoy", "decoy", column)
+}

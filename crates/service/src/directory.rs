@@ -1,0 +1,159 @@
+//! What is known of keys and clients without asking the store each time.
+//!
+//! A snapshot holds for one generation of the store. A success that was judged by a snapshot is confirmed by the
+//! generation that comes back with the commit of its audit record; a failure is judged again by a fresh snapshot. So
+//! the server sees a change by another process at once, and a thousand tokens a second cost no reading.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+
+use signet_core::keys::{HsmKey, KeyAdmin, KeyPurpose, TenantId};
+use signet_core::oauth::{Client, ClientId};
+use signet_jose::{Algorithm, JwkSet, KeyId, VerifyingKey};
+use signet_store::{Store, StoreError};
+
+/// A signing key with its public half made ready to verify.
+pub struct RingKey {
+    /// The key as the store knows it.
+    pub key: HsmKey,
+    /// Its public half.
+    pub verifying: VerifyingKey,
+}
+
+/// Keys and clients as of one generation.
+pub struct Snapshot {
+    /// The generation.
+    pub generation: i64,
+    ring: Vec<Arc<RingKey>>,
+    audit: Vec<Arc<RingKey>>,
+    clients: Mutex<HashMap<ClientId, Arc<Client>>>,
+}
+
+/// The most clients that a snapshot remembers; more are read each time.
+const REMEMBERED_CLIENTS: usize = 10_000;
+
+impl Snapshot {
+    /// The token-signing keys that are published, the active ones among them.
+    pub fn published(&self) -> impl Iterator<Item = &Arc<RingKey>> {
+        self.ring.iter().filter(|key| key.key.state.is_published())
+    }
+
+    /// The keys that sign tokens with this algorithm: one for each HSM token.
+    pub fn active(&self, algorithm: Algorithm) -> impl Iterator<Item = &Arc<RingKey>> {
+        self.ring.iter().filter(move |key| key.key.state.is_active() && key.verifying.algorithm() == algorithm)
+    }
+
+    /// The published key of this name.
+    pub fn by_id(&self, key_id: &KeyId) -> Option<&Arc<RingKey>> {
+        self.published().find(|key| key.key.key_id == *key_id)
+    }
+
+    /// The keys that sign audit checkpoints.
+    pub fn audit_keys(&self) -> &[Arc<RingKey>] {
+        &self.audit
+    }
+
+    /// The JWKS document's keys.
+    pub fn jwks(&self) -> JwkSet {
+        JwkSet { keys: self.published().map(|key| key.verifying.jwk().clone()).collect() }
+    }
+}
+
+/// Keeps the current [`Snapshot`].
+pub struct Directory {
+    tenant: TenantId,
+    store: Arc<dyn Store>,
+    key_admin: Arc<dyn KeyAdmin>,
+    snapshot: ArcSwapOption<Snapshot>,
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Directory {
+    /// A directory that has read nothing yet.
+    pub fn new(tenant: TenantId, store: Arc<dyn Store>, key_admin: Arc<dyn KeyAdmin>) -> Self {
+        Self { tenant, store, key_admin, snapshot: ArcSwapOption::empty(), loading: tokio::sync::Mutex::default() }
+    }
+
+    /// The snapshot that is at hand, perhaps of an older generation.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] where none is at hand and the store can't be read.
+    pub async fn at_hand(&self) -> Result<Arc<Snapshot>, StoreError> {
+        match self.snapshot.load_full() {
+            Some(snapshot) => Ok(snapshot),
+            None => self.fresh().await,
+        }
+    }
+
+    /// The snapshot of the store's generation now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] where the store can't be read.
+    pub async fn fresh(&self) -> Result<Arc<Snapshot>, StoreError> {
+        let generation = self.store.generation().await?;
+        self.of_generation(generation).await
+    }
+
+    /// A snapshot of at least this generation.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] where the store can't be read.
+    pub async fn of_generation(&self, generation: i64) -> Result<Arc<Snapshot>, StoreError> {
+        let is_current = |snapshot: &Arc<Snapshot>| snapshot.generation >= generation;
+        if let Some(snapshot) = self.snapshot.load_full().filter(is_current) {
+            return Ok(snapshot);
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(snapshot) = self.snapshot.load_full().filter(is_current) {
+            return Ok(snapshot);
+        }
+        // What is read after the generation may be newer than it, never older.
+        let keys = self.store.keys().await?;
+        let snapshot = Arc::new(self.assemble(generation, &keys));
+        self.key_admin.use_keys(keys);
+        self.snapshot.store(Some(snapshot.clone()));
+        Ok(snapshot)
+    }
+
+    fn assemble(&self, generation: i64, keys: &[HsmKey]) -> Snapshot {
+        let ready = |purpose: KeyPurpose| {
+            keys.iter()
+                .filter(|key| key.purpose == purpose && key.tenant == self.tenant)
+                .filter_map(|key| {
+                    let verifying = VerifyingKey::new(key.public.clone()?);
+                    Some(Arc::new(RingKey { key: key.clone(), verifying }))
+                })
+                .collect::<Vec<_>>()
+        };
+        Snapshot {
+            generation,
+            ring: ready(KeyPurpose::TokenSigning),
+            audit: ready(KeyPurpose::AuditSigning),
+            clients: Mutex::default(),
+        }
+    }
+
+    /// A client as of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] where the store can't be read.
+    pub async fn client(&self, snapshot: &Snapshot, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
+        let known = |id| snapshot.clients.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        if let Some(client) = known(id) {
+            return Ok(Some(client));
+        }
+        let Some(client) = self.store.client(&self.tenant, id).await? else { return Ok(None) };
+        let client = Arc::new(client);
+        let mut clients = snapshot.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.len() < REMEMBERED_CLIENTS {
+            clients.insert(id.clone(), client.clone());
+        }
+        Ok(Some(client))
+    }
+}

@@ -1,0 +1,271 @@
+//! Factors, as they are enrolled and removed.
+//!
+//! Under the four-eyes rule a factor that an operator adds for somebody proves nothing until another operator has approved
+//! it (`docs/decisions/0022-*`).
+
+use super::accounts::check_name;
+use super::{ChangeError, Signet};
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{RowBinding, Seals, TenantId};
+use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
+use signet_core::mfa::yubico_otp;
+use signet_core::mfa::{HotpState, policy};
+use signet_core::secret::SecretBytes;
+use signet_store::{Factor, FactorDetail, FactorId, FactorState, User, UserId, YubicoState};
+
+/// A Yubico OTP key as its programming tool tells of it.
+#[derive(Debug)]
+pub struct YubicoKey {
+    /// The public id, in modhex.
+    pub public_id: String,
+    /// The private id.
+    pub private_id: [u8; 6],
+    /// The AES-128 key.
+    pub secret: SecretBytes,
+}
+
+/// A TOTP or HOTP token to enrol.
+#[derive(Debug)]
+pub struct NewOtp {
+    /// What the user calls it.
+    pub label: String,
+    /// What is printed on it.
+    pub serial: Option<String>,
+    /// Hash, digits and step.
+    pub parameters: TotpParameters,
+    /// Clock or counter.
+    pub device: Device,
+    /// The secret that it has already; a fresh one where there is none.
+    pub secret: Option<SecretBytes>,
+}
+
+/// What a token counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// RFC 6238.
+    Clock(ClockProfile),
+    /// RFC 4226: the lowest counter that is acceptable.
+    Counter(i64),
+}
+
+impl NewOtp {
+    /// The factor's parameters and state.
+    fn detail(&self) -> FactorDetail {
+        match self.device {
+            Device::Clock(profile) => FactorDetail::Totp(self.parameters.state(profile)),
+            Device::Counter(next_counter) => {
+                let (hash, digits) = (self.parameters.hash(), self.parameters.digits());
+                FactorDetail::Hotp(HotpState { hash, digits, next_counter })
+            }
+        }
+    }
+}
+
+/// What is enrolled, whatever its kind.
+pub(super) struct NewFactor<'n> {
+    pub(super) label: &'n str,
+    pub(super) serial: Option<String>,
+    pub(super) detail: FactorDetail,
+}
+
+impl Signet {
+    /// Enrols a TOTP factor with a fresh secret, which is shown this once.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enrol_totp(
+        &self,
+        user: &str,
+        label: &str,
+        parameters: TotpParameters,
+        context: &RequestContext,
+    ) -> Result<(Factor, Enrolment), ChangeError> {
+        let device = Device::Clock(ClockProfile::default());
+        let new = NewOtp { label: label.to_owned(), serial: None, parameters, device, secret: None };
+        self.enrol_otp(user, new, context).await
+    }
+
+    /// Enrols a TOTP or HOTP token. A fresh secret is shown this once; one that the token has already is taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enrol_otp(
+        &self,
+        user: &str,
+        new: NewOtp,
+        context: &RequestContext,
+    ) -> Result<(Factor, Enrolment), ChangeError> {
+        check_name("factor", &new.label)?;
+        let user = self.find_user(user).await?;
+        // A colon would end the label's first part in an otpauth URI.
+        let account = user.name.replace(':', " ");
+        let detail = new.detail();
+        let secret = new.secret.unwrap_or_else(|| new.parameters.fresh_secret(self.adapters.random.as_ref()));
+        let enrolment = Enrolment::of(&self.settings.otp_issuer, &account, detail.clone(), secret)
+            .map_err(|error| ChangeError::Input(error.to_string()))?;
+        let factor = NewFactor { label: &new.label, serial: new.serial, detail };
+        let factor = self.enrol(&user, factor, enrolment.secret(), context).await?;
+        Ok((factor, enrolment))
+    }
+
+    /// Enrols a Yubico OTP key.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enrol_yubico_otp(
+        &self,
+        user: &str,
+        label: &str,
+        key: &YubicoKey,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        check_name("factor", label)?;
+        let user = self.find_user(user).await?;
+        let Some(public_id) = yubico_otp::public_id(&key.public_id) else {
+            let text = "the public id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key \
+                        types it first";
+            return Err(ChangeError::Input(text.to_owned()));
+        };
+        if key.secret.expose().len() != 16 {
+            return Err(ChangeError::Input("the secret key must be 32 hex digits: an AES-128 key".to_owned()));
+        }
+        let state = YubicoState { public_id, private_id: key.private_id, last_counter: -1 };
+        let factor = NewFactor { label, serial: None, detail: FactorDetail::YubicoOtp(state) };
+        self.enrol(&user, factor, &key.secret, context).await
+    }
+
+    /// Enrols a factor that holds no secret of ours.
+    pub(super) async fn enrol_public(
+        &self,
+        user: &str,
+        new: NewFactor<'_>,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        check_name("factor", new.label)?;
+        let user = self.find_user(user).await?;
+        let factor = self.new_factor(&user, new, context).await?;
+        self.keep_factor(&user, factor, context).await
+    }
+
+    async fn enrol(
+        &self,
+        user: &User,
+        new: NewFactor<'_>,
+        secret: &SecretBytes,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        let mut factor = self.new_factor(user, new, context).await?;
+        factor.secret = self.enclose_for(&factor, secret).await?;
+        self.keep_factor(user, factor, context).await
+    }
+
+    async fn keep_factor(&self, user: &User, factor: Factor, context: &RequestContext) -> Result<Factor, ChangeError> {
+        let told = self.factor_changed(&factor, factor_added(&factor), context);
+        if self.adapters.store.add_factor(&factor, vec![told]).await? {
+            return Ok(factor);
+        }
+        Err(taken(&factor, user))
+    }
+
+    /// A factor of the user's that is not kept yet, without its secret.
+    pub(super) async fn new_factor(
+        &self,
+        user: &User,
+        new: NewFactor<'_>,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        let tenant = &self.settings.tenant;
+        if let Some(serial) = &new.serial {
+            check_name("serial number", serial)?;
+        }
+        let enrolled = self.adapters.store.factors(tenant, &user.id).await?;
+        policy::may_enrol(&new.detail, enrolled.iter().map(|factor| &factor.detail))
+            .map_err(|error| ChangeError::Input(error.to_string()))?;
+        Ok(Factor {
+            tenant: tenant.clone(),
+            id: FactorId::new(self.new_id()),
+            user: user.id.clone(),
+            label: new.label.to_owned(),
+            serial: new.serial,
+            detail: new.detail,
+            state: self.first_state(context),
+            valid_until: None,
+            secret: Seals::default(),
+            created_at: self.now(),
+            last_used_at: None,
+        })
+    }
+
+    /// Encloses a secret for a factor's row.
+    pub(super) async fn enclose_for(&self, factor: &Factor, secret: &SecretBytes) -> Result<Seals, ChangeError> {
+        let no_secret = || ChangeError::Input("a factor of this kind has no secret".to_owned());
+        let kind = factor.detail.secret_kind().ok_or_else(no_secret)?;
+        let row = factor_row(&factor.tenant, &factor.id, &factor.user);
+        Ok(self.adapters.vault.enclose(&row, kind, secret).await?)
+    }
+
+    /// What an operator adds waits for another one's approval where the four-eyes rule holds; what a user adds does not.
+    fn first_state(&self, context: &RequestContext) -> FactorState {
+        match &context.operator {
+            Some(operator) if self.settings.four_eyes => FactorState::Pending { requested_by: operator.clone() },
+            _ => FactorState::Enabled,
+        }
+    }
+
+    /// A user's factors.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn list_factors(&self, user: &str) -> Result<Vec<Factor>, ChangeError> {
+        let user = self.find_user(user).await?;
+        Ok(self.adapters.store.factors(&user.tenant, &user.id).await?)
+    }
+
+    /// Removes a factor. Its user's refresh families end: who had the factor may have begun them.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn remove_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
+        let tenant = &self.settings.tenant;
+        let missing = || ChangeError::Missing { noun: "factor", name: id.to_string() };
+        let factor = self.adapters.store.factor(tenant, id).await?.ok_or_else(missing)?;
+        let told = self.factor_changed(&factor, "removed", context);
+        let removed = self.adapters.store.remove_factor(tenant, id, self.now(), vec![told]).await?;
+        if removed { Ok(()) } else { Err(missing()) }
+    }
+
+    pub(super) fn factor_changed(&self, factor: &Factor, what: &str, context: &RequestContext) -> Draft {
+        let mut draft = Draft::new(Event::FactorChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+            .user(factor.user.as_str())
+            .detail(what);
+        draft.factors = vec![format!("{}:{}", factor.detail.kind(), factor.id)];
+        draft
+    }
+}
+
+/// The audit record's word for a factor that was added.
+pub(super) fn factor_added(factor: &Factor) -> &'static str {
+    match factor.state {
+        FactorState::Pending { .. } => "added, waits for approval",
+        FactorState::Enabled | FactorState::Disabled => "added",
+    }
+}
+
+/// Why the store did not add a factor.
+pub(super) fn taken(factor: &Factor, user: &User) -> ChangeError {
+    match factor.detail.handle().or(factor.serial.as_deref()) {
+        Some(name) => ChangeError::Taken { noun: "factor", name: name.to_owned() },
+        None => ChangeError::Missing { noun: "user", name: user.name.clone() },
+    }
+}
+
+/// The row that a factor's secret is enclosed for.
+pub(super) fn factor_row(tenant: &TenantId, factor: &FactorId, user: &UserId) -> RowBinding {
+    // Bound to its user, too: a factor that is given to another user in the database does not open.
+    RowBinding::new(tenant, "factor", &format!("{factor}/{user}"), "secret")
+}

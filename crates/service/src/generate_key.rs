@@ -1,0 +1,154 @@
+//! Makes one key in an HSM token and keeps it in the store.
+//!
+//! A pair is announced in the store before the HSM is asked, under the `CKA_ID` that it will have, and the announcement
+//! goes with the commit that adds the key. Whatever dies in between, the key is found again by its `CKA_ID`.
+
+use super::{ChangeError, InitialiseError, Signet};
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyPurpose, KeyState};
+use signet_core::random;
+use signet_jose::{Algorithm, Jwk, KeyId};
+use signet_store::{StoreError, StoreFailure};
+
+/// A key to be made.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) hsm: HsmName,
+    pub(super) purpose: KeyPurpose,
+    /// Of a pair.
+    pub(super) algorithm: Option<Algorithm>,
+    pub(super) rsa_bits: u32,
+    /// Whether it signs at once where its place is free: no verifier can have kept a JWKS without it.
+    pub(super) at_once: bool,
+}
+
+impl Signet {
+    /// Generates another token-signing key. The first of its algorithm on the deployment signs at once; a further one is
+    /// published, and signs when its time has come.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn generate_signing_key(
+        &self,
+        hsm: &HsmName,
+        algorithm: Algorithm,
+        rsa_bits: u32,
+        context: &RequestContext,
+    ) -> Result<HsmKey, ChangeError> {
+        let (hsm, purpose) = (hsm.clone(), KeyPurpose::TokenSigning);
+        let wanted = Wanted { hsm, purpose, algorithm: Some(algorithm), rsa_bits, at_once: false };
+        self.make_key(&wanted, context).await.map_err(|error| match error {
+            InitialiseError::Hsm(error) => ChangeError::Hsm(error),
+            InitialiseError::Store(error) => ChangeError::Store(error),
+            other => ChangeError::Input(other.to_string()),
+        })
+    }
+
+    /// # Errors
+    ///
+    /// [`InitialiseError::NotAMember`], and the HSM is not asked. [`StoreFailure::Taken`] where another process made the
+    /// active key of this place meanwhile, [`StoreFailure::NotAMember`] where the HSM token was retired meanwhile: this
+    /// one's key is gone again.
+    pub(super) async fn make_key(&self, wanted: &Wanted, context: &RequestContext) -> Result<HsmKey, InitialiseError> {
+        if !self.live_members().await?.contains(&wanted.hsm) {
+            return Err(InitialiseError::NotAMember(wanted.hsm.clone()));
+        }
+        let (generated, announced) = self.generate(wanted).await?;
+        let mut key = self.as_stored(wanted, generated).await?;
+        let mut added = self.add_generated(&key, wanted, context).await;
+        let is_taken = matches!(&added, Err(StoreError { failure: StoreFailure::Taken(_), .. }));
+        if is_taken && wanted.purpose == KeyPurpose::TokenSigning {
+            key.state = KeyState::Next { published_at: self.now() };
+            added = self.add_generated(&key, wanted, context).await;
+        }
+        match added {
+            Err(refused @ StoreError { failure: StoreFailure::Taken(_) | StoreFailure::NotAMember(_), .. }) => {
+                self.adapters.key_admin.destroy(&key).await?;
+                if announced {
+                    self.adapters.store.forget_announced(&key.cka_id, Vec::new()).await?;
+                }
+                Err(refused.into())
+            }
+            other => Ok(other.map(|()| key)?),
+        }
+    }
+
+    /// Asks the HSM; says whether the key was announced.
+    async fn generate(&self, wanted: &Wanted) -> Result<(GeneratedKey, bool), InitialiseError> {
+        let (tenant, admin, store) = (&self.settings.tenant, &self.adapters.key_admin, &self.adapters.store);
+        let Some(algorithm) = wanted.algorithm else {
+            return Ok((admin.generate_secret(&wanted.hsm, wanted.purpose, tenant).await?, false));
+        };
+        let announced = AnnouncedKey {
+            tenant: tenant.clone(),
+            hsm: wanted.hsm.clone(),
+            purpose: wanted.purpose,
+            algorithm,
+            cka_id: random::bytes::<16>(self.adapters.random.as_ref()).to_vec(),
+            at: self.now(),
+            given_up: false,
+        };
+        // A token that does not answer is not asked for a key that nobody then knows of.
+        admin.describe(&wanted.hsm).await?;
+        store.announce_key(&announced).await?;
+        match admin.generate_announced(&announced, wanted.rsa_bits).await {
+            Ok(generated) => Ok((generated, true)),
+            Err(error) => {
+                // What the HSM refused was not made, or was removed again; what is unknown stays announced.
+                if error.is_unknown_outcome() {
+                    store.give_up_announced(&announced.cka_id).await?;
+                } else {
+                    store.forget_announced(&announced.cka_id, Vec::new()).await?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn add_generated(&self, key: &HsmKey, wanted: &Wanted, context: &RequestContext) -> Result<(), StoreError> {
+        let mut told = Draft::new(Event::KeyGenerated, Outcome::Done, key.tenant.as_str(), context);
+        told.key = Some(key.key_id.to_string());
+        let name = wanted.algorithm.map_or("secret", Algorithm::name);
+        let told = told.detail(format!("{} {name} in HSM token {}", key.purpose.name(), key.hsm));
+        self.adapters.store.add_key(key, vec![told]).await
+    }
+
+    async fn as_stored(&self, wanted: &Wanted, generated: GeneratedKey) -> Result<HsmKey, InitialiseError> {
+        let public = match (generated.public, wanted.algorithm) {
+            (Some(public), Some(algorithm)) => {
+                Some(Jwk::new(public, algorithm).map_err(|error| InitialiseError::Key(error.to_string()))?)
+            }
+            (None, None) => None,
+            _ => return Err(InitialiseError::Key("a pair without a public half".to_owned())),
+        };
+        let now = self.now();
+        let waits = !wanted.at_once && self.others_sign(wanted).await?;
+        let state = if waits { KeyState::Next { published_at: now } } else { KeyState::Active { since: now } };
+        let key_id: KeyId = public.as_ref().map_or(generated.key_id, |jwk| jwk.key_id.clone());
+        Ok(HsmKey {
+            tenant: self.settings.tenant.clone(),
+            hsm: wanted.hsm.clone(),
+            purpose: wanted.purpose,
+            key_id,
+            cka_id: generated.cka_id,
+            public,
+            state,
+            created_at: now,
+        })
+    }
+
+    /// Whether a key does already what this one is for: in any HSM token where it signs tokens, since verifiers know that
+    /// one; in the same HSM token where not.
+    async fn others_sign(&self, wanted: &Wanted) -> Result<bool, StoreError> {
+        let keys = self.adapters.store.keys().await?;
+        Ok(keys.iter().any(|key| {
+            let is_in_reach = wanted.purpose == KeyPurpose::TokenSigning || key.hsm == wanted.hsm;
+            is_in_reach
+                && key.purpose == wanted.purpose
+                && key.tenant == self.settings.tenant
+                && key.state.is_active()
+                && key.public.as_ref().map(|jwk| jwk.algorithm) == wanted.algorithm
+        }))
+    }
+}

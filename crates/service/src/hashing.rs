@@ -1,0 +1,44 @@
+//! Where passwords are hashed: off the async threads, so many at once, each in memory that is kept for the next.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use signet_core::mfa::password::Workspace;
+use signet_core::oauth::OAuthError;
+
+/// The places for hashes. Each takes 19 MiB and some 20 ms of a core.
+pub(super) struct Hashing {
+    permits: Arc<Semaphore>,
+    /// Never more than there are permits.
+    workspaces: Arc<Mutex<Vec<Workspace>>>,
+}
+
+impl Hashing {
+    pub(super) fn new(concurrency: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(concurrency)), workspaces: Arc::default() }
+    }
+
+    /// Waits for a place and does the work there. The work holds its place, and whatever it captures, until it is done:
+    /// a caller that hangs up does not make room for another one.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::TemporarilyUnavailable`] where the work could not be ended.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
+    ) -> Result<T, OAuthError> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| OAuthError::unavailable())?;
+        let workspaces = self.workspaces.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let taken = workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut workspace = taken.unwrap_or_default();
+            let done = work(&mut workspace);
+            workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+            drop(permit);
+            done
+        });
+        done.await.map_err(|_| OAuthError::unavailable())
+    }
+}

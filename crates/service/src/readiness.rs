@@ -1,0 +1,214 @@
+//! Whether tokens can be issued now, by a real recent signature, the store and the audit log; and whether they can be
+//! verified, which needs none of these.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::directory::RingKey;
+use super::{ChangeError, Signet};
+use signet_core::keys::{HsmError, HsmFailure, HsmName, Standing, test_signing_input};
+
+/// How old the last good signature may be.
+const RECENT: Duration = Duration::from_secs(15);
+/// How old it gets before a test signature is made.
+const TEST_AFTER: Duration = Duration::from_secs(5);
+
+/// How many checkpoints in a row an HSM token may be too busy for before that is a fault: the next one covers what they
+/// would have.
+const TOO_BUSY_FOR: u32 = 5;
+
+/// How long a report is given again before the state is looked at anew: anybody may ask for it.
+const REPORT_KEPT: Duration = Duration::from_secs(1);
+
+/// How the last checkpoints ended.
+#[derive(Default)]
+struct Checkpoints {
+    is_faulty: bool,
+    /// How many in a row the HSM tokens were too busy for.
+    turned_away: u32,
+}
+
+/// What readiness is known by. Its times are monotonic: a clock that is set back makes nothing look recent.
+#[derive(Default)]
+pub struct Readiness {
+    signed: Mutex<BTreeMap<HsmName, Instant>>,
+    checkpoints: Mutex<Checkpoints>,
+    report: tokio::sync::Mutex<Option<(Instant, ReadinessReport)>>,
+}
+
+impl Readiness {
+    /// Remembers a signature that verified.
+    pub(super) fn signed(&self, hsm: &HsmName) {
+        let (mut signed, now) = (self.signed.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        match signed.get_mut(hsm) {
+            Some(last) => *last = now,
+            None => {
+                signed.insert(hsm.clone(), now);
+            }
+        }
+    }
+
+    /// Remembers how the last checkpoint ended.
+    pub(super) fn checkpointed(&self, fault: Option<&ChangeError>) {
+        let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_busy = matches!(fault, Some(ChangeError::Hsm(HsmError { failure: HsmFailure::Overloaded, .. })));
+        checkpoints.turned_away = if is_busy { checkpoints.turned_away.saturating_add(1) } else { 0 };
+        if !is_busy || checkpoints.turned_away >= TOO_BUSY_FOR {
+            checkpoints.is_faulty = fault.is_some();
+        }
+    }
+
+    fn since_signature(&self, hsm: &HsmName) -> Option<Duration> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).map(Instant::elapsed)
+    }
+
+    fn audit(&self) -> String {
+        let is_faulty = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).is_faulty;
+        if is_faulty { "no checkpoint can be signed or kept" } else { "ok" }.to_owned()
+    }
+}
+
+/// The answer of `/readyz`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReadinessReport {
+    /// Whether tokens can be issued: the same as `issuance.ready`.
+    pub ready: bool,
+    /// Whether tokens can be issued: an HSM token signs, and the store and the audit log are well.
+    pub issuance: Part,
+    /// Whether verification material can be served; it needs no HSM.
+    pub verification: Part,
+    /// Each HSM token, in a word: `ok`, or what is wrong.
+    pub hsm: BTreeMap<HsmName, String>,
+    /// The store, in a word.
+    pub store: String,
+    /// The audit log, in a word: records are written with the store, so this tells of its checkpoints.
+    pub audit: String,
+}
+
+/// One of the two things that a server is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Whether it can be had now.
+    pub ready: bool,
+}
+
+impl Signet {
+    /// Makes a test signature on each HSM token that has not signed lately. Called every few seconds.
+    pub async fn exercise_keys(&self) {
+        let Ok(snapshot) = self.directory.fresh().await else { return };
+        for hsm in self.adapters.key_admin.tokens() {
+            let is_recent = self.readiness.since_signature(&hsm).is_some_and(|since| since < TEST_AFTER);
+            let key = snapshot.active(self.settings.algorithm).find(|key| key.key.hsm == hsm);
+            // A suspended token is tried when its time has come.
+            let is_suspended = matches!(self.adapters.key_admin.standing(&hsm), Standing::Suspended { .. });
+            if let (false, false, Some(key)) = (is_recent, is_suspended, key)
+                && let Err(error) = self.test_key(key).await
+            {
+                tracing::warn!(%hsm, %error, "the test signature failed");
+            }
+        }
+    }
+
+    /// Makes a test signature with one key.
+    ///
+    /// # Errors
+    ///
+    /// [`HsmError`] with why the key can't sign.
+    pub async fn test_key(&self, key: &RingKey) -> Result<(), HsmError> {
+        let input = test_signing_input(&key.key.key_id, key.verifying.algorithm());
+        self.sign_checked(key, input.as_bytes()).await.map(|_| ())
+    }
+
+    /// The state of everything that issuance needs, at most a second old.
+    pub async fn readiness(&self) -> ReadinessReport {
+        let mut kept = self.readiness.report.lock().await;
+        if let Some((at, report)) = kept.as_ref()
+            && at.elapsed() < REPORT_KEPT
+        {
+            return report.clone();
+        }
+        let report = self.examine().await;
+        // What is not well is looked at anew each time, so that nobody waits longer than it lasts.
+        *kept = report.ready.then(|| (Instant::now(), report.clone()));
+        report
+    }
+
+    async fn examine(&self) -> ReadinessReport {
+        let tokens = self.adapters.key_admin.tokens();
+        let hsm: BTreeMap<HsmName, String> =
+            tokens.into_iter().map(|hsm| (hsm.clone(), self.hsm_state(&hsm).to_owned())).collect();
+        let store = match self.adapters.store.probe(self.now()).await {
+            Ok(()) => "ok",
+            Err(error) => {
+                tracing::error!(%error, "the store can't be written");
+                "not available"
+            }
+        };
+        let audit = self.readiness.audit();
+        let verification = self.directory.at_hand().await.is_ok();
+        // What one HSM token can't sign, another one does.
+        let can_sign = hsm.values().any(|state| state == "ok");
+        let ready = can_sign && store == "ok" && audit == "ok";
+        let (issuance, verification) = (Part { ready }, Part { ready: verification });
+        ReadinessReport { ready, issuance, verification, hsm, store: store.to_owned(), audit }
+    }
+
+    fn hsm_state(&self, hsm: &HsmName) -> &'static str {
+        if let Some(word) = self.standing_word(hsm) {
+            return word;
+        }
+        if let Err(error) = self.adapters.key_admin.health(hsm) {
+            tracing::warn!(%hsm, %error, "an HSM token is not ready");
+            return "not available";
+        }
+        match self.readiness.since_signature(hsm) {
+            Some(since) if since < RECENT => "ok",
+            Some(_) => "no recent signature",
+            None => "no signature yet",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy() -> ChangeError {
+        HsmError::new("sign", HsmFailure::Overloaded).into()
+    }
+
+    fn broken() -> ChangeError {
+        HsmError::new("sign", HsmFailure::Unavailable { detail: "gone".into() }).into()
+    }
+
+    #[test]
+    fn a_busy_hsm_is_no_fault_of_the_audit_log_until_it_lasts() {
+        let readiness = Readiness::default();
+        for _ in 1..TOO_BUSY_FOR {
+            readiness.checkpointed(Some(&busy()));
+            assert_eq!(readiness.audit(), "ok");
+        }
+        readiness.checkpointed(None);
+        readiness.checkpointed(Some(&busy()));
+        assert_eq!(readiness.audit(), "ok", "one that was signed begins the count anew");
+        for _ in 0..TOO_BUSY_FOR {
+            readiness.checkpointed(Some(&busy()));
+        }
+        assert_ne!(readiness.audit(), "ok");
+        readiness.checkpointed(None);
+        assert_eq!(readiness.audit(), "ok");
+    }
+
+    #[test]
+    fn a_fault_is_told_at_once_and_is_not_forgotten_for_being_busy() {
+        let readiness = Readiness::default();
+        readiness.checkpointed(Some(&broken()));
+        assert_ne!(readiness.audit(), "ok");
+        readiness.checkpointed(Some(&busy()));
+        assert_ne!(readiness.audit(), "ok");
+    }
+}

@@ -1,0 +1,178 @@
+//! Resealing: what was sealed while an HSM token was away, or before it was added, is sealed for it later. See
+//! `docs/decisions/0014-*`.
+//!
+//! What is missing stands in the store alone, so that it goes on where it ended, in whatever process. A secret that is
+//! replaced meanwhile keeps the seals of its replacement.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::accounts::password_row;
+use super::deployment_secret::deployment_row;
+use super::enrol::factor_row;
+use super::otp_clients::client_row;
+use super::otp_keys::key_row;
+use super::stock::stock_row;
+use super::{ChangeError, Signet};
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, RowBinding, Standing};
+use signet_store::{SecretAtRest, SecretOwner};
+
+/// Secrets that are read at once.
+const PAGE: u32 = 100;
+
+/// The pause after each secret that the server seals anew: twenty a second, so that requests don't notice.
+pub const SERVER_PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause of an operator's command: a worker hands over a hundred a second, and no more.
+pub const COMMAND_PAUSE: Duration = Duration::from_millis(11);
+
+/// How long a token's seals are not looked through again once nothing was missing: that reads all of them.
+const COMPLETE_FOR: Duration = Duration::from_secs(10);
+
+/// When nothing was missing for each token.
+#[derive(Default)]
+pub(super) struct Resealing(Mutex<HashMap<HsmName, Complete>>);
+
+#[derive(Clone, Copy)]
+struct Complete {
+    /// The generation of the store that was looked at; none where something is missing by now.
+    at: Option<(i64, Instant)>,
+    /// Secrets that no token opens, and that are not missing therefore.
+    unopened: u64,
+}
+
+impl Resealing {
+    fn is_complete(&self, hsm: &HsmName, now: i64) -> bool {
+        let complete = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).and_then(|known| known.at);
+        complete.is_some_and(|(generation, at)| generation == now || at.elapsed() < COMPLETE_FOR)
+    }
+
+    fn completed(&self, hsm: &HsmName, generation: i64, unopened: u64) {
+        let complete = Complete { at: Some((generation, Instant::now())), unopened };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hsm.clone(), complete);
+    }
+
+    /// Something is missing for the token: it is looked through before anything is said of it again.
+    pub(super) fn is_lacking(&self, hsm: &HsmName) {
+        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(hsm) {
+            known.at = None;
+        }
+    }
+
+    /// How many secrets were not sealed for the token because no token opens them.
+    pub(super) fn unopened(&self, hsm: &HsmName) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).map_or(0, |known| known.unopened)
+    }
+}
+
+/// What a resealing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resealed {
+    /// Secrets that were sealed for the token.
+    pub extended: u64,
+    /// Secrets that no token opens: tampered with, or all their keys are gone.
+    pub unopened: u64,
+}
+
+impl Signet {
+    /// Seals for an HSM token what it lacks, with a pause after each; `progress` is told the number so far.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] where no token opens or this one does not seal: what was done stays.
+    pub async fn reseal(
+        &self,
+        hsm: &HsmName,
+        pause: Duration,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Resealed, ChangeError> {
+        let (mut done, mut after) = (Resealed::default(), None);
+        loop {
+            let (secrets, last) = self.adapters.store.lacking(hsm, after.as_ref(), PAGE).await?;
+            let Some(last) = last else { return Ok(done) };
+            for secret in secrets {
+                match self.reseal_one(&secret, hsm).await {
+                    Ok(()) => done.extended += 1,
+                    Err(ChangeError::Hsm(HsmError { failure: HsmFailure::DoesNotOpen, .. })) => {
+                        tracing::warn!(owner = ?secret.owner, %hsm, "a secret does not open, and is not sealed anew");
+                        done.unopened += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+                progress(done.extended);
+                tokio::time::sleep(pause).await;
+            }
+            after = Some(last);
+        }
+    }
+
+    async fn reseal_one(&self, secret: &SecretAtRest, hsm: &HsmName) -> Result<(), ChangeError> {
+        let (row, lacking) = (row_of(secret), std::slice::from_ref(hsm));
+        let added = self.adapters.vault.extend(&row, secret.enclosed, &secret.seals, lacking).await?;
+        // One that was replaced meanwhile is complete, or found the next time.
+        self.adapters.store.extend_seals(secret, &added).await?;
+        Ok(())
+    }
+
+    /// Makes up for what the tokens lack, where anything was changed since nothing was missing. Called every second.
+    pub async fn reseal_where_needed(&self) {
+        let serves = |hsm: &HsmName| self.adapters.key_admin.standing(hsm) == Standing::Serving;
+        if self.adapters.key_admin.tokens().iter().any(serves) {
+            self.prepare_deployment_secret().await;
+        }
+        if let Err(error) = self.shorten_decoys().await {
+            tracing::debug!(%error, "the decoys are looked at later");
+        }
+        for hsm in self.adapters.key_admin.tokens() {
+            if let Err(error) = self.reseal_if_needed(&hsm).await {
+                tracing::debug!(%hsm, %error, "resealing goes on later");
+            }
+        }
+    }
+
+    async fn reseal_if_needed(&self, hsm: &HsmName) -> Result<(), ChangeError> {
+        if self.adapters.key_admin.standing(hsm) != Standing::Serving {
+            return Ok(());
+        }
+        let generation = self.adapters.store.generation().await?;
+        if self.resealing.is_complete(hsm, generation) {
+            self.extend_decoys(hsm).await;
+            return Ok(());
+        }
+        if !self.can_seal(hsm).await? {
+            return Ok(());
+        }
+        let done = self.reseal(hsm, SERVER_PAUSE, &|_| {}).await?;
+        if done.extended > 0 {
+            tracing::info!(%hsm, secrets = done.extended, "secrets that the HSM token lacked are sealed for it");
+        }
+        self.extend_decoys(hsm).await;
+        self.resealing.completed(hsm, generation, done.unopened);
+        Ok(())
+    }
+
+    /// Whether the token is a member that keeps secrets.
+    async fn can_seal(&self, hsm: &HsmName) -> Result<bool, ChangeError> {
+        let is_member = self.live_members().await?.contains(hsm);
+        Ok(is_member && keeps_secrets(&self.adapters.store.keys().await?, hsm))
+    }
+}
+
+/// Whether every kind of secret can be sealed for an HSM token; one without a sealing key only signs, and is complete
+/// without seals.
+pub(super) fn keeps_secrets(keys: &[HsmKey], hsm: &HsmName) -> bool {
+    keys.iter().any(|key| key.hsm == *hsm && key.purpose == KeyPurpose::Sealing && key.state.is_active())
+}
+
+/// The row that a secret is sealed for.
+fn row_of(secret: &SecretAtRest) -> RowBinding {
+    match &secret.owner {
+        SecretOwner::Deployment => deployment_row(),
+        SecretOwner::Password(user) => password_row(&secret.tenant, user),
+        SecretOwner::Factor(factor, user) => factor_row(&secret.tenant, factor, user),
+        SecretOwner::Stock(id) => stock_row(&secret.tenant, id),
+        SecretOwner::OtpClient(id) => client_row(&secret.tenant, id),
+        SecretOwner::OtpKey(public_id) => key_row(&secret.tenant, public_id),
+    }
+}

@@ -1,0 +1,69 @@
+//! Revocation (RFC 7009): an access token by its `jti`, a refresh token with its whole family.
+
+use super::Signet;
+use super::authenticate_client::KnownClient;
+use super::error::store_unavailable;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::oauth::OAuthError;
+use signet_core::secret::SecretHash;
+use signet_store::{EndReason, Told};
+use signet_verify::VerifiedClaims;
+
+impl Signet {
+    /// Revokes a token of this client's. An unknown, foreign or dead token is no error: "the purpose of the revocation
+    /// request, invalidating the particular token, is already achieved" (RFC 7009 §2.2).
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::TemporarilyUnavailable`] where the store did not make it durable.
+    pub async fn revoke(&self, known: &KnownClient, token: &str, context: &RequestContext) -> Result<(), OAuthError> {
+        match self.verify_own(&known.snapshot, token) {
+            Some(claims) => self.revoke_access_token(known, &claims, context).await,
+            None => self.revoke_family(known, token, context).await,
+        }
+    }
+
+    async fn revoke_access_token(
+        &self,
+        known: &KnownClient,
+        claims: &VerifiedClaims,
+        context: &RequestContext,
+    ) -> Result<(), OAuthError> {
+        if claims.client_id() != known.id().as_str() {
+            return Ok(());
+        }
+        let (tenant, jti) = (&self.settings.tenant, claims.token_id());
+        let is_revoked = self.adapters.store.is_revoked(tenant, jti).await;
+        if is_revoked.map_err(|error| store_unavailable(&error))? {
+            return Ok(());
+        }
+        let mut draft = Draft::new(Event::TokenRevoked, Outcome::Done, tenant.as_str(), context)
+            .client(known.id().as_str())
+            .detail("access token");
+        draft.jti = Some(jti.to_owned());
+        let revoked = self.adapters.store.revoke_token(tenant, jti, claims.expires_at(), self.now(), vec![draft]).await;
+        revoked.map_err(|error| store_unavailable(&error))
+    }
+
+    async fn revoke_family(
+        &self,
+        known: &KnownClient,
+        token: &str,
+        context: &RequestContext,
+    ) -> Result<(), OAuthError> {
+        let found = self.adapters.store.refresh_token(&self.settings.tenant, &SecretHash::of(token)).await;
+        let Some(found) = found.map_err(|error| store_unavailable(&error))? else { return Ok(()) };
+        if found.grant.client != *known.id() {
+            return Ok(());
+        }
+        let mut draft = Draft::new(Event::TokenRevoked, Outcome::Done, self.settings.tenant.as_str(), context)
+            .client(known.id().as_str())
+            .user(found.grant.user.as_str())
+            .detail("refresh family");
+        draft.grant = Some(found.grant.id.to_string());
+        let (tenant, id) = (&found.grant.tenant, &found.grant.id);
+        let ended =
+            self.adapters.store.end_grant(tenant, id, EndReason::Revoked, self.now(), Told::only_done(draft)).await;
+        ended.map(|_| ()).map_err(|error| store_unavailable(&error))
+    }
+}

@@ -1,0 +1,76 @@
+//! Challenges that were answered.
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnection;
+
+use super::SqliteStore;
+use super::fault::Result;
+use super::texts::texts;
+use super::writer::Effect;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_store::{AssertionSpending, Ceremonies, StoreError, Told};
+
+texts! {
+    SPEND = "INSERT INTO spent_challenges (tenant, challenge, until) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    RAISE = "UPDATE factors SET counter = $3, last_used_at = $4
+        WHERE tenant = $1 AND id = $2 AND kind = 'webauthn' AND (counter < $3 OR (counter = 0 AND $3 = 0))";
+    PRUNE = "DELETE FROM spent_challenges WHERE (tenant, challenge) IN (
+        SELECT tenant, challenge FROM spent_challenges WHERE until < $1 ORDER BY until LIMIT $2)";
+}
+
+async fn spend(
+    (tenant, challenge, until): &(TenantId, SecretHash, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let query = sqlx::query(SPEND).bind(tenant.as_str()).bind(challenge.as_bytes().to_vec());
+    let spent = query.bind(until.unix_millis()).execute(connection).await?;
+    Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+}
+
+async fn spend_assertion(spending: &AssertionSpending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let challenge = (spending.tenant.clone(), spending.challenge, spending.challenge_until);
+    let spent = spend(&challenge, &mut *connection).await?;
+    if !spent.answer {
+        return Ok(spent);
+    }
+    let raised = sqlx::query(RAISE)
+        .bind(spending.tenant.as_str())
+        .bind(spending.factor.as_str())
+        .bind(spending.counter)
+        .bind(spending.at.unix_millis())
+        .execute(connection)
+        .await?;
+    // The challenge stays spent also where another one raised the counter first.
+    Ok(if raised.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+}
+
+/// Forgets at most `limit` challenges that are refused for their age since before `before`.
+pub(super) async fn prune(connection: &mut SqliteConnection, before: Timestamp, limit: u32) -> Result<u64> {
+    let pruned = sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(limit)).execute(connection).await?;
+    Ok(pruned.rows_affected())
+}
+
+#[async_trait]
+impl Ceremonies for SqliteStore {
+    async fn spend_challenge(
+        &self,
+        tenant: &TenantId,
+        challenge: &SecretHash,
+        until: Timestamp,
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (tenant.clone(), *challenge, until);
+        self.writer
+            .change("spend challenge", input, Told::default(), |input, connection| Box::pin(spend(input, connection)))
+            .await
+    }
+
+    async fn spend_assertion(&self, spending: &AssertionSpending, told: Told) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("spend assertion", spending.clone(), told, |spending, connection| {
+                Box::pin(spend_assertion(spending, connection))
+            })
+            .await
+    }
+}

@@ -1,0 +1,170 @@
+//! Clients.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::SqliteStore;
+use super::fault::{Fault, Result};
+use super::row::{array, joined, list, moment, set};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{done, grants};
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_store::{Client, ClientId, Clients, GrantType, StoreError};
+
+texts! {
+    ADD = "INSERT INTO clients (tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+    BY_ID = "SELECT tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at
+        FROM clients WHERE tenant = $1 AND id = $2";
+    LIST = "SELECT tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at
+        FROM clients WHERE tenant = $1 ORDER BY name";
+    SET_ENABLED = "UPDATE clients SET enabled = $3 WHERE tenant = $1 AND id = $2";
+    SET_SECRET = "UPDATE clients SET secret_hash = $3 WHERE tenant = $1 AND id = $2";
+    REMOVE = "DELETE FROM clients WHERE tenant = $1 AND id = $2";
+}
+
+async fn add(client: &Client, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let added = sqlx::query(ADD)
+        .bind(client.tenant.as_str())
+        .bind(client.id.as_str())
+        .bind(client.name.as_str())
+        .bind(client.secret.as_bytes().to_vec())
+        .bind(grant_names(&client.grants))
+        .bind(joined(&client.scopes))
+        .bind(joined(&client.audiences))
+        .bind(i64::from(client.enabled))
+        .bind(client.created_at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(if added.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+async fn set_enabled(
+    (tenant, id, enabled, at): &(TenantId, ClientId, bool, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let set = sqlx::query(SET_ENABLED)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(i64::from(*enabled))
+        .execute(&mut *connection)
+        .await?;
+    if set.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    if !enabled {
+        grants::end_all_of_client(connection, tenant, id, *at).await?;
+    }
+    Ok(Effect::renewed(true))
+}
+
+async fn set_secret(
+    (tenant, id, secret): &(TenantId, ClientId, SecretHash),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let set = sqlx::query(SET_SECRET)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(secret.as_bytes().to_vec())
+        .execute(connection)
+        .await?;
+    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+/// Grants and refresh tokens go by their foreign keys.
+async fn remove((tenant, id): &(TenantId, ClientId), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+    Ok(if removed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+fn grant_names(grants: &BTreeSet<GrantType>) -> String {
+    let names: Vec<String> = grants.iter().map(|grant| grant.name().to_owned()).collect();
+    joined(&names)
+}
+
+fn grants_of(row: &SqliteRow) -> Result<BTreeSet<GrantType>> {
+    let names = list(row, "grant_types")?;
+    names.iter().map(|name| name.parse().map_err(|_| Fault::corrupt("grant_types"))).collect()
+}
+
+fn client_of(row: &SqliteRow) -> Result<Client> {
+    Ok(Client {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: ClientId::new(row.try_get::<String, _>("id")?),
+        name: row.try_get("name")?,
+        secret: SecretHash::from_stored(array(row, "secret_hash")?),
+        grants: grants_of(row)?,
+        scopes: set(row, "scopes")?,
+        audiences: set(row, "audiences")?,
+        enabled: row.try_get::<i64, _>("enabled")? != 0,
+        created_at: moment(row, "created_at")?,
+    })
+}
+
+#[async_trait]
+impl Clients for SqliteStore {
+    async fn add_client(&self, client: &Client, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("add client", client.clone(), done(told), |client, connection| Box::pin(add(client, connection)))
+            .await
+    }
+
+    async fn client(&self, tenant: &TenantId, id: &ClientId) -> std::result::Result<Option<Client>, StoreError> {
+        let row = self.read_one("find client", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
+        row.as_ref().map(client_of).transpose().map_err(|fault| fault.during("find client"))
+    }
+
+    async fn clients(&self, tenant: &TenantId) -> std::result::Result<Vec<Client>, StoreError> {
+        let rows = self.read_all("list clients", sqlx::query(LIST).bind(tenant.as_str())).await?;
+        rows.iter().map(client_of).collect::<Result<_>>().map_err(|fault| fault.during("list clients"))
+    }
+
+    async fn set_client_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("enable client", (tenant.clone(), id.clone(), enabled, at), done(told), |input, connection| {
+                Box::pin(set_enabled(input, connection))
+            })
+            .await
+    }
+
+    async fn set_client_secret(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        secret: &SecretHash,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("set client secret", (tenant.clone(), id.clone(), *secret), done(told), |input, connection| {
+                Box::pin(set_secret(input, connection))
+            })
+            .await
+    }
+
+    async fn remove_client(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("remove client", (tenant.clone(), id.clone()), done(told), |input, connection| {
+                Box::pin(remove(input, connection))
+            })
+            .await
+    }
+}

@@ -1,0 +1,154 @@
+//! The deployment as a whole.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::fault::{Fault, Result};
+use super::row::{moment, moment_if};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{SqliteStore, done};
+use signet_core::audit::Draft;
+use signet_core::keys::{HsmName, SealMode, TokenInfo};
+use signet_jose::clock::Timestamp;
+use signet_store::{Deployment, HsmMember, SealedSecrets, StoreError, Told};
+
+texts! {
+    GENERATION = "SELECT generation FROM deployment WHERE id = 1";
+    PROBE = "UPDATE deployment SET probed_at = $1 WHERE id = 1";
+    TOKENS = "SELECT name, label, manufacturer, model, serial, firmware, bound_at, retired_at
+        FROM hsm_tokens ORDER BY name";
+    SEALED = "SELECT kind, hsm, substr(blob, 1, 1), COUNT(*) FROM seals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    BIND = "INSERT INTO hsm_tokens (name, label, manufacturer, model, serial, firmware, bound_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (name) DO UPDATE SET retired_at = NULL, bound_at = excluded.bound_at WHERE retired_at IS NOT NULL";
+    RETIRE = "UPDATE hsm_tokens SET retired_at = $2 WHERE name = $1 AND retired_at IS NULL AND EXISTS (
+        SELECT 1 FROM keys k JOIN hsm_tokens t ON t.name = k.hsm
+        WHERE k.hsm <> $1 AND t.retired_at IS NULL AND k.purpose = 'token_signing' AND k.state = 'active')";
+    RETIRE_KEYS = "UPDATE keys SET state = 'retiring', state_since = $2, state_until = $3
+        WHERE hsm = $1 AND state IN ('next', 'active')";
+}
+
+fn token_of(row: &SqliteRow) -> Result<(HsmName, TokenInfo)> {
+    let token = TokenInfo {
+        label: row.try_get("label")?,
+        manufacturer: row.try_get("manufacturer")?,
+        model: row.try_get("model")?,
+        serial: row.try_get("serial")?,
+        firmware: row.try_get("firmware")?,
+    };
+    Ok((HsmName::new(row.try_get::<String, _>("name")?), token))
+}
+
+fn sealed_of(row: &SqliteRow) -> Result<SealedSecrets> {
+    let (mode, count): (Vec<u8>, i64) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(SealedSecrets {
+        kind: row.try_get("kind")?,
+        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        mode: SealMode::of_blob(mode.first()),
+        count: count.unsigned_abs(),
+    })
+}
+
+async fn bind(
+    (name, token, at): &(HsmName, TokenInfo, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<()>> {
+    let bound = sqlx::query(BIND)
+        .bind(name.as_str())
+        .bind(token.label.as_str())
+        .bind(token.manufacturer.as_str())
+        .bind(token.model.as_str())
+        .bind(token.serial.as_str())
+        .bind(token.firmware.as_str())
+        .bind(at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(if bound.rows_affected() == 0 { Effect::nothing(()) } else { Effect::done(()) })
+}
+
+fn member_of(row: &SqliteRow) -> Result<HsmMember> {
+    let (name, token) = token_of(row)?;
+    Ok(HsmMember { name, token, bound_at: moment(row, "bound_at")?, retired_at: moment_if(row, "retired_at")? })
+}
+
+async fn retire(
+    (name, at, until): &(HsmName, Timestamp, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let retired = sqlx::query(RETIRE).bind(name.as_str()).bind(at.unix_millis()).execute(&mut *connection).await?;
+    if retired.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    sqlx::query(RETIRE_KEYS)
+        .bind(name.as_str())
+        .bind(at.unix_millis())
+        .bind(until.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(Effect::renewed(true))
+}
+
+async fn probe(at: &Timestamp, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    sqlx::query(PROBE).bind(at.unix_millis()).execute(connection).await?;
+    Ok(Effect::nothing(()))
+}
+
+#[async_trait]
+impl Deployment for SqliteStore {
+    async fn generation(&self) -> std::result::Result<i64, StoreError> {
+        let operation = "read the generation";
+        let row = self.read_one(operation, sqlx::query(GENERATION)).await?;
+        let generation = row.ok_or(Fault::corrupt("deployment")).and_then(|row| Ok(row.try_get("generation")?));
+        generation.map_err(|fault| fault.during(operation))
+    }
+
+    async fn hsm_tokens(&self) -> std::result::Result<Vec<(HsmName, TokenInfo)>, StoreError> {
+        let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
+        rows.iter().map(token_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
+    }
+
+    async fn hsm_members(&self) -> std::result::Result<Vec<HsmMember>, StoreError> {
+        let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
+        rows.iter().map(member_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
+    }
+
+    async fn retire_hsm_token(
+        &self,
+        name: &HsmName,
+        at: Timestamp,
+        until: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("retire HSM token", (name.clone(), at, until), done(told), |input, connection| {
+                Box::pin(retire(input, connection))
+            })
+            .await
+    }
+
+    async fn bind_hsm_token(
+        &self,
+        name: &HsmName,
+        token: &TokenInfo,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("bind HSM token", (name.clone(), token.clone(), at), done(told), |input, connection| {
+                Box::pin(bind(input, connection))
+            })
+            .await
+    }
+
+    async fn sealed_secrets(&self) -> std::result::Result<Vec<SealedSecrets>, StoreError> {
+        let operation = "count sealed secrets";
+        let rows = self.read_all(operation, sqlx::query(SEALED)).await?;
+        rows.iter().map(sealed_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
+    }
+
+    async fn probe(&self, at: Timestamp) -> std::result::Result<(), StoreError> {
+        self.writer.change("probe", at, Told::default(), |at, connection| Box::pin(probe(at, connection))).await
+    }
+}

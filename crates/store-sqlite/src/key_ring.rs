@@ -1,0 +1,138 @@
+//! What the key ring needs beside its rows: the change of the signing key in one commit, and pairs announced beforehand.
+
+use std::time::Duration;
+
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{Row as _, Sqlite};
+
+use super::fault::{Fault, Result};
+use super::keys::{count_active, is_member, purpose_of};
+use super::row::moment;
+use super::texts::texts;
+use super::writer::Effect;
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, TenantId};
+use signet_jose::KeyId;
+
+texts! {
+    IN_STAGE = "SELECT COUNT(*) FROM keys WHERE key_id = $1 AND hsm = $2 AND state = $3 AND state_since = $4";
+    RETIRE = "UPDATE keys SET state = 'retiring', state_since = $3,
+            state_until = $3 + (CASE WHEN token_lifetime > $4 THEN token_lifetime ELSE $4 END) + $5
+        WHERE key_id = $1 AND hsm = $2";
+    ACTIVATE = "UPDATE keys SET state = 'active', state_since = $3, token_lifetime = $4 WHERE key_id = $1 AND hsm = $2";
+    RAISE = "UPDATE keys SET token_lifetime = $2
+        WHERE tenant = $1 AND purpose = 'token_signing' AND state = 'active' AND token_lifetime < $2";
+    LIFETIME = "SELECT MAX(token_lifetime) AS token_lifetime FROM keys WHERE key_id = $1";
+    ANNOUNCE = "INSERT INTO announced_keys (cka_id, tenant, hsm, purpose, algorithm, announced_at)
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    ANNOUNCED = "SELECT cka_id, tenant, hsm, purpose, algorithm, announced_at, given_up FROM announced_keys
+        ORDER BY announced_at, cka_id";
+    GIVE_UP = "UPDATE announced_keys SET given_up = 1 WHERE cka_id = $1";
+    FORGET = "DELETE FROM announced_keys WHERE cka_id = $1";
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+async fn is_in_stage(key: &HsmKey, connection: &mut SqliteConnection) -> Result<bool> {
+    let query = sqlx::query(IN_STAGE)
+        .bind(key.key_id.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.state.name())
+        .bind(key.state.since().unix_millis());
+    Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
+}
+
+/// All is looked at before anything is changed: the transaction is alone, and has no way back of its own.
+pub(super) async fn hand_over(change: &HandOver, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let HandOver { successor, predecessor, at, token_lifetime, margin } = change;
+    if !is_in_stage(successor, connection).await? || !is_member(&successor.hsm, connection).await? {
+        return Ok(Effect::nothing(false));
+    }
+    if let Some(key) = predecessor
+        && !is_in_stage(key, connection).await?
+    {
+        return Ok(Effect::nothing(false));
+    }
+    let allowed = i64::from(predecessor.is_some());
+    if count_active(successor, connection).await? != allowed {
+        return Ok(Effect::nothing(false));
+    }
+    if let Some(key) = predecessor {
+        sqlx::query(RETIRE)
+            .bind(key.key_id.as_str())
+            .bind(key.hsm.as_str())
+            .bind(at.unix_millis())
+            .bind(millis(*token_lifetime))
+            .bind(millis(*margin))
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(ACTIVATE)
+        .bind(successor.key_id.as_str())
+        .bind(successor.hsm.as_str())
+        .bind(at.unix_millis())
+        .bind(millis(*token_lifetime))
+        .execute(connection)
+        .await?;
+    Ok(Effect::renewed(true))
+}
+
+/// No snapshot holds a lifetime, so that nothing is renewed.
+pub(super) async fn raise_lifetime(
+    (tenant, lifetime): &(TenantId, Duration),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<()>> {
+    sqlx::query(RAISE).bind(tenant.as_str()).bind(millis(*lifetime)).execute(connection).await?;
+    Ok(Effect::nothing(()))
+}
+
+pub(super) fn lifetime_query(key: &KeyId) -> Query<'_, Sqlite, SqliteArguments> {
+    sqlx::query(LIFETIME).bind(key.as_str())
+}
+
+pub(super) fn lifetime_of(row: Option<&SqliteRow>) -> Result<Duration> {
+    let millis: Option<i64> = row.map(|row| row.try_get("token_lifetime")).transpose()?.flatten();
+    Ok(Duration::from_millis(u64::try_from(millis.unwrap_or(0)).map_err(|_| Fault::corrupt("token_lifetime"))?))
+}
+
+pub(super) async fn announce(key: &AnnouncedKey, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    sqlx::query(ANNOUNCE)
+        .bind(key.cka_id.as_slice())
+        .bind(key.tenant.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.purpose.name())
+        .bind(key.algorithm.name())
+        .bind(key.at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(Effect::done(()))
+}
+
+pub(super) fn announced_query<'q>() -> Query<'q, Sqlite, SqliteArguments> {
+    sqlx::query(ANNOUNCED)
+}
+
+pub(super) fn announced_of(row: &SqliteRow) -> Result<AnnouncedKey> {
+    Ok(AnnouncedKey {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        purpose: purpose_of(row.try_get("purpose")?)?,
+        algorithm: row.try_get::<&str, _>("algorithm")?.parse().map_err(|_| Fault::corrupt("algorithm of a key"))?,
+        cka_id: row.try_get("cka_id")?,
+        at: moment(row, "announced_at")?,
+        given_up: row.try_get("given_up")?,
+    })
+}
+
+pub(super) async fn give_up(cka_id: &[u8], connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    sqlx::query(GIVE_UP).bind(cka_id).execute(connection).await?;
+    Ok(Effect::nothing(()))
+}
+
+/// Forgets an announced pair; nothing changes where there was none.
+pub(super) async fn forget(cka_id: &[u8], connection: &mut SqliteConnection) -> Result<()> {
+    sqlx::query(FORGET).bind(cka_id).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Keys that the deployment depends on.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::fault::{Fault, Result};
+use super::row::{moment, moment_if};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{SqliteStore, done, key_ring};
+use signet_core::audit::Draft;
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
+use signet_jose::clock::Timestamp;
+use signet_jose::{Jwk, KeyId};
+use signet_store::{Keys, StoreError, StoreFailure};
+
+texts! {
+    ADD = "INSERT INTO keys (tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason,
+            algorithm, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    LIST = "SELECT tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason, created_at
+        FROM keys ORDER BY created_at, key_id, hsm";
+    MOVE = "UPDATE keys SET state = $5, state_since = $6, state_until = $7, end_reason = $8
+        WHERE key_id = $1 AND state = $2 AND state_since = $3 AND state_until IS NOT DISTINCT FROM $4";
+    COUNT_ACTIVE = "SELECT COUNT(*) FROM keys
+        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
+    IS_MEMBER = "SELECT COUNT(*) FROM hsm_tokens WHERE name = $1 AND retired_at IS NULL";
+}
+
+/// A stage as four columns: its name, its moment, until when it lasts, and why it ended.
+const fn columns(state: &KeyState) -> (&'static str, Timestamp, Option<Timestamp>, Option<KeyEnd>) {
+    (state.name(), state.since(), state.until(), state.end())
+}
+
+fn state_of(row: &SqliteRow) -> Result<KeyState> {
+    let since = moment(row, "state_since")?;
+    let end = row.try_get::<Option<&str>, _>("end_reason")?.map(end_of).transpose()?;
+    match (row.try_get("state")?, moment_if(row, "state_until")?, end) {
+        ("next", None, None) => Ok(KeyState::Next { published_at: since }),
+        ("active", None, None) => Ok(KeyState::Active { since }),
+        ("retiring", Some(until), None) => Ok(KeyState::Retiring { since, until }),
+        ("withdrawn", None, Some(end)) => Ok(KeyState::Withdrawn { since, end }),
+        ("destroyed", None, Some(end)) => Ok(KeyState::Destroyed { at: since, end }),
+        _ => Err(Fault::corrupt("state of a key")),
+    }
+}
+
+fn end_of(name: &str) -> Result<KeyEnd> {
+    KeyEnd::ALL.into_iter().find(|end| end.name() == name).ok_or(Fault::corrupt("end of a key"))
+}
+
+pub(super) fn purpose_of(name: &str) -> Result<KeyPurpose> {
+    KeyPurpose::ALL.into_iter().find(|purpose| purpose.name() == name).ok_or(Fault::corrupt("purpose of a key"))
+}
+
+fn public_of(row: &SqliteRow) -> Result<Option<Jwk>> {
+    let json: Option<&str> = row.try_get("public_jwk")?;
+    json.map(Jwk::from_json).transpose().map_err(|_| Fault::corrupt("public key"))
+}
+
+fn key_of(row: &SqliteRow) -> Result<HsmKey> {
+    Ok(HsmKey {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        purpose: purpose_of(row.try_get("purpose")?)?,
+        key_id: KeyId::new(row.try_get::<String, _>("key_id")?),
+        cka_id: row.try_get("cka_id")?,
+        public: public_of(row)?,
+        state: state_of(row)?,
+        created_at: moment(row, "created_at")?,
+    })
+}
+
+/// What a pair signs with; empty for a secret key.
+pub(super) fn algorithm_of(key: &HsmKey) -> &'static str {
+    key.public.as_ref().map_or("", |jwk| jwk.algorithm.name())
+}
+
+/// How many active keys have the place of this key.
+pub(super) async fn count_active(key: &HsmKey, connection: &mut SqliteConnection) -> Result<i64> {
+    let query = sqlx::query(COUNT_ACTIVE)
+        .bind(key.tenant.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.purpose.name())
+        .bind(algorithm_of(key));
+    Ok(query.fetch_one(connection).await?.try_get(0)?)
+}
+
+/// Whether an HSM token belongs to the deployment, and was not retired.
+pub(super) async fn is_member(hsm: &HsmName, connection: &mut SqliteConnection) -> Result<bool> {
+    let query = sqlx::query(IS_MEMBER).bind(hsm.as_str());
+    Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
+}
+
+async fn add(key: &HsmKey, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    // Asked in the transaction: the token may be retired while its key is being generated.
+    if key.purpose == KeyPurpose::TokenSigning && !is_member(&key.hsm, connection).await? {
+        return Err(StoreFailure::NotAMember(key.hsm.clone()).into());
+    }
+    if key.state.is_active() && count_active(key, connection).await? > 0 {
+        return Err(StoreFailure::Taken("an active key of this kind in this HSM token").into());
+    }
+    let (state, since, until, end) = columns(&key.state);
+    sqlx::query(ADD)
+        .bind(key.tenant.as_str())
+        .bind(key.key_id.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.purpose.name())
+        .bind(key.cka_id.as_slice())
+        .bind(key.public.as_ref().map(|jwk| jwk.to_json().to_string()))
+        .bind(state)
+        .bind(since.unix_millis())
+        .bind(until.map(Timestamp::unix_millis))
+        .bind(end.map(KeyEnd::name))
+        .bind(algorithm_of(key))
+        .bind(key.created_at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    key_ring::forget(&key.cka_id, connection).await?;
+    Ok(Effect::renewed(()))
+}
+
+async fn move_stage(
+    (key, from, to): &(KeyId, KeyState, KeyState),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let (from, from_since, from_until, _) = columns(from);
+    let (to, to_since, to_until, to_end) = columns(to);
+    let moved = sqlx::query(MOVE)
+        .bind(key.as_str())
+        .bind(from)
+        .bind(from_since.unix_millis())
+        .bind(from_until.map(Timestamp::unix_millis))
+        .bind(to)
+        .bind(to_since.unix_millis())
+        .bind(to_until.map(Timestamp::unix_millis))
+        .bind(to_end.map(KeyEnd::name))
+        .execute(connection)
+        .await?;
+    Ok(if moved.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+#[async_trait]
+impl Keys for SqliteStore {
+    async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> std::result::Result<(), StoreError> {
+        self.writer.change("add key", key.clone(), done(told), |key, connection| Box::pin(add(key, connection))).await
+    }
+
+    async fn keys(&self) -> std::result::Result<Vec<HsmKey>, StoreError> {
+        let rows = self.read_all("list keys", sqlx::query(LIST)).await?;
+        rows.iter().map(key_of).collect::<Result<_>>().map_err(|fault| fault.during("list keys"))
+    }
+
+    async fn move_key(
+        &self,
+        key: &KeyId,
+        from: &KeyState,
+        to: &KeyState,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("move key", (key.clone(), *from, *to), done(told), |input, connection| {
+                Box::pin(move_stage(input, connection))
+            })
+            .await
+    }
+
+    async fn hand_over(&self, change: &HandOver, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("hand over", change.clone(), done(told), |change, connection| {
+                Box::pin(key_ring::hand_over(change, connection))
+            })
+            .await
+    }
+
+    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> std::result::Result<(), StoreError> {
+        let input = (tenant.clone(), lifetime);
+        self.writer
+            .change("note the lifetime of tokens", input, done(Vec::new()), |input, connection| {
+                Box::pin(key_ring::raise_lifetime(input, connection))
+            })
+            .await
+    }
+
+    async fn token_lifetime(&self, key: &KeyId) -> std::result::Result<Duration, StoreError> {
+        let operation = "read the lifetime of tokens";
+        let row = self.read_one(operation, key_ring::lifetime_query(key)).await?;
+        key_ring::lifetime_of(row.as_ref()).map_err(|fault| fault.during(operation))
+    }
+
+    async fn announce_key(&self, key: &AnnouncedKey) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("announce a key", key.clone(), done(Vec::new()), |key, connection| {
+                Box::pin(key_ring::announce(key, connection))
+            })
+            .await
+    }
+
+    async fn announced_keys(&self) -> std::result::Result<Vec<AnnouncedKey>, StoreError> {
+        let operation = "list announced keys";
+        let rows = self.read_all(operation, key_ring::announced_query()).await?;
+        rows.iter().map(key_ring::announced_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
+    }
+
+    async fn give_up_announced(&self, cka_id: &[u8]) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("give up a key", cka_id.to_vec(), done(Vec::new()), |cka_id, connection| {
+                Box::pin(key_ring::give_up(cka_id, connection))
+            })
+            .await
+    }
+
+    async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("forget a key", cka_id.to_vec(), done(told), |cka_id, connection| {
+                Box::pin(async move {
+                    key_ring::forget(cka_id, connection).await?;
+                    Ok(Effect::done(()))
+                })
+            })
+            .await
+    }
+}

@@ -1,0 +1,59 @@
+//! Leases: what one process of the deployment does at a time.
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteConnection;
+
+use super::fault::Result;
+use super::texts::texts;
+use super::writer::Effect;
+use super::{SqliteStore, done};
+use signet_jose::clock::Timestamp;
+use signet_store::{Leases, StoreError};
+
+texts! {
+    TAKE = "INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, $4)
+        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+        WHERE leases.holder = $2 OR leases.expires_at <= $3";
+    END = "DELETE FROM leases WHERE name = $1 AND holder = $2";
+}
+
+type Asked = (&'static str, String, Timestamp, Timestamp);
+
+async fn take((name, holder, at, until): &Asked, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let taken = sqlx::query(TAKE)
+        .bind(*name)
+        .bind(holder.as_str())
+        .bind(at.unix_millis())
+        .bind(until.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(Effect::nothing(taken.rows_affected() == 1))
+}
+
+async fn end((name, holder): &(&'static str, String), connection: &mut SqliteConnection) -> Result<Effect<()>> {
+    sqlx::query(END).bind(*name).bind(holder.as_str()).execute(connection).await?;
+    Ok(Effect::nothing(()))
+}
+
+#[async_trait]
+impl Leases for SqliteStore {
+    async fn take_lease(
+        &self,
+        name: &'static str,
+        holder: &str,
+        at: Timestamp,
+        until: Timestamp,
+    ) -> std::result::Result<bool, StoreError> {
+        let asked = (name, holder.to_owned(), at, until);
+        self.writer
+            .change("take a lease", asked, done(Vec::new()), |asked, connection| Box::pin(take(asked, connection)))
+            .await
+    }
+
+    async fn end_lease(&self, name: &'static str, holder: &str) -> std::result::Result<(), StoreError> {
+        let asked = (name, holder.to_owned());
+        self.writer
+            .change("end a lease", asked, done(Vec::new()), |asked, connection| Box::pin(end(asked, connection)))
+            .await
+    }
+}

@@ -1,0 +1,175 @@
+//! Opening: the file, its identity, and the schema.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use tokio::time::Instant;
+
+use super::SqliteOptions;
+use super::fault::{Fault, Result};
+use signet_store::StoreFailure;
+use signet_store::anchor::sync_folder_of;
+
+/// The schema's scripts, in order: the first makes version 1. They never change once released.
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_credentials_version.sql"),
+    include_str!("migrations/0003_throttles.sql"),
+    include_str!("migrations/0004_key_ring.sql"),
+    include_str!("migrations/0006_hsm_members.sql"),
+    include_str!("migrations/0007_factor_kinds.sql"),
+    include_str!("migrations/0008_otp_life.sql"),
+    include_str!("migrations/0010_otp_validation.sql"),
+    include_str!("migrations/0015_grant_factors.sql"),
+    include_str!("migrations/0016_piv.sql"),
+    include_str!("migrations/0017_sessions.sql"),
+    include_str!("migrations/0018_spent_challenges.sql"),
+];
+/// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
+const APPLICATION_ID: i64 = 0x5367_6e74;
+/// After how many pages in the log SQLite moves them to the database: seldom enough that a busy server is not held up
+/// several times a second.
+const LOG_PAGES: &str = "4000";
+/// How large the log may stay after a checkpoint of SQLite's.
+const LOG_LIMIT: &str = "67108864";
+
+/// Which file is open: a file that takes its path's place later is another one.
+#[derive(Debug, Clone)]
+pub(super) struct FileIdentity {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Refuses where the path leads to another file by now: what is written to the open one would be lost.
+    pub(super) fn check(&self) -> std::result::Result<(), StoreFailure> {
+        match Self::of(&self.path) {
+            Ok(now) if (now.device, now.inode) == (self.device, self.inode) => Ok(()),
+            Ok(_) => Err(StoreFailure::RolledBack),
+            Err(error) => Err(file_failure(&self.path, &error)),
+        }
+    }
+}
+
+/// Makes the file with mode 0600 where that is asked for; SQLite gives its log files the same mode.
+pub(super) fn find_file(options: &SqliteOptions) -> Result<FileIdentity> {
+    if options.create {
+        make_file(&options.path).map_err(|error| file_failure(&options.path, &error))?;
+    }
+    FileIdentity::of(&options.path).map_err(|error| file_failure(&options.path, &error).into())
+}
+
+fn make_file(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path) {
+        // The file's name must last as long as what will be written to it.
+        Ok(_) => sync_folder_of(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn file_failure(path: &Path, error: &io::Error) -> StoreFailure {
+    let path = path.display();
+    StoreFailure::Unavailable(match error.kind() {
+        io::ErrorKind::NotFound => format!("there is no database {path}: run `signet init`, or check the path"),
+        _ => format!("the database {path}: {error}"),
+    })
+}
+
+/// How every connection is made: full durability, enforced references, a bounded wait for locks.
+pub(super) fn connect_options(options: &SqliteOptions) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(&options.path)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(options.busy_timeout)
+        .pragma("journal_size_limit", LOG_LIMIT)
+        .pragma("wal_autocheckpoint", LOG_PAGES)
+}
+
+/// Connects to write, with the schema as this program needs it. Of two processes that open a new file at once, one
+/// makes the schema and the other waits for it.
+pub(super) async fn connect_writer(
+    options: &SqliteOptions,
+    connect: &SqliteConnectOptions,
+) -> Result<SqliteConnection> {
+    let started = Instant::now();
+    loop {
+        match connect_once(options, connect).await {
+            // SQLite does not wait by itself where two connections turn a new file to its write-ahead log at once.
+            Err(fault) if fault.is_busy() && started.elapsed() < options.busy_timeout => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn connect_once(options: &SqliteOptions, connect: &SqliteConnectOptions) -> Result<SqliteConnection> {
+    let mut connection = SqliteConnection::connect_with(connect).await?;
+    migrate(&mut connection, options.create).await?;
+    Ok(connection)
+}
+
+async fn migrate(connection: &mut SqliteConnection, create: bool) -> Result<()> {
+    connection.execute("BEGIN IMMEDIATE").await?;
+    match migrate_inside(connection, create).await {
+        Ok(()) => {
+            connection.execute("COMMIT").await?;
+            Ok(())
+        }
+        Err(fault) => {
+            // The connection is dropped on an error, and the transaction with it.
+            let _ = connection.execute("ROLLBACK").await;
+            Err(fault)
+        }
+    }
+}
+
+async fn migrate_inside(connection: &mut SqliteConnection, create: bool) -> Result<()> {
+    let application = pragma(connection, "PRAGMA application_id").await?;
+    let version = pragma(connection, "PRAGMA user_version").await?;
+    let objects = pragma(connection, "SELECT COUNT(*) FROM sqlite_master").await?;
+    let is_new = application == 0 && version == 0 && objects == 0;
+    if !is_new && application != APPLICATION_ID {
+        return Err(refused("the file is an SQLite database, but not one of Signet's"));
+    }
+    if is_new && !create {
+        return Err(refused("the database is empty: run `signet init`"));
+    }
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let Some(pending) = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version..)) else {
+        return Err(refused(&format!(
+            "the database is of version {version}, and this program knows versions up to {known}: use a newer program"
+        )));
+    };
+    for script in pending {
+        connection.execute(sqlx::raw_sql(*script)).await?;
+    }
+    if !pending.is_empty() {
+        let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {known}");
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(marks))).await?;
+    }
+    Ok(())
+}
+
+async fn pragma(connection: &mut SqliteConnection, text: &'static str) -> Result<i64> {
+    Ok(connection.fetch_one(text).await?.try_get(0)?)
+}
+
+fn refused(text: &str) -> Fault {
+    Fault::Failure(StoreFailure::Refused(text.to_owned()))
+}

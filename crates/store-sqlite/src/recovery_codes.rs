@@ -1,0 +1,117 @@
+//! Recovery codes.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::factor_life::add_for;
+use super::fault::Result;
+use super::row::number;
+use super::texts::texts;
+use super::writer::Effect;
+use super::{SqliteStore, done};
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_store::{Factor, FactorId, RecoveryCodes, Session, StoreError, Told};
+
+texts! {
+    ADD = "INSERT INTO recovery_codes (tenant, factor_id, kept) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    FIND = "SELECT spent_at IS NULL AS unspent FROM recovery_codes WHERE tenant = $1 AND factor_id = $2 AND kept = $3";
+    LEFT = "SELECT COUNT(*) AS unspent FROM recovery_codes WHERE tenant = $1 AND factor_id = $2 AND spent_at IS NULL";
+    SPEND = "UPDATE recovery_codes SET spent_at = $4
+        WHERE tenant = $1 AND factor_id = $2 AND kept = $3 AND spent_at IS NULL";
+    USED = "UPDATE factors SET last_used_at = $3 WHERE tenant = $1 AND id = $2";
+}
+
+async fn add(
+    (session, factor, codes): &(Option<Session>, Factor, Vec<SecretHash>),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let added = add_for(session.as_ref(), factor, connection).await?;
+    if added.answer {
+        for kept in codes {
+            sqlx::query(ADD)
+                .bind(factor.tenant.as_str())
+                .bind(factor.id.as_str())
+                .bind(kept.as_bytes().to_vec())
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(added)
+}
+
+/// A code that is being spent.
+struct Spending {
+    tenant: TenantId,
+    id: FactorId,
+    kept: SecretHash,
+    at: Timestamp,
+}
+
+async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let Spending { tenant, id, kept, at } = spending;
+    let spent = sqlx::query(SPEND)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(kept.as_bytes().to_vec())
+        .bind(at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    if spent.rows_affected() == 0 {
+        return Ok(Effect::lost(false));
+    }
+    sqlx::query(USED).bind(tenant.as_str()).bind(id.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    Ok(Effect::done(true))
+}
+
+#[async_trait]
+impl RecoveryCodes for SqliteStore {
+    async fn add_recovery(
+        &self,
+        session: Option<&Session>,
+        factor: &Factor,
+        kept: &[SecretHash],
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (session.cloned(), factor.clone(), kept.to_vec());
+        self.writer
+            .change("add recovery codes", input, done(told), |input, connection| Box::pin(add(input, connection)))
+            .await
+    }
+
+    async fn recovery_code(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        kept: &SecretHash,
+    ) -> std::result::Result<Option<bool>, StoreError> {
+        let operation = "find recovery code";
+        let query = sqlx::query(FIND).bind(tenant.as_str()).bind(id.as_str()).bind(kept.as_bytes().to_vec());
+        let row = self.read_one(operation, query).await?;
+        let unspent: Result<_> = row.map(|row| Ok(row.try_get::<i64, _>("unspent")? != 0)).transpose();
+        unspent.map_err(|fault| fault.during(operation))
+    }
+
+    async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> std::result::Result<u32, StoreError> {
+        let operation = "count recovery codes";
+        let row = self.read_one(operation, sqlx::query(LEFT).bind(tenant.as_str()).bind(id.as_str())).await?;
+        row.map_or(Ok(0), |row| number(&row, "unspent")).map_err(|fault| fault.during(operation))
+    }
+
+    async fn spend_recovery_code(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        kept: &SecretHash,
+        at: Timestamp,
+        told: Told,
+    ) -> std::result::Result<bool, StoreError> {
+        let spending = Spending { tenant: tenant.clone(), id: id.clone(), kept: *kept, at };
+        self.writer
+            .change("spend recovery code", spending, told, |spending, connection| Box::pin(spend(spending, connection)))
+            .await
+    }
+}

@@ -1,0 +1,235 @@
+//! Sign-ins in a browser.
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::fault::Result;
+use super::row::{joined, list, moment};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{SqliteStore, done, users};
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_store::{Session, SessionId, Sessions, StoreError, UserId};
+
+texts! {
+    ADD = "INSERT INTO sessions (tenant, id, user_id, secret_hash, credentials_version, address, auth_time, acr, amr,
+            factors, created_at, last_seen_at, expires_at)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3 AND enabled = 1 AND credentials_version = $5)
+        ON CONFLICT DO NOTHING";
+    BY_SECRET = "SELECT s.tenant, s.id, s.user_id, s.credentials_version, s.address, s.auth_time, s.acr, s.amr,
+            s.factors, s.created_at, s.last_seen_at, s.expires_at
+        FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+        WHERE s.tenant = $1 AND s.secret_hash = $2 AND s.expires_at > $3 AND s.last_seen_at > $4
+            AND u.enabled = 1 AND u.credentials_version = s.credentials_version";
+    OF_USER = "SELECT s.tenant, s.id, s.user_id, s.credentials_version, s.address, s.auth_time, s.acr, s.amr,
+            s.factors, s.created_at, s.last_seen_at, s.expires_at
+        FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+        WHERE s.tenant = $1 AND s.user_id = $2 AND s.expires_at > $3 AND s.last_seen_at > $4
+            AND u.enabled = 1 AND u.credentials_version = s.credentials_version
+        ORDER BY s.created_at DESC, s.id DESC";
+    TOUCH = "UPDATE sessions SET last_seen_at = $3 WHERE tenant = $1 AND id = $2 AND last_seen_at < $3";
+    RENEW = "UPDATE sessions SET secret_hash = $4, auth_time = $6, acr = $7, amr = $8, factors = $9, last_seen_at = $6
+        WHERE tenant = $1 AND id = $2 AND secret_hash = $10 AND credentials_version = $5
+            AND EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3 AND enabled = 1 AND credentials_version = $5)";
+    END = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2 AND id = $3";
+    END_ALL = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2";
+    PRUNE = "DELETE FROM sessions WHERE (tenant, id) IN (
+        SELECT tenant, id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+}
+
+async fn add((session, secret): &(Session, SecretHash), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let added = sqlx::query(ADD)
+        .bind(session.tenant.as_str())
+        .bind(session.id.as_str())
+        .bind(session.user.as_str())
+        .bind(secret.as_bytes().as_slice())
+        .bind(session.credentials_version)
+        .bind(session.address.as_deref())
+        .bind(session.auth_time.unix_millis())
+        .bind(session.acr.as_str())
+        .bind(joined(&session.amr))
+        .bind(joined(&session.factors))
+        .bind(session.created_at.unix_millis())
+        .bind(session.last_seen_at.unix_millis())
+        .bind(session.expires_at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(if added.rows_affected() == 0 { Effect::nothing(false) } else { Effect::done(true) })
+}
+
+async fn touch(
+    (tenant, id, at): &(TenantId, SessionId, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<()>> {
+    sqlx::query(TOUCH).bind(tenant.as_str()).bind(id.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    Ok(Effect::nothing(()))
+}
+
+async fn renew(
+    (session, shown, secret): &(Session, SecretHash, SecretHash),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let renewed = sqlx::query(RENEW)
+        .bind(session.tenant.as_str())
+        .bind(session.id.as_str())
+        .bind(session.user.as_str())
+        .bind(secret.as_bytes().as_slice())
+        .bind(session.credentials_version)
+        .bind(session.auth_time.unix_millis())
+        .bind(session.acr.as_str())
+        .bind(joined(&session.amr))
+        .bind(joined(&session.factors))
+        .bind(shown.as_bytes().as_slice())
+        .execute(connection)
+        .await?;
+    Ok(if renewed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::done(true) })
+}
+
+async fn end(
+    (tenant, user, id): &(TenantId, UserId, SessionId),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let ended =
+        sqlx::query(END).bind(tenant.as_str()).bind(user.as_str()).bind(id.as_str()).execute(connection).await?;
+    Ok(if ended.rows_affected() == 0 { Effect::nothing(false) } else { Effect::done(true) })
+}
+
+async fn end_all(
+    (tenant, user, at): &(TenantId, UserId, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let is_there = users::renew_credentials(connection, tenant, user, *at).await?;
+    sqlx::query(END_ALL).bind(tenant.as_str()).bind(user.as_str()).execute(connection).await?;
+    Ok(if is_there { Effect::renewed(true) } else { Effect::nothing(false) })
+}
+
+/// Forgets at most `limit` sessions that expired before `before`.
+pub(super) async fn prune(connection: &mut SqliteConnection, before: Timestamp, limit: u32) -> Result<u64> {
+    let pruned = sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(limit)).execute(connection).await?;
+    Ok(pruned.rows_affected())
+}
+
+fn session_of(row: &SqliteRow) -> Result<Session> {
+    Ok(Session {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: SessionId::new(row.try_get::<String, _>("id")?),
+        user: UserId::new(row.try_get::<String, _>("user_id")?),
+        credentials_version: row.try_get("credentials_version")?,
+        address: row.try_get("address")?,
+        auth_time: moment(row, "auth_time")?,
+        acr: row.try_get("acr")?,
+        amr: list(row, "amr")?,
+        factors: list(row, "factors")?,
+        created_at: moment(row, "created_at")?,
+        last_seen_at: moment(row, "last_seen_at")?,
+        expires_at: moment(row, "expires_at")?,
+    })
+}
+
+#[async_trait]
+impl Sessions for SqliteStore {
+    async fn add_session(
+        &self,
+        session: &Session,
+        secret: &SecretHash,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("add session", (session.clone(), *secret), done(told), |input, connection| {
+                Box::pin(add(input, connection))
+            })
+            .await
+    }
+
+    async fn session(
+        &self,
+        tenant: &TenantId,
+        secret: &SecretHash,
+        at: Timestamp,
+        seen_after: Timestamp,
+    ) -> std::result::Result<Option<Session>, StoreError> {
+        let query = sqlx::query(BY_SECRET)
+            .bind(tenant.as_str())
+            .bind(secret.as_bytes().to_vec())
+            .bind(at.unix_millis())
+            .bind(seen_after.unix_millis());
+        let row = self.read_one("find session", query).await?;
+        row.as_ref().map(session_of).transpose().map_err(|fault| fault.during("find session"))
+    }
+
+    async fn sessions(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        at: Timestamp,
+        seen_after: Timestamp,
+    ) -> std::result::Result<Vec<Session>, StoreError> {
+        let query = sqlx::query(OF_USER)
+            .bind(tenant.as_str())
+            .bind(user.as_str())
+            .bind(at.unix_millis())
+            .bind(seen_after.unix_millis());
+        let rows = self.read_all("list sessions", query).await?;
+        rows.iter().map(session_of).collect::<Result<_>>().map_err(|fault| fault.during("list sessions"))
+    }
+
+    async fn touch_session(
+        &self,
+        tenant: &TenantId,
+        id: &SessionId,
+        at: Timestamp,
+    ) -> std::result::Result<(), StoreError> {
+        self.writer
+            .change("touch session", (tenant.clone(), id.clone(), at), done(Vec::new()), |input, connection| {
+                Box::pin(touch(input, connection))
+            })
+            .await
+    }
+
+    async fn renew_session(
+        &self,
+        session: &Session,
+        shown: &SecretHash,
+        secret: &SecretHash,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("renew session", (session.clone(), *shown, *secret), done(told), |input, connection| {
+                Box::pin(renew(input, connection))
+            })
+            .await
+    }
+
+    async fn end_session(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        id: &SessionId,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("end session", (tenant.clone(), user.clone(), id.clone()), done(told), |input, connection| {
+                Box::pin(end(input, connection))
+            })
+            .await
+    }
+
+    async fn sign_out_everywhere(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        self.writer
+            .change("sign out", (tenant.clone(), user.clone(), at), done(told), |input, connection| {
+                Box::pin(end_all(input, connection))
+            })
+            .await
+    }
+}

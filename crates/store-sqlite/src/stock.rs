@@ -1,0 +1,239 @@
+//! Tokens that belong to nobody yet.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::factor_life::add_for;
+use super::fault::{Fault, Result};
+use super::row::{fold, joined, moment};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{SqliteStore, done, factors, seals};
+use signet_core::audit::Draft;
+use signet_core::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
+use signet_core::mfa::HotpState;
+use signet_store::{
+    AssignOutcome, Factor, FactorDetail, Session, Stock, StockId, StockToken, StoreError, TotpState, YubicoState,
+};
+
+texts! {
+    ADD = "INSERT INTO stock (tenant, id, serial, kind, handle, detail, model, imported_at)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8
+        WHERE NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND serial = $3 AND kind <> 'piv')
+            AND NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND kind = $4 AND handle = $5)
+        ON CONFLICT DO NOTHING";
+    KNOWN = "SELECT serial FROM stock WHERE tenant = $1 AND serial IN (SELECT value FROM json_each($2))
+        UNION SELECT serial FROM factors
+        WHERE tenant = $1 AND kind <> 'piv' AND serial IN (SELECT value FROM json_each($2))";
+    BY_SERIAL = "SELECT t.tenant, t.id, t.serial, t.detail, t.model, t.imported_at, s.hsm, s.blob
+        FROM stock t LEFT JOIN seals s ON s.tenant = t.tenant AND s.kind = 'stock.secret' AND s.row_id = t.id
+        WHERE t.tenant = $1 AND t.serial = $2 ORDER BY s.hsm";
+    BY_HANDLE = "SELECT t.tenant, t.id, t.serial, t.detail, t.model, t.imported_at, s.hsm, s.blob
+        FROM stock t LEFT JOIN seals s ON s.tenant = t.tenant AND s.kind = 'stock.secret' AND s.row_id = t.id
+        WHERE t.tenant = $1 AND t.kind = $2 AND t.handle = $3 ORDER BY s.hsm";
+    LIST = "SELECT tenant, id, serial, detail, model, imported_at FROM stock
+        WHERE tenant = $1 AND serial > $2 ORDER BY serial LIMIT $3";
+    TAKE = "DELETE FROM stock WHERE tenant = $1 AND id = $2";
+    REMOVE = "DELETE FROM stock WHERE tenant = $1 AND serial = $2 RETURNING id";
+}
+
+/// What is kept of a token besides its secret, as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Kept {
+    Totp { hash: OtpHash, digits: u8, step_seconds: u32, drift: i32, window: u8 },
+    Hotp { hash: OtpHash, digits: u8, next_counter: i64 },
+    YubicoOtp { public_id: String, private_id: [u8; 6] },
+}
+
+impl Kept {
+    fn of(detail: &FactorDetail) -> Result<String> {
+        let kept = match detail {
+            FactorDetail::Totp(state) => Self::Totp {
+                hash: state.hash,
+                digits: state.digits,
+                step_seconds: state.step_seconds,
+                drift: state.drift,
+                window: state.window,
+            },
+            FactorDetail::Hotp(state) => {
+                Self::Hotp { hash: state.hash, digits: state.digits, next_counter: state.next_counter }
+            }
+            FactorDetail::YubicoOtp(state) => {
+                Self::YubicoOtp { public_id: state.public_id.clone(), private_id: state.private_id }
+            }
+            _ => return Err(Fault::corrupt("kind of stock token")),
+        };
+        serde_json::to_string(&kept).map_err(|_| Fault::corrupt("detail of stock token"))
+    }
+
+    fn detail(self) -> FactorDetail {
+        match self {
+            Self::Totp { hash, digits, step_seconds, drift, window } => {
+                FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift, window, last_step: -1 })
+            }
+            Self::Hotp { hash, digits, next_counter } => FactorDetail::Hotp(HotpState { hash, digits, next_counter }),
+            Self::YubicoOtp { public_id, private_id } => {
+                FactorDetail::YubicoOtp(YubicoState { public_id, private_id, last_counter: -1 })
+            }
+        }
+    }
+}
+
+async fn add(tokens: &Vec<StockToken>, connection: &mut SqliteConnection) -> Result<Effect<Vec<String>>> {
+    let mut added = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let inserted = sqlx::query(ADD)
+            .bind(token.tenant.as_str())
+            .bind(token.id.as_str())
+            .bind(token.serial.as_str())
+            .bind(token.detail.kind())
+            .bind(token.detail.handle())
+            .bind(Kept::of(&token.detail)?)
+            .bind(token.model.as_deref())
+            .bind(token.imported_at.unix_millis())
+            .execute(&mut *connection)
+            .await?;
+        if inserted.rows_affected() > 0 {
+            seals::add(connection, &token.tenant, seals::STOCK, token.id.as_str(), &token.secret).await?;
+            added.push(token.serial.clone());
+        }
+    }
+    Ok(if added.is_empty() { Effect::nothing(added) } else { Effect::done(added) })
+}
+
+async fn assign(
+    (session, id, factor): &(Option<Session>, StockId, Factor),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<AssignOutcome>> {
+    let tenant = &factor.tenant;
+    // The factor first: where it can't be added, the token stays.
+    let added = add_for(session.as_ref(), factor, connection).await?;
+    if !added.answer {
+        return Ok(Effect::nothing(AssignOutcome::Refused));
+    }
+    let taken = sqlx::query(TAKE).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
+    if taken.rows_affected() == 0 {
+        factors::take_back(factor, connection).await?;
+        return Ok(Effect::nothing(AssignOutcome::Gone));
+    }
+    seals::remove(connection, tenant, seals::STOCK, id.as_str()).await?;
+    Ok(Effect::renewed(AssignOutcome::Assigned))
+}
+
+async fn remove((tenant, serial): &(TenantId, String), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let query = sqlx::query(REMOVE).bind(tenant.as_str()).bind(serial.as_str());
+    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(Effect::nothing(false)) };
+    let id: String = row.try_get("id")?;
+    seals::remove(connection, tenant, seals::STOCK, &id).await?;
+    Ok(Effect::done(true))
+}
+
+/// What kind of secret a token of the stock has.
+pub(super) fn enclosed_of(detail: &str) -> Result<OtpSecretKind> {
+    let kept: Kept = serde_json::from_str(detail).map_err(|_| Fault::corrupt("detail of stock token"))?;
+    kept.detail().secret_kind().ok_or(Fault::corrupt("kind of stock token"))
+}
+
+fn token_of(row: &SqliteRow) -> Result<StockToken> {
+    let kept: Kept =
+        serde_json::from_str(row.try_get("detail")?).map_err(|_| Fault::corrupt("detail of stock token"))?;
+    Ok(StockToken {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: StockId::new(row.try_get::<String, _>("id")?),
+        serial: row.try_get("serial")?,
+        detail: kept.detail(),
+        model: row.try_get("model")?,
+        secret: Seals::default(),
+        imported_at: moment(row, "imported_at")?,
+    })
+}
+
+#[async_trait]
+impl Stock for SqliteStore {
+    async fn add_stock(
+        &self,
+        tokens: Vec<StockToken>,
+        told: Vec<Draft>,
+    ) -> std::result::Result<Vec<String>, StoreError> {
+        self.writer
+            .change("add to the stock", tokens, done(told), |tokens, connection| Box::pin(add(tokens, connection)))
+            .await
+    }
+
+    async fn known_serials(
+        &self,
+        tenant: &TenantId,
+        serials: &[String],
+    ) -> std::result::Result<Vec<String>, StoreError> {
+        let operation = "look for serial numbers";
+        let query = sqlx::query(KNOWN).bind(tenant.as_str()).bind(joined(serials));
+        let rows = self.read_all(operation, query).await?;
+        let known: Result<_> = rows.iter().map(|row| Ok(row.try_get("serial")?)).collect();
+        known.map_err(|fault| fault.during(operation))
+    }
+
+    async fn stock_token(
+        &self,
+        tenant: &TenantId,
+        serial: &str,
+    ) -> std::result::Result<Option<StockToken>, StoreError> {
+        let operation = "find stock token";
+        let rows = self.read_all(operation, sqlx::query(BY_SERIAL).bind(tenant.as_str()).bind(serial)).await?;
+        let tokens = fold(&rows, token_of, |token| &mut token.secret);
+        tokens.map(|mut tokens| tokens.pop()).map_err(|fault| fault.during(operation))
+    }
+
+    async fn stock_token_by_handle(
+        &self,
+        tenant: &TenantId,
+        kind: &str,
+        handle: &str,
+    ) -> std::result::Result<Option<StockToken>, StoreError> {
+        let operation = "find stock token by handle";
+        let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind).bind(handle);
+        let rows = self.read_all(operation, query).await?;
+        let tokens = fold(&rows, token_of, |token| &mut token.secret);
+        tokens.map(|mut tokens| tokens.pop()).map_err(|fault| fault.during(operation))
+    }
+
+    async fn stock(
+        &self,
+        tenant: &TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> std::result::Result<Vec<StockToken>, StoreError> {
+        let operation = "list the stock";
+        let query = sqlx::query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        let rows = self.read_all(operation, query).await?;
+        let tokens: Result<_> = rows.iter().map(token_of).collect();
+        tokens.map_err(|fault| fault.during(operation))
+    }
+
+    async fn assign_stock(
+        &self,
+        session: Option<&Session>,
+        id: &StockId,
+        factor: &Factor,
+        told: Vec<Draft>,
+    ) -> std::result::Result<AssignOutcome, StoreError> {
+        let input = (session.cloned(), id.clone(), factor.clone());
+        self.writer
+            .change("assign stock token", input, done(told), |input, connection| Box::pin(assign(input, connection)))
+            .await
+    }
+
+    async fn remove_stock(
+        &self,
+        tenant: &TenantId,
+        serial: &str,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (tenant.clone(), serial.to_owned());
+        self.writer
+            .change("remove stock token", input, done(told), |input, connection| Box::pin(remove(input, connection)))
+            .await
+    }
+}

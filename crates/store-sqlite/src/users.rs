@@ -1,0 +1,273 @@
+//! Users.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::SqliteStore;
+use super::fault::Result;
+use super::row::{fold, joined, moment, set};
+use super::texts::texts;
+use super::writer::Effect;
+use super::{done, grants, seals};
+use signet_core::audit::Draft;
+use signet_core::keys::{Seals, TenantId};
+use signet_jose::clock::Timestamp;
+use signet_store::{StoreError, User, UserId, Users};
+
+texts! {
+    ADD = "INSERT INTO users (tenant, id, name, roles, enabled, credentials_version, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT DO NOTHING";
+    BY_NAME = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
+        FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
+        WHERE u.tenant = $1 AND u.name = $2
+        UNION ALL
+        SELECT '', COALESCE(n.id, '00000000-0000-7000-8000-000000000000'), $2, '[\"nobody\"]', 1, 0, 0, h.name,
+            COALESCE(s.blob, $3)
+        FROM hsm_tokens h LEFT JOIN users n ON n.tenant = '' AND n.id = 'nobody'
+            LEFT JOIN seals s ON s.tenant = '' AND s.kind = 'users.password' AND s.row_id = 'nobody' AND s.hsm = h.name
+        WHERE h.retired_at IS NULL AND NOT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND name = $2)
+        ORDER BY 8";
+    BY_ID = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
+        FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
+        WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm";
+    LIST = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
+        FROM (SELECT tenant, id, name, roles, enabled, credentials_version, created_at FROM users
+            WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3) u
+        LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
+        ORDER BY u.name, s.hsm";
+    SET_ENABLED = "UPDATE users SET enabled = $3, credentials_version = credentials_version + 1
+        WHERE tenant = $1 AND id = $2";
+    SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
+    RENEW = "UPDATE users SET credentials_version = credentials_version + 1 WHERE tenant = $1 AND id = $2";
+    CONFIRM = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2 AND enabled = 1 AND credentials_version = $3";
+    REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
+}
+
+/// What stands in for a sealed password hash, and as long.
+const NOBODYS_SEAL: &[u8] = &[0; 136];
+
+async fn add(user: &User, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let added = sqlx::query(ADD)
+        .bind(user.tenant.as_str())
+        .bind(user.id.as_str())
+        .bind(user.name.as_str())
+        .bind(joined(&user.roles))
+        .bind(i64::from(user.enabled))
+        .bind(user.credentials_version)
+        .bind(user.created_at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    if let Some(password) = &user.password {
+        seals::add(connection, &user.tenant, seals::PASSWORD, user.id.as_str(), password).await?;
+    }
+    Ok(Effect::renewed(true))
+}
+
+/// A user with what is set of them, and when.
+struct Setting<T> {
+    tenant: TenantId,
+    id: UserId,
+    value: T,
+    at: Timestamp,
+}
+
+async fn set_enabled(setting: &Setting<bool>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let set = sqlx::query(SET_ENABLED)
+        .bind(setting.tenant.as_str())
+        .bind(setting.id.as_str())
+        .bind(i64::from(setting.value))
+        .execute(&mut *connection)
+        .await?;
+    if set.rows_affected() == 0 {
+        return Ok(Effect::nothing(false));
+    }
+    if !setting.value {
+        grants::end_all_of_user(connection, &setting.tenant, &setting.id, setting.at).await?;
+    }
+    Ok(Effect::renewed(true))
+}
+
+async fn set_roles(
+    (tenant, id, roles): &(TenantId, UserId, String),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let set =
+        sqlx::query(SET_ROLES).bind(tenant.as_str()).bind(id.as_str()).bind(roles.as_str()).execute(connection).await?;
+    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+async fn set_password(setting: &Setting<Seals>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    let Setting { tenant, id, value, at } = setting;
+    if !renew_credentials(connection, tenant, id, *at).await? {
+        return Ok(Effect::nothing(false));
+    }
+    seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
+    seals::add(connection, tenant, seals::PASSWORD, id.as_str(), value).await?;
+    Ok(Effect::renewed(true))
+}
+
+/// Ends all that the user's credentials so far have led to: grants, and sign-ins that are under way. `false` where the
+/// user is gone.
+pub(super) async fn renew_credentials(
+    connection: &mut SqliteConnection,
+    tenant: &TenantId,
+    id: &UserId,
+    at: Timestamp,
+) -> Result<bool> {
+    let renewed = sqlx::query(RENEW).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
+    grants::end_all_of_user(connection, tenant, id, at).await?;
+    Ok(renewed.rows_affected() > 0)
+}
+
+async fn confirm(
+    (tenant, id, credentials_version): &(TenantId, UserId, i64),
+    connection: &mut SqliteConnection,
+) -> Result<Effect<bool>> {
+    let found = sqlx::query(CONFIRM)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(*credentials_version)
+        .fetch_optional(connection)
+        .await?;
+    Ok(if found.is_some() { Effect::done(true) } else { Effect::nothing(false) })
+}
+
+/// Factors, grants and refresh tokens go by their foreign keys; seals have none, because several tables own them.
+async fn remove((tenant, id): &(TenantId, UserId), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+    seals::remove_of_factors(connection, tenant, id.as_str()).await?;
+    seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
+    let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+    Ok(if removed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+}
+
+fn user_of(row: &SqliteRow) -> Result<(User, Seals)> {
+    let user = User {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: UserId::new(row.try_get::<String, _>("id")?),
+        name: row.try_get("name")?,
+        roles: set(row, "roles")?,
+        enabled: row.try_get::<i64, _>("enabled")? != 0,
+        password: None,
+        credentials_version: row.try_get("credentials_version")?,
+        created_at: moment(row, "created_at")?,
+    };
+    Ok((user, Seals::default()))
+}
+
+fn users_of(rows: &[SqliteRow]) -> Result<Vec<User>> {
+    let users = fold(rows, user_of, |(_, seals)| seals)?;
+    let with_password =
+        |(user, seals): (User, Seals)| User { password: Some(seals).filter(|s| !s.0.is_empty()), ..user };
+    Ok(users.into_iter().map(with_password).collect())
+}
+
+#[async_trait]
+impl Users for SqliteStore {
+    async fn add_user(&self, user: &User, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
+        let told = done(told);
+        self.writer.change("add user", user.clone(), told, |user, connection| Box::pin(add(user, connection))).await
+    }
+
+    /// Where nobody has the name, as many rows are read as somebody would have, after as many look-ups, and thrown away:
+    /// who measures how long a sign-in takes must not learn which names there are.
+    async fn user_by_name(&self, tenant: &TenantId, name: &str) -> std::result::Result<Option<User>, StoreError> {
+        let query = sqlx::query(BY_NAME).bind(tenant.as_str()).bind(name).bind(NOBODYS_SEAL);
+        let users = users_of(&self.read_all("find user", query).await?).map_err(|fault| fault.during("find user"))?;
+        Ok(users.into_iter().find(|user| !user.tenant.as_str().is_empty()))
+    }
+
+    async fn user(&self, tenant: &TenantId, id: &UserId) -> std::result::Result<Option<User>, StoreError> {
+        let rows = self.read_all("find user", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
+        users_of(&rows).map(|mut users| users.pop()).map_err(|fault| fault.during("find user"))
+    }
+
+    async fn users(
+        &self,
+        tenant: &TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> std::result::Result<Vec<User>, StoreError> {
+        // No name is empty, so every name stands after the empty one.
+        let page = sqlx::query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        users_of(&self.read_all("list users", page).await?).map_err(|fault| fault.during("list users"))
+    }
+
+    async fn confirm_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        credentials_version: i64,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (tenant.clone(), id.clone(), credentials_version);
+        self.writer
+            .change("confirm user", input, done(told), |input, connection| Box::pin(confirm(input, connection)))
+            .await
+    }
+
+    async fn set_user_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: enabled, at };
+        self.writer
+            .change("enable user", setting, done(told), |setting, connection| {
+                Box::pin(set_enabled(setting, connection))
+            })
+            .await
+    }
+
+    async fn set_user_roles(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        roles: &BTreeSet<String>,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (tenant.clone(), id.clone(), joined(roles));
+        self.writer
+            .change("set roles", input, done(told), |input, connection| Box::pin(set_roles(input, connection)))
+            .await
+    }
+
+    async fn set_user_password(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        password: &Seals,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: password.clone(), at };
+        self.writer
+            .change("set password", setting, done(told), |setting, connection| {
+                Box::pin(set_password(setting, connection))
+            })
+            .await
+    }
+
+    async fn remove_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        told: Vec<Draft>,
+    ) -> std::result::Result<bool, StoreError> {
+        let told = done(told);
+        self.writer
+            .change("remove user", (tenant.clone(), id.clone()), told, |input, connection| {
+                Box::pin(remove(input, connection))
+            })
+            .await
+    }
+}

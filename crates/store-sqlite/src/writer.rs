@@ -1,0 +1,388 @@
+//! The writer: one task owns the connection that writes, and commits the jobs of concurrent requests together.
+//!
+//! A group is one transaction: each job's statements, then all that the jobs tell, chained onto the head that the
+//! transaction itself read (other processes append too), then one commit and so one sync. Nobody hears of an outcome
+//! before that commit. Where a job fails, the group is rolled back and each job runs again alone; where the commit
+//! itself fails, the outcome of every job is unknown, and all are told so.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{Connection as _, Executor as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::audit_log::{self, Tail};
+use super::fault::{Fault, Result};
+use super::open::FileIdentity;
+use super::wal::LogKeeper;
+use signet_core::audit::{Draft, Head};
+use signet_jose::clock::Clock;
+use signet_store::{StoreError, StoreFailure, Told};
+
+/// The most jobs in one transaction.
+const GROUP: usize = 256;
+/// The size of a group that shows load.
+const BUSY: usize = 12;
+/// How long a group that is smaller than the last one waits for more jobs under load.
+const COMPANY: Duration = Duration::from_millis(1);
+/// The most jobs that wait.
+const QUEUE: usize = 4096;
+/// How long a caller waits for the outcome of a job.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A future that a job runs as.
+pub(super) type Running<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
+/// What a change does. It may run twice, the second time after all of the first was rolled back.
+pub(super) type Run<I, A> = for<'c> fn(&'c I, &'c mut SqliteConnection) -> Running<'c, Effect<A>>;
+
+/// Which drafts are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// Those of a change that took place.
+    Done,
+    /// Those of a change that did not.
+    Lost,
+    /// None.
+    Nothing,
+}
+
+/// What a change did.
+#[derive(Debug)]
+pub(super) struct Effect<A> {
+    /// The answer to the caller.
+    pub(super) answer: A,
+    /// What is told.
+    pub(super) tell: Tell,
+    /// Whether the deployment's generation rises.
+    pub(super) renews: bool,
+}
+
+impl<A> Effect<A> {
+    /// Something was changed that others may have cached.
+    pub(super) const fn renewed(answer: A) -> Self {
+        Self { answer, tell: Tell::Done, renews: true }
+    }
+
+    /// Something was changed that nobody caches.
+    pub(super) const fn done(answer: A) -> Self {
+        Self { answer, tell: Tell::Done, renews: false }
+    }
+
+    /// The change did not take place.
+    pub(super) const fn lost(answer: A) -> Self {
+        Self { answer, tell: Tell::Lost, renews: false }
+    }
+
+    /// Nothing was changed, and nothing is told.
+    pub(super) const fn nothing(answer: A) -> Self {
+        Self { answer, tell: Tell::Nothing, renews: false }
+    }
+}
+
+/// A job of the queue.
+struct Job {
+    since: Instant,
+    work: Box<dyn Work>,
+}
+
+/// What the writer needs of a job, whatever its answer's type.
+trait Work: Send {
+    /// Runs the job's own statements.
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Running<'c, ()>;
+    /// Whether [`run`](Self::run) has statements at all.
+    fn has_statements(&self) -> bool;
+    /// What it tells, after it ran.
+    fn drafts(&self) -> &[Draft];
+    /// Whether the generation rises, after it ran.
+    fn renews(&self) -> bool;
+    /// Tells the caller how it ended: with the generation of the commit, or not.
+    fn answer(self: Box<Self>, committed: std::result::Result<i64, StoreFailure>);
+}
+
+type Reply<A> = oneshot::Sender<std::result::Result<A, StoreFailure>>;
+
+/// Nothing but drafts: it costs no statement of its own.
+struct Appending {
+    drafts: Vec<Draft>,
+    reply: Reply<i64>,
+}
+
+impl Work for Appending {
+    fn run<'c>(&'c mut self, _: &'c mut SqliteConnection) -> Running<'c, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn has_statements(&self) -> bool {
+        false
+    }
+
+    fn drafts(&self) -> &[Draft] {
+        &self.drafts
+    }
+
+    fn renews(&self) -> bool {
+        false
+    }
+
+    fn answer(self: Box<Self>, committed: std::result::Result<i64, StoreFailure>) {
+        // A caller that is gone needs no answer.
+        let _ = self.reply.send(committed);
+    }
+}
+
+/// A change with what it tells.
+struct Changing<I, A> {
+    input: I,
+    run: Run<I, A>,
+    told: Told,
+    effect: Option<Effect<A>>,
+    reply: Reply<A>,
+}
+
+impl<I: Send + Sync, A: Send> Work for Changing<I, A> {
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Running<'c, ()> {
+        Box::pin(async move {
+            self.effect = Some((self.run)(&self.input, connection).await?);
+            Ok(())
+        })
+    }
+
+    fn has_statements(&self) -> bool {
+        true
+    }
+
+    fn drafts(&self) -> &[Draft] {
+        match self.effect.as_ref().map_or(Tell::Nothing, |effect| effect.tell) {
+            Tell::Done => &self.told.done,
+            Tell::Lost => &self.told.lost,
+            Tell::Nothing => &[],
+        }
+    }
+
+    fn renews(&self) -> bool {
+        self.effect.as_ref().is_some_and(|effect| effect.renews)
+    }
+
+    fn answer(self: Box<Self>, committed: std::result::Result<i64, StoreFailure>) {
+        let Self { effect, reply, .. } = *self;
+        let did_not_run = || StoreFailure::Unavailable("the change did not run".to_owned());
+        let _ = reply.send(committed.and_then(|_| effect.map(|effect| effect.answer).ok_or_else(did_not_run)));
+    }
+}
+
+enum Message {
+    Job(Job),
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the writer.
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+}
+
+impl Writer {
+    /// Starts the writer on a connection that is open already.
+    pub(super) fn start(
+        connection: SqliteConnection,
+        options: SqliteConnectOptions,
+        identity: FileIdentity,
+        seen: Head,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let log = LogKeeper::start(options.clone());
+        let task = Task { connection: Some(connection), options, identity, seen, clock, log };
+        tokio::spawn(task.serve(jobs));
+        Self { queue }
+    }
+
+    /// Runs a change and tells of it, both in one commit.
+    pub(super) async fn change<I, A>(
+        &self,
+        operation: &'static str,
+        input: I,
+        told: Told,
+        run: Run<I, A>,
+    ) -> std::result::Result<A, StoreError>
+    where
+        I: Send + Sync + 'static,
+        A: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.submit(operation, Box::new(Changing { input, run, told, effect: None, reply }), answer).await
+    }
+
+    /// Appends drafts, and gives the generation of the commit.
+    pub(super) async fn append(&self, drafts: Vec<Draft>) -> std::result::Result<i64, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit("append audit records", Box::new(Appending { drafts, reply }), answer).await
+    }
+
+    async fn submit<A>(
+        &self,
+        operation: &'static str,
+        work: Box<dyn Work>,
+        answer: oneshot::Receiver<std::result::Result<A, StoreFailure>>,
+    ) -> std::result::Result<A, StoreError> {
+        let unavailable = |text: &str| StoreError { operation, failure: StoreFailure::Unavailable(text.to_owned()) };
+        let job = Job { since: Instant::now(), work };
+        self.queue.try_send(Message::Job(job)).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => unavailable("too many writes wait already"),
+            mpsc::error::TrySendError::Closed(_) => unavailable("it is closed"),
+        })?;
+        match tokio::time::timeout(DEADLINE, answer).await {
+            Ok(Ok(outcome)) => outcome.map_err(|failure| StoreError { operation, failure }),
+            Ok(Err(_)) => Err(unavailable("the writer ended before it answered; the outcome is unknown")),
+            Err(_) => Err(unavailable("no answer in time; the outcome is unknown")),
+        }
+    }
+
+    /// Lets the jobs that wait finish, then closes the connection.
+    pub(super) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Message::Close(done)).await.is_ok() {
+            // An error says that the task is gone, and the connection with it.
+            let _ = closed.await;
+        }
+    }
+}
+
+/// How far a transaction came before it failed.
+enum Broken {
+    /// It never began: no job ran.
+    Begin(Fault),
+    /// A job, or what is told of it, failed; all was rolled back.
+    Run(Fault),
+    /// The commit did not succeed: whether it took place is unknown.
+    Commit(Fault),
+}
+
+struct Task {
+    connection: Option<SqliteConnection>,
+    options: SqliteConnectOptions,
+    identity: FileIdentity,
+    /// The furthest head that this process saw committed. A stored head behind it means that an old copy is in place.
+    seen: Head,
+    clock: Arc<dyn Clock>,
+    log: LogKeeper,
+}
+
+impl Task {
+    async fn serve(mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut taken = Vec::with_capacity(GROUP);
+        let mut closing = Vec::new();
+        let mut last_group = 0;
+        while messages.recv_many(&mut taken, GROUP).await > 0 {
+            // Under load a group that is still small waits for company: the next sync then serves more jobs.
+            if taken.len() < last_group && last_group >= BUSY && closing.is_empty() {
+                tokio::time::sleep(COMPANY).await;
+                while taken.len() < GROUP
+                    && let Ok(message) = messages.try_recv()
+                {
+                    taken.push(message);
+                }
+            }
+            last_group = taken.len();
+            let mut jobs = Vec::with_capacity(taken.len());
+            for message in taken.drain(..) {
+                match message {
+                    Message::Job(job) => jobs.push(job),
+                    Message::Close(done) => closing.push(done),
+                }
+            }
+            if !closing.is_empty() {
+                messages.close();
+            }
+            self.run(jobs).await;
+        }
+        // Before the writer's, so that its connection is the last one, which folds the log back.
+        self.log.close().await;
+        if let Some(connection) = self.connection.take() {
+            // Nothing is lost where this fails: the log is replayed when the file is opened again.
+            let _ = connection.close().await;
+        }
+        for done in closing {
+            let _ = done.send(());
+        }
+    }
+
+    /// Runs a group and answers every job of it.
+    async fn run(&mut self, jobs: Vec<Job>) {
+        let (mut jobs, late): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.since.elapsed() < DEADLINE);
+        for job in late {
+            job.work.answer(Err(StoreFailure::Unavailable("it waited too long, and was not done".to_owned())));
+        }
+        if jobs.is_empty() {
+            return;
+        }
+        match self.attempt(&mut jobs).await {
+            Ok(generation) => answer_all(jobs, Ok(generation)),
+            Err(Broken::Run(_)) if jobs.len() > 1 => {
+                for job in jobs {
+                    let mut alone = vec![job];
+                    let outcome = self.attempt(&mut alone).await.map_err(|broken| told_of(&broken));
+                    answer_all(alone, outcome);
+                }
+            }
+            Err(broken) => answer_all(jobs, Err(told_of(&broken))),
+        }
+    }
+
+    /// One transaction; gives the generation after it.
+    async fn attempt(&mut self, jobs: &mut [Job]) -> std::result::Result<i64, Broken> {
+        self.identity.check().map_err(|failure| Broken::Begin(failure.into()))?;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => SqliteConnection::connect_with(&self.options).await.map_err(|e| Broken::Begin(e.into()))?,
+        };
+        let outcome = transaction(&mut connection, jobs, self.seen, self.clock.as_ref()).await;
+        if outcome.is_ok() || connection.execute("ROLLBACK").await.is_ok() {
+            self.connection = Some(connection);
+        }
+        let tail = outcome?;
+        self.seen = tail.head;
+        self.log.committed();
+        Ok(tail.generation)
+    }
+}
+
+async fn transaction(
+    connection: &mut SqliteConnection,
+    jobs: &mut [Job],
+    seen: Head,
+    clock: &dyn Clock,
+) -> std::result::Result<Tail, Broken> {
+    let before = audit_log::begin(connection).await.map_err(Broken::Begin)?;
+    audit_log::check_not_behind(connection, before.head, seen).await.map_err(Broken::Begin)?;
+    let after = run_all(connection, jobs, before, clock).await.map_err(Broken::Run)?;
+    connection.execute("COMMIT").await.map_err(|e| Broken::Commit(e.into()))?;
+    Ok(after)
+}
+
+/// Runs each job, then writes what they tell and the new tail.
+async fn run_all(connection: &mut SqliteConnection, jobs: &mut [Job], before: Tail, clock: &dyn Clock) -> Result<Tail> {
+    for job in jobs.iter_mut().filter(|job| job.work.has_statements()) {
+        job.work.run(connection).await?;
+    }
+    let renewals = jobs.iter().filter(|job| job.work.renews()).count();
+    let drafts: Vec<&Draft> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
+    audit_log::append(connection, before, &drafts, i64::try_from(renewals).unwrap_or(i64::MAX), clock).await
+}
+
+fn answer_all(jobs: Vec<Job>, outcome: std::result::Result<i64, StoreFailure>) {
+    for job in jobs {
+        job.work.answer(outcome.clone());
+    }
+}
+
+fn told_of(broken: &Broken) -> StoreFailure {
+    match broken {
+        Broken::Begin(fault) | Broken::Run(fault) => fault.failure(),
+        Broken::Commit(fault) => {
+            StoreFailure::Unavailable(format!("the outcome of the commit is unknown: {}", fault.failure()))
+        }
+    }
+}

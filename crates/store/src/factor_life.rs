@@ -1,0 +1,71 @@
+//! Contracts of a factor's life after its enrolment, and of recovery codes.
+
+use async_trait::async_trait;
+
+use super::{Factor, FactorId, ListedFactor, Session, StoreError, Told};
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// What becomes of factors.
+#[async_trait]
+pub trait FactorLife: Send + Sync {
+    /// Factors of all users by id, after `after`, at most `limit`, without their secrets.
+    async fn all_factors(&self, tenant: &TenantId, after: Option<&FactorId>, limit: u32) -> Result<Vec<ListedFactor>>;
+    /// Lets a factor prove its user again, or no more; `false` where it is gone, pending, or so already. Disabling raises
+    /// the user's credentials' version and ends every grant of the user in the same commit, as removing does.
+    async fn set_factor_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        enabled: bool,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Adds a factor as [`add_factor`](super::Factors::add_factor) does, while the session of its user holds: none that ended
+    /// or was overtaken by other credentials since it was read adds any. `false` then, too.
+    async fn add_own_factor(&self, session: &Session, factor: &Factor, told: Vec<Draft>) -> Result<bool>;
+    /// Removes a factor of the session's user as [`remove_factor`](super::Factors::remove_factor) does, while the session
+    /// holds. Each removal ends every session: of several at once, each begun while there was another factor, one wins.
+    async fn remove_own_factor(
+        &self,
+        session: &Session,
+        id: &FactorId,
+        at: Timestamp,
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Makes a pending factor usable; `false` where it is not pending, or `approver` is who asked for it.
+    async fn approve_factor(&self, tenant: &TenantId, id: &FactorId, approver: &str, told: Told) -> Result<bool>;
+    /// Replaces what the user calls it; `false` where it is gone.
+    async fn rename_factor(&self, tenant: &TenantId, id: &FactorId, label: &str, told: Vec<Draft>) -> Result<bool>;
+}
+
+/// Recovery codes: each is kept as an HMAC, and spent by one conditional write.
+#[async_trait]
+pub trait RecoveryCodes: Send + Sync {
+    /// Adds a recovery factor with its codes, in one commit; `false` where the user is gone, or where a session is given
+    /// that does not hold any more, as in [`add_own_factor`](FactorLife::add_own_factor).
+    async fn add_recovery(
+        &self,
+        session: Option<&Session>,
+        factor: &Factor,
+        kept: &[SecretHash],
+        told: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Whether a code of this factor is unspent; `None` where it is none of its codes.
+    async fn recovery_code(&self, tenant: &TenantId, id: &FactorId, kept: &SecretHash) -> Result<Option<bool>>;
+    /// How many codes of a factor are unspent.
+    async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32>;
+    /// Spends a code: true for the one caller whose write it was.
+    async fn spend_recovery_code(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        kept: &SecretHash,
+        at: Timestamp,
+        told: Told,
+    ) -> Result<bool>;
+}

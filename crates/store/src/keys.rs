@@ -1,0 +1,98 @@
+//! Contracts: the keys that the deployment depends on, the leases under which one process at a time makes, moves and
+//! seals, and the secrets that those keys seal. See [`contract`](super::contract) for what holds of all contracts.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::contract::Result;
+use super::{SealCount, SecretAtRest, SecretCursor};
+use signet_core::audit::Draft;
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, Seals, TenantId};
+use signet_jose::KeyId;
+use signet_jose::clock::Timestamp;
+
+/// Keys that the deployment depends on.
+#[async_trait]
+pub trait Keys: Send + Sync {
+    /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
+    /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreFailure::Taken`] for an active key whose place has one, [`StoreFailure::NotAMember`] for a token-signing key
+    /// in an HSM token that is not bound, or retired.
+    ///
+    /// [`StoreFailure::Taken`]: super::StoreFailure::Taken
+    /// [`StoreFailure::NotAMember`]: super::StoreFailure::NotAMember
+    async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> Result<()>;
+    /// Every key, of all tenants and purposes, the oldest first.
+    async fn keys(&self) -> Result<Vec<HsmKey>>;
+    /// Moves a key from one stage to another; `false` where it is not in stage `from`.
+    async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, told: Vec<Draft>) -> Result<bool>;
+    /// Makes the successor active and the predecessor retiring, in one commit; `false`, and nothing changed or told,
+    /// where either is not in its stage any more, its place has another active key, or its HSM token is no member.
+    ///
+    /// The predecessor retires until the last token has expired that any process issued by it, as far as
+    /// [`raise_token_lifetime`](Self::raise_token_lifetime) was told, and the margin beyond.
+    async fn hand_over(&self, change: &HandOver, told: Vec<Draft>) -> Result<bool>;
+    /// Notes that tokens signed by the active keys of a tenant may last that long. Never lowers what was noted; each
+    /// process says it before it issues.
+    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<()>;
+    /// The longest that tokens by this key last, as far as was noted.
+    async fn token_lifetime(&self, key: &KeyId) -> Result<Duration>;
+    /// Writes down that a pair is about to be generated.
+    async fn announce_key(&self, key: &AnnouncedKey) -> Result<()>;
+    /// The pairs that were announced and neither added nor given up, the oldest first.
+    async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>>;
+    /// Notes that whoever announced a pair is done with it and does not know whether the HSM token has it.
+    async fn give_up_announced(&self, cka_id: &[u8]) -> Result<()>;
+    /// Forgets a pair that was announced, when the HSM token does not have it.
+    async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> Result<()>;
+}
+
+/// Leases: what one process of the deployment does at a time.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Takes or renews a lease until a moment: true for the holder it has now. Another holder's lease is taken only
+    /// after it ran out at `at`.
+    async fn take_lease(&self, name: &'static str, holder: &str, at: Timestamp, until: Timestamp) -> Result<bool>;
+    /// Gives a lease back, where this holder has it.
+    async fn end_lease(&self, name: &'static str, holder: &str) -> Result<()>;
+}
+
+/// How many secrets at rest are kept alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedSecrets {
+    /// What they are, e.g. `users.password`.
+    pub kind: String,
+    /// The HSM token that opens them.
+    pub hsm: HsmName,
+    /// How, by the first byte of each; `None` for one that is no seal.
+    pub mode: Option<SealMode>,
+    /// How many.
+    pub count: u64,
+}
+
+/// Secrets at rest, of whatever they are: each is sealed once for each HSM token that can open it.
+#[async_trait]
+pub trait SecretsAtRest: Send + Sync {
+    /// The secret that the deployment derives names by.
+    async fn deployment_secret(&self) -> Result<Option<Seals>>;
+    /// Keeps it; `false` where there is one already.
+    async fn keep_deployment_secret(&self, seals: &Seals) -> Result<bool>;
+    /// Secrets that this HSM token can't open, after `after`, at most `limit`, and where to go on.
+    async fn lacking(
+        &self,
+        hsm: &HsmName,
+        after: Option<&SecretCursor>,
+        limit: u32,
+    ) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>)>;
+    /// Adds seals to a secret; `false`, and nothing written, where it was replaced or removed since it was read.
+    async fn extend_seals(&self, secret: &SecretAtRest, added: &Seals) -> Result<bool>;
+    /// How many secrets an HSM token can open.
+    async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount>;
+    /// Removes seals of this HSM token, at most `limit`, and none of a secret that no other token can open. Gives the
+    /// number.
+    async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> Result<u64>;
+}

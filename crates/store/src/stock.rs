@@ -1,0 +1,100 @@
+//! The stock: tokens that belong to nobody yet, with their secrets.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Factor, FactorDetail, Session, StoreError};
+use signet_core::audit::Draft;
+use signet_core::keys::{OtpSecretKind, Seals, TenantId};
+use signet_jose::clock::Timestamp;
+
+/// A stock token's id: a UUIDv7. It becomes no factor's id: the factor has one of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StockId(String);
+
+impl StockId {
+    /// An id as it was made or stored; it is only ever looked up.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StockId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A token that belongs to nobody yet: TOTP, HOTP or Yubico OTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockToken {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The id.
+    pub id: StockId,
+    /// What is printed on it, unique in the tenant.
+    pub serial: String,
+    /// What kind it is, with what its check needs.
+    pub detail: FactorDetail,
+    /// Its model, where the file told.
+    pub model: Option<String>,
+    /// Its secret, enclosed by the HSM for this row. Empty in listings.
+    pub secret: Seals,
+    /// When it was imported.
+    pub imported_at: Timestamp,
+}
+
+impl StockToken {
+    /// What its secret is; `None` for a kind that has no place in the stock.
+    pub fn secret_kind(&self) -> Option<OtpSecretKind> {
+        self.detail.secret_kind()
+    }
+}
+
+/// How an assignment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssignOutcome {
+    /// The token is the user's.
+    Assigned,
+    /// Somebody else took it first.
+    Gone,
+    /// The user is gone, or another factor has its serial number or public id.
+    Refused,
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Tokens that belong to nobody yet.
+#[async_trait]
+pub trait Stock: Send + Sync {
+    /// Adds tokens, all in one commit. Those whose serial number, or public id, the stock or a factor has already are
+    /// left out; gives the serial numbers of those that were added.
+    async fn add_stock(&self, tokens: Vec<StockToken>, told: Vec<Draft>) -> Result<Vec<String>>;
+    /// Which of these serial numbers the stock or a factor has already.
+    async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>>;
+    /// The token of this serial number, with its secret.
+    async fn stock_token(&self, tenant: &TenantId, serial: &str) -> Result<Option<StockToken>>;
+    /// The token of this kind that is named so from outside, with its secret.
+    async fn stock_token_by_handle(&self, tenant: &TenantId, kind: &str, handle: &str) -> Result<Option<StockToken>>;
+    /// Tokens by serial number, after `after`, at most `limit`, without their secrets.
+    async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>>;
+    /// Takes a token out of the stock and adds it as a factor, in one commit: of N racing callers one wins. Where a session
+    /// is given, it must hold as in [`add_own_factor`](super::FactorLife::add_own_factor).
+    async fn assign_stock(
+        &self,
+        session: Option<&Session>,
+        id: &StockId,
+        factor: &Factor,
+        told: Vec<Draft>,
+    ) -> Result<AssignOutcome>;
+    /// Removes a token; `false` where it is gone.
+    async fn remove_stock(&self, tenant: &TenantId, serial: &str, told: Vec<Draft>) -> Result<bool>;
+}
