@@ -4,16 +4,16 @@
 //! may have been signed and has no record. The mark says how much that is at most, so that the difference is explained
 //! and everything beyond it is an alarm.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use signet_service::reconcile::{OtherProcesses, Others, Slack};
+use signet_state_file::LockedFile;
 
 const SUFFIX: &str = ".run";
 
@@ -31,7 +31,7 @@ struct Text {
 pub(super) struct RunMarks {
     folder: PathBuf,
     /// `None` for who only looks.
-    own: Option<(PathBuf, Mutex<File>)>,
+    own: Option<LockedFile>,
     /// Marks of processes that had ended when they were last looked at.
     ended: Mutex<Vec<PathBuf>>,
 }
@@ -46,8 +46,7 @@ impl RunMarks {
         use anyhow::Context as _;
         for number in 0..1000 {
             let path = folder.join(format!("{}-{number}{SUFFIX}", std::process::id()));
-            let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-            let file = match opened {
+            let file = match LockedFile::create(&path) {
                 Ok(file) => file,
                 // Of an earlier process of this number, which somebody will account for.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
@@ -55,10 +54,7 @@ impl RunMarks {
                     return Err(error).with_context(|| format!("can't leave a mark in {}", folder.display()));
                 }
             };
-            // Somebody who looks holds it for a moment.
-            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-            let own = Some((path, Mutex::new(file)));
-            let marks = Self { folder: folder.to_owned(), own, ended: Mutex::default() };
+            let marks = Self { folder: folder.to_owned(), own: Some(file), ended: Mutex::default() };
             marks.announce(slack)?;
             return Ok(marks);
         }
@@ -76,19 +72,17 @@ impl RunMarks {
     ///
     /// Where the mark can't be written.
     pub(super) fn announce(&self, slack: Slack) -> io::Result<()> {
-        let Some((_, file)) = &self.own else { return Ok(()) };
+        let Some(own) = &self.own else { return Ok(()) };
         let Slack { tokens, checkpoints, reports } = slack;
         let text = serde_json::to_string(&Text { boot: boot(), tokens, checkpoints, reports })?;
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.rewind()?;
         // Longer than any text before it, so that no half of another is left.
-        write!(file, "{text:<200}")?;
-        file.sync_data()
+        own.file().write_all_at(format!("{text:<200}").as_bytes(), 0)?;
+        own.file().sync_data()
     }
 
     /// Takes the mark away; where some signatures perhaps have no record, it stays and says how many.
     pub(super) fn end(&self, unaccounted: u64) {
-        let Some((path, _)) = &self.own else { return };
+        let Some(path) = self.own.as_ref().map(LockedFile::path) else { return };
         let told = if unaccounted == 0 {
             fs::remove_file(path)
         } else {
@@ -100,11 +94,11 @@ impl RunMarks {
     }
 
     fn others(&self) -> io::Result<Vec<PathBuf>> {
-        let own = self.own.as_ref().map(|(path, _)| path);
+        let own = self.own.as_ref().map(LockedFile::path);
         let mut paths = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "run") && Some(&path) != own {
+            if path.extension().is_some_and(|extension| extension == "run") && Some(path.as_path()) != own {
                 paths.push(path);
             }
         }
@@ -122,10 +116,10 @@ impl Others for RunMarks {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
             };
-            let is_live = match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            let is_live = match file.try_lock_shared() {
                 Ok(()) => false,
-                Err(rustix::io::Errno::WOULDBLOCK) => true,
-                Err(error) => return Err(error.into()),
+                Err(TryLockError::WouldBlock) => true,
+                Err(TryLockError::Error(error)) => return Err(error),
             };
             let mut text = String::new();
             file.read_to_string(&mut text)?;

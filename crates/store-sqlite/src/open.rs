@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::SqliteOptions;
 use super::fault::{Fault, Result};
 use signet_store::StoreFailure;
-use signet_store::anchor::sync_folder_of;
 
 /// The schema's scripts, in order: the first makes version 1. They never change once released.
 const MIGRATIONS: &[&str] = &[
@@ -73,7 +72,7 @@ pub(super) fn find_file(options: &SqliteOptions) -> Result<FileIdentity> {
 fn make_file(path: &Path) -> io::Result<()> {
     match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path) {
         // The file's name must last as long as what will be written to it.
-        Ok(_) => sync_folder_of(path),
+        Ok(_) => signet_state_file::sync_folder_of(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }

@@ -4,9 +4,8 @@
 //! Its last line is the checkpoint that reaches furthest: whoever appends holds the file's lock, and adds nothing that
 //! reaches less far. That one covers all before it, so the older lines are thinned out once the file has grown long.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreFailure;
 use signet_core::audit::Checkpoint;
 use signet_jose::clock::Timestamp;
+use signet_state_file::{self as state_file, Access, LockedFile};
 
 /// One line: a checkpoint as JSON.
 #[derive(Serialize, Deserialize)]
@@ -70,7 +70,7 @@ impl Anchor {
     ///
     /// [`StoreFailure::Unavailable`] where the file is there and can't be read.
     pub fn read(&self) -> Result<Vec<Checkpoint>, StoreFailure> {
-        let text = open_to_read(&self.path).and_then(|file| file.map_or_else(|| Ok(Vec::new()), |file| last(file, 0)));
+        let text = open_to_read(&self.path).and_then(|file| file.map_or_else(|| Ok(Vec::new()), |file| last(&file, 0)));
         let text = text.map_err(|error| self.unavailable(&error))?;
         Ok(lines_of(&text).filter_map(checkpoint_of).collect())
     }
@@ -81,7 +81,7 @@ impl Anchor {
     ///
     /// As [`read`](Self::read).
     pub fn furthest(&self) -> Result<Option<Checkpoint>, StoreFailure> {
-        let found = open_to_read(&self.path).and_then(|file| file.map_or(Ok(None), |mut file| last_line(&mut file)));
+        let found = open_to_read(&self.path).and_then(|file| file.map_or(Ok(None), |file| last_line(&file)));
         found.map_err(|error| self.unavailable(&error))
     }
 
@@ -99,23 +99,24 @@ fn open_to_read(path: &Path) -> io::Result<Option<File>> {
 }
 
 fn append_line(path: &Path, line: &Line) -> io::Result<()> {
-    let mut file = open_locked(path)?;
+    let locked = open_locked(path)?;
+    let mut file = locked.file();
     let length = file.metadata()?.len();
-    if last_line(&mut file)?.is_some_and(|last| last.sequence >= line.seq) {
+    if last_line(file)?.is_some_and(|last| last.sequence >= line.seq) {
         return Ok(());
     }
     let mut text = serde_json::to_string(line)?;
     text.push('\n');
-    if length > 0 && last(file.try_clone()?, length - 1)? != b"\n" {
+    if length > 0 && last(file, length - 1)? != b"\n" {
         text.insert(0, '\n');
     }
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     if length == 0 {
-        sync_folder_of(path)?;
+        state_file::sync_folder_of(path)?;
     }
     if length > LONGEST_FILE
-        && let Err(error) = thin(path, file)
+        && let Err(error) = thin(locked)
     {
         // The checkpoint itself is kept. A file that may only be appended to stays whole, and that is well.
         tracing::debug!(%error, "the anchor file could not be thinned out");
@@ -123,59 +124,29 @@ fn append_line(path: &Path, line: &Line) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the file to append, locked against other processes, and sure to be the one that the path leads to.
-fn open_locked(path: &Path) -> io::Result<File> {
+/// Opens the file to append, once no other process holds it.
+fn open_locked(path: &Path) -> io::Result<LockedFile> {
     for _ in 0..LOCK_TRIES {
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
-        match file.try_lock() {
-            Ok(()) if is_at(path, &file)? => return Ok(file),
-            // It was thinned out between opening and locking.
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(error)) => return Err(error),
+        match LockedFile::try_open(path, Access::Append)? {
+            Some(file) => return Ok(file),
+            None => std::thread::sleep(LOCK_PAUSE),
         }
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock for too long"))
 }
 
-fn is_at(path: &Path, file: &File) -> io::Result<bool> {
-    let (open, named) = (file.metadata()?, std::fs::metadata(path)?);
-    Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
-}
-
-/// Puts the newest lines alone in the file's place. A crash leaves the old file or the new one.
-fn thin(path: &Path, file: File) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    let text = last(file.try_clone()?, length.saturating_sub(LONGEST_FILE))?;
+/// Puts the newest lines alone in the file's place.
+fn thin(locked: LockedFile) -> io::Result<()> {
+    let length = locked.file().metadata()?.len();
+    let text = last(locked.file(), length.saturating_sub(LONGEST_FILE))?;
     let whole: Vec<&[u8]> = lines_of(&text).filter(|line| checkpoint_of(line).is_some()).collect();
     let kept = whole.get(whole.len().saturating_sub(KEPT_LINES)..).unwrap_or_default();
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let beside = PathBuf::from(name);
-    let mut thinned = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    for line in kept {
-        thinned.write_all(line)?;
-        thinned.write_all(b"\n")?;
-    }
-    thinned.sync_all()?;
-    std::fs::rename(&beside, path)?;
-    // The lock of the old file is held until its new one has taken its place.
-    drop(file);
-    sync_folder_of(path)
-}
-
-/// Makes a new file's name durable.
-///
-/// # Errors
-///
-/// Why the folder could not be written through.
-pub fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    let content: Vec<u8> = kept.iter().flat_map(|line| [*line, b"\n"]).flatten().copied().collect();
+    locked.replace(&content)
 }
 
 /// What stands in the file from `start` on.
-fn last(mut file: File, start: u64) -> io::Result<Vec<u8>> {
+fn last(mut file: &File, start: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.seek(SeekFrom::Start(start))?;
     file.read_to_end(&mut text)?;
@@ -183,12 +154,12 @@ fn last(mut file: File, start: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The last line that holds a checkpoint, looked for from the end.
-fn last_line(file: &mut File) -> io::Result<Option<Checkpoint>> {
+fn last_line(file: &File) -> io::Result<Option<Checkpoint>> {
     let length = file.metadata()?.len();
     let mut window = FIRST_WINDOW;
     loop {
         let start = length.saturating_sub(window);
-        let text = last(file.try_clone()?, start)?;
+        let text = last(file, start)?;
         let found = lines_of(&text).rev().find_map(checkpoint_of);
         if found.is_some() || start == 0 {
             return Ok(found);

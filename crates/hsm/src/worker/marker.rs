@@ -10,12 +10,12 @@
 //! The marker's place is beside the PIN's file, or, where that can't be written, in the state directory. Both are looked
 //! into, so that all processes agree, whoever they run as.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use signet_core::keys::HsmFailure;
+use signet_state_file as state_file;
 
 /// How the marker's line begins that says that the token refused the PIN.
 const REFUSED: &str = "refused: ";
@@ -123,7 +123,7 @@ impl Markers {
         for place in there.into_iter().chain(others) {
             match self.write(place, earlier) {
                 Ok(()) => return Ok(Marker(place.clone())),
-                Err(error) => failures.push(format!("{}: {error}", folder(place).display())),
+                Err(error) => failures.push(format!("{}: {error}", state_file::folder_of(place).display())),
             }
         }
         Err(if failures.is_empty() { "no folder is given".to_owned() } else { failures.join("; ") })
@@ -132,12 +132,10 @@ impl Markers {
     fn write(&self, marker: &Path, earlier: Earlier) -> io::Result<()> {
         if earlier == Earlier::FateUnknownOfTakenPin {
             // Added to the marker that is there: cut short by a crash, it must not look outdated.
-            let mut file = OpenOptions::new().append(true).open(marker)?;
-            writeln!(file, "{SECOND_TIME}")?;
-            return file.sync_all();
+            return state_file::append(marker, format!("{SECOND_TIME}\n").as_bytes());
         }
         let text = "The PIN was presented to the HSM. Where this file stays, it was not taken, or nobody knows.\nRemove this file to have the same PIN presented once more.";
-        write_durably(marker, &format!("{}\n{text}\n", self.fingerprint))
+        state_file::write(marker, format!("{}\n{text}\n", self.fingerprint).as_bytes())
     }
 
     /// Whether the token is known to have taken the PIN from this state of the file.
@@ -159,7 +157,7 @@ impl Markers {
         let others = said.lines().filter(|line| line.starts_with(&self.fingerprint));
         let lines: String = others.chain([taken.as_str()]).map(|line| format!("{line}\n")).collect();
         // Without it, a later crash during a login needs a person.
-        let _ = write_durably(&path, &lines);
+        let _ = state_file::write(&path, lines.as_bytes());
     }
 }
 
@@ -171,18 +169,14 @@ impl Marker {
 
     /// Takes the marker away, so that it does not come back after a loss of power and refuse a good PIN.
     pub(super) fn remove(self) {
-        let removed = fs::remove_file(&self.0).and_then(|()| File::open(folder(&self.0))?.sync_all());
-        if let Err(error) = removed {
+        if let Err(error) = state_file::remove(&self.0) {
             eprintln!("{} can't be removed ({error}): remove it, or the next start refuses", self.0.display());
         }
     }
 
     /// Adds that the token refused the PIN. The marker counts as it is; this only tells the next start more.
     pub(super) fn add_refusal(&self, code: &str) {
-        let _ = OpenOptions::new().append(true).open(&self.0).and_then(|mut file| {
-            writeln!(file, "{REFUSED}{code}")?;
-            file.sync_all()
-        });
+        let _ = state_file::append(&self.0, format!("{REFUSED}{code}\n").as_bytes());
     }
 }
 
@@ -197,17 +191,6 @@ fn taken_beside(marker: &Path) -> PathBuf {
     marker.with_file_name(format!("{}accepted", name.strip_suffix("refused").unwrap_or(&name)))
 }
 
-fn folder(marker: &Path) -> &Path {
-    marker.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
-}
-
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn write_durably(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    File::open(folder(path))?.sync_all()
 }

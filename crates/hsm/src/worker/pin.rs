@@ -5,7 +5,6 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
 use super::marker::{Earlier, Marker, Markers};
@@ -86,7 +85,7 @@ impl Pin {
         let file = open_private(path)?;
         // Two workers that read the same wrong PIN at once would present it twice. Some network file systems have no
         // locks; there the server's order of starting its workers has to do.
-        let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
+        let _ = file.lock();
         let markers = markers(&file.metadata().map_err(unreadable)?);
         let earlier = markers.check(path)?;
         let longest = usize::try_from(LONGEST_PIN).unwrap_or_default();
@@ -189,7 +188,7 @@ fn open_private(path: &Path) -> Result<File, HsmFailure> {
     if !metadata.is_file() {
         return Err(refuse(format!("the PIN file {shown} is no regular file")));
     }
-    if metadata.mode() & 0o077 != 0 {
+    if !signet_state_file::is_private(&metadata) {
         return Err(refuse(format!(
             "the PIN file {shown} can be read or written by others (mode {:04o}): chmod 600 {shown}, and change the PIN if others may have seen it",
             metadata.mode() & 0o7777

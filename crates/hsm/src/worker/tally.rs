@@ -13,21 +13,20 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-
 use super::tally_record::{RECORD, Record};
 use signet_core::keys::{HsmFailure, KeyTally, SignedKind};
 use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
+use signet_state_file::{self as state_file, Access, LockedFile};
 
 /// Room for as many records is reserved at once.
 const RESERVED_RECORDS: u64 = 128;
@@ -58,8 +57,7 @@ pub(super) struct Tally {
 
 struct Counts {
     /// Locked as long as the worker lives.
-    file: File,
-    path: PathBuf,
+    file: LockedFile,
     records: Vec<Record>,
     places: HashMap<(String, Counted), usize>,
 }
@@ -94,7 +92,7 @@ impl Tally {
         self.is_dirty.store(true, Ordering::Relaxed);
         counted.map_err(|error| {
             let detail =
-                format!("the signature can't be counted in {}: {error}; it is not made", counts.path.display());
+                format!("the signature can't be counted in {}: {error}; it is not made", counts.file.path().display());
             HsmFailure::Unavailable { detail }
         })
     }
@@ -146,7 +144,7 @@ impl Tally {
     fn look_after(&self) {
         let (is_there, handle) = {
             let counts = self.lock();
-            (counts.is_there(), counts.file.try_clone())
+            (counts.file.is_in_place(), counts.file.file().try_clone())
         };
         if !is_there {
             self.make_again();
@@ -159,8 +157,8 @@ impl Tally {
 
     fn make_again(&self) {
         let mut counts = self.lock();
-        eprintln!("ALARM: the count of signatures {} was removed; it is written again", counts.path.display());
-        match Counts::open(counts.path.clone()) {
+        eprintln!("ALARM: the count of signatures {} was removed; it is written again", counts.file.path().display());
+        match Counts::open(counts.file.path().to_owned()) {
             Ok(Some(mut made)) if made.records.is_empty() => {
                 made.places.clone_from(&counts.places);
                 made.records.clone_from(&counts.records);
@@ -202,17 +200,9 @@ impl Counts {
     /// The file with its records; `None` where another worker has it.
     fn open(path: PathBuf) -> Result<Option<Self>, HsmFailure> {
         let fail = |error: io::Error| unusable(&path, &error);
-        let no_link = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link);
-        let file = options.open(&path).map_err(fail)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) => return Err(fail(error.into())),
-        }
-        let metadata = file.metadata().map_err(fail)?;
-        if !metadata.is_file() || metadata.mode() & 0o077 != 0 {
+        let Some(file) = LockedFile::try_open(&path, Access::InPlace).map_err(fail)? else { return Ok(None) };
+        let metadata = file.file().metadata().map_err(fail)?;
+        if !metadata.is_file() || !state_file::is_private(&metadata) {
             let detail = format!(
                 "the count of signatures {} is no regular file that its owner alone can use: chmod 600 it, and ask who could change it",
                 path.display()
@@ -221,11 +211,11 @@ impl Counts {
         }
         let records = read(&path)?;
         if metadata.len() < RESERVED_RECORDS * RECORD as u64 {
-            reserve(&file, metadata.len()).map_err(fail)?;
-            sync_folder(&path).map_err(fail)?;
+            reserve(file.file(), metadata.len()).map_err(fail)?;
+            state_file::sync_folder_of(&path).map_err(fail)?;
         }
         let places = records.iter().enumerate().map(|(place, record)| (record.name(), place)).collect();
-        Ok(Some(Self { file, path, records, places }))
+        Ok(Some(Self { file, records, places }))
     }
 
     fn place(&mut self, key_id: &str, what: Counted) -> Result<usize, HsmFailure> {
@@ -245,15 +235,9 @@ impl Counts {
         let Some(record) = self.records.get_mut(place) else { return Ok(()) };
         let mut changed = record.clone();
         change(&mut changed);
-        self.file.write_all_at(&changed.to_bytes(), (place * RECORD) as u64)?;
+        self.file.file().write_all_at(&changed.to_bytes(), (place * RECORD) as u64)?;
         *record = changed;
         Ok(())
-    }
-
-    /// Whether the file is still where it was.
-    fn is_there(&self) -> bool {
-        let ours = self.file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
-        ours.is_some() && ours == fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino())).ok()
     }
 }
 
@@ -262,10 +246,6 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
     let missing = (RESERVED_RECORDS * RECORD as u64).saturating_sub(length);
     file.write_all_at(&vec![0; usize::try_from(missing).unwrap_or_default()], length)?;
     file.sync_all()
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// Reads a file that another worker may be writing to.
@@ -319,7 +299,7 @@ fn unusable(path: &Path, error: &io::Error) -> HsmFailure {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 
@@ -424,7 +404,7 @@ mod tests {
         tally.count(KEY, Counted::Signed(SignedKind::Token), at(2)).unwrap();
         assert_eq!(counted(&tally).tokens, 2);
         // Another worker does not take it.
-        assert_eq!(open(directory.path()).lock().path.file_name().unwrap(), "primary.1.tally");
+        assert_eq!(open(directory.path()).lock().file.path().file_name().unwrap(), "primary.1.tally");
     }
 
     #[test]
