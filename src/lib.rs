@@ -7,6 +7,8 @@
 //! | `ui` | the pages' templates and assets |
 //! | [`config`] | the configuration file, one file a section |
 
+#![forbid(unsafe_code)]
+
 pub mod cli;
 pub mod config;
 pub mod http;

@@ -11,6 +11,8 @@
 //!
 //! It never reads a file, a socket, a database, the environment or the clock.
 
+#![forbid(unsafe_code)]
+
 pub mod audit;
 pub mod keys;
 pub mod mfa;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+const MILLIS_OF_DAY: i64 = 86_400_000;
+
 /// A moment, in whole milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// Tokens carry whole seconds (RFC 7519 `NumericDate`); audit records carry milliseconds.
@@ -53,14 +55,33 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// RFC 3339 in UTC with milliseconds, e.g. `2026-01-31T08:15:00.250Z`.
+/// RFC 3339 in UTC with milliseconds, e.g. `2026-01-31T08:15:00.250Z`; outside the years 0 to 9999, which RFC 3339 can't
+/// write, the bare milliseconds.
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(moment) => write!(formatter, "{moment:.3}"),
-            Err(_) => write!(formatter, "{}ms", self.0),
+        let (year, month, day) = civil_date(self.0.div_euclid(MILLIS_OF_DAY));
+        if !(0..=9999).contains(&year) {
+            return write!(formatter, "{}ms", self.0);
         }
+        let millis = self.0.rem_euclid(MILLIS_OF_DAY);
+        let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
+        let fraction = millis % 1000;
+        write!(formatter, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")
     }
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar: `civil_from_days` of Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms". Its years begin in March, so that a leap day is a year's last.
+const fn civil_date(days_since_1970: i64) -> (i64, i64, i64) {
+    let days = days_since_1970 + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let is_next_year = month >= 10;
+    let month = if is_next_year { month - 9 } else { month + 3 };
+    (era * 400 + year + is_next_year as i64, month, day)
 }
 
 /// Where the time comes from.
@@ -83,12 +104,29 @@ impl Clock for SystemClock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn displays_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp::from_unix_millis(1_769_847_300_250).to_string(), "2026-01-31T08:15:00.250Z");
         assert_eq!(Timestamp::from_unix_seconds(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_unix_seconds(951_782_400).to_string(), "2000-02-29T00:00:00.000Z");
+        assert_eq!(Timestamp::from_unix_seconds(253_402_300_799).to_string(), "9999-12-31T23:59:59.000Z");
+        assert_eq!(Timestamp::from_unix_seconds(253_402_300_800).to_string(), "253402300800000ms");
+        for millis in [i64::MIN, i64::MAX] {
+            assert_eq!(Timestamp::from_unix_millis(millis).to_string(), format!("{millis}ms"));
+        }
+    }
+
+    proptest! {
+        // From 0000-01-01 to 9999-12-30, where jiff's moments end.
+        #[test]
+        fn displays_what_another_library_does(millis in -62_167_219_200_000..253_402_207_200_000_i64) {
+            let theirs = jiff::Timestamp::from_millisecond(millis).unwrap();
+            prop_assert_eq!(Timestamp::from_unix_millis(millis).to_string(), format!("{theirs:.3}"));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -41,10 +42,9 @@ impl fmt::Display for KeyId {
 impl PublicKey {
     /// The RFC 7638 thumbprint with SHA-256, base64url: the key's `kid`.
     pub fn thumbprint(&self) -> KeyId {
-        use sha2::Digest as _;
         // `required_members` gives them in the lexicographic order that RFC 7638 §3.3 hashes.
         let canonical = Value::Object(self.required_members()).to_string();
-        KeyId(URL_SAFE_NO_PAD.encode(sha2::Sha256::digest(canonical)))
+        KeyId(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes())))
     }
 
     /// The members that make up the key (RFC 7638 §3.2), in lexicographic order.

@@ -3,6 +3,8 @@
 //! A compact JWS arrives as an [`UnverifiedJws`], whose payload nobody can read; verification consumes it and
 //! returns a [`VerifiedJws`], which nothing else can construct.
 
+#![forbid(unsafe_code)]
+
 pub mod algorithm;
 pub mod clock;
 pub mod compact;
@@ -10,6 +12,7 @@ pub mod header;
 pub mod jwk;
 pub mod public_key;
 mod roca;
+mod spki_der;
 pub mod strict_json;
 pub mod unverified;
 pub mod verified;

@@ -1,29 +1,15 @@
-//! Public keys, checked when they are made, and their SPKI (RFC 5280 §4.1, 5480, 8410, 3279).
+//! Public keys, checked when they are made.
 
-use rsa::pkcs8::DecodePublicKey as _;
-use rsa::traits::PublicKeyParts as _;
+use std::ops::RangeInclusive;
+
+use aws_lc_rs::signature as aws;
 
 use super::algorithm::KeyType;
 use super::roca;
 
-/// The DER of a `SubjectPublicKeyInfo` up to the uncompressed point `04 ‖ x ‖ y` (RFC 5480).
-const P256_SPKI: [u8; 27] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
-];
-const P384_SPKI: [u8; 24] = [
-    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
-    0x22, 0x03, 0x62, 0x00, 0x04,
-];
-/// The same up to the 32 bytes of RFC 8032 (RFC 8410).
-const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// `AlgorithmIdentifier` of rsaEncryption with NULL parameters (RFC 3279 §2.3.1).
-const RSA_ALGORITHM: [u8; 15] =
-    [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
-
-const RSA_LEAST_BITS: usize = 2048;
-const RSA_MOST_BITS: usize = 4096;
-const RSA_LEAST_EXPONENT: [u8; 3] = [0x01, 0x00, 0x01];
+const RSA_BITS: RangeInclusive<usize> = 2048..=4096;
+/// An odd number of 17 bits is at least 65537; over 33 bits is more than verifiers accept.
+const RSA_EXPONENT_BITS: RangeInclusive<usize> = 17..=33;
 
 /// A public key that was checked when it was made: the point is on its curve, the modulus has 2048 to 4096 bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,57 +93,14 @@ impl PublicKey {
     /// [`KeyError::RsaSize`], [`KeyError::Weak`].
     pub fn from_rsa(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
         let (modulus, exponent) = (without_leading_zeros(modulus), without_leading_zeros(exponent));
-        let in_range = (RSA_LEAST_BITS..=RSA_MOST_BITS).contains(&bits(modulus))
-            && (exponent.len(), exponent) >= (RSA_LEAST_EXPONENT.len(), &RSA_LEAST_EXPONENT[..])
-            && exponent.len() < modulus.len();
-        if !in_range {
+        let is_in_range = RSA_BITS.contains(&bits(modulus)) && RSA_EXPONENT_BITS.contains(&bits(exponent));
+        if !(is_in_range && is_odd(modulus) && is_odd(exponent)) {
             return Err(KeyError::RsaSize);
         }
         if roca::is_of_the_form(modulus) {
             return Err(KeyError::Weak);
         }
-        // The library refuses even numbers and exponents that no verifier accepts (over 33 bits).
-        let (n, e) = (rsa::BoxedUint::from_be_slice_vartime(modulus), rsa::BoxedUint::from_be_slice_vartime(exponent));
-        rsa::RsaPublicKey::new_with_max_size(n, e, RSA_MOST_BITS).map_err(|_| KeyError::RsaSize)?;
         Ok(Self(Material::Rsa { modulus: modulus.to_vec(), exponent: exponent.to_vec() }))
-    }
-
-    /// A key from the DER of a `SubjectPublicKeyInfo`. Only the one encoding that DER allows is read.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyError`] with what is wrong.
-    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
-        if let Some(coordinates) = der.strip_prefix(&P256_SPKI) {
-            return Self::p256(coordinates);
-        }
-        if let Some(coordinates) = der.strip_prefix(&P384_SPKI) {
-            return Self::p384(coordinates);
-        }
-        if let Some(x) = der.strip_prefix(&ED25519_SPKI) {
-            return Self::ed25519(x);
-        }
-        let parsed = rsa::pkcs8::SubjectPublicKeyInfoRef::try_from(der).map_err(|_| KeyError::Unsupported)?;
-        if parsed.algorithm.oid != rsa::pkcs1::ALGORITHM_OID {
-            return Err(KeyError::Unsupported);
-        }
-        let rsa_key = rsa::RsaPublicKey::from_public_key_der(der).map_err(|_| KeyError::RsaSize)?;
-        let key = Self::from_rsa(&rsa_key.n().to_be_bytes(), &rsa_key.e().to_be_bytes())?;
-        if key.to_spki_der() == der { Ok(key) } else { Err(KeyError::Malformed("subjectPublicKeyInfo")) }
-    }
-
-    /// The DER of the key's `SubjectPublicKeyInfo`.
-    pub fn to_spki_der(&self) -> Vec<u8> {
-        match &self.0 {
-            Material::P256 { x, y } => [&P256_SPKI[..], x, y].concat(),
-            Material::P384 { x, y } => [&P384_SPKI[..], x, y].concat(),
-            Material::Ed25519 { x } => [&ED25519_SPKI[..], x].concat(),
-            Material::Rsa { modulus, exponent } => {
-                let numbers = [der_integer(modulus), der_integer(exponent)].concat();
-                let bit_string = der(0x03, &[&[0x00], &der(0x30, &numbers)[..]].concat());
-                der(0x30, &[&RSA_ALGORITHM[..], &bit_string].concat())
-            }
-        }
     }
 
     /// The kind of key.
@@ -182,14 +125,14 @@ impl PublicKey {
     /// From `x ‖ y`.
     pub(super) fn p256(coordinates: &[u8]) -> Result<Self, KeyError> {
         let (x, y) = halves(coordinates)?;
-        p256::PublicKey::from_sec1_bytes(&[&[0x04], coordinates].concat()).map_err(|_| KeyError::NotOnCurve)?;
+        on_curve(&aws::ECDSA_P256_SHA256_FIXED, coordinates)?;
         Ok(Self(Material::P256 { x, y }))
     }
 
     /// From `x ‖ y`.
     pub(super) fn p384(coordinates: &[u8]) -> Result<Self, KeyError> {
         let (x, y) = halves(coordinates)?;
-        p384::PublicKey::from_sec1_bytes(&[&[0x04], coordinates].concat()).map_err(|_| KeyError::NotOnCurve)?;
+        on_curve(&aws::ECDSA_P384_SHA384_FIXED, coordinates)?;
         Ok(Self(Material::P384 { x, y }))
     }
 
@@ -210,7 +153,17 @@ fn halves<const N: usize>(coordinates: &[u8]) -> Result<([u8; N], [u8; N]), KeyE
     Ok((x.try_into().map_err(|_| KeyError::Malformed("x"))?, y.try_into().map_err(|_| KeyError::Malformed("y"))?))
 }
 
-fn without_leading_zeros(number: &[u8]) -> &[u8] {
+/// The library parses no point that lies off its curve or has a coordinate out of range.
+fn on_curve(curve: &'static dyn aws::VerificationAlgorithm, coordinates: &[u8]) -> Result<(), KeyError> {
+    let point = [&[0x04], coordinates].concat();
+    aws::ParsedPublicKey::new(curve, point).map(drop).map_err(|_| KeyError::NotOnCurve)
+}
+
+fn is_odd(number: &[u8]) -> bool {
+    number.last().is_some_and(|last| last % 2 == 1)
+}
+
+pub(super) fn without_leading_zeros(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]
 }
@@ -220,63 +173,23 @@ fn bits(number: &[u8]) -> usize {
     number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize)
 }
 
-/// A non-negative INTEGER.
-fn der_integer(number: &[u8]) -> Vec<u8> {
-    let sign: &[u8] = if number.first().is_some_and(|first| *first >= 0x80) { &[0x00] } else { &[] };
-    der(0x02, &[sign, number].concat())
-}
-
-/// One DER element with the shortest length that DER allows.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len().to_be_bytes();
-    let length = without_leading_zeros(&length);
-    let mut element = vec![tag];
-    match length {
-        [] => element.push(0),
-        [short] if *short < 0x80 => element.push(*short),
-        long => {
-            element.push(0x80 | long.len() as u8);
-            element.extend_from_slice(long);
-        }
-    }
-    element.extend_from_slice(content);
-    element
-}
-
 #[cfg(test)]
-mod tests {
-    use aws_lc_rs::encoding::AsDer as _;
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+pub(super) mod tests {
+    use aws_lc_rs::signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    };
     use proptest::prelude::*;
 
     use super::*;
 
-    fn rsa_modulus(bits: usize) -> Vec<u8> {
+    pub(in super::super) fn rsa_modulus(bits: usize) -> Vec<u8> {
         let mut modulus = vec![0xff; bits.div_ceil(8)];
         modulus[0] >>= (8 - bits % 8) % 8;
         modulus
     }
 
-    #[test]
-    fn reads_and_writes_the_spki_that_the_library_writes() {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let spki = pair.public_key().as_der().unwrap();
-        let key = PublicKey::from_spki_der(spki.as_ref()).unwrap();
-        assert_eq!(key, PublicKey::from_ec_point(KeyType::P256, pair.public_key().as_ref()).unwrap());
-        assert_eq!(key.to_spki_der(), spki.as_ref());
-
-        let pair = Ed25519KeyPair::generate().unwrap();
-        let spki = pair.public_key().as_der().unwrap();
-        assert_eq!(PublicKey::from_spki_der(spki.as_ref()).unwrap().to_spki_der(), spki.as_ref());
-    }
-
-    #[test]
-    fn reads_and_writes_the_rsa_spki_that_the_rsa_crate_writes() {
-        use rsa::pkcs8::EncodePublicKey as _;
-        let key = PublicKey::from_rsa(&rsa_modulus(2048), &[1, 0, 1]).unwrap();
-        let theirs = rsa::RsaPublicKey::from_public_key_der(&key.to_spki_der()).unwrap();
-        assert_eq!(theirs.to_public_key_der().unwrap().as_bytes(), key.to_spki_der());
-        assert_eq!(PublicKey::from_spki_der(&key.to_spki_der()), Ok(key));
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     }
 
     #[test]
@@ -296,6 +209,11 @@ mod tests {
         assert_eq!(PublicKey::from_ec_point(KeyType::P256, &off_curve), Err(KeyError::NotOnCurve));
         let off_curve = [&[0x04][..], &[1; 96]].concat();
         assert_eq!(PublicKey::from_ec_point(KeyType::P384, &off_curve), Err(KeyError::NotOnCurve));
+        // The point with x = 0, and the same with x = p: one point has one encoding.
+        let y = "66485c780e2f83d72433bd5d84a06bb6541c2af31dae871728bf856a174f93f4";
+        let p = "ffffffff00000001000000000000000000000000ffffffffffffffffffffffff";
+        assert!(PublicKey::p256(&bytes(&["0".repeat(64).as_str(), y].concat())).is_ok());
+        assert_eq!(PublicKey::p256(&bytes(&[p, y].concat())), Err(KeyError::NotOnCurve));
         let identity = {
             let mut y = [0; 32];
             y[0] = 1;
@@ -323,6 +241,8 @@ mod tests {
             (rsa_modulus(4097), vec![1, 0, 1]),
             (even, vec![1, 0, 1]),
             (rsa_modulus(2048), vec![3]),
+            (rsa_modulus(2048), vec![0xff, 0xff]),
+            (rsa_modulus(2048), vec![2, 0, 0, 0, 1]),
             (rsa_modulus(2048), vec![]),
             (rsa_modulus(2048), vec![1, 0, 2]),
             (rsa_modulus(2048), rsa_modulus(2048)),
@@ -334,35 +254,38 @@ mod tests {
             let padded = [&[0, 0], &rsa_modulus(bits)[..]].concat();
             assert_eq!(PublicKey::from_rsa(&padded, &[0, 1, 0, 1]).unwrap().bits(), bits);
         }
+        assert!(PublicKey::from_rsa(&rsa_modulus(2048), &[1, 0xff, 0xff, 0xff, 0xff]).is_ok());
     }
 
-    #[test]
-    fn other_der_is_refused() {
-        for der in [&[][..], &[0x30], &[0x30, 0x00], &[0xff; 91], &P256_SPKI] {
-            assert!(PublicKey::from_spki_der(der).is_err());
-        }
-        let mut trailing = PublicKey::from_rsa(&rsa_modulus(2048), &[1, 0, 1]).unwrap().to_spki_der();
-        trailing.push(0);
-        assert!(PublicKey::from_spki_der(&trailing).is_err());
-    }
     proptest! {
         #[test]
-        fn never_panics_and_writes_what_it_read(
+        fn another_library_agrees_on_which_points_are_on_the_curve(spoilt in 1..160_usize) {
+            // A place beyond the point spoils nothing.
+            let point = |signing| {
+                let pair = EcdsaKeyPair::generate(signing).unwrap();
+                let mut point = pair.public_key().as_ref().to_vec();
+                if let Some(byte) = point.get_mut(spoilt) {
+                    *byte = !*byte;
+                }
+                (spoilt >= point.len(), point)
+            };
+            let (is_sound, p256) = point(&ECDSA_P256_SHA256_FIXED_SIGNING);
+            prop_assert_eq!(PublicKey::p256(&p256[1..]).is_ok(), is_sound);
+            prop_assert_eq!(p256::PublicKey::from_sec1_bytes(&p256).is_ok(), is_sound);
+            let (is_sound, p384) = point(&ECDSA_P384_SHA384_FIXED_SIGNING);
+            prop_assert_eq!(PublicKey::p384(&p384[1..]).is_ok(), is_sound);
+            prop_assert_eq!(p384::PublicKey::from_sec1_bytes(&p384).is_ok(), is_sound);
+        }
+
+        #[test]
+        fn never_panics(
             bytes in proptest::collection::vec(any::<u8>(), 0..600),
             exponent in proptest::collection::vec(any::<u8>(), 0..8),
-            spoilt in 0..294_usize,
         ) {
             for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa] {
                 let _ = PublicKey::from_ec_point(key_type, &bytes);
             }
             let _ = PublicKey::from_rsa(&bytes, &exponent);
-            let mut spki = PublicKey::from_rsa(&rsa_modulus(2048), &[1, 0, 1]).unwrap().to_spki_der();
-            spki[spoilt] ^= 1 | bytes.first().copied().unwrap_or(0);
-            for der in [bytes, spki] {
-                if let Ok(key) = PublicKey::from_spki_der(&der) {
-                    prop_assert_eq!(key.to_spki_der(), der);
-                }
-            }
         }
     }
 }

@@ -3,6 +3,8 @@
 //! A [`Signet`] is one issuer with its adapters. Everything that it decides is written to the audit log in the commit
 //! of the change, or before the token leaves.
 
+#![forbid(unsafe_code)]
+
 pub mod accounts;
 pub mod authenticate;
 pub mod authenticate_client;

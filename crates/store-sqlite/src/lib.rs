@@ -2,6 +2,8 @@
 //!
 //! Every statement keeps to what SQLite and PostgreSQL both take; only what opens the file knows SQLite.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! Where the outcome of a conditional write decides what is told, the change takes a [`Told`]. Absence is an `Option`,
 //! not an error; an error means that the store could not say, and the caller must deny.
 
+#![forbid(unsafe_code)]
+
 pub mod anchor;
 pub mod ceremonies;
 pub mod contract;

@@ -14,6 +14,8 @@
 //!
 //! [`axum`] holds a layer and an extractor. [`inspect`] shows a token without verifying it, for people to read.
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "axum")]
 pub mod axum;
 #[cfg(feature = "jwks")]
