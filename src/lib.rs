@@ -2,7 +2,8 @@
 //!
 //! | module | decides |
 //! |---|---|
-//! | [`cli`] | commands; wires the adapters together |
+//! | [`cli`] | commands |
+//! | `server` | hosting: wires the adapters together, works in the background, starts and stops |
 //! | [`http`] | router and endpoints |
 //! | `ui` | the pages' templates and assets |
 //! | [`config`] | the configuration file, one file a section |
@@ -13,4 +14,5 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod second_opinion;
+mod server;
 mod ui;

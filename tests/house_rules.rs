@@ -13,7 +13,7 @@ const EMPTY_NAMES: &[&str] = &["utils.rs", "util.rs", "common.rs", "helpers.rs",
 
 /// The modules of the root package, from the outside to the inside: each may name those below it. What the crates may
 /// name, their `Cargo.toml` says.
-const ORDER: &[&[&str]] = &[&["cli"], &["http"], &["ui", "config", "second_opinion"]];
+const ORDER: &[&[&str]] = &[&["cli"], &["server"], &["http"], &["ui", "config", "second_opinion"]];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -9,8 +9,10 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::deployment;
 use super::output::Output;
-use super::wiring::{self, Deployment, Need};
+use crate::config::Config;
+use crate::server::{self, Need, Runtime};
 use signet_core::audit::Checkpoint;
 use signet_core::audit::chain::{ChainCheck, ChainSummary, open_checkpoint};
 use signet_core::audit::export::{ExportLine, ExportReader};
@@ -49,12 +51,12 @@ impl Audit {
         match self {
             Self::Verify { key, file: Some(file), at_least } => verify_file(config, output, &file, key, at_least),
             Self::Verify { key, file: None, at_least } => {
-                let config = wiring::load_config(config)?;
+                let config = Config::load_with_environment(config)?;
                 let keys = read_keys(key.as_deref().unwrap_or(&config.audit.public_key))?;
                 // What is signed is read before the head, which a running server moves on meanwhile.
                 let anchored = Anchor::new(&config.audit.anchor).furthest()?;
                 // Opened without the anchor, which would refuse a store that was cut: here the fault is to be found.
-                let store = wiring::open_store(&config, false, None).await?;
+                let store = server::open_store(&config, false, None).await?;
                 let summary = verify_store(store.as_ref(), &keys, anchored.as_ref()).await;
                 store.close().await;
                 print_summary(output, &summary?, anchored.as_ref(), at_least)
@@ -75,7 +77,7 @@ fn verify_file(
     let (keys, anchored) = match key {
         Some(key) => (read_keys(&key)?, Vec::new()),
         None => {
-            let audit = wiring::load_config(config)?.audit;
+            let audit = Config::load_with_environment(config)?.audit;
             (read_keys(&audit.public_key)?, Anchor::new(&audit.anchor).read()?)
         }
     };
@@ -216,19 +218,19 @@ async fn export(config: &Path, output: &Output, file: Option<&Path>) -> anyhow::
 }
 
 /// Opens the deployment with everything signed: by the HSM where a checkpoint is missing.
-async fn open_for_export(config: &Path, output: &Output) -> anyhow::Result<Deployment> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+async fn open_for_export(config: &Path, output: &Output) -> anyhow::Result<Runtime> {
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let head = deployment.store.head().await?;
     let last = deployment.store.last_checkpoint().await?;
     if last.is_some_and(|last| last.sequence >= head.sequence) {
         return Ok(deployment);
     }
     deployment.close().await?;
-    let deployment = match Deployment::open(config, Need::Hsm, output).await {
+    let deployment = match deployment::open(config, Need::Hsm, output).await {
         Ok(deployment) => deployment,
         Err(error) => {
             output.note(&format!("no new checkpoint can be signed ({error:#}): the export ends at the last one"));
-            return Deployment::open(config, Need::Store, output).await;
+            return deployment::open(config, Need::Store, output).await;
         }
     };
     deployment.signet.checkpoint().await?;

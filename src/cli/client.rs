@@ -6,8 +6,9 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::Ended;
+use super::deployment::{self, operator};
 use super::output::{Output, table, yes_no};
-use super::wiring::{Deployment, Need};
+use crate::server::Need;
 use signet_core::oauth::{Client, GrantType, scope};
 use signet_core::secret::SecretText;
 use signet_service::accounts::NewClient;
@@ -103,8 +104,8 @@ impl ClientCommand {
             Self::Add { name, grant, scope, audience } => Some(new_client(name, grant, scope, audience)?),
             _ => None,
         };
-        let deployment = Deployment::open(config, Need::Store, output).await?;
-        let operator = deployment.operator();
+        let deployment = deployment::open(config, Need::Store, output).await?;
+        let operator = operator();
         match (self, new) {
             (_, Some(new)) => {
                 let (client, secret) = deployment.signet.add_client(new, &operator).await?;
@@ -138,15 +139,20 @@ impl ClientCommand {
             }
             (Self::Disable { name }, _) => {
                 deployment.signet.enable_client(&name, false, &operator).await?;
-                deployment.done(output, &format!("{name} may ask for tokens no more; refresh tokens ended")).await
+                deployment::done(
+                    deployment,
+                    output,
+                    &format!("{name} may ask for tokens no more; refresh tokens ended"),
+                )
+                .await
             }
             (Self::Enable { name }, _) => {
                 deployment.signet.enable_client(&name, true, &operator).await?;
-                deployment.done(output, &format!("{name} may ask for tokens again")).await
+                deployment::done(deployment, output, &format!("{name} may ask for tokens again")).await
             }
             (Self::Remove { name }, _) => {
                 deployment.signet.remove_client(&name, &operator).await?;
-                deployment.done(output, &format!("removed client {name}")).await
+                deployment::done(deployment, output, &format!("removed client {name}")).await
             }
             (Self::Add { .. }, None) => Ok(()),
         }

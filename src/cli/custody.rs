@@ -8,8 +8,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::Ended;
+use super::deployment::{self, operator};
 use super::output::{Output, table, yes_no};
-use super::wiring::{Deployment, Need};
+use crate::server::Need;
 use signet_core::keys::SealMode;
 use signet_jose::clock::Timestamp;
 use signet_jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
@@ -68,11 +69,11 @@ impl CustodyCommand {
 }
 
 async fn show(config: &Path, signed: bool, nonce: Option<&str>, output: &Output) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
     let marks = deployment.marks.clone().context("this process has no mark")?;
     let report = deployment.signet.custody(deployment.config.server.tls.is_some(), marks.as_ref()).await?;
     if signed {
-        let jws = deployment.signet.sign_custody(&report, nonce, &deployment.operator()).await?;
+        let jws = deployment.signet.sign_custody(&report, nonce, &operator()).await?;
         for wrong in &report.wrong {
             output.note(&format!("WRONG: {wrong}"));
         }
@@ -88,9 +89,9 @@ async fn accept(config: &Path, key: Option<&str>, why: &str, output: &Output) ->
     if why.trim().is_empty() {
         return Err(Ended::Usage("--why must say why it is well".to_owned()).into());
     }
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
     let marks = deployment.marks.clone().context("this process has no mark")?;
-    let operator = deployment.operator();
+    let operator = operator();
     let accepted = deployment.signet.accept_differences(marks.as_ref(), key, why, &operator).await?;
     output.value(&json!({ "accepted": accepted }), |_| match accepted {
         0 => "there is no alarm to accept".to_owned(),

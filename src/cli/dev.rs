@@ -9,11 +9,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
+use super::deployment::{self, operator};
 use super::factor::qr_code;
+use super::init;
 use super::output::Output;
-use super::wiring::{self, Deployment, Need};
-use super::{init, serve};
-use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::config::{Config, LogConfig, LogFormat, LogLevel};
+use crate::server::{self, Need, Runtime};
 use signet_core::mfa::totp::{Enrolment, TotpParameters};
 use signet_core::oauth::{Client, GrantType};
 use signet_core::random::{OsRandom, url_text};
@@ -51,19 +52,19 @@ impl Dev {
     pub(super) async fn run(self, output: &Output) -> anyhow::Result<()> {
         let wanted = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
         anyhow::ensure!(wanted.ip().is_loopback(), "a throwaway deployment listens on loopback only");
-        serve::start_log(LogConfig { level: LogLevel::Warn, format: LogFormat::Text });
+        server::start_log(LogConfig { level: LogLevel::Warn, format: LogFormat::Text });
         let state = self.state_dir.as_path();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
         let state = &std::fs::canonicalize(state)?;
         let module = provision(state, output)?;
         let config = write_config(state, &module, wanted)?;
-        let listen = wiring::load_config(&config)?.server.listen;
+        let listen = Config::load_with_environment(&config)?.server.listen;
         anyhow::ensure!(
             self.listen.is_none_or(|asked| asked == listen),
             "this deployment listens on {listen}: change it in {}, or name another --state-dir",
             config.display()
         );
-        let deployment = Deployment::open(&config, Need::HsmAndNewStore, output).await?;
+        let deployment = deployment::open(&config, Need::HsmAndNewStore, output).await?;
         let demo = prepare(&deployment, output).await;
         let closed = deployment.close().await;
         let demo = demo?;
@@ -74,7 +75,7 @@ impl Dev {
             let _ = output.text(&text);
             output.note(&format!("serving {issuer} on {address}; Ctrl-C stops"));
         };
-        serve::serve(wiring::load_config(&config)?, None, &ready).await
+        server::run(Config::load_with_environment(&config)?, None, &ready).await
     }
 }
 
@@ -148,12 +149,12 @@ fn toml_text(text: &str) -> String {
 
 /// Makes keys, user, factor and client where they are missing, and fresh secrets for them: nothing that was shown at an
 /// earlier start is kept in clear. The last two TOTP factors stay, so that an app that scanned one goes on working.
-async fn prepare(deployment: &Deployment, output: &Output) -> anyhow::Result<Demo> {
+async fn prepare(deployment: &Runtime, output: &Output) -> anyhow::Result<Demo> {
     let is_new = deployment.signet.directory().at_hand().await?.published().next().is_none();
     if is_new {
         init::initialise(deployment, output).await?;
     }
-    let (signet, operator) = (&deployment.signet, deployment.operator());
+    let (signet, operator) = (&deployment.signet, operator());
     let password = SecretText::new(url_text::<12>(&OsRandom));
     match signet.find_user(USER).await {
         Ok(_) => signet.set_password(USER, &password, &operator).await?,
@@ -168,12 +169,12 @@ async fn prepare(deployment: &Deployment, output: &Output) -> anyhow::Result<Dem
         signet.remove_factor(&old.id, &operator).await?;
     }
     let (_, enrolment) = signet.enrol_totp(USER, "demo", TotpParameters::DEFAULT, &operator).await?;
-    let (client, client_secret) = prepare_client(signet, deployment).await?;
+    let (client, client_secret) = prepare_client(signet).await?;
     Ok(Demo { password, enrolment, client, client_secret })
 }
 
-async fn prepare_client(signet: &Signet, deployment: &Deployment) -> anyhow::Result<(Client, SecretText)> {
-    let operator = deployment.operator();
+async fn prepare_client(signet: &Signet) -> anyhow::Result<(Client, SecretText)> {
+    let operator = operator();
     match signet.find_client(CLIENT).await {
         Ok(client) => Ok((client, signet.renew_client_secret(CLIENT, &operator).await?)),
         Err(ChangeError::Missing { .. }) => {
@@ -190,7 +191,7 @@ async fn prepare_client(signet: &Signet, deployment: &Deployment) -> anyhow::Res
 }
 
 fn instructions(demo: &Demo, config: &Path, listen: SocketAddr) -> anyhow::Result<String> {
-    let issuer = wiring::load_config(config)?.server.public_url.as_str().to_owned();
+    let issuer = Config::load_with_environment(config)?.server.public_url.as_str().to_owned();
     let program = std::env::current_exe()?;
     let secret = demo.enrolment.secret_base32().expose();
     let code = format!("oathtool --totp -b {secret}");

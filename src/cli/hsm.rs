@@ -4,8 +4,9 @@ use std::path::Path;
 
 use clap::Subcommand;
 
+use super::deployment::{self, operator};
 use super::output::{Output, table};
-use super::wiring::{Deployment, Need};
+use crate::server::Need;
 use signet_core::keys::HsmName;
 use signet_service::hsm_members::{AddedHsm, HsmStatus, Membership, RetiredHsm};
 
@@ -37,7 +38,7 @@ impl HsmCommand {
 }
 
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let configured: Vec<HsmName> = deployment.config.hsm.iter().map(|hsm| hsm.name.clone()).collect();
     let listed = deployment.signet.hsm_status(&configured).await?;
     output.value(&listed, |listed| {
@@ -108,8 +109,8 @@ fn retired_hint(hsm: &HsmStatus) -> String {
 }
 
 async fn add(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
-    let operator = deployment.operator();
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
+    let operator = operator();
     let added = deployment.signet.add_hsm(name, &operator, &|text| output.progress(text)).await;
     let added = match added {
         Ok(added) => added,
@@ -157,8 +158,8 @@ fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
 }
 
 async fn retire(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
-    let operator = deployment.operator();
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
+    let operator = operator();
     let retired = deployment.signet.retire_hsm(name, &operator, &|text| output.progress(text)).await;
     let printed = retired.map_err(anyhow::Error::from).and_then(|retired| output.value(&retired, retired_text));
     let closed = deployment.close().await;

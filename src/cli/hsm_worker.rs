@@ -1,15 +1,9 @@
 //! `signet hsm-worker`: started by `signet serve`, or by systemd as a user of its own.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
-
-use super::wiring;
-use crate::config::Config;
-use signet_hsm::environment::inherited;
-use signet_hsm::worker::{self, OwnConfiguration, inherited_socket_path, refuse_foreign};
+use crate::server::{StandaloneWorker, run_worker};
 
 /// Talk to one HSM token.
 #[derive(Debug, clap::Args)]
@@ -32,12 +26,12 @@ impl HsmWorker {
     /// Runs until the server hangs up.
     pub(super) fn run(&self, config: &Path) -> ExitCode {
         if !self.own {
-            return worker::run(None);
+            return run_worker();
         }
-        match self.own_configuration(config) {
-            Ok(own) if self.clean => worker::run(Some(own)),
-            Ok(own) => {
-                let error = self.start_again_clean(&own);
+        match StandaloneWorker::configured(config, self.hsm.as_deref(), self.state_directory.clone()) {
+            Ok(worker) if self.clean => worker.run(),
+            Ok(worker) => {
+                let error = worker.start_again_clean();
                 eprintln!("signet hsm-worker: it can't start itself in a clean environment: {error}");
                 ExitCode::FAILURE
             }
@@ -46,38 +40,5 @@ impl HsmWorker {
                 ExitCode::FAILURE
             }
         }
-    }
-
-    fn own_configuration(&self, path: &Path) -> anyhow::Result<OwnConfiguration> {
-        refuse_foreign(path)?;
-        // Variables of the server's are no part of what root wrote.
-        let config = Config::load(path, std::iter::empty())?;
-        let section = match &self.hsm {
-            Some(name) => config.hsm.iter().find(|hsm| hsm.name.as_str() == name),
-            None => {
-                let socket = inherited_socket_path()?;
-                config.hsm.iter().find(|hsm| hsm.worker.socket.as_ref() == Some(&socket))
-            }
-        };
-        let section = section.with_context(|| {
-            format!("{} has no [[hsm]] of that name, or none whose worker_socket is this socket", path.display())
-        })?;
-        let state = self.state_directory.clone();
-        let state = state.context("there is no --state-directory: StateDirectory= of the unit gives one")?;
-        let mut hsm = wiring::hsm_config(&config, section, &[], false);
-        hsm.state_directory = Some(state);
-        Ok(OwnConfiguration { file: path.to_owned(), hsm })
-    }
-
-    /// The module reads its environment when it is loaded: this program runs once more, with what is meant for it.
-    fn start_again_clean(&self, own: &OwnConfiguration) -> std::io::Error {
-        let mut again = Command::new("/proc/self/exe");
-        again.arg0("signet").env_clear().envs(inherited()).envs(own.hsm.environment.clone());
-        again.args(["hsm-worker", "--own", "--clean", "--hsm", own.hsm.name.as_str()]);
-        again.arg("--config").arg(&own.file);
-        if let Some(state) = &own.hsm.state_directory {
-            again.arg("--state-directory").arg(state);
-        }
-        again.exec()
     }
 }

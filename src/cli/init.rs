@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::deployment::{self, operator};
 use super::output::{Output, table};
-use super::wiring::{self, Deployment};
 use crate::config::EXAMPLE;
+use crate::server::{Need, Runtime};
 use signet_service::initialise::InitialisedKey;
 
 #[derive(Debug, clap::Args)]
@@ -25,7 +26,7 @@ impl Init {
         if !config.exists() {
             return Err(write_example(config));
         }
-        let deployment = Deployment::open(config, wiring::Need::HsmAndNewStore, output).await?;
+        let deployment = deployment::open(config, Need::HsmAndNewStore, output).await?;
         initialise(&deployment, output).await?;
         deployment.close().await
     }
@@ -45,8 +46,8 @@ fn write_example(path: &Path) -> anyhow::Error {
 }
 
 /// Initialises an open deployment and prints what was made.
-pub(super) async fn initialise(deployment: &Deployment, output: &Output) -> anyhow::Result<()> {
-    let keys = deployment.signet.initialise(&deployment.operator(), &|text| output.progress(text)).await?;
+pub(super) async fn initialise(deployment: &Runtime, output: &Output) -> anyhow::Result<()> {
+    let keys = deployment.signet.initialise(&operator(), &|text| output.progress(text)).await?;
     let made: Vec<String> = keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
     let audit_key_file = deployment.write_audit_keys(&made).await?;
     let report = Report {

@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use self::list::KeyView;
 use super::Ended;
+use super::deployment::{self, operator};
 use super::output::Output;
-use super::wiring::{Deployment, Need};
+use crate::server::{Need, Runtime};
 use signet_core::keys::{HsmKey, HsmName, KeyState};
 use signet_jose::Algorithm;
 use signet_service::initialise::DEFAULT_RSA_BITS;
@@ -89,13 +90,13 @@ impl Asked {
         Ok(Self { algorithm, bits, hsm: hsm.map(HsmName::new) })
     }
 
-    fn algorithm(&self, deployment: &Deployment) -> Algorithm {
+    fn algorithm(&self, deployment: &Runtime) -> Algorithm {
         self.algorithm.unwrap_or(deployment.config.tokens.algorithm)
     }
 
     /// The named HSM token, or all that are configured and belong to the deployment. One that was retired and has its
     /// [[hsm]] still gets no key any more.
-    async fn hsms(&self, deployment: &Deployment) -> anyhow::Result<Vec<HsmName>> {
+    async fn hsms(&self, deployment: &Runtime) -> anyhow::Result<Vec<HsmName>> {
         let configured = deployment.signet.key_admin().tokens();
         let members = deployment.signet.live_members().await?;
         if members.is_empty() {
@@ -118,7 +119,7 @@ impl Asked {
 }
 
 async fn generate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
     let algorithm = asked.algorithm(&deployment);
     let hsms = asked.hsms(&deployment).await?;
     if hsms.len() > 1 {
@@ -129,7 +130,7 @@ async fn generate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Resu
         .next()
         .context("no HSM token of this deployment is configured; `signet hsm list` shows them")?;
     output.progress(&format!("generating an {algorithm} key in HSM token {hsm}"));
-    let key = deployment.signet.generate_signing_key(&hsm, algorithm, asked.bits, &deployment.operator()).await?;
+    let key = deployment.signet.generate_signing_key(&hsm, algorithm, asked.bits, &operator()).await?;
     output.value(&KeyView::new(&key, &deployment), |view| {
         let is_used = algorithm == deployment.config.tokens.algorithm;
         let signs = match (key.state.is_active(), is_used) {
@@ -157,7 +158,7 @@ struct Rotated {
 }
 
 async fn rotate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Result<()> {
-    let deployment = Deployment::open_with_any_hsm(config, output).await?;
+    let deployment = deployment::open_with_any_hsm(config, output).await?;
     let algorithm = asked.algorithm(&deployment);
     let mut done = Vec::new();
     for hsm in asked.hsms(&deployment).await? {
@@ -185,7 +186,7 @@ async fn rotate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Result
 }
 
 async fn rotate_in(
-    deployment: &Deployment,
+    deployment: &Runtime,
     output: &Output,
     hsm: &HsmName,
     algorithm: Algorithm,
@@ -200,9 +201,9 @@ async fn rotate_in(
         return Ok((next, false));
     }
     output.progress(&format!("generating the next {algorithm} key in HSM token {hsm}"));
-    let made = deployment.signet.generate_signing_key(hsm, algorithm, bits, &deployment.operator()).await;
+    let made = deployment.signet.generate_signing_key(hsm, algorithm, bits, &operator()).await;
     if let Err(error) = &made {
-        deployment.signet.tell_rotation_not_begun(hsm, error, &deployment.operator()).await?;
+        deployment.signet.tell_rotation_not_begun(hsm, error, &operator()).await?;
     }
     Ok((made?, true))
 }

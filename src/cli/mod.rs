@@ -1,4 +1,4 @@
-//! The command line; it wires the adapters together. One file per command.
+//! The command line: one file per command, each parses, asks and prints.
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage. Secrets come on standard input or a prompt, never as an
 //! argument: arguments are seen by every process of the machine.
@@ -6,6 +6,7 @@
 mod audit;
 mod client;
 mod custody;
+mod deployment;
 mod dev;
 mod doctor;
 mod factor;
@@ -18,12 +19,9 @@ mod login;
 mod otp_client;
 mod otp_key;
 mod output;
-mod reload;
-mod run_mark;
 mod serve;
 mod token;
 mod user;
-mod wiring;
 mod yubico_key;
 
 use std::path::PathBuf;
@@ -149,7 +147,7 @@ fn exit_code(error: &anyhow::Error, output: &Output) -> ExitCode {
 async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
     let config = arguments.config.as_path();
     if let Some(name) = &arguments.operator {
-        wiring::name_operator(name)?;
+        deployment::name_operator(name)?;
     }
     match arguments.command {
         Command::Init(command) => command.run(config, output).await,

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::deployment::{self, operator};
 use super::output::{Output, table, yes_no};
-use super::wiring::{Deployment, Need};
 use super::{Ended, input};
+use crate::server::Need;
 use signet_core::mfa::yubico_export;
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_core::secret::SecretText;
@@ -107,34 +108,34 @@ impl OtpClientCommand {
             }
             Self::Import { file } => import(config, output, &file).await,
             Self::List => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
+                let deployment = deployment::open(config, Need::Store, output).await?;
                 let clients = deployment.signet.list_otp_clients().await?;
                 let views: Vec<_> = clients.iter().map(|client| ClientView::new(client, None)).collect();
                 output.value(&views, |views| ClientView::table(views))?;
                 deployment.close().await
             }
             Self::Disable { client } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_otp_client(&client, false, &deployment.operator()).await?;
-                deployment.done(output, &format!("{client} may have OTPs verified no more")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_otp_client(&client, false, &operator()).await?;
+                deployment::done(deployment, output, &format!("{client} may have OTPs verified no more")).await
             }
             Self::Enable { client } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_otp_client(&client, true, &deployment.operator()).await?;
-                deployment.done(output, &format!("{client} may have OTPs verified again")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_otp_client(&client, true, &operator()).await?;
+                deployment::done(deployment, output, &format!("{client} may have OTPs verified again")).await
             }
             Self::Remove { client } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_otp_client(&client, &deployment.operator()).await?;
-                deployment.done(output, &format!("removed OTP client {client}")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_otp_client(&client, &operator()).await?;
+                deployment::done(deployment, output, &format!("removed OTP client {client}")).await
             }
         }
     }
 }
 
 async fn add(config: &Path, output: &Output, new: NewOtpClient) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
-    let (client, key) = deployment.signet.add_otp_client(new, &deployment.operator()).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
+    let (client, key) = deployment.signet.add_otp_client(new, &operator()).await?;
     output.value(&ClientView::new(&client, Some(&key)), |view| {
         let key = view.api_key.as_deref().unwrap_or_default();
         format!("id       {}\napi key  {key}\n\nThe key is shown this once.", view.id)
@@ -145,13 +146,13 @@ async fn add(config: &Path, output: &Output, new: NewOtpClient) -> anyhow::Resul
 async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
     let text = input::secret_file(file)?;
     let exported = yubico_export::clients(text.expose())?;
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
     let mut done = Imported { imported: 0, skipped: Vec::new() };
     for client in exported {
         let (id, enabled) = (client.id, client.active);
         let name = format!("ykval-{id}");
         let new = NewOtpClient { name, id: Some(id), key: Some(client.key), needs_signature: false, enabled };
-        match deployment.signet.add_otp_client(new, &deployment.operator()).await {
+        match deployment.signet.add_otp_client(new, &operator()).await {
             Ok(_) => done.imported += 1,
             Err(ChangeError::Taken { .. }) => done.skipped.push(id.get()),
             Err(error) => return Err(anyhow::Error::from(error).context(format!("client {id} was not imported"))),

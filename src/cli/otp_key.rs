@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::deployment::{self, operator};
 use super::input;
 use super::output::{Output, table, yes_no};
-use super::wiring::{Deployment, Need};
 use super::yubico_key::YubicoKeyOptions;
+use crate::server::Need;
 use signet_core::mfa::yubico_export;
 use signet_service::ChangeError;
 use signet_service::enrol::YubicoKey;
@@ -101,34 +102,34 @@ impl OtpKeyCommand {
         match self {
             Self::Add { key, serial } => {
                 let key = key.read()?;
-                let deployment = Deployment::open(config, Need::Hsm, output).await?;
-                let added = deployment.signet.add_otp_key(&key, serial, &deployment.operator()).await?;
+                let deployment = deployment::open(config, Need::Hsm, output).await?;
+                let added = deployment.signet.add_otp_key(&key, serial, &operator()).await?;
                 output.value(&KeyView::new(&added), |view| format!("added key {}", view.public_id))?;
                 deployment.close().await
             }
             Self::Import { file } => import(config, output, &file).await,
             Self::ImportCounters { file } => import_counters(config, output, &file).await,
             Self::List => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
+                let deployment = deployment::open(config, Need::Store, output).await?;
                 let keys = deployment.signet.list_otp_keys().await?;
                 let views: Vec<_> = keys.iter().map(KeyView::new).collect();
                 output.value(&views, |views| KeyView::table(views))?;
                 deployment.close().await
             }
             Self::Disable { public_id } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_otp_key(&public_id, false, &deployment.operator()).await?;
-                deployment.done(output, &format!("OTPs of {public_id} are verified no more")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_otp_key(&public_id, false, &operator()).await?;
+                deployment::done(deployment, output, &format!("OTPs of {public_id} are verified no more")).await
             }
             Self::Enable { public_id } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_otp_key(&public_id, true, &deployment.operator()).await?;
-                deployment.done(output, &format!("OTPs of {public_id} are verified again")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_otp_key(&public_id, true, &operator()).await?;
+                deployment::done(deployment, output, &format!("OTPs of {public_id} are verified again")).await
             }
             Self::Remove { public_id } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_otp_key(&public_id, &deployment.operator()).await?;
-                deployment.done(output, &format!("removed key {public_id}")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_otp_key(&public_id, &operator()).await?;
+                deployment::done(deployment, output, &format!("removed key {public_id}")).await
             }
         }
     }
@@ -138,11 +139,11 @@ async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<(
     let text = input::secret_file(file)?;
     let exported = yubico_export::keys(text.expose())?;
     drop(text);
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
     let (mut done, all) = (Imported { imported: 0, skipped: Vec::new() }, exported.len());
     for (at, key) in exported.into_iter().enumerate() {
         let wanted = YubicoKey { public_id: key.public_id, private_id: key.private_id, secret: key.secret };
-        match deployment.signet.add_otp_key(&wanted, key.serial, &deployment.operator()).await {
+        match deployment.signet.add_otp_key(&wanted, key.serial, &operator()).await {
             Ok(_) => done.imported += 1,
             Err(ChangeError::Taken { .. }) => done.skipped.push(wanted.public_id),
             Err(error) => {
@@ -161,10 +162,10 @@ async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<(
 async fn import_counters(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
     let text = input::secret_file(file)?;
     let exported = yubico_export::counters(text.expose())?;
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let mut done = Imported { imported: 0, skipped: Vec::new() };
     for key in exported {
-        let operator = deployment.operator();
+        let operator = operator();
         let raised = deployment.signet.raise_yubico_counter(&key.public_id, key.counter, &operator).await?;
         if raised {
             done.imported += 1

@@ -6,9 +6,10 @@ use std::path::Path;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::deployment::{self, operator};
 use super::input;
 use super::output::{Output, table, yes_no};
-use super::wiring::{Deployment, Need};
+use crate::server::Need;
 use signet_store::{Factor, User};
 
 #[derive(Debug, Subcommand)]
@@ -106,9 +107,9 @@ impl UserCommand {
         match self {
             Self::Add { name, roles, password_stdin } => {
                 let password = input::secret(password_stdin, "the password", "--password-stdin")?;
-                let deployment = Deployment::open(config, Need::Hsm, output).await?;
+                let deployment = deployment::open(config, Need::Hsm, output).await?;
                 let roles = roles.into_iter().collect();
-                let user = deployment.signet.add_user(&name, roles, &password, &deployment.operator()).await?;
+                let user = deployment.signet.add_user(&name, roles, &password, &operator()).await?;
                 let text = |view: &UserView| {
                     format!(
                         "added user {} ({})\nNext: `signet factor add totp --user {}`",
@@ -120,41 +121,42 @@ impl UserCommand {
             }
             Self::SetPassword { name, password_stdin } => {
                 let password = input::secret(password_stdin, "the password", "--password-stdin")?;
-                let deployment = Deployment::open(config, Need::Hsm, output).await?;
-                deployment.signet.set_password(&name, &password, &deployment.operator()).await?;
-                deployment.done(output, &format!("replaced the password of {name}; refresh tokens ended")).await
+                let deployment = deployment::open(config, Need::Hsm, output).await?;
+                deployment.signet.set_password(&name, &password, &operator()).await?;
+                deployment::done(deployment, output, &format!("replaced the password of {name}; refresh tokens ended"))
+                    .await
             }
             Self::List => list(config, output).await,
             Self::Show { name } => show(config, output, &name).await,
             Self::Disable { name } => enable(config, output, &name, false).await,
             Self::Enable { name } => enable(config, output, &name, true).await,
             Self::SetRoles { name, roles } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
+                let deployment = deployment::open(config, Need::Store, output).await?;
                 let roles = roles.into_iter().filter(|role| !role.is_empty()).collect();
-                deployment.signet.set_roles(&name, roles, &deployment.operator()).await?;
-                deployment.done(output, &format!("replaced the roles of {name}")).await
+                deployment.signet.set_roles(&name, roles, &operator()).await?;
+                deployment::done(deployment, output, &format!("replaced the roles of {name}")).await
             }
             Self::Unlock { name } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                let had = deployment.signet.unlock_user(&name, &deployment.operator()).await?;
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                let had = deployment.signet.unlock_user(&name, &operator()).await?;
                 let what = if had { "has all tries again" } else { "had all tries; nothing was locked" };
-                deployment.done(output, &format!("{name} {what}")).await
+                deployment::done(deployment, output, &format!("{name} {what}")).await
             }
             Self::Locked => locked(config, output).await,
             Self::Remove { name } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_user(&name, &deployment.operator()).await?;
-                deployment.done(output, &format!("removed user {name}")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_user(&name, &operator()).await?;
+                deployment::done(deployment, output, &format!("removed user {name}")).await
             }
         }
     }
 }
 
 async fn enable(config: &Path, output: &Output, name: &str, enabled: bool) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
-    deployment.signet.enable_user(name, enabled, &deployment.operator()).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
+    deployment.signet.enable_user(name, enabled, &operator()).await?;
     let what = if enabled { "may sign in again" } else { "may sign in no more; refresh tokens ended" };
-    deployment.done(output, &format!("{name} {what}")).await
+    deployment::done(deployment, output, &format!("{name} {what}")).await
 }
 
 /// An account whose tries are exhausted, as printed.
@@ -169,7 +171,7 @@ struct LockedView {
 }
 
 async fn locked(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let locked = deployment.signet.locked_accounts().await?;
     let views: Vec<_> = locked
         .into_iter()
@@ -194,7 +196,7 @@ async fn locked(config: &Path, output: &Output) -> anyhow::Result<()> {
 }
 
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let users: Vec<_> = deployment.signet.list_users().await?.iter().map(|user| UserView::new(user, None)).collect();
     output.value(&users, |users| {
         let rows: Vec<_> = users.iter().map(UserView::row).collect();
@@ -204,7 +206,7 @@ async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
 }
 
 async fn show(config: &Path, output: &Output, name: &str) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let user = deployment.signet.find_user(name).await?;
     let factors = deployment.signet.list_factors(name).await?;
     output.value(&UserView::new(&user, Some(&factors)), |view| {

@@ -101,7 +101,22 @@ impl Config {
         Self::parse(&text, file.parent().unwrap_or(Path::new("/")), environment)
     }
 
-    /// The same from a text whose relative paths start at `folder`.
+    /// Reads a file, with the overrides of this process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with the key and what to do.
+    pub fn load_with_environment(path: &Path) -> Result<Self, ConfigError> {
+        let mut variables = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str().filter(|name| name.starts_with("SIGNET_")) else { continue };
+            let refused = |_| ConfigError::Override { variable: name.to_owned(), problem: "it is not UTF-8" };
+            variables.push((name.to_owned(), value.into_string().map_err(refused)?));
+        }
+        Self::load(path, variables.into_iter())
+    }
+
+    /// Judges a text whose relative paths start at `folder`.
     ///
     /// # Errors
     ///

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::run_mark::RunMarks;
-use super::super::wiring::{self, Deployment};
 use super::finding::Findings;
 use super::token::Tokens;
+use crate::server::{self, RunMarks, Runtime};
 use signet_core::keys::{HsmKey, KeyAdmin as _};
 use signet_jose::KeyId;
 use signet_service::directory::RingKey;
@@ -14,7 +13,7 @@ use signet_service::hsm_members::Membership;
 use signet_store::Keys as _;
 
 /// Examines the keys; gives those that sign tokens now, and did.
-pub(super) async fn examine(deployment: &Deployment, tokens: &Tokens, findings: &mut Findings) -> Vec<Arc<RingKey>> {
+pub(super) async fn examine(deployment: &Runtime, tokens: &Tokens, findings: &mut Findings) -> Vec<Arc<RingKey>> {
     let keys = match deployment.store.keys().await {
         Ok(keys) => keys,
         Err(error) => {
@@ -35,8 +34,8 @@ pub(super) async fn examine(deployment: &Deployment, tokens: &Tokens, findings: 
     examine_signatures(deployment, findings).await
 }
 
-async fn examine_custody(deployment: &Deployment, findings: &mut Findings) {
-    let marks = RunMarks::only_look(&wiring::state_folder(&deployment.config));
+async fn examine_custody(deployment: &Runtime, findings: &mut Findings) {
+    let marks = RunMarks::only_look(&server::state_folder(&deployment.config));
     let report = match deployment.signet.custody(deployment.config.server.tls.is_some(), &marks).await {
         Ok(report) => report,
         Err(error) => return findings.error("custody", error),
@@ -63,7 +62,7 @@ async fn examine_custody(deployment: &Deployment, findings: &mut Findings) {
 }
 
 /// What a starting server asks of each key.
-async fn examine_use(deployment: &Deployment, tokens: &Tokens, keys: &[HsmKey], findings: &mut Findings) {
+async fn examine_use(deployment: &Runtime, tokens: &Tokens, keys: &[HsmKey], findings: &mut Findings) {
     let published: Vec<HsmKey> = keys.iter().filter(|key| key.state.is_published()).cloned().collect();
     let is_active = |key_id: &KeyId| published.iter().any(|key| key.key_id == *key_id && key.state.is_active());
     for (hsm, membership) in tokens.with_keys() {
@@ -88,7 +87,7 @@ async fn examine_use(deployment: &Deployment, tokens: &Tokens, keys: &[HsmKey], 
 }
 
 /// One test signature by each signing key, checked with its public key, and how long it took.
-async fn examine_signatures(deployment: &Deployment, findings: &mut Findings) -> Vec<Arc<RingKey>> {
+async fn examine_signatures(deployment: &Runtime, findings: &mut Findings) -> Vec<Arc<RingKey>> {
     let Ok(snapshot) = deployment.signet.directory().at_hand().await else { return Vec::new() };
     let algorithm = deployment.signet.settings().algorithm;
     let signing: Vec<Arc<RingKey>> = snapshot.active(algorithm).cloned().collect();

@@ -22,8 +22,8 @@ use self::finding::Findings;
 use self::token::Tokens;
 use super::Ended;
 use super::output::Output;
-use super::wiring::{self, Deployment, Need};
 use crate::config::Config;
+use crate::server::{self, Need, Runtime};
 use signet_store::Deployment as _;
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,7 @@ impl Doctor {
     }
 
     async fn examine(&self, path: &Path, output: &Output, findings: &mut Findings) {
-        let config = match wiring::load_config(path) {
+        let config = match Config::load_with_environment(path) {
             Ok(config) => config,
             Err(error) => return findings.error("configuration", error),
         };
@@ -61,7 +61,7 @@ impl Doctor {
         let need = if self.present_pin { Need::Hsm } else { Need::HsmCarefully };
         let (events, _) = mpsc::unbounded_channel();
         let started = Instant::now();
-        match Deployment::assemble(config.clone(), need, events).await {
+        match Runtime::assemble(config.clone(), need, events).await {
             Ok(deployment) => self.examine_deployment(&deployment, started, output, findings).await,
             Err(error) => {
                 findings.error("store", error);
@@ -72,7 +72,7 @@ impl Doctor {
 
     async fn examine_deployment(
         &self,
-        deployment: &Deployment,
+        deployment: &Runtime,
         started: Instant,
         output: &Output,
         findings: &mut Findings,
@@ -99,7 +99,7 @@ impl Doctor {
     /// The HSM tokens of a deployment that is not initialised: what they offer is what a newcomer wants to know.
     async fn examine_hsm_alone(&self, config: &Config, findings: &mut Findings) {
         let started = Instant::now();
-        let group = match wiring::start_hsm_alone(config, !self.present_pin) {
+        let group = match server::start_hsm_alone(config, !self.present_pin) {
             Ok(group) => group,
             Err(error) => return findings.error("HSM", error),
         };

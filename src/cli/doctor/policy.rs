@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::super::wiring::Deployment;
 use super::finding::Findings;
+use crate::server::Runtime;
 use signet_core::keys::TenantId;
 use signet_store::Clients as _;
 
-pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) {
+pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
     let policy = &deployment.config.policy;
     if policy.clients.is_empty() && policy.scopes.is_empty() {
         return;

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::output::Output;
-use super::super::wiring::{self, Deployment};
 use super::PATIENCE;
 use super::finding::Findings;
+use crate::server::{self, Runtime};
 use signet_core::keys::{HsmError, Signer as _, test_signing_input};
 use signet_hsm::HsmGroup;
 use signet_service::directory::RingKey;
@@ -34,12 +34,7 @@ struct Measured {
     per_second: f64,
 }
 
-pub(super) async fn examine(
-    deployment: &Deployment,
-    signing: &[Arc<RingKey>],
-    output: &Output,
-    findings: &mut Findings,
-) {
+pub(super) async fn examine(deployment: &Runtime, signing: &[Arc<RingKey>], output: &Output, findings: &mut Findings) {
     // The configured workers rest meanwhile: a token may allow no more sessions than these and the measured ones.
     deployment.hsm.shutdown().await;
     for key in signing {
@@ -78,8 +73,8 @@ pub(super) async fn examine(
 }
 
 /// Signatures a second of one arrangement.
-async fn measure(deployment: &Deployment, key: &Arc<RingKey>, sessions: u32, workers: u32) -> anyhow::Result<f64> {
-    let group = wiring::start_hsm_with(&deployment.config, &key.key.hsm, sessions, workers)?;
+async fn measure(deployment: &Runtime, key: &Arc<RingKey>, sessions: u32, workers: u32) -> anyhow::Result<f64> {
+    let group = server::start_hsm_with(&deployment.config, &key.key.hsm, sessions, workers)?;
     let rate = measure_with(&group, key, sessions * workers).await;
     group.shutdown().await;
     Ok(rate?)

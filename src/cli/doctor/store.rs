@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::wiring::Deployment;
 use super::finding::Findings;
+use crate::server::Runtime;
 use signet_core::audit::checkpoint::open_checkpoint;
 use signet_jose::clock::Timestamp;
 use signet_jose::{JwkSet, VerifyingKey};
@@ -14,7 +14,7 @@ const SKEW: Duration = Duration::from_secs(10);
 /// A server that did not write for so long was off, or its clock has jumped.
 const LONG_AGO: Duration = Duration::from_secs(400 * 86_400);
 
-pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) {
+pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
     let now = deployment.signet.clock_now();
     match deployment.store.probe(now).await {
         Ok(()) => findings.well("store", "a durable write was made"),
@@ -25,7 +25,7 @@ pub(super) async fn examine(deployment: &Deployment, findings: &mut Findings) {
 }
 
 /// The clock against the last audit record: the chain's time never goes back.
-async fn examine_time(deployment: &Deployment, now: Timestamp, findings: &mut Findings) {
+async fn examine_time(deployment: &Runtime, now: Timestamp, findings: &mut Findings) {
     let last = async {
         let head = deployment.store.head().await?;
         deployment.store.records(head.sequence, 1).await
@@ -48,7 +48,7 @@ async fn examine_time(deployment: &Deployment, now: Timestamp, findings: &mut Fi
     }
 }
 
-async fn examine_checkpoint(deployment: &Deployment, findings: &mut Findings) {
+async fn examine_checkpoint(deployment: &Runtime, findings: &mut Findings) {
     let audit = &deployment.config.audit;
     let last = match deployment.store.last_checkpoint().await {
         Ok(Some(last)) => last,

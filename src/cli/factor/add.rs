@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::piv::AddPiv;
 use super::view::FactorView;
+use crate::cli::deployment::{self, operator};
 use crate::cli::output::Output;
-use crate::cli::wiring::{Deployment, Need};
 use crate::cli::yubico_key::{YubicoKeyOptions, check_public_id};
 use crate::cli::{Ended, input};
+use crate::server::Need;
 use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters, from_base32};
 use signet_core::secret::{SecretBytes, SecretText};
@@ -184,24 +185,24 @@ impl Add {
                 add_otp(config, output, &user, new).await
             }
             Self::Recovery { user } => {
-                let deployment = Deployment::open(config, Need::Hsm, output).await?;
-                let codes = deployment.signet.make_recovery_codes(&user, &deployment.operator()).await?;
+                let deployment = deployment::open(config, Need::Hsm, output).await?;
+                let codes = deployment.signet.make_recovery_codes(&user, &operator()).await?;
                 super::recovery::print(output, &codes)?;
                 deployment.close().await
             }
             Self::Piv(add) => add.run(config, output).await,
             Self::YubicoRemote { user, label, public_id } => {
                 check_public_id(&public_id)?;
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                let operator = deployment.operator();
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                let operator = operator();
                 let factor = deployment.signet.enrol_yubico_remote(&user, &label, &public_id, &operator).await?;
                 tell_added(output, &factor, &user)?;
                 deployment.close().await
             }
             Self::YubicoOtp { user, label, key } => {
                 let key = key.read()?;
-                let deployment = Deployment::open(config, Need::Hsm, output).await?;
-                let operator = deployment.operator();
+                let deployment = deployment::open(config, Need::Hsm, output).await?;
+                let operator = operator();
                 let factor = deployment.signet.enrol_yubico_otp(&user, &label, &key, &operator).await?;
                 tell_added(output, &factor, &user)?;
                 deployment.close().await
@@ -212,8 +213,8 @@ impl Add {
 
 async fn add_otp(config: &Path, output: &Output, user: &str, new: NewOtp) -> anyhow::Result<()> {
     let is_fresh = new.secret.is_none();
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
-    let (factor, enrolment) = deployment.signet.enrol_otp(user, new, &deployment.operator()).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
+    let (factor, enrolment) = deployment.signet.enrol_otp(user, new, &operator()).await?;
     if is_fresh {
         print_enrolled(output, &factor, &enrolment)?;
         tell_pending(output, &factor);

@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use clap::{Subcommand, ValueEnum};
 
 use super::view::{FactorView, csv, factor_table, listed_table};
+use crate::cli::deployment::{self, operator};
 use crate::cli::output::Output;
-use crate::cli::wiring::{Deployment, Need};
 use crate::cli::{Ended, input};
+use crate::server::Need;
 use signet_core::secret::SecretText;
 use signet_store::FactorId;
 
@@ -81,36 +82,36 @@ impl Life {
             Self::Resync { id, codes_stdin } => resync(config, output, &id, codes_stdin).await,
             Self::Disable { id } => {
                 let what = format!("disabled factor {id}; the user's refresh tokens ended");
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_factor(&FactorId::new(&id), false, &deployment.operator()).await?;
-                deployment.done(output, &what).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_factor(&FactorId::new(&id), false, &operator()).await?;
+                deployment::done(deployment, output, &what).await
             }
             Self::Enable { id } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_factor(&FactorId::new(&id), true, &deployment.operator()).await?;
-                deployment.done(output, &format!("enabled factor {id}")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.enable_factor(&FactorId::new(&id), true, &operator()).await?;
+                deployment::done(deployment, output, &format!("enabled factor {id}")).await
             }
             Self::Rename { id, label } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.rename_factor(&FactorId::new(&id), &label, &deployment.operator()).await?;
-                deployment.done(output, &format!("factor {id} is named {label}")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.rename_factor(&FactorId::new(&id), &label, &operator()).await?;
+                deployment::done(deployment, output, &format!("factor {id} is named {label}")).await
             }
             Self::Approve { id } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.approve_factor(&FactorId::new(&id), &deployment.operator()).await?;
-                deployment.done(output, &format!("approved factor {id}")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.approve_factor(&FactorId::new(&id), &operator()).await?;
+                deployment::done(deployment, output, &format!("approved factor {id}")).await
             }
             Self::Remove { id } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_factor(&FactorId::new(&id), &deployment.operator()).await?;
-                deployment.done(output, &format!("removed factor {id}")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_factor(&FactorId::new(&id), &operator()).await?;
+                deployment::done(deployment, output, &format!("removed factor {id}")).await
             }
         }
     }
 }
 
 async fn list(config: &Path, output: &Output, user: Option<String>) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     match user {
         Some(user) => {
             let factors = deployment.signet.list_factors(&user).await?;
@@ -126,7 +127,7 @@ async fn list(config: &Path, output: &Output, user: Option<String>) -> anyhow::R
 }
 
 async fn export(config: &Path, output: &Output, format: Form) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let views: Vec<_> = deployment.signet.list_all_factors().await?.iter().map(FactorView::listed).collect();
     match format {
         Form::Json => output.text(&serde_json::to_string_pretty(&views)?)?,
@@ -137,10 +138,10 @@ async fn export(config: &Path, output: &Output, format: Form) -> anyhow::Result<
 
 async fn resync(config: &Path, output: &Output, id: &str, codes_stdin: bool) -> anyhow::Result<()> {
     let [first, second] = two_codes(codes_stdin)?;
-    let deployment = Deployment::open(config, Need::Hsm, output).await?;
-    let operator = deployment.operator();
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
+    let operator = operator();
     deployment.signet.resync_factor(&FactorId::new(id), [&first, &second], &operator).await?;
-    deployment.done(output, &format!("factor {id} is in step again")).await
+    deployment::done(deployment, output, &format!("factor {id} is in step again")).await
 }
 
 fn two_codes(from_stdin: bool) -> anyhow::Result<[SecretText; 2]> {

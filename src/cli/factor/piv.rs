@@ -10,9 +10,10 @@ use x509_cert::Certificate;
 use super::add::tell_pending;
 use super::view::FactorView;
 use crate::cli::Ended;
+use crate::cli::deployment::{self, operator};
 use crate::cli::output::Output;
-use crate::cli::wiring::{Deployment, Need};
 use crate::config::PivConfig;
+use crate::server::{Need, Runtime};
 use signet_core::mfa::piv_attestation::{self, Attested, key_of, read_certificates};
 use signet_jose::clock::Timestamp;
 use signet_jose::jwk::PublicKey;
@@ -59,15 +60,15 @@ struct Added {
 
 impl AddPiv {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let deployment = Deployment::open(config, Need::Store, output).await?;
+        let deployment = deployment::open(config, Need::Store, output).await?;
         let added = self.add(&deployment, output).await;
         deployment.close().await?;
         added
     }
 
-    async fn add(&self, deployment: &Deployment, output: &Output) -> anyhow::Result<()> {
+    async fn add(&self, deployment: &Runtime, output: &Output) -> anyhow::Result<()> {
         let piv = self.judge(&deployment.config.mfa.piv, deployment.signet.clock_now())?;
-        let factor = deployment.signet.enrol_piv(&self.user, &self.label, &piv, &deployment.operator()).await?;
+        let factor = deployment.signet.enrol_piv(&self.user, &self.label, &piv, &operator()).await?;
         let added = Added {
             needs_touch: piv.attested.as_ref().map(|attested| attested.needs_touch),
             factor: FactorView::new(&factor),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::deployment::{self, operator};
 use crate::cli::output::Output;
-use crate::cli::wiring::{Deployment, Need};
+use crate::server::Need;
 use signet_service::recovery::MadeCodes;
 use signet_store::FactorState;
 
@@ -26,8 +27,8 @@ pub(in crate::cli) struct Replace {
 
 impl Replace {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let deployment = Deployment::open(config, Need::Hsm, output).await?;
-        let operator = deployment.operator();
+        let deployment = deployment::open(config, Need::Hsm, output).await?;
+        let operator = operator();
         let made = deployment.signet.replace_token(&self.user, self.valid, self.codes, &operator).await?;
         print(output, &made)?;
         deployment.close().await

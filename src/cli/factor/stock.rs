@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 
 use super::add::tell_pending;
 use super::view::FactorView;
+use crate::cli::deployment::{self, operator};
 use crate::cli::output::{Output, table};
-use crate::cli::wiring::{Deployment, Need};
 use crate::cli::{Ended, input};
+use crate::server::Need;
 use signet_core::secret::SecretBytes;
 use signet_service::import::run::{ImportReport, LineOutcome, Progress};
 use signet_service::import::{Format, ImportOptions, Unlock};
@@ -107,15 +108,15 @@ impl StockCommand {
         match self {
             Self::Import(import) => import.run(config, output).await,
             Self::Stock { remove: Some(serial) } => {
-                let deployment = Deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_stock(&serial, &deployment.operator()).await?;
-                deployment.done(output, &format!("removed token {serial} from the stock")).await
+                let deployment = deployment::open(config, Need::Store, output).await?;
+                deployment.signet.remove_stock(&serial, &operator()).await?;
+                deployment::done(deployment, output, &format!("removed token {serial} from the stock")).await
             }
             Self::Stock { remove: None } => list(config, output).await,
             Self::Assign { serial, user, label, code_stdin } => {
                 let code = code_stdin.then(|| input::secret_from_stdin("the code")).transpose()?;
-                let deployment = Deployment::open(config, Need::Hsm, output).await?;
-                let (signet, operator) = (&deployment.signet, deployment.operator());
+                let deployment = deployment::open(config, Need::Hsm, output).await?;
+                let (signet, operator) = (&deployment.signet, operator());
                 let factor = match code {
                     Some(code) => {
                         let user = signet.find_user(&user).await?;
@@ -138,8 +139,8 @@ impl Import {
             ImportOptions { format: self.format.format(), unlock: self.unlock()?, profile: self.profile.into() };
         // Before anything is imported, so that what became of each token is not lost.
         let told = self.report.as_deref().map(|path| Ok::<_, anyhow::Error>((path, create(path)?))).transpose()?;
-        let deployment = Deployment::open(config, Need::Hsm, output).await?;
-        let operator = deployment.operator();
+        let deployment = deployment::open(config, Need::Hsm, output).await?;
+        let operator = operator();
         let mut line = ProgressLine::new();
         let imported = deployment
             .signet
@@ -314,7 +315,7 @@ impl StockView {
 }
 
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let views: Vec<_> = deployment.signet.list_stock().await?.iter().map(StockView::new).collect();
     output.value(&views, |views| {
         let rows: Vec<_> = views

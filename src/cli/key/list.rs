@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cli::deployment;
 use crate::cli::output::{Output, table};
-use crate::cli::wiring::{Deployment, Need};
+use crate::server::{Need, Runtime};
 use signet_core::keys::{AnnouncedKey, HsmKey, KeyEnd, KeyPurpose, KeyState, hexadecimal};
 use signet_jose::Algorithm;
 
@@ -29,7 +30,7 @@ pub(super) struct KeyView {
 }
 
 impl KeyView {
-    pub(super) fn new(key: &HsmKey, deployment: &Deployment) -> Self {
+    pub(super) fn new(key: &HsmKey, deployment: &Runtime) -> Self {
         Self {
             kid: key.key_id.to_string(),
             purpose: key.purpose.name(),
@@ -71,7 +72,7 @@ impl KeyView {
 }
 
 /// The stage in words.
-fn what_follows(key: &HsmKey, deployment: &Deployment) -> String {
+fn what_follows(key: &HsmKey, deployment: &Runtime) -> String {
     let keys = &deployment.config.keys;
     match key.state {
         KeyState::Next { published_at } => {
@@ -105,7 +106,7 @@ const fn in_words(end: KeyEnd) -> &'static str {
 }
 
 pub(super) async fn run(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let store = deployment.signet.store();
     let mut views: Vec<_> = store.keys().await?.iter().map(|key| KeyView::new(key, &deployment)).collect();
     views.extend(store.announced_keys().await?.iter().map(KeyView::unfinished));

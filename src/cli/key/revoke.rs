@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::list::KeyView;
 use crate::cli::Ended;
+use crate::cli::deployment::{self, operator};
 use crate::cli::output::Output;
-use crate::cli::wiring::{Deployment, Need};
+use crate::server::{Need, Runtime};
 use signet_service::ChangeError;
 use signet_service::revoke_key::Consequences;
 
@@ -27,9 +28,9 @@ struct Report {
 
 pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) -> anyhow::Result<()> {
     // By the store alone: a revocation waits for no HSM.
-    let deployment = Deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Store, output).await?;
     let outcome = begin(&deployment, kid, yes).await;
-    let operator = deployment.operator();
+    let operator = operator();
     deployment.close().await?;
     let consequences = outcome?;
     if !yes {
@@ -42,7 +43,7 @@ pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) ->
     }
     output.progress(&format!("{kid} is out of the JWKS, and its tokens are inactive"));
     let mut report = Report { revoked: true, consequences, replacement: None, left_to_the_server: None };
-    match Deployment::open_with_any_hsm(config, output).await {
+    match deployment::open_with_any_hsm(config, output).await {
         Ok(deployment) => {
             match deployment.signet.replace_revoked(kid, &operator).await {
                 Ok(key) => report.replacement = key.map(|key| KeyView::new(&key, &deployment)),
@@ -68,10 +69,10 @@ pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) ->
     })
 }
 
-async fn begin(deployment: &Deployment, kid: &str, yes: bool) -> Result<Consequences, ChangeError> {
+async fn begin(deployment: &Runtime, kid: &str, yes: bool) -> Result<Consequences, ChangeError> {
     let consequences = deployment.signet.foresee_revocation(kid).await?;
     if yes {
-        deployment.signet.revoke_key(kid, &deployment.operator()).await?;
+        deployment.signet.revoke_key(kid, &operator()).await?;
     }
     Ok(consequences)
 }

@@ -28,9 +28,9 @@ struct Text {
 }
 
 /// This process's mark, and the way to those of others.
-pub(super) struct RunMarks {
+pub(crate) struct RunMarks {
     folder: PathBuf,
-    /// `None` for who only looks.
+    /// `None` for callers that only read.
     own: Option<LockedFile>,
     /// Marks of processes that had ended when they were last looked at.
     ended: Mutex<Vec<PathBuf>>,
@@ -61,8 +61,8 @@ impl RunMarks {
         anyhow::bail!("there are a thousand marks of processes in {}: remove those that ended", folder.display())
     }
 
-    /// Looks at the marks of others, and leaves none: for who signs nothing that needs a record.
-    pub(super) fn only_look(folder: &Path) -> Self {
+    /// Looks at the marks of others, and leaves none: for callers that sign nothing that needs a record.
+    pub(crate) fn only_look(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), own: None, ended: Mutex::default() }
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::signal::unix::Signal;
 
 use super::run_mark::RunMarks;
-use super::wiring::{self, server_slack};
+use super::runtime::Runtime;
+use super::workers::{hsm_configs, server_slack};
 use crate::config::Config;
 use signet_core::keys::HsmName;
 use signet_hsm::HsmGroup;
@@ -17,15 +18,26 @@ use signet_store_sqlite::SqliteStore;
 
 /// What a reload works on.
 pub(super) struct Reload {
-    pub(super) path: PathBuf,
+    path: PathBuf,
     /// What the server runs by: of the file only `[[hsm]]` is taken over.
-    pub(super) running: Config,
-    pub(super) marks: Option<Arc<RunMarks>>,
-    pub(super) store: Arc<SqliteStore>,
-    pub(super) hsm: Arc<HsmGroup>,
+    running: Config,
+    marks: Option<Arc<RunMarks>>,
+    store: Arc<SqliteStore>,
+    hsm: Arc<HsmGroup>,
 }
 
 impl Reload {
+    /// A reload of the HSM tokens of this runtime, from the file that its configuration was read from.
+    pub(super) fn new(path: PathBuf, runtime: &Runtime) -> Self {
+        Self {
+            path,
+            running: runtime.config.clone(),
+            marks: runtime.marks.clone(),
+            store: runtime.store.clone(),
+            hsm: runtime.hsm.clone(),
+        }
+    }
+
     /// Reloads on each signal. What can't be done is logged, and everything stays as it is.
     pub(super) async fn on_each(mut self, mut signal: Signal) {
         while signal.recv().await.is_some() {
@@ -45,7 +57,7 @@ impl Reload {
         // While tokens come and go both old and new ones sign.
         let (before, after) = (server_slack(&self.running), server_slack(&config));
         self.announce(Slack { tokens: before.tokens.max(after.tokens), ..after })?;
-        let done = self.hsm.reconfigure(wiring::hsm_configs(&config, &bound, false)).await?;
+        let done = self.hsm.reconfigure(hsm_configs(&config, &bound, false)).await?;
         self.announce(after)?;
         self.running = config;
         let names = |names: &[HsmName]| names.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
@@ -70,7 +82,7 @@ impl Reload {
 /// Reading is short, and still no work for an async thread.
 async fn read(path: &Path) -> anyhow::Result<Config> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || wiring::load_config(&path)).await?
+    tokio::task::spawn_blocking(move || Config::load_with_environment(&path)).await?.map_err(Into::into)
 }
 
 /// A token that still signs is not taken out by a missing section, which may be a slip of the pen.

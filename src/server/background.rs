@@ -1,0 +1,105 @@
+//! What a server does beside its requests: tests keys, prunes, compares, signs checkpoints, rotates.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::hsm_events;
+use super::runtime::Runtime;
+use signet_hsm::{HsmEvent, HsmGroup};
+use signet_service::Signet;
+use signet_service::rotate::Rotator;
+
+/// How often keys that did not sign lately are tried.
+const EXERCISE_EVERY: Duration = Duration::from_secs(2);
+/// How often the HSM's signatures are compared with the records.
+const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether a suspended HSM token is due to be tried.
+const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
+/// How often it is looked whether an HSM token lacks seals.
+const RESEAL_EVERY: Duration = Duration::from_secs(1);
+/// How often what has expired is deleted.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
+pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let signet = &runtime.signet;
+    every(&mut tasks, EXERCISE_EVERY, signet, |signet| async move {
+        signet.exercise_keys().await;
+        if let Err(error) = signet.tell_repetitions(false).await {
+            tracing::warn!(%error, "the audit log could not be told of repeated refusals");
+        }
+    });
+    every(&mut tasks, TRY_SUSPENDED_EVERY, signet, |signet| async move { signet.try_suspended_tokens() });
+    every(&mut tasks, RESEAL_EVERY, signet, |signet| async move { signet.reseal_where_needed().await });
+    every(&mut tasks, runtime.config.audit.checkpoint_interval, signet, |signet| async move {
+        if let Err(error) = signet.checkpoint().await {
+            tracing::warn!(%error, "no checkpoint was signed; the next one covers what this one would have");
+        }
+    });
+    if let Some(marks) = runtime.marks.clone() {
+        let hsm = Arc::clone(&runtime.hsm);
+        every(&mut tasks, RECONCILE_EVERY, signet, move |signet| {
+            let (marks, settled_after) = (marks.clone(), settled_after(&hsm));
+            async move {
+                if let Err(error) = signet.reconcile(marks.as_ref(), settled_after).await {
+                    tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
+                }
+            }
+        });
+    }
+    every(&mut tasks, PRUNE_EVERY, signet, |signet| async move {
+        if let Err(error) = signet.store().prune(signet.clock_now()).await {
+            tracing::warn!(%error, "what has expired could not be deleted");
+        }
+    });
+    tasks.spawn(hsm_events::record_each(signet.clone(), events));
+    tasks
+}
+
+/// Has something done again and again, for as long as the server serves. What takes longer than its time is not caught up
+/// with.
+fn every<F: Future<Output = ()> + Send>(
+    tasks: &mut JoinSet<()>,
+    interval: Duration,
+    signet: &Arc<Signet>,
+    task: impl Fn(Arc<Signet>) -> F + Send + 'static,
+) {
+    let signet = signet.clone();
+    tasks.spawn(async move {
+        let mut times = tokio::time::interval(interval);
+        times.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            task(signet.clone()).await;
+        }
+    });
+}
+
+/// How long after it was given up a signature can still be made: its worker took it in time, and finished late.
+fn settled_after(hsm: &HsmGroup) -> Duration {
+    hsm.longest_deadline() * 2 + Duration::from_secs(1)
+}
+
+/// Compares once more at the end, so that the next start finds nothing to explain.
+pub(super) async fn reconcile(runtime: &Runtime) {
+    if let Some(marks) = &runtime.marks
+        && let Err(error) = runtime.signet.reconcile(marks.as_ref(), settled_after(&runtime.hsm)).await
+    {
+        tracing::warn!(%error, "signatures and records could not be compared at the end");
+    }
+}
+
+/// Looks after the key ring, or waits to take it over from another process.
+pub(super) async fn rotate(mut rotator: Rotator) {
+    let mut every = tokio::time::interval(rotator.interval());
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(error) = rotator.work().await {
+            tracing::warn!(%error, "the key ring could not be looked after");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Hosting: puts the adapters together, serves, works in the background and stops in order.
+//!
+//! It decides how a configuration becomes a running deployment, and what ends one. The only module that makes a store
+//! or starts HSM workers. It prints nothing and reads no arguments: commands do, and they hear of progress by callbacks.
+
+mod background;
+mod hsm_events;
+mod process;
+mod reload;
+mod run_mark;
+mod runtime;
+mod start;
+mod wiring;
+mod worker;
+mod workers;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum_server::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::http::{AcceptedHosts, HttpState, Listening, router};
+use reload::Reload;
+use signet_core::audit::{Event, Outcome};
+use signet_hsm::HsmEvent;
+use signet_service::rotate::Rotator;
+use signet_store::AuditLog as _;
+
+pub(crate) use process::start_log;
+pub(crate) use run_mark::RunMarks;
+pub(crate) use runtime::{Need, Notice, Runtime};
+pub(crate) use wiring::open_store;
+pub(crate) use worker::{StandaloneWorker, run_worker};
+pub(crate) use workers::{start_hsm_alone, start_hsm_with, state_folder};
+
+/// The signals that a server follows.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// The file whose HSM tokens are read again on SIGHUP. Without it that signal ends the server, as a terminal's end
+    /// does.
+    hangup: Option<(PathBuf, Signal)>,
+}
+
+impl Signals {
+    fn listen(file: Option<&Path>) -> std::io::Result<Self> {
+        // Until it can be followed SIGHUP must not end the server.
+        let hangup =
+            file.map(|file| Ok::<_, std::io::Error>((std::path::absolute(file)?, signal(SignalKind::hangup())?)));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: hangup.transpose()?,
+        })
+    }
+}
+
+/// Serves until a signal asks to stop. `ready` is called once requests are answered; the HSM tokens of `file`, where
+/// `config` was read from, are read again on SIGHUP.
+pub(crate) async fn run(
+    config: Config,
+    file: Option<&Path>,
+    ready: &(dyn Fn(SocketAddr, &str) + Send + Sync),
+) -> anyhow::Result<()> {
+    process::give_up_dumps()?;
+    let mut signals = Signals::listen(file)?;
+    let tls = process::load_tls(config.server.tls.as_ref()).await?;
+    let listening = Listening::bind(config.server.listen)?;
+    let (events, hsm_events) = mpsc::unbounded_channel();
+    let runtime = open(config, events).await?;
+    let signet = &runtime.signet;
+    let mut background = background::start(&runtime, hsm_events);
+    let rotation = signet.new_request_id();
+    background.spawn(background::rotate(Rotator::new(signet.clone(), rotation.clone())));
+    if let Some((path, hangup)) = signals.hangup.take() {
+        background.spawn(Reload::new(path, &runtime).on_each(hangup));
+    }
+    let limits = process::limits(&runtime.config);
+    let address = listening.address();
+    let hosts = Arc::new(AcceptedHosts::new(runtime.config.server.public_url.url(), address));
+    let handle = Handle::new();
+    let routes = router(HttpState { signet: signet.clone(), limits, hosts });
+    let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
+    ready(address, &signet.settings().issuer);
+    let early = tokio::select! {
+        () = asked_to_stop(&mut signals, &mut background) => None,
+        served = &mut serving => Some(served),
+    };
+    handle.graceful_shutdown(Some(limits.drain));
+    let served = match early {
+        Some(served) => served,
+        None => serving.await,
+    };
+    let served = served.context("the server failed")?;
+    background.shutdown().await;
+    stop(runtime, &rotation).await?;
+    Ok(served?)
+}
+
+/// Opens the deployment, waits for its HSM tokens and records the start.
+async fn open(config: Config, events: mpsc::UnboundedSender<HsmEvent>) -> anyhow::Result<Runtime> {
+    let runtime = Runtime::assemble(config, Need::Hsm, events).await?;
+    if let Err(error) = start::start_hsm(&runtime).await {
+        runtime.hsm.shutdown().await;
+        runtime.store.close().await;
+        return Err(error);
+    }
+    if let Some(marks) = &runtime.marks {
+        marks.announce(workers::server_slack(&runtime.config))?;
+    }
+    let anchor = &runtime.config.audit.anchor;
+    if !anchor.exists() && runtime.store.last_checkpoint().await?.is_some() {
+        tracing::error!(anchor = %anchor.display(), "the anchor is gone: whether this is an old copy of the store can't be told");
+    }
+    hsm_events::record(&runtime.signet, Event::ServerStarted, Outcome::Done, None).await?;
+    Ok(runtime)
+}
+
+async fn asked_to_stop(signals: &mut Signals, background: &mut JoinSet<()>) {
+    tokio::select! {
+        _ = signals.terminate.recv() => tracing::info!("asked to stop (SIGTERM)"),
+        _ = signals.interrupt.recv() => tracing::info!("asked to stop (SIGINT)"),
+        // None of these ends by itself: one that does has panicked, and what it did is not done any more.
+        Some(_) = background.join_next() => tracing::error!("a background task ended; the server stops"),
+    }
+}
+
+/// Leaves nothing for the next start to explain, and records the end.
+async fn stop(runtime: Runtime, rotation: &str) -> anyhow::Result<()> {
+    let signet = &runtime.signet;
+    background::reconcile(&runtime).await;
+    if let Err(error) = signet.end_rotation(rotation).await {
+        tracing::warn!(%error, "the lease of the key rotation was not given back; it runs out by itself");
+    }
+    signet.tell_repetitions(true).await?;
+    hsm_events::record(signet, Event::ServerStopped, Outcome::Done, None).await?;
+    runtime.close().await
+}

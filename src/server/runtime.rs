@@ -1,0 +1,236 @@
+//! A deployment that a process has open: configuration, store, HSM workers and issuer together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::mpsc;
+
+use super::run_mark::RunMarks;
+use super::{wiring, workers};
+use crate::config::{Config, PinSource};
+use signet_core::keys::{HsmError, HsmName, KeyAdmin as _, KeyPurpose};
+use signet_core::random::OsRandom;
+use signet_hsm::{HsmEvent, HsmGroup};
+use signet_jose::clock::SystemClock;
+use signet_jose::{Jwk, JwkSet};
+use signet_service::reconcile::Slack;
+use signet_service::{Adapters, Signet};
+use signet_store::{Deployment as _, Keys as _};
+use signet_store_sqlite::SqliteStore;
+
+/// What a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The store alone.
+    Store,
+    /// The store, and the HSM tokens that answer.
+    Hsm,
+    /// The store and the HSM tokens, for commands that only look: no PIN is presented where the token counts wrong
+    /// tries.
+    HsmCarefully,
+    /// The store and every HSM token, making the store where there is none.
+    HsmAndNewStore,
+}
+
+/// How long a command waits for its HSM tokens.
+const HSM_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits for those that don't answer where others do.
+const SOME_PATIENCE: Duration = Duration::from_secs(8);
+/// What a command may have under way at once.
+const A_COMMAND: Slack = Slack { tokens: 0, checkpoints: 1, reports: 1 };
+
+/// What a person should hear while the HSM tokens are waited for.
+pub(crate) enum Notice<'a> {
+    /// This one does not answer yet.
+    Waiting(&'a HsmName, HsmError),
+    /// It does not answer, and the command goes on by the others.
+    Without(&'a HsmName, &'a HsmError),
+}
+
+/// An open deployment.
+pub(crate) struct Runtime {
+    pub(crate) config: Config,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) hsm: Arc<HsmGroup>,
+    pub(crate) signet: Arc<Signet>,
+    /// This process's mark and those of others; none where nothing is signed.
+    pub(crate) marks: Option<Arc<RunMarks>>,
+    need: Need,
+    _ending: Option<Ending>,
+}
+
+/// Takes the process's mark away, however the command ends.
+struct Ending {
+    marks: Arc<RunMarks>,
+    signet: Arc<Signet>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.marks.end(self.signet.unaccounted());
+    }
+}
+
+impl Runtime {
+    /// Opens what a command needs and waits for its HSM tokens. `notify` hears of those that keep it waiting.
+    pub(crate) async fn open(config: Config, need: Need, notify: &(dyn Fn(Notice<'_>) + Sync)) -> anyhow::Result<Self> {
+        // A command tells faults by its exit; what happens to its workers meanwhile concerns nobody.
+        let (events, _) = mpsc::unbounded_channel();
+        let runtime = Self::assemble(config, need, events).await?;
+        if need != Need::Store {
+            runtime.wait_for_hsm(notify).await?;
+        }
+        Ok(runtime)
+    }
+
+    /// Opens what a command needs that can do its part by any HSM token. Waits for all of them, and fails where none
+    /// answers.
+    pub(crate) async fn open_with_any_hsm(config: Config) -> anyhow::Result<Self> {
+        let (events, _) = mpsc::unbounded_channel();
+        let runtime = Self::assemble(config, Need::Hsm, events).await?;
+        let outcomes = runtime.hsm.ready_each(HSM_PATIENCE).await;
+        let any = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+        if let (false, Some((_, Err(error)))) = (any, outcomes.into_iter().next()) {
+            runtime.hsm.shutdown().await;
+            runtime.store.close().await;
+            return Err(error.into());
+        }
+        runtime.signet.directory().fresh().await?;
+        Ok(runtime)
+    }
+
+    /// Opens the store and starts the workers, without waiting for them.
+    pub(crate) async fn assemble(
+        config: Config,
+        need: Need,
+        events: mpsc::UnboundedSender<HsmEvent>,
+    ) -> anyhow::Result<Self> {
+        let anchor = Some(config.audit.anchor.clone());
+        let store = wiring::open_store(&config, need == Need::HsmAndNewStore, anchor).await?;
+        let bound = store.hsm_tokens().await?;
+        let keys = store.keys().await?;
+        let tokens = match need {
+            Need::Store => Vec::new(),
+            Need::Hsm | Need::HsmCarefully | Need::HsmAndNewStore => {
+                let is_careful = need == Need::HsmCarefully;
+                workers::hsm_configs(&config, &bound, is_careful)
+            }
+        };
+        let marks = match need {
+            Need::Store | Need::HsmCarefully => None,
+            Need::Hsm | Need::HsmAndNewStore => {
+                Some(Arc::new(RunMarks::leave(&workers::state_folder(&config), A_COMMAND)?))
+            }
+        };
+        let hsm = HsmGroup::start(workers::own_program()?, tokens, events)?;
+        hsm.use_keys(keys);
+        let adapters = Adapters {
+            store: store.clone(),
+            signer: hsm.clone(),
+            vault: hsm.clone(),
+            key_admin: hsm.clone(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OsRandom),
+            validation_servers: wiring::validation_servers(&config)?,
+        };
+        let signet = Signet::new(wiring::settings(&config)?, adapters);
+        let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
+        Ok(Self { config, store, hsm, signet, marks, need, _ending })
+    }
+
+    /// Waits for the HSM tokens. Where some answer a command goes on with those, and says without which; `init` needs
+    /// them all.
+    async fn wait_for_hsm(&self, notify: &(dyn Fn(Notice<'_>) + Sync)) -> anyhow::Result<()> {
+        let ready = async {
+            if self.need == Need::Hsm && self.go_on_with_some(notify).await {
+                return Ok(());
+            }
+            self.hsm.ready(HSM_PATIENCE).await
+        };
+        let slow = Duration::from_secs(2);
+        tokio::pin!(ready);
+        let ready = match tokio::time::timeout(slow, &mut ready).await {
+            Ok(ready) => ready,
+            Err(_) => {
+                for hsm in self.signet.key_admin().tokens() {
+                    if let Err(error) = self.signet.key_admin().health(&hsm) {
+                        notify(Notice::Waiting(&hsm, error));
+                    }
+                }
+                ready.await
+            }
+        };
+        if let Err(error) = ready {
+            self.hsm.shutdown().await;
+            return Err(error.into());
+        }
+        self.signet.directory().fresh().await?;
+        Ok(())
+    }
+
+    /// Whether several tokens are configured and some of them answer.
+    async fn go_on_with_some(&self, notify: &(dyn Fn(Notice<'_>) + Sync)) -> bool {
+        let types_pin = self.config.hsm.iter().any(|hsm| hsm.pin == PinSource::Prompt);
+        if self.config.hsm.len() < 2 || types_pin {
+            return false;
+        }
+        let outcomes = self.hsm.ready_each(SOME_PATIENCE).await;
+        let some_answer = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
+        for (hsm, outcome) in outcomes.iter().filter(|_| some_answer) {
+            if let Err(error) = outcome {
+                notify(Notice::Without(hsm, error));
+            }
+        }
+        some_answer
+    }
+
+    /// Signs what was written to the audit log, where an HSM is at hand, and closes everything in order.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        if self.need != Need::Store
+            && let Err(error) = self.signet.checkpoint().await
+        {
+            tracing::warn!(%error, "no checkpoint was signed; the server's next one covers this change");
+        }
+        self.hsm.shutdown().await;
+        self.store.close().await;
+        Ok(())
+    }
+
+    /// Adds the public halves of audit keys that were made just now to the configured file, and says where it is. What
+    /// stands there already stays: the file judges the store, and is not made from it. Where the file is gone, a key
+    /// must sign in its HSM to be written again.
+    pub(crate) async fn write_audit_keys(&self, made: &[String]) -> anyhow::Result<PathBuf> {
+        let path = self.config.audit.public_key.clone();
+        let mut known = match std::fs::read_to_string(&path) {
+            Ok(text) => JwkSet::from_json(&text).with_context(|| format!("{} is no JWKS", path.display()))?.keys,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.signing_audit_keys(made).await?,
+            Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+        };
+        let keys = self.store.keys().await?.into_iter().filter(|key| key.purpose == KeyPurpose::AuditSigning);
+        let is_new = |jwk: &Jwk| made.iter().any(|kid| kid == jwk.key_id.as_str());
+        let new: Vec<Jwk> = keys.filter_map(|key| key.public).filter(is_new).collect();
+        if !new.is_empty() || !path.exists() {
+            known.extend(new);
+            let text = format!("{:#}\n", JwkSet { keys: known }.to_json());
+            let beside = path.with_extension("new");
+            let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
+            written.with_context(|| format!("can't write {}", path.display()))?;
+        }
+        Ok(path)
+    }
+
+    /// The audit keys that sign in their HSM now, but for those that were just made.
+    async fn signing_audit_keys(&self, made: &[String]) -> anyhow::Result<Vec<Jwk>> {
+        let mut keys = Vec::new();
+        for key in self.signet.directory().fresh().await?.audit_keys() {
+            let jwk = key.verifying.jwk();
+            if !made.iter().any(|kid| kid == jwk.key_id.as_str()) {
+                self.signet.test_key(key).await.context("an audit key of the store does not sign in its HSM")?;
+                keys.push(jwk.clone());
+            }
+        }
+        Ok(keys)
+    }
+}

@@ -1,0 +1,98 @@
+//! Makes the parts of a deployment from its configuration: the store, the settings and what they name.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::{Config, StoreConfig};
+use signet_core::keys::TenantId;
+use signet_core::mfa::webauthn::{RelyingParty, attestation_roots};
+use signet_core::oauth::RoleScopes;
+use signet_core::secret::SecretBytes;
+use signet_jose::clock::SystemClock;
+use signet_service::validation_servers::ValidationServers;
+use signet_service::{KeySettings, Settings};
+use signet_store_sqlite::{SqliteOptions, SqliteStore};
+
+/// Connections that read the store at once.
+const READERS: u32 = 4;
+/// How long another process's lock on the store is waited for.
+const BUSY: Duration = Duration::from_secs(4);
+/// The shortest API key of a validation server, in bytes: a shorter one can be guessed.
+const LEAST_API_KEY: usize = 16;
+
+/// Opens the store alone.
+pub(crate) async fn open_store(
+    config: &Config,
+    create: bool,
+    anchor: Option<PathBuf>,
+) -> anyhow::Result<Arc<SqliteStore>> {
+    let StoreConfig::Sqlite(path) = &config.store;
+    let options = SqliteOptions { path: path.clone(), create, readers: READERS, busy_timeout: BUSY, anchor };
+    Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
+}
+
+/// The servers that verify Yubico OTPs whose keys are elsewhere, with the API key from its file.
+pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<Arc<ValidationServers>>> {
+    let Some(section) = &config.mfa.yubico_validation else { return Ok(None) };
+    let file = section.key_file.display();
+    let metadata = std::fs::metadata(&section.key_file);
+    let metadata =
+        metadata.with_context(|| format!("the API key {file} can't be read (mfa.yubico_validation.key_file)"))?;
+    anyhow::ensure!(
+        metadata.permissions().mode() & 0o077 == 0,
+        "the API key {file} can be read by others than its owner: chmod 0600 {file}"
+    );
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(&section.key_file)?);
+    let key = STANDARD.decode(text.trim()).ok().filter(|key| key.len() >= LEAST_API_KEY).map(SecretBytes::new);
+    let key = key.with_context(|| format!("{file} must hold the API key in base64, of at least 16 bytes"))?;
+    let (urls, timeout) = (section.urls.clone(), section.timeout);
+    let servers = ValidationServers::new(urls, section.client_id, key, timeout);
+    Ok(Some(Arc::new(servers.map_err(|error| anyhow::anyhow!("validation servers can't be asked: {error}"))?)))
+}
+
+/// What security keys know this deployment as, with the roots by which they prove their make.
+fn relying_party(config: &Config) -> anyhow::Result<Option<Arc<RelyingParty>>> {
+    let Some(section) = &config.mfa.webauthn else { return Ok(None) };
+    let roots = match &section.attestation {
+        None => None,
+        Some(attestation) => {
+            let file = attestation.trusted_roots.display();
+            let text = std::fs::read_to_string(&attestation.trusted_roots);
+            let text = text.with_context(|| format!("{file} can't be read (mfa.webauthn.trusted_roots)"))?;
+            let roots = attestation_roots::read(&text, &attestation.models);
+            Some(roots.with_context(|| format!("{file} can't be used (mfa.webauthn.trusted_roots)"))?)
+        }
+    };
+    let party = RelyingParty::new(&section.rp_id, &config.mfa.issuer_name, &section.origins, roots);
+    Ok(Some(Arc::new(party.context("mfa.webauthn can't be used")?)))
+}
+
+pub(super) fn settings(config: &Config) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        tenant: TenantId::default_tenant(),
+        issuer: config.server.public_url.as_str().to_owned(),
+        algorithm: config.tokens.algorithm,
+        access_lifetime: config.tokens.access_lifetime,
+        refresh_lifetime: config.tokens.refresh_lifetime,
+        refresh_retry_window: config.tokens.refresh_retry_window,
+        role_scopes: config.roles.clone().map_or_else(RoleScopes::claims_only, RoleScopes::granting),
+        keys: KeySettings {
+            rotate_every: config.keys.rotate_every,
+            publish_ahead: config.keys.publish_ahead,
+            jwks_max_age: config.keys.jwks_max_age,
+            clock_skew: config.keys.clock_skew,
+        },
+        assurance: config.policy.clone(),
+        otp_issuer: config.mfa.issuer_name.clone(),
+        lockout: config.mfa.lockout,
+        password_concurrency: config.mfa.password_concurrency,
+        four_eyes: config.mfa.four_eyes,
+        webauthn: relying_party(config)?,
+    })
+}
