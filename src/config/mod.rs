@@ -10,7 +10,6 @@ mod audit;
 mod duration;
 mod error;
 mod hsm;
-mod hsm_worker;
 mod keys;
 mod log;
 mod mfa;
@@ -28,8 +27,6 @@ use std::path::Path;
 
 pub use audit::AuditConfig;
 pub use error::ConfigError;
-pub use hsm::{HsmConfig, PinSource};
-pub use hsm_worker::{HsmWorkerConfig, Sandbox};
 pub use keys::KeysConfig;
 pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mfa::{MfaConfig, PivConfig};
@@ -41,7 +38,9 @@ pub use webauthn::{AttestationConfig, WebAuthnConfig};
 pub use yubico_validation::YubicoValidationConfig;
 
 use section::Section;
+use signet_core::keys::SigningPolicy;
 use signet_core::mfa::AssurancePolicy;
+use signet_hsm::HsmConfig;
 use tree::Node;
 
 /// Reads a duration as the configuration writes it: `"24h"`, `"30m"`.
@@ -131,10 +130,16 @@ impl Config {
         let mut whole = Section::root(root, KEYS, folder)?;
         let store = StoreConfig::read(whole.section("store", store::KEYS)?)?;
         let server = ServerConfig::read(whole.section("server", server::KEYS)?)?;
+        let tokens = TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?;
+        let policy = SigningPolicy {
+            issuers: vec![server.public_url.as_str().to_owned()],
+            longest_token: tokens.access_lifetime,
+            most_per_second: 0,
+        };
         Ok(Self {
             store: store.clone(),
-            hsm: HsmConfig::read_all(whole.sections("hsm", hsm::KEYS)?)?,
-            tokens: TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?,
+            hsm: hsm::read_all(whole.sections("hsm", hsm::KEYS)?, &policy, store.folder())?,
+            tokens,
             keys: KeysConfig::read(&whole.section("keys", keys::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,
             mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?, &server.public_url)?,

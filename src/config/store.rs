@@ -1,6 +1,6 @@
 //! `[store]`: where what Signet keeps is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 use super::section::Section;
@@ -30,5 +30,11 @@ impl StoreConfig {
             }
             _ => Err(section.unusable("url", format!("{EXPECTED} is expected"))),
         }
+    }
+
+    /// The state folder: that of the store's file.
+    pub fn folder(&self) -> &Path {
+        let Self::Sqlite(file) = self;
+        file.parent().unwrap_or(Path::new("/"))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use signet_hsm::PinSource;
+
 use super::*;
 
 const MINIMAL: &str = r#"

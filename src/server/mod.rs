@@ -37,7 +37,7 @@ pub(crate) use run_mark::RunMarks;
 pub(crate) use runtime::{Need, Notice, Runtime};
 pub(crate) use wiring::open_store;
 pub(crate) use worker::{StandaloneWorker, run_worker};
-pub(crate) use workers::{start_hsm_alone, start_hsm_with, state_folder};
+pub(crate) use workers::{start_hsm_alone, start_hsm_with};
 
 /// The signals that a server follows.
 struct Signals {

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::run_mark::RunMarks;
 use super::{wiring, workers};
-use crate::config::{Config, PinSource};
+use crate::config::Config;
 use signet_core::keys::{HsmError, HsmName, KeyAdmin as _, KeyPurpose};
 use signet_core::random::OsRandom;
-use signet_hsm::{HsmEvent, HsmGroup};
+use signet_hsm::{HsmEvent, HsmGroup, PinSource};
 use signet_jose::clock::SystemClock;
 use signet_jose::{Jwk, JwkSet};
 use signet_service::reconcile::Slack;
@@ -120,9 +120,7 @@ impl Runtime {
         };
         let marks = match need {
             Need::Store | Need::HsmCarefully => None,
-            Need::Hsm | Need::HsmAndNewStore => {
-                Some(Arc::new(RunMarks::leave(&workers::state_folder(&config), A_COMMAND)?))
-            }
+            Need::Hsm | Need::HsmAndNewStore => Some(Arc::new(RunMarks::leave(config.store.folder(), A_COMMAND)?)),
         };
         let hsm = HsmGroup::start(workers::own_program()?, tokens, events)?;
         hsm.use_keys(keys);

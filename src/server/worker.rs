@@ -6,10 +6,10 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 
-use super::workers;
 use crate::config::Config;
+use signet_hsm::HsmConfig;
 use signet_hsm::environment::inherited;
-use signet_hsm::worker::{self, OwnConfiguration, inherited_socket_path, refuse_foreign};
+use signet_hsm::worker::{self, WorkerConfig, inherited_socket_path, refuse_foreign};
 
 /// Runs a worker that the server started, until the server hangs up.
 pub(crate) fn run_worker() -> ExitCode {
@@ -17,7 +17,7 @@ pub(crate) fn run_worker() -> ExitCode {
 }
 
 /// A worker with a configuration file of its own.
-pub(crate) struct StandaloneWorker(OwnConfiguration);
+pub(crate) struct StandaloneWorker(WorkerConfig);
 
 impl StandaloneWorker {
     /// Reads the section of an HSM token, by its name or by the socket that is standard input.
@@ -29,16 +29,15 @@ impl StandaloneWorker {
             Some(name) => config.hsm.iter().find(|hsm| hsm.name.as_str() == name),
             None => {
                 let socket = inherited_socket_path()?;
-                config.hsm.iter().find(|hsm| hsm.worker.socket.as_ref() == Some(&socket))
+                config.hsm.iter().find(|hsm| hsm.worker_socket.as_ref() == Some(&socket))
             }
         };
         let section = section.with_context(|| {
             format!("{} has no [[hsm]] of that name, or none whose worker_socket is this socket", path.display())
         })?;
         let state = state.context("there is no --state-directory: StateDirectory= of the unit gives one")?;
-        let mut hsm = workers::hsm_config(&config, section, &[], false);
-        hsm.state_directory = Some(state);
-        Ok(Self(OwnConfiguration { file: path.to_owned(), hsm }))
+        let hsm = HsmConfig { state_directory: Some(state), ..section.clone() };
+        Ok(Self(WorkerConfig { file: path.to_owned(), hsm }))
     }
 
     /// Runs until the server hangs up.
@@ -51,7 +50,7 @@ impl StandaloneWorker {
     pub(crate) fn start_again_clean(&self) -> std::io::Error {
         let Self(own) = self;
         let mut again = Command::new("/proc/self/exe");
-        again.arg0("signet").env_clear().envs(inherited()).envs(own.hsm.environment.clone());
+        again.arg0("signet").env_clear().envs(inherited()).envs(&own.hsm.environment);
         again.args(["hsm-worker", "--own", "--clean", "--hsm", own.hsm.name.as_str()]);
         again.arg("--config").arg(&own.file);
         if let Some(state) = &own.hsm.state_directory {

@@ -94,7 +94,7 @@ impl Scene {
     /// What the server's side of this configuration is, for a group in this process.
     fn config(&self) -> HsmConfig {
         let mut config = self.token.config();
-        config.environment = Vec::new();
+        config.environment.clear();
         config.module = compiled();
         config.pin = signet_hsm::PinSource::File(self.token.pin_file());
         config.state_directory = None;

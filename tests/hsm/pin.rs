@@ -72,7 +72,7 @@ async fn a_refusal_is_remembered_in_the_state_directory_where_one_is_given() {
     let mut config = token.config();
     config.pin = PinSource::Credential("hsm-pin".into());
     config.state_directory = Some(state.path().to_owned());
-    config.environment.push(("CREDENTIALS_DIRECTORY".into(), credentials.path().to_str().unwrap().into()));
+    config.environment.insert("CREDENTIALS_DIRECTORY".into(), credentials.path().to_str().unwrap().into());
     assert!(matches!(refusal(config.clone()).await, HsmFailure::PinRefused { .. }));
     let marker = state.path().join("primary.pin-refused");
     assert_eq!(std::fs::metadata(&marker).unwrap().permissions().mode() & 0o777, 0o600);

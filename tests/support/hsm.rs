@@ -97,7 +97,7 @@ impl SoftToken {
             queue: 256,
             deadline: Duration::from_secs(5),
             expected_serial: None,
-            environment: vec![("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())],
+            environment: [("SOFTHSM2_CONF".into(), self.configuration().to_str().unwrap().into())].into(),
             state_directory: Some(self.state()),
             is_careful: false,
             policy: policy(),

@@ -6,19 +6,17 @@
 //! | [`worker`] | the process that holds the module, the PIN and the sessions |
 //! | `wire` | the frames between the two |
 //! | `blob` | what a sealed secret looks like at rest |
-//! | `confinement`, `environment` | what a worker may do on its machine |
-//! | [`pin`] | where a PIN may come from (RFC 7512 §2.4) |
+//! | [`config`] | what can be configured of an HSM token and its workers |
+//! | [`environment`] | which variables a worker inherits |
 //!
 //! The server's process never loads a module and never sees a PIN.
 
 mod blob;
-mod confinement;
+pub mod config;
 pub mod environment;
-pub mod pin;
 pub mod supervisor;
 mod wire;
 pub mod worker;
 
-pub use confinement::{Confinement, Sandbox};
-pub use pin::PinSource;
-pub use supervisor::{HsmConfig, HsmEvent, HsmGroup, Reconfigured};
+pub use config::{Confinement, HsmConfig, PinSource, Sandbox};
+pub use supervisor::{HsmEvent, HsmGroup, Reconfigured};

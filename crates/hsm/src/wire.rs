@@ -1,19 +1,16 @@
 //! The frames between server and worker: a little-endian `u32` length, then postcard.
 //!
+//! The first frame to a worker is its [`HsmConfig`](crate::HsmConfig), which holds no secret: the worker reads the PIN itself.
 //! Requests are pipelined and answered in any order; the id joins the two. A frame is bounded, so that neither side
 //! can be made to allocate without limit.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
-use super::{Confinement, HsmConfig, PinSource};
-use signet_core::keys::{
-    HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, SigningPolicy, TokenReport,
-};
+use signet_core::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, TokenReport};
 use signet_jose::Algorithm;
 use signet_jose::algorithm::KeyType;
 
@@ -79,46 +76,6 @@ impl<'de> Visitor<'de> for OctetsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Vec<u8>, A::Error> {
         Err(A::Error::custom("bytes, not a sequence"))
-    }
-}
-
-/// The first frame: what the worker is to serve. It holds no secret; the worker reads the PIN itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Hello {
-    pub(super) name: String,
-    pub(super) module: PathBuf,
-    pub(super) init_args: Option<String>,
-    pub(super) slot: Option<u64>,
-    pub(super) token_label: String,
-    pub(super) expected_serial: Option<String>,
-    pub(super) pin: PinSource,
-    pub(super) state_directory: Option<PathBuf>,
-    pub(super) sessions: u32,
-    pub(super) queue: u32,
-    /// Whether the PIN is held back where the token counts wrong tries.
-    pub(super) is_careful: bool,
-    pub(super) policy: SigningPolicy,
-    pub(super) confinement: Confinement,
-}
-
-impl Hello {
-    /// What a worker is told of its `[[hsm]]`.
-    pub(super) fn of(config: &HsmConfig) -> Self {
-        Self {
-            name: config.name.as_str().to_owned(),
-            module: config.module.clone(),
-            init_args: config.init_args.clone(),
-            slot: config.slot,
-            token_label: config.token_label.clone(),
-            expected_serial: config.expected_serial.clone(),
-            pin: config.pin.clone(),
-            state_directory: config.state_directory.clone(),
-            sessions: config.sessions,
-            queue: config.queue,
-            is_careful: config.is_careful,
-            policy: config.policy.clone(),
-            confinement: config.confinement.clone(),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::finding::Findings;
 use super::token::Tokens;
-use crate::server::{self, RunMarks, Runtime};
+use crate::server::{RunMarks, Runtime};
 use signet_core::keys::{HsmKey, KeyAdmin as _};
 use signet_jose::KeyId;
 use signet_service::directory::RingKey;
@@ -35,7 +35,7 @@ pub(super) async fn examine(deployment: &Runtime, tokens: &Tokens, findings: &mu
 }
 
 async fn examine_custody(deployment: &Runtime, findings: &mut Findings) {
-    let marks = RunMarks::only_look(&server::state_folder(&deployment.config));
+    let marks = RunMarks::only_look(deployment.config.store.folder());
     let report = match deployment.signet.custody(deployment.config.server.tls.is_some(), &marks).await {
         Ok(report) => report,
         Err(error) => return findings.error("custody", error),

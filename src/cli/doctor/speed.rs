@@ -40,11 +40,11 @@ pub(super) async fn examine(deployment: &Runtime, signing: &[Arc<RingKey>], outp
     for key in signing {
         let Some(hsm) = deployment.config.hsm.iter().find(|hsm| hsm.name == key.key.hsm) else { continue };
         let subject = format!("speed of {}", hsm.name);
-        if hsm.pin == crate::config::PinSource::Prompt {
+        if hsm.pin == signet_hsm::PinSource::Prompt {
             findings.well(subject, "not measured: the PIN would have to be typed for each arrangement");
             continue;
         }
-        if hsm.worker.socket.is_some() {
+        if hsm.worker_socket.is_some() {
             findings.well(subject, "not measured: its worker is not started by this command (worker_socket)");
             continue;
         }

@@ -132,7 +132,7 @@ impl ModuleToken {
             queue: 256,
             deadline: Duration::from_secs(30),
             expected_serial: None,
-            environment,
+            environment: environment.into_iter().collect(),
             state_directory: Some(directory.path().to_owned()),
             is_careful: false,
             policy: super::hsm::policy(),

@@ -18,7 +18,7 @@ pub(super) fn token() -> ModuleToken {
     let server = Server::start(command, move || UnixStream::connect(&socket).is_ok());
     let mut token = ModuleToken::of_softhsm(soft);
     token.config.module = library("pkcs11/p11-kit-client.so");
-    token.config.environment = vec![("P11_KIT_SERVER_ADDRESS".into(), format!("unix:path={address}"))];
+    token.config.environment = [("P11_KIT_SERVER_ADDRESS".into(), format!("unix:path={address}"))].into();
     token.servers = vec![server];
     token
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::HsmConfig;
 use super::spawner::{Spawned, Spawner};
+use crate::HsmConfig;
 
 /// Numbers of workers that were not started here: none of the spawner's is as high.
 static REACHED: AtomicU64 = AtomicU64::new(1 << 63);

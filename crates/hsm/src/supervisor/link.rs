@@ -180,7 +180,7 @@ async fn greet(
     frames: &mut FrameBuffer,
 ) -> Result<TokenReport, Option<HsmFailure>> {
     let mut bytes = Vec::new();
-    wire::append(&mut bytes, &token.hello())
+    wire::append(&mut bytes, token.config())
         .map_err(|error| Some(HsmFailure::Configuration { detail: error.to_string() }))?;
     stream.write_all(&bytes).await.map_err(|_| None)?;
     let mut chunk = [0; 4096];

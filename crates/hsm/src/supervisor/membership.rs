@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::spawner::Spawner;
 use super::token::HsmToken;
-use super::{FAREWELL, HsmConfig, HsmGroup, LAST_ORDERS, link};
+use super::{FAREWELL, HsmGroup, LAST_ORDERS, link};
+use crate::HsmConfig;
 use signet_core::keys::{HsmError, HsmFailure, HsmName};
 
 /// How long the workers of a changed configuration get to answer.

@@ -26,8 +26,8 @@ use tokio::sync::mpsc;
 use self::membership::{Member, longest_deadline};
 use self::spawner::Spawner;
 use self::token::HsmToken;
-use super::{Confinement, PinSource};
-use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, SigningPolicy, TokenInfo};
+use crate::HsmConfig;
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, TokenInfo};
 use signet_jose::KeyId;
 
 pub use membership::Reconfigured;
@@ -37,46 +37,6 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How much longer the end of all workers may take, those included that don't end when they are killed.
 const LAST_ORDERS: Duration = Duration::from_secs(2);
-
-/// One `[[hsm]]` of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HsmConfig {
-    /// Its name in Signet.
-    pub name: HsmName,
-    /// The PKCS#11 module.
-    pub module: PathBuf,
-    /// What the module is given in `C_Initialize`, for those that want their configuration there (NSS).
-    pub init_args: Option<String>,
-    /// The slot's number, where the label alone does not tell the token.
-    pub slot: Option<u64>,
-    /// The token's label.
-    pub token_label: String,
-    /// Where the worker reads the PIN.
-    pub pin: PinSource,
-    /// Sessions of each worker process; each is one thread.
-    pub sessions: u32,
-    /// Worker processes; more than one where the module's own locks are what limits it.
-    pub workers: u32,
-    /// The most unanswered requests of each worker process; more are [`HsmFailure::Overloaded`].
-    pub queue: u32,
-    /// How long a request may take, waiting included.
-    pub deadline: Duration,
-    /// The serial number that this deployment is bound to: another token under the same label is refused.
-    pub expected_serial: Option<String>,
-    /// Variables for the worker's environment beside the inherited ones, e.g. `SOFTHSM2_CONF`.
-    pub environment: Vec<(String, String)>,
-    /// Where it is remembered that a PIN was presented, where that can't be written beside the PIN's file. Without it a
-    /// systemd credential is not presented at all.
-    pub state_directory: Option<PathBuf>,
-    /// Whether the PIN is held back where the token says that a wrong one was shown to it: for who only looks.
-    pub is_careful: bool,
-    /// What the worker signs, and nothing else.
-    pub policy: SigningPolicy,
-    /// What the worker may do on its machine.
-    pub confinement: Confinement,
-    /// Where a worker that runs as its own user is reached; without it the server starts its workers.
-    pub worker_socket: Option<PathBuf>,
-}
 
 /// What happens to an HSM token, for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]

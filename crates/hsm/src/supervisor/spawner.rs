@@ -4,7 +4,7 @@
 //! A worker asks the kernel to be killed when its parent dies, and for the kernel the parent is the thread that started
 //! it: a runtime's threads come and go, this one does not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -44,7 +44,7 @@ pub(super) struct Spawned {
 }
 
 enum Order {
-    Start { name: HsmName, environment: Vec<(String, String)>, answer: oneshot::Sender<io::Result<Spawned>> },
+    Start { name: HsmName, environment: BTreeMap<String, String>, answer: oneshot::Sender<io::Result<Spawned>> },
     Stop { number: u64, patience: Duration, answer: oneshot::Sender<String> },
 }
 
@@ -61,7 +61,7 @@ impl Spawner {
     }
 
     /// Starts a worker process.
-    pub(super) async fn spawn(&self, name: HsmName, environment: Vec<(String, String)>) -> io::Result<Spawned> {
+    pub(super) async fn spawn(&self, name: HsmName, environment: BTreeMap<String, String>) -> io::Result<Spawned> {
         let (answer, answered) = oneshot::channel();
         // Where the thread is gone, the answer is dropped with the order.
         let _ = self.orders.send(Order::Start { name, environment, answer });
@@ -168,7 +168,7 @@ impl Ending {
     }
 }
 
-fn spawn(program: &PathBuf, name: &HsmName, environment: Vec<(String, String)>) -> io::Result<(Child, UnixStream)> {
+fn spawn(program: &PathBuf, name: &HsmName, environment: BTreeMap<String, String>) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let mut child = Command::new(program)

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::HsmEvent;
 use super::breaker::Breaker;
 use super::pipe::{NotTaken, Pipe};
-use super::{HsmConfig, HsmEvent};
-use crate::wire::{Answer, Hello, Operation};
+use crate::HsmConfig;
+use crate::wire::{Answer, Operation};
 use signet_core::keys::{HsmError, HsmFailure, HsmName, Standing, TokenReport};
 
 /// Generating an RSA key takes an HSM seconds to a minute.
@@ -151,11 +152,6 @@ impl HsmToken {
     /// The number of its worker processes.
     pub(super) fn workers(&self) -> usize {
         self.stages.len()
-    }
-
-    /// The first frame to each worker.
-    pub(super) fn hello(&self) -> Hello {
-        Hello::of(&self.config)
     }
 
     /// Follows one worker's stage.

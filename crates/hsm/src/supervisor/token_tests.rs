@@ -1,5 +1,7 @@
 //! What a request's failure says of the token, and of what it may have done.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::wire::{KeyRef, Octets};
 use crate::{Confinement, PinSource};
@@ -19,7 +21,7 @@ fn token() -> HsmToken {
         queue: 1,
         deadline: Duration::from_secs(1),
         expected_serial: None,
-        environment: Vec::new(),
+        environment: BTreeMap::new(),
         state_directory: None,
         is_careful: false,
         policy: SigningPolicy { issuers: Vec::new(), longest_token: Duration::from_secs(1), most_per_second: 0 },

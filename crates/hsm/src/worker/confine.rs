@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::seccomp;
-use crate::confinement::{Confinement, Sandbox};
+use crate::{Confinement, Sandbox};
 use signet_core::keys::HsmFailure;
 
 /// No module needs more files and connections at once.

@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::policy::Judge;
 use super::rate::Ceiling;
 use super::tally::{Counted, Tally};
-use crate::wire::{Hello, Operation};
+use crate::HsmConfig;
+use crate::wire::Operation;
 use signet_core::keys::{HsmFailure, KeyTally, SignedKind, SigningPolicy};
 use signet_jose::clock::{Clock as _, SystemClock};
 
@@ -35,14 +36,14 @@ impl Gate {
     /// # Errors
     ///
     /// [`HsmFailure`] where nothing can be counted: a signer that can't count does not sign.
-    pub(super) fn open(hello: &Hello) -> Result<Self, HsmFailure> {
-        let directory = hello.state_directory.as_deref().ok_or_else(|| HsmFailure::Configuration {
+    pub(super) fn open(config: &HsmConfig) -> Result<Self, HsmFailure> {
+        let directory = config.state_directory.as_deref().ok_or_else(|| HsmFailure::Configuration {
             detail: "there is no state directory to count signatures in, and what is not counted is not signed".into(),
         })?;
         Ok(Self {
-            tally: Arc::new(Tally::open(directory, &hello.name)?),
-            policy: hello.policy.clone(),
-            ceiling: Ceiling::new(hello.policy.most_per_second, Instant::now()),
+            tally: Arc::new(Tally::open(directory, config.name.as_str())?),
+            policy: config.policy.clone(),
+            ceiling: Ceiling::new(config.policy.most_per_second, Instant::now()),
             handing_over: Ceiling::new(MOST_HANDED_OVER, Instant::now()),
         })
     }

@@ -18,13 +18,13 @@ mod manage;
 mod marker;
 mod mechanism;
 mod outbox;
-mod own;
 mod pin;
 mod policy;
 mod rate;
 mod raw;
 mod seccomp;
 mod session_place;
+mod standalone;
 mod tally;
 mod tally_record;
 mod token;
@@ -49,10 +49,10 @@ use self::gate::Gate;
 use self::intake::Intake;
 use self::manage::Manager;
 use self::outbox::Outbox;
-pub use self::own::{OwnConfiguration, inherited_socket_path, refuse_foreign};
+pub use self::standalone::{WorkerConfig, inherited_socket_path, refuse_foreign};
 use self::token::Token;
-use super::PinSource;
-use super::wire::{Answer, FrameBuffer, Hello, START_ID};
+use super::wire::{Answer, FrameBuffer, START_ID};
+use super::{HsmConfig, PinSource};
 use signet_core::keys::HsmFailure;
 
 /// Waiting management requests; they are rare.
@@ -62,7 +62,7 @@ const MANAGEMENT_QUEUE: usize = 16;
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Runs the worker until its server hangs up: by its own configuration, or by what the server that started it says.
-pub fn run(own: Option<OwnConfiguration>) -> ExitCode {
+pub fn run(own: Option<WorkerConfig>) -> ExitCode {
     match serve(own) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -72,7 +72,7 @@ pub fn run(own: Option<OwnConfiguration>) -> ExitCode {
     }
 }
 
-fn serve(own: Option<OwnConfiguration>) -> io::Result<()> {
+fn serve(own: Option<WorkerConfig>) -> io::Result<()> {
     harden::process()?;
     let mut stream = inherited_stream()?;
     match &own {
@@ -81,17 +81,17 @@ fn serve(own: Option<OwnConfiguration>) -> io::Result<()> {
         None => harden::end_with_parent()?,
     }
     let mut frames = FrameBuffer::default();
-    let hello = read_hello(&mut stream, &mut frames)?;
+    let config = read_config(&mut stream, &mut frames)?;
     let outbox = Arc::new(Outbox::new(stream.try_clone()?));
     let judged = match &own {
-        Some(own) => own.judge(&hello),
-        None => Ok(hello),
+        Some(own) => own.judge(config),
+        None => Ok(config),
     };
-    let started = judged.and_then(|hello| {
-        let in_force = confined(&hello)?;
+    let started = judged.and_then(|config| {
+        let in_force = confined(&config)?;
         // From here on threads start: what was given up is given up by all.
         hangup::watch(stream.try_clone().map_err(no_thread)?).map_err(no_thread)?;
-        start(hello, in_force)
+        start(config, in_force)
     });
     match started {
         Ok(started) => work(started, stream, frames, outbox),
@@ -108,14 +108,14 @@ fn no_thread(error: io::Error) -> HsmFailure {
 }
 
 /// Gives up what is not needed, but for the places where the worker itself writes: its count, and the PIN's marker.
-fn confined(hello: &Hello) -> Result<InForce, HsmFailure> {
+fn confined(config: &HsmConfig) -> Result<InForce, HsmFailure> {
     let folder = |path: &Path| path.parent().map(Path::to_owned);
-    let beside_pin = match &hello.pin {
+    let beside_pin = match &config.pin {
         PinSource::File(path) => folder(path),
         PinSource::Credential(_) | PinSource::Prompt => None,
     };
-    let own: Vec<PathBuf> = beside_pin.into_iter().chain(hello.state_directory.clone()).collect();
-    confine::apply(&hello.confinement, &own)
+    let own: Vec<PathBuf> = beside_pin.into_iter().chain(config.state_directory.clone()).collect();
+    confine::apply(&config.confinement, &own)
 }
 
 /// The socket is taken off standard input and output, so that a module that reads or prints there does not take part in
@@ -129,11 +129,11 @@ fn inherited_stream() -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-fn read_hello(stream: &mut UnixStream, frames: &mut FrameBuffer) -> io::Result<Hello> {
+fn read_config(stream: &mut UnixStream, frames: &mut FrameBuffer) -> io::Result<HsmConfig> {
     let mut chunk = [0; 4096];
     loop {
-        if let Some(hello) = frames.next().map_err(io::Error::other)? {
-            return Ok(hello);
+        if let Some(config) = frames.next().map_err(io::Error::other)? {
+            return Ok(config);
         }
         let length = stream.read(&mut chunk)?;
         if length == 0 {
@@ -153,12 +153,12 @@ struct Started {
 }
 
 /// Logs in, then opens the sessions one after another: the first failure stops.
-fn start(hello: Hello, in_force: InForce) -> Result<Started, HsmFailure> {
-    let count = hello.sessions.max(1);
-    let queue = usize::try_from(hello.queue.max(1)).unwrap_or(usize::MAX);
+fn start(config: HsmConfig, in_force: InForce) -> Result<Started, HsmFailure> {
+    let count = config.sessions.max(1);
+    let queue = usize::try_from(config.queue.max(1)).unwrap_or(usize::MAX);
     // A signer that can't count does not present its PIN either.
-    let gate = Gate::open(&hello)?;
-    let (token, anchor) = Token::open(hello, in_force)?;
+    let gate = Gate::open(&config)?;
+    let (token, anchor) = Token::open(config, in_force)?;
     let sessions = (0..count)
         .map(|_| token.session())
         .collect::<Result<Vec<_>, _>>()

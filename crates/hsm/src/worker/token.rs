@@ -19,8 +19,7 @@ use super::hangup::LoginUnderWay;
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
 use super::raw;
-use crate::PinSource;
-use crate::wire::Hello;
+use crate::{HsmConfig, PinSource};
 use signet_core::keys::{HsmFailure, TokenInfo, TokenReport};
 
 /// Another process that writes a soft token's files makes some starts fail; it is done within these.
@@ -32,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Token {
     module: Pkcs11,
     slot: Slot,
-    hello: Hello,
+    config: HsmConfig,
     info: TokenInfo,
     library: String,
     in_force: InForce,
@@ -69,18 +68,18 @@ impl Token {
     /// # Errors
     ///
     /// [`HsmFailure`]: what the server is told instead of `Ready`.
-    pub(super) fn open(hello: Hello, in_force: InForce) -> Result<(Self, Session), HsmFailure> {
-        let found = find_patiently(&hello)?;
+    pub(super) fn open(config: HsmConfig, in_force: InForce) -> Result<(Self, Session), HsmFailure> {
+        let found = find_patiently(&config)?;
         let library = found.module.get_library_info().map_or_else(
             |_| "unknown".to_owned(),
             |info| format!("{} {}", info.library_description().trim(), info.library_version()),
         );
         let info = found.info.into();
-        let direct = DirectSign::of(&hello.module);
+        let direct = DirectSign::of(&config.module);
         let token = Self {
             module: found.module,
             slot: found.slot,
-            hello,
+            config,
             info,
             library,
             in_force,
@@ -137,7 +136,7 @@ impl Token {
         if is_logged_in(session) {
             return Ok(());
         }
-        if self.hello.pin == PinSource::Prompt {
+        if self.config.pin == PinSource::Prompt {
             let detail = "the token was logged out; the PIN is asked for again".to_owned();
             return Err(HsmFailure::Unavailable { detail });
         }
@@ -160,7 +159,7 @@ impl Token {
 
     /// What the token is and can do, asked anew.
     pub(super) fn report(&self) -> TokenReport {
-        let described = Description::of(&self.module, &self.hello.module, self.slot);
+        let described = Description::of(&self.module, &self.config.module, self.slot);
         let pin_count_low = described.is_some_and(|read| read.pin.is_count_low);
         TokenReport {
             token: self.info.clone(),
@@ -181,17 +180,17 @@ impl Token {
 
     /// Whether the token says that it counted wrong tries. One that can't say is taken to have.
     fn few_tries_are_left(&self) -> bool {
-        let described = Description::of(&self.module, &self.hello.module, self.slot);
+        let described = Description::of(&self.module, &self.config.module, self.slot);
         described.is_none_or(|read| read.pin.counts_tries())
     }
 
     /// Presents the PIN once. Whatever is not known to be harmless counts as a refusal: modules have no common code for
     /// "a wrong try was counted".
     fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
-        let pin = Pin::read(&self.hello.pin, &self.hello.name, self.hello.state_directory.as_deref())?;
+        let pin = Pin::read(&self.config.pin, self.config.name.as_str(), self.config.state_directory.as_deref())?;
         // What a module can't say is no reason not to log in.
-        if let Some(read) = Description::of(&self.module, &self.hello.module, self.slot) {
-            pin_state(read.pin, &self.hello)?;
+        if let Some(read) = Description::of(&self.module, &self.config.module, self.slot) {
+            pin_state(read.pin, &self.config)?;
         }
         if pin.is_second_time() && self.few_tries_are_left() {
             let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
@@ -221,7 +220,7 @@ impl Token {
 
 /// What the token says of its PIN, read before the PIN is presented: the last try is not spent by a program, and who
 /// only looks spends none where they are counted.
-fn pin_state(pin: PinFlags, hello: &Hello) -> Result<(), HsmFailure> {
+fn pin_state(pin: PinFlags, config: &HsmConfig) -> Result<(), HsmFailure> {
     let refuse = |detail: String| Err(HsmFailure::PinRefused { detail });
     if pin.is_locked {
         return refuse("the token says that its PIN is locked (CKF_USER_PIN_LOCKED); unlock it with the vendor's tool and the security officer's PIN".into());
@@ -229,7 +228,7 @@ fn pin_state(pin: PinFlags, hello: &Hello) -> Result<(), HsmFailure> {
     if pin.is_final_try {
         return refuse("the token says that one try is left before its PIN locks (CKF_USER_PIN_FINAL_TRY), and the PIN is not presented; check the PIN, and log in once with the vendor's tool, which resets the count".into());
     }
-    if hello.is_careful && pin.is_count_low {
+    if config.is_careful && pin.is_count_low {
         return refuse("the token says that a wrong PIN was shown to it since the last login (CKF_USER_PIN_COUNT_LOW), and the PIN is not presented for a look; check the PIN, and log in once with the vendor's tool, or have it presented with --present-pin".into());
     }
     Ok(())
@@ -242,10 +241,10 @@ pub(super) fn is_logged_in(session: &Session) -> bool {
         .is_ok_and(|info| matches!(info.session_state(), SessionState::RoUser | SessionState::RwUser))
 }
 
-fn find_patiently(hello: &Hello) -> Result<Found, HsmFailure> {
+fn find_patiently(config: &HsmConfig) -> Result<Found, HsmFailure> {
     let mut attempt = 1;
     loop {
-        let (failure, attempts) = match find(hello) {
+        let (failure, attempts) = match find(config) {
             Ok(found) => return Ok(found),
             Err(StartFault::Lasting(failure)) => return Err(failure),
             Err(StartFault::NoSuchLabel(failure)) => (failure, LABEL_ATTEMPTS),
@@ -260,11 +259,11 @@ fn find_patiently(hello: &Hello) -> Result<Found, HsmFailure> {
 }
 
 /// One attempt: the module sees other processes' changes only when it is initialized anew.
-fn find(hello: &Hello) -> Result<Found, StartFault> {
-    let module = load(hello)?;
-    let initialized = module.initialize(raw::initialize_args(hello.init_args.as_deref()));
+fn find(config: &HsmConfig) -> Result<Found, StartFault> {
+    let module = load(config)?;
+    let initialized = module.initialize(raw::initialize_args(config.init_args.as_deref()));
     initialized.map_err(|error| passing(error.into()))?;
-    match find_in(&module, hello) {
+    match find_in(&module, config) {
         Ok((slot, info)) => {
             let mechanisms = Mechanisms::of(&module, slot).map_err(passing)?;
             let anchor = module.open_ro_session(slot).map_err(|error| passing(error.into()))?;
@@ -278,50 +277,50 @@ fn find(hello: &Hello) -> Result<Found, StartFault> {
     }
 }
 
-fn load(hello: &Hello) -> Result<Pkcs11, StartFault> {
-    let path = hello.module.display();
-    if !hello.module.is_file() {
+fn load(config: &HsmConfig) -> Result<Pkcs11, StartFault> {
+    let path = config.module.display();
+    if !config.module.is_file() {
         let detail = format!(
             "there is no PKCS#11 module at {path}; install it (SoftHSM: apt install softhsm2) or correct `module` of [[hsm]] {}",
-            hello.name
+            config.name
         );
-        return Err(unusable(detail, hello));
+        return Err(unusable(detail, config));
     }
-    Pkcs11::new(&hello.module).map_err(|error| match error {
+    Pkcs11::new(&config.module).map_err(|error| match error {
         // It was loaded, and worked when this deployment was bound to its token.
-        Error::Pkcs11(code, function) if hello.expected_serial.is_some() => passing(Fault::Module(code, function)),
-        error => unusable(format!("{path} can't be loaded as a PKCS#11 module: {error}"), hello),
+        Error::Pkcs11(code, function) if config.expected_serial.is_some() => passing(Fault::Module(code, function)),
+        error => unusable(format!("{path} can't be loaded as a PKCS#11 module: {error}"), config),
     })
 }
 
 /// A module that can't be had: a deployment that is bound to its token worked with it, and will when it is back, e.g. after
 /// the vendor's package was installed again. Before that, only a person can mend it.
-fn unusable(detail: String, hello: &Hello) -> StartFault {
-    StartFault::Lasting(match hello.expected_serial {
+fn unusable(detail: String, config: &HsmConfig) -> StartFault {
+    StartFault::Lasting(match config.expected_serial {
         Some(_) => HsmFailure::Unavailable { detail },
         None => HsmFailure::Configuration { detail },
     })
 }
 
-fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, Description), StartFault> {
+fn find_in(module: &Pkcs11, config: &HsmConfig) -> Result<(Slot, Description), StartFault> {
     let slots = module.get_slots_with_token().map_err(|error| passing(error.into()))?;
     let mut seen = Vec::new();
     let mut found = Vec::new();
     let mut is_renamed = false;
     for slot in slots {
         // A slot that can't describe itself is another's trouble, unless ours is not found.
-        let Some(info) = Description::of(module, &hello.module, slot) else { continue };
+        let Some(info) = Description::of(module, &config.module, slot) else { continue };
         if info.is_initialized {
             seen.push(format!("\"{}\" in slot {}", info.label, slot.id()));
-            is_renamed |= hello.expected_serial.as_deref() == Some(info.serial.as_str());
-            if info.label == hello.token_label && hello.slot.is_none_or(|wanted| wanted == slot.id()) {
+            is_renamed |= config.expected_serial.as_deref() == Some(info.serial.as_str());
+            if info.label == config.token_label && config.slot.is_none_or(|wanted| wanted == slot.id()) {
                 found.push((slot, info));
             }
         }
     }
-    let label = &hello.token_label;
+    let label = &config.token_label;
     match (found.pop(), found.len()) {
-        (Some(token), 0) => check_serial(&token.1, hello).map(|()| token),
+        (Some(token), 0) => check_serial(&token.1, config).map(|()| token),
         (Some(_), others) => Err(lasting(format!(
             "{} tokens carry the label \"{label}\"; give each a label of its own, or name the `slot`, so that it is clear which one is meant (seen: {})",
             others + 1,
@@ -329,12 +328,12 @@ fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, Description), StartF
         ))),
         (None, _) => {
             let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
-            let place = hello.slot.map_or_else(String::new, |slot| format!(" in slot {slot}"));
+            let place = config.slot.map_or_else(String::new, |slot| format!(" in slot {slot}"));
             let detail = format!(
                 "no initialised token carries the label \"{label}\"{place} (seen: {seen}); check `token_label`, and for SoftHSM that SOFTHSM2_CONF names its configuration"
             );
             // A deployment that is bound to a token has seen it: it is away now, unless it is here by another name.
-            Err(StartFault::NoSuchLabel(match hello.expected_serial {
+            Err(StartFault::NoSuchLabel(match config.expected_serial {
                 Some(_) if !is_renamed => HsmFailure::Unavailable { detail },
                 _ => HsmFailure::Configuration { detail },
             }))
@@ -342,12 +341,12 @@ fn find_in(module: &Pkcs11, hello: &Hello) -> Result<(Slot, Description), StartF
     }
 }
 
-fn check_serial(info: &Description, hello: &Hello) -> Result<(), StartFault> {
+fn check_serial(info: &Description, config: &HsmConfig) -> Result<(), StartFault> {
     let serial = info.serial.as_str();
-    match &hello.expected_serial {
+    match &config.expected_serial {
         Some(expected) if expected != serial => Err(lasting(format!(
             "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone; a token that comes in its place needs an [[hsm]] of another name",
-            hello.token_label
+            config.token_label
         ))),
         _ => Ok(()),
     }

@@ -7,40 +7,29 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::HsmConfig;
-use crate::wire::Hello;
 use signet_core::keys::HsmFailure;
 
-/// What a worker knows by itself.
+/// The configuration of a worker that runs as its own user.
 #[derive(Debug, Clone)]
-pub struct OwnConfiguration {
+pub struct WorkerConfig {
     /// The file that says it.
     pub file: PathBuf,
     /// Its section of the HSM token, with the worker's own state directory.
     pub hsm: HsmConfig,
 }
 
-impl OwnConfiguration {
-    /// The conversation's first frame as this worker would have it.
+impl WorkerConfig {
+    /// What this worker serves by: its own configuration, where the server has the same one.
     ///
     /// # Errors
     ///
     /// [`HsmFailure::Configuration`] with what differs in what the server said.
-    pub(super) fn judge(&self, said: &Hello) -> Result<Hello, HsmFailure> {
+    pub(super) fn judge(&self, said: HsmConfig) -> Result<HsmConfig, HsmFailure> {
         // A serial number that the server expects, and care with the PIN, can only make the worker stricter.
-        let (expected_serial, is_careful) = (said.expected_serial.clone(), said.is_careful);
-        let own = Hello { expected_serial, is_careful, ..Hello::of(&self.hsm) };
-        let compared = [
-            ("name", own.name == said.name),
-            ("module", own.module == said.module),
-            ("init_args or slot", own.init_args == said.init_args && own.slot == said.slot),
-            ("token_label", own.token_label == said.token_label),
-            ("the PIN's place", own.pin == said.pin),
-            ("sessions", own.sessions == said.sessions),
-            ("queue", own.queue == said.queue),
-            ("issuer, lifetimes or max_signatures_per_second", own.policy == said.policy),
-            ("sandbox, network or writable", own.confinement == said.confinement),
-        ];
-        let differing: Vec<&str> = compared.iter().filter(|(_, is_same)| !is_same).map(|(name, _)| *name).collect();
+        let HsmConfig { expected_serial, is_careful, .. } = said.clone();
+        let own = HsmConfig { expected_serial, is_careful, ..self.hsm.clone() };
+        let said = HsmConfig { state_directory: own.state_directory.clone(), ..said };
+        let differing = own.differences(&said);
         if differing.is_empty() {
             return Ok(own);
         }
@@ -100,9 +89,11 @@ pub fn refuse_foreign(file: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
+    use crate::wire::{self, FrameBuffer};
     use crate::{Confinement, PinSource};
     use signet_core::keys::{HsmName, SigningPolicy};
 
@@ -121,7 +112,7 @@ mod tests {
             queue: 16,
             deadline: Duration::from_secs(2),
             expected_serial: None,
-            environment: Vec::new(),
+            environment: BTreeMap::new(),
             state_directory: Some("/var/lib/worker".into()),
             is_careful: false,
             policy: SigningPolicy {
@@ -134,16 +125,25 @@ mod tests {
         }
     }
 
+    /// As the worker receives it.
+    fn sent(config: &HsmConfig) -> HsmConfig {
+        let (mut bytes, mut frames) = (Vec::new(), FrameBuffer::default());
+        wire::append(&mut bytes, config).unwrap();
+        frames.extend(&bytes);
+        frames.next().unwrap().unwrap()
+    }
+
     #[test]
     fn the_server_is_believed_in_nothing() {
-        let own = OwnConfiguration { file: "/etc/signet/signet.toml".into(), hsm: config() };
-        let honest = HsmConfig { state_directory: Some("/var/lib/signet".into()), ..config() };
-        let judged = own.judge(&Hello::of(&honest)).unwrap();
+        let own = WorkerConfig { file: "/etc/signet/signet.toml".into(), hsm: config() };
+        // What only the server goes by may differ.
+        let honest = HsmConfig { state_directory: Some("/var/lib/signet".into()), workers: 9, ..config() };
+        let judged = own.judge(sent(&honest)).unwrap();
         assert_eq!(judged.state_directory, Some("/var/lib/worker".into()));
         let lifted: [Lift; 6] = [
             ("module", |config| config.module = "/tmp/evil.so".into()),
             ("token_label", |config| config.token_label = "other".into()),
-            ("the PIN's place", |config| config.pin = PinSource::File("/tmp/pin".into())),
+            ("PIN's place", |config| config.pin = PinSource::File("/tmp/pin".into())),
             ("lifetimes", |config| config.policy.longest_token = Duration::from_secs(u64::MAX)),
             ("issuer", |config| config.policy.issuers.push("https://evil.example".into())),
             ("sandbox", |config| config.confinement.network = true),
@@ -151,10 +151,10 @@ mod tests {
         for (what, lift) in lifted {
             let mut said = honest.clone();
             lift(&mut said);
-            let failure = own.judge(&Hello::of(&said)).unwrap_err().to_string();
+            let failure = own.judge(sent(&said)).unwrap_err().to_string();
             assert!(failure.contains(what) && failure.contains("/etc/signet/signet.toml"), "{failure}");
         }
         let bound = HsmConfig { expected_serial: Some("17".into()), ..honest };
-        assert_eq!(own.judge(&Hello::of(&bound)).unwrap().expected_serial.as_deref(), Some("17"));
+        assert_eq!(own.judge(sent(&bound)).unwrap().expected_serial.as_deref(), Some("17"));
     }
 }
