@@ -13,7 +13,7 @@ use crate::config::Config;
 use signet_core::keys::HsmName;
 use signet_hsm::HsmGroup;
 use signet_service::reconcile::Slack;
-use signet_store::{Deployment as _, HsmMember};
+use signet_store::{HsmMember, Membership as _};
 use signet_store_sqlite::SqliteStore;
 
 /// What a reload works on.

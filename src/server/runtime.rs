@@ -17,7 +17,7 @@ use signet_jose::clock::SystemClock;
 use signet_jose::{Jwk, JwkSet};
 use signet_service::reconcile::Slack;
 use signet_service::{Adapters, Signet};
-use signet_store::{Deployment as _, Keys as _};
+use signet_store::{Membership as _, Keys as _};
 use signet_store_sqlite::SqliteStore;
 
 /// What a command needs.

@@ -9,7 +9,7 @@ use signet_core::audit::Event;
 use signet_core::keys::HsmName;
 use signet_core::secret::SecretHash;
 use signet_store::{
-    AuditLog as _, Clients as _, EndReason, GrantId, GrantState, Grants as _, RotateOutcome, Told, Users as _,
+    AuditLog as _, AuditOnOutcome, Clients as _, EndReason, GrantId, GrantState, Grants as _, RotateOutcome, Users as _,
 };
 use signet_store_sqlite::SqliteStore;
 
@@ -31,8 +31,8 @@ fn family_id(family: usize) -> GrantId {
     GrantId::new(format!("family-{family}"))
 }
 
-fn told(what: &str) -> Told {
-    Told::only_done(draft(Event::TokenRefreshed).detail(what))
+fn told(what: &str) -> AuditOnOutcome {
+    AuditOnOutcome::applied(draft(Event::TokenRefreshed).detail(what))
 }
 
 /// What the child printed.

@@ -9,7 +9,7 @@ use signet_core::audit::Event;
 use signet_core::keys::HsmName;
 use signet_core::secret::SecretHash;
 use signet_store::{
-    AuditLog as _, Deployment as _, Grants as _, RotateOutcome, StoreError, StoreFailure, Told, Users as _,
+    AuditLog as _, AuditOnOutcome, Grants as _, Membership as _, RotateOutcome, StoreError, StoreFailure, Users as _,
 };
 use signet_store_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::Executor as _;
@@ -23,7 +23,7 @@ fn is_unavailable(error: &StoreError) -> bool {
 }
 
 async fn rotate(store: &SqliteStore) -> Result<RotateOutcome, StoreError> {
-    let told = Told::only_done(draft(Event::TokenRefreshed));
+    let told = AuditOnOutcome::applied(draft(Event::TokenRefreshed));
     let (spent, successor) = (SecretHash::of("r0"), SecretHash::of("r1"));
     store.rotate(&tenant(), &spent, &successor, Some(&HsmName::new("primary")), now(), told).await
 }

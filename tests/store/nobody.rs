@@ -1,7 +1,7 @@
 //! What is read of a name that is nobody's: as much as of somebody's (promise 5).
 
 use signet_core::keys::{HsmName, TokenInfo};
-use signet_store::{Deployment as _, Factors as _, UserId, Users as _};
+use signet_store::{Factors as _, Membership as _, UserId, Users as _};
 use signet_store_sqlite::sql_texts;
 use sqlx::{AssertSqlSafe, Connection as _};
 

@@ -7,8 +7,8 @@ use signet_core::keys::{HsmName, OtpHash};
 use signet_core::mfa::{HotpState, RecoveryState};
 use signet_core::secret::SecretHash;
 use signet_store::{
-    AssignOutcome, AuditLog as _, Factor, FactorDetail, FactorId, Factors as _, Grants as _, RecoveryCodes as _,
-    RotateOutcome, Stock as _, StockId, StockToken, StoreError, Throttles as _, Told, Users as _,
+    AssignOutcome, AuditLog as _, AuditOnOutcome, Factor, FactorDetail, FactorId, Factors as _, Grants as _,
+    RecoveryCodes as _, RotateOutcome, Stock as _, StockId, StockToken, StoreError, Throttles as _, Users as _,
 };
 use signet_store_sqlite::SqliteStore;
 
@@ -18,8 +18,11 @@ use crate::support::store::{
 
 const RACERS: usize = 100;
 
-fn told() -> Told {
-    Told { done: vec![draft(Event::SignIn).detail("won")], lost: vec![draft(Event::SignIn).detail("lost")] }
+fn told() -> AuditOnOutcome {
+    AuditOnOutcome {
+        applied: vec![draft(Event::SignIn).detail("won")],
+        rejected: vec![draft(Event::SignIn).detail("lost")],
+    }
 }
 
 /// Runs a hundred tasks at once, every other one on the other store.

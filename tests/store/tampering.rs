@@ -138,7 +138,7 @@ trait ProbeNow {
 impl ProbeNow for SqliteStore {
     async fn probe_now(&self, place: &Place) -> Option<StoreFailure> {
         use signet_jose::clock::Clock as _;
-        use signet_store::Deployment as _;
+        use signet_store::Membership as _;
         self.probe(place.clock.now()).await.err().map(|error| error.failure)
     }
 }

@@ -24,7 +24,7 @@ use signet_core::mfa::{Authentication, FactorDetail, FactorProof, PasswordProof,
 use signet_core::oauth::grant::PasswordRequest;
 use signet_core::oauth::{ClientId, OAuthError};
 use signet_core::secret::SecretText;
-use signet_store::{AssertionSpending, Factor, Told, User, UserId};
+use signet_store::{AssertionSpending, AuditOnOutcome, Factor, User, UserId};
 
 /// What is shown beside the password.
 pub(super) enum Shown {
@@ -188,9 +188,9 @@ impl Signet {
         done.outcome = Outcome::Done;
         done.factors = beside.iter().map(ToString::to_string).collect();
         done.factors.push(format!("{}:{}", factor.detail.kind(), factor.id));
-        let mut told = Told { done: vec![done], lost: vec![told.because("replayed_code")] };
+        let mut told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because("replayed_code")] };
         if matches!(code, Spendable::Recovery(_)) {
-            told.done.push(self.recovery_used(factor, &told.done).await?);
+            told.applied.push(self.recovery_used(factor, &told.applied).await?);
         }
         let (store, tenant, id, now) = (&self.adapters.store, &factor.tenant, &factor.id, self.now());
         let won = match &code {

@@ -3,7 +3,7 @@
 use super::accounts::check_name;
 use super::{ChangeError, Signet};
 use signet_core::audit::{Outcome, RequestContext};
-use signet_store::{Factor, FactorId, FactorState, ListedFactor, Told};
+use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState, ListedFactor};
 
 impl Signet {
     /// Everybody's factors, without their secrets.
@@ -88,7 +88,7 @@ impl Signet {
             return Err(ChangeError::Input(text));
         }
         let done = self.factor_changed(&factor, &format!("approved; {requested_by} had asked for it"), context);
-        let told = Told { done: vec![done], lost: vec![refused] };
+        let told = AuditOnOutcome { applied: vec![done], rejected: vec![refused] };
         if self.adapters.store.approve_factor(&factor.tenant, id, approver, told).await? {
             return Ok(());
         }

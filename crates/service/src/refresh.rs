@@ -18,7 +18,7 @@ use signet_core::oauth::{OAuthError, scope};
 use signet_core::secret::{SecretHash, SecretText};
 use signet_core::token::AccessToken;
 use signet_core::token::access::PersonFacts;
-use signet_store::{EndReason, Grant, GrantState, RefreshLookup, RotateOutcome, Told};
+use signet_store::{AuditOnOutcome, EndReason, Grant, GrantState, RefreshLookup, RotateOutcome};
 
 /// How often a request that lost a race looks again: once to become a retry, once more for a family that moved on.
 const ROUNDS: usize = 3;
@@ -110,7 +110,7 @@ impl Signet {
             .client(grant.client.as_str())
             .because("replayed_refresh_token");
         draft.grant = Some(grant.id.to_string());
-        let (store, told) = (&self.adapters.store, Told::only_done(draft));
+        let (store, told) = (&self.adapters.store, AuditOnOutcome::applied(draft));
         let ended = store.end_grant(&grant.tenant, &grant.id, EndReason::Replayed, self.now(), told);
         ended.await.map_err(|error| store_unavailable(&error))?;
         tracing::warn!(grant = %grant.id, "a spent refresh token was shown again; its family is ended");
@@ -192,7 +192,7 @@ impl Signet {
     async fn rotate(&self, spent: &SecretHash, successor: &Successor, draft: Draft) -> Result<bool, OAuthError> {
         let next = SecretHash::of(successor.token.expose());
         let tenant = &self.settings.tenant;
-        let told = Told::only_done(draft);
+        let told = AuditOnOutcome::applied(draft);
         let outcome =
             self.adapters.store.rotate(tenant, spent, &next, successor.derived_by.as_ref(), self.now(), told).await;
         Ok(outcome.map_err(|error| store_unavailable(&error))? == RotateOutcome::Rotated)

@@ -11,7 +11,7 @@ use signet_core::mfa::totp::{self, Code, OtpFault};
 use signet_core::mfa::{hotp, totp::counter_message};
 use signet_core::oauth::OAuthError;
 use signet_core::secret::SecretText;
-use signet_store::{Factor, FactorDetail, FactorId, Told, User};
+use signet_store::{AuditOnOutcome, Factor, FactorDetail, FactorId, User};
 
 /// HMACs that the HSM is asked for at once.
 const AT_ONCE: usize = 100;
@@ -79,15 +79,15 @@ impl Signet {
         fault: OtpFault,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        self.adapters.store.append(self.resync_told(factor, Some(fault.reason()), context).lost).await?;
+        self.adapters.store.append(self.resync_told(factor, Some(fault.reason()), context).rejected).await?;
         Err(not_accepted())
     }
 
-    fn resync_told(&self, factor: &Factor, reason: Option<&str>, context: &RequestContext) -> Told {
+    fn resync_told(&self, factor: &Factor, reason: Option<&str>, context: &RequestContext) -> AuditOnOutcome {
         let done = self.factor_changed(factor, "resynchronised", context);
         let mut lost = Draft { event: Event::FactorChanged, outcome: Outcome::Refused, ..done.clone() };
         lost.reason = Some(reason.unwrap_or("replayed_code").to_owned());
-        Told { done: vec![done], lost: vec![lost] }
+        AuditOnOutcome { applied: vec![done], rejected: vec![lost] }
     }
 
     async fn many_hmacs(&self, factor: &Factor, places: &[i64]) -> Result<Vec<Vec<u8>>, ChangeError> {

@@ -6,7 +6,7 @@ use super::error::store_unavailable;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::oauth::OAuthError;
 use signet_core::secret::SecretHash;
-use signet_store::{EndReason, Told};
+use signet_store::{AuditOnOutcome, EndReason};
 use signet_verify::VerifiedClaims;
 
 impl Signet {
@@ -62,8 +62,11 @@ impl Signet {
             .detail("refresh family");
         draft.grant = Some(found.grant.id.to_string());
         let (tenant, id) = (&found.grant.tenant, &found.grant.id);
-        let ended =
-            self.adapters.store.end_grant(tenant, id, EndReason::Revoked, self.now(), Told::only_done(draft)).await;
+        let ended = self
+            .adapters
+            .store
+            .end_grant(tenant, id, EndReason::Revoked, self.now(), AuditOnOutcome::applied(draft))
+            .await;
         ended.map(|_| ()).map_err(|error| store_unavailable(&error))
     }
 }

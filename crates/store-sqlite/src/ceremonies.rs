@@ -5,12 +5,12 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteStore;
 use super::fault::Result;
+use super::outcome::WriteOutcome;
 use super::texts::texts;
-use super::writer::Effect;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
-use signet_store::{AssertionSpending, Ceremonies, StoreError, Told};
+use signet_store::{AssertionSpending, AuditOnOutcome, Ceremonies, StoreError};
 
 texts! {
     SPEND = "INSERT INTO spent_challenges (tenant, challenge, until) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -23,13 +23,16 @@ texts! {
 async fn spend(
     (tenant, challenge, until): &(TenantId, SecretHash, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let query = sqlx::query(SPEND).bind(tenant.as_str()).bind(challenge.as_bytes().to_vec());
     let spent = query.bind(until.unix_millis()).execute(connection).await?;
-    Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+    Ok(WriteOutcome::spent_if(spent.rows_affected() > 0))
 }
 
-async fn spend_assertion(spending: &AssertionSpending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn spend_assertion(
+    spending: &AssertionSpending,
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<bool>> {
     let challenge = (spending.tenant.clone(), spending.challenge, spending.challenge_until);
     let spent = spend(&challenge, &mut *connection).await?;
     if !spent.answer {
@@ -43,7 +46,7 @@ async fn spend_assertion(spending: &AssertionSpending, connection: &mut SqliteCo
         .execute(connection)
         .await?;
     // The challenge stays spent also where another one raised the counter first.
-    Ok(if raised.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+    Ok(WriteOutcome::spent_if(raised.rows_affected() > 0))
 }
 
 /// Forgets at most `limit` challenges that are refused for their age since before `before`.
@@ -59,18 +62,12 @@ impl Ceremonies for SqliteStore {
         tenant: &TenantId,
         challenge: &SecretHash,
         until: Timestamp,
-    ) -> std::result::Result<bool, StoreError> {
+    ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), *challenge, until);
-        self.writer
-            .change("spend challenge", input, Told::default(), |input, connection| Box::pin(spend(input, connection)))
-            .await
+        self.writer.change("spend challenge", input, vec![], spend).await
     }
 
-    async fn spend_assertion(&self, spending: &AssertionSpending, told: Told) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("spend assertion", spending.clone(), told, |spending, connection| {
-                Box::pin(spend_assertion(spending, connection))
-            })
-            .await
+    async fn spend_assertion(&self, spending: &AssertionSpending, audit: AuditOnOutcome) -> Result<bool, StoreError> {
+        self.writer.change("spend assertion", spending.clone(), audit, spend_assertion).await
     }
 }

@@ -8,10 +8,10 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::SqliteStore;
 use super::fault::{Fault, Result};
+use super::grants;
+use super::outcome::WriteOutcome;
 use super::row::{array, joined, list, moment, set};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{done, grants};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
@@ -30,7 +30,7 @@ texts! {
     REMOVE = "DELETE FROM clients WHERE tenant = $1 AND id = $2";
 }
 
-async fn add(client: &Client, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn add(client: &Client, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let added = sqlx::query(ADD)
         .bind(client.tenant.as_str())
         .bind(client.id.as_str())
@@ -43,13 +43,13 @@ async fn add(client: &Client, connection: &mut SqliteConnection) -> Result<Effec
         .bind(client.created_at.unix_millis())
         .execute(connection)
         .await?;
-    Ok(if added.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+    Ok(WriteOutcome::renewed_if(added.rows_affected() > 0))
 }
 
 async fn set_enabled(
     (tenant, id, enabled, at): &(TenantId, ClientId, bool, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let set = sqlx::query(SET_ENABLED)
         .bind(tenant.as_str())
         .bind(id.as_str())
@@ -57,31 +57,31 @@ async fn set_enabled(
         .execute(&mut *connection)
         .await?;
     if set.rows_affected() == 0 {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     if !enabled {
         grants::end_all_of_client(connection, tenant, id, *at).await?;
     }
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 async fn set_secret(
     (tenant, id, secret): &(TenantId, ClientId, SecretHash),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let set = sqlx::query(SET_SECRET)
         .bind(tenant.as_str())
         .bind(id.as_str())
         .bind(secret.as_bytes().to_vec())
         .execute(connection)
         .await?;
-    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+    Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
 }
 
 /// Grants and refresh tokens go by their foreign keys.
-async fn remove((tenant, id): &(TenantId, ClientId), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn remove((tenant, id): &(TenantId, ClientId), connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
-    Ok(if removed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+    Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
 }
 
 fn grant_names(grants: &BTreeSet<GrantType>) -> String {
@@ -110,18 +110,16 @@ fn client_of(row: &SqliteRow) -> Result<Client> {
 
 #[async_trait]
 impl Clients for SqliteStore {
-    async fn add_client(&self, client: &Client, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("add client", client.clone(), done(told), |client, connection| Box::pin(add(client, connection)))
-            .await
+    async fn add_client(&self, client: &Client, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add client", client.clone(), audit, add).await
     }
 
-    async fn client(&self, tenant: &TenantId, id: &ClientId) -> std::result::Result<Option<Client>, StoreError> {
+    async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>, StoreError> {
         let row = self.read_one("find client", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
         row.as_ref().map(client_of).transpose().map_err(|fault| fault.during("find client"))
     }
 
-    async fn clients(&self, tenant: &TenantId) -> std::result::Result<Vec<Client>, StoreError> {
+    async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>, StoreError> {
         let rows = self.read_all("list clients", sqlx::query(LIST).bind(tenant.as_str())).await?;
         rows.iter().map(client_of).collect::<Result<_>>().map_err(|fault| fault.during("list clients"))
     }
@@ -132,13 +130,9 @@ impl Clients for SqliteStore {
         id: &ClientId,
         enabled: bool,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("enable client", (tenant.clone(), id.clone(), enabled, at), done(told), |input, connection| {
-                Box::pin(set_enabled(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("enable client", (tenant.clone(), id.clone(), enabled, at), audit, set_enabled).await
     }
 
     async fn set_client_secret(
@@ -146,25 +140,12 @@ impl Clients for SqliteStore {
         tenant: &TenantId,
         id: &ClientId,
         secret: &SecretHash,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("set client secret", (tenant.clone(), id.clone(), *secret), done(told), |input, connection| {
-                Box::pin(set_secret(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("set client secret", (tenant.clone(), id.clone(), *secret), audit, set_secret).await
     }
 
-    async fn remove_client(
-        &self,
-        tenant: &TenantId,
-        id: &ClientId,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("remove client", (tenant.clone(), id.clone()), done(told), |input, connection| {
-                Box::pin(remove(input, connection))
-            })
-            .await
+    async fn remove_client(&self, tenant: &TenantId, id: &ClientId, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("remove client", (tenant.clone(), id.clone()), audit, remove).await
     }
 }

@@ -4,15 +4,15 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
+use super::SqliteStore;
 use super::fault::{Fault, Result};
+use super::outcome::WriteOutcome;
 use super::row::{moment, moment_if};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done};
 use signet_core::audit::Draft;
 use signet_core::keys::{HsmName, SealMode, TokenInfo};
 use signet_jose::clock::Timestamp;
-use signet_store::{Deployment, HsmMember, SealedSecrets, StoreError, Told};
+use signet_store::{HsmMember, Membership, SealedSecrets, StoreError};
 
 texts! {
     GENERATION = "SELECT generation FROM deployment WHERE id = 1";
@@ -54,7 +54,7 @@ fn sealed_of(row: &SqliteRow) -> Result<SealedSecrets> {
 async fn bind(
     (name, token, at): &(HsmName, TokenInfo, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<()>> {
+) -> Result<WriteOutcome<()>> {
     let bound = sqlx::query(BIND)
         .bind(name.as_str())
         .bind(token.label.as_str())
@@ -65,7 +65,7 @@ async fn bind(
         .bind(at.unix_millis())
         .execute(connection)
         .await?;
-    Ok(if bound.rows_affected() == 0 { Effect::nothing(()) } else { Effect::done(()) })
+    Ok(if bound.rows_affected() == 0 { WriteOutcome::nothing(()) } else { WriteOutcome::applied(()) })
 }
 
 fn member_of(row: &SqliteRow) -> Result<HsmMember> {
@@ -76,10 +76,10 @@ fn member_of(row: &SqliteRow) -> Result<HsmMember> {
 async fn retire(
     (name, at, until): &(HsmName, Timestamp, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let retired = sqlx::query(RETIRE).bind(name.as_str()).bind(at.unix_millis()).execute(&mut *connection).await?;
     if retired.rows_affected() == 0 {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     sqlx::query(RETIRE_KEYS)
         .bind(name.as_str())
@@ -87,29 +87,29 @@ async fn retire(
         .bind(until.unix_millis())
         .execute(connection)
         .await?;
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
-async fn probe(at: &Timestamp, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+async fn probe(at: &Timestamp, connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
     sqlx::query(PROBE).bind(at.unix_millis()).execute(connection).await?;
-    Ok(Effect::nothing(()))
+    Ok(WriteOutcome::nothing(()))
 }
 
 #[async_trait]
-impl Deployment for SqliteStore {
-    async fn generation(&self) -> std::result::Result<i64, StoreError> {
+impl Membership for SqliteStore {
+    async fn generation(&self) -> Result<i64, StoreError> {
         let operation = "read the generation";
         let row = self.read_one(operation, sqlx::query(GENERATION)).await?;
         let generation = row.ok_or(Fault::corrupt("deployment")).and_then(|row| Ok(row.try_get("generation")?));
         generation.map_err(|fault| fault.during(operation))
     }
 
-    async fn hsm_tokens(&self) -> std::result::Result<Vec<(HsmName, TokenInfo)>, StoreError> {
+    async fn hsm_tokens(&self) -> Result<Vec<(HsmName, TokenInfo)>, StoreError> {
         let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
         rows.iter().map(token_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
     }
 
-    async fn hsm_members(&self) -> std::result::Result<Vec<HsmMember>, StoreError> {
+    async fn hsm_members(&self) -> Result<Vec<HsmMember>, StoreError> {
         let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
         rows.iter().map(member_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
     }
@@ -119,13 +119,9 @@ impl Deployment for SqliteStore {
         name: &HsmName,
         at: Timestamp,
         until: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("retire HSM token", (name.clone(), at, until), done(told), |input, connection| {
-                Box::pin(retire(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("retire HSM token", (name.clone(), at, until), audit, retire).await
     }
 
     async fn bind_hsm_token(
@@ -133,22 +129,18 @@ impl Deployment for SqliteStore {
         name: &HsmName,
         token: &TokenInfo,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<(), StoreError> {
-        self.writer
-            .change("bind HSM token", (name.clone(), token.clone(), at), done(told), |input, connection| {
-                Box::pin(bind(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<(), StoreError> {
+        self.writer.change("bind HSM token", (name.clone(), token.clone(), at), audit, bind).await
     }
 
-    async fn sealed_secrets(&self) -> std::result::Result<Vec<SealedSecrets>, StoreError> {
+    async fn sealed_secrets(&self) -> Result<Vec<SealedSecrets>, StoreError> {
         let operation = "count sealed secrets";
         let rows = self.read_all(operation, sqlx::query(SEALED)).await?;
         rows.iter().map(sealed_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
     }
 
-    async fn probe(&self, at: Timestamp) -> std::result::Result<(), StoreError> {
-        self.writer.change("probe", at, Told::default(), |at, connection| Box::pin(probe(at, connection))).await
+    async fn probe(&self, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.change("probe", at, vec![], probe).await
     }
 }

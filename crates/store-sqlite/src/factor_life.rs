@@ -6,13 +6,13 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::factors::{self, factor_of};
 use super::fault::Result;
+use super::outcome::WriteOutcome;
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done, users};
+use super::{SqliteStore, users};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
-use signet_store::{Factor, FactorId, FactorLife, ListedFactor, Session, StoreError, Told, UserId};
+use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, ListedFactor, Session, StoreError, UserId};
 
 texts! {
     ALL = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
@@ -48,16 +48,16 @@ impl<T> Setting<T> {
 async fn set_enabled(
     Setting { tenant, id, value: (enabled, at) }: &Setting<(bool, Timestamp)>,
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     if *enabled {
         let set = sqlx::query(ENABLE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
-        return Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) });
+        return Ok(WriteOutcome::renewed_if(set.rows_affected() > 0));
     }
     let disabled = sqlx::query(DISABLE).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection);
-    let Some(row) = disabled.await? else { return Ok(Effect::nothing(false)) };
+    let Some(row) = disabled.await? else { return Ok(WriteOutcome::nothing(false)) };
     let user = UserId::new(row.try_get::<String, _>("user_id")?);
     users::renew_credentials(connection, tenant, &user, *at).await?;
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 /// Whether a session still is one, by what the commit sees.
@@ -71,43 +71,50 @@ pub(super) async fn add_for(
     session: Option<&Session>,
     factor: &Factor,
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     match session {
         Some(session) if session.user != factor.user || !holds(session, connection).await? => {
-            Ok(Effect::nothing(false))
+            Ok(WriteOutcome::nothing(false))
         }
         _ => factors::add(factor, connection).await,
     }
 }
 
+async fn add_own(
+    (session, factor): &(Session, Factor),
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<bool>> {
+    add_for(Some(session), factor, connection).await
+}
+
 async fn remove_own(
     (session, id, at): &(Session, FactorId, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let own = sqlx::query(OF_SESSIONS_USER).bind(session.tenant.as_str()).bind(id.as_str());
     let own = own.bind(session.user.as_str()).fetch_optional(&mut *connection).await?;
     if own.is_some() && holds(session, connection).await? {
         return factors::remove(&(session.tenant.clone(), id.clone(), *at), connection).await;
     }
-    Ok(Effect::nothing(false))
+    Ok(WriteOutcome::nothing(false))
 }
 
 async fn approve(
     Setting { tenant, id, value: approver }: &Setting<String>,
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let query = sqlx::query(APPROVE).bind(tenant.as_str()).bind(id.as_str()).bind(approver.as_str());
     let approved = query.execute(connection).await?;
-    Ok(if approved.rows_affected() == 0 { Effect::lost(false) } else { Effect::renewed(true) })
+    Ok(if approved.rows_affected() == 0 { WriteOutcome::rejected(false) } else { WriteOutcome::renewed(true) })
 }
 
 async fn rename(
     Setting { tenant, id, value: label }: &Setting<String>,
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let query = sqlx::query(RENAME).bind(tenant.as_str()).bind(id.as_str()).bind(label.as_str());
     let renamed = query.execute(connection).await?;
-    Ok(if renamed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+    Ok(WriteOutcome::renewed_if(renamed.rows_affected() > 0))
 }
 
 #[async_trait]
@@ -117,7 +124,7 @@ impl FactorLife for SqliteStore {
         tenant: &TenantId,
         after: Option<&FactorId>,
         limit: u32,
-    ) -> std::result::Result<Vec<ListedFactor>, StoreError> {
+    ) -> Result<Vec<ListedFactor>, StoreError> {
         let after = after.map_or("", FactorId::as_str);
         let query = sqlx::query(ALL).bind(tenant.as_str()).bind(after).bind(i64::from(limit));
         let rows = self.read_all("list all factors", query).await?;
@@ -134,27 +141,14 @@ impl FactorLife for SqliteStore {
         id: &FactorId,
         enabled: bool,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let setting = Setting::new(tenant, id, (enabled, at));
-        self.writer
-            .change("set factor enabled", setting, done(told), |setting, connection| {
-                Box::pin(set_enabled(setting, connection))
-            })
-            .await
+        self.writer.change("set factor enabled", setting, audit, set_enabled).await
     }
 
-    async fn add_own_factor(
-        &self,
-        session: &Session,
-        factor: &Factor,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("add own factor", (session.clone(), factor.clone()), done(told), |input, connection| {
-                Box::pin(add_for(Some(&input.0), &input.1, connection))
-            })
-            .await
+    async fn add_own_factor(&self, session: &Session, factor: &Factor, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add own factor", (session.clone(), factor.clone()), audit, add_own).await
     }
 
     async fn remove_own_factor(
@@ -162,13 +156,9 @@ impl FactorLife for SqliteStore {
         session: &Session,
         id: &FactorId,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("remove own factor", (session.clone(), id.clone(), at), done(told), |input, connection| {
-                Box::pin(remove_own(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("remove own factor", (session.clone(), id.clone(), at), audit, remove_own).await
     }
 
     async fn approve_factor(
@@ -176,12 +166,10 @@ impl FactorLife for SqliteStore {
         tenant: &TenantId,
         id: &FactorId,
         approver: &str,
-        told: Told,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
         let setting = Setting::new(tenant, id, approver.to_owned());
-        self.writer
-            .change("approve factor", setting, told, |setting, connection| Box::pin(approve(setting, connection)))
-            .await
+        self.writer.change("approve factor", setting, audit, approve).await
     }
 
     async fn rename_factor(
@@ -189,11 +177,9 @@ impl FactorLife for SqliteStore {
         tenant: &TenantId,
         id: &FactorId,
         label: &str,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let setting = Setting::new(tenant, id, label.to_owned());
-        self.writer
-            .change("rename factor", setting, done(told), |setting, connection| Box::pin(rename(setting, connection)))
-            .await
+        self.writer.change("rename factor", setting, audit, rename).await
     }
 }

@@ -10,16 +10,16 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::SqliteStore;
 use super::fault::{Fault, Result};
+use super::outcome::WriteOutcome;
 use super::row::{array, fold, moment, moment_if, number};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{done, seals, users};
+use super::{seals, users};
 use signet_core::audit::Draft;
 use signet_core::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
 use signet_core::mfa::{HotpState, WebAuthnState, YubicoRemoteState, recovery};
 use signet_jose::clock::Timestamp;
 use signet_store::{
-    Factor, FactorDetail, FactorId, FactorState, Factors, StoreError, Told, TotpState, UserId, YubicoState,
+    AuditOnOutcome, Factor, FactorDetail, FactorId, FactorState, Factors, StoreError, TotpState, UserId, YubicoState,
 };
 
 texts! {
@@ -78,7 +78,7 @@ texts! {
 /// What stands in for an enclosed secret, and about as long.
 const NOBODYS_SEAL: &[u8] = &[0; 80];
 
-pub(super) async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+pub(super) async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let (totp, yubico) = match &factor.detail {
         FactorDetail::Totp(state) => (Some(state), None),
         FactorDetail::YubicoOtp(state) => (None, Some(state)),
@@ -115,22 +115,22 @@ pub(super) async fn add(factor: &Factor, connection: &mut SqliteConnection) -> R
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     seals::add(connection, &factor.tenant, seals::FACTOR, factor.id.as_str(), &factor.secret).await?;
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 pub(super) async fn remove(
     (tenant, id, at): &(TenantId, FactorId, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection).await?;
-    let Some(row) = removed else { return Ok(Effect::nothing(false)) };
+    let Some(row) = removed else { return Ok(WriteOutcome::nothing(false)) };
     seals::remove(connection, tenant, seals::FACTOR, id.as_str()).await?;
     let user = UserId::new(row.try_get::<String, _>("user_id")?);
     users::renew_credentials(connection, tenant, &user, *at).await?;
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 /// Takes back a factor that was added in this very transaction.
@@ -152,7 +152,7 @@ struct Spending {
     drift: Option<i32>,
 }
 
-async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let mut query = sqlx::query(spending.statement)
         .bind(spending.tenant.as_str())
         .bind(spending.id.as_str())
@@ -162,7 +162,7 @@ async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result
         query = query.bind(i64::from(drift));
     }
     let spent = query.execute(connection).await?;
-    Ok(if spent.rows_affected() == 0 { Effect::lost(false) } else { Effect::done(true) })
+    Ok(WriteOutcome::spent_if(spent.rows_affected() > 0))
 }
 
 /// A nonce that is being spent.
@@ -176,7 +176,7 @@ struct NonceSpending {
 /// How long a spent nonce is kept.
 const NONCE_KEPT: Duration = Duration::from_hours(48);
 
-async fn spend_nonce(spending: &NonceSpending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn spend_nonce(spending: &NonceSpending, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let (tenant, id, at) = (spending.tenant.as_str(), spending.id.as_str(), spending.at);
     let spent = sqlx::query(SPEND_NONCE)
         .bind(tenant)
@@ -186,11 +186,11 @@ async fn spend_nonce(spending: &NonceSpending, connection: &mut SqliteConnection
         .execute(&mut *connection)
         .await?;
     if spent.rows_affected() == 0 {
-        return Ok(Effect::lost(false));
+        return Ok(WriteOutcome::rejected(false));
     }
     sqlx::query(USED).bind(tenant).bind(id).bind(at.unix_millis()).execute(&mut *connection).await?;
     sqlx::query(FORGET_NONCES).bind(at.minus(NONCE_KEPT).unix_millis()).execute(connection).await?;
-    Ok(Effect::done(true))
+    Ok(WriteOutcome::applied(true))
 }
 
 /// What kind of secret a factor has, by its columns.
@@ -300,7 +300,7 @@ pub(super) async fn by_handle(
     tenant: &TenantId,
     kind: &str,
     handle: &str,
-) -> std::result::Result<Option<Factor>, StoreError> {
+) -> Result<Option<Factor>, StoreError> {
     let operation = "find factor by handle";
     let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind).bind(handle);
     let rows = store.read_all(operation, query).await?;
@@ -313,16 +313,13 @@ pub(super) fn factors_of(rows: &[SqliteRow]) -> Result<Vec<Factor>> {
 
 #[async_trait]
 impl Factors for SqliteStore {
-    async fn add_factor(&self, factor: &Factor, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
-        let told = done(told);
-        self.writer
-            .change("add factor", factor.clone(), told, |factor, connection| Box::pin(add(factor, connection)))
-            .await
+    async fn add_factor(&self, factor: &Factor, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add factor", factor.clone(), audit, add).await
     }
 
     /// Where the user has fewer than eight, as many rows are read as if there were eight, and the others thrown away: how
     /// long a sign-in takes must not tell whether the name is somebody's, or how many factors they have.
-    async fn factors(&self, tenant: &TenantId, user: &UserId) -> std::result::Result<Vec<Factor>, StoreError> {
+    async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
         let query = sqlx::query(OF_USER).bind(tenant.as_str()).bind(user.as_str()).bind(NOBODYS_SEAL);
         let rows = self.read_all("list factors", query).await?;
         let mut factors = factors_of(&rows).map_err(|fault| fault.during("list factors"))?;
@@ -330,7 +327,7 @@ impl Factors for SqliteStore {
         Ok(factors)
     }
 
-    async fn factor(&self, tenant: &TenantId, id: &FactorId) -> std::result::Result<Option<Factor>, StoreError> {
+    async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>, StoreError> {
         let rows = self.read_all("find factor", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
         factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during("find factor"))
     }
@@ -340,14 +337,9 @@ impl Factors for SqliteStore {
         tenant: &TenantId,
         id: &FactorId,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        let told = done(told);
-        self.writer
-            .change("remove factor", (tenant.clone(), id.clone(), at), told, |input, connection| {
-                Box::pin(remove(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("remove factor", (tenant.clone(), id.clone(), at), audit, remove).await
     }
 
     async fn spend_totp_step(
@@ -357,13 +349,11 @@ impl Factors for SqliteStore {
         step: i64,
         drift: i32,
         at: Timestamp,
-        told: Told,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
         let (tenant, id) = (tenant.clone(), id.clone());
         let spending = Spending { statement: SPEND_TOTP, tenant, id, place: step, at, drift: Some(drift) };
-        self.writer
-            .change("spend TOTP step", spending, told, |spending, connection| Box::pin(spend(spending, connection)))
-            .await
+        self.writer.change("spend TOTP step", spending, audit, spend).await
     }
 
     async fn spend_yubico_counter(
@@ -372,15 +362,11 @@ impl Factors for SqliteStore {
         id: &FactorId,
         counter: i64,
         at: Timestamp,
-        told: Told,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
         let (tenant, id) = (tenant.clone(), id.clone());
         let spending = Spending { statement: SPEND_YUBICO, tenant, id, place: counter, at, drift: None };
-        self.writer
-            .change("spend Yubico counter", spending, told, |spending, connection| {
-                Box::pin(spend(spending, connection))
-            })
-            .await
+        self.writer.change("spend Yubico counter", spending, audit, spend).await
     }
 
     async fn spend_piv_nonce(
@@ -389,14 +375,10 @@ impl Factors for SqliteStore {
         id: &FactorId,
         nonce: &[u8; 32],
         at: Timestamp,
-        told: Told,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
         let spending = NonceSpending { tenant: tenant.clone(), id: id.clone(), nonce: *nonce, at };
-        self.writer
-            .change("spend PIV nonce", spending, told, |spending, connection| {
-                Box::pin(spend_nonce(spending, connection))
-            })
-            .await
+        self.writer.change("spend PIV nonce", spending, audit, spend_nonce).await
     }
 
     async fn raise_counter(
@@ -405,12 +387,10 @@ impl Factors for SqliteStore {
         id: &FactorId,
         counter: i64,
         at: Timestamp,
-        told: Told,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
         let (tenant, id) = (tenant.clone(), id.clone());
         let spending = Spending { statement: SPEND_COUNTER, tenant, id, place: counter, at, drift: None };
-        self.writer
-            .change("raise counter", spending, told, |spending, connection| Box::pin(spend(spending, connection)))
-            .await
+        self.writer.change("raise counter", spending, audit, spend).await
     }
 }

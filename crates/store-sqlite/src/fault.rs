@@ -14,7 +14,7 @@ pub(super) enum Fault {
 }
 
 /// The result of a step inside the adapter.
-pub(super) type Result<T> = std::result::Result<T, Fault>;
+pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
 
 impl Fault {
     /// What was read is not what Signet writes.

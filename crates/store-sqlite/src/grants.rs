@@ -7,16 +7,17 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::{Fault, Result};
+use super::outcome::WriteOutcome;
 use super::row::{joined, list, moment, moment_if, set};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, audit_log, ceremonies, done, revocations, sessions};
+use super::{SqliteStore, ceremonies, chain, revocations, sessions};
 use signet_core::audit::Draft;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{
-    ClientId, EndReason, Grant, GrantId, GrantState, Grants, RefreshLookup, RotateOutcome, StoreError, Told, UserId,
+    AuditOnOutcome, ClientId, EndReason, Grant, GrantId, GrantState, Grants, RefreshLookup, RotateOutcome, StoreError,
+    UserId,
 };
 
 texts! {
@@ -66,7 +67,7 @@ const PRUNED_AT_ONCE: u32 = 500;
 async fn add(
     (grant, first, credentials_version): &(Grant, SecretHash, i64),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let (ended_at, end_reason) = match grant.state {
         GrantState::Active => (None, None),
         GrantState::Ended { at, reason } => (Some(at.unix_millis()), Some(reason.name())),
@@ -90,10 +91,10 @@ async fn add(
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     add_token(connection, &grant.tenant, first, grant.id.as_str(), 0).await?;
-    Ok(Effect::done(true))
+    Ok(WriteOutcome::applied(true))
 }
 
 async fn add_token(
@@ -122,7 +123,7 @@ struct Rotation {
     at: Timestamp,
 }
 
-async fn rotate(rotation: &Rotation, connection: &mut SqliteConnection) -> Result<Effect<RotateOutcome>> {
+async fn rotate(rotation: &Rotation, connection: &mut SqliteConnection) -> Result<WriteOutcome<RotateOutcome>> {
     let spent = sqlx::query(SPEND)
         .bind(rotation.tenant.as_str())
         .bind(rotation.spent.as_bytes().to_vec())
@@ -130,17 +131,17 @@ async fn rotate(rotation: &Rotation, connection: &mut SqliteConnection) -> Resul
         .bind(rotation.derived_by.as_ref().map(HsmName::as_str))
         .fetch_optional(&mut *connection)
         .await?;
-    let Some(row) = spent else { return Ok(Effect::lost(RotateOutcome::Lost)) };
+    let Some(row) = spent else { return Ok(WriteOutcome::rejected(RotateOutcome::Lost)) };
     let grant: String = row.try_get("grant_id")?;
     let generation: i64 = row.try_get("generation")?;
     add_token(connection, &rotation.tenant, &rotation.successor, &grant, generation.saturating_add(1)).await?;
-    Ok(Effect::done(RotateOutcome::Rotated))
+    Ok(WriteOutcome::applied(RotateOutcome::Rotated))
 }
 
 async fn confirm(
     (tenant, id, at): &(TenantId, GrantId, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let holds = sqlx::query(CONFIRM)
         .bind(tenant.as_str())
         .bind(id.as_str())
@@ -148,15 +149,15 @@ async fn confirm(
         .fetch_optional(connection)
         .await?
         .is_some();
-    Ok(if holds { Effect::done(true) } else { Effect::nothing(false) })
+    Ok(if holds { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
 }
 
 async fn end(
     (tenant, id, reason, at): &(TenantId, GrantId, EndReason, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let ended = end_where(END, connection, tenant, id.as_str(), *reason, *at).await?;
-    Ok(if ended == 0 { Effect::lost(false) } else { Effect::done(true) })
+    Ok(if ended == 0 { WriteOutcome::rejected(false) } else { WriteOutcome::applied(true) })
 }
 
 /// Ends every family of a user.
@@ -200,10 +201,13 @@ async fn end_where(
 }
 
 /// Refresh tokens go with their grants, by their foreign key.
-async fn prune((now, believed): &(Timestamp, Timestamp), connection: &mut SqliteConnection) -> Result<Effect<u64>> {
+async fn prune(
+    (now, believed): &(Timestamp, Timestamp),
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<u64>> {
     // Behind its own records, the clock was wrong then or is wrong now.
-    if *now < audit_log::tail(connection).await?.at {
-        return Ok(Effect::nothing(0));
+    if *now < chain::tail(connection).await?.at {
+        return Ok(WriteOutcome::nothing(0));
     }
     let before = believed.minus(KEPT);
     let grants =
@@ -212,7 +216,7 @@ async fn prune((now, believed): &(Timestamp, Timestamp), connection: &mut Sqlite
     let sessions = sessions::prune(connection, before, PRUNED_AT_ONCE).await?;
     let challenges = ceremonies::prune(connection, before, PRUNED_AT_ONCE).await?;
     let counts = [grants.rows_affected(), revocations, sessions, challenges];
-    Ok(Effect::nothing(counts.into_iter().fold(0, u64::saturating_add)))
+    Ok(WriteOutcome::nothing(counts.into_iter().fold(0, u64::saturating_add)))
 }
 
 fn state_of(row: &SqliteRow) -> Result<GrantState> {
@@ -260,25 +264,17 @@ impl Grants for SqliteStore {
         grant: &Grant,
         first: &SecretHash,
         credentials_version: i64,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("add grant", (grant.clone(), *first, credentials_version), done(told), |input, connection| {
-                Box::pin(add(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("add grant", (grant.clone(), *first, credentials_version), audit, add).await
     }
 
-    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> std::result::Result<Option<Grant>, StoreError> {
+    async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, StoreError> {
         let row = self.read_one("find grant", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
         row.as_ref().map(grant_of).transpose().map_err(|fault| fault.during("find grant"))
     }
 
-    async fn refresh_token(
-        &self,
-        tenant: &TenantId,
-        hash: &SecretHash,
-    ) -> std::result::Result<Option<RefreshLookup>, StoreError> {
+    async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>, StoreError> {
         let query = sqlx::query(BY_TOKEN).bind(tenant.as_str()).bind(hash.as_bytes().to_vec());
         let row = self.read_one("find refresh token", query).await?;
         row.as_ref().map(lookup_of).transpose().map_err(|fault| fault.during("find refresh token"))
@@ -291,8 +287,8 @@ impl Grants for SqliteStore {
         successor: &SecretHash,
         derived_by: Option<&HsmName>,
         at: Timestamp,
-        told: Told,
-    ) -> std::result::Result<RotateOutcome, StoreError> {
+        audit: AuditOnOutcome,
+    ) -> Result<RotateOutcome, StoreError> {
         let rotation = Rotation {
             tenant: tenant.clone(),
             spent: *spent,
@@ -300,11 +296,7 @@ impl Grants for SqliteStore {
             derived_by: derived_by.cloned(),
             at,
         };
-        self.writer
-            .change("rotate refresh token", rotation, told, |rotation, connection| {
-                Box::pin(rotate(rotation, connection))
-            })
-            .await
+        self.writer.change("rotate refresh token", rotation, audit, rotate).await
     }
 
     async fn confirm_grant(
@@ -312,13 +304,9 @@ impl Grants for SqliteStore {
         tenant: &TenantId,
         id: &GrantId,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("confirm grant", (tenant.clone(), id.clone(), at), done(told), |input, connection| {
-                Box::pin(confirm(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("confirm grant", (tenant.clone(), id.clone(), at), audit, confirm).await
     }
 
     async fn end_grant(
@@ -327,23 +315,16 @@ impl Grants for SqliteStore {
         id: &GrantId,
         reason: EndReason,
         at: Timestamp,
-        told: Told,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("end grant", (tenant.clone(), id.clone(), reason, at), told, |input, connection| {
-                Box::pin(end(input, connection))
-            })
-            .await
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("end grant", (tenant.clone(), id.clone(), reason, at), audit, end).await
     }
 
-    async fn prune(&self, now: Timestamp) -> std::result::Result<u64, StoreError> {
+    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
         let times = (now, now.min(self.latest.now()));
         let mut total = 0_u64;
         loop {
-            let pruned = self
-                .writer
-                .change("prune", times, Told::default(), |times, connection| Box::pin(prune(times, connection)))
-                .await?;
+            let pruned = self.writer.change("prune", times, vec![], prune).await?;
             total = total.saturating_add(pruned);
             if pruned < u64::from(PRUNED_AT_ONCE) {
                 return Ok(total);

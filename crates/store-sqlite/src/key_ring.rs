@@ -8,9 +8,9 @@ use sqlx::{Row as _, Sqlite};
 
 use super::fault::{Fault, Result};
 use super::keys::{count_active, is_member, purpose_of};
+use super::outcome::WriteOutcome;
 use super::row::moment;
 use super::texts::texts;
-use super::writer::Effect;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, TenantId};
 use signet_jose::KeyId;
 
@@ -45,19 +45,19 @@ async fn is_in_stage(key: &HsmKey, connection: &mut SqliteConnection) -> Result<
 }
 
 /// All is looked at before anything is changed: the transaction is alone, and has no way back of its own.
-pub(super) async fn hand_over(change: &HandOver, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+pub(super) async fn hand_over(change: &HandOver, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let HandOver { successor, predecessor, at, token_lifetime, margin } = change;
     if !is_in_stage(successor, connection).await? || !is_member(&successor.hsm, connection).await? {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     if let Some(key) = predecessor
         && !is_in_stage(key, connection).await?
     {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     let allowed = i64::from(predecessor.is_some());
     if count_active(successor, connection).await? != allowed {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     if let Some(key) = predecessor {
         sqlx::query(RETIRE)
@@ -76,16 +76,16 @@ pub(super) async fn hand_over(change: &HandOver, connection: &mut SqliteConnecti
         .bind(millis(*token_lifetime))
         .execute(connection)
         .await?;
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 /// No snapshot holds a lifetime, so that nothing is renewed.
 pub(super) async fn raise_lifetime(
     (tenant, lifetime): &(TenantId, Duration),
     connection: &mut SqliteConnection,
-) -> Result<Effect<()>> {
+) -> Result<WriteOutcome<()>> {
     sqlx::query(RAISE).bind(tenant.as_str()).bind(millis(*lifetime)).execute(connection).await?;
-    Ok(Effect::nothing(()))
+    Ok(WriteOutcome::nothing(()))
 }
 
 pub(super) fn lifetime_query(key: &KeyId) -> Query<'_, Sqlite, SqliteArguments> {
@@ -97,7 +97,7 @@ pub(super) fn lifetime_of(row: Option<&SqliteRow>) -> Result<Duration> {
     Ok(Duration::from_millis(u64::try_from(millis.unwrap_or(0)).map_err(|_| Fault::corrupt("token_lifetime"))?))
 }
 
-pub(super) async fn announce(key: &AnnouncedKey, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+pub(super) async fn announce(key: &AnnouncedKey, connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
     sqlx::query(ANNOUNCE)
         .bind(key.cka_id.as_slice())
         .bind(key.tenant.as_str())
@@ -107,7 +107,7 @@ pub(super) async fn announce(key: &AnnouncedKey, connection: &mut SqliteConnecti
         .bind(key.at.unix_millis())
         .execute(connection)
         .await?;
-    Ok(Effect::done(()))
+    Ok(WriteOutcome::applied(()))
 }
 
 pub(super) fn announced_query<'q>() -> Query<'q, Sqlite, SqliteArguments> {
@@ -126,13 +126,18 @@ pub(super) fn announced_of(row: &SqliteRow) -> Result<AnnouncedKey> {
     })
 }
 
-pub(super) async fn give_up(cka_id: &[u8], connection: &mut SqliteConnection) -> Result<Effect<()>> {
-    sqlx::query(GIVE_UP).bind(cka_id).execute(connection).await?;
-    Ok(Effect::nothing(()))
+pub(super) async fn give_up(cka_id: &Vec<u8>, connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
+    sqlx::query(GIVE_UP).bind(cka_id.as_slice()).execute(connection).await?;
+    Ok(WriteOutcome::nothing(()))
 }
 
 /// Forgets an announced pair; nothing changes where there was none.
 pub(super) async fn forget(cka_id: &[u8], connection: &mut SqliteConnection) -> Result<()> {
     sqlx::query(FORGET).bind(cka_id).execute(connection).await?;
     Ok(())
+}
+
+pub(super) async fn forget_announced(cka_id: &Vec<u8>, connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
+    forget(cka_id, connection).await?;
+    Ok(WriteOutcome::applied(()))
 }

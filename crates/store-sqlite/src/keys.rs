@@ -7,10 +7,10 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::{Fault, Result};
+use super::outcome::WriteOutcome;
 use super::row::{moment, moment_if};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done, key_ring};
+use super::{SqliteStore, key_ring};
 use signet_core::audit::Draft;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::clock::Timestamp;
@@ -95,7 +95,7 @@ pub(super) async fn is_member(hsm: &HsmName, connection: &mut SqliteConnection) 
     Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
 }
 
-async fn add(key: &HsmKey, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+async fn add(key: &HsmKey, connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
     // Asked in the transaction: the token may be retired while its key is being generated.
     if key.purpose == KeyPurpose::TokenSigning && !is_member(&key.hsm, connection).await? {
         return Err(StoreFailure::NotAMember(key.hsm.clone()).into());
@@ -120,13 +120,13 @@ async fn add(key: &HsmKey, connection: &mut SqliteConnection) -> Result<Effect<(
         .execute(&mut *connection)
         .await?;
     key_ring::forget(&key.cka_id, connection).await?;
-    Ok(Effect::renewed(()))
+    Ok(WriteOutcome::renewed(()))
 }
 
 async fn move_stage(
     (key, from, to): &(KeyId, KeyState, KeyState),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let (from, from_since, from_until, _) = columns(from);
     let (to, to_since, to_until, to_end) = columns(to);
     let moved = sqlx::query(MOVE)
@@ -140,16 +140,16 @@ async fn move_stage(
         .bind(to_end.map(KeyEnd::name))
         .execute(connection)
         .await?;
-    Ok(if moved.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+    Ok(WriteOutcome::renewed_if(moved.rows_affected() > 0))
 }
 
 #[async_trait]
 impl Keys for SqliteStore {
-    async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> std::result::Result<(), StoreError> {
-        self.writer.change("add key", key.clone(), done(told), |key, connection| Box::pin(add(key, connection))).await
+    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<(), StoreError> {
+        self.writer.change("add key", key.clone(), audit, add).await
     }
 
-    async fn keys(&self) -> std::result::Result<Vec<HsmKey>, StoreError> {
+    async fn keys(&self) -> Result<Vec<HsmKey>, StoreError> {
         let rows = self.read_all("list keys", sqlx::query(LIST)).await?;
         rows.iter().map(key_of).collect::<Result<_>>().map_err(|fault| fault.during("list keys"))
     }
@@ -159,68 +159,41 @@ impl Keys for SqliteStore {
         key: &KeyId,
         from: &KeyState,
         to: &KeyState,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("move key", (key.clone(), *from, *to), done(told), |input, connection| {
-                Box::pin(move_stage(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("move key", (key.clone(), *from, *to), audit, move_stage).await
     }
 
-    async fn hand_over(&self, change: &HandOver, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("hand over", change.clone(), done(told), |change, connection| {
-                Box::pin(key_ring::hand_over(change, connection))
-            })
-            .await
+    async fn hand_over(&self, change: &HandOver, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("hand over", change.clone(), audit, key_ring::hand_over).await
     }
 
-    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> std::result::Result<(), StoreError> {
+    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<(), StoreError> {
         let input = (tenant.clone(), lifetime);
-        self.writer
-            .change("note the lifetime of tokens", input, done(Vec::new()), |input, connection| {
-                Box::pin(key_ring::raise_lifetime(input, connection))
-            })
-            .await
+        self.writer.change("note the lifetime of tokens", input, vec![], key_ring::raise_lifetime).await
     }
 
-    async fn token_lifetime(&self, key: &KeyId) -> std::result::Result<Duration, StoreError> {
+    async fn token_lifetime(&self, key: &KeyId) -> Result<Duration, StoreError> {
         let operation = "read the lifetime of tokens";
         let row = self.read_one(operation, key_ring::lifetime_query(key)).await?;
         key_ring::lifetime_of(row.as_ref()).map_err(|fault| fault.during(operation))
     }
 
-    async fn announce_key(&self, key: &AnnouncedKey) -> std::result::Result<(), StoreError> {
-        self.writer
-            .change("announce a key", key.clone(), done(Vec::new()), |key, connection| {
-                Box::pin(key_ring::announce(key, connection))
-            })
-            .await
+    async fn announce_key(&self, key: &AnnouncedKey) -> Result<(), StoreError> {
+        self.writer.change("announce a key", key.clone(), vec![], key_ring::announce).await
     }
 
-    async fn announced_keys(&self) -> std::result::Result<Vec<AnnouncedKey>, StoreError> {
+    async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>, StoreError> {
         let operation = "list announced keys";
         let rows = self.read_all(operation, key_ring::announced_query()).await?;
         rows.iter().map(key_ring::announced_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
     }
 
-    async fn give_up_announced(&self, cka_id: &[u8]) -> std::result::Result<(), StoreError> {
-        self.writer
-            .change("give up a key", cka_id.to_vec(), done(Vec::new()), |cka_id, connection| {
-                Box::pin(key_ring::give_up(cka_id, connection))
-            })
-            .await
+    async fn give_up_announced(&self, cka_id: &[u8]) -> Result<(), StoreError> {
+        self.writer.change("give up a key", cka_id.to_vec(), vec![], key_ring::give_up).await
     }
 
-    async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> std::result::Result<(), StoreError> {
-        self.writer
-            .change("forget a key", cka_id.to_vec(), done(told), |cka_id, connection| {
-                Box::pin(async move {
-                    key_ring::forget(cka_id, connection).await?;
-                    Ok(Effect::done(()))
-                })
-            })
-            .await
+    async fn forget_announced(&self, cka_id: &[u8], audit: Vec<Draft>) -> Result<(), StoreError> {
+        self.writer.change("forget a key", cka_id.to_vec(), audit, key_ring::forget_announced).await
     }
 }

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
+use super::SqliteStore;
 use super::fault::Result;
+use super::outcome::WriteOutcome;
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done};
 use signet_jose::clock::Timestamp;
 use signet_store::{Leases, StoreError};
 
@@ -19,7 +19,7 @@ texts! {
 
 type Asked = (&'static str, String, Timestamp, Timestamp);
 
-async fn take((name, holder, at, until): &Asked, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn take((name, holder, at, until): &Asked, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let taken = sqlx::query(TAKE)
         .bind(*name)
         .bind(holder.as_str())
@@ -27,12 +27,12 @@ async fn take((name, holder, at, until): &Asked, connection: &mut SqliteConnecti
         .bind(until.unix_millis())
         .execute(connection)
         .await?;
-    Ok(Effect::nothing(taken.rows_affected() == 1))
+    Ok(WriteOutcome::nothing(taken.rows_affected() == 1))
 }
 
-async fn end((name, holder): &(&'static str, String), connection: &mut SqliteConnection) -> Result<Effect<()>> {
+async fn end((name, holder): &(&'static str, String), connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
     sqlx::query(END).bind(*name).bind(holder.as_str()).execute(connection).await?;
-    Ok(Effect::nothing(()))
+    Ok(WriteOutcome::nothing(()))
 }
 
 #[async_trait]
@@ -43,17 +43,13 @@ impl Leases for SqliteStore {
         holder: &str,
         at: Timestamp,
         until: Timestamp,
-    ) -> std::result::Result<bool, StoreError> {
+    ) -> Result<bool, StoreError> {
         let asked = (name, holder.to_owned(), at, until);
-        self.writer
-            .change("take a lease", asked, done(Vec::new()), |asked, connection| Box::pin(take(asked, connection)))
-            .await
+        self.writer.change("take a lease", asked, vec![], take).await
     }
 
-    async fn end_lease(&self, name: &'static str, holder: &str) -> std::result::Result<(), StoreError> {
+    async fn end_lease(&self, name: &'static str, holder: &str) -> Result<(), StoreError> {
         let asked = (name, holder.to_owned());
-        self.writer
-            .change("end a lease", asked, done(Vec::new()), |asked, connection| Box::pin(end(asked, connection)))
-            .await
+        self.writer.change("end a lease", asked, vec![], end).await
     }
 }

@@ -1,6 +1,9 @@
 //! The store in an SQLite file: one connection writes, in grouped transactions; a small pool reads.
 //!
-//! Every statement keeps to what SQLite and PostgreSQL both take; only what opens the file knows SQLite.
+//! Most statements are plain SQL that PostgreSQL takes as well. What is SQLite's own: how the file is opened and its log
+//! moved ([`open`], [`wal`]); `BEGIN IMMEDIATE`, under which a transaction writes alone, so that what it reads still holds
+//! when it writes ([`chain`], and every conditional write counts on it); and JSON in columns, where records are counted by
+//! key or serial numbers looked up (`json_extract`, `json_each`, `instr`).
 
 #![forbid(unsafe_code)]
 
@@ -15,13 +18,14 @@ use tokio::time::Instant;
 
 use self::fault::Fault;
 use self::writer::Writer;
-use signet_core::audit::{Draft, Head};
+use signet_core::audit::Head;
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::anchor::Anchor;
-use signet_store::{StoreError, StoreFailure, Told};
+use signet_store::{StoreError, StoreFailure};
 
 mod audit_log;
 mod ceremonies;
+mod chain;
 mod clients;
 mod deployment;
 mod factor_life;
@@ -33,6 +37,7 @@ mod keys;
 mod leases;
 mod open;
 mod otp_validation;
+mod outcome;
 mod recovery_codes;
 mod revocations;
 mod row;
@@ -93,7 +98,7 @@ impl SqliteStore {
         let anchored = anchor.as_ref().map(Anchor::furthest).transpose()?.flatten();
         let connect = open::connect_options(&options);
         let mut connection = open::connect_writer(&options, &connect).await?;
-        let tail = audit_log::tail(&mut connection).await?;
+        let tail = chain::tail(&mut connection).await?;
         let (head, latest) = (tail.head, LatestTime::at_opening(tail, clock.now()));
         if anchored.is_some_and(|checkpoint| checkpoint.sequence > head.sequence) {
             return Err(StoreFailure::RolledBack.into());
@@ -142,7 +147,7 @@ struct LatestTime {
 }
 
 impl LatestTime {
-    fn at_opening(tail: audit_log::Tail, clock: Timestamp) -> Self {
+    fn at_opening(tail: chain::Tail, clock: Timestamp) -> Self {
         let believed = if tail.head == Head::EMPTY { clock } else { clock.min(tail.at.plus(BELIEVED_AHEAD)) };
         Self { at_opening: believed, opened: Instant::now() }
     }
@@ -152,16 +157,12 @@ impl LatestTime {
     }
 }
 
-/// Drafts that are told only where a change took place.
-const fn done(told: Vec<Draft>) -> Told {
-    Told { done: told, lost: Vec::new() }
-}
-
 /// Every SQL text that the adapter runs on its tables, for the test that prepares each.
 pub fn sql_texts() -> Vec<String> {
     [
         audit_log::TEXTS,
         ceremonies::TEXTS,
+        chain::TEXTS,
         clients::TEXTS,
         deployment::TEXTS,
         factor_life::TEXTS,
@@ -182,7 +183,7 @@ pub fn sql_texts() -> Vec<String> {
     .concat()
     .into_iter()
     .map(str::to_owned)
-    .chain(audit_log::INSERTS.iter().map(|insert| insert.alone.to_string()))
-    .chain([audit_log::SET_TAIL.to_string()])
+    .chain(chain::INSERTS.iter().map(|insert| insert.alone.to_string()))
+    .chain([chain::SET_TAIL.to_string()])
     .collect()
 }

@@ -52,7 +52,7 @@ impl FileIdentity {
     }
 
     /// Refuses where the path leads to another file by now: what is written to the open one would be lost.
-    pub(super) fn check(&self) -> std::result::Result<(), StoreFailure> {
+    pub(super) fn check(&self) -> Result<(), StoreFailure> {
         match Self::of(&self.path) {
             Ok(now) if (now.device, now.inode) == (self.device, self.inode) => Ok(()),
             Ok(_) => Err(StoreFailure::RolledBack),

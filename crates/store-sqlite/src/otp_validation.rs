@@ -5,10 +5,10 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::{Fault, Result};
+use super::outcome::WriteOutcome;
 use super::row::{array, fold, moment, moment_if};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done, factors, seals};
+use super::{SqliteStore, factors, seals};
 use signet_core::audit::Draft;
 use signet_core::keys::{Seals, TenantId};
 use signet_jose::clock::Timestamp;
@@ -58,7 +58,7 @@ texts! {
     SAME_REQUEST = "SELECT 1 FROM otp_requests WHERE tenant = $1 AND public_id = $2 AND counter = $3 AND nonce = $4";
 }
 
-async fn add_client(client: &OtpClient, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn add_client(client: &OtpClient, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let added = sqlx::query(ADD_CLIENT)
         .bind(client.tenant.as_str())
         .bind(stored(client.id)?)
@@ -69,16 +69,16 @@ async fn add_client(client: &OtpClient, connection: &mut SqliteConnection) -> Re
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     seals::add(connection, &client.tenant, seals::OTP_CLIENT, &client.id.to_string(), &client.key).await?;
-    Ok(Effect::done(true))
+    Ok(WriteOutcome::applied(true))
 }
 
 async fn enable_client(
     (tenant, id, enabled): &(TenantId, ClientNumber, bool),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let set = sqlx::query(ENABLE_CLIENT).bind(tenant.as_str()).bind(stored(*id)?).bind(i64::from(*enabled));
     Ok(changed(set.execute(connection).await?.rows_affected()))
 }
@@ -86,14 +86,14 @@ async fn enable_client(
 async fn remove_client(
     (tenant, id): &(TenantId, ClientNumber),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let removed = sqlx::query(REMOVE_CLIENT).bind(tenant.as_str()).bind(stored(*id)?);
     let removed = removed.execute(&mut *connection).await?.rows_affected();
     seals::remove(connection, tenant, seals::OTP_CLIENT, &id.to_string()).await?;
     Ok(changed(removed))
 }
 
-async fn add_key(key: &OtpKey, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn add_key(key: &OtpKey, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let added = sqlx::query(ADD_KEY)
         .bind(key.tenant.as_str())
         .bind(key.public_id.as_str())
@@ -106,16 +106,16 @@ async fn add_key(key: &OtpKey, connection: &mut SqliteConnection) -> Result<Effe
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     seals::add(connection, &key.tenant, seals::OTP_KEY, &key.public_id, &key.secret).await?;
-    Ok(Effect::done(true))
+    Ok(WriteOutcome::applied(true))
 }
 
 async fn enable_key(
     (tenant, public_id, enabled): &(TenantId, String, bool),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let set = sqlx::query(ENABLE_KEY).bind(tenant.as_str()).bind(public_id.as_str()).bind(i64::from(*enabled));
     Ok(changed(set.execute(connection).await?.rows_affected()))
 }
@@ -123,7 +123,7 @@ async fn enable_key(
 async fn remove_key(
     (tenant, public_id): &(TenantId, String),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let removed = sqlx::query(REMOVE_KEY).bind(tenant.as_str()).bind(public_id.as_str());
     let removed = removed.execute(&mut *connection).await?.rows_affected();
     seals::remove(connection, tenant, seals::OTP_KEY, public_id).await?;
@@ -133,34 +133,34 @@ async fn remove_key(
 async fn raise(
     (tenant, public_id, counter): &(TenantId, String, i64),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     for text in [RAISE_KEY, RAISE_FACTOR] {
         let raised = sqlx::query(text).bind(tenant.as_str()).bind(public_id.as_str()).bind(counter);
         if raised.execute(&mut *connection).await?.rows_affected() > 0 {
-            return Ok(Effect::done(true));
+            return Ok(WriteOutcome::applied(true));
         }
     }
-    Ok(Effect::nothing(false))
+    Ok(WriteOutcome::nothing(false))
 }
 
 /// The public id names a key or a factor, never both: one of the two updates finds it.
-async fn spend(shown: &ShownOtp, connection: &mut SqliteConnection) -> Result<Effect<OtpSpending>> {
+async fn spend(shown: &ShownOtp, connection: &mut SqliteConnection) -> Result<WriteOutcome<OtpSpending>> {
     let (tenant, public_id) = (shown.tenant.as_str(), shown.public_id.as_str());
     for text in [SPEND_FACTOR, SPEND_KEY] {
         let spent = sqlx::query(text).bind(tenant).bind(public_id).bind(shown.counter).bind(shown.at.unix_millis());
         if spent.execute(&mut *connection).await?.rows_affected() > 0 {
             let kept = sqlx::query(KEEP_REQUEST).bind(tenant).bind(public_id).bind(shown.counter);
             kept.bind(shown.nonce.as_str()).execute(connection).await?;
-            return Ok(Effect::done(OtpSpending::Spent));
+            return Ok(WriteOutcome::applied(OtpSpending::Spent));
         }
     }
     let same = sqlx::query(SAME_REQUEST).bind(tenant).bind(public_id).bind(shown.counter).bind(shown.nonce.as_str());
     let is_same = same.fetch_optional(connection).await?.is_some();
-    Ok(Effect::nothing(if is_same { OtpSpending::SameRequest } else { OtpSpending::Replayed }))
+    Ok(WriteOutcome::nothing(if is_same { OtpSpending::SameRequest } else { OtpSpending::Replayed }))
 }
 
-fn changed(rows: u64) -> Effect<bool> {
-    if rows == 0 { Effect::nothing(false) } else { Effect::done(true) }
+fn changed(rows: u64) -> WriteOutcome<bool> {
+    if rows == 0 { WriteOutcome::nothing(false) } else { WriteOutcome::applied(true) }
 }
 
 fn stored(id: ClientNumber) -> Result<i64> {
@@ -204,26 +204,18 @@ fn keys_of(rows: &[SqliteRow]) -> Result<Vec<OtpKey>> {
 
 #[async_trait]
 impl OtpValidation for SqliteStore {
-    async fn add_otp_client(&self, client: &OtpClient, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("add OTP client", client.clone(), done(told), |client, connection| {
-                Box::pin(add_client(client, connection))
-            })
-            .await
+    async fn add_otp_client(&self, client: &OtpClient, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add OTP client", client.clone(), audit, add_client).await
     }
 
-    async fn otp_client(
-        &self,
-        tenant: &TenantId,
-        id: ClientNumber,
-    ) -> std::result::Result<Option<OtpClient>, StoreError> {
+    async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>, StoreError> {
         let operation = "find OTP client";
         let number = stored(id).map_err(|fault| fault.during(operation))?;
         let rows = self.read_all(operation, sqlx::query(CLIENT).bind(tenant.as_str()).bind(number)).await?;
         clients_of(&rows).map(|mut clients| clients.pop()).map_err(|fault| fault.during(operation))
     }
 
-    async fn otp_clients(&self, tenant: &TenantId) -> std::result::Result<Vec<OtpClient>, StoreError> {
+    async fn otp_clients(&self, tenant: &TenantId) -> Result<Vec<OtpClient>, StoreError> {
         let rows = self.read_all("list OTP clients", sqlx::query(CLIENTS).bind(tenant.as_str())).await?;
         clients_of(&rows).map_err(|fault| fault.during("list OTP clients"))
     }
@@ -233,45 +225,30 @@ impl OtpValidation for SqliteStore {
         tenant: &TenantId,
         id: ClientNumber,
         enabled: bool,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("enable OTP client", (tenant.clone(), id, enabled), done(told), |input, connection| {
-                Box::pin(enable_client(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("enable OTP client", (tenant.clone(), id, enabled), audit, enable_client).await
     }
 
     async fn remove_otp_client(
         &self,
         tenant: &TenantId,
         id: ClientNumber,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("remove OTP client", (tenant.clone(), id), done(told), |input, connection| {
-                Box::pin(remove_client(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("remove OTP client", (tenant.clone(), id), audit, remove_client).await
     }
 
-    async fn add_otp_key(&self, key: &OtpKey, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("add OTP key", key.clone(), done(told), |key, connection| Box::pin(add_key(key, connection)))
-            .await
+    async fn add_otp_key(&self, key: &OtpKey, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add OTP key", key.clone(), audit, add_key).await
     }
 
-    async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> std::result::Result<Option<OtpKey>, StoreError> {
+    async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> Result<Option<OtpKey>, StoreError> {
         let rows = self.read_all("find OTP key", sqlx::query(KEY).bind(tenant.as_str()).bind(public_id)).await?;
         keys_of(&rows).map(|mut keys| keys.pop()).map_err(|fault| fault.during("find OTP key"))
     }
 
-    async fn otp_keys(
-        &self,
-        tenant: &TenantId,
-        after: Option<&str>,
-        limit: u32,
-    ) -> std::result::Result<Vec<OtpKey>, StoreError> {
+    async fn otp_keys(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<OtpKey>, StoreError> {
         let query = sqlx::query(KEYS).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
         let rows = self.read_all("list OTP keys", query).await?;
         keys_of(&rows).map_err(|fault| fault.during("list OTP keys"))
@@ -282,25 +259,14 @@ impl OtpValidation for SqliteStore {
         tenant: &TenantId,
         public_id: &str,
         enabled: bool,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), public_id.to_owned(), enabled);
-        self.writer
-            .change("enable OTP key", input, done(told), |input, connection| Box::pin(enable_key(input, connection)))
-            .await
+        self.writer.change("enable OTP key", input, audit, enable_key).await
     }
 
-    async fn remove_otp_key(
-        &self,
-        tenant: &TenantId,
-        public_id: &str,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("remove OTP key", (tenant.clone(), public_id.to_owned()), done(told), |input, connection| {
-                Box::pin(remove_key(input, connection))
-            })
-            .await
+    async fn remove_otp_key(&self, tenant: &TenantId, public_id: &str, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("remove OTP key", (tenant.clone(), public_id.to_owned()), audit, remove_key).await
     }
 
     async fn raise_yubico_counter(
@@ -308,12 +274,10 @@ impl OtpValidation for SqliteStore {
         tenant: &TenantId,
         public_id: &str,
         counter: i64,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), public_id.to_owned(), counter);
-        self.writer
-            .change("raise Yubico counter", input, done(told), |input, connection| Box::pin(raise(input, connection)))
-            .await
+        self.writer.change("raise Yubico counter", input, audit, raise).await
     }
 
     async fn factor_by_handle(
@@ -321,19 +285,11 @@ impl OtpValidation for SqliteStore {
         tenant: &TenantId,
         kind: &str,
         handle: &str,
-    ) -> std::result::Result<Option<Factor>, StoreError> {
+    ) -> Result<Option<Factor>, StoreError> {
         factors::by_handle(self, tenant, kind, handle).await
     }
 
-    async fn spend_validated_otp(
-        &self,
-        shown: &ShownOtp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<OtpSpending, StoreError> {
-        self.writer
-            .change("spend validated OTP", shown.clone(), done(told), |shown, connection| {
-                Box::pin(spend(shown, connection))
-            })
-            .await
+    async fn spend_validated_otp(&self, shown: &ShownOtp, audit: Vec<Draft>) -> Result<OtpSpending, StoreError> {
+        self.writer.change("spend validated OTP", shown.clone(), audit, spend).await
     }
 }

@@ -4,17 +4,17 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
+use super::SqliteStore;
 use super::factor_life::add_for;
 use super::fault::Result;
+use super::outcome::WriteOutcome;
 use super::row::number;
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
-use signet_store::{Factor, FactorId, RecoveryCodes, Session, StoreError, Told};
+use signet_store::{AuditOnOutcome, Factor, FactorId, RecoveryCodes, Session, StoreError};
 
 texts! {
     ADD = "INSERT INTO recovery_codes (tenant, factor_id, kept) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -28,7 +28,7 @@ texts! {
 async fn add(
     (session, factor, codes): &(Option<Session>, Factor, Vec<SecretHash>),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let added = add_for(session.as_ref(), factor, connection).await?;
     if added.answer {
         for kept in codes {
@@ -51,7 +51,7 @@ struct Spending {
     at: Timestamp,
 }
 
-async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let Spending { tenant, id, kept, at } = spending;
     let spent = sqlx::query(SPEND)
         .bind(tenant.as_str())
@@ -61,10 +61,10 @@ async fn spend(spending: &Spending, connection: &mut SqliteConnection) -> Result
         .execute(&mut *connection)
         .await?;
     if spent.rows_affected() == 0 {
-        return Ok(Effect::lost(false));
+        return Ok(WriteOutcome::rejected(false));
     }
     sqlx::query(USED).bind(tenant.as_str()).bind(id.as_str()).bind(at.unix_millis()).execute(connection).await?;
-    Ok(Effect::done(true))
+    Ok(WriteOutcome::applied(true))
 }
 
 #[async_trait]
@@ -74,12 +74,10 @@ impl RecoveryCodes for SqliteStore {
         session: Option<&Session>,
         factor: &Factor,
         kept: &[SecretHash],
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let input = (session.cloned(), factor.clone(), kept.to_vec());
-        self.writer
-            .change("add recovery codes", input, done(told), |input, connection| Box::pin(add(input, connection)))
-            .await
+        self.writer.change("add recovery codes", input, audit, add).await
     }
 
     async fn recovery_code(
@@ -87,7 +85,7 @@ impl RecoveryCodes for SqliteStore {
         tenant: &TenantId,
         id: &FactorId,
         kept: &SecretHash,
-    ) -> std::result::Result<Option<bool>, StoreError> {
+    ) -> Result<Option<bool>, StoreError> {
         let operation = "find recovery code";
         let query = sqlx::query(FIND).bind(tenant.as_str()).bind(id.as_str()).bind(kept.as_bytes().to_vec());
         let row = self.read_one(operation, query).await?;
@@ -95,7 +93,7 @@ impl RecoveryCodes for SqliteStore {
         unspent.map_err(|fault| fault.during(operation))
     }
 
-    async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> std::result::Result<u32, StoreError> {
+    async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32, StoreError> {
         let operation = "count recovery codes";
         let row = self.read_one(operation, sqlx::query(LEFT).bind(tenant.as_str()).bind(id.as_str())).await?;
         row.map_or(Ok(0), |row| number(&row, "unspent")).map_err(|fault| fault.during(operation))
@@ -107,11 +105,9 @@ impl RecoveryCodes for SqliteStore {
         id: &FactorId,
         kept: &SecretHash,
         at: Timestamp,
-        told: Told,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
         let spending = Spending { tenant: tenant.clone(), id: id.clone(), kept: *kept, at };
-        self.writer
-            .change("spend recovery code", spending, told, |spending, connection| Box::pin(spend(spending, connection)))
-            .await
+        self.writer.change("spend recovery code", spending, audit, spend).await
     }
 }

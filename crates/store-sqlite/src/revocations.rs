@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
+use super::SqliteStore;
 use super::fault::Result;
+use super::outcome::WriteOutcome;
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
@@ -27,8 +27,8 @@ struct Revocation {
     at: Timestamp,
 }
 
-/// Told each time: a second revocation is a decision too.
-async fn add(revocation: &Revocation, connection: &mut SqliteConnection) -> Result<Effect<()>> {
+/// AuditOnOutcome each time: a second revocation is a decision too.
+async fn add(revocation: &Revocation, connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
     sqlx::query(ADD)
         .bind(revocation.tenant.as_str())
         .bind(revocation.jti.as_str())
@@ -36,7 +36,7 @@ async fn add(revocation: &Revocation, connection: &mut SqliteConnection) -> Resu
         .bind(revocation.at.unix_millis())
         .execute(connection)
         .await?;
-    Ok(Effect::done(()))
+    Ok(WriteOutcome::applied(()))
 }
 
 /// Forgets at most `limit` tokens that expired before `before`.
@@ -53,17 +53,13 @@ impl Revocations for SqliteStore {
         jti: &str,
         expires_at: Timestamp,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<(), StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<(), StoreError> {
         let revocation = Revocation { tenant: tenant.clone(), jti: jti.to_owned(), expires_at, at };
-        self.writer
-            .change("revoke token", revocation, done(told), |revocation, connection| {
-                Box::pin(add(revocation, connection))
-            })
-            .await
+        self.writer.change("revoke token", revocation, audit, add).await
     }
 
-    async fn is_revoked(&self, tenant: &TenantId, jti: &str) -> std::result::Result<bool, StoreError> {
+    async fn is_revoked(&self, tenant: &TenantId, jti: &str) -> Result<bool, StoreError> {
         let query = sqlx::query(FIND).bind(tenant.as_str()).bind(jti.to_owned());
         Ok(self.read_one("look up revocation", query).await?.is_some())
     }

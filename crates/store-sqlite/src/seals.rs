@@ -6,13 +6,13 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::factors::enclosed_of;
 use super::fault::{Fault, Result};
+use super::outcome::WriteOutcome;
 use super::row::{add_seal, number};
 use super::texts::texts;
-use super::writer::Effect;
 use super::{SqliteStore, stock};
 use signet_core::keys::{HsmName, OtpHash, OtpSecretKind, Seals, TenantId};
 use signet_store::{
-    FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError, Told, UserId,
+    FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError, UserId,
 };
 
 texts! {
@@ -161,18 +161,21 @@ fn page_of(rows: &[SqliteRow]) -> Result<(Vec<SecretAtRest>, Option<SecretCursor
     Ok((secrets, last))
 }
 
-async fn keep_deployment_secret(seals: &Seals, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn keep_deployment_secret(seals: &Seals, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let tenant = TenantId::default_tenant();
     let there = sqlx::query(OF_ROW).bind(tenant.as_str()).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
     if there.fetch_optional(&mut *connection).await?.is_some() {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     add(connection, &tenant, DEPLOYMENT, DEPLOYMENT_ROW, seals).await?;
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 /// The seals are added as long as any of those that were read is still there: they seal the same secret then.
-async fn extend((secret, added): &(SecretAtRest, Seals), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn extend(
+    (secret, added): &(SecretAtRest, Seals),
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<bool>> {
     let (kind, row_id) = place(&secret.owner);
     let mut has_extended = false;
     for (hsm, blob) in &added.0 {
@@ -190,17 +193,20 @@ async fn extend((secret, added): &(SecretAtRest, Seals), connection: &mut Sqlite
             has_extended |= extended.rows_affected() > 0;
         }
     }
-    Ok(if has_extended { Effect::done(true) } else { Effect::nothing(false) })
+    Ok(if has_extended { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
 }
 
-async fn remove_of_token((hsm, limit): &(HsmName, u32), connection: &mut SqliteConnection) -> Result<Effect<u64>> {
+async fn remove_of_token(
+    (hsm, limit): &(HsmName, u32),
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<u64>> {
     let removed = sqlx::query(REMOVE_OF_TOKEN).bind(hsm.as_str()).bind(i64::from(*limit)).execute(connection).await?;
-    Ok(Effect::done(removed.rows_affected()))
+    Ok(WriteOutcome::applied(removed.rows_affected()))
 }
 
 #[async_trait]
 impl SecretsAtRest for SqliteStore {
-    async fn deployment_secret(&self) -> std::result::Result<Option<Seals>, StoreError> {
+    async fn deployment_secret(&self) -> Result<Option<Seals>, StoreError> {
         let operation = "read the deployment's secret";
         let tenant = TenantId::default_tenant();
         let query = sqlx::query(OF_ROW).bind(tenant.as_str()).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
@@ -212,12 +218,8 @@ impl SecretsAtRest for SqliteStore {
         Ok(Some(seals).filter(|seals| !seals.0.is_empty()))
     }
 
-    async fn keep_deployment_secret(&self, seals: &Seals) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("keep the deployment's secret", seals.clone(), Told::default(), |seals, connection| {
-                Box::pin(keep_deployment_secret(seals, connection))
-            })
-            .await
+    async fn keep_deployment_secret(&self, seals: &Seals) -> Result<bool, StoreError> {
+        self.writer.change("keep the deployment's secret", seals.clone(), vec![], keep_deployment_secret).await
     }
 
     async fn lacking(
@@ -225,7 +227,7 @@ impl SecretsAtRest for SqliteStore {
         hsm: &HsmName,
         after: Option<&SecretCursor>,
         limit: u32,
-    ) -> std::result::Result<(Vec<SecretAtRest>, Option<SecretCursor>), StoreError> {
+    ) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>), StoreError> {
         let operation = "list secrets at rest";
         // No tenant is empty, so every secret stands after the empty one.
         let (tenant, kind, row) = after.map_or(("", "", ""), |at| (&at.tenant, &at.kind, &at.row));
@@ -233,15 +235,11 @@ impl SecretsAtRest for SqliteStore {
         page_of(&self.read_all(operation, query).await?).map_err(|fault| fault.during(operation))
     }
 
-    async fn extend_seals(&self, secret: &SecretAtRest, added: &Seals) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("extend seals", (secret.clone(), added.clone()), Told::default(), |input, connection| {
-                Box::pin(extend(input, connection))
-            })
-            .await
+    async fn extend_seals(&self, secret: &SecretAtRest, added: &Seals) -> Result<bool, StoreError> {
+        self.writer.change("extend seals", (secret.clone(), added.clone()), vec![], extend).await
     }
 
-    async fn count_seals(&self, hsm: &HsmName) -> std::result::Result<SealCount, StoreError> {
+    async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount, StoreError> {
         let operation = "count seals";
         let row = self.read_one(operation, sqlx::query(COUNT).bind(hsm.as_str())).await?;
         let counted = row.ok_or(Fault::corrupt("seals")).and_then(|row| {
@@ -254,11 +252,7 @@ impl SecretsAtRest for SqliteStore {
         counted.map_err(|fault| fault.during(operation))
     }
 
-    async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> std::result::Result<u64, StoreError> {
-        self.writer
-            .change("remove seals", (hsm.clone(), limit), Told::default(), |input, connection| {
-                Box::pin(remove_of_token(input, connection))
-            })
-            .await
+    async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> Result<u64, StoreError> {
+        self.writer.change("remove seals", (hsm.clone(), limit), vec![], remove_of_token).await
     }
 }

@@ -5,10 +5,10 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::fault::Result;
+use super::outcome::WriteOutcome;
 use super::row::{joined, list, moment};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done, users};
+use super::{SqliteStore, users};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
@@ -42,7 +42,10 @@ texts! {
         SELECT tenant, id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
 }
 
-async fn add((session, secret): &(Session, SecretHash), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn add(
+    (session, secret): &(Session, SecretHash),
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<bool>> {
     let added = sqlx::query(ADD)
         .bind(session.tenant.as_str())
         .bind(session.id.as_str())
@@ -59,21 +62,21 @@ async fn add((session, secret): &(Session, SecretHash), connection: &mut SqliteC
         .bind(session.expires_at.unix_millis())
         .execute(connection)
         .await?;
-    Ok(if added.rows_affected() == 0 { Effect::nothing(false) } else { Effect::done(true) })
+    Ok(WriteOutcome::applied_if(added.rows_affected() > 0))
 }
 
 async fn touch(
     (tenant, id, at): &(TenantId, SessionId, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<()>> {
+) -> Result<WriteOutcome<()>> {
     sqlx::query(TOUCH).bind(tenant.as_str()).bind(id.as_str()).bind(at.unix_millis()).execute(connection).await?;
-    Ok(Effect::nothing(()))
+    Ok(WriteOutcome::nothing(()))
 }
 
 async fn renew(
     (session, shown, secret): &(Session, SecretHash, SecretHash),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let renewed = sqlx::query(RENEW)
         .bind(session.tenant.as_str())
         .bind(session.id.as_str())
@@ -87,25 +90,25 @@ async fn renew(
         .bind(shown.as_bytes().as_slice())
         .execute(connection)
         .await?;
-    Ok(if renewed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::done(true) })
+    Ok(WriteOutcome::applied_if(renewed.rows_affected() > 0))
 }
 
 async fn end(
     (tenant, user, id): &(TenantId, UserId, SessionId),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let ended =
         sqlx::query(END).bind(tenant.as_str()).bind(user.as_str()).bind(id.as_str()).execute(connection).await?;
-    Ok(if ended.rows_affected() == 0 { Effect::nothing(false) } else { Effect::done(true) })
+    Ok(WriteOutcome::applied_if(ended.rows_affected() > 0))
 }
 
 async fn end_all(
     (tenant, user, at): &(TenantId, UserId, Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let is_there = users::renew_credentials(connection, tenant, user, *at).await?;
     sqlx::query(END_ALL).bind(tenant.as_str()).bind(user.as_str()).execute(connection).await?;
-    Ok(if is_there { Effect::renewed(true) } else { Effect::nothing(false) })
+    Ok(if is_there { WriteOutcome::renewed(true) } else { WriteOutcome::nothing(false) })
 }
 
 /// Forgets at most `limit` sessions that expired before `before`.
@@ -133,17 +136,8 @@ fn session_of(row: &SqliteRow) -> Result<Session> {
 
 #[async_trait]
 impl Sessions for SqliteStore {
-    async fn add_session(
-        &self,
-        session: &Session,
-        secret: &SecretHash,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("add session", (session.clone(), *secret), done(told), |input, connection| {
-                Box::pin(add(input, connection))
-            })
-            .await
+    async fn add_session(&self, session: &Session, secret: &SecretHash, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add session", (session.clone(), *secret), audit, add).await
     }
 
     async fn session(
@@ -152,7 +146,7 @@ impl Sessions for SqliteStore {
         secret: &SecretHash,
         at: Timestamp,
         seen_after: Timestamp,
-    ) -> std::result::Result<Option<Session>, StoreError> {
+    ) -> Result<Option<Session>, StoreError> {
         let query = sqlx::query(BY_SECRET)
             .bind(tenant.as_str())
             .bind(secret.as_bytes().to_vec())
@@ -168,7 +162,7 @@ impl Sessions for SqliteStore {
         user: &UserId,
         at: Timestamp,
         seen_after: Timestamp,
-    ) -> std::result::Result<Vec<Session>, StoreError> {
+    ) -> Result<Vec<Session>, StoreError> {
         let query = sqlx::query(OF_USER)
             .bind(tenant.as_str())
             .bind(user.as_str())
@@ -178,17 +172,8 @@ impl Sessions for SqliteStore {
         rows.iter().map(session_of).collect::<Result<_>>().map_err(|fault| fault.during("list sessions"))
     }
 
-    async fn touch_session(
-        &self,
-        tenant: &TenantId,
-        id: &SessionId,
-        at: Timestamp,
-    ) -> std::result::Result<(), StoreError> {
-        self.writer
-            .change("touch session", (tenant.clone(), id.clone(), at), done(Vec::new()), |input, connection| {
-                Box::pin(touch(input, connection))
-            })
-            .await
+    async fn touch_session(&self, tenant: &TenantId, id: &SessionId, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.change("touch session", (tenant.clone(), id.clone(), at), vec![], touch).await
     }
 
     async fn renew_session(
@@ -196,13 +181,9 @@ impl Sessions for SqliteStore {
         session: &Session,
         shown: &SecretHash,
         secret: &SecretHash,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("renew session", (session.clone(), *shown, *secret), done(told), |input, connection| {
-                Box::pin(renew(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("renew session", (session.clone(), *shown, *secret), audit, renew).await
     }
 
     async fn end_session(
@@ -210,13 +191,9 @@ impl Sessions for SqliteStore {
         tenant: &TenantId,
         user: &UserId,
         id: &SessionId,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("end session", (tenant.clone(), user.clone(), id.clone()), done(told), |input, connection| {
-                Box::pin(end(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("end session", (tenant.clone(), user.clone(), id.clone()), audit, end).await
     }
 
     async fn sign_out_everywhere(
@@ -224,12 +201,8 @@ impl Sessions for SqliteStore {
         tenant: &TenantId,
         user: &UserId,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        self.writer
-            .change("sign out", (tenant.clone(), user.clone(), at), done(told), |input, connection| {
-                Box::pin(end_all(input, connection))
-            })
-            .await
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("sign out", (tenant.clone(), user.clone(), at), audit, end_all).await
     }
 }

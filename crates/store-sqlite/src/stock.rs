@@ -7,10 +7,10 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::factor_life::add_for;
 use super::fault::{Fault, Result};
+use super::outcome::WriteOutcome;
 use super::row::{fold, joined, moment};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done, factors, seals};
+use super::{SqliteStore, factors, seals};
 use signet_core::audit::Draft;
 use signet_core::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
 use signet_core::mfa::HotpState;
@@ -82,7 +82,7 @@ impl Kept {
     }
 }
 
-async fn add(tokens: &Vec<StockToken>, connection: &mut SqliteConnection) -> Result<Effect<Vec<String>>> {
+async fn add(tokens: &Vec<StockToken>, connection: &mut SqliteConnection) -> Result<WriteOutcome<Vec<String>>> {
     let mut added = Vec::with_capacity(tokens.len());
     for token in tokens {
         let inserted = sqlx::query(ADD)
@@ -101,34 +101,37 @@ async fn add(tokens: &Vec<StockToken>, connection: &mut SqliteConnection) -> Res
             added.push(token.serial.clone());
         }
     }
-    Ok(if added.is_empty() { Effect::nothing(added) } else { Effect::done(added) })
+    Ok(if added.is_empty() { WriteOutcome::nothing(added) } else { WriteOutcome::applied(added) })
 }
 
 async fn assign(
     (session, id, factor): &(Option<Session>, StockId, Factor),
     connection: &mut SqliteConnection,
-) -> Result<Effect<AssignOutcome>> {
+) -> Result<WriteOutcome<AssignOutcome>> {
     let tenant = &factor.tenant;
     // The factor first: where it can't be added, the token stays.
     let added = add_for(session.as_ref(), factor, connection).await?;
     if !added.answer {
-        return Ok(Effect::nothing(AssignOutcome::Refused));
+        return Ok(WriteOutcome::nothing(AssignOutcome::Refused));
     }
     let taken = sqlx::query(TAKE).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
     if taken.rows_affected() == 0 {
         factors::take_back(factor, connection).await?;
-        return Ok(Effect::nothing(AssignOutcome::Gone));
+        return Ok(WriteOutcome::nothing(AssignOutcome::Gone));
     }
     seals::remove(connection, tenant, seals::STOCK, id.as_str()).await?;
-    Ok(Effect::renewed(AssignOutcome::Assigned))
+    Ok(WriteOutcome::renewed(AssignOutcome::Assigned))
 }
 
-async fn remove((tenant, serial): &(TenantId, String), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn remove(
+    (tenant, serial): &(TenantId, String),
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<bool>> {
     let query = sqlx::query(REMOVE).bind(tenant.as_str()).bind(serial.as_str());
-    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(Effect::nothing(false)) };
+    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(WriteOutcome::nothing(false)) };
     let id: String = row.try_get("id")?;
     seals::remove(connection, tenant, seals::STOCK, &id).await?;
-    Ok(Effect::done(true))
+    Ok(WriteOutcome::applied(true))
 }
 
 /// What kind of secret a token of the stock has.
@@ -153,21 +156,11 @@ fn token_of(row: &SqliteRow) -> Result<StockToken> {
 
 #[async_trait]
 impl Stock for SqliteStore {
-    async fn add_stock(
-        &self,
-        tokens: Vec<StockToken>,
-        told: Vec<Draft>,
-    ) -> std::result::Result<Vec<String>, StoreError> {
-        self.writer
-            .change("add to the stock", tokens, done(told), |tokens, connection| Box::pin(add(tokens, connection)))
-            .await
+    async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<Draft>) -> Result<Vec<String>, StoreError> {
+        self.writer.change("add to the stock", tokens, audit, add).await
     }
 
-    async fn known_serials(
-        &self,
-        tenant: &TenantId,
-        serials: &[String],
-    ) -> std::result::Result<Vec<String>, StoreError> {
+    async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>, StoreError> {
         let operation = "look for serial numbers";
         let query = sqlx::query(KNOWN).bind(tenant.as_str()).bind(joined(serials));
         let rows = self.read_all(operation, query).await?;
@@ -175,11 +168,7 @@ impl Stock for SqliteStore {
         known.map_err(|fault| fault.during(operation))
     }
 
-    async fn stock_token(
-        &self,
-        tenant: &TenantId,
-        serial: &str,
-    ) -> std::result::Result<Option<StockToken>, StoreError> {
+    async fn stock_token(&self, tenant: &TenantId, serial: &str) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token";
         let rows = self.read_all(operation, sqlx::query(BY_SERIAL).bind(tenant.as_str()).bind(serial)).await?;
         let tokens = fold(&rows, token_of, |token| &mut token.secret);
@@ -191,7 +180,7 @@ impl Stock for SqliteStore {
         tenant: &TenantId,
         kind: &str,
         handle: &str,
-    ) -> std::result::Result<Option<StockToken>, StoreError> {
+    ) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token by handle";
         let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind).bind(handle);
         let rows = self.read_all(operation, query).await?;
@@ -199,12 +188,7 @@ impl Stock for SqliteStore {
         tokens.map(|mut tokens| tokens.pop()).map_err(|fault| fault.during(operation))
     }
 
-    async fn stock(
-        &self,
-        tenant: &TenantId,
-        after: Option<&str>,
-        limit: u32,
-    ) -> std::result::Result<Vec<StockToken>, StoreError> {
+    async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>, StoreError> {
         let operation = "list the stock";
         let query = sqlx::query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
         let rows = self.read_all(operation, query).await?;
@@ -217,23 +201,14 @@ impl Stock for SqliteStore {
         session: Option<&Session>,
         id: &StockId,
         factor: &Factor,
-        told: Vec<Draft>,
-    ) -> std::result::Result<AssignOutcome, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<AssignOutcome, StoreError> {
         let input = (session.cloned(), id.clone(), factor.clone());
-        self.writer
-            .change("assign stock token", input, done(told), |input, connection| Box::pin(assign(input, connection)))
-            .await
+        self.writer.change("assign stock token", input, audit, assign).await
     }
 
-    async fn remove_stock(
-        &self,
-        tenant: &TenantId,
-        serial: &str,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+    async fn remove_stock(&self, tenant: &TenantId, serial: &str, audit: Vec<Draft>) -> Result<bool, StoreError> {
         let input = (tenant.clone(), serial.to_owned());
-        self.writer
-            .change("remove stock token", input, done(told), |input, connection| Box::pin(remove(input, connection)))
-            .await
+        self.writer.change("remove stock token", input, audit, remove).await
     }
 }

@@ -6,16 +6,16 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
+use super::SqliteStore;
 use super::fault::Result;
+use super::outcome::WriteOutcome;
 use super::row::{moment, number};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{SqliteStore, done};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_core::mfa::lockout::{Counter, LockedAccount};
 use signet_jose::clock::Timestamp;
-use signet_store::{StoreError, StoreFailure, Throttles, Told, UserId};
+use signet_store::{StoreError, StoreFailure, Throttles, UserId};
 
 texts! {
     COUNT = "UPDATE throttles SET
@@ -86,7 +86,7 @@ enum Counted {
     Full,
 }
 
-async fn count(counted: &Try, connection: &mut SqliteConnection) -> Result<Effect<Counted>> {
+async fn count(counted: &Try, connection: &mut SqliteConnection) -> Result<WriteOutcome<Counted>> {
     forget_free(connection, &counted.tenant, counted.at).await?;
     let again = sqlx::query(COUNT)
         .bind(counted.tenant.as_str())
@@ -99,14 +99,14 @@ async fn count(counted: &Try, connection: &mut SqliteConnection) -> Result<Effec
         .execute(&mut *connection)
         .await?;
     if again.rows_affected() > 0 {
-        return Ok(Effect::nothing(Counted::Again));
+        return Ok(WriteOutcome::nothing(Counted::Again));
     }
     let known = sqlx::query(FREE_AT).bind(counted.tenant.as_str()).bind(counted.counter.name.to_vec());
     if let Some(row) = known.fetch_optional(&mut *connection).await? {
-        return Ok(Effect::nothing(Counted::Exhausted(moment(&row, "free_at")?)));
+        return Ok(WriteOutcome::nothing(Counted::Exhausted(moment(&row, "free_at")?)));
     }
     if counted.bounds && !make_room(connection, counted).await? {
-        return Ok(Effect::nothing(Counted::Full));
+        return Ok(WriteOutcome::nothing(Counted::Full));
     }
     sqlx::query(ADD)
         .bind(counted.tenant.as_str())
@@ -117,7 +117,7 @@ async fn count(counted: &Try, connection: &mut SqliteConnection) -> Result<Effec
         .bind(counted.counter.user.as_ref().map(UserId::as_str))
         .execute(connection)
         .await?;
-    Ok(Effect::nothing(Counted::First))
+    Ok(WriteOutcome::nothing(Counted::First))
 }
 
 /// Each try removes more rows than it can add.
@@ -141,20 +141,23 @@ async fn make_room(connection: &mut SqliteConnection, counted: &Try) -> Result<b
 async fn give_back(
     (tenant, account, counted_at): &(TenantId, [u8; 32], Timestamp),
     connection: &mut SqliteConnection,
-) -> Result<Effect<()>> {
+) -> Result<WriteOutcome<()>> {
     sqlx::query(GIVE_BACK)
         .bind(tenant.as_str())
         .bind(account.to_vec())
         .bind(counted_at.unix_millis())
         .execute(connection)
         .await?;
-    Ok(Effect::nothing(()))
+    Ok(WriteOutcome::nothing(()))
 }
 
-async fn forget_of((tenant, user): &(TenantId, UserId), connection: &mut SqliteConnection) -> Result<Effect<u64>> {
+async fn forget_of(
+    (tenant, user): &(TenantId, UserId),
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<u64>> {
     let forgotten =
         sqlx::query(FORGET_OF).bind(tenant.as_str()).bind(user.as_str()).execute(connection).await?.rows_affected();
-    Ok(if forgotten == 0 { Effect::nothing(0) } else { Effect::done(forgotten) })
+    Ok(if forgotten == 0 { WriteOutcome::nothing(0) } else { WriteOutcome::applied(forgotten) })
 }
 
 fn locked_of(row: &SqliteRow) -> Result<LockedAccount> {
@@ -169,14 +172,14 @@ fn locked_of(row: &SqliteRow) -> Result<LockedAccount> {
 async fn forget(
     (tenant, account, whole): &(TenantId, [u8; 32], Option<[u8; 32]>),
     connection: &mut SqliteConnection,
-) -> Result<Effect<()>> {
+) -> Result<WriteOutcome<()>> {
     let query = sqlx::query(FORGET).bind(tenant.as_str()).bind(account.to_vec());
     let forgotten = query.fetch_optional(&mut *connection).await?;
     if let (Some(row), Some(whole)) = (forgotten, whole) {
         let tries: i64 = row.try_get("tries")?;
         sqlx::query(TAKE).bind(tenant.as_str()).bind(whole.to_vec()).bind(tries).execute(connection).await?;
     }
-    Ok(Effect::nothing(()))
+    Ok(WriteOutcome::nothing(()))
 }
 
 #[async_trait]
@@ -188,7 +191,7 @@ impl Throttles for SqliteStore {
         at: Timestamp,
         most: u32,
         pause_seconds: u32,
-    ) -> std::result::Result<Option<Timestamp>, StoreError> {
+    ) -> Result<Option<Timestamp>, StoreError> {
         let counted = Try {
             tenant: tenant.clone(),
             counter: counter.clone(),
@@ -198,10 +201,7 @@ impl Throttles for SqliteStore {
             bounds: self.room.is_due(),
         };
         let (operation, bounds) = ("count try", counted.bounds);
-        let counted = self
-            .writer
-            .change(operation, counted, Told::default(), |counted, connection| Box::pin(count(counted, connection)))
-            .await?;
+        let counted = self.writer.change(operation, counted, vec![], count).await?;
         match counted {
             Counted::Again => Ok(None),
             Counted::First => {
@@ -224,11 +224,9 @@ impl Throttles for SqliteStore {
         tenant: &TenantId,
         account: &[u8; 32],
         counted_at: Timestamp,
-    ) -> std::result::Result<(), StoreError> {
+    ) -> Result<(), StoreError> {
         let input = (tenant.clone(), *account, counted_at);
-        self.writer
-            .change("give back try", input, Told::default(), |input, connection| Box::pin(give_back(input, connection)))
-            .await
+        self.writer.change("give back try", input, vec![], give_back).await
     }
 
     async fn forget_tries(
@@ -236,12 +234,8 @@ impl Throttles for SqliteStore {
         tenant: &TenantId,
         account: &[u8; 32],
         whole: Option<&[u8; 32]>,
-    ) -> std::result::Result<(), StoreError> {
-        self.writer
-            .change("forget tries", (tenant.clone(), *account, whole.copied()), Told::default(), |input, connection| {
-                Box::pin(forget(input, connection))
-            })
-            .await
+    ) -> Result<(), StoreError> {
+        self.writer.change("forget tries", (tenant.clone(), *account, whole.copied()), vec![], forget).await
     }
 
     async fn locked_accounts(
@@ -249,23 +243,14 @@ impl Throttles for SqliteStore {
         tenant: &TenantId,
         at: Timestamp,
         most: u32,
-    ) -> std::result::Result<Vec<LockedAccount>, StoreError> {
+    ) -> Result<Vec<LockedAccount>, StoreError> {
         let query = sqlx::query(LOCKED).bind(tenant.as_str()).bind(at.unix_millis()).bind(i64::from(most));
         let rows = self.read_all("list locked accounts", query).await?;
         let locked: Result<_> = rows.iter().map(locked_of).collect();
         locked.map_err(|fault| fault.during("list locked accounts"))
     }
 
-    async fn forget_tries_of(
-        &self,
-        tenant: &TenantId,
-        user: &UserId,
-        told: Vec<Draft>,
-    ) -> std::result::Result<u64, StoreError> {
-        self.writer
-            .change("forget tries", (tenant.clone(), user.clone()), done(told), |input, connection| {
-                Box::pin(forget_of(input, connection))
-            })
-            .await
+    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, audit: Vec<Draft>) -> Result<u64, StoreError> {
+        self.writer.change("forget tries", (tenant.clone(), user.clone()), audit, forget_of).await
     }
 }

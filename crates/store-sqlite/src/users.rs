@@ -8,10 +8,10 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::SqliteStore;
 use super::fault::Result;
+use super::outcome::WriteOutcome;
 use super::row::{fold, joined, moment, set};
 use super::texts::texts;
-use super::writer::Effect;
-use super::{done, grants, seals};
+use super::{grants, seals};
 use signet_core::audit::Draft;
 use signet_core::keys::{Seals, TenantId};
 use signet_jose::clock::Timestamp;
@@ -50,7 +50,7 @@ texts! {
 /// What stands in for a sealed password hash, and as long.
 const NOBODYS_SEAL: &[u8] = &[0; 136];
 
-async fn add(user: &User, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn add(user: &User, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let added = sqlx::query(ADD)
         .bind(user.tenant.as_str())
         .bind(user.id.as_str())
@@ -62,12 +62,12 @@ async fn add(user: &User, connection: &mut SqliteConnection) -> Result<Effect<bo
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     if let Some(password) = &user.password {
         seals::add(connection, &user.tenant, seals::PASSWORD, user.id.as_str(), password).await?;
     }
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 /// A user with what is set of them, and when.
@@ -78,7 +78,7 @@ struct Setting<T> {
     at: Timestamp,
 }
 
-async fn set_enabled(setting: &Setting<bool>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn set_enabled(setting: &Setting<bool>, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let set = sqlx::query(SET_ENABLED)
         .bind(setting.tenant.as_str())
         .bind(setting.id.as_str())
@@ -86,31 +86,31 @@ async fn set_enabled(setting: &Setting<bool>, connection: &mut SqliteConnection)
         .execute(&mut *connection)
         .await?;
     if set.rows_affected() == 0 {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     if !setting.value {
         grants::end_all_of_user(connection, &setting.tenant, &setting.id, setting.at).await?;
     }
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 async fn set_roles(
     (tenant, id, roles): &(TenantId, UserId, String),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let set =
         sqlx::query(SET_ROLES).bind(tenant.as_str()).bind(id.as_str()).bind(roles.as_str()).execute(connection).await?;
-    Ok(if set.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+    Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
 }
 
-async fn set_password(setting: &Setting<Seals>, connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn set_password(setting: &Setting<Seals>, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let Setting { tenant, id, value, at } = setting;
     if !renew_credentials(connection, tenant, id, *at).await? {
-        return Ok(Effect::nothing(false));
+        return Ok(WriteOutcome::nothing(false));
     }
     seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
     seals::add(connection, tenant, seals::PASSWORD, id.as_str(), value).await?;
-    Ok(Effect::renewed(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 /// Ends all that the user's credentials so far have led to: grants, and sign-ins that are under way. `false` where the
@@ -129,22 +129,22 @@ pub(super) async fn renew_credentials(
 async fn confirm(
     (tenant, id, credentials_version): &(TenantId, UserId, i64),
     connection: &mut SqliteConnection,
-) -> Result<Effect<bool>> {
+) -> Result<WriteOutcome<bool>> {
     let found = sqlx::query(CONFIRM)
         .bind(tenant.as_str())
         .bind(id.as_str())
         .bind(*credentials_version)
         .fetch_optional(connection)
         .await?;
-    Ok(if found.is_some() { Effect::done(true) } else { Effect::nothing(false) })
+    Ok(if found.is_some() { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
 }
 
 /// Factors, grants and refresh tokens go by their foreign keys; seals have none, because several tables own them.
-async fn remove((tenant, id): &(TenantId, UserId), connection: &mut SqliteConnection) -> Result<Effect<bool>> {
+async fn remove((tenant, id): &(TenantId, UserId), connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     seals::remove_of_factors(connection, tenant, id.as_str()).await?;
     seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
     let removed = sqlx::query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
-    Ok(if removed.rows_affected() == 0 { Effect::nothing(false) } else { Effect::renewed(true) })
+    Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
 }
 
 fn user_of(row: &SqliteRow) -> Result<(User, Seals)> {
@@ -170,30 +170,24 @@ fn users_of(rows: &[SqliteRow]) -> Result<Vec<User>> {
 
 #[async_trait]
 impl Users for SqliteStore {
-    async fn add_user(&self, user: &User, told: Vec<Draft>) -> std::result::Result<bool, StoreError> {
-        let told = done(told);
-        self.writer.change("add user", user.clone(), told, |user, connection| Box::pin(add(user, connection))).await
+    async fn add_user(&self, user: &User, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add user", user.clone(), audit, add).await
     }
 
     /// Where nobody has the name, as many rows are read as somebody would have, after as many look-ups, and thrown away:
     /// who measures how long a sign-in takes must not learn which names there are.
-    async fn user_by_name(&self, tenant: &TenantId, name: &str) -> std::result::Result<Option<User>, StoreError> {
+    async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
         let query = sqlx::query(BY_NAME).bind(tenant.as_str()).bind(name).bind(NOBODYS_SEAL);
         let users = users_of(&self.read_all("find user", query).await?).map_err(|fault| fault.during("find user"))?;
         Ok(users.into_iter().find(|user| !user.tenant.as_str().is_empty()))
     }
 
-    async fn user(&self, tenant: &TenantId, id: &UserId) -> std::result::Result<Option<User>, StoreError> {
+    async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>, StoreError> {
         let rows = self.read_all("find user", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
         users_of(&rows).map(|mut users| users.pop()).map_err(|fault| fault.during("find user"))
     }
 
-    async fn users(
-        &self,
-        tenant: &TenantId,
-        after: Option<&str>,
-        limit: u32,
-    ) -> std::result::Result<Vec<User>, StoreError> {
+    async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
         // No name is empty, so every name stands after the empty one.
         let page = sqlx::query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
         users_of(&self.read_all("list users", page).await?).map_err(|fault| fault.during("list users"))
@@ -204,12 +198,10 @@ impl Users for SqliteStore {
         tenant: &TenantId,
         id: &UserId,
         credentials_version: i64,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), id.clone(), credentials_version);
-        self.writer
-            .change("confirm user", input, done(told), |input, connection| Box::pin(confirm(input, connection)))
-            .await
+        self.writer.change("confirm user", input, audit, confirm).await
     }
 
     async fn set_user_enabled(
@@ -218,14 +210,10 @@ impl Users for SqliteStore {
         id: &UserId,
         enabled: bool,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: enabled, at };
-        self.writer
-            .change("enable user", setting, done(told), |setting, connection| {
-                Box::pin(set_enabled(setting, connection))
-            })
-            .await
+        self.writer.change("enable user", setting, audit, set_enabled).await
     }
 
     async fn set_user_roles(
@@ -233,12 +221,10 @@ impl Users for SqliteStore {
         tenant: &TenantId,
         id: &UserId,
         roles: &BTreeSet<String>,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), id.clone(), joined(roles));
-        self.writer
-            .change("set roles", input, done(told), |input, connection| Box::pin(set_roles(input, connection)))
-            .await
+        self.writer.change("set roles", input, audit, set_roles).await
     }
 
     async fn set_user_password(
@@ -247,27 +233,13 @@ impl Users for SqliteStore {
         id: &UserId,
         password: &Seals,
         at: Timestamp,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
         let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: password.clone(), at };
-        self.writer
-            .change("set password", setting, done(told), |setting, connection| {
-                Box::pin(set_password(setting, connection))
-            })
-            .await
+        self.writer.change("set password", setting, audit, set_password).await
     }
 
-    async fn remove_user(
-        &self,
-        tenant: &TenantId,
-        id: &UserId,
-        told: Vec<Draft>,
-    ) -> std::result::Result<bool, StoreError> {
-        let told = done(told);
-        self.writer
-            .change("remove user", (tenant.clone(), id.clone()), told, |input, connection| {
-                Box::pin(remove(input, connection))
-            })
-            .await
+    async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("remove user", (tenant.clone(), id.clone()), audit, remove).await
     }
 }

@@ -1,9 +1,9 @@
 //! The writer: one task owns the connection that writes, and commits the jobs of concurrent requests together.
 //!
-//! A group is one transaction: each job's statements, then all that the jobs tell, chained onto the head that the
+//! A group is one transaction: each job's statements, then all that is recorded of them, chained onto the head that the
 //! transaction itself read (other processes append too), then one commit and so one sync. Nobody hears of an outcome
 //! before that commit. Where a job fails, the group is rolled back and each job runs again alone; where the commit
-//! itself fails, the outcome of every job is unknown, and all are told so.
+//! itself fails, the outcome of every job is unknown, and all hear so.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::audit_log::{self, Tail};
+use super::chain::{self, Tail};
 use super::fault::{Fault, Result};
 use super::open::FileIdentity;
+use super::outcome::{Recorded, WriteOutcome};
 use super::wal::LogKeeper;
 use signet_core::audit::{Draft, Head};
 use signet_jose::clock::Clock;
-use signet_store::{StoreError, StoreFailure, Told};
+use signet_store::{AuditOnOutcome, StoreError, StoreFailure};
 
 /// The most jobs in one transaction.
 const GROUP: usize = 256;
@@ -34,51 +35,25 @@ const QUEUE: usize = 4096;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A future that a job runs as.
-pub(super) type Running<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
-/// What a change does. It may run twice, the second time after all of the first was rolled back.
-pub(super) type Run<I, A> = for<'c> fn(&'c I, &'c mut SqliteConnection) -> Running<'c, Effect<A>>;
+type Running<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
 
-/// Which drafts are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tell {
-    /// Those of a change that took place.
-    Done,
-    /// Those of a change that did not.
-    Lost,
-    /// None.
-    Nothing,
+/// The statements of a change: an `async fn` of what is changed and of the transaction. It may run twice, the second time
+/// after all of the first was rolled back.
+pub(super) trait Change<'c, I, A>: Copy + Send + 'static {
+    type Running: Future<Output = Result<WriteOutcome<A>>> + Send + 'c;
+
+    fn run(self, input: &'c I, connection: &'c mut SqliteConnection) -> Self::Running;
 }
 
-/// What a change did.
-#[derive(Debug)]
-pub(super) struct Effect<A> {
-    /// The answer to the caller.
-    pub(super) answer: A,
-    /// What is told.
-    pub(super) tell: Tell,
-    /// Whether the deployment's generation rises.
-    pub(super) renews: bool,
-}
+impl<'c, I: 'c, A, C, R> Change<'c, I, A> for C
+where
+    C: Fn(&'c I, &'c mut SqliteConnection) -> R + Copy + Send + 'static,
+    R: Future<Output = Result<WriteOutcome<A>>> + Send + 'c,
+{
+    type Running = R;
 
-impl<A> Effect<A> {
-    /// Something was changed that others may have cached.
-    pub(super) const fn renewed(answer: A) -> Self {
-        Self { answer, tell: Tell::Done, renews: true }
-    }
-
-    /// Something was changed that nobody caches.
-    pub(super) const fn done(answer: A) -> Self {
-        Self { answer, tell: Tell::Done, renews: false }
-    }
-
-    /// The change did not take place.
-    pub(super) const fn lost(answer: A) -> Self {
-        Self { answer, tell: Tell::Lost, renews: false }
-    }
-
-    /// Nothing was changed, and nothing is told.
-    pub(super) const fn nothing(answer: A) -> Self {
-        Self { answer, tell: Tell::Nothing, renews: false }
+    fn run(self, input: &'c I, connection: &'c mut SqliteConnection) -> R {
+        self(input, connection)
     }
 }
 
@@ -94,17 +69,17 @@ trait Work: Send {
     fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Running<'c, ()>;
     /// Whether [`run`](Self::run) has statements at all.
     fn has_statements(&self) -> bool;
-    /// What it tells, after it ran.
+    /// What is recorded of it, after it ran.
     fn drafts(&self) -> &[Draft];
     /// Whether the generation rises, after it ran.
     fn renews(&self) -> bool;
-    /// Tells the caller how it ended: with the generation of the commit, or not.
-    fn answer(self: Box<Self>, committed: std::result::Result<i64, StoreFailure>);
+    /// Answers the caller how it ended: with the generation of the commit, or not.
+    fn answer(self: Box<Self>, committed: Result<i64, StoreFailure>);
 }
 
-type Reply<A> = oneshot::Sender<std::result::Result<A, StoreFailure>>;
+type Reply<A> = oneshot::Sender<Result<A, StoreFailure>>;
 
-/// Nothing but drafts: it costs no statement of its own.
+/// Nothing but records: it costs no statement of its own.
 struct Appending {
     drafts: Vec<Draft>,
     reply: Reply<i64>,
@@ -127,25 +102,30 @@ impl Work for Appending {
         false
     }
 
-    fn answer(self: Box<Self>, committed: std::result::Result<i64, StoreFailure>) {
+    fn answer(self: Box<Self>, committed: Result<i64, StoreFailure>) {
         // A caller that is gone needs no answer.
         let _ = self.reply.send(committed);
     }
 }
 
-/// A change with what it tells.
-struct Changing<I, A> {
+/// A change with what is recorded of it.
+struct Changing<I, A, C> {
     input: I,
-    run: Run<I, A>,
-    told: Told,
-    effect: Option<Effect<A>>,
+    change: C,
+    audit: AuditOnOutcome,
+    outcome: Option<WriteOutcome<A>>,
     reply: Reply<A>,
 }
 
-impl<I: Send + Sync, A: Send> Work for Changing<I, A> {
+impl<I, A, C> Work for Changing<I, A, C>
+where
+    I: Send + Sync,
+    A: Send,
+    C: for<'c> Change<'c, I, A>,
+{
     fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> Running<'c, ()> {
         Box::pin(async move {
-            self.effect = Some((self.run)(&self.input, connection).await?);
+            self.outcome = Some(self.change.run(&self.input, connection).await?);
             Ok(())
         })
     }
@@ -155,21 +135,21 @@ impl<I: Send + Sync, A: Send> Work for Changing<I, A> {
     }
 
     fn drafts(&self) -> &[Draft] {
-        match self.effect.as_ref().map_or(Tell::Nothing, |effect| effect.tell) {
-            Tell::Done => &self.told.done,
-            Tell::Lost => &self.told.lost,
-            Tell::Nothing => &[],
+        match self.outcome.as_ref().map_or(Recorded::Nothing, |outcome| outcome.recorded) {
+            Recorded::Applied => &self.audit.applied,
+            Recorded::Rejected => &self.audit.rejected,
+            Recorded::Nothing => &[],
         }
     }
 
     fn renews(&self) -> bool {
-        self.effect.as_ref().is_some_and(|effect| effect.renews)
+        self.outcome.as_ref().is_some_and(|outcome| outcome.renews)
     }
 
-    fn answer(self: Box<Self>, committed: std::result::Result<i64, StoreFailure>) {
-        let Self { effect, reply, .. } = *self;
+    fn answer(self: Box<Self>, committed: Result<i64, StoreFailure>) {
+        let Self { outcome, reply, .. } = *self;
         let did_not_run = || StoreFailure::Unavailable("the change did not run".to_owned());
-        let _ = reply.send(committed.and_then(|_| effect.map(|effect| effect.answer).ok_or_else(did_not_run)));
+        let _ = reply.send(committed.and_then(|_| outcome.map(|outcome| outcome.answer).ok_or_else(did_not_run)));
     }
 }
 
@@ -199,24 +179,26 @@ impl Writer {
         Self { queue }
     }
 
-    /// Runs a change and tells of it, both in one commit.
-    pub(super) async fn change<I, A>(
+    /// Runs a change and records it, both in one commit.
+    pub(super) async fn change<I, A, C>(
         &self,
         operation: &'static str,
         input: I,
-        told: Told,
-        run: Run<I, A>,
-    ) -> std::result::Result<A, StoreError>
+        audit: impl Into<AuditOnOutcome> + Send,
+        change: C,
+    ) -> Result<A, StoreError>
     where
         I: Send + Sync + 'static,
         A: Send + 'static,
+        C: for<'c> Change<'c, I, A>,
     {
         let (reply, answer) = oneshot::channel();
-        self.submit(operation, Box::new(Changing { input, run, told, effect: None, reply }), answer).await
+        let work = Changing { input, change, audit: audit.into(), outcome: None, reply };
+        self.submit(operation, Box::new(work), answer).await
     }
 
-    /// Appends drafts, and gives the generation of the commit.
-    pub(super) async fn append(&self, drafts: Vec<Draft>) -> std::result::Result<i64, StoreError> {
+    /// Appends records, and returns the generation of the commit.
+    pub(super) async fn append(&self, drafts: Vec<Draft>) -> Result<i64, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.submit("append audit records", Box::new(Appending { drafts, reply }), answer).await
     }
@@ -225,8 +207,8 @@ impl Writer {
         &self,
         operation: &'static str,
         work: Box<dyn Work>,
-        answer: oneshot::Receiver<std::result::Result<A, StoreFailure>>,
-    ) -> std::result::Result<A, StoreError> {
+        answer: oneshot::Receiver<Result<A, StoreFailure>>,
+    ) -> Result<A, StoreError> {
         let unavailable = |text: &str| StoreError { operation, failure: StoreFailure::Unavailable(text.to_owned()) };
         let job = Job { since: Instant::now(), work };
         self.queue.try_send(Message::Job(job)).map_err(|refused| match refused {
@@ -254,7 +236,7 @@ impl Writer {
 enum Broken {
     /// It never began: no job ran.
     Begin(Fault),
-    /// A job, or what is told of it, failed; all was rolled back.
+    /// A job, or what is recorded of it, failed; all was rolled back.
     Run(Fault),
     /// The commit did not succeed: whether it took place is unknown.
     Commit(Fault),
@@ -323,16 +305,16 @@ impl Task {
             Err(Broken::Run(_)) if jobs.len() > 1 => {
                 for job in jobs {
                     let mut alone = vec![job];
-                    let outcome = self.attempt(&mut alone).await.map_err(|broken| told_of(&broken));
+                    let outcome = self.attempt(&mut alone).await.map_err(|broken| failure_of(&broken));
                     answer_all(alone, outcome);
                 }
             }
-            Err(broken) => answer_all(jobs, Err(told_of(&broken))),
+            Err(broken) => answer_all(jobs, Err(failure_of(&broken))),
         }
     }
 
-    /// One transaction; gives the generation after it.
-    async fn attempt(&mut self, jobs: &mut [Job]) -> std::result::Result<i64, Broken> {
+    /// One transaction; returns the generation after it.
+    async fn attempt(&mut self, jobs: &mut [Job]) -> Result<i64, Broken> {
         self.identity.check().map_err(|failure| Broken::Begin(failure.into()))?;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -354,31 +336,31 @@ async fn transaction(
     jobs: &mut [Job],
     seen: Head,
     clock: &dyn Clock,
-) -> std::result::Result<Tail, Broken> {
-    let before = audit_log::begin(connection).await.map_err(Broken::Begin)?;
-    audit_log::check_not_behind(connection, before.head, seen).await.map_err(Broken::Begin)?;
+) -> Result<Tail, Broken> {
+    let before = chain::begin(connection).await.map_err(Broken::Begin)?;
+    chain::check_not_behind(connection, before.head, seen).await.map_err(Broken::Begin)?;
     let after = run_all(connection, jobs, before, clock).await.map_err(Broken::Run)?;
     connection.execute("COMMIT").await.map_err(|e| Broken::Commit(e.into()))?;
     Ok(after)
 }
 
-/// Runs each job, then writes what they tell and the new tail.
+/// Runs each job, then writes what is recorded of them and the new tail.
 async fn run_all(connection: &mut SqliteConnection, jobs: &mut [Job], before: Tail, clock: &dyn Clock) -> Result<Tail> {
     for job in jobs.iter_mut().filter(|job| job.work.has_statements()) {
         job.work.run(connection).await?;
     }
     let renewals = jobs.iter().filter(|job| job.work.renews()).count();
     let drafts: Vec<&Draft> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
-    audit_log::append(connection, before, &drafts, i64::try_from(renewals).unwrap_or(i64::MAX), clock).await
+    chain::append(connection, before, &drafts, i64::try_from(renewals).unwrap_or(i64::MAX), clock).await
 }
 
-fn answer_all(jobs: Vec<Job>, outcome: std::result::Result<i64, StoreFailure>) {
+fn answer_all(jobs: Vec<Job>, outcome: Result<i64, StoreFailure>) {
     for job in jobs {
         job.work.answer(outcome.clone());
     }
 }
 
-fn told_of(broken: &Broken) -> StoreFailure {
+fn failure_of(broken: &Broken) -> StoreFailure {
     match broken {
         Broken::Begin(fault) | Broken::Run(fault) => fault.failure(),
         Broken::Commit(fault) => {

@@ -2,12 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::{FactorId, StoreError, Told};
+use super::FactorId;
+use super::error::{AuditOnOutcome, Result};
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
-
-type Result<T> = std::result::Result<T, StoreError>;
 
 /// An assertion of a security key that is being spent.
 #[derive(Debug, Clone)]
@@ -33,5 +32,5 @@ pub trait Ceremonies: Send + Sync {
     async fn spend_challenge(&self, tenant: &TenantId, challenge: &SecretHash, until: Timestamp) -> Result<bool>;
     /// Spends an assertion in one commit: its challenge, and its counter, which rises, or stays 0 where the key has none.
     /// True for the one caller whose write it was.
-    async fn spend_assertion(&self, spending: &AssertionSpending, told: Told) -> Result<bool>;
+    async fn spend_assertion(&self, spending: &AssertionSpending, audit: AuditOnOutcome) -> Result<bool>;
 }

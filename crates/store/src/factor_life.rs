@@ -2,13 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::{Factor, FactorId, ListedFactor, Session, StoreError, Told};
+use super::error::{AuditOnOutcome, Result};
+use super::{Factor, FactorId, ListedFactor, Session};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
-
-type Result<T> = std::result::Result<T, StoreError>;
 
 /// What becomes of factors.
 #[async_trait]
@@ -23,11 +22,11 @@ pub trait FactorLife: Send + Sync {
         id: &FactorId,
         enabled: bool,
         at: Timestamp,
-        told: Vec<Draft>,
+        audit: Vec<Draft>,
     ) -> Result<bool>;
     /// Adds a factor as [`add_factor`](super::Factors::add_factor) does, while the session of its user holds: none that ended
     /// or was overtaken by other credentials since it was read adds any. `false` then, too.
-    async fn add_own_factor(&self, session: &Session, factor: &Factor, told: Vec<Draft>) -> Result<bool>;
+    async fn add_own_factor(&self, session: &Session, factor: &Factor, audit: Vec<Draft>) -> Result<bool>;
     /// Removes a factor of the session's user as [`remove_factor`](super::Factors::remove_factor) does, while the session
     /// holds. Each removal ends every session: of several at once, each begun while there was another factor, one wins.
     async fn remove_own_factor(
@@ -35,12 +34,18 @@ pub trait FactorLife: Send + Sync {
         session: &Session,
         id: &FactorId,
         at: Timestamp,
-        told: Vec<Draft>,
+        audit: Vec<Draft>,
     ) -> Result<bool>;
     /// Makes a pending factor usable; `false` where it is not pending, or `approver` is who asked for it.
-    async fn approve_factor(&self, tenant: &TenantId, id: &FactorId, approver: &str, told: Told) -> Result<bool>;
+    async fn approve_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        approver: &str,
+        audit: AuditOnOutcome,
+    ) -> Result<bool>;
     /// Replaces what the user calls it; `false` where it is gone.
-    async fn rename_factor(&self, tenant: &TenantId, id: &FactorId, label: &str, told: Vec<Draft>) -> Result<bool>;
+    async fn rename_factor(&self, tenant: &TenantId, id: &FactorId, label: &str, audit: Vec<Draft>) -> Result<bool>;
 }
 
 /// Recovery codes: each is kept as an HMAC, and spent by one conditional write.
@@ -53,7 +58,7 @@ pub trait RecoveryCodes: Send + Sync {
         session: Option<&Session>,
         factor: &Factor,
         kept: &[SecretHash],
-        told: Vec<Draft>,
+        audit: Vec<Draft>,
     ) -> Result<bool>;
     /// Whether a code of this factor is unspent; `None` where it is none of its codes.
     async fn recovery_code(&self, tenant: &TenantId, id: &FactorId, kept: &SecretHash) -> Result<Option<bool>>;
@@ -66,6 +71,6 @@ pub trait RecoveryCodes: Send + Sync {
         id: &FactorId,
         kept: &SecretHash,
         at: Timestamp,
-        told: Told,
+        audit: AuditOnOutcome,
     ) -> Result<bool>;
 }

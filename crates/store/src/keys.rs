@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::contract::Result;
+use super::error::Result;
 use super::{SealCount, SecretAtRest, SecretCursor};
 use signet_core::audit::Draft;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, Seals, TenantId};
@@ -25,17 +25,17 @@ pub trait Keys: Send + Sync {
     ///
     /// [`StoreFailure::Taken`]: super::StoreFailure::Taken
     /// [`StoreFailure::NotAMember`]: super::StoreFailure::NotAMember
-    async fn add_key(&self, key: &HsmKey, told: Vec<Draft>) -> Result<()>;
+    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<()>;
     /// Every key, of all tenants and purposes, the oldest first.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
     /// Moves a key from one stage to another; `false` where it is not in stage `from`.
-    async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, told: Vec<Draft>) -> Result<bool>;
-    /// Makes the successor active and the predecessor retiring, in one commit; `false`, and nothing changed or told,
+    async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, audit: Vec<Draft>) -> Result<bool>;
+    /// Makes the successor active and the predecessor retiring, in one commit; `false`, and nothing changed or recorded,
     /// where either is not in its stage any more, its place has another active key, or its HSM token is no member.
     ///
     /// The predecessor retires until the last token has expired that any process issued by it, as far as
-    /// [`raise_token_lifetime`](Self::raise_token_lifetime) was told, and the margin beyond.
-    async fn hand_over(&self, change: &HandOver, told: Vec<Draft>) -> Result<bool>;
+    /// [`raise_token_lifetime`](Self::raise_token_lifetime) noted, and the margin beyond.
+    async fn hand_over(&self, change: &HandOver, audit: Vec<Draft>) -> Result<bool>;
     /// Notes that tokens signed by the active keys of a tenant may last that long. Never lowers what was noted; each
     /// process says it before it issues.
     async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<()>;
@@ -48,7 +48,7 @@ pub trait Keys: Send + Sync {
     /// Notes that whoever announced a pair is done with it and does not know whether the HSM token has it.
     async fn give_up_announced(&self, cka_id: &[u8]) -> Result<()>;
     /// Forgets a pair that was announced, when the HSM token does not have it.
-    async fn forget_announced(&self, cka_id: &[u8], told: Vec<Draft>) -> Result<()>;
+    async fn forget_announced(&self, cka_id: &[u8], audit: Vec<Draft>) -> Result<()>;
 }
 
 /// Leases: what one process of the deployment does at a time.
@@ -92,7 +92,7 @@ pub trait SecretsAtRest: Send + Sync {
     async fn extend_seals(&self, secret: &SecretAtRest, added: &Seals) -> Result<bool>;
     /// How many secrets an HSM token can open.
     async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount>;
-    /// Removes seals of this HSM token, at most `limit`, and none of a secret that no other token can open. Gives the
+    /// Removes seals of this HSM token, at most `limit`, and none of a secret that no other token can open. Returns the
     /// number.
     async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> Result<u64>;
 }

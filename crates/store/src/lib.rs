@@ -1,29 +1,39 @@
-//! What is kept: contracts, one per noun, each stated once. `store::sqlite` implements them.
+//! What is kept: contracts, one per noun, each stated once. `signet-store-sqlite` implements them.
 //!
-//! Every change takes the audit drafts that tell of it and commits both together, durably, before it returns.
-//! Where the outcome of a conditional write decides what is told, the change takes a [`Told`]. Absence is an `Option`,
+//! Every change takes the audit events that record it and commits both together, durably, before it returns. Where the
+//! outcome of a conditional write decides what is recorded, the change takes an [`AuditOnOutcome`]. Absence is an `Option`,
 //! not an error; an error means that the store could not say, and the caller must deny.
 
 #![forbid(unsafe_code)]
 
 pub mod anchor;
+pub mod audit_log;
 pub mod ceremonies;
+pub mod clients;
 pub mod contract;
+pub mod error;
 pub mod factor_life;
+pub mod factors;
+pub mod grants;
 pub mod keys;
+pub mod membership;
 pub mod model;
 pub mod otp_validation;
 pub mod sessions;
 pub mod stock;
 pub mod throttles;
+pub mod users;
 
+pub use audit_log::{AuditLog, KeyMention};
 pub use ceremonies::{AssertionSpending, Ceremonies};
-pub use contract::{
-    AuditLog, Clients, Deployment, Factors, Grants, KeyMention, Revocations, Store, StoreError, StoreFailure, Told,
-    Users,
-};
+pub use clients::Clients;
+pub use contract::Store;
+pub use error::{AuditOnOutcome, StoreError, StoreFailure};
 pub use factor_life::{FactorLife, RecoveryCodes};
+pub use factors::Factors;
+pub use grants::{Grants, Revocations};
 pub use keys::{Keys, Leases, SealedSecrets, SecretsAtRest};
+pub use membership::Membership;
 pub use model::{
     EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,
     SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, User,
@@ -35,3 +45,4 @@ pub use signet_core::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoStat
 pub use signet_core::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use stock::{AssignOutcome, Stock, StockId, StockToken};
 pub use throttles::Throttles;
+pub use users::Users;

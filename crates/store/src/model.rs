@@ -67,7 +67,7 @@ pub struct Factor {
     pub user: UserId,
     /// What the user calls it.
     pub label: String,
-    /// What is printed on it, unique in the tenant; `None` where nobody told.
+    /// What is printed on it, unique in the tenant; `None` where it is not known.
     pub serial: Option<String>,
     /// What kind it is, with what its check needs.
     pub detail: FactorDetail,

@@ -5,7 +5,8 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Factor, FactorDetail, Session, StoreError};
+use super::error::Result;
+use super::{Factor, FactorDetail, Session};
 use signet_core::audit::Draft;
 use signet_core::keys::{OtpSecretKind, Seals, TenantId};
 use signet_jose::clock::Timestamp;
@@ -44,7 +45,7 @@ pub struct StockToken {
     pub serial: String,
     /// What kind it is, with what its check needs.
     pub detail: FactorDetail,
-    /// Its model, where the file told.
+    /// Its model, where the file names it.
     pub model: Option<String>,
     /// Its secret, enclosed by the HSM for this row. Empty in listings.
     pub secret: Seals,
@@ -70,14 +71,12 @@ pub enum AssignOutcome {
     Refused,
 }
 
-type Result<T> = std::result::Result<T, StoreError>;
-
 /// Tokens that belong to nobody yet.
 #[async_trait]
 pub trait Stock: Send + Sync {
     /// Adds tokens, all in one commit. Those whose serial number, or public id, the stock or a factor has already are
-    /// left out; gives the serial numbers of those that were added.
-    async fn add_stock(&self, tokens: Vec<StockToken>, told: Vec<Draft>) -> Result<Vec<String>>;
+    /// left out; returns the serial numbers of those that were added.
+    async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<Draft>) -> Result<Vec<String>>;
     /// Which of these serial numbers the stock or a factor has already.
     async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>>;
     /// The token of this serial number, with its secret.
@@ -93,8 +92,8 @@ pub trait Stock: Send + Sync {
         session: Option<&Session>,
         id: &StockId,
         factor: &Factor,
-        told: Vec<Draft>,
+        audit: Vec<Draft>,
     ) -> Result<AssignOutcome>;
     /// Removes a token; `false` where it is gone.
-    async fn remove_stock(&self, tenant: &TenantId, serial: &str, told: Vec<Draft>) -> Result<bool>;
+    async fn remove_stock(&self, tenant: &TenantId, serial: &str, audit: Vec<Draft>) -> Result<bool>;
 }

@@ -2,13 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::{StoreError, UserId};
+use super::UserId;
+use super::error::Result;
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_core::mfa::lockout::{Counter, LockedAccount};
 use signet_jose::clock::Timestamp;
-
-type Result<T> = std::result::Result<T, StoreError>;
 
 /// Tries at an account, kept by a name that is derived in the HSM and can't be turned back.
 #[async_trait]
@@ -35,6 +34,6 @@ pub trait Throttles: Send + Sync {
     /// The users with at least `most` tries at `at`, by what they guess at; the names that are no user's are one entry
     /// for each.
     async fn locked_accounts(&self, tenant: &TenantId, at: Timestamp, most: u32) -> Result<Vec<LockedAccount>>;
-    /// Forgets all tries at a user's account; gives how many counts that were.
-    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, told: Vec<Draft>) -> Result<u64>;
+    /// Forgets all tries at a user's account; returns how many counts that were.
+    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, audit: Vec<Draft>) -> Result<u64>;
 }

@@ -24,7 +24,7 @@ use super::Ended;
 use super::output::Output;
 use crate::config::Config;
 use crate::server::{self, Need, Runtime};
-use signet_store::Deployment as _;
+use signet_store::Membership as _;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {

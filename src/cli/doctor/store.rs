@@ -7,7 +7,7 @@ use crate::server::Runtime;
 use signet_core::audit::checkpoint::open_checkpoint;
 use signet_jose::clock::Timestamp;
 use signet_jose::{JwkSet, VerifyingKey};
-use signet_store::{AuditLog as _, Deployment as _};
+use signet_store::{AuditLog as _, Membership as _};
 
 /// Clocks of two machines that took turns differ by this much and no more.
 const SKEW: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 use signet_core::audit::Event;
 use signet_core::mfa::WebAuthnState;
 use signet_core::secret::SecretHash;
-use signet_store::{AssertionSpending, Factor, FactorDetail, Store, Told};
+use signet_store::{AssertionSpending, AuditOnOutcome, Factor, FactorDetail, Store};
 
 use crate::support::store::{after, draft, now, tenant, totp_factor, user};
 
@@ -28,8 +28,8 @@ fn spending(factor: &Factor, challenge: &str, counter: i64) -> AssertionSpending
     }
 }
 
-fn told() -> Told {
-    Told { done: vec![draft(Event::SignIn)], lost: vec![draft(Event::SignIn).because("replayed")] }
+fn told() -> AuditOnOutcome {
+    AuditOnOutcome { applied: vec![draft(Event::SignIn)], rejected: vec![draft(Event::SignIn).because("replayed")] }
 }
 
 pub(super) async fn an_assertion_is_spent_once_and_its_counter_never_lowered(store: &dyn Store) {

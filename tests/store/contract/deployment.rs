@@ -2,7 +2,7 @@ use signet_core::audit::Event;
 use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TokenInfo};
 use signet_core::secret::SecretHash;
 use signet_jose::{Jwk, KeyId};
-use signet_store::{Store, Told};
+use signet_store::{AuditOnOutcome, Store};
 
 use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
 
@@ -101,7 +101,7 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(true, "user updated").await;
     store.add_factor(&factor, vec![]).await.unwrap();
     check(true, "factor added").await;
-    store.spend_totp_step(&tenant(), &factor.id, 1, 0, now(), Told::default()).await.unwrap();
+    store.spend_totp_step(&tenant(), &factor.id, 1, 0, now(), AuditOnOutcome::default()).await.unwrap();
     check(false, "step spent").await;
     store.remove_factor(&tenant(), &factor.id, now(), vec![]).await.unwrap();
     check(true, "factor removed").await;

@@ -3,8 +3,8 @@ use signet_core::keys::OtpHash;
 use signet_core::mfa::{HotpState, RecoveryState};
 use signet_core::secret::SecretHash;
 use signet_store::{
-    AssignOutcome, EndReason, Factor, FactorDetail, FactorId, FactorState, GrantState, StockId, StockToken, Store,
-    Told, User,
+    AssignOutcome, AuditOnOutcome, EndReason, Factor, FactorDetail, FactorId, FactorState, GrantState, StockId,
+    StockToken, Store, User,
 };
 
 use super::sessions::session;
@@ -66,8 +66,8 @@ pub(super) async fn a_removed_factor_ends_what_it_may_have_begun(store: &dyn Sto
     assert_eq!(state(&bobs.id).await, GrantState::Active);
 }
 
-fn told() -> Told {
-    Told { done: vec![draft(Event::SignIn)], lost: vec![draft(Event::SignIn).because("replayed")] }
+fn told() -> AuditOnOutcome {
+    AuditOnOutcome { applied: vec![draft(Event::SignIn)], rejected: vec![draft(Event::SignIn).because("replayed")] }
 }
 
 pub(super) async fn a_totp_step_is_spent_once_and_never_lowered(store: &dyn Store) {

@@ -4,12 +4,12 @@ use signet_core::audit::Event;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
-use signet_store::{Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store, Told};
+use signet_store::{AuditOnOutcome, Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store};
 
 use crate::support::store::{after, client, draft, grant, granted, now, tenant, user};
 
 async fn rotate(store: &dyn Store, spent: &str, successor: &str, at: Timestamp) -> RotateOutcome {
-    let told = Told { done: vec![draft(Event::TokenRefreshed)], lost: vec![] };
+    let told = AuditOnOutcome { applied: vec![draft(Event::TokenRefreshed)], rejected: vec![] };
     let hsm = HsmName::new("primary");
     store.rotate(&tenant(), &SecretHash::of(spent), &SecretHash::of(successor), Some(&hsm), at, told).await.unwrap()
 }
@@ -62,7 +62,7 @@ pub(super) async fn a_rotation_is_lost_once_spent_ended_expired_or_disabled(stor
     assert_eq!(rotate(store, "r0", "r1", family.expires_at).await, lost, "it has expired at its expiry");
     assert_eq!(rotate(store, "r0", "r1", now()).await, RotateOutcome::Rotated);
     assert_eq!(rotate(store, "r0", "r9", now()).await, lost);
-    store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), Told::default()).await.unwrap();
+    store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), AuditOnOutcome::default()).await.unwrap();
     assert_eq!(rotate(store, "r1", "r2", now()).await, lost);
     assert_eq!(store.refresh_token(&tenant(), &SecretHash::of("r2")).await.unwrap(), None);
     store.add_grant(&grant("h", &alice, &app), &SecretHash::of("h0"), 0, vec![]).await.unwrap();
@@ -79,7 +79,7 @@ pub(super) async fn a_retry_is_confirmed_while_the_family_holds(store: &dyn Stor
     assert!(store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
     assert!(!store.confirm_grant(&tenant(), &family.id, family.expires_at, told()).await.unwrap());
     assert!(!store.confirm_grant(&tenant(), &GrantId::new("none"), now(), told()).await.unwrap());
-    store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), Told::default()).await.unwrap();
+    store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), AuditOnOutcome::default()).await.unwrap();
     assert!(!store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
     let other = grant("h", &alice, &app);
     store.add_grant(&other, &SecretHash::of("h0"), 0, vec![]).await.unwrap();
@@ -90,8 +90,10 @@ pub(super) async fn a_retry_is_confirmed_while_the_family_holds(store: &dyn Stor
 
 pub(super) async fn a_family_ends_once_and_tells_either_way(store: &dyn Store) {
     let (_, _, family) = granted(store).await;
-    let told =
-        || Told { done: vec![draft(Event::TokenReplayed)], lost: vec![draft(Event::TokenRefused).because("ended")] };
+    let told = || AuditOnOutcome {
+        applied: vec![draft(Event::TokenReplayed)],
+        rejected: vec![draft(Event::TokenRefused).because("ended")],
+    };
     assert!(store.end_grant(&tenant(), &family.id, EndReason::Replayed, after(5), told()).await.unwrap());
     assert!(!store.end_grant(&tenant(), &family.id, EndReason::Revoked, after(6), told()).await.unwrap());
     assert!(!store.end_grant(&tenant(), &GrantId::new("none"), EndReason::Revoked, now(), told()).await.unwrap());
@@ -132,7 +134,7 @@ pub(super) async fn pruning_forgets_what_expired_and_nothing_else(store: &dyn St
     let kept = Grant { expires_at: edge, ..grant("kept", &alice, &app) };
     store.add_grant(&kept, &SecretHash::of("kept"), 0, vec![]).await.unwrap();
     let ended = GrantId::new("old-7");
-    store.end_grant(&tenant(), &ended, EndReason::Replayed, now(), Told::default()).await.unwrap();
+    store.end_grant(&tenant(), &ended, EndReason::Replayed, now(), AuditOnOutcome::default()).await.unwrap();
     assert_eq!(store.prune(now().minus(second)).await.unwrap(), 0, "an ended family stays until it expired long ago");
     assert!(store.grant(&tenant(), &ended).await.unwrap().is_some());
     assert_eq!(store.prune(now()).await.unwrap(), 1200);

@@ -1,0 +1,41 @@
+//! The contract of clients. See [`contract`](super::contract) for what holds of all contracts.
+
+use async_trait::async_trait;
+
+use super::error::Result;
+use super::{Client, ClientId};
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+
+/// Clients.
+#[async_trait]
+pub trait Clients: Send + Sync {
+    /// Adds a client; `false` where its name or id is taken.
+    async fn add_client(&self, client: &Client, audit: Vec<Draft>) -> Result<bool>;
+    /// The client of this id.
+    async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>>;
+    /// All clients by name.
+    async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>>;
+    /// Lets the client ask for tokens, or no more, and changes nothing else; `false` where it is gone. Where not, every
+    /// grant of the client ends in the same commit.
+    async fn set_client_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        enabled: bool,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the secret and nothing else; `false` where the client is gone.
+    async fn set_client_secret(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        secret: &SecretHash,
+        audit: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Removes a client and its grants; `false` where it is gone.
+    async fn remove_client(&self, tenant: &TenantId, id: &ClientId, audit: Vec<Draft>) -> Result<bool>;
+}

@@ -1,0 +1,65 @@
+//! What a call of the store can end in, and what is recorded of a write whichever way it went.
+
+use signet_core::audit::Draft;
+use signet_core::keys::HsmName;
+
+/// The store could not say: the caller denies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("store {operation}: {failure}")]
+pub struct StoreError {
+    /// What was tried, e.g. `rotate refresh token`.
+    pub operation: &'static str,
+    /// What went wrong.
+    pub failure: StoreFailure,
+}
+
+/// What went wrong in the store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFailure {
+    /// It did not answer in time, is locked, full or gone. A commit whose answer was lost is here too: it is unknown.
+    #[error("not available: {0}")]
+    Unavailable(String),
+    /// What was read is not what Signet writes.
+    #[error("the stored {0} can't be understood")]
+    Corrupt(&'static str),
+    /// The audit chain in the store is behind what was already written: an old copy was put in its place.
+    #[error(
+        "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back"
+    )]
+    RolledBack,
+    /// Another process was faster: what the change makes is there already.
+    #[error("there is {0} already: another process made one at the same time")]
+    Taken(&'static str),
+    /// The HSM token was retired meanwhile, or was never a member.
+    #[error("the HSM token `{0}` is not part of this deployment, or was retired: no key is made in it")]
+    NotAMember(HsmName),
+    /// The database is not one that this program can use; the text says what to do.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The answer of a call of the store, or why there is none.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// What is recorded of a conditional write, whichever way it went.
+#[derive(Debug, Clone, Default)]
+pub struct AuditOnOutcome {
+    /// Recorded where the write took place.
+    pub applied: Vec<Draft>,
+    /// Recorded where it did not.
+    pub rejected: Vec<Draft>,
+}
+
+impl AuditOnOutcome {
+    /// One record of a write that took place; nothing is recorded of one that did not.
+    pub fn applied(draft: Draft) -> Self {
+        vec![draft].into()
+    }
+}
+
+impl From<Vec<Draft>> for AuditOnOutcome {
+    /// Nothing is recorded of a write that did not take place.
+    fn from(applied: Vec<Draft>) -> Self {
+        Self { applied, rejected: Vec::new() }
+    }
+}

@@ -1,0 +1,66 @@
+//! The contract of users. See [`contract`](super::contract) for what holds of all contracts.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+use super::error::Result;
+use super::{User, UserId};
+use signet_core::audit::Draft;
+use signet_core::keys::{Seals, TenantId};
+use signet_jose::clock::Timestamp;
+
+/// Users.
+#[async_trait]
+pub trait Users: Send + Sync {
+    /// Adds a user; `false` where the name is taken.
+    async fn add_user(&self, user: &User, audit: Vec<Draft>) -> Result<bool>;
+    /// The user of this name.
+    async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>>;
+    /// The user of this id.
+    async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>>;
+    /// All users by name, after `after`, at most `limit`.
+    async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>>;
+    /// Records `audit` if the user is enabled and their [`credentials_version`](User::credentials_version) is still this
+    /// one; `false`, and nothing recorded, where not. For a token without a grant.
+    async fn confirm_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        credentials_version: i64,
+        audit: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Lets the user sign in, or no more; `false` where the user is gone. The credentials' version rises, and where the
+    /// user is disabled every grant of theirs ends, in the same commit.
+    ///
+    /// This and the next two change that one thing and nothing beside it: what another operator changed since the
+    /// caller looked stays as it is.
+    async fn set_user_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        enabled: bool,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the roles; `false` where the user is gone.
+    async fn set_user_roles(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        roles: &BTreeSet<String>,
+        audit: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Replaces the password; `false` where the user is gone. The credentials' version rises and every grant of the
+    /// user ends in the same commit.
+    async fn set_user_password(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        password: &Seals,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Removes the user, their factors and grants; `false` where the user is gone.
+    async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<Draft>) -> Result<bool>;
+}
