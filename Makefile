@@ -34,12 +34,13 @@ test-modules: ## the HSM suite on every PKCS#11 module there is, Kryoptic with i
 	tools/build-kryoptic.sh
 	cargo test --locked --test suite hsm::modules:: -- --include-ignored --skip figure
 
-lint: ## formatting, clippy and rustdoc with warnings denied, the verifier alone, shell scripts, dependencies
+lint: ## formatting, clippy and rustdoc with warnings denied, verifier and client alone, shell scripts, dependencies
 	@tools/ensure-packages.sh build lint
 	@tools/require-rust.sh fmt clippy
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p signet-jose -p signet-verify --no-default-features -- -D warnings
+	cargo clippy --locked --no-default-features --features piv,keyring -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace --lib --exclude signet-fault-module
 	shellcheck $(SCRIPTS)
 	tools/cargo-deny.sh --locked check --hide-inclusion-graph bans licenses sources

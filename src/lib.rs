@@ -11,8 +11,12 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod http;
 pub mod second_opinion;
+#[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "server")]
 mod ui;

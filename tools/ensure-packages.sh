@@ -64,6 +64,7 @@ TABLE
         ;;
     lint) cat <<'TABLE'
 shellcheck shellcheck checks the shell scripts
+libpcsclite-dev /usr/include/PCSC/winscard.h the way to a smart card, which the client alone is checked with
 TABLE
         ;;
     *)

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::Ended;
 use super::deployment::{self, operator};
-use super::output::{Output, table, yes_no};
+use super::output::Output;
+use super::table::{table, yes_no};
 use crate::server::Need;
 use signet_core::oauth::{Client, GrantType, scope};
 use signet_core::secret::SecretText;

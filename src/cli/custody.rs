@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::Ended;
 use super::deployment::{self, operator};
-use super::output::{Output, table, yes_no};
+use super::output::Output;
+use super::table::{table, yes_no};
 use crate::server::Need;
 use signet_core::keys::SealMode;
 use signet_jose::clock::Timestamp;

@@ -1,21 +1,103 @@
-//! A deployment that a command opens: what the person hears meanwhile, who they are, and how the command ends.
+//! The commands that work on a deployment, and how they open it: what the person hears meanwhile, who they are, and how
+//! a command ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Ended;
 use super::output::Output;
+use super::{
+    Ended, audit, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, otp_client, otp_key, serve, user,
+};
 use crate::config::Config;
 use crate::server::{Need, Notice, Runtime};
 use signet_core::audit::RequestContext;
+
+/// What every command takes that works on a deployment.
+#[derive(Debug, Args)]
+pub(super) struct DeploymentArguments {
+    /// The configuration file.
+    #[arg(long, global = true, env = "SIGNET_CONFIG", default_value = "signet.toml", value_name = "FILE")]
+    pub(super) config: PathBuf,
+    /// Who you are, for the audit record, where several people share a system account.
+    #[arg(long, global = true, value_name = "NAME")]
+    operator: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeploymentCommand {
+    /// Make the keys inside the HSM tokens and bind the deployment to them. Again: make what is missing.
+    Init(init::Init),
+    /// Serve.
+    Serve(serve::Serve),
+    /// Talk to one HSM token; `signet serve` starts this, a person never does.
+    #[command(hide = true)]
+    HsmWorker(hsm_worker::HsmWorker),
+    /// Serve a throwaway deployment on a soft token, with a demo user, and print how to get a token.
+    Dev(dev::Dev),
+    /// Check configuration, HSM tokens, keys, store and disk; each fault comes with what to do.
+    Doctor(doctor::Doctor),
+    /// Show every key that the deployment depends on, as its HSM describes it. Exit code 1 unless all are held.
+    Custody(custody::CustodyCommand),
+    /// Signing keys.
+    #[command(subcommand)]
+    Key(key::Key),
+    /// The HSM tokens of the deployment.
+    #[command(subcommand)]
+    Hsm(hsm::HsmCommand),
+    /// Users.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Factors: the hardware tokens and apps that users sign in with.
+    #[command(subcommand)]
+    Factor(factor::FactorCommand),
+    /// Clients: the software that asks for tokens.
+    #[command(subcommand)]
+    Client(client::ClientCommand),
+    /// Clients of the Yubico validation protocol: the software that has OTPs verified here.
+    #[command(subcommand)]
+    OtpClient(otp_client::OtpClientCommand),
+    /// Yubico OTP keys that are verified for those clients and are no user's factor.
+    #[command(subcommand)]
+    OtpKey(otp_key::OtpKeyCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+}
+
+impl DeploymentCommand {
+    pub(super) async fn run(self, arguments: &DeploymentArguments, output: &Output) -> anyhow::Result<()> {
+        let config = arguments.config.as_path();
+        if let Some(name) = &arguments.operator {
+            name_operator(name)?;
+        }
+        match self {
+            // Run before there is a runtime.
+            Self::HsmWorker(_) => Ok(()),
+            Self::Dev(command) => command.run(output).await,
+            Self::Init(command) => command.run(config, output).await,
+            Self::Serve(command) => command.run(config, output).await,
+            Self::Doctor(command) => command.run(config, output).await,
+            Self::Custody(command) => command.run(config, output).await,
+            Self::Key(command) => command.run(config, output).await,
+            Self::Hsm(command) => command.run(config, output).await,
+            Self::User(command) => command.run(config, output).await,
+            Self::Factor(command) => command.run(config, output).await,
+            Self::Client(command) => command.run(config, output).await,
+            Self::OtpClient(command) => command.run(config, output).await,
+            Self::OtpKey(command) => command.run(config, output).await,
+            Self::Audit(command) => command.run(config, output).await,
+        }
+    }
+}
 
 /// The name that the operator gave, where several people share a system account. Set once, from the arguments.
 static NAMED_OPERATOR: OnceLock<String> = OnceLock::new();
 
 /// Takes the operator's name from the arguments.
-pub(super) fn name_operator(name: &str) -> anyhow::Result<()> {
+fn name_operator(name: &str) -> anyhow::Result<()> {
     let well_formed = (1..=64).contains(&name.chars().count())
         && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_' | '@'));
     if !well_formed {

@@ -5,7 +5,8 @@ use std::path::Path;
 use clap::Subcommand;
 
 use super::deployment::{self, operator};
-use super::output::{Output, table};
+use super::output::Output;
+use super::table::table;
 use crate::server::Need;
 use signet_core::keys::HsmName;
 use signet_service::hsm_members::{AddedHsm, HsmStatus, Membership, RetiredHsm};

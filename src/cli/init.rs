@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::deployment::{self, operator};
-use super::output::{Output, table};
+use super::output::Output;
+use super::table::table;
 use crate::config::EXAMPLE;
 use crate::server::{Need, Runtime};
 use signet_service::initialise::InitialisedKey;

@@ -6,7 +6,8 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::deployment::{self, operator};
-use super::output::{Output, table, yes_no};
+use super::output::Output;
+use super::table::{table, yes_no};
 use super::{Ended, input};
 use crate::server::Need;
 use signet_core::mfa::yubico_export;

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::deployment::{self, operator};
 use super::input;
-use super::output::{Output, table, yes_no};
+use super::output::Output;
+use super::table::{table, yes_no};
 use super::yubico_key::YubicoKeyOptions;
 use crate::server::Need;
 use signet_core::mfa::yubico_export;

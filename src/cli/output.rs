@@ -32,6 +32,7 @@ impl Output {
     }
 
     /// Tells of progress.
+    #[cfg(feature = "server")]
     pub(super) fn progress(&self, text: &str) {
         self.note(&format!("… {text}"));
     }
@@ -79,28 +80,6 @@ fn is_harmful(letter: char) -> bool {
     turns || (letter.is_control() && !matches!(letter, '\n' | '\t'))
 }
 
-/// A table with aligned columns.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let mut widths = head.map(|cell| cell.chars().count());
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |cells: [&str; N]| {
-        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        padded.join("  ").trim_end().to_owned()
-    };
-    let mut lines = vec![line(head)];
-    lines.extend(rows.iter().map(|row| line(row.each_ref().map(String::as_str))));
-    lines.join("\n")
-}
-
-/// `yes` or `no`.
-pub(super) fn yes_no(value: bool) -> String {
-    if value { "yes" } else { "no" }.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,11 +90,5 @@ mod tests {
         assert_eq!(harmless(text), "a\\u001b[2J\\u0007\\u009b\\u202e\\u000d\\u007f\n\tb ü █");
         let json = serde_json::to_string(text).unwrap();
         assert_eq!(serde_json::from_str::<String>(&harmless(&json)).unwrap(), text);
-    }
-
-    #[test]
-    fn columns_are_aligned() {
-        let rows = [["ann".to_owned(), "yes".to_owned()], ["bartholomew".to_owned(), "no".to_owned()]];
-        assert_eq!(table(["name", "on"], &rows), "name         on\nann          yes\nbartholomew  no");
     }
 }

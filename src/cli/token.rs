@@ -5,9 +5,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::{Ended, input};
-use signet_verify::VerifiedClaims;
-use signet_verify::{self, JwksSource, Verifier};
+use super::{Ended, stdin};
+use signet_verify::{JwksSource, VerifiedClaims, Verifier};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Token {
@@ -47,7 +46,7 @@ impl Token {
 
 async fn verify_token(output: &Output, jwks: &str, issuer: String, audiences: Vec<String>) -> anyhow::Result<()> {
     let source: JwksSource = jwks.parse()?;
-    let token = input::secret_from_stdin("the token")?;
+    let token = stdin::secret_from_stdin("the token")?;
     let mut builder = Verifier::builder(issuer);
     for audience in audiences {
         builder = builder.audience(audience);
@@ -74,7 +73,7 @@ fn as_json(claims: &VerifiedClaims) -> Value {
 }
 
 fn inspect(output: &Output) -> anyhow::Result<()> {
-    let token = input::secret_from_stdin("the token")?;
+    let token = stdin::secret_from_stdin("the token")?;
     let view = signet_verify::inspect(token.expose().trim())?;
     let shown = json!({
         "verified": false,

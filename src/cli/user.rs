@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::deployment::{self, operator};
 use super::input;
-use super::output::{Output, table, yes_no};
+use super::output::Output;
+use super::table::{table, yes_no};
 use crate::server::Need;
 use signet_store::{Factor, User};
 

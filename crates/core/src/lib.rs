@@ -18,5 +18,6 @@ pub mod keys;
 pub mod mfa;
 pub mod oauth;
 pub mod random;
-pub mod secret;
 pub mod token;
+
+pub use signet_secret as secret;

@@ -156,6 +156,6 @@ fn two_codes(from_stdin: bool) -> anyhow::Result<[SecretText; 2]> {
     if !std::io::stdin().is_terminal() {
         return Err(Ended::Usage("two codes are needed: give them on standard input with --codes-stdin".into()).into());
     }
-    let ask = |prompt: &str| input::hidden(prompt).context("the prompt can't be read");
-    Ok([SecretText::new(ask("the code that it shows now: ")?), SecretText::new(ask("the next one: ")?)])
+    let ask = |prompt: &str| signet_prompt::hidden(prompt).context("the prompt can't be read");
+    Ok([ask("the code that it shows now: ")?, ask("the next one: ")?])
 }

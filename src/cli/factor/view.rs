@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::output::table;
+use crate::cli::table::table;
 use signet_store::{Factor, FactorDetail, FactorState, ListedFactor};
 
 /// A factor as printed.

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cli::deployment;
-use crate::cli::output::{Output, table};
+use crate::cli::output::Output;
+use crate::cli::table::table;
 use crate::server::{Need, Runtime};
 use signet_core::keys::{AnnouncedKey, HsmKey, KeyEnd, KeyPurpose, KeyState, hexadecimal};
 use signet_jose::Algorithm;

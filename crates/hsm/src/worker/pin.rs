@@ -109,10 +109,10 @@ impl Pin {
     }
 
     fn from_prompt(name: &str) -> Result<Self, HsmFailure> {
-        let text = rpassword::prompt_password(format!("PIN of the HSM token {name}: "))
+        let typed = signet_prompt::hidden(&format!("PIN of the HSM token {name}: "))
             .map_err(|error| refuse(format!("the PIN can't be asked for at the terminal: {error}")))?;
         Ok(Self {
-            text: Zeroizing::new(text.into_bytes()),
+            text: Zeroizing::new(typed.expose().as_bytes().to_vec()),
             source: "the terminal".to_owned(),
             markers: None,
             earlier: Earlier::Nothing,

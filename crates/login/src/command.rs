@@ -1,47 +1,40 @@
-//! `signet login`, `signet logout`: a person signs in at a terminal, and scripts use the token.
-//!
-//! Nothing here reads a server's configuration: it is a client like any other, by discovery and the password grant.
-
-mod authority;
-#[cfg(feature = "piv")]
-mod card;
-mod keep;
-#[cfg_attr(not(feature = "keyring"), path = "keyring_absent.rs")]
-mod keyring;
-mod prompt;
-mod step_up;
+//! The commands `signet login` and `signet logout`.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
-use serde::Serialize;
+use signet_jose::clock::{Clock as _, SystemClock};
+use signet_secret::SecretText;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::authority::{Authority, SecondFactor, Tokens};
-use self::keep::{Kept, Place};
-use self::prompt::Lines;
-use self::step_up::{Proof, Wanted};
-use super::Ended;
-use super::output::Output;
-use signet_core::secret::SecretText;
-use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
+use crate::answer::{Answer, Status};
+use crate::authority::{Authority, SecondFactor};
+#[cfg(feature = "piv")]
+use crate::card;
+use crate::error::{LoginError, Result, because};
+use crate::keep::{self, Kept, Place};
+use crate::prompt::Lines;
+use crate::step_up::Wanted;
+use crate::tokens::Tokens;
+
+/// Hears what a person should know meanwhile.
+type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
 /// A token is refreshed when it lasts no longer than that: what it is printed for needs some time.
 const LEAST_LEFT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// With these the issuer and the client of the sign-in that is kept do.
-const KEPT_DOES: [&str; 5] = ["print_token", "status", "acr", "max_age", "challenge"];
+/// Arguments with which the issuer and the client of the kept sign-in are taken, where none are named.
+const TAKES_KEPT: [&str; 5] = ["print_token", "status", "acr", "max_age", "challenge"];
 
 /// `signet login`
 #[derive(Debug, Args)]
-pub(super) struct Login {
-    /// The issuer's address, as its tokens name it.
-    #[arg(long, value_name = "URL", required_unless_present_any = KEPT_DOES)]
+pub struct Login {
+    /// The issuer's URL, as its tokens name it.
+    #[arg(long, value_name = "URL", required_unless_present_any = TAKES_KEPT)]
     issuer: Option<String>,
     /// The client's id.
-    #[arg(long, value_name = "ID", required_unless_present_any = KEPT_DOES)]
+    #[arg(long, value_name = "ID", required_unless_present_any = TAKES_KEPT)]
     client_id: Option<String>,
     /// Read the client's secret from a file that only its owner can read.
     #[arg(long, value_name = "FILE")]
@@ -90,116 +83,61 @@ pub(super) struct Login {
 
 /// `signet logout`
 #[derive(Debug, Args)]
-pub(super) struct Logout {
+pub struct Logout {
     /// Delete the kept tokens without revoking them: for an issuer that is gone.
     #[arg(long)]
     forget: bool,
 }
 
-/// Who is signed in, as printed. Never a token.
-#[derive(Serialize)]
-struct Status {
-    signed_in: bool,
-    issuer: String,
-    client_id: String,
-    user: String,
-    scope: String,
-    expires_at: String,
-    expired: bool,
-    refreshable: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    acr: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proved_at: Option<String>,
-    kept_in: &'static str,
-}
-
-impl Status {
-    fn new(kept: &Kept, now: Timestamp) -> Self {
-        let expires_at = kept.tokens.expires_at();
-        let proof = Proof::of(&kept.tokens);
-        let (expired, refreshable) = (expires_at <= now, kept.tokens.refresh_token.is_some());
-        Self {
-            signed_in: !expired || refreshable,
-            issuer: kept.issuer.clone(),
-            client_id: kept.client_id.clone(),
-            user: kept.user.clone(),
-            scope: kept.tokens.scope.clone(),
-            expires_at: expires_at.to_string(),
-            expired,
-            refreshable,
-            acr: proof.acr,
-            proved_at: proof.at.map(|at| at.to_string()),
-            kept_in: if kept.in_keyring { "keyring" } else { "file" },
-        }
-    }
-
-    fn text(&self) -> String {
-        let until = match (self.expired, self.refreshable) {
-            (false, true) => format!("until {}, refreshed when needed", self.expires_at),
-            (false, false) => format!("until {}", self.expires_at),
-            (true, true) => "by a refresh at the next use".to_owned(),
-            (true, false) => format!("no more: it ended at {}; run `signet login` again", self.expires_at),
-        };
-        let proved = match (&self.acr, &self.proved_at) {
-            (Some(acr), Some(at)) => format!("\nproved  {acr} at {at}"),
-            _ => String::new(),
-        };
-        format!(
-            "{} at {}\nclient  {}\nscope   {}\ntoken   {until}{proved}\nkept    in {}",
-            self.user,
-            self.issuer,
-            self.client_id,
-            self.scope,
-            if self.kept_in == "file" { "a file of yours" } else { "the system's keyring" }
-        )
-    }
-}
-
 impl Login {
-    pub(super) async fn run(self, output: &Output) -> anyhow::Result<()> {
+    /// Does what the arguments ask for. `note` hears what the person should know meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`LoginError`], with what to do.
+    pub async fn run(self, note: Note<'_>) -> Result<Answer> {
         let place = Place::of_this_user()?;
         let wanted = Wanted::new(&self.acr, self.max_age, self.challenge.as_deref())?;
         if self.print_token {
-            return self.print_token(&place, &wanted, output).await;
+            return self.print_token(&place, &wanted, note).await;
         }
         if self.status {
-            let kept = place.read().await?.ok_or_else(not_signed_in)?;
-            return output.value(&Status::new(&kept, SystemClock.now()), Status::text);
+            let kept = place.read().await?.ok_or(LoginError::NotSignedIn)?;
+            return Ok(Answer::Status(Status::new(&kept, SystemClock.now())));
         }
         let kept = if self.issuer.is_some() {
-            self.sign_in(&place, &wanted, output).await?
+            self.sign_in(&place, &wanted, note).await?
         } else {
-            let kept = place.read().await?.ok_or_else(not_signed_in)?;
+            let kept = place.read().await?.ok_or(LoginError::NotSignedIn)?;
             if wanted.is_met_by(&kept.tokens, SystemClock.now()) {
-                output.note("the sign-in that is kept suffices");
-                return output.value(&Status::new(&kept, SystemClock.now()), Status::text);
+                note("the sign-in that is kept suffices");
+                return Ok(Answer::Status(Status::new(&kept, SystemClock.now())));
             }
-            self.step_up(&place, kept, &wanted, output).await?
+            self.step_up(&place, kept, &wanted, note).await?
         };
-        output.value(&Status::new(&kept, SystemClock.now()), |status| format!("signed in as {}", status.text()))
+        Ok(Answer::SignedIn(Status::new(&kept, SystemClock.now())))
     }
 
-    async fn print_token(self, place: &Place, wanted: &Wanted, output: &Output) -> anyhow::Result<()> {
-        let kept = place.read().await?.ok_or_else(not_signed_in)?;
+    async fn print_token(self, place: &Place, wanted: &Wanted, note: Note<'_>) -> Result<Answer> {
+        let kept = place.read().await?.ok_or(LoginError::NotSignedIn)?;
         let tokens = if !wanted.is_met_by(&kept.tokens, SystemClock.now()) {
             let can_ask = self.credentials_stdin || std::io::stdin().is_terminal();
-            anyhow::ensure!(can_ask, "{} is asked for: run the same in a terminal, to sign in anew", wanted.text());
-            self.step_up(place, kept, wanted, output).await?.tokens
+            if !can_ask {
+                let text = format!("{} is asked for: run the same in a terminal, to sign in again", wanted.text());
+                return Err(LoginError::Terminal(text));
+            }
+            self.step_up(place, kept, wanted, note).await?.tokens
         } else if is_fresh(&kept.tokens) {
             kept.tokens
         } else {
             refresh(place).await?
         };
-        let printed = serde_json::json!({
-            "access_token": tokens.access_token,
-            "expires_at": tokens.expires_at().to_string(),
-        });
-        output.value(&printed, |_| tokens.access_token.clone())
+        let expires_at = tokens.expires_at().to_string();
+        Ok(Answer::Token { access_token: tokens.access_token, expires_at })
     }
 
-    async fn sign_in(&self, place: &Place, wanted: &Wanted, output: &Output) -> anyhow::Result<Kept> {
-        let needed = |what: &str| Ended::Usage(format!("{what} is needed"));
+    async fn sign_in(&self, place: &Place, wanted: &Wanted, note: Note<'_>) -> Result<Kept> {
+        let needed = |what: &str| LoginError::Usage(format!("{what} is needed"));
         let issuer = self.issuer.clone().ok_or_else(|| needed("--issuer"))?;
         let client_id = self.client_id.clone().ok_or_else(|| needed("--client-id"))?;
         if self.is_for_keyring() {
@@ -216,21 +154,21 @@ impl Login {
             Some(user) => user.clone(),
             None => lines.visible("name")?,
         };
-        let tokens = self.prove(&authority, &user, wanted, &mut lines, output).await?;
+        let tokens = self.prove(&authority, &user, wanted, &mut lines, note).await?;
         let kept = authority.kept(user, tokens, self.ca.clone(), self.is_for_keyring())?;
-        replace(place, &kept, output).await?;
+        replace(place, &kept, note).await?;
         Ok(kept)
     }
 
     /// The person who is signed in proves more, or anew (RFC 9470 §4).
-    async fn step_up(&self, place: &Place, kept: Kept, wanted: &Wanted, output: &Output) -> anyhow::Result<Kept> {
-        output.note(&format!("{} at {}: {} is asked for", kept.user, kept.issuer, wanted.text()));
+    async fn step_up(&self, place: &Place, kept: Kept, wanted: &Wanted, note: Note<'_>) -> Result<Kept> {
+        note(&format!("{} at {}: {} is asked for", kept.user, kept.issuer, wanted.text()));
         let client_secret = SecretText::new(kept.client_secret);
         let authority = Authority::discover(&kept.issuer, &kept.client_id, client_secret, kept.ca.as_deref()).await?;
         let mut lines = Lines::new(self.credentials_stdin);
-        let tokens = self.prove(&authority, &kept.user, wanted, &mut lines, output).await?;
+        let tokens = self.prove(&authority, &kept.user, wanted, &mut lines, note).await?;
         let stepped_up = authority.kept(kept.user, tokens, kept.ca, kept.in_keyring || self.is_for_keyring())?;
-        replace(place, &stepped_up, output).await?;
+        replace(place, &stepped_up, note).await?;
         Ok(stepped_up)
     }
 
@@ -240,10 +178,10 @@ impl Login {
         user: &str,
         wanted: &Wanted,
         lines: &mut Lines,
-        output: &Output,
-    ) -> anyhow::Result<Tokens> {
+        note: Note<'_>,
+    ) -> Result<Tokens> {
         let password = lines.secret("password")?;
-        let factor = self.second_factor(authority, user, lines, output).await?;
+        let factor = self.second_factor(authority, user, lines, note).await?;
         authority.sign_in(user, &password, &factor, self.scope.as_deref(), wanted).await
     }
 
@@ -264,19 +202,20 @@ impl Login {
         authority: &Authority,
         user: &str,
         lines: &mut Lines,
-        output: &Output,
-    ) -> anyhow::Result<SecondFactor> {
+        note: Note<'_>,
+    ) -> Result<SecondFactor> {
         if !self.piv {
             return Ok(SecondFactor::Code(lines.secret("one-time code")?));
         }
         // The card first: without one there is no nonce to ask for.
         let card = card::Card::open()?;
-        output.note(&format!("YubiKey {}: {} PIN tries left", card.serial(), card.tries_left()));
+        note(&format!("YubiKey {}: {} PIN tries left", card.serial(), card.tries_left()));
         let pin = lines.secret("PIN")?;
         let nonce = authority.challenge().await?;
         let text = authority.text_to_sign(user, &nonce);
-        output.note("signing; touch the key where it blinks");
-        let signed = tokio::task::spawn_blocking(move || card.sign(&pin, &text)).await.context("the card's part")??;
+        note("signing; touch the key where it blinks");
+        let signed = tokio::task::spawn_blocking(move || card.sign(&pin, &text)).await;
+        let signed = signed.map_err(because(LoginError::Card, "the card could not be used"))??;
         Ok(SecondFactor::Piv(signed.shown(&nonce)))
     }
 
@@ -287,12 +226,12 @@ impl Login {
         _authority: &Authority,
         _user: &str,
         lines: &mut Lines,
-        _output: &Output,
-    ) -> anyhow::Result<SecondFactor> {
+        _note: Note<'_>,
+    ) -> Result<SecondFactor> {
         Ok(SecondFactor::Code(lines.secret("one-time code")?))
     }
 
-    fn client_secret(&self, lines: &mut Lines) -> anyhow::Result<SecretText> {
+    fn client_secret(&self, lines: &mut Lines) -> Result<SecretText> {
         match &self.client_secret_file {
             Some(file) => keep::read_secret_file(file),
             None if self.client_secret_stdin => lines.secret("the client's secret"),
@@ -302,34 +241,34 @@ impl Login {
 }
 
 impl Logout {
-    pub(super) async fn run(self, output: &Output) -> anyhow::Result<()> {
+    /// Revokes the kept tokens, and deletes them.
+    ///
+    /// # Errors
+    ///
+    /// [`LoginError`]; then the tokens are kept.
+    pub async fn run(self) -> Result<Answer> {
         let place = Place::of_this_user()?;
         let held = place.lock()?;
-        let kept = held.read().await?.ok_or_else(not_signed_in)?;
+        let kept = held.read().await?.ok_or(LoginError::NotSignedIn)?;
         if !self.forget {
+            let kept_on = "the tokens are not revoked, and are kept; `signet logout --forget` deletes them anyway";
             let revoked = Authority::of(&kept)?.revoke(&kept.tokens).await;
-            revoked
-                .context("the tokens are not revoked, and are kept; `signet logout --forget` deletes them anyway")?;
+            revoked.map_err(because(LoginError::Refused, kept_on))?;
         }
         held.delete().await?;
-        let done = serde_json::json!({ "done": "signed out", "revoked": !self.forget });
-        output.value(&done, |_| if self.forget { "forgotten, not revoked" } else { "signed out" }.to_owned())
+        Ok(Answer::SignedOut { done: "signed out", revoked: !self.forget })
     }
 }
 
-fn not_signed_in() -> anyhow::Error {
-    anyhow::anyhow!("nobody is signed in: run `signet login --issuer URL --client-id ID`")
-}
-
 /// Keeps a sign-in in the place of the one before, whose tokens are of no use any more.
-async fn replace(place: &Place, kept: &Kept, output: &Output) -> anyhow::Result<()> {
+async fn replace(place: &Place, kept: &Kept, note: Note<'_>) -> Result<()> {
     let held = place.lock()?;
     // One that can't be read can't be revoked either, and must not keep anybody from signing in.
     let replaced = held.read().await.ok().flatten();
     held.write(kept).await?;
     let Some(replaced) = replaced.filter(|replaced| replaced.issuer == kept.issuer) else { return Ok(()) };
     if let Err(error) = Authority::of(&replaced)?.revoke(&replaced.tokens).await {
-        output.note(&format!("the earlier sign-in's tokens are not revoked, and end by themselves: {error}"));
+        note(&format!("the earlier sign-in's tokens are not revoked, and end by themselves: {error}"));
     }
     Ok(())
 }
@@ -340,15 +279,16 @@ fn is_fresh(tokens: &Tokens) -> bool {
 
 /// One process refreshes: a refresh token that two show is taken for a stolen one. It is not interrupted: a token that was
 /// renewed and not kept would be shown once more.
-async fn refresh(place: &Place) -> anyhow::Result<Tokens> {
+async fn refresh(place: &Place) -> Result<Tokens> {
     let held = place.lock_patiently().await?;
     let _uninterrupted = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-    let mut kept = held.read().await?.ok_or_else(not_signed_in)?;
+    let mut kept = held.read().await?.ok_or(LoginError::NotSignedIn)?;
     if is_fresh(&kept.tokens) {
         return Ok(kept.tokens.clone());
     }
     let Some(refresh_token) = kept.tokens.refresh_token.clone() else {
-        anyhow::bail!("the token has expired, and this client has no refresh tokens: run `signet login` again");
+        let text = "the token has expired, and this client has no refresh tokens: run `signet login` again";
+        return Err(LoginError::Refused(text.to_owned()));
     };
     let fresh = Authority::of(&kept)?.refresh(&refresh_token).await?;
     // An answer without a refresh token leaves the one that there is (RFC 6749 §6).

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use secret_service::{EncryptionType, Error, Item, SecretService};
 use zeroize::Zeroizing;
+
+use crate::error::{LoginError, Result};
 
 /// How long a person may take to unlock it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -13,11 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST: usize = 256 * 1024;
 
 /// Which item of the keyring: one for each file that would hold the secrets otherwise.
-pub(super) struct Entry<'e> {
+pub(crate) struct Entry<'e> {
     /// What the keyring's own windows call it.
-    pub(super) label: &'e str,
+    pub(crate) label: &'e str,
     /// The file.
-    pub(super) file: &'e str,
+    pub(crate) file: &'e str,
 }
 
 impl Entry<'_> {
@@ -26,7 +27,7 @@ impl Entry<'_> {
     }
 
     /// Keeps the secret, in the place of an earlier one.
-    pub(super) async fn put(&self, secret: &[u8]) -> anyhow::Result<()> {
+    pub(crate) async fn put(&self, secret: &[u8]) -> Result<()> {
         patiently(async {
             let service = service().await?;
             let collection = service.get_default_collection().await?;
@@ -40,7 +41,7 @@ impl Entry<'_> {
     }
 
     /// The secret; `None` where there is none.
-    pub(super) async fn secret(&self) -> anyhow::Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(crate) async fn secret(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let secret = patiently(async {
             let service = service().await?;
             let found = service.search_items(self.attributes()).await?;
@@ -48,15 +49,14 @@ impl Entry<'_> {
             item.get_secret().await.map(|secret| Some(Zeroizing::new(secret)))
         });
         let secret = secret.await?;
-        anyhow::ensure!(
-            secret.as_ref().is_none_or(|secret| secret.len() <= LONGEST),
-            "the keyring's item is too large"
-        );
+        if secret.as_ref().is_some_and(|secret| secret.len() > LONGEST) {
+            return Err(LoginError::Keeping("the keyring's item is too large".to_owned()));
+        }
         Ok(secret)
     }
 
     /// Deletes the secret, where there is one.
-    pub(super) async fn delete(&self) -> anyhow::Result<()> {
+    pub(crate) async fn delete(&self) -> Result<()> {
         patiently(async {
             let service = service().await?;
             let found = service.search_items(self.attributes()).await?;
@@ -70,7 +70,7 @@ impl Entry<'_> {
 }
 
 /// The service, over a channel that is encrypted on the bus, too.
-async fn service() -> Result<SecretService<'static>, Error> {
+async fn service() -> std::result::Result<SecretService<'static>, Error> {
     SecretService::connect(EncryptionType::Dh).await.map_err(|error| match error {
         // A bus that is configured and not there, too.
         Error::Zbus(_) | Error::ZbusFdo(_) => Error::Unavailable,
@@ -78,7 +78,7 @@ async fn service() -> Result<SecretService<'static>, Error> {
     })
 }
 
-async fn unlocked<'i>(unlocked: Vec<Item<'i>>, locked: Vec<Item<'i>>) -> Result<Option<Item<'i>>, Error> {
+async fn unlocked<'i>(unlocked: Vec<Item<'i>>, locked: Vec<Item<'i>>) -> std::result::Result<Option<Item<'i>>, Error> {
     if let Some(item) = unlocked.into_iter().next() {
         return Ok(Some(item));
     }
@@ -88,16 +88,16 @@ async fn unlocked<'i>(unlocked: Vec<Item<'i>>, locked: Vec<Item<'i>>) -> Result<
 }
 
 /// A locked keyring asks the person, who may not be there.
-async fn patiently<T>(work: impl Future<Output = Result<T, Error>>) -> anyhow::Result<T> {
-    let done = tokio::time::timeout(PATIENCE, work).await;
-    let done = done.with_context(|| format!("the system's keyring was not unlocked within {PATIENCE:?}"))?;
-    done.map_err(|error| match error {
-        Error::Unavailable => anyhow::anyhow!(
-            "there is no keyring: no Secret Service answers on this session's D-Bus. Sign in without --keyring to keep \
-             the tokens in a file"
-        ),
-        Error::Prompt => anyhow::anyhow!("the system's keyring stays locked: its question was dismissed"),
-        Error::NoResult => anyhow::anyhow!("the system's keyring has no default collection to keep anything in"),
-        other => anyhow::anyhow!("the system's keyring does not do its part: {other}"),
-    })
+async fn patiently<T>(work: impl Future<Output = std::result::Result<T, Error>>) -> Result<T> {
+    let problem = match tokio::time::timeout(PATIENCE, work).await {
+        Ok(Ok(done)) => return Ok(done),
+        Err(_) => format!("the system's keyring was not unlocked within {PATIENCE:?}"),
+        Ok(Err(Error::Unavailable)) => "there is no keyring: no Secret Service answers on this session's D-Bus. Sign \
+                                        in without --keyring to keep the tokens in a file"
+            .to_owned(),
+        Ok(Err(Error::Prompt)) => "the system's keyring stays locked: its question was dismissed".to_owned(),
+        Ok(Err(Error::NoResult)) => "the system's keyring has no default collection to keep anything in".to_owned(),
+        Ok(Err(other)) => format!("the system's keyring does not do its part: {other}"),
+    };
+    Err(LoginError::Keeping(problem))
 }

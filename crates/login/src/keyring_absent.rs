@@ -2,31 +2,32 @@
 
 use zeroize::Zeroizing;
 
+use crate::error::{LoginError, Result};
+
 /// Which item of the keyring.
-pub(super) struct Entry<'e> {
-    pub(super) label: &'e str,
-    pub(super) file: &'e str,
+pub(crate) struct Entry<'e> {
+    pub(crate) label: &'e str,
+    pub(crate) file: &'e str,
 }
 
 #[expect(clippy::unused_async, reason = "as it is where there is a keyring")]
 impl Entry<'_> {
-    pub(super) async fn put(&self, _secret: &[u8]) -> anyhow::Result<()> {
+    pub(crate) async fn put(&self, _secret: &[u8]) -> Result<()> {
         Err(self.absent())
     }
 
-    pub(super) async fn secret(&self) -> anyhow::Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(crate) async fn secret(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
         Err(self.absent())
     }
 
-    pub(super) async fn delete(&self) -> anyhow::Result<()> {
+    pub(crate) async fn delete(&self) -> Result<()> {
         Err(self.absent())
     }
 
-    fn absent(&self) -> anyhow::Error {
-        anyhow::anyhow!(
+    fn absent(&self) -> LoginError {
+        LoginError::Keeping(format!(
             "{} is in the system's keyring ({}), and this `signet` is built without it (feature `keyring`)",
-            self.label,
-            self.file
-        )
+            self.label, self.file
+        ))
     }
 }

@@ -7,14 +7,14 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use signet_secret::SecretText;
 
-use super::authority::Tokens;
-use super::keyring::Entry;
-use signet_core::secret::SecretText;
+use crate::error::{LoginError, Result, because};
+use crate::keyring::Entry;
+use crate::tokens::Tokens;
 
 /// How long another process may take for its refresh.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,35 +25,36 @@ const SECRETS: [&str; 2] = ["client_secret", "tokens"];
 
 /// A sign-in as it is kept. It has no `Debug`: it holds the client's secret and the tokens.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Kept {
-    pub(super) issuer: String,
-    pub(super) client_id: String,
-    pub(super) client_secret: String,
-    pub(super) token_endpoint: String,
-    pub(super) revocation_endpoint: Option<String>,
-    pub(super) user: String,
-    pub(super) ca: Option<PathBuf>,
+pub(crate) struct Kept {
+    pub(crate) issuer: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
+    pub(crate) token_endpoint: String,
+    pub(crate) revocation_endpoint: Option<String>,
+    pub(crate) user: String,
+    pub(crate) ca: Option<PathBuf>,
     /// Whether the system's keyring holds the secrets.
     #[serde(default)]
-    pub(super) in_keyring: bool,
-    pub(super) tokens: Tokens,
+    pub(crate) in_keyring: bool,
+    pub(crate) tokens: Tokens,
 }
 
 /// The folder of this user's sign-in.
-pub(super) struct Place(PathBuf);
+pub(crate) struct Place(PathBuf);
 
 /// The folder, locked against other processes until this is dropped.
-pub(super) struct Held<'p> {
+pub(crate) struct Held<'p> {
     place: &'p Place,
     _lock: File,
 }
 
 impl Place {
     /// `$XDG_STATE_HOME/signet`, or `~/.local/state/signet`.
-    pub(super) fn of_this_user() -> anyhow::Result<Self> {
+    pub(crate) fn of_this_user() -> Result<Self> {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
-        let state = state.context("neither XDG_STATE_HOME nor HOME is set: there is no place to keep tokens in")?;
+        let nowhere = "neither XDG_STATE_HOME nor HOME is set: there is no place to keep tokens in";
+        let state = state.ok_or_else(|| LoginError::Keeping(nowhere.to_owned()))?;
         Ok(Self(state.join("signet")))
     }
 
@@ -62,7 +63,7 @@ impl Place {
     }
 
     /// What is kept, without the lock: file and keyring item are only ever replaced whole.
-    pub(super) async fn read(&self) -> anyhow::Result<Option<Kept>> {
+    pub(crate) async fn read(&self) -> Result<Option<Kept>> {
         let Some(mut members) = self.read_file()? else { return Ok(None) };
         if is_in_keyring(&members) {
             let path = self.file().display().to_string();
@@ -73,15 +74,15 @@ impl Place {
     }
 
     /// Whether the system's keyring does its part.
-    pub(super) async fn try_keyring(&self) -> anyhow::Result<()> {
+    pub(crate) async fn try_keyring(&self) -> Result<()> {
         entry(&self.file().display().to_string(), "the sign-in").secret().await.map(drop)
     }
 
-    fn read_file(&self) -> anyhow::Result<Option<Map<String, Value>>> {
+    fn read_file(&self) -> Result<Option<Map<String, Value>>> {
         let path = self.file();
         match File::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("{} can't be read", path.display())),
+            Err(error) => Err(unreadable(&path)(error)),
             Ok(file) => {
                 self.check_folder()?;
                 let bytes = read_owners_file(file, &path)?;
@@ -91,19 +92,19 @@ impl Place {
     }
 
     /// serde's own text may show what stands in the file.
-    fn garbled(&self) -> anyhow::Error {
-        anyhow::anyhow!("{} can't be understood: delete it and sign in again", self.file().display())
+    fn garbled(&self) -> LoginError {
+        LoginError::Keeping(format!("{} can't be understood: delete it and sign in again", self.file().display()))
     }
 
     /// Takes the lock.
-    pub(super) fn lock(&self) -> anyhow::Result<Held<'_>> {
+    pub(crate) fn lock(&self) -> Result<Held<'_>> {
         let lock = self.lock_file()?;
-        flock(&lock, FlockOperation::LockExclusive).context("the lock can't be taken")?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(because(LoginError::Keeping, "the lock can't be taken"))?;
         Ok(Held { place: self, _lock: lock })
     }
 
     /// Takes the lock without keeping the runtime from its work, and gives up in the end.
-    pub(super) async fn lock_patiently(&self) -> anyhow::Result<Held<'_>> {
+    pub(crate) async fn lock_patiently(&self) -> Result<Held<'_>> {
         let (lock, deadline) = (self.lock_file()?, Instant::now() + PATIENCE);
         loop {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -112,47 +113,49 @@ impl Place {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    anyhow::bail!("another `signet` has been refreshing the token for {PATIENCE:?}; try again")
+                    let text = format!("another `signet` has been refreshing the token for {PATIENCE:?}; try again");
+                    return Err(LoginError::Keeping(text));
                 }
-                Err(error) => return Err(error).context("the lock can't be taken"),
+                Err(error) => return Err(because(LoginError::Keeping, "the lock can't be taken")(error)),
             }
         }
     }
 
     /// Who can change the folder could put a sign-in of their own there, or take the lock's file away.
-    fn check_folder(&self) -> anyhow::Result<()> {
+    fn check_folder(&self) -> Result<()> {
         let folder = self.0.display();
-        let metadata = std::fs::metadata(&self.0).with_context(|| format!("{folder} can't be read"))?;
+        let metadata = std::fs::metadata(&self.0).map_err(unreadable(&self.0))?;
         let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
-        anyhow::ensure!(
-            is_own && metadata.mode() & 0o022 == 0,
-            "{folder} can be changed by others: it must be yours; run `chmod 700 {folder}`"
-        );
-        Ok(())
+        if is_own && metadata.mode() & 0o022 == 0 {
+            return Ok(());
+        }
+        let text = format!("{folder} can be changed by others: it must be yours; run `chmod 700 {folder}`");
+        Err(LoginError::Keeping(text))
     }
 
-    fn lock_file(&self) -> anyhow::Result<File> {
+    fn lock_file(&self) -> Result<File> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
-        made.with_context(|| format!("{} can't be made", self.0.display()))?;
+        made.map_err(because(LoginError::Keeping, format!("{} can't be made", self.0.display())))?;
         self.check_folder()?;
         let path = self.0.join("login.lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        opened.with_context(|| format!("{} can't be opened", path.display()))
+        opened.map_err(because(LoginError::Keeping, format!("{} can't be opened", path.display())))
     }
 }
 
 impl Held<'_> {
-    pub(super) async fn read(&self) -> anyhow::Result<Option<Kept>> {
+    pub(crate) async fn read(&self) -> Result<Option<Kept>> {
         self.place.read().await
     }
 
     /// Replaces what is kept, whole and durably.
-    pub(super) async fn write(&self, kept: &Kept) -> anyhow::Result<()> {
+    pub(crate) async fn write(&self, kept: &Kept) -> Result<()> {
         let path = self.place.file().display().to_string();
-        let mut members: Map<String, Value> = serde_json::from_value(serde_json::to_value(kept)?)?;
+        let mut members: Map<String, Value> =
+            serde_json::to_value(kept).and_then(serde_json::from_value).map_err(unwritable)?;
         if kept.in_keyring {
             let secrets: Map<_, _> = SECRETS.iter().filter_map(|name| members.remove_entry(*name)).collect();
-            let secrets = zeroize::Zeroizing::new(serde_json::to_vec(&secrets)?);
+            let secrets = zeroize::Zeroizing::new(serde_json::to_vec(&secrets).map_err(unwritable)?);
             let label = format!("{} at {} (Signet)", kept.user, kept.issuer);
             entry(&path, &label).put(&secrets).await?;
             return self.write_file(&members);
@@ -166,8 +169,8 @@ impl Held<'_> {
         Ok(())
     }
 
-    fn write_file(&self, members: &Map<String, Value>) -> anyhow::Result<()> {
-        let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(members)?);
+    fn write_file(&self, members: &Map<String, Value>) -> Result<()> {
+        let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(members).map_err(unwritable)?);
         let (path, new) = (self.place.file(), self.place.0.join("login.json.new"));
         // One that a crash left may have any mode.
         let _ = std::fs::remove_file(&new);
@@ -178,15 +181,24 @@ impl Held<'_> {
             std::fs::rename(&new, &path)?;
             File::open(&self.place.0)?.sync_all()
         };
-        write().with_context(|| format!("the tokens can't be kept in {}", path.display()))
+        write().map_err(because(LoginError::Keeping, format!("the tokens can't be kept in {}", path.display())))
     }
 
-    pub(super) async fn delete(&self) -> anyhow::Result<()> {
+    pub(crate) async fn delete(&self) -> Result<()> {
         if self.place.read_file()?.is_some_and(|file| is_in_keyring(&file)) {
             entry(&self.place.file().display().to_string(), "the sign-in").delete().await?;
         }
-        std::fs::remove_file(self.place.file()).context("the kept tokens can't be deleted")
+        let deleted = std::fs::remove_file(self.place.file());
+        deleted.map_err(because(LoginError::Keeping, "the kept tokens can't be deleted"))
     }
+}
+
+fn unwritable(error: serde_json::Error) -> LoginError {
+    because(LoginError::Keeping, "the tokens can't be written as JSON")(error)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> LoginError {
+    because(LoginError::Keeping, format!("{} can't be read", path.display()))
 }
 
 fn is_in_keyring(members: &Map<String, Value>) -> bool {
@@ -198,23 +210,23 @@ fn entry<'e>(file: &'e str, label: &'e str) -> Entry<'e> {
 }
 
 /// Reads a secret from a file that only its owner can read, without its last line end.
-pub(super) fn read_secret_file(path: &Path) -> anyhow::Result<SecretText> {
-    let file = File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
+pub(crate) fn read_secret_file(path: &Path) -> Result<SecretText> {
+    let file = File::open(path).map_err(unreadable(path))?;
     let bytes = read_owners_file(file, path)?;
-    let text = std::str::from_utf8(&bytes).with_context(|| format!("{} is not UTF-8", path.display()))?;
+    let no_text = format!("{} is not UTF-8", path.display());
+    let text = std::str::from_utf8(&bytes).map_err(|_| LoginError::Keeping(no_text))?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     Ok(SecretText::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
 }
 
-fn read_owners_file(file: File, path: &Path) -> anyhow::Result<zeroize::Zeroizing<Vec<u8>>> {
-    let metadata = file.metadata().with_context(|| format!("{} can't be read", path.display()))?;
-    anyhow::ensure!(
-        metadata.mode() & 0o077 == 0,
-        "{path} can be read by others (mode {mode:03o}): run `chmod 600 {path}`",
-        path = path.display(),
-        mode = metadata.mode() & 0o777,
-    );
+fn read_owners_file(file: File, path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+    let metadata = file.metadata().map_err(unreadable(path))?;
+    if metadata.mode() & 0o077 != 0 {
+        let (path, mode) = (path.display(), metadata.mode() & 0o777);
+        let text = format!("{path} can be read by others (mode {mode:03o}): run `chmod 600 {path}`");
+        return Err(LoginError::Keeping(text));
+    }
     let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    file.take(LONGEST).read_to_end(&mut bytes).with_context(|| format!("{} can't be read", path.display()))?;
+    file.take(LONGEST).read_to_end(&mut bytes).map_err(unreadable(path))?;
     Ok(bytes)
 }

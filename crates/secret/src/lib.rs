@@ -1,4 +1,8 @@
-//! Secrets that do not print: `Debug` shows that something is there, never what.
+//! How secrets are held in memory: they are wiped when dropped, and `Debug` shows that something is there, never what.
+//!
+//! It decides nothing about what a secret is for, and never reads or writes one anywhere.
+
+#![forbid(unsafe_code)]
 
 use std::fmt;
 

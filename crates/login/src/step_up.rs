@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
-
-use super::authority::Tokens;
-use crate::cli::Ended;
 use signet_jose::clock::Timestamp;
-use signet_verify;
 use signet_verify::Level;
+
+use crate::error::{LoginError, Result};
+use crate::tokens::Tokens;
 
 /// What is asked for. The default asks for nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// One of these must be the token's `acr`; any where there is none.
     acr_values: Vec<String>,
     /// How long ago the person may have signed in.
@@ -21,9 +19,11 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// Puts together what was asked for. Of Signet's own levels a higher one does, too.
-    pub(super) fn new(acr: &[String], max_age: Option<u64>, challenge: Option<&str>) -> Result<Self, Ended> {
+    pub(crate) fn new(acr: &[String], max_age: Option<u64>, challenge: Option<&str>) -> Result<Self> {
         let challenged = match challenge {
-            Some(text) => Self::of_challenge(text).map_err(|error| Ended::Usage(format!("--challenge: {error}")))?,
+            Some(text) => {
+                Self::of_challenge(text).map_err(|error| LoginError::Usage(format!("--challenge: {error}")))?
+            }
             None => Self::default(),
         };
         let reaching = acr.iter().flat_map(|acr| match Level::of_acr(acr) {
@@ -35,17 +35,19 @@ impl Wanted {
     }
 
     /// Reads the value of a `WWW-Authenticate` header (RFC 9470 §3).
-    fn of_challenge(text: &str) -> anyhow::Result<Self> {
-        let parameters = bearer_parameters(text).context("a challenge of the scheme Bearer is expected")?;
+    fn of_challenge(text: &str) -> std::result::Result<Self, String> {
+        let parameters = bearer_parameters(text).ok_or("a challenge of the scheme Bearer is expected")?;
         let parameter = |name: &str| {
             parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
         };
         match parameter("error") {
             Some("insufficient_user_authentication") => {}
-            other => anyhow::bail!("it asks for no other sign-in, but says `{}`", other.unwrap_or_default()),
+            other => {
+                return Err(format!("it asks for no other sign-in, but says `{}`", other.unwrap_or_default()));
+            }
         }
         let max_age =
-            parameter("max_age").map(str::parse).transpose().context("its max_age is no number of seconds")?;
+            parameter("max_age").map(str::parse).transpose().map_err(|_| "its max_age is not a number of seconds")?;
         Ok(Self {
             acr_values: parameter("acr_values").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
             max_age: max_age.map(Duration::from_secs),
@@ -53,18 +55,18 @@ impl Wanted {
     }
 
     /// Whether anything is asked for.
-    pub(super) fn is_something(&self) -> bool {
+    pub(crate) fn is_something(&self) -> bool {
         *self != Self::default()
     }
 
     /// The value of `acr_values`.
-    pub(super) fn acr_values(&self) -> Option<String> {
+    pub(crate) fn acr_values(&self) -> Option<String> {
         (!self.acr_values.is_empty()).then(|| self.acr_values.join(" "))
     }
 
     /// Whether the kept token tells a sign-in that suffices. It came from its issuer over TLS, and who uses it asks its
     /// verifier: nothing is granted here. A token that can't be read suffices for nothing.
-    pub(super) fn is_met_by(&self, tokens: &Tokens, now: Timestamp) -> bool {
+    pub(crate) fn is_met_by(&self, tokens: &Tokens, now: Timestamp) -> bool {
         if !self.is_something() {
             return true;
         }
@@ -75,7 +77,7 @@ impl Wanted {
     }
 
     /// What is asked for, for a person.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let level = self.acr_values.first().map(|first| format!("{first} or what is as good"));
         let age = self.max_age.map(|age| format!("a sign-in of the last {} s", age.as_secs()));
         let asked: Vec<_> = level.into_iter().chain(age).collect();
@@ -85,13 +87,13 @@ impl Wanted {
 
 /// What the kept token says was proved.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Proof {
-    pub(super) acr: Option<String>,
-    pub(super) at: Option<Timestamp>,
+pub(crate) struct Proof {
+    pub(crate) acr: Option<String>,
+    pub(crate) at: Option<Timestamp>,
 }
 
 impl Proof {
-    pub(super) fn of(tokens: &Tokens) -> Self {
+    pub(crate) fn of(tokens: &Tokens) -> Self {
         let Ok(view) = signet_verify::inspect(&tokens.access_token) else { return Self::default() };
         let claims = view.unverified_claims;
         Self {
