@@ -1,7 +1,13 @@
 //! `signet token`: exit 0 for a good token and 1 for every other, with the JWKS from a URL or a file.
 
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
 use crate::faults::caller::Caller;
 use crate::faults::deployment::{AUDIENCE, Deployment, ISSUER, Ran, feed};
+use crate::support::application::Application;
 use crate::support::hsm::PROGRAM;
 
 /// Runs in a folder without a configuration: nothing but the JWKS is needed.
@@ -58,4 +64,51 @@ async fn promise_8_a_token_is_verified_by_a_jwks_alone() {
     assert!(shown.code == Some(0) && shown.stdout.contains("NOT VERIFIED"), "{shown:?}");
     token(&["token", "inspect"], "no token").fails(1, &["not a signed JWT"]);
     token(&["token", "inspect"], "").fails(2, &["standard input"]);
+}
+
+/// A proxy that opens one tunnel, and then tells what was asked of it.
+async fn proxy() -> (String, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://name:word@{}", listener.local_addr().unwrap());
+    let tunnel = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut asked = String::new();
+        while !asked.ends_with("\r\n\r\n") {
+            asked.push(char::from(client.read_u8().await.unwrap()));
+        }
+        let target = asked.split(' ').nth(1).unwrap().to_owned();
+        let mut server = TcpStream::connect(target).await.unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        // How the two part is theirs.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        asked
+    });
+    (url, tunnel)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_fetched_over_tls_and_through_the_proxy_that_the_environment_names() {
+    let server = Application::with_tls("").serve();
+    let jwks = format!("{}/oauth2/jwks", server.issuer());
+    let roots = server.folder().join("roots.pem");
+    std::fs::write(&roots, server.certificate()).unwrap();
+    let verify = |roots: Option<&Path>, proxy: Option<&str>| {
+        let arguments = ["token", "verify", "--jwks", &jwks, "--issuer", "https://a.example", "--audience", "b"];
+        let mut command = std::process::Command::new(PROGRAM);
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_DIR"] {
+            command.env_remove(name);
+        }
+        command.envs(roots.map(|roots| ("SSL_CERT_FILE", roots))).envs(proxy.map(|proxy| ("HTTPS_PROXY", proxy)));
+        command.args(arguments).env_remove("SIGNET_CONFIG");
+        feed(command, "no token")
+    };
+    // The keys are there: the fault is the token's.
+    verify(Some(&roots), None).fails(1, &["NOT valid", "not a compact JWS"]);
+    verify(None, None).fails(1, &["can't be fetched", "certificate"]);
+    let (url, tunnel) = proxy().await;
+    verify(Some(&roots), Some(&url)).fails(1, &["NOT valid", "not a compact JWS"]);
+    let asked = tunnel.await.unwrap();
+    assert!(asked.starts_with(&format!("CONNECT {} ", server.address())), "{asked}");
+    assert!(asked.to_ascii_lowercase().contains("proxy-authorization: basic bmftztp3b3jk"), "{asked}");
+    verify(Some(&roots), Some("socks5://127.0.0.1:1")).fails(1, &["can't be fetched", "proxy"]);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use signet_verify::introspection::{Introspection, IntrospectionClient, IntrospectionError};
 
 use super::{ALL_GRANTS, Stage};
 use crate::support::application::{AUDIENCE, Application, TestClient};
@@ -152,4 +153,28 @@ async fn a_disabled_client_or_a_replaced_secret_is_401_at_once() {
         let refused = stage.post(path, &spy, &[("token", &token)]).await;
         assert_eq!(refused.refusal(), (401, "invalid_client".to_owned()), "{path} after {command}");
     }
+}
+
+#[tokio::test]
+async fn the_librarys_client_is_told_what_a_token_is_worth() {
+    let stage = Stage::shared();
+    let (user, first) = stage.family("asked").await;
+    let endpoint = format!("{}/oauth2/introspect", stage.issuer());
+    let client = IntrospectionClient::new(&endpoint, &stage.app.id, &stage.app.secret).unwrap();
+    let Introspection::Active(token) = client.introspect(&first.access_token()).await.unwrap() else {
+        panic!("it was just issued");
+    };
+    assert_eq!((&token.username, &token.subject), (&Some(user.name), &Some(user.id)));
+    assert_eq!((&token.issuer, &token.client_id), (&Some(stage.issuer()), &Some(stage.app.id.clone())));
+    assert!(token.is_for(AUDIENCE) && !token.scopes.is_empty() && token.others.contains_key("acr"), "{token:?}");
+    stage.revoke(&stage.app, &first.refresh_token()).await.ok();
+    for worthless in [first.access_token().as_str(), "", "a b+c&active=true", &"a".repeat(100_000)] {
+        let answer = client.introspect(worthless).await;
+        // RFC 7662 §2.1 asks for a token: nothing at all is a malformed question.
+        let is_refused = matches!(answer, Err(IntrospectionError::Status(status)) if status == 400);
+        assert!(matches!(answer, Ok(Introspection::Inactive)) || (worthless.is_empty() && is_refused), "{answer:?}");
+    }
+    let wrong = IntrospectionClient::new(&endpoint, &stage.app.id, "wrong").unwrap();
+    let refused = wrong.introspect(&first.access_token()).await;
+    assert!(matches!(refused, Err(IntrospectionError::Credentials)), "{refused:?}");
 }

@@ -207,6 +207,15 @@ async fn a_redirect_to_another_host_is_not_followed() {
 }
 
 #[tokio::test]
+async fn redirects_within_the_origin_are_followed_three_times_at_most() {
+    let endpoint = Endpoint::start(&[]).await;
+    endpoint.answer(StatusCode::FOUND, LOCATION, "/jwks", String::new());
+    let circle = endpoint.verifier(LONG).await;
+    assert!(matches!(circle, Err(JwksError::Fetch { reason, .. }) if reason == "too many redirects"));
+    assert_eq!(endpoint.hits(), 4);
+}
+
+#[tokio::test]
 async fn a_file_is_read_again_when_an_unknown_key_is_named() {
     let (first, next) = (key(), key());
     let folder = tempfile::tempdir().unwrap();

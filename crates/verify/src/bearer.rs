@@ -148,7 +148,7 @@ impl Requirements {
         if let Some(role) = self.roles.difference(claims.roles()).next() {
             return Err(BearerError::InsufficientRole(role.clone()));
         }
-        if self.step_up.is_met_by(claims, verifier.now(), verifier.leeway()) {
+        if self.step_up.is_met_by(claims, verifier.now(), verifier.policy().leeway) {
             return Ok(());
         }
         Err(BearerError::InsufficientAuthentication(self.step_up.clone()))

@@ -1,8 +1,51 @@
-//! The keys that tokens are verified with, found by name alone.
+//! The keys that tokens are verified with, found by name alone, and why there are none.
 
 use std::collections::HashMap;
 
+use signet_jose::jwk::KeyError;
 use signet_jose::{Header, Jwk, JwkSet, KeyId, VerifyingKey};
+
+/// Why a JWKS can't be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JwksError {
+    /// The text is no URL.
+    #[cfg(feature = "jwks")]
+    #[error("the JWKS URL is malformed: {0}")]
+    Url(#[from] http::uri::InvalidUri),
+    /// The URL is not one that keys are fetched from.
+    #[cfg(feature = "jwks")]
+    #[error("the JWKS URL must be https (http on loopback only) and carry no user name or password")]
+    RefusedUrl,
+    /// The file can't be read.
+    #[cfg(feature = "jwks")]
+    #[error("the JWKS file {path} can't be read: {error}")]
+    Read {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The URL can't be fetched.
+    #[cfg(feature = "jwks")]
+    #[error("the JWKS can't be fetched from {url}: {reason}")]
+    Fetch {
+        /// The URL.
+        url: http::Uri,
+        /// What went wrong.
+        reason: String,
+    },
+    /// More than is read.
+    #[cfg(feature = "jwks")]
+    #[error("the JWKS is larger than 1 MiB")]
+    TooLarge,
+    /// Not a JWKS.
+    #[error("the document is no JWKS: {0}")]
+    Document(#[from] KeyError),
+    /// No key that tokens could be verified with.
+    #[error("the JWKS has no key that can be used")]
+    NoUsableKey,
+}
 
 /// Keys made ready to verify, by their `kid`.
 #[derive(Debug, Default)]
@@ -20,6 +63,11 @@ impl KeySet {
         }
         let unambiguous = by_name.into_iter().filter_map(|(key_id, jwk)| Some((key_id, VerifyingKey::new(jwk?))));
         Self(unambiguous.collect())
+    }
+
+    /// Reads a JWKS document.
+    pub(super) fn from_json(json: &str) -> Result<Self, JwksError> {
+        Ok(Self::new(JwkSet::from_json(json)?))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CACHE_CONTROL};
-use url::{Host, Url};
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, LOCATION};
+use http::{HeaderMap, Request, StatusCode, Uri};
+use http_body_util::Full;
+use tokio::time::Instant;
 
-use super::key_set::KeySet;
-use signet_jose::JwkSet;
+use super::https::{Failure, HttpsClient, is_private};
+use super::key_set::{JwksError, KeySet};
 use signet_jose::jwk::KeyError;
 
 /// The largest JWKS that is read, in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
-/// How long one fetch may take in all.
+/// How long one fetch may take in all, redirects included.
 const FETCH_TIME: Duration = Duration::from_secs(5);
 const MAX_REDIRECTS: usize = 3;
 
@@ -27,44 +30,7 @@ pub enum JwksSource {
     File(PathBuf),
     /// A URL, fetched again as its `Cache-Control` says and when an unknown key is named. `https`, or `http` on
     /// loopback.
-    Url(Url),
-}
-
-/// Why a JWKS can't be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum JwksError {
-    /// The text is no URL.
-    #[error("the JWKS URL is malformed: {0}")]
-    Url(#[from] url::ParseError),
-    /// The URL is not one that keys are fetched from.
-    #[error("the JWKS URL must be https (http on loopback only) and carry no user name or password")]
-    RefusedUrl,
-    /// The file can't be read.
-    #[error("the JWKS file {path} can't be read: {error}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// The URL can't be fetched.
-    #[error("the JWKS can't be fetched from {url}: {reason}")]
-    Fetch {
-        /// The URL.
-        url: Url,
-        /// What went wrong.
-        reason: String,
-    },
-    /// More than is read.
-    #[error("the JWKS is larger than 1 MiB")]
-    TooLarge,
-    /// Not a JWKS.
-    #[error("the document is no JWKS: {0}")]
-    Document(#[from] KeyError),
-    /// No key that tokens could be verified with.
-    #[error("the JWKS has no key that can be used")]
-    NoUsableKey,
+    Url(Uri),
 }
 
 impl FromStr for JwksSource {
@@ -74,27 +40,16 @@ impl FromStr for JwksSource {
         if !["http://", "https://"].iter().any(|scheme| location.starts_with(scheme)) {
             return Ok(Self::File(location.into()));
         }
-        let url = Url::parse(location)?;
-        if may_be_fetched(&url) { Ok(Self::Url(url)) } else { Err(JwksError::RefusedUrl) }
+        let url = location.parse()?;
+        if is_private(&url) { Ok(Self::Url(url)) } else { Err(JwksError::RefusedUrl) }
     }
-}
-
-fn may_be_fetched(url: &Url) -> bool {
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    let is_private_enough = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
-    is_private_enough && url.username().is_empty() && url.password().is_none()
 }
 
 /// A place that a JWKS can be read from again.
 #[derive(Debug)]
 pub(super) enum Place {
     File(PathBuf),
-    Url(Url, reqwest::Client),
+    Url(Uri, Box<HttpsClient>),
 }
 
 /// A JWKS as it was read.
@@ -106,26 +61,13 @@ pub(super) struct Loaded {
 }
 
 impl Place {
-    pub(super) fn url(url: Url) -> Result<Self, JwksError> {
-        if !may_be_fetched(&url) {
+    pub(super) fn url(url: Uri) -> Result<Self, JwksError> {
+        if !is_private(&url) {
             return Err(JwksError::RefusedUrl);
         }
-        let same_origin = reqwest::redirect::Policy::custom(|attempt| {
-            let is_same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
-            match (is_same, attempt.previous().len() <= MAX_REDIRECTS) {
-                (true, true) => attempt.follow(),
-                (true, false) => attempt.error("too many redirects"),
-                (false, _) => attempt.error("redirected to another host"),
-            }
-        });
-        let mut client = reqwest::Client::builder().timeout(FETCH_TIME).redirect(same_origin);
-        if url.scheme() == "http" {
-            // Plain http is for loopback: a proxy would be somebody else who could answer with keys of their own.
-            client = client.no_proxy();
-        }
-        let client = client.build();
-        let client = client.map_err(|error| JwksError::Fetch { url: url.clone(), reason: causes(&error) })?;
-        Ok(Self::Url(url, client))
+        let client = HttpsClient::for_origin_of(&url);
+        let client = client.map_err(|reason| JwksError::Fetch { url: url.clone(), reason })?;
+        Ok(Self::Url(url, Box::new(client)))
     }
 
     pub(super) async fn load(&self) -> Result<Loaded, JwksError> {
@@ -137,16 +79,11 @@ impl Place {
                 });
                 let lost = |error| JwksError::Read { path: path.clone(), error: std::io::Error::other(error) };
                 let text = read.await.map_err(lost)??;
-                Ok(Loaded { keys: read_document(&text)?, max_age: None })
+                Ok(Loaded { keys: KeySet::from_json(&text)?, max_age: None })
             }
             Self::Url(url, client) => fetch(url, client).await,
         }
     }
-}
-
-/// Reads a JWKS document.
-pub(super) fn read_document(json: &str) -> Result<KeySet, JwksError> {
-    Ok(KeySet::new(JwkSet::from_json(json)?))
 }
 
 fn read_file(path: PathBuf) -> Result<String, JwksError> {
@@ -163,24 +100,45 @@ fn read_file(path: PathBuf) -> Result<String, JwksError> {
     }
 }
 
-async fn fetch(url: &Url, client: &reqwest::Client) -> Result<Loaded, JwksError> {
+async fn fetch(url: &Uri, client: &HttpsClient) -> Result<Loaded, JwksError> {
     let failed = |reason| JwksError::Fetch { url: url.clone(), reason };
-    let request = client.get(url.clone()).header(ACCEPT, "application/jwk-set+json, application/json");
-    let mut response = request.send().await.map_err(|error| failed(causes(&error)))?;
-    if response.status() != http::StatusCode::OK {
-        return Err(failed(format!("it answered {}", response.status())));
-    }
-    let cache_control = response.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
-    let max_age = cache_control.and_then(max_age);
-    let mut document = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(causes(&error)))? {
-        if document.len() + chunk.len() > MAX_DOCUMENT {
-            return Err(JwksError::TooLarge);
+    let deadline = Instant::now() + FETCH_TIME;
+    let mut at = url.clone();
+    for _ in 0..=MAX_REDIRECTS {
+        let request = Request::get(&at).header(ACCEPT, "application/jwk-set+json, application/json");
+        let request = request.body(Full::<Bytes>::default()).map_err(|error| failed(error.to_string()))?;
+        let answer = client.exchange(request, MAX_DOCUMENT, deadline).await.map_err(|failure| match failure {
+            Failure::TooLarge => JwksError::TooLarge,
+            Failure::Failed(reason) => failed(reason),
+        })?;
+        if answer.status().is_redirection() {
+            let to = redirected(&at, answer.headers());
+            at = to.ok_or_else(|| failed("redirected to another host, or nowhere".to_owned()))?;
+            continue;
         }
-        document.extend_from_slice(&chunk);
+        if answer.status() != StatusCode::OK {
+            return Err(failed(format!("it answered {}", answer.status())));
+        }
+        let cache_control = answer.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
+        let document = std::str::from_utf8(answer.body()).map_err(|_| KeyError::Malformed("JSON"))?;
+        return Ok(Loaded { keys: KeySet::from_json(document)?, max_age: cache_control.and_then(max_age) });
     }
-    let document = String::from_utf8(document).map_err(|_| KeyError::Malformed("JSON"))?;
-    Ok(Loaded { keys: read_document(&document)?, max_age })
+    Err(failed("too many redirects".to_owned()))
+}
+
+/// Where a redirect leads, if that is an absolute URL or path of the same origin.
+fn redirected(from: &Uri, headers: &HeaderMap) -> Option<Uri> {
+    let location = headers.get(LOCATION)?.to_str().ok()?;
+    let to = if location.starts_with('/') && !location.starts_with("//") {
+        let mut parts = from.clone().into_parts();
+        parts.path_and_query = Some(location.parse().ok()?);
+        Uri::from_parts(parts).ok()?
+    } else {
+        location.parse().ok()?
+    };
+    let port = |uri: &Uri| uri.port_u16().or_else(|| Some(if uri.scheme_str()? == "https" { 443 } else { 80 }));
+    let is_same_host = to.host()?.eq_ignore_ascii_case(from.host()?);
+    (is_same_host && to.scheme() == from.scheme() && port(&to) == port(from) && is_private(&to)).then_some(to)
 }
 
 /// How long an answer stays fresh (RFC 9111 §5.2.2.1); what must not be stored is fresh for no time.
@@ -192,32 +150,34 @@ fn max_age(cache_control: &str) -> Option<Duration> {
     })
 }
 
-/// An error with its causes: the library's own text says only that sending failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn keys_come_over_https_or_from_this_machine() {
-        for url in ["https://a.example/jwks", "http://127.0.0.1:8080/jwks", "http://[::1]/jwks", "http://localhost/"] {
-            assert!(matches!(url.parse(), Ok(JwksSource::Url(_))), "{url}");
-        }
-        for url in ["http://a.example/", "http://10.0.0.1/", "https://user@a.example/", "http://localhost.a.example/"] {
-            assert!(matches!(url.parse::<JwksSource>(), Err(JwksError::RefusedUrl)), "{url}");
-        }
+        assert!(matches!("https://a.example/jwks".parse(), Ok(JwksSource::Url(_))));
+        assert!(matches!("http://a.example/".parse::<JwksSource>(), Err(JwksError::RefusedUrl)));
         assert!(matches!("https://".parse::<JwksSource>(), Err(JwksError::Url(_))));
         assert!(matches!("keys/jwks.json".parse(), Ok(JwksSource::File(_))));
+    }
+
+    #[test]
+    fn a_redirect_stays_within_its_origin() {
+        let from = "https://a.example/jwks".parse().unwrap();
+        let to = |location: &'static str| {
+            let headers = [(LOCATION, location.parse().unwrap())].into_iter().collect();
+            redirected(&from, &headers).map(|to| to.to_string())
+        };
+        for location in ["/keys?v=2", "https://a.example/keys?v=2", "https://A.example:443/keys?v=2"] {
+            assert!(to(location).unwrap().ends_with("/keys?v=2"), "{location}");
+        }
+        for location in
+            ["https://b.example/", "//b.example/", "http://a.example/", "https://a.example:8443/", "keys", "", "/ö"]
+        {
+            assert_eq!(to(location), None, "{location}");
+        }
+        assert_eq!(redirected(&from, &HeaderMap::new()), None);
     }
 
     #[test]

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::key_set::KeySet;
+use super::key_set::{JwksError, KeySet};
+#[cfg(feature = "jwks")]
 use super::live::LiveKeys;
-use super::source::{JwksError, JwksSource, Place, read_document};
+#[cfg(feature = "jwks")]
+use super::source::{JwksSource, Place};
 use crate::{AcceptedAudiences, Policy, Refusal, VerifiedClaims, accept};
 use signet_jose::clock::{Clock, SystemClock, Timestamp};
-use signet_jose::{Algorithm, Header, Jwk, JwkSet, JwsError, UnverifiedJws, VerifiedJws};
+use signet_jose::{Algorithm, Header, Jwk, JwkSet, JwsError, UnverifiedJws};
 
 /// Verifies access tokens of one issuer, in process.
 pub struct Verifier {
@@ -20,10 +22,11 @@ pub struct Verifier {
 
 enum Keys {
     Fixed(KeySet),
-    Live(Arc<LiveKeys>),
+    #[cfg(feature = "jwks")]
+    Live(LiveKeys),
 }
 
-/// Why a token is not accepted. For the log: the caller of a service is told less (see [`bearer`](super::bearer)).
+/// Why a token is not accepted. For the log: the caller of a service is told less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -45,6 +48,7 @@ pub struct VerifierBuilder {
     audiences: AcceptedAudiences,
     algorithms: Vec<Algorithm>,
     leeway: Duration,
+    #[cfg(feature = "jwks")]
     refresh_interval: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -82,6 +86,7 @@ impl VerifierBuilder {
     }
 
     /// The least time between two readings of the JWKS, whatever tokens name; 30 seconds unless said otherwise.
+    #[cfg(feature = "jwks")]
     #[must_use]
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
         self.refresh_interval = interval;
@@ -101,6 +106,7 @@ impl VerifierBuilder {
     /// # Errors
     ///
     /// [`JwksError`] where the keys can't be had now.
+    #[cfg(feature = "jwks")]
     pub async fn build(self, source: JwksSource) -> Result<Verifier, JwksError> {
         let place = match source {
             JwksSource::Text(text) => return self.build_from_text(&text),
@@ -117,7 +123,7 @@ impl VerifierBuilder {
     ///
     /// [`JwksError`] where the text is no JWKS or holds no usable key.
     pub fn build_from_text(self, jwks: &str) -> Result<Verifier, JwksError> {
-        let keys = read_document(jwks)?;
+        let keys = KeySet::from_json(jwks)?;
         if keys.is_empty() { Err(JwksError::NoUsableKey) } else { Ok(self.with(Keys::Fixed(keys))) }
     }
 
@@ -127,7 +133,7 @@ impl VerifierBuilder {
     }
 
     fn with(self, keys: Keys) -> Verifier {
-        let Self { issuer, audiences, algorithms, leeway, clock, refresh_interval: _ } = self;
+        let Self { issuer, audiences, algorithms, leeway, clock, .. } = self;
         Verifier { keys, policy: Policy { issuer, audiences, algorithms, leeway }, clock }
     }
 }
@@ -140,18 +146,21 @@ impl Verifier {
             audiences: AcceptedAudiences::AnyOf(BTreeSet::new()),
             algorithms: Algorithm::ALL.to_vec(),
             leeway: Policy::DEFAULT_LEEWAY,
+            #[cfg(feature = "jwks")]
             refresh_interval: Duration::from_secs(30),
             clock: Arc::new(SystemClock),
         }
     }
 
-    /// Verifies a token. Waits only where the token names an unknown key and the JWKS may be read again.
+    /// Verifies a token. Waits only where the token names an unknown key and the JWKS may be read again: never where the
+    /// keys are fixed.
     ///
     /// # Errors
     ///
     /// [`VerifyError`] with the reason, for the log.
     pub async fn verify(&self, token: &str) -> Result<VerifiedClaims, VerifyError> {
         let jws = UnverifiedJws::parse(token)?;
+        #[cfg(feature = "jwks")]
         if let Keys::Live(live) = &self.keys
             && live.current().find(jws.header()).is_none()
         {
@@ -170,21 +179,13 @@ impl Verifier {
     }
 
     /// The time by which this verifier judges.
-    pub(super) fn now(&self) -> Timestamp {
+    pub fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// How far the issuer's clock may be from this one's.
-    pub(super) fn leeway(&self) -> Duration {
-        self.policy.leeway
     }
 
     /// The public key that a header names.
     pub fn jwk(&self, header: &Header) -> Option<Jwk> {
-        match &self.keys {
-            Keys::Fixed(keys) => keys.find(header).map(|key| key.jwk().clone()),
-            Keys::Live(live) => live.current().find(header).map(|key| key.jwk().clone()),
-        }
+        self.with_keys(|keys| keys.find(header).map(|key| key.jwk().clone()))
     }
 
     /// What is accepted.
@@ -193,15 +194,18 @@ impl Verifier {
     }
 
     fn judge(&self, jws: UnverifiedJws<'_>) -> Result<VerifiedClaims, VerifyError> {
-        let verified = match &self.keys {
-            Keys::Fixed(keys) => verify_with(keys, jws),
-            Keys::Live(live) => verify_with(&live.current(), jws),
-        }?;
+        let verified = self.with_keys(|keys| {
+            let key = keys.find(jws.header()).ok_or(VerifyError::UnknownKey)?;
+            jws.verify(key).map_err(VerifyError::Jws)
+        })?;
         Ok(accept(verified, &self.policy, self.clock.now())?)
     }
-}
 
-fn verify_with(keys: &KeySet, jws: UnverifiedJws<'_>) -> Result<VerifiedJws, VerifyError> {
-    let key = keys.find(jws.header()).ok_or(VerifyError::UnknownKey)?;
-    Ok(jws.verify(key)?)
+    fn with_keys<T>(&self, ask: impl FnOnce(&KeySet) -> T) -> T {
+        match &self.keys {
+            Keys::Fixed(keys) => ask(keys),
+            #[cfg(feature = "jwks")]
+            Keys::Live(live) => ask(&live.current()),
+        }
+    }
 }
