@@ -233,7 +233,7 @@ async fn open_for_export(config: &Path, output: &Output) -> anyhow::Result<Runti
             return deployment::open(config, Need::Store, output).await;
         }
     };
-    deployment.signet.checkpoint().await?;
+    deployment.signet.checkpoints.checkpoint().await?;
     Ok(deployment)
 }
 

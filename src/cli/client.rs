@@ -12,7 +12,7 @@ use super::table::{table, yes_no};
 use crate::server::Need;
 use signet_core::oauth::{Client, GrantType, scope};
 use signet_core::secret::SecretText;
-use signet_service::accounts::NewClient;
+use signet_service::clients::registry::NewClient;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
@@ -109,7 +109,7 @@ impl ClientCommand {
         let operator = operator();
         match (self, new) {
             (_, Some(new)) => {
-                let (client, secret) = deployment.signet.add_client(new, &operator).await?;
+                let (client, secret) = deployment.signet.issuer().clients.add_client(new, &operator).await?;
                 output.value(&ClientView::new(&client, Some(&secret)), |view| {
                     let secret = view.client_secret.as_deref().unwrap_or_default();
                     format!(
@@ -120,26 +120,26 @@ impl ClientCommand {
                 deployment.close().await
             }
             (Self::List, _) => {
-                let clients = deployment.signet.list_clients().await?;
+                let clients = deployment.signet.issuer().clients.list_clients().await?;
                 let views: Vec<_> = clients.iter().map(|client| ClientView::new(client, None)).collect();
                 output.value(&views, |views| ClientView::table(views))?;
                 deployment.close().await
             }
             (Self::Show { name }, _) => {
-                let view = ClientView::new(&deployment.signet.find_client(&name).await?, None);
+                let view = ClientView::new(&deployment.signet.issuer().clients.find_client(&name).await?, None);
                 output.value(&view, |view| ClientView::table(std::slice::from_ref(view)))?;
                 deployment.close().await
             }
             (Self::RenewSecret { name }, _) => {
-                let secret = deployment.signet.renew_client_secret(&name, &operator).await?;
-                let client = deployment.signet.find_client(&name).await?;
+                let secret = deployment.signet.issuer().clients.renew_client_secret(&name, &operator).await?;
+                let client = deployment.signet.issuer().clients.find_client(&name).await?;
                 output.value(&ClientView::new(&client, Some(&secret)), |view| {
                     format!("client_secret  {}", view.client_secret.as_deref().unwrap_or_default())
                 })?;
                 deployment.close().await
             }
             (Self::Disable { name }, _) => {
-                deployment.signet.enable_client(&name, false, &operator).await?;
+                deployment.signet.issuer().clients.enable_client(&name, false, &operator).await?;
                 deployment::done(
                     deployment,
                     output,
@@ -148,11 +148,11 @@ impl ClientCommand {
                 .await
             }
             (Self::Enable { name }, _) => {
-                deployment.signet.enable_client(&name, true, &operator).await?;
+                deployment.signet.issuer().clients.enable_client(&name, true, &operator).await?;
                 deployment::done(deployment, output, &format!("{name} may ask for tokens again")).await
             }
             (Self::Remove { name }, _) => {
-                deployment.signet.remove_client(&name, &operator).await?;
+                deployment.signet.issuer().clients.remove_client(&name, &operator).await?;
                 deployment::done(deployment, output, &format!("removed client {name}")).await
             }
             (Self::Add { .. }, None) => Ok(()),

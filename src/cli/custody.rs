@@ -15,9 +15,12 @@ use crate::server::Need;
 use signet_core::keys::SealMode;
 use signet_jose::clock::Timestamp;
 use signet_jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
-use signet_service::custody::{CustodyReport, KeyCustody, TokenCustody};
-use signet_service::custody_report::{SignedClaims, verify_custody};
-use signet_service::reconcile::Account;
+use signet_service::custody::CustodyReport;
+use signet_service::custody::KeyCustody;
+use signet_service::custody::TokenCustody;
+use signet_service::custody::balance::Account;
+use signet_service::custody::report::SignedClaims;
+use signet_service::custody::report::verify_custody;
 
 /// A longer one is refused all the same.
 const LONGEST_REPORT: u64 = 8 * 1024 * 1024;
@@ -72,9 +75,9 @@ impl CustodyCommand {
 async fn show(config: &Path, signed: bool, nonce: Option<&str>, output: &Output) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Hsm, output).await?;
     let marks = deployment.marks.clone().context("this process has no mark")?;
-    let report = deployment.signet.custody(deployment.config.server.tls.is_some(), marks.as_ref()).await?;
+    let report = deployment.signet.custody.custody(deployment.config.server.tls.is_some(), marks.as_ref()).await?;
     if signed {
-        let jws = deployment.signet.sign_custody(&report, nonce, &operator()).await?;
+        let jws = deployment.signet.custody_reports.sign_custody(&report, nonce, &operator()).await?;
         for wrong in &report.wrong {
             output.note(&format!("WRONG: {wrong}"));
         }
@@ -93,7 +96,7 @@ async fn accept(config: &Path, key: Option<&str>, why: &str, output: &Output) ->
     let deployment = deployment::open(config, Need::Hsm, output).await?;
     let marks = deployment.marks.clone().context("this process has no mark")?;
     let operator = operator();
-    let accepted = deployment.signet.accept_differences(marks.as_ref(), key, why, &operator).await?;
+    let accepted = deployment.signet.balance.accept_differences(marks.as_ref(), key, why, &operator).await?;
     output.value(&json!({ "accepted": accepted }), |_| match accepted {
         0 => "there is no alarm to accept".to_owned(),
         count => format!("accepted a difference of {count}; the audit log says who and why"),

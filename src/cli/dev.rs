@@ -19,8 +19,9 @@ use signet_core::mfa::totp::{Enrolment, TotpParameters};
 use signet_core::oauth::{Client, GrantType};
 use signet_core::random::{OsRandom, url_text};
 use signet_core::secret::SecretText;
-use signet_service::accounts::NewClient;
-use signet_service::{ChangeError, Signet};
+use signet_service::ChangeError;
+use signet_service::Deployment;
+use signet_service::clients::registry::NewClient;
 
 const PROVISION: &str = include_str!("../../softhsm/provision.sh");
 const SOFTHSM_TEMPLATE: &str = include_str!("../../softhsm/softhsm2.conf.in");
@@ -150,33 +151,34 @@ fn toml_text(text: &str) -> String {
 /// Makes keys, user, factor and client where they are missing, and fresh secrets for them: nothing that was shown at an
 /// earlier start is kept in clear. The last two TOTP factors stay, so that an app that scanned one goes on working.
 async fn prepare(deployment: &Runtime, output: &Output) -> anyhow::Result<Demo> {
-    let is_new = deployment.signet.directory().at_hand().await?.published().next().is_none();
+    let is_new = deployment.signet.issuer().directory.at_hand().await?.published().next().is_none();
     if is_new {
         init::initialise(deployment, output).await?;
     }
     let (signet, operator) = (&deployment.signet, operator());
     let password = SecretText::new(url_text::<12>(&OsRandom));
-    match signet.find_user(USER).await {
-        Ok(_) => signet.set_password(USER, &password, &operator).await?,
+    match signet.issuer().accounts.find_user(USER).await {
+        Ok(_) => signet.issuer().accounts.set_password(USER, &password, &operator).await?,
         Err(ChangeError::Missing { .. }) => {
             let roles = BTreeSet::from(["reader".to_owned()]);
-            signet.add_user(USER, roles, &password, &operator).await?;
+            signet.issuer().accounts.add_user(USER, roles, &password, &operator).await?;
         }
         Err(error) => return Err(error.into()),
     }
-    let factors = signet.list_factors(USER).await?;
+    let factors = signet.issuer().factors.lifecycle.list_factors(USER).await?;
     for old in factors.iter().rev().skip(KEPT_FACTORS) {
-        signet.remove_factor(&old.id, &operator).await?;
+        signet.issuer().factors.lifecycle.remove_factor(&old.id, &operator).await?;
     }
-    let (_, enrolment) = signet.enrol_totp(USER, "demo", TotpParameters::DEFAULT, &operator).await?;
+    let (_, enrolment) =
+        signet.issuer().factors.enrolment.enrol_totp(USER, "demo", TotpParameters::DEFAULT, &operator).await?;
     let (client, client_secret) = prepare_client(signet).await?;
     Ok(Demo { password, enrolment, client, client_secret })
 }
 
-async fn prepare_client(signet: &Signet) -> anyhow::Result<(Client, SecretText)> {
+async fn prepare_client(signet: &Deployment) -> anyhow::Result<(Client, SecretText)> {
     let operator = operator();
-    match signet.find_client(CLIENT).await {
-        Ok(client) => Ok((client, signet.renew_client_secret(CLIENT, &operator).await?)),
+    match signet.issuer().clients.find_client(CLIENT).await {
+        Ok(client) => Ok((client, signet.issuer().clients.renew_client_secret(CLIENT, &operator).await?)),
         Err(ChangeError::Missing { .. }) => {
             let new = NewClient {
                 name: CLIENT.to_owned(),
@@ -184,7 +186,7 @@ async fn prepare_client(signet: &Signet) -> anyhow::Result<(Client, SecretText)>
                 scopes: BTreeSet::from(["read", "write"].map(str::to_owned)),
                 audiences: BTreeSet::from([AUDIENCE.to_owned()]),
             };
-            Ok(signet.add_client(new, &operator).await?)
+            Ok(signet.issuer().clients.add_client(new, &operator).await?)
         }
         Err(error) => Err(error.into()),
     }

@@ -9,7 +9,10 @@ use super::output::Output;
 use super::table::table;
 use crate::server::Need;
 use signet_core::keys::HsmName;
-use signet_service::hsm_members::{AddedHsm, HsmStatus, Membership, RetiredHsm};
+use signet_service::hsm_membership::AddedHsm;
+use signet_service::hsm_membership::HsmStatus;
+use signet_service::hsm_membership::Membership;
+use signet_service::hsm_membership::RetiredHsm;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HsmCommand {
@@ -41,7 +44,7 @@ impl HsmCommand {
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
     let configured: Vec<HsmName> = deployment.config.hsm.iter().map(|hsm| hsm.name.clone()).collect();
-    let listed = deployment.signet.hsm_status(&configured).await?;
+    let listed = deployment.signet.hsm_membership.hsm_status(&configured).await?;
     output.value(&listed, |listed| {
         let rows: Vec<_> = listed.iter().map(row).collect();
         let mut text = table(["name", "state", "token", "serial", "signing key", "seals"], &rows);
@@ -112,7 +115,7 @@ fn retired_hint(hsm: &HsmStatus) -> String {
 async fn add(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Hsm, output).await?;
     let operator = operator();
-    let added = deployment.signet.add_hsm(name, &operator, &|text| output.progress(text)).await;
+    let added = deployment.signet.hsm_membership.add_hsm(name, &operator, &|text| output.progress(text)).await;
     let added = match added {
         Ok(added) => added,
         Err(error) => {
@@ -161,7 +164,7 @@ fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
 async fn retire(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Hsm, output).await?;
     let operator = operator();
-    let retired = deployment.signet.retire_hsm(name, &operator, &|text| output.progress(text)).await;
+    let retired = deployment.signet.hsm_membership.retire_hsm(name, &operator, &|text| output.progress(text)).await;
     let printed = retired.map_err(anyhow::Error::from).and_then(|retired| output.value(&retired, retired_text));
     let closed = deployment.close().await;
     printed.and(closed)

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::table::table;
 use crate::config::EXAMPLE;
 use crate::server::{Need, Runtime};
-use signet_service::initialise::InitialisedKey;
+use signet_service::hsm_membership::initialise::InitialisedKey;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {}
@@ -48,11 +48,11 @@ fn write_example(path: &Path) -> anyhow::Error {
 
 /// Initialises an open deployment and prints what was made.
 pub(super) async fn initialise(deployment: &Runtime, output: &Output) -> anyhow::Result<()> {
-    let keys = deployment.signet.initialise(&operator(), &|text| output.progress(text)).await?;
+    let keys = deployment.signet.initialisation.initialise(&operator(), &|text| output.progress(text)).await?;
     let made: Vec<String> = keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
     let audit_key_file = deployment.write_audit_keys(&made).await?;
     let report = Report {
-        issuer: deployment.signet.settings().issuer.clone(),
+        issuer: deployment.signet.issuer().settings.issuer.clone(),
         keys,
         audit_key_file: audit_key_file.display().to_string(),
     };

@@ -16,8 +16,9 @@ use super::output::Output;
 use crate::server::{Need, Runtime};
 use signet_core::keys::{HsmKey, HsmName, KeyState};
 use signet_jose::Algorithm;
-use signet_service::initialise::DEFAULT_RSA_BITS;
-use signet_service::{ChangeError, InitialiseError};
+use signet_service::ChangeError;
+use signet_service::InitialiseError;
+use signet_service::hsm_membership::initialise::DEFAULT_RSA_BITS;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
@@ -97,8 +98,8 @@ impl Asked {
     /// The named HSM token, or all that are configured and belong to the deployment. One that was retired and has its
     /// [[hsm]] still gets no key any more.
     async fn hsms(&self, deployment: &Runtime) -> anyhow::Result<Vec<HsmName>> {
-        let configured = deployment.signet.key_admin().tokens();
-        let members = deployment.signet.live_members().await?;
+        let configured = deployment.signet.ports().key_admin.tokens();
+        let members = deployment.signet.key_ring.members.live_members().await?;
         if members.is_empty() {
             anyhow::bail!("this deployment has no keys yet; run `signet init` first");
         }
@@ -130,7 +131,7 @@ async fn generate(config: &Path, output: &Output, asked: &Asked) -> anyhow::Resu
         .next()
         .context("no HSM token of this deployment is configured; `signet hsm list` shows them")?;
     output.progress(&format!("generating an {algorithm} key in HSM token {hsm}"));
-    let key = deployment.signet.generate_signing_key(&hsm, algorithm, asked.bits, &operator()).await?;
+    let key = deployment.signet.key_ring.maker.generate_signing_key(&hsm, algorithm, asked.bits, &operator()).await?;
     output.value(&KeyView::new(&key, &deployment), |view| {
         let is_used = algorithm == deployment.config.tokens.algorithm;
         let signs = match (key.state.is_active(), is_used) {
@@ -192,7 +193,7 @@ async fn rotate_in(
     algorithm: Algorithm,
     bits: u32,
 ) -> Result<(HsmKey, bool), ChangeError> {
-    let keys = deployment.signet.store().keys().await?;
+    let keys = deployment.signet.ports().store.keys().await?;
     let is_next = |key: &HsmKey| {
         let signs_alike = key.public.as_ref().is_some_and(|jwk| jwk.algorithm == algorithm);
         key.hsm == *hsm && signs_alike && matches!(key.state, KeyState::Next { .. })
@@ -201,9 +202,9 @@ async fn rotate_in(
         return Ok((next, false));
     }
     output.progress(&format!("generating the next {algorithm} key in HSM token {hsm}"));
-    let made = deployment.signet.generate_signing_key(hsm, algorithm, bits, &operator()).await;
+    let made = deployment.signet.key_ring.maker.generate_signing_key(hsm, algorithm, bits, &operator()).await;
     if let Err(error) = &made {
-        deployment.signet.tell_rotation_not_begun(hsm, error, &operator()).await?;
+        deployment.signet.key_ring.rotation.tell_rotation_not_begun(hsm, error, &operator()).await?;
     }
     Ok((made?, true))
 }

@@ -14,7 +14,7 @@ use signet_core::mfa::yubico_export;
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_core::secret::SecretText;
 use signet_service::ChangeError;
-use signet_service::otp_clients::NewOtpClient;
+use signet_service::otp_validation::clients::NewOtpClient;
 use signet_store::OtpClient;
 
 #[derive(Debug, Subcommand)]
@@ -110,24 +110,30 @@ impl OtpClientCommand {
             Self::Import { file } => import(config, output, &file).await,
             Self::List => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                let clients = deployment.signet.list_otp_clients().await?;
+                let clients = deployment.signet.issuer().otp_validation.clients.list_otp_clients().await?;
                 let views: Vec<_> = clients.iter().map(|client| ClientView::new(client, None)).collect();
                 output.value(&views, |views| ClientView::table(views))?;
                 deployment.close().await
             }
             Self::Disable { client } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_otp_client(&client, false, &operator()).await?;
+                deployment
+                    .signet
+                    .issuer()
+                    .otp_validation
+                    .clients
+                    .enable_otp_client(&client, false, &operator())
+                    .await?;
                 deployment::done(deployment, output, &format!("{client} may have OTPs verified no more")).await
             }
             Self::Enable { client } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_otp_client(&client, true, &operator()).await?;
+                deployment.signet.issuer().otp_validation.clients.enable_otp_client(&client, true, &operator()).await?;
                 deployment::done(deployment, output, &format!("{client} may have OTPs verified again")).await
             }
             Self::Remove { client } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_otp_client(&client, &operator()).await?;
+                deployment.signet.issuer().otp_validation.clients.remove_otp_client(&client, &operator()).await?;
                 deployment::done(deployment, output, &format!("removed OTP client {client}")).await
             }
         }
@@ -136,7 +142,7 @@ impl OtpClientCommand {
 
 async fn add(config: &Path, output: &Output, new: NewOtpClient) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let (client, key) = deployment.signet.add_otp_client(new, &operator()).await?;
+    let (client, key) = deployment.signet.issuer().otp_validation.clients.add_otp_client(new, &operator()).await?;
     output.value(&ClientView::new(&client, Some(&key)), |view| {
         let key = view.api_key.as_deref().unwrap_or_default();
         format!("id       {}\napi key  {key}\n\nThe key is shown this once.", view.id)
@@ -153,7 +159,7 @@ async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<(
         let (id, enabled) = (client.id, client.active);
         let name = format!("ykval-{id}");
         let new = NewOtpClient { name, id: Some(id), key: Some(client.key), needs_signature: false, enabled };
-        match deployment.signet.add_otp_client(new, &operator()).await {
+        match deployment.signet.issuer().otp_validation.clients.add_otp_client(new, &operator()).await {
             Ok(_) => done.imported += 1,
             Err(ChangeError::Taken { .. }) => done.skipped.push(id.get()),
             Err(error) => return Err(anyhow::Error::from(error).context(format!("client {id} was not imported"))),

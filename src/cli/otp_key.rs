@@ -13,7 +13,7 @@ use super::yubico_key::YubicoKeyOptions;
 use crate::server::Need;
 use signet_core::mfa::yubico_export;
 use signet_service::ChangeError;
-use signet_service::enrol::YubicoKey;
+use signet_service::factors::enrolment::YubicoKey;
 use signet_store::OtpKey;
 
 #[derive(Debug, Subcommand)]
@@ -104,7 +104,8 @@ impl OtpKeyCommand {
             Self::Add { key, serial } => {
                 let key = key.read()?;
                 let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let added = deployment.signet.add_otp_key(&key, serial, &operator()).await?;
+                let added =
+                    deployment.signet.issuer().otp_validation.keys.add_otp_key(&key, serial, &operator()).await?;
                 output.value(&KeyView::new(&added), |view| format!("added key {}", view.public_id))?;
                 deployment.close().await
             }
@@ -112,24 +113,24 @@ impl OtpKeyCommand {
             Self::ImportCounters { file } => import_counters(config, output, &file).await,
             Self::List => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                let keys = deployment.signet.list_otp_keys().await?;
+                let keys = deployment.signet.issuer().otp_validation.keys.list_otp_keys().await?;
                 let views: Vec<_> = keys.iter().map(KeyView::new).collect();
                 output.value(&views, |views| KeyView::table(views))?;
                 deployment.close().await
             }
             Self::Disable { public_id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_otp_key(&public_id, false, &operator()).await?;
+                deployment.signet.issuer().otp_validation.keys.enable_otp_key(&public_id, false, &operator()).await?;
                 deployment::done(deployment, output, &format!("OTPs of {public_id} are verified no more")).await
             }
             Self::Enable { public_id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_otp_key(&public_id, true, &operator()).await?;
+                deployment.signet.issuer().otp_validation.keys.enable_otp_key(&public_id, true, &operator()).await?;
                 deployment::done(deployment, output, &format!("OTPs of {public_id} are verified again")).await
             }
             Self::Remove { public_id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_otp_key(&public_id, &operator()).await?;
+                deployment.signet.issuer().otp_validation.keys.remove_otp_key(&public_id, &operator()).await?;
                 deployment::done(deployment, output, &format!("removed key {public_id}")).await
             }
         }
@@ -144,7 +145,7 @@ async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<(
     let (mut done, all) = (Imported { imported: 0, skipped: Vec::new() }, exported.len());
     for (at, key) in exported.into_iter().enumerate() {
         let wanted = YubicoKey { public_id: key.public_id, private_id: key.private_id, secret: key.secret };
-        match deployment.signet.add_otp_key(&wanted, key.serial, &operator()).await {
+        match deployment.signet.issuer().otp_validation.keys.add_otp_key(&wanted, key.serial, &operator()).await {
             Ok(_) => done.imported += 1,
             Err(ChangeError::Taken { .. }) => done.skipped.push(wanted.public_id),
             Err(error) => {
@@ -167,14 +168,20 @@ async fn import_counters(config: &Path, output: &Output, file: &Path) -> anyhow:
     let mut done = Imported { imported: 0, skipped: Vec::new() };
     for key in exported {
         let operator = operator();
-        let raised = deployment.signet.raise_yubico_counter(&key.public_id, key.counter, &operator).await?;
+        let raised = deployment
+            .signet
+            .issuer()
+            .otp_validation
+            .keys
+            .raise_yubico_counter(&key.public_id, key.counter, &operator)
+            .await?;
         if raised {
             done.imported += 1
         } else {
             done.skipped.push(key.public_id.clone())
         }
         if !key.active {
-            deployment.signet.disable_yubico_key(&key.public_id, &operator).await?;
+            deployment.signet.issuer().otp_validation.keys.disable_yubico_key(&key.public_id, &operator).await?;
         }
     }
     output.value(&done, |done| {

@@ -110,7 +110,7 @@ impl UserCommand {
                 let password = input::secret(password_stdin, "the password", "--password-stdin")?;
                 let deployment = deployment::open(config, Need::Hsm, output).await?;
                 let roles = roles.into_iter().collect();
-                let user = deployment.signet.add_user(&name, roles, &password, &operator()).await?;
+                let user = deployment.signet.issuer().accounts.add_user(&name, roles, &password, &operator()).await?;
                 let text = |view: &UserView| {
                     format!(
                         "added user {} ({})\nNext: `signet factor add totp --user {}`",
@@ -123,7 +123,7 @@ impl UserCommand {
             Self::SetPassword { name, password_stdin } => {
                 let password = input::secret(password_stdin, "the password", "--password-stdin")?;
                 let deployment = deployment::open(config, Need::Hsm, output).await?;
-                deployment.signet.set_password(&name, &password, &operator()).await?;
+                deployment.signet.issuer().accounts.set_password(&name, &password, &operator()).await?;
                 deployment::done(deployment, output, &format!("replaced the password of {name}; refresh tokens ended"))
                     .await
             }
@@ -134,19 +134,19 @@ impl UserCommand {
             Self::SetRoles { name, roles } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 let roles = roles.into_iter().filter(|role| !role.is_empty()).collect();
-                deployment.signet.set_roles(&name, roles, &operator()).await?;
+                deployment.signet.issuer().accounts.set_roles(&name, roles, &operator()).await?;
                 deployment::done(deployment, output, &format!("replaced the roles of {name}")).await
             }
             Self::Unlock { name } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                let had = deployment.signet.unlock_user(&name, &operator()).await?;
+                let had = deployment.signet.issuer().accounts.unlock_user(&name, &operator()).await?;
                 let what = if had { "has all tries again" } else { "had all tries; nothing was locked" };
                 deployment::done(deployment, output, &format!("{name} {what}")).await
             }
             Self::Locked => locked(config, output).await,
             Self::Remove { name } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_user(&name, &operator()).await?;
+                deployment.signet.issuer().accounts.remove_user(&name, &operator()).await?;
                 deployment::done(deployment, output, &format!("removed user {name}")).await
             }
         }
@@ -155,7 +155,7 @@ impl UserCommand {
 
 async fn enable(config: &Path, output: &Output, name: &str, enabled: bool) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    deployment.signet.enable_user(name, enabled, &operator()).await?;
+    deployment.signet.issuer().accounts.enable_user(name, enabled, &operator()).await?;
     let what = if enabled { "may sign in again" } else { "may sign in no more; refresh tokens ended" };
     deployment::done(deployment, output, &format!("{name} {what}")).await
 }
@@ -173,7 +173,7 @@ struct LockedView {
 
 async fn locked(config: &Path, output: &Output) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    let locked = deployment.signet.locked_accounts().await?;
+    let locked = deployment.signet.issuer().accounts.locked_accounts().await?;
     let views: Vec<_> = locked
         .into_iter()
         .map(|(account, user)| LockedView {
@@ -198,7 +198,8 @@ async fn locked(config: &Path, output: &Output) -> anyhow::Result<()> {
 
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    let users: Vec<_> = deployment.signet.list_users().await?.iter().map(|user| UserView::new(user, None)).collect();
+    let users: Vec<_> =
+        deployment.signet.issuer().accounts.list_users().await?.iter().map(|user| UserView::new(user, None)).collect();
     output.value(&users, |users| {
         let rows: Vec<_> = users.iter().map(UserView::row).collect();
         table(["name", "enabled", "roles", "id"], &rows)
@@ -208,8 +209,8 @@ async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
 
 async fn show(config: &Path, output: &Output, name: &str) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    let user = deployment.signet.find_user(name).await?;
-    let factors = deployment.signet.list_factors(name).await?;
+    let user = deployment.signet.issuer().accounts.find_user(name).await?;
+    let factors = deployment.signet.issuer().factors.lifecycle.list_factors(name).await?;
     output.value(&UserView::new(&user, Some(&factors)), |view| {
         let user = table(["name", "enabled", "roles", "id"], &[view.row()]);
         let factors = view.factors.as_deref().unwrap_or_default();

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Ended, input};
 use signet_core::mfa::yubico_otp;
 use signet_core::secret::SecretBytes;
-use signet_service::enrol::YubicoKey;
+use signet_service::factors::enrolment::YubicoKey;
 
 /// A YubiKey's OTP slot with its own AES key.
 #[derive(Debug, Args)]

@@ -10,13 +10,15 @@ use super::body::Form;
 use super::context::Context;
 use super::oauth_error::{Refusal, json_answer};
 use signet_core::mfa::piv::NONCE_LIFETIME;
+use signet_core::oauth::GrantType;
 
 pub(super) async fn challenge(
     State(state): State<HttpState>,
     Context(context): Context,
     form: Form,
 ) -> Result<Response, Refusal> {
-    let known = state.signet.authenticate_client(&form.credentials()?, &context).await?;
-    let nonce = state.signet.challenge(&known).await?;
+    let known = state.issuer().client_authenticator.authenticate_client(&form.credentials()?, &context).await?;
+    known.authenticated.may_use(GrantType::Password)?;
+    let nonce = state.issuer().sign_in.piv.challenge(&known).await?;
     Ok(json_answer(StatusCode::OK, &json!({ "nonce": nonce.text(), "expires_in": NONCE_LIFETIME.as_secs() })))
 }

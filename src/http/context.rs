@@ -30,7 +30,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
 /// Gives each request its id and a deadline, and refuses one for another host. An id that the caller sends is not taken
 /// over: it would be a way to write into the log.
 pub(super) async fn attach(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
-    let request_id = state.signet.new_request_id();
+    let request_id = state.issuer().ids.next();
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let context = RequestContext { request_id: Some(request_id.clone()), address, operator: None };
     request.extensions_mut().insert(Context(context));

@@ -13,11 +13,11 @@ use signet_core::oauth::{OAuthError, discovery};
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 pub(super) async fn metadata(State(state): State<HttpState>) -> Result<Response, Refusal> {
-    let snapshot = state.signet.directory().at_hand().await.map_err(|error| {
+    let snapshot = state.issuer().directory.at_hand().await.map_err(|error| {
         tracing::error!(%error, "the discovery document can't be made");
         OAuthError::unavailable()
     })?;
-    let settings = state.signet.settings();
+    let settings = &state.issuer().settings;
     let published: BTreeSet<_> = snapshot.published().map(|key| key.verifying.algorithm()).collect();
     let algorithms: Vec<_> = published.into_iter().collect();
     let document = discovery::metadata(&settings.issuer, &algorithms, &settings.role_scopes.known());

@@ -29,15 +29,15 @@ pub(super) async fn readyz(State(state): State<HttpState>, RawQuery(query): RawQ
             return plain(StatusCode::BAD_REQUEST, "invalid_request", text);
         }
     };
-    answer(&state.signet.readiness().await, purpose)
+    answer(&state.signet.readiness.readiness().await, purpose)
 }
 
 pub(super) async fn readyz_issuance(State(state): State<HttpState>) -> Response {
-    answer(&state.signet.readiness().await, Purpose::Issuance)
+    answer(&state.signet.readiness.readiness().await, Purpose::Issuance)
 }
 
 pub(super) async fn readyz_verification(State(state): State<HttpState>) -> Response {
-    answer(&state.signet.readiness().await, Purpose::Verification)
+    answer(&state.signet.readiness.readiness().await, Purpose::Verification)
 }
 
 fn answer(report: &ReadinessReport, purpose: Purpose) -> Response {

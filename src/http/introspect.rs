@@ -14,8 +14,8 @@ pub(super) async fn introspect(
     Context(context): Context,
     form: Form,
 ) -> Result<Response, Refusal> {
-    let known = state.signet.authenticate_client(&form.credentials()?, &context).await?;
+    let known = state.issuer().client_authenticator.authenticate_client(&form.credentials()?, &context).await?;
     let token = form.parameters.required("token", "token is missing")?;
-    let answer = state.signet.introspect(&known, token).await?;
+    let answer = state.issuer().issuing.introspection.introspect(&known, token).await?;
     Ok(json_answer(StatusCode::OK, &answer))
 }

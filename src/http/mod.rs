@@ -27,13 +27,13 @@ use axum::routing::{get, post};
 pub use host::AcceptedHosts;
 pub use server::{Limits, Listening, ServeError};
 
-use signet_service::Signet;
+use signet_service::{Deployment, Issuer};
 
 /// What every endpoint is handed.
 #[derive(Clone)]
 pub struct HttpState {
-    /// The issuer.
-    pub signet: Arc<Signet>,
+    /// The deployment, with its issuers.
+    pub signet: Arc<Deployment>,
     /// The limits on requests.
     pub limits: Limits,
     /// The names under which the service may be asked.
@@ -41,9 +41,14 @@ pub struct HttpState {
 }
 
 impl HttpState {
+    /// The issuer that a request is for.
+    fn issuer(&self) -> &Issuer {
+        self.signet.issuers.default_issuer()
+    }
+
     /// Whether people reach the service over TLS.
     fn is_https(&self) -> bool {
-        self.signet.settings().issuer.starts_with("https:")
+        self.issuer().settings.issuer.starts_with("https:")
     }
 }
 

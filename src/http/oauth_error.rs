@@ -1,10 +1,13 @@
 //! The one map from the error vocabulary to status, headers and body (RFC 6749 §5.2, RFC 6585).
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use signet_core::oauth::OAuthError;
+use signet_service::Unavailable;
 
 /// An [`OAuthError`] as the answer to a request.
 #[derive(Debug)]
@@ -14,6 +17,17 @@ impl From<OAuthError> for Refusal {
     fn from(error: OAuthError) -> Self {
         Self(error)
     }
+}
+
+impl From<Unavailable> for Refusal {
+    fn from(unavailable: Unavailable) -> Self {
+        Self(unavailable.into())
+    }
+}
+
+/// The value of `Retry-After`. Rounded up: a caller who waits as long as told is not told to wait again.
+pub(super) fn retry_after(pause: Duration) -> HeaderValue {
+    HeaderValue::from(u64::try_from(pause.as_millis().div_ceil(1000).max(1)).unwrap_or(u64::MAX))
 }
 
 impl IntoResponse for Refusal {
@@ -37,11 +51,9 @@ impl IntoResponse for Refusal {
                 let challenge = HeaderValue::from_static("Basic realm=\"signet\", charset=\"UTF-8\"");
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
-            OAuthError::TooManyTries { retry_after } | OAuthError::TemporarilyUnavailable { retry_after } => {
-                // Rounded up: a caller who waits as long as told is not told to wait again.
-                let seconds = retry_after.as_millis().div_ceil(1000).max(1);
-                let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            OAuthError::TooManyTries { retry_after: pause }
+            | OAuthError::TemporarilyUnavailable { retry_after: pause } => {
+                response.headers_mut().insert(header::RETRY_AFTER, retry_after(*pause));
             }
             OAuthError::InvalidRequest(_)
             | OAuthError::InvalidGrant
@@ -72,8 +84,6 @@ pub(super) fn json_answer(status: StatusCode, body: &serde_json::Value) -> Respo
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

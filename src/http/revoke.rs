@@ -14,8 +14,8 @@ pub(super) async fn revoke(
     Context(context): Context,
     form: Form,
 ) -> Result<Response, Refusal> {
-    let known = state.signet.authenticate_client(&form.credentials()?, &context).await?;
+    let known = state.issuer().client_authenticator.authenticate_client(&form.credentials()?, &context).await?;
     let token = form.parameters.required("token", "token is missing")?;
-    state.signet.revoke(&known, token, &context).await?;
+    state.issuer().issuing.revocation.revoke(&known, token, &context).await?;
     Ok((StatusCode::OK, [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]).into_response())
 }

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::oauth_error::{Refusal, json_answer};
 use signet_core::oauth::grant::TokenRequest;
 use signet_core::oauth::scope;
-use signet_service::issue::TokenAnswer;
+use signet_service::issuing::TokenAnswer;
 
 pub(super) async fn token(
     State(state): State<HttpState>,
@@ -22,9 +22,9 @@ pub(super) async fn token(
     let request = TokenRequest::read(&form.parameters);
     // Who asks is judged before what is asked: an unknown client learns nothing of the rest.
     let answer = match request {
-        Ok(request) => state.signet.token(&credentials, &request, &context).await?,
+        Ok(request) => state.issuer().issuing.token(&credentials, &request, &context).await?,
         Err(malformed) => {
-            state.signet.authenticate_client(&credentials, &context).await?;
+            state.issuer().client_authenticator.authenticate_client(&credentials, &context).await?;
             return Err(malformed.into());
         }
     };

@@ -15,7 +15,7 @@ pub(super) async fn verify(
     Context(context): Context,
     QueryOrForm(fields): QueryOrForm,
 ) -> Response {
-    let body = state.signet.validate_otp(fields.as_ref(), &context).await;
+    let body = state.issuer().otp_validation.validator.validate_otp(fields.as_ref(), &context).await;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     (StatusCode::OK, headers, body).into_response()
 }

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use super::hsm_events;
 use super::runtime::Runtime;
 use signet_hsm::{HsmEvent, HsmGroup};
-use signet_service::Signet;
-use signet_service::rotate::Rotator;
+use signet_service::Deployment;
+use signet_service::key_ring::rotation::Rotator;
 
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
@@ -27,15 +27,20 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
     let mut tasks = JoinSet::new();
     let signet = &runtime.signet;
     every(&mut tasks, EXERCISE_EVERY, signet, |signet| async move {
-        signet.exercise_keys().await;
-        if let Err(error) = signet.tell_repetitions(false).await {
+        signet.readiness.exercise_keys().await;
+        if let Err(error) = signet.audit.append_repetitions(false).await {
             tracing::warn!(%error, "the audit log could not be told of repeated refusals");
         }
     });
-    every(&mut tasks, TRY_SUSPENDED_EVERY, signet, |signet| async move { signet.try_suspended_tokens() });
-    every(&mut tasks, RESEAL_EVERY, signet, |signet| async move { signet.reseal_where_needed().await });
+    every(
+        &mut tasks,
+        TRY_SUSPENDED_EVERY,
+        signet,
+        |signet| async move { signet.key_ring.trials.try_suspended_tokens() },
+    );
+    every(&mut tasks, RESEAL_EVERY, signet, |signet| async move { signet.resealing.reseal_where_needed().await });
     every(&mut tasks, runtime.config.audit.checkpoint_interval, signet, |signet| async move {
-        if let Err(error) = signet.checkpoint().await {
+        if let Err(error) = signet.checkpoints.checkpoint().await {
             tracing::warn!(%error, "no checkpoint was signed; the next one covers what this one would have");
         }
     });
@@ -44,14 +49,14 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
         every(&mut tasks, RECONCILE_EVERY, signet, move |signet| {
             let (marks, settled_after) = (marks.clone(), settled_after(&hsm));
             async move {
-                if let Err(error) = signet.reconcile(marks.as_ref(), settled_after).await {
+                if let Err(error) = signet.balance.reconcile(marks.as_ref(), settled_after).await {
                     tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
                 }
             }
         });
     }
     every(&mut tasks, PRUNE_EVERY, signet, |signet| async move {
-        if let Err(error) = signet.store().prune(signet.clock_now()).await {
+        if let Err(error) = signet.ports().store.prune(signet.now()).await {
             tracing::warn!(%error, "what has expired could not be deleted");
         }
     });
@@ -64,8 +69,8 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
 fn every<F: Future<Output = ()> + Send>(
     tasks: &mut JoinSet<()>,
     interval: Duration,
-    signet: &Arc<Signet>,
-    task: impl Fn(Arc<Signet>) -> F + Send + 'static,
+    signet: &Arc<Deployment>,
+    task: impl Fn(Arc<Deployment>) -> F + Send + 'static,
 ) {
     let signet = signet.clone();
     tasks.spawn(async move {
@@ -86,7 +91,7 @@ fn settled_after(hsm: &HsmGroup) -> Duration {
 /// Compares once more at the end, so that the next start finds nothing to explain.
 pub(super) async fn reconcile(runtime: &Runtime) {
     if let Some(marks) = &runtime.marks
-        && let Err(error) = runtime.signet.reconcile(marks.as_ref(), settled_after(&runtime.hsm)).await
+        && let Err(error) = runtime.signet.balance.reconcile(marks.as_ref(), settled_after(&runtime.hsm)).await
     {
         tracing::warn!(%error, "signatures and records could not be compared at the end");
     }

@@ -6,16 +6,16 @@ use tokio::sync::mpsc;
 
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_hsm::HsmEvent;
-use signet_service::Signet;
+use signet_service::Deployment;
 
 /// Records each event, for as long as the HSM workers have any.
-pub(super) async fn record_each(signet: Arc<Signet>, mut events: mpsc::UnboundedReceiver<HsmEvent>) {
+pub(super) async fn record_each(signet: Arc<Deployment>, mut events: mpsc::UnboundedReceiver<HsmEvent>) {
     while let Some(event) = events.recv().await {
         record_hsm_event(&signet, event).await;
     }
 }
 
-async fn record_hsm_event(signet: &Signet, event: HsmEvent) {
+async fn record_hsm_event(signet: &Deployment, event: HsmEvent) {
     let recorded = match event {
         HsmEvent::Up { hsm, .. } => {
             tracing::info!(%hsm, "the HSM token answers");
@@ -43,13 +43,13 @@ async fn record_hsm_event(signet: &Signet, event: HsmEvent) {
 
 /// Appends one record on the server's own behalf.
 pub(super) async fn record(
-    signet: &Signet,
+    signet: &Deployment,
     event: Event,
     outcome: Outcome,
     detail: Option<String>,
 ) -> anyhow::Result<()> {
-    let mut draft = Draft::new(event, outcome, signet.settings().tenant.as_str(), &RequestContext::default());
+    let mut draft = Draft::new(event, outcome, signet.issuer().settings.tenant.as_str(), &RequestContext::default());
     draft.detail = detail;
-    signet.store().append(vec![draft]).await?;
+    signet.ports().store.append(vec![draft]).await?;
     Ok(())
 }

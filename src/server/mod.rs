@@ -29,7 +29,7 @@ use crate::http::{AcceptedHosts, HttpState, Listening, router};
 use reload::Reload;
 use signet_core::audit::{Event, Outcome};
 use signet_hsm::HsmEvent;
-use signet_service::rotate::Rotator;
+use signet_service::key_ring::rotation::Rotator;
 use signet_store::AuditLog as _;
 
 pub(crate) use process::start_log;
@@ -76,8 +76,8 @@ pub(crate) async fn run(
     let runtime = open(config, events).await?;
     let signet = &runtime.signet;
     let mut background = background::start(&runtime, hsm_events);
-    let rotation = signet.new_request_id();
-    background.spawn(background::rotate(Rotator::new(signet.clone(), rotation.clone())));
+    let rotation = signet.issuer().ids.next();
+    background.spawn(background::rotate(Rotator::new(signet.key_ring.rotation.clone(), rotation.clone())));
     if let Some((path, hangup)) = signals.hangup.take() {
         background.spawn(Reload::new(path, &runtime).on_each(hangup));
     }
@@ -87,7 +87,7 @@ pub(crate) async fn run(
     let handle = Handle::new();
     let routes = router(HttpState { signet: signet.clone(), limits, hosts });
     let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
-    ready(address, &signet.settings().issuer);
+    ready(address, &signet.issuer().settings.issuer);
     let early = tokio::select! {
         () = asked_to_stop(&mut signals, &mut background) => None,
         served = &mut serving => Some(served),
@@ -135,10 +135,10 @@ async fn asked_to_stop(signals: &mut Signals, background: &mut JoinSet<()>) {
 async fn stop(runtime: Runtime, rotation: &str) -> anyhow::Result<()> {
     let signet = &runtime.signet;
     background::reconcile(&runtime).await;
-    if let Err(error) = signet.end_rotation(rotation).await {
+    if let Err(error) = signet.key_ring.rotation.end_rotation(rotation).await {
         tracing::warn!(%error, "the lease of the key rotation was not given back; it runs out by itself");
     }
-    signet.tell_repetitions(true).await?;
+    signet.audit.append_repetitions(true).await?;
     hsm_events::record(signet, Event::ServerStopped, Outcome::Done, None).await?;
     runtime.close().await
 }

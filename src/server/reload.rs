@@ -12,7 +12,7 @@ use super::workers::{hsm_configs, server_slack};
 use crate::config::Config;
 use signet_core::keys::HsmName;
 use signet_hsm::HsmGroup;
-use signet_service::reconcile::Slack;
+use signet_service::custody::balance::Slack;
 use signet_store::{HsmMember, Membership as _};
 use signet_store_sqlite::SqliteStore;
 

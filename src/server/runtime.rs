@@ -15,9 +15,9 @@ use signet_core::random::OsRandom;
 use signet_hsm::{HsmEvent, HsmGroup, PinSource};
 use signet_jose::clock::SystemClock;
 use signet_jose::{Jwk, JwkSet};
-use signet_service::reconcile::Slack;
-use signet_service::{Adapters, Signet};
-use signet_store::{Membership as _, Keys as _};
+use signet_service::custody::balance::Slack;
+use signet_service::{Deployment, Ports};
+use signet_store::{Keys as _, Membership as _};
 use signet_store_sqlite::SqliteStore;
 
 /// What a command needs.
@@ -54,7 +54,7 @@ pub(crate) struct Runtime {
     pub(crate) config: Config,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) hsm: Arc<HsmGroup>,
-    pub(crate) signet: Arc<Signet>,
+    pub(crate) signet: Arc<Deployment>,
     /// This process's mark and those of others; none where nothing is signed.
     pub(crate) marks: Option<Arc<RunMarks>>,
     need: Need,
@@ -64,7 +64,7 @@ pub(crate) struct Runtime {
 /// Takes the process's mark away, however the command ends.
 struct Ending {
     marks: Arc<RunMarks>,
-    signet: Arc<Signet>,
+    signet: Arc<Deployment>,
 }
 
 impl Drop for Ending {
@@ -97,7 +97,7 @@ impl Runtime {
             runtime.store.close().await;
             return Err(error.into());
         }
-        runtime.signet.directory().fresh().await?;
+        runtime.signet.issuer().directory.fresh().await?;
         Ok(runtime)
     }
 
@@ -124,7 +124,7 @@ impl Runtime {
         };
         let hsm = HsmGroup::start(workers::own_program()?, tokens, events)?;
         hsm.use_keys(keys);
-        let adapters = Adapters {
+        let adapters = Ports {
             store: store.clone(),
             signer: hsm.clone(),
             vault: hsm.clone(),
@@ -133,7 +133,7 @@ impl Runtime {
             random: Arc::new(OsRandom),
             validation_servers: wiring::validation_servers(&config)?,
         };
-        let signet = Signet::new(wiring::settings(&config)?, adapters);
+        let signet = Deployment::new(wiring::settings(&config)?, adapters);
         let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
         Ok(Self { config, store, hsm, signet, marks, need, _ending })
     }
@@ -152,8 +152,8 @@ impl Runtime {
         let ready = match tokio::time::timeout(slow, &mut ready).await {
             Ok(ready) => ready,
             Err(_) => {
-                for hsm in self.signet.key_admin().tokens() {
-                    if let Err(error) = self.signet.key_admin().health(&hsm) {
+                for hsm in self.signet.ports().key_admin.tokens() {
+                    if let Err(error) = self.signet.ports().key_admin.health(&hsm) {
                         notify(Notice::Waiting(&hsm, error));
                     }
                 }
@@ -164,7 +164,7 @@ impl Runtime {
             self.hsm.shutdown().await;
             return Err(error.into());
         }
-        self.signet.directory().fresh().await?;
+        self.signet.issuer().directory.fresh().await?;
         Ok(())
     }
 
@@ -187,7 +187,7 @@ impl Runtime {
     /// Signs what was written to the audit log, where an HSM is at hand, and closes everything in order.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         if self.need != Need::Store
-            && let Err(error) = self.signet.checkpoint().await
+            && let Err(error) = self.signet.checkpoints.checkpoint().await
         {
             tracing::warn!(%error, "no checkpoint was signed; the server's next one covers this change");
         }
@@ -222,10 +222,15 @@ impl Runtime {
     /// The audit keys that sign in their HSM now, but for those that were just made.
     async fn signing_audit_keys(&self, made: &[String]) -> anyhow::Result<Vec<Jwk>> {
         let mut keys = Vec::new();
-        for key in self.signet.directory().fresh().await?.audit_keys() {
+        for key in self.signet.issuer().directory.fresh().await?.audit_keys() {
             let jwk = key.verifying.jwk();
             if !made.iter().any(|kid| kid == jwk.key_id.as_str()) {
-                self.signet.test_key(key).await.context("an audit key of the store does not sign in its HSM")?;
+                self.signet
+                    .key_ring
+                    .signatures
+                    .test_key(key)
+                    .await
+                    .context("an audit key of the store does not sign in its HSM")?;
                 keys.push(jwk.clone());
             }
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::runtime::Runtime;
 use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
-use signet_service::directory::{RingKey, Snapshot};
+use signet_service::directory::RingKey;
+use signet_service::directory::Snapshot;
 use signet_store::Keys as _;
 
 /// How long a starting server waits for its HSM tokens before it serves without them.
@@ -13,11 +14,11 @@ const HSM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Waits for the HSM tokens. What only a person can mend ends the start; what heals by itself does not.
 pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {
-    let snapshot = runtime.signet.directory().fresh().await?;
+    let snapshot = runtime.signet.issuer().directory.fresh().await?;
     let keys = runtime.store.keys().await?;
     let ring: Vec<&HsmKey> = keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).collect();
     anyhow::ensure!(!ring.is_empty(), "this deployment has no keys yet: run `signet init` first");
-    let algorithm = runtime.signet.settings().algorithm;
+    let algorithm = runtime.signet.issuer().settings.algorithm;
     // A ring of revoked keys gets another one as soon as an HSM token answers.
     anyhow::ensure!(
         ring.iter().any(|key| key.public.as_ref().is_some_and(|jwk| jwk.algorithm == algorithm)),
@@ -36,7 +37,7 @@ pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {
     // A key that signs no more, or not yet, keeps nobody from being served.
     let active: Vec<_> = keys.into_iter().filter(|key| key.state.is_active()).collect();
     for (hsm, _) in outcomes.iter().filter(|(_, outcome)| outcome.is_ok()) {
-        match runtime.signet.key_admin().check(hsm, &active).await {
+        match runtime.signet.ports().key_admin.check(hsm, &active).await {
             Ok(faults) => {
                 if let Some((key_id, error)) = faults.into_iter().next() {
                     return Err(anyhow::Error::from(error).context(format!("the key {key_id} can't be used")));
@@ -47,7 +48,7 @@ pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {
     }
     warn_of_unknown_keys(runtime, &snapshot);
     for key in snapshot.active(algorithm).filter(|key| answers(&key.key.hsm)) {
-        match runtime.signet.test_key(key).await {
+        match runtime.signet.key_ring.signatures.test_key(key).await {
             Err(error) if !heals_by_itself(&error) => return Err(error.into()),
             _ => {}
         }
@@ -57,8 +58,8 @@ pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {
 
 /// Says so where `tokens.algorithm` was changed sooner than verifiers can know the new algorithm's keys.
 fn warn_of_unknown_keys(runtime: &Runtime, snapshot: &Snapshot) {
-    let settings = runtime.signet.settings();
-    let now = runtime.signet.clock_now();
+    let settings = &runtime.signet.issuer().settings;
+    let now = runtime.signet.now();
     let is_known = |key: &Arc<RingKey>| now.since(key.key.created_at) >= settings.keys.least_published();
     let mut signing = snapshot.active(settings.algorithm).peekable();
     if signing.peek().is_some() && !signing.any(is_known) && snapshot.published().any(is_known) {

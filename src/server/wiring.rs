@@ -15,8 +15,9 @@ use signet_core::mfa::webauthn::{RelyingParty, attestation_roots};
 use signet_core::oauth::RoleScopes;
 use signet_core::secret::SecretBytes;
 use signet_jose::clock::SystemClock;
-use signet_service::validation_servers::ValidationServers;
-use signet_service::{KeySettings, Settings};
+use signet_service::KeySettings;
+use signet_service::Settings;
+use signet_service::sign_in::validation_servers::ValidationServers;
 use signet_store_sqlite::{SqliteOptions, SqliteStore};
 
 /// Connections that read the store at once.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use signet_core::keys::{HsmName, SigningPolicy, TokenInfo};
 use signet_hsm::{HsmConfig, HsmGroup};
-use signet_service::reconcile::Slack;
+use signet_service::custody::balance::Slack;
 
 /// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
 pub(crate) fn start_hsm_alone(config: &Config, is_careful: bool) -> anyhow::Result<Arc<HsmGroup>> {

@@ -6,8 +6,9 @@ use signet_core::audit::RequestContext;
 use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, TotpParameters};
 use signet_core::random::OsRandom;
-use signet_service::Signet;
-use signet_service::enrol::{Device, NewOtp};
+use signet_service::Deployment;
+use signet_service::factors::enrolment::Device;
+use signet_service::factors::enrolment::NewOtp;
 
 use super::Stage;
 use super::statistics::asker::{Asker, Shown};
@@ -30,7 +31,7 @@ struct Person {
 }
 
 impl Person {
-    async fn new(signet: Arc<Signet>, one_hash: OneHash, name: String) -> Self {
+    async fn new(signet: Arc<Deployment>, one_hash: OneHash, name: String) -> Self {
         one_hash.user(&name).await;
         let parameters = TotpParameters::DEFAULT;
         let mut hotp = None;
@@ -39,7 +40,7 @@ impl Person {
             hotp = Some(SixDigits { hash: OtpHash::Sha1, secret: secret.expose().to_vec(), is_clock: false });
             let label = if device == Device::Counter(0) { "counter" } else { "clock" };
             let new = NewOtp { label: label.to_owned(), serial: None, parameters, device, secret: Some(secret) };
-            signet.enrol_otp(&name, new, &RequestContext::default()).await.unwrap();
+            signet.issuer().factors.enrolment.enrol_otp(&name, new, &RequestContext::default()).await.unwrap();
         }
         Self { name, hotp: hotp.unwrap(), used: 0 }
     }

@@ -13,7 +13,10 @@ use signet_core::secret::{SecretBytes, SecretText};
 use signet_hsm::{HsmConfig, HsmGroup};
 use signet_jose::Algorithm;
 use signet_jose::clock::{Clock as _, SystemClock};
-use signet_service::{Adapters, KeySettings, Settings, Signet};
+use signet_service::Deployment;
+use signet_service::KeySettings;
+use signet_service::Ports;
+use signet_service::Settings;
 use signet_store::{Keys as _, User, Users as _};
 use signet_store_sqlite::{SqliteOptions, SqliteStore};
 use tokio::task::JoinSet;
@@ -26,7 +29,7 @@ const AT_ONCE: usize = 32;
 
 /// The deployment as this process holds it, with a worker of its own.
 pub(crate) struct Crowd {
-    pub(crate) signet: Arc<Signet>,
+    pub(crate) signet: Arc<Deployment>,
     store: Arc<SqliteStore>,
     group: Arc<HsmGroup>,
     _events: Events,
@@ -43,7 +46,7 @@ impl Crowd {
             SqliteOptions { path, create: false, readers: 4, busy_timeout: Duration::from_secs(20), anchor: None };
         let store = SqliteStore::open(options, Arc::new(SystemClock)).await.unwrap();
         group.use_keys(store.keys().await.unwrap());
-        let adapters = Adapters {
+        let adapters = Ports {
             store: store.clone(),
             signer: group.clone(),
             vault: group.clone(),
@@ -52,13 +55,18 @@ impl Crowd {
             random: Arc::new(OsRandom),
             validation_servers: None,
         };
-        let signet = Signet::new(settings(application), adapters);
-        signet.directory().fresh().await.unwrap();
+        let signet = Deployment::new(settings(application), adapters);
+        signet.issuer().directory.fresh().await.unwrap();
         Self { signet, store, group, _events: events }
     }
 
     /// Makes so many, named by the prefix and a number of six digits, some at once.
-    pub(crate) async fn make<T, F>(&self, prefix: &str, count: usize, make: impl Fn(Arc<Signet>, String) -> F) -> Vec<T>
+    pub(crate) async fn make<T, F>(
+        &self,
+        prefix: &str,
+        count: usize,
+        make: impl Fn(Arc<Deployment>, String) -> F,
+    ) -> Vec<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -75,10 +83,10 @@ impl Crowd {
     }
 
     /// A user whose password is [`PASSWORD`], hashed for them alone.
-    pub(crate) async fn user(signet: &Signet, name: &str) {
+    pub(crate) async fn user(signet: &Deployment, name: &str) {
         let roles = BTreeSet::from(["reader".to_owned()]);
         let password = SecretText::new(PASSWORD.to_owned());
-        signet.add_user(name, roles, &password, &RequestContext::default()).await.unwrap();
+        signet.issuer().accounts.add_user(name, roles, &password, &RequestContext::default()).await.unwrap();
     }
 
     /// What adds users of the same password, hashed once for all of them: Argon2id would take an hour for 100,000.

@@ -19,5 +19,6 @@ pub mod mfa;
 pub mod oauth;
 pub mod random;
 pub mod token;
+pub mod token_files;
 
 pub use signet_secret as secret;

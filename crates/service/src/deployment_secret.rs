@@ -4,31 +4,48 @@
 //! It is 32 random bytes, made at `init`, sealed for every HSM token like any secret at rest. The server opens it by any
 //! healthy token; from then on it is in memory, wiped at the end, and no derivation asks an HSM.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::hmac;
 
-use super::Signet;
-use super::error::store_unavailable;
-use signet_core::keys::{HsmError, HsmFailure, RowBinding, TenantId};
-use signet_core::oauth::OAuthError;
+use crate::directory::Directory;
+use crate::error::Unavailable;
+use crate::ports::Ports;
+use crate::rows::deployment_row;
+use signet_core::keys::{HsmError, HsmFailure, Vault};
 use signet_core::random;
+use signet_core::random::Random;
 use signet_core::secret::SecretBytes;
-
-/// The secret, once it was opened.
-#[derive(Default)]
-pub(super) struct DeploymentSecret {
-    opened: OnceLock<SecretBytes>,
-    opening: tokio::sync::Mutex<()>,
-}
+use signet_store::SecretsAtRest;
 
 /// How often a race for the first secret is run again: who loses it reads what the winner wrote.
 const ROUNDS: usize = 3;
 
-impl Signet {
+/// The secret, once it was opened, and what derives from it.
+pub(crate) struct DeploymentSecret {
+    directory: Arc<Directory>,
+    random: Arc<dyn Random>,
+    vault: Arc<dyn Vault>,
+    secrets_at_rest: Arc<dyn SecretsAtRest>,
+    opened: OnceLock<SecretBytes>,
+    opening: tokio::sync::Mutex<()>,
+}
+
+impl DeploymentSecret {
+    pub(crate) fn new(ports: &Ports, directory: &Arc<Directory>) -> Self {
+        Self {
+            directory: directory.clone(),
+            random: ports.random.clone(),
+            vault: ports.vault.clone(),
+            secrets_at_rest: ports.store.clone(),
+            opened: OnceLock::new(),
+            opening: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// HMAC-SHA-256 of `label ‖ 0 ‖ message` under the deployment's secret.
-    pub(super) async fn derive(&self, label: &str, message: &[u8]) -> Result<[u8; 32], OAuthError> {
-        let secret = match self.deployment_secret.opened.get() {
+    pub(crate) async fn derive(&self, label: &str, message: &[u8]) -> Result<[u8; 32], Unavailable> {
+        let secret = match self.opened.get() {
             Some(secret) => secret,
             None => self.open_deployment_secret().await?,
         };
@@ -37,44 +54,38 @@ impl Signet {
 
     /// Makes the secret where there is none, and opens it, so that no request has to. Where no token does that now, the
     /// first who needs it does.
-    pub(super) async fn prepare_deployment_secret(&self) {
-        if self.deployment_secret.opened.get().is_none() && self.open_deployment_secret().await.is_err() {
+    pub(crate) async fn prepare_deployment_secret(&self) {
+        if self.opened.get().is_none() && self.open_deployment_secret().await.is_err() {
             tracing::warn!("the deployment's secret can't be opened yet");
         }
     }
 
-    async fn open_deployment_secret(&self) -> Result<&SecretBytes, OAuthError> {
-        let _one_at_a_time = self.deployment_secret.opening.lock().await;
-        if let Some(secret) = self.deployment_secret.opened.get() {
+    async fn open_deployment_secret(&self) -> Result<&SecretBytes, Unavailable> {
+        let _one_at_a_time = self.opening.lock().await;
+        if let Some(secret) = self.opened.get() {
             return Ok(secret);
         }
         // The keys that open are known once a snapshot was read.
-        self.directory.at_hand().await.map_err(|error| store_unavailable(&error))?;
+        self.directory.at_hand().await?;
         let secret = self.read_or_make_deployment_secret().await?;
-        Ok(self.deployment_secret.opened.get_or_init(|| secret))
+        Ok(self.opened.get_or_init(|| secret))
     }
 
-    async fn read_or_make_deployment_secret(&self) -> Result<SecretBytes, OAuthError> {
-        let (store, vault) = (&self.adapters.store, &self.adapters.vault);
-        let hsm_failed = |error: HsmError| super::error::hsm_unavailable(&error);
+    async fn read_or_make_deployment_secret(&self) -> Result<SecretBytes, Unavailable> {
+        let vault = &self.vault;
         let row = deployment_row();
         for _ in 0..ROUNDS {
-            if let Some(seals) = store.deployment_secret().await.map_err(|error| store_unavailable(&error))? {
-                return vault.open(&row, &seals).await.map_err(hsm_failed);
+            if let Some(seals) = self.secrets_at_rest.deployment_secret().await? {
+                return Ok(vault.open(&row, &seals).await?);
             }
-            let secret = SecretBytes::new(random::bytes::<32>(self.adapters.random.as_ref()).to_vec());
-            let seals = vault.seal(&row, &secret).await.map_err(hsm_failed)?;
-            if store.keep_deployment_secret(&seals).await.map_err(|error| store_unavailable(&error))? {
+            let secret = SecretBytes::new(random::bytes::<32>(self.random.as_ref()).to_vec());
+            let seals = vault.seal(&row, &secret).await?;
+            if self.secrets_at_rest.keep_deployment_secret(&seals).await? {
                 return Ok(secret);
             }
         }
-        Err(hsm_failed(HsmError::new("open", HsmFailure::DoesNotOpen)))
+        Err(HsmError::new("open", HsmFailure::DoesNotOpen).into())
     }
-}
-
-/// The row that the secret is sealed for.
-pub(super) fn deployment_row() -> RowBinding {
-    RowBinding::new(&TenantId::default_tenant(), "deployment", "1", "secret")
 }
 
 fn derived(secret: &SecretBytes, label: &str, message: &[u8]) -> [u8; 32] {

@@ -1,4 +1,6 @@
-//! Why a use case of the operator's failed, in words that a person can act on.
+//! Why a use case failed, in words that a person can act on.
+
+use std::time::Duration;
 
 use signet_core::keys::{HsmError, HsmName};
 use signet_core::oauth::OAuthError;
@@ -35,6 +37,9 @@ pub enum ChangeError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// HSM or store did not do their part, and the log says why.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
 }
 
 /// An HSM token could not be added or retired.
@@ -74,7 +79,7 @@ pub enum MembershipError {
     Last(HsmName),
     /// Nothing else signs.
     #[error(
-        "no other HSM token of this deployment signs now, and tokens could not be issued without `{name}`: {why}. Wait          until the signing key of another one is active (`signet key list`) and it answers (`/readyz`)"
+        "no other HSM token of this deployment signs now, and tokens could not be issued without `{name}`: {why}. Wait until the signing key of another one is active (`signet key list`) and it answers (`/readyz`)"
     )]
     NothingElseSigns {
         /// Its name.
@@ -84,7 +89,7 @@ pub enum MembershipError {
     },
     /// Secrets would be lost.
     #[error(
-        "{secrets} secrets are sealed for `{name}` alone and would be lost: `signet hsm add {other}` seals them for          `{other}` too; then try again"
+        "{secrets} secrets are sealed for `{name}` alone and would be lost: `signet hsm add {other}` seals them for `{other}` too; then try again"
     )]
     SealedAlone {
         /// Its name.
@@ -172,14 +177,86 @@ pub enum InitialiseError {
     Key(String),
 }
 
-/// The HSM failed while a token was asked for: the caller may try again.
-pub(super) fn hsm_unavailable(error: &HsmError) -> OAuthError {
-    tracing::warn!(%error, "the HSM did not do its part of a request");
-    OAuthError::unavailable()
+/// HSM or store did not do their part of a request: the caller may try again. What failed is logged as this is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the HSM or the store does not answer at the moment; try again")]
+pub struct Unavailable;
+
+impl Unavailable {
+    /// How long the caller should wait.
+    pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 }
 
-/// The store failed while a token was asked for: the caller may try again.
-pub(super) fn store_unavailable(error: &StoreError) -> OAuthError {
-    tracing::error!(%error, "the store did not do its part of a request");
-    OAuthError::unavailable()
+impl From<HsmError> for Unavailable {
+    fn from(error: HsmError) -> Self {
+        tracing::warn!(%error, "the HSM did not do its part of a request");
+        Self
+    }
+}
+
+impl From<StoreError> for Unavailable {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store did not do its part of a request");
+        Self
+    }
+}
+
+impl From<Unavailable> for OAuthError {
+    fn from(_: Unavailable) -> Self {
+        Self::TemporarilyUnavailable { retry_after: Unavailable::RETRY_AFTER }
+    }
+}
+
+/// Why nobody is signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SignInError {
+    /// Whatever was wrong: there is one answer for all of it (promise 5).
+    #[error("the name, the password or the second factor is not accepted")]
+    Refused,
+    /// There were too many tries at the account.
+    #[error("too many tries")]
+    TooManyTries {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// All was right, and proves less than what the policy asks for.
+    #[error("this sign-in does not prove what the policy asks for")]
+    TooWeak,
+    /// HSM or store did not do their part.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl SignInError {
+    /// How long to wait before another try, where that helps.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyTries { retry_after } => Some(*retry_after),
+            Self::Unavailable(_) => Some(Unavailable::RETRY_AFTER),
+            Self::Refused | Self::TooWeak => None,
+        }
+    }
+}
+
+impl From<HsmError> for SignInError {
+    fn from(error: HsmError) -> Self {
+        Unavailable::from(error).into()
+    }
+}
+
+impl From<StoreError> for SignInError {
+    fn from(error: StoreError) -> Self {
+        Unavailable::from(error).into()
+    }
+}
+
+impl From<SignInError> for OAuthError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Refused => Self::InvalidGrant,
+            SignInError::TooManyTries { retry_after } => Self::TooManyTries { retry_after },
+            SignInError::TooWeak => Self::UnmetAuthenticationRequirements,
+            SignInError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
 }

@@ -4,18 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
+use crate::error::Unavailable;
 use signet_core::mfa::password::Workspace;
-use signet_core::oauth::OAuthError;
 
 /// The places for hashes. Each takes 19 MiB and some 20 ms of a core.
-pub(super) struct Hashing {
+pub(crate) struct Hashing {
     permits: Arc<Semaphore>,
     /// Never more than there are permits.
     workspaces: Arc<Mutex<Vec<Workspace>>>,
 }
 
 impl Hashing {
-    pub(super) fn new(concurrency: usize) -> Self {
+    pub(crate) fn new(concurrency: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(concurrency)), workspaces: Arc::default() }
     }
 
@@ -24,12 +24,12 @@ impl Hashing {
     ///
     /// # Errors
     ///
-    /// [`OAuthError::TemporarilyUnavailable`] where the work could not be ended.
-    pub(super) async fn run<T: Send + 'static>(
+    /// [`Unavailable`] where the work could not be ended.
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
-    ) -> Result<T, OAuthError> {
-        let permit = self.permits.clone().acquire_owned().await.map_err(|_| OAuthError::unavailable())?;
+    ) -> Result<T, Unavailable> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Unavailable)?;
         let workspaces = self.workspaces.clone();
         let done = tokio::task::spawn_blocking(move || {
             let taken = workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -39,6 +39,6 @@ impl Hashing {
             drop(permit);
             done
         });
-        done.await.map_err(|_| OAuthError::unavailable())
+        done.await.map_err(|_| Unavailable)
     }
 }

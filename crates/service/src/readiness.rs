@@ -2,15 +2,21 @@
 //! verified, which needs none of these.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::directory::RingKey;
-use super::{ChangeError, Signet};
-use signet_core::keys::{HsmError, HsmFailure, HsmName, Standing, test_signing_input};
+use crate::base::Base;
+use crate::directory::Directory;
+use crate::error::ChangeError;
+use crate::key_ring::signatures::Signatures;
+use crate::key_ring::trials::Trials;
+use crate::settings::Settings;
+use signet_core::keys::{HsmError, HsmFailure, HsmName, KeyAdmin, Standing};
+use signet_jose::clock::Clock;
+use signet_store::Membership;
 
 /// How old the last good signature may be.
 const RECENT: Duration = Duration::from_secs(15);
@@ -34,15 +40,14 @@ struct Checkpoints {
 
 /// What readiness is known by. Its times are monotonic: a clock that is set back makes nothing look recent.
 #[derive(Default)]
-pub struct Readiness {
+pub(crate) struct ReadinessState {
     signed: Mutex<BTreeMap<HsmName, Instant>>,
     checkpoints: Mutex<Checkpoints>,
-    report: tokio::sync::Mutex<Option<(Instant, ReadinessReport)>>,
 }
 
-impl Readiness {
+impl ReadinessState {
     /// Remembers a signature that verified.
-    pub(super) fn signed(&self, hsm: &HsmName) {
+    pub(crate) fn signed(&self, hsm: &HsmName) {
         let (mut signed, now) = (self.signed.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         match signed.get_mut(hsm) {
             Some(last) => *last = now,
@@ -53,7 +58,7 @@ impl Readiness {
     }
 
     /// Remembers how the last checkpoint ended.
-    pub(super) fn checkpointed(&self, fault: Option<&ChangeError>) {
+    pub(crate) fn checkpointed(&self, fault: Option<&ChangeError>) {
         let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
         let is_busy = matches!(fault, Some(ChangeError::Hsm(HsmError { failure: HsmFailure::Overloaded, .. })));
         checkpoints.turned_away = if is_busy { checkpoints.turned_away.saturating_add(1) } else { 0 };
@@ -96,36 +101,58 @@ pub struct Part {
     pub ready: bool,
 }
 
-impl Signet {
+/// Says whether tokens can be issued and verified.
+pub struct Readiness {
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    key_admin: Arc<dyn KeyAdmin>,
+    settings: Arc<Settings>,
+    membership: Arc<dyn Membership>,
+    signatures: Arc<Signatures>,
+    trials: Arc<Trials>,
+    state: Arc<ReadinessState>,
+    report: tokio::sync::Mutex<Option<(Instant, ReadinessReport)>>,
+}
+
+impl Readiness {
+    pub(crate) fn new(
+        base: &Base,
+        signatures: &Arc<Signatures>,
+        trials: &Arc<Trials>,
+        state: &Arc<ReadinessState>,
+    ) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            directory: base.directory.clone(),
+            key_admin: base.ports.key_admin.clone(),
+            settings: base.settings.clone(),
+            membership: base.ports.store.clone(),
+            signatures: signatures.clone(),
+            trials: trials.clone(),
+            state: state.clone(),
+            report: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// Makes a test signature on each HSM token that has not signed lately. Called every few seconds.
     pub async fn exercise_keys(&self) {
         let Ok(snapshot) = self.directory.fresh().await else { return };
-        for hsm in self.adapters.key_admin.tokens() {
-            let is_recent = self.readiness.since_signature(&hsm).is_some_and(|since| since < TEST_AFTER);
+        for hsm in self.key_admin.tokens() {
+            let is_recent = self.state.since_signature(&hsm).is_some_and(|since| since < TEST_AFTER);
             let key = snapshot.active(self.settings.algorithm).find(|key| key.key.hsm == hsm);
             // A suspended token is tried when its time has come.
-            let is_suspended = matches!(self.adapters.key_admin.standing(&hsm), Standing::Suspended { .. });
+            let is_suspended = matches!(self.key_admin.standing(&hsm), Standing::Suspended { .. });
             if let (false, false, Some(key)) = (is_recent, is_suspended, key)
-                && let Err(error) = self.test_key(key).await
+                && let Err(error) = self.signatures.test_key(key).await
             {
                 tracing::warn!(%hsm, %error, "the test signature failed");
             }
         }
     }
 
-    /// Makes a test signature with one key.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] with why the key can't sign.
-    pub async fn test_key(&self, key: &RingKey) -> Result<(), HsmError> {
-        let input = test_signing_input(&key.key.key_id, key.verifying.algorithm());
-        self.sign_checked(key, input.as_bytes()).await.map(|_| ())
-    }
-
     /// The state of everything that issuance needs, at most a second old.
     pub async fn readiness(&self) -> ReadinessReport {
-        let mut kept = self.readiness.report.lock().await;
+        let mut kept = self.report.lock().await;
         if let Some((at, report)) = kept.as_ref()
             && at.elapsed() < REPORT_KEPT
         {
@@ -138,17 +165,17 @@ impl Signet {
     }
 
     async fn examine(&self) -> ReadinessReport {
-        let tokens = self.adapters.key_admin.tokens();
+        let tokens = self.key_admin.tokens();
         let hsm: BTreeMap<HsmName, String> =
             tokens.into_iter().map(|hsm| (hsm.clone(), self.hsm_state(&hsm).to_owned())).collect();
-        let store = match self.adapters.store.probe(self.now()).await {
+        let store = match self.membership.probe(self.clock.now()).await {
             Ok(()) => "ok",
             Err(error) => {
                 tracing::error!(%error, "the store can't be written");
                 "not available"
             }
         };
-        let audit = self.readiness.audit();
+        let audit = self.state.audit();
         let verification = self.directory.at_hand().await.is_ok();
         // What one HSM token can't sign, another one does.
         let can_sign = hsm.values().any(|state| state == "ok");
@@ -158,14 +185,14 @@ impl Signet {
     }
 
     fn hsm_state(&self, hsm: &HsmName) -> &'static str {
-        if let Some(word) = self.standing_word(hsm) {
+        if let Some(word) = self.trials.standing_word(hsm) {
             return word;
         }
-        if let Err(error) = self.adapters.key_admin.health(hsm) {
+        if let Err(error) = self.key_admin.health(hsm) {
             tracing::warn!(%hsm, %error, "an HSM token is not ready");
             return "not available";
         }
-        match self.readiness.since_signature(hsm) {
+        match self.state.since_signature(hsm) {
             Some(since) if since < RECENT => "ok",
             Some(_) => "no recent signature",
             None => "no signature yet",
@@ -187,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_busy_hsm_is_no_fault_of_the_audit_log_until_it_lasts() {
-        let readiness = Readiness::default();
+        let readiness = ReadinessState::default();
         for _ in 1..TOO_BUSY_FOR {
             readiness.checkpointed(Some(&busy()));
             assert_eq!(readiness.audit(), "ok");
@@ -205,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_told_at_once_and_is_not_forgotten_for_being_busy() {
-        let readiness = Readiness::default();
+        let readiness = ReadinessState::default();
         readiness.checkpointed(Some(&broken()));
         assert_ne!(readiness.audit(), "ok");
         readiness.checkpointed(Some(&busy()));

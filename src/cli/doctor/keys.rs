@@ -9,7 +9,7 @@ use crate::server::{RunMarks, Runtime};
 use signet_core::keys::{HsmKey, KeyAdmin as _};
 use signet_jose::KeyId;
 use signet_service::directory::RingKey;
-use signet_service::hsm_members::Membership;
+use signet_service::hsm_membership::Membership;
 use signet_store::Keys as _;
 
 /// Examines the keys; gives those that sign tokens now, and did.
@@ -25,7 +25,7 @@ pub(super) async fn examine(deployment: &Runtime, tokens: &Tokens, findings: &mu
         findings.fault("keys", "there are none yet", "run `signet init`");
         return Vec::new();
     }
-    if let Err(error) = deployment.signet.directory().fresh().await {
+    if let Err(error) = deployment.signet.issuer().directory.fresh().await {
         findings.error("keys", error);
         return Vec::new();
     }
@@ -36,7 +36,7 @@ pub(super) async fn examine(deployment: &Runtime, tokens: &Tokens, findings: &mu
 
 async fn examine_custody(deployment: &Runtime, findings: &mut Findings) {
     let marks = RunMarks::only_look(deployment.config.store.folder());
-    let report = match deployment.signet.custody(deployment.config.server.tls.is_some(), &marks).await {
+    let report = match deployment.signet.custody.custody(deployment.config.server.tls.is_some(), &marks).await {
         Ok(report) => report,
         Err(error) => return findings.error("custody", error),
     };
@@ -88,8 +88,8 @@ async fn examine_use(deployment: &Runtime, tokens: &Tokens, keys: &[HsmKey], fin
 
 /// One test signature by each signing key, checked with its public key, and how long it took.
 async fn examine_signatures(deployment: &Runtime, findings: &mut Findings) -> Vec<Arc<RingKey>> {
-    let Ok(snapshot) = deployment.signet.directory().at_hand().await else { return Vec::new() };
-    let algorithm = deployment.signet.settings().algorithm;
+    let Ok(snapshot) = deployment.signet.issuer().directory.at_hand().await else { return Vec::new() };
+    let algorithm = deployment.signet.issuer().settings.algorithm;
     let signing: Vec<Arc<RingKey>> = snapshot.active(algorithm).cloned().collect();
     if signing.is_empty() {
         let advice = format!("run `signet key generate --algorithm {algorithm}`");
@@ -98,7 +98,7 @@ async fn examine_signatures(deployment: &Runtime, findings: &mut Findings) -> Ve
     let (mut verified, mut failed) = (Vec::new(), Vec::new());
     for key in signing {
         let before = Instant::now();
-        match deployment.signet.test_key(&key).await {
+        match deployment.signet.key_ring.signatures.test_key(&key).await {
             Ok(()) => {
                 let text = format!("{algorithm} by {} in {} µs, verified", key.key.hsm, before.elapsed().as_micros());
                 findings.well("signature", text);

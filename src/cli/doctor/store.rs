@@ -15,7 +15,7 @@ const SKEW: Duration = Duration::from_secs(10);
 const LONG_AGO: Duration = Duration::from_secs(400 * 86_400);
 
 pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
-    let now = deployment.signet.clock_now();
+    let now = deployment.signet.now();
     match deployment.store.probe(now).await {
         Ok(()) => findings.well("store", "a durable write was made"),
         Err(error) => findings.fault("store", error.to_string(), "see that the disk is not full and can be written"),

@@ -7,7 +7,8 @@ use super::finding::Findings;
 use crate::config::Config;
 use signet_core::keys::{HsmError, HsmName, KeyAdmin, SealMode, TokenReport};
 use signet_jose::Algorithm;
-use signet_service::hsm_members::{Membership, membership};
+use signet_service::hsm_membership::Membership;
+use signet_service::hsm_membership::membership;
 use signet_store::HsmMember;
 
 /// One configured HSM token, and what it answered.

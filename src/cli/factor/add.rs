@@ -17,7 +17,8 @@ use crate::server::Need;
 use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters, from_base32};
 use signet_core::secret::{SecretBytes, SecretText};
-use signet_service::enrol::{Device, NewOtp};
+use signet_service::factors::enrolment::Device;
+use signet_service::factors::enrolment::NewOtp;
 use signet_store::{Factor, FactorState};
 
 #[derive(Debug, Subcommand)]
@@ -186,7 +187,7 @@ impl Add {
             }
             Self::Recovery { user } => {
                 let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let codes = deployment.signet.make_recovery_codes(&user, &operator()).await?;
+                let codes = deployment.signet.issuer().factors.recovery.make_recovery_codes(&user, &operator()).await?;
                 super::recovery::print(output, &codes)?;
                 deployment.close().await
             }
@@ -195,7 +196,13 @@ impl Add {
                 check_public_id(&public_id)?;
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 let operator = operator();
-                let factor = deployment.signet.enrol_yubico_remote(&user, &label, &public_id, &operator).await?;
+                let factor = deployment
+                    .signet
+                    .issuer()
+                    .factors
+                    .enrolment
+                    .enrol_yubico_remote(&user, &label, &public_id, &operator)
+                    .await?;
                 tell_added(output, &factor, &user)?;
                 deployment.close().await
             }
@@ -203,7 +210,13 @@ impl Add {
                 let key = key.read()?;
                 let deployment = deployment::open(config, Need::Hsm, output).await?;
                 let operator = operator();
-                let factor = deployment.signet.enrol_yubico_otp(&user, &label, &key, &operator).await?;
+                let factor = deployment
+                    .signet
+                    .issuer()
+                    .factors
+                    .enrolment
+                    .enrol_yubico_otp(&user, &label, &key, &operator)
+                    .await?;
                 tell_added(output, &factor, &user)?;
                 deployment.close().await
             }
@@ -214,7 +227,7 @@ impl Add {
 async fn add_otp(config: &Path, output: &Output, user: &str, new: NewOtp) -> anyhow::Result<()> {
     let is_fresh = new.secret.is_none();
     let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let (factor, enrolment) = deployment.signet.enrol_otp(user, new, &operator()).await?;
+    let (factor, enrolment) = deployment.signet.issuer().factors.enrolment.enrol_otp(user, new, &operator()).await?;
     if is_fresh {
         print_enrolled(output, &factor, &enrolment)?;
         tell_pending(output, &factor);

@@ -83,27 +83,45 @@ impl Life {
             Self::Disable { id } => {
                 let what = format!("disabled factor {id}; the user's refresh tokens ended");
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_factor(&FactorId::new(&id), false, &operator()).await?;
+                deployment
+                    .signet
+                    .issuer()
+                    .factors
+                    .lifecycle
+                    .enable_factor(&FactorId::new(&id), false, &operator())
+                    .await?;
                 deployment::done(deployment, output, &what).await
             }
             Self::Enable { id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.enable_factor(&FactorId::new(&id), true, &operator()).await?;
+                deployment
+                    .signet
+                    .issuer()
+                    .factors
+                    .lifecycle
+                    .enable_factor(&FactorId::new(&id), true, &operator())
+                    .await?;
                 deployment::done(deployment, output, &format!("enabled factor {id}")).await
             }
             Self::Rename { id, label } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.rename_factor(&FactorId::new(&id), &label, &operator()).await?;
+                deployment
+                    .signet
+                    .issuer()
+                    .factors
+                    .lifecycle
+                    .rename_factor(&FactorId::new(&id), &label, &operator())
+                    .await?;
                 deployment::done(deployment, output, &format!("factor {id} is named {label}")).await
             }
             Self::Approve { id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.approve_factor(&FactorId::new(&id), &operator()).await?;
+                deployment.signet.issuer().factors.lifecycle.approve_factor(&FactorId::new(&id), &operator()).await?;
                 deployment::done(deployment, output, &format!("approved factor {id}")).await
             }
             Self::Remove { id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_factor(&FactorId::new(&id), &operator()).await?;
+                deployment.signet.issuer().factors.lifecycle.remove_factor(&FactorId::new(&id), &operator()).await?;
                 deployment::done(deployment, output, &format!("removed factor {id}")).await
             }
         }
@@ -114,12 +132,21 @@ async fn list(config: &Path, output: &Output, user: Option<String>) -> anyhow::R
     let deployment = deployment::open(config, Need::Store, output).await?;
     match user {
         Some(user) => {
-            let factors = deployment.signet.list_factors(&user).await?;
+            let factors = deployment.signet.issuer().factors.lifecycle.list_factors(&user).await?;
             let views: Vec<_> = factors.iter().map(FactorView::new).collect();
             output.value(&views, |views| factor_table(views))?;
         }
         None => {
-            let views: Vec<_> = deployment.signet.list_all_factors().await?.iter().map(FactorView::listed).collect();
+            let views: Vec<_> = deployment
+                .signet
+                .issuer()
+                .factors
+                .lifecycle
+                .list_all_factors()
+                .await?
+                .iter()
+                .map(FactorView::listed)
+                .collect();
             output.value(&views, |views| listed_table(views))?;
         }
     }
@@ -128,7 +155,8 @@ async fn list(config: &Path, output: &Output, user: Option<String>) -> anyhow::R
 
 async fn export(config: &Path, output: &Output, format: Form) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    let views: Vec<_> = deployment.signet.list_all_factors().await?.iter().map(FactorView::listed).collect();
+    let views: Vec<_> =
+        deployment.signet.issuer().factors.lifecycle.list_all_factors().await?.iter().map(FactorView::listed).collect();
     match format {
         Form::Json => output.text(&serde_json::to_string_pretty(&views)?)?,
         Form::Csv => output.value(&views, |views| csv(views))?,
@@ -140,7 +168,7 @@ async fn resync(config: &Path, output: &Output, id: &str, codes_stdin: bool) -> 
     let [first, second] = two_codes(codes_stdin)?;
     let deployment = deployment::open(config, Need::Hsm, output).await?;
     let operator = operator();
-    deployment.signet.resync_factor(&FactorId::new(id), [&first, &second], &operator).await?;
+    deployment.signet.issuer().factors.resync.resync_factor(&FactorId::new(id), [&first, &second], &operator).await?;
     deployment::done(deployment, output, &format!("factor {id} is in step again")).await
 }
 

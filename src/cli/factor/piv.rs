@@ -17,7 +17,7 @@ use crate::server::{Need, Runtime};
 use signet_core::mfa::piv_attestation::{self, Attested, key_of, read_certificates};
 use signet_jose::clock::Timestamp;
 use signet_jose::jwk::PublicKey;
-use signet_service::piv::PivKey;
+use signet_service::sign_in::piv::PivKey;
 
 /// The longest certificate file that is read, in bytes.
 const LONGEST: u64 = 256 * 1024;
@@ -67,8 +67,9 @@ impl AddPiv {
     }
 
     async fn add(&self, deployment: &Runtime, output: &Output) -> anyhow::Result<()> {
-        let piv = self.judge(&deployment.config.mfa.piv, deployment.signet.clock_now())?;
-        let factor = deployment.signet.enrol_piv(&self.user, &self.label, &piv, &operator()).await?;
+        let piv = self.judge(&deployment.config.mfa.piv, deployment.signet.now())?;
+        let factor =
+            deployment.signet.issuer().factors.enrolment.enrol_piv(&self.user, &self.label, &piv, &operator()).await?;
         let added = Added {
             needs_touch: piv.attested.as_ref().map(|attested| attested.needs_touch),
             factor: FactorView::new(&factor),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::deployment::{self, operator};
 use crate::cli::output::Output;
 use crate::server::Need;
-use signet_service::recovery::MadeCodes;
+use signet_service::factors::recovery::MadeCodes;
 use signet_store::FactorState;
 
 #[derive(Debug, Args)]
@@ -29,7 +29,13 @@ impl Replace {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         let deployment = deployment::open(config, Need::Hsm, output).await?;
         let operator = operator();
-        let made = deployment.signet.replace_token(&self.user, self.valid, self.codes, &operator).await?;
+        let made = deployment
+            .signet
+            .issuer()
+            .factors
+            .recovery
+            .replace_token(&self.user, self.valid, self.codes, &operator)
+            .await?;
         print(output, &made)?;
         deployment.close().await
     }

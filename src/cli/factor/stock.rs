@@ -18,8 +18,12 @@ use crate::cli::table::table;
 use crate::cli::{Ended, input};
 use crate::server::Need;
 use signet_core::secret::SecretBytes;
-use signet_service::import::run::{ImportReport, LineOutcome, Progress};
-use signet_service::import::{Format, ImportOptions, Unlock};
+use signet_core::token_files::Format;
+use signet_core::token_files::ImportOptions;
+use signet_core::token_files::Unlock;
+use signet_service::factors::stock_import::ImportReport;
+use signet_service::factors::stock_import::LineOutcome;
+use signet_service::factors::stock_import::Progress;
 use signet_store::StockToken;
 
 /// The largest file that is read.
@@ -110,7 +114,7 @@ impl StockCommand {
             Self::Import(import) => import.run(config, output).await,
             Self::Stock { remove: Some(serial) } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.remove_stock(&serial, &operator()).await?;
+                deployment.signet.issuer().factors.stock.remove_stock(&serial, &operator()).await?;
                 deployment::done(deployment, output, &format!("removed token {serial} from the stock")).await
             }
             Self::Stock { remove: None } => list(config, output).await,
@@ -120,10 +124,17 @@ impl StockCommand {
                 let (signet, operator) = (&deployment.signet, operator());
                 let factor = match code {
                     Some(code) => {
-                        let user = signet.find_user(&user).await?;
-                        signet.self_assign(&user, &serial, &code, label.as_deref(), &operator).await?
+                        let user = signet.issuer().accounts.find_user(&user).await?;
+                        signet
+                            .issuer()
+                            .factors
+                            .stock
+                            .self_assign(&user, &serial, &code, label.as_deref(), &operator)
+                            .await?
                     }
-                    None => signet.assign_stock(&serial, &user, label.as_deref(), &operator).await?,
+                    None => {
+                        signet.issuer().factors.stock.assign_stock(&serial, &user, label.as_deref(), &operator).await?
+                    }
                 };
                 output.value(&FactorView::new(&factor), |view| format!("{user} has {serial} as factor {}", view.id))?;
                 tell_pending(output, &factor);
@@ -145,6 +156,9 @@ impl Import {
         let mut line = ProgressLine::new();
         let imported = deployment
             .signet
+            .issuer()
+            .factors
+            .stock_import
             .import_stock(&bytes, &options, self.skip_faulty, &operator, &mut |at| line.show(at))
             .await;
         line.end();
@@ -317,7 +331,8 @@ impl StockView {
 
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    let views: Vec<_> = deployment.signet.list_stock().await?.iter().map(StockView::new).collect();
+    let views: Vec<_> =
+        deployment.signet.issuer().factors.stock.list_stock().await?.iter().map(StockView::new).collect();
     output.value(&views, |views| {
         let rows: Vec<_> = views
             .iter()

@@ -108,7 +108,7 @@ const fn in_words(end: KeyEnd) -> &'static str {
 
 pub(super) async fn run(config: &Path, output: &Output) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    let store = deployment.signet.store();
+    let store = &deployment.signet.ports().store;
     let mut views: Vec<_> = store.keys().await?.iter().map(|key| KeyView::new(key, &deployment)).collect();
     views.extend(store.announced_keys().await?.iter().map(KeyView::unfinished));
     output.value(&views, |views| {

@@ -10,7 +10,7 @@ use crate::cli::deployment::{self, operator};
 use crate::cli::output::Output;
 use crate::server::{Need, Runtime};
 use signet_service::ChangeError;
-use signet_service::revoke_key::Consequences;
+use signet_service::key_ring::revocation::Consequences;
 
 /// What was done, or would be.
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) ->
     let mut report = Report { revoked: true, consequences, replacement: None, left_to_the_server: None };
     match deployment::open_with_any_hsm(config, output).await {
         Ok(deployment) => {
-            match deployment.signet.replace_revoked(kid, &operator).await {
+            match deployment.signet.key_ring.revocation.replace_revoked(kid, &operator).await {
                 Ok(key) => report.replacement = key.map(|key| KeyView::new(&key, &deployment)),
                 Err(error) => report.left_to_the_server = Some(error.to_string()),
             }
@@ -70,9 +70,9 @@ pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) ->
 }
 
 async fn begin(deployment: &Runtime, kid: &str, yes: bool) -> Result<Consequences, ChangeError> {
-    let consequences = deployment.signet.foresee_revocation(kid).await?;
+    let consequences = deployment.signet.key_ring.revocation.foresee_revocation(kid).await?;
     if yes {
-        deployment.signet.revoke_key(kid, &operator()).await?;
+        deployment.signet.key_ring.revocation.revoke_key(kid, &operator()).await?;
     }
     Ok(consequences)
 }

@@ -22,19 +22,19 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         _ => None,
     };
     let mut factors = Vec::new();
-    for factor in state.signet.own_factors(live).await? {
-        let left = state.signet.own_recovery_codes_left(&factor).await?;
+    for factor in state.issuer().factors.own.own_factors(live).await? {
+        let left = state.issuer().factors.own_tokens.own_recovery_codes_left(&factor).await?;
         factors.push(listed_row(&factor, left));
     }
-    let sessions = state.signet.list_sessions(live).await?;
-    let token = state.signet.form_token(&visitor.secret).await?;
+    let sessions = state.issuer().sessions.list_sessions(live).await?;
+    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
     let template = AccountPage {
         token: &token,
         user: &live.user.name,
         notice,
         factors,
         sessions: sessions.iter().map(|session| session_row(session, &live.session.id)).collect(),
-        offers_keys: state.signet.offers_keys(),
+        offers_keys: state.issuer().sign_in.security_keys.offers_keys(),
         is_recovered: live.session.factors.iter().any(|factor| factor.starts_with("recovery:")),
     };
     Ok(page(StatusCode::OK, &template))
@@ -47,7 +47,7 @@ pub(super) async fn end_session(
     form: OwnForm,
 ) -> Result<Response, PageError> {
     let live = form.visitor.signed_in()?;
-    let ended = state.signet.end_session(live, &SessionId::new(form.field("session")), &context).await?;
+    let ended = state.issuer().sessions.end_session(live, &SessionId::new(form.field("session")), &context).await?;
     if ended { Ok(see_other("/account?done=ended")) } else { Err(PageError::NotFound) }
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn sign_out_everywhere(
     Context(context): Context,
     form: OwnForm,
 ) -> Result<Response, PageError> {
-    state.signet.sign_out_everywhere(form.visitor.signed_in()?, &context).await?;
+    state.issuer().sessions.sign_out_everywhere(form.visitor.signed_in()?, &context).await?;
     Ok(forgetting(see_other("/login?done=signed-out"), &state))
 }
 

@@ -11,7 +11,7 @@ use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor, forgetting};
 use super::{PageError, page, see_other};
 use crate::ui::{FactorPage, RemovePage};
-use signet_service::self_service::SelfServiceError;
+use signet_service::factors::own::SelfServiceError;
 use signet_store::FactorId;
 
 /// `GET /account/factors/{id}`.
@@ -31,7 +31,7 @@ pub(super) async fn rename(
     form: OwnForm,
 ) -> Result<Response, PageError> {
     let (live, id) = (form.visitor.signed_in()?, FactorId::new(id));
-    match state.signet.rename_own_factor(live, &id, form.field("label"), &context).await {
+    match state.issuer().factors.own.rename_own_factor(live, &id, form.field("label"), &context).await {
         Ok(()) => Ok(see_other("/account?done=renamed")),
         Err(SelfServiceError::Input(text)) => factor_page(&state, &form.visitor, &id, Asked::Name, Some(&text)).await,
         Err(error) => Err(error.into()),
@@ -46,8 +46,8 @@ pub(super) async fn show_removal(
 ) -> Result<Response, PageError> {
     let (live, id) = (visitor.signed_in()?, FactorId::new(id));
     // Before the step-up: nobody proves who they are for a page that is not there.
-    state.signet.own_factor(live, &id).await?;
-    if !live.is_fresh(state.signet.clock_now()) {
+    state.issuer().factors.own.own_factor(live, &id).await?;
+    if !live.is_fresh(state.signet.now()) {
         return Ok(ask_step_up(&format!("/account/factors/{id}/remove")));
     }
     factor_page(&state, &visitor, &id, Asked::Removal, None).await
@@ -61,7 +61,7 @@ pub(super) async fn remove(
     form: OwnForm,
 ) -> Result<Response, PageError> {
     let (live, id) = (form.visitor.signed_in()?, FactorId::new(id));
-    match state.signet.remove_own_factor(live, &id, &context).await {
+    match state.issuer().factors.own.remove_own_factor(live, &id, &context).await {
         Ok(()) => Ok(forgetting(see_other("/login?done=removed"), &state)),
         Err(SelfServiceError::Input(text)) => {
             factor_page(&state, &form.visitor, &id, Asked::Removal, Some(&text)).await
@@ -84,8 +84,8 @@ async fn factor_page(
     error: Option<&str>,
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    let factor = factor_row(&state.signet.own_factor(live, id).await?);
-    let token = state.signet.form_token(&visitor.secret).await?;
+    let factor = factor_row(&state.issuer().factors.own.own_factor(live, id).await?);
+    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     let (token, user): (&str, &str) = (&token, &live.user.name);
     Ok(match asked {

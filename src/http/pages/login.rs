@@ -12,9 +12,9 @@ use super::webauthn::key_answer;
 use super::{PageError, page, see_other, sign_in_failure, with_retry};
 use crate::ui::{LoginPage, StepUpPage};
 use signet_core::audit::RequestContext;
-use signet_core::oauth::OAuthError;
 use signet_core::oauth::grant::PasswordRequest;
 use signet_core::secret::SecretText;
+use signet_service::SignInError;
 
 /// The value of a parameter in the address.
 pub(super) fn asked(uri: &Uri, name: &str) -> Option<String> {
@@ -32,10 +32,15 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         Some("removed") => Some("It is removed, and you are signed out everywhere. Sign in again to go on."),
         _ => None,
     };
-    let token = state.signet.form_token(&visitor.secret).await?;
+    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
     let response = page(
         StatusCode::OK,
-        &LoginPage { token: &token, notice, error: None, offers_keys: state.signet.offers_keys() },
+        &LoginPage {
+            token: &token,
+            notice,
+            error: None,
+            offers_keys: state.issuer().sign_in.security_keys.offers_keys(),
+        },
     );
     Ok(if visitor.is_new { holding(response, &state, &visitor.secret) } else { response })
 }
@@ -49,24 +54,24 @@ pub(super) async fn sign_in(
     match judge(&state, &context, &form).await {
         Ok(secret) => Ok(holding(see_other("/account"), &state, &secret)),
         Err(error) => {
-            let token = state.signet.form_token(&form.visitor.secret).await?;
-            let (status, text) = sign_in_failure(&error);
-            let offers_keys = state.signet.offers_keys();
+            let token = state.issuer().sessions.form_token(&form.visitor.secret).await?;
+            let (status, text) = sign_in_failure(error);
+            let offers_keys = state.issuer().sign_in.security_keys.offers_keys();
             let template = LoginPage { token: &token, notice: None, error: Some(text), offers_keys };
-            Ok(with_retry(page(status, &template), error))
+            Ok(with_retry(page(status, &template), error.retry_after()))
         }
     }
 }
 
-async fn judge(state: &HttpState, context: &RequestContext, form: &OwnForm) -> Result<SecretText, OAuthError> {
+async fn judge(state: &HttpState, context: &RequestContext, form: &OwnForm) -> Result<SecretText, SignInError> {
     let (username, password) = (form.secret_field("username"), form.secret_field("password"));
     let earlier = form.visitor.live.as_ref();
     if let Some(answer) = key_answer(form) {
-        return state.signet.begin_session_by_key(&username, &password, &answer, earlier, context).await;
+        return state.issuer().sessions.begin_session_by_key(&username, &password, &answer, earlier, context).await;
     }
     let otp = form.secret_field("otp");
     let request = PasswordRequest::with_code(username, password, otp);
-    state.signet.begin_session(&request, earlier, context).await
+    state.issuer().sessions.begin_session(&request, earlier, context).await
 }
 
 /// `POST /logout`.
@@ -76,7 +81,7 @@ pub(super) async fn sign_out(
     form: OwnForm,
 ) -> Result<Response, PageError> {
     if let Some(live) = &form.visitor.live {
-        state.signet.end_session(live, &live.session.id, &context).await?;
+        state.issuer().sessions.end_session(live, &live.session.id, &context).await?;
     }
     Ok(forgetting(see_other("/login?done=signed-out"), &state))
 }
@@ -103,8 +108,8 @@ pub(super) async fn show_step_up(
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
     let asked = asked(&uri, "next").unwrap_or_default();
-    let token = state.signet.form_token(&visitor.secret).await?;
-    let (next, offers_keys) = (next_page(&asked), state.signet.offers_keys());
+    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
+    let (next, offers_keys) = (next_page(&asked), state.issuer().sign_in.security_keys.offers_keys());
     let template = StepUpPage { token: &token, user: &live.user.name, next, error: None, offers_keys };
     Ok(page(StatusCode::OK, &template))
 }
@@ -119,22 +124,22 @@ pub(super) async fn step_up(
     let next = next_page(form.field("next"));
     let password = form.secret_field("password");
     let judged = match key_answer(&form) {
-        Some(answer) => state.signet.step_up_by_key(live, &password, &answer, &context).await,
-        None => state.signet.step_up(live, password, form.secret_field("otp"), &context).await,
+        Some(answer) => state.issuer().sessions.step_up_by_key(live, &password, &answer, &context).await,
+        None => state.issuer().sessions.step_up(live, password, form.secret_field("otp"), &context).await,
     };
     match judged {
         Ok(secret) => Ok(holding(see_other(next), &state, &secret)),
         Err(error) => {
-            let token = state.signet.form_token(&form.visitor.secret).await?;
-            let (status, text) = step_up_failure(&error);
-            let offers_keys = state.signet.offers_keys();
+            let token = state.issuer().sessions.form_token(&form.visitor.secret).await?;
+            let (status, text) = step_up_failure(error);
+            let offers_keys = state.issuer().sign_in.security_keys.offers_keys();
             let template = StepUpPage { token: &token, user: &live.user.name, next, error: Some(text), offers_keys };
-            Ok(with_retry(page(status, &template), error))
+            Ok(with_retry(page(status, &template), error.retry_after()))
         }
     }
 }
 
-fn step_up_failure(error: &OAuthError) -> (StatusCode, &'static str) {
+fn step_up_failure(error: SignInError) -> (StatusCode, &'static str) {
     match sign_in_failure(error) {
         (StatusCode::BAD_REQUEST, _) => (
             StatusCode::BAD_REQUEST,

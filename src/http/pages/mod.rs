@@ -9,6 +9,8 @@ mod totp;
 mod visitor;
 mod webauthn;
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,10 +19,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::HttpState;
-use super::oauth_error::Refusal;
+use super::oauth_error::{Refusal, retry_after};
 use crate::ui::{self, FailurePage};
-use signet_core::oauth::OAuthError;
-use signet_service::self_service::SelfServiceError;
+use signet_service::factors::own::SelfServiceError;
+use signet_service::{SignInError, Unavailable};
 
 /// The routes of all pages. What is refused before a page is made, by its path or method, is protected as pages are.
 pub(super) fn routes() -> Router<HttpState> {
@@ -80,7 +82,7 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
         Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => {
             tracing::error!(%error, "a page could not be made");
-            Refusal(OAuthError::unavailable()).into_response()
+            Refusal::from(Unavailable).into_response()
         }
     }
 }
@@ -99,30 +101,29 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
     response
 }
 
-/// The same with `Retry-After`, where the error has one.
-fn with_retry(mut response: Response, error: OAuthError) -> Response {
-    let told = Refusal(error).into_response();
-    if let Some(after) = told.headers().get(header::RETRY_AFTER) {
-        response.headers_mut().insert(header::RETRY_AFTER, after.clone());
+/// A response with `Retry-After`, where there is a time to wait.
+fn with_retry(mut response: Response, pause: Option<Duration>) -> Response {
+    if let Some(pause) = pause {
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after(pause));
     }
     response
 }
 
 /// Status and text of a refused sign-in: one for all that can be wrong with a name, a password and a code.
-fn sign_in_failure(error: &OAuthError) -> (StatusCode, &'static str) {
+fn sign_in_failure(error: SignInError) -> (StatusCode, &'static str) {
     match error {
-        OAuthError::TooManyTries { .. } => {
+        SignInError::TooManyTries { .. } => {
             (StatusCode::TOO_MANY_REQUESTS, "There were too many tries. Wait a while, or use another kind of code.")
         }
-        OAuthError::TemporarilyUnavailable { .. } => {
+        SignInError::Unavailable(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "Signing in does not work at the moment. Try again shortly.")
         }
         // Told only after all that was shown was right.
-        OAuthError::UnmetAuthenticationRequirements => (
+        SignInError::TooWeak => (
             StatusCode::FORBIDDEN,
             "That was right, and not strong enough for this account. Sign in with a stronger factor.",
         ),
-        _ => (
+        SignInError::Refused => (
             StatusCode::BAD_REQUEST,
             "That did not work. Check the name, the password and the code, and use a new code.",
         ),
@@ -145,17 +146,14 @@ enum PageError {
     /// The input is not acceptable.
     Input(String),
     /// HSM or store did not do their part.
-    Unavailable(OAuthError),
+    Unavailable,
     /// The form could not be read.
     Unreadable(Box<Response>),
 }
 
-impl From<OAuthError> for PageError {
-    fn from(error: OAuthError) -> Self {
-        match error {
-            OAuthError::InvalidRequest(text) => Self::Input(text.to_owned()),
-            error => Self::Unavailable(error),
-        }
+impl From<Unavailable> for PageError {
+    fn from(_: Unavailable) -> Self {
+        Self::Unavailable
     }
 }
 
@@ -167,7 +165,7 @@ impl From<SelfServiceError> for PageError {
             SelfServiceError::Missing => Self::NotFound,
             SelfServiceError::SessionOver => Self::NotSignedIn,
             SelfServiceError::Input(_) | SelfServiceError::WrongCode => Self::Input(error.to_string()),
-            SelfServiceError::Unavailable(error) => Self::Unavailable(error),
+            SelfServiceError::Unavailable(_) => Self::Unavailable,
         }
     }
 }
@@ -195,9 +193,9 @@ impl IntoResponse for PageError {
             ),
             Self::NotFound => failure(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address."),
             Self::Input(text) => failure(StatusCode::BAD_REQUEST, "That did not work", &text),
-            Self::Unavailable(error) => {
+            Self::Unavailable => {
                 let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "Try again shortly.");
-                with_retry(failure(status, "This does not work at the moment", text), error)
+                with_retry(failure(status, "This does not work at the moment", text), Some(Unavailable::RETRY_AFTER))
             }
             Self::Unreadable(response) => *response,
         }

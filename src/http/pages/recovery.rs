@@ -10,12 +10,12 @@ use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor};
 use super::{PageError, page};
 use crate::ui::RecoveryPage;
-use signet_service::self_service::SelfServiceError;
+use signet_service::factors::own::SelfServiceError;
 
 /// `GET /account/recovery`.
 pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    if !live.is_fresh(state.signet.clock_now()) {
+    if !live.is_fresh(state.signet.now()) {
         return Ok(ask_step_up("/account/recovery"));
     }
     recovery_page(&state, &visitor, &[], None).await
@@ -27,7 +27,7 @@ pub(super) async fn make(
     Context(context): Context,
     form: OwnForm,
 ) -> Result<Response, PageError> {
-    match state.signet.make_own_recovery_codes(form.visitor.signed_in()?, &context).await {
+    match state.issuer().factors.own_tokens.make_own_recovery_codes(form.visitor.signed_in()?, &context).await {
         Ok(made) => {
             let codes: Vec<&str> = made.codes.iter().map(|code| code.expose()).collect();
             recovery_page(&state, &form.visitor, &codes, None).await
@@ -44,7 +44,7 @@ async fn recovery_page(
     error: Option<&str>,
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    let token = state.signet.form_token(&visitor.secret).await?;
+    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     Ok(page(status, &RecoveryPage { token: &token, user: &live.user.name, error, codes }))
 }

@@ -10,12 +10,12 @@ use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor};
 use super::{PageError, page, see_other};
 use crate::ui::TokenPage;
-use signet_service::self_service::SelfServiceError;
+use signet_service::factors::own::SelfServiceError;
 
 /// `GET /account/token`.
 pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    if !live.is_fresh(state.signet.clock_now()) {
+    if !live.is_fresh(state.signet.now()) {
         return Ok(ask_step_up("/account/token"));
     }
     token_page(&state, &visitor, ("", ""), None).await
@@ -28,7 +28,13 @@ pub(super) async fn take(
     form: OwnForm,
 ) -> Result<Response, PageError> {
     let (live, serial, label) = (form.visitor.signed_in()?, form.field("serial").trim(), form.field("label").trim());
-    match state.signet.take_own_token(live, serial, &form.secret_field("code"), label, &context).await {
+    match state
+        .issuer()
+        .factors
+        .own_tokens
+        .take_own_token(live, serial, &form.secret_field("code"), label, &context)
+        .await
+    {
         Ok(_) => Ok(see_other("/account?done=added")),
         Err(SelfServiceError::Input(text)) => token_page(&state, &form.visitor, (serial, label), Some(&text)).await,
         Err(error) => Err(error.into()),
@@ -42,7 +48,7 @@ async fn token_page(
     error: Option<&str>,
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    let token = state.signet.form_token(&visitor.secret).await?;
+    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     Ok(page(status, &TokenPage { token: &token, user: &live.user.name, error, serial, label }))
 }

@@ -10,7 +10,8 @@ use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor};
 use super::{PageError, page, see_other};
 use crate::ui::{TotpPage, in_groups, qr_image};
-use signet_service::self_service::{PendingTotp, SelfServiceError};
+use signet_service::factors::own::PendingTotp;
+use signet_service::factors::own::SelfServiceError;
 
 /// `GET /account/totp`.
 pub(super) async fn show(
@@ -19,11 +20,11 @@ pub(super) async fn show(
     visitor: Visitor,
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    if !live.is_fresh(state.signet.clock_now()) {
+    if !live.is_fresh(state.signet.now()) {
         return Ok(ask_step_up("/account/totp"));
     }
-    let pending = state.signet.begin_totp(live, &context).await?;
-    let token = state.signet.form_token(&visitor.secret).await?;
+    let pending = state.issuer().factors.own.begin_totp(live, &context).await?;
+    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
     Ok(totp_page(StatusCode::OK, &token, &live.user.name, &pending, "Authenticator app", None))
 }
 
@@ -37,7 +38,7 @@ pub(super) async fn confirm(
     let (label, carried) = (form.field("label"), form.secret_field("pending"));
     // People type codes as the app shows them: in two groups.
     let code: String = form.field("code").split(' ').collect();
-    let error = match state.signet.confirm_totp(live, &carried, label, &code, &context).await {
+    let error = match state.issuer().factors.own.confirm_totp(live, &carried, label, &code, &context).await {
         Ok(_) => return Ok(see_other("/account?done=added")),
         Err(SelfServiceError::WrongCode) => {
             "That code does not fit. Check that the device's clock is right, and type the code that is shown now."
@@ -46,8 +47,8 @@ pub(super) async fn confirm(
         Err(SelfServiceError::Input(text)) => text,
         Err(error) => return Err(error.into()),
     };
-    let token = state.signet.form_token(&form.visitor.secret).await?;
-    let pending = state.signet.pending_totp(live, carried, &context).await?;
+    let token = state.issuer().sessions.form_token(&form.visitor.secret).await?;
+    let pending = state.issuer().factors.own.pending_totp(live, carried, &context).await?;
     Ok(totp_page(StatusCode::BAD_REQUEST, &token, &live.user.name, &pending, label, Some(&error)))
 }
 

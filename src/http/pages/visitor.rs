@@ -14,7 +14,7 @@ use super::super::body::Form;
 use super::{PageError, single};
 use signet_core::oauth::Parameters;
 use signet_core::secret::SecretText;
-use signet_service::session::LiveSession;
+use signet_service::sessions::LiveSession;
 
 /// The length of a secret: 32 bytes in base64url.
 const SECRET_LENGTH: usize = 43;
@@ -43,10 +43,10 @@ impl FromRequestParts<HttpState> for Visitor {
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, PageError> {
         match secret_of(&parts.headers, state.is_https()) {
             Some(secret) => {
-                let live = state.signet.live_session(&secret).await?;
+                let live = state.issuer().sessions.live_session(&secret).await?;
                 Ok(Self { secret, is_new: false, live })
             }
-            None => Ok(Self { secret: state.signet.new_session_secret(), is_new: true, live: None }),
+            None => Ok(Self { secret: state.issuer().sessions.new_session_secret(), is_new: true, live: None }),
         }
     }
 }
@@ -79,7 +79,7 @@ impl FromRequest<HttpState> for OwnForm {
         let form = Form::from_request(Request::from_parts(parts, body), state).await;
         let parameters = form.map_err(|bad| PageError::Unreadable(Box::new(bad.into_response())))?.parameters;
         let shown = parameters.optional("form_token").unwrap_or_default();
-        if visitor.is_new || !is_own || !state.signet.is_form_token(&visitor.secret, shown).await? {
+        if visitor.is_new || !is_own || !state.issuer().sessions.is_form_token(&visitor.secret, shown).await? {
             return Err(PageError::Forged);
         }
         Ok(Self { visitor, parameters })

@@ -12,8 +12,9 @@ use super::login::ask_step_up;
 use super::visitor::{OwnForm, Visitor};
 use super::{PageError, page, see_other};
 use crate::ui::KeyPage;
-use signet_service::self_service::SelfServiceError;
-use signet_service::webauthn::{Ceremony, KeyAnswer};
+use signet_service::factors::own::SelfServiceError;
+use signet_service::sign_in::security_keys::Ceremony;
+use signet_service::sign_in::security_keys::KeyAnswer;
 
 /// The key's answer that a form carries; `None` where it carries none.
 pub(super) fn key_answer(form: &OwnForm) -> Option<KeyAnswer> {
@@ -29,7 +30,7 @@ fn ceremony(ceremony: &Ceremony) -> Response {
 }
 
 fn must_offer(state: &HttpState) -> Result<(), PageError> {
-    if state.signet.offers_keys() { Ok(()) } else { Err(PageError::NotFound) }
+    if state.issuer().sign_in.security_keys.offers_keys() { Ok(()) } else { Err(PageError::NotFound) }
 }
 
 /// `POST /login/key`: what a key is asked for, beside the password where a name is given, or alone.
@@ -37,14 +38,14 @@ pub(super) async fn ask(State(state): State<HttpState>, form: OwnForm) -> Result
     must_offer(&state)?;
     let name = form.secret_field("username");
     let name = Some(&name).filter(|name| !name.expose().is_empty());
-    Ok(ceremony(&state.signet.ask_for_key(&form.visitor.secret, name).await?))
+    Ok(ceremony(&state.issuer().sign_in.security_keys.ask_for_key(&form.visitor.secret, name).await?))
 }
 
 /// `GET /account/key`.
 pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor) -> Result<Response, PageError> {
     must_offer(&state)?;
     let live = visitor.signed_in()?;
-    if !live.is_fresh(state.signet.clock_now()) {
+    if !live.is_fresh(state.signet.now()) {
         return Ok(ask_step_up("/account/key"));
     }
     key_page(&state, &visitor, "Security key", None).await
@@ -58,7 +59,7 @@ pub(super) async fn make(
 ) -> Result<Response, PageError> {
     must_offer(&state)?;
     let live = form.visitor.signed_in()?;
-    Ok(ceremony(&state.signet.begin_key(live, &form.visitor.secret, &context).await?))
+    Ok(ceremony(&state.issuer().factors.own_keys.begin_key(live, &form.visitor.secret, &context).await?))
 }
 
 /// `POST /account/key`.
@@ -72,7 +73,7 @@ pub(super) async fn confirm(
     let Some(answer) = key_answer(&form) else {
         return key_page(&state, &form.visitor, label, Some("No key answered: try once more.")).await;
     };
-    match state.signet.confirm_key(live, &answer, label, &context).await {
+    match state.issuer().factors.own_keys.confirm_key(live, &answer, label, &context).await {
         Ok(_) => Ok(see_other("/account?done=added")),
         Err(SelfServiceError::Input(text)) => key_page(&state, &form.visitor, label, Some(&text)).await,
         Err(error) => Err(error.into()),
@@ -86,7 +87,7 @@ async fn key_page(
     error: Option<&str>,
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    let token = state.signet.form_token(&visitor.secret).await?;
+    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     Ok(page(status, &KeyPage { token: &token, user: &live.user.name, error, label }))
 }

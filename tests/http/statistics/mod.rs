@@ -15,7 +15,7 @@ pub(super) mod welch;
 use std::sync::Arc;
 
 use signet_core::random::{OsRandom, Random as _};
-use signet_service::Signet;
+use signet_service::Deployment;
 
 use self::asker::{Asker, Shown};
 use self::people::Person;
@@ -72,7 +72,7 @@ impl Field {
     }
 
     /// As many people as a way needs.
-    async fn people<F>(&self, prefix: &str, make: impl Fn(Arc<Signet>, String) -> F) -> Vec<Person>
+    async fn people<F>(&self, prefix: &str, make: impl Fn(Arc<Deployment>, String) -> F) -> Vec<Person>
     where
         F: Future<Output = Person> + Send + 'static,
     {

@@ -7,8 +7,10 @@ use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, TotpParameters};
 use signet_core::random::{OsRandom, Random as _};
 use signet_core::secret::SecretBytes;
-use signet_service::Signet;
-use signet_service::enrol::{Device, NewOtp, YubicoKey};
+use signet_service::Deployment;
+use signet_service::factors::enrolment::Device;
+use signet_service::factors::enrolment::NewOtp;
+use signet_service::factors::enrolment::YubicoKey;
 
 use super::asker::Shown;
 use crate::support::codes::{SixDigits, YubiKey};
@@ -24,37 +26,37 @@ pub(super) struct Person {
 
 impl Person {
     /// A user without any token.
-    pub(super) async fn bare(signet: Arc<Signet>, name: String) -> Self {
+    pub(super) async fn bare(signet: Arc<Deployment>, name: String) -> Self {
         Crowd::user(&signet, &name).await;
         Self { name, digits: Vec::new(), yubico: None, recovery: Vec::new() }
     }
 
-    pub(super) async fn with_totp(signet: Arc<Signet>, name: String) -> Self {
+    pub(super) async fn with_totp(signet: Arc<Deployment>, name: String) -> Self {
         let mut person = Self::bare(signet.clone(), name).await;
         person.add_digits(&signet, OtpHash::Sha1, Device::Clock(ClockProfile::Synchronised)).await;
         person
     }
 
-    pub(super) async fn with_hotp(signet: Arc<Signet>, name: String) -> Self {
+    pub(super) async fn with_hotp(signet: Arc<Deployment>, name: String) -> Self {
         let mut person = Self::bare(signet.clone(), name).await;
         person.add_digits(&signet, OtpHash::Sha1, Device::Counter(0)).await;
         person
     }
 
-    pub(super) async fn with_yubico(signet: Arc<Signet>, name: String) -> Self {
+    pub(super) async fn with_yubico(signet: Arc<Deployment>, name: String) -> Self {
         let mut person = Self::bare(signet.clone(), name).await;
         person.add_yubico(&signet).await;
         person
     }
 
-    pub(super) async fn with_recovery(signet: Arc<Signet>, name: String) -> Self {
+    pub(super) async fn with_recovery(signet: Arc<Deployment>, name: String) -> Self {
         let mut person = Self::bare(signet.clone(), name).await;
         person.add_recovery(&signet).await;
         person
     }
 
     /// As many tokens as a user can have of digits, a YubiKey and recovery codes.
-    pub(super) async fn with_everything(signet: Arc<Signet>, name: String) -> Self {
+    pub(super) async fn with_everything(signet: Arc<Deployment>, name: String) -> Self {
         let mut person = Self::bare(signet.clone(), name).await;
         for hash in [OtpHash::Sha1, OtpHash::Sha256, OtpHash::Sha512] {
             person.add_digits(&signet, hash, Device::Clock(ClockProfile::Hardware)).await;
@@ -65,35 +67,42 @@ impl Person {
         person
     }
 
-    pub(super) async fn disabled(signet: Arc<Signet>, name: String) -> Self {
+    pub(super) async fn disabled(signet: Arc<Deployment>, name: String) -> Self {
         let person = Self::with_totp(signet.clone(), name).await;
-        signet.enable_user(&person.name, false, &RequestContext::default()).await.unwrap();
+        signet.issuer().accounts.enable_user(&person.name, false, &RequestContext::default()).await.unwrap();
         person
     }
 
-    async fn add_digits(&mut self, signet: &Signet, hash: OtpHash, device: Device) {
+    async fn add_digits(&mut self, signet: &Deployment, hash: OtpHash, device: Device) {
         let parameters = TotpParameters::new(hash, 6, 30).unwrap();
         let secret = parameters.fresh_secret(&OsRandom);
         let digits = SixDigits { hash, secret: secret.expose().to_vec(), is_clock: matches!(device, Device::Clock(_)) };
         let label = format!("token {}", self.digits.len());
         let new = NewOtp { label, serial: None, parameters, device, secret: Some(secret) };
-        signet.enrol_otp(&self.name, new, &RequestContext::default()).await.unwrap();
+        signet.issuer().factors.enrolment.enrol_otp(&self.name, new, &RequestContext::default()).await.unwrap();
         self.digits.push(digits);
     }
 
-    async fn add_yubico(&mut self, signet: &Signet) {
+    async fn add_yubico(&mut self, signet: &Deployment) {
         let key = YubiKey::new(&fresh_public_id());
         let new = YubicoKey {
             public_id: key.public_id().to_owned(),
             private_id: key.private_id,
             secret: SecretBytes::new(key.secret.to_vec()),
         };
-        signet.enrol_yubico_otp(&self.name, "key", &new, &RequestContext::default()).await.unwrap();
+        signet
+            .issuer()
+            .factors
+            .enrolment
+            .enrol_yubico_otp(&self.name, "key", &new, &RequestContext::default())
+            .await
+            .unwrap();
         self.yubico = Some(key);
     }
 
-    async fn add_recovery(&mut self, signet: &Signet) {
-        let made = signet.make_recovery_codes(&self.name, &RequestContext::default()).await.unwrap();
+    async fn add_recovery(&mut self, signet: &Deployment) {
+        let made =
+            signet.issuer().factors.recovery.make_recovery_codes(&self.name, &RequestContext::default()).await.unwrap();
         self.recovery = made.codes.iter().map(|code| code.expose().to_owned()).collect();
     }
 

@@ -1,0 +1,88 @@
+//! Checkpoints: the audit chain's end, signed in the HSM, so that nobody can change, remove, reorder or cut off records
+//! without being noticed.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::custody::balance::SignatureAccounts;
+use crate::directory::{Directory, RingKey};
+use crate::error::ChangeError;
+use crate::key_ring::signatures::Signatures;
+use crate::readiness::ReadinessState;
+use signet_core::audit::chain::{CHECKPOINT_TYPE, CheckpointClaims};
+use signet_core::audit::{Checkpoint, Head};
+use signet_core::keys::SignedKind;
+use signet_jose;
+use signet_jose::Header;
+use signet_jose::clock::Clock;
+use signet_store::AuditLog;
+
+/// Signs checkpoints of the audit chain.
+pub struct Checkpoints {
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    audit_log: Arc<dyn AuditLog>,
+    balance: Arc<SignatureAccounts>,
+    signatures: Arc<Signatures>,
+    readiness: Arc<ReadinessState>,
+}
+
+impl Checkpoints {
+    pub(crate) fn new(
+        base: &Base,
+        balance: &Arc<SignatureAccounts>,
+        signatures: &Arc<Signatures>,
+        readiness: &Arc<ReadinessState>,
+    ) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            directory: base.directory.clone(),
+            audit_log: base.ports.store.clone(),
+            balance: balance.clone(),
+            signatures: signatures.clone(),
+            readiness: readiness.clone(),
+        }
+    }
+
+    /// Signs the chain's end, if there is anything that no checkpoint covers.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]: nothing is lost, the next checkpoint covers it. It fails each time as long as the HSM does not
+    /// sign or the anchor can't be written, so that the last call tells whether the audit log is covered.
+    pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
+        let signed = self.sign_checkpoint().await;
+        self.readiness.checkpointed(signed.as_ref().err());
+        signed
+    }
+
+    async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
+        let head = self.audit_log.head().await?;
+        let last = self.audit_log.last_checkpoint().await?;
+        if head == Head::EMPTY || last.is_some_and(|last| last.sequence >= head.sequence) {
+            return Ok(None);
+        }
+        let snapshot = self.directory.fresh().await?;
+        let keys: Vec<_> = snapshot.audit_keys().iter().filter(|key| key.key.state.is_active()).collect();
+        if keys.is_empty() {
+            return Err(ChangeError::NotInitialised("audit"));
+        }
+        let at = self.clock.now();
+        let payload = CheckpointClaims { head, at }.to_payload();
+        let signing_input = |key: &RingKey| {
+            let header = Header {
+                algorithm: key.verifying.algorithm(),
+                key_id: Some(key.key.key_id.clone()),
+                token_type: Some(CHECKPOINT_TYPE.to_owned()),
+            };
+            signet_jose::signing_input(&header, payload.as_bytes())
+        };
+        let signed = self.signatures.sign_by_any(&keys, SignedKind::Checkpoint, signing_input).await?;
+        let checkpoint = Checkpoint { sequence: head.sequence, at, jws: signed.text().to_owned() };
+        if !self.audit_log.add_checkpoint(&checkpoint).await? {
+            self.balance.settle_one(&signed.key.key.key_id, SignedKind::Checkpoint, "overtaken").await?;
+        }
+        signed.recorded();
+        Ok(Some(checkpoint))
+    }
+}

@@ -1,0 +1,64 @@
+//! Writes to the audit log, each event at once or, where anybody can provoke it, the first of a kind and then its count.
+
+pub mod checkpoint;
+mod throttle;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use self::throttle::AuditThrottle;
+use crate::ports::Ports;
+use signet_core::audit::Draft;
+use signet_store::{AuditLog, StoreError};
+
+/// Writes to the audit log, each event at once or, where anybody can provoke it, the first of a kind and then its count.
+pub struct AuditTrail {
+    audit_log: Arc<dyn AuditLog>,
+    throttle: AuditThrottle,
+}
+
+impl AuditTrail {
+    pub(crate) fn new(ports: &Ports) -> Self {
+        Self { audit_log: ports.store.clone(), throttle: AuditThrottle::default() }
+    }
+
+    /// Writes events in one commit; returns the store's generation as of that commit.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: nothing was written, or nobody knows.
+    pub async fn append(&self, events: Vec<Draft>) -> Result<i64, StoreError> {
+        self.audit_log.append(events).await
+    }
+
+    /// Keeps a refusal to be written later, the first of its kind too: see [`AuditThrottle::keep`].
+    pub(crate) fn keep_for_later(&self, kind: &str, draft: &Draft) {
+        self.throttle.keep(kind, draft, Instant::now());
+    }
+
+    /// Writes a refusal that anybody can provoke, or counts it where one of its kind was written lately.
+    pub(crate) async fn append_throttled(&self, kind: &str, draft: Draft) -> Result<(), StoreError> {
+        if !self.throttle.admit(kind, &draft, Instant::now()) {
+            return Ok(());
+        }
+        let appended = self.audit_log.append(vec![draft]).await;
+        if appended.is_err() {
+            self.throttle.retract(kind);
+        }
+        appended.map(|_| ())
+    }
+
+    /// Writes how often refusals were repeated since they were told. Called now and then, and at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the numbers are lost, and what was kept to be told with them; what was told before is not.
+    pub async fn append_repetitions(&self, is_end: bool) -> Result<(), StoreError> {
+        let drafts = if is_end { self.throttle.drain() } else { self.throttle.due(Instant::now()) };
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        self.audit_log.append(drafts).await.map(|_| ())
+    }
+}

@@ -1,0 +1,123 @@
+//! A client proves who it is, before anything that it asks is looked at.
+
+use std::sync::Arc;
+
+use crate::audit::AuditTrail;
+use crate::base::Base;
+use crate::directory::{Directory, RingKey, Snapshot};
+use crate::error::Unavailable;
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
+use signet_jose::clock::Timestamp;
+
+/// A client that proved who it is, with the snapshot by which that was judged.
+pub struct KnownClient {
+    /// The client.
+    pub authenticated: AuthenticatedClient,
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl KnownClient {
+    /// The client's id.
+    pub fn id(&self) -> &ClientId {
+        &self.authenticated.client().id
+    }
+}
+
+/// Judges what clients prove, and whether it still holds when a token is ready.
+pub struct ClientAuthenticator {
+    directory: Arc<Directory>,
+    settings: Arc<Settings>,
+    audit: Arc<AuditTrail>,
+}
+
+impl ClientAuthenticator {
+    pub(crate) fn new(base: &Base) -> Self {
+        Self { directory: base.directory.clone(), settings: base.settings.clone(), audit: base.audit.clone() }
+    }
+
+    /// Judges a client's credentials by what the store holds now.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::InvalidClient`], or [`OAuthError::TemporarilyUnavailable`] where the store can't be read.
+    pub async fn authenticate_client(
+        &self,
+        presented: &PresentedCredentials,
+        context: &RequestContext,
+    ) -> Result<KnownClient, OAuthError> {
+        let fresh = self.directory.fresh().await.map_err(Unavailable::from)?;
+        if let Some(known) = self.judge_client(presented, fresh.clone()).await? {
+            return Ok(known);
+        }
+        self.tell_refused_client(presented, &fresh, context).await?;
+        Err(OAuthError::InvalidClient)
+    }
+
+    /// The same by the snapshot at hand, which costs no reading: only for a request whose commit confirms the client by
+    /// [`still_holds`](Self::still_holds) before anything is answered. A refusal is judged again by what the store
+    /// holds now.
+    pub(crate) async fn presume_client(
+        &self,
+        presented: &PresentedCredentials,
+        context: &RequestContext,
+    ) -> Result<KnownClient, OAuthError> {
+        let at_hand = self.directory.at_hand().await.map_err(Unavailable::from)?;
+        match self.judge_client(presented, at_hand).await? {
+            Some(known) => Ok(known),
+            None => self.authenticate_client(presented, context).await,
+        }
+    }
+
+    async fn judge_client(
+        &self,
+        presented: &PresentedCredentials,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<Option<KnownClient>, OAuthError> {
+        let client = self.directory.client(&snapshot, &presented.client_id).await;
+        let client = client.map_err(Unavailable::from)?;
+        Ok(presented.judge(client).map(|authenticated| KnownClient { authenticated, snapshot }))
+    }
+
+    /// Tells the audit log of a known client's wrong secret. An unknown id is told by the log alone: anybody can make
+    /// up a million of them.
+    async fn tell_refused_client(
+        &self,
+        presented: &PresentedCredentials,
+        snapshot: &Snapshot,
+        context: &RequestContext,
+    ) -> Result<(), OAuthError> {
+        let client = self.directory.client(snapshot, &presented.client_id).await;
+        let Some(client) = client.map_err(Unavailable::from)? else {
+            tracing::info!("a client with an unknown id was refused");
+            return Ok(());
+        };
+        let reason = if client.enabled { "wrong_secret" } else { "disabled" };
+        let draft = Draft::new(Event::ClientAuthentication, Outcome::Refused, self.settings.tenant.as_str(), context);
+        let draft = draft.client(client.id.as_str()).because(reason);
+        let told = self.audit.append_throttled(&format!("client {}", client.id), draft).await;
+        Ok(told.map_err(Unavailable::from)?)
+    }
+
+    /// Whether what was judged by a snapshot still holds at the generation of a commit: the same client, unchanged,
+    /// and a key that still signs, or that another one took over from and that stays published for as long as the token
+    /// lasts.
+    pub(crate) async fn still_holds(
+        &self,
+        known: &KnownClient,
+        key: &RingKey,
+        expires_at: Timestamp,
+        generation: i64,
+    ) -> Result<bool, OAuthError> {
+        if known.snapshot.generation >= generation {
+            return Ok(true);
+        }
+        let fresh = self.directory.of_generation(generation).await.map_err(Unavailable::from)?;
+        let client = self.directory.client(&fresh, known.id()).await.map_err(Unavailable::from)?;
+        let same_client = client.is_some_and(|client| *client == *known.authenticated.client());
+        let needed_until = expires_at.plus(self.settings.keys.verifier_margin());
+        let key_signs = fresh.by_id(&key.key.key_id).is_some_and(|key| key.key.state.covers(needed_until));
+        Ok(same_client && key_signs)
+    }
+}

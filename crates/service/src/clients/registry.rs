@@ -1,0 +1,154 @@
+//! The OAuth clients of a tenant, as operators see and change them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::error::ChangeError;
+use crate::ids::Ids;
+use crate::names::{check_name, check_words};
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::oauth::{Client, ClientId, GrantType, Scopes};
+use signet_core::random;
+use signet_core::random::Random;
+use signet_core::secret::{SecretHash, SecretText};
+use signet_jose::clock::Clock;
+use signet_store::Clients;
+
+/// What a new client may do.
+#[derive(Debug, Clone)]
+pub struct NewClient {
+    /// Its name.
+    pub name: String,
+    /// The grant types.
+    pub grants: BTreeSet<GrantType>,
+    /// The scopes.
+    pub scopes: Scopes,
+    /// The audiences; the issuer where none.
+    pub audiences: BTreeSet<String>,
+}
+
+/// The OAuth clients of a tenant, as operators see and change them.
+pub struct ClientRegistry {
+    clock: Arc<dyn Clock>,
+    ids: Ids,
+    random: Arc<dyn Random>,
+    settings: Arc<Settings>,
+    clients: Arc<dyn Clients>,
+}
+
+impl ClientRegistry {
+    pub(crate) fn new(base: &Base) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            ids: Ids::new(&base.ports),
+            random: base.ports.random.clone(),
+            settings: base.settings.clone(),
+            clients: base.ports.store.clone(),
+        }
+    }
+
+    /// Adds a client; its secret is shown this once.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn add_client(
+        &self,
+        new: NewClient,
+        context: &RequestContext,
+    ) -> Result<(Client, SecretText), ChangeError> {
+        check_name("client", &new.name)?;
+        check_words("scope", &new.scopes)?;
+        if new.grants.is_empty() {
+            return Err(ChangeError::Input("a client needs at least one grant type (--grant)".to_owned()));
+        }
+        let secret = SecretText::new(random::url_text::<32>(self.random.as_ref()));
+        let audiences =
+            if new.audiences.is_empty() { BTreeSet::from([self.settings.issuer.clone()]) } else { new.audiences };
+        let client = Client {
+            tenant: self.settings.tenant.clone(),
+            id: ClientId::new(self.ids.next()),
+            name: new.name,
+            secret: SecretHash::of(secret.expose()),
+            grants: new.grants,
+            scopes: new.scopes,
+            audiences,
+            enabled: true,
+            created_at: self.clock.now(),
+        };
+        let told = self.client_changed(&client, "added", context);
+        if self.clients.add_client(&client, vec![told]).await? {
+            Ok((client, secret))
+        } else {
+            Err(ChangeError::Taken { noun: "client", name: client.name })
+        }
+    }
+
+    /// The client of this name or id.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Missing`] where there is none.
+    pub async fn find_client(&self, name: &str) -> Result<Client, ChangeError> {
+        let clients = self.list_clients().await?;
+        let found = clients.into_iter().find(|client| client.name == name || client.id.as_str() == name);
+        found.ok_or_else(|| ChangeError::Missing { noun: "client", name: name.to_owned() })
+    }
+
+    /// All clients, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Store`].
+    pub async fn list_clients(&self) -> Result<Vec<Client>, ChangeError> {
+        Ok(self.clients.clients(&self.settings.tenant).await?)
+    }
+
+    /// Lets a client ask for tokens again, or no more. Disabling ends its refresh families at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enable_client(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
+        let client = self.find_client(name).await?;
+        let told = self.client_changed(&client, if enabled { "enabled" } else { "disabled" }, context);
+        let set = self.clients.set_client_enabled(&client.tenant, &client.id, enabled, self.clock.now(), vec![told]);
+        still_there(set.await?, name)
+    }
+
+    /// Gives a client a new secret, shown this once; the old one is no longer accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn renew_client_secret(&self, name: &str, context: &RequestContext) -> Result<SecretText, ChangeError> {
+        let secret = SecretText::new(random::url_text::<32>(self.random.as_ref()));
+        let (client, hash) = (self.find_client(name).await?, SecretHash::of(secret.expose()));
+        let told = self.client_changed(&client, "secret replaced", context);
+        let set = self.clients.set_client_secret(&client.tenant, &client.id, &hash, vec![told]);
+        still_there(set.await?, name).map(|()| secret)
+    }
+
+    /// Removes a client with its grants.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn remove_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
+        let client = self.find_client(name).await?;
+        let told = self.client_changed(&client, "removed", context);
+        still_there(self.clients.remove_client(&client.tenant, &client.id, vec![told]).await?, name)
+    }
+
+    fn client_changed(&self, client: &Client, what: &str, context: &RequestContext) -> Draft {
+        Draft::new(Event::ClientChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+            .client(client.id.as_str())
+            .detail(format!("{what}: {}", client.name))
+    }
+}
+
+fn still_there(changed: bool, name: &str) -> Result<(), ChangeError> {
+    if changed { Ok(()) } else { Err(ChangeError::Missing { noun: "client", name: name.to_owned() }) }
+}

@@ -1,0 +1,457 @@
+//! Reconciliation: what the HSM workers signed against what has a record. A difference is an alarm: somebody else used
+//! a key, or the count was put back.
+//!
+//! For each key and kind, `signed` is the workers' tally, `recorded` the audit records (of tokens and reports) or the
+//! checkpoints that are there, and `explained` what was settled: signatures that were made and got no record, each
+//! time with a reason in the audit log. What is left is the difference.
+//!
+//! # What differs for good reasons
+//!
+//! - A signature that is under way, here or in another process of this deployment. It is waited for.
+//! - One that was given up: the deadline passed, the worker or its store failed. The [`Ledger`](super::ledger::Ledger)
+//!   knows how many these are at most; how many were signed in fact is seen at rest, and settled.
+//! - What a process that was killed had in hand. It leaves its mark ([`Others`]), and the mark says how many at most.
+//!
+//! Settling makes the difference nought again, so that on a system at rest one signature more is seen.
+//!
+//! # The order of reading
+//!
+//! Records, then the tally, then ledger and marks, then the records again. A signature in the tally whose record is not
+//! in the second reading was thus open in the ledger, or covered by a mark; and a record in the first reading has its
+//! signature in the tally.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::audit::AuditTrail;
+use crate::base::Base;
+use crate::custody::ledger::{Ledger, Line};
+use crate::custody::record_counts::{ACCEPTED, Counts, KINDS, OPERATOR, Recorded};
+use crate::error::ChangeError;
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{HsmError, HsmKey, HsmName, KeyAdmin, KeyTally, SignedKind};
+use signet_jose::KeyId;
+use signet_jose::clock::Clock;
+use signet_store::{Keys, Store, StoreError};
+
+/// How many signatures of each kind may be without a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Slack {
+    /// Tokens.
+    pub tokens: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Custody reports.
+    pub reports: u64,
+}
+
+impl Slack {
+    const fn of(&self, kind: SignedKind) -> u64 {
+        match kind {
+            SignedKind::Token => self.tokens,
+            SignedKind::Checkpoint => self.checkpoints,
+            SignedKind::Report => self.reports,
+            SignedKind::Test => 0,
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens + other.tokens,
+            checkpoints: self.checkpoints + other.checkpoints,
+            reports: self.reports + other.reports,
+        }
+    }
+}
+
+/// What the marks of this deployment's other processes say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OtherProcesses {
+    /// What those that run may have under way; `None` where none runs.
+    pub live: Option<Slack>,
+    /// What those that ended without a word may have had in hand; `None` where there are none.
+    pub ended: Option<Slack>,
+    /// Whether one of them ended with the machine: what was counted last may be lost then.
+    pub power_lost: bool,
+}
+
+/// Knows of the deployment's other processes.
+pub trait Others: Send + Sync {
+    /// What their marks say now.
+    ///
+    /// # Errors
+    ///
+    /// Where the marks can't be read: then nothing is judged.
+    fn look(&self) -> std::io::Result<OtherProcesses>;
+
+    /// What those that ended had in hand is settled: their marks can go.
+    fn settled(&self);
+}
+
+/// The books of one key and kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// The key.
+    pub kid: String,
+    /// What it signed.
+    pub signed: SignedKind,
+    /// Signatures by the workers' count.
+    pub made: u64,
+    /// Those that have a record.
+    pub recorded: u64,
+    /// Those without one that are accounted for, by settlements in the audit log.
+    pub explained: i64,
+    /// How many more may be under way, or be explained when all is at rest.
+    pub open: u64,
+    /// What is left: more than `open`, or less than nought, is an alarm.
+    pub difference: i64,
+    /// Alarms that were raised and that no operator has accepted.
+    pub alarm: i64,
+}
+
+impl Account {
+    /// The part of the difference that nothing explains.
+    pub fn unexplained(&self) -> i64 {
+        let open = i64::try_from(self.open).unwrap_or(i64::MAX);
+        if self.difference < 0 { self.difference } else { (self.difference - open).max(0) }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_well(&self) -> bool {
+        self.unexplained() == 0 && self.alarm == 0
+    }
+}
+
+/// All books.
+#[derive(Debug, Clone, Default)]
+pub struct Reconciliation {
+    /// By key and kind, those in which something was signed.
+    pub accounts: Vec<Account>,
+    /// What the workers counted, by key.
+    pub tallies: BTreeMap<KeyId, KeyTally>,
+    /// HSM tokens that could not be asked, and why.
+    pub silent: Vec<(HsmName, String)>,
+}
+
+/// One comparison, before anything is written of it.
+struct Comparison {
+    accounts: Vec<Account>,
+    /// Of each account, how much `open` holds that was given up or had ended, and can be settled.
+    settleable: Vec<u64>,
+    is_at_rest: bool,
+    page: super::ledger::Page,
+    others: OtherProcesses,
+    asked_again: BTreeMap<HsmName, u64>,
+    tallies: BTreeMap<KeyId, KeyTally>,
+    silent: Vec<(HsmName, String)>,
+    has_begun: bool,
+}
+
+/// Compares what the HSM tokens signed with what was recorded.
+pub struct SignatureAccounts {
+    clock: Arc<dyn Clock>,
+    key_admin: Arc<dyn KeyAdmin>,
+    settings: Arc<Settings>,
+    audit: Arc<AuditTrail>,
+    keys: Arc<dyn Keys>,
+    store: Arc<dyn Store>,
+    ledger: Arc<Ledger>,
+    recorded: tokio::sync::Mutex<Recorded>,
+}
+
+impl SignatureAccounts {
+    pub(crate) fn new(base: &Base, ledger: &Arc<Ledger>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            key_admin: base.ports.key_admin.clone(),
+            settings: base.settings.clone(),
+            audit: base.audit.clone(),
+            keys: base.ports.store.clone(),
+            store: base.ports.store.clone(),
+            ledger: ledger.clone(),
+            recorded: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Compares without writing anything.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
+    pub async fn accounts(&self, others: &dyn Others) -> Result<Reconciliation, ChangeError> {
+        let comparison = self.compare(others, Duration::ZERO).await?;
+        Ok(comparison.into_reconciliation())
+    }
+
+    /// Compares, tells of differences in log and audit log, and settles what is explained where all is at rest.
+    /// `settled_after`: no signature that was given up longer ago can still be made.
+    ///
+    /// # Errors
+    ///
+    /// As [`accounts`](Self::accounts).
+    pub async fn reconcile(&self, others: &dyn Others, settled_after: Duration) -> Result<Reconciliation, ChangeError> {
+        let comparison = self.compare(others, settled_after).await?;
+        let told = self.judge(&comparison);
+        if !told.is_empty() {
+            self.audit.append(told).await?;
+        }
+        if comparison.is_at_rest && comparison.silent.is_empty() {
+            self.close_books(&comparison, others).await;
+        }
+        Ok(comparison.into_reconciliation())
+    }
+
+    /// What was given up is explained now: from here on the books are exact.
+    async fn close_books(&self, comparison: &Comparison, others: &dyn Others) {
+        let settled = &mut self.recorded.lock().await.asked_again;
+        let is_more = |(hsm, count): (&HsmName, &u64)| *count > settled.get(hsm).copied().unwrap_or(0);
+        let has_again = comparison.asked_again.iter().any(is_more);
+        if comparison.page.has_losses() || has_again || comparison.others.ended.is_some() {
+            tracing::info!("signatures that were given up or had an unclean end are settled; the books balance");
+        }
+        self.ledger.forget(&comparison.page);
+        settled.clone_from(&comparison.asked_again);
+        if comparison.others.ended.is_some() {
+            others.settled();
+        }
+    }
+
+    /// Explains one signature that was made and has no use, such as a checkpoint that another process was faster with.
+    pub(crate) async fn settle_one(&self, key: &KeyId, kind: SignedKind, reason: &str) -> Result<(), StoreError> {
+        let line = (key.clone(), kind);
+        self.audit.append(vec![self.draft_settled(&line, 1, reason)]).await.map(drop)
+    }
+
+    /// Accepts the alarms of a key, or of all: a person has looked, and says why it is well. Gives how many signatures
+    /// were accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] where the store can't be read or written, or an HSM token does not answer.
+    pub async fn accept_differences(
+        &self,
+        others: &dyn Others,
+        key: Option<&str>,
+        why: &str,
+        context: &RequestContext,
+    ) -> Result<i64, ChangeError> {
+        let comparison = self.compare(others, Duration::ZERO).await?;
+        if let Some((hsm, error)) = comparison.silent.first() {
+            return Err(ChangeError::Input(format!("HSM token {hsm} does not say what it signed: {error}")));
+        }
+        let is_meant = |account: &&Account| account.alarm != 0 && key.is_none_or(|key| account.kid == key);
+        let (mut drafts, mut accepted) = (Vec::new(), 0);
+        for account in comparison.accounts.iter().filter(is_meant) {
+            let line = (KeyId::new(account.kid.as_str()), account.signed);
+            // What an alarm was about and is still there; what came since is for the next alarm.
+            let still = account.difference.clamp(account.alarm.min(0), account.alarm.max(0));
+            let settlements = [(still, OPERATOR), (account.alarm, ACCEPTED)];
+            drafts.extend(settlements.into_iter().filter(|(count, _)| *count != 0).map(|(count, reason)| {
+                let mut draft = self.draft_settled(&line, count, reason).detail(why);
+                draft.context = context.clone();
+                draft
+            }));
+            accepted += account.alarm.abs();
+        }
+        if !drafts.is_empty() {
+            self.audit.append(drafts).await?;
+        }
+        Ok(accepted)
+    }
+
+    async fn compare(&self, others: &dyn Others, settled_after: Duration) -> Result<Comparison, ChangeError> {
+        let mut recorded = self.recorded.lock().await;
+        // The first counting may take long; the comparison is short.
+        recorded.count(self.store.as_ref(), self.clock.now()).await?;
+        let keys = self.keys.keys().await?;
+        let page_before = self.ledger.page();
+        let before = recorded.count(self.store.as_ref(), self.clock.now()).await?;
+        let (tallies, silent) = self.tallies().await;
+        let asked_again: BTreeMap<HsmName, u64> =
+            self.key_admin.tokens().into_iter().map(|hsm| (hsm.clone(), self.key_admin.asked_again(&hsm))).collect();
+        let page = self.ledger.page();
+        let look = others.look();
+        let others = look.map_err(|error| ChangeError::Input(format!("the marks of processes: {error}")))?;
+        let after = recorded.count(self.store.as_ref(), self.clock.now()).await?;
+        let is_at_rest = page.is_same_as(&page_before) && page.is_at_rest(settled_after) && others.live.is_none();
+        let mut comparison = Comparison {
+            accounts: Vec::new(),
+            settleable: Vec::new(),
+            is_at_rest,
+            page,
+            others,
+            asked_again,
+            tallies,
+            silent,
+            has_begun: recorded.has_begun,
+        };
+        for line in comparison.lines(&keys, &after) {
+            let again = comparison.again(&line, &keys, &recorded.asked_again);
+            comparison.add(&line, &before, &after, again);
+        }
+        Ok(comparison)
+    }
+
+    /// What the workers of each token counted.
+    async fn tallies(&self) -> (BTreeMap<KeyId, KeyTally>, Vec<(HsmName, String)>) {
+        let (mut sums, mut silent) = (BTreeMap::<KeyId, KeyTally>::new(), Vec::new());
+        for hsm in self.key_admin.tokens() {
+            let tallies: Result<Vec<KeyTally>, HsmError> = self.key_admin.tally(&hsm).await;
+            match tallies {
+                Ok(tallies) => tallies.into_iter().for_each(|tally| add(&mut sums, tally)),
+                Err(error) => silent.push((hsm, error.to_string())),
+            }
+        }
+        (sums, silent)
+    }
+
+    /// The records that a comparison calls for.
+    fn judge(&self, comparison: &Comparison) -> Vec<Draft> {
+        let mut told = Vec::new();
+        if !comparison.has_begun && !comparison.is_at_rest {
+            return told;
+        }
+        if !comparison.has_begun {
+            let tenant = self.settings.tenant.as_str();
+            told.push(Draft::new(Event::CustodyBegun, Outcome::Done, tenant, &RequestContext::default()));
+        }
+        for (account, settleable) in comparison.accounts.iter().zip(&comparison.settleable) {
+            let line = (KeyId::new(account.kid.as_str()), account.signed);
+            let settled = comparison.settled(account, *settleable);
+            if let Some((count, reason)) = settled {
+                told.push(self.draft_settled(&line, count, reason));
+            }
+            let unexplained = if comparison.is_excused(account) { 0 } else { account.unexplained() };
+            // What is told of already is not told again.
+            let is_more =
+                (unexplained > 0 && unexplained > account.alarm) || (unexplained < 0 && unexplained < account.alarm);
+            if is_more {
+                told.push(self.draft_difference(account, &line, unexplained - account.alarm));
+            }
+        }
+        told
+    }
+
+    fn draft_settled(&self, line: &Line, signatures: i64, reason: &str) -> Draft {
+        let tenant = self.settings.tenant.as_str();
+        let draft = Draft::new(Event::CustodySettled, Outcome::Done, tenant, &RequestContext::default());
+        about(draft.because(reason), line, signatures)
+    }
+
+    fn draft_difference(&self, account: &Account, line: &Line, signatures: i64) -> Draft {
+        tracing::error!(
+            key = %line.0, signed = line.1.name(), made = account.made, recorded = account.recorded,
+            explained = account.explained, difference = account.difference,
+            "ALARM: the HSM's signatures and the records differ; somebody else used the key, or a count was put back"
+        );
+        let reason = if signatures > 0 { "signatures_without_record" } else { "count_behind_records" };
+        let tenant = self.settings.tenant.as_str();
+        let draft = Draft::new(Event::CustodyDifference, Outcome::Failed, tenant, &RequestContext::default());
+        about(draft.because(reason), line, signatures)
+    }
+}
+
+/// Why a settlement was made, in the word that the audit record carries.
+const LOST: &str = "request_lost";
+const ENDED: &str = "unclean_end";
+const POWER_LOST: &str = "power_lost";
+const BASELINE: &str = "baseline";
+
+fn about(mut draft: Draft, line: &Line, signatures: i64) -> Draft {
+    draft.key = Some(line.0.to_string());
+    draft.signed = Some(line.1.name().to_owned());
+    draft.signatures = Some(signatures);
+    draft
+}
+
+fn add(sums: &mut BTreeMap<KeyId, KeyTally>, mut tally: KeyTally) {
+    let sum = sums.entry(tally.key_id.clone()).or_insert_with(|| KeyTally::new(tally.key_id.clone()));
+    for kind in SignedKind::ALL {
+        *sum.signed(kind) += *tally.signed(kind);
+    }
+    sum.refused += tally.refused;
+    sum.first_at = [sum.first_at, tally.first_at].into_iter().flatten().min();
+    sum.last_at = sum.last_at.max(tally.last_at);
+}
+
+impl Comparison {
+    /// The keys and kinds to compare: those of tokens that answered, and all that a worker signed with.
+    fn lines(&self, keys: &[HsmKey], recorded: &BTreeMap<Line, Counts>) -> BTreeSet<Line> {
+        let is_silent = |key: &KeyId| {
+            let hsm = keys.iter().find(|known| known.key_id == *key).map(|known| &known.hsm);
+            hsm.is_none_or(|hsm| !self.asked_again.contains_key(hsm) || self.silent.iter().any(|(it, _)| it == hsm))
+        };
+        let known = recorded.keys().filter(|line| !is_silent(&line.0)).cloned();
+        let counted = self.tallies.values().flat_map(|tally| {
+            let mut tally = tally.clone();
+            let key = tally.key_id.clone();
+            KINDS.into_iter().filter(move |kind| *tally.signed(*kind) > 0).map(move |kind| (key.clone(), kind))
+        });
+        known.chain(counted).filter(|line| KINDS.contains(&line.1)).collect()
+    }
+
+    /// Signatures of the key's token that were asked of a second worker and are not settled.
+    fn again(&self, line: &Line, keys: &[HsmKey], settled: &BTreeMap<HsmName, u64>) -> u64 {
+        let Some(key) = keys.iter().find(|key| key.key_id == line.0) else { return 0 };
+        let now = self.asked_again.get(&key.hsm).copied().unwrap_or(0);
+        now.saturating_sub(settled.get(&key.hsm).copied().unwrap_or(0))
+    }
+
+    fn add(&mut self, line: &Line, before: &BTreeMap<Line, Counts>, after: &BTreeMap<Line, Counts>, again: u64) {
+        let (before, after) =
+            (before.get(line).copied().unwrap_or_default(), after.get(line).copied().unwrap_or_default());
+        let made = self.tallies.get(&line.0).map_or(0, |tally| *tally.clone().signed(line.1));
+        let left = |counts: Counts| signed(made).saturating_sub(signed(counts.records)).saturating_sub(counts.settled);
+        let of = |slack: Option<Slack>| slack.map_or(0, |slack| slack.of(line.1));
+        let settleable = self.page.open(line) + again + of(self.others.ended);
+        // Fewer than were recorded before they were counted: records that came since explain nothing.
+        let difference = if left(before) < 0 { left(before) } else { left(after).max(0) };
+        self.settleable.push(settleable);
+        self.accounts.push(Account {
+            kid: line.0.to_string(),
+            signed: line.1,
+            made,
+            recorded: after.records,
+            explained: after.settled,
+            open: settleable + of(self.others.live),
+            difference,
+            alarm: after.alarmed - after.accepted,
+        });
+    }
+
+    /// Whether the whole of a difference has a good reason: counting begins now, or the machine lost its power, and
+    /// with it the last second of the count.
+    fn is_excused(&self, account: &Account) -> bool {
+        !self.has_begun || (account.difference < 0 && self.others.power_lost)
+    }
+
+    /// What of a difference is settled now, and why: only at rest, when nothing is under way.
+    fn settled(&self, account: &Account, settleable: u64) -> Option<(i64, &'static str)> {
+        if !self.is_at_rest || account.difference == 0 {
+            return None;
+        }
+        if !self.has_begun {
+            return Some((account.difference, BASELINE));
+        }
+        if account.difference < 0 {
+            return self.others.power_lost.then_some((account.difference, POWER_LOST));
+        }
+        let count = account.difference.min(signed(settleable));
+        let reason = if self.others.ended.is_some() { ENDED } else { LOST };
+        (count > 0).then_some((count, reason))
+    }
+
+    fn into_reconciliation(self) -> Reconciliation {
+        Reconciliation { accounts: self.accounts, tallies: self.tallies, silent: self.silent }
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

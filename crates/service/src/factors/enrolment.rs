@@ -1,0 +1,333 @@
+//! Factors, as they are enrolled and removed.
+//!
+//! Under the four-eyes rule a factor that an operator adds for somebody proves nothing until another operator has approved
+//! it (`docs/decisions/0022-*`).
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::accounts::Accounts;
+use crate::base::Base;
+use crate::error::ChangeError;
+use crate::ids::Ids;
+use crate::names::check_name;
+use crate::rows::factor_row;
+use crate::settings::Settings;
+use crate::sign_in::piv::PivKey;
+use crate::sign_in::validation_servers::ValidationServers;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{Seals, Vault};
+use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
+use signet_core::mfa::{FactorDetail, HotpState, PivState, YubicoRemoteState, piv, policy, yubico_otp};
+use signet_core::random::Random;
+use signet_core::secret::SecretBytes;
+use signet_jose::clock::Clock;
+use signet_store::{Factor, FactorId, FactorState, Factors, User, YubicoState};
+
+/// A Yubico OTP key as its programming tool tells of it.
+#[derive(Debug)]
+pub struct YubicoKey {
+    /// The public id, in modhex.
+    pub public_id: String,
+    /// The private id.
+    pub private_id: [u8; 6],
+    /// The AES-128 key.
+    pub secret: SecretBytes,
+}
+
+/// A TOTP or HOTP token to enrol.
+#[derive(Debug)]
+pub struct NewOtp {
+    /// What the user calls it.
+    pub label: String,
+    /// What is printed on it.
+    pub serial: Option<String>,
+    /// Hash, digits and step.
+    pub parameters: TotpParameters,
+    /// Clock or counter.
+    pub device: Device,
+    /// The secret that it has already; a fresh one where there is none.
+    pub secret: Option<SecretBytes>,
+}
+
+/// What a token counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// RFC 6238.
+    Clock(ClockProfile),
+    /// RFC 4226: the lowest counter that is acceptable.
+    Counter(i64),
+}
+
+impl NewOtp {
+    /// The factor's parameters and state.
+    fn detail(&self) -> FactorDetail {
+        match self.device {
+            Device::Clock(profile) => FactorDetail::Totp(self.parameters.state(profile)),
+            Device::Counter(next_counter) => {
+                let (hash, digits) = (self.parameters.hash(), self.parameters.digits());
+                FactorDetail::Hotp(HotpState { hash, digits, next_counter })
+            }
+        }
+    }
+}
+
+/// What is enrolled, whatever its kind.
+pub(crate) struct NewFactor<'n> {
+    pub(crate) label: &'n str,
+    pub(crate) serial: Option<String>,
+    pub(crate) detail: FactorDetail,
+}
+
+/// Makes factors, whoever asks for them.
+pub struct FactorMaker {
+    clock: Arc<dyn Clock>,
+    ids: Ids,
+    random: Arc<dyn Random>,
+    settings: Arc<Settings>,
+    validation_servers: Option<Arc<ValidationServers>>,
+    vault: Arc<dyn Vault>,
+    factors: Arc<dyn Factors>,
+    accounts: Arc<Accounts>,
+}
+
+impl FactorMaker {
+    pub(crate) fn new(base: &Base, accounts: &Arc<Accounts>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            ids: Ids::new(&base.ports),
+            random: base.ports.random.clone(),
+            settings: base.settings.clone(),
+            validation_servers: base.ports.validation_servers.clone(),
+            vault: base.ports.vault.clone(),
+            factors: base.ports.store.clone(),
+            accounts: accounts.clone(),
+        }
+    }
+
+    /// Enrols a TOTP factor with a fresh secret, which is shown this once.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enrol_totp(
+        &self,
+        user: &str,
+        label: &str,
+        parameters: TotpParameters,
+        context: &RequestContext,
+    ) -> Result<(Factor, Enrolment), ChangeError> {
+        let device = Device::Clock(ClockProfile::default());
+        let new = NewOtp { label: label.to_owned(), serial: None, parameters, device, secret: None };
+        self.enrol_otp(user, new, context).await
+    }
+
+    /// Enrols a TOTP or HOTP token. A fresh secret is shown this once; one that the token has already is taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enrol_otp(
+        &self,
+        user: &str,
+        new: NewOtp,
+        context: &RequestContext,
+    ) -> Result<(Factor, Enrolment), ChangeError> {
+        check_name("factor", &new.label)?;
+        let user = self.accounts.find_user(user).await?;
+        // A colon would end the label's first part in an otpauth URI.
+        let account = user.name.replace(':', " ");
+        let detail = new.detail();
+        let secret = new.secret.unwrap_or_else(|| new.parameters.fresh_secret(self.random.as_ref()));
+        let enrolment = Enrolment::of(&self.settings.otp_issuer, &account, detail.clone(), secret)
+            .map_err(|error| ChangeError::Input(error.to_string()))?;
+        let factor = NewFactor { label: &new.label, serial: new.serial, detail };
+        let factor = self.enrol(&user, factor, enrolment.secret(), context).await?;
+        Ok((factor, enrolment))
+    }
+
+    /// Enrols a Yubico OTP key.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enrol_yubico_otp(
+        &self,
+        user: &str,
+        label: &str,
+        key: &YubicoKey,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        check_name("factor", label)?;
+        let user = self.accounts.find_user(user).await?;
+        let Some(public_id) = yubico_otp::public_id(&key.public_id) else {
+            let text = "the public id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key \
+                        types it first";
+            return Err(ChangeError::Input(text.to_owned()));
+        };
+        if key.secret.expose().len() != 16 {
+            return Err(ChangeError::Input("the secret key must be 32 hex digits: an AES-128 key".to_owned()));
+        }
+        let state = YubicoState { public_id, private_id: key.private_id, last_counter: -1 };
+        let factor = NewFactor { label, serial: None, detail: FactorDetail::YubicoOtp(state) };
+        self.enrol(&user, factor, &key.secret, context).await
+    }
+
+    /// Enrols a factor that holds no secret of ours.
+    pub(crate) async fn enrol_public(
+        &self,
+        user: &str,
+        new: NewFactor<'_>,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        check_name("factor", new.label)?;
+        let user = self.accounts.find_user(user).await?;
+        let factor = self.new_factor(&user, new, context).await?;
+        self.keep_factor(&user, factor, context).await
+    }
+
+    async fn enrol(
+        &self,
+        user: &User,
+        new: NewFactor<'_>,
+        secret: &SecretBytes,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        let mut factor = self.new_factor(user, new, context).await?;
+        factor.secret = self.enclose_for(&factor, secret).await?;
+        self.keep_factor(user, factor, context).await
+    }
+
+    async fn keep_factor(&self, user: &User, factor: Factor, context: &RequestContext) -> Result<Factor, ChangeError> {
+        let told = factor_changed(&factor, factor_added(&factor), context);
+        if self.factors.add_factor(&factor, vec![told]).await? {
+            return Ok(factor);
+        }
+        Err(taken(&factor, user))
+    }
+
+    /// A factor of the user's that is not kept yet, without its secret.
+    pub(crate) async fn new_factor(
+        &self,
+        user: &User,
+        new: NewFactor<'_>,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        let tenant = &self.settings.tenant;
+        if let Some(serial) = &new.serial {
+            check_name("serial number", serial)?;
+        }
+        let enrolled = self.factors.factors(tenant, &user.id).await?;
+        policy::may_enrol(&new.detail, enrolled.iter().map(|factor| &factor.detail))
+            .map_err(|error| ChangeError::Input(error.to_string()))?;
+        Ok(Factor {
+            tenant: tenant.clone(),
+            id: FactorId::new(self.ids.next()),
+            user: user.id.clone(),
+            label: new.label.to_owned(),
+            serial: new.serial,
+            detail: new.detail,
+            state: self.first_state(context),
+            valid_until: None,
+            secret: Seals::default(),
+            created_at: self.clock.now(),
+            last_used_at: None,
+        })
+    }
+
+    /// Encloses a secret for a factor's row.
+    pub(crate) async fn enclose_for(&self, factor: &Factor, secret: &SecretBytes) -> Result<Seals, ChangeError> {
+        let no_secret = || ChangeError::Input("a factor of this kind has no secret".to_owned());
+        let kind = factor.detail.secret_kind().ok_or_else(no_secret)?;
+        let row = factor_row(&factor.tenant, &factor.id, &factor.user);
+        Ok(self.vault.enclose(&row, kind, secret).await?)
+    }
+
+    /// What an operator adds waits for another one's approval where the four-eyes rule holds; what a user adds does not.
+    fn first_state(&self, context: &RequestContext) -> FactorState {
+        match &context.operator {
+            Some(operator) if self.settings.four_eyes => FactorState::Pending { requested_by: operator.clone() },
+            _ => FactorState::Enabled,
+        }
+    }
+
+    /// Enrols the key of a PIV card.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enrol_piv(
+        &self,
+        user: &str,
+        label: &str,
+        piv: &PivKey,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        if !piv::is_usable(&piv.key) {
+            let text =
+                "the key must be P-256, P-384 or RSA of 2048 to 4096 bits: Signet takes no other from a PIV card";
+            return Err(ChangeError::Input(text.to_owned()));
+        }
+        let attested = piv.attested.as_ref().map(|attested| attested.serial);
+        let detail = FactorDetail::Piv(PivState {
+            key_thumbprint: piv.key.thumbprint().to_string(),
+            public_key: STANDARD.encode(piv.key.to_spki_der()),
+            serial: attested,
+            attested: piv.attested.is_some(),
+        });
+        let serial = attested.map(|serial| serial.to_string()).or_else(|| piv.serial.clone());
+        self.enrol_public(user, NewFactor { label, serial, detail }, context).await
+    }
+
+    /// Enrols a Yubico key whose OTPs the configured servers verify.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enrol_yubico_remote(
+        &self,
+        user: &str,
+        label: &str,
+        public_id: &str,
+        context: &RequestContext,
+    ) -> Result<Factor, ChangeError> {
+        if self.validation_servers.is_none() {
+            let text = "no server is configured that could verify it: `mfa.yubico_validation` names them";
+            return Err(ChangeError::Input(text.to_owned()));
+        }
+        let Some(public_id) = yubico_otp::public_id(public_id) else {
+            let text = "the public id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key \
+                        types it first";
+            return Err(ChangeError::Input(text.to_owned()));
+        };
+        let detail = FactorDetail::YubicoRemote(YubicoRemoteState { public_id, last_counter: -1 });
+        self.enrol_public(user, NewFactor { label, serial: None, detail }, context).await
+    }
+}
+
+/// The audit record's word for a factor that was added.
+pub(crate) fn factor_added(factor: &Factor) -> &'static str {
+    match factor.state {
+        FactorState::Pending { .. } => "added, waits for approval",
+        FactorState::Enabled | FactorState::Disabled => "added",
+    }
+}
+
+/// Why the store did not add a factor.
+pub(crate) fn taken(factor: &Factor, user: &User) -> ChangeError {
+    match factor.detail.handle().or(factor.serial.as_deref()) {
+        Some(name) => ChangeError::Taken { noun: "factor", name: name.to_owned() },
+        None => ChangeError::Missing { noun: "user", name: user.name.clone() },
+    }
+}
+
+/// The audit event of a change of a factor.
+pub(crate) fn factor_changed(factor: &Factor, what: &str, context: &RequestContext) -> Draft {
+    let mut draft = Draft::new(Event::FactorChanged, Outcome::Done, factor.tenant.as_str(), context)
+        .user(factor.user.as_str())
+        .detail(what);
+    draft.factors = vec![format!("{}:{}", factor.detail.kind(), factor.id)];
+    draft
+}

@@ -1,0 +1,200 @@
+//! What becomes of factors: listed, named, disabled, and approved by a second pair of eyes (`docs/decisions/0022-*`).
+
+use std::sync::Arc;
+
+use crate::accounts::Accounts;
+use crate::audit::AuditTrail;
+use crate::base::Base;
+use crate::error::ChangeError;
+use crate::factors::enrolment::factor_changed;
+use crate::names::check_name;
+use crate::settings::Settings;
+use signet_core::audit::{Outcome, RequestContext};
+use signet_jose::clock::Clock;
+use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, FactorState, Factors, ListedFactor};
+
+/// What operators do with factors that are there.
+pub struct FactorLifecycle {
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    audit: Arc<AuditTrail>,
+    factor_life: Arc<dyn FactorLife>,
+    factors: Arc<dyn Factors>,
+    accounts: Arc<Accounts>,
+}
+
+impl FactorLifecycle {
+    pub(crate) fn new(base: &Base, accounts: &Arc<Accounts>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            settings: base.settings.clone(),
+            audit: base.audit.clone(),
+            factor_life: base.ports.store.clone(),
+            factors: base.ports.store.clone(),
+            accounts: accounts.clone(),
+        }
+    }
+
+    /// Everybody's factors, without their secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Store`].
+    pub async fn list_all_factors(&self) -> Result<Vec<ListedFactor>, ChangeError> {
+        const PAGE: u32 = 1000;
+        let mut all: Vec<ListedFactor> = Vec::new();
+        loop {
+            let after = all.last().map(|listed| listed.factor.id.clone());
+            let page = self.factor_life.all_factors(&self.settings.tenant, after.as_ref(), PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Lets a factor prove its user again, or no more. Disabling ends the user's refresh families.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enable_factor(
+        &self,
+        id: &FactorId,
+        enabled: bool,
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
+        let factor = self.find_factor(id).await?;
+        if enabled && let FactorState::Pending { .. } = factor.state {
+            return Err(ChangeError::Input(format!(
+                "the factor waits for another operator's `signet factor approve {id}`"
+            )));
+        }
+        let told = factor_changed(&factor, if enabled { "enabled" } else { "disabled" }, context);
+        if self.factor_life.set_factor_enabled(&factor.tenant, id, enabled, self.clock.now(), vec![told]).await? {
+            return Ok(());
+        }
+        Err(ChangeError::Input(format!("the factor is {} already", factor.state.name())))
+    }
+
+    /// Replaces what the user calls a factor.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn rename_factor(&self, id: &FactorId, label: &str, context: &RequestContext) -> Result<(), ChangeError> {
+        check_name("factor", label)?;
+        let factor = self.find_factor(id).await?;
+        let told = factor_changed(&factor, "renamed", context);
+        let renamed = self.factor_life.rename_factor(&factor.tenant, id, label, vec![told]).await?;
+        if renamed { Ok(()) } else { Err(missing(id)) }
+    }
+
+    /// Approves a factor that another operator added.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]; also where the operator is who asked for it, which is told to the audit log.
+    pub async fn approve_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
+        let factor = self.find_factor(id).await?;
+        let FactorState::Pending { requested_by } = &factor.state else {
+            return Err(ChangeError::Input(format!(
+                "the factor is {}: nothing waits for approval",
+                factor.state.name()
+            )));
+        };
+        let approver = context.operator.as_deref().unwrap_or_default();
+        let mut refused = factor_changed(&factor, "approval", context).because("same_operator");
+        refused.outcome = Outcome::Refused;
+        if !are_two_people(requested_by, approver) {
+            self.audit.append(vec![refused]).await?;
+            let text = format!(
+                "the four-eyes rule: {requested_by} asked for this factor, so another operator must approve it, from \
+                 another system account or, where all share one, with `--operator NAME` at both commands"
+            );
+            return Err(ChangeError::Input(text));
+        }
+        let done = factor_changed(&factor, &format!("approved; {requested_by} had asked for it"), context);
+        let told = AuditOnOutcome { applied: vec![done], rejected: vec![refused] };
+        if self.factor_life.approve_factor(&factor.tenant, id, approver, told).await? {
+            return Ok(());
+        }
+        Err(ChangeError::Input("the factor waits for approval no more".to_owned()))
+    }
+
+    /// The factor of this id.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Missing`] where there is none.
+    pub async fn find_factor(&self, id: &FactorId) -> Result<Factor, ChangeError> {
+        self.factors.factor(&self.settings.tenant, id).await?.ok_or_else(|| missing(id))
+    }
+
+    /// A user's factors.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn list_factors(&self, user: &str) -> Result<Vec<Factor>, ChangeError> {
+        let user = self.accounts.find_user(user).await?;
+        Ok(self.factors.factors(&user.tenant, &user.id).await?)
+    }
+
+    /// Removes a factor. Its user's refresh families end: who had the factor may have begun them.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn remove_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
+        let tenant = &self.settings.tenant;
+        let missing = || ChangeError::Missing { noun: "factor", name: id.to_string() };
+        let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
+        let told = factor_changed(&factor, "removed", context);
+        let removed = self.factors.remove_factor(tenant, id, self.clock.now(), vec![told]).await?;
+        if removed { Ok(()) } else { Err(missing()) }
+    }
+}
+
+fn missing(id: &FactorId) -> ChangeError {
+    ChangeError::Missing { noun: "factor", name: id.to_string() }
+}
+
+/// Whether two operators, as they are written down, are two people: `uid 1000`, or `ann (uid 0)` for one who gave a
+/// name. Two system accounts are; two that share an account are where both gave a name, and not the same one.
+fn are_two_people(one: &str, other: &str) -> bool {
+    let parts = |operator: &str| match operator.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
+        Some((name, account)) => (Some(name.to_owned()), account.to_owned()),
+        None => (None, operator.to_owned()),
+    };
+    let ((one_name, one_account), (other_name, other_account)) = (parts(one), parts(other));
+    if one_account.is_empty() || other_account.is_empty() {
+        return false;
+    }
+    match (one_name, other_name) {
+        (Some(one), Some(other)) => one != other,
+        _ => one_account != other_account,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_people_have_two_accounts_or_two_names() {
+        for (one, other, two) in [
+            ("uid 1", "uid 2", true),
+            ("uid 1", "uid 1", false),
+            ("uid 0", "ann (uid 0)", false),
+            ("ann (uid 0)", "bob (uid 0)", true),
+            ("ann (uid 0)", "ann (uid 0)", false),
+            ("ann (uid 1)", "ann (uid 2)", false),
+            ("ann (uid 1)", "uid 2", true),
+            ("", "uid 2", false),
+        ] {
+            assert_eq!(are_two_people(one, other), two, "{one} and {other}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Factors: how they come, change and go, by an operator's hand and by their owner's.
+
+pub mod enrolment;
+pub mod lifecycle;
+pub mod own;
+pub mod own_keys;
+pub mod own_tokens;
+pub mod recovery;
+pub mod resync;
+pub mod stock;
+pub mod stock_import;
+
+use std::sync::Arc;
+
+use self::enrolment::FactorMaker;
+use self::lifecycle::FactorLifecycle;
+use self::own::OwnFactors;
+use self::own_keys::OwnKeys;
+use self::own_tokens::OwnTokens;
+use self::recovery::Recovery;
+use self::resync::Resynchronisation;
+use self::stock::TokenStock;
+use self::stock_import::StockImport;
+use crate::accounts::Accounts;
+use crate::base::Base;
+use crate::sign_in::SignIn;
+use crate::signed_state::SignedState;
+
+/// The factors of a tenant's users.
+pub struct Factors {
+    /// Makes them.
+    pub enrolment: Arc<FactorMaker>,
+    /// What operators do with them.
+    pub lifecycle: Arc<FactorLifecycle>,
+    /// Recovery codes and replacements.
+    pub recovery: Arc<Recovery>,
+    /// Hardware tokens that nobody has yet.
+    pub stock: Arc<TokenStock>,
+    /// Takes files of tokens into the stock.
+    pub stock_import: StockImport,
+    /// Finds tokens again that are out of step.
+    pub resync: Resynchronisation,
+    /// What a person changes of their own.
+    pub own: Arc<OwnFactors>,
+    /// Recovery codes and stock tokens, as a person takes them.
+    pub own_tokens: OwnTokens,
+    /// Security keys, as a person enrols them.
+    pub own_keys: OwnKeys,
+}
+
+impl Factors {
+    pub(crate) fn new(
+        base: &Base,
+        accounts: &Arc<Accounts>,
+        sign_in: &Arc<SignIn>,
+        signed_state: &Arc<SignedState>,
+    ) -> Self {
+        let enrolment = Arc::new(FactorMaker::new(base, accounts));
+        let lifecycle = Arc::new(FactorLifecycle::new(base, accounts));
+        let recovery = Arc::new(Recovery::new(base, accounts, &enrolment, &lifecycle));
+        let stock = Arc::new(TokenStock::new(base, accounts, &sign_in.decoys, &enrolment, &sign_in.tries));
+        let (matcher, proofs) = (&sign_in.matcher, &sign_in.proofs);
+        let own = Arc::new(OwnFactors::new(base, matcher, &enrolment, &lifecycle, proofs, signed_state));
+        Self {
+            stock_import: StockImport::new(base),
+            resync: Resynchronisation::new(base, &sign_in.tries),
+            own_tokens: OwnTokens::new(base, &own, &recovery, &stock),
+            own_keys: OwnKeys::new(base, &enrolment, &own, &sign_in.security_keys, signed_state),
+            enrolment,
+            lifecycle,
+            recovery,
+            stock,
+            own,
+        }
+    }
+}

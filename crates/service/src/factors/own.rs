@@ -1,0 +1,339 @@
+//! What a person changes of their own factors. Adding and removing takes a proof that is fresh: who finds an open browser
+//! changes nothing by which its owner signs in.
+//!
+//! A TOTP factor is there only once a code has shown that the app has its secret. Until then nothing is kept: the page's
+//! form carries the secret, sealed by the HSM for the person, and told by a MAC from what was not made here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::AuditTrail;
+use crate::base::Base;
+use crate::error::{ChangeError, Unavailable};
+use crate::factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed};
+use crate::factors::lifecycle::FactorLifecycle;
+use crate::ids::Ids;
+use crate::names::check_name;
+use crate::rows::row_of_factor;
+use crate::sessions::{LiveSession, proved};
+use crate::settings::Settings;
+use crate::sign_in::matcher::CodeMatcher;
+use crate::sign_in::proofs::FactorProofs;
+use crate::signed_state::SignedState;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{HsmError, RowBinding, Seals, Vault};
+use signet_core::mfa::assurance::may_change_factors;
+use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
+use signet_core::mfa::totp::Code;
+use signet_core::mfa::{policy, totp};
+use signet_core::random::Random;
+use signet_core::secret::{SecretBytes, SecretText};
+use signet_jose::clock::{Clock, Timestamp};
+use signet_store::{Factor, FactorDetail, FactorId, FactorLife, Factors, StoreError, UserId};
+
+/// What a pending secret is carried for.
+const PENDING: &str = "pending factor";
+/// How long a person may take from the QR code to the first code.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Why a person's change of their own factors did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfServiceError {
+    /// The proof is not fresh: the password and a code are asked for again.
+    #[error("a fresh sign-in is needed")]
+    StepUpNeeded,
+    /// The proof is fresh, and weaker than what the strongest of the person's factors proves.
+    #[error("a sign-in by the strongest factor is needed")]
+    StrongerNeeded,
+    /// No such factor of this person.
+    #[error("there is no such factor")]
+    Missing,
+    /// The session ended meanwhile: the person signed out, or what they sign in with was changed.
+    #[error("the sign-in is over")]
+    SessionOver,
+    /// The input is not acceptable; the text says what to do.
+    #[error("{0}")]
+    Input(String),
+    /// The code does not fit the secret.
+    #[error("the code is wrong")]
+    WrongCode,
+    /// HSM or store did not do their part.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<HsmError> for SelfServiceError {
+    fn from(error: HsmError) -> Self {
+        Unavailable::from(error).into()
+    }
+}
+
+impl From<StoreError> for SelfServiceError {
+    fn from(error: StoreError) -> Self {
+        Unavailable::from(error).into()
+    }
+}
+
+impl From<ChangeError> for SelfServiceError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Missing { noun: "user", .. } => Self::SessionOver,
+            ChangeError::Missing { .. } => Self::Missing,
+            ChangeError::Taken { .. } | ChangeError::Input(_) => Self::Input(error.to_string()),
+            ChangeError::NotInitialised(_) | ChangeError::Unavailable(_) => Unavailable.into(),
+            ChangeError::Hsm(error) => error.into(),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A TOTP secret that is shown, and not a factor yet.
+#[derive(Debug)]
+pub struct PendingTotp {
+    /// The secret as a person sees it.
+    pub enrolment: Enrolment,
+    /// What the form carries until the code is typed.
+    pub carried: SecretText,
+}
+
+/// What is carried, under a MAC.
+#[derive(Serialize, Deserialize)]
+struct Carried {
+    factor: FactorId,
+    until: Timestamp,
+    seals: Seals,
+}
+
+/// What a person sees and changes of their own factors.
+pub struct OwnFactors {
+    clock: Arc<dyn Clock>,
+    ids: Ids,
+    random: Arc<dyn Random>,
+    settings: Arc<Settings>,
+    vault: Arc<dyn Vault>,
+    factor_life: Arc<dyn FactorLife>,
+    factors: Arc<dyn Factors>,
+    audit: Arc<AuditTrail>,
+    matcher: Arc<CodeMatcher>,
+    maker: Arc<FactorMaker>,
+    lifecycle: Arc<FactorLifecycle>,
+    proofs: Arc<FactorProofs>,
+    signed_state: Arc<SignedState>,
+}
+
+impl OwnFactors {
+    pub(crate) fn new(
+        base: &Base,
+        matcher: &Arc<CodeMatcher>,
+        maker: &Arc<FactorMaker>,
+        lifecycle: &Arc<FactorLifecycle>,
+        proofs: &Arc<FactorProofs>,
+        signed_state: &Arc<SignedState>,
+    ) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            ids: Ids::new(&base.ports),
+            random: base.ports.random.clone(),
+            settings: base.settings.clone(),
+            vault: base.ports.vault.clone(),
+            factor_life: base.ports.store.clone(),
+            factors: base.ports.store.clone(),
+            audit: base.audit.clone(),
+            matcher: matcher.clone(),
+            maker: maker.clone(),
+            lifecycle: lifecycle.clone(),
+            proofs: proofs.clone(),
+            signed_state: signed_state.clone(),
+        }
+    }
+
+    /// Makes a TOTP secret for a person to scan.
+    ///
+    /// # Errors
+    ///
+    /// [`SelfServiceError`].
+    pub async fn begin_totp(
+        &self,
+        live: &LiveSession,
+        context: &RequestContext,
+    ) -> Result<PendingTotp, SelfServiceError> {
+        self.must_be_fresh(live, context).await?;
+        let enrolment = self.totp_of(live, None)?;
+        let enrolled = self.factors.factors(&live.user.tenant, &live.user.id).await?;
+        policy::may_enrol(enrolment.detail(), enrolled.iter().map(|factor| &factor.detail))
+            .map_err(|error| SelfServiceError::Input(error.to_string()))?;
+        let factor = FactorId::new(self.ids.next());
+        let row = self.pending_row(&factor, &live.user.id);
+        let seals = self.vault.seal(&row, enrolment.secret()).await?;
+        let carried = Carried { factor, until: self.clock.now().plus(PATIENCE), seals };
+        let carried = self.signed_state.carry(PENDING, live.session.id.as_str(), &carried).await?;
+        Ok(PendingTotp { enrolment, carried })
+    }
+
+    /// The secret that a form carries, to be shown once more after a wrong code.
+    ///
+    /// # Errors
+    ///
+    /// [`SelfServiceError`]; [`SelfServiceError::Input`] for a form that was not made for this session, or too long ago.
+    pub async fn pending_totp(
+        &self,
+        live: &LiveSession,
+        carried: SecretText,
+        context: &RequestContext,
+    ) -> Result<PendingTotp, SelfServiceError> {
+        self.must_be_fresh(live, context).await?;
+        let (_, enrolment) = self.open_carried(live, &carried).await?;
+        Ok(PendingTotp { enrolment, carried })
+    }
+
+    /// Enrols the secret that a form carries, if the code is one of its own. The code's step is spent by it.
+    ///
+    /// # Errors
+    ///
+    /// [`SelfServiceError`].
+    pub async fn confirm_totp(
+        &self,
+        live: &LiveSession,
+        carried: &SecretText,
+        label: &str,
+        code: &str,
+        context: &RequestContext,
+    ) -> Result<Factor, SelfServiceError> {
+        self.must_be_fresh(live, context).await?;
+        check_name("factor", label)?;
+        let (id, enrolment) = self.open_carried(live, carried).await?;
+        let FactorDetail::Totp(mut state) = enrolment.detail().clone() else {
+            return Err(Unavailable.into());
+        };
+        let code = Code::parse(code, state.digits).ok_or(SelfServiceError::WrongCode)?;
+        let new = NewFactor { label, serial: None, detail: enrolment.detail().clone() };
+        let mut factor = self.maker.new_factor(&live.user, new, context).await?;
+        factor.id = id;
+        factor.secret = self.maker.enclose_for(&factor, enrolment.secret()).await?;
+        let (now, steps) = (factor.created_at, totp::candidates(factor.created_at, &state));
+        let hmacs = self.matcher.digit_hmacs(&row_of_factor(&factor), &factor.secret, state.hash, &steps).await?;
+        let matched = totp::match_step(&code, now, &steps, &hmacs, &state);
+        let step = matched.map_err(|_| SelfServiceError::WrongCode)?;
+        (state.last_step, state.drift) = (step.step(), step.drift());
+        (factor.detail, factor.last_used_at) = (FactorDetail::Totp(state), Some(now));
+        let told = factor_changed(&factor, factor_added(&factor), context);
+        let added = self.factor_life.add_own_factor(&live.session, &factor, vec![told]).await;
+        if added? {
+            return Ok(factor);
+        }
+        Err(SelfServiceError::Input("this code was set up already, or the sign-in is over".to_owned()))
+    }
+
+    /// The person's factors, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`SelfServiceError::Unavailable`].
+    pub async fn own_factors(&self, live: &LiveSession) -> Result<Vec<Factor>, SelfServiceError> {
+        let factors = self.factors.factors(&live.user.tenant, &live.user.id).await;
+        Ok(factors?)
+    }
+
+    /// Replaces what the person calls one of their factors.
+    ///
+    /// # Errors
+    ///
+    /// [`SelfServiceError`].
+    pub async fn rename_own_factor(
+        &self,
+        live: &LiveSession,
+        id: &FactorId,
+        label: &str,
+        context: &RequestContext,
+    ) -> Result<(), SelfServiceError> {
+        self.own_factor(live, id).await?;
+        Ok(self.lifecycle.rename_factor(id, label, context).await?)
+    }
+
+    /// Removes one of the person's factors, but not the last one that can be used: without any nobody signs in, and
+    /// recovery codes only stand in for one. All of the person's sessions end with it, this one too, and all grants.
+    ///
+    /// # Errors
+    ///
+    /// [`SelfServiceError`].
+    pub async fn remove_own_factor(
+        &self,
+        live: &LiveSession,
+        id: &FactorId,
+        context: &RequestContext,
+    ) -> Result<(), SelfServiceError> {
+        self.must_be_fresh(live, context).await?;
+        let factor = self.own_factor(live, id).await?;
+        let is_another = |other: &Factor| other.id != *id && !matches!(other.detail, FactorDetail::Recovery(_));
+        if !self.proofs.usable_factors(&live.user.id).await?.iter().any(is_another) {
+            let text = "this is the only factor: without it nobody can sign in here any more. Set up another one first";
+            return Err(SelfServiceError::Input(text.to_owned()));
+        }
+        let told = factor_changed(&factor, "removed", context);
+        let removed = self.factor_life.remove_own_factor(&live.session, id, self.clock.now(), vec![told]).await;
+        if removed? { Ok(()) } else { Err(SelfServiceError::SessionOver) }
+    }
+
+    /// One of the person's factors.
+    ///
+    /// # Errors
+    ///
+    /// [`SelfServiceError::Missing`] for another person's too.
+    pub async fn own_factor(&self, live: &LiveSession, id: &FactorId) -> Result<Factor, SelfServiceError> {
+        let factor = self.factors.factor(&live.user.tenant, id).await?;
+        factor.filter(|factor| factor.user == live.user.id).ok_or(SelfServiceError::Missing)
+    }
+
+    /// A change without a proof that is fresh, and as strong as the strongest factor's, is refused and told to the audit
+    /// log.
+    pub(crate) async fn must_be_fresh(
+        &self,
+        live: &LiveSession,
+        context: &RequestContext,
+    ) -> Result<(), SelfServiceError> {
+        let (reason, refusal) = if live.is_fresh(self.clock.now()) {
+            let usable = self.proofs.usable_factors(&live.user.id).await?;
+            if may_change_factors(proved(&live.session), usable.iter().map(|factor| &factor.detail)) {
+                return Ok(());
+            }
+            ("stronger_step_up_needed", SelfServiceError::StrongerNeeded)
+        } else {
+            ("step_up_needed", SelfServiceError::StepUpNeeded)
+        };
+        let told = Draft::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
+            .user(live.user.id.as_str())
+            .because(reason);
+        self.audit.append_throttled(&format!("step up {}", live.session.id), told).await?;
+        Err(refusal)
+    }
+
+    /// A TOTP of the commonest parameters: with this secret, or a fresh one.
+    fn totp_of(&self, live: &LiveSession, secret: Option<SecretBytes>) -> Result<Enrolment, SelfServiceError> {
+        // A colon would end the label's first part in an otpauth URI.
+        let (issuer, account) = (&self.settings.otp_issuer, live.user.name.replace(':', " "));
+        let parameters = TotpParameters::DEFAULT;
+        let detail = FactorDetail::Totp(parameters.state(ClockProfile::default()));
+        let secret = secret.unwrap_or_else(|| parameters.fresh_secret(self.random.as_ref()));
+        Enrolment::of(issuer, &account, detail, secret).map_err(|error| SelfServiceError::Input(error.to_string()))
+    }
+
+    async fn open_carried(
+        &self,
+        live: &LiveSession,
+        carried: &SecretText,
+    ) -> Result<(FactorId, Enrolment), SelfServiceError> {
+        let over = || SelfServiceError::Input("this took too long, or the page was not this session's".to_owned());
+        // The HSM is asked to open nothing that was not made here.
+        let opened = self.signed_state.carried::<Carried>(PENDING, live.session.id.as_str(), carried).await?;
+        let carried = opened.filter(|carried| self.clock.now() <= carried.until).ok_or_else(over)?;
+        let row = self.pending_row(&carried.factor, &live.user.id);
+        let secret = self.vault.open(&row, &carried.seals).await?;
+        Ok((carried.factor, self.totp_of(live, Some(secret))?))
+    }
+
+    fn pending_row(&self, factor: &FactorId, user: &UserId) -> RowBinding {
+        RowBinding::new(&self.settings.tenant, "pending_factor", &format!("{factor}/{user}"), "secret")
+    }
+}

@@ -1,0 +1,146 @@
+//! A token that is out of step is found again by two codes in a row (RFC 4226 §7.4, RFC 6238 §6).
+
+use std::sync::Arc;
+
+use crate::audit::AuditTrail;
+use crate::base::Base;
+use crate::error::ChangeError;
+use crate::factors::enrolment::factor_changed;
+use crate::rows::row_of_factor;
+use crate::settings::Settings;
+use crate::sign_in::tries::Tries;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::Vault;
+use signet_core::mfa::lockout::Target;
+use signet_core::mfa::totp::{Code, OtpFault, counter_message};
+use signet_core::mfa::{hotp, totp};
+use signet_core::secret::SecretText;
+use signet_jose::clock::Clock;
+use signet_store::{AuditOnOutcome, Factor, FactorDetail, FactorId, Factors, Users};
+
+/// HMACs that the HSM is asked for at once.
+const AT_ONCE: usize = 100;
+
+/// Finds tokens again that are out of step.
+pub struct Resynchronisation {
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    vault: Arc<dyn Vault>,
+    audit: Arc<AuditTrail>,
+    factors: Arc<dyn Factors>,
+    users: Arc<dyn Users>,
+    tries: Arc<Tries>,
+}
+
+impl Resynchronisation {
+    pub(crate) fn new(base: &Base, tries: &Arc<Tries>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            settings: base.settings.clone(),
+            vault: base.ports.vault.clone(),
+            audit: base.audit.clone(),
+            factors: base.ports.store.clone(),
+            users: base.ports.store.clone(),
+            tries: tries.clone(),
+        }
+    }
+
+    /// Finds a TOTP or HOTP token again by two codes in a row, both of which are spent by it. A failure is a try at the
+    /// account, as at sign-in.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn resync_factor(
+        &self,
+        id: &FactorId,
+        codes: [&SecretText; 2],
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
+        let tenant = &self.settings.tenant;
+        let missing = || ChangeError::Missing { noun: "factor", name: id.to_string() };
+        let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
+        let user = self.users.user(tenant, &factor.user).await?.ok_or_else(missing)?;
+        let digits = match &factor.detail {
+            FactorDetail::Totp(state) => state.digits,
+            FactorDetail::Hotp(state) => state.digits,
+            _ => return Err(ChangeError::Input("only TOTP and HOTP tokens can be out of step".to_owned())),
+        };
+        let [first, second] = codes.map(|code| Code::parse(code.expose().trim(), digits));
+        let (Some(first), Some(second)) = (first, second) else {
+            return Err(ChangeError::Input(format!("this token's codes have {digits} digits: two of them are needed")));
+        };
+        let counted = self.tries.count_change_try(&user, Target::Digits).await?;
+        let resynced = self.find_pair(&factor, [&first, &second], context).await;
+        self.tries.settle_change_try(&user, &counted, resynced).await
+    }
+
+    async fn find_pair(&self, factor: &Factor, codes: [&Code; 2], context: &RequestContext) -> Result<(), ChangeError> {
+        let now = self.clock.now();
+        let (tenant, id) = (&factor.tenant, &factor.id);
+        let told = |reason| self.resync_told(factor, reason, context);
+        let won = match &factor.detail {
+            FactorDetail::Totp(state) => {
+                let steps = totp::resync_candidates(now, state);
+                let hmacs = self.many_hmacs(factor, &steps).await?;
+                match totp::match_pair(codes, now, &steps, &hmacs, state) {
+                    Ok(step) => {
+                        self.factors.spend_totp_step(tenant, id, step.step(), step.drift(), now, told(None)).await?
+                    }
+                    Err(fault) => return self.refuse_resync(factor, fault, context).await,
+                }
+            }
+            FactorDetail::Hotp(state) => {
+                let counters = hotp::resync_candidates(state);
+                let hmacs = self.many_hmacs(factor, &counters).await?;
+                match hotp::match_pair(codes, &counters, &hmacs, state) {
+                    Ok(counter) => {
+                        self.factors.raise_counter(tenant, id, counter.next_counter(), now, told(None)).await?
+                    }
+                    Err(fault) => return self.refuse_resync(factor, fault, context).await,
+                }
+            }
+            _ => false,
+        };
+        if won { Ok(()) } else { Err(not_accepted()) }
+    }
+
+    async fn refuse_resync(
+        &self,
+        factor: &Factor,
+        fault: OtpFault,
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
+        self.audit.append(self.resync_told(factor, Some(fault.reason()), context).rejected).await?;
+        Err(not_accepted())
+    }
+
+    fn resync_told(&self, factor: &Factor, reason: Option<&str>, context: &RequestContext) -> AuditOnOutcome {
+        let done = factor_changed(factor, "resynchronised", context);
+        let mut lost = Draft { event: Event::FactorChanged, outcome: Outcome::Refused, ..done.clone() };
+        lost.reason = Some(reason.unwrap_or("replayed_code").to_owned());
+        AuditOnOutcome { applied: vec![done], rejected: vec![lost] }
+    }
+
+    async fn many_hmacs(&self, factor: &Factor, places: &[i64]) -> Result<Vec<Vec<u8>>, ChangeError> {
+        let hash = match &factor.detail {
+            FactorDetail::Totp(state) => state.hash,
+            FactorDetail::Hotp(state) => state.hash,
+            _ => return Ok(Vec::new()),
+        };
+        let mut hmacs = Vec::with_capacity(places.len());
+        for some in places.chunks(AT_ONCE) {
+            let messages = some.iter().copied().map(counter_message).collect();
+            hmacs.extend(self.vault.otp_hmac(&row_of_factor(factor), &factor.secret, hash, messages).await?);
+        }
+        Ok(hmacs)
+    }
+}
+
+fn not_accepted() -> ChangeError {
+    ChangeError::Input(
+        "the codes are not accepted: two that the token shows one directly after the other, and that were not used \
+         yet, are needed"
+            .to_owned(),
+    )
+}

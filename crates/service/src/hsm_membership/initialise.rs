@@ -1,0 +1,215 @@
+//! Makes the keys that a deployment depends on, each inside its HSM token, and binds the deployment to the tokens.
+//! Doing it again makes what is missing and leaves what is there.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::deployment_secret::DeploymentSecret;
+use crate::directory::Directory;
+use crate::error::InitialiseError;
+use crate::key_ring::key_maker::{KeyMaker, Wanted};
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyState, SealMode, TokenReport};
+use signet_jose::KeyId;
+use signet_jose::clock::Clock;
+use signet_store::{Keys, Membership, StoreError, StoreFailure};
+
+/// One key that `init` found or made.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct InitialisedKey {
+    /// The HSM token.
+    pub hsm: HsmName,
+    /// What it is for.
+    pub purpose: KeyPurpose,
+    /// Its name.
+    pub kid: String,
+    /// Whether it was made just now.
+    pub created: bool,
+}
+
+/// How an HSM token comes to a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// With the deployment itself: nobody has its keys yet, and all of them sign at once.
+    Founding,
+    /// Later: its signing key is published before it signs.
+    Joining,
+}
+
+/// The RSA size where none is asked for.
+pub const DEFAULT_RSA_BITS: u32 = 3072;
+
+/// Makes the keys of a deployment and binds it to its HSM tokens.
+pub struct Initialisation {
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    key_admin: Arc<dyn KeyAdmin>,
+    settings: Arc<Settings>,
+    keys: Arc<dyn Keys>,
+    membership: Arc<dyn Membership>,
+    secret: Arc<DeploymentSecret>,
+    key_maker: Arc<KeyMaker>,
+}
+
+impl Initialisation {
+    pub(crate) fn new(base: &Base, key_maker: &Arc<KeyMaker>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            directory: base.directory.clone(),
+            key_admin: base.ports.key_admin.clone(),
+            settings: base.settings.clone(),
+            keys: base.ports.store.clone(),
+            membership: base.ports.store.clone(),
+            secret: base.secret.clone(),
+            key_maker: key_maker.clone(),
+        }
+    }
+
+    /// Makes what is missing; `progress` is told of each key before it is made.
+    ///
+    /// # Errors
+    ///
+    /// [`InitialiseError`]: what was made before stays, and doing it again goes on from there.
+    pub async fn initialise(
+        &self,
+        context: &RequestContext,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Vec<InitialisedKey>, InitialiseError> {
+        let mut keys = Vec::new();
+        let is_signing = |key: &HsmKey| key.purpose == KeyPurpose::TokenSigning && key.tenant == self.settings.tenant;
+        // Nobody keeps a JWKS of a deployment that has no signing key yet.
+        let is_new = !self.keys.keys().await?.iter().any(is_signing);
+        let entry = if is_new { Entry::Founding } else { Entry::Joining };
+        let members = self.membership.hsm_members().await?;
+        let mut reports = Vec::new();
+        for hsm in self.key_admin.tokens() {
+            match members.iter().find(|member| member.name == hsm) {
+                Some(member) if member.retired_at.is_none() => {}
+                None if members.is_empty() => {}
+                // Tokens that verifiers have keys of must not suddenly be signed by others.
+                _ => {
+                    progress(&format!(
+                        "HSM token {hsm} is not part of this deployment: `signet hsm add {hsm}` adds it"
+                    ));
+                    continue;
+                }
+            }
+            reports.push((hsm.clone(), self.key_admin.describe(&hsm).await?));
+        }
+        if !reports.iter().any(|(_, report)| report.keeps_secrets()) {
+            return Err(InitialiseError::NothingSeals);
+        }
+        for (hsm, report) in reports {
+            self.bind(&hsm, &report, Event::DeploymentInitialised, context).await?;
+            keys.extend(self.ensure_keys(&hsm, entry, &report, context, progress).await?);
+        }
+        self.directory.fresh().await?;
+        self.secret.prepare_deployment_secret().await;
+        Ok(keys)
+    }
+
+    /// Makes the keys that a token of these abilities needs and lacks.
+    pub(crate) async fn ensure_keys(
+        &self,
+        hsm: &HsmName,
+        entry: Entry,
+        report: &TokenReport,
+        context: &RequestContext,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Vec<InitialisedKey>, InitialiseError> {
+        let mut keys = Vec::new();
+        for purpose in KeyPurpose::ALL {
+            if is_needed(purpose, report) {
+                let algorithm = match purpose {
+                    KeyPurpose::TokenSigning => Some(self.settings.algorithm),
+                    KeyPurpose::AuditSigning => report.algorithms.first().copied(),
+                    KeyPurpose::Wrapping | KeyPurpose::Sealing | KeyPurpose::Binding => None,
+                };
+                let (rsa_bits, at_once) = (DEFAULT_RSA_BITS, entry == Entry::Founding);
+                let wanted = Wanted { hsm: hsm.clone(), purpose, algorithm, rsa_bits, at_once };
+                keys.push(self.ensure_key(&wanted, context, progress).await?);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Binds the deployment to a token, or checks that it is the token that it was bound to.
+    pub(crate) async fn bind(
+        &self,
+        hsm: &HsmName,
+        report: &TokenReport,
+        event: Event,
+        context: &RequestContext,
+    ) -> Result<(), InitialiseError> {
+        let bound = self.membership.hsm_members().await?;
+        let is_first = bound.is_empty();
+        match bound.into_iter().find(|member| member.name == *hsm) {
+            Some(member) if member.token.serial != report.token.serial => {
+                let (expected, found) = (member.token.serial, report.token.serial.clone());
+                Err(match member.retired_at {
+                    None => InitialiseError::OtherToken { name: member.name, expected, found },
+                    Some(_) => InitialiseError::RetiredName { name: member.name, retired: expected, found },
+                })
+            }
+            Some(member) if member.retired_at.is_none() => Ok(()),
+            _ => {
+                let tenant = self.settings.tenant.as_str();
+                let detail = format!("HSM token {hsm}: {} {}", report.token.manufacturer, report.token.model);
+                let told = Draft::new(event, Outcome::Done, tenant, context).detail(detail);
+                let mut told = vec![told];
+                if is_first {
+                    // Nothing was signed yet, so that from here on each signature has its record.
+                    told.push(Draft::new(Event::CustodyBegun, Outcome::Done, tenant, context));
+                }
+                Ok(self.membership.bind_hsm_token(hsm, &report.token, self.clock.now(), told).await?)
+            }
+        }
+    }
+
+    async fn ensure_key(
+        &self,
+        wanted: &Wanted,
+        context: &RequestContext,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<InitialisedKey, InitialiseError> {
+        let Wanted { hsm, purpose, algorithm, .. } = wanted;
+        let there =
+            |kid: &KeyId| InitialisedKey { hsm: hsm.clone(), purpose: *purpose, kid: kid.to_string(), created: false };
+        let is_it = |key: &HsmKey| {
+            let is_same = key.hsm == *hsm && key.purpose == *purpose && key.tenant == self.settings.tenant;
+            let is_signing = *purpose == KeyPurpose::TokenSigning;
+            let signs_alike = !is_signing || key.public.as_ref().map(|jwk| jwk.algorithm) == *algorithm;
+            let will_serve = is_signing && matches!(key.state, KeyState::Next { .. });
+            is_same && signs_alike && (key.state.is_active() || will_serve)
+        };
+        let find = async || Ok::<_, StoreError>(self.keys.keys().await?.into_iter().find(is_it));
+        if let Some(key) = find().await? {
+            return Ok(there(&key.key_id));
+        }
+        progress(&format!("generating the {} key in HSM token {hsm}", purpose.name().replace('_', "-")));
+        match self.key_maker.make_key(wanted, context).await {
+            Ok(key) => {
+                let kid = key.key_id.to_string();
+                Ok(InitialisedKey { hsm: hsm.clone(), purpose: *purpose, kid, created: true })
+            }
+            // Another `init` was faster by a moment: its key serves both.
+            Err(InitialiseError::Store(StoreError { operation, failure: failure @ StoreFailure::Taken(_) })) => {
+                let key = find().await?.ok_or(StoreError { operation, failure })?;
+                Ok(there(&key.key_id))
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// Whether a key of this purpose is needed in a token of these abilities.
+fn is_needed(purpose: KeyPurpose, report: &TokenReport) -> bool {
+    match purpose {
+        KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => true,
+        // A token that keeps no secrets has none to bind either: it signs alone.
+        KeyPurpose::Binding => !report.seal_modes.is_empty(),
+        KeyPurpose::Wrapping => report.seal_modes.contains(&SealMode::Wrapped),
+        KeyPurpose::Sealing => report.seal_modes.contains(&SealMode::Sealed),
+    }
+}

@@ -1,0 +1,28 @@
+//! Which HSM tokens belong to the deployment now.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use signet_core::keys::HsmName;
+use signet_store::{Membership, StoreError};
+
+/// Which HSM tokens belong to the deployment now.
+pub struct Members {
+    membership: Arc<dyn Membership>,
+}
+
+impl Members {
+    pub(crate) fn new(base: &Base) -> Self {
+        Self { membership: base.ports.store.clone() }
+    }
+
+    /// The HSM tokens that belong to the deployment, without those that were retired.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn live_members(&self) -> Result<Vec<HsmName>, StoreError> {
+        let members = self.membership.hsm_members().await?.into_iter();
+        Ok(members.filter(|member| member.retired_at.is_none()).map(|member| member.name).collect())
+    }
+}

@@ -1,0 +1,363 @@
+//! Which HSM tokens a deployment has: adding one to a deployment that works, and taking one out. Both can be interrupted
+//! at any point and go on where they ended.
+
+pub mod initialise;
+pub mod members;
+pub mod reseal;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::Base;
+use crate::directory::Directory;
+use crate::error::MembershipError;
+use crate::hsm_membership::initialise::{Entry, Initialisation, InitialisedKey};
+use crate::hsm_membership::reseal::{COMMAND_PAUSE, Resealed, Resealing, keeps_secrets};
+use crate::key_ring::signatures::Signatures;
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyState, TokenInfo, TokenReport};
+use signet_jose::Algorithm;
+use signet_jose::clock::{Clock, Timestamp};
+use signet_store::{HsmMember, Keys, SealCount, SecretsAtRest};
+
+/// Seals that are removed at once.
+const REMOVED_AT_ONCE: u32 = 500;
+
+/// How many secrets lie between two words of progress.
+const PROGRESS_EVERY: u64 = 50;
+
+/// Where an HSM token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Membership {
+    /// The deployment is bound to it.
+    Member,
+    /// It is configured, and the deployment does not know it.
+    NotAdded,
+    /// The deployment is bound to it, and it is not configured.
+    NotConfigured,
+    /// It was taken out.
+    Retired,
+}
+
+/// An HSM token of the deployment or of the configuration.
+#[derive(Debug, Clone, Serialize)]
+pub struct HsmStatus {
+    /// Its configured name.
+    pub name: HsmName,
+    /// Where it stands.
+    pub membership: Membership,
+    /// The token that the deployment is bound to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenInfo>,
+    /// The stage of its newest key that signs tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<&'static str>,
+    /// Whether it keeps secrets for the deployment now; a member that does not only signs, and lacks no seals.
+    pub keeps_secrets: bool,
+    /// What is sealed for it.
+    pub seals: SealCount,
+    /// How many of its keys that signed tokens are still to be destroyed, where it was retired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undestroyed: Option<usize>,
+    /// Until when its keys are published, where it was retired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published_until: Option<String>,
+}
+
+/// What `add` did.
+#[derive(Debug, Clone, Serialize)]
+pub struct AddedHsm {
+    /// The token's name.
+    pub name: HsmName,
+    /// Its keys, those that were there already among them.
+    pub keys: Vec<InitialisedKey>,
+    /// Whether it keeps secrets. One that does not only signs: nothing is sealed for it.
+    pub keeps_secrets: bool,
+    /// Secrets that were sealed for it just now.
+    pub resealed: u64,
+    /// Secrets that no token opens.
+    pub unopened: u64,
+    /// What is sealed for it now.
+    pub seals: SealCount,
+}
+
+/// What `retire` did.
+#[derive(Debug, Clone, Serialize)]
+pub struct RetiredHsm {
+    /// The token's name.
+    pub name: HsmName,
+    /// Seals that were removed just now.
+    pub removed_seals: u64,
+    /// Until when its keys stay published; then its `[[hsm]]` can be removed.
+    pub published_until: String,
+}
+
+/// Adds HSM tokens to the deployment and retires them.
+pub struct HsmMembership {
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    key_admin: Arc<dyn KeyAdmin>,
+    settings: Arc<Settings>,
+    keys: Arc<dyn Keys>,
+    membership: Arc<dyn signet_store::Membership>,
+    secrets_at_rest: Arc<dyn SecretsAtRest>,
+    initialisation: Arc<Initialisation>,
+    resealing: Arc<Resealing>,
+    signatures: Arc<Signatures>,
+}
+
+impl HsmMembership {
+    pub(crate) fn new(
+        base: &Base,
+        initialisation: &Arc<Initialisation>,
+        resealing: &Arc<Resealing>,
+        signatures: &Arc<Signatures>,
+    ) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            directory: base.directory.clone(),
+            key_admin: base.ports.key_admin.clone(),
+            settings: base.settings.clone(),
+            keys: base.ports.store.clone(),
+            membership: base.ports.store.clone(),
+            secrets_at_rest: base.ports.store.clone(),
+            initialisation: initialisation.clone(),
+            resealing: resealing.clone(),
+            signatures: signatures.clone(),
+        }
+    }
+
+    /// Every HSM token of the deployment and of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`MembershipError::Store`].
+    pub async fn hsm_status(&self, configured: &[HsmName]) -> Result<Vec<HsmStatus>, MembershipError> {
+        let members = self.membership.hsm_members().await?;
+        let keys = self.keys.keys().await?;
+        let is_known = |name: &&HsmName| members.iter().any(|member| member.name == **name);
+        let mut all = Vec::new();
+        for member in &members {
+            let membership = match member.retired_at {
+                Some(_) => Membership::Retired,
+                None if configured.contains(&member.name) => Membership::Member,
+                None => Membership::NotConfigured,
+            };
+            all.push(self.status_of(&member.name, membership, Some(member), &keys).await?);
+        }
+        for name in configured.iter().filter(|name| !is_known(name)) {
+            all.push(self.status_of(name, Membership::NotAdded, None, &keys).await?);
+        }
+        Ok(all)
+    }
+
+    async fn status_of(
+        &self,
+        name: &HsmName,
+        membership: Membership,
+        member: Option<&HsmMember>,
+        keys: &[HsmKey],
+    ) -> Result<HsmStatus, MembershipError> {
+        let signing = |key: &&HsmKey| key.hsm == *name && key.purpose == KeyPurpose::TokenSigning;
+        let is_retired = membership == Membership::Retired;
+        let until = published_until(keys, name).filter(|_| is_retired);
+        let is_left = |key: &&HsmKey| signing(key) && key.state.name() != "destroyed";
+        let undestroyed = keys.iter().filter(is_left).count();
+        // Whether another one waits beside it, `key list` says.
+        let active = keys.iter().filter(signing).find(|key| key.state.is_active());
+        Ok(HsmStatus {
+            name: name.clone(),
+            membership,
+            token: member.map(|member| member.token.clone()),
+            signing_key: active.or_else(|| keys.iter().rfind(signing)).map(|key| key.state.name()),
+            keeps_secrets: keeps_secrets(keys, name),
+            seals: self.secrets_at_rest.count_seals(name).await?,
+            undestroyed: is_retired.then_some(undestroyed),
+            published_until: until.map(|until| until.to_string()),
+        })
+    }
+
+    /// Adds an HSM token to the deployment: binds it, makes its keys, seals for it what there is. Where it is a member
+    /// already, what it lacks is made up for.
+    ///
+    /// # Errors
+    ///
+    /// [`MembershipError`]: what was done stays, and doing it again goes on from there.
+    pub async fn add_hsm(
+        &self,
+        hsm: &HsmName,
+        context: &RequestContext,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<AddedHsm, MembershipError> {
+        if !self.key_admin.tokens().contains(hsm) {
+            return Err(MembershipError::NotConfigured(hsm.clone()));
+        }
+        let members = self.membership.hsm_members().await?;
+        if members.is_empty() {
+            return Err(MembershipError::NotInitialised);
+        }
+        let report = self.key_admin.describe(hsm).await?;
+        self.check_candidate(hsm, &report, &members)?;
+        self.initialisation.bind(hsm, &report, Event::HsmAdded, context).await?;
+        let keys = self.initialisation.ensure_keys(hsm, Entry::Joining, &report, context, progress).await?;
+        self.directory.fresh().await?;
+        let keeps_secrets = report.keeps_secrets();
+        let resealed = if keeps_secrets { self.seal_what_lacks(hsm, progress).await? } else { Resealed::default() };
+        let seals = self.secrets_at_rest.count_seals(hsm).await?;
+        let Resealed { extended: resealed, unopened } = resealed;
+        Ok(AddedHsm { name: hsm.clone(), keys, keeps_secrets, resealed, unopened, seals })
+    }
+
+    async fn seal_what_lacks(
+        &self,
+        hsm: &HsmName,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Resealed, MembershipError> {
+        let count = self.secrets_at_rest.count_seals(hsm).await?;
+        let lacking = count.secrets.saturating_sub(count.sealed);
+        if lacking > 0 {
+            progress(&format!("sealing {lacking} secrets for HSM token {hsm}"));
+        }
+        let tell = |done: u64| {
+            if done.is_multiple_of(PROGRESS_EVERY) && done > 0 {
+                progress(&format!("{done} of {lacking} secrets are sealed"));
+            }
+        };
+        self.resealing.reseal(hsm, COMMAND_PAUSE, &tell).await.map_err(MembershipError::Seals)
+    }
+
+    fn check_candidate(
+        &self,
+        hsm: &HsmName,
+        report: &TokenReport,
+        members: &[HsmMember],
+    ) -> Result<(), MembershipError> {
+        let token = &report.token;
+        let is_same = |member: &&HsmMember| {
+            let other = &member.token;
+            let known = !token.serial.is_empty() && member.name != *hsm && member.retired_at.is_none();
+            known
+                && (&token.serial, &token.manufacturer, &token.label)
+                    == (&other.serial, &other.manufacturer, &other.label)
+        };
+        if let Some(member) = members.iter().find(is_same) {
+            let (other, serial) = (member.name.clone(), token.serial.clone());
+            return Err(MembershipError::SameToken { name: hsm.clone(), other, serial });
+        }
+        let algorithm = self.settings.algorithm;
+        if !report.algorithms.contains(&algorithm) {
+            let offered = report.algorithms.iter().copied().map(Algorithm::name).collect::<Vec<_>>().join(", ");
+            return Err(MembershipError::NoAlgorithm { name: hsm.clone(), algorithm: algorithm.name(), offered });
+        }
+        Ok(())
+    }
+
+    /// Takes an HSM token out: its keys sign and seal nothing any more and stay published until the last token that they
+    /// signed has expired, and its seals are removed. It need not answer.
+    ///
+    /// # Errors
+    ///
+    /// [`MembershipError`] where it is refused, and nothing changed; or where the removal of its seals was interrupted:
+    /// doing it again goes on from there.
+    pub async fn retire_hsm(
+        &self,
+        hsm: &HsmName,
+        context: &RequestContext,
+        progress: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<RetiredHsm, MembershipError> {
+        let members = self.membership.hsm_members().await?;
+        let member = members.iter().find(|member| member.name == *hsm);
+        let member = member.ok_or_else(|| MembershipError::NotAMember(hsm.clone()))?;
+        let others: Vec<&HsmName> = members
+            .iter()
+            .filter(|other| other.name != *hsm && other.retired_at.is_none())
+            .map(|other| &other.name)
+            .collect();
+        if member.retired_at.is_none() {
+            self.check_dispensable(hsm, &others).await?;
+            self.mark_retired(hsm, context).await?;
+        }
+        let mut removed_seals = 0;
+        loop {
+            let removed = self.secrets_at_rest.remove_seals(hsm, REMOVED_AT_ONCE).await?;
+            if removed == 0 {
+                break;
+            }
+            removed_seals += removed;
+            progress(&format!("{removed_seals} seals of HSM token {hsm} are removed"));
+        }
+        // Something was sealed for it alone at this very moment: what the others lack is made up for by the server.
+        self.refuse_sealed_alone(hsm, &others).await?;
+        let keys = self.keys.keys().await?;
+        let until = published_until(&keys, hsm).unwrap_or_else(|| self.clock.now());
+        Ok(RetiredHsm { name: hsm.clone(), removed_seals, published_until: until.to_string() })
+    }
+
+    /// Whether the deployment goes on without the token: another one signs, now, and can open every secret.
+    async fn check_dispensable(&self, hsm: &HsmName, others: &[&HsmName]) -> Result<(), MembershipError> {
+        if others.is_empty() {
+            return Err(MembershipError::Last(hsm.clone()));
+        }
+        self.refuse_sealed_alone(hsm, others).await?;
+        let snapshot = self.directory.fresh().await?;
+        let mut why = "they have no active signing key".to_owned();
+        for key in snapshot.active(self.settings.algorithm).filter(|key| others.contains(&&key.key.hsm)) {
+            match self.signatures.test_key(key).await {
+                Ok(()) => return Ok(()),
+                Err(error) => why = format!("{}: {error}", key.key.hsm),
+            }
+        }
+        Err(MembershipError::NothingElseSigns { name: hsm.clone(), why })
+    }
+
+    async fn refuse_sealed_alone(&self, hsm: &HsmName, others: &[&HsmName]) -> Result<(), MembershipError> {
+        let SealCount { alone: secrets, .. } = self.secrets_at_rest.count_seals(hsm).await?;
+        if secrets == 0 || others.is_empty() {
+            return Ok(());
+        }
+        let (name, keys) = (hsm.clone(), self.keys.keys().await?);
+        match others.iter().find(|other| keeps_secrets(&keys, other)) {
+            Some(other) => Err(MembershipError::SealedAlone { name, secrets, other: (*other).clone() }),
+            None => Err(MembershipError::NothingElseKeeps { name, secrets }),
+        }
+    }
+
+    async fn mark_retired(&self, hsm: &HsmName, context: &RequestContext) -> Result<(), MembershipError> {
+        let now = self.clock.now();
+        let mut longest = self.settings.access_lifetime;
+        for key in self.keys.keys().await?.iter().filter(|key| key.hsm == *hsm && key.state.is_active()) {
+            // Another process may issue longer ones.
+            longest = longest.max(self.keys.token_lifetime(&key.key_id).await?);
+        }
+        let until = now.plus(longest + self.settings.keys.margin());
+        let tenant = self.settings.tenant.as_str();
+        let told = Draft::new(Event::HsmRetired, Outcome::Done, tenant, context)
+            .detail(format!("HSM token {hsm}: its keys are published until {until}"));
+        if self.membership.retire_hsm_token(hsm, now, until, vec![told]).await? {
+            return Ok(());
+        }
+        let why = "another one was retired at this moment".to_owned();
+        Err(MembershipError::NothingElseSigns { name: hsm.clone(), why })
+    }
+}
+
+/// Where a configured HSM token stands. Before anything was initialised all of them are to be members.
+pub fn membership(members: &[HsmMember], hsm: &HsmName) -> Membership {
+    match members.iter().find(|member| member.name == *hsm) {
+        Some(member) if member.retired_at.is_some() => Membership::Retired,
+        None if !members.is_empty() => Membership::NotAdded,
+        _ => Membership::Member,
+    }
+}
+
+/// Until when keys of a token are published: the last of those that are retiring.
+fn published_until(keys: &[HsmKey], hsm: &HsmName) -> Option<Timestamp> {
+    let until = |key: &HsmKey| match key.state {
+        KeyState::Retiring { until, .. } => Some(until),
+        _ => None,
+    };
+    keys.iter().filter(|key| key.hsm == *hsm).filter_map(until).max()
+}

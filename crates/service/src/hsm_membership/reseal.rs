@@ -1,0 +1,192 @@
+//! Resealing: what was sealed while an HSM token was away, or before it was added, is sealed for it later. See
+//! `docs/decisions/0014-*`.
+//!
+//! What is missing stands in the store alone, so that it goes on where it ended, in whatever process. A secret that is
+//! replaced meanwhile keeps the seals of its replacement.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::base::Base;
+use crate::deployment_secret::DeploymentSecret;
+use crate::error::ChangeError;
+use crate::hsm_membership::members::Members;
+use crate::rows::row_of_secret;
+use crate::sign_in::decoys::Decoys;
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, Standing, Vault};
+use signet_store::{Keys, Membership, SecretAtRest, SecretsAtRest};
+
+/// Secrets that are read at once.
+const PAGE: u32 = 100;
+
+/// The pause after each secret that the server seals anew: twenty a second, so that requests don't notice.
+pub const SERVER_PAUSE: Duration = Duration::from_millis(50);
+
+/// The pause of an operator's command: a worker hands over a hundred a second, and no more.
+pub const COMMAND_PAUSE: Duration = Duration::from_millis(11);
+
+/// How long a token's seals are not looked through again once nothing was missing: that reads all of them.
+const COMPLETE_FOR: Duration = Duration::from_secs(10);
+
+/// When nothing was missing for each token.
+#[derive(Default)]
+pub(crate) struct ResealState(Mutex<HashMap<HsmName, Complete>>);
+
+#[derive(Clone, Copy)]
+struct Complete {
+    /// The generation of the store that was looked at; none where something is missing by now.
+    at: Option<(i64, Instant)>,
+    /// Secrets that no token opens, and that are not missing therefore.
+    unopened: u64,
+}
+
+impl ResealState {
+    fn is_complete(&self, hsm: &HsmName, now: i64) -> bool {
+        let complete = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).and_then(|known| known.at);
+        complete.is_some_and(|(generation, at)| generation == now || at.elapsed() < COMPLETE_FOR)
+    }
+
+    fn completed(&self, hsm: &HsmName, generation: i64, unopened: u64) {
+        let complete = Complete { at: Some((generation, Instant::now())), unopened };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hsm.clone(), complete);
+    }
+
+    /// Something is missing for the token: it is looked through before anything is said of it again.
+    pub(crate) fn is_lacking(&self, hsm: &HsmName) {
+        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(hsm) {
+            known.at = None;
+        }
+    }
+
+    /// How many secrets were not sealed for the token because no token opens them.
+    pub(crate) fn unopened(&self, hsm: &HsmName) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).map_or(0, |known| known.unopened)
+    }
+}
+
+/// What a resealing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resealed {
+    /// Secrets that were sealed for the token.
+    pub extended: u64,
+    /// Secrets that no token opens: tampered with, or all their keys are gone.
+    pub unopened: u64,
+}
+
+/// Seals for each HSM token what it lacks.
+pub struct Resealing {
+    key_admin: Arc<dyn KeyAdmin>,
+    vault: Arc<dyn Vault>,
+    keys: Arc<dyn Keys>,
+    membership: Arc<dyn Membership>,
+    secrets_at_rest: Arc<dyn SecretsAtRest>,
+    decoys: Arc<Decoys>,
+    secret: Arc<DeploymentSecret>,
+    members: Arc<Members>,
+    state: Arc<ResealState>,
+}
+
+impl Resealing {
+    pub(crate) fn new(base: &Base, decoys: &Arc<Decoys>, members: &Arc<Members>, state: &Arc<ResealState>) -> Self {
+        Self {
+            key_admin: base.ports.key_admin.clone(),
+            vault: base.ports.vault.clone(),
+            keys: base.ports.store.clone(),
+            membership: base.ports.store.clone(),
+            secrets_at_rest: base.ports.store.clone(),
+            decoys: decoys.clone(),
+            secret: base.secret.clone(),
+            members: members.clone(),
+            state: state.clone(),
+        }
+    }
+
+    /// Seals for an HSM token what it lacks, with a pause after each; `progress` is told the number so far.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] where no token opens or this one does not seal: what was done stays.
+    pub async fn reseal(
+        &self,
+        hsm: &HsmName,
+        pause: Duration,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<Resealed, ChangeError> {
+        let (mut done, mut after) = (Resealed::default(), None);
+        loop {
+            let (secrets, last) = self.secrets_at_rest.lacking(hsm, after.as_ref(), PAGE).await?;
+            let Some(last) = last else { return Ok(done) };
+            for secret in secrets {
+                match self.reseal_one(&secret, hsm).await {
+                    Ok(()) => done.extended += 1,
+                    Err(ChangeError::Hsm(HsmError { failure: HsmFailure::DoesNotOpen, .. })) => {
+                        tracing::warn!(owner = ?secret.owner, %hsm, "a secret does not open, and is not sealed anew");
+                        done.unopened += 1;
+                    }
+                    Err(error) => return Err(error),
+                }
+                progress(done.extended);
+                tokio::time::sleep(pause).await;
+            }
+            after = Some(last);
+        }
+    }
+
+    async fn reseal_one(&self, secret: &SecretAtRest, hsm: &HsmName) -> Result<(), ChangeError> {
+        let (row, lacking) = (row_of_secret(secret), std::slice::from_ref(hsm));
+        let added = self.vault.extend(&row, secret.enclosed, &secret.seals, lacking).await?;
+        // One that was replaced meanwhile is complete, or found the next time.
+        self.secrets_at_rest.extend_seals(secret, &added).await?;
+        Ok(())
+    }
+
+    /// Makes up for what the tokens lack, where anything was changed since nothing was missing. Called every second.
+    pub async fn reseal_where_needed(&self) {
+        let serves = |hsm: &HsmName| self.key_admin.standing(hsm) == Standing::Serving;
+        if self.key_admin.tokens().iter().any(serves) {
+            self.secret.prepare_deployment_secret().await;
+        }
+        if let Err(error) = self.decoys.shorten_decoys().await {
+            tracing::debug!(%error, "the decoys are looked at later");
+        }
+        for hsm in self.key_admin.tokens() {
+            if let Err(error) = self.reseal_if_needed(&hsm).await {
+                tracing::debug!(%hsm, %error, "resealing goes on later");
+            }
+        }
+    }
+
+    async fn reseal_if_needed(&self, hsm: &HsmName) -> Result<(), ChangeError> {
+        if self.key_admin.standing(hsm) != Standing::Serving {
+            return Ok(());
+        }
+        let generation = self.membership.generation().await?;
+        if self.state.is_complete(hsm, generation) {
+            self.decoys.extend_decoys(hsm).await;
+            return Ok(());
+        }
+        if !self.can_seal(hsm).await? {
+            return Ok(());
+        }
+        let done = self.reseal(hsm, SERVER_PAUSE, &|_| {}).await?;
+        if done.extended > 0 {
+            tracing::info!(%hsm, secrets = done.extended, "secrets that the HSM token lacked are sealed for it");
+        }
+        self.decoys.extend_decoys(hsm).await;
+        self.state.completed(hsm, generation, done.unopened);
+        Ok(())
+    }
+
+    /// Whether the token is a member that keeps secrets.
+    async fn can_seal(&self, hsm: &HsmName) -> Result<bool, ChangeError> {
+        let is_member = self.members.live_members().await?.contains(hsm);
+        Ok(is_member && keeps_secrets(&self.keys.keys().await?, hsm))
+    }
+}
+
+/// Whether every kind of secret can be sealed for an HSM token; one without a sealing key only signs, and is complete
+/// without seals.
+pub(crate) fn keeps_secrets(keys: &[HsmKey], hsm: &HsmName) -> bool {
+    keys.iter().any(|key| key.hsm == *hsm && key.purpose == KeyPurpose::Sealing && key.state.is_active())
+}

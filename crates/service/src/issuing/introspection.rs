@@ -1,0 +1,142 @@
+//! Introspection (RFC 7662): what a token is worth now. It asks the store, and never the HSM.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::base::Base;
+use crate::clients::authentication::KnownClient;
+use crate::directory::{Directory, Snapshot};
+use crate::error::Unavailable;
+use crate::issuing::grant_of;
+use crate::settings::Settings;
+use signet_core::keys::TenantId;
+use signet_core::oauth::{ClientId, scope};
+use signet_core::secret::SecretHash;
+use signet_jose::UnverifiedJws;
+use signet_jose::clock::{Clock, Timestamp};
+use signet_store::{Grant, GrantState, Grants, Revocations, StoreError, UserId, Users};
+use signet_verify::{AcceptedAudiences, Policy, VerifiedClaims};
+
+/// Says what a token is worth now.
+pub struct Introspection {
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    settings: Arc<Settings>,
+    grants: Arc<dyn Grants>,
+    revocations: Arc<dyn Revocations>,
+    users: Arc<dyn Users>,
+}
+
+impl Introspection {
+    pub(crate) fn new(base: &Base) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            directory: base.directory.clone(),
+            settings: base.settings.clone(),
+            grants: base.ports.store.clone(),
+            revocations: base.ports.store.clone(),
+            users: base.ports.store.clone(),
+        }
+    }
+
+    /// The introspection answer for a token: all about an active one, and `{"active": false}` for every other.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`] where the store can't say: what is unknown is never called active.
+    pub async fn introspect(&self, known: &KnownClient, token: &str) -> Result<Value, Unavailable> {
+        let fresh = self.directory.fresh().await?;
+        let answer = match verify_own(&fresh, &self.settings.issuer, self.clock.now(), token) {
+            Some(claims) => self.introspect_access_token(&fresh, &claims).await,
+            None => self.introspect_refresh_token(known, token).await,
+        };
+        Ok(answer?.unwrap_or_else(|| json!({ "active": false })))
+    }
+
+    async fn introspect_access_token(
+        &self,
+        snapshot: &Snapshot,
+        claims: &VerifiedClaims,
+    ) -> Result<Option<Value>, StoreError> {
+        let tenant = &self.settings.tenant;
+        if self.revocations.is_revoked(tenant, claims.token_id()).await? {
+            return Ok(None);
+        }
+        let client = self.directory.client(snapshot, &ClientId::new(claims.client_id())).await?;
+        if !client.is_some_and(|client| client.enabled) || !self.grant_lives(tenant, claims.token_id()).await? {
+            return Ok(None);
+        }
+        let mut answer = json!({
+            "active": true,
+            "token_type": "Bearer",
+            "iss": self.settings.issuer,
+            "sub": claims.subject(),
+            "aud": claims.audiences(),
+            "client_id": claims.client_id(),
+            "scope": scope::join(claims.scopes()),
+            "exp": claims.expires_at().unix_seconds(),
+            "iat": claims.issued_at().unix_seconds(),
+            "jti": claims.token_id(),
+            "roles": claims.roles(),
+        });
+        if let Some(auth_time) = claims.auth_time() {
+            let Some(username) = self.enabled_user(tenant, &UserId::new(claims.subject())).await? else {
+                return Ok(None);
+            };
+            answer["username"] = json!(username);
+            answer["auth_time"] = json!(auth_time.unix_seconds());
+            answer["acr"] = json!(claims.acr());
+            answer["amr"] = json!(claims.amr());
+        }
+        Ok(Some(answer))
+    }
+
+    /// Whether the grant that the token came from is still there; a token without a grant needs none.
+    async fn grant_lives(&self, tenant: &TenantId, token_id: &str) -> Result<bool, StoreError> {
+        let Some(grant) = grant_of(token_id) else { return Ok(true) };
+        let grant = self.grants.grant(tenant, &grant).await?;
+        Ok(grant.is_some_and(|grant| grant.state == GrantState::Active))
+    }
+
+    async fn enabled_user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<String>, StoreError> {
+        let user = self.users.user(tenant, id).await?;
+        Ok(user.filter(|user| user.enabled).map(|user| user.name))
+    }
+
+    /// A refresh token is its client's own affair: nobody else is told anything of it.
+    async fn introspect_refresh_token(&self, known: &KnownClient, token: &str) -> Result<Option<Value>, StoreError> {
+        let found = self.grants.refresh_token(&self.settings.tenant, &SecretHash::of(token)).await?;
+        let Some(found) = found else { return Ok(None) };
+        let is_live = found.spent_at.is_none() && found.generation == found.live_generation;
+        if !is_live || found.grant.client != *known.id() || !self.is_in_force(&found.grant).await? {
+            return Ok(None);
+        }
+        Ok(Some(json!({
+            "active": true,
+            "token_type": "refresh_token",
+            "iss": self.settings.issuer,
+            "sub": found.grant.user.as_str(),
+            "client_id": found.grant.client.as_str(),
+            "scope": scope::join(&found.grant.scopes),
+            "exp": found.grant.expires_at.unix_seconds(),
+            "iat": found.grant.created_at.unix_seconds(),
+        })))
+    }
+
+    async fn is_in_force(&self, grant: &Grant) -> Result<bool, StoreError> {
+        let lives = grant.state == GrantState::Active && self.clock.now() < grant.expires_at;
+        Ok(lives && self.enabled_user(&grant.tenant, &grant.user).await?.is_some())
+    }
+}
+
+/// The claims of an access token of this issuer, by the published keys. No audience is asked for: the issuer may look at
+/// every token of its own.
+pub(crate) fn verify_own(snapshot: &Snapshot, issuer: &str, now: Timestamp, text: &str) -> Option<VerifiedClaims> {
+    let unverified = UnverifiedJws::parse(text).ok()?;
+    let key = snapshot.by_id(unverified.header().key_id.as_ref()?)?;
+    let verified = unverified.verify(&key.verifying).ok()?;
+    let policy = Policy::new(issuer, AcceptedAudiences::DangerAnyAudience);
+    // The issuer's own clock wants no leeway after the expiry.
+    signet_verify::accept(verified, &policy, now).ok().filter(|claims| now < claims.expires_at())
+}

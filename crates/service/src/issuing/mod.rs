@@ -1,0 +1,300 @@
+//! Issues access tokens: judge, sign, check, write down, and only then let the token go (promise 3).
+
+pub mod introspection;
+pub mod refresh;
+pub mod revocation;
+pub mod token_maker;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::AuditTrail;
+use crate::base::Base;
+use crate::clients::authentication::{ClientAuthenticator, KnownClient};
+use crate::directory::Directory;
+use crate::error::Unavailable;
+use crate::ids::Ids;
+use crate::issuing::introspection::Introspection;
+use crate::issuing::refresh::Refreshing;
+use crate::issuing::revocation::Revocation;
+use crate::issuing::token_maker::TokenMaker;
+use crate::key_ring::signatures::Signatures;
+use crate::settings::Settings;
+use crate::sign_in::SignIn;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::KeyAdmin;
+use signet_core::mfa::{Authentication, Proved};
+use signet_core::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
+use signet_core::oauth::{GrantType, OAuthError, PresentedCredentials, Scopes, scope};
+use signet_core::random;
+use signet_core::random::Random;
+use signet_core::secret::{SecretHash, SecretText};
+use signet_core::token::PersonFacts;
+use signet_jose::clock::Clock;
+use signet_store::{Client, FactorId, Grant, GrantId, GrantState, Grants, RecoveryCodes, User, Users};
+
+/// What the token endpoint answers (RFC 6749 §5.1).
+#[derive(Debug)]
+pub struct TokenAnswer {
+    /// The access token.
+    pub access_token: SecretText,
+    /// How long it lasts.
+    pub expires_in: Duration,
+    /// The scopes that it carries.
+    pub scopes: Scopes,
+    /// The refresh token, where the client may use one.
+    pub refresh_token: Option<SecretText>,
+    /// Where the person signed in by a recovery code: how many are left. The person is to hear of it.
+    pub recovery_codes_left: Option<u32>,
+}
+
+/// How often a request is judged again when the store changed under it.
+const ROUNDS: usize = 3;
+
+/// The token endpoint.
+pub struct Issuing {
+    /// What a token is worth now.
+    pub introspection: Introspection,
+    /// Ends tokens and their grants.
+    pub revocation: Revocation,
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    ids: Ids,
+    key_admin: Arc<dyn KeyAdmin>,
+    random: Arc<dyn Random>,
+    settings: Arc<Settings>,
+    audit: Arc<AuditTrail>,
+    grants: Arc<dyn Grants>,
+    recovery_codes: Arc<dyn RecoveryCodes>,
+    users: Arc<dyn Users>,
+    client_authenticator: Arc<ClientAuthenticator>,
+    refreshing: Refreshing,
+    sign_in: Arc<SignIn>,
+    maker: Arc<TokenMaker>,
+}
+
+impl Issuing {
+    pub(crate) fn new(
+        base: &Base,
+        client_authenticator: &Arc<ClientAuthenticator>,
+        sign_in: &Arc<SignIn>,
+        signatures: &Arc<Signatures>,
+    ) -> Self {
+        let maker = Arc::new(TokenMaker::new(base, signatures));
+        Self {
+            introspection: Introspection::new(base),
+            revocation: Revocation::new(base),
+            refreshing: Refreshing::new(base, client_authenticator, &maker),
+            clock: base.ports.clock.clone(),
+            directory: base.directory.clone(),
+            ids: Ids::new(&base.ports),
+            key_admin: base.ports.key_admin.clone(),
+            random: base.ports.random.clone(),
+            settings: base.settings.clone(),
+            audit: base.audit.clone(),
+            grants: base.ports.store.clone(),
+            recovery_codes: base.ports.store.clone(),
+            users: base.ports.store.clone(),
+            client_authenticator: client_authenticator.clone(),
+            sign_in: sign_in.clone(),
+            maker,
+        }
+    }
+
+    /// The token endpoint: authenticates the client, judges the request and issues.
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError`] as the RFCs say.
+    pub async fn token(
+        &self,
+        presented: &PresentedCredentials,
+        request: &TokenRequest,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        // What could not be signed in time is refused before it costs anything, and before a code is spent on it.
+        if !self.key_admin.has_room() {
+            tracing::debug!("the HSM tokens have as much to do as there is time for");
+            return Err(OAuthError::unavailable());
+        }
+        match request {
+            TokenRequest::ClientCredentials(request) => {
+                let known = self.client_authenticator.presume_client(presented, context).await?;
+                known.authenticated.may_use(GrantType::ClientCredentials)?;
+                self.issue_to_client(known, presented, request, context).await
+            }
+            TokenRequest::Password(request) => {
+                let known = self.client_authenticator.authenticate_client(presented, context).await?;
+                known.authenticated.may_use(GrantType::Password)?;
+                // Boxed: a person's sign-in is rare and large, and every request would carry its room around.
+                Box::pin(self.issue_to_person(&known, request, context)).await
+            }
+            TokenRequest::Refresh(request) => {
+                let known = self.client_authenticator.authenticate_client(presented, context).await?;
+                known.authenticated.may_use(GrantType::RefreshToken)?;
+                Box::pin(self.refreshing.refresh(&known, request, context)).await
+            }
+        }
+    }
+
+    async fn issue_to_client(
+        &self,
+        mut known: KnownClient,
+        presented: &PresentedCredentials,
+        request: &ClientCredentialsRequest,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        for _ in 0..ROUNDS {
+            let client = known.authenticated.client();
+            let scopes = scope::decide(request.scopes.as_ref(), &client.scopes)?;
+            let audiences = known.authenticated.audiences(request.resource.as_deref())?;
+            let token =
+                self.maker.token_for(&known, client.id.as_str(), scopes, audiences, BTreeSet::new(), None, None);
+            let signed = self.maker.sign_currently(&known.snapshot, &token).await?;
+            let draft = self.maker.draft_issued(Event::TokenIssued, &token, &signed, context);
+            let generation = self.audit.append(vec![draft]).await.map_err(Unavailable::from)?;
+            let recorded = signed.recorded();
+            if self.client_authenticator.still_holds(&known, &recorded.key, token.expires_at, generation).await? {
+                return Ok(self.maker.answer(token, recorded, None));
+            }
+            known = self.client_authenticator.authenticate_client(presented, context).await?;
+            known.authenticated.may_use(GrantType::ClientCredentials)?;
+        }
+        tracing::warn!("a request was overtaken by changes {ROUNDS} times");
+        Err(OAuthError::unavailable())
+    }
+
+    async fn issue_to_person(
+        &self,
+        known: &KnownClient,
+        request: &PasswordRequest,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let client = known.authenticated.client();
+        // What no person's rights can mend is refused before a code is spent on it.
+        let audiences = known.authenticated.audiences(request.resource.as_deref())?;
+        scope::decide(request.scopes.as_ref(), &client.scopes)?;
+        let (authentication, user) = self.sign_in.authenticate(request, known.id(), context).await?;
+        let proved = Proved { acr: authentication.acr(), factors: authentication.factors() };
+        if !self.suffices(request, client, proved) {
+            self.tell_refused(&user, known, "sign_in_too_weak", context).await?;
+            return Err(OAuthError::UnmetAuthenticationRequirements);
+        }
+        let (roles, allowed) = self.maker.usable(&client.scopes, &user.roles, proved);
+        let scopes = match scope::decide(request.scopes.as_ref(), &allowed) {
+            Ok(scopes) => scopes,
+            Err(refused) => {
+                self.tell_refused(&user, known, "no_role_grants_it", context).await?;
+                return Err(refused);
+            }
+        };
+        let grant = client
+            .grants
+            .contains(&GrantType::RefreshToken)
+            .then(|| self.new_grant(known, &authentication, &scopes, &audiences));
+        let facts = self.person_facts(&authentication).await?;
+        let grant_id = grant.as_ref().map(|grant| &grant.id);
+        let token = self.maker.token_for(known, user.id.as_str(), scopes, audiences, roles, Some(facts), grant_id);
+        let signed = self.maker.sign_currently(&known.snapshot, &token).await?;
+        let mut draft = self.maker.draft_issued(Event::TokenIssued, &token, &signed, context);
+        draft.factors = authentication.factors().to_vec();
+        let refresh_token = match grant {
+            Some(grant) => Some(self.store_grant(&grant, &user, draft).await?),
+            None => {
+                self.append_for_user(&user, draft).await?;
+                None
+            }
+        };
+        let recorded = signed.recorded();
+        let fresh = self.directory.fresh().await.map_err(Unavailable::from)?;
+        if self.client_authenticator.still_holds(known, &recorded.key, token.expires_at, fresh.generation).await? {
+            let recovery_codes_left = self.recovery_codes_left(&authentication).await?;
+            return Ok(TokenAnswer { recovery_codes_left, ..self.maker.answer(token, recorded, refresh_token) });
+        }
+        tracing::warn!("the client or the key changed while a person's token was signed; the token is discarded");
+        Err(OAuthError::unavailable())
+    }
+
+    /// Whether a sign-in proves what the tenant asks for, and what the client asked for this once (RFC 9470 §4).
+    fn suffices(&self, request: &PasswordRequest, client: &Client, proved: Proved<'_>) -> bool {
+        let wanted = request.acr_values.is_empty() || request.acr_values.iter().any(|value| proved.reaches(value));
+        wanted && self.settings.assurance.admits(&client.name, proved)
+    }
+
+    async fn tell_refused(
+        &self,
+        user: &User,
+        known: &KnownClient,
+        reason: &'static str,
+        context: &RequestContext,
+    ) -> Result<(), OAuthError> {
+        let refusal = Draft::new(Event::TokenRefused, Outcome::Refused, user.tenant.as_str(), context);
+        let refusal = refusal.user(user.id.as_str()).client(known.id().as_str()).because(reason);
+        Ok(self.audit.append(vec![refusal]).await.map(drop).map_err(Unavailable::from)?)
+    }
+
+    async fn person_facts(&self, authentication: &Authentication) -> Result<PersonFacts, OAuthError> {
+        Ok(PersonFacts {
+            auth_time: authentication.at(),
+            acr: authentication.acr().to_owned(),
+            amr: authentication.amr(),
+            authenticator: self.maker.authenticator(authentication.factors()).await?,
+        })
+    }
+
+    fn new_grant(
+        &self,
+        known: &KnownClient,
+        authentication: &Authentication,
+        scopes: &Scopes,
+        audiences: &BTreeSet<String>,
+    ) -> Grant {
+        let now = self.clock.now();
+        Grant {
+            tenant: self.settings.tenant.clone(),
+            id: GrantId::new(self.ids.next()),
+            client: known.id().clone(),
+            user: authentication.user().clone(),
+            scopes: scopes.clone(),
+            audiences: audiences.clone(),
+            auth_time: authentication.at(),
+            acr: authentication.acr().to_owned(),
+            amr: authentication.amr(),
+            factors: authentication.factors().to_vec(),
+            created_at: now,
+            expires_at: now.plus(self.settings.refresh_lifetime),
+            state: GrantState::Active,
+        }
+    }
+
+    /// Keeps the grant with its first refresh token. A user or client that is gone by now gets nothing, nor does a
+    /// sign-in by credentials that were changed while it was under way.
+    async fn store_grant(&self, grant: &Grant, user: &User, draft: Draft) -> Result<SecretText, OAuthError> {
+        let token = SecretText::new(random::url_text::<32>(self.random.as_ref()));
+        let hash = SecretHash::of(token.expose());
+        let added = self.grants.add_grant(grant, &hash, user.credentials_version, vec![draft]).await;
+        if added.map_err(Unavailable::from)? { Ok(token) } else { Err(OAuthError::InvalidGrant) }
+    }
+
+    /// Writes down a token that has no grant, if its user may still have it by the credentials that were shown.
+    async fn append_for_user(&self, user: &User, draft: Draft) -> Result<(), OAuthError> {
+        let version = user.credentials_version;
+        let confirmed = self.users.confirm_user(&user.tenant, &user.id, version, vec![draft]).await;
+        if confirmed.map_err(Unavailable::from)? { Ok(()) } else { Err(OAuthError::InvalidGrant) }
+    }
+
+    /// How many codes are left to a person who signed in by one of them.
+    pub(crate) async fn recovery_codes_left(&self, shown: &Authentication) -> Result<Option<u32>, OAuthError> {
+        let Some(factor) = shown.factors().iter().find_map(|factor| factor.strip_prefix("recovery:")) else {
+            return Ok(None);
+        };
+        let left = self.recovery_codes.recovery_codes_left(&self.settings.tenant, &FactorId::new(factor)).await;
+        Ok(left.map(Some).map_err(Unavailable::from)?)
+    }
+}
+
+/// The grant that a `jti` names.
+pub(crate) fn grant_of(token_id: &str) -> Option<GrantId> {
+    token_id.split_once('.').map(|(grant, _)| GrantId::new(grant))
+}

@@ -1,0 +1,260 @@
+//! Exchanges a refresh token (RFC 6749 §6, RFC 9700 §4.14). The successor is derived from the token that is
+//! spent, by a secret that the HSM tokens keep, so that a retry gets the same successor although only hashes are stored.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::audit::AuditTrail;
+use crate::base::Base;
+use crate::clients::authentication::{ClientAuthenticator, KnownClient};
+use crate::deployment_secret::DeploymentSecret;
+use crate::directory::Directory;
+use crate::error::Unavailable;
+use crate::issuing::TokenAnswer;
+use crate::issuing::token_maker::TokenMaker;
+use crate::key_ring::signatures::RecordedToken;
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{HsmName, Vault};
+use signet_core::mfa::Proved;
+use signet_core::oauth::grant::RefreshRequest;
+use signet_core::oauth::grant::refresh_token::Standing;
+use signet_core::oauth::{OAuthError, scope};
+use signet_core::secret::{SecretHash, SecretText};
+use signet_core::token::AccessToken;
+use signet_core::token::access::PersonFacts;
+use signet_jose::clock::Clock;
+use signet_store::{AuditOnOutcome, EndReason, Grant, GrantState, Grants, RefreshLookup, RotateOutcome, Users};
+
+/// How often a request that lost a race looks again: once to become a retry, once more for a family that moved on.
+const ROUNDS: usize = 3;
+
+/// What keeps successors apart from everything else that is derived.
+const LABEL: &str = "refresh token";
+
+/// A successor refresh token.
+struct Successor {
+    token: SecretText,
+    /// The HSM token that derived it, where the deployment's secret did not.
+    derived_by: Option<HsmName>,
+}
+
+/// Exchanges refresh tokens.
+pub struct Refreshing {
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    settings: Arc<Settings>,
+    vault: Arc<dyn Vault>,
+    grants: Arc<dyn Grants>,
+    users: Arc<dyn Users>,
+    audit: Arc<AuditTrail>,
+    client_authenticator: Arc<ClientAuthenticator>,
+    secret: Arc<DeploymentSecret>,
+    maker: Arc<TokenMaker>,
+}
+
+impl Refreshing {
+    pub(crate) fn new(base: &Base, client_authenticator: &Arc<ClientAuthenticator>, maker: &Arc<TokenMaker>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            directory: base.directory.clone(),
+            settings: base.settings.clone(),
+            vault: base.ports.vault.clone(),
+            grants: base.ports.store.clone(),
+            users: base.ports.store.clone(),
+            audit: base.audit.clone(),
+            client_authenticator: client_authenticator.clone(),
+            secret: base.secret.clone(),
+            maker: maker.clone(),
+        }
+    }
+
+    /// Exchanges a refresh token for an access token and its successor.
+    pub(crate) async fn refresh(
+        &self,
+        known: &KnownClient,
+        request: &RefreshRequest,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let hash = SecretHash::of(request.token.expose());
+        for _ in 0..ROUNDS {
+            let found = self.grants.refresh_token(&self.settings.tenant, &hash).await;
+            // A made-up token writes nothing and asks the HSM nothing.
+            let Some(found) = found.map_err(Unavailable::from)? else {
+                return Err(OAuthError::InvalidGrant);
+            };
+            let standing = match self.judge_refresh(known, &found) {
+                Ok(standing) => standing,
+                Err(reason) => return self.refuse_refresh(known, &found.grant, reason, context).await,
+            };
+            if standing == Standing::Replayed {
+                return self.end_replayed(&found.grant, context).await;
+            }
+            match self.exchange(known, request, &hash, &found, standing, context).await {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {}
+                Err(OAuthError::InvalidGrant) => {
+                    return self.refuse_refresh(known, &found.grant, "disabled_user", context).await;
+                }
+                Err(OAuthError::UnmetAuthenticationRequirements) => {
+                    return self.refuse_refresh(known, &found.grant, "sign_in_too_weak", context).await;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        tracing::warn!("a refresh lost {ROUNDS} races");
+        Err(OAuthError::unavailable())
+    }
+
+    /// Whose the token is, whether its family lives, and what it is in the family; or why it is refused.
+    fn judge_refresh(&self, known: &KnownClient, found: &RefreshLookup) -> Result<Standing, &'static str> {
+        let now = self.clock.now();
+        if found.grant.client != *known.id() {
+            return Err("token_of_another_client");
+        }
+        if found.grant.state != GrantState::Active {
+            return Err("ended_family");
+        }
+        if found.grant.expires_at <= now {
+            return Err("expired_family");
+        }
+        let window = self.settings.refresh_retry_window;
+        Ok(Standing::judge(found.generation, found.live_generation, found.spent_at, now, window))
+    }
+
+    /// Tells of a token that exists and is refused: somebody may have stolen it.
+    async fn refuse_refresh(
+        &self,
+        known: &KnownClient,
+        grant: &Grant,
+        reason: &str,
+        context: &RequestContext,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let mut draft = Draft::new(Event::TokenRefused, Outcome::Refused, self.settings.tenant.as_str(), context)
+            .user(grant.user.as_str())
+            .client(known.id().as_str())
+            .because(reason);
+        draft.grant = Some(grant.id.to_string());
+        self.audit
+            .append_throttled(&format!("refresh {} {reason}", grant.id), draft)
+            .await
+            .map_err(Unavailable::from)?;
+        Err(OAuthError::InvalidGrant)
+    }
+
+    async fn end_replayed(&self, grant: &Grant, context: &RequestContext) -> Result<TokenAnswer, OAuthError> {
+        let mut draft = Draft::new(Event::TokenReplayed, Outcome::Refused, self.settings.tenant.as_str(), context)
+            .user(grant.user.as_str())
+            .client(grant.client.as_str())
+            .because("replayed_refresh_token");
+        draft.grant = Some(grant.id.to_string());
+        let told = AuditOnOutcome::applied(draft);
+        let ended = self.grants.end_grant(&grant.tenant, &grant.id, EndReason::Replayed, self.clock.now(), told);
+        ended.await.map_err(Unavailable::from)?;
+        tracing::warn!(grant = %grant.id, "a spent refresh token was shown again; its family is ended");
+        Err(OAuthError::InvalidGrant)
+    }
+
+    /// Signs and commits one exchange; `None` where another request was faster, and the token must be looked at again.
+    async fn exchange(
+        &self,
+        known: &KnownClient,
+        request: &RefreshRequest,
+        hash: &SecretHash,
+        found: &RefreshLookup,
+        standing: Standing,
+        context: &RequestContext,
+    ) -> Result<Option<TokenAnswer>, OAuthError> {
+        let token = self.refreshed_token(known, request, &found.grant).await?;
+        let successor = self.derive_successor(request, found).await?;
+        let signed = self.maker.sign_currently(&known.snapshot, &token).await?;
+        let event = if standing == Standing::Live { Event::TokenRefreshed } else { Event::TokenRefreshRetried };
+        let draft = self.maker.draft_issued(event, &token, &signed, context);
+        let is_committed = match standing {
+            Standing::Live => self.rotate(hash, &successor, draft).await?,
+            Standing::Retry | Standing::Replayed => self.confirm(&found.grant, draft).await?,
+        };
+        if !is_committed {
+            return Ok(None);
+        }
+        self.release_refreshed(known, token, signed.recorded(), successor).await.map(Some)
+    }
+
+    /// The access token that the exchange gives: the grant's, narrowed by the request and by the roles held now.
+    async fn refreshed_token(
+        &self,
+        known: &KnownClient,
+        request: &RefreshRequest,
+        grant: &Grant,
+    ) -> Result<AccessToken, OAuthError> {
+        let user = self.users.user(&grant.tenant, &grant.user).await;
+        let user = user.map_err(Unavailable::from)?.filter(|user| user.enabled);
+        let user = user.ok_or(OAuthError::InvalidGrant)?;
+        let requested = scope::narrow(request.scopes.as_ref(), &grant.scopes)?;
+        let client = known.authenticated.client();
+        // The policy of today holds, also for a sign-in that sufficed when it took place.
+        let proved = Proved { acr: &grant.acr, factors: &grant.factors };
+        if !self.settings.assurance.admits(&client.name, proved) {
+            return Err(OAuthError::UnmetAuthenticationRequirements);
+        }
+        let by_client = requested.intersection(&client.scopes).cloned().collect();
+        let (roles, scopes) = self.maker.usable(&by_client, &user.roles, proved);
+        if scopes.is_empty() && !grant.scopes.is_empty() {
+            return Err(OAuthError::InvalidScope);
+        }
+        let facts = PersonFacts {
+            auth_time: grant.auth_time,
+            acr: grant.acr.clone(),
+            amr: grant.amr.clone(),
+            authenticator: self.maker.authenticator(&grant.factors).await?,
+        };
+        let audiences = grant.audiences.clone();
+        Ok(self.maker.token_for(known, user.id.as_str(), scopes, audiences, roles, Some(facts), Some(&grant.id)))
+    }
+
+    async fn derive_successor(&self, request: &RefreshRequest, found: &RefreshLookup) -> Result<Successor, OAuthError> {
+        let message = format!("{}\0{}\0{}", found.grant.id, found.generation + 1, request.token.expose());
+        let message = zeroize::Zeroizing::new(message);
+        // A token that was spent before the deployment had a secret gets the successor that it got then.
+        let (derived_by, bytes) = match &found.successor_hsm {
+            Some(hsm) => {
+                let derived = self.vault.derive(Some(hsm), LABEL, message.as_bytes()).await;
+                let (hsm, bytes) = derived.map_err(Unavailable::from)?;
+                (Some(hsm), bytes)
+            }
+            None => (None, self.secret.derive(LABEL, message.as_bytes()).await?),
+        };
+        Ok(Successor { token: SecretText::new(URL_SAFE_NO_PAD.encode(bytes)), derived_by })
+    }
+
+    async fn rotate(&self, spent: &SecretHash, successor: &Successor, draft: Draft) -> Result<bool, OAuthError> {
+        let next = SecretHash::of(successor.token.expose());
+        let tenant = &self.settings.tenant;
+        let told = AuditOnOutcome::applied(draft);
+        let outcome =
+            self.grants.rotate(tenant, spent, &next, successor.derived_by.as_ref(), self.clock.now(), told).await;
+        Ok(outcome.map_err(Unavailable::from)? == RotateOutcome::Rotated)
+    }
+
+    async fn confirm(&self, grant: &Grant, draft: Draft) -> Result<bool, OAuthError> {
+        let confirmed = self.grants.confirm_grant(&grant.tenant, &grant.id, self.clock.now(), vec![draft]).await;
+        Ok(confirmed.map_err(Unavailable::from)?)
+    }
+
+    async fn release_refreshed(
+        &self,
+        known: &KnownClient,
+        token: AccessToken,
+        recorded: RecordedToken,
+        successor: Successor,
+    ) -> Result<TokenAnswer, OAuthError> {
+        let fresh = self.directory.fresh().await.map_err(Unavailable::from)?;
+        if self.client_authenticator.still_holds(known, &recorded.key, token.expires_at, fresh.generation).await? {
+            return Ok(self.maker.answer(token, recorded, Some(successor.token)));
+        }
+        tracing::warn!("the client or the key changed while a token was refreshed; the caller must try again");
+        Err(OAuthError::unavailable())
+    }
+}

@@ -1,0 +1,94 @@
+//! Revocation (RFC 7009): an access token by its `jti`, a refresh token with its whole family.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::clients::authentication::KnownClient;
+use crate::error::Unavailable;
+use crate::issuing::introspection::verify_own;
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::oauth::OAuthError;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Clock;
+use signet_store::{AuditOnOutcome, EndReason, Grants, Revocations};
+use signet_verify::VerifiedClaims;
+
+/// Ends tokens and their grants.
+pub struct Revocation {
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    grants: Arc<dyn Grants>,
+    revocations: Arc<dyn Revocations>,
+}
+
+impl Revocation {
+    pub(crate) fn new(base: &Base) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            settings: base.settings.clone(),
+            grants: base.ports.store.clone(),
+            revocations: base.ports.store.clone(),
+        }
+    }
+
+    /// Revokes a token of this client's. An unknown, foreign or dead token is no error: "the purpose of the revocation
+    /// request, invalidating the particular token, is already achieved" (RFC 7009 §2.2).
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthError::TemporarilyUnavailable`] where the store did not make it durable.
+    pub async fn revoke(&self, known: &KnownClient, token: &str, context: &RequestContext) -> Result<(), OAuthError> {
+        match verify_own(&known.snapshot, &self.settings.issuer, self.clock.now(), token) {
+            Some(claims) => self.revoke_access_token(known, &claims, context).await,
+            None => self.revoke_family(known, token, context).await,
+        }
+    }
+
+    async fn revoke_access_token(
+        &self,
+        known: &KnownClient,
+        claims: &VerifiedClaims,
+        context: &RequestContext,
+    ) -> Result<(), OAuthError> {
+        if claims.client_id() != known.id().as_str() {
+            return Ok(());
+        }
+        let (tenant, jti) = (&self.settings.tenant, claims.token_id());
+        let is_revoked = self.revocations.is_revoked(tenant, jti).await;
+        if is_revoked.map_err(Unavailable::from)? {
+            return Ok(());
+        }
+        let mut draft = Draft::new(Event::TokenRevoked, Outcome::Done, tenant.as_str(), context)
+            .client(known.id().as_str())
+            .detail("access token");
+        draft.jti = Some(jti.to_owned());
+        let revoked =
+            self.revocations.revoke_token(tenant, jti, claims.expires_at(), self.clock.now(), vec![draft]).await;
+        Ok(revoked.map_err(Unavailable::from)?)
+    }
+
+    async fn revoke_family(
+        &self,
+        known: &KnownClient,
+        token: &str,
+        context: &RequestContext,
+    ) -> Result<(), OAuthError> {
+        let found = self.grants.refresh_token(&self.settings.tenant, &SecretHash::of(token)).await;
+        let Some(found) = found.map_err(Unavailable::from)? else { return Ok(()) };
+        if found.grant.client != *known.id() {
+            return Ok(());
+        }
+        let mut draft = Draft::new(Event::TokenRevoked, Outcome::Done, self.settings.tenant.as_str(), context)
+            .client(known.id().as_str())
+            .user(found.grant.user.as_str())
+            .detail("refresh family");
+        draft.grant = Some(found.grant.id.to_string());
+        let (tenant, id) = (&found.grant.tenant, &found.grant.id);
+        let ended = self
+            .grants
+            .end_grant(tenant, id, EndReason::Revoked, self.clock.now(), AuditOnOutcome::applied(draft))
+            .await;
+        Ok(ended.map(|_| ()).map_err(Unavailable::from)?)
+    }
+}

@@ -1,0 +1,182 @@
+//! Makes one key in an HSM token and keeps it in the store.
+//!
+//! A pair is announced in the store before the HSM is asked, under the `CKA_ID` that it will have, and the announcement
+//! goes with the commit that adds the key. Whatever dies in between, the key is found again by its `CKA_ID`.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::error::{ChangeError, InitialiseError};
+use crate::hsm_membership::members::Members;
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyState};
+use signet_core::random;
+use signet_core::random::Random;
+use signet_jose::clock::Clock;
+use signet_jose::{Algorithm, Jwk, KeyId};
+use signet_store::{Keys, StoreError, StoreFailure};
+
+/// A key to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) hsm: HsmName,
+    pub(crate) purpose: KeyPurpose,
+    /// Of a pair.
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) rsa_bits: u32,
+    /// Whether it signs at once where its place is free: no verifier can have kept a JWKS without it.
+    pub(crate) at_once: bool,
+}
+
+/// Makes keys in HSM tokens and keeps them in the store.
+pub struct KeyMaker {
+    clock: Arc<dyn Clock>,
+    key_admin: Arc<dyn KeyAdmin>,
+    random: Arc<dyn Random>,
+    settings: Arc<Settings>,
+    keys: Arc<dyn Keys>,
+    members: Arc<Members>,
+}
+
+impl KeyMaker {
+    pub(crate) fn new(base: &Base, members: &Arc<Members>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            key_admin: base.ports.key_admin.clone(),
+            random: base.ports.random.clone(),
+            settings: base.settings.clone(),
+            keys: base.ports.store.clone(),
+            members: members.clone(),
+        }
+    }
+
+    /// Generates another token-signing key. The first of its algorithm on the deployment signs at once; a further one is
+    /// published, and signs when its time has come.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn generate_signing_key(
+        &self,
+        hsm: &HsmName,
+        algorithm: Algorithm,
+        rsa_bits: u32,
+        context: &RequestContext,
+    ) -> Result<HsmKey, ChangeError> {
+        let (hsm, purpose) = (hsm.clone(), KeyPurpose::TokenSigning);
+        let wanted = Wanted { hsm, purpose, algorithm: Some(algorithm), rsa_bits, at_once: false };
+        self.make_key(&wanted, context).await.map_err(|error| match error {
+            InitialiseError::Hsm(error) => ChangeError::Hsm(error),
+            InitialiseError::Store(error) => ChangeError::Store(error),
+            other => ChangeError::Input(other.to_string()),
+        })
+    }
+
+    /// # Errors
+    ///
+    /// [`InitialiseError::NotAMember`], and the HSM is not asked. [`StoreFailure::Taken`] where another process made the
+    /// active key of this place meanwhile, [`StoreFailure::NotAMember`] where the HSM token was retired meanwhile: this
+    /// one's key is gone again.
+    pub(crate) async fn make_key(&self, wanted: &Wanted, context: &RequestContext) -> Result<HsmKey, InitialiseError> {
+        if !self.members.live_members().await?.contains(&wanted.hsm) {
+            return Err(InitialiseError::NotAMember(wanted.hsm.clone()));
+        }
+        let (generated, announced) = self.generate(wanted).await?;
+        let mut key = self.as_stored(wanted, generated).await?;
+        let mut added = self.add_generated(&key, wanted, context).await;
+        let is_taken = matches!(&added, Err(StoreError { failure: StoreFailure::Taken(_), .. }));
+        if is_taken && wanted.purpose == KeyPurpose::TokenSigning {
+            key.state = KeyState::Next { published_at: self.clock.now() };
+            added = self.add_generated(&key, wanted, context).await;
+        }
+        match added {
+            Err(refused @ StoreError { failure: StoreFailure::Taken(_) | StoreFailure::NotAMember(_), .. }) => {
+                self.key_admin.destroy(&key).await?;
+                if announced {
+                    self.keys.forget_announced(&key.cka_id, Vec::new()).await?;
+                }
+                Err(refused.into())
+            }
+            other => Ok(other.map(|()| key)?),
+        }
+    }
+
+    /// Asks the HSM; says whether the key was announced.
+    async fn generate(&self, wanted: &Wanted) -> Result<(GeneratedKey, bool), InitialiseError> {
+        let (tenant, admin) = (&self.settings.tenant, &self.key_admin);
+        let Some(algorithm) = wanted.algorithm else {
+            return Ok((admin.generate_secret(&wanted.hsm, wanted.purpose, tenant).await?, false));
+        };
+        let announced = AnnouncedKey {
+            tenant: tenant.clone(),
+            hsm: wanted.hsm.clone(),
+            purpose: wanted.purpose,
+            algorithm,
+            cka_id: random::bytes::<16>(self.random.as_ref()).to_vec(),
+            at: self.clock.now(),
+            given_up: false,
+        };
+        // A token that does not answer is not asked for a key that nobody then knows of.
+        admin.describe(&wanted.hsm).await?;
+        self.keys.announce_key(&announced).await?;
+        match admin.generate_announced(&announced, wanted.rsa_bits).await {
+            Ok(generated) => Ok((generated, true)),
+            Err(error) => {
+                // What the HSM refused was not made, or was removed again; what is unknown stays announced.
+                if error.is_unknown_outcome() {
+                    self.keys.give_up_announced(&announced.cka_id).await?;
+                } else {
+                    self.keys.forget_announced(&announced.cka_id, Vec::new()).await?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn add_generated(&self, key: &HsmKey, wanted: &Wanted, context: &RequestContext) -> Result<(), StoreError> {
+        let mut told = Draft::new(Event::KeyGenerated, Outcome::Done, key.tenant.as_str(), context);
+        told.key = Some(key.key_id.to_string());
+        let name = wanted.algorithm.map_or("secret", Algorithm::name);
+        let told = told.detail(format!("{} {name} in HSM token {}", key.purpose.name(), key.hsm));
+        self.keys.add_key(key, vec![told]).await
+    }
+
+    async fn as_stored(&self, wanted: &Wanted, generated: GeneratedKey) -> Result<HsmKey, InitialiseError> {
+        let public = match (generated.public, wanted.algorithm) {
+            (Some(public), Some(algorithm)) => {
+                Some(Jwk::new(public, algorithm).map_err(|error| InitialiseError::Key(error.to_string()))?)
+            }
+            (None, None) => None,
+            _ => return Err(InitialiseError::Key("a pair without a public half".to_owned())),
+        };
+        let now = self.clock.now();
+        let waits = !wanted.at_once && self.others_sign(wanted).await?;
+        let state = if waits { KeyState::Next { published_at: now } } else { KeyState::Active { since: now } };
+        let key_id: KeyId = public.as_ref().map_or(generated.key_id, |jwk| jwk.key_id.clone());
+        Ok(HsmKey {
+            tenant: self.settings.tenant.clone(),
+            hsm: wanted.hsm.clone(),
+            purpose: wanted.purpose,
+            key_id,
+            cka_id: generated.cka_id,
+            public,
+            state,
+            created_at: now,
+        })
+    }
+
+    /// Whether a key does already what this one is for: in any HSM token where it signs tokens, since verifiers know that
+    /// one; in the same HSM token where not.
+    async fn others_sign(&self, wanted: &Wanted) -> Result<bool, StoreError> {
+        let keys = self.keys.keys().await?;
+        Ok(keys.iter().any(|key| {
+            let is_in_reach = wanted.purpose == KeyPurpose::TokenSigning || key.hsm == wanted.hsm;
+            is_in_reach
+                && key.purpose == wanted.purpose
+                && key.tenant == self.settings.tenant
+                && key.state.is_active()
+                && key.public.as_ref().map(|jwk| jwk.algorithm) == wanted.algorithm
+        }))
+    }
+}

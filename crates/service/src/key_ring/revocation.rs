@@ -1,0 +1,250 @@
+//! Revokes a signing key in an emergency: it leaves the JWKS at once, and what it signed counts for nothing. What that
+//! breaks is told before it is done.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::base::Base;
+use crate::error::ChangeError;
+use crate::hsm_membership::members::Members;
+use crate::key_ring::key_maker::KeyMaker;
+use crate::key_ring::rotation::rsa_bits;
+use crate::key_ring::rotation::steps::KeyChanges;
+use crate::settings::Settings;
+use signet_core::audit::RequestContext;
+use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState};
+use signet_jose::clock::{Clock, Timestamp};
+use signet_store::{AuditLog, Keys, StoreError};
+
+/// What the revocation of a key breaks.
+#[derive(Debug, Clone, Serialize)]
+pub struct Consequences {
+    /// The key.
+    pub kid: String,
+    /// Where it is.
+    pub hsm: HsmName,
+    /// Its stage.
+    pub state: &'static str,
+    /// How many tokens by it have not expired, as the audit log says; some may have been revoked one by one.
+    pub unexpired_tokens: u64,
+    /// Who they were meant for: the resource servers to tell.
+    pub audiences: BTreeSet<String>,
+    /// Who asked for them.
+    pub clients: BTreeSet<String>,
+    /// For how long verifiers may go on with the JWKS that they have, in seconds.
+    pub jwks_max_age: u64,
+    /// When the last of the tokens would have expired.
+    pub last_expiry: String,
+    /// Whether another key signs already, so that issuance is not interrupted.
+    pub others_sign: bool,
+}
+
+/// How many records are read at once.
+const PAGE: u32 = 1000;
+/// How long a key that a running server generates meanwhile is waited for.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Revokes signing keys.
+pub struct KeyRevocation {
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    audit_log: Arc<dyn AuditLog>,
+    keys: Arc<dyn Keys>,
+    key_changes: Arc<KeyChanges>,
+    key_maker: Arc<KeyMaker>,
+    members: Arc<Members>,
+}
+
+impl KeyRevocation {
+    pub(crate) fn new(
+        base: &Base,
+        key_changes: &Arc<KeyChanges>,
+        key_maker: &Arc<KeyMaker>,
+        members: &Arc<Members>,
+    ) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            settings: base.settings.clone(),
+            audit_log: base.ports.store.clone(),
+            keys: base.ports.store.clone(),
+            key_changes: key_changes.clone(),
+            key_maker: key_maker.clone(),
+            members: members.clone(),
+        }
+    }
+
+    /// What revoking a key would break.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Missing`] for an unknown key, [`ChangeError::Input`] for one that can't be revoked.
+    pub async fn foresee_revocation(&self, kid: &str) -> Result<Consequences, ChangeError> {
+        let keys = self.keys.keys().await?;
+        let key = self.revocable(&keys, kid)?;
+        let lifetime = self.keys.token_lifetime(&key.key_id).await?.max(self.settings.access_lifetime);
+        let now = self.clock.now();
+        let mut consequences = Consequences {
+            kid: key.key_id.to_string(),
+            hsm: key.hsm.clone(),
+            state: key.state.name(),
+            unexpired_tokens: 0,
+            audiences: BTreeSet::new(),
+            clients: BTreeSet::new(),
+            jwks_max_age: self.settings.keys.jwks_max_age.as_secs(),
+            last_expiry: last_expiry(&key.state, now, lifetime).to_string(),
+            others_sign: keys.iter().any(|other| other.key_id != key.key_id && self.signs_like(other, key)),
+        };
+        self.count_tokens(now.minus(lifetime), &mut consequences).await?;
+        Ok(consequences)
+    }
+
+    /// Takes the key out of the JWKS, for good. It needs no HSM token to answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`foresee_revocation`](Self::foresee_revocation).
+    pub async fn revoke_key(&self, kid: &str, context: &RequestContext) -> Result<(), ChangeError> {
+        // The ring may change under it, and a vendor's clones are in stages of their own.
+        loop {
+            let keys = self.keys.keys().await?;
+            let key = match self.revocable(&keys, kid) {
+                Ok(key) => key,
+                Err(_) if keys.iter().any(|key| is_revoked(key, kid)) => return Ok(()),
+                Err(refused) => return Err(refused),
+            };
+            self.key_changes.withdraw(key, KeyEnd::Revoked, context).await?;
+        }
+    }
+
+    /// Has another key sign where the revoked one left none, and destroys the revoked one in its HSM token. A running
+    /// server does the same by itself, as soon as the HSM token answers, and may be faster. Gives a key that signs now.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`]: what was not done is done by the server.
+    pub async fn replace_revoked(&self, kid: &str, context: &RequestContext) -> Result<Option<HsmKey>, ChangeError> {
+        let keys = self.keys.keys().await?;
+        let revoked = keys.iter().find(|key| is_revoked(key, kid));
+        let revoked = revoked.ok_or_else(|| ChangeError::Missing { noun: "key", name: kid.to_owned() })?;
+        let others = self.others_at_work(&revoked.hsm).await?;
+        self.replace(&others, revoked, context).await?;
+        let keys = self.keys.keys().await?;
+        // A running server may have been faster with either.
+        if let Some(left) = keys.iter().find(|key| is_revoked(key, kid) && key.state.name() == "withdrawn") {
+            self.key_changes.destroy_withdrawn(left, context).await?;
+        }
+        Ok(keys.into_iter().find(|key| self.signs_like(key, revoked)))
+    }
+
+    /// The keys, after another process that is generating one in this HSM token is done, or has had its time.
+    async fn others_at_work(&self, hsm: &HsmName) -> Result<Vec<HsmKey>, ChangeError> {
+        let until = tokio::time::Instant::now() + OTHERS_PATIENCE;
+        loop {
+            let announced = self.keys.announced_keys().await?;
+            let is_busy = announced.iter().any(|key| key.hsm == *hsm && !key.given_up);
+            if !is_busy || tokio::time::Instant::now() >= until {
+                return Ok(self.keys.keys().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn replace(&self, keys: &[HsmKey], revoked: &HsmKey, context: &RequestContext) -> Result<(), ChangeError> {
+        let Some(algorithm) = revoked.public.as_ref().map(|jwk| jwk.algorithm) else { return Ok(()) };
+        let is_alike = |key: &&HsmKey| key.public.as_ref().map(|jwk| jwk.algorithm) == Some(algorithm);
+        let ring = || keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).filter(is_alike);
+        let members = self.members.live_members().await?;
+        let is_next = |key: &&HsmKey| matches!(key.state, KeyState::Next { .. }) && members.contains(&key.hsm);
+        if !ring().any(|key| key.state.is_active())
+            && let Some(next) = ring().find(is_next)
+            && self.key_changes.hand_over(next, None, context).await?
+        {
+            return Ok(());
+        }
+        let has_place = |key: &HsmKey| key.hsm == revoked.hsm && (key.state.is_active() || is_next(&key));
+        // A token that was taken out gets no other key: it may be the very reason for the revocation.
+        if ring().any(has_place) || !members.contains(&revoked.hsm) {
+            return Ok(());
+        }
+        self.key_maker.generate_signing_key(&revoked.hsm, algorithm, rsa_bits(revoked), context).await.map(drop)
+    }
+
+    fn revocable<'k>(&self, keys: &'k [HsmKey], kid: &str) -> Result<&'k HsmKey, ChangeError> {
+        let of_name = || keys.iter().filter(|key| key.key_id.as_str() == kid && key.tenant == self.settings.tenant);
+        let missing = || ChangeError::Missing { noun: "key", name: kid.to_owned() };
+        let published = of_name().find(|key| key.state.is_published());
+        let key = published.or_else(|| of_name().next()).ok_or_else(missing)?;
+        if key.purpose != KeyPurpose::TokenSigning {
+            let purpose = key.purpose.name().replace('_', " ");
+            return Err(ChangeError::Input(format!(
+                "{kid} is a {purpose} key: only a token signing key can be revoked"
+            )));
+        }
+        if !key.state.is_published() {
+            return Err(ChangeError::Input(format!("{kid} is {} already: it is out of the JWKS", key.state.name())));
+        }
+        Ok(key)
+    }
+
+    fn signs_like(&self, other: &HsmKey, key: &HsmKey) -> bool {
+        let algorithm = |key: &HsmKey| key.public.as_ref().map(|jwk| jwk.algorithm);
+        let is_in_ring = other.purpose == KeyPurpose::TokenSigning && other.tenant == key.tenant;
+        is_in_ring && other.state.is_active() && algorithm(other) == algorithm(key)
+    }
+
+    /// Counts the records of tokens by a key since a moment.
+    async fn count_tokens(&self, since: Timestamp, into: &mut Consequences) -> Result<(), StoreError> {
+        let mut next = self.first_record_since(since).await?;
+        loop {
+            let page = self.audit_log.records(next, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            next = last.sequence.saturating_add(1);
+            for record in &page {
+                // A quick look first: most records are of other keys.
+                if record.text.contains(&into.kid) {
+                    count(&record.text, into);
+                }
+            }
+        }
+    }
+
+    /// The place of the first record since a moment: records stand in the order of time.
+    async fn first_record_since(&self, since: Timestamp) -> Result<i64, StoreError> {
+        let (mut low, mut high) = (1, self.audit_log.head().await?.sequence.saturating_add(1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let record = self.audit_log.records(middle, 1).await?;
+            if record.first().is_some_and(|record| record.at < since) { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+}
+
+fn is_revoked(key: &HsmKey, kid: &str) -> bool {
+    key.key_id.as_str() == kid && key.state.end() == Some(KeyEnd::Revoked)
+}
+
+fn last_expiry(state: &KeyState, now: Timestamp, lifetime: Duration) -> Timestamp {
+    match state {
+        KeyState::Retiring { since, .. } => since.plus(lifetime),
+        _ => now.plus(lifetime),
+    }
+}
+
+fn count(record: &str, into: &mut Consequences) {
+    let Ok(record) = serde_json::from_str::<Value>(record) else { return };
+    let is_token = record["jti"].is_string() && record["outcome"] == "done" && record["key"] == into.kid.as_str();
+    if !is_token {
+        return;
+    }
+    into.unexpired_tokens += 1;
+    let texts = |value: &Value| {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    into.audiences.extend(texts(&record["audience"]));
+    into.clients.extend(record["client"].as_str().map(str::to_owned));
+}

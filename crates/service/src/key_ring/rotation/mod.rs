@@ -1,0 +1,292 @@
+//! Rotation of the signing keys: generates the next key ahead of time, has it sign once every verifier knows it, takes the
+//! old one out of the JWKS after its last token has expired, and destroys it in its HSM token (promise 6).
+//!
+//! One process of a deployment does this, by a lease in the store. The lease saves work; what keeps two processes from
+//! harm where a lease changes hands unnoticed is that each step is a conditional write.
+
+mod plan;
+pub mod steps;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::audit::AuditTrail;
+use crate::base::Base;
+use crate::error::ChangeError;
+use crate::hsm_membership::members::Members;
+use crate::key_ring::rotation::plan::{Step, View, plan};
+use crate::key_ring::rotation::steps::KeyChanges;
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin, KeyEnd};
+use signet_jose::KeyId;
+use signet_jose::clock::Clock;
+use signet_store::{Keys, Leases, Membership, StoreError};
+
+pub(crate) use plan::rsa_bits;
+
+/// The lease's name in the store.
+const LEASE: &str = "rotation";
+/// How long a process that died keeps the others waiting.
+const LEASE_LASTS: Duration = Duration::from_secs(15);
+/// How often it is renewed, or asked for.
+const LEASE_RENEWED: Duration = Duration::from_secs(5);
+/// How long a step that failed waits at most until it is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// A key in one stage of its life.
+type Seen = (KeyId, HsmName, &'static str, i64);
+
+/// A step that failed lately.
+struct Pause {
+    until: Instant,
+    lasts: Duration,
+}
+
+/// The one process's work on the key ring, or its wait for it.
+pub struct Rotator {
+    rotation: Arc<Rotation>,
+    holder: String,
+    lease_asked: Option<Instant>,
+    has_lease: bool,
+    /// Since when each key was seen in its stage, by a clock that nobody sets.
+    seen: HashMap<Seen, Instant>,
+    /// Revoked keys that the workers have let go of; `None` before the first look.
+    let_go: Option<HashSet<KeyId>>,
+    noted_generation: Option<i64>,
+    pauses: HashMap<String, Pause>,
+}
+
+impl Rotator {
+    /// A rotator that has not begun; `holder` names the process in the lease.
+    pub fn new(rotation: Arc<Rotation>, holder: String) -> Self {
+        Self {
+            rotation,
+            holder,
+            lease_asked: None,
+            has_lease: false,
+            seen: HashMap::new(),
+            let_go: None,
+            noted_generation: None,
+            pauses: HashMap::new(),
+        }
+    }
+
+    /// How often to [`work`](Self::work).
+    pub fn interval(&self) -> Duration {
+        (self.rotation.settings.keys.publish_ahead / 20).clamp(Duration::from_millis(50), Duration::from_secs(2))
+    }
+
+    /// Looks at the ring once and does what is due.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] where the store can't be read. Steps that fail are told, and tried again later.
+    pub async fn work(&mut self) -> Result<(), StoreError> {
+        self.note_lifetime().await?;
+        let keys = self.rotation.keys.keys().await?;
+        self.look_at(&keys);
+        self.let_go_of_revoked(&keys).await;
+        if !self.holds_lease().await? {
+            return Ok(());
+        }
+        for step in self.plan(&keys).await? {
+            let name = name_of(&step);
+            if self.pauses.get(&name).is_some_and(|pause| Instant::now() < pause.until) {
+                continue;
+            }
+            // A step before this one may have taken its time.
+            if !self.holds_lease().await? {
+                return Ok(());
+            }
+            match self.rotation.changes.rotate_by(&step, &RequestContext::default()).await {
+                Ok(()) => {
+                    self.pauses.remove(&name);
+                }
+                Err(error) => {
+                    let pause = self.pause(&name);
+                    self.rotation.tell_failed_rotation(&step, &error, pause).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn plan(&self, keys: &[HsmKey]) -> Result<Vec<Step>, StoreError> {
+        let rotation = &self.rotation;
+        let announced = rotation.keys.announced_keys().await?;
+        let hsms = rotation.key_admin.tokens();
+        let live = rotation.members.live_members().await?;
+        let members: Vec<HsmName> = hsms.iter().filter(|hsm| live.contains(hsm)).cloned().collect();
+        let seen = |key: &HsmKey| self.seen.get(&seen_as(key)).map_or(Duration::ZERO, Instant::elapsed);
+        Ok(plan(&View {
+            keys,
+            announced: &announced,
+            hsms: &hsms,
+            members: &members,
+            tenant: &rotation.settings.tenant,
+            algorithm: rotation.settings.algorithm,
+            settings: rotation.settings.keys,
+            now: rotation.clock.now(),
+            seen: &seen,
+        }))
+    }
+
+    /// Says for how long tokens last here, for each key that began to sign since.
+    async fn note_lifetime(&mut self) -> Result<(), StoreError> {
+        let generation = self.rotation.membership.generation().await?;
+        if self.noted_generation != Some(generation) {
+            let settings = &self.rotation.settings;
+            self.rotation.keys.raise_token_lifetime(&settings.tenant, settings.access_lifetime).await?;
+            self.noted_generation = Some(generation);
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, keys: &[HsmKey]) {
+        let mut seen = HashMap::with_capacity(keys.len());
+        for key in keys.iter().filter(|key| key.state.is_published()) {
+            let stage = seen_as(key);
+            let since = self.seen.get(&stage).copied().unwrap_or_else(Instant::now);
+            seen.insert(stage, since);
+        }
+        self.seen = seen;
+    }
+
+    /// Has the workers of this process drop the copies of keys that somebody revoked.
+    async fn let_go_of_revoked(&mut self, keys: &[HsmKey]) {
+        let is_revoked = |key: &&HsmKey| key.state.end() == Some(KeyEnd::Revoked);
+        let revoked: Vec<&HsmKey> = keys.iter().filter(is_revoked).collect();
+        let Some(let_go) = &mut self.let_go else {
+            self.let_go = Some(revoked.into_iter().map(|key| key.key_id.clone()).collect());
+            return;
+        };
+        for key in revoked {
+            if !let_go.contains(&key.key_id) {
+                match self.rotation.key_admin.forget(&key.hsm).await {
+                    // A worker that does not answer holds nothing when it does again.
+                    Ok(()) | Err(_) => let_go.insert(key.key_id.clone()),
+                };
+            }
+        }
+    }
+
+    async fn holds_lease(&mut self) -> Result<bool, StoreError> {
+        if self.lease_asked.is_none_or(|asked| asked.elapsed() >= LEASE_RENEWED) {
+            let now = self.rotation.clock.now();
+            // Counted from before the answer: the lease ends earlier here than in the store.
+            let asked = Instant::now();
+            let taken = self.rotation.leases.take_lease(LEASE, &self.holder, now, now.plus(LEASE_LASTS)).await?;
+            if taken && !self.has_lease {
+                tracing::debug!("this process looks after the key ring");
+            }
+            (self.has_lease, self.lease_asked) = (taken, Some(asked));
+        }
+        Ok(self.has_lease)
+    }
+
+    fn pause(&mut self, name: &str) -> Duration {
+        let first =
+            (self.rotation.settings.keys.publish_ahead / 4).clamp(Duration::from_millis(250), Duration::from_secs(60));
+        let lasts = self.pauses.get(name).map_or(first, |pause| (pause.lasts * 2).min(LONGEST_PAUSE));
+        self.pauses.insert(name.to_owned(), Pause { until: Instant::now() + lasts, lasts });
+        lasts
+    }
+}
+
+/// What a rotation works with, and what it tells of itself.
+pub struct Rotation {
+    settings: Arc<Settings>,
+    clock: Arc<dyn Clock>,
+    key_admin: Arc<dyn KeyAdmin>,
+    membership: Arc<dyn Membership>,
+    keys: Arc<dyn Keys>,
+    leases: Arc<dyn Leases>,
+    audit: Arc<AuditTrail>,
+    members: Arc<Members>,
+    changes: Arc<KeyChanges>,
+}
+
+impl Rotation {
+    pub(crate) fn new(base: &Base, members: &Arc<Members>, changes: &Arc<KeyChanges>) -> Self {
+        Self {
+            settings: base.settings.clone(),
+            clock: base.ports.clock.clone(),
+            key_admin: base.ports.key_admin.clone(),
+            membership: base.ports.store.clone(),
+            keys: base.ports.store.clone(),
+            leases: base.ports.store.clone(),
+            audit: base.audit.clone(),
+            members: members.clone(),
+            changes: changes.clone(),
+        }
+    }
+
+    /// Gives the lease of the rotation back, so that another process need not wait for its end.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: the lease runs out by itself.
+    pub async fn end_rotation(&self, holder: &str) -> Result<(), StoreError> {
+        self.leases.end_lease(LEASE, holder).await
+    }
+
+    /// Tells the audit log that a rotation that a person asked for did not begin.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub async fn tell_rotation_not_begun(
+        &self,
+        hsm: &HsmName,
+        error: &ChangeError,
+        context: &RequestContext,
+    ) -> Result<(), StoreError> {
+        let draft = Draft::new(Event::KeyRotated, Outcome::Failed, self.settings.tenant.as_str(), context);
+        let draft =
+            draft.because(reason_of(error)).detail(format!("generate the next key in HSM token {hsm}: {error}"));
+        self.audit.append(vec![draft]).await.map(drop)
+    }
+
+    async fn tell_failed_rotation(&self, step: &Step, error: &ChangeError, pause: Duration) {
+        let (name, reason) = (name_of(step), reason_of(error));
+        tracing::error!(%error, reason, again_in = ?pause, "ALARM: a step of the key rotation failed: {name}");
+        let tenant = self.settings.tenant.as_str();
+        let draft = Draft::new(Event::KeyRotated, Outcome::Failed, tenant, &RequestContext::default());
+        let draft = draft.because(reason).detail(format!("{name}: {error}"));
+        if let Err(error) = self.audit.append(vec![draft]).await {
+            tracing::error!(%error, "the alarm could not be written to the audit log");
+        }
+    }
+}
+
+fn seen_as(key: &HsmKey) -> Seen {
+    (key.key_id.clone(), key.hsm.clone(), key.state.name(), key.state.since().unix_millis())
+}
+
+/// The step in words, the same each time that it is tried.
+fn name_of(step: &Step) -> String {
+    match step {
+        Step::HandOver { successor, .. } => format!("have {} sign", successor.key_id),
+        Step::Generate { hsm, algorithm, .. } => format!("generate the next {algorithm} key in HSM token {hsm}"),
+        Step::Withdraw(key) => format!("take {} out of the JWKS", key.key_id),
+        Step::Destroy(key) => format!("destroy {} in HSM token {}", key.key_id, key.hsm),
+        Step::Sweep(key) => format!("remove what was left in HSM token {}", key.hsm),
+    }
+}
+
+/// Why a step failed, in a fixed word.
+fn reason_of(error: &ChangeError) -> &'static str {
+    let ChangeError::Hsm(error) = error else {
+        return if matches!(error, ChangeError::Store(_)) { "store" } else { "refused" };
+    };
+    match &error.failure {
+        HsmFailure::Module { code, .. } if code == "CKR_DEVICE_MEMORY" => "hsm_token_full",
+        HsmFailure::KeyMissing { .. } => "key_missing",
+        HsmFailure::CustodyRefused { .. } => "key_refused",
+        _ => "hsm_failed",
+    }
+}

@@ -1,0 +1,45 @@
+//! What names, roles and scopes may look like.
+
+use std::collections::BTreeSet;
+
+use crate::error::ChangeError;
+use signet_core::oauth::scope;
+
+/// The longest name of a user, client or factor, in characters.
+const MAX_NAME: usize = 128;
+
+/// A name that people can read and logs can carry.
+pub(crate) fn check_name(noun: &str, name: &str) -> Result<(), ChangeError> {
+    let length = name.chars().count();
+    if name.trim() != name || length == 0 || length > MAX_NAME || name.chars().any(char::is_control) {
+        let text = format!(
+            "the {noun}'s name must have 1 to {MAX_NAME} characters, no control characters, and no space at its ends"
+        );
+        return Err(ChangeError::Input(text));
+    }
+    Ok(())
+}
+
+/// The most bytes that roles, and scopes, may have together: a token must stay well under the 8 KiB that verifiers read.
+const MAX_WORDS_BYTES: usize = 2048;
+
+/// Checks each role or scope, and that all of them fit into a token.
+pub(crate) fn check_words(noun: &str, words: &BTreeSet<String>) -> Result<(), ChangeError> {
+    words.iter().try_for_each(|word| check_scope_token(noun, word))?;
+    let length: usize = words.iter().map(|word| word.len() + 3).sum();
+    if length > MAX_WORDS_BYTES {
+        let text = format!("the {noun}s are {length} bytes long together; at most {MAX_WORDS_BYTES} fit into a token");
+        return Err(ChangeError::Input(text));
+    }
+    Ok(())
+}
+
+fn check_scope_token(noun: &str, text: &str) -> Result<(), ChangeError> {
+    if scope::is_scope_token(text) {
+        Ok(())
+    } else {
+        let text =
+            format!("`{}` is no {noun}: it must be printable ASCII without space, `\"` and `\\`", text.escape_debug());
+        Err(ChangeError::Input(text))
+    }
+}

@@ -1,0 +1,173 @@
+//! Yubico OTP keys that are verified for others and are no user's factor: what a key store (KSM) holds.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::error::ChangeError;
+use crate::factors::enrolment::YubicoKey;
+use crate::factors::lifecycle::FactorLifecycle;
+use crate::names::check_name;
+use crate::rows::key_row;
+use crate::settings::Settings;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::keys::{OtpSecretKind, Vault};
+use signet_core::mfa::yubico_otp;
+use signet_jose::clock::Clock;
+use signet_store::{FactorState, OtpKey, OtpValidation};
+
+/// The keys of the validation server that belong to no user.
+pub struct OtpKeys {
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    vault: Arc<dyn Vault>,
+    otp_validation: Arc<dyn OtpValidation>,
+    lifecycle: Arc<FactorLifecycle>,
+}
+
+impl OtpKeys {
+    pub(crate) fn new(base: &Base, lifecycle: &Arc<FactorLifecycle>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            settings: base.settings.clone(),
+            vault: base.ports.vault.clone(),
+            otp_validation: base.ports.store.clone(),
+            lifecycle: lifecycle.clone(),
+        }
+    }
+
+    /// Adds a key that is no user's factor.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn add_otp_key(
+        &self,
+        key: &YubicoKey,
+        serial: Option<String>,
+        context: &RequestContext,
+    ) -> Result<OtpKey, ChangeError> {
+        let Some(public_id) = yubico_otp::public_id(&key.public_id) else {
+            let text = "the public id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number";
+            return Err(ChangeError::Input(text.to_owned()));
+        };
+        if key.secret.expose().len() != 16 {
+            return Err(ChangeError::Input("the secret key must be 32 hex digits: an AES-128 key".to_owned()));
+        }
+        if let Some(serial) = &serial {
+            check_name("serial number", serial)?;
+        }
+        let tenant = &self.settings.tenant;
+        let row = key_row(tenant, &public_id);
+        let added = OtpKey {
+            tenant: tenant.clone(),
+            secret: self.vault.enclose(&row, OtpSecretKind::Aes128, &key.secret).await?,
+            public_id,
+            private_id: key.private_id,
+            serial,
+            last_counter: -1,
+            enabled: true,
+            created_at: self.clock.now(),
+            last_used_at: None,
+        };
+        let told = self.otp_key_changed(&added.public_id, "added", context);
+        if self.otp_validation.add_otp_key(&added, vec![told]).await? {
+            Ok(added)
+        } else {
+            Err(ChangeError::Taken { noun: "otp-key", name: added.public_id })
+        }
+    }
+
+    /// All keys that are no user's factor, by public id, without their secrets.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Store`].
+    pub async fn list_otp_keys(&self) -> Result<Vec<OtpKey>, ChangeError> {
+        const PAGE: u32 = 1000;
+        let mut keys: Vec<OtpKey> = Vec::new();
+        loop {
+            let after = keys.last().map(|key| key.public_id.clone());
+            let page = self.otp_validation.otp_keys(&self.settings.tenant, after.as_deref(), PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            keys.extend(page);
+            if is_last {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// Lets a key's OTPs be verified again, or no more.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn enable_otp_key(
+        &self,
+        public_id: &str,
+        enabled: bool,
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
+        let told = self.otp_key_changed(public_id, if enabled { "enabled" } else { "disabled" }, context);
+        still_there(
+            self.otp_validation.set_otp_key_enabled(&self.settings.tenant, public_id, enabled, vec![told]).await?,
+            public_id,
+        )
+    }
+
+    /// Has a key's OTPs verified no more, whether it is a user's factor or nobody's. `false` where it is not here.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn disable_yubico_key(&self, public_id: &str, context: &RequestContext) -> Result<bool, ChangeError> {
+        let tenant = &self.settings.tenant;
+        if self.otp_validation.otp_key(tenant, public_id).await?.is_some() {
+            self.enable_otp_key(public_id, false, context).await?;
+            return Ok(true);
+        }
+        let Some(factor) = self.otp_validation.factor_by_handle(tenant, "yubico_otp", public_id).await? else {
+            return Ok(false);
+        };
+        if factor.state == FactorState::Enabled {
+            self.lifecycle.enable_factor(&factor.id, false, context).await?;
+        }
+        Ok(true)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`].
+    pub async fn remove_otp_key(&self, public_id: &str, context: &RequestContext) -> Result<(), ChangeError> {
+        let told = self.otp_key_changed(public_id, "removed", context);
+        let removed = self.otp_validation.remove_otp_key(&self.settings.tenant, public_id, vec![told]).await?;
+        still_there(removed, public_id)
+    }
+
+    /// Takes over how far another server had spent a key, a user's or not. `false` where that is known already, or the
+    /// key is not here.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Store`].
+    pub async fn raise_yubico_counter(
+        &self,
+        public_id: &str,
+        counter: i64,
+        context: &RequestContext,
+    ) -> Result<bool, ChangeError> {
+        let told = self.otp_key_changed(public_id, "counter raised", context);
+        Ok(self.otp_validation.raise_yubico_counter(&self.settings.tenant, public_id, counter, vec![told]).await?)
+    }
+
+    fn otp_key_changed(&self, public_id: &str, what: &str, context: &RequestContext) -> Draft {
+        Draft::new(Event::OtpKeyChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+            .detail(format!("{what}: {public_id}"))
+    }
+}
+
+fn still_there(is_there: bool, public_id: &str) -> Result<(), ChangeError> {
+    let missing = || ChangeError::Missing { noun: "otp-key", name: public_id.to_owned() };
+    if is_there { Ok(()) } else { Err(missing()) }
+}

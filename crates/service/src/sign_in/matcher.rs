@@ -1,0 +1,203 @@
+//! A shown code is compared with what the HSM computes for the user's factors, always by the same work.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::error::Unavailable;
+use crate::rows::{decoy_row, row_of_factor};
+use crate::settings::Settings;
+use crate::sign_in::decoys::DecoyMaterial;
+use crate::sign_in::piv::PivCards;
+use signet_core::keys::{OtpHash, RowBinding, Seals, Vault};
+use signet_core::mfa::piv::SpendableNonce;
+use signet_core::mfa::policy::{OtpText, Round};
+use signet_core::mfa::recovery::{RecoveryCode, SpendableCode};
+use signet_core::mfa::totp::{Code, OtpFault, SpendableStep};
+use signet_core::mfa::webauthn::SpendableAssertion;
+use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
+use signet_core::mfa::yubico_validation::RemoteCounter;
+use signet_core::mfa::{HotpState, TotpState, hotp, policy, recovery, totp, yubico_otp};
+use signet_core::secret::SecretHash;
+use signet_jose::clock::{Clock, Timestamp};
+use signet_store::{Factor, FactorId, RecoveryCodes};
+
+/// A code that matched and was not spent when it was read.
+pub(crate) enum Spendable {
+    Totp(SpendableStep),
+    Hotp(hotp::SpendableCounter),
+    Yubico(yubico_otp::SpendableCounter),
+    YubicoRemote(RemoteCounter),
+    Piv(SpendableNonce),
+    Recovery(SpendableCode),
+    Assertion {
+        assertion: SpendableAssertion,
+        /// When its challenge is refused for its age.
+        until: Timestamp,
+    },
+}
+
+/// Why a code was refused, in the audit record's word, or the code with its factor.
+pub(crate) type CodeVerdict<'f> = Result<(Spendable, &'f Factor), &'static str>;
+
+/// What one round found.
+type Found = Result<Spendable, &'static str>;
+
+/// Compares a shown code with what the HSM computes.
+pub struct CodeMatcher {
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    vault: Arc<dyn Vault>,
+    recovery_codes: Arc<dyn RecoveryCodes>,
+    piv: Arc<PivCards>,
+}
+
+impl CodeMatcher {
+    pub(crate) fn new(base: &Base, piv: &Arc<PivCards>) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            settings: base.settings.clone(),
+            vault: base.ports.vault.clone(),
+            recovery_codes: base.ports.store.clone(),
+            piv: piv.clone(),
+        }
+    }
+
+    /// Runs every round of the HSM that the shown code asks for, also after one that matched; for what a card signed there
+    /// is none. `factors` are those of the
+    /// user that may be used now.
+    pub(crate) async fn match_code<'f>(
+        &self,
+        shown: &OtpText,
+        factors: &'f [Factor],
+        decoy: &DecoyMaterial,
+    ) -> Result<CodeVerdict<'f>, Unavailable> {
+        if let OtpText::Piv(shown) = shown {
+            return self.piv.match_piv(shown, factors).await;
+        }
+        let mut verdict: CodeVerdict<'f> = Err(if factors.is_empty() { "no_factor" } else { "wrong_code" });
+        let now = self.clock.now();
+        for round in policy::rounds(shown, factors.iter().map(|factor| &factor.detail)) {
+            let (place, found) = self.run_round(shown, &round, factors, decoy, now).await?;
+            let found = match (found, place.and_then(|place| factors.get(place))) {
+                (Ok(spendable), Some(factor)) => Ok((spendable, factor)),
+                (Ok(_), None) => Err("wrong_code"),
+                (Err(reason), _) => Err(reason),
+            };
+            // The first match stays; of refusals, the one that says most is kept.
+            if verdict.is_err() && (found.is_ok() || found.as_ref().err() != Some(&"wrong_code")) {
+                verdict = found;
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// One round: the place of the factor that it was for, and what it found.
+    async fn run_round(
+        &self,
+        shown: &OtpText,
+        round: &Round<'_>,
+        factors: &[Factor],
+        decoy: &DecoyMaterial,
+        now: Timestamp,
+    ) -> Result<(Option<usize>, Found), Unavailable> {
+        let tenant = &self.settings.tenant;
+        let factor_at = |place: usize| factors.get(place).ok_or(Unavailable);
+        Ok(match (shown, round) {
+            (OtpText::Digits(code), Round::Totp(place, state)) => {
+                (Some(*place), self.totp_round(code, factor_at(*place)?, state, now).await?)
+            }
+            (OtpText::Digits(code), Round::Hotp(place, state)) => {
+                (Some(*place), self.hotp_round(code, factor_at(*place)?, state).await?)
+            }
+            (_, Round::DecoyDigits | Round::Totp(..) | Round::Hotp(..)) => {
+                let state = policy::decoy_totp();
+                let (row, steps) = (decoy_row(tenant, "totp"), totp::candidates(now, &state));
+                self.digit_hmacs(&row, &decoy.totp, state.hash, &steps).await?;
+                (None, Err("wrong_code"))
+            }
+            (OtpText::Yubico(otp), Round::Yubico(place, state)) => {
+                let factor = factor_at(*place)?;
+                let block = self.yubico_block(&row_of_factor(factor), &factor.secret, otp).await?;
+                let read = Reading::decode(&block, &state.private_id).and_then(|read| read.spendable(state));
+                (Some(*place), read.map(Spendable::Yubico).map_err(|fault| fault.reason()))
+            }
+            (OtpText::Yubico(otp), Round::DecoyYubico) => {
+                self.yubico_block(&decoy_row(tenant, "yubico"), &decoy.yubico, otp).await?;
+                (None, Err("unknown_key"))
+            }
+            (OtpText::Recovery(code), Round::Recovery(place, _)) => {
+                let factor = factor_at(*place)?;
+                (Some(*place), self.recovery_round(code, &factor.id, &row_of_factor(factor), &factor.secret).await?)
+            }
+            (OtpText::Recovery(code), Round::DecoyRecovery) => {
+                let row = decoy_row(tenant, "recovery");
+                (None, self.recovery_round(code, &decoy.factor, &row, &decoy.recovery).await?)
+            }
+            // A round is of the kind of what was shown.
+            (_, Round::Yubico(..) | Round::DecoyYubico | Round::Recovery(..) | Round::DecoyRecovery) => {
+                (None, Err("wrong_code"))
+            }
+        })
+    }
+
+    async fn totp_round(
+        &self,
+        code: &Code,
+        factor: &Factor,
+        state: &TotpState,
+        now: Timestamp,
+    ) -> Result<Found, Unavailable> {
+        let steps = totp::candidates(now, state);
+        let hmacs = self.digit_hmacs(&row_of_factor(factor), &factor.secret, state.hash, &steps).await?;
+        Ok(totp::match_step(code, now, &steps, &hmacs, state).map(Spendable::Totp).map_err(OtpFault::reason))
+    }
+
+    async fn hotp_round(&self, code: &Code, factor: &Factor, state: &HotpState) -> Result<Found, Unavailable> {
+        let counters = hotp::candidates(state);
+        let hmacs = self.digit_hmacs(&row_of_factor(factor), &factor.secret, state.hash, &counters).await?;
+        Ok(hotp::match_counter(code, &counters, &hmacs, state).map(Spendable::Hotp).map_err(OtpFault::reason))
+    }
+
+    async fn recovery_round(
+        &self,
+        code: &RecoveryCode,
+        factor: &FactorId,
+        row: &RowBinding,
+        seals: &Seals,
+    ) -> Result<Found, Unavailable> {
+        let kept = self.recovery_hash(code, row, seals).await?;
+        let known = self.recovery_codes.recovery_code(&self.settings.tenant, factor, &kept).await;
+        Ok(match known? {
+            Some(is_unspent) => SpendableCode::found(kept, is_unspent).map(Spendable::Recovery).ok_or("replayed_code"),
+            None => Err("wrong_code"),
+        })
+    }
+
+    async fn recovery_hash(
+        &self,
+        code: &RecoveryCode,
+        row: &RowBinding,
+        seals: &Seals,
+    ) -> Result<SecretHash, Unavailable> {
+        let hmacs = self.vault.otp_hmac(row, seals, recovery::HASH, vec![code.message()]).await?;
+        hmacs.first().and_then(|hmac| recovery::kept(hmac)).ok_or(Unavailable)
+    }
+
+    /// The HMACs of a factor's candidates, after as much work as for any other factor.
+    pub(crate) async fn digit_hmacs(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        candidates: &[i64],
+    ) -> Result<Vec<Vec<u8>>, Unavailable> {
+        let mut hmacs = self.vault.otp_hmac(row, seals, hash, policy::messages(candidates)).await?;
+        hmacs.truncate(candidates.len());
+        Ok(hmacs)
+    }
+
+    async fn yubico_block(&self, row: &RowBinding, seals: &Seals, otp: &YubicoOtp) -> Result<[u8; 16], Unavailable> {
+        let block = self.vault.decrypt_block(row, seals, otp.block()).await;
+        block.map_err(Unavailable::from)
+    }
+}

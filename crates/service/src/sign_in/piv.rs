@@ -1,0 +1,90 @@
+//! PIV cards: the nonce that a card signs, the check of what it signed, and enrolment.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::clients::authentication::KnownClient;
+use crate::deployment_secret::DeploymentSecret;
+use crate::error::Unavailable;
+use crate::settings::Settings;
+use crate::sign_in::matcher::{CodeVerdict, Spendable};
+use signet_core::mfa::piv::{Nonce, PivFault, SignInContext};
+use signet_core::mfa::{FactorDetail, OtpText, piv, piv_attestation};
+use signet_core::oauth::ClientId;
+use signet_core::oauth::grant::PasswordRequest;
+use signet_core::random;
+use signet_core::random::Random;
+use signet_jose::clock::Clock;
+use signet_jose::jwk::PublicKey;
+use signet_store::Factor;
+
+/// The label of what the deployment's secret derives: a nonce's MAC.
+const NONCE_MAC: &str = "piv nonce";
+
+/// A key that is to be enrolled.
+#[derive(Debug)]
+pub struct PivKey {
+    /// The public key of slot 9a.
+    pub key: PublicKey,
+    /// What the card's attestation proved of it, where there was one.
+    pub attested: Option<piv_attestation::Attested>,
+    /// What is printed on the card; what an attestation tells of it goes before.
+    pub serial: Option<String>,
+}
+
+/// Makes the nonces that cards sign, and judges what they signed.
+pub struct PivCards {
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    settings: Arc<Settings>,
+    secret: Arc<DeploymentSecret>,
+}
+
+impl PivCards {
+    pub(crate) fn new(base: &Base) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            random: base.ports.random.clone(),
+            settings: base.settings.clone(),
+            secret: base.secret.clone(),
+        }
+    }
+
+    /// A nonce for a card to sign, good for [`piv::NONCE_LIFETIME`] at this issuer and client. Nothing is kept of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`].
+    pub async fn challenge(&self, known: &KnownClient) -> Result<Nonce, Unavailable> {
+        let (now, random) = (self.clock.now(), random::bytes::<16>(self.random.as_ref()));
+        let message = Nonce::mac_message(&self.settings.tenant, known.id().as_str(), now, &random);
+        Ok(Nonce::new(now, &random, &self.secret.derive(NONCE_MAC, &message).await?))
+    }
+
+    /// What a person showed as the second factor.
+    pub(crate) fn shown(&self, request: &PasswordRequest, client: &ClientId) -> OtpText {
+        let Some(shown) = &request.piv else { return OtpText::classify(request.otp.expose()) };
+        let context = SignInContext {
+            issuer: &self.settings.issuer,
+            client: client.as_str(),
+            username: request.username.expose(),
+        };
+        piv::Shown::parse(shown.expose(), context).map_or(OtpText::Neither, |shown| OtpText::Piv(Box::new(shown)))
+    }
+
+    /// Judges what a card signed: the same MAC and the same signature check, whoever is named and whatever they have.
+    pub(crate) async fn match_piv<'f>(
+        &self,
+        shown: &piv::Shown,
+        factors: &'f [Factor],
+    ) -> Result<CodeVerdict<'f>, Unavailable> {
+        let mac = self.secret.derive(NONCE_MAC, &shown.mac_message(&self.settings.tenant)).await?;
+        let judged = shown.judge(&mac, self.clock.now());
+        let key = shown.key_id().as_str();
+        let holds =
+            |factor: &&Factor| matches!(&factor.detail, FactorDetail::Piv(state) if state.key_thumbprint == key);
+        let factor = factors.iter().find(holds).ok_or(PivFault::UnknownKey);
+        let spendable = judged.and_then(|nonce| Ok((Spendable::Piv(nonce), factor?)));
+        Ok(spendable.map_err(PivFault::reason))
+    }
+}

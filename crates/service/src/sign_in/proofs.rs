@@ -1,0 +1,111 @@
+//! Says which factors may prove something now, and spends what did.
+
+use std::sync::Arc;
+
+use crate::base::Base;
+use crate::error::Unavailable;
+use crate::settings::Settings;
+use crate::sign_in::matcher::Spendable;
+use signet_core::audit::{Draft, Event, Outcome};
+use signet_core::mfa::{FactorDetail, FactorProof};
+use signet_jose::clock::Clock;
+use signet_store::{AssertionSpending, AuditOnOutcome, Ceremonies, Factor, Factors, RecoveryCodes, UserId};
+
+/// Says which factors may prove something now, and spends what did.
+pub struct FactorProofs {
+    clock: Arc<dyn Clock>,
+    settings: Arc<Settings>,
+    ceremonies: Arc<dyn Ceremonies>,
+    factors: Arc<dyn Factors>,
+    recovery_codes: Arc<dyn RecoveryCodes>,
+}
+
+impl FactorProofs {
+    pub(crate) fn new(base: &Base) -> Self {
+        Self {
+            clock: base.ports.clock.clone(),
+            settings: base.settings.clone(),
+            ceremonies: base.ports.store.clone(),
+            factors: base.ports.store.clone(),
+            recovery_codes: base.ports.store.clone(),
+        }
+    }
+
+    /// The factors of a user that may prove something now; none for a decoy, after the same look-up.
+    pub(crate) async fn usable_factors(&self, user: &UserId) -> Result<Vec<Factor>, Unavailable> {
+        let mut factors = self.factors.factors(&self.settings.tenant, user).await?;
+        let now = self.clock.now();
+        factors.retain(|factor| factor.is_usable(now));
+        Ok(factors)
+    }
+
+    /// Spends the code by one conditional write: of N racing requests one gets the proof. `beside` is what was shown with
+    /// it.
+    pub(crate) async fn spend(
+        &self,
+        code: Spendable,
+        factor: &Factor,
+        beside: &[&str],
+        told: Draft,
+    ) -> Result<Option<FactorProof>, Unavailable> {
+        let mut done = told.clone();
+        done.outcome = Outcome::Done;
+        done.factors = beside.iter().map(ToString::to_string).collect();
+        done.factors.push(format!("{}:{}", factor.detail.kind(), factor.id));
+        let mut told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because("replayed_code")] };
+        if matches!(code, Spendable::Recovery(_)) {
+            told.applied.push(self.recovery_used(factor, &told.applied).await?);
+        }
+        let (tenant, id, now) = (&factor.tenant, &factor.id, self.clock.now());
+        let won = match &code {
+            Spendable::Totp(step) => {
+                self.factors.spend_totp_step(tenant, id, step.step(), step.drift(), now, told).await
+            }
+            Spendable::Hotp(counter) => self.factors.raise_counter(tenant, id, counter.next_counter(), now, told).await,
+            Spendable::Yubico(counter) => {
+                self.factors.spend_yubico_counter(tenant, id, counter.counter(), now, told).await
+            }
+            Spendable::YubicoRemote(counter) => {
+                self.factors.raise_counter(tenant, id, counter.counter(), now, told).await
+            }
+            Spendable::Piv(nonce) => self.factors.spend_piv_nonce(tenant, id, nonce.id(), now, told).await,
+            Spendable::Recovery(code) => {
+                self.recovery_codes.spend_recovery_code(tenant, id, code.kept(), now, told).await
+            }
+            Spendable::Assertion { assertion, until } => {
+                let spending = AssertionSpending {
+                    tenant: tenant.clone(),
+                    factor: id.clone(),
+                    challenge: *assertion.challenge(),
+                    challenge_until: *until,
+                    counter: assertion.counter(),
+                    at: now,
+                };
+                self.ceremonies.spend_assertion(&spending, told).await
+            }
+        };
+        let won = won?;
+        let user = &factor.user;
+        Ok(match code {
+            Spendable::Totp(step) => step.spent(user, id, won),
+            Spendable::Hotp(counter) => counter.spent(user, id, won),
+            Spendable::Yubico(counter) => counter.spent(user, id, won),
+            Spendable::YubicoRemote(counter) => counter.spent(user, id, won),
+            Spendable::Piv(nonce) => match &factor.detail {
+                FactorDetail::Piv(state) => nonce.spent(user, id, state, won),
+                _ => None,
+            },
+            Spendable::Recovery(code) => code.spent(user, id, won),
+            Spendable::Assertion { assertion, .. } => assertion.spent(user, id, won),
+        })
+    }
+
+    /// A record of its own for a recovery code: somebody signs in without the token.
+    async fn recovery_used(&self, factor: &Factor, done: &[Draft]) -> Result<Draft, Unavailable> {
+        let left = self.recovery_codes.recovery_codes_left(&factor.tenant, &factor.id).await?.saturating_sub(1);
+        tracing::warn!(user = %factor.user, factor = %factor.id, left, "a recovery code is used in the place of a token");
+        let mut draft = done.first().cloned().ok_or(Unavailable)?;
+        draft.event = Event::RecoveryCodeUsed;
+        Ok(draft.detail(format!("{left} codes left")))
+    }
+}

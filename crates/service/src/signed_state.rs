@@ -1,0 +1,59 @@
+//! What a page carries through a browser and back, so that nothing is kept for who never comes back: told by a MAC from
+//! what was not made here, for this very browser, and for one purpose. It is no secret from the browser.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use subtle::ConstantTimeEq as _;
+
+use crate::base::Base;
+use crate::deployment_secret::DeploymentSecret;
+use crate::error::Unavailable;
+use signet_core::secret::SecretText;
+
+/// Makes and opens what a page carries through a browser.
+pub(crate) struct SignedState {
+    secret: Arc<DeploymentSecret>,
+}
+
+impl SignedState {
+    pub(crate) fn new(base: &Base) -> Self {
+        Self { secret: base.secret.clone() }
+    }
+
+    /// Makes a text of `value` that only a bearer of `browser` can bring back, for `purpose`.
+    pub(crate) async fn carry(
+        &self,
+        purpose: &'static str,
+        browser: &str,
+        value: &impl Serialize,
+    ) -> Result<SecretText, Unavailable> {
+        let payload = serde_json::to_vec(value).map_err(|_| Unavailable)?;
+        let mac = self.carried_mac(purpose, browser, &payload).await?;
+        Ok(SecretText::new(format!("{}.{}", URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(mac))))
+    }
+
+    /// What [`carry`](Self::carry) made; `None` for anything else.
+    pub(crate) async fn carried<T: DeserializeOwned>(
+        &self,
+        purpose: &'static str,
+        browser: &str,
+        shown: &SecretText,
+    ) -> Result<Option<T>, Unavailable> {
+        let Some((payload, mac)) = shown.expose().split_once('.') else { return Ok(None) };
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
+        let (Some(payload), Some(mac)) = (decode(payload), decode(mac)) else { return Ok(None) };
+        let expected = self.carried_mac(purpose, browser, &payload).await?;
+        let is_own = bool::from(expected.as_slice().ct_eq(&mac));
+        Ok(if is_own { serde_json::from_slice(&payload).ok() } else { None })
+    }
+
+    async fn carried_mac(&self, purpose: &'static str, browser: &str, payload: &[u8]) -> Result<[u8; 32], Unavailable> {
+        // Neither a session's id nor a browser's secret holds a NUL.
+        let message = [browser.as_bytes(), &[0], payload].concat();
+        self.secret.derive(purpose, &message).await
+    }
+}
