@@ -10,7 +10,7 @@ use super::run_mark::RunMarks;
 use super::runtime::Runtime;
 use super::workers::{hsm_configs, server_slack};
 use crate::config::Config;
-use signet_core::keys::HsmName;
+use signet_core::keys::{HsmName, SigningPolicy};
 use signet_hsm::HsmGroup;
 use signet_service::custody::balance::Slack;
 use signet_store::{HsmMember, Membership as _};
@@ -50,7 +50,15 @@ impl Reload {
     }
 
     async fn reload(&mut self) -> anyhow::Result<String> {
-        let config = Config { hsm: read(&self.path).await?.hsm, ..self.running.clone() };
+        let mut config = Config { hsm: read(&self.path).await?.hsm, ..self.running.clone() };
+        // Until the next start the new workers sign what the server issues, and count where it counts.
+        if let Some(running) = self.running.hsm.first() {
+            for hsm in &mut config.hsm {
+                let most_per_second = hsm.policy.most_per_second;
+                hsm.policy = SigningPolicy { most_per_second, ..running.policy.clone() };
+                hsm.state_directory.clone_from(&running.state_directory);
+            }
+        }
         let members = self.store.hsm_members().await?;
         refuse_missing_members(&config, &members)?;
         let bound: Vec<_> = members.into_iter().map(|member| (member.name, member.token)).collect();
