@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 
 use super::scan::{Inhabited, PASSWORD, contains};
-use crate::faults::deployment::{Server, children};
+use crate::support::process::children;
+use crate::support::server::Server;
 
 /// All readable memory of a process, a region at a time; `None` where the kernel does not let us.
-fn memory(id: i32) -> Option<Vec<Vec<u8>>> {
+fn memory(id: u32) -> Option<Vec<Vec<u8>>> {
     let maps = match fs::read_to_string(format!("/proc/{id}/maps")) {
         Ok(maps) => maps,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
@@ -53,7 +54,7 @@ async fn promise_1_and_hazard_92_the_servers_memory_holds_no_pin_and_no_key() {
         Some(regions) => {
             assert!(is_root(), "others can read the server's memory");
             let holds = |text: &str| regions.iter().any(|region| contains(region, text.as_bytes()));
-            assert!(holds(crate::faults::deployment::ISSUER), "what was read is the server's memory");
+            assert!(holds(&inhabited.deployment.issuer()), "what was read is the server's memory");
             for needle in inhabited.enrolled() {
                 assert!(!regions.iter().any(|region| needle.is_in(region)), "the server's memory holds a secret");
             }
@@ -65,7 +66,7 @@ async fn promise_1_and_hazard_92_the_servers_memory_holds_no_pin_and_no_key() {
     server.stop();
 }
 
-fn has_module(id: i32) -> bool {
+fn has_module(id: u32) -> bool {
     fs::read_to_string(format!("/proc/{id}/maps")).unwrap().contains("libsofthsm2")
 }
 
@@ -75,7 +76,7 @@ async fn hazard_90_and_92_arguments_environment_and_limits_give_nothing_away() {
     let server = inhabited.deployment.serve();
     let processes = [vec![server.id()], server.workers()].concat();
     assert_eq!(processes.len(), 2);
-    let pin = inhabited.deployment.token.pin();
+    let pin = inhabited.deployment.hsm_token().pin();
     for id in processes {
         let arguments = fs::read(format!("/proc/{id}/cmdline")).unwrap();
         assert!(contains(&arguments, b"signet"));
@@ -83,7 +84,7 @@ async fn hazard_90_and_92_arguments_environment_and_limits_give_nothing_away() {
             Err(error) if error.kind() == ErrorKind::PermissionDenied && !is_root() => Vec::new(),
             read => read.unwrap(),
         };
-        for secret in [pin.as_str(), PASSWORD, &inhabited.seed, &inhabited.credentials.1] {
+        for secret in [pin.as_str(), PASSWORD, &inhabited.totp.secret_base32, &inhabited.app.secret] {
             assert!(!contains(&arguments, secret.as_bytes()) && !contains(&environment, secret.as_bytes()));
         }
         let limits = fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
@@ -97,11 +98,11 @@ async fn hazard_90_and_92_arguments_environment_and_limits_give_nothing_away() {
 }
 
 /// No worker outlives its server, however that ends.
-fn stops_with_its_workers(server: Server) {
+fn stops_with_its_workers(mut server: Server) {
     let (id, workers) = (server.id(), server.workers());
     server.kill();
-    crate::faults::deployment::wait_for("the workers' end", || {
-        let is_gone = |id: &i32| {
+    crate::support::process::wait_for("the workers' end", || {
+        let is_gone = |id: &u32| {
             let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
             stat.is_empty() || stat.contains(") Z ")
         };

@@ -3,12 +3,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{Deployment, Server, totp};
+use crate::support::application::{ALL_GRANTS, Application, TestClient};
+use crate::support::caller::Caller;
+use crate::support::codes::Totp;
+use crate::support::server::Server;
 
 pub(super) const PASSWORD: &str = "Planted-Passw0rd-of-Ann";
 /// The AES key of Yubico's test vectors, and two OTPs that it made.
@@ -82,38 +85,38 @@ pub(super) fn base32(text: &str) -> Vec<u8> {
 
 /// A deployment with a person who has a TOTP and a YubiKey, and a client.
 pub(super) struct Inhabited {
-    pub(super) deployment: Deployment,
-    pub(super) credentials: (String, String),
-    pub(super) seed: String,
+    pub(super) deployment: Arc<Application>,
+    pub(super) app: TestClient,
+    pub(super) totp: Totp,
 }
 
 impl Inhabited {
     pub(super) fn new() -> Self {
-        let deployment = Deployment::with("[log]\nlevel = \"trace\"");
-        deployment.add_user("ann", PASSWORD);
-        let (_, seed) = deployment.add_totp("ann");
+        let deployment = Application::new("[log]\nlevel = \"trace\"");
+        let ann = deployment.add_user_with("ann", "reader", PASSWORD);
+        let totp = deployment.add_totp(&ann, &[]);
         let arguments = ["factor", "add", "yubico-otp", "--user", "ann", "--public-id", PUBLIC_ID];
         let arguments = [&arguments[..], &["--private-id", "010203040506", "--secret-key-stdin"]].concat();
         let ran = deployment.run_with(&arguments, AES_KEY);
         assert_eq!(ran.code, Some(0), "{ran:?}");
-        let credentials = deployment.add_client("app");
-        Self { deployment, credentials, seed }
+        let app = deployment.add_client("app", ALL_GRANTS, "read write");
+        Self { deployment, app, totp }
     }
 
     /// Secrets that are there before anybody signs in.
     pub(super) fn enrolled(&self) -> Vec<Needle> {
         vec![
-            Needle::bytes("TOTP seed", &base32(&self.seed)),
-            Needle::text("TOTP seed in base32", &self.seed),
+            Needle::bytes("TOTP seed", &base32(&self.totp.secret_base32)),
+            Needle::text("TOTP seed in base32", &self.totp.secret_base32),
             Needle::bytes("Yubico AES key", &(0..16).collect::<Vec<u8>>()),
-            Needle::text("PIN", &self.deployment.token.pin()),
+            Needle::text("PIN", &self.deployment.hsm_token().pin()),
         ]
     }
 
     /// Signs in, refreshes, and does wrong whatever can be done wrong; gives the secrets that took part.
     pub(super) async fn use_everything(&self, server: &Server) -> Vec<Needle> {
-        let caller = Caller::new(server, &self.credentials);
-        let code = totp(&self.seed, 0);
+        let caller = Caller::new(server, &self.app);
+        let code = self.totp.code();
         let by_totp = caller.sign_in("ann", PASSWORD, &code).await.unwrap();
         let otps = [FIRST_OTP, SECOND_OTP].map(|block| format!("{PUBLIC_ID}{block}"));
         let by_key = caller.sign_in("ann", PASSWORD, &otps[0]).await.unwrap();
@@ -127,7 +130,7 @@ impl Inhabited {
         ] {
             assert_eq!(caller.sign_in(user, password, otp).await.unwrap().status, 400);
         }
-        let wrong = (self.credentials.0.clone(), "Wrong-Client-Secret-1".to_owned());
+        let wrong = TestClient { secret: "Wrong-Client-Secret-1".to_owned(), ..self.app.clone() };
         assert_eq!(Caller::new(server, &wrong).client_credentials().await.unwrap().status, 401);
         let access = machine.text("access_token");
         assert_eq!(caller.introspect(&access).await.unwrap().status, 200);
@@ -139,7 +142,7 @@ impl Inhabited {
             Needle::text("name that nobody has", "Typed-into-the-Name-Field"),
             Needle { name: "Yubico OTP", forms: vec![FIRST_OTP.into(), SECOND_OTP.into()] },
             Needle { name: "password hash", forms: vec![b"$argon2".to_vec()] },
-            Needle::text("client secret", &self.credentials.1),
+            Needle::text("client secret", &self.app.secret),
             Needle::text("wrong client secret", "Wrong-Client-Secret-1"),
             Needle::text("refresh token", &by_totp.text("refresh_token")),
             Needle::text("refresh token's successor", &refreshed.text("refresh_token")),
@@ -152,7 +155,7 @@ impl Inhabited {
 }
 
 /// Every file of the deployment but the soft token's own and the PIN's.
-fn files(deployment: &Deployment) -> Vec<(PathBuf, Vec<u8>)> {
+fn files(deployment: &Application) -> Vec<(PathBuf, Vec<u8>)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();
@@ -160,13 +163,13 @@ fn files(deployment: &Deployment) -> Vec<(PathBuf, Vec<u8>)> {
         }
     }
     let mut found = Vec::new();
-    walk(deployment.path(), &mut found);
-    let others = [deployment.file("tokens"), deployment.token.pin_file()];
+    walk(deployment.folder(), &mut found);
+    let others = [deployment.file("tokens"), deployment.hsm_token().pin_file()];
     found.retain(|path| !others.iter().any(|other| path.starts_with(other)));
     found.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-fn assert_nothing_is_found(deployment: &Deployment, needles: &[Needle]) -> Vec<String> {
+fn assert_nothing_is_found(deployment: &Application, needles: &[Needle]) -> Vec<String> {
     let files = files(deployment);
     for (path, bytes) in &files {
         for needle in needles {
@@ -194,7 +197,7 @@ async fn promise_2_and_hazard_90_no_file_holds_a_secret() {
     assert_nothing_is_found(deployment, &needles);
     // Somebody who looks finds what is there to find.
     let found = |name: &str, text: &str| contains(&fs::read(deployment.file(name)).unwrap(), text.as_bytes());
-    assert!(found("signet.db", &inhabited.credentials.0) && found("export.jsonl", "yubico"));
+    assert!(found("signet.db", &inhabited.app.id) && found("export.jsonl", "yubico"));
     let log = fs::read_to_string(deployment.file("server.log")).unwrap();
     assert!(log.contains("DEBUG sqlx"), "the log was at its most talkative: {log}");
 }

@@ -1,24 +1,26 @@
 //! `signet audit`: what was changed, removed, reordered or cut off is found, in the store and in an export.
 
 use std::fs;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::faults::deployment::{Deployment, feed, sqlite};
+use crate::support::application::{ALL_GRANTS, Application};
 use crate::support::hsm::PROGRAM;
+use crate::support::process::feed;
 
 /// A deployment with some history, all of it covered by checkpoints.
-fn with_history() -> Deployment {
-    let deployment = Deployment::new();
+fn with_history() -> Arc<Application> {
+    let deployment = Application::new("");
     for name in ["one", "two", "three"] {
-        deployment.add_client(name);
+        deployment.add_client(name, ALL_GRANTS, "read write");
     }
-    deployment.add_user("ann", "correct horse battery staple");
+    deployment.add_user("ann", "reader");
     deployment
 }
 
-fn head(deployment: &Deployment) -> i64 {
-    sqlite(deployment, "SELECT MAX(sequence) FROM audit_records").parse().unwrap()
+fn head(deployment: &Application) -> i64 {
+    deployment.sqlite("SELECT MAX(sequence) FROM audit_records").parse().unwrap()
 }
 
 /// Whoever can write to the database makes the head fit to what is left.
@@ -70,7 +72,7 @@ fn promise_3_every_kind_of_tampering_with_the_store_is_found() {
         ("checkpoint changed", "UPDATE audit_checkpoints SET jws = replace(jws, '.', '.A')".to_owned()),
         ("checkpoint moved", format!("UPDATE audit_checkpoints SET sequence = 2 WHERE sequence = {last}")),
     ] {
-        assert_ne!(sqlite(&deployment, &format!("{sql}; SELECT total_changes();")), "0", "{what}");
+        assert_ne!(deployment.sqlite(&format!("{sql}; SELECT total_changes();")), "0", "{what}");
         let ran = deployment.run(&["audit", "verify"]);
         assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
         assert!(!ran.stderr.is_empty() && !ran.stderr.contains("panicked"), "{what}: {ran:?}");
@@ -83,7 +85,7 @@ fn promise_3_every_kind_of_tampering_with_the_store_is_found() {
 #[test]
 fn promise_3_a_chain_that_was_computed_anew_is_found() {
     let deployment = with_history();
-    let texts = sqlite(&deployment, "SELECT text FROM audit_records ORDER BY sequence");
+    let texts = deployment.sqlite("SELECT text FROM audit_records ORDER BY sequence");
     let mut hash = vec![0; 32];
     let mut sql = String::new();
     for (index, text) in texts.lines().enumerate() {
@@ -93,16 +95,16 @@ fn promise_3_a_chain_that_was_computed_anew_is_found() {
         let text = text.replace('\'', "''");
         sql.push_str(&format!("UPDATE audit_records SET text='{text}', hash=x'{hex}' WHERE sequence={};", index + 1));
     }
-    sqlite(&deployment, &format!("{sql} {FIX_HEAD}"));
+    deployment.sqlite(&format!("{sql} {FIX_HEAD}"));
     deployment.run(&["audit", "verify"]).fails(1, &["checkpoint"]);
     // With the checkpoints gone as well the links hold, and the anchor outside of the database does not.
-    sqlite(&deployment, "DELETE FROM audit_checkpoints");
+    deployment.sqlite("DELETE FROM audit_checkpoints");
     deployment.run(&["audit", "verify"]).fails(1, &["checkpoint"]);
 }
 
 #[test]
 fn another_or_no_audit_key_verifies_nothing() {
-    let (deployment, other) = (with_history(), Deployment::new());
+    let (deployment, other) = (with_history(), Application::with_own_keys());
     let key = other.file("audit.jwk");
     deployment.run(&["audit", "verify", "--key", key.to_str().unwrap()]).fails(1, &["checkpoint"]);
     deployment.run(&["audit", "verify", "--key", "/nowhere.jwk"]).fails(1, &["/nowhere.jwk", "--key"]);
@@ -115,7 +117,7 @@ fn another_or_no_audit_key_verifies_nothing() {
 }
 
 /// Elsewhere, with the public key and nothing else.
-fn verify_file(deployment: &Deployment, file: &str) -> crate::faults::deployment::Ran {
+fn verify_file(deployment: &Application, file: &str) -> crate::support::process::Ran {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new(PROGRAM);
     command.args(["--json", "audit", "verify", "--file"]).arg(deployment.file(file));
@@ -179,9 +181,9 @@ fn an_export_holds_one_checkpoint_and_tells_how_far_it_reaches() {
     let covered = head(&deployment);
     let older = fs::read_to_string(deployment.file("older.jsonl")).unwrap();
     assert_eq!(older.matches(r#"{"checkpoint":"#).count(), 1);
-    let signed = sqlite(&deployment, "SELECT COUNT(*) FROM audit_checkpoints").parse::<i64>().unwrap();
+    let signed = deployment.sqlite("SELECT COUNT(*) FROM audit_checkpoints").parse::<i64>().unwrap();
     assert!(signed > 1, "there were some that could have been written inside");
-    deployment.add_user("bob", "correct horse battery staple");
+    deployment.add_user("bob", "reader");
     let now = head(&deployment);
     let verified = deployment.json(&["audit", "verify", "--file", "older.jsonl"]);
     assert_eq!((&verified["signed_up_to"], &verified["anchored_up_to"]), (&covered.into(), &now.into()));
@@ -203,7 +205,7 @@ fn a_checkpoint_beyond_the_head_is_found_without_the_anchor() {
     let deployment = with_history();
     fs::remove_file(deployment.file("audit.anchor")).unwrap();
     let cut = head(&deployment) - 2;
-    sqlite(&deployment, &format!("DELETE FROM audit_records WHERE sequence > {cut}; {FIX_HEAD}"));
+    deployment.sqlite(&format!("DELETE FROM audit_records WHERE sequence > {cut}; {FIX_HEAD}"));
     deployment.run(&["audit", "verify"]).fails(1, &["cut off"]);
 }
 
@@ -212,7 +214,7 @@ fn the_store_verifies_again_and_again_beside_a_busy_server() {
     let deployment = with_history();
     let server = deployment.serve();
     for name in ["n1", "n2", "n3", "n4"] {
-        deployment.add_client(name);
+        deployment.add_client(name, ALL_GRANTS, "read write");
         assert_eq!(deployment.json(&["audit", "verify"])["intact"], true);
     }
     server.stop();
@@ -223,7 +225,7 @@ fn the_store_verifies_again_and_again_beside_a_busy_server() {
 fn hazard_78_an_old_copy_of_the_store_is_refused() {
     let deployment = with_history();
     let old = fs::read(deployment.file("signet.db")).unwrap();
-    deployment.add_user("bob", "correct horse battery staple");
+    deployment.add_user("bob", "reader");
     fs::write(deployment.file("signet.db"), old).unwrap();
     for arguments in [["serve"].as_slice(), &["user", "list"], &["audit", "export"], &["doctor"], &["init"]] {
         deployment.run(arguments).fails(1, &["an old copy of the store"]);

@@ -2,17 +2,18 @@
 
 use std::process::Command;
 
-use crate::faults::deployment::{Deployment, feed};
+use crate::support::application::Application;
 use crate::support::hsm::PROGRAM;
+use crate::support::process::feed;
 
 #[test]
 fn a_missing_or_broken_configuration_is_named_with_what_to_do() {
-    let deployment = Deployment::uninitialised("");
+    let deployment = Application::uninitialised("");
     let nowhere = deployment.file("nowhere.toml");
     let mut command = Command::new(PROGRAM);
     command.arg("--config").arg(&nowhere).args(["key", "list"]);
     feed(command, "").fails(1, &["nowhere.toml", "No such file", "--config or SIGNET_CONFIG"]);
-    deployment.reconfigure("[store]", "[store");
+    deployment.edit("[store]", "[store");
     deployment.run(&["key", "list"]).fails(1, &["not TOML", "line "]);
     for arguments in [["serve"].as_slice(), &["doctor"], &["init"], &["custody"], &["user", "list"]] {
         deployment.run(arguments).fails(1, &["not TOML"]);
@@ -21,20 +22,20 @@ fn a_missing_or_broken_configuration_is_named_with_what_to_do() {
 
 #[test]
 fn an_unknown_key_is_answered_with_the_nearest_one() {
-    let deployment = Deployment::uninitialised("");
-    deployment.reconfigure("token_label", "token_lable");
+    let deployment = Application::uninitialised("");
+    deployment.edit("token_label", "token_lable");
     deployment.run(&["init"]).fails(1, &["token_lable", "did you mean `", "token_label"]);
-    deployment.reconfigure("token_lable", "token_label");
-    deployment.reconfigure("[store]", "[stor]");
+    deployment.edit("token_lable", "token_label");
+    deployment.edit("[store]", "[stor]");
     deployment.run(&["init"]).fails(1, &["`stor`", "did you mean `store`"]);
-    deployment.reconfigure("[stor]", "[store]");
-    deployment.reconfigure("public_url = \"http://localhost", "public_url = \"http://id.example");
+    deployment.edit("[stor]", "[store]");
+    deployment.edit(&format!("public_url = \"{}\"", deployment.issuer()), "public_url = \"http://id.example\"");
     deployment.run(&["serve"]).fails(1, &["server.public_url", "https", "loopback only"]);
 }
 
 #[test]
 fn the_environment_overrides_and_names_itself_when_it_is_wrong() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let run = |name: &str, value: &str, arguments: &[&str]| {
         let mut command = deployment.command(arguments);
         command.env(name, value);
@@ -51,19 +52,19 @@ fn the_environment_overrides_and_names_itself_when_it_is_wrong() {
 
 #[test]
 fn signet_config_names_the_file_and_the_working_folder_is_the_default() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let mut command = Command::new(PROGRAM);
-    command.args(["--json", "key", "list"]).env("SIGNET_CONFIG", deployment.config()).current_dir("/");
+    command.args(["--json", "key", "list"]).env("SIGNET_CONFIG", deployment.configuration()).current_dir("/");
     assert_eq!(feed(command, "").json().as_array().map(Vec::len), Some(5));
     let mut command = Command::new(PROGRAM);
-    command.args(["--json", "key", "list"]).env_remove("SIGNET_CONFIG").current_dir(deployment.path());
+    command.args(["--json", "key", "list"]).env_remove("SIGNET_CONFIG").current_dir(deployment.folder());
     assert_eq!(feed(command, "").json().as_array().map(Vec::len), Some(5));
 }
 
 /// Arguments are seen by every process of the machine: there is none that takes a secret.
 #[test]
 fn hazard_90_no_argument_takes_a_secret() {
-    let deployment = Deployment::uninitialised("");
+    let deployment = Application::uninitialised("");
     for arguments in [
         ["user", "add", "ann", "--password", "secret"].as_slice(),
         &["user", "add", "ann", "secret"],
@@ -82,7 +83,7 @@ fn hazard_90_no_argument_takes_a_secret() {
 
 #[test]
 fn commands_before_init_say_so() {
-    let deployment = Deployment::uninitialised("");
+    let deployment = Application::uninitialised("");
     for arguments in [["serve"].as_slice(), &["user", "list"], &["audit", "verify", "--key", "k"], &["custody"]] {
         let ran = deployment.run(arguments);
         assert_eq!(ran.code, Some(1), "{ran:?}");

@@ -11,22 +11,24 @@ use signet_jose::clock::{Clock as _, SystemClock};
 use signet_jose::{Algorithm, Header, Jwk, KeyId, signing_input};
 use tokio::task::JoinSet;
 
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{AUDIENCE, Deployment, ISSUER, signal, sqlite, text, wait_for};
+use crate::support::application::{ALL_GRANTS, AUDIENCE, Application};
+use crate::support::caller::Caller;
+use crate::support::commands::text;
 use crate::support::hsm::started;
+use crate::support::process::{signal, wait_for};
 
 /// The deployment's key of this purpose, as the store knows it.
-fn key_of(deployment: &Deployment, purpose: &str) -> HsmKey {
+fn key_of(deployment: &Application, purpose: &str) -> HsmKey {
     let columns = format!("FROM keys WHERE purpose = '{purpose}'");
-    let cka_id = sqlite(deployment, &format!("SELECT lower(hex(cka_id)) {columns}"));
+    let cka_id = deployment.sqlite(&format!("SELECT lower(hex(cka_id)) {columns}"));
     let bytes = (0..cka_id.len()).step_by(2).map(|at| u8::from_str_radix(&cka_id[at..at + 2], 16).unwrap());
-    let public = sqlite(deployment, &format!("SELECT public_jwk {columns}"));
+    let public = deployment.sqlite(&format!("SELECT public_jwk {columns}"));
     let now = SystemClock.now();
     HsmKey {
         tenant: TenantId::default_tenant(),
         hsm: HsmName::new("primary"),
         purpose: if purpose == "token_signing" { KeyPurpose::TokenSigning } else { KeyPurpose::AuditSigning },
-        key_id: KeyId::new(sqlite(deployment, &format!("SELECT key_id {columns}"))),
+        key_id: KeyId::new(deployment.sqlite(&format!("SELECT key_id {columns}"))),
         cka_id: bytes.collect(),
         public: Some(Jwk::from_json(&public).unwrap()),
         state: KeyState::Active { since: now },
@@ -35,27 +37,27 @@ fn key_of(deployment: &Deployment, purpose: &str) -> HsmKey {
 }
 
 /// A token that nobody was issued: what whoever can start a worker of their own beside the server has signed.
-async fn forge(deployment: &Deployment) -> String {
+async fn forge(deployment: &Application) -> String {
     let key = key_of(deployment, "token_signing");
     let now = SystemClock.now().unix_seconds();
     let claims = json!({
-        "iss": ISSUER, "sub": "mallory", "client_id": "mallory", "aud": AUDIENCE, "scope": "read write",
+        "iss": deployment.issuer(), "sub": "mallory", "client_id": "mallory", "aud": AUDIENCE, "scope": "read write",
         "iat": now, "exp": now + 60, "jti": "made by nobody"
     });
     let header =
         Header { algorithm: Algorithm::Es256, key_id: Some(key.key_id.clone()), token_type: Some("at+jwt".to_owned()) };
     let input = signing_input(&header, claims.to_string().as_bytes());
-    let base = deployment.token.config();
-    let policy = SigningPolicy { issuers: vec![ISSUER.to_owned()], ..base.policy.clone() };
-    let config = HsmConfig { state_directory: Some(deployment.path().to_owned()), policy, ..base };
+    let base = deployment.hsm_token().config();
+    let policy = SigningPolicy { issuers: vec![deployment.issuer()], ..base.policy.clone() };
+    let config = HsmConfig { state_directory: Some(deployment.folder().to_owned()), policy, ..base };
     let (group, _events) = started(config).await;
     drop(group.sign(&key, Algorithm::Es256, input.clone().into_bytes()).await.unwrap());
     group.shutdown().await;
     key.key_id.to_string()
 }
 
-fn differences(deployment: &Deployment) -> Vec<Value> {
-    let texts = sqlite(deployment, "SELECT text FROM audit_records WHERE text LIKE '%custody.difference%'");
+fn differences(deployment: &Application) -> Vec<Value> {
+    let texts = deployment.sqlite("SELECT text FROM audit_records WHERE text LIKE '%custody.difference%'");
     texts.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -70,7 +72,7 @@ async fn tokens(caller: &Caller, count: usize) {
 }
 
 /// Waits until the server has settled what was lost.
-fn wait_until_settled(deployment: &Deployment) -> Value {
+fn wait_until_settled(deployment: &Application) -> Value {
     let log = || std::fs::read_to_string(deployment.file("server.log")).unwrap();
     tokio::task::block_in_place(|| {
         wait_for("books that balance", || log().contains("the books balance").then_some(()));
@@ -80,8 +82,8 @@ fn wait_until_settled(deployment: &Deployment) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_1_one_foreign_signature_on_a_quiet_system_is_an_alarm() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     tokens(&Caller::new(&server, &credentials), 3).await;
     let before = deployment.json(&["custody"]);
@@ -137,8 +139,8 @@ async fn under_fire(caller: &Caller, rounds: usize, blow: impl Fn()) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_workers_raise_no_alarm_and_hide_no_foreign_signature() {
-    let deployment = Deployment::with("workers = 2\ndeadline = \"1s\"");
-    let credentials = deployment.add_client("app");
+    let deployment = Application::with_hsm("sessions = 2\nworkers = 2\ndeadline = \"1s\"", "");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let blow = || server.workers().into_iter().take(1).for_each(|worker| signal(worker, "KILL"));
@@ -155,10 +157,10 @@ async fn killed_workers_raise_no_alarm_and_hide_no_foreign_signature() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_raises_no_alarm_and_hides_no_foreign_signature() {
-    let deployment = Deployment::with("deadline = \"1s\"");
-    let credentials = deployment.add_client("app");
+    let deployment = Application::with_hsm("sessions = 2\ndeadline = \"1s\"", "");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     for _ in 0..3 {
-        let server = deployment.serve();
+        let mut server = deployment.serve();
         let caller = Caller::new(&server, &credentials);
         let id = server.id();
         under_fire(&caller, 1, || signal(id, "KILL")).await;
@@ -170,7 +172,7 @@ async fn a_killed_server_raises_no_alarm_and_hides_no_foreign_signature() {
     assert_eq!(settled["well"], true, "{settled}");
     assert_eq!(differences(&deployment), Vec::<Value>::new());
     let marks = || {
-        let files = std::fs::read_dir(deployment.path()).unwrap().flatten();
+        let files = std::fs::read_dir(deployment.folder()).unwrap().flatten();
         files.filter(|file| file.path().extension().is_some_and(|it| it == "run")).count()
     };
     tokio::task::block_in_place(|| wait_for("no mark but the server's", || (marks() == 1).then_some(())));
@@ -182,13 +184,13 @@ async fn a_killed_server_raises_no_alarm_and_hides_no_foreign_signature() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_count_that_was_put_back_is_an_alarm() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     tokens(&Caller::new(&server, &credentials), 2).await;
     server.stop();
     assert_eq!(deployment.json(&["custody"])["well"], true);
-    for file in std::fs::read_dir(deployment.path()).unwrap().flatten() {
+    for file in std::fs::read_dir(deployment.folder()).unwrap().flatten() {
         if file.path().extension().is_some_and(|extension| extension == "tally") {
             std::fs::remove_file(file.path()).unwrap();
         }
@@ -202,17 +204,17 @@ async fn a_count_that_was_put_back_is_an_alarm() {
 
 #[test]
 fn promise_1_a_missing_and_an_extractable_key_and_an_orphan_are_told_in_words() {
-    let deployment = Deployment::new();
-    deployment.token.pkcs11_tool(&["--keygen", "--key-type", "GENERIC:32", "--id", "0123", "--label", "orphan"]);
+    let deployment = Application::new("");
+    deployment.hsm_token().pkcs11_tool(&["--keygen", "--key-type", "GENERIC:32", "--id", "0123", "--label", "orphan"]);
     let with_orphan = deployment.json(&["custody"]);
     let orphan = &with_orphan["tokens"][0]["unknown"][0];
     assert_eq!((&orphan["label"], &orphan["cka_id"]), (&json!("orphan"), &json!("0123")), "{with_orphan}");
     assert!(with_orphan["notes"][0].as_str().unwrap().contains("\"orphan\""), "{with_orphan}");
     assert_eq!(with_orphan["well"], true, "other software may use the token too");
-    let id = sqlite(&deployment, "SELECT lower(hex(cka_id)) FROM keys WHERE purpose = 'binding'");
-    deployment.token.pkcs11_tool(&["--delete-object", "--type", "secrkey", "--id", &id]);
+    let id = deployment.sqlite("SELECT lower(hex(cka_id)) FROM keys WHERE purpose = 'binding'");
+    deployment.hsm_token().pkcs11_tool(&["--delete-object", "--type", "secrkey", "--id", &id]);
     deployment.run(&["custody"]).fails(1, &["WRONG", "binding key", "not in the HSM token"]);
-    deployment.token.pkcs11_tool(&["--keygen", "--key-type", "GENERIC:32", "--id", &id, "--extractable"]);
+    deployment.hsm_token().pkcs11_tool(&["--keygen", "--key-type", "GENERIC:32", "--id", &id, "--extractable"]);
     deployment.run(&["custody"]).fails(1, &["WRONG", "CKA_EXTRACTABLE is true"]);
     let signed = deployment.run(&["custody", "--signed"]);
     signed.fails(1, &["WRONG: binding key"]);
@@ -225,7 +227,7 @@ fn promise_1_a_missing_and_an_extractable_key_and_an_orphan_are_told_in_words() 
 
 #[test]
 fn a_signed_report_is_checked_offline_and_a_tampered_one_is_refused() {
-    let (deployment, elsewhere) = (Deployment::new(), Deployment::new());
+    let (deployment, elsewhere) = (Application::new(""), Application::with_own_keys());
     let signed = deployment.run(&["custody", "--signed", "--nonce", "audit 2026"]);
     assert_eq!(signed.code, Some(0), "{signed:?}");
     let (good, bad) = (deployment.file("report.jws"), deployment.file("tampered.jws"));
@@ -239,7 +241,7 @@ fn a_signed_report_is_checked_offline_and_a_tampered_one_is_refused() {
     let key = key.to_str().unwrap();
     assert_eq!(verify(&good, &[key, "--nonce", "audit 2026"]).code, Some(0));
     let claims = verify(&good, &[key, "--json"]).json();
-    assert_eq!((&claims["iss"], &claims["nonce"]), (&json!(ISSUER), &json!("audit 2026")));
+    assert_eq!((&claims["iss"], &claims["nonce"]), (&json!(deployment.issuer()), &json!("audit 2026")));
     assert_eq!(claims["report"]["tokens"][0]["keys"].as_array().map(Vec::len), Some(5));
     assert_eq!(claims["report"]["well"], true);
     verify(&good, &[key, "--nonce", "audit 2025"]).fails(1, &["nonce"]);
@@ -252,7 +254,7 @@ fn a_signed_report_is_checked_offline_and_a_tampered_one_is_refused() {
     std::fs::write(&bad, "no report").unwrap();
     verify(&bad, &[key]).fails(1, &["not a compact JWS"]);
     // A checkpoint is signed by the same key, and is no report.
-    let checkpoint = sqlite(&deployment, "SELECT jws FROM audit_checkpoints LIMIT 1");
+    let checkpoint = deployment.sqlite("SELECT jws FROM audit_checkpoints LIMIT 1");
     std::fs::write(&bad, checkpoint).unwrap();
     verify(&bad, &[key]).fails(1, &["no custody report"]);
     // The report itself has its record, and balances.
@@ -262,9 +264,9 @@ fn a_signed_report_is_checked_offline_and_a_tampered_one_is_refused() {
 
 #[test]
 fn secrets_are_listed_with_how_they_are_sealed() {
-    let deployment = Deployment::new();
-    deployment.add_user("ann", "a password of some length");
-    deployment.add_totp("ann");
+    let deployment = Application::new("");
+    let ann = deployment.add_user("ann", "reader");
+    deployment.add_totp(&ann, &[]);
     let secrets = deployment.json(&["custody"])["secrets"].clone();
     assert_eq!(
         secrets,

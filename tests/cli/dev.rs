@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::faults::deployment::{Server, wait_for};
 use crate::support::hsm::PROGRAM;
+use crate::support::process::{Serving, wait_for};
 
 /// A throwaway deployment that serves, and what it printed.
-fn start(folder: &Path, listen: &str) -> (Server, String) {
+fn start(folder: &Path, listen: &str) -> (Serving, String) {
     let printed = folder.join("printed");
     let mut command = Command::new(PROGRAM);
     command.args(["dev", "--listen", listen, "--state-dir"]).arg(folder.join("state"));
@@ -19,7 +19,7 @@ fn start(folder: &Path, listen: &str) -> (Server, String) {
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(File::create(&printed).unwrap());
-    let server = Server::start(command, folder.join("dev.log"));
+    let server = Serving::start(command, &folder.join("dev.log")).unwrap();
     let text =
         wait_for("the commands", || fs::read_to_string(&printed).ok().filter(|text| text.contains("Operate it")));
     (server, text)
@@ -60,7 +60,7 @@ fn the_printed_commands_give_a_token_that_verifies_and_a_second_start_finds_all_
     let folder = tempfile::tempdir().unwrap();
     // The issuer's name holds the port, so it is chosen before the server takes it.
     let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let (server, printed) = start(folder.path(), &listen);
+    let (mut server, printed) = start(folder.path(), &listen);
     assert!(printed.contains('█'), "a QR code: {printed}");
     let first = follow(&printed);
     let operate = between(&printed, "Operate it: ", "user list").trim_start_matches("Operate it: ");
@@ -69,7 +69,7 @@ fn the_printed_commands_give_a_token_that_verifies_and_a_second_start_finds_all_
     server.stop();
 
     let before = Instant::now();
-    let (server, printed) = start(folder.path(), &listen);
+    let (mut server, printed) = start(folder.path(), &listen);
     assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
     let second = follow(&printed);
     assert_eq!(key_of(&first), key_of(&second), "the key is the same");
@@ -92,6 +92,6 @@ fn a_throwaway_deployment_listens_on_loopback_only() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(PROGRAM);
     command.args(["dev", "--listen", "0.0.0.0:8080", "--state-dir"]).arg(folder.path().join("state"));
-    crate::faults::deployment::feed(command, "").fails(1, &["loopback only"]);
+    crate::support::process::feed(command, "").fails(1, &["loopback only"]);
     assert!(!folder.path().join("state").exists());
 }

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{AUDIENCE, Deployment, text, totp};
+use crate::support::application::{ALL_GRANTS, AUDIENCE, Application, TestClient};
+use crate::support::caller::Caller;
+use crate::support::commands::text;
 
-const PASSWORD: &str = "correct horse battery staple";
+use crate::support::application::PASSWORD;
 const AES_KEY: &str = "000102030405060708090a0b0c0d0e0f";
 
 fn yubico<'a>(user: &'a str, public_id: &'a str, private_id: &'a str) -> Vec<&'a str> {
@@ -15,7 +16,7 @@ fn yubico<'a>(user: &'a str, public_id: &'a str, private_id: &'a str) -> Vec<&'a
 
 #[test]
 fn users_are_added_shown_changed_and_removed() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let add = ["--json", "user", "add", "ann", "--roles", "reader,writer", "--password-stdin"];
     let added = deployment.run_with(&add, &format!("{PASSWORD}\n")).json();
     assert_eq!(
@@ -24,7 +25,7 @@ fn users_are_added_shown_changed_and_removed() {
     );
     assert!(added.as_object().unwrap().keys().all(|key| !key.contains("password")));
     deployment.run_with(&add, PASSWORD).fails(1, &["a user named `ann` already"]);
-    deployment.run_with(&["user", "add", "bob", "--password-stdin"], "").fails(2, &["password", "standard input"]);
+    deployment.run(&["user", "add", "bob", "--password-stdin"]).fails(2, &["password", "standard input"]);
     deployment.run_with(&["user", "add", "bob", "--password-stdin"], "\n").fails(2, &["password", "standard input"]);
     deployment.run(&["user", "add", "bob"]).fails(2, &["--password-stdin"]);
     deployment.run_with(&["user", "add", "bob", "--password-stdin"], "short").fails(1, &["too short"]);
@@ -53,8 +54,8 @@ fn users_are_added_shown_changed_and_removed() {
 
 #[test]
 fn factors_are_enrolled_once_and_bad_ones_not_at_all() {
-    let deployment = Deployment::new();
-    deployment.add_user("ann", PASSWORD);
+    let deployment = Application::new("");
+    deployment.add_user("ann", "reader");
     let made = deployment.json(&["factor", "add", "totp", "--user", "ann"]);
     let (id, secret, uri) = (text(&made, "id"), text(&made, "secret_base32"), text(&made, "otpauth_uri"));
     assert!(uri.starts_with("otpauth://totp/") && uri.contains(&secret), "{uri}");
@@ -63,7 +64,7 @@ fn factors_are_enrolled_once_and_bad_ones_not_at_all() {
 
     let good = deployment.run_with(&yubico("ann", "ccccccccccbd", "010203040506"), AES_KEY);
     assert_eq!(good.code, Some(0), "{good:?}");
-    deployment.add_user("bob", PASSWORD);
+    deployment.add_user("bob", "reader");
     for (user, public_id, private_id, key, code, word) in [
         ("bob", "ccccccccccbd", "010203040506", AES_KEY, 1, "ccccccccccbd"),
         ("bob", "ccccccccccxy", "010203040506", AES_KEY, 2, "modhex"),
@@ -93,8 +94,8 @@ fn factors_are_enrolled_once_and_bad_ones_not_at_all() {
 
 #[test]
 fn clients_are_added_shown_changed_and_removed() {
-    let deployment = Deployment::new();
-    let (id, secret) = deployment.add_client("app");
+    let deployment = Application::new("");
+    let TestClient { id, secret, .. } = deployment.add_client("app", ALL_GRANTS, "read write");
     let shown = deployment.json(&["client", "show", "app"]);
     assert_eq!((&shown["client_id"], &shown["audiences"]), (&json!(id), &json!([AUDIENCE])));
     assert!(shown.get("client_secret").is_none(), "{shown}");
@@ -118,29 +119,29 @@ fn clients_are_added_shown_changed_and_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_server_sees_each_change_at_once() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let server = deployment.serve();
-    let credentials = deployment.add_client("app");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let caller = Caller::new(&server, &credentials);
     let granted = caller.client_credentials().await.unwrap();
     assert_eq!(granted.status, 200, "{granted:?}");
-    deployment.add_user("ann", PASSWORD);
-    let (factor, secret) = deployment.add_totp("ann");
-    let first = caller.sign_in("ann", PASSWORD, &totp(&secret, 0)).await.unwrap();
+    let ann = deployment.add_user("ann", "reader");
+    let totp = deployment.add_totp(&ann, &[]);
+    let first = caller.sign_in("ann", PASSWORD, &totp.at(0)).await.unwrap();
     assert_eq!(first.status, 200, "{first:?}");
 
     deployment.json(&["user", "disable", "ann"]);
     let (access, refresh) = (first.text("access_token"), first.text("refresh_token"));
-    assert_eq!(caller.introspect(&access).await.unwrap().body, json!({ "active": false }));
+    assert_eq!(caller.introspect(&access).await.unwrap().json(), json!({ "active": false }));
     assert_eq!(caller.refresh(&refresh).await.unwrap().status, 400, "the family ended");
     deployment.json(&["user", "enable", "ann"]);
     assert_eq!(caller.refresh(&refresh).await.unwrap().status, 400, "and stays so");
-    deployment.json(&["factor", "remove", &factor]);
-    assert_eq!(caller.sign_in("ann", PASSWORD, &totp(&secret, 1)).await.unwrap().status, 400);
+    deployment.json(&["factor", "remove", &totp.id]);
+    assert_eq!(caller.sign_in("ann", PASSWORD, &totp.at(1)).await.unwrap().status, 400);
 
     let renewed = text(&deployment.json(&["client", "renew-secret", "app"]), "client_secret");
     assert_eq!(caller.client_credentials().await.unwrap().status, 401);
-    let caller = Caller::new(&server, &(credentials.0, renewed));
+    let caller = Caller::new(&server, &TestClient { secret: renewed, ..credentials });
     assert_eq!(caller.client_credentials().await.unwrap().status, 200);
     deployment.json(&["client", "disable", "app"]);
     assert_eq!(caller.client_credentials().await.unwrap().status, 401);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::faults::deployment::{Deployment, feed, sqlite};
 use crate::support::application::Application;
+use crate::support::process::feed;
 use crate::support::write_secret;
 
 fn findings(report: &Value, subject: &str) -> Vec<Value> {
@@ -15,14 +15,14 @@ fn findings(report: &Value, subject: &str) -> Vec<Value> {
 }
 
 /// What `doctor --json` says, whatever its exit code.
-fn doctor(deployment: &Deployment, options: &[&str]) -> (Option<i32>, Value) {
+fn doctor(deployment: &Application, options: &[&str]) -> (Option<i32>, Value) {
     let ran = deployment.run(&[&["--json", "doctor", "--quick"], options].concat());
     (ran.code, serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}")))
 }
 
 #[test]
 fn the_speed_is_measured_and_sessions_are_recommended() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let ran = deployment.run(&["--json", "doctor"]);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &report["ok"]), (Some(0), &Value::Bool(true)), "{ran:?}");
@@ -42,9 +42,10 @@ fn the_speed_is_measured_and_sessions_are_recommended() {
 /// SoftHSM sets the flag at a wrong PIN and takes it back at a right one; hardware counts down to a lock.
 #[test]
 fn promise_9_and_hazard_63_doctor_presents_no_pin_where_wrong_ones_are_counted() {
-    let deployment = Deployment::new();
-    let wrong = ["--module", deployment.token.module().to_str().unwrap(), "--token-label", "signet", "--login"];
-    let output = deployment.token.command("pkcs11-tool").args(wrong).args(["--pin", "not it 0815", "-O"]).output();
+    let deployment = Application::new("");
+    let wrong = ["--module", deployment.hsm_token().module().to_str().unwrap(), "--token-label", "signet", "--login"];
+    let output =
+        deployment.hsm_token().command("pkcs11-tool").args(wrong).args(["--pin", "not it 0815", "-O"]).output();
     assert!(!output.unwrap().status.success());
     for _ in 0..2 {
         let (code, report) = doctor(&deployment, &[]);
@@ -58,7 +59,7 @@ fn promise_9_and_hazard_63_doctor_presents_no_pin_where_wrong_ones_are_counted()
 
 #[test]
 fn a_variable_that_was_meant_as_an_override_is_refused_and_a_strange_one_is_worth_a_look() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let run = |name: &str, arguments: &[&str]| {
         let mut command = deployment.command(arguments);
         command.env(name, "127.0.0.1:0");
@@ -78,31 +79,29 @@ fn a_policy_that_names_what_is_not_there_is_worth_a_look() {
     let app =
         Application::new("[policy.clients]\nconsle = [\"piv\"]\n[policy.scopes]\npay = [\"piv\"]\nread = [\"totp\"]");
     app.add_client("console", "password", "read");
-    let output = app.cli(&["doctor", "--quick", "--json"], "");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let output = app.run(&["doctor", "--quick", "--json"]);
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
     let told: Vec<String> = findings(&report, "policy").iter().map(ToString::to_string).collect();
-    assert_eq!((output.status.code(), told.len()), (Some(0), 2), "{told:?}");
+    assert_eq!((output.code, told.len()), (Some(0), 2), "{told:?}");
     assert!(told[0].contains("consle") && told[1].contains("pay"), "{told:?}");
     app.add_client("consle", "password", "pay");
-    let report: Value = serde_json::from_slice(&app.cli(&["doctor", "--quick", "--json"], "").stdout).unwrap();
+    let report: Value = serde_json::from_str(&app.run(&["doctor", "--quick", "--json"]).stdout).unwrap();
     assert_eq!(findings(&report, "policy"), Vec::<Value>::new());
 }
 
 #[test]
 fn a_clock_behind_the_audit_log_and_a_lost_anchor_are_faults() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let (code, well) = doctor(&deployment, &[]);
     assert_eq!((code, findings(&well, "audit").len()), (Some(0), 2), "{well}");
-    sqlite(
-        &deployment,
+    deployment.sqlite(
         "UPDATE audit_records SET at = at + 86400000 WHERE sequence = (SELECT max(sequence) FROM audit_records)",
     );
     let (code, report) = doctor(&deployment, &[]);
     let clock = findings(&report, "clock");
     assert!(code == Some(1) && clock[1]["text"].as_str().unwrap().contains("the last audit record"), "{report}");
     assert!(clock[1]["advice"].as_str().unwrap().contains("set the clock"), "{report}");
-    sqlite(
-        &deployment,
+    deployment.sqlite(
         "UPDATE audit_records SET at = at - 86400000 WHERE sequence = (SELECT max(sequence) FROM audit_records)",
     );
     std::fs::rename(deployment.file("audit.anchor"), deployment.file("kept")).unwrap();
@@ -113,7 +112,7 @@ fn a_clock_behind_the_audit_log_and_a_lost_anchor_are_faults() {
 
 #[test]
 fn a_checkpoint_of_another_audit_key_is_a_fault() {
-    let (deployment, other) = (Deployment::new(), Deployment::new());
+    let (deployment, other) = (Application::new(""), Application::with_own_keys());
     std::fs::copy(other.file("audit.jwk"), deployment.file("audit.jwk")).unwrap();
     deployment.run(&["doctor", "--quick"]).fails(1, &["FAULT  audit", "not signed by the audit key"]);
     std::fs::remove_file(deployment.file("audit.jwk")).unwrap();
@@ -124,7 +123,7 @@ fn a_checkpoint_of_another_audit_key_is_a_fault() {
 
 #[test]
 fn a_folder_that_is_not_there_is_a_fault() {
-    let deployment = Deployment::with("\n[audit]\nanchor = \"anchors/audit.anchor\"\n");
+    let deployment = Application::new("[audit]\nanchor = \"anchors/audit.anchor\"\n");
     deployment.run(&["doctor", "--quick"]).fails(1, &["FAULT  disk", "the anchor", "mkdir -p"]);
     std::fs::create_dir(deployment.file("anchors")).unwrap();
     assert_eq!(doctor(&deployment, &[]).0, Some(0));
@@ -143,8 +142,8 @@ fn an_expired_certificate_one_of_another_name_and_a_key_of_another_are_faults() 
     use std::os::unix::fs::PermissionsExt as _;
     let application: Arc<Application> = Application::with_tls("");
     let doctor = || {
-        let output = application.cli(&["doctor", "--quick"], "");
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        let output = application.run(&["doctor", "--quick"]);
+        (output.code, output.stdout)
     };
     let name = application.address().ip().to_string();
     let parameters = |name: &str| rcgen::CertificateParams::new([name.to_owned()]).unwrap();

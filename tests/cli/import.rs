@@ -123,19 +123,19 @@ async fn pskc_plain_and_encrypted_by_every_aes_is_imported_assigned_and_signs_in
         let hex: String = key.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         let arguments: &[&str] =
             if key.is_empty() { &["factor", "import", &path] } else { &["factor", "import", &path, "--key-stdin"] };
-        let report = server.cli_json(arguments, &hex);
+        let report = server.json_with(arguments, &hex);
         assert_eq!((&report["imported"], &report["skipped"]), (&3.into(), &0.into()), "{name}");
-        let again = server.cli_json(arguments, &hex);
+        let again = server.json_with(arguments, &hex);
         assert_eq!((&again["imported"], &again["skipped"]), (&0.into(), &3.into()), "a second run skips what is there");
         let serial = if *name == "plain" { "T000001".to_owned() } else { format!("{name}-T000001") };
         let user = server.add_user(name, "reader");
-        let assigned = server.cli_json(&["factor", "assign", "--serial", &serial, "--user", name], "");
+        let assigned = server.json(&["factor", "assign", "--serial", &serial, "--user", name]);
         assert_eq!((&assigned["serial"], &assigned["label"]), (&serial.as_str().into(), &"Maker".into()));
         server.sign_in(&client, &user, &counter_code(SEED_BASE32, 8, 0)).await.ok();
-        let taken = server.cli(&["factor", "assign", "--serial", &serial, "--user", name], "");
-        assert_eq!(taken.status.code(), Some(1));
+        let taken = server.run(&["factor", "assign", "--serial", &serial, "--user", name]);
+        assert_eq!(taken.code, Some(1));
     }
-    assert_eq!(server.cli_json(&["factor", "stock"], "").as_array().unwrap().len(), 8);
+    assert_eq!(server.json(&["factor", "stock"]).as_array().unwrap().len(), 8);
 }
 
 #[tokio::test]
@@ -149,27 +149,27 @@ async fn promise_2_a_file_with_a_wrong_mac_or_a_faulty_line_imports_nothing_and_
     let path = write(&app, "tokens.xml", &changed);
     let hex = "04".repeat(16);
     let import = ["factor", "import", &path, "--key-stdin", "--json"];
-    let refused = app.cli(&import, &hex);
-    assert_eq!(refused.status.code(), Some(1));
-    let report: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+    let refused = app.run_with(&import, &hex);
+    assert_eq!(refused.code, Some(1));
+    let report: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
     assert_eq!(
         (&report["imported"], &report["refused"], &report["faults"][0]["serial"]),
         (&0.into(), &1.into(), &"T000002".into())
     );
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("MAC is wrong"));
+    assert!(refused.stderr.contains("MAC is wrong"));
     assert_eq!(app.rows("stock").await, 0, "nothing is half-imported");
     let told = app.folder().join("report.csv");
-    let some = app.cli(&[&import[..], &["--skip-faulty", "--report", told.to_str().unwrap()]].concat(), &hex);
-    assert_eq!(some.status.code(), Some(1), "the caller hears that some were refused");
+    let some = app.run_with(&[&import[..], &["--skip-faulty", "--report", told.to_str().unwrap()]].concat(), &hex);
+    assert_eq!(some.code, Some(1), "the caller hears that some were refused");
     assert_eq!(app.rows("stock").await, 2);
     let lines: Vec<String> = std::fs::read_to_string(told).unwrap().lines().map(str::to_owned).collect();
     assert!(lines[1].ends_with(",T000000,imported,") && lines[3].contains(",T000002,refused,"), "{lines:?}");
     let database = std::fs::read(app.database()).unwrap();
     assert!(!database.windows(SEED.len()).any(|window| window == SEED));
     assert!(!database.windows(SEED_HEX.len()).any(|window| window == SEED_HEX.as_bytes()));
-    let wrong_key = app.cli(&import, &"05".repeat(16));
-    assert_eq!(wrong_key.status.code(), Some(1));
-    assert_eq!(app.cli(&["factor", "import", &path], "").status.code(), Some(1), "it says that a key is needed");
+    let wrong_key = app.run_with(&import, &"05".repeat(16));
+    assert_eq!(wrong_key.code, Some(1));
+    assert_eq!(app.run(&["factor", "import", &path]).code, Some(1), "it says that a key is needed");
 }
 
 /// A file may be one long line: what is wrong with one of its tokens is no other token's fault.
@@ -178,8 +178,8 @@ async fn the_good_tokens_of_a_file_without_line_ends_are_imported() {
     let app = Application::new("");
     let text = container(&Seal::Plain, 3).replacen(&STANDARD.encode(SEED), "AAAA", 1).replace('\n', "");
     let path = write(&app, "tokens.xml", &text);
-    let some = app.cli(&["factor", "import", &path, "--skip-faulty", "--json"], "");
-    let report: serde_json::Value = serde_json::from_slice(&some.stdout).unwrap();
+    let some = app.run(&["factor", "import", &path, "--skip-faulty", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&some.stdout).unwrap();
     assert_eq!((&report["imported"], &report["refused"]), (&2.into(), &1.into()));
     assert_eq!(app.rows("stock").await, 2);
 }
@@ -188,7 +188,7 @@ async fn the_good_tokens_of_a_file_without_line_ends_are_imported() {
 #[tokio::test]
 async fn a_file_may_come_through_a_pipe() {
     let app = Application::new("");
-    let report = app.cli_json(&["factor", "import", "/dev/stdin"], &container(&Seal::Plain, 200));
+    let report = app.json_with(&["factor", "import", "/dev/stdin"], &container(&Seal::Plain, 200));
     assert_eq!(report["imported"], 200);
 }
 
@@ -197,9 +197,9 @@ async fn nothing_is_imported_where_the_report_can_not_be_written() {
     let app = Application::new("");
     let path = write(&app, "tokens.xml", &container(&Seal::Plain, 1));
     let report = app.folder().join("no-such-folder/report.csv");
-    let refused = app.cli(&["factor", "import", &path, "--report", report.to_str().unwrap()], "");
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("report.csv"));
+    let refused = app.run(&["factor", "import", &path, "--report", report.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("report.csv"));
     assert_eq!(app.rows("stock").await, 0);
 }
 
@@ -213,11 +213,11 @@ async fn a_user_assigns_a_token_by_a_code_that_it_shows() {
     let oath = format!("C1,{SEED_HEX},totp,6,60\nB1,{SEED_HEX},hotp,6,0\n");
     for (name, text) in [("yubico.csv", &yubico), ("oath.csv", &oath)] {
         let path = write(&server, name, text);
-        server.cli_json(&["factor", "import", &path], "");
+        server.json(&["factor", "import", &path]);
     }
     let user = server.add_user("ann", "reader");
     let assign = |server: &Server, serial: &str, code: &str| {
-        server.cli(&["factor", "assign", "--serial", serial, "--user", "ann", "--code-stdin"], code).status.code()
+        server.run_with(&["factor", "assign", "--serial", serial, "--user", "ann", "--code-stdin"], code).code
     };
     let clock = ClockToken { secret_base32: SEED_BASE32.to_owned(), hash: "SHA1", digits: 6, step: 60 };
     let press = key.press();
@@ -233,8 +233,8 @@ async fn a_user_assigns_a_token_by_a_code_that_it_shows() {
     for _ in 0..4 {
         assert_eq!(assign(&server, "nothing", "123456"), Some(1));
     }
-    let exhausted = server.cli(&["factor", "assign", "--serial", "x", "--user", "ann", "--code-stdin"], "123456");
-    assert!(String::from_utf8_lossy(&exhausted.stderr).contains("too many tries"));
+    let exhausted = server.run_with(&["factor", "assign", "--serial", "x", "--user", "ann", "--code-stdin"], "123456");
+    assert!(exhausted.stderr.contains("too many tries"));
 }
 
 /// A serial number that is in the stock costs the HSM what one costs that is not.
@@ -245,13 +245,13 @@ async fn promise_5_a_wrong_code_tells_not_which_serial_numbers_are_in_the_stock(
     let key = YubiKey::new("cccccccccccb");
     let yubico = format!("77,cccccccccccb,{},{},,2026-01-01T00:00:00,\n", key.private_id_hex(), key.secret_hex());
     for (name, text) in [("yubico.csv", &yubico), ("oath.csv", &format!("C1,{SEED_HEX},totp,6,30\n"))] {
-        app.cli_json(&["factor", "import", &write(&app, name, text)], "");
+        app.json(&["factor", "import", &write(&app, name, text)]);
     }
     app.add_user("ann", "reader");
     let work = |serial: &str, code: &str| {
         module.order("");
         let assign = ["factor", "assign", "--serial", serial, "--user", "ann", "--code-stdin"];
-        assert_eq!(app.cli(&assign, code).status.code(), Some(1), "{serial}");
+        assert_eq!(app.run_with(&assign, code).code, Some(1), "{serial}");
         let mut calls = module.calls();
         calls.retain(|call| matches!(call.as_str(), "C_UnwrapKey" | "C_Sign" | "C_Decrypt" | "C_Encrypt"));
         calls.sort();
@@ -284,7 +284,7 @@ async fn an_import_that_was_killed_is_run_again() {
     child.wait().unwrap();
     let kept = app.rows("stock").await;
     assert_eq!(kept % 500, 0, "whole batches");
-    let report = app.cli_json(&["factor", "import", &path], "");
+    let report = app.json(&["factor", "import", &path]);
     assert_eq!(report["skipped"].as_i64().unwrap(), kept);
     assert_eq!(app.rows("stock").await, i64::try_from(KEYS).unwrap());
     assert_eq!(app.rows("seals WHERE kind = 'stock.secret'").await, i64::try_from(KEYS).unwrap());

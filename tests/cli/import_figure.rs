@@ -92,7 +92,7 @@ impl Import {
             let code = counter_code(SEED_BASE32, 8, 0);
             let serial = format!("T{place:06}");
             let assign = ["factor", "assign", "--serial", &serial, "--user", &name, "--code-stdin"];
-            assert_eq!(self.app.cli_json(&assign, &code)["serial"], serial);
+            assert_eq!(self.app.json_with(&assign, &code)["serial"], serial);
         }
     }
 }

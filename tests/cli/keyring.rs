@@ -4,8 +4,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use super::login::{Terminal, mode};
-use crate::faults::deployment::{Ran, feed, wait_for};
 use crate::support::application::{Application, PASSWORD, TestUser};
+use crate::support::process::{Ran, feed, wait_for};
 
 /// A bus that starts no service by itself: another keyring would take the name.
 const BUS: &str = "<busconfig><type>session</type><listen>unix:tmpdir=/tmp</listen><policy context=\"default\">\

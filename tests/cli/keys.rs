@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{Deployment, text};
+use crate::support::application::{ALL_GRANTS, Application};
+use crate::support::caller::Caller;
+use crate::support::commands::text;
 
 #[test]
 fn init_twice_makes_nothing_twice() {
-    let deployment = Deployment::uninitialised("");
+    let deployment = Application::uninitialised("");
     let made = |report: &serde_json::Value| -> Vec<(String, bool)> {
         let keys = report["keys"].as_array().unwrap();
         keys.iter().map(|key| (text(key, "kid"), key["created"].as_bool().unwrap())).collect()
@@ -23,13 +24,13 @@ fn init_twice_makes_nothing_twice() {
     );
     assert_eq!(std::fs::read(deployment.file("audit.jwk")).unwrap(), audit_key);
     assert_eq!(deployment.json(&["key", "list"]).as_array().map(Vec::len), Some(5));
-    let objects = deployment.token.pkcs11_tool(&["--list-objects", "--type", "privkey"]);
+    let objects = deployment.hsm_token().pkcs11_tool(&["--list-objects", "--type", "privkey"]);
     assert_eq!(objects.matches("Private Key Object").count(), 2, "{objects}");
 }
 
 #[test]
 fn bad_keys_are_not_generated() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     for (arguments, code, word) in [
         (["--algorithm", "RS256", "--bits", "1024"].as_slice(), 2, "2048, 3072 or 4096"),
         (&["--algorithm", "RS256", "--bits", "many"], 2, "--bits"),
@@ -44,8 +45,8 @@ fn bad_keys_are_not_generated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generated_key_is_published_by_the_running_server_at_once() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let before = caller.client_credentials().await.unwrap().text("access_token");
@@ -53,7 +54,7 @@ async fn a_generated_key_is_published_by_the_running_server_at_once() {
     assert_eq!(second["state"], "next", "a further key of the same algorithm does not sign yet: {second}");
     let other = deployment.json(&["key", "generate", "--algorithm", "EdDSA"]);
     assert_eq!((&other["state"], &other["algorithm"]), (&json!("active"), &json!("EdDSA")));
-    let jwks = caller.get("/oauth2/jwks").await.unwrap().body;
+    let jwks = caller.get("/oauth2/jwks").await.unwrap().json();
     let published: Vec<String> = jwks["keys"].as_array().unwrap().iter().map(|key| text(key, "kid")).collect();
     assert!(published.contains(&text(&second, "kid")) && published.contains(&text(&other, "kid")), "{published:?}");
     let after = caller.client_credentials().await.unwrap().text("access_token");
@@ -63,7 +64,7 @@ async fn a_generated_key_is_published_by_the_running_server_at_once() {
 
 #[test]
 fn promise_1_custody_and_doctor_are_well_where_all_is_well() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let report = deployment.json(&["custody"]);
     assert_eq!((&report["held"], &report["exceptions"].as_array().map(Vec::len)), (&json!(true), &Some(1)));
     assert!(report["exceptions"][0].as_str().unwrap().starts_with("the deployment's secret"), "{report}");
@@ -87,12 +88,12 @@ fn promise_1_custody_and_doctor_are_well_where_all_is_well() {
 
 #[test]
 fn doctor_finds_what_is_wrong_and_says_it_in_json_too() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let store = std::fs::read(deployment.file("signet.db")).unwrap();
     std::fs::write(deployment.file("signet.db"), "no database").unwrap();
     deployment.run(&["doctor"]).fails(1, &["FAULT", "store"]);
     std::fs::write(deployment.file("signet.db"), store).unwrap();
-    deployment.reconfigure("token_label = \"signet\"", "token_label = \"elsewhere\"");
+    deployment.edit("token_label = \"signet\"", "token_label = \"elsewhere\"");
     let ran = deployment.run(&["--json", "doctor"]);
     ran.fails(1, &["elsewhere"]);
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();

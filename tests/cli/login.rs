@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::faults::deployment::{Ran, feed};
 use crate::support::application::{Application, PASSWORD, TestClient, TestUser};
 use crate::support::hsm::PROGRAM;
+use crate::support::process::{Ran, feed};
 use crate::support::responder::Responder;
 use crate::support::server::Server;
 use crate::support::write_secret;

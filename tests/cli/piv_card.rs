@@ -1,10 +1,10 @@
 //! `signet login --piv` end to end: the real `yubikey` crate, pcscd, a virtual card and a real server.
 
 use super::login::Terminal;
-use crate::faults::deployment::wait_for;
 use crate::support::application::{Application, PASSWORD};
 use crate::support::piv::{PivKey, SERIAL_NUMBER};
 use crate::support::piv_card::CardReader;
+use crate::support::process::wait_for;
 
 #[tokio::test]
 async fn a_card_behind_pcscd_signs_in_and_a_wrong_pin_is_shown_once() {
@@ -18,7 +18,7 @@ async fn a_card_behind_pcscd_signs_in_and_a_wrong_pin_is_shown_once() {
     std::fs::write(&attestation, &key.attestation).unwrap();
     std::fs::write(&f9, &key.intermediate).unwrap();
     let files = ["--attestation", attestation.to_str().unwrap(), "--intermediate", f9.to_str().unwrap()];
-    terminal.server.cli_json(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat(), "");
+    terminal.server.json(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat());
     let totp = terminal.server.add_totp(&ann, &[]);
 
     let card = CardReader::start(terminal.home.path(), key);

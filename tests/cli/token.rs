@@ -5,10 +5,10 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{AUDIENCE, Deployment, ISSUER, Ran, feed};
-use crate::support::application::Application;
+use crate::support::application::{ALL_GRANTS, AUDIENCE, Application};
+use crate::support::caller::Caller;
 use crate::support::hsm::PROGRAM;
+use crate::support::process::{Ran, feed};
 
 /// Runs in a folder without a configuration: nothing but the JWKS is needed.
 fn token(arguments: &[&str], input: &str) -> Ran {
@@ -24,42 +24,43 @@ fn verify(jwks: &str, issuer: &str, audience: &str, input: &str) -> Ran {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_8_a_token_is_verified_by_a_jwks_alone() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
+    let issuer = &*deployment.issuer();
     let caller = Caller::new(&server, &credentials);
     let good = caller.client_credentials().await.unwrap().text("access_token");
     let url = server.url("/oauth2/jwks");
-    let by_url = verify(&url, ISSUER, AUDIENCE, &good).json();
-    assert_eq!((&by_url["valid"], &by_url["claims"]["client_id"]), (&true.into(), &credentials.0.clone().into()));
+    let by_url = verify(&url, issuer, AUDIENCE, &good).json();
+    assert_eq!((&by_url["valid"], &by_url["claims"]["client_id"]), (&true.into(), &credentials.id.clone().into()));
 
     let file = deployment.file("jwks.json");
-    std::fs::write(&file, caller.get("/oauth2/jwks").await.unwrap().body.to_string()).unwrap();
+    std::fs::write(&file, caller.get("/oauth2/jwks").await.unwrap().body).unwrap();
     let file = file.to_str().unwrap();
     server.stop();
-    assert_eq!(verify(file, ISSUER, AUDIENCE, &format!("  {good}\n")).json()["valid"], true);
+    assert_eq!(verify(file, issuer, AUDIENCE, &format!("  {good}\n")).json()["valid"], true);
     let (head, signature) = good.rsplit_once('.').unwrap();
     let flipped = if signature.starts_with('A') { 'B' } else { 'A' };
     let forged = format!("{head}.{flipped}{}", &signature[1..]);
     for (issuer, audience, text) in [
         ("https://other.example", AUDIENCE, good.as_str()),
-        (&format!("{ISSUER}/"), AUDIENCE, &good),
-        (ISSUER, "https://other.example", &good),
-        (ISSUER, AUDIENCE, &forged),
-        (ISSUER, AUDIENCE, head),
-        (ISSUER, AUDIENCE, "no token"),
+        (&format!("{issuer}/"), AUDIENCE, &good),
+        (issuer, "https://other.example", &good),
+        (issuer, AUDIENCE, &forged),
+        (issuer, AUDIENCE, head),
+        (issuer, AUDIENCE, "no token"),
     ] {
         let ran = verify(file, issuer, audience, text);
         ran.fails(1, &["\"valid\": false", "reason"]);
     }
-    verify(&url, ISSUER, AUDIENCE, &good).fails(1, &["can't be fetched", &url]);
-    verify("/nowhere.json", ISSUER, AUDIENCE, &good).fails(1, &["/nowhere.json", "can't be read"]);
-    verify(file, ISSUER, AUDIENCE, "").fails(2, &["the token is expected on standard input"]);
-    token(&["token", "verify", "--jwks", file, "--issuer", ISSUER], &good).fails(2, &["--audience"]);
+    verify(&url, issuer, AUDIENCE, &good).fails(1, &["can't be fetched", &url]);
+    verify("/nowhere.json", issuer, AUDIENCE, &good).fails(1, &["/nowhere.json", "can't be read"]);
+    verify(file, issuer, AUDIENCE, "").fails(2, &["the token is expected on standard input"]);
+    token(&["token", "verify", "--jwks", file, "--issuer", issuer], &good).fails(2, &["--audience"]);
 
     let shown = token(&["--json", "token", "inspect"], &forged).json();
     assert_eq!((&shown["verified"], &shown["header"]["typ"]), (&false.into(), &"at+jwt".into()), "{shown}");
-    assert_eq!(shown["claims"]["iss"], ISSUER);
+    assert_eq!(shown["claims"]["iss"], issuer);
     let shown = token(&["token", "inspect"], &forged);
     assert!(shown.code == Some(0) && shown.stdout.contains("NOT VERIFIED"), "{shown:?}");
     token(&["token", "inspect"], "no token").fails(1, &["not a signed JWT"]);

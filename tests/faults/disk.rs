@@ -3,34 +3,38 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::caller::Caller;
-use super::deployment::{Deployment, PATIENCE, Server, exported, sqlite, two_codes, wait_for};
+use crate::support::application::{ALL_GRANTS, Application, TestClient};
+use crate::support::caller::Caller;
+use crate::support::codes::Totp;
+use crate::support::commands::exported;
 use crate::support::hsm::PROGRAM;
+use crate::support::process::{PATIENCE, wait_for};
+use crate::support::server::Server;
 
-const PASSWORD: &str = "correct horse battery staple";
-
+use crate::support::application::PASSWORD;
 /// A deployment with a person and a client.
 struct Inhabited {
-    deployment: Deployment,
-    credentials: (String, String),
-    seed: String,
+    deployment: Arc<Application>,
+    credentials: TestClient,
+    totp: Totp,
 }
 
 impl Inhabited {
     fn new() -> Self {
-        let deployment = Deployment::new();
-        deployment.add_user("ann", PASSWORD);
-        let (_, seed) = deployment.add_totp("ann");
-        let credentials = deployment.add_client("app");
-        Self { deployment, credentials, seed }
+        let deployment = Application::new("");
+        let ann = deployment.add_user("ann", "reader");
+        let totp = deployment.add_totp(&ann, &[]);
+        let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
+        Self { deployment, credentials, totp }
     }
 
     /// Uses a server before its disk is full, while it is, and when there is room again.
     async fn go_through(&self, server: &Server, mut fill: impl FnMut(), mut free: impl FnMut()) {
         let caller = Caller::new(server, &self.credentials);
-        let [first, second] = two_codes(&self.seed);
+        let [first, second] = self.totp.two_codes();
         let before = caller.client_credentials().await.unwrap().text("access_token");
         let session = caller.sign_in("ann", PASSWORD, &first).await.unwrap().text("refresh_token");
         fill();
@@ -46,7 +50,7 @@ impl Inhabited {
         ] {
             assert!(answer.status == 503 && answer.has_no_token(), "{answer:?}");
         }
-        assert_eq!(caller.introspect(&before).await.unwrap().body["active"], true, "who verifies notices nothing");
+        assert_eq!(caller.introspect(&before).await.unwrap().json()["active"], true, "who verifies notices nothing");
         assert_eq!(caller.get("/oauth2/jwks").await.unwrap().status, 200);
         free();
         let until = Instant::now() + PATIENCE;
@@ -58,13 +62,13 @@ impl Inhabited {
         let again = caller.sign_in("ann", PASSWORD, &second).await.unwrap();
         assert_eq!(again.status, 200, "a code that was never accepted is not spent: {again:?}");
         assert_eq!(caller.revoke(&before).await.unwrap().status, 200);
-        assert_eq!(caller.introspect(&before).await.unwrap().body["active"], false);
+        assert_eq!(caller.introspect(&before).await.unwrap().json()["active"], false);
     }
 
     /// The database is whole, and its audit log tells of each token that left.
     fn is_whole(&self) {
         self.deployment.json(&["audit", "verify"]);
-        assert_eq!(sqlite(&self.deployment, "PRAGMA integrity_check"), "ok");
+        assert_eq!(self.deployment.sqlite("PRAGMA integrity_check"), "ok");
         let records = exported(&self.deployment.run(&["audit", "export"]).stdout);
         let issued = records.iter().filter(|record| record["event"] == "token.issued").count();
         assert_eq!(issued, 4, "one for each token that left: {records:#?}");
@@ -78,9 +82,12 @@ async fn hazard_73_and_79_a_disk_that_takes_no_more_issues_nothing_and_loses_not
     let inhabited = Inhabited::new();
     let deployment = &inhabited.deployment;
     let mut command = Command::new("sh");
-    command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, PROGRAM, "--config"]).arg(deployment.config()).arg("serve");
-    command.current_dir(deployment.path()).stdin(Stdio::null()).stdout(Stdio::null());
-    let server = Server::start(command, deployment.file("server.log"));
+    command
+        .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, PROGRAM, "--config"])
+        .arg(deployment.configuration())
+        .arg("serve");
+    command.current_dir(deployment.folder()).stdin(Stdio::null()).stdout(Stdio::null());
+    let server = deployment.serve_by(command);
     let limit = |bytes: &str| {
         let fsize = format!("--fsize={bytes}:unlimited");
         let output = Command::new("prlimit").args(["--pid", &server.id().to_string(), &fsize]).output().unwrap();
@@ -117,13 +124,13 @@ async fn hazard_73_and_79_a_full_disk_issues_nothing_and_loses_nothing() {
         return;
     }
     let inhabited = Inhabited::new();
-    let folder = inhabited.deployment.path();
+    let folder = inhabited.deployment.folder();
     std::fs::create_dir(folder.join("small")).unwrap();
     let mut command = Command::new("unshare");
     command.args(unshare).args(["sh", "-c", ON_A_SMALL_DISK, PROGRAM]).current_dir(folder);
     command.env("SIGNET_STORE__URL", "sqlite://small/signet.db").env("SIGNET_AUDIT__ANCHOR", "small/audit.anchor");
     command.stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut server = Server::start(command, inhabited.deployment.file("server.log"));
+    let mut server = inhabited.deployment.serve_by(command);
     let mut shell = server.input().unwrap();
     let lines = std::cell::RefCell::new(&mut shell);
     let fill = || order(&mut lines.borrow_mut(), folder, "cat /dev/zero > small/ballast || true");

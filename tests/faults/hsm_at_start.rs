@@ -3,10 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::deployment::{Deployment, Ran, wait_for};
+use crate::support::application::{ALL_GRANTS, Application};
+use crate::support::process::{Ran, wait_for};
 
 /// The end of a server that refuses to start.
-fn refusal(deployment: &Deployment) -> Ran {
+fn refusal(deployment: &Application) -> Ran {
     deployment.run(&["serve"])
 }
 
@@ -18,11 +19,11 @@ fn set_mode(path: &Path, mode: u32) {
 /// (`rotation::without_hsm::hazard_61_a_server_starts_without_its_module_and_heals`); a command that needs it says what is wrong.
 #[test]
 fn a_missing_module_is_named() {
-    let deployment = Deployment::new();
-    let module = deployment.token.module().to_str().unwrap().to_owned();
-    deployment.reconfigure(&module, "/nowhere/libpkcs11.so");
+    let deployment = Application::new("");
+    let module = deployment.hsm_token().module().to_str().unwrap().to_owned();
+    deployment.edit(&module, "/nowhere/libpkcs11.so");
     deployment.run(&["key", "generate"]).fails(1, &["/nowhere/libpkcs11.so", "install it", "`module`"]);
-    let server = deployment.serve();
+    let server = deployment.start_serving();
     let log = std::fs::read_to_string(deployment.file("server.log")).unwrap();
     assert!(log.contains("/nowhere/libpkcs11.so") && log.contains("serving without this HSM token"), "{log}");
     server.stop();
@@ -33,27 +34,27 @@ fn a_missing_module_is_named() {
 
 #[test]
 fn a_file_that_is_no_module_is_refused() {
-    let deployment = Deployment::new();
-    let module = deployment.token.module().to_str().unwrap().to_owned();
+    let deployment = Application::new("");
+    let module = deployment.hsm_token().module().to_str().unwrap().to_owned();
     let text = deployment.file("text.so");
     std::fs::write(&text, "no library").unwrap();
-    deployment.reconfigure(&module, text.to_str().unwrap());
+    deployment.edit(&module, text.to_str().unwrap());
     deployment.run(&["custody"]).fails(1, &["text.so", "can't be loaded as a PKCS#11 module"]);
 }
 
 #[test]
 fn an_unknown_label_is_answered_with_those_that_are_there() {
-    let deployment = Deployment::new();
-    deployment.reconfigure("token_label = \"signet\"", "token_label = \"elsewhere\"");
+    let deployment = Application::new("");
+    deployment.edit("token_label = \"signet\"", "token_label = \"elsewhere\"");
     refusal(&deployment).fails(1, &["\"elsewhere\"", "seen: \"signet\"", "token_label"]);
 }
 
 /// The token counts what is shown to it; the marker beside the PIN says that it was shown, once for all starts.
 #[test]
 fn promise_9_and_hazard_63_a_wrong_pin_is_presented_once() {
-    let deployment = Deployment::with("workers = 3");
-    let pin = deployment.token.pin();
-    std::fs::write(deployment.token.pin_file(), "not the PIN 0123").unwrap();
+    let deployment = Application::with_hsm("sessions = 2\nworkers = 3", "");
+    let pin = deployment.hsm_token().pin();
+    std::fs::write(deployment.hsm_token().pin_file(), "not the PIN 0123").unwrap();
     let first = refusal(&deployment);
     first.fails(1, &["CKR_PIN_INCORRECT", "pin.refused", "corrected"]);
     let marker = deployment.file("pin.refused");
@@ -69,27 +70,27 @@ fn promise_9_and_hazard_63_a_wrong_pin_is_presented_once() {
     for ran in [&first, &refusal(&deployment)] {
         assert!(!ran.stderr.contains("not the PIN 0123"), "{ran:?}");
     }
-    std::fs::write(deployment.token.pin_file(), pin).unwrap();
+    std::fs::write(deployment.hsm_token().pin_file(), pin).unwrap();
     deployment.serve().stop();
     assert!(!marker.exists());
 }
 
 #[test]
 fn hazard_91_a_pin_that_others_can_read_is_refused() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     for mode in [0o644, 0o640, 0o604] {
-        set_mode(&deployment.token.pin_file(), mode);
+        set_mode(&deployment.hsm_token().pin_file(), mode);
         refusal(&deployment).fails(1, &["can be read or written by others", "chmod 600"]);
     }
-    set_mode(&deployment.token.pin_file(), 0o600);
-    std::fs::remove_file(deployment.token.pin_file()).unwrap();
+    set_mode(&deployment.hsm_token().pin_file(), 0o600);
+    std::fs::remove_file(deployment.hsm_token().pin_file()).unwrap();
     refusal(&deployment).fails(1, &["PIN file", "pin"]);
 }
 
 #[test]
 fn hazard_91_a_pin_in_the_configuration_or_the_environment_is_refused() {
-    let deployment = Deployment::new();
-    deployment.reconfigure("pin_file = \"pin\"", "pin = \"1234-plain\"");
+    let deployment = Application::new("");
+    deployment.edit("pin_file = \"pin\"", "pin = \"1234-plain\"");
     let ran = refusal(&deployment);
     ran.fails(1, &["pin_file", "0600"]);
     assert!(!ran.stderr.contains("1234-plain"), "{ran:?}");
@@ -99,11 +100,12 @@ fn hazard_91_a_pin_in_the_configuration_or_the_environment_is_refused() {
 
 #[test]
 fn hazard_71_another_token_under_the_same_label_is_refused() {
-    let deployment = Deployment::new();
-    let module = deployment.token.module().to_str().unwrap().to_owned();
-    let pin = deployment.token.pin();
+    let deployment = Application::new("");
+    let module = deployment.hsm_token().module().to_str().unwrap().to_owned();
+    let pin = deployment.hsm_token().pin();
     let tool = |arguments: &[&str]| {
-        let output = deployment.token.command("softhsm2-util").args(["--module", &module]).args(arguments).output();
+        let output =
+            deployment.hsm_token().command("softhsm2-util").args(["--module", &module]).args(arguments).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");
     };
@@ -116,9 +118,9 @@ fn hazard_71_another_token_under_the_same_label_is_refused() {
 
 #[test]
 fn hazard_68_two_tokens_of_one_label_are_refused() {
-    let deployment = Deployment::new();
-    let module = deployment.token.module().to_str().unwrap().to_owned();
-    let mut command = deployment.token.command("softhsm2-util");
+    let deployment = Application::new("");
+    let module = deployment.hsm_token().module().to_str().unwrap().to_owned();
+    let mut command = deployment.hsm_token().command("softhsm2-util");
     command.args(["--module", &module, "--init-token", "--free", "--label", "signet"]);
     let output = command.args(["--so-pin", "12345678", "--pin", "87654321"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -129,19 +131,19 @@ fn hazard_68_two_tokens_of_one_label_are_refused() {
 /// serves what needs no HSM.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_lost_its_hsm_refuses_tokens_and_verifies_on() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
-    let server = deployment.serve();
-    let caller = super::caller::Caller::new(&server, &credentials);
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
+    let mut server = deployment.start_serving();
+    let caller = crate::support::caller::Caller::new(&server, &credentials);
     let token = caller.client_credentials().await.unwrap().text("access_token");
     let (tokens, away) = (deployment.file("tokens"), deployment.file("away"));
     std::fs::rename(&tokens, &away).unwrap();
-    super::deployment::signal(server.workers()[0], "KILL");
+    crate::support::process::signal(server.workers()[0], "KILL");
     let refused = caller.client_credentials().await.unwrap();
     assert!(refused.is_try_again() && refused.has_no_token(), "{refused:?}");
     assert_eq!(caller.get("/readyz").await.unwrap().status, 503);
     assert_eq!(caller.get("/healthz").await.unwrap().status, 200);
-    assert_eq!(caller.introspect(&token).await.unwrap().body["active"], true);
+    assert_eq!(caller.introspect(&token).await.unwrap().json()["active"], true);
     std::fs::rename(&away, &tokens).unwrap();
     tokio::task::block_in_place(|| wait_for("the HSM", || Some(()).filter(|()| !server.workers().is_empty())));
     server.kill();

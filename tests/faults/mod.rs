@@ -1,7 +1,5 @@
 //! Faults of the whole: a worker that dies, a server that dies, an HSM that is gone or another, a disk that is full.
 
-pub(crate) mod caller;
-pub(crate) mod deployment;
 mod disk;
 mod hsm_at_start;
 mod keys_lost;

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::caller::{Caller, token_id};
-use super::deployment::{Deployment, Server, exported, signal, two_codes};
+use crate::support::application::{ALL_GRANTS, Application, TestClient};
+use crate::support::caller::{Caller, token_id};
+use crate::support::commands::exported;
 use crate::support::hsm::PROGRAM;
+use crate::support::process::signal;
+use crate::support::requests::basic;
+use crate::support::server::Server;
 
-const PASSWORD: &str = "correct horse battery staple";
-
+use crate::support::application::PASSWORD;
 /// A client that refreshes until the server is gone.
 struct Family {
     /// The refresh token of the last answer that was received.
@@ -32,19 +35,19 @@ impl Family {
         self
     }
 
-    fn take(&mut self, answer: &super::caller::Answer) {
+    fn take(&mut self, answer: &crate::support::requests::Answer) {
         self.held = answer.text("refresh_token");
         self.received.push(answer.text("access_token"));
     }
 }
 
-async fn families(deployment: &Deployment, caller: &Caller, users: usize) -> Vec<Family> {
+async fn families(deployment: &Application, caller: &Caller, users: usize) -> Vec<Family> {
     let mut families = Vec::new();
     for user in (0..users).map(|index| format!("user-{index}")) {
-        deployment.add_user(&user, PASSWORD);
-        let (_, secret) = deployment.add_totp(&user);
-        for code in two_codes(&secret) {
-            let answer = caller.sign_in(&user, PASSWORD, &code).await.unwrap();
+        let user = deployment.add_user(&user, "reader");
+        let totp = deployment.add_totp(&user, &[]);
+        for code in totp.two_codes() {
+            let answer = caller.sign_in(&user.name, PASSWORD, &code).await.unwrap();
             assert_eq!(answer.status, 200, "{answer:?}");
             families.push(Family { held: answer.text("refresh_token"), received: vec![answer.text("access_token")] });
         }
@@ -53,7 +56,7 @@ async fn families(deployment: &Deployment, caller: &Caller, users: usize) -> Vec
 }
 
 /// Every token that was ever received has its record, in a chain that is intact.
-fn assert_recorded<'t>(deployment: &Deployment, tokens: impl Iterator<Item = &'t String>) {
+fn assert_recorded<'t>(deployment: &Application, tokens: impl Iterator<Item = &'t String>) {
     let export = deployment.file("export.jsonl");
     let ran = deployment.run(&["audit", "export", "--output", export.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -72,8 +75,8 @@ fn assert_recorded<'t>(deployment: &Deployment, tokens: impl Iterator<Item = &'t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_74_kill_9_in_a_refresh_storm_loses_and_revives_no_family() {
-    let deployment = Deployment::with("workers = 2\n[tokens]\nrefresh_retry_window = \"60s\"");
-    let credentials = deployment.add_client("app");
+    let deployment = Application::with_hsm("sessions = 2\nworkers = 2", "[tokens]\nrefresh_retry_window = \"60s\"");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let mut server = deployment.serve();
     let mut caller = Caller::new(&server, &credentials);
     let mut families = families(&deployment, &caller, 2).await;
@@ -99,7 +102,7 @@ async fn hazard_74_kill_9_in_a_refresh_storm_loses_and_revives_no_family() {
             family.take(&answer);
         }
         let answer = caller.refresh(&revoked.held).await.unwrap();
-        assert_eq!((answer.status, answer.body["error"].as_str()), (400, Some("invalid_grant")), "a revived family");
+        assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("invalid_grant")), "a revived family");
         storms = families.iter().map(|family| family.received.len()).sum();
     }
     assert!(storms > 30, "a storm of {storms}");
@@ -110,9 +113,9 @@ async fn hazard_74_kill_9_in_a_refresh_storm_loses_and_revives_no_family() {
 /// The signed token of a killed request never gets out without its record, also where nothing refreshes.
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_3_every_token_that_left_before_kill_9_has_its_record() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
-    let server = deployment.serve();
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
+    let mut server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let mut streams = JoinSet::new();
     for _ in 0..16 {
@@ -132,19 +135,16 @@ async fn promise_3_every_token_that_left_before_kill_9_has_its_record() {
 }
 
 /// A request whose body is still on its way when the server is asked to stop.
-fn half_a_request(server: &Server, credentials: &(String, String)) -> (TcpStream, &'static [u8]) {
+fn half_a_request(server: &Server, credentials: &TestClient) -> (TcpStream, &'static [u8]) {
     let body = b"grant_type=client_credentials&scope=read";
     let (first, rest) = body.split_at(10);
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    let basic = base64::Engine::encode(
-        &base64::engine::general_purpose::STANDARD,
-        format!("{}:{}", credentials.0, credentials.1),
-    );
+    let mut stream = TcpStream::connect(server.listens_on()).unwrap();
+    let basic = basic(&credentials.id, &credentials.secret);
     write!(
         stream,
-        "POST /oauth2/token HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {basic}\r\n\
+        "POST /oauth2/token HTTP/1.1\r\nHost: {}\r\nAuthorization: {basic}\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
-        server.address,
+        server.listens_on(),
         body.len()
     )
     .unwrap();
@@ -155,16 +155,16 @@ fn half_a_request(server: &Server, credentials: &(String, String)) -> (TcpStream
 
 #[test]
 fn an_orderly_stop_answers_what_is_under_way_and_frees_the_port() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
-    let (address, id) = (server.address, server.id());
+    let (address, id) = (server.listens_on(), server.id());
     let workers = server.workers();
     let (mut stream, rest) = half_a_request(&server, &credentials);
     // Its headers are read before the stop: a connection on which nothing was asked is closed at once.
     std::thread::sleep(Duration::from_millis(200));
     server.terminate();
-    super::deployment::wait_for("no more connections", || TcpStream::connect(address).err());
+    crate::support::process::wait_for("no more connections", || TcpStream::connect(address).err());
     stream.write_all(rest).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut answer = String::new();
@@ -182,11 +182,11 @@ fn an_orderly_stop_answers_what_is_under_way_and_frees_the_port() {
 
 #[test]
 fn a_ctrl_c_in_the_terminal_is_for_the_server_and_leaves_the_worker_its_last_checkpoint() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let mut command = deployment.command(&["serve"]);
     // A group of its own, as a shell gives to what it starts: a terminal sends Ctrl-C to all of it.
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
-    let server = Server::start(command, deployment.file("server.log"));
+    let server = deployment.serve_by(command);
     let group = format!("-{}", server.id());
     assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
     assert_eq!(server.ended().code(), Some(0));
@@ -196,13 +196,13 @@ fn a_ctrl_c_in_the_terminal_is_for_the_server_and_leaves_the_worker_its_last_che
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_the_running_program_also_after_its_file_was_replaced() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let copy = deployment.file("signet-program");
     std::fs::copy(PROGRAM, &copy).unwrap();
     let mut command = Command::new(&copy);
-    command.arg("--config").arg(deployment.config()).arg("serve").stdin(Stdio::null()).stdout(Stdio::null());
-    let server = Server::start(command, deployment.file("server.log"));
+    command.arg("--config").arg(deployment.configuration()).arg("serve").stdin(Stdio::null()).stdout(Stdio::null());
+    let server = deployment.serve_by(command);
     std::fs::remove_file(&copy).unwrap();
     std::fs::write(&copy, "another version").unwrap();
     let workers = server.workers();

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use super::caller::{Answer, Caller};
-use super::deployment::{Deployment, Server, signal, wait_for};
+use crate::support::application::{ALL_GRANTS, Application};
+use crate::support::caller::Caller;
+use crate::support::process::{signal, wait_for};
+use crate::support::requests::Answer;
+use crate::support::server::Server;
 
 const CONNECTIONS: usize = 8;
 
@@ -71,7 +74,7 @@ async fn strike(server: &Server, caller: &Caller, blow: impl FnOnce()) -> Outage
 }
 
 /// Rust takes the first SIGSEGV to look whether a stack has overflown, and has the fault happen again.
-fn kill(worker: i32, blow: &str) {
+fn kill(worker: u32, blow: &str) {
     wait_for("the worker's end", || {
         let status =
             Command::new("kill").arg(format!("-{blow}")).arg(worker.to_string()).stderr(Stdio::null()).status();
@@ -87,9 +90,9 @@ async fn verify_until(caller: Caller, stop: Arc<AtomicBool>) -> usize {
     let mut rounds = 0;
     while !stop.load(Ordering::Relaxed) {
         let introspected = caller.introspect(&token).await.unwrap();
-        assert_eq!((introspected.status, &introspected.body["active"]), (200, &true.into()), "{introspected:?}");
+        assert_eq!((introspected.status, &introspected.json()["active"]), (200, &true.into()), "{introspected:?}");
         let jwks = caller.get("/oauth2/jwks").await.unwrap();
-        assert_eq!((jwks.status, jwks.body["keys"].as_array().map(Vec::len)), (200, Some(1)), "{jwks:?}");
+        assert_eq!((jwks.status, jwks.json()["keys"].as_array().map(Vec::len)), (200, Some(1)), "{jwks:?}");
         verifier.verify(&token).await.unwrap();
         rounds += 1;
     }
@@ -98,8 +101,8 @@ async fn verify_until(caller: Caller, stop: Arc<AtomicBool>) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_66_a_killed_worker_costs_503s_for_less_than_a_second() {
-    let deployment = Deployment::new();
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new("");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     for blow in ["KILL", "SEGV"] {
@@ -114,8 +117,8 @@ async fn hazard_66_a_killed_worker_costs_503s_for_less_than_a_second() {
 /// With two workers the other one goes on, and its tokens with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_66_one_of_two_workers_killed_leaves_the_other_signing() {
-    let deployment = Deployment::with("workers = 2");
-    let credentials = deployment.add_client("app");
+    let deployment = Application::with_hsm("sessions = 2\nworkers = 2", "");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let workers = wait_for("two workers", || Some(server.workers()).filter(|ids| ids.len() == 2));
@@ -129,8 +132,8 @@ async fn hazard_66_one_of_two_workers_killed_leaves_the_other_signing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_65_a_worker_that_hangs_is_answered_for_within_the_deadline_and_replaced() {
-    let deployment = Deployment::with("deadline = \"300ms\"");
-    let credentials = deployment.add_client("app");
+    let deployment = Application::with_hsm("sessions = 2\ndeadline = \"300ms\"", "");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let worker = server.workers()[0];

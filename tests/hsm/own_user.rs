@@ -3,6 +3,7 @@
 //! As root, the server and the worker are two users, neither of whom is root. Another user can't change to a second one:
 //! then both are this user, and the tests say so.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use signet_hsm::HsmConfig;
 use signet_jose::Algorithm;
 
 use super::confinement::compiled;
-use crate::support::hsm::{PROGRAM, SoftToken, hsm, pair, probe, runs, start, started};
+use crate::support::hsm::{PROGRAM, SoftToken, hsm, pair, probe, start, started};
+use crate::support::process::runs;
 
 const SERVER: u32 = 65_533;
 const WORKER: u32 = 65_532;
@@ -65,14 +67,24 @@ fn own_all(folder: &Path, user: u32) {
 }
 
 /// A command of this user.
-fn as_user(user: u32, program: &str) -> Command {
+fn as_user(user: u32, program: impl AsRef<OsStr>) -> Command {
     if !is_root() {
         return Command::new(program);
     }
     let user = user.to_string();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--", program]);
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"]).arg(program);
     command
+}
+
+/// The program and its module where each user can reach them: the folder in which they were built may be closed to
+/// others, as a home is.
+fn program(token: &SoftToken) -> PathBuf {
+    token.path().join("signet")
+}
+
+fn module(token: &SoftToken) -> PathBuf {
+    token.path().join("probe.so")
 }
 
 impl Scene {
@@ -80,6 +92,10 @@ impl Scene {
         let token = SoftToken::new();
         let folder = token.path();
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        for (built, copy) in [(Path::new(PROGRAM), program(&token)), (&compiled(), module(&token))] {
+            fs::copy(built, &copy).unwrap();
+            fs::set_permissions(copy, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         own_all(&folder.join("tokens"), WORKER);
         own(&token.pin_file(), WORKER, 0o600);
         own(&token.state(), WORKER, 0o700);
@@ -95,7 +111,7 @@ impl Scene {
     fn config(&self) -> HsmConfig {
         let mut config = self.token.config();
         config.environment.clear();
-        config.module = compiled();
+        config.module = module(&self.token);
         config.pin = signet_hsm::PinSource::File(self.token.pin_file());
         config.state_directory = None;
         config.policy = SigningPolicy {
@@ -114,7 +130,7 @@ impl Scene {
     }
 
     fn signet(&self, arguments: &[&str]) -> Output {
-        let mut command = as_user(SERVER, PROGRAM);
+        let mut command = as_user(SERVER, program(&self.token));
         command.arg("--config").arg(self.token.path().join("signet.toml")).args(arguments);
         command.current_dir(self.token.path()).stdin(Stdio::null()).output().unwrap()
     }
@@ -136,7 +152,7 @@ impl Scene {
 
 fn configuration(token: &SoftToken) -> String {
     let folder = token.path().display();
-    let module = compiled();
+    let module = module(token);
     format!(
         "[server]\npublic_url = \"{ISSUER}\"\nlisten = \"127.0.0.1:0\"\n[store]\nurl = \"sqlite://{folder}/server/signet.db\"\n\
          [audit]\nanchor = \"{folder}/server/anchor\"\npublic_key = \"{folder}/server/audit.jwk\"\n\
@@ -155,7 +171,7 @@ fn activate(token: &SoftToken) -> Child {
     command.args(["--accept", "--inetd", "--listen"]).arg(&socket);
     // Something that a worker must not get.
     command.arg("-E").arg("LD_PRELOAD_OF_A_STRANGER=1");
-    let worker = as_user(WORKER, PROGRAM);
+    let worker = as_user(WORKER, program(token));
     command.arg(worker.get_program()).args(worker.get_args());
     command.args(["hsm-worker", "--own", "--config"]).arg(token.path().join("signet.toml"));
     command.arg("--state-directory").arg(token.state());
@@ -196,7 +212,7 @@ fn a_server_whose_user_can_read_neither_pin_nor_token_serves_by_the_workers_user
             let read = as_user(SERVER, "cat").arg(&secret).output().unwrap();
             assert!(!read.status.success() && text(&read).contains("Permission denied"), "{}", text(&read));
         }
-        let stranger = as_user(65_531, PROGRAM)
+        let stranger = as_user(65_531, program(&scene.token))
             .args(["--config", scene.token.path().join("signet.toml").to_str().unwrap(), "doctor"])
             .output()
             .unwrap();

@@ -7,7 +7,8 @@ use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, Signer as _}
 use signet_hsm::{HsmEvent, HsmGroup};
 use signet_jose::{Algorithm, VerifyingKey};
 
-use crate::support::hsm::{SoftToken, hsm, pair, probe, runs, start, started};
+use crate::support::hsm::{SoftToken, hsm, pair, probe, start, started};
+use crate::support::process::runs;
 
 fn signal(pid: u32, signal: &str) {
     let status = std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();

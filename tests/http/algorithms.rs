@@ -18,7 +18,7 @@ async fn every_algorithm_signs_tokens_that_others_verify() {
         ("PS256", Some(&["--algorithm", "PS256", "--bits", "2048"])),
     ] {
         if let Some(options) = options {
-            let made = application.cli_json(&[&["key", "generate"], options].concat(), "");
+            let made = application.json(&[&["key", "generate"], options].concat());
             assert_eq!(made["algorithm"], algorithm);
         }
         application.reconfigure(&format!("[tokens]\nalgorithm = \"{algorithm}\""));

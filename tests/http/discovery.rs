@@ -32,7 +32,7 @@ async fn scopes_and_algorithms_follow_the_deployment() {
     let stage = Stage::new("[roles]\nreader = [\"read\"]\neditor = [\"read\", \"write\"]");
     let document = stage.get("/.well-known/openid-configuration").await.ok().json();
     assert_eq!(document["scopes_supported"], json!(["read", "write"]));
-    stage.cli_json(&["key", "generate", "--algorithm", "EdDSA"], "");
+    stage.json(&["key", "generate", "--algorithm", "EdDSA"]);
     // The JWKS reads what is new; the document then says it too.
     stage.get("/oauth2/jwks").await.ok();
     let document = stage.get("/.well-known/openid-configuration").await.ok().json();

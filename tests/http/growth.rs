@@ -82,7 +82,7 @@ impl Town {
 
     /// CPU seconds of the server and its workers so far.
     fn cpu(&self) -> f64 {
-        self.stage.workers().into_iter().chain([self.stage.pid()]).map(cpu_of).sum()
+        self.stage.workers().into_iter().chain([self.stage.id()]).map(cpu_of).sum()
     }
 }
 

@@ -36,8 +36,8 @@ fn a_taken_address_is_told() {
     let application = Application::new("");
     let taken = application.address();
     let _listener = std::net::TcpListener::bind(taken).unwrap();
-    let output = application.cli(&["serve"], "");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && told.contains("server.listen") && told.contains(&taken.to_string()), "{told}");
+    let output = application.run(&["serve"]);
+    let told = output.stderr;
+    assert!(output.code != Some(0) && told.contains("server.listen") && told.contains(&taken.to_string()), "{told}");
     assert_ne!(application.serve().address(), taken, "the test application finds another one");
 }

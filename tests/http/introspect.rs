@@ -88,7 +88,7 @@ async fn hazard_40_foreign_garbled_and_unknown_tokens_are_inactive_and_no_more_i
     let stage = Stage::shared();
     let token = stage.client_token().await;
     let (signing_input, signature) = token.rsplit_once('.').unwrap();
-    let other_issuer = Application::new("").serve();
+    let other_issuer = Application::with_own_keys().serve();
     let stranger = other_issuer.add_client("app", ALL_GRANTS, "read");
     let foreign = other_issuer.token(&stranger, &[("grant_type", "client_credentials")]).await.ok().access_token();
     let swapped: String = signature.chars().rev().collect();
@@ -129,8 +129,8 @@ async fn what_the_command_line_changes_shows_at_once() {
     let app = stage.add_client("disabled-later", "client_credentials", "read");
     let own = stage.token(&app, &[("grant_type", "client_credentials")]).await.ok().access_token();
     assert!(stage.is_active(&stage.app, &first.access_token()).await && stage.is_active(&stage.app, &own).await);
-    stage.cli_json(&["user", "disable", &user.name], "");
-    stage.cli_json(&["client", "disable", &app.name], "");
+    stage.json(&["user", "disable", &user.name]);
+    stage.json(&["client", "disable", &app.name]);
     assert!(!stage.is_active(&stage.app, &first.access_token()).await);
     assert!(!stage.is_active(&stage.app, &first.refresh_token()).await);
     assert!(!stage.is_active(&stage.app, &own).await);
@@ -149,7 +149,7 @@ async fn a_disabled_client_or_a_replaced_secret_is_401_at_once() {
     ] {
         let spy = stage.add_client(name, "client_credentials", "read");
         stage.post(path, &spy, &[("token", &token)]).await.ok();
-        stage.cli_json(&["client", command, name], "");
+        stage.json(&["client", command, name]);
         let refused = stage.post(path, &spy, &[("token", &token)]).await;
         assert_eq!(refused.refusal(), (401, "invalid_client".to_owned()), "{path} after {command}");
     }

@@ -34,7 +34,7 @@ async fn a_generated_key_is_published_at_once() {
     let stage = Stage::new("");
     let before = stage.client_token().await;
     let signing = jsonwebtoken::decode_header(&before).unwrap().kid.unwrap();
-    let made = stage.cli_json(&["key", "generate", "--algorithm", "ES256"], "");
+    let made = stage.json(&["key", "generate", "--algorithm", "ES256"]);
     let kids: BTreeSet<String> = stage.get("/oauth2/jwks").await.ok().json()["keys"]
         .as_array()
         .unwrap()

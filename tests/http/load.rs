@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A figure of `/proc/ID/status` in MiB: `VmRSS` is the memory in use, `VmHWM` the most that it ever was.
 fn memory(stage: &Stage, what: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", stage.pid())).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", stage.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).unwrap();
     line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
 }

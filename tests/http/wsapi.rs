@@ -53,7 +53,7 @@ fn read(answer: &Answer, key: &[u8]) -> Verified {
 
 impl Asker {
     fn add(stage: &Application, name: &str, options: &[&str]) -> Self {
-        let added = stage.cli_json(&[&["otp-client", "add", name], options].concat(), "");
+        let added = stage.json(&[&["otp-client", "add", name], options].concat());
         Self {
             url: format!("{}/wsapi/2.0/verify", stage.issuer()),
             id: added["id"].to_string(),
@@ -91,7 +91,7 @@ fn add_key(stage: &Application, public_id: &str) -> YubiKey {
     let key = YubiKey::new(public_id);
     let private_id = key.private_id_hex();
     let arguments = ["otp-key", "add", "--public-id", public_id, "--private-id", &private_id, "--secret-key-stdin"];
-    stage.cli_json(&arguments, &key.secret_hex());
+    stage.json_with(&arguments, &key.secret_hex());
     key
 }
 
@@ -158,17 +158,17 @@ async fn each_fault_of_a_request_has_its_status() {
     assert_eq!(read(&twice, b"").status(), "MISSING_PARAMETER");
     assert_eq!(read(&requests::get(&asker.url).await, b"").status(), "MISSING_PARAMETER");
 
-    stage.cli_json(&["otp-client", "disable", "strict"], "");
+    stage.json(&["otp-client", "disable", "strict"]);
     assert_eq!(strict.verify(&otp, NONCE).await, "OPERATION_NOT_ALLOWED");
-    stage.cli_json(&["otp-key", "disable", "vvvvvvvvvvcb"], "");
+    stage.json(&["otp-key", "disable", "vvvvvvvvvvcb"]);
     assert_eq!(asker.verify(&otp, NONCE).await, "BAD_OTP");
-    stage.cli_json(&["otp-key", "enable", "vvvvvvvvvvcb"], "");
+    stage.json(&["otp-key", "enable", "vvvvvvvvvvcb"]);
 
     // None of all that spent the OTP, and an unsigned request is the protocol's.
     let mut unsigned = asker.fields(&otp, NONCE, &[]);
     unsigned.remove("h");
     assert_eq!(read(&asker.send(&unsigned).await, &asker.key).status(), "OK");
-    stage.cli_json(&["otp-client", "remove", "vpn"], "");
+    stage.json(&["otp-client", "remove", "vpn"]);
     assert_eq!(read(&asker.send(&asker.fields(&otp, NONCE, &[])).await, b"").status(), "NO_SUCH_CLIENT");
 }
 
@@ -204,16 +204,16 @@ async fn promise_4_an_otp_is_accepted_once_wherever_it_is_shown() {
     assert_eq!(asker.verify(&first, NONCE).await, "REPLAYED_OTP");
     assert_eq!(asker.verify(&second, NONCE).await, "OK");
     assert_eq!(stage.sign_in(&stage.app, &user, &second).await.refusal(), (400, "invalid_grant".to_owned()));
-    stage.cli_json(&["user", "disable", "yubi"], "");
+    stage.json(&["user", "disable", "yubi"]);
     assert_eq!(asker.verify(&third, NONCE).await, "BAD_OTP");
 
     let private_id = key.private_id_hex();
     let twice = ["otp-key", "add", "--public-id", "ccccccbteudd", "--private-id", &private_id, "--secret-key-stdin"];
-    assert_eq!(stage.cli(&twice, &key.secret_hex()).status.code(), Some(1));
+    assert_eq!(stage.run_with(&twice, &key.secret_hex()).code, Some(1));
     add_key(&stage, "vvvvvvvvvvcb");
     let taken = ["factor", "add", "yubico-otp", "--user", "yubi", "--public-id", "vvvvvvvvvvcb", "--private-id"];
     let taken = [&taken[..], &[&private_id, "--secret-key-stdin"]].concat();
-    assert_eq!(stage.cli(&taken, &key.secret_hex()).status.code(), Some(1));
+    assert_eq!(stage.run_with(&taken, &key.secret_hex()).code, Some(1));
 }
 
 /// Sends each request so many times at once.
@@ -234,9 +234,9 @@ async fn storm(askers: &[Asker], otp: &str, times: usize) -> BTreeMap<String, us
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_44_of_a_hundred_at_once_on_two_nodes_one_verification_wins() {
     let stage = Stage::new("");
-    let second = stage.second_node();
+    let second = stage.application().serve();
     let (asker, key) = (Asker::add(&stage, "vpn", &[]), add_key(&stage, "vvvvvvvvvvcb"));
-    let other = Asker { url: format!("{}/wsapi/2.0/verify", second.url()), ..asker.clone() };
+    let other = Asker { url: second.url("/wsapi/2.0/verify"), ..asker.clone() };
     for _ in 0..3 {
         let counts = storm(&[asker.clone(), other.clone()], &key.press(), 100).await;
         assert_eq!(counts.get("OK"), Some(&1), "{counts:?}");
@@ -295,13 +295,13 @@ async fn clients_and_keys_of_the_old_servers_move_here_with_what_they_had_spent(
     let stage = Stage::new("");
     let key = YubiKey::new("vvvvvvvvvvcb");
     let export = format!("# ykksm 1\n4711,vvvvvvvvvvcb,{},{},,2026-01-01,\n", key.private_id_hex(), key.secret_hex());
-    let imported = stage.cli_json(&["otp-key", "import", "-"], &export);
+    let imported = stage.json_with(&["otp-key", "import", "-"], &export);
     assert_eq!((imported["imported"].as_u64(), imported["skipped"].as_array().unwrap().len()), (Some(1), 0));
-    assert_eq!(stage.cli_json(&["otp-key", "import", "-"], &export)["imported"], 0, "it can be run again");
+    assert_eq!(stage.json_with(&["otp-key", "import", "-"], &export)["imported"], 0, "it can be run again");
     let counters = "1,1383728711,1383728732,vvvvvvvvvvcb,5,3,1,2,abcdef,\n1,1,1,cccccccccccc,1,1,1,1,a,\n";
-    let raised = stage.cli_json(&["otp-key", "import-counters", "-"], counters);
+    let raised = stage.json_with(&["otp-key", "import-counters", "-"], counters);
     assert_eq!((raised["imported"].as_u64(), &raised["skipped"][0]), (Some(1), &"cccccccccccc".into()));
-    stage.cli_json(&["otp-client", "import", "-"], "87,1,1383728711,Eibja2kRFXXoW6hjZaiyBtWnCBA=,a@b,,\n");
+    stage.json_with(&["otp-client", "import", "-"], "87,1,1383728711,Eibja2kRFXXoW6hjZaiyBtWnCBA=,a@b,,\n");
     let asker = Asker {
         url: format!("{}/wsapi/2.0/verify", stage.issuer()),
         id: "87".into(),
@@ -309,11 +309,11 @@ async fn clients_and_keys_of_the_old_servers_move_here_with_what_they_had_spent(
     };
     assert_eq!(asker.verify(&key.otp(5, 3), NONCE).await, "REPLAYED_OTP");
     assert_eq!(asker.verify(&key.otp(5, 4), NONCE).await, "OK");
-    assert_eq!(stage.cli_json(&["otp-key", "list"], "")[0]["serial"], "4711");
+    assert_eq!(stage.json(&["otp-key", "list"])[0]["serial"], "4711");
     // A key that was lost there proves nobody here, though it is a person's factor.
     let user = stage.add_user("moved", "reader");
     let lost = stage.add_yubico(&user, "ccccccbteuff");
-    stage.cli_json(
+    stage.json_with(
         &["otp-key", "import-counters", "-"],
         "0,1,1,ccccccbteuff,1,1,1,1,a,\n0,1,1,cccccccccccc,1,1,1,1,a,\n",
     );
@@ -321,9 +321,9 @@ async fn clients_and_keys_of_the_old_servers_move_here_with_what_they_had_spent(
     assert_eq!(stage.sign_in(&stage.app, &user, &lost.otp(2, 2)).await.refusal(), (400, "invalid_grant".to_owned()));
     let next = Asker::add(&stage, "next", &[]);
     assert_eq!(next.id, "88");
-    let bad = stage.cli(&["otp-key", "import", "-"], "1,cccc,zz,00\n");
-    assert_eq!(bad.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&bad.stderr).contains("line 1"));
+    let bad = stage.run_with(&["otp-key", "import", "-"], "1,cccc,zz,00\n");
+    assert_eq!(bad.code, Some(1));
+    assert!(bad.stderr.contains("line 1"));
 }
 
 /// Neither an API key nor an AES key stands in any file of the deployment, and a blob on another row does not open.
@@ -409,7 +409,7 @@ async fn ten_thousand_verifications_a_minute_have_one_winner_for_each_otp() {
                     let fields = asker.fields(&otp, nonce, &[]);
                     let pairs: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
                     let url = format!("{}?{}", asker.url, form(&pairs));
-                    let answer = Answer::read(http.get(url).send().await.unwrap()).await;
+                    let answer = Answer::read(http.get(url).send().await.unwrap()).await.unwrap();
                     read(&answer, &asker.key).status().to_owned()
                 };
                 let mut both = <[String; 2]>::from(tokio::join!(ask(NONCE), ask(OTHER)));

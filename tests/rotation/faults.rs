@@ -1,42 +1,48 @@
 //! Rotation meets what goes wrong: a process that dies between HSM and store, a token that is full, keys that are gone.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use signet_fault_module::{LOG_VARIABLE, MODULE_VARIABLE, RULES_VARIABLE};
-
-use super::super::faults::caller::Caller;
-use super::super::faults::deployment::{Deployment, sqlite, text};
 use super::{cka_id, in_hsm, in_stage, quick, ring, told, wait_long};
-use crate::support::fault::shared_library;
+use crate::support::application::{ALL_GRANTS, Application};
+use crate::support::caller::Caller;
+use crate::support::commands::text;
+use crate::support::fault::FaultModule;
 
 /// Half of a pair's making: it is in the HSM, and the process died before the store had it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_whose_making_was_cut_short_is_told_of_and_removed() {
-    let deployment = Deployment::with(&quick("never"));
+    let deployment = Application::new(&quick("never"));
     let id = "0102030405060708090a0b0c0d0e0f10";
-    deployment.token.pkcs11_tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--id", id, "--sensitive"]);
+    deployment.hsm_token().pkcs11_tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--id", id, "--sensitive"]);
     // Somebody else's key, of a like label, is left alone.
     let foreign = "aa02030405060708090a0b0c0d0e0f10";
     let label = "signet/default/token_signing";
-    deployment.token.pkcs11_tool(&["--keypairgen", "--key-type", "EC:prime256v1", "--id", foreign, "--label", label]);
+    deployment.hsm_token().pkcs11_tool(&[
+        "--keypairgen",
+        "--key-type",
+        "EC:prime256v1",
+        "--id",
+        foreign,
+        "--label",
+        label,
+    ]);
     let announce = |age_ms: i64| {
         format!(
             "INSERT INTO announced_keys (cka_id, tenant, hsm, purpose, algorithm, announced_at) VALUES (x'{id}', 'default', \
              'primary', 'token_signing', 'ES256', unixepoch() * 1000 - {age_ms})"
         )
     };
-    sqlite(&deployment, &announce(0));
+    deployment.sqlite(&announce(0));
     let unfinished = ring(&deployment).into_iter().find(|key| key["state"] == "unfinished").unwrap();
     assert!(text(&unfinished, "what_follows").contains(id), "{unfinished}");
     let server = deployment.serve();
     // A young one may be another process's that is about to finish.
-    let holder = || (!sqlite(&deployment, "SELECT holder FROM leases").is_empty()).then_some(());
+    let holder = || (!deployment.sqlite("SELECT holder FROM leases").is_empty()).then_some(());
     tokio::task::block_in_place(|| wait_long("the lease", holder));
     assert!(in_hsm(&deployment).contains(id));
-    sqlite(&deployment, "DELETE FROM announced_keys");
-    sqlite(&deployment, &announce(601_000));
+    deployment.sqlite("DELETE FROM announced_keys");
+    deployment.sqlite(&announce(601_000));
     tokio::task::block_in_place(|| wait_long("its removal", || (!in_hsm(&deployment).contains(id)).then_some(())));
     assert!(in_hsm(&deployment).contains(foreign));
     tokio::task::block_in_place(|| {
@@ -49,20 +55,18 @@ async fn a_key_whose_making_was_cut_short_is_told_of_and_removed() {
 /// The process died after the key left the JWKS, before or after the HSM destroyed it: either is finished by the next.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawn_key_is_destroyed_by_whoever_comes_next() {
-    let deployment = Deployment::with(&quick("never"));
+    let deployment = Application::new(&quick("never"));
     let mut made = Vec::new();
     for _ in 0..2 {
         made.push(text(&deployment.json(&["key", "generate"]), "kid"));
     }
     for kid in &made {
-        sqlite(
-            &deployment,
-            &format!("UPDATE keys SET state = 'withdrawn', end_reason = 'expired' WHERE key_id = '{kid}'"),
-        );
+        deployment
+            .sqlite(&format!("UPDATE keys SET state = 'withdrawn', end_reason = 'expired' WHERE key_id = '{kid}'"));
     }
     let ids: Vec<String> = made.iter().map(|kid| cka_id(&deployment, kid)).collect();
     for kind in ["privkey", "pubkey"] {
-        deployment.token.pkcs11_tool(&["--delete-object", "--type", kind, "--id", &ids[0]]);
+        deployment.hsm_token().pkcs11_tool(&["--delete-object", "--type", kind, "--id", &ids[0]]);
     }
     let server = deployment.serve();
     tokio::task::block_in_place(|| {
@@ -75,16 +79,16 @@ async fn a_withdrawn_key_is_destroyed_by_whoever_comes_next() {
 /// A token that shows less than it holds is not one in which to destroy anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_destroyed_while_an_active_key_is_missing() {
-    let deployment = Deployment::with(&quick("never"));
+    let deployment = Application::new(&quick("never"));
     let spare = text(&deployment.json(&["key", "generate"]), "kid");
     let spare_id = cka_id(&deployment, &spare);
     let server = deployment.serve();
     let audit = deployment.json(&["key", "list"]);
     let audit = audit.as_array().unwrap().iter().find(|key| key["purpose"] == "audit_signing").unwrap().clone();
     let audit_id = cka_id(&deployment, &text(&audit, "kid"));
-    deployment.token.pkcs11_tool(&["--delete-object", "--type", "privkey", "--id", &audit_id]);
+    deployment.hsm_token().pkcs11_tool(&["--delete-object", "--type", "privkey", "--id", &audit_id]);
     let withdrawn = "UPDATE keys SET state = 'withdrawn', end_reason = 'expired'";
-    sqlite(&deployment, &format!("{withdrawn} WHERE key_id = '{spare}'"));
+    deployment.sqlite(&format!("{withdrawn} WHERE key_id = '{spare}'"));
     let alarms = || told(&deployment, "key.rotated");
     let alarm = tokio::task::block_in_place(|| wait_long("the alarm", || alarms().into_iter().next()));
     assert_eq!((&alarm["outcome"], &alarm["reason"]), (&"failed".into(), &"key_missing".into()), "{alarm}");
@@ -96,11 +100,11 @@ async fn nothing_is_destroyed_while_an_active_key_is_missing() {
 /// A next key that its HSM token does not have never signs: it is withdrawn, and another one is made.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_next_key_that_is_lost_never_signs() {
-    let deployment = Deployment::with(&quick("3s"));
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new(&quick("3s"));
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let next = text(&deployment.json(&["key", "generate"]), "kid");
     let id = cka_id(&deployment, &next);
-    deployment.token.pkcs11_tool(&["--delete-object", "--type", "privkey", "--id", &id]);
+    deployment.hsm_token().pkcs11_tool(&["--delete-object", "--type", "privkey", "--id", &id]);
     let server = deployment.serve();
     tokio::task::block_in_place(|| {
         wait_long("its end", || in_stage(&deployment, "destroyed").contains(&next).then_some(()))
@@ -115,16 +119,12 @@ async fn a_next_key_that_is_lost_never_signs() {
 /// No key can be made, and all that are there sign on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hazard_69_a_full_token_fails_the_rotation_and_the_old_key_signs_on() {
-    let (deployment, orders) = with_faulty_module(&quick("3s"));
-    let credentials = deployment.add_client("app");
+    let module = FaultModule::new();
+    let deployment = Application::with_faults(&module, "sessions = 2\ndeadline = \"12s\"", &quick("3s"));
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let first = in_stage(&deployment, "active").remove(0);
-    let order = |what: &str, fault: &str| {
-        let written = orders.with_extension("new");
-        // Another text is another order: what happened by the last one counts for it alone.
-        std::fs::write(&written, format!("# {what}\nC_GenerateKeyPair nth 1 before return {fault}\n")).unwrap();
-        std::fs::rename(written, &orders).unwrap();
-    };
-    order("by the server", "0x31");
+    let fill = || module.order("C_GenerateKeyPair nth 1 before return 0x31");
+    fill();
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let worker = server.workers();
@@ -154,44 +154,27 @@ async fn hazard_69_a_full_token_fails_the_rotation_and_the_old_key_signs_on() {
     server.stop();
 
     // The same by hand, said at once.
-    order("by hand, after that", "0x31");
+    fill();
     deployment.run(&["key", "rotate"]).fails(1, &["CKR_DEVICE_MEMORY", "the old key signs on"]);
-}
-
-/// A deployment over the module that fails on order; gives the file of its orders.
-fn with_faulty_module(sections: &str) -> (Deployment, std::path::PathBuf) {
-    let deployment = Deployment::uninitialised(sections);
-    let orders = deployment.file("fault.rules");
-    std::fs::write(&orders, "").unwrap();
-    let module = deployment.token.module().to_str().unwrap().to_owned();
-    let quoted = |path: &Path| format!("\"{}\"", path.to_str().unwrap());
-    deployment.reconfigure(&format!("module = \"{module}\""), &format!("module = {}", quoted(&shared_library())));
-    let variables = format!(
-        "{MODULE_VARIABLE} = \"{module}\", {RULES_VARIABLE} = {}, {LOG_VARIABLE} = {}",
-        quoted(&orders),
-        quoted(&deployment.file("fault.log"))
-    );
-    let softhsm = format!("SOFTHSM2_CONF = {}", quoted(&deployment.token.configuration()));
-    deployment.reconfigure(&format!("{softhsm} }}"), &format!("{softhsm}, {variables} }}"));
-    let ran = deployment.run(&["init"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    (deployment, orders)
 }
 
 /// Killed again and again at whatever moment of its rotations: every key in the HSM is one that the store knows of, and the
 /// ring goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_at_any_moment_of_a_rotation_leaves_nothing_unknown() {
-    let deployment = Deployment::with(&quick("2s"));
+    let deployment = Application::new(&quick("2s"));
     let known = || -> BTreeSet<String> {
         let sql = "SELECT lower(hex(cka_id)) FROM keys WHERE public_jwk IS NOT NULL AND state <> 'destroyed'
             UNION SELECT lower(hex(cka_id)) FROM announced_keys";
-        sqlite(&deployment, sql).lines().map(str::to_owned).collect()
+        deployment.sqlite(sql).lines().map(str::to_owned).collect()
     };
-    // The lease of a killed server lasts for seconds: it is as if it had run out.
+    // The lease of a killed server lasts for seconds, and a key whose making it did not finish is waited for for minutes:
+    // it is as if both had run out.
+    let time_passes =
+        || deployment.sqlite("DELETE FROM leases; UPDATE announced_keys SET announced_at = announced_at - 601000");
     for round in 0..8_u64 {
-        sqlite(&deployment, "DELETE FROM leases");
-        let server = deployment.serve();
+        time_passes();
+        let mut server = deployment.serve();
         let lives = Duration::from_millis(150 + round * 370);
         tokio::time::sleep(lives).await;
         server.kill();
@@ -199,7 +182,7 @@ async fn kill_9_at_any_moment_of_a_rotation_leaves_nothing_unknown() {
         let unknown = || in_hsm(&deployment).difference(&known()).cloned().collect::<Vec<_>>();
         assert_eq!(unknown(), Vec::<String>::new(), "after {lives:?}");
     }
-    sqlite(&deployment, "DELETE FROM leases");
+    time_passes();
     let before = ring(&deployment).len();
     let server = deployment.serve();
     // Beside a fault, the log of the last server says what it was busy with.

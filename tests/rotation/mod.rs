@@ -11,24 +11,25 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::faults::deployment::{Deployment, text};
+use crate::support::application::Application;
+use crate::support::commands::text;
 
 /// Keys that follow each other in seconds, as a configuration may say it.
 pub(super) fn quick(rotate_every: &str) -> String {
     format!(
-        "deadline = \"12s\"\n[tokens]\naccess_lifetime = \"10s\"\n[keys]\nrotate_every = \"{rotate_every}\"\n\
+        "[tokens]\naccess_lifetime = \"10s\"\n[keys]\nrotate_every = \"{rotate_every}\"\n\
          publish_ahead = \"2s\"\njwks_max_age = \"1s\"\nclock_skew = \"1s\""
     )
 }
 
 /// The token-signing keys, the oldest first.
-pub(super) fn ring(deployment: &Deployment) -> Vec<Value> {
+pub(super) fn ring(deployment: &Application) -> Vec<Value> {
     let keys = deployment.json(&["key", "list"]);
     keys.as_array().unwrap().iter().filter(|key| key["purpose"] == "token_signing").cloned().collect()
 }
 
 /// The ids of the signing keys in this stage.
-pub(super) fn in_stage(deployment: &Deployment, stage: &str) -> Vec<String> {
+pub(super) fn in_stage(deployment: &Application, stage: &str) -> Vec<String> {
     ring(deployment).iter().filter(|key| key["state"] == stage).map(|key| text(key, "kid")).collect()
 }
 
@@ -38,24 +39,21 @@ pub(super) fn published(jwks: &Value) -> BTreeSet<String> {
 }
 
 /// The `CKA_ID`s of the private keys in the HSM token, by a program that is not ours.
-pub(super) fn in_hsm(deployment: &Deployment) -> BTreeSet<String> {
-    let listed = deployment.token.pkcs11_tool(&["--list-objects", "--type", "privkey"]);
+pub(super) fn in_hsm(deployment: &Application) -> BTreeSet<String> {
+    let listed = deployment.hsm_token().pkcs11_tool(&["--list-objects", "--type", "privkey"]);
     let ids = listed.lines().filter_map(|line| line.trim().strip_prefix("ID:"));
     ids.map(|id| id.trim().to_owned()).collect()
 }
 
 /// The `CKA_ID` of a key, by the store.
-pub(super) fn cka_id(deployment: &Deployment, kid: &str) -> String {
-    super::faults::deployment::sqlite(
-        deployment,
-        &format!("SELECT lower(hex(cka_id)) FROM keys WHERE key_id = '{kid}'"),
-    )
+pub(super) fn cka_id(deployment: &Application, kid: &str) -> String {
+    deployment.sqlite(&format!("SELECT lower(hex(cka_id)) FROM keys WHERE key_id = '{kid}'"))
 }
 
 /// The audit records of one kind of event.
-pub(super) fn told(deployment: &Deployment, event: &str) -> Vec<Value> {
+pub(super) fn told(deployment: &Application, event: &str) -> Vec<Value> {
     let ran = deployment.run(&["audit", "export"]);
-    super::faults::deployment::exported(&ran.stdout).into_iter().filter(|record| record["event"] == event).collect()
+    crate::support::commands::exported(&ran.stdout).into_iter().filter(|record| record["event"] == event).collect()
 }
 
 /// Waits for something that is looked for by commands, which take seconds each where the machine is busy.

@@ -1,27 +1,29 @@
 //! The schedule, the lease, and the limits of what a configuration may say.
 
-use super::super::faults::caller::Caller;
-use super::super::faults::deployment::{Deployment, Server, sqlite, text};
 use super::{in_stage, published, quick, ring, told, wait_long};
+use crate::support::application::{ALL_GRANTS, Application};
+use crate::support::caller::Caller;
+use crate::support::commands::text;
+use crate::support::server::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_rotated_by_hand_signs_when_everybody_knows_it() {
-    let deployment = Deployment::with(&quick("never"));
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new(&quick("never"));
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let first = in_stage(&deployment, "active").remove(0);
     let rotated = deployment.json(&["key", "rotate"]);
     assert_eq!((&rotated[0]["created"], &rotated[0]["key"]["state"]), (&true.into(), &"next".into()));
     let next = text(&rotated[0]["key"], "kid");
-    let jwks = caller.get("/oauth2/jwks").await.unwrap().body;
+    let jwks = caller.get("/oauth2/jwks").await.unwrap().json();
     assert!(published(&jwks).contains(&next) && published(&jwks).contains(&first));
     tokio::task::block_in_place(|| {
         wait_long("the hand-over", || in_stage(&deployment, "active").contains(&next).then_some(()));
     });
     // By the times that the store holds, it was published long enough before.
     let sql = format!("SELECT state_since - created_at FROM keys WHERE key_id = '{next}'");
-    let published_for = sqlite(&deployment, &sql);
+    let published_for = deployment.sqlite(&sql);
     assert!(published_for.parse::<i64>().unwrap() >= 2000, "{published_for} ms");
     assert_eq!(in_stage(&deployment, "retiring"), std::slice::from_ref(&first));
     // The one signature that is begun by what the server knew before may still be the old key's.
@@ -38,7 +40,7 @@ async fn a_key_that_is_rotated_by_hand_signs_when_everybody_knows_it() {
 
 #[test]
 fn a_rotation_that_waits_already_is_not_begun_twice() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let rotated = deployment.json(&["key", "rotate"]);
     let again = deployment.json(&["key", "rotate"]);
     assert_eq!(again[0]["created"], false);
@@ -48,12 +50,12 @@ fn a_rotation_that_waits_already_is_not_begun_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_three_processes_one_rotates() {
-    let deployment = Deployment::with(&quick("2s"));
+    let deployment = Application::new(&quick("2s"));
     let servers = [deployment.serve(), deployment.serve(), deployment.serve()];
     tokio::task::block_in_place(|| wait_long("four keys", || (ring(&deployment).len() >= 4).then_some(())));
-    assert_eq!(sqlite(&deployment, "SELECT COUNT(*) FROM leases"), "1");
+    assert_eq!(deployment.sqlite("SELECT COUNT(*) FROM leases"), "1");
     servers.into_iter().for_each(Server::stop);
-    assert_eq!(sqlite(&deployment, "SELECT COUNT(*) FROM leases"), "0", "given back at the end");
+    assert_eq!(deployment.sqlite("SELECT COUNT(*) FROM leases"), "0", "given back at the end");
     let activated = told(&deployment, "key.activated");
     let mut keys: Vec<_> = activated.iter().map(|record| text(record, "key")).collect();
     keys.sort();
@@ -67,9 +69,9 @@ async fn of_three_processes_one_rotates() {
 /// A server that dies with the lease keeps the others waiting until it runs out, and no longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_dies_with_the_lease_is_succeeded() {
-    let deployment = Deployment::with(&quick("3s"));
-    let one = deployment.serve();
-    let holder = || sqlite(&deployment, "SELECT holder FROM leases");
+    let deployment = Application::new(&quick("3s"));
+    let mut one = deployment.serve();
+    let holder = || deployment.sqlite("SELECT holder FROM leases");
     let before = tokio::task::block_in_place(|| wait_long("the lease", || Some(holder()).filter(|it| !it.is_empty())));
     let two = deployment.serve();
     one.kill();
@@ -89,14 +91,14 @@ fn a_schedule_that_would_break_verifiers_is_refused() {
         ("rotate_every = \"30m\"", ["keys.rotate_every", "1h", "publish_ahead"]),
         ("rotate_every = \"sometimes\"", ["keys.rotate_every", "duration", "expected"]),
     ] {
-        let deployment = Deployment::uninitialised(&format!("[keys]\n{keys}"));
+        let deployment = Application::uninitialised(&format!("[keys]\n{keys}"));
         deployment.run(&["key", "list"]).fails(1, &words);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_jwks_says_how_long_it_may_be_kept() {
-    let deployment = Deployment::with("[keys]\njwks_max_age = \"7s\"");
+    let deployment = Application::new("[keys]\njwks_max_age = \"7s\"");
     let server = deployment.serve();
     let answer = crate::support::requests::get(&server.url("/oauth2/jwks")).await.ok();
     assert_eq!(answer.header("cache-control"), Some("public, max-age=7"));
@@ -106,7 +108,7 @@ async fn the_jwks_says_how_long_it_may_be_kept() {
 /// `init` three times at once, on one HSM token and one store, makes one key of each kind that is used.
 #[test]
 fn processes_that_initialise_at_once_make_one_active_key_of_each_kind() {
-    let deployment = Deployment::uninitialised("");
+    let deployment = Application::uninitialised("");
     let spawn = || {
         let mut command = deployment.command(&["--json", "init"]);
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap()
@@ -116,6 +118,6 @@ fn processes_that_initialise_at_once_make_one_active_key_of_each_kind() {
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     }
     let active = "SELECT COUNT(*), COUNT(DISTINCT purpose) FROM keys WHERE state = 'active'";
-    assert_eq!(sqlite(&deployment, active), "5|5");
+    assert_eq!(deployment.sqlite(active), "5|5");
     deployment.serve().stop();
 }

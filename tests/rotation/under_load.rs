@@ -1,15 +1,14 @@
 //! Rotation under load, with verifiers that keep the JWKS for as long as they may and ask nobody else.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use signet_verify::{Verifier, inspect};
 use tokio::task::JoinSet;
 
-use super::super::faults::caller::Caller;
-use super::super::faults::deployment::{Deployment, totp};
 use super::{cka_id, in_hsm, in_stage, quick, wait_long};
+use crate::support::application::{ALL_GRANTS, Application, PASSWORD};
+use crate::support::caller::Caller;
 
 /// What `Cache-Control` allows.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -75,16 +74,16 @@ async fn client(asks: Caller, verifies: Caller, refresh: Option<String>, until: 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_6_rotation_under_load_breaks_nobody() {
-    let deployment = Arc::new(Deployment::with(&quick("3s")));
-    let credentials = deployment.add_client("app");
-    deployment.add_user("ann", "correct horse battery staple");
-    let (_, secret) = deployment.add_totp("ann");
+    let deployment = Application::new(&quick("3s"));
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
+    let ann = deployment.add_user("ann", "reader");
+    let totp = deployment.add_totp(&ann, &[]);
     let first = in_stage(&deployment, "active").remove(0);
     let first_id = cka_id(&deployment, &first);
     // Two servers over one store: their snapshots differ, and one of them rotates.
     let servers = [deployment.serve(), deployment.serve()];
     let callers = servers.each_ref().map(|server| Caller::new(server, &credentials));
-    let signed_in = callers[0].sign_in("ann", "correct horse battery staple", &totp(&secret, 0)).await.unwrap();
+    let signed_in = callers[0].sign_in("ann", PASSWORD, &totp.code()).await.unwrap();
     assert_eq!(signed_in.status, 200, "{signed_in:?}");
     let until = Instant::now() + LOAD;
     let mut clients = JoinSet::new();

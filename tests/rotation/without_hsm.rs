@@ -1,28 +1,31 @@
 //! A server whose HSM token is not there: it verifies, introspects and publishes, and heals by itself.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::faults::caller::Caller;
-use super::super::faults::deployment::{Deployment, Server, signal, wait_for};
+use crate::support::application::{ALL_GRANTS, Application, TestClient};
+use crate::support::caller::Caller;
+use crate::support::process::{signal, wait_for};
+use crate::support::server::Server;
 
 /// A deployment whose module is a file of its own, so that it can be taken away.
-fn with_own_module() -> (Deployment, PathBuf) {
-    let deployment = Deployment::uninitialised("");
-    let module = deployment.token.module().to_str().unwrap().to_owned();
+fn with_own_module() -> (Arc<Application>, PathBuf) {
+    let deployment = Application::uninitialised("");
+    let module = deployment.hsm_token().module().to_str().unwrap().to_owned();
     let own = deployment.file("module.so");
     std::os::unix::fs::symlink(&module, &own).unwrap();
-    deployment.reconfigure(&module, own.to_str().unwrap());
+    deployment.edit(&module, own.to_str().unwrap());
     assert_eq!(deployment.run(&["init"]).code, Some(0));
     (deployment, own)
 }
 
 /// All that needs no HSM is answered as ever, and issuance with a 503.
-async fn serves_without(server: &Server, credentials: &(String, String), token: &str) {
+async fn serves_without(server: &Server, credentials: &TestClient, token: &str) {
     let caller = Caller::new(server, credentials);
     let refused = caller.client_credentials().await.unwrap();
     assert!(refused.is_try_again() && refused.has_no_token(), "{refused:?}");
-    assert_eq!(caller.introspect(token).await.unwrap().body["active"], true);
+    assert_eq!(caller.introspect(token).await.unwrap().json()["active"], true);
     assert!(caller.verifier().await.verify(token).await.is_ok());
     for (path, status) in [
         ("/oauth2/jwks", 200),
@@ -37,14 +40,14 @@ async fn serves_without(server: &Server, credentials: &(String, String), token: 
     ] {
         assert_eq!(caller.get(path).await.unwrap().status, status, "{path}");
     }
-    let report = caller.get("/readyz").await.unwrap().body;
+    let report = caller.get("/readyz").await.unwrap().json();
     assert_eq!((&report["issuance"]["ready"], &report["verification"]["ready"]), (&false.into(), &true.into()));
     // A wrong secret is judged without the HSM too.
-    let stranger = Caller::new(server, &(credentials.0.clone(), "wrong".to_owned()));
+    let stranger = Caller::new(server, &TestClient { secret: "wrong".to_owned(), ..credentials.clone() });
     assert_eq!(stranger.introspect(token).await.unwrap().status, 401);
 }
 
-async fn heals(server: &Server, credentials: &(String, String)) {
+async fn heals(server: &Server, credentials: &TestClient) {
     let caller = Caller::new(server, credentials);
     let until = Instant::now() + Duration::from_secs(30);
     while caller.client_credentials().await.unwrap().status != 200 {
@@ -59,8 +62,8 @@ async fn heals(server: &Server, credentials: &(String, String)) {
     }
 }
 
-async fn a_token(deployment: &Deployment) -> ((String, String), String) {
-    let credentials = deployment.add_client("app");
+async fn a_token(deployment: &Arc<Application>) -> (TestClient, String) {
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let token = Caller::new(&server, &credentials).client_credentials().await.unwrap().text("access_token");
     server.stop();
@@ -73,7 +76,7 @@ async fn hazard_61_a_server_starts_without_its_module_and_heals() {
     let (credentials, token) = a_token(&deployment).await;
     let away = deployment.file("module.away");
     std::fs::rename(&module, &away).unwrap();
-    let server = deployment.serve();
+    let server = deployment.start_serving();
     serves_without(&server, &credentials, &token).await;
     std::fs::rename(&away, &module).unwrap();
     heals(&server, &credentials).await;
@@ -82,11 +85,11 @@ async fn hazard_61_a_server_starts_without_its_module_and_heals() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hazard_61_a_server_starts_without_its_token_and_heals() {
-    let deployment = Deployment::new();
+    let deployment = Application::new("");
     let (credentials, token) = a_token(&deployment).await;
     let (tokens, away) = (deployment.file("tokens"), deployment.file("away"));
     std::fs::rename(&tokens, &away).unwrap();
-    let server = deployment.serve();
+    let server = deployment.start_serving();
     serves_without(&server, &credentials, &token).await;
     std::fs::rename(&away, &tokens).unwrap();
     heals(&server, &credentials).await;
@@ -95,8 +98,8 @@ async fn hazard_61_a_server_starts_without_its_token_and_heals() {
 
 /// What a server does with every HSM token gone, for so long; gives the number of requests and of errors.
 async fn outage(lasts: Duration) -> (u64, u64) {
-    let deployment = Deployment::with("[tokens]\naccess_lifetime = \"1d\"");
-    let credentials = deployment.add_client("app");
+    let deployment = Application::new("[tokens]\naccess_lifetime = \"1d\"");
+    let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);
     let token = caller.client_credentials().await.unwrap().text("access_token");
@@ -106,7 +109,7 @@ async fn outage(lasts: Duration) -> (u64, u64) {
     let (mut asked, mut wrong) = (0, 0);
     let until = Instant::now() + lasts;
     while Instant::now() < until {
-        let introspected = caller.introspect(&token).await.is_ok_and(|answer| answer.body["active"] == true);
+        let introspected = caller.introspect(&token).await.is_ok_and(|answer| answer.json()["active"] == true);
         let verified = caller.verifier().await.verify(&token).await.is_ok();
         let discovered = caller.get("/.well-known/openid-configuration").await.is_ok_and(|answer| answer.status == 200);
         let refused = caller.client_credentials().await.is_ok_and(|answer| answer.is_try_again());

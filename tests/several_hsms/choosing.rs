@@ -7,8 +7,8 @@ use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, 
 use signet_hsm::{HsmEvent, HsmGroup};
 use signet_jose::{Algorithm, VerifyingKey};
 
-use crate::faults::deployment::signal;
 use crate::support::hsm::{Events, SoftToken, hsm, probe, start, stored, tenant};
+use crate::support::process::signal;
 
 const NOTHING_SPENT: Duration = Duration::ZERO;
 
@@ -103,7 +103,7 @@ async fn idle_tokens_take_turns_and_half_of_the_time_is_left_for_the_other() {
 async fn the_token_with_the_least_load_for_its_sessions_and_workers_is_chosen() {
     let scene = Scene::new().await;
     for name in &scene.names {
-        scene.group.worker_process_ids(name).into_iter().for_each(|id| signal(id.cast_signed(), "STOP"));
+        scene.group.worker_process_ids(name).into_iter().for_each(|id| signal(id, "STOP"));
     }
     let ask = |index: usize| {
         let (group, key) = (Arc::clone(&scene.group), scene.keys[index].clone());
@@ -116,7 +116,7 @@ async fn the_token_with_the_least_load_for_its_sessions_and_workers_is_chosen() 
     // Five for four, two for two.
     scene.is_soon_chosen(0).await;
     for name in &scene.names {
-        scene.group.worker_process_ids(name).into_iter().for_each(|id| signal(id.cast_signed(), "CONT"));
+        scene.group.worker_process_ids(name).into_iter().for_each(|id| signal(id, "CONT"));
     }
     for answer in waiting.into_iter().chain(more) {
         answer.await.unwrap().unwrap();

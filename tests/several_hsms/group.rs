@@ -2,29 +2,30 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{Deployment, PATIENCE, Server, signal, wait_for};
+use crate::support::application::Application;
+use crate::support::caller::Caller;
 use crate::support::hsm::SoftToken;
+use crate::support::process::{PATIENCE, signal, wait_for};
+use crate::support::server::Server;
 
 /// A deployment whose first token is `primary`; the others are in folders of their own.
 pub(super) struct Group {
-    pub(super) deployment: Deployment,
+    pub(super) deployment: Arc<Application>,
     others: Vec<(String, SoftToken)>,
 }
 
 impl Group {
     /// An initialised deployment with these further tokens. `extra` are lines of each `[[hsm]]`.
     pub(super) fn new(others: &[&str], extra: &str) -> Self {
-        let deployment = Deployment::uninitialised(extra);
+        let deployment = Application::uninitialised_with_hsm(&format!("sessions = 2\n{extra}"), "");
         let mut group = Self { deployment, others: Vec::new() };
         for name in others {
             group.configure(name, extra);
         }
-        let ran = group.deployment.run(&["init"]);
-        assert_eq!(ran.code, Some(0), "{ran:?}");
+        group.deployment.json(&["init"]);
         group
     }
 
@@ -46,15 +47,15 @@ impl Group {
     }
 
     fn add(&mut self, name: &str, token: SoftToken, section: &str) {
-        let text = fs::read_to_string(self.deployment.config()).unwrap();
-        fs::write(self.deployment.config(), format!("{text}\n{section}")).unwrap();
+        let text = fs::read_to_string(self.deployment.configuration()).unwrap();
+        fs::write(self.deployment.configuration(), format!("{text}\n{section}")).unwrap();
         self.others.push((name.to_owned(), token));
     }
 
     /// Takes a token's `[[hsm]]` out of the configuration.
     pub(super) fn unconfigure(&mut self, name: &str, extra: &str) {
         let (_, token) = self.others.iter().find(|(other, _)| other == name).unwrap();
-        self.deployment.reconfigure(&section(name, token, extra), "");
+        self.deployment.edit(&section(name, token, extra), "");
     }
 
     /// Throws a token away that is configured no more.
@@ -68,15 +69,12 @@ impl Group {
             "UPDATE keys SET state = 'active' WHERE hsm = '{hsm}' AND purpose = 'token_signing' AND state = 'next';
              UPDATE deployment SET generation = generation + 1;"
         );
-        let mut command = Command::new("sqlite3");
-        command.args(["-cmd", ".timeout 5000"]).arg(self.deployment.file("signet.db")).arg(sql);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        self.deployment.sqlite(&sql);
     }
 
     fn folder(&self, hsm: &str) -> &Path {
         let other = self.others.iter().find(|(other, _)| other == hsm).map(|(_, token)| token);
-        other.unwrap_or(&self.deployment.token).path()
+        other.unwrap_or(self.deployment.hsm_token()).path()
     }
 
     /// Takes a token's objects away, as a network HSM that is cut off; its workers end, and don't start.
@@ -104,16 +102,16 @@ impl Group {
     }
 
     pub(super) fn log(&self) -> String {
-        fs::read_to_string(self.deployment.file("server.log")).unwrap()
+        self.deployment.log()
     }
 
     /// The worker of this token that came up last, by the server's log.
-    pub(super) fn worker(&self, hsm: &str) -> i32 {
+    pub(super) fn worker(&self, hsm: &str) -> u32 {
         wait_for("a worker", || self.workers(hsm).last().copied())
     }
 
     /// Every worker of this token that came up.
-    pub(super) fn workers(&self, hsm: &str) -> Vec<i32> {
+    pub(super) fn workers(&self, hsm: &str) -> Vec<u32> {
         let log = plain(&self.log());
         let ups =
             log.lines().filter(|line| line.contains("the HSM worker is up") && line.contains(&format!("hsm={hsm} ")));
@@ -134,7 +132,7 @@ fn section(name: &str, token: &SoftToken, extra: &str) -> String {
 
 /// How a token stands, by `/readyz`.
 pub(super) async fn state(caller: &Caller, hsm: &str) -> String {
-    caller.get("/readyz").await.unwrap().body["hsm"][hsm].as_str().unwrap_or_default().to_owned()
+    caller.get("/readyz").await.unwrap().json()["hsm"][hsm].as_str().unwrap_or_default().to_owned()
 }
 
 /// Waits until a token stands like this.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use signet_verify::inspect;
 use tokio::task::JoinSet;
 
-use crate::faults::caller::{Answer, Caller};
-use crate::faults::deployment::PATIENCE;
+use crate::support::caller::Caller;
+use crate::support::process::PATIENCE;
+use crate::support::requests::Answer;
 
 const CONNECTIONS: usize = 8;
 

@@ -1,11 +1,14 @@
 //! One of two tokens dies, hangs or lies under load: no request is lost.
 
+use crate::support::application::ALL_GRANTS;
 use std::time::{Duration, Instant};
 
 use super::group::{Group, until_state};
 use super::load::{Load, until_signed_by};
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{Server, signal, text, wait_for};
+use crate::support::caller::Caller;
+use crate::support::commands::text;
+use crate::support::process::{signal, wait_for};
+use crate::support::server::Server;
 
 /// The active signing key of a token.
 fn signing_key(group: &Group, hsm: &str) -> String {
@@ -27,7 +30,7 @@ fn audit(group: &Group, event: &str) -> usize {
 
 fn start() -> (Group, Server, Caller) {
     let group = Group::new(&["second"], "deadline = \"2s\"");
-    let credentials = group.deployment.add_client("app");
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     (group, server, caller)

@@ -1,5 +1,6 @@
 //! `signet hsm add`, `retire` and `list`, and a running server that takes tokens in and out.
 
+use crate::support::application::ALL_GRANTS;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,12 @@ use serde_json::Value;
 
 use super::group::{Group, state, until_state};
 use super::load::{Load, until_signed_by};
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{Server, exported, signal, sqlite, text, totp, wait_for};
+use crate::support::caller::Caller;
+use crate::support::commands::{exported, text};
+use crate::support::process::{signal, wait_for};
+use crate::support::server::Server;
 
-const PASSWORD: &str = "correct horse battery staple";
-
+use crate::support::application::PASSWORD;
 /// What `signet hsm list` says of a token.
 fn listed(group: &Group, hsm: &str) -> Value {
     let listed = group.deployment.json(&["hsm", "list"]);
@@ -34,9 +36,9 @@ fn reload(group: &Group, server: &Server, wanted: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_added_to_and_retired_from_a_server_under_load_and_no_request_fails() {
     let mut group = Group::new(&["second"], "");
-    let credentials = group.deployment.add_client("app");
-    group.deployment.add_user("ann", PASSWORD);
-    let (_, secret) = group.deployment.add_totp("ann");
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
+    let ann = group.deployment.add_user("ann", "reader");
+    let totp = group.deployment.add_totp(&ann, &[]);
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     until_state(&caller, "second", "ok").await;
@@ -47,7 +49,7 @@ async fn a_token_is_added_to_and_retired_from_a_server_under_load_and_no_request
     assert_eq!(added["seals"]["sealed"], added["seals"]["secrets"], "{added}");
     let key = added["keys"].as_array().unwrap().iter().find(|key| key["purpose"] == "token_signing").unwrap();
     let key = text(key, "kid");
-    let jwks = caller.get("/oauth2/jwks").await.unwrap().body;
+    let jwks = caller.get("/oauth2/jwks").await.unwrap().json();
     assert!(jwks.to_string().contains(&key), "published before it signs");
     assert_eq!(listed(&group, "third")["signing_key"], "next");
     tokio::task::block_in_place(|| reload(&group, &server, "HSM tokens: added third"));
@@ -60,19 +62,19 @@ async fn a_token_is_added_to_and_retired_from_a_server_under_load_and_no_request
     tokio::time::sleep(Duration::from_millis(500)).await;
     let primary = text(&group.deployment.json(&["key", "list"])[0], "kid");
     let deployment = &group.deployment;
-    let config = fs::read_to_string(deployment.config()).unwrap();
+    let config = fs::read_to_string(deployment.configuration()).unwrap();
     let (head, rest) = config.split_once("[[hsm]]\nname = \"primary\"").unwrap();
     let (_, rest) = rest.split_once("[[hsm]]").unwrap();
-    fs::write(deployment.config(), format!("{head}[[hsm]]{rest}")).unwrap();
+    fs::write(deployment.configuration(), format!("{head}[[hsm]]{rest}")).unwrap();
     tokio::task::block_in_place(|| reload(&group, &server, "HSM tokens: removed primary"));
-    let signed_in = caller.sign_in("ann", PASSWORD, &totp(&secret, 0)).await.unwrap();
+    let signed_in = caller.sign_in("ann", PASSWORD, &totp.code()).await.unwrap();
     assert_eq!(signed_in.status, 200, "{signed_in:?}");
     let answers = load.stop().await;
     answers.lost_none();
     let after = answers.by_key(without, Instant::now());
     assert!(after.len() == 2 && !after.contains_key(&primary), "{after:?}");
     // What the retired key signed verifies on.
-    let jwks = caller.get("/oauth2/jwks").await.unwrap().body;
+    let jwks = caller.get("/oauth2/jwks").await.unwrap().json();
     assert_eq!(jwks["keys"].as_array().map(Vec::len), Some(3));
     assert_eq!(server.workers().len(), 2);
     server.stop();
@@ -86,13 +88,12 @@ async fn a_token_is_added_to_and_retired_from_a_server_under_load_and_no_request
 #[test]
 fn what_is_added_twice_or_was_interrupted_is_made_up_for() {
     let mut group = Group::new(&[], "");
-    group.deployment.add_user("ann", PASSWORD);
-    group.deployment.add_totp("ann");
+    let ann = group.deployment.add_user("ann", "reader");
+    group.deployment.add_totp(&ann, &[]);
     group.configure("second", "");
     let first = group.deployment.json(&["hsm", "add", "second"]);
     // As if it had ended in the middle: half of the keys, none of the seals.
-    sqlite(
-        &group.deployment,
+    group.deployment.sqlite(
         "DELETE FROM seals WHERE hsm = 'second'; DELETE FROM keys WHERE hsm = 'second' AND purpose = 'wrapping';",
     );
     let again = group.deployment.json(&["hsm", "add", "second"]);
@@ -113,19 +114,19 @@ fn what_can_not_be_added_or_retired_is_refused_in_words() {
     group.deployment.run(&["hsm", "retire", "nowhere"]).fails(1, &["`nowhere`", "signet hsm list"]);
     group.deployment.run(&["hsm", "retire", "primary"]).fails(1, &["last HSM token", "signet hsm add"]);
     // The same token under another name.
-    let text = fs::read_to_string(group.deployment.config()).unwrap();
+    let text = fs::read_to_string(group.deployment.configuration()).unwrap();
     let section = text[text.find("[[hsm]]").unwrap()..].replace("\"primary\"", "\"twin\"");
-    fs::write(group.deployment.config(), format!("{text}\n{section}")).unwrap();
+    fs::write(group.deployment.configuration(), format!("{text}\n{section}")).unwrap();
     group.deployment.run(&["hsm", "add", "twin"]).fails(1, &["`twin`", "as `primary`", "serial"]);
-    fs::write(group.deployment.config(), text).unwrap();
+    fs::write(group.deployment.configuration(), text).unwrap();
     // A token that does not sign yet does not replace one that does.
     group.configure("second", "");
     group.deployment.json(&["hsm", "add", "second"]);
     group.deployment.run(&["hsm", "retire", "primary"]).fails(1, &["signs", "active"]);
     group.promote_signing_key("second");
     // Nor does one that lacks what the other alone can open.
-    group.deployment.add_user("ann", PASSWORD);
-    sqlite(&group.deployment, "DELETE FROM seals WHERE hsm = 'second'");
+    group.deployment.add_user("ann", "reader");
+    group.deployment.sqlite("DELETE FROM seals WHERE hsm = 'second'");
     let refused = group.deployment.run(&["hsm", "retire", "primary"]);
     refused.fails(1, &["sealed for `primary` alone", "signet hsm add second"]);
     group.deployment.json(&["hsm", "add", "second"]);
@@ -218,40 +219,40 @@ fn doctor_and_custody_make_no_fault_of_a_token_that_is_not_needed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_token_is_retired_without_being_asked() {
     let group = Group::new(&["second"], "");
-    let credentials = group.deployment.add_client("app");
-    group.deployment.add_user("ann", PASSWORD);
-    let (_, secret) = group.deployment.add_totp("ann");
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
+    let ann = group.deployment.add_user("ann", "reader");
+    let totp = group.deployment.add_totp(&ann, &[]);
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     until_state(&caller, "second", "ok").await;
     group.take_away("primary");
     group.deployment.json(&["hsm", "retire", "primary"]);
-    assert_eq!(caller.sign_in("ann", PASSWORD, &totp(&secret, 0)).await.unwrap().status, 200);
+    assert_eq!(caller.sign_in("ann", PASSWORD, &totp.code()).await.unwrap().status, 200);
     server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_can_not_be_used_leaves_the_server_as_it_is() {
     let mut group = Group::new(&["second"], "");
-    let credentials = group.deployment.add_client("app");
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     until_state(&caller, "second", "ok").await;
     let workers = server.workers();
-    let good = fs::read_to_string(group.deployment.config()).unwrap();
-    fs::write(group.deployment.config(), good.replace("token_label", "token_lable")).unwrap();
+    let good = fs::read_to_string(group.deployment.configuration()).unwrap();
+    fs::write(group.deployment.configuration(), good.replace("token_label", "token_lable")).unwrap();
     tokio::task::block_in_place(|| reload(&group, &server, "stay as they are: unknown key `hsm[0].token_lable`"));
-    fs::write(group.deployment.config(), &good).unwrap();
+    fs::write(group.deployment.configuration(), &good).unwrap();
     group.unconfigure("second", "");
     tokio::task::block_in_place(|| reload(&group, &server, "signet hsm retire second"));
-    fs::write(group.deployment.config(), &good).unwrap();
+    fs::write(group.deployment.configuration(), &good).unwrap();
     tokio::task::block_in_place(|| reload(&group, &server, "nothing changed"));
     assert_eq!(server.workers(), workers);
     // Other sessions are other workers; a change that does not work keeps the old ones. Shorter lifetimes hold from the
     // next start: until then the new workers sign what the server issues.
     let changed = good.replacen("sessions = 2", "sessions = 3", 1);
     assert!(!changed.contains("[tokens]"));
-    fs::write(group.deployment.config(), format!("{changed}\n[tokens]\naccess_lifetime = \"60s\"\n")).unwrap();
+    fs::write(group.deployment.configuration(), format!("{changed}\n[tokens]\naccess_lifetime = \"60s\"\n")).unwrap();
     tokio::task::block_in_place(|| reload(&group, &server, "HSM tokens: changed primary"));
     assert_eq!(state(&caller, "primary").await, "ok");
     for _ in 0..4 {
@@ -259,8 +260,11 @@ async fn a_configuration_that_can_not_be_used_leaves_the_server_as_it_is() {
     }
     let changed = server.workers();
     assert!(changed != workers && changed.len() == 2);
-    fs::write(group.deployment.config(), good.replacen("token_label = \"signet\"", "token_label = \"other\"", 1))
-        .unwrap();
+    fs::write(
+        group.deployment.configuration(),
+        good.replacen("token_label = \"signet\"", "token_label = \"other\"", 1),
+    )
+    .unwrap();
     tokio::task::block_in_place(|| reload(&group, &server, "which goes on as it was"));
     assert_eq!(server.workers(), changed);
     assert_eq!(caller.client_credentials().await.unwrap().status, 200);

@@ -1,5 +1,6 @@
 //! Two modules of different makes at once: SoftHSM, and p11-kit's client, whose token is in another process.
 
+use crate::support::application::ALL_GRANTS;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -7,9 +8,9 @@ use std::time::Duration;
 
 use super::group::{Group, until_state};
 use super::load::Load;
-use crate::faults::caller::Caller;
-use crate::faults::deployment::{signal, wait_for};
+use crate::support::caller::Caller;
 use crate::support::hsm::SoftToken;
+use crate::support::process::{signal, wait_for};
 
 /// Debian's folder of libraries is the machine's, as `libc`'s is.
 fn client_module() -> PathBuf {
@@ -58,7 +59,7 @@ async fn a_remote_token_of_another_make_is_lost_and_found_without_a_lost_request
     let doctor = group.deployment.run(&["doctor", "--quick"]);
     assert!(doctor.code == Some(0) && doctor.stdout.contains("HSM remote: only signs"), "{doctor:?}");
     group.promote_signing_key("remote");
-    let credentials = group.deployment.add_client("app");
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     until_state(&caller, "remote", "ok").await;

@@ -1,13 +1,14 @@
 //! Passwords, codes, refresh tokens and counts of tries, whichever of two tokens is there.
 
+use crate::support::application::ALL_GRANTS;
 use std::time::{Duration, Instant};
 
 use super::group::{Group, state, until_state};
-use crate::faults::caller::{Answer, Caller};
-use crate::faults::deployment::{PATIENCE, sqlite, totp, two_codes};
+use crate::support::caller::Caller;
+use crate::support::process::PATIENCE;
+use crate::support::requests::Answer;
 
-const PASSWORD: &str = "correct horse battery staple";
-
+use crate::support::application::PASSWORD;
 async fn sign_in(caller: &Caller, otp: &str) -> Answer {
     caller.sign_in("ann", PASSWORD, otp).await.unwrap()
 }
@@ -16,7 +17,7 @@ async fn sign_in(caller: &Caller, otp: &str) -> Answer {
 fn sealed(group: &Group, hsm: &str) -> (String, String) {
     let of = |condition: &str| {
         let sql = format!("SELECT COUNT(*) FROM (SELECT DISTINCT tenant, kind, row_id FROM seals {condition})");
-        sqlite(&group.deployment, &sql)
+        group.deployment.sqlite(&sql)
     };
     (of(&format!("WHERE hsm = '{hsm}'")), of(""))
 }
@@ -36,16 +37,16 @@ async fn until_sealed(group: &Group, hsm: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn people_sign_in_and_refresh_when_either_token_is_gone() {
     let group = Group::new(&["second"], "");
-    let credentials = group.deployment.add_client("app");
-    group.deployment.add_user("ann", PASSWORD);
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
+    let ann = group.deployment.add_user("ann", "reader");
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     for away in ["primary", "second"] {
         let other = if away == "primary" { "second" } else { "primary" };
         until_state(&caller, "primary", "ok").await;
         until_state(&caller, "second", "ok").await;
-        let (_, secret) = group.deployment.add_totp("ann");
-        let [code, later] = two_codes(&secret);
+        let totp = group.deployment.add_totp(&ann, &[]);
+        let [code, later] = totp.two_codes();
         let signed_in = sign_in(&caller, &code).await;
         assert_eq!(signed_in.status, 200, "{signed_in:?}");
         let refresh = signed_in.text("refresh_token");
@@ -75,21 +76,21 @@ async fn people_sign_in_and_refresh_when_either_token_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_sealed_while_a_token_was_away_is_sealed_for_it_later() {
     let group = Group::new(&["second"], "");
-    let credentials = group.deployment.add_client("app");
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     group.take_away("second");
     until_state(&caller, "second", "not available").await;
     // The command finds the token away, too, and keeps the secrets without it.
-    group.deployment.add_user("ann", PASSWORD);
-    let (_, totp_secret) = group.deployment.add_totp("ann");
+    let ann = group.deployment.add_user("ann", "reader");
+    let totp = group.deployment.add_totp(&ann, &[]);
     assert_ne!(sealed(&group, "second").0, sealed(&group, "second").1);
     group.bring_back("second");
     until_sealed(&group, "second").await;
     until_state(&caller, "second", "ok").await;
     group.take_away("primary");
     until_state(&caller, "primary", "not available").await;
-    let signed_in = sign_in(&caller, &totp(&totp_secret, 0)).await;
+    let signed_in = sign_in(&caller, &totp.code()).await;
     assert_eq!(signed_in.status, 200, "{signed_in:?}");
     server.stop();
 }
@@ -98,9 +99,9 @@ async fn what_was_sealed_while_a_token_was_away_is_sealed_for_it_later() {
 async fn hazard_45_tries_are_counted_alike_whichever_token_answers() {
     // A machine that is busy with other things is no reason to try again, which would count.
     let group = Group::new(&["second"], "deadline = \"20s\"");
-    group.deployment.reconfigure("[store]", "[mfa]\ntries = 6\n\n[store]");
-    let credentials = group.deployment.add_client("app");
-    group.deployment.add_user("ann", PASSWORD);
+    group.deployment.edit("[store]", "[mfa]\ntries = 6\n\n[store]");
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
+    group.deployment.add_user("ann", "reader");
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     until_state(&caller, "primary", "ok").await;
@@ -122,7 +123,7 @@ async fn hazard_45_tries_are_counted_alike_whichever_token_answers() {
         group.bring_back(away);
     }
     assert_eq!(caller.sign_in("ann", "another password", "123456").await.unwrap().status, 429);
-    let counts = sqlite(&group.deployment, "SELECT COUNT(*) FROM throttles");
+    let counts = group.deployment.sqlite("SELECT COUNT(*) FROM throttles");
     assert_eq!(counts, "4", "for each name, of what was guessed at and of the account");
     server.stop();
 }
@@ -131,8 +132,8 @@ async fn hazard_45_tries_are_counted_alike_whichever_token_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retired_token_answers_for_nobody_who_is_not_there() {
     let group = Group::new(&["second"], "deadline = \"20s\"");
-    let credentials = group.deployment.add_client("app");
-    group.deployment.add_user("ann", PASSWORD);
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
+    group.deployment.add_user("ann", "reader");
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);
     until_state(&caller, "primary", "ok").await;
@@ -141,7 +142,7 @@ async fn a_retired_token_answers_for_nobody_who_is_not_there() {
     let unknown = async |name: &str| caller.sign_in(name, "a password", "123456").await.unwrap().status;
     assert_eq!(unknown("nobody").await, 400);
     group.deployment.json(&["hsm", "retire", "second"]);
-    group.deployment.add_user("ben", PASSWORD);
+    group.deployment.add_user("ben", "reader");
     group.take_away("primary");
     until_state(&caller, "primary", "not available").await;
     assert_eq!(caller.sign_in("ben", "a password", "123456").await.unwrap().status, 503);
@@ -161,7 +162,7 @@ async fn a_retired_token_answers_for_nobody_who_is_not_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_otp_of_an_unknown_key_is_refused_when_either_token_is_gone() {
     let group = Group::new(&["second"], "deadline = \"20s\"");
-    let credentials = group.deployment.add_client("app");
+    let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
     group.deployment.json(&["otp-client", "add", "vpn"]);
     let server = group.serve();
     let caller = Caller::new(&server, &credentials);

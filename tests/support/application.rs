@@ -12,28 +12,37 @@
 //! assert_eq!(answer.status, 200);
 //! ```
 //!
-//! [`Application`] is the deployment with the command line over it; [`Server`](super::server::Server) is its running
-//! `signet serve`, which is killed when it is dropped. Suites whose tests can't disturb one another share a server by
-//! [`Shared`](super::server::Shared).
+//! [`Application`] is the deployment with the command line over it ([`commands`](super::commands)). [`Server`] is a
+//! running `signet serve`; a deployment may have several at once. A [`Caller`] is a client that a task of its own can
+//! hold. Suites whose tests can't disturb one another share a server by [`Shared`].
+//!
+//! `signet init` is run once for all tests: a deployment is a copy of what it made ([`template`](super::template)),
+//! unless its sections say what `init` is to make, or the test asks for [keys of its own](Application::with_own_keys).
+//!
+//! [`Server`]: super::server::Server
+//! [`Caller`]: super::caller::Caller
+//! [`Shared`]: super::server::Shared
 
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
-
-use super::codes::{Totp, YubiKey};
 use super::fault::{self, FaultModule};
-use super::hsm::{PROGRAM, SoftToken};
+use super::hsm::SoftToken;
+use super::template;
 
 /// The audience of clients that name none.
 pub(crate) const AUDIENCE: &str = "https://api.example";
-/// Every user's password.
+/// Every user's password, where a test asks for no other.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// All grants that a client can have.
+pub(crate) const ALL_GRANTS: &str = "password,refresh_token,client_credentials";
+
+/// The lines of `[[hsm]]` where a test names none. The deadline is one for machines that are busy.
+const USUAL_HSM: &str = "sessions = 2\ndeadline = \"12s\"";
 
 /// A client, with the secret that was shown once.
 #[derive(Debug, Clone)]
@@ -43,14 +52,14 @@ pub(crate) struct TestClient {
     pub(crate) secret: String,
 }
 
-/// A user; the password is [`PASSWORD`].
+/// A user.
 #[derive(Debug, Clone)]
 pub(crate) struct TestUser {
     pub(crate) name: String,
     pub(crate) id: String,
 }
 
-/// An initialised deployment in a folder of its own.
+/// A deployment in a folder of its own, which goes with it.
 pub(crate) struct Application {
     token: Arc<SoftToken>,
     hsm: Hsm,
@@ -59,6 +68,8 @@ pub(crate) struct Application {
     tls: Option<String>,
     /// Whether clients know it as `localhost`, which browsers take for secure.
     is_named: bool,
+    /// The process that listened at the configured address last.
+    pub(super) served_by: Mutex<Option<u32>>,
 }
 
 /// The lines of `[[hsm]]` that suites differ in.
@@ -71,65 +82,95 @@ struct Hsm {
 impl Application {
     /// A deployment whose configuration ends in these sections (`[tokens]`, `[roles]`, `[server.limits]`, ...).
     pub(crate) fn new(sections: &str) -> Arc<Self> {
-        Self::initialised(sections, false, None)
+        Self::with_hsm(USUAL_HSM, sections)
     }
 
-    /// The same as `http://localhost` on a port of its own: security keys know no addresses.
+    /// A deployment with these further lines of `[[hsm]]`, `sessions` and `deadline` among them.
+    pub(crate) fn with_hsm(lines: &str, sections: &str) -> Arc<Self> {
+        Self::initialised(soft_hsm(copied_or_new(sections), lines), fresh_address(), Naming::Address, sections)
+    }
+
+    /// A deployment that shares no key with any other.
+    pub(crate) fn with_own_keys() -> Arc<Self> {
+        Self::initialised(soft_hsm(SoftToken::new(), USUAL_HSM), fresh_address(), Naming::Address, "")
+    }
+
+    /// A deployment before `signet init`.
+    pub(crate) fn uninitialised(sections: &str) -> Arc<Self> {
+        Self::uninitialised_with_hsm(USUAL_HSM, sections)
+    }
+
+    /// A deployment before `signet init`, with these further lines of `[[hsm]]`.
+    pub(crate) fn uninitialised_with_hsm(lines: &str, sections: &str) -> Arc<Self> {
+        Self::configured(soft_hsm(SoftToken::new(), lines), fresh_address(), Naming::Address, sections)
+    }
+
+    /// A deployment at `http://localhost` on a port of its own: security keys know no addresses.
     pub(crate) fn on_localhost(sections: &str) -> Arc<Self> {
         let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        Self::initialised_at(free, true, sections, false, None)
+        Self::initialised(soft_hsm(copied_or_new(sections), USUAL_HSM), free, Naming::Localhost, sections)
     }
 
-    /// The same behind TLS, with a certificate that it signs itself.
+    /// A deployment behind TLS, with a certificate that it signs itself.
     pub(crate) fn with_tls(sections: &str) -> Arc<Self> {
-        Self::initialised(sections, true, None)
+        Self::initialised(soft_hsm(copied_or_new(sections), USUAL_HSM), fresh_address(), Naming::Certificate, sections)
     }
 
     /// A deployment whose module fails on order. `lines` are further ones of `[[hsm]]`, `deadline` among them.
     pub(crate) fn with_faults(module: &FaultModule, lines: &str, sections: &str) -> Arc<Self> {
-        Self::initialised(sections, false, Some((module, lines)))
+        let environment = module.environment();
+        let hsm = Hsm { module: fault::shared_library(), lines: lines.to_owned(), environment };
+        Self::initialised((module.token.clone(), hsm), fresh_address(), Naming::Address, sections)
     }
 
-    fn initialised(sections: &str, tls: bool, faults: Option<(&FaultModule, &str)>) -> Arc<Self> {
-        Self::initialised_at(fresh_address(), false, sections, tls, faults)
+    fn initialised(hsm: (Arc<SoftToken>, Hsm), address: SocketAddr, naming: Naming, sections: &str) -> Arc<Self> {
+        let application = Self::configured(hsm, address, naming, sections);
+        if !application.database().exists() {
+            application.json(&["init"]);
+        }
+        application
     }
 
-    fn initialised_at(
+    fn configured(
+        (token, hsm): (Arc<SoftToken>, Hsm),
         address: SocketAddr,
-        is_named: bool,
+        naming: Naming,
         sections: &str,
-        tls: bool,
-        faults: Option<(&FaultModule, &str)>,
     ) -> Arc<Self> {
-        let (token, hsm) = match faults {
-            Some((faults, lines)) => {
-                let module = fault::shared_library();
-                (faults.token.clone(), Hsm { module, lines: lines.to_owned(), environment: faults.environment() })
-            }
-            None => {
-                let token = SoftToken::new();
-                let (module, lines) = (token.module().to_owned(), "sessions = 2\ndeadline = \"12s\"".to_owned());
-                (Arc::new(token), Hsm { module, lines, environment: Vec::new() })
-            }
+        let tls = matches!(naming, Naming::Certificate).then(|| write_certificate(token.path(), address));
+        let application = Self {
+            token,
+            hsm,
+            address: Mutex::new(address),
+            sections: Mutex::new(sections.to_owned()),
+            tls,
+            is_named: matches!(naming, Naming::Localhost),
+            served_by: Mutex::new(None),
         };
-        let tls = tls.then(|| write_certificate(token.path(), address));
-        let sections = Mutex::new(sections.to_owned());
-        let application = Self { token, hsm, address: Mutex::new(address), sections, tls, is_named };
         application.write_configuration();
-        application.cli_json(&["init"], "");
         Arc::new(application)
     }
 
-    /// Replaces the sections that [`new`](Self::new) was given. A running server keeps what it read.
+    /// Replaces the sections that [`new`](Self::new) was given, and takes every [`edit`](Self::edit) back. A running
+    /// server keeps what it read.
     pub(crate) fn reconfigure(&self, sections: &str) {
         sections.clone_into(&mut self.sections.lock().unwrap());
         self.write_configuration();
     }
 
+    /// Replaces text of the configuration.
+    #[track_caller]
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.configuration()).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(self.configuration(), text.replace(from, to)).unwrap();
+    }
+
     /// Takes another address: somebody else has this one.
     pub(super) fn move_away(&self) {
-        *self.address.lock().unwrap() = fresh_address();
-        self.write_configuration();
+        let (before, after) = (self.address(), fresh_address());
+        *self.address.lock().unwrap() = after;
+        self.edit(&before.to_string(), &after.to_string());
     }
 
     fn write_configuration(&self) {
@@ -137,25 +178,31 @@ impl Application {
             Some(_) => "\n[server.tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n",
             None => "",
         };
-        let line = |(name, value): &(String, String)| format!("{name} = \"{value}\"\n");
-        let environment: String = self.hsm.environment.iter().map(line).collect();
+        let mut environment = format!("SOFTHSM2_CONF = \"{}\"", self.token.configuration().display());
+        for (name, value) in &self.hsm.environment {
+            write!(environment, ", {name} = \"{value}\"").unwrap();
+        }
         let text = format!(
             "[server]\npublic_url = \"{issuer}\"\nlisten = \"{address}\"\n{server}\n[store]\nurl = \"sqlite://signet.db\"\n\
              \n[[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
-             {lines}\n[hsm.environment]\nSOFTHSM2_CONF = \"{softhsm}\"\n{environment}\n{sections}\n",
+             environment = {{ {environment} }}\n{lines}\n\n{sections}\n",
             issuer = self.issuer(),
             address = self.address(),
             module = self.hsm.module.display(),
             lines = self.hsm.lines,
-            softhsm = self.token.configuration().display(),
             sections = self.sections.lock().unwrap(),
         );
         fs::write(self.configuration(), text).unwrap();
     }
 
-    /// The folder of the deployment: configuration, database, PIN, tokens, audit anchor, the server's log.
+    /// The folder of the deployment: configuration, database, PIN, tokens, audit anchor, the servers' log.
     pub(crate) fn folder(&self) -> &Path {
         self.token.path()
+    }
+
+    /// A file of the deployment's folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
     }
 
     /// The HSM token.
@@ -164,18 +211,19 @@ impl Application {
     }
 
     pub(crate) fn configuration(&self) -> PathBuf {
-        self.folder().join("signet.toml")
+        self.file("signet.toml")
     }
 
     pub(crate) fn database(&self) -> PathBuf {
-        self.folder().join("signet.db")
+        self.file("signet.db")
     }
 
-    /// What the server wrote to standard error so far.
+    /// What the servers wrote to standard error so far.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder().join("server.log")).unwrap_or_default()
+        fs::read_to_string(self.file("server.log")).unwrap_or_default()
     }
 
+    /// `server.listen`.
     pub(crate) fn address(&self) -> SocketAddr {
         *self.address.lock().unwrap()
     }
@@ -197,97 +245,27 @@ impl Application {
     pub(crate) fn certificate(&self) -> &str {
         self.tls.as_deref().unwrap()
     }
+}
 
-    /// `signet` with these arguments, not started yet.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
-        command.arg("--config").arg(self.configuration()).args(arguments);
-        command
-    }
+/// How clients know a deployment.
+enum Naming {
+    /// `http://` and its address.
+    Address,
+    /// `http://localhost` and its port.
+    Localhost,
+    /// `https://` and its address, by a certificate of its own.
+    Certificate,
+}
 
-    /// Runs a command with `input` on its standard input.
-    pub(crate) fn cli(&self, arguments: &[&str], input: &str) -> Output {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // A command that reads nothing may have closed its end already.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
-    }
+fn soft_hsm(token: SoftToken, lines: &str) -> (Arc<SoftToken>, Hsm) {
+    let hsm = Hsm { module: token.module().to_owned(), lines: lines.to_owned(), environment: Vec::new() };
+    (Arc::new(token), hsm)
+}
 
-    /// Runs a command that must succeed, with `--json`; gives what it printed.
-    pub(crate) fn cli_json(&self, arguments: &[&str], input: &str) -> Value {
-        let output = self.cli(&[arguments, &["--json"]].concat(), input);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "signet {arguments:?}: {told}");
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    pub(crate) fn add_user(&self, name: &str, roles: &str) -> TestUser {
-        let added = self.cli_json(&["user", "add", name, "--roles", roles, "--password-stdin"], PASSWORD);
-        TestUser { name: name.to_owned(), id: text(&added, "id") }
-    }
-
-    /// Enrols a TOTP factor; `options` are those of `signet factor add totp`.
-    pub(crate) fn add_totp(&self, user: &TestUser, options: &[&str]) -> Totp {
-        let arguments = [&["factor", "add", "totp", "--user", &user.name], options].concat();
-        Totp::new(&text(&self.cli_json(&arguments, ""), "otpauth_uri"))
-    }
-
-    /// Enrols a YubiKey of this public id, with a fresh AES key.
-    pub(crate) fn add_yubico(&self, user: &TestUser, public_id: &str) -> YubiKey {
-        let key = YubiKey::new(public_id);
-        let private_id = key.private_id_hex();
-        self.cli_json(
-            &[
-                &["factor", "add", "yubico-otp", "--user", &user.name, "--public-id", public_id][..],
-                &["--private-id", &private_id, "--secret-key-stdin"],
-            ]
-            .concat(),
-            &key.secret_hex(),
-        );
-        key
-    }
-
-    /// Adds a client of [`AUDIENCE`].
-    pub(crate) fn add_client(&self, name: &str, grants: &str, scopes: &str) -> TestClient {
-        self.add_client_for(name, grants, scopes, &[AUDIENCE])
-    }
-
-    pub(crate) fn add_client_for(&self, name: &str, grants: &str, scopes: &str, audiences: &[&str]) -> TestClient {
-        let mut arguments = vec!["client", "add", name, "--grant", grants, "--scope", scopes];
-        arguments.extend(audiences.iter().flat_map(|audience| ["--audience", audience]));
-        let added = self.cli_json(&arguments, "");
-        TestClient { name: name.to_owned(), id: text(&added, "client_id"), secret: text(&added, "client_secret") }
-    }
-
-    /// The audit records, oldest first.
-    pub(crate) async fn audit(&self) -> Vec<Value> {
-        let mut connection = super::store::raw(&self.database()).await;
-        let texts = sqlx::query_scalar("SELECT text FROM audit_records ORDER BY sequence");
-        let texts: Vec<String> = texts.fetch_all(&mut connection).await.unwrap();
-        texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
-    }
-
-    /// The reasons of this user's refused sign-ins, oldest first.
-    pub(crate) async fn refusals(&self, user: &TestUser) -> Vec<String> {
-        let records = self.audit().await;
-        let refused = records.iter().filter(|record| record["event"] == "sign_in" && record["outcome"] == "refused");
-        let of_user = refused.filter(|record| record["user"] == user.id.as_str());
-        of_user.map(|record| record["reason"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// How many rows a table has.
-    pub(crate) async fn rows(&self, table: &str) -> i64 {
-        let mut connection = super::store::raw(&self.database()).await;
-        let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-        sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap()
-    }
-
-    pub(super) fn start(&self) -> Child {
-        let log = fs::File::create(self.folder().join("server.log")).unwrap();
-        self.command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
-    }
+/// A copy of the template, or a new token where `init` is to make something else.
+fn copied_or_new(sections: &str) -> SoftToken {
+    let is_usual = !["algorithm", "[[hsm]]", "[keys]", "[audit]", "[store]"].iter().any(|it| sections.contains(it));
+    if is_usual { template::copy() } else { SoftToken::new() }
 }
 
 /// An address that no other test has: 127.0.0.0/8 is all loopback, so that each deployment has an IP address for itself
@@ -306,8 +284,4 @@ fn write_certificate(folder: &Path, address: SocketAddr) -> String {
     fs::write(folder.join("certificate.pem"), &certificate).unwrap();
     super::write_secret(&folder.join("key.pem"), &made.signing_key.serialize_pem());
     certificate
-}
-
-fn text(value: &Value, member: &str) -> String {
-    value[member].as_str().unwrap_or_else(|| panic!("no {member} in {value}")).to_owned()
 }

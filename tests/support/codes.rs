@@ -9,13 +9,28 @@ use signet_core::keys::OtpHash;
 use signet_jose::clock::{Clock as _, SystemClock};
 
 /// An authenticator app that scanned a QR code: all it knows is the URI.
-pub(crate) struct Totp(totp_rs::Totp, u64);
+pub(crate) struct Totp {
+    /// The factor's id, where a command told it.
+    pub(crate) id: String,
+    /// The secret as the QR code holds it.
+    pub(crate) secret_base32: String,
+    app: totp_rs::Totp,
+    period: u64,
+}
 
 impl Totp {
     pub(crate) fn new(otpauth_uri: &str) -> Self {
-        let period =
-            otpauth_uri.split_once("period=").map_or(30, |(_, rest)| rest.split('&').next().unwrap().parse().unwrap());
-        Self(totp_rs::Totp::from_url(otpauth_uri).unwrap(), period)
+        Self::of_factor(String::new(), otpauth_uri)
+    }
+
+    pub(super) fn of_factor(id: String, otpauth_uri: &str) -> Self {
+        let parameter = |name: &str| Some(otpauth_uri.split_once(&format!("{name}="))?.1.split('&').next()?.to_owned());
+        Self {
+            id,
+            secret_base32: parameter("secret").unwrap(),
+            app: totp_rs::Totp::from_url(otpauth_uri).unwrap(),
+            period: parameter("period").map_or(30, |period| period.parse().unwrap()),
+        }
     }
 
     /// The code shown now.
@@ -25,8 +40,18 @@ impl Totp {
 
     /// The code shown so many steps from now. The server accepts one step either way.
     pub(crate) fn at(&self, steps: i64) -> String {
+        self.when(SystemClock.now().unix_seconds().cast_unsigned(), steps)
+    }
+
+    /// The codes of this step and of the next: both are accepted, each once. Taken at one moment, so that they hold also
+    /// where the first is shown in the next step, after which the factor's clock counts as late.
+    pub(crate) fn two_codes(&self) -> [String; 2] {
         let now = SystemClock.now().unix_seconds().cast_unsigned();
-        self.0.generate(now.saturating_add_signed(steps * self.1.cast_signed())).to_string()
+        [self.when(now, 0), self.when(now, 1)]
+    }
+
+    fn when(&self, now: u64, steps: i64) -> String {
+        self.app.generate(now.saturating_add_signed(steps * self.period.cast_signed())).to_string()
     }
 
     /// A code that none of the acceptable steps has.

@@ -26,7 +26,11 @@ pub(crate) struct SoftToken {
 
 impl SoftToken {
     pub(crate) fn new() -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::provisioned(TempDir::new().unwrap())
+    }
+
+    /// The token of a folder; it is made where there is none yet.
+    pub(super) fn provisioned(directory: TempDir) -> Self {
         let module = provision(directory.path(), "signet");
         std::fs::create_dir(directory.path().join("state")).unwrap();
         Self { directory, module }
@@ -183,10 +187,4 @@ pub(crate) async fn vault_keys(group: &HsmGroup, purposes: &[KeyPurpose]) -> Vec
     }
     group.use_keys(keys.clone());
     keys
-}
-
-/// Whether a process runs; one that has ended and is not reaped yet does not.
-pub(crate) fn runs(process_id: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }

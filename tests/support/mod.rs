@@ -5,7 +5,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 pub(crate) mod application;
+pub(crate) mod caller;
 pub(crate) mod codes;
+pub(crate) mod commands;
 pub(crate) mod crowd;
 pub(crate) mod fault;
 pub(crate) mod hsm;
@@ -14,11 +16,13 @@ pub(crate) mod oathtool;
 pub(crate) mod piv;
 #[cfg(feature = "piv")]
 pub(crate) mod piv_card;
+pub(crate) mod process;
 pub(crate) mod requests;
 pub(crate) mod responder;
 pub(crate) mod security_key;
 pub(crate) mod server;
 pub(crate) mod store;
+mod template;
 pub(crate) mod webdriver;
 
 /// Writes a file that only its owner can read.

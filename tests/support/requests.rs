@@ -29,12 +29,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) async fn read(response: reqwest::Response) -> Self {
+    /// # Errors
+    ///
+    /// What breaks the connection before the end.
+    pub(crate) async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, body: response.text().await.unwrap() }
+        Ok(Self { status, headers, body: response.text().await? })
     }
 
-    /// The same, which must be a 200.
+    /// The answer itself, which must be a 200.
     pub(crate) fn ok(self) -> Self {
         assert_eq!(self.status, 200, "{}", self.body);
         self
@@ -71,6 +74,17 @@ impl Answer {
         self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()
     }
 
+    /// A 503 that says when to come again.
+    pub(crate) fn is_try_again(&self) -> bool {
+        self.status == 503 && self.retry_after().is_some()
+    }
+
+    /// Whatever is answered, nothing of a token is in it.
+    pub(crate) fn has_no_token(&self) -> bool {
+        let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        body.get("access_token").is_none() && body.get("refresh_token").is_none()
+    }
+
     /// Whatever a caller could tell two answers apart by: all but the moment and the request's own id.
     pub(crate) fn distinguishing(&self) -> (u16, Vec<(String, String)>, String) {
         let headers = self.headers.iter().filter(|(name, _)| *name != "date" && *name != "x-request-id");
@@ -90,21 +104,31 @@ pub(crate) fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret))))
 }
 
-pub(crate) async fn post(url: &str, client: Option<&TestClient>, fields: &[(&str, &str)]) -> Answer {
-    let mut request = HTTP.post(url).header(CONTENT_TYPE, FORM).body(form(fields));
-    if let Some(client) = client {
-        request = request.header(AUTHORIZATION, basic(&client.id, &client.secret));
+/// The request that posts form fields, with the client's credentials in the `Authorization` header.
+pub(super) fn posted(
+    http: &reqwest::Client,
+    url: &str,
+    client: Option<&TestClient>,
+    fields: &[(&str, &str)],
+) -> reqwest::RequestBuilder {
+    let request = http.post(url).header(CONTENT_TYPE, FORM).body(form(fields));
+    match client {
+        Some(client) => request.header(AUTHORIZATION, basic(&client.id, &client.secret)),
+        None => request,
     }
-    Answer::read(request.send().await.unwrap()).await
+}
+
+pub(crate) async fn post(url: &str, client: Option<&TestClient>, fields: &[(&str, &str)]) -> Answer {
+    send(|http| posted(http, url, client, fields)).await
 }
 
 pub(crate) async fn get(url: &str) -> Answer {
-    Answer::read(HTTP.get(url).send().await.unwrap()).await
+    send(|http| http.get(url)).await
 }
 
 /// A request of any other kind.
 pub(crate) async fn send(build: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder) -> Answer {
-    Answer::read(build(&HTTP).send().await.unwrap()).await
+    Answer::read(build(&HTTP).send().await.unwrap()).await.unwrap()
 }
 
 /// How long a raw exchange may take: longer than any time limit of the server that a test waits for.

@@ -198,7 +198,7 @@ async fn promise_9_over_http_a_wrong_pin_is_presented_once_by_all_workers_server
             let _ = serving.kill();
             serving.wait().unwrap();
         } else {
-            stage.server.cli(&arguments, "");
+            stage.server.run(&arguments);
         }
     }
     assert_eq!(stage.module.logins() - logins, 1, "the PIN was presented again");

@@ -31,7 +31,7 @@ fn section(name: &str, hsm: &HsmConfig) -> String {
 async fn a_tpm_signs_in_a_deployment_whose_secrets_another_token_keeps() {
     let tpm = Make::Tpm2.token();
     let application = Application::new(&section("tpm", &tpm.config()));
-    let keys = application.cli_json(&["key", "list"], "");
+    let keys = application.json(&["key", "list"]);
     let of_tpm = |key: &&serde_json::Value| key["hsm"] == "tpm";
     let purposes: Vec<_> = keys.as_array().unwrap().iter().filter(of_tpm).map(|key| &key["purpose"]).collect();
     assert_eq!(purposes, ["token_signing", "audit_signing"], "{keys}");

@@ -63,7 +63,7 @@ async fn an_hour_of_mixed_faults_uses_nothing_up() {
     let injector = tokio::spawn(Injector::new(Arc::clone(&stage), Arc::clone(&ledger)).run(end));
     let mut samples = Samples::default();
     while Instant::now() < end {
-        samples.take(stage.server.pid(), begun.elapsed());
+        samples.take(stage.server.id(), begun.elapsed());
         eprintln!("{}; {}", samples.last(), ledger.line());
         tokio::time::sleep(Duration::from_secs(10).min(end.saturating_duration_since(Instant::now()))).await;
     }

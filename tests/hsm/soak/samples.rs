@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use crate::faults::deployment::children;
+use crate::support::process::children;
 
 /// A sample every ten seconds.
 #[derive(Default)]
@@ -36,8 +36,7 @@ pub(super) struct Growth {
 
 impl Samples {
     pub(super) fn take(&mut self, server: u32, at: Duration) {
-        let workers: Vec<u32> =
-            children(server.cast_signed()).into_iter().filter_map(|id| id.try_into().ok()).collect();
+        let workers = children(server);
         let zombies: BTreeSet<u32> = workers.iter().copied().filter(|worker| state(*worker) == Some('Z')).collect();
         // A process that ended a moment ago is reaped in the next one; a zombie is there ten seconds later.
         self.lasting_zombies.extend(self.zombies.intersection(&zombies));

@@ -159,7 +159,7 @@ async fn hazard_52_of_two_removals_at_once_one_leaves_a_factor() {
         let locations = [answers.0.header("location"), answers.1.header("location")];
         let removed = locations.iter().filter(|location| **location == Some("/login?done=removed")).count();
         assert_eq!(removed, 1, "{locations:?}");
-        let left = stage.cli_json(&["factor", "list", "--user", &user.name], "");
+        let left = stage.json(&["factor", "list", "--user", &user.name]);
         assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
     }
 }
@@ -169,14 +169,14 @@ async fn hazard_52_of_two_removals_at_once_one_leaves_a_factor() {
 async fn the_only_usable_factor_stays() {
     let stage = Stage::shared();
     let (user, totp) = stage.person("pages-usable");
-    let listed = |stage: &Stage| stage.cli_json(&["factor", "list", "--user", "pages-usable"], "");
+    let listed = |stage: &Stage| stage.json(&["factor", "list", "--user", "pages-usable"]);
     let first = listed(&stage)[0]["id"].as_str().unwrap().to_owned();
     stage.add_totp(&user, &["--label", "Lost"]);
-    stage.cli_json(&["factor", "add", "recovery", "--user", &user.name], "");
+    stage.json(&["factor", "add", "recovery", "--user", &user.name]);
     let lost =
         listed(&stage).as_array().unwrap().iter().find(|factor| factor["label"] == "Lost").unwrap()["id"].clone();
     let lost = lost.as_str().unwrap().to_owned();
-    stage.cli_json(&["factor", "disable", &lost], "");
+    stage.json(&["factor", "disable", &lost]);
     let mut browser = Browser::new(&stage);
     browser.sign_in(&user, &totp.code()).await;
     let removal = |id: &str| format!("/account/factors/{id}/remove");

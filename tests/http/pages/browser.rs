@@ -69,7 +69,7 @@ impl Browser {
         if let Some(cookie) = &self.cookie {
             request = request.header(COOKIE, cookie);
         }
-        let answer = Answer::read(request.send().await.unwrap()).await;
+        let answer = Answer::read(request.send().await.unwrap()).await.unwrap();
         if let Some(set) = answer.headers.get(SET_COOKIE) {
             let set = set.to_str().unwrap();
             self.cookie = Some(set.split(';').next().unwrap().to_owned()).filter(|_| !set.contains("Max-Age=0"));

@@ -51,15 +51,15 @@ async fn a_session_ends_with_its_users_password_factor_or_account() {
         let (user, totp) = stage.person(name);
         let mut browser = Browser::new(&stage);
         browser.sign_in(&user, &totp.code()).await;
-        stage.cli_json(arguments, "another battery staple horse");
+        stage.json_with(arguments, "another battery staple horse");
         assert_eq!(browser.get("/account").await.header("location"), Some("/login"), "{name}");
     }
     for change in ["disable", "remove"] {
         let (user, totp) = stage.person(&format!("pages-factor-{change}"));
         let mut browser = Browser::new(&stage);
         browser.sign_in(&user, &totp.code()).await;
-        let factors = stage.cli_json(&["factor", "list", "--user", &user.name], "");
-        stage.cli_json(&["factor", change, factors[0]["id"].as_str().unwrap()], "");
+        let factors = stage.json(&["factor", "list", "--user", &user.name]);
+        stage.json(&["factor", change, factors[0]["id"].as_str().unwrap()]);
         assert_eq!(browser.get("/account").await.header("location"), Some("/login"), "{change}");
     }
 }

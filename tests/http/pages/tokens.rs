@@ -48,7 +48,7 @@ async fn a_yubikey_of_the_stock_is_taken_over_by_touching_it() {
     let file = stage.folder().join("keys.csv");
     let lines = [line("4711", "cccccccccdff", &key), line("4712", "cccccccccdgg", &other)];
     std::fs::write(&file, lines.concat()).unwrap();
-    stage.cli_json(&["factor", "import", file.to_str().unwrap(), "--format", "yubico-csv"], "");
+    stage.json(&["factor", "import", file.to_str().unwrap(), "--format", "yubico-csv"]);
     let mut browser = Browser::new(&stage);
     browser.sign_in(&user, &totp.code()).await;
     let page = browser.get("/account/token").await.ok();

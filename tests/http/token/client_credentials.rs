@@ -56,7 +56,7 @@ async fn hazard_31_wrong_doubled_or_missing_client_authentication_is_refused() {
     }
     let disabled = stage.add_client("soon-disabled", "client_credentials", "read");
     stage.token(&disabled, &[SELF]).await.ok();
-    stage.cli_json(&["client", "disable", &disabled.name], "");
+    stage.json(&["client", "disable", &disabled.name]);
     assert_eq!(stage.token(&disabled, &[SELF]).await.distinguishing(), refused.distinguishing(), "disabled at once");
 }
 
@@ -65,11 +65,11 @@ async fn changes_on_the_command_line_hold_at_once() {
     let stage = Stage::shared();
     let late = stage.add_client("late", "client_credentials", "read");
     stage.token(&late, &[SELF]).await.ok();
-    let renewed = stage.cli_json(&["client", "renew-secret", &late.name], "");
+    let renewed = stage.json(&["client", "renew-secret", &late.name]);
     assert_eq!(stage.token(&late, &[SELF]).await.status, 401, "the old secret is void");
     let late = TestClient { secret: renewed["client_secret"].as_str().unwrap().to_owned(), ..late };
     stage.token(&late, &[SELF]).await.ok();
-    stage.cli_json(&["client", "remove", &late.name], "");
+    stage.json(&["client", "remove", &late.name]);
     assert_eq!(stage.token(&late, &[SELF]).await.status, 401);
 }
 

@@ -8,7 +8,7 @@ use crate::support::oathtool::{ClockToken, counter_code};
 fn hotp(stage: &Stage, name: &str, options: &[&str]) -> (TestUser, String, String) {
     let user = stage.add_user(name, "reader");
     let arguments = [&["factor", "add", "hotp", "--user", name], options].concat();
-    let added = stage.cli_json(&arguments, "");
+    let added = stage.json(&arguments);
     let text = |member: &str| added[member].as_str().unwrap().to_owned();
     (user, text("secret_base32"), text("id"))
 }
@@ -27,7 +27,7 @@ fn clock(
         &["--period", &shown_step],
         more,
     ];
-    let added = stage.cli_json(&arguments.concat(), "");
+    let added = stage.json(&arguments.concat());
     let secret_base32 = added["secret_base32"].as_str().unwrap().to_owned();
     (ClockToken { secret_base32, hash, digits, step }, added["id"].as_str().unwrap().to_owned())
 }
@@ -108,7 +108,7 @@ async fn two_codes_in_a_row_find_a_token_again_and_are_spent() {
     let ask = async |counter| stage.sign_in(&stage.app, &user, &counter_code(&secret, 6, counter)).await.status;
     assert_eq!(ask(500).await, 400);
     let resync = |first: &str, second: &str, id: &str| {
-        stage.cli(&["factor", "resync", id, "--codes-stdin"], &format!("{first}\n{second}\n")).status.code()
+        stage.run_with(&["factor", "resync", id, "--codes-stdin"], &format!("{first}\n{second}\n")).code
     };
     let code = |counter| counter_code(&secret, 6, counter);
     assert_eq!(resync(&code(500), &code(502), &id), Some(1), "not one directly after the other");
@@ -134,14 +134,14 @@ async fn hazard_45_resynchronising_counts_as_guessing() {
     let stage = Stage::new("[mfa]\ntries = 3\npause = \"18m\"");
     let (user, secret, id) = hotp(&stage, "ann", &[]);
     for _ in 0..3 {
-        let refused = stage.cli(&["factor", "resync", &id, "--codes-stdin"], "000000\n000001\n");
-        assert_eq!(refused.status.code(), Some(1));
+        let refused = stage.run_with(&["factor", "resync", &id, "--codes-stdin"], "000000\n000001\n");
+        assert_eq!(refused.code, Some(1));
     }
-    let exhausted = stage.cli(&["factor", "resync", &id, "--codes-stdin"], "000000\n000001\n");
-    assert!(String::from_utf8_lossy(&exhausted.stderr).contains("signet user unlock"));
+    let exhausted = stage.run_with(&["factor", "resync", &id, "--codes-stdin"], "000000\n000001\n");
+    assert!(exhausted.stderr.contains("signet user unlock"));
     let right = counter_code(&secret, 6, 0);
     assert_eq!(stage.sign_in(&stage.app, &user, &right).await.status, 429);
-    stage.cli_json(&["user", "unlock", "ann"], "");
+    stage.json(&["user", "unlock", "ann"]);
     stage.sign_in(&stage.app, &user, &right).await.ok();
 }
 
@@ -151,18 +151,18 @@ async fn a_disabled_factor_proves_nothing_until_it_is_enabled_and_is_listed_with
     let (user, secret, id) = hotp(&stage, "ann", &["--serial", "=1+1"]);
     let ask = async |counter| stage.sign_in(&stage.app, &user, &counter_code(&secret, 6, counter)).await;
     let family = ask(0).await.ok();
-    stage.cli_json(&["factor", "disable", &id], "");
+    stage.json(&["factor", "disable", &id]);
     assert_eq!(stage.refresh(&stage.app, &family.refresh_token()).await.status, 400, "what it began has ended");
     assert_eq!(ask(1).await.status, 400);
     assert_eq!(stage.refusals(&user).await.last().unwrap(), "no_factor");
-    let listed = stage.cli_json(&["factor", "list", "--all"], "");
+    let listed = stage.json(&["factor", "list", "--all"]);
     assert_eq!((&listed[0]["user"], &listed[0]["state"]), (&"ann".into(), &"disabled".into()));
     assert!(listed[0]["last_used_at"].is_string());
-    stage.cli_json(&["factor", "enable", &id], "");
-    stage.cli_json(&["factor", "rename", &id, "my token"], "");
+    stage.json(&["factor", "enable", &id]);
+    stage.json(&["factor", "rename", &id, "my token"]);
     ask(1).await.ok();
-    let exported = stage.cli(&["factor", "export"], "");
-    let text = String::from_utf8(exported.stdout).unwrap();
+    let exported = stage.run(&["factor", "export"]);
+    let text = exported.stdout;
     assert!(text.contains("ann,hotp,my token,'=1+1,,,enabled"), "{text}");
     assert!(!text.contains(&secret));
 }

@@ -57,7 +57,7 @@ async fn hazard_57_a_client_that_is_disabled_while_its_token_is_signed_gets_none
         async move { stage.token(&stage.app, &[("grant_type", "client_credentials")]).await }
     };
     let refused = overtake(&stage, request, async || {
-        stage.cli_json(&["client", "disable", "app"], "");
+        stage.json(&["client", "disable", "app"]);
     });
     assert_eq!(refused.await.refusal(), (401, "invalid_client".to_owned()));
 }
@@ -71,7 +71,7 @@ async fn hazard_57_a_user_who_is_disabled_while_a_refresh_is_signed_gets_nothing
         async move { stage.refresh(&stage.app, &first.refresh_token()).await }
     };
     let refused = overtake(&stage, request, async || {
-        stage.cli_json(&["user", "disable", &user.name], "");
+        stage.json(&["user", "disable", &user.name]);
     });
     assert_eq!(refused.await.refusal(), (400, "invalid_grant".to_owned()));
 }

@@ -121,7 +121,7 @@ async fn hazard_53_promise_5_no_failure_can_be_told_from_another() {
     let (user, totp) = stage.person("known");
     let bare = stage.add_user("no-factor", "reader");
     let (disabled, its_totp) = stage.person("disabled");
-    stage.cli_json(&["user", "disable", "disabled"], "");
+    stage.json(&["user", "disable", "disabled"]);
     let ask = async |username: &str, password: &str, otp: Option<&str>| {
         let mut fields = vec![("grant_type", "password"), ("username", username), ("password", password)];
         fields.extend(otp.map(|otp| ("otp", otp)));
@@ -155,29 +155,4 @@ async fn hazard_53_promise_5_no_failure_can_be_told_from_another() {
     assert_eq!(reasons[..2], ["wrong_password", "wrong_code"], "the audit record says which");
     assert_eq!(stage.refusals(&disabled).await, ["disabled"]);
     assert_eq!(stage.refusals(&bare).await[0], "no_factor");
-}
-
-/// The same for a locked account: how long a known and an unknown name are refused tells nothing either.
-#[tokio::test]
-async fn hazard_53_a_sign_in_takes_as_long_for_an_unknown_name() {
-    let stage = Stage::new("[mfa]\npassword_concurrency = 1");
-    let (user, totp) = stage.person("timed");
-    let wrong = totp.wrong();
-    let mut times = [Vec::new(), Vec::new()];
-    for round in 0..9 {
-        for (which, name) in [user.name.clone(), format!("nobody-{round}")].into_iter().enumerate() {
-            let started = std::time::Instant::now();
-            let fields = [("grant_type", "password"), ("username", &*name), ("password", PASSWORD), ("otp", &wrong)];
-            assert_eq!(stage.token(&stage.app, &fields).await.status, 400);
-            times[which].push(started.elapsed());
-        }
-    }
-    let [known, unknown] = times.map(|mut times| {
-        times.sort_unstable();
-        times[times.len() / 2]
-    });
-    // The password hash alone takes 15 ms: skipping it, or the HSM's part, would show at once. The bounds are wide
-    // because the machine that tests is busy.
-    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-    assert!((0.5..2.0).contains(&ratio), "known {known:?}, unknown {unknown:?}");
 }

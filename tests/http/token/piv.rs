@@ -19,7 +19,7 @@ impl Stage {
         let file = self.folder().join("key.pub");
         fs::write(&file, key.public_pem()).unwrap();
         let file = file.to_str().unwrap();
-        self.cli_json(&["factor", "add", "piv", "--user", &user.name, "--public-key", file], "");
+        self.json(&["factor", "add", "piv", "--user", &user.name, "--public-key", file]);
         key
     }
 
@@ -161,21 +161,21 @@ async fn an_attested_key_reaches_aal3_and_a_doubtful_attestation_is_refused() {
         (vec!["--attestation", &foreign, "--intermediate", &foreign_f9], "leads to none"),
         (vec!["--attestation", &public], "not a certificate"),
     ] {
-        let refused = stage.cli(&[&add[..], &arguments].concat(), "");
-        let told = String::from_utf8(refused.stderr).unwrap();
-        assert!(refused.status.code() == Some(1) && told.contains(word), "{arguments:?}: {told}");
+        let refused = stage.run(&[&add[..], &arguments].concat());
+        let told = refused.stderr;
+        assert!(refused.code == Some(1) && told.contains(word), "{arguments:?}: {told}");
     }
     let other_key = file("other.pub", &stranger.public_pem());
     let crossed = ["--public-key", &other_key, "--attestation", &attestation, "--intermediate", &f9];
-    let refused = stage.cli(&[&add[..], &crossed].concat(), "");
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("another key"), "{refused:?}");
-    assert!(stage.cli_json(&["factor", "list", "--user", "ann"], "").as_array().unwrap().is_empty());
+    let refused = stage.run(&[&add[..], &crossed].concat());
+    assert!(refused.stderr.contains("another key"), "{refused:?}");
+    assert!(stage.json(&["factor", "list", "--user", "ann"]).as_array().unwrap().is_empty());
 
     let good = ["--attestation", &attestation, "--intermediate", &f9];
-    let added = stage.cli_json(&[&add[..], &good].concat(), "");
+    let added = stage.json(&[&add[..], &good].concat());
     assert_eq!((&added["attested"], &added["serial"]), (&true.into(), &SERIAL_NUMBER.to_string().into()));
-    let taken = stage.cli(&[&add[..], &good].concat(), "");
-    assert_eq!(taken.status.code(), Some(1), "a key is one factor: {taken:?}");
+    let taken = stage.run(&[&add[..], &good].concat());
+    assert_eq!(taken.code, Some(1), "a key is one factor: {taken:?}");
     let answer = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();
     let claims = verified(&stage, &answer.access_token(), AUDIENCE).await.claims;
     assert_eq!(claims["acr"], "urn:signet:aal3");
@@ -199,8 +199,8 @@ fn refuses_attestation(key: &PivKey, word: &str) {
     fs::write(&attestation, &key.attestation).unwrap();
     fs::write(&f9, &key.intermediate).unwrap();
     let files = ["--attestation", attestation.to_str().unwrap(), "--intermediate", f9.to_str().unwrap()];
-    let refused = stage.cli(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat(), "");
-    assert!(String::from_utf8_lossy(&refused.stderr).contains(word), "{refused:?}");
+    let refused = stage.run(&[&["factor", "add", "piv", "--user", "ann"][..], &files].concat());
+    assert!(refused.stderr.contains(word), "{refused:?}");
 }
 
 impl Stage {
@@ -210,7 +210,7 @@ impl Stage {
         fs::write(&attestation, &key.attestation).unwrap();
         fs::write(&f9, &key.intermediate).unwrap();
         let files = ["--attestation", attestation.to_str().unwrap(), "--intermediate", f9.to_str().unwrap()];
-        self.cli_json(&[&["factor", "add", "piv", "--user", &user.name][..], &files, more].concat(), "")
+        self.json(&[&["factor", "add", "piv", "--user", &user.name][..], &files, more].concat())
     }
 }
 
@@ -227,13 +227,13 @@ async fn a_yubikeys_codes_and_its_piv_key_are_two_factors_of_one_serial_number()
     let piv = stage.add_attested(&user, &key, &["--label", "blue"]);
     let told = serde_json::json!([piv["serial"], piv["attested"], piv["kind"]]);
     assert_eq!(told, serde_json::json!([serial, true, "piv"]), "{piv}");
-    stage.cli_json(&["factor", "import", &csv], "");
-    stage.cli_json(&["factor", "assign", "--serial", &serial, "--user", "ann"], "");
-    let listed = stage.cli_json(&["factor", "list", "--user", "ann"], "");
+    stage.json(&["factor", "import", &csv]);
+    stage.json(&["factor", "assign", "--serial", &serial, "--user", "ann"]);
+    let listed = stage.json(&["factor", "list", "--user", "ann"]);
     let told: Vec<_> = listed.as_array().unwrap().iter().map(|factor| (&factor["kind"], &factor["serial"])).collect();
     assert_eq!(told, [(&"piv".into(), &(&*serial).into()), (&"yubico_otp".into(), &(&*serial).into())]);
-    let exported = stage.cli(&["factor", "export"], "");
-    let exported = String::from_utf8(exported.stdout).unwrap();
+    let exported = stage.run(&["factor", "export"]);
+    let exported = exported.stdout;
     assert!(exported.contains(&format!("ann,piv,blue,{serial},")), "{exported}");
 
     let answer = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();
@@ -257,17 +257,17 @@ async fn a_key_waits_for_approval_and_proves_nothing_while_it_is_disabled_or_onc
     assert_eq!((&added["state"], &added["serial"]), (&"pending".into(), &SERIAL_NUMBER.to_string().into()));
     let status = async || stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.status;
     assert_eq!(status().await, 400, "nobody has approved it");
-    assert_eq!(stage.cli(&["factor", "approve", id, "--operator", "olga"], "").status.code(), Some(1));
-    stage.cli_json(&["factor", "approve", id, "--operator", "petra"], "");
+    assert_eq!(stage.run(&["factor", "approve", id, "--operator", "olga"]).code, Some(1));
+    stage.json(&["factor", "approve", id, "--operator", "petra"]);
     let family = stage.show(&user, PASSWORD, &stage.signed(&key, &user).await).await.ok();
-    stage.cli_json(&["factor", "disable", id], "");
+    stage.json(&["factor", "disable", id]);
     assert_eq!(status().await, 400, "it is disabled");
     let refused = stage.refresh(&stage.app, &family.refresh_token()).await;
     assert_eq!(refused.refusal(), (400, "invalid_grant".to_owned()), "who had the card may have begun it");
-    stage.cli_json(&["factor", "enable", id], "");
+    stage.json(&["factor", "enable", id]);
     assert_eq!(status().await, 200);
-    assert_eq!(stage.cli(&["factor", "resync", id, "--codes-stdin"], "111111\n222222\n").status.code(), Some(1));
-    stage.cli_json(&["factor", "remove", id], "");
+    assert_eq!(stage.run_with(&["factor", "resync", id, "--codes-stdin"], "111111\n222222\n").code, Some(1));
+    stage.json(&["factor", "remove", id]);
     assert_eq!(status().await, 400, "it is gone");
     let again = stage.add_attested(&user, &key, &["--operator", "olga"]);
     assert_ne!(again["id"], id, "the card can be enrolled anew");
@@ -288,6 +288,6 @@ async fn hazard_47_a_guessed_key_leaves_the_others_usable() {
     assert_eq!(locked.status, 429, "a right signature of the guessed key is not judged either");
     stage.show(&user, PASSWORD, &stage.signed(&red, &user).await).await.ok();
     stage.sign_in(&stage.app, &user, &totp.code()).await.ok();
-    stage.cli_json(&["user", "unlock", "ann"], "");
+    stage.json(&["user", "unlock", "ann"]);
     stage.show(&user, PASSWORD, &stage.signed(&blue, &user).await).await.ok();
 }

@@ -15,7 +15,7 @@ fn codes(made: &Value) -> Vec<String> {
 async fn hazard_56_a_recovery_code_counts_once_also_of_many_at_once() {
     let stage = Stage::new("");
     let (user, totp) = stage.person("ann");
-    let made = stage.cli_json(&["factor", "add", "recovery", "--user", "ann"], "");
+    let made = stage.json(&["factor", "add", "recovery", "--user", "ann"]);
     let codes = codes(&made);
     assert_eq!(codes.len(), 10);
     let answer = stage.sign_in(&stage.app, &user, &codes[0]).await.ok();
@@ -35,10 +35,10 @@ async fn hazard_56_a_recovery_code_counts_once_also_of_many_at_once() {
     // A wrong password spends none.
     let wrong = [("grant_type", "password"), ("username", "ann"), ("password", "wrong"), ("otp", &*codes[3])];
     assert_ne!(stage.token(&stage.app, &wrong).await.status, 200);
-    stage.cli_json(&["user", "unlock", "ann"], "");
+    stage.json(&["user", "unlock", "ann"]);
     stage.sign_in(&stage.app, &user, &codes[3]).await.ok();
-    let again = stage.cli(&["factor", "add", "recovery", "--user", "ann"], "");
-    assert!(String::from_utf8_lossy(&again.stderr).contains("signet factor remove"), "a set at a time");
+    let again = stage.run(&["factor", "add", "recovery", "--user", "ann"]);
+    assert!(again.stderr.contains("signet factor remove"), "a set at a time");
     stage.sign_in(&stage.app, &user, &totp.code()).await.ok();
 }
 
@@ -47,7 +47,7 @@ async fn hazard_53_a_recovery_code_of_another_is_refused_like_a_wrong_one() {
     let stage = Stage::new("");
     let (ann, _) = stage.person("ann");
     let (bob, _) = stage.person("bob");
-    let hers = codes(&stage.cli_json(&["factor", "add", "recovery", "--user", "ann"], ""));
+    let hers = codes(&stage.json(&["factor", "add", "recovery", "--user", "ann"]));
     let made_up = stage.sign_in(&stage.app, &bob, "0000-0000-0000-0000").await;
     let other = stage.sign_in(&stage.app, &bob, &hers[0]).await;
     let fields = [("grant_type", "password"), ("username", "nobody"), ("password", PASSWORD), ("otp", &*hers[0])];
@@ -60,8 +60,7 @@ async fn hazard_53_a_recovery_code_of_another_is_refused_like_a_wrong_one() {
 async fn a_replacement_holds_for_its_time_and_each_of_its_codes_once() {
     let stage = Stage::new("");
     let user = stage.add_user("ann", "reader");
-    let replace =
-        |valid: &str| stage.cli_json(&["factor", "replace", "--user", "ann", "--valid", valid, "--codes", "2"], "");
+    let replace = |valid: &str| stage.json(&["factor", "replace", "--user", "ann", "--valid", valid, "--codes", "2"]);
     let short = codes(&replace("200ms"));
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert_eq!(stage.sign_in(&stage.app, &user, &short[0]).await.status, 400, "its time is over");
@@ -69,10 +68,10 @@ async fn a_replacement_holds_for_its_time_and_each_of_its_codes_once() {
     stage.sign_in(&stage.app, &user, &made[0]).await.ok();
     assert_eq!(stage.sign_in(&stage.app, &user, &made[0]).await.status, 400);
     stage.sign_in(&stage.app, &user, &made[1]).await.ok();
-    let listed = stage.cli_json(&["factor", "list", "--user", "ann"], "");
+    let listed = stage.json(&["factor", "list", "--user", "ann"]);
     assert_eq!(listed.as_array().unwrap().len(), 1, "the first one is gone");
     assert!(listed[0]["valid_until"].is_string());
-    assert_eq!(stage.cli(&["factor", "replace", "--user", "ann", "--valid", "30d"], "").status.code(), Some(1));
+    assert_eq!(stage.run(&["factor", "replace", "--user", "ann", "--valid", "30d"]).code, Some(1));
 }
 
 /// Under the four-eyes rule no operator alone makes a way in.
@@ -80,17 +79,17 @@ async fn a_replacement_holds_for_its_time_and_each_of_its_codes_once() {
 async fn hazard_93_what_an_operator_adds_waits_for_another_operators_approval() {
     let stage = Stage::new("[mfa]\nfour_eyes = true");
     let user = stage.add_user("ann", "reader");
-    let made = stage.cli_json(&["factor", "replace", "--user", "ann", "--operator", "olga"], "");
+    let made = stage.json(&["factor", "replace", "--user", "ann", "--operator", "olga"]);
     let (id, code) = (made["id"].as_str().unwrap(), &codes(&made)[0]);
     assert_eq!(made["state"], "pending");
     assert_eq!(stage.sign_in(&stage.app, &user, code).await.status, 400);
     for alone in
         [&["factor", "approve", id][..], &["factor", "approve", id, "--operator", "olga"], &["factor", "enable", id]]
     {
-        assert_eq!(stage.cli(alone, "").status.code(), Some(1), "{alone:?}");
+        assert_eq!(stage.run(alone).code, Some(1), "{alone:?}");
     }
     assert_eq!(stage.sign_in(&stage.app, &user, code).await.status, 400);
-    stage.cli_json(&["factor", "approve", id, "--operator", "petra"], "");
+    stage.json(&["factor", "approve", id, "--operator", "petra"]);
     stage.sign_in(&stage.app, &user, code).await.ok();
     let records = stage.audit().await;
     let of = |outcome: &str| {
@@ -123,9 +122,9 @@ async fn hazard_93_a_pending_factor_of_any_kind_is_told_and_written_down_as_such
     let own = ["--public-id", "cccccccccccb", "--private-id", &key.private_id_hex(), "--secret-key-stdin"];
     let remote = ["--public-id", "cccccccccccd"];
     for (kind, options) in [("yubico-otp", &own[..]), ("yubico-remote", &remote), ("hotp", &[]), ("recovery", &[])] {
-        let added = stage.cli(&[&["factor", "add", kind, "--user", "ann"], options].concat(), &key.secret_hex());
-        let told = String::from_utf8_lossy(&added.stderr);
-        assert_eq!(added.status.code(), Some(0), "{kind}: {told}");
+        let added = stage.run_with(&[&["factor", "add", kind, "--user", "ann"], options].concat(), &key.secret_hex());
+        let told = added.stderr;
+        assert_eq!(added.code, Some(0), "{kind}: {told}");
         assert!(told.contains("signet factor approve"), "{kind}: {told}");
     }
     let records = stage.audit().await;

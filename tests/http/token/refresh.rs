@@ -162,7 +162,7 @@ async fn hazard_57_who_is_disabled_or_removed_refreshes_no_more() {
         let app = stage.add_client(&format!("{name}-app"), ALL_GRANTS, "read");
         let (user, totp) = stage.person(name);
         let first = stage.sign_in(&app, &user, &totp.code()).await.ok();
-        stage.cli_json(command, "");
+        stage.json(command);
         let refused = stage.refresh(&app, &first.refresh_token()).await;
         let expected = if command[0] == "user" { (400, "invalid_grant") } else { (401, "invalid_client") };
         assert_eq!(refused.refusal(), (expected.0, expected.1.to_owned()), "{command:?}");
@@ -175,12 +175,12 @@ async fn hazard_57_who_is_disabled_or_removed_refreshes_no_more() {
 async fn promise_7_an_ended_family_stays_ended() {
     let stage = Stage::shared();
     let (user, first) = stage.family("comeback").await;
-    stage.cli_json(&["user", "disable", &user.name], "");
-    stage.cli_json(&["user", "enable", &user.name], "");
+    stage.json(&["user", "disable", &user.name]);
+    stage.json(&["user", "enable", &user.name]);
     assert!(is_invalid_grant(&stage.refresh(&stage.app, &first.refresh_token()).await));
     assert!(!stage.is_active(&stage.app, &first.access_token()).await);
     let (user, second) = stage.family("new-password").await;
-    stage.cli_json(&["user", "set-password", &user.name, "--password-stdin"], "another long passphrase");
+    stage.json_with(&["user", "set-password", &user.name, "--password-stdin"], "another long passphrase");
     assert!(is_invalid_grant(&stage.refresh(&stage.app, &second.refresh_token()).await));
 }
 
@@ -190,12 +190,12 @@ async fn a_refresh_takes_the_roles_that_are_held_now() {
     let stage = Stage::new("[roles]\nreader = [\"read\"]\neditor = [\"read\", \"write\"]");
     let (user, first) = stage.family("ann").await;
     assert_eq!(first.text("scope"), "read");
-    stage.cli_json(&["user", "set-roles", &user.name, "--roles", "editor"], "");
+    stage.json(&["user", "set-roles", &user.name, "--roles", "editor"]);
     let second = stage.refresh(&stage.app, &first.refresh_token()).await.ok();
     assert_eq!(second.text("scope"), "read", "no wider than what was granted");
     let claims = verified(&stage, &second.access_token(), AUDIENCE).await.claims;
     assert_eq!(claims["roles"], serde_json::json!(["editor"]));
-    stage.cli_json(&["user", "set-roles", &user.name, "--roles", "visitor"], "");
+    stage.json(&["user", "set-roles", &user.name, "--roles", "visitor"]);
     let third = stage.refresh(&stage.app, &second.refresh_token()).await;
     assert_eq!(third.refusal(), (400, "invalid_scope".to_owned()), "nothing is left of the grant");
 }

@@ -56,13 +56,13 @@ async fn hazard_53_promise_5_the_hsm_works_the_same_whoever_is_named_and_whateve
     let app = server.add_client("app", "password,refresh_token", "read");
     let stage = Stage { server, app };
     let (ann, totp) = stage.person("ann");
-    stage.cli_json(&["factor", "add", "hotp", "--user", "ann"], "");
-    stage.cli_json(&["factor", "add", "recovery", "--user", "ann"], "");
+    stage.json(&["factor", "add", "hotp", "--user", "ann"]);
+    stage.json(&["factor", "add", "recovery", "--user", "ann"]);
     let (yubikey, stranger) = (stage.add_yubico(&ann, "ccccccbteudd"), YubiKey::new("vvvvvvvvvvvv"));
     let (card, foreign) = (stage.add_piv(&ann), PivKey::new());
     stage.add_user("bob", "reader");
     stage.person("carl");
-    stage.cli_json(&["user", "disable", "carl"], "");
+    stage.json(&["user", "disable", "carl"]);
     let nonce = stage.nonce(&stage.app).await;
     let sign = |key: &PivKey, name: &str, nonce: &str| {
         let user = TestUser { name: name.to_owned(), id: String::new() };
@@ -82,7 +82,7 @@ async fn hazard_53_promise_5_the_hsm_works_the_same_whoever_is_named_and_whateve
         shown("what is no signature", "piv", |_| "AAAA".to_owned()),
     ];
     for Shown { what, field, value } in &kinds {
-        stage.cli_json(&["user", "unlock", "ann"], "");
+        stage.json(&["user", "unlock", "ann"]);
         let mut expected = None;
         for (name, password) in
             [("ann", PASSWORD), ("ann", "wrong"), ("bob", PASSWORD), ("carl", PASSWORD), ("nobody", PASSWORD)]

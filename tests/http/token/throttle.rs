@@ -126,7 +126,7 @@ async fn hazard_45_47_guesses_of_every_kind_have_ten_verdicts_together_and_shut_
     let mut stage = Stage::new("");
     let (user, totp) = stage.person("ann");
     let (known, other) = (stage.add_yubico(&user, "cccccccccccb"), stage.add_yubico(&user, "cccccccccccd"));
-    let made = stage.cli_json(&["factor", "add", "recovery", "--user", "ann"], "");
+    let made = stage.json(&["factor", "add", "recovery", "--user", "ann"]);
     let recovery = made["codes"][0].as_str().unwrap().to_owned();
     let wrong = totp.wrong();
     let guesses = [&*wrong, "000000000000", "0000-0000-0000-0000", "", "12345678"];
@@ -151,10 +151,10 @@ async fn hazard_45_47_guesses_of_every_kind_have_ten_verdicts_together_and_shut_
     assert_eq!(stage.sign_in(&stage.app, &user, &totp.code()).await.status, 429, "and so are those of digits");
     stage.sign_in(&stage.app, &user, &other.press()).await.ok();
     stage.sign_in(&stage.app, &user, &recovery).await.ok();
-    let locked = stage.cli_json(&["user", "locked"], "");
+    let locked = stage.json(&["user", "locked"]);
     let words: Vec<_> = locked.as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap()).collect();
     assert!(words.contains(&"digits") && words.contains(&"key"), "{words:?}");
-    assert_eq!(stage.cli_json(&["user", "unlock", "ann"], "")["done"], "ann has all tries again");
+    assert_eq!(stage.json(&["user", "unlock", "ann"])["done"], "ann has all tries again");
     stage.sign_in(&stage.app, &user, &known.press()).await.ok();
     stage.sign_in(&stage.app, &user, &totp.code()).await.ok();
 }
@@ -195,7 +195,7 @@ async fn hazard_53_promise_5_a_guesser_without_verdicts_learns_nothing_by_time_e
 async fn hazard_45_an_account_without_verdicts_gets_none_by_assignment_or_resynchronising() {
     let stage = Stage::new("[mfa]\ntries = 2\npause = \"12m\"");
     let (user, _) = stage.person("ann");
-    let factors = stage.cli_json(&["factor", "list", "--user", "ann"], "");
+    let factors = stage.json(&["factor", "list", "--user", "ann"]);
     let id = factors[0]["id"].as_str().unwrap();
     for _ in 0..2 {
         assert_eq!(stage.sign_in(&stage.app, &user, "").await.status, 400);
@@ -203,9 +203,9 @@ async fn hazard_45_an_account_without_verdicts_gets_none_by_assignment_or_resync
     let assign = ["factor", "assign", "--serial", "S1", "--user", "ann", "--code-stdin"];
     let resync = ["factor", "resync", id, "--codes-stdin"];
     for (arguments, codes) in [(&assign[..], "123456"), (&resync, "123456\n654321")] {
-        let refused = stage.cli(arguments, codes);
-        assert_eq!(refused.status.code(), Some(1));
-        let told = String::from_utf8_lossy(&refused.stderr);
+        let refused = stage.run_with(arguments, codes);
+        assert_eq!(refused.code, Some(1));
+        let told = refused.stderr;
         assert!(told.contains("too many tries"), "{arguments:?}: {told}");
     }
 }

@@ -24,11 +24,11 @@ const KEY: &str = "Eibja2kRFXXoW6hjZaiyBtWnCBA=";
 /// A deployment that has the key of one YubiKey and knows the client 87.
 fn elsewhere() -> (Server, YubiKey) {
     let server = Application::new("").serve();
-    server.cli_json(&["otp-client", "add", "signet", "--id", "87", "--key-stdin"], KEY);
+    server.json_with(&["otp-client", "add", "signet", "--id", "87", "--key-stdin"], KEY);
     let key = YubiKey::new("ccccccbteudd");
     let private_id = key.private_id_hex();
     let arguments = ["otp-key", "add", "--public-id", "ccccccbteudd", "--private-id", &private_id];
-    server.cli_json(&[&arguments[..], &["--secret-key-stdin"]].concat(), &key.secret_hex());
+    server.json_with(&[&arguments[..], &["--secret-key-stdin"]].concat(), &key.secret_hex());
     (server, key)
 }
 
@@ -44,7 +44,7 @@ fn asking(urls: &[String]) -> (Stage, TestUser) {
     let server = application.serve();
     let app = server.add_client("app", ALL_GRANTS, "read write");
     let ann = server.add_user("ann", "reader");
-    server.cli_json(&["factor", "add", "yubico-remote", "--user", "ann", "--public-id", "ccccccbteudd"], "");
+    server.json(&["factor", "add", "yubico-remote", "--user", "ann", "--public-id", "ccccccbteudd"]);
     (Stage { server, app }, ann)
 }
 
@@ -109,12 +109,12 @@ async fn an_answer_that_was_tampered_with_opens_nothing() {
     assert_eq!(twice.refusal(), unavailable());
     let unsigned = meddled(&key, |body| body.split_once("\r\n").unwrap().1.to_owned(), &there).await;
     assert_eq!(unsigned.refusal(), unavailable());
-    there.cli_json(&["otp-key", "disable", "ccccccbteudd"], "");
+    there.json(&["otp-key", "disable", "ccccccbteudd"]);
     let turned = meddled(&key, |body| body.replacen("status=BAD_OTP", "status=OK", 1), &there).await;
     assert_eq!(turned.refusal(), unavailable());
     let refusal = meddled(&key, |body| body, &there).await;
     assert_eq!(refusal.refusal(), refused());
-    there.cli_json(&["otp-key", "enable", "ccccccbteudd"], "");
+    there.json(&["otp-key", "enable", "ccccccbteudd"]);
     let kept = Mutex::new(None);
     let replaying = move |body: String| kept.lock().unwrap().get_or_insert(body).clone();
     let between = Responder::between(there.address(), replaying);
@@ -210,11 +210,11 @@ async fn a_key_has_one_counter_wherever_it_is_known() {
     let id = key.private_id_hex();
     let named = ["--public-id", "ccccccbteudd", "--private-id", &id, "--secret-key-stdin"];
     for command in [&["factor", "add", "yubico-otp", "--user", "ann"][..], &["otp-key", "add"]] {
-        let output = stage.cli(&[command, &named].concat(), &key.secret_hex());
-        assert_eq!(output.status.code(), Some(1), "{command:?}");
+        let output = stage.run_with(&[command, &named].concat(), &key.secret_hex());
+        assert_eq!(output.code, Some(1), "{command:?}");
     }
     let section = "[mfa.yubico_validation]\nurls = [\"http://example.com/\"]\nclient_id = \"87\"\nkey_file = \"k\"\n";
     stage.reconfigure(section);
-    let refused = stage.cli(&["user", "list"], "");
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("mfa.yubico_validation.urls"));
+    let refused = stage.run(&["user", "list"]);
+    assert!(refused.stderr.contains("mfa.yubico_validation.urls"));
 }

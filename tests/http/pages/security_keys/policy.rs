@@ -35,7 +35,7 @@ async fn a_key_must_prove_its_make_where_that_is_asked_for() {
     let acr = "SELECT acr || ' ' || amr FROM sessions ORDER BY created_at DESC LIMIT 1";
     let proved: String = sqlx::query_scalar(acr).fetch_one(&mut connection).await.unwrap();
     assert!(proved.starts_with("urn:signet:aal3 ") && proved.contains("hwk") && proved.contains("pin"), "{proved}");
-    let listed = stage.cli_json(&["factor", "list", "--user", &user.name], "");
+    let listed = stage.json(&["factor", "list", "--user", &user.name]);
     let listed = listed.as_array().unwrap().iter().find(|factor| factor["kind"] == "webauthn").unwrap();
     assert_eq!(listed["model"], "07070707-0707-0707-0707-070707070707");
 }

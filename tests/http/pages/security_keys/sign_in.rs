@@ -26,7 +26,7 @@ async fn a_key_is_enrolled_and_signs_in_beside_the_password_and_alone() {
     let of_user: Vec<_> = done.filter(|record| record["user"] == user.id.as_str()).collect();
     let factors = |record: &Value| record["factors"].as_array().unwrap().len();
     assert_eq!(of_user.iter().map(|record| factors(record)).collect::<Vec<_>>(), [2, 2, 1]);
-    let listed = stage.cli_json(&["factor", "list", "--user", &user.name], "");
+    let listed = stage.json(&["factor", "list", "--user", &user.name]);
     assert!(listed.as_array().unwrap().iter().any(|factor| factor["kind"] == "webauthn"), "{listed}");
 }
 

@@ -1,0 +1,127 @@
+//! The test application's command line: whom and what it adds, and what its store says.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::application::{AUDIENCE, Application, PASSWORD, TestClient, TestUser};
+use super::codes::{Totp, YubiKey};
+use super::hsm::PROGRAM;
+use super::process::{Ran, feed};
+
+impl Application {
+    /// `signet` with these arguments, not started yet.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(self.configuration()).args(arguments).current_dir(self.folder());
+        command
+    }
+
+    /// Runs a command.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, "")
+    }
+
+    /// Runs a command with text on its standard input.
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
+        feed(self.command(arguments), input)
+    }
+
+    /// Runs a command that must succeed, with `--json`; gives what it printed.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        self.json_with(arguments, "")
+    }
+
+    /// Runs a command that must succeed, with `--json` and text on its standard input; gives what it printed.
+    #[track_caller]
+    pub(crate) fn json_with(&self, arguments: &[&str], input: &str) -> Value {
+        self.run_with(&[&["--json"], arguments].concat(), input).json()
+    }
+
+    /// Adds a user whose password is [`PASSWORD`].
+    #[track_caller]
+    pub(crate) fn add_user(&self, name: &str, roles: &str) -> TestUser {
+        self.add_user_with(name, roles, PASSWORD)
+    }
+
+    #[track_caller]
+    pub(crate) fn add_user_with(&self, name: &str, roles: &str, password: &str) -> TestUser {
+        let added = self.json_with(&["user", "add", name, "--roles", roles, "--password-stdin"], password);
+        TestUser { name: name.to_owned(), id: text(&added, "id") }
+    }
+
+    /// Enrols a TOTP factor; `options` are those of `signet factor add totp`.
+    #[track_caller]
+    pub(crate) fn add_totp(&self, user: &TestUser, options: &[&str]) -> Totp {
+        let added = self.json(&[&["factor", "add", "totp", "--user", &user.name], options].concat());
+        Totp::of_factor(text(&added, "id"), &text(&added, "otpauth_uri"))
+    }
+
+    /// Enrols a YubiKey of this public id, with a fresh AES key.
+    #[track_caller]
+    pub(crate) fn add_yubico(&self, user: &TestUser, public_id: &str) -> YubiKey {
+        let key = YubiKey::new(public_id);
+        let private_id = key.private_id_hex();
+        let add = ["factor", "add", "yubico-otp", "--user", &user.name, "--public-id", public_id];
+        self.json_with(&[&add[..], &["--private-id", &private_id, "--secret-key-stdin"]].concat(), &key.secret_hex());
+        key
+    }
+
+    /// Adds a client of [`AUDIENCE`].
+    #[track_caller]
+    pub(crate) fn add_client(&self, name: &str, grants: &str, scopes: &str) -> TestClient {
+        self.add_client_for(name, grants, scopes, &[AUDIENCE])
+    }
+
+    #[track_caller]
+    pub(crate) fn add_client_for(&self, name: &str, grants: &str, scopes: &str, audiences: &[&str]) -> TestClient {
+        let mut arguments = vec!["client", "add", name, "--grant", grants, "--scope", scopes];
+        arguments.extend(audiences.iter().flat_map(|audience| ["--audience", audience]));
+        let added = self.json(&arguments);
+        TestClient { name: name.to_owned(), id: text(&added, "client_id"), secret: text(&added, "client_secret") }
+    }
+
+    /// The audit records, oldest first.
+    pub(crate) async fn audit(&self) -> Vec<Value> {
+        let mut connection = super::store::raw(&self.database()).await;
+        let texts = sqlx::query_scalar("SELECT text FROM audit_records ORDER BY sequence");
+        let texts: Vec<String> = texts.fetch_all(&mut connection).await.unwrap();
+        texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+    }
+
+    /// The reasons of this user's refused sign-ins, oldest first.
+    pub(crate) async fn refusals(&self, user: &TestUser) -> Vec<String> {
+        let records = self.audit().await;
+        let refused = records.iter().filter(|record| record["event"] == "sign_in" && record["outcome"] == "refused");
+        let of_user = refused.filter(|record| record["user"] == user.id.as_str());
+        of_user.map(|record| record["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// How many rows a table has.
+    pub(crate) async fn rows(&self, table: &str) -> i64 {
+        let mut connection = super::store::raw(&self.database()).await;
+        let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap()
+    }
+
+    /// What the database answers, by a program that is not ours.
+    #[track_caller]
+    pub(crate) fn sqlite(&self, sql: &str) -> String {
+        let mut command = Command::new("sqlite3");
+        command.args(["-cmd", ".timeout 5000"]).arg(self.database()).arg(sql);
+        feed(command, "").ok().stdout.trim().to_owned()
+    }
+}
+
+/// The records of an audit export, in order.
+pub(crate) fn exported(text: &str) -> Vec<Value> {
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line.get("event").is_some()).collect()
+}
+
+/// A member that is a text.
+#[track_caller]
+pub(crate) fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap_or_else(|| panic!("no {member} in {value}")).to_owned()
+}
