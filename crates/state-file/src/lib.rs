@@ -6,6 +6,8 @@
 //!
 //! This crate never decides what stands in a file, where the file lies, or what to do where it can't be used.
 
+#![forbid(unsafe_code)]
+
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
