@@ -41,7 +41,6 @@ lint: ## formatting, clippy and rustdoc with warnings denied, verifier and clien
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p signet-jose -p signet-verify --no-default-features -- -D warnings
 	cargo clippy --locked --no-default-features --features piv,keyring -- -D warnings
-	cargo clippy --locked -p signet-verify --all-features --all-targets -- -D warnings
 	cargo package --locked --quiet --no-verify --allow-dirty -p signet-jose -p signet-verify
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace --lib --exclude signet-fault-module
 	shellcheck $(SCRIPTS)

@@ -1,7 +1,7 @@
 //! A resource server that takes Signet's access tokens: `GET /read` needs the scope `read` and greets the subject.
 //!
 //! ```text
-//! cargo run -p signet-verify --example resource_server --features axum -- \
+//! cargo run -p signet-verify --example resource_server -- \
 //!     --jwks http://127.0.0.1:8080/oauth2/jwks --issuer http://127.0.0.1:8080 --audience https://api.example
 //! curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:9090/read
 //! ```
