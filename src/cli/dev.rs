@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +14,7 @@ use super::factor::qr_code;
 use super::init;
 use super::output::Output;
 use crate::config::{Config, LogConfig, LogFormat, LogLevel};
+use crate::http::{Listening, ServeError};
 use crate::server::{self, Need, Runtime};
 use signet_core::mfa::totp::{Enrolment, TotpParameters};
 use signet_core::oauth::{Client, GrantType};
@@ -22,6 +23,7 @@ use signet_core::secret::SecretText;
 use signet_service::ChangeError;
 use signet_service::Deployment;
 use signet_service::clients::registry::NewClient;
+use signet_state_file::{Access, LockedFile};
 
 const PROVISION: &str = include_str!("../../softhsm/provision.sh");
 const SOFTHSM_TEMPLATE: &str = include_str!("../../softhsm/softhsm2.conf.in");
@@ -29,6 +31,10 @@ const USER: &str = "demo";
 const CLIENT: &str = "demo-app";
 /// Factors of earlier starts that stay.
 const KEPT_FACTORS: usize = 2;
+/// Where a new deployment listens.
+const FIRST: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
+/// How many ports after a taken one are tried.
+const PORTS_TRIED: u16 = 100;
 const AUDIENCE: &str = "https://api.demo.example";
 
 #[derive(Debug, clap::Args)]
@@ -36,12 +42,13 @@ pub(super) struct Dev {
     /// Where the soft token, the database and the configuration are kept.
     #[arg(long, default_value = ".signet", value_name = "FOLDER")]
     state_dir: PathBuf,
-    /// Where a new deployment listens, on loopback; one that is there keeps what its signet.toml says.
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where it listens, on loopback. Without this where its signet.toml says, 127.0.0.1:8080 at first, or at the next free
+    /// port.
+    #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
 }
 
-/// What the demo user signs in with, made anew at each start: nothing of it is stored in clear.
+/// What the demo user signs in with, made at each start: nothing of it is stored in clear.
 struct Demo {
     password: SecretText,
     enrolment: Enrolment,
@@ -51,36 +58,81 @@ struct Demo {
 
 impl Dev {
     pub(super) async fn run(self, output: &Output) -> anyhow::Result<()> {
-        let wanted = self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
-        anyhow::ensure!(wanted.ip().is_loopback(), "a throwaway deployment listens on loopback only");
+        let asked = self.listen;
+        anyhow::ensure!(
+            asked.is_none_or(|listen| listen.ip().is_loopback()),
+            "a throwaway deployment listens on loopback only"
+        );
         server::start_log(LogConfig { level: LogLevel::Warn, format: LogFormat::Text });
         let state = self.state_dir.as_path();
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
         let state = &std::fs::canonicalize(state)?;
+        // Held until the end: another server of this folder would change the first one's address under it.
+        let Some(_lock) = LockedFile::try_open(&state.join("dev.lock"), Access::InPlace)? else {
+            anyhow::bail!(
+                "the deployment in {} is being served already: stop it, or name another --state-dir",
+                state.display()
+            );
+        };
         let module = provision(state, output)?;
-        let config = write_config(state, &module, wanted)?;
-        let listen = Config::load_with_environment(&config)?.server.listen;
-        anyhow::ensure!(
-            self.listen.is_none_or(|asked| asked == listen),
-            "this deployment listens on {listen}: change it in {}, or name another --state-dir",
-            config.display()
-        );
-        let deployment = deployment::open(&config, Need::HsmAndNewStore, output).await?;
+        let file = write_config(state, &module, asked.unwrap_or(FIRST))?;
+        let config = Config::load_with_environment(&file)?;
+        // Before anything is made: the issuer's name holds the port.
+        let listening = listen(asked, config.server.listen, output)?;
+        let config = move_to(&file, config, listening.address())?;
+        let deployment = deployment::open(&file, Need::HsmAndNewStore, output).await?;
         let demo = prepare(&deployment, output).await;
         let closed = deployment.close().await;
         let demo = demo?;
         closed?;
-        let text = instructions(&demo, &config, listen)?;
+        let text = instructions(&demo, &file, &config)?;
         let ready = |address: SocketAddr, issuer: &str| {
             // What follows is what the person came for: a standard output that is gone is no reason to stop serving.
             let _ = output.text(&text);
             output.note(&format!("serving {issuer} on {address}; Ctrl-C stops"));
         };
-        server::run(Config::load_with_environment(&config)?, None, &ready).await
+        server::run_on(listening, config, None, &ready).await
     }
 }
 
-/// Makes the soft token by the script that `softhsm/` documents; gives the PKCS#11 module's path.
+/// Takes the address that was asked for; where none was, the configured one or the next free port.
+fn listen(asked: Option<SocketAddr>, configured: SocketAddr, output: &Output) -> anyhow::Result<Listening> {
+    let first = match (asked, Listening::bind(asked.unwrap_or(configured))) {
+        (None, Err(ServeError::Listen { source, .. })) if source.kind() == std::io::ErrorKind::AddrInUse => configured,
+        (_, bound) => return Ok(bound?),
+    };
+    let ports = first.port().saturating_add(1)..=first.port().saturating_add(PORTS_TRIED);
+    let free = ports.into_iter().find_map(|port| Listening::bind(SocketAddr::new(first.ip(), port)).ok());
+    let free =
+        free.with_context(|| format!("{first} is taken, and so are the ports after it: name one with --listen"))?;
+    output.note(&format!("{first} is taken: listening on {} instead", free.address()));
+    Ok(free)
+}
+
+/// Writes another address into `signet.toml`, and into the issuer's name where that is made of the old one.
+fn move_to(file: &Path, config: Config, to: SocketAddr) -> anyhow::Result<Config> {
+    let from = config.server.listen;
+    if from == to {
+        return Ok(config);
+    }
+    let text = std::fs::read_to_string(file)?;
+    let (local, moved_local) = (format!("http://localhost:{}", from.port()), format!("http://localhost:{}", to.port()));
+    let moved = text
+        .replace(&format!("\"{from}\""), &format!("\"{to}\""))
+        .replace(&format!("\"http://{from}\""), &format!("\"http://{to}\""))
+        .replace(&format!("\"{local}\""), &format!("\"{moved_local}\""));
+    signet_state_file::replace(file, moved.as_bytes())?;
+    let config = Config::load_with_environment(file)?;
+    anyhow::ensure!(
+        config.server.listen == to,
+        "this deployment listens on {}: change server.listen in {}, or name another --state-dir",
+        config.server.listen,
+        file.display()
+    );
+    Ok(config)
+}
+
+/// Makes the soft token by the script that `softhsm/` documents; returns the PKCS#11 module's path.
 fn provision(state: &Path, output: &Output) -> anyhow::Result<String> {
     let folder = state.join("softhsm");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
@@ -101,7 +153,7 @@ fn provision(state: &Path, output: &Output) -> anyhow::Result<String> {
     module.context("the provisioning script names no module")
 }
 
-/// Writes `signet.toml` where there is none. One that is there stays, and its `listen` with it.
+/// Writes `signet.toml` where there is none. One that is there stays.
 fn write_config(state: &Path, module: &str, listen: SocketAddr) -> anyhow::Result<PathBuf> {
     let path = state.join("signet.toml");
     let text = format!(
@@ -192,8 +244,8 @@ async fn prepare_client(signet: &Deployment) -> anyhow::Result<(Client, SecretTe
     }
 }
 
-fn instructions(demo: &Demo, config: &Path, listen: SocketAddr) -> anyhow::Result<String> {
-    let issuer = Config::load_with_environment(config)?.server.public_url.as_str().to_owned();
+fn instructions(demo: &Demo, file: &Path, config: &Config) -> anyhow::Result<String> {
+    let (issuer, listen) = (config.server.public_url.as_str(), config.server.listen);
     let program = std::env::current_exe()?;
     let secret = demo.enrolment.secret_base32().expose();
     let code = format!("oathtool --totp -b {secret}");
@@ -213,6 +265,6 @@ fn instructions(demo: &Demo, config: &Path, listen: SocketAddr) -> anyhow::Resul
         qr = qr_code(demo.enrolment.otpauth_uri())?,
         uri = demo.enrolment.otpauth_uri().expose(),
         program = program.display(),
-        config = config.display(),
+        config = file.display(),
     ))
 }

@@ -15,6 +15,6 @@ impl Serve {
         let config = Config::load_with_environment(path)?;
         server::start_log(config.log);
         let ready = |address: SocketAddr, issuer: &str| output.note(&format!("serving {issuer} on {address}"));
-        server::run(config, Some(path), &ready).await
+        server::run(config, path, &ready).await
     }
 }

@@ -61,17 +61,26 @@ impl Signals {
     }
 }
 
-/// Serves until a signal asks to stop. `ready` is called once requests are answered; the HSM tokens of `file`, where
-/// `config` was read from, are read again on SIGHUP.
-pub(crate) async fn run(
+/// Is called once requests are answered, with the address that is listened on and the issuer.
+pub(crate) type Ready<'r> = &'r (dyn Fn(SocketAddr, &str) + Send + Sync);
+
+/// Takes the configured address and serves there until a signal asks to stop. The HSM tokens of `file`, where `config` was
+/// read from, are read again on SIGHUP.
+pub(crate) async fn run(config: Config, file: &Path, ready: Ready<'_>) -> anyhow::Result<()> {
+    let listening = Listening::bind(config.server.listen)?;
+    run_on(listening, config, Some(file), ready).await
+}
+
+/// Serves on a listener that was made before. Without a file SIGHUP ends the server.
+pub(crate) async fn run_on(
+    listening: Listening,
     config: Config,
     file: Option<&Path>,
-    ready: &(dyn Fn(SocketAddr, &str) + Send + Sync),
+    ready: Ready<'_>,
 ) -> anyhow::Result<()> {
     process::give_up_dumps()?;
     let mut signals = Signals::listen(file)?;
     let tls = process::load_tls(config.server.tls.as_ref()).await?;
-    let listening = Listening::bind(config.server.listen)?;
     let (events, hsm_events) = mpsc::unbounded_channel();
     let runtime = open(config, events).await?;
     let signet = &runtime.signet;

@@ -10,10 +10,10 @@ use crate::support::hsm::PROGRAM;
 use crate::support::process::{Serving, wait_for};
 
 /// A throwaway deployment that serves, and what it printed.
-fn start(folder: &Path, listen: &str) -> (Serving, String) {
+fn start(folder: &Path, arguments: &[&str]) -> (Serving, String) {
     let printed = folder.join("printed");
     let mut command = Command::new(PROGRAM);
-    command.args(["dev", "--listen", listen, "--state-dir"]).arg(folder.join("state"));
+    command.arg("dev").args(arguments).arg("--state-dir").arg(folder.join("state"));
     command
         .env_remove("SIGNET_CONFIG")
         .current_dir(folder)
@@ -23,6 +23,11 @@ fn start(folder: &Path, listen: &str) -> (Serving, String) {
     let text =
         wait_for("the commands", || fs::read_to_string(&printed).ok().filter(|text| text.contains("Operate it")));
     (server, text)
+}
+
+/// An address that nobody listens on.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// The text from one mark to another, both included.
@@ -59,8 +64,8 @@ fn key_of(token: &str) -> serde_json::Value {
 fn the_printed_commands_give_a_token_that_verifies_and_a_second_start_finds_all_in_place() {
     let folder = tempfile::tempdir().unwrap();
     // The issuer's name holds the port, so it is chosen before the server takes it.
-    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let (mut server, printed) = start(folder.path(), &listen);
+    let listen = free_address();
+    let (mut server, printed) = start(folder.path(), &["--listen", &listen]);
     assert!(printed.contains('█'), "a QR code: {printed}");
     let first = follow(&printed);
     let operate = between(&printed, "Operate it: ", "user list").trim_start_matches("Operate it: ");
@@ -69,7 +74,7 @@ fn the_printed_commands_give_a_token_that_verifies_and_a_second_start_finds_all_
     server.stop();
 
     let before = Instant::now();
-    let (mut server, printed) = start(folder.path(), &listen);
+    let (mut server, printed) = start(folder.path(), &["--listen", &listen]);
     assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
     let second = follow(&printed);
     assert_eq!(key_of(&first), key_of(&second), "the key is the same");
@@ -84,6 +89,35 @@ fn the_printed_commands_give_a_token_that_verifies_and_a_second_start_finds_all_
     }
     let factors = run(&["factor", "list", "--user", "demo"]);
     assert_eq!(factors.as_array().map(Vec::len), Some(2), "the code that was scanned first still works");
+    server.stop();
+}
+
+#[test]
+fn a_taken_port_is_passed_over_another_one_is_honoured_and_the_issuer_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let asked = |listen: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["dev", "--listen", listen, "--state-dir"]).arg(folder.path().join("state"));
+        crate::support::process::feed(command, "")
+    };
+    asked(&address).fails(1, &["can't listen on", &address]);
+    assert!(fs::read_to_string(folder.path().join("state/signet.toml")).unwrap().contains(&address));
+
+    // It is there by now, and names the port that is taken.
+    let (mut server, printed) = start(folder.path(), &[]);
+    let said = fs::read_to_string(folder.path().join("dev.log")).unwrap();
+    assert!(said.contains(&format!("{address} is taken: listening on 127.0.0.1:")), "{said}");
+    assert!(!printed.contains(&address), "{printed}");
+    follow(&printed);
+    asked(&free_address()).fails(1, &["is being served already"]);
+    server.stop();
+
+    let other = free_address();
+    let (mut server, printed) = start(folder.path(), &["--listen", &other]);
+    assert!(printed.contains(&format!("--issuer http://{other} ")), "{printed}");
+    follow(&printed);
     server.stop();
 }
 

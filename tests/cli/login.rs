@@ -131,7 +131,7 @@ async fn what_is_wrong_is_said_in_words_that_help() {
         terminal.run(&[&arguments[..], &["--user", "ann", "--credentials-stdin"]].concat(), input)
     };
     other(&issuer, &id, &format!("wrong secret\n{wrong}")).fails(1, &["client's id or secret is wrong"]);
-    other(&format!("{issuer}/elsewhere"), &id, "x\ny\nz\n").fails(1, &["is this the issuer's address"]);
+    other(&format!("{issuer}/elsewhere"), &id, "x\ny\nz\n").fails(1, &["is this the issuer's URL"]);
     other("http://127.0.0.1:9", &id, "x\ny\nz\n").fails(1, &["is the server running"]);
     other("http://id.example", &id, "x\ny\nz\n").fails(2, &["https://"]);
     terminal.run(&["login", "--client-id", "x"], "").fails(2, &["--issuer"]);
