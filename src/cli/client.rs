@@ -143,7 +143,7 @@ impl ClientCommand {
                 deployment::done(
                     deployment,
                     output,
-                    &format!("{name} may ask for tokens no more; refresh tokens ended"),
+                    &format!("{name} may no longer ask for tokens; its refresh tokens ended"),
                 )
                 .await
             }
@@ -165,7 +165,7 @@ fn new_client(name: &str, grants: &[String], scopes: &str, audiences: &[String])
         .iter()
         .map(|grant| grant.parse::<GrantType>().map_err(|error| Ended::Usage(format!("`{grant}`: {error}"))));
     if let Some(bad) = audiences.iter().find(|audience| url::Url::parse(audience).is_err()) {
-        return Err(Ended::Usage(format!("--audience must be an absolute URL; `{bad}` is none")).into());
+        return Err(Ended::Usage(format!("--audience must be an absolute URL; `{bad}` is not one")).into());
     }
     if scopes.contains(',') {
         return Err(

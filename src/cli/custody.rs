@@ -91,7 +91,7 @@ async fn show(config: &Path, signed: bool, nonce: Option<&str>, output: &Output)
 
 async fn accept(config: &Path, key: Option<&str>, why: &str, output: &Output) -> anyhow::Result<()> {
     if why.trim().is_empty() {
-        return Err(Ended::Usage("--why must say why it is well".to_owned()).into());
+        return Err(Ended::Usage("--why must say why the difference is acceptable".to_owned()).into());
     }
     let deployment = deployment::open(config, Need::Hsm, output).await?;
     let marks = deployment.marks.clone().context("this process has no mark")?;

@@ -98,7 +98,9 @@ impl Dev {
 /// Takes the address that was asked for; where none was, the configured one or the next free port.
 fn listen(asked: Option<SocketAddr>, configured: SocketAddr, output: &Output) -> anyhow::Result<Listening> {
     let first = match (asked, Listening::bind(asked.unwrap_or(configured))) {
-        (None, Err(ServeError::Listen { source, .. })) if source.kind() == std::io::ErrorKind::AddrInUse => configured,
+        (None, Err(ServeError::Listen { problem, .. })) if problem.kind() == std::io::ErrorKind::AddrInUse => {
+            configured
+        }
         (_, bound) => return Ok(bound?),
     };
     let ports = first.port().saturating_add(1)..=first.port().saturating_add(PORTS_TRIED);

@@ -141,7 +141,7 @@ fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
     let unopened = match added.unopened {
         0 => String::new(),
         some => format!(
-            " {some} secrets don't open by any token; `signet user list` and `factor list` show whose they may be."
+            " {some} secrets can't be opened by any token; `signet user list` and `factor list` show whose they may be."
         ),
     };
     let seals = if added.keeps_secrets {

@@ -45,7 +45,7 @@ pub(super) fn secret(from_stdin: bool, what: &str, flag: &str) -> anyhow::Result
     let first = signet_prompt::hidden(&format!("{what}: ")).context("the prompt can't be read")?;
     let again = signet_prompt::hidden(&format!("{what}, again: ")).context("the prompt can't be read")?;
     if first.expose() != again.expose() {
-        return Err(Ended::Usage("the two are not the same".to_owned()).into());
+        return Err(Ended::Usage("the two entries differ".to_owned()).into());
     }
     Ok(first)
 }

@@ -124,7 +124,7 @@ impl OtpClientCommand {
                     .clients
                     .enable_otp_client(&client, false, &operator())
                     .await?;
-                deployment::done(deployment, output, &format!("{client} may have OTPs verified no more")).await
+                deployment::done(deployment, output, &format!("{client} may no longer have OTPs verified")).await
             }
             Self::Enable { client } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;

@@ -121,7 +121,7 @@ impl OtpKeyCommand {
             Self::Disable { public_id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 deployment.signet.issuer().otp_validation.keys.enable_otp_key(&public_id, false, &operator()).await?;
-                deployment::done(deployment, output, &format!("OTPs of {public_id} are verified no more")).await
+                deployment::done(deployment, output, &format!("OTPs of {public_id} are no longer verified")).await
             }
             Self::Enable { public_id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;

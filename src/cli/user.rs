@@ -156,7 +156,7 @@ impl UserCommand {
 async fn enable(config: &Path, output: &Output, name: &str, enabled: bool) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
     deployment.signet.issuer().accounts.enable_user(name, enabled, &operator()).await?;
-    let what = if enabled { "may sign in again" } else { "may sign in no more; refresh tokens ended" };
+    let what = if enabled { "may sign in again" } else { "may no longer sign in; refresh tokens ended" };
     deployment::done(deployment, output, &format!("{name} {what}")).await
 }
 

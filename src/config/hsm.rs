@@ -131,7 +131,7 @@ fn token_label(section: &Section<'_>) -> Result<String, ConfigError> {
 
 fn pin_source(section: &Section<'_>) -> Result<PinSource, ConfigError> {
     if section.has(LITERAL_PIN) {
-        let problem = "a PIN does not belong into the configuration, which is copied, backed up and read by many. \
+        let problem = "a PIN does not belong in the configuration, which is copied, backed up and read by many. \
                        Write it to a file of mode 0600 and name that as pin_file, and change the PIN";
         return Err(section.unusable(LITERAL_PIN, problem));
     }

@@ -28,7 +28,7 @@ pub struct MfaConfig {
     pub lockout: Lockout,
     /// `password_concurrency`: password hashes computed at once, 19 MiB of memory and a core each.
     pub password_concurrency: usize,
-    /// `[mfa.webauthn]`: security keys; `None` where the public URL is an address, which no key is bound to.
+    /// `[mfa.webauthn]`: security keys; `None` where the public URL is an IP address, which no key is bound to.
     pub webauthn: Option<WebAuthnConfig>,
     /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another operator has approved it.
     pub four_eyes: bool,

@@ -49,7 +49,7 @@ use tree::Node;
 ///
 /// What is expected.
 pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
-    duration::parse(text).ok_or_else(|| "a whole number and a unit is expected: ms, s, m, h or d, e.g. 24h".to_owned())
+    duration::parse(text).ok_or_else(|| "a whole number and a unit are expected: ms, s, m, h or d, e.g. 24h".to_owned())
 }
 
 /// A commented configuration to start from, which loads.

@@ -20,7 +20,7 @@ pub struct TokensConfig {
     pub access_lifetime: Duration,
     /// `refresh_lifetime`: how long a refresh family lasts from sign-in, however often it is refreshed.
     pub refresh_lifetime: Duration,
-    /// `refresh_retry_window`: how long the immediate predecessor of a refresh token gives the same successor again.
+    /// `refresh_retry_window`: how long the immediate predecessor of a refresh token gets the same successor again.
     pub refresh_retry_window: Duration,
 }
 

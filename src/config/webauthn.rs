@@ -33,7 +33,7 @@ pub struct AttestationConfig {
 }
 
 impl WebAuthnConfig {
-    /// Without the section it is the host of the public URL; `None` where that is an address, which no key is bound to.
+    /// Without the section it is the host of the public URL; `None` where that is an IP address, which no key is bound to.
     pub(super) fn default_of(public_url: &PublicUrl) -> Option<Self> {
         let rp_id = public_url.url().domain()?.to_owned();
         Some(Self { rp_id, origins: vec![origin_of(public_url.url())?], attestation: None })

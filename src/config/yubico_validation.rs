@@ -17,7 +17,7 @@ const MOST_URLS: usize = 8;
 /// `[mfa.yubico_validation]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct YubicoValidationConfig {
-    /// `urls`: each server's address with its path, https, or http on loopback; all are asked at once.
+    /// `urls`: each server's URL with its path, https, or http on loopback; all are asked at once.
     pub urls: Vec<Url>,
     /// `client_id`: the number under which the servers know this deployment.
     pub client_id: ClientNumber,

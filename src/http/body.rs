@@ -79,13 +79,13 @@ impl FromRequest<HttpState> for Form {
 /// The `Authorization` header of a request whose head is in order.
 fn judge_head(parts: &Parts) -> Result<Option<String>, BadForm> {
     if parts.uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(OAuthError::InvalidRequest("parameters belong into the body, not into the address").into());
+        return Err(OAuthError::InvalidRequest("parameters belong in the body, not in the URL").into());
     }
     check_type(&parts.headers)?;
     Ok(single_authorization(&parts.headers)?)
 }
 
-/// The body of a form request, whatever its address carries.
+/// The body of a form request, whatever its URL carries.
 pub(super) async fn form_body(request: Request, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, BadForm> {
     let (parts, mut body) = request.into_parts();
     if let Err(refusal) = check_type(&parts.headers) {

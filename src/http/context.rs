@@ -52,7 +52,7 @@ pub(super) async fn attach(State(state): State<HttpState>, mut request: Request,
     response
 }
 
-/// What every answer says, whoever made it: its type is as told, and who came over TLS comes back so (RFC 6797). Other
+/// What every answer says, whoever made it: its type is the one that it names, and whoever came over TLS comes back over TLS (RFC 6797). Other
 /// hosts of the domain are not spoken for.
 fn protect(headers: &mut HeaderMap, https: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

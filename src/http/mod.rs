@@ -75,10 +75,10 @@ pub fn router(state: HttpState) -> Router {
 }
 
 async fn not_found() -> Response {
-    oauth_error::plain(StatusCode::NOT_FOUND, "invalid_request", "there is nothing at this address")
+    oauth_error::plain(StatusCode::NOT_FOUND, "invalid_request", "there is nothing at this URL")
 }
 
 async fn method_not_allowed() -> Response {
-    let text = "this address does not take that method; the Allow header says which it takes";
+    let text = "this URL does not take that method; the Allow header says which it takes";
     oauth_error::plain(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", text).into_response()
 }

@@ -38,13 +38,13 @@ pub struct Limits {
 pub enum ServeError {
     /// The address can't be had.
     #[error(
-        "can't listen on {address}: {source}. Is another server running there? `server.listen` says where to listen"
+        "can't listen on {address}: {problem}. Is another server running there? `server.listen` says where to listen"
     )]
     Listen {
         /// The address.
         address: SocketAddr,
         /// What the system answered.
-        source: std::io::Error,
+        problem: std::io::Error,
     },
     /// Serving failed.
     #[error("the server failed: {0}")]
@@ -74,7 +74,7 @@ impl Listening {
             listener.set_nonblocking(true)?;
             Ok((listener.local_addr()?, listener))
         };
-        let (address, listener) = listen().map_err(|source| ServeError::Listen { address, source })?;
+        let (address, listener) = listen().map_err(|problem| ServeError::Listen { address, problem })?;
         Ok(Self { listener, address })
     }
 

@@ -29,7 +29,7 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
     every(&mut tasks, EXERCISE_EVERY, signet, |signet| async move {
         signet.readiness.exercise_keys().await;
         if let Err(error) = signet.audit.append_repetitions(false).await {
-            tracing::warn!(%error, "the audit log could not be told of repeated refusals");
+            tracing::warn!(%error, "repeated refusals could not be written to the audit log");
         }
     });
     every(

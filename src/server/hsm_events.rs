@@ -37,7 +37,7 @@ async fn record_hsm_event(signet: &Deployment, event: HsmEvent) {
         HsmEvent::WrongSignature { .. } => Ok(()),
     };
     if let Err(error) = recorded {
-        tracing::error!(%error, "the audit log could not record the HSM token's state");
+        tracing::error!(%error, "the HSM token's state could not be written to the audit log");
     }
 }
 

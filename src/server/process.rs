@@ -55,7 +55,7 @@ pub(super) fn give_up_dumps() -> anyhow::Result<()> {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).context("core dumps can't be switched off")?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("the process can't be made undumpable")
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("the process can't be closed to debuggers")
 }
 
 /// Starts the log on standard error.

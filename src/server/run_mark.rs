@@ -68,7 +68,7 @@ impl RunMarks {
         Self { folder: folder.to_owned(), own: None, ended: Mutex::default() }
     }
 
-    /// Says anew what this process may have under way.
+    /// Says again what this process may have under way.
     ///
     /// # Errors
     ///

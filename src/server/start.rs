@@ -65,7 +65,7 @@ fn warn_of_unknown_keys(runtime: &Runtime, snapshot: &Snapshot) {
     if signing.peek().is_some() && !signing.any(is_known) && snapshot.published().any(is_known) {
         let algorithm = settings.algorithm;
         let wait = settings.keys.least_published();
-        tracing::warn!(%algorithm, "the key that signs was published less than {wait:?} ago: verifiers that keep the JWKS may refuse its tokens for as long");
+        tracing::warn!(%algorithm, "the key that signs was published less than {wait:?} ago: until then verifiers that keep the JWKS may refuse its tokens");
     }
 }
 

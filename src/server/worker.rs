@@ -35,7 +35,7 @@ impl StandaloneWorker {
         let section = section.with_context(|| {
             format!("{} has no [[hsm]] of that name, or none whose worker_socket is this socket", path.display())
         })?;
-        let state = state.context("there is no --state-directory: StateDirectory= of the unit gives one")?;
+        let state = state.context("there is no --state-directory: the unit's StateDirectory= sets one")?;
         let hsm = HsmConfig { state_directory: Some(state), ..section.clone() };
         Ok(Self(WorkerConfig { file: path.to_owned(), hsm }))
     }

@@ -102,7 +102,9 @@ fn a_taken_port_is_passed_over_another_one_is_honoured_and_the_issuer_follows() 
         command.args(["dev", "--listen", listen, "--state-dir"]).arg(folder.path().join("state"));
         crate::support::process::feed(command, "")
     };
-    asked(&address).fails(1, &["can't listen on", &address]);
+    let refused = asked(&address);
+    refused.fails(1, &["can't listen on", &address]);
+    assert_eq!(refused.stderr.matches("Address already in use").count(), 1, "{refused:?}");
     assert!(fs::read_to_string(folder.path().join("state/signet.toml")).unwrap().contains(&address));
 
     // It is there by now, and names the port that is taken.

@@ -32,7 +32,7 @@ async fn a_key_that_is_rotated_by_hand_signs_when_everybody_knows_it() {
     assert_eq!(signet_verify::inspect(&signed).unwrap().unverified_header["kid"], next.as_str());
     server.stop();
     let words = deployment.run(&["key", "list"]).stdout;
-    assert!(words.contains("signs no more since") && words.contains("in use since"), "{words}");
+    assert!(words.contains("stopped signing at") && words.contains("in use since"), "{words}");
     for (event, key) in [("key.activated", &next), ("key.retired", &first)] {
         assert!(told(&deployment, event).iter().any(|record| record["key"] == key.as_str()), "{event}");
     }

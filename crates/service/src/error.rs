@@ -79,7 +79,8 @@ pub enum MembershipError {
     Last(HsmName),
     /// Nothing else signs.
     #[error(
-        "no other HSM token of this deployment signs now, and tokens could not be issued without `{name}`: {why}. Wait until the signing key of another one is active (`signet key list`) and it answers (`/readyz`)"
+        "no other HSM token of this deployment signs now, and tokens could not be issued without `{name}`: {why}. \
+         Wait until the signing key of another one is active (`signet key list`) and it answers (`/readyz`)"
     )]
     NothingElseSigns {
         /// Its name.
@@ -89,7 +90,8 @@ pub enum MembershipError {
     },
     /// Secrets would be lost.
     #[error(
-        "{secrets} secrets are sealed for `{name}` alone and would be lost: `signet hsm add {other}` seals them for `{other}` too; then try again"
+        "{secrets} secrets are sealed for `{name}` alone and would be lost: `signet hsm add {other}` seals them \
+         for `{other}` too; then try again"
     )]
     SealedAlone {
         /// Its name.

@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 pub(super) fn examine(config: &Config, now: Timestamp, findings: &mut Findings) {
     let Some(tls) = &config.server.tls else {
         if config.server.public_url.is_https() {
-            findings.well(SUBJECT, "none here: a proxy in front is expected to end it");
+            findings.well(SUBJECT, "none here: a proxy in front is expected to terminate it");
         }
         return;
     };
@@ -41,7 +41,7 @@ pub(super) fn examine(config: &Config, now: Timestamp, findings: &mut Findings) 
         Err(rustls::Error::InconsistentKeys(_)) => findings.fault(
             SUBJECT,
             format!("the key {} is not that of the certificate {}", tls.key.display(), tls.certificate.display()),
-            "put the key beside it that the certificate was asked for with",
+            "use the key that the certificate was requested with",
         ),
         Err(error) => findings.fault(SUBJECT, error.to_string(), "the server can't use certificate and key"),
     }
@@ -94,13 +94,13 @@ fn examine_validity(tls: &TlsConfig, chain: &[CertificateDer<'_>], now: Timestam
     for (place, certificate) in chain.iter().enumerate() {
         let which = if place == 0 { "the certificate" } else { "a certificate of its chain" };
         let Some((from, until)) = validity(certificate) else {
-            return findings.fault(SUBJECT, format!("{which} says no time that can be read"), advice);
+            return findings.fault(SUBJECT, format!("{which} has no validity that can be read"), advice);
         };
         if now < from {
             return findings.fault(SUBJECT, format!("{which} is valid from {from} only"), "check the clock, or wait");
         }
         if now > until {
-            return findings.fault(SUBJECT, format!("{which} has expired on {until}"), advice);
+            return findings.fault(SUBJECT, format!("{which} expired on {until}"), advice);
         }
         ends = Some(ends.map_or(until, |earlier: Timestamp| earlier.min(until)));
     }

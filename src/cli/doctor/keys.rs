@@ -12,7 +12,7 @@ use signet_service::directory::RingKey;
 use signet_service::hsm_membership::Membership;
 use signet_store::Keys as _;
 
-/// Examines the keys; gives those that sign tokens now, and did.
+/// Examines the keys, and returns those that sign tokens now and did so when they were tried.
 pub(super) async fn examine(deployment: &Runtime, tokens: &Tokens, findings: &mut Findings) -> Vec<Arc<RingKey>> {
     let keys = match deployment.store.keys().await {
         Ok(keys) => keys,

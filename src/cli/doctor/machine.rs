@@ -54,7 +54,7 @@ pub(super) fn examine_address(listen: SocketAddr, findings: &mut Findings) {
         Ok(_) => findings.well("address", format!("{listen} is free to listen on")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             let text = format!("somebody listens on {listen} already");
-            findings.warn("address", text, "well if that is Signet; if not, choose another server.listen");
+            findings.warn("address", text, "fine if that is Signet; if not, choose another server.listen");
         }
         Err(error) => findings.fault(
             "address",

@@ -24,7 +24,7 @@ pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
             findings.warn(
                 "policy",
                 format!("`policy.{table}` asks for something for {name}, which no client is or has"),
-                "see whether the name is typed right: as it stands nobody is asked for more than before",
+                "check how the name is spelled: as it stands, nobody is asked for more",
             );
         }
     }

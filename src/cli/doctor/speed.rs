@@ -124,7 +124,7 @@ fn conclude(subject: &str, key: &RingKey, configured: (u32, u32), all: &[Measure
     let current = all.iter().find(|it| (it.sessions, it.workers) == configured).map_or(0.0, |it| it.per_second);
     let advice = format!("set sessions = {} and workers = {}", recommended.sessions, recommended.workers);
     let text = format!(
-        "configured: {}, {current:.0} a second; {advice} gives {:.0}",
+        "configured: {}, {current:.0} a second; {advice} would give {:.0}",
         in_words(sessions, workers),
         recommended.per_second
     );
@@ -133,7 +133,7 @@ fn conclude(subject: &str, key: &RingKey, configured: (u32, u32), all: &[Measure
     } else {
         findings.well(
             subject,
-            format!("configured: {}, {current:.0} a second, which is well", in_words(sessions, workers)),
+            format!("configured: {}, {current:.0} a second, which is good", in_words(sessions, workers)),
         );
     }
 }

@@ -18,7 +18,9 @@ pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
     let now = deployment.signet.now();
     match deployment.store.probe(now).await {
         Ok(()) => findings.well("store", "a durable write was made"),
-        Err(error) => findings.fault("store", error.to_string(), "see that the disk is not full and can be written"),
+        Err(error) => {
+            findings.fault("store", error.to_string(), "check that the disk is not full and can be written to")
+        }
     }
     examine_time(deployment, now, findings).await;
     examine_checkpoint(deployment, findings).await;
@@ -68,7 +70,7 @@ async fn examine_checkpoint(deployment: &Runtime, findings: &mut Findings) {
     let known = std::fs::read_to_string(&audit.public_key).ok().and_then(|text| JwkSet::from_json(&text).ok());
     let Some(known) = known else {
         let text = format!("the audit keys' public half can't be read from {}", audit.public_key.display());
-        return findings.warn("audit", text, "`signet init` writes it anew; keep a copy on another machine");
+        return findings.warn("audit", text, "`signet init` writes it again; keep a copy on another machine");
     };
     let keys: Vec<VerifyingKey> = known.keys.into_iter().map(VerifyingKey::new).collect();
     match open_checkpoint(&last, &keys) {

@@ -116,7 +116,7 @@ fn describe(report: &TokenReport, subject: &str, waited: Duration, findings: &mu
     findings.well(subject, format!("its worker is confined: {}", report.confined.join(", ")));
     if !report.not_confined.is_empty() {
         let text = format!("this kernel does not offer its worker: {}", report.not_confined.join(", "));
-        findings.warn(subject, text, "a newer kernel, or one with landlock and seccomp, takes more from it");
+        findings.warn(subject, text, "a newer kernel, or one with landlock and seccomp, confines it further");
     }
     if report.pin_count_low {
         let text = "the token says that few PIN tries are left: a wrong PIN was shown to it before";

@@ -26,9 +26,9 @@ use signet_service::factors::stock_import::LineOutcome;
 use signet_service::factors::stock_import::Progress;
 use signet_store::StockToken;
 
-/// The largest file that is read.
+/// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 30;
-/// The same of what comes through a pipe.
+/// The most that is read from a pipe, in bytes.
 const LARGEST_PIPED: u64 = 64 << 20;
 /// Refused tokens that are printed; the report has all of them.
 const PRINTED: usize = 20;
@@ -223,7 +223,7 @@ impl Import {
             return Ok(());
         }
         if !self.skip_faulty {
-            output.note("Nothing was imported: mend the file, or import the good tokens alone with --skip-faulty");
+            output.note("Nothing was imported: correct the file, or import the good tokens alone with --skip-faulty");
         }
         Err(Ended::Refused.into())
     }

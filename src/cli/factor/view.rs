@@ -90,7 +90,7 @@ pub(in crate::cli) fn factor_table(factors: &[FactorView]) -> String {
     table(["kind", "label", "serial", "state", "last used", "id"], &rows)
 }
 
-/// The same with the users' names.
+/// Factors of several users as a table, with the users' names.
 pub(super) fn listed_table(factors: &[FactorView]) -> String {
     let rows: Vec<_> = factors
         .iter()

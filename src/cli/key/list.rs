@@ -8,8 +8,9 @@ use crate::cli::deployment;
 use crate::cli::output::Output;
 use crate::cli::table::table;
 use crate::server::{Need, Runtime};
-use signet_core::keys::{AnnouncedKey, HsmKey, KeyEnd, KeyPurpose, KeyState, hexadecimal};
+use signet_core::keys::{AnnouncedKey, HsmKey, KeyEnd, KeyState, hexadecimal};
 use signet_jose::Algorithm;
+use signet_service::key_ring::rotation::stage_ends;
 
 /// A key as printed.
 #[derive(Serialize)]
@@ -74,27 +75,22 @@ impl KeyView {
 
 /// The stage in words.
 fn what_follows(key: &HsmKey, deployment: &Runtime) -> String {
-    let keys = &deployment.config.keys;
-    match key.state {
-        KeyState::Next { published_at } => {
-            let at = published_at.plus(keys.publish_ahead);
-            format!("is published since {published_at}, and signs from {at} on, by the running server")
+    let settings = deployment.signet.settings();
+    let ends = stage_ends(key, &settings.keys, settings.algorithm);
+    match (key.state, ends) {
+        (KeyState::Next { published_at }, ends) => {
+            let from = ends.unwrap_or(published_at);
+            format!("has been published since {published_at}, and signs from {from} on, by the running server")
         }
-        KeyState::Active { since } => {
-            let until = keys.rotate_every.filter(|_| key.purpose == KeyPurpose::TokenSigning);
-            let is_used = key.public.as_ref().is_some_and(|jwk| jwk.algorithm == deployment.config.tokens.algorithm);
-            match until.filter(|_| is_used) {
-                Some(every) => format!("in use since {since}, and rotated at {}", since.plus(every)),
-                None => format!("in use since {since}"),
-            }
+        (KeyState::Active { since }, Some(ends)) => format!("in use since {since}, and rotated at {ends}"),
+        (KeyState::Active { since }, None) => format!("in use since {since}"),
+        (KeyState::Retiring { since, until }, _) => {
+            format!("stopped signing at {since}, stays published until {until}, and is destroyed then")
         }
-        KeyState::Retiring { since, until } => {
-            format!("signs no more since {since}, stays published until {until}, and is destroyed then")
-        }
-        KeyState::Withdrawn { since, end } => {
+        (KeyState::Withdrawn { since, end }, _) => {
             format!("{} at {since}, and is being destroyed in the HSM token", in_words(end))
         }
-        KeyState::Destroyed { at, end } => format!("{}; destroyed in the HSM token at {at}", in_words(end)),
+        (KeyState::Destroyed { at, end }, _) => format!("{}; destroyed in the HSM token at {at}", in_words(end)),
     }
 }
 

@@ -80,7 +80,7 @@ async fn begin(deployment: &Runtime, kid: &str, yes: bool) -> Result<Consequence
 fn in_words(consequences: &Consequences) -> String {
     let list = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
     let tokens = match consequences.unexpired_tokens {
-        0 => "- no token by it that has not expired is on record".to_owned(),
+        0 => "- no token that it signed and that has not expired is on record".to_owned(),
         1 => "- ends 1 token that has not expired: it introspects as inactive at once".to_owned(),
         many => format!("- ends {many} tokens that have not expired: they introspect as inactive at once"),
     };

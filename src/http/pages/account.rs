@@ -74,7 +74,7 @@ pub(super) fn factor_row(factor: &Factor) -> FactorRow {
     }
 }
 
-/// The same in the list, with how many recovery codes are left.
+/// A factor as it stands in the list, with how many recovery codes are left.
 fn listed_row(factor: &Factor, left: Option<u32>) -> FactorRow {
     let row = factor_row(factor);
     let left = left.map(|left| format!("{left} codes left."));

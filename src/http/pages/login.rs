@@ -16,7 +16,7 @@ use signet_core::oauth::grant::PasswordRequest;
 use signet_core::secret::SecretText;
 use signet_service::SignInError;
 
-/// The value of a parameter in the address.
+/// The value of a parameter of the URL's query.
 pub(super) fn asked(uri: &Uri, name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())

@@ -93,7 +93,7 @@ fn see_other(path: &str) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 
-/// The same with a cookie that is set.
+/// A response that sets a cookie, too.
 fn with_cookie(mut response: Response, cookie: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(cookie) {
         response.headers_mut().append(header::SET_COOKIE, value);
@@ -121,7 +121,7 @@ fn sign_in_failure(error: SignInError) -> (StatusCode, &'static str) {
         // Told only after all that was shown was right.
         SignInError::TooWeak => (
             StatusCode::FORBIDDEN,
-            "That was right, and not strong enough for this account. Sign in with a stronger factor.",
+            "That was right, but not strong enough for this account. Sign in with a stronger factor.",
         ),
         SignInError::Refused => (
             StatusCode::BAD_REQUEST,
@@ -183,15 +183,15 @@ impl IntoResponse for PageError {
             Self::StepUpNeeded => failure(
                 StatusCode::FORBIDDEN,
                 "A fresh sign-in is needed",
-                "Changes of how you sign in need your password and a code of the last five minutes. Begin again from \
+                "Changes to how you sign in need your password and a code of the last five minutes. Begin again from \
                  your account.",
             ),
             Self::StrongerNeeded => failure(
                 StatusCode::FORBIDDEN,
                 "A stronger sign-in is needed",
-                "Changes of how you sign in need the strongest of your factors. Sign out, and sign in with that one.",
+                "Changes to how you sign in need the strongest of your factors. Sign out, and sign in with that one.",
             ),
-            Self::NotFound => failure(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address."),
+            Self::NotFound => failure(StatusCode::NOT_FOUND, "Not found", "There is no such page."),
             Self::Input(text) => failure(StatusCode::BAD_REQUEST, "That did not work", &text),
             Self::Unavailable => {
                 let (status, text) = (StatusCode::SERVICE_UNAVAILABLE, "Try again shortly.");

@@ -63,7 +63,7 @@ impl OwnForm {
         self.parameters.optional(name).unwrap_or_default()
     }
 
-    /// The same, for what must not be printed.
+    /// A field that must not be printed, as it was typed; empty where it is absent.
     pub(super) fn secret_field(&self, name: &str) -> SecretText {
         SecretText::new(self.field(name).to_owned())
     }

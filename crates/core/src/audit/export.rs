@@ -42,7 +42,7 @@ struct CheckpointLine {
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The file could not be read.
-    #[error("line {line}: {source}")]
+    #[error("line {line} can't be read")]
     Read {
         /// Its number, from 1.
         line: u64,

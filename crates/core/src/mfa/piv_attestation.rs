@@ -34,7 +34,7 @@ pub enum AttestationFault {
     #[error("the {0} is not a certificate in PEM or DER")]
     Malformed(&'static str),
     /// The key of a certificate can't be used.
-    #[error("the certificate's key can't be used: {0}")]
+    #[error("the certificate's key can't be used")]
     Key(#[from] KeyError),
     /// The chain ends before a trusted root.
     #[error("the certificate of `{0}` leads to none of the configured roots: give every intermediate certificate")]

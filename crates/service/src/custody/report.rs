@@ -100,7 +100,7 @@ pub struct SignedClaims {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReportRefused {
     /// It is no JWS, or its signature is not the audit key's.
-    #[error("{0}")]
+    #[error(transparent)]
     Jws(#[from] signet_jose::JwsError),
     /// It is another kind of JWS.
     #[error("it is no custody report: its `typ` is not {}", SignedKind::Report.token_type())]

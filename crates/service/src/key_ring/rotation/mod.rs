@@ -7,6 +7,8 @@
 mod plan;
 pub mod steps;
 
+pub use plan::stage_ends;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;

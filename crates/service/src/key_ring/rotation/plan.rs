@@ -34,6 +34,20 @@ pub(crate) struct View<'v> {
     pub(crate) seen: &'v dyn Fn(&HsmKey) -> Duration,
 }
 
+/// When the rotation moves a key on to its next stage, as far as clock and settings decide; `None` where they do not.
+/// `algorithm` is what tokens are signed with.
+pub fn stage_ends(key: &HsmKey, settings: &KeySettings, algorithm: Algorithm) -> Option<Timestamp> {
+    match key.state {
+        KeyState::Next { published_at } => Some(published_at.plus(settings.publish_ahead)),
+        KeyState::Active { since } => {
+            let is_rotated = key.purpose == KeyPurpose::TokenSigning && signs_with(key) == Some(algorithm);
+            settings.rotate_every.filter(|_| is_rotated).map(|every| since.plus(every))
+        }
+        KeyState::Retiring { until, .. } => Some(until),
+        KeyState::Withdrawn { .. } | KeyState::Destroyed { .. } => None,
+    }
+}
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -66,6 +80,10 @@ impl View<'_> {
     /// The token-signing keys, the oldest first.
     fn ring(&self) -> impl Iterator<Item = &HsmKey> {
         self.keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning && key.tenant == *self.tenant)
+    }
+
+    fn stage_ends(&self, key: &HsmKey) -> Option<Timestamp> {
+        stage_ends(key, &self.settings, self.algorithm)
     }
 
     fn in_place(&self, hsm: &HsmName, algorithm: Algorithm) -> impl Iterator<Item = &HsmKey> {
@@ -105,9 +123,8 @@ impl View<'_> {
     /// Whether every verifier has the key in its copy of the JWKS by now. The time by the clock decides, and at least the
     /// least time must also have passed by the process's own, so that a clock that is set forward publishes nothing late.
     fn is_known(&self, key: &HsmKey) -> bool {
-        let KeyState::Next { published_at } = key.state else { return false };
-        let published = self.now.since(published_at);
-        published >= self.settings.publish_ahead && (self.seen)(key) >= self.settings.least_published()
+        let is_over = self.stage_ends(key).is_some_and(|ends| ends <= self.now);
+        is_over && (self.seen)(key) >= self.settings.least_published()
     }
 
     /// Keys that were generated at once follow each other at this distance.
@@ -131,8 +148,7 @@ impl View<'_> {
     }
 
     fn is_due(&self, key: &HsmKey) -> bool {
-        let Some(every) = self.settings.rotate_every else { return false };
-        self.now.since(key.state.since()) >= every.saturating_sub(self.settings.publish_ahead)
+        self.stage_ends(key).is_some_and(|ends| ends <= self.now.plus(self.settings.publish_ahead))
     }
 
     fn withdrawals(&self) -> Vec<Step> {
