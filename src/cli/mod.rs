@@ -121,10 +121,21 @@ fn exit_code(error: &anyhow::Error, output: &Output) -> ExitCode {
             ExitCode::from(2)
         }
         None => {
-            output.problem(&format!("{error:#}"));
+            output.problem(&in_words(error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What went wrong, and why. Some libraries' errors say their cause themselves: it is not said again.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }
 
 async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
@@ -134,5 +145,17 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Token(command) => command.run(output).await,
         Command::Login(command) => login::login(command, output).await,
         Command::Logout(command) => login::logout(command, output).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cause_is_said_twice() {
+        let error = anyhow::anyhow!("no such file").context("a can't be read: no such file").context("b failed");
+        assert_eq!(in_words(&error), "b failed: a can't be read: no such file");
+        assert_eq!(in_words(&anyhow::anyhow!("why").context("what")), "what: why");
     }
 }
