@@ -75,7 +75,7 @@ impl KeyView {
 
 /// The stage in words.
 fn what_follows(key: &HsmKey, deployment: &Runtime) -> String {
-    let settings = deployment.signet.settings();
+    let settings = &deployment.signet.issuer().settings;
     let ends = stage_ends(key, &settings.keys, settings.algorithm);
     match (key.state, ends) {
         (KeyState::Next { published_at }, ends) => {
