@@ -106,10 +106,10 @@ impl ClientCommand {
             _ => None,
         };
         let deployment = deployment::open(config, Need::Store, output).await?;
-        let operator = operator();
+        let (clients, operator) = (&deployment.signet.issuer().clients, operator());
         match (self, new) {
             (_, Some(new)) => {
-                let (client, secret) = deployment.signet.issuer().clients.add_client(new, &operator).await?;
+                let (client, secret) = clients.add_client(new, &operator).await?;
                 output.value(&ClientView::new(&client, Some(&secret)), |view| {
                     let secret = view.client_secret.as_deref().unwrap_or_default();
                     format!(
@@ -120,39 +120,35 @@ impl ClientCommand {
                 deployment.close().await
             }
             (Self::List, _) => {
-                let clients = deployment.signet.issuer().clients.list_clients().await?;
-                let views: Vec<_> = clients.iter().map(|client| ClientView::new(client, None)).collect();
+                let all = clients.list_clients().await?;
+                let views: Vec<_> = all.iter().map(|client| ClientView::new(client, None)).collect();
                 output.value(&views, |views| ClientView::table(views))?;
                 deployment.close().await
             }
             (Self::Show { name }, _) => {
-                let view = ClientView::new(&deployment.signet.issuer().clients.find_client(&name).await?, None);
+                let view = ClientView::new(&clients.find_client(&name).await?, None);
                 output.value(&view, |view| ClientView::table(std::slice::from_ref(view)))?;
                 deployment.close().await
             }
             (Self::RenewSecret { name }, _) => {
-                let secret = deployment.signet.issuer().clients.renew_client_secret(&name, &operator).await?;
-                let client = deployment.signet.issuer().clients.find_client(&name).await?;
+                let secret = clients.renew_client_secret(&name, &operator).await?;
+                let client = clients.find_client(&name).await?;
                 output.value(&ClientView::new(&client, Some(&secret)), |view| {
                     format!("client_secret  {}", view.client_secret.as_deref().unwrap_or_default())
                 })?;
                 deployment.close().await
             }
             (Self::Disable { name }, _) => {
-                deployment.signet.issuer().clients.enable_client(&name, false, &operator).await?;
-                deployment::done(
-                    deployment,
-                    output,
-                    &format!("{name} may no longer ask for tokens; its refresh tokens ended"),
-                )
-                .await
+                clients.enable_client(&name, false, &operator).await?;
+                let what = format!("{name} may no longer ask for tokens; its refresh tokens ended");
+                deployment::done(deployment, output, &what).await
             }
             (Self::Enable { name }, _) => {
-                deployment.signet.issuer().clients.enable_client(&name, true, &operator).await?;
+                clients.enable_client(&name, true, &operator).await?;
                 deployment::done(deployment, output, &format!("{name} may ask for tokens again")).await
             }
             (Self::Remove { name }, _) => {
-                deployment.signet.issuer().clients.remove_client(&name, &operator).await?;
+                clients.remove_client(&name, &operator).await?;
                 deployment::done(deployment, output, &format!("removed client {name}")).await
             }
             (Self::Add { .. }, None) => Ok(()),

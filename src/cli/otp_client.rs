@@ -115,22 +115,8 @@ impl OtpClientCommand {
                 output.value(&views, |views| ClientView::table(views))?;
                 deployment.close().await
             }
-            Self::Disable { client } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment
-                    .signet
-                    .issuer()
-                    .otp_validation
-                    .clients
-                    .enable_otp_client(&client, false, &operator())
-                    .await?;
-                deployment::done(deployment, output, &format!("{client} may no longer have OTPs verified")).await
-            }
-            Self::Enable { client } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().otp_validation.clients.enable_otp_client(&client, true, &operator()).await?;
-                deployment::done(deployment, output, &format!("{client} may have OTPs verified again")).await
-            }
+            Self::Disable { client } => enable(config, output, &client, false).await,
+            Self::Enable { client } => enable(config, output, &client, true).await,
             Self::Remove { client } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 deployment.signet.issuer().otp_validation.clients.remove_otp_client(&client, &operator()).await?;
@@ -138,6 +124,13 @@ impl OtpClientCommand {
             }
         }
     }
+}
+
+async fn enable(config: &Path, output: &Output, client: &str, enabled: bool) -> anyhow::Result<()> {
+    let deployment = deployment::open(config, Need::Store, output).await?;
+    deployment.signet.issuer().otp_validation.clients.enable_otp_client(client, enabled, &operator()).await?;
+    let what = if enabled { "may have OTPs verified again" } else { "may no longer have OTPs verified" };
+    deployment::done(deployment, output, &format!("{client} {what}")).await
 }
 
 async fn add(config: &Path, output: &Output, new: NewOtpClient) -> anyhow::Result<()> {

@@ -118,16 +118,8 @@ impl OtpKeyCommand {
                 output.value(&views, |views| KeyView::table(views))?;
                 deployment.close().await
             }
-            Self::Disable { public_id } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().otp_validation.keys.enable_otp_key(&public_id, false, &operator()).await?;
-                deployment::done(deployment, output, &format!("OTPs of {public_id} are no longer verified")).await
-            }
-            Self::Enable { public_id } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().otp_validation.keys.enable_otp_key(&public_id, true, &operator()).await?;
-                deployment::done(deployment, output, &format!("OTPs of {public_id} are verified again")).await
-            }
+            Self::Disable { public_id } => enable(config, output, &public_id, false).await,
+            Self::Enable { public_id } => enable(config, output, &public_id, true).await,
             Self::Remove { public_id } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 deployment.signet.issuer().otp_validation.keys.remove_otp_key(&public_id, &operator()).await?;
@@ -135,6 +127,13 @@ impl OtpKeyCommand {
             }
         }
     }
+}
+
+async fn enable(config: &Path, output: &Output, public_id: &str, enabled: bool) -> anyhow::Result<()> {
+    let deployment = deployment::open(config, Need::Store, output).await?;
+    deployment.signet.issuer().otp_validation.keys.enable_otp_key(public_id, enabled, &operator()).await?;
+    let what = if enabled { "verified again" } else { "no longer verified" };
+    deployment::done(deployment, output, &format!("OTPs of {public_id} are {what}")).await
 }
 
 async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
@@ -167,21 +166,14 @@ async fn import_counters(config: &Path, output: &Output, file: &Path) -> anyhow:
     let deployment = deployment::open(config, Need::Store, output).await?;
     let mut done = Imported { imported: 0, skipped: Vec::new() };
     for key in exported {
-        let operator = operator();
-        let raised = deployment
-            .signet
-            .issuer()
-            .otp_validation
-            .keys
-            .raise_yubico_counter(&key.public_id, key.counter, &operator)
-            .await?;
-        if raised {
-            done.imported += 1
+        let keys = &deployment.signet.issuer().otp_validation.keys;
+        if keys.raise_yubico_counter(&key.public_id, key.counter, &operator()).await? {
+            done.imported += 1;
         } else {
-            done.skipped.push(key.public_id.clone())
+            done.skipped.push(key.public_id.clone());
         }
         if !key.active {
-            deployment.signet.issuer().otp_validation.keys.disable_yubico_key(&key.public_id, &operator).await?;
+            keys.disable_yubico_key(&key.public_id, &operator()).await?;
         }
     }
     output.value(&done, |done| {

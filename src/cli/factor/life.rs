@@ -12,6 +12,8 @@ use crate::cli::output::Output;
 use crate::cli::{Ended, input};
 use crate::server::Need;
 use signet_core::secret::SecretText;
+use signet_service::ChangeError;
+use signet_service::factors::lifecycle::FactorLifecycle;
 use signet_store::FactorId;
 
 #[derive(Debug, Subcommand)]
@@ -82,71 +84,62 @@ impl Life {
             Self::Resync { id, codes_stdin } => resync(config, output, &id, codes_stdin).await,
             Self::Disable { id } => {
                 let what = format!("disabled factor {id}; the user's refresh tokens ended");
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment
-                    .signet
-                    .issuer()
-                    .factors
-                    .lifecycle
-                    .enable_factor(&FactorId::new(&id), false, &operator())
-                    .await?;
-                deployment::done(deployment, output, &what).await
+                change(config, output, &id, what, async |factors, id| {
+                    factors.enable_factor(id, false, &operator()).await
+                })
+                .await
             }
             Self::Enable { id } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment
-                    .signet
-                    .issuer()
-                    .factors
-                    .lifecycle
-                    .enable_factor(&FactorId::new(&id), true, &operator())
-                    .await?;
-                deployment::done(deployment, output, &format!("enabled factor {id}")).await
+                let what = format!("enabled factor {id}");
+                change(config, output, &id, what, async |factors, id| {
+                    factors.enable_factor(id, true, &operator()).await
+                })
+                .await
             }
             Self::Rename { id, label } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment
-                    .signet
-                    .issuer()
-                    .factors
-                    .lifecycle
-                    .rename_factor(&FactorId::new(&id), &label, &operator())
-                    .await?;
-                deployment::done(deployment, output, &format!("factor {id} is named {label}")).await
+                let what = format!("factor {id} is named {label}");
+                change(config, output, &id, what, async |factors, id| {
+                    factors.rename_factor(id, &label, &operator()).await
+                })
+                .await
             }
             Self::Approve { id } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().factors.lifecycle.approve_factor(&FactorId::new(&id), &operator()).await?;
-                deployment::done(deployment, output, &format!("approved factor {id}")).await
+                let what = format!("approved factor {id}");
+                change(config, output, &id, what, async |factors, id| factors.approve_factor(id, &operator()).await)
+                    .await
             }
             Self::Remove { id } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().factors.lifecycle.remove_factor(&FactorId::new(&id), &operator()).await?;
-                deployment::done(deployment, output, &format!("removed factor {id}")).await
+                let what = format!("removed factor {id}");
+                change(config, output, &id, what, async |factors, id| factors.remove_factor(id, &operator()).await)
+                    .await
             }
         }
     }
 }
 
+/// Makes a change, and says what was done.
+async fn change(
+    config: &Path,
+    output: &Output,
+    id: &str,
+    done: String,
+    change: impl AsyncFnOnce(&FactorLifecycle, &FactorId) -> Result<(), ChangeError>,
+) -> anyhow::Result<()> {
+    let deployment = deployment::open(config, Need::Store, output).await?;
+    change(&deployment.signet.issuer().factors.lifecycle, &FactorId::new(id)).await?;
+    deployment::done(deployment, output, &done).await
+}
+
 async fn list(config: &Path, output: &Output, user: Option<String>) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
+    let factors = &deployment.signet.issuer().factors.lifecycle;
     match user {
         Some(user) => {
-            let factors = deployment.signet.issuer().factors.lifecycle.list_factors(&user).await?;
-            let views: Vec<_> = factors.iter().map(FactorView::new).collect();
+            let views: Vec<_> = factors.list_factors(&user).await?.iter().map(FactorView::new).collect();
             output.value(&views, |views| factor_table(views))?;
         }
         None => {
-            let views: Vec<_> = deployment
-                .signet
-                .issuer()
-                .factors
-                .lifecycle
-                .list_all_factors()
-                .await?
-                .iter()
-                .map(FactorView::listed)
-                .collect();
+            let views: Vec<_> = factors.list_all_factors().await?.iter().map(FactorView::listed).collect();
             output.value(&views, |views| listed_table(views))?;
         }
     }
@@ -155,8 +148,8 @@ async fn list(config: &Path, output: &Output, user: Option<String>) -> anyhow::R
 
 async fn export(config: &Path, output: &Output, format: Form) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    let views: Vec<_> =
-        deployment.signet.issuer().factors.lifecycle.list_all_factors().await?.iter().map(FactorView::listed).collect();
+    let factors = &deployment.signet.issuer().factors.lifecycle;
+    let views: Vec<_> = factors.list_all_factors().await?.iter().map(FactorView::listed).collect();
     match format {
         Form::Json => output.text(&serde_json::to_string_pretty(&views)?)?,
         Form::Csv => output.value(&views, |views| csv(views))?,
