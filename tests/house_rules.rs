@@ -81,6 +81,26 @@ fn the_roots_modules_name_what_lies_below_them_alone() {
     }
 }
 
+/// Crates whose tests are of rules: of time and order they learn from a clock that the test holds in its hand.
+const OF_RULES: &[&str] = &["crates/jose", "crates/core", "crates/store", "crates/service"];
+
+/// A file's tests: all of a file of tests, and what stands below a module of tests in any other.
+fn tests_of<'t>(path: &str, text: &'t str) -> &'t str {
+    let is_file_of_tests = path.ends_with("tests.rs") || path.contains("/tests/");
+    let begin = if is_file_of_tests { Some(0) } else { text.find("#[cfg(test)]") };
+    begin.map_or("", |begin| &text[begin..])
+}
+
+#[test]
+fn no_test_of_a_rule_waits_in_real_time() {
+    let sleeping = "fn product() { sleep(PAUSE) }\n#[cfg(test)]\nmod tests { fn test() { sleep(PAUSE) } }";
+    assert!(tests_of("crates/core/src/x.rs", sleeping).matches("sleep(").count() == 1);
+    assert!(tests_of("crates/core/src/x_tests.rs", sleeping).matches("sleep(").count() == 2);
+    for (path, text) in rust_files(OF_RULES) {
+        assert!(!tests_of(&path, &text).contains("sleep("), "{path}: a test that sleeps: set its clock instead");
+    }
+}
+
 /// One binary holds all suites, so a file that `tests/main.rs` does not name is never run.
 #[test]
 fn every_suite_is_run() {

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use super::scan::{Inhabited, PASSWORD, contains};
 use crate::support::process::children;
 use crate::support::server::Server;
+use crate::support::skipped::skipped;
 
 /// All readable memory of a process, a region at a time; `None` where the kernel does not let us.
 fn memory(id: u32) -> Option<Vec<Vec<u8>>> {
@@ -61,7 +62,10 @@ async fn promise_1_and_hazard_92_the_servers_memory_holds_no_pin_and_no_key() {
             assert!(!has_module(server.id()), "the server has loaded the PKCS#11 module");
             assert!(has_module(server.workers()[0]), "the worker has loaded it");
         }
-        None => assert!(!is_root()),
+        None => {
+            assert!(!is_root());
+            skipped("nobody but root can read a server's memory, which is shown, but not that it holds no PIN");
+        }
     }
     server.stop();
 }

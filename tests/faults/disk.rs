@@ -13,6 +13,7 @@ use crate::support::commands::exported;
 use crate::support::hsm::PROGRAM;
 use crate::support::process::{PATIENCE, wait_for};
 use crate::support::server::Server;
+use crate::support::skipped::skipped;
 
 use crate::support::application::PASSWORD;
 /// A deployment with a person and a client.
@@ -120,8 +121,7 @@ fn order(shell: &mut ChildStdin, folder: &Path, line: &str) {
 async fn hazard_73_and_79_a_full_disk_issues_nothing_and_loses_nothing() {
     let unshare = ["--map-root-user", "--mount"];
     if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success()) {
-        eprintln!("not tried: nobody but the system's root can mount a disk here");
-        return;
+        return skipped("nobody but the system's root can mount a disk here");
     }
     let inhabited = Inhabited::new();
     let folder = inhabited.deployment.folder();

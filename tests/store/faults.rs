@@ -1,22 +1,16 @@
 //! A disk that fails, a lock that is held, a queue that is full: nothing is told, nothing is kept, and all comes back.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signet_core::audit::Event;
 use signet_core::keys::HsmName;
 use signet_core::secret::SecretHash;
-use signet_store::{
-    AuditLog as _, AuditOnOutcome, Grants as _, Membership as _, RotateOutcome, StoreError, StoreFailure, Users as _,
-};
+use signet_store::{AuditLog as _, AuditOnOutcome, Grants as _, RotateOutcome, StoreError, StoreFailure};
 use signet_store_sqlite::{SqliteOptions, SqliteStore};
 use sqlx::Executor as _;
 
-use crate::support::store::{ManualClock, NOW, Place, draft, granted, now, options, raw, tenant, user, verify};
-
-const DATABASE: &str = "SIGNET_TEST_DATABASE";
+use crate::support::store::{Place, draft, granted, now, raw, tenant, verify};
 
 fn is_unavailable(error: &StoreError) -> bool {
     matches!(error.failure, StoreFailure::Unavailable(_))
@@ -26,91 +20,6 @@ async fn rotate(store: &SqliteStore) -> Result<RotateOutcome, StoreError> {
     let told = AuditOnOutcome::applied(draft(Event::TokenRefreshed));
     let (spent, successor) = (SecretHash::of("r0"), SecretHash::of("r1"));
     store.rotate(&tenant(), &spent, &successor, Some(&HsmName::new("primary")), now(), told).await
-}
-
-/// A limit on the size of a file makes each write beyond it fail as a disk's does. It holds for a whole process, so
-/// the test runs as one of its own, which ignores the signal that comes with it.
-#[test]
-fn a_disk_that_takes_no_more_denies_and_recovers() {
-    let place = Place::new();
-    let ended = Command::new("sh")
-        .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "store::faults::writes_to_a_limited_file", "--ignored"])
-        .env(DATABASE, place.database())
-        .output()
-        .unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
-}
-
-fn limit_files_to(bytes: Option<u64>) {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
-    setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the child of the test above: it limits what its process may write"]
-async fn writes_to_a_limited_file() {
-    let database = std::path::PathBuf::from(std::env::var_os(DATABASE).expect("it is started by the test above"));
-    let store = SqliteStore::open(options(database.clone()), ManualClock::at(NOW)).await.unwrap();
-    granted(store.as_ref()).await;
-    let log = database.with_extension("db-wal");
-    limit_files_to(Some(std::fs::metadata(log).unwrap().len() + 2000));
-
-    let before = store.head().await.unwrap();
-    assert!(is_unavailable(&rotate(&store).await.unwrap_err()));
-    assert!(is_unavailable(&store.append(vec![draft(Event::SignIn)]).await.unwrap_err()));
-    assert!(is_unavailable(&store.probe(now()).await.unwrap_err()));
-    assert!(is_unavailable(&store.add_user(&user("bob"), vec![]).await.unwrap_err()));
-    assert_eq!(store.head().await.unwrap(), before, "no record");
-    let kept = store.refresh_token(&tenant(), &SecretHash::of("r0")).await.unwrap().unwrap();
-    assert_eq!((kept.spent_at, kept.live_generation), (None, 0), "no token");
-
-    limit_files_to(None);
-    assert_eq!(rotate(&store).await.unwrap(), RotateOutcome::Rotated);
-    assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, before.sequence + 1);
-    store.close().await;
-}
-
-/// The same with a file system of one megabyte, which fills up.
-#[test]
-#[ignore = "mounts a file system: needs root or user namespaces"]
-fn a_full_file_system_denies_and_recovers() {
-    let place = Place::new();
-    let ended = Command::new("unshare")
-        .args(["-Urm", "sh", "-c", r#"mount -t tmpfs -o size=1m none "$0" && exec "$@""#])
-        .arg(place.folder())
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "store::faults::fills_a_file_system", "--ignored"])
-        .env(DATABASE, place.database())
-        .output()
-        .unwrap();
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the child of the test above: it fills the file system that its database is on"]
-async fn fills_a_file_system() {
-    let database = std::path::PathBuf::from(std::env::var_os(DATABASE).expect("it is started by the test above"));
-    let filler = database.with_extension("filler");
-    std::fs::write(&filler, vec![0; 300_000]).unwrap();
-    let store = SqliteStore::open(options(database), ManualClock::at(NOW)).await.unwrap();
-    granted(store.as_ref()).await;
-    let mut told = 0;
-    let full = loop {
-        match store.append(vec![draft(Event::SignIn).detail("x".repeat(1000))]).await {
-            Ok(_) => told += 1,
-            Err(error) => break error,
-        }
-        assert!(told < 10_000, "it never filled up");
-    };
-    assert!(full.to_string().contains("the disk is full: free some space"), "{full}");
-    assert!(is_unavailable(&rotate(&store).await.unwrap_err()));
-    assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, told, "what was acknowledged, and no more");
-    std::fs::remove_file(filler).unwrap();
-    assert_eq!(rotate(&store).await.unwrap(), RotateOutcome::Rotated);
-    assert_eq!(verify(store.as_ref()).await.unwrap().head.sequence, told + 1);
-    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,6 @@ mod anchor;
 mod bounds;
 mod clock;
 mod contract;
-mod cost;
-mod crash;
 mod faults;
 mod nobody;
 mod opening;

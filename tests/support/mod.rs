@@ -21,6 +21,7 @@ pub(crate) mod requests;
 pub(crate) mod responder;
 pub(crate) mod security_key;
 pub(crate) mod server;
+pub(crate) mod skipped;
 pub(crate) mod store;
 mod template;
 pub(crate) mod webdriver;

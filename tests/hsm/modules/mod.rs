@@ -4,7 +4,6 @@
 mod custody;
 mod deployment;
 mod faults;
-mod figure;
 mod sign;
 mod vault;
 

@@ -209,15 +209,3 @@ fn the_times_of_a_checkpoint_read_as_they_are_written() {
     let at = Timestamp::from_unix_seconds(NOW).to_string();
     assert_eq!(at.parse::<jiff::Timestamp>().unwrap().as_second(), NOW);
 }
-
-#[test]
-#[ignore = "a measurement: cargo test --release --lib -- --ignored --nocapture policy"]
-fn the_cost_of_judging_one_token() {
-    const ROUNDS: u32 = 200_000;
-    let honest = input(&header().to_string(), &person().to_string());
-    let started = std::time::Instant::now();
-    for _ in 0..ROUNDS {
-        std::hint::black_box(judge(KeyPurpose::TokenSigning, std::hint::black_box(&honest))).unwrap();
-    }
-    println!("{} bytes: {:?} a token", honest.len(), started.elapsed() / ROUNDS);
-}

@@ -1,4 +1,4 @@
-//! What an audit record costs: measured, not judged.
+//! What an audit record costs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,9 +44,8 @@ async fn append_for(store: &Arc<SqliteStore>, tasks: usize, each: usize) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: run it alone, with --nocapture, best in the release profile"]
-async fn of_an_audit_record() {
+/// Prints what a record costs, alone and by how many are written at once.
+pub(crate) async fn measure() {
     let (issued, mut head, started) = (token_issued(), Head::EMPTY, Instant::now());
     for _ in 0..10_000 {
         head = chain(head, now(), &issued).1;

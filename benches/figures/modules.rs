@@ -1,6 +1,5 @@
 //! What the way through a worker costs on each make, beside the bare module in the same run.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,26 +20,23 @@ const CALLERS: usize = 32;
 
 /// ES256 by the bare module, one session a thread. A module reads its configuration from the environment, so that this
 /// runs in a process of its own.
-fn bare(config: &HsmConfig, threads: u32) -> f64 {
+fn by_bare_module(config: &HsmConfig, threads: u32) -> f64 {
     let PinSource::File(pin) = &config.pin else { unreachable!() };
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "hsm::modules::figure::bare_module", "--nocapture"])
+        .arg("bare-module")
+        .args([&config.module, pin])
+        .arg(threads.to_string())
         .envs(config.environment.clone())
-        .env("FIGURE", format!("{}\n{}\n{threads}", config.module.display(), pin.display()))
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find_map(|line| line.split("RATE=").nth(1)).unwrap_or_else(|| panic!("{text}"));
-    line.trim().parse().unwrap()
+    let (rate, faults) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    rate.trim().parse().unwrap_or_else(|error| panic!("{error}: {rate}{faults}"))
 }
 
-#[test]
-#[ignore = "run by the figure below, in a process of its own"]
-fn bare_module() {
-    let Ok(figure) = std::env::var("FIGURE") else { return };
-    let parts: Vec<&str> = figure.lines().collect();
-    let (pin, threads) = (std::fs::read_to_string(PathBuf::from(parts[1])).unwrap(), parts[2].parse::<u32>().unwrap());
-    let module = Pkcs11::new(parts[0]).unwrap();
+/// What that process does: prints the signatures a second.
+pub(crate) fn bare(module: &str, pin_file: &str, threads: u32) {
+    let pin = std::fs::read_to_string(pin_file).unwrap();
+    let module = Pkcs11::new(module).unwrap();
     module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
     let slots = module.get_slots_with_token().unwrap();
     let is_ours = |slot: &&_| module.get_token_info(**slot).is_ok_and(|info| info.label().trim_end() == "signet");
@@ -61,12 +57,11 @@ fn bare_module() {
     let sessions: Vec<_> = (0..threads).map(|_| module.open_ro_session(slot).unwrap()).collect();
     let signers: Vec<_> = sessions.into_iter().map(|session| std::thread::spawn(move || sign(session))).collect();
     let total: u32 = signers.into_iter().map(|signer| signer.join().unwrap()).sum();
-    println!("RATE={}", f64::from(total) / MEASURED.as_secs_f64());
+    println!("{}", f64::from(total) / MEASURED.as_secs_f64());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement: cargo test --release --test suite -- --ignored --nocapture hsm::modules::figure::through"]
-async fn through_the_worker_beside_the_bare_module() {
+/// Prints the table of docs/hsm-guide.md.
+pub(crate) async fn measure() {
     println!("| module | workers | sessions of each | through the workers | bare, a thread for each session | ratio |");
     for make in [Make::SoftHsm, Make::Kryoptic, Make::P11Kit, Make::Tpm2] {
         let token = make.token();
@@ -74,7 +69,7 @@ async fn through_the_worker_beside_the_bare_module() {
             let mut config = token.config();
             (config.workers, config.sessions) = (workers, sessions);
             let through = through(&token, config.clone()).await;
-            let bare = bare(&config, workers * sessions);
+            let bare = by_bare_module(&config, workers * sessions);
             println!("| {make:?} | {workers} | {sessions} | {through:.0} | {bare:.0} | {:.2} |", through / bare);
         }
     }

@@ -1,39 +1,31 @@
-//! A process that is killed with no chance to tidy up loses nothing that it acknowledged, and revives nothing.
+//! The store as processes of their own meet it: one that is killed with no chance to tidy up loses nothing that it
+//! acknowledged, and revives nothing; one whose disk takes no more tells nothing and keeps nothing.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
+
+#[path = "../src/families.rs"]
+mod families;
+#[path = "../../support/skipped.rs"]
+mod skipped;
+#[expect(dead_code, reason = "what the child uses of it")]
+#[path = "../../support/store.rs"]
+mod store;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
-use signet_core::audit::Event;
-use signet_core::keys::HsmName;
-use signet_core::secret::SecretHash;
-use signet_store::{
-    AuditLog as _, AuditOnOutcome, Clients as _, EndReason, GrantId, GrantState, Grants as _, RotateOutcome, Users as _,
-};
+use signet_store::{AuditLog as _, Clients as _, GrantState, Grants as _, Users as _};
 use signet_store_sqlite::SqliteStore;
 
-use crate::support::store::{ManualClock, NOW, Place, client, draft, grant, now, options, tenant, user, verify};
+use self::families::{FAMILIES, LAST, family_id, token};
+use self::skipped::skipped;
+use self::store::{Place, client, grant, tenant, user, verify};
 
-/// Where the child finds the database.
-const DATABASE: &str = "SIGNET_TEST_DATABASE";
-const FAMILIES: usize = 8;
-/// After so many rotations a family is ended.
-const LAST: i64 = 150;
+/// The program that is run.
+const CHILD: &str = env!("CARGO_BIN_EXE_store-child");
 /// When the parent kills: after so many acknowledgements.
 const KILLED_AFTER: [usize; 4] = [1, 40, 333, 900];
-
-fn token(family: usize, generation: i64) -> SecretHash {
-    SecretHash::of(&format!("{family}-{generation}"))
-}
-
-fn family_id(family: usize) -> GrantId {
-    GrantId::new(format!("family-{family}"))
-}
-
-fn told(what: &str) -> AuditOnOutcome {
-    AuditOnOutcome::applied(draft(Event::TokenRefreshed).detail(what))
-}
 
 /// What the child printed.
 #[derive(Default)]
@@ -62,12 +54,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_revived_by_a_kill() {
 }
 
 fn run_and_kill(place: &Place, killed_after: usize) -> Acknowledged {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::crash::rotates_until_killed", "--ignored", "--nocapture"])
-        .env(DATABASE, place.database())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(CHILD).arg("rotate-until-killed").arg(place.database()).stdout(Stdio::piped()).spawn().unwrap();
     let mut acknowledged = Acknowledged::default();
     let mut count = 0;
     // What was printed before the kill was acknowledged, also where it is read after it.
@@ -110,27 +98,30 @@ async fn check(store: &SqliteStore, acknowledged: &Acknowledged) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "the child of the test above: it rotates until it is killed"]
-async fn rotates_until_killed() {
-    let database = std::env::var_os(DATABASE).expect("it is started by the test above");
-    let store = SqliteStore::open(options(database.into()), ManualClock::at(NOW)).await.unwrap();
-    let families: Vec<_> = (0..FAMILIES).map(|family| tokio::spawn(rotate(Arc::clone(&store), family))).collect();
-    for family in families {
-        family.await.unwrap();
-    }
+/// A limit on the size of a file makes each write beyond it fail as a disk's does. It holds for a whole process, which
+/// ignores the signal that comes with it.
+#[test]
+fn a_disk_that_takes_no_more_denies_and_recovers() {
+    let place = Place::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, CHILD, "write-to-a-limited-file"]);
+    ends_well(command.arg(place.database()));
 }
 
-async fn rotate(store: Arc<SqliteStore>, family: usize) {
-    for generation in 1..LAST {
-        let hsm = HsmName::new("primary");
-        let (spent, successor) = (token(family, generation - 1), token(family, generation));
-        let told = told(&format!("{family}-{generation}"));
-        let outcome = store.rotate(&tenant(), &spent, &successor, Some(&hsm), now(), told).await.unwrap();
-        assert_eq!(outcome, RotateOutcome::Rotated);
-        println!("acknowledged {family} {generation}");
+/// A file system of one megabyte, which fills up.
+#[test]
+fn a_full_file_system_denies_and_recovers() {
+    let unshare = ["--map-root-user", "--mount"];
+    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|status| status.success()) {
+        return skipped("nobody but the system's root can mount a disk here");
     }
-    let ended = told(&format!("{family}-ended"));
-    assert!(store.end_grant(&tenant(), &family_id(family), EndReason::Revoked, now(), ended).await.unwrap());
-    println!("acknowledged {family} {LAST}");
+    let place = Place::new();
+    let mut command = Command::new("unshare");
+    command.args(unshare).args(["sh", "-c", r#"mount -t tmpfs -o size=1m none "$0" && exec "$@""#]);
+    ends_well(command.arg(place.folder()).args([CHILD, "fill-the-file-system"]).arg(place.database()));
+}
+
+fn ends_well(command: &mut Command) {
+    let ended = command.output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
