@@ -160,19 +160,6 @@ impl Moment {
     }
 }
 
-/// What people call a kind of factor.
-pub(crate) fn kind_in_words(kind: &str) -> &'static str {
-    match kind {
-        "totp" => "Authenticator app",
-        "hotp" => "Counter-based token",
-        "yubico_otp" | "yubico_remote" => "YubiKey code",
-        "webauthn" => "Security key",
-        "piv" => "Smart card",
-        "recovery" => "Recovery codes",
-        _ => "Other",
-    }
-}
-
 /// A QR code as an SVG image; empty where the text is too long for one, which the page then shows as text alone.
 pub(crate) fn qr_image(text: &str) -> String {
     let Ok(code) = QrCode::with_error_correction_level(text, EcLevel::M) else { return String::new() };

@@ -12,6 +12,7 @@ use signet_core::audit::{
     ChainCheck, ChainFault, ChainSummary, Checkpoint, CheckpointClaims, Draft, Event, Outcome, RequestContext,
 };
 use signet_core::keys::{HsmName, OtpHash, Seals, TenantId};
+use signet_core::mfa::UsedFactor;
 use signet_core::mfa::lockout::Counter;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::{Clock, Timestamp};
@@ -175,7 +176,7 @@ pub(crate) fn grant(id: &str, user: &User, client: &Client) -> Grant {
         auth_time: now(),
         acr: "urn:example:acr".to_owned(),
         amr: vec!["pwd".to_owned(), "otp".to_owned(), "mfa".to_owned()],
-        factors: vec!["password".to_owned(), "totp:a".to_owned()],
+        factors: vec![UsedFactor::Password, "totp:a".parse().unwrap()],
         created_at: now(),
         expires_at: after(3600),
         state: GrantState::Active,

@@ -19,7 +19,7 @@ use crate::ids::Ids;
 use crate::settings::Settings;
 use crate::sign_in::SignIn;
 use crate::sign_in::security_keys::KeyAnswer;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::assurance::PAGES;
 use signet_core::mfa::{Authentication, Proved};
 use signet_core::oauth::ClientId;
@@ -225,7 +225,7 @@ impl BrowserSessions {
         if self.settings.assurance.admits_to_pages(proved(session)) {
             return Ok(());
         }
-        let mut refused = told.clone().because("sign_in_too_weak");
+        let mut refused = told.clone().because(Reason::SignInTooWeak);
         refused.outcome = Outcome::Refused;
         self.audit.append(vec![refused]).await?;
         Err(SignInError::TooWeak)

@@ -91,7 +91,7 @@ fn grant_names(grants: &BTreeSet<GrantType>) -> String {
 
 fn grants_of(row: &SqliteRow) -> Result<BTreeSet<GrantType>> {
     let names = list(row, "grant_types")?;
-    names.iter().map(|name| name.parse().map_err(|_| Fault::corrupt("grant_types"))).collect()
+    names.iter().map(|name: &String| name.parse().map_err(|_| Fault::corrupt("grant_types"))).collect()
 }
 
 fn client_of(row: &SqliteRow) -> Result<Client> {

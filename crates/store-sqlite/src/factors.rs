@@ -16,6 +16,7 @@ use super::texts::texts;
 use super::{seals, users};
 use signet_core::audit::Draft;
 use signet_core::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
+use signet_core::mfa::FactorKind;
 use signet_core::mfa::{HotpState, WebAuthnState, YubicoRemoteState, recovery};
 use signet_jose::clock::Timestamp;
 use signet_store::{
@@ -90,7 +91,7 @@ pub(super) async fn add(factor: &Factor, connection: &mut SqliteConnection) -> R
         .bind(factor.id.as_str())
         .bind(factor.user.as_str())
         .bind(factor.label.as_str())
-        .bind(factor.detail.kind())
+        .bind(factor.detail.kind().name())
         .bind(factor.created_at.unix_millis())
         .bind(factor.last_used_at.map(Timestamp::unix_millis))
         .bind(totp.map(|totp| hash_name(totp.hash)))
@@ -195,14 +196,14 @@ async fn spend_nonce(spending: &NonceSpending, connection: &mut SqliteConnection
 
 /// What kind of secret a factor has, by its columns.
 pub(super) fn enclosed_of(kind: &str, totp_hash: Option<&str>, detail: Option<&str>) -> Result<OtpSecretKind> {
-    match (kind, totp_hash, detail) {
-        ("totp", Some(name), _) => Ok(OtpSecretKind::Hmac(hash_of(name)?)),
-        ("hotp", None, Some(detail)) => {
+    match (kind_of(kind)?, totp_hash, detail) {
+        (FactorKind::Totp, Some(name), _) => Ok(OtpSecretKind::Hmac(hash_of(name)?)),
+        (FactorKind::Hotp, None, Some(detail)) => {
             let state: HotpState = serde_json::from_str(detail).map_err(|_| Fault::corrupt("detail of factor"))?;
             Ok(OtpSecretKind::Hmac(state.hash))
         }
-        ("yubico_otp", None, _) => Ok(OtpSecretKind::Aes128),
-        ("recovery", None, _) => Ok(OtpSecretKind::Hmac(recovery::HASH)),
+        (FactorKind::YubicoOtp, None, _) => Ok(OtpSecretKind::Aes128),
+        (FactorKind::Recovery, None, _) => Ok(OtpSecretKind::Hmac(recovery::HASH)),
         _ => Err(Fault::corrupt("kind of a factor")),
     }
 }
@@ -242,9 +243,13 @@ fn from_text<T: DeserializeOwned>(row: &SqliteRow) -> Result<T> {
     serde_json::from_str(text).map_err(|_| Fault::corrupt("detail of factor"))
 }
 
+fn kind_of(name: &str) -> Result<FactorKind> {
+    name.parse().map_err(|_| Fault::corrupt("kind of factor"))
+}
+
 fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
-    match row.try_get("kind")? {
-        "totp" => Ok(FactorDetail::Totp(TotpState {
+    match kind_of(row.try_get("kind")?)? {
+        FactorKind::Totp => Ok(FactorDetail::Totp(TotpState {
             hash: hash_of(row.try_get("totp_hash")?)?,
             digits: number(row, "totp_digits")?,
             step_seconds: number(row, "totp_step_seconds")?,
@@ -252,20 +257,23 @@ fn detail_of(row: &SqliteRow) -> Result<FactorDetail> {
             window: number(row, "totp_window")?,
             last_step: row.try_get("totp_last_step")?,
         })),
-        "yubico_otp" => Ok(FactorDetail::YubicoOtp(YubicoState {
+        FactorKind::YubicoOtp => Ok(FactorDetail::YubicoOtp(YubicoState {
             public_id: row.try_get("yubico_public_id")?,
             private_id: array(row, "yubico_private_id")?,
             last_counter: row.try_get("yubico_last_counter")?,
         })),
-        "hotp" => Ok(FactorDetail::Hotp(HotpState { next_counter: row.try_get("counter")?, ..from_text(row)? })),
-        "yubico_remote" => Ok(FactorDetail::YubicoRemote(YubicoRemoteState {
+        FactorKind::Hotp => {
+            Ok(FactorDetail::Hotp(HotpState { next_counter: row.try_get("counter")?, ..from_text(row)? }))
+        }
+        FactorKind::YubicoRemote => Ok(FactorDetail::YubicoRemote(YubicoRemoteState {
             last_counter: row.try_get("counter")?,
             ..from_text(row)?
         })),
-        "webauthn" => Ok(FactorDetail::WebAuthn(WebAuthnState { counter: row.try_get("counter")?, ..from_text(row)? })),
-        "piv" => Ok(FactorDetail::Piv(from_text(row)?)),
-        "recovery" => Ok(FactorDetail::Recovery(from_text(row)?)),
-        _ => Err(Fault::corrupt("kind of factor")),
+        FactorKind::WebAuthn => {
+            Ok(FactorDetail::WebAuthn(WebAuthnState { counter: row.try_get("counter")?, ..from_text(row)? }))
+        }
+        FactorKind::Piv => Ok(FactorDetail::Piv(from_text(row)?)),
+        FactorKind::Recovery => Ok(FactorDetail::Recovery(from_text(row)?)),
     }
 }
 
@@ -298,11 +306,11 @@ pub(super) fn factor_of(row: &SqliteRow) -> Result<Factor> {
 pub(super) async fn by_handle(
     store: &SqliteStore,
     tenant: &TenantId,
-    kind: &str,
+    kind: FactorKind,
     handle: &str,
 ) -> Result<Option<Factor>, StoreError> {
     let operation = "find factor by handle";
-    let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind).bind(handle);
+    let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind.name()).bind(handle);
     let rows = store.read_all(operation, query).await?;
     factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during(operation))
 }

@@ -11,6 +11,7 @@ use super::texts::texts;
 use super::{SqliteStore, factors, seals};
 use signet_core::audit::Draft;
 use signet_core::keys::{Seals, TenantId};
+use signet_core::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
 use signet_store::{ClientNumber, Factor, OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp, StoreError};
 
@@ -283,7 +284,7 @@ impl OtpValidation for SqliteStore {
     async fn factor_by_handle(
         &self,
         tenant: &TenantId,
-        kind: &str,
+        kind: FactorKind,
         handle: &str,
     ) -> Result<Option<Factor>, StoreError> {
         factors::by_handle(self, tenant, kind, handle).await

@@ -1,5 +1,6 @@
 //! Columns to values and back.
 
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::Row as _;
@@ -31,7 +32,7 @@ pub(super) fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> 
 }
 
 /// A list of texts.
-pub(super) fn list(row: &SqliteRow, column: &'static str) -> Result<Vec<String>> {
+pub(super) fn list<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<Vec<T>> {
     serde_json::from_str(row.try_get(column)?).map_err(|_| Fault::corrupt(column))
 }
 
@@ -41,8 +42,8 @@ pub(super) fn set(row: &SqliteRow, column: &'static str) -> Result<BTreeSet<Stri
 }
 
 /// Texts as one text: a JSON array.
-pub(super) fn joined<'t>(texts: impl IntoIterator<Item = &'t String>) -> String {
-    serde_json::Value::from_iter(texts.into_iter().map(String::as_str)).to_string()
+pub(super) fn joined<T: ToString>(texts: impl IntoIterator<Item = T>) -> String {
+    serde_json::Value::from_iter(texts.into_iter().map(|text| text.to_string())).to_string()
 }
 
 /// The seal of a row that was joined with its seals, if it has one (`hsm`, `blob`).

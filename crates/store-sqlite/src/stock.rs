@@ -13,6 +13,7 @@ use super::texts::texts;
 use super::{SqliteStore, factors, seals};
 use signet_core::audit::Draft;
 use signet_core::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
+use signet_core::mfa::FactorKind;
 use signet_core::mfa::HotpState;
 use signet_store::{
     AssignOutcome, Factor, FactorDetail, Session, Stock, StockId, StockToken, StoreError, TotpState, YubicoState,
@@ -89,7 +90,7 @@ async fn add(tokens: &Vec<StockToken>, connection: &mut SqliteConnection) -> Res
             .bind(token.tenant.as_str())
             .bind(token.id.as_str())
             .bind(token.serial.as_str())
-            .bind(token.detail.kind())
+            .bind(token.detail.kind().name())
             .bind(token.detail.handle())
             .bind(Kept::of(&token.detail)?)
             .bind(token.model.as_deref())
@@ -178,11 +179,11 @@ impl Stock for SqliteStore {
     async fn stock_token_by_handle(
         &self,
         tenant: &TenantId,
-        kind: &str,
+        kind: FactorKind,
         handle: &str,
     ) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token by handle";
-        let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind).bind(handle);
+        let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind.name()).bind(handle);
         let rows = self.read_all(operation, query).await?;
         let tokens = fold(&rows, token_of, |token| &mut token.secret);
         tokens.map(|mut tokens| tokens.pop()).map_err(|fault| fault.during(operation))

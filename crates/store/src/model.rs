@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StockId;
 use signet_core::keys::{HsmName, OtpSecretKind, Seals, TenantId, TokenInfo};
-use signet_core::mfa::{FactorDetail, FactorId, UserId};
+use signet_core::mfa::{FactorDetail, FactorId, FactorRef, UsedFactor, UserId};
 use signet_core::oauth::ClientId;
 use signet_jose::clock::Timestamp;
 
@@ -84,6 +84,11 @@ pub struct Factor {
 }
 
 impl Factor {
+    /// How it is named where it was used.
+    pub fn reference(&self) -> FactorRef {
+        FactorRef { kind: self.detail.kind(), id: self.id.clone() }
+    }
+
     /// Whether it may prove something at this time.
     pub fn is_usable(&self, at: Timestamp) -> bool {
         self.state == FactorState::Enabled && self.valid_until.is_none_or(|until| at < until)
@@ -166,7 +171,7 @@ pub struct Session {
     /// How (RFC 8176).
     pub amr: Vec<String>,
     /// By which factors: `password`, and each factor as `kind:id`.
-    pub factors: Vec<String>,
+    pub factors: Vec<UsedFactor>,
     /// When it began.
     pub created_at: Timestamp,
     /// When it was last in use, to the minute.
@@ -197,7 +202,7 @@ pub struct Grant {
     /// How (RFC 8176).
     pub amr: Vec<String>,
     /// By which factors, as audit records name them: `password`, and each factor as `kind:id`.
-    pub factors: Vec<String>,
+    pub factors: Vec<UsedFactor>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends by itself.

@@ -6,6 +6,7 @@ use super::Factor;
 use super::error::Result;
 use signet_core::audit::Draft;
 use signet_core::keys::{Seals, TenantId};
+use signet_core::mfa::FactorKind;
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_jose::clock::Timestamp;
 
@@ -127,7 +128,7 @@ pub trait OtpValidation: Send + Sync {
     ) -> Result<bool>;
 
     /// The factor whose kind and [`handle`](signet_core::mfa::FactorDetail::handle) these are.
-    async fn factor_by_handle(&self, tenant: &TenantId, kind: &str, handle: &str) -> Result<Option<Factor>>;
+    async fn factor_by_handle(&self, tenant: &TenantId, kind: FactorKind, handle: &str) -> Result<Option<Factor>>;
     /// Spends an OTP's counter for a request: [`OtpSpending::Spent`] for the one caller that raised the counter of the
     /// key or the factor of this public id to it, on any number of nodes. `audit` is recorded where it was spent.
     async fn spend_validated_otp(&self, shown: &ShownOtp, audit: Vec<Draft>) -> Result<OtpSpending>;

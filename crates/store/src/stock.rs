@@ -9,6 +9,7 @@ use super::error::Result;
 use super::{Factor, FactorDetail, Session};
 use signet_core::audit::Draft;
 use signet_core::keys::{OtpSecretKind, Seals, TenantId};
+use signet_core::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
 
 /// A stock token's id: a UUIDv7. It becomes no factor's id: the factor has one of its own.
@@ -82,7 +83,12 @@ pub trait Stock: Send + Sync {
     /// The token of this serial number, with its secret.
     async fn stock_token(&self, tenant: &TenantId, serial: &str) -> Result<Option<StockToken>>;
     /// The token of this kind that is named so from outside, with its secret.
-    async fn stock_token_by_handle(&self, tenant: &TenantId, kind: &str, handle: &str) -> Result<Option<StockToken>>;
+    async fn stock_token_by_handle(
+        &self,
+        tenant: &TenantId,
+        kind: FactorKind,
+        handle: &str,
+    ) -> Result<Option<StockToken>>;
     /// Tokens by serial number, after `after`, at most `limit`, without their secrets.
     async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>>;
     /// Takes a token out of the stock and adds it as a factor, in one commit: of N racing callers one wins. Where a session

@@ -322,7 +322,7 @@ impl StockView {
     fn new(token: &StockToken) -> Self {
         Self {
             serial: token.serial.clone(),
-            kind: token.detail.kind(),
+            kind: token.detail.kind().name(),
             model: token.model.clone(),
             imported_at: token.imported_at.to_string(),
         }

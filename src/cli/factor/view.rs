@@ -54,7 +54,7 @@ impl FactorView {
         Self {
             id: factor.id.to_string(),
             user: None,
-            kind: factor.detail.kind(),
+            kind: factor.detail.kind().name(),
             label: factor.label.clone(),
             serial: factor.serial.clone(),
             public_id,

@@ -9,7 +9,8 @@ use super::super::context::Context;
 use super::login::asked;
 use super::visitor::{OwnForm, Visitor, forgetting};
 use super::{PageError, page, see_other};
-use crate::ui::{AccountPage, FactorRow, Moment, SessionRow, kind_in_words};
+use crate::ui::{AccountPage, FactorRow, Moment, SessionRow};
+use signet_core::mfa::FactorKind;
 use signet_store::{Factor, FactorDetail, FactorState, Session, SessionId};
 
 /// `GET /account`.
@@ -35,7 +36,7 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         factors,
         sessions: sessions.iter().map(|session| session_row(session, &live.session.id)).collect(),
         offers_keys: state.issuer().sign_in.security_keys.offers_keys(),
-        is_recovered: live.session.factors.iter().any(|factor| factor.starts_with("recovery:")),
+        is_recovered: live.session.factors.iter().any(|factor| factor.is(FactorKind::Recovery)),
     };
     Ok(page(StatusCode::OK, &template))
 }
@@ -65,7 +66,7 @@ pub(super) async fn sign_out_everywhere(
 pub(super) fn factor_row(factor: &Factor) -> FactorRow {
     FactorRow {
         id: factor.id.to_string(),
-        kind: kind_in_words(factor.detail.kind()),
+        kind: factor.detail.kind().in_words(),
         label: if factor.label.is_empty() { "Unnamed".to_owned() } else { factor.label.clone() },
         serial: factor.serial.clone(),
         note: note_on(factor),

@@ -1,3 +1,4 @@
+use signet_core::audit::Reason;
 use signet_core::audit::{ChainCheck, Checkpoint, Draft, Event, Head};
 use signet_store::{KeyMention, Store};
 
@@ -80,7 +81,7 @@ pub(super) async fn checkpoints_are_kept_in_order(store: &dyn Store) {
 
 pub(super) async fn records_and_checkpoints_are_counted_by_what_they_say_of_a_key(store: &dyn Store) {
     let of_key = |event, key: &str| Draft { key: Some(key.to_owned()), ..draft(event) };
-    let settled = |count, reason: &str| Draft {
+    let settled = |count, reason: Reason| Draft {
         signed: Some("token".to_owned()),
         signatures: Some(count),
         ..of_key(Event::CustodySettled, "k").because(reason)
@@ -91,9 +92,9 @@ pub(super) async fn records_and_checkpoints_are_counted_by_what_they_say_of_a_ke
         of_key(Event::TokenIssued, "k"),
         of_key(Event::TokenIssued, "k"),
         of_key(Event::TokenIssued, "other"),
-        settled(3, "request_lost"),
-        settled(-1, "request_lost"),
-        settled(5, "operator"),
+        settled(3, Reason::RequestLost),
+        settled(-1, Reason::RequestLost),
+        settled(5, Reason::Operator),
     ];
     store.append(told).await.unwrap();
     let mut mentions = store.key_mentions(0, 8).await.unwrap();

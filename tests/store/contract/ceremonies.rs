@@ -1,4 +1,5 @@
 use signet_core::audit::Event;
+use signet_core::audit::Reason;
 use signet_core::mfa::WebAuthnState;
 use signet_core::secret::SecretHash;
 use signet_store::{AssertionSpending, AuditOnOutcome, Factor, FactorDetail, Store};
@@ -29,7 +30,10 @@ fn spending(factor: &Factor, challenge: &str, counter: i64) -> AssertionSpending
 }
 
 fn told() -> AuditOnOutcome {
-    AuditOnOutcome { applied: vec![draft(Event::SignIn)], rejected: vec![draft(Event::SignIn).because("replayed")] }
+    AuditOnOutcome {
+        applied: vec![draft(Event::SignIn)],
+        rejected: vec![draft(Event::SignIn).because(Reason::ReplayedCode)],
+    }
 }
 
 pub(super) async fn an_assertion_is_spent_once_and_its_counter_never_lowered(store: &dyn Store) {

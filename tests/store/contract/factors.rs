@@ -1,5 +1,7 @@
 use signet_core::audit::Event;
+use signet_core::audit::Reason;
 use signet_core::keys::OtpHash;
+use signet_core::mfa::FactorKind;
 use signet_core::mfa::{HotpState, RecoveryState};
 use signet_core::secret::SecretHash;
 use signet_store::{
@@ -67,7 +69,10 @@ pub(super) async fn a_removed_factor_ends_what_it_may_have_begun(store: &dyn Sto
 }
 
 fn told() -> AuditOnOutcome {
-    AuditOnOutcome { applied: vec![draft(Event::SignIn)], rejected: vec![draft(Event::SignIn).because("replayed")] }
+    AuditOnOutcome {
+        applied: vec![draft(Event::SignIn)],
+        rejected: vec![draft(Event::SignIn).because(Reason::ReplayedCode)],
+    }
 }
 
 pub(super) async fn a_totp_step_is_spent_once_and_never_lowered(store: &dyn Store) {
@@ -177,7 +182,7 @@ pub(super) async fn a_stock_token_is_kept_once_and_assigned_once(store: &dyn Sto
     ];
     assert_eq!(store.add_stock(again, vec![]).await.unwrap(), ["S-5"], "a serial and a public id are there already");
     assert_eq!(store.stock_token(&tenant(), "S-2").await.unwrap().as_ref(), Some(&tokens[1]));
-    let named = async |handle| store.stock_token_by_handle(&tenant(), "yubico_otp", handle).await.unwrap();
+    let named = async |handle| store.stock_token_by_handle(&tenant(), FactorKind::YubicoOtp, handle).await.unwrap();
     assert_eq!((named("cccccccccccb").await.as_ref(), named("cccccccccccc").await), (Some(&tokens[1]), None));
     let factor = Factor { detail: hotp, serial: Some("S-1".to_owned()), ..totp_factor("f", &alice) };
     let second = Factor { id: FactorId::new("g"), serial: None, ..factor.clone() };

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use signet_core::audit::Event;
+use signet_core::audit::Reason;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
@@ -92,7 +93,7 @@ pub(super) async fn a_family_ends_once_and_tells_either_way(store: &dyn Store) {
     let (_, _, family) = granted(store).await;
     let told = || AuditOnOutcome {
         applied: vec![draft(Event::TokenReplayed)],
-        rejected: vec![draft(Event::TokenRefused).because("ended")],
+        rejected: vec![draft(Event::TokenRefused).because(Reason::EndedFamily)],
     };
     assert!(store.end_grant(&tenant(), &family.id, EndReason::Replayed, after(5), told()).await.unwrap());
     assert!(!store.end_grant(&tenant(), &family.id, EndReason::Revoked, after(6), told()).await.unwrap());

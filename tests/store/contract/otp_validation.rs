@@ -1,4 +1,5 @@
 use signet_core::audit::Event;
+use signet_core::mfa::FactorKind;
 use signet_store::{ClientNumber, FactorId, OtpClient, OtpKey, OtpSpending, ShownOtp, Store};
 
 use crate::support::store::{after, draft, now, seals, tenant, user, yubico_factor};
@@ -72,9 +73,9 @@ pub(super) async fn a_public_id_is_a_factors_or_a_keys_and_never_both(store: &dy
     assert!(!store.add_otp_key(&otp_key("cccccccccccb"), vec![]).await.unwrap());
     assert!(store.add_otp_key(&otp_key("cccccccccccd"), vec![]).await.unwrap());
     assert!(!store.add_factor(&yubico_factor("b", "cccccccccccd", &alice), vec![]).await.unwrap());
-    let found = store.factor_by_handle(&tenant(), "yubico_otp", "cccccccccccb").await.unwrap();
+    let found = store.factor_by_handle(&tenant(), FactorKind::YubicoOtp, "cccccccccccb").await.unwrap();
     assert_eq!(found.map(|factor| factor.id), Some(FactorId::new("a")));
-    assert_eq!(store.factor_by_handle(&tenant(), "yubico_remote", "cccccccccccb").await.unwrap(), None);
+    assert_eq!(store.factor_by_handle(&tenant(), FactorKind::YubicoRemote, "cccccccccccb").await.unwrap(), None);
 }
 
 pub(super) async fn a_validated_otp_is_spent_once_and_its_request_known_again(store: &dyn Store) {

@@ -1,4 +1,5 @@
 use signet_core::audit::Event;
+use signet_core::mfa::UsedFactor;
 use signet_core::secret::SecretHash;
 use signet_store::{Session, SessionId, Store, User};
 
@@ -14,7 +15,7 @@ pub(super) fn session(id: &str, user: &User) -> Session {
         auth_time: now(),
         acr: "urn:signet:aal2".to_owned(),
         amr: vec!["pwd".to_owned(), "otp".to_owned()],
-        factors: vec!["password".to_owned(), "totp:one".to_owned()],
+        factors: vec![UsedFactor::Password, "totp:one".parse().unwrap()],
         created_at: now(),
         last_seen_at: now(),
         expires_at: after(3600),

@@ -7,15 +7,19 @@
 pub mod chain;
 pub mod checkpoint;
 pub mod export;
+pub mod reason;
 
 pub use chain::{ChainCheck, ChainFault, ChainSummary, chain};
 pub use checkpoint::CheckpointClaims;
 pub use export::{ExportError, ExportLine, ExportReader};
 
+pub use reason::Reason;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::mfa::UsedFactor;
 use signet_jose::clock::Timestamp;
 
 /// What happened.
@@ -173,7 +177,7 @@ pub struct Draft {
     pub outcome: Outcome,
     /// Why, in a fixed word, e.g. `wrong_code`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
     /// The tenant.
     pub tenant: String,
     /// Who asked and from where.
@@ -185,9 +189,9 @@ pub struct Draft {
     /// The client's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// The factors shown, as `kind:id`.
+    /// What was shown: `password`, and each factor as `kind:id`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub factors: Vec<String>,
+    pub factors: Vec<UsedFactor>,
     /// The key that signed, or that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -237,28 +241,28 @@ impl Draft {
         }
     }
 
-    /// The same with a reason.
+    /// Adds the reason.
     #[must_use]
-    pub fn because(mut self, reason: impl Into<String>) -> Self {
+    pub fn because(mut self, reason: impl Into<Reason>) -> Self {
         self.reason = Some(reason.into());
         self
     }
 
-    /// The same with a user.
+    /// Adds the user.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// The same with a client.
+    /// Adds the client.
     #[must_use]
     pub fn client(mut self, client: impl Into<String>) -> Self {
         self.client = Some(client.into());
         self
     }
 
-    /// The same with a detail.
+    /// Adds a detail.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());

@@ -5,17 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::FactorDetail;
+use super::{FactorDetail, FactorKind, UsedFactor};
 use signet_verify::Level;
 
 /// The name that stands for Signet's own pages among the clients: their sign-in asks for what
 /// `policy.clients."signet:pages"` says, and where it says nothing, for what everybody must prove.
 pub const PAGES: &str = "signet:pages";
 
-/// The kinds of factor that a requirement may name, as audit records name them.
-const KINDS: [&str; 7] = ["totp", "hotp", "yubico_otp", "yubico_remote", "webauthn", "piv", "recovery"];
-/// Those of them that give nothing to a site that only looks like the right one.
-const PHISHING_RESISTANT_KINDS: [&str; 2] = ["webauthn", "piv"];
 const PHISHING_RESISTANT: &str = "phishing-resistant";
 
 /// What was proved at a sign-in.
@@ -23,8 +19,8 @@ const PHISHING_RESISTANT: &str = "phishing-resistant";
 pub struct Proved<'a> {
     /// The `acr`.
     pub acr: &'a str,
-    /// What was shown, as audit records name it: `password`, and each factor as `kind:id`.
-    pub factors: &'a [String],
+    /// What was shown.
+    pub factors: &'a [UsedFactor],
 }
 
 impl Proved<'_> {
@@ -34,12 +30,12 @@ impl Proved<'_> {
         self.acr == value || Level::of_acr(value).is_some_and(is_high)
     }
 
-    fn kinds(&self) -> impl Iterator<Item = &str> {
-        self.factors.iter().filter_map(|factor| factor.split_once(':').map(|(kind, _)| kind))
+    fn kinds(&self) -> impl Iterator<Item = FactorKind> {
+        self.factors.iter().filter_map(UsedFactor::factor).map(|factor| factor.kind)
     }
 
     fn is_phishing_resistant(&self) -> bool {
-        self.kinds().any(|kind| PHISHING_RESISTANT_KINDS.contains(&kind))
+        self.kinds().any(FactorKind::resists_phishing)
     }
 }
 
@@ -77,7 +73,7 @@ impl Strength {
 /// their own in the place of a better one. A recovery code stands in for what is lost.
 pub fn may_change_factors<'f>(proved: Proved<'_>, usable: impl IntoIterator<Item = &'f FactorDetail>) -> bool {
     let strongest = usable.into_iter().filter_map(Strength::reachable).max();
-    proved.kinds().any(|kind| kind == "recovery") || Strength::of(proved) >= strongest
+    proved.kinds().any(|kind| kind == FactorKind::Recovery) || Strength::of(proved) >= strongest
 }
 
 /// What must have been proved. The default asks for nothing.
@@ -85,7 +81,7 @@ pub fn may_change_factors<'f>(proved: Proved<'_>, usable: impl IntoIterator<Item
 pub struct Requirement {
     level: Option<Level>,
     /// One of these kinds of factor; any where it is empty.
-    kinds: BTreeSet<&'static str>,
+    kinds: BTreeSet<FactorKind>,
     is_phishing_resistant: bool,
 }
 
@@ -93,7 +89,7 @@ pub struct Requirement {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an acr (urn:signet:aal1, urn:signet:aal2 or urn:signet:aal3), phishing-resistant, or kinds of factor ({}) are expected",
-    KINDS.join(", ")
+    FactorKind::all().map(FactorKind::name).collect::<Vec<_>>().join(", ")
 )]
 pub struct UnknownWord;
 
@@ -114,7 +110,7 @@ impl Requirement {
             } else if word == PHISHING_RESISTANT {
                 read.is_phishing_resistant = true;
             } else {
-                read.kinds.insert(KINDS.into_iter().find(|kind| *kind == word).ok_or(UnknownWord)?);
+                read.kinds.insert(word.parse().map_err(|_| UnknownWord)?);
             }
         }
         Ok(read)
@@ -123,7 +119,7 @@ impl Requirement {
     /// Whether a sign-in proved it. An `acr` that is not Signet's reaches no level.
     pub fn is_met_by(&self, proved: Proved<'_>) -> bool {
         let is_high = self.level.is_none_or(|least| Level::of_acr(proved.acr).is_some_and(|level| level >= least));
-        let is_of_kind = self.kinds.is_empty() || proved.kinds().any(|kind| self.kinds.contains(kind));
+        let is_of_kind = self.kinds.is_empty() || proved.kinds().any(|kind| self.kinds.contains(&kind));
         let resists = !self.is_phishing_resistant || proved.is_phishing_resistant();
         is_high && is_of_kind && resists
     }
@@ -183,8 +179,12 @@ mod tests {
         Requirement::read(words.split_whitespace()).unwrap()
     }
 
+    fn shown(kind: &str) -> [UsedFactor; 2] {
+        [UsedFactor::Password, format!("{kind}:id").parse().unwrap()]
+    }
+
     fn is_met(words: &str, acr: &str, factor: &str) -> bool {
-        let factors = ["password".to_owned(), format!("{factor}:id")];
+        let factors = shown(factor);
         requirement(words).is_met_by(Proved { acr, factors: &factors })
     }
 
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn the_pages_have_a_requirement_of_their_own_in_the_place_of_everybodys() {
         let everybody = requirement("webauthn");
-        let factors = ["password".to_owned(), "totp:1".to_owned()];
+        let factors = shown("totp");
         let proved = Proved { acr: "urn:signet:aal2", factors: &factors };
         let mut policy = AssurancePolicy { everybody, ..AssurancePolicy::default() };
         assert!(!policy.admits_to_pages(proved));
@@ -227,7 +227,7 @@ mod tests {
         };
         let totp = FactorDetail::Totp(super::super::policy::decoy_totp());
         let by = |acr: &str, factor: &str, usable: &[FactorDetail]| {
-            let factors = ["password".to_owned(), format!("{factor}:1")];
+            let factors = shown(factor);
             may_change_factors(Proved { acr, factors: &factors }, usable)
         };
         let (some, all) = ([totp.clone(), key(false)], [totp.clone(), key(false), key(true)]);
@@ -269,8 +269,7 @@ mod tests {
             roles: by_name("admin", "phishing-resistant"),
             tells_authenticator: false,
         };
-        let (code, key) =
-            (["password".to_owned(), "totp:1".to_owned()], ["password".to_owned(), "webauthn:2".to_owned()]);
+        let (code, key) = (shown("totp"), shown("webauthn"));
         let by_code = Proved { acr: "urn:signet:aal2", factors: &code };
         let by_key = Proved { acr: "urn:signet:aal3", factors: &key };
         let recovered = Proved { acr: "urn:signet:aal1", factors: &code };

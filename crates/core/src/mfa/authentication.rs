@@ -3,7 +3,7 @@
 //! An [`Authentication`] is what issuing a user's token takes. Its constructor is private to the proofs, and a proof
 //! is made by a check that succeeded: nothing else in Signet can say that a person signed in.
 
-use super::{FactorId, UserId};
+use super::{FactorId, FactorKind, FactorRef, UsedFactor, UserId};
 use signet_jose::clock::Timestamp;
 
 /// `acr` of a password and a recovery code (NIST SP 800-63B-4 AAL1): no authenticator was shown.
@@ -41,12 +41,12 @@ impl PasswordProof {
 pub struct FactorProof {
     user: UserId,
     factor: FactorId,
-    kind: FactorKind,
+    used: FactorUse,
 }
 
 /// The kinds of factor, with what this use of it showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FactorKind {
+pub(super) enum FactorUse {
     Totp,
     Hotp,
     YubicoOtp,
@@ -64,16 +64,16 @@ pub(super) enum FactorKind {
     Recovery,
 }
 
-impl FactorKind {
-    const fn name(self) -> &'static str {
+impl FactorUse {
+    const fn kind(self) -> FactorKind {
         match self {
-            Self::Totp => "totp",
-            Self::Hotp => "hotp",
-            Self::YubicoOtp => "yubico_otp",
-            Self::YubicoRemote => "yubico_remote",
-            Self::WebAuthn { .. } => "webauthn",
-            Self::Piv { .. } => "piv",
-            Self::Recovery => "recovery",
+            Self::Totp => FactorKind::Totp,
+            Self::Hotp => FactorKind::Hotp,
+            Self::YubicoOtp => FactorKind::YubicoOtp,
+            Self::YubicoRemote => FactorKind::YubicoRemote,
+            Self::WebAuthn { .. } => FactorKind::WebAuthn,
+            Self::Piv { .. } => FactorKind::Piv,
+            Self::Recovery => FactorKind::Recovery,
         }
     }
 
@@ -106,8 +106,8 @@ impl FactorKind {
 }
 
 impl FactorProof {
-    pub(super) fn new(user: UserId, factor: FactorId, kind: FactorKind) -> Self {
-        Self { user, factor, kind }
+    pub(super) fn new(user: UserId, factor: FactorId, used: FactorUse) -> Self {
+        Self { user, factor, used }
     }
 
     /// Whose factor it is.
@@ -115,9 +115,9 @@ impl FactorProof {
         &self.user
     }
 
-    /// The factor, as audit records name it: `kind:id`.
-    pub fn factor(&self) -> String {
-        format!("{}:{}", self.kind.name(), self.factor)
+    /// The factor.
+    pub fn factor(&self) -> FactorRef {
+        FactorRef { kind: self.used.kind(), id: self.factor.clone() }
     }
 }
 
@@ -125,7 +125,7 @@ impl FactorProof {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authentication {
     user: UserId,
-    factors: Vec<String>,
+    factors: Vec<UsedFactor>,
     methods: Vec<&'static str>,
     level: &'static str,
     at: Timestamp,
@@ -135,9 +135,9 @@ impl Authentication {
     /// What a password and a factor prove together; `None` where they are not the same user's.
     pub fn from_proofs(password: PasswordProof, factor: FactorProof, at: Timestamp) -> Option<Self> {
         (password.user == factor.user).then(|| Self {
-            factors: vec!["password".to_owned(), factor.factor()],
-            methods: ["pwd"].iter().chain(factor.kind.methods()).copied().collect(),
-            level: factor.kind.level(),
+            factors: vec![UsedFactor::Password, UsedFactor::Factor(factor.factor())],
+            methods: ["pwd"].iter().chain(factor.used.methods()).copied().collect(),
+            level: factor.used.level(),
             user: password.user,
             at,
         })
@@ -145,10 +145,10 @@ impl Authentication {
 
     /// What an authenticator that verified the person itself proves alone; `None` where it did not.
     pub fn from_passwordless(factor: FactorProof, at: Timestamp) -> Option<Self> {
-        matches!(factor.kind, FactorKind::WebAuthn { verified: true, .. }).then(|| Self {
-            factors: vec![factor.factor()],
-            methods: factor.kind.methods().to_vec(),
-            level: factor.kind.level(),
+        matches!(factor.used, FactorUse::WebAuthn { verified: true, .. }).then(|| Self {
+            factors: vec![UsedFactor::Factor(factor.factor())],
+            methods: factor.used.methods().to_vec(),
+            level: factor.used.level(),
             user: factor.user,
             at,
         })
@@ -159,8 +159,8 @@ impl Authentication {
         &self.user
     }
 
-    /// What was shown, as audit records name it: `password`, and the factor as `kind:id`.
-    pub fn factors(&self) -> &[String] {
+    /// What was shown: the password, the factor.
+    pub fn factors(&self) -> &[UsedFactor] {
         &self.factors
     }
 
@@ -184,7 +184,7 @@ impl Authentication {
 mod tests {
     use super::*;
 
-    fn proofs(password_of: &str, factor_of: &str, kind: FactorKind) -> Option<Authentication> {
+    fn proofs(password_of: &str, factor_of: &str, kind: FactorUse) -> Option<Authentication> {
         let factor = FactorProof::new(UserId::new(factor_of), FactorId::new("f"), kind);
         Authentication::from_proofs(
             PasswordProof::new(UserId::new(password_of)),
@@ -195,24 +195,24 @@ mod tests {
 
     #[test]
     fn names_who_what_how_and_when() {
-        let totp = proofs("u", "u", FactorKind::Totp).unwrap();
+        let totp = proofs("u", "u", FactorUse::Totp).unwrap();
         assert_eq!((totp.user().as_str(), totp.acr(), totp.at().unix_seconds()), ("u", "urn:signet:aal2", 7));
-        assert_eq!(totp.factors(), ["password", "totp:f"]);
+        assert_eq!(totp.factors(), ["password", "totp:f"].map(|text| text.parse().unwrap()));
         assert_eq!(totp.amr(), ["pwd", "otp", "mfa"]);
-        assert_eq!(proofs("u", "u", FactorKind::YubicoOtp).unwrap().amr(), ["pwd", "otp", "hwk", "mfa"]);
+        assert_eq!(proofs("u", "u", FactorUse::YubicoOtp).unwrap().amr(), ["pwd", "otp", "hwk", "mfa"]);
     }
 
     #[test]
     fn a_card_reaches_the_highest_level_where_its_key_is_attested() {
-        let attested = proofs("u", "u", FactorKind::Piv { attested: true }).unwrap();
+        let attested = proofs("u", "u", FactorUse::Piv { attested: true }).unwrap();
         assert_eq!((attested.acr(), attested.amr().join(" ")), (ACR_AAL3, "pwd sc hwk pin mfa".to_owned()));
-        let told = proofs("u", "u", FactorKind::Piv { attested: false }).unwrap();
+        let told = proofs("u", "u", FactorUse::Piv { attested: false }).unwrap();
         assert_eq!((told.acr(), told.amr().join(" ")), (ACR_AAL2, "pwd sc mfa".to_owned()));
     }
 
     #[test]
     fn a_key_reaches_the_highest_level_attested_and_by_a_person_it_verified() {
-        let key = |verified, attested| FactorKind::WebAuthn { verified, attested };
+        let key = |verified, attested| FactorUse::WebAuthn { verified, attested };
         for (kind, acr, amr) in [
             (key(true, true), ACR_AAL3, "pwd hwk pin user mfa"),
             (key(true, false), ACR_AAL2, "pwd hwk pin user mfa"),
@@ -226,14 +226,14 @@ mod tests {
             Authentication::from_passwordless(proof, Timestamp::from_unix_seconds(7))
         };
         assert_eq!(alone(key(true, true)).unwrap().amr(), ["hwk", "pin", "user", "mfa"]);
-        assert_eq!(alone(key(true, false)).unwrap().factors(), ["webauthn:f"]);
-        for weaker in [key(false, true), FactorKind::Totp, FactorKind::Recovery] {
+        assert_eq!(alone(key(true, false)).unwrap().factors(), ["webauthn:f".parse().unwrap()]);
+        for weaker in [key(false, true), FactorUse::Totp, FactorUse::Recovery] {
             assert_eq!(alone(weaker), None);
         }
     }
 
     #[test]
     fn one_users_password_and_anothers_factor_prove_nobody() {
-        assert_eq!(proofs("u", "v", FactorKind::Totp), None);
+        assert_eq!(proofs("u", "v", FactorUse::Totp), None);
     }
 }

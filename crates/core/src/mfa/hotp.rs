@@ -3,7 +3,7 @@
 
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::authentication::{FactorKind, FactorProof};
+use super::authentication::{FactorProof, FactorUse};
 use super::totp::{Code, OtpFault, truncate};
 use super::{FactorId, HotpState, UserId};
 
@@ -77,7 +77,7 @@ impl SpendableCounter {
 
     /// The proof, where the conditional write that raised the factor's counter was `won`.
     pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorKind::Hotp))
+        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::Hotp))
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     fn only_the_winner_has_a_proof_and_missing_hmacs_match_nothing() {
         let (user, factor) = (UserId::new("u"), FactorId::new("f"));
         assert!(SpendableCounter { counter: 0 }.spent(&user, &factor, false).is_none());
-        assert_eq!(SpendableCounter { counter: 0 }.spent(&user, &factor, true).unwrap().factor(), "hotp:f");
+        assert_eq!(SpendableCounter { counter: 0 }.spent(&user, &factor, true).unwrap().factor().to_string(), "hotp:f");
         let code = Code::parse(TABLE[0], 6).unwrap();
         assert_eq!(match_counter(&code, &[0, 1], &hmacs(&[0]), &state(0)), Err(OtpFault::WrongCode));
         let last = state(i64::MAX - 2);

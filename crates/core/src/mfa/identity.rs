@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::FactorKind;
 use crate::keys::{OtpHash, OtpSecretKind};
 
 /// A user's id: a UUIDv7, the `sub` of the user's tokens.
@@ -72,16 +73,16 @@ pub enum FactorDetail {
 }
 
 impl FactorDetail {
-    /// The kind's name in the store, in audit records and on the command line.
-    pub const fn kind(&self) -> &'static str {
+    /// The kind.
+    pub const fn kind(&self) -> FactorKind {
         match self {
-            Self::Totp(_) => "totp",
-            Self::Hotp(_) => "hotp",
-            Self::YubicoOtp(_) => "yubico_otp",
-            Self::YubicoRemote(_) => "yubico_remote",
-            Self::WebAuthn(_) => "webauthn",
-            Self::Piv(_) => "piv",
-            Self::Recovery(_) => "recovery",
+            Self::Totp(_) => FactorKind::Totp,
+            Self::Hotp(_) => FactorKind::Hotp,
+            Self::YubicoOtp(_) => FactorKind::YubicoOtp,
+            Self::YubicoRemote(_) => FactorKind::YubicoRemote,
+            Self::WebAuthn(_) => FactorKind::WebAuthn,
+            Self::Piv(_) => FactorKind::Piv,
+            Self::Recovery(_) => FactorKind::Recovery,
         }
     }
 

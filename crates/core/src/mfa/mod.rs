@@ -23,6 +23,7 @@
 //! | [`policy`] | which factors a shown code is tried on, always with the same work | |
 //! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
 //! | [`assurance`] | what must have been proved for a client, a scope, a role | NIST SP 800-63B-4, RFC 9470 |
+//! | [`kind`] | which kinds of factor there are, and how a used one is named | |
 //! | [`identity`] | who a user and a factor are, how far a factor is spent | |
 
 pub mod assurance;
@@ -30,6 +31,7 @@ pub mod authentication;
 pub mod enrolment;
 pub mod hotp;
 pub mod identity;
+pub mod kind;
 pub mod lockout;
 pub mod password;
 pub mod piv;
@@ -48,5 +50,6 @@ pub use identity::{
     FactorDetail, FactorId, HotpState, PivState, RecoveryState, TotpState, UserId, WebAuthnState, YubicoRemoteState,
     YubicoState,
 };
+pub use kind::{FactorKind, FactorRef, UnknownFactor, UsedFactor};
 pub use lockout::Lockout;
 pub use policy::OtpText;

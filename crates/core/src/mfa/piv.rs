@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::authentication::{FactorKind, FactorProof};
+use super::authentication::{FactorProof, FactorUse};
 use super::{FactorId, PivState, UserId};
 use crate::keys::TenantId;
 use signet_jose::KeyId;
@@ -125,18 +125,6 @@ pub enum PivFault {
     UnknownKey,
 }
 
-impl PivFault {
-    /// The fixed word of an audit record's reason.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::WrongNonce => "wrong_nonce",
-            Self::StaleNonce => "stale_nonce",
-            Self::WrongSignature => "wrong_signature",
-            Self::UnknownKey => "unknown_key",
-        }
-    }
-}
-
 impl Shown {
     /// Reads what was shown, strictly; `None` for what can be right for nobody.
     pub fn parse(shown: &str, context: SignInContext<'_>) -> Option<Self> {
@@ -213,7 +201,7 @@ impl SpendableNonce {
 
     /// The proof, where the conditional write that spent the nonce was `won`, and the factor's key signed it.
     pub fn spent(self, user: &UserId, factor: &FactorId, state: &PivState, won: bool) -> Option<FactorProof> {
-        let kind = FactorKind::Piv { attested: state.attested };
+        let kind = FactorUse::Piv { attested: state.attested };
         (won && self.is_by(state)).then(|| FactorProof::new(user.clone(), factor.clone(), kind))
     }
 }

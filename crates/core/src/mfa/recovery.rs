@@ -8,7 +8,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use super::authentication::{FactorKind, FactorProof};
+use super::authentication::{FactorProof, FactorUse};
 use super::{FactorId, UserId};
 use crate::keys::OtpHash;
 use crate::random::Random;
@@ -103,7 +103,7 @@ impl SpendableCode {
 
     /// The proof, where the conditional write that spent the code was `won`.
     pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorKind::Recovery))
+        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::Recovery))
     }
 }
 
@@ -142,6 +142,6 @@ mod tests {
         let code = || SpendableCode::found(SecretHash::of("x"), true).unwrap();
         assert!(SpendableCode::found(SecretHash::of("x"), false).is_none());
         assert!(code().spent(&user, &factor, false).is_none());
-        assert_eq!(code().spent(&user, &factor, true).unwrap().factor(), "recovery:f");
+        assert_eq!(code().spent(&user, &factor, true).unwrap().factor().to_string(), "recovery:f");
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::authentication::{FactorKind, FactorProof};
+use super::authentication::{FactorProof, FactorUse};
 pub use super::enrolment::{ClockProfile, Enrolment, EnrolmentError, TotpParameters};
 use super::{FactorId, TotpState, UserId};
 use signet_jose::clock::Timestamp;
@@ -154,16 +154,6 @@ pub enum OtpFault {
     Replayed,
 }
 
-impl OtpFault {
-    /// The fixed word of an audit record's reason.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::WrongCode => "wrong_code",
-            Self::Replayed => "replayed_code",
-        }
-    }
-}
-
 /// Compares a code with every candidate in constant time; `hmacs` are those of `candidates`, in order, and `now` is the
 /// time that they were made from. The highest acceptable step wins, so that spending it burns an equal code below it.
 ///
@@ -210,7 +200,7 @@ impl SpendableStep {
 
     /// The proof, where the conditional write that raised the factor's last step to this one was `won`.
     pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorKind::Totp))
+        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::Totp))
     }
 }
 

@@ -171,7 +171,7 @@ fn only_the_winner_has_a_proof() {
     let step = || SpendableStep { step: 1, drift: 0 };
     assert!(step().spent(&user, &factor, false).is_none());
     let proof = step().spent(&user, &factor, true).unwrap();
-    assert_eq!((proof.user(), proof.factor().as_str()), (&user, "totp:f"));
+    assert_eq!((proof.user(), proof.factor().to_string().as_str()), (&user, "totp:f"));
 }
 
 #[test]

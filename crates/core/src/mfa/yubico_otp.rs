@@ -5,7 +5,7 @@ use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 
-use super::authentication::{FactorKind, FactorProof};
+use super::authentication::{FactorProof, FactorUse};
 use super::{FactorId, UserId, YubicoState};
 
 const MODHEX: &[u8; 16] = b"cbdefghijklnrtuv";
@@ -100,17 +100,6 @@ pub enum YubicoFault {
     Replayed,
 }
 
-impl YubicoFault {
-    /// The fixed word of an audit record's reason.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::WrongBlock => "wrong_block",
-            Self::WrongPrivateId => "wrong_private_id",
-            Self::Replayed => "replayed_code",
-        }
-    }
-}
-
 /// What a good block says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
@@ -188,7 +177,7 @@ impl SpendableCounter {
 
     /// The proof, where the conditional write that raised the factor's last counter to this one was `won`.
     pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorKind::YubicoOtp))
+        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::YubicoOtp))
     }
 }
 
@@ -291,7 +280,7 @@ mod tests {
         let (user, factor) = (UserId::new("u"), FactorId::new("f"));
         let counter = || SpendableCounter { counter: 1 };
         assert!(counter().spent(&user, &factor, false).is_none());
-        assert_eq!(counter().spent(&user, &factor, true).unwrap().factor(), "yubico_otp:f");
+        assert_eq!(counter().spent(&user, &factor, true).unwrap().factor().to_string(), "yubico_otp:f");
     }
 
     #[test]

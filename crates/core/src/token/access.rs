@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
 use signet_jose::{Algorithm, Header, KeyId, signing_input};
 use signet_verify::ACCESS_TOKEN_TYPE;
@@ -50,7 +51,7 @@ pub struct PersonFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authenticator {
     /// The kind of factor, e.g. `totp` or `webauthn`.
-    pub kind: String,
+    pub kind: FactorKind,
     /// The number that is printed on it.
     pub serial: Option<String>,
     /// The model of a WebAuthn authenticator, where it was told or attested: a UUID.
@@ -59,7 +60,7 @@ pub struct Authenticator {
 
 impl Authenticator {
     fn claim(&self) -> Value {
-        let mut claim = Map::from_iter([("kind".to_owned(), self.kind.as_str().into())]);
+        let mut claim = Map::from_iter([("kind".to_owned(), self.kind.name().into())]);
         for (name, value) in [("serial", &self.serial), ("aaguid", &self.aaguid)] {
             if let Some(value) = value {
                 claim.insert(name.to_owned(), value.as_str().into());
@@ -143,7 +144,7 @@ mod tests {
                 acr: "urn:signet:mfa".into(),
                 amr: vec!["pwd".into(), "otp".into(), "mfa".into()],
                 authenticator: Some(Authenticator {
-                    kind: "yubico_otp".into(),
+                    kind: FactorKind::YubicoOtp,
                     serial: Some("7654321".into()),
                     aaguid: None,
                 }),

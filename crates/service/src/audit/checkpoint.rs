@@ -10,7 +10,7 @@ use crate::error::ChangeError;
 use crate::key_ring::signatures::Signatures;
 use crate::readiness::ReadinessState;
 use signet_core::audit::chain::{CHECKPOINT_TYPE, CheckpointClaims};
-use signet_core::audit::{Checkpoint, Head};
+use signet_core::audit::{Checkpoint, Head, Reason};
 use signet_core::keys::SignedKind;
 use signet_jose;
 use signet_jose::Header;
@@ -80,7 +80,7 @@ impl Checkpoints {
         let signed = self.signatures.sign_by_any(&keys, SignedKind::Checkpoint, signing_input).await?;
         let checkpoint = Checkpoint { sequence: head.sequence, at, jws: signed.text().to_owned() };
         if !self.audit_log.add_checkpoint(&checkpoint).await? {
-            self.balance.settle_one(&signed.key.key.key_id, SignedKind::Checkpoint, "overtaken").await?;
+            self.balance.settle_one(&signed.key.key.key_id, SignedKind::Checkpoint, Reason::Overtaken).await?;
         }
         signed.recorded();
         Ok(Some(checkpoint))

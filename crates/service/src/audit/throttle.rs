@@ -36,7 +36,7 @@ impl AuditThrottle {
             return false;
         }
         if told.len() >= MOST {
-            tracing::warn!(?draft.event, draft.reason, "refused; too many kinds of refusals to tell the audit log of each");
+            tracing::warn!(?draft.event, ?draft.reason, "refused; too many kinds of refusals to tell the audit log of each");
             return false;
         }
         told.insert(kind.to_owned(), Seen { at: now, repetitions: 0, is_told: true, draft: draft.clone() });

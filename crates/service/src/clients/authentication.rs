@@ -7,7 +7,7 @@ use crate::base::Base;
 use crate::directory::{Directory, RingKey, Snapshot};
 use crate::error::Unavailable;
 use crate::settings::Settings;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
 use signet_jose::clock::Timestamp;
 
@@ -93,7 +93,7 @@ impl ClientAuthenticator {
             tracing::info!("a client with an unknown id was refused");
             return Ok(());
         };
-        let reason = if client.enabled { "wrong_secret" } else { "disabled" };
+        let reason = if client.enabled { Reason::WrongSecret } else { Reason::Disabled };
         let draft = Draft::new(Event::ClientAuthentication, Outcome::Refused, self.settings.tenant.as_str(), context);
         let draft = draft.client(client.id.as_str()).because(reason);
         let told = self.audit.append_throttled(&format!("client {}", client.id), draft).await;

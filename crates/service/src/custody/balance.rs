@@ -29,10 +29,10 @@ use serde::Serialize;
 use crate::audit::AuditTrail;
 use crate::base::Base;
 use crate::custody::ledger::{Ledger, Line};
-use crate::custody::record_counts::{ACCEPTED, Counts, KINDS, OPERATOR, Recorded};
+use crate::custody::record_counts::{Counts, KINDS, Recorded};
 use crate::error::ChangeError;
 use crate::settings::Settings;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, HsmKey, HsmName, KeyAdmin, KeyTally, SignedKind};
 use signet_jose::KeyId;
 use signet_jose::clock::Clock;
@@ -223,7 +223,7 @@ impl SignatureAccounts {
     }
 
     /// Explains one signature that was made and has no use, such as a checkpoint that another process was faster with.
-    pub(crate) async fn settle_one(&self, key: &KeyId, kind: SignedKind, reason: &str) -> Result<(), StoreError> {
+    pub(crate) async fn settle_one(&self, key: &KeyId, kind: SignedKind, reason: Reason) -> Result<(), StoreError> {
         let line = (key.clone(), kind);
         self.audit.append(vec![self.draft_settled(&line, 1, reason)]).await.map(drop)
     }
@@ -251,7 +251,7 @@ impl SignatureAccounts {
             let line = (KeyId::new(account.kid.as_str()), account.signed);
             // What an alarm was about and is still there; what came since is for the next alarm.
             let still = account.difference.clamp(account.alarm.min(0), account.alarm.max(0));
-            let settlements = [(still, OPERATOR), (account.alarm, ACCEPTED)];
+            let settlements = [(still, Reason::Operator), (account.alarm, Reason::AlarmAccepted)];
             drafts.extend(settlements.into_iter().filter(|(count, _)| *count != 0).map(|(count, reason)| {
                 let mut draft = self.draft_settled(&line, count, reason).detail(why);
                 draft.context = context.clone();
@@ -338,7 +338,7 @@ impl SignatureAccounts {
         told
     }
 
-    fn draft_settled(&self, line: &Line, signatures: i64, reason: &str) -> Draft {
+    fn draft_settled(&self, line: &Line, signatures: i64, reason: Reason) -> Draft {
         let tenant = self.settings.tenant.as_str();
         let draft = Draft::new(Event::CustodySettled, Outcome::Done, tenant, &RequestContext::default());
         about(draft.because(reason), line, signatures)
@@ -350,18 +350,12 @@ impl SignatureAccounts {
             explained = account.explained, difference = account.difference,
             "ALARM: the HSM's signatures and the records differ; somebody else used the key, or a count was put back"
         );
-        let reason = if signatures > 0 { "signatures_without_record" } else { "count_behind_records" };
+        let reason = if signatures > 0 { Reason::SignaturesWithoutRecord } else { Reason::CountBehindRecords };
         let tenant = self.settings.tenant.as_str();
         let draft = Draft::new(Event::CustodyDifference, Outcome::Failed, tenant, &RequestContext::default());
         about(draft.because(reason), line, signatures)
     }
 }
-
-/// Why a settlement was made, in the word that the audit record carries.
-const LOST: &str = "request_lost";
-const ENDED: &str = "unclean_end";
-const POWER_LOST: &str = "power_lost";
-const BASELINE: &str = "baseline";
 
 fn about(mut draft: Draft, line: &Line, signatures: i64) -> Draft {
     draft.key = Some(line.0.to_string());
@@ -432,18 +426,18 @@ impl Comparison {
     }
 
     /// What of a difference is settled now, and why: only at rest, when nothing is under way.
-    fn settled(&self, account: &Account, settleable: u64) -> Option<(i64, &'static str)> {
+    fn settled(&self, account: &Account, settleable: u64) -> Option<(i64, Reason)> {
         if !self.is_at_rest || account.difference == 0 {
             return None;
         }
         if !self.has_begun {
-            return Some((account.difference, BASELINE));
+            return Some((account.difference, Reason::Baseline));
         }
         if account.difference < 0 {
-            return self.others.power_lost.then_some((account.difference, POWER_LOST));
+            return self.others.power_lost.then_some((account.difference, Reason::PowerLost));
         }
         let count = account.difference.min(signed(settleable));
-        let reason = if self.others.ended.is_some() { ENDED } else { LOST };
+        let reason = if self.others.ended.is_some() { Reason::UncleanEnd } else { Reason::RequestLost };
         (count > 0).then_some((count, reason))
     }
 

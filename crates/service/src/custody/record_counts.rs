@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::Instant;
 
 use crate::custody::ledger::Line;
+use signet_core::audit::Reason;
 use signet_core::keys::{HsmName, SignedKind};
 use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
@@ -15,11 +16,6 @@ use signet_store::{KeyMention, Store, StoreError};
 
 /// What is reconciled. Test signatures are not: their payload can be mistaken for nothing.
 pub(crate) const KINDS: [SignedKind; 3] = [SignedKind::Token, SignedKind::Checkpoint, SignedKind::Report];
-
-/// A person accepted a difference.
-pub(crate) const OPERATOR: &str = "operator";
-/// Settles nothing: the alarms so far are answered.
-pub(crate) const ACCEPTED: &str = "alarm_accepted";
 
 /// Records that are counted by one statement, so that none takes long.
 const CHUNK: i64 = 50_000;
@@ -91,9 +87,11 @@ impl Recorded {
             }
             ("custody.settled", Some(kind)) => {
                 let counts = self.lines.entry((key(), kind)).or_default();
-                match mention.reason.as_deref() {
-                    Some(ACCEPTED) => counts.accepted += mention.signatures,
-                    _ => counts.settled += mention.signatures,
+                // What answers an alarm settles nothing.
+                if mention.reason.as_deref() == Some(Reason::AlarmAccepted.word()) {
+                    counts.accepted += mention.signatures;
+                } else {
+                    counts.settled += mention.signatures;
                 }
             }
             ("custody.difference", Some(kind)) => {

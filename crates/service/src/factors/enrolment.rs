@@ -20,7 +20,7 @@ use crate::sign_in::validation_servers::ValidationServers;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{Seals, Vault};
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
-use signet_core::mfa::{FactorDetail, HotpState, PivState, YubicoRemoteState, piv, policy, yubico_otp};
+use signet_core::mfa::{FactorDetail, HotpState, PivState, UsedFactor, YubicoRemoteState, piv, policy, yubico_otp};
 use signet_core::random::Random;
 use signet_core::secret::SecretBytes;
 use signet_jose::clock::Clock;
@@ -328,6 +328,6 @@ pub(crate) fn factor_changed(factor: &Factor, what: &str, context: &RequestConte
     let mut draft = Draft::new(Event::FactorChanged, Outcome::Done, factor.tenant.as_str(), context)
         .user(factor.user.as_str())
         .detail(what);
-    draft.factors = vec![format!("{}:{}", factor.detail.kind(), factor.id)];
+    draft.factors = vec![UsedFactor::Factor(factor.reference())];
     draft
 }

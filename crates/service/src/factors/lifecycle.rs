@@ -9,7 +9,7 @@ use crate::error::ChangeError;
 use crate::factors::enrolment::factor_changed;
 use crate::names::check_name;
 use crate::settings::Settings;
-use signet_core::audit::{Outcome, RequestContext};
+use signet_core::audit::{Outcome, Reason, RequestContext};
 use signet_jose::clock::Clock;
 use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, FactorState, Factors, ListedFactor};
 
@@ -105,7 +105,7 @@ impl FactorLifecycle {
             )));
         };
         let approver = context.operator.as_deref().unwrap_or_default();
-        let mut refused = factor_changed(&factor, "approval", context).because("same_operator");
+        let mut refused = factor_changed(&factor, "approval", context).because(Reason::SameOperator);
         refused.outcome = Outcome::Refused;
         if !are_two_people(requested_by, approver) {
             self.audit.append(vec![refused]).await?;

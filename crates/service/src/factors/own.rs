@@ -22,7 +22,7 @@ use crate::settings::Settings;
 use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::proofs::FactorProofs;
 use crate::signed_state::SignedState;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, RowBinding, Seals, Vault};
 use signet_core::mfa::assurance::may_change_factors;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
@@ -298,9 +298,9 @@ impl OwnFactors {
             if may_change_factors(proved(&live.session), usable.iter().map(|factor| &factor.detail)) {
                 return Ok(());
             }
-            ("stronger_step_up_needed", SelfServiceError::StrongerNeeded)
+            (Reason::StrongerStepUpNeeded, SelfServiceError::StrongerNeeded)
         } else {
-            ("step_up_needed", SelfServiceError::StepUpNeeded)
+            (Reason::StepUpNeeded, SelfServiceError::StepUpNeeded)
         };
         let told = Draft::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
             .user(live.user.id.as_str())

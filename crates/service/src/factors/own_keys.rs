@@ -11,7 +11,7 @@ use crate::names::check_name;
 use crate::sessions::LiveSession;
 use crate::sign_in::security_keys::{Carried, Ceremony, KeyAnswer, REGISTRATION, SecurityKeys, key_of};
 use crate::signed_state::SignedState;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::policy;
 use signet_core::mfa::webauthn::RegistrationFault;
 use signet_core::secret::SecretText;
@@ -116,9 +116,9 @@ impl OwnKeys {
     ) -> Result<SelfServiceError, Unavailable> {
         let told = Draft::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
             .user(live.user.id.as_str())
-            .because(fault.reason())
+            .because(fault)
             .detail("security key");
-        self.audit.append_throttled(&format!("key {} {}", live.session.id, fault.reason()), told).await?;
+        self.audit.append_throttled(&format!("key {} {}", live.session.id, Reason::from(fault)), told).await?;
         Ok(SelfServiceError::Input(fault.to_string()))
     }
 }

@@ -9,7 +9,7 @@ use crate::factors::enrolment::factor_changed;
 use crate::rows::row_of_factor;
 use crate::settings::Settings;
 use crate::sign_in::tries::Tries;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::Vault;
 use signet_core::mfa::lockout::Target;
 use signet_core::mfa::totp::{Code, OtpFault, counter_message};
@@ -111,14 +111,14 @@ impl Resynchronisation {
         fault: OtpFault,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        self.audit.append(self.resync_told(factor, Some(fault.reason()), context).rejected).await?;
+        self.audit.append(self.resync_told(factor, Some(fault.into()), context).rejected).await?;
         Err(not_accepted())
     }
 
-    fn resync_told(&self, factor: &Factor, reason: Option<&str>, context: &RequestContext) -> AuditOnOutcome {
+    fn resync_told(&self, factor: &Factor, reason: Option<Reason>, context: &RequestContext) -> AuditOnOutcome {
         let done = factor_changed(factor, "resynchronised", context);
         let mut lost = Draft { event: Event::FactorChanged, outcome: Outcome::Refused, ..done.clone() };
-        lost.reason = Some(reason.unwrap_or("replayed_code").to_owned());
+        lost.reason = Some(reason.unwrap_or(Reason::ReplayedCode));
         AuditOnOutcome { applied: vec![done], rejected: vec![lost] }
     }
 

@@ -12,12 +12,12 @@ use crate::rows::{decoy_row, factor_row, stock_row};
 use crate::settings::Settings;
 use crate::sign_in::decoys::Decoys;
 use crate::sign_in::tries::Tries;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::Vault;
 use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::totp::Code;
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
-use signet_core::mfa::{HotpState, TotpState, hotp, policy, totp};
+use signet_core::mfa::{FactorKind, HotpState, TotpState, hotp, policy, totp};
 use signet_core::secret::SecretText;
 use signet_jose::clock::Clock;
 use signet_store::{AssignOutcome, Factor, FactorDetail, Session, Stock, StockToken, User, YubicoState};
@@ -153,7 +153,7 @@ impl TokenStock {
         let (Some(token), Some(detail)) = (token, proved) else {
             let told = Draft::new(Event::FactorChanged, Outcome::Refused, user.tenant.as_str(), context)
                 .user(user.id.as_str())
-                .because("wrong_code")
+                .because(Reason::WrongCode)
                 .detail("self-assignment");
             self.audit.append(vec![told]).await?;
             let text = "the serial number and the code don't belong together, or the token is somebody's already";
@@ -167,7 +167,7 @@ impl TokenStock {
         let tenant = &self.settings.tenant;
         Ok(match shown {
             OtpText::Yubico(otp) if serial.is_empty() => {
-                self.stock.stock_token_by_handle(tenant, "yubico_otp", otp.public_id()).await?
+                self.stock.stock_token_by_handle(tenant, FactorKind::YubicoOtp, otp.public_id()).await?
             }
             _ => self.stock.stock_token(tenant, serial).await?,
         })

@@ -22,9 +22,9 @@ use crate::issuing::token_maker::TokenMaker;
 use crate::key_ring::signatures::Signatures;
 use crate::settings::Settings;
 use crate::sign_in::SignIn;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::KeyAdmin;
-use signet_core::mfa::{Authentication, Proved};
+use signet_core::mfa::{Authentication, FactorKind, FactorRef, Proved, UsedFactor};
 use signet_core::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
 use signet_core::oauth::{GrantType, OAuthError, PresentedCredentials, Scopes, scope};
 use signet_core::random;
@@ -32,7 +32,7 @@ use signet_core::random::Random;
 use signet_core::secret::{SecretHash, SecretText};
 use signet_core::token::PersonFacts;
 use signet_jose::clock::Clock;
-use signet_store::{Client, FactorId, Grant, GrantId, GrantState, Grants, RecoveryCodes, User, Users};
+use signet_store::{Client, Grant, GrantId, GrantState, Grants, RecoveryCodes, User, Users};
 
 /// What the token endpoint answers (RFC 6749 §5.1).
 #[derive(Debug)]
@@ -178,14 +178,14 @@ impl Issuing {
         let (authentication, user) = self.sign_in.authenticate(request, known.id(), context).await?;
         let proved = Proved { acr: authentication.acr(), factors: authentication.factors() };
         if !self.suffices(request, client, proved) {
-            self.tell_refused(&user, known, "sign_in_too_weak", context).await?;
+            self.tell_refused(&user, known, Reason::SignInTooWeak, context).await?;
             return Err(OAuthError::UnmetAuthenticationRequirements);
         }
         let (roles, allowed) = self.maker.usable(&client.scopes, &user.roles, proved);
         let scopes = match scope::decide(request.scopes.as_ref(), &allowed) {
             Ok(scopes) => scopes,
             Err(refused) => {
-                self.tell_refused(&user, known, "no_role_grants_it", context).await?;
+                self.tell_refused(&user, known, Reason::NoRoleGrantsIt, context).await?;
                 return Err(refused);
             }
         };
@@ -226,7 +226,7 @@ impl Issuing {
         &self,
         user: &User,
         known: &KnownClient,
-        reason: &'static str,
+        reason: Reason,
         context: &RequestContext,
     ) -> Result<(), OAuthError> {
         let refusal = Draft::new(Event::TokenRefused, Outcome::Refused, user.tenant.as_str(), context);
@@ -286,10 +286,11 @@ impl Issuing {
 
     /// How many codes are left to a person who signed in by one of them.
     pub(crate) async fn recovery_codes_left(&self, shown: &Authentication) -> Result<Option<u32>, OAuthError> {
-        let Some(factor) = shown.factors().iter().find_map(|factor| factor.strip_prefix("recovery:")) else {
+        let recovery = |factor: &&FactorRef| factor.kind == FactorKind::Recovery;
+        let Some(factor) = shown.factors().iter().filter_map(UsedFactor::factor).find(recovery) else {
             return Ok(None);
         };
-        let left = self.recovery_codes.recovery_codes_left(&self.settings.tenant, &FactorId::new(factor)).await;
+        let left = self.recovery_codes.recovery_codes_left(&self.settings.tenant, &factor.id).await;
         Ok(left.map(Some).map_err(Unavailable::from)?)
     }
 }

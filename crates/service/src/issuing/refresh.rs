@@ -16,7 +16,7 @@ use crate::issuing::TokenAnswer;
 use crate::issuing::token_maker::TokenMaker;
 use crate::key_ring::signatures::RecordedToken;
 use crate::settings::Settings;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmName, Vault};
 use signet_core::mfa::Proved;
 use signet_core::oauth::grant::RefreshRequest;
@@ -96,10 +96,10 @@ impl Refreshing {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => {}
                 Err(OAuthError::InvalidGrant) => {
-                    return self.refuse_refresh(known, &found.grant, "disabled_user", context).await;
+                    return self.refuse_refresh(known, &found.grant, Reason::DisabledUser, context).await;
                 }
                 Err(OAuthError::UnmetAuthenticationRequirements) => {
-                    return self.refuse_refresh(known, &found.grant, "sign_in_too_weak", context).await;
+                    return self.refuse_refresh(known, &found.grant, Reason::SignInTooWeak, context).await;
                 }
                 Err(other) => return Err(other),
             }
@@ -109,16 +109,16 @@ impl Refreshing {
     }
 
     /// Whose the token is, whether its family lives, and what it is in the family; or why it is refused.
-    fn judge_refresh(&self, known: &KnownClient, found: &RefreshLookup) -> Result<Standing, &'static str> {
+    fn judge_refresh(&self, known: &KnownClient, found: &RefreshLookup) -> Result<Standing, Reason> {
         let now = self.clock.now();
         if found.grant.client != *known.id() {
-            return Err("token_of_another_client");
+            return Err(Reason::TokenOfAnotherClient);
         }
         if found.grant.state != GrantState::Active {
-            return Err("ended_family");
+            return Err(Reason::EndedFamily);
         }
         if found.grant.expires_at <= now {
-            return Err("expired_family");
+            return Err(Reason::ExpiredFamily);
         }
         let window = self.settings.refresh_retry_window;
         Ok(Standing::judge(found.generation, found.live_generation, found.spent_at, now, window))
@@ -129,7 +129,7 @@ impl Refreshing {
         &self,
         known: &KnownClient,
         grant: &Grant,
-        reason: &str,
+        reason: Reason,
         context: &RequestContext,
     ) -> Result<TokenAnswer, OAuthError> {
         let mut draft = Draft::new(Event::TokenRefused, Outcome::Refused, self.settings.tenant.as_str(), context)
@@ -148,7 +148,7 @@ impl Refreshing {
         let mut draft = Draft::new(Event::TokenReplayed, Outcome::Refused, self.settings.tenant.as_str(), context)
             .user(grant.user.as_str())
             .client(grant.client.as_str())
-            .because("replayed_refresh_token");
+            .because(Reason::ReplayedRefreshToken);
         draft.grant = Some(grant.id.to_string());
         let told = AuditOnOutcome::applied(draft);
         let ended = self.grants.end_grant(&grant.tenant, &grant.id, EndReason::Replayed, self.clock.now(), told);

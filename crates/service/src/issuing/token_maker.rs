@@ -12,7 +12,7 @@ use crate::key_ring::signatures::{RecordedToken, Signatures, SignedToken};
 use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::SignedKind;
-use signet_core::mfa::{FactorDetail, FactorId, Proved};
+use signet_core::mfa::{FactorDetail, Proved, UsedFactor};
 use signet_core::oauth::{OAuthError, Scopes, scope};
 use signet_core::random;
 use signet_core::random::Random;
@@ -75,16 +75,20 @@ impl TokenMaker {
 
     /// What the person held, where the policy has tokens tell it: the factor beside the password. One that was removed
     /// since is told by its kind alone.
-    pub(crate) async fn authenticator(&self, factors: &[String]) -> Result<Option<Authenticator>, OAuthError> {
-        let held = factors.iter().find_map(|factor| factor.split_once(':'));
-        let Some((kind, id)) = held.filter(|_| self.settings.assurance.tells_authenticator) else { return Ok(None) };
-        let factor = self.factors.factor(&self.settings.tenant, &FactorId::new(id)).await;
+    pub(crate) async fn authenticator(&self, factors: &[UsedFactor]) -> Result<Option<Authenticator>, OAuthError> {
+        let held = factors.iter().find_map(UsedFactor::factor);
+        let Some(signet_core::mfa::FactorRef { kind, id }) =
+            held.filter(|_| self.settings.assurance.tells_authenticator)
+        else {
+            return Ok(None);
+        };
+        let factor = self.factors.factor(&self.settings.tenant, id).await;
         let factor = factor.map_err(Unavailable::from)?;
         let aaguid = factor.as_ref().and_then(|factor| match &factor.detail {
             FactorDetail::WebAuthn(state) => state.aaguid.clone(),
             _ => None,
         });
-        Ok(Some(Authenticator { kind: kind.to_owned(), serial: factor.and_then(|factor| factor.serial), aaguid }))
+        Ok(Some(Authenticator { kind: *kind, serial: factor.and_then(|factor| factor.serial), aaguid }))
     }
 
     /// The claims of a token that begins now.

@@ -11,7 +11,7 @@ use crate::rows::key_row;
 use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{OtpSecretKind, Vault};
-use signet_core::mfa::yubico_otp;
+use signet_core::mfa::{FactorKind, yubico_otp};
 use signet_jose::clock::Clock;
 use signet_store::{FactorState, OtpKey, OtpValidation};
 
@@ -125,7 +125,7 @@ impl OtpKeys {
             self.enable_otp_key(public_id, false, context).await?;
             return Ok(true);
         }
-        let Some(factor) = self.otp_validation.factor_by_handle(tenant, "yubico_otp", public_id).await? else {
+        let Some(factor) = self.otp_validation.factor_by_handle(tenant, FactorKind::YubicoOtp, public_id).await? else {
             return Ok(false);
         };
         if factor.state == FactorState::Enabled {

@@ -22,10 +22,11 @@ use crate::factors::lifecycle::FactorLifecycle;
 use crate::rows::{client_row, decoy_row, factor_row, key_row};
 use crate::settings::Settings;
 use crate::sign_in::decoys::Decoys;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, OtpHash, RowBinding, Seals, Vault};
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
 use signet_core::mfa::yubico_validation::{Answer, ClientNumber, Fields, Request, Status, hmac_sha1};
+use signet_core::mfa::{FactorKind, UsedFactor};
 use signet_jose::clock::Clock;
 use signet_store::{FactorDetail, OtpClient, OtpSpending, ShownOtp, StoreError, Users};
 
@@ -96,7 +97,7 @@ enum Fault {
 /// A refusal: what the client is told, and the audit record's word.
 struct Refusal {
     status: Status,
-    reason: &'static str,
+    reason: Reason,
 }
 
 /// What is known of the key that an OTP says it is of.
@@ -105,10 +106,10 @@ struct Device {
     secret: Seals,
     private_id: [u8; 6],
     /// How audit records name it.
-    name: String,
+    name: UsedFactor,
     user: Option<String>,
     /// Why its OTPs are refused, however good they are.
-    barred: Option<&'static str>,
+    barred: Option<Reason>,
 }
 
 /// What validates OTPs for other services, and what it needs to be told.
@@ -238,8 +239,8 @@ impl OtpValidator {
         let done = Draft { outcome: Outcome::Done, ..draft.clone() };
         let refusal = match self.otp_validation.spend_validated_otp(&shown, vec![done]).await? {
             OtpSpending::Spent => return Ok(Ok(reading)),
-            OtpSpending::Replayed => Refusal { status: Status::ReplayedOtp, reason: "replayed_code" },
-            OtpSpending::SameRequest => Refusal { status: Status::ReplayedRequest, reason: "replayed_request" },
+            OtpSpending::Replayed => Refusal { status: Status::ReplayedOtp, reason: Reason::ReplayedCode },
+            OtpSpending::SameRequest => Refusal { status: Status::ReplayedRequest, reason: Reason::ReplayedRequest },
         };
         self.refuse(client, refusal, draft).await
     }
@@ -247,20 +248,20 @@ impl OtpValidator {
     /// Why the client may not ask this.
     async fn judge_otp_client(&self, request: &Request, client: &OtpClient) -> Result<Option<Refusal>, Fault> {
         if !client.enabled {
-            return Ok(Some(Refusal { status: Status::OperationNotAllowed, reason: "disabled" }));
+            return Ok(Some(Refusal { status: Status::OperationNotAllowed, reason: Reason::Disabled }));
         }
         if !request.is_signed() {
-            let unsigned = Refusal { status: Status::BadSignature, reason: "unsigned" };
+            let unsigned = Refusal { status: Status::BadSignature, reason: Reason::Unsigned };
             return Ok(client.needs_signature.then_some(unsigned));
         }
         let mac = self.client_hmac(client, request.signing_string()).await?;
-        let wrong = Refusal { status: Status::BadSignature, reason: "wrong_signature" };
+        let wrong = Refusal { status: Status::BadSignature, reason: Reason::WrongSignature };
         Ok((!request.has_signature(&mac)).then_some(wrong))
     }
 
     async fn device(&self, otp: &YubicoOtp) -> Result<Option<Device>, Fault> {
         let (tenant, public_id) = (&self.settings.tenant, otp.public_id());
-        if let Some(factor) = self.otp_validation.factor_by_handle(tenant, "yubico_otp", public_id).await?
+        if let Some(factor) = self.otp_validation.factor_by_handle(tenant, FactorKind::YubicoOtp, public_id).await?
             && let FactorDetail::YubicoOtp(state) = &factor.detail
         {
             let user = self.users.user(tenant, &factor.user).await?;
@@ -268,9 +269,9 @@ impl OtpValidator {
             return Ok(Some(Device {
                 row: factor_row(tenant, &factor.id, &factor.user),
                 private_id: state.private_id,
-                name: format!("yubico_otp:{}", factor.id),
+                name: UsedFactor::Factor(factor.reference()),
                 user: Some(factor.user.to_string()),
-                barred: (!is_enabled || !factor.is_usable(self.clock.now())).then_some("disabled"),
+                barred: (!is_enabled || !factor.is_usable(self.clock.now())).then_some(Reason::Disabled),
                 secret: factor.secret,
             }));
         }
@@ -278,9 +279,9 @@ impl OtpValidator {
         Ok(key.map(|key| Device {
             row: key_row(tenant, &key.public_id),
             private_id: key.private_id,
-            name: format!("otp_key:{}", key.public_id),
+            name: UsedFactor::ValidationKey(key.public_id.clone()),
             user: None,
-            barred: (!key.enabled).then_some("disabled"),
+            barred: (!key.enabled).then_some(Reason::Disabled),
             secret: key.secret,
         }))
     }
@@ -293,12 +294,12 @@ impl OtpValidator {
         let vault = &self.vault;
         let Some(device) = device else {
             vault.decrypt_block(&decoy_row(&self.settings.tenant, "yubico"), &decoy.yubico, otp.block()).await?;
-            return Ok(Err(bad("unknown_key")));
+            return Ok(Err(bad(Reason::UnknownKey)));
         };
         let block = vault.decrypt_block(&device.row, &device.secret, otp.block()).await?;
         Ok(match (Reading::decode(&block, &device.private_id), device.barred) {
             (Ok(_), Some(reason)) => Err(bad(reason)),
-            (read, _) => read.map_err(|fault| bad(fault.reason())),
+            (read, _) => read.map_err(|fault| bad(fault.into())),
         })
     }
 

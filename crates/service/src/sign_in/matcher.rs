@@ -8,11 +8,12 @@ use crate::rows::{decoy_row, row_of_factor};
 use crate::settings::Settings;
 use crate::sign_in::decoys::DecoyMaterial;
 use crate::sign_in::piv::PivCards;
+use signet_core::audit::Reason;
 use signet_core::keys::{OtpHash, RowBinding, Seals, Vault};
 use signet_core::mfa::piv::SpendableNonce;
 use signet_core::mfa::policy::{OtpText, Round};
 use signet_core::mfa::recovery::{RecoveryCode, SpendableCode};
-use signet_core::mfa::totp::{Code, OtpFault, SpendableStep};
+use signet_core::mfa::totp::{Code, SpendableStep};
 use signet_core::mfa::webauthn::SpendableAssertion;
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
 use signet_core::mfa::yubico_validation::RemoteCounter;
@@ -37,10 +38,10 @@ pub(crate) enum Spendable {
 }
 
 /// Why a code was refused, in the audit record's word, or the code with its factor.
-pub(crate) type CodeVerdict<'f> = Result<(Spendable, &'f Factor), &'static str>;
+pub(crate) type CodeVerdict<'f> = Result<(Spendable, &'f Factor), Reason>;
 
 /// What one round found.
-type Found = Result<Spendable, &'static str>;
+type Found = Result<Spendable, Reason>;
 
 /// Compares a shown code with what the HSM computes.
 pub struct CodeMatcher {
@@ -74,17 +75,17 @@ impl CodeMatcher {
         if let OtpText::Piv(shown) = shown {
             return self.piv.match_piv(shown, factors).await;
         }
-        let mut verdict: CodeVerdict<'f> = Err(if factors.is_empty() { "no_factor" } else { "wrong_code" });
+        let mut verdict: CodeVerdict<'f> = Err(if factors.is_empty() { Reason::NoFactor } else { Reason::WrongCode });
         let now = self.clock.now();
         for round in policy::rounds(shown, factors.iter().map(|factor| &factor.detail)) {
             let (place, found) = self.run_round(shown, &round, factors, decoy, now).await?;
             let found = match (found, place.and_then(|place| factors.get(place))) {
                 (Ok(spendable), Some(factor)) => Ok((spendable, factor)),
-                (Ok(_), None) => Err("wrong_code"),
+                (Ok(_), None) => Err(Reason::WrongCode),
                 (Err(reason), _) => Err(reason),
             };
             // The first match stays; of refusals, the one that says most is kept.
-            if verdict.is_err() && (found.is_ok() || found.as_ref().err() != Some(&"wrong_code")) {
+            if verdict.is_err() && (found.is_ok() || found.as_ref().err() != Some(&Reason::WrongCode)) {
                 verdict = found;
             }
         }
@@ -113,17 +114,17 @@ impl CodeMatcher {
                 let state = policy::decoy_totp();
                 let (row, steps) = (decoy_row(tenant, "totp"), totp::candidates(now, &state));
                 self.digit_hmacs(&row, &decoy.totp, state.hash, &steps).await?;
-                (None, Err("wrong_code"))
+                (None, Err(Reason::WrongCode))
             }
             (OtpText::Yubico(otp), Round::Yubico(place, state)) => {
                 let factor = factor_at(*place)?;
                 let block = self.yubico_block(&row_of_factor(factor), &factor.secret, otp).await?;
                 let read = Reading::decode(&block, &state.private_id).and_then(|read| read.spendable(state));
-                (Some(*place), read.map(Spendable::Yubico).map_err(|fault| fault.reason()))
+                (Some(*place), read.map(Spendable::Yubico).map_err(Reason::from))
             }
             (OtpText::Yubico(otp), Round::DecoyYubico) => {
                 self.yubico_block(&decoy_row(tenant, "yubico"), &decoy.yubico, otp).await?;
-                (None, Err("unknown_key"))
+                (None, Err(Reason::UnknownKey))
             }
             (OtpText::Recovery(code), Round::Recovery(place, _)) => {
                 let factor = factor_at(*place)?;
@@ -135,7 +136,7 @@ impl CodeMatcher {
             }
             // A round is of the kind of what was shown.
             (_, Round::Yubico(..) | Round::DecoyYubico | Round::Recovery(..) | Round::DecoyRecovery) => {
-                (None, Err("wrong_code"))
+                (None, Err(Reason::WrongCode))
             }
         })
     }
@@ -149,13 +150,13 @@ impl CodeMatcher {
     ) -> Result<Found, Unavailable> {
         let steps = totp::candidates(now, state);
         let hmacs = self.digit_hmacs(&row_of_factor(factor), &factor.secret, state.hash, &steps).await?;
-        Ok(totp::match_step(code, now, &steps, &hmacs, state).map(Spendable::Totp).map_err(OtpFault::reason))
+        Ok(totp::match_step(code, now, &steps, &hmacs, state).map(Spendable::Totp).map_err(Reason::from))
     }
 
     async fn hotp_round(&self, code: &Code, factor: &Factor, state: &HotpState) -> Result<Found, Unavailable> {
         let counters = hotp::candidates(state);
         let hmacs = self.digit_hmacs(&row_of_factor(factor), &factor.secret, state.hash, &counters).await?;
-        Ok(hotp::match_counter(code, &counters, &hmacs, state).map(Spendable::Hotp).map_err(OtpFault::reason))
+        Ok(hotp::match_counter(code, &counters, &hmacs, state).map(Spendable::Hotp).map_err(Reason::from))
     }
 
     async fn recovery_round(
@@ -168,8 +169,10 @@ impl CodeMatcher {
         let kept = self.recovery_hash(code, row, seals).await?;
         let known = self.recovery_codes.recovery_code(&self.settings.tenant, factor, &kept).await;
         Ok(match known? {
-            Some(is_unspent) => SpendableCode::found(kept, is_unspent).map(Spendable::Recovery).ok_or("replayed_code"),
-            None => Err("wrong_code"),
+            Some(is_unspent) => {
+                SpendableCode::found(kept, is_unspent).map(Spendable::Recovery).ok_or(Reason::ReplayedCode)
+            }
+            None => Err(Reason::WrongCode),
         })
     }
 

@@ -33,14 +33,13 @@ use crate::sign_in::remote_yubico::RemoteYubico;
 use crate::sign_in::security_keys::{KeyAnswer, PASSWORDLESS, SECOND_FACTOR, SecurityKeys, ShownKey, bound_to};
 use crate::sign_in::tries::{CountedTry, Counting, Tries};
 use crate::signed_state::SignedState;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::Vault;
 use signet_core::mfa::assurance::PAGES;
 use signet_core::mfa::lockout::Target;
 use signet_core::mfa::password::Workspace;
 use signet_core::mfa::policy::OtpText;
-use signet_core::mfa::webauthn::AssertionFault;
-use signet_core::mfa::{Authentication, PasswordProof, password};
+use signet_core::mfa::{Authentication, FactorKind, PasswordProof, UsedFactor, password};
 use signet_core::oauth::ClientId;
 use signet_core::oauth::grant::PasswordRequest;
 use signet_core::secret::SecretText;
@@ -63,7 +62,7 @@ impl Shown {
     fn target(&self) -> Target<'_> {
         match self {
             Self::Code(text) => text.target(),
-            Self::Key(_) => Target::Key("webauthn"),
+            Self::Key(_) => Target::Key(FactorKind::WebAuthn.name()),
         }
     }
 }
@@ -151,7 +150,7 @@ impl SignIn {
         let counted = match self.tries.count_try(username.expose(), id, shown.target()).await? {
             Counting::Counted(counted) => counted,
             Counting::Exhausted { retry_after, kind } => {
-                self.audit.append_throttled(&kind, told.because("too_many_tries")).await?;
+                self.audit.append_throttled(&kind, told.because(Reason::TooManyTries)).await?;
                 return Err(SignInError::TooManyTries { retry_after });
             }
         };
@@ -188,8 +187,11 @@ impl SignIn {
         };
         match judge(user, password, code) {
             Ok((user, password, spendable, factor)) => {
-                let proof =
-                    self.proofs.spend(spendable, factor, &["password"], told).await?.ok_or(SignInError::Refused)?;
+                let proof = self
+                    .proofs
+                    .spend(spendable, factor, &[UsedFactor::Password], told)
+                    .await?
+                    .ok_or(SignInError::Refused)?;
                 let authentication = Authentication::from_proofs(password, proof, self.clock.now());
                 Ok((authentication.ok_or(SignInError::Refused)?, user))
             }
@@ -274,8 +276,8 @@ impl SignIn {
         let verdict = self.security_keys.match_key(&shown, factors.map_or(&[], std::slice::from_ref));
         let verdict = verdict.and_then(|(assertion, factor)| match &owned {
             Some((user, _)) if user.enabled => Ok((assertion, factor, user)),
-            Some(_) => Err("disabled"),
-            None => Err("unknown_key"),
+            Some(_) => Err(Reason::Disabled),
+            None => Err(Reason::UnknownKey),
         });
         match verdict {
             Ok((assertion, factor, user)) => {
@@ -283,7 +285,7 @@ impl SignIn {
                 let authentication = Authentication::from_passwordless(proof, self.clock.now());
                 Ok((authentication.ok_or(SignInError::Refused)?, user.clone()))
             }
-            Err(reason) if reason == AssertionFault::Counter.reason() => {
+            Err(reason) if reason == Reason::CounterWentBack => {
                 // It verified: nobody but the key, or its double, made it.
                 let appended = self.audit.append(vec![told.because(reason)]).await;
                 appended?;
@@ -301,8 +303,10 @@ impl SignIn {
     async fn owner_of(&self, shown: &ShownKey, of: Option<&UserId>) -> Result<Option<(User, Factor)>, SignInError> {
         let Ok(opened) = &shown.0 else { return Ok(None) };
         let tenant = &self.settings.tenant;
-        let factor =
-            self.otp_validation.factor_by_handle(tenant, "webauthn", &opened.assertion.credential_id()).await?;
+        let factor = self
+            .otp_validation
+            .factor_by_handle(tenant, FactorKind::WebAuthn, &opened.assertion.credential_id())
+            .await?;
         let is_right = |factor: &Factor| {
             let is_named = opened.assertion.names().as_ref() == Some(&factor.user);
             is_named && factor.is_usable(self.clock.now()) && of.is_none_or(|user| *user == factor.user)
@@ -318,18 +322,18 @@ fn judge<'f>(
     user: Option<User>,
     password: Option<PasswordProof>,
     code: CodeVerdict<'f>,
-) -> Result<(User, PasswordProof, Spendable, &'f Factor), &'static str> {
-    let user = user.ok_or("unknown_user")?;
+) -> Result<(User, PasswordProof, Spendable, &'f Factor), Reason> {
+    let user = user.ok_or(Reason::UnknownUser)?;
     if !user.enabled {
-        return Err("disabled");
+        return Err(Reason::Disabled);
     }
     // Two of one key: that is told whatever else is wrong.
     if let Err(reason) = code
-        && reason == AssertionFault::Counter.reason()
+        && reason == Reason::CounterWentBack
     {
         return Err(reason);
     }
-    let password = password.ok_or("wrong_password")?;
+    let password = password.ok_or(Reason::WrongPassword)?;
     let (spendable, factor) = code?;
     Ok((user, password, spendable, factor))
 }

@@ -8,6 +8,7 @@ use crate::deployment_secret::DeploymentSecret;
 use crate::error::Unavailable;
 use crate::settings::Settings;
 use crate::sign_in::matcher::{CodeVerdict, Spendable};
+use signet_core::audit::Reason;
 use signet_core::mfa::piv::{Nonce, PivFault, SignInContext};
 use signet_core::mfa::{FactorDetail, OtpText, piv, piv_attestation};
 use signet_core::oauth::ClientId;
@@ -85,6 +86,6 @@ impl PivCards {
             |factor: &&Factor| matches!(&factor.detail, FactorDetail::Piv(state) if state.key_thumbprint == key);
         let factor = factors.iter().find(holds).ok_or(PivFault::UnknownKey);
         let spendable = judged.and_then(|nonce| Ok((Spendable::Piv(nonce), factor?)));
-        Ok(spendable.map_err(PivFault::reason))
+        Ok(spendable.map_err(Reason::from))
     }
 }

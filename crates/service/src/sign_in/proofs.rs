@@ -6,8 +6,8 @@ use crate::base::Base;
 use crate::error::Unavailable;
 use crate::settings::Settings;
 use crate::sign_in::matcher::Spendable;
-use signet_core::audit::{Draft, Event, Outcome};
-use signet_core::mfa::{FactorDetail, FactorProof};
+use signet_core::audit::{Draft, Event, Outcome, Reason};
+use signet_core::mfa::{FactorDetail, FactorProof, UsedFactor};
 use signet_jose::clock::Clock;
 use signet_store::{AssertionSpending, AuditOnOutcome, Ceremonies, Factor, Factors, RecoveryCodes, UserId};
 
@@ -45,14 +45,14 @@ impl FactorProofs {
         &self,
         code: Spendable,
         factor: &Factor,
-        beside: &[&str],
+        beside: &[UsedFactor],
         told: Draft,
     ) -> Result<Option<FactorProof>, Unavailable> {
         let mut done = told.clone();
         done.outcome = Outcome::Done;
-        done.factors = beside.iter().map(ToString::to_string).collect();
-        done.factors.push(format!("{}:{}", factor.detail.kind(), factor.id));
-        let mut told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because("replayed_code")] };
+        done.factors = beside.to_vec();
+        done.factors.push(UsedFactor::Factor(factor.reference()));
+        let mut told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because(Reason::ReplayedCode)] };
         if matches!(code, Spendable::Recovery(_)) {
             told.applied.push(self.recovery_used(factor, &told.applied).await?);
         }

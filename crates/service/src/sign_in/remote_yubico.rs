@@ -7,6 +7,8 @@ use crate::error::Unavailable;
 use crate::settings::Settings;
 use crate::sign_in::matcher::{CodeVerdict, Spendable};
 use crate::sign_in::validation_servers::{RemoteVerdict, ValidationServers};
+use signet_core::audit::Reason;
+use signet_core::mfa::FactorKind;
 use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::yubico_validation::Status;
 use signet_core::random::Random;
@@ -44,7 +46,7 @@ impl RemoteYubico {
             return Ok(verdict);
         };
         let tenant = &self.settings.tenant;
-        let enrolled = self.otp_validation.factor_by_handle(tenant, "yubico_remote", otp.public_id()).await;
+        let enrolled = self.otp_validation.factor_by_handle(tenant, FactorKind::YubicoRemote, otp.public_id()).await;
         let Some(enrolled) = enrolled? else { return Ok(verdict) };
         let (clock, random) = (self.clock.as_ref(), self.random.as_ref());
         let said = servers.ask(&otp.typed(), clock, random).await;
@@ -53,8 +55,8 @@ impl RemoteYubico {
             // The same for everybody who shows an OTP of that key.
             (RemoteVerdict::Unknown, _) => Err(Unavailable),
             (RemoteVerdict::Accepted(counter), Some(factor)) => Ok(Ok((Spendable::YubicoRemote(counter), factor))),
-            (RemoteVerdict::Refused(Status::BadOtp), Some(_)) => Ok(Err("remote_bad_otp")),
-            (RemoteVerdict::Refused(_), Some(_)) => Ok(Err("replayed_code")),
+            (RemoteVerdict::Refused(Status::BadOtp), Some(_)) => Ok(Err(Reason::RemoteBadOtp)),
+            (RemoteVerdict::Refused(_), Some(_)) => Ok(Err(Reason::ReplayedCode)),
             (_, None) => Ok(verdict),
         }
     }

@@ -19,6 +19,7 @@ use crate::settings::Settings;
 use crate::sign_in::matcher::{CodeVerdict, Spendable};
 use crate::sign_in::proofs::FactorProofs;
 use crate::signed_state::SignedState;
+use signet_core::audit::Reason;
 use signet_core::mfa::webauthn::{AssertionFault, PATIENCE, RelyingParty, ShownAssertion, Use};
 use signet_core::mfa::{WebAuthnState, lockout, webauthn};
 use signet_core::secret::SecretText;
@@ -50,7 +51,7 @@ pub struct KeyAnswer {
 }
 
 /// An assertion with the state that it answers, or why there is none.
-pub(crate) struct ShownKey(pub(crate) Result<OpenedAssertion, &'static str>);
+pub(crate) struct ShownKey(pub(crate) Result<OpenedAssertion, Reason>);
 
 pub(crate) struct OpenedAssertion {
     state: Value,
@@ -148,16 +149,16 @@ impl SecurityKeys {
     ) -> Result<ShownKey, Unavailable> {
         let opened = self.signed_state.carried::<Carried>(purpose, binding, &shown.carried).await?;
         let Some(Carried { state, until }) = opened.filter(|opened| self.clock.now() <= opened.until) else {
-            return Ok(ShownKey(Err("wrong_challenge")));
+            return Ok(ShownKey(Err(Reason::WrongChallenge)));
         };
-        let assertion = ShownAssertion::parse(shown.answer.expose()).ok_or("malformed_assertion");
+        let assertion = ShownAssertion::parse(shown.answer.expose()).ok_or(Reason::MalformedAssertion);
         Ok(ShownKey(assertion.map(|assertion| OpenedAssertion { state, until, assertion })))
     }
 
     /// The verdict over a shown key, given the usable factors of who is named. As much is computed where none fits.
     pub(crate) fn match_key<'f>(&self, shown: &ShownKey, factors: &'f [Factor]) -> CodeVerdict<'f> {
         let opened = shown.0.as_ref().map_err(|reason| *reason)?;
-        let party = self.settings.webauthn.as_deref().ok_or("unknown_key")?;
+        let party = self.settings.webauthn.as_deref().ok_or(Reason::UnknownKey)?;
         let id = opened.assertion.credential_id();
         let mut keys = factors.iter().filter_map(|factor| Some((factor, key_of(factor)?)));
         let found = keys.find(|(factor, key)| key.credential_id == id && opened.assertion.may_be_of(&factor.user));
@@ -166,8 +167,8 @@ impl SecurityKeys {
             let (user, id) = (&factor.user, &factor.id);
             tracing::warn!(%user, factor = %id, "a security key's counter went back: there may be two of it");
         }
-        let (factor, _) = found.ok_or("unknown_key")?;
-        let assertion = verified.map_err(AssertionFault::reason)?;
+        let (factor, _) = found.ok_or(Reason::UnknownKey)?;
+        let assertion = verified.map_err(Reason::from)?;
         Ok((Spendable::Assertion { assertion, until: opened.until }, factor))
     }
 }

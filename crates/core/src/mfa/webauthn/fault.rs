@@ -21,18 +21,6 @@ pub enum RegistrationFault {
     Refused(AssertionFault),
 }
 
-impl RegistrationFault {
-    /// The audit record's word.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Synced => "not_hardware_bound",
-            Self::Unattested => "not_attested",
-            Self::ModelNotAllowed => "model_not_allowed",
-            Self::Refused(fault) => fault.reason(),
-        }
-    }
-}
-
 impl From<WebauthnError> for RegistrationFault {
     fn from(error: WebauthnError) -> Self {
         match error {
@@ -71,24 +59,6 @@ pub enum AssertionFault {
     Signature,
     /// No assertion.
     Malformed,
-}
-
-impl AssertionFault {
-    /// The audit record's word.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Challenge => "wrong_challenge",
-            Self::Origin => "wrong_origin",
-            Self::RelyingParty => "wrong_rp_id",
-            Self::Presence => "user_absent",
-            Self::Verification => "user_not_verified",
-            Self::Counter => "counter_went_back",
-            Self::NotHardwareBound => "not_hardware_bound",
-            Self::UnknownKey => "unknown_key",
-            Self::Signature => "wrong_signature",
-            Self::Malformed => "malformed_assertion",
-        }
-    }
 }
 
 impl From<WebauthnError> for AssertionFault {

@@ -25,7 +25,7 @@ use webauthn_rs::prelude::{
 pub use decoy::listed_ids;
 pub use fault::{AssertionFault, RegistrationFault};
 
-use super::authentication::{FactorKind, FactorProof};
+use super::authentication::{FactorProof, FactorUse};
 use super::{FactorId, UserId, WebAuthnState};
 use crate::secret::SecretHash;
 
@@ -118,7 +118,7 @@ impl SpendableAssertion {
 
     /// The proof, where the conditional write that spent challenge and counter was `won`.
     pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        let kind = FactorKind::WebAuthn { verified: self.verified, attested: self.attested };
+        let kind = FactorUse::WebAuthn { verified: self.verified, attested: self.attested };
         won.then(|| FactorProof::new(user.clone(), factor.clone(), kind))
     }
 }

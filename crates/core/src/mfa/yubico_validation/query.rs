@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ClientNumber, Fields, Status, hmac_sha1, is_signature, parse_moment, signature_text};
-use crate::mfa::authentication::{FactorKind, FactorProof};
+use crate::mfa::authentication::{FactorProof, FactorUse};
 use crate::mfa::{FactorId, UserId};
 use signet_jose::clock::Timestamp;
 
@@ -56,7 +56,7 @@ impl RemoteCounter {
 
     /// The proof, where the conditional write that raised the factor's last counter to this one was `won`.
     pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorKind::YubicoRemote))
+        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::YubicoRemote))
     }
 }
 

@@ -22,7 +22,7 @@ use crate::hsm_membership::members::Members;
 use crate::key_ring::rotation::plan::{Step, View, plan};
 use crate::key_ring::rotation::steps::KeyChanges;
 use crate::settings::Settings;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin, KeyEnd};
 use signet_jose::KeyId;
 use signet_jose::clock::Clock;
@@ -255,7 +255,7 @@ impl Rotation {
 
     async fn tell_failed_rotation(&self, step: &Step, error: &ChangeError, pause: Duration) {
         let (name, reason) = (name_of(step), reason_of(error));
-        tracing::error!(%error, reason, again_in = ?pause, "ALARM: a step of the key rotation failed: {name}");
+        tracing::error!(%error, %reason, again_in = ?pause, "ALARM: a step of the key rotation failed: {name}");
         let tenant = self.settings.tenant.as_str();
         let draft = Draft::new(Event::KeyRotated, Outcome::Failed, tenant, &RequestContext::default());
         let draft = draft.because(reason).detail(format!("{name}: {error}"));
@@ -281,14 +281,14 @@ fn name_of(step: &Step) -> String {
 }
 
 /// Why a step failed, in a fixed word.
-fn reason_of(error: &ChangeError) -> &'static str {
+fn reason_of(error: &ChangeError) -> Reason {
     let ChangeError::Hsm(error) = error else {
-        return if matches!(error, ChangeError::Store(_)) { "store" } else { "refused" };
+        return if matches!(error, ChangeError::Store(_)) { Reason::StoreFailed } else { Reason::RefusedByRule };
     };
     match &error.failure {
-        HsmFailure::Module { code, .. } if code == "CKR_DEVICE_MEMORY" => "hsm_token_full",
-        HsmFailure::KeyMissing { .. } => "key_missing",
-        HsmFailure::CustodyRefused { .. } => "key_refused",
-        _ => "hsm_failed",
+        HsmFailure::Module { code, .. } if code == "CKR_DEVICE_MEMORY" => Reason::HsmTokenFull,
+        HsmFailure::KeyMissing { .. } => Reason::KeyMissing,
+        HsmFailure::CustodyRefused { .. } => Reason::KeyRefused,
+        _ => Reason::HsmFailed,
     }
 }

@@ -10,7 +10,7 @@ use crate::key_ring::key_maker::KeyMaker;
 use crate::key_ring::rotation::plan::Step;
 use crate::key_ring::signatures::Signatures;
 use crate::settings::Settings;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{
     AnnouncedKey, HandOver, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyEnd, KeyPurpose, KeyState,
 };
@@ -111,7 +111,7 @@ impl KeyChanges {
     ) -> Result<(), ChangeError> {
         let to = key.state.withdraw(self.clock.now(), end).map_err(|wrong| ChangeError::Input(wrong.to_string()))?;
         let event = if end == KeyEnd::Revoked { Event::KeyRevoked } else { Event::KeyWithdrawn };
-        let told = told_of(event, key, key.tenant.as_str(), context).because(end.name());
+        let told = told_of(event, key, key.tenant.as_str(), context).because(end);
         self.keys.move_key(&key.key_id, &key.state, &to, vec![told]).await?;
         tracing::info!(key = %key.key_id, hsm = %key.hsm, why = end.name(), "the key is out of the JWKS");
         Ok(())
@@ -127,8 +127,9 @@ impl KeyChanges {
             self.find_active_keys(&keys, reach).await?;
             self.destroy_in_hsm(clone).await?;
         }
-        let told = told_of(Event::KeyDestroyed, key, key.tenant.as_str(), context);
-        let told = told.because(to.end().map_or("", KeyEnd::name)).detail(format!("in HSM token {}", key.hsm));
+        let mut told = told_of(Event::KeyDestroyed, key, key.tenant.as_str(), context);
+        told.reason = to.end().map(Reason::from);
+        let told = told.detail(format!("in HSM token {}", key.hsm));
         self.keys.move_key(&key.key_id, &key.state, &to, vec![told]).await?;
         tracing::info!(key = %key.key_id, hsm = %key.hsm, "the key was destroyed in its HSM token");
         Ok(())
@@ -182,7 +183,7 @@ impl KeyChanges {
             let key = left_behind(announced, thumbprint);
             self.destroy_in_hsm(&key).await?;
             let draft = told_of(Event::KeyDestroyed, &key, announced.tenant.as_str(), context);
-            told.push(draft.because("left_behind").detail(format!("in HSM token {}", announced.hsm)));
+            told.push(draft.because(Reason::LeftBehind).detail(format!("in HSM token {}", announced.hsm)));
         }
         Ok(self.keys.forget_announced(&announced.cka_id, told).await?)
     }
