@@ -71,7 +71,7 @@ pub fn by_jsonwebtoken(verifier: &Verifier, jwk: &Jwk, token: &str) -> Result<()
 ///
 /// [`Disagreement`] with the crate's reason.
 pub fn by_other_arithmetic(jwk: &Jwk, token: &str) -> Result<(), Disagreement> {
-    let (by, judge): (_, fn(&[u8], &[u8], &[u8]) -> Result<(), String>) = match jwk.algorithm {
+    let (by, judge): (_, Judge) = match jwk.algorithm {
         Algorithm::Es256 => ("p256", judge::<p256::ecdsa::VerifyingKey, p256::ecdsa::Signature>),
         Algorithm::Es384 => ("p384", judge::<p384::ecdsa::VerifyingKey, p384::ecdsa::Signature>),
         Algorithm::EdDsa => ("ed25519-dalek", judge::<ed25519_dalek::VerifyingKey, ed25519_dalek::Signature>),
@@ -87,7 +87,10 @@ pub fn by_other_arithmetic(jwk: &Jwk, token: &str) -> Result<(), Disagreement> {
     judge(&jwk.key.to_spki_der(), message.as_bytes(), &signature).map_err(Disagreement::of(by))
 }
 
-/// By a key and a signature of one crate's, each read by that crate.
+/// Judges by the DER of a public key, a message and a signature.
+type Judge = fn(&[u8], &[u8], &[u8]) -> Result<(), String>;
+
+/// The judge whose key and signature are one crate's, each read by that crate.
 fn judge<K, S>(spki: &[u8], message: &[u8], signature: &[u8]) -> Result<(), String>
 where
     K: DecodePublicKey + VerifiesSignature<S>,
