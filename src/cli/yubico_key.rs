@@ -24,13 +24,15 @@ pub(super) struct YubicoKeyOptions {
 impl YubicoKeyOptions {
     /// The key, with its secret from standard input or a prompt: asked for after all else was found right.
     pub(super) fn read(self) -> anyhow::Result<YubicoKey> {
-        let private_id = hex_bytes::<6>(&self.private_id)
+        let private_id = SecretBytes::from_hex(&self.private_id)
+            .and_then(|private_id| private_id.expose().try_into().ok())
             .ok_or_else(|| Ended::Usage("--private-id must be 12 hex digits".to_owned()))?;
         check_public_id(&self.public_id)?;
         let secret = input::secret(self.secret_key_stdin, "the AES key", "--secret-key-stdin")?;
-        let secret = hex_bytes::<16>(secret.expose().trim())
+        let secret = SecretBytes::from_hex(secret.expose().trim())
+            .filter(|secret| secret.expose().len() == 16)
             .ok_or_else(|| Ended::Usage("the AES key must be 32 hex digits".to_owned()))?;
-        Ok(YubicoKey { public_id: self.public_id, private_id, secret: SecretBytes::new(secret.to_vec()) })
+        Ok(YubicoKey { public_id: self.public_id, private_id, secret })
     }
 }
 
@@ -42,30 +44,5 @@ pub(super) fn check_public_id(text: &str) -> Result<(), Ended> {
             "--public-id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it first"
                 .to_owned(),
         )),
-    }
-}
-
-/// `N` bytes from exactly `2 N` hex digits.
-fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hex_is_exact() {
-        assert_eq!(hex_bytes::<2>("01fF"), Some([1, 255]));
-        for text in ["01f", "01ff0", "01fg", "+1ff", "é1f"] {
-            assert_eq!(hex_bytes::<2>(text), None, "{text}");
-        }
     }
 }

@@ -7,6 +7,7 @@
 //! | [`mfa`] | what proves a person: factors, lockout, the resulting authentication |
 //! | [`keys`] | key identity, the key ring's states, custody, the ports to the HSM |
 //! | [`audit`] | what a record says, how records are chained and checkpoints signed |
+//! | [`id`] | what an identifier can do |
 //! | [`secret`], [`random`] | how secrets are held, and where randomness comes from |
 //!
 //! It never reads a file, a socket, a database, the environment or the clock.
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod id;
 pub mod keys;
 pub mod mfa;
 pub mod oauth;

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -17,6 +18,13 @@ impl SecretBytes {
     /// Takes the bytes over.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes that hex digits of either case stand for; `None` for an odd number of them, or anything else.
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        let mut bytes = Zeroizing::new(vec![0; HEXLOWER_PERMISSIVE.decode_len(digits.len()).ok()?]);
+        HEXLOWER_PERMISSIVE.decode_mut(digits.as_bytes(), &mut bytes).ok()?;
+        Some(Self(bytes))
     }
 
     /// The bytes, for the moment in which they are needed.
@@ -109,6 +117,15 @@ mod tests {
         assert_eq!(format!("{:?}", SecretText::new("hunter2".into())), "SecretText(..)");
         assert_eq!(format!("{:?}", SecretBytes::new(vec![1, 2])), "SecretBytes(..)");
         assert_eq!(format!("{:?}", SecretHash::of("hunter2")), "SecretHash(..)");
+    }
+
+    #[test]
+    fn hex_is_exact() {
+        assert_eq!(SecretBytes::from_hex("01fF").unwrap().expose(), [1, 255]);
+        assert_eq!(SecretBytes::from_hex("").unwrap().expose(), [0; 0]);
+        for text in ["01f", "01ff0", "01fg", "+1ff", "é1f", " 01f", "01\n"] {
+            assert!(SecretBytes::from_hex(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -181,17 +181,9 @@ impl Import {
             return Ok(Unlock::Plain);
         }
         let text = input::secret_from_stdin("the key")?;
+        let key = SecretBytes::from_hex(text.expose().trim()).filter(|key| matches!(key.expose().len(), 16 | 24 | 32));
         let usage = || Ended::Usage("the key on standard input must be 32, 48 or 64 hex digits".to_owned());
-        let digits = text.expose().trim();
-        let is_hex = matches!(digits.len(), 32 | 48 | 64) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_hex {
-            return Err(usage().into());
-        }
-        let mut key = Vec::with_capacity(digits.len() / 2);
-        for pair in digits.as_bytes().as_chunks::<2>().0 {
-            key.push(u8::from_str_radix(std::str::from_utf8(pair)?, 16).map_err(|_| usage())?);
-        }
-        Ok(Unlock::Key(SecretBytes::new(key)))
+        Ok(Unlock::Key(key.ok_or_else(usage)?))
     }
 
     fn tell(&self, output: &Output, report: &ImportReport) -> anyhow::Result<()> {

@@ -1,61 +1,25 @@
 //! The keys that a deployment depends on, and the states of a tenant's key ring.
 
-use std::fmt;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use signet_jose::clock::Timestamp;
 use signet_jose::{Algorithm, Jwk, KeyId};
 
-/// The name of one tenant, e.g. `default`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TenantId(String);
+crate::string_id! {
+    /// The name of one tenant, e.g. `default`.
+    pub struct TenantId;
+
+    /// The configured name of one HSM token (`[[hsm]] name`).
+    pub struct HsmName;
+}
 
 impl TenantId {
-    /// A tenant's name as configured or stored.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self(name.into())
-    }
-
     /// The tenant whose issuer is `server.public_url`.
     pub fn default_tenant() -> Self {
-        Self("default".to_owned())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TenantId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// The configured name of one HSM token (`[[hsm]] name`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct HsmName(String);
-
-impl HsmName {
-    /// A name as configured or stored.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self(name.into())
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for HsmName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        Self::new("default")
     }
 }
 
@@ -340,9 +304,9 @@ pub struct HsmKey {
     pub created_at: Timestamp,
 }
 
-/// A `CKA_ID` as PKCS#11 tools write it.
-pub fn hexadecimal(cka_id: &[u8]) -> String {
-    cka_id.iter().map(|byte| format!("{byte:02x}")).collect()
+/// Bytes in small hex digits, as PKCS#11 tools write a `CKA_ID`.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    HEXLOWER.encode(bytes)
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! New one-time password secrets: their parameters, and the `otpauth://` URI that an app reads (RFC 4226 §4, RFC 6238
 //! §5.1; the URI is that of the "Key Uri Format" which every authenticator app knows).
 
+use data_encoding::{BASE32_NOPAD, BASE32_NOPAD_NOCASE};
+use zeroize::Zeroizing;
+
 use super::totp::{HARDWARE_WINDOW, WINDOW};
 use super::{FactorDetail, HotpState, TotpState};
 use crate::keys::OtpHash;
@@ -176,7 +179,7 @@ impl Enrolment {
             FactorDetail::Hotp(state) => hotp_uri(issuer, account, state, &secret),
             _ => return Err(EnrolmentError::Uri),
         };
-        let secret_base32 = SecretText::new(base32(secret.expose()));
+        let secret_base32 = SecretText::new(BASE32_NOPAD.encode(secret.expose()));
         Ok(Self { secret, secret_base32, otpauth_uri, detail })
     }
 
@@ -222,7 +225,7 @@ fn totp_uri(
 /// `totp-rs` knows no HOTP.
 fn hotp_uri(issuer: &str, account: &str, state: &HotpState, secret: &SecretBytes) -> SecretText {
     let (issuer, account) = (percent_encoded(issuer), percent_encoded(account));
-    let secret = SecretText::new(base32(secret.expose()));
+    let secret = SecretText::new(BASE32_NOPAD.encode(secret.expose()));
     SecretText::new(format!(
         "otpauth://hotp/{issuer}:{account}?secret={}&issuer={issuer}&algorithm={}&digits={}&counter={}",
         secret.expose(),
@@ -263,45 +266,17 @@ pub const fn hash_name(hash: OtpHash) -> &'static str {
     }
 }
 
-const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-
-/// RFC 4648 §6, without padding.
-fn base32(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(5) * 8);
-    let (mut held, mut bits) = (0_u32, 0_u32);
-    for &byte in bytes {
-        held = held << 8 | u32::from(byte);
-        bits += 8;
-        while bits >= 5 {
-            bits -= 5;
-            text.push(base32_letter(held >> bits));
-        }
-    }
-    if bits > 0 {
-        text.push(base32_letter(held << (5 - bits)));
-    }
-    text
-}
-
-fn base32_letter(value: u32) -> char {
-    BASE32.get(usize::try_from(value & 31).unwrap_or(0)).map_or('A', |&letter| char::from(letter))
-}
-
 /// Base32 as people and apps write it: in any case, with spaces, dashes and padding. `None` where it is none.
 pub fn from_base32(text: &str) -> Option<SecretBytes> {
-    // Never grown, so that no copy is left behind.
-    let mut bytes = Vec::with_capacity(text.len());
-    let (mut held, mut bits) = (0_u32, 0_u32);
-    for byte in text.trim_end_matches('=').bytes().filter(|byte| !matches!(byte, b' ' | b'-')) {
-        let value = BASE32.iter().position(|letter| *letter == byte.to_ascii_uppercase())?;
-        held = (held << 5 | u32::try_from(value).ok()?) & 0xfff;
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push(u8::try_from(held >> bits & 0xff).ok()?);
-        }
-    }
-    Some(SecretBytes::new(bytes))
+    let mut letters = Zeroizing::new(Vec::with_capacity(text.len().next_multiple_of(8)));
+    letters.extend(text.trim_end_matches('=').bytes().filter(|byte| !matches!(byte, b' ' | b'-')));
+    let length = letters.len() * 5 / 8;
+    // Whole groups, so that bits that the last letter has too many are passed over, as apps do.
+    let whole = letters.len().next_multiple_of(8);
+    letters.resize(whole, b'A');
+    let mut bytes = Zeroizing::new(vec![0; whole / 8 * 5]);
+    BASE32_NOPAD_NOCASE.decode_mut(&letters, &mut bytes).ok()?;
+    bytes.get(..length).map(|bytes| SecretBytes::new(bytes.to_vec()))
 }
 
 /// RFC 3986 §2.1: all but the unreserved characters.
@@ -333,10 +308,11 @@ mod tests {
             ("fooba", "MZXW6YTB"),
             ("foobar", "MZXW6YTBOI"),
         ] {
-            assert_eq!(base32(plain.as_bytes()), encoded);
+            assert_eq!(BASE32_NOPAD.encode(plain.as_bytes()), encoded);
             assert_eq!(from_base32(encoded).unwrap().expose(), plain.as_bytes());
         }
         assert_eq!(from_base32("mzxw 6ytb-oi======").unwrap().expose(), b"foobar");
+        assert_eq!(from_base32("MZXW7").unwrap().expose(), b"foo", "a bit too many is passed over");
         assert!(from_base32("MZXW1").is_none() && from_base32("ä").is_none());
     }
 

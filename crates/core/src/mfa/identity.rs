@@ -1,56 +1,16 @@
 //! Who a user and a factor are, and how far a factor is spent. The store keeps these; the factors' rules judge them.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::FactorKind;
 use crate::keys::{OtpHash, OtpSecretKind};
 
-/// A user's id: a UUIDv7, the `sub` of the user's tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct UserId(String);
+crate::string_id! {
+    /// A user's id: a UUIDv7, the `sub` of the user's tokens.
+    pub struct UserId;
 
-impl UserId {
-    /// An id as it was made, stored or received; it is only ever looked up.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for UserId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// A factor's id: a UUIDv7.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct FactorId(String);
-
-impl FactorId {
-    /// An id as it was made, stored or received; it is only ever looked up.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for FactorId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
+    /// A factor's id: a UUIDv7.
+    pub struct FactorId;
 }
 
 /// What a factor's kind needs for its check.

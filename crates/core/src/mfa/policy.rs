@@ -65,9 +65,9 @@ pub enum Round<'f> {
     /// The HMACs of this factor's candidates, and as many more as make [`HMACS`]. The number is the factor's place in the
     /// list that [`rounds`] was given.
     Totp(usize, &'f TotpState),
-    /// The same for a HOTP.
+    /// The HMACs of a HOTP factor's candidates, as many as for a TOTP.
     Hotp(usize, &'f HotpState),
-    /// The same work on the decoy secret, for nothing: with [`decoy_totp`] as its state.
+    /// As many HMACs under the decoy secret, for nothing: with [`decoy_totp`] as its state.
     DecoyDigits,
     /// This factor's block, decrypted.
     Yubico(usize, &'f YubicoState),
@@ -75,7 +75,7 @@ pub enum Round<'f> {
     DecoyYubico,
     /// The HMAC of the code under this factor's secret.
     Recovery(usize, &'f RecoveryState),
-    /// The same under a decoy secret, for nothing.
+    /// An HMAC of the code under a decoy secret, for nothing.
     DecoyRecovery,
 }
 

@@ -12,7 +12,7 @@ use signet_jose::clock::Timestamp;
 
 /// Steps accepted on either side of the expected one (RFC 6238 §5.2), where the clock is a phone's.
 pub const WINDOW: u8 = 1;
-/// The same for a hardware token's clock, which nobody sets.
+/// Steps accepted on either side where the clock is a hardware token's, which nobody sets.
 pub const HARDWARE_WINDOW: u8 = 2;
 
 /// The furthest drift that single codes lead to, in steps either way (RFC 6238 §6): five minutes of 30-second steps.

@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER_PERMISSIVE;
 
 use super::yubico_otp;
 use super::yubico_validation::ClientNumber;
@@ -68,9 +69,9 @@ pub fn keys(text: &str) -> Result<Vec<ExportedKey>, BadLine> {
         Ok(ExportedKey {
             serial: serial_of(serial).ok_or("the serial number must have at most 128 characters, none of control")?,
             public_id: yubico_otp::public_id(public_id).ok_or("the second value must be a public id in modhex")?,
-            private_id: hex(private_id).ok_or("the third value must be a private id of 12 hex digits")?,
-            secret: hex::<16>(secret)
-                .map(|secret| SecretBytes::new(secret.to_vec()))
+            private_id: private_id_of(private_id).ok_or("the third value must be a private id of 12 hex digits")?,
+            secret: SecretBytes::from_hex(secret)
+                .filter(|secret| secret.expose().len() == 16)
                 .ok_or("the fourth value must be an AES key of 32 hex digits")?,
         })
     })
@@ -154,16 +155,8 @@ fn counter(use_counter: &str, session_use: &str) -> Option<i64> {
     }
 }
 
-fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().as_chunks::<2>().0) {
-        let digit = |at: usize| char::from(pair[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = digit(0)? << 4 | digit(1)?;
-    }
-    Some(bytes)
+fn private_id_of(text: &str) -> Option<[u8; 6]> {
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -330,7 +330,7 @@ impl Answer {
         self.status
     }
 
-    /// The same answer where something did not work after all.
+    /// The answer to this request where something did not work after all.
     #[must_use]
     pub fn failed(self) -> Self {
         Self::refusal(self.echo, Status::BackendError, self.at)

@@ -1,7 +1,6 @@
 //! Clients and how they prove who they are (RFC 6749 §2.3): `client_secret_basic` and `client_secret_post`.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -14,27 +13,9 @@ use crate::keys::TenantId;
 use crate::secret::{SecretHash, SecretText};
 use signet_jose::clock::Timestamp;
 
-/// A client's id: the `client_id` of OAuth 2.0.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ClientId(String);
-
-impl ClientId {
-    /// An id as it was made, stored or received; it is only ever looked up.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ClientId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
+crate::string_id! {
+    /// A client's id: the `client_id` of OAuth 2.0.
+    pub struct ClientId;
 }
 
 /// A grant type that a client may be allowed (RFC 6749).

@@ -45,22 +45,11 @@ fn bare(cell: &str) -> &str {
     cell.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')).unwrap_or(cell)
 }
 
-/// Hex digits; `None` for an odd number of them, or other letters.
-fn hex(text: &str) -> Option<SecretBytes> {
-    if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 2);
-    for pair in text.as_bytes().as_chunks::<2>().0 {
-        bytes.push(u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?);
-    }
-    Some(SecretBytes::new(bytes))
-}
-
 /// `serial,seed in hex,hotp or totp,6 or 8,counter or step[,hash]`; what is left out is HOTP, 6, 0 or 30, SHA-1.
 pub(super) fn oath(line: &Line<'_>, profile: ClockProfile) -> Result<ReadToken, LineFault> {
     let serial = line.cell(0);
-    let secret = hex(line.cell(1)).ok_or_else(|| line.fault(serial, "its seed is not written in hex digits"))?;
+    let secret = SecretBytes::from_hex(line.cell(1))
+        .ok_or_else(|| line.fault(serial, "its seed is not written in hex digits"))?;
     let number = |place: usize, default: i64, what: &str| match line.cell(place) {
         "" => Ok(default),
         text => text.parse::<i64>().ok().filter(|number| *number >= 0).ok_or_else(|| line.fault(serial, what)),
@@ -88,7 +77,8 @@ pub(super) fn oath(line: &Line<'_>, profile: ClockProfile) -> Result<ReadToken, 
 /// `serial,public id,private id,AES key,,time,`: a Yubico OTP; with a private id of `0` an OATH-HOTP of 6 digits.
 pub(super) fn yubico(line: &Line<'_>) -> Result<ReadToken, LineFault> {
     let serial = line.cell(0);
-    let secret = hex(line.cell(3)).ok_or_else(|| line.fault(serial, "its key is not written in hex digits"))?;
+    let secret = SecretBytes::from_hex(line.cell(3))
+        .ok_or_else(|| line.fault(serial, "its key is not written in hex digits"))?;
     match (line.cell(1), line.cell(2)) {
         ("", "0") => Ok(button(line, format!("{serial}/hotp"), 6, secret)),
         (_, "") => Err(line.fault(serial, "a static password is no factor")),
@@ -111,7 +101,8 @@ pub(super) fn log(line: &Line<'_>) -> Result<Option<ReadToken>, LineFault> {
     match line.cell(0).to_ascii_lowercase().as_str() {
         "logging start" => Ok(None),
         kind @ ("yubico otp" | "oath-hotp") => {
-            let secret = hex(line.cell(5)).ok_or_else(|| line.fault(name, "its key is not written in hex digits"))?;
+            let secret = SecretBytes::from_hex(line.cell(5))
+                .ok_or_else(|| line.fault(name, "its key is not written in hex digits"))?;
             if name.is_empty() {
                 return Err(line.fault("", "it has no public id: nothing names it"));
             }
@@ -135,7 +126,7 @@ fn key(
 ) -> Result<ReadToken, LineFault> {
     let public_id =
         yubico_otp::public_id(public_id).ok_or_else(|| line.fault(serial, "its public id is not modhex"))?;
-    let private_id = hex(private_id).and_then(|bytes| bytes.expose().try_into().ok());
+    let private_id = SecretBytes::from_hex(private_id).and_then(|bytes| bytes.expose().try_into().ok());
     let private_id = private_id.ok_or_else(|| line.fault(serial, "its private id is not 12 hex digits"))?;
     let detail = FactorDetail::YubicoOtp(YubicoState { public_id, private_id, last_counter: -1 });
     Ok(ReadToken { line: line.number, serial: serial.to_owned(), detail, model: Some("YubiKey".to_owned()), secret })

@@ -1,5 +1,7 @@
 //! `otpauth://` URIs. The label is the serial number: there is no other name in them.
 
+use data_encoding::HEXLOWER_PERMISSIVE;
+
 use super::csv::Line;
 use super::{LineFault, ReadToken, hash_of};
 use crate::keys::OtpHash;
@@ -52,7 +54,7 @@ fn decoded(text: &str) -> Option<String> {
             continue;
         }
         let digits = [rest.next()?, rest.next()?];
-        bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        bytes.extend(HEXLOWER_PERMISSIVE.decode(&digits).ok()?);
     }
     String::from_utf8(bytes).ok()
 }

@@ -102,7 +102,7 @@ fn only(text: &str, unlock: Unlock) -> Result<ReadToken, String> {
 }
 
 fn hex(text: &str) -> SecretBytes {
-    SecretBytes::new((0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect())
+    SecretBytes::from_hex(text).unwrap()
 }
 
 fn shared_key() -> Unlock {

@@ -16,6 +16,7 @@ use crate::error::ChangeError;
 use crate::hsm_membership::{Membership, membership};
 use signet_core::keys::{
     Custody, HsmKey, HsmName, KeyAdmin, KeyAttributes, KeyPurpose, KeyReport, KeyTally, SealMode, TokenInfo,
+    hexadecimal,
 };
 use signet_jose::Algorithm;
 use signet_store::{AuditLog, Keys};
@@ -233,7 +234,7 @@ impl CustodyCheck {
             exceptions: exceptions(has_tls_key),
             audit: AuditEnd {
                 sequence: head.sequence,
-                hash: hex(&head.hash),
+                hash: hexadecimal(&head.hash),
                 signed: last.map_or(0, |last| last.sequence),
             },
         })
@@ -360,14 +361,10 @@ fn say_books(books: &Reconciliation, wrong: &mut Vec<String>) {
 fn unknown_key(report: &KeyReport) -> UnknownKey {
     UnknownKey {
         label: report.label.clone(),
-        cka_id: hex(&report.cka_id),
+        cka_id: hexadecimal(&report.cka_id),
         kind: report.kind.clone(),
         thumbprint: report.thumbprint.clone(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The family of mechanisms; whether the module hashes or Signet does is the module's choice.
@@ -405,7 +402,7 @@ fn judge(key: &HsmKey, found: &[KeyReport], books: &Reconciliation) -> KeyCustod
     let tally = || books.tallies.get(&key.key_id).cloned().unwrap_or_else(|| KeyTally::new(key.key_id.clone()));
     KeyCustody {
         kid: key.key_id.to_string(),
-        cka_id: hex(&key.cka_id),
+        cka_id: hexadecimal(&key.cka_id),
         purpose: key.purpose,
         algorithm: key.public.as_ref().map(|jwk| jwk.algorithm),
         mechanism: mechanism(key),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use super::{ClientNumber, Fields, Status, hmac_sha1, is_signature, parse_moment, signature_text};
 use crate::mfa::authentication::{FactorProof, FactorUse};
 use crate::mfa::{FactorId, UserId};
@@ -63,7 +65,7 @@ impl RemoteCounter {
 impl Query {
     /// A question about `otp` (modhex, as the server knows it) under this random nonce, answered within `timeout`.
     pub fn new(client: ClientNumber, otp: &str, nonce: [u8; NONCE_BYTES], timeout: Duration) -> Self {
-        let nonce: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        let nonce = HEXLOWER.encode(&nonce);
         let pairs = [
             ("id", client.to_string()),
             ("nonce", nonce.clone()),
