@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use signet_core::audit::Event;
 use signet_core::keys::HsmName;
 use signet_core::secret::SecretHash;
-use signet_store::{AuditLog as _, AuditOnOutcome, Grants as _, RotateOutcome, StoreError, StoreFailure};
+use signet_store::{
+    AuditLog as _, AuditOnOutcome, Grants as _, Membership as _, RotateOutcome, StoreError, StoreFailure,
+};
 use signet_store_sqlite::{SqliteOptions, SqliteStore};
-use sqlx::Executor as _;
+use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::support::store::{Place, draft, granted, now, raw, tenant, verify};
+use crate::support::store::{Place, after, draft, granted, now, raw, tenant, verify};
 
 fn is_unavailable(error: &StoreError) -> bool {
     matches!(error.failure, StoreFailure::Unavailable(_))
@@ -37,6 +39,23 @@ async fn a_lock_of_another_process_is_waited_for_and_then_denied() {
     assert!(store.refresh_token(&tenant(), &SecretHash::of("r0")).await.unwrap().is_some(), "reading goes on");
     other.execute("ROLLBACK").await.unwrap();
     assert_eq!(rotate(&store).await.unwrap(), RotateOutcome::Rotated);
+    store.close().await;
+}
+
+/// Every token needs the row of the chain's end: a probe that wrote it would stand in their way, and they in its.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_writes_and_leaves_the_deployments_row_alone() {
+    let place = Place::new();
+    let store = place.open().await;
+    let mut guard = raw(&place.database()).await;
+    let refuses = |table: &str| {
+        format!("CREATE TRIGGER no_{table} BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END")
+    };
+    guard.execute(AssertSqlSafe(refuses("deployment"))).await.unwrap();
+    store.probe(now()).await.unwrap();
+    assert!(store.append(vec![draft(Event::SignIn)]).await.is_err(), "the trigger holds");
+    guard.execute(AssertSqlSafe(refuses("probe"))).await.unwrap();
+    assert!(store.probe(after(1)).await.is_err(), "it is a write");
     store.close().await;
 }
 

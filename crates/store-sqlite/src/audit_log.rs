@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::SqliteStore;
 use super::chain::head_of;
-use super::fault::{Fault, Result};
+use super::fault::Result;
 use super::outcome::WriteOutcome;
 use super::row::array;
 use super::texts::texts;
@@ -80,15 +80,11 @@ impl AuditLog for SqliteStore {
     }
 
     async fn records(&self, first: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        let rows = self.read_all("read audit records", sqlx::query(RECORDS).bind(first).bind(i64::from(limit))).await?;
-        rows.iter().map(record_of).collect::<Result<_>>().map_err(|fault| fault.during("read audit records"))
+        self.read_each("read audit records", sqlx::query(RECORDS).bind(first).bind(i64::from(limit)), record_of).await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
-        let operation = "read the head of the audit chain";
-        let row = self.read_one(operation, sqlx::query(HEAD)).await?;
-        let head = row.ok_or(Fault::corrupt("deployment")).and_then(|row| head_of(&row));
-        head.map_err(|fault| fault.during(operation))
+        self.read_row("read the head of the audit chain", sqlx::query(HEAD), head_of).await
     }
 
     /// Kept in the anchor first: where that fails the database has no such checkpoint either, so that the next one is
@@ -103,24 +99,20 @@ impl AuditLog for SqliteStore {
 
     async fn key_mentions(&self, after: i64, up_to: i64) -> Result<Vec<KeyMention>, StoreError> {
         let operation = "count the records that name a key";
-        let rows = self.read_all(operation, sqlx::query(KEY_MENTIONS).bind(after).bind(up_to)).await?;
-        rows.iter().map(mention_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
+        self.read_each(operation, sqlx::query(KEY_MENTIONS).bind(after).bind(up_to), mention_of).await
     }
 
     async fn checkpoint_headers(&self, after: i64, up_to: i64) -> Result<Vec<(String, u64)>, StoreError> {
         let operation = "count checkpoints";
-        let rows = self.read_all(operation, sqlx::query(CHECKPOINT_HEADERS).bind(after).bind(up_to)).await?;
-        rows.iter().map(header_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
+        self.read_each(operation, sqlx::query(CHECKPOINT_HEADERS).bind(after).bind(up_to), header_of).await
     }
 
     async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>, StoreError> {
-        let rows =
-            self.read_all("read checkpoints", sqlx::query(CHECKPOINTS).bind(first).bind(i64::from(limit))).await?;
-        rows.iter().map(checkpoint_of).collect::<Result<_>>().map_err(|fault| fault.during("read checkpoints"))
+        self.read_each("read checkpoints", sqlx::query(CHECKPOINTS).bind(first).bind(i64::from(limit)), checkpoint_of)
+            .await
     }
 
     async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
-        let row = self.read_one("read the last checkpoint", sqlx::query(LAST_CHECKPOINT)).await?;
-        row.as_ref().map(checkpoint_of).transpose().map_err(|fault| fault.during("read the last checkpoint"))
+        self.read_one("read the last checkpoint", sqlx::query(LAST_CHECKPOINT), checkpoint_of).await
     }
 }

@@ -16,8 +16,6 @@ texts! {
     SPEND = "INSERT INTO spent_challenges (tenant, challenge, until) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     RAISE = "UPDATE factors SET counter = $3, last_used_at = $4
         WHERE tenant = $1 AND id = $2 AND kind = 'webauthn' AND (counter < $3 OR (counter = 0 AND $3 = 0))";
-    PRUNE = "DELETE FROM spent_challenges WHERE (tenant, challenge) IN (
-        SELECT tenant, challenge FROM spent_challenges WHERE until < $1 ORDER BY until LIMIT $2)";
 }
 
 async fn spend(
@@ -47,12 +45,6 @@ async fn spend_assertion(
         .await?;
     // The challenge stays spent also where another one raised the counter first.
     Ok(WriteOutcome::spent_if(raised.rows_affected() > 0))
-}
-
-/// Forgets at most `limit` challenges that are refused for their age since before `before`.
-pub(super) async fn prune(connection: &mut SqliteConnection, before: Timestamp, limit: u32) -> Result<u64> {
-    let pruned = sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(limit)).execute(connection).await?;
-    Ok(pruned.rows_affected())
 }
 
 #[async_trait]

@@ -115,13 +115,11 @@ impl Clients for SqliteStore {
     }
 
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>, StoreError> {
-        let row = self.read_one("find client", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
-        row.as_ref().map(client_of).transpose().map_err(|fault| fault.during("find client"))
+        self.read_one("find client", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), client_of).await
     }
 
     async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>, StoreError> {
-        let rows = self.read_all("list clients", sqlx::query(LIST).bind(tenant.as_str())).await?;
-        rows.iter().map(client_of).collect::<Result<_>>().map_err(|fault| fault.during("list clients"))
+        self.read_each("list clients", sqlx::query(LIST).bind(tenant.as_str()), client_of).await
     }
 
     async fn set_client_enabled(

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::factors::{self, factor_of};
+use super::factors::{self, factor_columns, factor_of};
 use super::fault::Result;
 use super::outcome::WriteOutcome;
 use super::texts::texts;
@@ -15,12 +15,13 @@ use signet_jose::clock::Timestamp;
 use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, ListedFactor, Session, StoreError, UserId};
 
 texts! {
-    ALL = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
-            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
-            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
-            f.state, f.requested_by, f.valid_until, u.name AS user_name
+    ALL = concat!(
+        "SELECT ",
+        factor_columns!(),
+        ", u.name AS user_name
         FROM factors f JOIN users u ON u.tenant = f.tenant AND u.id = f.user_id
-        WHERE f.tenant = $1 AND f.id > $2 ORDER BY f.id LIMIT $3";
+        WHERE f.tenant = $1 AND f.id > $2 ORDER BY f.id LIMIT $3"
+    );
     DISABLE = "UPDATE factors SET state = 'disabled' WHERE tenant = $1 AND id = $2 AND state = 'enabled'
         RETURNING user_id";
     ENABLE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'disabled'";
@@ -117,6 +118,10 @@ async fn rename(
     Ok(WriteOutcome::renewed_if(renamed.rows_affected() > 0))
 }
 
+fn listed_of(row: &SqliteRow) -> Result<ListedFactor> {
+    Ok(ListedFactor { factor: factor_of(row)?, user_name: row.try_get("user_name")? })
+}
+
 #[async_trait]
 impl FactorLife for SqliteStore {
     async fn all_factors(
@@ -127,12 +132,7 @@ impl FactorLife for SqliteStore {
     ) -> Result<Vec<ListedFactor>, StoreError> {
         let after = after.map_or("", FactorId::as_str);
         let query = sqlx::query(ALL).bind(tenant.as_str()).bind(after).bind(i64::from(limit));
-        let rows = self.read_all("list all factors", query).await?;
-        let listed: Result<_> = rows
-            .iter()
-            .map(|row| Ok(ListedFactor { factor: factor_of(row)?, user_name: row.try_get("user_name")? }))
-            .collect();
-        listed.map_err(|fault| fault.during("list all factors"))
+        self.read_each("list all factors", query, listed_of).await
     }
 
     async fn set_factor_enabled(

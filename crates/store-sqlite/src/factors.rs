@@ -23,6 +23,30 @@ use signet_store::{
     AuditOnOutcome, Factor, FactorDetail, FactorId, FactorState, Factors, StoreError, TotpState, UserId, YubicoState,
 };
 
+/// The columns that a factor is read from, of `factors f`.
+macro_rules! factor_columns {
+    () => {
+        "f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash, f.totp_digits,
+        f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id, f.yubico_private_id,
+        f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial, f.state,
+        f.requested_by, f.valid_until"
+    };
+}
+pub(super) use factor_columns;
+
+/// Reads factors, each in one row for every seal.
+macro_rules! select_factors {
+    () => {
+        concat!(
+            "SELECT ",
+            factor_columns!(),
+            ", s.hsm, s.blob FROM factors f
+            LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id"
+        )
+    };
+}
+pub(super) use select_factors;
+
 texts! {
     ADD = "INSERT INTO factors (tenant, id, user_id, label, kind, created_at, last_used_at, totp_hash, totp_digits,
             totp_step_seconds, totp_drift, totp_last_step, yubico_public_id, yubico_private_id, yubico_last_counter,
@@ -33,34 +57,15 @@ texts! {
             AND NOT EXISTS (SELECT 1 FROM factors
                 WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $17)
         ON CONFLICT DO NOTHING";
-    OF_USER = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
-            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
-            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
-            f.state, f.requested_by, f.valid_until, s.hsm, s.blob
-        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
-        WHERE f.tenant = $1 AND f.user_id = $2
-        UNION ALL
-        SELECT '', p.id, '', 'none', 'totp', 0, NULL, 'SHA1', 6, 30, 0, 0, NULL, NULL, NULL, 1, NULL, NULL, NULL, NULL,
-            'disabled', NULL, NULL, h.name, COALESCE(s.blob, $3)
-        FROM (SELECT 1 AS number, 'none-1' AS id UNION ALL SELECT 2, 'none-2' UNION ALL SELECT 3, 'none-3'
-            UNION ALL SELECT 4, 'none-4' UNION ALL SELECT 5, 'none-5' UNION ALL SELECT 6, 'none-6'
-            UNION ALL SELECT 7, 'none-7' UNION ALL SELECT 8, 'none-8') p
-        INNER JOIN hsm_tokens h ON h.retired_at IS NULL
-        LEFT JOIN seals s ON s.tenant = '' AND s.kind = 'factors.secret' AND s.row_id = p.id AND s.hsm = h.name
-        WHERE p.number > (SELECT COUNT(*) FROM factors WHERE tenant = $1 AND user_id = $2)
-        ORDER BY 6, 2, 24";
-    BY_ID = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
-            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
-            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
-            f.state, f.requested_by, f.valid_until, s.hsm, s.blob
-        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
-        WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm";
-    BY_HANDLE = "SELECT f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash,
-            f.totp_digits, f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id,
-            f.yubico_private_id, f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial,
-            f.state, f.requested_by, f.valid_until, s.hsm, s.blob
-        FROM factors f LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id
-        WHERE f.tenant = $1 AND f.kind = $2 AND f.handle = $3 ORDER BY s.hsm";
+    OF_USER = concat!(
+        select_factors!(),
+        " WHERE f.tenant = $1 AND f.user_id = $2 ORDER BY f.created_at, f.id, s.hsm"
+    );
+    BY_ID = concat!(select_factors!(), " WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm");
+    BY_HANDLE = concat!(
+        select_factors!(),
+        " WHERE f.tenant = $1 AND f.kind = $2 AND f.handle = $3 ORDER BY s.hsm"
+    );
     REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
     SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, last_used_at = $4, totp_drift = $5
         WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
@@ -75,9 +80,6 @@ texts! {
     FORGET_NONCES = "DELETE FROM piv_nonces WHERE (tenant, id) IN (
         SELECT tenant, id FROM piv_nonces WHERE spent_at < $1 ORDER BY spent_at LIMIT 100)";
 }
-
-/// What stands in for an enclosed secret, and about as long.
-const NOBODYS_SEAL: &[u8] = &[0; 80];
 
 pub(super) async fn add(factor: &Factor, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let (totp, yubico) = match &factor.detail {
@@ -309,10 +311,8 @@ pub(super) async fn by_handle(
     kind: FactorKind,
     handle: &str,
 ) -> Result<Option<Factor>, StoreError> {
-    let operation = "find factor by handle";
     let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind.name()).bind(handle);
-    let rows = store.read_all(operation, query).await?;
-    factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during(operation))
+    Ok(store.read("find factor by handle", query, factors_of).await?.pop())
 }
 
 pub(super) fn factors_of(rows: &[SqliteRow]) -> Result<Vec<Factor>> {
@@ -325,19 +325,15 @@ impl Factors for SqliteStore {
         self.writer.change("add factor", factor.clone(), audit, add).await
     }
 
-    /// Where the user has fewer than eight, as many rows are read as if there were eight, and the others thrown away: how
-    /// long a sign-in takes must not tell whether the name is somebody's, or how many factors they have.
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
-        let query = sqlx::query(OF_USER).bind(tenant.as_str()).bind(user.as_str()).bind(NOBODYS_SEAL);
-        let rows = self.read_all("list factors", query).await?;
-        let mut factors = factors_of(&rows).map_err(|fault| fault.during("list factors"))?;
-        factors.retain(|factor| !factor.tenant.as_str().is_empty());
-        Ok(factors)
+        self.read("list factors", sqlx::query(OF_USER).bind(tenant.as_str()).bind(user.as_str()), factors_of).await
     }
 
     async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>, StoreError> {
-        let rows = self.read_all("find factor", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
-        factors_of(&rows).map(|mut factors| factors.pop()).map_err(|fault| fault.during("find factor"))
+        Ok(self
+            .read("find factor", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), factors_of)
+            .await?
+            .pop())
     }
 
     async fn remove_factor(

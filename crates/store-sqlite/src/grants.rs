@@ -1,7 +1,5 @@
 //! Grants and their refresh families.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -10,7 +8,7 @@ use super::fault::{Fault, Result};
 use super::outcome::WriteOutcome;
 use super::row::{joined, list, moment, moment_if, set};
 use super::texts::texts;
-use super::{SqliteStore, ceremonies, chain, revocations, sessions};
+use super::{SqliteStore, prune};
 use signet_core::audit::Draft;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
@@ -54,15 +52,7 @@ texts! {
         WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL";
     END_OF_CLIENT = "UPDATE grants SET ended_at = $3, end_reason = $4
         WHERE tenant = $1 AND client_id = $2 AND ended_at IS NULL";
-    PRUNE = "DELETE FROM grants WHERE (tenant, id) IN (
-        SELECT tenant, id FROM grants WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
 }
-
-/// For how long what has expired is kept: the longest lifetime of an access token, and a day.
-const KEPT: Duration = Duration::from_hours(48);
-
-/// How many rows one transaction prunes, so that others need not wait for long.
-const PRUNED_AT_ONCE: u32 = 500;
 
 async fn add(
     (grant, first, credentials_version): &(Grant, SecretHash, i64),
@@ -200,25 +190,6 @@ async fn end_where(
     Ok(ended.rows_affected())
 }
 
-/// Refresh tokens go with their grants, by their foreign key.
-async fn prune(
-    (now, believed): &(Timestamp, Timestamp),
-    connection: &mut SqliteConnection,
-) -> Result<WriteOutcome<u64>> {
-    // Behind its own records, the clock was wrong then or is wrong now.
-    if *now < chain::tail(connection).await?.at {
-        return Ok(WriteOutcome::nothing(0));
-    }
-    let before = believed.minus(KEPT);
-    let grants =
-        sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(PRUNED_AT_ONCE)).execute(&mut *connection).await?;
-    let revocations = revocations::prune(connection, before, PRUNED_AT_ONCE).await?;
-    let sessions = sessions::prune(connection, before, PRUNED_AT_ONCE).await?;
-    let challenges = ceremonies::prune(connection, before, PRUNED_AT_ONCE).await?;
-    let counts = [grants.rows_affected(), revocations, sessions, challenges];
-    Ok(WriteOutcome::nothing(counts.into_iter().fold(0, u64::saturating_add)))
-}
-
 fn state_of(row: &SqliteRow) -> Result<GrantState> {
     let Some(at) = moment_if(row, "ended_at")? else { return Ok(GrantState::Active) };
     let reason = match row.try_get("end_reason")? {
@@ -270,14 +241,12 @@ impl Grants for SqliteStore {
     }
 
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, StoreError> {
-        let row = self.read_one("find grant", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
-        row.as_ref().map(grant_of).transpose().map_err(|fault| fault.during("find grant"))
+        self.read_one("find grant", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), grant_of).await
     }
 
     async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>, StoreError> {
         let query = sqlx::query(BY_TOKEN).bind(tenant.as_str()).bind(hash.as_bytes().to_vec());
-        let row = self.read_one("find refresh token", query).await?;
-        row.as_ref().map(lookup_of).transpose().map_err(|fault| fault.during("find refresh token"))
+        self.read_one("find refresh token", query, lookup_of).await
     }
 
     async fn rotate(
@@ -321,14 +290,6 @@ impl Grants for SqliteStore {
     }
 
     async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let times = (now, now.min(self.latest.now()));
-        let mut total = 0_u64;
-        loop {
-            let pruned = self.writer.change("prune", times, vec![], prune).await?;
-            total = total.saturating_add(pruned);
-            if pruned < u64::from(PRUNED_AT_ONCE) {
-                return Ok(total);
-            }
-        }
+        prune::expired(&self.writer, now, now.min(self.latest.now())).await
     }
 }

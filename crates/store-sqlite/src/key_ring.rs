@@ -1,4 +1,4 @@
-//! What the key ring needs beside its rows: the change of the signing key in one commit, and pairs announced beforehand.
+//! The places of active keys, the change of the signing key in one commit, and pairs that were announced beforehand.
 
 use std::time::Duration;
 
@@ -7,14 +7,16 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Row as _, Sqlite};
 
 use super::fault::{Fault, Result};
-use super::keys::{count_active, is_member, purpose_of};
 use super::outcome::WriteOutcome;
 use super::row::moment;
 use super::texts::texts;
-use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, TenantId};
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, TenantId};
 use signet_jose::KeyId;
 
 texts! {
+    COUNT_ACTIVE = "SELECT COUNT(*) FROM keys
+        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
+    IS_MEMBER = "SELECT COUNT(*) FROM hsm_tokens WHERE name = $1 AND retired_at IS NULL";
     IN_STAGE = "SELECT COUNT(*) FROM keys WHERE key_id = $1 AND hsm = $2 AND state = $3 AND state_since = $4";
     RETIRE = "UPDATE keys SET state = 'retiring', state_since = $3,
             state_until = $3 + (CASE WHEN token_lifetime > $4 THEN token_lifetime ELSE $4 END) + $5
@@ -29,6 +31,31 @@ texts! {
         ORDER BY announced_at, cka_id";
     GIVE_UP = "UPDATE announced_keys SET given_up = 1 WHERE cka_id = $1";
     FORGET = "DELETE FROM announced_keys WHERE cka_id = $1";
+}
+
+pub(super) fn purpose_of(name: &str) -> Result<KeyPurpose> {
+    KeyPurpose::ALL.into_iter().find(|purpose| purpose.name() == name).ok_or(Fault::corrupt("purpose of a key"))
+}
+
+/// What a pair signs with; empty for a secret key.
+pub(super) fn algorithm_of(key: &HsmKey) -> &'static str {
+    key.public.as_ref().map_or("", |jwk| jwk.algorithm.name())
+}
+
+/// How many active keys have the place of this key.
+pub(super) async fn count_active(key: &HsmKey, connection: &mut SqliteConnection) -> Result<i64> {
+    let query = sqlx::query(COUNT_ACTIVE)
+        .bind(key.tenant.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.purpose.name())
+        .bind(algorithm_of(key));
+    Ok(query.fetch_one(connection).await?.try_get(0)?)
+}
+
+/// Whether an HSM token belongs to the deployment, and was not retired.
+pub(super) async fn is_member(hsm: &HsmName, connection: &mut SqliteConnection) -> Result<bool> {
+    let query = sqlx::query(IS_MEMBER).bind(hsm.as_str());
+    Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -92,8 +119,9 @@ pub(super) fn lifetime_query(key: &KeyId) -> Query<'_, Sqlite, SqliteArguments> 
     sqlx::query(LIFETIME).bind(key.as_str())
 }
 
-pub(super) fn lifetime_of(row: Option<&SqliteRow>) -> Result<Duration> {
-    let millis: Option<i64> = row.map(|row| row.try_get("token_lifetime")).transpose()?.flatten();
+/// The longest lifetime of the key's rows; none where it has none.
+pub(super) fn lifetime_of(row: &SqliteRow) -> Result<Duration> {
+    let millis: Option<i64> = row.try_get("token_lifetime")?;
     Ok(Duration::from_millis(u64::try_from(millis.unwrap_or(0)).map_err(|_| Fault::corrupt("token_lifetime"))?))
 }
 

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
+use super::SqliteStore;
 use super::fault::{Fault, Result};
+use super::key_ring::{self, algorithm_of, count_active, is_member, purpose_of};
 use super::outcome::WriteOutcome;
 use super::row::{moment, moment_if};
 use super::texts::texts;
-use super::{SqliteStore, key_ring};
 use signet_core::audit::Draft;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::clock::Timestamp;
@@ -25,9 +26,6 @@ texts! {
         FROM keys ORDER BY created_at, key_id, hsm";
     MOVE = "UPDATE keys SET state = $5, state_since = $6, state_until = $7, end_reason = $8
         WHERE key_id = $1 AND state = $2 AND state_since = $3 AND state_until IS NOT DISTINCT FROM $4";
-    COUNT_ACTIVE = "SELECT COUNT(*) FROM keys
-        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
-    IS_MEMBER = "SELECT COUNT(*) FROM hsm_tokens WHERE name = $1 AND retired_at IS NULL";
 }
 
 /// A stage as four columns: its name, its moment, until when it lasts, and why it ended.
@@ -52,10 +50,6 @@ fn end_of(name: &str) -> Result<KeyEnd> {
     KeyEnd::ALL.into_iter().find(|end| end.name() == name).ok_or(Fault::corrupt("end of a key"))
 }
 
-pub(super) fn purpose_of(name: &str) -> Result<KeyPurpose> {
-    KeyPurpose::ALL.into_iter().find(|purpose| purpose.name() == name).ok_or(Fault::corrupt("purpose of a key"))
-}
-
 fn public_of(row: &SqliteRow) -> Result<Option<Jwk>> {
     let json: Option<&str> = row.try_get("public_jwk")?;
     json.map(Jwk::from_json).transpose().map_err(|_| Fault::corrupt("public key"))
@@ -72,27 +66,6 @@ fn key_of(row: &SqliteRow) -> Result<HsmKey> {
         state: state_of(row)?,
         created_at: moment(row, "created_at")?,
     })
-}
-
-/// What a pair signs with; empty for a secret key.
-pub(super) fn algorithm_of(key: &HsmKey) -> &'static str {
-    key.public.as_ref().map_or("", |jwk| jwk.algorithm.name())
-}
-
-/// How many active keys have the place of this key.
-pub(super) async fn count_active(key: &HsmKey, connection: &mut SqliteConnection) -> Result<i64> {
-    let query = sqlx::query(COUNT_ACTIVE)
-        .bind(key.tenant.as_str())
-        .bind(key.hsm.as_str())
-        .bind(key.purpose.name())
-        .bind(algorithm_of(key));
-    Ok(query.fetch_one(connection).await?.try_get(0)?)
-}
-
-/// Whether an HSM token belongs to the deployment, and was not retired.
-pub(super) async fn is_member(hsm: &HsmName, connection: &mut SqliteConnection) -> Result<bool> {
-    let query = sqlx::query(IS_MEMBER).bind(hsm.as_str());
-    Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
 }
 
 async fn add(key: &HsmKey, connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
@@ -150,8 +123,7 @@ impl Keys for SqliteStore {
     }
 
     async fn keys(&self) -> Result<Vec<HsmKey>, StoreError> {
-        let rows = self.read_all("list keys", sqlx::query(LIST)).await?;
-        rows.iter().map(key_of).collect::<Result<_>>().map_err(|fault| fault.during("list keys"))
+        self.read_each("list keys", sqlx::query(LIST), key_of).await
     }
 
     async fn move_key(
@@ -174,9 +146,7 @@ impl Keys for SqliteStore {
     }
 
     async fn token_lifetime(&self, key: &KeyId) -> Result<Duration, StoreError> {
-        let operation = "read the lifetime of tokens";
-        let row = self.read_one(operation, key_ring::lifetime_query(key)).await?;
-        key_ring::lifetime_of(row.as_ref()).map_err(|fault| fault.during(operation))
+        self.read_row("read the lifetime of tokens", key_ring::lifetime_query(key), key_ring::lifetime_of).await
     }
 
     async fn announce_key(&self, key: &AnnouncedKey) -> Result<(), StoreError> {
@@ -185,8 +155,7 @@ impl Keys for SqliteStore {
 
     async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>, StoreError> {
         let operation = "list announced keys";
-        let rows = self.read_all(operation, key_ring::announced_query()).await?;
-        rows.iter().map(key_ring::announced_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
+        self.read_each(operation, key_ring::announced_query(), key_ring::announced_of).await
     }
 
     async fn give_up_announced(&self, cka_id: &[u8]) -> Result<(), StoreError> {

@@ -1,9 +1,12 @@
 //! The store in an SQLite file: one connection writes, in grouped transactions; a small pool reads.
 //!
 //! Most statements are plain SQL that PostgreSQL takes as well. What is SQLite's own: how the file is opened and its log
-//! moved ([`open`], [`wal`]); `BEGIN IMMEDIATE`, under which a transaction writes alone, so that what it reads still holds
-//! when it writes ([`chain`], and every conditional write counts on it); and JSON in columns, where records are counted by
+//! moved (`open`, `wal`); `BEGIN IMMEDIATE`, under which a transaction writes alone, so that what it reads still holds
+//! when it writes (`chain`, and every conditional write counts on it); and JSON in columns, where records are counted by
 //! key or serial numbers looked up (`json_extract`, `json_each`, `instr`).
+//!
+//! It decides how many writers' jobs share one commit, and how what has expired goes. It never decides who may do what, never
+//! opens what is sealed, and never answers before a commit is durable.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +30,6 @@ mod audit_log;
 mod ceremonies;
 mod chain;
 mod clients;
-mod deployment;
 mod factor_life;
 mod factors;
 mod fault;
@@ -35,14 +37,18 @@ mod grants;
 mod key_ring;
 mod keys;
 mod leases;
+mod membership;
 mod open;
 mod otp_validation;
 mod outcome;
+mod prune;
 mod recovery_codes;
 mod revocations;
 mod row;
 mod seals;
+mod secrets_at_rest;
 mod sessions;
+mod sign_in;
 mod stock;
 mod texts;
 mod throttles;
@@ -119,20 +125,46 @@ impl SqliteStore {
         self.writer.close().await;
     }
 
-    async fn read_all(
+    /// Runs a query, and reads its rows together.
+    async fn read<T>(
         &self,
         operation: &'static str,
         query: Query<'_, Sqlite, SqliteArguments>,
-    ) -> Result<Vec<SqliteRow>, StoreError> {
-        query.fetch_all(&self.readers).await.map_err(|error| Fault::from(error).during(operation))
+        of: impl FnOnce(&[SqliteRow]) -> Result<T, Fault> + Send,
+    ) -> Result<T, StoreError> {
+        let rows = query.fetch_all(&self.readers).await.map_err(Fault::from);
+        rows.and_then(|rows| of(&rows)).map_err(|fault| fault.during(operation))
     }
 
-    async fn read_one(
+    /// Runs a query, and reads each row by itself.
+    async fn read_each<T>(
         &self,
         operation: &'static str,
         query: Query<'_, Sqlite, SqliteArguments>,
-    ) -> Result<Option<SqliteRow>, StoreError> {
-        query.fetch_optional(&self.readers).await.map_err(|error| Fault::from(error).during(operation))
+        of: impl Fn(&SqliteRow) -> Result<T, Fault> + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        self.read(operation, query, |rows| rows.iter().map(of).collect()).await
+    }
+
+    /// Runs a query that finds one row or none.
+    async fn read_one<T>(
+        &self,
+        operation: &'static str,
+        query: Query<'_, Sqlite, SqliteArguments>,
+        of: impl FnOnce(&SqliteRow) -> Result<T, Fault> + Send,
+    ) -> Result<Option<T>, StoreError> {
+        self.read(operation, query, |rows| rows.first().map(of).transpose()).await
+    }
+
+    /// Runs a query that always finds a row, in a database that is whole.
+    async fn read_row<T>(
+        &self,
+        operation: &'static str,
+        query: Query<'_, Sqlite, SqliteArguments>,
+        of: impl FnOnce(&SqliteRow) -> Result<T, Fault> + Send,
+    ) -> Result<T, StoreError> {
+        let found = self.read_one(operation, query, of).await?;
+        found.ok_or_else(|| Fault::corrupt("deployment").during(operation))
     }
 }
 
@@ -164,18 +196,21 @@ pub fn sql_texts() -> Vec<String> {
         ceremonies::TEXTS,
         chain::TEXTS,
         clients::TEXTS,
-        deployment::TEXTS,
         factor_life::TEXTS,
         factors::TEXTS,
         grants::TEXTS,
         key_ring::TEXTS,
         keys::TEXTS,
         leases::TEXTS,
+        membership::TEXTS,
         otp_validation::TEXTS,
+        prune::TEXTS,
         revocations::TEXTS,
         recovery_codes::TEXTS,
         seals::TEXTS,
+        secrets_at_rest::TEXTS,
         sessions::TEXTS,
+        sign_in::TEXTS,
         stock::TEXTS,
         throttles::TEXTS,
         users::TEXTS,

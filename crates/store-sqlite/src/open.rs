@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0016_piv.sql"),
     include_str!("migrations/0017_sessions.sql"),
     include_str!("migrations/0018_spent_challenges.sql"),
+    include_str!("migrations/0019_probe.sql"),
 ];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;

@@ -212,13 +212,11 @@ impl OtpValidation for SqliteStore {
     async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>, StoreError> {
         let operation = "find OTP client";
         let number = stored(id).map_err(|fault| fault.during(operation))?;
-        let rows = self.read_all(operation, sqlx::query(CLIENT).bind(tenant.as_str()).bind(number)).await?;
-        clients_of(&rows).map(|mut clients| clients.pop()).map_err(|fault| fault.during(operation))
+        Ok(self.read(operation, sqlx::query(CLIENT).bind(tenant.as_str()).bind(number), clients_of).await?.pop())
     }
 
     async fn otp_clients(&self, tenant: &TenantId) -> Result<Vec<OtpClient>, StoreError> {
-        let rows = self.read_all("list OTP clients", sqlx::query(CLIENTS).bind(tenant.as_str())).await?;
-        clients_of(&rows).map_err(|fault| fault.during("list OTP clients"))
+        self.read("list OTP clients", sqlx::query(CLIENTS).bind(tenant.as_str()), clients_of).await
     }
 
     async fn set_otp_client_enabled(
@@ -245,14 +243,12 @@ impl OtpValidation for SqliteStore {
     }
 
     async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> Result<Option<OtpKey>, StoreError> {
-        let rows = self.read_all("find OTP key", sqlx::query(KEY).bind(tenant.as_str()).bind(public_id)).await?;
-        keys_of(&rows).map(|mut keys| keys.pop()).map_err(|fault| fault.during("find OTP key"))
+        Ok(self.read("find OTP key", sqlx::query(KEY).bind(tenant.as_str()).bind(public_id), keys_of).await?.pop())
     }
 
     async fn otp_keys(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<OtpKey>, StoreError> {
         let query = sqlx::query(KEYS).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
-        let rows = self.read_all("list OTP keys", query).await?;
-        keys_of(&rows).map_err(|fault| fault.during("list OTP keys"))
+        self.read("list OTP keys", query, keys_of).await
     }
 
     async fn set_otp_key_enabled(

@@ -86,17 +86,15 @@ impl RecoveryCodes for SqliteStore {
         id: &FactorId,
         kept: &SecretHash,
     ) -> Result<Option<bool>, StoreError> {
-        let operation = "find recovery code";
         let query = sqlx::query(FIND).bind(tenant.as_str()).bind(id.as_str()).bind(kept.as_bytes().to_vec());
-        let row = self.read_one(operation, query).await?;
-        let unspent: Result<_> = row.map(|row| Ok(row.try_get::<i64, _>("unspent")? != 0)).transpose();
-        unspent.map_err(|fault| fault.during(operation))
+        self.read_one("find recovery code", query, |row| Ok(row.try_get::<i64, _>("unspent")? != 0)).await
     }
 
     async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32, StoreError> {
-        let operation = "count recovery codes";
-        let row = self.read_one(operation, sqlx::query(LEFT).bind(tenant.as_str()).bind(id.as_str())).await?;
-        row.map_or(Ok(0), |row| number(&row, "unspent")).map_err(|fault| fault.during(operation))
+        self.read_row("count recovery codes", sqlx::query(LEFT).bind(tenant.as_str()).bind(id.as_str()), |row| {
+            number(row, "unspent")
+        })
+        .await
     }
 
     async fn spend_recovery_code(

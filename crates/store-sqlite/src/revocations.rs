@@ -15,8 +15,6 @@ use signet_store::{Revocations, StoreError};
 texts! {
     ADD = "INSERT INTO revocations (tenant, jti, expires_at, revoked_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     FIND = "SELECT 1 FROM revocations WHERE tenant = $1 AND jti = $2";
-    PRUNE = "DELETE FROM revocations WHERE (tenant, jti) IN (
-        SELECT tenant, jti FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
 }
 
 /// A token that is revoked.
@@ -39,12 +37,6 @@ async fn add(revocation: &Revocation, connection: &mut SqliteConnection) -> Resu
     Ok(WriteOutcome::applied(()))
 }
 
-/// Forgets at most `limit` tokens that expired before `before`.
-pub(super) async fn prune(connection: &mut SqliteConnection, before: Timestamp, limit: u32) -> Result<u64> {
-    let pruned = sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(limit)).execute(connection).await?;
-    Ok(pruned.rows_affected())
-}
-
 #[async_trait]
 impl Revocations for SqliteStore {
     async fn revoke_token(
@@ -61,6 +53,6 @@ impl Revocations for SqliteStore {
 
     async fn is_revoked(&self, tenant: &TenantId, jti: &str) -> Result<bool, StoreError> {
         let query = sqlx::query(FIND).bind(tenant.as_str()).bind(jti.to_owned());
-        Ok(self.read_one("look up revocation", query).await?.is_some())
+        Ok(self.read_one("look up revocation", query, |_| Ok(())).await?.is_some())
     }
 }

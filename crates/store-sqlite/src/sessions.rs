@@ -38,8 +38,6 @@ texts! {
             AND EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3 AND enabled = 1 AND credentials_version = $5)";
     END = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2 AND id = $3";
     END_ALL = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2";
-    PRUNE = "DELETE FROM sessions WHERE (tenant, id) IN (
-        SELECT tenant, id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
 }
 
 async fn add(
@@ -111,12 +109,6 @@ async fn end_all(
     Ok(if is_there { WriteOutcome::renewed(true) } else { WriteOutcome::nothing(false) })
 }
 
-/// Forgets at most `limit` sessions that expired before `before`.
-pub(super) async fn prune(connection: &mut SqliteConnection, before: Timestamp, limit: u32) -> Result<u64> {
-    let pruned = sqlx::query(PRUNE).bind(before.unix_millis()).bind(i64::from(limit)).execute(connection).await?;
-    Ok(pruned.rows_affected())
-}
-
 fn session_of(row: &SqliteRow) -> Result<Session> {
     Ok(Session {
         tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
@@ -152,8 +144,7 @@ impl Sessions for SqliteStore {
             .bind(secret.as_bytes().to_vec())
             .bind(at.unix_millis())
             .bind(seen_after.unix_millis());
-        let row = self.read_one("find session", query).await?;
-        row.as_ref().map(session_of).transpose().map_err(|fault| fault.during("find session"))
+        self.read_one("find session", query, session_of).await
     }
 
     async fn sessions(
@@ -168,8 +159,7 @@ impl Sessions for SqliteStore {
             .bind(user.as_str())
             .bind(at.unix_millis())
             .bind(seen_after.unix_millis());
-        let rows = self.read_all("list sessions", query).await?;
-        rows.iter().map(session_of).collect::<Result<_>>().map_err(|fault| fault.during("list sessions"))
+        self.read_each("list sessions", query, session_of).await
     }
 
     async fn touch_session(&self, tenant: &TenantId, id: &SessionId, at: Timestamp) -> Result<(), StoreError> {

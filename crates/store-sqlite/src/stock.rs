@@ -155,6 +155,10 @@ fn token_of(row: &SqliteRow) -> Result<StockToken> {
     })
 }
 
+fn tokens_of(rows: &[SqliteRow]) -> Result<Vec<StockToken>> {
+    fold(rows, token_of, |token| &mut token.secret)
+}
+
 #[async_trait]
 impl Stock for SqliteStore {
     async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<Draft>) -> Result<Vec<String>, StoreError> {
@@ -162,18 +166,13 @@ impl Stock for SqliteStore {
     }
 
     async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>, StoreError> {
-        let operation = "look for serial numbers";
         let query = sqlx::query(KNOWN).bind(tenant.as_str()).bind(joined(serials));
-        let rows = self.read_all(operation, query).await?;
-        let known: Result<_> = rows.iter().map(|row| Ok(row.try_get("serial")?)).collect();
-        known.map_err(|fault| fault.during(operation))
+        self.read_each("look for serial numbers", query, |row| Ok(row.try_get("serial")?)).await
     }
 
     async fn stock_token(&self, tenant: &TenantId, serial: &str) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token";
-        let rows = self.read_all(operation, sqlx::query(BY_SERIAL).bind(tenant.as_str()).bind(serial)).await?;
-        let tokens = fold(&rows, token_of, |token| &mut token.secret);
-        tokens.map(|mut tokens| tokens.pop()).map_err(|fault| fault.during(operation))
+        Ok(self.read(operation, sqlx::query(BY_SERIAL).bind(tenant.as_str()).bind(serial), tokens_of).await?.pop())
     }
 
     async fn stock_token_by_handle(
@@ -184,17 +183,13 @@ impl Stock for SqliteStore {
     ) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token by handle";
         let query = sqlx::query(BY_HANDLE).bind(tenant.as_str()).bind(kind.name()).bind(handle);
-        let rows = self.read_all(operation, query).await?;
-        let tokens = fold(&rows, token_of, |token| &mut token.secret);
-        tokens.map(|mut tokens| tokens.pop()).map_err(|fault| fault.during(operation))
+        Ok(self.read(operation, query, tokens_of).await?.pop())
     }
 
     async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>, StoreError> {
         let operation = "list the stock";
         let query = sqlx::query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
-        let rows = self.read_all(operation, query).await?;
-        let tokens: Result<_> = rows.iter().map(token_of).collect();
-        tokens.map_err(|fault| fault.during(operation))
+        self.read_each(operation, query, token_of).await
     }
 
     async fn assign_stock(

@@ -245,9 +245,7 @@ impl Throttles for SqliteStore {
         most: u32,
     ) -> Result<Vec<LockedAccount>, StoreError> {
         let query = sqlx::query(LOCKED).bind(tenant.as_str()).bind(at.unix_millis()).bind(i64::from(most));
-        let rows = self.read_all("list locked accounts", query).await?;
-        let locked: Result<_> = rows.iter().map(locked_of).collect();
-        locked.map_err(|fault| fault.during("list locked accounts"))
+        self.read_each("list locked accounts", query, locked_of).await
     }
 
     async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, audit: Vec<Draft>) -> Result<u64, StoreError> {

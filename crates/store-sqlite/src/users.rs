@@ -17,28 +17,31 @@ use signet_core::keys::{Seals, TenantId};
 use signet_jose::clock::Timestamp;
 use signet_store::{StoreError, User, UserId, Users};
 
+/// Reads users, each in one row for every seal of the password.
+macro_rules! select_users {
+    () => {
+        select_users!("users")
+    };
+    ($rows:literal) => {
+        concat!(
+            "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob FROM ",
+            $rows,
+            " u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id"
+        )
+    };
+}
+pub(super) use select_users;
+
 texts! {
     ADD = "INSERT INTO users (tenant, id, name, roles, enabled, credentials_version, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT DO NOTHING";
-    BY_NAME = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
-        FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
-        WHERE u.tenant = $1 AND u.name = $2
-        UNION ALL
-        SELECT '', COALESCE(n.id, '00000000-0000-7000-8000-000000000000'), $2, '[\"nobody\"]', 1, 0, 0, h.name,
-            COALESCE(s.blob, $3)
-        FROM hsm_tokens h LEFT JOIN users n ON n.tenant = '' AND n.id = 'nobody'
-            LEFT JOIN seals s ON s.tenant = '' AND s.kind = 'users.password' AND s.row_id = 'nobody' AND s.hsm = h.name
-        WHERE h.retired_at IS NULL AND NOT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND name = $2)
-        ORDER BY 8";
-    BY_ID = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
-        FROM users u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
-        WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm";
-    LIST = "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob
-        FROM (SELECT tenant, id, name, roles, enabled, credentials_version, created_at FROM users
-            WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3) u
-        LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id
-        ORDER BY u.name, s.hsm";
+    BY_NAME = concat!(select_users!(), " WHERE u.tenant = $1 AND u.name = $2 ORDER BY s.hsm");
+    BY_ID = concat!(select_users!(), " WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm");
+    LIST = concat!(
+        select_users!("(SELECT * FROM users WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3)"),
+        " ORDER BY u.name, s.hsm"
+    );
     SET_ENABLED = "UPDATE users SET enabled = $3, credentials_version = credentials_version + 1
         WHERE tenant = $1 AND id = $2";
     SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
@@ -46,9 +49,6 @@ texts! {
     CONFIRM = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2 AND enabled = 1 AND credentials_version = $3";
     REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
 }
-
-/// What stands in for a sealed password hash, and as long.
-const NOBODYS_SEAL: &[u8] = &[0; 136];
 
 async fn add(user: &User, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let added = sqlx::query(ADD)
@@ -161,7 +161,7 @@ fn user_of(row: &SqliteRow) -> Result<(User, Seals)> {
     Ok((user, Seals::default()))
 }
 
-fn users_of(rows: &[SqliteRow]) -> Result<Vec<User>> {
+pub(super) fn users_of(rows: &[SqliteRow]) -> Result<Vec<User>> {
     let users = fold(rows, user_of, |(_, seals)| seals)?;
     let with_password =
         |(user, seals): (User, Seals)| User { password: Some(seals).filter(|s| !s.0.is_empty()), ..user };
@@ -174,23 +174,18 @@ impl Users for SqliteStore {
         self.writer.change("add user", user.clone(), audit, add).await
     }
 
-    /// Where nobody has the name, as many rows are read as somebody would have, after as many look-ups, and thrown away:
-    /// who measures how long a sign-in takes must not learn which names there are.
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
-        let query = sqlx::query(BY_NAME).bind(tenant.as_str()).bind(name).bind(NOBODYS_SEAL);
-        let users = users_of(&self.read_all("find user", query).await?).map_err(|fault| fault.during("find user"))?;
-        Ok(users.into_iter().find(|user| !user.tenant.as_str().is_empty()))
+        Ok(self.read("find user", sqlx::query(BY_NAME).bind(tenant.as_str()).bind(name), users_of).await?.pop())
     }
 
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>, StoreError> {
-        let rows = self.read_all("find user", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str())).await?;
-        users_of(&rows).map(|mut users| users.pop()).map_err(|fault| fault.during("find user"))
+        Ok(self.read("find user", sqlx::query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), users_of).await?.pop())
     }
 
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
         // No name is empty, so every name stands after the empty one.
         let page = sqlx::query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
-        users_of(&self.read_all("list users", page).await?).map_err(|fault| fault.during("list users"))
+        self.read("list users", page, users_of).await
     }
 
     async fn confirm_user(

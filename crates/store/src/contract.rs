@@ -2,8 +2,8 @@
 //! of nodes, one wins; and a change is committed with the audit events that it takes, or not at all.
 
 use super::{
-    AuditLog, Ceremonies, Clients, FactorLife, Factors, Grants, Keys, Leases, Membership, OtpValidation, RecoveryCodes,
-    Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
+    AuditLog, Candidates, Ceremonies, Clients, FactorLife, Factors, Grants, Keys, Leases, Membership, OtpValidation,
+    RecoveryCodes, Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -20,6 +20,7 @@ all_of!(
     Membership,
     Users,
     Factors,
+    Candidates,
     Sessions,
     Ceremonies,
     FactorLife,

@@ -1,8 +1,11 @@
-//! What is kept: contracts, one per noun, each stated once. `signet-store-sqlite` implements them.
+//! What is kept: contracts, one per noun, each stated once, with the nouns' types. `signet-store-sqlite` implements them.
 //!
 //! Every change takes the audit events that record it and commits both together, durably, before it returns. Where the
 //! outcome of a conditional write decides what is recorded, the change takes an [`AuditOnOutcome`]. Absence is an `Option`,
 //! not an error; an error means that the store could not say, and the caller must deny.
+//!
+//! It never names a database, and never decides who may do what: a contract says what is written, and under which condition.
+//! The one thing here that reads and writes is the [`anchor`], a file that lies outside of every database.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +23,7 @@ pub mod membership;
 pub mod model;
 pub mod otp_validation;
 pub mod sessions;
+pub mod sign_in;
 pub mod stock;
 pub mod throttles;
 pub mod users;
@@ -40,6 +44,7 @@ pub use model::{
 };
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
 pub use sessions::Sessions;
+pub use sign_in::Candidates;
 pub use signet_core::mfa::yubico_validation::ClientNumber;
 pub use signet_core::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use signet_core::oauth::{Client, ClientId, GrantType, UnknownGrantType};

@@ -1,7 +1,6 @@
 //! The nouns of the store: plain facts, with their stages as enums.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,27 +10,9 @@ use signet_core::mfa::{FactorDetail, FactorId, FactorRef, UsedFactor, UserId};
 use signet_core::oauth::ClientId;
 use signet_jose::clock::Timestamp;
 
-/// A grant's id: a UUIDv7.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct GrantId(String);
-
-impl GrantId {
-    /// An id as it was made, stored or received; it is only ever looked up.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for GrantId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
+signet_core::string_id! {
+    /// A grant's id: a UUIDv7.
+    pub struct GrantId;
 }
 
 /// A person who signs in.
@@ -129,26 +110,9 @@ pub struct ListedFactor {
     pub user_name: String,
 }
 
-/// A session's id: a UUIDv7, which stays and is no secret. Whoever knows it can't sign in by it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SessionId(String);
-
-impl SessionId {
-    /// An id as it was made, stored or received; it is only ever looked up.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
+signet_core::string_id! {
+    /// A session's id: a UUIDv7, which stays and is no secret. Whoever knows it can't sign in by it.
+    pub struct SessionId;
 }
 
 /// A person's sign-in in a browser. The secret that the browser holds is not in it.

@@ -1,9 +1,6 @@
 //! The stock: tokens that belong to nobody yet, with their secrets.
 
-use std::fmt;
-
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 use super::error::Result;
 use super::{Factor, FactorDetail, Session};
@@ -12,27 +9,9 @@ use signet_core::keys::{OtpSecretKind, Seals, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
 
-/// A stock token's id: a UUIDv7. It becomes no factor's id: the factor has one of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StockId(String);
-
-impl StockId {
-    /// An id as it was made or stored; it is only ever looked up.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for StockId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
+signet_core::string_id! {
+    /// A stock token's id: a UUIDv7. It becomes no factor's id: the factor has one of its own.
+    pub struct StockId;
 }
 
 /// A token that belongs to nobody yet: TOTP, HOTP or Yubico OTP.

@@ -44,7 +44,7 @@ use signet_core::oauth::ClientId;
 use signet_core::oauth::grant::PasswordRequest;
 use signet_core::secret::SecretText;
 use signet_jose::clock::Clock;
-use signet_store::{Factor, OtpValidation, User, UserId, Users};
+use signet_store::{Candidates, Factor, OtpValidation, User, UserId, Users};
 
 /// How many sign-ins are under way at once; one more is told to come back.
 const MAX_SIGN_INS: usize = 128;
@@ -83,6 +83,7 @@ pub struct SignIn {
     vault: Arc<dyn Vault>,
     audit: Arc<AuditTrail>,
     otp_validation: Arc<dyn OtpValidation>,
+    candidates: Arc<dyn Candidates>,
     users: Arc<dyn Users>,
     hashing: Arc<Hashing>,
     admission: Arc<Semaphore>,
@@ -102,6 +103,7 @@ impl SignIn {
             vault: base.ports.vault.clone(),
             audit: base.audit.clone(),
             otp_validation: base.ports.store.clone(),
+            candidates: base.ports.store.clone(),
             users: base.ports.store.clone(),
             hashing: hashing.clone(),
             admission: Arc::new(Semaphore::new(MAX_SIGN_INS)),
@@ -142,7 +144,7 @@ impl SignIn {
     ) -> Result<(Authentication, User), SignInError> {
         let admitted = self.admission.clone().try_acquire_owned().map_err(|_| Unavailable)?;
         let tenant = &self.settings.tenant;
-        let user = self.users.user_by_name(tenant, username.expose()).await?;
+        let user = self.candidates.sign_in_candidate(tenant, username.expose()).await?;
         let mut told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(client.as_str());
         // Only a known name is written down: people type passwords into name fields.
         told.user = user.as_ref().map(|user| user.id.to_string());
@@ -176,7 +178,7 @@ impl SignIn {
     ) -> Result<(Authentication, User), SignInError> {
         let decoy = self.decoys.decoy_material().await?;
         let known_id = user.as_ref().map_or(&decoy.user, |user| &user.id);
-        let factors = self.proofs.usable_factors(known_id).await?;
+        let factors = self.proofs.usable_factors_of_candidate(known_id).await?;
         let password = self.prove_password(password, user.as_ref(), &decoy, admitted).await?;
         let code = match shown {
             Shown::Code(text) => {

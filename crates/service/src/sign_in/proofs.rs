@@ -9,12 +9,13 @@ use crate::sign_in::matcher::Spendable;
 use signet_core::audit::{Draft, Event, Outcome, Reason};
 use signet_core::mfa::{FactorDetail, FactorProof, UsedFactor};
 use signet_jose::clock::Clock;
-use signet_store::{AssertionSpending, AuditOnOutcome, Ceremonies, Factor, Factors, RecoveryCodes, UserId};
+use signet_store::{AssertionSpending, AuditOnOutcome, Candidates, Ceremonies, Factor, Factors, RecoveryCodes, UserId};
 
 /// Says which factors may prove something now, and spends what did.
 pub struct FactorProofs {
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
+    candidates: Arc<dyn Candidates>,
     ceremonies: Arc<dyn Ceremonies>,
     factors: Arc<dyn Factors>,
     recovery_codes: Arc<dyn RecoveryCodes>,
@@ -25,18 +26,27 @@ impl FactorProofs {
         Self {
             clock: base.ports.clock.clone(),
             settings: base.settings.clone(),
+            candidates: base.ports.store.clone(),
             ceremonies: base.ports.store.clone(),
             factors: base.ports.store.clone(),
             recovery_codes: base.ports.store.clone(),
         }
     }
 
-    /// The factors of a user that may prove something now; none for a decoy, after the same look-up.
+    /// The factors of a user who is signed in that may prove something now.
     pub(crate) async fn usable_factors(&self, user: &UserId) -> Result<Vec<Factor>, Unavailable> {
-        let mut factors = self.factors.factors(&self.settings.tenant, user).await?;
+        Ok(self.usable_now(self.factors.factors(&self.settings.tenant, user).await?))
+    }
+
+    /// The factors of whom a sign-in names that may prove something now; none for a decoy, after the same look-up.
+    pub(crate) async fn usable_factors_of_candidate(&self, user: &UserId) -> Result<Vec<Factor>, Unavailable> {
+        Ok(self.usable_now(self.candidates.factors_of_candidate(&self.settings.tenant, user).await?))
+    }
+
+    fn usable_now(&self, mut factors: Vec<Factor>) -> Vec<Factor> {
         let now = self.clock.now();
         factors.retain(|factor| factor.is_usable(now));
-        Ok(factors)
+        factors
     }
 
     /// Spends the code by one conditional write: of N racing requests one gets the proof. `beside` is what was shown with

@@ -24,7 +24,7 @@ use signet_core::mfa::webauthn::{AssertionFault, PATIENCE, RelyingParty, ShownAs
 use signet_core::mfa::{WebAuthnState, lockout, webauthn};
 use signet_core::secret::SecretText;
 use signet_jose::clock::{Clock, Timestamp};
-use signet_store::{Factor, FactorDetail, UserId, Users};
+use signet_store::{Candidates, Factor, FactorDetail, UserId};
 
 pub(crate) const REGISTRATION: &str = "key registration";
 pub(crate) const SECOND_FACTOR: &str = "key beside password";
@@ -82,7 +82,7 @@ pub(crate) fn key_of(factor: &Factor) -> Option<&WebAuthnState> {
 pub struct SecurityKeys {
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
-    users: Arc<dyn Users>,
+    candidates: Arc<dyn Candidates>,
     secret: Arc<DeploymentSecret>,
     proofs: Arc<FactorProofs>,
     signed_state: Arc<SignedState>,
@@ -93,7 +93,7 @@ impl SecurityKeys {
         Self {
             clock: base.ports.clock.clone(),
             settings: base.settings.clone(),
-            users: base.ports.store.clone(),
+            candidates: base.ports.store.clone(),
             secret: base.secret.clone(),
             proofs: proofs.clone(),
             signed_state: signed_state.clone(),
@@ -122,9 +122,9 @@ impl SecurityKeys {
             return self.ceremony(PASSWORDLESS, browser.expose(), begun).await;
         };
         let tenant = &self.settings.tenant;
-        let user = self.users.user_by_name(tenant, name.expose()).await;
+        let user = self.candidates.sign_in_candidate(tenant, name.expose()).await;
         let user = user?.map_or_else(|| UserId::new("decoy"), |user| user.id);
-        let factors = self.proofs.usable_factors(&user).await?;
+        let factors = self.proofs.usable_factors_of_candidate(&user).await?;
         let keys: Vec<&str> = factors.iter().filter_map(key_of).map(|key| key.credential_id.as_str()).collect();
         let seed = self.secret.derive("decoy keys", &lockout::account_message(tenant, name.expose())).await?;
         let begun = party.begin_assertion(Use::SecondFactor, &webauthn::listed_ids(&keys, &seed)).map_err(unmade)?;

@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::SqliteStore;
-use super::fault::{Fault, Result};
+use super::fault::Result;
 use super::outcome::WriteOutcome;
 use super::row::{moment, moment_if};
 use super::texts::texts;
@@ -16,7 +16,8 @@ use signet_store::{HsmMember, Membership, SealedSecrets, StoreError};
 
 texts! {
     GENERATION = "SELECT generation FROM deployment WHERE id = 1";
-    PROBE = "UPDATE deployment SET probed_at = $1 WHERE id = 1";
+    PROBE = "INSERT INTO probe (id, probed_at) VALUES (1, $1)
+        ON CONFLICT (id) DO UPDATE SET probed_at = excluded.probed_at";
     TOKENS = "SELECT name, label, manufacturer, model, serial, firmware, bound_at, retired_at
         FROM hsm_tokens ORDER BY name";
     SEALED = "SELECT kind, hsm, substr(blob, 1, 1), COUNT(*) FROM seals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
@@ -98,20 +99,15 @@ async fn probe(at: &Timestamp, connection: &mut SqliteConnection) -> Result<Writ
 #[async_trait]
 impl Membership for SqliteStore {
     async fn generation(&self) -> Result<i64, StoreError> {
-        let operation = "read the generation";
-        let row = self.read_one(operation, sqlx::query(GENERATION)).await?;
-        let generation = row.ok_or(Fault::corrupt("deployment")).and_then(|row| Ok(row.try_get("generation")?));
-        generation.map_err(|fault| fault.during(operation))
+        self.read_row("read the generation", sqlx::query(GENERATION), |row| Ok(row.try_get("generation")?)).await
     }
 
     async fn hsm_tokens(&self) -> Result<Vec<(HsmName, TokenInfo)>, StoreError> {
-        let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
-        rows.iter().map(token_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
+        self.read_each("list HSM tokens", sqlx::query(TOKENS), token_of).await
     }
 
     async fn hsm_members(&self) -> Result<Vec<HsmMember>, StoreError> {
-        let rows = self.read_all("list HSM tokens", sqlx::query(TOKENS)).await?;
-        rows.iter().map(member_of).collect::<Result<_>>().map_err(|fault| fault.during("list HSM tokens"))
+        self.read_each("list HSM tokens", sqlx::query(TOKENS), member_of).await
     }
 
     async fn retire_hsm_token(
@@ -136,8 +132,7 @@ impl Membership for SqliteStore {
 
     async fn sealed_secrets(&self) -> Result<Vec<SealedSecrets>, StoreError> {
         let operation = "count sealed secrets";
-        let rows = self.read_all(operation, sqlx::query(SEALED)).await?;
-        rows.iter().map(sealed_of).collect::<Result<_>>().map_err(|fault| fault.during(operation))
+        self.read_each(operation, sqlx::query(SEALED), sealed_of).await
     }
 
     async fn probe(&self, at: Timestamp) -> Result<(), StoreError> {
