@@ -5,9 +5,10 @@
 //! the server sees a change by another process at once, and a thousand tokens a second cost no reading.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 
 use signet_core::keys::{HsmKey, KeyAdmin, KeyPurpose, TenantId};
 use signet_core::oauth::{Client, ClientId};
@@ -144,13 +145,13 @@ impl Directory {
     ///
     /// [`StoreError`] where the store can't be read.
     pub async fn client(&self, snapshot: &Snapshot, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
-        let known = |id| snapshot.clients.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let known = |id| snapshot.clients.lock().get(id).cloned();
         if let Some(client) = known(id) {
             return Ok(Some(client));
         }
         let Some(client) = self.store.client(&self.tenant, id).await? else { return Ok(None) };
         let client = Arc::new(client);
-        let mut clients = snapshot.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = snapshot.clients.lock();
         if clients.len() < REMEMBERED_CLIENTS {
             clients.insert(id.clone(), client.clone());
         }

@@ -1,7 +1,8 @@
 //! Where passwords are hashed: off the async threads, so many at once, each in memory that is kept for the next.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use crate::error::Unavailable;
@@ -32,10 +33,10 @@ impl Hashing {
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| Unavailable)?;
         let workspaces = self.workspaces.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let taken = workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let taken = workspaces.lock().pop();
             let mut workspace = taken.unwrap_or_default();
             let done = work(&mut workspace);
-            workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+            workspaces.lock().push(workspace);
             drop(permit);
             done
         });

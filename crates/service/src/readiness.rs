@@ -2,9 +2,10 @@
 //! verified, which needs none of these.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -48,7 +49,7 @@ pub(crate) struct ReadinessState {
 impl ReadinessState {
     /// Remembers a signature that verified.
     pub(crate) fn signed(&self, hsm: &HsmName) {
-        let (mut signed, now) = (self.signed.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        let (mut signed, now) = (self.signed.lock(), Instant::now());
         match signed.get_mut(hsm) {
             Some(last) => *last = now,
             None => {
@@ -59,7 +60,7 @@ impl ReadinessState {
 
     /// Remembers how the last checkpoint ended.
     pub(crate) fn checkpointed(&self, fault: Option<&ChangeError>) {
-        let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checkpoints = self.checkpoints.lock();
         let is_busy = matches!(fault, Some(ChangeError::Hsm(HsmError { failure: HsmFailure::Overloaded, .. })));
         checkpoints.turned_away = if is_busy { checkpoints.turned_away.saturating_add(1) } else { 0 };
         if !is_busy || checkpoints.turned_away >= TOO_BUSY_FOR {
@@ -68,11 +69,11 @@ impl ReadinessState {
     }
 
     fn since_signature(&self, hsm: &HsmName) -> Option<Duration> {
-        self.signed.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).map(Instant::elapsed)
+        self.signed.lock().get(hsm).map(Instant::elapsed)
     }
 
     fn audit(&self) -> String {
-        let is_faulty = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).is_faulty;
+        let is_faulty = self.checkpoints.lock().is_faulty;
         if is_faulty { "no checkpoint can be signed or kept" } else { "ok" }.to_owned()
     }
 }

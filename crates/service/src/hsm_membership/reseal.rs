@@ -5,8 +5,10 @@
 //! replaced meanwhile keeps the seals of its replacement.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::base::Base;
 use crate::deployment_secret::DeploymentSecret;
@@ -43,25 +45,25 @@ struct Complete {
 
 impl ResealState {
     fn is_complete(&self, hsm: &HsmName, now: i64) -> bool {
-        let complete = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).and_then(|known| known.at);
+        let complete = self.0.lock().get(hsm).and_then(|known| known.at);
         complete.is_some_and(|(generation, at)| generation == now || at.elapsed() < COMPLETE_FOR)
     }
 
     fn completed(&self, hsm: &HsmName, generation: i64, unopened: u64) {
         let complete = Complete { at: Some((generation, Instant::now())), unopened };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hsm.clone(), complete);
+        self.0.lock().insert(hsm.clone(), complete);
     }
 
     /// Something is missing for the token: it is looked through before anything is said of it again.
     pub(crate) fn is_lacking(&self, hsm: &HsmName) {
-        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(hsm) {
+        if let Some(known) = self.0.lock().get_mut(hsm) {
             known.at = None;
         }
     }
 
     /// How many secrets were not sealed for the token because no token opens them.
     pub(crate) fn unopened(&self, hsm: &HsmName) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hsm).map_or(0, |known| known.unopened)
+        self.0.lock().get(hsm).map_or(0, |known| known.unopened)
     }
 }
 

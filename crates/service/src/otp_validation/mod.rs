@@ -9,8 +9,9 @@ pub mod clients;
 pub mod keys;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::clients::OtpClients;
@@ -59,7 +60,7 @@ impl Validation {
     fn admit(&self, client: Option<ClientNumber>) -> Option<Admitted> {
         let permit = self.admission.clone().try_acquire_owned().ok()?;
         if let Some(client) = client {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut under_way = self.under_way.lock();
             let of_client = under_way.entry(client).or_default();
             if *of_client >= MOST_OF_ONE_CLIENT {
                 return None;
@@ -73,7 +74,7 @@ impl Validation {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let Some(client) = self.client else { return };
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         if let Some(of_client) = under_way.get_mut(&client) {
             *of_client -= 1;
             if *of_client == 0 {
@@ -346,6 +347,6 @@ mod tests {
         assert!(validation.admit(ClientNumber::new(3)).is_none() && validation.admit(None).is_none());
         drop(held);
         assert!(validation.admit(one).is_some());
-        assert!(validation.under_way.lock().unwrap().is_empty(), "nothing is remembered of those that are done");
+        assert!(validation.under_way.lock().is_empty(), "nothing is remembered of those that are done");
     }
 }

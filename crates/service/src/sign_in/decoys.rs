@@ -4,10 +4,11 @@
 //! Decoys are sealed for the HSM tokens that can open every secret of the deployment, and for no others: were a decoy to
 //! open by a token that lacks a user's seals, an outage would tell known names (503) from unknown ones (refused).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 
 use crate::base::Base;
 use crate::error::Unavailable;
@@ -150,7 +151,7 @@ impl Decoys {
             return Ok(());
         }
         let generation = self.membership.generation().await?;
-        let judged = *self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let judged = *self.judged.lock();
         if judged.is_some_and(|(of, at)| of == generation || at.elapsed() < JUDGED_FOR) {
             return Ok(());
         }
@@ -170,7 +171,7 @@ impl Decoys {
         } else if left.all() != material.all() {
             self.material.store(Some(Arc::new(left)));
         }
-        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some((generation, Instant::now()));
+        *self.judged.lock() = Some((generation, Instant::now()));
         Ok(())
     }
 
