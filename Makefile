@@ -9,6 +9,8 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 STATE := .signet
+# More than the machine has cores: a test of processes waits for half of its time.
+TEST_THREADS = $(shell echo $$(($$(nproc) + 1)))
 # What could not be tested here: written by the tests, told at the end.
 SKIPPED := $(abspath $(TARGET))/skipped-tests
 SCRIPTS := $(wildcard tools/*.sh softhsm/*.sh tests/clients/*.sh) .ci/run
@@ -28,7 +30,7 @@ test: ## every suite: unit, integration and documentation tests, then the client
 	@tools/ensure-packages.sh build test
 	@tools/require-rust.sh
 	@rm -f '$(SKIPPED)'
-	SKIPPED_TESTS='$(SKIPPED)' cargo test --locked --workspace --features piv,keyring || { tools/skipped.sh '$(SKIPPED)'; exit 1; }
+	SKIPPED_TESTS='$(SKIPPED)' RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} cargo test --locked --workspace --features piv,keyring || { tools/skipped.sh '$(SKIPPED)'; exit 1; }
 	@[ ! -e tests/clients/run.sh ] || { echo bash tests/clients/run.sh; bash tests/clients/run.sh; }
 	@tools/skipped.sh '$(SKIPPED)'
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::support::application::{Application, TestClient, TestUser};
+use super::support::application::{ALL_GRANTS, Application, TestClient, TestUser};
 use super::support::codes::Totp;
 use super::support::requests::{self, Answer, form};
 use super::support::server::{Server, Shared};
@@ -39,8 +39,6 @@ impl std::ops::Deref for Stage {
         &self.server
     }
 }
-
-const ALL_GRANTS: &str = "password,refresh_token,client_credentials";
 
 impl Stage {
     fn new(sections: &str) -> Self {

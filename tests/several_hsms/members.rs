@@ -195,21 +195,21 @@ fn doctor_and_custody_make_no_fault_of_a_token_that_is_not_needed() {
     assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM third"), "{doctor:?}");
     // Of two that serve one is gone: less in reserve, and custody is not seen whole.
     group.empty("primary");
-    let doctor = group.deployment.run(&["doctor", "--quick"]);
+    let [doctor, custody] = group.deployment.run_at_once([&["doctor", "--quick"], &["custody"]]);
     assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM primary"), "{doctor:?}");
     assert!(doctor.stdout.contains("look   signature: none by primary"), "{doctor:?}");
     assert!(doctor.stdout.contains("each can be used in second"), "{doctor:?}");
-    group.deployment.run(&["custody"]).fails(1, &["WRONG: HSM token primary does not show its keys"]);
+    custody.fails(1, &["WRONG: HSM token primary does not show its keys"]);
     // Retired, it is nothing that anybody waits for.
     group.deployment.json(&["hsm", "retire", "primary"]);
-    let custody = group.deployment.run(&["custody"]);
+    let [custody, doctor, listed] =
+        group.deployment.run_at_once([&["custody"], &["doctor", "--quick"], &["hsm", "list"]]);
     assert!(
         custody.code == Some(0) && custody.stdout.contains("note: HSM token primary, which was retired"),
         "{custody:?}"
     );
-    let doctor = group.deployment.run(&["doctor", "--quick"]);
     assert!(doctor.code == Some(0) && doctor.stdout.contains("look   HSM primary"), "{doctor:?}");
-    assert!(group.deployment.run(&["hsm", "list"]).stdout.contains("the server destroys it then"));
+    assert!(listed.stdout.contains("the server destroys it then"));
     // The last one that serves is not to be missed.
     group.empty("second");
     assert_eq!(group.deployment.run(&["doctor", "--quick"]).code, Some(1));

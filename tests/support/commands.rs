@@ -22,6 +22,14 @@ impl Application {
         self.run_with(arguments, "")
     }
 
+    /// Runs commands at once: what each of them waits for passes for all of them.
+    pub(crate) fn run_at_once<const N: usize>(&self, commands: [&[&str]; N]) -> [Ran; N] {
+        std::thread::scope(|scope| {
+            let running = commands.map(|arguments| scope.spawn(move || self.run(arguments)));
+            running.map(|running| running.join().unwrap())
+        })
+    }
+
     /// Runs a command with text on its standard input.
     pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
         feed(self.command(arguments), input)

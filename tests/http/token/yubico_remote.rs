@@ -2,7 +2,7 @@
 //! through a go-between that can change what it says.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -13,7 +13,6 @@ use signet_jose::clock::{Clock as _, SystemClock};
 use crate::http::{ALL_GRANTS, Stage};
 use crate::support::application::{AUDIENCE, Application, TestUser};
 use crate::support::codes::YubiKey;
-use crate::support::requests::Answer;
 use crate::support::responder::Responder;
 use crate::support::server::Server;
 use crate::support::write_secret;
@@ -89,38 +88,42 @@ async fn of_several_servers_the_first_trustworthy_ok_wins() {
     assert_eq!((mute.asked(), garbled.asked()), (1, 1), "all of them were asked");
 }
 
-/// Turns every answer of a server to something else, and says what a sign-in made of it.
-async fn meddled(key: &YubiKey, change: impl Fn(String) -> String + Send + Sync + 'static, there: &Server) -> Answer {
-    let between = Responder::between(there.address(), change);
-    let (stage, ann) = asking(&[between.url(PATH)]);
-    let answer = stage.sign_in(&stage.app, &ann, &key.press()).await;
-    assert_eq!(between.asked(), 1);
-    answer
-}
+/// Somebody between a server and the one that it asks.
+type Meddler = Arc<Mutex<Box<dyn FnMut(String) -> String + Send>>>;
 
 #[tokio::test]
 async fn an_answer_that_was_tampered_with_opens_nothing() {
     let (there, key) = elsewhere();
-    let honest = meddled(&key, |body| body, &there).await;
-    assert_eq!(honest.status, 200);
-    let flipped = meddled(&key, |body| body.replacen("sessionuse=1", "sessionuse=2", 1), &there).await;
+    let meddler: Meddler = Arc::new(Mutex::new(Box::new(|body| body)));
+    let at_work = Arc::clone(&meddler);
+    let between = Responder::between(there.address(), move |body| at_work.lock().unwrap()(body));
+    let (stage, ann) = asking(&[between.url(PATH)]);
+    let sign_in = async || {
+        let before = between.asked();
+        let answer = stage.sign_in(&stage.app, &ann, &key.press()).await;
+        assert_eq!(between.asked(), before + 1);
+        answer
+    };
+    let meddled = async |change: fn(String) -> String| {
+        *meddler.lock().unwrap() = Box::new(change);
+        sign_in().await
+    };
+    assert_eq!(meddled(|body| body).await.status, 200);
+    let flipped = meddled(|body| body.replacen("sessionuse=1", "sessionuse=2", 1)).await;
     assert_eq!(flipped.refusal(), unavailable());
-    let twice = meddled(&key, |body| body.replacen("status=OK", "status=OK\r\nstatus=OK", 1), &there).await;
+    let twice = meddled(|body| body.replacen("status=OK", "status=OK\r\nstatus=OK", 1)).await;
     assert_eq!(twice.refusal(), unavailable());
-    let unsigned = meddled(&key, |body| body.split_once("\r\n").unwrap().1.to_owned(), &there).await;
+    let unsigned = meddled(|body| body.split_once("\r\n").unwrap().1.to_owned()).await;
     assert_eq!(unsigned.refusal(), unavailable());
     there.json(&["otp-key", "disable", "ccccccbteudd"]);
-    let turned = meddled(&key, |body| body.replacen("status=BAD_OTP", "status=OK", 1), &there).await;
+    let turned = meddled(|body| body.replacen("status=BAD_OTP", "status=OK", 1)).await;
     assert_eq!(turned.refusal(), unavailable());
-    let refusal = meddled(&key, |body| body, &there).await;
-    assert_eq!(refusal.refusal(), refused());
+    assert_eq!(meddled(|body| body).await.refusal(), refused());
     there.json(&["otp-key", "enable", "ccccccbteudd"]);
-    let kept = Mutex::new(None);
-    let replaying = move |body: String| kept.lock().unwrap().get_or_insert(body).clone();
-    let between = Responder::between(there.address(), replaying);
-    let (stage, ann) = asking(&[between.url(PATH)]);
-    stage.sign_in(&stage.app, &ann, &key.press()).await.ok();
-    assert_eq!(stage.sign_in(&stage.app, &ann, &key.press()).await.refusal(), unavailable(), "an old answer");
+    let mut kept = None;
+    *meddler.lock().unwrap() = Box::new(move |body| kept.get_or_insert(body).clone());
+    assert_eq!(sign_in().await.status, 200);
+    assert_eq!(sign_in().await.refusal(), unavailable(), "an old answer");
 }
 
 /// A server that says OK to everything, rightly signed, with these counters.
