@@ -81,12 +81,12 @@ fn the_roots_modules_name_what_lies_below_them_alone() {
     }
 }
 
-/// Crates whose tests are of rules: of time and order they learn from a clock that the test holds in its hand.
-const OF_RULES: &[&str] = &["crates/jose", "crates/core", "crates/store", "crates/service"];
+/// Where tests are of rules: of time and order they learn from a clock that the test holds in its hand.
+const OF_RULES: &[&str] = &["crates/jose", "crates/core", "crates/store", "crates/service", "tests/use_cases"];
 
 /// A file's tests: all of a file of tests, and what stands below a module of tests in any other.
 fn tests_of<'t>(path: &str, text: &'t str) -> &'t str {
-    let is_file_of_tests = path.ends_with("tests.rs") || path.contains("/tests/");
+    let is_file_of_tests = path.ends_with("tests.rs") || path.contains("/tests/") || path.starts_with("tests/");
     let begin = if is_file_of_tests { Some(0) } else { text.find("#[cfg(test)]") };
     begin.map_or("", |begin| &text[begin..])
 }
@@ -96,6 +96,7 @@ fn no_test_of_a_rule_waits_in_real_time() {
     let sleeping = "fn product() { sleep(PAUSE) }\n#[cfg(test)]\nmod tests { fn test() { sleep(PAUSE) } }";
     assert!(tests_of("crates/core/src/x.rs", sleeping).matches("sleep(").count() == 1);
     assert!(tests_of("crates/core/src/x_tests.rs", sleeping).matches("sleep(").count() == 2);
+    assert!(tests_of("tests/use_cases/x.rs", sleeping).matches("sleep(").count() == 2);
     for (path, text) in rust_files(OF_RULES) {
         assert!(!tests_of(&path, &text).contains("sleep("), "{path}: a test that sleeps: set its clock instead");
     }

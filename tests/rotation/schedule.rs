@@ -66,23 +66,6 @@ async fn of_three_processes_one_rotates() {
     assert!(told(&deployment, "key.rotated").is_empty(), "no step failed for a lost race");
 }
 
-/// A server that dies with the lease keeps the others waiting until it runs out, and no longer.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_dies_with_the_lease_is_succeeded() {
-    let deployment = Application::new(&quick("3s"));
-    let mut one = deployment.serve();
-    let holder = || deployment.sqlite("SELECT holder FROM leases");
-    let before = tokio::task::block_in_place(|| wait_long("the lease", || Some(holder()).filter(|it| !it.is_empty())));
-    let two = deployment.serve();
-    one.kill();
-    let keys = ring(&deployment).len();
-    tokio::task::block_in_place(|| {
-        wait_long("another holder", || (holder() != before).then_some(()));
-        wait_long("a rotation by it", || (ring(&deployment).len() > keys).then_some(()));
-    });
-    two.stop();
-}
-
 #[test]
 fn a_schedule_that_would_break_verifiers_is_refused() {
     for (keys, words) in [

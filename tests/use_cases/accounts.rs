@@ -1,0 +1,76 @@
+//! Who the users are.
+
+use signet_core::audit::RequestContext;
+use signet_core::oauth::ClientId;
+use signet_service::ChangeError;
+
+use crate::support::people::{secret, shown, words};
+use crate::support::{InProcess, context};
+
+#[tokio::test]
+async fn users_are_added_found_and_removed_each_on_the_record() {
+    let app = InProcess::new().await;
+    let accounts = &app.issuer.accounts;
+    let password = secret("correct horse");
+    let ann = accounts.add_user("ann", words(["reader"]), &password, &context()).await.unwrap();
+    assert_eq!(accounts.find_user("ann").await.unwrap(), ann);
+    let again = accounts.add_user("ann", words([]), &password, &context()).await;
+    assert_eq!(again, Err(ChangeError::Taken { noun: "user", name: "ann".to_owned() }));
+    app.user("bob").await;
+    let names: Vec<String> = accounts.list_users().await.unwrap().into_iter().map(|user| user.name).collect();
+    assert_eq!(names, ["ann", "bob"]);
+    accounts.set_roles("ann", words(["admin"]), &context()).await.unwrap();
+    assert_eq!(accounts.find_user("ann").await.unwrap().roles, words(["admin"]));
+    accounts.enable_user("ann", false, &context()).await.unwrap();
+    accounts.enable_user("ann", true, &context()).await.unwrap();
+    accounts.set_password("ann", &secret("another horse"), &context()).await.unwrap();
+    assert!(!accounts.unlock_user("ann", &context()).await.unwrap(), "no try was counted");
+    accounts.remove_user("ann", &context()).await.unwrap();
+    let told = app.details("user.changed").await;
+    let expected = ["added: ann", "roles replaced: ann", "disabled: ann", "enabled: ann", "password replaced: ann"];
+    assert_eq!(told[..5], expected);
+    assert_eq!(told.last().unwrap(), "removed: ann");
+}
+
+#[tokio::test]
+async fn who_is_not_there_can_not_be_changed() {
+    let app = InProcess::new().await;
+    let (accounts, context) = (&app.issuer.accounts, context());
+    let missing = ChangeError::Missing { noun: "user", name: "nobody".to_owned() };
+    assert_eq!(accounts.find_user("nobody").await, Err(missing.clone()));
+    assert_eq!(accounts.enable_user("nobody", false, &context).await, Err(missing.clone()));
+    assert_eq!(accounts.set_roles("nobody", words([]), &context).await, Err(missing.clone()));
+    assert_eq!(accounts.set_password("nobody", &secret("long enough"), &context).await, Err(missing.clone()));
+    assert_eq!(accounts.unlock_user("nobody", &context).await, Err(missing.clone()));
+    assert_eq!(accounts.remove_user("nobody", &context).await, Err(missing));
+    assert!(app.details("user.changed").await.is_empty());
+}
+
+#[tokio::test]
+async fn what_no_user_may_have_is_refused_before_anything_is_hashed() {
+    let app = InProcess::new().await;
+    let accounts = &app.issuer.accounts;
+    for (name, role, password) in
+        [("", "reader", "long enough"), ("ann", "two words", "long enough"), ("ann", "reader", "short")]
+    {
+        app.hsms.take_asked();
+        let refused = accounts.add_user(name, words([role]), &secret(password), &context()).await;
+        assert!(matches!(refused, Err(ChangeError::Input(_))), "{name} {role} {password}");
+        assert!(app.hsms.take_asked().is_empty());
+    }
+}
+
+/// The password of an account is hashed as OWASP asks, sealed for its row, and judged by it.
+#[tokio::test]
+async fn a_password_that_was_set_signs_in_and_the_one_before_does_not() {
+    let app = InProcess::new().await;
+    let (accounts, password) = (&app.issuer.accounts, secret("the first horse"));
+    accounts.add_user("ann", words([]), &password, &context()).await.unwrap();
+    let (_, codes) = app.add_totp("ann").await;
+    accounts.set_password("ann", &secret("the second horse"), &context()).await.unwrap();
+    let (client, nobody) = (ClientId::new("app"), RequestContext::default());
+    for (password, is_right) in [("the first horse", false), ("the second horse", true)] {
+        let request = shown("ann", password, &app.code(&codes));
+        assert_eq!(app.issuer.sign_in.authenticate(&request, &client, &nobody).await.is_ok(), is_right);
+    }
+}

@@ -1,0 +1,133 @@
+//! Where every key lies, and whether each signature has its record.
+
+use std::time::Duration;
+
+use signet_core::keys::{HsmFailure, HsmKey, KeyPurpose, SignedKind};
+use signet_jose::VerifyingKey;
+use signet_service::custody::balance::{OtherProcesses, Others, Reconciliation};
+use signet_service::custody::report::{ReportRefused, verify_custody};
+use signet_store::Keys as _;
+
+use crate::support::{InProcess, context};
+
+/// No other process of the deployment.
+struct Nobody;
+
+impl Others for Nobody {
+    fn look(&self) -> std::io::Result<OtherProcesses> {
+        Ok(OtherProcesses::default())
+    }
+
+    fn settled(&self) {}
+}
+
+async fn key(app: &InProcess, purpose: KeyPurpose) -> HsmKey {
+    app.store.keys().await.unwrap().into_iter().find(|key| key.purpose == purpose).unwrap()
+}
+
+async fn reconcile(app: &InProcess) -> Reconciliation {
+    app.signet.balance.reconcile(&Nobody, Duration::ZERO).await.unwrap()
+}
+
+async fn differences(app: &InProcess) -> Vec<i64> {
+    let books = app.signet.balance.accounts(&Nobody).await.unwrap();
+    books.accounts.iter().filter(|account| !account.is_well()).map(|account| account.unexplained()).collect()
+}
+
+#[tokio::test]
+async fn every_signature_has_its_record() {
+    let app = InProcess::new().await;
+    let client = app.client("app").await;
+    for _ in 0..3 {
+        app.token(&client).await.unwrap();
+    }
+    app.signet.checkpoints.checkpoint().await.unwrap().unwrap();
+    let books = reconcile(&app).await;
+    assert!(books.silent.is_empty() && books.accounts.iter().all(signet_service::custody::balance::Account::is_well));
+    let tokens = books.accounts.iter().find(|account| account.signed == SignedKind::Token).unwrap();
+    assert_eq!((tokens.made, tokens.recorded, tokens.difference), (3, 3, 0));
+    assert!(app.reasons("custody.difference").await.is_empty());
+    assert_eq!(app.signet.unaccounted(), 0);
+}
+
+/// Somebody else with the PIN signed, or put the counts back: an alarm, once, until an operator answers for it.
+#[tokio::test]
+async fn a_signature_without_a_record_is_an_alarm_until_it_is_accepted() {
+    for (is_more, reason) in [(true, "signatures_without_record"), (false, "count_behind_records")] {
+        let app = InProcess::new().await;
+        let client = app.client("app").await;
+        app.token(&client).await.unwrap();
+        let signing = key(&app, KeyPurpose::TokenSigning).await;
+        match is_more {
+            true => app.hsms.sign_in_secret(&signing, SignedKind::Token),
+            false => app.hsms.reset_counts("a"),
+        }
+        for _ in 0..2 {
+            reconcile(&app).await;
+            assert_eq!(app.reasons("custody.difference").await, [reason]);
+        }
+        assert!(!differences(&app).await.is_empty());
+        let accept = async |kid: Option<&str>| {
+            app.signet.balance.accept_differences(&Nobody, kid, "it was me", &context()).await.unwrap()
+        };
+        assert_eq!(accept(Some("another key")).await, 0);
+        assert_eq!(accept(None).await, 1);
+        assert!(differences(&app).await.is_empty());
+        reconcile(&app).await;
+        assert_eq!(app.reasons("custody.difference").await.len(), 1);
+    }
+}
+
+/// A request that was given up may have been signed: that is settled at rest, and is no alarm.
+#[tokio::test]
+async fn what_was_signed_and_never_answered_is_settled() {
+    let app = InProcess::new().await;
+    let client = app.client("app").await;
+    app.token(&client).await.unwrap();
+    app.hsms.fail_at("a", "answer", HsmFailure::Deadline(Duration::from_secs(1)));
+    app.token(&client).await.unwrap_err();
+    app.hsms.recover("a");
+    assert_eq!(app.signet.unaccounted(), 1);
+    reconcile(&app).await;
+    assert_eq!(app.reasons("custody.settled").await, ["request_lost"]);
+    assert!(app.reasons("custody.difference").await.is_empty() && differences(&app).await.is_empty());
+    // What comes after that is an alarm again.
+    app.hsms.sign_in_secret(&key(&app, KeyPurpose::TokenSigning).await, SignedKind::Token);
+    reconcile(&app).await;
+    assert_eq!(app.reasons("custody.difference").await, ["signatures_without_record"]);
+}
+
+#[tokio::test]
+async fn the_report_says_what_is_wrong_with_a_key() {
+    let app = InProcess::new().await;
+    let report = async || app.signet.custody.custody(false, &Nobody).await.unwrap();
+    let well = report().await;
+    assert!(well.well && well.held, "{:?}", well.wrong);
+    assert_eq!((well.tokens[0].keys.len(), well.exceptions.len()), (4, 1));
+    let signing = key(&app, KeyPurpose::TokenSigning).await;
+    app.hsms.make_extractable(&signing);
+    let faulty = report().await;
+    assert!(!faulty.well && !faulty.held);
+    assert!(faulty.wrong[0].contains("CKA_EXTRACTABLE"), "{:?}", faulty.wrong);
+    app.hsms.lose(&signing);
+    assert!(report().await.wrong[0].contains("not in the HSM token"));
+    app.hsms.go_away("a");
+    let silent = report().await;
+    assert!(!silent.held && silent.wrong[0].contains("does not show its keys"));
+}
+
+#[tokio::test]
+async fn a_signed_report_is_verified_offline_by_key_and_nonce() {
+    let app = InProcess::new().await;
+    let report = app.signet.custody.custody(true, &Nobody).await.unwrap();
+    let text = app.signet.custody_reports.sign_custody(&report, Some("of today"), &context()).await.unwrap();
+    let verifying = |key: HsmKey| VerifyingKey::new(key.public.unwrap());
+    let audit = [verifying(key(&app, KeyPurpose::AuditSigning).await)];
+    let claims = verify_custody(&text, &audit, Some("of today")).unwrap();
+    assert_eq!(claims.report["exceptions"].as_array().unwrap().len(), 2);
+    assert_eq!(verify_custody(&text, &audit, Some("of yesterday")).unwrap_err(), ReportRefused::OtherNonce);
+    let other = [verifying(key(&app, KeyPurpose::TokenSigning).await)];
+    assert!(matches!(verify_custody(&text, &other, None), Err(ReportRefused::OtherKey { .. })));
+    assert_eq!(app.details("custody.report").await, ["nonce of today"]);
+    assert!(reconcile(&app).await.accounts.iter().all(|account| account.is_well()));
+}

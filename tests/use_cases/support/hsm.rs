@@ -1,0 +1,459 @@
+//! HSM tokens in memory: each makes, keeps and destroys keys, signs with ES256, and counts what it signs. A test has one
+//! fail or lie, takes keys from it, and holds signatures back until it lets them go.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use signet_core::keys::{
+    AnnouncedKey, Choice, Custody, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyAttributes,
+    KeyPurpose, KeyReport, KeyTally, RawSignature, SealMode, SignedKind, Signer, Standing, TenantId, TokenInfo,
+    TokenReport, Trial,
+};
+use signet_jose::algorithm::KeyType;
+use signet_jose::clock::Clock as _;
+use signet_jose::{Algorithm, KeyId, PublicKey, UnverifiedJws};
+use tokio::sync::Notify;
+
+use super::hand::HandClock;
+
+/// What a key that was made in its token says of itself.
+const IN_CUSTODY: KeyAttributes = KeyAttributes {
+    sensitive: true,
+    always_sensitive: true,
+    extractable: false,
+    never_extractable: true,
+    local: true,
+    always_authenticate: false,
+    bits: Some(256),
+};
+
+/// HSM tokens, all of them configured.
+pub(crate) struct SoftwareHsms {
+    tokens: Vec<(HsmName, Mutex<Token>)>,
+    clock: Arc<HandClock>,
+    /// The deployment's keys, as it tells them.
+    pub(super) keys: Mutex<Vec<HsmKey>>,
+    asked: Mutex<Vec<&'static str>>,
+    held_back: Mutex<Option<Arc<HeldBack>>>,
+    made: AtomicU64,
+    /// A token that is not configured yet.
+    hidden: Mutex<Option<HsmName>>,
+}
+
+/// One token.
+pub(super) struct Token {
+    serial: String,
+    keys: Vec<HeldKey>,
+    tallies: BTreeMap<KeyId, KeyTally>,
+    /// The operation that fails, or all of them, and how.
+    fault: Option<(Option<&'static str>, HsmFailure)>,
+    signs_wrongly: bool,
+    /// Whether it can't keep secrets.
+    only_signs: bool,
+    is_suspended: bool,
+}
+
+struct HeldKey {
+    cka_id: Vec<u8>,
+    key_id: KeyId,
+    purpose: KeyPurpose,
+    attributes: KeyAttributes,
+    material: Material,
+}
+
+enum Material {
+    Pair(EcdsaKeyPair),
+    Secret([u8; 32]),
+}
+
+impl Token {
+    fn new(serial: String) -> Self {
+        Self {
+            serial,
+            keys: Vec::new(),
+            tallies: BTreeMap::new(),
+            fault: None,
+            signs_wrongly: false,
+            only_signs: false,
+            is_suspended: false,
+        }
+    }
+
+    fn key(&self, cka_id: &[u8], name: &KeyId) -> Result<&HeldKey, HsmError> {
+        let missing = || HsmError::new("find", HsmFailure::KeyMissing { key_id: name.to_string() });
+        self.keys.iter().find(|key| key.cka_id == cka_id).ok_or_else(missing)
+    }
+
+    /// The value of a secret key.
+    pub(super) fn secret(&self, key: &HsmKey) -> Result<[u8; 32], HsmError> {
+        match self.key(&key.cka_id, &key.key_id)?.material {
+            Material::Secret(secret) => Ok(secret),
+            Material::Pair(_) => Err(HsmError::new("find", HsmFailure::MechanismMissing { mechanism: "none".into() })),
+        }
+    }
+
+    fn tally(&mut self, key: &KeyId) -> &mut KeyTally {
+        self.tallies.entry(key.clone()).or_insert_with(|| KeyTally::new(key.clone()))
+    }
+}
+
+/// Signatures that wait until the test lets them go.
+#[derive(Default)]
+pub(crate) struct HeldBack {
+    asked: Notify,
+    go: Notify,
+}
+
+impl HeldBack {
+    /// Returns once a signature waits.
+    pub(crate) async fn is_asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Lets the one that waits go.
+    pub(crate) fn let_go(&self) {
+        self.go.notify_one();
+    }
+}
+
+/// What a test does to the tokens.
+impl SoftwareHsms {
+    pub(super) fn new(names: &[&str], clock: Arc<HandClock>) -> Self {
+        let token = |name: &&str| (HsmName::new(*name), Mutex::new(Token::new(format!("serial of {name}"))));
+        Self {
+            tokens: names.iter().map(token).collect(),
+            clock,
+            keys: Mutex::default(),
+            asked: Mutex::default(),
+            held_back: Mutex::default(),
+            made: AtomicU64::new(0),
+            hidden: Mutex::default(),
+        }
+    }
+
+    /// Takes a token out of the configuration.
+    pub(crate) fn hide(&self, name: &str) {
+        *self.hidden.lock().unwrap() = Some(HsmName::new(name));
+    }
+
+    /// Configures all tokens.
+    pub(crate) fn show_all(&self) {
+        *self.hidden.lock().unwrap() = None;
+    }
+
+    fn token(&self, name: &str) -> MutexGuard<'_, Token> {
+        self.tokens.iter().find(|(known, _)| known.as_str() == name).unwrap().1.lock().unwrap()
+    }
+
+    /// Has a token fail at everything.
+    pub(crate) fn go_away(&self, name: &str) {
+        let gone = HsmFailure::Unavailable { detail: "a test took it away".to_owned() };
+        self.token(name).fault = Some((None, gone));
+    }
+
+    /// Has a token fail at one operation: `sign`, `answer` (it signs, and nobody hears of it), `generate`, `destroy`, ...
+    pub(crate) fn fail_at(&self, name: &str, operation: &'static str, failure: HsmFailure) {
+        self.token(name).fault = Some((Some(operation), failure));
+    }
+
+    /// Has a token work again.
+    pub(crate) fn recover(&self, name: &str) {
+        let mut token = self.token(name);
+        (token.fault, token.signs_wrongly) = (None, false);
+    }
+
+    /// Has a token answer with signatures that do not verify.
+    pub(crate) fn sign_wrongly(&self, name: &str) {
+        self.token(name).signs_wrongly = true;
+    }
+
+    /// Makes a token one that keeps no secrets.
+    pub(crate) fn only_sign(&self, name: &str) {
+        self.token(name).only_signs = true;
+    }
+
+    /// Puts another token in its place.
+    pub(crate) fn exchange(&self, name: &str) {
+        *self.token(name) = Token::new(format!("another serial of {name}"));
+    }
+
+    /// Gives a token the serial number of another one.
+    pub(crate) fn copy_serial(&self, from: &str, to: &str) {
+        let serial = self.token(from).serial.clone();
+        self.token(to).serial = serial;
+    }
+
+    /// Takes a key out of its token.
+    pub(crate) fn lose(&self, key: &HsmKey) {
+        self.token(key.hsm.as_str()).keys.retain(|held| held.cka_id != key.cka_id);
+    }
+
+    /// Makes a key one that can leave its token.
+    pub(crate) fn make_extractable(&self, key: &HsmKey) {
+        let mut token = self.token(key.hsm.as_str());
+        let held = token.keys.iter_mut().find(|held| held.cka_id == key.cka_id).unwrap();
+        held.attributes.extractable = true;
+    }
+
+    /// Whether a token holds a key.
+    pub(crate) fn holds(&self, key: &HsmKey) -> bool {
+        self.token(key.hsm.as_str()).keys.iter().any(|held| held.cka_id == key.cka_id)
+    }
+
+    /// Signs behind the deployment's back, as somebody else with the PIN does.
+    pub(crate) fn sign_in_secret(&self, key: &HsmKey, kind: SignedKind) {
+        *self.token(key.hsm.as_str()).tally(&key.key_id).signed(kind) += 1;
+    }
+
+    /// Puts the counts of a token back to nothing.
+    pub(crate) fn reset_counts(&self, name: &str) {
+        self.token(name).tallies.clear();
+    }
+
+    /// Holds every signature back from now on.
+    pub(crate) fn hold_back(&self) -> Arc<HeldBack> {
+        let held_back = Arc::<HeldBack>::default();
+        *self.held_back.lock().unwrap() = Some(held_back.clone());
+        held_back
+    }
+
+    /// Holds no further signature back.
+    pub(crate) fn hold_nothing_back(&self) {
+        *self.held_back.lock().unwrap() = None;
+    }
+
+    /// What the tokens were asked since the last call.
+    pub(crate) fn take_asked(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    /// Asks a token for something: it may fail, and the question is written down.
+    pub(super) fn ask(&self, hsm: &HsmName, operation: &'static str) -> Result<MutexGuard<'_, Token>, HsmError> {
+        self.asked.lock().unwrap().push(operation);
+        let token = self.token(hsm.as_str());
+        match &token.fault {
+            Some((only, failure)) if only.is_none_or(|only| only == operation) => {
+                Err(HsmError::new(operation, failure.clone()))
+            }
+            _ => Ok(token),
+        }
+    }
+
+    /// A number that was never given out before.
+    pub(super) fn fresh_number(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn generate(&self, hsm: &HsmName, purpose: KeyPurpose, cka_id: Vec<u8>) -> Result<GeneratedKey, HsmError> {
+        let mut token = self.ask(hsm, "generate")?;
+        let (material, public) = if purpose.is_pair() {
+            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+            let public = PublicKey::from_ec_point(KeyType::P256, pair.public_key().as_ref()).unwrap();
+            (Material::Pair(pair), Some(public))
+        } else {
+            let mut secret = [hsm.as_str().as_bytes()[0]; 32];
+            secret[..8].copy_from_slice(&self.fresh_number().to_be_bytes());
+            (Material::Secret(secret), None)
+        };
+        let name = || KeyId::new(format!("{} in {hsm}", purpose.name()));
+        let key_id = public.as_ref().map_or_else(name, PublicKey::thumbprint);
+        let attributes = IN_CUSTODY;
+        token.keys.push(HeldKey { cka_id: cka_id.clone(), key_id: key_id.clone(), purpose, attributes, material });
+        Ok(GeneratedKey { key_id, cka_id, public })
+    }
+}
+
+#[async_trait]
+impl Signer for SoftwareHsms {
+    async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError> {
+        self.sign_within(Duration::MAX, key, algorithm, message).await
+    }
+
+    async fn sign_within(
+        &self,
+        _: Duration,
+        key: &HsmKey,
+        algorithm: Algorithm,
+        message: Vec<u8>,
+    ) -> Result<RawSignature, HsmError> {
+        let held_back = self.held_back.lock().unwrap().clone();
+        if let Some(held_back) = held_back {
+            held_back.asked.notify_one();
+            held_back.go.notified().await;
+        }
+        let signature = {
+            let mut token = self.ask(&key.hsm, "sign")?;
+            let held = token.key(&key.cka_id, &key.key_id)?;
+            let (Material::Pair(pair), Algorithm::Es256) = (&held.material, algorithm) else {
+                let mechanism = algorithm.name().to_owned();
+                return Err(HsmError::new("sign", HsmFailure::MechanismMissing { mechanism }));
+            };
+            let mut signature = pair.sign(&SystemRandom::new(), &message).unwrap().as_ref().to_vec();
+            let at = Some(self.clock.now());
+            let tally = token.tally(&key.key_id);
+            *tally.signed(kind_of(&message)) += 1;
+            (tally.first_at, tally.last_at) = (tally.first_at.or(at), at);
+            signature[0] ^= u8::from(token.signs_wrongly);
+            signature
+        };
+        self.ask(&key.hsm, "answer").map(|_| RawSignature::from_hsm(signature))
+    }
+}
+
+/// What is signed, by the header's type: the worker counts by it.
+fn kind_of(message: &[u8]) -> SignedKind {
+    let text = format!("{}.AAAA", std::str::from_utf8(message).unwrap());
+    let jws = UnverifiedJws::parse_document(&text).unwrap();
+    SignedKind::from_token_type(jws.header().token_type.as_deref().unwrap()).unwrap()
+}
+
+#[async_trait]
+impl KeyAdmin for SoftwareHsms {
+    fn tokens(&self) -> Vec<HsmName> {
+        let hidden = self.hidden.lock().unwrap();
+        self.tokens.iter().map(|(name, _)| name.clone()).filter(|name| hidden.as_ref() != Some(name)).collect()
+    }
+
+    async fn describe(&self, hsm: &HsmName) -> Result<TokenReport, HsmError> {
+        let token = self.ask(hsm, "describe")?;
+        Ok(TokenReport {
+            token: TokenInfo {
+                label: "signet".to_owned(),
+                manufacturer: "A test".to_owned(),
+                model: "memory".to_owned(),
+                serial: token.serial.clone(),
+                firmware: "1.0".to_owned(),
+            },
+            library: "none".to_owned(),
+            algorithms: vec![Algorithm::Es256],
+            seal_modes: if token.only_signs { Vec::new() } else { vec![SealMode::Sealed] },
+            pin_count_low: false,
+            confined: Vec::new(),
+            not_confined: Vec::new(),
+        })
+    }
+
+    async fn generate_pair(
+        &self,
+        hsm: &HsmName,
+        purpose: KeyPurpose,
+        _: &TenantId,
+        _: KeyType,
+        _: u32,
+    ) -> Result<GeneratedKey, HsmError> {
+        self.generate(hsm, purpose, self.fresh_number().to_be_bytes().to_vec())
+    }
+
+    async fn generate_announced(&self, key: &AnnouncedKey, _: u32) -> Result<GeneratedKey, HsmError> {
+        let generated = self.generate(&key.hsm, key.purpose, key.cka_id.clone())?;
+        self.ask(&key.hsm, "generated").map(|_| generated)
+    }
+
+    async fn generate_secret(
+        &self,
+        hsm: &HsmName,
+        purpose: KeyPurpose,
+        _: &TenantId,
+    ) -> Result<GeneratedKey, HsmError> {
+        self.generate(hsm, purpose, self.fresh_number().to_be_bytes().to_vec())
+    }
+
+    async fn list(&self, hsm: &HsmName) -> Result<Vec<KeyReport>, HsmError> {
+        let report = |key: &HeldKey| KeyReport {
+            cka_id: key.cka_id.clone(),
+            label: format!("signet {}", key.purpose.name()),
+            kind: if key.purpose.is_pair() { "EC P-256" } else { "AES 256" }.to_owned(),
+            attributes: key.attributes,
+            custody: key.attributes.judge(256),
+            copies: 1,
+            thumbprint: key.purpose.is_pair().then(|| key.key_id.to_string()),
+        };
+        Ok(self.ask(hsm, "list")?.keys.iter().map(report).collect())
+    }
+
+    async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError> {
+        let token = self.ask(hsm, "check")?;
+        let fault = |key: &HsmKey| match token.key(&key.cka_id, &key.key_id) {
+            Err(error) => Some((key.key_id.clone(), error)),
+            Ok(held) if held.attributes.judge(256) != Custody::Held => {
+                let (key_id, reasons) = (key.key_id.to_string(), "it can leave the token".to_owned());
+                let refused = HsmFailure::CustodyRefused { key_id, reasons };
+                Some((key.key_id.clone(), HsmError::new("check", refused)))
+            }
+            Ok(_) => None,
+        };
+        Ok(keys.iter().filter(|key| key.hsm == *hsm).filter_map(fault).collect())
+    }
+
+    async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError> {
+        Ok(self.ask(hsm, "tally")?.tallies.values().cloned().collect())
+    }
+
+    async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError> {
+        let mut token = self.ask(&key.hsm, "destroy")?;
+        token.key(&key.cka_id, &key.key_id)?;
+        token.keys.retain(|held| held.cka_id != key.cka_id);
+        Ok(())
+    }
+
+    fn asked_again(&self, _: &HsmName) -> u64 {
+        0
+    }
+
+    async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError> {
+        self.ask(hsm, "forget").map(drop)
+    }
+
+    fn use_keys(&self, keys: Vec<HsmKey>) {
+        *self.keys.lock().unwrap() = keys;
+    }
+
+    fn distrust(&self, key: &HsmKey) {
+        self.token(key.hsm.as_str()).is_suspended = true;
+    }
+
+    fn trust(&self, key: &HsmKey, _: Instant) {
+        self.token(key.hsm.as_str()).is_suspended = false;
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// The first healthy one by name that was not tried; a suspended one, or one that is away, where there is no other.
+    fn choose(&self, among: &[&HsmName], tried: &[usize], _: Duration) -> Option<Choice> {
+        let mut left: Vec<usize> = (0..among.len()).filter(|index| !tried.contains(index)).collect();
+        left.sort_by_key(|index| among[*index]);
+        let healthy = left.iter().find(|index| self.standing(among[**index]) == Standing::Serving);
+        let index = *healthy.or_else(|| left.first().filter(|_| tried.is_empty()))?;
+        Some(Choice { index, patience: Duration::MAX, trial: None })
+    }
+
+    fn trials_due(&self) -> Vec<(HsmName, Trial)> {
+        let is_suspended = |(_, token): &&(HsmName, Mutex<Token>)| token.lock().unwrap().is_suspended;
+        self.tokens.iter().filter(is_suspended).map(|(name, _)| (name.clone(), Trial::new(()))).collect()
+    }
+
+    fn standing(&self, hsm: &HsmName) -> Standing {
+        let token = self.token(hsm.as_str());
+        match &token.fault {
+            Some((None, failure)) => Standing::Away(failure.clone()),
+            _ if token.is_suspended => {
+                Standing::Suspended { reason: HsmFailure::Unavailable { detail: "it signed wrongly".to_owned() } }
+            }
+            _ => Standing::Serving,
+        }
+    }
+
+    fn health(&self, hsm: &HsmName) -> Result<(), HsmError> {
+        match &self.token(hsm.as_str()).fault {
+            Some((None, failure)) => Err(HsmError::new("health", failure.clone())),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! One deployment in this process, of which a test holds every end in its hand but the store: that is the real one.
+//!
+//! - [`InProcess::pass`] is the only way in which time goes by, for the wall clock and for what counts by a clock that
+//!   nobody sets. Nothing here waits.
+//! - [`hsm::SoftwareHsms`] signs and seals with keys in memory. It fails, lies, loses keys and holds a signature back on
+//!   order, and writes down what it was asked.
+//! - Randomness comes from a seed: ids and secrets are the same in each run.
+//!
+//! A person's password is hashed with the cheapest parameters that Argon2id knows: a stored hash is judged by its own.
+//! Whoever tests how passwords are hashed calls `add_user`.
+
+pub(crate) mod hand;
+pub(crate) mod hsm;
+pub(crate) mod people;
+pub(crate) mod vault;
+
+#[path = "../../support/codes.rs"]
+#[expect(dead_code, reason = "the other tests need more of it")]
+pub(crate) mod codes;
+#[path = "../../support/security_key.rs"]
+#[expect(dead_code, reason = "the other tests need more of it")]
+pub(crate) mod security_key;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use signet_core::audit::RequestContext;
+use signet_core::keys::TenantId;
+use signet_core::mfa::{AssurancePolicy, Lockout};
+use signet_core::oauth::RoleScopes;
+use signet_jose::Algorithm;
+use signet_jose::clock::{Clock as _, Timestamp};
+use signet_service::{Deployment, Issuer, KeySettings, Ports, Settings};
+use signet_store::AuditLog as _;
+use signet_store_sqlite::{SqliteOptions, SqliteStore};
+
+use self::hand::{HandClock, SeededRandom};
+use self::hsm::SoftwareHsms;
+
+pub(crate) const ISSUER: &str = "https://signet.example";
+
+/// A deployment with its keys, in a folder of its own that goes with it.
+pub(crate) struct InProcess {
+    pub(crate) signet: Arc<Deployment>,
+    /// The default tenant's.
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) hsms: Arc<SoftwareHsms>,
+    clock: Arc<HandClock>,
+    settings: Settings,
+    _folder: tempfile::TempDir,
+}
+
+impl InProcess {
+    /// One HSM token, named `a`, and the settings of [`settings`].
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With other settings.
+    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let app = Self::uninitialised(&["a"], change).await;
+        app.initialise().await;
+        app
+    }
+
+    /// With several HSM tokens, all of them members.
+    pub(crate) async fn with_tokens(names: &[&str]) -> Self {
+        let app = Self::uninitialised(names, |_| {}).await;
+        app.initialise().await;
+        app
+    }
+
+    /// With an HSM token `b` that is configured, and no member yet.
+    pub(crate) async fn new_with_spare() -> Self {
+        let app = Self::uninitialised(&["a", "b"], |_| {}).await;
+        app.hsms.hide("b");
+        app.initialise().await;
+        app.hsms.show_all();
+        app
+    }
+
+    /// Without any key yet.
+    pub(crate) async fn uninitialised(names: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = in_memory_folder();
+        let clock = Arc::new(HandClock::new());
+        let options = SqliteOptions {
+            path: folder.path().join("signet.db"),
+            create: true,
+            readers: 2,
+            busy_timeout: Duration::from_secs(4),
+            anchor: None,
+        };
+        let store = SqliteStore::open(options, clock.clone()).await.unwrap();
+        let hsms = Arc::new(SoftwareHsms::new(names, clock.clone()));
+        let mut settings = settings();
+        change(&mut settings);
+        let signet = deployment(&settings, &store, &hsms, &clock, 0);
+        let issuer = signet.issuer().clone();
+        Self { signet, issuer, store, hsms, clock, settings, _folder: folder }
+    }
+
+    pub(crate) async fn initialise(&self) {
+        self.signet.initialisation.initialise(&context(), &|_| {}).await.unwrap();
+    }
+
+    /// Another process of the same deployment, or this one after a restart: it knows what the store knows.
+    pub(crate) fn another_process(&self) -> Arc<Deployment> {
+        deployment(&self.settings, &self.store, &self.hsms, &self.clock, 1)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Lets so much time go by.
+    pub(crate) async fn pass(&self, time: Duration) {
+        self.clock.pass(time);
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        // A paused clock jumps ahead whenever nothing is to be done, such as while the store's thread writes.
+        tokio::time::resume();
+    }
+
+    /// Sets the wall clock alone, as an administrator does.
+    pub(crate) fn set_clock(&self, to: Timestamp) {
+        self.clock.set(to);
+    }
+
+    /// The audit log so far.
+    pub(crate) async fn audit(&self) -> Vec<Value> {
+        let records = self.store.records(1, 10_000).await.unwrap();
+        records.iter().map(|record| serde_json::from_str(&record.text).unwrap()).collect()
+    }
+
+    /// The reasons in the audit records of this event, in order; `-` for one without.
+    pub(crate) async fn reasons(&self, event: &str) -> Vec<String> {
+        let records = self.audit().await;
+        let of_event = records.iter().filter(|record| record["event"] == event);
+        of_event.map(|record| record["reason"].as_str().unwrap_or("-").to_owned()).collect()
+    }
+
+    /// The details in the audit records of this event, in order.
+    pub(crate) async fn details(&self, event: &str) -> Vec<String> {
+        let records = self.audit().await;
+        let of_event = records.iter().filter(|record| record["event"] == event);
+        of_event.map(|record| record["detail"].as_str().unwrap_or("-").to_owned()).collect()
+    }
+}
+
+fn deployment(
+    settings: &Settings,
+    store: &Arc<SqliteStore>,
+    hsms: &Arc<SoftwareHsms>,
+    clock: &Arc<HandClock>,
+    seed: u8,
+) -> Arc<Deployment> {
+    let ports = Ports {
+        store: store.clone(),
+        signer: hsms.clone(),
+        vault: hsms.clone(),
+        key_admin: hsms.clone(),
+        clock: clock.clone(),
+        random: Arc::new(SeededRandom::new(seed)),
+        validation_servers: None,
+    };
+    Deployment::new(settings.clone(), ports)
+}
+
+/// Where nothing that is brought to disk waits for a disk, if there is such a place.
+fn in_memory_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// What a configuration without any line of its own comes to, but for the issuer.
+pub(crate) fn settings() -> Settings {
+    const MINUTE: Duration = Duration::from_secs(60);
+    const DAY: Duration = Duration::from_hours(24);
+    Settings {
+        tenant: TenantId::default_tenant(),
+        issuer: ISSUER.to_owned(),
+        algorithm: Algorithm::Es256,
+        access_lifetime: 5 * MINUTE,
+        refresh_lifetime: 30 * DAY,
+        refresh_retry_window: Duration::from_secs(10),
+        role_scopes: RoleScopes::claims_only(),
+        assurance: AssurancePolicy::default(),
+        keys: KeySettings {
+            rotate_every: Some(90 * DAY),
+            publish_ahead: DAY,
+            jwks_max_age: 5 * MINUTE,
+            clock_skew: MINUTE,
+        },
+        otp_issuer: "Signet".to_owned(),
+        lockout: Lockout::DEFAULT,
+        password_concurrency: 1,
+        webauthn: None,
+        four_eyes: false,
+    }
+}
+
+/// The request of an operator.
+pub(crate) fn context() -> RequestContext {
+    operator("uid 1000")
+}
+
+/// The request of this operator.
+pub(crate) fn operator(name: &str) -> RequestContext {
+    RequestContext { request_id: None, address: None, operator: Some(name.to_owned()) }
+}

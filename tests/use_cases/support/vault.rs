@@ -1,0 +1,172 @@
+//! The vault of the software tokens: AES-256-GCM with the row as associated data, under the sealing key of each token.
+
+use async_trait::async_trait;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, UnboundCipherKey};
+use aws_lc_rs::hmac;
+use signet_core::keys::{
+    HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, Seals, Vault,
+};
+use signet_core::secret::SecretBytes;
+
+use super::hsm::SoftwareHsms;
+
+/// The first byte of what is sealed.
+const SEALED: u8 = 1;
+
+impl SoftwareHsms {
+    fn key_of(&self, hsm: &HsmName, purpose: KeyPurpose) -> Option<HsmKey> {
+        let keys = self.keys.lock().unwrap();
+        keys.iter().find(|key| key.hsm == *hsm && key.purpose == purpose && key.state.is_active()).cloned()
+    }
+
+    /// Seals for those of these tokens that answer and have a key for it.
+    fn seal_for(
+        &self,
+        tokens: &[HsmName],
+        operation: &'static str,
+        row: &RowBinding,
+        secret: &[u8],
+    ) -> Result<Seals, HsmError> {
+        let (mut seals, mut failed) = (Seals::default(), unavailable(operation));
+        for hsm in tokens {
+            let Some(key) = self.key_of(hsm, KeyPurpose::Sealing) else { continue };
+            match self.ask(hsm, operation).and_then(|token| token.secret(&key)) {
+                Err(error) => failed = error,
+                Ok(key) => {
+                    let mut nonce = [0; NONCE_LEN];
+                    nonce[4..].copy_from_slice(&self.fresh_number().to_be_bytes());
+                    let mut sealed = secret.to_vec();
+                    let unique = Nonce::assume_unique_for_key(nonce);
+                    aead(&key).seal_in_place_append_tag(unique, Aad::from(row.as_bytes()), &mut sealed).unwrap();
+                    seals.0.insert(hsm.clone(), [&[SEALED][..], &nonce, &sealed].concat());
+                }
+            }
+        }
+        if seals.0.is_empty() { Err(failed) } else { Ok(seals) }
+    }
+
+    /// Opens by the first token that answers.
+    fn open_by_any(&self, operation: &'static str, row: &RowBinding, seals: &Seals) -> Result<Vec<u8>, HsmError> {
+        let mut failed = unavailable(operation);
+        for (hsm, blob) in &seals.0 {
+            let Some(key) = self.key_of(hsm, KeyPurpose::Sealing) else { continue };
+            match self.ask(hsm, operation).and_then(|token| token.secret(&key)) {
+                Err(error) => failed = error,
+                Ok(key) => {
+                    let (nonce, sealed) = blob[1..].split_at(NONCE_LEN);
+                    let (nonce, mut sealed) = (Nonce::try_assume_unique_for_key(nonce).unwrap(), sealed.to_vec());
+                    let opened = aead(&key).open_in_place(nonce, Aad::from(row.as_bytes()), &mut sealed);
+                    let opened = opened.map(|opened| opened.to_vec());
+                    return opened.map_err(|_| HsmError::new(operation, HsmFailure::DoesNotOpen));
+                }
+            }
+        }
+        Err(failed)
+    }
+}
+
+fn unavailable(operation: &str) -> HsmError {
+    let detail = "no token that answers has what it takes".to_owned();
+    HsmError::new(operation, HsmFailure::Unavailable { detail })
+}
+
+fn aead(key: &[u8; 32]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).unwrap())
+}
+
+fn mac(hash: OtpHash, key: &[u8], message: &[u8]) -> Vec<u8> {
+    let algorithm = match hash {
+        OtpHash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        OtpHash::Sha256 => hmac::HMAC_SHA256,
+        OtpHash::Sha512 => hmac::HMAC_SHA512,
+    };
+    hmac::sign(&hmac::Key::new(algorithm, key), message).as_ref().to_vec()
+}
+
+#[async_trait]
+impl Vault for SoftwareHsms {
+    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<Seals, HsmError> {
+        self.seal_for(&self.tokens(), "seal", row, secret.expose())
+    }
+
+    async fn open(&self, row: &RowBinding, seals: &Seals) -> Result<SecretBytes, HsmError> {
+        self.open_by_any("open", row, seals).map(SecretBytes::new)
+    }
+
+    async fn enclose(&self, row: &RowBinding, _: OtpSecretKind, secret: &SecretBytes) -> Result<Seals, HsmError> {
+        self.seal_for(&self.tokens(), "enclose", row, secret.expose())
+    }
+
+    async fn otp_hmac(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        messages: Vec<[u8; 8]>,
+    ) -> Result<Vec<Vec<u8>>, HsmError> {
+        let secret = self.open_by_any("otp_hmac", row, seals)?;
+        Ok(messages.iter().map(|message| mac(hash, &secret, message)).collect())
+    }
+
+    async fn message_hmac(
+        &self,
+        row: &RowBinding,
+        seals: &Seals,
+        hash: OtpHash,
+        message: Vec<u8>,
+    ) -> Result<Vec<u8>, HsmError> {
+        Ok(mac(hash, &self.open_by_any("message_hmac", row, seals)?, &message))
+    }
+
+    async fn decrypt_block(&self, row: &RowBinding, seals: &Seals, mut block: [u8; 16]) -> Result<[u8; 16], HsmError> {
+        let secret = self.open_by_any("decrypt_block", row, seals)?;
+        let key = DecryptingKey::ecb(UnboundCipherKey::new(&AES_128, &secret).unwrap()).unwrap();
+        key.decrypt(&mut block, DecryptionContext::None).unwrap();
+        Ok(block)
+    }
+
+    async fn extend(
+        &self,
+        row: &RowBinding,
+        _: Option<OtpSecretKind>,
+        seals: &Seals,
+        lacking: &[HsmName],
+    ) -> Result<Seals, HsmError> {
+        let secret = self.open_by_any("extend", row, seals)?;
+        self.seal_for(lacking, "extend", row, &secret)
+    }
+
+    async fn rebind(
+        &self,
+        from: &RowBinding,
+        to: &RowBinding,
+        _: OtpSecretKind,
+        seals: &Seals,
+    ) -> Result<Seals, HsmError> {
+        let secret = self.open_by_any("rebind", from, seals)?;
+        let tokens: Vec<HsmName> = seals.0.keys().cloned().collect();
+        self.seal_for(&tokens, "rebind", to, &secret)
+    }
+
+    async fn derive(
+        &self,
+        hsm: Option<&HsmName>,
+        label: &str,
+        message: &[u8],
+    ) -> Result<(HsmName, [u8; 32]), HsmError> {
+        let tokens = hsm.map_or_else(|| self.tokens(), |hsm| vec![hsm.clone()]);
+        let mut failed = unavailable("derive");
+        for hsm in tokens {
+            let Some(key) = self.key_of(&hsm, KeyPurpose::Binding) else { continue };
+            match self.ask(&hsm, "derive").and_then(|token| token.secret(&key)) {
+                Err(error) => failed = error,
+                Ok(key) => {
+                    let derived = mac(OtpHash::Sha256, &key, &[label.as_bytes(), &[0], message].concat());
+                    return Ok((hsm, derived.try_into().unwrap()));
+                }
+            }
+        }
+        Err(failed)
+    }
+}
