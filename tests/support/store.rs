@@ -14,6 +14,7 @@ use signet_core::audit::{
 use signet_core::keys::{HsmName, OtpHash, Seals, TenantId};
 use signet_core::mfa::UsedFactor;
 use signet_core::mfa::lockout::Counter;
+use signet_core::oauth::ClientAuthentication;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::{
@@ -130,7 +131,7 @@ pub(crate) fn client(name: &str) -> Client {
         tenant: tenant(),
         id: ClientId::new(format!("client-{name}")),
         name: name.to_owned(),
-        secret: SecretHash::of("client secret"),
+        authentication: ClientAuthentication::Secret(SecretHash::of("client secret")),
         grants: BTreeSet::from(GrantType::ALL),
         scopes: texts(&["read", "write"]),
         audiences: texts(&["https://api.example"]),

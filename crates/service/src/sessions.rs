@@ -17,13 +17,10 @@ use crate::deployment_secret::DeploymentSecret;
 use crate::error::{SignInError, Unavailable};
 use crate::ids::Ids;
 use crate::settings::Settings;
-use crate::sign_in::SignIn;
 use crate::sign_in::security_keys::KeyAnswer;
+use crate::sign_in::{SignIn, Surface};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::mfa::assurance::PAGES;
-use signet_core::mfa::{Authentication, Proved};
-use signet_core::oauth::ClientId;
-use signet_core::oauth::grant::PasswordRequest;
+use signet_core::mfa::{Authentication, Credentials, Proved, SecondFactor};
 use signet_core::random;
 use signet_core::random::Random;
 use signet_core::secret::{SecretHash, SecretText};
@@ -94,11 +91,11 @@ impl BrowserSessions {
     /// not what the policy asks for.
     pub async fn begin_session(
         &self,
-        request: &PasswordRequest,
+        credentials: &Credentials,
         earlier: Option<&LiveSession>,
         context: &RequestContext,
     ) -> Result<SecretText, SignInError> {
-        let (authentication, user) = self.sign_in.authenticate(request, &ClientId::new(PAGES), context).await?;
+        let (authentication, user) = self.sign_in.authenticate(credentials, Surface::Pages, context).await?;
         self.session_for(&authentication, &user, earlier, context).await
     }
 
@@ -116,8 +113,8 @@ impl BrowserSessions {
         context: &RequestContext,
     ) -> Result<SecretText, SignInError> {
         let username = SecretText::new(live.user.name.clone());
-        let request = PasswordRequest::with_code(username, password, otp);
-        let (authentication, user) = self.sign_in.authenticate(&request, &ClientId::new(PAGES), context).await?;
+        let credentials = Credentials { username, password, second: SecondFactor::Code(otp) };
+        let (authentication, user) = self.sign_in.authenticate(&credentials, Surface::Pages, context).await?;
         self.renew_session(live, &authentication, &user, context).await
     }
 

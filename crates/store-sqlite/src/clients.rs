@@ -14,6 +14,7 @@ use super::row::{array, joined, list, moment, set};
 use super::texts::texts;
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
+use signet_core::oauth::ClientAuthentication;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{Client, ClientId, Clients, GrantType, StoreError};
@@ -31,11 +32,12 @@ texts! {
 }
 
 async fn add(client: &Client, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
+    let ClientAuthentication::Secret(secret) = &client.authentication;
     let added = sqlx::query(ADD)
         .bind(client.tenant.as_str())
         .bind(client.id.as_str())
         .bind(client.name.as_str())
-        .bind(client.secret.as_bytes().to_vec())
+        .bind(secret.as_bytes().to_vec())
         .bind(grant_names(&client.grants))
         .bind(joined(&client.scopes))
         .bind(joined(&client.audiences))
@@ -99,7 +101,7 @@ fn client_of(row: &SqliteRow) -> Result<Client> {
         tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
         id: ClientId::new(row.try_get::<String, _>("id")?),
         name: row.try_get("name")?,
-        secret: SecretHash::from_stored(array(row, "secret_hash")?),
+        authentication: ClientAuthentication::Secret(SecretHash::from_stored(array(row, "secret_hash")?)),
         grants: grants_of(row)?,
         scopes: set(row, "scopes")?,
         audiences: set(row, "audiences")?,

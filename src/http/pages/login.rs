@@ -12,7 +12,7 @@ use super::webauthn::key_answer;
 use super::{PageError, page, see_other, sign_in_failure, with_retry};
 use crate::ui::{LoginPage, StepUpPage};
 use signet_core::audit::RequestContext;
-use signet_core::oauth::grant::PasswordRequest;
+use signet_core::mfa::{Credentials, SecondFactor};
 use signet_core::secret::SecretText;
 use signet_service::SignInError;
 
@@ -70,8 +70,8 @@ async fn judge(state: &HttpState, context: &RequestContext, form: &OwnForm) -> R
         return state.issuer().sessions.begin_session_by_key(&username, &password, &answer, earlier, context).await;
     }
     let otp = form.secret_field("otp");
-    let request = PasswordRequest::with_code(username, password, otp);
-    state.issuer().sessions.begin_session(&request, earlier, context).await
+    let credentials = Credentials { username, password, second: SecondFactor::Code(otp) };
+    state.issuer().sessions.begin_session(&credentials, earlier, context).await
 }
 
 /// `POST /logout`.

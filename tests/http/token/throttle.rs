@@ -23,7 +23,7 @@ async fn hazard_45_46_47_ten_tries_then_a_pause_that_survives_kill_9_and_locks_o
             stage.server.kill_and_restart();
         }
         let locked = stage.sign_in(&stage.app, &user, &totp.code()).await;
-        assert_eq!(locked.refusal(), (429, "slow_down".to_owned()), "the right code is not judged either");
+        assert_eq!(locked.refusal(), (429, "too_many_tries".to_owned()), "the right code is not judged either");
         let pause = locked.retry_after().unwrap();
         assert!((3000..=3600).contains(&pause), "{pause}");
     }

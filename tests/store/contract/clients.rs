@@ -1,4 +1,5 @@
 use signet_core::audit::Event;
+use signet_core::oauth::ClientAuthentication;
 use signet_core::secret::SecretHash;
 use signet_store::{Client, ClientId, Store};
 
@@ -33,8 +34,9 @@ pub(super) async fn each_change_of_a_client_touches_its_own_column(store: &dyn S
     assert!(store.set_client_enabled(&tenant(), &app.id, false, now(), told()).await.unwrap());
     app.enabled = false;
     assert_eq!(store.clients(&tenant()).await.unwrap(), std::slice::from_ref(&app));
-    app.secret = SecretHash::of("another");
-    assert!(store.set_client_secret(&tenant(), &app.id, &app.secret, told()).await.unwrap());
+    let secret = SecretHash::of("another");
+    app.authentication = ClientAuthentication::Secret(secret);
+    assert!(store.set_client_secret(&tenant(), &app.id, &secret, told()).await.unwrap());
     assert_eq!(store.clients(&tenant()).await.unwrap(), std::slice::from_ref(&app), "and it is still disabled");
     app.enabled = true;
     assert!(store.set_client_enabled(&tenant(), &app.id, true, now(), told()).await.unwrap());

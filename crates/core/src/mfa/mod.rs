@@ -23,11 +23,13 @@
 //! | [`policy`] | which factors a shown code is tried on, always with the same work | |
 //! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
 //! | [`assurance`] | what must have been proved for a client, a scope, a role | NIST SP 800-63B-4, RFC 9470 |
+//! | [`credentials`] | what a person shows, before it is judged | |
 //! | [`kind`] | which kinds of factor there are, and how a used one is named | |
 //! | [`identity`] | who a user and a factor are, how far a factor is spent | |
 
 pub mod assurance;
 pub mod authentication;
+pub mod credentials;
 pub mod enrolment;
 pub mod hotp;
 pub mod identity;
@@ -46,6 +48,7 @@ pub mod yubico_validation;
 
 pub use assurance::{AssurancePolicy, Proved, Requirement};
 pub use authentication::{Authentication, FactorProof, PasswordProof};
+pub use credentials::{Credentials, SecondFactor};
 pub use identity::{
     FactorDetail, FactorId, HotpState, PivState, RecoveryState, TotpState, UserId, WebAuthnState, YubicoRemoteState,
     YubicoState,

@@ -66,8 +66,8 @@ pub struct Client {
     pub id: ClientId,
     /// What people call it, unique in the tenant.
     pub name: String,
-    /// The hash of its secret.
-    pub secret: SecretHash,
+    /// How it proves who it is.
+    pub authentication: ClientAuthentication,
     /// What it may ask for.
     pub grants: BTreeSet<GrantType>,
     /// The scopes that it may have.
@@ -80,12 +80,34 @@ pub struct Client {
     pub created_at: Timestamp,
 }
 
+/// How a client proves who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// By a secret that it shares with the server, of which the hash is kept (RFC 6749 §2.3.1).
+    Secret(SecretHash),
+}
+
+impl ClientAuthentication {
+    /// Whether the proof is right.
+    fn accepts(&self, proof: &ClientProof) -> bool {
+        match (self, proof) {
+            (Self::Secret(stored), ClientProof::Secret(shown)) => SecretHash::of(shown.expose()) == *stored,
+        }
+    }
+}
+
+/// What a client shows.
+#[derive(Debug)]
+enum ClientProof {
+    Secret(SecretText),
+}
+
 /// What a request shows as a client's proof, not yet judged.
 #[derive(Debug)]
 pub struct PresentedCredentials {
     /// Who the client says it is.
     pub client_id: ClientId,
-    secret: SecretText,
+    proof: ClientProof,
 }
 
 impl PresentedCredentials {
@@ -103,7 +125,10 @@ impl PresentedCredentials {
             (Some(header), None) => Self::from_basic(header, body.optional("client_id")),
             (None, Some(secret)) => {
                 let client_id = body.required("client_id", "client_id is missing")?;
-                Ok(Self { client_id: ClientId::new(client_id), secret: SecretText::new(secret.to_owned()) })
+                Ok(Self {
+                    client_id: ClientId::new(client_id),
+                    proof: ClientProof::Secret(SecretText::new(secret.to_owned())),
+                })
             }
             (None, None) => Err(OAuthError::InvalidClient),
         }
@@ -122,14 +147,13 @@ impl PresentedCredentials {
         if id_in_body.is_some_and(|other| other != client_id) {
             return Err(OAuthError::InvalidRequest("client_id in the body is not that of the Authorization header"));
         }
-        Ok(Self { client_id: ClientId::new(client_id), secret: SecretText::new(secret) })
+        Ok(Self { client_id: ClientId::new(client_id), proof: ClientProof::Secret(SecretText::new(secret)) })
     }
 
     /// Judges the proof. An unknown client costs the same comparison as a known one.
     pub fn judge(&self, client: Option<Arc<Client>>) -> Option<AuthenticatedClient> {
-        let shown = SecretHash::of(self.secret.expose());
-        let stored = client.as_ref().map_or_else(|| SecretHash::of("no such client"), |client| client.secret);
-        let is_right = shown == stored;
+        let nobody = ClientAuthentication::Secret(SecretHash::of("no such client"));
+        let is_right = client.as_ref().map_or(&nobody, |client| &client.authentication).accepts(&self.proof);
         client.filter(|client| is_right && client.enabled).map(AuthenticatedClient)
     }
 }
@@ -176,7 +200,7 @@ mod tests {
             tenant: TenantId::default_tenant(),
             id: ClientId::new("reports"),
             name: "reports".to_owned(),
-            secret: SecretHash::of(secret),
+            authentication: ClientAuthentication::Secret(SecretHash::of(secret)),
             grants: BTreeSet::from([GrantType::ClientCredentials]),
             scopes: Scopes::new(),
             audiences: BTreeSet::from(["https://api.example".to_owned()]),

@@ -70,7 +70,7 @@ impl OAuthError {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
-            Self::TooManyTries { .. } => "slow_down",
+            Self::TooManyTries { .. } => "too_many_tries",
             Self::TemporarilyUnavailable { .. } => "temporarily_unavailable",
         }
     }

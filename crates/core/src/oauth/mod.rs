@@ -8,7 +8,9 @@ pub mod grant;
 pub mod parameters;
 pub mod scope;
 
-pub use client::{AuthenticatedClient, Client, ClientId, GrantType, PresentedCredentials, UnknownGrantType};
+pub use client::{
+    AuthenticatedClient, Client, ClientAuthentication, ClientId, GrantType, PresentedCredentials, UnknownGrantType,
+};
 pub use error::OAuthError;
 pub use parameters::Parameters;
 pub use scope::{RoleScopes, Scopes};

@@ -9,7 +9,7 @@ use crate::ids::Ids;
 use crate::names::{check_name, check_words};
 use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::oauth::{Client, ClientId, GrantType, Scopes};
+use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes};
 use signet_core::random;
 use signet_core::random::Random;
 use signet_core::secret::{SecretHash, SecretText};
@@ -71,7 +71,7 @@ impl ClientRegistry {
             tenant: self.settings.tenant.clone(),
             id: ClientId::new(self.ids.next()),
             name: new.name,
-            secret: SecretHash::of(secret.expose()),
+            authentication: ClientAuthentication::Secret(SecretHash::of(secret.expose())),
             grants: new.grants,
             scopes: new.scopes,
             audiences,

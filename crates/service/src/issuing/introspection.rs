@@ -9,14 +9,14 @@ use crate::clients::authentication::KnownClient;
 use crate::directory::{Directory, Snapshot};
 use crate::error::Unavailable;
 use crate::issuing::grant_of;
+use crate::issuing::presented_token::PresentedToken;
 use crate::settings::Settings;
 use signet_core::keys::TenantId;
 use signet_core::oauth::{ClientId, scope};
 use signet_core::secret::SecretHash;
-use signet_jose::UnverifiedJws;
-use signet_jose::clock::{Clock, Timestamp};
+use signet_jose::clock::Clock;
 use signet_store::{Grant, GrantState, Grants, Revocations, StoreError, UserId, Users};
-use signet_verify::{AcceptedAudiences, Policy, VerifiedClaims};
+use signet_verify::VerifiedClaims;
 
 /// Says what a token is worth now.
 pub struct Introspection {
@@ -47,9 +47,9 @@ impl Introspection {
     /// [`Unavailable`] where the store can't say: what is unknown is never called active.
     pub async fn introspect(&self, known: &KnownClient, token: &str) -> Result<Value, Unavailable> {
         let fresh = self.directory.fresh().await?;
-        let answer = match verify_own(&fresh, &self.settings.issuer, self.clock.now(), token) {
-            Some(claims) => self.introspect_access_token(&fresh, &claims).await,
-            None => self.introspect_refresh_token(known, token).await,
+        let answer = match PresentedToken::classify(&fresh, &self.settings.issuer, self.clock.now(), token) {
+            PresentedToken::Access(claims) => self.introspect_access_token(&fresh, &claims).await,
+            PresentedToken::Refresh(hash) => self.introspect_refresh_token(known, &hash).await,
         };
         Ok(answer?.unwrap_or_else(|| json!({ "active": false })))
     }
@@ -105,8 +105,12 @@ impl Introspection {
     }
 
     /// A refresh token is its client's own affair: nobody else is told anything of it.
-    async fn introspect_refresh_token(&self, known: &KnownClient, token: &str) -> Result<Option<Value>, StoreError> {
-        let found = self.grants.refresh_token(&self.settings.tenant, &SecretHash::of(token)).await?;
+    async fn introspect_refresh_token(
+        &self,
+        known: &KnownClient,
+        hash: &SecretHash,
+    ) -> Result<Option<Value>, StoreError> {
+        let found = self.grants.refresh_token(&self.settings.tenant, hash).await?;
         let Some(found) = found else { return Ok(None) };
         let is_live = found.spent_at.is_none() && found.generation == found.live_generation;
         if !is_live || found.grant.client != *known.id() || !self.is_in_force(&found.grant).await? {
@@ -128,15 +132,4 @@ impl Introspection {
         let lives = grant.state == GrantState::Active && self.clock.now() < grant.expires_at;
         Ok(lives && self.enabled_user(&grant.tenant, &grant.user).await?.is_some())
     }
-}
-
-/// The claims of an access token of this issuer, by the published keys. No audience is asked for: the issuer may look at
-/// every token of its own.
-pub(crate) fn verify_own(snapshot: &Snapshot, issuer: &str, now: Timestamp, text: &str) -> Option<VerifiedClaims> {
-    let unverified = UnverifiedJws::parse(text).ok()?;
-    let key = snapshot.by_id(unverified.header().key_id.as_ref()?)?;
-    let verified = unverified.verify(&key.verifying).ok()?;
-    let policy = Policy::new(issuer, AcceptedAudiences::DangerAnyAudience);
-    // The issuer's own clock wants no leeway after the expiry.
-    signet_verify::accept(verified, &policy, now).ok().filter(|claims| now < claims.expires_at())
 }

@@ -1,6 +1,7 @@
 //! Issues access tokens: judge, sign, check, write down, and only then let the token go (promise 3).
 
 pub mod introspection;
+mod presented_token;
 pub mod refresh;
 pub mod revocation;
 pub mod token_maker;
@@ -21,7 +22,7 @@ use crate::issuing::revocation::Revocation;
 use crate::issuing::token_maker::TokenMaker;
 use crate::key_ring::signatures::Signatures;
 use crate::settings::Settings;
-use crate::sign_in::SignIn;
+use crate::sign_in::{SignIn, Surface};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::KeyAdmin;
 use signet_core::mfa::{Authentication, FactorKind, FactorRef, Proved, UsedFactor};
@@ -175,7 +176,8 @@ impl Issuing {
         // What no person's rights can mend is refused before a code is spent on it.
         let audiences = known.authenticated.audiences(request.resource.as_deref())?;
         scope::decide(request.scopes.as_ref(), &client.scopes)?;
-        let (authentication, user) = self.sign_in.authenticate(request, known.id(), context).await?;
+        let (authentication, user) =
+            self.sign_in.authenticate(&request.credentials, Surface::Client(known.id()), context).await?;
         let proved = Proved { acr: authentication.acr(), factors: authentication.factors() };
         if !self.suffices(request, client, proved) {
             self.tell_refused(&user, known, Reason::SignInTooWeak, context).await?;

@@ -20,13 +20,13 @@ use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmName, Vault};
 use signet_core::mfa::Proved;
 use signet_core::oauth::grant::RefreshRequest;
-use signet_core::oauth::grant::refresh_token::Standing;
+use signet_core::oauth::grant::refresh_token::{Exchange, RefreshStatus};
 use signet_core::oauth::{OAuthError, scope};
 use signet_core::secret::{SecretHash, SecretText};
 use signet_core::token::AccessToken;
 use signet_core::token::access::PersonFacts;
 use signet_jose::clock::Clock;
-use signet_store::{AuditOnOutcome, EndReason, Grant, GrantState, Grants, RefreshLookup, RotateOutcome, Users};
+use signet_store::{AuditOnOutcome, EndReason, Grant, GrantState, Grants, RefreshLookup, RotateOutcome, User, Users};
 
 /// How often a request that lost a race looks again: once to become a retry, once more for a family that moved on.
 const ROUNDS: usize = 3;
@@ -85,23 +85,18 @@ impl Refreshing {
             let Some(found) = found.map_err(Unavailable::from)? else {
                 return Err(OAuthError::InvalidGrant);
             };
-            let standing = match self.judge_refresh(known, &found) {
-                Ok(standing) => standing,
+            let exchange = match self.judge_refresh(known, &found) {
+                Ok(RefreshStatus::Exchangeable(exchange)) => exchange,
+                Ok(RefreshStatus::Replayed) => return self.end_replayed(&found.grant, context).await,
                 Err(reason) => return self.refuse_refresh(known, &found.grant, reason, context).await,
             };
-            if standing == Standing::Replayed {
-                return self.end_replayed(&found.grant, context).await;
-            }
-            match self.exchange(known, request, &hash, &found, standing, context).await {
-                Ok(Some(answer)) => return Ok(answer),
-                Ok(None) => {}
-                Err(OAuthError::InvalidGrant) => {
-                    return self.refuse_refresh(known, &found.grant, Reason::DisabledUser, context).await;
-                }
-                Err(OAuthError::UnmetAuthenticationRequirements) => {
-                    return self.refuse_refresh(known, &found.grant, Reason::SignInTooWeak, context).await;
-                }
-                Err(other) => return Err(other),
+            let user = match self.judge_person(known, &found.grant).await? {
+                Ok(user) => user,
+                Err(reason) => return self.refuse_refresh(known, &found.grant, reason, context).await,
+            };
+            let token = self.refreshed_token(known, request, &found.grant, &user).await?;
+            if let Some(answer) = self.exchange(known, request, &hash, &found, (exchange, token), context).await? {
+                return Ok(answer);
             }
         }
         tracing::warn!("a refresh lost {ROUNDS} races");
@@ -109,7 +104,7 @@ impl Refreshing {
     }
 
     /// Whose the token is, whether its family lives, and what it is in the family; or why it is refused.
-    fn judge_refresh(&self, known: &KnownClient, found: &RefreshLookup) -> Result<Standing, Reason> {
+    fn judge_refresh(&self, known: &KnownClient, found: &RefreshLookup) -> Result<RefreshStatus, Reason> {
         let now = self.clock.now();
         if found.grant.client != *known.id() {
             return Err(Reason::TokenOfAnotherClient);
@@ -121,7 +116,7 @@ impl Refreshing {
             return Err(Reason::ExpiredFamily);
         }
         let window = self.settings.refresh_retry_window;
-        Ok(Standing::judge(found.generation, found.live_generation, found.spent_at, now, window))
+        Ok(RefreshStatus::judge(found.generation, found.live_generation, found.spent_at, now, window))
     }
 
     /// Tells of a token that exists and is refused: somebody may have stolen it.
@@ -164,17 +159,19 @@ impl Refreshing {
         request: &RefreshRequest,
         hash: &SecretHash,
         found: &RefreshLookup,
-        standing: Standing,
+        (exchange, token): (Exchange, AccessToken),
         context: &RequestContext,
     ) -> Result<Option<TokenAnswer>, OAuthError> {
-        let token = self.refreshed_token(known, request, &found.grant).await?;
         let successor = self.derive_successor(request, found).await?;
         let signed = self.maker.sign_currently(&known.snapshot, &token).await?;
-        let event = if standing == Standing::Live { Event::TokenRefreshed } else { Event::TokenRefreshRetried };
+        let event = match exchange {
+            Exchange::First => Event::TokenRefreshed,
+            Exchange::Retry => Event::TokenRefreshRetried,
+        };
         let draft = self.maker.draft_issued(event, &token, &signed, context);
-        let is_committed = match standing {
-            Standing::Live => self.rotate(hash, &successor, draft).await?,
-            Standing::Retry | Standing::Replayed => self.confirm(&found.grant, draft).await?,
+        let is_committed = match exchange {
+            Exchange::First => self.rotate(hash, &successor, draft).await?,
+            Exchange::Retry => self.confirm(&found.grant, draft).await?,
         };
         if !is_committed {
             return Ok(None);
@@ -182,23 +179,26 @@ impl Refreshing {
         self.release_refreshed(known, token, signed.recorded(), successor).await.map(Some)
     }
 
-    /// The access token that the exchange gives: the grant's, narrowed by the request and by the roles held now.
+    /// Whether the grant's user may still have tokens: enabled, and by a sign-in that suffices by the policy of today.
+    async fn judge_person(&self, known: &KnownClient, grant: &Grant) -> Result<Result<User, Reason>, OAuthError> {
+        let user = self.users.user(&grant.tenant, &grant.user).await.map_err(Unavailable::from)?;
+        let Some(user) = user.filter(|user| user.enabled) else { return Ok(Err(Reason::DisabledUser)) };
+        let proved = Proved { acr: &grant.acr, factors: &grant.factors };
+        let suffices = self.settings.assurance.admits(&known.authenticated.client().name, proved);
+        Ok(if suffices { Ok(user) } else { Err(Reason::SignInTooWeak) })
+    }
+
+    /// The access token of the exchange: the grant's, narrowed by the request and by the roles held now.
     async fn refreshed_token(
         &self,
         known: &KnownClient,
         request: &RefreshRequest,
         grant: &Grant,
+        user: &User,
     ) -> Result<AccessToken, OAuthError> {
-        let user = self.users.user(&grant.tenant, &grant.user).await;
-        let user = user.map_err(Unavailable::from)?.filter(|user| user.enabled);
-        let user = user.ok_or(OAuthError::InvalidGrant)?;
         let requested = scope::narrow(request.scopes.as_ref(), &grant.scopes)?;
         let client = known.authenticated.client();
-        // The policy of today holds, also for a sign-in that sufficed when it took place.
         let proved = Proved { acr: &grant.acr, factors: &grant.factors };
-        if !self.settings.assurance.admits(&client.name, proved) {
-            return Err(OAuthError::UnmetAuthenticationRequirements);
-        }
         let by_client = requested.intersection(&client.scopes).cloned().collect();
         let (roles, scopes) = self.maker.usable(&by_client, &user.roles, proved);
         if scopes.is_empty() && !grant.scopes.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::Base;
 use crate::clients::authentication::KnownClient;
 use crate::error::Unavailable;
-use crate::issuing::introspection::verify_own;
+use crate::issuing::presented_token::PresentedToken;
 use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::oauth::OAuthError;
@@ -39,9 +39,9 @@ impl Revocation {
     ///
     /// [`OAuthError::TemporarilyUnavailable`] where the store did not make it durable.
     pub async fn revoke(&self, known: &KnownClient, token: &str, context: &RequestContext) -> Result<(), OAuthError> {
-        match verify_own(&known.snapshot, &self.settings.issuer, self.clock.now(), token) {
-            Some(claims) => self.revoke_access_token(known, &claims, context).await,
-            None => self.revoke_family(known, token, context).await,
+        match PresentedToken::classify(&known.snapshot, &self.settings.issuer, self.clock.now(), token) {
+            PresentedToken::Access(claims) => self.revoke_access_token(known, &claims, context).await,
+            PresentedToken::Refresh(hash) => self.revoke_family(known, &hash, context).await,
         }
     }
 
@@ -71,10 +71,10 @@ impl Revocation {
     async fn revoke_family(
         &self,
         known: &KnownClient,
-        token: &str,
+        hash: &SecretHash,
         context: &RequestContext,
     ) -> Result<(), OAuthError> {
-        let found = self.grants.refresh_token(&self.settings.tenant, &SecretHash::of(token)).await;
+        let found = self.grants.refresh_token(&self.settings.tenant, hash).await;
         let Some(found) = found.map_err(Unavailable::from)? else { return Ok(()) };
         if found.grant.client != *known.id() {
             return Ok(());

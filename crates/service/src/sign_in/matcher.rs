@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use crate::base::Base;
 use crate::error::Unavailable;
 use crate::rows::{decoy_row, row_of_factor};
@@ -63,9 +65,8 @@ impl CodeMatcher {
         }
     }
 
-    /// Runs every round of the HSM that the shown code asks for, also after one that matched; for what a card signed there
-    /// is none. `factors` are those of the
-    /// user that may be used now.
+    /// Runs every round of the HSM that the shown code asks for, all at once and each to its end, whatever another one
+    /// finds; for what a card signed there is none. `factors` are those of the user that may be used now.
     pub(crate) async fn match_code<'f>(
         &self,
         shown: &OtpText,
@@ -77,8 +78,10 @@ impl CodeMatcher {
         }
         let mut verdict: CodeVerdict<'f> = Err(if factors.is_empty() { Reason::NoFactor } else { Reason::WrongCode });
         let now = self.clock.now();
-        for round in policy::rounds(shown, factors.iter().map(|factor| &factor.detail)) {
-            let (place, found) = self.run_round(shown, &round, factors, decoy, now).await?;
+        let rounds = policy::rounds(shown, factors.iter().map(|factor| &factor.detail));
+        let run = rounds.iter().map(|round| self.run_round(shown, round, factors, decoy, now));
+        for ended in join_all(run).await {
+            let (place, found) = ended?;
             let found = match (found, place.and_then(|place| factors.get(place))) {
                 (Ok(spendable), Some(factor)) => Ok((spendable, factor)),
                 (Ok(_), None) => Err(Reason::WrongCode),

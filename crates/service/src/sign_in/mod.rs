@@ -39,15 +39,33 @@ use signet_core::mfa::assurance::PAGES;
 use signet_core::mfa::lockout::Target;
 use signet_core::mfa::password::Workspace;
 use signet_core::mfa::policy::OtpText;
-use signet_core::mfa::{Authentication, FactorKind, PasswordProof, UsedFactor, password};
+use signet_core::mfa::{Authentication, Credentials, FactorKind, PasswordProof, UsedFactor, password};
 use signet_core::oauth::ClientId;
-use signet_core::oauth::grant::PasswordRequest;
 use signet_core::secret::SecretText;
 use signet_jose::clock::Clock;
 use signet_store::{Candidates, Factor, OtpValidation, User, UserId, Users};
 
 /// How many sign-ins are under way at once; one more is told to come back.
 const MAX_SIGN_INS: usize = 128;
+
+/// Where a person signs in.
+#[derive(Debug, Clone, Copy)]
+pub enum Surface<'a> {
+    /// For a client, at the token endpoint.
+    Client(&'a ClientId),
+    /// On Signet's own pages.
+    Pages,
+}
+
+impl Surface<'_> {
+    /// Its name in audit records, in policies, and in what a card signs.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Client(client) => client.as_str(),
+            Self::Pages => PAGES,
+        }
+    }
+}
 
 /// What is shown beside the password.
 pub(crate) enum Shown {
@@ -125,12 +143,12 @@ impl SignIn {
     /// [`Unavailable`] where HSM or store did not do their part.
     pub async fn authenticate(
         &self,
-        request: &PasswordRequest,
-        client: &ClientId,
+        credentials: &Credentials,
+        surface: Surface<'_>,
         context: &RequestContext,
     ) -> Result<(Authentication, User), SignInError> {
-        let shown = Shown::Code(self.piv.shown(request, client));
-        self.sign_in(&request.username, &request.password, &shown, client, context).await
+        let shown = Shown::Code(self.piv.shown(credentials, surface));
+        self.sign_in(&credentials.username, &credentials.password, &shown, surface, context).await
     }
 
     /// The same for whatever is shown beside the password.
@@ -139,13 +157,13 @@ impl SignIn {
         username: &SecretText,
         password: &SecretText,
         shown: &Shown,
-        client: &ClientId,
+        surface: Surface<'_>,
         context: &RequestContext,
     ) -> Result<(Authentication, User), SignInError> {
         let admitted = self.admission.clone().try_acquire_owned().map_err(|_| Unavailable)?;
         let tenant = &self.settings.tenant;
         let user = self.candidates.sign_in_candidate(tenant, username.expose()).await?;
-        let mut told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(client.as_str());
+        let mut told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(surface.name());
         // Only a known name is written down: people type passwords into name fields.
         told.user = user.as_ref().map(|user| user.id.to_string());
         let id = user.as_ref().map(|user| &user.id);
@@ -179,14 +197,17 @@ impl SignIn {
         let decoy = self.decoys.decoy_material().await?;
         let known_id = user.as_ref().map_or(&decoy.user, |user| &user.id);
         let factors = self.proofs.usable_factors_of_candidate(known_id).await?;
-        let password = self.prove_password(password, user.as_ref(), &decoy, admitted).await?;
-        let code = match shown {
-            Shown::Code(text) => {
-                let code = self.matcher.match_code(text, &factors, &decoy).await?;
-                self.remote_yubico.match_remotely(text, &factors, code).await?
+        // At once, and both to their end: neither tells by its time what the other one found.
+        let (password, code) = tokio::join!(self.prove_password(password, user.as_ref(), &decoy, admitted), async {
+            match shown {
+                Shown::Code(text) => {
+                    let code = self.matcher.match_code(text, &factors, &decoy).await?;
+                    self.remote_yubico.match_remotely(text, &factors, code).await
+                }
+                Shown::Key(key) => Ok(self.security_keys.match_key(key, &factors)),
             }
-            Shown::Key(key) => self.security_keys.match_key(key, &factors),
-        };
+        });
+        let (password, code) = (password?, code?);
         match judge(user, password, code) {
             Ok((user, password, spendable, factor)) => {
                 let proof = self
@@ -254,7 +275,7 @@ impl SignIn {
     ) -> Result<(Authentication, User), SignInError> {
         let shown = self.security_keys.open_answer(SECOND_FACTOR, &bound_to(&shown.browser, username), shown).await?;
         let shown = Shown::Key(Box::new(shown));
-        self.sign_in(username, password, &shown, &ClientId::new(PAGES), context).await
+        self.sign_in(username, password, &shown, Surface::Pages, context).await
     }
 
     /// Judges a key that stands alone: it says whose it is, and verified the person. With `of`, it must be that user's.
@@ -270,8 +291,8 @@ impl SignIn {
     ) -> Result<(Authentication, User), SignInError> {
         let _admitted = self.admission.clone().try_acquire_owned().map_err(|_| Unavailable)?;
         let shown = self.security_keys.open_answer(PASSWORDLESS, shown.browser.expose(), shown).await?;
-        let mut told =
-            Draft::new(Event::SignIn, Outcome::Refused, self.settings.tenant.as_str(), context).client(PAGES);
+        let mut told = Draft::new(Event::SignIn, Outcome::Refused, self.settings.tenant.as_str(), context)
+            .client(Surface::Pages.name());
         let owned = self.owner_of(&shown, of).await?;
         told.user = owned.as_ref().map(|(user, _)| user.id.to_string());
         let factors = owned.as_ref().map(|(_, factor)| factor);

@@ -7,12 +7,11 @@ use crate::clients::authentication::KnownClient;
 use crate::deployment_secret::DeploymentSecret;
 use crate::error::Unavailable;
 use crate::settings::Settings;
+use crate::sign_in::Surface;
 use crate::sign_in::matcher::{CodeVerdict, Spendable};
 use signet_core::audit::Reason;
 use signet_core::mfa::piv::{Nonce, PivFault, SignInContext};
-use signet_core::mfa::{FactorDetail, OtpText, piv, piv_attestation};
-use signet_core::oauth::ClientId;
-use signet_core::oauth::grant::PasswordRequest;
+use signet_core::mfa::{Credentials, FactorDetail, OtpText, SecondFactor, piv, piv_attestation};
 use signet_core::random;
 use signet_core::random::Random;
 use signet_jose::clock::Clock;
@@ -63,12 +62,15 @@ impl PivCards {
     }
 
     /// What a person showed as the second factor.
-    pub(crate) fn shown(&self, request: &PasswordRequest, client: &ClientId) -> OtpText {
-        let Some(shown) = &request.piv else { return OtpText::classify(request.otp.expose()) };
+    pub(crate) fn shown(&self, credentials: &Credentials, surface: Surface<'_>) -> OtpText {
+        let shown = match &credentials.second {
+            SecondFactor::Code(code) => return OtpText::classify(code.expose()),
+            SecondFactor::Card(shown) => shown,
+        };
         let context = SignInContext {
             issuer: &self.settings.issuer,
-            client: client.as_str(),
-            username: request.username.expose(),
+            client: surface.name(),
+            username: credentials.username.expose(),
         };
         piv::Shown::parse(shown.expose(), context).map_or(OtpText::Neither, |shown| OtpText::Piv(Box::new(shown)))
     }

@@ -7,8 +7,6 @@
 mod plan;
 pub mod steps;
 
-pub use plan::stage_ends;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +25,8 @@ use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin, KeyEnd};
 use signet_jose::KeyId;
 use signet_jose::clock::Clock;
 use signet_store::{Keys, Leases, Membership, StoreError};
+
+pub use plan::stage_ends;
 
 pub(crate) use plan::rsa_bits;
 
