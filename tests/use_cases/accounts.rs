@@ -3,6 +3,7 @@
 use signet_core::audit::RequestContext;
 use signet_core::oauth::ClientId;
 use signet_service::ChangeError;
+use signet_service::sign_in::Surface;
 
 use crate::support::people::{secret, shown, words};
 use crate::support::{InProcess, context};
@@ -71,6 +72,9 @@ async fn a_password_that_was_set_signs_in_and_the_one_before_does_not() {
     let (client, nobody) = (ClientId::new("app"), RequestContext::default());
     for (password, is_right) in [("the first horse", false), ("the second horse", true)] {
         let request = shown("ann", password, &app.code(&codes));
-        assert_eq!(app.issuer.sign_in.authenticate(&request, &client, &nobody).await.is_ok(), is_right);
+        assert_eq!(
+            app.issuer.sign_in.authenticate(&request, Surface::Client(&client), &nobody).await.is_ok(),
+            is_right
+        );
     }
 }

@@ -10,7 +10,7 @@ use signet_core::oauth::grant::{ClientCredentialsRequest, TokenRequest};
 use signet_core::oauth::{OAuthError, RoleScopes};
 use signet_core::secret::SecretText;
 
-use crate::support::people::{PASSWORD, presented, secret, shown, words};
+use crate::support::people::{PASSWORD, asking, presented, secret, shown, words};
 use crate::support::{InProcess, context};
 
 const HERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
@@ -137,9 +137,9 @@ async fn a_person_gets_what_role_client_and_policy_allow() {
     let first = app.family(&client, &ann).await;
     assert_eq!(first.scopes, words(["read"]));
     assert!(first.refresh_token.is_some() && first.recovery_codes_left.is_none());
-    let mut request = app.right(&ann).await;
+    let mut request = asking(app.right(&ann).await);
     request.scopes = Some(words(["write"]));
-    assert_eq!(app.token_for(&client, request).await.map(drop), Err(OAuthError::InvalidScope));
+    assert_eq!(app.token_asking(&client, request).await.map(drop), Err(OAuthError::InvalidScope));
     assert_eq!(app.reasons("token.refused").await, ["no_role_grants_it"]);
 }
 
@@ -154,9 +154,9 @@ async fn a_sign_in_that_is_too_weak_for_a_client_is_refused() {
     assert_eq!(refused.map(drop), Err(OAuthError::UnmetAuthenticationRequirements));
     assert_eq!(app.reasons("token.refused").await, ["sign_in_too_weak"]);
     app.family(&other, &ann).await;
-    let mut request = app.right(&ann).await;
+    let mut request = asking(app.right(&ann).await);
     request.acr_values = vec!["urn:signet:aal3".to_owned()];
-    let refused = app.token_for(&other, request).await;
+    let refused = app.token_asking(&other, request).await;
     assert_eq!(refused.map(drop), Err(OAuthError::UnmetAuthenticationRequirements));
 }
 
@@ -165,9 +165,9 @@ async fn a_code_is_not_spent_on_a_request_that_nothing_could_mend() {
     let app = InProcess::new().await;
     let (client, ann) = (app.client("app").await, app.person("ann").await);
     let code = app.next_code(&ann).await;
-    let mut request = shown("ann", PASSWORD, &code);
+    let mut request = asking(shown("ann", PASSWORD, &code));
     request.scopes = Some(words(["admin"]));
-    assert_eq!(app.token_for(&client, request).await.map(drop), Err(OAuthError::InvalidScope));
+    assert_eq!(app.token_asking(&client, request).await.map(drop), Err(OAuthError::InvalidScope));
     app.token_for(&client, shown("ann", PASSWORD, &code)).await.unwrap();
 }
 

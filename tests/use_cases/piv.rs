@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::PublicKeyData as _;
 use signet_core::mfa::piv::{NONCE_LIFETIME, SignInContext, signed_text};
+use signet_core::mfa::{Credentials, SecondFactor};
 use signet_core::oauth::OAuthError;
-use signet_core::oauth::grant::PasswordRequest;
 use signet_jose::PublicKey;
 use signet_service::ChangeError;
 use signet_service::sign_in::piv::PivKey;
@@ -34,11 +34,12 @@ impl Card {
         PivKey { key: PublicKey::from_spki_der(&self.spki).unwrap(), attested: None, serial: None }
     }
 
-    fn sign(&self, client: &TestClient, name: &str, nonce: &str) -> PasswordRequest {
+    fn sign(&self, client: &TestClient, name: &str, nonce: &str) -> Credentials {
         let context = SignInContext { issuer: ISSUER, client: client.client.id.as_str(), username: name };
         let signature = self.pair.sign(&SystemRandom::new(), &signed_text(context, nonce)).unwrap();
         let (key, signature) = (URL_SAFE_NO_PAD.encode(&self.spki), URL_SAFE_NO_PAD.encode(signature.as_ref()));
-        PasswordRequest { piv: Some(secret(&format!("{nonce}.{key}.{signature}"))), ..shown(name, PASSWORD, "") }
+        let second = SecondFactor::Card(secret(&format!("{nonce}.{key}.{signature}")));
+        Credentials { second, ..shown(name, PASSWORD, "") }
     }
 }
 
@@ -63,7 +64,7 @@ impl Stage {
         self.app.issuer.sign_in.piv.challenge(&known).await.unwrap().text()
     }
 
-    async fn sign_in(&self, request: PasswordRequest) -> Result<(), OAuthError> {
+    async fn sign_in(&self, request: Credentials) -> Result<(), OAuthError> {
         self.app.token_for(&self.client, request).await.map(drop)
     }
 }
@@ -81,10 +82,7 @@ async fn a_card_signs_in_by_a_nonce_of_the_last_three_minutes_once() {
         (stage.card.sign(&stage.client, "ann", &nonce), "stale_nonce"),
         (stage.card.sign(&stage.client, "ann", &foreign), "wrong_nonce"),
         (stage.card.sign(&other, "ann", &right), "wrong_signature"),
-        (
-            PasswordRequest { username: secret("ann"), ..stage.card.sign(&stage.client, "bob", &right) },
-            "wrong_signature",
-        ),
+        (Credentials { username: secret("ann"), ..stage.card.sign(&stage.client, "bob", &right) }, "wrong_signature"),
         (Card::new().sign(&stage.client, "ann", &right), "unknown_key"),
     ];
     stage.app.pass(Duration::from_secs(1)).await;

@@ -1,17 +1,18 @@
 //! Who a person is: password and factor judged together.
 
 use signet_core::audit::RequestContext;
+use signet_core::mfa::Credentials;
 use signet_core::mfa::Lockout;
 use signet_core::oauth::ClientId;
-use signet_core::oauth::grant::PasswordRequest;
+use signet_service::sign_in::Surface;
 use signet_service::{SignInError, Unavailable};
 
 use crate::support::InProcess;
 use crate::support::people::{PASSWORD, shown};
 
-async fn sign_in(app: &InProcess, request: &PasswordRequest) -> Result<Vec<String>, SignInError> {
+async fn sign_in(app: &InProcess, request: &Credentials) -> Result<Vec<String>, SignInError> {
     let (client, context) = (ClientId::new("app"), RequestContext::default());
-    let (authentication, _) = app.issuer.sign_in.authenticate(request, &client, &context).await?;
+    let (authentication, _) = app.issuer.sign_in.authenticate(request, Surface::Client(&client), &context).await?;
     Ok(authentication.amr())
 }
 

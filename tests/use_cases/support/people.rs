@@ -8,6 +8,7 @@ use signet_core::audit::RequestContext;
 use signet_core::keys::{OtpHash, RowBinding, Vault as _};
 use signet_core::mfa::FactorId;
 use signet_core::mfa::enrolment::TotpParameters;
+use signet_core::mfa::{Credentials, SecondFactor};
 use signet_core::oauth::grant::{ClientCredentialsRequest, PasswordRequest, RefreshRequest, TokenRequest};
 use signet_core::oauth::{GrantType, OAuthError, Parameters, PresentedCredentials};
 use signet_core::secret::{SecretBytes, SecretText};
@@ -61,8 +62,8 @@ pub(crate) fn words<const N: usize>(words: [&str; N]) -> BTreeSet<String> {
 }
 
 /// A sign-in by these.
-pub(crate) fn shown(name: &str, password: &str, otp: &str) -> PasswordRequest {
-    PasswordRequest::with_code(secret(name), secret(password), secret(otp))
+pub(crate) fn shown(name: &str, password: &str, otp: &str) -> Credentials {
+    Credentials { username: secret(name), password: secret(password), second: SecondFactor::Code(secret(otp)) }
 }
 
 impl InProcess {
@@ -121,7 +122,7 @@ impl InProcess {
     }
 
     /// A person's right sign-in, by the next code.
-    pub(crate) async fn right(&self, person: &Person) -> PasswordRequest {
+    pub(crate) async fn right(&self, person: &Person) -> Credentials {
         shown(&person.user.name, PASSWORD, &self.next_code(person).await)
     }
 
@@ -168,6 +169,15 @@ impl InProcess {
     pub(crate) async fn token_for(
         &self,
         client: &TestClient,
+        credentials: Credentials,
+    ) -> Result<TokenAnswer, OAuthError> {
+        self.token_asking(client, asking(credentials)).await
+    }
+
+    /// `grant_type=password` that asks for something in particular.
+    pub(crate) async fn token_asking(
+        &self,
+        client: &TestClient,
         request: PasswordRequest,
     ) -> Result<TokenAnswer, OAuthError> {
         let request = TokenRequest::Password(request);
@@ -192,6 +202,11 @@ impl InProcess {
         let answer = self.issuer.issuing.introspection.introspect(&known, token.expose()).await.unwrap();
         answer["active"] == true
     }
+}
+
+/// A request of the password grant that asks for nothing in particular.
+pub(crate) fn asking(credentials: Credentials) -> PasswordRequest {
+    PasswordRequest { credentials, scopes: None, resource: None, acr_values: Vec::new() }
 }
 
 /// A hash of [`PASSWORD`] that takes no time.
