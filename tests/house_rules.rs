@@ -1,5 +1,5 @@
 //! House rules that neither the compiler nor a lint knows: how long a file may get, the order of the root's modules, and
-//! that the tables in `docs/` name tests that are there.
+//! that what the documents name is there: tests in the tables, files behind links and paths.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,13 +21,18 @@ fn root() -> PathBuf {
 
 /// Every `.rs` file below these folders, as its path from the project's root and its text.
 fn rust_files(folders: &[&str]) -> Vec<(String, String)> {
+    files(folders, "rs")
+}
+
+/// Every file of this kind below these folders, as its path from the project's root and its text.
+fn files(folders: &[&str], kind: &str) -> Vec<(String, String)> {
     let mut waiting: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut files = Vec::new();
     while let Some(folder) = waiting.pop() {
         for path in fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
             if path.is_dir() && !path.ends_with("target") {
                 waiting.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == kind) {
                 let text = fs::read_to_string(&path).unwrap();
                 files.push((path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text));
             }
@@ -139,7 +144,7 @@ fn functions(text: &str) -> impl Iterator<Item = &str> {
 fn the_tables_name_tests_that_are_there() {
     let files = rust_files(&["src", "crates", "tests"]);
     let functions: BTreeSet<&str> = files.iter().flat_map(|(_, text)| functions(text)).collect();
-    for (table, rows) in [("docs/promises.md", 9), ("docs/hazards.md", 93)] {
+    for (table, rows) in [("docs/evidence/promises.md", 9), ("docs/evidence/hazards.md", 93)] {
         let text = fs::read_to_string(root().join(table)).unwrap();
         let numbered =
             |line: &&str| line.starts_with("| ") && line[2..].starts_with(|first: char| first.is_ascii_digit());
@@ -161,4 +166,48 @@ fn a_test_that_is_not_there_is_found() {
     assert_eq!(tests_named("| 1 | hazard | IT | — |"), Vec::<&str>::new());
     assert!(is_there("a::one", &functions) && is_there("two", &functions) && is_there("tests/main.rs", &functions));
     assert!(!is_there("three", &functions) && !is_there("tests/none.sh", &functions));
+}
+
+/// What stands between each of the openings and the end that follows it.
+fn between<'t>(line: &'t str, opening: &str, end: char) -> impl Iterator<Item = &'t str> {
+    line.split(opening).skip(1).filter_map(move |rest| Some(&rest[..rest.find(end)?]))
+}
+
+/// The files that a line of a document names: behind relative links, from the document's folder; and as paths in back
+/// quotes, from the root of the project or of the package.
+fn paths_named<'l>(line: &'l str, folder: &Path) -> Vec<(&'l str, Vec<PathBuf>)> {
+    let file = |link: &'l str| link.split('#').next().unwrap_or_default();
+    let is_relative = |link: &&str| !link.is_empty() && !link.contains(':');
+    let links = between(line, "](", ')').map(file).filter(is_relative).map(|link| (link, vec![folder.join(link)]));
+    let is_path = |text: &&str| ["src/", "crates/", "tests/", "docs/"].iter().any(|start| text.starts_with(start));
+    let quoted = line.split('`').skip(1).step_by(2).filter(is_path);
+    links.chain(quoted.map(|path| (path, vec![root().join(path), folder.join(path)]))).collect()
+}
+
+#[test]
+fn documents_link_to_files_that_are_there() {
+    let named = paths_named("[a](x.md#b), [c](https://d), [e](#f): `tests/main.rs`, `tests`", Path::new("/docs"));
+    assert_eq!(named.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["x.md", "tests/main.rs"]);
+    let documents = files(&["docs", "crates", "tests", "softhsm"], "md");
+    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+    let pages = pages.map(|page| (page.to_owned(), fs::read_to_string(root().join(page)).unwrap()));
+    let mut links = 0;
+    for (document, text) in documents.into_iter().chain(pages) {
+        let folder = root().join(&document).parent().unwrap().to_path_buf();
+        for (name, places) in text.lines().flat_map(|line| paths_named(line, &folder)) {
+            links += 1;
+            assert!(places.iter().any(|place| place.exists()), "{document} names `{name}`, which is not there");
+        }
+    }
+    assert!(links > 150, "only {links} links and paths were found");
+}
+
+#[test]
+fn the_code_names_documents_that_are_there() {
+    for (path, text) in rust_files(&["src", "crates", "tests", "benches"]) {
+        for page in text.lines().flat_map(|line| between(line, "docs/", '.')).filter(|page| !page.contains('{')) {
+            let is_page = page.chars().all(|letter| letter.is_ascii_alphanumeric() || "/-".contains(letter));
+            assert!(!is_page || root().join(format!("docs/{page}.md")).exists(), "{path}: no page docs/{page}.md");
+        }
+    }
 }

@@ -60,7 +60,7 @@ pub(crate) fn bare(module: &str, pin_file: &str, threads: u32) {
     println!("{}", f64::from(total) / MEASURED.as_secs_f64());
 }
 
-/// Prints the table of docs/hsm-guide.md.
+/// Prints the table of docs/guides/hsm-guide.md.
 pub(crate) async fn measure() {
     println!("| module | workers | sessions of each | through the workers | bare, a thread for each session | ratio |");
     for make in [Make::SoftHsm, Make::Kryoptic, Make::P11Kit, Make::Tpm2] {

@@ -159,7 +159,7 @@ fn provision(state: &Path, output: &Output) -> anyhow::Result<String> {
 fn write_config(state: &Path, module: &str, listen: SocketAddr) -> anyhow::Result<PathBuf> {
     let path = state.join("signet.toml");
     let text = format!(
-        r#"# A throwaway deployment on a soft token. docs/configuration.md explains every key.
+        r#"# A throwaway deployment on a soft token. docs/reference/configuration.md explains every key.
 [server]
 public_url = "http://{listen}"
 listen = "{listen}"

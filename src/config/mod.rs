@@ -4,7 +4,7 @@
 //! full, where its value came from, and what is expected; never the value, which may be a secret in the wrong place.
 //! There is no secret in a good configuration: PINs are named by where they are.
 //!
-//! `docs/configuration.md` lists every key; a test holds it against the `KEYS` of the sections.
+//! `docs/reference/configuration.md` lists every key; a test holds it against the `KEYS` of the sections.
 
 mod audit;
 mod duration;

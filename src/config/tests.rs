@@ -16,7 +16,7 @@ token_label = "signet"
 pin_file = "pin"
 "#;
 
-const DOCS: &str = include_str!("../../docs/configuration.md");
+const DOCS: &str = include_str!("../../docs/reference/configuration.md");
 
 fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -113,7 +113,7 @@ impl Told {
 }
 
 #[tokio::test]
-#[ignore = "a measurement: see docs/performance.md"]
+#[ignore = "a measurement: see docs/evidence/performance.md"]
 async fn an_import_of_a_hundred_thousand_keys_shows_how_far_it_is_and_survives_kill_9() {
     let keys = std::env::var("SIGNET_KEYS").map_or(KEYS, |text| text.parse().expect("SIGNET_KEYS is no number"));
     let whole = Import::new(keys);

@@ -94,7 +94,7 @@ fn cpu_of(process: u32) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/performance.md"]
+#[ignore = "a measurement: see docs/evidence/performance.md"]
 async fn a_sign_in_costs_as_much_with_a_hundred_thousand_users_as_with_a_hundred() {
     let many = std::env::var("SIGNET_USERS").map_or(MANY, |text| text.parse().expect("SIGNET_USERS is no number"));
     let mut towns = [Town::new(FEW).await, Town::new(many).await];

@@ -130,7 +130,7 @@ async fn promise_8_with_every_hsm_token_gone_verification_and_introspection_make
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes ten minutes; prints the figure of docs/performance.md"]
+#[ignore = "takes ten minutes; prints the figure of docs/evidence/performance.md"]
 async fn ten_minutes_with_every_hsm_token_gone() {
     let (asked, wrong) = outage(Duration::from_secs(600)).await;
     println!("ten minutes without an HSM token: {asked} requests, {wrong} errors");

@@ -122,7 +122,7 @@ fn prepared(key: &PublicKey, text: &[u8]) -> Result<(AlgorithmId, Vec<u8>)> {
     })
 }
 
-/// What a card signs to sign a person in (`docs/login.md`, "The protocol"). The name is hashed: it may be a password that
+/// What a card signs to sign a person in (`docs/guides/login.md`, "The protocol"). The name is hashed: it may be a password that
 /// was typed in the wrong place.
 pub(crate) fn text_to_sign(issuer: &str, client: &str, user: &str, nonce: &str) -> Vec<u8> {
     let user = URL_SAFE_NO_PAD.encode(Sha256::digest(user.as_bytes()));

@@ -104,7 +104,7 @@ pub enum MembershipError {
     /// Secrets would be lost, and the others only sign.
     #[error(
         "{secrets} secrets are sealed for `{name}` alone and would be lost: the other HSM tokens of this deployment only \
-         sign. Add one that keeps secrets first (docs/hsm-guide.md)"
+         sign. Add one that keeps secrets first (docs/guides/hsm-guide.md)"
     )]
     NothingElseKeeps {
         /// Its name.
@@ -159,7 +159,7 @@ pub enum InitialiseError {
     #[error(
         "none of the HSM tokens can keep secrets: that takes CKM_AES_GCM, CKM_AES_KEY_GEN, CKM_SHA256_HMAC and \
          CKM_GENERIC_SECRET_KEY_GEN. A token without them signs, but passwords, OTP seeds and refresh tokens need \
-         another [[hsm]] that has them; see docs/hsm-guide.md"
+         another [[hsm]] that has them; see docs/guides/hsm-guide.md"
     )]
     NothingSeals,
     /// Keys are made in HSM tokens that belong to the deployment, and in no others.

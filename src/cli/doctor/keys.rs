@@ -53,7 +53,7 @@ async fn examine_custody(deployment: &Runtime, findings: &mut Findings) {
         findings.warn(
             "custody",
             format!("signatures and records of the key {} differ by {}", account.kid, account.difference),
-            "`signet custody` says more, and docs/custody.md what to do",
+            "`signet custody` says more, and docs/evidence/custody.md what to do",
         );
     }
     if report.held {

@@ -95,7 +95,7 @@ impl Tokens {
             findings.fault(
                 subject,
                 "keeps no secret: it does not offer CKM_AES_GCM and what goes with it, and no other HSM token keeps any",
-                "users can't be enrolled: use another token or module, or add one that keeps them (docs/hsm-guide.md)",
+                "users can't be enrolled: use another token or module, or add one that keeps them (docs/guides/hsm-guide.md)",
             );
         }
     }

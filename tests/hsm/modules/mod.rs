@@ -1,5 +1,5 @@
 //! The suite of the HSM adapter over modules of different makes. What a make can't do stands in its
-//! [`Abilities`](crate::support::modules::Abilities) and in docs/hsm-guide.md, and is tested to be said.
+//! [`Abilities`](crate::support::modules::Abilities) and in docs/guides/hsm-guide.md, and is tested to be said.
 
 mod custody;
 mod deployment;

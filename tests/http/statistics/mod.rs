@@ -2,7 +2,7 @@
 //!
 //! Each test asks a real server for tokens in several ways that are all refused, each way so many times
 //! (`SIGNET_SAMPLES`, 10,000 where it is not set), one after the other on one connection and in random order, and compares
-//! the times of every two ways by Welch's t. docs/security-figures.md has the method and the figures.
+//! the times of every two ways by Welch's t. docs/evidence/security-figures.md has the method and the figures.
 //!
 //! What was typed decides how much work a sign-in is, so the ways of one test type the same kind of code.
 //! An account has ten tries: so many accounts are made that none has more.
@@ -125,7 +125,7 @@ fn shuffled(count: usize) -> Vec<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/security-figures.md"]
+#[ignore = "a measurement: see docs/evidence/security-figures.md"]
 async fn promise_5_refusals_by_six_digits_take_as_long() {
     let field = Field::new().await;
     let ways = vec![
@@ -141,7 +141,7 @@ async fn promise_5_refusals_by_six_digits_take_as_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/security-figures.md"]
+#[ignore = "a measurement: see docs/evidence/security-figures.md"]
 async fn promise_5_refusals_of_many_factors_and_of_the_disabled_take_as_long() {
     let field = Field::new().await;
     let ways = vec![
@@ -153,7 +153,7 @@ async fn promise_5_refusals_of_many_factors_and_of_the_disabled_take_as_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/security-figures.md"]
+#[ignore = "a measurement: see docs/evidence/security-figures.md"]
 async fn promise_5_refusals_by_a_yubico_otp_take_as_long() {
     let field = Field::new().await;
     let nobodys = || people::forged(&people::fresh_public_id());
@@ -171,7 +171,7 @@ async fn promise_5_refusals_by_a_yubico_otp_take_as_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/security-figures.md"]
+#[ignore = "a measurement: see docs/evidence/security-figures.md"]
 async fn promise_5_refusals_by_a_recovery_code_take_as_long() {
     const WRONG: &str = "0000-0000-0000-0000";
     let field = Field::new().await;
@@ -191,7 +191,7 @@ async fn promise_5_refusals_by_a_recovery_code_take_as_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/security-figures.md"]
+#[ignore = "a measurement: see docs/evidence/security-figures.md"]
 async fn promise_5_refusals_without_a_code_take_as_long() {
     let field = Field::new().await;
     let ways = vec![
@@ -220,7 +220,7 @@ async fn exhausted(field: &Field, prefix: &'static str) -> (Vec<Person>, Vec<Str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/security-figures.md"]
+#[ignore = "a measurement: see docs/evidence/security-figures.md"]
 async fn promise_5_exhausted_tries_are_refused_as_fast() {
     let field = Field::new().await;
     let (people, names) = exhausted(&field, "ff").await;
@@ -232,7 +232,7 @@ async fn promise_5_exhausted_tries_are_refused_as_fast() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/security-figures.md"]
+#[ignore = "a measurement: see docs/evidence/security-figures.md"]
 async fn promise_5_exhausted_accounts_are_judged_as_long() {
     let field = Field::new().await;
     let (people, names) = exhausted(&field, "gg").await;

@@ -1,4 +1,4 @@
-//! The figures as they stand in docs/security-figures.md, and the verdict.
+//! The figures as they stand in docs/evidence/security-figures.md, and the verdict.
 
 use super::welch::{self, TOLD_APART, compare};
 

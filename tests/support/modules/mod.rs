@@ -41,7 +41,7 @@ pub(crate) enum Make {
     P11Kit,
 }
 
-/// What a make can do: the table of docs/hsm-guide.md.
+/// What a make can do: the table of docs/guides/hsm-guide.md.
 pub(crate) struct Abilities {
     pub(crate) algorithms: &'static [Algorithm],
     pub(crate) seal_modes: &'static [SealMode],

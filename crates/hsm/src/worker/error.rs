@@ -14,7 +14,7 @@ pub(super) enum Fault {
     Module(RvError, Function),
 }
 
-/// What follows from a fault. docs/hsm-faults.md has the table.
+/// What follows from a fault. docs/reference/hsm-faults.md has the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
     /// Nothing: the request was at fault.

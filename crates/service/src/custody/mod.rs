@@ -353,7 +353,7 @@ fn say_books(books: &Reconciliation, wrong: &mut Vec<String>) {
         };
         wrong.push(format!(
             "ALARM, key {kid}: {what}. {kind}s made {made}, recorded {recorded}, explained {explained}, difference \
-             {difference}, alarm {alarm}. Find out who (docs/custody.md); then `signet custody accept --key {kid} --why ...`"
+             {difference}, alarm {alarm}. Find out who (docs/evidence/custody.md); then `signet custody accept --key {kid} --why ...`"
         ));
     }
 }
