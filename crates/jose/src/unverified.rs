@@ -54,7 +54,8 @@ impl<'t> UnverifiedJws<'t> {
         if text.len() > Self::MAX_LENGTH { Err(JwsError::TooLong) } else { Self::parse_any(text) }
     }
 
-    /// The same for a document that a person keeps in a file, which may be longer than any token.
+    /// Parses a document that a person keeps in a file (a signed report, an export), as strictly as
+    /// [`parse`](Self::parse) does a token. It may be longer: up to [`MAX_DOCUMENT_LENGTH`](Self::MAX_DOCUMENT_LENGTH).
     ///
     /// # Errors
     ///

@@ -82,13 +82,13 @@ impl BrowserSessions {
         }
     }
 
-    /// Judges a name, a password and a code, and begins a session; gives the secret for the browser. A session that
-    /// the browser had ends.
+    /// Judges a name, a password and a code, and begins a session. Returns the secret for the browser. A session
+    /// that the browser had ends.
     ///
     /// # Errors
     ///
-    /// As [`authenticate`](Self::authenticate); [`SignInError::TooWeak`] where what was proved is
-    /// not what the policy asks for.
+    /// [`SignInError::Refused`] whatever was wrong; [`SignInError::TooManyTries`]; [`SignInError::TooWeak`] where what was
+    /// proved is not what the policy asks for; [`Unavailable`] where HSM or store did not do their part.
     pub async fn begin_session(
         &self,
         credentials: &Credentials,
@@ -99,12 +99,12 @@ impl BrowserSessions {
         self.session_for(&authentication, &user, earlier, context).await
     }
 
-    /// Judges the password and a code of a session's user again; gives the session's new secret. The old one holds no
-    /// more.
+    /// Judges the password and a code of a session's user again. Returns the session's new secret; the old one no
+    /// longer holds.
     ///
     /// # Errors
     ///
-    /// As [`begin_session`](Self::begin_session); [`SignInError::Refused`] too where the session ended meanwhile.
+    /// [`SignInError`] as for a sign-in; [`SignInError::Refused`] too where the session ended meanwhile.
     pub async fn step_up(
         &self,
         live: &LiveSession,
@@ -118,11 +118,12 @@ impl BrowserSessions {
         self.renew_session(live, &authentication, &user, context).await
     }
 
-    /// The same by a security key: beside a name and a password, or alone where both are empty.
+    /// Begins a session by a security key: beside a name and a password, or alone where both are empty. Returns the secret
+    /// for the browser.
     ///
     /// # Errors
     ///
-    /// As [`begin_session`](Self::begin_session).
+    /// [`SignInError`] as for a sign-in by a code; [`SignInError::TooWeak`] where the policy asks for more.
     pub async fn begin_session_by_key(
         &self,
         username: &SecretText,
@@ -139,11 +140,11 @@ impl BrowserSessions {
         self.session_for(&authentication, &user, earlier, context).await
     }
 
-    /// A step-up by a security key: beside the password, or alone where that is empty.
+    /// A step-up by a security key: beside the password, or alone where that is empty. Returns the session's new secret.
     ///
     /// # Errors
     ///
-    /// As [`step_up`](Self::step_up).
+    /// [`SignInError`] as for a sign-in; [`SignInError::Refused`] too where the session ended meanwhile.
     pub async fn step_up_by_key(
         &self,
         live: &LiveSession,
@@ -160,7 +161,7 @@ impl BrowserSessions {
         self.renew_session(live, &authentication, &user, context).await
     }
 
-    /// Begins a session for who signed in, if that suffices.
+    /// Begins a session for the user who signed in, if what they proved suffices.
     pub(crate) async fn session_for(
         &self,
         authentication: &Authentication,
@@ -217,7 +218,7 @@ impl BrowserSessions {
         if renewed? { Ok(secret) } else { Err(SignInError::Refused) }
     }
 
-    /// Refuses a session whose sign-in does not prove what the policy asks for, and tells the audit log.
+    /// Refuses a session whose sign-in does not prove what the policy asks for, and audits it.
     async fn must_suffice(&self, session: &Session, told: &Draft) -> Result<(), SignInError> {
         if self.settings.assurance.admits_to_pages(proved(session)) {
             return Ok(());

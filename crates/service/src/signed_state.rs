@@ -1,5 +1,5 @@
-//! What a page carries through a browser and back, so that nothing is kept for who never comes back: told by a MAC from
-//! what was not made here, for this very browser, and for one purpose. It is no secret from the browser.
+//! What a page carries through a browser and back, so that nothing is kept for visitors who never come back. A MAC shows
+//! that it was made here, for this very browser and for one purpose. It is no secret from the browser.
 
 use std::sync::Arc;
 

@@ -79,7 +79,7 @@ impl Anchor {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// [`StoreFailure::Unavailable`] where the file is there and can't be read.
     pub fn furthest(&self) -> Result<Option<Checkpoint>, StoreFailure> {
         let found = open_to_read(&self.path).and_then(|file| file.map_or(Ok(None), |file| last_line(&file)));
         found.map_err(|error| self.unavailable(&error))

@@ -1,8 +1,8 @@
 //! What proves a person: the rules of each factor, the lockout, and the [`Authentication`] that results.
 //!
 //! Nothing here reads a store, a clock or an HSM. A check is three steps, and the types keep them in order:
-//! a shown code is matched ([`totp::match_step`], [`yubico_otp::Reading`]) and gives a *spendable* value; the caller
-//! spends it by one conditional write; the spendable value and the write's verdict give a [`FactorProof`].
+//! a shown code is matched ([`totp::match_step`], [`yubico_otp::Reading`]) and becomes a *spendable* value; the caller
+//! spends it by one conditional write; the spendable value and the write's verdict make a [`FactorProof`].
 //! [`Authentication::from_proofs`] takes that and a [`PasswordProof`], and is the only way to an authentication.
 //!
 //! | module | decides | source |

@@ -49,11 +49,12 @@ impl AuditTrail {
         appended.map(|_| ())
     }
 
-    /// Writes how often refusals were repeated since they were told. Called now and then, and at the end.
+    /// Writes how often refusals were repeated since they were last written. Called now and then, and at the end.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]: the numbers are lost, and what was kept to be told with them; what was told before is not.
+    /// [`StoreError`]: the numbers are lost, and so is what was kept to be written with them; what was written before is
+    /// not.
     pub async fn append_repetitions(&self, is_end: bool) -> Result<(), StoreError> {
         let drafts = if is_end { self.throttle.drain() } else { self.throttle.due(Instant::now()) };
         if drafts.is_empty() {

@@ -1,6 +1,6 @@
-//! Keeps refusals that anybody can provoke from filling the audit log: the first of a kind is told at once, its
-//! repetitions are counted and told once a minute as one record. Time is monotonic here: a clock that is set back must
-//! not keep refusals from being told.
+//! Keeps refusals that anybody can provoke from filling the audit log: the first of a kind is written at once, its
+//! repetitions are counted and written once a minute as one record. Time is monotonic here: a clock that is set back
+//! must not keep refusals out of the audit log.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,23 +12,23 @@ use signet_core::audit::Draft;
 
 /// How long repetitions are only counted.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
-/// The most kinds that are remembered; of a flood of more the log alone tells.
+/// The most kinds that are remembered; beyond them refusals go into the log alone.
 const MOST: usize = 10_000;
 
-/// Remembers what was told lately.
+/// Remembers which kinds were written to the audit log lately.
 #[derive(Default)]
 pub(super) struct AuditThrottle(Mutex<HashMap<String, Seen>>);
 
 struct Seen {
     at: Instant,
     repetitions: u64,
-    /// Whether the first of them was told.
+    /// Whether the first of them was written.
     is_told: bool,
     draft: Draft,
 }
 
 impl AuditThrottle {
-    /// Whether a refusal of this kind is to be told now. If not, it is counted.
+    /// Returns whether a refusal of this kind is to be written to the audit log now. If not, it is counted.
     pub(super) fn admit(&self, kind: &str, draft: &Draft, now: Instant) -> bool {
         let mut told = self.lock();
         if let Some(last) = told.get_mut(kind) {
@@ -43,8 +43,8 @@ impl AuditThrottle {
         true
     }
 
-    /// Keeps a refusal to be told later, the first of its kind too. For one whose reason its caller must not learn: the
-    /// time that a record takes would tell that the reason is a new one.
+    /// Keeps a refusal to be written later, the first of its kind too. For one whose reason its caller must not learn: the
+    /// time that a record takes would show that the reason is a new one.
     pub(super) fn keep(&self, kind: &str, draft: &Draft, now: Instant) {
         if self.admit(kind, draft, now)
             && let Some(kept) = self.lock().get_mut(kind)
@@ -53,17 +53,18 @@ impl AuditThrottle {
         }
     }
 
-    /// Takes back that a refusal was told: its record could not be written.
+    /// Forgets a refusal whose record could not be written, so that the next one of its kind is written.
     pub(super) fn retract(&self, kind: &str) {
         self.lock().remove(kind);
     }
 
-    /// What is to be told of repetitions by now: one draft a kind that was repeated. Kinds that were not are forgotten.
+    /// Returns what is to be written of repetitions by now: one event a kind that was repeated. Kinds that were not are
+    /// forgotten.
     pub(super) fn due(&self, now: Instant) -> Vec<Draft> {
         self.take(|told| now.duration_since(told.at) >= QUIET, now)
     }
 
-    /// The same for all, whenever they began: at the server's end.
+    /// Returns what is to be written of all repetitions, whenever they began: for the server's end.
     pub(super) fn drain(&self) -> Vec<Draft> {
         self.take(|_| true, Instant::now())
     }

@@ -55,9 +55,9 @@ impl ClientAuthenticator {
         Err(OAuthError::InvalidClient)
     }
 
-    /// The same by the snapshot at hand, which costs no reading: only for a request whose commit confirms the client by
-    /// [`still_holds`](Self::still_holds) before anything is answered. A refusal is judged again by what the store
-    /// holds now.
+    /// Authenticates a client by the snapshot at hand, without reading the store: only for a request whose commit confirms
+    /// the client by [`still_holds`](Self::still_holds) before anything is answered. A refusal is judged again by what the
+    /// store holds now.
     pub(crate) async fn presume_client(
         &self,
         presented: &PresentedCredentials,
@@ -80,7 +80,7 @@ impl ClientAuthenticator {
         Ok(presented.judge(client).map(|authenticated| KnownClient { authenticated, snapshot }))
     }
 
-    /// Tells the audit log of a known client's wrong secret. An unknown id is told by the log alone: anybody can make
+    /// Writes a known client's wrong secret to the audit log. An unknown id goes into the log alone: anybody can make
     /// up a million of them.
     async fn tell_refused_client(
         &self,

@@ -189,12 +189,12 @@ impl SignatureAccounts {
         Ok(comparison.into_reconciliation())
     }
 
-    /// Compares, tells of differences in log and audit log, and settles what is explained where all is at rest.
+    /// Compares, writes differences to the log and the audit log, and settles what is explained where all is at rest.
     /// `settled_after`: no signature that was given up longer ago can still be made.
     ///
     /// # Errors
     ///
-    /// As [`accounts`](Self::accounts).
+    /// [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
     pub async fn reconcile(&self, others: &dyn Others, settled_after: Duration) -> Result<Reconciliation, ChangeError> {
         let comparison = self.compare(others, settled_after).await?;
         let told = self.judge(&comparison);

@@ -51,7 +51,7 @@ struct Checkpoints {
 }
 
 impl Recorded {
-    /// Counts what was written since, and gives the counts as of now.
+    /// Counts what was written since the last call, and returns the counts as of now.
     pub(crate) async fn count(
         &mut self,
         store: &dyn Store,

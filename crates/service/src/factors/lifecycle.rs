@@ -95,7 +95,7 @@ impl FactorLifecycle {
     ///
     /// # Errors
     ///
-    /// [`ChangeError`]; also where the operator is who asked for it, which is told to the audit log.
+    /// [`ChangeError`]; also where the operator is the one who asked for it, which is audited.
     pub async fn approve_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
         let factor = self.find_factor(id).await?;
         let FactorState::Pending { requested_by } = &factor.state else {

@@ -1,8 +1,8 @@
-//! What a person changes of their own factors. Adding and removing takes a proof that is fresh: who finds an open browser
-//! changes nothing by which its owner signs in.
+//! What a person changes of their own factors. Adding and removing takes a proof that is fresh: whoever finds an open
+//! browser changes nothing by which its owner signs in.
 //!
 //! A TOTP factor is there only once a code has shown that the app has its secret. Until then nothing is kept: the page's
-//! form carries the secret, sealed by the HSM for the person, and told by a MAC from what was not made here.
+//! form carries the secret, sealed by the HSM for the person, under a MAC that shows that it was made here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -286,7 +286,7 @@ impl OwnFactors {
         factor.filter(|factor| factor.user == live.user.id).ok_or(SelfServiceError::Missing)
     }
 
-    /// A change without a proof that is fresh, and as strong as the strongest factor's, is refused and told to the audit
+    /// A change without a proof that is fresh, and as strong as the strongest factor's, is refused and written to the audit
     /// log.
     pub(crate) async fn must_be_fresh(
         &self,

@@ -124,7 +124,8 @@ impl TokenStock {
         self.assign_by_code(user, None, serial, code, label, context).await
     }
 
-    /// The same; on a session's behalf only while that holds.
+    /// Assigns a token of the stock to a user by its serial number and a code. With a session, only while that session
+    /// holds.
     pub(crate) async fn assign_by_code(
         &self,
         user: &User,

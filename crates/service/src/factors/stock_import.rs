@@ -21,7 +21,7 @@ use signet_store::{Stock, StockId, StockToken};
 const BATCH: usize = 500;
 /// Secrets that the HSM is asked to enclose at once.
 const AT_ONCE: usize = 48;
-/// Tokens between two calls of who watches the judging.
+/// Tokens between two calls of whatever watches the judging.
 const JUDGED_EVERY: u64 = 5_000;
 
 /// How far an import is.

@@ -73,8 +73,8 @@ impl TokenMaker {
         (roles, scopes)
     }
 
-    /// What the person held, where the policy has tokens tell it: the factor beside the password. One that was removed
-    /// since is told by its kind alone.
+    /// Returns what the person held, where the policy has tokens name it: the factor beside the password. One that was
+    /// removed since is named by its kind alone.
     pub(crate) async fn authenticator(&self, factors: &[UsedFactor]) -> Result<Option<Authenticator>, OAuthError> {
         let held = factors.iter().find_map(UsedFactor::factor);
         let Some(signet_core::mfa::FactorRef { kind, id }) =

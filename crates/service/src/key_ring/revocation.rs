@@ -106,7 +106,7 @@ impl KeyRevocation {
     ///
     /// # Errors
     ///
-    /// As [`foresee_revocation`](Self::foresee_revocation).
+    /// [`ChangeError`].
     pub async fn revoke_key(&self, kid: &str, context: &RequestContext) -> Result<(), ChangeError> {
         // The ring may change under it, and a vendor's clones are in stages of their own.
         loop {

@@ -309,7 +309,7 @@ impl OtpValidator {
         Ok(self.vault.message_hmac(&row, &client.key, OtpHash::Sha1, message.as_bytes().to_vec()).await?)
     }
 
-    /// Anybody can have OTPs refused: the first refusal of a kind is told at once, the others are counted.
+    /// Anybody can have OTPs refused: the first refusal of a kind is audited at once, the others are counted.
     async fn refuse(
         &self,
         client: &OtpClient,

@@ -151,7 +151,7 @@ impl SignIn {
         self.sign_in(&credentials.username, &credentials.password, &shown, surface, context).await
     }
 
-    /// The same for whatever is shown beside the password.
+    /// Judges a name, a password and whatever is shown beside it. Refusals are audited.
     pub(crate) async fn sign_in(
         &self,
         username: &SecretText,
@@ -265,7 +265,7 @@ impl SignIn {
     ///
     /// # Errors
     ///
-    /// As [`authenticate`](Self::authenticate).
+    /// [`SignInError`]: one answer, whatever was wrong.
     pub(crate) async fn authenticate_by_key(
         &self,
         username: &SecretText,
@@ -282,7 +282,7 @@ impl SignIn {
     ///
     /// # Errors
     ///
-    /// As [`authenticate`](Self::authenticate).
+    /// [`SignInError`]: one answer, whatever was wrong.
     pub(crate) async fn authenticate_passwordless(
         &self,
         shown: &KeyAnswer,

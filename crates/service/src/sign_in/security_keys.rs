@@ -155,7 +155,7 @@ impl SecurityKeys {
         Ok(ShownKey(assertion.map(|assertion| OpenedAssertion { state, until, assertion })))
     }
 
-    /// The verdict over a shown key, given the usable factors of who is named. As much is computed where none fits.
+    /// The verdict over a shown key, given the usable factors of the user who is named. As much is computed where none fits.
     pub(crate) fn match_key<'f>(&self, shown: &ShownKey, factors: &'f [Factor]) -> CodeVerdict<'f> {
         let opened = shown.0.as_ref().map_err(|reason| *reason)?;
         let party = self.settings.webauthn.as_deref().ok_or(Reason::UnknownKey)?;

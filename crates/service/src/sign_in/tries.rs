@@ -25,7 +25,7 @@ pub(crate) struct CountedTry {
 }
 
 impl CountedTry {
-    /// The name under which repetitions are told.
+    /// The name under which repetitions are audited.
     pub(crate) fn kind(&self) -> String {
         format!("tries {:02x?}", self.whole)
     }
@@ -50,7 +50,7 @@ pub(crate) enum Counting {
     Exhausted {
         /// For so long.
         retry_after: Duration,
-        /// The name under which repetitions are told.
+        /// The name under which repetitions are audited.
         kind: String,
     },
 }

@@ -1,7 +1,7 @@
 //! The roots by which a security key proves its make: a PEM bundle, or the payload of a FIDO metadata BLOB
 //! (FIDO Metadata Service 3.1 §3.1) as JSON. An allow-list of models (AAGUIDs) narrows both.
 //!
-//! The BLOB's own signature is checked by who extracts the payload: the file is as trusted as the configuration is.
+//! The BLOB's own signature is checked by whoever extracts the payload: the file is as trusted as the configuration is.
 
 use std::collections::BTreeMap;
 

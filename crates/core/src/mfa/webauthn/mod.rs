@@ -5,8 +5,8 @@
 //! Whether the person was verified by the key (`UV`) is asked for wherever the key can do it, and must be where the key
 //! stands alone. See `docs/decisions/0028-*`.
 //!
-//! A ceremony's state goes to the browser and comes back, told by a MAC from what was not made here; it names neither keys
-//! nor trusted roots. Its challenge is spent by one conditional write.
+//! A ceremony's state goes to the browser and comes back under a MAC that shows that it was made here; it names neither
+//! keys nor trusted roots. Its challenge is spent by one conditional write.
 
 pub mod attestation_roots;
 mod decoy;

@@ -86,7 +86,7 @@ impl Rotator {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] where the store can't be read. Steps that fail are told, and tried again later.
+    /// [`StoreError`] where the store can't be read. Steps that fail are audited, and tried again later.
     pub async fn work(&mut self) -> Result<(), StoreError> {
         self.note_lifetime().await?;
         let keys = self.rotation.keys.keys().await?;
