@@ -1,4 +1,4 @@
-//! `docs/use-cases.md` names each use case with its test.
+//! `docs/evidence/use-cases.md` names each use case with its test.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +42,7 @@ fn functions(modules: &[(String, String)], beginning: &str) -> BTreeSet<String> 
 
 #[test]
 fn every_use_case_is_listed_with_a_test_that_is_there() {
-    let text = fs::read_to_string(root().join("docs/use-cases.md")).unwrap();
+    let text = fs::read_to_string(root().join("docs/evidence/use-cases.md")).unwrap();
     let row = |line: &str| {
         let cells: Vec<String> = line.split('`').skip(1).step_by(2).map(str::to_owned).collect();
         <[String; 2]>::try_from(cells).unwrap_or_else(|cells| panic!("a use case and a test are expected: {cells:?}"))
@@ -53,7 +53,7 @@ fn every_use_case_is_listed_with_a_test_that_is_there() {
     assert!(use_cases.len() > 90, "only {} use cases were found", use_cases.len());
     let listed: BTreeSet<String> = rows.iter().map(|[use_case, _]| use_case.clone()).collect();
     assert_eq!(listed.len(), rows.len(), "a use case stands there twice");
-    assert_eq!(use_cases.difference(&listed).collect::<Vec<_>>(), [""; 0], "not in docs/use-cases.md");
+    assert_eq!(use_cases.difference(&listed).collect::<Vec<_>>(), [""; 0], "not in docs/evidence/use-cases.md");
     assert_eq!(listed.difference(&use_cases).collect::<Vec<_>>(), [""; 0], "no use case any more");
     let tests = functions(&here, "async fn ");
     for [use_case, test] in rows {
