@@ -8,7 +8,7 @@
 //! # What differs for good reasons
 //!
 //! - A signature that is under way, here or in another process of this deployment. It is waited for.
-//! - One that was given up: the deadline passed, the worker or its store failed. The [`Ledger`](super::ledger::Ledger)
+//! - One that was given up: the deadline passed, the worker or its store failed. The [`Ledger`]
 //!   knows how many these are at most; how many were signed in fact is seen at rest, and settled.
 //! - What a process that was killed had in hand. It leaves its mark ([`Others`]), and the mark says how many at most.
 //!
