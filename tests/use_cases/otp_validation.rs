@@ -85,23 +85,23 @@ async fn whatever_is_wrong_has_its_status_and_its_reason() {
     let otp = stage.key.press();
     let wrong_key = YubiKey::new("cccccc").press();
     let signature = signature_text(&hmac_sha1(b"another key", "anything"));
-    let cases: [(&str, &str, &str, &[(&str, &str)], Option<&str>); 7] = [
-        ("8", &otp, "NO_SUCH_CLIENT", &[], None),
-        ("none", &otp, "NO_SUCH_CLIENT", &[], None),
-        ("7", "no otp", "BAD_OTP", &[], None),
-        ("7", &YubiKey::new("cccccv").press(), "BAD_OTP", &[], Some("unknown_key")),
-        ("7", &wrong_key, "BAD_OTP", &[], None),
-        ("7", &otp, "BAD_SIGNATURE", &[("h", &signature)], Some("wrong_signature")),
-        ("7", &otp, "OK", &[], None),
-    ];
-    for (place, (client, otp, status, more, reason)) in cases.into_iter().enumerate() {
+    let unknown_key = YubiKey::new("cccccv").press();
+    for (place, (client, otp, signature, status, reason)) in [
+        ("8", &*otp, "", "NO_SUCH_CLIENT", ""),
+        ("7", "no otp", "", "BAD_OTP", ""),
+        ("7", &unknown_key, "", "BAD_OTP", "unknown_key"),
+        ("7", &wrong_key, "", "BAD_OTP", ""),
+        ("7", &otp, &signature, "BAD_SIGNATURE", "wrong_signature"),
+        ("7", &otp, "", "OK", "-"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let more = [("h", signature)];
+        let more = if signature.is_empty() { &[][..] } else { &more };
         let found = stage.ask(client, otp, &nonce(u32::try_from(place).unwrap()), more).await;
-        if client == "none" {
-            assert_ne!(found, "OK");
-            continue;
-        }
         assert_eq!(found, status, "{place}");
-        if let Some(reason) = reason {
+        if !reason.is_empty() {
             assert_eq!(stage.app.reasons("otp.validated").await.last().unwrap(), reason);
         }
     }
