@@ -129,6 +129,7 @@ impl Runtime {
             signer: hsm.clone(),
             vault: hsm.clone(),
             key_admin: hsm.clone(),
+            hsm_health: hsm.clone(),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
             validation_servers: wiring::validation_servers(&config)?,
@@ -153,7 +154,7 @@ impl Runtime {
             Ok(ready) => ready,
             Err(_) => {
                 for hsm in self.signet.ports().key_admin.tokens() {
-                    if let Err(error) = self.signet.ports().key_admin.health(&hsm) {
+                    if let Err(error) = self.signet.ports().hsm_health.readiness(&hsm) {
                         notify(Notice::Waiting(&hsm, error));
                     }
                 }

@@ -3,18 +3,17 @@
 use std::process::Command;
 
 use signet_core::keys::{Custody, CustodyFault, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
-use signet_jose::algorithm::KeyType;
 use signet_jose::{Algorithm, Jwk, PublicKey};
 
 use crate::support::fault::FaultModule;
-use crate::support::hsm::{SoftToken, hsm, pair, probe, started, stored, tenant, vault_keys};
+use crate::support::hsm::{SoftToken, announced, hsm, pair, probe, started, stored, tenant, vault_keys};
 
 #[tokio::test]
 async fn every_generated_key_is_in_custody() {
     let token = SoftToken::new();
     let (group, _events) = started(token.config()).await;
-    for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa] {
-        group.generate_pair(&hsm(), KeyPurpose::AuditSigning, &tenant(), key_type, 3072).await.unwrap();
+    for algorithm in [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Ps256] {
+        group.generate_announced(&announced(KeyPurpose::AuditSigning, algorithm), 3072).await.unwrap();
     }
     let secrets = vault_keys(&group, &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding]).await;
     let reports = group.list(&hsm()).await.unwrap();
@@ -38,8 +37,8 @@ async fn a_purpose_gets_the_kind_of_key_that_is_its() {
     let (group, _events) = started(token.config()).await;
     let refused = [
         group.generate_secret(&hsm(), KeyPurpose::TokenSigning, &tenant()).await,
-        group.generate_pair(&hsm(), KeyPurpose::Sealing, &tenant(), KeyType::P256, 0).await,
-        group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), KeyType::Rsa, 1024).await,
+        group.generate_announced(&announced(KeyPurpose::Sealing, Algorithm::Es256), 0).await,
+        group.generate_announced(&announced(KeyPurpose::TokenSigning, Algorithm::Rs256), 1024).await,
     ];
     for result in refused {
         assert!(matches!(result.unwrap_err().failure, HsmFailure::Configuration { .. }));
@@ -157,7 +156,7 @@ const SECRETS: &[KeyPurpose] = &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyP
 async fn keys_of_every_purpose(group: &signet_hsm::HsmGroup) -> Vec<HsmKey> {
     let mut keys = vault_keys(group, SECRETS).await;
     keys.push(pair(group, Algorithm::Es256).await);
-    let audit = group.generate_pair(&hsm(), KeyPurpose::AuditSigning, &tenant(), KeyType::Ed25519, 0).await.unwrap();
+    let audit = group.generate_announced(&announced(KeyPurpose::AuditSigning, Algorithm::EdDsa), 0).await.unwrap();
     keys.push(stored(&audit, KeyPurpose::AuditSigning, Some(Algorithm::EdDsa)));
     keys
 }

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use signet_core::keys::{
-    HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Signer as _,
-    Vault as _,
+    HsmFailure, HsmHealth as _, HsmKey, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode,
+    Signer as _, Vault as _,
 };
 use signet_core::secret::SecretBytes;
 use signet_hsm::{HsmEvent, HsmGroup};
-use signet_jose::algorithm::KeyType;
 use signet_jose::{Algorithm, VerifyingKey};
 
 use crate::support::fault::FaultModule;
-use crate::support::hsm::{Events, hsm, pair, probe, start, started, tenant, vault_keys};
+use crate::support::hsm::{Events, announced, hsm, pair, probe, start, started, tenant, vault_keys};
 
 /// The rule for the next call of a function.
 pub(super) fn once(function: &str, what: &str) -> String {
@@ -184,9 +183,9 @@ async fn any_other_error_costs_one_request_and_its_session() {
         scene.module.order(&once("C_Sign", &format!("return {code}")));
         let failure = scene.sign().await.unwrap_err();
         assert_eq!(failure, HsmFailure::Module { function: "C_Sign".into(), code: name.into() });
-        assert!(scene.group.health(&hsm()).is_err());
+        assert!(scene.group.readiness(&hsm()).is_err());
         scene.sign().await.unwrap();
-        assert!(scene.group.health(&hsm()).is_ok());
+        assert!(scene.group.readiness(&hsm()).is_ok());
     }
     assert_eq!(scene.worker(), worker);
     scene.group.shutdown().await;
@@ -263,7 +262,7 @@ async fn a_wrong_signature_is_seen_before_anybody_gets_it() {
     scene.module.order("C_Sign nth 1 after flip");
     let raw = scene.group.sign(&scene.key, Algorithm::Es256, probe(&scene.key)).await.unwrap();
     assert!(raw.check(&VerifyingKey::new(scene.key.public.clone().unwrap()), &probe(&scene.key)).is_err());
-    scene.group.wrong_signature(&hsm(), &scene.key.key_id);
+    scene.group.distrust(&scene.key);
     assert!(matches!(scene.events.recv().await, Some(HsmEvent::Up { .. })));
     assert!(matches!(scene.events.recv().await, Some(HsmEvent::WrongSignature { .. })));
     assert!(matches!(scene.events.recv().await, Some(HsmEvent::Down { .. })));
@@ -295,7 +294,8 @@ async fn a_full_token_fails_the_generation_and_the_old_key_signs_on() {
     let scene = Scene::new().await;
     scene.module.order("C_GenerateKeyPair nth 1 before return 0x31");
     let worker = scene.worker();
-    let made = scene.group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), KeyType::P256, 0).await.map(drop);
+    let made =
+        scene.group.generate_announced(&announced(KeyPurpose::TokenSigning, Algorithm::Es256), 0).await.map(drop);
     assert!(matches!(made.unwrap_err().failure, HsmFailure::Module { code, .. } if code == "CKR_DEVICE_MEMORY"));
     scene.sign().await.unwrap();
     assert_eq!(scene.worker(), worker, "a full token is no reason to start the worker again");

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use signet_core::keys::{HsmFailure, KeyAdmin as _};
+use signet_core::keys::{HsmFailure, HsmHealth as _, KeyAdmin as _};
 use signet_hsm::{HsmEvent, PinSource};
 
 use crate::support::hsm::{SoftToken, hsm, start, started};
@@ -37,7 +37,7 @@ async fn a_wrong_pin_is_presented_once_by_any_number_of_workers_and_starts() {
     assert!(detail.contains("CKR_PIN_INCORRECT") && detail.contains("wrong.refused"), "{detail}");
     assert!(!detail.contains("0000-not-the-pin"));
     assert!(matches!(events.recv().await, Some(HsmEvent::Down { failure: HsmFailure::PinRefused { .. }, .. })));
-    assert_eq!(group.health(&hsm()).unwrap_err().failure, failure);
+    assert_eq!(group.readiness(&hsm()).unwrap_err().failure, failure);
     // No other worker starts: nothing more is ever told.
     assert!(tokio::time::timeout(Duration::from_secs(1), events.recv()).await.is_err());
     group.shutdown().await;

@@ -9,7 +9,7 @@ use signet_hsm::HsmGroup;
 use signet_jose::clock::{Clock as _, SystemClock};
 use signet_jose::{Algorithm, Header, signing_input};
 
-use crate::support::hsm::{ISSUER, SoftToken, hsm, pair, probe, started, stored, tenant};
+use crate::support::hsm::{ISSUER, SoftToken, announced, hsm, pair, probe, started, stored};
 
 fn claims(lifetime: i64) -> Value {
     let now = SystemClock.now().unix_seconds();
@@ -67,8 +67,7 @@ async fn a_taken_over_server_gets_no_ten_year_token_and_no_foreign_bytes() {
 async fn an_audit_key_signs_no_token() {
     let token = SoftToken::new();
     let (group, _events) = started(token.config()).await;
-    let made =
-        group.generate_pair(&hsm(), KeyPurpose::AuditSigning, &tenant(), Algorithm::Es256.key_type(), 0).await.unwrap();
+    let made = group.generate_announced(&announced(KeyPurpose::AuditSigning, Algorithm::Es256), 0).await.unwrap();
     let key = stored(&made, KeyPurpose::AuditSigning, Some(Algorithm::Es256));
     let checkpoint = json!({ "v": 1, "seq": 1, "hash": "A".repeat(43), "at": SystemClock.now().to_string() });
     assert_eq!(sign(&group, &key, "signet-checkpoint+jwt", &checkpoint).await, Ok(()));

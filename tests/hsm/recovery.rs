@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, Signer as _};
+use signet_core::keys::{HsmFailure, HsmHealth as _, HsmKey, HsmName, Signer as _};
 use signet_hsm::{HsmEvent, HsmGroup};
 use signet_jose::{Algorithm, VerifyingKey};
 
@@ -110,13 +110,13 @@ async fn a_hanging_worker_is_told_by_deadline_then_killed_and_replaced() {
     let outcome = sign_checked(&group, &key).await;
     assert!(matches!(outcome, Err(HsmFailure::Deadline(_))), "{outcome:?}");
     assert!(asked.elapsed() < Duration::from_secs(1));
-    assert!(group.health(&hsm()).is_err());
+    assert!(group.readiness(&hsm()).is_err());
     let until = Instant::now() + Duration::from_secs(10);
     while sign_checked(&group, &key).await.is_err() {
         assert!(Instant::now() < until, "the worker was not replaced");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(group.health(&hsm()).is_ok());
+    assert!(group.readiness(&hsm()).is_ok());
     assert_ne!(group.worker_process_ids(&hsm()), stopped);
     group.shutdown().await;
 }
@@ -147,7 +147,7 @@ async fn many_complaints_about_one_worker_replace_it_once() {
     let (group, _events) = started(token.config()).await;
     let key = pair(&group, Algorithm::Es256).await;
     let complained_of = group.worker_process_ids(&hsm());
-    let complain = || (0..100).for_each(|_| group.wrong_signature(&hsm(), &key.key_id));
+    let complain = || (0..100).for_each(|_| group.distrust(&key));
     complain();
     // Some come while nobody answers.
     while !group.worker_process_ids(&hsm()).is_empty() {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, Signer as _, Standing};
+use signet_core::keys::{
+    AnnouncedKey, HsmFailure, HsmHealth as _, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, Signer as _, TokenHealth,
+};
 use signet_hsm::{HsmEvent, HsmGroup};
 use signet_jose::{Algorithm, VerifyingKey};
 
-use crate::support::hsm::{Events, SoftToken, hsm, probe, start, stored, tenant};
+use crate::support::hsm::{Events, SoftToken, announced, hsm, probe, start, stored};
 use crate::support::process::signal;
 
 const NOTHING_SPENT: Duration = Duration::ZERO;
@@ -36,7 +38,8 @@ impl Scene {
         let mut keys = Vec::new();
         for name in &names {
             let algorithm = Algorithm::Es256;
-            let made = group.generate_pair(name, KeyPurpose::TokenSigning, &tenant(), algorithm.key_type(), 0).await;
+            let announced = AnnouncedKey { hsm: name.clone(), ..announced(KeyPurpose::TokenSigning, algorithm) };
+            let made = group.generate_announced(&announced, 0).await;
             keys.push(HsmKey {
                 hsm: name.clone(),
                 ..stored(&made.unwrap(), KeyPurpose::TokenSigning, Some(algorithm))
@@ -129,11 +132,11 @@ async fn hazard_67_a_wrong_signature_suspends_its_token_until_a_test_signature_v
     let mut scene = Scene::new().await;
     let asked_before = Instant::now();
     scene.group.distrust(&scene.keys[0]);
-    assert!(matches!(scene.group.standing(&scene.names[0]), Standing::Suspended { .. } | Standing::Away(_)));
+    assert!(matches!(scene.group.health(&scene.names[0]), TokenHealth::Suspended { .. } | TokenHealth::Away(_)));
     assert!((0..4).all(|_| scene.chosen() == Some(1)));
     // A signature that was under way when the wrong one came proves nothing.
     scene.group.trust(&scene.keys[0], asked_before);
-    assert!(!matches!(scene.group.standing(&scene.names[0]), Standing::Serving));
+    assert!(!matches!(scene.group.health(&scene.names[0]), TokenHealth::Serving));
     let until = Instant::now() + Duration::from_secs(10);
     let trial = loop {
         if let Some((name, trial)) = scene.group.trials_due().pop() {
@@ -147,7 +150,7 @@ async fn hazard_67_a_wrong_signature_suspends_its_token_until_a_test_signature_v
     assert!((0..4).all(|_| scene.chosen() == Some(1)), "no client tries it while another is healthy");
     scene.signs_again(0).await;
     drop(trial);
-    assert_eq!(scene.group.standing(&scene.names[0]), Standing::Serving);
+    assert_eq!(scene.group.health(&scene.names[0]), TokenHealth::Serving);
     let both: std::collections::BTreeSet<_> = (0..4).map(|_| scene.chosen().unwrap()).collect();
     assert_eq!(both.len(), 2);
     let mut told = Vec::new();
@@ -165,7 +168,7 @@ async fn where_no_token_is_healthy_one_request_tries_and_the_others_are_told_at_
         scene.group.distrust(key);
     }
     let until = Instant::now() + Duration::from_secs(10);
-    while scene.names.iter().any(|name| matches!(scene.group.standing(name), Standing::Away(_))) {
+    while scene.names.iter().any(|name| matches!(scene.group.health(name), TokenHealth::Away(_))) {
         assert!(Instant::now() < until);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -51,6 +51,7 @@ impl Crowd {
             signer: group.clone(),
             vault: group.clone(),
             key_admin: group.clone(),
+            hsm_health: group.clone(),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
             validation_servers: None,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use signet_core::keys::{
-    GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, SigningPolicy, TenantId, test_signing_input,
+    AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, KeyState, SigningPolicy, TenantId,
+    test_signing_input,
 };
 use signet_hsm::{Confinement, HsmConfig, HsmEvent, HsmGroup, PinSource};
 use signet_jose::algorithm::KeyType;
@@ -157,11 +158,17 @@ pub(crate) fn stored(generated: &GeneratedKey, purpose: KeyPurpose, algorithm: O
     }
 }
 
+/// A pair that is to be made.
+pub(crate) fn announced(purpose: KeyPurpose, algorithm: Algorithm) -> AnnouncedKey {
+    let cka_id = signet_core::random::bytes::<16>(&signet_core::random::OsRandom).to_vec();
+    let at = Timestamp::from_unix_seconds(1_700_000_000);
+    AnnouncedKey { tenant: tenant(), hsm: hsm(), purpose, algorithm, cka_id, at, given_up: false }
+}
+
 /// A pair for an algorithm; RSA with 2048 bits.
 pub(crate) async fn pair(group: &HsmGroup, algorithm: Algorithm) -> HsmKey {
     let bits = if algorithm.key_type() == KeyType::Rsa { 2048 } else { 0 };
-    let made =
-        group.generate_pair(&hsm(), KeyPurpose::TokenSigning, &tenant(), algorithm.key_type(), bits).await.unwrap();
+    let made = group.generate_announced(&announced(KeyPurpose::TokenSigning, algorithm), bits).await.unwrap();
     stored(&made, KeyPurpose::TokenSigning, Some(algorithm))
 }
 

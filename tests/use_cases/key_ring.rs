@@ -263,7 +263,7 @@ async fn a_suspended_token_is_tried_again_and_serves_once_it_signs_well() {
     let (client, trials, a) = (app.client("app").await, &app.signet.key_ring.trials, HsmName::new("a"));
     app.hsms.sign_wrongly("a");
     app.token(&client).await.unwrap();
-    let serves = || matches!(app.signet.ports().key_admin.standing(&a), signet_core::keys::Standing::Serving);
+    let serves = || matches!(app.signet.ports().hsm_health.health(&a), signet_core::keys::TokenHealth::Serving);
     let settled = async || {
         for _ in 0..20 {
             tokio::task::yield_now().await;

@@ -19,4 +19,4 @@ mod wire;
 pub mod worker;
 
 pub use config::{Confinement, HsmConfig, PinSource, Sandbox};
-pub use supervisor::{HsmEvent, HsmGroup, Reconfigured};
+pub use supervisor::{Choice, HsmEvent, HsmGroup, Reconfigured};

@@ -197,8 +197,7 @@ pub(super) enum Operation {
         tenant: String,
         key_type: KeyType,
         bits: u32,
-        /// The `CKA_ID` that the key gets; a random one where none is given.
-        cka_id: Option<Octets>,
+        cka_id: Octets,
     },
     GenerateSecret {
         purpose: KeyPurpose,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::sign_in::validation_servers::ValidationServers;
-use signet_core::keys::{KeyAdmin, Signer, Vault};
+use signet_core::keys::{HsmHealth, KeyAdmin, Signer, Vault};
 use signet_core::random::Random;
 use signet_jose::clock::Clock;
 use signet_store::Store;
@@ -19,6 +19,8 @@ pub struct Ports {
     pub vault: Arc<dyn Vault>,
     /// What makes and lists keys.
     pub key_admin: Arc<dyn KeyAdmin>,
+    /// What knows which HSM tokens answer.
+    pub hsm_health: Arc<dyn HsmHealth>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

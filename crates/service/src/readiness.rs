@@ -15,7 +15,7 @@ use crate::error::ChangeError;
 use crate::key_ring::signatures::Signatures;
 use crate::key_ring::trials::Trials;
 use crate::settings::Settings;
-use signet_core::keys::{HsmError, HsmFailure, HsmName, KeyAdmin, Standing};
+use signet_core::keys::{HsmError, HsmFailure, HsmHealth, HsmName, KeyAdmin, TokenHealth};
 use signet_jose::clock::Clock;
 use signet_store::Membership;
 
@@ -107,6 +107,7 @@ pub struct Readiness {
     clock: Arc<dyn Clock>,
     directory: Arc<Directory>,
     key_admin: Arc<dyn KeyAdmin>,
+    hsm_health: Arc<dyn HsmHealth>,
     settings: Arc<Settings>,
     membership: Arc<dyn Membership>,
     signatures: Arc<Signatures>,
@@ -126,6 +127,7 @@ impl Readiness {
             clock: base.ports.clock.clone(),
             directory: base.directory.clone(),
             key_admin: base.ports.key_admin.clone(),
+            hsm_health: base.ports.hsm_health.clone(),
             settings: base.settings.clone(),
             membership: base.ports.store.clone(),
             signatures: signatures.clone(),
@@ -142,7 +144,7 @@ impl Readiness {
             let is_recent = self.state.since_signature(&hsm).is_some_and(|since| since < TEST_AFTER);
             let key = snapshot.active(self.settings.algorithm).find(|key| key.key.hsm == hsm);
             // A suspended token is tried when its time has come.
-            let is_suspended = matches!(self.key_admin.standing(&hsm), Standing::Suspended { .. });
+            let is_suspended = matches!(self.hsm_health.health(&hsm), TokenHealth::Suspended { .. });
             if let (false, false, Some(key)) = (is_recent, is_suspended, key)
                 && let Err(error) = self.signatures.test_key(key).await
             {
@@ -189,7 +191,7 @@ impl Readiness {
         if let Some(word) = self.trials.standing_word(hsm) {
             return word;
         }
-        if let Err(error) = self.key_admin.health(hsm) {
+        if let Err(error) = self.hsm_health.readiness(hsm) {
             tracing::warn!(%hsm, %error, "an HSM token is not ready");
             return "not available";
         }

@@ -3,10 +3,9 @@
 use signet_core::keys::{Custody, HsmFailure, HsmKey, KeyAdmin as _, KeyPurpose, Signer as _};
 use signet_hsm::PinSource;
 use signet_jose::Algorithm;
-use signet_jose::algorithm::KeyType;
 
 use super::{for_each_make, for_nss};
-use crate::support::hsm::{hsm, pair, probe, tenant, vault_keys};
+use crate::support::hsm::{announced, hsm, pair, probe, tenant, vault_keys};
 use crate::support::modules::{Make, serving};
 use crate::support::write_secret;
 
@@ -24,7 +23,7 @@ async fn a_key_that_does_not_show_its_custody_is_refused(make: Make) {
     let token = make.token();
     let group = serving(&token).await;
     let purpose = KeyPurpose::TokenSigning;
-    let pair = group.generate_pair(&hsm(), purpose, &tenant(), KeyType::P256, 0).await;
+    let pair = group.generate_announced(&announced(purpose, Algorithm::Es256), 0).await;
     let secret = group.generate_secret(&hsm(), KeyPurpose::Sealing, &tenant()).await;
     for failure in [pair.unwrap_err().failure, secret.unwrap_err().failure] {
         let HsmFailure::CustodyRefused { reasons, .. } = &failure else { panic!("{failure}") };
@@ -39,10 +38,10 @@ async fn every_generated_key_is_in_custody(make: Make) {
     let group = serving(&token).await;
     let algorithms = make.abilities().algorithms;
     let offered = |key_type| algorithms.iter().any(|algorithm: &Algorithm| algorithm.key_type() == key_type);
-    let types = [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa];
+    let one_of_each_type = [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Ps256];
     let mut expected = 0;
-    for key_type in types.into_iter().filter(|key_type| offered(*key_type)) {
-        group.generate_pair(&hsm(), KeyPurpose::AuditSigning, &tenant(), key_type, 3072).await.unwrap();
+    for algorithm in one_of_each_type.into_iter().filter(|algorithm| offered(algorithm.key_type())) {
+        group.generate_announced(&announced(KeyPurpose::AuditSigning, algorithm), 3072).await.unwrap();
         expected += 1;
     }
     expected += vault_keys(&group, make.abilities().secret_keys()).await.len();

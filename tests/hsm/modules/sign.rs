@@ -6,7 +6,7 @@ use signet_jose::{Algorithm, VerifyingKey};
 
 use super::{for_each_make, for_nss};
 use crate::hsm::sign::verifies;
-use crate::support::hsm::{hsm, pair, probe, tenant};
+use crate::support::hsm::{announced, hsm, pair, probe};
 use crate::support::modules::{Make, serving};
 
 for_each_make!(
@@ -57,8 +57,8 @@ async fn what_is_not_offered_is_refused_by_name(make: Make) {
             let faults = group.check(&hsm(), std::slice::from_ref(&key)).await.unwrap();
             assert!(matches!(&faults[0].1.failure, HsmFailure::MechanismMissing { .. }), "{faults:?}");
         } else {
-            let (key_type, purpose) = (algorithm.key_type(), KeyPurpose::TokenSigning);
-            let failure = group.generate_pair(&hsm(), purpose, &tenant(), key_type, 0).await.unwrap_err().failure;
+            let announced = announced(KeyPurpose::TokenSigning, algorithm);
+            let failure = group.generate_announced(&announced, 0).await.unwrap_err().failure;
             assert!(matches!(&failure, HsmFailure::MechanismMissing { .. }), "{algorithm}: {failure}");
         }
     }

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use signet_core::keys::{
-    AnnouncedKey, Choice, Custody, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyAttributes,
-    KeyPurpose, KeyReport, KeyTally, RawSignature, SealMode, SignedKind, Signer, Standing, TenantId, TokenInfo,
-    TokenReport, Trial,
+    AnnouncedKey, Attempts, Custody, GeneratedKey, HsmError, HsmFailure, HsmHealth, HsmKey, HsmName, KeyAdmin,
+    KeyAttributes, KeyPurpose, KeyReport, KeyTally, RawSignature, SealMode, SignedKind, Signer, TenantId, TokenHealth,
+    TokenInfo, TokenReport, Trial,
 };
 use signet_jose::algorithm::KeyType;
 use signet_jose::clock::Clock as _;
@@ -207,7 +207,7 @@ impl SoftwareHsms {
 
     /// Signs behind the deployment's back, as somebody else with the PIN does.
     pub(crate) fn sign_in_secret(&self, key: &HsmKey, kind: SignedKind) {
-        *self.token(key.hsm.as_str()).tally(&key.key_id).signed(kind) += 1;
+        *self.token(key.hsm.as_str()).tally(&key.key_id).signed_mut(kind) += 1;
     }
 
     /// Puts the counts of a token back to nothing.
@@ -271,16 +271,6 @@ impl SoftwareHsms {
 #[async_trait]
 impl Signer for SoftwareHsms {
     async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError> {
-        self.sign_within(Duration::MAX, key, algorithm, message).await
-    }
-
-    async fn sign_within(
-        &self,
-        _: Duration,
-        key: &HsmKey,
-        algorithm: Algorithm,
-        message: Vec<u8>,
-    ) -> Result<RawSignature, HsmError> {
         let held_back = self.held_back.lock().unwrap().clone();
         if let Some(held_back) = held_back {
             held_back.asked.notify_one();
@@ -296,12 +286,31 @@ impl Signer for SoftwareHsms {
             let mut signature = pair.sign(&SystemRandom::new(), &message).unwrap().as_ref().to_vec();
             let at = Some(self.clock.now());
             let tally = token.tally(&key.key_id);
-            *tally.signed(kind_of(&message)) += 1;
+            *tally.signed_mut(kind_of(&message)) += 1;
             (tally.first_at, tally.last_at) = (tally.first_at.or(at), at);
             signature[0] ^= u8::from(token.signs_wrongly);
             signature
         };
         self.ask(&key.hsm, "answer").map(|_| RawSignature::from_hsm(signature))
+    }
+
+    /// By the first healthy token by name, and by the next where that fails; by one that is suspended or away where there
+    /// is no other.
+    async fn sign_any(&self, keys: &[&HsmKey], attempts: &mut dyn Attempts) -> Result<usize, HsmError> {
+        let is_healthy = |index: &usize| self.health(&keys[*index].hsm) == TokenHealth::Serving;
+        let mut left: Vec<usize> = (0..keys.len()).collect();
+        left.sort_by_key(|index| &keys[*index].hsm);
+        let healthy: Vec<usize> = left.iter().copied().filter(is_healthy).collect();
+        let mut outcome = Err(HsmError::not_asked("sign", HsmFailure::Overloaded));
+        for index in if healthy.is_empty() { left.into_iter().take(1).collect() } else { healthy } {
+            let message = attempts.begin(index);
+            let signed = self.sign(keys[index], Algorithm::Es256, message).await;
+            outcome = attempts.end(index, signed).await.map(|()| index);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
     }
 }
 
@@ -336,17 +345,6 @@ impl KeyAdmin for SoftwareHsms {
             confined: Vec::new(),
             not_confined: Vec::new(),
         })
-    }
-
-    async fn generate_pair(
-        &self,
-        hsm: &HsmName,
-        purpose: KeyPurpose,
-        _: &TenantId,
-        _: KeyType,
-        _: u32,
-    ) -> Result<GeneratedKey, HsmError> {
-        self.generate(hsm, purpose, self.fresh_number().to_be_bytes().to_vec())
     }
 
     async fn generate_announced(&self, key: &AnnouncedKey, _: u32) -> Result<GeneratedKey, HsmError> {
@@ -412,7 +410,9 @@ impl KeyAdmin for SoftwareHsms {
     fn use_keys(&self, keys: Vec<HsmKey>) {
         *self.keys.lock().unwrap() = keys;
     }
+}
 
+impl HsmHealth for SoftwareHsms {
     fn distrust(&self, key: &HsmKey) {
         self.token(key.hsm.as_str()).is_suspended = true;
     }
@@ -425,32 +425,23 @@ impl KeyAdmin for SoftwareHsms {
         true
     }
 
-    /// The first healthy one by name that was not tried; a suspended one, or one that is away, where there is no other.
-    fn choose(&self, among: &[&HsmName], tried: &[usize], _: Duration) -> Option<Choice> {
-        let mut left: Vec<usize> = (0..among.len()).filter(|index| !tried.contains(index)).collect();
-        left.sort_by_key(|index| among[*index]);
-        let healthy = left.iter().find(|index| self.standing(among[**index]) == Standing::Serving);
-        let index = *healthy.or_else(|| left.first().filter(|_| tried.is_empty()))?;
-        Some(Choice { index, patience: Duration::MAX, trial: None })
-    }
-
     fn trials_due(&self) -> Vec<(HsmName, Trial)> {
         let is_suspended = |(_, token): &&(HsmName, Mutex<Token>)| token.lock().unwrap().is_suspended;
         self.tokens.iter().filter(is_suspended).map(|(name, _)| (name.clone(), Trial::new(()))).collect()
     }
 
-    fn standing(&self, hsm: &HsmName) -> Standing {
+    fn health(&self, hsm: &HsmName) -> TokenHealth {
         let token = self.token(hsm.as_str());
         match &token.fault {
-            Some((None, failure)) => Standing::Away(failure.clone()),
+            Some((None, failure)) => TokenHealth::Away(failure.clone()),
             _ if token.is_suspended => {
-                Standing::Suspended { reason: HsmFailure::Unavailable { detail: "it signed wrongly".to_owned() } }
+                TokenHealth::Suspended { reason: HsmFailure::Unavailable { detail: "it signed wrongly".to_owned() } }
             }
-            _ => Standing::Serving,
+            _ => TokenHealth::Serving,
         }
     }
 
-    fn health(&self, hsm: &HsmName) -> Result<(), HsmError> {
+    fn readiness(&self, hsm: &HsmName) -> Result<(), HsmError> {
         match &self.token(hsm.as_str()).fault {
             Some((None, failure)) => Err(HsmError::new("health", failure.clone())),
             _ => Ok(()),

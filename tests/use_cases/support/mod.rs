@@ -161,6 +161,7 @@ fn deployment(
         signer: hsms.clone(),
         vault: hsms.clone(),
         key_admin: hsms.clone(),
+        hsm_health: hsms.clone(),
         clock: clock.clone(),
         random: Arc::new(SeededRandom::new(seed)),
         validation_servers: None,

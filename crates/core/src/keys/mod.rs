@@ -1,21 +1,24 @@
-//! Keys that live in an HSM: who they are, which state they are in, whether they are in custody, and the joints
+//! Keys that live in an HSM: who they are, which state they are in, whether they are in custody, and the ports
 //! through which the rest of Signet uses them. Nothing here knows PKCS#11.
 
-pub mod admin;
-pub mod choice;
 pub mod custody;
-pub mod joint;
+pub mod error;
+pub mod health;
+pub mod ports;
+pub mod report;
 pub mod ring;
+pub mod sealing;
+pub mod signature;
 pub mod signed;
 
-pub use admin::{GeneratedKey, KeyAdmin, KeyReport, KeyTally, TokenInfo, TokenReport};
-pub use choice::{Choice, Standing, Trial};
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
-pub use joint::{
-    HsmError, HsmFailure, OtpHash, OtpSecretKind, RawSignature, RowBinding, SealMode, Seals, Signature, Signer, Vault,
-    WrongSignatureFromHsm,
-};
+pub use error::{HsmError, HsmFailure};
+pub use health::{TokenHealth, Trial};
+pub use ports::{Attempts, HsmHealth, KeyAdmin, Signer, Vault};
+pub use report::{GeneratedKey, KeyReport, KeyTally, TokenInfo, TokenReport};
 pub use ring::{
     AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, WrongStage, hexadecimal,
 };
+pub use sealing::{OtpHash, OtpSecretKind, RowBinding, SealMode, Seals};
+pub use signature::{RawSignature, Signature, WrongSignatureFromHsm};
 pub use signed::{SignedKind, SigningPolicy, test_signing_input};

@@ -1,19 +1,16 @@
 //! [`KeyAdmin`] by the workers: all of a token's keys are managed through its first worker.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
-use super::token::HsmToken;
 use crate::wire::{Answer, CheckedKey, Octets, Operation};
 use signet_core::keys::{
-    AnnouncedKey, Choice, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport,
-    KeyTally, Standing, TenantId, TokenReport, Trial,
+    AnnouncedKey, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, KeyTally,
+    TenantId, TokenReport,
 };
-use signet_jose::algorithm::KeyType;
 use signet_jose::{KeyId, PublicKey};
 
 #[async_trait]
@@ -29,25 +26,13 @@ impl KeyAdmin for HsmGroup {
         }
     }
 
-    async fn generate_pair(
-        &self,
-        hsm: &HsmName,
-        purpose: KeyPurpose,
-        tenant: &TenantId,
-        key_type: KeyType,
-        bits: u32,
-    ) -> Result<GeneratedKey, HsmError> {
-        let tenant = tenant.as_str().to_owned();
-        generated(self.manage(hsm, Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id: None }).await?)
-    }
-
     async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError> {
         let operation = Operation::GeneratePair {
             purpose: key.purpose,
             tenant: key.tenant.as_str().to_owned(),
             key_type: key.algorithm.key_type(),
             bits,
-            cka_id: Some(Octets(key.cka_id.clone())),
+            cka_id: Octets(key.cka_id.clone()),
         };
         generated(self.manage(&key.hsm, operation).await?)
     }
@@ -119,44 +104,6 @@ impl KeyAdmin for HsmGroup {
 
     fn use_keys(&self, keys: Vec<HsmKey>) {
         self.keys.store(Arc::new(keys));
-    }
-
-    fn distrust(&self, key: &HsmKey) {
-        self.wrong_signature(&key.hsm, &key.key_id);
-    }
-
-    fn trust(&self, key: &HsmKey, asked_at: Instant) {
-        if let Ok(token) = self.token(&key.hsm) {
-            token.prove(asked_at);
-        }
-    }
-
-    fn choose(&self, among: &[&HsmName], tried: &[usize], spent: Duration) -> Option<Choice> {
-        self.choose_among(among, tried, spent)
-    }
-
-    fn has_room(&self) -> bool {
-        let members = self.members.load();
-        let mut with_workers = members.iter().filter_map(|member| member.token.has_room()).peekable();
-        with_workers.peek().is_none() || with_workers.any(|has_room| has_room)
-    }
-
-    fn trials_due(&self) -> Vec<(HsmName, Trial)> {
-        let now = Instant::now();
-        let tokens = self.tokens().into_iter().filter(|token| !token.breaker().is_closed() && token.has_worker());
-        let begun = |token: Arc<HsmToken>| {
-            let guard = token.breaker().begin_trial(now)?;
-            Some((token.name().clone(), Trial::new(guard)))
-        };
-        tokens.filter_map(begun).collect()
-    }
-
-    fn standing(&self, hsm: &HsmName) -> Standing {
-        self.token(hsm).map_or_else(Standing::Away, |token| token.standing())
-    }
-
-    fn health(&self, hsm: &HsmName) -> Result<(), HsmError> {
-        self.token(hsm).map_err(|failure| HsmError::new("health", failure))?.health()
     }
 }
 

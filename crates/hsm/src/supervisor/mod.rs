@@ -6,6 +6,7 @@ mod admin;
 mod breaker;
 mod choice;
 mod door;
+mod health;
 mod link;
 mod membership;
 mod pace;
@@ -30,6 +31,7 @@ use crate::HsmConfig;
 use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, TokenInfo};
 use signet_jose::KeyId;
 
+pub use choice::Choice;
 pub use membership::Reconfigured;
 
 /// How long the workers get to end by themselves at [`HsmGroup::shutdown`].
@@ -76,8 +78,7 @@ pub enum HsmEvent {
     },
 }
 
-/// All HSM tokens of the deployment: implements [`Signer`](signet_core::keys::Signer), [`Vault`](signet_core::keys::Vault) and
-/// [`KeyAdmin`](signet_core::keys::KeyAdmin).
+/// All HSM tokens of the deployment: implements the ports of [`signet_core::keys::ports`].
 pub struct HsmGroup {
     members: ArcSwap<Vec<Arc<Member>>>,
     keys: ArcSwap<Vec<HsmKey>>,
@@ -157,18 +158,6 @@ impl HsmGroup {
                 .map_err(|failure| HsmError::new(format!("start of {}", token.name()), failure))?;
         }
         Ok(())
-    }
-
-    /// Reports that a signature of this token did not verify: an alarm; it is suspended, and its workers are started
-    /// again.
-    pub fn wrong_signature(&self, hsm: &HsmName, key_id: &KeyId) {
-        // Where nobody listens to events, the log has it.
-        let _ = self.events.send(HsmEvent::WrongSignature { hsm: hsm.clone(), key_id: key_id.clone() });
-        tracing::error!(%hsm, %key_id, "the HSM answered with a signature that does not verify");
-        if let Ok(token) = self.token(hsm) {
-            token.distrust(HsmFailure::Unavailable { detail: "a signature of it did not verify".into() });
-            token.restart_workers();
-        }
     }
 
     /// The process ids of the token's workers that answer now.

@@ -5,34 +5,56 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::HsmGroup;
+use super::token::HsmToken;
 use crate::wire::{Answer, KeyRef, Octets, Operation};
-use signet_core::keys::{HsmError, HsmFailure, HsmKey, RawSignature, Signer};
+use signet_core::keys::{Attempts, HsmError, HsmFailure, HsmKey, HsmName, RawSignature, Signer};
 use signet_jose::Algorithm;
 
 #[async_trait]
 impl Signer for HsmGroup {
     async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError> {
-        self.sign_within(Duration::MAX, key, algorithm, message).await
-    }
-
-    async fn sign_within(
-        &self,
-        patience: Duration,
-        key: &HsmKey,
-        algorithm: Algorithm,
-        message: Vec<u8>,
-    ) -> Result<RawSignature, HsmError> {
         let fail = |failure| HsmError::not_asked("sign", failure);
         if key.public.as_ref().is_none_or(|public| public.algorithm != algorithm) {
             let detail = format!("the key {} does not sign with {algorithm}", key.key_id);
             return Err(fail(HsmFailure::Configuration { detail }));
         }
         let token = self.token(&key.hsm).map_err(fail)?;
-        let operation = Operation::Sign { key: key_ref(key), algorithm, message: Octets(message) };
-        match token.call_within(patience.min(token.config().deadline), operation).await? {
-            Answer::Signature(signature) => Ok(RawSignature::from_hsm(signature.take())),
-            _ => Err(unexpected("sign")),
+        sign_at(&token, token.config().deadline, key, algorithm, message).await
+    }
+
+    async fn sign_any(&self, keys: &[&HsmKey], attempts: &mut dyn Attempts) -> Result<usize, HsmError> {
+        let among: Vec<&HsmName> = keys.iter().map(|key| &key.hsm).collect();
+        let mut failover = self.failover("sign", &among);
+        while let Some(choice) = failover.next() {
+            let index = choice.index;
+            let (key, public) =
+                keys.get(index).and_then(|key| Some((key, key.public.as_ref()?))).ok_or_else(no_pair)?;
+            let message = attempts.begin(index);
+            let outcome = sign_at(&choice.token, choice.patience, key, public.algorithm, message).await;
+            match attempts.end(index, outcome).await {
+                Ok(()) => return Ok(index),
+                Err(error) => failover.failed(&choice, error),
+            }
         }
+        Err(failover.into_error())
+    }
+}
+
+fn no_pair() -> HsmError {
+    HsmError::not_asked("sign", HsmFailure::Configuration { detail: "a key that is no pair does not sign".to_owned() })
+}
+
+async fn sign_at(
+    token: &HsmToken,
+    patience: Duration,
+    key: &HsmKey,
+    algorithm: Algorithm,
+    message: Vec<u8>,
+) -> Result<RawSignature, HsmError> {
+    let operation = Operation::Sign { key: key_ref(key), algorithm, message: Octets(message) };
+    match token.call_within(patience, operation).await? {
+        Answer::Signature(signature) => Ok(RawSignature::from_hsm(signature.take())),
+        _ => Err(unexpected("sign")),
     }
 }
 

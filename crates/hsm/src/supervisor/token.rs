@@ -11,7 +11,7 @@ use super::breaker::Breaker;
 use super::pipe::{NotTaken, Pipe};
 use crate::HsmConfig;
 use crate::wire::{Answer, Operation};
-use signet_core::keys::{HsmError, HsmFailure, HsmName, Standing, TokenReport};
+use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth, TokenReport};
 
 /// Generating an RSA key takes an HSM seconds to a minute.
 const MANAGEMENT_PATIENCE: Duration = Duration::from_secs(120);
@@ -216,12 +216,12 @@ impl HsmToken {
         }
     }
 
-    /// How it stands among the others.
-    pub(super) fn standing(&self) -> Standing {
+    /// How it does among the others.
+    pub(super) fn health(&self) -> TokenHealth {
         match (self.pick(|_| true), self.breaker.reason()) {
-            (Err(failure), _) => Standing::Away(failure),
-            (Ok(_), Some(reason)) => Standing::Suspended { reason },
-            (Ok(_), None) => Standing::Serving,
+            (Err(failure), _) => TokenHealth::Away(failure),
+            (Ok(_), Some(reason)) => TokenHealth::Suspended { reason },
+            (Ok(_), None) => TokenHealth::Serving,
         }
     }
 
@@ -247,7 +247,7 @@ impl HsmToken {
     }
 
     /// Whether the token answers, as far as is known without asking it.
-    pub(super) fn health(&self) -> Result<(), HsmError> {
+    pub(super) fn readiness(&self) -> Result<(), HsmError> {
         self.pick(|_| true).map_err(|failure| HsmError::new("health", failure))?;
         if let Some(reason) = self.breaker.reason().filter(|_| !self.breaker.answers()) {
             return Err(HsmError::new("health", reason));

@@ -213,7 +213,7 @@ impl HsmGroup {
                     asked.spawn(async move { (token.name().clone(), token.call(operation).await) });
                 }
                 Ok(token) => {
-                    last_error = Some(token.health().err().unwrap_or_else(|| HsmError::new("seal", no_token())));
+                    last_error = Some(token.readiness().err().unwrap_or_else(|| HsmError::new("seal", no_token())));
                 }
                 Err(failure) => last_error = Some(HsmError::new("seal", failure)),
             }

@@ -100,8 +100,7 @@ impl Manager {
             Operation::Tally => Ok(Answer::Tally(self.shared.gate.tally()?)),
             Operation::Check { keys } => self.check(keys),
             Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id } => {
-                let cka_id = cka_id.as_ref().map_or_else(|| random::bytes::<16>(&OsRandom).to_vec(), |id| id.0.clone());
-                self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits, &cka_id))
+                self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits, &cka_id.0))
             }
             Operation::GenerateSecret { purpose, tenant } => self.persist(|| self.generate_secret(*purpose, tenant)),
             Operation::Destroy { key } => self.destroy(key),

@@ -58,7 +58,7 @@ impl Record {
             tally.refused = tally.refused.saturating_add(self.count);
             return;
         };
-        let sum = tally.signed(kind);
+        let sum = tally.signed_mut(kind);
         *sum = sum.saturating_add(self.count);
         if self.count > 0 {
             tally.first_at = Some(tally.first_at.map_or(self.first_at, |first| first.min(self.first_at)));

@@ -304,7 +304,7 @@ impl SignatureAccounts {
         for hsm in self.key_admin.tokens() {
             let tallies: Result<Vec<KeyTally>, HsmError> = self.key_admin.tally(&hsm).await;
             match tallies {
-                Ok(tallies) => tallies.into_iter().for_each(|tally| add(&mut sums, tally)),
+                Ok(tallies) => tallies.into_iter().for_each(|tally| add(&mut sums, &tally)),
                 Err(error) => silent.push((hsm, error.to_string())),
             }
         }
@@ -364,10 +364,10 @@ fn about(mut draft: Draft, line: &Line, signatures: i64) -> Draft {
     draft
 }
 
-fn add(sums: &mut BTreeMap<KeyId, KeyTally>, mut tally: KeyTally) {
+fn add(sums: &mut BTreeMap<KeyId, KeyTally>, tally: &KeyTally) {
     let sum = sums.entry(tally.key_id.clone()).or_insert_with(|| KeyTally::new(tally.key_id.clone()));
     for kind in SignedKind::ALL {
-        *sum.signed(kind) += *tally.signed(kind);
+        *sum.signed_mut(kind) += tally.signed(kind);
     }
     sum.refused += tally.refused;
     sum.first_at = [sum.first_at, tally.first_at].into_iter().flatten().min();
@@ -383,9 +383,7 @@ impl Comparison {
         };
         let known = recorded.keys().filter(|line| !is_silent(&line.0)).cloned();
         let counted = self.tallies.values().flat_map(|tally| {
-            let mut tally = tally.clone();
-            let key = tally.key_id.clone();
-            KINDS.into_iter().filter(move |kind| *tally.signed(*kind) > 0).map(move |kind| (key.clone(), kind))
+            KINDS.into_iter().filter(|kind| tally.signed(*kind) > 0).map(|kind| (tally.key_id.clone(), kind))
         });
         known.chain(counted).filter(|line| KINDS.contains(&line.1)).collect()
     }
@@ -400,7 +398,7 @@ impl Comparison {
     fn add(&mut self, line: &Line, before: &BTreeMap<Line, Counts>, after: &BTreeMap<Line, Counts>, again: u64) {
         let (before, after) =
             (before.get(line).copied().unwrap_or_default(), after.get(line).copied().unwrap_or_default());
-        let made = self.tallies.get(&line.0).map_or(0, |tally| *tally.clone().signed(line.1));
+        let made = self.tallies.get(&line.0).map_or(0, |tally| tally.signed(line.1));
         let left = |counts: Counts| signed(made).saturating_sub(signed(counts.records)).saturating_sub(counts.settled);
         let of = |slack: Option<Slack>| slack.map_or(0, |slack| slack.of(line.1));
         let settleable = self.page.open(line) + again + of(self.others.ended);

@@ -12,7 +12,7 @@ use crate::error::ChangeError;
 use crate::key_ring::signatures::Signatures;
 use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{KeyAdmin, SignedKind};
+use signet_core::keys::{HsmHealth, SignedKind};
 use signet_jose;
 use signet_jose::clock::Clock;
 use signet_jose::{Header, UnverifiedJws, VerifyingKey};
@@ -21,7 +21,7 @@ use signet_jose::{Header, UnverifiedJws, VerifyingKey};
 pub struct CustodyReports {
     clock: Arc<dyn Clock>,
     directory: Arc<Directory>,
-    key_admin: Arc<dyn KeyAdmin>,
+    hsm_health: Arc<dyn HsmHealth>,
     settings: Arc<Settings>,
     audit: Arc<AuditTrail>,
     signatures: Arc<Signatures>,
@@ -32,7 +32,7 @@ impl CustodyReports {
         Self {
             clock: base.ports.clock.clone(),
             directory: base.directory.clone(),
-            key_admin: base.ports.key_admin.clone(),
+            hsm_health: base.ports.hsm_health.clone(),
             settings: base.settings.clone(),
             audit: base.audit.clone(),
             signatures: signatures.clone(),
@@ -53,7 +53,8 @@ impl CustodyReports {
     ) -> Result<String, ChangeError> {
         let snapshot = self.directory.fresh().await?;
         let keys = snapshot.audit_keys();
-        let is_healthy = |key: &&Arc<RingKey>| key.key.state.is_active() && self.key_admin.health(&key.key.hsm).is_ok();
+        let is_healthy =
+            |key: &&Arc<RingKey>| key.key.state.is_active() && self.hsm_health.readiness(&key.key.hsm).is_ok();
         let key = keys.iter().find(is_healthy).ok_or(ChangeError::NotInitialised("audit"))?;
         let kid = key.key.key_id.clone();
         let claims = SignedClaims {

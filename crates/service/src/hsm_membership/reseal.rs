@@ -16,7 +16,7 @@ use crate::error::ChangeError;
 use crate::hsm_membership::members::Members;
 use crate::rows::row_of_secret;
 use crate::sign_in::decoys::Decoys;
-use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, Standing, Vault};
+use signet_core::keys::{HsmError, HsmFailure, HsmHealth, HsmKey, HsmName, KeyAdmin, KeyPurpose, TokenHealth, Vault};
 use signet_store::{Keys, Membership, SecretAtRest, SecretsAtRest};
 
 /// Secrets that are read at once.
@@ -79,6 +79,7 @@ pub struct Resealed {
 /// Seals for each HSM token what it lacks.
 pub struct Resealing {
     key_admin: Arc<dyn KeyAdmin>,
+    hsm_health: Arc<dyn HsmHealth>,
     vault: Arc<dyn Vault>,
     keys: Arc<dyn Keys>,
     membership: Arc<dyn Membership>,
@@ -93,6 +94,7 @@ impl Resealing {
     pub(crate) fn new(base: &Base, decoys: &Arc<Decoys>, members: &Arc<Members>, state: &Arc<ResealState>) -> Self {
         Self {
             key_admin: base.ports.key_admin.clone(),
+            hsm_health: base.ports.hsm_health.clone(),
             vault: base.ports.vault.clone(),
             keys: base.ports.store.clone(),
             membership: base.ports.store.clone(),
@@ -145,7 +147,7 @@ impl Resealing {
 
     /// Makes up for what the tokens lack, where anything was changed since nothing was missing. Called every second.
     pub async fn reseal_where_needed(&self) {
-        let serves = |hsm: &HsmName| self.key_admin.standing(hsm) == Standing::Serving;
+        let serves = |hsm: &HsmName| self.hsm_health.health(hsm) == TokenHealth::Serving;
         if self.key_admin.tokens().iter().any(serves) {
             self.secret.prepare_deployment_secret().await;
         }
@@ -160,7 +162,7 @@ impl Resealing {
     }
 
     async fn reseal_if_needed(&self, hsm: &HsmName) -> Result<(), ChangeError> {
-        if self.key_admin.standing(hsm) != Standing::Serving {
+        if self.hsm_health.health(hsm) != TokenHealth::Serving {
             return Ok(());
         }
         let generation = self.membership.generation().await?;

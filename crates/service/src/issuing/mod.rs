@@ -24,7 +24,7 @@ use crate::key_ring::signatures::Signatures;
 use crate::settings::Settings;
 use crate::sign_in::{SignIn, Surface};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::KeyAdmin;
+use signet_core::keys::HsmHealth;
 use signet_core::mfa::{Authentication, FactorKind, FactorRef, Proved, UsedFactor};
 use signet_core::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
 use signet_core::oauth::{GrantType, OAuthError, PresentedCredentials, Scopes, scope};
@@ -62,7 +62,7 @@ pub struct Issuing {
     clock: Arc<dyn Clock>,
     directory: Arc<Directory>,
     ids: Ids,
-    key_admin: Arc<dyn KeyAdmin>,
+    hsm_health: Arc<dyn HsmHealth>,
     random: Arc<dyn Random>,
     settings: Arc<Settings>,
     audit: Arc<AuditTrail>,
@@ -90,7 +90,7 @@ impl Issuing {
             clock: base.ports.clock.clone(),
             directory: base.directory.clone(),
             ids: Ids::new(&base.ports),
-            key_admin: base.ports.key_admin.clone(),
+            hsm_health: base.ports.hsm_health.clone(),
             random: base.ports.random.clone(),
             settings: base.settings.clone(),
             audit: base.audit.clone(),
@@ -115,7 +115,7 @@ impl Issuing {
         context: &RequestContext,
     ) -> Result<TokenAnswer, OAuthError> {
         // What could not be signed in time is refused before it costs anything, and before a code is spent on it.
-        if !self.key_admin.has_room() {
+        if !self.hsm_health.has_room() {
             tracing::debug!("the HSM tokens have as much to do as there is time for");
             return Err(OAuthError::unavailable());
         }

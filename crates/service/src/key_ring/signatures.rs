@@ -2,7 +2,9 @@
 //! followed by another one's key, as long as there is time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use async_trait::async_trait;
 
 use crate::audit::AuditTrail;
 use crate::base::Base;
@@ -11,7 +13,9 @@ use crate::directory::RingKey;
 use crate::readiness::ReadinessState;
 use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{HsmError, HsmFailure, HsmName, KeyAdmin, Signature, SignedKind, Signer, test_signing_input};
+use signet_core::keys::{
+    Attempts, HsmError, HsmFailure, HsmHealth, HsmKey, RawSignature, Signature, SignedKind, Signer, test_signing_input,
+};
 
 /// A signed token with the key that signed it.
 #[must_use]
@@ -43,7 +47,7 @@ impl SignedToken {
 
 /// Has the HSM sign, checks each signature, and counts it until its record is durable.
 pub struct Signatures {
-    key_admin: Arc<dyn KeyAdmin>,
+    hsm_health: Arc<dyn HsmHealth>,
     settings: Arc<Settings>,
     signer: Arc<dyn Signer>,
     audit: Arc<AuditTrail>,
@@ -54,7 +58,7 @@ pub struct Signatures {
 impl Signatures {
     pub(crate) fn new(base: &Base, ledger: &Arc<Ledger>, readiness: &Arc<ReadinessState>) -> Self {
         Self {
-            key_admin: base.ports.key_admin.clone(),
+            hsm_health: base.ports.hsm_health.clone(),
             settings: base.settings.clone(),
             signer: base.ports.signer.clone(),
             audit: base.audit.clone(),
@@ -63,36 +67,20 @@ impl Signatures {
         }
     }
 
-    /// Signs by one of the keys, each of another HSM token or of several, within the time that one signature has. What
-    /// is signed names its key, so that it is made anew for each attempt.
+    /// Signs by one of the keys, each of another HSM token or of several, within the time that one signature has.
     pub(crate) async fn sign_by_any(
         &self,
         keys: &[&Arc<RingKey>],
         kind: SignedKind,
-        input: impl Fn(&RingKey) -> String,
+        input: impl Fn(&RingKey) -> String + Send,
     ) -> Result<SignedToken, HsmError> {
-        let among: Vec<&HsmName> = keys.iter().map(|key| &key.key.hsm).collect();
-        let (began, mut tried, mut last_error) = (Instant::now(), Vec::new(), None);
-        while let Some(choice) = self.key_admin.choose(&among, &tried, began.elapsed()) {
-            let Some(key) = keys.get(choice.index) else { break };
-            let signing_input = input(key);
-            match self.sign_accounted_within(choice.patience, key, kind, signing_input.as_bytes()).await {
-                Ok((signature, entry)) => {
-                    let text = signet_jose::assemble(signing_input, signature.as_bytes());
-                    return Ok(SignedToken { text, key: Arc::clone(key), entry });
-                }
-                Err(error) => {
-                    tracing::warn!(hsm = %key.key.hsm, %error, "an HSM token did not sign; another one is asked");
-                    last_error = Some(error);
-                }
-            }
-            tried.push(choice.index);
-        }
-        let none = || HsmFailure::Unavailable { detail: "no HSM token with a key for it is healthy".to_owned() };
-        Err(last_error.unwrap_or_else(|| HsmError::new("sign", none())))
+        let among: Vec<&HsmKey> = keys.iter().map(|key| &key.key).collect();
+        let mut attempts = AccountedAttempts { signatures: self, keys, kind, input, under_way: None, signed: None };
+        self.signer.sign_any(&among, &mut attempts).await?;
+        attempts.signed.ok_or_else(none_signed)
     }
 
-    /// Signs and verifies, and gives with the signature its entry in the ledger, which stays open until the caller says
+    /// Signs and verifies, and returns with the signature its entry in the ledger, which stays open until the caller says
     /// that the signature has its record.
     pub(crate) async fn sign_accounted(
         &self,
@@ -100,53 +88,36 @@ impl Signatures {
         kind: SignedKind,
         message: &[u8],
     ) -> Result<(Signature, Entry), HsmError> {
-        self.sign_accounted_within(Duration::MAX, key, kind, message).await
-    }
-
-    async fn sign_accounted_within(
-        &self,
-        patience: Duration,
-        key: &RingKey,
-        kind: SignedKind,
-        message: &[u8],
-    ) -> Result<(Signature, Entry), HsmError> {
         let entry = self.ledger.open(&key.key.key_id, kind);
-        match self.sign_checked_within(patience, key, message).await {
+        match self.sign_checked(key, message).await {
             Ok(signature) => Ok((signature, entry)),
-            Err(error) => {
-                // The worker answered that it did not sign, or was never asked. One that is gone or late may have signed.
-                if !error.is_unknown_outcome() {
-                    entry.close();
-                }
-                Err(error)
-            }
+            Err(error) => Err(unsigned(entry, error)),
         }
     }
 
-    /// Signs and verifies. A signature that does not verify is an alarm and never leaves.
-    pub(crate) async fn sign_checked(&self, key: &RingKey, message: &[u8]) -> Result<Signature, HsmError> {
-        self.sign_checked_within(Duration::MAX, key, message).await
+    async fn sign_checked(&self, key: &RingKey, message: &[u8]) -> Result<Signature, HsmError> {
+        let asked_at = Instant::now();
+        let raw = self.signer.sign(&key.key, key.verifying.algorithm(), message.to_vec()).await?;
+        self.check(key, message, asked_at, raw).await
     }
 
-    /// The same in no more than so much time.
-    async fn sign_checked_within(
+    /// Verifies a signature that was asked for at `asked_at`. One that does not verify is an alarm and never leaves.
+    async fn check(
         &self,
-        patience: Duration,
         key: &RingKey,
         message: &[u8],
+        asked_at: Instant,
+        raw: RawSignature,
     ) -> Result<Signature, HsmError> {
-        let asked_at = Instant::now();
-        let algorithm = key.verifying.algorithm();
-        let raw = self.signer.sign_within(patience, &key.key, algorithm, message.to_vec()).await?;
         match raw.check(&key.verifying, message) {
             Ok(signature) => {
                 self.readiness.signed(&key.key.hsm);
-                self.key_admin.trust(&key.key, asked_at);
+                self.hsm_health.trust(&key.key, asked_at);
                 Ok(signature)
             }
             Err(wrong) => {
                 tracing::error!(key = %key.key.key_id, hsm = %key.key.hsm, "ALARM: {wrong}");
-                self.key_admin.distrust(&key.key);
+                self.hsm_health.distrust(&key.key);
                 self.tell_wrong_signature(key).await;
                 let failure = HsmFailure::Unavailable { detail: wrong.to_string() };
                 Err(HsmError::new("sign", failure))
@@ -173,4 +144,60 @@ impl Signatures {
         let input = test_signing_input(&key.key.key_id, key.verifying.algorithm());
         self.sign_checked(key, input.as_bytes()).await.map(|_| ())
     }
+}
+
+/// One signature by any of several keys, with an entry in the ledger for each attempt: each may have signed.
+struct AccountedAttempts<'a, I> {
+    signatures: &'a Signatures,
+    keys: &'a [&'a Arc<RingKey>],
+    kind: SignedKind,
+    /// What a key signs. It names the key, so that it is made anew for each attempt.
+    input: I,
+    under_way: Option<(Entry, String, Instant)>,
+    signed: Option<SignedToken>,
+}
+
+#[async_trait]
+impl<I: Fn(&RingKey) -> String + Send> Attempts for AccountedAttempts<'_, I> {
+    fn begin(&mut self, index: usize) -> Vec<u8> {
+        let Some(key) = self.keys.get(index) else { return Vec::new() };
+        let input = (self.input)(key);
+        let message = input.clone().into_bytes();
+        self.under_way = Some((self.signatures.ledger.open(&key.key.key_id, self.kind), input, Instant::now()));
+        message
+    }
+
+    async fn end(&mut self, index: usize, outcome: Result<RawSignature, HsmError>) -> Result<(), HsmError> {
+        let begun = self.keys.get(index).zip(self.under_way.take());
+        let (key, (entry, input, asked_at)) = begun.ok_or_else(none_signed)?;
+        let checked = match outcome {
+            Ok(raw) => self.signatures.check(key, input.as_bytes(), asked_at, raw).await,
+            Err(error) => Err(error),
+        };
+        match checked {
+            Ok(signature) => {
+                let text = signet_jose::assemble(input, signature.as_bytes());
+                self.signed = Some(SignedToken { text, key: Arc::clone(key), entry });
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(hsm = %key.key.hsm, %error, "an HSM token did not sign; another one is asked");
+                Err(unsigned(entry, error))
+            }
+        }
+    }
+}
+
+/// Closes the entry of a signature that was certainly not made: the worker answered that it did not sign, or was never
+/// asked. One that is gone or late may have signed.
+fn unsigned(entry: Entry, error: HsmError) -> HsmError {
+    if !error.is_unknown_outcome() {
+        entry.close();
+    }
+    error
+}
+
+fn none_signed() -> HsmError {
+    let detail = "no HSM token with a key for it is healthy".to_owned();
+    HsmError::new("sign", HsmFailure::Unavailable { detail })
 }

@@ -6,12 +6,12 @@ use crate::base::Base;
 use crate::directory::{Directory, RingKey, Snapshot};
 use crate::key_ring::signatures::Signatures;
 use crate::settings::Settings;
-use signet_core::keys::{HsmName, KeyAdmin, Standing};
+use signet_core::keys::{HsmHealth, HsmName, TokenHealth};
 
 /// Tries whether suspended HSM tokens sign again.
 pub struct Trials {
     directory: Arc<Directory>,
-    key_admin: Arc<dyn KeyAdmin>,
+    hsm_health: Arc<dyn HsmHealth>,
     settings: Arc<Settings>,
     signatures: Arc<Signatures>,
 }
@@ -20,7 +20,7 @@ impl Trials {
     pub(crate) fn new(base: &Base, signatures: &Arc<Signatures>) -> Self {
         Self {
             directory: base.directory.clone(),
-            key_admin: base.ports.key_admin.clone(),
+            hsm_health: base.ports.hsm_health.clone(),
             settings: base.settings.clone(),
             signatures: signatures.clone(),
         }
@@ -29,7 +29,7 @@ impl Trials {
     /// Makes a test signature on each suspended HSM token for which it is time; one that verifies ends the suspension.
     /// Does not wait for them. Called many times a second.
     pub fn try_suspended_tokens(self: &Arc<Self>) {
-        for (hsm, trial) in self.key_admin.trials_due() {
+        for (hsm, trial) in self.hsm_health.trials_due() {
             let signet = Arc::clone(self);
             tokio::spawn(async move {
                 if let Err(error) = signet.try_token(&hsm).await {
@@ -57,10 +57,10 @@ impl Trials {
 
     /// How an HSM token stands, in a word for `/readyz`; `None` where nothing speaks against it.
     pub(crate) fn standing_word(&self, hsm: &HsmName) -> Option<&'static str> {
-        match self.key_admin.standing(hsm) {
-            Standing::Serving => None,
-            Standing::Suspended { .. } => Some("suspended"),
-            Standing::Away(_) => Some("not available"),
+        match self.hsm_health.health(hsm) {
+            TokenHealth::Serving => None,
+            TokenHealth::Suspended { .. } => Some("suspended"),
+            TokenHealth::Away(_) => Some("not available"),
         }
     }
 }

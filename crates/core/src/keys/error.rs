@@ -1,0 +1,113 @@
+//! What goes wrong at an HSM token, and what follows from it for a request.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A failure of an HSM token, with the operation that failed and what to do with the request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("HSM {operation}: {failure}")]
+pub struct HsmError {
+    /// What was tried, e.g. `sign`.
+    pub operation: String,
+    /// What went wrong.
+    pub failure: HsmFailure,
+    /// Whether the token was asked at all: one that was not has done nothing, whatever the failure is.
+    pub was_asked: bool,
+}
+
+impl HsmError {
+    /// A failure of an operation.
+    pub fn new(operation: impl Into<String>, failure: HsmFailure) -> Self {
+        Self { operation: operation.into(), failure, was_asked: true }
+    }
+
+    /// A failure of an operation that no worker was given.
+    pub fn not_asked(operation: impl Into<String>, failure: HsmFailure) -> Self {
+        Self { operation: operation.into(), failure, was_asked: false }
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    pub const fn is_unknown_outcome(&self) -> bool {
+        self.was_asked && matches!(self.failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
+    }
+}
+
+/// What went wrong at an HSM token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum HsmFailure {
+    /// The worker is gone, starting, or its device is removed. It comes back by itself.
+    #[error("not available: {detail}")]
+    Unavailable {
+        /// What the log should say.
+        detail: String,
+    },
+    /// The queue is full.
+    #[error("its queue is full")]
+    Overloaded,
+    /// The deadline passed.
+    #[error("no answer within {}ms", .0.as_millis())]
+    Deadline(Duration),
+    /// The PIN was refused, is locked, or was presented and nobody knows with what effect: nothing is tried again until
+    /// a person acts (promise 9).
+    #[error("the PIN was not accepted: {detail}. Nothing is tried again before that; then start the server again")]
+    PinRefused {
+        /// The module's own word, e.g. `CKR_PIN_INCORRECT`, and what to do.
+        detail: String,
+    },
+    /// No key with this name, or one that is not the key that was meant.
+    #[error("the key {key_id} is not in the token")]
+    KeyMissing {
+        /// The key that was looked for.
+        key_id: String,
+    },
+    /// The key fails custody.
+    #[error("the key {key_id} is refused: {reasons}")]
+    CustodyRefused {
+        /// The key.
+        key_id: String,
+        /// Why, in words.
+        reasons: String,
+    },
+    /// The HSM does not offer what is needed.
+    #[error("the HSM does not offer {mechanism}")]
+    MechanismMissing {
+        /// The mechanism, e.g. `CKM_ECDSA`.
+        mechanism: String,
+    },
+    /// A sealed blob does not open: tampered with, of another row, or of another key.
+    #[error("the sealed value does not open for this row")]
+    DoesNotOpen,
+    /// The configuration can't work: a missing module, a label that is not found or found twice, an unsafe PIN file.
+    #[error("{detail}")]
+    Configuration {
+        /// What is wrong and what to do.
+        detail: String,
+    },
+    /// The worker does not do this with this key, whoever asks: a foreign signing input, a token that outlives the
+    /// longest lifetime, a key put to another's use. An alarm, since nothing of Signet asks for such a thing.
+    #[error("refused by the HSM worker: {detail}")]
+    Refused {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Anything else the module answered.
+    #[error("{function} answered {code}")]
+    Module {
+        /// The PKCS#11 function, e.g. `C_Sign`.
+        function: String,
+        /// Its return code, e.g. `CKR_DEVICE_ERROR`.
+        code: String,
+    },
+}
+
+impl HsmFailure {
+    /// The same for a request that the worker's end leaves unanswered: it may have been done.
+    #[must_use]
+    pub fn into_unavailable(self) -> Self {
+        match self {
+            Self::Unavailable { .. } => self,
+            judged => Self::Unavailable { detail: judged.to_string() },
+        }
+    }
+}

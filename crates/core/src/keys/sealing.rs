@@ -1,0 +1,72 @@
+//! Secrets at rest: the row that one is bound to, the ways in which it is kept, and its copies.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{HsmName, TenantId};
+
+/// The row that a sealed secret belongs to: a blob moved to another row does not open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowBinding(String);
+
+impl RowBinding {
+    /// Names a row by tenant, table, id and column. None of the parts may hold a NUL.
+    pub fn new(tenant: &TenantId, table: &str, id: &str, column: &str) -> Self {
+        Self(format!("signet/1\0{tenant}\0{table}\0{id}\0{column}"))
+    }
+
+    /// The bytes that are bound.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// How a secret is kept (DESIGN: sealing). The first byte of each blob says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SealMode {
+    /// AES key wrap with padding; used inside the HSM only.
+    Wrapped,
+    /// AES-256-GCM by the HSM; opened for one use.
+    Sealed,
+}
+
+impl SealMode {
+    /// The mode that a blob's first byte names.
+    pub fn of_blob(first: Option<&u8>) -> Option<Self> {
+        match first? {
+            1 => Some(Self::Sealed),
+            2 => Some(Self::Wrapped),
+            _ => None,
+        }
+    }
+}
+
+/// A secret at rest, once per HSM token: any healthy token can open its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seals(pub BTreeMap<HsmName, Vec<u8>>);
+
+/// The hash of an OTP's HMAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OtpHash {
+    /// HMAC-SHA-1, RFC 4226.
+    #[serde(rename = "SHA1")]
+    Sha1,
+    /// HMAC-SHA-256, RFC 6238 §1.2.
+    #[serde(rename = "SHA256")]
+    Sha256,
+    /// HMAC-SHA-512, RFC 6238 §1.2.
+    #[serde(rename = "SHA512")]
+    Sha512,
+}
+
+/// What a wrapped secret is, so that it unwraps to a key of the right kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OtpSecretKind {
+    /// An HMAC key of an OTP.
+    Hmac(OtpHash),
+    /// An AES-128 key of a Yubico OTP.
+    Aes128,
+}
