@@ -1,16 +1,16 @@
 //! Where tokens are kept between commands: a file that only its owner can read, replaced whole, under a lock. Where the
 //! system's keyring is asked for, the secrets are there, and the file holds the rest.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{DirBuilder, File};
+use std::io::Read as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use signet_secret::SecretText;
+use signet_state_file::{Access, LockedFile};
 
 use crate::error::{LoginError, Result, because};
 use crate::keyring::Entry;
@@ -45,7 +45,7 @@ pub(crate) struct Place(PathBuf);
 /// The folder, locked against other processes until this is dropped.
 pub(crate) struct Held<'p> {
     place: &'p Place,
-    _lock: File,
+    _lock: LockedFile,
 }
 
 impl Place {
@@ -98,21 +98,18 @@ impl Place {
 
     /// Takes the lock.
     pub(crate) fn lock(&self) -> Result<Held<'_>> {
-        let lock = self.lock_file()?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(because(LoginError::Keeping, "the lock can't be taken"))?;
-        Ok(Held { place: self, _lock: lock })
+        let lock = LockedFile::open(&self.lock_file()?, Access::InPlace);
+        Ok(Held { place: self, _lock: lock.map_err(because(LoginError::Keeping, "the lock can't be taken"))? })
     }
 
     /// Takes the lock without keeping the runtime from its work, and gives up in the end.
     pub(crate) async fn lock_patiently(&self) -> Result<Held<'_>> {
-        let (lock, deadline) = (self.lock_file()?, Instant::now() + PATIENCE);
+        let (path, deadline) = (self.lock_file()?, Instant::now() + PATIENCE);
         loop {
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Held { place: self, _lock: lock }),
-                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => {
+            match LockedFile::try_open(&path, Access::InPlace) {
+                Ok(Some(lock)) => return Ok(Held { place: self, _lock: lock }),
+                Ok(None) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok(None) => {
                     let text = format!("another `signet` has been refreshing the token for {PATIENCE:?}; try again");
                     return Err(LoginError::Keeping(text));
                 }
@@ -133,13 +130,11 @@ impl Place {
         Err(LoginError::Keeping(text))
     }
 
-    fn lock_file(&self) -> Result<File> {
+    fn lock_file(&self) -> Result<PathBuf> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
         made.map_err(because(LoginError::Keeping, format!("{} can't be made", self.0.display())))?;
         self.check_folder()?;
-        let path = self.0.join("login.lock");
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        opened.map_err(because(LoginError::Keeping, format!("{} can't be opened", path.display())))
+        Ok(self.0.join("login.lock"))
     }
 }
 
@@ -171,17 +166,9 @@ impl Held<'_> {
 
     fn write_file(&self, members: &Map<String, Value>) -> Result<()> {
         let text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(members).map_err(unwritable)?);
-        let (path, new) = (self.place.file(), self.place.0.join("login.json.new"));
-        // One that a crash left may have any mode.
-        let _ = std::fs::remove_file(&new);
-        let write = || -> std::io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)?;
-            File::open(&self.place.0)?.sync_all()
-        };
-        write().map_err(because(LoginError::Keeping, format!("the tokens can't be kept in {}", path.display())))
+        let path = self.place.file();
+        let written = signet_state_file::replace(&path, &text);
+        written.map_err(because(LoginError::Keeping, format!("the tokens can't be kept in {}", path.display())))
     }
 
     pub(crate) async fn delete(&self) -> Result<()> {
@@ -221,7 +208,7 @@ pub(crate) fn read_secret_file(path: &Path) -> Result<SecretText> {
 
 fn read_owners_file(file: File, path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>> {
     let metadata = file.metadata().map_err(unreadable(path))?;
-    if metadata.mode() & 0o077 != 0 {
+    if !signet_state_file::is_private(&metadata) {
         let (path, mode) = (path.display(), metadata.mode() & 0o777);
         let text = format!("{path} can be read by others (mode {mode:03o}): run `chmod 600 {path}`");
         return Err(LoginError::Keeping(text));

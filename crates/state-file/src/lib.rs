@@ -47,6 +47,16 @@ impl LockedFile {
         })
     }
 
+    /// Opens the file, or makes it, and waits for its lock.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be opened or locked.
+    pub fn open(path: &Path, access: Access) -> io::Result<Self> {
+        let locked = Self::acquire(path, access, |file| file.lock().map(|()| true))?;
+        locked.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))
+    }
+
     /// Opens the file, or makes it, and takes its lock by `lock`, which says whether it got it. A file that was replaced
     /// between opening and locking is not the one that others would lock: then the next one is opened.
     fn acquire(path: &Path, access: Access, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Option<Self>> {
