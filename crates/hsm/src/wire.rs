@@ -166,7 +166,7 @@ pub(super) enum Operation {
         block: [u8; 16],
     },
     /// Take an OTP's secret out, for another HSM token to be given it too.
-    HandOver {
+    ExportSecret {
         keys: VaultKeys,
         row: Octets,
         kind: OtpSecretKind,
@@ -219,7 +219,7 @@ impl Operation {
             Self::Open { .. } => "open",
             Self::OtpHmac { .. } => "otp hmac",
             Self::DecryptBlock { .. } => "decrypt block",
-            Self::HandOver { .. } => "hand over",
+            Self::ExportSecret { .. } => "export secret",
             Self::Rebind { .. } => "rebind",
             Self::Derive { .. } => "derive",
             Self::Describe => "describe",

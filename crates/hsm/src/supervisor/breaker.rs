@@ -5,10 +5,11 @@
 //! hangs. Once a trial was answered nobody waits in vain any more, and the token may be used where no other is healthy;
 //! the breaker closes only when a signature that was asked for after it had opened was verified.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use signet_core::keys::HsmFailure;
 
 /// So many failures in a row open it.
@@ -16,10 +17,10 @@ const FAILURES: u32 = 3;
 
 /// How long after a failed trial the next one is due: each pause is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// The longest pause after signatures that did not verify: each of them costs the token its workers, and a login.
-const LONGEST_DISTRUST: Duration = Duration::from_secs(60);
+const MAX_DISTRUST: Duration = Duration::from_secs(60);
 
 /// The breaker.
 #[derive(Default)]
@@ -99,7 +100,7 @@ impl Breaker {
             // Of the requests that were under way together only the first one's failure counts.
             if now >= open.next_trial {
                 open.next_trial = now + open.pause;
-                open.pause = (open.pause * 2).min(LONGEST_PAUSE.max(open.pause));
+                open.pause = (open.pause * 2).min(MAX_PAUSE.max(open.pause));
             }
             return false;
         }
@@ -119,7 +120,7 @@ impl Breaker {
             // Of the signatures that were under way together only the first one counts.
             if now >= open.next_trial {
                 tripped.next_trial = now + open.pause;
-                tripped.pause = (open.pause * 2).min(LONGEST_DISTRUST);
+                tripped.pause = (open.pause * 2).min(MAX_DISTRUST);
             }
         }
         self.open(&mut guard, tripped);
@@ -155,7 +156,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 }
 

@@ -10,9 +10,9 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 
-use super::FAREWELL;
-use super::door;
-use super::pipe::{Pipe, Silence, all_silence};
+use super::SHUTDOWN_GRACE;
+use super::connect;
+use super::connection::{Connection, Health, all_silence};
 use super::spawner::{Spawned, Spawner};
 use super::token::{HsmToken, Stage, Worker};
 use crate::PinSource;
@@ -20,14 +20,14 @@ use crate::wire::{self, Answer, FrameBuffer, Response, START_ID};
 use signet_core::keys::{HsmFailure, TokenReport};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a start may take; a person who types a PIN gets longer.
-const START_PATIENCE: Duration = Duration::from_secs(30);
-const PROMPT_PATIENCE: Duration = Duration::from_secs(600);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long a worker that takes no requests any more is listened to.
-const LAST_WORD: Duration = Duration::from_secs(2);
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a conversation ended.
 struct Ended {
@@ -67,7 +67,7 @@ pub(super) async fn supervise(
             () = tokio::time::sleep(pause) => {}
             () = stopped(&mut stopping) => return,
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 
@@ -97,7 +97,7 @@ fn needs_a_person(failure: &HsmFailure, was_up: bool) -> bool {
 
 async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &mut watch::Receiver<bool>) -> Ended {
     let config = token.config();
-    let spawned = match door::open(config, spawner).await {
+    let spawned = match connect::open(config, spawner).await {
         Ok(spawned) => spawned,
         Err(error) => {
             let failure = HsmFailure::Unavailable { detail: format!("the worker can't be started: {error}") };
@@ -106,10 +106,10 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
     };
     let Spawned { number, process_id, stream } = spawned;
     let size = |number: u32| usize::try_from(number.max(1)).unwrap_or(usize::MAX);
-    let pipe = Pipe::new(size(config.queue), size(config.sessions));
+    let connection = Connection::new(size(config.queue), size(config.sessions));
     let (last_word, patience) = tokio::select! {
-        last_word = converse(token, index, &pipe, stream, (number, process_id)) => (last_word, Duration::ZERO),
-        () = stopped(stopping) => (None, FAREWELL),
+        last_word = converse(token, index, &connection, stream, (number, process_id)) => (last_word, Duration::ZERO),
+        () = stopped(stopping) => (None, SHUTDOWN_GRACE),
         () = token.restart_ordered(index, number) => (None, Duration::ZERO),
     };
     let was_up = token.is_up(index);
@@ -117,22 +117,22 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
         .clone()
         .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} is gone") });
     // A refused PIN keeps the worker from coming back. What was in its hands may have been done before.
-    pipe.close(&gone.clone().into_unavailable());
+    connection.close(&gone.clone().into_unavailable());
     if was_up && !*stopping.borrow() && stopping.has_changed().is_ok() {
         // The process may take its time to end; nobody is sent to it meanwhile.
         token.enter(index, Stage::Down(gone));
     }
-    let ended = door::close(config, spawner, number, patience).await;
+    let ended = connect::close(config, spawner, number, patience).await;
     let failure = last_word
         .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
-    Ended { failure, was_up, has_served: pipe.has_served() }
+    Ended { failure, was_up, has_served: connection.has_served() }
 }
 
 /// Talks until one side ends it; gives the worker's last word, or why it was given up.
 async fn converse(
     token: &HsmToken,
     index: usize,
-    pipe: &Arc<Pipe>,
+    connection: &Arc<Connection>,
     stream: std::os::unix::net::UnixStream,
     (number, process_id): (u64, u32),
 ) -> Option<HsmFailure> {
@@ -142,7 +142,7 @@ async fn converse(
         Err(error) => return unusable(error),
     };
     let mut frames = FrameBuffer::default();
-    let patience = if token.config().pin == PinSource::Prompt { PROMPT_PATIENCE } else { START_PATIENCE };
+    let patience = if token.config().pin == PinSource::Prompt { PROMPT_TIMEOUT } else { START_TIMEOUT };
     let report = match tokio::time::timeout(patience, greet(token, &mut stream, &mut frames)).await {
         Ok(Ok(report)) => report,
         Ok(Err(failure)) => return failure,
@@ -150,13 +150,13 @@ async fn converse(
     };
     tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
     tell_confinement(token, &report);
-    token.enter(index, Stage::Up(Arc::clone(pipe), Box::new(Worker { number, process_id, report })));
+    token.enter(index, Stage::Up(Arc::clone(connection), Box::new(Worker { number, process_id, report })));
     let (read, write) = stream.into_split();
     tokio::select! {
-        last_word = pipe.read(read, frames) => last_word,
-        failure = watch_over(token, pipe) => Some(failure),
+        last_word = connection.read(read, frames) => last_word,
+        failure = watch_over(token, connection) => Some(failure),
         // The worker has gone, and may have left a last word to read.
-        () = write_and_wait(pipe, write) => None,
+        () = write_and_wait(connection, write) => None,
     }
 }
 
@@ -168,9 +168,9 @@ fn tell_confinement(token: &HsmToken, report: &TokenReport) {
     }
 }
 
-async fn write_and_wait(pipe: &Pipe, half: OwnedWriteHalf) {
-    pipe.write(half).await;
-    tokio::time::sleep(LAST_WORD).await;
+async fn write_and_wait(connection: &Connection, half: OwnedWriteHalf) {
+    connection.write(half).await;
+    tokio::time::sleep(LAST_WORD_TIMEOUT).await;
 }
 
 /// Sends the configuration and waits for the worker's word that it serves.
@@ -202,23 +202,23 @@ async fn greet(
 }
 
 /// Ends when the worker hangs; tells expired askers meanwhile.
-async fn watch_over(token: &HsmToken, pipe: &Pipe) -> HsmFailure {
+async fn watch_over(token: &HsmToken, connection: &Connection) -> HsmFailure {
     let deadline = token.config().deadline;
     let mut ticks = tokio::time::interval((deadline / 20).clamp(Duration::from_millis(5), Duration::from_millis(100)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if pipe.take_answered_quickly() {
+        if connection.take_answered_quickly() {
             token.killed_for_silence.store(0, Ordering::Relaxed);
         }
-        if pipe.load() == 0 {
+        if connection.load() == 0 {
             continue;
         }
         let killed = token.killed_for_silence.load(Ordering::Relaxed);
-        match pipe.sweep(Instant::now(), all_silence(deadline, killed)) {
-            Silence::Passing => continue,
-            Silence::OfOne => {}
-            Silence::OfAll => token.killed_for_silence.store(killed.saturating_add(1), Ordering::Relaxed),
+        match connection.sweep(Instant::now(), all_silence(deadline, killed)) {
+            Health::Ok => continue,
+            Health::RequestStuck => {}
+            Health::WorkerStuck => token.killed_for_silence.store(killed.saturating_add(1), Ordering::Relaxed),
         }
         return HsmFailure::Unavailable { detail: "its worker hangs and was killed".into() };
     }

@@ -4,22 +4,23 @@
 //! what it has in hand, and only then ends. A token whose configuration changed is both: its new workers must answer
 //! before the old ones go.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::spawner::Spawner;
 use super::token::HsmToken;
-use super::{FAREWELL, HsmGroup, LAST_ORDERS, link};
+use super::{HsmGroup, KILL_GRACE, SHUTDOWN_GRACE, link};
 use crate::HsmConfig;
 use signet_core::keys::{HsmError, HsmFailure, HsmName};
 
 /// How long the workers of a changed configuration get to answer.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a token that goes is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -61,7 +62,7 @@ impl Member {
 
     /// Waits for the end of its workers, though not for one that does not end when it is killed.
     pub(super) async fn ended(&self, until: Instant) {
-        let supervisors = std::mem::take(&mut *self.supervisors.lock().unwrap_or_else(PoisonError::into_inner));
+        let supervisors = std::mem::take(&mut *self.supervisors.lock());
         for mut supervisor in supervisors {
             // A supervisor that panicked has no worker to wait for.
             if tokio::time::timeout_at(until, &mut supervisor).await.is_err() {
@@ -79,7 +80,7 @@ impl Member {
             tokio::time::sleep(POLL).await;
         }
         self.ask_to_stop();
-        self.ended(Instant::now() + FAREWELL + LAST_ORDERS).await;
+        self.ended(Instant::now() + SHUTDOWN_GRACE + KILL_GRACE).await;
     }
 }
 
@@ -150,11 +151,11 @@ impl HsmGroup {
     async fn replacement(&self, old: &HsmToken, config: HsmConfig) -> Result<Arc<Member>, HsmError> {
         let name = config.name.clone();
         let member = Arc::new(Member::start(old.successor(config), &self.spawner));
-        match member.token.ready(Instant::now() + CHANGE_PATIENCE).await {
+        match member.token.ready(Instant::now() + CHANGE_TIMEOUT).await {
             Ok(()) => Ok(member),
             Err(failure) => {
                 member.ask_to_stop();
-                member.ended(Instant::now() + FAREWELL + LAST_ORDERS).await;
+                member.ended(Instant::now() + SHUTDOWN_GRACE + KILL_GRACE).await;
                 Err(HsmError::new(format!("change of {name}, which goes on as it was"), failure))
             }
         }

@@ -5,12 +5,12 @@
 mod admin;
 mod breaker;
 mod choice;
-mod door;
+mod connect;
+mod connection;
 mod health;
 mod link;
 mod membership;
-mod pace;
-mod pipe;
+mod service_rate;
 mod signer;
 mod spawner;
 mod token;
@@ -35,10 +35,10 @@ pub use choice::Choice;
 pub use membership::Reconfigured;
 
 /// How long the workers get to end by themselves at [`HsmGroup::shutdown`].
-const FAREWELL: Duration = Duration::from_secs(2);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// How much longer the end of all workers may take, those included that don't end when they are killed.
-const LAST_ORDERS: Duration = Duration::from_secs(2);
+const KILL_GRACE: Duration = Duration::from_secs(2);
 
 /// What happens to an HSM token, for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl HsmGroup {
         for member in members.iter() {
             member.ask_to_stop();
         }
-        let until = tokio::time::Instant::now() + FAREWELL + LAST_ORDERS;
+        let until = tokio::time::Instant::now() + SHUTDOWN_GRACE + KILL_GRACE;
         for member in members.iter() {
             member.ended(until).await;
         }

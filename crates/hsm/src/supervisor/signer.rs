@@ -1,11 +1,8 @@
 //! [`Signer`] by the workers.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 
 use super::HsmGroup;
-use super::token::HsmToken;
 use crate::wire::{Answer, KeyRef, Octets, Operation};
 use signet_core::keys::{Attempts, HsmError, HsmFailure, HsmKey, HsmName, RawSignature, Signer};
 use signet_jose::Algorithm;
@@ -19,7 +16,7 @@ impl Signer for HsmGroup {
             return Err(fail(HsmFailure::Configuration { detail }));
         }
         let token = self.token(&key.hsm).map_err(fail)?;
-        sign_at(&token, token.config().deadline, key, algorithm, message).await
+        signature(token.call_within(token.config().deadline, sign(key, algorithm, message)).await)
     }
 
     async fn sign_any(&self, keys: &[&HsmKey], attempts: &mut dyn Attempts) -> Result<usize, HsmError> {
@@ -30,8 +27,8 @@ impl Signer for HsmGroup {
             let (key, public) =
                 keys.get(index).and_then(|key| Some((key, key.public.as_ref()?))).ok_or_else(no_pair)?;
             let message = attempts.begin(index);
-            let outcome = sign_at(&choice.token, choice.patience, key, public.algorithm, message).await;
-            match attempts.end(index, outcome).await {
+            let asked = choice.token.call_within(choice.patience, sign(key, public.algorithm, message)).await;
+            match attempts.end(index, signature(asked)).await {
                 Ok(()) => return Ok(index),
                 Err(error) => failover.failed(&choice, error),
             }
@@ -44,15 +41,12 @@ fn no_pair() -> HsmError {
     HsmError::not_asked("sign", HsmFailure::Configuration { detail: "a key that is no pair does not sign".to_owned() })
 }
 
-async fn sign_at(
-    token: &HsmToken,
-    patience: Duration,
-    key: &HsmKey,
-    algorithm: Algorithm,
-    message: Vec<u8>,
-) -> Result<RawSignature, HsmError> {
-    let operation = Operation::Sign { key: key_ref(key), algorithm, message: Octets(message) };
-    match token.call_within(patience, operation).await? {
+fn sign(key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Operation {
+    Operation::Sign { key: key_ref(key), algorithm, message: Octets(message) }
+}
+
+fn signature(answer: Result<Answer, HsmError>) -> Result<RawSignature, HsmError> {
+    match answer? {
         Answer::Signature(signature) => Ok(RawSignature::from_hsm(signature.take())),
         _ => Err(unexpected("sign")),
     }

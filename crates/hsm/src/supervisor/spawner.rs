@@ -21,14 +21,14 @@ use crate::environment::inherited;
 use signet_core::keys::HsmName;
 
 /// A module that talks without end fills no log: lines over this length are cut, and so is what follows this many.
-const LONGEST_LINE: u64 = 1024;
-const MOST_LINES: usize = 1000;
+const MAX_LINE: u64 = 1024;
+const MAX_LINES: usize = 1000;
 
 /// How often a worker that is about to end is looked at: a process can't be waited for with a limit.
 const POLL: Duration = Duration::from_millis(2);
 
 /// How long a killed worker is waited for; one that stays longer is looked at now and then until it ends.
-const LAST_BREATH: Duration = Duration::from_secs(1);
+const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 const RARE_POLL: Duration = Duration::from_millis(250);
 
 /// Asks the thread for worker processes.
@@ -108,7 +108,7 @@ fn serve(program: &PathBuf, orders: &Receiver<Order>) {
     }
     let killed = children.into_values().map(|child| Ending::new(child, Duration::ZERO, oneshot::channel().0));
     endings.extend(killed);
-    let until = Instant::now() + LAST_BREATH;
+    let until = Instant::now() + REAP_TIMEOUT;
     while !endings.is_empty() && Instant::now() < until {
         endings.retain_mut(|ending| !ending.is_over());
         thread::sleep(POLL);
@@ -155,7 +155,7 @@ impl Ending {
             let _ = self.child.kill();
             self.is_killed = true;
         }
-        if now >= self.kill_at + LAST_BREATH {
+        if now >= self.kill_at + REAP_TIMEOUT {
             self.tell("it was killed and does not end");
         }
         false
@@ -194,12 +194,12 @@ fn log_lines(name: &HsmName, process_id: u32, stderr: impl Read) {
     let mut lines = 0;
     loop {
         let mut line = Vec::new();
-        match (&mut stderr).take(LONGEST_LINE).read_until(b'\n', &mut line) {
+        match (&mut stderr).take(MAX_LINE).read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
         lines += 1;
-        if lines <= MOST_LINES {
+        if lines <= MAX_LINES {
             let text = String::from_utf8_lossy(&line);
             tracing::warn!(hsm = %name, process_id, line = text.trim_end(), "the HSM worker says");
         }

@@ -1,20 +1,21 @@
 //! One HSM token as the server sees it: its workers, and whether it answers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::HsmEvent;
 use super::breaker::Breaker;
-use super::pipe::{NotTaken, Pipe};
+use super::connection::{Connection, NotTaken};
 use crate::HsmConfig;
 use crate::wire::{Answer, Operation};
 use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth, TokenReport};
 
 /// Generating an RSA key takes an HSM seconds to a minute.
-const MANAGEMENT_PATIENCE: Duration = Duration::from_secs(120);
+const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A worker's stage.
 #[derive(Clone)]
@@ -22,7 +23,7 @@ pub(super) enum Stage {
     /// Not there: starting, or to be started again.
     Down(HsmFailure),
     /// It answers.
-    Up(Arc<Pipe>, Box<Worker>),
+    Up(Arc<Connection>, Box<Worker>),
     /// It is not started again: only a person can mend it.
     Failed(HsmFailure),
 }
@@ -161,7 +162,7 @@ impl HsmToken {
 
     /// Records one worker's stage, and tells when the token as a whole went up or down.
     pub(super) fn enter(&self, index: usize, stage: Stage) {
-        let mut told_up = self.told_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told_up = self.told_up.lock();
         let was_up = self.is_up(index);
         if let Some(sender) = self.stages.get(index) {
             sender.send_replace(stage.clone());
@@ -255,14 +256,14 @@ impl HsmToken {
         if !self.is_failing.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+        self.last_failure.lock().clone().map_or(Ok(()), Err)
     }
 
     /// How much waits at its workers, in thousandths of a request for each session.
     pub(super) fn load(&self) -> usize {
         let (mut unanswered, mut workers) = (0_usize, 0_usize);
-        for (_, pipe) in self.live() {
-            unanswered += pipe.load();
+        for (_, connection) in self.live() {
+            unanswered += connection.load();
             workers += 1;
         }
         let sessions = workers.saturating_mul(usize::try_from(self.config.sessions.max(1)).unwrap_or(usize::MAX));
@@ -273,12 +274,12 @@ impl HsmToken {
     pub(super) fn has_room(&self) -> Option<bool> {
         let mut live = self.live().peekable();
         live.peek()?;
-        Some(live.any(|(_, pipe)| pipe.has_room(self.config.deadline)))
+        Some(live.any(|(_, connection)| connection.has_room(self.config.deadline)))
     }
 
     /// How many requests its workers have not answered yet.
     pub(super) fn unanswered(&self) -> usize {
-        self.live().map(|(_, pipe)| pipe.load()).sum()
+        self.live().map(|(_, connection)| connection.load()).sum()
     }
 
     /// The process ids of the workers that answer.
@@ -296,7 +297,7 @@ impl HsmToken {
     ///
     /// [`HsmError`].
     pub(super) async fn call(&self, operation: Operation) -> Result<Answer, HsmError> {
-        let patience = if operation.is_management() { MANAGEMENT_PATIENCE } else { self.config.deadline };
+        let patience = if operation.is_management() { MANAGEMENT_TIMEOUT } else { self.config.deadline };
         self.call_within(patience, operation).await
     }
 
@@ -341,10 +342,10 @@ impl HsmToken {
 
     /// Tells every worker but the one that manages keys, without waiting for more than their answers.
     pub(super) async fn tell_others(&self, operation: &Operation) {
-        let pipes: Vec<Arc<Pipe>> = self.live().skip(1).map(|(_, pipe)| pipe).collect();
-        for pipe in pipes {
+        let connections: Vec<Arc<Connection>> = self.live().skip(1).map(|(_, connection)| connection).collect();
+        for connection in connections {
             let deadline = Instant::now() + self.config.deadline;
-            if let Ok(answer) = pipe.ask(operation, self.config.deadline, deadline) {
+            if let Ok(answer) = connection.send(operation, self.config.deadline, deadline) {
                 // A worker that dies forgets as well.
                 let _ = answer.await;
             }
@@ -361,11 +362,11 @@ impl HsmToken {
     ) -> Result<Answer, Missed> {
         let first_only = operation.is_management();
         let first = self.live().next().map(|(index, _)| index);
-        let (index, pipe) = self
+        let (index, connection) = self
             .pick(|index| Some(index) != avoid && (!first_only || Some(index) == first))
             .map_err(|failure| Missed::unasked(failure, None))?;
         let asked = |failure| Missed { failure, worker: Some(index), was_asked: true };
-        match pipe.ask(operation, patience, deadline) {
+        match connection.send(operation, patience, deadline) {
             Err(NotTaken::Full) => Err(Missed::unasked(HsmFailure::Overloaded, None)),
             Err(NotTaken::Closed(failure)) => Err(Missed::unasked(failure, Some(index))),
             Ok(answer) => match answer.await {
@@ -375,16 +376,16 @@ impl HsmToken {
         }
     }
 
-    fn live(&self) -> impl Iterator<Item = (usize, Arc<Pipe>)> + '_ {
+    fn live(&self) -> impl Iterator<Item = (usize, Arc<Connection>)> + '_ {
         self.stages.iter().enumerate().filter_map(|(index, stage)| match &*stage.borrow() {
-            Stage::Up(pipe, _) => Some((index, Arc::clone(pipe))),
+            Stage::Up(connection, _) => Some((index, Arc::clone(connection))),
             Stage::Down(_) | Stage::Failed(_) => None,
         })
     }
 
     /// The live worker with the least to do.
-    fn pick(&self, eligible: impl Fn(usize) -> bool) -> Result<(usize, Arc<Pipe>), HsmFailure> {
-        let least = self.live().filter(|(index, _)| eligible(*index)).min_by_key(|(_, pipe)| pipe.load());
+    fn pick(&self, eligible: impl Fn(usize) -> bool) -> Result<(usize, Arc<Connection>), HsmFailure> {
+        let least = self.live().filter(|(index, _)| eligible(*index)).min_by_key(|(_, connection)| connection.load());
         least.ok_or_else(|| match self.stages.first().map(|stage| stage.borrow().clone()) {
             Some(Stage::Down(failure) | Stage::Failed(failure)) => failure,
             Some(Stage::Up(..)) | None => HsmFailure::Unavailable { detail: "its worker is gone".into() },
@@ -400,7 +401,7 @@ impl HsmToken {
                 }
             }
             Some(error) if matches!(error.failure, F::Deadline(_) | F::Module { .. } | F::Unavailable { .. }) => {
-                *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                *self.last_failure.lock() = Some(error.clone());
                 self.is_failing.store(true, Ordering::Relaxed);
             }
             // The request was at fault, or there were too many: the token itself answers.

@@ -32,7 +32,7 @@ fn token() -> HsmToken {
 }
 
 /// A worker that takes a request and answers nothing.
-fn come_up(token: &HsmToken, index: usize) -> Arc<Pipe> {
+fn come_up(token: &HsmToken, index: usize) -> Arc<Connection> {
     let text = String::new;
     let info = TokenInfo { label: text(), serial: text(), manufacturer: text(), model: text(), firmware: text() };
     let report = TokenReport {
@@ -44,9 +44,9 @@ fn come_up(token: &HsmToken, index: usize) -> Arc<Pipe> {
         confined: Vec::new(),
         not_confined: Vec::new(),
     };
-    let pipe = Pipe::new(1, 1);
-    token.enter(index, Stage::Up(Arc::clone(&pipe), Box::new(Worker { number: 1, process_id: 1, report })));
-    pipe
+    let connection = Connection::new(1, 1);
+    token.enter(index, Stage::Up(Arc::clone(&connection), Box::new(Worker { number: 1, process_id: 1, report })));
+    connection
 }
 
 fn signature() -> Operation {

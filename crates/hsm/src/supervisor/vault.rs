@@ -139,7 +139,7 @@ impl Vault for HsmGroup {
         let handed_over = self
             .use_seals(name, row, seals, |keys, row, blob| match enclosed {
                 None => Operation::Open { keys, row, blob },
-                Some(kind) => Operation::HandOver { keys, row, kind, blob },
+                Some(kind) => Operation::ExportSecret { keys, row, kind, blob },
             })
             .await?;
         let Answer::Bytes(secret) = handed_over else { return Err(unexpected(name)) };

@@ -16,7 +16,7 @@ use crate::{Confinement, Sandbox};
 use signet_core::keys::HsmFailure;
 
 /// No module needs more files and connections at once.
-const MOST_FILES: u64 = 4096;
+const MAX_FILES: u64 = 4096;
 
 /// What of Landlock is asked for: ABI 6 has the scopes. An older kernel gives less.
 const LANDLOCK: ABI = ABI::V6;
@@ -91,7 +91,7 @@ fn drop_capabilities() -> io::Result<()> {
 
 fn limit_files() -> io::Result<()> {
     let now = rustix::process::getrlimit(Resource::Nofile);
-    let least = |limit: Option<u64>| Some(limit.map_or(MOST_FILES, |limit| limit.min(MOST_FILES)));
+    let least = |limit: Option<u64>| Some(limit.map_or(MAX_FILES, |limit| limit.min(MAX_FILES)));
     let limit = Rlimit { current: least(now.current), maximum: least(now.maximum) };
     Ok(rustix::process::setrlimit(Resource::Nofile, limit)?)
 }

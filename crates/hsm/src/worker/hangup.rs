@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// How long the worker gets to end in order: a little longer than it gives threads inside the module.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const END_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How long it gets on top of that while the PIN is presented: a worker that ended in the middle of it would leave nobody
 /// knowing whether the token counted a try, and the next one would wait for a person.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether the login is over.
 const POLL: Duration = Duration::from_millis(20);
@@ -56,8 +56,8 @@ fn until_gone(stream: &UnixStream) {
             Err(_) => break,
         }
     }
-    thread::sleep(PATIENCE);
-    let until = Instant::now() + LOGIN_PATIENCE;
+    thread::sleep(END_TIMEOUT);
+    let until = Instant::now() + LOGIN_TIMEOUT;
     while LOGINS.load(Ordering::SeqCst) > 0 && Instant::now() < until {
         thread::sleep(POLL);
     }

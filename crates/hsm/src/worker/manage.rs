@@ -10,14 +10,14 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType as ModuleKeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-use super::desk::Shared;
-use super::direct::DirectSession;
 use super::error::{Fault, Remedy};
 use super::find_key::{
     ED25519_OID, P256_OID, P384_OID, find_key, judge, read_attributes, read_public, search, shortest,
 };
-use super::intake::Job;
+use super::request_queue::Job;
 use super::session_place::SessionPlace;
+use super::session_thread::Shared;
+use super::single_part::SinglePartSession;
 use crate::wire::{Answer, CheckedKey, KeyRef, Octets, Operation};
 use signet_core::keys::{HsmFailure, KeyPurpose, KeyReport};
 use signet_core::random::{self, OsRandom};
@@ -37,7 +37,7 @@ pub(super) struct Manager {
 
 impl Manager {
     /// With a session of its own, which may write.
-    pub(super) fn new(shared: Arc<Shared>, session: DirectSession) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, session: SinglePartSession) -> Self {
         Self { shared, session: SessionPlace::new(session) }
     }
 
@@ -45,11 +45,11 @@ impl Manager {
     pub(super) fn work(mut self, jobs: &Receiver<Box<Job>>) {
         while let Ok(job) = jobs.recv() {
             if let Some(failure) = job.expired() {
-                self.shared.outbox.send(job.id, Err(failure));
+                self.shared.responses.send(job.id, Err(failure));
                 continue;
             }
             match self.perform(&job.operation) {
-                Ok(answer) => self.shared.outbox.send(job.id, Ok(answer)),
+                Ok(answer) => self.shared.responses.send(job.id, Ok(answer)),
                 Err(fault) => {
                     let refused = matches!(fault, Fault::Failure(HsmFailure::PinRefused { .. }));
                     let restarts = refused || fault.remedy() == Remedy::Restart;
@@ -57,7 +57,7 @@ impl Manager {
                     if restarts || !renewed {
                         return self.shared.end(job.id, fault.into_unavailable());
                     }
-                    self.shared.outbox.send(job.id, Err(fault.into_failure()));
+                    self.shared.responses.send(job.id, Err(fault.into_failure()));
                 }
             }
         }
@@ -97,7 +97,7 @@ impl Manager {
         match operation {
             Operation::Describe => Ok(Answer::Report(self.shared.token.report())),
             Operation::List => self.list(),
-            Operation::Tally => Ok(Answer::Tally(self.shared.gate.tally()?)),
+            Operation::Tally => Ok(Answer::Tally(self.shared.guard.tally()?)),
             Operation::Check { keys } => self.check(keys),
             Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id } => {
                 self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits, &cka_id.0))

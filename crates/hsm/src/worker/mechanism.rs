@@ -1,14 +1,14 @@
 //! What the module offers, and how each JWS algorithm is done with it (RFC 7518 §3, RFC 8037 §3.1).
 
+use std::borrow::Cow;
+
 use aws_lc_rs::digest;
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
-use cryptoki::object::ObjectHandle;
 use cryptoki::slot::Slot;
 
-use super::direct::DirectSession;
 use super::error::Fault;
 use signet_core::keys::{HsmFailure, KeyPurpose, OtpHash, SealMode};
 use signet_jose::Algorithm;
@@ -30,7 +30,7 @@ const LIMITED: [MechanismType; 8] = [
 ];
 
 /// No key is as short: a module that names less counts something else than bits.
-const FEWEST_BITS: usize = 112;
+const MIN_BITS: usize = 112;
 
 #[derive(Clone, Copy)]
 enum Hash {
@@ -86,6 +86,9 @@ impl Hash {
     }
 }
 
+/// A mechanism with what it signs.
+type Prepared<'m> = (Mechanism<'static>, Cow<'m, [u8]>);
+
 impl Mechanisms {
     /// Asks the module what a slot's token offers.
     ///
@@ -120,7 +123,7 @@ impl Mechanisms {
     /// Whether keys of so many bits are within the limits of an offered mechanism.
     fn takes(&self, mechanism: MechanismType, bits: usize) -> bool {
         self.limits(mechanism).is_none_or(|info| {
-            info.max_key_size() < FEWEST_BITS || (info.min_key_size()..=info.max_key_size()).contains(&bits)
+            info.max_key_size() < MIN_BITS || (info.min_key_size()..=info.max_key_size()).contains(&bits)
         })
     }
 
@@ -243,72 +246,62 @@ impl Mechanisms {
         Err(HsmFailure::MechanismMissing { mechanism: name.to_owned() }.into())
     }
 
-    /// Signs a message. Where the module does not hash, this does: `CKM_ECDSA` takes any length without a word.
+    /// How a message is signed: by which mechanism, and what the module is given. Where the module does not hash, this
+    /// does: `CKM_ECDSA` takes any length without a word.
     ///
     /// # Errors
     ///
-    /// [`Fault`].
-    pub(super) fn sign(
-        &self,
-        session: &DirectSession,
-        key: ObjectHandle,
-        algorithm: Algorithm,
-        message: &[u8],
-    ) -> Result<Vec<u8>, Fault> {
+    /// [`HsmFailure::MechanismMissing`].
+    pub(super) fn prepare<'m>(&self, algorithm: Algorithm, message: &'m [u8]) -> Result<Prepared<'m>, Fault> {
         match algorithm {
             Algorithm::Es256 => {
-                self.ecdsa(session, key, Hash::Sha256, (MechanismType::ECDSA_SHA256, Mechanism::EcdsaSha256), message)
+                self.ecdsa(Hash::Sha256, (MechanismType::ECDSA_SHA256, Mechanism::EcdsaSha256), message)
             }
             Algorithm::Es384 => {
-                self.ecdsa(session, key, Hash::Sha384, (MechanismType::ECDSA_SHA384, Mechanism::EcdsaSha384), message)
+                self.ecdsa(Hash::Sha384, (MechanismType::ECDSA_SHA384, Mechanism::EcdsaSha384), message)
             }
             Algorithm::EdDsa => {
                 self.require(MechanismType::EDDSA, "CKM_EDDSA")?;
-                let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
-                Ok(session.sign(&mechanism, key, message)?)
+                Ok((Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure)), message.into()))
             }
-            Algorithm::Rs256 => self.pkcs1(session, key, Hash::Sha256, message),
-            Algorithm::Rs384 => self.pkcs1(session, key, Hash::Sha384, message),
-            Algorithm::Rs512 => self.pkcs1(session, key, Hash::Sha512, message),
-            Algorithm::Ps256 => self.pss(session, key, Hash::Sha256, message),
-            Algorithm::Ps384 => self.pss(session, key, Hash::Sha384, message),
-            Algorithm::Ps512 => self.pss(session, key, Hash::Sha512, message),
+            Algorithm::Rs256 => self.pkcs1(Hash::Sha256, message),
+            Algorithm::Rs384 => self.pkcs1(Hash::Sha384, message),
+            Algorithm::Rs512 => self.pkcs1(Hash::Sha512, message),
+            Algorithm::Ps256 => self.pss(Hash::Sha256, message),
+            Algorithm::Ps384 => self.pss(Hash::Sha384, message),
+            Algorithm::Ps512 => self.pss(Hash::Sha512, message),
         }
     }
 
-    fn ecdsa(
+    fn ecdsa<'m>(
         &self,
-        session: &DirectSession,
-        key: ObjectHandle,
         hash: Hash,
         hashing: (MechanismType, Mechanism<'static>),
-        message: &[u8],
-    ) -> Result<Vec<u8>, Fault> {
+        message: &'m [u8],
+    ) -> Result<Prepared<'m>, Fault> {
         if self.signs(MechanismType::ECDSA) {
-            return Ok(session.sign(&Mechanism::Ecdsa, key, hash.digest(message).as_ref())?);
+            return Ok((Mechanism::Ecdsa, hash.digest(message).as_ref().to_vec().into()));
         }
         self.require(hashing.0, "CKM_ECDSA")?;
-        Ok(session.sign(&hashing.1, key, message)?)
+        Ok((hashing.1, message.into()))
     }
 
-    fn pkcs1(&self, session: &DirectSession, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn pkcs1<'m>(&self, hash: Hash, message: &'m [u8]) -> Result<Prepared<'m>, Fault> {
         let (offered, mechanism) = hash.pkcs1();
         if self.has(offered) {
-            return Ok(session.sign(&mechanism, key, message)?);
+            return Ok((mechanism, message.into()));
         }
         self.require(MechanismType::RSA_PKCS, "CKM_RSA_PKCS")?;
-        let encoded = [hash.digest_info(), hash.digest(message).as_ref()].concat();
-        Ok(session.sign(&Mechanism::RsaPkcs, key, &encoded)?)
+        Ok((Mechanism::RsaPkcs, [hash.digest_info(), hash.digest(message).as_ref()].concat().into()))
     }
 
-    fn pss(&self, session: &DirectSession, key: ObjectHandle, hash: Hash, message: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn pss<'m>(&self, hash: Hash, message: &'m [u8]) -> Result<Prepared<'m>, Fault> {
         let (offered, mechanism) = hash.pss();
         if self.has(offered) {
-            return Ok(session.sign(&mechanism, key, message)?);
+            return Ok((mechanism, message.into()));
         }
         self.require(MechanismType::RSA_PKCS_PSS, "CKM_RSA_PKCS_PSS")?;
-        let mechanism = Mechanism::RsaPkcsPss(hash.pss_parameters());
-        Ok(session.sign(&mechanism, key, hash.digest(message).as_ref())?)
+        Ok((Mechanism::RsaPkcsPss(hash.pss_parameters()), hash.digest(message).as_ref().to_vec().into()))
     }
 }
 

@@ -4,30 +4,30 @@
 //! one more manages keys. It has no asynchronous runtime: every call into a module blocks.
 
 mod confine;
+mod counter_record;
 mod describe;
-mod desk;
-mod direct;
 mod error;
+mod export_secret;
 mod find_key;
-mod gate;
-mod hand_over;
 mod hangup;
 mod harden;
-mod intake;
 mod manage;
-mod marker;
 mod mechanism;
-mod outbox;
 mod pin;
+mod pin_attempt_log;
 mod policy;
-mod rate;
 mod raw;
+mod request_queue;
+mod response_writer;
 mod seccomp;
 mod session_place;
+mod session_thread;
+mod signature_counter;
+mod signing_guard;
+mod single_part;
 mod standalone;
-mod tally;
-mod tally_record;
 mod token;
+mod token_bucket;
 mod vault;
 
 use std::io::{self, Read as _};
@@ -43,12 +43,12 @@ use std::time::Duration;
 use cryptoki::session::Session;
 
 use self::confine::InForce;
-use self::desk::{Desk, Shared};
-use self::direct::DirectSession;
-use self::gate::Gate;
-use self::intake::Intake;
 use self::manage::Manager;
-use self::outbox::Outbox;
+use self::request_queue::RequestQueue;
+use self::response_writer::ResponseWriter;
+use self::session_thread::{SessionThread, Shared};
+use self::signing_guard::SigningGuard;
+use self::single_part::SinglePartSession;
 pub use self::standalone::{WorkerConfig, inherited_socket_path, refuse_foreign};
 use self::token::Token;
 use super::wire::{Answer, FrameBuffer, START_ID};
@@ -59,7 +59,7 @@ use signet_core::keys::HsmFailure;
 const MANAGEMENT_QUEUE: usize = 16;
 
 /// How long threads inside the module get to come back before the process ends without them.
-const LAST_CALLS: Duration = Duration::from_secs(1);
+const THREADS_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the worker until its server hangs up: by its own configuration, or by what the server that started it says.
 pub fn run(own: Option<WorkerConfig>) -> ExitCode {
@@ -82,7 +82,7 @@ fn serve(own: Option<WorkerConfig>) -> io::Result<()> {
     }
     let mut frames = FrameBuffer::default();
     let config = read_config(&mut stream, &mut frames)?;
-    let outbox = Arc::new(Outbox::new(stream.try_clone()?));
+    let responses = Arc::new(ResponseWriter::new(stream.try_clone()?));
     let judged = match &own {
         Some(own) => own.judge(config),
         None => Ok(config),
@@ -94,10 +94,10 @@ fn serve(own: Option<WorkerConfig>) -> io::Result<()> {
         start(config, in_force)
     });
     match started {
-        Ok(started) => work(started, stream, frames, outbox),
+        Ok(started) => work(started, stream, frames, responses),
         Err(failure) => {
             eprintln!("the worker does not start: {failure}");
-            outbox.send(START_ID, Err(failure));
+            responses.send(START_ID, Err(failure));
             Ok(())
         }
     }
@@ -146,10 +146,10 @@ fn read_config(stream: &mut UnixStream, frames: &mut FrameBuffer) -> io::Result<
 struct Started {
     token: Token,
     anchor: Session,
-    sessions: Vec<DirectSession>,
-    management: DirectSession,
+    sessions: Vec<SinglePartSession>,
+    management: SinglePartSession,
     queue: usize,
-    gate: Gate,
+    guard: SigningGuard,
 }
 
 /// Logs in, then opens the sessions one after another: the first failure stops.
@@ -157,14 +157,14 @@ fn start(config: HsmConfig, in_force: InForce) -> Result<Started, HsmFailure> {
     let count = config.sessions.max(1);
     let queue = usize::try_from(config.queue.max(1)).unwrap_or(usize::MAX);
     // A signer that can't count does not present its PIN either.
-    let gate = Gate::open(&config)?;
+    let guard = SigningGuard::open(&config)?;
     let (token, anchor) = Token::open(config, in_force)?;
     let sessions = (0..count)
         .map(|_| token.session())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|fault| opening_failed(fault, count))?;
     let management = token.management_session().map_err(|fault| opening_failed(fault, count))?;
-    Ok(Started { token, anchor, sessions, management, queue, gate })
+    Ok(Started { token, anchor, sessions, management, queue, guard })
 }
 
 fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
@@ -180,20 +180,20 @@ fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
     }
 }
 
-fn work(started: Started, stream: UnixStream, frames: FrameBuffer, outbox: Arc<Outbox>) -> io::Result<()> {
-    let Started { token, anchor, sessions, management, queue, gate } = started;
+fn work(started: Started, stream: UnixStream, frames: FrameBuffer, responses: Arc<ResponseWriter>) -> io::Result<()> {
+    let Started { token, anchor, sessions, management, queue, guard } = started;
     harden::leave_the_foreground();
-    gate.keep()?;
-    outbox.send(START_ID, Ok(Answer::Ready(token.report())));
+    guard.keep()?;
+    responses.send(START_ID, Ok(Answer::Ready(token.report())));
     let (management_jobs, jobs) = mpsc::sync_channel(MANAGEMENT_QUEUE);
-    let intake = Intake::new(stream, frames, management_jobs, Arc::clone(&outbox), queue);
-    let shared = Arc::new(Shared { token, gate, intake, outbox, epoch: AtomicU64::new(0) });
+    let queue = RequestQueue::new(stream, frames, management_jobs, Arc::clone(&responses), queue);
+    let shared = Arc::new(Shared { token, guard, queue, responses, epoch: AtomicU64::new(0) });
     let (finished, done) = mpsc::channel::<()>();
     for (number, session) in sessions.into_iter().enumerate() {
-        let desk = Desk::new(Arc::clone(&shared), session);
+        let thread = SessionThread::new(Arc::clone(&shared), session);
         let finished = finished.clone();
         thread::Builder::new().name(format!("session-{number}")).spawn(move || {
-            desk.work();
+            thread.work();
             drop(finished);
         })?;
     }
@@ -202,14 +202,14 @@ fn work(started: Started, stream: UnixStream, frames: FrameBuffer, outbox: Arc<O
         manager.work(&jobs);
         drop(finished);
     })?;
-    shared.intake.wait_until_ended();
+    shared.queue.wait_until_ended();
     end(&done, shared, anchor);
     Ok(())
 }
 
 /// Leaving while a thread is inside the module crashes some of them: they come back first, or nothing is unwound.
 fn end(done: &mpsc::Receiver<()>, shared: Arc<Shared>, anchor: Session) {
-    if matches!(done.recv_timeout(LAST_CALLS), Err(mpsc::RecvTimeoutError::Timeout)) {
+    if matches!(done.recv_timeout(THREADS_GRACE), Err(mpsc::RecvTimeoutError::Timeout)) {
         eprintln!("the module holds a thread; the worker ends without it");
         std::process::abort();
     }

@@ -7,18 +7,18 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::marker::{Earlier, Marker, Markers};
+use super::pin_attempt_log::{AttemptFile, Earlier, PinAttemptLog};
 use crate::PinSource;
 use signet_core::keys::HsmFailure;
 
-const LONGEST_PIN: u64 = 1024;
+const MAX_PIN: u64 = 1024;
 
 /// A PIN that may be presented. While it lives, no other worker presents the same file's PIN.
 pub(super) struct Pin {
     text: Zeroizing<Vec<u8>>,
     source: String,
     /// A PIN that a person types leaves no marker.
-    markers: Option<Markers>,
+    markers: Option<PinAttemptLog>,
     earlier: Earlier,
     _locked: Option<File>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Pin {
 #[must_use]
 pub(super) struct Attempt {
     pin: Pin,
-    marker: Option<Marker>,
+    marker: Option<AttemptFile>,
 }
 
 impl Pin {
@@ -42,7 +42,7 @@ impl Pin {
             PinSource::File(path) => Self::from_file(path, |file| {
                 let state_of_file =
                     format!("{} {} {}.{:09} {}", file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.size());
-                Markers::of_file(path, state_of_file, name, state_directory)
+                PinAttemptLog::of_file(path, state_of_file, name, state_directory)
             }),
             PinSource::Credential(credential) => {
                 let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
@@ -51,7 +51,7 @@ impl Pin {
                             .into(),
                     )
                 })?;
-                let markers = |_: &Metadata| Markers::of_credential(name, state_directory);
+                let markers = |_: &Metadata| PinAttemptLog::of_credential(name, state_directory);
                 Self::from_file(&Path::new(&directory).join(credential), markers)
             }
             PinSource::Prompt => Self::from_prompt(name),
@@ -80,7 +80,7 @@ impl Pin {
         }
     }
 
-    fn from_file(path: &Path, markers: impl FnOnce(&Metadata) -> Markers) -> Result<Self, HsmFailure> {
+    fn from_file(path: &Path, markers: impl FnOnce(&Metadata) -> PinAttemptLog) -> Result<Self, HsmFailure> {
         let unreadable = |error: io::Error| refuse(format!("the PIN file {} can't be read: {error}", path.display()));
         let file = open_private(path)?;
         // Two workers that read the same wrong PIN at once would present it twice. Some network file systems have no
@@ -88,12 +88,12 @@ impl Pin {
         let _ = file.lock();
         let markers = markers(&file.metadata().map_err(unreadable)?);
         let earlier = markers.check(path)?;
-        let longest = usize::try_from(LONGEST_PIN).unwrap_or_default();
+        let longest = usize::try_from(MAX_PIN).unwrap_or_default();
         let mut text = Zeroizing::new(Vec::with_capacity(longest + 1));
-        (&file).take(LONGEST_PIN + 1).read_to_end(&mut text).map_err(unreadable)?;
+        (&file).take(MAX_PIN + 1).read_to_end(&mut text).map_err(unreadable)?;
         if text.len() > longest {
             return Err(refuse(format!(
-                "the PIN file {} holds more than {LONGEST_PIN} bytes, which is no PIN: it must hold the PIN alone",
+                "the PIN file {} holds more than {MAX_PIN} bytes, which is no PIN: it must hold the PIN alone",
                 path.display()
             )));
         }
@@ -155,7 +155,7 @@ impl Attempt {
     /// more by another worker.
     pub(super) fn unclear(self, answer: &str) -> HsmFailure {
         let source = &self.pin.source;
-        let was_taken = self.pin.markers.as_ref().is_some_and(Markers::was_taken);
+        let was_taken = self.pin.markers.as_ref().is_some_and(PinAttemptLog::was_taken);
         if was_taken && !self.pin.is_second_time() {
             let detail = format!("{answer} when the PIN from {source} was presented, which was taken before");
             return HsmFailure::Unavailable { detail };
@@ -289,7 +289,7 @@ mod tests {
         let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let path = pin_file(directory.path(), "1234", 0o600);
         let pin = |folders: &[&Path]| {
-            let markers = Markers::in_places(folders.iter().map(|folder| folder.join("pin.refused")).collect());
+            let markers = PinAttemptLog::in_places(folders.iter().map(|folder| folder.join("pin.refused")).collect());
             Pin::from_file(&path, |_| markers).unwrap()
         };
         let nowhere = directory.path().join("missing");

@@ -21,11 +21,11 @@ use signet_jose::{Algorithm, strict_json};
 const NEAR: Duration = Duration::from_secs(90);
 
 /// A token is no longer than what a verifier accepts.
-const LONGEST_TOKEN: usize = 8 * 1024;
+const MAX_TOKEN: usize = 8 * 1024;
 /// A report of some thousand keys.
-const LONGEST_REPORT: usize = 768 * 1024;
+const MAX_REPORT: usize = 768 * 1024;
 
-const LONGEST_TEXT: usize = 512;
+const MAX_TEXT: usize = 512;
 
 /// Proofs of possession in the words of RFC 8176 §2, beside which a password may stand: a code, a key in hardware, a
 /// smart card.
@@ -76,13 +76,13 @@ impl Judge<'_> {
     ///
     /// [`Refusal`] with the first reason found.
     pub(super) fn judge(&self, key: &KeyRef, algorithm: Algorithm, input: &[u8]) -> Result<SignedKind, Refusal> {
-        if input.len() > LONGEST_REPORT {
+        if input.len() > MAX_REPORT {
             return Err(Refusal::NotJws);
         }
         let dot = input.iter().position(|byte| *byte == b'.').ok_or(Refusal::NotJws)?;
         let (header, payload) = (input.get(..dot).unwrap_or_default(), input.get(dot + 1..).unwrap_or_default());
         let kind = judge_header(key, algorithm, header)?;
-        if kind != SignedKind::Report && input.len() > LONGEST_TOKEN {
+        if kind != SignedKind::Report && input.len() > MAX_TOKEN {
             return Err(Refusal::NotJws);
         }
         // A second dot is no base64url.
@@ -188,7 +188,7 @@ fn judge_header(key: &KeyRef, algorithm: Algorithm, part: &[u8]) -> Result<Signe
 
 fn text<'c>(claims: &'c Map<String, Value>, name: &'static str) -> Result<&'c str, Refusal> {
     let text = claims.get(name).and_then(Value::as_str);
-    text.filter(|text| (1..=LONGEST_TEXT).contains(&text.len())).ok_or(Refusal::Claim(name))
+    text.filter(|text| (1..=MAX_TEXT).contains(&text.len())).ok_or(Refusal::Claim(name))
 }
 
 /// A NumericDate as Signet writes it: whole seconds, not before 1970.

@@ -1,15 +1,15 @@
 //! The place of one session, in which one follows another.
 
-use super::direct::DirectSession;
 use super::error::Fault;
+use super::single_part::SinglePartSession;
 use signet_core::keys::HsmFailure;
 
 /// Holds a session, but for the moment in which it is replaced.
-pub(super) struct SessionPlace(Option<DirectSession>);
+pub(super) struct SessionPlace(Option<SinglePartSession>);
 
 impl SessionPlace {
     /// Begins with this session.
-    pub(super) fn new(session: DirectSession) -> Self {
+    pub(super) fn new(session: SinglePartSession) -> Self {
         Self(Some(session))
     }
 
@@ -18,7 +18,7 @@ impl SessionPlace {
     /// # Errors
     ///
     /// [`HsmFailure::Unavailable`] where the last one could not be replaced.
-    pub(super) fn held(&self) -> Result<&DirectSession, Fault> {
+    pub(super) fn held(&self) -> Result<&SinglePartSession, Fault> {
         let gone = || HsmFailure::Unavailable { detail: "its session could not be opened again".into() }.into();
         self.0.as_ref().ok_or_else(gone)
     }
@@ -32,7 +32,7 @@ impl SessionPlace {
     pub(super) fn renew(
         &mut self,
         fault: &Fault,
-        open: impl FnOnce() -> Result<DirectSession, Fault>,
+        open: impl FnOnce() -> Result<SinglePartSession, Fault>,
     ) -> Result<(), Fault> {
         match self.0.take() {
             Some(stale) if fault.is_of_a_lost_session() => std::mem::forget(stale),

@@ -1,7 +1,6 @@
 //! The module and the one HSM token that this worker serves: found once, logged in once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -10,15 +9,16 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::confine::InForce;
 use super::describe::{Description, PinFlags};
-use super::direct::{DirectSession, DirectSign};
 use super::error::{Fault, Remedy, code_name, counts_no_try, function_name, refuses_pin};
 use super::hangup::LoginUnderWay;
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
 use super::raw;
+use super::single_part::{SignFunction, SinglePartSession};
 use crate::{HsmConfig, PinSource};
 use signet_core::keys::{HsmFailure, TokenInfo, TokenReport};
 
@@ -36,7 +36,7 @@ pub(super) struct Token {
     library: String,
     in_force: InForce,
     mechanisms: Mechanisms,
-    direct: DirectSign,
+    sign: SignFunction,
     login: Mutex<()>,
     /// How many logins have followed the first.
     logins: AtomicU64,
@@ -75,7 +75,7 @@ impl Token {
             |info| format!("{} {}", info.library_description().trim(), info.library_version()),
         );
         let info = found.info.into();
-        let direct = DirectSign::of(&config.module);
+        let sign = SignFunction::of(&config.module);
         let token = Self {
             module: found.module,
             slot: found.slot,
@@ -84,7 +84,7 @@ impl Token {
             library,
             in_force,
             mechanisms: found.mechanisms,
-            direct,
+            sign,
             login: Mutex::new(()),
             logins: AtomicU64::new(0),
             objects: Mutex::new(()),
@@ -98,13 +98,13 @@ impl Token {
     }
 
     /// A session to sign with.
-    pub(super) fn session(&self) -> Result<DirectSession, Fault> {
-        Ok(self.direct.session(self.module.open_ro_session(self.slot)?))
+    pub(super) fn session(&self) -> Result<SinglePartSession, Fault> {
+        Ok(self.sign.session(self.module.open_ro_session(self.slot)?))
     }
 
     /// A session to make and destroy keys with.
-    pub(super) fn management_session(&self) -> Result<DirectSession, Fault> {
-        Ok(self.direct.session(self.module.open_rw_session(self.slot)?))
+    pub(super) fn management_session(&self) -> Result<SinglePartSession, Fault> {
+        Ok(self.sign.session(self.module.open_rw_session(self.slot)?))
     }
 
     /// What the module offers.
@@ -114,16 +114,12 @@ impl Token {
 
     /// Looking for objects beside key generation fails on some modules: whoever does either holds this.
     pub(super) fn lock_objects(&self) -> MutexGuard<'_, ()> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        self.objects.lock()
     }
 
-    /// The same, for who can do without.
+    /// Takes the lock of [`lock_objects`](Self::lock_objects) where it is free.
     pub(super) fn try_lock_objects(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.objects.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.objects.try_lock()
     }
 
     /// Logs in again after somebody logged the token out: of all threads that notice, one presents the PIN.
@@ -132,7 +128,7 @@ impl Token {
     ///
     /// [`HsmFailure::PinRefused`] ends the worker.
     pub(super) fn log_in_again(&self, session: &Session) -> Result<(), HsmFailure> {
-        let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.login.lock();
         if is_logged_in(session) {
             return Ok(());
         }

@@ -9,9 +9,9 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::desk::Desk;
 use super::error::Fault;
 use super::mechanism::hmac;
+use super::session_thread::SessionThread;
 use crate::blob::{self, Blob, IV_BYTES, MAC_BYTES};
 use crate::wire::{Answer, KeyRef, Octets, SecretKind, VaultKeys};
 use signet_core::keys::{HsmFailure, OtpHash, OtpSecretKind, SealMode};
@@ -20,7 +20,7 @@ use signet_core::random::{self, OsRandom};
 const GCM_TAG_BITS: u64 = 128;
 const GCM_TAG_BYTES: usize = 16;
 
-impl Desk {
+impl SessionThread {
     /// Seals a secret; an OTP's is wrapped where token and keys allow it.
     pub(super) fn seal(
         &mut self,
@@ -58,11 +58,11 @@ impl Desk {
         let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
         let kind = OtpSecretKind::Hmac(hash);
         let macs = match blob.mode {
-            SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |desk, key| {
+            SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |thread, key| {
                 let mechanism = hmac(hash).0;
                 messages
                     .iter()
-                    .map(|message| Ok(Octets(desk.session()?.sign(&mechanism, key, &message.0)?)))
+                    .map(|message| Ok(Octets(thread.session()?.sign(&mechanism, key, &message.0)?)))
                     .collect::<Result<Vec<_>, Fault>>()
             })?,
             SealMode::Sealed => {
@@ -85,8 +85,8 @@ impl Desk {
         let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
         let kind = OtpSecretKind::Aes128;
         let plain = match blob.mode {
-            SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |desk, key| {
-                Ok(Zeroizing::new(desk.session()?.decrypt(&Mechanism::AesEcb, key, &block)?))
+            SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |thread, key| {
+                Ok(Zeroizing::new(thread.session()?.decrypt(&Mechanism::AesEcb, key, &block)?))
             })?,
             SealMode::Sealed => {
                 let secret = self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?;

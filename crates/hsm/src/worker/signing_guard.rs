@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::counter_record::Counted;
 use super::policy::Judge;
-use super::rate::Ceiling;
-use super::tally::{Counted, Tally};
+use super::signature_counter::SignatureCounter;
+use super::token_bucket::TokenBucket;
 use crate::HsmConfig;
 use crate::wire::Operation;
 use signet_core::keys::{HsmFailure, KeyTally, SignedKind, SigningPolicy};
@@ -13,24 +14,24 @@ use signet_jose::clock::{Clock as _, SystemClock};
 
 /// The most OTP secrets that a worker hands over in a second: whoever has taken the server over does not have all of
 /// them before anybody looks at the log.
-const MOST_HANDED_OVER: u32 = 100;
+const MAX_EXPORTS: u32 = 100;
 
 /// The one gate of this worker.
-pub(super) struct Gate {
-    tally: Arc<Tally>,
+pub(super) struct SigningGuard {
+    counter: Arc<SignatureCounter>,
     policy: SigningPolicy,
-    ceiling: Option<Ceiling>,
-    handing_over: Option<Ceiling>,
+    bucket: Option<TokenBucket>,
+    exports: Option<TokenBucket>,
 }
 
 /// A signature that is counted and not made yet.
 #[must_use]
-pub(super) struct Pass {
+pub(super) struct Permit {
     key_id: String,
     kind: SignedKind,
 }
 
-impl Gate {
+impl SigningGuard {
     /// Opens the count.
     ///
     /// # Errors
@@ -41,10 +42,10 @@ impl Gate {
             detail: "there is no state directory to count signatures in, and what is not counted is not signed".into(),
         })?;
         Ok(Self {
-            tally: Arc::new(Tally::open(directory, config.name.as_str())?),
+            counter: Arc::new(SignatureCounter::open(directory, config.name.as_str())?),
             policy: config.policy.clone(),
-            ceiling: Ceiling::new(config.policy.most_per_second, Instant::now()),
-            handing_over: Ceiling::new(MOST_HANDED_OVER, Instant::now()),
+            bucket: TokenBucket::new(config.policy.most_per_second, Instant::now()),
+            exports: TokenBucket::new(MAX_EXPORTS, Instant::now()),
         })
     }
 
@@ -54,7 +55,7 @@ impl Gate {
     ///
     /// Where the system gives no thread.
     pub(super) fn keep(&self) -> std::io::Result<()> {
-        Tally::keep(&self.tally)
+        SignatureCounter::keep(&self.counter)
     }
 
     /// Judges what is to be signed, keeps to the ceiling, and counts it. Tokens alone take from the ceiling: a flood of
@@ -64,33 +65,33 @@ impl Gate {
     ///
     /// [`HsmFailure::Refused`] for what this key is not there for, counted and told on standard error;
     /// [`HsmFailure::Overloaded`] above the ceiling; [`HsmFailure::Unavailable`] where it can't be counted.
-    pub(super) fn admit(&self, operation: &Operation) -> Result<Option<Pass>, HsmFailure> {
+    pub(super) fn authorize(&self, operation: &Operation) -> Result<Option<Permit>, HsmFailure> {
         let Operation::Sign { key, algorithm, message } = operation else { return Ok(None) };
         let now = SystemClock.now();
         match (Judge { policy: &self.policy, now }).judge(key, *algorithm, &message.0) {
-            Ok(SignedKind::Token) if self.ceiling.as_ref().is_some_and(|ceiling| !ceiling.take(Instant::now())) => {
+            Ok(SignedKind::Token) if self.bucket.as_ref().is_some_and(|bucket| !bucket.take(Instant::now())) => {
                 Err(HsmFailure::Overloaded)
             }
             Ok(kind) => {
-                self.tally.count(&key.key_id, Counted::Signed(kind), now)?;
-                Ok(Some(Pass { key_id: key.key_id.clone(), kind }))
+                self.counter.count(&key.key_id, Counted::Signed(kind), now)?;
+                Ok(Some(Permit { key_id: key.key_id.clone(), kind }))
             }
             Err(refusal) => {
                 eprintln!("ALARM: refused to sign with the {} key {}: {refusal}", key.purpose.name(), key.key_id);
-                self.tally.count(&key.key_id, Counted::Refused, now)?;
+                self.counter.count(&key.key_id, Counted::Refused, now)?;
                 Err(HsmFailure::Refused { detail: refusal.to_string() })
             }
         }
     }
 
     /// Whether a secret may be handed over now.
-    pub(super) fn may_hand_over(&self) -> bool {
-        self.handing_over.as_ref().is_some_and(|ceiling| ceiling.take(Instant::now()))
+    pub(super) fn may_export(&self) -> bool {
+        self.exports.as_ref().is_some_and(|bucket| bucket.take(Instant::now()))
     }
 
     /// The HSM did not sign.
-    pub(super) fn take_back(&self, pass: Pass) {
-        self.tally.take_back(&pass.key_id, pass.kind);
+    pub(super) fn take_back(&self, permit: Permit) {
+        self.counter.take_back(&permit.key_id, permit.kind);
     }
 
     /// What was signed with each key, by every worker of this token.
@@ -99,6 +100,6 @@ impl Gate {
     ///
     /// [`HsmFailure::Configuration`] where a count can't be read.
     pub(super) fn tally(&self) -> Result<Vec<KeyTally>, HsmFailure> {
-        self.tally.sum()
+        self.counter.sum()
     }
 }

@@ -17,12 +17,14 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::tally_record::{RECORD, Record};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::counter_record::{Counted, RECORD, Record};
 use signet_core::keys::{HsmFailure, KeyTally, SignedKind};
 use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
@@ -32,7 +34,7 @@ use signet_state_file::{self as state_file, Access, LockedFile};
 const RESERVED_RECORDS: u64 = 128;
 
 /// More workers of one token at once are a mistake.
-const MOST_FILES: u32 = 256;
+const MAX_FILES: u32 = 256;
 
 /// How often the file is brought to the disk and looked after.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -40,15 +42,8 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// A record that another worker writes this moment is read again.
 const READINGS: u32 = 5;
 
-/// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Counted {
-    Signed(SignedKind),
-    Refused,
-}
-
 /// The count of one worker, and the way to those of the others.
-pub(super) struct Tally {
+pub(super) struct SignatureCounter {
     directory: PathBuf,
     token: String,
     counts: Mutex<Counts>,
@@ -62,7 +57,7 @@ struct Counts {
     places: HashMap<(String, Counted), usize>,
 }
 
-impl Tally {
+impl SignatureCounter {
     /// Takes a file of this token that no other worker has, or makes one.
     ///
     /// # Errors
@@ -70,14 +65,14 @@ impl Tally {
     /// [`HsmFailure::Configuration`] where the files can't be used, one of them is damaged, or others may write to it;
     /// [`HsmFailure::Unavailable`] where the disk is full.
     pub(super) fn open(directory: &Path, token: &str) -> Result<Self, HsmFailure> {
-        for number in 0..MOST_FILES {
+        for number in 0..MAX_FILES {
             let path = directory.join(format!("{token}.{number}.tally"));
             if let Some(counts) = Counts::open(path)? {
                 let (directory, token) = (directory.to_owned(), token.to_owned());
                 return Ok(Self { directory, token, counts: Mutex::new(counts), is_dirty: AtomicBool::new(false) });
             }
         }
-        Err(HsmFailure::Configuration { detail: format!("{MOST_FILES} workers of the HSM token {token} run already") })
+        Err(HsmFailure::Configuration { detail: format!("{MAX_FILES} workers of the HSM token {token} run already") })
     }
 
     /// Counts one signature before it is made.
@@ -129,15 +124,15 @@ impl Tally {
     /// # Errors
     ///
     /// Where the system gives no thread.
-    pub(super) fn keep(tally: &Arc<Self>) -> io::Result<()> {
-        let tally = Arc::clone(tally);
+    pub(super) fn keep(counter: &Arc<Self>) -> io::Result<()> {
+        let counter = Arc::clone(counter);
         let keep = move || {
             loop {
                 thread::sleep(SYNC_EVERY);
-                tally.look_after();
+                counter.look_after();
             }
         };
-        thread::Builder::new().name("tally".into()).spawn(keep).map(drop)
+        thread::Builder::new().name("counter".into()).spawn(keep).map(drop)
     }
 
     /// Brings the file to the disk; makes it again where somebody removed it.
@@ -192,7 +187,7 @@ impl Tally {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }
 
@@ -309,12 +304,12 @@ mod tests {
         Timestamp::from_unix_seconds(seconds)
     }
 
-    fn open(directory: &Path) -> Tally {
-        Tally::open(directory, "primary").unwrap()
+    fn open(directory: &Path) -> SignatureCounter {
+        SignatureCounter::open(directory, "primary").unwrap()
     }
 
-    fn counted(tally: &Tally) -> KeyTally {
-        let mut sums = tally.sum().unwrap();
+    fn counted(counter: &SignatureCounter) -> KeyTally {
+        let mut sums = counter.sum().unwrap();
         assert_eq!(sums.len(), 1);
         sums.remove(0)
     }
@@ -348,19 +343,19 @@ mod tests {
     #[test]
     fn workers_beside_each_other_have_a_file_each_and_one_sum() {
         let directory = tempfile::tempdir().unwrap();
-        let tallies: Vec<Tally> = (0..3).map(|_| open(directory.path())).collect();
-        let other = Tally::open(directory.path(), "primary-2").unwrap();
+        let counters: Vec<SignatureCounter> = (0..3).map(|_| open(directory.path())).collect();
+        let other = SignatureCounter::open(directory.path(), "primary-2").unwrap();
         thread::scope(|scope| {
-            for tally in tallies.iter().chain([&other]) {
+            for counter in counters.iter().chain([&other]) {
                 scope.spawn(|| {
                     for second in 0..500 {
-                        tally.count(KEY, Counted::Signed(SignedKind::Token), at(second)).unwrap();
-                        tally.sum().unwrap();
+                        counter.count(KEY, Counted::Signed(SignedKind::Token), at(second)).unwrap();
+                        counter.sum().unwrap();
                     }
                 });
             }
         });
-        assert_eq!(counted(&tallies[0]).tokens, 1500);
+        assert_eq!(counted(&counters[0]).tokens, 1500);
         assert_eq!(counted(&other).tokens, 500);
     }
 
@@ -374,14 +369,16 @@ mod tests {
             let mut damaged = good.clone();
             damaged[place] ^= 1;
             fs::write(&path, &damaged).unwrap();
-            let Err(HsmFailure::Configuration { detail }) = Tally::open(directory.path(), "primary").map(drop) else {
+            let Err(HsmFailure::Configuration { detail }) =
+                SignatureCounter::open(directory.path(), "primary").map(drop)
+            else {
                 panic!("byte {place}")
             };
             assert!(detail.contains("damaged in line 1"), "{detail}");
         }
         let moved = [vec![0; RECORD], good[..RECORD].to_vec()].concat();
         fs::write(&path, moved).unwrap();
-        assert!(Tally::open(directory.path(), "primary").is_err());
+        assert!(SignatureCounter::open(directory.path(), "primary").is_err());
     }
 
     #[test]
@@ -390,19 +387,19 @@ mod tests {
         drop(open(directory.path()));
         let path = directory.path().join("primary.0.tally");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
-        assert!(Tally::open(directory.path(), "primary").is_err());
-        assert!(Tally::open(&directory.path().join("missing"), "primary").is_err());
+        assert!(SignatureCounter::open(directory.path(), "primary").is_err());
+        assert!(SignatureCounter::open(&directory.path().join("missing"), "primary").is_err());
     }
 
     #[test]
     fn a_file_that_was_removed_is_written_again() {
         let directory = tempfile::tempdir().unwrap();
-        let tally = open(directory.path());
-        tally.count(KEY, Counted::Signed(SignedKind::Token), at(1)).unwrap();
+        let counter = open(directory.path());
+        counter.count(KEY, Counted::Signed(SignedKind::Token), at(1)).unwrap();
         fs::remove_file(directory.path().join("primary.0.tally")).unwrap();
-        tally.look_after();
-        tally.count(KEY, Counted::Signed(SignedKind::Token), at(2)).unwrap();
-        assert_eq!(counted(&tally).tokens, 2);
+        counter.look_after();
+        counter.count(KEY, Counted::Signed(SignedKind::Token), at(2)).unwrap();
+        assert_eq!(counted(&counter).tokens, 2);
         // Another worker does not take it.
         assert_eq!(open(directory.path()).lock().file.path().file_name().unwrap(), "primary.1.tally");
     }
@@ -414,19 +411,19 @@ mod tests {
         for length in [0, 1, RECORD, RECORD + 5] {
             fs::write(&path, vec![0; length]).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-            let tally = open(directory.path());
-            tally.count(KEY, Counted::Signed(SignedKind::Token), at(1)).unwrap();
-            assert_eq!(counted(&tally).tokens, 1);
+            let counter = open(directory.path());
+            counter.count(KEY, Counted::Signed(SignedKind::Token), at(1)).unwrap();
+            assert_eq!(counted(&counter).tokens, 1);
         }
     }
 
     #[test]
     fn a_name_that_is_no_thumbprint_is_not_counted() {
         let directory = tempfile::tempdir().unwrap();
-        let tally = open(directory.path());
+        let counter = open(directory.path());
         for name in ["", "a b", "a\nb", &"a".repeat(49)] {
-            assert!(tally.count(name, Counted::Refused, at(1)).is_err(), "{name}");
+            assert!(counter.count(name, Counted::Refused, at(1)).is_err(), "{name}");
         }
-        assert_eq!(tally.sum().unwrap(), []);
+        assert_eq!(counter.sum().unwrap(), []);
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum Earlier {
 }
 
 /// Where markers of one PIN may be, and what they say of it.
-pub(super) struct Markers {
+pub(super) struct PinAttemptLog {
     places: Vec<PathBuf>,
     /// The state of the PIN's file that a marker speaks of.
     fingerprint: String,
@@ -42,9 +42,9 @@ pub(super) struct Markers {
 }
 
 /// The marker of a PIN that is being presented.
-pub(super) struct Marker(PathBuf);
+pub(super) struct AttemptFile(PathBuf);
 
-impl Markers {
+impl PinAttemptLog {
     /// Of a PIN file in this state.
     pub(super) fn of_file(path: &Path, fingerprint: String, name: &str, state_directory: Option<&Path>) -> Self {
         let mut beside = path.as_os_str().to_owned();
@@ -116,13 +116,13 @@ impl Markers {
     /// # Errors
     ///
     /// Why no place took it.
-    pub(super) fn begin(&self, earlier: Earlier) -> Result<Marker, String> {
+    pub(super) fn begin(&self, earlier: Earlier) -> Result<AttemptFile, String> {
         let mut failures = Vec::new();
         // Where an older marker speaks, it is the one to go on with: a second one would leave it behind.
         let (there, others): (Vec<_>, Vec<_>) = self.places.iter().partition(|place| place.exists());
         for place in there.into_iter().chain(others) {
             match self.write(place, earlier) {
-                Ok(()) => return Ok(Marker(place.clone())),
+                Ok(()) => return Ok(AttemptFile(place.clone())),
                 Err(error) => failures.push(format!("{}: {error}", state_file::folder_of(place).display())),
             }
         }
@@ -149,7 +149,7 @@ impl Markers {
     }
 
     /// Remembers that the token took the PIN from this state of the file.
-    pub(super) fn remember_taken(&self, marker: &Marker) {
+    pub(super) fn remember_taken(&self, marker: &AttemptFile) {
         let Some(taken) = self.taken.as_ref().filter(|_| !self.was_taken()) else { return };
         let path = taken_beside(&marker.0);
         // What else the file says of this state of the PIN's file is of other HSM tokens.
@@ -161,7 +161,7 @@ impl Markers {
     }
 }
 
-impl Marker {
+impl AttemptFile {
     /// Its file.
     pub(super) fn path(&self) -> &Path {
         &self.0

@@ -1,16 +1,17 @@
 //! A ceiling on what is done in a second: a bucket that fills at that rate and holds one second's worth. It is empty at
 //! first, so that nobody gets more by starting worker after worker.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 /// What is left of this second.
-pub(super) struct Ceiling {
+pub(super) struct TokenBucket {
     per_second: f64,
     left: Mutex<(f64, Instant)>,
 }
 
-impl Ceiling {
+impl TokenBucket {
     /// So many a second from now on; `None` where there is no ceiling.
     pub(super) fn new(per_second: u32, now: Instant) -> Option<Self> {
         let per_second = f64::from(per_second);
@@ -19,7 +20,7 @@ impl Ceiling {
 
     /// Takes one; `false` where none is left.
     pub(super) fn take(&self, now: Instant) -> bool {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock();
         let (before, at) = *left;
         let filled = (now.saturating_duration_since(at).as_secs_f64()).mul_add(self.per_second, before);
         let filled = filled.min(self.per_second);
@@ -38,7 +39,7 @@ mod tests {
     #[test]
     fn a_second_gives_what_a_second_may() {
         let start = Instant::now();
-        let ceiling = Ceiling::new(10, start).unwrap();
+        let ceiling = TokenBucket::new(10, start).unwrap();
         let taken = |at: Instant| (0..100).filter(|_| ceiling.take(at)).count();
         assert_eq!(taken(start), 0, "a worker that has just started has nothing to give");
         assert_eq!(taken(start + Duration::from_millis(510)), 5);
@@ -46,6 +47,6 @@ mod tests {
         assert_eq!(taken(start + Duration::from_secs(3600)), 10);
         // A thread that looked at the clock a little earlier.
         assert_eq!(taken(start), 0);
-        assert!(Ceiling::new(0, start).is_none());
+        assert!(TokenBucket::new(0, start).is_none());
     }
 }

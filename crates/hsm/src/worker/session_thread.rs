@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, ObjectHandle};
 
-use super::direct::DirectSession;
 use super::error::{Fault, Remedy};
 use super::find_key::{FoundKey, find_key};
-use super::gate::Gate;
-use super::intake::{Intake, Job};
-use super::outbox::Outbox;
+use super::request_queue::{Job, RequestQueue};
+use super::response_writer::ResponseWriter;
 use super::session_place::SessionPlace;
+use super::signing_guard::{Permit, SigningGuard};
+use super::single_part::SinglePartSession;
 use super::token::Token;
 use crate::wire::{Answer, KeyRef, Octets, Operation, START_ID};
 use signet_core::keys::{HsmFailure, KeyPurpose};
@@ -32,15 +32,15 @@ const BRIEF: Duration = Duration::from_micros(150);
 /// What all threads of the worker share.
 pub(super) struct Shared {
     pub(super) token: Token,
-    pub(super) gate: Gate,
-    pub(super) intake: Intake,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) guard: SigningGuard,
+    pub(super) queue: RequestQueue,
+    pub(super) responses: Arc<ResponseWriter>,
     /// Rises when a key is destroyed: handles of an earlier epoch are not used.
     pub(super) epoch: AtomicU64,
 }
 
 /// A session with the handles that were found in it.
-pub(super) struct Desk {
+pub(super) struct SessionThread {
     pub(super) shared: Arc<Shared>,
     session: SessionPlace,
     handles: HashMap<Octets, Handle>,
@@ -72,9 +72,9 @@ enum Ending {
     Fatal(HsmFailure),
 }
 
-impl Desk {
+impl SessionThread {
     /// A thread's place of work.
-    pub(super) fn new(shared: Arc<Shared>, session: DirectSession) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, session: SinglePartSession) -> Self {
         let epoch = shared.epoch.load(Ordering::Acquire);
         let session = SessionPlace::new(session);
         Self { shared, session, handles: HashMap::new(), epoch, last_took: HashMap::new(), is_suspect: false }
@@ -84,17 +84,23 @@ impl Desk {
     pub(super) fn work(mut self) {
         while let Some(job) = self.next_job() {
             if let Some(failure) = job.expired() {
-                self.shared.outbox.add(job.id, Err(failure));
+                self.shared.responses.add(job.id, Err(failure));
                 continue;
             }
             self.drop_outdated_handles();
             let started = Instant::now();
-            let ending = self.perform_if_allowed(&job);
+            let ending = match self.shared.guard.authorize(&job.operation) {
+                Ok(permit) => {
+                    let ending = self.perform(&job.operation);
+                    self.accounted(&job, permit, ending)
+                }
+                Err(refusal) => Ending::Answered(Err(refusal)),
+            };
             self.last_took.insert(class(&job.operation), started.elapsed());
             match ending {
                 Ending::Answered(result) => {
-                    if self.shared.outbox.add(job.id, result) {
-                        self.shared.outbox.flush();
+                    if self.shared.responses.add(job.id, result) {
+                        self.shared.responses.flush();
                     }
                 }
                 Ending::Fatal(failure) => {
@@ -107,36 +113,30 @@ impl Desk {
 
     /// Answers wait for the next operation only where that one is known to be brief.
     fn next_job(&self) -> Option<Job> {
-        if let Some(job) = self.shared.intake.waiting() {
+        if let Some(job) = self.shared.queue.waiting() {
             let brief = self.last_took.get(&class(&job.operation)).is_some_and(|took| *took < BRIEF);
             if !brief {
-                self.shared.outbox.flush();
+                self.shared.responses.flush();
             }
             return Some(job);
         }
-        self.shared.outbox.flush();
-        self.shared.intake.next()
+        self.shared.responses.flush();
+        self.shared.queue.next()
     }
 
-    /// Does what the gate lets pass; what was not signed in the end is not counted. Once nobody waits for it any more the
-    /// asker counts it as perhaps signed: from then on the count stays, and the answer is that the time is up.
-    fn perform_if_allowed(&mut self, job: &Job) -> Ending {
-        let pass = match self.shared.gate.admit(&job.operation) {
-            Ok(pass) => pass,
-            Err(failure) => return Ending::Answered(Err(failure)),
-        };
-        match (pass, self.perform(&job.operation)) {
-            (Some(pass), Ending::Answered(Err(failure))) => Ending::Answered(Err(match job.expired() {
-                Some(expired) => {
-                    eprintln!("a signature failed after its time was up: {failure}");
-                    expired
-                }
-                None => {
-                    self.shared.gate.take_back(pass);
-                    failure
-                }
-            })),
-            (_, ending) => ending,
+    /// What was not signed in the end is not counted. Once nobody waits for it any more the caller counts it as perhaps
+    /// signed: from then on the count stays, and the answer is that the time is up.
+    fn accounted(&self, job: &Job, permit: Option<Permit>, ending: Ending) -> Ending {
+        let (Some(permit), Ending::Answered(Err(failure))) = (permit, &ending) else { return ending };
+        match job.expired() {
+            Some(expired) => {
+                eprintln!("a signature failed after its time was up: {failure}");
+                Ending::Answered(Err(expired))
+            }
+            None => {
+                self.shared.guard.take_back(permit);
+                ending
+            }
         }
     }
 
@@ -203,7 +203,7 @@ impl Desk {
     /// # Errors
     ///
     /// [`HsmFailure::Unavailable`] where it could not be replaced: the worker ends.
-    pub(super) fn session(&self) -> Result<&DirectSession, Fault> {
+    pub(super) fn session(&self) -> Result<&SinglePartSession, Fault> {
         self.session.held()
     }
 
@@ -211,9 +211,8 @@ impl Desk {
         match operation {
             Operation::Sign { key, algorithm, message } => {
                 let handle = self.handle(key)?;
-                let mechanisms = self.shared.token.mechanisms();
-                let signature = mechanisms.sign(self.session()?, handle, *algorithm, &message.0)?;
-                Ok(Answer::Signature(Octets(signature)))
+                let (mechanism, data) = self.shared.token.mechanisms().prepare(*algorithm, &message.0)?;
+                Ok(Answer::Signature(Octets(self.session()?.sign(&mechanism, handle, &data)?)))
             }
             Operation::Seal { keys, row, kind, secret } => self.seal(keys, &row.0, *kind, &secret.0),
             Operation::Open { keys, row, blob } => self.open(keys, &row.0, &blob.0),
@@ -221,7 +220,7 @@ impl Desk {
                 self.otp_hmac(keys, &row.0, &blob.0, *hash, messages)
             }
             Operation::DecryptBlock { keys, row, blob, block } => self.decrypt_block(keys, &row.0, &blob.0, *block),
-            Operation::HandOver { keys, row, kind, blob } => self.hand_over(keys, &row.0, *kind, &blob.0),
+            Operation::ExportSecret { keys, row, kind, blob } => self.export_secret(keys, &row.0, *kind, &blob.0),
             Operation::Rebind { keys, from, to, kind, blob } => self.rebind(keys, &from.0, &to.0, *kind, &blob.0),
             Operation::Derive { key, input } => self.derive(key, &input.0),
             Operation::Describe
@@ -285,7 +284,7 @@ impl Desk {
         if !found.is_elliptic {
             return (found.handle, false);
         }
-        let copied = |session: &DirectSession| Ok(session.copy_object(found.handle, &[Attribute::Token(false)])?);
+        let copied = |session: &SinglePartSession| Ok(session.copy_object(found.handle, &[Attribute::Token(false)])?);
         self.session().and_then(copied).map_or((found.handle, false), |copy| (copy, true))
     }
 
@@ -314,10 +313,10 @@ impl Shared {
     pub(super) fn end(&self, id: u64, failure: HsmFailure) {
         eprintln!("the worker ends: {failure}");
         if matches!(failure, HsmFailure::PinRefused { .. }) {
-            self.outbox.add(START_ID, Err(failure.clone()));
+            self.responses.add(START_ID, Err(failure.clone()));
         }
-        self.outbox.add(id, Err(failure.into_unavailable()));
-        self.outbox.hang_up();
+        self.responses.add(id, Err(failure.into_unavailable()));
+        self.responses.hang_up();
     }
 }
 

@@ -1,5 +1,5 @@
 //! The conversation with one running worker: requests go out in as few writes as they allow, answers find their
-//! askers by id.
+//! callers by id.
 //!
 //! Whoever asked is told at its deadline. Whether the worker then hangs, or its HSM is only slow, can't be known, so that
 //! silence is judged by how much depends on it:
@@ -12,16 +12,17 @@
 //!   to 15 seconds, until requests are answered quickly again.
 //! - While a key is made or destroyed only the first rule holds: that may take a minute, and others wait for it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, oneshot};
 use zeroize::Zeroize as _;
 
-use super::pace::Pace;
+use super::service_rate::ServiceRate;
 use crate::wire::{self, Answer, FrameBuffer, Operation, Request, Response, START_ID};
 use signet_core::keys::HsmFailure;
 
@@ -38,11 +39,11 @@ const ALL_GRACE: Duration = Duration::from_millis(500);
 /// An answer within this time shows that the HSM is not slow throughout.
 const QUICK: Duration = Duration::from_secs(1);
 
-/// What an asker gets.
+/// What an caller gets.
 pub(super) type Outcome = Result<Answer, HsmFailure>;
 
 /// One conversation.
-pub(super) struct Pipe {
+pub(super) struct Connection {
     state: Mutex<State>,
     /// There is something to write.
     outgoing: Notify,
@@ -56,7 +57,7 @@ pub(super) struct Pipe {
 #[derive(Default)]
 struct State {
     last_answer: Option<Instant>,
-    pace: Pace,
+    rate: ServiceRate,
     bytes: Vec<u8>,
     slots: Vec<Slot>,
     free: Vec<usize>,
@@ -67,12 +68,12 @@ struct State {
 struct Slot {
     /// Rises with each use, so that an answer that comes late meets nobody else's slot.
     generation: u32,
-    asked: Option<Asked>,
+    in_flight: Option<InFlight>,
 }
 
-struct Asked {
-    /// Gone once the asker was told that its deadline has passed.
-    asker: Option<oneshot::Sender<Outcome>>,
+struct InFlight {
+    /// Gone once the caller was told that its deadline has passed.
+    caller: Option<oneshot::Sender<Outcome>>,
     asked_at: Instant,
     /// How many were asked before it and not answered.
     ahead: usize,
@@ -82,15 +83,15 @@ struct Asked {
     may_hold_up: bool,
 }
 
-/// What silence says of a worker.
+/// How a worker does, judged by what it does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Silence {
+pub(super) enum Health {
     /// Nothing to worry about.
-    Passing,
+    Ok,
     /// One request is not answered, whatever the others are.
-    OfOne,
+    RequestStuck,
     /// Nothing at all is answered.
-    OfAll,
+    WorkerStuck,
 }
 
 /// Why a request was not taken.
@@ -108,11 +109,11 @@ impl State {
 
     fn has_room(&self, capacity: usize, sessions: usize, time: Duration) -> bool {
         let ahead = self.unanswered();
-        ahead < capacity && self.pace.is_in_time(ahead, sessions, time)
+        ahead < capacity && self.rate.is_in_time(ahead, sessions, time)
     }
 }
 
-impl Pipe {
+impl Connection {
     /// A conversation of at most `capacity` unanswered requests, of which the worker does `sessions` at once.
     pub(super) fn new(capacity: usize, sessions: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -151,13 +152,13 @@ impl Pipe {
     /// # Errors
     ///
     /// [`NotTaken`].
-    pub(super) fn ask(
+    pub(super) fn send(
         &self,
         operation: &Operation,
         patience: Duration,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Outcome>, NotTaken> {
-        let (asker, answer) = oneshot::channel();
+        let (caller, answer) = oneshot::channel();
         let mut guard = self.lock();
         let state = &mut *guard;
         if let Some(failure) = &state.closed {
@@ -184,7 +185,7 @@ impl Pipe {
             return Err(NotTaken::Closed(HsmFailure::Configuration { detail: format!("the request: {error}") }));
         }
         let may_hold_up = !operation.is_idempotent();
-        slot.asked = Some(Asked { asker: Some(asker), asked_at, ahead, patience, deadline, may_hold_up });
+        slot.in_flight = Some(InFlight { caller: Some(caller), asked_at, ahead, patience, deadline, may_hold_up });
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         drop(guard);
         if was_empty {
@@ -195,49 +196,49 @@ impl Pipe {
 
     /// Ends the conversation: whoever waits is told at once.
     pub(super) fn close(&self, failure: &HsmFailure) {
-        let askers: Vec<Asked> = {
+        let callers: Vec<InFlight> = {
             let mut state = self.lock();
             state.closed.get_or_insert_with(|| failure.clone());
             state.bytes.zeroize();
-            state.slots.iter_mut().filter_map(|slot| slot.asked.take()).collect()
+            state.slots.iter_mut().filter_map(|slot| slot.in_flight.take()).collect()
         };
         self.unanswered.store(0, Ordering::Relaxed);
-        for asker in askers.into_iter().filter_map(|asked| asked.asker) {
-            // An asker who has gone needs no answer.
-            let _ = asker.send(Err(failure.clone()));
+        for caller in callers.into_iter().filter_map(|asked| asked.caller) {
+            // An caller who has gone needs no answer.
+            let _ = caller.send(Err(failure.clone()));
         }
         self.outgoing.notify_one();
     }
 
     /// Tells those whose deadline has passed, and judges the silence (see the module's comment). `all_silence` is how
     /// long nothing at all may be answered: see [`all_silence`].
-    pub(super) fn sweep(&self, now: Instant, all_silence: Duration) -> Silence {
+    pub(super) fn sweep(&self, now: Instant, all_silence: Duration) -> Health {
         let mut expired = Vec::new();
-        let mut silence = Silence::Passing;
+        let mut health = Health::Ok;
         let (mut waiting, mut oldest, mut is_held_up) = (0, now, false);
         {
             let mut state = self.lock();
-            for asked in state.slots.iter_mut().filter_map(|slot| slot.asked.as_mut()) {
+            for asked in state.slots.iter_mut().filter_map(|slot| slot.in_flight.as_mut()) {
                 waiting += 1;
                 oldest = oldest.min(asked.asked_at);
                 is_held_up |= asked.may_hold_up;
                 if now >= asked.deadline {
-                    expired.extend(asked.asker.take().map(|asker| (asker, asked.patience)));
+                    expired.extend(asked.caller.take().map(|caller| (caller, asked.patience)));
                     let limit = (asked.asked_at + ONE_SILENCE).max(asked.deadline + GRACE);
                     if now >= limit {
-                        silence = Silence::OfOne;
+                        health = Health::RequestStuck;
                     }
                 }
             }
             let silent_since = state.last_answer.map_or(oldest, |last| last.max(oldest));
             if waiting > self.sessions && !is_held_up && now.duration_since(silent_since) >= all_silence {
-                silence = Silence::OfAll;
+                health = Health::WorkerStuck;
             }
         }
-        for (asker, patience) in expired {
-            let _ = asker.send(Err(HsmFailure::Deadline(patience)));
+        for (caller, patience) in expired {
+            let _ = caller.send(Err(HsmFailure::Deadline(patience)));
         }
-        silence
+        health
     }
 
     /// Writes what is asked until the conversation ends. After waking it lets the other tasks run once, so that what
@@ -300,11 +301,11 @@ impl Pipe {
             let index = usize::try_from(response.id & u64::from(u32::MAX)).unwrap_or(usize::MAX);
             let generation = response.id >> 32;
             let slot = state.slots.get_mut(index).filter(|slot| u64::from(slot.generation) == generation);
-            let Some(asked) = slot.and_then(|slot| slot.asked.take()) else { return };
+            let Some(asked) = slot.and_then(|slot| slot.in_flight.take()) else { return };
             state.free.push(index);
             state.last_answer = Some(now);
             if response.result.is_ok() && !asked.may_hold_up {
-                state.pace.answered(now.duration_since(asked.asked_at), asked.ahead, self.sessions);
+                state.rate.answered(now.duration_since(asked.asked_at), asked.ahead, self.sessions);
             }
             asked
         };
@@ -316,13 +317,13 @@ impl Pipe {
         if is_quick && !self.answered_quickly.load(Ordering::Relaxed) {
             self.answered_quickly.store(true, Ordering::Relaxed);
         }
-        if let Some(asker) = asked.asker {
-            let _ = asker.send(response.result);
+        if let Some(caller) = asked.caller {
+            let _ = caller.send(response.result);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -348,48 +349,48 @@ fn append(bytes: &mut Vec<u8>, id: u64, patience_ms: u32, operation: &Operation)
 mod tests {
     use super::*;
 
-    fn ask(pipe: &Pipe, patience: Duration) -> Result<oneshot::Receiver<Outcome>, NotTaken> {
-        pipe.ask(&Operation::Describe, patience, Instant::now() + patience)
+    fn ask(connection: &Connection, patience: Duration) -> Result<oneshot::Receiver<Outcome>, NotTaken> {
+        connection.send(&Operation::Describe, patience, Instant::now() + patience)
     }
 
-    fn sent(pipe: &Pipe) -> Vec<u64> {
+    fn sent(connection: &Connection) -> Vec<u64> {
         let mut frames = FrameBuffer::default();
-        frames.extend(&pipe.lock().bytes);
+        frames.extend(&connection.lock().bytes);
         std::iter::from_fn(|| frames.next::<Request>().unwrap()).map(|request| request.id).collect()
     }
 
     #[test]
     fn a_full_conversation_takes_no_more() {
-        let pipe = Pipe::new(2, 1);
-        let _first = ask(&pipe, Duration::from_secs(1)).unwrap();
-        let _second = ask(&pipe, Duration::from_secs(1)).unwrap();
-        assert!(matches!(ask(&pipe, Duration::from_secs(1)), Err(NotTaken::Full)));
-        assert_eq!(pipe.load(), 2);
+        let connection = Connection::new(2, 1);
+        let _first = ask(&connection, Duration::from_secs(1)).unwrap();
+        let _second = ask(&connection, Duration::from_secs(1)).unwrap();
+        assert!(matches!(ask(&connection, Duration::from_secs(1)), Err(NotTaken::Full)));
+        assert_eq!(connection.load(), 2);
     }
 
     #[test]
     fn answers_in_any_order_find_their_askers_and_strangers_find_nobody() {
-        let pipe = Pipe::new(4, 1);
-        let mut first = ask(&pipe, Duration::from_secs(1)).unwrap();
-        let mut second = ask(&pipe, Duration::from_secs(1)).unwrap();
-        let ids = sent(&pipe);
-        pipe.answer(Response { id: ids[1], result: Ok(Answer::Done) });
-        pipe.answer(Response { id: ids[1], result: Ok(Answer::Done) });
-        pipe.answer(Response { id: 77, result: Ok(Answer::Done) });
+        let connection = Connection::new(4, 1);
+        let mut first = ask(&connection, Duration::from_secs(1)).unwrap();
+        let mut second = ask(&connection, Duration::from_secs(1)).unwrap();
+        let ids = sent(&connection);
+        connection.answer(Response { id: ids[1], result: Ok(Answer::Done) });
+        connection.answer(Response { id: ids[1], result: Ok(Answer::Done) });
+        connection.answer(Response { id: 77, result: Ok(Answer::Done) });
         assert!(second.try_recv().is_ok() && first.try_recv().is_err());
-        pipe.answer(Response { id: ids[0], result: Err(HsmFailure::DoesNotOpen) });
+        connection.answer(Response { id: ids[0], result: Err(HsmFailure::DoesNotOpen) });
         assert!(matches!(first.try_recv(), Ok(Err(HsmFailure::DoesNotOpen))));
-        assert_eq!(pipe.load(), 0);
+        assert_eq!(connection.load(), 0);
     }
 
     #[test]
     fn a_late_answer_does_not_reach_the_next_asker() {
-        let pipe = Pipe::new(1, 1);
-        drop(ask(&pipe, Duration::from_secs(1)).unwrap());
-        let old = sent(&pipe)[0];
-        pipe.answer(Response { id: old, result: Ok(Answer::Done) });
-        let mut next = ask(&pipe, Duration::from_secs(1)).unwrap();
-        pipe.answer(Response { id: old, result: Ok(Answer::Block([0; 16])) });
+        let connection = Connection::new(1, 1);
+        drop(ask(&connection, Duration::from_secs(1)).unwrap());
+        let old = sent(&connection)[0];
+        connection.answer(Response { id: old, result: Ok(Answer::Done) });
+        let mut next = ask(&connection, Duration::from_secs(1)).unwrap();
+        connection.answer(Response { id: old, result: Ok(Answer::Block([0; 16])) });
         assert!(next.try_recv().is_err());
     }
 
@@ -397,37 +398,37 @@ mod tests {
 
     #[test]
     fn the_deadline_is_told_first_and_one_slow_operation_is_waited_for() {
-        let pipe = Pipe::new(1, 1);
-        let mut answer = ask(&pipe, SECOND).unwrap();
+        let connection = Connection::new(1, 1);
+        let mut answer = ask(&connection, SECOND).unwrap();
         let now = Instant::now();
-        assert_eq!(pipe.sweep(now + 2 * SECOND, SECOND), Silence::Passing);
+        assert_eq!(connection.sweep(now + 2 * SECOND, SECOND), Health::Ok);
         assert!(matches!(answer.try_recv(), Ok(Err(HsmFailure::Deadline(_)))));
-        assert_eq!(pipe.sweep(now + 14 * SECOND, SECOND), Silence::Passing);
-        assert_eq!(pipe.sweep(now + 16 * SECOND, SECOND), Silence::OfOne);
+        assert_eq!(connection.sweep(now + 14 * SECOND, SECOND), Health::Ok);
+        assert_eq!(connection.sweep(now + 16 * SECOND, SECOND), Health::RequestStuck);
     }
 
     #[test]
     fn where_more_wait_than_there_are_sessions_silence_is_a_hang() {
-        let pipe = Pipe::new(8, 1);
-        let _waiting: Vec<_> = (0..3).map(|_| ask(&pipe, SECOND).unwrap()).collect();
+        let connection = Connection::new(8, 1);
+        let _waiting: Vec<_> = (0..3).map(|_| ask(&connection, SECOND).unwrap()).collect();
         let now = Instant::now();
-        assert_eq!(pipe.sweep(now + SECOND, 2 * SECOND), Silence::Passing);
-        assert_eq!(pipe.sweep(now + 3 * SECOND, 2 * SECOND), Silence::OfAll);
+        assert_eq!(connection.sweep(now + SECOND, 2 * SECOND), Health::Ok);
+        assert_eq!(connection.sweep(now + 3 * SECOND, 2 * SECOND), Health::WorkerStuck);
         // One answer shows that something goes on; one waiting request is what the session works at.
-        pipe.answer(Response { id: sent(&pipe)[0], result: Ok(Answer::Done) });
-        assert!(pipe.take_answered_quickly() && !pipe.take_answered_quickly());
-        assert_eq!(pipe.sweep(Instant::now() + SECOND, 2 * SECOND), Silence::Passing);
-        pipe.answer(Response { id: sent(&pipe)[1], result: Ok(Answer::Done) });
-        assert_eq!(pipe.sweep(Instant::now() + 5 * SECOND, 2 * SECOND), Silence::Passing);
+        connection.answer(Response { id: sent(&connection)[0], result: Ok(Answer::Done) });
+        assert!(connection.take_answered_quickly() && !connection.take_answered_quickly());
+        assert_eq!(connection.sweep(Instant::now() + SECOND, 2 * SECOND), Health::Ok);
+        connection.answer(Response { id: sent(&connection)[1], result: Ok(Answer::Done) });
+        assert_eq!(connection.sweep(Instant::now() + 5 * SECOND, 2 * SECOND), Health::Ok);
     }
 
     #[test]
     fn a_key_that_is_made_holds_others_up() {
-        let pipe = Pipe::new(8, 1);
+        let connection = Connection::new(8, 1);
         let making = Operation::GenerateSecret { purpose: signet_core::keys::KeyPurpose::Sealing, tenant: "a".into() };
-        let _made = pipe.ask(&making, 120 * SECOND, Instant::now() + 120 * SECOND).unwrap();
-        let _waiting: Vec<_> = (0..3).map(|_| ask(&pipe, SECOND).unwrap()).collect();
-        assert_eq!(pipe.sweep(Instant::now() + 10 * SECOND, 2 * SECOND), Silence::Passing);
+        let _made = connection.send(&making, 120 * SECOND, Instant::now() + 120 * SECOND).unwrap();
+        let _waiting: Vec<_> = (0..3).map(|_| ask(&connection, SECOND).unwrap()).collect();
+        assert_eq!(connection.sweep(Instant::now() + 10 * SECOND, 2 * SECOND), Health::Ok);
     }
 
     #[test]
@@ -440,11 +441,11 @@ mod tests {
 
     #[test]
     fn closing_tells_everybody() {
-        let pipe = Pipe::new(2, 1);
-        let mut answer = ask(&pipe, Duration::from_secs(1)).unwrap();
+        let connection = Connection::new(2, 1);
+        let mut answer = ask(&connection, Duration::from_secs(1)).unwrap();
         let failure = HsmFailure::Unavailable { detail: "gone".into() };
-        pipe.close(&failure);
+        connection.close(&failure);
         assert_eq!(answer.try_recv().unwrap().unwrap_err(), failure);
-        assert!(matches!(ask(&pipe, Duration::from_secs(1)), Err(NotTaken::Closed(_))));
+        assert!(matches!(ask(&connection, Duration::from_secs(1)), Err(NotTaken::Closed(_))));
     }
 }

@@ -20,15 +20,15 @@ use cryptoki_sys::{CK_BYTE, CK_FUNCTION_LIST, CK_INTERFACE, CK_RV, CK_SESSION_HA
 const USUAL_BYTES: usize = 512;
 
 /// The longest output that a module gets a second buffer for.
-const MOST_BYTES: usize = 16 * 1024;
+const MAX_BYTES: usize = 16 * 1024;
 
 type Sign = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG) -> CK_RV;
 
 /// The module's `C_Sign`, where it is certain that cryptoki calls the same one.
 #[derive(Clone, Copy)]
-pub(super) struct DirectSign(Option<Sign>);
+pub(super) struct SignFunction(Option<Sign>);
 
-impl DirectSign {
+impl SignFunction {
     /// Asks the module that cryptoki has loaded. A module that makes another instance of itself for each who asks
     /// (p11-kit's client does) knows no session of cryptoki's there: it is signed with as cryptoki does it.
     pub(super) fn of(module: &Path) -> Self {
@@ -46,8 +46,8 @@ impl DirectSign {
     }
 
     /// The session with this way to sign.
-    pub(super) fn session(self, session: Session) -> DirectSession {
-        DirectSession { session, sign: self }
+    pub(super) fn session(self, session: Session) -> SinglePartSession {
+        SinglePartSession { session, sign: self }
     }
 }
 
@@ -79,12 +79,12 @@ fn function_list(library: &cryptoki_sys::Pkcs11) -> *mut CK_FUNCTION_LIST {
 }
 
 /// A session whose [`sign`](Self::sign) takes two calls; for the rest it is cryptoki's.
-pub(super) struct DirectSession {
+pub(super) struct SinglePartSession {
     session: Session,
-    sign: DirectSign,
+    sign: SignFunction,
 }
 
-impl Deref for DirectSession {
+impl Deref for SinglePartSession {
     type Target = Session;
 
     fn deref(&self) -> &Session {
@@ -92,7 +92,7 @@ impl Deref for DirectSession {
     }
 }
 
-impl DirectSession {
+impl SinglePartSession {
     /// Signs, or makes a MAC, in one part.
     ///
     /// # Errors
@@ -100,12 +100,12 @@ impl DirectSession {
     /// What the module answered; `CKR_BUFFER_TOO_SMALL` only where it wants more than 16 KiB, or is not content with
     /// what it wanted.
     pub(super) fn sign(&self, mechanism: &Mechanism, key: ObjectHandle, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let DirectSign(Some(sign)) = self.sign else { return self.session.sign(mechanism, key, data) };
+        let SignFunction(Some(sign)) = self.sign else { return self.session.sign(mechanism, key, data) };
         self.session.sign_init(mechanism, key)?;
         let mut output = vec![0; USUAL_BYTES];
         let wanted = match self.call(sign, data, &mut output) {
             // The operation goes on, and the module has said how long the output is (PKCS#11 2.40, 5.2).
-            Err((Error::Pkcs11(RvError::BufferTooSmall, _), wanted)) if (1..=MOST_BYTES).contains(&wanted) => wanted,
+            Err((Error::Pkcs11(RvError::BufferTooSmall, _), wanted)) if (1..=MAX_BYTES).contains(&wanted) => wanted,
             Err((error, _)) => return Err(error),
             Ok(()) => return Ok(output),
         };

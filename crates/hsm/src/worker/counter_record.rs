@@ -1,6 +1,5 @@
 //! One line of the count: what was counted of one key, readable by people, and damage shows.
 
-use super::tally::Counted;
 use signet_core::keys::{KeyTally, SignedKind};
 use signet_jose::clock::Timestamp;
 
@@ -10,9 +9,16 @@ pub(super) const RECORD: usize = 128;
 /// What the check at a line's end covers.
 const CHECKED: usize = 111;
 
-const LONGEST_KEY_ID: usize = 48;
+const MAX_KEY_ID: usize = 48;
 
 const REFUSED: &str = "refused";
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Counted {
+    Signed(SignedKind),
+    Refused,
+}
 
 /// The count of one key and kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +34,7 @@ impl Record {
     /// Nothing counted yet; `None` where the name can't be a key's.
     pub(super) fn new(key_id: &str, what: Counted) -> Option<Self> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let fits = (1..=LONGEST_KEY_ID).contains(&key_id.len()) && key_id.bytes().all(is_plain);
+        let fits = (1..=MAX_KEY_ID).contains(&key_id.len()) && key_id.bytes().all(is_plain);
         let never = Timestamp::from_unix_millis(0);
         fits.then(|| Self { key_id: key_id.to_owned(), what, count: 0, first_at: never, last_at: never })
     }

@@ -9,7 +9,7 @@ use super::spawner::{Spawned, Spawner};
 use crate::HsmConfig;
 
 /// Numbers of workers that were not started here: none of the spawner's is as high.
-static REACHED: AtomicU64 = AtomicU64::new(1 << 63);
+static SOCKET_NUMBERS: AtomicU64 = AtomicU64::new(1 << 63);
 
 /// A worker to talk to.
 ///
@@ -39,7 +39,7 @@ async fn reach(socket: &Path) -> io::Result<Spawned> {
     }
     let process_id = u32::try_from(peer.pid.as_raw_pid()).unwrap_or_default();
     // Kept as tokio likes it: not blocking.
-    Ok(Spawned { number: REACHED.fetch_add(1, Ordering::Relaxed), process_id, stream: stream.into_std()? })
+    Ok(Spawned { number: SOCKET_NUMBERS.fetch_add(1, Ordering::Relaxed), process_id, stream: stream.into_std()? })
 }
 
 /// Sees a worker off whose conversation has ended. One of another user can't be killed: it ends by itself, since nobody

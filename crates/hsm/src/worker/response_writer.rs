@@ -3,18 +3,18 @@
 use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroize as _;
 
 use crate::wire::{self, Answer, Response};
 use signet_core::keys::HsmFailure;
 
 /// More waiting answers than this are written at once, whatever follows.
-const MANY: usize = 16;
+const MAX_WAITING: usize = 16;
 
 /// What all threads write to.
-pub(super) struct Outbox {
+pub(super) struct ResponseWriter {
     waiting: Mutex<Waiting>,
     stream: Mutex<UnixStream>,
 }
@@ -25,7 +25,7 @@ struct Waiting {
     answers: usize,
 }
 
-impl Outbox {
+impl ResponseWriter {
     /// Writes to this stream.
     pub(super) fn new(stream: UnixStream) -> Self {
         Self { waiting: Mutex::default(), stream: Mutex::new(stream) }
@@ -33,14 +33,14 @@ impl Outbox {
 
     /// Adds an answer without writing it; says whether it is time to write.
     pub(super) fn add(&self, id: u64, result: Result<Answer, HsmFailure>) -> bool {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if let Err(error) = wire::append(&mut waiting.bytes, &Response { id, result }) {
             let failure = HsmFailure::Module { function: "the answer".into(), code: error.to_string() };
             // An answer of two short texts always fits.
             let _ = wire::append(&mut waiting.bytes, &Response { id, result: Err(failure) });
         }
         waiting.answers += 1;
-        waiting.answers >= MANY
+        waiting.answers >= MAX_WAITING
     }
 
     /// Adds an answer and writes all.
@@ -65,7 +65,7 @@ impl Outbox {
 
     fn write(&self, stream: &mut UnixStream) {
         let mut bytes = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting.lock();
             waiting.answers = 0;
             std::mem::take(&mut waiting.bytes)
         };
@@ -80,6 +80,6 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, UnixStream> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stream.lock()
     }
 }
