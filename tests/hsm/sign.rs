@@ -1,10 +1,15 @@
-//! Every algorithm signs, and an independent implementation agrees.
+//! Every algorithm signs, and an independent implementation agrees; signatures go before other work.
+
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
-use signet_core::keys::{KeyAdmin as _, Signature, Signer as _};
+use signet_core::keys::{KeyAdmin as _, KeyPurpose, Signature, Signer as _, Vault as _};
+use signet_hsm::HsmConfig;
 use signet_jose::{Algorithm, PublicKey, VerifyingKey};
+use tokio::task::JoinSet;
 
-use crate::support::hsm::{SoftToken, hsm, pair, probe, started};
+use crate::support::hsm::{SoftToken, hsm, pair, probe, started, vault_keys};
+use crate::support::process::signal;
 
 fn independent(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
     match algorithm {
@@ -48,5 +53,47 @@ async fn all_nine_algorithms_sign_and_verify() {
         let signature = raw.check(&VerifyingKey::new(jwk.clone()), &message).unwrap();
         assert!(verifies(&jwk.key, algorithm, &message, &signature), "{algorithm}");
     }
+    group.shutdown().await;
+}
+
+/// Every task of this thread goes on until it waits for the worker.
+async fn all_are_sent() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// While a worker is held, requests pile up before it; it then reads them all before it does the first.
+#[tokio::test]
+async fn a_waiting_signature_goes_before_waiting_rounds_which_get_each_eighth_turn() {
+    let token = SoftToken::new();
+    let (group, _events) = started(HsmConfig { sessions: 1, ..token.config() }).await;
+    let key = pair(&group, Algorithm::Es256).await;
+    group.use_keys(vault_keys(&group, &[KeyPurpose::Binding]).await);
+    group.derive(None, "test", b"known").await.unwrap();
+    let [worker] = group.worker_process_ids(&hsm())[..] else { panic!() };
+    let order = Arc::new(Mutex::new(Vec::new()));
+    signal(worker, "STOP");
+    let mut waiting = JoinSet::new();
+    for _ in 0..2 {
+        let (group, order) = (Arc::clone(&group), Arc::clone(&order));
+        waiting.spawn(async move {
+            group.derive(None, "test", b"waits").await.unwrap();
+            order.lock().unwrap().push("round");
+        });
+    }
+    all_are_sent().await;
+    for _ in 0..9 {
+        let (group, key, order) = (Arc::clone(&group), key.clone(), Arc::clone(&order));
+        waiting.spawn(async move {
+            let _unchecked = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap();
+            order.lock().unwrap().push("signature");
+        });
+    }
+    all_are_sent().await;
+    signal(worker, "CONT");
+    waiting.join_all().await;
+    let expected = [vec!["signature"; 7], vec!["round"], vec!["signature"; 2], vec!["round"]].concat();
+    assert_eq!(*order.lock().unwrap(), expected);
     group.shutdown().await;
 }

@@ -128,7 +128,7 @@ impl SecretKind {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) id: u64,
-    /// How long the asker still waits; counted from when the worker reads the frame.
+    /// How long the caller still waits; counted from when the worker reads the frame.
     pub(super) patience_ms: u32,
     pub(super) operation: Operation,
 }
@@ -172,7 +172,7 @@ pub(super) enum Operation {
         kind: OtpSecretKind,
         blob: Octets,
     },
-    /// The same OTP secret for another row.
+    /// Bind an OTP secret to another row.
     Rebind {
         keys: VaultKeys,
         from: Octets,

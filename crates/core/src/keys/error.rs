@@ -102,7 +102,7 @@ pub enum HsmFailure {
 }
 
 impl HsmFailure {
-    /// The same for a request that the worker's end leaves unanswered: it may have been done.
+    /// What a request is told that the worker's end leaves unanswered: it may have been done.
     #[must_use]
     pub fn into_unavailable(self) -> Self {
         match self {

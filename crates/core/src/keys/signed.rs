@@ -71,7 +71,7 @@ pub struct SigningPolicy {
     pub issuers: Vec<String>,
     /// The longest time from `iat` to `exp` of a token.
     pub longest_token: Duration,
-    /// The most tokens a second of one worker process; 0: no ceiling.
+    /// The most tokens a second of one worker process; 0: no limit.
     pub most_per_second: u32,
 }
 

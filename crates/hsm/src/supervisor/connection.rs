@@ -1,5 +1,5 @@
-//! The conversation with one running worker: requests go out in as few writes as they allow, answers find their
-//! callers by id.
+//! The connection to one running worker: requests go out in as few writes as they allow, and answers find their callers
+//! by id.
 //!
 //! Whoever asked is told at its deadline. Whether the worker then hangs, or its HSM is only slow, can't be known, so that
 //! silence is judged by how much depends on it:
@@ -29,17 +29,17 @@ use signet_core::keys::HsmFailure;
 const READ_BYTES: usize = 64 * 1024;
 
 /// How long one request is waited for at least before its worker counts as hanging, and how long beyond its deadline.
-const ONE_SILENCE: Duration = Duration::from_secs(15);
-const GRACE: Duration = Duration::from_secs(10);
+const REQUEST_STUCK_AFTER: Duration = Duration::from_secs(15);
+const REQUEST_GRACE: Duration = Duration::from_secs(10);
 
 /// How long nothing at all may be answered where more wait than there are sessions, and how long beyond the deadline.
-const ALL_SILENCE: Duration = Duration::from_millis(1500);
-const ALL_GRACE: Duration = Duration::from_millis(500);
+const WORKER_STUCK_AFTER: Duration = Duration::from_millis(1500);
+const WORKER_GRACE: Duration = Duration::from_millis(500);
 
 /// An answer within this time shows that the HSM is not slow throughout.
 const QUICK: Duration = Duration::from_secs(1);
 
-/// What an caller gets.
+/// What a caller gets.
 pub(super) type Outcome = Result<Answer, HsmFailure>;
 
 /// One conversation.
@@ -204,15 +204,15 @@ impl Connection {
         };
         self.unanswered.store(0, Ordering::Relaxed);
         for caller in callers.into_iter().filter_map(|asked| asked.caller) {
-            // An caller who has gone needs no answer.
+            // A caller who has gone needs no answer.
             let _ = caller.send(Err(failure.clone()));
         }
         self.outgoing.notify_one();
     }
 
-    /// Tells those whose deadline has passed, and judges the silence (see the module's comment). `all_silence` is how
-    /// long nothing at all may be answered: see [`all_silence`].
-    pub(super) fn sweep(&self, now: Instant, all_silence: Duration) -> Health {
+    /// Tells those whose deadline has passed, and judges the silence (see the module's comment). `worker_stuck_after` is how
+    /// long nothing at all may be answered: see [`worker_stuck_after`].
+    pub(super) fn sweep(&self, now: Instant, worker_stuck_after: Duration) -> Health {
         let mut expired = Vec::new();
         let mut health = Health::Ok;
         let (mut waiting, mut oldest, mut is_held_up) = (0, now, false);
@@ -224,14 +224,14 @@ impl Connection {
                 is_held_up |= asked.may_hold_up;
                 if now >= asked.deadline {
                     expired.extend(asked.caller.take().map(|caller| (caller, asked.patience)));
-                    let limit = (asked.asked_at + ONE_SILENCE).max(asked.deadline + GRACE);
+                    let limit = (asked.asked_at + REQUEST_STUCK_AFTER).max(asked.deadline + REQUEST_GRACE);
                     if now >= limit {
                         health = Health::RequestStuck;
                     }
                 }
             }
             let silent_since = state.last_answer.map_or(oldest, |last| last.max(oldest));
-            if waiting > self.sessions && !is_held_up && now.duration_since(silent_since) >= all_silence {
+            if waiting > self.sessions && !is_held_up && now.duration_since(silent_since) >= worker_stuck_after {
                 health = Health::WorkerStuck;
             }
         }
@@ -328,9 +328,9 @@ impl Connection {
 }
 
 /// How long nothing at all may be answered, after so many workers in a row were killed for that.
-pub(super) fn all_silence(deadline: Duration, killed: u32) -> Duration {
-    let first = ALL_SILENCE.max(deadline + ALL_GRACE);
-    first.saturating_mul(2_u32.saturating_pow(killed)).min(ONE_SILENCE.max(first))
+pub(super) fn worker_stuck_after(deadline: Duration, killed: u32) -> Duration {
+    let first = WORKER_STUCK_AFTER.max(deadline + WORKER_GRACE);
+    first.saturating_mul(2_u32.saturating_pow(killed)).min(REQUEST_STUCK_AFTER.max(first))
 }
 
 fn append(bytes: &mut Vec<u8>, id: u64, patience_ms: u32, operation: &Operation) -> Result<(), wire::FrameError> {
@@ -340,7 +340,7 @@ fn append(bytes: &mut Vec<u8>, id: u64, patience_ms: u32, operation: &Operation)
         patience_ms: u32,
         operation: &'a Operation,
     }
-    // The same bytes as a `Request`, without a copy of the operation.
+    // It travels as the bytes of a `Request`, and no operation is copied for that.
     const _: fn(Request) = |Request { id: _, patience_ms: _, operation: _ }| ();
     wire::append(bytes, &Borrowed { id, patience_ms, operation })
 }
@@ -433,10 +433,10 @@ mod tests {
 
     #[test]
     fn each_worker_gets_longer_than_the_one_that_was_killed() {
-        let limits: Vec<u64> = (0..6).map(|killed| all_silence(2 * SECOND, killed).as_secs()).collect();
+        let limits: Vec<u64> = (0..6).map(|killed| worker_stuck_after(2 * SECOND, killed).as_secs()).collect();
         assert_eq!(limits, [2, 5, 10, 15, 15, 15]);
-        assert_eq!(all_silence(SECOND / 10, 0), ALL_SILENCE);
-        assert_eq!(all_silence(30 * SECOND, u32::MAX).as_secs(), 30);
+        assert_eq!(worker_stuck_after(SECOND / 10, 0), WORKER_STUCK_AFTER);
+        assert_eq!(worker_stuck_after(30 * SECOND, u32::MAX).as_secs(), 30);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::SHUTDOWN_GRACE;
 use super::connect;
-use super::connection::{Connection, Health, all_silence};
+use super::connection::{Connection, Health, worker_stuck_after};
 use super::spawner::{Spawned, Spawner};
 use super::token::{HsmToken, Stage, Worker};
 use crate::PinSource;
@@ -201,7 +201,7 @@ async fn greet(
     }
 }
 
-/// Ends when the worker hangs; tells expired askers meanwhile.
+/// Ends when the worker hangs; tells expired callers meanwhile.
 async fn watch_over(token: &HsmToken, connection: &Connection) -> HsmFailure {
     let deadline = token.config().deadline;
     let mut ticks = tokio::time::interval((deadline / 20).clamp(Duration::from_millis(5), Duration::from_millis(100)));
@@ -209,16 +209,16 @@ async fn watch_over(token: &HsmToken, connection: &Connection) -> HsmFailure {
     loop {
         ticks.tick().await;
         if connection.take_answered_quickly() {
-            token.killed_for_silence.store(0, Ordering::Relaxed);
+            token.killed_as_stuck.store(0, Ordering::Relaxed);
         }
         if connection.load() == 0 {
             continue;
         }
-        let killed = token.killed_for_silence.load(Ordering::Relaxed);
-        match connection.sweep(Instant::now(), all_silence(deadline, killed)) {
+        let killed = token.killed_as_stuck.load(Ordering::Relaxed);
+        match connection.sweep(Instant::now(), worker_stuck_after(deadline, killed)) {
             Health::Ok => continue,
             Health::RequestStuck => {}
-            Health::WorkerStuck => token.killed_for_silence.store(killed.saturating_add(1), Ordering::Relaxed),
+            Health::WorkerStuck => token.killed_as_stuck.store(killed.saturating_add(1), Ordering::Relaxed),
         }
         return HsmFailure::Unavailable { detail: "its worker hangs and was killed".into() };
     }

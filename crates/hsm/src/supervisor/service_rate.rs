@@ -1,7 +1,7 @@
 //! How fast one worker answers, and whether one more request would have its turn in time.
 //!
 //! A queue that is longer than the deadline is worse than a short one: whatever comes to its head has hardly any time
-//! left, and the HSM works for askers who have gone. What would wait for more than three quarters of its time is refused
+//! left, and the HSM works for callers who have gone. What would wait for more than three quarters of its time is refused
 //! at once, so that an overload is answered with 503 and the HSM's whole throughput still becomes tokens.
 
 use std::time::Duration;
@@ -9,14 +9,14 @@ use std::time::Duration;
 /// The part of a request's time in which it is to be answered; the rest is for what the mean does not know.
 const DEADLINE_FRACTION: f64 = 0.75;
 
-/// Of each measurement this part goes into the mean.
+/// The weight of a new measurement in the mean (an exponentially weighted moving average).
 const EWMA_WEIGHT: f64 = 1.0 / 8.0;
 
 /// So many waiting requests for each session are always taken: a worker that was slow for a moment shows by them that it
 /// is quick again.
 const MIN_QUEUE_PER_SESSION: usize = 4;
 
-/// The rate of one worker.
+/// How fast one worker answers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ServiceRate {
     /// Seconds from one answer to the next while requests wait; nothing before the first answer.

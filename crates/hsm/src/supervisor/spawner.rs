@@ -94,7 +94,7 @@ fn serve(program: &PathBuf, orders: &Receiver<Order>) {
                     children.insert(number, child);
                     Spawned { number, process_id, stream }
                 });
-                // An asker who has gone leaves the worker with a closed socket: it ends by itself.
+                // A caller who has gone leaves the worker with a closed socket: it ends by itself.
                 let _ = answer.send(spawned);
             }
             Ok(Order::Stop { number, patience, answer }) => match children.remove(&number) {
@@ -126,7 +126,7 @@ struct Ending {
     child: Child,
     kill_at: Instant,
     is_killed: bool,
-    /// Gone once the asker was told.
+    /// Gone once the caller was told.
     answer: Option<oneshot::Sender<String>>,
 }
 
@@ -135,7 +135,7 @@ impl Ending {
         Self { child, kill_at: Instant::now() + patience, is_killed: false, answer: Some(answer) }
     }
 
-    /// Whether the process has ended; kills it when its time has come. The asker is told in time, ended or not.
+    /// Whether the process has ended; kills it when its time has come. The caller is told in time, ended or not.
     fn is_over(&mut self) -> bool {
         match self.child.try_wait() {
             Ok(Some(status)) => {

@@ -62,7 +62,7 @@ pub(super) struct HsmToken {
     /// What was last told about the token; nothing at first.
     told_up: Mutex<Option<bool>>,
     /// How many workers in a row were killed because nothing at all was answered.
-    pub(super) killed_for_silence: AtomicU32,
+    pub(super) killed_as_stuck: AtomicU32,
     /// Signatures that a worker was asked for after another one had died over them.
     pub(super) asked_again: Arc<AtomicU64>,
     is_failing: AtomicBool,
@@ -81,7 +81,7 @@ impl HsmToken {
             config,
             events,
             told_up: Mutex::new(None),
-            killed_for_silence: AtomicU32::new(0),
+            killed_as_stuck: AtomicU32::new(0),
             asked_again: Arc::default(),
             is_failing: AtomicBool::new(false),
             last_failure: Mutex::new(None),
@@ -89,8 +89,8 @@ impl HsmToken {
         }
     }
 
-    /// The same token by another configuration, whose workers serve in the place of this one's once they answer: that they
-    /// don't yet is no event. What was asked again of either is one number.
+    /// This token by another configuration. Its workers take the place of this one's once they answer; that they don't yet
+    /// is no event. Signatures that were asked again of either are counted together.
     pub(super) fn successor(&self, config: HsmConfig) -> Self {
         let (asked_again, told_up) = (Arc::clone(&self.asked_again), Mutex::new(Some(false)));
         Self { asked_again, told_up, ..Self::new(config, self.events.clone()) }
@@ -301,7 +301,8 @@ impl HsmToken {
         self.call_within(patience, operation).await
     }
 
-    /// The same within so much time.
+    /// Asks a worker and waits for its answer for so long at most. What can be done twice is tried once more where the
+    /// worker died.
     ///
     /// # Errors
     ///

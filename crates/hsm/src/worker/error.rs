@@ -52,7 +52,7 @@ impl Fault {
         }
     }
 
-    /// What the asker is told.
+    /// What the caller is told.
     pub(super) fn into_failure(self) -> HsmFailure {
         let restarts = self.remedy() == Remedy::Restart;
         match self {
@@ -86,7 +86,7 @@ impl Fault {
         matches!(self, Self::Module(RvError::DeviceMemory, _))
     }
 
-    /// The same as the answer to the request, with nothing else to follow from it.
+    /// This fault as a mere answer to the request: nothing else follows from it.
     pub(super) fn answered(self) -> Self {
         match self {
             Self::Module(code, function) => {

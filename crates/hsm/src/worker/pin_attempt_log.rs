@@ -2,10 +2,10 @@
 //!
 //! A marker is written before the PIN is presented and removed once the token took it. It stays where the token refused
 //! the PIN, and where nobody knows: a module that crashed, hung or gave no clear answer may have counted a try. While
-//! it is there the same PIN is not presented again: not until its file was changed, or a person removed the marker. With
-//! one exception: a PIN that the token took before, from this same state of its file, is presented once more after an
-//! end of unknown fate, so that a loss of power during a login needs nobody. It holds nothing of the PIN, only which
-//! state of which file it speaks of.
+//! it is there the same PIN is not presented again: not until its file was changed, or a person removed the marker. There
+//! is one exception. A PIN that the token took before, from this very state of its file, is presented once more where
+//! nobody knows how the last login ended: after a loss of power during a login no person is needed. The marker holds
+//! nothing of the PIN, only which state of which file it speaks of.
 //!
 //! The marker's place is beside the PIN's file, or, where that can't be written, in the state directory. Both are looked
 //! into, so that all processes agree, whoever they run as.
@@ -31,7 +31,7 @@ pub(super) enum Earlier {
     FateUnknownOfTakenPin,
 }
 
-/// Where markers of one PIN may be, and what they say of it.
+/// The record of attempts to log in by one PIN: where its markers may be, and what they say.
 pub(super) struct PinAttemptLog {
     places: Vec<PathBuf>,
     /// The state of the PIN's file that a marker speaks of.

@@ -1,4 +1,4 @@
-//! One thread, one session: it does what the intake gives it, and knows its keys by their handles.
+//! One thread, one session: it does what the request queue gives it, and knows its keys by their handles.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use signet_jose::Algorithm;
 /// outlives its original.
 const HANDLE_LIFETIME: Duration = Duration::from_secs(60);
 
-/// How much longer a handle does where the module fails to find its key.
-const A_WHILE: Duration = Duration::from_secs(2);
+/// How much longer a known handle is used where the module fails to find its key.
+const HANDLE_GRACE: Duration = Duration::from_secs(2);
 
 /// An operation that took no longer may be done before earlier answers are written.
 const BRIEF: Duration = Duration::from_micros(150);
@@ -39,7 +39,7 @@ pub(super) struct Shared {
     pub(super) epoch: AtomicU64,
 }
 
-/// A session with the handles that were found in it.
+/// A thread that owns one session, with the handles of keys that were found in it.
 pub(super) struct SessionThread {
     pub(super) shared: Arc<Shared>,
     session: SessionPlace,
@@ -250,13 +250,13 @@ impl SessionThread {
         let shared = Arc::clone(&self.shared);
         let searching = match (known, shared.token.try_lock_objects()) {
             (_, Some(guard)) => guard,
-            // A key is being made, which may take seconds; the handle does a little longer.
+            // A key is being made, which may take seconds; the known handle is used meanwhile.
             (Some(known), None) => return Ok(known.object),
             (None, None) => shared.token.lock_objects(),
         };
         let found = match self.session().and_then(|session| find_key(session, key)) {
             // The module fails for a while, as beside another process that generates a key: what is known holds on.
-            Err(fault) if fault.is_general_error() && self.keep_a_while(key) => {
+            Err(fault) if fault.is_general_error() && self.extend_handle(key) => {
                 drop(searching);
                 return self.handle(key);
             }
@@ -270,11 +270,12 @@ impl SessionThread {
         Ok(object)
     }
 
-    /// Gives a known handle of this key a little longer.
-    fn keep_a_while(&mut self, key: &KeyRef) -> bool {
+    /// Uses a known handle of this key for a little longer.
+    fn extend_handle(&mut self, key: &KeyRef) -> bool {
         let known = self.handles.get_mut(&key.cka_id).filter(|known| known.is_of(key));
         let Some(known) = known else { return false };
-        known.found_at = Instant::now().checked_sub(HANDLE_LIFETIME.saturating_sub(A_WHILE)).unwrap_or(known.found_at);
+        known.found_at =
+            Instant::now().checked_sub(HANDLE_LIFETIME.saturating_sub(HANDLE_GRACE)).unwrap_or(known.found_at);
         known.found_at.elapsed() < HANDLE_LIFETIME
     }
 

@@ -1,4 +1,4 @@
-//! Who passes to the key: what is to be signed is looked at and counted before the HSM sees it.
+//! What may be signed: each signing input is judged by the policy and counted before the HSM sees it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +12,11 @@ use crate::wire::Operation;
 use signet_core::keys::{HsmFailure, KeyTally, SignedKind, SigningPolicy};
 use signet_jose::clock::{Clock as _, SystemClock};
 
-/// The most OTP secrets that a worker hands over in a second: whoever has taken the server over does not have all of
+/// The most OTP secrets that a worker exports in a second: whoever has taken the server over does not have all of
 /// them before anybody looks at the log.
 const MAX_EXPORTS: u32 = 100;
 
-/// The one gate of this worker.
+/// What every signature of this worker passes.
 pub(super) struct SigningGuard {
     counter: Arc<SignatureCounter>,
     policy: SigningPolicy,
@@ -24,7 +24,7 @@ pub(super) struct SigningGuard {
     exports: Option<TokenBucket>,
 }
 
-/// A signature that is counted and not made yet.
+/// The right to make one signature, which is counted already.
 #[must_use]
 pub(super) struct Permit {
     key_id: String,
@@ -58,13 +58,13 @@ impl SigningGuard {
         SignatureCounter::keep(&self.counter)
     }
 
-    /// Judges what is to be signed, keeps to the ceiling, and counts it. Tokens alone take from the ceiling: a flood of
-    /// requests for them does not stop the checkpoints and test signatures that tell how the deployment does.
+    /// Judges what is to be signed, keeps to the limit of a second, and counts it. The limit is for tokens alone: a flood
+    /// of requests for them does not stop the checkpoints and test signatures that tell how the deployment does.
     ///
     /// # Errors
     ///
     /// [`HsmFailure::Refused`] for what this key is not there for, counted and told on standard error;
-    /// [`HsmFailure::Overloaded`] above the ceiling; [`HsmFailure::Unavailable`] where it can't be counted.
+    /// [`HsmFailure::Overloaded`] above the limit; [`HsmFailure::Unavailable`] where it can't be counted.
     pub(super) fn authorize(&self, operation: &Operation) -> Result<Option<Permit>, HsmFailure> {
         let Operation::Sign { key, algorithm, message } = operation else { return Ok(None) };
         let now = SystemClock.now();
@@ -84,7 +84,7 @@ impl SigningGuard {
         }
     }
 
-    /// Whether a secret may be handed over now.
+    /// Whether a secret may be exported now.
     pub(super) fn may_export(&self) -> bool {
         self.exports.as_ref().is_some_and(|bucket| bucket.take(Instant::now()))
     }

@@ -1,4 +1,4 @@
-//! A ceiling on what is done in a second: a bucket that fills at that rate and holds one second's worth. It is empty at
+//! A limit on what is done in a second: a bucket that fills at that rate and holds one second's worth. It is empty at
 //! first, so that nobody gets more by starting worker after worker.
 
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub(super) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// So many a second from now on; `None` where there is no ceiling.
+    /// So many a second from now on; `None` where there is no limit.
     pub(super) fn new(per_second: u32, now: Instant) -> Option<Self> {
         let per_second = f64::from(per_second);
         (per_second > 0.0).then(|| Self { per_second, left: Mutex::new((0.0, now)) })
@@ -39,8 +39,8 @@ mod tests {
     #[test]
     fn a_second_gives_what_a_second_may() {
         let start = Instant::now();
-        let ceiling = TokenBucket::new(10, start).unwrap();
-        let taken = |at: Instant| (0..100).filter(|_| ceiling.take(at)).count();
+        let bucket = TokenBucket::new(10, start).unwrap();
+        let taken = |at: Instant| (0..100).filter(|_| bucket.take(at)).count();
         assert_eq!(taken(start), 0, "a worker that has just started has nothing to give");
         assert_eq!(taken(start + Duration::from_millis(510)), 5);
         assert_eq!(taken(start + Duration::from_millis(1020)), 5);

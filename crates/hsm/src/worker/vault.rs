@@ -97,7 +97,7 @@ impl SessionThread {
         Ok(Answer::Block(plain))
     }
 
-    /// The same OTP secret for another row. A wrapped one is not even unwrapped: its row is bound by a MAC beside it.
+    /// Binds an OTP secret to another row. A wrapped one is not even unwrapped: its row is bound by a MAC beside it.
     pub(super) fn rebind(
         &mut self,
         keys: &VaultKeys,
@@ -247,7 +247,7 @@ impl SessionThread {
         self.with_unwrapped_as(&template, keys, row, kind, body, using)
     }
 
-    /// The same with a session object of another template.
+    /// Checks the row, unwraps to a session object of this template, uses it, destroys it.
     pub(super) fn with_unwrapped_as<T>(
         &mut self,
         template: &[Attribute],
