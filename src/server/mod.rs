@@ -25,16 +25,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::http::{AcceptedHosts, HttpState, Listening, router};
+use crate::http::{AcceptedHosts, HttpState, router};
 use reload::Reload;
 use signet_core::audit::{Event, Outcome};
 use signet_hsm::HsmEvent;
 use signet_service::key_ring::rotation::Rotator;
 use signet_store::AuditLog as _;
 
+pub(crate) use crate::http::{Listening, ServeError};
 pub(crate) use process::start_log;
 pub(crate) use run_mark::RunMarks;
 pub(crate) use runtime::{Need, Notice, Runtime};
+pub(crate) use signet_hsm::{HsmGroup, PinSource};
 pub(crate) use wiring::open_store;
 pub(crate) use worker::{StandaloneWorker, run_worker};
 pub(crate) use workers::{start_hsm_alone, start_hsm_with};

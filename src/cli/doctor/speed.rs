@@ -12,9 +12,8 @@ use tokio::time::Instant;
 use super::super::output::Output;
 use super::PATIENCE;
 use super::finding::Findings;
-use crate::server::{self, Runtime};
+use crate::server::{self, HsmGroup, PinSource, Runtime};
 use signet_core::keys::{HsmError, Signer as _, test_signing_input};
-use signet_hsm::HsmGroup;
 use signet_service::directory::RingKey;
 
 /// What is tried, in this order: sessions of each worker, and workers.
@@ -40,7 +39,7 @@ pub(super) async fn examine(deployment: &Runtime, signing: &[Arc<RingKey>], outp
     for key in signing {
         let Some(hsm) = deployment.config.hsm.iter().find(|hsm| hsm.name == key.key.hsm) else { continue };
         let subject = format!("speed of {}", hsm.name);
-        if hsm.pin == signet_hsm::PinSource::Prompt {
+        if hsm.pin == PinSource::Prompt {
             findings.well(subject, "not measured: the PIN would have to be typed for each arrangement");
             continue;
         }
