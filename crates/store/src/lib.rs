@@ -40,7 +40,7 @@ pub use keys::{Keys, Leases, SealedSecrets, SecretsAtRest};
 pub use membership::Membership;
 pub use model::{
     EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,
-    SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, User,
+    SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, StockId, User,
 };
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
 pub use sessions::Sessions;
@@ -48,6 +48,6 @@ pub use sign_in::Candidates;
 pub use signet_core::mfa::yubico_validation::ClientNumber;
 pub use signet_core::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoState};
 pub use signet_core::oauth::{Client, ClientId, GrantType, UnknownGrantType};
-pub use stock::{AssignOutcome, Stock, StockId, StockToken};
+pub use stock::{AssignOutcome, Stock, StockToken};
 pub use throttles::Throttles;
 pub use users::Users;

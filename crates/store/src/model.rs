@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::StockId;
 use signet_core::keys::{HsmName, OtpSecretKind, Seals, TenantId, TokenInfo};
 use signet_core::mfa::{FactorDetail, FactorId, FactorRef, UsedFactor, UserId};
 use signet_core::oauth::ClientId;
@@ -13,6 +12,12 @@ use signet_jose::clock::Timestamp;
 signet_core::string_id! {
     /// A grant's id: a UUIDv7.
     pub struct GrantId;
+
+    /// A stock token's id: a UUIDv7. It becomes no factor's id: the factor has one of its own.
+    pub struct StockId;
+
+    /// A session's id: a UUIDv7, which stays and is no secret. Whoever knows it can't sign in by it.
+    pub struct SessionId;
 }
 
 /// A person who signs in.
@@ -108,11 +113,6 @@ pub struct ListedFactor {
     pub factor: Factor,
     /// Its user's name.
     pub user_name: String,
-}
-
-signet_core::string_id! {
-    /// A session's id: a UUIDv7, which stays and is no secret. Whoever knows it can't sign in by it.
-    pub struct SessionId;
 }
 
 /// A person's sign-in in a browser. The secret that the browser holds is not in it.

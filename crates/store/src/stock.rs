@@ -3,16 +3,11 @@
 use async_trait::async_trait;
 
 use super::error::Result;
-use super::{Factor, FactorDetail, Session};
+use super::{Factor, FactorDetail, Session, StockId};
 use signet_core::audit::Draft;
 use signet_core::keys::{OtpSecretKind, Seals, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
-
-signet_core::string_id! {
-    /// A stock token's id: a UUIDv7. It becomes no factor's id: the factor has one of its own.
-    pub struct StockId;
-}
 
 /// A token that belongs to nobody yet: TOTP, HOTP or Yubico OTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
