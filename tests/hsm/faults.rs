@@ -336,7 +336,7 @@ async fn a_missing_mechanism_is_named() {
     vault_keys(&group, &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding]).await;
     let row = RowBinding::new(&tenant(), "factors", "a", "secret");
     let kind = OtpSecretKind::Hmac(OtpHash::Sha1);
-    let seals = group.enclose(&row, kind, &SecretBytes::new(vec![1; 20])).await.unwrap();
+    let seals = group.wrap(&row, kind, &SecretBytes::new(vec![1; 20])).await.unwrap();
     assert_eq!(seals.0[&hsm()][0], 1);
     assert_eq!(group.otp_hmac(&row, &seals, OtpHash::Sha1, vec![[0; 8]]).await.unwrap()[0].len(), 20);
     group.shutdown().await;

@@ -1,7 +1,8 @@
 //! Secrets at rest, in both modes: bound to their row, and used inside the token where it can (HAZARDS 48; promise 2).
 
 use signet_core::keys::{
-    HsmFailure, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Seals, TenantId, Vault as _,
+    HsmFailure, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, SealedCopies, TenantId,
+    Vault as _,
 };
 use signet_core::secret::SecretBytes;
 
@@ -19,7 +20,7 @@ fn secret(bytes: &[u8]) -> SecretBytes {
     SecretBytes::new(bytes.to_vec())
 }
 
-fn changed(seals: &Seals, index: usize) -> Seals {
+fn changed(seals: &SealedCopies, index: usize) -> SealedCopies {
     let mut changed = seals.clone();
     changed.0.values_mut().for_each(|blob| blob[index] ^= 1);
     changed
@@ -52,7 +53,7 @@ async fn totp_vectors_hold_in_both_modes() {
             [(OtpHash::Sha1, 20), (OtpHash::Sha256, 32), (OtpHash::Sha512, 64)].into_iter().enumerate()
         {
             let seed: Vec<u8> = b"1234567890".iter().copied().cycle().take(length).collect();
-            let seals = group.enclose(&row("totp"), OtpSecretKind::Hmac(hash), &secret(&seed)).await.unwrap();
+            let seals = group.wrap(&row("totp"), OtpSecretKind::Hmac(hash), &secret(&seed)).await.unwrap();
             assert_eq!(seals.0[&hsm()][0], mode);
             let steps = RFC_6238.iter().map(|(time, _)| (time / 30).to_be_bytes()).collect();
             let macs = group.otp_hmac(&row("totp"), &seals, hash, steps).await.unwrap();
@@ -76,7 +77,7 @@ async fn a_short_seed_gives_the_hmac_that_everybody_else_computes() {
     ] {
         for length in [10, 16, 20, 33, 64, 128] {
             let seed = vec![0x5a; length];
-            let seals = group.enclose(&row("t"), OtpSecretKind::Hmac(hash), &secret(&seed)).await.unwrap();
+            let seals = group.wrap(&row("t"), OtpSecretKind::Hmac(hash), &secret(&seed)).await.unwrap();
             let macs = group.otp_hmac(&row("t"), &seals, hash, vec![[7; 8]]).await.unwrap();
             let expected = aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(software, &seed), &[7; 8]);
             assert_eq!(macs[0], expected.as_ref(), "{hash:?} with {length} bytes");
@@ -106,7 +107,7 @@ async fn the_yubico_otp_vector_decrypts_in_both_modes() {
     let otp = modhex::<20>("dteffujehknhfjbrjnlnldnhcujvddbikngjrtgh");
     for (purposes, mode) in [(WRAPPED, 2), (SEALED, 1)] {
         vault_keys(&group, purposes).await;
-        let seals = group.enclose(&row("y"), OtpSecretKind::Aes128, &secret(&key)).await.unwrap();
+        let seals = group.wrap(&row("y"), OtpSecretKind::Aes128, &secret(&key)).await.unwrap();
         assert_eq!(seals.0[&hsm()][0], mode);
         let plain = group.decrypt_block(&row("y"), &seals, otp[4..].try_into().unwrap()).await.unwrap();
         assert_eq!(plain, hex::<16>("8792ebfe26cc130030c20011c89f23c8"));
@@ -142,8 +143,8 @@ async fn an_otp_secret_works_for_its_row_and_kind_only() {
     for purposes in [WRAPPED, SEALED] {
         vault_keys(&group, purposes).await;
         let kind = OtpSecretKind::Hmac(OtpHash::Sha256);
-        let seals = group.enclose(&row("a"), kind, &secret(&[9; 32])).await.unwrap();
-        let hmac = |row: RowBinding, seals: Seals, hash| {
+        let seals = group.wrap(&row("a"), kind, &secret(&[9; 32])).await.unwrap();
+        let hmac = |row: RowBinding, seals: SealedCopies, hash| {
             let group = &group;
             async move { group.otp_hmac(&row, &seals, hash, vec![[0; 8]]).await.map_err(|error| error.failure) }
         };
@@ -158,7 +159,7 @@ async fn an_otp_secret_works_for_its_row_and_kind_only() {
             let outcome = hmac(row("a"), changed(&seals, index), OtpHash::Sha256).await;
             assert_eq!(outcome, Err(HsmFailure::DoesNotOpen), "byte {index}");
         }
-        assert_eq!(hmac(row("a"), Seals::default(), OtpHash::Sha256).await, Err(HsmFailure::DoesNotOpen));
+        assert_eq!(hmac(row("a"), SealedCopies::default(), OtpHash::Sha256).await, Err(HsmFailure::DoesNotOpen));
     }
     group.shutdown().await;
 }
@@ -172,7 +173,7 @@ async fn promise_2_an_otp_secret_is_bound_to_another_row_by_who_has_its_row_only
     for (purposes, mode) in [(WRAPPED, 2), (SEALED, 1)] {
         vault_keys(&group, purposes).await;
         let kind = OtpSecretKind::Hmac(OtpHash::Sha256);
-        let seals = group.enclose(&row("stock"), kind, &secret(&[7; 32])).await.unwrap();
+        let seals = group.wrap(&row("stock"), kind, &secret(&[7; 32])).await.unwrap();
         let before = group.otp_hmac(&row("stock"), &seals, OtpHash::Sha256, vec![[1; 8]]).await.unwrap();
         let bound = group.rebind(&row("stock"), &row("factor"), kind, &seals).await.unwrap();
         assert_eq!(bound.0[&hsm()][0], mode);

@@ -1,4 +1,4 @@
-//! Which token is chosen, and how one that failed is tried, at the joint itself: two real tokens, no server.
+//! Which token is chosen, and how one that failed is tried, at the supervisor itself: two real tokens, no server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

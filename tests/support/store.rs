@@ -11,7 +11,7 @@ use std::time::Duration;
 use signet_core::audit::{
     ChainCheck, ChainFault, ChainSummary, Checkpoint, CheckpointClaims, Draft, Event, Outcome, RequestContext,
 };
-use signet_core::keys::{HsmName, OtpHash, Seals, TenantId};
+use signet_core::keys::{HsmName, OtpHash, SealedCopies, TenantId};
 use signet_core::mfa::UsedFactor;
 use signet_core::mfa::lockout::Counter;
 use signet_core::oauth::ClientAuthentication;
@@ -105,8 +105,8 @@ pub(crate) fn counter(account: u8) -> Counter {
     Counter { name: [account; 32], word: "digits", user: None }
 }
 
-pub(crate) fn seals(byte: u8) -> Seals {
-    Seals(BTreeMap::from([(HsmName::new("a"), vec![byte; 40]), (HsmName::new("b"), vec![byte, 1])]))
+pub(crate) fn seals(byte: u8) -> SealedCopies {
+    SealedCopies(BTreeMap::from([(HsmName::new("a"), vec![byte; 40]), (HsmName::new("b"), vec![byte, 1])]))
 }
 
 pub(crate) fn texts(values: &[&str]) -> BTreeSet<String> {

@@ -10,7 +10,7 @@ use crate::names::{check_name, check_words};
 use crate::rows::password_row;
 use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{Seals, Vault};
+use signet_core::keys::{SealedCopies, Vault};
 use signet_core::mfa::lockout::LockedAccount;
 use signet_core::mfa::password;
 use signet_core::mfa::password::PasswordPolicy;
@@ -171,7 +171,7 @@ impl Accounts {
     }
 
     /// Hashes a password with Argon2id and seals the hash for its row.
-    async fn seal_password(&self, user: &UserId, text: &SecretText) -> Result<Seals, ChangeError> {
+    async fn seal_password(&self, user: &UserId, text: &SecretText) -> Result<SealedCopies, ChangeError> {
         PasswordPolicy::check(text.expose()).map_err(|error| ChangeError::Input(error.to_string()))?;
         let (text, random) = (text.clone(), self.random.clone());
         let hashed = tokio::task::spawn_blocking(move || password::hash(&text, random.as_ref())).await;

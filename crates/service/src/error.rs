@@ -117,7 +117,7 @@ pub enum MembershipError {
     Keys(#[from] InitialiseError),
     /// The seals could not be extended or removed; what was done stays.
     #[error("{0}; what was done stays: the same command goes on from there")]
-    Seals(ChangeError),
+    SealedCopies(ChangeError),
     /// The HSM failed.
     #[error(transparent)]
     Hsm(#[from] HsmError),

@@ -8,28 +8,28 @@ pub(crate) fn password_row(tenant: &TenantId, user: &UserId) -> RowBinding {
     RowBinding::new(tenant, "user", user.as_str(), "password")
 }
 
-/// The row that a factor's secret is enclosed for.
+/// The row that a factor's secret is wrapped for.
 pub(crate) fn factor_row(tenant: &TenantId, factor: &FactorId, user: &UserId) -> RowBinding {
     // Bound to its user, too: a factor that is given to another user in the database does not open.
     RowBinding::new(tenant, "factor", &format!("{factor}/{user}"), "secret")
 }
 
-/// The row that the secret of a token in the stock is enclosed for.
+/// The row that the secret of a token in the stock is wrapped for.
 pub(crate) fn stock_row(tenant: &TenantId, id: &StockId) -> RowBinding {
     RowBinding::new(tenant, "stock", id.as_str(), "secret")
 }
 
-/// The row that a client's API key is enclosed for.
+/// The row that a client's API key is wrapped for.
 pub(crate) fn client_row(tenant: &TenantId, id: impl std::fmt::Display) -> RowBinding {
     RowBinding::new(tenant, "otp_client", &id.to_string(), "key")
 }
 
-/// The row that a key's secret is enclosed for.
+/// The row that a key's secret is wrapped for.
 pub(crate) fn key_row(tenant: &TenantId, public_id: &str) -> RowBinding {
     RowBinding::new(tenant, "otp_key", public_id, "secret")
 }
 
-/// The row that a decoy factor's secret is enclosed for.
+/// The row that a decoy factor's secret is wrapped for.
 pub(crate) fn decoy_row(tenant: &TenantId, column: &str) -> RowBinding {
     RowBinding::new(tenant, "decoy", "decoy", column)
 }
@@ -39,7 +39,7 @@ pub(crate) fn deployment_row() -> RowBinding {
     RowBinding::new(&TenantId::default_tenant(), "deployment", "1", "secret")
 }
 
-/// The row that a factor's secret is enclosed for.
+/// The row that a factor's secret is wrapped for.
 pub(crate) fn row_of_factor(factor: &Factor) -> RowBinding {
     factor_row(&factor.tenant, &factor.id, &factor.user)
 }

@@ -15,7 +15,7 @@ use super::row::{array, fold, moment, moment_if, number};
 use super::texts::texts;
 use super::{seals, users};
 use signet_core::audit::Draft;
-use signet_core::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
+use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_core::mfa::{HotpState, WebAuthnState, YubicoRemoteState, recovery};
 use signet_jose::clock::Timestamp;
@@ -298,7 +298,7 @@ pub(super) fn factor_of(row: &SqliteRow) -> Result<Factor> {
         detail: detail_of(row)?,
         state: state_of(row)?,
         valid_until: moment_if(row, "valid_until")?,
-        secret: Seals::default(),
+        secret: SealedCopies::default(),
         created_at: moment(row, "created_at")?,
         last_used_at: moment_if(row, "last_used_at")?,
     })

@@ -10,7 +10,7 @@ use super::row::{array, fold, moment, moment_if};
 use super::texts::texts;
 use super::{SqliteStore, factors, seals};
 use signet_core::audit::Draft;
-use signet_core::keys::{Seals, TenantId};
+use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
 use signet_store::{ClientNumber, Factor, OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp, StoreError};
@@ -174,7 +174,7 @@ fn client_of(row: &SqliteRow) -> Result<OtpClient> {
         tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
         id: ClientNumber::parse(&id).ok_or(Fault::corrupt("id of an OTP client"))?,
         name: row.try_get("name")?,
-        key: Seals::default(),
+        key: SealedCopies::default(),
         needs_signature: row.try_get::<i64, _>("needs_signature")? != 0,
         enabled: row.try_get::<i64, _>("enabled")? != 0,
         created_at: moment(row, "created_at")?,
@@ -192,7 +192,7 @@ fn key_of(row: &SqliteRow) -> Result<OtpKey> {
         private_id: array(row, "private_id")?,
         serial: row.try_get("serial")?,
         last_counter: row.try_get("last_counter")?,
-        secret: Seals::default(),
+        secret: SealedCopies::default(),
         enabled: row.try_get::<i64, _>("enabled")? != 0,
         created_at: moment(row, "created_at")?,
         last_used_at: moment_if(row, "last_used_at")?,

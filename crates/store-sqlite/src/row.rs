@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::fault::{Fault, Result};
-use signet_core::keys::{HsmName, Seals};
+use signet_core::keys::{HsmName, SealedCopies};
 use signet_jose::clock::Timestamp;
 
 /// Bytes of a fixed length.
@@ -58,7 +58,7 @@ pub(super) fn add_seal(row: &SqliteRow, seals: &mut BTreeMap<HsmName, Vec<u8>>) 
 pub(super) fn fold<T>(
     rows: &[SqliteRow],
     read: impl Fn(&SqliteRow) -> Result<T>,
-    seals_of: impl Fn(&mut T) -> &mut Seals,
+    seals_of: impl Fn(&mut T) -> &mut SealedCopies,
 ) -> Result<Vec<T>> {
     let mut values: Vec<T> = Vec::new();
     let mut last_id = None;

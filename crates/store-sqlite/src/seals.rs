@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::fault::Result;
 use super::texts::texts;
-use signet_core::keys::{Seals, TenantId};
+use signet_core::keys::{SealedCopies, TenantId};
 
 texts! {
     ADD = "INSERT INTO seals (tenant, kind, row_id, hsm, blob) VALUES ($1, $2, $3, $4, $5)";
@@ -34,7 +34,7 @@ pub(super) async fn add(
     tenant: &TenantId,
     kind: &'static str,
     row_id: &str,
-    seals: &Seals,
+    seals: &SealedCopies,
 ) -> Result<()> {
     for (hsm, blob) in &seals.0 {
         sqlx::query(ADD)

@@ -11,7 +11,7 @@ use super::row::{add_seal, number};
 use super::seals::{self, DEPLOYMENT, DEPLOYMENT_ROW, FACTOR, OTP_CLIENT, OTP_KEY, PASSWORD, STOCK};
 use super::texts::texts;
 use super::{SqliteStore, stock};
-use signet_core::keys::{HsmName, OtpHash, OtpSecretKind, Seals, TenantId};
+use signet_core::keys::{HsmName, OtpHash, OtpSecretKind, SealedCopies, TenantId};
 use signet_store::{
     FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError, UserId,
 };
@@ -59,14 +59,14 @@ fn place(owner: &SecretOwner) -> (&'static str, &str) {
 /// A secret that was read with its seals; `None` where nothing owns it any more.
 fn secret_of(row: &SqliteRow) -> Result<Option<SecretAtRest>> {
     let row_id: String = row.try_get("row_id")?;
-    let (owner, enclosed) = match row.try_get("kind")? {
+    let (owner, wrapped) = match row.try_get("kind")? {
         DEPLOYMENT => (SecretOwner::Deployment, None),
         PASSWORD => (SecretOwner::Password(UserId::new(row_id)), None),
         FACTOR => match row.try_get::<Option<String>, _>("user_id")? {
             Some(user) => {
-                let enclosed =
+                let wrapped =
                     enclosed_of(row.try_get("factor_kind")?, row.try_get("totp_hash")?, row.try_get("detail")?)?;
-                (SecretOwner::Factor(FactorId::new(row_id), UserId::new(user)), Some(enclosed))
+                (SecretOwner::Factor(FactorId::new(row_id), UserId::new(user)), Some(wrapped))
             }
             None => return Ok(None),
         },
@@ -79,7 +79,7 @@ fn secret_of(row: &SqliteRow) -> Result<Option<SecretAtRest>> {
         _ => return Err(Fault::corrupt("kind of a secret")),
     };
     let tenant = TenantId::new(row.try_get::<String, _>("tenant")?);
-    Ok(Some(SecretAtRest { tenant, owner, enclosed, seals: Seals::default() }))
+    Ok(Some(SecretAtRest { tenant, owner, wrapped, seals: SealedCopies::default() }))
 }
 
 fn cursor_of(row: &SqliteRow) -> Result<SecretCursor> {
@@ -105,7 +105,7 @@ fn page_of(rows: &[SqliteRow]) -> Result<(Vec<SecretAtRest>, Option<SecretCursor
     Ok((secrets, last))
 }
 
-async fn keep_deployment_secret(seals: &Seals, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
+async fn keep_deployment_secret(seals: &SealedCopies, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
     let tenant = TenantId::default_tenant();
     let there = sqlx::query(OF_ROW).bind(tenant.as_str()).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
     if there.fetch_optional(&mut *connection).await?.is_some() {
@@ -117,7 +117,7 @@ async fn keep_deployment_secret(seals: &Seals, connection: &mut SqliteConnection
 
 /// The seals are added as long as any of those that were read is still there: they seal the same secret then.
 async fn extend(
-    (secret, added): &(SecretAtRest, Seals),
+    (secret, added): &(SecretAtRest, SealedCopies),
     connection: &mut SqliteConnection,
 ) -> Result<WriteOutcome<bool>> {
     let (kind, row_id) = place(&secret.owner);
@@ -148,8 +148,8 @@ async fn remove_of_token(
     Ok(WriteOutcome::applied(removed.rows_affected()))
 }
 
-fn seals_of(rows: &[SqliteRow]) -> Result<Seals> {
-    let mut seals = Seals::default();
+fn seals_of(rows: &[SqliteRow]) -> Result<SealedCopies> {
+    let mut seals = SealedCopies::default();
     rows.iter().try_for_each(|row| add_seal(row, &mut seals.0))?;
     Ok(seals)
 }
@@ -160,14 +160,14 @@ fn count_of(row: &SqliteRow) -> Result<SealCount> {
 
 #[async_trait]
 impl SecretsAtRest for SqliteStore {
-    async fn deployment_secret(&self) -> Result<Option<Seals>, StoreError> {
+    async fn deployment_secret(&self) -> Result<Option<SealedCopies>, StoreError> {
         let tenant = TenantId::default_tenant();
         let query = sqlx::query(OF_ROW).bind(tenant.as_str()).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
         let seals = self.read("read the deployment's secret", query, seals_of).await?;
         Ok(Some(seals).filter(|seals| !seals.0.is_empty()))
     }
 
-    async fn keep_deployment_secret(&self, seals: &Seals) -> Result<bool, StoreError> {
+    async fn keep_deployment_secret(&self, seals: &SealedCopies) -> Result<bool, StoreError> {
         self.writer.change("keep the deployment's secret", seals.clone(), vec![], keep_deployment_secret).await
     }
 
@@ -184,7 +184,7 @@ impl SecretsAtRest for SqliteStore {
         self.read(operation, query, page_of).await
     }
 
-    async fn extend_seals(&self, secret: &SecretAtRest, added: &Seals) -> Result<bool, StoreError> {
+    async fn extend_seals(&self, secret: &SecretAtRest, added: &SealedCopies) -> Result<bool, StoreError> {
         self.writer.change("extend seals", (secret.clone(), added.clone()), vec![], extend).await
     }
 

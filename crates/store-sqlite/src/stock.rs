@@ -12,7 +12,7 @@ use super::row::{fold, joined, moment};
 use super::texts::texts;
 use super::{SqliteStore, factors, seals};
 use signet_core::audit::Draft;
-use signet_core::keys::{OtpHash, OtpSecretKind, Seals, TenantId};
+use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_core::mfa::HotpState;
 use signet_store::{
@@ -150,7 +150,7 @@ fn token_of(row: &SqliteRow) -> Result<StockToken> {
         serial: row.try_get("serial")?,
         detail: kept.detail(),
         model: row.try_get("model")?,
-        secret: Seals::default(),
+        secret: SealedCopies::default(),
         imported_at: moment(row, "imported_at")?,
     })
 }

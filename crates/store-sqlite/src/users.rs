@@ -13,7 +13,7 @@ use super::row::{fold, joined, moment, set};
 use super::texts::texts;
 use super::{grants, seals};
 use signet_core::audit::Draft;
-use signet_core::keys::{Seals, TenantId};
+use signet_core::keys::{SealedCopies, TenantId};
 use signet_jose::clock::Timestamp;
 use signet_store::{StoreError, User, UserId, Users};
 
@@ -103,7 +103,10 @@ async fn set_roles(
     Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
 }
 
-async fn set_password(setting: &Setting<Seals>, connection: &mut SqliteConnection) -> Result<WriteOutcome<bool>> {
+async fn set_password(
+    setting: &Setting<SealedCopies>,
+    connection: &mut SqliteConnection,
+) -> Result<WriteOutcome<bool>> {
     let Setting { tenant, id, value, at } = setting;
     if !renew_credentials(connection, tenant, id, *at).await? {
         return Ok(WriteOutcome::nothing(false));
@@ -147,7 +150,7 @@ async fn remove((tenant, id): &(TenantId, UserId), connection: &mut SqliteConnec
     Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
 }
 
-fn user_of(row: &SqliteRow) -> Result<(User, Seals)> {
+fn user_of(row: &SqliteRow) -> Result<(User, SealedCopies)> {
     let user = User {
         tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
         id: UserId::new(row.try_get::<String, _>("id")?),
@@ -158,13 +161,13 @@ fn user_of(row: &SqliteRow) -> Result<(User, Seals)> {
         credentials_version: row.try_get("credentials_version")?,
         created_at: moment(row, "created_at")?,
     };
-    Ok((user, Seals::default()))
+    Ok((user, SealedCopies::default()))
 }
 
 pub(super) fn users_of(rows: &[SqliteRow]) -> Result<Vec<User>> {
     let users = fold(rows, user_of, |(_, seals)| seals)?;
     let with_password =
-        |(user, seals): (User, Seals)| User { password: Some(seals).filter(|s| !s.0.is_empty()), ..user };
+        |(user, seals): (User, SealedCopies)| User { password: Some(seals).filter(|s| !s.0.is_empty()), ..user };
     Ok(users.into_iter().map(with_password).collect())
 }
 
@@ -226,7 +229,7 @@ impl Users for SqliteStore {
         &self,
         tenant: &TenantId,
         id: &UserId,
-        password: &Seals,
+        password: &SealedCopies,
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::error::Result;
 use super::{SealCount, SecretAtRest, SecretCursor};
 use signet_core::audit::Draft;
-use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, Seals, TenantId};
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, SealedCopies, TenantId};
 use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
 
@@ -78,9 +78,9 @@ pub struct SealedSecrets {
 #[async_trait]
 pub trait SecretsAtRest: Send + Sync {
     /// The secret that the deployment derives names by.
-    async fn deployment_secret(&self) -> Result<Option<Seals>>;
+    async fn deployment_secret(&self) -> Result<Option<SealedCopies>>;
     /// Keeps it; `false` where there is one already.
-    async fn keep_deployment_secret(&self, seals: &Seals) -> Result<bool>;
+    async fn keep_deployment_secret(&self, seals: &SealedCopies) -> Result<bool>;
     /// Secrets that this HSM token can't open, after `after`, at most `limit`, and where to go on.
     async fn lacking(
         &self,
@@ -89,7 +89,7 @@ pub trait SecretsAtRest: Send + Sync {
         limit: u32,
     ) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>)>;
     /// Adds seals to a secret; `false`, and nothing written, where it was replaced or removed since it was read.
-    async fn extend_seals(&self, secret: &SecretAtRest, added: &Seals) -> Result<bool>;
+    async fn extend_seals(&self, secret: &SecretAtRest, added: &SealedCopies) -> Result<bool>;
     /// How many secrets an HSM token can open.
     async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount>;
     /// Removes seals of this HSM token, at most `limit`, and none of a secret that no other token can open. Returns the

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use signet_core::keys::{HsmName, OtpSecretKind, Seals, TenantId, TokenInfo};
+use signet_core::keys::{HsmName, OtpSecretKind, SealedCopies, TenantId, TokenInfo};
 use signet_core::mfa::{FactorDetail, FactorId, FactorRef, UsedFactor, UserId};
 use signet_core::oauth::ClientId;
 use signet_jose::clock::Timestamp;
@@ -34,7 +34,7 @@ pub struct User {
     /// Whether the user may sign in.
     pub enabled: bool,
     /// The Argon2id hash of the password, sealed.
-    pub password: Option<Seals>,
+    pub password: Option<SealedCopies>,
     /// Rises when the password is replaced, a factor is removed, or the user is disabled or enabled: what was judged by
     /// a lower one holds no more.
     pub credentials_version: i64,
@@ -61,8 +61,8 @@ pub struct Factor {
     pub state: FactorState,
     /// From when on it proves nothing more; `None` where it lasts.
     pub valid_until: Option<Timestamp>,
-    /// The OTP secret, enclosed by the HSM.
-    pub secret: Seals,
+    /// The OTP secret, wrapped by the HSM.
+    pub secret: SealedCopies,
     /// When it was enrolled.
     pub created_at: Timestamp,
     /// When it last proved something.
@@ -247,9 +247,9 @@ pub struct SecretAtRest {
     /// What it belongs to.
     pub owner: SecretOwner,
     /// What an OTP secret is; `None` for a secret that is opened.
-    pub enclosed: Option<OtpSecretKind>,
+    pub wrapped: Option<OtpSecretKind>,
     /// Its seals.
-    pub seals: Seals,
+    pub seals: SealedCopies,
 }
 
 /// Where a listing of secrets at rest goes on.

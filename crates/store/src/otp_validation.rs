@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::Factor;
 use super::error::Result;
 use signet_core::audit::Draft;
-use signet_core::keys::{Seals, TenantId};
+use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_jose::clock::Timestamp;
@@ -19,8 +19,8 @@ pub struct OtpClient {
     pub id: ClientNumber,
     /// What the operator calls it, unique in the tenant.
     pub name: String,
-    /// The API key that signs both ways, enclosed by the HSM.
-    pub key: Seals,
+    /// The API key that signs both ways, wrapped by the HSM.
+    pub key: SealedCopies,
     /// Whether a request without a signature is refused.
     pub needs_signature: bool,
     /// Whether it may have OTPs verified.
@@ -42,8 +42,8 @@ pub struct OtpKey {
     pub serial: Option<String>,
     /// The last accepted `useCtr << 8 | sessionUse`; -1 before the first.
     pub last_counter: i64,
-    /// The AES key, enclosed by the HSM.
-    pub secret: Seals,
+    /// The AES key, wrapped by the HSM.
+    pub secret: SealedCopies,
     /// Whether its OTPs are verified.
     pub enabled: bool,
     /// When it was added.

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::error::Result;
 use super::{Factor, FactorDetail, Session, StockId};
 use signet_core::audit::Draft;
-use signet_core::keys::{OtpSecretKind, Seals, TenantId};
+use signet_core::keys::{OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
 
@@ -22,8 +22,8 @@ pub struct StockToken {
     pub detail: FactorDetail,
     /// Its model, where the file names it.
     pub model: Option<String>,
-    /// Its secret, enclosed by the HSM for this row. Empty in listings.
-    pub secret: Seals,
+    /// Its secret, wrapped by the HSM for this row. Empty in listings.
+    pub secret: SealedCopies,
     /// When it was imported.
     pub imported_at: Timestamp,
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::error::Result;
 use super::{User, UserId};
 use signet_core::audit::Draft;
-use signet_core::keys::{Seals, TenantId};
+use signet_core::keys::{SealedCopies, TenantId};
 use signet_jose::clock::Timestamp;
 
 /// Users.
@@ -57,7 +57,7 @@ pub trait Users: Send + Sync {
         &self,
         tenant: &TenantId,
         id: &UserId,
-        password: &Seals,
+        password: &SealedCopies,
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool>;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use signet_core::keys::{
-    HsmFailure, HsmKey, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, Seals, Signer as _, Vault as _,
+    HsmFailure, HsmKey, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealedCopies, Signer as _, Vault as _,
 };
 use signet_core::secret::SecretBytes;
 use signet_hsm::HsmGroup;
@@ -59,9 +59,9 @@ struct Scene {
     _events: Events,
     key: HsmKey,
     row: RowBinding,
-    sealed: Seals,
-    enclosed: Seals,
-    enclosed_aes: Seals,
+    sealed: SealedCopies,
+    wrapped: SealedCopies,
+    enclosed_aes: SealedCopies,
     results: Results,
 }
 
@@ -83,11 +83,11 @@ impl Scene {
         let row = RowBinding::new(&tenant(), "factors", "a", "secret");
         let secret = SecretBytes::new(SECRET.to_vec());
         let sealed = group.seal(&row, &secret).await.unwrap();
-        let enclosed = group.enclose(&row, OtpSecretKind::Hmac(OtpHash::Sha1), &secret).await.unwrap();
+        let wrapped = group.wrap(&row, OtpSecretKind::Hmac(OtpHash::Sha1), &secret).await.unwrap();
         let aes_key = SecretBytes::new(AES_KEY.to_vec());
-        let enclosed_aes = group.enclose(&row, OtpSecretKind::Aes128, &aes_key).await.unwrap();
+        let enclosed_aes = group.wrap(&row, OtpSecretKind::Aes128, &aes_key).await.unwrap();
         let results = Results::default();
-        let scene = Self { module, group, _events: events, key, row, sealed, enclosed, enclosed_aes, results };
+        let scene = Self { module, group, _events: events, key, row, sealed, wrapped, enclosed_aes, results };
         for asked in [Asked::Sign, Asked::Seal, Asked::Open, Asked::OtpHmac, Asked::DecryptBlock, Asked::Derive] {
             scene.ask(asked).await.unwrap_or_else(|failure| panic!("{asked:?}: {failure}"));
         }
@@ -109,10 +109,10 @@ impl Scene {
             Asked::Enclose => {
                 let kind = OtpSecretKind::Hmac(OtpHash::Sha1);
                 let secret = SecretBytes::new(SECRET.to_vec());
-                self.group.enclose(&self.row, kind, &secret).await.map_err(|error| error.failure)?;
+                self.group.wrap(&self.row, kind, &secret).await.map_err(|error| error.failure)?;
             }
             Asked::OtpHmac => {
-                let asked = self.group.otp_hmac(&self.row, &self.enclosed, OtpHash::Sha1, vec![[0; 8]]).await;
+                let asked = self.group.otp_hmac(&self.row, &self.wrapped, OtpHash::Sha1, vec![[0; 8]]).await;
                 let macs = asked.map_err(|error| error.failure)?;
                 let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET);
                 assert_eq!(macs, [aws_lc_rs::hmac::sign(&key, &[0; 8]).as_ref()]);

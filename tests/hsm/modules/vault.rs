@@ -68,7 +68,7 @@ async fn otps_are_computed_in_every_offered_mode(make: Make) {
         // The first vector of Yubico's OTP documentation.
         let key = [0xec, 0xde, 0x18, 0xdb, 0xe7, 0x6f, 0xbd, 0x0c, 0x33, 0x33, 0x0f, 0x1c, 0x35, 0x48, 0x71, 0xdb];
         let block = [0x2d, 0x34, 0x4e, 0x83, 0xe9, 0xb6, 0x69, 0x14, 0x8b, 0x8a, 0xb6, 0x2f, 0x01, 0xf1, 0x8b, 0x85];
-        let seals = group.enclose(&row("y"), OtpSecretKind::Aes128, &secret(&key)).await.unwrap();
+        let seals = group.wrap(&row("y"), OtpSecretKind::Aes128, &secret(&key)).await.unwrap();
         assert_eq!(seals.0[&hsm()][0], tag);
         let plain = group.decrypt_block(&row("y"), &seals, block).await.unwrap();
         let mut expected = block;
@@ -88,7 +88,7 @@ async fn hmacs_are_right(group: &HsmGroup, tag: u8) {
     ] {
         for length in [10, 16, 20, 32, 64, 128] {
             let seed = vec![0x5a; length];
-            let seals = group.enclose(&row("t"), OtpSecretKind::Hmac(hash), &secret(&seed)).await.unwrap();
+            let seals = group.wrap(&row("t"), OtpSecretKind::Hmac(hash), &secret(&seed)).await.unwrap();
             assert_eq!(seals.0[&hsm()][0], tag);
             let macs = group.otp_hmac(&row("t"), &seals, hash, vec![[7; 8], [8; 8]]).await.unwrap();
             let key = aws_lc_rs::hmac::Key::new(software, &seed);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use signet_core::audit::Event;
-use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, OtpHash, OtpSecretKind, Seals};
+use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, OtpHash, OtpSecretKind, SealedCopies};
 use signet_store::{SealCount, SecretOwner, Store};
 
 use super::deployment::{key, token};
@@ -13,8 +13,8 @@ fn hsm(name: &str) -> HsmName {
     HsmName::new(name)
 }
 
-fn sealed(by: &[(&str, u8)]) -> Seals {
-    Seals(by.iter().map(|(name, byte)| (hsm(name), vec![*byte; 4])).collect::<BTreeMap<_, _>>())
+fn sealed(by: &[(&str, u8)]) -> SealedCopies {
+    SealedCopies(by.iter().map(|(name, byte)| (hsm(name), vec![*byte; 4])).collect::<BTreeMap<_, _>>())
 }
 
 /// A user with a password and two factors, all sealed by `a` alone, and the deployment's secret.
@@ -49,7 +49,7 @@ pub(super) async fn what_a_token_lacks_is_listed_page_by_page(store: &dyn Store)
         after = Some(last);
     }
     assert_eq!(found, all);
-    let owners: Vec<_> = all.iter().map(|secret| (secret.owner.clone(), secret.enclosed)).collect();
+    let owners: Vec<_> = all.iter().map(|secret| (secret.owner.clone(), secret.wrapped)).collect();
     let (alice, mut expected) = (user("alice").id, Vec::new());
     expected.push((SecretOwner::Deployment, None));
     for (id, kind) in [("f1", OtpSecretKind::Hmac(OtpHash::Sha256)), ("f2", OtpSecretKind::Aes128)] {

@@ -5,7 +5,8 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::hmac;
 use signet_core::keys::{
-    HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, Seals, Vault,
+    HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealedCopies,
+    Vault,
 };
 use signet_core::secret::SecretBytes;
 
@@ -20,15 +21,15 @@ impl SoftwareHsms {
         keys.iter().find(|key| key.hsm == *hsm && key.purpose == purpose && key.state.is_active()).cloned()
     }
 
-    /// Seals for those of these tokens that answer and have a key for it.
+    /// SealedCopies for those of these tokens that answer and have a key for it.
     fn seal_for(
         &self,
         tokens: &[HsmName],
         operation: &'static str,
         row: &RowBinding,
         secret: &[u8],
-    ) -> Result<Seals, HsmError> {
-        let (mut seals, mut failed) = (Seals::default(), unavailable(operation));
+    ) -> Result<SealedCopies, HsmError> {
+        let (mut seals, mut failed) = (SealedCopies::default(), unavailable(operation));
         for hsm in tokens {
             let Some(key) = self.key_of(hsm, KeyPurpose::Sealing) else { continue };
             match self.ask(hsm, operation).and_then(|token| token.secret(&key)) {
@@ -47,7 +48,12 @@ impl SoftwareHsms {
     }
 
     /// Opens by the first token that answers.
-    fn open_by_any(&self, operation: &'static str, row: &RowBinding, seals: &Seals) -> Result<Vec<u8>, HsmError> {
+    fn open_by_any(
+        &self,
+        operation: &'static str,
+        row: &RowBinding,
+        seals: &SealedCopies,
+    ) -> Result<Vec<u8>, HsmError> {
         let mut failed = unavailable(operation);
         for (hsm, blob) in &seals.0 {
             let Some(key) = self.key_of(hsm, KeyPurpose::Sealing) else { continue };
@@ -86,22 +92,22 @@ fn mac(hash: OtpHash, key: &[u8], message: &[u8]) -> Vec<u8> {
 
 #[async_trait]
 impl Vault for SoftwareHsms {
-    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<Seals, HsmError> {
+    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<SealedCopies, HsmError> {
         self.seal_for(&self.tokens(), "seal", row, secret.expose())
     }
 
-    async fn open(&self, row: &RowBinding, seals: &Seals) -> Result<SecretBytes, HsmError> {
+    async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> Result<SecretBytes, HsmError> {
         self.open_by_any("open", row, seals).map(SecretBytes::new)
     }
 
-    async fn enclose(&self, row: &RowBinding, _: OtpSecretKind, secret: &SecretBytes) -> Result<Seals, HsmError> {
-        self.seal_for(&self.tokens(), "enclose", row, secret.expose())
+    async fn wrap(&self, row: &RowBinding, _: OtpSecretKind, secret: &SecretBytes) -> Result<SealedCopies, HsmError> {
+        self.seal_for(&self.tokens(), "wrap", row, secret.expose())
     }
 
     async fn otp_hmac(
         &self,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         hash: OtpHash,
         messages: Vec<[u8; 8]>,
     ) -> Result<Vec<Vec<u8>>, HsmError> {
@@ -112,29 +118,34 @@ impl Vault for SoftwareHsms {
     async fn message_hmac(
         &self,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         hash: OtpHash,
         message: Vec<u8>,
     ) -> Result<Vec<u8>, HsmError> {
         Ok(mac(hash, &self.open_by_any("message_hmac", row, seals)?, &message))
     }
 
-    async fn decrypt_block(&self, row: &RowBinding, seals: &Seals, mut block: [u8; 16]) -> Result<[u8; 16], HsmError> {
+    async fn decrypt_block(
+        &self,
+        row: &RowBinding,
+        seals: &SealedCopies,
+        mut block: [u8; 16],
+    ) -> Result<[u8; 16], HsmError> {
         let secret = self.open_by_any("decrypt_block", row, seals)?;
         let key = DecryptingKey::ecb(UnboundCipherKey::new(&AES_128, &secret).unwrap()).unwrap();
         key.decrypt(&mut block, DecryptionContext::None).unwrap();
         Ok(block)
     }
 
-    async fn extend(
+    async fn reseal_for(
         &self,
         row: &RowBinding,
         _: Option<OtpSecretKind>,
-        seals: &Seals,
+        seals: &SealedCopies,
         lacking: &[HsmName],
-    ) -> Result<Seals, HsmError> {
-        let secret = self.open_by_any("extend", row, seals)?;
-        self.seal_for(lacking, "extend", row, &secret)
+    ) -> Result<SealedCopies, HsmError> {
+        let secret = self.open_by_any("reseal", row, seals)?;
+        self.seal_for(lacking, "reseal", row, &secret)
     }
 
     async fn rebind(
@@ -142,8 +153,8 @@ impl Vault for SoftwareHsms {
         from: &RowBinding,
         to: &RowBinding,
         _: OtpSecretKind,
-        seals: &Seals,
-    ) -> Result<Seals, HsmError> {
+        seals: &SealedCopies,
+    ) -> Result<SealedCopies, HsmError> {
         let secret = self.open_by_any("rebind", from, seals)?;
         let tokens: Vec<HsmName> = seals.0.keys().cloned().collect();
         self.seal_for(&tokens, "rebind", to, &secret)

@@ -19,6 +19,6 @@ pub use report::{GeneratedKey, KeyReport, KeyTally, TokenInfo, TokenReport};
 pub use ring::{
     AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, WrongStage, hexadecimal,
 };
-pub use sealing::{OtpHash, OtpSecretKind, RowBinding, SealMode, Seals};
+pub use sealing::{OtpHash, OtpSecretKind, RowBinding, SealMode, SealedCopies};
 pub use signature::{RawSignature, Signature, WrongSignatureFromHsm};
 pub use signed::{SignedKind, SigningPolicy, test_signing_input};

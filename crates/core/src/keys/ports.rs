@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     AnnouncedKey, GeneratedKey, HsmError, HsmKey, HsmName, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind,
-    RawSignature, RowBinding, Seals, TenantId, TokenHealth, TokenReport, Trial,
+    RawSignature, RowBinding, SealedCopies, TenantId, TokenHealth, TokenReport, Trial,
 };
 use crate::secret::SecretBytes;
 use signet_jose::{Algorithm, KeyId};
@@ -51,28 +51,33 @@ pub trait Attempts: Send {
 /// Keeps secrets by keys that never leave an HSM token.
 #[async_trait]
 pub trait Vault: Send + Sync + 'static {
-    /// Seals a secret that is opened again for a check (a password's hash), for every HSM token of the group.
+    /// SealedCopies a secret that is opened again for a check (a password's hash), for every HSM token of the group.
     ///
     /// # Errors
     ///
     /// [`HsmError`].
-    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<Seals, HsmError>;
+    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<SealedCopies, HsmError>;
 
     /// Opens what [`seal`](Self::seal) made, by any healthy token.
     ///
     /// # Errors
     ///
     /// [`HsmFailure::DoesNotOpen`] for another row's seals; otherwise [`HsmError`].
-    async fn open(&self, row: &RowBinding, seals: &Seals) -> Result<SecretBytes, HsmError>;
+    async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> Result<SecretBytes, HsmError>;
 
     /// Keeps an OTP secret, wrapped where the HSM offers it and sealed where not.
     ///
     /// # Errors
     ///
     /// [`HsmError`].
-    async fn enclose(&self, row: &RowBinding, cipher: OtpSecretKind, secret: &SecretBytes) -> Result<Seals, HsmError>;
+    async fn wrap(
+        &self,
+        row: &RowBinding,
+        cipher: OtpSecretKind,
+        secret: &SecretBytes,
+    ) -> Result<SealedCopies, HsmError>;
 
-    /// The HMAC of each message under an enclosed OTP secret.
+    /// The HMAC of each message under an wrapped OTP secret.
     ///
     /// # Errors
     ///
@@ -80,12 +85,12 @@ pub trait Vault: Send + Sync + 'static {
     async fn otp_hmac(
         &self,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         hash: OtpHash,
         messages: Vec<[u8; 8]>,
     ) -> Result<Vec<Vec<u8>>, HsmError>;
 
-    /// The HMAC of one message of any length under an enclosed HMAC key: what an API client's answers are signed with.
+    /// The HMAC of one message of any length under an wrapped HMAC key: what an API client's answers are signed with.
     ///
     /// # Errors
     ///
@@ -93,33 +98,38 @@ pub trait Vault: Send + Sync + 'static {
     async fn message_hmac(
         &self,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         hash: OtpHash,
         message: Vec<u8>,
     ) -> Result<Vec<u8>, HsmError>;
 
-    /// One AES-128 block decrypted under an enclosed Yubico OTP key.
+    /// One AES-128 block decrypted under an wrapped Yubico OTP key.
     ///
     /// # Errors
     ///
     /// [`HsmError`].
-    async fn decrypt_block(&self, row: &RowBinding, seals: &Seals, block: [u8; 16]) -> Result<[u8; 16], HsmError>;
+    async fn decrypt_block(
+        &self,
+        row: &RowBinding,
+        seals: &SealedCopies,
+        block: [u8; 16],
+    ) -> Result<[u8; 16], HsmError>;
 
     /// Opens a secret by any healthy token and seals it anew for `lacking`; gives the new seals alone, those of the
-    /// tokens that answered. `enclosed` says what an OTP secret is; `None` for one that [`seal`](Self::seal) made.
+    /// tokens that answered. `wrapped` says what an OTP secret is; `None` for one that [`seal`](Self::seal) made.
     ///
     /// # Errors
     ///
     /// [`HsmError`] where no token opens it, or none of `lacking` seals it.
-    async fn extend(
+    async fn reseal_for(
         &self,
         row: &RowBinding,
-        enclosed: Option<OtpSecretKind>,
-        seals: &Seals,
+        wrapped: Option<OtpSecretKind>,
+        seals: &SealedCopies,
         lacking: &[HsmName],
-    ) -> Result<Seals, HsmError>;
+    ) -> Result<SealedCopies, HsmError>;
 
-    /// Binds an enclosed OTP secret to another row without showing it: a token of the stock becomes a user's factor.
+    /// Binds an wrapped OTP secret to another row without showing it: a token of the stock becomes a user's factor.
     /// Of the HSM tokens that have a seal at least one must answer; what a token that is down lacks is made up for later.
     ///
     /// # Errors
@@ -130,8 +140,8 @@ pub trait Vault: Send + Sync + 'static {
         from: &RowBinding,
         to: &RowBinding,
         cipher: OtpSecretKind,
-        seals: &Seals,
-    ) -> Result<Seals, HsmError>;
+        seals: &SealedCopies,
+    ) -> Result<SealedCopies, HsmError>;
 
     /// HMAC-SHA-256 of `label ‖ 0 ‖ message` under the binding key of one HSM token: the named one, or any healthy one.
     /// The answer says which it was, because each token has its own key.

@@ -33,7 +33,7 @@ pub enum KeyPurpose {
     AuditSigning,
     /// Wraps OTP secrets: AES-256, `CKA_WRAP` and `CKA_UNWRAP` only.
     Wrapping,
-    /// Seals what is stored: AES-256-GCM, `CKA_ENCRYPT` and `CKA_DECRYPT` only.
+    /// SealedCopies what is stored: AES-256-GCM, `CKA_ENCRYPT` and `CKA_DECRYPT` only.
     Sealing,
     /// Binds wrapped secrets to their rows, and derived refresh tokens before the deployment had a secret of its own:
     /// HMAC-SHA-256, `CKA_SIGN` only.

@@ -46,7 +46,7 @@ impl SealMode {
 /// A secret at rest, once per HSM token: any healthy token can open its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Seals(pub BTreeMap<HsmName, Vec<u8>>);
+pub struct SealedCopies(pub BTreeMap<HsmName, Vec<u8>>);
 
 /// The hash of an OTP's HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Files of many tokens, as their makers write them: PSKC (RFC 6030), CSV, the personalization tool's log, otpauth URIs.
 //!
-//! A file is walked twice, and never kept: once to judge all of it, and once to have each secret enclosed by the HSM as
+//! A file is walked twice, and never kept: once to judge all of it, and once to have each secret wrapped by the HSM as
 //! it is read. What is read is wiped.
 
 pub mod csv;

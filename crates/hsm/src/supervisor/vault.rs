@@ -8,17 +8,18 @@ use super::signer::{key_ref, unexpected};
 use crate::blob::{Blob, key_tag};
 use crate::wire::{Answer, KeyRef, Octets, Operation, SecretKind, VaultKeys};
 use signet_core::keys::{
-    HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, Seals, Vault,
+    HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, SealedCopies,
+    Vault,
 };
 use signet_core::secret::SecretBytes;
 
 #[async_trait]
 impl Vault for HsmGroup {
-    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<Seals, HsmError> {
+    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<SealedCopies, HsmError> {
         self.seal_everywhere(row, SecretKind::Opened, secret).await
     }
 
-    async fn open(&self, row: &RowBinding, seals: &Seals) -> Result<SecretBytes, HsmError> {
+    async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> Result<SecretBytes, HsmError> {
         let answer = self.use_seals("open", row, seals, |keys, row, blob| Operation::Open { keys, row, blob }).await?;
         match answer {
             Answer::Bytes(secret) => Ok(SecretBytes::new(secret.take())),
@@ -26,14 +27,19 @@ impl Vault for HsmGroup {
         }
     }
 
-    async fn enclose(&self, row: &RowBinding, cipher: OtpSecretKind, secret: &SecretBytes) -> Result<Seals, HsmError> {
+    async fn wrap(
+        &self,
+        row: &RowBinding,
+        cipher: OtpSecretKind,
+        secret: &SecretBytes,
+    ) -> Result<SealedCopies, HsmError> {
         self.seal_everywhere(row, SecretKind::Otp(cipher), secret).await
     }
 
     async fn otp_hmac(
         &self,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         hash: OtpHash,
         messages: Vec<[u8; 8]>,
     ) -> Result<Vec<Vec<u8>>, HsmError> {
@@ -44,7 +50,7 @@ impl Vault for HsmGroup {
     async fn message_hmac(
         &self,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         hash: OtpHash,
         message: Vec<u8>,
     ) -> Result<Vec<u8>, HsmError> {
@@ -52,7 +58,12 @@ impl Vault for HsmGroup {
         macs.into_iter().next().ok_or_else(|| unexpected("otp hmac"))
     }
 
-    async fn decrypt_block(&self, row: &RowBinding, seals: &Seals, block: [u8; 16]) -> Result<[u8; 16], HsmError> {
+    async fn decrypt_block(
+        &self,
+        row: &RowBinding,
+        seals: &SealedCopies,
+        block: [u8; 16],
+    ) -> Result<[u8; 16], HsmError> {
         let answer = self
             .use_seals("decrypt block", row, seals, |keys, row, blob| Operation::DecryptBlock {
                 keys,
@@ -72,9 +83,9 @@ impl Vault for HsmGroup {
         from: &RowBinding,
         to: &RowBinding,
         cipher: OtpSecretKind,
-        seals: &Seals,
-    ) -> Result<Seals, HsmError> {
-        let mut rebound = Seals::default();
+        seals: &SealedCopies,
+    ) -> Result<SealedCopies, HsmError> {
+        let mut rebound = SealedCopies::default();
         let mut last_error = HsmError::new("rebind", HsmFailure::DoesNotOpen);
         for (hsm, sealed) in &seals.0 {
             let Some(keys) = self.keys_of(hsm, sealed) else { continue };
@@ -125,19 +136,19 @@ impl Vault for HsmGroup {
         }
     }
 
-    async fn extend(
+    async fn reseal_for(
         &self,
         row: &RowBinding,
-        enclosed: Option<OtpSecretKind>,
-        seals: &Seals,
+        wrapped: Option<OtpSecretKind>,
+        seals: &SealedCopies,
         lacking: &[HsmName],
-    ) -> Result<Seals, HsmError> {
-        let (name, kind) = match enclosed {
+    ) -> Result<SealedCopies, HsmError> {
+        let (name, kind) = match wrapped {
             None => ("open", SecretKind::Opened),
             Some(kind) => ("hand over", SecretKind::Otp(kind)),
         };
         let handed_over = self
-            .use_seals(name, row, seals, |keys, row, blob| match enclosed {
+            .use_seals(name, row, seals, |keys, row, blob| match wrapped {
                 None => Operation::Open { keys, row, blob },
                 Some(kind) => Operation::ExportSecret { keys, row, kind, blob },
             })
@@ -152,7 +163,7 @@ impl HsmGroup {
     async fn hmacs(
         &self,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         hash: OtpHash,
         messages: Vec<Octets>,
     ) -> Result<Vec<Vec<u8>>, HsmError> {
@@ -172,14 +183,14 @@ impl HsmGroup {
         }
     }
 
-    /// Seals for every token that has the keys for it and answers; at least one must. What a token that is down now
+    /// SealedCopies for every token that has the keys for it and answers; at least one must. What a token that is down now
     /// lacks is made up for later.
     async fn seal_everywhere(
         &self,
         row: &RowBinding,
         kind: SecretKind,
         secret: &SecretBytes,
-    ) -> Result<Seals, HsmError> {
+    ) -> Result<SealedCopies, HsmError> {
         let has_keys = |name: &HsmName| {
             let keys = self.active_keys(name);
             keys.sealing.is_some() || keys.wrapping.is_some()
@@ -190,14 +201,14 @@ impl HsmGroup {
         self.seal_for(if able.is_empty() { &names } else { &able }, row, kind, secret).await
     }
 
-    /// Seals for these tokens, at once; gives the seals of those that answered, of which there must be one.
+    /// SealedCopies for these tokens, at once; gives the seals of those that answered, of which there must be one.
     async fn seal_for(
         &self,
         names: &[HsmName],
         row: &RowBinding,
         kind: SecretKind,
         secret: &SecretBytes,
-    ) -> Result<Seals, HsmError> {
+    ) -> Result<SealedCopies, HsmError> {
         let mut asked = JoinSet::new();
         let mut last_error = None;
         for name in names {
@@ -218,7 +229,7 @@ impl HsmGroup {
                 Err(failure) => last_error = Some(HsmError::new("seal", failure)),
             }
         }
-        let mut seals = Seals::default();
+        let mut seals = SealedCopies::default();
         while let Some(ended) = asked.join_next().await {
             match ended {
                 Ok((name, Ok(Answer::Bytes(blob)))) => {
@@ -243,7 +254,7 @@ impl HsmGroup {
         &self,
         name: &str,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         operation: impl Fn(VaultKeys, Octets, Octets) -> Operation + Send + Sync,
     ) -> Result<Answer, HsmError> {
         // A key of a token that is unknown, or gone, says nothing of the other tokens' seals.

@@ -1,4 +1,4 @@
-//! Seals and opens, and uses OTP secrets without showing them (see `crate::blob`).
+//! SealedCopies and opens, and uses OTP secrets without showing them (see `crate::blob`).
 
 use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::hmac as software_hmac;
@@ -21,7 +21,7 @@ const GCM_TAG_BITS: u64 = 128;
 const GCM_TAG_BYTES: usize = 16;
 
 impl SessionThread {
-    /// Seals a secret; an OTP's is wrapped where token and keys allow it.
+    /// SealedCopies a secret; an OTP's is wrapped where token and keys allow it.
     pub(super) fn seal(
         &mut self,
         keys: &VaultKeys,
@@ -46,7 +46,7 @@ impl SessionThread {
         Ok(Answer::Bytes(Octets(std::mem::take(&mut *secret))))
     }
 
-    /// The HMAC of each message under an enclosed OTP secret.
+    /// The HMAC of each message under an wrapped OTP secret.
     pub(super) fn otp_hmac(
         &mut self,
         keys: &VaultKeys,
@@ -74,7 +74,7 @@ impl SessionThread {
         Ok(Answer::Hmacs(macs))
     }
 
-    /// One AES block under an enclosed Yubico OTP key.
+    /// One AES block under an wrapped Yubico OTP key.
     pub(super) fn decrypt_block(
         &mut self,
         keys: &VaultKeys,

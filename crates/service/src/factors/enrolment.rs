@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::sign_in::piv::PivKey;
 use crate::sign_in::validation_servers::ValidationServers;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{Seals, Vault};
+use signet_core::keys::{SealedCopies, Vault};
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
 use signet_core::mfa::{FactorDetail, HotpState, PivState, UsedFactor, YubicoRemoteState, piv, policy, yubico_otp};
 use signet_core::random::Random;
@@ -231,18 +231,18 @@ impl FactorMaker {
             detail: new.detail,
             state: self.first_state(context),
             valid_until: None,
-            secret: Seals::default(),
+            secret: SealedCopies::default(),
             created_at: self.clock.now(),
             last_used_at: None,
         })
     }
 
     /// Encloses a secret for a factor's row.
-    pub(crate) async fn enclose_for(&self, factor: &Factor, secret: &SecretBytes) -> Result<Seals, ChangeError> {
+    pub(crate) async fn enclose_for(&self, factor: &Factor, secret: &SecretBytes) -> Result<SealedCopies, ChangeError> {
         let no_secret = || ChangeError::Input("a factor of this kind has no secret".to_owned());
         let kind = factor.detail.secret_kind().ok_or_else(no_secret)?;
         let row = factor_row(&factor.tenant, &factor.id, &factor.user);
-        Ok(self.vault.enclose(&row, kind, secret).await?)
+        Ok(self.vault.wrap(&row, kind, secret).await?)
     }
 
     /// What an operator adds waits for another one's approval where the four-eyes rule holds; what a user adds does not.

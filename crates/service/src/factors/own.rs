@@ -23,7 +23,7 @@ use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::proofs::FactorProofs;
 use crate::signed_state::SignedState;
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmError, RowBinding, Seals, Vault};
+use signet_core::keys::{HsmError, RowBinding, SealedCopies, Vault};
 use signet_core::mfa::assurance::may_change_factors;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
 use signet_core::mfa::totp::Code;
@@ -103,7 +103,7 @@ pub struct PendingTotp {
 struct Carried {
     factor: FactorId,
     until: Timestamp,
-    seals: Seals,
+    seals: SealedCopies,
 }
 
 /// What a person sees and changes of their own factors.

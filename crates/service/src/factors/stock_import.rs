@@ -12,14 +12,14 @@ use crate::ids::Ids;
 use crate::rows::stock_row;
 use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{HsmError, Seals, Vault};
+use signet_core::keys::{HsmError, SealedCopies, Vault};
 use signet_core::token_files::{ImportOptions, LineFault, ReadToken, tokens};
 use signet_jose::clock::Clock;
 use signet_store::{Stock, StockId, StockToken};
 
 /// Tokens in one commit.
 const BATCH: usize = 500;
-/// Secrets that the HSM is asked to enclose at once.
+/// Secrets that the HSM is asked to wrap at once.
 const AT_ONCE: usize = 48;
 /// Tokens between two calls of whatever watches the judging.
 const JUDGED_EVERY: u64 = 5_000;
@@ -137,12 +137,12 @@ impl StockImport {
         let known: BTreeSet<String> = self.stock.known_serials(tenant, &serials).await?.into_iter().collect();
         let order: Vec<(u64, String)> = batch.iter().map(|token| (token.line, token.serial.clone())).collect();
         let new = batch.into_iter().filter(|token| !known.contains(&token.serial)).collect();
-        let enclosed = self.enclose_batch(new).await?;
+        let wrapped = self.wrap_batch(new).await?;
         let mut added = BTreeSet::new();
-        if !enclosed.is_empty() {
+        if !wrapped.is_empty() {
             let told = Draft::new(Event::StockChanged, Outcome::Done, tenant.as_str(), context)
-                .detail(format!("imported up to {} tokens", enclosed.len()));
-            added.extend(self.stock.add_stock(enclosed, vec![told]).await?);
+                .detail(format!("imported up to {} tokens", wrapped.len()));
+            added.extend(self.stock.add_stock(wrapped, vec![told]).await?);
         }
         let outcome = |serial: &str| if added.contains(serial) { LineOutcome::Imported } else { LineOutcome::Skipped };
         Ok(order
@@ -154,9 +154,9 @@ impl StockImport {
             .collect())
     }
 
-    async fn enclose_batch(&self, batch: Vec<ReadToken>) -> Result<Vec<StockToken>, ChangeError> {
+    async fn wrap_batch(&self, batch: Vec<ReadToken>) -> Result<Vec<StockToken>, ChangeError> {
         let (mut waiting, mut asked) = (batch.into_iter().enumerate(), JoinSet::new());
-        let mut enclosed: HashMap<usize, StockToken> = HashMap::new();
+        let mut wrapped: HashMap<usize, StockToken> = HashMap::new();
         loop {
             while asked.len() < AT_ONCE
                 && let Some((place, token)) = waiting.next()
@@ -164,21 +164,21 @@ impl StockImport {
                 let (kept, vault) = (self.stock_token_of(&token), self.vault.clone());
                 asked.spawn(async move {
                     let Some(kind) = kept.secret_kind() else { return Ok((place, kept)) };
-                    let secret: Result<Seals, HsmError> =
-                        vault.enclose(&stock_row(&kept.tenant, &kept.id), kind, &token.secret).await;
+                    let secret: Result<SealedCopies, HsmError> =
+                        vault.wrap(&stock_row(&kept.tenant, &kept.id), kind, &token.secret).await;
                     secret.map(|secret| (place, StockToken { secret, ..kept }))
                 });
             }
             match asked.join_next().await {
                 None => break,
                 Some(Ok(Ok((place, token)))) => {
-                    enclosed.insert(place, token);
+                    wrapped.insert(place, token);
                 }
                 Some(Ok(Err(error))) => return Err(error.into()),
                 Some(Err(_)) => return Err(ChangeError::Input("the import was ended".to_owned())),
             }
         }
-        let mut tokens: Vec<_> = enclosed.into_iter().collect();
+        let mut tokens: Vec<_> = wrapped.into_iter().collect();
         tokens.sort_by_key(|(place, _)| *place);
         Ok(tokens.into_iter().map(|(_, token)| token).collect())
     }
@@ -190,7 +190,7 @@ impl StockImport {
             serial: token.serial.clone(),
             detail: token.detail.clone(),
             model: token.model.clone(),
-            secret: Seals::default(),
+            secret: SealedCopies::default(),
             imported_at: self.clock.now(),
         }
     }

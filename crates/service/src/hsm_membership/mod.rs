@@ -22,7 +22,7 @@ use signet_jose::Algorithm;
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::{HsmMember, Keys, SealCount, SecretsAtRest};
 
-/// Seals that are removed at once.
+/// SealedCopies that are removed at once.
 const REMOVED_AT_ONCE: u32 = 500;
 
 /// How many secrets lie between two words of progress.
@@ -89,7 +89,7 @@ pub struct AddedHsm {
 pub struct RetiredHsm {
     /// The token's name.
     pub name: HsmName,
-    /// Seals that were removed just now.
+    /// SealedCopies that were removed just now.
     pub removed_seals: u64,
     /// Until when its keys stay published; then its `[[hsm]]` can be removed.
     pub published_until: String,
@@ -226,7 +226,7 @@ impl HsmMembership {
                 progress(&format!("{done} of {lacking} secrets are sealed"));
             }
         };
-        self.resealing.reseal(hsm, COMMAND_PAUSE, &tell).await.map_err(MembershipError::Seals)
+        self.resealing.reseal(hsm, COMMAND_PAUSE, &tell).await.map_err(MembershipError::SealedCopies)
     }
 
     fn check_candidate(

@@ -76,7 +76,7 @@ pub struct Resealed {
     pub unopened: u64,
 }
 
-/// Seals for each HSM token what it lacks.
+/// SealedCopies for each HSM token what it lacks.
 pub struct Resealing {
     key_admin: Arc<dyn KeyAdmin>,
     hsm_health: Arc<dyn HsmHealth>,
@@ -106,7 +106,7 @@ impl Resealing {
         }
     }
 
-    /// Seals for an HSM token what it lacks, with a pause after each; `progress` is told the number so far.
+    /// SealedCopies for an HSM token what it lacks, with a pause after each; `progress` is told the number so far.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl Resealing {
 
     async fn reseal_one(&self, secret: &SecretAtRest, hsm: &HsmName) -> Result<(), ChangeError> {
         let (row, lacking) = (row_of_secret(secret), std::slice::from_ref(hsm));
-        let added = self.vault.extend(&row, secret.enclosed, &secret.seals, lacking).await?;
+        let added = self.vault.reseal_for(&row, secret.wrapped, &secret.seals, lacking).await?;
         // One that was replaced meanwhile is complete, or found the next time.
         self.secrets_at_rest.extend_seals(secret, &added).await?;
         Ok(())

@@ -80,7 +80,7 @@ impl OtpClients {
             let kind = OtpSecretKind::Hmac(OtpHash::Sha1);
             let client = OtpClient {
                 tenant: tenant.clone(),
-                key: self.vault.enclose(&client_row(tenant, id), kind, &key).await?,
+                key: self.vault.wrap(&client_row(tenant, id), kind, &key).await?,
                 id,
                 name: new.name.clone(),
                 needs_signature: new.needs_signature,

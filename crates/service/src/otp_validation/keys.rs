@@ -60,7 +60,7 @@ impl OtpKeys {
         let row = key_row(tenant, &public_id);
         let added = OtpKey {
             tenant: tenant.clone(),
-            secret: self.vault.enclose(&row, OtpSecretKind::Aes128, &key.secret).await?,
+            secret: self.vault.wrap(&row, OtpSecretKind::Aes128, &key.secret).await?,
             public_id,
             private_id: key.private_id,
             serial,

@@ -24,7 +24,7 @@ use crate::rows::{client_row, decoy_row, factor_row, key_row};
 use crate::settings::Settings;
 use crate::sign_in::decoys::Decoys;
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmError, OtpHash, RowBinding, Seals, Vault};
+use signet_core::keys::{HsmError, OtpHash, RowBinding, SealedCopies, Vault};
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
 use signet_core::mfa::yubico_validation::{Answer, ClientNumber, Fields, Request, Status, hmac_sha1};
 use signet_core::mfa::{FactorKind, UsedFactor};
@@ -104,7 +104,7 @@ struct Refusal {
 /// What is known of the key that an OTP says it is of.
 struct Device {
     row: RowBinding,
-    secret: Seals,
+    secret: SealedCopies,
     private_id: [u8; 6],
     /// How audit records name it.
     name: UsedFactor,

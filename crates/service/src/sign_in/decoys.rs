@@ -15,7 +15,7 @@ use crate::error::Unavailable;
 use crate::hsm_membership::reseal::ResealState;
 use crate::rows::{decoy_row, password_row};
 use crate::settings::Settings;
-use signet_core::keys::{HsmError, HsmName, KeyAdmin, OtpHash, OtpSecretKind, Seals, Vault};
+use signet_core::keys::{HsmError, HsmName, KeyAdmin, OtpHash, OtpSecretKind, SealedCopies, Vault};
 use signet_core::mfa::{password, recovery};
 use signet_core::random::Random;
 use signet_core::secret::SecretBytes;
@@ -32,14 +32,14 @@ const RECOVERY: OtpSecretKind = OtpSecretKind::Hmac(recovery::HASH);
 pub(crate) struct DecoyMaterial {
     pub(crate) user: UserId,
     pub(crate) factor: FactorId,
-    pub(crate) password: Seals,
-    pub(crate) totp: Seals,
-    pub(crate) yubico: Seals,
-    pub(crate) recovery: Seals,
+    pub(crate) password: SealedCopies,
+    pub(crate) totp: SealedCopies,
+    pub(crate) yubico: SealedCopies,
+    pub(crate) recovery: SealedCopies,
 }
 
 impl DecoyMaterial {
-    fn all(&self) -> [&Seals; 4] {
+    fn all(&self) -> [&SealedCopies; 4] {
         [&self.password, &self.totp, &self.yubico, &self.recovery]
     }
 }
@@ -105,9 +105,9 @@ impl Decoys {
         let sealed = async {
             Ok::<_, HsmError>(DecoyMaterial {
                 password: vault.seal(&password_row(tenant, &user), &phc).await?,
-                totp: vault.enclose(&decoy_row(tenant, "totp"), TOTP, &secret(20)).await?,
-                yubico: vault.enclose(&decoy_row(tenant, "yubico"), OtpSecretKind::Aes128, &secret(16)).await?,
-                recovery: vault.enclose(&decoy_row(tenant, "recovery"), RECOVERY, &codes_secret).await?,
+                totp: vault.wrap(&decoy_row(tenant, "totp"), TOTP, &secret(20)).await?,
+                yubico: vault.wrap(&decoy_row(tenant, "yubico"), OtpSecretKind::Aes128, &secret(16)).await?,
+                recovery: vault.wrap(&decoy_row(tenant, "recovery"), RECOVERY, &codes_secret).await?,
                 user,
                 factor: FactorId::new("decoy"),
             })
@@ -175,7 +175,7 @@ impl Decoys {
         Ok(())
     }
 
-    /// Seals the decoys for a token that can open every secret by now.
+    /// SealedCopies the decoys for a token that can open every secret by now.
     pub(crate) async fn extend_decoys(&self, hsm: &HsmName) {
         let has_all = |material: &DecoyMaterial| material.all().iter().all(|seals| seals.0.contains_key(hsm));
         if self.material.load().as_ref().is_none_or(|material| has_all(material)) {
@@ -191,11 +191,11 @@ impl Decoys {
             (decoy_row(tenant, "yubico"), Some(OtpSecretKind::Aes128), &mut extended.yubico),
             (decoy_row(tenant, "recovery"), Some(RECOVERY), &mut extended.recovery),
         ];
-        for (row, enclosed, seals) in secrets {
+        for (row, wrapped, seals) in secrets {
             if seals.0.contains_key(hsm) {
                 continue;
             }
-            match self.vault.extend(&row, enclosed, seals, std::slice::from_ref(hsm)).await {
+            match self.vault.reseal_for(&row, wrapped, seals, std::slice::from_ref(hsm)).await {
                 Ok(added) => seals.0.extend(added.0),
                 // The next resealing tries it again.
                 Err(error) => return tracing::debug!(%hsm, %error, "the decoys are kept without this HSM token"),

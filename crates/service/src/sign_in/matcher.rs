@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::sign_in::decoys::DecoyMaterial;
 use crate::sign_in::piv::PivCards;
 use signet_core::audit::Reason;
-use signet_core::keys::{OtpHash, RowBinding, Seals, Vault};
+use signet_core::keys::{OtpHash, RowBinding, SealedCopies, Vault};
 use signet_core::mfa::piv::SpendableNonce;
 use signet_core::mfa::policy::{OtpText, Round};
 use signet_core::mfa::recovery::{RecoveryCode, SpendableCode};
@@ -167,7 +167,7 @@ impl CodeMatcher {
         code: &RecoveryCode,
         factor: &FactorId,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
     ) -> Result<Found, Unavailable> {
         let kept = self.recovery_hash(code, row, seals).await?;
         let known = self.recovery_codes.recovery_code(&self.settings.tenant, factor, &kept).await;
@@ -183,7 +183,7 @@ impl CodeMatcher {
         &self,
         code: &RecoveryCode,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
     ) -> Result<SecretHash, Unavailable> {
         let hmacs = self.vault.otp_hmac(row, seals, recovery::HASH, vec![code.message()]).await?;
         hmacs.first().and_then(|hmac| recovery::kept(hmac)).ok_or(Unavailable)
@@ -193,7 +193,7 @@ impl CodeMatcher {
     pub(crate) async fn digit_hmacs(
         &self,
         row: &RowBinding,
-        seals: &Seals,
+        seals: &SealedCopies,
         hash: OtpHash,
         candidates: &[i64],
     ) -> Result<Vec<Vec<u8>>, Unavailable> {
@@ -202,7 +202,12 @@ impl CodeMatcher {
         Ok(hmacs)
     }
 
-    async fn yubico_block(&self, row: &RowBinding, seals: &Seals, otp: &YubicoOtp) -> Result<[u8; 16], Unavailable> {
+    async fn yubico_block(
+        &self,
+        row: &RowBinding,
+        seals: &SealedCopies,
+        otp: &YubicoOtp,
+    ) -> Result<[u8; 16], Unavailable> {
         let block = self.vault.decrypt_block(row, seals, otp.block()).await;
         block.map_err(Unavailable::from)
     }
