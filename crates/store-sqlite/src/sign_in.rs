@@ -40,7 +40,7 @@ texts! {
 
 /// What stands in for a sealed password hash, and as long.
 const NOBODYS_PASSWORD: &[u8] = &[0; 136];
-/// What stands in for an wrapped secret, and about as long.
+/// What stands in for a wrapped secret, and about as long.
 const NOBODYS_SECRET: &[u8] = &[0; 80];
 
 /// Whether a row is a stand-in: no tenant is empty.

@@ -77,7 +77,7 @@ pub trait Vault: Send + Sync + 'static {
         secret: &SecretBytes,
     ) -> Result<SealedCopies, HsmError>;
 
-    /// The HMAC of each message under an wrapped OTP secret.
+    /// The HMAC of each message under a wrapped OTP secret.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ pub trait Vault: Send + Sync + 'static {
         messages: Vec<[u8; 8]>,
     ) -> Result<Vec<Vec<u8>>, HsmError>;
 
-    /// The HMAC of one message of any length under an wrapped HMAC key: what an API client's answers are signed with.
+    /// The HMAC of one message of any length under a wrapped HMAC key: what an API client's answers are signed with.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ pub trait Vault: Send + Sync + 'static {
         message: Vec<u8>,
     ) -> Result<Vec<u8>, HsmError>;
 
-    /// One AES-128 block decrypted under an wrapped Yubico OTP key.
+    /// One AES-128 block decrypted under a wrapped Yubico OTP key.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ pub trait Vault: Send + Sync + 'static {
         lacking: &[HsmName],
     ) -> Result<SealedCopies, HsmError>;
 
-    /// Binds an wrapped OTP secret to another row without showing it: a token of the stock becomes a user's factor.
+    /// Binds a wrapped OTP secret to another row without showing it: a token of the stock becomes a user's factor.
     /// Of the HSM tokens that have a seal at least one must answer; what a token that is down lacks is made up for later.
     ///
     /// # Errors

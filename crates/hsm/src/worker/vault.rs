@@ -46,7 +46,7 @@ impl SessionThread {
         Ok(Answer::Bytes(Octets(std::mem::take(&mut *secret))))
     }
 
-    /// The HMAC of each message under an wrapped OTP secret.
+    /// The HMAC of each message under a wrapped OTP secret.
     pub(super) fn otp_hmac(
         &mut self,
         keys: &VaultKeys,
@@ -74,7 +74,7 @@ impl SessionThread {
         Ok(Answer::Hmacs(macs))
     }
 
-    /// One AES block under an wrapped Yubico OTP key.
+    /// One AES block under a wrapped Yubico OTP key.
     pub(super) fn decrypt_block(
         &mut self,
         keys: &VaultKeys,
