@@ -167,6 +167,6 @@ pub(super) async fn forget(cka_id: &[u8], connection: &mut SqliteConnection) -> 
 
 #[expect(clippy::ptr_arg, reason = "the writer keeps what a write is about, and lends that very type")]
 pub(super) async fn forget_announced(cka_id: &Vec<u8>, connection: &mut SqliteConnection) -> Result<WriteOutcome<()>> {
-    forget(cka_id.as_slice(), connection).await?;
+    forget(cka_id, connection).await?;
     Ok(WriteOutcome::applied(()))
 }
