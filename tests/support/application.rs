@@ -272,10 +272,11 @@ fn copied_or_new(sections: &str) -> SoftToken {
 /// and no port has to be guessed.
 pub(super) fn fresh_address() -> SocketAddr {
     static USED: AtomicU32 = AtomicU32::new(0);
-    let (process, number) = (std::process::id(), USED.fetch_add(1, Ordering::Relaxed) + 1);
+    let (process, number) = (std::process::id(), USED.fetch_add(1, Ordering::Relaxed));
     let [.., high, low] = (process.wrapping_mul(2_654_435_761) >> 16).to_be_bytes();
-    let [.., tens, ones] = number.to_be_bytes();
-    SocketAddr::from((Ipv4Addr::new(127, high.clamp(1, 254), low ^ tens, ones.clamp(1, 254)), 18_080))
+    // The last byte is 1 to 254, each once before the one before it changes: no two numbers share an address.
+    let (row, host) = ((number / 254) as u8, (number % 254) as u8 + 1);
+    SocketAddr::from((Ipv4Addr::new(127, high.clamp(1, 254), low ^ row, host), 18_080))
 }
 
 fn write_certificate(folder: &Path, address: SocketAddr) -> String {
