@@ -62,7 +62,7 @@ pub trait Vault: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`HsmFailure::DoesNotOpen`] for another row's seals; otherwise [`HsmError`].
+    /// [`HsmFailure::DoesNotOpen`](super::HsmFailure::DoesNotOpen) for another row's seals; otherwise [`HsmError`].
     async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> Result<SecretBytes, HsmError>;
 
     /// Keeps an OTP secret, wrapped where the HSM offers it and sealed where not.
@@ -134,7 +134,7 @@ pub trait Vault: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`HsmFailure::DoesNotOpen`] for another row's seals; otherwise [`HsmError`].
+    /// [`HsmFailure::DoesNotOpen`](super::HsmFailure::DoesNotOpen) for another row's seals; otherwise [`HsmError`].
     async fn rebind(
         &self,
         from: &RowBinding,
