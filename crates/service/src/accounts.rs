@@ -1,4 +1,4 @@
-//! Users and clients, as an operator adds, changes and removes them.
+//! Users, as an operator adds, changes and removes them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

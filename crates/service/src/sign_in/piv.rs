@@ -1,4 +1,4 @@
-//! PIV cards: the nonce that a card signs, the check of what it signed, and enrolment.
+//! PIV cards: the nonce that a card signs, and the check of what it signed.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Security keys: enrolled by their owner, shown beside the password, or alone where they verify the person themselves.
 //!
-//! A challenge travels through the browser (see `service::carried`), tied to what the browser holds, to the
+//! A challenge travels through the browser (see `signed_state`), tied to what the browser holds, to the
 //! purpose, and beside a password to the name too; it is spent with the proof. Whoever is named, as many keys are listed:
 //! what is not enrolled is filled up with decoys that are the same each time.
 
