@@ -1,5 +1,6 @@
 //! A throwaway deployment on a soft token, and its server.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,10 +10,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use crate::people::{self, Person};
 use crate::{Failure, Shape, load, processes};
 
 const SIGNET: &str = env!("CARGO_BIN_EXE_signet");
 pub(crate) const AUDIENCE: &str = "https://api.example";
+const PASSWORD: &str = "correct horse battery staple";
+/// How many people sign in.
+const PEOPLE: usize = 20;
 
 /// The files of a deployment with an ES256 and an RS256 key, and a client.
 pub(crate) struct Deployment {
@@ -46,7 +51,7 @@ impl Deployment {
             "add",
             "bench",
             "--grant",
-            "client_credentials",
+            "client_credentials,password",
             "--scope",
             "read",
             "--audience",
@@ -120,9 +125,30 @@ impl Deployment {
         self.folder.path().join(name)
     }
 
-    /// One request for a token, as it goes over the wire.
+    /// Adds people with a password and a HOTP token each.
+    pub(crate) fn people(&self) -> Result<Vec<Person>, Failure> {
+        (0..PEOPLE)
+            .map(|number| {
+                let name = format!("person-{number}");
+                self.run_with(&["user", "add", &name, "--password-stdin"], PASSWORD)?;
+                self.run_with(&["factor", "add", "hotp", "--user", &name, "--secret-stdin"], people::BASE32)?;
+                Ok(Person { name, presses: 0 })
+            })
+            .collect()
+    }
+
+    /// One request for a token for software, as it goes over the wire.
     pub(crate) fn token_request(&self) -> Vec<u8> {
-        let body = "grant_type=client_credentials&scope=read";
+        self.request("grant_type=client_credentials&scope=read")
+    }
+
+    /// One sign-in of a person by password and code.
+    pub(crate) fn sign_in_request(&self, name: &str, code: &str) -> Vec<u8> {
+        let password = PASSWORD.replace(' ', "+");
+        self.request(&format!("grant_type=password&username={name}&password={password}&otp={code}"))
+    }
+
+    fn request(&self, body: &str) -> Vec<u8> {
         format!(
             "POST /oauth2/token HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {}\r\n\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
@@ -134,7 +160,16 @@ impl Deployment {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let output = Command::new(SIGNET).arg("--config").arg(self.path("signet.toml")).args(arguments).output()?;
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Result<String, Failure> {
+        let mut command = Command::new(SIGNET);
+        command.arg("--config").arg(self.path("signet.toml")).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        child.stdin.take().ok_or("no standard input")?.write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
         if !output.status.success() {
             return Err(format!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
         }

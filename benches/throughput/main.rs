@@ -10,6 +10,7 @@ mod deployment;
 mod load;
 mod network;
 mod paced;
+mod people;
 mod processes;
 mod verification;
 

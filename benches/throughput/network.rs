@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::deployment::{Deployment, Server};
-use crate::{Failure, Measured, Shape, bare, load, paced};
+use crate::{Failure, Measured, Shape, bare, load, paced, people};
 
 /// So many requests wait for each HSM token at most (`queue`); an overload must find connections beside theirs.
 const QUEUE: u64 = 1024;
@@ -39,7 +39,7 @@ pub(crate) fn measure(deployment: &Deployment, shape: &Shape, time: Duration) ->
     for (share, connections) in [(0.8, 512), (5.0, usize::try_from(QUEUE * (shape.tokens + 1))?)] {
         paced(&server, limit, share, connections, time)?;
     }
-    Ok(())
+    people::measure(deployment, &server, limit, time)
 }
 
 /// One process that does nothing but sign with one of the tokens.
