@@ -30,10 +30,7 @@ impl Disagreement {
 /// Judges signature, `iss`, `aud`, `exp` and `nbf` by `jsonwebtoken`, and the signature again by the crates of RustCrypto
 /// and dalek, with the key that the header names. A token that [`Verifier::verify`] accepts and this refuses shows a fault
 /// in one of them.
-///
-/// # Errors
-///
-/// [`Disagreement`] with that crate's reason.
+/// Errors: [`Disagreement`] with that crate's reason.
 pub fn second_opinion(verifier: &Verifier, token: &str) -> Result<(), Disagreement> {
     let header = UnverifiedJws::parse(token).map_err(Disagreement::of("Signet"))?;
     let jwk = verifier.jwk(header.header()).ok_or("no key of that name").map_err(Disagreement::of("Signet"))?;
@@ -42,10 +39,7 @@ pub fn second_opinion(verifier: &Verifier, token: &str) -> Result<(), Disagreeme
 }
 
 /// Judges the whole token by `jsonwebtoken`, with this key.
-///
-/// # Errors
-///
-/// [`Disagreement`] with the crate's reason.
+/// Errors: [`Disagreement`] with the crate's reason.
 pub fn by_jsonwebtoken(verifier: &Verifier, jwk: &Jwk, token: &str) -> Result<(), Disagreement> {
     let by = "jsonwebtoken";
     let key = serde_json::from_value(jwk.to_json()).map_err(Disagreement::of(by))?;
@@ -66,10 +60,7 @@ pub fn by_jsonwebtoken(verifier: &Verifier, jwk: &Jwk, token: &str) -> Result<()
 }
 
 /// Judges the signature alone, by `p256`, `p384`, `rsa` or `ed25519-dalek`, with this key and its algorithm.
-///
-/// # Errors
-///
-/// [`Disagreement`] with the crate's reason.
+/// Errors: [`Disagreement`] with the crate's reason.
 pub fn by_other_arithmetic(jwk: &Jwk, token: &str) -> Result<(), Disagreement> {
     let (by, judge): (_, Judge) = match jwk.algorithm {
         Algorithm::Es256 => ("p256", judge::<p256::ecdsa::VerifyingKey, p256::ecdsa::Signature>),

@@ -44,10 +44,7 @@ use signet_hsm::HsmConfig;
 use tree::Node;
 
 /// Reads a duration as the configuration writes it: `"24h"`, `"30m"`.
-///
-/// # Errors
-///
-/// What is expected.
+/// Errors: What is expected.
 pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     duration::parse(text).ok_or_else(|| "a whole number and a unit are expected: ms, s, m, h or d, e.g. 24h".to_owned())
 }
@@ -88,10 +85,7 @@ impl Config {
     ///
     /// Variables without a `__` after `SIGNET_` are not overrides; one that begins with a section's name is refused,
     /// because it was meant as one. Relative paths start at the file's folder.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] with the key and what to do.
+    /// Errors: [`ConfigError`] with the key and what to do.
     pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let refused =
             |problem: std::io::Error| ConfigError::Unreadable { file: path.to_owned(), problem: problem.to_string() };
@@ -101,10 +95,7 @@ impl Config {
     }
 
     /// Reads a file, with the overrides of this process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] with the key and what to do.
+    /// Errors: [`ConfigError`] with the key and what to do.
     pub fn load_with_environment(path: &Path) -> Result<Self, ConfigError> {
         let mut variables = Vec::new();
         for (name, value) in std::env::vars_os() {
@@ -116,10 +107,7 @@ impl Config {
     }
 
     /// Judges a text whose relative paths start at `folder`.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] with the key and what to do.
+    /// Errors: [`ConfigError`] with the key and what to do.
     pub fn parse(
         text: &str,
         folder: &Path,

@@ -62,10 +62,6 @@ pub struct Listening {
 
 impl Listening {
     /// Takes the address. Port 0 takes a free one.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Listen`].
     pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let listen = || {
             let listener = TcpListener::bind(address)?;
@@ -84,10 +80,6 @@ impl Listening {
     }
 
     /// Serves until `handle` is shut down.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Serve`].
     pub async fn serve(
         self,
         router: Router,

@@ -40,10 +40,7 @@ pub(crate) struct RunMarks {
 
 impl RunMarks {
     /// Leaves a mark; it must be there before the first signature.
-    ///
-    /// # Errors
-    ///
-    /// Where the folder can't be written to.
+    /// Errors: Where the folder can't be written to.
     pub(super) fn leave(folder: &Path, slack: Slack) -> anyhow::Result<Self> {
         use anyhow::Context as _;
         for number in 0..1000 {
@@ -69,10 +66,7 @@ impl RunMarks {
     }
 
     /// Says again what this process may have under way.
-    ///
-    /// # Errors
-    ///
-    /// Where the mark can't be written.
+    /// Errors: Where the mark can't be written.
     pub(super) fn announce(&self, slack: Slack) -> io::Result<()> {
         let Some(own) = &self.own else { return Ok(()) };
         let Slack { tokens, checkpoints, reports } = slack;

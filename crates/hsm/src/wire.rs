@@ -293,10 +293,7 @@ pub(super) enum FrameError {
 }
 
 /// Appends one frame.
-///
-/// # Errors
-///
-/// [`FrameError::TooLong`]; the buffer is then as it was.
+/// Errors: [`FrameError::TooLong`]; the buffer is then as it was.
 pub(super) fn append<T: Serialize>(buffer: &mut Vec<u8>, value: &T) -> Result<(), FrameError> {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; LENGTH_BYTES]);
@@ -331,10 +328,7 @@ impl FrameBuffer {
     }
 
     /// The next whole frame, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`FrameError`]: nothing that follows can be trusted.
+    /// Errors: [`FrameError`]: nothing that follows can be trusted.
     pub(super) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let pending = self.bytes.get_mut(self.start..).unwrap_or_default();
         let Some((prefix, rest)) = pending.split_first_chunk_mut::<LENGTH_BYTES>() else {

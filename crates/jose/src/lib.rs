@@ -9,6 +9,7 @@
 //! `none` nor HMAC. Signing is left to others: [`signing_input`] says what is signed, and [`assemble`] puts it together.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
 pub mod algorithm;
 pub mod clock;

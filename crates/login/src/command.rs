@@ -91,10 +91,7 @@ pub struct Logout {
 
 impl Login {
     /// Does what the arguments ask for. `note` hears what the person should know meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// [`LoginError`], with what to do.
+    /// Errors: [`LoginError`], with what to do.
     pub async fn run(self, note: Note<'_>) -> Result<Answer> {
         let place = Place::of_this_user()?;
         let wanted = Wanted::new(&self.acr, self.max_age, self.challenge.as_deref())?;
@@ -242,10 +239,7 @@ impl Login {
 
 impl Logout {
     /// Revokes the kept tokens, and deletes them.
-    ///
-    /// # Errors
-    ///
-    /// [`LoginError`]; then the tokens are kept.
+    /// Errors: [`LoginError`]; then the tokens are kept.
     pub async fn run(self) -> Result<Answer> {
         let place = Place::of_this_user()?;
         let held = place.lock()?;

@@ -11,10 +11,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use signet_secret::SecretText;
 
 /// Asks in the process's terminal, and returns the line that was typed without its end.
-///
-/// # Errors
-///
-/// Where there is no terminal, or it can't be read.
+/// Errors: Where there is no terminal, or it can't be read.
 pub fn hidden(prompt: &str) -> std::io::Result<SecretText> {
     let _unseen = Unseen::begin();
     rpassword::prompt_password(prompt).map(SecretText::new)

@@ -44,10 +44,6 @@ impl Accounts {
     }
 
     /// Adds a user who can sign in once a factor is added.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn add_user(
         &self,
         name: &str,
@@ -77,20 +73,13 @@ impl Accounts {
     }
 
     /// The user of this name.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Missing`] where there is none.
+    /// Errors: [`ChangeError::Missing`] where there is none.
     pub async fn find_user(&self, name: &str) -> Result<User, ChangeError> {
         let user = self.users.user_by_name(&self.settings.tenant, name).await?;
         user.ok_or_else(|| ChangeError::Missing { noun: "user", name: name.to_owned() })
     }
 
     /// All users, by name.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Store`].
     pub async fn list_users(&self) -> Result<Vec<User>, ChangeError> {
         const PAGE: u32 = 1000;
         let mut users: Vec<User> = Vec::new();
@@ -106,10 +95,6 @@ impl Accounts {
     }
 
     /// Lets a user sign in again, or no more. Disabling ends the user's refresh families at once.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enable_user(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
         let user = self.find_user(name).await?;
         let told = self.user_changed(&user, if enabled { "enabled" } else { "disabled" }, context);
@@ -118,10 +103,6 @@ impl Accounts {
     }
 
     /// Replaces a user's roles.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn set_roles(
         &self,
         name: &str,
@@ -136,10 +117,6 @@ impl Accounts {
     }
 
     /// Replaces a user's password. The refresh families that the old one began end.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn set_password(
         &self,
         name: &str,
@@ -154,10 +131,6 @@ impl Accounts {
     }
 
     /// Removes a user with factors and grants.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn remove_user(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let user = self.find_user(name).await?;
         let told = self.user_changed(&user, "removed", context);
@@ -184,10 +157,6 @@ impl Accounts {
     }
 
     /// Who has no tries left now, and at what.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Store`].
     pub async fn locked_accounts(&self) -> Result<Vec<(LockedAccount, Option<User>)>, ChangeError> {
         let (tenant, tries) = (&self.settings.tenant, self.settings.lockout.tries);
         let mut locked = Vec::new();
@@ -202,10 +171,6 @@ impl Accounts {
     }
 
     /// Gives a user all tries again; says whether any had been counted.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn unlock_user(&self, name: &str, context: &RequestContext) -> Result<bool, ChangeError> {
         let user = self.find_user(name).await?;
         let told = Draft::new(Event::UserChanged, Outcome::Done, user.tenant.as_str(), context)

@@ -78,10 +78,7 @@ impl Directory {
     }
 
     /// The snapshot that is at hand, perhaps of an older generation.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] where none is at hand and the store can't be read.
+    /// Errors: [`StoreError`] where none is at hand and the store can't be read.
     pub async fn at_hand(&self) -> Result<Arc<Snapshot>, StoreError> {
         match self.snapshot.load_full() {
             Some(snapshot) => Ok(snapshot),
@@ -90,20 +87,14 @@ impl Directory {
     }
 
     /// The snapshot of the store's generation now.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] where the store can't be read.
+    /// Errors: [`StoreError`] where the store can't be read.
     pub async fn fresh(&self) -> Result<Arc<Snapshot>, StoreError> {
         let generation = self.store.generation().await?;
         self.of_generation(generation).await
     }
 
     /// A snapshot of at least this generation.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] where the store can't be read.
+    /// Errors: [`StoreError`] where the store can't be read.
     pub async fn of_generation(&self, generation: i64) -> Result<Arc<Snapshot>, StoreError> {
         let is_current = |snapshot: &Arc<Snapshot>| snapshot.generation >= generation;
         if let Some(snapshot) = self.snapshot.load_full().filter(is_current) {
@@ -140,10 +131,7 @@ impl Directory {
     }
 
     /// A client as of a snapshot.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] where the store can't be read.
+    /// Errors: [`StoreError`] where the store can't be read.
     pub async fn client(&self, snapshot: &Snapshot, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
         let known = |id| snapshot.clients.lock().get(id).cloned();
         if let Some(client) = known(id) {

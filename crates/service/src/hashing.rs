@@ -22,10 +22,7 @@ impl Hashing {
 
     /// Waits for a place and does the work there. The work holds its place, and whatever it captures, until it is done:
     /// a caller that hangs up does not make room for another one.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`] where the work could not be ended.
+    /// Errors: [`Unavailable`] where the work could not be ended.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Workspace) -> T + Send + 'static,

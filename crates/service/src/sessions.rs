@@ -84,11 +84,8 @@ impl BrowserSessions {
 
     /// Judges a name, a password and a code, and begins a session. Returns the secret for the browser. A session
     /// that the browser had ends.
-    ///
-    /// # Errors
-    ///
-    /// [`SignInError::Refused`] whatever was wrong; [`SignInError::TooManyTries`]; [`SignInError::TooWeak`] where what was
-    /// proved is not what the policy asks for; [`Unavailable`] where HSM or store did not do their part.
+    /// Errors: [`SignInError::Refused`] whatever was wrong; [`SignInError::TooManyTries`]; [`SignInError::TooWeak`]
+    /// where what was proved is not what the policy asks for; [`Unavailable`] where HSM or store did not do their part.
     pub async fn begin_session(
         &self,
         credentials: &Credentials,
@@ -101,10 +98,7 @@ impl BrowserSessions {
 
     /// Judges the password and a code of a session's user again. Returns the session's new secret; the old one no
     /// longer holds.
-    ///
-    /// # Errors
-    ///
-    /// [`SignInError`] as for a sign-in; [`SignInError::Refused`] too where the session ended meanwhile.
+    /// Errors: [`SignInError`] as for a sign-in; [`SignInError::Refused`] too where the session ended meanwhile.
     pub async fn step_up(
         &self,
         live: &LiveSession,
@@ -120,10 +114,7 @@ impl BrowserSessions {
 
     /// Begins a session by a security key: beside a name and a password, or alone where both are empty. Returns the secret
     /// for the browser.
-    ///
-    /// # Errors
-    ///
-    /// [`SignInError`] as for a sign-in by a code; [`SignInError::TooWeak`] where the policy asks for more.
+    /// Errors: [`SignInError`] as for a sign-in by a code; [`SignInError::TooWeak`] where the policy asks for more.
     pub async fn begin_session_by_key(
         &self,
         username: &SecretText,
@@ -141,10 +132,7 @@ impl BrowserSessions {
     }
 
     /// A step-up by a security key: beside the password, or alone where that is empty. Returns the session's new secret.
-    ///
-    /// # Errors
-    ///
-    /// [`SignInError`] as for a sign-in; [`SignInError::Refused`] too where the session ended meanwhile.
+    /// Errors: [`SignInError`] as for a sign-in; [`SignInError::Refused`] too where the session ended meanwhile.
     pub async fn step_up_by_key(
         &self,
         live: &LiveSession,
@@ -230,10 +218,6 @@ impl BrowserSessions {
     }
 
     /// The session of a secret, where it holds.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`].
     pub async fn live_session(&self, secret: &SecretText) -> Result<Option<LiveSession>, Unavailable> {
         let (tenant, now) = (&self.settings.tenant, self.clock.now());
         let shown = SecretHash::of(secret.expose());
@@ -249,10 +233,6 @@ impl BrowserSessions {
     }
 
     /// The sessions of the same user that hold, the newest first.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`].
     pub async fn list_sessions(&self, live: &LiveSession) -> Result<Vec<Session>, Unavailable> {
         let now = self.clock.now();
         let listed = self.sessions.sessions(&live.user.tenant, &live.user.id, now, now.minus(IDLE)).await;
@@ -260,10 +240,6 @@ impl BrowserSessions {
     }
 
     /// Ends one of the user's sessions; `false` where it is gone, or another user's.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`].
     pub async fn end_session(
         &self,
         live: &LiveSession,
@@ -276,10 +252,6 @@ impl BrowserSessions {
     }
 
     /// Ends all of the user's sessions and refresh families.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`].
     pub async fn sign_out_everywhere(&self, live: &LiveSession, context: &RequestContext) -> Result<(), Unavailable> {
         let told = self.session_draft(Event::SessionEnded, &live.session, context).detail("all sessions and grants");
         let (tenant, user) = (&live.user.tenant, &live.user.id);
@@ -294,20 +266,12 @@ impl BrowserSessions {
     }
 
     /// What the forms of a browser with this secret carry, so that no other site can send them (CSRF).
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`].
     pub async fn form_token(&self, secret: &SecretText) -> Result<String, Unavailable> {
         let token = self.secret.derive("form", secret.expose().as_bytes()).await?;
         Ok(URL_SAFE_NO_PAD.encode(token))
     }
 
     /// Whether a form carries the token of the browser that sent it.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`].
     pub async fn is_form_token(&self, secret: &SecretText, shown: &str) -> Result<bool, Unavailable> {
         let expected = self.form_token(secret).await?;
         Ok(expected.as_bytes().ct_eq(shown.as_bytes()).into())

@@ -35,10 +35,7 @@ pub struct LockedFile {
 impl LockedFile {
     /// Opens the file and takes its lock; makes the file where there is none. Returns `None` where another process has
     /// the lock.
-    ///
-    /// # Errors
-    ///
-    /// Why it can't be opened or locked.
+    /// Errors: Why it can't be opened or locked.
     pub fn try_open(path: &Path, access: Access) -> io::Result<Option<Self>> {
         Self::acquire(path, access, |file| match file.try_lock() {
             Ok(()) => Ok(true),
@@ -48,10 +45,7 @@ impl LockedFile {
     }
 
     /// Opens the file, or makes it, and waits for its lock.
-    ///
-    /// # Errors
-    ///
-    /// Why it can't be opened or locked.
+    /// Errors: Why it can't be opened or locked.
     pub fn open(path: &Path, access: Access) -> io::Result<Self> {
         let locked = Self::acquire(path, access, |file| file.lock().map(|()| true))?;
         locked.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))
@@ -74,10 +68,7 @@ impl LockedFile {
     }
 
     /// Makes a new file and locks it.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::AlreadyExists`] where there is one; otherwise why it can't be made or locked.
+    /// Errors: [`io::ErrorKind::AlreadyExists`] where there is one; otherwise why it can't be made or locked.
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = for_the_owner().read(true).write(true).create_new(true).open(path)?;
         // Whoever looks at it may hold its lock for a moment.
@@ -104,10 +95,7 @@ impl LockedFile {
 
     /// Puts another content durably in the file's place, as [`replace`] does. Whoever waits for the lock gets the new
     /// file.
-    ///
-    /// # Errors
-    ///
-    /// Why the new file can't be written; the old one is then as it was.
+    /// Errors: Why the new file can't be written; the old one is then as it was.
     pub fn replace(self, content: &[u8]) -> io::Result<()> {
         replace(&self.path, content)
     }
@@ -115,10 +103,7 @@ impl LockedFile {
 
 /// Puts a file with this content durably in the place of another, or of none, by way of a file beside it whose name has
 /// `.new` added. A crash leaves the old file or the new one.
-///
-/// # Errors
-///
-/// Why the new file can't be written.
+/// Errors: Why the new file can't be written.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -136,10 +121,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a file durably where it stands. A crash may leave a part of it.
-///
-/// # Errors
-///
-/// Why it can't be written.
+/// Errors: Why it can't be written.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = for_the_owner().write(true).create(true).truncate(true).open(path)?;
     file.write_all(content)?;
@@ -148,10 +130,7 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Adds to the end of a file that is there, durably.
-///
-/// # Errors
-///
-/// Why it can't be written.
+/// Errors: Why it can't be written.
 pub fn append(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).open(path)?;
     file.write_all(content)?;
@@ -159,20 +138,14 @@ pub fn append(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Removes a file durably: it does not come back after a loss of power.
-///
-/// # Errors
-///
-/// Why it can't be removed.
+/// Errors: Why it can't be removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
     sync_folder_of(path)
 }
 
 /// Makes what was done to a file's name durable: that it was made, replaced or removed.
-///
-/// # Errors
-///
-/// Why the folder can't be brought to the disk.
+/// Errors: Why the folder can't be brought to the disk.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }

@@ -87,12 +87,9 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the store and brings its schema up to date. The file is made with mode 0600.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreFailure::Unavailable`] where there is no file or it can't be used; [`StoreFailure::Refused`] where it is
-    /// not a database of Signet's, is empty, or is of a newer version; [`StoreFailure::RolledBack`] where the anchor
-    /// holds a checkpoint beyond the end of the audit chain.
+    /// Errors: [`StoreFailure::Unavailable`] where there is no file or it can't be used; [`StoreFailure::Refused`]
+    /// where it is not a database of Signet's, is empty, or is of a newer version; [`StoreFailure::RolledBack`] where
+    /// the anchor holds a checkpoint beyond the end of the audit chain.
     pub async fn open(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StoreError> {
         Self::try_open(options, clock).await.map(Arc::new).map_err(|fault| fault.during("open"))
     }

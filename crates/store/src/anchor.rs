@@ -53,10 +53,6 @@ impl Anchor {
 
     /// Appends a checkpoint, unless the file holds one that reaches as far; durable when it returns. The file is made
     /// with mode 0600. Where it has grown long, all but its newest lines go.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreFailure::Unavailable`].
     pub async fn append(&self, checkpoint: &Checkpoint) -> Result<(), StoreFailure> {
         let line = Line { seq: checkpoint.sequence, at: checkpoint.at, jws: checkpoint.jws.clone() };
         let anchor = self.clone();
@@ -65,10 +61,7 @@ impl Anchor {
     }
 
     /// Every checkpoint in the file, in its order. A line that a crash left unfinished is passed over.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreFailure::Unavailable`] where the file is there and can't be read.
+    /// Errors: [`StoreFailure::Unavailable`] where the file is there and can't be read.
     pub fn read(&self) -> Result<Vec<Checkpoint>, StoreFailure> {
         let text = open_to_read(&self.path).and_then(|file| file.map_or_else(|| Ok(Vec::new()), |file| last(&file, 0)));
         let text = text.map_err(|error| self.unavailable(&error))?;
@@ -76,10 +69,7 @@ impl Anchor {
     }
 
     /// The checkpoint that reaches furthest: the last complete line. Nothing but the file's end is read.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreFailure::Unavailable`] where the file is there and can't be read.
+    /// Errors: [`StoreFailure::Unavailable`] where the file is there and can't be read.
     pub fn furthest(&self) -> Result<Option<Checkpoint>, StoreFailure> {
         let found = open_to_read(&self.path).and_then(|file| file.map_or(Ok(None), |file| last_line(&file)));
         found.map_err(|error| self.unavailable(&error))

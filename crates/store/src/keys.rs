@@ -17,11 +17,8 @@ use signet_jose::clock::Timestamp;
 pub trait Keys: Send + Sync {
     /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
     /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreFailure::Taken`] for an active key whose place has one, [`StoreFailure::NotAMember`] for a token-signing key
-    /// in an HSM token that is not bound, or retired.
+    /// Errors: [`StoreFailure::Taken`] for an active key whose place has one, [`StoreFailure::NotAMember`] for a
+    /// token-signing key in an HSM token that is not bound, or retired.
     ///
     /// [`StoreFailure::Taken`]: super::StoreFailure::Taken
     /// [`StoreFailure::NotAMember`]: super::StoreFailure::NotAMember

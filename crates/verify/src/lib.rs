@@ -25,6 +25,7 @@
 //! to read.
 
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
 #[cfg(feature = "axum")]
 pub mod axum;

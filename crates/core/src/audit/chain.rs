@@ -57,10 +57,7 @@ struct Place {
 }
 
 /// A record's place and time, as its text tells them.
-///
-/// # Errors
-///
-/// [`ChainFault::Unreadable`] where the text is no record of a version that this program knows.
+/// Errors: [`ChainFault::Unreadable`] where the text is no record of a version that this program knows.
 pub fn read_place(sequence: i64, text: &str) -> Result<(i64, Timestamp), ChainFault> {
     let unreadable = ChainFault::Unreadable { sequence };
     let Ok(Place { v: 1, seq, at }) = serde_json::from_str(text) else { return Err(unreadable) };
@@ -186,10 +183,7 @@ impl ChainCheck {
     }
 
     /// The next record.
-    ///
-    /// # Errors
-    ///
-    /// [`ChainFault`]: the first thing that is wrong.
+    /// Errors: [`ChainFault`]: the first thing that is wrong.
     pub fn record(&mut self, record: &Record) -> Result<(), ChainFault> {
         let expected = self.head.sequence.saturating_add(1);
         let sequence = record.sequence;
@@ -209,19 +203,13 @@ impl ChainCheck {
     }
 
     /// A checkpoint over the last record that was fed, verified with the audit keys.
-    ///
-    /// # Errors
-    ///
-    /// [`ChainFault`] where it does not verify, does not match, or covers another record.
+    /// Errors: [`ChainFault`] where it does not verify, does not match, or covers another record.
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint, keys: &[VerifyingKey]) -> Result<(), ChainFault> {
         self.claims(&open_checkpoint(checkpoint, keys)?)
     }
 
     /// What a checkpoint that verified states of the last record that was fed.
-    ///
-    /// # Errors
-    ///
-    /// [`ChainFault`] where it does not match, or covers another record.
+    /// Errors: [`ChainFault`] where it does not match, or covers another record.
     pub fn claims(&mut self, claims: &CheckpointClaims) -> Result<(), ChainFault> {
         let signed = claims.head.sequence;
         if signed > self.head.sequence {
@@ -239,10 +227,6 @@ impl ChainCheck {
     }
 
     /// The end of a store's chain: the head that is kept beside the records must be their end.
-    ///
-    /// # Errors
-    ///
-    /// [`ChainFault::HeadMismatch`].
     pub fn finish_at(self, head: Head) -> Result<ChainSummary, ChainFault> {
         if head == self.head {
             Ok(self.summary())
@@ -252,10 +236,6 @@ impl ChainCheck {
     }
 
     /// The end of an export: an intact one ends with a checkpoint over its last record.
-    ///
-    /// # Errors
-    ///
-    /// [`ChainFault::NoFinalCheckpoint`].
     pub fn finish_signed(self) -> Result<ChainSummary, ChainFault> {
         if self.checkpoints > 0 && self.signed == self.head.sequence {
             Ok(self.summary())

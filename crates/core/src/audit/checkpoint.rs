@@ -47,10 +47,8 @@ impl CheckpointClaims {
 }
 
 /// Verifies a checkpoint's signature with the audit keys and reads it.
-///
-/// # Errors
-///
-/// [`ChainFault::ForgedCheckpoint`] where no key verifies it, or where it says other than what is kept beside it.
+/// Errors: [`ChainFault::ForgedCheckpoint`] where no key verifies it, or where it says other than what is kept beside
+/// it.
 pub fn open_checkpoint(checkpoint: &Checkpoint, keys: &[VerifyingKey]) -> Result<CheckpointClaims, ChainFault> {
     let forged = ChainFault::ForgedCheckpoint { sequence: checkpoint.sequence };
     let jws = UnverifiedJws::parse(&checkpoint.jws).map_err(|_| forged)?;

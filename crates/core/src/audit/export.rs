@@ -123,10 +123,7 @@ impl<R: BufRead> ExportReader<R> {
     }
 
     /// The next line, or `None` at the end.
-    ///
-    /// # Errors
-    ///
-    /// [`ExportError::Read`], or [`ExportError::Malformed`] also where the line is too long or unfinished.
+    /// Errors: [`ExportError::Read`], or [`ExportError::Malformed`] also where the line is too long or unfinished.
     pub fn read(&mut self) -> Result<Option<ExportLine>, ExportError> {
         self.line = self.line.saturating_add(1);
         let line = self.line;
@@ -142,10 +139,7 @@ impl<R: BufRead> ExportReader<R> {
 
     /// Checks the whole export with the audit keys, and against the checkpoints that an anchor holds, where that is at
     /// hand: those that reach further than the export say nothing of it.
-    ///
-    /// # Errors
-    ///
-    /// [`ExportError`]: the first thing that is wrong.
+    /// Errors: [`ExportError`]: the first thing that is wrong.
     pub fn verify(self, keys: &[VerifyingKey], anchored: &[Checkpoint]) -> Result<ChainSummary, ExportError> {
         self.verify_with(anchored, |check, checkpoint| check.checkpoint(checkpoint, keys))
     }

@@ -17,20 +17,14 @@ use signet_jose::{Algorithm, KeyId};
 pub trait Signer: Send + Sync + 'static {
     /// Signs `message` (a JWS signing input, not a digest) with a key pair of the deployment, whatever is known of its HSM
     /// token's health.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`]: the caller answers 503.
+    /// Errors: [`HsmError`]: the caller answers 503.
     async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError>;
 
     /// Signs with one of these keys: that of the healthy HSM token with the least to do, and with another one's where an
     /// attempt fails, within the time that one signature has. Returns which key signed, as its place among `keys`.
     ///
     /// A suspended token is tried only where none of those named is healthy, by one request at a time.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] of the last attempt, or why there was none: the caller answers 503.
+    /// Errors: [`HsmError`] of the last attempt, or why there was none: the caller answers 503.
     async fn sign_any(&self, keys: &[&HsmKey], attempts: &mut dyn Attempts) -> Result<usize, HsmError>;
 }
 
@@ -41,10 +35,7 @@ pub trait Attempts: Send {
     fn begin(&mut self, index: usize) -> Vec<u8>;
 
     /// Judges what the attempt brought; verifies the signature.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] where another key is to be tried.
+    /// Errors: [`HsmError`] where another key is to be tried.
     async fn end(&mut self, index: usize, outcome: Result<RawSignature, HsmError>) -> Result<(), HsmError>;
 }
 
@@ -52,24 +43,14 @@ pub trait Attempts: Send {
 #[async_trait]
 pub trait Vault: Send + Sync + 'static {
     /// SealedCopies a secret that is opened again for a check (a password's hash), for every HSM token of the group.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<SealedCopies, HsmError>;
 
     /// Opens what [`seal`](Self::seal) made, by any healthy token.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::DoesNotOpen`](super::HsmFailure::DoesNotOpen) for another row's seals; otherwise [`HsmError`].
+    /// Errors: [`HsmFailure::DoesNotOpen`](super::HsmFailure::DoesNotOpen) for another row's seals; otherwise
+    /// [`HsmError`].
     async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> Result<SecretBytes, HsmError>;
 
     /// Keeps an OTP secret, wrapped where the HSM offers it and sealed where not.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn wrap(
         &self,
         row: &RowBinding,
@@ -78,10 +59,6 @@ pub trait Vault: Send + Sync + 'static {
     ) -> Result<SealedCopies, HsmError>;
 
     /// The HMAC of each message under a wrapped OTP secret.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn otp_hmac(
         &self,
         row: &RowBinding,
@@ -91,10 +68,6 @@ pub trait Vault: Send + Sync + 'static {
     ) -> Result<Vec<Vec<u8>>, HsmError>;
 
     /// The HMAC of one message of any length under a wrapped HMAC key: what an API client's answers are signed with.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn message_hmac(
         &self,
         row: &RowBinding,
@@ -104,10 +77,6 @@ pub trait Vault: Send + Sync + 'static {
     ) -> Result<Vec<u8>, HsmError>;
 
     /// One AES-128 block decrypted under a wrapped Yubico OTP key.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn decrypt_block(
         &self,
         row: &RowBinding,
@@ -117,10 +86,7 @@ pub trait Vault: Send + Sync + 'static {
 
     /// Opens a secret by any healthy token and seals it anew for `lacking`; gives the new seals alone, those of the
     /// tokens that answered. `wrapped` says what an OTP secret is; `None` for one that [`seal`](Self::seal) made.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] where no token opens it, or none of `lacking` seals it.
+    /// Errors: [`HsmError`] where no token opens it, or none of `lacking` seals it.
     async fn reseal_for(
         &self,
         row: &RowBinding,
@@ -131,10 +97,8 @@ pub trait Vault: Send + Sync + 'static {
 
     /// Binds a wrapped OTP secret to another row without showing it: a token of the stock becomes a user's factor.
     /// Of the HSM tokens that have a seal at least one must answer; what a token that is down lacks is made up for later.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::DoesNotOpen`](super::HsmFailure::DoesNotOpen) for another row's seals; otherwise [`HsmError`].
+    /// Errors: [`HsmFailure::DoesNotOpen`](super::HsmFailure::DoesNotOpen) for another row's seals; otherwise
+    /// [`HsmError`].
     async fn rebind(
         &self,
         from: &RowBinding,
@@ -145,10 +109,6 @@ pub trait Vault: Send + Sync + 'static {
 
     /// HMAC-SHA-256 of `label ‖ 0 ‖ message` under the binding key of one HSM token: the named one, or any healthy one.
     /// The answer says which it was, because each token has its own key.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn derive(&self, hsm: Option<&HsmName>, label: &str, message: &[u8])
     -> Result<(HsmName, [u8; 32]), HsmError>;
 }
@@ -160,25 +120,13 @@ pub trait KeyAdmin: Send + Sync + 'static {
     fn tokens(&self) -> Vec<HsmName>;
 
     /// What a token is and can do.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn describe(&self, hsm: &HsmName) -> Result<TokenReport, HsmError>;
 
     /// Generates a key pair inside its token, as it was written down beforehand, and checks its custody. `bits` is for
     /// RSA: 2048, 3072 or 4096.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError>;
 
     /// Generates a secret key inside the token and checks its custody.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn generate_secret(
         &self,
         hsm: &HsmName,
@@ -187,26 +135,16 @@ pub trait KeyAdmin: Send + Sync + 'static {
     ) -> Result<GeneratedKey, HsmError>;
 
     /// Every private and secret key in the token, with its attributes.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn list(&self, hsm: &HsmName) -> Result<Vec<KeyReport>, HsmError>;
 
     /// Finds each of these keys that is in this token and judges it as it is judged when it is used: that it is there
     /// once, in custody, of the type and the use of its purpose, and that the mechanisms that it is for are offered.
     /// Returns those at fault; destroyed keys are not to be asked about.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] where the token can't be asked.
+    /// Errors: [`HsmError`] where the token can't be asked.
     async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError>;
 
     /// What the workers of this token have signed, by key and kind; keys that never signed are left out.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] where no worker answers, or the counts can't be read.
+    /// Errors: [`HsmError`] where no worker answers, or the counts can't be read.
     async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError>;
 
     /// How many signatures were asked of a second worker of this token, since this process began: the first one died,
@@ -214,18 +152,10 @@ pub trait KeyAdmin: Send + Sync + 'static {
     fn asked_again(&self, hsm: &HsmName) -> u64;
 
     /// Destroys a key in the token.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError>;
 
     /// Has every worker of the token let go of its handles and its session copies of keys: a key was destroyed by another
     /// process.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError>;
 
     /// Tells the tokens which keys wrap, seal and bind. Called at start and after `init`.
@@ -238,10 +168,7 @@ pub trait HsmHealth: Send + Sync + 'static {
     fn health(&self, hsm: &HsmName) -> TokenHealth;
 
     /// Whether the token answered what it was asked last; for readiness.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] with why it does not answer.
+    /// Errors: [`HsmError`] with why it does not answer.
     fn readiness(&self, hsm: &HsmName) -> Result<(), HsmError>;
 
     /// Whether some HSM token would take one more request now: where none would, the caller is told at once, before

@@ -137,10 +137,7 @@ pub struct WrongStage {
 
 impl KeyState {
     /// `next → active`.
-    ///
-    /// # Errors
-    ///
-    /// [`WrongStage`] from any other stage.
+    /// Errors: [`WrongStage`] from any other stage.
     pub const fn activate(self, at: Timestamp) -> Result<Self, WrongStage> {
         match self {
             Self::Next { .. } => Ok(Self::Active { since: at }),
@@ -149,10 +146,7 @@ impl KeyState {
     }
 
     /// `active → retiring`, until the last token has expired.
-    ///
-    /// # Errors
-    ///
-    /// [`WrongStage`] from any other stage.
+    /// Errors: [`WrongStage`] from any other stage.
     pub const fn retire(self, at: Timestamp, until: Timestamp) -> Result<Self, WrongStage> {
         match self {
             Self::Active { .. } => Ok(Self::Retiring { since: at, until }),
@@ -162,10 +156,7 @@ impl KeyState {
 
     /// Takes the key out of the JWKS: a retiring one whose time is over, a lost one that never signed, and any published
     /// one that is revoked.
-    ///
-    /// # Errors
-    ///
-    /// [`WrongStage`] from a stage that does not end so.
+    /// Errors: [`WrongStage`] from a stage that does not end so.
     pub fn withdraw(self, at: Timestamp, end: KeyEnd) -> Result<Self, WrongStage> {
         let may_end = match (self, end) {
             (Self::Retiring { until, .. }, KeyEnd::Expired) => until <= at,
@@ -177,10 +168,7 @@ impl KeyState {
     }
 
     /// `withdrawn → destroyed`, after the HSM token has it no more.
-    ///
-    /// # Errors
-    ///
-    /// [`WrongStage`] from any other stage.
+    /// Errors: [`WrongStage`] from any other stage.
     pub const fn destroy(self, at: Timestamp) -> Result<Self, WrongStage> {
         match self {
             Self::Withdrawn { end, .. } => Ok(Self::Destroyed { at, end }),

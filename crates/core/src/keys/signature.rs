@@ -20,10 +20,6 @@ impl RawSignature {
     }
 
     /// Verifies the signature with the public key; only then can it be seen.
-    ///
-    /// # Errors
-    ///
-    /// [`WrongSignatureFromHsm`].
     pub fn check(self, key: &VerifyingKey, message: &[u8]) -> Result<Signature, WrongSignatureFromHsm> {
         key.check(message, &self.0).map_err(|_| WrongSignatureFromHsm)?;
         Ok(Signature(self.0))

@@ -96,10 +96,7 @@ pub struct UnknownWord;
 impl Requirement {
     /// Reads a requirement: an `acr` that must be reached, `phishing-resistant`, and kinds of factor of which one must
     /// have been shown, in any order.
-    ///
-    /// # Errors
-    ///
-    /// [`UnknownWord`]; also for two levels, of which one would be meaningless.
+    /// Errors: [`UnknownWord`]; also for two levels, of which one would be meaningless.
     pub fn read<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, UnknownWord> {
         let mut read = Self::default();
         for word in words {

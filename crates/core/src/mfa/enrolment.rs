@@ -63,10 +63,6 @@ impl TotpParameters {
     pub const DEFAULT: Self = Self { hash: OtpHash::Sha1, digits: 6, step_seconds: 30 };
 
     /// Parameters within what is supported.
-    ///
-    /// # Errors
-    ///
-    /// [`EnrolmentError::Digits`], [`EnrolmentError::Step`].
     pub fn new(hash: OtpHash, digits: u8, step_seconds: u32) -> Result<Self, EnrolmentError> {
         if !matches!(digits, 6 | 8) {
             return Err(EnrolmentError::Digits(digits));
@@ -132,10 +128,6 @@ pub struct Enrolment {
 
 impl Enrolment {
     /// Makes a TOTP secret. `issuer` and `account` are what the authenticator app shows.
-    ///
-    /// # Errors
-    ///
-    /// [`EnrolmentError::Name`], [`EnrolmentError::Uri`].
     pub fn new(
         issuer: &str,
         account: &str,
@@ -147,10 +139,6 @@ impl Enrolment {
     }
 
     /// Makes a HOTP secret, from counter 0 on. The parameters' step does not matter.
-    ///
-    /// # Errors
-    ///
-    /// [`EnrolmentError::Name`], [`EnrolmentError::Uri`].
     pub fn hotp(
         issuer: &str,
         account: &str,
@@ -163,10 +151,6 @@ impl Enrolment {
     }
 
     /// Takes over a secret that a token has already.
-    ///
-    /// # Errors
-    ///
-    /// [`EnrolmentError::Secret`], [`EnrolmentError::Name`], [`EnrolmentError::Uri`].
     pub fn of(issuer: &str, account: &str, detail: FactorDetail, secret: SecretBytes) -> Result<Self, EnrolmentError> {
         for (what, name) in [("issuer name", issuer), ("account name", account)] {
             if name.is_empty() || name.contains(':') {
@@ -244,10 +228,6 @@ const fn algorithm(hash: OtpHash) -> totp_rs::Algorithm {
 }
 
 /// Judges the length of a secret that was taken over.
-///
-/// # Errors
-///
-/// [`EnrolmentError::Secret`].
 pub fn check_secret(secret: &SecretBytes) -> Result<(), EnrolmentError> {
     let length = secret.expose().len();
     if (LEAST_SECRET_BYTES..=MOST_SECRET_BYTES).contains(&length) {

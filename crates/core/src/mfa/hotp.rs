@@ -30,10 +30,7 @@ pub struct SpendableCounter {
 
 /// Compares a code with every candidate in constant time; `hmacs` are those of `candidates`, in order. The highest
 /// counter that matches wins, so that spending it burns an equal code below it.
-///
-/// # Errors
-///
-/// [`OtpFault::WrongCode`]. A list of HMACs that is not one for each candidate matches nothing.
+/// Errors: [`OtpFault::WrongCode`]. A list of HMACs that is not one for each candidate matches nothing.
 pub fn match_counter(
     code: &Code,
     candidates: &[i64],
@@ -53,10 +50,6 @@ pub fn match_counter(
 }
 
 /// Finds two codes in a row; the pair at the highest counter wins.
-///
-/// # Errors
-///
-/// [`OtpFault::WrongCode`].
 pub fn match_pair(
     codes: [&Code; 2],
     candidates: &[i64],

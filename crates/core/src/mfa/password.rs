@@ -27,10 +27,6 @@ pub enum PasswordError {
 }
 
 /// Hashes a password with a new salt. Gives a PHC text (`$argon2id$v=19$...`), to be sealed before it is stored.
-///
-/// # Errors
-///
-/// [`PasswordError::Hash`].
 pub fn hash(password: &SecretText, random: &dyn Random) -> Result<SecretText, PasswordError> {
     let salt = random::bytes::<SALT_BYTES>(random);
     let phc =
@@ -40,10 +36,6 @@ pub fn hash(password: &SecretText, random: &dyn Random) -> Result<SecretText, Pa
 
 /// The hash of a password that nobody knows: what a sign-in is judged against where there is no user or no password,
 /// so that it takes the same work. Made once at start, with the parameters of [`hash`].
-///
-/// # Errors
-///
-/// [`PasswordError::Hash`].
 pub fn decoy_phc(random: &dyn Random) -> Result<SecretText, PasswordError> {
     hash(&SecretText::new(random::url_text::<32>(random)), random)
 }
@@ -135,10 +127,7 @@ impl PasswordPolicy {
     pub const MOST_BYTES: usize = 1024;
 
     /// Judges a new password.
-    ///
-    /// # Errors
-    ///
-    /// [`PasswordRefused`] says what to do.
+    /// Errors: [`PasswordRefused`] says what to do.
     pub fn check(password: &str) -> Result<(), PasswordRefused> {
         if password.len() > Self::MOST_BYTES {
             return Err(PasswordRefused::TooLong);

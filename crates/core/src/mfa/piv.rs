@@ -159,10 +159,6 @@ impl Shown {
     }
 
     /// Judges nonce and signature. Both are computed before either is judged.
-    ///
-    /// # Errors
-    ///
-    /// [`PivFault`].
     pub fn judge(&self, mac: &[u8; 32], now: Timestamp) -> Result<SpendableNonce, PivFault> {
         let is_ours = bool::from(self.nonce.0[24..].ct_eq(mac));
         let is_signed = verifies(&self.key, &self.text, &self.signature);

@@ -66,10 +66,7 @@ pub struct Attested {
 }
 
 /// Reads certificates: any number in PEM, or one in DER.
-///
-/// # Errors
-///
-/// [`AttestationFault::Malformed`] that names `what`.
+/// Errors: [`AttestationFault::Malformed`] that names `what`.
 pub fn read_certificates(bytes: &[u8], what: &'static str) -> Result<Vec<Certificate>, AttestationFault> {
     let malformed = |_| AttestationFault::Malformed(what);
     if bytes.starts_with(&[0x30]) {
@@ -80,20 +77,12 @@ pub fn read_certificates(bytes: &[u8], what: &'static str) -> Result<Vec<Certifi
 }
 
 /// The public key of a certificate.
-///
-/// # Errors
-///
-/// [`AttestationFault::Key`].
 pub fn key_of(certificate: &Certificate) -> Result<PublicKey, AttestationFault> {
     let spki = certificate.tbs_certificate().subject_public_key_info().to_der();
     Ok(PublicKey::from_spki_der(&spki.map_err(|_| KeyError::Unsupported)?)?)
 }
 
 /// Judges an attestation of `key`.
-///
-/// # Errors
-///
-/// [`AttestationFault`].
 pub fn judge(
     key: &PublicKey,
     attestation: &Certificate,
@@ -116,10 +105,6 @@ pub fn judge(
 }
 
 /// Judges whether a certificate leads to one of the roots, and each on the way is valid now.
-///
-/// # Errors
-///
-/// [`AttestationFault::Untrusted`], [`AttestationFault::NotValidNow`], [`AttestationFault::UnknownCritical`].
 pub fn judge_chain(
     leaf: &Certificate,
     intermediates: &[Certificate],

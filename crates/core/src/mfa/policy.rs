@@ -135,10 +135,6 @@ pub struct TooManyFactors {
 }
 
 /// Judges whether a user with these factors may enrol one more of `new`'s kind.
-///
-/// # Errors
-///
-/// [`TooManyFactors`].
 pub fn may_enrol<'f>(
     new: &FactorDetail,
     enrolled: impl IntoIterator<Item = &'f FactorDetail>,
@@ -162,10 +158,6 @@ pub fn may_enrol<'f>(
 }
 
 /// Judges whether a user with these factors may enrol one more security key.
-///
-/// # Errors
-///
-/// [`TooManyFactors`].
 pub fn may_enrol_key<'f>(enrolled: impl IntoIterator<Item = &'f FactorDetail>) -> Result<(), TooManyFactors> {
     let keys = enrolled.into_iter().filter(|detail| matches!(detail, FactorDetail::WebAuthn(_))).count();
     if keys >= MOST_KEYS {

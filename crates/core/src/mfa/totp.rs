@@ -109,10 +109,7 @@ pub(super) fn pair_places(codes: [&Code; 2], hmacs: &[Vec<u8>], digits: u8) -> V
 
 /// Finds two codes in a row, both of them unspent; the later pair wins. The drift that they show is kept as it is: to
 /// have seen both is proof enough of the device.
-///
-/// # Errors
-///
-/// [`OtpFault`]. A list of HMACs that is not one for each candidate matches nothing.
+/// Errors: [`OtpFault`]. A list of HMACs that is not one for each candidate matches nothing.
 pub fn match_pair(
     codes: [&Code; 2],
     now: Timestamp,
@@ -156,10 +153,7 @@ pub enum OtpFault {
 
 /// Compares a code with every candidate in constant time; `hmacs` are those of `candidates`, in order, and `now` is the
 /// time that they were made from. The highest acceptable step wins, so that spending it burns an equal code below it.
-///
-/// # Errors
-///
-/// [`OtpFault`]. A list of HMACs that is not one for each candidate matches nothing.
+/// Errors: [`OtpFault`]. A list of HMACs that is not one for each candidate matches nothing.
 pub fn match_step(
     code: &Code,
     now: Timestamp,

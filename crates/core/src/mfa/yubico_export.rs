@@ -57,10 +57,6 @@ pub struct ExportedClient {
 }
 
 /// Reads the export of a YK-KSM, and the CSV of Yubico's programming tools, which has the same columns.
-///
-/// # Errors
-///
-/// [`BadLine`].
 pub fn keys(text: &str) -> Result<Vec<ExportedKey>, BadLine> {
     read(text, |cells| {
         let [serial, public_id, private_id, secret, ..] = cells else {
@@ -78,10 +74,6 @@ pub fn keys(text: &str) -> Result<Vec<ExportedKey>, BadLine> {
 }
 
 /// Reads the counters that a YK-VAL exports.
-///
-/// # Errors
-///
-/// [`BadLine`].
 pub fn counters(text: &str) -> Result<Vec<ExportedCounter>, BadLine> {
     read(text, |cells| {
         let [active, _, _, public_id, use_counter, session_use, ..] = cells else {
@@ -96,10 +88,6 @@ pub fn counters(text: &str) -> Result<Vec<ExportedCounter>, BadLine> {
 }
 
 /// Reads the clients that a YK-VAL exports.
-///
-/// # Errors
-///
-/// [`BadLine`].
 pub fn clients(text: &str) -> Result<Vec<ExportedClient>, BadLine> {
     read(text, |cells| {
         let [id, active, _, key, ..] = cells else {

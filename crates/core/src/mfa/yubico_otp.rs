@@ -110,10 +110,6 @@ pub struct Reading {
 
 impl Reading {
     /// Judges a decrypted block. The CRC authenticates nothing; the private id, compared in constant time, does.
-    ///
-    /// # Errors
-    ///
-    /// [`YubicoFault::WrongBlock`], [`YubicoFault::WrongPrivateId`].
     pub fn decode(block: &[u8; 16], private_id: &[u8; 6]) -> Result<Self, YubicoFault> {
         let [id @ .., count_low, count_high, time_low, time_mid, time_high, session_use, _, _, _, _] = *block;
         let is_this_key = bool::from(id.ct_eq(private_id));
@@ -152,10 +148,6 @@ impl Reading {
     }
 
     /// The counter to spend, where it is greater than the last accepted one.
-    ///
-    /// # Errors
-    ///
-    /// [`YubicoFault::Replayed`].
     pub fn spendable(self, state: &YubicoState) -> Result<SpendableCounter, YubicoFault> {
         let counter = self.counter();
         if counter > state.last_counter { Ok(SpendableCounter { counter }) } else { Err(YubicoFault::Replayed) }

@@ -214,10 +214,7 @@ impl fmt::Debug for Echo {
 
 impl Request {
     /// Judges a request's form. `None` stands for fields that can't be read at all.
-    ///
-    /// # Errors
-    ///
-    /// [`MalformedRequest`] with the status to answer.
+    /// Errors: [`MalformedRequest`] with the status to answer.
     pub fn read(fields: Option<&Fields>) -> Result<Self, MalformedRequest> {
         let Some(fields) = fields else {
             return Err(MalformedRequest { client: None, echo: Echo::default(), status: Status::MissingParameter });

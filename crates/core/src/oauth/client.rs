@@ -112,10 +112,8 @@ pub struct PresentedCredentials {
 
 impl PresentedCredentials {
     /// Reads the credentials from the `Authorization` header or the body (RFC 6749 §2.3.1), one way only.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError::InvalidRequest`] where both ways are used, [`OAuthError::InvalidClient`] where none is usable.
+    /// Errors: [`OAuthError::InvalidRequest`] where both ways are used, [`OAuthError::InvalidClient`] where none is
+    /// usable.
     pub fn read(authorization: Option<&str>, body: &Parameters) -> Result<Self, OAuthError> {
         let in_body = body.optional("client_secret");
         match (authorization, in_body) {
@@ -169,19 +167,13 @@ impl AuthenticatedClient {
     }
 
     /// Whether the client may use a grant type.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError::UnauthorizedClient`] where it may not.
+    /// Errors: [`OAuthError::UnauthorizedClient`] where it may not.
     pub fn may_use(&self, grant: GrantType) -> Result<(), OAuthError> {
         if self.0.grants.contains(&grant) { Ok(()) } else { Err(OAuthError::UnauthorizedClient) }
     }
 
     /// The audiences of a token for this client: the requested resource (RFC 8707), or all of the client's.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError::InvalidTarget`] where the resource is none of the client's audiences.
+    /// Errors: [`OAuthError::InvalidTarget`] where the resource is none of the client's audiences.
     pub fn audiences(&self, resource: Option<&str>) -> Result<BTreeSet<String>, OAuthError> {
         match resource {
             None => Ok(self.0.audiences.clone()),

@@ -14,10 +14,8 @@ impl Parameters {
     const MOST: usize = 64;
 
     /// Parses `application/x-www-form-urlencoded` text.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError::InvalidRequest`] for a parameter given twice, for bytes that are not UTF-8, and for NUL, CR or LF.
+    /// Errors: [`OAuthError::InvalidRequest`] for a parameter given twice, for bytes that are not UTF-8, and for NUL,
+    /// CR or LF.
     pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
         let mut parameters = BTreeMap::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
@@ -39,10 +37,7 @@ impl Parameters {
     }
 
     /// A parameter that must be there; `missing` says so to the caller.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError::InvalidRequest`] with `missing`.
+    /// Errors: [`OAuthError::InvalidRequest`] with `missing`.
     pub fn required(&self, name: &str, missing: &'static str) -> Result<&str, OAuthError> {
         self.optional(name).ok_or(OAuthError::InvalidRequest(missing))
     }
@@ -62,10 +57,6 @@ fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Decodes one name or value of form-urlencoded text strictly: no malformed escape, no overlong or broken UTF-8.
-///
-/// # Errors
-///
-/// [`OAuthError::InvalidRequest`].
 pub fn decode(text: &[u8]) -> Result<String, OAuthError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter();

@@ -37,10 +37,7 @@ impl RoleScopes {
 }
 
 /// Parses the value of `scope`: `scope-token *( SP scope-token )`.
-///
-/// # Errors
-///
-/// [`OAuthError::InvalidScope`] for any other syntax.
+/// Errors: [`OAuthError::InvalidScope`] for any other syntax.
 pub fn parse(text: &str) -> Result<Scopes, OAuthError> {
     text.split(' ')
         .map(|token| if is_scope_token(token) { Ok(token.to_owned()) } else { Err(OAuthError::InvalidScope) })
@@ -58,10 +55,7 @@ pub fn join(scopes: &Scopes) -> String {
 }
 
 /// What a token gets: what is allowed and requested; all that is allowed where nothing was requested.
-///
-/// # Errors
-///
-/// [`OAuthError::InvalidScope`] where something was requested and nothing of it is allowed.
+/// Errors: [`OAuthError::InvalidScope`] where something was requested and nothing of it is allowed.
 pub fn decide(requested: Option<&Scopes>, allowed: &Scopes) -> Result<Scopes, OAuthError> {
     let Some(requested) = requested else { return Ok(allowed.clone()) };
     let granted: Scopes = requested.intersection(allowed).cloned().collect();
@@ -69,10 +63,7 @@ pub fn decide(requested: Option<&Scopes>, allowed: &Scopes) -> Result<Scopes, OA
 }
 
 /// What a refreshed token gets: "the requested scope MUST NOT include any scope not originally granted" (RFC 6749 §6).
-///
-/// # Errors
-///
-/// [`OAuthError::InvalidScope`] for a wider request.
+/// Errors: [`OAuthError::InvalidScope`] for a wider request.
 pub fn narrow(requested: Option<&Scopes>, granted: &Scopes) -> Result<Scopes, OAuthError> {
     match requested {
         None => Ok(granted.clone()),

@@ -92,10 +92,7 @@ pub struct FileFault(pub String);
 pub type Tokens<'b> = Box<dyn Iterator<Item = Result<ReadToken, LineFault>> + Send + 'b>;
 
 /// Begins to read a file.
-///
-/// # Errors
-///
-/// [`FileFault`] where it can't be read at all.
+/// Errors: [`FileFault`] where it can't be read at all.
 pub fn tokens<'b>(bytes: &'b [u8], options: &ImportOptions) -> Result<Tokens<'b>, FileFault> {
     let format = options.format.or_else(|| guess(bytes)).ok_or_else(|| {
         FileFault("the file's format can't be told from its first line; name it with --format".to_owned())

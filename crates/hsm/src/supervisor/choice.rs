@@ -70,10 +70,7 @@ impl HsmGroup {
 
     /// Asks one of the named tokens, and another one where that fails, until one answers or the time is up. Returns the
     /// answer with the place of the token that answered.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] of the last attempt, or why there was none.
+    /// Errors: [`HsmError`] of the last attempt, or why there was none.
     pub(super) async fn ask_any(
         &self,
         name: &str,

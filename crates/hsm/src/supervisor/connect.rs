@@ -12,10 +12,7 @@ use crate::HsmConfig;
 static SOCKET_NUMBERS: AtomicU64 = AtomicU64::new(1 << 63);
 
 /// A worker to talk to.
-///
-/// # Errors
-///
-/// What keeps it from that, with what to look at.
+/// Errors: What keeps it from that, with what to look at.
 pub(super) async fn open(config: &HsmConfig, spawner: &Spawner) -> io::Result<Spawned> {
     let Some(socket) = &config.worker_socket else {
         return spawner.spawn(config.name.clone(), config.environment.clone()).await;

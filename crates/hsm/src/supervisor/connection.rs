@@ -148,10 +148,6 @@ impl Connection {
     }
 
     /// Sends a request.
-    ///
-    /// # Errors
-    ///
-    /// [`NotTaken`].
     pub(super) fn send(
         &self,
         operation: &Operation,

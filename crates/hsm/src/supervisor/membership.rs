@@ -104,10 +104,8 @@ pub(super) fn longest_deadline(configs: &[HsmConfig]) -> u64 {
 impl HsmGroup {
     /// Makes the group have these tokens, while it works: no request is lost by it. New tokens are not waited for; one
     /// whose configuration changed keeps its old workers until the new ones answer.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] with the token whose new workers don't answer: it goes on as it was, the other changes are made.
+    /// Errors: [`HsmError`] with the token whose new workers don't answer: it goes on as it was, the other changes are
+    /// made.
     pub async fn reconfigure(&self, configs: Vec<HsmConfig>) -> Result<Reconfigured, HsmError> {
         check_names(&configs).map_err(|failure| HsmError::new("reconfigure", failure))?;
         let _one_at_a_time = self.changing.lock().await;

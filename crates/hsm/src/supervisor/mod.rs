@@ -96,11 +96,8 @@ impl HsmGroup {
     /// Starts `<program> hsm-worker` for each token. Does not wait for them: see [`ready`](Self::ready).
     ///
     /// Must be called inside a tokio runtime. The workers end when the group is dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Configuration`] for two tokens of one name; [`HsmFailure::Unavailable`] where the system gives no
-    /// thread to start processes from.
+    /// Errors: [`HsmFailure::Configuration`] for two tokens of one name; [`HsmFailure::Unavailable`] where the system
+    /// gives no thread to start processes from.
     pub fn start(
         program: PathBuf,
         configs: Vec<HsmConfig>,
@@ -144,11 +141,8 @@ impl HsmGroup {
     }
 
     /// Waits until every token answers.
-    ///
-    /// # Errors
-    ///
-    /// The failure of the first token that does not: at once where only a person can mend it, after `timeout` where it
-    /// may pass.
+    /// Errors: The failure of the first token that does not: at once where only a person can mend it, after `timeout`
+    /// where it may pass.
     pub async fn ready(&self, timeout: Duration) -> Result<(), HsmError> {
         let deadline = tokio::time::Instant::now() + timeout;
         for token in self.tokens() {

@@ -50,10 +50,7 @@ enum Order {
 
 impl Spawner {
     /// Starts the thread.
-    ///
-    /// # Errors
-    ///
-    /// Where the system gives no thread.
+    /// Errors: Where the system gives no thread.
     pub(super) fn start(program: PathBuf) -> io::Result<Self> {
         let (orders, received) = mpsc::channel();
         thread::Builder::new().name("hsm-spawner".into()).spawn(move || serve(&program, &received))?;

@@ -227,10 +227,7 @@ impl HsmToken {
     }
 
     /// Waits for the first worker that answers.
-    ///
-    /// # Errors
-    ///
-    /// The failure that keeps it from that: at once where it lasts, else after the deadline.
+    /// Errors: The failure that keeps it from that: at once where it lasts, else after the deadline.
     pub(super) async fn ready(&self, deadline: tokio::time::Instant) -> Result<(), HsmFailure> {
         // Further workers start after the first: its stage is the token's.
         let Some(mut first) = self.watch(0) else { return Ok(()) };
@@ -292,10 +289,6 @@ impl HsmToken {
     }
 
     /// Asks a worker and waits for its answer. What can be done twice is tried once more where the worker died.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     pub(super) async fn call(&self, operation: Operation) -> Result<Answer, HsmError> {
         let patience = if operation.is_management() { MANAGEMENT_TIMEOUT } else { self.config.deadline };
         self.call_within(patience, operation).await
@@ -303,10 +296,6 @@ impl HsmToken {
 
     /// Asks a worker and waits for its answer for so long at most. What can be done twice is tried once more where the
     /// worker died.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`].
     pub(super) async fn call_within(&self, patience: Duration, operation: Operation) -> Result<Answer, HsmError> {
         let deadline = Instant::now() + patience;
         let mut outcome = self.ask_one(&operation, patience, deadline, None).await;

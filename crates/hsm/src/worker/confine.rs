@@ -41,11 +41,8 @@ impl InForce {
 }
 
 /// Gives up what the configuration says. `own` are the files and folders that the worker itself writes to.
-///
-/// # Errors
-///
-/// [`HsmFailure::Configuration`] where a writable path is not there, and in a strict sandbox where the kernel does not
-/// offer everything.
+/// Errors: [`HsmFailure::Configuration`] where a writable path is not there, and in a strict sandbox where the kernel
+/// does not offer everything.
 pub(super) fn apply(confinement: &Confinement, own: &[PathBuf]) -> Result<InForce, HsmFailure> {
     let mut in_force = InForce::default();
     in_force.note("no core dumps, no debuggers", Ok(()));

@@ -34,10 +34,7 @@ pub(super) struct FoundKey {
 
 /// Finds the key, proves that it is the one that is meant, and judges its custody and its use. Tries again where the
 /// module fails as it does beside another process that generates a key.
-///
-/// # Errors
-///
-/// [`HsmFailure::KeyMissing`] and [`HsmFailure::CustodyRefused`], or what the module answered.
+/// Errors: [`HsmFailure::KeyMissing`] and [`HsmFailure::CustodyRefused`], or what the module answered.
 pub(super) fn find_key(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
     patiently(|| find_once(session, key))
 }

@@ -39,10 +39,7 @@ impl Drop for LoginUnderWay {
 }
 
 /// Watches the conversation from a thread of its own.
-///
-/// # Errors
-///
-/// Where the system gives no thread.
+/// Errors: Where the system gives no thread.
 pub(super) fn watch(stream: UnixStream) -> std::io::Result<()> {
     thread::Builder::new().name("hangup".into()).spawn(move || until_gone(&stream)).map(drop)
 }

@@ -6,10 +6,7 @@ use std::io;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
 /// Forbids core dumps and tracing, and closes what was inherited beyond the three standard streams.
-///
-/// # Errors
-///
-/// What the kernel refuses.
+/// Errors: What the kernel refuses.
 pub(super) fn process() -> io::Result<()> {
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -18,10 +15,7 @@ pub(super) fn process() -> io::Result<()> {
 }
 
 /// Asks to be killed when the server, the parent of this process, dies.
-///
-/// # Errors
-///
-/// What the kernel refuses.
+/// Errors: What the kernel refuses.
 pub(super) fn end_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }

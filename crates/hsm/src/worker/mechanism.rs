@@ -91,10 +91,7 @@ type Prepared<'m> = (Mechanism<'static>, Cow<'m, [u8]>);
 
 impl Mechanisms {
     /// Asks the module what a slot's token offers.
-    ///
-    /// # Errors
-    ///
-    /// What `C_GetMechanismList` answered.
+    /// Errors: What `C_GetMechanismList` answered.
     pub(super) fn of(module: &Pkcs11, slot: Slot) -> Result<Self, Fault> {
         let limits = |mechanism| {
             let asked = LIMITED.contains(&mechanism).then(|| module.get_mechanism_info(slot, mechanism));
@@ -172,10 +169,7 @@ impl Mechanisms {
     }
 
     /// Demands that a key pair of this type and size can be generated.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::MechanismMissing`] with the mechanism, and the sizes where they are what is wrong.
+    /// Errors: [`HsmFailure::MechanismMissing`] with the mechanism, and the sizes where they are what is wrong.
     pub(super) fn require_to_generate(&self, key_type: KeyType, bits: u32) -> Result<(), Fault> {
         let (mechanism, name, bits) = match key_type {
             KeyType::P256 => (MechanismType::ECC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", 256),
@@ -193,10 +187,7 @@ impl Mechanisms {
     }
 
     /// Demands that a secret key of this purpose can be generated.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::MechanismMissing`] with the mechanism's name.
+    /// Errors: [`HsmFailure::MechanismMissing`] with the mechanism's name.
     pub(super) fn require_to_keep(&self, purpose: KeyPurpose) -> Result<(), Fault> {
         match purpose {
             KeyPurpose::Binding => self.require(MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN"),
@@ -205,10 +196,7 @@ impl Mechanisms {
     }
 
     /// Demands what a key of this purpose is used with.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::MechanismMissing`] with the name of the first that is not offered.
+    /// Errors: [`HsmFailure::MechanismMissing`] with the name of the first that is not offered.
     pub(super) fn require_for(&self, purpose: KeyPurpose, algorithm: Option<Algorithm>) -> Result<(), Fault> {
         use Algorithm as A;
         match purpose {
@@ -235,10 +223,7 @@ impl Mechanisms {
     }
 
     /// Demands a mechanism.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::MechanismMissing`] with its name.
+    /// Errors: [`HsmFailure::MechanismMissing`] with its name.
     pub(super) fn require(&self, mechanism: MechanismType, name: &str) -> Result<(), Fault> {
         if self.has(mechanism) {
             return Ok(());
@@ -248,10 +233,6 @@ impl Mechanisms {
 
     /// How a message is signed: by which mechanism, and what the module is given. Where the module does not hash, this
     /// does: `CKM_ECDSA` takes any length without a word.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::MechanismMissing`].
     pub(super) fn prepare<'m>(&self, algorithm: Algorithm, message: &'m [u8]) -> Result<Prepared<'m>, Fault> {
         match algorithm {
             Algorithm::Es256 => {

@@ -32,11 +32,8 @@ pub(super) struct Attempt {
 
 impl Pin {
     /// Reads the PIN.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Configuration`] where the source is missing or unsafe; [`HsmFailure::PinRefused`] where this very
-    /// PIN was presented before and not taken.
+    /// Errors: [`HsmFailure::Configuration`] where the source is missing or unsafe; [`HsmFailure::PinRefused`] where
+    /// this very PIN was presented before and not taken.
     pub(super) fn read(source: &PinSource, name: &str, state_directory: Option<&Path>) -> Result<Self, HsmFailure> {
         match source {
             PinSource::File(path) => Self::from_file(path, |file| {
@@ -65,10 +62,7 @@ impl Pin {
     }
 
     /// Leaves the marker; only then may the PIN be presented.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Configuration`] where the marker can't be written anywhere.
+    /// Errors: [`HsmFailure::Configuration`] where the marker can't be written anywhere.
     pub(super) fn attempt(self) -> Result<Attempt, HsmFailure> {
         let Some(markers) = &self.markers else { return Ok(Attempt { pin: self, marker: None }) };
         match markers.begin(self.earlier) {

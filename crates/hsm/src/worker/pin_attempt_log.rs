@@ -66,10 +66,7 @@ impl PinAttemptLog {
 
     /// What an earlier process left. A marker of another state of the file is outdated, because the PIN was changed
     /// since; it is removed.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::PinRefused`] where the PIN is not to be presented.
+    /// Errors: [`HsmFailure::PinRefused`] where the PIN is not to be presented.
     pub(super) fn check(&self, pin_file: &Path) -> Result<Earlier, HsmFailure> {
         let mut earlier = Earlier::Nothing;
         for marker in &self.places {
@@ -112,10 +109,7 @@ impl PinAttemptLog {
 
     /// Writes the marker in the first place that takes it, so that it outlives a loss of power, as the token's count
     /// does.
-    ///
-    /// # Errors
-    ///
-    /// Why no place took it.
+    /// Errors: Why no place took it.
     pub(super) fn begin(&self, earlier: Earlier) -> Result<AttemptFile, String> {
         let mut failures = Vec::new();
         // Where an older marker speaks, it is the one to go on with: a second one would leave it behind.

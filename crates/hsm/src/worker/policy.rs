@@ -71,10 +71,7 @@ pub(super) struct Judge<'p> {
 
 impl Judge<'_> {
     /// Judges a signing input: gives what it is.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal`] with the first reason found.
+    /// Errors: [`Refusal`] with the first reason found.
     pub(super) fn judge(&self, key: &KeyRef, algorithm: Algorithm, input: &[u8]) -> Result<SignedKind, Refusal> {
         if input.len() > MAX_REPORT {
             return Err(Refusal::NotJws);

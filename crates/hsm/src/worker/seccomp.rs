@@ -93,10 +93,7 @@ const NEW_VIEWS: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWCGROUP) as u64;
 
 /// Installs the filter for this thread and those that it starts.
-///
-/// # Errors
-///
-/// What the kernel refuses: it may not offer filters.
+/// Errors: What the kernel refuses: it may not offer filters.
 pub(super) fn apply(network: bool) -> io::Result<()> {
     install(refusals(network)?, libc::EPERM)?;
     // What `clone3` is asked for can't be seen from here; whoever finds it missing uses `clone`.

@@ -14,10 +14,7 @@ impl SessionPlace {
     }
 
     /// The session.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Unavailable`] where the last one could not be replaced.
+    /// Errors: [`HsmFailure::Unavailable`] where the last one could not be replaced.
     pub(super) fn held(&self) -> Result<&SinglePartSession, Fault> {
         let gone = || HsmFailure::Unavailable { detail: "its session could not be opened again".into() }.into();
         self.0.as_ref().ok_or_else(gone)
@@ -25,10 +22,7 @@ impl SessionPlace {
 
     /// Closes the session in which the fault happened, then opens another: a token may allow no more than there are. A
     /// session that the module does not know any more is not closed: its number may be another thread's new session's.
-    ///
-    /// # Errors
-    ///
-    /// What `open` answered: then the place stays empty.
+    /// Errors: What `open` answered: then the place stays empty.
     pub(super) fn renew(
         &mut self,
         fault: &Fault,

@@ -189,20 +189,14 @@ impl SessionThread {
     }
 
     /// Another session in place of the one in which the fault happened, whose session objects are gone with it.
-    ///
-    /// # Errors
-    ///
-    /// What the module answered: then there is no session to work with.
+    /// Errors: What the module answered: then there is no session to work with.
     pub(super) fn renew(&mut self, fault: &Fault) -> Result<(), Fault> {
         self.handles.clear();
         self.session.renew(fault, || self.shared.token.session())
     }
 
     /// The session.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Unavailable`] where it could not be replaced: the worker ends.
+    /// Errors: [`HsmFailure::Unavailable`] where it could not be replaced: the worker ends.
     pub(super) fn session(&self) -> Result<&SinglePartSession, Fault> {
         self.session.held()
     }
@@ -238,10 +232,6 @@ impl SessionThread {
     }
 
     /// The handle of a key: found and judged once, then remembered.
-    ///
-    /// # Errors
-    ///
-    /// As [`find_key`].
     pub(super) fn handle(&mut self, key: &KeyRef) -> Result<ObjectHandle, Fault> {
         let known = self.handles.get(&key.cka_id).filter(|known| known.is_of(key));
         if let Some(known) = known.filter(|known| known.found_at.elapsed() < HANDLE_LIFETIME) {

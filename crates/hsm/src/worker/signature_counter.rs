@@ -59,11 +59,8 @@ struct Counts {
 
 impl SignatureCounter {
     /// Takes a file of this token that no other worker has, or makes one.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Configuration`] where the files can't be used, one of them is damaged, or others may write to it;
-    /// [`HsmFailure::Unavailable`] where the disk is full.
+    /// Errors: [`HsmFailure::Configuration`] where the files can't be used, one of them is damaged, or others may write
+    /// to it; [`HsmFailure::Unavailable`] where the disk is full.
     pub(super) fn open(directory: &Path, token: &str) -> Result<Self, HsmFailure> {
         for number in 0..MAX_FILES {
             let path = directory.join(format!("{token}.{number}.tally"));
@@ -76,10 +73,7 @@ impl SignatureCounter {
     }
 
     /// Counts one signature before it is made.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Unavailable`] where it can't be written down: then it must not be made.
+    /// Errors: [`HsmFailure::Unavailable`] where it can't be written down: then it must not be made.
     pub(super) fn count(&self, key_id: &str, what: Counted, now: Timestamp) -> Result<(), HsmFailure> {
         let mut counts = self.lock();
         let place = counts.place(key_id, what)?;
@@ -102,10 +96,7 @@ impl SignatureCounter {
     }
 
     /// What all workers of the token have signed.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Configuration`] where a file can't be read or is damaged.
+    /// Errors: [`HsmFailure::Configuration`] where a file can't be read or is damaged.
     pub(super) fn sum(&self) -> Result<Vec<KeyTally>, HsmFailure> {
         let mut sums: BTreeMap<String, KeyTally> = BTreeMap::new();
         for path in self.files()? {
@@ -120,10 +111,7 @@ impl SignatureCounter {
     }
 
     /// Has a thread look after the file as long as the process lives.
-    ///
-    /// # Errors
-    ///
-    /// Where the system gives no thread.
+    /// Errors: Where the system gives no thread.
     pub(super) fn keep(counter: &Arc<Self>) -> io::Result<()> {
         let counter = Arc::clone(counter);
         let keep = move || {

@@ -33,10 +33,7 @@ pub(super) struct Permit {
 
 impl SigningGuard {
     /// Opens the count.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure`] where nothing can be counted: a signer that can't count does not sign.
+    /// Errors: [`HsmFailure`] where nothing can be counted: a signer that can't count does not sign.
     pub(super) fn open(config: &HsmConfig) -> Result<Self, HsmFailure> {
         let directory = config.state_directory.as_deref().ok_or_else(|| HsmFailure::Configuration {
             detail: "there is no state directory to count signatures in, and what is not counted is not signed".into(),
@@ -50,20 +47,14 @@ impl SigningGuard {
     }
 
     /// Has the count looked after.
-    ///
-    /// # Errors
-    ///
-    /// Where the system gives no thread.
+    /// Errors: Where the system gives no thread.
     pub(super) fn keep(&self) -> std::io::Result<()> {
         SignatureCounter::keep(&self.counter)
     }
 
     /// Judges what is to be signed, keeps to the limit of a second, and counts it. The limit is for tokens alone: a flood
     /// of requests for them does not stop the checkpoints and test signatures that tell how the deployment does.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Refused`] for what this key is not there for, counted and told on standard error;
+    /// Errors: [`HsmFailure::Refused`] for what this key is not there for, counted and told on standard error;
     /// [`HsmFailure::Overloaded`] above the limit; [`HsmFailure::Unavailable`] where it can't be counted.
     pub(super) fn authorize(&self, operation: &Operation) -> Result<Option<Permit>, HsmFailure> {
         let Operation::Sign { key, algorithm, message } = operation else { return Ok(None) };
@@ -95,10 +86,7 @@ impl SigningGuard {
     }
 
     /// What was signed with each key, by every worker of this token.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Configuration`] where a count can't be read.
+    /// Errors: [`HsmFailure::Configuration`] where a count can't be read.
     pub(super) fn tally(&self) -> Result<Vec<KeyTally>, HsmFailure> {
         self.counter.sum()
     }

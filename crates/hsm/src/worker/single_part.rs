@@ -94,11 +94,8 @@ impl Deref for SinglePartSession {
 
 impl SinglePartSession {
     /// Signs, or makes a MAC, in one part.
-    ///
-    /// # Errors
-    ///
-    /// What the module answered; `CKR_BUFFER_TOO_SMALL` only where it wants more than 16 KiB, or is not content with
-    /// what it wanted.
+    /// Errors: What the module answered; `CKR_BUFFER_TOO_SMALL` only where it wants more than 16 KiB, or is not content
+    /// with what it wanted.
     pub(super) fn sign(&self, mechanism: &Mechanism, key: ObjectHandle, data: &[u8]) -> Result<Vec<u8>, Error> {
         let SignFunction(Some(sign)) = self.sign else { return self.session.sign(mechanism, key, data) };
         self.session.sign_init(mechanism, key)?;

@@ -20,10 +20,7 @@ pub struct WorkerConfig {
 
 impl WorkerConfig {
     /// What this worker serves by: its own configuration, where the server has the same one.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::Configuration`] with what differs in what the server said.
+    /// Errors: [`HsmFailure::Configuration`] with what differs in what the server said.
     pub(super) fn judge(&self, said: HsmConfig) -> Result<HsmConfig, HsmFailure> {
         // A serial number that the server expects, and care with the PIN, can only make the worker stricter.
         let HsmConfig { expected_serial, is_careful, .. } = said.clone();
@@ -42,10 +39,7 @@ impl WorkerConfig {
     }
 
     /// Whether whoever talks is root or the user that the socket was made for.
-    ///
-    /// # Errors
-    ///
-    /// Anybody else.
+    /// Errors: Anybody else.
     pub(super) fn judge_peer(&self, stream: &UnixStream) -> io::Result<()> {
         let peer = rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw();
         let socket = self.hsm.worker_socket.as_deref();
@@ -58,10 +52,7 @@ impl WorkerConfig {
 }
 
 /// The path of the socket that systemd handed over as standard input.
-///
-/// # Errors
-///
-/// Where standard input is no such socket.
+/// Errors: Where standard input is no such socket.
 pub fn inherited_socket_path() -> io::Result<PathBuf> {
     let stream = UnixStream::from(std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?);
     let address = stream.local_addr().map_err(|_| {
@@ -71,10 +62,7 @@ pub fn inherited_socket_path() -> io::Result<PathBuf> {
 }
 
 /// Refuses a configuration that somebody else could have written.
-///
-/// # Errors
-///
-/// What is wrong with the file.
+/// Errors: What is wrong with the file.
 pub fn refuse_foreign(file: &Path) -> io::Result<()> {
     let metadata = file.metadata().map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;
     let (owner, ours) = (metadata.uid(), rustix::process::geteuid().as_raw());

@@ -64,10 +64,7 @@ enum StartFault {
 impl Token {
     /// Loads the module, finds the token and logs in. The session that is returned keeps the login alive: a module
     /// logs out with its last session.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure`]: what the server is told instead of `Ready`.
+    /// Errors: [`HsmFailure`]: what the server is told instead of `Ready`.
     pub(super) fn open(config: HsmConfig, in_force: InForce) -> Result<(Self, Session), HsmFailure> {
         let found = find_patiently(&config)?;
         let library = found.module.get_library_info().map_or_else(
@@ -123,10 +120,7 @@ impl Token {
     }
 
     /// Logs in again after somebody logged the token out: of all threads that notice, one presents the PIN.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmFailure::PinRefused`] ends the worker.
+    /// Errors: [`HsmFailure::PinRefused`] ends the worker.
     pub(super) fn log_in_again(&self, session: &Session) -> Result<(), HsmFailure> {
         let _one_at_a_time = self.login.lock();
         if is_logged_in(session) {

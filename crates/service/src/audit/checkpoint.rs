@@ -45,11 +45,8 @@ impl Checkpoints {
     }
 
     /// Signs the chain's end, if there is anything that no checkpoint covers.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`]: nothing is lost, the next checkpoint covers it. It fails each time as long as the HSM does not
-    /// sign or the anchor can't be written, so that the last call tells whether the audit log is covered.
+    /// Errors: [`ChangeError`]: nothing is lost, the next checkpoint covers it. It fails each time as long as the HSM
+    /// does not sign or the anchor can't be written, so that the last call tells whether the audit log is covered.
     pub async fn checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
         let signed = self.sign_checkpoint().await;
         self.readiness.checkpointed(signed.as_ref().err());

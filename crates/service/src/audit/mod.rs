@@ -24,10 +24,7 @@ impl AuditTrail {
     }
 
     /// Writes events in one commit; returns the store's generation as of that commit.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]: nothing was written, or nobody knows.
+    /// Errors: [`StoreError`]: nothing was written, or nobody knows.
     pub async fn append(&self, events: Vec<Draft>) -> Result<i64, StoreError> {
         self.audit_log.append(events).await
     }
@@ -50,11 +47,8 @@ impl AuditTrail {
     }
 
     /// Writes how often refusals were repeated since they were last written. Called now and then, and at the end.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]: the numbers are lost, and so is what was kept to be written with them; what was written before is
-    /// not.
+    /// Errors: [`StoreError`]: the numbers are lost, and so is what was kept to be written with them; what was written
+    /// before is not.
     pub async fn append_repetitions(&self, is_end: bool) -> Result<(), StoreError> {
         let drafts = if is_end { self.throttle.drain() } else { self.throttle.due(Instant::now()) };
         if drafts.is_empty() {

@@ -38,10 +38,7 @@ impl ClientAuthenticator {
     }
 
     /// Judges a client's credentials by what the store holds now.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError::InvalidClient`], or [`OAuthError::TemporarilyUnavailable`] where the store can't be read.
+    /// Errors: [`OAuthError::InvalidClient`], or [`OAuthError::TemporarilyUnavailable`] where the store can't be read.
     pub async fn authenticate_client(
         &self,
         presented: &PresentedCredentials,

@@ -50,10 +50,6 @@ impl ClientRegistry {
     }
 
     /// Adds a client; its secret is shown this once.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn add_client(
         &self,
         new: NewClient,
@@ -87,10 +83,7 @@ impl ClientRegistry {
     }
 
     /// The client of this name or id.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Missing`] where there is none.
+    /// Errors: [`ChangeError::Missing`] where there is none.
     pub async fn find_client(&self, name: &str) -> Result<Client, ChangeError> {
         let clients = self.list_clients().await?;
         let found = clients.into_iter().find(|client| client.name == name || client.id.as_str() == name);
@@ -98,19 +91,11 @@ impl ClientRegistry {
     }
 
     /// All clients, by name.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Store`].
     pub async fn list_clients(&self) -> Result<Vec<Client>, ChangeError> {
         Ok(self.clients.clients(&self.settings.tenant).await?)
     }
 
     /// Lets a client ask for tokens again, or no more. Disabling ends its refresh families at once.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enable_client(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_client(name).await?;
         let told = self.client_changed(&client, if enabled { "enabled" } else { "disabled" }, context);
@@ -119,10 +104,6 @@ impl ClientRegistry {
     }
 
     /// Gives a client a new secret, shown this once; the old one is no longer accepted.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn renew_client_secret(&self, name: &str, context: &RequestContext) -> Result<SecretText, ChangeError> {
         let secret = SecretText::new(random::url_text::<32>(self.random.as_ref()));
         let (client, hash) = (self.find_client(name).await?, SecretHash::of(secret.expose()));
@@ -132,10 +113,6 @@ impl ClientRegistry {
     }
 
     /// Removes a client with its grants.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn remove_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_client(name).await?;
         let told = self.client_changed(&client, "removed", context);

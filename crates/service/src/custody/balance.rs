@@ -84,10 +84,7 @@ pub struct OtherProcesses {
 /// Knows of the deployment's other processes.
 pub trait Others: Send + Sync {
     /// What their marks say now.
-    ///
-    /// # Errors
-    ///
-    /// Where the marks can't be read: then nothing is judged.
+    /// Errors: Where the marks can't be read: then nothing is judged.
     fn look(&self) -> std::io::Result<OtherProcesses>;
 
     /// What those that ended had in hand is settled: their marks can go.
@@ -180,10 +177,7 @@ impl SignatureAccounts {
     }
 
     /// Compares without writing anything.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
+    /// Errors: [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
     pub async fn accounts(&self, others: &dyn Others) -> Result<Reconciliation, ChangeError> {
         let comparison = self.compare(others, Duration::ZERO).await?;
         Ok(comparison.into_reconciliation())
@@ -191,10 +185,7 @@ impl SignatureAccounts {
 
     /// Compares, writes differences to the log and the audit log, and settles what is explained where all is at rest.
     /// `settled_after`: no signature that was given up longer ago can still be made.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
+    /// Errors: [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
     pub async fn reconcile(&self, others: &dyn Others, settled_after: Duration) -> Result<Reconciliation, ChangeError> {
         let comparison = self.compare(others, settled_after).await?;
         let told = self.judge(&comparison);
@@ -230,10 +221,7 @@ impl SignatureAccounts {
 
     /// Accepts the alarms of a key, or of all: a person has looked, and says why it is well. Gives how many signatures
     /// were accepted.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`] where the store can't be read or written, or an HSM token does not answer.
+    /// Errors: [`ChangeError`] where the store can't be read or written, or an HSM token does not answer.
     pub async fn accept_differences(
         &self,
         others: &dyn Others,

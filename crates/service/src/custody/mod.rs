@@ -192,11 +192,8 @@ impl CustodyCheck {
     }
 
     /// Asks every HSM token for its keys and judges them, and compares signatures with records.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`] where the store does not answer. A token that does not answer is wrong: custody that can't be
-    /// seen is not claimed.
+    /// Errors: [`ChangeError`] where the store does not answer. A token that does not answer is wrong: custody that
+    /// can't be seen is not claimed.
     pub async fn custody(&self, has_tls_key: bool, others: &dyn Others) -> Result<CustodyReport, ChangeError> {
         let keys = self.keys.keys().await?;
         let books = self.balance.accounts(others).await?;

@@ -41,10 +41,7 @@ impl CustodyReports {
 
     /// Signs a custody report by the audit key of an HSM token that answers. `nonce` is the auditor's, so that an older
     /// report can't be shown in its place.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`] where no audit key signs, or the store does not take the record.
+    /// Errors: [`ChangeError`] where no audit key signs, or the store does not take the record.
     pub async fn sign_custody(
         &self,
         report: &CustodyReport,
@@ -121,10 +118,6 @@ pub enum ReportRefused {
 }
 
 /// Verifies a signed custody report with the audit keys alone.
-///
-/// # Errors
-///
-/// [`ReportRefused`].
 pub fn verify_custody(text: &str, keys: &[VerifyingKey], nonce: Option<&str>) -> Result<SignedClaims, ReportRefused> {
     let jws = UnverifiedJws::parse_document(text)?;
     if jws.header().token_type.as_deref() != Some(SignedKind::Report.token_type()) {

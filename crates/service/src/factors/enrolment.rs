@@ -108,10 +108,6 @@ impl FactorMaker {
     }
 
     /// Enrols a TOTP factor with a fresh secret, which is shown this once.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enrol_totp(
         &self,
         user: &str,
@@ -125,10 +121,6 @@ impl FactorMaker {
     }
 
     /// Enrols a TOTP or HOTP token. A fresh secret is shown this once; one that the token has already is taken over.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enrol_otp(
         &self,
         user: &str,
@@ -149,10 +141,6 @@ impl FactorMaker {
     }
 
     /// Enrols a Yubico OTP key.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enrol_yubico_otp(
         &self,
         user: &str,
@@ -254,10 +242,6 @@ impl FactorMaker {
     }
 
     /// Enrols the key of a PIV card.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enrol_piv(
         &self,
         user: &str,
@@ -282,10 +266,6 @@ impl FactorMaker {
     }
 
     /// Enrols a Yubico key whose OTPs the configured servers verify.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enrol_yubico_remote(
         &self,
         user: &str,

@@ -36,10 +36,6 @@ impl FactorLifecycle {
     }
 
     /// Everybody's factors, without their secrets.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Store`].
     pub async fn list_all_factors(&self) -> Result<Vec<ListedFactor>, ChangeError> {
         const PAGE: u32 = 1000;
         let mut all: Vec<ListedFactor> = Vec::new();
@@ -55,10 +51,6 @@ impl FactorLifecycle {
     }
 
     /// Lets a factor prove its user again, or no more. Disabling ends the user's refresh families.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enable_factor(
         &self,
         id: &FactorId,
@@ -79,10 +71,6 @@ impl FactorLifecycle {
     }
 
     /// Replaces what the user calls a factor.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn rename_factor(&self, id: &FactorId, label: &str, context: &RequestContext) -> Result<(), ChangeError> {
         check_name("factor", label)?;
         let factor = self.find_factor(id).await?;
@@ -92,10 +80,7 @@ impl FactorLifecycle {
     }
 
     /// Approves a factor that another operator added.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`]; also where the operator is the one who asked for it, which is audited.
+    /// Errors: [`ChangeError`]; also where the operator is the one who asked for it, which is audited.
     pub async fn approve_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
         let factor = self.find_factor(id).await?;
         let FactorState::Pending { requested_by } = &factor.state else {
@@ -124,29 +109,18 @@ impl FactorLifecycle {
     }
 
     /// The factor of this id.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Missing`] where there is none.
+    /// Errors: [`ChangeError::Missing`] where there is none.
     pub async fn find_factor(&self, id: &FactorId) -> Result<Factor, ChangeError> {
         self.factors.factor(&self.settings.tenant, id).await?.ok_or_else(|| missing(id))
     }
 
     /// A user's factors.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn list_factors(&self, user: &str) -> Result<Vec<Factor>, ChangeError> {
         let user = self.accounts.find_user(user).await?;
         Ok(self.factors.factors(&user.tenant, &user.id).await?)
     }
 
     /// Removes a factor. Its user's refresh families end: who had the factor may have begun them.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn remove_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
         let tenant = &self.settings.tenant;
         let missing = || ChangeError::Missing { noun: "factor", name: id.to_string() };

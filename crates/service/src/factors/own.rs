@@ -150,10 +150,6 @@ impl OwnFactors {
     }
 
     /// Makes a TOTP secret for a person to scan.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`].
     pub async fn begin_totp(
         &self,
         live: &LiveSession,
@@ -173,10 +169,8 @@ impl OwnFactors {
     }
 
     /// The secret that a form carries, to be shown once more after a wrong code.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`]; [`SelfServiceError::Input`] for a form that was not made for this session, or too long ago.
+    /// Errors: [`SelfServiceError`]; [`SelfServiceError::Input`] for a form that was not made for this session, or too
+    /// long ago.
     pub async fn pending_totp(
         &self,
         live: &LiveSession,
@@ -189,10 +183,6 @@ impl OwnFactors {
     }
 
     /// Enrols the secret that a form carries, if the code is one of its own. The code's step is spent by it.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`].
     pub async fn confirm_totp(
         &self,
         live: &LiveSession,
@@ -227,20 +217,12 @@ impl OwnFactors {
     }
 
     /// The person's factors, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError::Unavailable`].
     pub async fn own_factors(&self, live: &LiveSession) -> Result<Vec<Factor>, SelfServiceError> {
         let factors = self.factors.factors(&live.user.tenant, &live.user.id).await;
         Ok(factors?)
     }
 
     /// Replaces what the person calls one of their factors.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`].
     pub async fn rename_own_factor(
         &self,
         live: &LiveSession,
@@ -254,10 +236,6 @@ impl OwnFactors {
 
     /// Removes one of the person's factors, but not the last one that can be used: without any nobody signs in, and
     /// recovery codes only stand in for one. All of the person's sessions end with it, this one too, and all grants.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`].
     pub async fn remove_own_factor(
         &self,
         live: &LiveSession,
@@ -277,10 +255,7 @@ impl OwnFactors {
     }
 
     /// One of the person's factors.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError::Missing`] for another person's too.
+    /// Errors: [`SelfServiceError::Missing`] for another person's too.
     pub async fn own_factor(&self, live: &LiveSession, id: &FactorId) -> Result<Factor, SelfServiceError> {
         let factor = self.factors.factor(&live.user.tenant, id).await?;
         factor.filter(|factor| factor.user == live.user.id).ok_or(SelfServiceError::Missing)

@@ -51,10 +51,6 @@ impl OwnKeys {
     }
 
     /// Asks for a new key.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`].
     pub async fn begin_key(
         &self,
         live: &LiveSession,
@@ -72,10 +68,6 @@ impl OwnKeys {
     }
 
     /// Enrols the key that answered.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`].
     pub async fn confirm_key(
         &self,
         live: &LiveSession,

@@ -36,10 +36,7 @@ impl OwnTokens {
     }
 
     /// Makes a person's recovery codes, which are shown this once.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`]; [`SelfServiceError::Input`] where there are some already.
+    /// Errors: [`SelfServiceError`]; [`SelfServiceError::Input`] where there are some already.
     pub async fn make_own_recovery_codes(
         &self,
         live: &LiveSession,
@@ -55,10 +52,6 @@ impl OwnTokens {
 
     /// Gives a person a token of the stock, by a code that it shows. A YubiKey names itself; any other is named by its
     /// serial number.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError`].
     pub async fn take_own_token(
         &self,
         live: &LiveSession,
@@ -73,10 +66,6 @@ impl OwnTokens {
     }
 
     /// How many codes of one of the person's recovery factors are unspent; `None` for another kind of factor.
-    ///
-    /// # Errors
-    ///
-    /// [`SelfServiceError::Unavailable`].
     pub async fn own_recovery_codes_left(&self, factor: &Factor) -> Result<Option<u32>, SelfServiceError> {
         let FactorDetail::Recovery(_) = factor.detail else { return Ok(None) };
         let left = self.recovery_codes.recovery_codes_left(&factor.tenant, &factor.id).await;

@@ -64,10 +64,6 @@ impl Recovery {
     }
 
     /// Makes a set of recovery codes for a user who has none.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn make_recovery_codes(&self, user: &str, context: &RequestContext) -> Result<MadeCodes, ChangeError> {
         let user = self.accounts.find_user(user).await?;
         let enrolled = self.factors.factors(&user.tenant, &user.id).await?;
@@ -83,10 +79,6 @@ impl Recovery {
     }
 
     /// Makes codes that stand in for a lost token for some time. An earlier replacement whose time is over is removed.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn replace_token(
         &self,
         user: &str,

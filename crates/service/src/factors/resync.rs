@@ -47,10 +47,6 @@ impl Resynchronisation {
 
     /// Finds a TOTP or HOTP token again by two codes in a row, both of which are spent by it. A failure is a try at the
     /// account, as at sign-in.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn resync_factor(
         &self,
         id: &FactorId,

@@ -57,10 +57,6 @@ impl TokenStock {
     }
 
     /// The whole stock by serial number, without secrets.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Store`].
     pub async fn list_stock(&self) -> Result<Vec<StockToken>, ChangeError> {
         const PAGE: u32 = 1000;
         let mut all: Vec<StockToken> = Vec::new();
@@ -76,10 +72,6 @@ impl TokenStock {
     }
 
     /// Removes a token from the stock.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn remove_stock(&self, serial: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let tenant = &self.settings.tenant;
         let told = Draft::new(Event::StockChanged, Outcome::Done, tenant.as_str(), context)
@@ -89,10 +81,6 @@ impl TokenStock {
     }
 
     /// Gives a token of the stock to a user.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn assign_stock(
         &self,
         serial: &str,
@@ -109,10 +97,6 @@ impl TokenStock {
     /// Gives a token of the stock to the user who holds it: by its serial number and a code that it shows, which is spent
     /// by it. A YubiKey is found without a serial number, by the public id that it types. An unknown serial number, a wrong
     /// code and a token that is another's are one answer; each is a try at the account.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn self_assign(
         &self,
         user: &User,

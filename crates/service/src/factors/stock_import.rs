@@ -89,10 +89,8 @@ impl StockImport {
 
     /// Imports a file of tokens into the stock. Where any token of it can't be used nothing is imported, unless
     /// `without_faulty`.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`] where the file can't be read at all, or HSM or store fail; what was committed by then stays.
+    /// Errors: [`ChangeError`] where the file can't be read at all, or HSM or store fail; what was committed by then
+    /// stays.
     pub async fn import_stock(
         &self,
         bytes: &[u8],

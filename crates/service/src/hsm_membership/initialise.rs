@@ -67,10 +67,7 @@ impl Initialisation {
     }
 
     /// Makes what is missing; `progress` is told of each key before it is made.
-    ///
-    /// # Errors
-    ///
-    /// [`InitialiseError`]: what was made before stays, and doing it again goes on from there.
+    /// Errors: [`InitialiseError`]: what was made before stays, and doing it again goes on from there.
     pub async fn initialise(
         &self,
         context: &RequestContext,

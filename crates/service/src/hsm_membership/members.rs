@@ -17,10 +17,6 @@ impl Members {
     }
 
     /// The HSM tokens that belong to the deployment, without those that were retired.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
     pub async fn live_members(&self) -> Result<Vec<HsmName>, StoreError> {
         let members = self.membership.hsm_members().await?.into_iter();
         Ok(members.filter(|member| member.retired_at.is_none()).map(|member| member.name).collect())

@@ -131,10 +131,6 @@ impl HsmMembership {
     }
 
     /// Every HSM token of the deployment and of the configuration.
-    ///
-    /// # Errors
-    ///
-    /// [`MembershipError::Store`].
     pub async fn hsm_status(&self, configured: &[HsmName]) -> Result<Vec<HsmStatus>, MembershipError> {
         let members = self.membership.hsm_members().await?;
         let keys = self.keys.keys().await?;
@@ -182,10 +178,7 @@ impl HsmMembership {
 
     /// Adds an HSM token to the deployment: binds it, makes its keys, seals for it what there is. Where it is a member
     /// already, what it lacks is made up for.
-    ///
-    /// # Errors
-    ///
-    /// [`MembershipError`]: what was done stays, and doing it again goes on from there.
+    /// Errors: [`MembershipError`]: what was done stays, and doing it again goes on from there.
     pub async fn add_hsm(
         &self,
         hsm: &HsmName,
@@ -257,11 +250,8 @@ impl HsmMembership {
 
     /// Takes an HSM token out: its keys sign and seal nothing any more and stay published until the last token that they
     /// signed has expired, and its seals are removed. It need not answer.
-    ///
-    /// # Errors
-    ///
-    /// [`MembershipError`] where it is refused, and nothing changed; or where the removal of its seals was interrupted:
-    /// doing it again goes on from there.
+    /// Errors: [`MembershipError`] where it is refused, and nothing changed; or where the removal of its seals was
+    /// interrupted: doing it again goes on from there.
     pub async fn retire_hsm(
         &self,
         hsm: &HsmName,

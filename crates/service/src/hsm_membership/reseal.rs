@@ -107,10 +107,7 @@ impl Resealing {
     }
 
     /// SealedCopies for an HSM token what it lacks, with a pause after each; `progress` is told the number so far.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`] where no token opens or this one does not seal: what was done stays.
+    /// Errors: [`ChangeError`] where no token opens or this one does not seal: what was done stays.
     pub async fn reseal(
         &self,
         hsm: &HsmName,

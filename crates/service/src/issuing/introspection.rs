@@ -41,10 +41,7 @@ impl Introspection {
     }
 
     /// The introspection answer for a token: all about an active one, and `{"active": false}` for every other.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`] where the store can't say: what is unknown is never called active.
+    /// Errors: [`Unavailable`] where the store can't say: what is unknown is never called active.
     pub async fn introspect(&self, known: &KnownClient, token: &str) -> Result<Value, Unavailable> {
         let fresh = self.directory.fresh().await?;
         let answer = match PresentedToken::classify(&fresh, &self.settings.issuer, self.clock.now(), token) {

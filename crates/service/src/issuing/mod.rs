@@ -104,10 +104,7 @@ impl Issuing {
     }
 
     /// The token endpoint: authenticates the client, judges the request and issues.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError`] as the RFCs say.
+    /// Errors: [`OAuthError`] as the RFCs say.
     pub async fn token(
         &self,
         presented: &PresentedCredentials,

@@ -34,10 +34,7 @@ impl Revocation {
 
     /// Revokes a token of this client's. An unknown, foreign or dead token is no error: "the purpose of the revocation
     /// request, invalidating the particular token, is already achieved" (RFC 7009 §2.2).
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError::TemporarilyUnavailable`] where the store did not make it durable.
+    /// Errors: [`OAuthError::TemporarilyUnavailable`] where the store did not make it durable.
     pub async fn revoke(&self, known: &KnownClient, token: &str, context: &RequestContext) -> Result<(), OAuthError> {
         match PresentedToken::classify(&known.snapshot, &self.settings.issuer, self.clock.now(), token) {
             PresentedToken::Access(claims) => self.revoke_access_token(known, &claims, context).await,

@@ -53,10 +53,6 @@ impl KeyMaker {
 
     /// Generates another token-signing key. The first of its algorithm on the deployment signs at once; a further one is
     /// published, and signs when its time has come.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn generate_signing_key(
         &self,
         hsm: &HsmName,
@@ -73,11 +69,9 @@ impl KeyMaker {
         })
     }
 
-    /// # Errors
-    ///
-    /// [`InitialiseError::NotAMember`], and the HSM is not asked. [`StoreFailure::Taken`] where another process made the
-    /// active key of this place meanwhile, [`StoreFailure::NotAMember`] where the HSM token was retired meanwhile: this
-    /// one's key is gone again.
+    /// Errors: [`InitialiseError::NotAMember`], and the HSM is not asked. [`StoreFailure::Taken`] where another process
+    /// made the active key of this place meanwhile, [`StoreFailure::NotAMember`] where the HSM token was retired
+    /// meanwhile: this one's key is gone again.
     pub(crate) async fn make_key(&self, wanted: &Wanted, context: &RequestContext) -> Result<HsmKey, InitialiseError> {
         if !self.members.live_members().await?.contains(&wanted.hsm) {
             return Err(InitialiseError::NotAMember(wanted.hsm.clone()));

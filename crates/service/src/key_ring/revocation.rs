@@ -78,10 +78,7 @@ impl KeyRevocation {
     }
 
     /// What revoking a key would break.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Missing`] for an unknown key, [`ChangeError::Input`] for one that can't be revoked.
+    /// Errors: [`ChangeError::Missing`] for an unknown key, [`ChangeError::Input`] for one that can't be revoked.
     pub async fn foresee_revocation(&self, kid: &str) -> Result<Consequences, ChangeError> {
         let keys = self.keys.keys().await?;
         let key = self.revocable(&keys, kid)?;
@@ -103,10 +100,6 @@ impl KeyRevocation {
     }
 
     /// Takes the key out of the JWKS, for good. It needs no HSM token to answer.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn revoke_key(&self, kid: &str, context: &RequestContext) -> Result<(), ChangeError> {
         // The ring may change under it, and a vendor's clones are in stages of their own.
         loop {
@@ -122,10 +115,7 @@ impl KeyRevocation {
 
     /// Has another key sign where the revoked one left none, and destroys the revoked one in its HSM token. A running
     /// server does the same by itself, as soon as the HSM token answers, and may be faster. Gives a key that signs now.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`]: what was not done is done by the server.
+    /// Errors: [`ChangeError`]: what was not done is done by the server.
     pub async fn replace_revoked(&self, kid: &str, context: &RequestContext) -> Result<Option<HsmKey>, ChangeError> {
         let keys = self.keys.keys().await?;
         let revoked = keys.iter().find(|key| is_revoked(key, kid));

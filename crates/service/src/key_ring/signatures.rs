@@ -136,10 +136,7 @@ impl Signatures {
     }
 
     /// Makes a test signature with one key.
-    ///
-    /// # Errors
-    ///
-    /// [`HsmError`] with why the key can't sign.
+    /// Errors: [`HsmError`] with why the key can't sign.
     pub async fn test_key(&self, key: &RingKey) -> Result<(), HsmError> {
         let input = test_signing_input(&key.key.key_id, key.verifying.algorithm());
         self.sign_checked(key, input.as_bytes()).await.map(|_| ())

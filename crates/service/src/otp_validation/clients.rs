@@ -56,10 +56,6 @@ impl OtpClients {
     }
 
     /// Adds a client. Gives the API key in base64, which is shown this once.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn add_otp_client(
         &self,
         new: NewOtpClient,
@@ -103,19 +99,12 @@ impl OtpClients {
     }
 
     /// All clients, by number.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Store`].
     pub async fn list_otp_clients(&self) -> Result<Vec<OtpClient>, ChangeError> {
         Ok(self.otp_validation.otp_clients(&self.settings.tenant).await?)
     }
 
     /// The client of this number or name.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Missing`] where there is none.
+    /// Errors: [`ChangeError::Missing`] where there is none.
     pub async fn find_otp_client(&self, name: &str) -> Result<OtpClient, ChangeError> {
         let clients = self.list_otp_clients().await?;
         let by_number = clients.iter().find(|client| client.id.to_string() == name).cloned();
@@ -124,10 +113,6 @@ impl OtpClients {
     }
 
     /// Lets a client ask again, or no more.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enable_otp_client(
         &self,
         name: &str,
@@ -141,10 +126,6 @@ impl OtpClients {
     }
 
     /// Removes a client with its key.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn remove_otp_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_otp_client(name).await?;
         let told = self.otp_client_changed(&client, "removed", context);

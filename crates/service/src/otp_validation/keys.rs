@@ -36,10 +36,6 @@ impl OtpKeys {
     }
 
     /// Adds a key that is no user's factor.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn add_otp_key(
         &self,
         key: &YubicoKey,
@@ -78,10 +74,6 @@ impl OtpKeys {
     }
 
     /// All keys that are no user's factor, by public id, without their secrets.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Store`].
     pub async fn list_otp_keys(&self) -> Result<Vec<OtpKey>, ChangeError> {
         const PAGE: u32 = 1000;
         let mut keys: Vec<OtpKey> = Vec::new();
@@ -97,10 +89,6 @@ impl OtpKeys {
     }
 
     /// Lets a key's OTPs be verified again, or no more.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn enable_otp_key(
         &self,
         public_id: &str,
@@ -115,10 +103,6 @@ impl OtpKeys {
     }
 
     /// Has a key's OTPs verified no more, whether it is a user's factor or nobody's. `false` where it is not here.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn disable_yubico_key(&self, public_id: &str, context: &RequestContext) -> Result<bool, ChangeError> {
         let tenant = &self.settings.tenant;
         if self.otp_validation.otp_key(tenant, public_id).await?.is_some() {
@@ -135,10 +119,6 @@ impl OtpKeys {
     }
 
     /// Removes a key.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError`].
     pub async fn remove_otp_key(&self, public_id: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let told = self.otp_key_changed(public_id, "removed", context);
         let removed = self.otp_validation.remove_otp_key(&self.settings.tenant, public_id, vec![told]).await?;
@@ -147,10 +127,6 @@ impl OtpKeys {
 
     /// Takes over how far another server had spent a key, a user's or not. `false` where that is known already, or the
     /// key is not here.
-    ///
-    /// # Errors
-    ///
-    /// [`ChangeError::Store`].
     pub async fn raise_yubico_counter(
         &self,
         public_id: &str,

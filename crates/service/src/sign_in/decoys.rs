@@ -142,10 +142,7 @@ impl Decoys {
 
     /// Takes the seals of tokens that can't open every secret any more out of the decoys: those that were away when a
     /// secret was sealed, and those that were retired. Called every second.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]: the decoys stay as they are.
+    /// Errors: [`StoreError`]: the decoys stay as they are.
     pub(crate) async fn shorten_decoys(&self) -> Result<(), StoreError> {
         if self.material.load().is_none() {
             return Ok(());

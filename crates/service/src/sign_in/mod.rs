@@ -136,11 +136,8 @@ impl SignIn {
     }
 
     /// Judges a person's name, password and code.
-    ///
-    /// # Errors
-    ///
-    /// [`SignInError::Refused`] whatever was wrong; [`SignInError::TooManyTries`];
-    /// [`Unavailable`] where HSM or store did not do their part.
+    /// Errors: [`SignInError::Refused`] whatever was wrong; [`SignInError::TooManyTries`]; [`Unavailable`] where HSM or
+    /// store did not do their part.
     pub async fn authenticate(
         &self,
         credentials: &Credentials,
@@ -262,10 +259,7 @@ impl SignIn {
     }
 
     /// Judges a name, a password and a security key.
-    ///
-    /// # Errors
-    ///
-    /// [`SignInError`]: one answer, whatever was wrong.
+    /// Errors: [`SignInError`]: one answer, whatever was wrong.
     pub(crate) async fn authenticate_by_key(
         &self,
         username: &SecretText,
@@ -279,10 +273,7 @@ impl SignIn {
     }
 
     /// Judges a key that stands alone: it says whose it is, and verified the person. With `of`, it must be that user's.
-    ///
-    /// # Errors
-    ///
-    /// [`SignInError`]: one answer, whatever was wrong.
+    /// Errors: [`SignInError`]: one answer, whatever was wrong.
     pub(crate) async fn authenticate_passwordless(
         &self,
         shown: &KeyAnswer,

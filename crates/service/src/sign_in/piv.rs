@@ -51,10 +51,6 @@ impl PivCards {
     }
 
     /// A nonce for a card to sign, good for [`piv::NONCE_LIFETIME`] at this issuer and client. Nothing is kept of it.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`].
     pub async fn challenge(&self, known: &KnownClient) -> Result<Nonce, Unavailable> {
         let (now, random) = (self.clock.now(), random::bytes::<16>(self.random.as_ref()));
         let message = Nonce::mac_message(&self.settings.tenant, known.id().as_str(), now, &random);

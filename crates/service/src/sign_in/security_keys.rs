@@ -110,10 +110,6 @@ impl SecurityKeys {
     }
 
     /// Asks for a key: one of those listed for a name, beside the password, or whichever stands alone.
-    ///
-    /// # Errors
-    ///
-    /// [`Unavailable`].
     pub async fn ask_for_key(&self, browser: &SecretText, name: Option<&SecretText>) -> Result<Ceremony, Unavailable> {
         let party = self.relying_party()?;
         let unmade = |_| Unavailable;

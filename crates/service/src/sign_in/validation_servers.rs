@@ -45,10 +45,7 @@ pub(crate) enum RemoteVerdict {
 
 impl ValidationServers {
     /// Servers at these addresses, asked as this client with this API key.
-    ///
-    /// # Errors
-    ///
-    /// What the HTTP client says where it can't be made.
+    /// Errors: What the HTTP client says where it can't be made.
     pub fn new(urls: Vec<Url>, client: ClientNumber, key: SecretBytes, timeout: Duration) -> Result<Self, String> {
         let servers = urls.into_iter().map(|url| {
             // An answer comes from the server that was asked, and from no other.

@@ -62,10 +62,6 @@ struct Report {
 }
 
 /// Reads a file's text. Where `models` is empty, every model that the roots vouch for is allowed.
-///
-/// # Errors
-///
-/// [`RootsError`].
 pub fn read(text: &str, models: &[Uuid]) -> Result<AttestationCaList, RootsError> {
     let list = if text.trim_start().starts_with('{') { from_metadata(text, models) } else { from_pem(text, models) }?;
     if list.is_empty() { Err(RootsError::Empty) } else { Ok(list) }

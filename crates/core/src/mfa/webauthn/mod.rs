@@ -126,10 +126,7 @@ impl SpendableAssertion {
 impl RelyingParty {
     /// A relying party of this id, named so to people, whose pages have these origins. With `roots`, a key must prove
     /// its make by one of them.
-    ///
-    /// # Errors
-    ///
-    /// [`UnfitOrigins`], also where there is none.
+    /// Errors: [`UnfitOrigins`], also where there is none.
     pub fn new(id: &str, name: &str, origins: &[Url], roots: Option<AttestationCaList>) -> Result<Self, UnfitOrigins> {
         let fits = |origin: &&Url| WebauthnBuilder::new(id, origin).is_ok();
         let (Some(first), true) = (origins.first(), origins.iter().all(|origin| fits(&origin))) else {
@@ -141,10 +138,7 @@ impl RelyingParty {
     }
 
     /// Begins to enrol a key for a user who has `enrolled` already.
-    ///
-    /// # Errors
-    ///
-    /// [`AssertionFault::Malformed`] where the user's id is no UUID, or the name is empty.
+    /// Errors: [`AssertionFault::Malformed`] where the user's id is no UUID, or the name is empty.
     pub fn begin_registration<'k>(
         &self,
         user: &UserId,
@@ -176,10 +170,6 @@ impl RelyingParty {
     }
 
     /// Judges the answer to [`begin_registration`](Self::begin_registration): the key as it is kept, and its challenge.
-    ///
-    /// # Errors
-    ///
-    /// [`RegistrationFault`].
     pub fn finish_registration(
         &self,
         mut state: Value,
@@ -215,10 +205,7 @@ impl RelyingParty {
     }
 
     /// Begins a sign-in by one of `listed`, or by whatever key finds its account where none is listed.
-    ///
-    /// # Errors
-    ///
-    /// [`AssertionFault::Malformed`], which does not happen.
+    /// Errors: [`AssertionFault::Malformed`], which does not happen.
     pub fn begin_assertion(&self, purpose: Use, listed: &[String]) -> Result<Begun, AssertionFault> {
         let (mut options, state) = match purpose {
             Use::SecondFactor => {
@@ -242,10 +229,6 @@ impl RelyingParty {
     }
 
     /// Judges an assertion by a user's key. Where there is no such key as much is computed for a decoy.
-    ///
-    /// # Errors
-    ///
-    /// [`AssertionFault`].
     pub fn verify(
         &self,
         state: &Value,

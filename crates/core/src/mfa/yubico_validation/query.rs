@@ -85,10 +85,7 @@ impl Query {
     }
 
     /// What an answer is worth: the counter of a good OTP, or the status of any other trustworthy answer.
-    ///
-    /// # Errors
-    ///
-    /// [`AnswerFault`]: somebody else may have written it.
+    /// Errors: [`AnswerFault`]: somebody else may have written it.
     pub fn judge(&self, body: &str, key: &[u8], now: Timestamp) -> Result<Result<RemoteCounter, Status>, AnswerFault> {
         let fields = read_body(body).ok_or(AnswerFault::Malformed)?;
         let mac = hmac_sha1(key, &fields.signing_string());

@@ -23,10 +23,7 @@ pub enum TokenRequest {
 
 impl TokenRequest {
     /// Reads the request.
-    ///
-    /// # Errors
-    ///
-    /// [`OAuthError`] for an unknown grant type or a missing parameter.
+    /// Errors: [`OAuthError`] for an unknown grant type or a missing parameter.
     pub fn read(parameters: &Parameters) -> Result<Self, OAuthError> {
         match parameters.required("grant_type", "grant_type is missing")? {
             "password" => PasswordRequest::read(parameters).map(Self::Password),

@@ -83,10 +83,7 @@ impl Rotator {
     }
 
     /// Looks at the ring once and does what is due.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] where the store can't be read. Steps that fail are audited, and tried again later.
+    /// Errors: [`StoreError`] where the store can't be read. Steps that fail are audited, and tried again later.
     pub async fn work(&mut self) -> Result<(), StoreError> {
         self.note_lifetime().await?;
         let keys = self.rotation.keys.keys().await?;
@@ -228,19 +225,12 @@ impl Rotation {
     }
 
     /// Gives the lease of the rotation back, so that another process need not wait for its end.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`]: the lease runs out by itself.
+    /// Errors: [`StoreError`]: the lease runs out by itself.
     pub async fn end_rotation(&self, holder: &str) -> Result<(), StoreError> {
         self.leases.end_lease(LEASE, holder).await
     }
 
     /// Tells the audit log that a rotation that a person asked for did not begin.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
     pub async fn tell_rotation_not_begun(
         &self,
         hsm: &HsmName,
