@@ -46,7 +46,7 @@ async fn append_for(store: &Arc<SqliteStore>, tasks: usize, each: usize) {
 
 /// Prints what a record costs, alone and by how many are written at once.
 pub(crate) async fn measure() {
-    let (issued, mut head, started) = (token_issued(), Head::EMPTY, Instant::now());
+    let (issued, mut head, started) = (token_issued(), Head::default(), Instant::now());
     for _ in 0..10_000 {
         head = chain(head, now(), &issued).1;
     }

@@ -147,7 +147,7 @@ async fn verify_store(
     }
     let end = store.head().await?;
     let mut signed = Signed::up_to(store, last.as_ref());
-    let mut check = ChainCheck::new();
+    let mut check = ChainCheck::default();
     while check.head().sequence < end.sequence {
         let page = store.records(check.head().sequence + 1, PAGE).await?;
         if page.is_empty() {

@@ -248,7 +248,7 @@ async fn prepare_client(signet: &Deployment) -> anyhow::Result<(Client, SecretTe
 fn instructions(demo: &Demo, file: &Path, config: &Config) -> anyhow::Result<String> {
     let (issuer, listen) = (config.server.public_url.as_str(), config.server.listen);
     let program = std::env::current_exe()?;
-    let secret = demo.enrolment.secret_base32().expose();
+    let secret = demo.enrolment.secret_base32.expose();
     let code = format!("oathtool --totp -b {secret}");
     let get = format!(
         "TOKEN=$(curl -s http://{listen}/oauth2/token -u '{}:{}' \\\n  -d grant_type=password -d username={USER} \
@@ -263,8 +263,8 @@ fn instructions(demo: &Demo, file: &Path, config: &Config) -> anyhow::Result<Str
          Verify it, asking nobody but the published keys:\n\n\
          echo \"$TOKEN\" | {program} token verify --jwks {issuer}/oauth2/jwks --issuer {issuer} --audience {AUDIENCE}\n\n\
          Operate it: {program} --config {config} user list  (also: custody, doctor, audit verify, key list)\n",
-        qr = qr_code(demo.enrolment.otpauth_uri())?,
-        uri = demo.enrolment.otpauth_uri().expose(),
+        qr = qr_code(&demo.enrolment.otpauth_uri)?,
+        uri = demo.enrolment.otpauth_uri.expose(),
         program = program.display(),
         config = file.display(),
     ))

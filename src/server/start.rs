@@ -70,5 +70,5 @@ fn warn_of_unknown_keys(runtime: &Runtime, snapshot: &Snapshot) {
 }
 
 fn heals_by_itself(error: &HsmError) -> bool {
-    matches!(error.failure, HsmFailure::Unavailable { .. } | HsmFailure::Overloaded | HsmFailure::Deadline(_))
+    matches!(error.failure, HsmFailure::Unavailable(_) | HsmFailure::Overloaded | HsmFailure::Deadline(_))
 }

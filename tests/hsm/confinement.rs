@@ -132,7 +132,7 @@ async fn a_module_writes_to_what_is_named_alone() {
     scene.config.confinement.writable = Some(vec![scene.token.path().join("missing")]);
     let (group, _events) = start(vec![scene.config]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-    assert!(matches!(&failure, HsmFailure::Configuration { detail } if detail.contains("`writable`")), "{failure}");
+    assert!(matches!(&failure, HsmFailure::Configuration(detail) if detail.contains("`writable`")), "{failure}");
     group.shutdown().await;
 }
 

@@ -209,7 +209,7 @@ async fn a_module_in_no_state_to_go_on_is_started_again() {
         let worker = scene.worker();
         scene.module.order(&once("C_Sign", fault));
         let failure = scene.sign().await.unwrap_err();
-        assert!(matches!(failure, HsmFailure::Unavailable { .. }), "{fault}: {failure}");
+        assert!(matches!(failure, HsmFailure::Unavailable(_)), "{fault}: {failure}");
         scene.signs_again_within(Duration::from_secs(2)).await;
         assert_ne!(scene.worker(), worker, "{fault}");
     }
@@ -279,12 +279,12 @@ async fn a_pin_that_is_refused_at_a_later_login_stops_the_worker_too() {
     // What was in the worker's hands may have been signed; the reason is told all the same.
     let failure = scene.sign().await.unwrap_err();
     assert!(
-        matches!(&failure, HsmFailure::Unavailable { detail } if detail.contains("the PIN was not accepted")),
+        matches!(&failure, HsmFailure::Unavailable(detail) if detail.contains("the PIN was not accepted")),
         "{failure}"
     );
     tokio::time::sleep(Duration::from_millis(500)).await;
     let failure = scene.sign().await.unwrap_err();
-    assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
+    assert!(matches!(failure, HsmFailure::PinRefused(_)), "{failure}");
     assert_eq!(scene.worker(), None);
     scene.group.shutdown().await;
 }
@@ -331,7 +331,7 @@ async fn a_missing_mechanism_is_named() {
     assert_eq!(report.seal_modes, [SealMode::Sealed]);
     let key = pair(&group, Algorithm::Es256).await;
     let failure = group.sign(&key, Algorithm::Es256, probe(&key)).await.unwrap_err().failure;
-    assert_eq!(failure, HsmFailure::MechanismMissing { mechanism: "CKM_ECDSA".into() });
+    assert_eq!(failure, HsmFailure::MechanismMissing("CKM_ECDSA".into()));
     // Without key wrapping the seed is sealed, and works all the same.
     vault_keys(&group, &[KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding]).await;
     let row = RowBinding::new(&tenant(), "factors", "a", "secret");
@@ -346,7 +346,7 @@ async fn a_missing_mechanism_is_named() {
     let (group, _events) = start(vec![module.config()]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
     assert!(
-        matches!(&failure, HsmFailure::MechanismMissing { mechanism } if mechanism.contains("CKM_ECDSA")),
+        matches!(&failure, HsmFailure::MechanismMissing(mechanism) if mechanism.contains("CKM_ECDSA")),
         "{failure}"
     );
     group.shutdown().await;

@@ -17,15 +17,12 @@ async fn a_locked_pin_stops_the_worker_for_good() {
         module.order(&once("C_Login", &format!("return {code}")));
         let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        assert!(matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains(name)), "{failure}");
+        assert!(matches!(&failure, HsmFailure::PinRefused(detail) if detail.contains(name)), "{failure}");
         group.shutdown().await;
         // SoftHSM would take the PIN now. It is not sent.
         let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        assert!(
-            matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("not sent again")),
-            "{failure}"
-        );
+        assert!(matches!(&failure, HsmFailure::PinRefused(detail) if detail.contains("not sent again")), "{failure}");
         group.shutdown().await;
     }
 }
@@ -40,7 +37,7 @@ async fn promise_9_a_pin_whose_fate_is_unknown_is_not_presented_again() {
         let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
         assert!(
-            matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("may have counted") && detail.contains("pin.refused")),
+            matches!(&failure, HsmFailure::PinRefused(detail) if detail.contains("may have counted") && detail.contains("pin.refused")),
             "{fault}: {failure}"
         );
         group.shutdown().await;
@@ -49,7 +46,7 @@ async fn promise_9_a_pin_whose_fate_is_unknown_is_not_presented_again() {
         module.order("C_Login nth 1 before return 0xA0");
         let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{fault}: {failure}");
+        assert!(matches!(failure, HsmFailure::PinRefused(_)), "{fault}: {failure}");
         group.shutdown().await;
         assert!(!module.is_done(), "{fault}: the PIN was presented again");
     }
@@ -85,7 +82,7 @@ async fn promise_9_a_pin_that_was_taken_before_is_presented_once_more_after_a_cr
     module.order(&once("C_Login", "return 0xA0"));
     let (group, _events) = start(vec![module.config()]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-    assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
+    assert!(matches!(failure, HsmFailure::PinRefused(_)), "{failure}");
     group.shutdown().await;
     assert!(!module.is_done(), "the PIN was presented a third time");
 }
@@ -112,9 +109,6 @@ async fn a_passing_error_at_start_is_tried_again_and_too_many_sessions_are_expla
     module.order("C_OpenSession nth 3 before return 0xB1");
     let (group, _events) = start(vec![module.config()]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-    assert!(
-        matches!(&failure, HsmFailure::Configuration { detail } if detail.contains("lower `sessions`")),
-        "{failure}"
-    );
+    assert!(matches!(&failure, HsmFailure::Configuration(detail) if detail.contains("lower `sessions`")), "{failure}");
     group.shutdown().await;
 }

@@ -258,7 +258,7 @@ async fn a_server_that_says_other_than_the_workers_configuration_is_refused() {
         lift(&mut config);
         let (group, _events) = start(vec![config]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        let is_told = matches!(&failure, HsmFailure::Configuration { detail } if detail.contains(what));
+        let is_told = matches!(&failure, HsmFailure::Configuration(detail) if detail.contains(what));
         assert!(is_told, "{what}: {failure}");
         group.shutdown().await;
     }

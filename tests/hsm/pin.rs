@@ -33,10 +33,10 @@ async fn a_wrong_pin_is_presented_once_by_any_number_of_workers_and_starts() {
 
     let (group, mut events) = start(vec![config.clone()]);
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-    let HsmFailure::PinRefused { detail } = &failure else { panic!("{failure}") };
+    let HsmFailure::PinRefused(detail) = &failure else { panic!("{failure}") };
     assert!(detail.contains("CKR_PIN_INCORRECT") && detail.contains("wrong.refused"), "{detail}");
     assert!(!detail.contains("0000-not-the-pin"));
-    assert!(matches!(events.recv().await, Some(HsmEvent::Down { failure: HsmFailure::PinRefused { .. }, .. })));
+    assert!(matches!(events.recv().await, Some(HsmEvent::Down { failure: HsmFailure::PinRefused(_), .. })));
     assert_eq!(group.readiness(&hsm()).unwrap_err().failure, failure);
     // No other worker starts: nothing more is ever told.
     assert!(tokio::time::timeout(Duration::from_secs(1), events.recv()).await.is_err());
@@ -46,13 +46,13 @@ async fn a_wrong_pin_is_presented_once_by_any_number_of_workers_and_starts() {
     let (healthy, _events) = started(token.config()).await;
     assert!(!healthy.describe(&hsm()).await.unwrap().pin_count_low);
     let failure = refusal(config.clone()).await;
-    assert!(matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("not sent again")), "{failure}");
+    assert!(matches!(&failure, HsmFailure::PinRefused(detail) if detail.contains("not sent again")), "{failure}");
     assert!(!healthy.describe(&hsm()).await.unwrap().pin_count_low);
 
     // A person who removes the marker has the same PIN tried once more; the token notices.
     std::fs::remove_file(token.path().join("wrong.refused")).unwrap();
     let failure = refusal(config.clone()).await;
-    assert!(matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("CKR_PIN_INCORRECT")), "{failure}");
+    assert!(matches!(&failure, HsmFailure::PinRefused(detail) if detail.contains("CKR_PIN_INCORRECT")), "{failure}");
     assert!(healthy.describe(&hsm()).await.unwrap().pin_count_low);
     healthy.shutdown().await;
 
@@ -73,14 +73,14 @@ async fn a_refusal_is_remembered_in_the_state_directory_where_one_is_given() {
     config.pin = PinSource::Credential("hsm-pin".into());
     config.state_directory = Some(state.path().to_owned());
     config.environment.insert("CREDENTIALS_DIRECTORY".into(), credentials.path().to_str().unwrap().into());
-    assert!(matches!(refusal(config.clone()).await, HsmFailure::PinRefused { .. }));
+    assert!(matches!(refusal(config.clone()).await, HsmFailure::PinRefused(_)));
     let marker = state.path().join("primary.pin-refused");
     assert_eq!(std::fs::metadata(&marker).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!std::fs::read_to_string(&marker).unwrap().contains("wrong"));
     // systemd makes the credential's file anew at each start: only a person's word counts.
     write_pin(&credentials.path().join("hsm-pin"), &token.pin());
     let failure = refusal(config.clone()).await;
-    assert!(matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("not sent again")), "{failure}");
+    assert!(matches!(&failure, HsmFailure::PinRefused(detail) if detail.contains("not sent again")), "{failure}");
     std::fs::remove_file(&marker).unwrap();
     started(config).await.0.shutdown().await;
 }
@@ -90,7 +90,7 @@ async fn a_pin_file_that_others_can_read_is_refused() {
     let token = SoftToken::new();
     std::fs::set_permissions(token.pin_file(), std::fs::Permissions::from_mode(0o644)).unwrap();
     let failure = refusal(token.config()).await;
-    assert!(matches!(&failure, HsmFailure::Configuration { detail } if detail.contains("chmod 600")), "{failure}");
+    assert!(matches!(&failure, HsmFailure::Configuration(detail) if detail.contains("chmod 600")), "{failure}");
 }
 
 #[tokio::test]

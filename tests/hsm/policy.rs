@@ -28,7 +28,7 @@ async fn sign(group: &HsmGroup, key: &HsmKey, token_type: &str, payload: &Value)
     match group.sign(key, jwk.algorithm, input.into_bytes()).await {
         Ok(_) => Ok(()),
         Err(error) => match error.failure {
-            HsmFailure::Refused { detail } => Err(detail),
+            HsmFailure::Refused(detail) => Err(detail),
             other => panic!("{other}"),
         },
     }
@@ -56,7 +56,7 @@ async fn a_taken_over_server_gets_no_ten_year_token_and_no_foreign_bytes() {
     let foreign: [&[u8]; 3] = [b"", b"30313233", &[0; 32]];
     for bytes in foreign {
         let failure = group.sign(&key, Algorithm::Es256, bytes.to_vec()).await.unwrap_err().failure;
-        assert!(matches!(failure, HsmFailure::Refused { .. }), "{failure}");
+        assert!(matches!(failure, HsmFailure::Refused(_)), "{failure}");
     }
     let counted = group.tally(&hsm()).await.unwrap().remove(0);
     assert_eq!((counted.tokens, counted.refused), (1, 9));

@@ -12,7 +12,7 @@ async fn complaint(config: HsmConfig) -> String {
     let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
     group.shutdown().await;
     match failure {
-        HsmFailure::Configuration { detail } => detail,
+        HsmFailure::Configuration(detail) => detail,
         other => panic!("{other}"),
     }
 }
@@ -102,7 +102,7 @@ async fn two_entries_of_one_name_are_refused() {
     let token = SoftToken::new();
     let (events, _received) = tokio::sync::mpsc::unbounded_channel();
     let failure = signet_hsm::HsmGroup::start(PROGRAM.into(), vec![token.config(), token.config()], events);
-    assert!(matches!(failure.err().unwrap().failure, HsmFailure::Configuration { .. }));
+    assert!(matches!(failure.err().unwrap().failure, HsmFailure::Configuration(_)));
 }
 
 #[test]

@@ -36,11 +36,11 @@ async fn found_after(statements: &'static str) -> Option<ChainFault> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_text_time_or_hash_is_found() {
-    let changed = Some(ChainFault::Changed { sequence: 2 });
+    let changed = Some(ChainFault::Changed(2));
     let text = "UPDATE audit_records SET text = replace(text, 'number 2', 'number x') WHERE sequence = 2";
     assert_eq!(found_after(text).await, changed);
     assert_eq!(found_after("UPDATE audit_records SET hash = zeroblob(32) WHERE sequence = 2").await, changed);
-    let moved = Some(ChainFault::Moved { sequence: 2 });
+    let moved = Some(ChainFault::Moved(2));
     assert_eq!(found_after("UPDATE audit_records SET at = at + 1 WHERE sequence = 2").await, moved);
 }
 
@@ -51,7 +51,7 @@ async fn a_removed_record_is_found() {
     let renumbered = "DELETE FROM audit_records WHERE sequence = 4;
         UPDATE audit_records SET sequence = 4 WHERE sequence = 5;
         UPDATE deployment SET head_sequence = 4";
-    assert_eq!(found_after(renumbered).await, Some(ChainFault::Moved { sequence: 4 }));
+    assert_eq!(found_after(renumbered).await, Some(ChainFault::Moved(4)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +59,7 @@ async fn swapped_records_are_found() {
     let swapped = "UPDATE audit_records SET sequence = 9 WHERE sequence = 2;
         UPDATE audit_records SET sequence = 2 WHERE sequence = 4;
         UPDATE audit_records SET sequence = 4 WHERE sequence = 9";
-    assert_eq!(found_after(swapped).await, Some(ChainFault::Moved { sequence: 2 }));
+    assert_eq!(found_after(swapped).await, Some(ChainFault::Moved(2)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ async fn a_rewritten_chain_does_not_match_its_checkpoint() {
     connection.execute("UPDATE deployment SET head_sequence = 0, head_hash = zeroblob(32)").await.unwrap();
     let store = place.open().await;
     store.append((0..5).map(|_| draft(Event::SignIn)).collect()).await.unwrap();
-    assert_eq!(verify(store.as_ref()).await, Err(ChainFault::CheckpointMismatch { sequence: 3 }));
+    assert_eq!(verify(store.as_ref()).await, Err(ChainFault::CheckpointMismatch(3)));
     store.close().await;
 }
 
@@ -156,7 +156,7 @@ async fn time_never_goes_back_in_the_chain() {
     store.append(vec![draft(Event::SignIn)]).await.unwrap();
     let records = store.records(1, 10).await.unwrap();
     assert!(records.len() == 3 && records.iter().all(|record| record.at == now()));
-    let mut check = ChainCheck::new();
+    let mut check = ChainCheck::default();
     assert!(records.iter().all(|record| check.record(record).is_ok()));
     store.close().await;
 }

@@ -192,7 +192,7 @@ pub(crate) async fn raw(path: &Path) -> SqliteConnection {
 /// Walks the store's whole chain with its checkpoints, as `signet audit verify` does. A checkpoint here carries its
 /// payload in the place of a JWS.
 pub(crate) async fn verify(store: &dyn Store) -> Result<ChainSummary, ChainFault> {
-    let mut check = ChainCheck::new();
+    let mut check = ChainCheck::default();
     let mut checkpoints = VecDeque::from(store.checkpoints(0, 10_000).await.unwrap());
     loop {
         let page = store.records(check.head().sequence + 1, 500).await.unwrap();

@@ -34,7 +34,7 @@ async fn a_checkpoint_signs_the_end_of_the_chain_where_something_is_new() {
         .iter()
         .map(|key| VerifyingKey::new(key.verifying.jwk().clone()))
         .collect();
-    let mut check = ChainCheck::new();
+    let mut check = ChainCheck::default();
     for record in app.store.records(1, 1000).await.unwrap() {
         check.record(&record).unwrap();
         for signed in [&first, &second] {

@@ -22,5 +22,6 @@ pub mod oauth;
 pub mod random;
 pub mod token;
 pub mod token_files;
+mod words;
 
 pub use signet_secret as secret;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
@@ -59,23 +59,15 @@ impl<'de> Deserialize<'de> for Octets {
 
 struct OctetsVisitor;
 
-impl<'de> Visitor<'de> for OctetsVisitor {
+impl Visitor<'_> for OctetsVisitor {
     type Value = Vec<u8>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("bytes")
     }
 
-    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
         Ok(bytes.to_vec())
-    }
-
-    fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-        Ok(bytes)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Vec<u8>, A::Error> {
-        Err(A::Error::custom("bytes, not a sequence"))
     }
 }
 
@@ -93,6 +85,14 @@ pub(super) struct VaultKeys {
     pub(super) sealing: Option<KeyRef>,
     pub(super) wrapping: Option<KeyRef>,
     pub(super) binding: Option<KeyRef>,
+}
+
+/// A secret at rest: the keys that made it, the row that it is bound to, and what is kept of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct SealedSecret {
+    pub(super) keys: VaultKeys,
+    pub(super) row: Octets,
+    pub(super) blob: Octets,
 }
 
 /// A key to judge, and for a pair the algorithm that it signs with.
@@ -147,38 +147,26 @@ pub(super) enum Operation {
         kind: SecretKind,
         secret: Octets,
     },
-    Open {
-        keys: VaultKeys,
-        row: Octets,
-        blob: Octets,
-    },
+    Open(SealedSecret),
     OtpHmac {
-        keys: VaultKeys,
-        row: Octets,
-        blob: Octets,
+        sealed: SealedSecret,
         hash: OtpHash,
         messages: Vec<Octets>,
     },
     DecryptBlock {
-        keys: VaultKeys,
-        row: Octets,
-        blob: Octets,
+        sealed: SealedSecret,
         block: [u8; 16],
     },
     /// Take an OTP's secret out, for another HSM token to be given it too.
     ExportSecret {
-        keys: VaultKeys,
-        row: Octets,
+        sealed: SealedSecret,
         kind: OtpSecretKind,
-        blob: Octets,
     },
     /// Bind an OTP secret to another row.
     Rebind {
-        keys: VaultKeys,
-        from: Octets,
+        sealed: SealedSecret,
         to: Octets,
         kind: OtpSecretKind,
-        blob: Octets,
     },
     Derive {
         key: KeyRef,
@@ -216,7 +204,7 @@ impl Operation {
         match self {
             Self::Sign { .. } => "sign",
             Self::Seal { .. } => "seal",
-            Self::Open { .. } => "open",
+            Self::Open(_) => "open",
             Self::OtpHmac { .. } => "otp hmac",
             Self::DecryptBlock { .. } => "decrypt block",
             Self::ExportSecret { .. } => "export secret",

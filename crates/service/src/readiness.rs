@@ -212,7 +212,7 @@ mod tests {
     }
 
     fn broken() -> ChangeError {
-        HsmError::new("sign", HsmFailure::Unavailable { detail: "gone".into() }).into()
+        HsmError::new("sign", HsmFailure::Unavailable("gone".into())).into()
     }
 
     #[test]

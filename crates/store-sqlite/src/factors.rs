@@ -96,7 +96,7 @@ pub(super) async fn add(factor: &Factor, connection: &mut SqliteConnection) -> R
         .bind(factor.detail.kind().name())
         .bind(factor.created_at.unix_millis())
         .bind(factor.last_used_at.map(Timestamp::unix_millis))
-        .bind(totp.map(|totp| hash_name(totp.hash)))
+        .bind(totp.map(|totp| totp.hash.name()))
         .bind(totp.map(|totp| i64::from(totp.digits)))
         .bind(totp.map(|totp| i64::from(totp.step_seconds)))
         .bind(totp.map(|totp| i64::from(totp.drift)))
@@ -210,19 +210,8 @@ pub(super) fn enclosed_of(kind: &str, totp_hash: Option<&str>, detail: Option<&s
     }
 }
 
-const fn hash_name(hash: OtpHash) -> &'static str {
-    match hash {
-        OtpHash::Sha1 => "SHA1",
-        OtpHash::Sha256 => "SHA256",
-        OtpHash::Sha512 => "SHA512",
-    }
-}
-
 fn hash_of(name: &str) -> Result<OtpHash> {
-    [OtpHash::Sha1, OtpHash::Sha256, OtpHash::Sha512]
-        .into_iter()
-        .find(|hash| hash_name(*hash) == name)
-        .ok_or(Fault::corrupt("totp_hash"))
+    OtpHash::named(name).ok_or(Fault::corrupt("totp_hash"))
 }
 
 /// What a kind without columns of its own keeps: the facts that don't change as JSON, and the counter that rises.

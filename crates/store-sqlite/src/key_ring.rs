@@ -34,7 +34,7 @@ texts! {
 }
 
 pub(super) fn purpose_of(name: &str) -> Result<KeyPurpose> {
-    KeyPurpose::ALL.into_iter().find(|purpose| purpose.name() == name).ok_or(Fault::corrupt("purpose of a key"))
+    KeyPurpose::named(name).ok_or(Fault::corrupt("purpose of a key"))
 }
 
 /// What a pair signs with; empty for a secret key.

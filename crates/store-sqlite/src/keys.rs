@@ -47,7 +47,7 @@ fn state_of(row: &SqliteRow) -> Result<KeyState> {
 }
 
 fn end_of(name: &str) -> Result<KeyEnd> {
-    KeyEnd::ALL.into_iter().find(|end| end.name() == name).ok_or(Fault::corrupt("end of a key"))
+    KeyEnd::named(name).ok_or(Fault::corrupt("end of a key"))
 }
 
 fn public_of(row: &SqliteRow) -> Result<Option<Jwk>> {

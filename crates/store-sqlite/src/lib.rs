@@ -177,7 +177,7 @@ struct LatestTime {
 
 impl LatestTime {
     fn at_opening(tail: chain::Tail, clock: Timestamp) -> Self {
-        let believed = if tail.head == Head::EMPTY { clock } else { clock.min(tail.at.plus(BELIEVED_AHEAD)) };
+        let believed = if tail.head == Head::default() { clock } else { clock.min(tail.at.plus(BELIEVED_AHEAD)) };
         Self { at_opening: believed, opened: Instant::now() }
     }
 

@@ -44,10 +44,7 @@ pub enum VerifyError {
 /// What a [`Verifier`] accepts, before it has its keys.
 #[derive(Clone)]
 pub struct VerifierBuilder {
-    issuer: String,
-    audiences: AcceptedAudiences,
-    algorithms: Vec<Algorithm>,
-    leeway: Duration,
+    policy: Policy,
     #[cfg(feature = "jwks")]
     refresh_interval: Duration,
     clock: Arc<dyn Clock>,
@@ -57,7 +54,7 @@ impl VerifierBuilder {
     /// Accepts tokens for this audience, too. Without any, no token is accepted.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        if let AcceptedAudiences::AnyOf(audiences) = &mut self.audiences {
+        if let AcceptedAudiences::AnyOf(audiences) = &mut self.policy.audiences {
             audiences.insert(audience.into());
         }
         self
@@ -67,21 +64,21 @@ impl VerifierBuilder {
     /// [`AcceptedAudiences::DangerAnyAudience`].
     #[must_use]
     pub fn danger_any_audience(mut self) -> Self {
-        self.audiences = AcceptedAudiences::DangerAnyAudience;
+        self.policy.audiences = AcceptedAudiences::DangerAnyAudience;
         self
     }
 
     /// Accepts these algorithms only; without this, all of [`Algorithm::ALL`].
     #[must_use]
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.algorithms = algorithms.into_iter().collect();
+        self.policy.algorithms = algorithms.into_iter().collect();
         self
     }
 
     /// How far the issuer's clock may be from this one's; 10 seconds unless said otherwise.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
+        self.policy.leeway = leeway;
         self
     }
 
@@ -133,8 +130,7 @@ impl VerifierBuilder {
     }
 
     fn with(self, keys: Keys) -> Verifier {
-        let Self { issuer, audiences, algorithms, leeway, clock, .. } = self;
-        Verifier { keys, policy: Policy { issuer, audiences, algorithms, leeway }, clock }
+        Verifier { keys, policy: self.policy, clock: self.clock }
     }
 }
 
@@ -142,10 +138,7 @@ impl Verifier {
     /// Begins a verifier for the tokens of one issuer, compared byte for byte with `iss`.
     pub fn builder(issuer: impl Into<String>) -> VerifierBuilder {
         VerifierBuilder {
-            issuer: issuer.into(),
-            audiences: AcceptedAudiences::AnyOf(BTreeSet::new()),
-            algorithms: Algorithm::ALL.to_vec(),
-            leeway: Policy::DEFAULT_LEEWAY,
+            policy: Policy::new(issuer, AcceptedAudiences::AnyOf(BTreeSet::new())),
             #[cfg(feature = "jwks")]
             refresh_interval: Duration::from_secs(30),
             clock: Arc::new(SystemClock),

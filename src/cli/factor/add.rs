@@ -253,10 +253,10 @@ pub(super) fn tell_pending(output: &Output, factor: &Factor) {
 fn print_enrolled(output: &Output, factor: &Factor, enrolment: &Enrolment) -> anyhow::Result<()> {
     let enrolled = EnrolledOtp {
         id: factor.id.to_string(),
-        secret_base32: enrolment.secret_base32().expose(),
-        otpauth_uri: enrolment.otpauth_uri().expose(),
+        secret_base32: enrolment.secret_base32.expose(),
+        otpauth_uri: enrolment.otpauth_uri.expose(),
     };
-    let code = qr_code(enrolment.otpauth_uri())?;
+    let code = qr_code(&enrolment.otpauth_uri)?;
     output.value(&enrolled, |enrolled| {
         format!(
             "{code}\nfactor  {}\nsecret  {}\nuri     {}\n\nThe secret is shown this once.",

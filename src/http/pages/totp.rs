@@ -60,14 +60,14 @@ fn totp_page(
     label: &str,
     error: Option<&str>,
 ) -> Response {
-    let uri = pending.enrolment.otpauth_uri().expose();
+    let uri = pending.enrolment.otpauth_uri.expose();
     let template = TotpPage {
         token,
         user,
         error,
         label,
         carried: pending.carried.expose(),
-        secret: in_groups(pending.enrolment.secret_base32().expose()),
+        secret: in_groups(pending.enrolment.secret_base32.expose()),
         uri,
         image: qr_image(uri),
     };

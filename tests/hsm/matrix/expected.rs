@@ -24,7 +24,7 @@ impl Expected {
         let is_right = match (self, outcome) {
             (Self::Mended, Ok(())) => true,
             (Self::Fails, Err(failure)) => matches!(failure, HsmFailure::Module { .. }) && *failure != withheld(),
-            (Self::Restarts, Err(failure)) => matches!(failure, HsmFailure::Unavailable { .. }),
+            (Self::Restarts, Err(failure)) => matches!(failure, HsmFailure::Unavailable(_)),
             (Self::Withheld, Err(failure)) => *failure == withheld(),
             (Self::Hangs, Err(failure)) => matches!(failure, HsmFailure::Deadline(_)),
             _ => false,

@@ -100,7 +100,7 @@ async fn promise_9_and_hazard_63_a_pin_that_is_refused_is_presented_once_ever() 
         scene.module.order(&format!("C_SignInit nth 1 before latch logged-out\nC_Login nth 1 {phase} return {code}"));
         let failure = scene.ask(Asked::Sign).await.unwrap_err();
         // What was in the worker's hands may have been signed; the reason is told all the same.
-        assert!(matches!(&failure, HsmFailure::Unavailable { detail } if is_of_the_pin(detail)), "{failure}");
+        assert!(matches!(&failure, HsmFailure::Unavailable(detail) if is_of_the_pin(detail)), "{failure}");
         assert!(failure.to_string().contains(code), "{failure}");
         assert!(scene.module.is_done());
         // Were it presented again, the token would take it.
@@ -116,7 +116,7 @@ async fn promise_9_and_hazard_63_a_pin_that_is_refused_is_presented_once_ever() 
         for _ in 0..2 {
             let (group, _events) = start(vec![scene.module.config()]);
             let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-            assert!(matches!(failure, HsmFailure::PinRefused { .. }), "{failure}");
+            assert!(matches!(failure, HsmFailure::PinRefused(_)), "{failure}");
             group.shutdown().await;
         }
         assert_eq!(scene.module.logins() - logins, 1, "{code}: the PIN was presented again");
@@ -131,7 +131,7 @@ async fn hazard_63_a_locked_pin_is_told_and_not_tried_again() {
     for _ in 0..3 {
         let (group, _events) = start(vec![module.config()]);
         let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
-        assert!(matches!(&failure, HsmFailure::PinRefused { .. }), "{failure}");
+        assert!(matches!(&failure, HsmFailure::PinRefused(_)), "{failure}");
         group.shutdown().await;
     }
     assert_eq!(module.logins(), 0);

@@ -62,7 +62,7 @@ async fn another_key_under_the_same_id_is_not_the_key(make: Make) {
     let (key, other) = (pair(&group, algorithm).await, pair(&group, algorithm).await);
     let swapped = HsmKey { cka_id: other.cka_id.clone(), ..key };
     let failure = group.sign(&swapped, algorithm, probe(&swapped)).await.unwrap_err().failure;
-    assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
+    assert!(matches!(failure, HsmFailure::KeyMissing(_)), "{failure}");
     group.shutdown().await;
 }
 
@@ -74,7 +74,7 @@ async fn a_destroyed_key_signs_no_more(make: Make) {
     drop(group.sign(&key, algorithm, probe(&key)).await.unwrap());
     group.destroy(&key).await.unwrap();
     let failure = group.sign(&key, algorithm, probe(&key)).await.unwrap_err().failure;
-    assert!(matches!(failure, HsmFailure::KeyMissing { .. }), "{failure}");
+    assert!(matches!(failure, HsmFailure::KeyMissing(_)), "{failure}");
     drop(group.sign(&other, algorithm, probe(&other)).await.unwrap());
     assert_eq!(group.list(&hsm()).await.unwrap().len(), 1);
     group.shutdown().await;
@@ -88,8 +88,8 @@ async fn a_wrong_pin_is_presented_once(make: Make) {
     let mut config = token.config();
     config.pin = PinSource::File(wrong);
     let failure = token.failing(config.clone()).await;
-    assert!(matches!(&failure, HsmFailure::PinRefused { detail } if !detail.contains("not sent again")), "{failure}");
+    assert!(matches!(&failure, HsmFailure::PinRefused(detail) if !detail.contains("not sent again")), "{failure}");
     let failure = token.failing(config).await;
-    assert!(matches!(&failure, HsmFailure::PinRefused { detail } if detail.contains("not sent again")), "{failure}");
+    assert!(matches!(&failure, HsmFailure::PinRefused(detail) if detail.contains("not sent again")), "{failure}");
     serving(&token).await.shutdown().await;
 }

@@ -27,7 +27,7 @@ async fn sign(group: &HsmGroup, key: &HsmKey, algorithm: Algorithm) -> Result<()
 async fn comes_back(group: &HsmGroup, key: &HsmKey, algorithm: Algorithm) -> Duration {
     let since = Instant::now();
     while let Err(failure) = sign(group, key, algorithm).await {
-        assert!(matches!(failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_)), "{failure}");
+        assert!(matches!(failure, HsmFailure::Unavailable(_) | HsmFailure::Deadline(_)), "{failure}");
         assert!(since.elapsed() < Duration::from_secs(15), "it does not come back: {failure}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -84,7 +84,7 @@ async fn what_serves_the_token_may_go_and_come_back(make: Make) {
     sign(&group, &key, algorithm).await.unwrap();
     token.server().unwrap().stop();
     let failure = sign(&group, &key, algorithm).await.unwrap_err();
-    assert!(matches!(failure, HsmFailure::Unavailable { .. } | HsmFailure::Module { .. }), "{failure}");
+    assert!(matches!(failure, HsmFailure::Unavailable(_) | HsmFailure::Module { .. }), "{failure}");
     token.server().unwrap().begin();
     comes_back(&group, &key, algorithm).await;
     group.shutdown().await;

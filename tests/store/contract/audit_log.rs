@@ -5,7 +5,7 @@ use signet_store::{KeyMention, Store};
 use crate::support::store::{after, draft, now, user};
 
 async fn checked(store: &dyn Store) -> Head {
-    let mut check = ChainCheck::new();
+    let mut check = ChainCheck::default();
     loop {
         let page = store.records(check.head().sequence + 1, 100).await.unwrap();
         if page.is_empty() {
@@ -19,7 +19,7 @@ async fn checked(store: &dyn Store) -> Head {
 }
 
 pub(super) async fn records_are_chained_in_order(store: &dyn Store) {
-    assert_eq!(checked(store).await, Head::EMPTY);
+    assert_eq!(checked(store).await, Head::default());
     // More than one statement's rows, and a rest of every size.
     let told: Vec<_> = (0..150).map(|index| draft(Event::SignIn).detail(format!("number {index}"))).collect();
     store.append(told).await.unwrap();

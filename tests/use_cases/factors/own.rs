@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Begins to set up an app; returns what the form carries, and the app.
 async fn begin(app: &InProcess, live: &LiveSession) -> (SecretText, SixDigits) {
     let pending = app.issuer.factors.own.begin_totp(live, &HERE).await.unwrap();
-    let secret = pending.enrolment.secret().expose().to_vec();
+    let secret = pending.enrolment.secret.expose().to_vec();
     (pending.carried, SixDigits { hash: signet_core::keys::OtpHash::Sha1, secret, is_clock: true })
 }
 

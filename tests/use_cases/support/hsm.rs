@@ -85,7 +85,7 @@ impl Token {
     }
 
     fn key(&self, cka_id: &[u8], name: &KeyId) -> Result<&HeldKey, HsmError> {
-        let missing = || HsmError::new("find", HsmFailure::KeyMissing { key_id: name.to_string() });
+        let missing = || HsmError::new("find", HsmFailure::KeyMissing(name.to_string()));
         self.keys.iter().find(|key| key.cka_id == cka_id).ok_or_else(missing)
     }
 
@@ -93,7 +93,7 @@ impl Token {
     pub(super) fn secret(&self, key: &HsmKey) -> Result<[u8; 32], HsmError> {
         match self.key(&key.cka_id, &key.key_id)?.material {
             Material::Secret(secret) => Ok(secret),
-            Material::Pair(_) => Err(HsmError::new("find", HsmFailure::MechanismMissing { mechanism: "none".into() })),
+            Material::Pair(_) => Err(HsmError::new("find", HsmFailure::MechanismMissing("none".into()))),
         }
     }
 
@@ -152,7 +152,7 @@ impl SoftwareHsms {
 
     /// Has a token fail at everything.
     pub(crate) fn go_away(&self, name: &str) {
-        let gone = HsmFailure::Unavailable { detail: "a test took it away".to_owned() };
+        let gone = HsmFailure::Unavailable("a test took it away".to_owned());
         self.token(name).fault = Some((None, gone));
     }
 
@@ -281,7 +281,7 @@ impl Signer for SoftwareHsms {
             let held = token.key(&key.cka_id, &key.key_id)?;
             let (Material::Pair(pair), Algorithm::Es256) = (&held.material, algorithm) else {
                 let mechanism = algorithm.name().to_owned();
-                return Err(HsmError::new("sign", HsmFailure::MechanismMissing { mechanism }));
+                return Err(HsmError::new("sign", HsmFailure::MechanismMissing(mechanism)));
             };
             let mut signature = pair.sign(&SystemRandom::new(), &message).unwrap().as_ref().to_vec();
             let at = Some(self.clock.now());
@@ -435,7 +435,7 @@ impl HsmHealth for SoftwareHsms {
         match &token.fault {
             Some((None, failure)) => TokenHealth::Away(failure.clone()),
             _ if token.is_suspended => {
-                TokenHealth::Suspended { reason: HsmFailure::Unavailable { detail: "it signed wrongly".to_owned() } }
+                TokenHealth::Suspended { reason: HsmFailure::Unavailable("it signed wrongly".to_owned()) }
             }
             _ => TokenHealth::Serving,
         }

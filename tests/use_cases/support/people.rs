@@ -99,7 +99,7 @@ impl InProcess {
     pub(crate) async fn add_totp(&self, user: &str) -> (FactorId, SixDigits) {
         let maker = &self.issuer.factors.enrolment;
         let (factor, made) = maker.enrol_totp(user, "phone", TotpParameters::DEFAULT, &context()).await.unwrap();
-        let secret = made.secret().expose().to_vec();
+        let secret = made.secret.expose().to_vec();
         (factor.id, SixDigits { hash: OtpHash::Sha1, secret, is_clock: true })
     }
 

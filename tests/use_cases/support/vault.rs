@@ -74,7 +74,7 @@ impl SoftwareHsms {
 
 fn unavailable(operation: &str) -> HsmError {
     let detail = "no token that answers has what it takes".to_owned();
-    HsmError::new(operation, HsmFailure::Unavailable { detail })
+    HsmError::new(operation, HsmFailure::Unavailable(detail))
 }
 
 fn aead(key: &[u8; 32]) -> LessSafeKey {

@@ -59,7 +59,7 @@ struct Place {
 /// A record's place and time, as its text tells them.
 /// Errors: [`ChainFault::Unreadable`] where the text is no record of a version that this program knows.
 pub fn read_place(sequence: i64, text: &str) -> Result<(i64, Timestamp), ChainFault> {
-    let unreadable = ChainFault::Unreadable { sequence };
+    let unreadable = ChainFault::Unreadable(sequence);
     let Ok(Place { v: 1, seq, at }) = serde_json::from_str(text) else { return Err(unreadable) };
     Ok((seq, moment(&at).ok_or(unreadable)?))
 }
@@ -73,18 +73,12 @@ pub fn moment(text: &str) -> Option<Timestamp> {
 /// The first thing that is wrong with a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChainFault {
-    /// The text, its time or its hash was changed.
-    #[error("record {sequence} was changed: its hash does not follow from its text and the record before it")]
-    Changed {
-        /// The record.
-        sequence: i64,
-    },
-    /// The text says another place or time than the row that holds it.
-    #[error("record {sequence} was changed or moved: its text tells another place or time than its row")]
-    Moved {
-        /// The record.
-        sequence: i64,
-    },
+    /// This record's text, its time or its hash was changed.
+    #[error("record {0} was changed: its hash does not follow from its text and the record before it")]
+    Changed(i64),
+    /// This record's text says another place or time than the row that holds it.
+    #[error("record {0} was changed or moved: its text tells another place or time than its row")]
+    Moved(i64),
     /// A record is missing before this one.
     #[error("records {first} to {last} were removed")]
     Removed {
@@ -101,24 +95,15 @@ pub enum ChainFault {
         /// The one before it.
         after: i64,
     },
-    /// A record's text can't be read.
-    #[error("record {sequence} can't be read: its text is no record of a known version")]
-    Unreadable {
-        /// The record.
-        sequence: i64,
-    },
-    /// No audit key verifies the checkpoint.
-    #[error("the checkpoint over record {sequence} was not signed by the audit key, or is not what it is kept as")]
-    ForgedCheckpoint {
-        /// The last record that it claims to cover.
-        sequence: i64,
-    },
-    /// The checkpoint covers other records than these.
-    #[error("the checkpoint over record {sequence} does not match: records up to there were replaced")]
-    CheckpointMismatch {
-        /// The last record that it covers.
-        sequence: i64,
-    },
+    /// This record's text can't be read.
+    #[error("record {0} can't be read: its text is no record of a known version")]
+    Unreadable(i64),
+    /// No audit key verifies the checkpoint over the records up to this one.
+    #[error("the checkpoint over record {0} was not signed by the audit key, or is not what it is kept as")]
+    ForgedCheckpoint(i64),
+    /// The checkpoint up to this record covers other records than these.
+    #[error("the checkpoint over record {0} does not match: records up to there were replaced")]
+    CheckpointMismatch(i64),
     /// A checkpoint covers records that are not there.
     #[error("the chain was cut off after record {last}: a signed checkpoint covers it up to record {signed}")]
     CutBeforeCheckpoint {
@@ -135,16 +120,13 @@ pub enum ChainFault {
         /// The head's.
         head: i64,
     },
-    /// An export has records behind its last checkpoint, or no checkpoint at all.
-    #[error("the export was cut off: it ends at record {last}, without a checkpoint over it")]
-    NoFinalCheckpoint {
-        /// The last record that is there.
-        last: i64,
-    },
+    /// An export has records behind its last checkpoint, this one last, or no checkpoint at all.
+    #[error("the export was cut off: it ends at record {0}, without a checkpoint over it")]
+    NoFinalCheckpoint(i64),
 }
 
 /// What a check found in an intact chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChainSummary {
     /// The last record.
     pub head: Head,
@@ -156,49 +138,34 @@ pub struct ChainSummary {
     pub signed_at: Option<Timestamp>,
 }
 
-/// Checks a chain as it is fed: every record from 1 on, and each checkpoint after the record that it covers last.
-#[derive(Debug, Clone)]
-pub struct ChainCheck {
-    head: Head,
-    checkpoints: u64,
-    signed: i64,
-    signed_at: Option<Timestamp>,
-}
-
-impl Default for ChainCheck {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// Checks a chain as it is fed: every record from 1 on, and each checkpoint after the record that it covers last. The
+/// default expects the chain's first record.
+#[derive(Debug, Clone, Default)]
+pub struct ChainCheck(ChainSummary);
 
 impl ChainCheck {
-    /// A check that expects the chain's first record.
-    pub const fn new() -> Self {
-        Self { head: Head::EMPTY, checkpoints: 0, signed: 0, signed_at: None }
-    }
-
     /// How far the chain was checked.
     pub const fn head(&self) -> Head {
-        self.head
+        self.0.head
     }
 
     /// The next record.
     /// Errors: [`ChainFault`]: the first thing that is wrong.
     pub fn record(&mut self, record: &Record) -> Result<(), ChainFault> {
-        let expected = self.head.sequence.saturating_add(1);
+        let expected = self.0.head.sequence.saturating_add(1);
         let sequence = record.sequence;
         match sequence.cmp(&expected) {
             Ordering::Greater => return Err(ChainFault::Removed { first: expected, last: sequence.saturating_sub(1) }),
-            Ordering::Less => return Err(ChainFault::Reordered { sequence, after: self.head.sequence }),
+            Ordering::Less => return Err(ChainFault::Reordered { sequence, after: self.0.head.sequence }),
             Ordering::Equal => {}
         }
         if read_place(sequence, &record.text)? != (sequence, record.at) {
-            return Err(ChainFault::Moved { sequence });
+            return Err(ChainFault::Moved(sequence));
         }
-        if link(&self.head.hash, &record.text) != record.hash {
-            return Err(ChainFault::Changed { sequence });
+        if link(&self.0.head.hash, &record.text) != record.hash {
+            return Err(ChainFault::Changed(sequence));
         }
-        self.head = Head { sequence, hash: record.hash };
+        self.0.head = Head { sequence, hash: record.hash };
         Ok(())
     }
 
@@ -212,40 +179,34 @@ impl ChainCheck {
     /// Errors: [`ChainFault`] where it does not match, or covers another record.
     pub fn claims(&mut self, claims: &CheckpointClaims) -> Result<(), ChainFault> {
         let signed = claims.head.sequence;
-        if signed > self.head.sequence {
-            return Err(ChainFault::CutBeforeCheckpoint { last: self.head.sequence, signed });
+        if signed > self.0.head.sequence {
+            return Err(ChainFault::CutBeforeCheckpoint { last: self.0.head.sequence, signed });
         }
-        if claims.head != self.head {
-            return Err(ChainFault::CheckpointMismatch { sequence: signed });
+        if claims.head != self.0.head {
+            return Err(ChainFault::CheckpointMismatch(signed));
         }
         // The store and its anchor may both hold one over the same record.
-        if signed > self.signed {
-            self.checkpoints = self.checkpoints.saturating_add(1);
-            (self.signed, self.signed_at) = (signed, Some(claims.at));
+        if signed > self.0.signed {
+            self.0.checkpoints = self.0.checkpoints.saturating_add(1);
+            (self.0.signed, self.0.signed_at) = (signed, Some(claims.at));
         }
         Ok(())
     }
 
     /// The end of a store's chain: the head that is kept beside the records must be their end.
     pub fn finish_at(self, head: Head) -> Result<ChainSummary, ChainFault> {
-        if head == self.head {
-            Ok(self.summary())
-        } else {
-            Err(ChainFault::HeadMismatch { last: self.head.sequence, head: head.sequence })
-        }
+        let (last, head_sequence) = (self.0.head.sequence, head.sequence);
+        if head == self.0.head { Ok(self.0) } else { Err(ChainFault::HeadMismatch { last, head: head_sequence }) }
     }
 
     /// The end of an export: an intact one ends with a checkpoint over its last record.
     pub fn finish_signed(self) -> Result<ChainSummary, ChainFault> {
-        if self.checkpoints > 0 && self.signed == self.head.sequence {
-            Ok(self.summary())
+        let last = self.0.head.sequence;
+        if self.0.checkpoints > 0 && self.0.signed == last {
+            Ok(self.0)
         } else {
-            Err(ChainFault::NoFinalCheckpoint { last: self.head.sequence })
+            Err(ChainFault::NoFinalCheckpoint(last))
         }
-    }
-
-    const fn summary(&self) -> ChainSummary {
-        ChainSummary { head: self.head, checkpoints: self.checkpoints, signed: self.signed, signed_at: self.signed_at }
     }
 }
 
@@ -260,7 +221,7 @@ pub(crate) mod tests {
 
     /// A chain of this many records.
     pub(crate) fn records(count: i64) -> (Vec<Record>, Head) {
-        let mut head = Head::EMPTY;
+        let mut head = Head::default();
         let draft = Draft::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default());
         let mut next = |number| {
             let (record, after) = chain(head, at(number), &draft.clone().detail(format!("number {number}")));
@@ -281,7 +242,7 @@ pub(crate) mod tests {
     }
 
     fn check(records: &[Record]) -> Result<ChainCheck, ChainFault> {
-        let mut check = ChainCheck::new();
+        let mut check = ChainCheck::default();
         records.iter().try_for_each(|record| check.record(record)).map(|()| check)
     }
 
@@ -306,7 +267,7 @@ pub(crate) mod tests {
     fn an_intact_chain_ends_at_its_head() {
         let (records, head) = records(5);
         assert_eq!(check(&records).unwrap().finish_at(head).unwrap().head, head);
-        assert_eq!(check(&[]).unwrap().finish_at(Head::EMPTY).unwrap().signed, 0);
+        assert_eq!(check(&[]).unwrap().finish_at(Head::default()).unwrap().signed, 0);
     }
 
     #[test]
@@ -317,23 +278,17 @@ pub(crate) mod tests {
             change(&mut records[1]);
             check(&records).unwrap_err()
         };
-        let sequence = 2;
-        assert_eq!(
-            fault(|record| record.text = record.text.replace("refused", "done")),
-            ChainFault::Changed { sequence }
-        );
-        assert_eq!(fault(|record| record.hash[0] ^= 1), ChainFault::Changed { sequence });
-        assert_eq!(fault(|record| record.at = at(9)), ChainFault::Moved { sequence });
-        assert_eq!(fault(|record| record.text = "{}".to_owned()), ChainFault::Unreadable { sequence });
-        assert_eq!(
-            fault(|record| record.text = record.text.replace("\"v\":1", "\"v\":2")),
-            ChainFault::Unreadable { sequence }
-        );
+        assert_eq!(fault(|record| record.text = record.text.replace("refused", "done")), ChainFault::Changed(2));
+        assert_eq!(fault(|record| record.hash[0] ^= 1), ChainFault::Changed(2));
+        assert_eq!(fault(|record| record.at = at(9)), ChainFault::Moved(2));
+        assert_eq!(fault(|record| record.text = "{}".to_owned()), ChainFault::Unreadable(2));
+        let version = fault(|record| record.text = record.text.replace("\"v\":1", "\"v\":2"));
+        assert_eq!(version, ChainFault::Unreadable(2));
         let rehashed = fault(|record| {
             record.text = record.text.replace("refused", "done");
             record.hash = [7; 32];
         });
-        assert_eq!(rehashed, ChainFault::Changed { sequence });
+        assert_eq!(rehashed, ChainFault::Changed(2));
     }
 
     #[test]
@@ -347,7 +302,7 @@ pub(crate) mod tests {
         swapped[1].sequence = 3;
         swapped[2].sequence = 2;
         swapped.swap(1, 2);
-        assert_eq!(check(&swapped).unwrap_err(), ChainFault::Moved { sequence: 2 });
+        assert_eq!(check(&swapped).unwrap_err(), ChainFault::Moved(2));
         let cut = check(&records[..3]).unwrap().finish_at(head).unwrap_err();
         assert_eq!(cut, ChainFault::HeadMismatch { last: 3, head: 4 });
     }
@@ -363,6 +318,6 @@ pub(crate) mod tests {
         assert_eq!(beyond, ChainFault::CutBeforeCheckpoint { last: 2, signed: 3 });
         let other = Head { hash: [1; 32], ..head };
         let replaced = check(&records).unwrap().claims(&claims_of(&unsigned_checkpoint(other))).unwrap_err();
-        assert_eq!(replaced, ChainFault::CheckpointMismatch { sequence: 3 });
+        assert_eq!(replaced, ChainFault::CheckpointMismatch(3));
     }
 }

@@ -50,7 +50,7 @@ impl CheckpointClaims {
 /// Errors: [`ChainFault::ForgedCheckpoint`] where no key verifies it, or where it says other than what is kept beside
 /// it.
 pub fn open_checkpoint(checkpoint: &Checkpoint, keys: &[VerifyingKey]) -> Result<CheckpointClaims, ChainFault> {
-    let forged = ChainFault::ForgedCheckpoint { sequence: checkpoint.sequence };
+    let forged = ChainFault::ForgedCheckpoint(checkpoint.sequence);
     let jws = UnverifiedJws::parse(&checkpoint.jws).map_err(|_| forged)?;
     if jws.header().token_type.as_deref() != Some(CHECKPOINT_TYPE) {
         return Err(forged);
@@ -93,7 +93,7 @@ mod tests {
         let good = signed(&ours, CHECKPOINT_TYPE, &claims);
         let keys = [audit_key(3).1, ours.1];
         assert_eq!(open_checkpoint(&good, &keys), Ok(claims));
-        let forged = Err(ChainFault::ForgedCheckpoint { sequence: 3 });
+        let forged = Err(ChainFault::ForgedCheckpoint(3));
         assert_eq!(open_checkpoint(&signed(&theirs, CHECKPOINT_TYPE, &claims), &keys), forged);
         let imposter = (theirs.0, audit_key(1).1);
         assert_eq!(open_checkpoint(&signed(&imposter, CHECKPOINT_TYPE, &claims), &keys), forged);
@@ -103,7 +103,7 @@ mod tests {
         let later = Checkpoint { at: Timestamp::from_unix_seconds(1), ..good.clone() };
         assert_eq!(open_checkpoint(&later, &keys), forged);
         let moved = Checkpoint { sequence: 4, ..good };
-        assert_eq!(open_checkpoint(&moved, &keys), Err(ChainFault::ForgedCheckpoint { sequence: 4 }));
+        assert_eq!(open_checkpoint(&moved, &keys), Err(ChainFault::ForgedCheckpoint(4)));
     }
 
     #[test]

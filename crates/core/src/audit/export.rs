@@ -49,18 +49,12 @@ pub enum ExportError {
         /// Why not.
         source: io::Error,
     },
-    /// Something follows the closing checkpoint.
-    #[error("line {line}: the export goes on after its closing checkpoint")]
-    AfterTheEnd {
-        /// The number of the line that follows, from 1.
-        line: u64,
-    },
-    /// The line is not of the format.
-    #[error("line {line} is not a line of an audit export")]
-    Malformed {
-        /// Its number, from 1.
-        line: u64,
-    },
+    /// Something follows the closing checkpoint: a line of this number, from 1.
+    #[error("line {0}: the export goes on after its closing checkpoint")]
+    AfterTheEnd(u64),
+    /// The line of this number, from 1, is not of the format.
+    #[error("line {0} is not a line of an audit export")]
+    Malformed(u64),
     /// The chain is not intact.
     #[error("line {line}: {fault}")]
     Chain {
@@ -82,7 +76,7 @@ impl ExportLine {
                 format!(r#"{members}{HASH_MEMBER}{hash}"}}"#)
             }
             Self::Checkpoint(checkpoint) => {
-                let jws = json_text(&checkpoint.jws);
+                let jws = serde_json::Value::from(checkpoint.jws.as_str());
                 format!(r#"{{"checkpoint":{jws},"seq":{},"at":"{}"}}"#, checkpoint.sequence, checkpoint.at)
             }
         }
@@ -104,10 +98,6 @@ impl ExportLine {
 
 /// What stands before the hash in a record's line.
 const HASH_MEMBER: &str = r#","hash":""#;
-
-fn json_text(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
 
 /// Reads an export line by line, with bounded memory.
 #[derive(Debug)]
@@ -133,8 +123,8 @@ impl<R: BufRead> ExportReader<R> {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let whole = bytes.strip_suffix(b"\n").ok_or(ExportError::Malformed { line })?;
-        ExportLine::parse(whole).map(Some).ok_or(ExportError::Malformed { line })
+        let whole = bytes.strip_suffix(b"\n").ok_or(ExportError::Malformed(line))?;
+        ExportLine::parse(whole).map(Some).ok_or(ExportError::Malformed(line))
     }
 
     /// Checks the whole export with the audit keys, and against the checkpoints that an anchor holds, where that is at
@@ -149,11 +139,10 @@ impl<R: BufRead> ExportReader<R> {
         anchored: &[Checkpoint],
         match_checkpoint: impl Fn(&mut ChainCheck, &Checkpoint) -> Result<(), ChainFault>,
     ) -> Result<ChainSummary, ExportError> {
-        let mut check = ChainCheck::new();
-        let mut is_closed = false;
+        let (mut check, mut is_closed) = (ChainCheck::default(), false);
         while let Some(next) = self.read()? {
             if is_closed {
-                return Err(ExportError::AfterTheEnd { line: self.line });
+                return Err(ExportError::AfterTheEnd(self.line));
             }
             match next {
                 ExportLine::Record(record) => {
@@ -219,11 +208,11 @@ mod tests {
     fn a_whole_export_verifies_and_a_cut_or_changed_one_does_not() {
         let whole = export(4);
         assert_eq!(verify(&whole).unwrap().signed, 4);
-        assert_eq!(fault(&without_line(&whole, 4)), (5, ChainFault::NoFinalCheckpoint { last: 4 }));
+        assert_eq!(fault(&without_line(&whole, 4)), (5, ChainFault::NoFinalCheckpoint(4)));
         assert_eq!(fault(&without_line(&whole, 3)), (4, ChainFault::CutBeforeCheckpoint { last: 3, signed: 4 }));
         assert_eq!(fault(&without_line(&whole, 1)), (2, ChainFault::Removed { first: 2, last: 2 }));
-        assert_eq!(fault(&whole.replacen("number 2", "number x", 1)), (2, ChainFault::Changed { sequence: 2 }));
-        assert!(matches!(verify(""), Err(ExportError::Chain { fault: ChainFault::NoFinalCheckpoint { last: 0 }, .. })));
+        assert_eq!(fault(&whole.replacen("number 2", "number x", 1)), (2, ChainFault::Changed(2)));
+        assert!(matches!(verify(""), Err(ExportError::Chain { fault: ChainFault::NoFinalCheckpoint(0), .. })));
     }
 
     #[test]
@@ -234,13 +223,13 @@ mod tests {
         let mut lines: Vec<String> = export(4).lines().map(str::to_owned).collect();
         lines.insert(2, ExportLine::Checkpoint(unsigned_checkpoint(heads[1])).to_json());
         let text = lines.join("\n") + "\n";
-        assert!(matches!(verify(&text), Err(ExportError::AfterTheEnd { line: 4 })));
+        assert!(matches!(verify(&text), Err(ExportError::AfterTheEnd(4))));
         let twice = export(4) + &ExportLine::Checkpoint(unsigned_checkpoint(heads[3])).to_json() + "\n";
-        assert!(matches!(verify(&twice), Err(ExportError::AfterTheEnd { line: 6 })));
+        assert!(matches!(verify(&twice), Err(ExportError::AfterTheEnd(6))));
         let whole = export(4);
         for cut in 1..5 {
             let cut: String = whole.lines().take(cut).map(|line| format!("{line}\n")).collect();
-            assert!(matches!(fault(&cut).1, ChainFault::NoFinalCheckpoint { .. }));
+            assert!(matches!(fault(&cut).1, ChainFault::NoFinalCheckpoint(_)));
         }
     }
 
@@ -252,7 +241,7 @@ mod tests {
         let found = verify_against(&export(4), &anchored).unwrap();
         assert_eq!((found.signed, found.checkpoints), (4, 1), "one that reaches further says nothing");
         let other = [unsigned_checkpoint(Head { hash: [1; 32], ..second })];
-        let fault = ChainFault::CheckpointMismatch { sequence: 2 };
+        let fault = ChainFault::CheckpointMismatch(2);
         assert!(
             matches!(verify_against(&export(4), &other), Err(ExportError::Chain { line: 2, fault: f }) if f == fault)
         );
@@ -266,7 +255,7 @@ mod tests {
         let long = format!("{{\"record\":\"{}\"}}\n", "x".repeat(2 << 20));
         for bad in ["{}\n", "\n", "[1]\n", "{\"record\":\"{}\",\"hash\":\"\"}\n", "\u{0}\n", long.as_str(), "{\"record"]
         {
-            assert!(matches!(verify(&format!("{whole}{bad}")), Err(ExportError::Malformed { line: 3 })), "{bad:.20}");
+            assert!(matches!(verify(&format!("{whole}{bad}")), Err(ExportError::Malformed(3))), "{bad:.20}");
         }
     }
 }

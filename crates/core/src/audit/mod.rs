@@ -20,137 +20,101 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::mfa::UsedFactor;
+use crate::words::words;
 use signet_jose::clock::Timestamp;
 
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Event {
-    /// A deployment was initialised.
-    #[serde(rename = "deployment.initialised")]
-    DeploymentInitialised,
-    /// The server began to serve.
-    #[serde(rename = "server.started")]
-    ServerStarted,
-    /// The server stopped in order.
-    #[serde(rename = "server.stopped")]
-    ServerStopped,
-    /// A person showed a password and a factor, or failed to.
-    #[serde(rename = "sign_in")]
-    SignIn,
-    /// A session began in a browser, after its sign-in.
-    #[serde(rename = "session.started")]
-    SessionStarted,
-    /// A person proved again who they are, within a session.
-    #[serde(rename = "session.renewed")]
-    SessionRenewed,
-    /// A session was ended by its user: one, or all with all grants.
-    #[serde(rename = "session.ended")]
-    SessionEnded,
-    /// A recovery code took the place of a token.
-    #[serde(rename = "recovery_code.used")]
-    RecoveryCodeUsed,
-    /// A client authenticated, or failed to.
-    #[serde(rename = "client.authentication")]
-    ClientAuthentication,
-    /// An access token was issued.
-    #[serde(rename = "token.issued")]
-    TokenIssued,
-    /// A refresh token was exchanged for its successor.
-    #[serde(rename = "token.refreshed")]
-    TokenRefreshed,
-    /// The immediate predecessor was shown again within the retry window and got the same successor.
-    #[serde(rename = "token.refresh_retried")]
-    TokenRefreshRetried,
-    /// A spent refresh token was shown again: its family ended.
-    #[serde(rename = "token.replayed")]
-    TokenReplayed,
-    /// A token or a refresh family was revoked.
-    #[serde(rename = "token.revoked")]
-    TokenRevoked,
-    /// A request for a token was refused for another reason.
-    #[serde(rename = "token.refused")]
-    TokenRefused,
-    /// A key was generated in an HSM.
-    #[serde(rename = "key.generated")]
-    KeyGenerated,
-    /// A rotation was asked for, or failed.
-    #[serde(rename = "key.rotated")]
-    KeyRotated,
-    /// A key began to sign.
-    #[serde(rename = "key.activated")]
-    KeyActivated,
-    /// A key signs no more, and stays published until its last token has expired.
-    #[serde(rename = "key.retired")]
-    KeyRetired,
-    /// A key left the JWKS.
-    #[serde(rename = "key.withdrawn")]
-    KeyWithdrawn,
-    /// A key was destroyed in its HSM token.
-    #[serde(rename = "key.destroyed")]
-    KeyDestroyed,
-    /// A person revoked a key: it left the JWKS at once, and what it signed counts for nothing.
-    #[serde(rename = "key.revoked")]
-    KeyRevoked,
-    /// A user was added, changed, disabled or removed.
-    #[serde(rename = "user.changed")]
-    UserChanged,
-    /// A factor was added, changed or removed.
-    #[serde(rename = "factor.changed")]
-    FactorChanged,
-    /// A Yubico OTP was verified for a client of the validation protocol, or refused.
-    #[serde(rename = "otp.validated")]
-    OtpValidated,
-    /// A client of the validation protocol was added, changed or removed.
-    #[serde(rename = "otp_client.changed")]
-    OtpClientChanged,
-    /// A Yubico OTP key that is no user's factor was added, changed or removed.
-    #[serde(rename = "otp_key.changed")]
-    OtpKeyChanged,
-    /// Tokens that belong to nobody yet were imported or removed.
-    #[serde(rename = "stock.changed")]
-    StockChanged,
-    /// A client was added, changed or removed.
-    #[serde(rename = "client.changed")]
-    ClientChanged,
-    /// An HSM token stopped answering.
-    #[serde(rename = "hsm.down")]
-    HsmDown,
-    /// An HSM token answers again.
-    #[serde(rename = "hsm.up")]
-    HsmUp,
-    /// An HSM token was added to the deployment.
-    #[serde(rename = "hsm.added")]
-    HsmAdded,
-    /// An HSM token was taken out of the deployment.
-    #[serde(rename = "hsm.retired")]
-    HsmRetired,
-    /// An HSM answered with a signature that does not verify.
-    #[serde(rename = "hsm.wrong_signature")]
-    HsmWrongSignature,
-    /// From here on signatures are reconciled with records: what was signed before is taken as it is.
-    #[serde(rename = "custody.begun")]
-    CustodyBegun,
-    /// Signatures without a record of their own are accounted for: `reason` says how.
-    #[serde(rename = "custody.settled")]
-    CustodySettled,
-    /// Signatures that nobody accounts for: somebody else used the key, or the count was put back.
-    #[serde(rename = "custody.difference")]
-    CustodyDifference,
-    /// A custody report was signed.
-    #[serde(rename = "custody.report")]
-    CustodyReport,
+words! {
+    /// What happened.
+    pub enum Event {
+        /// A deployment was initialised.
+        DeploymentInitialised = "deployment.initialised",
+        /// The server began to serve.
+        ServerStarted = "server.started",
+        /// The server stopped in order.
+        ServerStopped = "server.stopped",
+        /// A person showed a password and a factor, or failed to.
+        SignIn = "sign_in",
+        /// A session began in a browser, after its sign-in.
+        SessionStarted = "session.started",
+        /// A person proved again who they are, within a session.
+        SessionRenewed = "session.renewed",
+        /// A session was ended by its user: one, or all with all grants.
+        SessionEnded = "session.ended",
+        /// A recovery code took the place of a token.
+        RecoveryCodeUsed = "recovery_code.used",
+        /// A client authenticated, or failed to.
+        ClientAuthentication = "client.authentication",
+        /// An access token was issued.
+        TokenIssued = "token.issued",
+        /// A refresh token was exchanged for its successor.
+        TokenRefreshed = "token.refreshed",
+        /// The immediate predecessor was shown again within the retry window and got the same successor.
+        TokenRefreshRetried = "token.refresh_retried",
+        /// A spent refresh token was shown again: its family ended.
+        TokenReplayed = "token.replayed",
+        /// A token or a refresh family was revoked.
+        TokenRevoked = "token.revoked",
+        /// A request for a token was refused for another reason.
+        TokenRefused = "token.refused",
+        /// A key was generated in an HSM.
+        KeyGenerated = "key.generated",
+        /// A rotation was asked for, or failed.
+        KeyRotated = "key.rotated",
+        /// A key began to sign.
+        KeyActivated = "key.activated",
+        /// A key signs no more, and stays published until its last token has expired.
+        KeyRetired = "key.retired",
+        /// A key left the JWKS.
+        KeyWithdrawn = "key.withdrawn",
+        /// A key was destroyed in its HSM token.
+        KeyDestroyed = "key.destroyed",
+        /// A person revoked a key: it left the JWKS at once, and what it signed counts for nothing.
+        KeyRevoked = "key.revoked",
+        /// A user was added, changed, disabled or removed.
+        UserChanged = "user.changed",
+        /// A factor was added, changed or removed.
+        FactorChanged = "factor.changed",
+        /// A Yubico OTP was verified for a client of the validation protocol, or refused.
+        OtpValidated = "otp.validated",
+        /// A client of the validation protocol was added, changed or removed.
+        OtpClientChanged = "otp_client.changed",
+        /// A Yubico OTP key that is no user's factor was added, changed or removed.
+        OtpKeyChanged = "otp_key.changed",
+        /// Tokens that belong to nobody yet were imported or removed.
+        StockChanged = "stock.changed",
+        /// A client was added, changed or removed.
+        ClientChanged = "client.changed",
+        /// An HSM token stopped answering.
+        HsmDown = "hsm.down",
+        /// An HSM token answers again.
+        HsmUp = "hsm.up",
+        /// An HSM token was added to the deployment.
+        HsmAdded = "hsm.added",
+        /// An HSM token was taken out of the deployment.
+        HsmRetired = "hsm.retired",
+        /// An HSM answered with a signature that does not verify.
+        HsmWrongSignature = "hsm.wrong_signature",
+        /// From here on signatures are reconciled with records: what was signed before is taken as it is.
+        CustodyBegun = "custody.begun",
+        /// Signatures without a record of their own are accounted for: `reason` says how.
+        CustodySettled = "custody.settled",
+        /// Signatures that nobody accounts for: somebody else used the key, or the count was put back.
+        CustodyDifference = "custody.difference",
+        /// A custody report was signed.
+        CustodyReport = "custody.report",
+    }
 }
 
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It was done.
-    Done,
-    /// It was refused, as the rules say.
-    Refused,
-    /// It failed: something did not work.
-    Failed,
+words! {
+    /// How it ended.
+    pub enum Outcome {
+        /// It was done.
+        Done = "done",
+        /// It was refused, as the rules say.
+        Refused = "refused",
+        /// It failed: something did not work.
+        Failed = "failed",
+    }
 }
 
 /// Where a request came from. Command-line changes have no address.
@@ -283,18 +247,13 @@ pub struct Record {
     pub hash: [u8; 32],
 }
 
-/// The end of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The end of the chain. The default is that of a chain without records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
     /// The last record's place; 0 for an empty chain.
     pub sequence: i64,
     /// The last record's hash; zeros for an empty chain.
     pub hash: [u8; 32],
-}
-
-impl Head {
-    /// The end of a chain without records.
-    pub const EMPTY: Self = Self { sequence: 0, hash: [0; 32] };
 }
 
 /// A signed statement of how far the chain reached: a JWS by the audit key.

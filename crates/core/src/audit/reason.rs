@@ -1,151 +1,124 @@
 //! Why something was refused, failed or changed: the one place that spells the reasons of audit records.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use crate::keys::KeyEnd;
-use crate::mfa::piv::PivFault;
-use crate::mfa::totp::OtpFault;
-use crate::mfa::webauthn::{AssertionFault, RegistrationFault};
-use crate::mfa::yubico_otp::YubicoFault;
+use crate::mfa::webauthn::RegistrationFault;
+use crate::words::words;
 
-/// Declares [`Reason`] from its words.
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal,)+) => {
-        /// A reason, in the fixed word that audit records carry.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum Reason {
-            $($(#[doc = $doc])+ #[serde(rename = $word)] $name,)+
-        }
-
-        impl Reason {
-            /// The word.
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$name => $word,)+ }
-            }
-        }
-    };
-}
-
-reasons! {
-    /// Nobody has this name.
-    UnknownUser = "unknown_user",
-    /// The user, or the client, is disabled.
-    Disabled = "disabled",
-    /// The user of a grant is disabled or gone.
-    DisabledUser = "disabled_user",
-    /// The password is wrong.
-    WrongPassword = "wrong_password",
-    /// No factor of the user's can be shown now.
-    NoFactor = "no_factor",
-    /// The code is no factor's.
-    WrongCode = "wrong_code",
-    /// The code, or the counter beside it, was used before.
-    ReplayedCode = "replayed_code",
-    /// The account has no tries left.
-    TooManyTries = "too_many_tries",
-    /// A Yubico OTP does not decrypt to a block with its checksum.
-    WrongBlock = "wrong_block",
-    /// A Yubico OTP carries another private id.
-    WrongPrivateId = "wrong_private_id",
-    /// The server that has the key refused the OTP.
-    RemoteBadOtp = "remote_bad_otp",
-    /// The client must sign its requests.
-    Unsigned = "unsigned",
-    /// The OTP's client asked twice with one nonce.
-    ReplayedRequest = "replayed_request",
-    /// The key is not known, or not this user's.
-    UnknownKey = "unknown_key",
-    /// The card signed a nonce that was not made for it.
-    WrongNonce = "wrong_nonce",
-    /// The card signed a nonce too late.
-    StaleNonce = "stale_nonce",
-    /// A signature does not verify.
-    WrongSignature = "wrong_signature",
-    /// A security key answered another challenge, or too late.
-    WrongChallenge = "wrong_challenge",
-    /// A security key was used on another site.
-    WrongOrigin = "wrong_origin",
-    /// A security key was asked by another relying party.
-    WrongRpId = "wrong_rp_id",
-    /// Nobody touched the security key.
-    UserAbsent = "user_absent",
-    /// The security key did not verify the person.
-    UserNotVerified = "user_not_verified",
-    /// A security key's counter went back: there may be two of it.
-    CounterWentBack = "counter_went_back",
-    /// A security key's answer can't be read.
-    MalformedAssertion = "malformed_assertion",
-    /// A credential that may be copied to other devices.
-    NotHardwareBound = "not_hardware_bound",
-    /// A key without the attestation that the policy asks for.
-    NotAttested = "not_attested",
-    /// A key of a model that the policy does not list.
-    ModelNotAllowed = "model_not_allowed",
-    /// The sign-in proves less than what the policy asks for.
-    SignInTooWeak = "sign_in_too_weak",
-    /// No role of the user's grants a requested scope.
-    NoRoleGrantsIt = "no_role_grants_it",
-    /// The change needs a fresh proof.
-    StepUpNeeded = "step_up_needed",
-    /// The change needs a proof by a stronger factor.
-    StrongerStepUpNeeded = "stronger_step_up_needed",
-    /// Whoever asked can't approve.
-    SameOperator = "same_operator",
-    /// The client's secret is wrong.
-    WrongSecret = "wrong_secret",
-    /// The refresh token belongs to another client.
-    TokenOfAnotherClient = "token_of_another_client",
-    /// The refresh token's family has ended.
-    EndedFamily = "ended_family",
-    /// The refresh token's family has expired.
-    ExpiredFamily = "expired_family",
-    /// A spent refresh token was shown again.
-    ReplayedRefreshToken = "replayed_refresh_token",
-    /// A key ended because its last token had expired.
-    Expired = "expired",
-    /// A person revoked it.
-    Revoked = "revoked",
-    /// The HSM token does not have it.
-    Lost = "lost",
-    /// An interrupted generation left it.
-    LeftBehind = "left_behind",
-    /// The HSM token has no room left.
-    HsmTokenFull = "hsm_token_full",
-    /// The key is not in its HSM token.
-    KeyMissing = "key_missing",
-    /// The key fails custody.
-    KeyRefused = "key_refused",
-    /// The HSM failed.
-    HsmFailed = "hsm_failed",
-    /// The store failed.
-    StoreFailed = "store",
-    /// A rule refused it.
-    RefusedByRule = "refused",
-    /// More signatures were made than recorded.
-    SignaturesWithoutRecord = "signatures_without_record",
-    /// Fewer signatures were counted than recorded.
-    CountBehindRecords = "count_behind_records",
-    /// Requests were given up that may have signed.
-    RequestLost = "request_lost",
-    /// A process ended without saying what it had under way.
-    UncleanEnd = "unclean_end",
-    /// The machine lost power, and with it the last of the count.
-    PowerLost = "power_lost",
-    /// Counting began.
-    Baseline = "baseline",
-    /// An operator explained the difference.
-    Operator = "operator",
-    /// An operator accepted the alarm.
-    AlarmAccepted = "alarm_accepted",
-    /// Another process was faster.
-    Overtaken = "overtaken",
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.word())
+words! {
+    /// A reason, in the fixed word that audit records carry.
+    pub enum Reason {
+        /// Nobody has this name.
+        UnknownUser = "unknown_user",
+        /// The user, or the client, is disabled.
+        Disabled = "disabled",
+        /// The user of a grant is disabled or gone.
+        DisabledUser = "disabled_user",
+        /// The password is wrong.
+        WrongPassword = "wrong_password",
+        /// No factor of the user's can be shown now.
+        NoFactor = "no_factor",
+        /// The code is no factor's.
+        WrongCode = "wrong_code",
+        /// The code, or the counter beside it, was used before.
+        ReplayedCode = "replayed_code",
+        /// The account has no tries left.
+        TooManyTries = "too_many_tries",
+        /// A Yubico OTP does not decrypt to a block with its checksum.
+        WrongBlock = "wrong_block",
+        /// A Yubico OTP carries another private id.
+        WrongPrivateId = "wrong_private_id",
+        /// The server that has the key refused the OTP.
+        RemoteBadOtp = "remote_bad_otp",
+        /// The client must sign its requests.
+        Unsigned = "unsigned",
+        /// The OTP's client asked twice with one nonce.
+        ReplayedRequest = "replayed_request",
+        /// The key is not known, or not this user's.
+        UnknownKey = "unknown_key",
+        /// The card signed a nonce that was not made for it.
+        WrongNonce = "wrong_nonce",
+        /// The card signed a nonce too late.
+        StaleNonce = "stale_nonce",
+        /// A signature does not verify.
+        WrongSignature = "wrong_signature",
+        /// A security key answered another challenge, or too late.
+        WrongChallenge = "wrong_challenge",
+        /// A security key was used on another site.
+        WrongOrigin = "wrong_origin",
+        /// A security key was asked by another relying party.
+        WrongRpId = "wrong_rp_id",
+        /// Nobody touched the security key.
+        UserAbsent = "user_absent",
+        /// The security key did not verify the person.
+        UserNotVerified = "user_not_verified",
+        /// A security key's counter went back: there may be two of it.
+        CounterWentBack = "counter_went_back",
+        /// A security key's answer can't be read.
+        MalformedAssertion = "malformed_assertion",
+        /// A credential that may be copied to other devices.
+        NotHardwareBound = "not_hardware_bound",
+        /// A key without the attestation that the policy asks for.
+        NotAttested = "not_attested",
+        /// A key of a model that the policy does not list.
+        ModelNotAllowed = "model_not_allowed",
+        /// The sign-in proves less than what the policy asks for.
+        SignInTooWeak = "sign_in_too_weak",
+        /// No role of the user's grants a requested scope.
+        NoRoleGrantsIt = "no_role_grants_it",
+        /// The change needs a fresh proof.
+        StepUpNeeded = "step_up_needed",
+        /// The change needs a proof by a stronger factor.
+        StrongerStepUpNeeded = "stronger_step_up_needed",
+        /// Whoever asked can't approve.
+        SameOperator = "same_operator",
+        /// The client's secret is wrong.
+        WrongSecret = "wrong_secret",
+        /// The refresh token belongs to another client.
+        TokenOfAnotherClient = "token_of_another_client",
+        /// The refresh token's family has ended.
+        EndedFamily = "ended_family",
+        /// The refresh token's family has expired.
+        ExpiredFamily = "expired_family",
+        /// A spent refresh token was shown again.
+        ReplayedRefreshToken = "replayed_refresh_token",
+        /// A key ended because its last token had expired.
+        Expired = "expired",
+        /// A person revoked it.
+        Revoked = "revoked",
+        /// The HSM token does not have it.
+        Lost = "lost",
+        /// An interrupted generation left it.
+        LeftBehind = "left_behind",
+        /// The HSM token has no room left.
+        HsmTokenFull = "hsm_token_full",
+        /// The key is not in its HSM token.
+        KeyMissing = "key_missing",
+        /// The key fails custody.
+        KeyRefused = "key_refused",
+        /// The HSM failed.
+        HsmFailed = "hsm_failed",
+        /// The store failed.
+        StoreFailed = "store",
+        /// A rule refused it.
+        RefusedByRule = "refused",
+        /// More signatures were made than recorded.
+        SignaturesWithoutRecord = "signatures_without_record",
+        /// Fewer signatures were counted than recorded.
+        CountBehindRecords = "count_behind_records",
+        /// Requests were given up that may have signed.
+        RequestLost = "request_lost",
+        /// A process ended without saying what it had under way.
+        UncleanEnd = "unclean_end",
+        /// The machine lost power, and with it the last of the count.
+        PowerLost = "power_lost",
+        /// Counting began.
+        Baseline = "baseline",
+        /// An operator explained the difference.
+        Operator = "operator",
+        /// An operator accepted the alarm.
+        AlarmAccepted = "alarm_accepted",
+        /// Another process was faster.
+        Overtaken = "overtaken",
     }
 }
 
@@ -159,60 +132,13 @@ impl From<KeyEnd> for Reason {
     }
 }
 
-impl From<OtpFault> for Reason {
-    fn from(fault: OtpFault) -> Self {
-        match fault {
-            OtpFault::WrongCode => Self::WrongCode,
-            OtpFault::Replayed => Self::ReplayedCode,
-        }
-    }
-}
-
-impl From<YubicoFault> for Reason {
-    fn from(fault: YubicoFault) -> Self {
-        match fault {
-            YubicoFault::WrongBlock => Self::WrongBlock,
-            YubicoFault::WrongPrivateId => Self::WrongPrivateId,
-            YubicoFault::Replayed => Self::ReplayedCode,
-        }
-    }
-}
-
-impl From<PivFault> for Reason {
-    fn from(fault: PivFault) -> Self {
-        match fault {
-            PivFault::WrongNonce => Self::WrongNonce,
-            PivFault::StaleNonce => Self::StaleNonce,
-            PivFault::WrongSignature => Self::WrongSignature,
-            PivFault::UnknownKey => Self::UnknownKey,
-        }
-    }
-}
-
-impl From<AssertionFault> for Reason {
-    fn from(fault: AssertionFault) -> Self {
-        match fault {
-            AssertionFault::Challenge => Self::WrongChallenge,
-            AssertionFault::Origin => Self::WrongOrigin,
-            AssertionFault::RelyingParty => Self::WrongRpId,
-            AssertionFault::Presence => Self::UserAbsent,
-            AssertionFault::Verification => Self::UserNotVerified,
-            AssertionFault::Counter => Self::CounterWentBack,
-            AssertionFault::NotHardwareBound => Self::NotHardwareBound,
-            AssertionFault::UnknownKey => Self::UnknownKey,
-            AssertionFault::Signature => Self::WrongSignature,
-            AssertionFault::Malformed => Self::MalformedAssertion,
-        }
-    }
-}
-
 impl From<RegistrationFault> for Reason {
     fn from(fault: RegistrationFault) -> Self {
         match fault {
             RegistrationFault::Synced => Self::NotHardwareBound,
             RegistrationFault::Unattested => Self::NotAttested,
             RegistrationFault::ModelNotAllowed => Self::ModelNotAllowed,
-            RegistrationFault::Refused(fault) => fault.into(),
+            RegistrationFault::Refused(reason) => reason,
         }
     }
 }

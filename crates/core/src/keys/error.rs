@@ -29,19 +29,16 @@ impl HsmError {
 
     /// Whether what was asked for may have been done all the same.
     pub const fn is_unknown_outcome(&self) -> bool {
-        self.was_asked && matches!(self.failure, HsmFailure::Unavailable { .. } | HsmFailure::Deadline(_))
+        self.was_asked && matches!(self.failure, HsmFailure::Unavailable(_) | HsmFailure::Deadline(_))
     }
 }
 
 /// What went wrong at an HSM token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum HsmFailure {
-    /// The worker is gone, starting, or its device is removed. It comes back by itself.
-    #[error("not available: {detail}")]
-    Unavailable {
-        /// What the log should say.
-        detail: String,
-    },
+    /// The worker is gone, starting, or its device is removed, as the text says for the log. It comes back by itself.
+    #[error("not available: {0}")]
+    Unavailable(String),
     /// The queue is full.
     #[error("its queue is full")]
     Overloaded,
@@ -49,18 +46,12 @@ pub enum HsmFailure {
     #[error("no answer within {}ms", .0.as_millis())]
     Deadline(Duration),
     /// The PIN was refused, is locked, or was presented and nobody knows with what effect: nothing is tried again until
-    /// a person acts (promise 9).
-    #[error("the PIN was not accepted: {detail}. Nothing is tried again before that; then start the server again")]
-    PinRefused {
-        /// The module's own word, e.g. `CKR_PIN_INCORRECT`, and what to do.
-        detail: String,
-    },
+    /// a person acts (promise 9). With the module's own word, e.g. `CKR_PIN_INCORRECT`, and what to do.
+    #[error("the PIN was not accepted: {0}. Nothing is tried again before that; then start the server again")]
+    PinRefused(String),
     /// No key with this name, or one that is not the key that was meant.
-    #[error("the key {key_id} is not in the token")]
-    KeyMissing {
-        /// The key that was looked for.
-        key_id: String,
-    },
+    #[error("the key {0} is not in the token")]
+    KeyMissing(String),
     /// The key fails custody.
     #[error("the key {key_id} is refused: {reasons}")]
     CustodyRefused {
@@ -69,28 +60,21 @@ pub enum HsmFailure {
         /// Why, in words.
         reasons: String,
     },
-    /// The HSM does not offer what is needed.
-    #[error("the HSM does not offer {mechanism}")]
-    MechanismMissing {
-        /// The mechanism, e.g. `CKM_ECDSA`.
-        mechanism: String,
-    },
+    /// The HSM does not offer what is needed: this mechanism, e.g. `CKM_ECDSA`.
+    #[error("the HSM does not offer {0}")]
+    MechanismMissing(String),
     /// A sealed blob does not open: tampered with, of another row, or of another key.
     #[error("the sealed value does not open for this row")]
     DoesNotOpen,
-    /// The configuration can't work: a missing module, a label that is not found or found twice, an unsafe PIN file.
-    #[error("{detail}")]
-    Configuration {
-        /// What is wrong and what to do.
-        detail: String,
-    },
+    /// The configuration can't work: a missing module, a label that is not found or found twice, an unsafe PIN file. With
+    /// what is wrong and what to do.
+    #[error("{0}")]
+    Configuration(String),
     /// The worker does not do this with this key, whoever asks: a foreign signing input, a token that outlives the
-    /// longest lifetime, a key put to another's use. An alarm, since nothing of Signet asks for such a thing.
-    #[error("refused by the HSM worker: {detail}")]
-    Refused {
-        /// What is wrong with it.
-        detail: String,
-    },
+    /// longest lifetime, a key put to another's use. An alarm, since nothing of Signet asks for such a thing. With what is
+    /// wrong with it.
+    #[error("refused by the HSM worker: {0}")]
+    Refused(String),
     /// Anything else the module answered.
     #[error("{function} answered {code}")]
     Module {
@@ -106,8 +90,8 @@ impl HsmFailure {
     #[must_use]
     pub fn into_unavailable(self) -> Self {
         match self {
-            Self::Unavailable { .. } => self,
-            judged => Self::Unavailable { detail: judged.to_string() },
+            Self::Unavailable(_) => self,
+            judged => Self::Unavailable(judged.to_string()),
         }
     }
 }

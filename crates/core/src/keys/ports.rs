@@ -42,7 +42,7 @@ pub trait Attempts: Send {
 /// Keeps secrets by keys that never leave an HSM token.
 #[async_trait]
 pub trait Vault: Send + Sync + 'static {
-    /// SealedCopies a secret that is opened again for a check (a password's hash), for every HSM token of the group.
+    /// Seals a secret that is opened again for a check (a password's hash), for every HSM token of the group.
     async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<SealedCopies, HsmError>;
 
     /// Opens what [`seal`](Self::seal) made, by any healthy token.

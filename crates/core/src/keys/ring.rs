@@ -5,6 +5,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
+use crate::words::words;
 use signet_jose::clock::Timestamp;
 use signet_jose::{Algorithm, Jwk, KeyId};
 
@@ -23,67 +24,39 @@ impl TenantId {
     }
 }
 
-/// What a key is for. A key has one purpose, and its HSM attributes allow nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyPurpose {
-    /// Signs tokens (a pair).
-    TokenSigning,
-    /// Signs checkpoints of the audit chain (a pair).
-    AuditSigning,
-    /// Wraps OTP secrets: AES-256, `CKA_WRAP` and `CKA_UNWRAP` only.
-    Wrapping,
-    /// SealedCopies what is stored: AES-256-GCM, `CKA_ENCRYPT` and `CKA_DECRYPT` only.
-    Sealing,
-    /// Binds wrapped secrets to their rows, and derived refresh tokens before the deployment had a secret of its own:
-    /// HMAC-SHA-256, `CKA_SIGN` only.
-    Binding,
+words! {
+    /// What a key is for. A key has one purpose, and its HSM attributes allow nothing else.
+    pub enum KeyPurpose {
+        /// Signs tokens (a pair).
+        TokenSigning = "token_signing",
+        /// Signs checkpoints of the audit chain (a pair).
+        AuditSigning = "audit_signing",
+        /// Wraps OTP secrets: AES-256, `CKA_WRAP` and `CKA_UNWRAP` only.
+        Wrapping = "wrapping",
+        /// Seals what is stored: AES-256-GCM, `CKA_ENCRYPT` and `CKA_DECRYPT` only.
+        Sealing = "sealing",
+        /// Binds wrapped secrets to their rows, and derived refresh tokens before the deployment had a secret of its own:
+        /// HMAC-SHA-256, `CKA_SIGN` only.
+        Binding = "binding",
+    }
 }
 
 impl KeyPurpose {
-    /// Every purpose.
-    pub const ALL: [Self; 5] = [Self::TokenSigning, Self::AuditSigning, Self::Wrapping, Self::Sealing, Self::Binding];
-
-    /// The name in the store, in labels and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TokenSigning => "token_signing",
-            Self::AuditSigning => "audit_signing",
-            Self::Wrapping => "wrapping",
-            Self::Sealing => "sealing",
-            Self::Binding => "binding",
-        }
-    }
-
     /// Whether the key is a pair with a public half.
     pub const fn is_pair(self) -> bool {
         matches!(self, Self::TokenSigning | Self::AuditSigning)
     }
 }
 
-/// Why a key left the JWKS for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyEnd {
-    /// The last token that it signed had expired.
-    Expired,
-    /// A person revoked it: whatever it signed counts for nothing.
-    Revoked,
-    /// Its HSM token does not have it, or not in custody, and it had not begun to sign.
-    Lost,
-}
-
-impl KeyEnd {
-    /// Every end.
-    pub const ALL: [Self; 3] = [Self::Expired, Self::Revoked, Self::Lost];
-
-    /// The name in the store and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Lost => "lost",
-        }
+words! {
+    /// Why a key left the JWKS for good.
+    pub enum KeyEnd {
+        /// The last token that it signed had expired.
+        Expired = "expired",
+        /// A person revoked it: whatever it signed counts for nothing.
+        Revoked = "revoked",
+        /// Its HSM token does not have it, or not in custody, and it had not begun to sign.
+        Lost = "lost",
     }
 }
 
@@ -136,24 +109,6 @@ pub struct WrongStage {
 }
 
 impl KeyState {
-    /// `next → active`.
-    /// Errors: [`WrongStage`] from any other stage.
-    pub const fn activate(self, at: Timestamp) -> Result<Self, WrongStage> {
-        match self {
-            Self::Next { .. } => Ok(Self::Active { since: at }),
-            other => Err(other.refuses("activated")),
-        }
-    }
-
-    /// `active → retiring`, until the last token has expired.
-    /// Errors: [`WrongStage`] from any other stage.
-    pub const fn retire(self, at: Timestamp, until: Timestamp) -> Result<Self, WrongStage> {
-        match self {
-            Self::Active { .. } => Ok(Self::Retiring { since: at, until }),
-            other => Err(other.refuses("retired")),
-        }
-    }
-
     /// Takes the key out of the JWKS: a retiring one whose time is over, a lost one that never signed, and any published
     /// one that is revoked.
     /// Errors: [`WrongStage`] from a stage that does not end so.
@@ -308,18 +263,12 @@ mod tests {
     #[test]
     fn a_key_goes_its_way_and_no_other() {
         let next = KeyState::Next { published_at: at(0) };
-        let active = next.activate(at(1)).unwrap();
-        let retiring = active.retire(at(2), at(9)).unwrap();
+        let active = KeyState::Active { since: at(1) };
+        let retiring = KeyState::Retiring { since: at(2), until: at(9) };
         assert!(retiring.withdraw(at(8), KeyEnd::Expired).is_err(), "its last token has not expired");
         let withdrawn = retiring.withdraw(at(9), KeyEnd::Expired).unwrap();
         let destroyed = withdrawn.destroy(at(10)).unwrap();
         assert_eq!(destroyed, KeyState::Destroyed { at: at(10), end: KeyEnd::Expired });
-        for state in [active, retiring, withdrawn, destroyed] {
-            assert!(state.activate(at(11)).is_err(), "{state:?}");
-        }
-        for state in [next, retiring, withdrawn, destroyed] {
-            assert!(state.retire(at(11), at(12)).is_err(), "{state:?}");
-        }
         for state in [next, active, retiring, destroyed] {
             assert!(state.destroy(at(11)).is_err(), "{state:?}");
         }

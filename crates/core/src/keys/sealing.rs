@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{HsmName, TenantId};
+use crate::words::words;
 
 /// The row that a sealed secret belongs to: a blob moved to another row does not open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,18 +49,16 @@ impl SealMode {
 #[serde(transparent)]
 pub struct SealedCopies(pub BTreeMap<HsmName, Vec<u8>>);
 
-/// The hash of an OTP's HMAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum OtpHash {
-    /// HMAC-SHA-1, RFC 4226.
-    #[serde(rename = "SHA1")]
-    Sha1,
-    /// HMAC-SHA-256, RFC 6238 §1.2.
-    #[serde(rename = "SHA256")]
-    Sha256,
-    /// HMAC-SHA-512, RFC 6238 §1.2.
-    #[serde(rename = "SHA512")]
-    Sha512,
+words! {
+    /// The hash of an OTP's HMAC.
+    pub enum OtpHash {
+        /// HMAC-SHA-1, RFC 4226.
+        Sha1 = "SHA1",
+        /// HMAC-SHA-256, RFC 6238 §1.2.
+        Sha256 = "SHA256",
+        /// HMAC-SHA-512, RFC 6238 §1.2.
+        Sha512 = "SHA512",
+    }
 }
 
 /// What a wrapped secret is, so that it unwraps to a key of the right kind.

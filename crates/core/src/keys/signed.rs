@@ -6,29 +6,27 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::KeyPurpose;
+use crate::words::words;
 use signet_jose::{Algorithm, Header, KeyId, signing_input};
 
 /// The payload of a test signature: no JSON, so that nobody can take it for claims.
 pub const TEST_PAYLOAD: &[u8] = b"signet test signature";
 
-/// One kind of what is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SignedKind {
-    /// An access token (RFC 9068 §2.1).
-    Token,
-    /// A checkpoint of the audit chain.
-    Checkpoint,
-    /// A custody report.
-    Report,
-    /// A test signature, which proves that the key can sign and nothing else.
-    Test,
+words! {
+    /// One kind of what is signed.
+    pub enum SignedKind {
+        /// An access token (RFC 9068 §2.1).
+        Token = "token",
+        /// A checkpoint of the audit chain.
+        Checkpoint = "checkpoint",
+        /// A custody report.
+        Report = "report",
+        /// A test signature, which proves that the key can sign and nothing else.
+        Test = "test",
+    }
 }
 
 impl SignedKind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Token, Self::Checkpoint, Self::Report, Self::Test];
-
     /// The `typ` of its header.
     pub const fn token_type(self) -> &'static str {
         match self {
@@ -42,16 +40,6 @@ impl SignedKind {
     /// The kind of this very `typ`.
     pub fn from_token_type(token_type: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.token_type() == token_type)
-    }
-
-    /// The name in counts and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Checkpoint => "checkpoint",
-            Self::Report => "report",
-            Self::Test => "test",
-        }
     }
 
     /// Whether a key of this purpose signs it.

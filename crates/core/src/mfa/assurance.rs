@@ -89,7 +89,7 @@ pub struct Requirement {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an acr (urn:signet:aal1, urn:signet:aal2 or urn:signet:aal3), phishing-resistant, or kinds of factor ({}) are expected",
-    FactorKind::all().map(FactorKind::name).collect::<Vec<_>>().join(", ")
+    FactorKind::ALL.map(FactorKind::name).join(", ")
 )]
 pub struct UnknownWord;
 

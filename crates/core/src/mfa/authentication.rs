@@ -5,13 +5,7 @@
 
 use super::{FactorId, FactorKind, FactorRef, UsedFactor, UserId};
 use signet_jose::clock::Timestamp;
-
-/// `acr` of a password and a recovery code (NIST SP 800-63B-4 AAL1): no authenticator was shown.
-pub const ACR_AAL1: &str = "urn:signet:aal1";
-/// `acr` of a password and a one-time password (AAL2).
-pub const ACR_AAL2: &str = "urn:signet:aal2";
-/// `acr` of a phishing-resistant cryptographic authenticator (AAL3), which no OTP is.
-pub const ACR_AAL3: &str = "urn:signet:aal3";
+use signet_verify::Level;
 
 /// The user's password was shown. Only [`password::verify`](super::password::verify) makes it.
 #[derive(Debug)]
@@ -33,9 +27,8 @@ impl PasswordProof {
 
 /// A one-time code of the user's factor was shown, and this request was the one that spent it.
 ///
-/// Only [`SpendableStep::spent`](super::totp::SpendableStep::spent),
-/// [`SpendableCounter::spent`](super::yubico_otp::SpendableCounter::spent) and
-/// [`SpendableNonce::spent`](super::piv::SpendableNonce::spent) make it.
+/// Only what is spent makes it: a [`SpendableCounter`], a [`SpendableStep`](super::totp::SpendableStep), a
+/// [`SpendableNonce`](super::piv::SpendableNonce) and so on.
 #[derive(Debug)]
 #[must_use]
 pub struct FactorProof {
@@ -90,17 +83,18 @@ impl FactorUse {
         }
     }
 
-    /// The level that it reaches with a password, or, where it can, by itself (NIST SP 800-63B-4).
-    const fn level(self) -> &'static str {
+    /// The level that it reaches with a password, or, where it can, by itself (NIST SP 800-63B-4): a recovery code shows
+    /// no authenticator, and an OTP resists no phishing.
+    const fn level(self) -> Level {
         match self {
-            Self::Recovery => ACR_AAL1,
-            Self::WebAuthn { verified: true, attested: true } | Self::Piv { attested: true } => ACR_AAL3,
+            Self::Recovery => Level::Aal1,
+            Self::WebAuthn { verified: true, attested: true } | Self::Piv { attested: true } => Level::Aal3,
             Self::Totp
             | Self::Hotp
             | Self::YubicoOtp
             | Self::YubicoRemote
             | Self::WebAuthn { .. }
-            | Self::Piv { attested: false } => ACR_AAL2,
+            | Self::Piv { attested: false } => Level::Aal2,
         }
     }
 }
@@ -121,13 +115,35 @@ impl FactorProof {
     }
 }
 
+/// A counter that a shown code matched, and that was not spent when the factor was read: of a HOTP, or of a Yubico OTP that
+/// was judged here or by another server.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a counter that is not spent can be used again"]
+pub struct SpendableCounter {
+    pub(super) raised: i64,
+    pub(super) used: FactorUse,
+}
+
+impl SpendableCounter {
+    /// What the store raises the factor's counter to: the lowest acceptable one of a HOTP, the last accepted one of a
+    /// Yubico OTP (`useCtr << 8 | sessionUse`).
+    pub fn raised(&self) -> i64 {
+        self.raised
+    }
+
+    /// The proof, where the conditional write that raised the factor's counter to this was `won`.
+    pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
+        won.then(|| FactorProof::new(user.clone(), factor.clone(), self.used))
+    }
+}
+
 /// A person signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authentication {
     user: UserId,
     factors: Vec<UsedFactor>,
     methods: Vec<&'static str>,
-    level: &'static str,
+    level: Level,
     at: Timestamp,
 }
 
@@ -171,7 +187,7 @@ impl Authentication {
 
     /// `acr`: the level that was reached.
     pub fn acr(&self) -> &'static str {
-        self.level
+        self.level.acr()
     }
 
     /// `auth_time`: when it was proved.
@@ -205,18 +221,18 @@ mod tests {
     #[test]
     fn a_card_reaches_the_highest_level_where_its_key_is_attested() {
         let attested = proofs("u", "u", FactorUse::Piv { attested: true }).unwrap();
-        assert_eq!((attested.acr(), attested.amr().join(" ")), (ACR_AAL3, "pwd sc hwk pin mfa".to_owned()));
+        assert_eq!((attested.acr(), attested.amr().join(" ")), (Level::Aal3.acr(), "pwd sc hwk pin mfa".to_owned()));
         let told = proofs("u", "u", FactorUse::Piv { attested: false }).unwrap();
-        assert_eq!((told.acr(), told.amr().join(" ")), (ACR_AAL2, "pwd sc mfa".to_owned()));
+        assert_eq!((told.acr(), told.amr().join(" ")), (Level::Aal2.acr(), "pwd sc mfa".to_owned()));
     }
 
     #[test]
     fn a_key_reaches_the_highest_level_attested_and_by_a_person_it_verified() {
         let key = |verified, attested| FactorUse::WebAuthn { verified, attested };
         for (kind, acr, amr) in [
-            (key(true, true), ACR_AAL3, "pwd hwk pin user mfa"),
-            (key(true, false), ACR_AAL2, "pwd hwk pin user mfa"),
-            (key(false, true), ACR_AAL2, "pwd hwk user mfa"),
+            (key(true, true), Level::Aal3.acr(), "pwd hwk pin user mfa"),
+            (key(true, false), Level::Aal2.acr(), "pwd hwk pin user mfa"),
+            (key(false, true), Level::Aal2.acr(), "pwd hwk user mfa"),
         ] {
             let proved = proofs("u", "u", kind).unwrap();
             assert_eq!((proved.acr(), proved.amr().join(" ")), (acr, amr.to_owned()));
@@ -229,6 +245,16 @@ mod tests {
         assert_eq!(alone(key(true, false)).unwrap().factors(), ["webauthn:f".parse().unwrap()]);
         for weaker in [key(false, true), FactorUse::Totp, FactorUse::Recovery] {
             assert_eq!(alone(weaker), None);
+        }
+    }
+
+    #[test]
+    fn only_the_winner_has_a_proof() {
+        let (user, factor) = (UserId::new("u"), FactorId::new("f"));
+        for (used, name) in [(FactorUse::Hotp, "hotp:f"), (FactorUse::YubicoOtp, "yubico_otp:f")] {
+            let counter = || SpendableCounter { raised: 1, used };
+            assert!(counter().spent(&user, &factor, false).is_none());
+            assert_eq!(counter().spent(&user, &factor, true).unwrap().factor().to_string(), name);
         }
     }
 

@@ -105,12 +105,6 @@ impl TotpParameters {
     }
 }
 
-impl Default for TotpParameters {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
 /// The shortest secret that is taken over from elsewhere (RFC 4226 §4 R6: 128 bits). 80 bits, which older tokens have,
 /// are taken too: nobody can change what is in a token.
 pub const LEAST_SECRET_BYTES: usize = 10;
@@ -120,10 +114,14 @@ pub const MOST_SECRET_BYTES: usize = 128;
 /// A new secret, shown once: to the HSM, which keeps it, and to the person.
 #[derive(Debug)]
 pub struct Enrolment {
-    secret: SecretBytes,
-    secret_base32: SecretText,
-    otpauth_uri: SecretText,
-    detail: FactorDetail,
+    /// The secret's bytes, for the HSM.
+    pub secret: SecretBytes,
+    /// The secret in base32 without padding, for typing.
+    pub secret_base32: SecretText,
+    /// The secret as an `otpauth://` URI, for a QR code.
+    pub otpauth_uri: SecretText,
+    /// The factor's parameters and state: nothing spent yet.
+    pub detail: FactorDetail,
 }
 
 impl Enrolment {
@@ -166,26 +164,6 @@ impl Enrolment {
         let secret_base32 = SecretText::new(BASE32_NOPAD.encode(secret.expose()));
         Ok(Self { secret, secret_base32, otpauth_uri, detail })
     }
-
-    /// The secret's bytes, for the HSM.
-    pub fn secret(&self) -> &SecretBytes {
-        &self.secret
-    }
-
-    /// The secret in base32 without padding, for typing.
-    pub fn secret_base32(&self) -> &SecretText {
-        &self.secret_base32
-    }
-
-    /// The secret as an `otpauth://` URI, for a QR code.
-    pub fn otpauth_uri(&self) -> &SecretText {
-        &self.otpauth_uri
-    }
-
-    /// The factor's parameters and state: nothing spent yet.
-    pub fn detail(&self) -> &FactorDetail {
-        &self.detail
-    }
 }
 
 fn totp_uri(
@@ -213,7 +191,7 @@ fn hotp_uri(issuer: &str, account: &str, state: &HotpState, secret: &SecretBytes
     SecretText::new(format!(
         "otpauth://hotp/{issuer}:{account}?secret={}&issuer={issuer}&algorithm={}&digits={}&counter={}",
         secret.expose(),
-        hash_name(state.hash),
+        state.hash.name(),
         state.digits,
         state.next_counter,
     ))
@@ -234,15 +212,6 @@ pub fn check_secret(secret: &SecretBytes) -> Result<(), EnrolmentError> {
         Ok(())
     } else {
         Err(EnrolmentError::Secret(length))
-    }
-}
-
-/// The hash's name in an otpauth URI.
-pub const fn hash_name(hash: OtpHash) -> &'static str {
-    match hash {
-        OtpHash::Sha1 => "SHA1",
-        OtpHash::Sha256 => "SHA256",
-        OtpHash::Sha512 => "SHA512",
     }
 }
 
@@ -300,10 +269,10 @@ mod tests {
     fn a_uri_is_read_by_another_implementation() {
         let parameters = TotpParameters::new(OtpHash::Sha256, 8, 60).unwrap();
         let enrolment = Enrolment::new("Acme & Söhne", "ann@example", parameters, &crate::random::OsRandom).unwrap();
-        let read = totp_rs::Totp::from_url(enrolment.otpauth_uri().expose()).unwrap();
-        assert_eq!(read.secret().to_base32(), enrolment.secret_base32().expose());
+        let read = totp_rs::Totp::from_url(enrolment.otpauth_uri.expose()).unwrap();
+        assert_eq!(read.secret().to_base32(), enrolment.secret_base32.expose());
         let hotp = Enrolment::hotp("Acme", "ann", TotpParameters::DEFAULT, &crate::random::OsRandom).unwrap();
-        let uri = hotp.otpauth_uri().expose();
+        let uri = hotp.otpauth_uri.expose();
         assert!(
             uri.starts_with("otpauth://hotp/Acme:ann?secret=") && uri.ends_with("&algorithm=SHA1&digits=6&counter=0")
         );

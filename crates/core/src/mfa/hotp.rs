@@ -3,9 +3,10 @@
 
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::authentication::{FactorProof, FactorUse};
-use super::totp::{Code, OtpFault, truncate};
-use super::{FactorId, HotpState, UserId};
+use super::HotpState;
+use super::authentication::{FactorUse, SpendableCounter};
+use super::totp::{Code, truncate};
+use crate::audit::Reason;
 
 /// Counters that are accepted from the lowest acceptable one on (RFC 4226 §7.2: the look-ahead `s`): presses that nobody
 /// typed.
@@ -21,22 +22,15 @@ pub fn resync_candidates(state: &HotpState) -> Vec<i64> {
     (0..super::totp::RESYNC_STEPS).map(|offset| state.next_counter.saturating_add(offset)).collect()
 }
 
-/// A counter that a shown code matched, and that was not spent when the factor was read.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a counter that is not spent can be used again"]
-pub struct SpendableCounter {
-    counter: i64,
-}
-
 /// Compares a code with every candidate in constant time; `hmacs` are those of `candidates`, in order. The highest
 /// counter that matches wins, so that spending it burns an equal code below it.
-/// Errors: [`OtpFault::WrongCode`]. A list of HMACs that is not one for each candidate matches nothing.
+/// Errors: [`Reason::WrongCode`]. A list of HMACs that is not one for each candidate matches nothing.
 pub fn match_counter(
     code: &Code,
     candidates: &[i64],
     hmacs: &[Vec<u8>],
     state: &HotpState,
-) -> Result<SpendableCounter, OtpFault> {
+) -> Result<SpendableCounter, Reason> {
     let complete = Choice::from(u8::from(candidates.len() == hmacs.len() && code.digits() == state.digits));
     let (mut found, mut counter) = (Choice::from(0), 0_i64);
     for (&candidate, hmac) in candidates.iter().zip(hmacs) {
@@ -46,7 +40,7 @@ pub fn match_counter(
         counter.conditional_assign(&candidate, equal & unspent);
         found |= equal & unspent;
     }
-    if bool::from(found) { Ok(SpendableCounter { counter }) } else { Err(OtpFault::WrongCode) }
+    if bool::from(found) { Ok(spendable(counter)) } else { Err(Reason::WrongCode) }
 }
 
 /// Finds two codes in a row; the pair at the highest counter wins.
@@ -55,23 +49,15 @@ pub fn match_pair(
     candidates: &[i64],
     hmacs: &[Vec<u8>],
     state: &HotpState,
-) -> Result<SpendableCounter, OtpFault> {
+) -> Result<SpendableCounter, Reason> {
     let places = super::totp::pair_places(codes, hmacs, state.digits);
     let counter = places.into_iter().filter_map(|place| candidates.get(place + 1)).copied().max();
     let unspent = counter.filter(|&counter| counter > state.next_counter && counter < i64::MAX);
-    unspent.map(|counter| SpendableCounter { counter }).ok_or(OtpFault::WrongCode)
+    unspent.map(spendable).ok_or(Reason::WrongCode)
 }
 
-impl SpendableCounter {
-    /// The lowest counter that is acceptable from then on: what the store raises the factor's counter to.
-    pub fn next_counter(&self) -> i64 {
-        self.counter + 1
-    }
-
-    /// The proof, where the conditional write that raised the factor's counter was `won`.
-    pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::Hotp))
-    }
+fn spendable(counter: i64) -> SpendableCounter {
+    SpendableCounter { raised: counter + 1, used: FactorUse::Hotp }
 }
 
 #[cfg(test)]
@@ -97,10 +83,10 @@ mod tests {
         counters.iter().map(|&counter| hmac::sign(&key, &counter_message(counter)).as_ref().to_vec()).collect()
     }
 
-    fn show(text: &str, state: &HotpState) -> Result<i64, OtpFault> {
+    fn show(text: &str, state: &HotpState) -> Result<i64, Reason> {
         let counters = candidates(state);
         let code = Code::parse(text, 6).unwrap();
-        match_counter(&code, &counters, &hmacs(&counters), state).map(|counter| counter.next_counter())
+        match_counter(&code, &counters, &hmacs(&counters), state).map(|counter| counter.raised())
     }
 
     #[test]
@@ -112,10 +98,10 @@ mod tests {
 
     #[test]
     fn spent_counters_and_those_beyond_the_look_ahead_match_nothing() {
-        assert_eq!(show(TABLE[0], &state(1)), Err(OtpFault::WrongCode));
+        assert_eq!(show(TABLE[0], &state(1)), Err(Reason::WrongCode));
         assert_eq!(show(TABLE[9], &state(9)), Ok(10));
         let eleventh = truncate(&hmacs(&[10])[0], 6).unwrap();
-        assert_eq!(show(&format!("{eleventh:06}"), &state(0)), Err(OtpFault::WrongCode));
+        assert_eq!(show(&format!("{eleventh:06}"), &state(0)), Err(Reason::WrongCode));
         assert_eq!(show(&format!("{eleventh:06}"), &state(1)), Ok(11));
     }
 
@@ -128,19 +114,16 @@ mod tests {
         let counters = resync_candidates(&now);
         let all = hmacs(&counters);
         let pair = match_pair([&codes[0], &codes[1]], &counters, &all, &now).unwrap();
-        assert_eq!(pair.next_counter(), far + 2);
+        assert_eq!(pair.raised(), far + 2);
         for wrong in [[&codes[1], &codes[0]], [&codes[0], &codes[2]], [&codes[0], &codes[0]]] {
-            assert_eq!(match_pair(wrong, &counters, &all, &now), Err(OtpFault::WrongCode));
+            assert_eq!(match_pair(wrong, &counters, &all, &now), Err(Reason::WrongCode));
         }
     }
 
     #[test]
-    fn only_the_winner_has_a_proof_and_missing_hmacs_match_nothing() {
-        let (user, factor) = (UserId::new("u"), FactorId::new("f"));
-        assert!(SpendableCounter { counter: 0 }.spent(&user, &factor, false).is_none());
-        assert_eq!(SpendableCounter { counter: 0 }.spent(&user, &factor, true).unwrap().factor().to_string(), "hotp:f");
+    fn missing_hmacs_match_nothing() {
         let code = Code::parse(TABLE[0], 6).unwrap();
-        assert_eq!(match_counter(&code, &[0, 1], &hmacs(&[0]), &state(0)), Err(OtpFault::WrongCode));
+        assert_eq!(match_counter(&code, &[0, 1], &hmacs(&[0]), &state(0)), Err(Reason::WrongCode));
         let last = state(i64::MAX - 2);
         assert_eq!(candidates(&last).len(), 10);
         assert!(match_counter(&code, &candidates(&last), &hmacs(&candidates(&last)), &last).is_err());

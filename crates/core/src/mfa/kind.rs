@@ -7,69 +7,47 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::FactorId;
+use crate::words::words;
 
-/// A kind of factor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FactorKind {
-    /// RFC 6238.
-    Totp,
-    /// RFC 4226.
-    Hotp,
-    /// A Yubico OTP with the factor's own AES key.
-    YubicoOtp,
-    /// A Yubico OTP whose key another validation server has.
-    YubicoRemote,
-    /// A security key or passkey (W3C WebAuthn Level 3).
-    WebAuthn,
-    /// A key in a YubiKey's PIV slot 9a (NIST SP 800-73).
-    Piv,
-    /// One-time recovery codes.
-    Recovery,
+words! {
+    /// A kind of factor, with its name in the store, in audit records and on the command line.
+    pub enum FactorKind {
+        /// RFC 6238.
+        Totp = "totp",
+        /// RFC 4226.
+        Hotp = "hotp",
+        /// A Yubico OTP with the factor's own AES key.
+        YubicoOtp = "yubico_otp",
+        /// A Yubico OTP whose key another validation server has.
+        YubicoRemote = "yubico_remote",
+        /// A security key or passkey (W3C WebAuthn Level 3).
+        WebAuthn = "webauthn",
+        /// A key in a YubiKey's PIV slot 9a (NIST SP 800-73).
+        Piv = "piv",
+        /// One-time recovery codes.
+        Recovery = "recovery",
+    }
 }
 
-/// Each kind with its name in the store, in audit records and on the command line, its name for people, and whether it
-/// gives nothing to a site that only looks like the right one.
-const TABLE: [(FactorKind, &str, &str, bool); 7] = [
-    (FactorKind::Totp, "totp", "Authenticator app", false),
-    (FactorKind::Hotp, "hotp", "Counter-based token", false),
-    (FactorKind::YubicoOtp, "yubico_otp", "YubiKey code", false),
-    (FactorKind::YubicoRemote, "yubico_remote", "YubiKey code", false),
-    (FactorKind::WebAuthn, "webauthn", "Security key", true),
-    (FactorKind::Piv, "piv", "Smart card", true),
-    (FactorKind::Recovery, "recovery", "Recovery codes", false),
-];
-
 impl FactorKind {
-    /// Every kind.
-    pub fn all() -> impl Iterator<Item = Self> {
-        TABLE.iter().map(|row| row.0)
-    }
-
-    /// The kind's name in the store, in audit records and on the command line.
-    pub const fn name(self) -> &'static str {
-        TABLE[self as usize].1
-    }
-
     /// The kind's name for people.
     pub const fn in_words(self) -> &'static str {
-        TABLE[self as usize].2
+        match self {
+            Self::Totp => "Authenticator app",
+            Self::Hotp => "Counter-based token",
+            Self::YubicoOtp | Self::YubicoRemote => "YubiKey code",
+            Self::WebAuthn => "Security key",
+            Self::Piv => "Smart card",
+            Self::Recovery => "Recovery codes",
+        }
     }
 
     /// Whether it gives nothing to a site that only looks like the right one.
     pub const fn resists_phishing(self) -> bool {
-        TABLE[self as usize].3
-    }
-}
-
-impl fmt::Display for FactorKind {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl Serialize for FactorKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+        match self {
+            Self::WebAuthn | Self::Piv => true,
+            Self::Totp | Self::Hotp | Self::YubicoOtp | Self::YubicoRemote | Self::Recovery => false,
+        }
     }
 }
 
@@ -82,7 +60,7 @@ impl FromStr for FactorKind {
     type Err = UnknownFactor;
 
     fn from_str(name: &str) -> Result<Self, UnknownFactor> {
-        Self::all().find(|kind| kind.name() == name).ok_or(UnknownFactor)
+        Self::named(name).ok_or(UnknownFactor)
     }
 }
 
@@ -170,9 +148,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_each_kind_at_its_place_and_reads_what_it_writes() {
-        for (place, kind) in FactorKind::all().enumerate() {
-            assert_eq!((kind as usize, kind.name().parse()), (place, Ok(kind)));
+    fn reads_what_it_writes() {
+        for kind in FactorKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
             let used = UsedFactor::Factor(FactorRef { kind, id: FactorId::new("0198-ab") });
             assert_eq!(used.to_string().parse(), Ok(used));
         }

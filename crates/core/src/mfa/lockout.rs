@@ -40,12 +40,6 @@ impl Lockout {
     }
 }
 
-impl Default for Lockout {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
-
 /// What a try guesses at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'t> {
@@ -159,6 +153,6 @@ mod tests {
 
     #[test]
     fn the_default_is_ten_tries_an_hour() {
-        assert_eq!((Lockout::default().tries, Lockout::default().pause_seconds()), (10, 3600));
+        assert_eq!((Lockout::DEFAULT.tries, Lockout::DEFAULT.pause_seconds()), (10, 3600));
     }
 }

@@ -47,7 +47,7 @@ pub mod yubico_otp;
 pub mod yubico_validation;
 
 pub use assurance::{AssurancePolicy, Proved, Requirement};
-pub use authentication::{Authentication, FactorProof, PasswordProof};
+pub use authentication::{Authentication, FactorProof, PasswordProof, SpendableCounter};
 pub use credentials::{Credentials, SecondFactor};
 pub use identity::{
     FactorDetail, FactorId, HotpState, PivState, RecoveryState, TotpState, UserId, WebAuthnState, YubicoRemoteState,

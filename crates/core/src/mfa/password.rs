@@ -18,19 +18,15 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 
-/// A password could not be hashed.
+/// Argon2id refused, for want of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PasswordError {
-    /// Argon2id refused, for want of memory.
-    #[error("the password could not be hashed")]
-    Hash,
-}
+#[error("the password could not be hashed")]
+pub struct PasswordError;
 
 /// Hashes a password with a new salt. Gives a PHC text (`$argon2id$v=19$...`), to be sealed before it is stored.
 pub fn hash(password: &SecretText, random: &dyn Random) -> Result<SecretText, PasswordError> {
     let salt = random::bytes::<SALT_BYTES>(random);
-    let phc =
-        hasher()?.hash_password_with_salt(password.expose().as_bytes(), &salt).map_err(|_| PasswordError::Hash)?;
+    let phc = hasher()?.hash_password_with_salt(password.expose().as_bytes(), &salt).map_err(|_| PasswordError)?;
     Ok(SecretText::new(phc.to_string()))
 }
 
@@ -98,7 +94,7 @@ fn hashes_to(password: &SecretText, phc: &SecretText, workspace: &mut Workspace)
 }
 
 fn hasher() -> Result<Argon2<'static>, PasswordError> {
-    let parameters = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| PasswordError::Hash)?;
+    let parameters = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| PasswordError)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters))
 }
 

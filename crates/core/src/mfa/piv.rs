@@ -17,6 +17,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::authentication::{FactorProof, FactorUse};
 use super::{FactorId, PivState, UserId};
+use crate::audit::Reason;
 use crate::keys::TenantId;
 use signet_jose::KeyId;
 use signet_jose::algorithm::KeyType;
@@ -108,23 +109,6 @@ pub struct Shown {
     client: String,
 }
 
-/// Why what was shown is refused. The audit record says which; the caller is told none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PivFault {
-    /// The nonce is none of this server's for this client.
-    #[error("the nonce was not made by this server for this client")]
-    WrongNonce,
-    /// The nonce is too old, or of the future.
-    #[error("the nonce is too old")]
-    StaleNonce,
-    /// The signature is not the key's over this text.
-    #[error("the signature is wrong")]
-    WrongSignature,
-    /// The key is not enrolled for the user.
-    #[error("the key is not the user's")]
-    UnknownKey,
-}
-
 impl Shown {
     /// Reads what was shown, strictly; `None` for what can be right for nobody.
     pub fn parse(shown: &str, context: SignInContext<'_>) -> Option<Self> {
@@ -158,19 +142,20 @@ impl Shown {
         &self.key_id
     }
 
-    /// Judges nonce and signature. Both are computed before either is judged.
-    pub fn judge(&self, mac: &[u8; 32], now: Timestamp) -> Result<SpendableNonce, PivFault> {
+    /// Judges nonce and signature. Both are computed before either is judged. The audit record says why one is refused; the
+    /// caller is not told.
+    pub fn judge(&self, mac: &[u8; 32], now: Timestamp) -> Result<SpendableNonce, Reason> {
         let is_ours = bool::from(self.nonce.0[24..].ct_eq(mac));
         let is_signed = verifies(&self.key, &self.text, &self.signature);
         let issued_at = self.nonce.issued_at();
         if !is_ours {
-            return Err(PivFault::WrongNonce);
+            return Err(Reason::WrongNonce);
         }
         if issued_at > now.plus(CLOCK_SKEW) || issued_at.plus(NONCE_LIFETIME) < now {
-            return Err(PivFault::StaleNonce);
+            return Err(Reason::StaleNonce);
         }
         if !is_signed {
-            return Err(PivFault::WrongSignature);
+            return Err(Reason::WrongSignature);
         }
         Ok(SpendableNonce { id: Sha256::digest(self.nonce.0).into(), key: self.key_id.clone() })
     }
@@ -250,7 +235,7 @@ mod tests {
         Nonce::new(AT, &[1; 16], &MAC)
     }
 
-    fn judged(shown: &str, mac: &[u8; 32], now: Timestamp) -> Result<SpendableNonce, PivFault> {
+    fn judged(shown: &str, mac: &[u8; 32], now: Timestamp) -> Result<SpendableNonce, Reason> {
         Shown::parse(shown, CONTEXT).unwrap().judge(mac, now)
     }
 
@@ -267,11 +252,11 @@ mod tests {
             attested: true,
         };
         assert!(good.is_by(&state(key.thumbprint().to_string())) && !good.is_by(&state("other".to_owned())));
-        assert_eq!(judged(&shown, &[8; 32], AT), Err(PivFault::WrongNonce));
+        assert_eq!(judged(&shown, &[8; 32], AT), Err(Reason::WrongNonce));
         let last = AT.plus(NONCE_LIFETIME);
         assert!(judged(&shown, &MAC, last).is_ok());
-        assert_eq!(judged(&shown, &MAC, last.plus(Duration::from_millis(1))), Err(PivFault::StaleNonce));
-        assert_eq!(judged(&shown, &MAC, AT.minus(Duration::from_secs(31))), Err(PivFault::StaleNonce));
+        assert_eq!(judged(&shown, &MAC, last.plus(Duration::from_millis(1))), Err(Reason::StaleNonce));
+        assert_eq!(judged(&shown, &MAC, AT.minus(Duration::from_secs(31))), Err(Reason::StaleNonce));
     }
 
     #[test]
@@ -283,11 +268,11 @@ mod tests {
             SignInContext { username: "bob", ..CONTEXT },
         ] {
             let shown = shown_by(&pair, &nonce(), other);
-            assert_eq!(judged(&shown, &MAC, AT), Err(PivFault::WrongSignature), "{other:?}");
+            assert_eq!(judged(&shown, &MAC, AT), Err(Reason::WrongSignature), "{other:?}");
         }
         let another_nonce = shown_by(&pair, &Nonce::new(AT, &[2; 16], &MAC), CONTEXT);
         let (_, rest) = another_nonce.split_once('.').unwrap();
-        assert_eq!(judged(&format!("{}.{rest}", nonce().text()), &MAC, AT), Err(PivFault::WrongSignature));
+        assert_eq!(judged(&format!("{}.{rest}", nonce().text()), &MAC, AT), Err(Reason::WrongSignature));
     }
 
     #[test]
@@ -305,7 +290,7 @@ mod tests {
         assert!(judged(&joined(&nonce(), spki.as_ref(), &signature), &MAC, AT).is_ok());
         signature[9] ^= 1;
         let spoilt = joined(&nonce(), spki.as_ref(), &signature);
-        assert_eq!(judged(&spoilt, &MAC, AT), Err(PivFault::WrongSignature));
+        assert_eq!(judged(&spoilt, &MAC, AT), Err(Reason::WrongSignature));
     }
 
     #[test]

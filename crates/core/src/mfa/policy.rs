@@ -12,7 +12,7 @@ use super::recovery::RecoveryCode;
 use super::totp::{self, Code};
 use super::webauthn::MOST_KEYS;
 use super::yubico_otp::YubicoOtp;
-use super::{FactorDetail, HotpState, RecoveryState, TotpState, YubicoState, hotp};
+use super::{FactorDetail, FactorKind, HotpState, RecoveryState, TotpState, YubicoState, hotp};
 use crate::keys::OtpHash;
 
 /// The TOTP and HOTP factors that one user may have together: each sign-in by digits computes for so many.
@@ -134,36 +134,21 @@ pub struct TooManyFactors {
     what: &'static str,
 }
 
-/// Judges whether a user with these factors may enrol one more of `new`'s kind.
+/// Judges whether a user with these factors may enrol one more of this kind.
 pub fn may_enrol<'f>(
-    new: &FactorDetail,
+    new: FactorKind,
     enrolled: impl IntoIterator<Item = &'f FactorDetail>,
 ) -> Result<(), TooManyFactors> {
-    let is_digits = |detail: &FactorDetail| matches!(detail, FactorDetail::Totp(_) | FactorDetail::Hotp(_));
-    let is_recovery = |detail: &FactorDetail| matches!(detail, FactorDetail::Recovery(_));
-    let enrolled: Vec<&FactorDetail> = enrolled.into_iter().collect();
-    let (digits, recovery) = enrolled.iter().fold((0, 0), |(digits, recovery), detail| {
-        (digits + usize::from(is_digits(detail)), recovery + usize::from(is_recovery(detail)))
-    });
-    if let FactorDetail::WebAuthn(_) = new {
-        return may_enrol_key(enrolled);
-    }
-    if is_digits(new) && digits >= MOST_DIGIT_FACTORS {
-        return Err(TooManyFactors { most: MOST_DIGIT_FACTORS, what: "TOTP and HOTP factors" });
-    }
-    if is_recovery(new) && recovery >= MOST_RECOVERY_FACTORS {
-        return Err(TooManyFactors { most: MOST_RECOVERY_FACTORS, what: "recovery factors" });
-    }
-    Ok(())
-}
-
-/// Judges whether a user with these factors may enrol one more security key.
-pub fn may_enrol_key<'f>(enrolled: impl IntoIterator<Item = &'f FactorDetail>) -> Result<(), TooManyFactors> {
-    let keys = enrolled.into_iter().filter(|detail| matches!(detail, FactorDetail::WebAuthn(_))).count();
-    if keys >= MOST_KEYS {
-        return Err(TooManyFactors { most: MOST_KEYS, what: "security keys" });
-    }
-    Ok(())
+    let (most, what, kinds): (_, _, &[FactorKind]) = match new {
+        FactorKind::Totp | FactorKind::Hotp => {
+            (MOST_DIGIT_FACTORS, "TOTP and HOTP factors", &[FactorKind::Totp, FactorKind::Hotp])
+        }
+        FactorKind::Recovery => (MOST_RECOVERY_FACTORS, "recovery factors", &[FactorKind::Recovery]),
+        FactorKind::WebAuthn => (MOST_KEYS, "security keys", &[FactorKind::WebAuthn]),
+        FactorKind::YubicoOtp | FactorKind::YubicoRemote | FactorKind::Piv => return Ok(()),
+    };
+    let there = enrolled.into_iter().filter(|detail| kinds.contains(&detail.kind())).count();
+    if there >= most { Err(TooManyFactors { most, what }) } else { Ok(()) }
 }
 
 const _: () = assert!(hotp::LOOK_AHEAD == 10 && HMACS == 10 && 2 * (totp::HARDWARE_WINDOW as usize) < HMACS);
@@ -234,11 +219,11 @@ mod tests {
     #[test]
     fn nobody_enrols_more_than_is_computed_for() {
         let four = [totp(6), totp(8), hotp(), totp(6)];
-        assert!(may_enrol(&totp(6), &four).is_err() && may_enrol(&hotp(), &four).is_err());
-        assert_eq!(may_enrol(&totp(6), &four[1..]), Ok(()));
-        assert_eq!(may_enrol(&yubico("cc"), &four), Ok(()));
-        assert_eq!(may_enrol(&recovery(), &[recovery()]), Ok(()));
-        assert!(may_enrol(&recovery(), &[recovery(), recovery()]).is_err());
+        assert!(may_enrol(FactorKind::Totp, &four).is_err() && may_enrol(FactorKind::Hotp, &four).is_err());
+        assert_eq!(may_enrol(FactorKind::Totp, &four[1..]), Ok(()));
+        assert_eq!(may_enrol(FactorKind::YubicoOtp, &four), Ok(()));
+        assert_eq!(may_enrol(FactorKind::Recovery, &[recovery()]), Ok(()));
+        assert!(may_enrol(FactorKind::Recovery, &[recovery(), recovery()]).is_err());
     }
 
     #[test]

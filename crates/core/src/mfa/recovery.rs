@@ -4,8 +4,6 @@
 //! A code is 80 random bits. What is kept is its HMAC under a secret of the factor's own, computed inside the HSM: who
 //! reads the database learns nothing, and who writes to it can't plant a code.
 
-use std::fmt;
-
 use sha2::{Digest as _, Sha256};
 
 use super::authentication::{FactorProof, FactorUse};
@@ -27,7 +25,7 @@ const LENGTH: usize = 16;
 const GROUP: usize = 4;
 
 /// A code as shown.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RecoveryCode(SecretText);
 
 impl RecoveryCode {
@@ -69,12 +67,6 @@ impl RecoveryCode {
         let digest: [u8; 32] = Sha256::digest(self.0.expose().as_bytes()).into();
         let [a, b, c, d, e, f, g, h, ..] = digest;
         [a, b, c, d, e, f, g, h]
-    }
-}
-
-impl fmt::Debug for RecoveryCode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("RecoveryCode(..)")
     }
 }
 

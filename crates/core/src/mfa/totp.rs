@@ -8,6 +8,7 @@ use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 use super::authentication::{FactorProof, FactorUse};
 pub use super::enrolment::{ClockProfile, Enrolment, EnrolmentError, TotpParameters};
 use super::{FactorId, TotpState, UserId};
+use crate::audit::Reason;
 use signet_jose::clock::Timestamp;
 
 /// Steps accepted on either side of the expected one (RFC 6238 §5.2), where the clock is a phone's.
@@ -109,16 +110,16 @@ pub(super) fn pair_places(codes: [&Code; 2], hmacs: &[Vec<u8>], digits: u8) -> V
 
 /// Finds two codes in a row, both of them unspent; the later pair wins. The drift that they show is kept as it is: to
 /// have seen both is proof enough of the device.
-/// Errors: [`OtpFault`]. A list of HMACs that is not one for each candidate matches nothing.
+/// Errors: [`Reason`], which the audit record says and the caller is not told. A list of HMACs that is not one for each candidate matches nothing.
 pub fn match_pair(
     codes: [&Code; 2],
     now: Timestamp,
     candidates: &[i64],
     hmacs: &[Vec<u8>],
     state: &TotpState,
-) -> Result<SpendableStep, OtpFault> {
+) -> Result<SpendableStep, Reason> {
     if candidates.len() != hmacs.len() {
-        return Err(OtpFault::WrongCode);
+        return Err(Reason::WrongCode);
     }
     let places = pair_places(codes, hmacs, state.digits);
     let pairs = || places.iter().filter_map(|place| Some((*candidates.get(*place)?, *candidates.get(place + 1)?)));
@@ -128,7 +129,7 @@ pub fn match_pair(
             let offset = step.saturating_sub(current_step(now, state));
             Ok(SpendableStep { step, drift: i32::try_from(offset).unwrap_or(0) })
         }
-        None => Err(if pairs().next().is_some() { OtpFault::Replayed } else { OtpFault::WrongCode }),
+        None => Err(if pairs().next().is_some() { Reason::ReplayedCode } else { Reason::WrongCode }),
     }
 }
 
@@ -140,27 +141,16 @@ pub struct SpendableStep {
     drift: i32,
 }
 
-/// Why a code is refused. The audit record says which; the caller is told neither.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum OtpFault {
-    /// No candidate has this code.
-    #[error("the code is of none of the acceptable steps")]
-    WrongCode,
-    /// The code's step, or a later one, was already accepted.
-    #[error("the code's step was already spent")]
-    Replayed,
-}
-
 /// Compares a code with every candidate in constant time; `hmacs` are those of `candidates`, in order, and `now` is the
 /// time that they were made from. The highest acceptable step wins, so that spending it burns an equal code below it.
-/// Errors: [`OtpFault`]. A list of HMACs that is not one for each candidate matches nothing.
+/// Errors: [`Reason`], which the audit record says and the caller is not told. A list of HMACs that is not one for each candidate matches nothing.
 pub fn match_step(
     code: &Code,
     now: Timestamp,
     candidates: &[i64],
     hmacs: &[Vec<u8>],
     state: &TotpState,
-) -> Result<SpendableStep, OtpFault> {
+) -> Result<SpendableStep, Reason> {
     let complete = Choice::from(u8::from(candidates.len() == hmacs.len() && code.digits == state.digits));
     let (mut found, mut spent, mut step) = (Choice::from(0), Choice::from(0), 0_i64);
     for (&candidate, hmac) in candidates.iter().zip(hmacs) {
@@ -178,7 +168,7 @@ pub fn match_step(
         let drift = i32::try_from(offset).unwrap_or(0).clamp(least, most);
         return Ok(SpendableStep { step, drift });
     }
-    Err(if bool::from(spent) { OtpFault::Replayed } else { OtpFault::WrongCode })
+    Err(if bool::from(spent) { Reason::ReplayedCode } else { Reason::WrongCode })
 }
 
 impl SpendableStep {

@@ -25,7 +25,7 @@ fn hmacs(secret: &[u8], hash: OtpHash, steps: &[i64]) -> Vec<Vec<u8>> {
     steps.iter().map(|&step| hmac::sign(&key, &counter_message(step)).as_ref().to_vec()).collect()
 }
 
-fn show(secret: &[u8], text: &str, now: i64, state: &TotpState) -> Result<SpendableStep, OtpFault> {
+fn show(secret: &[u8], text: &str, now: i64, state: &TotpState) -> Result<SpendableStep, Reason> {
     let steps = candidates(at(now), state);
     let code = Code::parse(text, state.digits).unwrap();
     match_step(&code, at(now), &steps, &hmacs(secret, state.hash, &steps), state)
@@ -83,14 +83,14 @@ fn agrees_with_another_implementation() {
     {
         let parameters = TotpParameters::new(hash, digits, step_seconds).unwrap();
         let enrolment = Enrolment::new("Signet & Co", "ann@example.org", parameters, &OsRandom).unwrap();
-        let other = totp_rs::Totp::from_url(enrolment.otpauth_uri().expose()).unwrap();
-        assert_eq!(other.secret().as_ref(), enrolment.secret().expose());
-        assert_eq!(other.secret().to_base32(), enrolment.secret_base32().expose());
+        let other = totp_rs::Totp::from_url(enrolment.otpauth_uri.expose()).unwrap();
+        assert_eq!(other.secret().as_ref(), enrolment.secret.expose());
+        assert_eq!(other.secret().to_base32(), enrolment.secret_base32.expose());
         assert_eq!((other.issuer(), other.account_name()), (Some("Signet & Co"), "ann@example.org"));
         for now in [90_i64, 1_769_847_300] {
             let code = other.generate(u64::try_from(now).unwrap()).to_string();
             let matched =
-                show(enrolment.secret().expose(), &code, now, &parameters.state(ClockProfile::default())).unwrap();
+                show(enrolment.secret.expose(), &code, now, &parameters.state(ClockProfile::default())).unwrap();
             assert_eq!(matched.step(), now / i64::from(step_seconds));
         }
     }
@@ -128,13 +128,13 @@ fn a_spent_step_and_those_below_are_replays() {
         assert_eq!(show(RFC_SECRET, &code(step), 3000, &state()).unwrap().step(), step);
     }
     let spent = TotpState { last_step: 100, ..state() };
-    assert_eq!(show(RFC_SECRET, &code(99), 3000, &spent), Err(OtpFault::Replayed));
-    assert_eq!(show(RFC_SECRET, &code(100), 3000, &spent), Err(OtpFault::Replayed));
+    assert_eq!(show(RFC_SECRET, &code(99), 3000, &spent), Err(Reason::ReplayedCode));
+    assert_eq!(show(RFC_SECRET, &code(100), 3000, &spent), Err(Reason::ReplayedCode));
     assert_eq!(show(RFC_SECRET, &code(101), 3000, &spent).unwrap().step(), 101);
-    assert_eq!(show(RFC_SECRET, &code(98), 3000, &state()), Err(OtpFault::WrongCode));
-    assert_eq!(show(RFC_SECRET, &code(102), 3000, &state()), Err(OtpFault::WrongCode));
+    assert_eq!(show(RFC_SECRET, &code(98), 3000, &state()), Err(Reason::WrongCode));
+    assert_eq!(show(RFC_SECRET, &code(102), 3000, &state()), Err(Reason::WrongCode));
     // A clock that went back an hour does not make a spent step count again.
-    assert_eq!(show(RFC_SECRET, &code(1), 30, &spent), Err(OtpFault::Replayed));
+    assert_eq!(show(RFC_SECRET, &code(1), 30, &spent), Err(Reason::ReplayedCode));
 }
 
 #[test]
@@ -154,15 +154,15 @@ fn drift_is_learned_and_capped() {
 fn steps_before_the_epoch_and_missing_hmacs_match_nothing() {
     let minus = format!("{:06}", truncate(&hmacs(RFC_SECRET, OtpHash::Sha1, &[-1])[0], 6).unwrap());
     let broken = TotpState { last_step: -5, ..state() };
-    assert_eq!(show(RFC_SECRET, &minus, 0, &broken), Err(OtpFault::Replayed));
+    assert_eq!(show(RFC_SECRET, &minus, 0, &broken), Err(Reason::ReplayedCode));
     let code = Code::parse("755224", 6).unwrap();
     let one = hmacs(RFC_SECRET, OtpHash::Sha1, &[0]);
     assert!(match_step(&code, at(0), &[0], &one, &state()).is_ok());
-    assert_eq!(match_step(&code, at(0), &[0, 1], &one, &state()), Err(OtpFault::WrongCode));
-    assert_eq!(match_step(&code, at(0), &[], &[], &state()), Err(OtpFault::WrongCode));
-    assert_eq!(match_step(&code, at(0), &[0], &[vec![]], &state()), Err(OtpFault::WrongCode));
+    assert_eq!(match_step(&code, at(0), &[0, 1], &one, &state()), Err(Reason::WrongCode));
+    assert_eq!(match_step(&code, at(0), &[], &[], &state()), Err(Reason::WrongCode));
+    assert_eq!(match_step(&code, at(0), &[0], &[vec![]], &state()), Err(Reason::WrongCode));
     let eight = TotpState { digits: 8, ..state() };
-    assert_eq!(match_step(&code, at(0), &[0], &one, &eight), Err(OtpFault::WrongCode));
+    assert_eq!(match_step(&code, at(0), &[0], &one, &eight), Err(Reason::WrongCode));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn parameters_and_names_are_judged() {
     let lengths = [(OtpHash::Sha1, 20), (OtpHash::Sha256, 32), (OtpHash::Sha512, 64)];
     for (hash, length) in lengths {
         let parameters = TotpParameters::new(hash, 6, 30).unwrap();
-        assert_eq!(Enrolment::new("i", "a", parameters, &OsRandom).unwrap().secret().expose().len(), length);
+        assert_eq!(Enrolment::new("i", "a", parameters, &OsRandom).unwrap().secret.expose().len(), length);
     }
 }
 

@@ -5,8 +5,9 @@ use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 
-use super::authentication::{FactorProof, FactorUse};
-use super::{FactorId, UserId, YubicoState};
+use super::YubicoState;
+use super::authentication::{FactorUse, SpendableCounter};
+use crate::audit::Reason;
 
 const MODHEX: &[u8; 16] = b"cbdefghijklnrtuv";
 /// What the modhex keys type on a Dvorak layout.
@@ -86,20 +87,6 @@ fn modhex(nibbles: &[u8]) -> String {
     nibbles.iter().filter_map(|&nibble| MODHEX.get(usize::from(nibble))).map(|&letter| char::from(letter)).collect()
 }
 
-/// Why an OTP is refused. The audit record says which; the caller is told none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum YubicoFault {
-    /// The block does not decrypt to a good CRC: it was made with another key.
-    #[error("the block's CRC is wrong")]
-    WrongBlock,
-    /// The block is of another private id.
-    #[error("the block's private id is another one")]
-    WrongPrivateId,
-    /// The counters are not greater than those last accepted.
-    #[error("the counters were already spent")]
-    Replayed,
-}
-
 /// What a good block says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
@@ -110,14 +97,16 @@ pub struct Reading {
 
 impl Reading {
     /// Judges a decrypted block. The CRC authenticates nothing; the private id, compared in constant time, does.
-    pub fn decode(block: &[u8; 16], private_id: &[u8; 6]) -> Result<Self, YubicoFault> {
+    /// Errors: [`Reason::WrongBlock`] for a wrong CRC (it was made with another key), [`Reason::WrongPrivateId`]: for the
+    /// audit record, and not for the caller.
+    pub fn decode(block: &[u8; 16], private_id: &[u8; 6]) -> Result<Self, Reason> {
         let [id @ .., count_low, count_high, time_low, time_mid, time_high, session_use, _, _, _, _] = *block;
         let is_this_key = bool::from(id.ct_eq(private_id));
         if crc16(block) != CRC_RESIDUE {
-            return Err(YubicoFault::WrongBlock);
+            return Err(Reason::WrongBlock);
         }
         if !is_this_key {
-            return Err(YubicoFault::WrongPrivateId);
+            return Err(Reason::WrongPrivateId);
         }
         Ok(Self {
             // Bit 15 says that caps lock was on.
@@ -148,28 +137,10 @@ impl Reading {
     }
 
     /// The counter to spend, where it is greater than the last accepted one.
-    pub fn spendable(self, state: &YubicoState) -> Result<SpendableCounter, YubicoFault> {
-        let counter = self.counter();
-        if counter > state.last_counter { Ok(SpendableCounter { counter }) } else { Err(YubicoFault::Replayed) }
-    }
-}
-
-/// A counter that an OTP showed, and that was not spent when the factor was read.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a counter that is not spent can be used again"]
-pub struct SpendableCounter {
-    counter: i64,
-}
-
-impl SpendableCounter {
-    /// The counter to spend.
-    pub fn counter(&self) -> i64 {
-        self.counter
-    }
-
-    /// The proof, where the conditional write that raised the factor's last counter to this one was `won`.
-    pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::YubicoOtp))
+    pub fn spendable(self, state: &YubicoState) -> Result<SpendableCounter, Reason> {
+        let raised = self.counter();
+        let spendable = SpendableCounter { raised, used: FactorUse::YubicoOtp };
+        if raised > state.last_counter { Ok(spendable) } else { Err(Reason::ReplayedCode) }
     }
 }
 
@@ -250,13 +221,13 @@ mod tests {
     fn another_key_another_private_id_and_a_spent_counter_are_told_apart() {
         let block = decrypt(OTHER_KEY, YubicoOtp::parse("rnibcnfhdninbrdebccrndfhjgnhftee").unwrap().block());
         let wrong_key = decrypt(KEY, YubicoOtp::parse("rnibcnfhdninbrdebccrndfhjgnhftee").unwrap().block());
-        assert_eq!(Reading::decode(&wrong_key, &OTHER_ID), Err(YubicoFault::WrongBlock));
-        assert_eq!(Reading::decode(&block, &[1, 2, 3, 4, 5, 7]), Err(YubicoFault::WrongPrivateId));
+        assert_eq!(Reading::decode(&wrong_key, &OTHER_ID), Err(Reason::WrongBlock));
+        assert_eq!(Reading::decode(&block, &[1, 2, 3, 4, 5, 7]), Err(Reason::WrongPrivateId));
         let reading = Reading::decode(&block, &OTHER_ID).unwrap();
         let spent = |last_counter| YubicoState { public_id: "cc".into(), private_id: OTHER_ID, last_counter };
-        assert_eq!(reading.spendable(&spent(1 << 8 | 1)).unwrap().counter(), 1 << 8 | 2);
-        assert_eq!(reading.spendable(&spent(1 << 8 | 2)), Err(YubicoFault::Replayed));
-        assert_eq!(reading.spendable(&spent(i64::MAX)), Err(YubicoFault::Replayed));
+        assert_eq!(reading.spendable(&spent(1 << 8 | 1)).unwrap().raised(), 1 << 8 | 2);
+        assert_eq!(reading.spendable(&spent(1 << 8 | 2)), Err(Reason::ReplayedCode));
+        assert_eq!(reading.spendable(&spent(i64::MAX)), Err(Reason::ReplayedCode));
     }
 
     #[test]
@@ -265,14 +236,6 @@ mod tests {
         let crc = !crc16(&block[..14]);
         block[14..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Reading::decode(&block, &OTHER_ID).unwrap().counter(), 5 << 8 | 3);
-    }
-
-    #[test]
-    fn only_the_winner_has_a_proof() {
-        let (user, factor) = (UserId::new("u"), FactorId::new("f"));
-        let counter = || SpendableCounter { counter: 1 };
-        assert!(counter().spent(&user, &factor, false).is_none());
-        assert_eq!(counter().spent(&user, &factor, true).unwrap().factor().to_string(), "yubico_otp:f");
     }
 
     #[test]

@@ -13,11 +13,12 @@ use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
 use super::yubico_otp::{Reading, YubicoOtp};
+use crate::words::words;
 use signet_jose::clock::Timestamp;
 
 mod query;
 
-pub use query::{AnswerFault, Query, RemoteCounter};
+pub use query::{AnswerFault, Query};
 
 /// The most fields that a request or an answer may have.
 const MOST_FIELDS: usize = 32;
@@ -26,53 +27,29 @@ const MOST_BYTES: usize = 4096;
 /// The longest OTP: 48 characters.
 const LONGEST_OTP: usize = 48;
 
-/// What an answer says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// The OTP is good, and this request was the one that spent it.
-    Ok,
-    /// The OTP is malformed, or no key made it that is known here.
-    BadOtp,
-    /// The OTP, or a later one of its key, was shown before.
-    ReplayedOtp,
-    /// The request's signature is not the client's.
-    BadSignature,
-    /// The request lacks a parameter, or one is malformed.
-    MissingParameter,
-    /// There is no client of this id.
-    NoSuchClient,
-    /// The client may not verify OTPs.
-    OperationNotAllowed,
-    /// Something did not work.
-    BackendError,
-    /// Too few servers answered. Signet never sends it: its nodes share one store.
-    NotEnoughAnswers,
-    /// This very request, OTP and nonce, was answered before.
-    ReplayedRequest,
-}
-
-impl Status {
-    const ALL: [(Self, &'static str); 10] = [
-        (Self::Ok, "OK"),
-        (Self::BadOtp, "BAD_OTP"),
-        (Self::ReplayedOtp, "REPLAYED_OTP"),
-        (Self::BadSignature, "BAD_SIGNATURE"),
-        (Self::MissingParameter, "MISSING_PARAMETER"),
-        (Self::NoSuchClient, "NO_SUCH_CLIENT"),
-        (Self::OperationNotAllowed, "OPERATION_NOT_ALLOWED"),
-        (Self::BackendError, "BACKEND_ERROR"),
-        (Self::NotEnoughAnswers, "NOT_ENOUGH_ANSWERS"),
-        (Self::ReplayedRequest, "REPLAYED_REQUEST"),
-    ];
-
-    /// The protocol's word.
-    pub fn word(self) -> &'static str {
-        Self::ALL.into_iter().find(|(status, _)| *status == self).map_or("BACKEND_ERROR", |(_, word)| word)
-    }
-
-    /// The status of this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(_, known)| *known == word).map(|(status, _)| status)
+words! {
+    /// What an answer says, in the protocol's word.
+    pub enum Status {
+        /// The OTP is good, and this request was the one that spent it.
+        Ok = "OK",
+        /// The OTP is malformed, or no key made it that is known here.
+        BadOtp = "BAD_OTP",
+        /// The OTP, or a later one of its key, was shown before.
+        ReplayedOtp = "REPLAYED_OTP",
+        /// The request's signature is not the client's.
+        BadSignature = "BAD_SIGNATURE",
+        /// The request lacks a parameter, or one is malformed.
+        MissingParameter = "MISSING_PARAMETER",
+        /// There is no client of this id.
+        NoSuchClient = "NO_SUCH_CLIENT",
+        /// The client may not verify OTPs.
+        OperationNotAllowed = "OPERATION_NOT_ALLOWED",
+        /// Something did not work.
+        BackendError = "BACKEND_ERROR",
+        /// Too few servers answered. Signet never sends it: its nodes share one store.
+        NotEnoughAnswers = "NOT_ENOUGH_ANSWERS",
+        /// This very request, OTP and nonce, was answered before.
+        ReplayedRequest = "REPLAYED_REQUEST",
     }
 }
 
@@ -167,10 +144,14 @@ fn is_signature(shown: &str, mac: &[u8]) -> bool {
 /// A request for one OTP's verification, its form judged and nothing else.
 #[derive(Debug, Clone)]
 pub struct Request {
-    client: ClientNumber,
-    echo: Echo,
-    otp: YubicoOtp,
-    wants_timestamp: bool,
+    /// Who asks.
+    pub client: ClientNumber,
+    /// What is sent back.
+    pub echo: Echo,
+    /// The OTP.
+    pub otp: YubicoOtp,
+    /// Whether the key's counters and clock are asked for.
+    pub wants_timestamp: bool,
     signature: Option<String>,
     signed: String,
 }
@@ -242,29 +223,9 @@ impl Request {
         })
     }
 
-    /// Who asks.
-    pub fn client(&self) -> ClientNumber {
-        self.client
-    }
-
-    /// What is sent back.
-    pub fn echo(&self) -> &Echo {
-        &self.echo
-    }
-
-    /// The OTP.
-    pub fn otp(&self) -> &YubicoOtp {
-        &self.otp
-    }
-
     /// The caller's random text: the same one with the same OTP is the same request again.
     pub fn nonce(&self) -> &str {
         self.echo.nonce.as_deref().unwrap_or_default()
-    }
-
-    /// Whether the key's counters and clock are asked for.
-    pub fn wants_timestamp(&self) -> bool {
-        self.wants_timestamp
     }
 
     /// Whether the request is signed, rightly or not.
@@ -346,7 +307,7 @@ impl Answer {
             fields.push(("sessioncounter", reading.use_counter().to_string()));
             fields.push(("sessionuse", reading.session_use().to_string()));
         }
-        fields.push(("status", self.status.word().to_owned()));
+        fields.push(("status", self.status.name().to_owned()));
         fields
     }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::{Deserialize, Serialize};
 
 use super::{OAuthError, Parameters, Scopes, parameters};
 use crate::keys::TenantId;
 use crate::secret::{SecretHash, SecretText};
+use crate::words::words;
 use signet_jose::clock::Timestamp;
 
 crate::string_id! {
@@ -18,29 +18,15 @@ crate::string_id! {
     pub struct ClientId;
 }
 
-/// A grant type that a client may be allowed (RFC 6749).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantType {
-    /// RFC 6749 §4.3, with the second factor in the same request.
-    Password,
-    /// RFC 6749 §4.4.
-    ClientCredentials,
-    /// RFC 6749 §6.
-    RefreshToken,
-}
-
-impl GrantType {
-    /// Every grant type.
-    pub const ALL: [Self; 3] = [Self::Password, Self::ClientCredentials, Self::RefreshToken];
-
-    /// The value of `grant_type`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Password => "password",
-            Self::ClientCredentials => "client_credentials",
-            Self::RefreshToken => "refresh_token",
-        }
+words! {
+    /// A grant type that a client may be allowed (RFC 6749), with the value of `grant_type`.
+    pub enum GrantType {
+        /// RFC 6749 §4.3, with the second factor in the same request.
+        Password = "password",
+        /// RFC 6749 §4.4.
+        ClientCredentials = "client_credentials",
+        /// RFC 6749 §6.
+        RefreshToken = "refresh_token",
     }
 }
 
@@ -53,7 +39,7 @@ impl FromStr for GrantType {
     type Err = UnknownGrantType;
 
     fn from_str(name: &str) -> Result<Self, UnknownGrantType> {
-        Self::ALL.into_iter().find(|grant| grant.name() == name).ok_or(UnknownGrantType)
+        Self::named(name).ok_or(UnknownGrantType)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
+
 use super::OAuthError;
 use crate::secret::SecretText;
 
@@ -19,8 +21,9 @@ impl Parameters {
     pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
         let mut parameters = BTreeMap::new();
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = split_pair(pair);
-            let (name, value) = (decode(name)?, decode(value)?);
+            let mut halves = pair.splitn(2, |byte| *byte == b'=').map(decode);
+            let (name, value) = (halves.next().transpose()?, halves.next().transpose()?);
+            let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
             if parameters.insert(name, SecretText::new(value)).is_some() {
                 return Err(OAuthError::InvalidRequest("a parameter is given twice"));
             }
@@ -49,39 +52,25 @@ impl std::fmt::Debug for Parameters {
     }
 }
 
-fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
-    match pair.iter().position(|byte| *byte == b'=') {
-        Some(at) => (&pair[..at], &pair[at + 1..]),
-        None => (pair, &[]),
-    }
-}
-
 /// Decodes one name or value of form-urlencoded text strictly: no malformed escape, no overlong or broken UTF-8.
 pub fn decode(text: &[u8]) -> Result<String, OAuthError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.iter();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = (hex_digit(rest.next()), hex_digit(rest.next()));
-                let (Some(high), Some(low)) = digits else {
-                    return Err(OAuthError::InvalidRequest("the request is not form-urlencoded"));
-                };
-                high << 4 | low
-            }
-            other => *other,
-        });
-    }
+    let bytes = percent_decoded(text, b' ').ok_or(OAuthError::InvalidRequest("the request is not form-urlencoded"))?;
     if bytes.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
         return Err(OAuthError::InvalidRequest("a parameter has a control character"));
     }
     String::from_utf8(bytes).map_err(|_| OAuthError::InvalidRequest("a parameter is not UTF-8"))
 }
 
-fn hex_digit(byte: Option<&u8>) -> Option<u8> {
-    let digit = char::from(*byte?).to_digit(16)?;
-    u8::try_from(digit).ok()
+/// The bytes of percent-encoded text (RFC 3986 §2.1), with `plus` in the place of each `+`; `None` for a malformed escape.
+pub(crate) fn percent_decoded(text: &[u8], plus: u8) -> Option<Vec<u8>> {
+    // Of one piece: no copy of a password is left behind as it grows.
+    let mut bytes = Vec::with_capacity(text.len());
+    for (place, part) in text.split(|byte| *byte == b'%').enumerate() {
+        let (escaped, plain) = if place == 0 { (&[][..], part) } else { part.split_at_checked(2)? };
+        bytes.extend(HEXLOWER_PERMISSIVE.decode(escaped).ok()?);
+        bytes.extend(plain.iter().map(|byte| if *byte == b'+' { plus } else { *byte }));
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Lines of comma-separated values: OATH's, Yubico's, and the personalization tool's log.
 
-use super::{LineFault, ReadToken, hash_of};
+use super::{LineFault, ReadToken, hash_of, natural, unused_totp};
 use crate::keys::OtpHash;
 use crate::mfa::enrolment::ClockProfile;
-use crate::mfa::{FactorDetail, HotpState, TotpState, YubicoState, yubico_otp};
+use crate::mfa::{FactorDetail, HotpState, YubicoState, yubico_otp};
 use crate::secret::SecretBytes;
 
 /// A line that says something, taken apart.
@@ -52,7 +52,7 @@ pub(super) fn oath(line: &Line<'_>, profile: ClockProfile) -> Result<ReadToken, 
         .ok_or_else(|| line.fault(serial, "its seed is not written in hex digits"))?;
     let number = |place: usize, default: i64, what: &str| match line.cell(place) {
         "" => Ok(default),
-        text => text.parse::<i64>().ok().filter(|number| *number >= 0).ok_or_else(|| line.fault(serial, what)),
+        text => natural(text).ok_or_else(|| line.fault(serial, what)),
     };
     let digits = u8::try_from(number(3, 6, "its number of digits is no number")?).unwrap_or(0);
     let hash = match line.cell(5) {
@@ -61,14 +61,9 @@ pub(super) fn oath(line: &Line<'_>, profile: ClockProfile) -> Result<ReadToken, 
     };
     let detail = match line.cell(2).to_ascii_lowercase().as_str() {
         "" | "hotp" => {
-            let next_counter = number(4, 0, "its counter is no number")?;
-            FactorDetail::Hotp(HotpState { hash, digits, next_counter })
+            FactorDetail::Hotp(HotpState { hash, digits, next_counter: number(4, 0, "its counter is no number")? })
         }
-        "totp" => {
-            let step_seconds = u32::try_from(number(4, 30, "its step is no number")?).unwrap_or(0);
-            let window = profile.window();
-            FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift: 0, window, last_step: -1 })
-        }
+        "totp" => unused_totp(hash, digits, number(4, 30, "its step is no number")?, profile),
         _ => return Err(line.fault(serial, "its kind is neither hotp nor totp")),
     };
     Ok(ReadToken { line: line.number, serial: serial.to_owned(), detail, model: None, secret })
@@ -88,10 +83,9 @@ pub(super) fn yubico(line: &Line<'_>) -> Result<ReadToken, LineFault> {
 
 /// Whether a line is one of the personalization tool's log.
 pub(super) fn is_log(first_cell: &str) -> bool {
-    matches!(
-        first_cell.to_ascii_lowercase().as_str(),
-        "logging start" | "yubico otp" | "oath-hotp" | "static password" | "challenge-response: yubico otp"
-    ) || first_cell.to_ascii_lowercase().starts_with("challenge-response")
+    let name = first_cell.to_ascii_lowercase();
+    matches!(name.as_str(), "logging start" | "yubico otp" | "oath-hotp" | "static password")
+        || name.starts_with("challenge-response")
 }
 
 /// `Yubico OTP,time,slot,public id,private id,AES key,...` or `OATH-HOTP,time,slot,token id,,key,,,,,,digits,...`; the

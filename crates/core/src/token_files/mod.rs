@@ -9,8 +9,9 @@ pub mod pskc;
 
 mod xml;
 
-use crate::mfa::FactorDetail;
+use crate::keys::OtpHash;
 use crate::mfa::enrolment::{ClockProfile, EnrolmentError, check_secret};
+use crate::mfa::{FactorDetail, TotpState};
 use crate::secret::{SecretBytes, SecretText};
 
 /// How a file is written.
@@ -172,14 +173,21 @@ fn guess(bytes: &[u8]) -> Option<Format> {
 }
 
 /// A hash by one of its many names: `SHA1`, `HMAC-SHA-256`, `HmacSHA512`, an algorithm's URI.
-fn hash_of(name: &str) -> Option<crate::keys::OtpHash> {
-    use crate::keys::OtpHash;
+fn hash_of(name: &str) -> Option<OtpHash> {
     let plain: String =
         name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase()).collect();
-    [("SHA512", OtpHash::Sha512), ("SHA256", OtpHash::Sha256), ("SHA1", OtpHash::Sha1)]
-        .into_iter()
-        .find(|(known, _)| plain.ends_with(known))
-        .map(|(_, hash)| hash)
+    OtpHash::ALL.into_iter().find(|hash| plain.ends_with(hash.name()))
+}
+
+/// A number that is not negative.
+fn natural(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|number| *number >= 0)
+}
+
+/// A TOTP of which nothing is spent.
+fn unused_totp(hash: OtpHash, digits: u8, step: i64, profile: ClockProfile) -> FactorDetail {
+    let step_seconds = u32::try_from(step).unwrap_or(0);
+    FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift: 0, window: profile.window(), last_step: -1 })
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::xml::{Children, Element};
-use super::{FileFault, LineFault, ReadToken, Unlock, hash_of};
+use super::{FileFault, LineFault, ReadToken, Unlock, hash_of, natural, unused_totp};
 use crate::keys::OtpHash;
 use crate::mfa::enrolment::ClockProfile;
-use crate::mfa::{FactorDetail, HotpState, TotpState};
+use crate::mfa::{FactorDetail, HotpState};
 use crate::secret::SecretBytes;
 
 /// The most rounds of PBKDF2 that are computed: about a second.
@@ -72,9 +72,7 @@ impl<'b> Packages<'b> {
         let detail = if algorithm.ends_with("hotp") {
             FactorDetail::Hotp(HotpState { hash, digits, next_counter: plain_number(key, "Counter", 0)? })
         } else if algorithm.ends_with("totp") {
-            let step_seconds = u32::try_from(plain_number(key, "TimeInterval", 30)?).unwrap_or(0);
-            let window = self.profile.window();
-            FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift: 0, window, last_step: -1 })
+            unused_totp(hash, digits, plain_number(key, "TimeInterval", 30)?, self.profile)
         } else {
             return Err("its algorithm is neither HOTP nor TOTP".to_owned());
         };
@@ -110,12 +108,9 @@ impl Iterator for Packages<'_> {
         loop {
             match self.first.take().or_else(|| self.children.next())? {
                 Ok((line, element)) if element.name == "KeyPackage" => {
-                    let serial = serial_of(&element);
-                    let token = self.read(&element);
-                    return Some(match token {
-                        Ok((detail, secret)) => {
-                            Ok(ReadToken { line, serial, detail, model: model_of(&element), secret })
-                        }
+                    let (serial, model) = (serial_of(&element), model_of(&element));
+                    return Some(match self.read(&element) {
+                        Ok((detail, secret)) => Ok(ReadToken { line, serial, detail, model, secret }),
                         Err(reason) => Err(LineFault::new(line, &serial, reason)),
                     });
                 }
@@ -144,7 +139,7 @@ fn model_of(package: &Element<'_>) -> Option<String> {
 fn plain_number(key: &Element<'_>, name: &str, default: i64) -> Result<i64, String> {
     let Some(element) = key.at(&["Data", name]) else { return Ok(default) };
     let text = element.text_at(&["PlainValue"]).ok_or_else(|| format!("its {name} is not plain"))?;
-    text.parse().ok().filter(|number| *number >= 0).ok_or_else(|| format!("its {name} is no number"))
+    natural(&text).ok_or_else(|| format!("its {name} is no number"))
 }
 
 fn encrypted_value(element: &Element<'_>) -> Result<(String, SecretBytes), String> {
@@ -184,18 +179,15 @@ impl Opener {
 
 /// The key that a container's secrets are encrypted under; `None` for a container of plain ones.
 fn container_key(encryption: Option<&Element<'_>>, unlock: &Unlock) -> Result<Option<SecretBytes>, String> {
-    let Some(encryption) = encryption else {
-        return Ok(match unlock {
-            Unlock::Key(key) => Some(key.clone()),
-            Unlock::Plain | Unlock::Password(_) => None,
-        });
-    };
-    let derived = encryption.at(&["DerivedKey"]);
-    match (derived, unlock) {
-        (Some(derived), Unlock::Password(password)) => derive(derived, password.expose().as_bytes()).map(Some),
-        (Some(_), _) => Err("the container's key is derived from a password: give it with --password-stdin".to_owned()),
-        (None, Unlock::Key(key)) => Ok(Some(key.clone())),
-        (None, _) => {
+    let derived = encryption.and_then(|encryption| encryption.at(&["DerivedKey"]));
+    match (encryption, derived, unlock) {
+        (_, None, Unlock::Key(key)) => Ok(Some(key.clone())),
+        (None, ..) => Ok(None),
+        (_, Some(derived), Unlock::Password(password)) => derive(derived, password.expose().as_bytes()).map(Some),
+        (_, Some(_), _) => {
+            Err("the container's key is derived from a password: give it with --password-stdin".to_owned())
+        }
+        (Some(encryption), None, _) => {
             let name = encryption.text_at(&["KeyName"]).map(|name| format!(" `{}`", name.escape_debug()));
             let name = name.unwrap_or_default();
             Err(format!("the container's secrets are encrypted under the key{name}: give it in hex with --key-stdin"))

@@ -1,7 +1,6 @@
 //! The figures of RFC 6030, and files as their makers write them.
 
 use super::*;
-use crate::keys::OtpHash;
 
 const SECRET: &[u8] = b"12345678901234567890";
 

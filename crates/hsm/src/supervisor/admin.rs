@@ -48,10 +48,8 @@ impl KeyAdmin for HsmGroup {
     }
 
     async fn list(&self, hsm: &HsmName) -> Result<Vec<KeyReport>, HsmError> {
-        match self.manage(hsm, Operation::List).await? {
-            Answer::Keys(keys) => Ok(keys),
-            _ => Err(unexpected("list keys")),
-        }
+        let Answer::Keys(keys) = self.manage(hsm, Operation::List).await? else { return Err(unexpected("list keys")) };
+        Ok(keys)
     }
 
     async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError> {
@@ -75,17 +73,13 @@ impl KeyAdmin for HsmGroup {
     }
 
     async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError> {
-        match self.manage(hsm, Operation::Tally).await? {
-            Answer::Tally(counted) => Ok(counted),
-            _ => Err(unexpected("tally")),
-        }
+        let Answer::Tally(counted) = self.manage(hsm, Operation::Tally).await? else { return Err(unexpected("tally")) };
+        Ok(counted)
     }
 
     async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError> {
-        match self.manage(&key.hsm, Operation::Destroy { key: key_ref(key) }).await? {
-            Answer::Done => {}
-            _ => return Err(unexpected("destroy key")),
-        }
+        let operation = Operation::Destroy { key: key_ref(key) };
+        let Answer::Done = self.manage(&key.hsm, operation).await? else { return Err(unexpected("destroy key")) };
         let token = self.token(&key.hsm).map_err(|failure| HsmError::new("destroy key", failure))?;
         token.tell_others(&Operation::Forget).await;
         Ok(())

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use signet_core::keys::HsmFailure;
 
 /// So many failures in a row open it.
@@ -67,17 +67,17 @@ impl Breaker {
 
     /// Why it is open.
     pub(super) fn reason(&self) -> Option<HsmFailure> {
-        self.lock().as_ref().map(|open| open.reason.clone())
+        self.open.lock().as_ref().map(|open| open.reason.clone())
     }
 
     /// Whether the token answers although the breaker is open.
     pub(super) fn answers(&self) -> bool {
-        self.lock().as_ref().is_some_and(|open| open.answers)
+        self.open.lock().as_ref().is_some_and(|open| open.answers)
     }
 
     /// Begins a trial, where one is due and none is under way.
     pub(super) fn begin_trial(&self, now: Instant) -> Option<TrialGuard> {
-        let is_due = self.lock().as_ref().is_some_and(|open| now >= open.next_trial);
+        let is_due = self.open.lock().as_ref().is_some_and(|open| now >= open.next_trial);
         (is_due && !self.trying.swap(true, Ordering::AcqRel)).then(|| TrialGuard(Arc::clone(&self.trying)))
     }
 
@@ -87,14 +87,14 @@ impl Breaker {
             if self.failures.load(Ordering::Relaxed) != 0 {
                 self.failures.store(0, Ordering::Relaxed);
             }
-        } else if let Some(open) = self.lock().as_mut() {
+        } else if let Some(open) = self.open.lock().as_mut() {
             open.answers = true;
         }
     }
 
     /// Records a failure of the token's. Whether it opened the breaker.
     pub(super) fn failed(&self, failure: &HsmFailure, now: Instant) -> bool {
-        let mut guard = self.lock();
+        let mut guard = self.open.lock();
         if let Some(open) = guard.as_mut() {
             open.answers = false;
             // Of the requests that were under way together only the first one's failure counts.
@@ -107,13 +107,13 @@ impl Breaker {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 < FAILURES {
             return false;
         }
-        self.open(&mut guard, Open::at(now, failure.clone()));
+        self.hold_open(&mut guard, Open::at(now, failure.clone()));
         true
     }
 
     /// Opens it at once, or keeps it open, for a signature that did not verify.
     pub(super) fn trip(&self, reason: HsmFailure, now: Instant) {
-        let mut guard = self.lock();
+        let mut guard = self.open.lock();
         let mut tripped = Open { is_distrusted: true, ..Open::at(now, reason) };
         if let Some(open) = guard.as_ref() {
             (tripped.next_trial, tripped.pause) = (open.next_trial, open.pause);
@@ -123,11 +123,11 @@ impl Breaker {
                 tripped.pause = (open.pause * 2).min(MAX_DISTRUST);
             }
         }
-        self.open(&mut guard, tripped);
+        self.hold_open(&mut guard, tripped);
     }
 
-    fn open(&self, guard: &mut MutexGuard<'_, Option<Open>>, open: Open) {
-        **guard = Some(open);
+    fn hold_open(&self, guard: &mut Option<Open>, open: Open) {
+        *guard = Some(open);
         self.failures.store(0, Ordering::Relaxed);
         self.is_open.store(true, Ordering::Release);
     }
@@ -135,7 +135,7 @@ impl Breaker {
     /// Another worker took the place of the one that failed: it is tried at once. After a signature that did not verify
     /// it waits for its time as well: the worker was not what failed.
     pub(super) fn renewed(&self, now: Instant) {
-        if let Some(open) = self.lock().as_mut().filter(|open| !open.is_distrusted) {
+        if let Some(open) = self.open.lock().as_mut().filter(|open| !open.is_distrusted) {
             (open.next_trial, open.pause) = (now, FIRST_PAUSE);
         }
     }
@@ -145,7 +145,7 @@ impl Breaker {
         if self.is_closed() {
             return false;
         }
-        let mut guard = self.lock();
+        let mut guard = self.open.lock();
         if guard.as_ref().is_none_or(|open| asked_at < open.since) {
             return false;
         }
@@ -153,10 +153,6 @@ impl Breaker {
         self.failures.store(0, Ordering::Relaxed);
         self.is_open.store(false, Ordering::Release);
         true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock()
     }
 }
 

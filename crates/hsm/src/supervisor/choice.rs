@@ -26,7 +26,7 @@ pub struct Choice {
 impl Choice {
     /// The attempt at a token, where there is time for one: `healthy` are left to try, this one among them.
     fn new(index: usize, token: &Arc<HsmToken>, spent: Duration, healthy: usize, trial: Option<Trial>) -> Option<Self> {
-        let left = token.config().deadline.checked_sub(spent).filter(|left| *left > TOO_LATE)?;
+        let left = token.config.deadline.checked_sub(spent).filter(|left| *left > TOO_LATE)?;
         let patience = if healthy > 1 { left / 2 } else { left };
         Some(Self { index, token: Arc::clone(token), patience, trial })
     }
@@ -115,28 +115,28 @@ impl HsmGroup {
         if known().any(|(_, token)| token.is_healthy()) {
             return None;
         }
-        let suspended = || untried().filter(|(_, token)| token.has_worker());
-        if let Some((index, token)) = suspended().find(|(_, token)| token.breaker().answers()) {
+        let suspended = || untried().filter(|(_, token)| token.workers.any_is_up());
+        if let Some((index, token)) = suspended().find(|(_, token)| token.breaker.answers()) {
             return Choice::new(index, token, spent, 1, None);
         }
         let now = Instant::now();
         for (index, token) in suspended() {
-            if let Some(guard) = token.breaker().begin_trial(now) {
+            if let Some(guard) = token.breaker.begin_trial(now) {
                 return Choice::new(index, token, spent, 1, Some(Trial::new(guard)));
             }
         }
         // It fails at once, and says why.
-        let (index, token) = untried().find(|(_, token)| !token.has_worker()).filter(|_| tried.is_empty())?;
+        let (index, token) = untried().find(|(_, token)| !token.workers.any_is_up()).filter(|_| tried.is_empty())?;
         Choice::new(index, token, spent, 1, None)
     }
 
     /// Why none of these could be chosen.
     fn none_left(&self, among: &[&HsmName]) -> HsmFailure {
-        let reason = among.iter().find_map(|name| self.token(name).ok()?.breaker().reason());
+        let reason = among.iter().find_map(|name| self.token(name).ok()?.breaker.reason());
         let detail = reason.map_or_else(
             || "no HSM token that is configured has a key for it".to_owned(),
             |reason| format!("suspended until a test signature verifies: {reason}"),
         );
-        HsmFailure::Unavailable { detail }
+        HsmFailure::Unavailable(detail)
     }
 }

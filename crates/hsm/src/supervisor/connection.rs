@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, oneshot};
@@ -43,6 +43,7 @@ const QUICK: Duration = Duration::from_secs(1);
 pub(super) type Outcome = Result<Answer, HsmFailure>;
 
 /// One conversation.
+#[derive(Default)]
 pub(super) struct Connection {
     state: Mutex<State>,
     /// There is something to write.
@@ -94,14 +95,6 @@ pub(super) enum Health {
     WorkerStuck,
 }
 
-/// Why a request was not taken.
-#[derive(Debug)]
-pub(super) enum NotTaken {
-    /// So many wait that it would not have its turn in time.
-    Full,
-    Closed(HsmFailure),
-}
-
 impl State {
     fn unanswered(&self) -> usize {
         self.slots.len() - self.free.len()
@@ -116,15 +109,7 @@ impl State {
 impl Connection {
     /// A conversation of at most `capacity` unanswered requests, of which the worker does `sessions` at once.
     pub(super) fn new(capacity: usize, sessions: usize) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::default(),
-            outgoing: Notify::new(),
-            unanswered: AtomicUsize::new(0),
-            answered_once: AtomicBool::new(false),
-            answered_quickly: AtomicBool::new(false),
-            capacity,
-            sessions,
-        })
+        Arc::new(Self { capacity, sessions, ..Self::default() })
     }
 
     /// How many requests wait for an answer.
@@ -144,27 +129,29 @@ impl Connection {
 
     /// Whether a request that has so much time would be taken now.
     pub(super) fn has_room(&self, time: Duration) -> bool {
-        self.lock().has_room(self.capacity, self.sessions, time)
+        self.state.lock().has_room(self.capacity, self.sessions, time)
     }
 
     /// Sends a request.
+    /// Errors: [`HsmFailure::Overloaded`] where so many wait that it would not have its turn in time; otherwise why the
+    /// conversation has ended.
     pub(super) fn send(
         &self,
         operation: &Operation,
         patience: Duration,
         deadline: Instant,
-    ) -> Result<oneshot::Receiver<Outcome>, NotTaken> {
+    ) -> Result<oneshot::Receiver<Outcome>, HsmFailure> {
         let (caller, answer) = oneshot::channel();
-        let mut guard = self.lock();
+        let mut guard = self.state.lock();
         let state = &mut *guard;
         if let Some(failure) = &state.closed {
-            return Err(NotTaken::Closed(failure.clone()));
+            return Err(failure.clone());
         }
         let asked_at = Instant::now();
         let remaining = deadline.saturating_duration_since(asked_at);
         let ahead = state.unanswered();
         if !state.has_room(self.capacity, self.sessions, remaining) {
-            return Err(NotTaken::Full);
+            return Err(HsmFailure::Overloaded);
         }
         let index = state.free.pop().unwrap_or_else(|| {
             state.slots.push(Slot::default());
@@ -172,13 +159,13 @@ impl Connection {
         });
         let was_empty = state.bytes.is_empty();
         let State { bytes, slots, free, .. } = state;
-        let Some(slot) = slots.get_mut(index) else { return Err(NotTaken::Full) };
+        let Some(slot) = slots.get_mut(index) else { return Err(HsmFailure::Overloaded) };
         slot.generation = slot.generation.wrapping_add(1);
         let id = (u64::from(slot.generation) << 32) | u64::try_from(index).unwrap_or(u64::MAX);
         let patience_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
         if let Err(error) = append(bytes, id, patience_ms, operation) {
             free.push(index);
-            return Err(NotTaken::Closed(HsmFailure::Configuration { detail: format!("the request: {error}") }));
+            return Err(HsmFailure::Configuration(format!("the request: {error}")));
         }
         let may_hold_up = !operation.is_idempotent();
         slot.in_flight = Some(InFlight { caller: Some(caller), asked_at, ahead, patience, deadline, may_hold_up });
@@ -192,47 +179,40 @@ impl Connection {
 
     /// Ends the conversation: whoever waits is told at once.
     pub(super) fn close(&self, failure: &HsmFailure) {
-        let callers: Vec<InFlight> = {
-            let mut state = self.lock();
-            state.closed.get_or_insert_with(|| failure.clone());
-            state.bytes.zeroize();
-            state.slots.iter_mut().filter_map(|slot| slot.in_flight.take()).collect()
-        };
+        let mut state = self.state.lock();
+        state.closed.get_or_insert_with(|| failure.clone());
+        state.bytes.zeroize();
         self.unanswered.store(0, Ordering::Relaxed);
-        for caller in callers.into_iter().filter_map(|asked| asked.caller) {
+        for caller in state.slots.iter_mut().filter_map(|slot| slot.in_flight.take()?.caller) {
             // A caller who has gone needs no answer.
             let _ = caller.send(Err(failure.clone()));
         }
+        drop(state);
         self.outgoing.notify_one();
     }
 
     /// Tells those whose deadline has passed, and judges the silence (see the module's comment). `worker_stuck_after` is how
     /// long nothing at all may be answered: see [`worker_stuck_after`].
     pub(super) fn sweep(&self, now: Instant, worker_stuck_after: Duration) -> Health {
-        let mut expired = Vec::new();
         let mut health = Health::Ok;
         let (mut waiting, mut oldest, mut is_held_up) = (0, now, false);
-        {
-            let mut state = self.lock();
-            for asked in state.slots.iter_mut().filter_map(|slot| slot.in_flight.as_mut()) {
-                waiting += 1;
-                oldest = oldest.min(asked.asked_at);
-                is_held_up |= asked.may_hold_up;
-                if now >= asked.deadline {
-                    expired.extend(asked.caller.take().map(|caller| (caller, asked.patience)));
-                    let limit = (asked.asked_at + REQUEST_STUCK_AFTER).max(asked.deadline + REQUEST_GRACE);
-                    if now >= limit {
-                        health = Health::RequestStuck;
-                    }
+        let mut state = self.state.lock();
+        for asked in state.slots.iter_mut().filter_map(|slot| slot.in_flight.as_mut()) {
+            waiting += 1;
+            oldest = oldest.min(asked.asked_at);
+            is_held_up |= asked.may_hold_up;
+            if now >= asked.deadline {
+                if let Some(caller) = asked.caller.take() {
+                    let _ = caller.send(Err(HsmFailure::Deadline(asked.patience)));
+                }
+                if now >= (asked.asked_at + REQUEST_STUCK_AFTER).max(asked.deadline + REQUEST_GRACE) {
+                    health = Health::RequestStuck;
                 }
             }
-            let silent_since = state.last_answer.map_or(oldest, |last| last.max(oldest));
-            if waiting > self.sessions && !is_held_up && now.duration_since(silent_since) >= worker_stuck_after {
-                health = Health::WorkerStuck;
-            }
         }
-        for (caller, patience) in expired {
-            let _ = caller.send(Err(HsmFailure::Deadline(patience)));
+        let silent_since = state.last_answer.map_or(oldest, |last| last.max(oldest));
+        if waiting > self.sessions && !is_held_up && now.duration_since(silent_since) >= worker_stuck_after {
+            health = Health::WorkerStuck;
         }
         health
     }
@@ -243,7 +223,7 @@ impl Connection {
         let mut bytes = Vec::new();
         loop {
             {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 if state.closed.is_some() {
                     return;
                 }
@@ -274,7 +254,7 @@ impl Connection {
                     Ok(Response { id: START_ID, result }) => last_word = result.err().or(last_word),
                     Ok(response) => self.answer(response),
                     Err(error) => {
-                        return last_word.or_else(|| Some(HsmFailure::Unavailable { detail: error.to_string() }));
+                        return last_word.or_else(|| Some(HsmFailure::Unavailable(error.to_string())));
                     }
                 }
             }
@@ -292,7 +272,7 @@ impl Connection {
     fn answer(&self, response: Response) {
         let now = Instant::now();
         let asked = {
-            let mut guard = self.lock();
+            let mut guard = self.state.lock();
             let state = &mut *guard;
             let index = usize::try_from(response.id & u64::from(u32::MAX)).unwrap_or(usize::MAX);
             let generation = response.id >> 32;
@@ -316,10 +296,6 @@ impl Connection {
         if let Some(caller) = asked.caller {
             let _ = caller.send(response.result);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 
@@ -345,34 +321,39 @@ fn append(bytes: &mut Vec<u8>, id: u64, patience_ms: u32, operation: &Operation)
 mod tests {
     use super::*;
 
-    fn ask(connection: &Connection, patience: Duration) -> Result<oneshot::Receiver<Outcome>, NotTaken> {
-        connection.send(&Operation::Describe, patience, Instant::now() + patience)
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ask(connection: &Connection) -> Result<oneshot::Receiver<Outcome>, HsmFailure> {
+        connection.send(&Operation::Describe, SECOND, Instant::now() + SECOND)
+    }
+
+    fn done(connection: &Connection, id: u64) {
+        connection.answer(Response { id, result: Ok(Answer::Done) });
     }
 
     fn sent(connection: &Connection) -> Vec<u64> {
         let mut frames = FrameBuffer::default();
-        frames.extend(&connection.lock().bytes);
+        frames.extend(&connection.state.lock().bytes);
         std::iter::from_fn(|| frames.next::<Request>().unwrap()).map(|request| request.id).collect()
     }
 
     #[test]
     fn a_full_conversation_takes_no_more() {
         let connection = Connection::new(2, 1);
-        let _first = ask(&connection, Duration::from_secs(1)).unwrap();
-        let _second = ask(&connection, Duration::from_secs(1)).unwrap();
-        assert!(matches!(ask(&connection, Duration::from_secs(1)), Err(NotTaken::Full)));
+        let _both = [ask(&connection).unwrap(), ask(&connection).unwrap()];
+        assert!(matches!(ask(&connection), Err(HsmFailure::Overloaded)));
         assert_eq!(connection.load(), 2);
     }
 
     #[test]
     fn answers_in_any_order_find_their_askers_and_strangers_find_nobody() {
         let connection = Connection::new(4, 1);
-        let mut first = ask(&connection, Duration::from_secs(1)).unwrap();
-        let mut second = ask(&connection, Duration::from_secs(1)).unwrap();
+        let mut first = ask(&connection).unwrap();
+        let mut second = ask(&connection).unwrap();
         let ids = sent(&connection);
-        connection.answer(Response { id: ids[1], result: Ok(Answer::Done) });
-        connection.answer(Response { id: ids[1], result: Ok(Answer::Done) });
-        connection.answer(Response { id: 77, result: Ok(Answer::Done) });
+        done(&connection, ids[1]);
+        done(&connection, ids[1]);
+        done(&connection, 77);
         assert!(second.try_recv().is_ok() && first.try_recv().is_err());
         connection.answer(Response { id: ids[0], result: Err(HsmFailure::DoesNotOpen) });
         assert!(matches!(first.try_recv(), Ok(Err(HsmFailure::DoesNotOpen))));
@@ -382,20 +363,18 @@ mod tests {
     #[test]
     fn a_late_answer_does_not_reach_the_next_asker() {
         let connection = Connection::new(1, 1);
-        drop(ask(&connection, Duration::from_secs(1)).unwrap());
+        drop(ask(&connection).unwrap());
         let old = sent(&connection)[0];
-        connection.answer(Response { id: old, result: Ok(Answer::Done) });
-        let mut next = ask(&connection, Duration::from_secs(1)).unwrap();
+        done(&connection, old);
+        let mut next = ask(&connection).unwrap();
         connection.answer(Response { id: old, result: Ok(Answer::Block([0; 16])) });
         assert!(next.try_recv().is_err());
     }
 
-    const SECOND: Duration = Duration::from_secs(1);
-
     #[test]
     fn the_deadline_is_told_first_and_one_slow_operation_is_waited_for() {
         let connection = Connection::new(1, 1);
-        let mut answer = ask(&connection, SECOND).unwrap();
+        let mut answer = ask(&connection).unwrap();
         let now = Instant::now();
         assert_eq!(connection.sweep(now + 2 * SECOND, SECOND), Health::Ok);
         assert!(matches!(answer.try_recv(), Ok(Err(HsmFailure::Deadline(_)))));
@@ -406,15 +385,15 @@ mod tests {
     #[test]
     fn where_more_wait_than_there_are_sessions_silence_is_a_hang() {
         let connection = Connection::new(8, 1);
-        let _waiting: Vec<_> = (0..3).map(|_| ask(&connection, SECOND).unwrap()).collect();
+        let _waiting: Vec<_> = (0..3).map(|_| ask(&connection).unwrap()).collect();
         let now = Instant::now();
         assert_eq!(connection.sweep(now + SECOND, 2 * SECOND), Health::Ok);
         assert_eq!(connection.sweep(now + 3 * SECOND, 2 * SECOND), Health::WorkerStuck);
         // One answer shows that something goes on; one waiting request is what the session works at.
-        connection.answer(Response { id: sent(&connection)[0], result: Ok(Answer::Done) });
+        done(&connection, sent(&connection)[0]);
         assert!(connection.take_answered_quickly() && !connection.take_answered_quickly());
         assert_eq!(connection.sweep(Instant::now() + SECOND, 2 * SECOND), Health::Ok);
-        connection.answer(Response { id: sent(&connection)[1], result: Ok(Answer::Done) });
+        done(&connection, sent(&connection)[1]);
         assert_eq!(connection.sweep(Instant::now() + 5 * SECOND, 2 * SECOND), Health::Ok);
     }
 
@@ -423,7 +402,7 @@ mod tests {
         let connection = Connection::new(8, 1);
         let making = Operation::GenerateSecret { purpose: signet_core::keys::KeyPurpose::Sealing, tenant: "a".into() };
         let _made = connection.send(&making, 120 * SECOND, Instant::now() + 120 * SECOND).unwrap();
-        let _waiting: Vec<_> = (0..3).map(|_| ask(&connection, SECOND).unwrap()).collect();
+        let _waiting: Vec<_> = (0..3).map(|_| ask(&connection).unwrap()).collect();
         assert_eq!(connection.sweep(Instant::now() + 10 * SECOND, 2 * SECOND), Health::Ok);
     }
 
@@ -438,10 +417,10 @@ mod tests {
     #[test]
     fn closing_tells_everybody() {
         let connection = Connection::new(2, 1);
-        let mut answer = ask(&connection, Duration::from_secs(1)).unwrap();
-        let failure = HsmFailure::Unavailable { detail: "gone".into() };
+        let mut answer = ask(&connection).unwrap();
+        let failure = HsmFailure::Unavailable("gone".into());
         connection.close(&failure);
         assert_eq!(answer.try_recv().unwrap().unwrap_err(), failure);
-        assert!(matches!(ask(&connection, Duration::from_secs(1)), Err(NotTaken::Closed(_))));
+        assert_eq!(ask(&connection).unwrap_err(), failure);
     }
 }

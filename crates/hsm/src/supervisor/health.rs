@@ -34,16 +34,17 @@ impl HsmHealth for HsmGroup {
         let _ = self.events.send(HsmEvent::WrongSignature { hsm: hsm.clone(), key_id: key_id.clone() });
         tracing::error!(%hsm, %key_id, "the HSM answered with a signature that does not verify");
         if let Ok(token) = self.token(hsm) {
-            token.distrust(HsmFailure::Unavailable { detail: "a signature of it did not verify".into() });
-            token.restart_workers();
+            let failure = HsmFailure::Unavailable("a signature of it did not verify".into());
+            token.breaker.trip(failure, Instant::now());
+            token.workers.restart_all();
         }
     }
 
     fn trials_due(&self) -> Vec<(HsmName, Trial)> {
         let now = Instant::now();
-        let tokens = self.tokens().into_iter().filter(|token| !token.breaker().is_closed() && token.has_worker());
+        let tokens = self.tokens().into_iter().filter(|token| !token.breaker.is_closed() && token.workers.any_is_up());
         let begun = |token: Arc<HsmToken>| {
-            let guard = token.breaker().begin_trial(now)?;
+            let guard = token.breaker.begin_trial(now)?;
             Some((token.name().clone(), Trial::new(guard)))
         };
         tokens.filter_map(begun).collect()

@@ -14,7 +14,8 @@ use super::SHUTDOWN_GRACE;
 use super::connect;
 use super::connection::{Connection, Health, worker_stuck_after};
 use super::spawner::{Spawned, Spawner};
-use super::token::{HsmToken, Stage, Worker};
+use super::token::HsmToken;
+use super::workers::{Stage, Worker};
 use crate::PinSource;
 use crate::wire::{self, Answer, FrameBuffer, Response, START_ID};
 use signet_core::keys::{HsmFailure, TokenReport};
@@ -51,7 +52,7 @@ pub(super) async fn supervise(
     while !*stopping.borrow() {
         let Ended { failure, was_up: came_up, has_served } = run_once(&token, index, &spawner, &mut stopping).await;
         if *stopping.borrow() || stopping.has_changed().is_err() {
-            token.leave(index);
+            token.workers.set(index, Stage::Down(HsmFailure::Unavailable("the server stops".into())));
             return;
         }
         was_up |= came_up;
@@ -73,7 +74,7 @@ pub(super) async fn supervise(
 
 /// Only the first worker ever presents a PIN that has not been accepted yet: a wrong one is tried once.
 async fn first_is_up(token: &HsmToken, stopping: &mut watch::Receiver<bool>) -> bool {
-    let Some(mut first) = token.watch(0) else { return false };
+    let Some(mut first) = token.workers.watch(0) else { return false };
     tokio::select! {
         up = first.wait_for(|stage| matches!(stage, Stage::Up(..))) => up.is_ok(),
         () = stopped(stopping) => false,
@@ -89,18 +90,18 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 /// A configuration that worked before works again when its device is back.
 fn needs_a_person(failure: &HsmFailure, was_up: bool) -> bool {
     match failure {
-        HsmFailure::PinRefused { .. } => true,
-        HsmFailure::Configuration { .. } | HsmFailure::MechanismMissing { .. } => !was_up,
+        HsmFailure::PinRefused(_) => true,
+        HsmFailure::Configuration(_) | HsmFailure::MechanismMissing(_) => !was_up,
         _ => false,
     }
 }
 
 async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &mut watch::Receiver<bool>) -> Ended {
-    let config = token.config();
+    let config = &token.config;
     let spawned = match connect::open(config, spawner).await {
         Ok(spawned) => spawned,
         Err(error) => {
-            let failure = HsmFailure::Unavailable { detail: format!("the worker can't be started: {error}") };
+            let failure = HsmFailure::Unavailable(format!("the worker can't be started: {error}"));
             return Ended { failure, was_up: false, has_served: false };
         }
     };
@@ -110,12 +111,10 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
     let (last_word, patience) = tokio::select! {
         last_word = converse(token, index, &connection, stream, (number, process_id)) => (last_word, Duration::ZERO),
         () = stopped(stopping) => (None, SHUTDOWN_GRACE),
-        () = token.restart_ordered(index, number) => (None, Duration::ZERO),
+        () = token.workers.restart_ordered(index, number) => (None, Duration::ZERO),
     };
-    let was_up = token.is_up(index);
-    let gone = last_word
-        .clone()
-        .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} is gone") });
+    let was_up = token.workers.is_up(index);
+    let gone = last_word.clone().unwrap_or_else(|| HsmFailure::Unavailable(format!("its worker {process_id} is gone")));
     // A refused PIN keeps the worker from coming back. What was in its hands may have been done before.
     connection.close(&gone.clone().into_unavailable());
     if was_up && !*stopping.borrow() && stopping.has_changed().is_ok() {
@@ -123,8 +122,8 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
         token.enter(index, Stage::Down(gone));
     }
     let ended = connect::close(config, spawner, number, patience).await;
-    let failure = last_word
-        .unwrap_or_else(|| HsmFailure::Unavailable { detail: format!("its worker {process_id} ended: {ended}") });
+    let failure =
+        last_word.unwrap_or_else(|| HsmFailure::Unavailable(format!("its worker {process_id} ended: {ended}")));
     Ended { failure, was_up, has_served: connection.has_served() }
 }
 
@@ -136,17 +135,17 @@ async fn converse(
     stream: std::os::unix::net::UnixStream,
     (number, process_id): (u64, u32),
 ) -> Option<HsmFailure> {
-    let unusable = |error: std::io::Error| Some(HsmFailure::Unavailable { detail: error.to_string() });
+    let unusable = |error: std::io::Error| Some(HsmFailure::Unavailable(error.to_string()));
     let mut stream = match UnixStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => return unusable(error),
     };
     let mut frames = FrameBuffer::default();
-    let patience = if token.config().pin == PinSource::Prompt { PROMPT_TIMEOUT } else { START_TIMEOUT };
+    let patience = if token.config.pin == PinSource::Prompt { PROMPT_TIMEOUT } else { START_TIMEOUT };
     let report = match tokio::time::timeout(patience, greet(token, &mut stream, &mut frames)).await {
         Ok(Ok(report)) => report,
         Ok(Err(failure)) => return failure,
-        Err(_) => return Some(HsmFailure::Unavailable { detail: format!("no start within {}s", patience.as_secs()) }),
+        Err(_) => return Some(HsmFailure::Unavailable(format!("no start within {}s", patience.as_secs()))),
     };
     tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
     tell_confinement(token, &report);
@@ -180,8 +179,7 @@ async fn greet(
     frames: &mut FrameBuffer,
 ) -> Result<TokenReport, Option<HsmFailure>> {
     let mut bytes = Vec::new();
-    wire::append(&mut bytes, token.config())
-        .map_err(|error| Some(HsmFailure::Configuration { detail: error.to_string() }))?;
+    wire::append(&mut bytes, &token.config).map_err(|error| Some(HsmFailure::Configuration(error.to_string())))?;
     stream.write_all(&bytes).await.map_err(|_| None)?;
     let mut chunk = [0; 4096];
     loop {
@@ -191,7 +189,7 @@ async fn greet(
             Ok(None) => {}
             Ok(Some(_)) | Err(_) => {
                 let detail = "the worker does not speak this server's language".to_owned();
-                return Err(Some(HsmFailure::Unavailable { detail }));
+                return Err(Some(HsmFailure::Unavailable(detail)));
             }
         }
         match stream.read(&mut chunk).await {
@@ -203,7 +201,7 @@ async fn greet(
 
 /// Ends when the worker hangs; tells expired callers meanwhile.
 async fn watch_over(token: &HsmToken, connection: &Connection) -> HsmFailure {
-    let deadline = token.config().deadline;
+    let deadline = token.config.deadline;
     let mut ticks = tokio::time::interval((deadline / 20).clamp(Duration::from_millis(5), Duration::from_millis(100)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -220,6 +218,6 @@ async fn watch_over(token: &HsmToken, connection: &Connection) -> HsmFailure {
             Health::RequestStuck => {}
             Health::WorkerStuck => token.killed_as_stuck.store(killed.saturating_add(1), Ordering::Relaxed),
         }
-        return HsmFailure::Unavailable { detail: "its worker hangs and was killed".into() };
+        return HsmFailure::Unavailable("its worker hangs and was killed".into());
     }
 }

@@ -51,7 +51,7 @@ impl Member {
         let token = Arc::new(token);
         let supervise =
             |index| tokio::spawn(link::supervise(Arc::clone(&token), index, Arc::clone(spawner), stopping.clone()));
-        let supervisors = Mutex::new((0..token.workers()).map(supervise).collect());
+        let supervisors = Mutex::new((0..token.workers.count()).map(supervise).collect());
         Self { token, stop, supervisors }
     }
 
@@ -75,7 +75,7 @@ impl Member {
     async fn retire(&self) {
         // A request that chose it just now may not have reached it yet.
         tokio::time::sleep(POLL).await;
-        let patience = Instant::now() + self.token.config().deadline;
+        let patience = Instant::now() + self.token.config.deadline;
         while self.token.unanswered() > 0 && Instant::now() < patience {
             tokio::time::sleep(POLL).await;
         }
@@ -88,8 +88,10 @@ impl Member {
 pub(super) fn check_names(configs: &[HsmConfig]) -> Result<(), HsmFailure> {
     for (index, config) in configs.iter().enumerate() {
         if configs.iter().take(index).any(|earlier| earlier.name == config.name) {
-            let detail = format!("two [[hsm]] are named \"{}\"; each needs a name of its own", config.name);
-            return Err(HsmFailure::Configuration { detail });
+            return Err(HsmFailure::Configuration(format!(
+                "two [[hsm]] are named \"{}\"; each needs a name of its own",
+                config.name
+            )));
         }
     }
     Ok(())
@@ -149,7 +151,7 @@ impl HsmGroup {
     async fn replacement(&self, old: &HsmToken, config: HsmConfig) -> Result<Arc<Member>, HsmError> {
         let name = config.name.clone();
         let member = Arc::new(Member::start(old.successor(config), &self.spawner));
-        match member.token.ready(Instant::now() + CHANGE_TIMEOUT).await {
+        match member.token.workers.ready(Instant::now() + CHANGE_TIMEOUT).await {
             Ok(()) => Ok(member),
             Err(failure) => {
                 member.ask_to_stop();

@@ -15,6 +15,7 @@ mod signer;
 mod spawner;
 mod token;
 mod vault;
+mod workers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,8 +106,7 @@ impl HsmGroup {
     ) -> Result<Arc<Self>, HsmError> {
         let fail = |failure| HsmError::new("start", failure);
         membership::check_names(&configs).map_err(fail)?;
-        let spawner =
-            Spawner::start(program).map_err(|error| fail(HsmFailure::Unavailable { detail: error.to_string() }))?;
+        let spawner = Spawner::start(program).map_err(|error| fail(HsmFailure::Unavailable(error.to_string())))?;
         let spawner = Arc::new(spawner);
         let longest_deadline = AtomicU64::new(longest_deadline(&configs));
         let start = |config| Arc::new(Member::start(HsmToken::new(config, events.clone()), &spawner));
@@ -135,7 +135,7 @@ impl HsmGroup {
         let mut outcomes = Vec::new();
         for token in self.tokens() {
             let fail = |failure| HsmError::new(format!("start of {}", token.name()), failure);
-            outcomes.push((token.name().clone(), token.ready(deadline).await.map_err(fail)));
+            outcomes.push((token.name().clone(), token.workers.ready(deadline).await.map_err(fail)));
         }
         outcomes
     }
@@ -146,17 +146,15 @@ impl HsmGroup {
     pub async fn ready(&self, timeout: Duration) -> Result<(), HsmError> {
         let deadline = tokio::time::Instant::now() + timeout;
         for token in self.tokens() {
-            token
-                .ready(deadline)
-                .await
-                .map_err(|failure| HsmError::new(format!("start of {}", token.name()), failure))?;
+            let ready = token.workers.ready(deadline).await;
+            ready.map_err(|failure| HsmError::new(format!("start of {}", token.name()), failure))?;
         }
         Ok(())
     }
 
     /// The process ids of the token's workers that answer now.
     pub fn worker_process_ids(&self, hsm: &HsmName) -> Vec<u32> {
-        self.token(hsm).map(|token| token.process_ids()).unwrap_or_default()
+        self.token(hsm).map(|token| token.workers.process_ids()).unwrap_or_default()
     }
 
     /// Ends all workers and waits for them, though not for one that does not end when it is killed.
@@ -178,8 +176,8 @@ impl HsmGroup {
     fn token(&self, hsm: &HsmName) -> Result<Arc<HsmToken>, HsmFailure> {
         let members = self.members.load();
         let found = members.iter().find(|member| member.token.name() == hsm);
-        found.map(|member| Arc::clone(&member.token)).ok_or_else(|| HsmFailure::Configuration {
-            detail: format!("there is no [[hsm]] named \"{hsm}\" in the configuration"),
+        found.map(|member| Arc::clone(&member.token)).ok_or_else(|| {
+            HsmFailure::Configuration(format!("there is no [[hsm]] named \"{hsm}\" in the configuration"))
         })
     }
 }

@@ -13,10 +13,10 @@ impl Signer for HsmGroup {
         let fail = |failure| HsmError::not_asked("sign", failure);
         if key.public.as_ref().is_none_or(|public| public.algorithm != algorithm) {
             let detail = format!("the key {} does not sign with {algorithm}", key.key_id);
-            return Err(fail(HsmFailure::Configuration { detail }));
+            return Err(fail(HsmFailure::Configuration(detail)));
         }
         let token = self.token(&key.hsm).map_err(fail)?;
-        signature(token.call_within(token.config().deadline, sign(key, algorithm, message)).await)
+        signature(token.call_within(token.config.deadline, sign(key, algorithm, message)).await)
     }
 
     async fn sign_any(&self, keys: &[&HsmKey], attempts: &mut dyn Attempts) -> Result<usize, HsmError> {
@@ -38,7 +38,7 @@ impl Signer for HsmGroup {
 }
 
 fn no_pair() -> HsmError {
-    HsmError::not_asked("sign", HsmFailure::Configuration { detail: "a key that is no pair does not sign".to_owned() })
+    HsmError::not_asked("sign", HsmFailure::Configuration("a key that is no pair does not sign".to_owned()))
 }
 
 fn sign(key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Operation {
@@ -60,5 +60,5 @@ pub(super) fn key_ref(key: &HsmKey) -> KeyRef {
 
 /// A worker that answers something else is not to be trusted, but its other answers may be.
 pub(super) fn unexpected(operation: &str) -> HsmError {
-    HsmError::new(operation, HsmFailure::Unavailable { detail: "its worker answered something else".into() })
+    HsmError::new(operation, HsmFailure::Unavailable("its worker answered something else".into()))
 }

@@ -1,63 +1,31 @@
-//! One HSM token as the server sees it: its workers, and whether it answers.
+//! One HSM token as the server sees it: what is asked of its workers, and what their answers say of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::HsmEvent;
 use super::breaker::Breaker;
-use super::connection::{Connection, NotTaken};
+use super::connection::Connection;
+use super::workers::{Stage, Workers};
 use crate::HsmConfig;
 use crate::wire::{Answer, Operation};
-use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth, TokenReport};
+use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth};
 
 /// Generating an RSA key takes an HSM seconds to a minute.
 const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A worker's stage.
-#[derive(Clone)]
-pub(super) enum Stage {
-    /// Not there: starting, or to be started again.
-    Down(HsmFailure),
-    /// It answers.
-    Up(Arc<Connection>, Box<Worker>),
-    /// It is not started again: only a person can mend it.
-    Failed(HsmFailure),
-}
-
-/// Why a request failed.
-struct Missed {
-    failure: HsmFailure,
-    /// The worker that it was for; none where there was none to ask.
-    worker: Option<usize>,
-    /// Whether a worker was given it, and may have done it.
-    was_asked: bool,
-}
-
-impl Missed {
-    fn unasked(failure: HsmFailure, worker: Option<usize>) -> Self {
-        Self { failure, worker, was_asked: false }
-    }
-}
-
-/// What is known of a worker that answers.
-#[derive(Clone)]
-pub(super) struct Worker {
-    /// Its number at the spawner: no other worker ever has the same.
-    pub(super) number: u64,
-    pub(super) process_id: u32,
-    pub(super) report: TokenReport,
-}
+/// Why a request failed, and the worker that it was for; none where there was none to ask.
+type Missed = (HsmError, Option<usize>);
 
 /// The token with its workers.
 pub(super) struct HsmToken {
-    config: HsmConfig,
-    stages: Vec<watch::Sender<Stage>>,
-    /// The number of the worker that was last ordered to be started again, for each place.
-    restart: Vec<watch::Sender<u64>>,
+    pub(super) config: HsmConfig,
+    pub(super) workers: Workers,
+    pub(super) breaker: Breaker,
     events: mpsc::UnboundedSender<HsmEvent>,
     /// What was last told about the token; nothing at first.
     told_up: Mutex<Option<bool>>,
@@ -67,25 +35,21 @@ pub(super) struct HsmToken {
     pub(super) asked_again: Arc<AtomicU64>,
     is_failing: AtomicBool,
     last_failure: Mutex<Option<HsmError>>,
-    breaker: Breaker,
 }
 
 impl HsmToken {
     /// A token whose workers are about to start.
     pub(super) fn new(config: HsmConfig, events: mpsc::UnboundedSender<HsmEvent>) -> Self {
-        let workers = config.workers.max(1);
-        let starting = HsmFailure::Unavailable { detail: "it is starting".into() };
         Self {
-            stages: (0..workers).map(|_| watch::Sender::new(Stage::Down(starting.clone()))).collect(),
-            restart: (0..workers).map(|_| watch::Sender::new(0)).collect(),
+            workers: Workers::new(config.workers.max(1)),
             config,
+            breaker: Breaker::default(),
             events,
             told_up: Mutex::new(None),
             killed_as_stuck: AtomicU32::new(0),
             asked_again: Arc::default(),
             is_failing: AtomicBool::new(false),
             last_failure: Mutex::new(None),
-            breaker: Breaker::default(),
         }
     }
 
@@ -101,11 +65,6 @@ impl HsmToken {
         &self.config.name
     }
 
-    /// Its configuration.
-    pub(super) fn config(&self) -> &HsmConfig {
-        &self.config
-    }
-
     /// Whether a configuration asks for the same workers. That the deployment was bound to the token since it was
     /// started asks for no other ones.
     pub(super) fn is_configured_as(&self, config: &HsmConfig) -> bool {
@@ -116,25 +75,9 @@ impl HsmToken {
         own == *config
     }
 
-    /// Its circuit breaker.
-    pub(super) fn breaker(&self) -> &Breaker {
-        &self.breaker
-    }
-
     /// Whether requests are sent to it: a worker answers, and nothing speaks against it.
     pub(super) fn is_healthy(&self) -> bool {
-        self.breaker.is_closed() && self.has_worker()
-    }
-
-    /// Whether any worker answers.
-    pub(super) fn has_worker(&self) -> bool {
-        self.stages.iter().any(|stage| matches!(&*stage.borrow(), Stage::Up(..)))
-    }
-
-    /// Gives it no more requests while another token is healthy, until a test signature has verified. Whoever knows why
-    /// has told.
-    pub(super) fn distrust(&self, failure: HsmFailure) {
-        self.breaker.trip(failure, Instant::now());
+        self.breaker.is_closed() && self.workers.any_is_up()
     }
 
     /// Records a signature that was asked for at `asked_at` and verified.
@@ -144,30 +87,12 @@ impl HsmToken {
         }
     }
 
-    fn tell_suspended(&self, failure: HsmFailure) {
-        // Where nobody listens to events, the log has it.
-        tracing::warn!(hsm = %self.config.name, %failure, "the HSM token is suspended");
-        let _ = self.events.send(HsmEvent::Suspended { hsm: self.config.name.clone(), failure });
-    }
-
-    /// The number of its worker processes.
-    pub(super) fn workers(&self) -> usize {
-        self.stages.len()
-    }
-
-    /// Follows one worker's stage.
-    pub(super) fn watch(&self, index: usize) -> Option<watch::Receiver<Stage>> {
-        self.stages.get(index).map(watch::Sender::subscribe)
-    }
-
     /// Records one worker's stage, and tells when the token as a whole went up or down.
     pub(super) fn enter(&self, index: usize, stage: Stage) {
         let mut told_up = self.told_up.lock();
-        let was_up = self.is_up(index);
-        if let Some(sender) = self.stages.get(index) {
-            sender.send_replace(stage.clone());
-        }
-        let is_up = self.has_worker();
+        let was_up = self.workers.is_up(index);
+        self.workers.set(index, stage.clone());
+        let is_up = self.workers.any_is_up();
         match &stage {
             Stage::Up(..) => self.breaker.renewed(Instant::now()),
             Stage::Down(failure) | Stage::Failed(failure) if was_up => self.count_failure(failure),
@@ -187,66 +112,18 @@ impl HsmToken {
         let _ = self.events.send(event);
     }
 
-    /// Whether this worker answers, or did until this moment.
-    pub(super) fn is_up(&self, index: usize) -> bool {
-        self.stages.get(index).is_some_and(|stage| matches!(&*stage.borrow(), Stage::Up(..)))
-    }
-
-    /// Records that a worker has ended because the server stops, which is no event.
-    pub(super) fn leave(&self, index: usize) {
-        if let Some(sender) = self.stages.get(index) {
-            sender.send_replace(Stage::Down(HsmFailure::Unavailable { detail: "the server stops".into() }));
-        }
-    }
-
-    /// Waits for the order to start this very worker again.
-    pub(super) async fn restart_ordered(&self, index: usize, number: u64) {
-        let Some(mut order) = self.restart.get(index).map(watch::Sender::subscribe) else {
-            return std::future::pending().await;
-        };
-        // The sender lives as long as the token.
-        let _ = order.wait_for(|ordered| *ordered == number).await;
-    }
-
-    /// Has every worker that answers now started again. One that is starting is another than the one complained of.
-    pub(super) fn restart_workers(&self) {
-        for (order, stage) in self.restart.iter().zip(&self.stages) {
-            if let Stage::Up(_, worker) = &*stage.borrow() {
-                order.send_replace(worker.number);
-            }
-        }
-    }
-
     /// How it does among the others.
     pub(super) fn health(&self) -> TokenHealth {
-        match (self.pick(|_| true), self.breaker.reason()) {
+        match (self.workers.pick(|_| true), self.breaker.reason()) {
             (Err(failure), _) => TokenHealth::Away(failure),
             (Ok(_), Some(reason)) => TokenHealth::Suspended { reason },
             (Ok(_), None) => TokenHealth::Serving,
         }
     }
 
-    /// Waits for the first worker that answers.
-    /// Errors: The failure that keeps it from that: at once where it lasts, else after the deadline.
-    pub(super) async fn ready(&self, deadline: tokio::time::Instant) -> Result<(), HsmFailure> {
-        // Further workers start after the first: its stage is the token's.
-        let Some(mut first) = self.watch(0) else { return Ok(()) };
-        let settled = first.wait_for(|stage| !matches!(stage, Stage::Down(_)));
-        if let Ok(Ok(stage)) = tokio::time::timeout_at(deadline, settled).await {
-            return match &*stage {
-                Stage::Failed(failure) => Err(failure.clone()),
-                Stage::Up(..) | Stage::Down(_) => Ok(()),
-            };
-        }
-        match self.stages.first().map(|stage| stage.borrow().clone()) {
-            Some(Stage::Down(failure) | Stage::Failed(failure)) => Err(failure),
-            Some(Stage::Up(..)) | None => Ok(()),
-        }
-    }
-
     /// Whether the token answers, as far as is known without asking it.
     pub(super) fn readiness(&self) -> Result<(), HsmError> {
-        self.pick(|_| true).map_err(|failure| HsmError::new("health", failure))?;
+        self.workers.pick(|_| true).map_err(|failure| HsmError::new("health", failure))?;
         if let Some(reason) = self.breaker.reason().filter(|_| !self.breaker.answers()) {
             return Err(HsmError::new("health", reason));
         }
@@ -258,34 +135,21 @@ impl HsmToken {
 
     /// How much waits at its workers, in thousandths of a request for each session.
     pub(super) fn load(&self) -> usize {
-        let (mut unanswered, mut workers) = (0_usize, 0_usize);
-        for (_, connection) in self.live() {
-            unanswered += connection.load();
-            workers += 1;
-        }
+        let workers = self.workers.live().count();
         let sessions = workers.saturating_mul(usize::try_from(self.config.sessions.max(1)).unwrap_or(usize::MAX));
-        unanswered.saturating_mul(1000) / sessions.max(1)
+        self.unanswered().saturating_mul(1000) / sessions.max(1)
     }
 
     /// Whether one of its workers has room for a request that has the deadline's time; `None` where no worker answers.
     pub(super) fn has_room(&self) -> Option<bool> {
-        let mut live = self.live().peekable();
+        let mut live = self.workers.live().peekable();
         live.peek()?;
         Some(live.any(|(_, connection)| connection.has_room(self.config.deadline)))
     }
 
     /// How many requests its workers have not answered yet.
     pub(super) fn unanswered(&self) -> usize {
-        self.live().map(|(_, connection)| connection.load()).sum()
-    }
-
-    /// The process ids of the workers that answer.
-    pub(super) fn process_ids(&self) -> Vec<u32> {
-        let up = |stage: &watch::Sender<Stage>| match &*stage.borrow() {
-            Stage::Up(_, worker) => Some(worker.process_id),
-            Stage::Down(_) | Stage::Failed(_) => None,
-        };
-        self.stages.iter().filter_map(up).collect()
+        self.workers.live().map(|(_, connection)| connection.load()).sum()
     }
 
     /// Asks a worker and waits for its answer. What can be done twice is tried once more where the worker died.
@@ -299,40 +163,43 @@ impl HsmToken {
     pub(super) async fn call_within(&self, patience: Duration, operation: Operation) -> Result<Answer, HsmError> {
         let deadline = Instant::now() + patience;
         let mut outcome = self.ask_one(&operation, patience, deadline, None).await;
-        if let Err(Missed { failure: HsmFailure::Unavailable { .. }, worker: Some(died), was_asked }) = outcome
+        if let Err((HsmError { failure: HsmFailure::Unavailable(_), was_asked, .. }, Some(died))) = outcome
             && operation.is_idempotent()
-            && self.pick(|index| index != died).is_ok()
+            && self.workers.pick(|index| index != died).is_ok()
         {
             if was_asked && matches!(operation, Operation::Sign { .. }) {
                 self.asked_again.fetch_add(1, Ordering::Relaxed);
             }
-            let again = self.ask_one(&operation, patience, deadline, Some(died)).await;
-            outcome = again.map_err(|missed| Missed { was_asked: was_asked || missed.was_asked, ..missed });
+            outcome = self.ask_one(&operation, patience, deadline, Some(died)).await;
+            if let Err((error, _)) = &mut outcome {
+                error.was_asked |= was_asked;
+            }
         }
         match &outcome {
             Ok(_) => self.breaker.answered(),
             // Where no worker took it, the token is away, which is known without the breaker.
-            Err(Missed { failure, worker: Some(_), .. }) if speaks_of_the_token(&operation, failure) => {
-                self.count_failure(failure);
+            Err((error, Some(_))) if speaks_of_the_token(&operation, &error.failure) => {
+                self.count_failure(&error.failure);
             }
             Err(_) => {}
         }
-        let error =
-            |Missed { failure, was_asked, .. }| HsmError { operation: operation.name().to_owned(), failure, was_asked };
-        let result = outcome.map_err(error);
+        let result = outcome.map_err(|(error, _)| error);
         self.remember(result.as_ref().err());
         result
     }
 
     fn count_failure(&self, failure: &HsmFailure) {
         if self.breaker.failed(failure, Instant::now()) {
-            self.tell_suspended(failure.clone());
+            let (hsm, failure) = (self.config.name.clone(), failure.clone());
+            // Where nobody listens to events, the log has it.
+            tracing::warn!(%hsm, %failure, "the HSM token is suspended");
+            let _ = self.events.send(HsmEvent::Suspended { hsm, failure });
         }
     }
 
     /// Tells every worker but the one that manages keys, without waiting for more than their answers.
     pub(super) async fn tell_others(&self, operation: &Operation) {
-        let connections: Vec<Arc<Connection>> = self.live().skip(1).map(|(_, connection)| connection).collect();
+        let connections: Vec<Arc<Connection>> = self.workers.live().skip(1).map(|(_, connection)| connection).collect();
         for connection in connections {
             let deadline = Instant::now() + self.config.deadline;
             if let Ok(answer) = connection.send(operation, self.config.deadline, deadline) {
@@ -350,36 +217,17 @@ impl HsmToken {
         deadline: Instant,
         avoid: Option<usize>,
     ) -> Result<Answer, Missed> {
-        let first_only = operation.is_management();
-        let first = self.live().next().map(|(index, _)| index);
-        let (index, connection) = self
-            .pick(|index| Some(index) != avoid && (!first_only || Some(index) == first))
-            .map_err(|failure| Missed::unasked(failure, None))?;
-        let asked = |failure| Missed { failure, worker: Some(index), was_asked: true };
-        match connection.send(operation, patience, deadline) {
-            Err(NotTaken::Full) => Err(Missed::unasked(HsmFailure::Overloaded, None)),
-            Err(NotTaken::Closed(failure)) => Err(Missed::unasked(failure, Some(index))),
-            Ok(answer) => match answer.await {
-                Ok(outcome) => outcome.map_err(asked),
-                Err(_) => Err(asked(HsmFailure::Unavailable { detail: "its worker is gone".into() })),
-            },
-        }
-    }
-
-    fn live(&self) -> impl Iterator<Item = (usize, Arc<Connection>)> + '_ {
-        self.stages.iter().enumerate().filter_map(|(index, stage)| match &*stage.borrow() {
-            Stage::Up(connection, _) => Some((index, Arc::clone(connection))),
-            Stage::Down(_) | Stage::Failed(_) => None,
-        })
-    }
-
-    /// The live worker with the least to do.
-    fn pick(&self, eligible: impl Fn(usize) -> bool) -> Result<(usize, Arc<Connection>), HsmFailure> {
-        let least = self.live().filter(|(index, _)| eligible(*index)).min_by_key(|(_, connection)| connection.load());
-        least.ok_or_else(|| match self.stages.first().map(|stage| stage.borrow().clone()) {
-            Some(Stage::Down(failure) | Stage::Failed(failure)) => failure,
-            Some(Stage::Up(..)) | None => HsmFailure::Unavailable { detail: "its worker is gone".into() },
-        })
+        let unasked = |failure| HsmError::not_asked(operation.name(), failure);
+        let first = self.workers.live().next().map(|(index, _)| index);
+        let is_eligible = |index| Some(index) != avoid && (!operation.is_management() || Some(index) == first);
+        let (index, connection) = self.workers.pick(is_eligible).map_err(|failure| (unasked(failure), None))?;
+        let outcome = match connection.send(operation, patience, deadline) {
+            Err(HsmFailure::Overloaded) => return Err((unasked(HsmFailure::Overloaded), None)),
+            Err(closed) => return Err((unasked(closed), Some(index))),
+            Ok(answer) => answer.await,
+        };
+        let outcome = outcome.unwrap_or_else(|_| Err(HsmFailure::Unavailable("its worker is gone".into())));
+        outcome.map_err(|failure| (HsmError::new(operation.name(), failure), Some(index)))
     }
 
     fn remember(&self, error: Option<&HsmError>) {
@@ -390,7 +238,7 @@ impl HsmToken {
                     self.is_failing.store(false, Ordering::Relaxed);
                 }
             }
-            Some(error) if matches!(error.failure, F::Deadline(_) | F::Module { .. } | F::Unavailable { .. }) => {
+            Some(error) if matches!(error.failure, F::Deadline(_) | F::Module { .. } | F::Unavailable(_)) => {
                 *self.last_failure.lock() = Some(error.clone());
                 self.is_failing.store(true, Ordering::Relaxed);
             }
@@ -406,9 +254,9 @@ fn speaks_of_the_token(operation: &Operation, failure: &HsmFailure) -> bool {
     use HsmFailure as F;
     match failure {
         F::Deadline(_) | F::Module { .. } => !operation.is_management(),
-        F::Unavailable { .. } | F::Overloaded | F::DoesNotOpen => false,
+        F::Unavailable(_) | F::Overloaded | F::DoesNotOpen => false,
         // A revoked key is destroyed while its last requests are under way, and the token's other keys sign on.
-        F::KeyMissing { .. } => false,
+        F::KeyMissing(_) => false,
         // A spoiled signing key makes each signature fail; a vault key speaks of the vault alone.
         _ => matches!(operation, Operation::Sign { .. }),
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::super::workers::Worker;
 use super::*;
 use crate::wire::{KeyRef, Octets};
 use crate::{Confinement, PinSource};
-use signet_core::keys::{KeyPurpose, SigningPolicy, TokenInfo};
+use signet_core::keys::{KeyPurpose, SigningPolicy, TokenInfo, TokenReport};
 use signet_jose::Algorithm;
 
 fn token() -> HsmToken {
@@ -55,7 +56,7 @@ fn signature() -> Operation {
 }
 
 fn gone() -> HsmFailure {
-    HsmFailure::Unavailable { detail: "gone".to_owned() }
+    HsmFailure::Unavailable("gone".to_owned())
 }
 
 /// An outage must not look like signatures that were perhaps made.
@@ -63,7 +64,7 @@ fn gone() -> HsmFailure {
 async fn what_no_worker_was_given_was_not_asked() {
     let token = token();
     let away = token.call(signature()).await.unwrap_err();
-    assert!(matches!(away.failure, HsmFailure::Unavailable { .. }) && !away.was_asked && !away.is_unknown_outcome());
+    assert!(matches!(away.failure, HsmFailure::Unavailable(_)) && !away.was_asked && !away.is_unknown_outcome());
     come_up(&token, 0).close(&gone());
     let closed = token.call(signature()).await.unwrap_err();
     assert_eq!((closed.failure.clone(), closed.was_asked), (gone(), false));
@@ -93,7 +94,7 @@ async fn what_a_worker_took_may_have_been_signed_whatever_the_next_one_says() {
 /// A key that was revoked goes while it is asked to sign; that is no reason to suspend its token.
 #[test]
 fn a_missing_key_says_nothing_of_its_token() {
-    let missing = HsmFailure::KeyMissing { key_id: "k".to_owned() };
+    let missing = HsmFailure::KeyMissing("k".to_owned());
     let refused = HsmFailure::CustodyRefused { key_id: "k".to_owned(), reasons: String::new() };
     assert!(!speaks_of_the_token(&signature(), &missing) && speaks_of_the_token(&signature(), &refused));
 }
@@ -103,7 +104,7 @@ fn a_missing_key_says_nothing_of_its_token() {
 fn what_was_asked_again_is_counted_on_by_a_tokens_successor() {
     let old = token();
     old.asked_again.store(3, Ordering::Relaxed);
-    let new = old.successor(old.config().clone());
+    let new = old.successor(old.config.clone());
     old.asked_again.fetch_add(1, Ordering::Relaxed);
     assert_eq!(new.asked_again.load(Ordering::Relaxed), 4);
 }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
 use crate::blob::{Blob, key_tag};
-use crate::wire::{Answer, KeyRef, Octets, Operation, SecretKind, VaultKeys};
+use crate::wire::{Answer, KeyRef, Octets, Operation, SealedSecret, SecretKind, VaultKeys};
 use signet_core::keys::{
     HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, SealedCopies,
     Vault,
@@ -20,8 +20,7 @@ impl Vault for HsmGroup {
     }
 
     async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> Result<SecretBytes, HsmError> {
-        let answer = self.use_seals("open", row, seals, |keys, row, blob| Operation::Open { keys, row, blob }).await?;
-        match answer {
+        match self.use_seals("open", row, seals, Operation::Open).await? {
             Answer::Bytes(secret) => Ok(SecretBytes::new(secret.take())),
             _ => Err(unexpected("open")),
         }
@@ -64,15 +63,8 @@ impl Vault for HsmGroup {
         seals: &SealedCopies,
         block: [u8; 16],
     ) -> Result<[u8; 16], HsmError> {
-        let answer = self
-            .use_seals("decrypt block", row, seals, |keys, row, blob| Operation::DecryptBlock {
-                keys,
-                row,
-                blob,
-                block,
-            })
-            .await?;
-        match answer {
+        let decrypt = |sealed| Operation::DecryptBlock { sealed, block };
+        match self.use_seals("decrypt block", row, seals, decrypt).await? {
             Answer::Block(plain) => Ok(plain),
             _ => Err(unexpected("decrypt block")),
         }
@@ -91,8 +83,8 @@ impl Vault for HsmGroup {
             let Some(keys) = self.keys_of(hsm, sealed) else { continue };
             let Ok(token) = self.token(hsm) else { continue };
             let octets = |bytes: &[u8]| Octets(bytes.to_vec());
-            let (from, to, blob) = (octets(from.as_bytes()), octets(to.as_bytes()), octets(sealed));
-            match token.call(Operation::Rebind { keys, from, to, kind: cipher, blob }).await {
+            let sealed = SealedSecret { keys, row: octets(from.as_bytes()), blob: octets(sealed) };
+            match token.call(Operation::Rebind { sealed, to: octets(to.as_bytes()), kind: cipher }).await {
                 Ok(Answer::Bytes(blob)) => {
                     rebound.0.insert(hsm.clone(), blob.take());
                 }
@@ -116,10 +108,9 @@ impl Vault for HsmGroup {
     ) -> Result<(HsmName, [u8; 32]), HsmError> {
         let fail = |failure| HsmError::new("derive", failure);
         if label.is_empty() || label.contains('\0') {
-            let detail = "a derivation needs a label without NUL".to_owned();
-            return Err(fail(HsmFailure::Configuration { detail }));
+            return Err(fail(HsmFailure::Configuration("a derivation needs a label without NUL".to_owned())));
         }
-        let names = hsm.map_or_else(|| self.with_binding_key(), |name| vec![name.clone()]);
+        let names = hsm.map_or_else(|| self.able(|keys| keys.binding.is_some()), |name| vec![name.clone()]);
         let among: Vec<&HsmName> = names.iter().collect();
         let derive = |index: usize| {
             let hsm: &HsmName = among.get(index).ok_or_else(no_token)?;
@@ -147,12 +138,11 @@ impl Vault for HsmGroup {
             None => ("open", SecretKind::Opened),
             Some(kind) => ("hand over", SecretKind::Otp(kind)),
         };
-        let handed_over = self
-            .use_seals(name, row, seals, |keys, row, blob| match wrapped {
-                None => Operation::Open { keys, row, blob },
-                Some(kind) => Operation::ExportSecret { keys, row, kind, blob },
-            })
-            .await?;
+        let hand_over = |sealed| match wrapped {
+            None => Operation::Open(sealed),
+            Some(kind) => Operation::ExportSecret { sealed, kind },
+        };
+        let handed_over = self.use_seals(name, row, seals, hand_over).await?;
         let Answer::Bytes(secret) = handed_over else { return Err(unexpected(name)) };
         let secret = SecretBytes::new(secret.take());
         self.seal_for(lacking, row, kind, &secret).await
@@ -168,22 +158,14 @@ impl HsmGroup {
         messages: Vec<Octets>,
     ) -> Result<Vec<Vec<u8>>, HsmError> {
         let asked = messages.len();
-        let answer = self
-            .use_seals("otp hmac", row, seals, |keys, row, blob| Operation::OtpHmac {
-                keys,
-                row,
-                blob,
-                hash,
-                messages: messages.clone(),
-            })
-            .await?;
-        match answer {
+        let hmac = |sealed| Operation::OtpHmac { sealed, hash, messages: messages.clone() };
+        match self.use_seals("otp hmac", row, seals, hmac).await? {
             Answer::Hmacs(macs) if macs.len() == asked => Ok(macs.into_iter().map(Octets::take).collect()),
             _ => Err(unexpected("otp hmac")),
         }
     }
 
-    /// SealedCopies for every token that has the keys for it and answers; at least one must. What a token that is down now
+    /// Seals for every token that has the keys for it and answers; at least one must. What a token that is down now
     /// lacks is made up for later.
     async fn seal_everywhere(
         &self,
@@ -191,17 +173,11 @@ impl HsmGroup {
         kind: SecretKind,
         secret: &SecretBytes,
     ) -> Result<SealedCopies, HsmError> {
-        let has_keys = |name: &HsmName| {
-            let keys = self.active_keys(name);
-            keys.sealing.is_some() || keys.wrapping.is_some()
-        };
-        let names: Vec<HsmName> = self.tokens().iter().map(|token| token.name().clone()).collect();
-        let able: Vec<HsmName> = names.iter().filter(|name| has_keys(name)).cloned().collect();
-        // Where no token has any, each says what is missing.
-        self.seal_for(if able.is_empty() { &names } else { &able }, row, kind, secret).await
+        let able = self.able(|keys| keys.sealing.is_some() || keys.wrapping.is_some());
+        self.seal_for(&able, row, kind, secret).await
     }
 
-    /// SealedCopies for these tokens, at once; gives the seals of those that answered, of which there must be one.
+    /// Seals for these tokens, at once; gives the seals of those that answered, of which there must be one.
     async fn seal_for(
         &self,
         names: &[HsmName],
@@ -255,32 +231,26 @@ impl HsmGroup {
         name: &str,
         row: &RowBinding,
         seals: &SealedCopies,
-        operation: impl Fn(VaultKeys, Octets, Octets) -> Operation + Send + Sync,
+        operation: impl Fn(SealedSecret) -> Operation + Send + Sync,
     ) -> Result<Answer, HsmError> {
         // A key of a token that is unknown, or gone, says nothing of the other tokens' seals.
-        let usable: Vec<(&HsmName, &Vec<u8>, VaultKeys)> = seals
-            .0
-            .iter()
-            .filter_map(|(hsm, sealed)| Some((hsm, sealed, self.keys_of(hsm, sealed)?)))
-            .filter(|(hsm, ..)| self.token(hsm).is_ok())
-            .collect();
+        let usable = seals.0.iter().filter_map(|(hsm, sealed)| {
+            let keys = self.keys_of(hsm, sealed).filter(|_| self.token(hsm).is_ok())?;
+            Some((hsm, SealedSecret { keys, row: Octets(row.as_bytes().to_vec()), blob: Octets(sealed.clone()) }))
+        });
+        let (among, usable): (Vec<&HsmName>, Vec<SealedSecret>) = usable.unzip();
         if usable.is_empty() {
             return Err(HsmError::new(name, HsmFailure::DoesNotOpen));
         }
-        let among: Vec<&HsmName> = usable.iter().map(|(hsm, ..)| *hsm).collect();
-        let asked = |index: usize| {
-            let (_, sealed, keys) = usable.get(index).ok_or_else(no_token)?;
-            Ok(operation(keys.clone(), Octets(row.as_bytes().to_vec()), Octets((*sealed).clone())))
-        };
+        let asked = |index: usize| usable.get(index).cloned().map(&operation).ok_or_else(no_token);
         self.ask_any(name, &among, asked).await.map(|(_, answer)| answer)
     }
 
-    /// The tokens that have a key to derive by; all of them where none has, so that it is said what is missing.
-    fn with_binding_key(&self) -> Vec<HsmName> {
-        let names: Vec<HsmName> = self.tokens().iter().map(|token| token.name().clone()).collect();
-        let able: Vec<HsmName> =
-            names.iter().filter(|name| self.active_keys(name).binding.is_some()).cloned().collect();
-        if able.is_empty() { names } else { able }
+    /// The tokens with keys that do; all of them where none has such, so that each says what is missing.
+    fn able(&self, has_keys: impl Fn(&VaultKeys) -> bool) -> Vec<HsmName> {
+        let names = self.tokens().into_iter().map(|token| token.name().clone());
+        let (able, others): (Vec<_>, Vec<_>) = names.partition(|name| has_keys(&self.active_keys(name)));
+        if able.is_empty() { others } else { able }
     }
 
     /// The keys that new secrets are kept by.
@@ -322,9 +292,9 @@ impl HsmGroup {
 }
 
 fn no_token() -> HsmFailure {
-    HsmFailure::Configuration { detail: "there is no [[hsm]] in the configuration".into() }
+    HsmFailure::Configuration("there is no [[hsm]] in the configuration".into())
 }
 
 fn no_key(purpose: &str, hsm: &HsmName) -> HsmFailure {
-    HsmFailure::Configuration { detail: format!("the HSM token {hsm} has no {purpose} key; `signet init` makes it") }
+    HsmFailure::Configuration(format!("the HSM token {hsm} has no {purpose} key; `signet init` makes it"))
 }

@@ -60,11 +60,10 @@ pub(super) fn apply(confinement: &Confinement, own: &[PathBuf]) -> Result<InForc
     };
     in_force.note(calls, seccomp::apply(confinement.network));
     if confinement.sandbox == Sandbox::Strict && !in_force.missing.is_empty() {
-        let detail = format!(
+        return Err(HsmFailure::Configuration(format!(
             "sandbox = \"strict\" asks for what this kernel does not offer: {}; use a newer kernel, or \"standard\"",
             in_force.missing.join("; ")
-        );
-        return Err(HsmFailure::Configuration { detail });
+        )));
     }
     Ok(in_force)
 }
@@ -98,9 +97,10 @@ fn restrict(confinement: &Confinement, own: &[PathBuf], in_force: &mut InForce) 
     let is_strict = confinement.sandbox == Sandbox::Strict;
     let writable = confinement.writable.as_deref().or(is_strict.then_some(&[]));
     if let Some(missing) = writable.unwrap_or_default().iter().find(|path| !path.exists()) {
-        let detail =
-            format!("{} of `writable` is not there: make it, or correct `writable` of this [[hsm]]", missing.display());
-        return Err(HsmFailure::Configuration { detail });
+        return Err(HsmFailure::Configuration(format!(
+            "{} of `writable` is not there: make it, or correct `writable` of this [[hsm]]",
+            missing.display()
+        )));
     }
     let all: Option<Vec<&Path>> = writable.map(|writable| {
         let always = ALWAYS_WRITABLE.iter().map(Path::new);

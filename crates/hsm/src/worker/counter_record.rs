@@ -95,7 +95,7 @@ impl Record {
         }
         let mut words = std::str::from_utf8(content).ok()?.split_ascii_whitespace();
         let kind = words.next()?;
-        let what = match SignedKind::ALL.into_iter().find(|known| known.name() == kind) {
+        let what = match SignedKind::named(kind) {
             Some(kind) => Counted::Signed(kind),
             None => (kind == REFUSED).then_some(Counted::Refused)?,
         };

@@ -57,9 +57,11 @@ impl Fault {
         let restarts = self.remedy() == Remedy::Restart;
         match self {
             Self::Failure(failure) => failure,
-            Self::Module(code, function) if restarts => HsmFailure::Unavailable {
-                detail: format!("{} answered {}; the worker starts again", function_name(function), code_name(code)),
-            },
+            Self::Module(code, function) if restarts => HsmFailure::Unavailable(format!(
+                "{} answered {}; the worker starts again",
+                function_name(function),
+                code_name(code)
+            )),
             Self::Module(code, function) => {
                 HsmFailure::Module { function: function_name(function), code: code_name(code) }
             }
@@ -70,7 +72,7 @@ impl Fault {
     pub(super) fn into_unavailable(self) -> HsmFailure {
         match self.into_failure() {
             HsmFailure::Module { function, code } => {
-                HsmFailure::Unavailable { detail: format!("{function} answered {code}; the worker starts again") }
+                HsmFailure::Unavailable(format!("{function} answered {code}; the worker starts again"))
             }
             judged => judged,
         }

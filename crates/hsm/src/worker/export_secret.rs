@@ -5,39 +5,26 @@ use cryptoki::object::{Attribute, AttributeType};
 use zeroize::Zeroizing;
 
 use super::error::Fault;
-use super::session_thread::SessionThread;
-use super::vault::{does_not_open, unwrapped};
-use crate::blob::Blob;
-use crate::wire::{Answer, Octets, SecretKind, VaultKeys};
+use super::key_session::KeySession;
+use super::vault::{Opening, unwrapped};
+use crate::wire::{Answer, Octets, SealedSecret, SecretKind};
 use signet_core::keys::{HsmFailure, OtpSecretKind, SealMode};
 
-impl SessionThread {
+impl KeySession {
     /// The secret itself, for the server to have another token seal it.
-    pub(super) fn export_secret(
-        &mut self,
-        keys: &VaultKeys,
-        row: &[u8],
-        kind: OtpSecretKind,
-        sealed: &[u8],
-    ) -> Result<Answer, Fault> {
+    pub(super) fn export_secret(&mut self, sealed: &SealedSecret, kind: OtpSecretKind) -> Result<Answer, Fault> {
         if !self.shared.guard.may_export() {
             return Err(HsmFailure::Overloaded.into());
         }
-        let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
-        let mut secret = match blob.mode {
-            SealMode::Wrapped => {
-                self.with_unwrapped_as(&template(kind), keys, row, kind, blob.body, |thread, key| {
-                    let values = thread.session()?.get_attributes(key, &[AttributeType::Value])?;
-                    let value = values.into_iter().find_map(|value| match value {
-                        Attribute::Value(bytes) => Some(Zeroizing::new(bytes)),
-                        _ => None,
-                    });
-                    value.ok_or_else(|| {
-                        HsmFailure::MechanismMissing { mechanism: "reading an unwrapped key".into() }.into()
-                    })
-                })?
-            }
-            SealMode::Sealed => self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?,
+        let opening = Opening::of(sealed, SecretKind::Otp(kind))?;
+        let mut secret = match opening.blob.mode {
+            SealMode::Wrapped => self.with_unwrapped(&opening, &template(kind), |session, key| {
+                match session.get_attributes(key, &[AttributeType::Value])?.into_iter().next() {
+                    Some(Attribute::Value(bytes)) => Ok(Zeroizing::new(bytes)),
+                    _ => Err(HsmFailure::MechanismMissing("reading an unwrapped key".into()).into()),
+                }
+            })?,
+            SealMode::Sealed => self.decrypt(&opening)?,
         };
         Ok(Answer::Bytes(Octets(std::mem::take(&mut *secret))))
     }

@@ -86,7 +86,7 @@ fn refuse_other_purpose(session: &Session, handle: ObjectHandle, key: &KeyRef) -
 /// The purpose in a label `signet/<tenant>/<purpose>` or longer.
 fn purpose_in(label: &str) -> Option<KeyPurpose> {
     let word = label.strip_prefix("signet/")?.split('/').nth(1)?;
-    KeyPurpose::ALL.into_iter().find(|purpose| purpose.name() == word.trim_end())
+    KeyPurpose::named(word.trim_end())
 }
 
 fn patiently<T>(attempt: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
@@ -127,7 +127,7 @@ fn refuse_unless_held(custody: Custody, key_id: &str) -> Result<(), Fault> {
 }
 
 fn missing(key: &KeyRef) -> Fault {
-    HsmFailure::KeyMissing { key_id: key.key_id.clone() }.into()
+    HsmFailure::KeyMissing(key.key_id.clone()).into()
 }
 
 /// The one object of this class and `CKA_ID`. PKCS#11 allows several: then nobody knows which one is meant.

@@ -51,7 +51,7 @@ impl Manager {
             match self.perform(&job.operation) {
                 Ok(answer) => self.shared.responses.send(job.id, Ok(answer)),
                 Err(fault) => {
-                    let refused = matches!(fault, Fault::Failure(HsmFailure::PinRefused { .. }));
+                    let refused = matches!(fault, Fault::Failure(HsmFailure::PinRefused(_)));
                     let restarts = refused || fault.remedy() == Remedy::Restart;
                     let renewed = fault.remedy() == Remedy::Answer || restarts || self.renew(&fault).is_ok();
                     if restarts || !renewed {
@@ -240,7 +240,7 @@ impl Manager {
             .map_err(|error| match Fault::from(error) {
                 // tpm2-pkcs11 lists mechanisms for it all the same.
                 Fault::Module(RvError::FunctionNotSupported, _) => {
-                    HsmFailure::MechanismMissing { mechanism: "C_GenerateKey".to_owned() }.into()
+                    HsmFailure::MechanismMissing("C_GenerateKey".to_owned()).into()
                 }
                 fault => fault,
             })
@@ -392,5 +392,5 @@ fn kind_name(kind: Option<ModuleKeyType>, bits: Option<u32>) -> String {
 }
 
 fn refuse(detail: &str) -> Fault {
-    HsmFailure::Configuration { detail: detail.to_owned() }.into()
+    HsmFailure::Configuration(detail.to_owned()).into()
 }

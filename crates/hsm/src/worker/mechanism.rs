@@ -182,7 +182,7 @@ impl Mechanisms {
         limits.map_or(Ok(()), |info| {
             let (least, most) = (info.min_key_size(), info.max_key_size());
             let mechanism = format!("{name} for {bits} bits (it makes keys of {least} to {most} bits)");
-            Err(HsmFailure::MechanismMissing { mechanism }.into())
+            Err(HsmFailure::MechanismMissing(mechanism).into())
         })
     }
 
@@ -208,7 +208,7 @@ impl Mechanisms {
                     A::Rs256 | A::Rs384 | A::Rs512 => "CKM_RSA_PKCS",
                     A::Ps256 | A::Ps384 | A::Ps512 => "CKM_RSA_PKCS_PSS",
                 };
-                Err(HsmFailure::MechanismMissing { mechanism: mechanism.to_owned() }.into())
+                Err(HsmFailure::MechanismMissing(mechanism.to_owned()).into())
             }
             KeyPurpose::Sealing => self.require(MechanismType::AES_GCM, "CKM_AES_GCM"),
             KeyPurpose::Wrapping => {
@@ -228,7 +228,7 @@ impl Mechanisms {
         if self.has(mechanism) {
             return Ok(());
         }
-        Err(HsmFailure::MechanismMissing { mechanism: name.to_owned() }.into())
+        Err(HsmFailure::MechanismMissing(name.to_owned()).into())
     }
 
     /// How a message is signed: by which mechanism, and what the module is given. Where the module does not hash, this

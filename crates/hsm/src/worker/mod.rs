@@ -11,6 +11,7 @@ mod export_secret;
 mod find_key;
 mod hangup;
 mod harden;
+mod key_session;
 mod manage;
 mod mechanism;
 mod pin;
@@ -104,7 +105,7 @@ fn serve(own: Option<WorkerConfig>) -> io::Result<()> {
 }
 
 fn no_thread(error: io::Error) -> HsmFailure {
-    HsmFailure::Unavailable { detail: format!("the worker can't start: {error}") }
+    HsmFailure::Unavailable(format!("the worker can't start: {error}"))
 }
 
 /// Gives up what is not needed, but for the places where the worker itself writes: its count, and the PIN's marker.
@@ -169,13 +170,11 @@ fn start(config: HsmConfig, in_force: InForce) -> Result<Started, HsmFailure> {
 
 fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
     match fault {
-        error::Fault::Module(code @ cryptoki::error::RvError::SessionCount, _) => HsmFailure::Configuration {
-            detail: format!(
-                "the token does not allow {} sessions ({}); lower `sessions` of its [[hsm]]",
-                u64::from(count) + 2,
-                error::code_name(code)
-            ),
-        },
+        error::Fault::Module(code @ cryptoki::error::RvError::SessionCount, _) => HsmFailure::Configuration(format!(
+            "the token does not allow {} sessions ({}); lower `sessions` of its [[hsm]]",
+            u64::from(count) + 2,
+            error::code_name(code)
+        )),
         other => other.into_unavailable(),
     }
 }

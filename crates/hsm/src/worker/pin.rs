@@ -142,7 +142,7 @@ impl Attempt {
             marker.add_refusal(code);
             format!("; after the PIN is corrected there, or {} is removed, it is tried again", marker.path().display())
         });
-        HsmFailure::PinRefused { detail: format!("{code} for the PIN from {}{advice}", self.pin.source) }
+        HsmFailure::PinRefused(format!("{code} for the PIN from {}{advice}", self.pin.source))
     }
 
     /// Nobody knows whether the token counted a try: the marker stays. A PIN that was taken before may be presented once
@@ -152,7 +152,7 @@ impl Attempt {
         let was_taken = self.pin.markers.as_ref().is_some_and(PinAttemptLog::was_taken);
         if was_taken && !self.pin.is_second_time() {
             let detail = format!("{answer} when the PIN from {source} was presented, which was taken before");
-            return HsmFailure::Unavailable { detail };
+            return HsmFailure::Unavailable(detail);
         }
         let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
             format!(", then remove {} to have the same PIN presented again", marker.path().display())
@@ -160,12 +160,12 @@ impl Attempt {
         let detail = format!(
             "{answer} when the PIN from {source} was presented, and the token may have counted that as a wrong try; check the token{advice}"
         );
-        HsmFailure::PinRefused { detail }
+        HsmFailure::PinRefused(detail)
     }
 }
 
 fn refuse(detail: String) -> HsmFailure {
-    HsmFailure::Configuration { detail }
+    HsmFailure::Configuration(detail)
 }
 
 fn open_private(path: &Path) -> Result<File, HsmFailure> {
@@ -250,7 +250,7 @@ mod tests {
         let source = PinSource::File(path.clone());
         let refusal = Pin::read(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
         assert!(!refusal.to_string().contains("1234"));
-        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused { .. })));
+        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused(_))));
         fs::write(&path, "123456").unwrap();
         assert!(Pin::read(&source, "a", None).is_ok());
         assert!(!directory.path().join("pin.refused").exists());
@@ -275,7 +275,7 @@ mod tests {
         let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
         drop(Pin::read(&source, "a", Some(state.path())).unwrap().attempt().unwrap());
         fs::rename(directory.path().join("pin.refused"), state.path().join("a.pin-refused")).unwrap();
-        assert!(matches!(Pin::read(&source, "a", Some(state.path())), Err(HsmFailure::PinRefused { .. })));
+        assert!(matches!(Pin::read(&source, "a", Some(state.path())), Err(HsmFailure::PinRefused(_))));
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
             Pin::from_file(&path, |_| markers).unwrap()
         };
         let nowhere = directory.path().join("missing");
-        let Err(HsmFailure::Configuration { detail }) = pin(&[&nowhere]).attempt() else { panic!("presented") };
+        let Err(HsmFailure::Configuration(detail)) = pin(&[&nowhere]).attempt() else { panic!("presented") };
         assert!(detail.contains("missing") && detail.contains("let this user write"), "{detail}");
         assert!(pin(&[]).attempt().is_err());
         // The second place does.
@@ -304,11 +304,11 @@ mod tests {
         read("a").unwrap().attempt().unwrap().taken();
         drop(read("a").unwrap().attempt().unwrap());
         // Another token's PIN in the same file was never taken.
-        assert!(matches!(read("b"), Err(HsmFailure::PinRefused { .. })));
+        assert!(matches!(read("b"), Err(HsmFailure::PinRefused(_))));
         let second = read("a").unwrap();
         assert!(second.is_second_time());
         drop(second.attempt().unwrap());
-        assert!(matches!(read("a"), Err(HsmFailure::PinRefused { .. })), "a third time");
+        assert!(matches!(read("a"), Err(HsmFailure::PinRefused(_))), "a third time");
         fs::remove_file(directory.path().join("pin.refused")).unwrap();
         let good = read("a").unwrap();
         assert!(!good.is_second_time());
@@ -321,7 +321,7 @@ mod tests {
         // Another PIN in the file is another matter.
         fs::write(&path, "12345").unwrap();
         drop(read("a").unwrap().attempt().unwrap());
-        assert!(matches!(read("a"), Err(HsmFailure::PinRefused { .. })));
+        assert!(matches!(read("a"), Err(HsmFailure::PinRefused(_))));
     }
 
     #[test]
@@ -330,10 +330,10 @@ mod tests {
         let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
         Pin::read(&source, "a", None).unwrap().attempt().unwrap().taken();
         let unclear = Pin::read(&source, "a", None).unwrap().attempt().unwrap().unclear("CKR_GENERAL_ERROR");
-        assert!(matches!(unclear, HsmFailure::Unavailable { .. }), "{unclear}");
+        assert!(matches!(unclear, HsmFailure::Unavailable(_)), "{unclear}");
         let refused = Pin::read(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
-        assert!(matches!(refused, HsmFailure::PinRefused { .. }));
-        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused { .. })));
+        assert!(matches!(refused, HsmFailure::PinRefused(_)));
+        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused(_))));
     }
 
     #[test]

@@ -79,12 +79,11 @@ impl PinAttemptLog {
 
     fn check_one(&self, marker: &Path, pin_file: &Path) -> Result<Earlier, HsmFailure> {
         let refused = |what: &str| {
-            let detail = format!(
+            Err(HsmFailure::PinRefused(format!(
                 "{what} and is not sent again; correct the PIN in {}, or remove {} to have the same one presented once more",
                 pin_file.display(),
                 marker.display()
-            );
-            Err(HsmFailure::PinRefused { detail })
+            )))
         };
         let recorded = match fs::read_to_string(marker) {
             Ok(recorded) => recorded,

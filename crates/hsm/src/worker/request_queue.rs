@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use super::response_writer::ResponseWriter;
 use crate::wire::{FrameBuffer, Operation, Request};
@@ -113,12 +113,12 @@ impl RequestQueue {
 
     /// A job that already waits.
     pub(super) fn waiting(&self) -> Option<Job> {
-        self.take(&mut self.lock())
+        self.take(&mut self.state.lock())
     }
 
     /// The next job, or `None` once the conversation has ended.
     pub(super) fn next(&self) -> Option<Job> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         loop {
             if state.is_closed {
                 return None;
@@ -135,7 +135,7 @@ impl RequestQueue {
             state.is_read = true;
             drop(state);
             let received = self.receive();
-            state = self.lock();
+            state = self.state.lock();
             state.is_read = false;
             match received {
                 Ok(jobs) => self.admit(&mut state, jobs),
@@ -150,10 +150,6 @@ impl RequestQueue {
                 }
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 
     /// Takes a job, and wakes another thread for what is left: more jobs, or the stream.
@@ -188,7 +184,7 @@ impl RequestQueue {
 
     /// Waits until the server has hung up.
     pub(super) fn wait_until_ended(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         while !state.is_closed {
             self.ended.wait(&mut state);
         }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use zeroize::Zeroize as _;
 
 use crate::wire::{self, Answer, Response};
@@ -51,13 +51,13 @@ impl ResponseWriter {
 
     /// Writes what waits. A broken stream is noticed by whoever reads from it.
     pub(super) fn flush(&self) {
-        self.write(&mut self.lock());
+        self.write(&mut self.stream.lock());
     }
 
     /// Writes what waits and ends the conversation at once, so that nobody mistakes a later answer for a healthy
     /// worker's. The server sees the end, and so does the thread that reads.
     pub(super) fn hang_up(&self) {
-        let mut stream = self.lock();
+        let mut stream = self.stream.lock();
         self.write(&mut stream);
         // A stream that is broken already has ended as well.
         let _ = stream.shutdown(Shutdown::Both);
@@ -77,9 +77,5 @@ impl ResponseWriter {
         if written.is_err() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, UnixStream> {
-        self.stream.lock()
     }
 }

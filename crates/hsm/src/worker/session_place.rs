@@ -16,7 +16,7 @@ impl SessionPlace {
     /// The session.
     /// Errors: [`HsmFailure::Unavailable`] where the last one could not be replaced.
     pub(super) fn held(&self) -> Result<&SinglePartSession, Fault> {
-        let gone = || HsmFailure::Unavailable { detail: "its session could not be opened again".into() }.into();
+        let gone = || HsmFailure::Unavailable("its session could not be opened again".into()).into();
         self.0.as_ref().ok_or_else(gone)
     }
 

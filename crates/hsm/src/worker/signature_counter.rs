@@ -13,7 +13,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::counter_record::{Counted, RECORD, Record};
 use signet_core::keys::{HsmFailure, KeyTally, SignedKind};
@@ -30,8 +30,8 @@ use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
 use signet_state_file::{self as state_file, Access, LockedFile};
 
-/// Room for as many records is reserved at once.
-const RESERVED_RECORDS: u64 = 128;
+/// Room for 128 records is reserved at once.
+const RESERVED_BYTES: u64 = 128 * RECORD as u64;
 
 /// More workers of one token at once are a mistake.
 const MAX_FILES: u32 = 256;
@@ -69,26 +69,25 @@ impl SignatureCounter {
                 return Ok(Self { directory, token, counts: Mutex::new(counts), is_dirty: AtomicBool::new(false) });
             }
         }
-        Err(HsmFailure::Configuration { detail: format!("{MAX_FILES} workers of the HSM token {token} run already") })
+        Err(HsmFailure::Configuration(format!("{MAX_FILES} workers of the HSM token {token} run already")))
     }
 
     /// Counts one signature before it is made.
     /// Errors: [`HsmFailure::Unavailable`] where it can't be written down: then it must not be made.
     pub(super) fn count(&self, key_id: &str, what: Counted, now: Timestamp) -> Result<(), HsmFailure> {
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         let place = counts.place(key_id, what)?;
         let counted = counts.write(place, |record| record.add(now));
         self.is_dirty.store(true, Ordering::Relaxed);
         counted.map_err(|error| {
-            let detail =
-                format!("the signature can't be counted in {}: {error}; it is not made", counts.file.path().display());
-            HsmFailure::Unavailable { detail }
+            let path = counts.file.path().display();
+            HsmFailure::Unavailable(format!("the signature can't be counted in {path}: {error}; it is not made"))
         })
     }
 
     /// A signature was counted and not made.
     pub(super) fn take_back(&self, key_id: &str, kind: SignedKind) {
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         if let Some(place) = counts.places.get(&(key_id.to_owned(), Counted::Signed(kind))).copied() {
             // Where it can't be written the count stays ahead, which is the side to err on.
             let _ = counts.write(place, Record::take_back);
@@ -114,11 +113,9 @@ impl SignatureCounter {
     /// Errors: Where the system gives no thread.
     pub(super) fn keep(counter: &Arc<Self>) -> io::Result<()> {
         let counter = Arc::clone(counter);
-        let keep = move || {
-            loop {
-                thread::sleep(SYNC_EVERY);
-                counter.look_after();
-            }
+        let keep = move || loop {
+            thread::sleep(SYNC_EVERY);
+            counter.look_after();
         };
         thread::Builder::new().name("counter".into()).spawn(keep).map(drop)
     }
@@ -126,7 +123,7 @@ impl SignatureCounter {
     /// Brings the file to the disk; makes it again where somebody removed it.
     fn look_after(&self) {
         let (is_there, handle) = {
-            let counts = self.lock();
+            let counts = self.counts.lock();
             (counts.file.is_in_place(), counts.file.file().try_clone())
         };
         if !is_there {
@@ -139,7 +136,7 @@ impl SignatureCounter {
     }
 
     fn make_again(&self) {
-        let mut counts = self.lock();
+        let mut counts = self.counts.lock();
         eprintln!("ALARM: the count of signatures {} was removed; it is written again", counts.file.path().display());
         match Counts::open(counts.file.path().to_owned()) {
             Ok(Some(mut made)) if made.records.is_empty() => {
@@ -163,19 +160,12 @@ impl SignatureCounter {
             let number = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tally"));
             number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
         };
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            if entry.file_name().to_str().is_some_and(is_ours) {
-                paths.push(entry.path());
-            }
-        }
+        let entries = fs::read_dir(&self.directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let ours =
+            entries.map_err(unreadable)?.into_iter().filter(|entry| entry.file_name().to_str().is_some_and(is_ours));
+        let mut paths: Vec<PathBuf> = ours.map(|entry| entry.path()).collect();
         paths.sort();
         Ok(paths)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock()
     }
 }
 
@@ -186,16 +176,17 @@ impl Counts {
         let Some(file) = LockedFile::try_open(&path, Access::InPlace).map_err(fail)? else { return Ok(None) };
         let metadata = file.file().metadata().map_err(fail)?;
         if !metadata.is_file() || !state_file::is_private(&metadata) {
-            let detail = format!(
+            return Err(HsmFailure::Configuration(format!(
                 "the count of signatures {} is no regular file that its owner alone can use: chmod 600 it, and ask who could change it",
                 path.display()
-            );
-            return Err(HsmFailure::Configuration { detail });
+            )));
         }
         let records = read(&path)?;
-        if metadata.len() < RESERVED_RECORDS * RECORD as u64 {
-            reserve(file.file(), metadata.len()).map_err(fail)?;
-            state_file::sync_folder_of(&path).map_err(fail)?;
+        if metadata.len() < RESERVED_BYTES {
+            // Records that are not used yet.
+            let missing = vec![0; (RESERVED_BYTES - metadata.len()) as usize];
+            file.file().write_all_at(&missing, metadata.len()).map_err(fail)?;
+            file.file().sync_all().and_then(|()| state_file::sync_folder_of(&path)).map_err(fail)?;
         }
         let places = records.iter().enumerate().map(|(place, record)| (record.name(), place)).collect();
         Ok(Some(Self { file, records, places }))
@@ -205,9 +196,8 @@ impl Counts {
         if let Some(place) = self.places.get(&(key_id.to_owned(), what)) {
             return Ok(*place);
         }
-        let record = Record::new(key_id, what).ok_or_else(|| HsmFailure::Refused {
-            detail: "the key's name is not the thumbprint of a key".to_owned(),
-        })?;
+        let record = Record::new(key_id, what)
+            .ok_or_else(|| HsmFailure::Refused("the key's name is not the thumbprint of a key".to_owned()))?;
         self.places.insert(record.name(), self.records.len());
         self.records.push(record);
         Ok(self.records.len() - 1)
@@ -224,22 +214,9 @@ impl Counts {
     }
 }
 
-/// Fills the file up with records that are not used yet.
-fn reserve(file: &File, length: u64) -> io::Result<()> {
-    let missing = (RESERVED_RECORDS * RECORD as u64).saturating_sub(length);
-    file.write_all_at(&vec![0; usize::try_from(missing).unwrap_or_default()], length)?;
-    file.sync_all()
-}
-
 /// Reads a file that another worker may be writing to.
 fn read_settled(path: &Path) -> Result<Vec<Record>, HsmFailure> {
-    let mut read_in_vain = 1;
-    loop {
-        match read(path) {
-            Err(_) if read_in_vain < READINGS => read_in_vain += 1,
-            settled => return settled,
-        }
-    }
+    (1..READINGS).find_map(|_| read(path).ok()).map_or_else(|| read(path), Ok)
 }
 
 fn read(path: &Path) -> Result<Vec<Record>, HsmFailure> {
@@ -254,12 +231,11 @@ fn read(path: &Path) -> Result<Vec<Record>, HsmFailure> {
             // Records stand at their places: one that follows a hole is not where it was written.
             Some(record) if records.len() == number => records.push(record),
             _ => {
-                let detail = format!(
+                return Err(HsmFailure::Configuration(format!(
                     "the count of signatures {} is damaged in line {}. Nothing is signed without a count: keep the file for whoever looks into it, and move it away to begin a new one",
                     path.display(),
                     number + 1
-                );
-                return Err(HsmFailure::Configuration { detail });
+                )));
             }
         }
     }
@@ -269,14 +245,12 @@ fn read(path: &Path) -> Result<Vec<Record>, HsmFailure> {
 fn unusable(path: &Path, error: &io::Error) -> HsmFailure {
     let path = path.display();
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => HsmFailure::Unavailable {
-            detail: format!("the count of signatures {path} can't be made: {error}; nothing is signed without it"),
-        },
-        _ => HsmFailure::Configuration {
-            detail: format!(
-                "the count of signatures {path} can't be used: {error}. Nothing is signed without it: see that the worker's user can read and write there, on a local file system, and run commands as that user"
-            ),
-        },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => HsmFailure::Unavailable(format!(
+            "the count of signatures {path} can't be made: {error}; nothing is signed without it"
+        )),
+        _ => HsmFailure::Configuration(format!(
+            "the count of signatures {path} can't be used: {error}. Nothing is signed without it: see that the worker's user can read and write there, on a local file system, and run commands as that user"
+        )),
     }
 }
 
@@ -357,12 +331,8 @@ mod tests {
             let mut damaged = good.clone();
             damaged[place] ^= 1;
             fs::write(&path, &damaged).unwrap();
-            let Err(HsmFailure::Configuration { detail }) =
-                SignatureCounter::open(directory.path(), "primary").map(drop)
-            else {
-                panic!("byte {place}")
-            };
-            assert!(detail.contains("damaged in line 1"), "{detail}");
+            let failure = SignatureCounter::open(directory.path(), "primary").err().unwrap().to_string();
+            assert!(failure.contains("damaged in line 1"), "byte {place}: {failure}");
         }
         let moved = [vec![0; RECORD], good[..RECORD].to_vec()].concat();
         fs::write(&path, moved).unwrap();
@@ -389,7 +359,7 @@ mod tests {
         counter.count(KEY, Counted::Signed(SignedKind::Token), at(2)).unwrap();
         assert_eq!(counted(&counter).tokens, 2);
         // Another worker does not take it.
-        assert_eq!(open(directory.path()).lock().file.path().file_name().unwrap(), "primary.1.tally");
+        assert_eq!(open(directory.path()).counts.lock().file.path().file_name().unwrap(), "primary.1.tally");
     }
 
     #[test]

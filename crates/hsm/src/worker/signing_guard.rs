@@ -35,8 +35,10 @@ impl SigningGuard {
     /// Opens the count.
     /// Errors: [`HsmFailure`] where nothing can be counted: a signer that can't count does not sign.
     pub(super) fn open(config: &HsmConfig) -> Result<Self, HsmFailure> {
-        let directory = config.state_directory.as_deref().ok_or_else(|| HsmFailure::Configuration {
-            detail: "there is no state directory to count signatures in, and what is not counted is not signed".into(),
+        let directory = config.state_directory.as_deref().ok_or_else(|| {
+            HsmFailure::Configuration(
+                "there is no state directory to count signatures in, and what is not counted is not signed".into(),
+            )
         })?;
         Ok(Self {
             counter: Arc::new(SignatureCounter::open(directory, config.name.as_str())?),
@@ -70,7 +72,7 @@ impl SigningGuard {
             Err(refusal) => {
                 eprintln!("ALARM: refused to sign with the {} key {}: {refusal}", key.purpose.name(), key.key_id);
                 self.counter.count(&key.key_id, Counted::Refused, now)?;
-                Err(HsmFailure::Refused { detail: refusal.to_string() })
+                Err(HsmFailure::Refused(refusal.to_string()))
             }
         }
     }

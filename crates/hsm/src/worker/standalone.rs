@@ -30,12 +30,11 @@ impl WorkerConfig {
         if differing.is_empty() {
             return Ok(own);
         }
-        let detail = format!(
+        Err(HsmFailure::Configuration(format!(
             "the server says another {} than the worker's own configuration {}; the worker goes by its own. Give both the same file, and start the server again",
             differing.join(", another "),
             self.file.display()
-        );
-        Err(HsmFailure::Configuration { detail })
+        )))
     }
 
     /// Whether whoever talks is root or the user that the socket was made for.

@@ -88,7 +88,7 @@ impl Token {
         };
         if token.mechanisms.algorithms().is_empty() {
             let mechanism = "any mechanism to sign with (CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_RSA_PKCS_PSS)".into();
-            return Err(HsmFailure::MechanismMissing { mechanism });
+            return Err(HsmFailure::MechanismMissing(mechanism));
         }
         token.log_in(&found.anchor)?;
         Ok((token, found.anchor))
@@ -127,8 +127,7 @@ impl Token {
             return Ok(());
         }
         if self.config.pin == PinSource::Prompt {
-            let detail = "the token was logged out; the PIN is asked for again".to_owned();
-            return Err(HsmFailure::Unavailable { detail });
+            return Err(HsmFailure::Unavailable("the token was logged out; the PIN is asked for again".to_owned()));
         }
         self.log_in(session)?;
         self.logins.fetch_add(1, Ordering::Release);
@@ -183,8 +182,7 @@ impl Token {
             pin_state(read.pin, &self.config)?;
         }
         if pin.is_second_time() && self.few_tries_are_left() {
-            let detail = "an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned();
-            return Err(HsmFailure::PinRefused { detail });
+            return Err(HsmFailure::PinRefused("an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned()));
         }
         let _until_its_fate_is_known = LoginUnderWay::begin();
         let attempt = pin.attempt()?;
@@ -199,7 +197,7 @@ impl Token {
                 let detail = format!("{} answered {}", function_name(function), code_name(code));
                 if counts_no_try(code) {
                     attempt.not_counted();
-                    return Err(HsmFailure::Unavailable { detail });
+                    return Err(HsmFailure::Unavailable(detail));
                 }
                 Err(attempt.unclear(&detail))
             }
@@ -211,7 +209,7 @@ impl Token {
 /// What the token says of its PIN, read before the PIN is presented: the last try is not spent by a program, and who
 /// only looks spends none where they are counted.
 fn pin_state(pin: PinFlags, config: &HsmConfig) -> Result<(), HsmFailure> {
-    let refuse = |detail: String| Err(HsmFailure::PinRefused { detail });
+    let refuse = |detail: String| Err(HsmFailure::PinRefused(detail));
     if pin.is_locked {
         return refuse("the token says that its PIN is locked (CKF_USER_PIN_LOCKED); unlock it with the vendor's tool and the security officer's PIN".into());
     }
@@ -287,8 +285,8 @@ fn load(config: &HsmConfig) -> Result<Pkcs11, StartFault> {
 /// the vendor's package was installed again. Before that, only a person can mend it.
 fn unusable(detail: String, config: &HsmConfig) -> StartFault {
     StartFault::Lasting(match config.expected_serial {
-        Some(_) => HsmFailure::Unavailable { detail },
-        None => HsmFailure::Configuration { detail },
+        Some(_) => HsmFailure::Unavailable(detail),
+        None => HsmFailure::Configuration(detail),
     })
 }
 
@@ -324,8 +322,8 @@ fn find_in(module: &Pkcs11, config: &HsmConfig) -> Result<(Slot, Description), S
             );
             // A deployment that is bound to a token has seen it: it is away now, unless it is here by another name.
             Err(StartFault::NoSuchLabel(match config.expected_serial {
-                Some(_) if !is_renamed => HsmFailure::Unavailable { detail },
-                _ => HsmFailure::Configuration { detail },
+                Some(_) if !is_renamed => HsmFailure::Unavailable(detail),
+                _ => HsmFailure::Configuration(detail),
             }))
         }
     }
@@ -345,7 +343,7 @@ fn check_serial(info: &Description, config: &HsmConfig) -> Result<(), StartFault
 fn passing(fault: Fault) -> StartFault {
     let failure = match fault {
         Fault::Module(code, function) => {
-            HsmFailure::Unavailable { detail: format!("{} answered {}", function_name(function), code_name(code)) }
+            HsmFailure::Unavailable(format!("{} answered {}", function_name(function), code_name(code)))
         }
         Fault::Failure(failure) => failure,
     };
@@ -353,5 +351,5 @@ fn passing(fault: Fault) -> StartFault {
 }
 
 fn lasting(detail: String) -> StartFault {
-    StartFault::Lasting(HsmFailure::Configuration { detail })
+    StartFault::Lasting(HsmFailure::Configuration(detail))
 }

@@ -1,4 +1,4 @@
-//! SealedCopies and opens, and uses OTP secrets without showing them (see `crate::blob`).
+//! Seals and opens, and uses OTP secrets without showing them (see `crate::blob`).
 
 use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::hmac as software_hmac;
@@ -10,18 +10,40 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::error::Fault;
+use super::key_session::KeySession;
 use super::mechanism::hmac;
-use super::session_thread::SessionThread;
+use super::single_part::SinglePartSession;
 use crate::blob::{self, Blob, IV_BYTES, MAC_BYTES};
-use crate::wire::{Answer, KeyRef, Octets, SecretKind, VaultKeys};
+use crate::wire::{Answer, KeyRef, Octets, SealedSecret, SecretKind, VaultKeys};
 use signet_core::keys::{HsmFailure, OtpHash, OtpSecretKind, SealMode};
 use signet_core::random::{self, OsRandom};
 
 const GCM_TAG_BITS: u64 = 128;
 const GCM_TAG_BYTES: usize = 16;
 
-impl SessionThread {
-    /// SealedCopies a secret; an OTP's is wrapped where token and keys allow it.
+/// A secret at rest that is to be used: the blob taken apart, and what it must be bound to.
+pub(super) struct Opening<'s> {
+    keys: &'s VaultKeys,
+    row: &'s [u8],
+    kind: SecretKind,
+    pub(super) blob: Blob<'s>,
+}
+
+impl<'s> Opening<'s> {
+    /// Errors: [`HsmFailure::DoesNotOpen`] where it is no blob.
+    pub(super) fn of(sealed: &'s SealedSecret, kind: SecretKind) -> Result<Self, Fault> {
+        let blob = Blob::parse(&sealed.blob.0).ok_or_else(does_not_open)?;
+        Ok(Self { keys: &sealed.keys, row: &sealed.row.0, kind, blob })
+    }
+
+    /// What binds the secret to its row and kind.
+    fn binding(&self, wrapped: &[u8]) -> Vec<u8> {
+        blob::binding(self.row, self.kind, wrapped)
+    }
+}
+
+impl KeySession {
+    /// Seals a secret; an OTP's is wrapped where token and keys allow it.
     pub(super) fn seal(
         &mut self,
         keys: &VaultKeys,
@@ -40,33 +62,32 @@ impl SessionThread {
     }
 
     /// Opens a secret that the server itself needs.
-    pub(super) fn open(&mut self, keys: &VaultKeys, row: &[u8], sealed: &[u8]) -> Result<Answer, Fault> {
-        let blob = Blob::parse(sealed).filter(|blob| blob.mode == SealMode::Sealed).ok_or_else(does_not_open)?;
-        let mut secret = self.decrypt(keys, row, SecretKind::Opened, blob.body)?;
+    pub(super) fn open(&mut self, sealed: &SealedSecret) -> Result<Answer, Fault> {
+        let opening = Opening::of(sealed, SecretKind::Opened)?;
+        if opening.blob.mode != SealMode::Sealed {
+            return Err(does_not_open());
+        }
+        let mut secret = self.decrypt(&opening)?;
         Ok(Answer::Bytes(Octets(std::mem::take(&mut *secret))))
     }
 
     /// The HMAC of each message under a wrapped OTP secret.
     pub(super) fn otp_hmac(
         &mut self,
-        keys: &VaultKeys,
-        row: &[u8],
-        sealed: &[u8],
+        sealed: &SealedSecret,
         hash: OtpHash,
         messages: &[Octets],
     ) -> Result<Answer, Fault> {
-        let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
         let kind = OtpSecretKind::Hmac(hash);
-        let macs = match blob.mode {
-            SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |thread, key| {
+        let opening = Opening::of(sealed, SecretKind::Otp(kind))?;
+        let macs = match opening.blob.mode {
+            SealMode::Wrapped => self.with_unwrapped(&opening, &unextractable(kind), |session, key| {
                 let mechanism = hmac(hash).0;
-                messages
-                    .iter()
-                    .map(|message| Ok(Octets(thread.session()?.sign(&mechanism, key, &message.0)?)))
-                    .collect::<Result<Vec<_>, Fault>>()
+                let mac = |message: &Octets| Ok(Octets(session.sign(&mechanism, key, &message.0)?));
+                messages.iter().map(mac).collect::<Result<Vec<_>, Fault>>()
             })?,
             SealMode::Sealed => {
-                let secret = self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?;
+                let secret = self.decrypt(&opening)?;
                 let key = software_hmac::Key::new(software_algorithm(hash), &secret);
                 messages.iter().map(|message| Octets(software_hmac::sign(&key, &message.0).as_ref().to_vec())).collect()
             }
@@ -75,59 +96,39 @@ impl SessionThread {
     }
 
     /// One AES block under a wrapped Yubico OTP key.
-    pub(super) fn decrypt_block(
-        &mut self,
-        keys: &VaultKeys,
-        row: &[u8],
-        sealed: &[u8],
-        block: [u8; 16],
-    ) -> Result<Answer, Fault> {
-        let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
+    pub(super) fn decrypt_block(&mut self, sealed: &SealedSecret, block: [u8; 16]) -> Result<Answer, Fault> {
         let kind = OtpSecretKind::Aes128;
-        let plain = match blob.mode {
-            SealMode::Wrapped => self.with_unwrapped(keys, row, kind, blob.body, |thread, key| {
-                Ok(Zeroizing::new(thread.session()?.decrypt(&Mechanism::AesEcb, key, &block)?))
+        let opening = Opening::of(sealed, SecretKind::Otp(kind))?;
+        let plain = match opening.blob.mode {
+            SealMode::Wrapped => self.with_unwrapped(&opening, &unextractable(kind), |session, key| {
+                Ok(Zeroizing::new(session.decrypt(&Mechanism::AesEcb, key, &block)?))
             })?,
-            SealMode::Sealed => {
-                let secret = self.decrypt(keys, row, SecretKind::Otp(kind), blob.body)?;
-                decrypt_in_software(&secret, block)?
-            }
+            SealMode::Sealed => decrypt_in_software(&self.decrypt(&opening)?, block)?,
         };
         let plain = plain.as_slice().try_into().map_err(|_| does_not_open())?;
         Ok(Answer::Block(plain))
     }
 
     /// Binds an OTP secret to another row. A wrapped one is not even unwrapped: its row is bound by a MAC beside it.
-    pub(super) fn rebind(
-        &mut self,
-        keys: &VaultKeys,
-        from: &[u8],
-        to: &[u8],
-        kind: OtpSecretKind,
-        sealed: &[u8],
-    ) -> Result<Answer, Fault> {
-        let blob = Blob::parse(sealed).ok_or_else(does_not_open)?;
-        let rebound = match blob.mode {
+    pub(super) fn rebind(&mut self, sealed: &SealedSecret, to: &[u8], kind: OtpSecretKind) -> Result<Answer, Fault> {
+        let opening = Opening::of(sealed, SecretKind::Otp(kind))?;
+        let rebound = match opening.blob.mode {
             SealMode::Wrapped => {
-                let binding = needed(keys.binding.as_ref(), "binding")?;
-                let wrapped = self.wrapped_for(binding, from, kind, blob.body)?;
-                let mac = self.mac(binding, &blob::binding(to, SecretKind::Otp(kind), wrapped))?;
-                blob::assemble(SealMode::Wrapped, blob.tag, [&mac, wrapped])
+                let binding = needed(opening.keys.binding.as_ref(), "binding")?;
+                let wrapped = self.wrapped_for(binding, &opening)?;
+                let mac = self.mac(binding, &blob::binding(to, opening.kind, wrapped))?;
+                blob::assemble(SealMode::Wrapped, opening.blob.tag, [&mac, wrapped])
             }
             SealMode::Sealed => {
-                let secret = self.decrypt(keys, from, SecretKind::Otp(kind), blob.body)?;
-                self.encrypt(needed(keys.sealing.as_ref(), "sealing")?, to, SecretKind::Otp(kind), &secret)?
+                let secret = self.decrypt(&opening)?;
+                self.encrypt(needed(opening.keys.sealing.as_ref(), "sealing")?, to, opening.kind, &secret)?
             }
         };
         Ok(Answer::Bytes(Octets(rebound)))
     }
 
     /// HMAC-SHA-256 under a binding key.
-    pub(super) fn derive(&mut self, key: &KeyRef, input: &[u8]) -> Result<Answer, Fault> {
-        Ok(Answer::Bytes(Octets(self.mac(key, input)?)))
-    }
-
-    fn mac(&mut self, key: &KeyRef, input: &[u8]) -> Result<Vec<u8>, Fault> {
+    pub(super) fn mac(&mut self, key: &KeyRef, input: &[u8]) -> Result<Vec<u8>, Fault> {
         self.shared.token.mechanisms().require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC")?;
         let handle = self.handle(key)?;
         Ok(self.session()?.sign(&Mechanism::Sha256Hmac, handle, input)?)
@@ -143,23 +144,17 @@ impl SessionThread {
         if ciphertext.len() != secret.len() + GCM_TAG_BYTES {
             // An HSM that chooses the IV and appends it (Luna in FIPS mode, by its documents) would not open this again.
             let mechanism = "CKM_AES_GCM with the caller's IV; in FIPS mode some HSMs choose their own".to_owned();
-            return Err(HsmFailure::MechanismMissing { mechanism }.into());
+            return Err(HsmFailure::MechanismMissing(mechanism).into());
         }
         // Some modules choose the IV themselves and leave it where ours was: it is read only now.
         Ok(blob::assemble(SealMode::Sealed, blob::key_tag(&[&key.key_id]), [&iv, &ciphertext]))
     }
 
-    pub(super) fn decrypt(
-        &mut self,
-        keys: &VaultKeys,
-        row: &[u8],
-        kind: SecretKind,
-        body: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    pub(super) fn decrypt(&mut self, opening: &Opening<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
         self.shared.token.mechanisms().require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
-        let key = needed(keys.sealing.as_ref(), "sealing")?;
-        let parts = body.split_first_chunk::<IV_BYTES>().ok_or_else(does_not_open)?;
-        let associated = blob::binding(row, kind, &[]);
+        let key = needed(opening.keys.sealing.as_ref(), "sealing")?;
+        let parts = opening.blob.body.split_first_chunk::<IV_BYTES>().ok_or_else(does_not_open)?;
+        let associated = opening.binding(&[]);
         match self.decrypt_once(key, parts, &associated) {
             // A fault of the module can look like tampering: only what another session says as well is believed.
             Err(fault) if may_be_tampering(&fault) => {
@@ -221,50 +216,28 @@ impl SessionThread {
     }
 
     /// The wrapped secret of a blob whose MAC says that it is this row's.
-    fn wrapped_for<'b>(
-        &mut self,
-        binding: &KeyRef,
-        row: &[u8],
-        kind: OtpSecretKind,
-        body: &'b [u8],
-    ) -> Result<&'b [u8], Fault> {
-        let (mac, wrapped) = body.split_first_chunk::<MAC_BYTES>().ok_or_else(does_not_open)?;
-        let expected = self.mac(binding, &blob::binding(row, SecretKind::Otp(kind), wrapped))?;
+    fn wrapped_for<'b>(&mut self, binding: &KeyRef, opening: &Opening<'b>) -> Result<&'b [u8], Fault> {
+        let (mac, wrapped) = opening.blob.body.split_first_chunk::<MAC_BYTES>().ok_or_else(does_not_open)?;
+        let expected = self.mac(binding, &opening.binding(wrapped))?;
         if bool::from(expected.as_slice().ct_eq(mac)) { Ok(wrapped) } else { Err(does_not_open()) }
     }
 
-    /// Checks the row, unwraps to a session object, uses it, destroys it.
-    fn with_unwrapped<T>(
-        &mut self,
-        keys: &VaultKeys,
-        row: &[u8],
-        kind: OtpSecretKind,
-        body: &[u8],
-        using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let mut template = unwrapped(kind);
-        template.push(Attribute::Extractable(false));
-        self.with_unwrapped_as(&template, keys, row, kind, body, using)
-    }
-
     /// Checks the row, unwraps to a session object of this template, uses it, destroys it.
-    pub(super) fn with_unwrapped_as<T>(
+    pub(super) fn with_unwrapped<T>(
         &mut self,
+        opening: &Opening<'_>,
         template: &[Attribute],
-        keys: &VaultKeys,
-        row: &[u8],
-        kind: OtpSecretKind,
-        body: &[u8],
-        using: impl FnOnce(&mut Self, ObjectHandle) -> Result<T, Fault>,
+        using: impl FnOnce(&SinglePartSession, ObjectHandle) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let wrapping = needed(keys.wrapping.as_ref(), "wrapping")?;
-        let binding = needed(keys.binding.as_ref(), "binding")?;
-        let wrapped = self.wrapped_for(binding, row, kind, body)?;
+        let wrapping = needed(opening.keys.wrapping.as_ref(), "wrapping")?;
+        let binding = needed(opening.keys.binding.as_ref(), "binding")?;
+        let wrapped = self.wrapped_for(binding, opening)?;
         self.shared.token.mechanisms().require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
         let wrapping = self.handle(wrapping)?;
-        let key = self.session()?.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, template)?;
-        let result = using(self, key);
-        let destroyed = self.session()?.destroy_object(key);
+        let session = self.session()?;
+        let key = session.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, template)?;
+        let result = using(session, key);
+        let destroyed = session.destroy_object(key);
         let value = result?;
         destroyed?;
         Ok(value)
@@ -288,6 +261,13 @@ fn may_be_tampering(fault: &Fault) -> bool {
             _
         )
     )
+}
+
+/// A session object that does its work and is not given away.
+fn unextractable(kind: OtpSecretKind) -> Vec<Attribute> {
+    let mut template = unwrapped(kind);
+    template.push(Attribute::Extractable(false));
+    template
 }
 
 /// A session object that can do the one thing that its kind needs.
@@ -331,10 +311,10 @@ fn decrypt_in_software(secret: &[u8], mut block: [u8; 16]) -> Result<Zeroizing<V
 
 fn needed<'a>(key: Option<&'a KeyRef>, purpose: &str) -> Result<&'a KeyRef, Fault> {
     key.ok_or_else(|| {
-        HsmFailure::Configuration { detail: format!("the token has no {purpose} key; `signet init` makes it") }.into()
+        HsmFailure::Configuration(format!("the token has no {purpose} key; `signet init` makes it")).into()
     })
 }
 
-pub(super) fn does_not_open() -> Fault {
+fn does_not_open() -> Fault {
     HsmFailure::DoesNotOpen.into()
 }

@@ -56,7 +56,7 @@ impl Checkpoints {
     async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
         let head = self.audit_log.head().await?;
         let last = self.audit_log.last_checkpoint().await?;
-        if head == Head::EMPTY || last.is_some_and(|last| last.sequence >= head.sequence) {
+        if head == Head::default() || last.is_some_and(|last| last.sequence >= head.sequence) {
             return Ok(None);
         }
         let snapshot = self.directory.fresh().await?;

@@ -88,7 +88,7 @@ impl Recorded {
             ("custody.settled", Some(kind)) => {
                 let counts = self.lines.entry((key(), kind)).or_default();
                 // What answers an alarm settles nothing.
-                if mention.reason.as_deref() == Some(Reason::AlarmAccepted.word()) {
+                if mention.reason.as_deref() == Some(Reason::AlarmAccepted.name()) {
                     counts.accepted += mention.signatures;
                 } else {
                     counts.settled += mention.signatures;

@@ -136,7 +136,7 @@ impl FactorMaker {
         let enrolment = Enrolment::of(&self.settings.otp_issuer, &account, detail.clone(), secret)
             .map_err(|error| ChangeError::Input(error.to_string()))?;
         let factor = NewFactor { label: &new.label, serial: new.serial, detail };
-        let factor = self.enrol(&user, factor, enrolment.secret(), context).await?;
+        let factor = self.enrol(&user, factor, &enrolment.secret, context).await?;
         Ok((factor, enrolment))
     }
 
@@ -208,7 +208,7 @@ impl FactorMaker {
             check_name("serial number", serial)?;
         }
         let enrolled = self.factors.factors(tenant, &user.id).await?;
-        policy::may_enrol(&new.detail, enrolled.iter().map(|factor| &factor.detail))
+        policy::may_enrol(new.detail.kind(), enrolled.iter().map(|factor| &factor.detail))
             .map_err(|error| ChangeError::Input(error.to_string()))?;
         Ok(Factor {
             tenant: tenant.clone(),

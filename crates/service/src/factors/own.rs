@@ -158,11 +158,11 @@ impl OwnFactors {
         self.must_be_fresh(live, context).await?;
         let enrolment = self.totp_of(live, None)?;
         let enrolled = self.factors.factors(&live.user.tenant, &live.user.id).await?;
-        policy::may_enrol(enrolment.detail(), enrolled.iter().map(|factor| &factor.detail))
+        policy::may_enrol(enrolment.detail.kind(), enrolled.iter().map(|factor| &factor.detail))
             .map_err(|error| SelfServiceError::Input(error.to_string()))?;
         let factor = FactorId::new(self.ids.next());
         let row = self.pending_row(&factor, &live.user.id);
-        let seals = self.vault.seal(&row, enrolment.secret()).await?;
+        let seals = self.vault.seal(&row, &enrolment.secret).await?;
         let carried = Carried { factor, until: self.clock.now().plus(PATIENCE), seals };
         let carried = self.signed_state.carry(PENDING, live.session.id.as_str(), &carried).await?;
         Ok(PendingTotp { enrolment, carried })
@@ -194,14 +194,14 @@ impl OwnFactors {
         self.must_be_fresh(live, context).await?;
         check_name("factor", label)?;
         let (id, enrolment) = self.open_carried(live, carried).await?;
-        let FactorDetail::Totp(mut state) = enrolment.detail().clone() else {
+        let FactorDetail::Totp(mut state) = enrolment.detail.clone() else {
             return Err(Unavailable.into());
         };
         let code = Code::parse(code, state.digits).ok_or(SelfServiceError::WrongCode)?;
-        let new = NewFactor { label, serial: None, detail: enrolment.detail().clone() };
+        let new = NewFactor { label, serial: None, detail: enrolment.detail.clone() };
         let mut factor = self.maker.new_factor(&live.user, new, context).await?;
         factor.id = id;
-        factor.secret = self.maker.enclose_for(&factor, enrolment.secret()).await?;
+        factor.secret = self.maker.enclose_for(&factor, &enrolment.secret).await?;
         let (now, steps) = (factor.created_at, totp::candidates(factor.created_at, &state));
         let hmacs = self.matcher.digit_hmacs(&row_of_factor(&factor), &factor.secret, state.hash, &steps).await?;
         let matched = totp::match_step(&code, now, &steps, &hmacs, &state);

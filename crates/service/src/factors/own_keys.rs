@@ -12,8 +12,8 @@ use crate::sessions::LiveSession;
 use crate::sign_in::security_keys::{Carried, Ceremony, KeyAnswer, REGISTRATION, SecurityKeys, key_of};
 use crate::signed_state::SignedState;
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::mfa::policy;
 use signet_core::mfa::webauthn::RegistrationFault;
+use signet_core::mfa::{FactorKind, policy};
 use signet_core::secret::SecretText;
 use signet_jose::clock::Clock;
 use signet_store::{Ceremonies, Factor, FactorDetail, FactorLife};
@@ -59,7 +59,7 @@ impl OwnKeys {
     ) -> Result<Ceremony, SelfServiceError> {
         self.own.must_be_fresh(live, context).await?;
         let enrolled = self.own.own_factors(live).await?;
-        policy::may_enrol_key(enrolled.iter().map(|factor| &factor.detail))
+        policy::may_enrol(FactorKind::WebAuthn, enrolled.iter().map(|factor| &factor.detail))
             .map_err(|error| SelfServiceError::Input(error.to_string()))?;
         let keys = enrolled.iter().filter_map(key_of);
         let begun = self.security_keys.relying_party()?.begin_registration(&live.user.id, &live.user.name, keys);

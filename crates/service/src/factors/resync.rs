@@ -12,7 +12,7 @@ use crate::sign_in::tries::Tries;
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::Vault;
 use signet_core::mfa::lockout::Target;
-use signet_core::mfa::totp::{Code, OtpFault, counter_message};
+use signet_core::mfa::totp::{Code, counter_message};
 use signet_core::mfa::{hotp, totp};
 use signet_core::secret::SecretText;
 use signet_jose::clock::Clock;
@@ -90,9 +90,7 @@ impl Resynchronisation {
                 let counters = hotp::resync_candidates(state);
                 let hmacs = self.many_hmacs(factor, &counters).await?;
                 match hotp::match_pair(codes, &counters, &hmacs, state) {
-                    Ok(counter) => {
-                        self.factors.raise_counter(tenant, id, counter.next_counter(), now, told(None)).await?
-                    }
+                    Ok(counter) => self.factors.raise_counter(tenant, id, counter.raised(), now, told(None)).await?,
                     Err(fault) => return self.refuse_resync(factor, fault, context).await,
                 }
             }
@@ -101,13 +99,8 @@ impl Resynchronisation {
         if won { Ok(()) } else { Err(not_accepted()) }
     }
 
-    async fn refuse_resync(
-        &self,
-        factor: &Factor,
-        fault: OtpFault,
-        context: &RequestContext,
-    ) -> Result<(), ChangeError> {
-        self.audit.append(self.resync_told(factor, Some(fault.into()), context).rejected).await?;
+    async fn refuse_resync(&self, factor: &Factor, fault: Reason, context: &RequestContext) -> Result<(), ChangeError> {
+        self.audit.append(self.resync_told(factor, Some(fault), context).rejected).await?;
         Err(not_accepted())
     }
 

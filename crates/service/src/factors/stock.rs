@@ -218,7 +218,7 @@ impl TokenStock {
         let row = stock_row(&token.tenant, &token.id);
         let hmacs = self.vault.otp_hmac(&row, &token.secret, state.hash, policy::messages(&counters)).await?;
         let matched = hotp::match_counter(code, &counters, hmacs.get(..counters.len()).unwrap_or_default(), state);
-        Ok(matched.ok().map(|counter| HotpState { next_counter: counter.next_counter(), ..state.clone() }))
+        Ok(matched.ok().map(|counter| HotpState { next_counter: counter.raised(), ..state.clone() }))
     }
 
     async fn yubico_after(
@@ -230,7 +230,7 @@ impl TokenStock {
         let row = stock_row(&token.tenant, &token.id);
         let block = self.vault.decrypt_block(&row, &token.secret, otp.block()).await?;
         let read = Reading::decode(&block, &state.private_id).and_then(|read| read.spendable(state));
-        Ok(read.ok().map(|counter| YubicoState { last_counter: counter.counter(), ..state.clone() }))
+        Ok(read.ok().map(|counter| YubicoState { last_counter: counter.raised(), ..state.clone() }))
     }
 
     /// The token becomes the user's factor: its secret is bound to the factor's row inside the HSM's worker.

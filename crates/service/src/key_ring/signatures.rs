@@ -119,7 +119,7 @@ impl Signatures {
                 tracing::error!(key = %key.key.key_id, hsm = %key.key.hsm, "ALARM: {wrong}");
                 self.hsm_health.distrust(&key.key);
                 self.tell_wrong_signature(key).await;
-                let failure = HsmFailure::Unavailable { detail: wrong.to_string() };
+                let failure = HsmFailure::Unavailable(wrong.to_string());
                 Err(HsmError::new("sign", failure))
             }
         }
@@ -196,5 +196,5 @@ fn unsigned(entry: Entry, error: HsmError) -> HsmError {
 
 fn none_signed() -> HsmError {
     let detail = "no HSM token with a key for it is healthy".to_owned();
-    HsmError::new("sign", HsmFailure::Unavailable { detail })
+    HsmError::new("sign", HsmFailure::Unavailable(detail))
 }

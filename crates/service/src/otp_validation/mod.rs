@@ -166,7 +166,7 @@ impl OtpValidator {
     pub async fn validate_otp(&self, fields: Option<&Fields>, context: &RequestContext) -> String {
         let read = Request::read(fields);
         let (number, echo) = match &read {
-            Ok(request) => (Some(request.client()), request.echo().clone()),
+            Ok(request) => (Some(request.client), request.echo.clone()),
             Err(malformed) => (malformed.client, malformed.echo.clone()),
         };
         let refusal = |status| Answer::refusal(echo.clone(), status, self.clock.now());
@@ -220,8 +220,8 @@ impl OtpValidator {
         if let Some(refusal) = self.judge_otp_client(request, client).await? {
             return self.refuse(client, refusal, draft).await;
         }
-        let device = self.device(request.otp()).await?;
-        let reading = self.reading(request.otp(), device.as_ref()).await?;
+        let device = self.device(&request.otp).await?;
+        let reading = self.reading(&request.otp, device.as_ref()).await?;
         let draft = match &device {
             Some(device) => Draft { user: device.user.clone(), factors: vec![device.name.clone()], ..draft },
             None => draft,
@@ -232,7 +232,7 @@ impl OtpValidator {
         };
         let shown = ShownOtp {
             tenant: self.settings.tenant.clone(),
-            public_id: request.otp().public_id().to_owned(),
+            public_id: request.otp.public_id().to_owned(),
             counter: reading.counter(),
             nonce: request.nonce().to_owned(),
             at: self.clock.now(),

@@ -18,8 +18,7 @@ use signet_core::mfa::recovery::{RecoveryCode, SpendableCode};
 use signet_core::mfa::totp::{Code, SpendableStep};
 use signet_core::mfa::webauthn::SpendableAssertion;
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
-use signet_core::mfa::yubico_validation::RemoteCounter;
-use signet_core::mfa::{HotpState, TotpState, hotp, policy, recovery, totp, yubico_otp};
+use signet_core::mfa::{HotpState, SpendableCounter, TotpState, hotp, policy, recovery, totp};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::{Factor, FactorId, RecoveryCodes};
@@ -27,9 +26,9 @@ use signet_store::{Factor, FactorId, RecoveryCodes};
 /// A code that matched and was not spent when it was read.
 pub(crate) enum Spendable {
     Totp(SpendableStep),
-    Hotp(hotp::SpendableCounter),
-    Yubico(yubico_otp::SpendableCounter),
-    YubicoRemote(RemoteCounter),
+    Hotp(SpendableCounter),
+    Yubico(SpendableCounter),
+    YubicoRemote(SpendableCounter),
     Piv(SpendableNonce),
     Recovery(SpendableCode),
     Assertion {
@@ -123,7 +122,7 @@ impl CodeMatcher {
                 let factor = factor_at(*place)?;
                 let block = self.yubico_block(&row_of_factor(factor), &factor.secret, otp).await?;
                 let read = Reading::decode(&block, &state.private_id).and_then(|read| read.spendable(state));
-                (Some(*place), read.map(Spendable::Yubico).map_err(Reason::from))
+                (Some(*place), read.map(Spendable::Yubico))
             }
             (OtpText::Yubico(otp), Round::DecoyYubico) => {
                 self.yubico_block(&decoy_row(tenant, "yubico"), &decoy.yubico, otp).await?;
@@ -153,13 +152,13 @@ impl CodeMatcher {
     ) -> Result<Found, Unavailable> {
         let steps = totp::candidates(now, state);
         let hmacs = self.digit_hmacs(&row_of_factor(factor), &factor.secret, state.hash, &steps).await?;
-        Ok(totp::match_step(code, now, &steps, &hmacs, state).map(Spendable::Totp).map_err(Reason::from))
+        Ok(totp::match_step(code, now, &steps, &hmacs, state).map(Spendable::Totp))
     }
 
     async fn hotp_round(&self, code: &Code, factor: &Factor, state: &HotpState) -> Result<Found, Unavailable> {
         let counters = hotp::candidates(state);
         let hmacs = self.digit_hmacs(&row_of_factor(factor), &factor.secret, state.hash, &counters).await?;
-        Ok(hotp::match_counter(code, &counters, &hmacs, state).map(Spendable::Hotp).map_err(Reason::from))
+        Ok(hotp::match_counter(code, &counters, &hmacs, state).map(Spendable::Hotp))
     }
 
     async fn recovery_round(

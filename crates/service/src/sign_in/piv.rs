@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::sign_in::Surface;
 use crate::sign_in::matcher::{CodeVerdict, Spendable};
 use signet_core::audit::Reason;
-use signet_core::mfa::piv::{Nonce, PivFault, SignInContext};
+use signet_core::mfa::piv::{Nonce, SignInContext};
 use signet_core::mfa::{Credentials, FactorDetail, OtpText, SecondFactor, piv, piv_attestation};
 use signet_core::random;
 use signet_core::random::Random;
@@ -82,8 +82,7 @@ impl PivCards {
         let key = shown.key_id().as_str();
         let holds =
             |factor: &&Factor| matches!(&factor.detail, FactorDetail::Piv(state) if state.key_thumbprint == key);
-        let factor = factors.iter().find(holds).ok_or(PivFault::UnknownKey);
-        let spendable = judged.and_then(|nonce| Ok((Spendable::Piv(nonce), factor?)));
-        Ok(spendable.map_err(Reason::from))
+        let factor = factors.iter().find(holds).ok_or(Reason::UnknownKey);
+        Ok(judged.and_then(|nonce| Ok((Spendable::Piv(nonce), factor?))))
     }
 }

@@ -71,12 +71,11 @@ impl FactorProofs {
             Spendable::Totp(step) => {
                 self.factors.spend_totp_step(tenant, id, step.step(), step.drift(), now, told).await
             }
-            Spendable::Hotp(counter) => self.factors.raise_counter(tenant, id, counter.next_counter(), now, told).await,
             Spendable::Yubico(counter) => {
-                self.factors.spend_yubico_counter(tenant, id, counter.counter(), now, told).await
+                self.factors.spend_yubico_counter(tenant, id, counter.raised(), now, told).await
             }
-            Spendable::YubicoRemote(counter) => {
-                self.factors.raise_counter(tenant, id, counter.counter(), now, told).await
+            Spendable::Hotp(counter) | Spendable::YubicoRemote(counter) => {
+                self.factors.raise_counter(tenant, id, counter.raised(), now, told).await
             }
             Spendable::Piv(nonce) => self.factors.spend_piv_nonce(tenant, id, nonce.id(), now, told).await,
             Spendable::Recovery(code) => {
@@ -98,9 +97,9 @@ impl FactorProofs {
         let user = &factor.user;
         Ok(match code {
             Spendable::Totp(step) => step.spent(user, id, won),
-            Spendable::Hotp(counter) => counter.spent(user, id, won),
-            Spendable::Yubico(counter) => counter.spent(user, id, won),
-            Spendable::YubicoRemote(counter) => counter.spent(user, id, won),
+            Spendable::Hotp(counter) | Spendable::Yubico(counter) | Spendable::YubicoRemote(counter) => {
+                counter.spent(user, id, won)
+            }
             Spendable::Piv(nonce) => match &factor.detail {
                 FactorDetail::Piv(state) => nonce.spent(user, id, state, won),
                 _ => None,

@@ -20,7 +20,7 @@ use crate::sign_in::matcher::{CodeVerdict, Spendable};
 use crate::sign_in::proofs::FactorProofs;
 use crate::signed_state::SignedState;
 use signet_core::audit::Reason;
-use signet_core::mfa::webauthn::{AssertionFault, PATIENCE, RelyingParty, ShownAssertion, Use};
+use signet_core::mfa::webauthn::{PATIENCE, RelyingParty, ShownAssertion, Use};
 use signet_core::mfa::{WebAuthnState, lockout, webauthn};
 use signet_core::secret::SecretText;
 use signet_jose::clock::{Clock, Timestamp};
@@ -159,12 +159,12 @@ impl SecurityKeys {
         let mut keys = factors.iter().filter_map(|factor| Some((factor, key_of(factor)?)));
         let found = keys.find(|(factor, key)| key.credential_id == id && opened.assertion.may_be_of(&factor.user));
         let verified = party.verify(&opened.state, &opened.assertion, found.map(|(_, key)| key));
-        if let (Err(AssertionFault::Counter), Some((factor, _))) = (&verified, found) {
+        if let (Err(Reason::CounterWentBack), Some((factor, _))) = (&verified, found) {
             let (user, id) = (&factor.user, &factor.id);
             tracing::warn!(%user, factor = %id, "a security key's counter went back: there may be two of it");
         }
         let (factor, _) = found.ok_or(Reason::UnknownKey)?;
-        let assertion = verified.map_err(Reason::from)?;
+        let assertion = verified?;
         Ok((Spendable::Assertion { assertion, until: opened.until }, factor))
     }
 }

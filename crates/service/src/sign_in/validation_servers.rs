@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-use signet_core::mfa::yubico_validation::{ClientNumber, Query, RemoteCounter, Status};
+use signet_core::mfa::SpendableCounter;
+use signet_core::mfa::yubico_validation::{ClientNumber, Query, Status};
 use signet_core::random;
 use signet_core::random::Random;
 use signet_core::secret::SecretBytes;
@@ -36,7 +37,7 @@ pub struct ValidationServers {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RemoteVerdict {
     /// It is good, by these counters, which are to be spent here too.
-    Accepted(RemoteCounter),
+    Accepted(SpendableCounter),
     /// It is not: [`Status::BadOtp`], [`Status::ReplayedOtp`] or [`Status::ReplayedRequest`].
     Refused(Status),
     /// No server gave an answer that is worth anything.
@@ -84,7 +85,7 @@ impl ValidationServers {
                     verdict = RemoteVerdict::Refused(status);
                 }
                 Ok(Err(status)) => {
-                    tracing::error!(host, status = status.word(), "a validation server does not verify OTPs for us");
+                    tracing::error!(host, status = status.name(), "a validation server does not verify OTPs for us");
                 }
                 Err(fault) => tracing::error!(host, fault, "a validation server's answer is worth nothing"),
             }

@@ -6,7 +6,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use webauthn_rs::prelude::Credential;
 
-use super::{AssertionFault, MOST_KEYS};
+use super::MOST_KEYS;
+use crate::audit::Reason;
 
 /// The ids that are listed for a name: those of its keys, and decoys up to [`MOST_KEYS`], the same each time. `seed` is
 /// derived from the name by a secret.
@@ -38,7 +39,7 @@ fn block(seed: &[u8; 32], label: &[u8], message: &[u8]) -> [u8; 32] {
 }
 
 /// A key whose secret is 1: its point is the curve's base point (SEC 2 §2.4.2).
-pub(super) fn decoy_credential(id: &[u8]) -> Result<Credential, AssertionFault> {
+pub(super) fn decoy_credential(id: &[u8]) -> Result<Credential, Reason> {
     let (x, y) = ("axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU");
     let credential = json!({
         "cred_id": URL_SAFE_NO_PAD.encode(id),
@@ -53,7 +54,7 @@ pub(super) fn decoy_credential(id: &[u8]) -> Result<Credential, AssertionFault> 
         "attestation": { "data": "None", "metadata": "None" },
         "attestation_format": "none",
     });
-    serde_json::from_value(credential).map_err(|_| AssertionFault::Malformed)
+    serde_json::from_value(credential).map_err(|_| Reason::MalformedAssertion)
 }
 
 #[cfg(test)]

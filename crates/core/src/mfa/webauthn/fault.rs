@@ -2,6 +2,8 @@
 
 use webauthn_rs::prelude::WebauthnError;
 
+use crate::audit::Reason;
+
 /// Why a key can't be enrolled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationFault {
@@ -18,7 +20,7 @@ pub enum RegistrationFault {
     ModelNotAllowed,
     /// Anything else: of another site, for another challenge, malformed.
     #[error("the key's answer can't be accepted: try once more")]
-    Refused(AssertionFault),
+    Refused(Reason),
 }
 
 impl From<WebauthnError> for RegistrationFault {
@@ -36,46 +38,23 @@ impl From<WebauthnError> for RegistrationFault {
     }
 }
 
-/// Why an assertion proves nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AssertionFault {
-    /// For another challenge.
-    Challenge,
-    /// Made on another site.
-    Origin,
-    /// For another relying party.
-    RelyingParty,
-    /// Nobody touched the key.
-    Presence,
-    /// The key did not verify the person, and must.
-    Verification,
-    /// The key's counter is not above the last one: there may be two of it.
-    Counter,
-    /// The key says that it may be copied, which it did not say when it was enrolled.
-    NotHardwareBound,
-    /// The key is not the user's.
-    UnknownKey,
-    /// The signature does not verify.
-    Signature,
-    /// No assertion.
-    Malformed,
-}
-
-impl From<WebauthnError> for AssertionFault {
+/// Why an assertion proves nothing. That a key says that it may be copied (`NotHardwareBound`) means that it did not say so
+/// when it was enrolled.
+impl From<WebauthnError> for Reason {
     fn from(error: WebauthnError) -> Self {
         match error {
-            WebauthnError::MismatchedChallenge => Self::Challenge,
-            WebauthnError::InvalidRPOrigin | WebauthnError::CredentialCrossOrigin => Self::Origin,
-            WebauthnError::InvalidRPIDHash => Self::RelyingParty,
-            WebauthnError::UserNotPresent => Self::Presence,
-            WebauthnError::UserNotVerified => Self::Verification,
-            WebauthnError::CredentialPossibleCompromise => Self::Counter,
+            WebauthnError::MismatchedChallenge => Self::WrongChallenge,
+            WebauthnError::InvalidRPOrigin | WebauthnError::CredentialCrossOrigin => Self::WrongOrigin,
+            WebauthnError::InvalidRPIDHash => Self::WrongRpId,
+            WebauthnError::UserNotPresent => Self::UserAbsent,
+            WebauthnError::UserNotVerified => Self::UserNotVerified,
+            WebauthnError::CredentialPossibleCompromise => Self::CounterWentBack,
             WebauthnError::CredentialBackupEligibilityInconsistent | WebauthnError::CredentialMayNotBeHardwareBound => {
                 Self::NotHardwareBound
             }
             WebauthnError::CredentialNotFound => Self::UnknownKey,
-            WebauthnError::AuthenticationFailure | WebauthnError::SignatureInvalid => Self::Signature,
-            _ => Self::Malformed,
+            WebauthnError::AuthenticationFailure | WebauthnError::SignatureInvalid => Self::WrongSignature,
+            _ => Self::MalformedAssertion,
         }
     }
 }

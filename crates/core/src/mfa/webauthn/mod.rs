@@ -23,10 +23,11 @@ use webauthn_rs::prelude::{
 };
 
 pub use decoy::listed_ids;
-pub use fault::{AssertionFault, RegistrationFault};
+pub use fault::RegistrationFault;
 
 use super::authentication::{FactorProof, FactorUse};
 use super::{FactorId, UserId, WebAuthnState};
+use crate::audit::Reason;
 use crate::secret::SecretHash;
 
 /// The security keys that one user may have. As many are listed for every name, with decoys in the place of those that
@@ -138,14 +139,14 @@ impl RelyingParty {
     }
 
     /// Begins to enrol a key for a user who has `enrolled` already.
-    /// Errors: [`AssertionFault::Malformed`] where the user's id is no UUID, or the name is empty.
+    /// Errors: [`Reason::MalformedAssertion`] where the user's id is no UUID, or the name is empty.
     pub fn begin_registration<'k>(
         &self,
         user: &UserId,
         name: &str,
         enrolled: impl IntoIterator<Item = &'k WebAuthnState>,
-    ) -> Result<Begun, AssertionFault> {
-        let handle = Uuid::parse_str(user.as_str()).map_err(|_| AssertionFault::Malformed)?;
+    ) -> Result<Begun, Reason> {
+        let handle = Uuid::parse_str(user.as_str()).map_err(|_| Reason::MalformedAssertion)?;
         let exclude = enrolled.into_iter().filter_map(|key| URL_SAFE_NO_PAD.decode(&key.credential_id).ok()).collect();
         let begun =
             self.webauthn.start_securitykey_registration(handle, name, name, Some(exclude), self.roots.clone(), None);
@@ -175,7 +176,7 @@ impl RelyingParty {
         mut state: Value,
         answer: &str,
     ) -> Result<(WebAuthnState, SecretHash), RegistrationFault> {
-        let malformed = || RegistrationFault::Refused(AssertionFault::Malformed);
+        let malformed = || RegistrationFault::Refused(Reason::MalformedAssertion);
         if answer.len() > LONGEST_ANSWER {
             return Err(malformed());
         }
@@ -205,8 +206,8 @@ impl RelyingParty {
     }
 
     /// Begins a sign-in by one of `listed`, or by whatever key finds its account where none is listed.
-    /// Errors: [`AssertionFault::Malformed`], which does not happen.
-    pub fn begin_assertion(&self, purpose: Use, listed: &[String]) -> Result<Begun, AssertionFault> {
+    /// Errors: [`Reason::MalformedAssertion`], which does not happen.
+    pub fn begin_assertion(&self, purpose: Use, listed: &[String]) -> Result<Begun, Reason> {
         let (mut options, state) = match purpose {
             Use::SecondFactor => {
                 let (options, state) = self.webauthn.start_securitykey_authentication(&[])?;
@@ -234,13 +235,13 @@ impl RelyingParty {
         state: &Value,
         shown: &ShownAssertion,
         key: Option<&WebAuthnState>,
-    ) -> Result<SpendableAssertion, AssertionFault> {
-        let challenge = challenge_of(state, "ast").ok_or(AssertionFault::Malformed)?;
+    ) -> Result<SpendableAssertion, Reason> {
+        let challenge = challenge_of(state, "ast").ok_or(Reason::MalformedAssertion)?;
         // Both kinds of state are the same but for their policy, and name no keys: they are given here.
         let state: DiscoverableAuthentication =
-            serde_json::from_value(state.clone()).map_err(|_| AssertionFault::Malformed)?;
+            serde_json::from_value(state.clone()).map_err(|_| Reason::MalformedAssertion)?;
         if is_cross_origin(&shown.0) {
-            return Err(AssertionFault::Origin);
+            return Err(Reason::WrongOrigin);
         }
         let credential = match key {
             Some(key) => credential_of(key)?,
@@ -248,7 +249,7 @@ impl RelyingParty {
         };
         let verified = self.webauthn.finish_discoverable_authentication_v2(&shown.0, state, &credential)?;
         // Nobody has the decoy's key but everybody.
-        let key = key.ok_or(AssertionFault::UnknownKey)?;
+        let key = key.ok_or(Reason::UnknownKey)?;
         Ok(SpendableAssertion {
             counter: i64::from(verified.counter()),
             challenge,
@@ -258,8 +259,8 @@ impl RelyingParty {
     }
 }
 
-fn json_of(value: &impl serde::Serialize) -> Result<Value, AssertionFault> {
-    serde_json::to_value(value).map_err(|_| AssertionFault::Malformed)
+fn json_of(value: &impl serde::Serialize) -> Result<Value, Reason> {
+    serde_json::to_value(value).map_err(|_| Reason::MalformedAssertion)
 }
 
 fn challenge_of(state: &Value, part: &str) -> Option<SecretHash> {
@@ -272,9 +273,9 @@ fn is_cross_origin(shown: &PublicKeyCredential) -> bool {
     client_data.is_some_and(|data| data.get("crossOrigin").and_then(Value::as_bool) == Some(true))
 }
 
-fn credential_of(key: &WebAuthnState) -> Result<Credential, AssertionFault> {
-    let mut credential: Credential = serde_json::from_str(&key.credential).map_err(|_| AssertionFault::Malformed)?;
-    credential.counter = u32::try_from(key.counter).map_err(|_| AssertionFault::Malformed)?;
+fn credential_of(key: &WebAuthnState) -> Result<Credential, Reason> {
+    let mut credential: Credential = serde_json::from_str(&key.credential).map_err(|_| Reason::MalformedAssertion)?;
+    credential.counter = u32::try_from(key.counter).map_err(|_| Reason::MalformedAssertion)?;
     Ok(credential)
 }
 

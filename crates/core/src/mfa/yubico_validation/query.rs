@@ -5,8 +5,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 
 use super::{ClientNumber, Fields, Status, hmac_sha1, is_signature, parse_moment, signature_text};
-use crate::mfa::authentication::{FactorProof, FactorUse};
-use crate::mfa::{FactorId, UserId};
+use crate::mfa::authentication::{FactorUse, SpendableCounter};
 use signet_jose::clock::Timestamp;
 
 /// How far the answer's time may be from ours. The nonce is what keeps old answers away; this catches a server whose
@@ -42,26 +41,6 @@ pub enum AnswerFault {
     NoCounters,
 }
 
-/// The counter of an OTP that another server accepted, to be spent here too: a server that accepts an OTP twice does
-/// not make it good twice.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a counter that is not spent can be used again"]
-pub struct RemoteCounter {
-    counter: i64,
-}
-
-impl RemoteCounter {
-    /// The counter to spend: `sessioncounter << 8 | sessionuse`.
-    pub fn counter(&self) -> i64 {
-        self.counter
-    }
-
-    /// The proof, where the conditional write that raised the factor's last counter to this one was `won`.
-    pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::YubicoRemote))
-    }
-}
-
 impl Query {
     /// A question about `otp` (modhex, as the server knows it) under this random nonce, answered within `timeout`.
     pub fn new(client: ClientNumber, otp: &str, nonce: [u8; NONCE_BYTES], timeout: Duration) -> Self {
@@ -84,15 +63,21 @@ impl Query {
         fields.chain([("h".to_owned(), signature)]).collect()
     }
 
-    /// What an answer is worth: the counter of a good OTP, or the status of any other trustworthy answer.
+    /// What an answer is worth: the counter of a good OTP, to be spent here too (a server that accepts an OTP twice does not
+    /// make it good twice), or the status of any other trustworthy answer.
     /// Errors: [`AnswerFault`]: somebody else may have written it.
-    pub fn judge(&self, body: &str, key: &[u8], now: Timestamp) -> Result<Result<RemoteCounter, Status>, AnswerFault> {
+    pub fn judge(
+        &self,
+        body: &str,
+        key: &[u8],
+        now: Timestamp,
+    ) -> Result<Result<SpendableCounter, Status>, AnswerFault> {
         let fields = read_body(body).ok_or(AnswerFault::Malformed)?;
         let mac = hmac_sha1(key, &fields.signing_string());
         if !fields.value("h").is_some_and(|shown| is_signature(shown, &mac)) {
             return Err(AnswerFault::WrongSignature);
         }
-        let status = fields.value("status").and_then(Status::parse).ok_or(AnswerFault::Malformed)?;
+        let status = fields.value("status").and_then(Status::named).ok_or(AnswerFault::Malformed)?;
         let is_same = |name: &str| fields.value(name).is_some() && fields.value(name) == self.fields.value(name);
         // Not every refusal repeats what was asked. One that repeats something else is an old one.
         let is_absent = |name: &str| status != Status::Ok && fields.value(name).is_none();
@@ -109,7 +94,8 @@ impl Query {
         let number = |name: &str| fields.value(name).and_then(|text| text.parse::<u16>().ok());
         let counters = (number("sessioncounter"), number("sessionuse").and_then(|number| u8::try_from(number).ok()));
         let (Some(use_counter), Some(session_use)) = counters else { return Err(AnswerFault::NoCounters) };
-        Ok(Ok(RemoteCounter { counter: i64::from(use_counter & 0x7fff) << 8 | i64::from(session_use) }))
+        let raised = i64::from(use_counter & 0x7fff) << 8 | i64::from(session_use);
+        Ok(Ok(SpendableCounter { raised, used: FactorUse::YubicoRemote }))
     }
 
     /// The nonce.

@@ -277,7 +277,7 @@ fn reason_of(error: &ChangeError) -> Reason {
     };
     match &error.failure {
         HsmFailure::Module { code, .. } if code == "CKR_DEVICE_MEMORY" => Reason::HsmTokenFull,
-        HsmFailure::KeyMissing { .. } => Reason::KeyMissing,
+        HsmFailure::KeyMissing(_) => Reason::KeyMissing,
         HsmFailure::CustodyRefused { .. } => Reason::KeyRefused,
         _ => Reason::HsmFailed,
     }

@@ -92,7 +92,7 @@ impl KeyChanges {
     async fn try_successor(&self, key: &HsmKey, context: &RequestContext) -> Result<(), ChangeError> {
         let faults = self.key_admin.check(&key.hsm, std::slice::from_ref(key)).await?;
         if let Some((_, error)) = faults.into_iter().next() {
-            if matches!(error.failure, HsmFailure::KeyMissing { .. } | HsmFailure::CustodyRefused { .. }) {
+            if matches!(error.failure, HsmFailure::KeyMissing(_) | HsmFailure::CustodyRefused { .. }) {
                 self.withdraw(key, KeyEnd::Lost, context).await?;
             }
             return Err(error.into());
@@ -160,7 +160,7 @@ impl KeyChanges {
     async fn destroy_in_hsm(&self, key: &HsmKey) -> Result<(), ChangeError> {
         let admin = &self.key_admin;
         match admin.destroy(key).await {
-            Ok(()) | Err(HsmError { failure: HsmFailure::KeyMissing { .. }, .. }) => {}
+            Ok(()) | Err(HsmError { failure: HsmFailure::KeyMissing(_), .. }) => {}
             Err(error) => return Err(error.into()),
         }
         if admin.list(&key.hsm).await?.iter().any(|report| report.cka_id == key.cka_id) {
