@@ -110,3 +110,35 @@ pub enum Sandbox {
     /// All of it, and nothing writable but what is named; a kernel that lacks a part is refused.
     Strict,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A configuration that leads to no HSM.
+    pub(crate) fn config() -> HsmConfig {
+        HsmConfig {
+            name: HsmName::new("primary"),
+            module: "/usr/lib/module.so".into(),
+            init_args: None,
+            slot: None,
+            token_label: "signet".into(),
+            pin: PinSource::Credential("pin".into()),
+            sessions: 4,
+            workers: 1,
+            queue: 16,
+            deadline: Duration::from_secs(2),
+            expected_serial: None,
+            environment: BTreeMap::new(),
+            state_directory: Some("/var/lib/worker".into()),
+            is_careful: false,
+            policy: SigningPolicy {
+                issuers: vec!["https://issuer.example".into()],
+                longest_token: Duration::from_secs(300),
+                most_per_second: 0,
+            },
+            confinement: Confinement::default(),
+            worker_socket: Some("/run/signet/hsm-primary.sock".into()),
+        }
+    }
+}

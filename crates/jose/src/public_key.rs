@@ -214,28 +214,16 @@ pub(super) mod tests {
         let p = "ffffffff00000001000000000000000000000000ffffffffffffffffffffffff";
         assert!(PublicKey::p256(&bytes(&["0".repeat(64).as_str(), y].concat())).is_ok());
         assert_eq!(PublicKey::p256(&bytes(&[p, y].concat())), Err(KeyError::NotOnCurve));
-        let identity = {
-            let mut y = [0; 32];
-            y[0] = 1;
-            y
-        };
-        let off_curve = {
-            let mut y = [0; 32];
-            y[0] = 2;
-            y
-        };
-        for y in [identity, off_curve, [0xff; 32], [0; 32]] {
+        // The identity, and one off the curve.
+        let small = |number: u8| std::array::from_fn(|place| if place == 0 { number } else { 0 });
+        for y in [small(1), small(2), [0xff; 32], [0; 32]] {
             assert_eq!(PublicKey::from_ec_point(KeyType::Ed25519, &y), Err(KeyError::NotOnCurve));
         }
     }
 
     #[test]
     fn rsa_keys_outside_of_what_is_accepted_are_refused() {
-        let even = {
-            let mut modulus = rsa_modulus(2048);
-            modulus[255] = 0xfe;
-            modulus
-        };
+        let even = [&rsa_modulus(2040)[..], &[0xfe]].concat();
         for (modulus, exponent) in [
             (rsa_modulus(2047), vec![1, 0, 1]),
             (rsa_modulus(4097), vec![1, 0, 1]),

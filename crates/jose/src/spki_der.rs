@@ -50,13 +50,15 @@ impl PublicKey {
             Material::P256 { x, y } => [&P256_SPKI[..], x, y].concat(),
             Material::P384 { x, y } => [&P384_SPKI[..], x, y].concat(),
             Material::Ed25519 { x } => [&ED25519_SPKI[..], x].concat(),
-            Material::Rsa { modulus, exponent } => {
-                let numbers = [der_integer(modulus), der_integer(exponent)].concat();
-                let bit_string = der(0x03, &[&[0x00], &der(0x30, &numbers)[..]].concat());
-                der(0x30, &[&RSA_ALGORITHM[..], &bit_string].concat())
-            }
+            Material::Rsa { modulus, exponent } => rsa_spki(modulus, exponent),
         }
     }
+}
+
+fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    let numbers = [der_integer(modulus), der_integer(exponent)].concat();
+    let bit_string = der(0x03, &[&[0x00], &der(0x30, &numbers)[..]].concat());
+    der(0x30, &[&RSA_ALGORITHM[..], &bit_string].concat())
 }
 
 /// A non-negative INTEGER.
@@ -117,11 +119,7 @@ mod tests {
     fn an_rsa_key_in_another_encoding_or_of_another_size_is_told_apart() {
         let key = PublicKey::from_rsa(&rsa_modulus(2048), &[1, 0, 1]).unwrap();
         let Material::Rsa { modulus, exponent } = &key.0 else { unreachable!() };
-        let spki = |modulus: &[u8]| {
-            let numbers = [der_integer(modulus), der_integer(exponent)].concat();
-            let bit_string = der(0x03, &[&[0x00], &der(0x30, &numbers)[..]].concat());
-            der(0x30, &[&RSA_ALGORITHM[..], &bit_string].concat())
-        };
+        let spki = |modulus: &[u8]| rsa_spki(modulus, exponent);
         assert_eq!(PublicKey::from_spki_der(&spki(modulus)), Ok(key.clone()));
         assert_eq!(PublicKey::from_spki_der(&spki(&modulus[128..])), Err(KeyError::RsaSize));
         let padded = [&[0; 2], &modulus[..]].concat();

@@ -225,13 +225,8 @@ async fn send(request: reqwest::RequestBuilder, url: &str) -> Result<Answer> {
 }
 
 fn unreachable_server(error: &reqwest::Error, url: &str) -> LoginError {
-    let mut causes = Vec::new();
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(inner) = cause {
-        causes.push(inner.to_string());
-        cause = inner.source();
-    }
-    let causes = causes.join(": ");
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let causes = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let advice = if causes.contains("certificate") {
         "; the server's certificate is not trusted: give its CA with --ca, and look at this machine's clock"
     } else if error.is_timeout() {

@@ -54,11 +54,6 @@ impl Wanted {
         })
     }
 
-    /// Whether anything is asked for.
-    pub(crate) fn is_something(&self) -> bool {
-        *self != Self::default()
-    }
-
     /// The value of `acr_values`.
     pub(crate) fn acr_values(&self) -> Option<String> {
         (!self.acr_values.is_empty()).then(|| self.acr_values.join(" "))
@@ -67,7 +62,7 @@ impl Wanted {
     /// Whether the kept token tells a sign-in that suffices. It came from its issuer over TLS, and who uses it asks its
     /// verifier: nothing is granted here. A token that can't be read suffices for nothing.
     pub(crate) fn is_met_by(&self, tokens: &Tokens, now: Timestamp) -> bool {
-        if !self.is_something() {
+        if *self == Self::default() {
             return true;
         }
         let proof = Proof::of(tokens);

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::KeyPurpose;
 
-/// What an HSM says of a private or secret key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What an HSM says of a private or secret key. The default is out of custody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct KeyAttributes {
     /// `CKA_SENSITIVE`: its value can't be read in clear.
     pub sensitive: bool,
@@ -72,8 +72,8 @@ pub enum CustodyFault {
     UseTooWide,
 }
 
-/// What an HSM says of a key's use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an HSM says of a key's use. The default allows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyUsage {
     /// Whether `CKA_KEY_TYPE` is the one that the purpose needs.
     pub is_of_right_type: bool,
@@ -173,14 +173,7 @@ mod tests {
 
     #[test]
     fn a_key_does_what_it_is_for_and_nothing_else() {
-        let none = KeyUsage {
-            is_of_right_type: true,
-            encrypts: false,
-            decrypts: false,
-            wraps: false,
-            unwraps: false,
-            signs: false,
-        };
+        let none = KeyUsage { is_of_right_type: true, ..KeyUsage::default() };
         let wrapping = KeyUsage { wraps: true, unwraps: true, ..none };
         let sealing = KeyUsage { encrypts: true, decrypts: true, ..none };
         let signing = KeyUsage { signs: true, ..none };

@@ -16,6 +16,9 @@ pub struct HsmError {
     pub was_asked: bool,
 }
 
+/// What an HSM token answered, or its failure.
+pub type HsmResult<T> = Result<T, HsmError>;
+
 impl HsmError {
     /// A failure of an operation.
     pub fn new(operation: impl Into<String>, failure: HsmFailure) -> Self {

@@ -12,7 +12,7 @@ pub mod signature;
 pub mod signed;
 
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
-pub use error::{HsmError, HsmFailure};
+pub use error::{HsmError, HsmFailure, HsmResult};
 pub use health::{TokenHealth, Trial};
 pub use ports::{Attempts, HsmHealth, KeyAdmin, Signer, Vault};
 pub use report::{GeneratedKey, KeyReport, KeyTally, TokenInfo, TokenReport};

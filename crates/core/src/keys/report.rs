@@ -18,7 +18,7 @@ pub struct GeneratedKey {
 }
 
 /// An HSM token as its module describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TokenInfo {
     /// Its label.
     pub label: String,
@@ -33,7 +33,7 @@ pub struct TokenInfo {
 }
 
 /// What an HSM token can do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TokenReport {
     /// The token.
     pub token: TokenInfo,

@@ -58,43 +58,25 @@ pub(super) enum FactorUse {
 }
 
 impl FactorUse {
-    const fn kind(self) -> FactorKind {
+    /// Its kind; its methods by RFC 8176 §2, without the password; and the level that it reaches with a password, or, where
+    /// it can, by itself (NIST SP 800-63B-4).
+    ///
+    /// A Yubico OTP's key lives in hardware alone, as does that of a security key, of which no copies are enrolled; a TOTP
+    /// seed may live in an app. A recovery code shows no authenticator, and an OTP resists no phishing.
+    const fn shows(self) -> (FactorKind, &'static [&'static str], Level) {
         match self {
-            Self::Totp => FactorKind::Totp,
-            Self::Hotp => FactorKind::Hotp,
-            Self::YubicoOtp => FactorKind::YubicoOtp,
-            Self::YubicoRemote => FactorKind::YubicoRemote,
-            Self::WebAuthn { .. } => FactorKind::WebAuthn,
-            Self::Piv { .. } => FactorKind::Piv,
-            Self::Recovery => FactorKind::Recovery,
-        }
-    }
-
-    /// RFC 8176 §2, without the password. A Yubico OTP's key lives in hardware alone, as does that of a security key, of
-    /// which no copies are enrolled; a TOTP seed may live in an app.
-    const fn methods(self) -> &'static [&'static str] {
-        match self {
-            Self::Totp | Self::Hotp | Self::Recovery => &["otp", "mfa"],
-            Self::YubicoOtp | Self::YubicoRemote => &["otp", "hwk", "mfa"],
-            Self::WebAuthn { verified: true, .. } => &["hwk", "pin", "user", "mfa"],
-            Self::WebAuthn { verified: false, .. } => &["hwk", "user", "mfa"],
-            Self::Piv { attested: true } => &["sc", "hwk", "pin", "mfa"],
-            Self::Piv { attested: false } => &["sc", "mfa"],
-        }
-    }
-
-    /// The level that it reaches with a password, or, where it can, by itself (NIST SP 800-63B-4): a recovery code shows
-    /// no authenticator, and an OTP resists no phishing.
-    const fn level(self) -> Level {
-        match self {
-            Self::Recovery => Level::Aal1,
-            Self::WebAuthn { verified: true, attested: true } | Self::Piv { attested: true } => Level::Aal3,
-            Self::Totp
-            | Self::Hotp
-            | Self::YubicoOtp
-            | Self::YubicoRemote
-            | Self::WebAuthn { .. }
-            | Self::Piv { attested: false } => Level::Aal2,
+            Self::Totp => (FactorKind::Totp, &["otp", "mfa"], Level::Aal2),
+            Self::Hotp => (FactorKind::Hotp, &["otp", "mfa"], Level::Aal2),
+            Self::YubicoOtp => (FactorKind::YubicoOtp, &["otp", "hwk", "mfa"], Level::Aal2),
+            Self::YubicoRemote => (FactorKind::YubicoRemote, &["otp", "hwk", "mfa"], Level::Aal2),
+            Self::WebAuthn { verified: true, attested } => {
+                let level = if attested { Level::Aal3 } else { Level::Aal2 };
+                (FactorKind::WebAuthn, &["hwk", "pin", "user", "mfa"], level)
+            }
+            Self::WebAuthn { verified: false, .. } => (FactorKind::WebAuthn, &["hwk", "user", "mfa"], Level::Aal2),
+            Self::Piv { attested: true } => (FactorKind::Piv, &["sc", "hwk", "pin", "mfa"], Level::Aal3),
+            Self::Piv { attested: false } => (FactorKind::Piv, &["sc", "mfa"], Level::Aal2),
+            Self::Recovery => (FactorKind::Recovery, &["otp", "mfa"], Level::Aal1),
         }
     }
 }
@@ -111,7 +93,7 @@ impl FactorProof {
 
     /// The factor.
     pub fn factor(&self) -> FactorRef {
-        FactorRef { kind: self.used.kind(), id: self.factor.clone() }
+        FactorRef { kind: self.used.shows().0, id: self.factor.clone() }
     }
 }
 
@@ -150,10 +132,11 @@ pub struct Authentication {
 impl Authentication {
     /// What a password and a factor prove together; `None` where they are not the same user's.
     pub fn from_proofs(password: PasswordProof, factor: FactorProof, at: Timestamp) -> Option<Self> {
+        let (_, methods, level) = factor.used.shows();
         (password.user == factor.user).then(|| Self {
             factors: vec![UsedFactor::Password, UsedFactor::Factor(factor.factor())],
-            methods: ["pwd"].iter().chain(factor.used.methods()).copied().collect(),
-            level: factor.used.level(),
+            methods: ["pwd"].iter().chain(methods).copied().collect(),
+            level,
             user: password.user,
             at,
         })
@@ -161,10 +144,11 @@ impl Authentication {
 
     /// What an authenticator that verified the person itself proves alone; `None` where it did not.
     pub fn from_passwordless(factor: FactorProof, at: Timestamp) -> Option<Self> {
+        let (_, methods, level) = factor.used.shows();
         matches!(factor.used, FactorUse::WebAuthn { verified: true, .. }).then(|| Self {
             factors: vec![UsedFactor::Factor(factor.factor())],
-            methods: factor.used.methods().to_vec(),
-            level: factor.used.level(),
+            methods: methods.to_vec(),
+            level,
             user: factor.user,
             at,
         })

@@ -152,17 +152,11 @@ fn check_critical(certificate: &Certificate, below: usize) -> Result<(), Attesta
 /// extension that can't be read counts as a no.
 fn may_issue(certificate: &Certificate, below: usize) -> bool {
     let tbs = certificate.tbs_certificate();
-    let is_ca = match tbs.get_extension::<BasicConstraints>() {
-        Ok(Some((_, constraints))) => {
-            constraints.ca && constraints.path_len_constraint.is_none_or(|most| below <= usize::from(most))
-        }
-        _ => false,
-    };
-    let may_sign = match tbs.get_extension::<KeyUsage>() {
-        Ok(Some((_, usage))) => usage.key_cert_sign(),
-        Ok(None) => true,
-        Err(_) => false,
-    };
+    let is_ca = tbs.get_extension::<BasicConstraints>().ok().flatten().is_some_and(|(_, constraints)| {
+        constraints.ca && constraints.path_len_constraint.is_none_or(|most| below <= usize::from(most))
+    });
+    let usage = tbs.get_extension::<KeyUsage>();
+    let may_sign = usage.is_ok_and(|usage| usage.is_none_or(|(_, usage)| usage.key_cert_sign()));
     is_ca && may_sign
 }
 

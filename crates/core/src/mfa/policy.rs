@@ -82,35 +82,27 @@ pub enum Round<'f> {
 /// The computations for a shown code, given the usable factors of the user that was named, or none for an unknown user.
 /// The number of rounds depends on what was typed alone: all of them are run, also after one that matched.
 pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorDetail>) -> Vec<Round<'f>> {
-    let factors = factors.into_iter().enumerate();
-    match shown {
-        OtpText::Digits(code) => {
-            let of_user = factors.filter_map(|(place, detail)| match detail {
-                FactorDetail::Totp(state) if state.digits == code.digits() => Some(Round::Totp(place, state)),
-                FactorDetail::Hotp(state) if state.digits == code.digits() => Some(Round::Hotp(place, state)),
-                _ => None,
-            });
-            of_user.chain(std::iter::repeat(Round::DecoyDigits)).take(MOST_DIGIT_FACTORS).collect()
+    let of_user = factors.into_iter().enumerate().filter_map(|(place, detail)| match (shown, detail) {
+        (OtpText::Digits(code), FactorDetail::Totp(state)) if state.digits == code.digits() => {
+            Some(Round::Totp(place, state))
         }
-        OtpText::Yubico(otp) => {
-            let of_user = factors.filter_map(|(place, detail)| match detail {
-                FactorDetail::YubicoOtp(state) if state.public_id == otp.public_id() => {
-                    Some(Round::Yubico(place, state))
-                }
-                _ => None,
-            });
-            of_user.chain(std::iter::once(Round::DecoyYubico)).take(1).collect()
+        (OtpText::Digits(code), FactorDetail::Hotp(state)) if state.digits == code.digits() => {
+            Some(Round::Hotp(place, state))
         }
-        OtpText::Recovery(_) => {
-            let of_user = factors.filter_map(|(place, detail)| match detail {
-                FactorDetail::Recovery(state) => Some(Round::Recovery(place, state)),
-                _ => None,
-            });
-            of_user.chain(std::iter::repeat(Round::DecoyRecovery)).take(MOST_RECOVERY_FACTORS).collect()
+        (OtpText::Yubico(otp), FactorDetail::YubicoOtp(state)) if state.public_id == otp.public_id() => {
+            Some(Round::Yubico(place, state))
         }
+        (OtpText::Recovery(_), FactorDetail::Recovery(state)) => Some(Round::Recovery(place, state)),
+        _ => None,
+    });
+    let (decoy, count) = match shown {
+        OtpText::Digits(_) => (Round::DecoyDigits, MOST_DIGIT_FACTORS),
+        OtpText::Yubico(_) => (Round::DecoyYubico, 1),
+        OtpText::Recovery(_) => (Round::DecoyRecovery, MOST_RECOVERY_FACTORS),
         // The HSM has no part in what a card signed, and the work is the same for every shown signature.
-        OtpText::Piv(_) | OtpText::Neither => Vec::new(),
-    }
+        OtpText::Piv(_) | OtpText::Neither => return Vec::new(),
+    };
+    of_user.chain(std::iter::repeat(decoy)).take(count).collect()
 }
 
 /// The messages of a round by digits: those of the candidates, and then as many more as make [`HMACS`] for every factor,

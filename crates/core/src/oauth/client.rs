@@ -75,17 +75,10 @@ pub enum ClientAuthentication {
 
 impl ClientAuthentication {
     /// Whether the proof is right.
-    fn accepts(&self, proof: &ClientProof) -> bool {
-        match (self, proof) {
-            (Self::Secret(stored), ClientProof::Secret(shown)) => SecretHash::of(shown.expose()) == *stored,
-        }
+    fn accepts(&self, shown: &SecretText) -> bool {
+        let Self::Secret(stored) = self;
+        SecretHash::of(shown.expose()) == *stored
     }
-}
-
-/// What a client shows.
-#[derive(Debug)]
-enum ClientProof {
-    Secret(SecretText),
 }
 
 /// What a request shows as a client's proof, not yet judged.
@@ -93,7 +86,7 @@ enum ClientProof {
 pub struct PresentedCredentials {
     /// Who the client says it is.
     pub client_id: ClientId,
-    proof: ClientProof,
+    secret: SecretText,
 }
 
 impl PresentedCredentials {
@@ -108,11 +101,8 @@ impl PresentedCredentials {
             }
             (Some(header), None) => Self::from_basic(header, body.optional("client_id")),
             (None, Some(secret)) => {
-                let client_id = body.required("client_id", "client_id is missing")?;
-                Ok(Self {
-                    client_id: ClientId::new(client_id),
-                    proof: ClientProof::Secret(SecretText::new(secret.to_owned())),
-                })
+                let client_id = ClientId::new(body.required("client_id", "client_id is missing")?);
+                Ok(Self { client_id, secret: SecretText::new(secret.to_owned()) })
             }
             (None, None) => Err(OAuthError::InvalidClient),
         }
@@ -131,13 +121,13 @@ impl PresentedCredentials {
         if id_in_body.is_some_and(|other| other != client_id) {
             return Err(OAuthError::InvalidRequest("client_id in the body is not that of the Authorization header"));
         }
-        Ok(Self { client_id: ClientId::new(client_id), proof: ClientProof::Secret(SecretText::new(secret)) })
+        Ok(Self { client_id: ClientId::new(client_id), secret: SecretText::new(secret) })
     }
 
     /// Judges the proof. An unknown client costs the same comparison as a known one.
     pub fn judge(&self, client: Option<Arc<Client>>) -> Option<AuthenticatedClient> {
         let nobody = ClientAuthentication::Secret(SecretHash::of("no such client"));
-        let is_right = client.as_ref().map_or(&nobody, |client| &client.authentication).accepts(&self.proof);
+        let is_right = client.as_ref().map_or(&nobody, |client| &client.authentication).accepts(&self.secret);
         client.filter(|client| is_right && client.enabled).map(AuthenticatedClient)
     }
 }

@@ -8,8 +8,8 @@ use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
 use crate::wire::{Answer, CheckedKey, Octets, Operation};
 use signet_core::keys::{
-    AnnouncedKey, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyReport, KeyTally,
-    TenantId, TokenReport,
+    AnnouncedKey, GeneratedKey, HsmError, HsmFailure, HsmKey, HsmName, HsmResult, KeyAdmin, KeyPurpose, KeyReport,
+    KeyTally, TenantId, TokenReport,
 };
 use signet_jose::{KeyId, PublicKey};
 
@@ -19,14 +19,14 @@ impl KeyAdmin for HsmGroup {
         self.members.load().iter().map(|member| member.token.name().clone()).collect()
     }
 
-    async fn describe(&self, hsm: &HsmName) -> Result<TokenReport, HsmError> {
+    async fn describe(&self, hsm: &HsmName) -> HsmResult<TokenReport> {
         match self.manage(hsm, Operation::Describe).await? {
             Answer::Report(report) => Ok(report),
             _ => Err(unexpected("describe")),
         }
     }
 
-    async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> Result<GeneratedKey, HsmError> {
+    async fn generate_announced(&self, key: &AnnouncedKey, bits: u32) -> HsmResult<GeneratedKey> {
         let operation = Operation::GeneratePair {
             purpose: key.purpose,
             tenant: key.tenant.as_str().to_owned(),
@@ -37,22 +37,17 @@ impl KeyAdmin for HsmGroup {
         generated(self.manage(&key.hsm, operation).await?)
     }
 
-    async fn generate_secret(
-        &self,
-        hsm: &HsmName,
-        purpose: KeyPurpose,
-        tenant: &TenantId,
-    ) -> Result<GeneratedKey, HsmError> {
+    async fn generate_secret(&self, hsm: &HsmName, purpose: KeyPurpose, tenant: &TenantId) -> HsmResult<GeneratedKey> {
         let tenant = tenant.as_str().to_owned();
         generated(self.manage(hsm, Operation::GenerateSecret { purpose, tenant }).await?)
     }
 
-    async fn list(&self, hsm: &HsmName) -> Result<Vec<KeyReport>, HsmError> {
+    async fn list(&self, hsm: &HsmName) -> HsmResult<Vec<KeyReport>> {
         let Answer::Keys(keys) = self.manage(hsm, Operation::List).await? else { return Err(unexpected("list keys")) };
         Ok(keys)
     }
 
-    async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> Result<Vec<(KeyId, HsmError)>, HsmError> {
+    async fn check(&self, hsm: &HsmName, keys: &[HsmKey]) -> HsmResult<Vec<(KeyId, HsmError)>> {
         let keys: Vec<&HsmKey> = keys.iter().filter(|key| key.hsm == *hsm).collect();
         let checked = |key: &&HsmKey| CheckedKey {
             key: key_ref(key),
@@ -72,12 +67,12 @@ impl KeyAdmin for HsmGroup {
         }
     }
 
-    async fn tally(&self, hsm: &HsmName) -> Result<Vec<KeyTally>, HsmError> {
+    async fn tally(&self, hsm: &HsmName) -> HsmResult<Vec<KeyTally>> {
         let Answer::Tally(counted) = self.manage(hsm, Operation::Tally).await? else { return Err(unexpected("tally")) };
         Ok(counted)
     }
 
-    async fn destroy(&self, key: &HsmKey) -> Result<(), HsmError> {
+    async fn destroy(&self, key: &HsmKey) -> HsmResult<()> {
         let operation = Operation::Destroy { key: key_ref(key) };
         let Answer::Done = self.manage(&key.hsm, operation).await? else { return Err(unexpected("destroy key")) };
         let token = self.token(&key.hsm).map_err(|failure| HsmError::new("destroy key", failure))?;
@@ -89,7 +84,7 @@ impl KeyAdmin for HsmGroup {
         self.token(hsm).map_or(0, |token| token.asked_again.load(std::sync::atomic::Ordering::Relaxed))
     }
 
-    async fn forget(&self, hsm: &HsmName) -> Result<(), HsmError> {
+    async fn forget(&self, hsm: &HsmName) -> HsmResult<()> {
         self.manage(hsm, Operation::Forget).await?;
         let token = self.token(hsm).map_err(|failure| HsmError::new("forget keys", failure))?;
         token.tell_others(&Operation::Forget).await;
@@ -102,13 +97,13 @@ impl KeyAdmin for HsmGroup {
 }
 
 impl HsmGroup {
-    async fn manage(&self, hsm: &HsmName, operation: Operation) -> Result<Answer, HsmError> {
+    async fn manage(&self, hsm: &HsmName, operation: Operation) -> HsmResult<Answer> {
         let token = self.token(hsm).map_err(|failure| HsmError::new(operation.name(), failure))?;
         token.call(operation).await
     }
 }
 
-fn generated(answer: Answer) -> Result<GeneratedKey, HsmError> {
+fn generated(answer: Answer) -> HsmResult<GeneratedKey> {
     let Answer::Generated { key_id, cka_id, public } = answer else {
         return Err(unexpected("generate key"));
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::HsmGroup;
 use super::token::HsmToken;
 use crate::wire::{Answer, Operation};
-use signet_core::keys::{HsmError, HsmFailure, HsmName, Trial};
+use signet_core::keys::{HsmError, HsmFailure, HsmName, HsmResult, Trial};
 
 /// With less time than this nothing is begun any more.
 const TOO_LATE: Duration = Duration::from_millis(5);
@@ -76,7 +76,7 @@ impl HsmGroup {
         name: &str,
         among: &[&HsmName],
         operation: impl Fn(usize) -> Result<Operation, HsmFailure> + Send + Sync,
-    ) -> Result<(usize, Answer), HsmError> {
+    ) -> HsmResult<(usize, Answer)> {
         let mut failover = self.failover(name, among);
         while let Some(choice) = failover.next() {
             let asked = match operation(choice.index) {

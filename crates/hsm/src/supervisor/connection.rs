@@ -163,7 +163,7 @@ impl Connection {
         slot.generation = slot.generation.wrapping_add(1);
         let id = (u64::from(slot.generation) << 32) | u64::try_from(index).unwrap_or(u64::MAX);
         let patience_ms = u32::try_from(remaining.as_millis()).unwrap_or(u32::MAX);
-        if let Err(error) = append(bytes, id, patience_ms, operation) {
+        if let Err(error) = wire::append(bytes, &Request { id, patience_ms, operation }) {
             free.push(index);
             return Err(HsmFailure::Configuration(format!("the request: {error}")));
         }
@@ -303,18 +303,6 @@ impl Connection {
 pub(super) fn worker_stuck_after(deadline: Duration, killed: u32) -> Duration {
     let first = WORKER_STUCK_AFTER.max(deadline + WORKER_GRACE);
     first.saturating_mul(2_u32.saturating_pow(killed)).min(REQUEST_STUCK_AFTER.max(first))
-}
-
-fn append(bytes: &mut Vec<u8>, id: u64, patience_ms: u32, operation: &Operation) -> Result<(), wire::FrameError> {
-    #[derive(serde::Serialize)]
-    struct Borrowed<'a> {
-        id: u64,
-        patience_ms: u32,
-        operation: &'a Operation,
-    }
-    // It travels as the bytes of a `Request`, and no operation is copied for that.
-    const _: fn(Request) = |Request { id: _, patience_ms: _, operation: _ }| ();
-    wire::append(bytes, &Borrowed { id, patience_ms, operation })
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use super::token::HsmToken;
 use super::{HsmEvent, HsmGroup};
-use signet_core::keys::{HsmError, HsmFailure, HsmHealth, HsmKey, HsmName, TokenHealth, Trial};
+use signet_core::keys::{HsmError, HsmFailure, HsmHealth, HsmKey, HsmName, HsmResult, TokenHealth, Trial};
 
 impl HsmHealth for HsmGroup {
     fn health(&self, hsm: &HsmName) -> TokenHealth {
         self.token(hsm).map_or_else(TokenHealth::Away, |token| token.health())
     }
 
-    fn readiness(&self, hsm: &HsmName) -> Result<(), HsmError> {
+    fn readiness(&self, hsm: &HsmName) -> HsmResult<()> {
         self.token(hsm).map_err(|failure| HsmError::new("health", failure))?.readiness()
     }
 

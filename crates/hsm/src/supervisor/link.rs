@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 
 use super::SHUTDOWN_GRACE;
@@ -151,11 +150,15 @@ async fn converse(
     tell_confinement(token, &report);
     token.enter(index, Stage::Up(Arc::clone(connection), Box::new(Worker { number, process_id, report })));
     let (read, write) = stream.into_split();
+    let written = async {
+        connection.write(write).await;
+        // The worker has gone, and may have left a last word to read.
+        tokio::time::sleep(LAST_WORD_TIMEOUT).await;
+    };
     tokio::select! {
         last_word = connection.read(read, frames) => last_word,
         failure = watch_over(token, connection) => Some(failure),
-        // The worker has gone, and may have left a last word to read.
-        () = write_and_wait(connection, write) => None,
+        () = written => None,
     }
 }
 
@@ -165,11 +168,6 @@ fn tell_confinement(token: &HsmToken, report: &TokenReport) {
         let missing = report.not_confined.join(", ");
         tracing::warn!(hsm = %token.name(), missing, "this kernel does not offer all that the HSM worker is to give up");
     }
-}
-
-async fn write_and_wait(connection: &Connection, half: OwnedWriteHalf) {
-    connection.write(half).await;
-    tokio::time::sleep(LAST_WORD_TIMEOUT).await;
 }
 
 /// Sends the configuration and waits for the worker's word that it serves.

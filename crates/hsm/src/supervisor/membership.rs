@@ -17,7 +17,7 @@ use super::spawner::Spawner;
 use super::token::HsmToken;
 use super::{HsmGroup, KILL_GRACE, SHUTDOWN_GRACE, link};
 use crate::HsmConfig;
-use signet_core::keys::{HsmError, HsmFailure, HsmName};
+use signet_core::keys::{HsmError, HsmFailure, HsmName, HsmResult};
 
 /// How long the workers of a changed configuration get to answer.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -108,7 +108,7 @@ impl HsmGroup {
     /// whose configuration changed keeps its old workers until the new ones answer.
     /// Errors: [`HsmError`] with the token whose new workers don't answer: it goes on as it was, the other changes are
     /// made.
-    pub async fn reconfigure(&self, configs: Vec<HsmConfig>) -> Result<Reconfigured, HsmError> {
+    pub async fn reconfigure(&self, configs: Vec<HsmConfig>) -> HsmResult<Reconfigured> {
         check_names(&configs).map_err(|failure| HsmError::new("reconfigure", failure))?;
         let _one_at_a_time = self.changing.lock().await;
         // Before any of them takes a request.
@@ -148,7 +148,7 @@ impl HsmGroup {
     }
 
     /// Starts workers by a changed configuration and waits until they answer.
-    async fn replacement(&self, old: &HsmToken, config: HsmConfig) -> Result<Arc<Member>, HsmError> {
+    async fn replacement(&self, old: &HsmToken, config: HsmConfig) -> HsmResult<Arc<Member>> {
         let name = config.name.clone();
         let member = Arc::new(Member::start(old.successor(config), &self.spawner));
         match member.token.workers.ready(Instant::now() + CHANGE_TIMEOUT).await {

@@ -29,7 +29,7 @@ use self::membership::{Member, longest_deadline};
 use self::spawner::Spawner;
 use self::token::HsmToken;
 use crate::HsmConfig;
-use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, TokenInfo};
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, HsmResult, TokenInfo};
 use signet_jose::KeyId;
 
 pub use choice::Choice;
@@ -103,7 +103,7 @@ impl HsmGroup {
         program: PathBuf,
         configs: Vec<HsmConfig>,
         events: mpsc::UnboundedSender<HsmEvent>,
-    ) -> Result<Arc<Self>, HsmError> {
+    ) -> HsmResult<Arc<Self>> {
         let fail = |failure| HsmError::new("start", failure);
         membership::check_names(&configs).map_err(fail)?;
         let spawner = Spawner::start(program).map_err(|error| fail(HsmFailure::Unavailable(error.to_string())))?;
@@ -130,7 +130,7 @@ impl HsmGroup {
 
     /// Waits until every token answers, and says of each whether it does: one that is broken is no reason not to serve
     /// with the others. In the order of the configuration.
-    pub async fn ready_each(&self, timeout: Duration) -> Vec<(HsmName, Result<(), HsmError>)> {
+    pub async fn ready_each(&self, timeout: Duration) -> Vec<(HsmName, HsmResult<()>)> {
         let deadline = tokio::time::Instant::now() + timeout;
         let mut outcomes = Vec::new();
         for token in self.tokens() {
@@ -143,7 +143,7 @@ impl HsmGroup {
     /// Waits until every token answers.
     /// Errors: The failure of the first token that does not: at once where only a person can mend it, after `timeout`
     /// where it may pass.
-    pub async fn ready(&self, timeout: Duration) -> Result<(), HsmError> {
+    pub async fn ready(&self, timeout: Duration) -> HsmResult<()> {
         let deadline = tokio::time::Instant::now() + timeout;
         for token in self.tokens() {
             let ready = token.workers.ready(deadline).await;

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 
 use super::HsmGroup;
 use crate::wire::{Answer, KeyRef, Octets, Operation};
-use signet_core::keys::{Attempts, HsmError, HsmFailure, HsmKey, HsmName, RawSignature, Signer};
+use signet_core::keys::{Attempts, HsmError, HsmFailure, HsmKey, HsmName, HsmResult, RawSignature, Signer};
 use signet_jose::Algorithm;
 
 #[async_trait]
 impl Signer for HsmGroup {
-    async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Result<RawSignature, HsmError> {
+    async fn sign(&self, key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> HsmResult<RawSignature> {
         let fail = |failure| HsmError::not_asked("sign", failure);
         if key.public.as_ref().is_none_or(|public| public.algorithm != algorithm) {
             let detail = format!("the key {} does not sign with {algorithm}", key.key_id);
@@ -19,7 +19,7 @@ impl Signer for HsmGroup {
         signature(token.call_within(token.config.deadline, sign(key, algorithm, message)).await)
     }
 
-    async fn sign_any(&self, keys: &[&HsmKey], attempts: &mut dyn Attempts) -> Result<usize, HsmError> {
+    async fn sign_any(&self, keys: &[&HsmKey], attempts: &mut dyn Attempts) -> HsmResult<usize> {
         let among: Vec<&HsmName> = keys.iter().map(|key| &key.hsm).collect();
         let mut failover = self.failover("sign", &among);
         while let Some(choice) = failover.next() {
@@ -45,7 +45,7 @@ fn sign(key: &HsmKey, algorithm: Algorithm, message: Vec<u8>) -> Operation {
     Operation::Sign { key: key_ref(key), algorithm, message: Octets(message) }
 }
 
-fn signature(answer: Result<Answer, HsmError>) -> Result<RawSignature, HsmError> {
+fn signature(answer: HsmResult<Answer>) -> HsmResult<RawSignature> {
     match answer? {
         Answer::Signature(signature) => Ok(RawSignature::from_hsm(signature.take())),
         _ => Err(unexpected("sign")),

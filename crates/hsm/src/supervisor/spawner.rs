@@ -134,17 +134,12 @@ impl Ending {
 
     /// Whether the process has ended; kills it when its time has come. The caller is told in time, ended or not.
     fn is_over(&mut self) -> bool {
-        match self.child.try_wait() {
-            Ok(Some(status)) => {
-                self.tell(&status.to_string());
-                return true;
-            }
-            // There is no such process any more.
-            Err(error) => {
-                self.tell(&error.to_string());
-                return true;
-            }
-            Ok(None) => {}
+        // Where waiting fails there is no such process any more.
+        let ended =
+            self.child.try_wait().map_or_else(|error| Some(error.to_string()), |ended| Some(ended?.to_string()));
+        if let Some(how) = ended {
+            self.tell(&how);
+            return true;
         }
         let now = Instant::now();
         if !self.is_killed && now >= self.kill_at {

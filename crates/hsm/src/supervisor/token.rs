@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::workers::{Stage, Workers};
 use crate::HsmConfig;
 use crate::wire::{Answer, Operation};
-use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth};
+use signet_core::keys::{HsmError, HsmFailure, HsmName, HsmResult, TokenHealth};
 
 /// Generating an RSA key takes an HSM seconds to a minute.
 const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -122,7 +122,7 @@ impl HsmToken {
     }
 
     /// Whether the token answers, as far as is known without asking it.
-    pub(super) fn readiness(&self) -> Result<(), HsmError> {
+    pub(super) fn readiness(&self) -> HsmResult<()> {
         self.workers.pick(|_| true).map_err(|failure| HsmError::new("health", failure))?;
         if let Some(reason) = self.breaker.reason().filter(|_| !self.breaker.answers()) {
             return Err(HsmError::new("health", reason));
@@ -153,14 +153,14 @@ impl HsmToken {
     }
 
     /// Asks a worker and waits for its answer. What can be done twice is tried once more where the worker died.
-    pub(super) async fn call(&self, operation: Operation) -> Result<Answer, HsmError> {
+    pub(super) async fn call(&self, operation: Operation) -> HsmResult<Answer> {
         let patience = if operation.is_management() { MANAGEMENT_TIMEOUT } else { self.config.deadline };
         self.call_within(patience, operation).await
     }
 
     /// Asks a worker and waits for its answer for so long at most. What can be done twice is tried once more where the
     /// worker died.
-    pub(super) async fn call_within(&self, patience: Duration, operation: Operation) -> Result<Answer, HsmError> {
+    pub(super) async fn call_within(&self, patience: Duration, operation: Operation) -> HsmResult<Answer> {
         let deadline = Instant::now() + patience;
         let mut outcome = self.ask_one(&operation, patience, deadline, None).await;
         if let Err((HsmError { failure: HsmFailure::Unavailable(_), was_asked, .. }, Some(died))) = outcome

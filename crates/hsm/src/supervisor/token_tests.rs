@@ -1,52 +1,26 @@
 //! What a request's failure says of the token, and of what it may have done.
 
-use std::collections::BTreeMap;
-
 use super::super::workers::Worker;
 use super::*;
+use crate::config::tests::config;
 use crate::wire::{KeyRef, Octets};
-use crate::{Confinement, PinSource};
-use signet_core::keys::{KeyPurpose, SigningPolicy, TokenInfo, TokenReport};
+use signet_core::keys::{KeyPurpose, TokenReport};
 use signet_jose::Algorithm;
 
 fn token() -> HsmToken {
-    let config = HsmConfig {
-        name: HsmName::new("a"),
-        module: "/nowhere".into(),
-        init_args: None,
-        slot: None,
-        token_label: "a".to_owned(),
-        pin: PinSource::Prompt,
-        sessions: 1,
-        workers: 2,
-        queue: 1,
-        deadline: Duration::from_secs(1),
-        expected_serial: None,
-        environment: BTreeMap::new(),
-        state_directory: None,
-        is_careful: false,
-        policy: SigningPolicy { issuers: Vec::new(), longest_token: Duration::from_secs(1), most_per_second: 0 },
-        confinement: Confinement::default(),
-        worker_socket: None,
-    };
-    HsmToken::new(config, mpsc::unbounded_channel().0)
+    HsmToken::new(HsmConfig { workers: 2, ..config() }, mpsc::unbounded_channel().0)
 }
 
 /// A worker that takes a request and answers nothing.
 fn come_up(token: &HsmToken, index: usize) -> Arc<Connection> {
-    let text = String::new;
-    let info = TokenInfo { label: text(), serial: text(), manufacturer: text(), model: text(), firmware: text() };
-    let report = TokenReport {
-        token: info,
-        library: text(),
-        algorithms: Vec::new(),
-        seal_modes: Vec::new(),
-        pin_count_low: false,
-        confined: Vec::new(),
-        not_confined: Vec::new(),
-    };
     let connection = Connection::new(1, 1);
-    token.enter(index, Stage::Up(Arc::clone(&connection), Box::new(Worker { number: 1, process_id: 1, report })));
+    token.enter(
+        index,
+        Stage::Up(
+            Arc::clone(&connection),
+            Box::new(Worker { number: 1, process_id: 1, report: TokenReport::default() }),
+        ),
+    );
     connection
 }
 

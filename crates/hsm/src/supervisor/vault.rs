@@ -8,30 +8,25 @@ use super::signer::{key_ref, unexpected};
 use crate::blob::{Blob, key_tag};
 use crate::wire::{Answer, KeyRef, Octets, Operation, SealedSecret, SecretKind, VaultKeys};
 use signet_core::keys::{
-    HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode, SealedCopies,
-    Vault,
+    HsmError, HsmFailure, HsmKey, HsmName, HsmResult, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode,
+    SealedCopies, Vault,
 };
 use signet_core::secret::SecretBytes;
 
 #[async_trait]
 impl Vault for HsmGroup {
-    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<SealedCopies, HsmError> {
+    async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> HsmResult<SealedCopies> {
         self.seal_everywhere(row, SecretKind::Opened, secret).await
     }
 
-    async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> Result<SecretBytes, HsmError> {
+    async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> HsmResult<SecretBytes> {
         match self.use_seals("open", row, seals, Operation::Open).await? {
             Answer::Bytes(secret) => Ok(SecretBytes::new(secret.take())),
             _ => Err(unexpected("open")),
         }
     }
 
-    async fn wrap(
-        &self,
-        row: &RowBinding,
-        cipher: OtpSecretKind,
-        secret: &SecretBytes,
-    ) -> Result<SealedCopies, HsmError> {
+    async fn wrap(&self, row: &RowBinding, cipher: OtpSecretKind, secret: &SecretBytes) -> HsmResult<SealedCopies> {
         self.seal_everywhere(row, SecretKind::Otp(cipher), secret).await
     }
 
@@ -41,7 +36,7 @@ impl Vault for HsmGroup {
         seals: &SealedCopies,
         hash: OtpHash,
         messages: Vec<[u8; 8]>,
-    ) -> Result<Vec<Vec<u8>>, HsmError> {
+    ) -> HsmResult<Vec<Vec<u8>>> {
         let messages = messages.into_iter().map(|message| Octets(message.to_vec())).collect();
         self.hmacs(row, seals, hash, messages).await
     }
@@ -52,17 +47,12 @@ impl Vault for HsmGroup {
         seals: &SealedCopies,
         hash: OtpHash,
         message: Vec<u8>,
-    ) -> Result<Vec<u8>, HsmError> {
+    ) -> HsmResult<Vec<u8>> {
         let macs = self.hmacs(row, seals, hash, vec![Octets(message)]).await?;
         macs.into_iter().next().ok_or_else(|| unexpected("otp hmac"))
     }
 
-    async fn decrypt_block(
-        &self,
-        row: &RowBinding,
-        seals: &SealedCopies,
-        block: [u8; 16],
-    ) -> Result<[u8; 16], HsmError> {
+    async fn decrypt_block(&self, row: &RowBinding, seals: &SealedCopies, block: [u8; 16]) -> HsmResult<[u8; 16]> {
         let decrypt = |sealed| Operation::DecryptBlock { sealed, block };
         match self.use_seals("decrypt block", row, seals, decrypt).await? {
             Answer::Block(plain) => Ok(plain),
@@ -76,7 +66,7 @@ impl Vault for HsmGroup {
         to: &RowBinding,
         cipher: OtpSecretKind,
         seals: &SealedCopies,
-    ) -> Result<SealedCopies, HsmError> {
+    ) -> HsmResult<SealedCopies> {
         let mut rebound = SealedCopies::default();
         let mut last_error = HsmError::new("rebind", HsmFailure::DoesNotOpen);
         for (hsm, sealed) in &seals.0 {
@@ -100,12 +90,7 @@ impl Vault for HsmGroup {
         if rebound.0.is_empty() { Err(last_error) } else { Ok(rebound) }
     }
 
-    async fn derive(
-        &self,
-        hsm: Option<&HsmName>,
-        label: &str,
-        message: &[u8],
-    ) -> Result<(HsmName, [u8; 32]), HsmError> {
+    async fn derive(&self, hsm: Option<&HsmName>, label: &str, message: &[u8]) -> HsmResult<(HsmName, [u8; 32])> {
         let fail = |failure| HsmError::new("derive", failure);
         if label.is_empty() || label.contains('\0') {
             return Err(fail(HsmFailure::Configuration("a derivation needs a label without NUL".to_owned())));
@@ -133,7 +118,7 @@ impl Vault for HsmGroup {
         wrapped: Option<OtpSecretKind>,
         seals: &SealedCopies,
         lacking: &[HsmName],
-    ) -> Result<SealedCopies, HsmError> {
+    ) -> HsmResult<SealedCopies> {
         let (name, kind) = match wrapped {
             None => ("open", SecretKind::Opened),
             Some(kind) => ("hand over", SecretKind::Otp(kind)),
@@ -156,7 +141,7 @@ impl HsmGroup {
         seals: &SealedCopies,
         hash: OtpHash,
         messages: Vec<Octets>,
-    ) -> Result<Vec<Vec<u8>>, HsmError> {
+    ) -> HsmResult<Vec<Vec<u8>>> {
         let asked = messages.len();
         let hmac = |sealed| Operation::OtpHmac { sealed, hash, messages: messages.clone() };
         match self.use_seals("otp hmac", row, seals, hmac).await? {
@@ -172,7 +157,7 @@ impl HsmGroup {
         row: &RowBinding,
         kind: SecretKind,
         secret: &SecretBytes,
-    ) -> Result<SealedCopies, HsmError> {
+    ) -> HsmResult<SealedCopies> {
         let able = self.able(|keys| keys.sealing.is_some() || keys.wrapping.is_some());
         self.seal_for(&able, row, kind, secret).await
     }
@@ -184,7 +169,7 @@ impl HsmGroup {
         row: &RowBinding,
         kind: SecretKind,
         secret: &SecretBytes,
-    ) -> Result<SealedCopies, HsmError> {
+    ) -> HsmResult<SealedCopies> {
         let mut asked = JoinSet::new();
         let mut last_error = None;
         for name in names {
@@ -232,7 +217,7 @@ impl HsmGroup {
         row: &RowBinding,
         seals: &SealedCopies,
         operation: impl Fn(SealedSecret) -> Operation + Send + Sync,
-    ) -> Result<Answer, HsmError> {
+    ) -> HsmResult<Answer> {
         // A key of a token that is unknown, or gone, says nothing of the other tokens' seals.
         let usable = seals.0.iter().filter_map(|(hsm, sealed)| {
             let keys = self.keys_of(hsm, sealed).filter(|_| self.token(hsm).is_ok())?;

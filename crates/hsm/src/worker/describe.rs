@@ -12,11 +12,7 @@ use signet_core::keys::TokenInfo;
 /// `CK_TOKEN_INFO`, as far as Signet reads it.
 #[derive(Debug, Clone)]
 pub(super) struct Description {
-    pub(super) label: String,
-    pub(super) manufacturer: String,
-    pub(super) model: String,
-    pub(super) serial: String,
-    pub(super) firmware: String,
+    pub(super) token: TokenInfo,
     pub(super) is_initialized: bool,
     pub(super) pin: PinFlags,
 }
@@ -54,11 +50,13 @@ impl Description {
 impl From<&ModuleTokenInfo> for Description {
     fn from(info: &ModuleTokenInfo) -> Self {
         Self {
-            label: info.label().trim_end().to_owned(),
-            manufacturer: info.manufacturer_id().trim_end().to_owned(),
-            model: info.model().trim_end().to_owned(),
-            serial: info.serial_number().trim_end().to_owned(),
-            firmware: info.firmware_version().to_string(),
+            token: TokenInfo {
+                label: info.label().trim_end().to_owned(),
+                manufacturer: info.manufacturer_id().trim_end().to_owned(),
+                model: info.model().trim_end().to_owned(),
+                serial: info.serial_number().trim_end().to_owned(),
+                firmware: info.firmware_version().to_string(),
+            },
             is_initialized: info.token_initialized(),
             pin: PinFlags {
                 is_count_low: info.user_pin_count_low(),
@@ -66,12 +64,5 @@ impl From<&ModuleTokenInfo> for Description {
                 is_locked: info.user_pin_locked(),
             },
         }
-    }
-}
-
-impl From<Description> for TokenInfo {
-    fn from(read: Description) -> Self {
-        let Description { label, manufacturer, model, serial, firmware, .. } = read;
-        Self { label, manufacturer, model, serial, firmware }
     }
 }

@@ -14,6 +14,9 @@ pub(super) enum Fault {
     Module(RvError, Function),
 }
 
+/// What an operation brought, or why it stopped.
+pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+
 /// What follows from a fault. docs/reference/hsm-faults.md has the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
@@ -102,9 +105,7 @@ impl Fault {
     pub(super) fn is_general_error(&self) -> bool {
         matches!(self, Self::Module(RvError::GeneralError | RvError::FunctionFailed, _))
     }
-}
 
-impl Fault {
     /// Whether a module may mean that it wants a key described in another way.
     pub(super) fn may_be_of_the_template(&self) -> bool {
         use RvError as R;

@@ -4,7 +4,7 @@
 use cryptoki::object::{Attribute, AttributeType};
 use zeroize::Zeroizing;
 
-use super::error::Fault;
+use super::error::Result;
 use super::key_session::KeySession;
 use super::vault::{Opening, unwrapped};
 use crate::wire::{Answer, Octets, SealedSecret, SecretKind};
@@ -12,7 +12,7 @@ use signet_core::keys::{HsmFailure, OtpSecretKind, SealMode};
 
 impl KeySession {
     /// The secret itself, for the server to have another token seal it.
-    pub(super) fn export_secret(&mut self, sealed: &SealedSecret, kind: OtpSecretKind) -> Result<Answer, Fault> {
+    pub(super) fn export_secret(&mut self, sealed: &SealedSecret, kind: OtpSecretKind) -> Result<Answer> {
         if !self.shared.guard.may_export() {
             return Err(HsmFailure::Overloaded.into());
         }

@@ -9,7 +9,7 @@ use cryptoki::error::RvError;
 use cryptoki::object::{Attribute, AttributeType, KeyType as ModuleKeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-use super::error::Fault;
+use super::error::{Fault, Result};
 use super::token::is_logged_in;
 use crate::wire::KeyRef;
 use signet_core::keys::{Custody, HsmFailure, KeyAttributes, KeyPurpose, KeyUsage};
@@ -35,14 +35,12 @@ pub(super) struct FoundKey {
 /// Finds the key, proves that it is the one that is meant, and judges its custody and its use. Tries again where the
 /// module fails as it does beside another process that generates a key.
 /// Errors: [`HsmFailure::KeyMissing`] and [`HsmFailure::CustodyRefused`], or what the module answered.
-pub(super) fn find_key(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
+pub(super) fn find_key(session: &Session, key: &KeyRef) -> Result<FoundKey> {
     patiently(|| find_once(session, key))
 }
 
-fn find_once(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
-    let class = if key.purpose.is_pair() { ObjectClass::PRIVATE_KEY } else { ObjectClass::SECRET_KEY };
-    let handle = find_one(session, class, key)?;
-    let Some(handle) = handle else {
+fn find_once(session: &Session, key: &KeyRef) -> Result<FoundKey> {
+    let Some(handle) = find_one(session, class_of(key.purpose), key)? else {
         if !is_logged_in(session) {
             // Private objects can't be seen: that is no proof that the key is gone.
             return Err(Fault::Module(RvError::UserNotLoggedIn, Function::FindObjects));
@@ -70,7 +68,7 @@ fn find_once(session: &Session, key: &KeyRef) -> Result<FoundKey, Fault> {
 
 /// The label that a key was made with says what it is for: an audit key is not to be had as a token key by whoever asks.
 /// A label that somebody changed to none of Signet's tells nothing, and the key's use is judged all the same.
-fn refuse_other_purpose(session: &Session, handle: ObjectHandle, key: &KeyRef) -> Result<(), Fault> {
+fn refuse_other_purpose(session: &Session, handle: ObjectHandle, key: &KeyRef) -> Result<()> {
     let asked = patiently(|| Ok(session.get_attributes(handle, &[AttributeType::Label])?))?;
     let Some(Attribute::Label(label)) = asked.first() else { return Ok(()) };
     let made_for = std::str::from_utf8(label).ok().and_then(purpose_in);
@@ -89,7 +87,7 @@ fn purpose_in(label: &str) -> Option<KeyPurpose> {
     KeyPurpose::named(word.trim_end())
 }
 
-fn patiently<T>(attempt: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
+fn patiently<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
     let mut attempts = 1;
     loop {
         match attempt() {
@@ -112,11 +110,11 @@ pub(super) const fn shortest(key_type: KeyType) -> u32 {
 }
 
 /// Refuses a key out of custody.
-pub(super) fn judge(attributes: &KeyAttributes, least_bits: u32, key_id: &str) -> Result<(), Fault> {
+pub(super) fn judge(attributes: &KeyAttributes, least_bits: u32, key_id: &str) -> Result<()> {
     refuse_unless_held(attributes.judge(least_bits), key_id)
 }
 
-fn refuse_unless_held(custody: Custody, key_id: &str) -> Result<(), Fault> {
+fn refuse_unless_held(custody: Custody, key_id: &str) -> Result<()> {
     match custody {
         Custody::Held => Ok(()),
         Custody::Refused(faults) => {
@@ -131,10 +129,8 @@ fn missing(key: &KeyRef) -> Fault {
 }
 
 /// The one object of this class and `CKA_ID`. PKCS#11 allows several: then nobody knows which one is meant.
-fn find_one(session: &Session, class: ObjectClass, key: &KeyRef) -> Result<Option<ObjectHandle>, Fault> {
-    let handles =
-        search(session, &[Attribute::Token(true), Attribute::Class(class), Attribute::Id(key.cka_id.0.clone())])?;
-    match handles.as_slice() {
+fn find_one(session: &Session, class: ObjectClass, key: &KeyRef) -> Result<Option<ObjectHandle>> {
+    match of_class(session, class, &key.cka_id.0)?.as_slice() {
         [] => Ok(None),
         [handle] => Ok(Some(*handle)),
         several => {
@@ -147,8 +143,18 @@ fn find_one(session: &Session, class: ObjectClass, key: &KeyRef) -> Result<Optio
     }
 }
 
+/// Every object in the token of this class and `CKA_ID`.
+pub(super) fn of_class(session: &Session, class: ObjectClass, cka_id: &[u8]) -> Result<Vec<ObjectHandle>> {
+    search(session, &[Attribute::Token(true), Attribute::Class(class), Attribute::Id(cka_id.to_vec())])
+}
+
+/// The class of a key that is used: the private half of a pair, or a secret key.
+pub(super) fn class_of(purpose: KeyPurpose) -> ObjectClass {
+    if purpose.is_pair() { ObjectClass::PRIVATE_KEY } else { ObjectClass::SECRET_KEY }
+}
+
 /// Every object that the template describes.
-pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<ObjectHandle>> {
     let mut found = patiently(|| Ok(session.find_objects(template)?))?;
     // A handle that a module gives twice is one object.
     let mut seen = HashSet::new();
@@ -157,16 +163,8 @@ pub(super) fn search(session: &Session, template: &[Attribute]) -> Result<Vec<Ob
 }
 
 /// What the HSM says of a private or secret key. What it does not say counts against the key.
-pub(super) fn read_attributes(session: &Session, handle: ObjectHandle) -> Result<KeyAttributes, Fault> {
-    let mut read = KeyAttributes {
-        sensitive: false,
-        always_sensitive: false,
-        extractable: true,
-        never_extractable: false,
-        local: false,
-        always_authenticate: false,
-        bits: None,
-    };
+pub(super) fn read_attributes(session: &Session, handle: ObjectHandle) -> Result<KeyAttributes> {
+    let mut read = KeyAttributes { extractable: true, ..KeyAttributes::default() };
     let asked = [
         AttributeType::Sensitive,
         AttributeType::AlwaysSensitive,
@@ -201,20 +199,8 @@ pub(super) fn read_attributes(session: &Session, handle: ObjectHandle) -> Result
 }
 
 /// What the HSM says of a key's use. What it does not say counts as no.
-fn read_usage(
-    session: &Session,
-    handle: ObjectHandle,
-    purpose: KeyPurpose,
-    pair: Option<KeyType>,
-) -> Result<KeyUsage, Fault> {
-    let mut usage = KeyUsage {
-        is_of_right_type: false,
-        encrypts: false,
-        decrypts: false,
-        wraps: false,
-        unwraps: false,
-        signs: false,
-    };
+fn read_usage(session: &Session, handle: ObjectHandle, purpose: KeyPurpose, pair: Option<KeyType>) -> Result<KeyUsage> {
+    let mut usage = KeyUsage::default();
     let mut asked = vec![AttributeType::KeyType, AttributeType::Sign, AttributeType::Decrypt, AttributeType::Unwrap];
     if pair.is_none() {
         // A private key has neither.
@@ -236,14 +222,14 @@ fn read_usage(
 
 fn is_type_of(module_type: ModuleKeyType, purpose: KeyPurpose, pair: Option<KeyType>) -> bool {
     match (purpose, pair) {
-        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, Some(KeyType::P256 | KeyType::P384)) => {
-            module_type == ModuleKeyType::EC
-        }
-        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, Some(KeyType::Ed25519)) => {
-            module_type == ModuleKeyType::EC_EDWARDS
-        }
-        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, Some(KeyType::Rsa)) => module_type == ModuleKeyType::RSA,
-        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, None) => false,
+        (KeyPurpose::TokenSigning | KeyPurpose::AuditSigning, pair) => pair.is_some_and(|key_type| {
+            module_type
+                == match key_type {
+                    KeyType::P256 | KeyType::P384 => ModuleKeyType::EC,
+                    KeyType::Ed25519 => ModuleKeyType::EC_EDWARDS,
+                    KeyType::Rsa => ModuleKeyType::RSA,
+                }
+        }),
         (KeyPurpose::Wrapping | KeyPurpose::Sealing, _) => module_type == ModuleKeyType::AES,
         // Some modules make the one where the other is asked for.
         (KeyPurpose::Binding, _) => [ModuleKeyType::GENERIC_SECRET, ModuleKeyType::SHA256_HMAC].contains(&module_type),
@@ -251,7 +237,7 @@ fn is_type_of(module_type: ModuleKeyType, purpose: KeyPurpose, pair: Option<KeyT
 }
 
 /// A public key object's value with its size in bits; `None` where it is of a kind that Signet does not use.
-pub(super) fn read_public(session: &Session, handle: ObjectHandle) -> Result<Option<(PublicKey, u32)>, Fault> {
+pub(super) fn read_public(session: &Session, handle: ObjectHandle) -> Result<Option<(PublicKey, u32)>> {
     let kind = session.get_attributes(handle, &[AttributeType::KeyType])?;
     let Some(Attribute::KeyType(kind)) = kind.first() else { return Ok(None) };
     if *kind == ModuleKeyType::RSA {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cryptoki::object::{Attribute, ObjectHandle};
 
-use super::error::Fault;
+use super::error::{Fault, Result};
 use super::find_key::{FoundKey, find_key};
 use super::session_place::SessionPlace;
 use super::session_thread::Shared;
@@ -54,29 +54,29 @@ impl KeySession {
 
     /// Another session in place of the one in which the fault happened, whose session objects are gone with it.
     /// Errors: What the module answered: then there is no session to work with.
-    pub(super) fn renew(&mut self, fault: &Fault) -> Result<(), Fault> {
+    pub(super) fn renew(&mut self, fault: &Fault) -> Result<()> {
         self.handles.clear();
         self.session.renew(fault, || self.shared.token.session())
     }
 
     /// The session.
     /// Errors: [`HsmFailure::Unavailable`] where it could not be replaced: the worker ends.
-    pub(super) fn session(&self) -> Result<&SinglePartSession, Fault> {
+    pub(super) fn session(&self) -> Result<&SinglePartSession> {
         self.session.held()
     }
 
     /// The handle of a key: found and judged once, then remembered.
-    pub(super) fn handle(&mut self, key: &KeyRef) -> Result<ObjectHandle, Fault> {
+    pub(super) fn handle(&mut self, key: &KeyRef) -> Result<ObjectHandle> {
         let known = self.handles.get(&key.cka_id).filter(|known| known.is_of(key));
         if let Some(known) = known.filter(|known| known.found_at.elapsed() < HANDLE_LIFETIME) {
             return Ok(known.object);
         }
         let shared = Arc::clone(&self.shared);
-        let searching = match (known, shared.token.try_lock_objects()) {
+        let searching = match (known, shared.token.objects.try_lock()) {
             (_, Some(guard)) => guard,
             // A key is being made, which may take seconds; the known handle is used meanwhile.
             (Some(known), None) => return Ok(known.object),
-            (None, None) => shared.token.lock_objects(),
+            (None, None) => shared.token.objects.lock(),
         };
         let found = match self.session().and_then(|session| find_key(session, key)) {
             // The module fails for a while, as beside another process that generates a key: what is known holds on.

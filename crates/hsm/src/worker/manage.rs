@@ -10,16 +10,17 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, AttributeType, KeyType as ModuleKeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
-use super::error::{Fault, Remedy};
+use super::error::{Fault, Remedy, Result};
 use super::find_key::{
-    ED25519_OID, P256_OID, P384_OID, find_key, judge, read_attributes, read_public, search, shortest,
+    ED25519_OID, P256_OID, P384_OID, class_of, find_key, judge, of_class, read_attributes, read_public, search,
+    shortest,
 };
 use super::request_queue::Job;
 use super::session_place::SessionPlace;
 use super::session_thread::Shared;
 use super::single_part::SinglePartSession;
 use crate::wire::{Answer, CheckedKey, KeyRef, Octets, Operation};
-use signet_core::keys::{HsmFailure, KeyPurpose, KeyReport};
+use signet_core::keys::{HsmFailure, KeyPurpose, KeyReport, KeyUsage};
 use signet_core::random::{self, OsRandom};
 use signet_jose::algorithm::KeyType;
 
@@ -63,16 +64,16 @@ impl Manager {
         }
     }
 
-    fn renew(&mut self, fault: &Fault) -> Result<(), Fault> {
+    fn renew(&mut self, fault: &Fault) -> Result<()> {
         self.session.renew(fault, || self.shared.token.management_session())
     }
 
-    fn session(&self) -> Result<&Session, Fault> {
+    fn session(&self) -> Result<&Session> {
         self.session.held().map(|session| &**session)
     }
 
     /// One operation; again after a stale session, and again after a logout, each mended once.
-    fn perform(&mut self, operation: &Operation) -> Result<Answer, Fault> {
+    fn perform(&mut self, operation: &Operation) -> Result<Answer> {
         let (mut is_renewed, mut is_logged_in) = (false, false);
         loop {
             let logins = self.shared.token.logins();
@@ -92,12 +93,12 @@ impl Manager {
         }
     }
 
-    fn attempt(&self, operation: &Operation) -> Result<Answer, Fault> {
-        let _alone = self.shared.token.lock_objects();
+    fn attempt(&self, operation: &Operation) -> Result<Answer> {
+        let _alone = self.shared.token.objects.lock();
         match operation {
             Operation::Describe => Ok(Answer::Report(self.shared.token.report())),
             Operation::List => self.list(),
-            Operation::Tally => Ok(Answer::Tally(self.shared.guard.tally()?)),
+            Operation::Tally => Ok(Answer::Tally(self.shared.guard.counter.sum()?)),
             Operation::Check { keys } => self.check(keys),
             Operation::GeneratePair { purpose, tenant, key_type, bits, cka_id } => {
                 self.persist(|| self.generate_pair(*purpose, tenant, *key_type, *bits, &cka_id.0))
@@ -113,20 +114,20 @@ impl Manager {
     }
 
     /// Judges each key as it will be judged when it is used; what is no verdict over a key ends it.
-    fn check(&self, keys: &[CheckedKey]) -> Result<Answer, Fault> {
+    fn check(&self, keys: &[CheckedKey]) -> Result<Answer> {
         let judge = |CheckedKey { key, algorithm }: &CheckedKey| {
             find_key(self.session()?, key)?;
-            self.shared.token.mechanisms().require_for(key.purpose, *algorithm)
+            self.shared.token.mechanisms.require_for(key.purpose, *algorithm)
         };
         let outcomes = keys.iter().map(|checked| match judge(checked) {
             Ok(()) => Ok(None),
             Err(Fault::Failure(failure)) => Ok(Some(failure)),
             Err(fault) => Err(fault),
         });
-        outcomes.collect::<Result<_, Fault>>().map(Answer::Checked)
+        outcomes.collect::<Result<_>>().map(Answer::Checked)
     }
 
-    fn persist(&self, generate: impl Fn() -> Result<Answer, Fault>) -> Result<Answer, Fault> {
+    fn persist(&self, generate: impl Fn() -> Result<Answer>) -> Result<Answer> {
         let mut attempt = 1;
         loop {
             match generate() {
@@ -145,11 +146,11 @@ impl Manager {
         key_type: KeyType,
         bits: u32,
         cka_id: &[u8],
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer> {
         if !purpose.is_pair() {
             return Err(refuse("a key of this purpose is no pair"));
         }
-        self.shared.token.mechanisms().require_to_generate(key_type, bits)?;
+        self.shared.token.mechanisms.require_to_generate(key_type, bits)?;
         let label = format!("signet/{tenant}/{}", purpose.name());
         let mut public = common(ObjectClass::PUBLIC_KEY, &label, cka_id);
         let mut private = common(ObjectClass::PRIVATE_KEY, &label, cka_id);
@@ -196,7 +197,7 @@ impl Manager {
         cka_id: &[u8],
         (public_handle, private_handle): (ObjectHandle, ObjectHandle),
         label: &str,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer> {
         let unreadable = || refuse("the new key's public half can't be read back, or is not what was asked for");
         let (public, made_bits) = read_public(self.session()?, public_handle)?.ok_or_else(unreadable)?;
         if public.key_type() != key_type || (key_type == KeyType::Rsa && made_bits != bits) {
@@ -216,23 +217,31 @@ impl Manager {
         Ok(Answer::Generated { key_id, cka_id: key.cka_id, public: Some(Octets(public.to_spki_der())) })
     }
 
-    fn generate_secret(&self, purpose: KeyPurpose, tenant: &str) -> Result<Answer, Fault> {
+    fn generate_secret(&self, purpose: KeyPurpose, tenant: &str) -> Result<Answer> {
         let cka_id = random::bytes::<16>(&OsRandom);
         let key_id = random::url_text::<16>(&OsRandom);
         let label = format!("signet/{tenant}/{}/{key_id}", purpose.name());
         let mut template = common(ObjectClass::SECRET_KEY, &label, &cka_id);
         template.extend(kept());
         template.push(Attribute::ValueLen(32.into()));
-        let (mechanism, allowed): (_, &[Usage]) = match purpose {
-            KeyPurpose::Wrapping => (Mechanism::AesKeyGen, &[Usage::Wrap, Usage::Unwrap]),
-            KeyPurpose::Sealing => (Mechanism::AesKeyGen, &[Usage::Encrypt, Usage::Decrypt]),
-            KeyPurpose::Binding => (Mechanism::GenericSecretKeyGen, &[Usage::Sign]),
+        let none = KeyUsage::default();
+        let (mechanism, usage) = match purpose {
+            KeyPurpose::Wrapping => (Mechanism::AesKeyGen, KeyUsage { wraps: true, unwraps: true, ..none }),
+            KeyPurpose::Sealing => (Mechanism::AesKeyGen, KeyUsage { encrypts: true, decrypts: true, ..none }),
+            KeyPurpose::Binding => (Mechanism::GenericSecretKeyGen, KeyUsage { signs: true, ..none }),
             KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => {
                 return Err(refuse("a key of this purpose is a pair"));
             }
         };
-        self.shared.token.mechanisms().require_to_keep(purpose)?;
-        template.extend(Usage::ALL.map(|usage| usage.attribute(allowed.contains(&usage))));
+        self.shared.token.mechanisms.require_to_keep(purpose)?;
+        template.extend([
+            Attribute::Encrypt(usage.encrypts),
+            Attribute::Decrypt(usage.decrypts),
+            Attribute::Wrap(usage.wraps),
+            Attribute::Unwrap(usage.unwraps),
+            Attribute::Sign(usage.signs),
+            Attribute::Verify(false),
+        ]);
         let key = KeyRef { cka_id: Octets(cka_id.to_vec()), key_id, purpose };
         let made = self
             .session()?
@@ -263,18 +272,14 @@ impl Manager {
         }
     }
 
-    fn destroy(&self, key: &KeyRef) -> Result<Answer, Fault> {
+    fn destroy(&self, key: &KeyRef) -> Result<Answer> {
         match find_key(self.session()?, key) {
             // A key out of custody may go, where it is clear which one it is.
             Ok(_) | Err(Fault::Failure(HsmFailure::CustodyRefused { .. })) => {}
             Err(fault) => return Err(fault),
         }
-        let class = if key.purpose.is_pair() { ObjectClass::PRIVATE_KEY } else { ObjectClass::SECRET_KEY };
-        let of_class = |class| {
-            let id = Attribute::Id(key.cka_id.0.clone());
-            search(self.session()?, &[Attribute::Token(true), Attribute::Class(class), id])
-        };
-        let private = of_class(class)?;
+        let of_class = |class| of_class(self.session()?, class, &key.cka_id.0);
+        let private = of_class(class_of(key.purpose))?;
         if private.len() != 1 {
             return Err(refuse("several objects carry the key's CKA_ID, and it is not clear which one is meant"));
         }
@@ -286,7 +291,7 @@ impl Manager {
         Ok(Answer::Done)
     }
 
-    fn list(&self) -> Result<Answer, Fault> {
+    fn list(&self) -> Result<Answer> {
         let mut reports: Vec<KeyReport> = Vec::new();
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::SECRET_KEY] {
             let first = reports.len();
@@ -303,7 +308,7 @@ impl Manager {
         Ok(Answer::Keys(reports))
     }
 
-    fn describe(&self, handle: ObjectHandle, class: ObjectClass) -> Result<KeyReport, Fault> {
+    fn describe(&self, handle: ObjectHandle, class: ObjectClass) -> Result<KeyReport> {
         let (mut cka_id, mut label, mut kind) = (Vec::new(), String::new(), None);
         let asked = [AttributeType::Id, AttributeType::Label, AttributeType::KeyType];
         for attribute in self.session()?.get_attributes(handle, &asked)? {
@@ -318,10 +323,7 @@ impl Manager {
         let mut least_bits = 256;
         let mut thumbprint = None;
         if class == ObjectClass::PRIVATE_KEY {
-            let id = Attribute::Id(cka_id.clone());
-            let halves =
-                search(self.session()?, &[Attribute::Token(true), Attribute::Class(ObjectClass::PUBLIC_KEY), id])?;
-            let public = match halves.as_slice() {
+            let public = match of_class(self.session()?, ObjectClass::PUBLIC_KEY, &cka_id)?.as_slice() {
                 [half] => read_public(self.session()?, *half)?,
                 _ => None,
             };
@@ -332,31 +334,6 @@ impl Manager {
         let kind = kind_name(kind, attributes.bits);
         let custody = attributes.judge(least_bits);
         Ok(KeyReport { cka_id, label, kind, attributes, custody, copies: 1, thumbprint })
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Usage {
-    Encrypt,
-    Decrypt,
-    Wrap,
-    Unwrap,
-    Sign,
-    Verify,
-}
-
-impl Usage {
-    const ALL: [Self; 6] = [Self::Encrypt, Self::Decrypt, Self::Wrap, Self::Unwrap, Self::Sign, Self::Verify];
-
-    const fn attribute(self, allowed: bool) -> Attribute {
-        match self {
-            Self::Encrypt => Attribute::Encrypt(allowed),
-            Self::Decrypt => Attribute::Decrypt(allowed),
-            Self::Wrap => Attribute::Wrap(allowed),
-            Self::Unwrap => Attribute::Unwrap(allowed),
-            Self::Sign => Attribute::Sign(allowed),
-            Self::Verify => Attribute::Verify(allowed),
-        }
     }
 }
 

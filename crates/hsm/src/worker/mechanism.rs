@@ -9,7 +9,7 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismInfo, MechanismType};
 use cryptoki::slot::Slot;
 
-use super::error::Fault;
+use super::error::Result;
 use signet_core::keys::{HsmFailure, KeyPurpose, OtpHash, SealMode};
 use signet_jose::Algorithm;
 use signet_jose::algorithm::KeyType;
@@ -92,7 +92,7 @@ type Prepared<'m> = (Mechanism<'static>, Cow<'m, [u8]>);
 impl Mechanisms {
     /// Asks the module what a slot's token offers.
     /// Errors: What `C_GetMechanismList` answered.
-    pub(super) fn of(module: &Pkcs11, slot: Slot) -> Result<Self, Fault> {
+    pub(super) fn of(module: &Pkcs11, slot: Slot) -> Result<Self> {
         let limits = |mechanism| {
             let asked = LIMITED.contains(&mechanism).then(|| module.get_mechanism_info(slot, mechanism));
             (mechanism, asked.and_then(Result::ok))
@@ -124,53 +124,45 @@ impl Mechanisms {
         })
     }
 
-    fn signs_curve(&self, mechanism: MechanismType, bits: usize) -> bool {
-        self.signs(mechanism) && self.takes(mechanism, bits)
-    }
-
     /// The algorithms that can be signed with.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         Algorithm::ALL.into_iter().filter(|algorithm| self.offers(*algorithm)).collect()
     }
 
     fn offers(&self, algorithm: Algorithm) -> bool {
+        use MechanismType as M;
+        let signs_curve = |hashing, bits| {
+            [M::ECDSA, hashing].into_iter().any(|mechanism| self.signs(mechanism) && self.takes(mechanism, bits))
+        };
+        let pkcs1 = |hash: Hash| self.signs(M::RSA_PKCS) || self.has(hash.pkcs1().0);
+        let pss = |hash: Hash| self.signs(M::RSA_PKCS_PSS) || self.has(hash.pss().0);
         match algorithm {
-            Algorithm::Es256 => {
-                self.signs_curve(MechanismType::ECDSA, 256) || self.signs_curve(MechanismType::ECDSA_SHA256, 256)
-            }
-            Algorithm::Es384 => {
-                self.signs_curve(MechanismType::ECDSA, 384) || self.signs_curve(MechanismType::ECDSA_SHA384, 384)
-            }
-            Algorithm::EdDsa => self.signs(MechanismType::EDDSA),
-            Algorithm::Rs256 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha256.pkcs1().0),
-            Algorithm::Rs384 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha384.pkcs1().0),
-            Algorithm::Rs512 => self.signs(MechanismType::RSA_PKCS) || self.has(Hash::Sha512.pkcs1().0),
-            Algorithm::Ps256 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha256.pss().0),
-            Algorithm::Ps384 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha384.pss().0),
-            Algorithm::Ps512 => self.signs(MechanismType::RSA_PKCS_PSS) || self.has(Hash::Sha512.pss().0),
+            Algorithm::Es256 => signs_curve(M::ECDSA_SHA256, 256),
+            Algorithm::Es384 => signs_curve(M::ECDSA_SHA384, 384),
+            Algorithm::EdDsa => self.signs(M::EDDSA),
+            Algorithm::Rs256 => pkcs1(Hash::Sha256),
+            Algorithm::Rs384 => pkcs1(Hash::Sha384),
+            Algorithm::Rs512 => pkcs1(Hash::Sha512),
+            Algorithm::Ps256 => pss(Hash::Sha256),
+            Algorithm::Ps384 => pss(Hash::Sha384),
+            Algorithm::Ps512 => pss(Hash::Sha512),
         }
     }
 
     /// How OTP secrets can be kept, the preferred mode first.
     pub(super) fn seal_modes(&self) -> Vec<SealMode> {
+        use MechanismType as M;
+        let has_all = |mechanisms: &[M]| mechanisms.iter().all(|mechanism| self.has(*mechanism));
         // Both need keys that are made in the token, and one to bind and to derive with.
-        let makes_keys =
-            [MechanismType::AES_KEY_GEN, MechanismType::GENERIC_SECRET_KEY_GEN, MechanismType::SHA256_HMAC]
-                .into_iter()
-                .all(|mechanism| self.has(mechanism));
-        let wraps = makes_keys
-            && self.has(MechanismType::AES_KEY_WRAP_PAD)
-            && self.has(MechanismType::AES_ECB)
-            && [MechanismType::SHA1_HMAC, MechanismType::SHA256_HMAC, MechanismType::SHA512_HMAC]
-                .into_iter()
-                .all(|mechanism| self.has(mechanism));
-        let seals = makes_keys && self.has(MechanismType::AES_GCM);
+        let makes_keys = has_all(&[M::AES_KEY_GEN, M::GENERIC_SECRET_KEY_GEN, M::SHA256_HMAC]);
+        let wraps = makes_keys && has_all(&[M::AES_KEY_WRAP_PAD, M::AES_ECB, M::SHA1_HMAC, M::SHA512_HMAC]);
+        let seals = makes_keys && self.has(M::AES_GCM);
         [wraps.then_some(SealMode::Wrapped), seals.then_some(SealMode::Sealed)].into_iter().flatten().collect()
     }
 
     /// Demands that a key pair of this type and size can be generated.
     /// Errors: [`HsmFailure::MechanismMissing`] with the mechanism, and the sizes where they are what is wrong.
-    pub(super) fn require_to_generate(&self, key_type: KeyType, bits: u32) -> Result<(), Fault> {
+    pub(super) fn require_to_generate(&self, key_type: KeyType, bits: u32) -> Result<()> {
         let (mechanism, name, bits) = match key_type {
             KeyType::P256 => (MechanismType::ECC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", 256),
             KeyType::P384 => (MechanismType::ECC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN", 384),
@@ -188,7 +180,7 @@ impl Mechanisms {
 
     /// Demands that a secret key of this purpose can be generated.
     /// Errors: [`HsmFailure::MechanismMissing`] with the mechanism's name.
-    pub(super) fn require_to_keep(&self, purpose: KeyPurpose) -> Result<(), Fault> {
+    pub(super) fn require_to_keep(&self, purpose: KeyPurpose) -> Result<()> {
         match purpose {
             KeyPurpose::Binding => self.require(MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN"),
             _ => self.require(MechanismType::AES_KEY_GEN, "CKM_AES_KEY_GEN"),
@@ -197,7 +189,7 @@ impl Mechanisms {
 
     /// Demands what a key of this purpose is used with.
     /// Errors: [`HsmFailure::MechanismMissing`] with the name of the first that is not offered.
-    pub(super) fn require_for(&self, purpose: KeyPurpose, algorithm: Option<Algorithm>) -> Result<(), Fault> {
+    pub(super) fn require_for(&self, purpose: KeyPurpose, algorithm: Option<Algorithm>) -> Result<()> {
         use Algorithm as A;
         match purpose {
             KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => {
@@ -224,7 +216,7 @@ impl Mechanisms {
 
     /// Demands a mechanism.
     /// Errors: [`HsmFailure::MechanismMissing`] with its name.
-    pub(super) fn require(&self, mechanism: MechanismType, name: &str) -> Result<(), Fault> {
+    pub(super) fn require(&self, mechanism: MechanismType, name: &str) -> Result<()> {
         if self.has(mechanism) {
             return Ok(());
         }
@@ -233,7 +225,7 @@ impl Mechanisms {
 
     /// How a message is signed: by which mechanism, and what the module is given. Where the module does not hash, this
     /// does: `CKM_ECDSA` takes any length without a word.
-    pub(super) fn prepare<'m>(&self, algorithm: Algorithm, message: &'m [u8]) -> Result<Prepared<'m>, Fault> {
+    pub(super) fn prepare<'m>(&self, algorithm: Algorithm, message: &'m [u8]) -> Result<Prepared<'m>> {
         match algorithm {
             Algorithm::Es256 => {
                 self.ecdsa(Hash::Sha256, (MechanismType::ECDSA_SHA256, Mechanism::EcdsaSha256), message)
@@ -259,7 +251,7 @@ impl Mechanisms {
         hash: Hash,
         hashing: (MechanismType, Mechanism<'static>),
         message: &'m [u8],
-    ) -> Result<Prepared<'m>, Fault> {
+    ) -> Result<Prepared<'m>> {
         if self.signs(MechanismType::ECDSA) {
             return Ok((Mechanism::Ecdsa, hash.digest(message).as_ref().to_vec().into()));
         }
@@ -267,7 +259,7 @@ impl Mechanisms {
         Ok((hashing.1, message.into()))
     }
 
-    fn pkcs1<'m>(&self, hash: Hash, message: &'m [u8]) -> Result<Prepared<'m>, Fault> {
+    fn pkcs1<'m>(&self, hash: Hash, message: &'m [u8]) -> Result<Prepared<'m>> {
         let (offered, mechanism) = hash.pkcs1();
         if self.has(offered) {
             return Ok((mechanism, message.into()));
@@ -276,7 +268,7 @@ impl Mechanisms {
         Ok((Mechanism::RsaPkcs, [hash.digest_info(), hash.digest(message).as_ref()].concat().into()))
     }
 
-    fn pss<'m>(&self, hash: Hash, message: &'m [u8]) -> Result<Prepared<'m>, Fault> {
+    fn pss<'m>(&self, hash: Hash, message: &'m [u8]) -> Result<Prepared<'m>> {
         let (offered, mechanism) = hash.pss();
         if self.has(offered) {
             return Ok((mechanism, message.into()));

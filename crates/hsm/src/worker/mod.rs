@@ -48,6 +48,7 @@ use self::manage::Manager;
 use self::request_queue::RequestQueue;
 use self::response_writer::ResponseWriter;
 use self::session_thread::{SessionThread, Shared};
+use self::signature_counter::SignatureCounter;
 use self::signing_guard::SigningGuard;
 use self::single_part::SinglePartSession;
 pub use self::standalone::{WorkerConfig, inherited_socket_path, refuse_foreign};
@@ -182,7 +183,7 @@ fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
 fn work(started: Started, stream: UnixStream, frames: FrameBuffer, responses: Arc<ResponseWriter>) -> io::Result<()> {
     let Started { token, anchor, sessions, management, queue, guard } = started;
     harden::leave_the_foreground();
-    guard.keep()?;
+    SignatureCounter::keep(&guard.counter)?;
     responses.send(START_ID, Ok(Answer::Ready(token.report())));
     let (management_jobs, jobs) = mpsc::sync_channel(MANAGEMENT_QUEUE);
     let queue = RequestQueue::new(stream, frames, management_jobs, Arc::clone(&responses), queue);

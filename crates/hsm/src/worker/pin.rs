@@ -140,7 +140,7 @@ impl Attempt {
     pub(super) fn refused(self, code: &str) -> HsmFailure {
         let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
             marker.add_refusal(code);
-            format!("; after the PIN is corrected there, or {} is removed, it is tried again", marker.path().display())
+            format!("; after the PIN is corrected there, or {} is removed, it is tried again", marker.0.display())
         });
         HsmFailure::PinRefused(format!("{code} for the PIN from {}{advice}", self.pin.source))
     }
@@ -155,7 +155,7 @@ impl Attempt {
             return HsmFailure::Unavailable(detail);
         }
         let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
-            format!(", then remove {} to have the same PIN presented again", marker.path().display())
+            format!(", then remove {} to have the same PIN presented again", marker.0.display())
         });
         let detail = format!(
             "{answer} when the PIN from {source} was presented, and the token may have counted that as a wrong try; check the token{advice}"

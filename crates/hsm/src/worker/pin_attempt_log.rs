@@ -42,7 +42,7 @@ pub(super) struct PinAttemptLog {
 }
 
 /// The marker of a PIN that is being presented.
-pub(super) struct AttemptFile(PathBuf);
+pub(super) struct AttemptFile(pub(super) PathBuf);
 
 impl PinAttemptLog {
     /// Of a PIN file in this state.
@@ -155,11 +155,6 @@ impl PinAttemptLog {
 }
 
 impl AttemptFile {
-    /// Its file.
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-
     /// Takes the marker away, so that it does not come back after a loss of power and refuse a good PIN.
     pub(super) fn remove(self) {
         if let Err(error) = state_file::remove(&self.0) {

@@ -21,6 +21,7 @@ use cryptoki_sys::{
 };
 
 use super::describe::{Description, PinFlags};
+use signet_core::keys::TokenInfo;
 
 /// The arguments of `C_Initialize`: locks of the operating system, and `text` where the specification has `pReserved`
 /// (NSS reads its configuration there). A NUL in the text ends it.
@@ -63,11 +64,13 @@ pub(super) fn describe_token(module: &Path, slot: Slot) -> Option<Description> {
     // SAFETY: it was zeroed, and all of its members are integers: any bytes make a value.
     let info = unsafe { info.assume_init() };
     Some(Description {
-        label: text(&info.label),
-        manufacturer: text(&info.manufacturerID),
-        model: text(&info.model),
-        serial: text(&info.serialNumber),
-        firmware: format!("{}.{}", info.firmwareVersion.major, info.firmwareVersion.minor),
+        token: TokenInfo {
+            label: text(&info.label),
+            manufacturer: text(&info.manufacturerID),
+            model: text(&info.model),
+            serial: text(&info.serialNumber),
+            firmware: format!("{}.{}", info.firmwareVersion.major, info.firmwareVersion.minor),
+        },
         is_initialized: info.flags & CKF_TOKEN_INITIALIZED != 0,
         pin: PinFlags {
             is_count_low: info.flags & CKF_USER_PIN_COUNT_LOW != 0,

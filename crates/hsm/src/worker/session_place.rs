@@ -1,6 +1,6 @@
 //! The place of one session, in which one follows another.
 
-use super::error::Fault;
+use super::error::{Fault, Result};
 use super::single_part::SinglePartSession;
 use signet_core::keys::HsmFailure;
 
@@ -15,7 +15,7 @@ impl SessionPlace {
 
     /// The session.
     /// Errors: [`HsmFailure::Unavailable`] where the last one could not be replaced.
-    pub(super) fn held(&self) -> Result<&SinglePartSession, Fault> {
+    pub(super) fn held(&self) -> Result<&SinglePartSession> {
         let gone = || HsmFailure::Unavailable("its session could not be opened again".into()).into();
         self.0.as_ref().ok_or_else(gone)
     }
@@ -23,11 +23,7 @@ impl SessionPlace {
     /// Closes the session in which the fault happened, then opens another: a token may allow no more than there are. A
     /// session that the module does not know any more is not closed: its number may be another thread's new session's.
     /// Errors: What `open` answered: then the place stays empty.
-    pub(super) fn renew(
-        &mut self,
-        fault: &Fault,
-        open: impl FnOnce() -> Result<SinglePartSession, Fault>,
-    ) -> Result<(), Fault> {
+    pub(super) fn renew(&mut self, fault: &Fault, open: impl FnOnce() -> Result<SinglePartSession>) -> Result<()> {
         match self.0.take() {
             Some(stale) if fault.is_of_a_lost_session() => std::mem::forget(stale),
             held => drop(held),

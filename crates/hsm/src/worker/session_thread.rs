@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use super::error::{Fault, Remedy};
+use super::error::{Fault, Remedy, Result};
 use super::key_session::KeySession;
 use super::request_queue::{Job, RequestQueue};
 use super::response_writer::ResponseWriter;
@@ -159,12 +159,12 @@ impl SessionThread {
         }
     }
 
-    fn attempt(&mut self, operation: &Operation) -> Result<Answer, Fault> {
+    fn attempt(&mut self, operation: &Operation) -> Result<Answer> {
         let keys = &mut self.keys;
         match operation {
             Operation::Sign { key, algorithm, message } => {
                 let handle = keys.handle(key)?;
-                let (mechanism, data) = self.shared.token.mechanisms().prepare(*algorithm, &message.0)?;
+                let (mechanism, data) = self.shared.token.mechanisms.prepare(*algorithm, &message.0)?;
                 Ok(Answer::Signature(Octets(keys.session()?.sign(&mechanism, handle, &data)?)))
             }
             Operation::Seal { keys: by, row, kind, secret } => keys.seal(by, &row.0, *kind, &secret.0),

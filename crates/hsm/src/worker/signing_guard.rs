@@ -9,7 +9,7 @@ use super::signature_counter::SignatureCounter;
 use super::token_bucket::TokenBucket;
 use crate::HsmConfig;
 use crate::wire::Operation;
-use signet_core::keys::{HsmFailure, KeyTally, SignedKind, SigningPolicy};
+use signet_core::keys::{HsmFailure, SignedKind, SigningPolicy};
 use signet_jose::clock::{Clock as _, SystemClock};
 
 /// The most OTP secrets that a worker exports in a second: whoever has taken the server over does not have all of
@@ -18,7 +18,8 @@ const MAX_EXPORTS: u32 = 100;
 
 /// What every signature of this worker passes.
 pub(super) struct SigningGuard {
-    counter: Arc<SignatureCounter>,
+    /// Looked after as long as the process lives (see [`SignatureCounter::keep`]).
+    pub(super) counter: Arc<SignatureCounter>,
     policy: SigningPolicy,
     bucket: Option<TokenBucket>,
     exports: Option<TokenBucket>,
@@ -46,12 +47,6 @@ impl SigningGuard {
             bucket: TokenBucket::new(config.policy.most_per_second, Instant::now()),
             exports: TokenBucket::new(MAX_EXPORTS, Instant::now()),
         })
-    }
-
-    /// Has the count looked after.
-    /// Errors: Where the system gives no thread.
-    pub(super) fn keep(&self) -> std::io::Result<()> {
-        SignatureCounter::keep(&self.counter)
     }
 
     /// Judges what is to be signed, keeps to the limit of a second, and counts it. The limit is for tokens alone: a flood
@@ -85,11 +80,5 @@ impl SigningGuard {
     /// The HSM did not sign.
     pub(super) fn take_back(&self, permit: Permit) {
         self.counter.take_back(&permit.key_id, permit.kind);
-    }
-
-    /// What was signed with each key, by every worker of this token.
-    /// Errors: [`HsmFailure::Configuration`] where a count can't be read.
-    pub(super) fn tally(&self) -> Result<Vec<KeyTally>, HsmFailure> {
-        self.counter.sum()
     }
 }

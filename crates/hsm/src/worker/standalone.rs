@@ -76,41 +76,14 @@ pub fn refuse_foreign(file: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
+    use crate::PinSource;
+    use crate::config::tests::config;
     use crate::wire::{self, FrameBuffer};
-    use crate::{Confinement, PinSource};
-    use signet_core::keys::{HsmName, SigningPolicy};
 
     type Lift = (&'static str, fn(&mut HsmConfig));
-
-    fn config() -> HsmConfig {
-        HsmConfig {
-            name: HsmName::new("primary"),
-            module: "/usr/lib/module.so".into(),
-            init_args: None,
-            slot: None,
-            token_label: "signet".into(),
-            pin: PinSource::Credential("pin".into()),
-            sessions: 4,
-            workers: 1,
-            queue: 16,
-            deadline: Duration::from_secs(2),
-            expected_serial: None,
-            environment: BTreeMap::new(),
-            state_directory: Some("/var/lib/worker".into()),
-            is_careful: false,
-            policy: SigningPolicy {
-                issuers: vec!["https://issuer.example".into()],
-                longest_token: Duration::from_secs(300),
-                most_per_second: 0,
-            },
-            confinement: Confinement::default(),
-            worker_socket: Some("/run/signet/hsm-primary.sock".into()),
-        }
-    }
 
     /// As the worker receives it.
     fn sent(config: &HsmConfig) -> HsmConfig {

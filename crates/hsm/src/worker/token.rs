@@ -9,11 +9,11 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::RawAuthPin;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::confine::InForce;
 use super::describe::{Description, PinFlags};
-use super::error::{Fault, Remedy, code_name, counts_no_try, function_name, refuses_pin};
+use super::error::{Fault, Remedy, Result, code_name, counts_no_try, function_name, refuses_pin};
 use super::hangup::LoginUnderWay;
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
@@ -35,12 +35,14 @@ pub(super) struct Token {
     info: TokenInfo,
     library: String,
     in_force: InForce,
-    mechanisms: Mechanisms,
+    /// What the module offers.
+    pub(super) mechanisms: Mechanisms,
     sign: SignFunction,
     login: Mutex<()>,
     /// How many logins have followed the first.
     logins: AtomicU64,
-    objects: Mutex<()>,
+    /// Looking for objects beside key generation fails on some modules: whoever does either holds this.
+    pub(super) objects: Mutex<()>,
 }
 
 /// The token before the login.
@@ -71,13 +73,12 @@ impl Token {
             |_| "unknown".to_owned(),
             |info| format!("{} {}", info.library_description().trim(), info.library_version()),
         );
-        let info = found.info.into();
         let sign = SignFunction::of(&config.module);
         let token = Self {
             module: found.module,
             slot: found.slot,
             config,
-            info,
+            info: found.info.token,
             library,
             in_force,
             mechanisms: found.mechanisms,
@@ -95,28 +96,13 @@ impl Token {
     }
 
     /// A session to sign with.
-    pub(super) fn session(&self) -> Result<SinglePartSession, Fault> {
+    pub(super) fn session(&self) -> Result<SinglePartSession> {
         Ok(self.sign.session(self.module.open_ro_session(self.slot)?))
     }
 
     /// A session to make and destroy keys with.
-    pub(super) fn management_session(&self) -> Result<SinglePartSession, Fault> {
+    pub(super) fn management_session(&self) -> Result<SinglePartSession> {
         Ok(self.sign.session(self.module.open_rw_session(self.slot)?))
-    }
-
-    /// What the module offers.
-    pub(super) fn mechanisms(&self) -> &Mechanisms {
-        &self.mechanisms
-    }
-
-    /// Looking for objects beside key generation fails on some modules: whoever does either holds this.
-    pub(super) fn lock_objects(&self) -> MutexGuard<'_, ()> {
-        self.objects.lock()
-    }
-
-    /// Takes the lock of [`lock_objects`](Self::lock_objects) where it is free.
-    pub(super) fn try_lock_objects(&self) -> Option<MutexGuard<'_, ()>> {
-        self.objects.try_lock()
     }
 
     /// Logs in again after somebody logged the token out: of all threads that notice, one presents the PIN.
@@ -209,15 +195,21 @@ impl Token {
 /// What the token says of its PIN, read before the PIN is presented: the last try is not spent by a program, and who
 /// only looks spends none where they are counted.
 fn pin_state(pin: PinFlags, config: &HsmConfig) -> Result<(), HsmFailure> {
-    let refuse = |detail: String| Err(HsmFailure::PinRefused(detail));
+    let refuse = |detail: &str| Err(HsmFailure::PinRefused(detail.to_owned()));
     if pin.is_locked {
-        return refuse("the token says that its PIN is locked (CKF_USER_PIN_LOCKED); unlock it with the vendor's tool and the security officer's PIN".into());
+        return refuse(
+            "the token says that its PIN is locked (CKF_USER_PIN_LOCKED); unlock it with the vendor's tool and the security officer's PIN",
+        );
     }
     if pin.is_final_try {
-        return refuse("the token says that one try is left before its PIN locks (CKF_USER_PIN_FINAL_TRY), and the PIN is not presented; check the PIN, and log in once with the vendor's tool, which resets the count".into());
+        return refuse(
+            "the token says that one try is left before its PIN locks (CKF_USER_PIN_FINAL_TRY), and the PIN is not presented; check the PIN, and log in once with the vendor's tool, which resets the count",
+        );
     }
     if config.is_careful && pin.is_count_low {
-        return refuse("the token says that a wrong PIN was shown to it since the last login (CKF_USER_PIN_COUNT_LOW), and the PIN is not presented for a look; check the PIN, and log in once with the vendor's tool, or have it presented with --present-pin".into());
+        return refuse(
+            "the token says that a wrong PIN was shown to it since the last login (CKF_USER_PIN_COUNT_LOW), and the PIN is not presented for a look; check the PIN, and log in once with the vendor's tool, or have it presented with --present-pin",
+        );
     }
     Ok(())
 }
@@ -299,9 +291,9 @@ fn find_in(module: &Pkcs11, config: &HsmConfig) -> Result<(Slot, Description), S
         // A slot that can't describe itself is another's trouble, unless ours is not found.
         let Some(info) = Description::of(module, &config.module, slot) else { continue };
         if info.is_initialized {
-            seen.push(format!("\"{}\" in slot {}", info.label, slot.id()));
-            is_renamed |= config.expected_serial.as_deref() == Some(info.serial.as_str());
-            if info.label == config.token_label && config.slot.is_none_or(|wanted| wanted == slot.id()) {
+            seen.push(format!("\"{}\" in slot {}", info.token.label, slot.id()));
+            is_renamed |= config.expected_serial.as_deref() == Some(info.token.serial.as_str());
+            if info.token.label == config.token_label && config.slot.is_none_or(|wanted| wanted == slot.id()) {
                 found.push((slot, info));
             }
         }
@@ -330,7 +322,7 @@ fn find_in(module: &Pkcs11, config: &HsmConfig) -> Result<(Slot, Description), S
 }
 
 fn check_serial(info: &Description, config: &HsmConfig) -> Result<(), StartFault> {
-    let serial = info.serial.as_str();
+    let serial = info.token.serial.as_str();
     match &config.expected_serial {
         Some(expected) if expected != serial => Err(lasting(format!(
             "the token \"{}\" has the serial number {serial}, and this deployment is bound to {expected}: it is another token, or it was re-initialised and its keys are gone; a token that comes in its place needs an [[hsm]] of another name",

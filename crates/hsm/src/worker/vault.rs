@@ -9,7 +9,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::error::Fault;
+use super::error::{Fault, Result};
 use super::key_session::KeySession;
 use super::mechanism::hmac;
 use super::single_part::SinglePartSession;
@@ -31,7 +31,7 @@ pub(super) struct Opening<'s> {
 
 impl<'s> Opening<'s> {
     /// Errors: [`HsmFailure::DoesNotOpen`] where it is no blob.
-    pub(super) fn of(sealed: &'s SealedSecret, kind: SecretKind) -> Result<Self, Fault> {
+    pub(super) fn of(sealed: &'s SealedSecret, kind: SecretKind) -> Result<Self> {
         let blob = Blob::parse(&sealed.blob.0).ok_or_else(does_not_open)?;
         Ok(Self { keys: &sealed.keys, row: &sealed.row.0, kind, blob })
     }
@@ -44,14 +44,8 @@ impl<'s> Opening<'s> {
 
 impl KeySession {
     /// Seals a secret; an OTP's is wrapped where token and keys allow it.
-    pub(super) fn seal(
-        &mut self,
-        keys: &VaultKeys,
-        row: &[u8],
-        kind: SecretKind,
-        secret: &[u8],
-    ) -> Result<Answer, Fault> {
-        let wraps = self.shared.token.mechanisms().seal_modes().contains(&SealMode::Wrapped);
+    pub(super) fn seal(&mut self, keys: &VaultKeys, row: &[u8], kind: SecretKind, secret: &[u8]) -> Result<Answer> {
+        let wraps = self.shared.token.mechanisms.seal_modes().contains(&SealMode::Wrapped);
         let sealed = match (kind, &keys.wrapping, &keys.binding) {
             (SecretKind::Otp(otp), Some(wrapping), Some(binding)) if wraps => {
                 self.wrap(wrapping, binding, row, otp, secret)?
@@ -62,7 +56,7 @@ impl KeySession {
     }
 
     /// Opens a secret that the server itself needs.
-    pub(super) fn open(&mut self, sealed: &SealedSecret) -> Result<Answer, Fault> {
+    pub(super) fn open(&mut self, sealed: &SealedSecret) -> Result<Answer> {
         let opening = Opening::of(sealed, SecretKind::Opened)?;
         if opening.blob.mode != SealMode::Sealed {
             return Err(does_not_open());
@@ -72,19 +66,14 @@ impl KeySession {
     }
 
     /// The HMAC of each message under a wrapped OTP secret.
-    pub(super) fn otp_hmac(
-        &mut self,
-        sealed: &SealedSecret,
-        hash: OtpHash,
-        messages: &[Octets],
-    ) -> Result<Answer, Fault> {
+    pub(super) fn otp_hmac(&mut self, sealed: &SealedSecret, hash: OtpHash, messages: &[Octets]) -> Result<Answer> {
         let kind = OtpSecretKind::Hmac(hash);
         let opening = Opening::of(sealed, SecretKind::Otp(kind))?;
         let macs = match opening.blob.mode {
             SealMode::Wrapped => self.with_unwrapped(&opening, &unextractable(kind), |session, key| {
                 let mechanism = hmac(hash).0;
                 let mac = |message: &Octets| Ok(Octets(session.sign(&mechanism, key, &message.0)?));
-                messages.iter().map(mac).collect::<Result<Vec<_>, Fault>>()
+                messages.iter().map(mac).collect::<Result<Vec<_>>>()
             })?,
             SealMode::Sealed => {
                 let secret = self.decrypt(&opening)?;
@@ -96,7 +85,7 @@ impl KeySession {
     }
 
     /// One AES block under a wrapped Yubico OTP key.
-    pub(super) fn decrypt_block(&mut self, sealed: &SealedSecret, block: [u8; 16]) -> Result<Answer, Fault> {
+    pub(super) fn decrypt_block(&mut self, sealed: &SealedSecret, block: [u8; 16]) -> Result<Answer> {
         let kind = OtpSecretKind::Aes128;
         let opening = Opening::of(sealed, SecretKind::Otp(kind))?;
         let plain = match opening.blob.mode {
@@ -110,7 +99,7 @@ impl KeySession {
     }
 
     /// Binds an OTP secret to another row. A wrapped one is not even unwrapped: its row is bound by a MAC beside it.
-    pub(super) fn rebind(&mut self, sealed: &SealedSecret, to: &[u8], kind: OtpSecretKind) -> Result<Answer, Fault> {
+    pub(super) fn rebind(&mut self, sealed: &SealedSecret, to: &[u8], kind: OtpSecretKind) -> Result<Answer> {
         let opening = Opening::of(sealed, SecretKind::Otp(kind))?;
         let rebound = match opening.blob.mode {
             SealMode::Wrapped => {
@@ -128,14 +117,14 @@ impl KeySession {
     }
 
     /// HMAC-SHA-256 under a binding key.
-    pub(super) fn mac(&mut self, key: &KeyRef, input: &[u8]) -> Result<Vec<u8>, Fault> {
-        self.shared.token.mechanisms().require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC")?;
+    pub(super) fn mac(&mut self, key: &KeyRef, input: &[u8]) -> Result<Vec<u8>> {
+        self.shared.token.mechanisms.require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC")?;
         let handle = self.handle(key)?;
         Ok(self.session()?.sign(&Mechanism::Sha256Hmac, handle, input)?)
     }
 
-    fn encrypt(&mut self, key: &KeyRef, row: &[u8], kind: SecretKind, secret: &[u8]) -> Result<Vec<u8>, Fault> {
-        self.shared.token.mechanisms().require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
+    fn encrypt(&mut self, key: &KeyRef, row: &[u8], kind: SecretKind, secret: &[u8]) -> Result<Vec<u8>> {
+        self.shared.token.mechanisms.require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
         let handle = self.handle(key)?;
         let associated = blob::binding(row, kind, &[]);
         let mut iv = random::bytes::<IV_BYTES>(&OsRandom);
@@ -150,8 +139,8 @@ impl KeySession {
         Ok(blob::assemble(SealMode::Sealed, blob::key_tag(&[&key.key_id]), [&iv, &ciphertext]))
     }
 
-    pub(super) fn decrypt(&mut self, opening: &Opening<'_>) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        self.shared.token.mechanisms().require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
+    pub(super) fn decrypt(&mut self, opening: &Opening<'_>) -> Result<Zeroizing<Vec<u8>>> {
+        self.shared.token.mechanisms.require(MechanismType::AES_GCM, "CKM_AES_GCM")?;
         let key = needed(opening.keys.sealing.as_ref(), "sealing")?;
         let parts = opening.blob.body.split_first_chunk::<IV_BYTES>().ok_or_else(does_not_open)?;
         let associated = opening.binding(&[]);
@@ -170,7 +159,7 @@ impl KeySession {
         key: &KeyRef,
         (iv, ciphertext): (&[u8; IV_BYTES], &[u8]),
         associated: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    ) -> Result<Zeroizing<Vec<u8>>> {
         let handle = self.handle(key)?;
         let mut iv = *iv;
         let parameters = GcmParams::new(&mut iv, associated, GCM_TAG_BITS.into())?;
@@ -179,7 +168,7 @@ impl KeySession {
 
     /// Modules say "tampered with" in several ways, among them `CKR_GENERAL_ERROR`. Where the key itself still
     /// answers, the blob was at fault.
-    fn judge_decryption(&mut self, key: &KeyRef, fault: Fault) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    fn judge_decryption(&mut self, key: &KeyRef, fault: Fault) -> Result<Zeroizing<Vec<u8>>> {
         let handle = self.handle(key)?;
         let answers =
             self.session().is_ok_and(|session| session.get_attributes(handle, &[AttributeType::Class]).is_ok());
@@ -197,7 +186,7 @@ impl KeySession {
         row: &[u8],
         kind: OtpSecretKind,
         secret: &[u8],
-    ) -> Result<Vec<u8>, Fault> {
+    ) -> Result<Vec<u8>> {
         let wrapping_handle = self.handle(wrapping)?;
         let mut template = unwrapped(kind);
         template.extend([Attribute::Value(padded(kind, secret)), Attribute::Extractable(true)]);
@@ -216,7 +205,7 @@ impl KeySession {
     }
 
     /// The wrapped secret of a blob whose MAC says that it is this row's.
-    fn wrapped_for<'b>(&mut self, binding: &KeyRef, opening: &Opening<'b>) -> Result<&'b [u8], Fault> {
+    fn wrapped_for<'b>(&mut self, binding: &KeyRef, opening: &Opening<'b>) -> Result<&'b [u8]> {
         let (mac, wrapped) = opening.blob.body.split_first_chunk::<MAC_BYTES>().ok_or_else(does_not_open)?;
         let expected = self.mac(binding, &opening.binding(wrapped))?;
         if bool::from(expected.as_slice().ct_eq(mac)) { Ok(wrapped) } else { Err(does_not_open()) }
@@ -227,12 +216,12 @@ impl KeySession {
         &mut self,
         opening: &Opening<'_>,
         template: &[Attribute],
-        using: impl FnOnce(&SinglePartSession, ObjectHandle) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+        using: impl FnOnce(&SinglePartSession, ObjectHandle) -> Result<T>,
+    ) -> Result<T> {
         let wrapping = needed(opening.keys.wrapping.as_ref(), "wrapping")?;
         let binding = needed(opening.keys.binding.as_ref(), "binding")?;
         let wrapped = self.wrapped_for(binding, opening)?;
-        self.shared.token.mechanisms().require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
+        self.shared.token.mechanisms.require(MechanismType::AES_KEY_WRAP_PAD, "CKM_AES_KEY_WRAP_PAD")?;
         let wrapping = self.handle(wrapping)?;
         let session = self.session()?;
         let key = session.unwrap_key(&Mechanism::AesKeyWrapPad, wrapping, wrapped, template)?;
@@ -303,13 +292,13 @@ fn software_algorithm(hash: OtpHash) -> software_hmac::Algorithm {
     }
 }
 
-fn decrypt_in_software(secret: &[u8], mut block: [u8; 16]) -> Result<Zeroizing<Vec<u8>>, Fault> {
+fn decrypt_in_software(secret: &[u8], mut block: [u8; 16]) -> Result<Zeroizing<Vec<u8>>> {
     let key = UnboundCipherKey::new(&AES_128, secret).and_then(DecryptingKey::ecb).map_err(|_| does_not_open())?;
     let plain = key.decrypt(&mut block, DecryptionContext::None).map_err(|_| does_not_open())?;
     Ok(Zeroizing::new(plain.to_vec()))
 }
 
-fn needed<'a>(key: Option<&'a KeyRef>, purpose: &str) -> Result<&'a KeyRef, Fault> {
+fn needed<'a>(key: Option<&'a KeyRef>, purpose: &str) -> Result<&'a KeyRef> {
     key.ok_or_else(|| {
         HsmFailure::Configuration(format!("the token has no {purpose} key; `signet init` makes it")).into()
     })

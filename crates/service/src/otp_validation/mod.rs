@@ -300,7 +300,7 @@ impl OtpValidator {
         let block = vault.decrypt_block(&device.row, &device.secret, otp.block()).await?;
         Ok(match (Reading::decode(&block, &device.private_id), device.barred) {
             (Ok(_), Some(reason)) => Err(bad(reason)),
-            (read, _) => read.map_err(|fault| bad(fault.into())),
+            (read, _) => read.map_err(bad),
         })
     }
 
