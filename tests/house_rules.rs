@@ -15,7 +15,7 @@ const EMPTY_NAMES: &[&str] = &["utils.rs", "util.rs", "common.rs", "helpers.rs",
 /// `Cargo.toml` says. No module names one that stands above it.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("cli", &["server", "config", "second_opinion"]),
-    ("server", &["http", "config", "signet_hsm", "signet_store_sqlite"]),
+    ("server", &["http", "config", "signet_hsm", "signet_store_postgres", "signet_store_sqlite"]),
     ("http", &["ui"]),
     ("ui", &[]),
     ("config", &["signet_hsm"]),
@@ -67,7 +67,8 @@ fn modules_named(line: &str) -> Vec<&str> {
     let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let modules = code.split("crate::").skip(1);
     let modules = modules.map(|rest| &rest[..rest.find(|letter| !is_name(letter)).unwrap_or(rest.len())]);
-    let adapters = ["signet_hsm", "signet_store_sqlite"].into_iter().filter(|adapter| code.contains(adapter));
+    let adapters = ["signet_hsm", "signet_store_postgres", "signet_store_sqlite"];
+    let adapters = adapters.into_iter().filter(|adapter| code.contains(adapter));
     modules.chain(adapters).filter(|named| !named.is_empty()).collect()
 }
 

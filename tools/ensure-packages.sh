@@ -55,6 +55,7 @@ procps kill ends processes of a test
 openssl openssl makes keys outside of an HSM, which must be refused
 systemd systemd-socket-activate starts a worker of its own user behind a socket
 util-linux prlimit sets the limits that a full disk is made of
+postgresql postgres the database that many nodes share, a server of the tests' own
 TABLE
         ;;
     kryoptic) cat <<'TABLE'

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use signet_core::audit::{Draft, Event, Head, chain};
 use signet_store::AuditLog as _;
-use signet_store_sqlite::SqliteStore;
+use signet_store_sql::SqlStore;
 
 use crate::support::store::{Place, draft, now};
 
@@ -28,7 +28,7 @@ fn token_issued() -> Draft {
     issued
 }
 
-async fn append_for(store: &Arc<SqliteStore>, tasks: usize, each: usize) {
+async fn append_for(store: &Arc<SqlStore>, tasks: usize, each: usize) {
     let appending: Vec<_> = (0..tasks)
         .map(|_| {
             let store = Arc::clone(store);

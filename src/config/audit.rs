@@ -22,8 +22,7 @@ pub struct AuditConfig {
 impl AuditConfig {
     pub(super) fn read(section: Section<'_>, store: &StoreConfig) -> Result<Self, ConfigError> {
         let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
-        let StoreConfig::Sqlite(store) = store;
-        let file = |key, default| Ok(section.path(key, "a path")?.unwrap_or_else(|| store.with_file_name(default)));
+        let file = |key, default| Ok(section.path(key, "a path")?.unwrap_or_else(|| store.folder().join(default)));
         Ok(Self {
             checkpoint_interval: section.duration("checkpoint_interval", bounds, Duration::from_secs(1))?,
             anchor: file("anchor", "audit.anchor")?,

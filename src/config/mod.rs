@@ -32,7 +32,7 @@ pub use log::{LogConfig, LogFormat, LogLevel};
 pub use mfa::{MfaConfig, PivConfig};
 pub use roles::Roles;
 pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
-pub use store::StoreConfig;
+pub use store::{PostgresConfig, StoreConfig};
 pub use tokens::TokensConfig;
 pub use webauthn::{AttestationConfig, WebAuthnConfig};
 pub use yubico_validation::YubicoValidationConfig;

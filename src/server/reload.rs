@@ -14,7 +14,7 @@ use signet_core::keys::{HsmName, SigningPolicy};
 use signet_hsm::HsmGroup;
 use signet_service::custody::balance::Slack;
 use signet_store::{HsmMember, Membership as _};
-use signet_store_sqlite::SqliteStore;
+use signet_store_sql::SqlStore;
 
 /// What a reload works on.
 pub(super) struct Reload {
@@ -22,7 +22,7 @@ pub(super) struct Reload {
     /// What the server runs by: of the file only `[[hsm]]` is taken over.
     running: Config,
     marks: Option<Arc<RunMarks>>,
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     hsm: Arc<HsmGroup>,
 }
 

@@ -18,7 +18,7 @@ use signet_jose::{Jwk, JwkSet};
 use signet_service::custody::balance::Slack;
 use signet_service::{Deployment, Ports};
 use signet_store::{Keys as _, Membership as _};
-use signet_store_sqlite::SqliteStore;
+use signet_store_sql::SqlStore;
 
 /// What a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(crate) enum Notice<'a> {
 /// An open deployment.
 pub(crate) struct Runtime {
     pub(crate) config: Config,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<SqlStore>,
     pub(crate) hsm: Arc<HsmGroup>,
     pub(crate) signet: Arc<Deployment>,
     /// This process's mark and those of others; none where nothing is signed.

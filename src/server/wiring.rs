@@ -1,7 +1,7 @@
 //! Makes the parts of a deployment from its configuration: the store, the settings and what they name.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ use signet_jose::clock::SystemClock;
 use signet_service::KeySettings;
 use signet_service::Settings;
 use signet_service::sign_in::validation_servers::ValidationServers;
-use signet_store_sqlite::{SqliteOptions, SqliteStore};
+use signet_store_postgres::PostgresOptions;
+use signet_store_sql::SqlStore;
+use signet_store_sqlite::SqliteOptions;
 
 /// Connections that read the store at once.
 const READERS: u32 = 4;
@@ -32,24 +34,45 @@ pub(crate) async fn open_store(
     config: &Config,
     create: bool,
     anchor: Option<PathBuf>,
-) -> anyhow::Result<Arc<SqliteStore>> {
-    let StoreConfig::Sqlite(path) = &config.store;
-    let options = SqliteOptions { path: path.clone(), create, readers: READERS, busy_timeout: BUSY, anchor };
-    Ok(SqliteStore::open(options, Arc::new(SystemClock)).await?)
+) -> anyhow::Result<Arc<SqlStore>> {
+    let clock = Arc::new(SystemClock);
+    match &config.store {
+        StoreConfig::Sqlite(path) => {
+            let options = SqliteOptions { path: path.clone(), create, readers: READERS, busy_timeout: BUSY, anchor };
+            Ok(signet_store_sqlite::open(options, clock).await?)
+        }
+        StoreConfig::Postgres(database) => {
+            let password = database.password_file.as_deref().map(password_from).transpose()?;
+            let options = PostgresOptions::new(&database.url, password.as_deref(), database.ca_file.clone());
+            let mut options = options.with_context(|| format!("store.url = \"{}\" can't be used", database.url))?;
+            (options.create, options.anchor) = (create, anchor);
+            Ok(signet_store_postgres::open(options, clock).await?)
+        }
+    }
+}
+
+/// The database role's password: the first line of its file.
+fn password_from(file: &Path) -> anyhow::Result<String> {
+    let text = secret_file(file, "the database's password", "store.password_file")?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// What stands in a file that only its owner can read.
+fn secret_file(path: &Path, what: &str, key: &str) -> anyhow::Result<zeroize::Zeroizing<String>> {
+    let file = path.display();
+    let metadata = std::fs::metadata(path).with_context(|| format!("{what} {file} can't be read ({key})"))?;
+    anyhow::ensure!(
+        metadata.permissions().mode() & 0o077 == 0,
+        "{what} {file} can be read by others than its owner: chmod 0600 {file}"
+    );
+    Ok(zeroize::Zeroizing::new(std::fs::read_to_string(path)?))
 }
 
 /// The servers that verify Yubico OTPs whose keys are elsewhere, with the API key from its file.
 pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<Arc<ValidationServers>>> {
     let Some(section) = &config.mfa.yubico_validation else { return Ok(None) };
     let file = section.key_file.display();
-    let metadata = std::fs::metadata(&section.key_file);
-    let metadata =
-        metadata.with_context(|| format!("the API key {file} can't be read (mfa.yubico_validation.key_file)"))?;
-    anyhow::ensure!(
-        metadata.permissions().mode() & 0o077 == 0,
-        "the API key {file} can be read by others than its owner: chmod 0600 {file}"
-    );
-    let text = zeroize::Zeroizing::new(std::fs::read_to_string(&section.key_file)?);
+    let text = secret_file(&section.key_file, "the API key", "mfa.yubico_validation.key_file")?;
     let key = STANDARD.decode(text.trim()).ok().filter(|key| key.len() >= LEAST_API_KEY).map(SecretBytes::new);
     let key = key.with_context(|| format!("{file} must hold the API key in base64, of at least 16 bytes"))?;
     let (urls, timeout) = (section.urls.clone(), section.timeout);

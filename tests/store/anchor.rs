@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signet_core::audit::{Checkpoint, Event};
 use signet_store::AuditLog as _;
 use signet_store::anchor::Anchor;
-use signet_store_sqlite::{SqliteOptions, SqliteStore};
+use signet_store_sqlite::SqliteOptions;
 
 use crate::support::store::{Place, checkpoint, draft, now, verify};
 
@@ -72,7 +72,7 @@ async fn a_cut_line_longer_than_what_is_read_first_is_passed_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_opens_beside_a_busy_one() {
     let place = Arc::new(Place::new());
-    let busy = SqliteStore::open(anchored(&place), place.clock.clone()).await.unwrap();
+    let busy = signet_store_sqlite::open(anchored(&place), place.clock.clone()).await.unwrap();
     let writer = tokio::spawn({
         let busy = Arc::clone(&busy);
         async move {
@@ -83,7 +83,7 @@ async fn a_store_opens_beside_a_busy_one() {
         }
     });
     for _ in 0..60 {
-        SqliteStore::open(anchored(&place), place.clock.clone()).await.unwrap().close().await;
+        signet_store_sqlite::open(anchored(&place), place.clock.clone()).await.unwrap().close().await;
     }
     writer.abort();
     assert!(writer.await.unwrap_err().is_cancelled());
@@ -93,7 +93,7 @@ async fn a_store_opens_beside_a_busy_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_that_can_not_be_written_is_told_until_it_can() {
     let place = Place::new();
-    let store = SqliteStore::open(anchored(&place), place.clock.clone()).await.unwrap();
+    let store = signet_store_sqlite::open(anchored(&place), place.clock.clone()).await.unwrap();
     store.append(vec![draft(Event::SignIn)]).await.unwrap();
     std::fs::create_dir(place.anchor()).unwrap();
     for _ in 0..2 {

@@ -10,9 +10,9 @@ use crate::support::store::{NOW, Place, after, counter, now, raw, tenant};
 /// As many accounts with so many tries as there is room for, and some more; the last to be free is the newest.
 async fn fill(place: &Place, tries: u32) -> sqlx::SqliteConnection {
     let mut connection = raw(&place.database()).await;
-    let many = "INSERT INTO throttles (tenant, account, tries, free_at)
+    let many = "INSERT INTO throttles (tenant, account, tries, since, free_at, word)
         WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100049)
-        SELECT 'default', randomblob(32), ?1, 1800000000001 + n FROM numbers";
+        SELECT 'default', randomblob(32), ?1, 0, 1800000000001 + n, '' FROM numbers";
     sqlx::query(many).bind(i64::from(tries)).execute(&mut connection).await.unwrap();
     connection
 }

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use signet_core::audit::Event;
 use signet_jose::clock::Clock as _;
 use signet_store::{AuditLog as _, Grants as _, Revocations as _};
-use signet_store_sqlite::SqliteStore;
+use signet_store_sql::SqlStore;
 
 use crate::support::store::{NOW, Place, after, draft, now, tenant};
 
 const DAY: i64 = 86_400;
 
 /// A store in which a token was revoked that lasts another hour.
-async fn revoked(place: &Place) -> Arc<SqliteStore> {
+async fn revoked(place: &Place) -> Arc<SqlStore> {
     let store = place.open().await;
     store.revoke_token(&tenant(), "jti", after(3600), now(), vec![draft(Event::TokenRevoked)]).await.unwrap();
     store
 }
 
-async fn pruned(place: &Place, store: &SqliteStore) -> u64 {
+async fn pruned(place: &Place, store: &SqlStore) -> u64 {
     store.append(vec![draft(Event::ServerStarted)]).await.unwrap();
     store.prune(place.clock.now()).await.unwrap()
 }

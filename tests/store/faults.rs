@@ -9,7 +9,8 @@ use signet_core::secret::SecretHash;
 use signet_store::{
     AuditLog as _, AuditOnOutcome, Grants as _, Membership as _, RotateOutcome, StoreError, StoreFailure,
 };
-use signet_store_sqlite::{SqliteOptions, SqliteStore};
+use signet_store_sql::SqlStore;
+use signet_store_sqlite::SqliteOptions;
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::support::store::{Place, after, draft, granted, now, raw, tenant, verify};
@@ -18,7 +19,7 @@ fn is_unavailable(error: &StoreError) -> bool {
     matches!(error.failure, StoreFailure::Unavailable(_))
 }
 
-async fn rotate(store: &SqliteStore) -> Result<RotateOutcome, StoreError> {
+async fn rotate(store: &SqlStore) -> Result<RotateOutcome, StoreError> {
     let told = AuditOnOutcome::applied(draft(Event::TokenRefreshed));
     let (spent, successor) = (SecretHash::of("r0"), SecretHash::of("r1"));
     store.rotate(&tenant(), &spent, &successor, Some(&HsmName::new("primary")), now(), told).await
@@ -28,7 +29,7 @@ async fn rotate(store: &SqliteStore) -> Result<RotateOutcome, StoreError> {
 async fn a_lock_of_another_process_is_waited_for_and_then_denied() {
     let place = Place::new();
     let options = SqliteOptions { busy_timeout: Duration::from_millis(300), ..place.options() };
-    let store = SqliteStore::open(options, place.clock.clone()).await.unwrap();
+    let store = signet_store_sqlite::open(options, place.clock.clone()).await.unwrap();
     granted(store.as_ref()).await;
     let mut other = raw(&place.database()).await;
     other.execute("BEGIN IMMEDIATE").await.unwrap();

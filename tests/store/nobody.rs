@@ -2,14 +2,15 @@
 
 use signet_core::keys::{HsmName, TokenInfo};
 use signet_store::{Candidates as _, Factors as _, Membership as _, UserId, Users as _};
-use signet_store_sqlite::sql_texts;
+use signet_store_sql::engine::Dialect;
+use signet_store_sql::sql_texts;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use crate::support::store::{Place, now, raw, tenant, totp_factor, user, yubico_factor};
 
 /// How many rows one statement gives: of those with this condition the one that pads what it finds, or the plain one.
 async fn rows(place: &Place, condition: &str, of: &str, is_padded: bool) -> usize {
-    let found = sql_texts().into_iter().filter(|text| text.contains(condition));
+    let found = sql_texts(Dialect::Sqlite).into_iter().filter(|text| text.contains(condition));
     let texts = found.filter(|text| text.contains("UNION ALL") == is_padded).collect::<Vec<_>>();
     let [text] = texts.as_slice() else { panic!("{condition}: {} statements", texts.len()) };
     let mut connection = raw(&place.database()).await;

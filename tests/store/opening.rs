@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use signet_core::audit::Event;
 use signet_store::{AuditLog as _, StoreFailure};
-use signet_store_sqlite::{SqliteOptions, SqliteStore, sql_texts};
+use signet_store_sql::engine::Dialect;
+use signet_store_sql::sql_texts;
+use signet_store_sqlite::SqliteOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _, SqliteConnection};
 
+use crate::support::postgres::Database;
 use crate::support::store::{Place, draft, raw, verify};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +21,14 @@ async fn every_sql_text_prepares() {
     let place = Place::new();
     place.open().await.close().await;
     let mut connection = raw(&place.database()).await;
-    for text in sql_texts() {
+    for text in sql_texts(Dialect::Sqlite) {
+        let prepared = connection.prepare(AssertSqlSafe(text.clone()).into_sql_str()).await;
+        assert!(prepared.is_ok(), "{text}: {:?}", prepared.err());
+    }
+    let database = Database::new().await;
+    database.open().await.close().await;
+    let mut connection = database.raw().await;
+    for text in sql_texts(Dialect::Postgres) {
         let prepared = connection.prepare(AssertSqlSafe(text.clone()).into_sql_str()).await;
         assert!(prepared.is_ok(), "{text}: {:?}", prepared.err());
     }
@@ -26,7 +36,7 @@ async fn every_sql_text_prepares() {
 
 async fn refused(place: &Place, create: bool) -> String {
     let options = SqliteOptions { create, ..place.options() };
-    let error = SqliteStore::open(options, place.clock.clone()).await.err().unwrap();
+    let error = signet_store_sqlite::open(options, place.clock.clone()).await.err().unwrap();
     assert!(matches!(error.failure, StoreFailure::Refused(_) | StoreFailure::Unavailable(_)), "{error}");
     error.to_string()
 }
@@ -38,7 +48,7 @@ async fn a_missing_file_is_made_only_where_asked() {
     assert!(!place.database().exists());
     place.open().await.close().await;
     let options = SqliteOptions { create: false, ..place.options() };
-    SqliteStore::open(options, place.clock.clone()).await.unwrap().close().await;
+    signet_store_sqlite::open(options, place.clock.clone()).await.unwrap().close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +56,7 @@ async fn other_files_are_refused_and_left_as_they_are() {
     let place = Place::new();
     std::fs::write(place.database(), "not a database, but a text that is long enough to be looked at ".repeat(20))
         .unwrap();
-    let error = SqliteStore::open(place.options(), place.clock.clone()).await.err().unwrap();
+    let error = signet_store_sqlite::open(place.options(), place.clock.clone()).await.err().unwrap();
     assert!(matches!(error.failure, StoreFailure::Corrupt(_)), "{error}");
     assert!(std::fs::read(place.database()).unwrap().starts_with(b"not a database"));
 
@@ -74,7 +84,7 @@ async fn a_newer_version_is_refused() {
 async fn a_file_that_can_not_be_used_says_what_to_do() {
     let place = Place::new();
     let options = SqliteOptions { path: place.folder().join("no/such/folder/signet.db"), ..place.options() };
-    let error = SqliteStore::open(options, place.clock.clone()).await.err().unwrap();
+    let error = signet_store_sqlite::open(options, place.clock.clone()).await.err().unwrap();
     assert!(error.to_string().contains("no/such/folder"), "{error}");
 }
 
@@ -150,47 +160,4 @@ async fn a_closed_store_says_so_and_leaves_one_file() {
     let left = |name: &str| Path::exists(&place.folder().join(name));
     assert!(left("signet.db") && !left("signet.db-wal") && !left("signet.db-shm"));
     assert_eq!(verify(place.open().await.as_ref()).await.unwrap().head.sequence, 1);
-}
-
-/// A database of before the key ring's states: two processes had each made an active key of one kind.
-#[tokio::test]
-async fn keys_of_an_older_version_find_their_places() {
-    let place = Place::new();
-    let mut old = raw_new(&place.database()).await;
-    for script in [
-        include_str!("../../crates/store-sqlite/src/migrations/0001_first.sql"),
-        include_str!("../../crates/store-sqlite/src/migrations/0002_credentials_version.sql"),
-        include_str!("../../crates/store-sqlite/src/migrations/0003_throttles.sql"),
-    ] {
-        old.execute(sqlx::raw_sql(script)).await.unwrap();
-    }
-    let public = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","alg":"ES256"}"#;
-    let rows = format!(
-        "INSERT INTO keys VALUES
-         ('default', 'first', 'a', 'token_signing', x'01', '{public}', 'active', 100, NULL, 100),
-         ('default', 'second', 'a', 'token_signing', x'02', '{public}', 'active', 200, NULL, 200),
-         ('default', 'seals', 'a', 'sealing', x'03', NULL, 'active', 100, NULL, 100),
-         ('default', 'seals too', 'a', 'sealing', x'04', NULL, 'active', 100, NULL, 100),
-         ('default', 'gone', 'a', 'token_signing', x'05', '{public}', 'destroyed', 50, NULL, 50);
-         PRAGMA application_id = {application}; PRAGMA user_version = 3",
-        application = 0x5367_6e74
-    );
-    old.execute(sqlx::raw_sql(AssertSqlSafe(rows))).await.unwrap();
-    old.close().await.unwrap();
-    let store = place.open().await;
-    let keys = signet_store::Keys::keys(store.as_ref()).await.unwrap();
-    let stages: Vec<_> = keys.iter().map(|key| (key.key_id.as_str(), key.state.name())).collect();
-    let expected =
-        [("gone", "destroyed"), ("first", "active"), ("seals", "active"), ("seals too", "next"), ("second", "next")];
-    assert_eq!(stages, expected);
-    assert_eq!(keys[0].state.end(), Some(signet_core::keys::KeyEnd::Expired));
-    let day = Duration::from_secs(86_400);
-    let first = &keys[1].key_id;
-    assert_eq!(signet_store::Keys::token_lifetime(store.as_ref(), first).await.unwrap(), day, "nobody wrote it down");
-    store.close().await;
-}
-
-async fn raw_new(path: &Path) -> SqliteConnection {
-    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-    SqliteConnection::connect_with(&options).await.unwrap()
 }

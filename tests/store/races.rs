@@ -1,4 +1,4 @@
-//! Of a hundred at once, through two stores on one file, one wins.
+//! Of a hundred at once, through two stores on one database, one wins: on every engine.
 
 use std::sync::Arc;
 
@@ -10,13 +10,40 @@ use signet_store::{
     AssignOutcome, AuditLog as _, AuditOnOutcome, Factor, FactorDetail, FactorId, Factors as _, Grants as _,
     RecoveryCodes as _, RotateOutcome, Stock as _, StockId, StockToken, StoreError, Throttles as _, Users as _,
 };
-use signet_store_sqlite::SqliteStore;
+use signet_store_sql::SqlStore;
 
-use crate::support::store::{
-    Place, counter, draft, granted, now, seals, tenant, totp_factor, user, verify, yubico_factor,
-};
+use crate::support::store::{counter, draft, granted, now, seals, tenant, totp_factor, user, verify, yubico_factor};
 
 const RACERS: usize = 100;
+
+macro_rules! on_every_engine {
+    ($($case:ident),+ $(,)?) => {
+        on_every_engine!(@ sqlite Place::new(); $($case),+);
+        on_every_engine!(@ postgres Database::new().await; $($case),+);
+    };
+    (@ $engine:ident $place:expr; $($case:ident),+) => {
+        mod $engine {
+            #[expect(unused_imports, reason = "each engine has a place of its own")]
+            use crate::support::{postgres::Database, store::Place};
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    let place = $place;
+                    super::$case(place.open().await, place.open().await).await;
+                }
+            )+
+        }
+    };
+}
+
+on_every_engine!(
+    one_use_of_a_totp_step,
+    one_use_of_a_yubico_counter,
+    one_use_of_a_hotp_counter_and_of_a_recovery_code,
+    a_stock_token_becomes_one_users,
+    one_successor_of_a_refresh_token,
+    no_more_tries_than_the_most,
+);
 
 fn told() -> AuditOnOutcome {
     AuditOnOutcome {
@@ -26,7 +53,7 @@ fn told() -> AuditOnOutcome {
 }
 
 /// Runs a hundred tasks at once, every other one on the other store.
-async fn race<T, F>(stores: [&Arc<SqliteStore>; 2], run: impl Fn(Arc<SqliteStore>, usize) -> F) -> Vec<T>
+async fn race<T, F>(stores: [&Arc<SqlStore>; 2], run: impl Fn(Arc<SqlStore>, usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -39,15 +66,12 @@ where
     outcomes
 }
 
-async fn told_as_won(store: &SqliteStore) -> usize {
+async fn told_as_won(store: &SqlStore) -> usize {
     let records = store.records(1, 1000).await.unwrap();
     records.iter().filter(|record| record.text.contains(r#""detail":"won""#)).count()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_use_of_a_totp_step() {
-    let place = Place::new();
-    let (one, two) = (place.open().await, place.open().await);
+async fn one_use_of_a_totp_step(one: Arc<SqlStore>, two: Arc<SqlStore>) {
     let factor = totp_factor("f", &user("alice"));
     one.add_user(&user("alice"), vec![]).await.unwrap();
     one.add_factor(&factor, vec![]).await.unwrap();
@@ -62,10 +86,7 @@ async fn one_use_of_a_totp_step() {
     assert_eq!(verify(two.as_ref()).await.unwrap().head.sequence, 100);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_use_of_a_yubico_counter() {
-    let place = Place::new();
-    let (one, two) = (place.open().await, place.open().await);
+async fn one_use_of_a_yubico_counter(one: Arc<SqlStore>, two: Arc<SqlStore>) {
     let factor = yubico_factor("f", "cccccccccccb", &user("alice"));
     one.add_user(&user("alice"), vec![]).await.unwrap();
     one.add_factor(&factor, vec![]).await.unwrap();
@@ -80,10 +101,7 @@ async fn one_use_of_a_yubico_counter() {
     assert_eq!(verify(two.as_ref()).await.unwrap().head.sequence, 100);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_use_of_a_hotp_counter_and_of_a_recovery_code() {
-    let place = Place::new();
-    let (one, two) = (place.open().await, place.open().await);
+async fn one_use_of_a_hotp_counter_and_of_a_recovery_code(one: Arc<SqlStore>, two: Arc<SqlStore>) {
     let alice = user("alice");
     one.add_user(&alice, vec![]).await.unwrap();
     let hotp = FactorDetail::Hotp(HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 0 });
@@ -104,10 +122,7 @@ async fn one_use_of_a_hotp_counter_and_of_a_recovery_code() {
     assert_eq!(verify(two.as_ref()).await.unwrap().head.sequence, 200);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stock_token_becomes_one_users() {
-    let place = Place::new();
-    let (one, two) = (place.open().await, place.open().await);
+async fn a_stock_token_becomes_one_users(one: Arc<SqlStore>, two: Arc<SqlStore>) {
     let alice = user("alice");
     one.add_user(&alice, vec![]).await.unwrap();
     let token = StockToken {
@@ -130,10 +145,7 @@ async fn a_stock_token_becomes_one_users() {
     assert_eq!(two.factors(&tenant(), &alice.id).await.unwrap().len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_successor_of_a_refresh_token() {
-    let place = Place::new();
-    let (one, two) = (place.open().await, place.open().await);
+async fn one_successor_of_a_refresh_token(one: Arc<SqlStore>, two: Arc<SqlStore>) {
     granted(one.as_ref()).await;
     let outcomes = race([&one, &two], |store, racer| async move {
         let successor = SecretHash::of(&format!("r1-{racer}"));
@@ -151,10 +163,7 @@ async fn one_successor_of_a_refresh_token() {
     assert_eq!(verify(one.as_ref()).await.unwrap().head.sequence, 100);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_more_tries_than_the_most() {
-    let place = Place::new();
-    let (one, two) = (place.open().await, place.open().await);
+async fn no_more_tries_than_the_most(one: Arc<SqlStore>, two: Arc<SqlStore>) {
     for (account, most) in [(1, 1), (2, 10)] {
         let denied = race([&one, &two], |store, _| async move {
             store.count_try(&tenant(), &counter(account), now(), most, 600).await

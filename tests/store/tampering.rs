@@ -3,7 +3,8 @@
 use signet_core::audit::{ChainCheck, ChainFault, Event};
 use signet_store::anchor::Anchor;
 use signet_store::{AuditLog as _, StoreFailure};
-use signet_store_sqlite::{SqliteOptions, SqliteStore};
+use signet_store_sql::SqlStore;
+use signet_store_sqlite::SqliteOptions;
 use sqlx::Executor as _;
 
 use crate::support::store::{Place, checkpoint, draft, raw, verify};
@@ -12,7 +13,7 @@ use crate::support::store::{Place, checkpoint, draft, raw, verify};
 async fn written() -> Place {
     let place = Place::new();
     let options = SqliteOptions { anchor: Some(place.anchor()), ..place.options() };
-    let store = SqliteStore::open(options, place.clock.clone()).await.unwrap();
+    let store = signet_store_sqlite::open(options, place.clock.clone()).await.unwrap();
     for number in 1..=5 {
         store.append(vec![draft(Event::SignIn).detail(format!("number {number}"))]).await.unwrap();
         if number == 3 {
@@ -81,7 +82,7 @@ async fn a_database_that_was_put_back_whole_is_found_by_the_anchor() {
     let place = written().await;
     raw(&place.database()).await.execute(sqlx::raw_sql(ALL_CUT)).await.unwrap();
     let options = SqliteOptions { anchor: Some(place.anchor()), ..place.options() };
-    let refused = SqliteStore::open(options, place.clock.clone()).await.err().unwrap();
+    let refused = signet_store_sqlite::open(options, place.clock.clone()).await.err().unwrap();
     assert_eq!(refused.failure, StoreFailure::RolledBack);
     let without = place.open().await;
     assert_eq!(verify(without.as_ref()).await.unwrap().signed, 0, "the database alone can't tell");
@@ -135,7 +136,7 @@ trait ProbeNow {
     async fn probe_now(&self, place: &Place) -> Option<StoreFailure>;
 }
 
-impl ProbeNow for SqliteStore {
+impl ProbeNow for SqlStore {
     async fn probe_now(&self, place: &Place) -> Option<StoreFailure> {
         use signet_jose::clock::Clock as _;
         use signet_store::Membership as _;

@@ -18,7 +18,8 @@ use signet_service::KeySettings;
 use signet_service::Ports;
 use signet_service::Settings;
 use signet_store::{Keys as _, User, Users as _};
-use signet_store_sqlite::{SqliteOptions, SqliteStore};
+use signet_store_sql::SqlStore;
+use signet_store_sqlite::SqliteOptions;
 use tokio::task::JoinSet;
 
 use super::application::{Application, PASSWORD};
@@ -30,7 +31,7 @@ const AT_ONCE: usize = 32;
 /// The deployment as this process holds it, with a worker of its own.
 pub(crate) struct Crowd {
     pub(crate) signet: Arc<Deployment>,
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     group: Arc<HsmGroup>,
     _events: Events,
 }
@@ -44,7 +45,7 @@ impl Crowd {
         let path = application.database();
         let options =
             SqliteOptions { path, create: false, readers: 4, busy_timeout: Duration::from_secs(20), anchor: None };
-        let store = SqliteStore::open(options, Arc::new(SystemClock)).await.unwrap();
+        let store = signet_store_sqlite::open(options, Arc::new(SystemClock)).await.unwrap();
         group.use_keys(store.keys().await.unwrap());
         let adapters = Ports {
             store: store.clone(),
@@ -108,7 +109,7 @@ impl Crowd {
 #[derive(Clone)]
 pub(crate) struct OneHash {
     phc: Arc<SecretBytes>,
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     group: Arc<HsmGroup>,
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod oathtool;
 pub(crate) mod piv;
 #[cfg(feature = "piv")]
 pub(crate) mod piv_card;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod requests;
 pub(crate) mod responder;

@@ -21,7 +21,8 @@ use signet_store::{
     Client, ClientId, Factor, FactorDetail, FactorId, FactorState, Grant, GrantId, GrantState, GrantType, Store,
     TotpState, User, UserId, YubicoState,
 };
-use signet_store_sqlite::{SqliteOptions, SqliteStore};
+use signet_store_sql::SqlStore;
+use signet_store_sqlite::SqliteOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -83,8 +84,8 @@ impl Place {
         options(self.database())
     }
 
-    pub(crate) async fn open(&self) -> Arc<SqliteStore> {
-        SqliteStore::open(self.options(), self.clock.clone()).await.unwrap()
+    pub(crate) async fn open(&self) -> Arc<SqlStore> {
+        signet_store_sqlite::open(self.options(), self.clock.clone()).await.unwrap()
     }
 }
 

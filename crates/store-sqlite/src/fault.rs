@@ -1,59 +1,28 @@
 //! What can go wrong between here and the file, and what to tell of it.
 
-use signet_store::{StoreError, StoreFailure};
+use signet_store::StoreFailure;
 
-/// A failure on its way to becoming a [`StoreError`].
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
-    /// SQLite or the driver said so.
-    #[error(transparent)]
-    Sql(#[from] sqlx::Error),
-    /// Signet said so.
-    #[error(transparent)]
-    Failure(#[from] StoreFailure),
+/// What a failure of the driver's means.
+pub(super) fn failure_of(error: &sqlx::Error) -> StoreFailure {
+    match error {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => {
+            StoreFailure::Corrupt("row")
+        }
+        sqlx::Error::Database(database) => from_sqlite(code_of(error), database.message()),
+        sqlx::Error::PoolTimedOut => {
+            StoreFailure::Unavailable("no connection to read with became free in time".to_owned())
+        }
+        other => StoreFailure::Unavailable(other.to_string()),
+    }
 }
 
-/// The result of a step inside the adapter.
-pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
+/// Whether another process holds the lock.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(code_of(error) & 0xff, 5 | 6)
+}
 
-impl Fault {
-    /// What was read is not what Signet writes.
-    pub(super) const fn corrupt(what: &'static str) -> Self {
-        Self::Failure(StoreFailure::Corrupt(what))
-    }
-
-    /// The failure to tell.
-    pub(super) fn failure(&self) -> StoreFailure {
-        match self {
-            Self::Failure(failure) => failure.clone(),
-            Self::Sql(sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_)) => {
-                StoreFailure::Corrupt("row")
-            }
-            Self::Sql(sqlx::Error::Database(error)) => {
-                let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(0);
-                from_sqlite(code, error.message())
-            }
-            Self::Sql(sqlx::Error::PoolTimedOut) => {
-                StoreFailure::Unavailable("no connection to read with became free in time".to_owned())
-            }
-            Self::Sql(error) => StoreFailure::Unavailable(error.to_string()),
-        }
-    }
-
-    /// The failure with what was tried.
-    pub(super) fn during(&self, operation: &'static str) -> StoreError {
-        StoreError { operation, failure: self.failure() }
-    }
-
-    /// Whether another process holds the lock.
-    pub(super) fn is_busy(&self) -> bool {
-        match self {
-            Self::Sql(sqlx::Error::Database(error)) => {
-                error.code().and_then(|code| code.parse::<i64>().ok()).is_some_and(|code| matches!(code & 0xff, 5 | 6))
-            }
-            _ => false,
-        }
-    }
+fn code_of(error: &sqlx::Error) -> i64 {
+    error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
 /// SQLite's result codes: the low byte is the primary one (<https://www.sqlite.org/rescode.html>).
@@ -83,9 +52,7 @@ mod tests {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         connection.execute("CREATE TABLE filler (bytes BLOB); PRAGMA max_page_count = 4").await.unwrap();
         let full = connection.execute("INSERT INTO filler VALUES (zeroblob(100000))").await.unwrap_err();
-        let StoreFailure::Unavailable(text) = Fault::from(full).failure() else {
-            panic!("a full disk is no corruption")
-        };
+        let StoreFailure::Unavailable(text) = failure_of(&full) else { panic!("a full disk is no corruption") };
         assert!(text.starts_with("the disk is full: free some space"), "{text}");
     }
 

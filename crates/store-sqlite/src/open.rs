@@ -11,25 +11,11 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tokio::time::Instant;
 
 use super::SqliteOptions;
-use super::fault::{Fault, Result};
+use super::fault::{failure_of, is_busy};
 use signet_store::StoreFailure;
+use signet_store_sql::engine::{Dialect, Result};
+use signet_store_sql::schema;
 
-/// The schema's scripts, in order: the first makes version 1. They never change once released.
-const MIGRATIONS: &[&str] = &[
-    include_str!("migrations/0001_first.sql"),
-    include_str!("migrations/0002_credentials_version.sql"),
-    include_str!("migrations/0003_throttles.sql"),
-    include_str!("migrations/0004_key_ring.sql"),
-    include_str!("migrations/0006_hsm_members.sql"),
-    include_str!("migrations/0007_factor_kinds.sql"),
-    include_str!("migrations/0008_otp_life.sql"),
-    include_str!("migrations/0010_otp_validation.sql"),
-    include_str!("migrations/0015_grant_factors.sql"),
-    include_str!("migrations/0016_piv.sql"),
-    include_str!("migrations/0017_sessions.sql"),
-    include_str!("migrations/0018_spent_challenges.sql"),
-    include_str!("migrations/0019_probe.sql"),
-];
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;
 /// After how many pages in the log SQLite moves them to the database: seldom enough that a busy server is not held up
@@ -67,7 +53,7 @@ pub(super) fn find_file(options: &SqliteOptions) -> Result<FileIdentity> {
     if options.create {
         make_file(&options.path).map_err(|error| file_failure(&options.path, &error))?;
     }
-    FileIdentity::of(&options.path).map_err(|error| file_failure(&options.path, &error).into())
+    FileIdentity::of(&options.path).map_err(|error| file_failure(&options.path, &error))
 }
 
 fn make_file(path: &Path) -> io::Result<()> {
@@ -100,6 +86,24 @@ pub(super) fn connect_options(options: &SqliteOptions) -> SqliteConnectOptions {
         .pragma("wal_autocheckpoint", LOG_PAGES)
 }
 
+/// A failure to open: SQLite's, or ours.
+enum Unopened {
+    Sql(sqlx::Error),
+    Failure(StoreFailure),
+}
+
+impl From<sqlx::Error> for Unopened {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreFailure> for Unopened {
+    fn from(failure: StoreFailure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
 /// Connects to write, with the schema as this program needs it. Of two processes that open a new file at once, one
 /// makes the schema and the other waits for it.
 pub(super) async fn connect_writer(
@@ -109,37 +113,34 @@ pub(super) async fn connect_writer(
     let started = Instant::now();
     loop {
         match connect_once(options, connect).await {
+            Ok(connection) => return Ok(connection),
             // SQLite does not wait by itself where two connections turn a new file to its write-ahead log at once.
-            Err(fault) if fault.is_busy() && started.elapsed() < options.busy_timeout => {
+            Err(Unopened::Sql(error)) if is_busy(&error) && started.elapsed() < options.busy_timeout => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            other => return other,
+            Err(Unopened::Sql(error)) => return Err(failure_of(&error)),
+            Err(Unopened::Failure(failure)) => return Err(failure),
         }
     }
 }
 
-async fn connect_once(options: &SqliteOptions, connect: &SqliteConnectOptions) -> Result<SqliteConnection> {
+async fn connect_once(options: &SqliteOptions, connect: &SqliteConnectOptions) -> Result<SqliteConnection, Unopened> {
     let mut connection = SqliteConnection::connect_with(connect).await?;
-    migrate(&mut connection, options.create).await?;
-    Ok(connection)
-}
-
-async fn migrate(connection: &mut SqliteConnection, create: bool) -> Result<()> {
     connection.execute("BEGIN IMMEDIATE").await?;
-    match migrate_inside(connection, create).await {
+    match migrate(&mut connection, options.create).await {
         Ok(()) => {
             connection.execute("COMMIT").await?;
-            Ok(())
+            Ok(connection)
         }
-        Err(fault) => {
+        Err(unopened) => {
             // The connection is dropped on an error, and the transaction with it.
             let _ = connection.execute("ROLLBACK").await;
-            Err(fault)
+            Err(unopened)
         }
     }
 }
 
-async fn migrate_inside(connection: &mut SqliteConnection, create: bool) -> Result<()> {
+async fn migrate(connection: &mut SqliteConnection, create: bool) -> Result<(), Unopened> {
     let application = pragma(connection, "PRAGMA application_id").await?;
     let version = pragma(connection, "PRAGMA user_version").await?;
     let objects = pragma(connection, "SELECT COUNT(*) FROM sqlite_master").await?;
@@ -150,26 +151,26 @@ async fn migrate_inside(connection: &mut SqliteConnection, create: bool) -> Resu
     if is_new && !create {
         return Err(refused("the database is empty: run `signet init`"));
     }
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let Some(pending) = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version..)) else {
-        return Err(refused(&format!(
-            "the database is of version {version}, and this program knows versions up to {known}: use a newer program"
-        )));
-    };
-    for script in pending {
-        connection.execute(sqlx::raw_sql(*script)).await?;
+    let pending = schema::pending(version, Dialect::Sqlite)?;
+    if pending.is_empty() {
+        return Ok(());
     }
-    if !pending.is_empty() {
-        let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {known}");
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(marks))).await?;
+    for statement in pending {
+        connection.execute(AssertSqlSafe(statement)).await?;
     }
+    if is_new {
+        sqlx::query(schema::FIRST_ROW).bind([0_u8; 32].as_slice()).execute(&mut *connection).await?;
+    }
+    let known = schema::known_version();
+    let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {known}");
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(marks))).await?;
     Ok(())
 }
 
-async fn pragma(connection: &mut SqliteConnection, text: &'static str) -> Result<i64> {
+async fn pragma(connection: &mut SqliteConnection, text: &'static str) -> Result<i64, Unopened> {
     Ok(connection.fetch_one(text).await?.try_get(0)?)
 }
 
-fn refused(text: &str) -> Fault {
-    Fault::Failure(StoreFailure::Refused(text.to_owned()))
+fn refused(text: &str) -> Unopened {
+    Unopened::Failure(StoreFailure::Refused(text.to_owned()))
 }

@@ -38,6 +38,13 @@ pub enum StoreFailure {
     Refused(String),
 }
 
+impl StoreFailure {
+    /// The failure with what was tried.
+    pub fn during(self, operation: &'static str) -> StoreError {
+        StoreError { operation, failure: self }
+    }
+}
+
 /// The answer of a call of the store, or why there is none.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 

@@ -66,11 +66,13 @@ pub(super) fn examine_address(listen: SocketAddr, findings: &mut Findings) {
 
 /// Room where the store, the state and the anchor live; each file system once.
 pub(super) fn examine_disks(config: &Config, findings: &mut Findings) {
-    let StoreConfig::Sqlite(store) = &config.store;
     let mut disks: BTreeMap<u64, (PathBuf, Vec<&str>)> = BTreeMap::new();
-    let places = [("the store and state", store), ("the anchor", &config.audit.anchor)];
-    for (what, file) in places {
-        let folder = file.parent().unwrap_or(Path::new("/"));
+    let what = match config.store {
+        StoreConfig::Sqlite(_) => "the store and state",
+        StoreConfig::Postgres(_) => "the state",
+    };
+    let anchor = config.audit.anchor.parent().unwrap_or(Path::new("/"));
+    for (what, folder) in [(what, config.store.folder()), ("the anchor", anchor)] {
         match std::fs::metadata(folder) {
             Ok(found) => {
                 disks.entry(found.dev()).or_insert_with(|| (folder.to_owned(), Vec::new())).1.push(what);

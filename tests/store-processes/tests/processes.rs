@@ -16,7 +16,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use signet_store::{AuditLog as _, Clients as _, GrantState, Grants as _, Users as _};
-use signet_store_sqlite::SqliteStore;
+use signet_store_sql::SqlStore;
 
 use self::families::{FAMILIES, LAST, family_id, token};
 use self::skipped::skipped;
@@ -79,7 +79,7 @@ fn run_and_kill(place: &Place, killed_after: usize) -> Acknowledged {
     acknowledged
 }
 
-async fn check(store: &SqliteStore, acknowledged: &Acknowledged) {
+async fn check(store: &SqlStore, acknowledged: &Acknowledged) {
     verify(store).await.unwrap();
     let records = store.records(1, 100_000).await.unwrap();
     let recorded = |what: &str| records.iter().filter(|record| record.text.contains(&format!("\"{what}\""))).count();

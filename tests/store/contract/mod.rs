@@ -16,12 +16,17 @@ mod users;
 
 macro_rules! on_every_store {
     ($($noun:ident :: $case:ident),+ $(,)?) => {
-        mod sqlite {
-            use crate::support::store::Place;
+        on_every_store!(@ sqlite Place::new(); $($noun::$case),+);
+        on_every_store!(@ postgres Database::new().await; $($noun::$case),+);
+    };
+    (@ $engine:ident $place:expr; $($noun:ident :: $case:ident),+) => {
+        mod $engine {
+            #[expect(unused_imports, reason = "each engine has a place of its own")]
+            use crate::support::{postgres::Database, store::Place};
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $case() {
-                    let place = Place::new();
+                    let place = $place;
                     let store = place.open().await;
                     super::$noun::$case(store.as_ref()).await;
                     store.close().await;

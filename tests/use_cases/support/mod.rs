@@ -33,7 +33,8 @@ use signet_jose::Algorithm;
 use signet_jose::clock::{Clock as _, Timestamp};
 use signet_service::{Deployment, Issuer, KeySettings, Ports, Settings};
 use signet_store::AuditLog as _;
-use signet_store_sqlite::{SqliteOptions, SqliteStore};
+use signet_store_sql::SqlStore;
+use signet_store_sqlite::SqliteOptions;
 
 use self::hand::{HandClock, SeededRandom};
 use self::hsm::SoftwareHsms;
@@ -45,7 +46,7 @@ pub(crate) struct InProcess {
     pub(crate) signet: Arc<Deployment>,
     /// The default tenant's.
     pub(crate) issuer: Arc<Issuer>,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<SqlStore>,
     pub(crate) hsms: Arc<SoftwareHsms>,
     clock: Arc<HandClock>,
     settings: Settings,
@@ -92,7 +93,7 @@ impl InProcess {
             busy_timeout: Duration::from_secs(4),
             anchor: None,
         };
-        let store = SqliteStore::open(options, clock.clone()).await.unwrap();
+        let store = signet_store_sqlite::open(options, clock.clone()).await.unwrap();
         let hsms = Arc::new(SoftwareHsms::new(names, clock.clone()));
         let mut settings = settings();
         change(&mut settings);
@@ -151,7 +152,7 @@ impl InProcess {
 
 fn deployment(
     settings: &Settings,
-    store: &Arc<SqliteStore>,
+    store: &Arc<SqlStore>,
     hsms: &Arc<SoftwareHsms>,
     clock: &Arc<HandClock>,
     seed: u8,

@@ -1,0 +1,139 @@
+//! The audit log, to be read, and its checkpoints.
+
+use std::sync::LazyLock;
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::chain::head_of;
+use super::engine::{Connection, Result, Row, Text, query};
+use super::outcome::WriteOutcome;
+use super::row::array;
+use super::texts::texts;
+use signet_core::audit::{Checkpoint, Draft, Head, Record};
+use signet_jose::clock::Timestamp;
+use signet_store::{AuditLog, KeyMention, StoreError};
+
+texts! {
+    RECORDS = "SELECT sequence, at, text, hash FROM audit_records WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
+    HEAD = "SELECT head_sequence, head_hash FROM deployment WHERE id = 1";
+    ADD_CHECKPOINT = "INSERT INTO audit_checkpoints (sequence, at, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    CHECKPOINTS = "SELECT sequence, at, jws FROM audit_checkpoints WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
+    LAST_CHECKPOINT = "SELECT sequence, at, jws FROM audit_checkpoints ORDER BY sequence DESC LIMIT 1";
+}
+
+/// What differs between the engines: JSON in a column, and the first part of a text.
+pub(super) static EACH: LazyLock<[Text; 2]> = LazyLock::new(|| {
+    let key_mentions = |member: fn(&str) -> String, number: &str| {
+        let [event, key, signed, reason, signatures] = ["event", "key", "signed", "reason", "signatures"].map(member);
+        format!(
+            "SELECT {event}, COALESCE({key}, ''), {signed}, {reason}, COUNT(*),
+                CAST(COALESCE(SUM(CAST({signatures} AS {number})), 0) AS {number})
+            FROM audit_records WHERE sequence > $1 AND sequence <= $2
+                AND ({key} IS NOT NULL OR {event} = 'custody.begun')
+            GROUP BY 1, 2, 3, 4"
+        )
+    };
+    let headers = |first_part: &str| {
+        format!(
+            "SELECT {first_part}, COUNT(*) FROM audit_checkpoints WHERE sequence > $1 AND sequence <= $2 GROUP BY 1"
+        )
+    };
+    [
+        Text::Each {
+            sqlite: key_mentions(|name| format!("json_extract(text, '$.{name}')"), "INTEGER").into(),
+            postgres: key_mentions(|name| format!("(CAST(text AS JSON) ->> '{name}')"), "BIGINT").into(),
+        },
+        Text::Each {
+            sqlite: headers("substr(jws, 1, instr(jws, '.') - 1)").into(),
+            postgres: headers("split_part(jws, '.', 1)").into(),
+        },
+    ]
+});
+
+fn record_of(row: &Row) -> Result<Record> {
+    Ok(Record {
+        sequence: row.try_get("sequence")?,
+        at: Timestamp::from_unix_millis(row.try_get("at")?),
+        text: row.try_get("text")?,
+        hash: array(row, "hash")?,
+    })
+}
+
+fn checkpoint_of(row: &Row) -> Result<Checkpoint> {
+    Ok(Checkpoint {
+        sequence: row.try_get("sequence")?,
+        at: Timestamp::from_unix_millis(row.try_get("at")?),
+        jws: row.try_get("jws")?,
+    })
+}
+
+fn mention_of(row: &Row) -> Result<KeyMention> {
+    let records: i64 = row.try_get(4)?;
+    Ok(KeyMention {
+        event: row.try_get(0)?,
+        key: row.try_get(1)?,
+        signed: row.try_get(2)?,
+        reason: row.try_get(3)?,
+        records: records.unsigned_abs(),
+        signatures: row.try_get(5)?,
+    })
+}
+
+fn header_of(row: &Row) -> Result<(String, u64)> {
+    let count: i64 = row.try_get(1)?;
+    Ok((row.try_get(0)?, count.unsigned_abs()))
+}
+
+async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let inserted = query(ADD_CHECKPOINT)
+        .bind(checkpoint.sequence)
+        .bind(checkpoint.at.unix_millis())
+        .bind(checkpoint.jws.as_str())
+        .execute(connection)
+        .await?;
+    Ok(WriteOutcome::nothing(inserted.rows_affected() == 1))
+}
+
+#[async_trait]
+impl AuditLog for SqlStore {
+    async fn append(&self, audit: Vec<Draft>) -> Result<i64, StoreError> {
+        self.writer.append(audit).await
+    }
+
+    async fn records(&self, first: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
+        self.read_each("read audit records", query(RECORDS).bind(first).bind(i64::from(limit)), record_of).await
+    }
+
+    async fn head(&self) -> Result<Head, StoreError> {
+        self.read_row("read the head of the audit chain", query(HEAD), head_of).await
+    }
+
+    /// Kept in the anchor first: where that fails the database has no such checkpoint either, so that the next one is
+    /// signed and tried in the same way. The records that it covers are in the database already.
+    async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<bool, StoreError> {
+        let operation = "keep a checkpoint";
+        if let Some(anchor) = &self.anchor {
+            anchor.append(checkpoint).await.map_err(|failure| StoreError { operation, failure })?;
+        }
+        self.writer.change(operation, checkpoint.clone(), vec![], insert_checkpoint).await
+    }
+
+    async fn key_mentions(&self, after: i64, up_to: i64) -> Result<Vec<KeyMention>, StoreError> {
+        let operation = "count the records that name a key";
+        self.read_each(operation, query(EACH[0].clone()).bind(after).bind(up_to), mention_of).await
+    }
+
+    async fn checkpoint_headers(&self, after: i64, up_to: i64) -> Result<Vec<(String, u64)>, StoreError> {
+        let operation = "count checkpoints";
+        self.read_each(operation, query(EACH[1].clone()).bind(after).bind(up_to), header_of).await
+    }
+
+    async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>, StoreError> {
+        self.read_each("read checkpoints", query(CHECKPOINTS).bind(first).bind(i64::from(limit)), checkpoint_of).await
+    }
+
+    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        self.read_one("read the last checkpoint", query(LAST_CHECKPOINT), checkpoint_of).await
+    }
+}

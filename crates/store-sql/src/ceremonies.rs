@@ -1,0 +1,61 @@
+//! Challenges that were answered.
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::engine::{Connection, Result, query};
+use super::outcome::WriteOutcome;
+use super::texts::texts;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_store::{AssertionSpending, AuditOnOutcome, Ceremonies, StoreError};
+
+texts! {
+    SPEND = "INSERT INTO spent_challenges (tenant, challenge, until) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    RAISE = "UPDATE factors SET counter = $3, last_used_at = $4
+        WHERE tenant = $1 AND id = $2 AND kind = 'webauthn' AND (counter < $3 OR (counter = 0 AND $3 = 0))";
+}
+
+async fn spend(
+    (tenant, challenge, until): &(TenantId, SecretHash, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let query = query(SPEND).bind(tenant.as_str()).bind(challenge.as_bytes().to_vec());
+    let spent = query.bind(until.unix_millis()).execute(connection).await?;
+    Ok(WriteOutcome::spent_if(spent.rows_affected() > 0))
+}
+
+async fn spend_assertion(spending: &AssertionSpending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let challenge = (spending.tenant.clone(), spending.challenge, spending.challenge_until);
+    let spent = spend(&challenge, &mut *connection).await?;
+    if !spent.answer {
+        return Ok(spent);
+    }
+    let raised = query(RAISE)
+        .bind(spending.tenant.as_str())
+        .bind(spending.factor.as_str())
+        .bind(spending.counter)
+        .bind(spending.at.unix_millis())
+        .execute(connection)
+        .await?;
+    // The challenge stays spent also where another one raised the counter first.
+    Ok(WriteOutcome::spent_if(raised.rows_affected() > 0))
+}
+
+#[async_trait]
+impl Ceremonies for SqlStore {
+    async fn spend_challenge(
+        &self,
+        tenant: &TenantId,
+        challenge: &SecretHash,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let input = (tenant.clone(), *challenge, until);
+        self.writer.change("spend challenge", input, vec![], spend).await
+    }
+
+    async fn spend_assertion(&self, spending: &AssertionSpending, audit: AuditOnOutcome) -> Result<bool, StoreError> {
+        self.writer.change("spend assertion", spending.clone(), audit, spend_assertion).await
+    }
+}

@@ -1,0 +1,282 @@
+//! What the statements run on: an SQL engine, behind ports of our own. An adapter says how it connects, how a transaction
+//! that writes begins and ends, and what its failures mean; what is written, and under which condition, is said once, here.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use signet_store::StoreFailure;
+
+/// The result of a step inside the store.
+pub type Result<T, E = StoreFailure> = std::result::Result<T, E>;
+
+/// Which words of SQL an engine takes, where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite's.
+    Sqlite,
+    /// PostgreSQL's.
+    Postgres,
+}
+
+/// A statement's text, which is prepared once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Text {
+    /// One for every engine. `FOR UPDATE` and `FOR SHARE` at its end are PostgreSQL's alone: on SQLite a transaction that
+    /// writes is alone anyhow.
+    Every(&'static str),
+    /// One that was put together, for every engine.
+    Made(Arc<str>),
+    /// One for each engine.
+    Each {
+        /// SQLite's.
+        sqlite: Arc<str>,
+        /// PostgreSQL's.
+        postgres: Arc<str>,
+    },
+}
+
+/// A text in one engine's words, which costs nothing to copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Words {
+    /// One that the program holds.
+    Static(&'static str),
+    /// One that was put together.
+    Shared(Arc<str>),
+}
+
+impl Words {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Static(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+/// How a statement that locks rows ends.
+const LOCKS: [&str; 2] = [" FOR UPDATE", " FOR SHARE"];
+
+impl Text {
+    /// The text for one engine.
+    pub fn of(&self, dialect: Dialect) -> Words {
+        match (self, dialect) {
+            (Self::Every(text), Dialect::Postgres) => Words::Static(text),
+            (Self::Every(text), Dialect::Sqlite) => {
+                Words::Static(LOCKS.iter().find_map(|lock| text.strip_suffix(lock)).unwrap_or(text))
+            }
+            (Self::Made(text), _)
+            | (Self::Each { sqlite: text, .. }, Dialect::Sqlite)
+            | (Self::Each { postgres: text, .. }, Dialect::Postgres) => Words::Shared(Arc::clone(text)),
+        }
+    }
+}
+
+impl From<&'static str> for Text {
+    fn from(text: &'static str) -> Self {
+        Self::Every(text)
+    }
+}
+
+/// What stands in a column, or is bound to a parameter. A null that is bound has its column's type, since PostgreSQL asks
+/// for it; one that is read is `None` of whatever type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A number, also where it says yes (1) or no (0).
+    Number(Option<i64>),
+    /// A text.
+    Text(Option<String>),
+    /// Bytes.
+    Bytes(Option<Vec<u8>>),
+}
+
+macro_rules! values {
+    ($($kind:ident: $($of:ty = $value:ident => $into:expr),+;)+) => {
+        $($(
+            impl From<$of> for Value {
+                fn from($value: $of) -> Self {
+                    Self::$kind(Some($into))
+                }
+            }
+
+            impl From<Option<$of>> for Value {
+                fn from(value: Option<$of>) -> Self {
+                    Self::$kind(value.map(|$value| $into))
+                }
+            }
+        )+)+
+    };
+}
+
+values! {
+    Number: i64 = value => value, &i64 = value => *value;
+    Text: &str = value => value.to_owned(), String = value => value;
+    Bytes: &[u8] = value => value.to_vec(), Vec<u8> = value => value;
+}
+
+/// A row that was read.
+#[derive(Debug, Clone)]
+pub struct Row {
+    names: Arc<[String]>,
+    values: Vec<Value>,
+}
+
+impl Row {
+    /// A row of these columns. The names are those of the statement, once for all of its rows.
+    pub fn new(names: Arc<[String]>, values: Vec<Value>) -> Self {
+        Self { names, values }
+    }
+
+    /// What stands in a column, by its name or its place.
+    /// Errors: [`StoreFailure::Corrupt`] where there is no such column, or something else stands in it.
+    pub fn try_get<'r, T: FromValue<'r>, C: Column>(&'r self, column: C) -> Result<T> {
+        let value = column.place(&self.names).and_then(|place| self.values.get(place));
+        value.and_then(T::from_value).ok_or(StoreFailure::Corrupt("row"))
+    }
+}
+
+/// How a column is named.
+pub trait Column {
+    /// Its place among the statement's columns.
+    fn place(&self, names: &[String]) -> Option<usize>;
+}
+
+impl Column for &str {
+    fn place(&self, names: &[String]) -> Option<usize> {
+        names.iter().position(|name| name == self)
+    }
+}
+
+impl Column for usize {
+    fn place(&self, _: &[String]) -> Option<usize> {
+        Some(*self)
+    }
+}
+
+/// What a column is read as.
+pub trait FromValue<'r>: Sized {
+    /// The value, where it is of this type.
+    fn from_value(value: &'r Value) -> Option<Self>;
+}
+
+macro_rules! read_as {
+    ($($kind:ident: $($of:ty = $value:ident => $read:expr),+;)+) => {
+        $($(
+            impl<'r> FromValue<'r> for $of {
+                fn from_value(value: &'r Value) -> Option<Self> {
+                    match value {
+                        Value::$kind(Some($value)) => Some($read),
+                        _ => None,
+                    }
+                }
+            }
+        )+)+
+    };
+}
+
+impl<'r, T: FromValue<'r>> FromValue<'r> for Option<T> {
+    fn from_value(value: &'r Value) -> Option<Self> {
+        match value {
+            Value::Number(None) | Value::Text(None) | Value::Bytes(None) => Some(None),
+            found => T::from_value(found).map(Some),
+        }
+    }
+}
+
+read_as! {
+    Number: i64 = value => *value, bool = value => *value != 0;
+    Text: &'r str = value => value.as_str(), String = value => value.clone();
+    Bytes: &'r [u8] = value => value.as_slice(), Vec<u8> = value => value.clone();
+}
+
+/// A connection in the middle of a transaction.
+#[async_trait]
+pub trait Statements: Send {
+    /// Runs a statement and reads its rows.
+    /// Errors: why it did not run; the transaction is of no use then.
+    async fn rows(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>>;
+    /// Runs a statement; how many rows it changed.
+    /// Errors: as for [`rows`](Self::rows).
+    async fn change(&mut self, text: &Text, values: Vec<Value>) -> Result<u64>;
+}
+
+/// A connection in the middle of a transaction, of whatever engine.
+pub type Connection = dyn Statements;
+
+/// The connection that writes, one transaction after another.
+#[async_trait]
+pub trait WriteConnection: Statements {
+    /// Begins a transaction by this statement, which finds one row and locks it: no other transaction that begins so runs
+    /// beside it, whichever process or node begins it.
+    /// Errors: why it did not begin.
+    async fn begin(&mut self, first: &Text) -> Result<Row>;
+    /// Makes the transaction last.
+    /// Errors: whether it took place is unknown.
+    async fn commit(&mut self) -> Result<()>;
+    /// Takes the transaction back.
+    /// Errors: the connection is of no use any more.
+    async fn rollback(&mut self) -> Result<()>;
+    /// This, as what statements run on.
+    fn statements(&mut self) -> &mut Connection;
+    /// Closes it.
+    async fn close(self: Box<Self>);
+}
+
+/// An SQL engine with Signet's schema in it.
+#[async_trait]
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Connects, to write.
+    /// Errors: why not, with what to do.
+    async fn connect(&self) -> Result<Box<dyn WriteConnection>>;
+    /// Reads what is committed, beside the writer.
+    /// Errors: why not.
+    async fn read(&self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>>;
+    /// Closes the connections that read.
+    async fn close(&self);
+}
+
+/// How many rows a statement changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Changed(u64);
+
+impl Changed {
+    pub(crate) const fn rows_affected(self) -> u64 {
+        self.0
+    }
+}
+
+/// A statement with what is bound to its parameters, in their order.
+#[derive(Debug, Clone)]
+pub(crate) struct Query {
+    pub(crate) text: Text,
+    pub(crate) values: Vec<Value>,
+}
+
+/// A statement that nothing is bound to yet.
+pub(crate) fn query(text: impl Into<Text>) -> Query {
+    Query { text: text.into(), values: Vec::new() }
+}
+
+impl Query {
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    pub(crate) async fn execute(self, connection: &mut Connection) -> Result<Changed> {
+        connection.change(&self.text, self.values).await.map(Changed)
+    }
+
+    pub(crate) async fn fetch_all(self, connection: &mut Connection) -> Result<Vec<Row>> {
+        connection.rows(&self.text, self.values).await
+    }
+
+    pub(crate) async fn fetch_optional(self, connection: &mut Connection) -> Result<Option<Row>> {
+        Ok(self.fetch_all(connection).await?.into_iter().next())
+    }
+
+    pub(crate) async fn fetch_one(self, connection: &mut Connection) -> Result<Row> {
+        self.fetch_optional(connection).await?.ok_or(StoreFailure::Corrupt("row"))
+    }
+}

@@ -1,0 +1,180 @@
+//! What becomes of factors after their enrolment.
+
+use async_trait::async_trait;
+
+use super::engine::{Connection, Result, Row, query};
+use super::factors::{self, factor_columns, factor_of};
+use super::outcome::WriteOutcome;
+use super::texts::texts;
+use super::{SqlStore, users};
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_jose::clock::Timestamp;
+use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, ListedFactor, Session, StoreError, UserId};
+
+texts! {
+    ALL = concat!(
+        "SELECT ",
+        factor_columns!(),
+        ", u.name AS user_name
+        FROM factors f JOIN users u ON u.tenant = f.tenant AND u.id = f.user_id
+        WHERE f.tenant = $1 AND f.id > $2 ORDER BY f.id LIMIT $3"
+    );
+    DISABLE = "UPDATE factors SET state = 'disabled' WHERE tenant = $1 AND id = $2 AND state = 'enabled'
+        RETURNING user_id";
+    ENABLE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'disabled'";
+    APPROVE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'pending'
+        AND requested_by <> $3";
+    SESSION_HOLDS = "SELECT 1 FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+        WHERE s.tenant = $1 AND s.id = $2 AND u.enabled = 1 AND u.credentials_version = s.credentials_version";
+    OF_SESSIONS_USER = "SELECT 1 FROM factors WHERE tenant = $1 AND id = $2 AND user_id = $3";
+    RENAME = "UPDATE factors SET label = $3 WHERE tenant = $1 AND id = $2";
+}
+
+/// A factor with what is set of it.
+struct Setting<T> {
+    tenant: TenantId,
+    id: FactorId,
+    value: T,
+}
+
+impl<T> Setting<T> {
+    fn new(tenant: &TenantId, id: &FactorId, value: T) -> Self {
+        Self { tenant: tenant.clone(), id: id.clone(), value }
+    }
+}
+
+async fn set_enabled(
+    Setting { tenant, id, value: (enabled, at) }: &Setting<(bool, Timestamp)>,
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    if *enabled {
+        let set = query(ENABLE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+        return Ok(WriteOutcome::renewed_if(set.rows_affected() > 0));
+    }
+    let disabled = query(DISABLE).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection);
+    let Some(row) = disabled.await? else { return Ok(WriteOutcome::nothing(false)) };
+    let user = UserId::new(row.try_get::<String, _>("user_id")?);
+    users::renew_credentials(connection, tenant, &user, *at).await?;
+    Ok(WriteOutcome::renewed(true))
+}
+
+/// Whether a session still is one, by what the commit sees.
+async fn holds(session: &Session, connection: &mut Connection) -> Result<bool> {
+    let query = query(SESSION_HOLDS).bind(session.tenant.as_str()).bind(session.id.as_str());
+    Ok(query.fetch_optional(connection).await?.is_some())
+}
+
+/// Adds a factor; on a session's behalf only while that holds and is of the factor's user.
+pub(super) async fn add_for(
+    session: Option<&Session>,
+    factor: &Factor,
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    match session {
+        Some(session) if session.user != factor.user || !holds(session, connection).await? => {
+            Ok(WriteOutcome::nothing(false))
+        }
+        _ => factors::add(factor, connection).await,
+    }
+}
+
+async fn add_own((session, factor): &(Session, Factor), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    add_for(Some(session), factor, connection).await
+}
+
+async fn remove_own(
+    (session, id, at): &(Session, FactorId, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let own = query(OF_SESSIONS_USER).bind(session.tenant.as_str()).bind(id.as_str());
+    let own = own.bind(session.user.as_str()).fetch_optional(&mut *connection).await?;
+    if own.is_some() && holds(session, connection).await? {
+        return factors::remove(&(session.tenant.clone(), id.clone(), *at), connection).await;
+    }
+    Ok(WriteOutcome::nothing(false))
+}
+
+async fn approve(
+    Setting { tenant, id, value: approver }: &Setting<String>,
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let query = query(APPROVE).bind(tenant.as_str()).bind(id.as_str()).bind(approver.as_str());
+    let approved = query.execute(connection).await?;
+    Ok(if approved.rows_affected() == 0 { WriteOutcome::rejected(false) } else { WriteOutcome::renewed(true) })
+}
+
+async fn rename(
+    Setting { tenant, id, value: label }: &Setting<String>,
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let query = query(RENAME).bind(tenant.as_str()).bind(id.as_str()).bind(label.as_str());
+    let renamed = query.execute(connection).await?;
+    Ok(WriteOutcome::renewed_if(renamed.rows_affected() > 0))
+}
+
+fn listed_of(row: &Row) -> Result<ListedFactor> {
+    Ok(ListedFactor { factor: factor_of(row)?, user_name: row.try_get("user_name")? })
+}
+
+#[async_trait]
+impl FactorLife for SqlStore {
+    async fn all_factors(
+        &self,
+        tenant: &TenantId,
+        after: Option<&FactorId>,
+        limit: u32,
+    ) -> Result<Vec<ListedFactor>, StoreError> {
+        let after = after.map_or("", FactorId::as_str);
+        let query = query(ALL).bind(tenant.as_str()).bind(after).bind(i64::from(limit));
+        self.read_each("list all factors", query, listed_of).await
+    }
+
+    async fn set_factor_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        enabled: bool,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let setting = Setting::new(tenant, id, (enabled, at));
+        self.writer.change("set factor enabled", setting, audit, set_enabled).await
+    }
+
+    async fn add_own_factor(&self, session: &Session, factor: &Factor, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add own factor", (session.clone(), factor.clone()), audit, add_own).await
+    }
+
+    async fn remove_own_factor(
+        &self,
+        session: &Session,
+        id: &FactorId,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("remove own factor", (session.clone(), id.clone(), at), audit, remove_own).await
+    }
+
+    async fn approve_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        approver: &str,
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        let setting = Setting::new(tenant, id, approver.to_owned());
+        self.writer.change("approve factor", setting, audit, approve).await
+    }
+
+    async fn rename_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        label: &str,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let setting = Setting::new(tenant, id, label.to_owned());
+        self.writer.change("rename factor", setting, audit, rename).await
+    }
+}

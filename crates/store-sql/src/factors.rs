@@ -1,0 +1,386 @@
+//! Factors, and the conditional writes that spend a one-time code.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::SqlStore;
+use super::engine::{Connection, Result, Row, query};
+use super::outcome::WriteOutcome;
+use super::row::{array, fold, moment, moment_if, number};
+use super::texts::texts;
+use super::{seals, users};
+use signet_core::audit::Draft;
+use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
+use signet_core::mfa::FactorKind;
+use signet_core::mfa::{HotpState, WebAuthnState, YubicoRemoteState, recovery};
+use signet_jose::clock::Timestamp;
+use signet_store::{
+    AuditOnOutcome, Factor, FactorDetail, FactorId, FactorState, Factors, StoreError, StoreFailure, TotpState, UserId,
+    YubicoState,
+};
+
+/// The columns that a factor is read from, of `factors f`.
+macro_rules! factor_columns {
+    () => {
+        "f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash, f.totp_digits,
+        f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id, f.yubico_private_id,
+        f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial, f.state,
+        f.requested_by, f.valid_until"
+    };
+}
+pub(super) use factor_columns;
+
+/// Reads factors, each in one row for every seal.
+macro_rules! select_factors {
+    () => {
+        concat!(
+            "SELECT ",
+            factor_columns!(),
+            ", s.hsm, s.blob FROM factors f
+            LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id"
+        )
+    };
+}
+pub(super) use select_factors;
+
+texts! {
+    ADD = "INSERT INTO factors (tenant, id, user_id, label, kind, created_at, last_used_at, totp_hash, totp_digits,
+            totp_step_seconds, totp_drift, totp_last_step, yubico_public_id, yubico_private_id, yubico_last_counter,
+            totp_window, handle, detail, counter, serial, state, requested_by, valid_until)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
+        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3)
+            AND NOT EXISTS (SELECT 1 FROM otp_keys WHERE tenant = $1 AND public_id = $17)
+            AND NOT EXISTS (SELECT 1 FROM factors
+                WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $17)
+        ON CONFLICT DO NOTHING";
+    OF_USER = concat!(
+        select_factors!(),
+        " WHERE f.tenant = $1 AND f.user_id = $2 ORDER BY f.created_at, f.id, s.hsm"
+    );
+    BY_ID = concat!(select_factors!(), " WHERE f.tenant = $1 AND f.id = $2 ORDER BY s.hsm");
+    BY_HANDLE = concat!(
+        select_factors!(),
+        " WHERE f.tenant = $1 AND f.kind = $2 AND f.handle = $3 ORDER BY s.hsm"
+    );
+    REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
+    SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, last_used_at = $4, totp_drift = $5
+        WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
+    SPEND_YUBICO = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
+        WHERE tenant = $1 AND id = $2 AND kind = 'yubico_otp' AND yubico_last_counter < $3";
+    SPEND_COUNTER = "UPDATE factors SET counter = $3, last_used_at = $4
+        WHERE tenant = $1 AND id = $2 AND counter < $3";
+    SPEND_NONCE = "INSERT INTO piv_nonces (tenant, id, spent_at)
+        SELECT $1, $3, $4 WHERE EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND id = $2 AND kind = 'piv')
+        ON CONFLICT DO NOTHING";
+    USED = "UPDATE factors SET last_used_at = $3 WHERE tenant = $1 AND id = $2";
+    FORGET_NONCES = "DELETE FROM piv_nonces WHERE (tenant, id) IN (
+        SELECT tenant, id FROM piv_nonces WHERE spent_at < $1 ORDER BY spent_at LIMIT 100)";
+}
+
+pub(super) async fn add(factor: &Factor, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let (totp, yubico) = match &factor.detail {
+        FactorDetail::Totp(state) => (Some(state), None),
+        FactorDetail::YubicoOtp(state) => (None, Some(state)),
+        _ => (None, None),
+    };
+    let (detail, counter) = text_of(&factor.detail)?;
+    let added = query(ADD)
+        .bind(factor.tenant.as_str())
+        .bind(factor.id.as_str())
+        .bind(factor.user.as_str())
+        .bind(factor.label.as_str())
+        .bind(factor.detail.kind().name())
+        .bind(factor.created_at.unix_millis())
+        .bind(factor.last_used_at.map(Timestamp::unix_millis))
+        .bind(totp.map(|totp| totp.hash.name()))
+        .bind(totp.map(|totp| i64::from(totp.digits)))
+        .bind(totp.map(|totp| i64::from(totp.step_seconds)))
+        .bind(totp.map(|totp| i64::from(totp.drift)))
+        .bind(totp.map(|totp| totp.last_step))
+        .bind(yubico.map(|yubico| yubico.public_id.as_str()))
+        .bind(yubico.map(|yubico| yubico.private_id.to_vec()))
+        .bind(yubico.map(|yubico| yubico.last_counter))
+        .bind(totp.map(|totp| i64::from(totp.window)))
+        .bind(factor.detail.handle())
+        .bind(detail)
+        .bind(counter)
+        .bind(factor.serial.as_deref())
+        .bind(factor.state.name())
+        .bind(match &factor.state {
+            FactorState::Pending { requested_by } => Some(requested_by.as_str()),
+            FactorState::Enabled | FactorState::Disabled => None,
+        })
+        .bind(factor.valid_until.map(Timestamp::unix_millis))
+        .execute(&mut *connection)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    seals::add(connection, &factor.tenant, seals::FACTOR, factor.id.as_str(), &factor.secret).await?;
+    Ok(WriteOutcome::renewed(true))
+}
+
+pub(super) async fn remove(
+    (tenant, id, at): &(TenantId, FactorId, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let removed = query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection).await?;
+    let Some(row) = removed else { return Ok(WriteOutcome::nothing(false)) };
+    seals::remove(connection, tenant, seals::FACTOR, id.as_str()).await?;
+    let user = UserId::new(row.try_get::<String, _>("user_id")?);
+    users::renew_credentials(connection, tenant, &user, *at).await?;
+    Ok(WriteOutcome::renewed(true))
+}
+
+/// Takes back a factor that was added in this very transaction.
+pub(super) async fn take_back(factor: &Factor, connection: &mut Connection) -> Result<()> {
+    query(REMOVE).bind(factor.tenant.as_str()).bind(factor.id.as_str()).execute(&mut *connection).await?;
+    seals::remove(connection, &factor.tenant, seals::FACTOR, factor.id.as_str()).await
+}
+
+/// A one-time code that is being spent: a place that rises, and never falls back.
+struct Spending {
+    /// Raises the place where it is lower.
+    statement: &'static str,
+    tenant: TenantId,
+    id: FactorId,
+    /// A TOTP's step, or a counter.
+    place: i64,
+    at: Timestamp,
+    /// A TOTP's, which is kept with its step.
+    drift: Option<i32>,
+}
+
+async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let mut query = query(spending.statement)
+        .bind(spending.tenant.as_str())
+        .bind(spending.id.as_str())
+        .bind(spending.place)
+        .bind(spending.at.unix_millis());
+    if let Some(drift) = spending.drift {
+        query = query.bind(i64::from(drift));
+    }
+    let spent = query.execute(connection).await?;
+    Ok(WriteOutcome::spent_if(spent.rows_affected() > 0))
+}
+
+/// A nonce that is being spent.
+struct NonceSpending {
+    tenant: TenantId,
+    id: FactorId,
+    nonce: [u8; 32],
+    at: Timestamp,
+}
+
+/// How long a spent nonce is kept.
+const NONCE_KEPT: Duration = Duration::from_hours(48);
+
+async fn spend_nonce(spending: &NonceSpending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let (tenant, id, at) = (spending.tenant.as_str(), spending.id.as_str(), spending.at);
+    let spent = query(SPEND_NONCE)
+        .bind(tenant)
+        .bind(id)
+        .bind(spending.nonce.to_vec())
+        .bind(at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    if spent.rows_affected() == 0 {
+        return Ok(WriteOutcome::rejected(false));
+    }
+    query(USED).bind(tenant).bind(id).bind(at.unix_millis()).execute(&mut *connection).await?;
+    query(FORGET_NONCES).bind(at.minus(NONCE_KEPT).unix_millis()).execute(connection).await?;
+    Ok(WriteOutcome::applied(true))
+}
+
+/// What kind of secret a factor has, by its columns.
+pub(super) fn enclosed_of(kind: &str, totp_hash: Option<&str>, detail: Option<&str>) -> Result<OtpSecretKind> {
+    match (kind_of(kind)?, totp_hash, detail) {
+        (FactorKind::Totp, Some(name), _) => Ok(OtpSecretKind::Hmac(hash_of(name)?)),
+        (FactorKind::Hotp, None, Some(detail)) => {
+            let state: HotpState =
+                serde_json::from_str(detail).map_err(|_| StoreFailure::Corrupt("detail of factor"))?;
+            Ok(OtpSecretKind::Hmac(state.hash))
+        }
+        (FactorKind::YubicoOtp, None, _) => Ok(OtpSecretKind::Aes128),
+        (FactorKind::Recovery, None, _) => Ok(OtpSecretKind::Hmac(recovery::HASH)),
+        _ => Err(StoreFailure::Corrupt("kind of a factor")),
+    }
+}
+
+fn hash_of(name: &str) -> Result<OtpHash> {
+    OtpHash::named(name).ok_or(StoreFailure::Corrupt("totp_hash"))
+}
+
+/// What a kind without columns of its own keeps: the facts that don't change as JSON, and the counter that rises.
+fn text_of(detail: &FactorDetail) -> Result<(Option<String>, Option<i64>)> {
+    fn json(state: &impl Serialize) -> Result<Option<String>> {
+        serde_json::to_string(state).map(Some).map_err(|_| StoreFailure::Corrupt("detail of factor"))
+    }
+    Ok(match detail {
+        FactorDetail::Totp(_) | FactorDetail::YubicoOtp(_) => (None, None),
+        FactorDetail::Hotp(state) => (json(state)?, Some(state.next_counter)),
+        FactorDetail::YubicoRemote(state) => (json(state)?, Some(state.last_counter)),
+        FactorDetail::WebAuthn(state) => (json(state)?, Some(state.counter)),
+        FactorDetail::Piv(state) => (json(state)?, None),
+        FactorDetail::Recovery(state) => (json(state)?, None),
+    })
+}
+
+fn from_text<T: DeserializeOwned>(row: &Row) -> Result<T> {
+    let text: &str = row.try_get("detail")?;
+    serde_json::from_str(text).map_err(|_| StoreFailure::Corrupt("detail of factor"))
+}
+
+fn kind_of(name: &str) -> Result<FactorKind> {
+    name.parse().map_err(|_| StoreFailure::Corrupt("kind of factor"))
+}
+
+fn detail_of(row: &Row) -> Result<FactorDetail> {
+    match kind_of(row.try_get("kind")?)? {
+        FactorKind::Totp => Ok(FactorDetail::Totp(TotpState {
+            hash: hash_of(row.try_get("totp_hash")?)?,
+            digits: number(row, "totp_digits")?,
+            step_seconds: number(row, "totp_step_seconds")?,
+            drift: number(row, "totp_drift")?,
+            window: number(row, "totp_window")?,
+            last_step: row.try_get("totp_last_step")?,
+        })),
+        FactorKind::YubicoOtp => Ok(FactorDetail::YubicoOtp(YubicoState {
+            public_id: row.try_get("yubico_public_id")?,
+            private_id: array(row, "yubico_private_id")?,
+            last_counter: row.try_get("yubico_last_counter")?,
+        })),
+        FactorKind::Hotp => {
+            Ok(FactorDetail::Hotp(HotpState { next_counter: row.try_get("counter")?, ..from_text(row)? }))
+        }
+        FactorKind::YubicoRemote => Ok(FactorDetail::YubicoRemote(YubicoRemoteState {
+            last_counter: row.try_get("counter")?,
+            ..from_text(row)?
+        })),
+        FactorKind::WebAuthn => {
+            Ok(FactorDetail::WebAuthn(WebAuthnState { counter: row.try_get("counter")?, ..from_text(row)? }))
+        }
+        FactorKind::Piv => Ok(FactorDetail::Piv(from_text(row)?)),
+        FactorKind::Recovery => Ok(FactorDetail::Recovery(from_text(row)?)),
+    }
+}
+
+fn state_of(row: &Row) -> Result<FactorState> {
+    match row.try_get("state")? {
+        "enabled" => Ok(FactorState::Enabled),
+        "disabled" => Ok(FactorState::Disabled),
+        "pending" => Ok(FactorState::Pending { requested_by: row.try_get("requested_by")? }),
+        _ => Err(StoreFailure::Corrupt("state of factor")),
+    }
+}
+
+pub(super) fn factor_of(row: &Row) -> Result<Factor> {
+    Ok(Factor {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: FactorId::new(row.try_get::<String, _>("id")?),
+        user: UserId::new(row.try_get::<String, _>("user_id")?),
+        label: row.try_get("label")?,
+        serial: row.try_get("serial")?,
+        detail: detail_of(row)?,
+        state: state_of(row)?,
+        valid_until: moment_if(row, "valid_until")?,
+        secret: SealedCopies::default(),
+        created_at: moment(row, "created_at")?,
+        last_used_at: moment_if(row, "last_used_at")?,
+    })
+}
+
+/// The factor of a kind that is named so from outside.
+pub(super) async fn by_handle(
+    store: &SqlStore,
+    tenant: &TenantId,
+    kind: FactorKind,
+    handle: &str,
+) -> Result<Option<Factor>, StoreError> {
+    let query = query(BY_HANDLE).bind(tenant.as_str()).bind(kind.name()).bind(handle);
+    Ok(store.read("find factor by handle", query, factors_of).await?.pop())
+}
+
+pub(super) fn factors_of(rows: &[Row]) -> Result<Vec<Factor>> {
+    fold(rows, factor_of, |factor| &mut factor.secret)
+}
+
+#[async_trait]
+impl Factors for SqlStore {
+    async fn add_factor(&self, factor: &Factor, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add factor", factor.clone(), audit, add).await
+    }
+
+    async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
+        self.read("list factors", query(OF_USER).bind(tenant.as_str()).bind(user.as_str()), factors_of).await
+    }
+
+    async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>, StoreError> {
+        Ok(self.read("find factor", query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), factors_of).await?.pop())
+    }
+
+    async fn remove_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("remove factor", (tenant.clone(), id.clone(), at), audit, remove).await
+    }
+
+    async fn spend_totp_step(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        step: i64,
+        drift: i32,
+        at: Timestamp,
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let spending = Spending { statement: SPEND_TOTP, tenant, id, place: step, at, drift: Some(drift) };
+        self.writer.change("spend TOTP step", spending, audit, spend).await
+    }
+
+    async fn spend_yubico_counter(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        counter: i64,
+        at: Timestamp,
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let spending = Spending { statement: SPEND_YUBICO, tenant, id, place: counter, at, drift: None };
+        self.writer.change("spend Yubico counter", spending, audit, spend).await
+    }
+
+    async fn spend_piv_nonce(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        nonce: &[u8; 32],
+        at: Timestamp,
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        let spending = NonceSpending { tenant: tenant.clone(), id: id.clone(), nonce: *nonce, at };
+        self.writer.change("spend PIV nonce", spending, audit, spend_nonce).await
+    }
+
+    async fn raise_counter(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        counter: i64,
+        at: Timestamp,
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        let (tenant, id) = (tenant.clone(), id.clone());
+        let spending = Spending { statement: SPEND_COUNTER, tenant, id, place: counter, at, drift: None };
+        self.writer.change("raise counter", spending, audit, spend).await
+    }
+}

@@ -1,0 +1,172 @@
+//! The places of active keys, the change of the signing key in one commit, and pairs that were announced beforehand.
+
+use std::time::Duration;
+
+use super::engine::{Connection, Query, Result, Row, query};
+use super::outcome::WriteOutcome;
+use super::row::moment;
+use super::texts::texts;
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, TenantId};
+use signet_jose::KeyId;
+use signet_store::StoreFailure;
+
+texts! {
+    COUNT_ACTIVE = "SELECT COUNT(*) FROM keys
+        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
+    IS_MEMBER = "SELECT COUNT(*) FROM hsm_tokens WHERE name = $1 AND retired_at IS NULL";
+    IN_STAGE = "SELECT COUNT(*) FROM keys WHERE key_id = $1 AND hsm = $2 AND state = $3 AND state_since = $4";
+    RETIRE = "UPDATE keys SET state = 'retiring', state_since = $3,
+            state_until = $3 + (CASE WHEN token_lifetime > $4 THEN token_lifetime ELSE $4 END) + $5
+        WHERE key_id = $1 AND hsm = $2";
+    ACTIVATE = "UPDATE keys SET state = 'active', state_since = $3, token_lifetime = $4 WHERE key_id = $1 AND hsm = $2";
+    RAISE = "UPDATE keys SET token_lifetime = $2
+        WHERE tenant = $1 AND purpose = 'token_signing' AND state = 'active' AND token_lifetime < $2";
+    LIFETIME = "SELECT MAX(token_lifetime) AS token_lifetime FROM keys WHERE key_id = $1";
+    ANNOUNCE = "INSERT INTO announced_keys (cka_id, tenant, hsm, purpose, algorithm, announced_at)
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    ANNOUNCED = "SELECT cka_id, tenant, hsm, purpose, algorithm, announced_at, given_up FROM announced_keys
+        ORDER BY announced_at, cka_id";
+    GIVE_UP = "UPDATE announced_keys SET given_up = 1 WHERE cka_id = $1";
+    FORGET = "DELETE FROM announced_keys WHERE cka_id = $1";
+}
+
+pub(super) fn purpose_of(name: &str) -> Result<KeyPurpose> {
+    KeyPurpose::named(name).ok_or(StoreFailure::Corrupt("purpose of a key"))
+}
+
+/// What a pair signs with; empty for a secret key.
+pub(super) fn algorithm_of(key: &HsmKey) -> &'static str {
+    key.public.as_ref().map_or("", |jwk| jwk.algorithm.name())
+}
+
+/// How many active keys have the place of this key.
+pub(super) async fn count_active(key: &HsmKey, connection: &mut Connection) -> Result<i64> {
+    let query = query(COUNT_ACTIVE)
+        .bind(key.tenant.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.purpose.name())
+        .bind(algorithm_of(key));
+    query.fetch_one(connection).await?.try_get(0)
+}
+
+/// Whether an HSM token belongs to the deployment, and was not retired.
+pub(super) async fn is_member(hsm: &HsmName, connection: &mut Connection) -> Result<bool> {
+    let query = query(IS_MEMBER).bind(hsm.as_str());
+    Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+async fn is_in_stage(key: &HsmKey, connection: &mut Connection) -> Result<bool> {
+    let query = query(IN_STAGE)
+        .bind(key.key_id.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.state.name())
+        .bind(key.state.since().unix_millis());
+    Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
+}
+
+/// All is looked at before anything is changed: the transaction is alone, and has no way back of its own.
+pub(super) async fn hand_over(change: &HandOver, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let HandOver { successor, predecessor, at, token_lifetime, margin } = change;
+    if !is_in_stage(successor, connection).await? || !is_member(&successor.hsm, connection).await? {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    if let Some(key) = predecessor
+        && !is_in_stage(key, connection).await?
+    {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    let allowed = i64::from(predecessor.is_some());
+    if count_active(successor, connection).await? != allowed {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    if let Some(key) = predecessor {
+        query(RETIRE)
+            .bind(key.key_id.as_str())
+            .bind(key.hsm.as_str())
+            .bind(at.unix_millis())
+            .bind(millis(*token_lifetime))
+            .bind(millis(*margin))
+            .execute(&mut *connection)
+            .await?;
+    }
+    query(ACTIVATE)
+        .bind(successor.key_id.as_str())
+        .bind(successor.hsm.as_str())
+        .bind(at.unix_millis())
+        .bind(millis(*token_lifetime))
+        .execute(connection)
+        .await?;
+    Ok(WriteOutcome::renewed(true))
+}
+
+/// No snapshot holds a lifetime, so that nothing is renewed.
+pub(super) async fn raise_lifetime(
+    (tenant, lifetime): &(TenantId, Duration),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<()>> {
+    query(RAISE).bind(tenant.as_str()).bind(millis(*lifetime)).execute(connection).await?;
+    Ok(WriteOutcome::nothing(()))
+}
+
+pub(super) fn lifetime_query(key: &KeyId) -> Query {
+    query(LIFETIME).bind(key.as_str())
+}
+
+/// The longest lifetime of the key's rows; none where it has none.
+pub(super) fn lifetime_of(row: &Row) -> Result<Duration> {
+    let millis: Option<i64> = row.try_get("token_lifetime")?;
+    Ok(Duration::from_millis(u64::try_from(millis.unwrap_or(0)).map_err(|_| StoreFailure::Corrupt("token_lifetime"))?))
+}
+
+pub(super) async fn announce(key: &AnnouncedKey, connection: &mut Connection) -> Result<WriteOutcome<()>> {
+    query(ANNOUNCE)
+        .bind(key.cka_id.as_slice())
+        .bind(key.tenant.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.purpose.name())
+        .bind(key.algorithm.name())
+        .bind(key.at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(WriteOutcome::applied(()))
+}
+
+pub(super) fn announced_query() -> Query {
+    query(ANNOUNCED)
+}
+
+pub(super) fn announced_of(row: &Row) -> Result<AnnouncedKey> {
+    Ok(AnnouncedKey {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        purpose: purpose_of(row.try_get("purpose")?)?,
+        algorithm: row
+            .try_get::<&str, _>("algorithm")?
+            .parse()
+            .map_err(|_| StoreFailure::Corrupt("algorithm of a key"))?,
+        cka_id: row.try_get("cka_id")?,
+        at: moment(row, "announced_at")?,
+        given_up: row.try_get("given_up")?,
+    })
+}
+
+pub(super) async fn give_up(cka_id: &Vec<u8>, connection: &mut Connection) -> Result<WriteOutcome<()>> {
+    query(GIVE_UP).bind(cka_id.as_slice()).execute(connection).await?;
+    Ok(WriteOutcome::nothing(()))
+}
+
+/// Forgets an announced pair; nothing changes where there was none.
+pub(super) async fn forget(cka_id: &[u8], connection: &mut Connection) -> Result<()> {
+    query(FORGET).bind(cka_id).execute(connection).await?;
+    Ok(())
+}
+
+#[expect(clippy::ptr_arg, reason = "the writer keeps what a write is about, and lends that very type")]
+pub(super) async fn forget_announced(cka_id: &Vec<u8>, connection: &mut Connection) -> Result<WriteOutcome<()>> {
+    forget(cka_id, connection).await?;
+    Ok(WriteOutcome::applied(()))
+}

@@ -1,0 +1,166 @@
+//! Keys that the deployment depends on.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::engine::{Connection, Result, Row, query};
+use super::key_ring::{self, algorithm_of, count_active, is_member, purpose_of};
+use super::outcome::WriteOutcome;
+use super::row::{moment, moment_if};
+use super::texts::texts;
+use signet_core::audit::Draft;
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
+use signet_jose::clock::Timestamp;
+use signet_jose::{Jwk, KeyId};
+use signet_store::{Keys, StoreError, StoreFailure};
+
+texts! {
+    ADD = "INSERT INTO keys (tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason,
+            algorithm, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    LIST = "SELECT tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason, created_at
+        FROM keys ORDER BY created_at, key_id, hsm";
+    MOVE = "UPDATE keys SET state = $5, state_since = $6, state_until = $7, end_reason = $8
+        WHERE key_id = $1 AND state = $2 AND state_since = $3 AND state_until IS NOT DISTINCT FROM $4";
+}
+
+/// A stage as four columns: its name, its moment, until when it lasts, and why it ended.
+const fn columns(state: &KeyState) -> (&'static str, Timestamp, Option<Timestamp>, Option<KeyEnd>) {
+    (state.name(), state.since(), state.until(), state.end())
+}
+
+fn state_of(row: &Row) -> Result<KeyState> {
+    let since = moment(row, "state_since")?;
+    let end = row.try_get::<Option<&str>, _>("end_reason")?.map(end_of).transpose()?;
+    match (row.try_get("state")?, moment_if(row, "state_until")?, end) {
+        ("next", None, None) => Ok(KeyState::Next { published_at: since }),
+        ("active", None, None) => Ok(KeyState::Active { since }),
+        ("retiring", Some(until), None) => Ok(KeyState::Retiring { since, until }),
+        ("withdrawn", None, Some(end)) => Ok(KeyState::Withdrawn { since, end }),
+        ("destroyed", None, Some(end)) => Ok(KeyState::Destroyed { at: since, end }),
+        _ => Err(StoreFailure::Corrupt("state of a key")),
+    }
+}
+
+fn end_of(name: &str) -> Result<KeyEnd> {
+    KeyEnd::named(name).ok_or(StoreFailure::Corrupt("end of a key"))
+}
+
+fn public_of(row: &Row) -> Result<Option<Jwk>> {
+    let json: Option<&str> = row.try_get("public_jwk")?;
+    json.map(Jwk::from_json).transpose().map_err(|_| StoreFailure::Corrupt("public key"))
+}
+
+fn key_of(row: &Row) -> Result<HsmKey> {
+    Ok(HsmKey {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        purpose: purpose_of(row.try_get("purpose")?)?,
+        key_id: KeyId::new(row.try_get::<String, _>("key_id")?),
+        cka_id: row.try_get("cka_id")?,
+        public: public_of(row)?,
+        state: state_of(row)?,
+        created_at: moment(row, "created_at")?,
+    })
+}
+
+async fn add(key: &HsmKey, connection: &mut Connection) -> Result<WriteOutcome<()>> {
+    // Asked in the transaction: the token may be retired while its key is being generated.
+    if key.purpose == KeyPurpose::TokenSigning && !is_member(&key.hsm, connection).await? {
+        return Err(StoreFailure::NotAMember(key.hsm.clone()));
+    }
+    if key.state.is_active() && count_active(key, connection).await? > 0 {
+        return Err(StoreFailure::Taken("an active key of this kind in this HSM token"));
+    }
+    let (state, since, until, end) = columns(&key.state);
+    query(ADD)
+        .bind(key.tenant.as_str())
+        .bind(key.key_id.as_str())
+        .bind(key.hsm.as_str())
+        .bind(key.purpose.name())
+        .bind(key.cka_id.as_slice())
+        .bind(key.public.as_ref().map(|jwk| jwk.to_json().to_string()))
+        .bind(state)
+        .bind(since.unix_millis())
+        .bind(until.map(Timestamp::unix_millis))
+        .bind(end.map(KeyEnd::name))
+        .bind(algorithm_of(key))
+        .bind(key.created_at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    key_ring::forget(&key.cka_id, connection).await?;
+    Ok(WriteOutcome::renewed(()))
+}
+
+async fn move_stage(
+    (key, from, to): &(KeyId, KeyState, KeyState),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let (from, from_since, from_until, _) = columns(from);
+    let (to, to_since, to_until, to_end) = columns(to);
+    let moved = query(MOVE)
+        .bind(key.as_str())
+        .bind(from)
+        .bind(from_since.unix_millis())
+        .bind(from_until.map(Timestamp::unix_millis))
+        .bind(to)
+        .bind(to_since.unix_millis())
+        .bind(to_until.map(Timestamp::unix_millis))
+        .bind(to_end.map(KeyEnd::name))
+        .execute(connection)
+        .await?;
+    Ok(WriteOutcome::renewed_if(moved.rows_affected() > 0))
+}
+
+#[async_trait]
+impl Keys for SqlStore {
+    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<(), StoreError> {
+        self.writer.change("add key", key.clone(), audit, add).await
+    }
+
+    async fn keys(&self) -> Result<Vec<HsmKey>, StoreError> {
+        self.read_each("list keys", query(LIST), key_of).await
+    }
+
+    async fn move_key(
+        &self,
+        key: &KeyId,
+        from: &KeyState,
+        to: &KeyState,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("move key", (key.clone(), *from, *to), audit, move_stage).await
+    }
+
+    async fn hand_over(&self, change: &HandOver, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("hand over", change.clone(), audit, key_ring::hand_over).await
+    }
+
+    async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<(), StoreError> {
+        let input = (tenant.clone(), lifetime);
+        self.writer.change("note the lifetime of tokens", input, vec![], key_ring::raise_lifetime).await
+    }
+
+    async fn token_lifetime(&self, key: &KeyId) -> Result<Duration, StoreError> {
+        self.read_row("read the lifetime of tokens", key_ring::lifetime_query(key), key_ring::lifetime_of).await
+    }
+
+    async fn announce_key(&self, key: &AnnouncedKey) -> Result<(), StoreError> {
+        self.writer.change("announce a key", key.clone(), vec![], key_ring::announce).await
+    }
+
+    async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>, StoreError> {
+        let operation = "list announced keys";
+        self.read_each(operation, key_ring::announced_query(), key_ring::announced_of).await
+    }
+
+    async fn give_up_announced(&self, cka_id: &[u8]) -> Result<(), StoreError> {
+        self.writer.change("give up a key", cka_id.to_vec(), vec![], key_ring::give_up).await
+    }
+
+    async fn forget_announced(&self, cka_id: &[u8], audit: Vec<Draft>) -> Result<(), StoreError> {
+        self.writer.change("forget a key", cka_id.to_vec(), audit, key_ring::forget_announced).await
+    }
+}

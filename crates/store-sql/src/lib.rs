@@ -1,0 +1,190 @@
+//! The store in an SQL database: every statement and every conditional write of [`signet_store`]'s contracts, once, for
+//! whatever engine is behind the ports of [`engine`].
+//!
+//! It decides what is written and under which condition, how many jobs share one commit, and how what has expired goes. It
+//! never decides who may do what, never opens what is sealed, never answers before a commit is durable, and names no
+//! database driver: `signet-store-sqlite` and `signet-store-postgres` connect.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::engine::{Engine, Query, Result, Row};
+use self::writer::Writer;
+use signet_core::audit::Head;
+use signet_jose::clock::{Clock, Timestamp};
+use signet_store::anchor::Anchor;
+use signet_store::{StoreError, StoreFailure};
+
+mod audit_log;
+mod ceremonies;
+mod chain;
+mod clients;
+pub mod engine;
+mod factor_life;
+mod factors;
+mod grants;
+mod key_ring;
+mod keys;
+mod leases;
+mod membership;
+mod otp_validation;
+mod outcome;
+mod prune;
+mod recovery_codes;
+mod revocations;
+mod row;
+pub mod schema;
+mod seals;
+mod secrets_at_rest;
+mod sessions;
+mod sign_in;
+mod stock;
+mod texts;
+mod throttles;
+mod users;
+mod writer;
+
+/// The store in an SQL database. Implements every contract of [`signet_store`].
+pub struct SqlStore {
+    writer: Writer,
+    engine: Arc<dyn Engine>,
+    anchor: Option<Anchor>,
+    /// How late it can be.
+    latest: LatestTime,
+    /// Whether there is room for tries at accounts that are not known yet.
+    room: throttles::Room,
+}
+
+impl SqlStore {
+    /// Opens the store in a database that has the schema. `anchor` is the file to which checkpoints are appended too,
+    /// outside of the database.
+    /// Errors: [`StoreFailure::RolledBack`] where the anchor holds a checkpoint beyond the end of the audit chain; what
+    /// the engine says.
+    pub async fn open(
+        engine: Arc<dyn Engine>,
+        anchor: Option<Anchor>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StoreError> {
+        Self::try_open(engine, anchor, clock).await.map(Arc::new).map_err(|failure| failure.during("open"))
+    }
+
+    async fn try_open(engine: Arc<dyn Engine>, anchor: Option<Anchor>, clock: Arc<dyn Clock>) -> Result<Self> {
+        // Before the head: another process may write on between the two, and the chain never ends before its anchor.
+        let anchored = anchor.as_ref().map(Anchor::furthest).transpose()?.flatten();
+        let mut connection = engine.connect().await?;
+        let tail = chain::tail(connection.statements()).await?;
+        let (head, latest) = (tail.head, LatestTime::at_opening(tail, clock.now()));
+        if anchored.is_some_and(|checkpoint| checkpoint.sequence > head.sequence) {
+            connection.close().await;
+            return Err(StoreFailure::RolledBack);
+        }
+        let writer = Writer::start(connection, engine.clone(), head, clock);
+        Ok(Self { writer, engine, anchor, latest, room: throttles::Room::default() })
+    }
+
+    /// Lets the writes that wait finish, then closes every connection. Later calls answer that it is closed.
+    pub async fn close(&self) {
+        // The readers go first, so that the last connection to close is the writer's: SQLite's then folds the log back.
+        self.engine.close().await;
+        self.writer.close().await;
+    }
+
+    /// Runs a query, and reads its rows together.
+    async fn read<T>(
+        &self,
+        operation: &'static str,
+        query: Query,
+        of: impl FnOnce(&[Row]) -> Result<T> + Send,
+    ) -> Result<T, StoreError> {
+        let rows = self.engine.read(&query.text, query.values).await;
+        rows.and_then(|rows| of(&rows)).map_err(|failure| failure.during(operation))
+    }
+
+    /// Runs a query, and reads each row by itself.
+    async fn read_each<T>(
+        &self,
+        operation: &'static str,
+        query: Query,
+        of: impl Fn(&Row) -> Result<T> + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        self.read(operation, query, |rows| rows.iter().map(of).collect()).await
+    }
+
+    /// Runs a query that finds one row or none.
+    async fn read_one<T>(
+        &self,
+        operation: &'static str,
+        query: Query,
+        of: impl FnOnce(&Row) -> Result<T> + Send,
+    ) -> Result<Option<T>, StoreError> {
+        self.read(operation, query, |rows| rows.first().map(of).transpose()).await
+    }
+
+    /// Runs a query that always finds a row, in a database that is whole.
+    async fn read_row<T>(
+        &self,
+        operation: &'static str,
+        query: Query,
+        of: impl FnOnce(&Row) -> Result<T> + Send,
+    ) -> Result<T, StoreError> {
+        let found = self.read_one(operation, query, of).await?;
+        found.ok_or_else(|| StoreFailure::Corrupt("deployment").during(operation))
+    }
+}
+
+/// How far the clock may be ahead of the audit chain's last record at opening.
+const BELIEVED_AHEAD: Duration = Duration::from_hours(24);
+
+/// The latest that it can be, whatever the clock says: from what was written last, and the time that passes meanwhile.
+#[derive(Debug)]
+struct LatestTime {
+    at_opening: Timestamp,
+    opened: Instant,
+}
+
+impl LatestTime {
+    fn at_opening(tail: chain::Tail, clock: Timestamp) -> Self {
+        let believed = if tail.head == Head::default() { clock } else { clock.min(tail.at.plus(BELIEVED_AHEAD)) };
+        Self { at_opening: believed, opened: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.at_opening.plus(self.opened.elapsed())
+    }
+}
+
+/// Every SQL text that the store runs on its tables, in an engine's words, for the test that prepares each.
+pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
+    let named = [
+        audit_log::TEXTS,
+        ceremonies::TEXTS,
+        chain::TEXTS,
+        clients::TEXTS,
+        factor_life::TEXTS,
+        factors::TEXTS,
+        grants::TEXTS,
+        key_ring::TEXTS,
+        keys::TEXTS,
+        leases::TEXTS,
+        membership::TEXTS,
+        otp_validation::TEXTS,
+        prune::TEXTS,
+        revocations::TEXTS,
+        recovery_codes::TEXTS,
+        seals::TEXTS,
+        secrets_at_rest::TEXTS,
+        sessions::TEXTS,
+        sign_in::TEXTS,
+        stock::TEXTS,
+        throttles::TEXTS,
+        users::TEXTS,
+    ];
+    let made = chain::INSERTS.iter().map(|insert| insert.alone.clone()).chain([chain::SET_TAIL.clone()]);
+    let each = audit_log::EACH.iter().chain([&*stock::KNOWN]).cloned();
+    let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
+    texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
+}

@@ -1,0 +1,135 @@
+//! The deployment as a whole.
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::engine::{Connection, Result, Row, query};
+use super::outcome::WriteOutcome;
+use super::row::{moment, moment_if};
+use super::texts::texts;
+use signet_core::audit::Draft;
+use signet_core::keys::{HsmName, SealMode, TokenInfo};
+use signet_jose::clock::Timestamp;
+use signet_store::{HsmMember, Membership, SealedSecrets, StoreError};
+
+texts! {
+    GENERATION = "SELECT generation FROM deployment WHERE id = 1";
+    PROBE = "INSERT INTO probe (id, probed_at) VALUES (1, $1)
+        ON CONFLICT (id) DO UPDATE SET probed_at = excluded.probed_at";
+    TOKENS = "SELECT name, label, manufacturer, model, serial, firmware, bound_at, retired_at
+        FROM hsm_tokens ORDER BY name";
+    SEALED = "SELECT kind, hsm, substr(blob, 1, 1), COUNT(*) FROM seals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    BIND = "INSERT INTO hsm_tokens (name, label, manufacturer, model, serial, firmware, bound_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (name) DO UPDATE SET retired_at = NULL, bound_at = excluded.bound_at
+        WHERE hsm_tokens.retired_at IS NOT NULL";
+    RETIRE = "UPDATE hsm_tokens SET retired_at = $2 WHERE name = $1 AND retired_at IS NULL AND EXISTS (
+        SELECT 1 FROM keys k JOIN hsm_tokens t ON t.name = k.hsm
+        WHERE k.hsm <> $1 AND t.retired_at IS NULL AND k.purpose = 'token_signing' AND k.state = 'active')";
+    RETIRE_KEYS = "UPDATE keys SET state = 'retiring', state_since = $2, state_until = $3
+        WHERE hsm = $1 AND state IN ('next', 'active')";
+}
+
+fn token_of(row: &Row) -> Result<(HsmName, TokenInfo)> {
+    let token = TokenInfo {
+        label: row.try_get("label")?,
+        manufacturer: row.try_get("manufacturer")?,
+        model: row.try_get("model")?,
+        serial: row.try_get("serial")?,
+        firmware: row.try_get("firmware")?,
+    };
+    Ok((HsmName::new(row.try_get::<String, _>("name")?), token))
+}
+
+fn sealed_of(row: &Row) -> Result<SealedSecrets> {
+    let (mode, count): (Vec<u8>, i64) = (row.try_get(2)?, row.try_get(3)?);
+    Ok(SealedSecrets {
+        kind: row.try_get("kind")?,
+        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        mode: SealMode::of_blob(mode.first()),
+        count: count.unsigned_abs(),
+    })
+}
+
+async fn bind(
+    (name, token, at): &(HsmName, TokenInfo, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<()>> {
+    let bound = query(BIND)
+        .bind(name.as_str())
+        .bind(token.label.as_str())
+        .bind(token.manufacturer.as_str())
+        .bind(token.model.as_str())
+        .bind(token.serial.as_str())
+        .bind(token.firmware.as_str())
+        .bind(at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(if bound.rows_affected() == 0 { WriteOutcome::nothing(()) } else { WriteOutcome::applied(()) })
+}
+
+fn member_of(row: &Row) -> Result<HsmMember> {
+    let (name, token) = token_of(row)?;
+    Ok(HsmMember { name, token, bound_at: moment(row, "bound_at")?, retired_at: moment_if(row, "retired_at")? })
+}
+
+async fn retire(
+    (name, at, until): &(HsmName, Timestamp, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let retired = query(RETIRE).bind(name.as_str()).bind(at.unix_millis()).execute(&mut *connection).await?;
+    if retired.rows_affected() == 0 {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    query(RETIRE_KEYS).bind(name.as_str()).bind(at.unix_millis()).bind(until.unix_millis()).execute(connection).await?;
+    Ok(WriteOutcome::renewed(true))
+}
+
+async fn probe(at: &Timestamp, connection: &mut Connection) -> Result<WriteOutcome<()>> {
+    query(PROBE).bind(at.unix_millis()).execute(connection).await?;
+    Ok(WriteOutcome::nothing(()))
+}
+
+#[async_trait]
+impl Membership for SqlStore {
+    async fn generation(&self) -> Result<i64, StoreError> {
+        self.read_row("read the generation", query(GENERATION), |row| row.try_get("generation")).await
+    }
+
+    async fn hsm_tokens(&self) -> Result<Vec<(HsmName, TokenInfo)>, StoreError> {
+        self.read_each("list HSM tokens", query(TOKENS), token_of).await
+    }
+
+    async fn hsm_members(&self) -> Result<Vec<HsmMember>, StoreError> {
+        self.read_each("list HSM tokens", query(TOKENS), member_of).await
+    }
+
+    async fn retire_hsm_token(
+        &self,
+        name: &HsmName,
+        at: Timestamp,
+        until: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("retire HSM token", (name.clone(), at, until), audit, retire).await
+    }
+
+    async fn bind_hsm_token(
+        &self,
+        name: &HsmName,
+        token: &TokenInfo,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<(), StoreError> {
+        self.writer.change("bind HSM token", (name.clone(), token.clone(), at), audit, bind).await
+    }
+
+    async fn sealed_secrets(&self) -> Result<Vec<SealedSecrets>, StoreError> {
+        let operation = "count sealed secrets";
+        self.read_each(operation, query(SEALED), sealed_of).await
+    }
+
+    async fn probe(&self, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.change("probe", at, vec![], probe).await
+    }
+}

@@ -1,0 +1,292 @@
+//! What verifies Yubico OTPs for others: clients, keys of no user's, and the one write that spends an OTP.
+
+use async_trait::async_trait;
+
+use super::engine::{Connection, Result, Row, query};
+use super::outcome::WriteOutcome;
+use super::row::{array, fold, moment, moment_if};
+use super::texts::texts;
+use super::{SqlStore, factors, seals};
+use signet_core::audit::Draft;
+use signet_core::keys::{SealedCopies, TenantId};
+use signet_core::mfa::FactorKind;
+use signet_jose::clock::Timestamp;
+use signet_store::{
+    ClientNumber, Factor, OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp, StoreError, StoreFailure,
+};
+
+texts! {
+    ADD_CLIENT = "INSERT INTO otp_clients (tenant, id, name, needs_signature, enabled, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    CLIENT = "SELECT c.tenant, CAST(c.id AS TEXT) AS id, c.name, c.needs_signature, c.enabled, c.created_at, s.hsm, s.blob
+        FROM otp_clients c LEFT JOIN seals s
+            ON s.tenant = c.tenant AND s.kind = 'otp_clients.key' AND s.row_id = CAST(c.id AS TEXT)
+        WHERE c.tenant = $1 AND c.id = $2 ORDER BY s.hsm";
+    CLIENTS = "SELECT c.tenant, CAST(c.id AS TEXT) AS id, c.name, c.needs_signature, c.enabled, c.created_at, s.hsm, s.blob
+        FROM otp_clients c LEFT JOIN seals s
+            ON s.tenant = c.tenant AND s.kind = 'otp_clients.key' AND s.row_id = CAST(c.id AS TEXT)
+        WHERE c.tenant = $1 ORDER BY c.id, s.hsm";
+    ENABLE_CLIENT = "UPDATE otp_clients SET enabled = $3 WHERE tenant = $1 AND id = $2";
+    REMOVE_CLIENT = "DELETE FROM otp_clients WHERE tenant = $1 AND id = $2";
+    ADD_KEY = "INSERT INTO otp_keys
+            (tenant, public_id, private_id, serial, last_counter, enabled, created_at, last_used_at)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8
+        WHERE NOT EXISTS (SELECT 1 FROM factors
+            WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $2)
+        ON CONFLICT DO NOTHING";
+    KEY = "SELECT k.tenant, k.public_id AS id, k.private_id, k.serial, k.last_counter, k.enabled, k.created_at,
+            k.last_used_at, s.hsm, s.blob
+        FROM otp_keys k LEFT JOIN seals s
+            ON s.tenant = k.tenant AND s.kind = 'otp_keys.secret' AND s.row_id = k.public_id
+        WHERE k.tenant = $1 AND k.public_id = $2 ORDER BY s.hsm";
+    KEYS = "SELECT k.tenant, k.public_id AS id, k.private_id, k.serial, k.last_counter, k.enabled, k.created_at,
+            k.last_used_at, NULL AS hsm, NULL AS blob
+        FROM otp_keys k WHERE k.tenant = $1 AND k.public_id > $2 ORDER BY k.public_id LIMIT $3";
+    ENABLE_KEY = "UPDATE otp_keys SET enabled = $3 WHERE tenant = $1 AND public_id = $2";
+    REMOVE_KEY = "DELETE FROM otp_keys WHERE tenant = $1 AND public_id = $2";
+    RAISE_KEY = "UPDATE otp_keys SET last_counter = $3 WHERE tenant = $1 AND public_id = $2 AND last_counter < $3";
+    RAISE_FACTOR = "UPDATE factors SET yubico_last_counter = $3
+        WHERE tenant = $1 AND kind = 'yubico_otp' AND handle = $2 AND yubico_last_counter < $3";
+    SPEND_KEY = "UPDATE otp_keys SET last_counter = $3, last_used_at = $4
+        WHERE tenant = $1 AND public_id = $2 AND enabled = 1 AND last_counter < $3";
+    SPEND_FACTOR = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
+        WHERE tenant = $1 AND kind = 'yubico_otp' AND handle = $2 AND yubico_last_counter < $3
+            AND state = 'enabled' AND (valid_until IS NULL OR valid_until > $4)
+            AND EXISTS (SELECT 1 FROM users u
+                WHERE u.tenant = factors.tenant AND u.id = factors.user_id AND u.enabled = 1)";
+    KEEP_REQUEST = "INSERT INTO otp_requests (tenant, public_id, counter, nonce) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (tenant, public_id) DO UPDATE SET counter = excluded.counter, nonce = excluded.nonce";
+    SAME_REQUEST = "SELECT 1 FROM otp_requests WHERE tenant = $1 AND public_id = $2 AND counter = $3 AND nonce = $4";
+}
+
+async fn add_client(client: &OtpClient, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let added = query(ADD_CLIENT)
+        .bind(client.tenant.as_str())
+        .bind(stored(client.id)?)
+        .bind(client.name.as_str())
+        .bind(i64::from(client.needs_signature))
+        .bind(i64::from(client.enabled))
+        .bind(client.created_at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    seals::add(connection, &client.tenant, seals::OTP_CLIENT, &client.id.to_string(), &client.key).await?;
+    Ok(WriteOutcome::applied(true))
+}
+
+async fn enable_client(
+    (tenant, id, enabled): &(TenantId, ClientNumber, bool),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let set = query(ENABLE_CLIENT).bind(tenant.as_str()).bind(stored(*id)?).bind(i64::from(*enabled));
+    Ok(changed(set.execute(connection).await?.rows_affected()))
+}
+
+async fn remove_client(
+    (tenant, id): &(TenantId, ClientNumber),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let removed = query(REMOVE_CLIENT).bind(tenant.as_str()).bind(stored(*id)?);
+    let removed = removed.execute(&mut *connection).await?.rows_affected();
+    seals::remove(connection, tenant, seals::OTP_CLIENT, &id.to_string()).await?;
+    Ok(changed(removed))
+}
+
+async fn add_key(key: &OtpKey, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let added = query(ADD_KEY)
+        .bind(key.tenant.as_str())
+        .bind(key.public_id.as_str())
+        .bind(key.private_id.to_vec())
+        .bind(key.serial.as_deref())
+        .bind(key.last_counter)
+        .bind(i64::from(key.enabled))
+        .bind(key.created_at.unix_millis())
+        .bind(key.last_used_at.map(Timestamp::unix_millis))
+        .execute(&mut *connection)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    seals::add(connection, &key.tenant, seals::OTP_KEY, &key.public_id, &key.secret).await?;
+    Ok(WriteOutcome::applied(true))
+}
+
+async fn enable_key(
+    (tenant, public_id, enabled): &(TenantId, String, bool),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let set = query(ENABLE_KEY).bind(tenant.as_str()).bind(public_id.as_str()).bind(i64::from(*enabled));
+    Ok(changed(set.execute(connection).await?.rows_affected()))
+}
+
+async fn remove_key(
+    (tenant, public_id): &(TenantId, String),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let removed = query(REMOVE_KEY).bind(tenant.as_str()).bind(public_id.as_str());
+    let removed = removed.execute(&mut *connection).await?.rows_affected();
+    seals::remove(connection, tenant, seals::OTP_KEY, public_id).await?;
+    Ok(changed(removed))
+}
+
+async fn raise(
+    (tenant, public_id, counter): &(TenantId, String, i64),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    for text in [RAISE_KEY, RAISE_FACTOR] {
+        let raised = query(text).bind(tenant.as_str()).bind(public_id.as_str()).bind(counter);
+        if raised.execute(&mut *connection).await?.rows_affected() > 0 {
+            return Ok(WriteOutcome::applied(true));
+        }
+    }
+    Ok(WriteOutcome::nothing(false))
+}
+
+/// The public id names a key or a factor, never both: one of the two updates finds it.
+async fn spend(shown: &ShownOtp, connection: &mut Connection) -> Result<WriteOutcome<OtpSpending>> {
+    let (tenant, public_id) = (shown.tenant.as_str(), shown.public_id.as_str());
+    for text in [SPEND_FACTOR, SPEND_KEY] {
+        let spent = query(text).bind(tenant).bind(public_id).bind(shown.counter).bind(shown.at.unix_millis());
+        if spent.execute(&mut *connection).await?.rows_affected() > 0 {
+            let kept = query(KEEP_REQUEST).bind(tenant).bind(public_id).bind(shown.counter);
+            kept.bind(shown.nonce.as_str()).execute(connection).await?;
+            return Ok(WriteOutcome::applied(OtpSpending::Spent));
+        }
+    }
+    let same = query(SAME_REQUEST).bind(tenant).bind(public_id).bind(shown.counter).bind(shown.nonce.as_str());
+    let is_same = same.fetch_optional(connection).await?.is_some();
+    Ok(WriteOutcome::nothing(if is_same { OtpSpending::SameRequest } else { OtpSpending::Replayed }))
+}
+
+fn changed(rows: u64) -> WriteOutcome<bool> {
+    if rows == 0 { WriteOutcome::nothing(false) } else { WriteOutcome::applied(true) }
+}
+
+fn stored(id: ClientNumber) -> Result<i64> {
+    i64::try_from(id.get()).map_err(|_| StoreFailure::Corrupt("id of an OTP client"))
+}
+
+fn client_of(row: &Row) -> Result<OtpClient> {
+    let id: String = row.try_get("id")?;
+    Ok(OtpClient {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: ClientNumber::parse(&id).ok_or(StoreFailure::Corrupt("id of an OTP client"))?,
+        name: row.try_get("name")?,
+        key: SealedCopies::default(),
+        needs_signature: row.try_get::<i64, _>("needs_signature")? != 0,
+        enabled: row.try_get::<i64, _>("enabled")? != 0,
+        created_at: moment(row, "created_at")?,
+    })
+}
+
+fn clients_of(rows: &[Row]) -> Result<Vec<OtpClient>> {
+    fold(rows, client_of, |client| &mut client.key)
+}
+
+fn key_of(row: &Row) -> Result<OtpKey> {
+    Ok(OtpKey {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        public_id: row.try_get("id")?,
+        private_id: array(row, "private_id")?,
+        serial: row.try_get("serial")?,
+        last_counter: row.try_get("last_counter")?,
+        secret: SealedCopies::default(),
+        enabled: row.try_get::<i64, _>("enabled")? != 0,
+        created_at: moment(row, "created_at")?,
+        last_used_at: moment_if(row, "last_used_at")?,
+    })
+}
+
+fn keys_of(rows: &[Row]) -> Result<Vec<OtpKey>> {
+    fold(rows, key_of, |key| &mut key.secret)
+}
+
+#[async_trait]
+impl OtpValidation for SqlStore {
+    async fn add_otp_client(&self, client: &OtpClient, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add OTP client", client.clone(), audit, add_client).await
+    }
+
+    async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>, StoreError> {
+        let operation = "find OTP client";
+        let number = stored(id).map_err(|fault| fault.during(operation))?;
+        Ok(self.read(operation, query(CLIENT).bind(tenant.as_str()).bind(number), clients_of).await?.pop())
+    }
+
+    async fn otp_clients(&self, tenant: &TenantId) -> Result<Vec<OtpClient>, StoreError> {
+        self.read("list OTP clients", query(CLIENTS).bind(tenant.as_str()), clients_of).await
+    }
+
+    async fn set_otp_client_enabled(
+        &self,
+        tenant: &TenantId,
+        id: ClientNumber,
+        enabled: bool,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("enable OTP client", (tenant.clone(), id, enabled), audit, enable_client).await
+    }
+
+    async fn remove_otp_client(
+        &self,
+        tenant: &TenantId,
+        id: ClientNumber,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("remove OTP client", (tenant.clone(), id), audit, remove_client).await
+    }
+
+    async fn add_otp_key(&self, key: &OtpKey, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add OTP key", key.clone(), audit, add_key).await
+    }
+
+    async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> Result<Option<OtpKey>, StoreError> {
+        Ok(self.read("find OTP key", query(KEY).bind(tenant.as_str()).bind(public_id), keys_of).await?.pop())
+    }
+
+    async fn otp_keys(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<OtpKey>, StoreError> {
+        let query = query(KEYS).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        self.read("list OTP keys", query, keys_of).await
+    }
+
+    async fn set_otp_key_enabled(
+        &self,
+        tenant: &TenantId,
+        public_id: &str,
+        enabled: bool,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let input = (tenant.clone(), public_id.to_owned(), enabled);
+        self.writer.change("enable OTP key", input, audit, enable_key).await
+    }
+
+    async fn remove_otp_key(&self, tenant: &TenantId, public_id: &str, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("remove OTP key", (tenant.clone(), public_id.to_owned()), audit, remove_key).await
+    }
+
+    async fn raise_yubico_counter(
+        &self,
+        tenant: &TenantId,
+        public_id: &str,
+        counter: i64,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let input = (tenant.clone(), public_id.to_owned(), counter);
+        self.writer.change("raise Yubico counter", input, audit, raise).await
+    }
+
+    async fn factor_by_handle(
+        &self,
+        tenant: &TenantId,
+        kind: FactorKind,
+        handle: &str,
+    ) -> Result<Option<Factor>, StoreError> {
+        factors::by_handle(self, tenant, kind, handle).await
+    }
+
+    async fn spend_validated_otp(&self, shown: &ShownOtp, audit: Vec<Draft>) -> Result<OtpSpending, StoreError> {
+        self.writer.change("spend validated OTP", shown.clone(), audit, spend).await
+    }
+}

@@ -1,0 +1,109 @@
+//! Recovery codes.
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::engine::{Connection, Result, query};
+use super::factor_life::add_for;
+use super::outcome::WriteOutcome;
+use super::row::number;
+use super::texts::texts;
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_store::{AuditOnOutcome, Factor, FactorId, RecoveryCodes, Session, StoreError};
+
+texts! {
+    ADD = "INSERT INTO recovery_codes (tenant, factor_id, kept) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    FIND = "SELECT CASE WHEN spent_at IS NULL THEN 1 ELSE 0 END AS unspent FROM recovery_codes WHERE tenant = $1 AND factor_id = $2 AND kept = $3";
+    LEFT = "SELECT COUNT(*) AS unspent FROM recovery_codes WHERE tenant = $1 AND factor_id = $2 AND spent_at IS NULL";
+    SPEND = "UPDATE recovery_codes SET spent_at = $4
+        WHERE tenant = $1 AND factor_id = $2 AND kept = $3 AND spent_at IS NULL";
+    USED = "UPDATE factors SET last_used_at = $3 WHERE tenant = $1 AND id = $2";
+}
+
+async fn add(
+    (session, factor, codes): &(Option<Session>, Factor, Vec<SecretHash>),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let added = add_for(session.as_ref(), factor, connection).await?;
+    if added.answer {
+        for kept in codes {
+            query(ADD)
+                .bind(factor.tenant.as_str())
+                .bind(factor.id.as_str())
+                .bind(kept.as_bytes().to_vec())
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(added)
+}
+
+/// A code that is being spent.
+struct Spending {
+    tenant: TenantId,
+    id: FactorId,
+    kept: SecretHash,
+    at: Timestamp,
+}
+
+async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let Spending { tenant, id, kept, at } = spending;
+    let spent = query(SPEND)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(kept.as_bytes().to_vec())
+        .bind(at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    if spent.rows_affected() == 0 {
+        return Ok(WriteOutcome::rejected(false));
+    }
+    query(USED).bind(tenant.as_str()).bind(id.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    Ok(WriteOutcome::applied(true))
+}
+
+#[async_trait]
+impl RecoveryCodes for SqlStore {
+    async fn add_recovery(
+        &self,
+        session: Option<&Session>,
+        factor: &Factor,
+        kept: &[SecretHash],
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let input = (session.cloned(), factor.clone(), kept.to_vec());
+        self.writer.change("add recovery codes", input, audit, add).await
+    }
+
+    async fn recovery_code(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        kept: &SecretHash,
+    ) -> Result<Option<bool>, StoreError> {
+        let query = query(FIND).bind(tenant.as_str()).bind(id.as_str()).bind(kept.as_bytes().to_vec());
+        self.read_one("find recovery code", query, |row| Ok(row.try_get::<i64, _>("unspent")? != 0)).await
+    }
+
+    async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32, StoreError> {
+        self.read_row("count recovery codes", query(LEFT).bind(tenant.as_str()).bind(id.as_str()), |row| {
+            number(row, "unspent")
+        })
+        .await
+    }
+
+    async fn spend_recovery_code(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        kept: &SecretHash,
+        at: Timestamp,
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        let spending = Spending { tenant: tenant.clone(), id: id.clone(), kept: *kept, at };
+        self.writer.change("spend recovery code", spending, audit, spend).await
+    }
+}

@@ -1,0 +1,65 @@
+//! The seals of a row, which are written and removed with it: one for each HSM token that opens the secret.
+
+use super::engine::{Connection, Result, query};
+use super::texts::texts;
+use signet_core::keys::{SealedCopies, TenantId};
+
+texts! {
+    ADD = "INSERT INTO seals (tenant, kind, row_id, hsm, blob) VALUES ($1, $2, $3, $4, $5)";
+    REMOVE = "DELETE FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3";
+    REMOVE_OF_FACTORS = "DELETE FROM seals WHERE tenant = $1 AND kind = $2
+        AND row_id IN (SELECT id FROM factors WHERE tenant = $1 AND user_id = $3)";
+}
+
+/// A user's password.
+pub(super) const PASSWORD: &str = "users.password";
+/// A factor's secret.
+pub(super) const FACTOR: &str = "factors.secret";
+/// The secret that the deployment derives names by, and the row that it stands in.
+pub(super) const DEPLOYMENT: &str = "deployment.secret";
+pub(super) const DEPLOYMENT_ROW: &str = "1";
+/// The API key of a client of the validation protocol.
+pub(super) const OTP_CLIENT: &str = "otp_clients.key";
+/// The AES key of a Yubico OTP key that is no user's factor.
+pub(super) const OTP_KEY: &str = "otp_keys.secret";
+
+/// The secret of a token in the stock.
+pub(super) const STOCK: &str = "stock.secret";
+
+/// Keeps the seals of a row that has none.
+pub(super) async fn add(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    kind: &'static str,
+    row_id: &str,
+    seals: &SealedCopies,
+) -> Result<()> {
+    for (hsm, blob) in &seals.0 {
+        query(ADD)
+            .bind(tenant.as_str())
+            .bind(kind)
+            .bind(row_id)
+            .bind(hsm.as_str())
+            .bind(blob.as_slice())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Removes the seals of a row.
+pub(super) async fn remove(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    kind: &'static str,
+    row_id: &str,
+) -> Result<()> {
+    query(REMOVE).bind(tenant.as_str()).bind(kind).bind(row_id).execute(connection).await?;
+    Ok(())
+}
+
+/// Removes the seals of all factors of a user.
+pub(super) async fn remove_of_factors(connection: &mut Connection, tenant: &TenantId, user: &str) -> Result<()> {
+    query(REMOVE_OF_FACTORS).bind(tenant.as_str()).bind(FACTOR).bind(user).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! Secrets at rest, of whatever they are: which tokens open them, and which can't yet.
+
+use async_trait::async_trait;
+
+use super::engine::{Connection, Result, Row, query};
+use super::factors::enclosed_of;
+use super::outcome::WriteOutcome;
+use super::row::{add_seal, number};
+use super::seals::{self, DEPLOYMENT, DEPLOYMENT_ROW, FACTOR, OTP_CLIENT, OTP_KEY, PASSWORD, STOCK};
+use super::texts::texts;
+use super::{SqlStore, stock};
+use signet_core::keys::{HsmName, OtpHash, OtpSecretKind, SealedCopies, TenantId};
+use signet_store::{
+    FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError, StoreFailure,
+    UserId,
+};
+
+texts! {
+    OF_ROW = "SELECT hsm, blob FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 ORDER BY hsm";
+    LACKING = "SELECT s.tenant, s.kind, s.row_id, s.hsm, s.blob, f.user_id, f.kind AS factor_kind, f.totp_hash, f.detail,
+            t.detail AS stock_detail
+        FROM (SELECT DISTINCT a.tenant, a.kind, a.row_id FROM seals a
+            WHERE (a.tenant, a.kind, a.row_id) > ($2, $3, $4) AND NOT EXISTS (
+                SELECT 1 FROM seals b
+                WHERE b.tenant = a.tenant AND b.kind = a.kind AND b.row_id = a.row_id AND b.hsm = $1)
+            ORDER BY a.tenant, a.kind, a.row_id LIMIT $5) r
+        JOIN seals s ON s.tenant = r.tenant AND s.kind = r.kind AND s.row_id = r.row_id
+        LEFT JOIN factors f ON s.kind = 'factors.secret' AND f.tenant = s.tenant AND f.id = s.row_id
+        LEFT JOIN stock t ON s.kind = 'stock.secret' AND t.tenant = s.tenant AND t.id = s.row_id
+        ORDER BY s.tenant, s.kind, s.row_id, s.hsm";
+    EXTEND = "INSERT INTO seals (tenant, kind, row_id, hsm, blob) SELECT $1, $2, $3, $4, $5
+        WHERE EXISTS (SELECT 1 FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 AND hsm = $6 AND blob = $7)
+        ON CONFLICT DO NOTHING";
+    COUNT = "SELECT (SELECT COUNT(*) FROM (SELECT DISTINCT tenant, kind, row_id FROM seals) each) AS secrets,
+        (SELECT COUNT(*) FROM seals WHERE hsm = $1) AS sealed,
+        (SELECT COUNT(*) FROM seals a WHERE a.hsm = $1 AND NOT EXISTS (
+            SELECT 1 FROM seals b
+            WHERE b.tenant = a.tenant AND b.kind = a.kind AND b.row_id = a.row_id AND b.hsm <> $1)) AS alone";
+    REMOVE_OF_TOKEN = "DELETE FROM seals WHERE hsm = $1 AND (tenant, kind, row_id) IN (
+        SELECT a.tenant, a.kind, a.row_id FROM seals a WHERE a.hsm = $1 AND EXISTS (
+            SELECT 1 FROM seals b
+            WHERE b.tenant = a.tenant AND b.kind = a.kind AND b.row_id = a.row_id AND b.hsm <> $1)
+        LIMIT $2)";
+}
+
+/// The columns that a secret stands in.
+fn place(owner: &SecretOwner) -> (&'static str, &str) {
+    match owner {
+        SecretOwner::Deployment => (DEPLOYMENT, DEPLOYMENT_ROW),
+        SecretOwner::Password(user) => (PASSWORD, user.as_str()),
+        SecretOwner::Factor(factor, _) => (FACTOR, factor.as_str()),
+        SecretOwner::Stock(id) => (STOCK, id.as_str()),
+        SecretOwner::OtpClient(id) => (OTP_CLIENT, id),
+        SecretOwner::OtpKey(public_id) => (OTP_KEY, public_id),
+    }
+}
+
+/// A secret that was read with its seals; `None` where nothing owns it any more.
+fn secret_of(row: &Row) -> Result<Option<SecretAtRest>> {
+    let row_id: String = row.try_get("row_id")?;
+    let (owner, wrapped) = match row.try_get("kind")? {
+        DEPLOYMENT => (SecretOwner::Deployment, None),
+        PASSWORD => (SecretOwner::Password(UserId::new(row_id)), None),
+        FACTOR => match row.try_get::<Option<String>, _>("user_id")? {
+            Some(user) => {
+                let wrapped =
+                    enclosed_of(row.try_get("factor_kind")?, row.try_get("totp_hash")?, row.try_get("detail")?)?;
+                (SecretOwner::Factor(FactorId::new(row_id), UserId::new(user)), Some(wrapped))
+            }
+            None => return Ok(None),
+        },
+        OTP_CLIENT => (SecretOwner::OtpClient(row_id), Some(OtpSecretKind::Hmac(OtpHash::Sha1))),
+        OTP_KEY => (SecretOwner::OtpKey(row_id), Some(OtpSecretKind::Aes128)),
+        STOCK => match row.try_get::<Option<&str>, _>("stock_detail")? {
+            Some(detail) => (SecretOwner::Stock(StockId::new(row_id)), Some(stock::enclosed_of(detail)?)),
+            None => return Ok(None),
+        },
+        _ => return Err(StoreFailure::Corrupt("kind of a secret")),
+    };
+    let tenant = TenantId::new(row.try_get::<String, _>("tenant")?);
+    Ok(Some(SecretAtRest { tenant, owner, wrapped, seals: SealedCopies::default() }))
+}
+
+fn cursor_of(row: &Row) -> Result<SecretCursor> {
+    Ok(SecretCursor { tenant: row.try_get("tenant")?, kind: row.try_get("kind")?, row: row.try_get("row_id")? })
+}
+
+/// The secrets of a page, and the place of the last of them.
+fn page_of(rows: &[Row]) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>)> {
+    let (mut secrets, mut last): (Vec<SecretAtRest>, Option<SecretCursor>) = (Vec::new(), None);
+    let mut is_owned = false;
+    for row in rows {
+        let here = cursor_of(row)?;
+        if last.as_ref() != Some(&here) {
+            let secret = secret_of(row)?;
+            is_owned = secret.is_some();
+            secrets.extend(secret);
+            last = Some(here);
+        }
+        if let (true, Some(secret)) = (is_owned, secrets.last_mut()) {
+            add_seal(row, &mut secret.seals.0)?;
+        }
+    }
+    Ok((secrets, last))
+}
+
+async fn keep_deployment_secret(seals: &SealedCopies, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let tenant = TenantId::default_tenant();
+    let there = query(OF_ROW).bind(tenant.as_str()).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
+    if there.fetch_optional(&mut *connection).await?.is_some() {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    seals::add(connection, &tenant, DEPLOYMENT, DEPLOYMENT_ROW, seals).await?;
+    Ok(WriteOutcome::renewed(true))
+}
+
+/// The seals are added as long as any of those that were read is still there: they seal the same secret then.
+async fn extend(
+    (secret, added): &(SecretAtRest, SealedCopies),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let (kind, row_id) = place(&secret.owner);
+    let mut has_extended = false;
+    for (hsm, blob) in &added.0 {
+        for (known, known_blob) in &secret.seals.0 {
+            let extended = query(EXTEND)
+                .bind(secret.tenant.as_str())
+                .bind(kind)
+                .bind(row_id)
+                .bind(hsm.as_str())
+                .bind(blob.as_slice())
+                .bind(known.as_str())
+                .bind(known_blob.as_slice())
+                .execute(&mut *connection)
+                .await?;
+            has_extended |= extended.rows_affected() > 0;
+        }
+    }
+    Ok(if has_extended { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
+}
+
+async fn remove_of_token((hsm, limit): &(HsmName, u32), connection: &mut Connection) -> Result<WriteOutcome<u64>> {
+    let removed = query(REMOVE_OF_TOKEN).bind(hsm.as_str()).bind(i64::from(*limit)).execute(connection).await?;
+    Ok(WriteOutcome::applied(removed.rows_affected()))
+}
+
+fn seals_of(rows: &[Row]) -> Result<SealedCopies> {
+    let mut seals = SealedCopies::default();
+    rows.iter().try_for_each(|row| add_seal(row, &mut seals.0))?;
+    Ok(seals)
+}
+
+fn count_of(row: &Row) -> Result<SealCount> {
+    Ok(SealCount { secrets: number(row, "secrets")?, sealed: number(row, "sealed")?, alone: number(row, "alone")? })
+}
+
+#[async_trait]
+impl SecretsAtRest for SqlStore {
+    async fn deployment_secret(&self) -> Result<Option<SealedCopies>, StoreError> {
+        let tenant = TenantId::default_tenant();
+        let query = query(OF_ROW).bind(tenant.as_str()).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
+        let seals = self.read("read the deployment's secret", query, seals_of).await?;
+        Ok(Some(seals).filter(|seals| !seals.0.is_empty()))
+    }
+
+    async fn keep_deployment_secret(&self, seals: &SealedCopies) -> Result<bool, StoreError> {
+        self.writer.change("keep the deployment's secret", seals.clone(), vec![], keep_deployment_secret).await
+    }
+
+    async fn lacking(
+        &self,
+        hsm: &HsmName,
+        after: Option<&SecretCursor>,
+        limit: u32,
+    ) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>), StoreError> {
+        let operation = "list secrets at rest";
+        // No tenant is empty, so every secret stands after the empty one.
+        let (tenant, kind, row) = after.map_or(("", "", ""), |at| (&at.tenant, &at.kind, &at.row));
+        let query = query(LACKING).bind(hsm.as_str()).bind(tenant).bind(kind).bind(row).bind(i64::from(limit));
+        self.read(operation, query, page_of).await
+    }
+
+    async fn extend_seals(&self, secret: &SecretAtRest, added: &SealedCopies) -> Result<bool, StoreError> {
+        self.writer.change("extend seals", (secret.clone(), added.clone()), vec![], extend).await
+    }
+
+    async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount, StoreError> {
+        self.read_row("count seals", query(COUNT).bind(hsm.as_str()), count_of).await
+    }
+
+    async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> Result<u64, StoreError> {
+        self.writer.change("remove seals", (hsm.clone(), limit), vec![], remove_of_token).await
+    }
+}

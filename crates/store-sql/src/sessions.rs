@@ -1,0 +1,192 @@
+//! Sign-ins in a browser.
+
+use async_trait::async_trait;
+
+use super::engine::{Connection, Result, Row, query};
+use super::outcome::WriteOutcome;
+use super::row::{joined, list, moment};
+use super::texts::texts;
+use super::{SqlStore, users};
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_core::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_store::{Session, SessionId, Sessions, StoreError, UserId};
+
+texts! {
+    ADD = "INSERT INTO sessions (tenant, id, user_id, secret_hash, credentials_version, address, auth_time, acr, amr,
+            factors, created_at, last_seen_at, expires_at)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3 AND enabled = 1 AND credentials_version = $5)
+        ON CONFLICT DO NOTHING";
+    BY_SECRET = "SELECT s.tenant, s.id, s.user_id, s.credentials_version, s.address, s.auth_time, s.acr, s.amr,
+            s.factors, s.created_at, s.last_seen_at, s.expires_at
+        FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+        WHERE s.tenant = $1 AND s.secret_hash = $2 AND s.expires_at > $3 AND s.last_seen_at > $4
+            AND u.enabled = 1 AND u.credentials_version = s.credentials_version";
+    OF_USER = "SELECT s.tenant, s.id, s.user_id, s.credentials_version, s.address, s.auth_time, s.acr, s.amr,
+            s.factors, s.created_at, s.last_seen_at, s.expires_at
+        FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+        WHERE s.tenant = $1 AND s.user_id = $2 AND s.expires_at > $3 AND s.last_seen_at > $4
+            AND u.enabled = 1 AND u.credentials_version = s.credentials_version
+        ORDER BY s.created_at DESC, s.id DESC";
+    TOUCH = "UPDATE sessions SET last_seen_at = $3 WHERE tenant = $1 AND id = $2 AND last_seen_at < $3";
+    RENEW = "UPDATE sessions SET secret_hash = $4, auth_time = $6, acr = $7, amr = $8, factors = $9, last_seen_at = $6
+        WHERE tenant = $1 AND id = $2 AND secret_hash = $10 AND credentials_version = $5
+            AND EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3 AND enabled = 1 AND credentials_version = $5)";
+    END = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2 AND id = $3";
+    END_ALL = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2";
+}
+
+async fn add((session, secret): &(Session, SecretHash), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let added = query(ADD)
+        .bind(session.tenant.as_str())
+        .bind(session.id.as_str())
+        .bind(session.user.as_str())
+        .bind(secret.as_bytes().as_slice())
+        .bind(session.credentials_version)
+        .bind(session.address.as_deref())
+        .bind(session.auth_time.unix_millis())
+        .bind(session.acr.as_str())
+        .bind(joined(&session.amr))
+        .bind(joined(&session.factors))
+        .bind(session.created_at.unix_millis())
+        .bind(session.last_seen_at.unix_millis())
+        .bind(session.expires_at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(WriteOutcome::applied_if(added.rows_affected() > 0))
+}
+
+async fn touch(
+    (tenant, id, at): &(TenantId, SessionId, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<()>> {
+    query(TOUCH).bind(tenant.as_str()).bind(id.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    Ok(WriteOutcome::nothing(()))
+}
+
+async fn renew(
+    (session, shown, secret): &(Session, SecretHash, SecretHash),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let renewed = query(RENEW)
+        .bind(session.tenant.as_str())
+        .bind(session.id.as_str())
+        .bind(session.user.as_str())
+        .bind(secret.as_bytes().as_slice())
+        .bind(session.credentials_version)
+        .bind(session.auth_time.unix_millis())
+        .bind(session.acr.as_str())
+        .bind(joined(&session.amr))
+        .bind(joined(&session.factors))
+        .bind(shown.as_bytes().as_slice())
+        .execute(connection)
+        .await?;
+    Ok(WriteOutcome::applied_if(renewed.rows_affected() > 0))
+}
+
+async fn end(
+    (tenant, user, id): &(TenantId, UserId, SessionId),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let ended = query(END).bind(tenant.as_str()).bind(user.as_str()).bind(id.as_str()).execute(connection).await?;
+    Ok(WriteOutcome::applied_if(ended.rows_affected() > 0))
+}
+
+async fn end_all(
+    (tenant, user, at): &(TenantId, UserId, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let is_there = users::renew_credentials(connection, tenant, user, *at).await?;
+    query(END_ALL).bind(tenant.as_str()).bind(user.as_str()).execute(connection).await?;
+    Ok(if is_there { WriteOutcome::renewed(true) } else { WriteOutcome::nothing(false) })
+}
+
+fn session_of(row: &Row) -> Result<Session> {
+    Ok(Session {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: SessionId::new(row.try_get::<String, _>("id")?),
+        user: UserId::new(row.try_get::<String, _>("user_id")?),
+        credentials_version: row.try_get("credentials_version")?,
+        address: row.try_get("address")?,
+        auth_time: moment(row, "auth_time")?,
+        acr: row.try_get("acr")?,
+        amr: list(row, "amr")?,
+        factors: list(row, "factors")?,
+        created_at: moment(row, "created_at")?,
+        last_seen_at: moment(row, "last_seen_at")?,
+        expires_at: moment(row, "expires_at")?,
+    })
+}
+
+#[async_trait]
+impl Sessions for SqlStore {
+    async fn add_session(&self, session: &Session, secret: &SecretHash, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add session", (session.clone(), *secret), audit, add).await
+    }
+
+    async fn session(
+        &self,
+        tenant: &TenantId,
+        secret: &SecretHash,
+        at: Timestamp,
+        seen_after: Timestamp,
+    ) -> Result<Option<Session>, StoreError> {
+        let query = query(BY_SECRET)
+            .bind(tenant.as_str())
+            .bind(secret.as_bytes().to_vec())
+            .bind(at.unix_millis())
+            .bind(seen_after.unix_millis());
+        self.read_one("find session", query, session_of).await
+    }
+
+    async fn sessions(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        at: Timestamp,
+        seen_after: Timestamp,
+    ) -> Result<Vec<Session>, StoreError> {
+        let query = query(OF_USER)
+            .bind(tenant.as_str())
+            .bind(user.as_str())
+            .bind(at.unix_millis())
+            .bind(seen_after.unix_millis());
+        self.read_each("list sessions", query, session_of).await
+    }
+
+    async fn touch_session(&self, tenant: &TenantId, id: &SessionId, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.change("touch session", (tenant.clone(), id.clone(), at), vec![], touch).await
+    }
+
+    async fn renew_session(
+        &self,
+        session: &Session,
+        shown: &SecretHash,
+        secret: &SecretHash,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("renew session", (session.clone(), *shown, *secret), audit, renew).await
+    }
+
+    async fn end_session(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        id: &SessionId,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("end session", (tenant.clone(), user.clone(), id.clone()), audit, end).await
+    }
+
+    async fn sign_out_everywhere(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        self.writer.change("sign out", (tenant.clone(), user.clone(), at), audit, end_all).await
+    }
+}

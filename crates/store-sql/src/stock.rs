@@ -1,0 +1,219 @@
+//! Tokens that belong to nobody yet.
+
+use std::sync::LazyLock;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::engine::{Connection, Result, Row, Text, query};
+use super::factor_life::add_for;
+use super::outcome::WriteOutcome;
+use super::row::{fold, joined, moment};
+use super::texts::texts;
+use super::{SqlStore, factors, seals};
+use signet_core::audit::Draft;
+use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
+use signet_core::mfa::FactorKind;
+use signet_core::mfa::HotpState;
+use signet_store::{
+    AssignOutcome, Factor, FactorDetail, Session, Stock, StockId, StockToken, StoreError, StoreFailure, TotpState,
+    YubicoState,
+};
+
+texts! {
+    ADD = "INSERT INTO stock (tenant, id, serial, kind, handle, detail, model, imported_at)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8
+        WHERE NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND serial = $3 AND kind <> 'piv')
+            AND NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND kind = $4 AND handle = $5)
+        ON CONFLICT DO NOTHING";
+    BY_SERIAL = "SELECT t.tenant, t.id, t.serial, t.detail, t.model, t.imported_at, s.hsm, s.blob
+        FROM stock t LEFT JOIN seals s ON s.tenant = t.tenant AND s.kind = 'stock.secret' AND s.row_id = t.id
+        WHERE t.tenant = $1 AND t.serial = $2 ORDER BY s.hsm";
+    BY_HANDLE = "SELECT t.tenant, t.id, t.serial, t.detail, t.model, t.imported_at, s.hsm, s.blob
+        FROM stock t LEFT JOIN seals s ON s.tenant = t.tenant AND s.kind = 'stock.secret' AND s.row_id = t.id
+        WHERE t.tenant = $1 AND t.kind = $2 AND t.handle = $3 ORDER BY s.hsm";
+    LIST = "SELECT tenant, id, serial, detail, model, imported_at FROM stock
+        WHERE tenant = $1 AND serial > $2 ORDER BY serial LIMIT $3";
+    TAKE = "DELETE FROM stock WHERE tenant = $1 AND id = $2";
+    REMOVE = "DELETE FROM stock WHERE tenant = $1 AND serial = $2 RETURNING id";
+}
+
+/// Which of some serial numbers are known. How a JSON array becomes rows differs between the engines.
+pub(super) static KNOWN: LazyLock<Text> = LazyLock::new(|| {
+    let known = |listed: &str| {
+        format!(
+            "SELECT serial FROM stock WHERE tenant = $1 AND serial IN ({listed})
+            UNION SELECT serial FROM factors WHERE tenant = $1 AND kind <> 'piv' AND serial IN ({listed})"
+        )
+    };
+    Text::Each {
+        sqlite: known("SELECT value FROM json_each($2)").into(),
+        postgres: known("SELECT json_array_elements_text(CAST($2 AS JSON))").into(),
+    }
+});
+
+/// What is kept of a token besides its secret, as JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Kept {
+    Totp { hash: OtpHash, digits: u8, step_seconds: u32, drift: i32, window: u8 },
+    Hotp { hash: OtpHash, digits: u8, next_counter: i64 },
+    YubicoOtp { public_id: String, private_id: [u8; 6] },
+}
+
+impl Kept {
+    fn of(detail: &FactorDetail) -> Result<String> {
+        let kept = match detail {
+            FactorDetail::Totp(state) => Self::Totp {
+                hash: state.hash,
+                digits: state.digits,
+                step_seconds: state.step_seconds,
+                drift: state.drift,
+                window: state.window,
+            },
+            FactorDetail::Hotp(state) => {
+                Self::Hotp { hash: state.hash, digits: state.digits, next_counter: state.next_counter }
+            }
+            FactorDetail::YubicoOtp(state) => {
+                Self::YubicoOtp { public_id: state.public_id.clone(), private_id: state.private_id }
+            }
+            _ => return Err(StoreFailure::Corrupt("kind of stock token")),
+        };
+        serde_json::to_string(&kept).map_err(|_| StoreFailure::Corrupt("detail of stock token"))
+    }
+
+    fn detail(self) -> FactorDetail {
+        match self {
+            Self::Totp { hash, digits, step_seconds, drift, window } => {
+                FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift, window, last_step: -1 })
+            }
+            Self::Hotp { hash, digits, next_counter } => FactorDetail::Hotp(HotpState { hash, digits, next_counter }),
+            Self::YubicoOtp { public_id, private_id } => {
+                FactorDetail::YubicoOtp(YubicoState { public_id, private_id, last_counter: -1 })
+            }
+        }
+    }
+}
+
+async fn add(tokens: &Vec<StockToken>, connection: &mut Connection) -> Result<WriteOutcome<Vec<String>>> {
+    let mut added = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let inserted = query(ADD)
+            .bind(token.tenant.as_str())
+            .bind(token.id.as_str())
+            .bind(token.serial.as_str())
+            .bind(token.detail.kind().name())
+            .bind(token.detail.handle())
+            .bind(Kept::of(&token.detail)?)
+            .bind(token.model.as_deref())
+            .bind(token.imported_at.unix_millis())
+            .execute(&mut *connection)
+            .await?;
+        if inserted.rows_affected() > 0 {
+            seals::add(connection, &token.tenant, seals::STOCK, token.id.as_str(), &token.secret).await?;
+            added.push(token.serial.clone());
+        }
+    }
+    Ok(if added.is_empty() { WriteOutcome::nothing(added) } else { WriteOutcome::applied(added) })
+}
+
+async fn assign(
+    (session, id, factor): &(Option<Session>, StockId, Factor),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<AssignOutcome>> {
+    let tenant = &factor.tenant;
+    // The factor first: where it can't be added, the token stays.
+    let added = add_for(session.as_ref(), factor, connection).await?;
+    if !added.answer {
+        return Ok(WriteOutcome::nothing(AssignOutcome::Refused));
+    }
+    let taken = query(TAKE).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
+    if taken.rows_affected() == 0 {
+        factors::take_back(factor, connection).await?;
+        return Ok(WriteOutcome::nothing(AssignOutcome::Gone));
+    }
+    seals::remove(connection, tenant, seals::STOCK, id.as_str()).await?;
+    Ok(WriteOutcome::renewed(AssignOutcome::Assigned))
+}
+
+async fn remove((tenant, serial): &(TenantId, String), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let query = query(REMOVE).bind(tenant.as_str()).bind(serial.as_str());
+    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(WriteOutcome::nothing(false)) };
+    let id: String = row.try_get("id")?;
+    seals::remove(connection, tenant, seals::STOCK, &id).await?;
+    Ok(WriteOutcome::applied(true))
+}
+
+/// What kind of secret a token of the stock has.
+pub(super) fn enclosed_of(detail: &str) -> Result<OtpSecretKind> {
+    let kept: Kept = serde_json::from_str(detail).map_err(|_| StoreFailure::Corrupt("detail of stock token"))?;
+    kept.detail().secret_kind().ok_or(StoreFailure::Corrupt("kind of stock token"))
+}
+
+fn token_of(row: &Row) -> Result<StockToken> {
+    let kept: Kept =
+        serde_json::from_str(row.try_get("detail")?).map_err(|_| StoreFailure::Corrupt("detail of stock token"))?;
+    Ok(StockToken {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: StockId::new(row.try_get::<String, _>("id")?),
+        serial: row.try_get("serial")?,
+        detail: kept.detail(),
+        model: row.try_get("model")?,
+        secret: SealedCopies::default(),
+        imported_at: moment(row, "imported_at")?,
+    })
+}
+
+fn tokens_of(rows: &[Row]) -> Result<Vec<StockToken>> {
+    fold(rows, token_of, |token| &mut token.secret)
+}
+
+#[async_trait]
+impl Stock for SqlStore {
+    async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<Draft>) -> Result<Vec<String>, StoreError> {
+        self.writer.change("add to the stock", tokens, audit, add).await
+    }
+
+    async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>, StoreError> {
+        let query = query(KNOWN.clone()).bind(tenant.as_str()).bind(joined(serials));
+        self.read_each("look for serial numbers", query, |row| row.try_get("serial")).await
+    }
+
+    async fn stock_token(&self, tenant: &TenantId, serial: &str) -> Result<Option<StockToken>, StoreError> {
+        let operation = "find stock token";
+        Ok(self.read(operation, query(BY_SERIAL).bind(tenant.as_str()).bind(serial), tokens_of).await?.pop())
+    }
+
+    async fn stock_token_by_handle(
+        &self,
+        tenant: &TenantId,
+        kind: FactorKind,
+        handle: &str,
+    ) -> Result<Option<StockToken>, StoreError> {
+        let operation = "find stock token by handle";
+        let query = query(BY_HANDLE).bind(tenant.as_str()).bind(kind.name()).bind(handle);
+        Ok(self.read(operation, query, tokens_of).await?.pop())
+    }
+
+    async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>, StoreError> {
+        let operation = "list the stock";
+        let query = query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        self.read_each(operation, query, token_of).await
+    }
+
+    async fn assign_stock(
+        &self,
+        session: Option<&Session>,
+        id: &StockId,
+        factor: &Factor,
+        audit: Vec<Draft>,
+    ) -> Result<AssignOutcome, StoreError> {
+        let input = (session.cloned(), id.clone(), factor.clone());
+        self.writer.change("assign stock token", input, audit, assign).await
+    }
+
+    async fn remove_stock(&self, tenant: &TenantId, serial: &str, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        let input = (tenant.clone(), serial.to_owned());
+        self.writer.change("remove stock token", input, audit, remove).await
+    }
+}

@@ -1,0 +1,249 @@
+//! Tries at an account.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::engine::{Connection, Result, Row, query};
+use super::outcome::WriteOutcome;
+use super::row::{moment, number};
+use super::texts::texts;
+use signet_core::audit::Draft;
+use signet_core::keys::TenantId;
+use signet_core::mfa::lockout::{Counter, LockedAccount};
+use signet_jose::clock::Timestamp;
+use signet_store::{StoreError, StoreFailure, Throttles, UserId};
+
+texts! {
+    COUNT = "UPDATE throttles SET
+            word = $6, user_id = $7,
+            since = CASE WHEN free_at <= $3 THEN $3 ELSE since END,
+            tries = CASE WHEN free_at <= $3 THEN 1 ELSE tries + 1 END,
+            free_at = $4
+        WHERE tenant = $1 AND account = $2 AND (tries < $5 OR free_at <= $3)";
+    ADD = "INSERT INTO throttles (tenant, account, tries, free_at, since, word, user_id)
+        VALUES ($1, $2, 1, $4, $3, $5, $6)";
+    FREE_AT = "SELECT free_at FROM throttles WHERE tenant = $1 AND account = $2";
+    GIVE_BACK = "UPDATE throttles SET tries = tries - 1
+        WHERE tenant = $1 AND account = $2 AND tries > 0 AND since <= $3";
+    FORGET = "DELETE FROM throttles WHERE tenant = $1 AND account = $2 RETURNING tries";
+    TAKE = "UPDATE throttles SET tries = CASE WHEN tries > $3 THEN tries - $3 ELSE 0 END
+        WHERE tenant = $1 AND account = $2";
+    LOCKED = "SELECT user_id, word, COUNT(*) AS counts, MAX(free_at) AS free_at FROM throttles
+        WHERE tenant = $1 AND free_at > $2 AND tries >= $3 GROUP BY user_id, word
+        ORDER BY user_id NULLS FIRST, word";
+    FORGET_OF = "DELETE FROM throttles WHERE tenant = $1 AND user_id = $2";
+    FORGET_FREE = "DELETE FROM throttles WHERE (tenant, account) IN (
+        SELECT tenant, account FROM throttles WHERE tenant = $1 AND free_at <= $2 ORDER BY free_at LIMIT 100)";
+    HOW_MANY = "SELECT COUNT(*) AS accounts FROM throttles WHERE tenant = $1";
+    EVICT = "DELETE FROM throttles WHERE (tenant, account) IN (
+        SELECT tenant, account FROM throttles WHERE tenant = $1 AND tries < $2 ORDER BY tries, free_at LIMIT 100)";
+}
+
+/// The most accounts of one tenant that are remembered.
+const MOST_ACCOUNTS: i64 = 100_000;
+
+/// Every how many tries of a process the accounts are counted; between, there may be that many more.
+const BOUNDED_EVERY: u32 = 64;
+
+/// What this process knows of the room for further accounts.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    tries: AtomicU32,
+    is_full: AtomicBool,
+}
+
+impl Room {
+    /// Whether the accounts are to be counted at this try, which costs a walk over them.
+    fn is_due(&self) -> bool {
+        self.tries.fetch_add(1, Ordering::Relaxed).is_multiple_of(BOUNDED_EVERY) || self.is_full.load(Ordering::Relaxed)
+    }
+}
+
+/// A try that is counted.
+struct Try {
+    tenant: TenantId,
+    counter: Counter,
+    at: Timestamp,
+    most: u32,
+    free_at: Timestamp,
+    /// Whether this one also looks whether there is room for another account.
+    bounds: bool,
+}
+
+/// How a try was counted.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    /// One more at an account that was known.
+    Again,
+    /// The first at an account.
+    First,
+    /// Not at all: the account's tries are exhausted until then.
+    Exhausted(Timestamp),
+    /// Not at all: the account is not known, and there is no room for another one.
+    Full,
+}
+
+async fn count(counted: &Try, connection: &mut Connection) -> Result<WriteOutcome<Counted>> {
+    forget_free(connection, &counted.tenant, counted.at).await?;
+    let again = query(COUNT)
+        .bind(counted.tenant.as_str())
+        .bind(counted.counter.name.to_vec())
+        .bind(counted.at.unix_millis())
+        .bind(counted.free_at.unix_millis())
+        .bind(i64::from(counted.most))
+        .bind(counted.counter.word)
+        .bind(counted.counter.user.as_ref().map(UserId::as_str))
+        .execute(&mut *connection)
+        .await?;
+    if again.rows_affected() > 0 {
+        return Ok(WriteOutcome::nothing(Counted::Again));
+    }
+    let known = query(FREE_AT).bind(counted.tenant.as_str()).bind(counted.counter.name.to_vec());
+    if let Some(row) = known.fetch_optional(&mut *connection).await? {
+        return Ok(WriteOutcome::nothing(Counted::Exhausted(moment(&row, "free_at")?)));
+    }
+    if counted.bounds && !make_room(connection, counted).await? {
+        return Ok(WriteOutcome::nothing(Counted::Full));
+    }
+    query(ADD)
+        .bind(counted.tenant.as_str())
+        .bind(counted.counter.name.to_vec())
+        .bind(counted.at.unix_millis())
+        .bind(counted.free_at.unix_millis())
+        .bind(counted.counter.word)
+        .bind(counted.counter.user.as_ref().map(UserId::as_str))
+        .execute(connection)
+        .await?;
+    Ok(WriteOutcome::nothing(Counted::First))
+}
+
+/// Each try removes more rows than it can add.
+async fn forget_free(connection: &mut Connection, tenant: &TenantId, at: Timestamp) -> Result<()> {
+    query(FORGET_FREE).bind(tenant.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    Ok(())
+}
+
+/// Whether there is room for another account, after those with the fewest tries were forgotten where there was none.
+/// An account whose tries are exhausted stays: forgetting it would give them back.
+async fn make_room(connection: &mut Connection, counted: &Try) -> Result<bool> {
+    let row = query(HOW_MANY).bind(counted.tenant.as_str()).fetch_one(&mut *connection).await?;
+    if row.try_get::<i64, _>("accounts")? < MOST_ACCOUNTS {
+        return Ok(true);
+    }
+    let evicted = query(EVICT).bind(counted.tenant.as_str()).bind(i64::from(counted.most)).execute(connection).await?;
+    Ok(evicted.rows_affected() > 0)
+}
+
+async fn give_back(
+    (tenant, account, counted_at): &(TenantId, [u8; 32], Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<()>> {
+    query(GIVE_BACK)
+        .bind(tenant.as_str())
+        .bind(account.to_vec())
+        .bind(counted_at.unix_millis())
+        .execute(connection)
+        .await?;
+    Ok(WriteOutcome::nothing(()))
+}
+
+async fn forget_of((tenant, user): &(TenantId, UserId), connection: &mut Connection) -> Result<WriteOutcome<u64>> {
+    let forgotten =
+        query(FORGET_OF).bind(tenant.as_str()).bind(user.as_str()).execute(connection).await?.rows_affected();
+    Ok(if forgotten == 0 { WriteOutcome::nothing(0) } else { WriteOutcome::applied(forgotten) })
+}
+
+fn locked_of(row: &Row) -> Result<LockedAccount> {
+    Ok(LockedAccount {
+        user: row.try_get::<Option<String>, _>("user_id")?.map(UserId::new),
+        word: row.try_get("word")?,
+        counts: number(row, "counts")?,
+        until: moment(row, "free_at")?,
+    })
+}
+
+async fn forget(
+    (tenant, account, whole): &(TenantId, [u8; 32], Option<[u8; 32]>),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<()>> {
+    let forgotten = query(FORGET).bind(tenant.as_str()).bind(account.to_vec());
+    let forgotten = forgotten.fetch_optional(&mut *connection).await?;
+    if let (Some(row), Some(whole)) = (forgotten, whole) {
+        let tries: i64 = row.try_get("tries")?;
+        query(TAKE).bind(tenant.as_str()).bind(whole.to_vec()).bind(tries).execute(connection).await?;
+    }
+    Ok(WriteOutcome::nothing(()))
+}
+
+#[async_trait]
+impl Throttles for SqlStore {
+    async fn count_try(
+        &self,
+        tenant: &TenantId,
+        counter: &Counter,
+        at: Timestamp,
+        most: u32,
+        pause_seconds: u32,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let counted = Try {
+            tenant: tenant.clone(),
+            counter: counter.clone(),
+            at,
+            most,
+            free_at: at.plus(std::time::Duration::from_secs(u64::from(pause_seconds))),
+            bounds: self.room.is_due(),
+        };
+        let (operation, bounds) = ("count try", counted.bounds);
+        let counted = self.writer.change(operation, counted, vec![], count).await?;
+        match counted {
+            Counted::Again => Ok(None),
+            Counted::First => {
+                if bounds {
+                    self.room.is_full.store(false, Ordering::Relaxed);
+                }
+                Ok(None)
+            }
+            Counted::Exhausted(until) => Ok(Some(until)),
+            Counted::Full => {
+                self.room.is_full.store(true, Ordering::Relaxed);
+                let text = "too many accounts have exhausted their tries: there is no room to count at another one";
+                Err(StoreError { operation, failure: StoreFailure::Unavailable(text.to_owned()) })
+            }
+        }
+    }
+
+    async fn give_back_try(
+        &self,
+        tenant: &TenantId,
+        account: &[u8; 32],
+        counted_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let input = (tenant.clone(), *account, counted_at);
+        self.writer.change("give back try", input, vec![], give_back).await
+    }
+
+    async fn forget_tries(
+        &self,
+        tenant: &TenantId,
+        account: &[u8; 32],
+        whole: Option<&[u8; 32]>,
+    ) -> Result<(), StoreError> {
+        self.writer.change("forget tries", (tenant.clone(), *account, whole.copied()), vec![], forget).await
+    }
+
+    async fn locked_accounts(
+        &self,
+        tenant: &TenantId,
+        at: Timestamp,
+        most: u32,
+    ) -> Result<Vec<LockedAccount>, StoreError> {
+        let query = query(LOCKED).bind(tenant.as_str()).bind(at.unix_millis()).bind(i64::from(most));
+        self.read_each("list locked accounts", query, locked_of).await
+    }
+
+    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, audit: Vec<Draft>) -> Result<u64, StoreError> {
+        self.writer.change("forget tries", (tenant.clone(), user.clone()), audit, forget_of).await
+    }
+}

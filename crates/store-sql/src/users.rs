@@ -1,0 +1,237 @@
+//! Users.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::engine::{Connection, Result, Row, query};
+use super::outcome::WriteOutcome;
+use super::row::{fold, joined, moment, set};
+use super::texts::texts;
+use super::{grants, seals};
+use signet_core::audit::Draft;
+use signet_core::keys::{SealedCopies, TenantId};
+use signet_jose::clock::Timestamp;
+use signet_store::{StoreError, User, UserId, Users};
+
+/// Reads users, each in one row for every seal of the password.
+macro_rules! select_users {
+    () => {
+        select_users!("users")
+    };
+    ($rows:literal) => {
+        concat!(
+            "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob FROM ",
+            $rows,
+            " u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id"
+        )
+    };
+}
+pub(super) use select_users;
+
+texts! {
+    ADD = "INSERT INTO users (tenant, id, name, roles, enabled, credentials_version, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT DO NOTHING";
+    BY_NAME = concat!(select_users!(), " WHERE u.tenant = $1 AND u.name = $2 ORDER BY s.hsm");
+    BY_ID = concat!(select_users!(), " WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm");
+    LIST = concat!(
+        select_users!("(SELECT * FROM users WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3)"),
+        " ORDER BY u.name, s.hsm"
+    );
+    SET_ENABLED = "UPDATE users SET enabled = $3, credentials_version = credentials_version + 1
+        WHERE tenant = $1 AND id = $2";
+    SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
+    RENEW = "UPDATE users SET credentials_version = credentials_version + 1 WHERE tenant = $1 AND id = $2";
+    CONFIRM = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2 AND enabled = 1 AND credentials_version = $3";
+    REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
+}
+
+async fn add(user: &User, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let added = query(ADD)
+        .bind(user.tenant.as_str())
+        .bind(user.id.as_str())
+        .bind(user.name.as_str())
+        .bind(joined(&user.roles))
+        .bind(i64::from(user.enabled))
+        .bind(user.credentials_version)
+        .bind(user.created_at.unix_millis())
+        .execute(&mut *connection)
+        .await?;
+    if added.rows_affected() == 0 {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    if let Some(password) = &user.password {
+        seals::add(connection, &user.tenant, seals::PASSWORD, user.id.as_str(), password).await?;
+    }
+    Ok(WriteOutcome::renewed(true))
+}
+
+/// A user with what is set of them, and when.
+struct Setting<T> {
+    tenant: TenantId,
+    id: UserId,
+    value: T,
+    at: Timestamp,
+}
+
+async fn set_enabled(setting: &Setting<bool>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let set = query(SET_ENABLED)
+        .bind(setting.tenant.as_str())
+        .bind(setting.id.as_str())
+        .bind(i64::from(setting.value))
+        .execute(&mut *connection)
+        .await?;
+    if set.rows_affected() == 0 {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    if !setting.value {
+        grants::end_all_of_user(connection, &setting.tenant, &setting.id, setting.at).await?;
+    }
+    Ok(WriteOutcome::renewed(true))
+}
+
+async fn set_roles(
+    (tenant, id, roles): &(TenantId, UserId, String),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let set = query(SET_ROLES).bind(tenant.as_str()).bind(id.as_str()).bind(roles.as_str()).execute(connection).await?;
+    Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
+}
+
+async fn set_password(setting: &Setting<SealedCopies>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let Setting { tenant, id, value, at } = setting;
+    if !renew_credentials(connection, tenant, id, *at).await? {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
+    seals::add(connection, tenant, seals::PASSWORD, id.as_str(), value).await?;
+    Ok(WriteOutcome::renewed(true))
+}
+
+/// Ends all that the user's credentials so far have led to: grants, and sign-ins that are under way. `false` where the
+/// user is gone.
+pub(super) async fn renew_credentials(
+    connection: &mut Connection,
+    tenant: &TenantId,
+    id: &UserId,
+    at: Timestamp,
+) -> Result<bool> {
+    let renewed = query(RENEW).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
+    grants::end_all_of_user(connection, tenant, id, at).await?;
+    Ok(renewed.rows_affected() > 0)
+}
+
+async fn confirm(
+    (tenant, id, credentials_version): &(TenantId, UserId, i64),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let found = query(CONFIRM)
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(*credentials_version)
+        .fetch_optional(connection)
+        .await?;
+    Ok(if found.is_some() { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
+}
+
+/// Factors, grants and refresh tokens go by their foreign keys; seals have none, because several tables own them.
+async fn remove((tenant, id): &(TenantId, UserId), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    seals::remove_of_factors(connection, tenant, id.as_str()).await?;
+    seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
+    let removed = query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+    Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
+}
+
+fn user_of(row: &Row) -> Result<(User, SealedCopies)> {
+    let user = User {
+        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        id: UserId::new(row.try_get::<String, _>("id")?),
+        name: row.try_get("name")?,
+        roles: set(row, "roles")?,
+        enabled: row.try_get::<i64, _>("enabled")? != 0,
+        password: None,
+        credentials_version: row.try_get("credentials_version")?,
+        created_at: moment(row, "created_at")?,
+    };
+    Ok((user, SealedCopies::default()))
+}
+
+pub(super) fn users_of(rows: &[Row]) -> Result<Vec<User>> {
+    let users = fold(rows, user_of, |(_, seals)| seals)?;
+    let with_password =
+        |(user, seals): (User, SealedCopies)| User { password: Some(seals).filter(|s| !s.0.is_empty()), ..user };
+    Ok(users.into_iter().map(with_password).collect())
+}
+
+#[async_trait]
+impl Users for SqlStore {
+    async fn add_user(&self, user: &User, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("add user", user.clone(), audit, add).await
+    }
+
+    async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
+        Ok(self.read("find user", query(BY_NAME).bind(tenant.as_str()).bind(name), users_of).await?.pop())
+    }
+
+    async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>, StoreError> {
+        Ok(self.read("find user", query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), users_of).await?.pop())
+    }
+
+    async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
+        // No name is empty, so every name stands after the empty one.
+        let page = query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        self.read("list users", page, users_of).await
+    }
+
+    async fn confirm_user(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        credentials_version: i64,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let input = (tenant.clone(), id.clone(), credentials_version);
+        self.writer.change("confirm user", input, audit, confirm).await
+    }
+
+    async fn set_user_enabled(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        enabled: bool,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: enabled, at };
+        self.writer.change("enable user", setting, audit, set_enabled).await
+    }
+
+    async fn set_user_roles(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        roles: &BTreeSet<String>,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let input = (tenant.clone(), id.clone(), joined(roles));
+        self.writer.change("set roles", input, audit, set_roles).await
+    }
+
+    async fn set_user_password(
+        &self,
+        tenant: &TenantId,
+        id: &UserId,
+        password: &SealedCopies,
+        at: Timestamp,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: password.clone(), at };
+        self.writer.change("set password", setting, audit, set_password).await
+    }
+
+    async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        self.writer.change("remove user", (tenant.clone(), id.clone()), audit, remove).await
+    }
+}
