@@ -132,7 +132,7 @@ impl Runtime {
             hsm_health: hsm.clone(),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
-            validation_servers: wiring::validation_servers(&config)?,
+            validation_servers: Arc::new(wiring::validation_servers(&config)?),
         };
         let signet = Deployment::new(wiring::settings(&config)?, adapters);
         let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });

@@ -15,9 +15,8 @@ use signet_core::mfa::webauthn::{RelyingParty, attestation_roots};
 use signet_core::oauth::RoleScopes;
 use signet_core::secret::SecretBytes;
 use signet_jose::clock::SystemClock;
-use signet_service::KeySettings;
-use signet_service::Settings;
 use signet_service::sign_in::validation_servers::ValidationServers;
+use signet_service::{KeySettings, Settings};
 use signet_store_postgres::PostgresOptions;
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
@@ -69,7 +68,7 @@ fn secret_file(path: &Path, what: &str, key: &str) -> anyhow::Result<zeroize::Ze
 }
 
 /// The servers that verify Yubico OTPs whose keys are elsewhere, with the API key from its file.
-pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<Arc<ValidationServers>>> {
+pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<ValidationServers>> {
     let Some(section) = &config.mfa.yubico_validation else { return Ok(None) };
     let file = section.key_file.display();
     let text = secret_file(&section.key_file, "the API key", "mfa.yubico_validation.key_file")?;
@@ -77,7 +76,7 @@ pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<Arc<V
     let key = key.with_context(|| format!("{file} must hold the API key in base64, of at least 16 bytes"))?;
     let (urls, timeout) = (section.urls.clone(), section.timeout);
     let servers = ValidationServers::new(urls, section.client_id, key, timeout);
-    Ok(Some(Arc::new(servers.map_err(|error| anyhow::anyhow!("validation servers can't be asked: {error}"))?)))
+    servers.map(Some).map_err(|error| anyhow::anyhow!("validation servers can't be asked: {error}"))
 }
 
 /// What security keys know this deployment as, with the roots by which they prove their make.

@@ -55,7 +55,7 @@ impl Crowd {
             hsm_health: group.clone(),
             clock: Arc::new(SystemClock),
             random: Arc::new(OsRandom),
-            validation_servers: None,
+            validation_servers: Arc::default(),
         };
         let signet = Deployment::new(settings(application), adapters);
         signet.issuer().directory.fresh().await.unwrap();

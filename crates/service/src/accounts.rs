@@ -1,48 +1,24 @@
 //! Users, as an operator adds, changes and removes them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::ids::Ids;
-use crate::names::{check_name, check_words};
-use crate::rows::password_row;
-use crate::settings::Settings;
+use crate::names::check_words;
+use crate::{ChangeError, all_pages, check_name, password_row, still_there};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{SealedCopies, Vault};
+use signet_core::keys::SealedCopies;
 use signet_core::mfa::lockout::LockedAccount;
-use signet_core::mfa::password;
-use signet_core::mfa::password::PasswordPolicy;
-use signet_core::random::Random;
+use signet_core::mfa::password::{self, PasswordPolicy};
 use signet_core::secret::{SecretBytes, SecretText};
-use signet_jose::clock::Clock;
-use signet_store::{Throttles, User, UserId, Users};
+use signet_store::{User, UserId};
 
-/// The users of a tenant, as operators see and change them.
-pub struct Accounts {
-    clock: Arc<dyn Clock>,
-    ids: Ids,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    throttles: Arc<dyn Throttles>,
-    users: Arc<dyn Users>,
+module! {
+    /// The users of a tenant, as operators see and change them.
+    pub struct Accounts {
+        takes clock, ids, random, settings, vault, throttles, users;
+    }
 }
 
 impl Accounts {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            ids: Ids::new(&base.ports),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            throttles: base.ports.store.clone(),
-            users: base.ports.store.clone(),
-        }
-    }
-
     /// Adds a user who can sign in once a factor is added.
     pub async fn add_user(
         &self,
@@ -76,22 +52,16 @@ impl Accounts {
     /// Errors: [`ChangeError::Missing`] where there is none.
     pub async fn find_user(&self, name: &str) -> Result<User, ChangeError> {
         let user = self.users.user_by_name(&self.settings.tenant, name).await?;
-        user.ok_or_else(|| ChangeError::Missing { noun: "user", name: name.to_owned() })
+        user.ok_or_else(|| ChangeError::missing("user", name))
     }
 
     /// All users, by name.
     pub async fn list_users(&self) -> Result<Vec<User>, ChangeError> {
-        const PAGE: u32 = 1000;
-        let mut users: Vec<User> = Vec::new();
-        loop {
-            let after = users.last().map(|user| user.name.clone());
-            let page = self.users.users(&self.settings.tenant, after.as_deref(), PAGE).await?;
-            let is_last = page.len() < PAGE as usize;
-            users.extend(page);
-            if is_last {
-                return Ok(users);
-            }
-        }
+        let tenant = &self.settings.tenant;
+        all_pages(async |last: Option<&User>, most| {
+            self.users.users(tenant, last.map(|user| user.name.as_str()), most).await
+        })
+        .await
     }
 
     /// Lets a user sign in again, or no more. Disabling ends the user's refresh families at once.
@@ -178,9 +148,4 @@ impl Accounts {
             .detail("tries forgotten");
         Ok(self.throttles.forget_tries_of(&user.tenant, &user.id, vec![told]).await? > 0)
     }
-}
-
-/// Whether a change found what it was to change.
-fn still_there(changed: bool, noun: &'static str, name: &str) -> Result<(), ChangeError> {
-    if changed { Ok(()) } else { Err(ChangeError::Missing { noun, name: name.to_owned() }) }
 }

@@ -1,12 +1,10 @@
-//! What every module of an issuer stands on.
+//! What every module of an issuer stands on, and how a module is declared.
 
 use std::sync::Arc;
 
-use crate::audit::AuditTrail;
 use crate::deployment_secret::DeploymentSecret;
-use crate::directory::Directory;
-use crate::ports::Ports;
-use crate::settings::Settings;
+use crate::ids::Ids;
+use crate::{AuditTrail, Directory, Ports, Settings};
 
 /// What the constructors of modules pick from: each takes the ports that it needs, and of the store its own nouns.
 pub(crate) struct Base {
@@ -15,6 +13,7 @@ pub(crate) struct Base {
     pub(crate) directory: Arc<Directory>,
     pub(crate) audit: Arc<AuditTrail>,
     pub(crate) secret: Arc<DeploymentSecret>,
+    pub(crate) ids: Arc<Ids>,
 }
 
 impl Base {
@@ -23,6 +22,89 @@ impl Base {
         let directory = Arc::new(directory);
         let audit = Arc::new(AuditTrail::new(&ports));
         let secret = Arc::new(DeploymentSecret::new(&ports, &directory));
-        Self { ports, settings: Arc::new(settings), directory, audit, secret }
+        let ids = Arc::new(Ids::new(&ports));
+        Self { ports, settings: Arc::new(settings), directory, audit, secret, ids }
     }
+}
+
+/// Makes the macro `taken` of a table: for each name what it stands for, and where in the [`Base`] that is. `taken!(clock:
+/// type)` is the type of a field, `taken!(clock: base)` what goes into it.
+macro_rules! takings {
+    ($dollar:tt $($name:ident: $what:ty = $($from:ident).+;)+) => {
+        macro_rules! taken {
+            $(
+                ($name: type) => { std::sync::Arc<$what> };
+                ($name: $dollar base:expr) => { $dollar base.$($from).+.clone() };
+            )+
+        }
+    };
+}
+
+// The store is taken noun by noun, so that a module's declaration says what it reads and writes.
+takings! { $
+    clock: dyn signet_jose::clock::Clock = ports.clock;
+    random: dyn signet_core::random::Random = ports.random;
+    signer: dyn signet_core::keys::Signer = ports.signer;
+    vault: dyn signet_core::keys::Vault = ports.vault;
+    key_admin: dyn signet_core::keys::KeyAdmin = ports.key_admin;
+    hsm_health: dyn signet_core::keys::HsmHealth = ports.hsm_health;
+    validation_servers: Option<crate::sign_in::validation_servers::ValidationServers> = ports.validation_servers;
+    settings: crate::settings::Settings = settings;
+    directory: crate::directory::Directory = directory;
+    audit: crate::audit::AuditTrail = audit;
+    secret: crate::deployment_secret::DeploymentSecret = secret;
+    ids: crate::ids::Ids = ids;
+    audit_log: dyn signet_store::AuditLog = ports.store;
+    candidates: dyn signet_store::Candidates = ports.store;
+    ceremonies: dyn signet_store::Ceremonies = ports.store;
+    clients: dyn signet_store::Clients = ports.store;
+    factor_life: dyn signet_store::FactorLife = ports.store;
+    factors: dyn signet_store::Factors = ports.store;
+    grants: dyn signet_store::Grants = ports.store;
+    keys: dyn signet_store::Keys = ports.store;
+    leases: dyn signet_store::Leases = ports.store;
+    membership: dyn signet_store::Membership = ports.store;
+    otp_validation: dyn signet_store::OtpValidation = ports.store;
+    recovery_codes: dyn signet_store::RecoveryCodes = ports.store;
+    revocations: dyn signet_store::Revocations = ports.store;
+    secrets_at_rest: dyn signet_store::SecretsAtRest = ports.store;
+    sessions: dyn signet_store::Sessions = ports.store;
+    stock: dyn signet_store::Stock = ports.store;
+    store: dyn signet_store::Store = ports.store;
+    throttles: dyn signet_store::Throttles = ports.store;
+    users: dyn signet_store::Users = ports.store;
+}
+
+/// Declares a module of the use cases: what it `takes` of the [`Base`], by the names in the table above; the modules that it
+/// `calls`; and what it `keeps` of its own, which begins with its default. The constructor takes the base and each module that is
+/// called: it can reach no other.
+macro_rules! module {
+    (
+        $(#[$about:meta])*
+        $visible:vis struct $Module:ident {
+            takes $($port:ident),+;
+            $(calls $($(#[$what:meta])* $shown:vis $called:ident: $Called:ty),+;)?
+            $(keeps $($(#[$note:meta])* $kept:ident: $Kept:ty),+;)?
+        }
+    ) => {
+        $(#[$about])*
+        $visible struct $Module {
+            $($port: taken!($port: type),)+
+            $($($(#[$what])* $shown $called: std::sync::Arc<$Called>,)+)?
+            $($($(#[$note])* $kept: $Kept,)+)?
+        }
+
+        impl $Module {
+            pub(crate) fn new(
+                base: &$crate::base::Base,
+                $($($called: &std::sync::Arc<$Called>,)+)?
+            ) -> std::sync::Arc<Self> {
+                std::sync::Arc::new(Self {
+                    $($port: taken!($port: base),)+
+                    $($($called: $called.clone(),)+)?
+                    $($($kept: Default::default(),)+)?
+                })
+            }
+        }
+    };
 }

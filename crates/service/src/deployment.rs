@@ -2,24 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::audit::AuditTrail;
 use crate::audit::checkpoint::Checkpoints;
-use crate::base::Base;
 use crate::custody::CustodyCheck;
-use crate::custody::balance::SignatureAccounts;
-use crate::custody::ledger::Ledger;
 use crate::custody::report::CustodyReports;
-use crate::hashing::Hashing;
 use crate::hsm_membership::HsmMembership;
 use crate::hsm_membership::initialise::Initialisation;
-use crate::hsm_membership::members::Members;
-use crate::hsm_membership::reseal::{ResealState, Resealing};
+use crate::hsm_membership::reseal::Resealing;
 use crate::issuer::{Issuer, Issuers};
 use crate::key_ring::KeyRing;
-use crate::key_ring::signatures::Signatures;
-use crate::ports::Ports;
-use crate::readiness::{Readiness, ReadinessState};
-use crate::settings::Settings;
+use crate::readiness::Readiness;
+use crate::{
+    AuditTrail, Base, Hashing, Ledger, Members, Ports, ReadinessState, ResealState, Settings, SignatureAccounts,
+    Signatures,
+};
 use signet_jose::clock::Timestamp;
 
 /// One deployment as this process sees it, with its issuers.
@@ -29,23 +24,23 @@ pub struct Deployment {
     /// What writes to the audit log.
     pub audit: Arc<AuditTrail>,
     /// What signs checkpoints of the audit log.
-    pub checkpoints: Checkpoints,
+    pub checkpoints: Arc<Checkpoints>,
     /// How keys are made, take over and end.
     pub key_ring: KeyRing,
     /// Which HSM tokens belong to it.
-    pub hsm_membership: HsmMembership,
+    pub hsm_membership: Arc<HsmMembership>,
     /// What makes its first keys.
     pub initialisation: Arc<Initialisation>,
     /// What seals for each HSM token what it lacks.
     pub resealing: Arc<Resealing>,
     /// Where every key lies.
-    pub custody: CustodyCheck,
+    pub custody: Arc<CustodyCheck>,
     /// What signs custody reports.
-    pub custody_reports: CustodyReports,
+    pub custody_reports: Arc<CustodyReports>,
     /// Whether each signature has its record.
     pub balance: Arc<SignatureAccounts>,
     /// Whether tokens can be issued now.
-    pub readiness: Readiness,
+    pub readiness: Arc<Readiness>,
     ledger: Arc<Ledger>,
     ports: Ports,
 }
@@ -57,13 +52,13 @@ impl Deployment {
         let base = Base::new(settings, ports.clone());
         let (ledger, state) = (Arc::<Ledger>::default(), Arc::<ReadinessState>::default());
         let reseal_state = Arc::<ResealState>::default();
-        let signatures = Arc::new(Signatures::new(&base, &ledger, &state));
+        let signatures = Signatures::new(&base, &ledger, &state);
         let issuer = Issuer::new(&base, &hashing, &signatures, &reseal_state);
-        let members = Arc::new(Members::new(&base));
+        let members = Members::new(&base);
         let key_ring = KeyRing::new(&base, &members, &signatures);
-        let balance = Arc::new(SignatureAccounts::new(&base, &ledger));
-        let initialisation = Arc::new(Initialisation::new(&base, &key_ring.maker));
-        let resealing = Arc::new(Resealing::new(&base, &issuer.sign_in.decoys, &members, &reseal_state));
+        let balance = SignatureAccounts::new(&base, &ledger);
+        let initialisation = Initialisation::new(&base, &key_ring.maker);
+        let resealing = Resealing::new(&base, &issuer.sign_in.decoys, &members, &reseal_state);
         Arc::new(Self {
             checkpoints: Checkpoints::new(&base, &balance, &signatures, &state),
             hsm_membership: HsmMembership::new(&base, &initialisation, &resealing, &signatures),

@@ -8,13 +8,10 @@ use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::hmac;
 
-use crate::directory::Directory;
-use crate::error::Unavailable;
-use crate::ports::Ports;
 use crate::rows::deployment_row;
+use crate::{Directory, Ports, Unavailable};
 use signet_core::keys::{HsmError, HsmFailure, Vault};
-use signet_core::random;
-use signet_core::random::Random;
+use signet_core::random::{self, Random};
 use signet_core::secret::SecretBytes;
 use signet_store::SecretsAtRest;
 

@@ -42,6 +42,18 @@ pub enum ChangeError {
     Unavailable(#[from] Unavailable),
 }
 
+impl ChangeError {
+    /// There is no such thing.
+    pub(crate) fn missing(noun: &'static str, name: impl ToString) -> Self {
+        Self::Missing { noun, name: name.to_string() }
+    }
+}
+
+/// Whether a change found what it was to change.
+pub(crate) fn still_there(is_there: bool, noun: &'static str, name: &str) -> Result<(), ChangeError> {
+    if is_there { Ok(()) } else { Err(ChangeError::missing(noun, name)) }
+}
+
 /// An HSM token could not be added or retired.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MembershipError {

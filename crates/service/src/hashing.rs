@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::error::Unavailable;
+use crate::Unavailable;
 use signet_core::mfa::password::Workspace;
 
 /// The places for hashes. Each takes 19 MiB and some 20 ms of a core.

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::ports::Ports;
-use signet_core::random;
-use signet_core::random::Random;
+use crate::Ports;
+use signet_core::random::{self, Random};
 use signet_jose::clock::Clock;
 
 /// Makes ids: UUIDv7 (RFC 9562 §5.7), so that they sort by the time of their making.
-#[derive(Clone)]
 pub struct Ids {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,

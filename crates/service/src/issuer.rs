@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::accounts::Accounts;
-use crate::base::Base;
-use crate::clients::authentication::ClientAuthenticator;
 use crate::clients::registry::ClientRegistry;
-use crate::directory::Directory;
 use crate::factors::Factors;
-use crate::hashing::Hashing;
-use crate::hsm_membership::reseal::ResealState;
 use crate::ids::Ids;
 use crate::issuing::Issuing;
-use crate::key_ring::signatures::Signatures;
+use crate::issuing::introspection::Introspection;
+use crate::issuing::refresh::Refreshing;
+use crate::issuing::revocation::Revocation;
 use crate::otp_validation::OtpValidation;
 use crate::sessions::BrowserSessions;
-use crate::settings::Settings;
-use crate::sign_in::SignIn;
-use crate::signed_state::SignedState;
+use crate::{
+    Accounts, Base, ClientAuthenticator, Directory, Hashing, ResealState, Settings, SignIn, Signatures, SignedState,
+    TokenMaker,
+};
 
 /// What is one tenant's: its settings, users, clients, factors, sessions and tokens.
 pub struct Issuer {
@@ -28,21 +25,21 @@ pub struct Issuer {
     /// The users.
     pub accounts: Arc<Accounts>,
     /// The OAuth clients.
-    pub clients: ClientRegistry,
+    pub clients: Arc<ClientRegistry>,
     /// Who a client is.
     pub client_authenticator: Arc<ClientAuthenticator>,
     /// Who a person is.
     pub sign_in: Arc<SignIn>,
     /// The sessions of browsers.
-    pub sessions: BrowserSessions,
+    pub sessions: Arc<BrowserSessions>,
     /// The factors.
     pub factors: Factors,
     /// The tokens.
-    pub issuing: Issuing,
+    pub issuing: Arc<Issuing>,
     /// The validation server for Yubico OTPs.
     pub otp_validation: OtpValidation,
     /// Ids for requests.
-    pub ids: Ids,
+    pub ids: Arc<Ids>,
 }
 
 impl Issuer {
@@ -52,23 +49,28 @@ impl Issuer {
         signatures: &Arc<Signatures>,
         resealing: &Arc<ResealState>,
     ) -> Self {
-        let accounts = Arc::new(Accounts::new(base));
-        let client_authenticator = Arc::new(ClientAuthenticator::new(base));
-        let signed_state = Arc::new(SignedState::new(base));
+        let accounts = Accounts::new(base);
+        let client_authenticator = ClientAuthenticator::new(base);
+        let signed_state = SignedState::new(base);
         let sign_in = Arc::new(SignIn::new(base, hashing, resealing, &signed_state));
+        let (introspection, revocation) = (Introspection::new(base), Revocation::new(base));
+        let maker = TokenMaker::new(base, signatures);
+        let refreshing = Refreshing::new(base, &client_authenticator, &maker);
+        let issuing =
+            Issuing::new(base, &introspection, &revocation, &client_authenticator, &refreshing, &sign_in, &maker);
         let factors = Factors::new(base, &accounts, &sign_in, &signed_state);
         Self {
             settings: base.settings.clone(),
             directory: base.directory.clone(),
             clients: ClientRegistry::new(base),
             sessions: BrowserSessions::new(base, &sign_in),
-            issuing: Issuing::new(base, &client_authenticator, &sign_in, signatures),
             otp_validation: OtpValidation::new(base, &factors.lifecycle, &sign_in.decoys),
-            ids: Ids::new(&base.ports),
+            ids: base.ids.clone(),
             accounts,
             client_authenticator,
             sign_in,
             factors,
+            issuing,
         }
     }
 }

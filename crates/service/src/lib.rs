@@ -22,9 +22,11 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod base;
+
 pub mod accounts;
 pub mod audit;
-mod base;
 pub mod clients;
 pub mod custody;
 mod deployment;
@@ -40,6 +42,7 @@ pub mod issuing;
 pub mod key_ring;
 mod names;
 pub mod otp_validation;
+mod pages;
 mod ports;
 pub mod readiness;
 mod rows;
@@ -54,3 +57,35 @@ pub use error::{ChangeError, InitialiseError, MembershipError, SignInError, Unav
 pub use issuer::{Issuer, Issuers};
 pub use ports::Ports;
 pub use settings::{KeySettings, Settings};
+
+// What many modules name of one another.
+use accounts::Accounts;
+use audit::AuditTrail;
+use base::Base;
+use clients::authentication::{ClientAuthenticator, KnownClient};
+use custody::balance::SignatureAccounts;
+use custody::ledger::Ledger;
+use directory::{RingKey, Snapshot};
+use error::still_there;
+use factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed};
+use factors::lifecycle::FactorLifecycle;
+use factors::own::OwnFactors;
+use hashing::Hashing;
+use hsm_membership::members::Members;
+use hsm_membership::reseal::ResealState;
+use issuing::token_maker::TokenMaker;
+use key_ring::key_maker::KeyMaker;
+use key_ring::rotation::steps::KeyChanges;
+use key_ring::signatures::Signatures;
+use names::check_name;
+use pages::all_pages;
+use readiness::ReadinessState;
+use rows::{decoy_row, factor_row, password_row, row_of_factor};
+use sessions::LiveSession;
+use sign_in::decoys::Decoys;
+use sign_in::matcher::{CodeVerdict, Spendable};
+use sign_in::proofs::FactorProofs;
+use sign_in::security_keys::KeyAnswer;
+use sign_in::tries::Tries;
+use sign_in::{SignIn, Surface};
+use signed_state::SignedState;

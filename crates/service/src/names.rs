@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::ChangeError;
+use crate::ChangeError;
 use signet_core::oauth::scope;
 
 /// The longest name of a user, client or factor, in characters.

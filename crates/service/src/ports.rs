@@ -26,5 +26,5 @@ pub struct Ports {
     /// Randomness.
     pub random: Arc<dyn Random>,
     /// The servers that verify Yubico OTPs whose keys are elsewhere, where any are configured.
-    pub validation_servers: Option<Arc<ValidationServers>>,
+    pub validation_servers: Arc<Option<ValidationServers>>,
 }

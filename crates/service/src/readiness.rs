@@ -2,22 +2,15 @@
 //! verified, which needs none of these.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::base::Base;
-use crate::directory::Directory;
-use crate::error::ChangeError;
-use crate::key_ring::signatures::Signatures;
 use crate::key_ring::trials::Trials;
-use crate::settings::Settings;
-use signet_core::keys::{HsmError, HsmFailure, HsmHealth, HsmName, KeyAdmin, TokenHealth};
-use signet_jose::clock::Clock;
-use signet_store::Membership;
+use crate::{ChangeError, Signatures};
+use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth};
 
 /// How old the last good signature may be.
 const RECENT: Duration = Duration::from_secs(15);
@@ -102,41 +95,16 @@ pub struct Part {
     pub ready: bool,
 }
 
-/// Says whether tokens can be issued and verified.
-pub struct Readiness {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    key_admin: Arc<dyn KeyAdmin>,
-    hsm_health: Arc<dyn HsmHealth>,
-    settings: Arc<Settings>,
-    membership: Arc<dyn Membership>,
-    signatures: Arc<Signatures>,
-    trials: Arc<Trials>,
-    state: Arc<ReadinessState>,
-    report: tokio::sync::Mutex<Option<(Instant, ReadinessReport)>>,
+module! {
+    /// Says whether tokens can be issued and verified.
+    pub struct Readiness {
+        takes clock, directory, key_admin, hsm_health, settings, membership;
+        calls signatures: Signatures, trials: Trials, state: ReadinessState;
+        keeps report: tokio::sync::Mutex<Option<(Instant, ReadinessReport)>>;
+    }
 }
 
 impl Readiness {
-    pub(crate) fn new(
-        base: &Base,
-        signatures: &Arc<Signatures>,
-        trials: &Arc<Trials>,
-        state: &Arc<ReadinessState>,
-    ) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            key_admin: base.ports.key_admin.clone(),
-            hsm_health: base.ports.hsm_health.clone(),
-            settings: base.settings.clone(),
-            membership: base.ports.store.clone(),
-            signatures: signatures.clone(),
-            trials: trials.clone(),
-            state: state.clone(),
-            report: tokio::sync::Mutex::default(),
-        }
-    }
-
     /// Makes a test signature on each HSM token that has not signed lately. Called every few seconds.
     pub async fn exercise_keys(&self) {
         let Ok(snapshot) = self.directory.fresh().await else { return };

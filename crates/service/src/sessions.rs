@@ -4,28 +4,19 @@
 //! A session ends after [`IDLE`] without use, after [`LONGEST`] in any case (NIST SP 800-63B-4 §2.3.3, the stricter of its
 //! levels), and at once when its user is disabled, gets another password or loses a factor.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::deployment_secret::DeploymentSecret;
-use crate::error::{SignInError, Unavailable};
-use crate::ids::Ids;
-use crate::settings::Settings;
-use crate::sign_in::security_keys::KeyAnswer;
-use crate::sign_in::{SignIn, Surface};
+use crate::{KeyAnswer, SignIn, SignInError, Surface, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::{Authentication, Credentials, Proved, SecondFactor};
 use signet_core::random;
-use signet_core::random::Random;
 use signet_core::secret::{SecretHash, SecretText};
-use signet_jose::clock::{Clock, Timestamp};
-use signet_store::{Session, SessionId, Sessions, User, Users};
+use signet_jose::clock::Timestamp;
+use signet_store::{Session, SessionId, User};
 
 /// How long a session lasts without use.
 pub const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -54,34 +45,15 @@ impl LiveSession {
     }
 }
 
-/// Begins, renews, finds and ends sessions.
-pub struct BrowserSessions {
-    clock: Arc<dyn Clock>,
-    ids: Ids,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    audit: Arc<AuditTrail>,
-    sessions: Arc<dyn Sessions>,
-    users: Arc<dyn Users>,
-    secret: Arc<DeploymentSecret>,
-    sign_in: Arc<SignIn>,
+module! {
+    /// Begins, renews, finds and ends sessions.
+    pub struct BrowserSessions {
+        takes clock, ids, random, settings, audit, sessions, users, secret;
+        calls sign_in: SignIn;
+    }
 }
 
 impl BrowserSessions {
-    pub(crate) fn new(base: &Base, sign_in: &Arc<SignIn>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            ids: Ids::new(&base.ports),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            audit: base.audit.clone(),
-            sessions: base.ports.store.clone(),
-            users: base.ports.store.clone(),
-            secret: base.secret.clone(),
-            sign_in: sign_in.clone(),
-        }
-    }
-
     /// Judges a name, a password and a code, and begins a session. Returns the secret for the browser. A session
     /// that the browser had ends.
     /// Errors: [`SignInError::Refused`] whatever was wrong; [`SignInError::TooManyTries`]; [`SignInError::TooWeak`]

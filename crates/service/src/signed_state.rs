@@ -1,29 +1,23 @@
 //! What a page carries through a browser and back, so that nothing is kept for visitors who never come back. A MAC shows
 //! that it was made here, for this very browser and for one purpose. It is no secret from the browser.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use subtle::ConstantTimeEq as _;
 
-use crate::base::Base;
-use crate::deployment_secret::DeploymentSecret;
-use crate::error::Unavailable;
+use crate::Unavailable;
 use signet_core::secret::SecretText;
 
-/// Makes and opens what a page carries through a browser.
-pub(crate) struct SignedState {
-    secret: Arc<DeploymentSecret>,
+module! {
+    /// Makes and opens what a page carries through a browser.
+    pub(crate) struct SignedState {
+        takes secret;
+    }
 }
 
 impl SignedState {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self { secret: base.secret.clone() }
-    }
-
     /// Makes a text of `value` that only a bearer of `browser` can bring back, for `purpose`.
     pub(crate) async fn carry(
         &self,

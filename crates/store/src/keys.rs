@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use super::error::Result;
 use super::{SealCount, SecretAtRest, SecretCursor};
@@ -59,13 +60,14 @@ pub trait Leases: Send + Sync {
 }
 
 /// How many secrets at rest are kept alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SealedSecrets {
     /// What they are, e.g. `users.password`.
     pub kind: String,
     /// The HSM token that opens them.
     pub hsm: HsmName,
     /// How, by the first byte of each; `None` for one that is no seal.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<SealMode>,
     /// How many.
     pub count: u64,

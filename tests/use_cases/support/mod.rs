@@ -165,7 +165,7 @@ fn deployment(
         hsm_health: hsms.clone(),
         clock: clock.clone(),
         random: Arc::new(SeededRandom::new(seed)),
-        validation_servers: None,
+        validation_servers: Arc::default(),
     };
     Deployment::new(settings.clone(), ports)
 }

@@ -1,49 +1,21 @@
 //! Checkpoints: the audit chain's end, signed in the HSM, so that nobody can change, remove, reorder or cut off records
 //! without being noticed.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::custody::balance::SignatureAccounts;
-use crate::directory::{Directory, RingKey};
-use crate::error::ChangeError;
-use crate::key_ring::signatures::Signatures;
-use crate::readiness::ReadinessState;
+use crate::{ChangeError, ReadinessState, RingKey, SignatureAccounts, Signatures};
 use signet_core::audit::chain::{CHECKPOINT_TYPE, CheckpointClaims};
 use signet_core::audit::{Checkpoint, Head, Reason};
 use signet_core::keys::SignedKind;
-use signet_jose;
-use signet_jose::Header;
-use signet_jose::clock::Clock;
-use signet_store::AuditLog;
+use signet_jose::{self, Header};
 
-/// Signs checkpoints of the audit chain.
-pub struct Checkpoints {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    audit_log: Arc<dyn AuditLog>,
-    balance: Arc<SignatureAccounts>,
-    signatures: Arc<Signatures>,
-    readiness: Arc<ReadinessState>,
+module! {
+    /// Signs checkpoints of the audit chain.
+    pub struct Checkpoints {
+        takes clock, directory, audit_log;
+        calls balance: SignatureAccounts, signatures: Signatures, readiness: ReadinessState;
+    }
 }
 
 impl Checkpoints {
-    pub(crate) fn new(
-        base: &Base,
-        balance: &Arc<SignatureAccounts>,
-        signatures: &Arc<Signatures>,
-        readiness: &Arc<ReadinessState>,
-    ) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            audit_log: base.ports.store.clone(),
-            balance: balance.clone(),
-            signatures: signatures.clone(),
-            readiness: readiness.clone(),
-        }
-    }
-
     /// Signs the chain's end, if there is anything that no checkpoint covers.
     /// Errors: [`ChangeError`]: nothing is lost, the next checkpoint covers it. It fails each time as long as the HSM
     /// does not sign or the anchor can't be written, so that the last call tells whether the audit log is covered.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use self::throttle::AuditThrottle;
-use crate::ports::Ports;
+use crate::Ports;
 use signet_core::audit::Draft;
 use signet_store::{AuditLog, StoreError};
 

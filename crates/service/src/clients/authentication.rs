@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::directory::{Directory, RingKey, Snapshot};
-use crate::error::Unavailable;
-use crate::settings::Settings;
+use crate::{RingKey, Snapshot, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
 use signet_jose::clock::Timestamp;
@@ -25,18 +21,14 @@ impl KnownClient {
     }
 }
 
-/// Judges what clients prove, and whether it still holds when a token is ready.
-pub struct ClientAuthenticator {
-    directory: Arc<Directory>,
-    settings: Arc<Settings>,
-    audit: Arc<AuditTrail>,
+module! {
+    /// Judges what clients prove, and whether it still holds when a token is ready.
+    pub struct ClientAuthenticator {
+        takes directory, settings, audit;
+    }
 }
 
 impl ClientAuthenticator {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self { directory: base.directory.clone(), settings: base.settings.clone(), audit: base.audit.clone() }
-    }
-
     /// Judges a client's credentials by what the store holds now.
     /// Errors: [`OAuthError::InvalidClient`], or [`OAuthError::TemporarilyUnavailable`] where the store can't be read.
     pub async fn authenticate_client(

@@ -1,20 +1,13 @@
 //! The OAuth clients of a tenant, as operators see and change them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::ids::Ids;
-use crate::names::{check_name, check_words};
-use crate::settings::Settings;
+use crate::names::check_words;
+use crate::{ChangeError, check_name, still_there};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes};
 use signet_core::random;
-use signet_core::random::Random;
 use signet_core::secret::{SecretHash, SecretText};
-use signet_jose::clock::Clock;
-use signet_store::Clients;
 
 /// What a new client may do.
 #[derive(Debug, Clone)]
@@ -29,26 +22,14 @@ pub struct NewClient {
     pub audiences: BTreeSet<String>,
 }
 
-/// The OAuth clients of a tenant, as operators see and change them.
-pub struct ClientRegistry {
-    clock: Arc<dyn Clock>,
-    ids: Ids,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    clients: Arc<dyn Clients>,
+module! {
+    /// The OAuth clients of a tenant, as operators see and change them.
+    pub struct ClientRegistry {
+        takes clock, ids, random, settings, clients;
+    }
 }
 
 impl ClientRegistry {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            ids: Ids::new(&base.ports),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            clients: base.ports.store.clone(),
-        }
-    }
-
     /// Adds a client; its secret is shown this once.
     pub async fn add_client(
         &self,
@@ -87,7 +68,7 @@ impl ClientRegistry {
     pub async fn find_client(&self, name: &str) -> Result<Client, ChangeError> {
         let clients = self.list_clients().await?;
         let found = clients.into_iter().find(|client| client.name == name || client.id.as_str() == name);
-        found.ok_or_else(|| ChangeError::Missing { noun: "client", name: name.to_owned() })
+        found.ok_or_else(|| ChangeError::missing("client", name))
     }
 
     /// All clients, by name.
@@ -100,7 +81,7 @@ impl ClientRegistry {
         let client = self.find_client(name).await?;
         let told = self.client_changed(&client, if enabled { "enabled" } else { "disabled" }, context);
         let set = self.clients.set_client_enabled(&client.tenant, &client.id, enabled, self.clock.now(), vec![told]);
-        still_there(set.await?, name)
+        still_there(set.await?, "client", name)
     }
 
     /// Gives a client a new secret, shown this once; the old one is no longer accepted.
@@ -109,14 +90,14 @@ impl ClientRegistry {
         let (client, hash) = (self.find_client(name).await?, SecretHash::of(secret.expose()));
         let told = self.client_changed(&client, "secret replaced", context);
         let set = self.clients.set_client_secret(&client.tenant, &client.id, &hash, vec![told]);
-        still_there(set.await?, name).map(|()| secret)
+        still_there(set.await?, "client", name).map(|()| secret)
     }
 
     /// Removes a client with its grants.
     pub async fn remove_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_client(name).await?;
         let told = self.client_changed(&client, "removed", context);
-        still_there(self.clients.remove_client(&client.tenant, &client.id, vec![told]).await?, name)
+        still_there(self.clients.remove_client(&client.tenant, &client.id, vec![told]).await?, "client", name)
     }
 
     fn client_changed(&self, client: &Client, what: &str, context: &RequestContext) -> Draft {
@@ -124,8 +105,4 @@ impl ClientRegistry {
             .client(client.id.as_str())
             .detail(format!("{what}: {}", client.name))
     }
-}
-
-fn still_there(changed: bool, name: &str) -> Result<(), ChangeError> {
-    if changed { Ok(()) } else { Err(ChangeError::Missing { noun: "client", name: name.to_owned() }) }
 }

@@ -21,22 +21,17 @@
 //! signature in the tally.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::custody::ledger::{Ledger, Line};
+use crate::custody::ledger::Line;
 use crate::custody::record_counts::{Counts, KINDS, Recorded};
-use crate::error::ChangeError;
-use crate::settings::Settings;
+use crate::{ChangeError, Ledger};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmError, HsmKey, HsmName, KeyAdmin, KeyTally, SignedKind};
+use signet_core::keys::{HsmError, HsmKey, HsmName, KeyTally, SignedKind};
 use signet_jose::KeyId;
-use signet_jose::clock::Clock;
-use signet_store::{Keys, Store, StoreError};
+use signet_store::StoreError;
 
 /// How many signatures of each kind may be without a record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -150,32 +145,16 @@ struct Comparison {
     has_begun: bool,
 }
 
-/// Compares what the HSM tokens signed with what was recorded.
-pub struct SignatureAccounts {
-    clock: Arc<dyn Clock>,
-    key_admin: Arc<dyn KeyAdmin>,
-    settings: Arc<Settings>,
-    audit: Arc<AuditTrail>,
-    keys: Arc<dyn Keys>,
-    store: Arc<dyn Store>,
-    ledger: Arc<Ledger>,
-    recorded: tokio::sync::Mutex<Recorded>,
+module! {
+    /// Compares what the HSM tokens signed with what was recorded.
+    pub struct SignatureAccounts {
+        takes clock, key_admin, settings, audit, keys, store;
+        calls ledger: Ledger;
+        keeps recorded: tokio::sync::Mutex<Recorded>;
+    }
 }
 
 impl SignatureAccounts {
-    pub(crate) fn new(base: &Base, ledger: &Arc<Ledger>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            key_admin: base.ports.key_admin.clone(),
-            settings: base.settings.clone(),
-            audit: base.audit.clone(),
-            keys: base.ports.store.clone(),
-            store: base.ports.store.clone(),
-            ledger: ledger.clone(),
-            recorded: tokio::sync::Mutex::default(),
-        }
-    }
-
     /// Compares without writing anything.
     /// Errors: [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
     pub async fn accounts(&self, others: &dyn Others) -> Result<Reconciliation, ChangeError> {

@@ -6,20 +6,16 @@ pub mod ledger;
 mod record_counts;
 pub mod report;
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
-use crate::base::Base;
-use crate::custody::balance::{Account, Others, Reconciliation, SignatureAccounts};
-use crate::error::ChangeError;
+use crate::custody::balance::{Account, Others, Reconciliation};
 use crate::hsm_membership::{Membership, membership};
+use crate::{ChangeError, SignatureAccounts};
 use signet_core::keys::{
-    Custody, HsmKey, HsmName, KeyAdmin, KeyAttributes, KeyPurpose, KeyReport, KeyTally, SealMode, TokenInfo,
-    hexadecimal,
+    Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, KeyReport, KeyTally, TokenInfo, hexadecimal,
 };
 use signet_jose::Algorithm;
-use signet_store::{AuditLog, Keys};
+use signet_store::SealedSecrets;
 
 /// All HSM tokens with their keys.
 #[derive(Debug, Clone, Serialize)]
@@ -37,7 +33,7 @@ pub struct CustodyReport {
     /// Signatures against records, by key and kind.
     pub accounts: Vec<Account>,
     /// Secrets at rest, and how they are sealed.
-    pub secrets: Vec<SecretsAtRest>,
+    pub secrets: Vec<SealedSecrets>,
     /// Keys that no HSM holds, and why.
     pub exceptions: Vec<String>,
     /// The audit log as it was.
@@ -53,20 +49,6 @@ pub struct AuditEnd {
     pub hash: String,
     /// The last record that a checkpoint covers.
     pub signed: i64,
-}
-
-/// Secrets of one kind, in one HSM token, sealed alike.
-#[derive(Debug, Clone, Serialize)]
-pub struct SecretsAtRest {
-    /// What they are, e.g. `users.password`.
-    pub kind: String,
-    /// The HSM token that opens them.
-    pub hsm: HsmName,
-    /// How they are sealed; absent for what is no seal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<SealMode>,
-    /// How many.
-    pub count: u64,
 }
 
 /// One HSM token with its keys.
@@ -171,26 +153,15 @@ impl From<KeyTally> for SignedCount {
     }
 }
 
-/// Reports where every key lies and what every secret is sealed by.
-pub struct CustodyCheck {
-    key_admin: Arc<dyn KeyAdmin>,
-    audit_log: Arc<dyn AuditLog>,
-    keys: Arc<dyn Keys>,
-    membership: Arc<dyn signet_store::Membership>,
-    balance: Arc<SignatureAccounts>,
+module! {
+    /// Reports where every key lies and what every secret is sealed by.
+    pub struct CustodyCheck {
+        takes key_admin, audit_log, keys, membership;
+        calls balance: SignatureAccounts;
+    }
 }
 
 impl CustodyCheck {
-    pub(crate) fn new(base: &Base, balance: &Arc<SignatureAccounts>) -> Self {
-        Self {
-            key_admin: base.ports.key_admin.clone(),
-            audit_log: base.ports.store.clone(),
-            keys: base.ports.store.clone(),
-            membership: base.ports.store.clone(),
-            balance: balance.clone(),
-        }
-    }
-
     /// Asks every HSM token for its keys and judges them, and compares signatures with records.
     /// Errors: [`ChangeError`] where the store does not answer. A token that does not answer is wrong: custody that
     /// can't be seen is not claimed.
@@ -260,18 +231,12 @@ impl CustodyCheck {
         })
     }
 
-    async fn secrets(&self, wrong: &mut Vec<String>) -> Result<Vec<SecretsAtRest>, ChangeError> {
+    async fn secrets(&self, wrong: &mut Vec<String>) -> Result<Vec<SealedSecrets>, ChangeError> {
         let sealed = self.membership.sealed_secrets().await?;
         for secrets in sealed.iter().filter(|secrets| secrets.mode.is_none()) {
             wrong.push(format!("{} of {} are not sealed in any way that Signet knows", secrets.count, secrets.kind));
         }
-        let as_told = sealed.into_iter().map(|secrets| SecretsAtRest {
-            kind: secrets.kind,
-            hsm: secrets.hsm,
-            mode: secrets.mode,
-            count: secrets.count,
-        });
-        Ok(as_told.collect())
+        Ok(sealed)
     }
 }
 

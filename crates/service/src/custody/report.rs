@@ -4,41 +4,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
 use crate::custody::CustodyReport;
-use crate::directory::{Directory, RingKey};
-use crate::error::ChangeError;
-use crate::key_ring::signatures::Signatures;
-use crate::settings::Settings;
+use crate::{ChangeError, RingKey, Signatures};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{HsmHealth, SignedKind};
-use signet_jose;
-use signet_jose::clock::Clock;
-use signet_jose::{Header, UnverifiedJws, VerifyingKey};
+use signet_core::keys::SignedKind;
+use signet_jose::{self, Header, UnverifiedJws, VerifyingKey};
 
-/// Signs custody reports.
-pub struct CustodyReports {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    hsm_health: Arc<dyn HsmHealth>,
-    settings: Arc<Settings>,
-    audit: Arc<AuditTrail>,
-    signatures: Arc<Signatures>,
+module! {
+    /// Signs custody reports.
+    pub struct CustodyReports {
+        takes clock, directory, hsm_health, settings, audit;
+        calls signatures: Signatures;
+    }
 }
 
 impl CustodyReports {
-    pub(crate) fn new(base: &Base, signatures: &Arc<Signatures>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            hsm_health: base.ports.hsm_health.clone(),
-            settings: base.settings.clone(),
-            audit: base.audit.clone(),
-            signatures: signatures.clone(),
-        }
-    }
-
     /// Signs a custody report by the audit key of an HSM token that answers. `nonce` is the auditor's, so that an older
     /// report can't be shown in its place.
     /// Errors: [`ChangeError`] where no audit key signs, or the store does not take the record.

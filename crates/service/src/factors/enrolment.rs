@@ -3,28 +3,17 @@
 //! Under the four-eyes rule a factor that an operator adds for somebody proves nothing until another operator has approved
 //! it (`docs/decisions/0022-*`).
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::accounts::Accounts;
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::ids::Ids;
-use crate::names::check_name;
-use crate::rows::factor_row;
-use crate::settings::Settings;
 use crate::sign_in::piv::PivKey;
-use crate::sign_in::validation_servers::ValidationServers;
+use crate::{Accounts, ChangeError, check_name, factor_row};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{SealedCopies, Vault};
+use signet_core::keys::SealedCopies;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
 use signet_core::mfa::{FactorDetail, HotpState, PivState, UsedFactor, YubicoRemoteState, piv, policy, yubico_otp};
-use signet_core::random::Random;
 use signet_core::secret::SecretBytes;
-use signet_jose::clock::Clock;
-use signet_store::{Factor, FactorId, FactorState, Factors, User, YubicoState};
+use signet_store::{Factor, FactorId, FactorState, User, YubicoState};
 
 /// A Yubico OTP key as its programming tool tells of it.
 #[derive(Debug)]
@@ -81,32 +70,15 @@ pub(crate) struct NewFactor<'n> {
     pub(crate) detail: FactorDetail,
 }
 
-/// Makes factors, whoever asks for them.
-pub struct FactorMaker {
-    clock: Arc<dyn Clock>,
-    ids: Ids,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    validation_servers: Option<Arc<ValidationServers>>,
-    vault: Arc<dyn Vault>,
-    factors: Arc<dyn Factors>,
-    accounts: Arc<Accounts>,
+module! {
+    /// Makes factors, whoever asks for them.
+    pub struct FactorMaker {
+        takes clock, ids, random, settings, validation_servers, vault, factors;
+        calls accounts: Accounts;
+    }
 }
 
 impl FactorMaker {
-    pub(crate) fn new(base: &Base, accounts: &Arc<Accounts>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            ids: Ids::new(&base.ports),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            validation_servers: base.ports.validation_servers.clone(),
-            vault: base.ports.vault.clone(),
-            factors: base.ports.store.clone(),
-            accounts: accounts.clone(),
-        }
-    }
-
     /// Enrols a TOTP factor with a fresh secret, which is shown this once.
     pub async fn enrol_totp(
         &self,
@@ -150,11 +122,7 @@ impl FactorMaker {
     ) -> Result<Factor, ChangeError> {
         check_name("factor", label)?;
         let user = self.accounts.find_user(user).await?;
-        let Some(public_id) = yubico_otp::public_id(&key.public_id) else {
-            let text = "the public id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key \
-                        types it first";
-            return Err(ChangeError::Input(text.to_owned()));
-        };
+        let public_id = kept_public_id(&key.public_id)?;
         if key.secret.expose().len() != 16 {
             return Err(ChangeError::Input("the secret key must be 32 hex digits: an AES-128 key".to_owned()));
         }
@@ -277,14 +245,17 @@ impl FactorMaker {
             let text = "no server is configured that could verify it: `mfa.yubico_validation` names them";
             return Err(ChangeError::Input(text.to_owned()));
         }
-        let Some(public_id) = yubico_otp::public_id(public_id) else {
-            let text = "the public id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key \
-                        types it first";
-            return Err(ChangeError::Input(text.to_owned()));
-        };
+        let public_id = kept_public_id(public_id)?;
         let detail = FactorDetail::YubicoRemote(YubicoRemoteState { public_id, last_counter: -1 });
         self.enrol_public(user, NewFactor { label, serial: None, detail }, context).await
     }
+}
+
+/// A YubiKey's public id as it is kept.
+fn kept_public_id(typed: &str) -> Result<String, ChangeError> {
+    let text = "the public id must be 2 to 16 modhex characters (cbdefghijklnrtuv), an even number, as the key types it \
+                first";
+    yubico_otp::public_id(typed).ok_or_else(|| ChangeError::Input(text.to_owned()))
 }
 
 /// The audit record's word for a factor that was added.
@@ -299,7 +270,7 @@ pub(crate) fn factor_added(factor: &Factor) -> &'static str {
 pub(crate) fn taken(factor: &Factor, user: &User) -> ChangeError {
     match factor.detail.handle().or(factor.serial.as_deref()) {
         Some(name) => ChangeError::Taken { noun: "factor", name: name.to_owned() },
-        None => ChangeError::Missing { noun: "user", name: user.name.clone() },
+        None => ChangeError::missing("user", &user.name),
     }
 }
 

@@ -1,53 +1,25 @@
 //! What becomes of factors: listed, named, disabled, and approved by a second pair of eyes (`docs/decisions/0022-*`).
 
-use std::sync::Arc;
-
-use crate::accounts::Accounts;
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::factors::enrolment::factor_changed;
-use crate::names::check_name;
-use crate::settings::Settings;
+use crate::{Accounts, ChangeError, all_pages, check_name, factor_changed};
 use signet_core::audit::{Outcome, Reason, RequestContext};
-use signet_jose::clock::Clock;
-use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, FactorState, Factors, ListedFactor};
+use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState, ListedFactor};
 
-/// What operators do with factors that are there.
-pub struct FactorLifecycle {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    audit: Arc<AuditTrail>,
-    factor_life: Arc<dyn FactorLife>,
-    factors: Arc<dyn Factors>,
-    accounts: Arc<Accounts>,
+module! {
+    /// What operators do with factors that are there.
+    pub struct FactorLifecycle {
+        takes clock, settings, audit, factor_life, factors;
+        calls accounts: Accounts;
+    }
 }
 
 impl FactorLifecycle {
-    pub(crate) fn new(base: &Base, accounts: &Arc<Accounts>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            audit: base.audit.clone(),
-            factor_life: base.ports.store.clone(),
-            factors: base.ports.store.clone(),
-            accounts: accounts.clone(),
-        }
-    }
-
     /// Everybody's factors, without their secrets.
     pub async fn list_all_factors(&self) -> Result<Vec<ListedFactor>, ChangeError> {
-        const PAGE: u32 = 1000;
-        let mut all: Vec<ListedFactor> = Vec::new();
-        loop {
-            let after = all.last().map(|listed| listed.factor.id.clone());
-            let page = self.factor_life.all_factors(&self.settings.tenant, after.as_ref(), PAGE).await?;
-            let is_last = page.len() < PAGE as usize;
-            all.extend(page);
-            if is_last {
-                return Ok(all);
-            }
-        }
+        let tenant = &self.settings.tenant;
+        all_pages(async |last: Option<&ListedFactor>, most| {
+            self.factor_life.all_factors(tenant, last.map(|listed| &listed.factor.id), most).await
+        })
+        .await
     }
 
     /// Lets a factor prove its user again, or no more. Disabling ends the user's refresh families.
@@ -123,7 +95,7 @@ impl FactorLifecycle {
     /// Removes a factor. Its user's refresh families end: who had the factor may have begun them.
     pub async fn remove_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
         let tenant = &self.settings.tenant;
-        let missing = || ChangeError::Missing { noun: "factor", name: id.to_string() };
+        let missing = || ChangeError::missing("factor", id);
         let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
         let told = factor_changed(&factor, "removed", context);
         let removed = self.factors.remove_factor(tenant, id, self.clock.now(), vec![told]).await?;
@@ -132,7 +104,7 @@ impl FactorLifecycle {
 }
 
 fn missing(id: &FactorId) -> ChangeError {
-    ChangeError::Missing { noun: "factor", name: id.to_string() }
+    ChangeError::missing("factor", id)
 }
 
 /// Whether two operators, as they are written down, are two people: `uid 1000`, or `ann (uid 0)` for one who gave a

@@ -12,19 +12,13 @@ pub mod stock_import;
 
 use std::sync::Arc;
 
-use self::enrolment::FactorMaker;
-use self::lifecycle::FactorLifecycle;
-use self::own::OwnFactors;
 use self::own_keys::OwnKeys;
 use self::own_tokens::OwnTokens;
 use self::recovery::Recovery;
 use self::resync::Resynchronisation;
 use self::stock::TokenStock;
 use self::stock_import::StockImport;
-use crate::accounts::Accounts;
-use crate::base::Base;
-use crate::sign_in::SignIn;
-use crate::signed_state::SignedState;
+use crate::{Accounts, Base, FactorLifecycle, FactorMaker, OwnFactors, SignIn, SignedState};
 
 /// The factors of a tenant's users.
 pub struct Factors {
@@ -37,15 +31,15 @@ pub struct Factors {
     /// Hardware tokens that nobody has yet.
     pub stock: Arc<TokenStock>,
     /// Takes files of tokens into the stock.
-    pub stock_import: StockImport,
+    pub stock_import: Arc<StockImport>,
     /// Finds tokens again that are out of step.
-    pub resync: Resynchronisation,
+    pub resync: Arc<Resynchronisation>,
     /// What a person changes of their own.
     pub own: Arc<OwnFactors>,
     /// Recovery codes and stock tokens, as a person takes them.
-    pub own_tokens: OwnTokens,
+    pub own_tokens: Arc<OwnTokens>,
     /// Security keys, as a person enrols them.
-    pub own_keys: OwnKeys,
+    pub own_keys: Arc<OwnKeys>,
 }
 
 impl Factors {
@@ -55,12 +49,12 @@ impl Factors {
         sign_in: &Arc<SignIn>,
         signed_state: &Arc<SignedState>,
     ) -> Self {
-        let enrolment = Arc::new(FactorMaker::new(base, accounts));
-        let lifecycle = Arc::new(FactorLifecycle::new(base, accounts));
-        let recovery = Arc::new(Recovery::new(base, accounts, &enrolment, &lifecycle));
-        let stock = Arc::new(TokenStock::new(base, accounts, &sign_in.decoys, &enrolment, &sign_in.tries));
+        let enrolment = FactorMaker::new(base, accounts);
+        let lifecycle = FactorLifecycle::new(base, accounts);
+        let recovery = Recovery::new(base, accounts, &enrolment, &lifecycle);
+        let stock = TokenStock::new(base, accounts, &sign_in.decoys, &enrolment, &sign_in.tries);
         let (matcher, proofs) = (&sign_in.matcher, &sign_in.proofs);
-        let own = Arc::new(OwnFactors::new(base, matcher, &enrolment, &lifecycle, proofs, signed_state));
+        let own = OwnFactors::new(base, matcher, &enrolment, &lifecycle, proofs, signed_state);
         Self {
             stock_import: StockImport::new(base),
             resync: Resynchronisation::new(base, &sign_in.tries),

@@ -4,34 +4,25 @@
 //! A TOTP factor is there only once a code has shown that the app has its secret. Until then nothing is kept: the page's
 //! form carries the secret, sealed by the HSM for the person, under a MAC that shows that it was made here.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::error::{ChangeError, Unavailable};
-use crate::factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed};
-use crate::factors::lifecycle::FactorLifecycle;
-use crate::ids::Ids;
-use crate::names::check_name;
-use crate::rows::row_of_factor;
-use crate::sessions::{LiveSession, proved};
-use crate::settings::Settings;
+use crate::sessions::proved;
 use crate::sign_in::matcher::CodeMatcher;
-use crate::sign_in::proofs::FactorProofs;
-use crate::signed_state::SignedState;
+use crate::{
+    ChangeError, FactorLifecycle, FactorMaker, FactorProofs, LiveSession, NewFactor, SignedState, Unavailable,
+    check_name, factor_added, factor_changed, row_of_factor,
+};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmError, RowBinding, SealedCopies, Vault};
+use signet_core::keys::{HsmError, RowBinding, SealedCopies};
 use signet_core::mfa::assurance::may_change_factors;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
 use signet_core::mfa::totp::Code;
 use signet_core::mfa::{policy, totp};
-use signet_core::random::Random;
 use signet_core::secret::{SecretBytes, SecretText};
-use signet_jose::clock::{Clock, Timestamp};
-use signet_store::{Factor, FactorDetail, FactorId, FactorLife, Factors, StoreError, UserId};
+use signet_jose::clock::Timestamp;
+use signet_store::{Factor, FactorDetail, FactorId, StoreError, UserId};
 
 /// What a pending secret is carried for.
 const PENDING: &str = "pending factor";
@@ -106,49 +97,16 @@ struct Carried {
     seals: SealedCopies,
 }
 
-/// What a person sees and changes of their own factors.
-pub struct OwnFactors {
-    clock: Arc<dyn Clock>,
-    ids: Ids,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    factor_life: Arc<dyn FactorLife>,
-    factors: Arc<dyn Factors>,
-    audit: Arc<AuditTrail>,
-    matcher: Arc<CodeMatcher>,
-    maker: Arc<FactorMaker>,
-    lifecycle: Arc<FactorLifecycle>,
-    proofs: Arc<FactorProofs>,
-    signed_state: Arc<SignedState>,
+module! {
+    /// What a person sees and changes of their own factors.
+    pub struct OwnFactors {
+        takes clock, ids, random, settings, vault, factor_life, factors, audit;
+        calls matcher: CodeMatcher, maker: FactorMaker, lifecycle: FactorLifecycle, proofs: FactorProofs,
+            signed_state: SignedState;
+    }
 }
 
 impl OwnFactors {
-    pub(crate) fn new(
-        base: &Base,
-        matcher: &Arc<CodeMatcher>,
-        maker: &Arc<FactorMaker>,
-        lifecycle: &Arc<FactorLifecycle>,
-        proofs: &Arc<FactorProofs>,
-        signed_state: &Arc<SignedState>,
-    ) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            ids: Ids::new(&base.ports),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            factor_life: base.ports.store.clone(),
-            factors: base.ports.store.clone(),
-            audit: base.audit.clone(),
-            matcher: matcher.clone(),
-            maker: maker.clone(),
-            lifecycle: lifecycle.clone(),
-            proofs: proofs.clone(),
-            signed_state: signed_state.clone(),
-        }
-    }
-
     /// Makes a TOTP secret for a person to scan.
     pub async fn begin_totp(
         &self,

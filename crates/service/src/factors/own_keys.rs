@@ -1,55 +1,26 @@
 //! Security keys, as a person enrols them.
 
-use std::sync::Arc;
-
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::error::Unavailable;
-use crate::factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed};
-use crate::factors::own::{OwnFactors, SelfServiceError};
-use crate::names::check_name;
-use crate::sessions::LiveSession;
-use crate::sign_in::security_keys::{Carried, Ceremony, KeyAnswer, REGISTRATION, SecurityKeys, key_of};
-use crate::signed_state::SignedState;
+use crate::factors::own::SelfServiceError;
+use crate::sign_in::security_keys::{Carried, Ceremony, REGISTRATION, SecurityKeys, key_of};
+use crate::{
+    FactorMaker, KeyAnswer, LiveSession, NewFactor, OwnFactors, SignedState, Unavailable, check_name, factor_added,
+    factor_changed,
+};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::webauthn::RegistrationFault;
 use signet_core::mfa::{FactorKind, policy};
 use signet_core::secret::SecretText;
-use signet_jose::clock::Clock;
-use signet_store::{Ceremonies, Factor, FactorDetail, FactorLife};
+use signet_store::{Factor, FactorDetail};
 
-/// Security keys, as a person enrols them.
-pub struct OwnKeys {
-    clock: Arc<dyn Clock>,
-    ceremonies: Arc<dyn Ceremonies>,
-    factor_life: Arc<dyn FactorLife>,
-    audit: Arc<AuditTrail>,
-    maker: Arc<FactorMaker>,
-    own: Arc<OwnFactors>,
-    security_keys: Arc<SecurityKeys>,
-    signed_state: Arc<SignedState>,
+module! {
+    /// Security keys, as a person enrols them.
+    pub struct OwnKeys {
+        takes clock, ceremonies, factor_life, audit;
+        calls maker: FactorMaker, own: OwnFactors, security_keys: SecurityKeys, signed_state: SignedState;
+    }
 }
 
 impl OwnKeys {
-    pub(crate) fn new(
-        base: &Base,
-        maker: &Arc<FactorMaker>,
-        own: &Arc<OwnFactors>,
-        security_keys: &Arc<SecurityKeys>,
-        signed_state: &Arc<SignedState>,
-    ) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            ceremonies: base.ports.store.clone(),
-            factor_life: base.ports.store.clone(),
-            audit: base.audit.clone(),
-            maker: maker.clone(),
-            own: own.clone(),
-            security_keys: security_keys.clone(),
-            signed_state: signed_state.clone(),
-        }
-    }
-
     /// Asks for a new key.
     pub async fn begin_key(
         &self,

@@ -1,40 +1,23 @@
 //! What a person adds without an operator: recovery codes, and a token of the stock that they hold.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::factors::own::{OwnFactors, SelfServiceError};
+use crate::factors::own::SelfServiceError;
 use crate::factors::recovery::{MadeCodes, Recovery};
 use crate::factors::stock::TokenStock;
-use crate::sessions::LiveSession;
+use crate::{LiveSession, OwnFactors};
 use signet_core::audit::RequestContext;
 use signet_core::mfa::recovery;
 use signet_core::secret::SecretText;
-use signet_store::{Factor, FactorDetail, RecoveryCodes};
+use signet_store::{Factor, FactorDetail};
 
-/// Recovery codes and stock tokens, as a person takes them.
-pub struct OwnTokens {
-    recovery_codes: Arc<dyn RecoveryCodes>,
-    own: Arc<OwnFactors>,
-    recovery: Arc<Recovery>,
-    token_stock: Arc<TokenStock>,
+module! {
+    /// Recovery codes and stock tokens, as a person takes them.
+    pub struct OwnTokens {
+        takes recovery_codes;
+        calls own: OwnFactors, recovery: Recovery, token_stock: TokenStock;
+    }
 }
 
 impl OwnTokens {
-    pub(crate) fn new(
-        base: &Base,
-        own: &Arc<OwnFactors>,
-        recovery: &Arc<Recovery>,
-        token_stock: &Arc<TokenStock>,
-    ) -> Self {
-        Self {
-            recovery_codes: base.ports.store.clone(),
-            own: own.clone(),
-            recovery: recovery.clone(),
-            token_stock: token_stock.clone(),
-        }
-    }
-
     /// Makes a person's recovery codes, which are shown this once.
     /// Errors: [`SelfServiceError`]; [`SelfServiceError::Input`] where there are some already.
     pub async fn make_own_recovery_codes(

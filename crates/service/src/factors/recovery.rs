@@ -1,22 +1,14 @@
 //! What a person shows without their token: recovery codes, and an operator's replacement for a limited time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::accounts::Accounts;
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed, taken};
-use crate::factors::lifecycle::FactorLifecycle;
-use crate::rows::factor_row;
+use crate::factors::enrolment::taken;
+use crate::{Accounts, ChangeError, FactorLifecycle, FactorMaker, NewFactor, factor_added, factor_changed, factor_row};
 use signet_core::audit::RequestContext;
-use signet_core::keys::Vault;
 use signet_core::mfa::recovery::RecoveryCode;
 use signet_core::mfa::{RecoveryState, recovery};
-use signet_core::random::Random;
 use signet_core::secret::{SecretBytes, SecretHash, SecretText};
-use signet_jose::clock::Clock;
-use signet_store::{Factor, FactorDetail, Factors, RecoveryCodes, Session, User};
+use signet_store::{Factor, FactorDetail, Session, User};
 
 /// Codes that were just made. They are shown this once.
 #[derive(Debug)]
@@ -32,37 +24,15 @@ pub const LONGEST_REPLACEMENT: Duration = Duration::from_hours(14 * 24);
 /// The most codes of a replacement.
 pub const MOST_REPLACEMENT_CODES: u32 = 30;
 
-/// Makes recovery codes and replacements.
-pub struct Recovery {
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    vault: Arc<dyn Vault>,
-    factors: Arc<dyn Factors>,
-    recovery_codes: Arc<dyn RecoveryCodes>,
-    accounts: Arc<Accounts>,
-    maker: Arc<FactorMaker>,
-    lifecycle: Arc<FactorLifecycle>,
+module! {
+    /// Makes recovery codes and replacements.
+    pub struct Recovery {
+        takes clock, random, vault, factors, recovery_codes;
+        calls accounts: Accounts, maker: FactorMaker, lifecycle: FactorLifecycle;
+    }
 }
 
 impl Recovery {
-    pub(crate) fn new(
-        base: &Base,
-        accounts: &Arc<Accounts>,
-        maker: &Arc<FactorMaker>,
-        lifecycle: &Arc<FactorLifecycle>,
-    ) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            random: base.ports.random.clone(),
-            vault: base.ports.vault.clone(),
-            factors: base.ports.store.clone(),
-            recovery_codes: base.ports.store.clone(),
-            accounts: accounts.clone(),
-            maker: maker.clone(),
-            lifecycle: lifecycle.clone(),
-        }
-    }
-
     /// Makes a set of recovery codes for a user who has none.
     pub async fn make_recovery_codes(&self, user: &str, context: &RequestContext) -> Result<MadeCodes, ChangeError> {
         let user = self.accounts.find_user(user).await?;

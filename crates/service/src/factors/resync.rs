@@ -1,50 +1,25 @@
 //! A token that is out of step is found again by two codes in a row (RFC 4226 §7.4, RFC 6238 §6).
 
-use std::sync::Arc;
-
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::factors::enrolment::factor_changed;
-use crate::rows::row_of_factor;
-use crate::settings::Settings;
-use crate::sign_in::tries::Tries;
+use crate::{ChangeError, Tries, factor_changed, row_of_factor};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::Vault;
 use signet_core::mfa::lockout::Target;
 use signet_core::mfa::totp::{Code, counter_message};
 use signet_core::mfa::{hotp, totp};
 use signet_core::secret::SecretText;
-use signet_jose::clock::Clock;
-use signet_store::{AuditOnOutcome, Factor, FactorDetail, FactorId, Factors, Users};
+use signet_store::{AuditOnOutcome, Factor, FactorDetail, FactorId};
 
 /// HMACs that the HSM is asked for at once.
 const AT_ONCE: usize = 100;
 
-/// Finds tokens again that are out of step.
-pub struct Resynchronisation {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    audit: Arc<AuditTrail>,
-    factors: Arc<dyn Factors>,
-    users: Arc<dyn Users>,
-    tries: Arc<Tries>,
+module! {
+    /// Finds tokens again that are out of step.
+    pub struct Resynchronisation {
+        takes clock, settings, vault, audit, factors, users;
+        calls tries: Tries;
+    }
 }
 
 impl Resynchronisation {
-    pub(crate) fn new(base: &Base, tries: &Arc<Tries>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            audit: base.audit.clone(),
-            factors: base.ports.store.clone(),
-            users: base.ports.store.clone(),
-            tries: tries.clone(),
-        }
-    }
-
     /// Finds a TOTP or HOTP token again by two codes in a row, both of which are spent by it. A failure is a try at the
     /// account, as at sign-in.
     pub async fn resync_factor(
@@ -54,7 +29,7 @@ impl Resynchronisation {
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
         let tenant = &self.settings.tenant;
-        let missing = || ChangeError::Missing { noun: "factor", name: id.to_string() };
+        let missing = || ChangeError::missing("factor", id);
         let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
         let user = self.users.user(tenant, &factor.user).await?.ok_or_else(missing)?;
         let digits = match &factor.detail {

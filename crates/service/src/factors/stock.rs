@@ -1,74 +1,35 @@
 //! The stock: tokens that were imported and belong to nobody yet, until they are assigned by an operator, or by the user who
 //! holds one and shows its code.
 
-use std::sync::Arc;
-
-use crate::accounts::Accounts;
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed};
-use crate::rows::{decoy_row, factor_row, stock_row};
-use crate::settings::Settings;
-use crate::sign_in::decoys::Decoys;
-use crate::sign_in::tries::Tries;
+use crate::rows::stock_row;
+use crate::{
+    Accounts, ChangeError, Decoys, FactorMaker, NewFactor, Tries, all_pages, decoy_row, factor_added, factor_changed,
+    factor_row,
+};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::Vault;
 use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::totp::Code;
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
 use signet_core::mfa::{FactorKind, HotpState, TotpState, hotp, policy, totp};
 use signet_core::secret::SecretText;
-use signet_jose::clock::Clock;
-use signet_store::{AssignOutcome, Factor, FactorDetail, Session, Stock, StockToken, User, YubicoState};
+use signet_store::{AssignOutcome, Factor, FactorDetail, Session, StockToken, User, YubicoState};
 
-/// The hardware tokens that nobody has yet.
-pub struct TokenStock {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    audit: Arc<AuditTrail>,
-    stock: Arc<dyn Stock>,
-    accounts: Arc<Accounts>,
-    decoys: Arc<Decoys>,
-    maker: Arc<FactorMaker>,
-    tries: Arc<Tries>,
+module! {
+    /// The hardware tokens that nobody has yet.
+    pub struct TokenStock {
+        takes clock, settings, vault, audit, stock;
+        calls accounts: Accounts, decoys: Decoys, maker: FactorMaker, tries: Tries;
+    }
 }
 
 impl TokenStock {
-    pub(crate) fn new(
-        base: &Base,
-        accounts: &Arc<Accounts>,
-        decoys: &Arc<Decoys>,
-        maker: &Arc<FactorMaker>,
-        tries: &Arc<Tries>,
-    ) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            audit: base.audit.clone(),
-            stock: base.ports.store.clone(),
-            accounts: accounts.clone(),
-            decoys: decoys.clone(),
-            maker: maker.clone(),
-            tries: tries.clone(),
-        }
-    }
-
     /// The whole stock by serial number, without secrets.
     pub async fn list_stock(&self) -> Result<Vec<StockToken>, ChangeError> {
-        const PAGE: u32 = 1000;
-        let mut all: Vec<StockToken> = Vec::new();
-        loop {
-            let after = all.last().map(|token| token.serial.clone());
-            let page = self.stock.stock(&self.settings.tenant, after.as_deref(), PAGE).await?;
-            let is_last = page.len() < PAGE as usize;
-            all.extend(page);
-            if is_last {
-                return Ok(all);
-            }
-        }
+        let tenant = &self.settings.tenant;
+        all_pages(async |last: Option<&StockToken>, most| {
+            self.stock.stock(tenant, last.map(|token| token.serial.as_str()), most).await
+        })
+        .await
     }
 
     /// Removes a token from the stock.

@@ -2,20 +2,15 @@
 //! there already is skipped, so that an import that was interrupted is simply run again.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::ids::Ids;
+use crate::ChangeError;
 use crate::rows::stock_row;
-use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{HsmError, SealedCopies, Vault};
+use signet_core::keys::{HsmError, SealedCopies};
 use signet_core::token_files::{ImportOptions, LineFault, ReadToken, tokens};
-use signet_jose::clock::Clock;
-use signet_store::{Stock, StockId, StockToken};
+use signet_store::{StockId, StockToken};
 
 /// Tokens in one commit.
 const BATCH: usize = 500;
@@ -67,26 +62,14 @@ impl ImportReport {
     }
 }
 
-/// Takes files of tokens into the stock.
-pub struct StockImport {
-    settings: Arc<Settings>,
-    clock: Arc<dyn Clock>,
-    vault: Arc<dyn Vault>,
-    stock: Arc<dyn Stock>,
-    ids: Ids,
+module! {
+    /// Takes files of tokens into the stock.
+    pub struct StockImport {
+        takes settings, clock, vault, stock, ids;
+    }
 }
 
 impl StockImport {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            settings: base.settings.clone(),
-            clock: base.ports.clock.clone(),
-            vault: base.ports.vault.clone(),
-            stock: base.ports.store.clone(),
-            ids: Ids::new(&base.ports),
-        }
-    }
-
     /// Imports a file of tokens into the stock. Where any token of it can't be used nothing is imported, unless
     /// `without_faulty`.
     /// Errors: [`ChangeError`] where the file can't be read at all, or HSM or store fail; what was committed by then

@@ -1,19 +1,13 @@
 //! Makes the keys that a deployment depends on, each inside its HSM token, and binds the deployment to the tokens.
 //! Doing it again makes what is missing and leaves what is there.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::deployment_secret::DeploymentSecret;
-use crate::directory::Directory;
+use crate::KeyMaker;
 use crate::error::InitialiseError;
-use crate::key_ring::key_maker::{KeyMaker, Wanted};
-use crate::settings::Settings;
+use crate::key_ring::key_maker::Wanted;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyState, SealMode, TokenReport};
+use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
 use signet_jose::KeyId;
-use signet_jose::clock::Clock;
-use signet_store::{Keys, Membership, StoreError, StoreFailure};
+use signet_store::{StoreError, StoreFailure};
 
 /// One key that `init` found or made.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -40,32 +34,15 @@ pub(crate) enum Entry {
 /// The RSA size where none is asked for.
 pub const DEFAULT_RSA_BITS: u32 = 3072;
 
-/// Makes the keys of a deployment and binds it to its HSM tokens.
-pub struct Initialisation {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    key_admin: Arc<dyn KeyAdmin>,
-    settings: Arc<Settings>,
-    keys: Arc<dyn Keys>,
-    membership: Arc<dyn Membership>,
-    secret: Arc<DeploymentSecret>,
-    key_maker: Arc<KeyMaker>,
+module! {
+    /// Makes the keys of a deployment and binds it to its HSM tokens.
+    pub struct Initialisation {
+        takes clock, directory, key_admin, settings, keys, membership, secret;
+        calls key_maker: KeyMaker;
+    }
 }
 
 impl Initialisation {
-    pub(crate) fn new(base: &Base, key_maker: &Arc<KeyMaker>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            key_admin: base.ports.key_admin.clone(),
-            settings: base.settings.clone(),
-            keys: base.ports.store.clone(),
-            membership: base.ports.store.clone(),
-            secret: base.secret.clone(),
-            key_maker: key_maker.clone(),
-        }
-    }
-
     /// Makes what is missing; `progress` is told of each key before it is made.
     /// Errors: [`InitialiseError`]: what was made before stays, and doing it again goes on from there.
     pub async fn initialise(

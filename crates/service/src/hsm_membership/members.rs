@@ -1,21 +1,16 @@
 //! Which HSM tokens belong to the deployment now.
 
-use std::sync::Arc;
-
-use crate::base::Base;
 use signet_core::keys::HsmName;
-use signet_store::{Membership, StoreError};
+use signet_store::StoreError;
 
-/// Which HSM tokens belong to the deployment now.
-pub struct Members {
-    membership: Arc<dyn Membership>,
+module! {
+    /// Which HSM tokens belong to the deployment now.
+    pub struct Members {
+        takes membership;
+    }
 }
 
 impl Members {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self { membership: base.ports.store.clone() }
-    }
-
     /// The HSM tokens that belong to the deployment, without those that were retired.
     pub async fn live_members(&self) -> Result<Vec<HsmName>, StoreError> {
         let members = self.membership.hsm_members().await?.into_iter();

@@ -5,22 +5,17 @@ pub mod initialise;
 pub mod members;
 pub mod reseal;
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
-use crate::base::Base;
-use crate::directory::Directory;
+use crate::Signatures;
 use crate::error::MembershipError;
 use crate::hsm_membership::initialise::{Entry, Initialisation, InitialisedKey};
 use crate::hsm_membership::reseal::{COMMAND_PAUSE, Resealed, Resealing, keeps_secrets};
-use crate::key_ring::signatures::Signatures;
-use crate::settings::Settings;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyState, TokenInfo, TokenReport};
+use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenInfo, TokenReport};
 use signet_jose::Algorithm;
-use signet_jose::clock::{Clock, Timestamp};
-use signet_store::{HsmMember, Keys, SealCount, SecretsAtRest};
+use signet_jose::clock::Timestamp;
+use signet_store::{HsmMember, SealCount};
 
 /// SealedCopies that are removed at once.
 const REMOVED_AT_ONCE: u32 = 500;
@@ -95,41 +90,15 @@ pub struct RetiredHsm {
     pub published_until: String,
 }
 
-/// Adds HSM tokens to the deployment and retires them.
-pub struct HsmMembership {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    key_admin: Arc<dyn KeyAdmin>,
-    settings: Arc<Settings>,
-    keys: Arc<dyn Keys>,
-    membership: Arc<dyn signet_store::Membership>,
-    secrets_at_rest: Arc<dyn SecretsAtRest>,
-    initialisation: Arc<Initialisation>,
-    resealing: Arc<Resealing>,
-    signatures: Arc<Signatures>,
+module! {
+    /// Adds HSM tokens to the deployment and retires them.
+    pub struct HsmMembership {
+        takes clock, directory, key_admin, settings, keys, membership, secrets_at_rest;
+        calls initialisation: Initialisation, resealing: Resealing, signatures: Signatures;
+    }
 }
 
 impl HsmMembership {
-    pub(crate) fn new(
-        base: &Base,
-        initialisation: &Arc<Initialisation>,
-        resealing: &Arc<Resealing>,
-        signatures: &Arc<Signatures>,
-    ) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            key_admin: base.ports.key_admin.clone(),
-            settings: base.settings.clone(),
-            keys: base.ports.store.clone(),
-            membership: base.ports.store.clone(),
-            secrets_at_rest: base.ports.store.clone(),
-            initialisation: initialisation.clone(),
-            resealing: resealing.clone(),
-            signatures: signatures.clone(),
-        }
-    }
-
     /// Every HSM token of the deployment and of the configuration.
     pub async fn hsm_status(&self, configured: &[HsmName]) -> Result<Vec<HsmStatus>, MembershipError> {
         let members = self.membership.hsm_members().await?;

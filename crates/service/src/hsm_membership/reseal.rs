@@ -5,19 +5,14 @@
 //! replaced meanwhile keeps the seals of its replacement.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::base::Base;
-use crate::deployment_secret::DeploymentSecret;
-use crate::error::ChangeError;
-use crate::hsm_membership::members::Members;
 use crate::rows::row_of_secret;
-use crate::sign_in::decoys::Decoys;
-use signet_core::keys::{HsmError, HsmFailure, HsmHealth, HsmKey, HsmName, KeyAdmin, KeyPurpose, TokenHealth, Vault};
-use signet_store::{Keys, Membership, SecretAtRest, SecretsAtRest};
+use crate::{ChangeError, Decoys, Members};
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, TokenHealth};
+use signet_store::SecretAtRest;
 
 /// Secrets that are read at once.
 const PAGE: u32 = 100;
@@ -76,36 +71,15 @@ pub struct Resealed {
     pub unopened: u64,
 }
 
-/// SealedCopies for each HSM token what it lacks.
-pub struct Resealing {
-    key_admin: Arc<dyn KeyAdmin>,
-    hsm_health: Arc<dyn HsmHealth>,
-    vault: Arc<dyn Vault>,
-    keys: Arc<dyn Keys>,
-    membership: Arc<dyn Membership>,
-    secrets_at_rest: Arc<dyn SecretsAtRest>,
-    decoys: Arc<Decoys>,
-    secret: Arc<DeploymentSecret>,
-    members: Arc<Members>,
-    state: Arc<ResealState>,
+module! {
+    /// SealedCopies for each HSM token what it lacks.
+    pub struct Resealing {
+        takes key_admin, hsm_health, vault, keys, membership, secrets_at_rest, secret;
+        calls decoys: Decoys, members: Members, state: ResealState;
+    }
 }
 
 impl Resealing {
-    pub(crate) fn new(base: &Base, decoys: &Arc<Decoys>, members: &Arc<Members>, state: &Arc<ResealState>) -> Self {
-        Self {
-            key_admin: base.ports.key_admin.clone(),
-            hsm_health: base.ports.hsm_health.clone(),
-            vault: base.ports.vault.clone(),
-            keys: base.ports.store.clone(),
-            membership: base.ports.store.clone(),
-            secrets_at_rest: base.ports.store.clone(),
-            decoys: decoys.clone(),
-            secret: base.secret.clone(),
-            members: members.clone(),
-            state: state.clone(),
-        }
-    }
-
     /// SealedCopies for an HSM token what it lacks, with a pause after each; `progress` is told the number so far.
     /// Errors: [`ChangeError`] where no token opens or this one does not seal: what was done stays.
     pub async fn reseal(

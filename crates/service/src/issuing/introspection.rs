@@ -1,45 +1,24 @@
 //! Introspection (RFC 7662): what a token is worth now. It asks the store, and never the HSM.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
-use crate::base::Base;
-use crate::clients::authentication::KnownClient;
-use crate::directory::{Directory, Snapshot};
-use crate::error::Unavailable;
 use crate::issuing::grant_of;
 use crate::issuing::presented_token::PresentedToken;
-use crate::settings::Settings;
+use crate::{KnownClient, Snapshot, Unavailable};
 use signet_core::keys::TenantId;
 use signet_core::oauth::{ClientId, scope};
 use signet_core::secret::SecretHash;
-use signet_jose::clock::Clock;
-use signet_store::{Grant, GrantState, Grants, Revocations, StoreError, UserId, Users};
+use signet_store::{Grant, GrantState, StoreError, UserId};
 use signet_verify::VerifiedClaims;
 
-/// Says what a token is worth now.
-pub struct Introspection {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    settings: Arc<Settings>,
-    grants: Arc<dyn Grants>,
-    revocations: Arc<dyn Revocations>,
-    users: Arc<dyn Users>,
+module! {
+    /// Says what a token is worth now.
+    pub struct Introspection {
+        takes clock, directory, settings, grants, revocations, users;
+    }
 }
 
 impl Introspection {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            settings: base.settings.clone(),
-            grants: base.ports.store.clone(),
-            revocations: base.ports.store.clone(),
-            users: base.ports.store.clone(),
-        }
-    }
-
     /// The introspection answer for a token: all about an active one, and `{"active": false}` for every other.
     /// Errors: [`Unavailable`] where the store can't say: what is unknown is never called active.
     pub async fn introspect(&self, known: &KnownClient, token: &str) -> Result<Value, Unavailable> {

@@ -7,33 +7,20 @@ pub mod revocation;
 pub mod token_maker;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::clients::authentication::{ClientAuthenticator, KnownClient};
-use crate::directory::Directory;
-use crate::error::Unavailable;
-use crate::ids::Ids;
 use crate::issuing::introspection::Introspection;
 use crate::issuing::refresh::Refreshing;
 use crate::issuing::revocation::Revocation;
-use crate::issuing::token_maker::TokenMaker;
-use crate::key_ring::signatures::Signatures;
-use crate::settings::Settings;
-use crate::sign_in::{SignIn, Surface};
+use crate::{ClientAuthenticator, KnownClient, SignIn, Surface, TokenMaker, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::HsmHealth;
 use signet_core::mfa::{Authentication, FactorKind, FactorRef, Proved, UsedFactor};
 use signet_core::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
 use signet_core::oauth::{GrantType, OAuthError, PresentedCredentials, Scopes, scope};
 use signet_core::random;
-use signet_core::random::Random;
 use signet_core::secret::{SecretHash, SecretText};
 use signet_core::token::PersonFacts;
-use signet_jose::clock::Clock;
-use signet_store::{Client, Grant, GrantId, GrantState, Grants, RecoveryCodes, User, Users};
+use signet_store::{Client, Grant, GrantId, GrantState, User};
 
 /// What the token endpoint answers (RFC 6749 §5.1).
 #[derive(Debug)]
@@ -53,56 +40,23 @@ pub struct TokenAnswer {
 /// How often a request is judged again when the store changed under it.
 const ROUNDS: usize = 3;
 
-/// The token endpoint.
-pub struct Issuing {
-    /// What a token is worth now.
-    pub introspection: Introspection,
-    /// Ends tokens and their grants.
-    pub revocation: Revocation,
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    ids: Ids,
-    hsm_health: Arc<dyn HsmHealth>,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    audit: Arc<AuditTrail>,
-    grants: Arc<dyn Grants>,
-    recovery_codes: Arc<dyn RecoveryCodes>,
-    users: Arc<dyn Users>,
-    client_authenticator: Arc<ClientAuthenticator>,
-    refreshing: Refreshing,
-    sign_in: Arc<SignIn>,
-    maker: Arc<TokenMaker>,
+module! {
+    /// The token endpoint.
+    pub struct Issuing {
+        takes clock, directory, ids, hsm_health, random, settings, audit, grants, recovery_codes, users;
+        calls
+            /// What a token is worth now.
+            pub introspection: Introspection,
+            /// Ends tokens and their grants.
+            pub revocation: Revocation,
+            client_authenticator: ClientAuthenticator,
+            refreshing: Refreshing,
+            sign_in: SignIn,
+            maker: TokenMaker;
+    }
 }
 
 impl Issuing {
-    pub(crate) fn new(
-        base: &Base,
-        client_authenticator: &Arc<ClientAuthenticator>,
-        sign_in: &Arc<SignIn>,
-        signatures: &Arc<Signatures>,
-    ) -> Self {
-        let maker = Arc::new(TokenMaker::new(base, signatures));
-        Self {
-            introspection: Introspection::new(base),
-            revocation: Revocation::new(base),
-            refreshing: Refreshing::new(base, client_authenticator, &maker),
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            ids: Ids::new(&base.ports),
-            hsm_health: base.ports.hsm_health.clone(),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            audit: base.audit.clone(),
-            grants: base.ports.store.clone(),
-            recovery_codes: base.ports.store.clone(),
-            users: base.ports.store.clone(),
-            client_authenticator: client_authenticator.clone(),
-            sign_in: sign_in.clone(),
-            maker,
-        }
-    }
-
     /// The token endpoint: authenticates the client, judges the request and issues.
     /// Errors: [`OAuthError`] as the RFCs say.
     pub async fn token(

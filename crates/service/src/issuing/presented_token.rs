@@ -1,6 +1,6 @@
 //! What kind of token a caller presents, told once and by its form alone.
 
-use crate::directory::Snapshot;
+use crate::Snapshot;
 use signet_core::secret::SecretHash;
 use signet_jose::UnverifiedJws;
 use signet_jose::clock::Timestamp;

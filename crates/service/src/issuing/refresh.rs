@@ -1,23 +1,14 @@
 //! Exchanges a refresh token (RFC 6749 §6, RFC 9700 §4.14). The successor is derived from the token that is
 //! spent, by a secret that the HSM tokens keep, so that a retry gets the same successor although only hashes are stored.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::clients::authentication::{ClientAuthenticator, KnownClient};
-use crate::deployment_secret::DeploymentSecret;
-use crate::directory::Directory;
-use crate::error::Unavailable;
 use crate::issuing::TokenAnswer;
-use crate::issuing::token_maker::TokenMaker;
 use crate::key_ring::signatures::RecordedToken;
-use crate::settings::Settings;
+use crate::{ClientAuthenticator, KnownClient, TokenMaker, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmName, Vault};
+use signet_core::keys::HsmName;
 use signet_core::mfa::Proved;
 use signet_core::oauth::grant::RefreshRequest;
 use signet_core::oauth::grant::refresh_token::{Exchange, RefreshStatus};
@@ -25,8 +16,7 @@ use signet_core::oauth::{OAuthError, scope};
 use signet_core::secret::{SecretHash, SecretText};
 use signet_core::token::AccessToken;
 use signet_core::token::access::PersonFacts;
-use signet_jose::clock::Clock;
-use signet_store::{AuditOnOutcome, EndReason, Grant, GrantState, Grants, RefreshLookup, RotateOutcome, User, Users};
+use signet_store::{AuditOnOutcome, EndReason, Grant, GrantState, RefreshLookup, RotateOutcome, User};
 
 /// How often a request that lost a race looks again: once to become a retry, once more for a family that moved on.
 const ROUNDS: usize = 3;
@@ -41,36 +31,15 @@ struct Successor {
     derived_by: Option<HsmName>,
 }
 
-/// Exchanges refresh tokens.
-pub struct Refreshing {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    grants: Arc<dyn Grants>,
-    users: Arc<dyn Users>,
-    audit: Arc<AuditTrail>,
-    client_authenticator: Arc<ClientAuthenticator>,
-    secret: Arc<DeploymentSecret>,
-    maker: Arc<TokenMaker>,
+module! {
+    /// Exchanges refresh tokens.
+    pub struct Refreshing {
+        takes clock, directory, settings, vault, grants, users, audit, secret;
+        calls client_authenticator: ClientAuthenticator, maker: TokenMaker;
+    }
 }
 
 impl Refreshing {
-    pub(crate) fn new(base: &Base, client_authenticator: &Arc<ClientAuthenticator>, maker: &Arc<TokenMaker>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            grants: base.ports.store.clone(),
-            users: base.ports.store.clone(),
-            audit: base.audit.clone(),
-            client_authenticator: client_authenticator.clone(),
-            secret: base.secret.clone(),
-            maker: maker.clone(),
-        }
-    }
-
     /// Exchanges a refresh token for an access token and its successor.
     pub(crate) async fn refresh(
         &self,

@@ -1,37 +1,21 @@
 //! Revocation (RFC 7009): an access token by its `jti`, a refresh token with its whole family.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::clients::authentication::KnownClient;
-use crate::error::Unavailable;
 use crate::issuing::presented_token::PresentedToken;
-use crate::settings::Settings;
+use crate::{KnownClient, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::oauth::OAuthError;
 use signet_core::secret::SecretHash;
-use signet_jose::clock::Clock;
-use signet_store::{AuditOnOutcome, EndReason, Grants, Revocations};
+use signet_store::{AuditOnOutcome, EndReason};
 use signet_verify::VerifiedClaims;
 
-/// Ends tokens and their grants.
-pub struct Revocation {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    grants: Arc<dyn Grants>,
-    revocations: Arc<dyn Revocations>,
+module! {
+    /// Ends tokens and their grants.
+    pub struct Revocation {
+        takes clock, settings, grants, revocations;
+    }
 }
 
 impl Revocation {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            grants: base.ports.store.clone(),
-            revocations: base.ports.store.clone(),
-        }
-    }
-
     /// Revokes a token of this client's. An unknown, foreign or dead token is no error: "the purpose of the revocation
     /// request, invalidating the particular token, is already achieved" (RFC 7009 §2.2).
     /// Errors: [`OAuthError::TemporarilyUnavailable`] where the store did not make it durable.

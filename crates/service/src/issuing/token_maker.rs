@@ -3,46 +3,27 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::base::Base;
-use crate::clients::authentication::KnownClient;
-use crate::directory::{Directory, RingKey, Snapshot};
-use crate::error::Unavailable;
 use crate::issuing::{TokenAnswer, grant_of};
-use crate::key_ring::signatures::{RecordedToken, Signatures, SignedToken};
-use crate::settings::Settings;
+use crate::key_ring::signatures::{RecordedToken, SignedToken};
+use crate::{KnownClient, RingKey, Signatures, Snapshot, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::SignedKind;
 use signet_core::mfa::{FactorDetail, Proved, UsedFactor};
 use signet_core::oauth::{OAuthError, Scopes, scope};
 use signet_core::random;
-use signet_core::random::Random;
 use signet_core::secret::SecretText;
 use signet_core::token::{AccessToken, Authenticator, PersonFacts};
-use signet_jose::clock::Clock;
-use signet_store::{Factors, GrantId};
+use signet_store::GrantId;
 
-/// Makes an access token: its claims, its signature, its record and the answer.
-pub struct TokenMaker {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    factors: Arc<dyn Factors>,
-    signatures: Arc<Signatures>,
+module! {
+    /// Makes an access token: its claims, its signature, its record and the answer.
+    pub struct TokenMaker {
+        takes clock, directory, random, settings, factors;
+        calls signatures: Signatures;
+    }
 }
 
 impl TokenMaker {
-    pub(crate) fn new(base: &Base, signatures: &Arc<Signatures>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            factors: base.ports.store.clone(),
-            signatures: signatures.clone(),
-        }
-    }
-
     /// Signs with a key of the snapshot. Where that fails and the keys have changed since, with one of those: a key that
     /// was revoked is gone from its HSM token.
     pub(crate) async fn sign_currently(

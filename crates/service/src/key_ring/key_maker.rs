@@ -3,19 +3,13 @@
 //! A pair is announced in the store before the HSM is asked, under the `CKA_ID` that it will have, and the announcement
 //! goes with the commit that adds the key. Whatever dies in between, the key is found again by its `CKA_ID`.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::error::{ChangeError, InitialiseError};
-use crate::hsm_membership::members::Members;
-use crate::settings::Settings;
+use crate::error::InitialiseError;
+use crate::{ChangeError, Members};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyAdmin, KeyPurpose, KeyState};
+use signet_core::keys::{AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyPurpose, KeyState};
 use signet_core::random;
-use signet_core::random::Random;
-use signet_jose::clock::Clock;
 use signet_jose::{Algorithm, Jwk, KeyId};
-use signet_store::{Keys, StoreError, StoreFailure};
+use signet_store::{StoreError, StoreFailure};
 
 /// A key to be made.
 #[derive(Debug, Clone)]
@@ -29,28 +23,15 @@ pub(crate) struct Wanted {
     pub(crate) at_once: bool,
 }
 
-/// Makes keys in HSM tokens and keeps them in the store.
-pub struct KeyMaker {
-    clock: Arc<dyn Clock>,
-    key_admin: Arc<dyn KeyAdmin>,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    keys: Arc<dyn Keys>,
-    members: Arc<Members>,
+module! {
+    /// Makes keys in HSM tokens and keeps them in the store.
+    pub struct KeyMaker {
+        takes clock, key_admin, random, settings, keys;
+        calls members: Members;
+    }
 }
 
 impl KeyMaker {
-    pub(crate) fn new(base: &Base, members: &Arc<Members>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            key_admin: base.ports.key_admin.clone(),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            keys: base.ports.store.clone(),
-            members: members.clone(),
-        }
-    }
-
     /// Generates another token-signing key. The first of its algorithm on the deployment signs at once; a further one is
     /// published, and signs when its time has come.
     pub async fn generate_signing_key(

@@ -8,14 +8,10 @@ pub mod trials;
 
 use std::sync::Arc;
 
-use self::key_maker::KeyMaker;
 use self::revocation::KeyRevocation;
 use self::rotation::Rotation;
-use self::rotation::steps::KeyChanges;
-use self::signatures::Signatures;
 use self::trials::Trials;
-use crate::base::Base;
-use crate::hsm_membership::members::Members;
+use crate::{Base, KeyChanges, KeyMaker, Members, Signatures};
 
 /// What makes, changes and ends signing keys.
 pub struct KeyRing {
@@ -26,7 +22,7 @@ pub struct KeyRing {
     /// Does the steps of a rotation.
     pub changes: Arc<KeyChanges>,
     /// Revokes keys.
-    pub revocation: KeyRevocation,
+    pub revocation: Arc<KeyRevocation>,
     /// Looks after the ring as time goes by.
     pub rotation: Arc<Rotation>,
     /// Tries suspended HSM tokens.
@@ -37,12 +33,12 @@ pub struct KeyRing {
 
 impl KeyRing {
     pub(crate) fn new(base: &Base, members: &Arc<Members>, signatures: &Arc<Signatures>) -> Self {
-        let maker = Arc::new(KeyMaker::new(base, members));
-        let changes = Arc::new(KeyChanges::new(base, &maker, signatures));
+        let maker = KeyMaker::new(base, members);
+        let changes = KeyChanges::new(base, &maker, signatures);
         Self {
             revocation: KeyRevocation::new(base, &changes, &maker, members),
-            rotation: Arc::new(Rotation::new(base, members, &changes)),
-            trials: Arc::new(Trials::new(base, signatures)),
+            rotation: Rotation::new(base, members, &changes),
+            trials: Trials::new(base, signatures),
             signatures: signatures.clone(),
             members: members.clone(),
             maker,

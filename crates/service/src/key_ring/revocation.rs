@@ -2,23 +2,17 @@
 //! breaks is told before it is done.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::hsm_membership::members::Members;
-use crate::key_ring::key_maker::KeyMaker;
 use crate::key_ring::rotation::rsa_bits;
-use crate::key_ring::rotation::steps::KeyChanges;
-use crate::settings::Settings;
+use crate::{ChangeError, KeyChanges, KeyMaker, Members};
 use signet_core::audit::RequestContext;
 use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState};
-use signet_jose::clock::{Clock, Timestamp};
-use signet_store::{AuditLog, Keys, StoreError};
+use signet_jose::clock::Timestamp;
+use signet_store::StoreError;
 
 /// What the revocation of a key breaks.
 #[derive(Debug, Clone, Serialize)]
@@ -48,35 +42,15 @@ const PAGE: u32 = 1000;
 /// How long a key that a running server generates meanwhile is waited for.
 const OTHERS_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Revokes signing keys.
-pub struct KeyRevocation {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    audit_log: Arc<dyn AuditLog>,
-    keys: Arc<dyn Keys>,
-    key_changes: Arc<KeyChanges>,
-    key_maker: Arc<KeyMaker>,
-    members: Arc<Members>,
+module! {
+    /// Revokes signing keys.
+    pub struct KeyRevocation {
+        takes clock, settings, audit_log, keys;
+        calls key_changes: KeyChanges, key_maker: KeyMaker, members: Members;
+    }
 }
 
 impl KeyRevocation {
-    pub(crate) fn new(
-        base: &Base,
-        key_changes: &Arc<KeyChanges>,
-        key_maker: &Arc<KeyMaker>,
-        members: &Arc<Members>,
-    ) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            audit_log: base.ports.store.clone(),
-            keys: base.ports.store.clone(),
-            key_changes: key_changes.clone(),
-            key_maker: key_maker.clone(),
-            members: members.clone(),
-        }
-    }
-
     /// What revoking a key would break.
     /// Errors: [`ChangeError::Missing`] for an unknown key, [`ChangeError::Input`] for one that can't be revoked.
     pub async fn foresee_revocation(&self, kid: &str) -> Result<Consequences, ChangeError> {
@@ -119,7 +93,7 @@ impl KeyRevocation {
     pub async fn replace_revoked(&self, kid: &str, context: &RequestContext) -> Result<Option<HsmKey>, ChangeError> {
         let keys = self.keys.keys().await?;
         let revoked = keys.iter().find(|key| is_revoked(key, kid));
-        let revoked = revoked.ok_or_else(|| ChangeError::Missing { noun: "key", name: kid.to_owned() })?;
+        let revoked = revoked.ok_or_else(|| ChangeError::missing("key", kid))?;
         let others = self.others_at_work(&revoked.hsm).await?;
         self.replace(&others, revoked, context).await?;
         let keys = self.keys.keys().await?;
@@ -165,7 +139,7 @@ impl KeyRevocation {
 
     fn revocable<'k>(&self, keys: &'k [HsmKey], kid: &str) -> Result<&'k HsmKey, ChangeError> {
         let of_name = || keys.iter().filter(|key| key.key_id.as_str() == kid && key.tenant == self.settings.tenant);
-        let missing = || ChangeError::Missing { noun: "key", name: kid.to_owned() };
+        let missing = || ChangeError::missing("key", kid);
         let published = of_name().find(|key| key.state.is_published());
         let key = published.or_else(|| of_name().next()).ok_or_else(missing)?;
         if key.purpose != KeyPurpose::TokenSigning {

@@ -6,15 +6,11 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::custody::ledger::{Entry, Ledger};
-use crate::directory::RingKey;
-use crate::readiness::ReadinessState;
-use crate::settings::Settings;
+use crate::custody::ledger::Entry;
+use crate::{Ledger, ReadinessState, RingKey};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{
-    Attempts, HsmError, HsmFailure, HsmHealth, HsmKey, RawSignature, Signature, SignedKind, Signer, test_signing_input,
+    Attempts, HsmError, HsmFailure, HsmKey, RawSignature, Signature, SignedKind, test_signing_input,
 };
 
 /// A signed token with the key that signed it.
@@ -45,28 +41,15 @@ impl SignedToken {
     }
 }
 
-/// Has the HSM sign, checks each signature, and counts it until its record is durable.
-pub struct Signatures {
-    hsm_health: Arc<dyn HsmHealth>,
-    settings: Arc<Settings>,
-    signer: Arc<dyn Signer>,
-    audit: Arc<AuditTrail>,
-    ledger: Arc<Ledger>,
-    readiness: Arc<ReadinessState>,
+module! {
+    /// Has the HSM sign, checks each signature, and counts it until its record is durable.
+    pub struct Signatures {
+        takes hsm_health, settings, signer, audit;
+        calls ledger: Ledger, readiness: ReadinessState;
+    }
 }
 
 impl Signatures {
-    pub(crate) fn new(base: &Base, ledger: &Arc<Ledger>, readiness: &Arc<ReadinessState>) -> Self {
-        Self {
-            hsm_health: base.ports.hsm_health.clone(),
-            settings: base.settings.clone(),
-            signer: base.ports.signer.clone(),
-            audit: base.audit.clone(),
-            ledger: ledger.clone(),
-            readiness: readiness.clone(),
-        }
-    }
-
     /// Signs by one of the keys, each of another HSM token or of several, within the time that one signature has.
     pub(crate) async fn sign_by_any(
         &self,

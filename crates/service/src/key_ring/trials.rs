@@ -2,30 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::base::Base;
-use crate::directory::{Directory, RingKey, Snapshot};
-use crate::key_ring::signatures::Signatures;
-use crate::settings::Settings;
-use signet_core::keys::{HsmHealth, HsmName, TokenHealth};
+use crate::{RingKey, Signatures, Snapshot};
+use signet_core::keys::{HsmName, TokenHealth};
 
-/// Tries whether suspended HSM tokens sign again.
-pub struct Trials {
-    directory: Arc<Directory>,
-    hsm_health: Arc<dyn HsmHealth>,
-    settings: Arc<Settings>,
-    signatures: Arc<Signatures>,
+module! {
+    /// Tries whether suspended HSM tokens sign again.
+    pub struct Trials {
+        takes directory, hsm_health, settings;
+        calls signatures: Signatures;
+    }
 }
 
 impl Trials {
-    pub(crate) fn new(base: &Base, signatures: &Arc<Signatures>) -> Self {
-        Self {
-            directory: base.directory.clone(),
-            hsm_health: base.ports.hsm_health.clone(),
-            settings: base.settings.clone(),
-            signatures: signatures.clone(),
-        }
-    }
-
     /// Makes a test signature on each suspended HSM token for which it is time; one that verifies ends the suspension.
     /// Does not wait for them. Called many times a second.
     pub fn try_suspended_tokens(self: &Arc<Self>) {

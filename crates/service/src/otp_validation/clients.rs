@@ -1,24 +1,17 @@
 //! Clients of the Yubico validation protocol, as an operator adds, disables and removes them.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::names::check_name;
 use crate::rows::client_row;
-use crate::settings::Settings;
+use crate::{ChangeError, check_name, still_there};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{OtpHash, OtpSecretKind, Vault};
+use signet_core::keys::{OtpHash, OtpSecretKind};
 use signet_core::mfa::yubico_export;
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_core::random;
-use signet_core::random::Random;
 use signet_core::secret::{SecretBytes, SecretText};
-use signet_jose::clock::Clock;
-use signet_store::{OtpClient, OtpValidation};
+use signet_store::OtpClient;
 
 /// What a new client of the validation protocol is.
 #[derive(Debug)]
@@ -35,26 +28,14 @@ pub struct NewOtpClient {
     pub enabled: bool,
 }
 
-/// The clients of the validation server, as operators see and change them.
-pub struct OtpClients {
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    otp_validation: Arc<dyn OtpValidation>,
+module! {
+    /// The clients of the validation server, as operators see and change them.
+    pub struct OtpClients {
+        takes clock, random, settings, vault, otp_validation;
+    }
 }
 
 impl OtpClients {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            otp_validation: base.ports.store.clone(),
-        }
-    }
-
     /// Adds a client. Gives the API key in base64, which is shown this once.
     pub async fn add_otp_client(
         &self,
@@ -109,7 +90,7 @@ impl OtpClients {
         let clients = self.list_otp_clients().await?;
         let by_number = clients.iter().find(|client| client.id.to_string() == name).cloned();
         let found = by_number.or_else(|| clients.into_iter().find(|client| client.name == name));
-        found.ok_or_else(|| ChangeError::Missing { noun: "otp-client", name: name.to_owned() })
+        found.ok_or_else(|| ChangeError::missing("otp-client", name))
     }
 
     /// Lets a client ask again, or no more.
@@ -122,14 +103,18 @@ impl OtpClients {
         let client = self.find_otp_client(name).await?;
         let told = self.otp_client_changed(&client, if enabled { "enabled" } else { "disabled" }, context);
         let set = self.otp_validation.set_otp_client_enabled(&client.tenant, client.id, enabled, vec![told]).await?;
-        still_there(set, name)
+        still_there(set, "otp-client", name)
     }
 
     /// Removes a client with its key.
     pub async fn remove_otp_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_otp_client(name).await?;
         let told = self.otp_client_changed(&client, "removed", context);
-        still_there(self.otp_validation.remove_otp_client(&client.tenant, client.id, vec![told]).await?, name)
+        still_there(
+            self.otp_validation.remove_otp_client(&client.tenant, client.id, vec![told]).await?,
+            "otp-client",
+            name,
+        )
     }
 
     async fn otp_client_named(&self, name: &str) -> Result<Option<OtpClient>, ChangeError> {
@@ -153,8 +138,4 @@ fn next_number(clients: &[OtpClient]) -> Result<ClientNumber, ChangeError> {
     let greatest = clients.last().map_or(0, |client| client.id.get());
     ClientNumber::new(greatest + 1)
         .ok_or_else(|| ChangeError::Input("the greatest client number is taken; choose one with --id".to_owned()))
-}
-
-fn still_there(is_there: bool, name: &str) -> Result<(), ChangeError> {
-    if is_there { Ok(()) } else { Err(ChangeError::Missing { noun: "otp-client", name: name.to_owned() }) }
 }

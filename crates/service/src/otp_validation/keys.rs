@@ -1,40 +1,22 @@
 //! Yubico OTP keys that are verified for others and are no user's factor: what a key store (KSM) holds.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::error::ChangeError;
 use crate::factors::enrolment::YubicoKey;
-use crate::factors::lifecycle::FactorLifecycle;
-use crate::names::check_name;
 use crate::rows::key_row;
-use crate::settings::Settings;
+use crate::{ChangeError, FactorLifecycle, all_pages, check_name, still_there};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{OtpSecretKind, Vault};
+use signet_core::keys::OtpSecretKind;
 use signet_core::mfa::{FactorKind, yubico_otp};
-use signet_jose::clock::Clock;
-use signet_store::{FactorState, OtpKey, OtpValidation};
+use signet_store::{FactorState, OtpKey};
 
-/// The keys of the validation server that belong to no user.
-pub struct OtpKeys {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    otp_validation: Arc<dyn OtpValidation>,
-    lifecycle: Arc<FactorLifecycle>,
+module! {
+    /// The keys of the validation server that belong to no user.
+    pub struct OtpKeys {
+        takes clock, settings, vault, otp_validation;
+        calls lifecycle: FactorLifecycle;
+    }
 }
 
 impl OtpKeys {
-    pub(crate) fn new(base: &Base, lifecycle: &Arc<FactorLifecycle>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            otp_validation: base.ports.store.clone(),
-            lifecycle: lifecycle.clone(),
-        }
-    }
-
     /// Adds a key that is no user's factor.
     pub async fn add_otp_key(
         &self,
@@ -75,17 +57,11 @@ impl OtpKeys {
 
     /// All keys that are no user's factor, by public id, without their secrets.
     pub async fn list_otp_keys(&self) -> Result<Vec<OtpKey>, ChangeError> {
-        const PAGE: u32 = 1000;
-        let mut keys: Vec<OtpKey> = Vec::new();
-        loop {
-            let after = keys.last().map(|key| key.public_id.clone());
-            let page = self.otp_validation.otp_keys(&self.settings.tenant, after.as_deref(), PAGE).await?;
-            let is_last = page.len() < PAGE as usize;
-            keys.extend(page);
-            if is_last {
-                return Ok(keys);
-            }
-        }
+        let tenant = &self.settings.tenant;
+        all_pages(async |last: Option<&OtpKey>, most| {
+            self.otp_validation.otp_keys(tenant, last.map(|key| key.public_id.as_str()), most).await
+        })
+        .await
     }
 
     /// Lets a key's OTPs be verified again, or no more.
@@ -98,6 +74,7 @@ impl OtpKeys {
         let told = self.otp_key_changed(public_id, if enabled { "enabled" } else { "disabled" }, context);
         still_there(
             self.otp_validation.set_otp_key_enabled(&self.settings.tenant, public_id, enabled, vec![told]).await?,
+            "otp-key",
             public_id,
         )
     }
@@ -122,7 +99,7 @@ impl OtpKeys {
     pub async fn remove_otp_key(&self, public_id: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let told = self.otp_key_changed(public_id, "removed", context);
         let removed = self.otp_validation.remove_otp_key(&self.settings.tenant, public_id, vec![told]).await?;
-        still_there(removed, public_id)
+        still_there(removed, "otp-key", public_id)
     }
 
     /// Takes over how far another server had spent a key, a user's or not. `false` where that is known already, or the
@@ -141,9 +118,4 @@ impl OtpKeys {
         Draft::new(Event::OtpKeyChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .detail(format!("{what}: {public_id}"))
     }
-}
-
-fn still_there(is_there: bool, public_id: &str) -> Result<(), ChangeError> {
-    let missing = || ChangeError::Missing { noun: "otp-key", name: public_id.to_owned() };
-    if is_there { Ok(()) } else { Err(missing()) }
 }

@@ -16,20 +16,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::clients::OtpClients;
 use self::keys::OtpKeys;
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::directory::Directory;
-use crate::factors::lifecycle::FactorLifecycle;
-use crate::rows::{client_row, decoy_row, factor_row, key_row};
-use crate::settings::Settings;
-use crate::sign_in::decoys::Decoys;
+use crate::rows::{client_row, key_row};
+use crate::{Base, Decoys, FactorLifecycle, decoy_row, factor_row};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmError, OtpHash, RowBinding, SealedCopies, Vault};
+use signet_core::keys::{HsmError, OtpHash, RowBinding, SealedCopies};
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
 use signet_core::mfa::yubico_validation::{Answer, ClientNumber, Fields, Request, Status, hmac_sha1};
 use signet_core::mfa::{FactorKind, UsedFactor};
-use signet_jose::clock::Clock;
-use signet_store::{FactorDetail, OtpClient, OtpSpending, ShownOtp, StoreError, Users};
+use signet_store::{FactorDetail, OtpClient, OtpSpending, ShownOtp, StoreError};
 
 /// Verifications under way at once.
 const MOST_AT_ONCE: usize = 256;
@@ -116,11 +110,11 @@ struct Device {
 /// What validates OTPs for other services, and what it needs to be told.
 pub struct OtpValidation {
     /// Answers requests.
-    pub validator: OtpValidator,
+    pub validator: Arc<OtpValidator>,
     /// Its clients.
-    pub clients: OtpClients,
+    pub clients: Arc<OtpClients>,
     /// Its own keys.
-    pub keys: OtpKeys,
+    pub keys: Arc<OtpKeys>,
 }
 
 impl OtpValidation {
@@ -133,34 +127,16 @@ impl OtpValidation {
     }
 }
 
-/// The validation server.
-pub struct OtpValidator {
-    clock: Arc<dyn Clock>,
-    directory: Arc<Directory>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    otp_validation: Arc<dyn signet_store::OtpValidation>,
-    users: Arc<dyn Users>,
-    audit: Arc<AuditTrail>,
-    decoys: Arc<Decoys>,
-    validation: Validation,
+module! {
+    /// The validation server.
+    pub struct OtpValidator {
+        takes clock, directory, settings, vault, otp_validation, users, audit;
+        calls decoys: Decoys;
+        keeps validation: Validation;
+    }
 }
 
 impl OtpValidator {
-    pub(crate) fn new(base: &Base, decoys: &Arc<Decoys>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            directory: base.directory.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            otp_validation: base.ports.store.clone(),
-            users: base.ports.store.clone(),
-            audit: base.audit.clone(),
-            decoys: decoys.clone(),
-            validation: Validation::default(),
-        }
-    }
-
     /// Answers a request of the validation protocol: the body, signed by the client's key. `None` stands for fields that
     /// can't be read.
     pub async fn validate_otp(&self, fields: Option<&Fields>, context: &RequestContext) -> String {

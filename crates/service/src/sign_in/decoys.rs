@@ -10,16 +10,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-use crate::base::Base;
-use crate::error::Unavailable;
-use crate::hsm_membership::reseal::ResealState;
-use crate::rows::{decoy_row, password_row};
-use crate::settings::Settings;
-use signet_core::keys::{HsmError, HsmName, KeyAdmin, OtpHash, OtpSecretKind, SealedCopies, Vault};
+use crate::{ResealState, Unavailable, decoy_row, password_row};
+use signet_core::keys::{HsmError, HsmName, OtpHash, OtpSecretKind, SealedCopies};
 use signet_core::mfa::{password, recovery};
-use signet_core::random::Random;
 use signet_core::secret::SecretBytes;
-use signet_store::{FactorId, Membership, SecretsAtRest, StoreError, UserId};
+use signet_store::{FactorId, StoreError, UserId};
 
 /// How long it is not asked again for which tokens the decoys may be sealed: that counts every seal.
 const JUDGED_FOR: Duration = Duration::from_secs(5);
@@ -44,37 +39,20 @@ impl DecoyMaterial {
     }
 }
 
-/// Keeps the decoys: made once, and sealed for the HSM tokens that can open everything.
-pub struct Decoys {
-    key_admin: Arc<dyn KeyAdmin>,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    membership: Arc<dyn Membership>,
-    secrets_at_rest: Arc<dyn SecretsAtRest>,
-    resealing: Arc<ResealState>,
-    material: ArcSwapOption<DecoyMaterial>,
-    making: tokio::sync::Mutex<()>,
-    /// The generation of the store by which the decoys were judged last, and when that was.
-    judged: Mutex<Option<(i64, Instant)>>,
+module! {
+    /// Keeps the decoys: made once, and sealed for the HSM tokens that can open everything.
+    pub struct Decoys {
+        takes key_admin, random, settings, vault, membership, secrets_at_rest;
+        calls resealing: ResealState;
+        keeps
+            material: ArcSwapOption<DecoyMaterial>,
+            making: tokio::sync::Mutex<()>,
+            /// The generation of the store by which the decoys were judged last, and when that was.
+            judged: Mutex<Option<(i64, Instant)>>;
+    }
 }
 
 impl Decoys {
-    pub(crate) fn new(base: &Base, resealing: &Arc<ResealState>) -> Self {
-        Self {
-            key_admin: base.ports.key_admin.clone(),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            membership: base.ports.store.clone(),
-            secrets_at_rest: base.ports.store.clone(),
-            resealing: resealing.clone(),
-            material: ArcSwapOption::empty(),
-            making: tokio::sync::Mutex::default(),
-            judged: Mutex::default(),
-        }
-    }
-
     pub(crate) async fn decoy_material(&self) -> Result<Arc<DecoyMaterial>, Unavailable> {
         if let Some(material) = self.material.load_full() {
             return Ok(material);

@@ -1,17 +1,12 @@
 //! A shown code is compared with what the HSM computes for the user's factors, always by the same work.
 
-use std::sync::Arc;
-
 use futures_util::future::join_all;
 
-use crate::base::Base;
-use crate::error::Unavailable;
-use crate::rows::{decoy_row, row_of_factor};
-use crate::settings::Settings;
 use crate::sign_in::decoys::DecoyMaterial;
 use crate::sign_in::piv::PivCards;
+use crate::{Unavailable, decoy_row, row_of_factor};
 use signet_core::audit::Reason;
-use signet_core::keys::{OtpHash, RowBinding, SealedCopies, Vault};
+use signet_core::keys::{OtpHash, RowBinding, SealedCopies};
 use signet_core::mfa::piv::SpendableNonce;
 use signet_core::mfa::policy::{OtpText, Round};
 use signet_core::mfa::recovery::{RecoveryCode, SpendableCode};
@@ -20,8 +15,8 @@ use signet_core::mfa::webauthn::SpendableAssertion;
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
 use signet_core::mfa::{HotpState, SpendableCounter, TotpState, hotp, policy, recovery, totp};
 use signet_core::secret::SecretHash;
-use signet_jose::clock::{Clock, Timestamp};
-use signet_store::{Factor, FactorId, RecoveryCodes};
+use signet_jose::clock::Timestamp;
+use signet_store::{Factor, FactorId};
 
 /// A code that matched and was not spent when it was read.
 pub(crate) enum Spendable {
@@ -44,26 +39,15 @@ pub(crate) type CodeVerdict<'f> = Result<(Spendable, &'f Factor), Reason>;
 /// What one round found.
 type Found = Result<Spendable, Reason>;
 
-/// Compares a shown code with what the HSM computes.
-pub struct CodeMatcher {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    recovery_codes: Arc<dyn RecoveryCodes>,
-    piv: Arc<PivCards>,
+module! {
+    /// Compares a shown code with what the HSM computes.
+    pub struct CodeMatcher {
+        takes clock, settings, vault, recovery_codes;
+        calls piv: PivCards;
+    }
 }
 
 impl CodeMatcher {
-    pub(crate) fn new(base: &Base, piv: &Arc<PivCards>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            recovery_codes: base.ports.store.clone(),
-            piv: piv.clone(),
-        }
-    }
-
     /// Runs every round of the HSM that the shown code asks for, all at once and each to its end, whatever another one
     /// finds; for what a card signed there is none. `factors` are those of the user that may be used now.
     pub(crate) async fn match_code<'f>(

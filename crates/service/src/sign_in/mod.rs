@@ -18,21 +18,16 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::error::{SignInError, Unavailable};
-use crate::hashing::Hashing;
-use crate::hsm_membership::reseal::ResealState;
-use crate::rows::password_row;
-use crate::settings::Settings;
-use crate::sign_in::decoys::{DecoyMaterial, Decoys};
-use crate::sign_in::matcher::{CodeMatcher, CodeVerdict, Spendable};
+use crate::sign_in::decoys::DecoyMaterial;
+use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::piv::PivCards;
-use crate::sign_in::proofs::FactorProofs;
 use crate::sign_in::remote_yubico::RemoteYubico;
-use crate::sign_in::security_keys::{KeyAnswer, PASSWORDLESS, SECOND_FACTOR, SecurityKeys, ShownKey, bound_to};
-use crate::sign_in::tries::{CountedTry, Counting, Tries};
-use crate::signed_state::SignedState;
+use crate::sign_in::security_keys::{PASSWORDLESS, SECOND_FACTOR, SecurityKeys, ShownKey, bound_to};
+use crate::sign_in::tries::{CountedTry, Counting};
+use crate::{
+    AuditTrail, Base, CodeVerdict, Decoys, FactorProofs, Hashing, KeyAnswer, ResealState, Settings, SignInError,
+    SignedState, Spendable, Tries, Unavailable, password_row,
+};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::Vault;
 use signet_core::mfa::assurance::PAGES;
@@ -95,7 +90,7 @@ pub struct SignIn {
     pub(crate) decoys: Arc<Decoys>,
     pub(crate) matcher: Arc<CodeMatcher>,
     pub(crate) proofs: Arc<FactorProofs>,
-    remote_yubico: RemoteYubico,
+    remote_yubico: Arc<RemoteYubico>,
     clock: Arc<dyn Clock>,
     settings: Arc<Settings>,
     vault: Arc<dyn Vault>,
@@ -114,7 +109,7 @@ impl SignIn {
         resealing: &Arc<ResealState>,
         signed_state: &Arc<SignedState>,
     ) -> Self {
-        let (piv, proofs) = (Arc::new(PivCards::new(base)), Arc::new(FactorProofs::new(base)));
+        let (piv, proofs) = (PivCards::new(base), FactorProofs::new(base));
         Self {
             clock: base.ports.clock.clone(),
             settings: base.settings.clone(),
@@ -125,11 +120,11 @@ impl SignIn {
             users: base.ports.store.clone(),
             hashing: hashing.clone(),
             admission: Arc::new(Semaphore::new(MAX_SIGN_INS)),
-            matcher: Arc::new(CodeMatcher::new(base, &piv)),
-            decoys: Arc::new(Decoys::new(base, resealing)),
+            matcher: CodeMatcher::new(base, &piv),
+            decoys: Decoys::new(base, resealing),
             remote_yubico: RemoteYubico::new(base),
-            security_keys: Arc::new(SecurityKeys::new(base, &proofs, signed_state)),
-            tries: Arc::new(Tries::new(base)),
+            security_keys: SecurityKeys::new(base, &proofs, signed_state),
+            tries: Tries::new(base),
             piv,
             proofs,
         }

@@ -1,20 +1,10 @@
 //! PIV cards: the nonce that a card signs, and the check of what it signed.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::clients::authentication::KnownClient;
-use crate::deployment_secret::DeploymentSecret;
-use crate::error::Unavailable;
-use crate::settings::Settings;
-use crate::sign_in::Surface;
-use crate::sign_in::matcher::{CodeVerdict, Spendable};
+use crate::{CodeVerdict, KnownClient, Spendable, Surface, Unavailable};
 use signet_core::audit::Reason;
 use signet_core::mfa::piv::{Nonce, SignInContext};
 use signet_core::mfa::{Credentials, FactorDetail, OtpText, SecondFactor, piv, piv_attestation};
 use signet_core::random;
-use signet_core::random::Random;
-use signet_jose::clock::Clock;
 use signet_jose::jwk::PublicKey;
 use signet_store::Factor;
 
@@ -32,24 +22,14 @@ pub struct PivKey {
     pub serial: Option<String>,
 }
 
-/// Makes the nonces that cards sign, and judges what they signed.
-pub struct PivCards {
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    secret: Arc<DeploymentSecret>,
+module! {
+    /// Makes the nonces that cards sign, and judges what they signed.
+    pub struct PivCards {
+        takes clock, random, settings, secret;
+    }
 }
 
 impl PivCards {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            secret: base.secret.clone(),
-        }
-    }
-
     /// A nonce for a card to sign, good for [`piv::NONCE_LIFETIME`] at this issuer and client. Nothing is kept of it.
     pub async fn challenge(&self, known: &KnownClient) -> Result<Nonce, Unavailable> {
         let (now, random) = (self.clock.now(), random::bytes::<16>(self.random.as_ref()));

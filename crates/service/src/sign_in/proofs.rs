@@ -1,38 +1,18 @@
 //! Says which factors may prove something now, and spends what did.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::error::Unavailable;
-use crate::settings::Settings;
-use crate::sign_in::matcher::Spendable;
+use crate::{Spendable, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, Reason};
 use signet_core::mfa::{FactorDetail, FactorProof, UsedFactor};
-use signet_jose::clock::Clock;
-use signet_store::{AssertionSpending, AuditOnOutcome, Candidates, Ceremonies, Factor, Factors, RecoveryCodes, UserId};
+use signet_store::{AssertionSpending, AuditOnOutcome, Factor, UserId};
 
-/// Says which factors may prove something now, and spends what did.
-pub struct FactorProofs {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    candidates: Arc<dyn Candidates>,
-    ceremonies: Arc<dyn Ceremonies>,
-    factors: Arc<dyn Factors>,
-    recovery_codes: Arc<dyn RecoveryCodes>,
+module! {
+    /// Says which factors may prove something now, and spends what did.
+    pub struct FactorProofs {
+        takes clock, settings, candidates, ceremonies, factors, recovery_codes;
+    }
 }
 
 impl FactorProofs {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            candidates: base.ports.store.clone(),
-            ceremonies: base.ports.store.clone(),
-            factors: base.ports.store.clone(),
-            recovery_codes: base.ports.store.clone(),
-        }
-    }
-
     /// The factors of a user who is signed in that may prove something now.
     pub(crate) async fn usable_factors(&self, user: &UserId) -> Result<Vec<Factor>, Unavailable> {
         Ok(self.usable_now(self.factors.factors(&self.settings.tenant, user).await?))

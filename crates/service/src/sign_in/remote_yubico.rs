@@ -1,40 +1,21 @@
 //! Asks other validation servers about the Yubico OTPs whose keys they have.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::error::Unavailable;
-use crate::settings::Settings;
-use crate::sign_in::matcher::{CodeVerdict, Spendable};
-use crate::sign_in::validation_servers::{RemoteVerdict, ValidationServers};
+use crate::sign_in::validation_servers::RemoteVerdict;
+use crate::{CodeVerdict, Spendable, Unavailable};
 use signet_core::audit::Reason;
 use signet_core::mfa::FactorKind;
 use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::yubico_validation::Status;
-use signet_core::random::Random;
-use signet_jose::clock::Clock;
-use signet_store::{Factor, OtpValidation};
+use signet_store::Factor;
 
-/// Asks other validation servers about the Yubico OTPs whose keys they have.
-pub struct RemoteYubico {
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    settings: Arc<Settings>,
-    validation_servers: Option<Arc<ValidationServers>>,
-    otp_validation: Arc<dyn OtpValidation>,
+module! {
+    /// Asks other validation servers about the Yubico OTPs whose keys they have.
+    pub struct RemoteYubico {
+        takes clock, random, settings, validation_servers, otp_validation;
+    }
 }
 
 impl RemoteYubico {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            random: base.ports.random.clone(),
-            settings: base.settings.clone(),
-            validation_servers: base.ports.validation_servers.clone(),
-            otp_validation: base.ports.store.clone(),
-        }
-    }
-
     /// The verdict over a shown code, with what other servers say of it where its key is theirs.
     pub(crate) async fn match_remotely<'f>(
         &self,
@@ -42,7 +23,7 @@ impl RemoteYubico {
         factors: &'f [Factor],
         verdict: CodeVerdict<'f>,
     ) -> Result<CodeVerdict<'f>, Unavailable> {
-        let (OtpText::Yubico(otp), Some(servers)) = (shown, &self.validation_servers) else {
+        let (OtpText::Yubico(otp), Some(servers)) = (shown, &*self.validation_servers) else {
             return Ok(verdict);
         };
         let tenant = &self.settings.tenant;

@@ -4,27 +4,19 @@
 //! purpose, and beside a password to the name too; it is spent with the proof. Whoever is named, as many keys are listed:
 //! what is not enrolled is filled up with decoys that are the same each time.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::base::Base;
-use crate::deployment_secret::DeploymentSecret;
-use crate::error::Unavailable;
-use crate::settings::Settings;
-use crate::sign_in::matcher::{CodeVerdict, Spendable};
-use crate::sign_in::proofs::FactorProofs;
-use crate::signed_state::SignedState;
+use crate::{CodeVerdict, FactorProofs, SignedState, Spendable, Unavailable};
 use signet_core::audit::Reason;
 use signet_core::mfa::webauthn::{PATIENCE, RelyingParty, ShownAssertion, Use};
 use signet_core::mfa::{WebAuthnState, lockout, webauthn};
 use signet_core::secret::SecretText;
-use signet_jose::clock::{Clock, Timestamp};
-use signet_store::{Candidates, Factor, FactorDetail, UserId};
+use signet_jose::clock::Timestamp;
+use signet_store::{Factor, FactorDetail, UserId};
 
 pub(crate) const REGISTRATION: &str = "key registration";
 pub(crate) const SECOND_FACTOR: &str = "key beside password";
@@ -78,28 +70,15 @@ pub(crate) fn key_of(factor: &Factor) -> Option<&WebAuthnState> {
     }
 }
 
-/// Asks for security keys, and judges what they answer.
-pub struct SecurityKeys {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    candidates: Arc<dyn Candidates>,
-    secret: Arc<DeploymentSecret>,
-    proofs: Arc<FactorProofs>,
-    signed_state: Arc<SignedState>,
+module! {
+    /// Asks for security keys, and judges what they answer.
+    pub struct SecurityKeys {
+        takes clock, settings, candidates, secret;
+        calls proofs: FactorProofs, signed_state: SignedState;
+    }
 }
 
 impl SecurityKeys {
-    pub(crate) fn new(base: &Base, proofs: &Arc<FactorProofs>, signed_state: &Arc<SignedState>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            candidates: base.ports.store.clone(),
-            secret: base.secret.clone(),
-            proofs: proofs.clone(),
-            signed_state: signed_state.clone(),
-        }
-    }
-
     /// Whether security keys can be used here: browsers know them on sites that have a name.
     pub fn offers_keys(&self) -> bool {
         self.settings.webauthn.is_some()

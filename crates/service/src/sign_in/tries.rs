@@ -1,17 +1,12 @@
 //! Tries are counted before they are judged (see `mfa::lockout` and `docs/decisions/0021-*`); an operator sees whose are
 //! exhausted, and lifts the lock.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::Base;
-use crate::deployment_secret::DeploymentSecret;
-use crate::error::{ChangeError, SignInError, Unavailable};
-use crate::settings::Settings;
-use signet_core::mfa::lockout;
-use signet_core::mfa::lockout::{AccountKey, Target};
-use signet_jose::clock::{Clock, Timestamp};
-use signet_store::{Throttles, User, UserId};
+use crate::{ChangeError, SignInError, Unavailable};
+use signet_core::mfa::lockout::{self, AccountKey, Target};
+use signet_jose::clock::Timestamp;
+use signet_store::{User, UserId};
 
 /// A try that was counted.
 #[derive(Debug)]
@@ -55,24 +50,14 @@ pub(crate) enum Counting {
     },
 }
 
-/// Counts tries at accounts.
-pub struct Tries {
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    throttles: Arc<dyn Throttles>,
-    secret: Arc<DeploymentSecret>,
+module! {
+    /// Counts tries at accounts.
+    pub struct Tries {
+        takes clock, settings, throttles, secret;
+    }
 }
 
 impl Tries {
-    pub(crate) fn new(base: &Base) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            throttles: base.ports.store.clone(),
-            secret: base.secret.clone(),
-        }
-    }
-
     /// Counts a try at the account of this name, as typed, before anything is judged.
     ///
     /// The account's name in the store is derived by a secret: people type passwords into name fields, and a plain hash of

@@ -14,8 +14,7 @@ use url::Url;
 
 use signet_core::mfa::SpendableCounter;
 use signet_core::mfa::yubico_validation::{ClientNumber, Query, Status};
-use signet_core::random;
-use signet_core::random::Random;
+use signet_core::random::{self, Random};
 use signet_core::secret::SecretBytes;
 use signet_jose::clock::Clock;
 

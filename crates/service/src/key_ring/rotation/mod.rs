@@ -13,18 +13,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::audit::AuditTrail;
-use crate::base::Base;
-use crate::error::ChangeError;
-use crate::hsm_membership::members::Members;
 use crate::key_ring::rotation::plan::{Step, View, plan};
-use crate::key_ring::rotation::steps::KeyChanges;
-use crate::settings::Settings;
+use crate::{ChangeError, KeyChanges, Members};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyAdmin, KeyEnd};
+use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd};
 use signet_jose::KeyId;
-use signet_jose::clock::Clock;
-use signet_store::{Keys, Leases, Membership, StoreError};
+use signet_store::StoreError;
 
 pub use plan::stage_ends;
 
@@ -196,34 +190,15 @@ impl Rotator {
     }
 }
 
-/// What a rotation works with, and what it tells of itself.
-pub struct Rotation {
-    settings: Arc<Settings>,
-    clock: Arc<dyn Clock>,
-    key_admin: Arc<dyn KeyAdmin>,
-    membership: Arc<dyn Membership>,
-    keys: Arc<dyn Keys>,
-    leases: Arc<dyn Leases>,
-    audit: Arc<AuditTrail>,
-    members: Arc<Members>,
-    changes: Arc<KeyChanges>,
+module! {
+    /// What a rotation works with, and what it tells of itself.
+    pub struct Rotation {
+        takes settings, clock, key_admin, membership, keys, leases, audit;
+        calls members: Members, changes: KeyChanges;
+    }
 }
 
 impl Rotation {
-    pub(crate) fn new(base: &Base, members: &Arc<Members>, changes: &Arc<KeyChanges>) -> Self {
-        Self {
-            settings: base.settings.clone(),
-            clock: base.ports.clock.clone(),
-            key_admin: base.ports.key_admin.clone(),
-            membership: base.ports.store.clone(),
-            keys: base.ports.store.clone(),
-            leases: base.ports.store.clone(),
-            audit: base.audit.clone(),
-            members: members.clone(),
-            changes: changes.clone(),
-        }
-    }
-
     /// Gives the lease of the rotation back, so that another process need not wait for its end.
     /// Errors: [`StoreError`]: the lease runs out by itself.
     pub async fn end_rotation(&self, holder: &str) -> Result<(), StoreError> {

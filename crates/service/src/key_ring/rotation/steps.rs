@@ -1,45 +1,21 @@
 //! The steps of a rotation. Each is one conditional write of the store, before or after one act of an HSM token, and can
 //! be done again from the start by any process.
 
-use std::sync::Arc;
-
-use crate::base::Base;
-use crate::directory::RingKey;
-use crate::error::ChangeError;
-use crate::key_ring::key_maker::KeyMaker;
 use crate::key_ring::rotation::plan::Step;
-use crate::key_ring::signatures::Signatures;
-use crate::settings::Settings;
+use crate::{ChangeError, KeyMaker, RingKey, Signatures};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{
-    AnnouncedKey, HandOver, HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin, KeyEnd, KeyPurpose, KeyState,
-};
-use signet_jose::clock::Clock;
+use signet_core::keys::{AnnouncedKey, HandOver, HsmError, HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState};
 use signet_jose::{KeyId, VerifyingKey};
-use signet_store::Keys;
 
-/// Does the steps of a rotation.
-pub struct KeyChanges {
-    clock: Arc<dyn Clock>,
-    key_admin: Arc<dyn KeyAdmin>,
-    settings: Arc<Settings>,
-    keys: Arc<dyn Keys>,
-    key_maker: Arc<KeyMaker>,
-    signatures: Arc<Signatures>,
+module! {
+    /// Does the steps of a rotation.
+    pub struct KeyChanges {
+        takes clock, key_admin, settings, keys;
+        calls key_maker: KeyMaker, signatures: Signatures;
+    }
 }
 
 impl KeyChanges {
-    pub(crate) fn new(base: &Base, key_maker: &Arc<KeyMaker>, signatures: &Arc<Signatures>) -> Self {
-        Self {
-            clock: base.ports.clock.clone(),
-            key_admin: base.ports.key_admin.clone(),
-            settings: base.settings.clone(),
-            keys: base.ports.store.clone(),
-            key_maker: key_maker.clone(),
-            signatures: signatures.clone(),
-        }
-    }
-
     /// Does one step. A step that another process did meanwhile is done.
     pub(crate) async fn rotate_by(&self, step: &Step, context: &RequestContext) -> Result<(), ChangeError> {
         match step {
