@@ -9,8 +9,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::deployment;
-use super::output::Output;
+use super::{Output, deployment};
 use crate::config::Config;
 use crate::server::{self, Need, Runtime};
 use signet_core::audit::Checkpoint;

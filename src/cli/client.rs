@@ -2,13 +2,10 @@
 
 use std::path::Path;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::Ended;
-use super::deployment::{self, operator};
-use super::output::Output;
-use super::table::{table, yes_no};
+use super::{Ended, Output, deployment, operator, table, yes_no};
 use crate::server::Need;
 use signet_core::oauth::{Client, GrantType, scope};
 use signet_core::secret::SecretText;
@@ -33,30 +30,21 @@ pub(super) enum ClientCommand {
     /// List clients.
     List,
     /// Show a client.
-    Show {
-        /// The client's name or id.
-        name: String,
-    },
+    Show(Named),
     /// Let a client ask for tokens no more, and end its refresh tokens.
-    Disable {
-        /// The client's name or id.
-        name: String,
-    },
+    Disable(Named),
     /// Let a disabled client ask again.
-    Enable {
-        /// The client's name or id.
-        name: String,
-    },
+    Enable(Named),
     /// Give a client a new secret, shown this once.
-    RenewSecret {
-        /// The client's name or id.
-        name: String,
-    },
+    RenewSecret(Named),
     /// Remove a client with its refresh tokens.
-    Remove {
-        /// The client's name or id.
-        name: String,
-    },
+    Remove(Named),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// The client's name or id.
+    name: String,
 }
 
 /// A client as printed.
@@ -87,17 +75,13 @@ impl ClientView {
         }
     }
 
-    fn table(views: &[Self]) -> String {
-        let rows: Vec<_> = views
-            .iter()
-            .map(|view| {
-                let (grants, audiences) = (view.grants.join(","), view.audiences.join(","));
-                [view.name.clone(), yes_no(view.enabled), grants, view.scope.clone(), audiences, view.client_id.clone()]
-            })
-            .collect();
-        table(["name", "enabled", "grants", "scope", "audiences", "client_id"], &rows)
+    fn row(&self) -> [String; 6] {
+        let (grants, audiences) = (self.grants.join(","), self.audiences.join(","));
+        [self.name.clone(), yes_no(self.enabled), grants, self.scope.clone(), audiences, self.client_id.clone()]
     }
 }
+
+const COLUMNS: [&str; 6] = ["name", "enabled", "grants", "scope", "audiences", "client_id"];
 
 impl ClientCommand {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
@@ -111,48 +95,41 @@ impl ClientCommand {
             (_, Some(new)) => {
                 let (client, secret) = clients.add_client(new, &operator).await?;
                 output.value(&ClientView::new(&client, Some(&secret)), |view| {
-                    let secret = view.client_secret.as_deref().unwrap_or_default();
-                    format!(
-                        "client_id      {}\nclient_secret  {secret}\n\nThe secret is shown this once.",
-                        view.client_id
-                    )
+                    let (id, secret) = (&view.client_id, secret.expose());
+                    format!("client_id      {id}\nclient_secret  {secret}\n\nThe secret is shown this once.")
                 })?;
-                deployment.close().await
             }
             (Self::List, _) => {
                 let all = clients.list_clients().await?;
                 let views: Vec<_> = all.iter().map(|client| ClientView::new(client, None)).collect();
-                output.value(&views, |views| ClientView::table(views))?;
-                deployment.close().await
+                output.list(&views, COLUMNS, ClientView::row)?;
             }
-            (Self::Show { name }, _) => {
+            (Self::Show(Named { name }), _) => {
                 let view = ClientView::new(&clients.find_client(&name).await?, None);
-                output.value(&view, |view| ClientView::table(std::slice::from_ref(view)))?;
-                deployment.close().await
+                output.value(&view, |view| table(COLUMNS, [view.row()]))?;
             }
-            (Self::RenewSecret { name }, _) => {
+            (Self::RenewSecret(Named { name }), _) => {
                 let secret = clients.renew_client_secret(&name, &operator).await?;
                 let client = clients.find_client(&name).await?;
-                output.value(&ClientView::new(&client, Some(&secret)), |view| {
-                    format!("client_secret  {}", view.client_secret.as_deref().unwrap_or_default())
-                })?;
-                deployment.close().await
+                let view = ClientView::new(&client, Some(&secret));
+                output.value(&view, |_| format!("client_secret  {}", secret.expose()))?;
             }
-            (Self::Disable { name }, _) => {
+            (Self::Disable(Named { name }), _) => {
                 clients.enable_client(&name, false, &operator).await?;
-                let what = format!("{name} may no longer ask for tokens; its refresh tokens ended");
-                deployment::done(deployment, output, &what).await
+                output.done(&format!("{name} may no longer ask for tokens; its refresh tokens ended"))?;
             }
-            (Self::Enable { name }, _) => {
+            (Self::Enable(Named { name }), _) => {
                 clients.enable_client(&name, true, &operator).await?;
-                deployment::done(deployment, output, &format!("{name} may ask for tokens again")).await
+                output.done(&format!("{name} may ask for tokens again"))?;
             }
-            (Self::Remove { name }, _) => {
+            (Self::Remove(Named { name }), _) => {
                 clients.remove_client(&name, &operator).await?;
-                deployment::done(deployment, output, &format!("removed client {name}")).await
+                output.done(&format!("removed client {name}"))?;
             }
-            (Self::Add { .. }, None) => Ok(()),
+            // It has what to add by now.
+            (Self::Add { .. }, None) => {}
         }
+        deployment.close().await
     }
 }
 

@@ -7,20 +7,14 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::Ended;
-use super::deployment::{self, operator};
-use super::output::Output;
-use super::table::{table, yes_no};
+use super::{Ended, Output, deployment, operator, table, yes_no};
 use crate::server::Need;
 use signet_core::keys::SealMode;
 use signet_jose::clock::Timestamp;
 use signet_jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
-use signet_service::custody::CustodyReport;
-use signet_service::custody::KeyCustody;
-use signet_service::custody::TokenCustody;
 use signet_service::custody::balance::Account;
-use signet_service::custody::report::SignedClaims;
-use signet_service::custody::report::verify_custody;
+use signet_service::custody::report::{SignedClaims, verify_custody};
+use signet_service::custody::{CustodyReport, KeyCustody, TokenCustody};
 
 /// A longer one is refused all the same.
 const LONGEST_REPORT: u64 = 8 * 1024 * 1024;
@@ -151,9 +145,8 @@ fn verified_text(claims: &SignedClaims, is_well: bool) -> String {
 fn as_text(report: &CustodyReport) -> String {
     let mut parts: Vec<String> = report.tokens.iter().map(token_text).collect();
     if !report.accounts.is_empty() {
-        let rows: Vec<_> = report.accounts.iter().map(account_row).collect();
         let columns = ["signatures", "made", "recorded", "explained", "under way", "difference", "alarm", "kid"];
-        parts.push(table(columns, &rows));
+        parts.push(table(columns, report.accounts.iter().map(account_row)));
     }
     let secrets = report.secrets.iter().map(|secrets| {
         let mode = match secrets.mode {
@@ -201,7 +194,6 @@ fn token_text(token: &TokenCustody) -> String {
         "HSM token {}: {} {}, serial {}, firmware {}, label {} ({})",
         token.hsm, info.manufacturer, info.model, info.serial, info.firmware, info.label, token.library
     );
-    let rows: Vec<_> = token.keys.iter().map(key_row).collect();
     let columns = [
         "purpose",
         "kind",
@@ -229,10 +221,9 @@ fn token_text(token: &TokenCustody) -> String {
             signed.last_at.clone().unwrap_or_default(),
         ]
     });
-    let signed: Vec<_> = signed.collect();
     let signed_columns =
         ["signed by", "algorithm", "tokens", "checkpoints", "reports", "tests", "refused", "first", "last"];
-    format!("{head}\n{}\n\n{}", table(columns, &rows), table(signed_columns, &signed))
+    format!("{head}\n{}\n\n{}", table(columns, token.keys.iter().map(key_row)), table(signed_columns, signed))
 }
 
 fn key_row(key: &KeyCustody) -> [String; 11] {

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
-use super::output::Output;
 use super::{
-    Ended, audit, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, otp_client, otp_key, serve, user,
+    Ended, Output, audit, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, otp_client, otp_key, serve,
+    user,
 };
 use crate::config::Config;
 use crate::server::{Need, Notice, Runtime};
@@ -132,10 +131,4 @@ pub(super) async fn open_with_any_hsm(config: &Path, output: &Output) -> anyhow:
     let config = Config::load_with_environment(config)?;
     output.progress("waiting for the HSM tokens");
     Runtime::open_with_any_hsm(config).await
-}
-
-/// Says that a change was made, and closes.
-pub(super) async fn done(runtime: Runtime, output: &Output, what: &str) -> anyhow::Result<()> {
-    output.value(&json!({ "done": what }), |_| what.to_owned())?;
-    runtime.close().await
 }

@@ -9,19 +9,16 @@ use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
-use super::deployment::{self, operator};
 use super::factor::qr_code;
-use super::init;
-use super::output::Output;
+use super::{Output, deployment, init, operator};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel};
 use crate::server::{self, Listening, Need, Runtime, ServeError};
 use signet_core::mfa::totp::{Enrolment, TotpParameters};
 use signet_core::oauth::{Client, GrantType};
 use signet_core::random::{OsRandom, url_text};
 use signet_core::secret::SecretText;
-use signet_service::ChangeError;
-use signet_service::Deployment;
 use signet_service::clients::registry::NewClient;
+use signet_service::{ChangeError, Deployment};
 use signet_state_file::{Access, LockedFile};
 
 const PROVISION: &str = include_str!("../../softhsm/provision.sh");

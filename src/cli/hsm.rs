@@ -4,15 +4,10 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::deployment::{self, operator};
-use super::output::Output;
-use super::table::table;
+use super::{Output, deployment, operator, table};
 use crate::server::Need;
 use signet_core::keys::HsmName;
-use signet_service::hsm_membership::AddedHsm;
-use signet_service::hsm_membership::HsmStatus;
-use signet_service::hsm_membership::Membership;
-use signet_service::hsm_membership::RetiredHsm;
+use signet_service::hsm_membership::{AddedHsm, HsmStatus, Membership, RetiredHsm};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HsmCommand {
@@ -46,8 +41,8 @@ async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
     let configured: Vec<HsmName> = deployment.config.hsm.iter().map(|hsm| hsm.name.clone()).collect();
     let listed = deployment.signet.hsm_membership.hsm_status(&configured).await?;
     output.value(&listed, |listed| {
-        let rows: Vec<_> = listed.iter().map(row).collect();
-        let mut text = table(["name", "state", "token", "serial", "signing key", "seals"], &rows);
+        let columns = ["name", "state", "token", "serial", "signing key", "seals"];
+        let mut text = table(columns, listed.iter().map(row));
         for hsm in listed {
             text.extend(hint(hsm).map(|hint| format!("\n{}: {hint}", hsm.name)));
         }
@@ -114,9 +109,8 @@ fn retired_hint(hsm: &HsmStatus) -> String {
 
 async fn add(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let operator = operator();
-    let added = deployment.signet.hsm_membership.add_hsm(name, &operator, &|text| output.progress(text)).await;
-    let added = match added {
+    let progress = |text: &str| output.progress(text);
+    let added = match deployment.signet.hsm_membership.add_hsm(name, &operator(), &progress).await {
         Ok(added) => added,
         Err(error) => {
             deployment.close().await?;
@@ -130,14 +124,10 @@ async fn add(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<(
 }
 
 fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
-    let rows: Vec<_> = added
-        .keys
-        .iter()
-        .map(|key| {
-            let made = if key.created { "generated" } else { "there already" };
-            [key.purpose.name().replace('_', " "), made.to_owned(), key.kid.clone()]
-        })
-        .collect();
+    let rows = added.keys.iter().map(|key| {
+        let made = if key.created { "generated" } else { "there already" };
+        [key.purpose.name().replace('_', " "), made.to_owned(), key.kid.clone()]
+    });
     let unopened = match added.unopened {
         0 => String::new(),
         some => format!(
@@ -155,7 +145,7 @@ fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
          published, and signs once verifiers had the time to fetch it.\nIts audit key is in {audit}: copy that file again to \
          where whoever can write to this machine can't reach it.\nNext: reload the server (`systemctl reload signet`, or SIGHUP), \
          so that it starts the token's workers.",
-        keys = table(["purpose", "", "kid"], &rows),
+        keys = table(["purpose", "", "kid"], rows),
         name = added.name,
         audit = audit_keys.display(),
     )

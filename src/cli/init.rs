@@ -5,9 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::deployment::{self, operator};
-use super::output::Output;
-use super::table::table;
+use super::{Output, deployment, operator, table};
 use crate::config::EXAMPLE;
 use crate::server::{Need, Runtime};
 use signet_service::hsm_membership::initialise::InitialisedKey;
@@ -57,15 +55,11 @@ pub(super) async fn initialise(deployment: &Runtime, output: &Output) -> anyhow:
         audit_key_file: audit_key_file.display().to_string(),
     };
     output.value(&report, |report| {
-        let rows: Vec<_> = report
-            .keys
-            .iter()
-            .map(|key| {
-                let made = if key.created { "generated" } else { "there already" };
-                [key.hsm.to_string(), key.purpose.name().replace('_', " "), made.to_owned(), key.kid.clone()]
-            })
-            .collect();
-        let keys = table(["hsm", "purpose", "", "kid"], &rows);
+        let rows = report.keys.iter().map(|key| {
+            let made = if key.created { "generated" } else { "there already" };
+            [key.hsm.to_string(), key.purpose.name().replace('_', " "), made.to_owned(), key.kid.clone()]
+        });
+        let keys = table(["hsm", "purpose", "", "kid"], rows);
         format!(
             "{keys}\n\nThe audit log's public key is in {}: keep a copy where whoever can write to this machine can't \
              reach it.\nNext: `signet user add`, `signet factor add`, `signet client add`, `signet serve`.",

@@ -9,16 +9,13 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde::Serialize;
 
-use self::list::KeyView;
-use super::Ended;
-use super::deployment::{self, operator};
-use super::output::Output;
+use super::{Ended, Output, deployment, operator};
 use crate::server::{Need, Runtime};
+use list::KeyView;
 use signet_core::keys::{HsmKey, HsmName, KeyState};
 use signet_jose::Algorithm;
-use signet_service::ChangeError;
-use signet_service::InitialiseError;
 use signet_service::hsm_membership::initialise::DEFAULT_RSA_BITS;
+use signet_service::{ChangeError, InitialiseError};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {

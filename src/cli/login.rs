@@ -2,8 +2,7 @@
 
 use signet_login::{Answer, Login, LoginError, Logout};
 
-use super::Ended;
-use super::output::Output;
+use super::{Ended, Output};
 
 pub(super) async fn login(command: Login, output: &Output) -> anyhow::Result<()> {
     print(command.run(&|text| output.note(text)).await, output)

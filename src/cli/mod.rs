@@ -48,7 +48,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "server")]
+use deployment::operator;
 use output::Output;
+#[cfg(feature = "server")]
+use table::{table, yes_no};
+#[cfg(feature = "server")]
+use yubico_key::YubicoKeyOptions;
 
 /// A token service whose every private key lives in a PKCS#11 HSM.
 #[derive(Debug, Parser)]

@@ -2,13 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::deployment::{self, operator};
-use super::output::Output;
-use super::table::{table, yes_no};
-use super::{Ended, input};
+use super::{Ended, Output, deployment, input, operator, yes_no};
 use crate::server::Need;
 use signet_core::mfa::yubico_export;
 use signet_core::mfa::yubico_validation::ClientNumber;
@@ -36,25 +33,22 @@ pub(super) enum OtpClientCommand {
     /// List clients.
     List,
     /// Let a client ask no more.
-    Disable {
-        /// The client's number or name.
-        client: String,
-    },
+    Disable(Named),
     /// Let a disabled client ask again.
-    Enable {
-        /// The client's number or name.
-        client: String,
-    },
+    Enable(Named),
     /// Remove a client with its API key.
-    Remove {
-        /// The client's number or name.
-        client: String,
-    },
+    Remove(Named),
     /// Take over the clients of a YK-VAL, with their numbers and keys. Those whose number is taken are left as they are.
     Import {
         /// What `ykval-export-clients` wrote; - for standard input.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// The client's number or name.
+    client: String,
 }
 
 /// A client as printed.
@@ -89,12 +83,8 @@ impl ClientView {
         }
     }
 
-    fn table(views: &[Self]) -> String {
-        let rows: Vec<_> = views
-            .iter()
-            .map(|view| [view.id.to_string(), view.name.clone(), yes_no(view.enabled), yes_no(view.requires_signature)])
-            .collect();
-        table(["id", "name", "enabled", "requires signature"], &rows)
+    fn row(&self) -> [String; 4] {
+        [self.id.to_string(), self.name.clone(), yes_no(self.enabled), yes_no(self.requires_signature)]
     }
 }
 
@@ -104,23 +94,24 @@ impl OtpClientCommand {
             Self::Add { name, id, key_stdin, require_signature } => {
                 let id = id.as_deref().map(client_number).transpose()?;
                 let key = key_stdin.then(|| input::secret_from_stdin("the API key")).transpose()?;
-                add(config, output, NewOtpClient { name, id, key, needs_signature: require_signature, enabled: true })
-                    .await
+                let new = NewOtpClient { name, id, key, needs_signature: require_signature, enabled: true };
+                add(config, output, new).await
             }
             Self::Import { file } => import(config, output, &file).await,
             Self::List => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 let clients = deployment.signet.issuer().otp_validation.clients.list_otp_clients().await?;
                 let views: Vec<_> = clients.iter().map(|client| ClientView::new(client, None)).collect();
-                output.value(&views, |views| ClientView::table(views))?;
+                output.list(&views, ["id", "name", "enabled", "requires signature"], ClientView::row)?;
                 deployment.close().await
             }
-            Self::Disable { client } => enable(config, output, &client, false).await,
-            Self::Enable { client } => enable(config, output, &client, true).await,
-            Self::Remove { client } => {
+            Self::Disable(Named { client }) => enable(config, output, &client, false).await,
+            Self::Enable(Named { client }) => enable(config, output, &client, true).await,
+            Self::Remove(Named { client }) => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 deployment.signet.issuer().otp_validation.clients.remove_otp_client(&client, &operator()).await?;
-                deployment::done(deployment, output, &format!("removed OTP client {client}")).await
+                output.done(&format!("removed OTP client {client}"))?;
+                deployment.close().await
             }
         }
     }
@@ -130,7 +121,8 @@ async fn enable(config: &Path, output: &Output, client: &str, enabled: bool) -> 
     let deployment = deployment::open(config, Need::Store, output).await?;
     deployment.signet.issuer().otp_validation.clients.enable_otp_client(client, enabled, &operator()).await?;
     let what = if enabled { "may have OTPs verified again" } else { "may no longer have OTPs verified" };
-    deployment::done(deployment, output, &format!("{client} {what}")).await
+    output.done(&format!("{client} {what}"))?;
+    deployment.close().await
 }
 
 async fn add(config: &Path, output: &Output, new: NewOtpClient) -> anyhow::Result<()> {

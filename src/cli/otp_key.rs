@@ -2,14 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::deployment::{self, operator};
-use super::input;
-use super::output::Output;
-use super::table::{table, yes_no};
-use super::yubico_key::YubicoKeyOptions;
+use super::{Output, YubicoKeyOptions, deployment, input, operator, yes_no};
 use crate::server::Need;
 use signet_core::mfa::yubico_export;
 use signet_service::ChangeError;
@@ -29,20 +25,11 @@ pub(super) enum OtpKeyCommand {
     /// List keys, without their secrets.
     List,
     /// Verify a key's OTPs no more.
-    Disable {
-        /// The key's public id.
-        public_id: String,
-    },
+    Disable(Named),
     /// Verify a disabled key's OTPs again.
-    Enable {
-        /// The key's public id.
-        public_id: String,
-    },
+    Enable(Named),
     /// Remove a key.
-    Remove {
-        /// The key's public id.
-        public_id: String,
-    },
+    Remove(Named),
     /// Take over the keys of a YK-KSM, or of Yubico's programming tools. Keys that are here already are left as they are.
     Import {
         /// What `ykksm-export` wrote, or a CSV of serial, public id, private id and AES key; - for standard input.
@@ -54,6 +41,12 @@ pub(super) enum OtpKeyCommand {
         /// What `ykval-export` wrote; - for standard input.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// The key's public id.
+    public_id: String,
 }
 
 /// A key as printed.
@@ -78,15 +71,9 @@ impl KeyView {
         }
     }
 
-    fn table(views: &[Self]) -> String {
-        let rows: Vec<_> = views
-            .iter()
-            .map(|view| {
-                let used = view.last_used_at.clone().unwrap_or_else(|| "never".to_owned());
-                [view.public_id.clone(), view.serial.clone().unwrap_or_default(), yes_no(view.enabled), used]
-            })
-            .collect();
-        table(["public id", "serial", "enabled", "last used"], &rows)
+    fn row(&self) -> [String; 4] {
+        let used = self.last_used_at.clone().unwrap_or_else(|| "never".to_owned());
+        [self.public_id.clone(), self.serial.clone().unwrap_or_default(), yes_no(self.enabled), used]
     }
 }
 
@@ -115,15 +102,16 @@ impl OtpKeyCommand {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 let keys = deployment.signet.issuer().otp_validation.keys.list_otp_keys().await?;
                 let views: Vec<_> = keys.iter().map(KeyView::new).collect();
-                output.value(&views, |views| KeyView::table(views))?;
+                output.list(&views, ["public id", "serial", "enabled", "last used"], KeyView::row)?;
                 deployment.close().await
             }
-            Self::Disable { public_id } => enable(config, output, &public_id, false).await,
-            Self::Enable { public_id } => enable(config, output, &public_id, true).await,
-            Self::Remove { public_id } => {
+            Self::Disable(Named { public_id }) => enable(config, output, &public_id, false).await,
+            Self::Enable(Named { public_id }) => enable(config, output, &public_id, true).await,
+            Self::Remove(Named { public_id }) => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 deployment.signet.issuer().otp_validation.keys.remove_otp_key(&public_id, &operator()).await?;
-                deployment::done(deployment, output, &format!("removed key {public_id}")).await
+                output.done(&format!("removed key {public_id}"))?;
+                deployment.close().await
             }
         }
     }
@@ -133,7 +121,8 @@ async fn enable(config: &Path, output: &Output, public_id: &str, enabled: bool) 
     let deployment = deployment::open(config, Need::Store, output).await?;
     deployment.signet.issuer().otp_validation.keys.enable_otp_key(public_id, enabled, &operator()).await?;
     let what = if enabled { "verified again" } else { "no longer verified" };
-    deployment::done(deployment, output, &format!("OTPs of {public_id} are {what}")).await
+    output.done(&format!("OTPs of {public_id} are {what}"))?;
+    deployment.close().await
 }
 
 async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {

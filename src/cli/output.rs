@@ -22,6 +22,23 @@ impl Output {
         self.text(&printed)
     }
 
+    /// Prints a list: as JSON where that is asked for, and as a table of its rows where not.
+    #[cfg(feature = "server")]
+    pub(super) fn list<T: Serialize, const N: usize>(
+        &self,
+        list: &[T],
+        head: [&str; N],
+        row: impl Fn(&T) -> [String; N],
+    ) -> anyhow::Result<()> {
+        self.value(&list, |list| super::table(head, list.iter().map(row)))
+    }
+
+    /// Says that a change was made.
+    #[cfg(feature = "server")]
+    pub(super) fn done(&self, what: &str) -> anyhow::Result<()> {
+        self.value(&serde_json::json!({ "done": what }), |_| what.to_owned())
+    }
+
     /// Prints text to standard output. A reader that went away is no error.
     pub(super) fn text(&self, text: &str) -> anyhow::Result<()> {
         let mut stdout = std::io::stdout().lock();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::output::Output;
+use super::Output;
 use crate::config::Config;
 use crate::server;
 

@@ -1,9 +1,10 @@
 //! Tables and words for people.
 
 /// A table with aligned columns.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = rows.into_iter().collect();
     let mut widths = head.map(|cell| cell.chars().count());
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -29,6 +30,6 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let rows = [["ann".to_owned(), "yes".to_owned()], ["bartholomew".to_owned(), "no".to_owned()]];
-        assert_eq!(table(["name", "on"], &rows), "name         on\nann          yes\nbartholomew  no");
+        assert_eq!(table(["name", "on"], rows), "name         on\nann          yes\nbartholomew  no");
     }
 }

@@ -4,8 +4,7 @@ use clap::Subcommand;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::output::Output;
-use super::{Ended, stdin};
+use super::{Ended, Output, stdin};
 use signet_verify::{JwksSource, VerifiedClaims, Verifier};
 
 #[derive(Debug, Subcommand)]

@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::deployment::{self, operator};
-use super::input;
-use super::output::Output;
-use super::table::{table, yes_no};
+use super::{Output, deployment, input, operator, table, yes_no};
 use crate::server::Need;
+use signet_core::mfa::lockout::LockedAccount;
 use signet_store::{Factor, User};
 
 #[derive(Debug, Subcommand)]
@@ -29,20 +27,11 @@ pub(super) enum UserCommand {
     /// List users.
     List,
     /// Show a user and the user's factors.
-    Show {
-        /// The user's name.
-        name: String,
-    },
+    Show(Named),
     /// Let a user sign in no more, and end the user's refresh tokens.
-    Disable {
-        /// The user's name.
-        name: String,
-    },
+    Disable(Named),
     /// Let a disabled user sign in again.
-    Enable {
-        /// The user's name.
-        name: String,
-    },
+    Enable(Named),
     /// Replace a user's roles.
     SetRoles {
         /// The user's name.
@@ -60,17 +49,17 @@ pub(super) enum UserCommand {
         password_stdin: bool,
     },
     /// Give a user all tries at signing in again.
-    Unlock {
-        /// The user's name.
-        name: String,
-    },
+    Unlock(Named),
     /// List accounts whose tries are exhausted.
     Locked,
     /// Remove a user with all factors and refresh tokens.
-    Remove {
-        /// The user's name.
-        name: String,
-    },
+    Remove(Named),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// The user's name.
+    name: String,
 }
 
 /// A user as printed.
@@ -101,63 +90,82 @@ impl UserView {
         let roles = self.roles.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         [self.name.clone(), yes_no(self.enabled), roles, self.id.clone()]
     }
-}
 
-impl UserCommand {
-    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        match self {
-            Self::Add { name, roles, password_stdin } => {
-                let password = input::secret(password_stdin, "the password", "--password-stdin")?;
-                let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let roles = roles.into_iter().collect();
-                let user = deployment.signet.issuer().accounts.add_user(&name, roles, &password, &operator()).await?;
-                let text = |view: &UserView| {
-                    format!(
-                        "added user {} ({})\nNext: `signet factor add totp --user {}`",
-                        view.name, view.id, view.name
-                    )
-                };
-                output.value(&UserView::new(&user, None), text)?;
-                deployment.close().await
-            }
-            Self::SetPassword { name, password_stdin } => {
-                let password = input::secret(password_stdin, "the password", "--password-stdin")?;
-                let deployment = deployment::open(config, Need::Hsm, output).await?;
-                deployment.signet.issuer().accounts.set_password(&name, &password, &operator()).await?;
-                deployment::done(deployment, output, &format!("replaced the password of {name}; refresh tokens ended"))
-                    .await
-            }
-            Self::List => list(config, output).await,
-            Self::Show { name } => show(config, output, &name).await,
-            Self::Disable { name } => enable(config, output, &name, false).await,
-            Self::Enable { name } => enable(config, output, &name, true).await,
-            Self::SetRoles { name, roles } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                let roles = roles.into_iter().filter(|role| !role.is_empty()).collect();
-                deployment.signet.issuer().accounts.set_roles(&name, roles, &operator()).await?;
-                deployment::done(deployment, output, &format!("replaced the roles of {name}")).await
-            }
-            Self::Unlock { name } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                let had = deployment.signet.issuer().accounts.unlock_user(&name, &operator()).await?;
-                let what = if had { "has all tries again" } else { "had all tries; nothing was locked" };
-                deployment::done(deployment, output, &format!("{name} {what}")).await
-            }
-            Self::Locked => locked(config, output).await,
-            Self::Remove { name } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().accounts.remove_user(&name, &operator()).await?;
-                deployment::done(deployment, output, &format!("removed user {name}")).await
-            }
+    /// The user with the factors.
+    fn shown(&self) -> String {
+        let user = table(COLUMNS, [self.row()]);
+        let factors = self.factors.as_deref().unwrap_or_default();
+        if factors.is_empty() {
+            return format!("{user}\n\nno factor: {} can't sign in before `signet factor add`", self.name);
         }
+        format!("{user}\n\n{}", super::factor::factor_table(factors))
     }
 }
 
-async fn enable(config: &Path, output: &Output, name: &str, enabled: bool) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    deployment.signet.issuer().accounts.enable_user(name, enabled, &operator()).await?;
-    let what = if enabled { "may sign in again" } else { "may no longer sign in; refresh tokens ended" };
-    deployment::done(deployment, output, &format!("{name} {what}")).await
+const COLUMNS: [&str; 4] = ["name", "enabled", "roles", "id"];
+
+impl UserCommand {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        let password = match &self {
+            Self::Add { password_stdin, .. } | Self::SetPassword { password_stdin, .. } => {
+                Some(input::secret(*password_stdin, "the password", "--password-stdin")?)
+            }
+            _ => None,
+        };
+        let enables = matches!(self, Self::Enable(_));
+        let need = if password.is_some() { Need::Hsm } else { Need::Store };
+        let deployment = deployment::open(config, need, output).await?;
+        let (accounts, operator) = (&deployment.signet.issuer().accounts, operator());
+        match (self, password) {
+            (Self::Add { name, roles, .. }, Some(password)) => {
+                let user = accounts.add_user(&name, roles.into_iter().collect(), &password, &operator).await?;
+                output.value(&UserView::new(&user, None), |UserView { name, id, .. }| {
+                    format!("added user {name} ({id})\nNext: `signet factor add totp --user {name}`")
+                })?;
+            }
+            (Self::SetPassword { name, .. }, Some(password)) => {
+                accounts.set_password(&name, &password, &operator).await?;
+                output.done(&format!("replaced the password of {name}; refresh tokens ended"))?;
+            }
+            // Both have their password by now.
+            (Self::Add { .. } | Self::SetPassword { .. }, None) => {}
+            (Self::List, _) => {
+                let users = accounts.list_users().await?;
+                let views: Vec<_> = users.iter().map(|user| UserView::new(user, None)).collect();
+                output.list(&views, COLUMNS, UserView::row)?;
+            }
+            (Self::Show(Named { name }), _) => {
+                let user = accounts.find_user(&name).await?;
+                let factors = deployment.signet.issuer().factors.lifecycle.list_factors(&name).await?;
+                output.value(&UserView::new(&user, Some(&factors)), UserView::shown)?;
+            }
+            (Self::Disable(Named { name }) | Self::Enable(Named { name }), _) => {
+                accounts.enable_user(&name, enables, &operator).await?;
+                let what = if enables { "may sign in again" } else { "may no longer sign in; refresh tokens ended" };
+                output.done(&format!("{name} {what}"))?;
+            }
+            (Self::SetRoles { name, roles }, _) => {
+                let roles = roles.into_iter().filter(|role| !role.is_empty()).collect();
+                accounts.set_roles(&name, roles, &operator).await?;
+                output.done(&format!("replaced the roles of {name}"))?;
+            }
+            (Self::Unlock(Named { name }), _) => {
+                let had = accounts.unlock_user(&name, &operator).await?;
+                let what = if had { "has all tries again" } else { "had all tries; nothing was locked" };
+                output.done(&format!("{name} {what}"))?;
+            }
+            (Self::Locked, _) => {
+                let locked = accounts.locked_accounts().await?;
+                let views: Vec<_> = locked.into_iter().map(LockedView::new).collect();
+                output.list(&views, ["user", "what", "counts", "until"], LockedView::row)?;
+            }
+            (Self::Remove(Named { name }), _) => {
+                accounts.remove_user(&name, &operator).await?;
+                output.done(&format!("removed user {name}"))?;
+            }
+        }
+        deployment.close().await
+    }
 }
 
 /// An account whose tries are exhausted, as printed.
@@ -171,53 +179,14 @@ struct LockedView {
     until: String,
 }
 
-async fn locked(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let locked = deployment.signet.issuer().accounts.locked_accounts().await?;
-    let views: Vec<_> = locked
-        .into_iter()
-        .map(|(account, user)| LockedView {
-            user: user.map(|user| user.name),
-            what: account.word,
-            counts: account.counts,
-            until: account.until.to_string(),
-        })
-        .collect();
-    output.value(&views, |views| {
-        let rows: Vec<_> = views
-            .iter()
-            .map(|view| {
-                let name = view.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
-                [name, view.what.clone(), view.counts.to_string(), view.until.clone()]
-            })
-            .collect();
-        table(["user", "what", "counts", "until"], &rows)
-    })?;
-    deployment.close().await
-}
+impl LockedView {
+    fn new((account, user): (LockedAccount, Option<User>)) -> Self {
+        let until = account.until.to_string();
+        Self { user: user.map(|user| user.name), what: account.word, counts: account.counts, until }
+    }
 
-async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let users: Vec<_> =
-        deployment.signet.issuer().accounts.list_users().await?.iter().map(|user| UserView::new(user, None)).collect();
-    output.value(&users, |users| {
-        let rows: Vec<_> = users.iter().map(UserView::row).collect();
-        table(["name", "enabled", "roles", "id"], &rows)
-    })?;
-    deployment.close().await
-}
-
-async fn show(config: &Path, output: &Output, name: &str) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let user = deployment.signet.issuer().accounts.find_user(name).await?;
-    let factors = deployment.signet.issuer().factors.lifecycle.list_factors(name).await?;
-    output.value(&UserView::new(&user, Some(&factors)), |view| {
-        let user = table(["name", "enabled", "roles", "id"], &[view.row()]);
-        let factors = view.factors.as_deref().unwrap_or_default();
-        if factors.is_empty() {
-            return format!("{user}\n\nno factor: {} can't sign in before `signet factor add`", view.name);
-        }
-        format!("{user}\n\n{}", super::factor::factor_table(factors))
-    })?;
-    deployment.close().await
+    fn row(&self) -> [String; 4] {
+        let name = self.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
+        [name, self.what.clone(), self.counts.to_string(), self.until.clone()]
+    }
 }

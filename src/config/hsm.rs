@@ -95,12 +95,9 @@ fn read(
 
 fn name(section: &Section<'_>, taken: &BTreeSet<HsmName>) -> Result<HsmName, ConfigError> {
     let expected = "a name of 1 to 64 characters a-z, 0-9, - and _, e.g. \"primary\",";
-    let name = section.required("name", section.text("name", expected)?, expected)?;
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    if name.len() > 64 || !name.bytes().all(known) {
-        return Err(section.unusable("name", format!("{expected} is expected")));
-    }
-    let name = HsmName::new(name);
+    let read = |name: &str| (name.len() <= 64 && name.bytes().all(known)).then(|| HsmName::new(name));
+    let name = section.required_text("name", expected, read)?;
     if taken.contains(&name) {
         return Err(section.unusable("name", "another [[hsm]] has this name: each needs its own"));
     }
@@ -122,11 +119,7 @@ fn slot(section: &Section<'_>) -> Result<Option<u32>, ConfigError> {
 
 fn token_label(section: &Section<'_>) -> Result<String, ConfigError> {
     let expected = "the token's label of 1 to 32 bytes";
-    let label = section.required("token_label", section.text("token_label", expected)?, expected)?;
-    if label.len() > 32 {
-        return Err(section.unusable("token_label", format!("{expected} is expected")));
-    }
-    Ok(label)
+    section.required_text("token_label", expected, |label| (label.len() <= 32).then(|| label.to_owned()))
 }
 
 fn pin_source(section: &Section<'_>) -> Result<PinSource, ConfigError> {
@@ -165,14 +158,13 @@ fn pin_prompt(section: &Section<'_>) -> Result<Option<PinSource>, ConfigError> {
 /// RFC 7512 §2.4, without the form that runs a command.
 fn pin_uri(section: &Section<'_>) -> Result<Option<PinSource>, ConfigError> {
     let expected = "a file URI with an absolute path, e.g. \"file:/etc/signet/pin\"; commands (`|...`) are not run; it";
-    let Some(text) = section.text("pin_source", expected)? else { return Ok(None) };
-    let path = url::Url::parse(&text).ok().filter(|url| url.scheme() == "file");
-    let path = path.filter(|url| url.query().is_none() && url.fragment().is_none());
-    match path.and_then(|url| url.to_file_path().ok()) {
-        Some(path) if text.starts_with("file:/") => Ok(Some(PinSource::File(path))),
-        _ => Err(section.unusable("pin_source", format!("{expected} is expected"))),
-    }
+    section.parsed("pin_source", expected, |text| {
+        let url = url::Url::parse(text).ok().filter(|url| url.scheme() == "file" && text.starts_with("file:/"))?;
+        let is_plain = url.query().is_none() && url.fragment().is_none();
+        is_plain.then(|| url.to_file_path().ok())?.map(PinSource::File)
+    })
 }
+
 fn environment(section: &mut Section<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
     let expected = "a table of texts, e.g. { SOFTHSM2_CONF = \"/etc/softhsm2.conf\" },";
     let Some(map) = section.map("environment")? else { return Ok(BTreeMap::new()) };

@@ -51,10 +51,7 @@ pub struct PivConfig {
 
 impl PivConfig {
     fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
-        let files = |key: &str| -> Result<Vec<PathBuf>, ConfigError> {
-            let listed = section.list(key, "a list of paths of PEM files")?.unwrap_or_default();
-            Ok(listed.iter().map(|path| section.resolve(path)).collect())
-        };
+        let files = |key| section.texts(key, "a list of paths of PEM files", |path| Some(section.resolve(path)));
         let piv = Self {
             attestation_roots: files("attestation_roots")?,
             require_attestation: section.flag("require_attestation")?.unwrap_or(false),
@@ -71,10 +68,8 @@ impl MfaConfig {
     pub(super) fn read(mut section: Section<'_>, public_url: &PublicUrl) -> Result<Self, ConfigError> {
         let piv = PivConfig::read(&section.section("piv", PIV_KEYS)?)?;
         let expected = "a name of at most 64 bytes without a colon";
-        let issuer_name = section.text("issuer_name", expected)?.unwrap_or_else(|| "Signet".to_owned());
-        if issuer_name.len() > 64 || issuer_name.contains(':') {
-            return Err(section.unusable("issuer_name", format!("{expected} is expected")));
-        }
+        let read = |name: &str| (name.len() <= 64 && !name.contains(':')).then(|| name.to_owned());
+        let issuer_name = section.parsed("issuer_name", expected, read)?.unwrap_or_else(|| "Signet".to_owned());
         let tries = section.integer("tries", 1..=10, Lockout::DEFAULT.tries)?;
         let pause = section.duration("pause", LEAST_PAUSE_PER_TRY..=LONGEST_PAUSE, Lockout::DEFAULT.pause)?;
         if pause < LEAST_PAUSE_PER_TRY * tries {
@@ -82,9 +77,7 @@ impl MfaConfig {
         }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let yubico_validation = match section.has("yubico_validation") {
-            true => {
-                Some(YubicoValidationConfig::read(&section.section("yubico_validation", yubico_validation::KEYS)?)?)
-            }
+            true => Some(section.section("yubico_validation", yubico_validation::KEYS)?),
             false => None,
         };
         let webauthn = match section.has("webauthn") {
@@ -98,7 +91,7 @@ impl MfaConfig {
             password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,
             four_eyes: section.flag("four_eyes")?.unwrap_or(false),
             piv,
-            yubico_validation,
+            yubico_validation: yubico_validation.as_ref().map(YubicoValidationConfig::read).transpose()?,
         })
     }
 }

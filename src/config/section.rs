@@ -89,21 +89,45 @@ impl<'p> Section<'p> {
         }
     }
 
-    /// A list of texts; empty where it is absent.
-    pub(super) fn texts(&self, key: &str, expected: &str) -> Result<Vec<String>, ConfigError> {
-        let read = |node: &Node| {
-            node.typed()?.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
-        };
-        Ok(self.read(key, expected, read)?.unwrap_or_default())
+    /// A text that `read` makes something of.
+    pub(super) fn parsed<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(text) = self.text(key, expected)? else { return Ok(None) };
+        read(&text).map(Some).ok_or_else(|| self.unusable(key, format!("{expected} is expected")))
+    }
+
+    /// A text that `read` makes something of, without which nothing works.
+    pub(super) fn required_text<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        self.required(key, self.parsed(key, expected, read)?, expected)
+    }
+
+    /// A list of texts that `read` makes something of; empty where it is absent.
+    pub(super) fn texts<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, ConfigError> {
+        let texts = self.list(key, expected)?.unwrap_or_default();
+        let read: Option<Vec<T>> = texts.iter().map(|text| read(text)).collect();
+        read.ok_or_else(|| self.unusable(key, format!("{expected} is expected")))
     }
 
     /// A text that is one of a few words.
     pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], default: T) -> Result<T, ConfigError> {
         let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
         let expected = format!("one of {known}");
-        let Some(text) = self.text(key, &expected)? else { return Ok(default) };
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
-        found.ok_or_else(|| self.unusable(key, format!("{expected} is expected")))
+        let read = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        Ok(self.parsed(key, &expected, read)?.unwrap_or(default))
     }
 
     /// `true` or `false`.
@@ -134,10 +158,8 @@ impl<'p> Section<'p> {
     ) -> Result<Duration, ConfigError> {
         let (least, most) = (duration::text(*bounds.start()), duration::text(*bounds.end()));
         let expected = format!("a duration from \"{least}\" to \"{most}\" (units ms, s, m, h, d)");
-        let Some(text) = self.text(key, &expected)? else { return Ok(default) };
-        duration::parse(&text)
-            .filter(|duration| bounds.contains(duration))
-            .ok_or_else(|| self.unusable(key, format!("{expected} is expected")))
+        let read = |text: &str| duration::parse(text).filter(|duration| bounds.contains(duration));
+        Ok(self.parsed(key, &expected, read)?.unwrap_or(default))
     }
 
     /// A list of texts.

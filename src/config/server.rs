@@ -96,26 +96,22 @@ impl fmt::Display for PublicUrl {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether a URL's host is this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         None => false,
     }
 }
 
 impl ServerConfig {
     pub(super) fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
-        let text = section.text("public_url", PublicUrl::EXPECTED)?;
-        let text = section.required("public_url", text, PublicUrl::EXPECTED)?;
-        let expected = || section.unusable("public_url", format!("{} is expected", PublicUrl::EXPECTED));
-        let public_url = PublicUrl::parse(&text).ok_or_else(expected)?;
+        let public_url = section.required_text("public_url", PublicUrl::EXPECTED, PublicUrl::parse)?;
         let expected = "an address with a port, e.g. \"127.0.0.1:8080\" or \"[::]:8443\",";
-        let listen = match section.text("listen", expected)? {
-            None => SocketAddr::from(([127, 0, 0, 1], 8080)),
-            Some(text) => text.parse().map_err(|_| section.unusable("listen", format!("{expected} is expected")))?,
-        };
+        let listen = section.parsed("listen", expected, |text| text.parse().ok())?;
+        let listen = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
         if !public_url.is_https() && !listen.ip().is_loopback() {
             let problem = "public_url is plain http, which is accepted on loopback only: passwords would cross the network \
                            in clear. Listen on 127.0.0.1, or serve https";

@@ -45,9 +45,7 @@ impl WebAuthnConfig {
         let rp_id = section.text("rp_id", expected)?.or_else(|| Some(default.as_ref()?.rp_id.clone()));
         let rp_id = section.required("rp_id", rp_id, expected)?;
         let expected = "a list of origins, e.g. [\"https://id.example.org\"],";
-        let texts = section.texts("origins", expected)?;
-        let read: Option<Vec<Url>> = texts.iter().map(|text| origin_of(&Url::parse(text).ok()?)).collect();
-        let mut origins = read.ok_or_else(|| section.unusable("origins", format!("{expected} is expected")))?;
+        let mut origins = section.texts("origins", expected, |text| origin_of(&Url::parse(text).ok()?))?;
         if origins.is_empty() {
             origins.extend(origin_of(public_url.url()));
         }
@@ -63,9 +61,7 @@ impl AttestationConfig {
     fn read(section: &Section<'_>) -> Result<Option<Self>, ConfigError> {
         let is_required = section.word("attestation", &[("none", false), ("required", true)], false)?;
         let expected = "a list of AAGUIDs, e.g. [\"cb69481e-8ff7-4039-93ec-0a2729a154a8\"],";
-        let texts = section.texts("aaguids", expected)?;
-        let models: Option<Vec<Uuid>> = texts.iter().map(|text| Uuid::parse_str(text).ok()).collect();
-        let models = models.ok_or_else(|| section.unusable("aaguids", format!("{expected} is expected")))?;
+        let models = section.texts("aaguids", expected, |text| Uuid::parse_str(text).ok())?;
         let file = "a PEM bundle of the makers' roots, or the JSON payload of a FIDO metadata BLOB";
         let roots = section.path("trusted_roots", file)?;
         if is_required {

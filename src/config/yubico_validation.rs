@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::ConfigError;
 use super::section::Section;
+use super::server::is_loopback;
 use signet_core::mfa::yubico_validation::ClientNumber;
 
 pub(super) const KEYS: &[&str] = &["urls", "client_id", "key_file", "timeout"];
@@ -31,17 +32,15 @@ impl YubicoValidationConfig {
     pub(super) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
         let expected =
             "a list of 1 to 8 URLs, https (http on loopback only), e.g. \"https://api.yubico.com/wsapi/2.0/verify\"";
-        let urls = section.texts("urls", expected)?;
-        let urls: Option<Vec<Url>> = urls.iter().map(|text| Url::parse(text).ok().filter(may_be_asked)).collect();
-        let urls = urls.filter(|urls| (1..=MOST_URLS).contains(&urls.len()));
+        let urls = section.texts("urls", expected, |text| Url::parse(text).ok().filter(may_be_asked))?;
+        if !(1..=MOST_URLS).contains(&urls.len()) {
+            return Err(section.unusable("urls", format!("{expected} is expected")));
+        }
         let number = "the client's number as a text of digits, not 0";
-        let client_id = section.text("client_id", number)?;
-        let client_id = section.required("client_id", client_id, number)?;
         let file = "a file of mode 0600 with the API key in base64";
         Ok(Self {
-            urls: urls.ok_or_else(|| section.unusable("urls", format!("{expected} is expected")))?,
-            client_id: ClientNumber::parse(&client_id)
-                .ok_or_else(|| section.unusable("client_id", format!("{number} is expected")))?,
+            urls,
+            client_id: section.required_text("client_id", number, ClientNumber::parse)?,
             key_file: section.required("key_file", section.path("key_file", file)?, file)?,
             timeout: section.duration("timeout", Duration::from_millis(500)..=Duration::from_secs(10), TIMEOUT)?,
         })
@@ -50,12 +49,6 @@ impl YubicoValidationConfig {
 
 /// What was typed goes there: nobody on the way may read or change it.
 fn may_be_asked(url: &Url) -> bool {
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    let is_private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback);
+    let is_private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
     is_private && url.username().is_empty() && url.password().is_none() && url.query().is_none()
 }

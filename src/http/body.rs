@@ -9,16 +9,19 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::HttpState;
-use super::oauth_error::{self, Refusal};
+use super::{Context, HttpState, Refusal, oauth_error};
+use signet_core::audit::RequestContext;
 use signet_core::oauth::{OAuthError, Parameters, PresentedCredentials};
+use signet_service::clients::authentication::KnownClient;
 
 /// The most of a refused body that is read on, in bytes, and how long its next piece is waited for.
 const MOST_DISCARDED: usize = 16 * 1024 * 1024;
 const QUIET: Duration = Duration::from_millis(500);
 
-/// The parameters of a request with its `Authorization` header.
+/// The parameters of a request with its `Authorization` header, and whom it asks.
 pub(super) struct Form {
+    pub(super) state: HttpState,
+    pub(super) context: RequestContext,
     pub(super) parameters: Parameters,
     authorization: Option<String>,
 }
@@ -27,6 +30,12 @@ impl Form {
     /// The client's credentials, shown in the header or in the body.
     pub(super) fn credentials(&self) -> Result<PresentedCredentials, OAuthError> {
         PresentedCredentials::read(self.authorization.as_deref(), &self.parameters)
+    }
+
+    /// The client whose credentials are shown.
+    /// Errors: [`OAuthError`] where they are none, or wrong.
+    pub(super) async fn client(&self) -> Result<KnownClient, OAuthError> {
+        self.state.issuer().client_authenticator.authenticate_client(&self.credentials()?, &self.context).await
     }
 }
 
@@ -72,7 +81,8 @@ impl FromRequest<HttpState> for Form {
             }
         };
         let body = read(body, state).await?;
-        Ok(Self { parameters: Parameters::parse(&body)?, authorization })
+        let Context(context) = Context::of(&parts.extensions);
+        Ok(Self { state: state.clone(), context, parameters: Parameters::parse(&body)?, authorization })
     }
 }
 

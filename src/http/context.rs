@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, header, request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::oauth_error::Refusal;
-use super::{HttpState, host};
+use super::{HttpState, Refusal, host};
 use signet_core::audit::RequestContext;
 use signet_core::oauth::OAuthError;
 
@@ -19,11 +18,18 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug, Clone)]
 pub(super) struct Context(pub(super) RequestContext);
 
+impl Context {
+    /// The context that was put beside a request.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_else(|| Self(RequestContext::default()))
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Context {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut request::Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(RequestContext::default())))
+        Ok(Self::of(&parts.extensions))
     }
 }
 

@@ -6,8 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
-use super::HttpState;
-use super::oauth_error::Refusal;
+use super::{HttpState, Refusal};
 use signet_core::oauth::{OAuthError, discovery};
 
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=300");

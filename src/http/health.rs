@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
 
-use super::HttpState;
-use super::oauth_error::{json_answer, plain};
+use super::oauth_error::plain;
+use super::{HttpState, json_answer};
 use signet_service::readiness::ReadinessReport;
 
 /// What a server is wanted for.

@@ -9,8 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-use super::HttpState;
-use super::oauth_error::Refusal;
+use super::{HttpState, Refusal};
 use signet_core::oauth::OAuthError;
 
 /// What is served while the store can't be read: a key that was published since may be missing, so that nobody may keep it.

@@ -18,13 +18,15 @@ mod wsapi;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::StatusCode;
-use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 
+use body::Form;
+use context::Context;
 pub use host::AcceptedHosts;
+use oauth_error::{Refusal, json_answer};
 pub use server::{Limits, Listening, ServeError};
 
 use signet_service::{Deployment, Issuer};

@@ -33,36 +33,27 @@ pub(super) fn retry_after(pause: Duration) -> HeaderValue {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let error = self.0;
-        let status = match &error {
+        let (status, header) = match &error {
             OAuthError::InvalidRequest(_)
             | OAuthError::InvalidGrant
             | OAuthError::UnauthorizedClient
             | OAuthError::UnsupportedGrantType
             | OAuthError::InvalidScope
             | OAuthError::InvalidTarget
-            | OAuthError::UnmetAuthenticationRequirements => StatusCode::BAD_REQUEST,
-            OAuthError::InvalidClient => StatusCode::UNAUTHORIZED,
-            OAuthError::TooManyTries { .. } => StatusCode::TOO_MANY_REQUESTS,
-            OAuthError::TemporarilyUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        let mut response = plain(status, error.code(), error.description());
-        match &error {
+            | OAuthError::UnmetAuthenticationRequirements => (StatusCode::BAD_REQUEST, None),
             OAuthError::InvalidClient => {
                 let challenge = HeaderValue::from_static("Basic realm=\"signet\", charset=\"UTF-8\"");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+                (StatusCode::UNAUTHORIZED, Some((header::WWW_AUTHENTICATE, challenge)))
             }
-            OAuthError::TooManyTries { retry_after: pause }
-            | OAuthError::TemporarilyUnavailable { retry_after: pause } => {
-                response.headers_mut().insert(header::RETRY_AFTER, retry_after(*pause));
+            OAuthError::TooManyTries { retry_after: pause } => {
+                (StatusCode::TOO_MANY_REQUESTS, Some((header::RETRY_AFTER, retry_after(*pause))))
             }
-            OAuthError::InvalidRequest(_)
-            | OAuthError::InvalidGrant
-            | OAuthError::UnauthorizedClient
-            | OAuthError::UnsupportedGrantType
-            | OAuthError::InvalidScope
-            | OAuthError::InvalidTarget
-            | OAuthError::UnmetAuthenticationRequirements => {}
-        }
+            OAuthError::TemporarilyUnavailable { retry_after: pause } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some((header::RETRY_AFTER, retry_after(*pause))))
+            }
+        };
+        let mut response = plain(status, error.code(), error.description());
+        response.headers_mut().extend(header);
         response
     }
 }

@@ -1,30 +1,22 @@
 //! `POST /oauth2/token` (RFC 6749 §3.2).
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::HttpState;
-use super::body::Form;
-use super::context::Context;
-use super::oauth_error::{Refusal, json_answer};
+use super::{Form, Refusal, json_answer};
 use signet_core::oauth::grant::TokenRequest;
 use signet_core::oauth::scope;
 use signet_service::issuing::TokenAnswer;
 
-pub(super) async fn token(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: Form,
-) -> Result<Response, Refusal> {
+pub(super) async fn token(form: Form) -> Result<Response, Refusal> {
     let credentials = form.credentials()?;
     let request = TokenRequest::read(&form.parameters);
     // Who asks is judged before what is asked: an unknown client learns nothing of the rest.
     let answer = match request {
-        Ok(request) => state.issuer().issuing.token(&credentials, &request, &context).await?,
+        Ok(request) => form.state.issuer().issuing.token(&credentials, &request, &form.context).await?,
         Err(malformed) => {
-            state.issuer().client_authenticator.authenticate_client(&credentials, &context).await?;
+            form.state.issuer().client_authenticator.authenticate_client(&credentials, &form.context).await?;
             return Err(malformed.into());
         }
     };

@@ -4,9 +4,8 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::HttpState;
 use super::body::{BadForm, form_body};
-use super::context::Context;
+use super::{Context, HttpState};
 use signet_core::mfa::yubico_validation::Fields;
 use signet_core::oauth::parameters::decode;
 

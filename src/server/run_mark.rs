@@ -12,9 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use signet_service::custody::balance::OtherProcesses;
-use signet_service::custody::balance::Others;
-use signet_service::custody::balance::Slack;
+use signet_service::custody::balance::{OtherProcesses, Others, Slack};
 use signet_state_file::LockedFile;
 
 const SUFFIX: &str = ".run";

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::runtime::Runtime;
 use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
-use signet_service::directory::RingKey;
-use signet_service::directory::Snapshot;
+use signet_service::directory::{RingKey, Snapshot};
 use signet_store::Keys as _;
 
 /// How long a starting server waits for its HSM tokens before it serves without them.

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
-use super::finding::Findings;
+use super::Findings;
 use crate::config::{Config, TlsConfig};
 use signet_jose::clock::Timestamp;
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::finding::Findings;
-use super::token::Tokens;
+use super::{Findings, Tokens};
 use crate::server::{RunMarks, Runtime};
 use signet_core::keys::{HsmKey, KeyAdmin as _};
 use signet_jose::KeyId;

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::finding::Findings;
+use super::Findings;
 use crate::config::{Config, StoreConfig};
 use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
 

@@ -18,13 +18,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use self::finding::Findings;
-use self::token::Tokens;
-use super::Ended;
-use super::output::Output;
+use super::{Ended, Output};
 use crate::config::Config;
 use crate::server::{self, Need, Runtime};
+use finding::Findings;
 use signet_store::Membership as _;
+use token::Tokens;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {

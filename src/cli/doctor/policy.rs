@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::finding::Findings;
+use super::Findings;
 use crate::server::Runtime;
 use signet_core::keys::TenantId;
 use signet_store::Clients as _;

@@ -9,9 +9,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::output::Output;
-use super::PATIENCE;
-use super::finding::Findings;
+use super::{Findings, PATIENCE};
+use crate::cli::Output;
 use crate::server::{self, HsmGroup, PinSource, Runtime};
 use signet_core::keys::{HsmError, Signer as _, test_signing_input};
 use signet_service::directory::RingKey;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::finding::Findings;
+use super::Findings;
 use crate::server::Runtime;
 use signet_core::audit::checkpoint::open_checkpoint;
 use signet_jose::clock::Timestamp;

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use super::finding::Findings;
+use super::Findings;
 use crate::config::Config;
 use signet_core::keys::{HsmError, HsmName, KeyAdmin, SealMode, TokenReport};
 use signet_jose::Algorithm;
-use signet_service::hsm_membership::Membership;
-use signet_service::hsm_membership::membership;
+use signet_service::hsm_membership::{Membership, membership};
 use signet_store::HsmMember;
 
 /// One configured HSM token, and what it answered.

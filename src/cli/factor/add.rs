@@ -7,18 +7,15 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
 
+use super::FactorView;
 use super::piv::AddPiv;
-use super::view::FactorView;
-use crate::cli::deployment::{self, operator};
-use crate::cli::output::Output;
-use crate::cli::yubico_key::{YubicoKeyOptions, check_public_id};
-use crate::cli::{Ended, input};
+use crate::cli::yubico_key::check_public_id;
+use crate::cli::{Ended, Output, YubicoKeyOptions, deployment, input, operator};
 use crate::server::Need;
 use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters, from_base32};
 use signet_core::secret::{SecretBytes, SecretText};
-use signet_service::factors::enrolment::Device;
-use signet_service::factors::enrolment::NewOtp;
+use signet_service::factors::enrolment::{Device, NewOtp};
 use signet_store::{Factor, FactorState};
 
 #[derive(Debug, Subcommand)]
@@ -195,28 +192,16 @@ impl Add {
             Self::YubicoRemote { user, label, public_id } => {
                 check_public_id(&public_id)?;
                 let deployment = deployment::open(config, Need::Store, output).await?;
-                let operator = operator();
-                let factor = deployment
-                    .signet
-                    .issuer()
-                    .factors
-                    .enrolment
-                    .enrol_yubico_remote(&user, &label, &public_id, &operator)
-                    .await?;
+                let enrolment = &deployment.signet.issuer().factors.enrolment;
+                let factor = enrolment.enrol_yubico_remote(&user, &label, &public_id, &operator()).await?;
                 tell_added(output, &factor, &user)?;
                 deployment.close().await
             }
             Self::YubicoOtp { user, label, key } => {
                 let key = key.read()?;
                 let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let operator = operator();
-                let factor = deployment
-                    .signet
-                    .issuer()
-                    .factors
-                    .enrolment
-                    .enrol_yubico_otp(&user, &label, &key, &operator)
-                    .await?;
+                let enrolment = &deployment.signet.issuer().factors.enrolment;
+                let factor = enrolment.enrol_yubico_otp(&user, &label, &key, &operator()).await?;
                 tell_added(output, &factor, &user)?;
                 deployment.close().await
             }

@@ -4,16 +4,13 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::view::{FactorView, csv, factor_table, listed_table};
-use crate::cli::deployment::{self, operator};
-use crate::cli::output::Output;
-use crate::cli::{Ended, input};
+use super::FactorView;
+use super::view::{csv, factor_table, listed_table};
+use crate::cli::{Ended, Output, deployment, input, operator};
 use crate::server::Need;
 use signet_core::secret::SecretText;
-use signet_service::ChangeError;
-use signet_service::factors::lifecycle::FactorLifecycle;
 use signet_store::FactorId;
 
 #[derive(Debug, Subcommand)]
@@ -34,15 +31,9 @@ pub(in crate::cli) enum Life {
         format: Form,
     },
     /// Let a factor prove nothing for now. The user's refresh families end at once.
-    Disable {
-        /// The factor's id.
-        id: String,
-    },
+    Disable(Named),
     /// Let a disabled factor prove its user again.
-    Enable {
-        /// The factor's id.
-        id: String,
-    },
+    Enable(Named),
     /// Replace what the user calls a factor.
     Rename {
         /// The factor's id.
@@ -59,15 +50,15 @@ pub(in crate::cli) enum Life {
         codes_stdin: bool,
     },
     /// Approve a factor that another operator added, where the four-eyes rule holds.
-    Approve {
-        /// The factor's id.
-        id: String,
-    },
+    Approve(Named),
     /// Remove a factor. The user's refresh families end at once: whoever had the factor may have begun them.
-    Remove {
-        /// The factor's id.
-        id: String,
-    },
+    Remove(Named),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Named {
+    /// The factor's id.
+    id: String,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -78,91 +69,58 @@ pub(in crate::cli) enum Form {
 
 impl Life {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        match self {
-            Self::List { user, .. } => list(config, output, user).await,
-            Self::Export { format } => export(config, output, format).await,
-            Self::Resync { id, codes_stdin } => resync(config, output, &id, codes_stdin).await,
-            Self::Disable { id } => {
-                let what = format!("disabled factor {id}; the user's refresh tokens ended");
-                change(config, output, &id, what, async |factors, id| {
-                    factors.enable_factor(id, false, &operator()).await
-                })
-                .await
+        let codes = match &self {
+            Self::Resync { codes_stdin, .. } => Some(two_codes(*codes_stdin)?),
+            _ => None,
+        };
+        let need = if codes.is_some() { Need::Hsm } else { Need::Store };
+        let deployment = deployment::open(config, need, output).await?;
+        let (factors, operator) = (&deployment.signet.issuer().factors, operator());
+        let lifecycle = &factors.lifecycle;
+        let done = match (self, codes) {
+            (Self::List { user: Some(user), .. }, _) => {
+                let views: Vec<_> = lifecycle.list_factors(&user).await?.iter().map(FactorView::new).collect();
+                output.value(&views, |views| factor_table(views))?;
+                return deployment.close().await;
             }
-            Self::Enable { id } => {
-                let what = format!("enabled factor {id}");
-                change(config, output, &id, what, async |factors, id| {
-                    factors.enable_factor(id, true, &operator()).await
-                })
-                .await
+            (list @ (Self::List { .. } | Self::Export { .. }), _) => {
+                let views: Vec<_> = lifecycle.list_all_factors().await?.iter().map(FactorView::listed).collect();
+                match list {
+                    Self::Export { format: Form::Json } => output.text(&serde_json::to_string_pretty(&views)?)?,
+                    Self::Export { .. } => output.value(&views, |views| csv(views))?,
+                    _ => output.value(&views, |views| listed_table(views))?,
+                }
+                return deployment.close().await;
             }
-            Self::Rename { id, label } => {
-                let what = format!("factor {id} is named {label}");
-                change(config, output, &id, what, async |factors, id| {
-                    factors.rename_factor(id, &label, &operator()).await
-                })
-                .await
+            (Self::Resync { id, .. }, codes) => {
+                let [first, second] = codes.context("there are no codes")?;
+                factors.resync.resync_factor(&FactorId::new(&id), [&first, &second], &operator).await?;
+                format!("factor {id} is in step again")
             }
-            Self::Approve { id } => {
-                let what = format!("approved factor {id}");
-                change(config, output, &id, what, async |factors, id| factors.approve_factor(id, &operator()).await)
-                    .await
+            (Self::Disable(Named { id }), _) => {
+                lifecycle.enable_factor(&FactorId::new(&id), false, &operator).await?;
+                format!("disabled factor {id}; the user's refresh tokens ended")
             }
-            Self::Remove { id } => {
-                let what = format!("removed factor {id}");
-                change(config, output, &id, what, async |factors, id| factors.remove_factor(id, &operator()).await)
-                    .await
+            (Self::Enable(Named { id }), _) => {
+                lifecycle.enable_factor(&FactorId::new(&id), true, &operator).await?;
+                format!("enabled factor {id}")
             }
-        }
+            (Self::Rename { id, label }, _) => {
+                lifecycle.rename_factor(&FactorId::new(&id), &label, &operator).await?;
+                format!("factor {id} is named {label}")
+            }
+            (Self::Approve(Named { id }), _) => {
+                lifecycle.approve_factor(&FactorId::new(&id), &operator).await?;
+                format!("approved factor {id}")
+            }
+            (Self::Remove(Named { id }), _) => {
+                lifecycle.remove_factor(&FactorId::new(&id), &operator).await?;
+                format!("removed factor {id}")
+            }
+        };
+        output.done(&done)?;
+        deployment.close().await
     }
-}
-
-/// Makes a change, and says what was done.
-async fn change(
-    config: &Path,
-    output: &Output,
-    id: &str,
-    done: String,
-    change: impl AsyncFnOnce(&FactorLifecycle, &FactorId) -> Result<(), ChangeError>,
-) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    change(&deployment.signet.issuer().factors.lifecycle, &FactorId::new(id)).await?;
-    deployment::done(deployment, output, &done).await
-}
-
-async fn list(config: &Path, output: &Output, user: Option<String>) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let factors = &deployment.signet.issuer().factors.lifecycle;
-    match user {
-        Some(user) => {
-            let views: Vec<_> = factors.list_factors(&user).await?.iter().map(FactorView::new).collect();
-            output.value(&views, |views| factor_table(views))?;
-        }
-        None => {
-            let views: Vec<_> = factors.list_all_factors().await?.iter().map(FactorView::listed).collect();
-            output.value(&views, |views| listed_table(views))?;
-        }
-    }
-    deployment.close().await
-}
-
-async fn export(config: &Path, output: &Output, format: Form) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let factors = &deployment.signet.issuer().factors.lifecycle;
-    let views: Vec<_> = factors.list_all_factors().await?.iter().map(FactorView::listed).collect();
-    match format {
-        Form::Json => output.text(&serde_json::to_string_pretty(&views)?)?,
-        Form::Csv => output.value(&views, |views| csv(views))?,
-    }
-    deployment.close().await
-}
-
-async fn resync(config: &Path, output: &Output, id: &str, codes_stdin: bool) -> anyhow::Result<()> {
-    let [first, second] = two_codes(codes_stdin)?;
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let operator = operator();
-    deployment.signet.issuer().factors.resync.resync_factor(&FactorId::new(id), [&first, &second], &operator).await?;
-    deployment::done(deployment, output, &format!("factor {id} is in step again")).await
 }
 
 fn two_codes(from_stdin: bool) -> anyhow::Result<[SecretText; 2]> {

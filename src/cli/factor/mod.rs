@@ -14,7 +14,8 @@ use clap::Subcommand;
 pub(super) use add::qr_code;
 pub(super) use view::{FactorView, factor_table};
 
-use super::output::Output;
+use super::Output;
+use add::tell_pending;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum FactorCommand {

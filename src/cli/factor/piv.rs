@@ -7,11 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use x509_cert::Certificate;
 
-use super::add::tell_pending;
-use super::view::FactorView;
-use crate::cli::Ended;
-use crate::cli::deployment::{self, operator};
-use crate::cli::output::Output;
+use super::{FactorView, tell_pending};
+use crate::cli::{Ended, Output, deployment, operator};
 use crate::config::PivConfig;
 use crate::server::{Need, Runtime};
 use signet_core::mfa::piv_attestation::{self, Attested, key_of, read_certificates};

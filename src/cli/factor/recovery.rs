@@ -6,8 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::deployment::{self, operator};
-use crate::cli::output::Output;
+use crate::cli::{Output, deployment, operator};
 use crate::server::Need;
 use signet_service::factors::recovery::MadeCodes;
 use signet_store::FactorState;
@@ -28,15 +27,8 @@ pub(in crate::cli) struct Replace {
 impl Replace {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         let deployment = deployment::open(config, Need::Hsm, output).await?;
-        let operator = operator();
-        let made = deployment
-            .signet
-            .issuer()
-            .factors
-            .recovery
-            .replace_token(&self.user, self.valid, self.codes, &operator)
-            .await?;
-        print(output, &made)?;
+        let recovery = &deployment.signet.issuer().factors.recovery;
+        print(output, &recovery.replace_token(&self.user, self.valid, self.codes, &operator()).await?)?;
         deployment.close().await
     }
 }

@@ -10,20 +10,12 @@ use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::add::tell_pending;
-use super::view::FactorView;
-use crate::cli::deployment::{self, operator};
-use crate::cli::output::Output;
-use crate::cli::table::table;
-use crate::cli::{Ended, input};
+use super::{FactorView, tell_pending};
+use crate::cli::{Ended, Output, deployment, input, operator};
 use crate::server::Need;
 use signet_core::secret::SecretBytes;
-use signet_core::token_files::Format;
-use signet_core::token_files::ImportOptions;
-use signet_core::token_files::Unlock;
-use signet_service::factors::stock_import::ImportReport;
-use signet_service::factors::stock_import::LineOutcome;
-use signet_service::factors::stock_import::Progress;
+use signet_core::token_files::{Format, ImportOptions, Unlock};
+use signet_service::factors::stock_import::{ImportReport, LineOutcome, Progress};
 use signet_store::StockToken;
 
 /// The largest file that is read, in bytes.
@@ -115,26 +107,21 @@ impl StockCommand {
             Self::Stock { remove: Some(serial) } => {
                 let deployment = deployment::open(config, Need::Store, output).await?;
                 deployment.signet.issuer().factors.stock.remove_stock(&serial, &operator()).await?;
-                deployment::done(deployment, output, &format!("removed token {serial} from the stock")).await
+                output.done(&format!("removed token {serial} from the stock"))?;
+                deployment.close().await
             }
             Self::Stock { remove: None } => list(config, output).await,
             Self::Assign { serial, user, label, code_stdin } => {
                 let code = code_stdin.then(|| input::secret_from_stdin("the code")).transpose()?;
                 let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let (signet, operator) = (&deployment.signet, operator());
+                let (issuer, operator) = (deployment.signet.issuer(), operator());
+                let (stock, label) = (&issuer.factors.stock, label.as_deref());
                 let factor = match code {
                     Some(code) => {
-                        let user = signet.issuer().accounts.find_user(&user).await?;
-                        signet
-                            .issuer()
-                            .factors
-                            .stock
-                            .self_assign(&user, &serial, &code, label.as_deref(), &operator)
-                            .await?
+                        let user = issuer.accounts.find_user(&user).await?;
+                        stock.self_assign(&user, &serial, &code, label, &operator).await?
                     }
-                    None => {
-                        signet.issuer().factors.stock.assign_stock(&serial, &user, label.as_deref(), &operator).await?
-                    }
+                    None => stock.assign_stock(&serial, &user, label, &operator).await?,
                 };
                 output.value(&FactorView::new(&factor), |view| format!("{user} has {serial} as factor {}", view.id))?;
                 tell_pending(output, &factor);
@@ -152,15 +139,10 @@ impl Import {
         // Before anything is imported, so that what became of each token is not lost.
         let told = self.report.as_deref().map(|path| Ok::<_, anyhow::Error>((path, create(path)?))).transpose()?;
         let deployment = deployment::open(config, Need::Hsm, output).await?;
-        let operator = operator();
+        let (stock_import, operator) = (&deployment.signet.issuer().factors.stock_import, operator());
         let mut line = ProgressLine::new();
-        let imported = deployment
-            .signet
-            .issuer()
-            .factors
-            .stock_import
-            .import_stock(&bytes, &options, self.skip_faulty, &operator, &mut |at| line.show(at))
-            .await;
+        let mut progress = |at| line.show(at);
+        let imported = stock_import.import_stock(&bytes, &options, self.skip_faulty, &operator, &mut progress).await;
         line.end();
         // The file's text is gone before anything is printed.
         drop(bytes);
@@ -202,11 +184,8 @@ impl Import {
         })?;
         for fault in faulty.iter().take(PRINTED) {
             let serial = fault["serial"].as_str().map(|serial| format!(", token {serial}")).unwrap_or_default();
-            output.problem(&format!(
-                "line {}{serial}: {}",
-                fault["line"],
-                fault["reason"].as_str().unwrap_or_default()
-            ));
+            let reason = fault["reason"].as_str().unwrap_or_default();
+            output.problem(&format!("line {}{serial}: {reason}", fault["line"]));
         }
         if refused > PRINTED {
             output.note(&format!("and {} more; `--report FILE` writes all of them", refused - PRINTED));
@@ -323,17 +302,11 @@ impl StockView {
 
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
-    let views: Vec<_> =
-        deployment.signet.issuer().factors.stock.list_stock().await?.iter().map(StockView::new).collect();
-    output.value(&views, |views| {
-        let rows: Vec<_> = views
-            .iter()
-            .map(|view| {
-                let model = view.model.clone().unwrap_or_default();
-                [view.serial.clone(), view.kind.to_owned(), model, view.imported_at.clone()]
-            })
-            .collect();
-        table(["serial", "kind", "model", "imported"], &rows)
+    let stock = deployment.signet.issuer().factors.stock.list_stock().await?;
+    let views: Vec<_> = stock.iter().map(StockView::new).collect();
+    output.list(&views, ["serial", "kind", "model", "imported"], |view| {
+        let model = view.model.clone().unwrap_or_default();
+        [view.serial.clone(), view.kind.to_owned(), model, view.imported_at.clone()]
     })?;
     deployment.close().await
 }

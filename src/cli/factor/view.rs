@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::table::table;
+use crate::cli::table;
 use signet_store::{Factor, FactorDetail, FactorState, ListedFactor};
 
 /// A factor as printed.
@@ -34,19 +34,17 @@ pub(in crate::cli) struct FactorView {
 
 impl FactorView {
     pub(in crate::cli) fn new(factor: &Factor) -> Self {
-        let public_id = match &factor.detail {
-            FactorDetail::YubicoOtp(_) | FactorDetail::YubicoRemote(_) => factor.detail.handle().map(str::to_owned),
-            _ => None,
-        };
-        let (key_thumbprint, attested) = match &factor.detail {
-            FactorDetail::Piv(state) => (Some(state.key_thumbprint.clone()), Some(state.attested)),
-            FactorDetail::WebAuthn(key) => (None, Some(key.attested)),
-            _ => (None, None),
-        };
-        let model = match &factor.detail {
-            FactorDetail::WebAuthn(key) => key.aaguid.clone(),
-            _ => None,
-        };
+        let (mut public_id, mut key_thumbprint, mut attested, mut model) = (None, None, None, None);
+        match &factor.detail {
+            FactorDetail::YubicoOtp(_) | FactorDetail::YubicoRemote(_) => {
+                public_id = factor.detail.handle().map(str::to_owned);
+            }
+            FactorDetail::Piv(state) => {
+                (key_thumbprint, attested) = (Some(state.key_thumbprint.clone()), Some(state.attested));
+            }
+            FactorDetail::WebAuthn(key) => (attested, model) = (Some(key.attested), key.aaguid.clone()),
+            FactorDetail::Totp(_) | FactorDetail::Hotp(_) | FactorDetail::Recovery(_) => {}
+        }
         let requested_by = match &factor.state {
             FactorState::Pending { requested_by } => Some(requested_by.clone()),
             FactorState::Enabled | FactorState::Disabled => None,
@@ -86,20 +84,16 @@ impl FactorView {
 }
 
 pub(in crate::cli) fn factor_table(factors: &[FactorView]) -> String {
-    let rows: Vec<_> = factors.iter().map(FactorView::cells).collect();
-    table(["kind", "label", "serial", "state", "last used", "id"], &rows)
+    table(["kind", "label", "serial", "state", "last used", "id"], factors.iter().map(FactorView::cells))
 }
 
 /// Factors of several users as a table, with the users' names.
 pub(super) fn listed_table(factors: &[FactorView]) -> String {
-    let rows: Vec<_> = factors
-        .iter()
-        .map(|factor| {
-            let [kind, label, serial, state, used, id] = factor.cells();
-            [factor.user.clone().unwrap_or_default(), kind, label, serial, state, used, id]
-        })
-        .collect();
-    table(["user", "kind", "label", "serial", "state", "last used", "id"], &rows)
+    let rows = factors.iter().map(|factor| {
+        let [kind, label, serial, state, used, id] = factor.cells();
+        [factor.user.clone().unwrap_or_default(), kind, label, serial, state, used, id]
+    });
+    table(["user", "kind", "label", "serial", "state", "last used", "id"], rows)
 }
 
 /// Factors as CSV (RFC 4180), for a spreadsheet.

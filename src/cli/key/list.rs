@@ -4,9 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cli::deployment;
-use crate::cli::output::Output;
-use crate::cli::table::table;
+use crate::cli::{Output, deployment};
 use crate::server::{Need, Runtime};
 use signet_core::keys::{AnnouncedKey, HsmKey, KeyEnd, KeyState, hexadecimal};
 use signet_jose::Algorithm;
@@ -107,9 +105,6 @@ pub(super) async fn run(config: &Path, output: &Output) -> anyhow::Result<()> {
     let store = &deployment.signet.ports().store;
     let mut views: Vec<_> = store.keys().await?.iter().map(|key| KeyView::new(key, &deployment)).collect();
     views.extend(store.announced_keys().await?.iter().map(KeyView::unfinished));
-    output.value(&views, |views| {
-        let rows: Vec<_> = views.iter().map(KeyView::row).collect();
-        table(["purpose", "algorithm", "state", "hsm", "kid", ""], &rows)
-    })?;
+    output.list(&views, ["purpose", "algorithm", "state", "hsm", "kid", ""], KeyView::row)?;
     deployment.close().await
 }

@@ -4,10 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::list::KeyView;
-use crate::cli::Ended;
-use crate::cli::deployment::{self, operator};
-use crate::cli::output::Output;
+use super::KeyView;
+use crate::cli::{Ended, Output, deployment, operator};
 use crate::server::{Need, Runtime};
 use signet_service::ChangeError;
 use signet_service::key_ring::revocation::Consequences;

@@ -1,20 +1,16 @@
 //! `GET /account`, and ending sessions.
 
-use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
-use super::super::HttpState;
-use super::super::context::Context;
 use super::login::asked;
-use super::visitor::{OwnForm, Visitor, forgetting};
-use super::{PageError, page, see_other};
+use super::{OwnForm, PageError, Visitor, forgetting, page, see_other};
 use crate::ui::{AccountPage, FactorRow, Moment, SessionRow};
 use signet_core::mfa::FactorKind;
 use signet_store::{Factor, FactorDetail, FactorState, Session, SessionId};
 
 /// `GET /account`.
-pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: Uri) -> Result<Response, PageError> {
+pub(super) async fn show(visitor: Visitor, uri: Uri) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
     let notice = match asked(&uri, "done").as_deref() {
         Some("added") => Some("It is set up. From now on you can sign in with it."),
@@ -23,43 +19,38 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         _ => None,
     };
     let mut factors = Vec::new();
-    for factor in state.issuer().factors.own.own_factors(live).await? {
-        let left = state.issuer().factors.own_tokens.own_recovery_codes_left(&factor).await?;
+    for factor in visitor.issuer().factors.own.own_factors(live).await? {
+        let left = visitor.issuer().factors.own_tokens.own_recovery_codes_left(&factor).await?;
         factors.push(listed_row(&factor, left));
     }
-    let sessions = state.issuer().sessions.list_sessions(live).await?;
-    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
+    let sessions = visitor.issuer().sessions.list_sessions(live).await?;
+    let token = visitor.form_token().await?;
     let template = AccountPage {
         token: &token,
         user: &live.user.name,
         notice,
         factors,
         sessions: sessions.iter().map(|session| session_row(session, &live.session.id)).collect(),
-        offers_keys: state.issuer().sign_in.security_keys.offers_keys(),
+        offers_keys: visitor.issuer().sign_in.security_keys.offers_keys(),
         is_recovered: live.session.factors.iter().any(|factor| factor.is(FactorKind::Recovery)),
     };
     Ok(page(StatusCode::OK, &template))
 }
 
 /// `POST /account/sessions/end`.
-pub(super) async fn end_session(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: OwnForm,
-) -> Result<Response, PageError> {
-    let live = form.visitor.signed_in()?;
-    let ended = state.issuer().sessions.end_session(live, &SessionId::new(form.field("session")), &context).await?;
+pub(super) async fn end_session(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    let live = visitor.signed_in()?;
+    let ended =
+        visitor.issuer().sessions.end_session(live, &SessionId::new(form.field("session")), &visitor.context).await?;
     if ended { Ok(see_other("/account?done=ended")) } else { Err(PageError::NotFound) }
 }
 
 /// `POST /account/sessions/end-all`.
-pub(super) async fn sign_out_everywhere(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: OwnForm,
-) -> Result<Response, PageError> {
-    state.issuer().sessions.sign_out_everywhere(form.visitor.signed_in()?, &context).await?;
-    Ok(forgetting(see_other("/login?done=signed-out"), &state))
+pub(super) async fn sign_out_everywhere(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    visitor.issuer().sessions.sign_out_everywhere(visitor.signed_in()?, &visitor.context).await?;
+    Ok(forgetting(see_other("/login?done=signed-out"), &visitor.state))
 }
 
 /// A factor as its owner sees it.

@@ -1,17 +1,13 @@
 //! Signing in and out, and proving again who one is. Name, password and code are asked for together.
 
-use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use url::form_urlencoded;
 
-use super::super::HttpState;
-use super::super::context::Context;
-use super::visitor::{OwnForm, Visitor, forgetting, holding};
+use super::visitor::holding;
 use super::webauthn::key_answer;
-use super::{PageError, page, see_other, sign_in_failure, with_retry};
+use super::{OwnForm, PageError, Visitor, forgetting, page, see_other, sign_in_failure, with_retry};
 use crate::ui::{LoginPage, StepUpPage};
-use signet_core::audit::RequestContext;
 use signet_core::mfa::{Credentials, SecondFactor};
 use signet_core::secret::SecretText;
 use signet_service::SignInError;
@@ -23,7 +19,7 @@ pub(super) fn asked(uri: &Uri, name: &str) -> Option<String> {
 }
 
 /// `GET /login`.
-pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: Uri) -> Result<Response, PageError> {
+pub(super) async fn show(visitor: Visitor, uri: Uri) -> Result<Response, PageError> {
     if visitor.live.is_some() {
         return Ok(see_other("/account"));
     }
@@ -32,58 +28,53 @@ pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor, uri: 
         Some("removed") => Some("It is removed, and you are signed out everywhere. Sign in again to go on."),
         _ => None,
     };
-    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
+    let token = visitor.form_token().await?;
     let response = page(
         StatusCode::OK,
         &LoginPage {
             token: &token,
             notice,
             error: None,
-            offers_keys: state.issuer().sign_in.security_keys.offers_keys(),
+            offers_keys: visitor.issuer().sign_in.security_keys.offers_keys(),
         },
     );
-    Ok(if visitor.is_new { holding(response, &state, &visitor.secret) } else { response })
+    Ok(if visitor.is_new { holding(response, &visitor.state, &visitor.secret) } else { response })
 }
 
 /// `POST /login`.
-pub(super) async fn sign_in(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: OwnForm,
-) -> Result<Response, PageError> {
-    match judge(&state, &context, &form).await {
-        Ok(secret) => Ok(holding(see_other("/account"), &state, &secret)),
+pub(super) async fn sign_in(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    match judge(&form).await {
+        Ok(secret) => Ok(holding(see_other("/account"), &visitor.state, &secret)),
         Err(error) => {
-            let token = state.issuer().sessions.form_token(&form.visitor.secret).await?;
+            let token = visitor.form_token().await?;
             let (status, text) = sign_in_failure(error);
-            let offers_keys = state.issuer().sign_in.security_keys.offers_keys();
+            let offers_keys = visitor.issuer().sign_in.security_keys.offers_keys();
             let template = LoginPage { token: &token, notice: None, error: Some(text), offers_keys };
             Ok(with_retry(page(status, &template), error.retry_after()))
         }
     }
 }
 
-async fn judge(state: &HttpState, context: &RequestContext, form: &OwnForm) -> Result<SecretText, SignInError> {
+async fn judge(form: &OwnForm) -> Result<SecretText, SignInError> {
+    let (visitor, context) = (&form.visitor, &form.visitor.context);
     let (username, password) = (form.secret_field("username"), form.secret_field("password"));
-    let earlier = form.visitor.live.as_ref();
+    let earlier = visitor.live.as_ref();
     if let Some(answer) = key_answer(form) {
-        return state.issuer().sessions.begin_session_by_key(&username, &password, &answer, earlier, context).await;
+        return visitor.issuer().sessions.begin_session_by_key(&username, &password, &answer, earlier, context).await;
     }
     let otp = form.secret_field("otp");
     let credentials = Credentials { username, password, second: SecondFactor::Code(otp) };
-    state.issuer().sessions.begin_session(&credentials, earlier, context).await
+    visitor.issuer().sessions.begin_session(&credentials, earlier, context).await
 }
 
 /// `POST /logout`.
-pub(super) async fn sign_out(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: OwnForm,
-) -> Result<Response, PageError> {
-    if let Some(live) = &form.visitor.live {
-        state.issuer().sessions.end_session(live, &live.session.id, &context).await?;
+pub(super) async fn sign_out(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    if let Some(live) = &visitor.live {
+        visitor.issuer().sessions.end_session(live, &live.session.id, &visitor.context).await?;
     }
-    Ok(forgetting(see_other("/login?done=signed-out"), &state))
+    Ok(forgetting(see_other("/login?done=signed-out"), &visitor.state))
 }
 
 /// Where a step-up goes on to: a page of the account's, or the account.
@@ -101,38 +92,31 @@ pub(super) fn ask_step_up(next: &str) -> Response {
 }
 
 /// `GET /account/step-up`.
-pub(super) async fn show_step_up(
-    State(state): State<HttpState>,
-    visitor: Visitor,
-    uri: Uri,
-) -> Result<Response, PageError> {
+pub(super) async fn show_step_up(visitor: Visitor, uri: Uri) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
     let asked = asked(&uri, "next").unwrap_or_default();
-    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
-    let (next, offers_keys) = (next_page(&asked), state.issuer().sign_in.security_keys.offers_keys());
+    let token = visitor.form_token().await?;
+    let (next, offers_keys) = (next_page(&asked), visitor.issuer().sign_in.security_keys.offers_keys());
     let template = StepUpPage { token: &token, user: &live.user.name, next, error: None, offers_keys };
     Ok(page(StatusCode::OK, &template))
 }
 
 /// `POST /account/step-up`.
-pub(super) async fn step_up(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: OwnForm,
-) -> Result<Response, PageError> {
-    let live = form.visitor.signed_in()?;
+pub(super) async fn step_up(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    let live = visitor.signed_in()?;
     let next = next_page(form.field("next"));
     let password = form.secret_field("password");
     let judged = match key_answer(&form) {
-        Some(answer) => state.issuer().sessions.step_up_by_key(live, &password, &answer, &context).await,
-        None => state.issuer().sessions.step_up(live, password, form.secret_field("otp"), &context).await,
+        Some(answer) => visitor.issuer().sessions.step_up_by_key(live, &password, &answer, &visitor.context).await,
+        None => visitor.issuer().sessions.step_up(live, password, form.secret_field("otp"), &visitor.context).await,
     };
     match judged {
-        Ok(secret) => Ok(holding(see_other(next), &state, &secret)),
+        Ok(secret) => Ok(holding(see_other(next), &visitor.state, &secret)),
         Err(error) => {
-            let token = state.issuer().sessions.form_token(&form.visitor.secret).await?;
+            let token = visitor.form_token().await?;
             let (status, text) = step_up_failure(error);
-            let offers_keys = state.issuer().sign_in.security_keys.offers_keys();
+            let offers_keys = visitor.issuer().sign_in.security_keys.offers_keys();
             let template = StepUpPage { token: &token, user: &live.user.name, next, error: Some(text), offers_keys };
             Ok(with_retry(page(status, &template), error.retry_after()))
         }

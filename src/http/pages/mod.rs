@@ -12,17 +12,18 @@ mod webauthn;
 use std::time::Duration;
 
 use askama::Template;
-use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 
-use super::HttpState;
-use super::oauth_error::{Refusal, retry_after};
+use super::oauth_error::retry_after;
+use super::{HttpState, Refusal};
 use crate::ui::{self, FailurePage};
+use login::ask_step_up;
 use signet_service::factors::own::SelfServiceError;
 use signet_service::{SignInError, Unavailable};
+use visitor::{OwnForm, Visitor, forgetting};
 
 /// The routes of all pages. What is refused before a page is made, by its path or method, is protected as pages are.
 pub(super) fn routes() -> Router<HttpState> {

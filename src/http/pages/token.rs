@@ -1,54 +1,40 @@
 //! `/account/token`: a token of the stock becomes the factor of who holds it and shows its code.
 
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::super::HttpState;
-use super::super::context::Context;
-use super::login::ask_step_up;
-use super::visitor::{OwnForm, Visitor};
-use super::{PageError, page, see_other};
+use super::{OwnForm, PageError, Visitor, ask_step_up, page, see_other};
 use crate::ui::TokenPage;
 use signet_service::factors::own::SelfServiceError;
 
 /// `GET /account/token`.
-pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor) -> Result<Response, PageError> {
+pub(super) async fn show(visitor: Visitor) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    if !live.is_fresh(state.signet.now()) {
+    if !live.is_fresh(visitor.state.signet.now()) {
         return Ok(ask_step_up("/account/token"));
     }
-    token_page(&state, &visitor, ("", ""), None).await
+    token_page(&visitor, ("", ""), None).await
 }
 
 /// `POST /account/token`.
-pub(super) async fn take(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: OwnForm,
-) -> Result<Response, PageError> {
-    let (live, serial, label) = (form.visitor.signed_in()?, form.field("serial").trim(), form.field("label").trim());
-    match state
-        .issuer()
-        .factors
-        .own_tokens
-        .take_own_token(live, serial, &form.secret_field("code"), label, &context)
-        .await
-    {
+pub(super) async fn take(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    let (live, serial, label) = (visitor.signed_in()?, form.field("serial").trim(), form.field("label").trim());
+    let code = form.secret_field("code");
+    match visitor.issuer().factors.own_tokens.take_own_token(live, serial, &code, label, &visitor.context).await {
         Ok(_) => Ok(see_other("/account?done=added")),
-        Err(SelfServiceError::Input(text)) => token_page(&state, &form.visitor, (serial, label), Some(&text)).await,
+        Err(SelfServiceError::Input(text)) => token_page(visitor, (serial, label), Some(&text)).await,
         Err(error) => Err(error.into()),
     }
 }
 
 async fn token_page(
-    state: &HttpState,
     visitor: &Visitor,
     (serial, label): (&str, &str),
     error: Option<&str>,
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
+    let token = visitor.form_token().await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     Ok(page(status, &TokenPage { token: &token, user: &live.user.name, error, serial, label }))
 }

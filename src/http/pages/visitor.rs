@@ -9,19 +9,22 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 
-use super::super::HttpState;
-use super::super::body::Form;
 use super::{PageError, single};
+use crate::http::{Context, Form, HttpState};
+use signet_core::audit::RequestContext;
 use signet_core::oauth::Parameters;
 use signet_core::secret::SecretText;
+use signet_service::Issuer;
 use signet_service::sessions::LiveSession;
 
 /// The length of a secret: 32 bytes in base64url.
 const SECRET_LENGTH: usize = 43;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Who asks for a page.
+/// Who asks for a page, and whom.
 pub(super) struct Visitor {
+    pub(super) state: HttpState,
+    pub(super) context: RequestContext,
     /// What the browser holds; new where it held nothing.
     pub(super) secret: SecretText,
     /// Whether the browser does not hold the secret yet.
@@ -31,6 +34,16 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
+    /// The issuer whose page it is.
+    pub(super) fn issuer(&self) -> &Issuer {
+        self.state.issuer()
+    }
+
+    /// What a form of this browser carries.
+    pub(super) async fn form_token(&self) -> Result<String, PageError> {
+        Ok(self.issuer().sessions.form_token(&self.secret).await?)
+    }
+
     /// The session of a page that is for those who are signed in.
     pub(super) fn signed_in(&self) -> Result<&LiveSession, PageError> {
         self.live.as_ref().ok_or(PageError::NotSignedIn)
@@ -41,13 +54,16 @@ impl FromRequestParts<HttpState> for Visitor {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, state: &HttpState) -> Result<Self, PageError> {
-        match secret_of(&parts.headers, state.is_https()) {
+        let (state, Context(context)) = (state.clone(), Context::of(&parts.extensions));
+        let sessions = &state.issuer().sessions;
+        let (secret, is_new, live) = match secret_of(&parts.headers, state.is_https()) {
             Some(secret) => {
-                let live = state.issuer().sessions.live_session(&secret).await?;
-                Ok(Self { secret, is_new: false, live })
+                let live = sessions.live_session(&secret).await?;
+                (secret, false, live)
             }
-            None => Ok(Self { secret: state.issuer().sessions.new_session_secret(), is_new: true, live: None }),
-        }
+            None => (sessions.new_session_secret(), true, None),
+        };
+        Ok(Self { state, context, secret, is_new, live })
     }
 }
 

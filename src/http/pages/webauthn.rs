@@ -1,20 +1,14 @@
 //! Security keys: `/account/key` enrols one; the sign-in and the step-up ask for one. The script of the pages carries
 //! options and answers between here and the key, and decides nothing.
 
-use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::super::HttpState;
-use super::super::context::Context;
-use super::login::ask_step_up;
-use super::visitor::{OwnForm, Visitor};
-use super::{PageError, page, see_other};
+use super::{OwnForm, PageError, Visitor, ask_step_up, page, see_other};
 use crate::ui::KeyPage;
 use signet_service::factors::own::SelfServiceError;
-use signet_service::sign_in::security_keys::Ceremony;
-use signet_service::sign_in::security_keys::KeyAnswer;
+use signet_service::sign_in::security_keys::{Ceremony, KeyAnswer};
 
 /// The key's answer that a form carries; `None` where it carries none.
 pub(super) fn key_answer(form: &OwnForm) -> Option<KeyAnswer> {
@@ -29,65 +23,55 @@ fn ceremony(ceremony: &Ceremony) -> Response {
     (kind, told.to_string()).into_response()
 }
 
-fn must_offer(state: &HttpState) -> Result<(), PageError> {
-    if state.issuer().sign_in.security_keys.offers_keys() { Ok(()) } else { Err(PageError::NotFound) }
+fn must_offer(visitor: &Visitor) -> Result<(), PageError> {
+    if visitor.issuer().sign_in.security_keys.offers_keys() { Ok(()) } else { Err(PageError::NotFound) }
 }
 
 /// `POST /login/key`: what a key is asked for, beside the password where a name is given, or alone.
-pub(super) async fn ask(State(state): State<HttpState>, form: OwnForm) -> Result<Response, PageError> {
-    must_offer(&state)?;
+pub(super) async fn ask(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    must_offer(visitor)?;
     let name = form.secret_field("username");
     let name = Some(&name).filter(|name| !name.expose().is_empty());
-    Ok(ceremony(&state.issuer().sign_in.security_keys.ask_for_key(&form.visitor.secret, name).await?))
+    Ok(ceremony(&visitor.issuer().sign_in.security_keys.ask_for_key(&visitor.secret, name).await?))
 }
 
 /// `GET /account/key`.
-pub(super) async fn show(State(state): State<HttpState>, visitor: Visitor) -> Result<Response, PageError> {
-    must_offer(&state)?;
+pub(super) async fn show(visitor: Visitor) -> Result<Response, PageError> {
+    must_offer(&visitor)?;
     let live = visitor.signed_in()?;
-    if !live.is_fresh(state.signet.now()) {
+    if !live.is_fresh(visitor.state.signet.now()) {
         return Ok(ask_step_up("/account/key"));
     }
-    key_page(&state, &visitor, "Security key", None).await
+    key_page(&visitor, "Security key", None).await
 }
 
 /// `POST /account/key/options`.
-pub(super) async fn make(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: OwnForm,
-) -> Result<Response, PageError> {
-    must_offer(&state)?;
-    let live = form.visitor.signed_in()?;
-    Ok(ceremony(&state.issuer().factors.own_keys.begin_key(live, &form.visitor.secret, &context).await?))
+pub(super) async fn make(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    must_offer(visitor)?;
+    let live = visitor.signed_in()?;
+    Ok(ceremony(&visitor.issuer().factors.own_keys.begin_key(live, &visitor.secret, &visitor.context).await?))
 }
 
 /// `POST /account/key`.
-pub(super) async fn confirm(
-    State(state): State<HttpState>,
-    Context(context): Context,
-    form: OwnForm,
-) -> Result<Response, PageError> {
-    must_offer(&state)?;
-    let (live, label) = (form.visitor.signed_in()?, form.field("label"));
+pub(super) async fn confirm(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    must_offer(visitor)?;
+    let (live, label) = (visitor.signed_in()?, form.field("label"));
     let Some(answer) = key_answer(&form) else {
-        return key_page(&state, &form.visitor, label, Some("No key answered: try once more.")).await;
+        return key_page(visitor, label, Some("No key answered: try once more.")).await;
     };
-    match state.issuer().factors.own_keys.confirm_key(live, &answer, label, &context).await {
+    match visitor.issuer().factors.own_keys.confirm_key(live, &answer, label, &visitor.context).await {
         Ok(_) => Ok(see_other("/account?done=added")),
-        Err(SelfServiceError::Input(text)) => key_page(&state, &form.visitor, label, Some(&text)).await,
+        Err(SelfServiceError::Input(text)) => key_page(visitor, label, Some(&text)).await,
         Err(error) => Err(error.into()),
     }
 }
 
-async fn key_page(
-    state: &HttpState,
-    visitor: &Visitor,
-    label: &str,
-    error: Option<&str>,
-) -> Result<Response, PageError> {
+async fn key_page(visitor: &Visitor, label: &str, error: Option<&str>) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    let token = state.issuer().sessions.form_token(&visitor.secret).await?;
+    let token = visitor.form_token().await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     Ok(page(status, &KeyPage { token: &token, user: &live.user.name, error, label }))
 }
