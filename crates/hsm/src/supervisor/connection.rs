@@ -96,13 +96,10 @@ pub(super) enum Health {
 }
 
 impl State {
-    fn unanswered(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    fn has_room(&self, capacity: usize, sessions: usize, time: Duration) -> bool {
-        let ahead = self.unanswered();
-        ahead < capacity && self.rate.is_in_time(ahead, sessions, time)
+    /// How many unanswered requests one more would come after, where it is likely to have its turn in time.
+    fn place(&self, capacity: usize, sessions: usize, time: Duration) -> Option<usize> {
+        let ahead = self.slots.len() - self.free.len();
+        (ahead < capacity && self.rate.is_in_time(ahead, sessions, time)).then_some(ahead)
     }
 }
 
@@ -129,7 +126,7 @@ impl Connection {
 
     /// Whether a request that has so much time would be taken now.
     pub(super) fn has_room(&self, time: Duration) -> bool {
-        self.state.lock().has_room(self.capacity, self.sessions, time)
+        self.state.lock().place(self.capacity, self.sessions, time).is_some()
     }
 
     /// Sends a request.
@@ -149,10 +146,9 @@ impl Connection {
         }
         let asked_at = Instant::now();
         let remaining = deadline.saturating_duration_since(asked_at);
-        let ahead = state.unanswered();
-        if !state.has_room(self.capacity, self.sessions, remaining) {
+        let Some(ahead) = state.place(self.capacity, self.sessions, remaining) else {
             return Err(HsmFailure::Overloaded);
-        }
+        };
         let index = state.free.pop().unwrap_or_else(|| {
             state.slots.push(Slot::default());
             state.slots.len() - 1
@@ -253,9 +249,7 @@ impl Connection {
                 match response {
                     Ok(Response { id: START_ID, result }) => last_word = result.err().or(last_word),
                     Ok(response) => self.answer(response),
-                    Err(error) => {
-                        return last_word.or_else(|| Some(HsmFailure::Unavailable(error.to_string())));
-                    }
+                    Err(error) => return last_word.or_else(|| Some(HsmFailure::Unavailable(error.to_string()))),
                 }
             }
             match half.read(&mut chunk).await {
