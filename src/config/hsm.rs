@@ -35,6 +35,7 @@ pub(super) const KEYS: &[&str] = &[
 
 pub(super) const LITERAL_PIN: &str = "pin";
 
+const INIT_ARGS: &str = "a text without NUL, which the module is given in C_Initialize (see its documentation)";
 const PIN_KEYS: &str = "exactly one of pin_file, pin_credential, pin_prompt = true, pin_source";
 
 /// Reads every `[[hsm]]`; all workers are given this policy and this state directory.
@@ -71,7 +72,7 @@ fn read(
     Ok(HsmConfig {
         name: name(&section, taken)?,
         module,
-        init_args: init_args(&section)?,
+        init_args: section.text("init_args", INIT_ARGS)?,
         slot: slot(&section)?.map(u64::from),
         token_label: token_label(&section)?,
         pin: pin_source(&section)?,
@@ -102,15 +103,6 @@ fn name(section: &Section<'_>, taken: &BTreeSet<HsmName>) -> Result<HsmName, Con
         return Err(section.unusable("name", "another [[hsm]] has this name: each needs its own"));
     }
     Ok(name)
-}
-
-fn init_args(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
-    let expected = "a text without NUL, which the module is given in C_Initialize (see its documentation)";
-    let text = section.text("init_args", expected)?;
-    if text.as_ref().is_some_and(|text| text.contains('\0')) {
-        return Err(section.unusable("init_args", format!("{expected} is expected")));
-    }
-    Ok(text)
 }
 
 fn slot(section: &Section<'_>) -> Result<Option<u32>, ConfigError> {

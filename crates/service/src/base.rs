@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::deployment_secret::DeploymentSecret;
 use crate::ids::Ids;
-use crate::{AuditTrail, Directory, Ports, Settings};
+use crate::{AuditTrail, Directory, Hashing, Ports, Settings};
 
 /// What the constructors of modules pick from: each takes the ports that it needs, and of the store its own nouns.
 pub(crate) struct Base {
@@ -14,6 +14,7 @@ pub(crate) struct Base {
     pub(crate) audit: Arc<AuditTrail>,
     pub(crate) secret: Arc<DeploymentSecret>,
     pub(crate) ids: Arc<Ids>,
+    pub(crate) hashing: Arc<Hashing>,
 }
 
 impl Base {
@@ -23,7 +24,8 @@ impl Base {
         let audit = Arc::new(AuditTrail::new(&ports));
         let secret = Arc::new(DeploymentSecret::new(&ports, &directory));
         let ids = Arc::new(Ids::new(&ports));
-        Self { ports, settings: Arc::new(settings), directory, audit, secret, ids }
+        let hashing = Arc::new(Hashing::new(settings.password_concurrency));
+        Self { ports, settings: Arc::new(settings), directory, audit, secret, ids, hashing }
     }
 }
 
@@ -54,6 +56,7 @@ takings! { $
     audit: crate::audit::AuditTrail = audit;
     secret: crate::deployment_secret::DeploymentSecret = secret;
     ids: crate::ids::Ids = ids;
+    hashing: crate::hashing::Hashing = hashing;
     audit_log: dyn signet_store::AuditLog = ports.store;
     candidates: dyn signet_store::Candidates = ports.store;
     ceremonies: dyn signet_store::Ceremonies = ports.store;

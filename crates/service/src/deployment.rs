@@ -12,8 +12,7 @@ use crate::issuer::{Issuer, Issuers};
 use crate::key_ring::KeyRing;
 use crate::readiness::Readiness;
 use crate::{
-    AuditTrail, Base, Hashing, Ledger, Members, Ports, ReadinessState, ResealState, Settings, SignatureAccounts,
-    Signatures,
+    AuditTrail, Base, Ledger, Members, Ports, ReadinessState, ResealState, Settings, SignatureAccounts, Signatures,
 };
 use signet_jose::clock::Timestamp;
 
@@ -48,12 +47,11 @@ pub struct Deployment {
 impl Deployment {
     /// Puts a deployment together. Nothing is read and no key is touched yet.
     pub fn new(settings: Settings, ports: Ports) -> Arc<Self> {
-        let hashing = Arc::new(Hashing::new(settings.password_concurrency));
         let base = Base::new(settings, ports.clone());
         let (ledger, state) = (Arc::<Ledger>::default(), Arc::<ReadinessState>::default());
         let reseal_state = Arc::<ResealState>::default();
         let signatures = Signatures::new(&base, &ledger, &state);
-        let issuer = Issuer::new(&base, &hashing, &signatures, &reseal_state);
+        let issuer = Issuer::new(&base, &signatures, &reseal_state);
         let members = Members::new(&base);
         let key_ring = KeyRing::new(&base, &members, &signatures);
         let balance = SignatureAccounts::new(&base, &ledger);

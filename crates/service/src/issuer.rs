@@ -11,9 +11,12 @@ use crate::issuing::refresh::Refreshing;
 use crate::issuing::revocation::Revocation;
 use crate::otp_validation::OtpValidation;
 use crate::sessions::BrowserSessions;
+use crate::sign_in::matcher::CodeMatcher;
+use crate::sign_in::piv::PivCards;
+use crate::sign_in::security_keys::SecurityKeys;
 use crate::{
-    Accounts, Base, ClientAuthenticator, Directory, Hashing, ResealState, Settings, SignIn, Signatures, SignedState,
-    TokenMaker,
+    Accounts, Base, ClientAuthenticator, Decoys, Directory, FactorProofs, ResealState, Settings, SignIn, Signatures,
+    SignedState, TokenMaker, Tries,
 };
 
 /// What is one tenant's: its settings, users, clients, factors, sessions and tokens.
@@ -43,16 +46,14 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    pub(crate) fn new(
-        base: &Base,
-        hashing: &Arc<Hashing>,
-        signatures: &Arc<Signatures>,
-        resealing: &Arc<ResealState>,
-    ) -> Self {
+    pub(crate) fn new(base: &Base, signatures: &Arc<Signatures>, resealing: &Arc<ResealState>) -> Self {
         let accounts = Accounts::new(base);
         let client_authenticator = ClientAuthenticator::new(base);
         let signed_state = SignedState::new(base);
-        let sign_in = Arc::new(SignIn::new(base, hashing, resealing, &signed_state));
+        let (piv, proofs, tries) = (PivCards::new(base), FactorProofs::new(base), Tries::new(base));
+        let security_keys = SecurityKeys::new(base, &proofs, &signed_state);
+        let (decoys, matcher) = (Decoys::new(base, resealing), CodeMatcher::new(base, &piv));
+        let sign_in = SignIn::new(base, &piv, &security_keys, &tries, &decoys, &matcher, &proofs);
         let (introspection, revocation) = (Introspection::new(base), Revocation::new(base));
         let maker = TokenMaker::new(base, signatures);
         let refreshing = Refreshing::new(base, &client_authenticator, &maker);

@@ -9,7 +9,7 @@ pub mod decoys;
 pub mod matcher;
 pub mod piv;
 pub mod proofs;
-pub mod remote_yubico;
+mod remote_yubico;
 pub mod security_keys;
 pub mod tries;
 pub mod validation_servers;
@@ -21,15 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::sign_in::decoys::DecoyMaterial;
 use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::piv::PivCards;
-use crate::sign_in::remote_yubico::RemoteYubico;
 use crate::sign_in::security_keys::{PASSWORDLESS, SECOND_FACTOR, SecurityKeys, ShownKey, bound_to};
 use crate::sign_in::tries::{CountedTry, Counting};
-use crate::{
-    AuditTrail, Base, CodeVerdict, Decoys, FactorProofs, Hashing, KeyAnswer, ResealState, Settings, SignInError,
-    SignedState, Spendable, Tries, Unavailable, password_row,
-};
+use crate::{CodeVerdict, Decoys, FactorProofs, KeyAnswer, SignInError, Spendable, Tries, Unavailable, password_row};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::Vault;
 use signet_core::mfa::assurance::PAGES;
 use signet_core::mfa::lockout::Target;
 use signet_core::mfa::password::Workspace;
@@ -37,8 +32,7 @@ use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::{Authentication, Credentials, FactorKind, PasswordProof, UsedFactor, password};
 use signet_core::oauth::ClientId;
 use signet_core::secret::SecretText;
-use signet_jose::clock::Clock;
-use signet_store::{Candidates, Factor, OtpValidation, User, UserId, Users};
+use signet_store::{Factor, User, UserId};
 
 /// How many sign-ins are under way at once; one more is told to come back.
 const MAX_SIGN_INS: usize = 128;
@@ -80,56 +74,33 @@ impl Shown {
     }
 }
 
-/// Judges who signs in.
-pub struct SignIn {
-    /// The nonces that cards sign.
-    pub piv: Arc<PivCards>,
-    /// Security keys, as a page asks for them.
-    pub security_keys: Arc<SecurityKeys>,
-    pub(crate) tries: Arc<Tries>,
-    pub(crate) decoys: Arc<Decoys>,
-    pub(crate) matcher: Arc<CodeMatcher>,
-    pub(crate) proofs: Arc<FactorProofs>,
-    remote_yubico: Arc<RemoteYubico>,
-    clock: Arc<dyn Clock>,
-    settings: Arc<Settings>,
-    vault: Arc<dyn Vault>,
-    audit: Arc<AuditTrail>,
-    otp_validation: Arc<dyn OtpValidation>,
-    candidates: Arc<dyn Candidates>,
-    users: Arc<dyn Users>,
-    hashing: Arc<Hashing>,
-    admission: Arc<Semaphore>,
+/// The places of sign-ins that are under way.
+struct Admission(Arc<Semaphore>);
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_SIGN_INS)))
+    }
+}
+
+module! {
+    /// Judges who signs in.
+    pub struct SignIn {
+        takes clock, random, settings, vault, audit, otp_validation, candidates, users, hashing, validation_servers;
+        calls
+            /// The nonces that cards sign.
+            pub piv: PivCards,
+            /// Security keys, as a page asks for them.
+            pub security_keys: SecurityKeys,
+            pub(crate) tries: Tries,
+            pub(crate) decoys: Decoys,
+            pub(crate) matcher: CodeMatcher,
+            pub(crate) proofs: FactorProofs;
+        keeps admission: Admission;
+    }
 }
 
 impl SignIn {
-    pub(crate) fn new(
-        base: &Base,
-        hashing: &Arc<Hashing>,
-        resealing: &Arc<ResealState>,
-        signed_state: &Arc<SignedState>,
-    ) -> Self {
-        let (piv, proofs) = (PivCards::new(base), FactorProofs::new(base));
-        Self {
-            clock: base.ports.clock.clone(),
-            settings: base.settings.clone(),
-            vault: base.ports.vault.clone(),
-            audit: base.audit.clone(),
-            otp_validation: base.ports.store.clone(),
-            candidates: base.ports.store.clone(),
-            users: base.ports.store.clone(),
-            hashing: hashing.clone(),
-            admission: Arc::new(Semaphore::new(MAX_SIGN_INS)),
-            matcher: CodeMatcher::new(base, &piv),
-            decoys: Decoys::new(base, resealing),
-            remote_yubico: RemoteYubico::new(base),
-            security_keys: SecurityKeys::new(base, &proofs, signed_state),
-            tries: Tries::new(base),
-            piv,
-            proofs,
-        }
-    }
-
     /// Judges a person's name, password and code.
     /// Errors: [`SignInError::Refused`] whatever was wrong; [`SignInError::TooManyTries`]; [`Unavailable`] where HSM or
     /// store did not do their part.
@@ -152,7 +123,7 @@ impl SignIn {
         surface: Surface<'_>,
         context: &RequestContext,
     ) -> Result<(Authentication, User), SignInError> {
-        let admitted = self.admission.clone().try_acquire_owned().map_err(|_| Unavailable)?;
+        let admitted = self.admission.0.clone().try_acquire_owned().map_err(|_| Unavailable)?;
         let tenant = &self.settings.tenant;
         let user = self.candidates.sign_in_candidate(tenant, username.expose()).await?;
         let mut told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(surface.name());
@@ -194,7 +165,7 @@ impl SignIn {
             match shown {
                 Shown::Code(text) => {
                     let code = self.matcher.match_code(text, &factors, &decoy).await?;
-                    self.remote_yubico.match_remotely(text, &factors, code).await
+                    self.match_remotely(text, &factors, code).await
                 }
                 Shown::Key(key) => Ok(self.security_keys.match_key(key, &factors)),
             }
@@ -275,7 +246,7 @@ impl SignIn {
         of: Option<&UserId>,
         context: &RequestContext,
     ) -> Result<(Authentication, User), SignInError> {
-        let _admitted = self.admission.clone().try_acquire_owned().map_err(|_| Unavailable)?;
+        let _admitted = self.admission.0.clone().try_acquire_owned().map_err(|_| Unavailable)?;
         let shown = self.security_keys.open_answer(PASSWORDLESS, shown.browser.expose(), shown).await?;
         let mut told = Draft::new(Event::SignIn, Outcome::Refused, self.settings.tenant.as_str(), context)
             .client(Surface::Pages.name());

@@ -1,23 +1,16 @@
 //! Asks other validation servers about the Yubico OTPs whose keys they have.
 
 use crate::sign_in::validation_servers::RemoteVerdict;
-use crate::{CodeVerdict, Spendable, Unavailable};
+use crate::{CodeVerdict, SignIn, Spendable, Unavailable};
 use signet_core::audit::Reason;
 use signet_core::mfa::FactorKind;
 use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::yubico_validation::Status;
 use signet_store::Factor;
 
-module! {
-    /// Asks other validation servers about the Yubico OTPs whose keys they have.
-    pub struct RemoteYubico {
-        takes clock, random, settings, validation_servers, otp_validation;
-    }
-}
-
-impl RemoteYubico {
+impl SignIn {
     /// The verdict over a shown code, with what other servers say of it where its key is theirs.
-    pub(crate) async fn match_remotely<'f>(
+    pub(super) async fn match_remotely<'f>(
         &self,
         shown: &OtpText,
         factors: &'f [Factor],
