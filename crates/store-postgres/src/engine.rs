@@ -131,6 +131,10 @@ impl WriteConnection for Writing {
         self.rows(first, vec![]).await?.pop().ok_or(StoreFailure::Corrupt("deployment"))
     }
 
+    async fn alone(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.rows(text, values).await
+    }
+
     async fn commit(&mut self) -> Result<()> {
         self.execute("COMMIT").await
     }

@@ -28,6 +28,8 @@ pub(super) struct Insert {
     pub(super) alone: Arc<str>,
     /// The records, and the tail that they make: one turn of the connection rather than two.
     with_tail: Text,
+    /// Both as a transaction of their own, where the tail is still the one that is known: one turn for a whole group.
+    pub(super) at_once: Text,
 }
 
 pub(super) static INSERTS: LazyLock<[Insert; SIZES.len()]> = LazyLock::new(|| {
@@ -38,21 +40,52 @@ pub(super) static INSERTS: LazyLock<[Insert; SIZES.len()]> = LazyLock::new(|| {
             sqlite: format!("{alone}; {set_tail}").into(),
             postgres: format!("WITH appended AS ({alone}) {set_tail}").into(),
         };
-        Insert { rows, alone: alone.into(), with_tail }
+        Insert { rows, alone: alone.into(), with_tail, at_once: at_once_text(rows) }
     })
 });
+
+/// The parameters of [`insert_text`], the new tail, then the generation and the hash of the known one. It gives a row where the
+/// tail was the known one.
+fn at_once_text(rows: usize) -> Text {
+    let [generation, hash] = [5, 6].map(|place| parameters(rows) + place);
+    let known = format!("id = 1 AND generation = ${generation} AND head_sequence = $1 - 1 AND head_hash = ${hash}");
+    let insert = |records: String, condition: &str| {
+        format!(
+            "INSERT INTO audit_records (sequence, at, tenant, text, hash)
+            SELECT * FROM (VALUES {records}) AS records WHERE EXISTS (SELECT 1 FROM {condition})"
+        )
+    };
+    let for_sqlite = insert(records_text(rows, "$2", |hash| hash), &format!("deployment WHERE {known}"));
+    // PostgreSQL takes a parameter's type from the column only where it stands in the column's place.
+    let records = records_text(rows, "CAST($2 AS BIGINT)", |hash| format!("CAST({hash} AS BYTEA)"));
+    let for_postgres = insert(records, "moved");
+    let set_tail = set_tail_text(parameters(rows) + 1).replace("id = 1", &known);
+    Text::Each {
+        sqlite: format!("BEGIN IMMEDIATE; {for_sqlite}; {set_tail} RETURNING 1; COMMIT").into(),
+        postgres: format!("WITH moved AS ({set_tail} RETURNING 1), appended AS ({for_postgres}) SELECT * FROM moved")
+            .into(),
+    }
+}
 
 /// Writes the tail.
 pub(super) static SET_TAIL: LazyLock<Arc<str>> = LazyLock::new(|| set_tail_text(1).into());
 
 /// `$1` is the first record's sequence, `$2` the moment of all; then tenant, text and hash of each.
 fn insert_text(rows: usize) -> String {
+    format!(
+        "INSERT INTO audit_records (sequence, at, tenant, text, hash) VALUES {}",
+        records_text(rows, "$2", |hash| hash)
+    )
+}
+
+/// The records as rows of values, with the moment of all, and each hash, as they are written there.
+fn records_text(rows: usize, at: &str, hash_text: impl Fn(String) -> String) -> String {
     let row = |index: usize| {
         let first = parameters(index) + 1;
-        format!("($1 + {index}, $2, ${}, ${}, ${})", first, first + 1, first + 2)
+        let hash = hash_text(format!("${}", first + 2));
+        format!("($1 + {index}, {at}, ${first}, ${}, {hash})", first + 1)
     };
-    let rows: Vec<String> = (0..rows).map(row).collect();
-    format!("INSERT INTO audit_records (sequence, at, tenant, text, hash) VALUES {}", rows.join(", "))
+    (0..rows).map(row).collect::<Vec<String>>().join(", ")
 }
 
 /// How many parameters the insertion of so many records has.
@@ -119,6 +152,22 @@ pub(super) async fn check_not_behind(connection: &mut Connection, stored: Head, 
     if kept == Some(seen.hash) { Ok(()) } else { Err(StoreFailure::RolledBack) }
 }
 
+/// Chains drafts onto the known tail in a transaction of their own, and returns the tail after them; `None`, and nothing
+/// written, where the stored tail is another one by now, or the drafts are none or too many for one statement.
+pub(super) async fn append_at_once(
+    connection: &mut dyn WriteConnection,
+    known: Tail,
+    drafts: &[&Draft],
+    clock: &dyn Clock,
+) -> Result<Option<Tail>> {
+    let Some(insert) = INSERTS.iter().find(|insert| insert.rows == drafts.len()) else { return Ok(None) };
+    let mut tail = Tail { at: clock.now().max(known.at), ..known };
+    let statement = bind_records(query(insert.at_once.clone()), &mut tail, drafts);
+    let statement = bind_tail(statement, tail).bind(known.generation).bind(known.head.hash.to_vec());
+    let moved = connection.alone(&statement.text, statement.values).await?;
+    Ok((!moved.is_empty()).then_some(tail))
+}
+
 /// Chains drafts onto the tail, raises the generation by so much, and writes both; returns the tail after them.
 pub(super) async fn append(
     connection: &mut Connection,
@@ -136,22 +185,27 @@ pub(super) async fn append(
     }
     // The chain's time never goes back, whatever the clock does.
     tail.at = clock.now().max(before.at);
-    let at_text = tail.at.to_string();
     let mut rest = drafts;
-    while let Some(Insert { rows, alone, with_tail }) = INSERTS.iter().find(|insert| insert.rows <= rest.len()) {
+    while let Some(Insert { rows, alone, with_tail, .. }) = INSERTS.iter().find(|insert| insert.rows <= rest.len()) {
         let (now, later) = rest.split_at(*rows);
         let text = if later.is_empty() { with_tail.clone() } else { Text::Made(Arc::clone(alone)) };
-        let mut insert = query(text).bind(tail.head.sequence.saturating_add(1)).bind(tail.at.unix_millis());
-        for draft in now {
-            let (record, head) = chain_at(tail.head, tail.at, &at_text, draft);
-            insert = insert.bind(draft.tenant.as_str()).bind(record.text).bind(record.hash.to_vec());
-            tail.head = head;
-        }
+        let mut insert = bind_records(query(text), &mut tail, now);
         if later.is_empty() {
             insert = bind_tail(insert, tail);
         }
-        insert.execute(&mut *connection).await?;
+        insert.execute(connection).await?;
         rest = later;
     }
     Ok(tail)
+}
+
+/// Binds the records that drafts become after the tail, which is then the last of them.
+fn bind_records(query: Query, tail: &mut Tail, drafts: &[&Draft]) -> Query {
+    let at_text = tail.at.to_string();
+    let query = query.bind(tail.head.sequence.saturating_add(1)).bind(tail.at.unix_millis());
+    drafts.iter().fold(query, |query, draft| {
+        let (record, head) = chain_at(tail.head, tail.at, &at_text, draft);
+        tail.head = head;
+        query.bind(draft.tenant.as_str()).bind(record.text).bind(record.hash.to_vec())
+    })
 }

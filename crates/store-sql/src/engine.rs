@@ -211,6 +211,9 @@ pub trait WriteConnection: Statements {
     /// beside it, whichever process or node begins it.
     /// Errors: why it did not begin.
     async fn begin(&mut self, first: &Text) -> Result<Row>;
+    /// Runs a text that is a whole transaction, and makes it last; the rows that it gives.
+    /// Errors: whether it took place is unknown.
+    async fn alone(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>>;
     /// Makes the transaction last.
     /// Errors: whether it took place is unknown.
     async fn commit(&mut self) -> Result<()>;

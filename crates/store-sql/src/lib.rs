@@ -77,12 +77,12 @@ impl SqlStore {
         let anchored = anchor.as_ref().map(Anchor::furthest).transpose()?.flatten();
         let mut connection = engine.connect().await?;
         let tail = chain::tail(connection.statements()).await?;
-        let (head, latest) = (tail.head, LatestTime::at_opening(tail, clock.now()));
-        if anchored.is_some_and(|checkpoint| checkpoint.sequence > head.sequence) {
+        let latest = LatestTime::at_opening(tail, clock.now());
+        if anchored.is_some_and(|checkpoint| checkpoint.sequence > tail.head.sequence) {
             connection.close().await;
             return Err(StoreFailure::RolledBack);
         }
-        let writer = Writer::start(connection, engine.clone(), head, clock);
+        let writer = Writer::start(connection, engine.clone(), tail, clock);
         Ok(Self { writer, engine, anchor, latest, room: throttles::Room::default() })
     }
 
@@ -184,7 +184,8 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         users::TEXTS,
     ];
     let made = chain::INSERTS.iter().map(|insert| insert.alone.clone()).chain([chain::SET_TAIL.clone()]);
-    let each = audit_log::EACH.iter().chain([&*stock::KNOWN]).cloned();
+    let at_once = chain::INSERTS.iter().map(|insert| &insert.at_once);
+    let each = audit_log::EACH.iter().chain([&*stock::KNOWN]).chain(at_once).cloned();
     let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
     texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::chain::{self, Tail};
 use super::engine::{Connection, Engine, Result, WriteConnection};
 use super::outcome::{Recorded, WriteOutcome};
-use signet_core::audit::{Draft, Head};
+use signet_core::audit::Draft;
 use signet_jose::clock::Clock;
 use signet_store::{AuditOnOutcome, StoreError, StoreFailure};
 
@@ -164,7 +164,7 @@ impl Writer {
     pub(super) fn start(
         connection: Box<dyn WriteConnection>,
         engine: Arc<dyn Engine>,
-        seen: Head,
+        seen: Tail,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
@@ -239,8 +239,8 @@ enum Broken {
 struct Task {
     connection: Option<Box<dyn WriteConnection>>,
     engine: Arc<dyn Engine>,
-    /// The furthest head that this process saw committed. A stored head behind it means that an old copy is in place.
-    seen: Head,
+    /// The furthest tail that this process saw committed. A stored head behind it means that an old copy is in place.
+    seen: Tail,
     clock: Arc<dyn Clock>,
 }
 
@@ -313,19 +313,28 @@ impl Task {
             self.connection = Some(connection);
         }
         let tail = outcome?;
-        self.seen = tail.head;
+        self.seen = tail;
         Ok(tail.generation)
     }
 }
 
+/// Jobs that have no statements of their own are records alone: they take one turn of the connection where nobody else wrote
+/// since this process did, and the long way where somebody did.
 async fn transaction(
     connection: &mut dyn WriteConnection,
     jobs: &mut [Job],
-    seen: Head,
+    seen: Tail,
     clock: &dyn Clock,
 ) -> Result<Tail, Broken> {
+    if !jobs.iter().any(|job| job.work.has_statements()) {
+        let drafts: Vec<&Draft> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
+        let appended = chain::append_at_once(connection, seen, &drafts, clock).await;
+        if let Some(tail) = appended.map_err(Broken::Commit)? {
+            return Ok(tail);
+        }
+    }
     let before = chain::begin(connection).await.map_err(Broken::Begin)?;
-    chain::check_not_behind(connection.statements(), before.head, seen).await.map_err(Broken::Begin)?;
+    chain::check_not_behind(connection.statements(), before.head, seen.head).await.map_err(Broken::Begin)?;
     let after = run_all(connection.statements(), jobs, before, clock).await.map_err(Broken::Run)?;
     connection.commit().await.map_err(Broken::Commit)?;
     Ok(after)

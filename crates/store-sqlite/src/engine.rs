@@ -106,6 +106,13 @@ impl WriteConnection for Writing {
         row.ok_or(StoreFailure::Corrupt("deployment"))
     }
 
+    async fn alone(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.identity.check()?;
+        let rows = self.rows(text, values).await?;
+        self.log.committed();
+        Ok(rows)
+    }
+
     async fn commit(&mut self) -> Result<()> {
         self.execute("COMMIT").await?;
         self.log.committed();
