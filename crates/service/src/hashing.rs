@@ -5,19 +5,47 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::Unavailable;
+use crate::error::Unavailable;
 use signet_core::mfa::password::Workspace;
+
+/// How far hashing stands behind whatever else this process does, as `nice` counts: a hash keeps a processor for some 20 ms,
+/// a token needs it for a fraction of one. Where processors are free it costs nothing; where they are not, a hash still gets
+/// a quarter of what a token gets.
+const NICE: i32 = 5;
 
 /// The places for hashes. Each takes 19 MiB and some 20 ms of a core.
 pub(crate) struct Hashing {
     permits: Arc<Semaphore>,
     /// Never more than there are permits.
-    workspaces: Arc<Mutex<Vec<Workspace>>>,
+    places: Arc<Mutex<Vec<Place>>>,
+}
+
+/// A thread that hashes, one password after another; it ends with this.
+struct Place {
+    work: std::sync::mpsc::Sender<Work>,
+}
+
+type Work = Box<dyn FnOnce(&mut Workspace) + Send>;
+
+impl Place {
+    /// Errors: where the system gives no thread.
+    fn start() -> std::io::Result<Self> {
+        let (work, queue) = std::sync::mpsc::channel::<Work>();
+        std::thread::Builder::new().name("hashing".to_owned()).spawn(move || {
+            // Where the system does not allow it, a hash is as urgent as a token.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            let mut workspace = Workspace::default();
+            while let Ok(work) = queue.recv() {
+                work(&mut workspace);
+            }
+        })?;
+        Ok(Self { work })
+    }
 }
 
 impl Hashing {
     pub(crate) fn new(concurrency: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(concurrency)), workspaces: Arc::default() }
+        Self { permits: Arc::new(Semaphore::new(concurrency)), places: Arc::default() }
     }
 
     /// Waits for a place and does the work there. The work holds its place, and whatever it captures, until it is done:
@@ -28,15 +56,18 @@ impl Hashing {
         work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| Unavailable)?;
-        let workspaces = self.workspaces.clone();
+        let places = self.places.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let taken = workspaces.lock().pop();
-            let mut workspace = taken.unwrap_or_default();
-            let done = work(&mut workspace);
-            workspaces.lock().push(workspace);
+            let taken = places.lock().pop();
+            let place = taken.map_or_else(Place::start, Ok).map_err(|_| Unavailable)?;
+            let (reply, answer) = std::sync::mpsc::channel();
+            // A thread that is gone, because a hash panicked, answers neither.
+            let sent = place.work.send(Box::new(move |workspace| drop(reply.send(work(workspace)))));
+            let done = sent.map_err(|_| Unavailable).and_then(|()| answer.recv().map_err(|_| Unavailable))?;
+            places.lock().push(place);
             drop(permit);
-            done
+            Ok(done)
         });
-        done.await.map_err(|_| Unavailable)
+        done.await.map_err(|_| Unavailable)?
     }
 }
