@@ -9,7 +9,7 @@ use signet_jose::{Algorithm, PublicKey, VerifyingKey};
 use tokio::task::JoinSet;
 
 use crate::support::hsm::{SoftToken, hsm, pair, probe, started, vault_keys};
-use crate::support::process::signal;
+use crate::support::process::Paused;
 
 fn independent(algorithm: Algorithm) -> &'static dyn VerificationAlgorithm {
     match algorithm {
@@ -73,7 +73,7 @@ async fn a_waiting_signature_goes_before_waiting_rounds_which_get_each_eighth_tu
     group.derive(None, "test", b"known").await.unwrap();
     let [worker] = group.worker_process_ids(&hsm())[..] else { panic!() };
     let order = Arc::new(Mutex::new(Vec::new()));
-    signal(worker, "STOP");
+    let paused = Paused::new(vec![worker]);
     let mut waiting = JoinSet::new();
     for _ in 0..2 {
         let (group, order) = (Arc::clone(&group), Arc::clone(&order));
@@ -91,7 +91,7 @@ async fn a_waiting_signature_goes_before_waiting_rounds_which_get_each_eighth_tu
         });
     }
     all_are_sent().await;
-    signal(worker, "CONT");
+    drop(paused);
     waiting.join_all().await;
     let expected = [vec!["signature"; 7], vec!["round"], vec!["signature"; 2], vec!["round"]].concat();
     assert_eq!(*order.lock().unwrap(), expected);

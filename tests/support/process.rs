@@ -167,7 +167,7 @@ pub(crate) fn signal(id: u32, name: &str) {
 pub(crate) struct Paused(Vec<u32>);
 
 impl Paused {
-    pub(super) fn new(processes: Vec<u32>) -> Self {
+    pub(crate) fn new(processes: Vec<u32>) -> Self {
         let paused = Self(processes);
         paused.0.iter().for_each(|id| signal(*id, "STOP"));
         // The signal is sent before it has reached every thread, and one that it has not reached yet would still sign.
