@@ -31,6 +31,8 @@ test: ## every suite: unit, integration and documentation tests, then the client
 	@tools/require-rust.sh
 	@rm -f '$(SKIPPED)'
 	SKIPPED_TESTS='$(SKIPPED)' RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} cargo test --locked --workspace --features piv,keyring || { tools/skipped.sh '$(SKIPPED)'; exit 1; }
+	@echo 'The endpoints once more, with the store in PostgreSQL:'
+	SIGNET_TEST_STORE=postgres SKIPPED_TESTS='$(SKIPPED)' RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} cargo test --locked --workspace --features piv,keyring --test suite http:: || { tools/skipped.sh '$(SKIPPED)'; exit 1; }
 	@[ ! -e tests/clients/run.sh ] || { echo bash tests/clients/run.sh; bash tests/clients/run.sh; }
 	@tools/skipped.sh '$(SKIPPED)'
 

@@ -29,7 +29,7 @@ impl Two {
 
     /// Exchanges the blobs of two rows.
     fn swap(&self, kind: &str, first: &str, second: &str) {
-        let changed = self.deployment.sqlite(&format!(
+        let changed = self.deployment.sql(&format!(
             "UPDATE seals SET row_id = CASE row_id WHEN '{first}' THEN '~{second}' ELSE '~{first}' END
                  WHERE kind = '{kind}' AND row_id IN ('{first}', '{second}');
                  UPDATE seals SET row_id = substr(row_id, 2) WHERE row_id LIKE '~%'; SELECT changes();"
@@ -44,11 +44,11 @@ fn is_refused(answer: &Answer) -> bool {
 }
 
 fn user_id(deployment: &Application, name: &str) -> String {
-    deployment.sqlite(&format!("SELECT id FROM users WHERE name = '{name}'"))
+    deployment.sql(&format!("SELECT id FROM users WHERE name = '{name}'"))
 }
 
 fn kind_of(deployment: &Application, row: &str) -> String {
-    deployment.sqlite(&format!("SELECT kind FROM seals WHERE row_id = '{row}'"))
+    deployment.sql(&format!("SELECT kind FROM seals WHERE row_id = '{row}'"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +97,7 @@ async fn promise_2_a_factor_copied_over_anothers_lets_nobody_in() {
     let two = Two::new();
     let server = two.deployment.serve();
     let caller = Caller::new(&server, &two.credentials);
-    let copied = two.deployment.sqlite(&format!(
+    let copied = two.deployment.sql(&format!(
         "UPDATE seals SET blob = (SELECT blob FROM seals WHERE row_id = '{}') WHERE row_id = '{}'; SELECT changes();",
         two.bob.id, two.ann.id
     ));

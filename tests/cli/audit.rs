@@ -20,7 +20,7 @@ fn with_history() -> Arc<Application> {
 }
 
 fn head(deployment: &Application) -> i64 {
-    deployment.sqlite("SELECT MAX(sequence) FROM audit_records").parse().unwrap()
+    deployment.sql("SELECT MAX(sequence) FROM audit_records").parse().unwrap()
 }
 
 /// Whoever can write to the database makes the head fit to what is left.
@@ -72,7 +72,7 @@ fn promise_3_every_kind_of_tampering_with_the_store_is_found() {
         ("checkpoint changed", "UPDATE audit_checkpoints SET jws = replace(jws, '.', '.A')".to_owned()),
         ("checkpoint moved", format!("UPDATE audit_checkpoints SET sequence = 2 WHERE sequence = {last}")),
     ] {
-        assert_ne!(deployment.sqlite(&format!("{sql}; SELECT total_changes();")), "0", "{what}");
+        assert_ne!(deployment.sql(&format!("{sql}; SELECT total_changes();")), "0", "{what}");
         let ran = deployment.run(&["audit", "verify"]);
         assert_eq!(ran.code, Some(1), "{what}: {ran:?}");
         assert!(!ran.stderr.is_empty() && !ran.stderr.contains("panicked"), "{what}: {ran:?}");
@@ -85,7 +85,7 @@ fn promise_3_every_kind_of_tampering_with_the_store_is_found() {
 #[test]
 fn promise_3_a_chain_that_was_computed_anew_is_found() {
     let deployment = with_history();
-    let texts = deployment.sqlite("SELECT text FROM audit_records ORDER BY sequence");
+    let texts = deployment.sql("SELECT text FROM audit_records ORDER BY sequence");
     let mut hash = vec![0; 32];
     let mut sql = String::new();
     for (index, text) in texts.lines().enumerate() {
@@ -95,10 +95,10 @@ fn promise_3_a_chain_that_was_computed_anew_is_found() {
         let text = text.replace('\'', "''");
         sql.push_str(&format!("UPDATE audit_records SET text='{text}', hash=x'{hex}' WHERE sequence={};", index + 1));
     }
-    deployment.sqlite(&format!("{sql} {FIX_HEAD}"));
+    deployment.sql(&format!("{sql} {FIX_HEAD}"));
     deployment.run(&["audit", "verify"]).fails(1, &["checkpoint"]);
     // With the checkpoints gone as well the links hold, and the anchor outside of the database does not.
-    deployment.sqlite("DELETE FROM audit_checkpoints");
+    deployment.sql("DELETE FROM audit_checkpoints");
     deployment.run(&["audit", "verify"]).fails(1, &["checkpoint"]);
 }
 
@@ -181,7 +181,7 @@ fn an_export_holds_one_checkpoint_and_tells_how_far_it_reaches() {
     let covered = head(&deployment);
     let older = fs::read_to_string(deployment.file("older.jsonl")).unwrap();
     assert_eq!(older.matches(r#"{"checkpoint":"#).count(), 1);
-    let signed = deployment.sqlite("SELECT COUNT(*) FROM audit_checkpoints").parse::<i64>().unwrap();
+    let signed = deployment.sql("SELECT COUNT(*) FROM audit_checkpoints").parse::<i64>().unwrap();
     assert!(signed > 1, "there were some that could have been written inside");
     deployment.add_user("bob", "reader");
     let now = head(&deployment);
@@ -205,7 +205,7 @@ fn a_checkpoint_beyond_the_head_is_found_without_the_anchor() {
     let deployment = with_history();
     fs::remove_file(deployment.file("audit.anchor")).unwrap();
     let cut = head(&deployment) - 2;
-    deployment.sqlite(&format!("DELETE FROM audit_records WHERE sequence > {cut}; {FIX_HEAD}"));
+    deployment.sql(&format!("DELETE FROM audit_records WHERE sequence > {cut}; {FIX_HEAD}"));
     deployment.run(&["audit", "verify"]).fails(1, &["cut off"]);
 }
 

@@ -20,15 +20,15 @@ use crate::support::process::{signal, wait_for};
 /// The deployment's key of this purpose, as the store knows it.
 fn key_of(deployment: &Application, purpose: &str) -> HsmKey {
     let columns = format!("FROM keys WHERE purpose = '{purpose}'");
-    let cka_id = deployment.sqlite(&format!("SELECT lower(hex(cka_id)) {columns}"));
+    let cka_id = deployment.sql(&format!("SELECT lower(hex(cka_id)) {columns}"));
     let bytes = (0..cka_id.len()).step_by(2).map(|at| u8::from_str_radix(&cka_id[at..at + 2], 16).unwrap());
-    let public = deployment.sqlite(&format!("SELECT public_jwk {columns}"));
+    let public = deployment.sql(&format!("SELECT public_jwk {columns}"));
     let now = SystemClock.now();
     HsmKey {
         tenant: TenantId::default_tenant(),
         hsm: HsmName::new("primary"),
         purpose: if purpose == "token_signing" { KeyPurpose::TokenSigning } else { KeyPurpose::AuditSigning },
-        key_id: KeyId::new(deployment.sqlite(&format!("SELECT key_id {columns}"))),
+        key_id: KeyId::new(deployment.sql(&format!("SELECT key_id {columns}"))),
         cka_id: bytes.collect(),
         public: Some(Jwk::from_json(&public).unwrap()),
         state: KeyState::Active { since: now },
@@ -57,7 +57,7 @@ async fn forge(deployment: &Application) -> String {
 }
 
 fn differences(deployment: &Application) -> Vec<Value> {
-    let texts = deployment.sqlite("SELECT text FROM audit_records WHERE text LIKE '%custody.difference%'");
+    let texts = deployment.sql("SELECT text FROM audit_records WHERE text LIKE '%custody.difference%'");
     texts.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -211,7 +211,7 @@ fn promise_1_a_missing_and_an_extractable_key_and_an_orphan_are_told_in_words() 
     assert_eq!((&orphan["label"], &orphan["cka_id"]), (&json!("orphan"), &json!("0123")), "{with_orphan}");
     assert!(with_orphan["notes"][0].as_str().unwrap().contains("\"orphan\""), "{with_orphan}");
     assert_eq!(with_orphan["well"], true, "other software may use the token too");
-    let id = deployment.sqlite("SELECT lower(hex(cka_id)) FROM keys WHERE purpose = 'binding'");
+    let id = deployment.sql("SELECT lower(hex(cka_id)) FROM keys WHERE purpose = 'binding'");
     deployment.hsm_token().pkcs11_tool(&["--delete-object", "--type", "secrkey", "--id", &id]);
     deployment.run(&["custody"]).fails(1, &["WRONG", "binding key", "not in the HSM token"]);
     deployment.hsm_token().pkcs11_tool(&["--keygen", "--key-type", "GENERIC:32", "--id", &id, "--extractable"]);
@@ -254,7 +254,7 @@ fn a_signed_report_is_checked_offline_and_a_tampered_one_is_refused() {
     std::fs::write(&bad, "no report").unwrap();
     verify(&bad, &[key]).fails(1, &["not a compact JWS"]);
     // A checkpoint is signed by the same key, and is no report.
-    let checkpoint = deployment.sqlite("SELECT jws FROM audit_checkpoints LIMIT 1");
+    let checkpoint = deployment.sql("SELECT jws FROM audit_checkpoints LIMIT 1");
     std::fs::write(&bad, checkpoint).unwrap();
     verify(&bad, &[key]).fails(1, &["no custody report"]);
     // The report itself has its record, and balances.

@@ -94,16 +94,14 @@ fn a_clock_behind_the_audit_log_and_a_lost_anchor_are_faults() {
     let deployment = Application::new("");
     let (code, well) = doctor(&deployment, &[]);
     assert_eq!((code, findings(&well, "audit").len()), (Some(0), 2), "{well}");
-    deployment.sqlite(
-        "UPDATE audit_records SET at = at + 86400000 WHERE sequence = (SELECT max(sequence) FROM audit_records)",
-    );
+    deployment
+        .sql("UPDATE audit_records SET at = at + 86400000 WHERE sequence = (SELECT max(sequence) FROM audit_records)");
     let (code, report) = doctor(&deployment, &[]);
     let clock = findings(&report, "clock");
     assert!(code == Some(1) && clock[1]["text"].as_str().unwrap().contains("the last audit record"), "{report}");
     assert!(clock[1]["advice"].as_str().unwrap().contains("set the clock"), "{report}");
-    deployment.sqlite(
-        "UPDATE audit_records SET at = at - 86400000 WHERE sequence = (SELECT max(sequence) FROM audit_records)",
-    );
+    deployment
+        .sql("UPDATE audit_records SET at = at - 86400000 WHERE sequence = (SELECT max(sequence) FROM audit_records)");
     std::fs::rename(deployment.file("audit.anchor"), deployment.file("kept")).unwrap();
     deployment.run(&["doctor", "--quick"]).fails(1, &["FAULT  audit: the anchor", "put it back"]);
     std::fs::rename(deployment.file("kept"), deployment.file("audit.anchor")).unwrap();

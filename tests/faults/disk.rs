@@ -69,7 +69,7 @@ impl Inhabited {
     /// The database is whole, and its audit log tells of each token that left.
     fn is_whole(&self) {
         self.deployment.json(&["audit", "verify"]);
-        assert_eq!(self.deployment.sqlite("PRAGMA integrity_check"), "ok");
+        assert_eq!(self.deployment.sql("PRAGMA integrity_check"), "ok");
         let records = exported(&self.deployment.run(&["audit", "export"]).stdout);
         let issued = records.iter().filter(|record| record["event"] == "token.issued").count();
         assert_eq!(issued, 4, "one for each token that left: {records:#?}");

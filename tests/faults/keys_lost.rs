@@ -14,7 +14,7 @@ fn signing_key(deployment: &Application) -> (String, String) {
     let kid = text(key, "kid");
     let objects = deployment.hsm_token().pkcs11_tool(&["--list-objects", "--type", "privkey"]);
     let sql = format!("SELECT lower(hex(cka_id)) FROM keys WHERE key_id = '{kid}'");
-    let id = deployment.sqlite(&sql);
+    let id = deployment.sql(&sql);
     assert!(objects.contains(&id), "{id} is not in {objects}");
     (kid, id)
 }
@@ -73,7 +73,7 @@ fn hazard_68_a_second_key_of_the_same_id_refuses_the_start() {
 fn hazard_70_an_extractable_key_in_the_place_of_the_right_one_is_refused() {
     let deployment = Application::new("");
     let sql = "SELECT lower(hex(cka_id)) FROM keys WHERE purpose = 'binding'";
-    let id = deployment.sqlite(sql);
+    let id = deployment.sql(sql);
     delete(&deployment, "secrkey", &id);
     deployment.hsm_token().pkcs11_tool(&["--keygen", "--key-type", "GENERIC:32", "--id", &id, "--extractable"]);
     deployment.run(&["custody"]).fails(1, &["CKA_EXTRACTABLE is true"]);

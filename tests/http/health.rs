@@ -16,6 +16,7 @@ async fn a_ready_server_says_so() {
         "verification": { "ready": true },
         "hsm": { "primary": "ok" },
         "store": "ok",
+        "clock": "ok",
         "audit": "ok",
     });
     assert_eq!(ready.json(), expected);

@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::Executor as _;
-
 use super::{ALL_GRANTS, Stage};
-use crate::support::store::raw;
 
 #[tokio::test]
 async fn a_revoked_access_token_is_inactive_at_once_and_its_family_lives() {
@@ -68,8 +65,7 @@ async fn hazard_39_76_a_locked_database_is_503_within_the_deadline_and_all_is_we
     let stage = Stage::new("");
     let (user, totp) = stage.person("bob");
     let (_, first) = stage.family("ann").await;
-    let mut lock = raw(&stage.database()).await;
-    lock.execute("BEGIN IMMEDIATE").await.unwrap();
+    let held = stage.writes_held().await;
     let started = Instant::now();
     let (access, refresh, code) = (first.access_token(), first.refresh_token(), totp.code());
     let answers = tokio::join!(
@@ -88,7 +84,7 @@ async fn hazard_39_76_a_locked_database_is_503_within_the_deadline_and_all_is_we
     assert_eq!(stage.get("/readyz").await.status, 503);
     assert!(stage.is_active(&stage.app, &access).await, "introspection reads");
     assert_eq!(stage.get("/oauth2/jwks").await.status, 200);
-    lock.execute("ROLLBACK").await.unwrap();
+    held.end().await;
     let second = stage.refresh(&stage.app, &refresh).await.ok();
     stage.sign_in(&stage.app, &user, &code).await.ok();
     stage.revoke(&stage.app, &second.refresh_token()).await.ok();

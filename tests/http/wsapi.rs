@@ -260,14 +260,12 @@ async fn hazard_49_a_verified_otp_is_spent_for_good_also_by_a_server_that_is_kil
 /// A deployed server was known to say OK where it could not write: never here.
 #[tokio::test]
 async fn a_store_that_can_not_be_written_is_a_backend_error_and_never_ok() {
-    use sqlx::Executor as _;
     let stage = Stage::new("");
     let (asker, key) = (Asker::add(&stage, "vpn", &[]), add_key(&stage, "vvvvvvvvvvcb"));
     let otp = key.press();
-    let mut held = crate::support::store::raw(&stage.database()).await;
-    held.execute("BEGIN IMMEDIATE").await.unwrap();
+    let held = stage.writes_held().await;
     assert_eq!(asker.verify(&otp, NONCE).await, "BACKEND_ERROR");
-    held.execute("ROLLBACK").await.unwrap();
+    held.end().await;
     assert_eq!(asker.verify(&otp, OTHER).await, "OK", "it was not spent");
 }
 
@@ -329,7 +327,6 @@ async fn clients_and_keys_of_the_old_servers_move_here_with_what_they_had_spent(
 /// Neither an API key nor an AES key stands in any file of the deployment, and a blob on another row does not open.
 #[tokio::test]
 async fn promise_2_stolen_or_exchanged_keys_of_the_validation_server_are_useless() {
-    use sqlx::Executor as _;
     let stage = Stage::new("[log]\nlevel = \"trace\"");
     let (one, two) = (Asker::add(&stage, "one", &[]), Asker::add(&stage, "two", &[]));
     let keys = ["vvvvvvvvvvcb", "vvvvvvvvvvcd"].map(|public_id| add_key(&stage, public_id));
@@ -348,18 +345,17 @@ async fn promise_2_stolen_or_exchanged_keys_of_the_validation_server_are_useless
             assert!(!hay.windows(needle.len()).any(|window| window == needle), "{}", file.display());
         }
     }
-    let mut database = crate::support::store::raw(&stage.database()).await;
     let swap = |kind: &str, first: &str, second: &str| {
-        sqlx::AssertSqlSafe(format!(
+        stage.sql(&format!(
             "UPDATE seals SET row_id = CASE row_id WHEN '{first}' THEN '~{second}' ELSE '~{first}' END
              WHERE kind = '{kind}' AND row_id IN ('{first}', '{second}');
              UPDATE seals SET row_id = substr(row_id, 2) WHERE row_id LIKE '~%'"
         ))
     };
-    database.execute(sqlx::raw_sql(swap("otp_keys.secret", "vvvvvvvvvvcb", "vvvvvvvvvvcd"))).await.unwrap();
+    swap("otp_keys.secret", "vvvvvvvvvvcb", "vvvvvvvvvvcd");
     assert_eq!(one.verify(&keys[0].press(), NONCE).await, "BACKEND_ERROR");
-    database.execute(sqlx::raw_sql(swap("otp_keys.secret", "vvvvvvvvvvcb", "vvvvvvvvvvcd"))).await.unwrap();
-    database.execute(sqlx::raw_sql(swap("otp_clients.key", &one.id, &two.id))).await.unwrap();
+    swap("otp_keys.secret", "vvvvvvvvvvcb", "vvvvvvvvvvcd");
+    swap("otp_clients.key", &one.id, &two.id);
     let answer = one.send(&one.fields(&keys[0].press(), NONCE, &[])).await;
     assert_eq!(read(&answer, b"").status(), "BACKEND_ERROR");
 }

@@ -33,16 +33,16 @@ async fn a_key_whose_making_was_cut_short_is_told_of_and_removed() {
              'primary', 'token_signing', 'ES256', unixepoch() * 1000 - {age_ms})"
         )
     };
-    deployment.sqlite(&announce(0));
+    deployment.sql(&announce(0));
     let unfinished = ring(&deployment).into_iter().find(|key| key["state"] == "unfinished").unwrap();
     assert!(text(&unfinished, "what_follows").contains(id), "{unfinished}");
     let server = deployment.serve();
     // A young one may be another process's that is about to finish.
-    let holder = || (!deployment.sqlite("SELECT holder FROM leases").is_empty()).then_some(());
+    let holder = || (!deployment.sql("SELECT holder FROM leases").is_empty()).then_some(());
     tokio::task::block_in_place(|| wait_long("the lease", holder));
     assert!(in_hsm(&deployment).contains(id));
-    deployment.sqlite("DELETE FROM announced_keys");
-    deployment.sqlite(&announce(601_000));
+    deployment.sql("DELETE FROM announced_keys");
+    deployment.sql(&announce(601_000));
     tokio::task::block_in_place(|| wait_long("its removal", || (!in_hsm(&deployment).contains(id)).then_some(())));
     assert!(in_hsm(&deployment).contains(foreign));
     tokio::task::block_in_place(|| {
@@ -61,8 +61,7 @@ async fn a_withdrawn_key_is_destroyed_by_whoever_comes_next() {
         made.push(text(&deployment.json(&["key", "generate"]), "kid"));
     }
     for kid in &made {
-        deployment
-            .sqlite(&format!("UPDATE keys SET state = 'withdrawn', end_reason = 'expired' WHERE key_id = '{kid}'"));
+        deployment.sql(&format!("UPDATE keys SET state = 'withdrawn', end_reason = 'expired' WHERE key_id = '{kid}'"));
     }
     let ids: Vec<String> = made.iter().map(|kid| cka_id(&deployment, kid)).collect();
     for kind in ["privkey", "pubkey"] {
@@ -88,7 +87,7 @@ async fn nothing_is_destroyed_while_an_active_key_is_missing() {
     let audit_id = cka_id(&deployment, &text(&audit, "kid"));
     deployment.hsm_token().pkcs11_tool(&["--delete-object", "--type", "privkey", "--id", &audit_id]);
     let withdrawn = "UPDATE keys SET state = 'withdrawn', end_reason = 'expired'";
-    deployment.sqlite(&format!("{withdrawn} WHERE key_id = '{spare}'"));
+    deployment.sql(&format!("{withdrawn} WHERE key_id = '{spare}'"));
     let alarms = || told(&deployment, "key.rotated");
     let alarm = tokio::task::block_in_place(|| wait_long("the alarm", || alarms().into_iter().next()));
     assert_eq!((&alarm["outcome"], &alarm["reason"]), (&"failed".into(), &"key_missing".into()), "{alarm}");
@@ -166,12 +165,12 @@ async fn kill_9_at_any_moment_of_a_rotation_leaves_nothing_unknown() {
     let known = || -> BTreeSet<String> {
         let sql = "SELECT lower(hex(cka_id)) FROM keys WHERE public_jwk IS NOT NULL AND state <> 'destroyed'
             UNION SELECT lower(hex(cka_id)) FROM announced_keys";
-        deployment.sqlite(sql).lines().map(str::to_owned).collect()
+        deployment.sql(sql).lines().map(str::to_owned).collect()
     };
     // The lease of a killed server lasts for seconds, and a key whose making it did not finish is waited for for minutes:
     // it is as if both had run out.
     let time_passes =
-        || deployment.sqlite("DELETE FROM leases; UPDATE announced_keys SET announced_at = announced_at - 601000");
+        || deployment.sql("DELETE FROM leases; UPDATE announced_keys SET announced_at = announced_at - 601000");
     for round in 0..8_u64 {
         time_passes();
         let mut server = deployment.serve();

@@ -23,7 +23,7 @@ async fn a_key_that_is_rotated_by_hand_signs_when_everybody_knows_it() {
     });
     // By the times that the store holds, it was published long enough before.
     let sql = format!("SELECT state_since - created_at FROM keys WHERE key_id = '{next}'");
-    let published_for = deployment.sqlite(&sql);
+    let published_for = deployment.sql(&sql);
     assert!(published_for.parse::<i64>().unwrap() >= 2000, "{published_for} ms");
     assert_eq!(in_stage(&deployment, "retiring"), std::slice::from_ref(&first));
     // The one signature that is begun by what the server knew before may still be the old key's.
@@ -53,9 +53,9 @@ async fn of_three_processes_one_rotates() {
     let deployment = Application::new(&quick("2s"));
     let servers = [deployment.serve(), deployment.serve(), deployment.serve()];
     tokio::task::block_in_place(|| wait_long("four keys", || (ring(&deployment).len() >= 4).then_some(())));
-    assert_eq!(deployment.sqlite("SELECT COUNT(*) FROM leases"), "1");
+    assert_eq!(deployment.sql("SELECT COUNT(*) FROM leases"), "1");
     servers.into_iter().for_each(Server::stop);
-    assert_eq!(deployment.sqlite("SELECT COUNT(*) FROM leases"), "0", "given back at the end");
+    assert_eq!(deployment.sql("SELECT COUNT(*) FROM leases"), "0", "given back at the end");
     let activated = told(&deployment, "key.activated");
     let mut keys: Vec<_> = activated.iter().map(|record| text(record, "key")).collect();
     keys.sort();
@@ -101,6 +101,6 @@ fn processes_that_initialise_at_once_make_one_active_key_of_each_kind() {
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     }
     let active = "SELECT COUNT(*), COUNT(DISTINCT purpose) FROM keys WHERE state = 'active'";
-    assert_eq!(deployment.sqlite(active), "5|5");
+    assert_eq!(deployment.sql(active), "5|5");
     deployment.serve().stop();
 }

@@ -69,7 +69,7 @@ impl Group {
             "UPDATE keys SET state = 'active' WHERE hsm = '{hsm}' AND purpose = 'token_signing' AND state = 'next';
              UPDATE deployment SET generation = generation + 1;"
         );
-        self.deployment.sqlite(&sql);
+        self.deployment.sql(&sql);
     }
 
     fn folder(&self, hsm: &str) -> &Path {

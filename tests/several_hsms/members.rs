@@ -93,9 +93,9 @@ fn what_is_added_twice_or_was_interrupted_is_made_up_for() {
     group.configure("second", "");
     let first = group.deployment.json(&["hsm", "add", "second"]);
     // As if it had ended in the middle: half of the keys, none of the seals.
-    group.deployment.sqlite(
-        "DELETE FROM seals WHERE hsm = 'second'; DELETE FROM keys WHERE hsm = 'second' AND purpose = 'wrapping';",
-    );
+    group
+        .deployment
+        .sql("DELETE FROM seals WHERE hsm = 'second'; DELETE FROM keys WHERE hsm = 'second' AND purpose = 'wrapping';");
     let again = group.deployment.json(&["hsm", "add", "second"]);
     assert_eq!(again["resealed"], first["resealed"]);
     let created =
@@ -126,7 +126,7 @@ fn what_can_not_be_added_or_retired_is_refused_in_words() {
     group.promote_signing_key("second");
     // Nor does one that lacks what the other alone can open.
     group.deployment.add_user("ann", "reader");
-    group.deployment.sqlite("DELETE FROM seals WHERE hsm = 'second'");
+    group.deployment.sql("DELETE FROM seals WHERE hsm = 'second'");
     let refused = group.deployment.run(&["hsm", "retire", "primary"]);
     refused.fails(1, &["sealed for `primary` alone", "signet hsm add second"]);
     group.deployment.json(&["hsm", "add", "second"]);

@@ -17,7 +17,7 @@ async fn sign_in(caller: &Caller, otp: &str) -> Answer {
 fn sealed(group: &Group, hsm: &str) -> (String, String) {
     let of = |condition: &str| {
         let sql = format!("SELECT COUNT(*) FROM (SELECT DISTINCT tenant, kind, row_id FROM seals {condition})");
-        group.deployment.sqlite(&sql)
+        group.deployment.sql(&sql)
     };
     (of(&format!("WHERE hsm = '{hsm}'")), of(""))
 }
@@ -123,7 +123,7 @@ async fn hazard_45_tries_are_counted_alike_whichever_token_answers() {
         group.bring_back(away);
     }
     assert_eq!(caller.sign_in("ann", "another password", "123456").await.unwrap().status, 429);
-    let counts = group.deployment.sqlite("SELECT COUNT(*) FROM throttles");
+    let counts = group.deployment.sql("SELECT COUNT(*) FROM throttles");
     assert_eq!(counts, "4", "for each name, of what was guessed at and of the account");
     server.stop();
 }

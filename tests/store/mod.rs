@@ -9,5 +9,6 @@ mod contract;
 mod faults;
 mod nobody;
 mod opening;
+mod postgres;
 mod races;
 mod tampering;

@@ -25,7 +25,7 @@ async fn every_sql_text_prepares() {
         let prepared = connection.prepare(AssertSqlSafe(text.clone()).into_sql_str()).await;
         assert!(prepared.is_ok(), "{text}: {:?}", prepared.err());
     }
-    let database = Database::new().await;
+    let database = Database::new();
     database.open().await.close().await;
     let mut connection = database.raw().await;
     for text in sql_texts(Dialect::Postgres) {

@@ -19,7 +19,7 @@ const RACERS: usize = 100;
 macro_rules! on_every_engine {
     ($($case:ident),+ $(,)?) => {
         on_every_engine!(@ sqlite Place::new(); $($case),+);
-        on_every_engine!(@ postgres Database::new().await; $($case),+);
+        on_every_engine!(@ postgres Database::new(); $($case),+);
     };
     (@ $engine:ident $place:expr; $($case:ident),+) => {
         mod $engine {

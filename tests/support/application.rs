@@ -1,6 +1,7 @@
 //! The test application: one real deployment of Signet, from `signet init` to `signet serve`.
 //!
-//! Every part is what a user runs: the `signet` binary, a SoftHSM token of its own, a SQLite file, sockets on loopback.
+//! Every part is what a user runs: the `signet` binary, a SoftHSM token of its own, a SQLite file or, where
+//! [`postgres`](super::postgres) is wanted, a PostgreSQL database, sockets on loopback.
 //! A test reads like this:
 //!
 //! ```ignore
@@ -32,6 +33,7 @@ use std::sync::{Arc, Mutex};
 
 use super::fault::{self, FaultModule};
 use super::hsm::SoftToken;
+use super::postgres::{self, Database};
 use super::template;
 
 /// The audience of clients that name none.
@@ -62,6 +64,8 @@ pub(crate) struct TestUser {
 /// A deployment in a folder of its own, which goes with it.
 pub(crate) struct Application {
     token: Arc<SoftToken>,
+    /// Where its store is, if not in a SQLite file in its folder.
+    postgres: Option<Database>,
     hsm: Hsm,
     address: Mutex<SocketAddr>,
     sections: Mutex<String>,
@@ -125,7 +129,7 @@ impl Application {
 
     fn initialised(hsm: (Arc<SoftToken>, Hsm), address: SocketAddr, naming: Naming, sections: &str) -> Arc<Self> {
         let application = Self::configured(hsm, address, naming, sections);
-        if !application.database().exists() {
+        if !application.is_initialised() {
             application.json(&["init"]);
         }
         application
@@ -138,8 +142,11 @@ impl Application {
         sections: &str,
     ) -> Arc<Self> {
         let tls = matches!(naming, Naming::Certificate).then(|| write_certificate(token.path(), address));
+        let is_copy = is_initialised(token.path());
+        let postgres = postgres::is_wanted().then(|| if is_copy { template::copy_database() } else { Database::new() });
         let application = Self {
             token,
+            postgres,
             hsm,
             address: Mutex::new(address),
             sections: Mutex::new(sections.to_owned()),
@@ -183,11 +190,12 @@ impl Application {
             write!(environment, ", {name} = \"{value}\"").unwrap();
         }
         let text = format!(
-            "[server]\npublic_url = \"{issuer}\"\nlisten = \"{address}\"\n{server}\n[store]\nurl = \"sqlite://signet.db\"\n\
+            "[server]\npublic_url = \"{issuer}\"\nlisten = \"{address}\"\n{server}\n[store]\n{store}\n\
              \n[[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
              environment = {{ {environment} }}\n{lines}\n\n{sections}\n",
             issuer = self.issuer(),
             address = self.address(),
+            store = store_lines(self.postgres.as_ref()),
             module = self.hsm.module.display(),
             lines = self.hsm.lines,
             sections = self.sections.lock().unwrap(),
@@ -216,6 +224,15 @@ impl Application {
 
     pub(crate) fn database(&self) -> PathBuf {
         self.file("signet.db")
+    }
+
+    /// The database, where it is not a SQLite file.
+    pub(crate) fn postgres(&self) -> Option<&Database> {
+        self.postgres.as_ref()
+    }
+
+    fn is_initialised(&self) -> bool {
+        is_initialised(self.folder())
     }
 
     /// What the servers wrote to standard error so far.
@@ -255,6 +272,19 @@ enum Naming {
     Localhost,
     /// `https://` and its address, by a certificate of its own.
     Certificate,
+}
+
+/// Whether `signet init` was run in a folder: it leaves the audit key there.
+fn is_initialised(folder: &Path) -> bool {
+    folder.join("audit.jwk").exists()
+}
+
+/// The lines of `[store]`.
+pub(super) fn store_lines(postgres: Option<&Database>) -> String {
+    match postgres {
+        Some(database) => format!("url = \"{}\"\nstate_folder = \".\"", database.url()),
+        None => "url = \"sqlite://signet.db\"".to_owned(),
+    }
 }
 
 fn soft_hsm(token: SoftToken, lines: &str) -> (Arc<SoftToken>, Hsm) {

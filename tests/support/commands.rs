@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use sqlx::{Executor as _, PgConnection, SqliteConnection};
 
 use super::application::{AUDIENCE, Application, PASSWORD, TestClient, TestUser};
 use super::codes::{Totp, YubiKey};
@@ -92,10 +93,9 @@ impl Application {
 
     /// The audit records, oldest first.
     pub(crate) async fn audit(&self) -> Vec<Value> {
-        let mut connection = super::store::raw(&self.database()).await;
-        let texts = sqlx::query_scalar("SELECT text FROM audit_records ORDER BY sequence");
-        let texts: Vec<String> = texts.fetch_all(&mut connection).await.unwrap();
-        texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+        // No record has a line break in it.
+        let texts = self.sql("SELECT text FROM audit_records ORDER BY sequence");
+        texts.lines().map(|text| serde_json::from_str(text).unwrap()).collect()
     }
 
     /// The reasons of this user's refused sign-ins, oldest first.
@@ -108,17 +108,50 @@ impl Application {
 
     /// How many rows a table has.
     pub(crate) async fn rows(&self, table: &str) -> i64 {
-        let mut connection = super::store::raw(&self.database()).await;
-        let statement = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-        sqlx::query_scalar(statement).fetch_one(&mut connection).await.unwrap()
+        self.sql(&format!("SELECT count(*) FROM {table}")).parse().unwrap()
     }
 
     /// What the database answers, by a program that is not ours.
     #[track_caller]
-    pub(crate) fn sqlite(&self, sql: &str) -> String {
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        if let Some(database) = self.postgres() {
+            return database.sql(sql);
+        }
         let mut command = Command::new("sqlite3");
         command.args(["-cmd", ".timeout 5000"]).arg(self.database()).arg(sql);
         feed(command, "").ok().stdout.trim().to_owned()
+    }
+
+    /// Has somebody else hold what every write needs, until it is dropped.
+    pub(crate) async fn writes_held(&self) -> HeldWrites {
+        match self.postgres() {
+            Some(database) => {
+                let mut connection = database.raw().await;
+                connection.execute("BEGIN").await.unwrap();
+                connection.execute("SELECT * FROM deployment FOR UPDATE").await.unwrap();
+                HeldWrites::Postgres(connection)
+            }
+            None => {
+                let mut connection = super::store::raw(&self.database()).await;
+                connection.execute("BEGIN IMMEDIATE").await.unwrap();
+                HeldWrites::Sqlite(connection)
+            }
+        }
+    }
+}
+
+/// A transaction of somebody else's that lets nobody write.
+pub(crate) enum HeldWrites {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl HeldWrites {
+    pub(crate) async fn end(self) {
+        match self {
+            Self::Sqlite(mut connection) => connection.execute("ROLLBACK").await.map(drop).unwrap(),
+            Self::Postgres(mut connection) => connection.execute("ROLLBACK").await.map(drop).unwrap(),
+        }
     }
 }
 

@@ -42,10 +42,15 @@ impl Crowd {
         // Nobody waits for an answer, and the machine may be busy.
         let config = HsmConfig { deadline: Duration::from_secs(120), ..application.hsm_token().config() };
         let (group, events) = started(config).await;
-        let path = application.database();
-        let options =
-            SqliteOptions { path, create: false, readers: 4, busy_timeout: Duration::from_secs(20), anchor: None };
-        let store = signet_store_sqlite::open(options, Arc::new(SystemClock)).await.unwrap();
+        let clock = Arc::new(SystemClock);
+        let store = match application.postgres() {
+            Some(database) => signet_store_postgres::open(database.options(), clock).await.unwrap(),
+            None => {
+                let (path, busy_timeout) = (application.database(), Duration::from_secs(20));
+                let options = SqliteOptions { path, create: false, readers: 4, busy_timeout, anchor: None };
+                signet_store_sqlite::open(options, clock).await.unwrap()
+            }
+        };
         group.use_keys(store.keys().await.unwrap());
         let adapters = Ports {
             store: store.clone(),

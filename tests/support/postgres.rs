@@ -1,75 +1,109 @@
-//! A PostgreSQL server of this test process's own, and a database in it for each test.
+//! A PostgreSQL server of this test process's own, and databases in it.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use signet_store_postgres::PostgresOptions;
 use signet_store_sql::SqlStore;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use tokio::sync::OnceCell;
+use sqlx::{Connection as _, PgConnection};
 
+use super::process::feed;
 use super::store::{ManualClock, NOW};
 
-static SERVER: OnceCell<Server> = OnceCell::const_new();
+/// The variable that has deployments of the tests keep their store in PostgreSQL.
+const WANTED: &str = "SIGNET_TEST_STORE";
+
+static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-/// The server; it stops when its standard input is closed, which the end of this process does.
-struct Server {
-    port: u16,
-    _process: Child,
+/// Whether deployments keep their store in PostgreSQL: `SIGNET_TEST_STORE=postgres`.
+pub(crate) fn is_wanted() -> bool {
+    std::env::var(WANTED).is_ok_and(|engine| engine == "postgres")
+}
+
+/// A server; it stops at once when its standard input is closed, which the end of this process does.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    process: Child,
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(crate) fn start() -> Self {
+        Self::run(None)
+    }
+
+    /// A standby that follows this one.
+    pub(crate) fn standby(&self) -> Self {
+        Self::run(Some(self.port))
+    }
+
+    fn run(primary: Option<u16>) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/postgres.sh");
         let mut command = Command::new("sh");
-        command.arg(script).arg(&folder).arg(port.to_string()).stdin(Stdio::piped());
+        command.arg(script).arg(&folder).arg(port.to_string()).args(primary.map(|port| port.to_string()));
+        command.stdin(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let started = Instant::now();
-        while PgConnection::connect_with(&administrator(port)).await.is_err() {
-            let ended = process.try_wait().unwrap();
-            assert!(ended.is_none(), "PostgreSQL did not start: {}", log_in(&folder));
-            assert!(started.elapsed() < Duration::from_secs(60), "PostgreSQL is not ready: {}", log_in(&folder));
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let (started, log) = (Instant::now(), || std::fs::read_to_string(folder.join("log")).unwrap_or_default());
+        let is_ready = || {
+            let mut asked = Command::new("pg_isready");
+            asked.args(["-q", "-h", "127.0.0.1", "-p"]).arg(port.to_string()).status().unwrap().success()
+        };
+        while !is_ready() {
+            assert!(process.try_wait().unwrap().is_none(), "PostgreSQL did not start: {}", log());
+            assert!(started.elapsed() < Duration::from_secs(60), "PostgreSQL is not ready: {}", log());
+            std::thread::sleep(Duration::from_millis(50));
         }
-        Self { port, _process: process }
+        Self { port, process }
+    }
+
+    /// What a client that is not ours answers to statements.
+    pub(crate) fn sql(&self, database: &str, sql: &str) -> String {
+        let mut command = Command::new("psql");
+        command.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "signet", "-d", database, "-c", sql]);
+        command.arg("-p").arg(self.port.to_string());
+        feed(command, "").ok().stdout.trim().to_owned()
+    }
+
+    /// Ends it as a machine that fails.
+    pub(crate) fn fail(mut self) {
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap();
     }
 }
 
-fn log_in(folder: &Path) -> String {
-    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
-}
-
-fn administrator(port: u16) -> PgConnectOptions {
-    PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).username("signet").database("postgres")
-}
-
-/// A database of a test's own.
+/// A database of its own.
+#[derive(Debug)]
 pub(crate) struct Database {
-    port: u16,
     name: String,
     pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Database {
-    pub(crate) async fn new() -> Self {
-        let port = SERVER.get_or_init(Server::start).await.port;
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        Self::made("")
+    }
+
+    /// A copy of another one, to which nobody may be connected.
+    pub(crate) fn copy_of(template: &Self) -> Self {
+        Self::made(&format!(" TEMPLATE {}", template.name))
+    }
+
+    fn made(how: &str) -> Self {
         let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
-        let mut connection = PgConnection::connect_with(&administrator(port)).await.unwrap();
-        connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-        connection.close().await.unwrap();
-        Self { port, name, clock: ManualClock::at(NOW) }
+        SERVER.sql("postgres", &format!("CREATE DATABASE {name}{how}"));
+        Self { name, clock: ManualClock::at(NOW) }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("postgres://signet@127.0.0.1:{}/{}", self.port, self.name)
+        format!("postgres://signet@127.0.0.1:{}/{}", SERVER.port, self.name)
     }
 
     pub(crate) fn options(&self) -> PostgresOptions {
@@ -84,6 +118,12 @@ impl Database {
 
     /// A connection of somebody else's to the database.
     pub(crate) async fn raw(&self) -> PgConnection {
-        PgConnection::connect_with(&administrator(self.port).database(&self.name)).await.unwrap()
+        let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(SERVER.port).username("signet");
+        PgConnection::connect_with(&options.database(&self.name)).await.unwrap()
+    }
+
+    /// What the database answers, by a program that is not ours.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        SERVER.sql(&self.name, sql)
     }
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+use super::application::store_lines;
 use super::hsm::{PROGRAM, SoftToken, provision};
+use super::postgres::{self, Database};
 use super::process::{feed, runs};
 
 /// Where templates lie, each in a folder that is named by the process that made it.
@@ -16,6 +18,13 @@ const FOLDER: &str = env!("CARGO_TARGET_TMPDIR");
 const LEFT_OUT: [&str; 2] = ["signet.toml", "pin.accepted"];
 
 static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(make);
+static DATABASE: LazyLock<Database> = LazyLock::new(Database::new);
+
+/// The database that a copy's keys are known in, where it is not a file of the copy.
+pub(super) fn copy_database() -> Database {
+    LazyLock::force(&TEMPLATE);
+    Database::copy_of(&DATABASE)
+}
 
 /// A soft token with a deployment's keys, and beside it the database that knows them.
 pub(super) fn copy() -> SoftToken {
@@ -48,8 +57,9 @@ fn make() -> PathBuf {
     let module = provision(&folder, "signet");
     let folder = folder.canonicalize().unwrap();
     let configuration = folder.join("signet.toml");
+    let store = store_lines(postgres::is_wanted().then(|| &*DATABASE));
     let text = format!(
-        "[server]\npublic_url = \"http://localhost:8080\"\n[store]\nurl = \"sqlite://signet.db\"\n[[hsm]]\n\
+        "[server]\npublic_url = \"http://localhost:8080\"\n[store]\n{store}\n[[hsm]]\n\
          name = \"primary\"\nmodule = \"{}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\ndeadline = \"12s\"\n\
          environment = {{ SOFTHSM2_CONF = \"{}\" }}\n",
         module.display(),

@@ -180,6 +180,11 @@ pub enum InitialiseError {
          how it stands"
     )]
     NotAMember(HsmName),
+    /// Another process was faster.
+    #[error(
+        "there is an active key of this kind in the HSM token `{0}` already: another process made one at the same time"
+    )]
+    PlaceTaken(HsmName),
     /// The HSM failed.
     #[error(transparent)]
     Hsm(#[from] HsmError),

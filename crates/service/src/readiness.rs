@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::key_ring::trials::Trials;
 use crate::{ChangeError, Signatures};
 use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth};
+use signet_jose::clock::Timestamp;
 
 /// How old the last good signature may be.
 const RECENT: Duration = Duration::from_secs(15);
@@ -84,6 +85,8 @@ pub struct ReadinessReport {
     pub hsm: BTreeMap<HsmName, String>,
     /// The store, in a word.
     pub store: String,
+    /// This node's clock beside the database's, in a word: tokens and leases of several nodes go by one time.
+    pub clock: String,
     /// The audit log, in a word: records are written with the store, so this tells of its checkpoints.
     pub audit: String,
 }
@@ -139,20 +142,21 @@ impl Readiness {
         let tokens = self.key_admin.tokens();
         let hsm: BTreeMap<HsmName, String> =
             tokens.into_iter().map(|hsm| (hsm.clone(), self.hsm_state(&hsm).to_owned())).collect();
-        let store = match self.membership.probe(self.clock.now()).await {
-            Ok(()) => "ok",
+        let asked_at = self.clock.now();
+        let (store, clock) = match self.membership.probe(asked_at).await {
+            Ok(at) => ("ok", clock_word(asked_at, at, self.clock.now())),
             Err(error) => {
                 tracing::error!(%error, "the store can't be written");
-                "not available"
+                ("not available", "not known")
             }
         };
         let audit = self.state.audit();
         let verification = self.directory.at_hand().await.is_ok();
         // What one HSM token can't sign, another one does.
         let can_sign = hsm.values().any(|state| state == "ok");
-        let ready = can_sign && store == "ok" && audit == "ok";
+        let ready = can_sign && [store, clock, &audit].iter().all(|word| *word == "ok");
         let (issuance, verification) = (Part { ready }, Part { ready: verification });
-        ReadinessReport { ready, issuance, verification, hsm, store: store.to_owned(), audit }
+        ReadinessReport { ready, issuance, verification, hsm, store: store.to_owned(), clock: clock.to_owned(), audit }
     }
 
     fn hsm_state(&self, hsm: &HsmName) -> &'static str {
@@ -171,9 +175,36 @@ impl Readiness {
     }
 }
 
+/// How far a node's clock and the database's may be apart.
+pub const MOST_APART: Duration = Duration::from_secs(5);
+
+/// How far the database's clock is from what this node's showed before and after it was asked: none where it is between.
+pub fn apart(before: Timestamp, database: Timestamp, after: Timestamp) -> Duration {
+    if database < before { before.since(database) } else { database.since(after) }
+}
+
+fn clock_word(before: Timestamp, database: Timestamp, after: Timestamp) -> &'static str {
+    let apart = apart(before, database, after);
+    if apart <= MOST_APART {
+        return "ok";
+    }
+    tracing::error!(?apart, %database, "this machine's clock and the database's differ: set the one that is wrong");
+    "differs from the database's"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_may_be_five_seconds_apart_and_a_slow_answer_is_no_difference() {
+        let at = Timestamp::from_unix_seconds;
+        assert_eq!(clock_word(at(100), at(103), at(109)), "ok");
+        assert_eq!(clock_word(at(100), at(95), at(100)), "ok");
+        assert_eq!(clock_word(at(100), at(114), at(109)), "ok");
+        assert_ne!(clock_word(at(100), at(94), at(100)), "ok");
+        assert_ne!(clock_word(at(100), at(115), at(109)), "ok");
+    }
 
     fn busy() -> ChangeError {
         HsmError::new("sign", HsmFailure::Overloaded).into()

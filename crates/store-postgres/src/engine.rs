@@ -80,17 +80,30 @@ impl Engine for PostgresEngine {
         Ok(Box::new(Writing { connection }))
     }
 
+    /// A connection that broke, as all do where another host takes over, is no answer: reading is done once more.
     async fn read(&self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
+        let pool = self.pool().await?;
+        match bound(text, values.clone()).fetch_all(&pool).await {
+            Ok(rows) => return rows_of(&rows),
+            Err(error) if error.as_database_error().is_some() => return Err(failure_of(&error)),
+            Err(_) => self.let_go(&pool).await,
+        }
         let pool = self.pool().await?;
         match bound(text, values).fetch_all(&pool).await {
             Ok(rows) => rows_of(&rows),
-            Err(error) => {
-                if error.as_database_error().is_none() {
-                    self.let_go(&pool).await;
-                }
-                Err(failure_of(&error))
-            }
+            Err(error) => Err(failure_of(&error)),
         }
+    }
+
+    async fn weakness(&self) -> Result<Option<String>> {
+        let asked = "SELECT current_setting('synchronous_standby_names')";
+        let rows = self.read(&asked.into(), vec![]).await?;
+        let names: String = rows.first().ok_or(StoreFailure::Corrupt("row"))?.try_get(0)?;
+        Ok(names.is_empty().then(|| {
+            "the server waits for no synchronous standby (synchronous_standby_names is empty): if its disk is lost, so are the \
+             last commits, or all of them"
+                .to_owned()
+        }))
     }
 
     async fn close(&self) {

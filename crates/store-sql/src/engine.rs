@@ -36,6 +36,15 @@ pub enum Text {
     },
 }
 
+impl Text {
+    /// A text in which `{now}` is the database server's clock, in milliseconds, or on SQLite, which has no server, this
+    /// parameter.
+    pub(crate) fn by_clock(text: &str, parameter: &str) -> Self {
+        let server = format!("COALESCE(CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT), {parameter})");
+        Self::Each { sqlite: text.replace("{now}", parameter).into(), postgres: text.replace("{now}", &server).into() }
+    }
+}
+
 /// A text in one engine's words, which costs nothing to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Words {
@@ -235,6 +244,10 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Reads what is committed, beside the writer.
     /// Errors: why not.
     async fn read(&self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>>;
+    /// What a failure of the machine that the database is on would cost beyond an outage, with what to do about it; `None`
+    /// where it would cost nothing more than that of this machine.
+    /// Errors: why it can't be told.
+    async fn weakness(&self) -> Result<Option<String>>;
     /// Closes the connections that read.
     async fn close(&self);
 }

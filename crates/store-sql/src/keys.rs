@@ -14,7 +14,7 @@ use signet_core::audit::Draft;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::clock::Timestamp;
 use signet_jose::{Jwk, KeyId};
-use signet_store::{Keys, StoreError, StoreFailure};
+use signet_store::{KeyAddition, Keys, StoreError, StoreFailure};
 
 texts! {
     ADD = "INSERT INTO keys (tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason,
@@ -66,13 +66,13 @@ fn key_of(row: &Row) -> Result<HsmKey> {
     })
 }
 
-async fn add(key: &HsmKey, connection: &mut Connection) -> Result<WriteOutcome<()>> {
+async fn add(key: &HsmKey, connection: &mut Connection) -> Result<WriteOutcome<KeyAddition>> {
     // Asked in the transaction: the token may be retired while its key is being generated.
     if key.purpose == KeyPurpose::TokenSigning && !is_member(&key.hsm, connection).await? {
-        return Err(StoreFailure::NotAMember(key.hsm.clone()));
+        return Ok(WriteOutcome::nothing(KeyAddition::NotAMember));
     }
     if key.state.is_active() && count_active(key, connection).await? > 0 {
-        return Err(StoreFailure::Taken("an active key of this kind in this HSM token"));
+        return Ok(WriteOutcome::nothing(KeyAddition::PlaceTaken));
     }
     let (state, since, until, end) = columns(&key.state);
     query(ADD)
@@ -91,7 +91,7 @@ async fn add(key: &HsmKey, connection: &mut Connection) -> Result<WriteOutcome<(
         .execute(&mut *connection)
         .await?;
     key_ring::forget(&key.cka_id, connection).await?;
-    Ok(WriteOutcome::renewed(()))
+    Ok(WriteOutcome::renewed(KeyAddition::Added))
 }
 
 async fn move_stage(
@@ -116,7 +116,7 @@ async fn move_stage(
 
 #[async_trait]
 impl Keys for SqlStore {
-    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<(), StoreError> {
+    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<KeyAddition, StoreError> {
         self.writer.change("add key", key.clone(), audit, add).await
     }
 

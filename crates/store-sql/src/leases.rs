@@ -1,29 +1,36 @@
 //! Leases: what one process of the deployment does at a time.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::engine::{Connection, Result, query};
+use super::engine::{Connection, Result, Text, query};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
 use signet_jose::clock::Timestamp;
 use signet_store::{Leases, StoreError};
 
 texts! {
-    TAKE = "INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, $4)
-        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-        WHERE leases.holder = $2 OR leases.expires_at <= $3";
     END = "DELETE FROM leases WHERE name = $1 AND holder = $2";
 }
 
-type Asked = (&'static str, String, Timestamp, Timestamp);
+pub(super) static TAKE: LazyLock<Text> = LazyLock::new(|| {
+    let text = "INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, {now} + $4)
+        ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
+        WHERE leases.holder = $2 OR leases.expires_at <= {now}";
+    Text::by_clock(text, "$3")
+});
 
-async fn take((name, holder, at, until): &Asked, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let taken = query(TAKE)
+type Asked = (&'static str, String, Timestamp, Duration);
+
+async fn take((name, holder, at, lasts): &Asked, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let taken = query(TAKE.clone())
         .bind(*name)
         .bind(holder.as_str())
         .bind(at.unix_millis())
-        .bind(until.unix_millis())
+        .bind(i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX))
         .execute(connection)
         .await?;
     Ok(WriteOutcome::nothing(taken.rows_affected() == 1))
@@ -41,9 +48,9 @@ impl Leases for SqlStore {
         name: &'static str,
         holder: &str,
         at: Timestamp,
-        until: Timestamp,
+        lasts: Duration,
     ) -> Result<bool, StoreError> {
-        let asked = (name, holder.to_owned(), at, until);
+        let asked = (name, holder.to_owned(), at, lasts);
         self.writer.change("take a lease", asked, vec![], take).await
     }
 

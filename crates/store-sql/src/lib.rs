@@ -86,6 +86,12 @@ impl SqlStore {
         Ok(Self { writer, engine, anchor, latest, room: throttles::Room::default() })
     }
 
+    /// What a failure of the database's machine would cost, as [`Engine::weakness`] says.
+    /// Errors: why it can't be told.
+    pub async fn weakness(&self) -> Result<Option<String>, StoreError> {
+        self.engine.weakness().await.map_err(|failure| failure.during("ask how durable the store is"))
+    }
+
     /// Lets the writes that wait finish, then closes every connection. Later calls answer that it is closed.
     pub async fn close(&self) {
         // The readers go first, so that the last connection to close is the writer's: SQLite's then folds the log back.
@@ -185,7 +191,8 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
     ];
     let made = chain::INSERTS.iter().map(|insert| insert.alone.clone()).chain([chain::SET_TAIL.clone()]);
     let at_once = chain::INSERTS.iter().map(|insert| &insert.at_once);
-    let each = audit_log::EACH.iter().chain([&*stock::KNOWN]).chain(at_once).cloned();
+    let each =
+        audit_log::EACH.iter().chain([&*stock::KNOWN, &*membership::PROBE, &*leases::TAKE]).chain(at_once).cloned();
     let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
     texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
 }

@@ -1,9 +1,11 @@
 //! The deployment as a whole.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, Text, query};
 use super::outcome::WriteOutcome;
 use super::row::{moment, moment_if};
 use super::texts::texts;
@@ -14,8 +16,6 @@ use signet_store::{HsmMember, Membership, SealedSecrets, StoreError};
 
 texts! {
     GENERATION = "SELECT generation FROM deployment WHERE id = 1";
-    PROBE = "INSERT INTO probe (id, probed_at) VALUES (1, $1)
-        ON CONFLICT (id) DO UPDATE SET probed_at = excluded.probed_at";
     TOKENS = "SELECT name, label, manufacturer, model, serial, firmware, bound_at, retired_at
         FROM hsm_tokens ORDER BY name";
     SEALED = "SELECT kind, hsm, substr(blob, 1, 1), COUNT(*) FROM seals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
@@ -85,9 +85,15 @@ async fn retire(
     Ok(WriteOutcome::renewed(true))
 }
 
-async fn probe(at: &Timestamp, connection: &mut Connection) -> Result<WriteOutcome<()>> {
-    query(PROBE).bind(at.unix_millis()).execute(connection).await?;
-    Ok(WriteOutcome::nothing(()))
+pub(super) static PROBE: LazyLock<Text> = LazyLock::new(|| {
+    let text = "INSERT INTO probe (id, probed_at) VALUES (1, {now})
+        ON CONFLICT (id) DO UPDATE SET probed_at = excluded.probed_at RETURNING probed_at";
+    Text::by_clock(text, "$1")
+});
+
+async fn probe(at: &Timestamp, connection: &mut Connection) -> Result<WriteOutcome<Timestamp>> {
+    let row = query(PROBE.clone()).bind(at.unix_millis()).fetch_one(connection).await?;
+    Ok(WriteOutcome::nothing(moment(&row, "probed_at")?))
 }
 
 #[async_trait]
@@ -129,7 +135,7 @@ impl Membership for SqlStore {
         self.read_each(operation, query(SEALED), sealed_of).await
     }
 
-    async fn probe(&self, at: Timestamp) -> Result<(), StoreError> {
+    async fn probe(&self, at: Timestamp) -> Result<Timestamp, StoreError> {
         self.writer.change("probe", at, vec![], probe).await
     }
 }

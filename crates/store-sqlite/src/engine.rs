@@ -59,6 +59,10 @@ impl Engine for SqliteEngine {
         rows_of(&rows)
     }
 
+    async fn weakness(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     async fn close(&self) {
         self.readers.close().await;
     }

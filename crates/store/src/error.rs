@@ -1,7 +1,6 @@
 //! What a call of the store can end in, and what is recorded of a write whichever way it went.
 
 use signet_core::audit::Draft;
-use signet_core::keys::HsmName;
 
 /// The store could not say: the caller denies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +26,6 @@ pub enum StoreFailure {
         "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back"
     )]
     RolledBack,
-    /// Another process was faster: what the change makes is there already.
-    #[error("there is {0} already: another process made one at the same time")]
-    Taken(&'static str),
-    /// The HSM token was retired meanwhile, or was never a member.
-    #[error("the HSM token `{0}` is not part of this deployment, or was retired: no key is made in it")]
-    NotAMember(HsmName),
     /// The database is not one that this program can use; the text says what to do.
     #[error("{0}")]
     Refused(String),

@@ -13,17 +13,25 @@ use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealM
 use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
 
+/// How the addition of a key ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum KeyAddition {
+    /// It is in the store.
+    Added,
+    /// It is active, and its place has an active key already: another process made one at the same time.
+    PlaceTaken,
+    /// It signs tokens, and its HSM token is not bound, or was retired meanwhile.
+    NotAMember,
+}
+
 /// Keys that the deployment depends on.
 #[async_trait]
 pub trait Keys: Send + Sync {
     /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
-    /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment.
-    /// Errors: [`StoreFailure::Taken`] for an active key whose place has one, [`StoreFailure::NotAMember`] for a
-    /// token-signing key in an HSM token that is not bound, or retired.
-    ///
-    /// [`StoreFailure::Taken`]: super::StoreFailure::Taken
-    /// [`StoreFailure::NotAMember`]: super::StoreFailure::NotAMember
-    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<()>;
+    /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment. Nothing is written
+    /// or recorded where it is not [added](KeyAddition::Added).
+    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<KeyAddition>;
     /// Every key, of all tenants and purposes, the oldest first.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
     /// Moves a key from one stage to another; `false` where it is not in stage `from`.
@@ -52,9 +60,10 @@ pub trait Keys: Send + Sync {
 /// Leases: what one process of the deployment does at a time.
 #[async_trait]
 pub trait Leases: Send + Sync {
-    /// Takes or renews a lease until a moment: true for the holder it has now. Another holder's lease is taken only
-    /// after it ran out at `at`.
-    async fn take_lease(&self, name: &'static str, holder: &str, at: Timestamp, until: Timestamp) -> Result<bool>;
+    /// Takes or renews a lease for so long: true for the holder it has now. Another holder's lease is taken only after it ran
+    /// out. Now is what the database server's clock says, so that nodes whose clocks differ agree; where there is no server
+    /// it is `at`.
+    async fn take_lease(&self, name: &'static str, holder: &str, at: Timestamp, lasts: Duration) -> Result<bool>;
     /// Gives a lease back, where this holder has it.
     async fn end_lease(&self, name: &'static str, holder: &str) -> Result<()>;
 }

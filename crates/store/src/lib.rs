@@ -36,7 +36,7 @@ pub use error::{AuditOnOutcome, StoreError, StoreFailure};
 pub use factor_life::{FactorLife, RecoveryCodes};
 pub use factors::Factors;
 pub use grants::{Grants, Revocations};
-pub use keys::{Keys, Leases, SealedSecrets, SecretsAtRest};
+pub use keys::{KeyAddition, Keys, Leases, SealedSecrets, SecretsAtRest};
 pub use membership::Membership;
 pub use model::{
     EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,

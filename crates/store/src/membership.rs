@@ -39,6 +39,7 @@ pub trait Membership: Send + Sync {
     /// What is sealed, counted by what it is, by which HSM token and how.
     async fn sealed_secrets(&self) -> Result<Vec<SealedSecrets>>;
 
-    /// Whether the store can be written: a real, durable write, for readiness.
-    async fn probe(&self, at: Timestamp) -> Result<()>;
+    /// Sees that the store can be written, by a real, durable write, for readiness; gives the clock that leases go by: the
+    /// database server's, or `at` where there is no server.
+    async fn probe(&self, at: Timestamp) -> Result<Timestamp>;
 }

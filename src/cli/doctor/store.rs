@@ -7,6 +7,7 @@ use crate::server::Runtime;
 use signet_core::audit::checkpoint::open_checkpoint;
 use signet_jose::clock::Timestamp;
 use signet_jose::{JwkSet, VerifyingKey};
+use signet_service::readiness::{MOST_APART, apart};
 use signet_store::{AuditLog as _, Membership as _};
 
 /// Clocks of two machines that took turns differ by this much and no more.
@@ -17,10 +18,28 @@ const LONG_AGO: Duration = Duration::from_secs(400 * 86_400);
 pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
     let now = deployment.signet.now();
     match deployment.store.probe(now).await {
-        Ok(()) => findings.well("store", "a durable write was made"),
+        Ok(at) => {
+            findings.well("store", "a durable write was made");
+            let apart = apart(now, at, deployment.signet.now());
+            if apart > MOST_APART {
+                let text = format!("the clock says {now}, and the database's {at}");
+                findings.fault(
+                    "clock",
+                    text,
+                    "set the one that is wrong: a node that is more than 5 s off issues nothing",
+                );
+            }
+        }
         Err(error) => {
             findings.fault("store", error.to_string(), "check that the disk is not full and can be written to")
         }
+    }
+    match deployment.store.weakness().await {
+        Ok(Some(text)) => {
+            findings.warn("store", text, "add a standby and name it there; docs/guides/postgresql.md says why")
+        }
+        Ok(None) => {}
+        Err(error) => findings.error("store", error),
     }
     examine_time(deployment, now, findings).await;
     examine_checkpoint(deployment, findings).await;

@@ -2,7 +2,6 @@
 
 use super::{Browser, Stage, age_proofs};
 use crate::support::application::PASSWORD;
-use crate::support::store::raw;
 
 #[tokio::test]
 async fn hazard_54_the_session_id_is_new_after_each_step() {
@@ -68,14 +67,13 @@ async fn a_session_ends_with_its_users_password_factor_or_account() {
 async fn a_session_ends_without_use_and_after_its_longest_time() {
     let stage = Stage::shared();
     for (name, statement) in [
-        ("pages-idle", "UPDATE sessions SET last_seen_at = last_seen_at - 16 * 60000 WHERE user_id = $1"),
-        ("pages-long", "UPDATE sessions SET expires_at = expires_at - 12 * 3600000 WHERE user_id = $1"),
+        ("pages-idle", "UPDATE sessions SET last_seen_at = last_seen_at - 16 * 60000"),
+        ("pages-long", "UPDATE sessions SET expires_at = expires_at - 12 * 3600000"),
     ] {
         let (user, totp) = stage.person(name);
         let mut browser = Browser::new(&stage);
         browser.sign_in(&user, &totp.code()).await;
-        let mut connection = raw(&stage.database()).await;
-        sqlx::query(statement).bind(&user.id).execute(&mut connection).await.unwrap();
+        stage.sql(&format!("{statement} WHERE user_id = '{}'", user.id));
         assert_eq!(browser.get("/account").await.status, 303, "{name}");
     }
 }
@@ -86,13 +84,12 @@ async fn use_keeps_a_session_alive() {
     let (user, totp) = stage.person("pages-used");
     let mut browser = Browser::new(&stage);
     browser.sign_in(&user, &totp.code()).await;
-    let mut connection = raw(&stage.database()).await;
-    let seen = "SELECT last_seen_at FROM sessions WHERE user_id = $1";
-    let begun: i64 = sqlx::query_scalar(seen).bind(&user.id).fetch_one(&mut connection).await.unwrap();
-    let earlier = "UPDATE sessions SET last_seen_at = last_seen_at - 14 * 60000 WHERE user_id = $1";
-    sqlx::query(earlier).bind(&user.id).execute(&mut connection).await.unwrap();
+    let of_user = format!("WHERE user_id = '{}'", user.id);
+    let seen = || stage.sql(&format!("SELECT last_seen_at FROM sessions {of_user}")).parse::<i64>().unwrap();
+    let begun = seen();
+    stage.sql(&format!("UPDATE sessions SET last_seen_at = last_seen_at - 14 * 60000 {of_user}"));
     browser.get("/account").await.ok();
-    let now: i64 = sqlx::query_scalar(seen).bind(&user.id).fetch_one(&mut connection).await.unwrap();
+    let now = seen();
     assert!(now >= begun, "{now} {begun}");
 }
 
@@ -128,7 +125,7 @@ async fn the_store_holds_no_session_secret() {
     let (user, totp) = stage.person("stolen");
     let mut browser = Browser::new(&stage);
     browser.sign_in(&user, &totp.code()).await;
-    age_proofs(&stage, 0).await;
+    age_proofs(&stage, 0);
     let secret = browser.cookie.unwrap();
     let secret = secret.split_once('=').unwrap().1.as_bytes();
     for file in ["signet.db", "signet.db-wal", "server.log"] {

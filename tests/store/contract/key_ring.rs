@@ -3,7 +3,7 @@ use std::time::Duration;
 use signet_core::audit::Event;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, KeyState};
 use signet_jose::{Algorithm, Jwk, KeyId};
-use signet_store::{Store, StoreFailure};
+use signet_store::{KeyAddition, Store};
 
 use super::deployment::token;
 use crate::support::store::{after, draft, now, tenant};
@@ -43,13 +43,13 @@ async fn join(store: &dyn Store, names: &[&str]) {
 pub(super) async fn a_signing_key_is_in_a_member_alone(store: &dyn Store) {
     let elsewhere = |id: &str| HsmKey { hsm: HsmName::new("b"), ..active(id) };
     let refused = async |key: &HsmKey| {
-        let failure = store.add_key(key, vec![draft(Event::KeyGenerated)]).await.unwrap_err().failure;
-        assert_eq!(failure, StoreFailure::NotAMember(key.hsm.clone()));
+        let refused = store.add_key(key, vec![draft(Event::KeyGenerated)]).await.unwrap();
+        assert_eq!(refused, KeyAddition::NotAMember);
     };
     refused(&active("one")).await;
     join(store, &["a", "b"]).await;
     for key in [active("one"), elsewhere("two"), next("three")] {
-        store.add_key(&key, vec![]).await.unwrap();
+        assert_eq!(store.add_key(&key, vec![]).await.unwrap(), KeyAddition::Added);
     }
     assert!(store.retire_hsm_token(&HsmName::new("a"), after(1), after(2), vec![]).await.unwrap());
     refused(&active("four")).await;
@@ -58,7 +58,10 @@ pub(super) async fn a_signing_key_is_in_a_member_alone(store: &dyn Store) {
     let left = KeyState::Retiring { since: after(1), until: after(2) };
     let three = HsmKey { state: left, ..next("three") };
     assert!(!store.hand_over(&change(&three, None), vec![]).await.unwrap());
-    store.add_key(&HsmKey { purpose: KeyPurpose::AuditSigning, ..active("five") }, vec![]).await.unwrap();
+    assert_eq!(
+        store.add_key(&HsmKey { purpose: KeyPurpose::AuditSigning, ..active("five") }, vec![]).await.unwrap(),
+        KeyAddition::Added
+    );
     assert_eq!((store.keys().await.unwrap().len(), store.head().await.unwrap().sequence), (4, 0));
 }
 
@@ -78,16 +81,16 @@ fn change(successor: &HsmKey, predecessor: Option<&HsmKey>) -> HandOver {
 
 pub(super) async fn an_active_key_has_its_place_alone(store: &dyn Store) {
     join(store, &["a", "b"]).await;
-    store.add_key(&active("one"), vec![]).await.unwrap();
-    let second = store.add_key(&active("two"), vec![draft(Event::KeyGenerated)]).await.unwrap_err();
-    assert!(matches!(second.failure, StoreFailure::Taken(_)), "{second}");
+    assert_eq!(store.add_key(&active("one"), vec![]).await.unwrap(), KeyAddition::Added);
+    let second = store.add_key(&active("two"), vec![draft(Event::KeyGenerated)]).await.unwrap();
+    assert_eq!(second, KeyAddition::PlaceTaken);
     assert_eq!((store.keys().await.unwrap().len(), store.head().await.unwrap().sequence), (1, 0));
     for key in [
         next("two"),
         HsmKey { hsm: HsmName::new("b"), ..active("three") },
         HsmKey { purpose: KeyPurpose::AuditSigning, ..active("four") },
     ] {
-        store.add_key(&key, vec![]).await.unwrap();
+        assert_eq!(store.add_key(&key, vec![]).await.unwrap(), KeyAddition::Added);
     }
 }
 
@@ -95,7 +98,7 @@ pub(super) async fn keys_change_places_in_one_commit(store: &dyn Store) {
     join(store, &["a"]).await;
     let (old, new) = (active("old"), next("new"));
     for key in [&old, &new] {
-        store.add_key(key, vec![]).await.unwrap();
+        assert_eq!(store.add_key(key, vec![]).await.unwrap(), KeyAddition::Added);
     }
     let before = store.generation().await.unwrap();
     let told = || vec![draft(Event::KeyActivated), draft(Event::KeyRetired)];
@@ -116,7 +119,7 @@ pub(super) async fn a_key_retires_after_the_longest_token_that_was_noted(store: 
     join(store, &["a"]).await;
     let (old, new) = (active("old"), next("new"));
     for key in [&old, &new] {
-        store.add_key(key, vec![]).await.unwrap();
+        assert_eq!(store.add_key(key, vec![]).await.unwrap(), KeyAddition::Added);
     }
     for seconds in [60, 20] {
         store.raise_token_lifetime(&tenant(), Duration::from_secs(seconds)).await.unwrap();
@@ -143,7 +146,7 @@ pub(super) async fn an_announced_key_is_known_until_it_is_added_or_forgotten(sto
         store.announce_key(&announced(id)).await.unwrap();
     }
     assert_eq!(store.announced_keys().await.unwrap(), [announced("one"), announced("two")]);
-    store.add_key(&next("one"), vec![]).await.unwrap();
+    assert_eq!(store.add_key(&next("one"), vec![]).await.unwrap(), KeyAddition::Added);
     store.give_up_announced(b"two").await.unwrap();
     assert_eq!(store.announced_keys().await.unwrap(), [AnnouncedKey { given_up: true, ..announced("two") }]);
     store.forget_announced(b"two", vec![draft(Event::KeyDestroyed)]).await.unwrap();
@@ -151,16 +154,18 @@ pub(super) async fn an_announced_key_is_known_until_it_is_added_or_forgotten(sto
 }
 
 pub(super) async fn a_lease_has_one_holder_until_it_runs_out(store: &dyn Store) {
-    let take =
-        async |holder: &str, at, until| store.take_lease("rotation", holder, after(at), after(until)).await.unwrap();
+    let take = async |holder: &str, at, lasts| {
+        store.take_lease("rotation", holder, after(at), Duration::from_secs(lasts)).await.unwrap()
+    };
     assert!(take("one", 0, 10).await);
-    assert!(!take("two", 9, 20).await, "it has not run out");
-    assert!(take("one", 5, 15).await, "renewed");
-    assert!(!take("two", 14, 20).await);
-    assert!(take("two", 15, 20).await, "it ran out");
-    assert!(!take("one", 16, 30).await);
+    assert!(!take("two", 9, 10).await, "it has not run out");
+    assert!(take("one", 5, 10).await, "renewed");
+    assert!(!take("two", 14, 10).await);
+    assert!(take("one", 15, 0).await, "renewed for no time at all");
+    assert!(take("two", 15, 5).await, "it ran out");
+    assert!(!take("one", 16, 14).await);
     store.end_lease("rotation", "one").await.unwrap();
-    assert!(!take("one", 16, 30).await, "another's lease is not ended");
+    assert!(!take("one", 16, 14).await, "another's lease is not ended");
     store.end_lease("rotation", "two").await.unwrap();
-    assert!(take("one", 16, 30).await);
+    assert!(take("one", 16, 14).await);
 }

@@ -17,7 +17,7 @@ mod users;
 macro_rules! on_every_store {
     ($($noun:ident :: $case:ident),+ $(,)?) => {
         on_every_store!(@ sqlite Place::new(); $($noun::$case),+);
-        on_every_store!(@ postgres Database::new().await; $($noun::$case),+);
+        on_every_store!(@ postgres Database::new(); $($noun::$case),+);
     };
     (@ $engine:ident $place:expr; $($noun:ident :: $case:ident),+) => {
         mod $engine {

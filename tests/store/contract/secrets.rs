@@ -102,13 +102,13 @@ pub(super) async fn a_token_is_retired_with_its_keys_unless_nothing_else_signs(s
     }
     let next = HsmKey { state: KeyState::Next { published_at: now() }, ..signing("next", "a") };
     for key in [signing("one", "a"), next, key("binding", "a")] {
-        store.add_key(&key, vec![]).await.unwrap();
+        assert_eq!(store.add_key(&key, vec![]).await.unwrap(), signet_store::KeyAddition::Added);
     }
     let retire = async |name: &str| {
         store.retire_hsm_token(&hsm(name), after(5), after(9), vec![draft(Event::HsmRetired)]).await.unwrap()
     };
     assert!(!retire("a").await, "nothing else signs");
-    store.add_key(&signing("two", "b"), vec![]).await.unwrap();
+    assert_eq!(store.add_key(&signing("two", "b"), vec![]).await.unwrap(), signet_store::KeyAddition::Added);
     let before = store.generation().await.unwrap();
     assert!(retire("a").await && !retire("a").await && !retire("b").await && !retire("c").await);
     assert!(store.generation().await.unwrap() > before);

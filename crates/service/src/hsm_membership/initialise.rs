@@ -7,7 +7,7 @@ use crate::key_ring::key_maker::Wanted;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
 use signet_jose::KeyId;
-use signet_store::{StoreError, StoreFailure};
+use signet_store::StoreError;
 
 /// One key that `init` found or made.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -168,10 +168,7 @@ impl Initialisation {
                 Ok(InitialisedKey { hsm: hsm.clone(), purpose: *purpose, kid, created: true })
             }
             // Another `init` was faster by a moment: its key serves both.
-            Err(InitialiseError::Store(StoreError { operation, failure: failure @ StoreFailure::Taken(_) })) => {
-                let key = find().await?.ok_or(StoreError { operation, failure })?;
-                Ok(there(&key.key_id))
-            }
+            Err(taken @ InitialiseError::PlaceTaken(_)) => Ok(there(&find().await?.ok_or(taken)?.key_id)),
             Err(other) => Err(other),
         }
     }

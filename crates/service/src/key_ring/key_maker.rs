@@ -9,7 +9,7 @@ use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyPurpose, KeyState};
 use signet_core::random;
 use signet_jose::{Algorithm, Jwk, KeyId};
-use signet_store::{StoreError, StoreFailure};
+use signet_store::{KeyAddition, StoreError};
 
 /// A key to be made.
 #[derive(Debug, Clone)]
@@ -50,31 +50,29 @@ impl KeyMaker {
         })
     }
 
-    /// Errors: [`InitialiseError::NotAMember`], and the HSM is not asked. [`StoreFailure::Taken`] where another process
-    /// made the active key of this place meanwhile, [`StoreFailure::NotAMember`] where the HSM token was retired
-    /// meanwhile: this one's key is gone again.
+    /// Errors: [`InitialiseError::NotAMember`], and the HSM is not asked. Where another process made the active key of this
+    /// place meanwhile ([`InitialiseError::PlaceTaken`]), or the HSM token was retired, this one's key is gone again.
     pub(crate) async fn make_key(&self, wanted: &Wanted, context: &RequestContext) -> Result<HsmKey, InitialiseError> {
         if !self.members.live_members().await?.contains(&wanted.hsm) {
             return Err(InitialiseError::NotAMember(wanted.hsm.clone()));
         }
         let (generated, announced) = self.generate(wanted).await?;
         let mut key = self.as_stored(wanted, generated).await?;
-        let mut added = self.add_generated(&key, wanted, context).await;
-        let is_taken = matches!(&added, Err(StoreError { failure: StoreFailure::Taken(_), .. }));
-        if is_taken && wanted.purpose == KeyPurpose::TokenSigning {
+        let mut added = self.add_generated(&key, wanted, context).await?;
+        if added == KeyAddition::PlaceTaken && wanted.purpose == KeyPurpose::TokenSigning {
             key.state = KeyState::Next { published_at: self.clock.now() };
-            added = self.add_generated(&key, wanted, context).await;
+            added = self.add_generated(&key, wanted, context).await?;
         }
-        match added {
-            Err(refused @ StoreError { failure: StoreFailure::Taken(_) | StoreFailure::NotAMember(_), .. }) => {
-                self.key_admin.destroy(&key).await?;
-                if announced {
-                    self.keys.forget_announced(&key.cka_id, Vec::new()).await?;
-                }
-                Err(refused.into())
-            }
-            other => Ok(other.map(|()| key)?),
+        let refused = match added {
+            KeyAddition::Added => return Ok(key),
+            KeyAddition::PlaceTaken => InitialiseError::PlaceTaken(key.hsm.clone()),
+            KeyAddition::NotAMember => InitialiseError::NotAMember(key.hsm.clone()),
+        };
+        self.key_admin.destroy(&key).await?;
+        if announced {
+            self.keys.forget_announced(&key.cka_id, Vec::new()).await?;
         }
+        Err(refused)
     }
 
     /// Asks the HSM; says whether the key was announced.
@@ -109,7 +107,12 @@ impl KeyMaker {
         }
     }
 
-    async fn add_generated(&self, key: &HsmKey, wanted: &Wanted, context: &RequestContext) -> Result<(), StoreError> {
+    async fn add_generated(
+        &self,
+        key: &HsmKey,
+        wanted: &Wanted,
+        context: &RequestContext,
+    ) -> Result<KeyAddition, StoreError> {
         let mut told = Draft::new(Event::KeyGenerated, Outcome::Done, key.tenant.as_str(), context);
         told.key = Some(key.key_id.to_string());
         let name = wanted.algorithm.map_or("secret", Algorithm::name);

@@ -31,9 +31,7 @@ async fn a_key_must_prove_its_make_where_that_is_asked_for() {
     assert_eq!(reasons, ["not_attested", "model_not_allowed"], "told once each");
     let mut other = Browser::new(&stage);
     assert_eq!(other.sign_in_alone(&mut key).await.status, 303);
-    let mut connection = crate::support::store::raw(&stage.database()).await;
-    let acr = "SELECT acr || ' ' || amr FROM sessions ORDER BY created_at DESC LIMIT 1";
-    let proved: String = sqlx::query_scalar(acr).fetch_one(&mut connection).await.unwrap();
+    let proved = stage.sql("SELECT acr || ' ' || amr FROM sessions ORDER BY created_at DESC LIMIT 1");
     assert!(proved.starts_with("urn:signet:aal3 ") && proved.contains("hwk") && proved.contains("pin"), "{proved}");
     let listed = stage.json(&["factor", "list", "--user", &user.name]);
     let listed = listed.as_array().unwrap().iter().find(|factor| factor["kind"] == "webauthn").unwrap();

@@ -172,7 +172,7 @@ impl Rotator {
             let now = self.rotation.clock.now();
             // Counted from before the answer: the lease ends earlier here than in the store.
             let asked = Instant::now();
-            let taken = self.rotation.leases.take_lease(LEASE, &self.holder, now, now.plus(LEASE_LASTS)).await?;
+            let taken = self.rotation.leases.take_lease(LEASE, &self.holder, now, LEASE_LASTS).await?;
             if taken && !self.has_lease {
                 tracing::debug!("this process looks after the key ring");
             }
