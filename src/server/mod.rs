@@ -9,6 +9,7 @@ mod process;
 mod reload;
 mod run_mark;
 mod runtime;
+mod sole;
 mod start;
 mod wiring;
 mod worker;
@@ -31,6 +32,7 @@ use signet_core::audit::{Event, Outcome};
 use signet_hsm::HsmEvent;
 use signet_service::key_ring::rotation::Rotator;
 use signet_store::AuditLog as _;
+use sole::SoleServer;
 
 pub(crate) use crate::http::{Listening, ServeError};
 pub(crate) use process::start_log;
@@ -84,11 +86,14 @@ pub(crate) async fn run_on(
     let mut signals = Signals::listen(file)?;
     let tls = process::load_tls(config.server.tls.as_ref()).await?;
     let (events, hsm_events) = mpsc::unbounded_channel();
-    let runtime = open(config, events).await?;
+    let (runtime, sole) = open(config, events).await?;
     let signet = &runtime.signet;
     let mut background = background::start(&runtime, hsm_events);
     let rotation = signet.issuer().ids.next();
     background.spawn(background::rotate(Rotator::new(signet.key_ring.rotation.clone(), rotation.clone())));
+    if let Some(sole) = sole.clone() {
+        background.spawn(sole.keep());
+    }
     if let Some((path, hangup)) = signals.hangup.take() {
         background.spawn(Reload::new(path, &runtime).on_each(hangup));
     }
@@ -110,18 +115,28 @@ pub(crate) async fn run_on(
     };
     let served = served.context("the server failed")?;
     background.shutdown().await;
-    stop(runtime, &rotation).await?;
+    stop(runtime, &rotation, sole).await?;
     Ok(served?)
 }
 
 /// Opens the deployment, waits for its HSM tokens and records the start.
-async fn open(config: Config, events: mpsc::UnboundedSender<HsmEvent>) -> anyhow::Result<Runtime> {
+async fn open(
+    config: Config,
+    events: mpsc::UnboundedSender<HsmEvent>,
+) -> anyhow::Result<(Runtime, Option<Arc<SoleServer>>)> {
     let runtime = Runtime::assemble(config, Need::Hsm, events).await?;
-    if let Err(error) = start::start_hsm(&runtime).await {
-        runtime.hsm.shutdown().await;
-        runtime.store.close().await;
-        return Err(error);
-    }
+    let begun = async {
+        let sole = SoleServer::claim(&runtime).await?;
+        start::start_hsm(&runtime).await.map(|()| sole)
+    };
+    let sole = match begun.await {
+        Ok(sole) => sole,
+        Err(error) => {
+            runtime.hsm.shutdown().await;
+            runtime.store.close().await;
+            return Err(error);
+        }
+    };
     if let Some(marks) = &runtime.marks {
         marks.announce(workers::server_slack(&runtime.config))?;
     }
@@ -130,7 +145,7 @@ async fn open(config: Config, events: mpsc::UnboundedSender<HsmEvent>) -> anyhow
         tracing::error!(anchor = %anchor.display(), "the anchor is gone: whether this is an old copy of the store can't be told");
     }
     hsm_events::record(&runtime.signet, Event::ServerStarted, Outcome::Done, None).await?;
-    Ok(runtime)
+    Ok((runtime, sole))
 }
 
 async fn asked_to_stop(signals: &mut Signals, background: &mut JoinSet<()>) {
@@ -143,7 +158,7 @@ async fn asked_to_stop(signals: &mut Signals, background: &mut JoinSet<()>) {
 }
 
 /// Leaves nothing for the next start to explain, and records the end.
-async fn stop(runtime: Runtime, rotation: &str) -> anyhow::Result<()> {
+async fn stop(runtime: Runtime, rotation: &str, sole: Option<Arc<SoleServer>>) -> anyhow::Result<()> {
     let signet = &runtime.signet;
     background::reconcile(&runtime).await;
     if let Err(error) = signet.key_ring.rotation.end_rotation(rotation).await {
@@ -151,5 +166,8 @@ async fn stop(runtime: Runtime, rotation: &str) -> anyhow::Result<()> {
     }
     signet.audit.append_repetitions(true).await?;
     hsm_events::record(signet, Event::ServerStopped, Outcome::Done, None).await?;
+    if let Some(sole) = sole {
+        sole.end().await;
+    }
     runtime.close().await
 }

@@ -10,6 +10,7 @@ mod limits;
 mod load;
 mod malformed;
 mod pages;
+mod postgres;
 mod revoke;
 mod standard_client;
 mod statistics;

@@ -127,6 +127,14 @@ impl Application {
         Self::initialised((module.token.clone(), hsm), fresh_address(), Naming::Address, sections)
     }
 
+    /// A deployment whose store is in PostgreSQL, wherever other tests keep theirs.
+    pub(crate) fn on_postgres(sections: &str) -> Arc<Self> {
+        let (hsm, naming) = (soft_hsm(SoftToken::new(), USUAL_HSM), Naming::Address);
+        let application = Self::kept_in(Some(Database::new()), hsm, fresh_address(), naming, sections);
+        application.json(&["init"]);
+        application
+    }
+
     fn initialised(hsm: (Arc<SoftToken>, Hsm), address: SocketAddr, naming: Naming, sections: &str) -> Arc<Self> {
         let application = Self::configured(hsm, address, naming, sections);
         if !application.is_initialised() {
@@ -135,15 +143,20 @@ impl Application {
         application
     }
 
-    fn configured(
+    fn configured(hsm: (Arc<SoftToken>, Hsm), address: SocketAddr, naming: Naming, sections: &str) -> Arc<Self> {
+        let is_copy = is_initialised(hsm.0.path());
+        let postgres = postgres::is_wanted().then(|| if is_copy { template::copy_database() } else { Database::new() });
+        Self::kept_in(postgres, hsm, address, naming, sections)
+    }
+
+    fn kept_in(
+        postgres: Option<Database>,
         (token, hsm): (Arc<SoftToken>, Hsm),
         address: SocketAddr,
         naming: Naming,
         sections: &str,
     ) -> Arc<Self> {
         let tls = matches!(naming, Naming::Certificate).then(|| write_certificate(token.path(), address));
-        let is_copy = is_initialised(token.path());
-        let postgres = postgres::is_wanted().then(|| if is_copy { template::copy_database() } else { Database::new() });
         let application = Self {
             token,
             postgres,

@@ -94,14 +94,6 @@ fn see_other(path: &str) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 
-/// A response that sets a cookie, too.
-fn with_cookie(mut response: Response, cookie: &str) -> Response {
-    if let Ok(value) = HeaderValue::from_str(cookie) {
-        response.headers_mut().append(header::SET_COOKIE, value);
-    }
-    response
-}
-
 /// A response with `Retry-After`, where there is a time to wait.
 fn with_retry(mut response: Response, pause: Option<Duration>) -> Response {
     if let Some(pause) = pause {

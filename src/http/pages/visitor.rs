@@ -6,8 +6,10 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use cookie::time::Duration;
+use cookie::{Cookie, CookieBuilder, SameSite};
 
 use super::{PageError, single};
 use crate::http::{Context, Form, HttpState};
@@ -126,28 +128,33 @@ const fn cookie_name(https: bool) -> &'static str {
 /// The secret that the browser holds: none where the cookie is not one of Signet's, or is there twice.
 fn secret_of(headers: &HeaderMap, https: bool) -> Option<SecretText> {
     let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mut values = pairs.filter(|(name, _)| *name == cookie_name(https)).map(|(_, value)| value);
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let mut own = texts.flat_map(Cookie::split_parse).flatten().filter(|cookie| cookie.name() == cookie_name(https));
+    let (Some(cookie), None) = (own.next(), own.next()) else { return None };
+    let (value, is_word) = (cookie.value(), |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     (value.len() == SECRET_LENGTH && value.bytes().all(is_word)).then(|| SecretText::new(value.to_owned()))
 }
 
-/// `Set-Cookie` with a secret that scripts can't read and other sites' forms don't send.
-fn cookie(state: &HttpState, secret: &str, more: &str) -> String {
-    let https = state.is_https();
-    let secure = if https { "; Secure" } else { "" };
-    format!("{}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}{more}", cookie_name(https))
+/// A cookie of a secret that scripts can't read and other sites' forms don't send.
+fn cookie(state: &HttpState, secret: &str) -> CookieBuilder<'static> {
+    let cookie = Cookie::build((cookie_name(state.is_https()), secret.to_owned())).path("/").http_only(true);
+    cookie.same_site(SameSite::Lax).secure(state.is_https())
 }
 
 /// The answer with the cookie of a secret.
 pub(super) fn holding(response: Response, state: &HttpState, secret: &SecretText) -> Response {
-    super::with_cookie(response, &cookie(state, secret.expose(), ""))
+    with_cookie(response, &cookie(state, secret.expose()))
 }
 
 /// The answer by which the browser forgets its secret.
 pub(super) fn forgetting(response: Response, state: &HttpState) -> Response {
-    super::with_cookie(response, &cookie(state, "", "; Max-Age=0"))
+    with_cookie(response, &cookie(state, "").max_age(Duration::ZERO))
+}
+
+fn with_cookie(mut response: Response, cookie: &CookieBuilder<'_>) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&cookie.inner().to_string()) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -4,36 +4,11 @@
 "use strict";
 
 (() => {
-  const bytes = (text) => {
-    const plain = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
-    return Uint8Array.from(plain, (letter) => letter.charCodeAt(0));
-  };
-  const text = (buffer) => {
-    const plain = Array.from(new Uint8Array(buffer), (byte) => String.fromCharCode(byte)).join("");
-    return btoa(plain).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
-  };
-  const known = (list) => (list || []).map((key) => ({ ...key, id: bytes(key.id) }));
-
-  const make = async (asked) => {
-    const user = { ...asked.user, id: bytes(asked.user.id) };
-    const publicKey = { ...asked, user, challenge: bytes(asked.challenge), excludeCredentials: known(asked.excludeCredentials) };
-    const key = await navigator.credentials.create({ publicKey });
-    const { attestationObject, clientDataJSON } = key.response;
-    return answer(key, { attestationObject: text(attestationObject), clientDataJSON: text(clientDataJSON) });
-  };
-  const show = async (asked) => {
-    const publicKey = { ...asked, challenge: bytes(asked.challenge), allowCredentials: known(asked.allowCredentials) };
-    const key = await navigator.credentials.get({ publicKey });
-    const { authenticatorData, clientDataJSON, signature, userHandle } = key.response;
-    return answer(key, {
-      authenticatorData: text(authenticatorData),
-      clientDataJSON: text(clientDataJSON),
-      signature: text(signature),
-      userHandle: userHandle && userHandle.byteLength ? text(userHandle) : null,
-    });
-  };
-  const answer = (key, response) =>
-    JSON.stringify({ id: key.id, rawId: text(key.rawId), type: key.type, response, clientExtensionResults: {} });
+  // The browser reads and writes the ceremony's JSON itself (WebAuthn level 3, sections 5.1.8 to 5.1.10).
+  const make = (asked) =>
+    navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(asked) });
+  const show = (asked) =>
+    navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(asked) });
 
   const run = async (form, alone) => {
     const field = (name) => form.elements.namedItem(name);
@@ -43,7 +18,8 @@
     const told = await fetch(form.dataset.keyOptions, { method: "POST", body: fields, credentials: "same-origin" });
     if (!told.ok) throw new Error(`status ${told.status}`);
     const { options, carried } = await told.json();
-    field("key").value = await (form.dataset.keyMake === undefined ? show : make)(options.publicKey);
+    const key = await (form.dataset.keyMake === undefined ? show : make)(options.publicKey);
+    field("key").value = JSON.stringify(key);
     field("ceremony").value = carried;
     if (alone) {
       if (name && name.type !== "hidden") name.value = "";
@@ -56,7 +32,7 @@
     const problem = form.querySelector("[data-key-problem]");
     for (const button of form.querySelectorAll("button[data-key]")) {
       const alone = button.dataset.key === "alone";
-      button.hidden = !window.PublicKeyCredential;
+      button.hidden = !(window.PublicKeyCredential && PublicKeyCredential.parseCreationOptionsFromJSON);
       button.addEventListener("click", async () => {
         const typed = alone ? [] : ["username", "password", "label"].map((name) => form.elements.namedItem(name));
         if (!typed.filter((field) => field && field.type !== "hidden").every((field) => field.reportValidity())) return;
