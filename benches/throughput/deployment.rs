@@ -66,10 +66,14 @@ impl Deployment {
 
     fn config(&self, shape: &Shape) -> Result<String, Failure> {
         let mut text = format!(
-            "[server]\npublic_url = \"{}\"\nlisten = \"127.0.0.1:{}\"\n[store]\nurl = \"sqlite://signet.db\"\n\
+            "[server]\npublic_url = \"{}\"\nlisten = \"127.0.0.1:{}\"\n[store]\n{}\n\
              [log]\nlevel = \"warn\"\n",
             self.issuer(),
-            self.port
+            self.port,
+            match crate::text_argument("--store") {
+                Some(url) => format!("url = \"{url}\"\nstate_folder = \".\""),
+                None => "url = \"sqlite://signet.db\"".to_owned(),
+            }
         );
         for number in 0..shape.tokens {
             let folder =

@@ -4,6 +4,7 @@
 //! `cargo bench --bench throughput -- --seconds 2` makes each measurement shorter; `--workers 2` shards the HSM token
 //! over two worker processes. `--sessions 16 --operation-ms 4` imitates a network HSM (`tests/fault-module`) and measures
 //! other things: 16 operations at a time, 4 ms each, 4,000 a second at most; `--tokens 2` gives the deployment two of them.
+//! `--store postgres://...` keeps the store in an empty PostgreSQL database instead of a SQLite file.
 
 mod bare;
 mod deployment;
@@ -99,6 +100,10 @@ fn measure(deployment: &deployment::Deployment, algorithm: &str, sessions: u64, 
 
 /// The number behind a flag.
 fn argument(flag: &str, default: u64) -> Result<u64, Failure> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != flag).skip(1);
-    Ok(arguments.next().map_or(Ok(default), |text| text.parse())?)
+    Ok(text_argument(flag).map_or(Ok(default), |text| text.parse())?)
+}
+
+/// The text behind a flag.
+fn text_argument(flag: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != flag).nth(1)
 }

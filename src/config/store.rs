@@ -35,7 +35,11 @@ pub struct PostgresConfig {
 impl StoreConfig {
     pub(super) fn read(section: Section<'_>) -> Result<Self, ConfigError> {
         let url = section.text("url", EXPECTED)?.unwrap_or_else(|| "sqlite://signet.db".to_owned());
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        if let Some(rest) = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")) {
+            let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@')).map(|(user, _)| user);
+            if user.is_some_and(|user| user.contains(':')) || rest.contains("password=") {
+                return Err(section.unusable("url", "a password has no place in it: put it into `store.password_file`"));
+            }
             let [password_file, ca_file, state_folder] =
                 ["password_file", "ca_file", "state_folder"].map(|key| section.path(key, "a path"));
             let state_folder =

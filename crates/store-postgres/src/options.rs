@@ -56,7 +56,7 @@ impl PostgresOptions {
             return refused("it names no database: postgres://USER@HOST/DATABASE");
         }
         let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
-        if user.contains(':') {
+        if user.contains(':') || path.contains("password=") {
             return refused(
                 "it holds a password, which others can read: put it into a file, and name that in `password_file`",
             );
