@@ -11,7 +11,6 @@ use super::outcome::WriteOutcome;
 use super::row::array;
 use super::texts::texts;
 use signet_core::audit::{Checkpoint, Draft, Head, Record};
-use signet_jose::clock::Timestamp;
 use signet_store::{AuditLog, KeyMention, StoreError};
 
 texts! {
@@ -54,18 +53,14 @@ pub(super) static EACH: LazyLock<[Text; 2]> = LazyLock::new(|| {
 fn record_of(row: &Row) -> Result<Record> {
     Ok(Record {
         sequence: row.try_get("sequence")?,
-        at: Timestamp::from_unix_millis(row.try_get("at")?),
+        at: row.try_get("at")?,
         text: row.try_get("text")?,
         hash: array(row, "hash")?,
     })
 }
 
 fn checkpoint_of(row: &Row) -> Result<Checkpoint> {
-    Ok(Checkpoint {
-        sequence: row.try_get("sequence")?,
-        at: Timestamp::from_unix_millis(row.try_get("at")?),
-        jws: row.try_get("jws")?,
-    })
+    Ok(Checkpoint { sequence: row.try_get("sequence")?, at: row.try_get("at")?, jws: row.try_get("jws")? })
 }
 
 fn mention_of(row: &Row) -> Result<KeyMention> {
@@ -88,8 +83,8 @@ fn header_of(row: &Row) -> Result<(String, u64)> {
 async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let inserted = query(ADD_CHECKPOINT)
         .bind(checkpoint.sequence)
-        .bind(checkpoint.at.unix_millis())
-        .bind(checkpoint.jws.as_str())
+        .bind(checkpoint.at)
+        .bind(&checkpoint.jws)
         .execute(connection)
         .await?;
     Ok(WriteOutcome::nothing(inserted.rows_affected() == 1))
@@ -102,7 +97,7 @@ impl AuditLog for SqlStore {
     }
 
     async fn records(&self, first: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        self.read_each("read audit records", query(RECORDS).bind(first).bind(i64::from(limit)), record_of).await
+        self.read_each("read audit records", query(RECORDS).bind(first).bind(limit), record_of).await
     }
 
     async fn head(&self) -> Result<Head, StoreError> {
@@ -130,7 +125,7 @@ impl AuditLog for SqlStore {
     }
 
     async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>, StoreError> {
-        self.read_each("read checkpoints", query(CHECKPOINTS).bind(first).bind(i64::from(limit)), checkpoint_of).await
+        self.read_each("read checkpoints", query(CHECKPOINTS).bind(first).bind(limit), checkpoint_of).await
     }
 
     async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {

@@ -21,8 +21,8 @@ async fn spend(
     (tenant, challenge, until): &(TenantId, SecretHash, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let query = query(SPEND).bind(tenant.as_str()).bind(challenge.as_bytes().to_vec());
-    let spent = query.bind(until.unix_millis()).execute(connection).await?;
+    let query = query(SPEND).bind(tenant).bind(challenge);
+    let spent = query.bind(until).execute(connection).await?;
     Ok(WriteOutcome::spent_if(spent.rows_affected() > 0))
 }
 
@@ -33,10 +33,10 @@ async fn spend_assertion(spending: &AssertionSpending, connection: &mut Connecti
         return Ok(spent);
     }
     let raised = query(RAISE)
-        .bind(spending.tenant.as_str())
-        .bind(spending.factor.as_str())
+        .bind(&spending.tenant)
+        .bind(&spending.factor)
         .bind(spending.counter)
-        .bind(spending.at.unix_millis())
+        .bind(spending.at)
         .execute(connection)
         .await?;
     // The challenge stays spent also where another one raised the counter first.

@@ -124,11 +124,7 @@ pub(super) async fn begin(connection: &mut dyn WriteConnection) -> Result<Tail> 
 }
 
 fn tail_of(row: &Row) -> Result<Tail> {
-    Ok(Tail {
-        generation: row.try_get("generation")?,
-        head: head_of(row)?,
-        at: Timestamp::from_unix_millis(row.try_get("head_at")?),
-    })
+    Ok(Tail { generation: row.try_get("generation")?, head: head_of(row)?, at: row.try_get("head_at")? })
 }
 
 pub(super) fn head_of(row: &Row) -> Result<Head> {
@@ -136,7 +132,7 @@ pub(super) fn head_of(row: &Row) -> Result<Head> {
 }
 
 fn bind_tail(query: Query, tail: Tail) -> Query {
-    query.bind(tail.generation).bind(tail.head.sequence).bind(tail.head.hash.to_vec()).bind(tail.at.unix_millis())
+    query.bind(tail.generation).bind(tail.head.sequence).bind(tail.head.hash).bind(tail.at)
 }
 
 /// Refuses a stored chain that does not go through the record that this process saw committed last.
@@ -163,7 +159,7 @@ pub(super) async fn append_at_once(
     let Some(insert) = INSERTS.iter().find(|insert| insert.rows == drafts.len()) else { return Ok(None) };
     let mut tail = Tail { at: clock.now().max(known.at), ..known };
     let statement = bind_records(query(insert.at_once.clone()), &mut tail, drafts);
-    let statement = bind_tail(statement, tail).bind(known.generation).bind(known.head.hash.to_vec());
+    let statement = bind_tail(statement, tail).bind(known.generation).bind(known.head.hash);
     let moved = connection.alone(&statement.text, statement.values).await?;
     Ok((!moved.is_empty()).then_some(tail))
 }
@@ -202,10 +198,10 @@ pub(super) async fn append(
 /// Binds the records that drafts become after the tail, which is then the last of them.
 fn bind_records(query: Query, tail: &mut Tail, drafts: &[&Draft]) -> Query {
     let at_text = tail.at.to_string();
-    let query = query.bind(tail.head.sequence.saturating_add(1)).bind(tail.at.unix_millis());
+    let query = query.bind(tail.head.sequence.saturating_add(1)).bind(tail.at);
     drafts.iter().fold(query, |query, draft| {
         let (record, head) = chain_at(tail.head, tail.at, &at_text, draft);
         tail.head = head;
-        query.bind(draft.tenant.as_str()).bind(record.text).bind(record.hash.to_vec())
+        query.bind(&draft.tenant).bind(record.text).bind(record.hash)
     })
 }

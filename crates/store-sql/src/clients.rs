@@ -8,7 +8,7 @@ use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
 use super::grants;
 use super::outcome::WriteOutcome;
-use super::row::{array, joined, list, moment, set};
+use super::row::{array, joined, list, set};
 use super::texts::texts;
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
@@ -32,15 +32,15 @@ texts! {
 async fn add(client: &Client, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let ClientAuthentication::Secret(secret) = &client.authentication;
     let added = query(ADD)
-        .bind(client.tenant.as_str())
-        .bind(client.id.as_str())
-        .bind(client.name.as_str())
-        .bind(secret.as_bytes().to_vec())
+        .bind(&client.tenant)
+        .bind(&client.id)
+        .bind(&client.name)
+        .bind(secret)
         .bind(grant_names(&client.grants))
         .bind(joined(&client.scopes))
         .bind(joined(&client.audiences))
-        .bind(i64::from(client.enabled))
-        .bind(client.created_at.unix_millis())
+        .bind(client.enabled)
+        .bind(client.created_at)
         .execute(connection)
         .await?;
     Ok(WriteOutcome::renewed_if(added.rows_affected() > 0))
@@ -50,12 +50,7 @@ async fn set_enabled(
     (tenant, id, enabled, at): &(TenantId, ClientId, bool, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(SET_ENABLED)
-        .bind(tenant.as_str())
-        .bind(id.as_str())
-        .bind(i64::from(*enabled))
-        .execute(&mut *connection)
-        .await?;
+    let set = query(SET_ENABLED).bind(tenant).bind(id).bind(enabled).execute(&mut *connection).await?;
     if set.rows_affected() == 0 {
         return Ok(WriteOutcome::nothing(false));
     }
@@ -69,18 +64,13 @@ async fn set_secret(
     (tenant, id, secret): &(TenantId, ClientId, SecretHash),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(SET_SECRET)
-        .bind(tenant.as_str())
-        .bind(id.as_str())
-        .bind(secret.as_bytes().to_vec())
-        .execute(connection)
-        .await?;
+    let set = query(SET_SECRET).bind(tenant).bind(id).bind(secret).execute(connection).await?;
     Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
 }
 
 /// Grants and refresh tokens go by their foreign keys.
 async fn remove((tenant, id): &(TenantId, ClientId), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let removed = query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+    let removed = query(REMOVE).bind(tenant).bind(id).execute(connection).await?;
     Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
 }
 
@@ -96,15 +86,15 @@ fn grants_of(row: &Row) -> Result<BTreeSet<GrantType>> {
 
 fn client_of(row: &Row) -> Result<Client> {
     Ok(Client {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
-        id: ClientId::new(row.try_get::<String, _>("id")?),
+        tenant: row.try_get("tenant")?,
+        id: row.try_get("id")?,
         name: row.try_get("name")?,
         authentication: ClientAuthentication::Secret(SecretHash::from_stored(array(row, "secret_hash")?)),
         grants: grants_of(row)?,
         scopes: set(row, "scopes")?,
         audiences: set(row, "audiences")?,
-        enabled: row.try_get::<i64, _>("enabled")? != 0,
-        created_at: moment(row, "created_at")?,
+        enabled: row.try_get("enabled")?,
+        created_at: row.try_get("created_at")?,
     })
 }
 
@@ -115,11 +105,11 @@ impl Clients for SqlStore {
     }
 
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>, StoreError> {
-        self.read_one("find client", query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), client_of).await
+        self.read_one("find client", query(BY_ID).bind(tenant).bind(id), client_of).await
     }
 
     async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>, StoreError> {
-        self.read_each("list clients", query(LIST).bind(tenant.as_str()), client_of).await
+        self.read_each("list clients", query(LIST).bind(tenant), client_of).await
     }
 
     async fn set_client_enabled(

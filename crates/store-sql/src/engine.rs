@@ -5,7 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use signet_store::StoreFailure;
+use signet_core::keys::{HsmName, TenantId};
+use signet_core::secret::SecretHash;
+use signet_jose::KeyId;
+use signet_jose::clock::Timestamp;
+use signet_store::{ClientId, FactorId, GrantId, SessionId, StockId, StoreFailure, UserId};
 
 /// The result of a step inside the store.
 pub type Result<T, E = StoreFailure> = std::result::Result<T, E>;
@@ -100,28 +104,64 @@ pub enum Value {
     Bytes(Option<Vec<u8>>),
 }
 
-macro_rules! values {
+/// What is bound to a parameter.
+pub(crate) trait ToValue {
+    /// Its absence.
+    const NULL: Value;
+
+    fn to_value(&self) -> Value;
+}
+
+impl<T: ToValue + ?Sized> ToValue for &T {
+    const NULL: Value = T::NULL;
+
+    fn to_value(&self) -> Value {
+        (**self).to_value()
+    }
+}
+
+impl<T: ToValue> ToValue for Option<T> {
+    const NULL: Value = T::NULL;
+
+    fn to_value(&self) -> Value {
+        self.as_ref().map_or(T::NULL, ToValue::to_value)
+    }
+}
+
+impl<const N: usize> ToValue for [u8; N] {
+    const NULL: Value = Value::Bytes(None);
+
+    fn to_value(&self) -> Value {
+        self.as_slice().to_value()
+    }
+}
+
+macro_rules! bound_as {
     ($($kind:ident: $($of:ty = $value:ident => $into:expr),+;)+) => {
         $($(
-            impl From<$of> for Value {
-                fn from($value: $of) -> Self {
-                    Self::$kind(Some($into))
-                }
-            }
+            impl ToValue for $of {
+                const NULL: Value = Value::$kind(None);
 
-            impl From<Option<$of>> for Value {
-                fn from(value: Option<$of>) -> Self {
-                    Self::$kind(value.map(|$value| $into))
+                fn to_value(&self) -> Value {
+                    let $value = self;
+                    Value::$kind(Some($into))
                 }
             }
         )+)+
     };
 }
 
-values! {
-    Number: i64 = value => value, &i64 = value => *value;
-    Text: &str = value => value.to_owned(), String = value => value;
-    Bytes: &[u8] = value => value.to_vec(), Vec<u8> = value => value;
+bound_as! {
+    Number: i64 = value => *value, i32 = value => i64::from(*value), u32 = value => i64::from(*value),
+        bool = value => i64::from(*value), Timestamp = at => at.unix_millis();
+    Text: str = value => value.to_owned(), String = value => value.clone(),
+        TenantId = id => id.as_str().to_owned(), UserId = id => id.as_str().to_owned(),
+        FactorId = id => id.as_str().to_owned(), GrantId = id => id.as_str().to_owned(),
+        ClientId = id => id.as_str().to_owned(), SessionId = id => id.as_str().to_owned(),
+        StockId = id => id.as_str().to_owned(), HsmName = name => name.as_str().to_owned(),
+        KeyId = id => id.as_str().to_owned();
+    Bytes: [u8] = bytes => bytes.to_vec(), Vec<u8> = bytes => bytes.clone(),
+        SecretHash = hash => hash.as_bytes().to_vec();
 }
 
 /// A row that was read.
@@ -194,8 +234,13 @@ impl<'r, T: FromValue<'r>> FromValue<'r> for Option<T> {
 }
 
 read_as! {
-    Number: i64 = value => *value, bool = value => *value != 0;
-    Text: &'r str = value => value.as_str(), String = value => value.clone();
+    Number: i64 = value => *value, bool = value => *value != 0, Timestamp = at => Timestamp::from_unix_millis(*at);
+    Text: &'r str = value => value.as_str(), String = value => value.clone(),
+        TenantId = id => TenantId::new(id.clone()), UserId = id => UserId::new(id.clone()),
+        FactorId = id => FactorId::new(id.clone()), GrantId = id => GrantId::new(id.clone()),
+        ClientId = id => ClientId::new(id.clone()), SessionId = id => SessionId::new(id.clone()),
+        StockId = id => StockId::new(id.clone()), HsmName = name => HsmName::new(name.clone()),
+        KeyId = id => KeyId::new(id.clone());
     Bytes: &'r [u8] = value => value.as_slice(), Vec<u8> = value => value.clone();
 }
 
@@ -275,8 +320,8 @@ pub(crate) fn query(text: impl Into<Text>) -> Query {
 }
 
 impl Query {
-    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
-        self.values.push(value.into());
+    pub(crate) fn bind(mut self, value: impl ToValue) -> Self {
+        self.values.push(value.to_value());
         self
     }
 

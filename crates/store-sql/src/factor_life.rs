@@ -10,7 +10,7 @@ use super::{SqlStore, users};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
-use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, ListedFactor, Session, StoreError, UserId};
+use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, ListedFactor, Session, StoreError};
 
 texts! {
     ALL = concat!(
@@ -49,19 +49,19 @@ async fn set_enabled(
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     if *enabled {
-        let set = query(ENABLE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+        let set = query(ENABLE).bind(tenant).bind(id).execute(connection).await?;
         return Ok(WriteOutcome::renewed_if(set.rows_affected() > 0));
     }
-    let disabled = query(DISABLE).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection);
+    let disabled = query(DISABLE).bind(tenant).bind(id).fetch_optional(&mut *connection);
     let Some(row) = disabled.await? else { return Ok(WriteOutcome::nothing(false)) };
-    let user = UserId::new(row.try_get::<String, _>("user_id")?);
+    let user = row.try_get("user_id")?;
     users::renew_credentials(connection, tenant, &user, *at).await?;
     Ok(WriteOutcome::renewed(true))
 }
 
 /// Whether a session still is one, by what the commit sees.
 async fn holds(session: &Session, connection: &mut Connection) -> Result<bool> {
-    let query = query(SESSION_HOLDS).bind(session.tenant.as_str()).bind(session.id.as_str());
+    let query = query(SESSION_HOLDS).bind(&session.tenant).bind(&session.id);
     Ok(query.fetch_optional(connection).await?.is_some())
 }
 
@@ -87,8 +87,8 @@ async fn remove_own(
     (session, id, at): &(Session, FactorId, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let own = query(OF_SESSIONS_USER).bind(session.tenant.as_str()).bind(id.as_str());
-    let own = own.bind(session.user.as_str()).fetch_optional(&mut *connection).await?;
+    let own = query(OF_SESSIONS_USER).bind(&session.tenant).bind(id);
+    let own = own.bind(&session.user).fetch_optional(&mut *connection).await?;
     if own.is_some() && holds(session, connection).await? {
         return factors::remove(&(session.tenant.clone(), id.clone(), *at), connection).await;
     }
@@ -99,7 +99,7 @@ async fn approve(
     Setting { tenant, id, value: approver }: &Setting<String>,
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let query = query(APPROVE).bind(tenant.as_str()).bind(id.as_str()).bind(approver.as_str());
+    let query = query(APPROVE).bind(tenant).bind(id).bind(approver);
     let approved = query.execute(connection).await?;
     Ok(if approved.rows_affected() == 0 { WriteOutcome::rejected(false) } else { WriteOutcome::renewed(true) })
 }
@@ -108,7 +108,7 @@ async fn rename(
     Setting { tenant, id, value: label }: &Setting<String>,
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let query = query(RENAME).bind(tenant.as_str()).bind(id.as_str()).bind(label.as_str());
+    let query = query(RENAME).bind(tenant).bind(id).bind(label);
     let renamed = query.execute(connection).await?;
     Ok(WriteOutcome::renewed_if(renamed.rows_affected() > 0))
 }
@@ -126,7 +126,7 @@ impl FactorLife for SqlStore {
         limit: u32,
     ) -> Result<Vec<ListedFactor>, StoreError> {
         let after = after.map_or("", FactorId::as_str);
-        let query = query(ALL).bind(tenant.as_str()).bind(after).bind(i64::from(limit));
+        let query = query(ALL).bind(tenant).bind(after).bind(limit);
         self.read_each("list all factors", query, listed_of).await
     }
 

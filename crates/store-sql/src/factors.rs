@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
 use super::outcome::WriteOutcome;
-use super::row::{array, fold, moment, moment_if, number};
+use super::row::{array, fold, number};
 use super::texts::texts;
 use super::{seals, users};
 use signet_core::audit::Draft;
@@ -88,13 +88,13 @@ pub(super) async fn add(factor: &Factor, connection: &mut Connection) -> Result<
     };
     let (detail, counter) = text_of(&factor.detail)?;
     let added = query(ADD)
-        .bind(factor.tenant.as_str())
-        .bind(factor.id.as_str())
-        .bind(factor.user.as_str())
-        .bind(factor.label.as_str())
+        .bind(&factor.tenant)
+        .bind(&factor.id)
+        .bind(&factor.user)
+        .bind(&factor.label)
         .bind(factor.detail.kind().name())
-        .bind(factor.created_at.unix_millis())
-        .bind(factor.last_used_at.map(Timestamp::unix_millis))
+        .bind(factor.created_at)
+        .bind(factor.last_used_at)
         .bind(totp.map(|totp| totp.hash.name()))
         .bind(totp.map(|totp| i64::from(totp.digits)))
         .bind(totp.map(|totp| i64::from(totp.step_seconds)))
@@ -107,13 +107,13 @@ pub(super) async fn add(factor: &Factor, connection: &mut Connection) -> Result<
         .bind(factor.detail.handle())
         .bind(detail)
         .bind(counter)
-        .bind(factor.serial.as_deref())
+        .bind(&factor.serial)
         .bind(factor.state.name())
         .bind(match &factor.state {
             FactorState::Pending { requested_by } => Some(requested_by.as_str()),
             FactorState::Enabled | FactorState::Disabled => None,
         })
-        .bind(factor.valid_until.map(Timestamp::unix_millis))
+        .bind(factor.valid_until)
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
@@ -127,17 +127,17 @@ pub(super) async fn remove(
     (tenant, id, at): &(TenantId, FactorId, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let removed = query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).fetch_optional(&mut *connection).await?;
+    let removed = query(REMOVE).bind(tenant).bind(id).fetch_optional(&mut *connection).await?;
     let Some(row) = removed else { return Ok(WriteOutcome::nothing(false)) };
     seals::remove(connection, tenant, seals::FACTOR, id.as_str()).await?;
-    let user = UserId::new(row.try_get::<String, _>("user_id")?);
+    let user = row.try_get("user_id")?;
     users::renew_credentials(connection, tenant, &user, *at).await?;
     Ok(WriteOutcome::renewed(true))
 }
 
 /// Takes back a factor that was added in this very transaction.
 pub(super) async fn take_back(factor: &Factor, connection: &mut Connection) -> Result<()> {
-    query(REMOVE).bind(factor.tenant.as_str()).bind(factor.id.as_str()).execute(&mut *connection).await?;
+    query(REMOVE).bind(&factor.tenant).bind(&factor.id).execute(&mut *connection).await?;
     seals::remove(connection, &factor.tenant, seals::FACTOR, factor.id.as_str()).await
 }
 
@@ -155,13 +155,10 @@ struct Spending {
 }
 
 async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let mut query = query(spending.statement)
-        .bind(spending.tenant.as_str())
-        .bind(spending.id.as_str())
-        .bind(spending.place)
-        .bind(spending.at.unix_millis());
+    let mut query =
+        query(spending.statement).bind(&spending.tenant).bind(&spending.id).bind(spending.place).bind(spending.at);
     if let Some(drift) = spending.drift {
-        query = query.bind(i64::from(drift));
+        query = query.bind(drift);
     }
     let spent = query.execute(connection).await?;
     Ok(WriteOutcome::spent_if(spent.rows_affected() > 0))
@@ -180,18 +177,13 @@ const NONCE_KEPT: Duration = Duration::from_hours(48);
 
 async fn spend_nonce(spending: &NonceSpending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let (tenant, id, at) = (spending.tenant.as_str(), spending.id.as_str(), spending.at);
-    let spent = query(SPEND_NONCE)
-        .bind(tenant)
-        .bind(id)
-        .bind(spending.nonce.to_vec())
-        .bind(at.unix_millis())
-        .execute(&mut *connection)
-        .await?;
+    let spent =
+        query(SPEND_NONCE).bind(tenant).bind(id).bind(spending.nonce).bind(at).execute(&mut *connection).await?;
     if spent.rows_affected() == 0 {
         return Ok(WriteOutcome::rejected(false));
     }
-    query(USED).bind(tenant).bind(id).bind(at.unix_millis()).execute(&mut *connection).await?;
-    query(FORGET_NONCES).bind(at.minus(NONCE_KEPT).unix_millis()).execute(connection).await?;
+    query(USED).bind(tenant).bind(id).bind(at).execute(&mut *connection).await?;
+    query(FORGET_NONCES).bind(at.minus(NONCE_KEPT)).execute(connection).await?;
     Ok(WriteOutcome::applied(true))
 }
 
@@ -279,17 +271,17 @@ fn state_of(row: &Row) -> Result<FactorState> {
 
 pub(super) fn factor_of(row: &Row) -> Result<Factor> {
     Ok(Factor {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
-        id: FactorId::new(row.try_get::<String, _>("id")?),
-        user: UserId::new(row.try_get::<String, _>("user_id")?),
+        tenant: row.try_get("tenant")?,
+        id: row.try_get("id")?,
+        user: row.try_get("user_id")?,
         label: row.try_get("label")?,
         serial: row.try_get("serial")?,
         detail: detail_of(row)?,
         state: state_of(row)?,
-        valid_until: moment_if(row, "valid_until")?,
+        valid_until: row.try_get("valid_until")?,
         secret: SealedCopies::default(),
-        created_at: moment(row, "created_at")?,
-        last_used_at: moment_if(row, "last_used_at")?,
+        created_at: row.try_get("created_at")?,
+        last_used_at: row.try_get("last_used_at")?,
     })
 }
 
@@ -300,7 +292,7 @@ pub(super) async fn by_handle(
     kind: FactorKind,
     handle: &str,
 ) -> Result<Option<Factor>, StoreError> {
-    let query = query(BY_HANDLE).bind(tenant.as_str()).bind(kind.name()).bind(handle);
+    let query = query(BY_HANDLE).bind(tenant).bind(kind.name()).bind(handle);
     Ok(store.read("find factor by handle", query, factors_of).await?.pop())
 }
 
@@ -315,11 +307,11 @@ impl Factors for SqlStore {
     }
 
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
-        self.read("list factors", query(OF_USER).bind(tenant.as_str()).bind(user.as_str()), factors_of).await
+        self.read("list factors", query(OF_USER).bind(tenant).bind(user), factors_of).await
     }
 
     async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>, StoreError> {
-        Ok(self.read("find factor", query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), factors_of).await?.pop())
+        Ok(self.read("find factor", query(BY_ID).bind(tenant).bind(id), factors_of).await?.pop())
     }
 
     async fn remove_factor(

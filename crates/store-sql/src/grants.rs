@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::engine::{Connection, Result, Row, query};
 use super::outcome::WriteOutcome;
-use super::row::{joined, list, moment, moment_if, set};
+use super::row::{joined, list, set};
 use super::texts::texts;
 use super::{SqlStore, prune};
 use signet_core::audit::Draft;
@@ -61,20 +61,20 @@ async fn add(
         GrantState::Ended { at, reason } => (Some(at.unix_millis()), Some(reason.name())),
     };
     let added = query(ADD)
-        .bind(grant.tenant.as_str())
-        .bind(grant.id.as_str())
-        .bind(grant.client.as_str())
-        .bind(grant.user.as_str())
+        .bind(&grant.tenant)
+        .bind(&grant.id)
+        .bind(&grant.client)
+        .bind(&grant.user)
         .bind(joined(&grant.scopes))
         .bind(joined(&grant.audiences))
-        .bind(grant.auth_time.unix_millis())
-        .bind(grant.acr.as_str())
+        .bind(grant.auth_time)
+        .bind(&grant.acr)
         .bind(joined(&grant.amr))
-        .bind(grant.created_at.unix_millis())
-        .bind(grant.expires_at.unix_millis())
+        .bind(grant.created_at)
+        .bind(grant.expires_at)
         .bind(ended_at)
         .bind(end_reason)
-        .bind(*credentials_version)
+        .bind(credentials_version)
         .bind(joined(&grant.factors))
         .execute(&mut *connection)
         .await?;
@@ -92,13 +92,7 @@ async fn add_token(
     grant: &str,
     generation: i64,
 ) -> Result<()> {
-    query(ADD_TOKEN)
-        .bind(tenant.as_str())
-        .bind(hash.as_bytes().to_vec())
-        .bind(grant)
-        .bind(generation)
-        .execute(connection)
-        .await?;
+    query(ADD_TOKEN).bind(tenant).bind(hash).bind(grant).bind(generation).execute(connection).await?;
     Ok(())
 }
 
@@ -113,10 +107,10 @@ struct Rotation {
 
 async fn rotate(rotation: &Rotation, connection: &mut Connection) -> Result<WriteOutcome<RotateOutcome>> {
     let spent = query(SPEND)
-        .bind(rotation.tenant.as_str())
-        .bind(rotation.spent.as_bytes().to_vec())
-        .bind(rotation.at.unix_millis())
-        .bind(rotation.derived_by.as_ref().map(HsmName::as_str))
+        .bind(&rotation.tenant)
+        .bind(rotation.spent)
+        .bind(rotation.at)
+        .bind(&rotation.derived_by)
         .fetch_optional(&mut *connection)
         .await?;
     let Some(row) = spent else { return Ok(WriteOutcome::rejected(RotateOutcome::Lost)) };
@@ -130,13 +124,7 @@ async fn confirm(
     (tenant, id, at): &(TenantId, GrantId, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let holds = query(CONFIRM)
-        .bind(tenant.as_str())
-        .bind(id.as_str())
-        .bind(at.unix_millis())
-        .fetch_optional(connection)
-        .await?
-        .is_some();
+    let holds = query(CONFIRM).bind(tenant).bind(id).bind(at).fetch_optional(connection).await?.is_some();
     Ok(if holds { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
 }
 
@@ -178,18 +166,12 @@ async fn end_where(
     reason: EndReason,
     at: Timestamp,
 ) -> Result<u64> {
-    let ended = query(text)
-        .bind(tenant.as_str())
-        .bind(id)
-        .bind(at.unix_millis())
-        .bind(reason.name())
-        .execute(connection)
-        .await?;
+    let ended = query(text).bind(tenant).bind(id).bind(at).bind(reason.name()).execute(connection).await?;
     Ok(ended.rows_affected())
 }
 
 fn state_of(row: &Row) -> Result<GrantState> {
-    let Some(at) = moment_if(row, "ended_at")? else { return Ok(GrantState::Active) };
+    let Some(at) = row.try_get("ended_at")? else { return Ok(GrantState::Active) };
     let reason = match row.try_get("end_reason")? {
         "revoked" => EndReason::Revoked,
         "replayed" => EndReason::Replayed,
@@ -200,18 +182,18 @@ fn state_of(row: &Row) -> Result<GrantState> {
 
 fn grant_of(row: &Row) -> Result<Grant> {
     Ok(Grant {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
-        id: GrantId::new(row.try_get::<String, _>("id")?),
-        client: ClientId::new(row.try_get::<String, _>("client_id")?),
-        user: UserId::new(row.try_get::<String, _>("user_id")?),
+        tenant: row.try_get("tenant")?,
+        id: row.try_get("id")?,
+        client: row.try_get("client_id")?,
+        user: row.try_get("user_id")?,
         scopes: set(row, "scopes")?,
         audiences: set(row, "audiences")?,
-        auth_time: moment(row, "auth_time")?,
+        auth_time: row.try_get("auth_time")?,
         acr: row.try_get("acr")?,
         amr: list(row, "amr")?,
         factors: list(row, "factors")?,
-        created_at: moment(row, "created_at")?,
-        expires_at: moment(row, "expires_at")?,
+        created_at: row.try_get("created_at")?,
+        expires_at: row.try_get("expires_at")?,
         state: state_of(row)?,
     })
 }
@@ -221,8 +203,8 @@ fn lookup_of(row: &Row) -> Result<RefreshLookup> {
         grant: grant_of(row)?,
         generation: row.try_get("generation")?,
         live_generation: row.try_get("live_generation")?,
-        spent_at: moment_if(row, "spent_at")?,
-        successor_hsm: row.try_get::<Option<String>, _>("successor_hsm")?.map(HsmName::new),
+        spent_at: row.try_get("spent_at")?,
+        successor_hsm: row.try_get("successor_hsm")?,
     })
 }
 
@@ -239,11 +221,11 @@ impl Grants for SqlStore {
     }
 
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, StoreError> {
-        self.read_one("find grant", query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), grant_of).await
+        self.read_one("find grant", query(BY_ID).bind(tenant).bind(id), grant_of).await
     }
 
     async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>, StoreError> {
-        let query = query(BY_TOKEN).bind(tenant.as_str()).bind(hash.as_bytes().to_vec());
+        let query = query(BY_TOKEN).bind(tenant).bind(hash);
         self.read_one("find refresh token", query, lookup_of).await
     }
 

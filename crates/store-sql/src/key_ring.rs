@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::engine::{Connection, Query, Result, Row, query};
 use super::outcome::WriteOutcome;
-use super::row::moment;
 use super::texts::texts;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, TenantId};
 use signet_jose::KeyId;
@@ -41,17 +40,13 @@ pub(super) fn algorithm_of(key: &HsmKey) -> &'static str {
 
 /// How many active keys have the place of this key.
 pub(super) async fn count_active(key: &HsmKey, connection: &mut Connection) -> Result<i64> {
-    let query = query(COUNT_ACTIVE)
-        .bind(key.tenant.as_str())
-        .bind(key.hsm.as_str())
-        .bind(key.purpose.name())
-        .bind(algorithm_of(key));
+    let query = query(COUNT_ACTIVE).bind(&key.tenant).bind(&key.hsm).bind(key.purpose.name()).bind(algorithm_of(key));
     query.fetch_one(connection).await?.try_get(0)
 }
 
 /// Whether an HSM token belongs to the deployment, and was not retired.
 pub(super) async fn is_member(hsm: &HsmName, connection: &mut Connection) -> Result<bool> {
-    let query = query(IS_MEMBER).bind(hsm.as_str());
+    let query = query(IS_MEMBER).bind(hsm);
     Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
 }
 
@@ -60,11 +55,7 @@ fn millis(duration: Duration) -> i64 {
 }
 
 async fn is_in_stage(key: &HsmKey, connection: &mut Connection) -> Result<bool> {
-    let query = query(IN_STAGE)
-        .bind(key.key_id.as_str())
-        .bind(key.hsm.as_str())
-        .bind(key.state.name())
-        .bind(key.state.since().unix_millis());
+    let query = query(IN_STAGE).bind(&key.key_id).bind(&key.hsm).bind(key.state.name()).bind(key.state.since());
     Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
 }
 
@@ -85,18 +76,18 @@ pub(super) async fn hand_over(change: &HandOver, connection: &mut Connection) ->
     }
     if let Some(key) = predecessor {
         query(RETIRE)
-            .bind(key.key_id.as_str())
-            .bind(key.hsm.as_str())
-            .bind(at.unix_millis())
+            .bind(&key.key_id)
+            .bind(&key.hsm)
+            .bind(at)
             .bind(millis(*token_lifetime))
             .bind(millis(*margin))
             .execute(&mut *connection)
             .await?;
     }
     query(ACTIVATE)
-        .bind(successor.key_id.as_str())
-        .bind(successor.hsm.as_str())
-        .bind(at.unix_millis())
+        .bind(&successor.key_id)
+        .bind(&successor.hsm)
+        .bind(at)
         .bind(millis(*token_lifetime))
         .execute(connection)
         .await?;
@@ -108,12 +99,12 @@ pub(super) async fn raise_lifetime(
     (tenant, lifetime): &(TenantId, Duration),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<()>> {
-    query(RAISE).bind(tenant.as_str()).bind(millis(*lifetime)).execute(connection).await?;
+    query(RAISE).bind(tenant).bind(millis(*lifetime)).execute(connection).await?;
     Ok(WriteOutcome::nothing(()))
 }
 
 pub(super) fn lifetime_query(key: &KeyId) -> Query {
-    query(LIFETIME).bind(key.as_str())
+    query(LIFETIME).bind(key)
 }
 
 /// The longest lifetime of the key's rows; none where it has none.
@@ -124,12 +115,12 @@ pub(super) fn lifetime_of(row: &Row) -> Result<Duration> {
 
 pub(super) async fn announce(key: &AnnouncedKey, connection: &mut Connection) -> Result<WriteOutcome<()>> {
     query(ANNOUNCE)
-        .bind(key.cka_id.as_slice())
-        .bind(key.tenant.as_str())
-        .bind(key.hsm.as_str())
+        .bind(&key.cka_id)
+        .bind(&key.tenant)
+        .bind(&key.hsm)
         .bind(key.purpose.name())
         .bind(key.algorithm.name())
-        .bind(key.at.unix_millis())
+        .bind(key.at)
         .execute(connection)
         .await?;
     Ok(WriteOutcome::applied(()))
@@ -141,21 +132,21 @@ pub(super) fn announced_query() -> Query {
 
 pub(super) fn announced_of(row: &Row) -> Result<AnnouncedKey> {
     Ok(AnnouncedKey {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
-        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        tenant: row.try_get("tenant")?,
+        hsm: row.try_get("hsm")?,
         purpose: purpose_of(row.try_get("purpose")?)?,
         algorithm: row
             .try_get::<&str, _>("algorithm")?
             .parse()
             .map_err(|_| StoreFailure::Corrupt("algorithm of a key"))?,
         cka_id: row.try_get("cka_id")?,
-        at: moment(row, "announced_at")?,
+        at: row.try_get("announced_at")?,
         given_up: row.try_get("given_up")?,
     })
 }
 
 pub(super) async fn give_up(cka_id: &Vec<u8>, connection: &mut Connection) -> Result<WriteOutcome<()>> {
-    query(GIVE_UP).bind(cka_id.as_slice()).execute(connection).await?;
+    query(GIVE_UP).bind(cka_id).execute(connection).await?;
     Ok(WriteOutcome::nothing(()))
 }
 

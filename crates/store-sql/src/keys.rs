@@ -8,10 +8,9 @@ use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
 use super::key_ring::{self, algorithm_of, count_active, is_member, purpose_of};
 use super::outcome::WriteOutcome;
-use super::row::{moment, moment_if};
 use super::texts::texts;
 use signet_core::audit::Draft;
-use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
+use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::clock::Timestamp;
 use signet_jose::{Jwk, KeyId};
 use signet_store::{KeyAddition, Keys, StoreError, StoreFailure};
@@ -32,9 +31,9 @@ const fn columns(state: &KeyState) -> (&'static str, Timestamp, Option<Timestamp
 }
 
 fn state_of(row: &Row) -> Result<KeyState> {
-    let since = moment(row, "state_since")?;
+    let since = row.try_get("state_since")?;
     let end = row.try_get::<Option<&str>, _>("end_reason")?.map(end_of).transpose()?;
-    match (row.try_get("state")?, moment_if(row, "state_until")?, end) {
+    match (row.try_get("state")?, row.try_get("state_until")?, end) {
         ("next", None, None) => Ok(KeyState::Next { published_at: since }),
         ("active", None, None) => Ok(KeyState::Active { since }),
         ("retiring", Some(until), None) => Ok(KeyState::Retiring { since, until }),
@@ -55,14 +54,14 @@ fn public_of(row: &Row) -> Result<Option<Jwk>> {
 
 fn key_of(row: &Row) -> Result<HsmKey> {
     Ok(HsmKey {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
-        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        tenant: row.try_get("tenant")?,
+        hsm: row.try_get("hsm")?,
         purpose: purpose_of(row.try_get("purpose")?)?,
-        key_id: KeyId::new(row.try_get::<String, _>("key_id")?),
+        key_id: row.try_get("key_id")?,
         cka_id: row.try_get("cka_id")?,
         public: public_of(row)?,
         state: state_of(row)?,
-        created_at: moment(row, "created_at")?,
+        created_at: row.try_get("created_at")?,
     })
 }
 
@@ -76,18 +75,18 @@ async fn add(key: &HsmKey, connection: &mut Connection) -> Result<WriteOutcome<K
     }
     let (state, since, until, end) = columns(&key.state);
     query(ADD)
-        .bind(key.tenant.as_str())
-        .bind(key.key_id.as_str())
-        .bind(key.hsm.as_str())
+        .bind(&key.tenant)
+        .bind(&key.key_id)
+        .bind(&key.hsm)
         .bind(key.purpose.name())
-        .bind(key.cka_id.as_slice())
+        .bind(&key.cka_id)
         .bind(key.public.as_ref().map(|jwk| jwk.to_json().to_string()))
         .bind(state)
-        .bind(since.unix_millis())
-        .bind(until.map(Timestamp::unix_millis))
+        .bind(since)
+        .bind(until)
         .bind(end.map(KeyEnd::name))
         .bind(algorithm_of(key))
-        .bind(key.created_at.unix_millis())
+        .bind(key.created_at)
         .execute(&mut *connection)
         .await?;
     key_ring::forget(&key.cka_id, connection).await?;
@@ -101,13 +100,13 @@ async fn move_stage(
     let (from, from_since, from_until, _) = columns(from);
     let (to, to_since, to_until, to_end) = columns(to);
     let moved = query(MOVE)
-        .bind(key.as_str())
+        .bind(key)
         .bind(from)
-        .bind(from_since.unix_millis())
-        .bind(from_until.map(Timestamp::unix_millis))
+        .bind(from_since)
+        .bind(from_until)
         .bind(to)
-        .bind(to_since.unix_millis())
-        .bind(to_until.map(Timestamp::unix_millis))
+        .bind(to_since)
+        .bind(to_until)
         .bind(to_end.map(KeyEnd::name))
         .execute(connection)
         .await?;

@@ -27,9 +27,9 @@ type Asked = (&'static str, String, Timestamp, Duration);
 
 async fn take((name, holder, at, lasts): &Asked, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let taken = query(TAKE.clone())
-        .bind(*name)
-        .bind(holder.as_str())
-        .bind(at.unix_millis())
+        .bind(name)
+        .bind(holder)
+        .bind(at)
         .bind(i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX))
         .execute(connection)
         .await?;
@@ -37,7 +37,7 @@ async fn take((name, holder, at, lasts): &Asked, connection: &mut Connection) ->
 }
 
 async fn end((name, holder): &(&'static str, String), connection: &mut Connection) -> Result<WriteOutcome<()>> {
-    query(END).bind(*name).bind(holder.as_str()).execute(connection).await?;
+    query(END).bind(name).bind(holder).execute(connection).await?;
     Ok(WriteOutcome::nothing(()))
 }
 

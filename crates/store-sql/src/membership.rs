@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::engine::{Connection, Result, Row, Text, query};
 use super::outcome::WriteOutcome;
-use super::row::{moment, moment_if};
 use super::texts::texts;
 use signet_core::audit::Draft;
 use signet_core::keys::{HsmName, SealMode, TokenInfo};
@@ -38,14 +37,14 @@ fn token_of(row: &Row) -> Result<(HsmName, TokenInfo)> {
         serial: row.try_get("serial")?,
         firmware: row.try_get("firmware")?,
     };
-    Ok((HsmName::new(row.try_get::<String, _>("name")?), token))
+    Ok((row.try_get("name")?, token))
 }
 
 fn sealed_of(row: &Row) -> Result<SealedSecrets> {
     let (mode, count): (Vec<u8>, i64) = (row.try_get(2)?, row.try_get(3)?);
     Ok(SealedSecrets {
         kind: row.try_get("kind")?,
-        hsm: HsmName::new(row.try_get::<String, _>("hsm")?),
+        hsm: row.try_get("hsm")?,
         mode: SealMode::of_blob(mode.first()),
         count: count.unsigned_abs(),
     })
@@ -56,13 +55,13 @@ async fn bind(
     connection: &mut Connection,
 ) -> Result<WriteOutcome<()>> {
     let bound = query(BIND)
-        .bind(name.as_str())
-        .bind(token.label.as_str())
-        .bind(token.manufacturer.as_str())
-        .bind(token.model.as_str())
-        .bind(token.serial.as_str())
-        .bind(token.firmware.as_str())
-        .bind(at.unix_millis())
+        .bind(name)
+        .bind(&token.label)
+        .bind(&token.manufacturer)
+        .bind(&token.model)
+        .bind(&token.serial)
+        .bind(&token.firmware)
+        .bind(at)
         .execute(connection)
         .await?;
     Ok(if bound.rows_affected() == 0 { WriteOutcome::nothing(()) } else { WriteOutcome::applied(()) })
@@ -70,18 +69,18 @@ async fn bind(
 
 fn member_of(row: &Row) -> Result<HsmMember> {
     let (name, token) = token_of(row)?;
-    Ok(HsmMember { name, token, bound_at: moment(row, "bound_at")?, retired_at: moment_if(row, "retired_at")? })
+    Ok(HsmMember { name, token, bound_at: row.try_get("bound_at")?, retired_at: row.try_get("retired_at")? })
 }
 
 async fn retire(
     (name, at, until): &(HsmName, Timestamp, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let retired = query(RETIRE).bind(name.as_str()).bind(at.unix_millis()).execute(&mut *connection).await?;
+    let retired = query(RETIRE).bind(name).bind(at).execute(&mut *connection).await?;
     if retired.rows_affected() == 0 {
         return Ok(WriteOutcome::nothing(false));
     }
-    query(RETIRE_KEYS).bind(name.as_str()).bind(at.unix_millis()).bind(until.unix_millis()).execute(connection).await?;
+    query(RETIRE_KEYS).bind(name).bind(at).bind(until).execute(connection).await?;
     Ok(WriteOutcome::renewed(true))
 }
 
@@ -92,8 +91,8 @@ pub(super) static PROBE: LazyLock<Text> = LazyLock::new(|| {
 });
 
 async fn probe(at: &Timestamp, connection: &mut Connection) -> Result<WriteOutcome<Timestamp>> {
-    let row = query(PROBE.clone()).bind(at.unix_millis()).fetch_one(connection).await?;
-    Ok(WriteOutcome::nothing(moment(&row, "probed_at")?))
+    let row = query(PROBE.clone()).bind(at).fetch_one(connection).await?;
+    Ok(WriteOutcome::nothing(row.try_get("probed_at")?))
 }
 
 #[async_trait]

@@ -4,13 +4,12 @@ use async_trait::async_trait;
 
 use super::engine::{Connection, Result, Row, query};
 use super::outcome::WriteOutcome;
-use super::row::{array, fold, moment, moment_if};
+use super::row::{array, fold};
 use super::texts::texts;
 use super::{SqlStore, factors, seals};
 use signet_core::audit::Draft;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
-use signet_jose::clock::Timestamp;
 use signet_store::{
     ClientNumber, Factor, OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp, StoreError, StoreFailure,
 };
@@ -61,12 +60,12 @@ texts! {
 
 async fn add_client(client: &OtpClient, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let added = query(ADD_CLIENT)
-        .bind(client.tenant.as_str())
+        .bind(&client.tenant)
         .bind(stored(client.id)?)
-        .bind(client.name.as_str())
-        .bind(i64::from(client.needs_signature))
-        .bind(i64::from(client.enabled))
-        .bind(client.created_at.unix_millis())
+        .bind(&client.name)
+        .bind(client.needs_signature)
+        .bind(client.enabled)
+        .bind(client.created_at)
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
@@ -80,7 +79,7 @@ async fn enable_client(
     (tenant, id, enabled): &(TenantId, ClientNumber, bool),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(ENABLE_CLIENT).bind(tenant.as_str()).bind(stored(*id)?).bind(i64::from(*enabled));
+    let set = query(ENABLE_CLIENT).bind(tenant).bind(stored(*id)?).bind(enabled);
     Ok(changed(set.execute(connection).await?.rows_affected()))
 }
 
@@ -88,7 +87,7 @@ async fn remove_client(
     (tenant, id): &(TenantId, ClientNumber),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let removed = query(REMOVE_CLIENT).bind(tenant.as_str()).bind(stored(*id)?);
+    let removed = query(REMOVE_CLIENT).bind(tenant).bind(stored(*id)?);
     let removed = removed.execute(&mut *connection).await?.rows_affected();
     seals::remove(connection, tenant, seals::OTP_CLIENT, &id.to_string()).await?;
     Ok(changed(removed))
@@ -96,14 +95,14 @@ async fn remove_client(
 
 async fn add_key(key: &OtpKey, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let added = query(ADD_KEY)
-        .bind(key.tenant.as_str())
-        .bind(key.public_id.as_str())
-        .bind(key.private_id.to_vec())
-        .bind(key.serial.as_deref())
+        .bind(&key.tenant)
+        .bind(&key.public_id)
+        .bind(key.private_id)
+        .bind(&key.serial)
         .bind(key.last_counter)
-        .bind(i64::from(key.enabled))
-        .bind(key.created_at.unix_millis())
-        .bind(key.last_used_at.map(Timestamp::unix_millis))
+        .bind(key.enabled)
+        .bind(key.created_at)
+        .bind(key.last_used_at)
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
@@ -117,7 +116,7 @@ async fn enable_key(
     (tenant, public_id, enabled): &(TenantId, String, bool),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(ENABLE_KEY).bind(tenant.as_str()).bind(public_id.as_str()).bind(i64::from(*enabled));
+    let set = query(ENABLE_KEY).bind(tenant).bind(public_id).bind(enabled);
     Ok(changed(set.execute(connection).await?.rows_affected()))
 }
 
@@ -125,7 +124,7 @@ async fn remove_key(
     (tenant, public_id): &(TenantId, String),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let removed = query(REMOVE_KEY).bind(tenant.as_str()).bind(public_id.as_str());
+    let removed = query(REMOVE_KEY).bind(tenant).bind(public_id);
     let removed = removed.execute(&mut *connection).await?.rows_affected();
     seals::remove(connection, tenant, seals::OTP_KEY, public_id).await?;
     Ok(changed(removed))
@@ -136,7 +135,7 @@ async fn raise(
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     for text in [RAISE_KEY, RAISE_FACTOR] {
-        let raised = query(text).bind(tenant.as_str()).bind(public_id.as_str()).bind(counter);
+        let raised = query(text).bind(tenant).bind(public_id).bind(counter);
         if raised.execute(&mut *connection).await?.rows_affected() > 0 {
             return Ok(WriteOutcome::applied(true));
         }
@@ -148,14 +147,14 @@ async fn raise(
 async fn spend(shown: &ShownOtp, connection: &mut Connection) -> Result<WriteOutcome<OtpSpending>> {
     let (tenant, public_id) = (shown.tenant.as_str(), shown.public_id.as_str());
     for text in [SPEND_FACTOR, SPEND_KEY] {
-        let spent = query(text).bind(tenant).bind(public_id).bind(shown.counter).bind(shown.at.unix_millis());
+        let spent = query(text).bind(tenant).bind(public_id).bind(shown.counter).bind(shown.at);
         if spent.execute(&mut *connection).await?.rows_affected() > 0 {
             let kept = query(KEEP_REQUEST).bind(tenant).bind(public_id).bind(shown.counter);
-            kept.bind(shown.nonce.as_str()).execute(connection).await?;
+            kept.bind(&shown.nonce).execute(connection).await?;
             return Ok(WriteOutcome::applied(OtpSpending::Spent));
         }
     }
-    let same = query(SAME_REQUEST).bind(tenant).bind(public_id).bind(shown.counter).bind(shown.nonce.as_str());
+    let same = query(SAME_REQUEST).bind(tenant).bind(public_id).bind(shown.counter).bind(&shown.nonce);
     let is_same = same.fetch_optional(connection).await?.is_some();
     Ok(WriteOutcome::nothing(if is_same { OtpSpending::SameRequest } else { OtpSpending::Replayed }))
 }
@@ -171,13 +170,13 @@ fn stored(id: ClientNumber) -> Result<i64> {
 fn client_of(row: &Row) -> Result<OtpClient> {
     let id: String = row.try_get("id")?;
     Ok(OtpClient {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        tenant: row.try_get("tenant")?,
         id: ClientNumber::parse(&id).ok_or(StoreFailure::Corrupt("id of an OTP client"))?,
         name: row.try_get("name")?,
         key: SealedCopies::default(),
-        needs_signature: row.try_get::<i64, _>("needs_signature")? != 0,
-        enabled: row.try_get::<i64, _>("enabled")? != 0,
-        created_at: moment(row, "created_at")?,
+        needs_signature: row.try_get("needs_signature")?,
+        enabled: row.try_get("enabled")?,
+        created_at: row.try_get("created_at")?,
     })
 }
 
@@ -187,15 +186,15 @@ fn clients_of(rows: &[Row]) -> Result<Vec<OtpClient>> {
 
 fn key_of(row: &Row) -> Result<OtpKey> {
     Ok(OtpKey {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
+        tenant: row.try_get("tenant")?,
         public_id: row.try_get("id")?,
         private_id: array(row, "private_id")?,
         serial: row.try_get("serial")?,
         last_counter: row.try_get("last_counter")?,
         secret: SealedCopies::default(),
-        enabled: row.try_get::<i64, _>("enabled")? != 0,
-        created_at: moment(row, "created_at")?,
-        last_used_at: moment_if(row, "last_used_at")?,
+        enabled: row.try_get("enabled")?,
+        created_at: row.try_get("created_at")?,
+        last_used_at: row.try_get("last_used_at")?,
     })
 }
 
@@ -212,11 +211,11 @@ impl OtpValidation for SqlStore {
     async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>, StoreError> {
         let operation = "find OTP client";
         let number = stored(id).map_err(|fault| fault.during(operation))?;
-        Ok(self.read(operation, query(CLIENT).bind(tenant.as_str()).bind(number), clients_of).await?.pop())
+        Ok(self.read(operation, query(CLIENT).bind(tenant).bind(number), clients_of).await?.pop())
     }
 
     async fn otp_clients(&self, tenant: &TenantId) -> Result<Vec<OtpClient>, StoreError> {
-        self.read("list OTP clients", query(CLIENTS).bind(tenant.as_str()), clients_of).await
+        self.read("list OTP clients", query(CLIENTS).bind(tenant), clients_of).await
     }
 
     async fn set_otp_client_enabled(
@@ -243,11 +242,11 @@ impl OtpValidation for SqlStore {
     }
 
     async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> Result<Option<OtpKey>, StoreError> {
-        Ok(self.read("find OTP key", query(KEY).bind(tenant.as_str()).bind(public_id), keys_of).await?.pop())
+        Ok(self.read("find OTP key", query(KEY).bind(tenant).bind(public_id), keys_of).await?.pop())
     }
 
     async fn otp_keys(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<OtpKey>, StoreError> {
-        let query = query(KEYS).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        let query = query(KEYS).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
         self.read("list OTP keys", query, keys_of).await
     }
 

@@ -48,7 +48,7 @@ async fn prune((now, believed): &(Timestamp, Timestamp), connection: &mut Connec
     let before = believed.minus(KEPT).unix_millis();
     let mut total = 0_u64;
     for text in TEXTS {
-        let pruned = query(*text).bind(before).bind(i64::from(PRUNED_AT_ONCE)).execute(&mut *connection).await?;
+        let pruned = query(*text).bind(before).bind(PRUNED_AT_ONCE).execute(&mut *connection).await?;
         total = total.saturating_add(pruned.rows_affected());
     }
     Ok(WriteOutcome::nothing(total))

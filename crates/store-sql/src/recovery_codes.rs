@@ -30,12 +30,7 @@ async fn add(
     let added = add_for(session.as_ref(), factor, connection).await?;
     if added.answer {
         for kept in codes {
-            query(ADD)
-                .bind(factor.tenant.as_str())
-                .bind(factor.id.as_str())
-                .bind(kept.as_bytes().to_vec())
-                .execute(&mut *connection)
-                .await?;
+            query(ADD).bind(&factor.tenant).bind(&factor.id).bind(kept).execute(&mut *connection).await?;
         }
     }
     Ok(added)
@@ -51,17 +46,11 @@ struct Spending {
 
 async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let Spending { tenant, id, kept, at } = spending;
-    let spent = query(SPEND)
-        .bind(tenant.as_str())
-        .bind(id.as_str())
-        .bind(kept.as_bytes().to_vec())
-        .bind(at.unix_millis())
-        .execute(&mut *connection)
-        .await?;
+    let spent = query(SPEND).bind(tenant).bind(id).bind(kept).bind(at).execute(&mut *connection).await?;
     if spent.rows_affected() == 0 {
         return Ok(WriteOutcome::rejected(false));
     }
-    query(USED).bind(tenant.as_str()).bind(id.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    query(USED).bind(tenant).bind(id).bind(at).execute(connection).await?;
     Ok(WriteOutcome::applied(true))
 }
 
@@ -84,15 +73,12 @@ impl RecoveryCodes for SqlStore {
         id: &FactorId,
         kept: &SecretHash,
     ) -> Result<Option<bool>, StoreError> {
-        let query = query(FIND).bind(tenant.as_str()).bind(id.as_str()).bind(kept.as_bytes().to_vec());
-        self.read_one("find recovery code", query, |row| Ok(row.try_get::<i64, _>("unspent")? != 0)).await
+        let query = query(FIND).bind(tenant).bind(id).bind(kept);
+        self.read_one("find recovery code", query, |row| row.try_get("unspent")).await
     }
 
     async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32, StoreError> {
-        self.read_row("count recovery codes", query(LEFT).bind(tenant.as_str()).bind(id.as_str()), |row| {
-            number(row, "unspent")
-        })
-        .await
+        self.read_row("count recovery codes", query(LEFT).bind(tenant).bind(id), |row| number(row, "unspent")).await
     }
 
     async fn spend_recovery_code(

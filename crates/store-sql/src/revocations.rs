@@ -27,10 +27,10 @@ struct Revocation {
 /// AuditOnOutcome each time: a second revocation is a decision too.
 async fn add(revocation: &Revocation, connection: &mut Connection) -> Result<WriteOutcome<()>> {
     query(ADD)
-        .bind(revocation.tenant.as_str())
-        .bind(revocation.jti.as_str())
-        .bind(revocation.expires_at.unix_millis())
-        .bind(revocation.at.unix_millis())
+        .bind(&revocation.tenant)
+        .bind(&revocation.jti)
+        .bind(revocation.expires_at)
+        .bind(revocation.at)
         .execute(connection)
         .await?;
     Ok(WriteOutcome::applied(()))
@@ -51,7 +51,7 @@ impl Revocations for SqlStore {
     }
 
     async fn is_revoked(&self, tenant: &TenantId, jti: &str) -> Result<bool, StoreError> {
-        let query = query(FIND).bind(tenant.as_str()).bind(jti.to_owned());
+        let query = query(FIND).bind(tenant).bind(jti.to_owned());
         Ok(self.read_one("look up revocation", query, |_| Ok(())).await?.is_some())
     }
 }

@@ -5,23 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::engine::{Result, Row};
 use signet_core::keys::{HsmName, SealedCopies};
-use signet_jose::clock::Timestamp;
 use signet_store::StoreFailure;
 
 /// Bytes of a fixed length.
 pub(super) fn array<const N: usize>(row: &Row, column: &'static str) -> Result<[u8; N]> {
     let bytes: &[u8] = row.try_get(column)?;
     bytes.try_into().map_err(|_| StoreFailure::Corrupt(column))
-}
-
-/// A moment.
-pub(super) fn moment(row: &Row, column: &str) -> Result<Timestamp> {
-    Ok(Timestamp::from_unix_millis(row.try_get(column)?))
-}
-
-/// A moment that may be absent.
-pub(super) fn moment_if(row: &Row, column: &str) -> Result<Option<Timestamp>> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_unix_millis))
 }
 
 /// A number that fits a smaller type.

@@ -35,14 +35,7 @@ pub(super) async fn add(
     seals: &SealedCopies,
 ) -> Result<()> {
     for (hsm, blob) in &seals.0 {
-        query(ADD)
-            .bind(tenant.as_str())
-            .bind(kind)
-            .bind(row_id)
-            .bind(hsm.as_str())
-            .bind(blob.as_slice())
-            .execute(&mut *connection)
-            .await?;
+        query(ADD).bind(tenant).bind(kind).bind(row_id).bind(hsm).bind(blob).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -54,12 +47,12 @@ pub(super) async fn remove(
     kind: &'static str,
     row_id: &str,
 ) -> Result<()> {
-    query(REMOVE).bind(tenant.as_str()).bind(kind).bind(row_id).execute(connection).await?;
+    query(REMOVE).bind(tenant).bind(kind).bind(row_id).execute(connection).await?;
     Ok(())
 }
 
 /// Removes the seals of all factors of a user.
 pub(super) async fn remove_of_factors(connection: &mut Connection, tenant: &TenantId, user: &str) -> Result<()> {
-    query(REMOVE_OF_FACTORS).bind(tenant.as_str()).bind(FACTOR).bind(user).execute(connection).await?;
+    query(REMOVE_OF_FACTORS).bind(tenant).bind(FACTOR).bind(user).execute(connection).await?;
     Ok(())
 }

@@ -77,7 +77,7 @@ fn secret_of(row: &Row) -> Result<Option<SecretAtRest>> {
         },
         _ => return Err(StoreFailure::Corrupt("kind of a secret")),
     };
-    let tenant = TenantId::new(row.try_get::<String, _>("tenant")?);
+    let tenant = row.try_get("tenant")?;
     Ok(Some(SecretAtRest { tenant, owner, wrapped, seals: SealedCopies::default() }))
 }
 
@@ -106,7 +106,7 @@ fn page_of(rows: &[Row]) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>)> {
 
 async fn keep_deployment_secret(seals: &SealedCopies, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let tenant = TenantId::default_tenant();
-    let there = query(OF_ROW).bind(tenant.as_str()).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
+    let there = query(OF_ROW).bind(&tenant).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
     if there.fetch_optional(&mut *connection).await?.is_some() {
         return Ok(WriteOutcome::nothing(false));
     }
@@ -124,13 +124,13 @@ async fn extend(
     for (hsm, blob) in &added.0 {
         for (known, known_blob) in &secret.seals.0 {
             let extended = query(EXTEND)
-                .bind(secret.tenant.as_str())
+                .bind(&secret.tenant)
                 .bind(kind)
                 .bind(row_id)
-                .bind(hsm.as_str())
-                .bind(blob.as_slice())
-                .bind(known.as_str())
-                .bind(known_blob.as_slice())
+                .bind(hsm)
+                .bind(blob)
+                .bind(known)
+                .bind(known_blob)
                 .execute(&mut *connection)
                 .await?;
             has_extended |= extended.rows_affected() > 0;
@@ -140,7 +140,7 @@ async fn extend(
 }
 
 async fn remove_of_token((hsm, limit): &(HsmName, u32), connection: &mut Connection) -> Result<WriteOutcome<u64>> {
-    let removed = query(REMOVE_OF_TOKEN).bind(hsm.as_str()).bind(i64::from(*limit)).execute(connection).await?;
+    let removed = query(REMOVE_OF_TOKEN).bind(hsm).bind(limit).execute(connection).await?;
     Ok(WriteOutcome::applied(removed.rows_affected()))
 }
 
@@ -158,7 +158,7 @@ fn count_of(row: &Row) -> Result<SealCount> {
 impl SecretsAtRest for SqlStore {
     async fn deployment_secret(&self) -> Result<Option<SealedCopies>, StoreError> {
         let tenant = TenantId::default_tenant();
-        let query = query(OF_ROW).bind(tenant.as_str()).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
+        let query = query(OF_ROW).bind(&tenant).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
         let seals = self.read("read the deployment's secret", query, seals_of).await?;
         Ok(Some(seals).filter(|seals| !seals.0.is_empty()))
     }
@@ -176,7 +176,7 @@ impl SecretsAtRest for SqlStore {
         let operation = "list secrets at rest";
         // No tenant is empty, so every secret stands after the empty one.
         let (tenant, kind, row) = after.map_or(("", "", ""), |at| (&at.tenant, &at.kind, &at.row));
-        let query = query(LACKING).bind(hsm.as_str()).bind(tenant).bind(kind).bind(row).bind(i64::from(limit));
+        let query = query(LACKING).bind(hsm).bind(tenant).bind(kind).bind(row).bind(limit);
         self.read(operation, query, page_of).await
     }
 
@@ -185,7 +185,7 @@ impl SecretsAtRest for SqlStore {
     }
 
     async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount, StoreError> {
-        self.read_row("count seals", query(COUNT).bind(hsm.as_str()), count_of).await
+        self.read_row("count seals", query(COUNT).bind(hsm), count_of).await
     }
 
     async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> Result<u64, StoreError> {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::engine::{Connection, Result, Row, query};
 use super::outcome::WriteOutcome;
-use super::row::{joined, list, moment};
+use super::row::{joined, list};
 use super::texts::texts;
 use super::{SqlStore, users};
 use signet_core::audit::Draft;
@@ -40,19 +40,19 @@ texts! {
 
 async fn add((session, secret): &(Session, SecretHash), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let added = query(ADD)
-        .bind(session.tenant.as_str())
-        .bind(session.id.as_str())
-        .bind(session.user.as_str())
-        .bind(secret.as_bytes().as_slice())
+        .bind(&session.tenant)
+        .bind(&session.id)
+        .bind(&session.user)
+        .bind(secret)
         .bind(session.credentials_version)
-        .bind(session.address.as_deref())
-        .bind(session.auth_time.unix_millis())
-        .bind(session.acr.as_str())
+        .bind(&session.address)
+        .bind(session.auth_time)
+        .bind(&session.acr)
         .bind(joined(&session.amr))
         .bind(joined(&session.factors))
-        .bind(session.created_at.unix_millis())
-        .bind(session.last_seen_at.unix_millis())
-        .bind(session.expires_at.unix_millis())
+        .bind(session.created_at)
+        .bind(session.last_seen_at)
+        .bind(session.expires_at)
         .execute(connection)
         .await?;
     Ok(WriteOutcome::applied_if(added.rows_affected() > 0))
@@ -62,7 +62,7 @@ async fn touch(
     (tenant, id, at): &(TenantId, SessionId, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<()>> {
-    query(TOUCH).bind(tenant.as_str()).bind(id.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    query(TOUCH).bind(tenant).bind(id).bind(at).execute(connection).await?;
     Ok(WriteOutcome::nothing(()))
 }
 
@@ -71,16 +71,16 @@ async fn renew(
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     let renewed = query(RENEW)
-        .bind(session.tenant.as_str())
-        .bind(session.id.as_str())
-        .bind(session.user.as_str())
-        .bind(secret.as_bytes().as_slice())
+        .bind(&session.tenant)
+        .bind(&session.id)
+        .bind(&session.user)
+        .bind(secret)
         .bind(session.credentials_version)
-        .bind(session.auth_time.unix_millis())
-        .bind(session.acr.as_str())
+        .bind(session.auth_time)
+        .bind(&session.acr)
         .bind(joined(&session.amr))
         .bind(joined(&session.factors))
-        .bind(shown.as_bytes().as_slice())
+        .bind(shown)
         .execute(connection)
         .await?;
     Ok(WriteOutcome::applied_if(renewed.rows_affected() > 0))
@@ -90,7 +90,7 @@ async fn end(
     (tenant, user, id): &(TenantId, UserId, SessionId),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let ended = query(END).bind(tenant.as_str()).bind(user.as_str()).bind(id.as_str()).execute(connection).await?;
+    let ended = query(END).bind(tenant).bind(user).bind(id).execute(connection).await?;
     Ok(WriteOutcome::applied_if(ended.rows_affected() > 0))
 }
 
@@ -99,24 +99,24 @@ async fn end_all(
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     let is_there = users::renew_credentials(connection, tenant, user, *at).await?;
-    query(END_ALL).bind(tenant.as_str()).bind(user.as_str()).execute(connection).await?;
+    query(END_ALL).bind(tenant).bind(user).execute(connection).await?;
     Ok(if is_there { WriteOutcome::renewed(true) } else { WriteOutcome::nothing(false) })
 }
 
 fn session_of(row: &Row) -> Result<Session> {
     Ok(Session {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
-        id: SessionId::new(row.try_get::<String, _>("id")?),
-        user: UserId::new(row.try_get::<String, _>("user_id")?),
+        tenant: row.try_get("tenant")?,
+        id: row.try_get("id")?,
+        user: row.try_get("user_id")?,
         credentials_version: row.try_get("credentials_version")?,
         address: row.try_get("address")?,
-        auth_time: moment(row, "auth_time")?,
+        auth_time: row.try_get("auth_time")?,
         acr: row.try_get("acr")?,
         amr: list(row, "amr")?,
         factors: list(row, "factors")?,
-        created_at: moment(row, "created_at")?,
-        last_seen_at: moment(row, "last_seen_at")?,
-        expires_at: moment(row, "expires_at")?,
+        created_at: row.try_get("created_at")?,
+        last_seen_at: row.try_get("last_seen_at")?,
+        expires_at: row.try_get("expires_at")?,
     })
 }
 
@@ -133,11 +133,7 @@ impl Sessions for SqlStore {
         at: Timestamp,
         seen_after: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
-        let query = query(BY_SECRET)
-            .bind(tenant.as_str())
-            .bind(secret.as_bytes().to_vec())
-            .bind(at.unix_millis())
-            .bind(seen_after.unix_millis());
+        let query = query(BY_SECRET).bind(tenant).bind(secret).bind(at).bind(seen_after);
         self.read_one("find session", query, session_of).await
     }
 
@@ -148,11 +144,7 @@ impl Sessions for SqlStore {
         at: Timestamp,
         seen_after: Timestamp,
     ) -> Result<Vec<Session>, StoreError> {
-        let query = query(OF_USER)
-            .bind(tenant.as_str())
-            .bind(user.as_str())
-            .bind(at.unix_millis())
-            .bind(seen_after.unix_millis());
+        let query = query(OF_USER).bind(tenant).bind(user).bind(at).bind(seen_after);
         self.read_each("list sessions", query, session_of).await
     }
 

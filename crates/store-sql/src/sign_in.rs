@@ -52,13 +52,13 @@ fn is_nobodys(tenant: &TenantId) -> bool {
 #[async_trait]
 impl Candidates for SqlStore {
     async fn sign_in_candidate(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
-        let query = query(USER).bind(tenant.as_str()).bind(name).bind(NOBODYS_PASSWORD);
+        let query = query(USER).bind(tenant).bind(name).bind(NOBODYS_PASSWORD);
         let users = self.read("find who signs in", query, users_of).await?;
         Ok(users.into_iter().find(|user| !is_nobodys(&user.tenant)))
     }
 
     async fn factors_of_candidate(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
-        let query = query(FACTORS).bind(tenant.as_str()).bind(user.as_str()).bind(NOBODYS_SECRET);
+        let query = query(FACTORS).bind(tenant).bind(user).bind(NOBODYS_SECRET);
         let mut factors = self.read("list the factors of who signs in", query, factors_of).await?;
         factors.retain(|factor| !is_nobodys(&factor.tenant));
         Ok(factors)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::{Connection, Result, Row, Text, query};
 use super::factor_life::add_for;
 use super::outcome::WriteOutcome;
-use super::row::{fold, joined, moment};
+use super::row::{fold, joined};
 use super::texts::texts;
 use super::{SqlStore, factors, seals};
 use signet_core::audit::Draft;
@@ -99,14 +99,14 @@ async fn add(tokens: &Vec<StockToken>, connection: &mut Connection) -> Result<Wr
     let mut added = Vec::with_capacity(tokens.len());
     for token in tokens {
         let inserted = query(ADD)
-            .bind(token.tenant.as_str())
-            .bind(token.id.as_str())
-            .bind(token.serial.as_str())
+            .bind(&token.tenant)
+            .bind(&token.id)
+            .bind(&token.serial)
             .bind(token.detail.kind().name())
             .bind(token.detail.handle())
             .bind(Kept::of(&token.detail)?)
-            .bind(token.model.as_deref())
-            .bind(token.imported_at.unix_millis())
+            .bind(&token.model)
+            .bind(token.imported_at)
             .execute(&mut *connection)
             .await?;
         if inserted.rows_affected() > 0 {
@@ -127,7 +127,7 @@ async fn assign(
     if !added.answer {
         return Ok(WriteOutcome::nothing(AssignOutcome::Refused));
     }
-    let taken = query(TAKE).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
+    let taken = query(TAKE).bind(tenant).bind(id).execute(&mut *connection).await?;
     if taken.rows_affected() == 0 {
         factors::take_back(factor, connection).await?;
         return Ok(WriteOutcome::nothing(AssignOutcome::Gone));
@@ -137,7 +137,7 @@ async fn assign(
 }
 
 async fn remove((tenant, serial): &(TenantId, String), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let query = query(REMOVE).bind(tenant.as_str()).bind(serial.as_str());
+    let query = query(REMOVE).bind(tenant).bind(serial);
     let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(WriteOutcome::nothing(false)) };
     let id: String = row.try_get("id")?;
     seals::remove(connection, tenant, seals::STOCK, &id).await?;
@@ -154,13 +154,13 @@ fn token_of(row: &Row) -> Result<StockToken> {
     let kept: Kept =
         serde_json::from_str(row.try_get("detail")?).map_err(|_| StoreFailure::Corrupt("detail of stock token"))?;
     Ok(StockToken {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
-        id: StockId::new(row.try_get::<String, _>("id")?),
+        tenant: row.try_get("tenant")?,
+        id: row.try_get("id")?,
         serial: row.try_get("serial")?,
         detail: kept.detail(),
         model: row.try_get("model")?,
         secret: SealedCopies::default(),
-        imported_at: moment(row, "imported_at")?,
+        imported_at: row.try_get("imported_at")?,
     })
 }
 
@@ -175,13 +175,13 @@ impl Stock for SqlStore {
     }
 
     async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>, StoreError> {
-        let query = query(KNOWN.clone()).bind(tenant.as_str()).bind(joined(serials));
+        let query = query(KNOWN.clone()).bind(tenant).bind(joined(serials));
         self.read_each("look for serial numbers", query, |row| row.try_get("serial")).await
     }
 
     async fn stock_token(&self, tenant: &TenantId, serial: &str) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token";
-        Ok(self.read(operation, query(BY_SERIAL).bind(tenant.as_str()).bind(serial), tokens_of).await?.pop())
+        Ok(self.read(operation, query(BY_SERIAL).bind(tenant).bind(serial), tokens_of).await?.pop())
     }
 
     async fn stock_token_by_handle(
@@ -191,13 +191,13 @@ impl Stock for SqlStore {
         handle: &str,
     ) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token by handle";
-        let query = query(BY_HANDLE).bind(tenant.as_str()).bind(kind.name()).bind(handle);
+        let query = query(BY_HANDLE).bind(tenant).bind(kind.name()).bind(handle);
         Ok(self.read(operation, query, tokens_of).await?.pop())
     }
 
     async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>, StoreError> {
         let operation = "list the stock";
-        let query = query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        let query = query(LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
         self.read_each(operation, query, token_of).await
     }
 

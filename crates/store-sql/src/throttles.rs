@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
 use super::outcome::WriteOutcome;
-use super::row::{moment, number};
+use super::row::number;
 use super::texts::texts;
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
@@ -88,32 +88,32 @@ enum Counted {
 async fn count(counted: &Try, connection: &mut Connection) -> Result<WriteOutcome<Counted>> {
     forget_free(connection, &counted.tenant, counted.at).await?;
     let again = query(COUNT)
-        .bind(counted.tenant.as_str())
-        .bind(counted.counter.name.to_vec())
-        .bind(counted.at.unix_millis())
-        .bind(counted.free_at.unix_millis())
-        .bind(i64::from(counted.most))
+        .bind(&counted.tenant)
+        .bind(counted.counter.name)
+        .bind(counted.at)
+        .bind(counted.free_at)
+        .bind(counted.most)
         .bind(counted.counter.word)
-        .bind(counted.counter.user.as_ref().map(UserId::as_str))
+        .bind(&counted.counter.user)
         .execute(&mut *connection)
         .await?;
     if again.rows_affected() > 0 {
         return Ok(WriteOutcome::nothing(Counted::Again));
     }
-    let known = query(FREE_AT).bind(counted.tenant.as_str()).bind(counted.counter.name.to_vec());
+    let known = query(FREE_AT).bind(&counted.tenant).bind(counted.counter.name);
     if let Some(row) = known.fetch_optional(&mut *connection).await? {
-        return Ok(WriteOutcome::nothing(Counted::Exhausted(moment(&row, "free_at")?)));
+        return Ok(WriteOutcome::nothing(Counted::Exhausted(row.try_get("free_at")?)));
     }
     if counted.bounds && !make_room(connection, counted).await? {
         return Ok(WriteOutcome::nothing(Counted::Full));
     }
     query(ADD)
-        .bind(counted.tenant.as_str())
-        .bind(counted.counter.name.to_vec())
-        .bind(counted.at.unix_millis())
-        .bind(counted.free_at.unix_millis())
+        .bind(&counted.tenant)
+        .bind(counted.counter.name)
+        .bind(counted.at)
+        .bind(counted.free_at)
         .bind(counted.counter.word)
-        .bind(counted.counter.user.as_ref().map(UserId::as_str))
+        .bind(&counted.counter.user)
         .execute(connection)
         .await?;
     Ok(WriteOutcome::nothing(Counted::First))
@@ -121,18 +121,18 @@ async fn count(counted: &Try, connection: &mut Connection) -> Result<WriteOutcom
 
 /// Each try removes more rows than it can add.
 async fn forget_free(connection: &mut Connection, tenant: &TenantId, at: Timestamp) -> Result<()> {
-    query(FORGET_FREE).bind(tenant.as_str()).bind(at.unix_millis()).execute(connection).await?;
+    query(FORGET_FREE).bind(tenant).bind(at).execute(connection).await?;
     Ok(())
 }
 
 /// Whether there is room for another account, after those with the fewest tries were forgotten where there was none.
 /// An account whose tries are exhausted stays: forgetting it would give them back.
 async fn make_room(connection: &mut Connection, counted: &Try) -> Result<bool> {
-    let row = query(HOW_MANY).bind(counted.tenant.as_str()).fetch_one(&mut *connection).await?;
+    let row = query(HOW_MANY).bind(&counted.tenant).fetch_one(&mut *connection).await?;
     if row.try_get::<i64, _>("accounts")? < MOST_ACCOUNTS {
         return Ok(true);
     }
-    let evicted = query(EVICT).bind(counted.tenant.as_str()).bind(i64::from(counted.most)).execute(connection).await?;
+    let evicted = query(EVICT).bind(&counted.tenant).bind(counted.most).execute(connection).await?;
     Ok(evicted.rows_affected() > 0)
 }
 
@@ -140,27 +140,21 @@ async fn give_back(
     (tenant, account, counted_at): &(TenantId, [u8; 32], Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<()>> {
-    query(GIVE_BACK)
-        .bind(tenant.as_str())
-        .bind(account.to_vec())
-        .bind(counted_at.unix_millis())
-        .execute(connection)
-        .await?;
+    query(GIVE_BACK).bind(tenant).bind(account).bind(counted_at).execute(connection).await?;
     Ok(WriteOutcome::nothing(()))
 }
 
 async fn forget_of((tenant, user): &(TenantId, UserId), connection: &mut Connection) -> Result<WriteOutcome<u64>> {
-    let forgotten =
-        query(FORGET_OF).bind(tenant.as_str()).bind(user.as_str()).execute(connection).await?.rows_affected();
+    let forgotten = query(FORGET_OF).bind(tenant).bind(user).execute(connection).await?.rows_affected();
     Ok(if forgotten == 0 { WriteOutcome::nothing(0) } else { WriteOutcome::applied(forgotten) })
 }
 
 fn locked_of(row: &Row) -> Result<LockedAccount> {
     Ok(LockedAccount {
-        user: row.try_get::<Option<String>, _>("user_id")?.map(UserId::new),
+        user: row.try_get("user_id")?,
         word: row.try_get("word")?,
         counts: number(row, "counts")?,
-        until: moment(row, "free_at")?,
+        until: row.try_get("free_at")?,
     })
 }
 
@@ -168,11 +162,11 @@ async fn forget(
     (tenant, account, whole): &(TenantId, [u8; 32], Option<[u8; 32]>),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<()>> {
-    let forgotten = query(FORGET).bind(tenant.as_str()).bind(account.to_vec());
+    let forgotten = query(FORGET).bind(tenant).bind(account);
     let forgotten = forgotten.fetch_optional(&mut *connection).await?;
     if let (Some(row), Some(whole)) = (forgotten, whole) {
         let tries: i64 = row.try_get("tries")?;
-        query(TAKE).bind(tenant.as_str()).bind(whole.to_vec()).bind(tries).execute(connection).await?;
+        query(TAKE).bind(tenant).bind(whole).bind(tries).execute(connection).await?;
     }
     Ok(WriteOutcome::nothing(()))
 }
@@ -239,7 +233,7 @@ impl Throttles for SqlStore {
         at: Timestamp,
         most: u32,
     ) -> Result<Vec<LockedAccount>, StoreError> {
-        let query = query(LOCKED).bind(tenant.as_str()).bind(at.unix_millis()).bind(i64::from(most));
+        let query = query(LOCKED).bind(tenant).bind(at).bind(most);
         self.read_each("list locked accounts", query, locked_of).await
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
 use super::outcome::WriteOutcome;
-use super::row::{fold, joined, moment, set};
+use super::row::{fold, joined, set};
 use super::texts::texts;
 use super::{grants, seals};
 use signet_core::audit::Draft;
@@ -50,13 +50,13 @@ texts! {
 
 async fn add(user: &User, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let added = query(ADD)
-        .bind(user.tenant.as_str())
-        .bind(user.id.as_str())
-        .bind(user.name.as_str())
+        .bind(&user.tenant)
+        .bind(&user.id)
+        .bind(&user.name)
         .bind(joined(&user.roles))
-        .bind(i64::from(user.enabled))
+        .bind(user.enabled)
         .bind(user.credentials_version)
-        .bind(user.created_at.unix_millis())
+        .bind(user.created_at)
         .execute(&mut *connection)
         .await?;
     if added.rows_affected() == 0 {
@@ -78,9 +78,9 @@ struct Setting<T> {
 
 async fn set_enabled(setting: &Setting<bool>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let set = query(SET_ENABLED)
-        .bind(setting.tenant.as_str())
-        .bind(setting.id.as_str())
-        .bind(i64::from(setting.value))
+        .bind(&setting.tenant)
+        .bind(&setting.id)
+        .bind(setting.value)
         .execute(&mut *connection)
         .await?;
     if set.rows_affected() == 0 {
@@ -96,7 +96,7 @@ async fn set_roles(
     (tenant, id, roles): &(TenantId, UserId, String),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(SET_ROLES).bind(tenant.as_str()).bind(id.as_str()).bind(roles.as_str()).execute(connection).await?;
+    let set = query(SET_ROLES).bind(tenant).bind(id).bind(roles).execute(connection).await?;
     Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn renew_credentials(
     id: &UserId,
     at: Timestamp,
 ) -> Result<bool> {
-    let renewed = query(RENEW).bind(tenant.as_str()).bind(id.as_str()).execute(&mut *connection).await?;
+    let renewed = query(RENEW).bind(tenant).bind(id).execute(&mut *connection).await?;
     grants::end_all_of_user(connection, tenant, id, at).await?;
     Ok(renewed.rows_affected() > 0)
 }
@@ -127,12 +127,7 @@ async fn confirm(
     (tenant, id, credentials_version): &(TenantId, UserId, i64),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let found = query(CONFIRM)
-        .bind(tenant.as_str())
-        .bind(id.as_str())
-        .bind(*credentials_version)
-        .fetch_optional(connection)
-        .await?;
+    let found = query(CONFIRM).bind(tenant).bind(id).bind(credentials_version).fetch_optional(connection).await?;
     Ok(if found.is_some() { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
 }
 
@@ -140,20 +135,20 @@ async fn confirm(
 async fn remove((tenant, id): &(TenantId, UserId), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     seals::remove_of_factors(connection, tenant, id.as_str()).await?;
     seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
-    let removed = query(REMOVE).bind(tenant.as_str()).bind(id.as_str()).execute(connection).await?;
+    let removed = query(REMOVE).bind(tenant).bind(id).execute(connection).await?;
     Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
 }
 
 fn user_of(row: &Row) -> Result<(User, SealedCopies)> {
     let user = User {
-        tenant: TenantId::new(row.try_get::<String, _>("tenant")?),
-        id: UserId::new(row.try_get::<String, _>("id")?),
+        tenant: row.try_get("tenant")?,
+        id: row.try_get("id")?,
         name: row.try_get("name")?,
         roles: set(row, "roles")?,
-        enabled: row.try_get::<i64, _>("enabled")? != 0,
+        enabled: row.try_get("enabled")?,
         password: None,
         credentials_version: row.try_get("credentials_version")?,
-        created_at: moment(row, "created_at")?,
+        created_at: row.try_get("created_at")?,
     };
     Ok((user, SealedCopies::default()))
 }
@@ -172,16 +167,16 @@ impl Users for SqlStore {
     }
 
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
-        Ok(self.read("find user", query(BY_NAME).bind(tenant.as_str()).bind(name), users_of).await?.pop())
+        Ok(self.read("find user", query(BY_NAME).bind(tenant).bind(name), users_of).await?.pop())
     }
 
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>, StoreError> {
-        Ok(self.read("find user", query(BY_ID).bind(tenant.as_str()).bind(id.as_str()), users_of).await?.pop())
+        Ok(self.read("find user", query(BY_ID).bind(tenant).bind(id), users_of).await?.pop())
     }
 
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
         // No name is empty, so every name stands after the empty one.
-        let page = query(LIST).bind(tenant.as_str()).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        let page = query(LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
         self.read("list users", page, users_of).await
     }
 
