@@ -43,7 +43,7 @@ pub(crate) async fn open_store(
         StoreConfig::Postgres(database) => {
             let password = database.password_file.as_deref().map(password_from).transpose()?;
             let options = PostgresOptions::new(&database.url, password.as_deref(), database.ca_file.clone());
-            let mut options = options.with_context(|| format!("store.url = \"{}\" can't be used", database.url))?;
+            let mut options = options.context("store.url can't be used")?;
             (options.create, options.anchor) = (create, anchor);
             Ok(signet_store_postgres::open(options, clock).await?)
         }

@@ -1,6 +1,7 @@
 //! What is PostgreSQL's own: what is refused, and what a failover costs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use signet_core::audit::Event;
@@ -91,20 +92,22 @@ async fn a_failover_to_a_synchronous_standby_loses_nothing_that_was_acknowledged
     let url = format!("postgres://signet@127.0.0.1:{},127.0.0.1:{}/tokens", primary.port, standby.port);
     let store = open(&url).await.unwrap();
     assert_eq!(store.weakness().await.unwrap(), None);
+    let acknowledged = Arc::new(AtomicI64::new(0));
     let writing = {
-        let store = Arc::clone(&store);
+        let (store, acknowledged) = (Arc::clone(&store), Arc::clone(&acknowledged));
         tokio::spawn(async move {
-            let mut acknowledged = 0_i64;
             while store.append(vec![draft(Event::SignIn)]).await.is_ok() {
-                acknowledged += 1;
+                acknowledged.fetch_add(1, Ordering::SeqCst);
             }
-            acknowledged
         })
     };
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    while acknowledged.load(Ordering::SeqCst) < 100 {
+        assert!(!writing.is_finished(), "the primary takes no writes");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     primary.fail();
-    let acknowledged = writing.await.unwrap();
-    assert!(acknowledged > 10, "{acknowledged}");
+    writing.await.unwrap();
+    let acknowledged = acknowledged.load(Ordering::SeqCst);
     assert!(store.append(vec![]).await.is_err(), "nobody takes writes");
     // What the standby would wait for is itself.
     standby.sql("postgres", "SELECT pg_promote()");

@@ -10,7 +10,7 @@ use signet_core::mfa::password::Workspace;
 
 /// How far hashing stands behind whatever else this process does, as `nice` counts: a hash keeps a processor for some 20 ms,
 /// a token needs it for a fraction of one. Where processors are free it costs nothing; where they are not, a hash still gets
-/// a quarter of what a token gets.
+/// a third of what a token gets.
 const NICE: i32 = 5;
 
 /// The places for hashes. Each takes 19 MiB and some 20 ms of a core.
@@ -69,5 +69,25 @@ impl Hashing {
             Ok(done)
         });
         done.await.map_err(|_| Unavailable)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hash_stands_behind_what_else_this_process_does_and_nothing_else_does() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let (before, hashing) = (nice(), Hashing::new(1));
+        let inside = hashing.run(move |_| nice()).await.unwrap();
+        assert_eq!((inside, nice()), (before.max(NICE), before));
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_panics_costs_its_thread_and_no_place() {
+        let hashing = Hashing::new(1);
+        assert!(hashing.run(|_| panic!("a hash that fails")).await.map(|()| ()).is_err());
+        assert_eq!(hashing.run(|_| 7).await.ok(), Some(7));
     }
 }

@@ -79,7 +79,8 @@ async fn check(connection: &mut PgConnection, settled: &PgConnectOptions) -> Res
     let row = sqlx::query(CHECK).fetch_one(&mut *connection).await.map_err(broken)?;
     let text = |place: usize| row.try_get::<String, _>(place).map_err(broken);
     let options = settled.get_options().unwrap_or_default();
-    if !options.contains(&format!("{MARK}={}", text(4)?)) || text(4)?.is_empty() {
+    // The mark is what the session was told last: the whole of it, not the beginning of another one.
+    if !options.ends_with(&format!("{MARK}={}", text(4)?)) {
         return refused(
             "what stands before PostgreSQL does not keep a session's state (a pooler by transaction?): connect to the \
              server itself, or to a pooler by session that passes `options` on"

@@ -102,6 +102,16 @@ mod tests {
     }
 
     #[test]
+    fn a_host_may_be_an_ipv6_address_or_a_sockets_folder() {
+        let places = |url: &str| {
+            let options = PostgresOptions::new(url, None, None).unwrap();
+            options.hosts.iter().map(place_of).collect::<Vec<_>>()
+        };
+        assert_eq!(places("postgres://signet@[::1]:5433/tokens"), ["[::1]:5433"]);
+        assert_eq!(places("postgres:///tokens?host=/run/postgresql"), ["/run/postgresql"]);
+    }
+
+    #[test]
     fn a_password_has_no_place_in_a_url_and_none_in_a_message() {
         assert!(refusal("postgres://signet:hunter2@a/tokens").contains("password_file"));
         assert!(!refusal("postgres://signet:hunter2@a/tokens").contains("hunter2"));
