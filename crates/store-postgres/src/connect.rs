@@ -8,7 +8,7 @@ use signet_store_sql::engine::Result;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Row as _};
 
-use super::fault::failure_of;
+use super::fault::{NO_SESSIONS, failure_of};
 use super::options::{PostgresOptions, place_of};
 
 /// What says that a session is the one that this process began: a pooler that hands sessions around, or drops what it is told
@@ -81,11 +81,7 @@ async fn check(connection: &mut PgConnection, settled: &PgConnectOptions) -> Res
     let options = settled.get_options().unwrap_or_default();
     // The mark is what the session was told last: the whole of it, not the beginning of another one.
     if !options.ends_with(&format!("{MARK}={}", text(4)?)) {
-        return refused(
-            "what stands before PostgreSQL does not keep a session's state (a pooler by transaction?): connect to the \
-             server itself, or to a pooler by session that passes `options` on"
-                .to_owned(),
-        );
+        return refused(NO_SESSIONS.to_owned());
     }
     for (place, name) in [(1, "fsync"), (2, "full_page_writes")] {
         if text(place)? != "on" {

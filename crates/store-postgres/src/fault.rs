@@ -20,10 +20,16 @@ pub(crate) fn failure_of(error: &sqlx::Error) -> StoreFailure {
     }
 }
 
+/// What to do about a pooler that hands sessions around.
+pub(crate) const NO_SESSIONS: &str = "what stands before PostgreSQL does not keep a session's state (a pooler by transaction?): connect to \
+    the server itself, or to a pooler by session that passes `options` on";
+
 /// By SQLSTATE: appendix A of PostgreSQL's manual.
 fn from_state(state: &str, message: &str) -> StoreFailure {
     let advice = match state {
         "28000" | "28P01" => "the server does not let this role in: check the name, `password_file` and pg_hba.conf",
+        // PgBouncer says so of what a session is told at its beginning.
+        "08P01" if message.contains("startup parameter") => return refused(NO_SESSIONS, message, state),
         "3D000" => return refused("there is no such database: make it first", message, state),
         "42P01" => return refused("the database has no schema of Signet's: run `signet init`", message, state),
         "42501" => return refused("the role may not do that: it needs to own its tables", message, state),
@@ -52,6 +58,8 @@ mod tests {
         assert!(matches!(from_state("42P01", "m"), StoreFailure::Refused(text) if text.contains("signet init")));
         assert!(matches!(from_state("53100", "m"), StoreFailure::Unavailable(text) if text.contains("disk is full")));
         assert_eq!(from_state("XX001", "m"), StoreFailure::Corrupt("database"));
+        let pooler = from_state("08P01", "unsupported startup parameter: options");
+        assert!(matches!(pooler, StoreFailure::Refused(text) if text.contains("pooler")));
         assert!(from_state("99999", "m").to_string().contains("SQLSTATE 99999"));
     }
 }
