@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     Ended, Output, audit, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, otp_client, otp_key, serve,
-    user,
+    store, user,
 };
 use crate::config::Config;
 use crate::server::{Need, Notice, Runtime};
@@ -64,6 +64,9 @@ pub(super) enum DeploymentCommand {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// The store: its schema.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 impl DeploymentCommand {
@@ -88,6 +91,7 @@ impl DeploymentCommand {
             Self::OtpClient(command) => command.run(config, output).await,
             Self::OtpKey(command) => command.run(config, output).await,
             Self::Audit(command) => command.run(config, output).await,
+            Self::Store(command) => command.run(config, output).await,
         }
     }
 }

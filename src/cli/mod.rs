@@ -37,6 +37,8 @@ mod output;
 mod serve;
 mod stdin;
 #[cfg(feature = "server")]
+mod store;
+#[cfg(feature = "server")]
 mod table;
 mod token;
 #[cfg(feature = "server")]

@@ -39,7 +39,7 @@ pub(crate) use process::start_log;
 pub(crate) use run_mark::RunMarks;
 pub(crate) use runtime::{Need, Notice, Runtime};
 pub(crate) use signet_hsm::{HsmGroup, PinSource};
-pub(crate) use wiring::open_store;
+pub(crate) use wiring::{OtherRole, migrate_store, open_store};
 pub(crate) use worker::{StandaloneWorker, run_worker};
 pub(crate) use workers::{start_hsm_alone, start_hsm_with};
 

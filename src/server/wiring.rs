@@ -9,12 +9,12 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, PostgresConfig, StoreConfig};
 use signet_core::keys::TenantId;
 use signet_core::mfa::webauthn::{RelyingParty, attestation_roots};
 use signet_core::oauth::RoleScopes;
 use signet_core::secret::SecretBytes;
-use signet_jose::clock::SystemClock;
+use signet_jose::clock::{Clock as _, SystemClock};
 use signet_service::sign_in::validation_servers::ValidationServers;
 use signet_service::{KeySettings, Settings};
 use signet_store_postgres::PostgresOptions;
@@ -41,13 +41,53 @@ pub(crate) async fn open_store(
             Ok(signet_store_sqlite::open(options, clock).await?)
         }
         StoreConfig::Postgres(database) => {
-            let password = database.password_file.as_deref().map(password_from).transpose()?;
-            let options = PostgresOptions::new(&database.url, password.as_deref(), database.ca_file.clone());
-            let mut options = options.context("store.url can't be used")?;
+            let mut options = postgres_options(database)?;
             (options.create, options.anchor) = (create, anchor);
             Ok(signet_store_postgres::open(options, clock).await?)
         }
     }
+}
+
+/// Another role of the database than the one that serves.
+pub(crate) struct OtherRole {
+    pub(crate) name: String,
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+/// Applies the migrations that the store lacks, as the role of `store.url` or as another one, and grants `serving` what a
+/// role needs to serve. Returns number and name of each.
+pub(crate) async fn migrate_store(
+    config: &Config,
+    role: Option<&OtherRole>,
+    serving: Option<&str>,
+) -> anyhow::Result<Vec<(i64, &'static str)>> {
+    let now = SystemClock.now();
+    let done = match &config.store {
+        StoreConfig::Sqlite(path) => {
+            anyhow::ensure!(
+                role.is_none() && serving.is_none(),
+                "the store is an SQLite file, which knows no roles: leave --as and --serve-role away"
+            );
+            let options =
+                SqliteOptions { path: path.clone(), create: false, readers: 1, busy_timeout: BUSY, anchor: None };
+            signet_store_sqlite::migrate(&options, now).await?
+        }
+        StoreConfig::Postgres(database) => {
+            let mut options = postgres_options(database)?;
+            if let Some(role) = role {
+                let password = role.password_file.as_deref().map(password_from).transpose()?;
+                options = options.as_role(&role.name, password.as_deref());
+            }
+            signet_store_postgres::migrate(&options, serving, now).await?
+        }
+    };
+    Ok(done.into_iter().map(|migration| (migration.version, migration.name)).collect())
+}
+
+fn postgres_options(database: &PostgresConfig) -> anyhow::Result<PostgresOptions> {
+    let password = database.password_file.as_deref().map(password_from).transpose()?;
+    let options = PostgresOptions::new(&database.url, password.as_deref(), database.ca_file.clone());
+    options.context("store.url can't be used")
 }
 
 /// The database role's password: the first line of its file.

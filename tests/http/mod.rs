@@ -11,6 +11,7 @@ mod load;
 mod malformed;
 mod pages;
 mod postgres;
+mod postgres_roles;
 mod revoke;
 mod standard_client;
 mod statistics;

@@ -11,4 +11,5 @@ mod nobody;
 mod opening;
 mod postgres;
 mod races;
+mod schema;
 mod tampering;

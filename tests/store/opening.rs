@@ -72,15 +72,6 @@ async fn other_files_are_refused_and_left_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_version_is_refused() {
-    let place = Place::new();
-    place.open().await.close().await;
-    raw(&place.database()).await.execute("PRAGMA user_version = 99").await.unwrap();
-    let text = refused(&place, true).await;
-    assert!(text.contains("version 99") && text.contains("newer program"), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_can_not_be_used_says_what_to_do() {
     let place = Place::new();
     let options = SqliteOptions { path: place.folder().join("no/such/folder/signet.db"), ..place.options() };

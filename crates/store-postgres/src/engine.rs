@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use signet_jose::clock::Timestamp;
 use signet_store::StoreFailure;
-use signet_store_sql::engine::{
-    Connection, Dialect, Engine, Result, Row, Statements, Text, Value, Words, WriteConnection,
-};
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgPoolOptions, PgRow};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Postgres, Row as _, TypeInfo as _};
+use signet_store_sql::engine::{Connection, Engine, Result, Row, Statements, Text, Value, WriteConnection};
+use signet_store_sql::schema;
+use sqlx::Connection as _;
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::sync::Mutex;
 
 use super::connect::{check_reader, connect};
 use super::fault::failure_of;
 use super::migrate;
 use super::options::PostgresOptions;
+use super::session::{Session, bound, rows_of};
 
 /// A PostgreSQL database, on the host that takes writes at the moment.
 #[derive(Debug)]
@@ -32,15 +32,16 @@ impl PostgresEngine {
 
     /// Makes the schema where that is asked for, or sees that it is there.
     /// Errors: [`StoreFailure::Refused`] where it is not, with what to do.
-    pub(super) async fn check_schema(&self) -> Result<()> {
-        let (mut connection, _) = connect(&self.options).await?;
+    pub(super) async fn check_schema(&self, at: Timestamp) -> Result<()> {
+        let (connection, _) = connect(&self.options).await?;
+        let mut session = Session { connection };
         if self.options.create {
-            migrate::migrate(&mut connection).await?;
+            migrate::migrate(&mut session, at).await?;
         } else {
-            migrate::check(&mut connection).await?;
+            schema::check(&mut session).await?;
         }
         // Nothing is left to say to it.
-        let _ = connection.close().await;
+        let _ = session.connection.close().await;
         Ok(())
     }
 
@@ -77,7 +78,7 @@ impl PostgresEngine {
 impl Engine for PostgresEngine {
     async fn connect(&self) -> Result<Box<dyn WriteConnection>> {
         let (connection, _) = connect(&self.options).await?;
-        Ok(Box::new(Writing { connection }))
+        Ok(Box::new(Writing { session: Session { connection } }))
     }
 
     /// A connection that broke, as all do where another host takes over, is no answer: reading is done once more.
@@ -115,32 +116,24 @@ impl Engine for PostgresEngine {
 
 /// The connection that writes.
 struct Writing {
-    connection: PgConnection,
-}
-
-impl Writing {
-    async fn execute(&mut self, text: &'static str) -> Result<()> {
-        self.connection.execute(text).await.map(drop).map_err(|error| failure_of(&error))
-    }
+    session: Session,
 }
 
 #[async_trait]
 impl Statements for Writing {
     async fn rows(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
-        let rows = bound(text, values).fetch_all(&mut self.connection).await.map_err(|error| failure_of(&error))?;
-        rows_of(&rows)
+        self.session.rows(text, values).await
     }
 
     async fn change(&mut self, text: &Text, values: Vec<Value>) -> Result<u64> {
-        let done = bound(text, values).execute(&mut self.connection).await.map_err(|error| failure_of(&error))?;
-        Ok(done.rows_affected())
+        self.session.change(text, values).await
     }
 }
 
 #[async_trait]
 impl WriteConnection for Writing {
     async fn begin(&mut self, first: &Text) -> Result<Row> {
-        self.execute("BEGIN").await?;
+        self.session.execute("BEGIN").await?;
         self.rows(first, vec![]).await?.pop().ok_or(StoreFailure::Corrupt("deployment"))
     }
 
@@ -149,11 +142,11 @@ impl WriteConnection for Writing {
     }
 
     async fn commit(&mut self) -> Result<()> {
-        self.execute("COMMIT").await
+        self.session.execute("COMMIT").await
     }
 
     async fn rollback(&mut self) -> Result<()> {
-        self.execute("ROLLBACK").await
+        self.session.execute("ROLLBACK").await
     }
 
     fn statements(&mut self) -> &mut Connection {
@@ -162,37 +155,6 @@ impl WriteConnection for Writing {
 
     async fn close(self: Box<Self>) {
         // The server ends what a lost connection left.
-        let _ = self.connection.close().await;
+        let _ = self.session.connection.close().await;
     }
-}
-
-fn bound(text: &Text, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
-    let query = match text.of(Dialect::Postgres) {
-        Words::Static(text) => sqlx::query(text),
-        Words::Shared(text) => sqlx::query(AssertSqlSafe(text)),
-    };
-    values.into_iter().fold(query, |query, value| match value {
-        Value::Number(number) => query.bind(number),
-        Value::Text(text) => query.bind(text),
-        Value::Bytes(bytes) => query.bind(bytes),
-    })
-}
-
-fn rows_of(rows: &[PgRow]) -> Result<Vec<Row>> {
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let names: Arc<[String]> = first.columns().iter().map(|column| column.name().to_owned()).collect();
-    let values = |row: &PgRow| (0..names.len()).map(|place| value_of(row, place)).collect::<Result<Vec<_>>>();
-    rows.iter().map(|row| Ok(Row::new(Arc::clone(&names), values(row)?))).collect()
-}
-
-/// What stands in a column, by the column's type.
-fn value_of(row: &PgRow, place: usize) -> Result<Value> {
-    let read = match row.column(place).type_info().name() {
-        "INT8" => row.try_get(place).map(Value::Number),
-        "INT4" => row.try_get::<Option<i32>, _>(place).map(|number| Value::Number(number.map(i64::from))),
-        "TEXT" => row.try_get(place).map(Value::Text),
-        "BYTEA" => row.try_get(place).map(Value::Bytes),
-        _ => return Err(StoreFailure::Corrupt("row")),
-    };
-    read.map_err(|error| failure_of(&error))
 }

@@ -24,6 +24,10 @@ pub(crate) fn failure_of(error: &sqlx::Error) -> StoreFailure {
 pub(crate) const NO_SESSIONS: &str = "what stands before PostgreSQL does not keep a session's state (a pooler by transaction?): connect to \
     the server itself, or to a pooler by session that passes `options` on";
 
+/// What to do about a role that lacks a right.
+const MAY_NOT: &str = "the role may not do that: a role that serves gets its rights by `signet store migrate --serve-role`, and migrating \
+    takes the role that owns the tables (`--as`)";
+
 /// By SQLSTATE: appendix A of PostgreSQL's manual.
 fn from_state(state: &str, message: &str) -> StoreFailure {
     let advice = match state {
@@ -31,8 +35,14 @@ fn from_state(state: &str, message: &str) -> StoreFailure {
         // PgBouncer says so of what a session is told at its beginning.
         "08P01" if message.contains("startup parameter") => return refused(NO_SESSIONS, message, state),
         "3D000" => return refused("there is no such database: make it first", message, state),
-        "42P01" => return refused("the database has no schema of Signet's: run `signet init`", message, state),
-        "42501" => return refused("the role may not do that: it needs to own its tables", message, state),
+        "42P01" => {
+            return refused(
+                "the database has no schema of Signet's: run `signet store migrate`, then `signet init`",
+                message,
+                state,
+            );
+        }
+        "42501" => return refused(MAY_NOT, message, state),
         "25006" => "the server takes no writes: it is a standby, or was made read-only",
         "40001" | "40P01" => "another transaction was in the way",
         "55P03" | "57014" => "another node, or the server, took too long",

@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use signet_jose::clock::Clock;
+use signet_jose::clock::{Clock, Timestamp};
 use signet_store::StoreError;
 use signet_store::anchor::Anchor;
 use signet_store_sql::SqlStore;
+use signet_store_sql::schema::Migration;
 
 use self::engine::PostgresEngine;
 
@@ -20,6 +21,8 @@ mod engine;
 mod fault;
 mod migrate;
 mod options;
+mod roles;
+mod session;
 
 pub use options::{PostgresOptions, UnusableUrl};
 
@@ -33,6 +36,18 @@ pub use options::{PostgresOptions, UnusableUrl};
 pub async fn open(options: PostgresOptions, clock: Arc<dyn Clock>) -> Result<Arc<SqlStore>, StoreError> {
     let anchor = options.anchor.clone().map(Anchor::new);
     let engine = PostgresEngine::new(options);
-    engine.check_schema().await.map_err(|failure| failure.during("open"))?;
+    engine.check_schema(clock.now()).await.map_err(|failure| failure.during("open"))?;
     SqlStore::open(Arc::new(engine), anchor, clock).await
+}
+
+/// Applies the migrations that the database lacks, under a lock of their own, and returns them; then grants `serving` what a
+/// role needs to serve, and nothing else. All of it or none. Takes a role that owns the schema.
+/// Errors: as for [`open`]; [`Refused`](signet_store::StoreFailure::Refused) where there is no role `serving`, or it could do
+/// more than serve.
+pub async fn migrate(
+    options: &PostgresOptions,
+    serving: Option<&str>,
+    at: Timestamp,
+) -> Result<Vec<&'static Migration>, StoreError> {
+    migrate::run(options, serving, at).await.map_err(|failure| failure.during("migrate"))
 }

@@ -1,62 +1,67 @@
-//! The schema: made and brought up to date by whoever may, and only looked at by everybody else.
+//! The schema: made and brought up to date by a role that owns it, under a lock of its own.
 
-use signet_store::StoreFailure;
+use signet_jose::clock::Timestamp;
 use signet_store_sql::engine::{Dialect, Result};
-use signet_store_sql::schema;
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use signet_store_sql::schema::{self, Migration};
+use sqlx::Connection as _;
 
-use super::fault::failure_of;
+use super::connect::connect;
+use super::options::PostgresOptions;
+use super::roles;
+use super::session::Session;
 
-/// Only one process changes the schema at a time: the lock's number is "Sgnt".
+/// Only one process changes the schema at a time: the lock's number is "Sgnt". It is waited for as for any lock.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1399287412)";
-const HAS_VERSION: &str = "SELECT to_regclass('signet_schema') IS NOT NULL";
-const VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM signet_schema";
-const KEEP_VERSION: &str = "CREATE TABLE IF NOT EXISTS signet_schema (version BIGINT PRIMARY KEY)";
-const ADD_VERSION: &str = "INSERT INTO signet_schema (version) VALUES ($1)";
-
-/// The schema's version; 0 where there is none.
-/// Errors: as the server says.
-pub(crate) async fn version(connection: &mut PgConnection) -> Result<i64> {
-    let failed = |error: sqlx::Error| failure_of(&error);
-    if !sqlx::query_scalar::<_, bool>(HAS_VERSION).fetch_one(&mut *connection).await.map_err(failed)? {
-        return Ok(0);
-    }
-    sqlx::query_scalar(VERSION).fetch_one(connection).await.map_err(failed)
-}
-
-/// Whether this program can work on the schema as it is.
-/// Errors: [`StoreFailure::Refused`] with what to do.
-pub(crate) async fn check(connection: &mut PgConnection) -> Result<()> {
-    match version(connection).await? {
-        0 => Err(StoreFailure::Refused("the database is empty: run `signet init`".to_owned())),
-        found if schema::pending(found, Dialect::Postgres)?.is_empty() => Ok(()),
-        found => Err(StoreFailure::Refused(format!(
-            "the database is of version {found}, and this program needs {}: run `signet init` with it",
-            schema::known_version()
-        ))),
-    }
-}
+/// A statement over a large table takes longer than one that serves. How long a lock is waited for stays as it is, so that
+/// nodes that serve never wait behind a migration that waits itself.
+const PATIENCE: &str = "SET LOCAL statement_timeout = '1h'";
 
 /// Makes the schema, or brings it up to date, in one transaction.
 /// Errors: as the server says; nothing changed then.
-pub(crate) async fn migrate(connection: &mut PgConnection) -> Result<()> {
-    let failed = |error: sqlx::Error| failure_of(&error);
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    transaction.execute(LOCK).await.map_err(failed)?;
-    let found = version(&mut transaction).await?;
-    let pending = schema::pending(found, Dialect::Postgres)?;
-    if pending.is_empty() {
-        return transaction.rollback().await.map_err(failed);
+pub(crate) async fn migrate(session: &mut Session, at: Timestamp) -> Result<Vec<&'static Migration>> {
+    in_transaction(session, None, at).await
+}
+
+/// Connects, brings the schema up to date, and grants a role what it needs to serve.
+/// Errors: as the server says; nothing changed then.
+pub(crate) async fn run(
+    options: &PostgresOptions,
+    serving: Option<&str>,
+    at: Timestamp,
+) -> Result<Vec<&'static Migration>> {
+    let (connection, _) = connect(options).await?;
+    let mut session = Session { connection };
+    let done = in_transaction(&mut session, serving, at).await;
+    // Nothing is left to say to it.
+    let _ = session.connection.close().await;
+    done
+}
+
+async fn in_transaction(
+    session: &mut Session,
+    serving: Option<&str>,
+    at: Timestamp,
+) -> Result<Vec<&'static Migration>> {
+    session.execute("BEGIN").await?;
+    match changed(session, serving, at).await {
+        Ok(done) => {
+            session.execute("COMMIT").await?;
+            Ok(done)
+        }
+        Err(failure) => {
+            // Where this fails too, the server takes the transaction back with the connection.
+            let _ = session.execute("ROLLBACK").await;
+            Err(failure)
+        }
     }
-    transaction.execute(KEEP_VERSION).await.map_err(failed)?;
-    for statement in pending {
-        transaction.execute(AssertSqlSafe(statement)).await.map_err(failed)?;
+}
+
+async fn changed(session: &mut Session, serving: Option<&str>, at: Timestamp) -> Result<Vec<&'static Migration>> {
+    session.execute(LOCK).await?;
+    session.execute(PATIENCE).await?;
+    let done = schema::migrate(session, Dialect::Postgres, at).await?;
+    if let Some(role) = serving {
+        roles::grant_serving(session, role).await?;
     }
-    if found == 0 {
-        let first = sqlx::query(schema::FIRST_ROW).bind([0_u8; 32].as_slice());
-        first.execute(&mut *transaction).await.map_err(failed)?;
-    }
-    sqlx::query(ADD_VERSION).bind(schema::known_version()).execute(&mut *transaction).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)
+    Ok(done)
 }

@@ -83,6 +83,17 @@ impl PostgresOptions {
             anchor: None,
         })
     }
+
+    /// These, as another role.
+    #[must_use]
+    pub fn as_role(mut self, role: &str, password: Option<&str>) -> Self {
+        let of = |host: PgConnectOptions| {
+            let host = host.username(role);
+            password.map_or(host.clone(), |password| host.password(password))
+        };
+        self.hosts = self.hosts.into_iter().map(of).collect();
+        self
+    }
 }
 
 #[cfg(test)]

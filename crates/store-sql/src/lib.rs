@@ -43,6 +43,7 @@ mod secrets_at_rest;
 mod sessions;
 mod sign_in;
 mod stock;
+pub mod tables;
 mod texts;
 mod throttles;
 mod users;

@@ -10,16 +10,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use signet_jose::clock::Clock;
+use sqlx::Connection as _;
+
+use signet_jose::clock::{Clock, Timestamp};
 use signet_store::StoreError;
 use signet_store::anchor::Anchor;
 use signet_store_sql::SqlStore;
+use signet_store_sql::schema::Migration;
 
 use self::engine::SqliteEngine;
 
 mod engine;
 mod fault;
 mod open;
+mod session;
 mod wal;
 
 /// How to open the store.
@@ -44,6 +48,19 @@ pub struct SqliteOptions {
 /// the audit chain.
 pub async fn open(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Arc<SqlStore>, StoreError> {
     let anchor = options.anchor.clone().map(Anchor::new);
-    let engine = SqliteEngine::find(options).map_err(|failure| failure.during("open"))?;
+    let engine = SqliteEngine::find(options, clock.now()).map_err(|failure| failure.during("open"))?;
     SqlStore::open(Arc::new(engine), anchor, clock).await
+}
+
+/// Applies the migrations that the file lacks, under its write lock, and returns them. No file is made.
+/// Errors: as for [`open`].
+pub async fn migrate(options: &SqliteOptions, at: Timestamp) -> Result<Vec<&'static Migration>, StoreError> {
+    let migrating = async {
+        open::find_file(options)?;
+        let (connection, done) = open::connect_and_migrate(options, &open::connect_options(options), at).await?;
+        // The last one to close folds the log back, and nothing is lost where that fails.
+        let _ = connection.close().await;
+        Ok(done)
+    };
+    migrating.await.map_err(|failure: signet_store::StoreFailure| failure.during("migrate"))
 }

@@ -12,9 +12,11 @@ use tokio::time::Instant;
 
 use super::SqliteOptions;
 use super::fault::{failure_of, is_busy};
+use super::session::Session;
+use signet_jose::clock::Timestamp;
 use signet_store::StoreFailure;
 use signet_store_sql::engine::{Dialect, Result};
-use signet_store_sql::schema;
+use signet_store_sql::schema::{self, Migration};
 
 /// Marks the file as Signet's (`PRAGMA application_id`): "Sgnt".
 const APPLICATION_ID: i64 = 0x5367_6e74;
@@ -104,16 +106,26 @@ impl From<StoreFailure> for Unopened {
     }
 }
 
-/// Connects to write, with the schema as this program needs it. Of two processes that open a new file at once, one
-/// makes the schema and the other waits for it.
+/// Connects to write, with the schema as this program needs it.
 pub(super) async fn connect_writer(
     options: &SqliteOptions,
     connect: &SqliteConnectOptions,
+    at: Timestamp,
 ) -> Result<SqliteConnection> {
+    Ok(connect_and_migrate(options, connect, at).await?.0)
+}
+
+/// Connects to write, brings the schema up to date, and says by which migrations. Of two processes that open a new file at
+/// once, one makes the schema and the other waits for it.
+pub(super) async fn connect_and_migrate(
+    options: &SqliteOptions,
+    connect: &SqliteConnectOptions,
+    at: Timestamp,
+) -> Result<(SqliteConnection, Vec<&'static Migration>)> {
     let started = Instant::now();
     loop {
-        match connect_once(options, connect).await {
-            Ok(connection) => return Ok(connection),
+        match connect_once(options, connect, at).await {
+            Ok(connected) => return Ok(connected),
             // SQLite does not wait by itself where two connections turn a new file to its write-ahead log at once.
             Err(Unopened::Sql(error)) if is_busy(&error) && started.elapsed() < options.busy_timeout => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -124,51 +136,47 @@ pub(super) async fn connect_writer(
     }
 }
 
-async fn connect_once(options: &SqliteOptions, connect: &SqliteConnectOptions) -> Result<SqliteConnection, Unopened> {
+async fn connect_once(
+    options: &SqliteOptions,
+    connect: &SqliteConnectOptions,
+    at: Timestamp,
+) -> Result<(SqliteConnection, Vec<&'static Migration>), Unopened> {
     let mut connection = SqliteConnection::connect_with(connect).await?;
     connection.execute("BEGIN IMMEDIATE").await?;
-    match migrate(&mut connection, options.create).await {
-        Ok(()) => {
-            connection.execute("COMMIT").await?;
-            Ok(connection)
+    let mut session = Session { connection };
+    match migrate(&mut session, options.create, at).await {
+        Ok(done) => {
+            session.connection.execute("COMMIT").await?;
+            Ok((session.connection, done))
         }
         Err(unopened) => {
             // The connection is dropped on an error, and the transaction with it.
-            let _ = connection.execute("ROLLBACK").await;
+            let _ = session.connection.execute("ROLLBACK").await;
             Err(unopened)
         }
     }
 }
 
-async fn migrate(connection: &mut SqliteConnection, create: bool) -> Result<(), Unopened> {
-    let application = pragma(connection, "PRAGMA application_id").await?;
-    let version = pragma(connection, "PRAGMA user_version").await?;
-    let objects = pragma(connection, "SELECT COUNT(*) FROM sqlite_master").await?;
-    let is_new = application == 0 && version == 0 && objects == 0;
+async fn migrate(session: &mut Session, create: bool, at: Timestamp) -> Result<Vec<&'static Migration>, Unopened> {
+    let application = number(session, "PRAGMA application_id").await?;
+    let objects = number(session, "SELECT COUNT(*) FROM sqlite_master").await?;
+    let is_new = application == 0 && objects == 0;
     if !is_new && application != APPLICATION_ID {
         return Err(refused("the file is an SQLite database, but not one of Signet's"));
     }
     if is_new && !create {
         return Err(refused("the database is empty: run `signet init`"));
     }
-    let pending = schema::pending(version, Dialect::Sqlite)?;
-    if pending.is_empty() {
-        return Ok(());
-    }
-    for statement in pending {
-        connection.execute(AssertSqlSafe(statement)).await?;
-    }
+    let done = schema::migrate(session, Dialect::Sqlite, at).await?;
     if is_new {
-        sqlx::query(schema::FIRST_ROW).bind([0_u8; 32].as_slice()).execute(&mut *connection).await?;
+        let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
+        session.connection.execute(sqlx::raw_sql(AssertSqlSafe(mark))).await?;
     }
-    let known = schema::known_version();
-    let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {known}");
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(marks))).await?;
-    Ok(())
+    Ok(done)
 }
 
-async fn pragma(connection: &mut SqliteConnection, text: &'static str) -> Result<i64, Unopened> {
-    Ok(connection.fetch_one(text).await?.try_get(0)?)
+async fn number(session: &mut Session, text: &'static str) -> Result<i64, Unopened> {
+    Ok(session.connection.fetch_one(text).await?.try_get(0)?)
 }
 
 fn refused(text: &str) -> Unopened {

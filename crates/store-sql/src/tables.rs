@@ -1,0 +1,171 @@
+//! The catalogue of tables: each with its columns in order and its primary key, and what becomes of it where a deployment is
+//! copied to another store or backed up. A test holds it against the real schema of both engines, so that no table and no
+//! column is forgotten.
+
+/// A table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// Its columns, in their order.
+    pub columns: &'static [Column],
+    /// The columns of its primary key, in their order.
+    pub key: &'static [&'static str],
+    /// Where its rows go.
+    pub keeping: Keeping,
+}
+
+/// A column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// What stands in it.
+    pub kind: Kind,
+}
+
+/// What stands in a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A number.
+    Number,
+    /// A text.
+    Text,
+    /// Bytes.
+    Bytes,
+}
+
+/// Where a table's rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// To another store, and into backups.
+    InBackups,
+    /// To another store, and into no backup: what is used once, or ends, would be good again out of an older copy.
+    Copied,
+    /// Nowhere: it says something of this store, or lasts for seconds.
+    StaysHere,
+}
+
+impl Table {
+    /// Whether rows are only ever added and read. A serving role may do nothing else.
+    pub fn is_append_only(&self) -> bool {
+        ["audit_records", "audit_checkpoints"].contains(&self.name)
+    }
+
+    /// Whether a role that serves may only read it.
+    pub fn is_for_owner(&self) -> bool {
+        self.name == "schema_migrations"
+    }
+}
+
+/// The table of this name.
+pub fn table(name: &str) -> Option<&'static Table> {
+    TABLES.iter().find(|table| table.name == name)
+}
+
+macro_rules! tables {
+    ($($name:ident $keeping:ident [$($key:ident),+] { $($column:ident: $kind:ident),+ })+) => {
+        /// Every table. One stands after those that it refers to.
+        pub const TABLES: &[Table] = &[$(Table {
+            name: stringify!($name),
+            columns: &[$(Column { name: stringify!($column), kind: Kind::$kind }),+],
+            key: &[$(stringify!($key)),+],
+            keeping: Keeping::$keeping,
+        }),+];
+    };
+}
+
+tables! {
+    schema_migrations StaysHere [version] {
+        version: Number, name: Text, hash: Bytes, applied_at: Number
+    }
+    deployment InBackups [id] {
+        id: Number, generation: Number, head_sequence: Number, head_hash: Bytes, head_at: Number
+    }
+    probe StaysHere [id] {
+        id: Number, probed_at: Number
+    }
+    hsm_tokens InBackups [name] {
+        name: Text, label: Text, manufacturer: Text, model: Text, serial: Text, firmware: Text,
+        bound_at: Number, retired_at: Number
+    }
+    users InBackups [tenant, id] {
+        tenant: Text, id: Text, name: Text, roles: Text, enabled: Number, credentials_version: Number,
+        created_at: Number
+    }
+    seals InBackups [tenant, kind, row_id, hsm] {
+        tenant: Text, kind: Text, row_id: Text, hsm: Text, blob: Bytes
+    }
+    factors InBackups [tenant, id] {
+        tenant: Text, id: Text, user_id: Text, label: Text, kind: Text, created_at: Number,
+        last_used_at: Number, totp_hash: Text, totp_digits: Number, totp_step_seconds: Number,
+        totp_drift: Number, totp_last_step: Number, totp_window: Number, yubico_public_id: Text,
+        yubico_private_id: Bytes, yubico_last_counter: Number, handle: Text, detail: Text, counter: Number,
+        serial: Text, state: Text, requested_by: Text, valid_until: Number
+    }
+    recovery_codes Copied [tenant, factor_id, kept] {
+        tenant: Text, factor_id: Text, kept: Bytes, spent_at: Number
+    }
+    piv_nonces InBackups [tenant, id] {
+        tenant: Text, id: Bytes, spent_at: Number
+    }
+    spent_challenges InBackups [tenant, challenge] {
+        tenant: Text, challenge: Bytes, until: Number
+    }
+    stock InBackups [tenant, id] {
+        tenant: Text, id: Text, serial: Text, kind: Text, handle: Text, detail: Text, model: Text,
+        imported_at: Number
+    }
+    otp_clients InBackups [tenant, id] {
+        tenant: Text, id: Number, name: Text, needs_signature: Number, enabled: Number, created_at: Number
+    }
+    otp_keys InBackups [tenant, public_id] {
+        tenant: Text, public_id: Text, private_id: Bytes, serial: Text, last_counter: Number,
+        enabled: Number, created_at: Number, last_used_at: Number
+    }
+    otp_requests Copied [tenant, public_id] {
+        tenant: Text, public_id: Text, counter: Number, nonce: Text
+    }
+    clients InBackups [tenant, id] {
+        tenant: Text, id: Text, name: Text, secret_hash: Bytes, grant_types: Text, scopes: Text,
+        audiences: Text, enabled: Number, created_at: Number
+    }
+    grants InBackups [tenant, id] {
+        tenant: Text, id: Text, client_id: Text, user_id: Text, scopes: Text, audiences: Text,
+        auth_time: Number, acr: Text, amr: Text, factors: Text, created_at: Number, expires_at: Number,
+        ended_at: Number, end_reason: Text
+    }
+    refresh_tokens Copied [tenant, hash] {
+        tenant: Text, hash: Bytes, grant_id: Text, generation: Number, spent_at: Number, successor_hsm: Text
+    }
+    sessions Copied [tenant, id] {
+        tenant: Text, id: Text, user_id: Text, secret_hash: Bytes, credentials_version: Number,
+        address: Text, auth_time: Number, acr: Text, amr: Text, factors: Text, created_at: Number,
+        last_seen_at: Number, expires_at: Number
+    }
+    keys InBackups [key_id, hsm] {
+        tenant: Text, key_id: Text, hsm: Text, purpose: Text, algorithm: Text, cka_id: Bytes,
+        public_jwk: Text, state: Text, state_since: Number, state_until: Number, end_reason: Text,
+        token_lifetime: Number, created_at: Number
+    }
+    announced_keys InBackups [cka_id] {
+        cka_id: Bytes, tenant: Text, hsm: Text, purpose: Text, algorithm: Text, announced_at: Number,
+        given_up: Number
+    }
+    leases StaysHere [name] {
+        name: Text, holder: Text, expires_at: Number
+    }
+    throttles InBackups [tenant, account] {
+        tenant: Text, account: Bytes, tries: Number, since: Number, free_at: Number, word: Text,
+        user_id: Text
+    }
+    revocations InBackups [tenant, jti] {
+        tenant: Text, jti: Text, expires_at: Number, revoked_at: Number
+    }
+    audit_records InBackups [sequence] {
+        sequence: Number, tenant: Text, at: Number, text: Text, hash: Bytes
+    }
+    audit_checkpoints InBackups [sequence] {
+        sequence: Number, at: Number, jws: Text
+    }
+}

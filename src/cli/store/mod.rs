@@ -1,0 +1,24 @@
+//! `signet store`
+
+mod migrate;
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+use super::Output;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreCommand {
+    /// Bring the store's schema up to date, and give a role of PostgreSQL what it needs to serve. Nodes may serve
+    /// meanwhile.
+    Migrate(migrate::Migrate),
+}
+
+impl StoreCommand {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::Migrate(command) => command.run(config, output).await,
+        }
+    }
+}
