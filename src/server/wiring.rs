@@ -24,7 +24,7 @@ use signet_store_sqlite::SqliteOptions;
 /// Connections that read the store at once.
 const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
-const BUSY: Duration = Duration::from_secs(4);
+pub(super) const BUSY: Duration = Duration::from_secs(4);
 /// The shortest API key of a validation server, in bytes: a shorter one can be guessed.
 const LEAST_API_KEY: usize = 16;
 
@@ -84,7 +84,8 @@ pub(crate) async fn migrate_store(
     Ok(done.into_iter().map(|migration| (migration.version, migration.name)).collect())
 }
 
-fn postgres_options(database: &PostgresConfig) -> anyhow::Result<PostgresOptions> {
+/// How a database is reached, with the role's password from its file.
+pub(super) fn postgres_options(database: &PostgresConfig) -> anyhow::Result<PostgresOptions> {
     let password = database.password_file.as_deref().map(password_from).transpose()?;
     let options = PostgresOptions::new(&database.url, password.as_deref(), database.ca_file.clone());
     options.context("store.url can't be used")

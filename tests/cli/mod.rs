@@ -14,4 +14,5 @@ mod keys;
 mod login;
 #[cfg(feature = "piv")]
 mod piv_card;
+mod store_copy;
 mod token;

@@ -6,6 +6,7 @@ mod anchor;
 mod bounds;
 mod clock;
 mod contract;
+mod copy;
 mod faults;
 mod nobody;
 mod opening;

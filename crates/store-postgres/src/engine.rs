@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use signet_jose::clock::Timestamp;
 use signet_store::StoreFailure;
-use signet_store_sql::engine::{Connection, Engine, Result, Row, Statements, Text, Value, WriteConnection};
+use signet_store_sql::engine::{Connection, Engine, Result, Row, Snapshot, Statements, Text, Value, WriteConnection};
 use signet_store_sql::schema;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -96,6 +96,18 @@ impl Engine for PostgresEngine {
         }
     }
 
+    /// Between two pages of rows there is time for whoever takes them.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        let (connection, _) = connect(&self.options).await?;
+        let mut session = Session { connection };
+        session.execute("SET idle_in_transaction_session_timeout = '10min'").await?;
+        session.execute("SET statement_timeout = '1min'").await?;
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        // The snapshot is taken by the first statement.
+        session.rows(&"SELECT 1".into(), vec![]).await?;
+        Ok(Box::new(Reading { session }))
+    }
+
     async fn weakness(&self) -> Result<Option<String>> {
         let asked = "SELECT current_setting('synchronous_standby_names')";
         let rows = self.read(&asked.into(), vec![]).await?;
@@ -155,6 +167,34 @@ impl WriteConnection for Writing {
 
     async fn close(self: Box<Self>) {
         // The server ends what a lost connection left.
+        let _ = self.session.connection.close().await;
+    }
+}
+
+/// A connection in the middle of a transaction that only reads.
+struct Reading {
+    session: Session,
+}
+
+#[async_trait]
+impl Statements for Reading {
+    async fn rows(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.session.rows(text, values).await
+    }
+
+    async fn change(&mut self, text: &Text, values: Vec<Value>) -> Result<u64> {
+        self.session.change(text, values).await
+    }
+}
+
+#[async_trait]
+impl Snapshot for Reading {
+    fn statements(&mut self) -> &mut Connection {
+        self
+    }
+
+    async fn end(self: Box<Self>) {
+        // Nothing was written: the transaction goes with its connection.
         let _ = self.session.connection.close().await;
     }
 }

@@ -12,6 +12,7 @@ use signet_jose::clock::{Clock, Timestamp};
 use signet_store::StoreError;
 use signet_store::anchor::Anchor;
 use signet_store_sql::SqlStore;
+use signet_store_sql::engine::Engine;
 use signet_store_sql::schema::Migration;
 
 use self::engine::PostgresEngine;
@@ -38,6 +39,15 @@ pub async fn open(options: PostgresOptions, clock: Arc<dyn Clock>) -> Result<Arc
     let engine = PostgresEngine::new(options);
     engine.check_schema(clock.now()).await.map_err(|failure| failure.during("open"))?;
     SqlStore::open(Arc::new(engine), anchor, clock).await
+}
+
+/// A database with its schema up to date, to be filled by a copy.
+/// Errors: as for [`open`].
+pub async fn prepare(mut options: PostgresOptions, at: Timestamp) -> Result<Arc<dyn Engine>, StoreError> {
+    options.create = true;
+    let engine = PostgresEngine::new(options);
+    engine.check_schema(at).await.map_err(|failure| failure.during("open"))?;
+    Ok(Arc::new(engine))
 }
 
 /// Applies the migrations that the database lacks, under a lock of their own, and returns them; then grants `serving` what a

@@ -177,6 +177,11 @@ impl Row {
         Self { names, values }
     }
 
+    /// What stands in its columns, in their order.
+    pub(crate) fn into_values(self) -> Vec<Value> {
+        self.values
+    }
+
     /// What stands in a column, by its name or its place.
     /// Errors: [`StoreFailure::Corrupt`] where there is no such column, or something else stands in it.
     pub fn try_get<'r, T: FromValue<'r>, C: Column>(&'r self, column: C) -> Result<T> {
@@ -280,6 +285,16 @@ pub trait WriteConnection: Statements {
     async fn close(self: Box<Self>);
 }
 
+/// A connection in a transaction that reads alone, and reads what was committed when it began, however long it lasts and
+/// whatever is written meanwhile.
+#[async_trait]
+pub trait Snapshot: Statements {
+    /// This, as what statements run on.
+    fn statements(&mut self) -> &mut Connection;
+    /// Ends it.
+    async fn end(self: Box<Self>);
+}
+
 /// An SQL engine with Signet's schema in it.
 #[async_trait]
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
@@ -289,6 +304,9 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Reads what is committed, beside the writer.
     /// Errors: why not.
     async fn read(&self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>>;
+    /// Begins a transaction that reads what is committed now, on a connection of its own.
+    /// Errors: why not.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
     /// What a failure of the machine that the database is on would cost beyond an outage, with what to do about it; `None`
     /// where it would cost nothing more than that of this machine.
     /// Errors: why it can't be told.

@@ -23,6 +23,7 @@ mod audit_log;
 mod ceremonies;
 mod chain;
 mod clients;
+pub mod copy;
 pub mod engine;
 mod factor_life;
 mod factors;
@@ -31,8 +32,10 @@ mod key_ring;
 mod keys;
 mod leases;
 mod membership;
+mod moves;
 mod otp_validation;
 mod outcome;
+pub mod pages;
 mod prune;
 mod recovery_codes;
 mod revocations;
@@ -70,13 +73,35 @@ impl SqlStore {
         anchor: Option<Anchor>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::try_open(engine, anchor, clock).await.map(Arc::new).map_err(|failure| failure.during("open"))
+        Self::try_open(engine, anchor, clock, false).await.map(Arc::new).map_err(|failure| failure.during("open"))
     }
 
-    async fn try_open(engine: Arc<dyn Engine>, anchor: Option<Anchor>, clock: Arc<dyn Clock>) -> Result<Self> {
+    /// Opens a store that may be on its way to another one, for whoever copies it.
+    /// Errors: as for [`open`](Self::open).
+    pub async fn open_to_copy(
+        engine: Arc<dyn Engine>,
+        anchor: Option<Anchor>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StoreError> {
+        Self::try_open(engine, anchor, clock, true).await.map(Arc::new).map_err(|failure| failure.during("open"))
+    }
+
+    async fn try_open(
+        engine: Arc<dyn Engine>,
+        anchor: Option<Anchor>,
+        clock: Arc<dyn Clock>,
+        may_leave: bool,
+    ) -> Result<Self> {
         // Before the head: another process may write on between the two, and the chain never ends before its anchor.
         let anchored = anchor.as_ref().map(Anchor::furthest).transpose()?.flatten();
         let mut connection = engine.connect().await?;
+        if !may_leave {
+            let moved = moves::find(connection.statements()).await?;
+            if let Err(moved) = moves::check(moved.as_ref()) {
+                connection.close().await;
+                return Err(moved);
+            }
+        }
         let tail = chain::tail(connection.statements()).await?;
         let latest = LatestTime::at_opening(tail, clock.now());
         if anchored.is_some_and(|checkpoint| checkpoint.sequence > tail.head.sequence) {
@@ -178,6 +203,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         keys::TEXTS,
         leases::TEXTS,
         membership::TEXTS,
+        moves::TEXTS,
         otp_validation::TEXTS,
         prune::TEXTS,
         revocations::TEXTS,

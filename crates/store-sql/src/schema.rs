@@ -24,8 +24,10 @@ pub struct Migration {
 }
 
 /// The schema's migrations, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "first", script: include_str!("migrations/0001_first.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "first", script: include_str!("migrations/0001_first.sql") },
+    Migration { version: 2, name: "moves", script: include_str!("migrations/0002_moves.sql") },
+];
 
 impl Migration {
     /// SHA-256 over the script as it is in the program, whichever engine runs it.

@@ -47,6 +47,21 @@ pub enum Keeping {
 }
 
 impl Table {
+    /// Whether its rows go to another store.
+    pub fn is_copied(&self) -> bool {
+        self.keeping != Keeping::StaysHere
+    }
+
+    /// Whether its rows go into backups.
+    pub fn is_in_backups(&self) -> bool {
+        self.keeping == Keeping::InBackups
+    }
+
+    /// Whether a new store has rows of it, before anything is written.
+    pub fn is_seeded(&self) -> bool {
+        self.name == "deployment"
+    }
+
     /// Whether rows are only ever added and read. A serving role may do nothing else.
     pub fn is_append_only(&self) -> bool {
         ["audit_records", "audit_checkpoints"].contains(&self.name)
@@ -78,6 +93,9 @@ macro_rules! tables {
 tables! {
     schema_migrations StaysHere [version] {
         version: Number, name: Text, hash: Bytes, applied_at: Number
+    }
+    store_moves StaysHere [id] {
+        id: Number, move_id: Text, state: Text, peer: Text, at: Number
     }
     deployment InBackups [id] {
         id: Number, generation: Number, head_sequence: Number, head_hash: Bytes, head_at: Number

@@ -5,9 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use signet_jose::clock::Timestamp;
 use signet_store::StoreFailure;
-use signet_store_sql::engine::{Connection, Dialect, Engine, Result, Row, Statements, Text, Value, WriteConnection};
+use signet_store_sql::engine::{
+    Connection, Dialect, Engine, Result, Row, Snapshot, Statements, Text, Value, WriteConnection,
+};
 use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
 
 use super::SqliteOptions;
 use super::fault::failure_of;
@@ -55,6 +57,18 @@ impl Engine for SqliteEngine {
     async fn read(&self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
         let rows = bound(text, values).fetch_all(&self.readers).await.map_err(|error| failure_of(&error))?;
         rows_of(&rows)
+    }
+
+    /// What it reads stays in the log until it ends: the log grows meanwhile.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        self.identity.check()?;
+        let options = self.connect.clone().pragma("query_only", "ON");
+        let connection = SqliteConnection::connect_with(&options).await.map_err(|error| failure_of(&error))?;
+        let mut session = Session { connection };
+        session.execute("BEGIN").await?;
+        // The transaction begins by what it reads first.
+        session.rows(&"SELECT COUNT(*) FROM sqlite_master".into(), vec![]).await?;
+        Ok(Box::new(Reading { session }))
     }
 
     async fn weakness(&self) -> Result<Option<String>> {
@@ -125,6 +139,34 @@ impl WriteConnection for Writing {
         // Before the writer's, so that its connection is the last one, which folds the log back.
         self.log.close().await;
         // Nothing is lost where this fails: the log is replayed when the file is opened again.
+        let _ = self.session.connection.close().await;
+    }
+}
+
+/// A connection in the middle of a transaction that only reads.
+struct Reading {
+    session: Session,
+}
+
+#[async_trait]
+impl Statements for Reading {
+    async fn rows(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.session.rows(text, values).await
+    }
+
+    async fn change(&mut self, text: &Text, values: Vec<Value>) -> Result<u64> {
+        self.session.change(text, values).await
+    }
+}
+
+#[async_trait]
+impl Snapshot for Reading {
+    fn statements(&mut self) -> &mut Connection {
+        self
+    }
+
+    async fn end(self: Box<Self>) {
+        // Nothing was written: the transaction goes with its connection.
         let _ = self.session.connection.close().await;
     }
 }

@@ -52,6 +52,14 @@ pub async fn open(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Arc<S
     SqlStore::open(Arc::new(engine), anchor, clock).await
 }
 
+/// Opens a store that is to be copied to another one, or whose copy was interrupted. No file is made.
+/// Errors: as for [`open`].
+pub async fn open_to_copy(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Arc<SqlStore>, StoreError> {
+    let anchor = options.anchor.clone().map(Anchor::new);
+    let engine = SqliteEngine::find(options, clock.now()).map_err(|failure| failure.during("open"))?;
+    SqlStore::open_to_copy(Arc::new(engine), anchor, clock).await
+}
+
 /// Applies the migrations that the file lacks, under its write lock, and returns them. No file is made.
 /// Errors: as for [`open`].
 pub async fn migrate(options: &SqliteOptions, at: Timestamp) -> Result<Vec<&'static Migration>, StoreError> {

@@ -32,6 +32,10 @@ words! {
         ServerStarted = "server.started",
         /// The server stopped in order.
         ServerStopped = "server.stopped",
+        /// The store was closed, to be copied to another one.
+        StoreClosed = "store.closed",
+        /// A store that had been closed was taken back before its copy was complete.
+        StoreReopened = "store.reopened",
         /// A person showed a password and a factor, or failed to.
         SignIn = "sign_in",
         /// A session began in a browser, after its sign-in.
