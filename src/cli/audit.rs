@@ -120,8 +120,9 @@ fn print_summary(
     })
 }
 
-/// The keys of a JWK or JWKS file.
-fn read_keys(path: &Path) -> anyhow::Result<Vec<VerifyingKey>> {
+/// The audit keys of a JWK or JWKS file.
+/// Errors: it can't be read, or holds no key.
+pub(super) fn read_keys(path: &Path) -> anyhow::Result<Vec<VerifyingKey>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("can't read the audit public key {}; name it with --key", path.display()))?;
     let keys = match JwkSet::from_json(&text) {

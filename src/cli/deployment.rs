@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use clap::{Args, Subcommand};
 
 use super::{
-    Ended, Output, audit, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, otp_client, otp_key, serve,
-    store, user,
+    Ended, Output, audit, backup, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, otp_client,
+    otp_key, serve, store, user,
 };
 use crate::config::Config;
 use crate::server::{Need, Notice, Runtime};
@@ -64,7 +64,9 @@ pub(super) enum DeploymentCommand {
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// The store: its schema.
+    /// Write everything that must last to a file, closed by a statement that the HSM signed; a server may run meanwhile.
+    Backup(backup::Backup),
+    /// The store: its schema, and moving it.
     #[command(subcommand)]
     Store(store::StoreCommand),
 }
@@ -91,6 +93,7 @@ impl DeploymentCommand {
             Self::OtpClient(command) => command.run(config, output).await,
             Self::OtpKey(command) => command.run(config, output).await,
             Self::Audit(command) => command.run(config, output).await,
+            Self::Backup(command) => command.run(config, output).await,
             Self::Store(command) => command.run(config, output).await,
         }
     }

@@ -194,10 +194,13 @@ async fn promise_2_and_hazard_90_no_file_holds_a_secret() {
     server.stop();
     let export = deployment.run(&["audit", "export", "--output", "export.jsonl"]);
     assert_eq!(export.code, Some(0), "{export:?}");
+    let backup = deployment.run(&["backup", "all.backup"]);
+    assert_eq!(backup.code, Some(0), "{backup:?}");
     assert_nothing_is_found(deployment, &needles);
     // Somebody who looks finds what is there to find.
     let found = |name: &str, text: &str| contains(&fs::read(deployment.file(name)).unwrap(), text.as_bytes());
     assert!(found("signet.db", &inhabited.app.id) && found("export.jsonl", "yubico"));
+    assert!(found("all.backup", &inhabited.app.id) && found("all.backup", "yubico"));
     let log = fs::read_to_string(deployment.file("server.log")).unwrap();
     assert!(log.contains("DEBUG sqlx"), "the log was at its most talkative: {log}");
 }

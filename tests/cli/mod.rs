@@ -1,6 +1,7 @@
 //! The command line as people and scripts use it: what it prints, how it ends, and what it says when it can't.
 
 mod audit;
+mod backup;
 mod configuration;
 mod custody;
 mod dev;

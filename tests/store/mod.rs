@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers can't go on without fails the test")]
 
 mod anchor;
+mod backup;
 mod bounds;
 mod clock;
 mod contract;

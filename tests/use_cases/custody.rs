@@ -25,7 +25,7 @@ async fn key(app: &InProcess, purpose: KeyPurpose) -> HsmKey {
     app.store.keys().await.unwrap().into_iter().find(|key| key.purpose == purpose).unwrap()
 }
 
-async fn reconcile(app: &InProcess) -> Reconciliation {
+pub(crate) async fn reconcile(app: &InProcess) -> Reconciliation {
     app.signet.balance.reconcile(&Nobody, Duration::ZERO).await.unwrap()
 }
 

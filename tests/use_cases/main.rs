@@ -24,6 +24,7 @@
 
 mod accounts;
 mod audit;
+mod backups;
 mod clients;
 mod custody;
 mod directory;

@@ -7,6 +7,7 @@
 //! | [`mfa`] | what proves a person: factors, lockout, the resulting authentication |
 //! | [`keys`] | key identity, the key ring's states, custody, the ports to the HSM |
 //! | [`audit`] | what a record says, how records are chained and checkpoints signed |
+//! | [`backup`] | what a backup's file says, and what is signed of it |
 //! | [`id`] | what an identifier can do |
 //! | [`secret`], [`random`] | how secrets are held, and where randomness comes from |
 //!
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod backup;
 pub mod id;
 pub mod keys;
 pub mod mfa;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::audit::checkpoint::Checkpoints;
+use crate::backups::Backups;
 use crate::custody::CustodyCheck;
 use crate::custody::report::CustodyReports;
 use crate::hsm_membership::HsmMembership;
@@ -36,6 +37,8 @@ pub struct Deployment {
     pub custody: Arc<CustodyCheck>,
     /// What signs custody reports.
     pub custody_reports: Arc<CustodyReports>,
+    /// What signs statements over backups.
+    pub backups: Arc<Backups>,
     /// Whether each signature has its record.
     pub balance: Arc<SignatureAccounts>,
     /// Whether tokens can be issued now.
@@ -62,6 +65,7 @@ impl Deployment {
             hsm_membership: HsmMembership::new(&base, &initialisation, &resealing, &signatures),
             custody: CustodyCheck::new(&base, &balance),
             custody_reports: CustodyReports::new(&base, &signatures),
+            backups: Backups::new(&base, &signatures),
             readiness: Readiness::new(&base, &signatures, &key_ring.trials, &state),
             issuers: Issuers::new(issuer),
             audit: base.audit,

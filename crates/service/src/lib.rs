@@ -27,6 +27,7 @@ mod base;
 
 pub mod accounts;
 pub mod audit;
+pub mod backups;
 pub mod clients;
 pub mod custody;
 mod deployment;

@@ -20,6 +20,7 @@ use signet_store::anchor::Anchor;
 use signet_store::{StoreError, StoreFailure};
 
 mod audit_log;
+pub mod backup;
 mod ceremonies;
 mod chain;
 mod clients;
@@ -193,6 +194,7 @@ impl LatestTime {
 pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
     let named = [
         audit_log::TEXTS,
+        backup::TEXTS,
         ceremonies::TEXTS,
         chain::TEXTS,
         clients::TEXTS,

@@ -131,6 +131,11 @@ impl Summing {
     }
 }
 
+/// Bytes as they stand in a line.
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// A row as a line of JSON: an array, in the order of the columns; bytes as base64url.
 pub(crate) fn write_line(row: &[Value], line: &mut Vec<u8>) {
     line.push(b'[');
@@ -145,7 +150,7 @@ pub(crate) fn write_line(row: &[Value], line: &mut Vec<u8>) {
             }
             Value::Bytes(Some(bytes)) => {
                 line.push(b'"');
-                line.extend_from_slice(URL_SAFE_NO_PAD.encode(bytes).as_bytes());
+                line.extend_from_slice(base64url(bytes).as_bytes());
                 line.push(b'"');
             }
             Value::Number(None) | Value::Text(None) | Value::Bytes(None) => line.extend_from_slice(b"null"),

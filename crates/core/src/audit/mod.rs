@@ -34,6 +34,8 @@ words! {
         ServerStopped = "server.stopped",
         /// The store was closed, to be copied to another one.
         StoreClosed = "store.closed",
+        /// A backup was made, and its statement signed.
+        StoreBackedUp = "store.backed_up",
         /// A store that had been closed was taken back before its copy was complete.
         StoreReopened = "store.reopened",
         /// A person showed a password and a factor, or failed to.
@@ -163,7 +165,7 @@ pub struct Draft {
     /// The key that signed, or that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// What the key signed, where that is not plain from the event: `token`, `checkpoint`, `report`.
+    /// What the key signed, where that is not plain from the event: `token`, `checkpoint`, `report`, `backup`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<String>,
     /// How many signatures that is about; negative where the count is behind the records.

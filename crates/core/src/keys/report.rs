@@ -91,6 +91,8 @@ pub struct KeyTally {
     pub checkpoints: u64,
     /// Custody reports.
     pub reports: u64,
+    /// Statements over backups.
+    pub backups: u64,
     /// Test signatures.
     pub tests: u64,
     /// Requests that were refused, and not signed.
@@ -104,7 +106,8 @@ pub struct KeyTally {
 impl KeyTally {
     /// A key that has signed nothing.
     pub const fn new(key_id: KeyId) -> Self {
-        Self { key_id, tokens: 0, checkpoints: 0, reports: 0, tests: 0, refused: 0, first_at: None, last_at: None }
+        let (first_at, last_at) = (None, None);
+        Self { key_id, tokens: 0, checkpoints: 0, reports: 0, backups: 0, tests: 0, refused: 0, first_at, last_at }
     }
 
     /// How many signatures of one kind were counted.
@@ -113,6 +116,7 @@ impl KeyTally {
             SignedKind::Token => self.tokens,
             SignedKind::Checkpoint => self.checkpoints,
             SignedKind::Report => self.reports,
+            SignedKind::Backup => self.backups,
             SignedKind::Test => self.tests,
         }
     }
@@ -123,6 +127,7 @@ impl KeyTally {
             SignedKind::Token => &mut self.tokens,
             SignedKind::Checkpoint => &mut self.checkpoints,
             SignedKind::Report => &mut self.reports,
+            SignedKind::Backup => &mut self.backups,
             SignedKind::Test => &mut self.tests,
         }
     }

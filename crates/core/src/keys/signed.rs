@@ -21,6 +21,8 @@ words! {
         Checkpoint = "checkpoint",
         /// A custody report.
         Report = "report",
+        /// A statement over all rows of a backup.
+        Backup = "backup",
         /// A test signature, which proves that the key can sign and nothing else.
         Test = "test",
     }
@@ -33,6 +35,7 @@ impl SignedKind {
             Self::Token => "at+jwt",
             Self::Checkpoint => "signet-checkpoint+jwt",
             Self::Report => "signet-custody+jws",
+            Self::Backup => "signet-backup+jws",
             Self::Test => "signet-test+jws",
         }
     }
@@ -46,7 +49,7 @@ impl SignedKind {
     pub const fn is_signed_by(self, purpose: KeyPurpose) -> bool {
         match self {
             Self::Token => matches!(purpose, KeyPurpose::TokenSigning),
-            Self::Checkpoint | Self::Report => matches!(purpose, KeyPurpose::AuditSigning),
+            Self::Checkpoint | Self::Report | Self::Backup => matches!(purpose, KeyPurpose::AuditSigning),
             Self::Test => purpose.is_pair(),
         }
     }

@@ -96,6 +96,7 @@ impl Judge<'_> {
             SignedKind::Token => self.access_token(&object()?),
             SignedKind::Checkpoint => self.checkpoint(&object()?),
             SignedKind::Report => object().map(drop),
+            SignedKind::Backup => self.backup(&object()?),
             SignedKind::Test if payload == TEST_PAYLOAD => Ok(()),
             SignedKind::Test => Err(wrong),
         }
@@ -152,6 +153,24 @@ impl Judge<'_> {
         }
         let at = text(claims, "at")?.parse::<jiff::Timestamp>().map_err(|_| Refusal::Claim("at"))?;
         self.near(at.as_second(), "at")
+    }
+
+    /// The statement of `signet_core::backup`: nothing else, and at no other time.
+    fn backup(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
+        let is_complete = claims.len() == 9 && claims.get("v").and_then(Value::as_u64) == Some(1);
+        let is_list = |name| claims.get(name).is_some_and(Value::is_array);
+        let is_number = claims.get("rows").and_then(Value::as_u64).is_some();
+        if !is_complete || !is_list("tables") || !is_list("heads") || !is_number {
+            return Err(Refusal::Payload(SignedKind::Backup.name()));
+        }
+        for name in ["id", "at", "hash"] {
+            text(claims, name)?;
+        }
+        let issuer = text(claims, "iss")?;
+        if !self.policy.issuers.iter().any(|known| known == issuer) {
+            return Err(Refusal::Issuer);
+        }
+        self.near(seconds(claims, "iat")?, "iat")
     }
 
     fn near(&self, seconds: i64, name: &'static str) -> Result<(), Refusal> {

@@ -161,16 +161,26 @@ fn the_header_names_this_key_and_nothing_else() {
 fn each_key_signs_what_it_is_for() {
     let checkpoint = json!({ "v": 1, "seq": 3, "hash": "A".repeat(43), "at": "2027-01-15T08:00:00.000Z" });
     let report = json!({ "held": true });
+    let backup = json!({
+        "v": 1, "id": "a", "iss": ISSUER, "iat": NOW, "at": "2027-01-15T07:00:00.000Z", "tables": [["users", 1, "A"]],
+        "rows": 1, "hash": "A", "heads": []
+    });
     let of = |kind: SignedKind| with(header(), "typ", json!(kind.token_type())).to_string();
     let input_of = |kind, payload: &Value| input(&of(kind), &payload.to_string());
     for (purpose, allowed) in [
         (KeyPurpose::TokenSigning, vec![SignedKind::Token, SignedKind::Test]),
-        (KeyPurpose::AuditSigning, vec![SignedKind::Checkpoint, SignedKind::Report, SignedKind::Test]),
+        (
+            KeyPurpose::AuditSigning,
+            vec![SignedKind::Checkpoint, SignedKind::Report, SignedKind::Backup, SignedKind::Test],
+        ),
         (KeyPurpose::Binding, vec![]),
     ] {
-        for (kind, payload) in
-            [(SignedKind::Token, &person()), (SignedKind::Checkpoint, &checkpoint), (SignedKind::Report, &report)]
-        {
+        for (kind, payload) in [
+            (SignedKind::Token, &person()),
+            (SignedKind::Checkpoint, &checkpoint),
+            (SignedKind::Report, &report),
+            (SignedKind::Backup, &backup),
+        ] {
             let judged = judge(purpose, &input_of(kind, payload));
             let expected = if allowed.contains(&kind) {
                 Ok(kind)
@@ -187,6 +197,15 @@ fn each_key_signs_what_it_is_for() {
         let judged = judge(KeyPurpose::AuditSigning, &input_of(SignedKind::Checkpoint, &changed));
         assert_eq!(judged, Err(Refusal::Payload("checkpoint")), "{name}");
     }
+    for (name, value) in [("v", json!(2)), ("tables", json!("A")), ("rows", json!(-1)), ("exp", json!(NOW))] {
+        let judged = judge(KeyPurpose::AuditSigning, &input_of(SignedKind::Backup, &with(backup.clone(), name, value)));
+        assert_eq!(judged, Err(Refusal::Payload("backup")), "{name}");
+    }
+    let judged = |name, value| {
+        judge(KeyPurpose::AuditSigning, &input_of(SignedKind::Backup, &with(backup.clone(), name, value)))
+    };
+    assert_eq!(judged("iss", json!("https://attacker.example")), Err(Refusal::Issuer));
+    assert_eq!(judged("iat", json!(NOW - 600)), Err(Refusal::Time("iat")));
     let backdated = with(checkpoint, "at", json!("2027-01-14T08:00:00.000Z"));
     let judged = judge(KeyPurpose::AuditSigning, &input_of(SignedKind::Checkpoint, &backdated));
     assert_eq!(judged, Err(Refusal::Time("at")));

@@ -40,7 +40,7 @@ pub struct Slack {
     pub tokens: u64,
     /// Checkpoints.
     pub checkpoints: u64,
-    /// Custody reports.
+    /// Custody reports, and statements over backups.
     pub reports: u64,
 }
 
@@ -49,7 +49,7 @@ impl Slack {
         match kind {
             SignedKind::Token => self.tokens,
             SignedKind::Checkpoint => self.checkpoints,
-            SignedKind::Report => self.reports,
+            SignedKind::Report | SignedKind::Backup => self.reports,
             SignedKind::Test => 0,
         }
     }

@@ -127,6 +127,8 @@ pub struct SignedCount {
     pub checkpoints: u64,
     /// Custody reports.
     pub reports: u64,
+    /// Statements over backups.
+    pub backups: u64,
     /// Test signatures.
     pub tests: u64,
     /// What the worker was asked for and refused.
@@ -145,6 +147,7 @@ impl From<KeyTally> for SignedCount {
             tokens: tally.tokens,
             checkpoints: tally.checkpoints,
             reports: tally.reports,
+            backups: tally.backups,
             tests: tally.tests,
             refused: tally.refused,
             first_at: tally.first_at.map(|at| at.to_string()),

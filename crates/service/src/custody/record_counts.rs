@@ -15,7 +15,8 @@ use signet_jose::clock::Timestamp;
 use signet_store::{KeyMention, Store, StoreError};
 
 /// What is reconciled. Test signatures are not: their payload can be mistaken for nothing.
-pub(crate) const KINDS: [SignedKind; 3] = [SignedKind::Token, SignedKind::Checkpoint, SignedKind::Report];
+pub(crate) const KINDS: [SignedKind; 4] =
+    [SignedKind::Token, SignedKind::Checkpoint, SignedKind::Report, SignedKind::Backup];
 
 /// Records that are counted by one statement, so that none takes long.
 const CHUNK: i64 = 50_000;
@@ -84,6 +85,9 @@ impl Recorded {
             }
             ("custody.report", _) => {
                 self.lines.entry((key(), SignedKind::Report)).or_default().records += mention.records;
+            }
+            ("store.backed_up", _) => {
+                self.lines.entry((key(), SignedKind::Backup)).or_default().records += mention.records;
             }
             ("custody.settled", Some(kind)) => {
                 let counts = self.lines.entry((key(), kind)).or_default();

@@ -1,0 +1,157 @@
+//! A backup's rows: every table that goes into backups, as it was at one moment, page by page.
+
+use std::io::Write;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::SqlStore;
+use super::chain::head_of;
+use super::engine::{Connection, Result, Snapshot, query};
+use super::pages::{self, Summing};
+use super::schema;
+use super::tables::{Kind, TABLES, Table};
+use super::texts::texts;
+use signet_core::audit::Head;
+use signet_core::backup::{Header, TableHeader, TableSum, line};
+use signet_jose::clock::Timestamp;
+use signet_store::{StoreError, StoreFailure};
+
+texts! {
+    HEADS = "SELECT head_sequence, head_hash FROM deployment";
+}
+
+/// What was written of a backup, and what remains to be stated of it.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Each table's rows.
+    pub tables: Vec<TableSum>,
+    /// SHA-256 over all that was written.
+    pub hash: [u8; 32],
+    /// The ends of the audit chains at the backup's moment.
+    pub heads: Vec<Head>,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// The table.
+    pub table: &'static str,
+    /// How many of its rows are written.
+    pub done: u64,
+    /// How many it has.
+    pub of: u64,
+}
+
+/// What a backup is of.
+#[derive(Debug, Clone)]
+pub struct BackupOf {
+    /// Its random name.
+    pub id: String,
+    /// The issuer.
+    pub issuer: String,
+    /// The time.
+    pub at: Timestamp,
+}
+
+impl SqlStore {
+    /// Writes every row that goes into backups, as of one moment, while others write on. What is in memory at once is a page.
+    /// Returns the first line, and what the statement is to be about.
+    /// Errors: what the engine says; [`StoreFailure::Unavailable`] where `out` takes no more.
+    pub async fn back_up(
+        &self,
+        of: BackupOf,
+        out: &mut (dyn Write + Send),
+        told: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(Header, Written), StoreError> {
+        self.try_back_up(of, out, told).await.map_err(|failure| failure.during("back up"))
+    }
+
+    async fn try_back_up(
+        &self,
+        of: BackupOf,
+        out: &mut (dyn Write + Send),
+        told: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(Header, Written)> {
+        let mut snapshot = self.engine.snapshot().await?;
+        let written = write_all(snapshot.as_mut(), of, out, told).await;
+        snapshot.end().await;
+        written
+    }
+}
+
+async fn write_all(
+    snapshot: &mut dyn Snapshot,
+    of: BackupOf,
+    out: &mut (dyn Write + Send),
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<(Header, Written)> {
+    let connection = snapshot.statements();
+    let schema = schema::applied(connection).await?;
+    let schema = schema.into_iter().map(|one| (one.version, pages::base64url(&one.hash))).collect();
+    let header = Header::new(of.id, of.issuer, of.at, schema);
+    let mut writing = Writing { out, hash: Sha256::new() };
+    writing.line_of(&header)?;
+    let mut tables = Vec::new();
+    for table in TABLES.iter().filter(|table| table.is_in_backups()) {
+        writing.line_of(&table_header(table, &header.id))?;
+        let sum = write_table(connection, table, &mut writing, told).await?;
+        tables.push(TableSum { table: table.name.to_owned(), rows: sum.rows, hash: sum.hash });
+    }
+    let heads = query(HEADS).fetch_all(connection).await?.iter().map(head_of).collect::<Result<_>>()?;
+    Ok((header, Written { tables, hash: writing.hash.finalize().into(), heads }))
+}
+
+async fn write_table(
+    connection: &mut Connection,
+    table: &'static Table,
+    writing: &mut Writing<'_>,
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<pages::TableSum> {
+    let of = pages::count(connection, table).await?;
+    let (mut sum, mut after, mut done) = (Summing::default(), None, 0_u64);
+    loop {
+        let page = pages::page(connection, table, after.as_deref()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(pages::key_of(table, last));
+        for row in &page {
+            writing.bytes(sum.add(row))?;
+        }
+        done = done.saturating_add(page.len() as u64);
+        told(Progress { table: table.name, done, of });
+    }
+    Ok(sum.finish(table.name))
+}
+
+fn table_header(table: &Table, backup: &str) -> TableHeader {
+    let kind = |kind: Kind| match kind {
+        Kind::Number => "number",
+        Kind::Text => "text",
+        Kind::Bytes => "bytes",
+    };
+    TableHeader {
+        table: table.name.to_owned(),
+        backup: backup.to_owned(),
+        columns: table.columns.iter().map(|column| (column.name.to_owned(), kind(column.kind).to_owned())).collect(),
+        key: table.key.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// The file, with the hash over what was written to it.
+struct Writing<'o> {
+    out: &'o mut (dyn Write + Send),
+    hash: Sha256,
+}
+
+impl Writing<'_> {
+    fn line_of<T: Serialize>(&mut self, of: &T) -> Result<()> {
+        self.bytes(&line(of).map_err(|_| StoreFailure::Corrupt("row"))?)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.out
+            .write_all(bytes)
+            .map_err(|error| StoreFailure::Unavailable(format!("the backup can't be written: {error}")))
+    }
+}

@@ -1,0 +1,139 @@
+//! `signet backup`
+
+use std::fs::File;
+use std::io::{BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Ended, Output, audit, deployment, operator, table};
+use crate::config::Config;
+use crate::server::{Need, Runtime, WholeFile};
+use signet_core::backup::{BackupReader, Closing, Statement, line};
+use signet_core::keys::hexadecimal;
+use signet_core::random::{self, OsRandom};
+use signet_store_sql::backup::{BackupOf, Progress};
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct Backup {
+    /// The file to write; there must be none of that name.
+    #[arg(value_name = "FILE", required = true)]
+    file: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check a backup against its statement, offline. Exit code 1 where anything is missing, mixed, reordered or altered.
+    Verify {
+        /// The backup.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The audit public key: a JWK or JWKS file. The configured one where not given.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+}
+
+impl Backup {
+    pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        match (self.action, self.file) {
+            (Some(Action::Verify { file, key }), _) => verify(config, &file, key, output),
+            (None, Some(file)) => make(config, &file, output).await,
+            (None, None) => Err(Ended::Usage("name the file to write".to_owned()).into()),
+        }
+    }
+}
+
+async fn make(config: &Path, file: &Path, output: &Output) -> anyhow::Result<()> {
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
+    let made = write(&deployment, file, output).await;
+    deployment.close().await?;
+    let rows = made?;
+    output.value(&json!({ "file": file, "rows": rows }), |_| {
+        format!("{} holds {rows} rows, closed by a signed statement: `signet backup verify` checks it", file.display())
+    })
+}
+
+/// Writes the file; returns how many rows that were.
+async fn write(deployment: &Runtime, file: &Path, output: &Output) -> anyhow::Result<u64> {
+    let cant = || format!("can't write {}", file.display());
+    let mut out = WholeFile::begin(file).with_context(cant)?;
+    let signet = &deployment.signet;
+    let of = BackupOf {
+        id: hexadecimal(&random::bytes::<16>(&OsRandom)),
+        issuer: signet.issuer().settings.issuer.clone(),
+        at: signet.now(),
+    };
+    let telling = Telling { output, told: Mutex::new(Instant::now()) };
+    let (header, written) = deployment.store.back_up(of, &mut out, &|progress| telling.tell(progress)).await?;
+    let rows = written.tables.iter().map(|table| table.rows).sum();
+    let statement =
+        signet.backups.sign_backup(&header, written.tables, written.hash, written.heads, &operator()).await?;
+    out.write_all(&line(&Closing { statement })?).with_context(cant)?;
+    out.finish().with_context(cant)?;
+    Ok(rows)
+}
+
+fn verify(config: &Path, file: &Path, key: Option<PathBuf>, output: &Output) -> anyhow::Result<()> {
+    let keys = match key {
+        Some(key) => audit::read_keys(&key)?,
+        None => audit::read_keys(&Config::load_with_environment(config)?.audit.public_key)?,
+    };
+    let backup = File::open(file).with_context(|| format!("can't read {}", file.display()))?;
+    let verified = BackupReader::new(BufReader::new(backup)).verify(&keys, &mut |_| ());
+    let (header, statement) = verified
+        .map_err(|fault| anyhow::Error::from(fault).context(format!("the backup {} is refused", file.display())))?;
+    let value = json!({
+        "genuine": true,
+        "id": header.id,
+        "issuer": header.issuer,
+        "at": header.at,
+        "signed_at": statement.signed_at.to_string(),
+        "rows": statement.rows(),
+        "tables": statement.tables.iter().map(|sum| json!({
+            "table": sum.table, "rows": sum.rows, "sha256": hexadecimal(&sum.hash)
+        })).collect::<Vec<_>>(),
+        "audit_records": statement.heads.iter().map(|head| head.sequence).collect::<Vec<_>>(),
+    });
+    output.value(&value, |_| as_text(&statement))
+}
+
+fn as_text(statement: &Statement) -> String {
+    let rows = statement.tables.iter().map(|sum| [sum.table.clone(), sum.rows.to_string(), hexadecimal(&sum.hash)]);
+    let heads: Vec<String> = statement.heads.iter().map(|head| head.sequence.to_string()).collect();
+    format!(
+        "{}\n\nThe backup is genuine and whole: {} as it was at {}, {} rows, up to audit record {}.",
+        table(["table", "rows", "sha256"], rows),
+        statement.issuer,
+        statement.at,
+        statement.rows(),
+        heads.join(", ")
+    )
+}
+
+/// Tells of progress once a second.
+struct Telling<'o> {
+    output: &'o Output,
+    told: Mutex<Instant>,
+}
+
+impl Telling<'_> {
+    const EVERY: Duration = Duration::from_secs(1);
+
+    fn tell(&self, progress: Progress) {
+        let Progress { table, done, of } = progress;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() >= Self::EVERY {
+            *told = Instant::now();
+            let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
+            self.output.progress(&format!("{table}: {done} of {of} rows written ({percent} %)"));
+        }
+    }
+}
