@@ -4,6 +4,7 @@
 pub mod custody;
 pub mod error;
 pub mod health;
+pub mod login;
 pub mod ports;
 pub mod report;
 pub mod ring;
@@ -14,6 +15,7 @@ pub mod signed;
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
 pub use error::{HsmError, HsmFailure, HsmResult};
 pub use health::{TokenHealth, Trial};
+pub use login::{LoginAnswer, LoginOutcome, LoginPermit, LoginPermits, LoginQuestion, LoginRecord, PinMarker, TokenIdentity};
 pub use ports::{Attempts, HsmHealth, KeyAdmin, Signer, Vault};
 pub use report::{GeneratedKey, KeyReport, KeyTally, TokenInfo, TokenReport};
 pub use ring::{
