@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use signet_core::audit::Event;
-use signet_core::keys::{HsmName, OtpHash};
+use signet_core::keys::login::{LOGIN_LEASE, Presenting};
+use signet_core::keys::{HsmName, LoginRecord, OtpHash, TokenIdentity, TokenInfo};
 use signet_core::mfa::{HotpState, RecoveryState};
 use signet_core::secret::SecretHash;
 use signet_store::{
     AssignOutcome, AuditLog as _, AuditOnOutcome, Factor, FactorDetail, FactorId, Factors as _, Grants as _,
-    RecoveryCodes as _, RotateOutcome, Stock as _, StockId, StockToken, StoreError, Throttles as _, Users as _,
+    LoginChange, Logins as _, RecoveryCodes as _, RotateOutcome, Stock as _, StockId, StockToken, StoreError,
+    StoredLogins, Throttles as _, Users as _,
 };
 use signet_store_sql::SqlStore;
 
@@ -43,6 +45,7 @@ on_every_engine!(
     a_stock_token_becomes_one_users,
     one_successor_of_a_refresh_token,
     no_more_tries_than_the_most,
+    one_login_at_an_hsm_token,
 );
 
 fn told() -> AuditOnOutcome {
@@ -170,5 +173,24 @@ async fn no_more_tries_than_the_most(one: Arc<SqlStore>, two: Arc<SqlStore>) {
         })
         .await;
         assert_eq!(denied.iter().filter(|until| until.is_none()).count(), most as usize);
+    }
+}
+
+/// A hundred nodes that never logged in, started at the same moment.
+async fn one_login_at_an_hsm_token(one: Arc<SqlStore>, two: Arc<SqlStore>) {
+    let token = TokenIdentity::from(&TokenInfo { serial: "1".to_owned(), ..TokenInfo::default() });
+    for (round, version) in [(0, 0), (1, 1)] {
+        let taken = race([&one, &two], |store, racer| {
+            let presenting = Presenting { node: format!("{round}-{racer}"), is_allowed: false, is_over: false };
+            let record = LoginRecord { presenting: Some(presenting), ..LoginRecord::default() };
+            let logins = StoredLogins { token: token.clone(), hsm: HsmName::new("a"), version, record };
+            let change = LoginChange { logins, lasts: Some(LOGIN_LEASE) };
+            async move { store.change_logins(change, now(), vec![]).await }
+        })
+        .await;
+        assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+        let winner = taken.iter().position(|taken| *taken).unwrap();
+        let stored = one.logins_of(&token, now()).await.unwrap().unwrap();
+        assert_eq!(stored.record.presenting.unwrap().node, format!("{round}-{winner}"));
     }
 }

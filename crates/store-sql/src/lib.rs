@@ -32,6 +32,7 @@ mod grants;
 mod key_ring;
 mod keys;
 mod leases;
+mod logins;
 mod membership;
 mod moves;
 mod otp_validation;
@@ -220,8 +221,12 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
     ];
     let made = chain::INSERTS.iter().map(|insert| insert.alone.clone()).chain([chain::SET_TAIL.clone()]);
     let at_once = chain::INSERTS.iter().map(|insert| &insert.at_once);
-    let each =
-        audit_log::EACH.iter().chain([&*stock::KNOWN, &*membership::PROBE, &*leases::TAKE]).chain(at_once).cloned();
+    let each = audit_log::EACH
+        .iter()
+        .chain([&*stock::KNOWN, &*membership::PROBE, &*leases::TAKE])
+        .chain([&*logins::ALL, &*logins::ONE, &*logins::ADD, &*logins::CHANGE])
+        .chain(at_once)
+        .cloned();
     let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
     texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
 }

@@ -2,8 +2,8 @@
 //! of nodes, one wins; and a change is committed with the audit events that it takes, or not at all.
 
 use super::{
-    AuditLog, Candidates, Ceremonies, Clients, FactorLife, Factors, Grants, Keys, Leases, Membership, OtpValidation,
-    RecoveryCodes, Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
+    AuditLog, Candidates, Ceremonies, Clients, FactorLife, Factors, Grants, Keys, Leases, Logins, Membership,
+    OtpValidation, RecoveryCodes, Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -31,6 +31,7 @@ all_of!(
     Grants,
     Keys,
     Leases,
+    Logins,
     SecretsAtRest,
     Throttles,
     Revocations,

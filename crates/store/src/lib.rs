@@ -19,6 +19,7 @@ pub mod factor_life;
 pub mod factors;
 pub mod grants;
 pub mod keys;
+pub mod logins;
 pub mod membership;
 pub mod model;
 pub mod otp_validation;
@@ -37,6 +38,7 @@ pub use factor_life::{FactorLife, RecoveryCodes};
 pub use factors::Factors;
 pub use grants::{Grants, Revocations};
 pub use keys::{KeyAddition, Keys, Leases, SealedSecrets, SecretsAtRest};
+pub use logins::{LoginChange, Logins, StoredLogins};
 pub use membership::Membership;
 pub use model::{
     EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,

@@ -8,6 +8,7 @@ mod deployment;
 mod factors;
 mod grants;
 mod key_ring;
+mod logins;
 mod otp_validation;
 mod secrets;
 mod sessions;
@@ -103,6 +104,9 @@ on_every_store!(
     key_ring::a_key_retires_after_the_longest_token_that_was_noted,
     key_ring::an_announced_key_is_known_until_it_is_added_or_forgotten,
     key_ring::a_lease_has_one_holder_until_it_runs_out,
+    logins::logins_come_back_as_written,
+    logins::logins_are_changed_by_whoever_read_them_last,
+    logins::a_login_is_over_when_its_lease_has_run_out,
     audit_log::records_are_chained_in_order,
     audit_log::an_append_gives_the_generation_of_its_commit,
     audit_log::records_and_checkpoints_are_counted_by_what_they_say_of_a_key,

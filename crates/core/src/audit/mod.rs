@@ -98,6 +98,8 @@ words! {
         HsmAdded = "hsm.added",
         /// An HSM token was taken out of the deployment.
         HsmRetired = "hsm.retired",
+        /// An operator allowed a login at an HSM token, after its PIN was refused or a login ended unknown.
+        HsmLoginAllowed = "hsm.login_allowed",
         /// An HSM answered with a signature that does not verify.
         HsmWrongSignature = "hsm.wrong_signature",
         /// From here on signatures are reconciled with records: what was signed before is taken as it is.

@@ -15,7 +15,9 @@ pub mod signed;
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
 pub use error::{HsmError, HsmFailure, HsmResult};
 pub use health::{TokenHealth, Trial};
-pub use login::{LoginAnswer, LoginOutcome, LoginPermit, LoginPermits, LoginQuestion, LoginRecord, PinMarker, TokenIdentity};
+pub use login::{
+    LoginAnswer, LoginOutcome, LoginPermit, LoginPermits, LoginQuestion, LoginRecord, PinMarker, TokenIdentity,
+};
 pub use ports::{Attempts, HsmHealth, KeyAdmin, Signer, Vault};
 pub use report::{GeneratedKey, KeyReport, KeyTally, TokenInfo, TokenReport};
 pub use ring::{
