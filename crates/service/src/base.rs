@@ -66,6 +66,7 @@ takings! { $
     grants: dyn signet_store::Grants = ports.store;
     keys: dyn signet_store::Keys = ports.store;
     leases: dyn signet_store::Leases = ports.store;
+    logins: dyn signet_store::Logins = ports.store;
     membership: dyn signet_store::Membership = ports.store;
     otp_validation: dyn signet_store::OtpValidation = ports.store;
     recovery_codes: dyn signet_store::RecoveryCodes = ports.store;

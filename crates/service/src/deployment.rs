@@ -6,6 +6,7 @@ use crate::audit::checkpoint::Checkpoints;
 use crate::backups::Backups;
 use crate::custody::CustodyCheck;
 use crate::custody::report::CustodyReports;
+use crate::hsm_logins::LoginAllowances;
 use crate::hsm_membership::HsmMembership;
 use crate::hsm_membership::initialise::Initialisation;
 use crate::hsm_membership::reseal::Resealing;
@@ -29,6 +30,8 @@ pub struct Deployment {
     pub key_ring: KeyRing,
     /// Which HSM tokens belong to it.
     pub hsm_membership: Arc<HsmMembership>,
+    /// What allows logins at them after a PIN was refused.
+    pub login_allowances: Arc<LoginAllowances>,
     /// What makes its first keys.
     pub initialisation: Arc<Initialisation>,
     /// What seals for each HSM token what it lacks.
@@ -63,6 +66,7 @@ impl Deployment {
         Arc::new(Self {
             checkpoints: Checkpoints::new(&base, &balance, &signatures, &state),
             hsm_membership: HsmMembership::new(&base, &initialisation, &resealing, &signatures),
+            login_allowances: LoginAllowances::new(&base),
             custody: CustodyCheck::new(&base, &balance),
             custody_reports: CustodyReports::new(&base, &signatures),
             backups: Backups::new(&base, &signatures),

@@ -11,6 +11,7 @@
 //! | [`otp_validation`] | whether an OTP that another service was shown is good |
 //! | [`key_ring`] | which keys sign, from when to when |
 //! | [`hsm_membership`] | which HSM tokens belong to the deployment, and what is sealed for each |
+//! | [`hsm_logins`] | which node may present its PIN to an HSM token |
 //! | [`custody`] | where every key lies, and whether each signature has its record |
 //! | [`audit`] | what is written of each decision |
 //! | [`readiness`] | whether tokens can be issued now |
@@ -36,6 +37,7 @@ pub mod directory;
 pub mod error;
 pub mod factors;
 mod hashing;
+pub mod hsm_logins;
 pub mod hsm_membership;
 mod ids;
 mod issuer;

@@ -105,7 +105,8 @@ impl LoginRecord {
     pub fn ended(mut self, node: &str, outcome: LoginOutcome) -> Self {
         match self.presenting.take_if(|presenting| presenting.node == node) {
             Some(presenting) => self.end(&presenting, outcome),
-            None if matches!(outcome, LoginOutcome::Refused(_)) => {
+            // Said a second time, where the answer to the first write was lost, it is the same refusal.
+            None if matches!(outcome, LoginOutcome::Refused(_)) && !self.stopped.contains(node) => {
                 let late = Presenting { node: node.to_owned(), is_allowed: false, is_over: true };
                 self.end(&late, outcome);
             }
@@ -147,6 +148,11 @@ impl LoginRecord {
                 self.last_unknown = Some(EndedLogin { node: node.to_owned(), detail });
             }
         }
+    }
+
+    /// Whether only an operator can have a node present its PIN that has not been allowed to.
+    pub const fn waits_for_an_operator(&self) -> bool {
+        self.is_closed || self.unknown >= MOST_UNKNOWN
     }
 
     /// The record after an operator allowed one login of a node.

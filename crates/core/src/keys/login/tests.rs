@@ -183,6 +183,7 @@ fn of_what_is_said_late_only_a_refusal_counts() {
     assert_eq!(record.clone().ended("a", killed()), record);
     let late = record.ended("a", refused());
     assert!(late.stopped.contains("a") && late.presenting.is_some());
+    assert_eq!(late.clone().ended("a", refused()), late, "said twice it is one refusal");
     assert!(late.ended("b", refused()).is_closed);
 }
 
