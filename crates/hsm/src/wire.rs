@@ -1,6 +1,6 @@
 //! The frames between server and worker: a little-endian `u32` length, then postcard.
 //!
-//! The first frame to a worker is its [`HsmConfig`](crate::HsmConfig), which holds no secret: the worker reads the PIN itself.
+//! The first frame to a worker is its [`Greeting`], which holds no secret: the worker reads the PIN itself.
 //! Requests are pipelined and answered in any order; the id joins the two. A frame is bounded, so that neither side
 //! can be made to allocate without limit.
 
@@ -10,7 +10,10 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
-use signet_core::keys::{HsmFailure, KeyPurpose, KeyReport, KeyTally, OtpHash, OtpSecretKind, TokenReport};
+use crate::HsmConfig;
+use signet_core::keys::{
+    HsmFailure, KeyPurpose, KeyReport, KeyTally, LoginOutcome, LoginQuestion, OtpHash, OtpSecretKind, TokenReport,
+};
 use signet_jose::Algorithm;
 use signet_jose::algorithm::KeyType;
 
@@ -20,7 +23,29 @@ pub(super) const MAX_FRAME: usize = 1 << 20;
 /// The id of the worker's first answer, which says whether it started.
 pub(super) const START_ID: u64 = u64::MAX;
 
+/// The id of what is said about a login, on both sides.
+pub(super) const LOGIN_ID: u64 = u64::MAX - 1;
+
 const LENGTH_BYTES: usize = 4;
+
+/// What a server says first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Greeting<C = HsmConfig> {
+    pub(super) config: C,
+    /// Whether the server is asked before a PIN is presented, and is told how that ended.
+    pub(super) judges_logins: bool,
+}
+
+/// What a server answers to whoever is about to present a PIN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum LoginReply {
+    /// Once, now.
+    Present,
+    /// Ask again in a moment.
+    Wait,
+    /// No, with why and what to do.
+    Stop(String),
+}
 
 /// Bytes on the wire: encoded as one run, wiped when dropped, never printed.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -196,6 +221,8 @@ pub(super) enum Operation {
     },
     /// A key was destroyed through another worker: forget every cached handle.
     Forget,
+    /// The answer to [`Answer::LoginAsked`]; it is answered by [`Answer::LoginEnded`] where the PIN was presented.
+    Login(LoginReply),
 }
 
 impl Operation {
@@ -218,6 +245,7 @@ impl Operation {
             Self::GenerateSecret { .. } => "generate secret key",
             Self::Destroy { .. } => "destroy key",
             Self::Forget => "forget keys",
+            Self::Login(_) => "log in",
         }
     }
 
@@ -253,6 +281,10 @@ pub(super) struct Response {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Ready(TokenReport),
+    /// Whether the PIN may be presented.
+    LoginAsked(LoginQuestion),
+    /// How it ended.
+    LoginEnded(LoginOutcome),
     Signature(Octets),
     Bytes(Octets),
     Hmacs(Vec<Octets>),

@@ -126,13 +126,12 @@ impl Node {
             let version = logins.version;
             let logins = StoredLogins { hsm: hsm.clone(), record, ..logins };
             let change = LoginChange { logins, lasts: Some(LOGIN_LEASE) };
-            match self.store.change_logins(change, self.clock.now(), vec![]).await {
-                Ok(true) => return Ok(None),
-                Ok(false) => {}
-                Err(error) => {
-                    self.unsure.lock().insert(token.clone(), version + 1);
-                    return Err(error);
-                }
+            // Until there is an answer, which an error is not, nor that nobody waits for it any more.
+            self.unsure.lock().insert(token.clone(), version + 1);
+            let is_taken = self.store.change_logins(change, self.clock.now(), vec![]).await?;
+            self.unsure.lock().remove(token);
+            if is_taken {
+                return Ok(None);
             }
         }
         Ok(Some(LoginAnswer::Wait("other nodes log in to this HSM token".to_owned())))

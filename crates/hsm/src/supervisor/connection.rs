@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use zeroize::Zeroize as _;
 
 use super::service_rate::ServiceRate;
-use crate::wire::{self, Answer, FrameBuffer, Operation, Request, Response, START_ID};
+use crate::wire::{self, Answer, FrameBuffer, LOGIN_ID, LoginReply, Operation, Request, Response, START_ID};
 use signet_core::keys::HsmFailure;
 
 const READ_BYTES: usize = 64 * 1024;
@@ -240,14 +240,32 @@ impl Connection {
         }
     }
 
-    /// Reads answers until the conversation ends; gives the worker's last word, if it left one.
-    pub(super) async fn read(&self, mut half: OwnedReadHalf, mut frames: FrameBuffer) -> Option<HsmFailure> {
+    /// Answers a worker that is about to present its PIN.
+    pub(super) fn reply_to_login(&self, reply: LoginReply) {
+        let request = Request { id: LOGIN_ID, patience_ms: 0, operation: Operation::Login(reply) };
+        // A word of a few hundred bytes always fits.
+        let _ = wire::append(&mut self.state.lock().bytes, &request);
+        self.outgoing.notify_one();
+    }
+
+    /// Reads answers until the conversation ends; gives the worker's last word, if it left one. What it says of logins goes
+    /// to `logins`.
+    pub(super) async fn read(
+        &self,
+        mut half: OwnedReadHalf,
+        mut frames: FrameBuffer,
+        logins: mpsc::UnboundedSender<Answer>,
+    ) -> Option<HsmFailure> {
         let mut chunk = vec![0; READ_BYTES];
         let mut last_word = None;
         loop {
             while let Some(response) = frames.next::<Response>().transpose() {
                 match response {
                     Ok(Response { id: START_ID, result }) => last_word = result.err().or(last_word),
+                    Ok(Response { id: LOGIN_ID, result: Ok(word) }) => {
+                        // Whoever answers lives as long as this reads.
+                        let _ = logins.send(word);
+                    }
                     Ok(response) => self.answer(response),
                     Err(error) => return last_word.or_else(|| Some(HsmFailure::Unavailable(error.to_string()))),
                 }

@@ -1,5 +1,5 @@
-//! Keeps one worker process alive: starts it, talks to it, starts it again. Never after a refused PIN (promise 9), nor
-//! where only a person can mend what is wrong.
+//! Keeps one worker process alive: starts it, talks to it, starts it again. Not after a refused PIN (promise 9) until an
+//! operator has allowed a login, and never where only a person can mend what is wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::SHUTDOWN_GRACE;
 use super::connect;
 use super::connection::{Connection, Health, worker_stuck_after};
+use super::login::WorkerLogin;
 use super::spawner::{Spawned, Spawner};
 use super::token::HsmToken;
 use super::workers::{Stage, Worker};
 use crate::PinSource;
-use crate::wire::{self, Answer, FrameBuffer, Response, START_ID};
+use crate::wire::{self, Answer, FrameBuffer, Greeting, LOGIN_ID, LoginReply, Operation, Request, Response, START_ID};
 use signet_core::keys::{HsmFailure, TokenReport};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -25,6 +26,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How long a start may take; a person who types a PIN gets longer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const PROMPT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a login may take that was permitted: its lease is longer.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a worker that takes no requests any more is listened to.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,7 +53,9 @@ pub(super) async fn supervise(
     let mut pause = FIRST_PAUSE;
     let mut was_up = false;
     while !*stopping.borrow() {
-        let Ended { failure, was_up: came_up, has_served } = run_once(&token, index, &spawner, &mut stopping).await;
+        let login = WorkerLogin::default();
+        let Ended { failure, was_up: came_up, has_served } =
+            run_once(&token, index, &login, &spawner, &mut stopping).await;
         if *stopping.borrow() || stopping.has_changed().is_err() {
             token.workers.set(index, Stage::Down(HsmFailure::Unavailable("the server stops".into())));
             return;
@@ -57,8 +63,13 @@ pub(super) async fn supervise(
         was_up |= came_up;
         if needs_a_person(&failure, was_up) {
             tracing::error!(hsm = %token.name(), %failure, "the HSM worker is not started again");
+            let is_refused = matches!(failure, HsmFailure::PinRefused(_));
             token.enter(index, Stage::Failed(failure));
-            return;
+            if !is_refused || !login.until_allowed(&token, &mut stopping).await {
+                return;
+            }
+            tracing::warn!(hsm = %token.name(), "a login is allowed again: the HSM worker is started");
+            continue;
         }
         tracing::warn!(hsm = %token.name(), %failure, "the HSM worker ended and is started again");
         token.enter(index, Stage::Down(failure));
@@ -95,7 +106,13 @@ fn needs_a_person(failure: &HsmFailure, was_up: bool) -> bool {
     }
 }
 
-async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &mut watch::Receiver<bool>) -> Ended {
+async fn run_once(
+    token: &HsmToken,
+    index: usize,
+    login: &WorkerLogin,
+    spawner: &Spawner,
+    stopping: &mut watch::Receiver<bool>,
+) -> Ended {
     let config = &token.config;
     let spawned = match connect::open(config, spawner).await {
         Ok(spawned) => spawned,
@@ -108,7 +125,7 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
     let size = |number: u32| usize::try_from(number.max(1)).unwrap_or(usize::MAX);
     let connection = Connection::new(size(config.queue), size(config.sessions));
     let (last_word, patience) = tokio::select! {
-        last_word = converse(token, index, &connection, stream, (number, process_id)) => (last_word, Duration::ZERO),
+        last_word = converse(token, index, login, &connection, stream, (number, process_id)) => (last_word, Duration::ZERO),
         () = stopped(stopping) => (None, SHUTDOWN_GRACE),
         () = token.workers.restart_ordered(index, number) => (None, Duration::ZERO),
     };
@@ -121,6 +138,7 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
         token.enter(index, Stage::Down(gone));
     }
     let ended = connect::close(config, spawner, number, patience).await;
+    login.gone(token, &ended).await;
     let failure =
         last_word.unwrap_or_else(|| HsmFailure::Unavailable(format!("its worker {process_id} ended: {ended}")));
     Ended { failure, was_up, has_served: connection.has_served() }
@@ -130,6 +148,7 @@ async fn run_once(token: &HsmToken, index: usize, spawner: &Spawner, stopping: &
 async fn converse(
     token: &HsmToken,
     index: usize,
+    login: &WorkerLogin,
     connection: &Arc<Connection>,
     stream: std::os::unix::net::UnixStream,
     (number, process_id): (u64, u32),
@@ -140,11 +159,9 @@ async fn converse(
         Err(error) => return unusable(error),
     };
     let mut frames = FrameBuffer::default();
-    let patience = if token.config.pin == PinSource::Prompt { PROMPT_TIMEOUT } else { START_TIMEOUT };
-    let report = match tokio::time::timeout(patience, greet(token, &mut stream, &mut frames)).await {
-        Ok(Ok(report)) => report,
-        Ok(Err(failure)) => return failure,
-        Err(_) => return Some(HsmFailure::Unavailable(format!("no start within {}s", patience.as_secs()))),
+    let report = match greet(token, index, login, &mut stream, &mut frames).await {
+        Ok(report) => report,
+        Err(failure) => return failure,
     };
     tracing::info!(hsm = %token.name(), process_id, library = %report.library, "the HSM worker is up");
     tell_confinement(token, &report);
@@ -155,11 +172,39 @@ async fn converse(
         // The worker has gone, and may have left a last word to read.
         tokio::time::sleep(LAST_WORD_TIMEOUT).await;
     };
-    tokio::select! {
-        last_word = connection.read(read, frames) => last_word,
+    let (words, mut said) = mpsc::unbounded_channel();
+    let last_word = tokio::select! {
+        last_word = connection.read(read, frames, words) => last_word,
         failure = watch_over(token, connection) => Some(failure),
         () = written => None,
+        () = see_to_logins(token, index, login, connection, &mut said) => None,
+    };
+    // How its last login ended may have been said together with its last word.
+    while let Ok(word) = said.try_recv() {
+        if let Answer::LoginEnded(outcome) = word {
+            login.ended(token, outcome).await;
+        }
     }
+    last_word
+}
+
+/// Answers a worker that logs in again after its token was logged out, for as long as it says anything.
+async fn see_to_logins(
+    token: &HsmToken,
+    index: usize,
+    login: &WorkerLogin,
+    connection: &Connection,
+    said: &mut mpsc::UnboundedReceiver<Answer>,
+) {
+    while let Some(word) = said.recv().await {
+        match word {
+            Answer::LoginAsked(question) => connection.reply_to_login(login.answer(token, index, question).await),
+            Answer::LoginEnded(outcome) => login.ended(token, outcome).await,
+            // A worker that says anything else here says nothing that counts.
+            _ => {}
+        }
+    }
+    std::future::pending().await
 }
 
 fn tell_confinement(token: &HsmToken, report: &TokenReport) {
@@ -170,19 +215,36 @@ fn tell_confinement(token: &HsmToken, report: &TokenReport) {
     }
 }
 
-/// Sends the configuration and waits for the worker's word that it serves.
+/// Sends the configuration and waits for the worker's word that it serves; answers it meanwhile where it asks whether it may
+/// log in. Time runs anew with each answer: a worker may have to wait for other nodes' logins.
 async fn greet(
     token: &HsmToken,
+    index: usize,
+    login: &WorkerLogin,
     stream: &mut UnixStream,
     frames: &mut FrameBuffer,
 ) -> Result<TokenReport, Option<HsmFailure>> {
-    let mut bytes = Vec::new();
-    wire::append(&mut bytes, &token.config).map_err(|error| Some(HsmFailure::Configuration(error.to_string())))?;
-    stream.write_all(&bytes).await.map_err(|_| None)?;
+    let greeting = Greeting { config: &token.config, judges_logins: token.permits.is_some() };
+    say(stream, &greeting).await?;
+    let mut patience = if token.config.pin == PinSource::Prompt { PROMPT_TIMEOUT } else { START_TIMEOUT };
+    let mut deadline = tokio::time::Instant::now() + patience;
     let mut chunk = [0; 4096];
     loop {
         match frames.next::<Response>() {
             Ok(Some(Response { id: START_ID, result: Ok(Answer::Ready(report)) })) => return Ok(report),
+            Ok(Some(Response { id: LOGIN_ID, result: Ok(Answer::LoginAsked(question)) })) => {
+                let reply = login.answer(token, index, question).await;
+                patience = if reply == LoginReply::Present { LOGIN_TIMEOUT } else { START_TIMEOUT };
+                deadline = tokio::time::Instant::now() + patience;
+                let request = Request { id: LOGIN_ID, patience_ms: 0, operation: Operation::Login(reply) };
+                say(stream, &request).await?;
+                continue;
+            }
+            Ok(Some(Response { id: LOGIN_ID, result: Ok(Answer::LoginEnded(outcome)) })) => {
+                login.ended(token, outcome).await;
+                deadline = tokio::time::Instant::now() + START_TIMEOUT;
+                continue;
+            }
             Ok(Some(Response { result: Err(failure), .. })) => return Err(Some(failure)),
             Ok(None) => {}
             Ok(Some(_)) | Err(_) => {
@@ -190,11 +252,21 @@ async fn greet(
                 return Err(Some(HsmFailure::Unavailable(detail)));
             }
         }
-        match stream.read(&mut chunk).await {
-            Ok(0) | Err(_) => return Err(None),
-            Ok(length) => frames.extend(chunk.get(..length).unwrap_or_default()),
+        match tokio::time::timeout_at(deadline, stream.read(&mut chunk)).await {
+            Err(_) => {
+                let detail = format!("no start within {}s", patience.as_secs());
+                return Err(Some(HsmFailure::Unavailable(detail)));
+            }
+            Ok(Ok(0) | Err(_)) => return Err(None),
+            Ok(Ok(length)) => frames.extend(chunk.get(..length).unwrap_or_default()),
         }
     }
+}
+
+async fn say<T: serde::Serialize>(stream: &mut UnixStream, frame: &T) -> Result<(), Option<HsmFailure>> {
+    let mut bytes = Vec::new();
+    wire::append(&mut bytes, frame).map_err(|error| Some(HsmFailure::Configuration(error.to_string())))?;
+    stream.write_all(&bytes).await.map_err(|_| None)
 }
 
 /// Ends when the worker hangs; tells expired callers meanwhile.

@@ -130,7 +130,7 @@ impl HsmGroup {
                     }
                 },
                 None => {
-                    let token = HsmToken::new(config, self.events.clone());
+                    let token = HsmToken::new(config, self.events.clone(), self.permits.clone());
                     after.push(Arc::new(Member::start(token, &self.spawner)));
                     done.added.push(name);
                 }

@@ -9,6 +9,7 @@ mod connect;
 mod connection;
 mod health;
 mod link;
+mod login;
 mod membership;
 mod service_rate;
 mod signer;
@@ -29,7 +30,7 @@ use self::membership::{Member, longest_deadline};
 use self::spawner::Spawner;
 use self::token::HsmToken;
 use crate::HsmConfig;
-use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, HsmResult, TokenInfo};
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, HsmResult, LoginPermits, TokenInfo};
 use signet_jose::KeyId;
 
 pub use choice::Choice;
@@ -84,6 +85,7 @@ pub struct HsmGroup {
     members: ArcSwap<Vec<Arc<Member>>>,
     keys: ArcSwap<Vec<HsmKey>>,
     events: mpsc::UnboundedSender<HsmEvent>,
+    permits: Option<Arc<dyn LoginPermits>>,
     spawner: Arc<Spawner>,
     /// One change of the members at a time.
     changing: tokio::sync::Mutex<()>,
@@ -104,17 +106,29 @@ impl HsmGroup {
         configs: Vec<HsmConfig>,
         events: mpsc::UnboundedSender<HsmEvent>,
     ) -> HsmResult<Arc<Self>> {
+        Self::start_as_a_node(program, configs, events, None)
+    }
+
+    /// As [`start`](Self::start), for one of several nodes: before a worker presents its PIN, `permits` judges that for all
+    /// of them.
+    pub fn start_as_a_node(
+        program: PathBuf,
+        configs: Vec<HsmConfig>,
+        events: mpsc::UnboundedSender<HsmEvent>,
+        permits: Option<Arc<dyn LoginPermits>>,
+    ) -> HsmResult<Arc<Self>> {
         let fail = |failure| HsmError::new("start", failure);
         membership::check_names(&configs).map_err(fail)?;
         let spawner = Spawner::start(program).map_err(|error| fail(HsmFailure::Unavailable(error.to_string())))?;
         let spawner = Arc::new(spawner);
         let longest_deadline = AtomicU64::new(longest_deadline(&configs));
-        let start = |config| Arc::new(Member::start(HsmToken::new(config, events.clone()), &spawner));
+        let start = |config| Arc::new(Member::start(HsmToken::new(config, events.clone(), permits.clone()), &spawner));
         let members: Vec<Arc<Member>> = configs.into_iter().map(start).collect();
         Ok(Arc::new(Self {
             members: ArcSwap::from_pointee(members),
             keys: ArcSwap::from_pointee(Vec::new()),
             events,
+            permits,
             spawner,
             changing: tokio::sync::Mutex::default(),
             turn: AtomicUsize::new(0),

@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::workers::{Stage, Workers};
 use crate::HsmConfig;
 use crate::wire::{Answer, Operation};
-use signet_core::keys::{HsmError, HsmFailure, HsmName, HsmResult, TokenHealth};
+use signet_core::keys::{HsmError, HsmFailure, HsmName, HsmResult, LoginPermits, TokenHealth};
 
 /// Generating an RSA key takes an HSM seconds to a minute.
 const MANAGEMENT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -26,6 +26,8 @@ pub(super) struct HsmToken {
     pub(super) config: HsmConfig,
     pub(super) workers: Workers,
     pub(super) breaker: Breaker,
+    /// Who judges logins for all nodes; without it each worker goes by its machine's own files.
+    pub(super) permits: Option<Arc<dyn LoginPermits>>,
     events: mpsc::UnboundedSender<HsmEvent>,
     /// What was last told about the token; nothing at first.
     told_up: Mutex<Option<bool>>,
@@ -39,11 +41,16 @@ pub(super) struct HsmToken {
 
 impl HsmToken {
     /// A token whose workers are about to start.
-    pub(super) fn new(config: HsmConfig, events: mpsc::UnboundedSender<HsmEvent>) -> Self {
+    pub(super) fn new(
+        config: HsmConfig,
+        events: mpsc::UnboundedSender<HsmEvent>,
+        permits: Option<Arc<dyn LoginPermits>>,
+    ) -> Self {
         Self {
             workers: Workers::new(config.workers.max(1)),
             config,
             breaker: Breaker::default(),
+            permits,
             events,
             told_up: Mutex::new(None),
             killed_as_stuck: AtomicU32::new(0),
@@ -57,7 +64,7 @@ impl HsmToken {
     /// is no event. Signatures that were asked again of either are counted together.
     pub(super) fn successor(&self, config: HsmConfig) -> Self {
         let (asked_again, told_up) = (Arc::clone(&self.asked_again), Mutex::new(Some(false)));
-        Self { asked_again, told_up, ..Self::new(config, self.events.clone()) }
+        Self { asked_again, told_up, ..Self::new(config, self.events.clone(), self.permits.clone()) }
     }
 
     /// Its name.

@@ -8,7 +8,7 @@ use signet_core::keys::{KeyPurpose, TokenReport};
 use signet_jose::Algorithm;
 
 fn token() -> HsmToken {
-    HsmToken::new(HsmConfig { workers: 2, ..config() }, mpsc::unbounded_channel().0)
+    HsmToken::new(HsmConfig { workers: 2, ..config() }, mpsc::unbounded_channel().0, None)
 }
 
 /// A worker that takes a request and answers nothing.

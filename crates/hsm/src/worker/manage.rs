@@ -85,7 +85,7 @@ impl Manager {
                 Remedy::Retry if !is_renewed => is_renewed = true,
                 Remedy::Login if !is_logged_in => {
                     is_logged_in = true;
-                    self.shared.token.log_in_again(self.session()?)?;
+                    self.shared.log_in_again(self.session()?)?;
                 }
                 _ => return Err(fault),
             }

@@ -12,6 +12,7 @@ mod find_key;
 mod hangup;
 mod harden;
 mod key_session;
+mod login_talk;
 mod manage;
 mod mechanism;
 mod pin;
@@ -44,6 +45,7 @@ use std::time::Duration;
 use cryptoki::session::Session;
 
 use self::confine::InForce;
+use self::login_talk::{LoginTalk, StartingTalk};
 use self::manage::Manager;
 use self::request_queue::RequestQueue;
 use self::response_writer::ResponseWriter;
@@ -53,7 +55,7 @@ use self::signing_guard::SigningGuard;
 use self::single_part::SinglePartSession;
 pub use self::standalone::{WorkerConfig, inherited_socket_path, refuse_foreign};
 use self::token::Token;
-use super::wire::{Answer, FrameBuffer, START_ID};
+use super::wire::{Answer, FrameBuffer, Greeting, START_ID};
 use super::{HsmConfig, PinSource};
 use signet_core::keys::HsmFailure;
 
@@ -83,7 +85,7 @@ fn serve(own: Option<WorkerConfig>) -> io::Result<()> {
         None => harden::end_with_parent()?,
     }
     let mut frames = FrameBuffer::default();
-    let config = read_config(&mut stream, &mut frames)?;
+    let Greeting { config, judges_logins } = read_greeting(&mut stream, &mut frames)?;
     let responses = Arc::new(ResponseWriter::new(stream.try_clone()?));
     let judged = match &own {
         Some(own) => own.judge(config),
@@ -93,10 +95,11 @@ fn serve(own: Option<WorkerConfig>) -> io::Result<()> {
         let in_force = confined(&config)?;
         // From here on threads start: what was given up is given up by all.
         hangup::watch(stream.try_clone().map_err(no_thread)?).map_err(no_thread)?;
-        start(config, in_force)
+        let talk = StartingTalk::new(&stream, &mut frames, &responses);
+        start(config, in_force, judges_logins.then_some(&talk as &dyn LoginTalk))
     });
     match started {
-        Ok(started) => work(started, stream, frames, responses),
+        Ok(started) => work(started, judges_logins, stream, frames, responses),
         Err(failure) => {
             eprintln!("the worker does not start: {failure}");
             responses.send(START_ID, Err(failure));
@@ -131,11 +134,11 @@ fn inherited_stream() -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-fn read_config(stream: &mut UnixStream, frames: &mut FrameBuffer) -> io::Result<HsmConfig> {
+fn read_greeting(stream: &mut UnixStream, frames: &mut FrameBuffer) -> io::Result<Greeting> {
     let mut chunk = [0; 4096];
     loop {
-        if let Some(config) = frames.next().map_err(io::Error::other)? {
-            return Ok(config);
+        if let Some(greeting) = frames.next().map_err(io::Error::other)? {
+            return Ok(greeting);
         }
         let length = stream.read(&mut chunk)?;
         if length == 0 {
@@ -155,12 +158,12 @@ struct Started {
 }
 
 /// Logs in, then opens the sessions one after another: the first failure stops.
-fn start(config: HsmConfig, in_force: InForce) -> Result<Started, HsmFailure> {
+fn start(config: HsmConfig, in_force: InForce, talk: Option<&dyn LoginTalk>) -> Result<Started, HsmFailure> {
     let count = config.sessions.max(1);
     let queue = usize::try_from(config.queue.max(1)).unwrap_or(usize::MAX);
     // A signer that can't count does not present its PIN either.
     let guard = SigningGuard::open(&config)?;
-    let (token, anchor) = Token::open(config, in_force)?;
+    let (token, anchor) = Token::open(config, in_force, talk)?;
     let sessions = (0..count)
         .map(|_| token.session())
         .collect::<Result<Vec<_>, _>>()
@@ -180,14 +183,20 @@ fn opening_failed(fault: error::Fault, count: u32) -> HsmFailure {
     }
 }
 
-fn work(started: Started, stream: UnixStream, frames: FrameBuffer, responses: Arc<ResponseWriter>) -> io::Result<()> {
+fn work(
+    started: Started,
+    judges_logins: bool,
+    stream: UnixStream,
+    frames: FrameBuffer,
+    responses: Arc<ResponseWriter>,
+) -> io::Result<()> {
     let Started { token, anchor, sessions, management, queue, guard } = started;
     harden::leave_the_foreground();
     SignatureCounter::keep(&guard.counter)?;
     responses.send(START_ID, Ok(Answer::Ready(token.report())));
     let (management_jobs, jobs) = mpsc::sync_channel(MANAGEMENT_QUEUE);
     let queue = RequestQueue::new(stream, frames, management_jobs, Arc::clone(&responses), queue);
-    let shared = Arc::new(Shared { token, guard, queue, responses, epoch: AtomicU64::new(0) });
+    let shared = Arc::new(Shared { token, guard, queue, judges_logins, responses, epoch: AtomicU64::new(0) });
     let (finished, done) = mpsc::channel::<()>();
     for (number, session) in sessions.into_iter().enumerate() {
         let thread = SessionThread::new(Arc::clone(&shared), session);

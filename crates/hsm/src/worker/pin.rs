@@ -7,9 +7,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::pin_attempt_log::{AttemptFile, Earlier, PinAttemptLog};
+use super::pin_attempt_log::{AttemptFile, Checked, Earlier, PinAttemptLog};
 use crate::PinSource;
-use signet_core::keys::HsmFailure;
+use signet_core::keys::{HsmFailure, PinMarker};
 
 const MAX_PIN: u64 = 1024;
 
@@ -19,7 +19,7 @@ pub(super) struct Pin {
     source: String,
     /// A PIN that a person types leaves no marker.
     markers: Option<PinAttemptLog>,
-    earlier: Earlier,
+    checked: Checked,
     _locked: Option<File>,
 }
 
@@ -31,16 +31,13 @@ pub(super) struct Attempt {
 }
 
 impl Pin {
-    /// Reads the PIN.
-    /// Errors: [`HsmFailure::Configuration`] where the source is missing or unsafe; [`HsmFailure::PinRefused`] where
-    /// this very PIN was presented before and not taken.
+    /// Reads the PIN, and what this machine remembers of it.
+    /// Errors: [`HsmFailure::Configuration`] where the source is missing or unsafe.
     pub(super) fn read(source: &PinSource, name: &str, state_directory: Option<&Path>) -> Result<Self, HsmFailure> {
         match source {
-            PinSource::File(path) => Self::from_file(path, |file| {
-                let state_of_file =
-                    format!("{} {} {}.{:09} {}", file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.size());
-                PinAttemptLog::of_file(path, state_of_file, name, state_directory)
-            }),
+            PinSource::File(path) => {
+                Self::from_file(path, |file| PinAttemptLog::of_file(path, state_of(file), name, state_directory))
+            }
             PinSource::Credential(credential) => {
                 let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
                     refuse(
@@ -48,24 +45,50 @@ impl Pin {
                             .into(),
                     )
                 })?;
-                let markers = |_: &Metadata| PinAttemptLog::of_credential(name, state_directory);
+                let markers = |file: &Metadata| PinAttemptLog::of_credential(state_of(file), name, state_directory);
                 Self::from_file(&Path::new(&directory).join(credential), markers)
             }
             PinSource::Prompt => Self::from_prompt(name),
         }
     }
 
-    /// Whether an earlier start ended while this PIN, which the token had taken before, was presented: this may be the
-    /// second and last time, and only where the token does not say that few tries are left.
+    /// The PIN, where this machine alone would present it.
+    /// Errors: [`HsmFailure::PinRefused`] where this very PIN was presented before and not taken.
+    pub(super) fn judged_alone(mut self) -> Result<Self, HsmFailure> {
+        self.checked.refusal.take().map_or(Ok(self), Err)
+    }
+
+    /// Whether an earlier start ended while this PIN was presented: this may be the second and last time, and only where
+    /// the token does not say that few tries are left.
     pub(super) fn is_second_time(&self) -> bool {
-        self.earlier == Earlier::FateUnknownOfTakenPin
+        self.checked.earlier == Earlier::FateUnknown
+    }
+
+    /// What the machine remembers, for whoever judges for all nodes.
+    pub(super) fn marker(&self) -> PinMarker {
+        match self.checked.earlier {
+            Earlier::Nothing => PinMarker::None,
+            Earlier::FateUnknown => PinMarker::Unknown,
+            Earlier::FateUnknownTwice => PinMarker::UnknownTwice,
+            Earlier::Refused => PinMarker::Refused,
+        }
+    }
+
+    /// Whether the token took it before from this state of its file.
+    pub(super) fn was_taken(&self) -> bool {
+        self.markers.as_ref().is_some_and(PinAttemptLog::was_taken)
+    }
+
+    /// Whether a person typed it.
+    pub(super) fn is_typed(&self) -> bool {
+        self.markers.is_none()
     }
 
     /// Leaves the marker; only then may the PIN be presented.
     /// Errors: [`HsmFailure::Configuration`] where the marker can't be written anywhere.
     pub(super) fn attempt(self) -> Result<Attempt, HsmFailure> {
         let Some(markers) = &self.markers else { return Ok(Attempt { pin: self, marker: None }) };
-        match markers.begin(self.earlier) {
+        match markers.begin(self.checked.earlier) {
             Ok(marker) => Ok(Attempt { pin: self, marker: Some(marker) }),
             Err(failures) => Err(refuse(format!(
                 "the PIN from {} is not presented, because there is no folder to record that in ({failures}), and without the record a refused PIN would be presented at each start until the token locks: let this user write to one of these folders, and see that the disk is not full",
@@ -81,7 +104,7 @@ impl Pin {
         // locks; there the server's order of starting its workers has to do.
         let _ = file.lock();
         let markers = markers(&file.metadata().map_err(unreadable)?);
-        let earlier = markers.check(path)?;
+        let checked = markers.check(path);
         let longest = usize::try_from(MAX_PIN).unwrap_or_default();
         let mut text = Zeroizing::new(Vec::with_capacity(longest + 1));
         (&file).take(MAX_PIN + 1).read_to_end(&mut text).map_err(unreadable)?;
@@ -99,7 +122,7 @@ impl Pin {
             )));
         }
         let source = path.display().to_string();
-        Ok(Self { text, source, markers: Some(markers), earlier, _locked: Some(file) })
+        Ok(Self { text, source, markers: Some(markers), checked, _locked: Some(file) })
     }
 
     fn from_prompt(name: &str) -> Result<Self, HsmFailure> {
@@ -109,7 +132,7 @@ impl Pin {
             text: Zeroizing::new(typed.expose().as_bytes().to_vec()),
             source: "the terminal".to_owned(),
             markers: None,
-            earlier: Earlier::Nothing,
+            checked: Checked { earlier: Earlier::Nothing, refusal: None },
             _locked: None,
         })
     }
@@ -136,8 +159,11 @@ impl Attempt {
         }
     }
 
-    /// The token refused the PIN: the marker stays, and says so.
+    /// The token refused the PIN: the marker stays, and says so, and what was remembered of a good one is forgotten.
     pub(super) fn refused(self, code: &str) -> HsmFailure {
+        if let Some(markers) = &self.pin.markers {
+            markers.forget_taken();
+        }
         let advice = self.marker.as_ref().map_or_else(String::new, |marker| {
             marker.add_refusal(code);
             format!("; after the PIN is corrected there, or {} is removed, it is tried again", marker.0.display())
@@ -149,8 +175,7 @@ impl Attempt {
     /// more by another worker.
     pub(super) fn unclear(self, answer: &str) -> HsmFailure {
         let source = &self.pin.source;
-        let was_taken = self.pin.markers.as_ref().is_some_and(PinAttemptLog::was_taken);
-        if was_taken && !self.pin.is_second_time() {
+        if self.pin.was_taken() && !self.pin.is_second_time() {
             let detail = format!("{answer} when the PIN from {source} was presented, which was taken before");
             return HsmFailure::Unavailable(detail);
         }
@@ -162,6 +187,11 @@ impl Attempt {
         );
         HsmFailure::PinRefused(detail)
     }
+}
+
+/// What of a file changes with what it holds.
+fn state_of(file: &Metadata) -> String {
+    format!("{} {} {}.{:09} {}", file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.size())
 }
 
 fn refuse(detail: String) -> HsmFailure {
@@ -212,6 +242,10 @@ mod tests {
 
     use super::*;
 
+    fn judged(source: &PinSource, name: &str, state: Option<&Path>) -> Result<Pin, HsmFailure> {
+        Pin::read(source, name, state)?.judged_alone()
+    }
+
     fn pin_file(directory: &Path, text: &str, mode: u32) -> PathBuf {
         let path = directory.join("pin");
         fs::write(&path, text).unwrap();
@@ -224,7 +258,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (written, read) in [("1234\n", "1234"), ("1234\r\n", "1234"), (" 1234 ", " 1234 "), ("12\n\n", "12\n")] {
             let path = pin_file(directory.path(), written, 0o600);
-            let attempt = Pin::read(&PinSource::File(path), "a", None).unwrap().attempt().unwrap();
+            let attempt = judged(&PinSource::File(path), "a", None).unwrap().attempt().unwrap();
             assert_eq!(attempt.expose(), read.as_bytes());
             attempt.taken();
         }
@@ -235,12 +269,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for mode in [0o644, 0o640, 0o604, 0o620] {
             let path = pin_file(directory.path(), "1234", mode);
-            let refusal = Pin::read(&PinSource::File(path), "a", None).err().unwrap();
+            let refusal = judged(&PinSource::File(path), "a", None).err().unwrap();
             assert!(refusal.to_string().contains("chmod 600"), "{refusal}");
         }
         let empty = pin_file(directory.path(), "\n", 0o600);
-        assert!(Pin::read(&PinSource::File(empty), "a", None).is_err());
-        assert!(Pin::read(&PinSource::File(directory.path().to_owned()), "a", None).is_err());
+        assert!(judged(&PinSource::File(empty), "a", None).is_err());
+        assert!(judged(&PinSource::File(directory.path().to_owned()), "a", None).is_err());
     }
 
     #[test]
@@ -248,11 +282,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = pin_file(directory.path(), "1234", 0o600);
         let source = PinSource::File(path.clone());
-        let refusal = Pin::read(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
+        let refusal = judged(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
         assert!(!refusal.to_string().contains("1234"));
-        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused(_))));
+        assert!(matches!(judged(&source, "a", None), Err(HsmFailure::PinRefused(_))));
         fs::write(&path, "123456").unwrap();
-        assert!(Pin::read(&source, "a", None).is_ok());
+        assert!(judged(&source, "a", None).is_ok());
         assert!(!directory.path().join("pin.refused").exists());
     }
 
@@ -261,21 +295,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
         // As after a crash: nobody says what became of it.
-        drop(Pin::read(&source, "a", None).unwrap().attempt().unwrap());
-        let refusal = Pin::read(&source, "a", None).err().unwrap().to_string();
+        drop(judged(&source, "a", None).unwrap().attempt().unwrap());
+        let refusal = judged(&source, "a", None).err().unwrap().to_string();
         assert!(refusal.contains("ended while this PIN was presented") && refusal.contains("pin.refused"), "{refusal}");
         fs::remove_file(directory.path().join("pin.refused")).unwrap();
-        Pin::read(&source, "a", None).unwrap().attempt().unwrap().not_counted();
-        assert!(Pin::read(&source, "a", None).is_ok());
+        judged(&source, "a", None).unwrap().attempt().unwrap().not_counted();
+        assert!(judged(&source, "a", None).is_ok());
     }
 
     #[test]
     fn a_marker_in_either_place_counts() {
         let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
-        drop(Pin::read(&source, "a", Some(state.path())).unwrap().attempt().unwrap());
+        drop(judged(&source, "a", Some(state.path())).unwrap().attempt().unwrap());
         fs::rename(directory.path().join("pin.refused"), state.path().join("a.pin-refused")).unwrap();
-        assert!(matches!(Pin::read(&source, "a", Some(state.path())), Err(HsmFailure::PinRefused(_))));
+        assert!(matches!(judged(&source, "a", Some(state.path())), Err(HsmFailure::PinRefused(_))));
     }
 
     #[test]
@@ -284,7 +318,7 @@ mod tests {
         let path = pin_file(directory.path(), "1234", 0o600);
         let pin = |folders: &[&Path]| {
             let markers = PinAttemptLog::in_places(folders.iter().map(|folder| folder.join("pin.refused")).collect());
-            Pin::from_file(&path, |_| markers).unwrap()
+            Pin::from_file(&path, |_| markers).unwrap().judged_alone().unwrap()
         };
         let nowhere = directory.path().join("missing");
         let Err(HsmFailure::Configuration(detail)) = pin(&[&nowhere]).attempt() else { panic!("presented") };
@@ -300,7 +334,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = pin_file(directory.path(), "1234", 0o600);
         let source = PinSource::File(path.clone());
-        let read = |name| Pin::read(&source, name, None);
+        let read = |name| judged(&source, name, None);
         read("a").unwrap().attempt().unwrap().taken();
         drop(read("a").unwrap().attempt().unwrap());
         // Another token's PIN in the same file was never taken.
@@ -328,21 +362,66 @@ mod tests {
     fn a_refused_pin_stays_refused_though_it_was_taken_before() {
         let directory = tempfile::tempdir().unwrap();
         let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
-        Pin::read(&source, "a", None).unwrap().attempt().unwrap().taken();
-        let unclear = Pin::read(&source, "a", None).unwrap().attempt().unwrap().unclear("CKR_GENERAL_ERROR");
+        judged(&source, "a", None).unwrap().attempt().unwrap().taken();
+        let unclear = judged(&source, "a", None).unwrap().attempt().unwrap().unclear("CKR_GENERAL_ERROR");
         assert!(matches!(unclear, HsmFailure::Unavailable(_)), "{unclear}");
-        let refused = Pin::read(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
+        let refused = judged(&source, "a", None).unwrap().attempt().unwrap().refused("CKR_PIN_INCORRECT");
         assert!(matches!(refused, HsmFailure::PinRefused(_)));
-        assert!(matches!(Pin::read(&source, "a", None), Err(HsmFailure::PinRefused(_))));
+        assert!(matches!(judged(&source, "a", None), Err(HsmFailure::PinRefused(_))));
+    }
+
+    #[test]
+    fn what_is_remembered_is_told_and_an_operators_word_overrules_it() {
+        let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let source = PinSource::File(pin_file(directory.path(), "1234", 0o600));
+        let read = || Pin::read(&source, "a", Some(state.path())).unwrap();
+        // One at a time: each holds the file's lock.
+        let told = || {
+            let pin = read();
+            (pin.marker(), pin.was_taken())
+        };
+        assert_eq!(told(), (PinMarker::None, false));
+        assert!(!read().is_typed());
+        read().attempt().unwrap().taken();
+        assert!(read().was_taken());
+        drop(read().attempt().unwrap());
+        assert_eq!(told(), (PinMarker::Unknown, true));
+        drop(read().attempt().unwrap());
+        assert_eq!(read().marker(), PinMarker::UnknownTwice);
+        let refused = read().attempt().unwrap().refused("CKR_PIN_INCORRECT");
+        assert!(matches!(refused, HsmFailure::PinRefused(_)));
+        assert_eq!(told(), (PinMarker::Refused, false), "it is not taken any more");
+        // A marker in the other place as well: whoever presents it all the same and has it taken is rid of both.
+        fs::copy(directory.path().join("pin.refused"), state.path().join("a.pin-refused")).unwrap();
+        read().attempt().unwrap().taken();
+        assert_eq!(told(), (PinMarker::None, true));
+    }
+
+    #[test]
+    fn a_credential_is_known_again_while_its_file_is_the_same() {
+        let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = pin_file(directory.path(), "1234", 0o600);
+        let read = || {
+            let log = |file: &Metadata| PinAttemptLog::of_credential(state_of(file), "a", Some(state.path()));
+            Pin::from_file(&path, log).unwrap()
+        };
+        read().attempt().unwrap().taken();
+        assert!(read().was_taken());
+        drop(read().attempt().unwrap());
+        // As the service manager makes it anew: the marker speaks of it all the same.
+        fs::remove_file(&path).unwrap();
+        pin_file(directory.path(), "12345", 0o600);
+        let pin = read();
+        assert_eq!((pin.marker(), pin.was_taken()), (PinMarker::Unknown, false));
     }
 
     #[test]
     fn a_long_file_is_refused_and_not_cut() {
         let directory = tempfile::tempdir().unwrap();
         let longest = PinSource::File(pin_file(directory.path(), &"7".repeat(1024), 0o600));
-        assert!(Pin::read(&longest, "a", None).is_ok());
+        assert!(judged(&longest, "a", None).is_ok());
         let longer = PinSource::File(pin_file(directory.path(), &"7".repeat(1025), 0o600));
-        let refusal = Pin::read(&longer, "a", None).err().unwrap().to_string();
+        let refusal = judged(&longer, "a", None).err().unwrap().to_string();
         assert!(refusal.contains("more than 1024 bytes"), "{refusal}");
     }
 }

@@ -22,23 +22,44 @@ const REFUSED: &str = "refused: ";
 /// The marker's line of a PIN that is presented again after an end of unknown fate.
 const SECOND_TIME: &str = "presented a second time";
 
-/// What an earlier process left behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What earlier processes left behind, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Earlier {
     /// Nothing that speaks of this PIN.
     Nothing,
-    /// It ended while it presented this PIN, which the token had taken before.
-    FateUnknownOfTakenPin,
+    /// One ended while it presented this PIN.
+    FateUnknown,
+    /// And so did another one that presented it once more.
+    FateUnknownTwice,
+    /// The token refused it, or whether it did can't be read.
+    Refused,
+}
+
+/// What the markers say, and why this machine alone would not present the PIN.
+pub(super) struct Checked {
+    pub(super) earlier: Earlier,
+    pub(super) refusal: Option<HsmFailure>,
 }
 
 /// The record of attempts to log in by one PIN: where its markers may be, and what they say.
 pub(super) struct PinAttemptLog {
     places: Vec<PathBuf>,
-    /// The state of the PIN's file that a marker speaks of.
+    /// The state of the PIN's file that a marker speaks of. A credential's file is new at each start: its marker speaks of
+    /// all of them.
     fingerprint: String,
-    /// The HSM token and the state of the file, for what is remembered of a good PIN; a credential's file is new at each
-    /// start, so that nothing can be remembered of it.
-    taken: Option<String>,
+    /// The state of the file, and the HSM token after it, for what is remembered of a good PIN.
+    taken: Option<Taken>,
+}
+
+struct Taken {
+    state: String,
+    line: String,
+}
+
+impl Taken {
+    fn new(state: String, name: &str) -> Self {
+        Self { line: format!("{state} {name}"), state }
+    }
 }
 
 /// The marker of a PIN that is being presented.
@@ -46,17 +67,17 @@ pub(super) struct AttemptFile(pub(super) PathBuf);
 
 impl PinAttemptLog {
     /// Of a PIN file in this state.
-    pub(super) fn of_file(path: &Path, fingerprint: String, name: &str, state_directory: Option<&Path>) -> Self {
+    pub(super) fn of_file(path: &Path, state: String, name: &str, state_directory: Option<&Path>) -> Self {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".refused");
         let places = [beside.into()].into_iter().chain(in_state(name, state_directory)).collect();
-        Self { places, taken: Some(format!("{fingerprint} {name}")), fingerprint }
+        Self { places, fingerprint: state.clone(), taken: Some(Taken::new(state, name)) }
     }
 
-    /// Of a service manager's credential.
-    pub(super) fn of_credential(name: &str, state_directory: Option<&Path>) -> Self {
+    /// Of a service manager's credential, whose file is in this state until the service ends.
+    pub(super) fn of_credential(state: String, name: &str, state_directory: Option<&Path>) -> Self {
         let places = in_state(name, state_directory).into_iter().collect();
-        Self { places, fingerprint: "any".to_owned(), taken: None }
+        Self { places, fingerprint: "any".to_owned(), taken: Some(Taken::new(state, name)) }
     }
 
     #[cfg(test)]
@@ -64,46 +85,42 @@ impl PinAttemptLog {
         Self { places, fingerprint: "any".to_owned(), taken: None }
     }
 
-    /// What an earlier process left. A marker of another state of the file is outdated, because the PIN was changed
+    /// What earlier processes left. A marker of another state of the file is outdated, because the PIN was changed
     /// since; it is removed.
-    /// Errors: [`HsmFailure::PinRefused`] where the PIN is not to be presented.
-    pub(super) fn check(&self, pin_file: &Path) -> Result<Earlier, HsmFailure> {
-        let mut earlier = Earlier::Nothing;
+    pub(super) fn check(&self, pin_file: &Path) -> Checked {
+        let mut worst = Checked { earlier: Earlier::Nothing, refusal: None };
         for marker in &self.places {
-            if self.check_one(marker, pin_file)? == Earlier::FateUnknownOfTakenPin {
-                earlier = Earlier::FateUnknownOfTakenPin;
+            let (earlier, why) = self.check_one(marker);
+            if earlier > worst.earlier {
+                let refusal = why.map(|why| refusal(&why, pin_file, marker));
+                worst = Checked { earlier, refusal };
             }
         }
-        Ok(earlier)
+        worst
     }
 
-    fn check_one(&self, marker: &Path, pin_file: &Path) -> Result<Earlier, HsmFailure> {
-        let refused = |what: &str| {
-            Err(HsmFailure::PinRefused(format!(
-                "{what} and is not sent again; correct the PIN in {}, or remove {} to have the same one presented once more",
-                pin_file.display(),
-                marker.display()
-            )))
-        };
+    /// What one marker says, and why the PIN is not presented by it alone.
+    fn check_one(&self, marker: &Path) -> (Earlier, Option<String>) {
         let recorded = match fs::read_to_string(marker) {
             Ok(recorded) => recorded,
-            Err(error) if is_absent(&error) => return Ok(Earlier::Nothing),
-            Err(error) => return refused(&format!("whether this PIN was refused before can't be read ({error})")),
+            Err(error) if is_absent(&error) => return (Earlier::Nothing, None),
+            Err(error) => {
+                let why = format!("whether this PIN was refused before can't be read ({error})");
+                return (Earlier::Refused, Some(why));
+            }
         };
         if recorded.lines().next() != Some(&self.fingerprint) {
             // If it stays behind it is outdated all the same.
             let _ = fs::remove_file(marker);
-            return Ok(Earlier::Nothing);
+            return (Earlier::Nothing, None);
         }
         if recorded.lines().any(|line| line.starts_with(REFUSED)) {
-            return refused("this PIN was refused at an earlier start");
+            return (Earlier::Refused, Some("this PIN was refused at an earlier start".to_owned()));
         }
-        if self.was_taken() && !recorded.lines().any(|line| line == SECOND_TIME) {
-            return Ok(Earlier::FateUnknownOfTakenPin);
-        }
-        refused(
-            "an earlier start ended while this PIN was presented, by a crash, a hang or an unclear answer of the module; the token may have counted a wrong try: check it first. The PIN stays unused",
-        )
+        let is_second = recorded.lines().any(|line| line == SECOND_TIME);
+        let earlier = if is_second { Earlier::FateUnknownTwice } else { Earlier::FateUnknown };
+        let why = "an earlier start ended while this PIN was presented, by a crash, a hang or an unclear answer of the module; the token may have counted a wrong try: check it first. The PIN stays unused";
+        (earlier, (is_second || !self.was_taken()).then(|| why.to_owned()))
     }
 
     /// Writes the marker in the first place that takes it, so that it outlives a loss of power, as the token's count
@@ -123,7 +140,7 @@ impl PinAttemptLog {
     }
 
     fn write(&self, marker: &Path, earlier: Earlier) -> io::Result<()> {
-        if earlier == Earlier::FateUnknownOfTakenPin {
+        if matches!(earlier, Earlier::FateUnknown | Earlier::FateUnknownTwice) {
             // Added to the marker that is there: cut short by a crash, it must not look outdated.
             return state_file::append(marker, format!("{SECOND_TIME}\n").as_bytes());
         }
@@ -135,7 +152,7 @@ impl PinAttemptLog {
     pub(super) fn was_taken(&self) -> bool {
         self.taken.as_ref().is_some_and(|taken| {
             let says_so = |place: &PathBuf| {
-                fs::read_to_string(taken_beside(place)).is_ok_and(|text| text.lines().any(|line| line == taken))
+                fs::read_to_string(taken_beside(place)).is_ok_and(|text| text.lines().any(|line| line == taken.line))
             };
             self.places.iter().any(says_so)
         })
@@ -143,15 +160,32 @@ impl PinAttemptLog {
 
     /// Remembers that the token took the PIN from this state of the file.
     pub(super) fn remember_taken(&self, marker: &AttemptFile) {
-        let Some(taken) = self.taken.as_ref().filter(|_| !self.was_taken()) else { return };
-        let path = taken_beside(&marker.0);
-        // What else the file says of this state of the PIN's file is of other HSM tokens.
-        let said = fs::read_to_string(&path).unwrap_or_default();
-        let others = said.lines().filter(|line| line.starts_with(&self.fingerprint));
-        let lines: String = others.chain([taken.as_str()]).map(|line| format!("{line}\n")).collect();
-        // Without it, a later crash during a login needs a person.
-        let _ = state_file::write(&path, lines.as_bytes());
+        if let Some(taken) = self.taken.as_ref().filter(|_| !self.was_taken()) {
+            keep_of_taken(&taken_beside(&marker.0), taken, true);
+        }
+        // An older marker elsewhere, which an operator's word had presented again, speaks no more.
+        for other in self.places.iter().filter(|place| **place != marker.0 && place.exists()) {
+            AttemptFile(other.clone()).remove();
+        }
     }
+
+    /// Forgets that the token took it: it does not any more.
+    pub(super) fn forget_taken(&self) {
+        if let Some(taken) = self.taken.as_ref().filter(|_| self.was_taken()) {
+            self.places.iter().map(|place| taken_beside(place)).filter(|path| path.exists()).for_each(|path| {
+                keep_of_taken(&path, taken, false);
+            });
+        }
+    }
+}
+
+/// Writes what is remembered of good PINs: of this state of the file what is said of other HSM tokens, and this one or not.
+fn keep_of_taken(path: &Path, taken: &Taken, is_taken: bool) {
+    let said = fs::read_to_string(path).unwrap_or_default();
+    let others = said.lines().filter(|line| line.starts_with(&taken.state) && *line != taken.line);
+    let lines: String = others.chain(is_taken.then_some(taken.line.as_str())).map(|line| format!("{line}\n")).collect();
+    // Without it, a later crash during a login needs a person; with too much, one try more is presented.
+    let _ = state_file::write(path, lines.as_bytes());
 }
 
 impl AttemptFile {
@@ -166,6 +200,15 @@ impl AttemptFile {
     pub(super) fn add_refusal(&self, code: &str) {
         let _ = state_file::append(&self.0, format!("{REFUSED}{code}\n").as_bytes());
     }
+}
+
+/// Why this machine alone does not present the PIN.
+fn refusal(why: &str, pin_file: &Path, marker: &Path) -> HsmFailure {
+    HsmFailure::PinRefused(format!(
+        "{why} and is not sent again; correct the PIN in {}, or remove {} to have the same one presented once more",
+        pin_file.display(),
+        marker.display()
+    ))
 }
 
 fn in_state(name: &str, state_directory: Option<&Path>) -> Option<PathBuf> {

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::login_talk::LoginTalk;
 use super::response_writer::ResponseWriter;
-use crate::wire::{FrameBuffer, Operation, Request};
-use signet_core::keys::HsmFailure;
+use crate::wire::{Answer, FrameBuffer, LOGIN_ID, LoginReply, Operation, Request};
+use signet_core::keys::{HsmFailure, LoginOutcome, LoginQuestion};
 
 const READ_BYTES: usize = 64 * 1024;
 
@@ -42,6 +43,8 @@ pub(super) struct RequestQueue {
     state: Mutex<State>,
     changed: Condvar,
     ended: Condvar,
+    /// Whoever waits for the word on a login may have it, or has to read on.
+    login: Condvar,
     stream: Mutex<Reader>,
     /// Gone once the conversation has ended, so that the managing thread ends too.
     management: Mutex<Option<SyncSender<Box<Job>>>>,
@@ -61,6 +64,8 @@ struct State {
     is_read: bool,
     is_closed: bool,
     idle: usize,
+    /// The server's word on the login that a thread has asked for.
+    login_reply: Option<LoginReply>,
 }
 
 /// The jobs that wait for a session.
@@ -104,6 +109,7 @@ impl RequestQueue {
             state: Mutex::default(),
             changed: Condvar::new(),
             ended: Condvar::new(),
+            login: Condvar::new(),
             stream: Mutex::new(Reader { stream, frames, chunk }),
             management: Mutex::new(Some(management)),
             responses,
@@ -132,24 +138,28 @@ impl RequestQueue {
                 state.idle -= 1;
                 continue;
             }
-            state.is_read = true;
-            drop(state);
-            let received = self.receive();
-            state = self.state.lock();
-            state.is_read = false;
-            match received {
-                Ok(jobs) => self.admit(&mut state, jobs),
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::UnexpectedEof {
-                        eprintln!("the server's requests can't be read: {error}");
-                    }
-                    state.is_closed = true;
-                    *self.management.lock() = None;
-                    self.changed.notify_all();
-                    self.ended.notify_all();
+            self.read(&mut state);
+        }
+    }
+
+    /// Reads from the stream, where nobody else does, and admits what came.
+    fn read(&self, state: &mut MutexGuard<'_, State>) {
+        state.is_read = true;
+        let received = MutexGuard::unlocked(state, || self.receive());
+        state.is_read = false;
+        match received {
+            Ok(jobs) => self.admit(state, jobs),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::UnexpectedEof {
+                    eprintln!("the server's requests can't be read: {error}");
                 }
+                state.is_closed = true;
+                *self.management.lock() = None;
+                self.changed.notify_all();
+                self.ended.notify_all();
             }
         }
+        self.login.notify_all();
     }
 
     /// Takes a job, and wakes another thread for what is left: more jobs, or the stream.
@@ -163,7 +173,9 @@ impl RequestQueue {
 
     fn admit(&self, state: &mut State, jobs: Vec<Job>) {
         for job in jobs {
-            if job.operation.is_management() {
+            if let Operation::Login(reply) = job.operation {
+                state.login_reply = Some(reply);
+            } else if job.operation.is_management() {
                 self.manage(Box::new(job));
             } else if state.jobs.len() >= self.capacity {
                 self.responses.send(job.id, Err(HsmFailure::Overloaded));
@@ -211,6 +223,33 @@ impl RequestQueue {
         received.fill(0);
         collect(frames, &mut jobs)?;
         Ok(jobs)
+    }
+}
+
+impl LoginTalk for RequestQueue {
+    /// The thread that asks reads the stream itself where no other one does: all of them may wait for this login.
+    fn ask(&self, question: LoginQuestion) -> Option<LoginReply> {
+        self.responses.send(LOGIN_ID, Ok(Answer::LoginAsked(question)));
+        let mut state = self.state.lock();
+        loop {
+            if let Some(reply) = state.login_reply.take() {
+                return Some(reply);
+            }
+            if state.is_closed {
+                return None;
+            }
+            if state.is_read {
+                self.login.wait(&mut state);
+                continue;
+            }
+            self.read(&mut state);
+            // Others are to do what came with it.
+            self.changed.notify_all();
+        }
+    }
+
+    fn ended(&self, outcome: LoginOutcome) {
+        self.responses.send(LOGIN_ID, Ok(Answer::LoginEnded(outcome)));
     }
 }
 

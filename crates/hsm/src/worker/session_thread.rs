@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use cryptoki::session::Session;
+
 use super::error::{Fault, Remedy, Result};
 use super::key_session::KeySession;
+use super::login_talk::LoginTalk;
 use super::request_queue::{Job, RequestQueue};
 use super::response_writer::ResponseWriter;
 use super::signing_guard::{Permit, SigningGuard};
@@ -24,6 +27,8 @@ pub(super) struct Shared {
     pub(super) token: Token,
     pub(super) guard: SigningGuard,
     pub(super) queue: RequestQueue,
+    /// Whether the server is asked before a PIN is presented.
+    pub(super) judges_logins: bool,
     pub(super) responses: Arc<ResponseWriter>,
     /// Rises when a key is destroyed: handles of an earlier epoch are not used.
     pub(super) epoch: AtomicU64,
@@ -135,7 +140,7 @@ impl SessionThread {
                 Remedy::Retry if !is_renewed => is_renewed = true,
                 Remedy::Login if !is_logged_in => {
                     is_logged_in = true;
-                    let log_in = |session| self.shared.token.log_in_again(session).map_err(Fault::from);
+                    let log_in = |session| self.shared.log_in_again(session).map_err(Fault::from);
                     if let Err(fault) = self.keys.session().and_then(|session| log_in(session)) {
                         return Ending::Fatal(fault.into_failure());
                     }
@@ -181,7 +186,8 @@ impl SessionThread {
             | Operation::GeneratePair { .. }
             | Operation::GenerateSecret { .. }
             | Operation::Destroy { .. }
-            | Operation::Forget => {
+            | Operation::Forget
+            | Operation::Login(_) => {
                 Err(HsmFailure::Module { function: "a session thread".into(), code: "was asked to manage keys".into() }
                     .into())
             }
@@ -190,6 +196,12 @@ impl SessionThread {
 }
 
 impl Shared {
+    /// Logs in again after somebody logged the token out.
+    /// Errors: [`HsmFailure::PinRefused`] ends the worker.
+    pub(super) fn log_in_again(&self, session: &Session) -> Result<(), HsmFailure> {
+        self.token.log_in_again(session, self.judges_logins.then_some(&self.queue as &dyn LoginTalk))
+    }
+
     /// Ends the worker: a refused PIN is told as its last word. To whoever asked something it is not available: a login
     /// that failed says nothing of what the other sessions have in hand, nor is what was counted taken back.
     pub(super) fn end(&self, id: u64, failure: HsmFailure) {

@@ -15,12 +15,13 @@ use super::confine::InForce;
 use super::describe::{Description, PinFlags};
 use super::error::{Fault, Remedy, Result, code_name, counts_no_try, function_name, refuses_pin};
 use super::hangup::LoginUnderWay;
+use super::login_talk::{LoginTalk, permitted};
 use super::mechanism::Mechanisms;
 use super::pin::Pin;
 use super::raw;
 use super::single_part::{SignFunction, SinglePartSession};
 use crate::{HsmConfig, PinSource};
-use signet_core::keys::{HsmFailure, TokenInfo, TokenReport};
+use signet_core::keys::{HsmFailure, LoginOutcome, LoginQuestion, TokenInfo, TokenReport};
 
 /// Another process that writes a soft token's files makes some starts fail; it is done within these.
 const ATTEMPTS: u32 = 10;
@@ -64,10 +65,14 @@ enum StartFault {
 }
 
 impl Token {
-    /// Loads the module, finds the token and logs in. The session that is returned keeps the login alive: a module
+    /// Loads the module, finds the token and logs in, where the server judges logins once it permits that. The session that is returned keeps the login alive: a module
     /// logs out with its last session.
     /// Errors: [`HsmFailure`]: what the server is told instead of `Ready`.
-    pub(super) fn open(config: HsmConfig, in_force: InForce) -> Result<(Self, Session), HsmFailure> {
+    pub(super) fn open(
+        config: HsmConfig,
+        in_force: InForce,
+        talk: Option<&dyn LoginTalk>,
+    ) -> Result<(Self, Session), HsmFailure> {
         let found = find_patiently(&config)?;
         let library = found.module.get_library_info().map_or_else(
             |_| "unknown".to_owned(),
@@ -91,7 +96,7 @@ impl Token {
             let mechanism = "any mechanism to sign with (CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_RSA_PKCS_PSS)".into();
             return Err(HsmFailure::MechanismMissing(mechanism));
         }
-        token.log_in(&found.anchor)?;
+        token.log_in(&found.anchor, talk)?;
         Ok((token, found.anchor))
     }
 
@@ -107,7 +112,7 @@ impl Token {
 
     /// Logs in again after somebody logged the token out: of all threads that notice, one presents the PIN.
     /// Errors: [`HsmFailure::PinRefused`] ends the worker.
-    pub(super) fn log_in_again(&self, session: &Session) -> Result<(), HsmFailure> {
+    pub(super) fn log_in_again(&self, session: &Session, talk: Option<&dyn LoginTalk>) -> Result<(), HsmFailure> {
         let _one_at_a_time = self.login.lock();
         if is_logged_in(session) {
             return Ok(());
@@ -115,7 +120,7 @@ impl Token {
         if self.config.pin == PinSource::Prompt {
             return Err(HsmFailure::Unavailable("the token was logged out; the PIN is asked for again".to_owned()));
         }
-        self.log_in(session)?;
+        self.log_in(session, talk)?;
         self.logins.fetch_add(1, Ordering::Release);
         Ok(())
     }
@@ -159,35 +164,81 @@ impl Token {
         described.is_none_or(|read| read.pin.counts_tries())
     }
 
-    /// Presents the PIN once. Whatever is not known to be harmless counts as a refusal: modules have no common code for
-    /// "a wrong try was counted".
-    fn log_in(&self, session: &Session) -> Result<(), HsmFailure> {
+    /// Logs in. A server that judges logins for all nodes is asked first, and told how it ended; without one this machine's
+    /// own files decide.
+    fn log_in(&self, session: &Session, talk: Option<&dyn LoginTalk>) -> Result<(), HsmFailure> {
         let pin = Pin::read(&self.config.pin, self.config.name.as_str(), self.config.state_directory.as_deref())?;
+        let pin = if talk.is_none() { pin.judged_alone()? } else { pin };
         // What a module can't say is no reason not to log in.
         if let Some(read) = Description::of(&self.module, &self.config.module, self.slot) {
             pin_state(read.pin, &self.config)?;
         }
-        if pin.is_second_time() && self.few_tries_are_left() {
-            return Err(HsmFailure::PinRefused("an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned()));
-        }
+        let Some(talk) = talk else {
+            if pin.is_second_time() && self.few_tries_are_left() {
+                return Err(HsmFailure::PinRefused("an earlier start ended while the PIN was presented, and the token says that few tries are left; check the PIN, then remove the `.refused` file beside it".to_owned()));
+            }
+            return self.present(pin, session).1;
+        };
+        let question = LoginQuestion {
+            token: self.info.clone(),
+            marker: pin.marker(),
+            was_taken: pin.was_taken(),
+            is_typed: pin.is_typed(),
+            counts_tries: self.few_tries_are_left(),
+        };
+        permitted(talk, &question)?;
+        let (outcome, logged_in) = self.present(pin, session);
+        let failure = match (&outcome, logged_in) {
+            (LoginOutcome::Refused(code), Err(_)) => Err(HsmFailure::PinRefused(format!(
+                "{code} for this node's PIN; correct it, then `signet hsm allow-login {}` on this machine has it presented once",
+                self.config.name
+            ))),
+            // Whether it may be presented again is the server's to say.
+            (LoginOutcome::Unknown(_), Err(failure)) => Err(failure.into_unavailable()),
+            (_, logged_in) => logged_in,
+        };
+        talk.ended(outcome);
+        failure
+    }
+
+    /// Presents the PIN once, and says how that ended. Whatever is not known to be harmless counts as a refusal: modules
+    /// have no common code for "a wrong try was counted".
+    fn present(&self, pin: Pin, session: &Session) -> (LoginOutcome, Result<(), HsmFailure>) {
         let _until_its_fate_is_known = LoginUnderWay::begin();
-        let attempt = pin.attempt()?;
+        let attempt = match pin.attempt() {
+            Ok(attempt) => attempt,
+            Err(failure) => return (LoginOutcome::NotCounted, Err(failure)),
+        };
         let presented = RawAuthPin::new(Box::new(attempt.expose().to_vec()));
         match session.login_with_raw(UserType::User, &presented) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+            Ok(()) => {
                 attempt.taken();
-                Ok(())
+                (LoginOutcome::Taken, Ok(()))
             }
-            Err(Error::Pkcs11(code, _)) if refuses_pin(code) => Err(attempt.refused(&code_name(code))),
+            // Nobody looked at this PIN.
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                attempt.not_counted();
+                (LoginOutcome::NotCounted, Ok(()))
+            }
+            Err(Error::Pkcs11(code, _)) if refuses_pin(code) => {
+                let code = code_name(code);
+                let failure = attempt.refused(&code);
+                (LoginOutcome::Refused(code), Err(failure))
+            }
             Err(Error::Pkcs11(code, function)) => {
                 let detail = format!("{} answered {}", function_name(function), code_name(code));
                 if counts_no_try(code) {
                     attempt.not_counted();
-                    return Err(HsmFailure::Unavailable(detail));
+                    return (LoginOutcome::NotCounted, Err(HsmFailure::Unavailable(detail)));
                 }
-                Err(attempt.unclear(&detail))
+                let failure = attempt.unclear(&detail);
+                (LoginOutcome::Unknown(detail), Err(failure))
             }
-            Err(other) => Err(attempt.unclear(&other.to_string())),
+            Err(other) => {
+                let detail = other.to_string();
+                let failure = attempt.unclear(&detail);
+                (LoginOutcome::Unknown(detail), Err(failure))
+            }
         }
     }
 }
