@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::{Output, deployment, operator, table};
-use crate::server::Need;
+use crate::server::{Need, known_node_id};
 use signet_core::keys::HsmName;
+use signet_service::hsm_logins::{AllowedLogin, AllowedNodes};
 use signet_service::hsm_membership::{AddedHsm, HsmStatus, Membership, RetiredHsm};
 
 #[derive(Debug, Subcommand)]
@@ -24,6 +26,18 @@ pub(super) enum HsmCommand {
         /// The name of its [[hsm]].
         name: String,
     },
+    /// Allow a login at an HSM token after its PIN was refused, or a login ended in a way that nobody knows. Correct the PIN
+    /// first: a running server presents it within seconds.
+    AllowLogin {
+        /// The name of its [[hsm]].
+        name: String,
+        /// The node whose login is allowed, once; several times for several. This machine's where none is named.
+        #[arg(long = "node", value_name = "NODE")]
+        nodes: Vec<String>,
+        /// The PIN of every node is right: none is held back any more.
+        #[arg(long, conflicts_with = "nodes")]
+        every_node: bool,
+    },
 }
 
 impl HsmCommand {
@@ -32,6 +46,9 @@ impl HsmCommand {
             Self::List => list(config, output).await,
             Self::Add { name } => add(config, output, &HsmName::new(name)).await,
             Self::Retire { name } => retire(config, output, &HsmName::new(name)).await,
+            Self::AllowLogin { name, nodes, every_node } => {
+                allow_login(config, output, &HsmName::new(name), nodes, every_node).await
+            }
         }
     }
 }
@@ -169,4 +186,48 @@ fn retired_text(retired: &RetiredHsm) -> String {
         seals = retired.removed_seals,
         until = retired.published_until,
     )
+}
+
+async fn allow_login(
+    config: &Path,
+    output: &Output,
+    name: &HsmName,
+    nodes: Vec<String>,
+    every_node: bool,
+) -> anyhow::Result<()> {
+    let deployment = deployment::open(config, Need::Store, output).await?;
+    let folder = deployment.config.store.folder().to_owned();
+    let allowed = async {
+        let nodes = match (every_node, nodes.is_empty()) {
+            (true, _) => AllowedNodes::Every,
+            (false, false) => AllowedNodes::These(nodes),
+            (false, true) => AllowedNodes::These(vec![known_node_id(&folder)?.with_context(|| {
+                format!("no server has run from {} yet: name the node by --node", folder.display())
+            })?]),
+        };
+        let allowed = deployment.signet.login_allowances.allow(name, &nodes, &operator()).await?;
+        output.value(&allowed, |allowed| allowed_text(allowed, every_node))
+    };
+    let printed = allowed.await;
+    let closed = deployment.close().await;
+    printed.and(closed)
+}
+
+fn allowed_text(allowed: &AllowedLogin, every_node: bool) -> String {
+    let name = &allowed.name;
+    let mut text = if every_node {
+        format!("Every node may log in at {name} again; a node whose server runs does so within seconds.")
+    } else {
+        let nodes = allowed.allowed.join(", ");
+        format!(
+            "One login at {name} is allowed now, of: {nodes}. Where its server runs, it presents its PIN within seconds."
+        )
+    };
+    if !allowed.stopped.is_empty() {
+        text.push_str(&format!("\nStill stopped, since their PIN was refused: {}.", allowed.stopped.join(", ")));
+    }
+    if allowed.others_wait {
+        text.push_str("\nLogins are stopped on every node: each other one waits for its own --node, or --every-node.");
+    }
+    text
 }

@@ -5,6 +5,7 @@
 
 mod background;
 mod hsm_events;
+mod node_file;
 mod process;
 mod reload;
 mod run_mark;
@@ -37,6 +38,7 @@ use signet_store::AuditLog as _;
 use sole::SoleServer;
 
 pub(crate) use crate::http::{Listening, ServeError};
+pub(crate) use node_file::known_node_id;
 pub(crate) use process::start_log;
 pub(crate) use run_mark::RunMarks;
 pub(crate) use runtime::{Need, Notice, Runtime};
@@ -128,7 +130,7 @@ async fn open(
     config: Config,
     events: mpsc::UnboundedSender<HsmEvent>,
 ) -> anyhow::Result<(Runtime, Option<Arc<SoleServer>>)> {
-    let runtime = Runtime::assemble(config, Need::Hsm, events).await?;
+    let runtime = Runtime::assemble(config, Need::Server, events).await?;
     let begun = async {
         let sole = SoleServer::claim(&runtime).await?;
         start::start_hsm(&runtime).await.map(|()| sole)

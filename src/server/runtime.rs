@@ -8,14 +8,15 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::run_mark::RunMarks;
-use super::{wiring, workers};
+use super::{node_file, wiring, workers};
 use crate::config::Config;
-use signet_core::keys::{HsmError, HsmName, KeyAdmin as _, KeyPurpose};
+use signet_core::keys::{HsmError, HsmName, KeyAdmin as _, KeyPurpose, LoginPermits};
 use signet_core::random::OsRandom;
 use signet_hsm::{HsmEvent, HsmGroup, PinSource};
 use signet_jose::clock::SystemClock;
 use signet_jose::{Jwk, JwkSet};
 use signet_service::custody::balance::Slack;
+use signet_service::hsm_logins::HsmLogins;
 use signet_service::{Deployment, Ports};
 use signet_store::{Keys as _, Membership as _};
 use signet_store_sql::SqlStore;
@@ -27,6 +28,8 @@ pub(crate) enum Need {
     Store,
     /// The store, and the HSM tokens that answer.
     Hsm,
+    /// The same as a node that serves: before a worker presents its PIN, that is judged for all nodes together.
+    Server,
     /// The store and the HSM tokens, for commands that only look: no PIN is presented where the token counts wrong
     /// tries.
     HsmCarefully,
@@ -59,6 +62,12 @@ pub(crate) struct Runtime {
     pub(crate) marks: Option<Arc<RunMarks>>,
     need: Need,
     _ending: Option<Ending>,
+}
+
+/// What judges the logins of this node's workers.
+fn login_permits(config: &Config, store: Arc<SqlStore>) -> anyhow::Result<Arc<dyn LoginPermits>> {
+    let node = node_file::node_id(config.store.folder())?;
+    Ok(Arc::new(HsmLogins::new(store, Arc::new(SystemClock), node)))
 }
 
 /// Takes the process's mark away, however the command ends.
@@ -113,16 +122,19 @@ impl Runtime {
         let keys = store.keys().await?;
         let tokens = match need {
             Need::Store => Vec::new(),
-            Need::Hsm | Need::HsmCarefully | Need::HsmAndNewStore => {
+            Need::Hsm | Need::Server | Need::HsmCarefully | Need::HsmAndNewStore => {
                 let is_careful = need == Need::HsmCarefully;
                 workers::hsm_configs(&config, &bound, is_careful)
             }
         };
         let marks = match need {
             Need::Store | Need::HsmCarefully => None,
-            Need::Hsm | Need::HsmAndNewStore => Some(Arc::new(RunMarks::leave(config.store.folder(), A_COMMAND)?)),
+            Need::Hsm | Need::Server | Need::HsmAndNewStore => {
+                Some(Arc::new(RunMarks::leave(config.store.folder(), A_COMMAND)?))
+            }
         };
-        let hsm = HsmGroup::start(workers::own_program()?, tokens, events)?;
+        let permits = if need == Need::Server { Some(login_permits(&config, store.clone())?) } else { None };
+        let hsm = HsmGroup::start_as_a_node(workers::own_program()?, tokens, events, permits)?;
         hsm.use_keys(keys);
         let adapters = Ports {
             store: store.clone(),

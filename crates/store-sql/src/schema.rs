@@ -27,6 +27,7 @@ pub struct Migration {
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "first", script: include_str!("migrations/0001_first.sql") },
     Migration { version: 2, name: "moves", script: include_str!("migrations/0002_moves.sql") },
+    Migration { version: 3, name: "hsm_logins", script: include_str!("migrations/0003_hsm_logins.sql") },
 ];
 
 impl Migration {

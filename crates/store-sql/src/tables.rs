@@ -107,6 +107,11 @@ tables! {
         name: Text, label: Text, manufacturer: Text, model: Text, serial: Text, firmware: Text,
         bound_at: Number, retired_at: Number
     }
+    hsm_logins Copied [manufacturer, model, serial, label] {
+        manufacturer: Text, model: Text, serial: Text, label: Text, hsm: Text, version: Number, refused_by: Text,
+        refusal: Text, unknown: Number, unknown_by: Text, unknown_end: Text, closed: Number, stopped: Text,
+        allowed: Text, cleared: Text, presenting: Text, presenting_allowed: Number, presenting_until: Number
+    }
     users InBackups [tenant, id] {
         tenant: Text, id: Text, name: Text, roles: Text, enabled: Number, credentials_version: Number,
         created_at: Number
