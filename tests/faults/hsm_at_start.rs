@@ -56,13 +56,12 @@ fn promise_9_and_hazard_63_a_wrong_pin_is_presented_once() {
     let pin = deployment.hsm_token().pin();
     std::fs::write(deployment.hsm_token().pin_file(), "not the PIN 0123").unwrap();
     let first = refusal(&deployment);
-    first.fails(1, &["CKR_PIN_INCORRECT", "pin.refused", "corrected"]);
+    first.fails(1, &["CKR_PIN_INCORRECT", "correct it", "signet hsm allow-login primary"]);
     let marker = deployment.file("pin.refused");
     let written = std::fs::metadata(&marker).unwrap().modified().unwrap();
     for _ in 0..2 {
         let again = refusal(&deployment);
-        again.fails(1, &["refused at an earlier start", "not sent again", "pin.refused"]);
-        assert!(!again.stderr.contains("CKR_PIN_INCORRECT"), "{again:?}");
+        again.fails(1, &["refused the PIN of this node", "not sent again", "signet hsm allow-login primary --node"]);
     }
     deployment.run(&["custody"]).fails(1, &["not sent again"]);
     deployment.run(&["doctor"]).fails(1, &["not sent again"]);
@@ -71,8 +70,15 @@ fn promise_9_and_hazard_63_a_wrong_pin_is_presented_once() {
         assert!(!ran.stderr.contains("not the PIN 0123"), "{ran:?}");
     }
     std::fs::write(deployment.hsm_token().pin_file(), pin).unwrap();
+    // Another content of the file is no word of an operator's.
+    refusal(&deployment).fails(1, &["not sent again"]);
+    let allowed = deployment.run(&["hsm", "allow-login", "primary"]).ok();
+    assert!(allowed.stdout.contains("One login at primary is allowed now"), "{allowed:?}");
     deployment.serve().stop();
     assert!(!marker.exists());
+    let exported = deployment.run(&["audit", "export"]).ok().stdout;
+    let told: Vec<&str> = exported.lines().filter(|line| line.contains("hsm.login_allowed")).collect();
+    assert!(told.len() == 1 && told[0].contains("HSM token primary: one login of node"), "{told:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod faults;
 mod login_faults;
 mod matrix;
 mod modules;
+mod nodes;
 mod own_user;
 mod pin;
 mod policy;

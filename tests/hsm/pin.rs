@@ -9,7 +9,7 @@ use signet_hsm::{HsmEvent, PinSource};
 
 use crate::support::hsm::{SoftToken, hsm, start, started};
 
-fn write_pin(path: &Path, pin: &str) {
+pub(super) fn write_pin(path: &Path, pin: &str) {
     std::fs::write(path, pin).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }

@@ -116,6 +116,12 @@ impl Node {
             if self.unsure.lock().remove(token) == Some(logins.version) {
                 logins.record = logins.record.ended(&self.id, LoginOutcome::NotCounted);
             }
+            let settled = logins.record.clone().settled(&self.id, question);
+            if settled != logins.record {
+                let change = LoginChange { logins: StoredLogins { record: settled, ..logins }, lasts: None };
+                self.store.change_logins(change, self.clock.now(), vec![]).await?;
+                continue;
+            }
             let record = match logins.record.judge(&self.id, question) {
                 Verdict::Present(record) => record,
                 Verdict::Wait { node } => {

@@ -203,6 +203,7 @@ async fn promise_9_over_http_a_wrong_pin_is_presented_once_by_all_workers_server
     }
     assert_eq!(stage.module.logins() - logins, 1, "the PIN was presented again");
     std::fs::write(stage.module.token.pin_file(), pin).unwrap();
+    stage.server.run(&["hsm", "allow-login", "primary"]).ok();
     stage.server.restart();
     assert_eq!(stage.ask().await, Got::Token);
 }

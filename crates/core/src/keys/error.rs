@@ -50,7 +50,7 @@ pub enum HsmFailure {
     Deadline(Duration),
     /// The PIN was refused, is locked, or was presented and nobody knows with what effect: nothing is tried again until
     /// a person acts (promise 9). With the module's own word, e.g. `CKR_PIN_INCORRECT`, and what to do.
-    #[error("the PIN was not accepted: {0}. Nothing is tried again before that; then start the server again")]
+    #[error("the PIN was not accepted: {0}. Nothing is tried again before that")]
     PinRefused(String),
     /// No key with this name, or one that is not the key that was meant.
     #[error("the key {0} is not in the token")]

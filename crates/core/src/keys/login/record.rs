@@ -50,24 +50,38 @@ pub struct LoginRecord {
 }
 
 impl LoginRecord {
-    /// Whether a node may present its PIN.
+    /// The record without a login of which nothing more will be heard, where the node that asks knows that.
     ///
-    /// A node presents one at a time, and asks only after its own earlier one has ended. So an earlier one of its own that
-    /// never said how it ended is of a process that was killed.
-    pub fn judge(mut self, node: &str, question: &LoginQuestion) -> Verdict {
-        if let Some(presenting) = self.presenting.take() {
-            if presenting.node != node && !presenting.is_over {
-                return Verdict::Wait { node: presenting.node };
-            }
-            let detail = "its process ended, or did not say in time how the login ended".to_owned();
-            self.end(&presenting, LoginOutcome::Unknown(detail));
+    /// A node presents one at a time, and asks only after its own earlier one has ended. So one of its own is of a process
+    /// that was killed, and the machine's files may say how it ended; one of another node has outlived its lease.
+    #[must_use]
+    pub fn settled(mut self, node: &str, question: &LoginQuestion) -> Self {
+        let Some(presenting) = self.presenting.take_if(|presenting| presenting.node == node || presenting.is_over)
+        else {
+            return self;
+        };
+        let is_own = presenting.node == node && !question.is_typed;
+        let outcome = match question.marker {
+            PinMarker::Refused if is_own => LoginOutcome::Refused("as its own files say".to_owned()),
+            PinMarker::None if is_own && question.was_taken => LoginOutcome::NotCounted,
+            _ => LoginOutcome::Unknown("its process ended, or did not say in time how the login ended".to_owned()),
+        };
+        self.end(&presenting, outcome);
+        self
+    }
+
+    /// Whether a node may present its PIN.
+    pub fn judge(self, node: &str, question: &LoginQuestion) -> Verdict {
+        let mut record = self.settled(node, question);
+        if let Some(presenting) = record.presenting {
+            return Verdict::Wait { node: presenting.node };
         }
-        let is_allowed = self.allowed.remove(node) || question.is_typed;
-        if !is_allowed && let Some(reason) = self.stops(node, question) {
+        let is_allowed = record.allowed.remove(node) || question.is_typed;
+        if !is_allowed && let Some(reason) = record.stops(node, question) {
             return Verdict::Stop(reason);
         }
-        self.presenting = Some(Presenting { node: node.to_owned(), is_allowed, is_over: false });
-        Verdict::Present(self)
+        record.presenting = Some(Presenting { node: node.to_owned(), is_allowed, is_over: false });
+        Verdict::Present(record)
     }
 
     /// What keeps a node from presenting its PIN that no operator has allowed to.

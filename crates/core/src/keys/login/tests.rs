@@ -169,9 +169,16 @@ fn a_login_that_never_said_how_it_ended_is_unknown_once_its_lease_is_over_or_its
     assert!(presents(&over, "b", &taken()));
     assert!(matches!(stop(&over, "b", &fresh()), StopReason::Unknown(Some(_))));
     // The node's next process comes back by itself, once.
-    let Verdict::Present(second) = record.judge("a", &taken()) else { panic!() };
+    let marked = |marker| LoginQuestion { marker, ..taken() };
+    let Verdict::Present(second) = record.clone().judge("a", &marked(PinMarker::Unknown)) else { panic!() };
     assert_eq!(second.unknown, 1);
-    assert!(matches!(stop(&second, "a", &taken()), StopReason::UnknownTwice(Some(_))));
+    assert!(matches!(stop(&second, "a", &marked(PinMarker::Unknown)), StopReason::UnknownTwice(Some(_))));
+    // Its worker outlived the server and left no doubt: the PIN was taken, or refused.
+    let settled = record.clone().settled("a", &taken());
+    assert_eq!(settled, LoginRecord::default());
+    let settled = record.clone().settled("a", &marked(PinMarker::Refused));
+    assert!(settled.stopped.contains("a") && settled.presenting.is_none());
+    assert_eq!(record.clone().settled("b", &taken()), record, "another node's is waited for");
 }
 
 #[test]
