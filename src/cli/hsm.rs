@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::{Output, deployment, operator, table};
 use crate::server::{Need, known_node_id};
 use signet_core::keys::HsmName;
-use signet_service::hsm_logins::{AllowedLogin, AllowedNodes};
+use signet_service::hsm_logins::{AllowedLogin, AllowedNodes, TroubledLogins};
 use signet_service::hsm_membership::{AddedHsm, HsmStatus, Membership, RetiredHsm};
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +62,7 @@ async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
         let mut text = table(columns, listed.iter().map(row));
         for hsm in listed {
             text.extend(hint(hsm).map(|hint| format!("\n{}: {hint}", hsm.name)));
+            text.extend(hsm.logins.as_ref().map(|logins| format!("\n{}: {}", hsm.name, logins_hint(hsm, logins))));
         }
         text
     })?;
@@ -109,6 +110,28 @@ fn hint(hsm: &HsmStatus) -> Option<String> {
         )),
         Membership::Member => None,
     }
+}
+
+fn logins_hint(hsm: &HsmStatus, logins: &TroubledLogins) -> String {
+    let last =
+        logins.last.as_ref().map_or_else(String::new, |last| format!("; the last that went wrong was that of {last}"));
+    let allow = format!("`signet hsm allow-login {}", hsm.name);
+    if logins.others_wait {
+        return format!(
+            "logins are stopped on every node{last}: check the token and every node's PIN, then {allow} --every-node`, or one \
+             --node after the other"
+        );
+    }
+    if let [first, rest @ ..] = logins.stopped.as_slice() {
+        let nodes = rest.iter().fold(first.clone(), |nodes, node| format!("{nodes}, {node}"));
+        return format!(
+            "logins are stopped at node {nodes}{last}: correct the PIN there, then {allow} --node {first}`"
+        );
+    }
+    if logins.allowed.is_empty() {
+        return format!("a node that is new to it waits with its PIN until one that is not has logged in{last}");
+    }
+    format!("one login is allowed at node {}", logins.allowed.join(", "))
 }
 
 fn retired_hint(hsm: &HsmStatus) -> String {

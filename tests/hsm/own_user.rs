@@ -8,16 +8,21 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet_core::keys::{HsmFailure, KeyAdmin as _, Signer as _, SigningPolicy};
-use signet_hsm::HsmConfig;
+use signet_core::keys::{HsmFailure, KeyAdmin as _, LoginRecord, Signer as _, SigningPolicy};
+use signet_hsm::{HsmConfig, HsmGroup};
 use signet_jose::Algorithm;
+use signet_jose::clock::SystemClock;
+use signet_service::hsm_logins::HsmLogins;
+use signet_store::{LoginChange, Logins as _, StoredLogins};
 
 use super::confinement::compiled;
 use crate::support::hsm::{PROGRAM, SoftToken, hsm, pair, probe, start, started};
 use crate::support::process::runs;
 use crate::support::skipped::skipped;
+use crate::support::store::{Place, now};
 
 const SERVER: u32 = 65_533;
 const WORKER: u32 = 65_532;
@@ -334,4 +339,46 @@ async fn signs_again(group: &signet_hsm::HsmGroup, key: &signet_core::keys::HsmK
         assert!(Instant::now() < until, "{error}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The server is asked over the socket, and told; and where it goes during the login, the worker's files say how that ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_of_another_user_asks_for_all_nodes_before_it_presents_its_pin() {
+    let (scene, place) = (Scene::new(), Place::new());
+    let store = place.open().await;
+    let start = || {
+        let logins = HsmLogins::new(store.clone(), Arc::new(SystemClock), "node".to_owned());
+        let (events, _) = tokio::sync::mpsc::unbounded_channel();
+        HsmGroup::start_as_a_node(PROGRAM.into(), vec![scene.config()], events, Some(Arc::new(logins))).unwrap()
+    };
+    let hang = scene.token.path().join("hang-login");
+    fs::write(&hang, "").unwrap();
+    let group = start();
+    until("the PIN is presented", || is_marked(&scene));
+    let record = async || store.logins(now()).await.unwrap().remove(0).record;
+    assert_eq!(record().await.presenting.unwrap().node, "node");
+    group.shutdown().await;
+    fs::remove_file(&hang).unwrap();
+    until("the worker is gone", || scene.workers().is_empty());
+    let group = start();
+    group.ready(Duration::from_secs(20)).await.unwrap();
+    assert_eq!(record().await, LoginRecord::default());
+    let [worker] = scene.workers()[..] else { panic!("{:?}", scene.workers()) };
+    assert!(Command::new("kill").args(["-9", &worker.to_string()]).status().unwrap().success());
+    until("another worker is there", || scene.workers().first().is_some_and(|other| *other != worker));
+    group.ready(Duration::from_secs(20)).await.unwrap();
+    // What the store says stops this worker too.
+    let logins = store.logins(now()).await.unwrap().remove(0);
+    let stopped = LoginRecord { stopped: [String::from("node")].into(), ..logins.record.clone() };
+    let change = LoginChange { logins: StoredLogins { record: stopped, ..logins }, lasts: None };
+    assert!(store.change_logins(change, now(), vec![]).await.unwrap());
+    group.shutdown().await;
+    let group = start();
+    let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure;
+    assert!(
+        matches!(&failure, HsmFailure::PinRefused(why) if why.contains("allow-login primary --node node")),
+        "{failure}"
+    );
+    group.shutdown().await;
+    until("the worker is gone", || scene.workers().is_empty());
 }

@@ -29,6 +29,7 @@ mod clients;
 mod custody;
 mod directory;
 mod factors;
+mod hsm_logins;
 mod hsm_membership;
 mod issuing;
 mod key_ring;

@@ -27,7 +27,7 @@ const ATTEMPTS: u32 = 50;
 
 /// How long a worker waits for its login's end to be written before it goes on, and how often it is tried.
 const END_PATIENCE: Duration = Duration::from_secs(5);
-const END_RETRY: Duration = Duration::from_millis(500);
+const END_RETRY: Duration = Duration::from_millis(100);
 
 /// This node's way to the record of all nodes.
 pub struct HsmLogins {
@@ -185,6 +185,38 @@ async fn read(
     Ok(store.logins_of(token, clock.now()).await?.unwrap_or_else(none))
 }
 
+/// Logins at an HSM token that don't go as they should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TroubledLogins {
+    /// Nodes whose PIN was refused, and to which no login was allowed since.
+    pub stopped: Vec<String>,
+    /// Nodes at which one login is allowed, and was not presented yet.
+    pub allowed: Vec<String>,
+    /// How many logins in a row ended in a way that nobody knows.
+    pub unknown: u32,
+    /// Whether every other node waits for an operator as well.
+    pub others_wait: bool,
+    /// The last that went wrong, e.g. `node 4f.. (CKR_PIN_INCORRECT)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+}
+
+impl TroubledLogins {
+    /// What the record says of trouble; `None` where it says of none.
+    pub(crate) fn of(record: &LoginRecord) -> Option<Self> {
+        let stopped: Vec<String> = record.stopped.difference(&record.allowed).cloned().collect();
+        let last = record.last_unknown.as_ref().or(record.refused.as_ref());
+        let is_well = stopped.is_empty() && record.allowed.is_empty() && last.is_none();
+        (!is_well).then(|| Self {
+            stopped,
+            allowed: record.allowed.iter().cloned().collect(),
+            unknown: record.unknown,
+            others_wait: record.waits_for_an_operator(),
+            last: last.map(ToString::to_string),
+        })
+    }
+}
+
 /// Whose logins an operator allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedNodes {
@@ -258,11 +290,10 @@ impl LoginAllowances {
 }
 
 fn allowed_login(hsm: &HsmName, record: &LoginRecord) -> AllowedLogin {
-    let left = |node: &&String| !record.allowed.contains(*node);
     AllowedLogin {
         name: hsm.clone(),
         allowed: record.allowed.iter().cloned().collect(),
-        stopped: record.stopped.iter().filter(left).cloned().collect(),
+        stopped: record.stopped.difference(&record.allowed).cloned().collect(),
         others_wait: record.waits_for_an_operator(),
     }
 }

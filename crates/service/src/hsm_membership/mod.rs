@@ -9,13 +9,14 @@ use serde::Serialize;
 
 use crate::Signatures;
 use crate::error::MembershipError;
+use crate::hsm_logins::TroubledLogins;
 use crate::hsm_membership::initialise::{Entry, Initialisation, InitialisedKey};
 use crate::hsm_membership::reseal::{COMMAND_PAUSE, Resealed, Resealing, keeps_secrets};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenInfo, TokenReport};
+use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenIdentity, TokenInfo, TokenReport};
 use signet_jose::Algorithm;
 use signet_jose::clock::Timestamp;
-use signet_store::{HsmMember, SealCount};
+use signet_store::{HsmMember, SealCount, StoredLogins};
 
 /// SealedCopies that are removed at once.
 const REMOVED_AT_ONCE: u32 = 500;
@@ -54,6 +55,9 @@ pub struct HsmStatus {
     pub keeps_secrets: bool,
     /// What is sealed for it.
     pub seals: SealCount,
+    /// What is wrong with logins there, where anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logins: Option<TroubledLogins>,
     /// How many of its keys that signed tokens are still to be destroyed, where it was retired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undestroyed: Option<usize>,
@@ -93,7 +97,7 @@ pub struct RetiredHsm {
 module! {
     /// Adds HSM tokens to the deployment and retires them.
     pub struct HsmMembership {
-        takes clock, directory, key_admin, settings, keys, membership, secrets_at_rest;
+        takes clock, directory, key_admin, settings, keys, logins, membership, secrets_at_rest;
         calls initialisation: Initialisation, resealing: Resealing, signatures: Signatures;
     }
 }
@@ -140,9 +144,22 @@ impl HsmMembership {
             signing_key: active.or_else(|| keys.iter().rfind(signing)).map(|key| key.state.name()),
             keeps_secrets: keeps_secrets(keys, name),
             seals: self.secrets_at_rest.count_seals(name).await?,
+            logins: self.troubled_logins(name, member).await?,
             undestroyed: is_retired.then_some(undestroyed),
             published_until: until.map(|until| until.to_string()),
         })
+    }
+
+    /// One that is no member may have been logged in to by its name.
+    async fn troubled_logins(
+        &self,
+        name: &HsmName,
+        member: Option<&HsmMember>,
+    ) -> Result<Option<TroubledLogins>, MembershipError> {
+        let token = member.map(|member| TokenIdentity::from(&member.token));
+        let logins = self.logins.logins(self.clock.now()).await?;
+        let is_its = |it: &&StoredLogins| token.as_ref().map_or(it.hsm == *name, |token| it.token == *token);
+        Ok(logins.iter().find(is_its).and_then(|logins| TroubledLogins::of(&logins.record)))
     }
 
     /// Adds an HSM token to the deployment: binds it, makes its keys, seals for it what there is. Where it is a member
