@@ -129,7 +129,10 @@ fn logins_hint(hsm: &HsmStatus, logins: &TroubledLogins) -> String {
         );
     }
     if logins.allowed.is_empty() {
-        return format!("a node that is new to it waits with its PIN until one that is not has logged in{last}");
+        return format!(
+            "a node whose PIN it never took waits until one whose PIN it did has logged in{last}. Where every node's PIN is \
+             right, {allow} --every-node`"
+        );
     }
     format!("one login is allowed at node {}", logins.allowed.join(", "))
 }
