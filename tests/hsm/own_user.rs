@@ -333,7 +333,7 @@ fn is_marked(scene: &Scene) -> bool {
     entries.into_iter().flatten().flatten().any(|entry| entry.file_name().to_string_lossy().ends_with("refused"))
 }
 
-async fn signs_again(group: &signet_hsm::HsmGroup, key: &signet_core::keys::HsmKey) {
+async fn signs_again(group: &HsmGroup, key: &signet_core::keys::HsmKey) {
     let until = Instant::now() + Duration::from_secs(20);
     while let Err(error) = group.sign(key, Algorithm::Es256, probe(key)).await {
         assert!(Instant::now() < until, "{error}");
