@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     Ended, Output, audit, backup, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, otp_client,
-    otp_key, serve, store, user,
+    otp_key, restore, serve, store, user,
 };
 use crate::config::Config;
 use crate::server::{Need, Notice, Runtime};
@@ -66,6 +66,8 @@ pub(super) enum DeploymentCommand {
     Audit(audit::Audit),
     /// Write everything that must last to a file, closed by a statement that the HSM signed; a server may run meanwhile.
     Backup(backup::Backup),
+    /// Put a backup into an empty store, and end on the record what could have been ended since. No server may run.
+    Restore(restore::Restore),
     /// The store: its schema, and moving it.
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -94,6 +96,7 @@ impl DeploymentCommand {
             Self::OtpKey(command) => command.run(config, output).await,
             Self::Audit(command) => command.run(config, output).await,
             Self::Backup(command) => command.run(config, output).await,
+            Self::Restore(command) => command.run(config, output).await,
             Self::Store(command) => command.run(config, output).await,
         }
     }

@@ -15,5 +15,6 @@ mod keys;
 mod login;
 #[cfg(feature = "piv")]
 mod piv_card;
+mod restore;
 mod store_copy;
 mod token;

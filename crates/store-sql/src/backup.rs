@@ -10,7 +10,7 @@ use super::chain::head_of;
 use super::engine::{Connection, Result, Snapshot, query};
 use super::pages::{self, Summing};
 use super::schema;
-use super::tables::{Kind, TABLES, Table};
+use super::tables::{TABLES, Table};
 use super::texts::texts;
 use signet_core::audit::Head;
 use signet_core::backup::{Header, TableHeader, TableSum, line};
@@ -124,15 +124,10 @@ async fn write_table(
 }
 
 fn table_header(table: &Table, backup: &str) -> TableHeader {
-    let kind = |kind: Kind| match kind {
-        Kind::Number => "number",
-        Kind::Text => "text",
-        Kind::Bytes => "bytes",
-    };
     TableHeader {
         table: table.name.to_owned(),
         backup: backup.to_owned(),
-        columns: table.columns.iter().map(|column| (column.name.to_owned(), kind(column.kind).to_owned())).collect(),
+        columns: table.columns.iter().map(|column| (column.name.to_owned(), column.kind.name().to_owned())).collect(),
         key: table.key.iter().map(|name| (*name).to_owned()).collect(),
     }
 }

@@ -129,6 +129,7 @@ impl SqlStore {
     }
 
     async fn copy_table(&self, target: &dyn Engine, table: &'static Table, told: Told<'_>) -> Result<()> {
+        let columns: Vec<_> = table.columns.iter().collect();
         let mut source = self.engine.snapshot().await?;
         let mut writing = target.connect().await?;
         let of = pages::count(source.statements(), table).await?;
@@ -140,7 +141,7 @@ impl SqlStore {
             let Some(last) = page.last() else { break };
             after = Some(pages::key_of(table, last));
             done = done.saturating_add(page.len() as u64);
-            let (text, values) = pages::insertion(table, page);
+            let (text, values) = pages::insertion(table.name, &columns, page);
             writing.alone(&text, values).await?;
             told(Progress { step: Step::Copying, table: table.name, done, of });
         }
@@ -216,18 +217,6 @@ async fn check_target(target: &dyn Engine, arrived: Option<&Move>, own: Option<&
         (Some(arrived), _) => {
             refused(format!("{to} holds rows that were copied from {} before: make it anew", arrived.peer))
         }
-        (None, _) => {
-            let mut snapshot = target.snapshot().await?;
-            for table in TABLES.iter().filter(|table| table.is_copied() && !table.is_seeded()) {
-                if pages::has_rows(snapshot.statements(), table).await? {
-                    return refused(format!(
-                        "{to} is not empty ({} has rows): only an empty database is filled",
-                        table.name
-                    ));
-                }
-            }
-            snapshot.end().await;
-            Ok(())
-        }
+        (None, _) => moves::check_empty(target, to).await,
     }
 }

@@ -40,6 +40,7 @@ mod outcome;
 pub mod pages;
 mod prune;
 mod recovery_codes;
+pub mod restore;
 mod revocations;
 mod row;
 pub mod schema;
@@ -211,6 +212,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         prune::TEXTS,
         revocations::TEXTS,
         recovery_codes::TEXTS,
+        restore::TEXTS,
         seals::TEXTS,
         secrets_at_rest::TEXTS,
         sessions::TEXTS,

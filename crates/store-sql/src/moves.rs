@@ -1,7 +1,9 @@
 //! A store on its way to another one, or from one: what each state of it may do. A store that leaves is opened by nobody but the
 //! copy, from before its first row is read until it is taken back; one that arrives, by nobody until all is there.
 
-use super::engine::{Connection, Engine, Result, Row, Value, query};
+use super::engine::{Connection, Engine, Result, Row, Text, Value, query};
+use super::pages;
+use super::tables::TABLES;
 use super::texts::texts;
 use signet_jose::clock::Timestamp;
 use signet_store::StoreFailure;
@@ -14,8 +16,17 @@ texts! {
 }
 
 /// On the side that arrives, what a new store begins with is not its own.
-const ARRIVE: &str = "WITH cleared AS (DELETE FROM deployment WHERE NOT EXISTS (SELECT 1 FROM store_moves))
-    INSERT INTO store_moves (id, move_id, state, peer, at) VALUES (1, $1, 'arriving', $2, $3)";
+fn arriving() -> Text {
+    let clear = "DELETE FROM deployment WHERE NOT EXISTS (SELECT 1 FROM store_moves)";
+    let insert = "INSERT INTO store_moves (id, move_id, state, peer, at) VALUES (1, $1, 'arriving', $2, $3)";
+    Text::Each {
+        sqlite: format!("BEGIN IMMEDIATE; {clear}; {insert}; COMMIT").into(),
+        postgres: format!("WITH cleared AS ({clear}) {insert}").into(),
+    }
+}
+
+/// What the name of a peer begins with that is a backup.
+pub(crate) const BACKUP: &str = "backup:";
 
 /// Whatever process still has the file open: each change of weight has a record, in the same commit.
 pub(crate) const CLOSE: &str = "CREATE TRIGGER IF NOT EXISTS store_closed BEFORE INSERT ON audit_records
@@ -76,7 +87,7 @@ fn move_of(row: &Row) -> Result<Move> {
 }
 
 /// Runs a statement that is a whole transaction.
-pub(crate) async fn write(engine: &dyn Engine, text: &'static str, values: Vec<Value>) -> Result<()> {
+pub(crate) async fn write(engine: &dyn Engine, text: impl Into<Text> + Send, values: Vec<Value>) -> Result<()> {
     let mut connection = engine.connect().await?;
     let written = connection.alone(&text.into(), values).await;
     connection.close().await;
@@ -90,12 +101,28 @@ pub(crate) async fn leave(engine: &dyn Engine, id: &str, to: &str, at: Timestamp
 
 /// Begins a move on the side that arrives.
 pub(crate) async fn arrive(engine: &dyn Engine, id: &str, from: &str, at: Timestamp) -> Result<()> {
-    write(engine, ARRIVE, vec![text(id), text(from), moment(at)]).await
+    write(engine, arriving(), vec![text(id), text(from), moment(at)]).await
 }
 
 /// Forgets a move that was given up.
 pub(crate) async fn forget(engine: &dyn Engine, id: &str) -> Result<()> {
     write(engine, FORGET, vec![text(id)]).await
+}
+
+/// Whether nothing is in a store but what a new one begins with.
+/// Errors: [`StoreFailure::Refused`] with the first table that has rows.
+pub(crate) async fn check_empty(engine: &dyn Engine, name: &str) -> Result<()> {
+    let mut snapshot = engine.snapshot().await?;
+    for table in TABLES.iter().filter(|table| table.is_copied() && !table.is_seeded()) {
+        if pages::has_rows(snapshot.statements(), table).await? {
+            return Err(StoreFailure::Refused(format!(
+                "{name} is not empty ({} has rows): only an empty database is filled",
+                table.name
+            )));
+        }
+    }
+    snapshot.end().await;
+    Ok(())
 }
 
 /// Moves one side of it on.
@@ -122,6 +149,9 @@ pub(crate) fn check(found: Option<&Move>) -> Result<()> {
              copy --give-up`"
         ),
         State::Left => format!("the store moved to {peer} on {at} and is closed for good: set store.url to that one"),
+        State::Arriving if peer.starts_with(BACKUP) => format!(
+            "the store was being filled from {peer}, which did not end: make a new one, and run `signet restore` again"
+        ),
         State::Arriving => {
             format!("the database is being filled from {peer} and is not complete: run `signet store copy` there again")
         }

@@ -38,11 +38,12 @@ pub(crate) async fn page(connection: &mut Connection, table: &Table, after: Opti
     rows.into_iter().map(|row| typed(table.columns, row.into_values())).collect()
 }
 
-/// The statement that adds these rows.
-pub(crate) fn insertion(table: &Table, rows: Vec<Values>) -> (Text, Vec<Value>) {
-    let width = table.columns.len();
+/// The statement that adds rows of these columns to a table.
+pub(crate) fn insertion(table: &str, columns: &[&Column], rows: Vec<Values>) -> (Text, Vec<Value>) {
+    let width = columns.len();
     let places: Vec<String> = (0..rows.len()).map(|row| format!("({})", parameters(row * width + 1, width))).collect();
-    let text = format!("INSERT INTO {} ({}) VALUES {}", table.name, names(table), places.join(", "));
+    let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+    let text = format!("INSERT INTO {table} ({}) VALUES {}", names.join(", "), places.join(", "));
     (made(text), rows.into_iter().flatten().collect())
 }
 
@@ -189,7 +190,8 @@ mod tests {
     fn every_page_fits_both_engines() {
         // SQLite takes 32,766 parameters, PostgreSQL 65,535.
         assert!(crate::tables::TABLES.iter().all(|table| table.columns.len() * PAGE < 32_766));
-        let (text, values) = insertion(table("leases").unwrap(), vec![vec![null(Kind::Text); 3]; 2]);
+        let columns: Vec<&Column> = table("leases").unwrap().columns.iter().collect();
+        let (text, values) = insertion("leases", &columns, vec![vec![null(Kind::Text); 3]; 2]);
         let expected = "INSERT INTO leases (name, holder, expires_at) VALUES ($1, $2, $3), ($4, $5, $6)";
         assert_eq!((text, values.len()), (Text::Made(expected.into()), 6));
     }

@@ -35,6 +35,17 @@ pub enum Kind {
     Bytes,
 }
 
+impl Kind {
+    /// Its name in a backup.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Text => "text",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
 /// Where a table's rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeping {

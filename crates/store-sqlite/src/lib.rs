@@ -13,9 +13,10 @@ use std::time::Duration;
 use sqlx::Connection as _;
 
 use signet_jose::clock::{Clock, Timestamp};
-use signet_store::StoreError;
 use signet_store::anchor::Anchor;
+use signet_store::{StoreError, StoreFailure};
 use signet_store_sql::SqlStore;
+use signet_store_sql::engine::Engine;
 use signet_store_sql::schema::Migration;
 
 use self::engine::SqliteEngine;
@@ -60,6 +61,19 @@ pub async fn open_to_copy(options: SqliteOptions, clock: Arc<dyn Clock>) -> Resu
     SqlStore::open_to_copy(Arc::new(engine), anchor, clock).await
 }
 
+/// A file with its schema up to date, to be filled; made where there is none.
+/// Errors: as for [`open`].
+pub async fn prepare(mut options: SqliteOptions, at: Timestamp) -> Result<Arc<dyn Engine>, StoreError> {
+    options.create = true;
+    let prepared = async {
+        let engine = SqliteEngine::find(options, at)?;
+        engine.connect().await?.close().await;
+        Ok(engine)
+    };
+    let engine = prepared.await.map_err(|failure: StoreFailure| failure.during("open"))?;
+    Ok(Arc::new(engine))
+}
+
 /// Applies the migrations that the file lacks, under its write lock, and returns them. No file is made.
 /// Errors: as for [`open`].
 pub async fn migrate(options: &SqliteOptions, at: Timestamp) -> Result<Vec<&'static Migration>, StoreError> {
@@ -70,5 +84,5 @@ pub async fn migrate(options: &SqliteOptions, at: Timestamp) -> Result<Vec<&'sta
         let _ = connection.close().await;
         Ok(done)
     };
-    migrating.await.map_err(|failure: signet_store::StoreFailure| failure.during("migrate"))
+    migrating.await.map_err(|failure: StoreFailure| failure.during("migrate"))
 }

@@ -36,6 +36,8 @@ words! {
         StoreClosed = "store.closed",
         /// A backup was made, and its statement signed.
         StoreBackedUp = "store.backed_up",
+        /// A backup was put into an empty store, and what could have been ended since was ended.
+        StoreRestored = "store.restored",
         /// A store that had been closed was taken back before its copy was complete.
         StoreReopened = "store.reopened",
         /// A person showed a password and a factor, or failed to.

@@ -1,0 +1,224 @@
+//! A backup's rows go into an empty store. Nobody can open it until all of them are there and were compared with what was signed,
+//! and until what could have been ended since the backup is ended, on the record, in the commit that opens it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use signet_core::audit::Draft;
+use signet_core::backup::{Header, Statement, TableHeader};
+use signet_jose::clock::Timestamp;
+use signet_store::{EndReason, StoreError, StoreFailure};
+
+use super::SqlStore;
+use super::engine::{Connection, Engine, Result, Value, WriteConnection, query};
+use super::moves::{self, BACKUP};
+use super::outcome::WriteOutcome;
+use super::pages::{self, Summing, Values};
+use super::schema::{self, SchemaState};
+use super::tables::{Column, Kind, Table, table};
+use super::texts::texts;
+
+texts! {
+    END_GRANTS = "UPDATE grants SET ended_at = $1, end_reason = $2 WHERE ended_at IS NULL";
+    // The furthest step whose code could have been accepted until now.
+    RAISE_STEPS = "UPDATE factors
+        SET totp_last_step = $1 / totp_step_seconds + totp_window + CASE WHEN totp_drift > 0 THEN totp_drift ELSE 0 END
+        WHERE kind = 'totp' AND totp_last_step
+            < $1 / totp_step_seconds + totp_window + CASE WHEN totp_drift > 0 THEN totp_drift ELSE 0 END";
+    // Nobody knows how far these were counted since.
+    DISABLE_COUNTING = "UPDATE factors SET state = 'disabled' WHERE kind IN ('hotp', 'yubico_otp') AND state = 'enabled'";
+    DISABLE_OTP_KEYS = "UPDATE otp_keys SET enabled = 0 WHERE enabled = 1";
+    OPEN = "DELETE FROM store_moves WHERE move_id = $1";
+}
+
+/// Rows of a table, as a backup has them.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    table: &'static Table,
+    columns: Vec<&'static Column>,
+    rows: Vec<Values>,
+}
+
+impl Rows {
+    /// None yet.
+    /// Errors: [`StoreFailure::Refused`] where this program knows no such table, or no such column of it.
+    pub fn of(header: &TableHeader) -> Result<Self> {
+        let unknown = || {
+            StoreFailure::Refused(format!(
+                "this program has no table {} as the backup has it: use the program that made it",
+                header.table
+            ))
+        };
+        let table = table(&header.table).filter(|table| table.is_in_backups()).ok_or_else(unknown)?;
+        let column = |(name, kind): &(String, String)| {
+            table.columns.iter().find(|column| column.name == name && column.kind.name() == kind)
+        };
+        let columns = header.columns.iter().map(column).collect::<Option<_>>().ok_or_else(unknown)?;
+        Ok(Self { table, columns, rows: Vec::new() })
+    }
+
+    /// Adds a row.
+    /// Errors: [`StoreFailure::Corrupt`] where something else stands in a column than the column's kind.
+    pub fn add(&mut self, row: &[serde_json::Value]) -> Result<()> {
+        let values = self.columns.iter().zip(row).map(|(column, value)| value_of(column.kind, value));
+        self.rows.push(values.collect::<Option<_>>().ok_or(StoreFailure::Corrupt("row"))?);
+        Ok(())
+    }
+
+    /// Whether they are a page, to be written at once.
+    pub fn is_full(&self) -> bool {
+        self.rows.len() >= pages::PAGE
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The table, where it has more columns by now.
+    pub fn gained(&self) -> Option<&'static str> {
+        (self.columns.len() != self.table.columns.len()).then_some(self.table.name)
+    }
+
+    /// Takes those that are there, and leaves none.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self { table: self.table, columns: self.columns.clone(), rows: std::mem::take(&mut self.rows) }
+    }
+}
+
+fn value_of(kind: Kind, value: &serde_json::Value) -> Option<Value> {
+    if value.is_null() {
+        return Some(pages::null(kind));
+    }
+    Some(match kind {
+        Kind::Number => Value::Number(Some(value.as_i64()?)),
+        Kind::Text => Value::Text(Some(value.as_str()?.to_owned())),
+        Kind::Bytes => Value::Bytes(Some(URL_SAFE_NO_PAD.decode(value.as_str()?).ok()?)),
+    })
+}
+
+/// How much was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Refresh families.
+    pub grants: u64,
+    /// TOTP factors whose codes until now are spent.
+    pub totp: u64,
+    /// Factors, and keys of the Yubico validation protocol, that count: disabled until somebody enables them.
+    pub disabled: u64,
+}
+
+/// An empty store that a backup goes into.
+pub struct Restoring<'e> {
+    engine: &'e dyn Engine,
+    writing: Box<dyn WriteConnection>,
+}
+
+impl<'e> Restoring<'e> {
+    /// Takes an empty store for it. `file` is the backup's name, for whoever finds the store half filled; `to` the store's.
+    /// Errors: [`StoreFailure::Refused`] where the store is not empty, or the backup is of a newer program.
+    pub async fn begin(
+        engine: &'e dyn Engine,
+        header: &Header,
+        file: &str,
+        to: &str,
+        at: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let begun = async {
+            check_schema(header)?;
+            if moves::committed(engine).await?.is_some() {
+                return Err(StoreFailure::Refused(format!("{to} was filled before: make a new one")));
+            }
+            moves::check_empty(engine, to).await?;
+            moves::arrive(engine, &header.id, &format!("{BACKUP}{file}"), at).await?;
+            Ok(Self { engine, writing: engine.connect().await? })
+        };
+        begun.await.map_err(|failure: StoreFailure| failure.during("restore"))
+    }
+
+    /// Writes rows.
+    /// Errors: what the engine says.
+    pub async fn write(&mut self, rows: Rows) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (text, values) = pages::insertion(rows.table.name, &rows.columns, rows.rows);
+        self.writing.alone(&text, values).await.map(drop).map_err(|failure| failure.during("restore"))
+    }
+
+    /// Ends the writing, and compares what is in the store with what was signed. A table that has gained columns since is compared by its count alone.
+    /// Errors: [`StoreFailure::Refused`] where it differs.
+    pub async fn check(self, statement: &Statement, gained: &[&str]) -> Result<(), StoreError> {
+        self.writing.close().await;
+        let checked = async {
+            let mut snapshot = self.engine.snapshot().await?;
+            for stated in &statement.tables {
+                let table = table(&stated.table).ok_or(StoreFailure::Corrupt("table"))?;
+                let sum = sum_of(snapshot.statements(), table).await?;
+                if sum.rows != stated.rows || (sum.hash != stated.hash && !gained.contains(&table.name)) {
+                    return Err(StoreFailure::Refused(format!(
+                        "the table {} does not hold what the backup holds: make the store anew and try again",
+                        table.name
+                    )));
+                }
+            }
+            snapshot.end().await;
+            Ok(())
+        };
+        checked.await.map_err(|failure: StoreFailure| failure.during("restore"))
+    }
+}
+
+/// The migrations of a backup are those of this program, or its first ones.
+fn check_schema(header: &Header) -> Result<()> {
+    let applied = header.schema.iter().map(|(version, hash)| {
+        let hash = URL_SAFE_NO_PAD.decode(hash).ok().and_then(|hash| hash.try_into().ok());
+        Ok(schema::Applied {
+            version: *version,
+            name: "?".to_owned(),
+            hash: hash.ok_or(StoreFailure::Corrupt("backup"))?,
+        })
+    });
+    match schema::state_of(&applied.collect::<Result<Vec<_>>>()?) {
+        Ok(SchemaState::Current | SchemaState::Behind(_)) => Ok(()),
+        Ok(SchemaState::Empty) => Err(StoreFailure::Corrupt("backup")),
+        Err(_) => {
+            Err(StoreFailure::Refused("the backup was made by a newer program: restore it by that one".to_owned()))
+        }
+    }
+}
+
+async fn sum_of(connection: &mut Connection, table: &'static Table) -> Result<pages::TableSum> {
+    let (mut sum, mut after) = (Summing::default(), None);
+    loop {
+        let page = pages::page(connection, table, after.as_deref()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(pages::key_of(table, last));
+        for row in &page {
+            sum.add(row);
+        }
+    }
+    Ok(sum.finish(table.name))
+}
+
+impl SqlStore {
+    /// Ends, in one commit and on the record, what could have been ended since a backup, and lets the store be opened.
+    /// Errors: what the engine says; the store stays closed then.
+    pub async fn open_restored(&self, id: &str, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
+        self.writer.change("end what may have ended", (id.to_owned(), at), vec![record], end_all).await
+    }
+}
+
+async fn end_all((id, at): &(String, Timestamp), connection: &mut Connection) -> Result<WriteOutcome<Ended>> {
+    let grants = query(END_GRANTS).bind(*at).bind(EndReason::Revoked.name()).execute(connection).await?.rows_affected();
+    let totp = query(RAISE_STEPS).bind(at.unix_seconds()).execute(connection).await?.rows_affected();
+    let factors = query(DISABLE_COUNTING).execute(connection).await?.rows_affected();
+    let keys = query(DISABLE_OTP_KEYS).execute(connection).await?.rows_affected();
+    query(OPEN).bind(id).execute(connection).await?;
+    Ok(WriteOutcome::renewed(Ended { grants, totp, disabled: factors.saturating_add(keys) }))
+}
