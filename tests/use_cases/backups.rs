@@ -167,9 +167,12 @@ async fn a_statement_and_a_checkpoint_can_not_be_taken_for_each_other() {
     let statement: Closing = serde_json::from_str(lines(&file).last().unwrap()).unwrap();
     let forged = signet_core::audit::Checkpoint { jws: statement.statement, ..checkpoint };
     assert!(signet_core::audit::chain::open_checkpoint(&forged, &audit).is_err());
-    // One whose signature is not the key's.
+    // One whose signature is another one.
     let mut forged = lines(&file);
-    let at = forged.len() - 1;
-    forged[at] = format!("{}A\"}}", &forged[at][..forged[at].len() - 3]);
-    assert!(check(&joined(&forged), &audit).is_err());
+    let (signed, signature) = forged.last().unwrap().rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    let changed = format!("{signed}.{first}{}", &signature[1..]);
+    *forged.last_mut().unwrap() = changed;
+    let refused = check(&joined(&forged), &audit).unwrap_err();
+    assert!(refused.contains("its statement is forged"), "{refused}");
 }
