@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use signet_core::keys::{HsmFailure, HsmHealth as _, KeyAdmin as _, LoginRecord, TokenIdentity};
+use signet_core::keys::{HsmError, HsmFailure, HsmHealth as _, KeyAdmin as _, LoginRecord, Signer as _, TokenIdentity};
 use signet_fault_module::log::Kind;
 use signet_hsm::{HsmConfig, HsmGroup, PinSource};
+use signet_jose::Algorithm;
 use signet_jose::clock::SystemClock;
 use signet_service::hsm_logins::HsmLogins;
 use signet_store::{LoginChange, Logins as _, StoredLogins};
@@ -16,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::pin::write_pin;
 use crate::support::fault::FaultModule;
-use crate::support::hsm::{PROGRAM, hsm};
+use crate::support::hsm::{PROGRAM, hsm, pair, probe};
 use crate::support::process::{runs, signal, wait_for};
 use crate::support::store::now;
 
@@ -49,6 +50,7 @@ on_every_engine!(
     promise_9_a_worker_killed_in_its_login_comes_back_by_itself_once,
     promise_9_without_the_store_no_pin_is_presented,
     a_login_that_counted_no_try_is_tried_again,
+    a_worker_that_was_logged_out_asks_before_it_logs_in_again,
 );
 
 /// A node: what is its own.
@@ -93,17 +95,22 @@ impl Node {
     }
 }
 
-/// Why the node's PIN is not presented.
+/// Why the node's PIN is not presented, once its worker has found out.
 async fn refusal(group: &HsmGroup) -> String {
-    match group.ready(PATIENCE).await.unwrap_err().failure {
-        HsmFailure::PinRefused(detail) => detail,
-        other => panic!("{other}"),
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match group.ready(PATIENCE).await {
+            Err(HsmError { failure: HsmFailure::PinRefused(detail), .. }) => return detail,
+            Err(other) => panic!("{other}"),
+            Ok(()) => assert!(tokio::time::Instant::now() < until, "it serves"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 async fn up(group: &HsmGroup) {
     let until = tokio::time::Instant::now() + PATIENCE;
-    while group.readiness(&hsm()).is_err() {
+    while group.worker_process_ids(&hsm()).is_empty() {
         assert!(tokio::time::Instant::now() < until, "{:?}", group.readiness(&hsm()));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -120,10 +127,15 @@ async fn kill_worker(group: &HsmGroup) {
 
 /// The operator's word, as `signet hsm allow-login` writes it.
 async fn allow(store: &SqlStore, change: impl Fn(LoginRecord) -> LoginRecord) {
-    let logins = store.logins(now()).await.unwrap().remove(0);
-    let record = change(logins.record.clone());
-    let logins = StoredLogins { record, ..logins };
-    assert!(store.change_logins(LoginChange { logins, lasts: None }, now(), vec![]).await.unwrap());
+    loop {
+        let logins = store.logins(now()).await.unwrap().remove(0);
+        let record = change(logins.record.clone());
+        let logins = StoredLogins { record, ..logins };
+        // The end of a login may be written at this moment.
+        if store.change_logins(LoginChange { logins, lasts: None }, now(), vec![]).await.unwrap() {
+            return;
+        }
+    }
 }
 
 async fn promise_9_a_wrong_pin_at_nodes_that_never_logged_in_is_presented_once_by_all(
@@ -289,4 +301,41 @@ async fn a_login_that_counted_no_try_is_tried_again(one: Arc<SqlStore>, two: Arc
     let token = group.describe(&hsm()).await.unwrap().token;
     assert_eq!(logins.token, TokenIdentity::from(&token));
     group.shutdown().await;
+}
+
+/// With one session, the thread that asks is the only one that could read the answer.
+async fn a_worker_that_was_logged_out_asks_before_it_logs_in_again(one: Arc<SqlStore>, two: Arc<SqlStore>) {
+    let module = FaultModule::new();
+    for (name, sessions) in [("a", 1), ("b", 3)] {
+        let mut node = Node::new(name, &one, &module, &module.token.pin());
+        node.config.sessions = sessions;
+        let group = node.started().await;
+        let key = pair(&group, Algorithm::Es256).await;
+        let logins = module.logins();
+        for round in 1..4 {
+            module.order("C_SignInit nth 1 before logout");
+            let signing = (0..12).map(|_| {
+                let (group, key) = (group.clone(), key.clone());
+                tokio::spawn(async move { group.sign(&key, Algorithm::Es256, probe(&key)).await.map(drop) })
+            });
+            let signing: Vec<_> = signing.collect();
+            group.list(&hsm()).await.unwrap();
+            for signed in signing {
+                signed.await.unwrap().unwrap();
+            }
+            assert!(module.is_done());
+            assert_eq!(module.logins(), logins + round, "{sessions} sessions");
+        }
+        // And where the record says no, it does not.
+        let worker = group.worker_process_ids(&hsm());
+        allow(&two, |record| LoginRecord { stopped: [name.to_owned()].into(), ..record }).await;
+        module.order("C_SignInit nth 1 before logout");
+        assert!(group.sign(&key, Algorithm::Es256, probe(&key)).await.is_err());
+        assert!(refusal(&group).await.contains("signet hsm allow-login primary --node"));
+        assert_eq!(module.logins(), logins + 3);
+        allow(&two, |record| record.allow(name)).await;
+        up(&group).await;
+        assert_ne!(group.worker_process_ids(&hsm()), worker);
+        group.shutdown().await;
+    }
 }

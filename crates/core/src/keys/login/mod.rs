@@ -129,8 +129,8 @@ impl StopReason {
                 of_this(last.as_ref(), node)
             ),
             Self::RefusedByFile => format!(
-                "this PIN was refused at an earlier start, as the `.refused` file says, and is not sent again; correct the PIN, \
-                 or have the same one presented once by {allow}"
+                "this PIN was refused at an earlier start, as the `.refused` file says, and is not sent again; correct the PIN \
+                 and start the server again, or have the same one presented once by {allow}"
             ),
             Self::RefusedElsewhere(last) => format!(
                 "the HSM token refused the PIN of {last}; this node's was never taken, and is not sent until another node's, \
