@@ -11,6 +11,7 @@ use signet_fault_module::rules::Latch;
 use super::RECOVERY;
 use crate::support::application::{AUDIENCE, Application, TestClient};
 use crate::support::fault::FaultModule;
+use crate::support::process::{signal, wait_for};
 use crate::support::server::Server;
 
 /// A running deployment with its keys as a resource server has them.
@@ -206,4 +207,21 @@ async fn promise_9_over_http_a_wrong_pin_is_presented_once_by_all_workers_server
     stage.server.run(&["hsm", "allow-login", "primary"]).ok();
     stage.server.restart();
     assert_eq!(stage.ask().await, Got::Token);
+}
+
+/// The server is killed, and its worker with it, while the token has the PIN: the next server asks nobody, and comes back once.
+#[tokio::test]
+async fn promise_9_over_http_a_server_killed_in_its_workers_login_comes_back_by_itself_once() {
+    let mut stage = Stage::new("sessions = 2\ndeadline = \"1500ms\"").await;
+    let logins = stage.module.logins();
+    stage.module.order("C_Login nth 1 before hang");
+    signal(stage.server.workers()[0], "KILL");
+    wait_for("a worker in C_Login", || (stage.module.logins() > logins).then_some(()));
+    stage.server.kill();
+    stage.module.calm();
+    stage.server.restart();
+    assert_eq!(stage.ask().await, Got::Token);
+    assert_eq!(stage.module.logins() - logins, 2);
+    let listed = stage.server.run(&["hsm", "list"]).ok();
+    assert!(!listed.stdout.contains("allow-login"), "{listed:?}");
 }
