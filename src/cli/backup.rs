@@ -3,19 +3,20 @@
 use std::fs::File;
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::progress::RowProgress;
 use super::{Ended, Output, audit, deployment, operator, table};
 use crate::config::Config;
 use crate::server::{Need, Runtime, WholeFile};
+use signet_core::audit::Checkpoint;
 use signet_core::backup::{BackupReader, Closing, Statement, line};
 use signet_core::keys::hexadecimal;
 use signet_core::random::{self, OsRandom};
+use signet_store::anchor::Anchor;
 use signet_store_sql::backup::{BackupOf, Progress};
 
 #[derive(Debug, clap::Args)]
@@ -71,8 +72,9 @@ async fn write(deployment: &Runtime, file: &Path, output: &Output) -> anyhow::Re
         issuer: signet.issuer().settings.issuer.clone(),
         at: signet.now(),
     };
-    let telling = Telling { output, told: Mutex::new(Instant::now()) };
-    let (header, written) = deployment.store.back_up(of, &mut out, &|progress| telling.tell(progress)).await?;
+    let progress = RowProgress::new(output);
+    let told = |Progress { table, done, of }| progress.tell(table, "written", done, of);
+    let (header, written) = deployment.store.back_up(of, &mut out, &told).await?;
     let rows = written.tables.iter().map(|table| table.rows).sum();
     let statement =
         signet.backups.sign_backup(&header, written.tables, written.hash, written.heads, &operator()).await?;
@@ -82,9 +84,12 @@ async fn write(deployment: &Runtime, file: &Path, output: &Output) -> anyhow::Re
 }
 
 fn verify(config: &Path, file: &Path, key: Option<PathBuf>, output: &Output) -> anyhow::Result<()> {
-    let keys = match key {
-        Some(key) => audit::read_keys(&key)?,
-        None => audit::read_keys(&Config::load_with_environment(config)?.audit.public_key)?,
+    let (keys, anchored) = match key {
+        Some(key) => (audit::read_keys(&key)?, None),
+        None => {
+            let audit = Config::load_with_environment(config)?.audit;
+            (audit::read_keys(&audit.public_key)?, Anchor::new(&audit.anchor).furthest()?)
+        }
     };
     let backup = File::open(file).with_context(|| format!("can't read {}", file.display()))?;
     let verified = BackupReader::new(BufReader::new(backup)).verify(&keys, &mut |_| ());
@@ -101,39 +106,24 @@ fn verify(config: &Path, file: &Path, key: Option<PathBuf>, output: &Output) -> 
             "table": sum.table, "rows": sum.rows, "sha256": hexadecimal(&sum.hash)
         })).collect::<Vec<_>>(),
         "audit_records": statement.heads.iter().map(|head| head.sequence).collect::<Vec<_>>(),
+        "anchored_up_to": anchored.as_ref().map(|checkpoint| checkpoint.sequence),
     });
-    output.value(&value, |_| as_text(&statement))
+    output.value(&value, |_| as_text(&statement, anchored.as_ref()))
 }
 
-fn as_text(statement: &Statement) -> String {
+fn as_text(statement: &Statement, anchored: Option<&Checkpoint>) -> String {
     let rows = statement.tables.iter().map(|sum| [sum.table.clone(), sum.rows.to_string(), hexadecimal(&sum.hash)]);
     let heads: Vec<String> = statement.heads.iter().map(|head| head.sequence.to_string()).collect();
+    let last = statement.heads.iter().map(|head| head.sequence).max().unwrap_or_default();
+    let later = anchored.filter(|anchored| anchored.sequence > last).map_or_else(String::new, |anchored| {
+        format!(" The anchor reaches record {}: what follows record {last} is not in here.", anchored.sequence)
+    });
     format!(
-        "{}\n\nThe backup is genuine and whole: {} as it was at {}, {} rows, up to audit record {}.",
+        "{}\n\nThe backup is genuine and whole: {} as it was at {}, {} rows, up to audit record {}.{later}",
         table(["table", "rows", "sha256"], rows),
         statement.issuer,
         statement.at,
         statement.rows(),
         heads.join(", ")
     )
-}
-
-/// Tells of progress once a second.
-struct Telling<'o> {
-    output: &'o Output,
-    told: Mutex<Instant>,
-}
-
-impl Telling<'_> {
-    const EVERY: Duration = Duration::from_secs(1);
-
-    fn tell(&self, progress: Progress) {
-        let Progress { table, done, of } = progress;
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() >= Self::EVERY {
-            *told = Instant::now();
-            let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
-            self.output.progress(&format!("{table}: {done} of {of} rows written ({percent} %)"));
-        }
-    }
 }

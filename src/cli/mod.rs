@@ -36,6 +36,8 @@ mod otp_client;
 mod otp_key;
 mod output;
 #[cfg(feature = "server")]
+mod progress;
+#[cfg(feature = "server")]
 mod restore;
 #[cfg(feature = "server")]
 mod serve;

@@ -1,11 +1,10 @@
 //! `signet restore`
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::progress::RowProgress;
 use super::{Ended, Output, audit, operator};
 use crate::config::Config;
 use crate::server::{self, Restored};
@@ -31,15 +30,8 @@ impl Restore {
         let config = Config::load_with_environment(config)?;
         let keys = audit::read_keys(self.key.as_deref().unwrap_or(&config.audit.public_key))?;
         output.progress("verifying the backup");
-        let told = Mutex::new(Instant::now());
-        let tell = |done: u64, of: u64| {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.elapsed() >= Duration::from_secs(1) {
-                *told = Instant::now();
-                let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
-                output.progress(&format!("{done} of {of} rows written ({percent} %)"));
-            }
-        };
+        let progress = RowProgress::new(output);
+        let tell = |done: u64, of: u64| progress.tell("the backup", "restored", done, of);
         let restored = server::restore(&config, &self.file, keys.into(), &self.why, &operator(), &tell).await?;
         let value = json!({
             "rows": restored.statement.rows(),

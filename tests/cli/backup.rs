@@ -22,6 +22,8 @@ async fn is_made_and_verified(application: &Arc<Application>) {
     let verified = application.json(&["backup", "verify", "one.backup"]);
     assert_eq!((&verified["genuine"], &verified["rows"]), (&true.into(), &made["rows"]));
     assert_eq!(verified["issuer"], application.issuer().as_str());
+    let (anchored, last) = (verified["anchored_up_to"].as_i64(), verified["audit_records"][0].as_i64());
+    assert!(anchored > last, "the backup's own record came after it: {verified}");
     server.token(&app, &[("grant_type", "client_credentials")]).await.ok();
     application.run(&["backup", "one.backup"]).fails(1, &["there is one of that name already"]);
     application.run(&["backup"]).fails(2, &["FILE"]);

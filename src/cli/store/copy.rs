@@ -1,11 +1,10 @@
 //! `signet store copy`
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::super::progress::RowProgress;
 use super::super::{Output, operator, table};
 use crate::config::Config;
 use crate::server::{Destination, StoreCopy};
@@ -59,8 +58,9 @@ impl Copy {
 }
 
 async fn copied(copy: &StoreCopy, destination: Destination, output: &Output) -> anyhow::Result<()> {
-    let telling = Telling::new(output);
-    let sums = copy.run(&destination, &operator(), &|progress| telling.tell(progress)).await?;
+    let progress = RowProgress::new(output);
+    let told = |Progress { step, table, done, of }| progress.tell(table, in_words(step), done, of);
+    let sums = copy.run(&destination, &operator(), &told).await?;
     let report = Report { to: destination.url, tables: sums.iter().map(compared).collect() };
     output.value(&report, |report| {
         let rows = report.tables.iter().map(|one| [one.table.to_owned(), one.rows.to_string(), one.sha256.clone()]);
@@ -73,6 +73,13 @@ async fn copied(copy: &StoreCopy, destination: Destination, output: &Output) -> 
     })
 }
 
+const fn in_words(step: Step) -> &'static str {
+    match step {
+        Step::Copying => "copied",
+        Step::Comparing => "compared",
+    }
+}
+
 fn compared(sum: &TableSum) -> Compared {
     Compared { table: sum.table, rows: sum.rows, sha256: hexadecimal(&sum.hash) }
 }
@@ -81,34 +88,5 @@ async fn given_up(copy: &StoreCopy, output: &Output) -> anyhow::Result<()> {
     match copy.give_up(&operator()).await? {
         Some(to) => output.done(&format!("the store goes on here; remove what was copied to {to}")),
         None => output.done("the store was not being copied: nothing to take back"),
-    }
-}
-
-/// Tells of progress once a second, and of the end of each table that took any time.
-struct Telling<'o> {
-    output: &'o Output,
-    told: Mutex<Instant>,
-}
-
-impl<'o> Telling<'o> {
-    const EVERY: Duration = Duration::from_secs(1);
-
-    fn new(output: &'o Output) -> Self {
-        Self { output, told: Mutex::new(Instant::now()) }
-    }
-
-    fn tell(&self, progress: Progress) {
-        let Progress { step, table, done, of } = progress;
-        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if told.elapsed() < Self::EVERY && (done < of || of == 0) {
-            return;
-        }
-        *told = Instant::now();
-        let what = match step {
-            Step::Copying => "copied",
-            Step::Comparing => "compared",
-        };
-        let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
-        self.output.progress(&format!("{table}: {done} of {of} rows {what} ({percent} %)"));
     }
 }
