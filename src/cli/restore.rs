@@ -37,6 +37,7 @@ impl Restore {
             "rows": restored.statement.rows(),
             "at": restored.statement.at,
             "ended_grants": restored.ended.grants,
+            "ended_recovery": restored.ended.recovery,
             "raised_totp": restored.ended.totp,
             "disabled": restored.ended.disabled,
             "anchor_moved_to": restored.anchor,
@@ -48,11 +49,12 @@ impl Restore {
 fn as_text(restored: &Restored) -> String {
     let ended = &restored.ended;
     let mut text = format!(
-        "The store holds {} rows, as they were at {}.\nEnded on the record: all sessions, refresh tokens and recovery codes, {} \
-         refresh families; the codes of {} TOTP factors until now.",
+        "The store holds {} rows, as they were at {}.\nEnded on the record: all sessions and refresh tokens, {} refresh families, {} sets of \
+         recovery codes; the codes of {} TOTP factors until now.",
         restored.statement.rows(),
         restored.statement.at,
         ended.grants,
+        ended.recovery,
         ended.totp
     );
     if ended.disabled > 0 {

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::support::application::{ALL_GRANTS, Application};
-use crate::support::codes::Totp;
+use crate::support::codes::{Totp, YubiKey};
 use crate::support::postgres::{Database, is_wanted};
 
 const RESTORE: [&str; 4] = ["restore", "one.backup", "--why", "the disk failed"];
@@ -13,6 +13,7 @@ const RESTORE: [&str; 4] = ["restore", "one.backup", "--why", "the disk failed"]
 struct Backed {
     application: Arc<Application>,
     totp: Totp,
+    key: YubiKey,
     refresh_token: String,
     client: crate::support::application::TestClient,
     user: crate::support::application::TestUser,
@@ -24,20 +25,20 @@ async fn backed_up() -> Backed {
     let client = server.add_client("app", ALL_GRANTS, "read write");
     let user = server.add_user("ann", "reader");
     let totp = server.add_totp(&user, &[]);
-    server.add_yubico(&user, "ccccccccccbd");
+    let key = server.add_yubico(&user, "ccccccccccbd");
     let first = server.sign_in(&client, &user, &totp.code()).await.ok();
     server.json(&["factor", "add", "recovery", "--user", "ann"]);
     server.json(&["backup", "one.backup"]);
     let second = server.refresh(&client, &first.refresh_token()).await.ok();
     server.json(&["user", "set-roles", "ann", "--roles", "writer"]);
     server.stop();
-    Backed { application, totp, refresh_token: second.refresh_token(), client, user }
+    Backed { application, totp, key, refresh_token: second.refresh_token(), client, user }
 }
 
 impl Backed {
     /// What holds of the restored store, whichever engine it is in.
     async fn is_restored(&self, restored: &serde_json::Value) {
-        let Self { application, totp, refresh_token, client, user } = self;
+        let Self { application, totp, key, refresh_token, client, user } = self;
         assert_eq!(
             (&restored["ended_grants"], &restored["raised_totp"], &restored["disabled"]),
             (&1.into(), &1.into(), &1.into())
@@ -46,6 +47,8 @@ impl Backed {
             ("SELECT count(*) FROM grants WHERE ended_at IS NULL", "0"),
             ("SELECT count(*) FROM refresh_tokens", "0"),
             ("SELECT count(*) FROM recovery_codes", "0"),
+            ("SELECT count(*) FROM factors WHERE kind = 'recovery'", "0"),
+            ("SELECT count(*) FROM seals WHERE kind = 'factors.secret'", "2"),
             ("SELECT count(*) FROM sessions", "0"),
             ("SELECT count(*) FROM leases", "0"),
             ("SELECT count(*) FROM factors WHERE kind = 'yubico_otp' AND state = 'disabled'", "1"),
@@ -66,6 +69,12 @@ impl Backed {
             assert_eq!(server.sign_in(client, user, &code).await.status, 400, "{steps}: it may have been spent");
         }
         server.token(client, &[("grant_type", "client_credentials")]).await.ok();
+        // What was disabled is good again once somebody says so, and new codes are made.
+        assert_eq!(server.sign_in(client, user, &key.press()).await.status, 400);
+        let id = application.sql("SELECT id FROM factors WHERE kind = 'yubico_otp'");
+        server.json(&["factor", "enable", &id]);
+        server.sign_in(client, user, &key.press()).await.ok();
+        server.json(&["factor", "add", "recovery", "--user", "ann"]);
         let ann = server.json(&["user", "show", "ann"]);
         assert_eq!(ann["roles"], serde_json::json!(["reader"]), "as it was at the backup");
         server.stop();

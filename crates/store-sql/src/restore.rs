@@ -14,6 +14,7 @@ use super::moves::{self, BACKUP};
 use super::outcome::WriteOutcome;
 use super::pages::{self, Summing, Values};
 use super::schema::{self, SchemaState};
+use super::seals;
 use super::tables::{Column, Kind, Table, table};
 use super::texts::texts;
 
@@ -24,6 +25,10 @@ texts! {
         SET totp_last_step = $1 / totp_step_seconds + totp_window + CASE WHEN totp_drift > 0 THEN totp_drift ELSE 0 END
         WHERE kind = 'totp' AND totp_last_step
             < $1 / totp_step_seconds + totp_window + CASE WHEN totp_drift > 0 THEN totp_drift ELSE 0 END";
+    // Their codes are in no backup.
+    REMOVE_RECOVERY_SEALS = "DELETE FROM seals
+        WHERE kind = $1 AND (tenant, row_id) IN (SELECT tenant, id FROM factors WHERE kind = 'recovery')";
+    REMOVE_RECOVERY = "DELETE FROM factors WHERE kind = 'recovery'";
     // Nobody knows how far these were counted since.
     DISABLE_COUNTING = "UPDATE factors SET state = 'disabled' WHERE kind IN ('hotp', 'yubico_otp') AND state = 'enabled'";
     DISABLE_OTP_KEYS = "UPDATE otp_keys SET enabled = 0 WHERE enabled = 1";
@@ -107,6 +112,8 @@ fn value_of(kind: Kind, value: &serde_json::Value) -> Option<Value> {
 pub struct Ended {
     /// Refresh families.
     pub grants: u64,
+    /// Sets of recovery codes.
+    pub recovery: u64,
     /// TOTP factors whose codes until now are spent.
     pub totp: u64,
     /// Factors, and keys of the Yubico validation protocol, that count: disabled until somebody enables them.
@@ -217,8 +224,10 @@ impl SqlStore {
 async fn end_all((id, at): &(String, Timestamp), connection: &mut Connection) -> Result<WriteOutcome<Ended>> {
     let grants = query(END_GRANTS).bind(*at).bind(EndReason::Revoked.name()).execute(connection).await?.rows_affected();
     let totp = query(RAISE_STEPS).bind(at.unix_seconds()).execute(connection).await?.rows_affected();
+    query(REMOVE_RECOVERY_SEALS).bind(seals::FACTOR).execute(connection).await?;
+    let recovery = query(REMOVE_RECOVERY).execute(connection).await?.rows_affected();
     let factors = query(DISABLE_COUNTING).execute(connection).await?.rows_affected();
     let keys = query(DISABLE_OTP_KEYS).execute(connection).await?.rows_affected();
     query(OPEN).bind(id).execute(connection).await?;
-    Ok(WriteOutcome::renewed(Ended { grants, totp, disabled: factors.saturating_add(keys) }))
+    Ok(WriteOutcome::renewed(Ended { grants, recovery, totp, disabled: factors.saturating_add(keys) }))
 }
