@@ -72,6 +72,14 @@ fn promise_9_and_hazard_63_a_wrong_pin_is_presented_once() {
     std::fs::write(deployment.hsm_token().pin_file(), pin).unwrap();
     // Another content of the file is no word of an operator's.
     refusal(&deployment).fails(1, &["not sent again"]);
+    deployment
+        .run(&["doctor"])
+        .fails(1, &["at HSM token primary the PIN of node", "CKR_PIN_INCORRECT", "signet hsm list"]);
+    let listed = deployment.run(&["hsm", "list"]).ok().stdout;
+    assert!(
+        listed.contains("logins are stopped at node") && listed.contains("hsm allow-login primary --node"),
+        "{listed}"
+    );
     let allowed = deployment.run(&["hsm", "allow-login", "primary"]).ok();
     assert!(allowed.stdout.contains("One login at primary is allowed now"), "{allowed:?}");
     deployment.serve().stop();

@@ -11,7 +11,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet_core::keys::{HsmFailure, KeyAdmin as _, LoginRecord, Signer as _, SigningPolicy};
+use signet_core::keys::{
+    HsmFailure, HsmName, KeyAdmin as _, LoginAnswer, LoginOutcome, LoginPermit, LoginPermits, LoginQuestion,
+    LoginRecord, Signer as _, SigningPolicy,
+};
 use signet_hsm::{HsmConfig, HsmGroup};
 use signet_jose::Algorithm;
 use signet_jose::clock::SystemClock;
@@ -381,4 +384,45 @@ async fn a_worker_of_another_user_asks_for_all_nodes_before_it_presents_its_pin(
     );
     group.shutdown().await;
     until("the worker is gone", || scene.workers().is_empty());
+}
+
+/// A server that somebody took over, and that permits everything.
+struct Permissive;
+
+#[async_trait::async_trait]
+impl LoginPermits for Permissive {
+    async fn ask(&self, _: &HsmName, question: &LoginQuestion) -> LoginAnswer {
+        LoginAnswer::Present(LoginPermit::new((&question.token).into(), ()))
+    }
+
+    async fn end(&self, _: LoginPermit, _: LoginOutcome) {}
+
+    async fn is_stopped(&self, _: &HsmName, _: &LoginQuestion) -> bool {
+        false
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn promise_9_no_server_has_a_worker_of_another_user_present_a_refused_pin_again() {
+    let scene = Scene::new();
+    let pin = scene.token.pin();
+    let write = |pin: &str| {
+        fs::write(scene.token.pin_file(), pin).unwrap();
+        own(&scene.token.pin_file(), WORKER, 0o600);
+    };
+    let start = || {
+        let (events, _) = tokio::sync::mpsc::unbounded_channel();
+        HsmGroup::start_as_a_node(PROGRAM.into(), vec![scene.config()], events, Some(Arc::new(Permissive))).unwrap()
+    };
+    write("not the PIN");
+    for (told, untold) in [("CKR_PIN_INCORRECT", "not sent again"), ("not sent again", "CKR_PIN_INCORRECT")] {
+        let group = start();
+        let failure = group.ready(Duration::from_secs(20)).await.unwrap_err().failure.to_string();
+        assert!(failure.contains(told) && !failure.contains(untold), "{failure}");
+        group.shutdown().await;
+    }
+    write(&pin);
+    let group = start();
+    group.ready(Duration::from_secs(20)).await.unwrap();
+    group.shutdown().await;
 }

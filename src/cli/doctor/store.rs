@@ -41,8 +41,28 @@ pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
         Ok(None) => {}
         Err(error) => findings.error("store", error),
     }
+    examine_logins(deployment, findings).await;
     examine_time(deployment, now, findings).await;
     examine_checkpoint(deployment, findings).await;
+}
+
+/// What the nodes know of each other's logins at the HSM tokens.
+async fn examine_logins(deployment: &Runtime, findings: &mut Findings) {
+    let status = match deployment.signet.hsm_membership.hsm_status(&[]).await {
+        Ok(status) => status,
+        Err(error) => return findings.error("logins", error),
+    };
+    for (hsm, logins) in status.iter().filter_map(|hsm| Some((&hsm.name, hsm.logins.as_ref()?))) {
+        let last = logins.last.as_deref().unwrap_or("none");
+        let advice = "`signet hsm list` says what to do";
+        if logins.others_wait {
+            let text = format!("at HSM token {hsm} no node presents its PIN any more; what went wrong last: {last}");
+            findings.warn("logins", text, advice);
+        } else if !logins.stopped.is_empty() {
+            let nodes = logins.stopped.join(", ");
+            findings.warn("logins", format!("at HSM token {hsm} the PIN of node {nodes} was refused: {last}"), advice);
+        }
+    }
 }
 
 /// The clock against the last audit record: the chain's time never goes back.

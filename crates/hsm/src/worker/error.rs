@@ -101,6 +101,11 @@ impl Fault {
         }
     }
 
+    /// Whether a key was not found.
+    pub(super) const fn is_of_a_missing_key(&self) -> bool {
+        matches!(self, Self::Failure(HsmFailure::KeyMissing(_)))
+    }
+
     /// Whether the module said that much: no more than `CKR_GENERAL_ERROR`.
     pub(super) fn is_general_error(&self) -> bool {
         matches!(self, Self::Module(RvError::GeneralError | RvError::FunctionFailed, _))

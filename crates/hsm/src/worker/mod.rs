@@ -96,7 +96,9 @@ fn serve(own: Option<WorkerConfig>) -> io::Result<()> {
         // From here on threads start: what was given up is given up by all.
         hangup::watch(stream.try_clone().map_err(no_thread)?).map_err(no_thread)?;
         let talk = StartingTalk::new(&stream, &mut frames, &responses);
-        start(config, in_force, judges_logins.then_some(&talk as &dyn LoginTalk))
+        // Whoever has taken the server of another user over could have a refused PIN presented until the token locks.
+        let judges_itself = own.is_some() || !judges_logins;
+        start(config, in_force, judges_itself, judges_logins.then_some(&talk as &dyn LoginTalk))
     });
     match started {
         Ok(started) => work(started, judges_logins, stream, frames, responses),
@@ -158,12 +160,17 @@ struct Started {
 }
 
 /// Logs in, then opens the sessions one after another: the first failure stops.
-fn start(config: HsmConfig, in_force: InForce, talk: Option<&dyn LoginTalk>) -> Result<Started, HsmFailure> {
+fn start(
+    config: HsmConfig,
+    in_force: InForce,
+    judges_itself: bool,
+    talk: Option<&dyn LoginTalk>,
+) -> Result<Started, HsmFailure> {
     let count = config.sessions.max(1);
     let queue = usize::try_from(config.queue.max(1)).unwrap_or(usize::MAX);
     // A signer that can't count does not present its PIN either.
     let guard = SigningGuard::open(&config)?;
-    let (token, anchor) = Token::open(config, in_force, talk)?;
+    let (token, anchor) = Token::open(config, in_force, judges_itself, talk)?;
     let sessions = (0..count)
         .map(|_| token.session())
         .collect::<Result<Vec<_>, _>>()

@@ -39,6 +39,8 @@ pub(super) struct Token {
     /// What the module offers.
     pub(super) mechanisms: Mechanisms,
     sign: SignFunction,
+    /// Whether what this machine's files say holds the PIN back, whatever a server says.
+    judges_itself: bool,
     login: Mutex<()>,
     /// How many logins have followed the first.
     logins: AtomicU64,
@@ -71,6 +73,7 @@ impl Token {
     pub(super) fn open(
         config: HsmConfig,
         in_force: InForce,
+        judges_itself: bool,
         talk: Option<&dyn LoginTalk>,
     ) -> Result<(Self, Session), HsmFailure> {
         let found = find_patiently(&config)?;
@@ -88,6 +91,7 @@ impl Token {
             in_force,
             mechanisms: found.mechanisms,
             sign,
+            judges_itself,
             login: Mutex::new(()),
             logins: AtomicU64::new(0),
             objects: Mutex::new(()),
@@ -131,10 +135,15 @@ impl Token {
     }
 
     /// What to do about a fault of an operation that began after so many logins. In the moment of a logout a module may
-    /// answer no more than `CKR_GENERAL_ERROR`, as SoftHSM does, whose keys can't be decrypted any more.
+    /// answer no more than `CKR_GENERAL_ERROR`, as SoftHSM does, whose keys can't be decrypted any more; until the next login
+    /// private keys are not found.
     pub(super) fn remedy(&self, fault: &Fault, session: Option<&Session>, logins: u64) -> Remedy {
         let was_logged_out = || self.logins() != logins || session.is_some_and(|session| !is_logged_in(session));
-        if fault.is_general_error() && was_logged_out() { Remedy::Login } else { fault.remedy() }
+        if (fault.is_general_error() || fault.is_of_a_missing_key()) && was_logged_out() {
+            Remedy::Login
+        } else {
+            fault.remedy()
+        }
     }
 
     /// What the token is and can do, asked anew.
@@ -168,7 +177,7 @@ impl Token {
     /// own files decide.
     fn log_in(&self, session: &Session, talk: Option<&dyn LoginTalk>) -> Result<(), HsmFailure> {
         let pin = Pin::read(&self.config.pin, self.config.name.as_str(), self.config.state_directory.as_deref())?;
-        let pin = if talk.is_none() { pin.judged_alone()? } else { pin };
+        let pin = if self.judges_itself { pin.judged_alone()? } else { pin };
         // What a module can't say is no reason not to log in.
         if let Some(read) = Description::of(&self.module, &self.config.module, self.slot) {
             pin_state(read.pin, &self.config)?;
