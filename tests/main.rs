@@ -10,6 +10,7 @@ mod house_rules;
 mod hsm;
 mod http;
 mod issuer;
+mod nodes;
 mod rotation;
 mod several_hsms;
 mod store;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet_core::audit::{Draft, Event, Head, chain};
+use signet_core::audit::{Draft, Event, Head, NodeId, chain};
 use signet_store::AuditLog as _;
 use signet_store_sql::SqlStore;
 
@@ -48,7 +48,7 @@ async fn append_for(store: &Arc<SqlStore>, tasks: usize, each: usize) {
 pub(crate) async fn measure() {
     let (issued, mut head, started) = (token_issued(), Head::default(), Instant::now());
     for _ in 0..10_000 {
-        head = chain(head, now(), &issued).1;
+        head = chain(&NodeId::new("one"), head, now(), &issued).1;
     }
     println!("the chain alone: {:?} a record", started.elapsed() / 10_000);
     let place = Place::new();

@@ -12,11 +12,12 @@ use super::progress::RowProgress;
 use super::{Ended, Output, audit, deployment, operator, table};
 use crate::config::Config;
 use crate::server::{Need, Runtime, WholeFile};
-use signet_core::audit::Checkpoint;
+use signet_core::audit::{Checkpoint, NodeId};
 use signet_core::backup::{BackupReader, Closing, Statement, line};
 use signet_core::keys::hexadecimal;
 use signet_core::random::{self, OsRandom};
 use signet_store::anchor::Anchor;
+use signet_store::audit_log::head_of;
 use signet_store_sql::backup::{BackupOf, Progress};
 
 #[derive(Debug, clap::Args)]
@@ -105,7 +106,7 @@ fn verify(config: &Path, file: &Path, key: Option<PathBuf>, output: &Output) -> 
         "tables": statement.tables.iter().map(|sum| json!({
             "table": sum.table, "rows": sum.rows, "sha256": hexadecimal(&sum.hash)
         })).collect::<Vec<_>>(),
-        "audit_records": statement.heads.iter().map(|head| head.sequence).collect::<Vec<_>>(),
+        "audit_records": statement.heads.iter().map(|(_, head)| head.sequence).collect::<Vec<_>>(),
         "anchored_up_to": anchored.as_ref().map(|checkpoint| checkpoint.sequence),
     });
     output.value(&value, |_| as_text(&statement, anchored.as_ref()))
@@ -113,10 +114,11 @@ fn verify(config: &Path, file: &Path, key: Option<PathBuf>, output: &Output) -> 
 
 fn as_text(statement: &Statement, anchored: Option<&Checkpoint>) -> String {
     let rows = statement.tables.iter().map(|sum| [sum.table.clone(), sum.rows.to_string(), hexadecimal(&sum.hash)]);
-    let heads: Vec<String> = statement.heads.iter().map(|head| head.sequence.to_string()).collect();
-    let last = statement.heads.iter().map(|head| head.sequence).max().unwrap_or_default();
-    let later = anchored.filter(|anchored| anchored.sequence > last).map_or_else(String::new, |anchored| {
-        format!(" The anchor reaches record {}: what follows record {last} is not in here.", anchored.sequence)
+    let heads: Vec<String> = statement.heads.iter().map(|(_, head)| head.sequence.to_string()).collect();
+    let last = |node: &NodeId| head_of(&statement.heads, node).sequence;
+    let later = anchored.filter(|anchored| anchored.sequence > last(&anchored.node));
+    let later = later.map_or_else(String::new, |Checkpoint { node, sequence, .. }| {
+        format!(" The anchor reaches record {sequence}: what follows record {} is not in here.", last(node))
     });
     format!(
         "{}\n\nThe backup is genuine and whole: {} as it was at {}, {} rows, up to audit record {}.{later}",

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use clap::{Args, Subcommand};
 
 use super::{
-    Ended, Output, audit, backup, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, otp_client,
+    Ended, Output, audit, backup, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, node, otp_client,
     otp_key, restore, serve, store, user,
 };
 use crate::config::Config;
@@ -46,6 +46,9 @@ pub(super) enum DeploymentCommand {
     /// The HSM tokens of the deployment.
     #[command(subcommand)]
     Hsm(hsm::HsmCommand),
+    /// The nodes of the deployment: the machines whose servers share its store.
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Users.
     #[command(subcommand)]
     User(user::UserCommand),
@@ -89,6 +92,7 @@ impl DeploymentCommand {
             Self::Custody(command) => command.run(config, output).await,
             Self::Key(command) => command.run(config, output).await,
             Self::Hsm(command) => command.run(config, output).await,
+            Self::Node(command) => command.run(config, output).await,
             Self::User(command) => command.run(config, output).await,
             Self::Factor(command) => command.run(config, output).await,
             Self::Client(command) => command.run(config, output).await,

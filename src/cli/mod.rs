@@ -31,6 +31,8 @@ mod input;
 mod key;
 mod login;
 #[cfg(feature = "server")]
+mod node;
+#[cfg(feature = "server")]
 mod otp_client;
 #[cfg(feature = "server")]
 mod otp_key;

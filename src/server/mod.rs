@@ -5,13 +5,13 @@
 
 mod background;
 mod hsm_events;
+mod node;
 mod node_file;
 mod process;
 mod reload;
 mod restore;
 mod run_mark;
 mod runtime;
-mod sole;
 mod start;
 mod store_copy;
 mod whole_file;
@@ -31,12 +31,12 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::http::{AcceptedHosts, HttpState, router};
+use node::NodeRight;
 use reload::Reload;
 use signet_core::audit::{Event, Outcome};
 use signet_hsm::HsmEvent;
 use signet_service::key_ring::rotation::Rotator;
-use signet_store::AuditLog as _;
-use sole::SoleServer;
+use signet_store::{AuditLog as _, Nodes as _};
 
 pub(crate) use crate::http::{Listening, ServeError};
 pub(crate) use node_file::known_node_id;
@@ -94,14 +94,12 @@ pub(crate) async fn run_on(
     let mut signals = Signals::listen(file)?;
     let tls = process::load_tls(config.server.tls.as_ref()).await?;
     let (events, hsm_events) = mpsc::unbounded_channel();
-    let (runtime, sole) = open(config, events).await?;
+    let (runtime, right) = open(config, events).await?;
     let signet = &runtime.signet;
     let mut background = background::start(&runtime, hsm_events);
     let rotation = signet.issuer().ids.next();
     background.spawn(background::rotate(Rotator::new(signet.key_ring.rotation.clone(), rotation.clone())));
-    if let Some(sole) = sole.clone() {
-        background.spawn(sole.keep());
-    }
+    background.spawn(Arc::clone(&right).keep());
     if let Some((path, hangup)) = signals.hangup.take() {
         background.spawn(Reload::new(path, &runtime).on_each(hangup));
     }
@@ -123,22 +121,19 @@ pub(crate) async fn run_on(
     };
     let served = served.context("the server failed")?;
     background.shutdown().await;
-    stop(runtime, &rotation, sole).await?;
+    stop(runtime, &rotation, &right).await?;
     Ok(served?)
 }
 
 /// Opens the deployment, waits for its HSM tokens and records the start.
-async fn open(
-    config: Config,
-    events: mpsc::UnboundedSender<HsmEvent>,
-) -> anyhow::Result<(Runtime, Option<Arc<SoleServer>>)> {
+async fn open(config: Config, events: mpsc::UnboundedSender<HsmEvent>) -> anyhow::Result<(Runtime, Arc<NodeRight>)> {
     let runtime = Runtime::assemble(config, Need::Server, events).await?;
     let begun = async {
-        let sole = SoleServer::claim(&runtime).await?;
-        start::start_hsm(&runtime).await.map(|()| sole)
+        let right = NodeRight::claim(&runtime).await?;
+        start::start_hsm(&runtime).await.map(|()| right)
     };
-    let sole = match begun.await {
-        Ok(sole) => sole,
+    let right = match begun.await {
+        Ok(right) => right,
         Err(error) => {
             runtime.hsm.shutdown().await;
             runtime.store.close().await;
@@ -149,11 +144,11 @@ async fn open(
         marks.announce(workers::server_slack(&runtime.config))?;
     }
     let anchor = &runtime.config.audit.anchor;
-    if !anchor.exists() && runtime.store.last_checkpoint().await?.is_some() {
+    if !anchor.exists() && runtime.store.last_checkpoint(runtime.store.node()).await?.is_some() {
         tracing::error!(anchor = %anchor.display(), "the anchor is gone: whether this is an old copy of the store can't be told");
     }
     hsm_events::record(&runtime.signet, Event::ServerStarted, Outcome::Done, None).await?;
-    Ok((runtime, sole))
+    Ok((runtime, right))
 }
 
 async fn asked_to_stop(signals: &mut Signals, background: &mut JoinSet<()>) {
@@ -166,7 +161,7 @@ async fn asked_to_stop(signals: &mut Signals, background: &mut JoinSet<()>) {
 }
 
 /// Leaves nothing for the next start to explain, and records the end.
-async fn stop(runtime: Runtime, rotation: &str, sole: Option<Arc<SoleServer>>) -> anyhow::Result<()> {
+async fn stop(runtime: Runtime, rotation: &str, right: &NodeRight) -> anyhow::Result<()> {
     let signet = &runtime.signet;
     background::reconcile(&runtime).await;
     if let Err(error) = signet.key_ring.rotation.end_rotation(rotation).await {
@@ -174,8 +169,6 @@ async fn stop(runtime: Runtime, rotation: &str, sole: Option<Arc<SoleServer>>) -
     }
     signet.audit.append_repetitions(true).await?;
     hsm_events::record(signet, Event::ServerStopped, Outcome::Done, None).await?;
-    if let Some(sole) = sole {
-        sole.end().await;
-    }
+    right.end().await;
     runtime.close().await
 }

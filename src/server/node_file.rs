@@ -1,4 +1,4 @@
-//! The file in the state folder that names this machine's node.
+//! The file in the state folder that names this machine's node. A second line names the process that was it last.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use signet_core::keys::hexadecimal;
 use signet_core::random::{OsRandom, bytes};
 use signet_state_file::{Access, LockedFile};
 
-const NODE_FILE: &str = "node-id";
+pub(super) const NODE_FILE: &str = "node-id";
 
 /// The id of the node whose state folder this is; at the first use a fresh one becomes it.
 /// Errors: why the file can't be used.

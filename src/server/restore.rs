@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use super::wiring::{BUSY, postgres_options};
+use super::wiring::{BUSY, own_node, postgres_options};
 use crate::config::{Config, StoreConfig};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::backup::{BackupReader, Header, Section, Statement};
@@ -17,7 +17,8 @@ use signet_core::keys::TenantId;
 use signet_jose::VerifyingKey;
 use signet_jose::clock::{Clock as _, SystemClock};
 use signet_store::anchor::Anchor;
-use signet_store::{AuditLog as _, StoreFailure};
+use signet_store::audit_log::head_of;
+use signet_store::{AuditLog as _, Nodes as _, StoreFailure};
 use signet_store_sql::SqlStore;
 use signet_store_sql::engine::Engine;
 use signet_store_sql::restore::{Ended, Restoring, Rows};
@@ -58,7 +59,7 @@ pub(crate) async fn restore(
     let gained = write_rows(&mut restoring, file, keys, &statement, told).await.with_context(refused)?;
     restoring.check(&statement, &gained).await?;
     let anchor = put_anchor_aside(&config.audit.anchor, &statement)?;
-    let store = SqlStore::open_to_copy(engine.clone(), None, Arc::new(SystemClock)).await?;
+    let store = SqlStore::open_to_copy(engine.clone(), own_node(config)?, None, Arc::new(SystemClock)).await?;
     let anchored = renew_anchor(&config.audit.anchor, store.as_ref()).await;
     let mut record = Draft::new(Event::StoreRestored, Outcome::Done, TenantId::default_tenant().as_str(), context);
     record.detail = Some(format!("backup {} of {}; {why}", header.id, header.at));
@@ -149,8 +150,9 @@ async fn write_rows(
 
 /// Moves an anchor out of the way that reaches further than the backup: the records that it covers are given up.
 fn put_anchor_aside(anchor: &Path, statement: &Statement) -> anyhow::Result<Option<PathBuf>> {
-    let end = statement.heads.iter().map(|head| head.sequence).max().unwrap_or_default();
-    let further = Anchor::new(anchor).furthest()?.is_some_and(|furthest| furthest.sequence > end);
+    let further = Anchor::new(anchor)
+        .furthest()?
+        .is_some_and(|furthest| furthest.sequence > head_of(&statement.heads, &furthest.node).sequence);
     if !further {
         return Ok(None);
     }
@@ -164,7 +166,7 @@ fn put_anchor_aside(anchor: &Path, statement: &Statement) -> anyhow::Result<Opti
 /// Where there is no anchor, begins one with what the restored store holds.
 async fn renew_anchor(anchor: &Path, store: &SqlStore) -> anyhow::Result<()> {
     if !anchor.exists()
-        && let Some(last) = store.last_checkpoint().await?
+        && let Some(last) = store.last_checkpoint(store.node()).await?
     {
         Anchor::new(anchor).append(&last).await?;
     }

@@ -14,7 +14,7 @@ use signet_store_sql::pages::TableSum;
 use signet_store_sqlite::SqliteOptions;
 
 use super::run_mark::RunMarks;
-use super::wiring::{BUSY, postgres_options};
+use super::wiring::{BUSY, own_node, postgres_options};
 use crate::config::{Config, PostgresConfig, StoreConfig};
 
 /// Where to.
@@ -46,7 +46,7 @@ impl StoreCopy {
             busy_timeout: BUSY,
             anchor: Some(config.audit.anchor.clone()),
         };
-        let store = signet_store_sqlite::open_to_copy(options, Arc::new(SystemClock)).await?;
+        let store = signet_store_sqlite::open_to_copy(options, own_node(config)?, Arc::new(SystemClock)).await?;
         let folder = config.store.folder();
         let marks = RunMarks::leave(folder, Slack::default())?;
         if marks.look()?.live.is_some() {

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::node_file;
 use crate::config::{Config, PostgresConfig, StoreConfig};
+use signet_core::audit::NodeId;
 use signet_core::keys::TenantId;
 use signet_core::mfa::webauthn::{RelyingParty, attestation_roots};
 use signet_core::oauth::RoleScopes;
@@ -28,6 +30,11 @@ pub(super) const BUSY: Duration = Duration::from_secs(4);
 /// The shortest API key of a validation server, in bytes: a shorter one can be guessed.
 const LEAST_API_KEY: usize = 16;
 
+/// The node that this machine is, by its state folder.
+pub(super) fn own_node(config: &Config) -> anyhow::Result<NodeId> {
+    Ok(NodeId::new(node_file::node_id(config.store.folder())?))
+}
+
 /// Opens the store alone.
 pub(crate) async fn open_store(
     config: &Config,
@@ -35,15 +42,16 @@ pub(crate) async fn open_store(
     anchor: Option<PathBuf>,
 ) -> anyhow::Result<Arc<SqlStore>> {
     let clock = Arc::new(SystemClock);
+    let node = own_node(config)?;
     match &config.store {
         StoreConfig::Sqlite(path) => {
             let options = SqliteOptions { path: path.clone(), create, readers: READERS, busy_timeout: BUSY, anchor };
-            Ok(signet_store_sqlite::open(options, clock).await?)
+            Ok(signet_store_sqlite::open(options, node, clock).await?)
         }
         StoreConfig::Postgres(database) => {
             let mut options = postgres_options(database)?;
             (options.create, options.anchor) = (create, anchor);
-            Ok(signet_store_postgres::open(options, clock).await?)
+            Ok(signet_store_postgres::open(options, node, clock).await?)
         }
     }
 }

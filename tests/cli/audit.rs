@@ -24,7 +24,7 @@ fn head(deployment: &Application) -> i64 {
 }
 
 /// Whoever can write to the database makes the head fit to what is left.
-const FIX_HEAD: &str = "UPDATE deployment SET (head_sequence, head_hash) =
+const FIX_HEAD: &str = "UPDATE nodes SET (head_sequence, head_hash) =
     (SELECT sequence, hash FROM audit_records ORDER BY sequence DESC LIMIT 1);";
 
 #[test]

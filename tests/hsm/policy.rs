@@ -69,7 +69,8 @@ async fn an_audit_key_signs_no_token() {
     let (group, _events) = started(token.config()).await;
     let made = group.generate_announced(&announced(KeyPurpose::AuditSigning, Algorithm::Es256), 0).await.unwrap();
     let key = stored(&made, KeyPurpose::AuditSigning, Some(Algorithm::Es256));
-    let checkpoint = json!({ "v": 1, "seq": 1, "hash": "A".repeat(43), "at": SystemClock.now().to_string() });
+    let checkpoint =
+        json!({ "v": 1, "node": "one", "seq": 1, "hash": "A".repeat(43), "at": SystemClock.now().to_string() });
     assert_eq!(sign(&group, &key, "signet-checkpoint+jwt", &checkpoint).await, Ok(()));
     assert_eq!(sign(&group, &key, "signet-custody+jws", &json!({ "held": true })).await, Ok(()));
     assert!(sign(&group, &key, "at+jwt", &claims(300)).await.unwrap_err().contains("does not sign a token"));

@@ -3,25 +3,6 @@
 
 use crate::support::application::Application;
 
-/// Long after every test.
-const FAR_AHEAD: &str = "9999999999999";
-
-#[tokio::test]
-async fn one_server_at_a_time_serves_a_database_and_one_that_was_overtaken_stops() {
-    let application = Application::on_postgres("");
-    application.sql(&format!("INSERT INTO leases VALUES ('server', 'another node', {FAR_AHEAD})"));
-    application.run(&["serve"]).fails(1, &["another server serves this database"]);
-    application.sql("DELETE FROM leases");
-    let mut server = application.serve();
-    // The same machine's server is not another one, however its last one ended.
-    server.kill_and_restart();
-    server.get("/readyz").await.ok();
-    application
-        .sql(&format!("UPDATE leases SET holder = 'another node', expires_at = {FAR_AHEAD} WHERE name = 'server'"));
-    server.ended();
-    assert!(application.log().contains("another server serves this database by now"));
-}
-
 #[tokio::test]
 async fn a_server_whose_clock_is_not_the_databases_is_not_ready_and_says_so() {
     let application = Application::on_postgres("");

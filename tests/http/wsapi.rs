@@ -216,34 +216,6 @@ async fn promise_4_an_otp_is_accepted_once_wherever_it_is_shown() {
     assert_eq!(stage.run_with(&taken, &key.secret_hex()).code, Some(1));
 }
 
-/// Sends each request so many times at once.
-async fn storm(askers: &[Asker], otp: &str, times: usize) -> BTreeMap<String, usize> {
-    let mut calls = JoinSet::new();
-    for number in 0..times {
-        let (asker, otp) = (askers[number % askers.len()].clone(), otp.to_owned());
-        calls.spawn(async move { asker.verify(&otp, &format!("{number:016}")).await });
-    }
-    let mut counts = BTreeMap::new();
-    for status in calls.join_all().await {
-        *counts.entry(status).or_default() += 1;
-    }
-    counts
-}
-
-/// Two nodes on one store: what synchronisation between validation servers is for is decided by one write.
-#[tokio::test(flavor = "multi_thread")]
-async fn hazard_44_of_a_hundred_at_once_on_two_nodes_one_verification_wins() {
-    let stage = Stage::new("");
-    let second = stage.application().serve();
-    let (asker, key) = (Asker::add(&stage, "vpn", &[]), add_key(&stage, "vvvvvvvvvvcb"));
-    let other = Asker { url: second.url("/wsapi/2.0/verify"), ..asker.clone() };
-    for _ in 0..3 {
-        let counts = storm(&[asker.clone(), other.clone()], &key.press(), 100).await;
-        assert_eq!(counts.get("OK"), Some(&1), "{counts:?}");
-        assert_eq!(counts.get("REPLAYED_OTP"), Some(&99), "{counts:?}");
-    }
-}
-
 #[tokio::test]
 async fn hazard_49_a_verified_otp_is_spent_for_good_also_by_a_server_that_is_killed() {
     let mut stage = Stage::new("");

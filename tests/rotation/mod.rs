@@ -47,7 +47,8 @@ pub(super) fn in_hsm(deployment: &Application) -> BTreeSet<String> {
 
 /// The `CKA_ID` of a key, by the store.
 pub(super) fn cka_id(deployment: &Application, kid: &str) -> String {
-    deployment.sql(&format!("SELECT lower(hex(cka_id)) FROM keys WHERE key_id = '{kid}'"))
+    let hexadecimal = if deployment.postgres().is_some() { "encode(cka_id, 'hex')" } else { "lower(hex(cka_id))" };
+    deployment.sql(&format!("SELECT {hexadecimal} FROM keys WHERE key_id = '{kid}'"))
 }
 
 /// The audit records of one kind of event.

@@ -49,9 +49,9 @@ fn a_rotation_that_waits_already_is_not_begun_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_three_processes_one_rotates() {
-    let deployment = Application::new(&quick("2s"));
-    let servers = [deployment.serve(), deployment.serve(), deployment.serve()];
+async fn of_three_nodes_one_rotates() {
+    let deployment = Application::on_postgres(&quick("2s"));
+    let servers = [deployment.serve(), deployment.another_node().serve(), deployment.another_node().serve()];
     tokio::task::block_in_place(|| wait_long("four keys", || (ring(&deployment).len() >= 4).then_some(())));
     assert_eq!(deployment.sql("SELECT COUNT(*) FROM leases"), "1");
     servers.into_iter().for_each(Server::stop);

@@ -74,14 +74,14 @@ async fn client(asks: Caller, verifies: Caller, refresh: Option<String>, until: 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn promise_6_rotation_under_load_breaks_nobody() {
-    let deployment = Application::new(&quick("3s"));
+    let deployment = Application::on_postgres(&quick("3s"));
     let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let ann = deployment.add_user("ann", "reader");
     let totp = deployment.add_totp(&ann, &[]);
     let first = in_stage(&deployment, "active").remove(0);
     let first_id = cka_id(&deployment, &first);
-    // Two servers over one store: their snapshots differ, and one of them rotates.
-    let servers = [deployment.serve(), deployment.serve()];
+    // Two nodes: their snapshots differ, and one of them rotates.
+    let servers = [deployment.serve(), deployment.another_node().serve()];
     let callers = servers.each_ref().map(|server| Caller::new(server, &credentials));
     let signed_in = callers[0].sign_in("ann", PASSWORD, &totp.code()).await.unwrap();
     assert_eq!(signed_in.status, 200, "{signed_in:?}");

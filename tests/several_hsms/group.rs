@@ -67,7 +67,7 @@ impl Group {
     pub(super) fn promote_signing_key(&self, hsm: &str) {
         let sql = format!(
             "UPDATE keys SET state = 'active' WHERE hsm = '{hsm}' AND purpose = 'token_signing' AND state = 'next';
-             UPDATE deployment SET generation = generation + 1;"
+             UPDATE generations SET value = value + 1 WHERE noun = 'keys';"
         );
         self.deployment.sql(&sql);
     }

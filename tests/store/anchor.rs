@@ -7,6 +7,7 @@ use signet_store::AuditLog as _;
 use signet_store::anchor::Anchor;
 use signet_store_sqlite::SqliteOptions;
 
+use crate::support::store::{OwnChain as _, node};
 use crate::support::store::{Place, checkpoint, draft, now, verify};
 
 fn anchored(place: &Place) -> SqliteOptions {
@@ -14,7 +15,7 @@ fn anchored(place: &Place) -> SqliteOptions {
 }
 
 fn long_checkpoint(sequence: i64) -> Checkpoint {
-    Checkpoint { sequence, at: now(), jws: format!("{}{sequence}", "j".repeat(2000)) }
+    Checkpoint { node: node(), sequence, at: now(), jws: format!("{}{sequence}", "j".repeat(2000)) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +73,7 @@ async fn a_cut_line_longer_than_what_is_read_first_is_passed_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_opens_beside_a_busy_one() {
     let place = Arc::new(Place::new());
-    let busy = signet_store_sqlite::open(anchored(&place), place.clock.clone()).await.unwrap();
+    let busy = signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap();
     let writer = tokio::spawn({
         let busy = Arc::clone(&busy);
         async move {
@@ -83,7 +84,7 @@ async fn a_store_opens_beside_a_busy_one() {
         }
     });
     for _ in 0..60 {
-        signet_store_sqlite::open(anchored(&place), place.clock.clone()).await.unwrap().close().await;
+        signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap().close().await;
     }
     writer.abort();
     assert!(writer.await.unwrap_err().is_cancelled());
@@ -93,18 +94,18 @@ async fn a_store_opens_beside_a_busy_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_that_can_not_be_written_is_told_until_it_can() {
     let place = Place::new();
-    let store = signet_store_sqlite::open(anchored(&place), place.clock.clone()).await.unwrap();
+    let store = signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap();
     store.append(vec![draft(Event::SignIn)]).await.unwrap();
     std::fs::create_dir(place.anchor()).unwrap();
     for _ in 0..2 {
         let signed = checkpoint(store.as_ref()).await;
         let error = store.add_checkpoint(&signed).await.unwrap_err();
         assert!(error.to_string().contains("the anchor file"), "{error}");
-        assert_eq!(store.last_checkpoint().await.unwrap(), None, "it is still to be signed");
+        assert_eq!(store.last_own_checkpoint().await.unwrap(), None, "it is still to be signed");
     }
     std::fs::remove_dir(place.anchor()).unwrap();
     store.add_checkpoint(&checkpoint(store.as_ref()).await).await.unwrap();
     assert_eq!(verify(store.as_ref()).await.unwrap().signed, 1);
-    assert_eq!(Anchor::new(place.anchor()).furthest().unwrap(), store.last_checkpoint().await.unwrap());
+    assert_eq!(Anchor::new(place.anchor()).furthest().unwrap(), store.last_own_checkpoint().await.unwrap());
     store.close().await;
 }

@@ -10,7 +10,7 @@ use signet_store_sql::backup::{BackupOf, Written};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::support::postgres::Database;
-use crate::support::store::{Place, draft, granted, now, raw, tenant};
+use crate::support::store::{OwnChain as _, Place, draft, granted, node, now, raw, tenant};
 
 /// A file that has somebody else write to the store when it gets its first bytes.
 struct Meddling<'m> {
@@ -50,7 +50,7 @@ async fn filled(store: &SqlStore) {
 async fn shows_one_moment(store: &SqlStore, meddle: Box<dyn FnOnce() + Send + '_>) -> Vec<TableSum> {
     let head = store.head().await.unwrap();
     let (lines, written) = written(store, meddle).await;
-    assert_eq!(written.heads, [head]);
+    assert_eq!(written.heads, [(node(), head)]);
     let text = String::from_utf8(lines).unwrap();
     assert!(text.contains("\"alice\"") && !text.contains("renamed") && !text.contains("late"), "{text}");
     let of = |name: &str| written.tables.iter().find(|sum| sum.table == name).unwrap().rows;

@@ -12,6 +12,7 @@ use signet_store_sql::tables::{TABLES, table};
 use sqlx::Executor as _;
 
 use crate::support::postgres::Database;
+use crate::support::store::{OwnChain as _, node};
 use crate::support::store::{Place, counter, draft, granted, now, raw, tenant, totp_factor, verify};
 
 const FROM: &str = "sqlite:///old.db";
@@ -40,7 +41,7 @@ async fn filled() -> Place {
 }
 
 async fn to_copy(place: &Place) -> Arc<SqlStore> {
-    signet_store_sqlite::open_to_copy(place.options(), place.clock.clone()).await.unwrap()
+    signet_store_sqlite::open_to_copy(place.options(), node(), place.clock.clone()).await.unwrap()
 }
 
 async fn target(database: &Database) -> Arc<dyn Engine> {
@@ -67,7 +68,7 @@ fn refusal<T>(outcome: Result<T, StoreError>) -> String {
 }
 
 async fn opened(place: &Place) -> Result<Arc<SqlStore>, StoreError> {
-    signet_store_sqlite::open(place.options(), place.clock.clone()).await
+    signet_store_sqlite::open(place.options(), node(), place.clock.clone()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +98,7 @@ async fn every_row_arrives_and_the_old_store_is_closed_for_good() {
 
     let moved = database.open().await;
     let records = verify(moved.as_ref()).await.unwrap().head.sequence;
-    let last = moved.records(records, 1).await.unwrap();
+    let last = moved.own_records(records, 1).await.unwrap();
     assert!(last[0].text.contains("store.closed"), "{}", last[0].text);
     assert_eq!(moved.user_by_name(&tenant(), "alice").await.unwrap().unwrap().name, "alice");
     moved.append(vec![draft(Event::ServerStarted)]).await.unwrap();
@@ -131,7 +132,7 @@ async fn an_interrupted_copy_keeps_both_stores_closed_and_goes_on_where_it_was()
     assert_eq!(database.sql(arrived), "1000");
     let source = refusal(opened(&place).await);
     assert!(source.contains("signet store copy --to") && source.contains("--give-up"), "{source}");
-    let filling = refusal(signet_store_postgres::open(database.options(), database.clock.clone()).await);
+    let filling = refusal(signet_store_postgres::open(database.options(), node(), database.clock.clone()).await);
     assert!(filling.contains(FROM) && filling.contains("not complete"), "{filling}");
     let elsewhere = Database::new();
     assert!(refusal(copy(&place, &elsewhere).await).contains(&database.url()));
@@ -155,7 +156,7 @@ async fn a_row_that_differs_is_found_and_the_old_store_does_not_end() {
         let text = copy(&place, &database).await.err().unwrap().to_string();
         assert!(text.contains("the stores differ in the table") || text.contains("duplicate"), "{change}: {text}");
         assert!(refusal(opened(&place).await).contains("--give-up"));
-        assert!(signet_store_postgres::open(database.options(), database.clock.clone()).await.is_err());
+        assert!(signet_store_postgres::open(database.options(), node(), database.clock.clone()).await.is_err());
     }
 }
 

@@ -13,7 +13,8 @@ use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::support::store::{Place, after, draft, granted, now, raw, tenant, verify};
+use crate::support::store::node;
+use crate::support::store::{Place, after, client, draft, grant, granted, now, raw, tenant, user, verify};
 
 fn is_unavailable(error: &StoreError) -> bool {
     matches!(error.failure, StoreFailure::Unavailable(_))
@@ -22,14 +23,15 @@ fn is_unavailable(error: &StoreError) -> bool {
 async fn rotate(store: &SqlStore) -> Result<RotateOutcome, StoreError> {
     let told = AuditOnOutcome::applied(draft(Event::TokenRefreshed));
     let (spent, successor) = (SecretHash::of("r0"), SecretHash::of("r1"));
-    store.rotate(&tenant(), &spent, &successor, Some(&HsmName::new("primary")), now(), told).await
+    let family = grant("g", &user("alice"), &client("app"));
+    store.rotate(&family, &spent, &successor, Some(&HsmName::new("primary")), now(), told).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_of_another_process_is_waited_for_and_then_denied() {
     let place = Place::new();
     let options = SqliteOptions { busy_timeout: Duration::from_millis(300), ..place.options() };
-    let store = signet_store_sqlite::open(options, place.clock.clone()).await.unwrap();
+    let store = signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap();
     granted(store.as_ref()).await;
     let mut other = raw(&place.database()).await;
     other.execute("BEGIN IMMEDIATE").await.unwrap();
@@ -45,14 +47,14 @@ async fn a_lock_of_another_process_is_waited_for_and_then_denied() {
 
 /// Every token needs the row of the chain's end: a probe that wrote it would stand in their way, and they in its.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_probe_writes_and_leaves_the_deployments_row_alone() {
+async fn a_probe_writes_and_leaves_the_nodes_row_alone() {
     let place = Place::new();
     let store = place.open().await;
     let mut guard = raw(&place.database()).await;
     let refuses = |table: &str| {
         format!("CREATE TRIGGER no_{table} BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END")
     };
-    guard.execute(AssertSqlSafe(refuses("deployment"))).await.unwrap();
+    guard.execute(AssertSqlSafe(refuses("nodes"))).await.unwrap();
     store.probe(now()).await.unwrap();
     assert!(store.append(vec![draft(Event::SignIn)]).await.is_err(), "the trigger holds");
     guard.execute(AssertSqlSafe(refuses("probe"))).await.unwrap();
@@ -104,7 +106,7 @@ async fn one_failing_job_of_a_group_fails_alone() {
             tokio::spawn(async move {
                 // Every fourth asks for a token that is there already, which no rule of the contract foresees.
                 let token = if index % 4 == 0 { "r0".to_owned() } else { format!("token-{index}") };
-                let grant = crate::support::store::grant(&format!("grant-{index}"), &alice, &app);
+                let grant = grant(&format!("grant-{index}"), &alice, &app);
                 store.add_grant(&grant, &SecretHash::of(&token), 0, vec![draft(Event::TokenIssued)]).await
             })
         })

@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _, SqliteConnection};
 
 use crate::support::postgres::Database;
+use crate::support::store::{OwnChain as _, node};
 use crate::support::store::{Place, draft, raw, verify};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +37,7 @@ async fn every_sql_text_prepares() {
 
 async fn refused(place: &Place, create: bool) -> String {
     let options = SqliteOptions { create, ..place.options() };
-    let error = signet_store_sqlite::open(options, place.clock.clone()).await.err().unwrap();
+    let error = signet_store_sqlite::open(options, node(), place.clock.clone()).await.err().unwrap();
     assert!(matches!(error.failure, StoreFailure::Refused(_) | StoreFailure::Unavailable(_)), "{error}");
     error.to_string()
 }
@@ -48,7 +49,7 @@ async fn a_missing_file_is_made_only_where_asked() {
     assert!(!place.database().exists());
     place.open().await.close().await;
     let options = SqliteOptions { create: false, ..place.options() };
-    signet_store_sqlite::open(options, place.clock.clone()).await.unwrap().close().await;
+    signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap().close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +57,7 @@ async fn other_files_are_refused_and_left_as_they_are() {
     let place = Place::new();
     std::fs::write(place.database(), "not a database, but a text that is long enough to be looked at ".repeat(20))
         .unwrap();
-    let error = signet_store_sqlite::open(place.options(), place.clock.clone()).await.err().unwrap();
+    let error = signet_store_sqlite::open(place.options(), node(), place.clock.clone()).await.err().unwrap();
     assert!(matches!(error.failure, StoreFailure::Corrupt(_)), "{error}");
     assert!(std::fs::read(place.database()).unwrap().starts_with(b"not a database"));
 
@@ -75,7 +76,7 @@ async fn other_files_are_refused_and_left_as_they_are() {
 async fn a_file_that_can_not_be_used_says_what_to_do() {
     let place = Place::new();
     let options = SqliteOptions { path: place.folder().join("no/such/folder/signet.db"), ..place.options() };
-    let error = signet_store_sqlite::open(options, place.clock.clone()).await.err().unwrap();
+    let error = signet_store_sqlite::open(options, node(), place.clock.clone()).await.err().unwrap();
     assert!(error.to_string().contains("no/such/folder"), "{error}");
 }
 

@@ -11,6 +11,7 @@ use signet_store_postgres::PostgresOptions;
 use signet_store_sql::SqlStore;
 
 use crate::support::postgres::{Database, Server};
+use crate::support::store::node;
 use crate::support::store::{ManualClock, NOW, draft, now, verify};
 
 /// Within this time a store must work again once a host takes writes.
@@ -19,7 +20,7 @@ const RECOVERY: Duration = Duration::from_secs(10);
 async fn open(url: &str) -> Result<Arc<SqlStore>, StoreError> {
     let mut options = PostgresOptions::new(url, None, None).unwrap();
     options.create = true;
-    signet_store_postgres::open(options, ManualClock::at(NOW)).await
+    signet_store_postgres::open(options, node(), ManualClock::at(NOW)).await
 }
 
 /// Opens a database of a server on which a setting is another one.
@@ -51,7 +52,7 @@ async fn a_database_without_a_schema_is_refused_with_what_to_do() {
     let database = Database::new();
     let mut options = database.options();
     options.create = false;
-    let empty = signet_store_postgres::open(options, database.clock.clone()).await.err().unwrap().to_string();
+    let empty = signet_store_postgres::open(options, node(), database.clock.clone()).await.err().unwrap().to_string();
     assert!(empty.contains("signet store migrate") && empty.contains("signet init"), "{empty}");
 }
 
@@ -127,9 +128,9 @@ async fn a_standby_without_the_last_commits_is_refused_as_an_old_copy() {
     let store = open(&url).await.unwrap();
     assert!(store.weakness().await.unwrap().is_some_and(|text| text.contains("synchronous_standby_names")));
     store.append(vec![draft(Event::SignIn)]).await.unwrap();
-    let head = "SELECT head_sequence FROM deployment";
+    let head = "SELECT head_sequence FROM nodes";
     while standby.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'tokens'") != "1"
-        || standby.sql("tokens", "SELECT to_regclass('deployment') IS NOT NULL") != "t"
+        || standby.sql("tokens", "SELECT to_regclass('nodes') IS NOT NULL") != "t"
         || standby.sql("tokens", head) != "1"
     {
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -8,12 +8,13 @@ use signet_core::keys::{HsmName, LoginRecord, OtpHash, TokenIdentity, TokenInfo}
 use signet_core::mfa::{HotpState, RecoveryState};
 use signet_core::secret::SecretHash;
 use signet_store::{
-    AssignOutcome, AuditLog as _, AuditOnOutcome, Factor, FactorDetail, FactorId, Factors as _, Grants as _,
-    LoginChange, Logins as _, RecoveryCodes as _, RotateOutcome, Stock as _, StockId, StockToken, StoreError,
-    StoredLogins, Throttles as _, Users as _,
+    AssignOutcome, AuditOnOutcome, Factor, FactorDetail, FactorId, Factors as _, Grants as _, LoginChange, Logins as _,
+    RecoveryCodes as _, RotateOutcome, Stock as _, StockId, StockToken, StoreError, StoredLogins, Throttles as _,
+    Users as _,
 };
 use signet_store_sql::SqlStore;
 
+use crate::support::store::OwnChain as _;
 use crate::support::store::{counter, draft, granted, now, seals, tenant, totp_factor, user, verify, yubico_factor};
 
 const RACERS: usize = 100;
@@ -70,7 +71,7 @@ where
 }
 
 async fn told_as_won(store: &SqlStore) -> usize {
-    let records = store.records(1, 1000).await.unwrap();
+    let records = store.own_records(1, 1000).await.unwrap();
     records.iter().filter(|record| record.text.contains(r#""detail":"won""#)).count()
 }
 
@@ -149,11 +150,14 @@ async fn a_stock_token_becomes_one_users(one: Arc<SqlStore>, two: Arc<SqlStore>)
 }
 
 async fn one_successor_of_a_refresh_token(one: Arc<SqlStore>, two: Arc<SqlStore>) {
-    granted(one.as_ref()).await;
-    let outcomes = race([&one, &two], |store, racer| async move {
-        let successor = SecretHash::of(&format!("r1-{racer}"));
-        let hsm = HsmName::new("primary");
-        store.rotate(&tenant(), &SecretHash::of("r0"), &successor, Some(&hsm), now(), told()).await
+    let (_, _, family) = granted(one.as_ref()).await;
+    let outcomes = race([&one, &two], |store, racer| {
+        let family = family.clone();
+        async move {
+            let successor = SecretHash::of(&format!("r1-{racer}"));
+            let hsm = HsmName::new("primary");
+            store.rotate(&family, &SecretHash::of("r0"), &successor, Some(&hsm), now(), told()).await
+        }
     })
     .await;
     let winners: Vec<usize> = (0..RACERS).filter(|racer| outcomes[*racer] == RotateOutcome::Rotated).collect();

@@ -5,6 +5,7 @@ use signet_store_sql::tables::{Column, Kind, TABLES, Table};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqliteConnection};
 
 use crate::support::postgres::Database;
+use crate::support::store::node;
 use crate::support::store::{Place, now, raw};
 
 /// The catalogue's lines, as a database would give them: table, its columns with their types, its key.
@@ -92,7 +93,7 @@ const CHANGED: [(&str, &str); 3] = [
         "migration 99 (later), which this program does not know: use a newer program",
     ),
     (
-        "UPDATE schema_migrations SET hash = (SELECT head_hash FROM deployment) WHERE version = 1",
+        "UPDATE schema_migrations SET hash = (SELECT hash FROM schema_migrations WHERE version = 2) WHERE version = 1",
         "migration 1 (first) of the database is not this program's",
     ),
     ("DROP TABLE schema_migrations", "made by an unreleased program"),
@@ -104,7 +105,8 @@ async fn an_unknown_or_changed_migration_is_refused_on_both_engines() {
         let place = Place::new();
         place.open().await.close().await;
         raw(&place.database()).await.execute(AssertSqlSafe(change)).await.unwrap();
-        let refused = signet_store_sqlite::open(place.options(), place.clock.clone()).await.err().unwrap().to_string();
+        let refused =
+            signet_store_sqlite::open(place.options(), node(), place.clock.clone()).await.err().unwrap().to_string();
         assert!(refused.contains(says), "{refused}");
         let database = Database::new();
         database.open().await.close().await;
@@ -112,7 +114,7 @@ async fn an_unknown_or_changed_migration_is_refused_on_both_engines() {
         for create in [false, true] {
             let mut options = database.options();
             options.create = create;
-            let opened = signet_store_postgres::open(options, database.clock.clone()).await;
+            let opened = signet_store_postgres::open(options, node(), database.clock.clone()).await;
             let refused = opened.err().unwrap().to_string();
             assert!(refused.contains(says), "{refused}");
         }

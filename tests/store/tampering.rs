@@ -7,13 +7,14 @@ use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 use sqlx::Executor as _;
 
+use crate::support::store::{OwnChain as _, node};
 use crate::support::store::{Place, checkpoint, draft, raw, verify};
 
 /// A closed store with five records, a checkpoint over the third, and the same in the anchor.
 async fn written() -> Place {
     let place = Place::new();
     let options = SqliteOptions { anchor: Some(place.anchor()), ..place.options() };
-    let store = signet_store_sqlite::open(options, place.clock.clone()).await.unwrap();
+    let store = signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap();
     for number in 1..=5 {
         store.append(vec![draft(Event::SignIn).detail(format!("number {number}"))]).await.unwrap();
         if number == 3 {
@@ -51,7 +52,7 @@ async fn a_removed_record_is_found() {
     assert_eq!(removed, Some(ChainFault::Removed { first: 2, last: 2 }));
     let renumbered = "DELETE FROM audit_records WHERE sequence = 4;
         UPDATE audit_records SET sequence = 4 WHERE sequence = 5;
-        UPDATE deployment SET head_sequence = 4";
+        UPDATE nodes SET head_sequence = 4";
     assert_eq!(found_after(renumbered).await, Some(ChainFault::Moved(4)));
 }
 
@@ -68,13 +69,13 @@ async fn a_cut_end_is_found() {
     let cut = found_after("DELETE FROM audit_records WHERE sequence > 3").await;
     assert_eq!(cut, Some(ChainFault::HeadMismatch { last: 3, head: 5 }));
     let with_head = "DELETE FROM audit_records WHERE sequence > 2;
-        UPDATE deployment SET head_sequence = 2, head_hash = (SELECT hash FROM audit_records WHERE sequence = 2)";
+        UPDATE nodes SET head_sequence = 2, head_hash = (SELECT hash FROM audit_records WHERE sequence = 2)";
     assert_eq!(found_after(with_head).await, Some(ChainFault::CutBeforeCheckpoint { last: 2, signed: 3 }));
 }
 
 /// Records, head and checkpoints cut together: only the anchor knows.
 const ALL_CUT: &str = "DELETE FROM audit_records WHERE sequence > 2;
-    UPDATE deployment SET head_sequence = 2, head_hash = (SELECT hash FROM audit_records WHERE sequence = 2);
+    UPDATE nodes SET head_sequence = 2, head_hash = (SELECT hash FROM audit_records WHERE sequence = 2);
     DELETE FROM audit_checkpoints";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +83,7 @@ async fn a_database_that_was_put_back_whole_is_found_by_the_anchor() {
     let place = written().await;
     raw(&place.database()).await.execute(sqlx::raw_sql(ALL_CUT)).await.unwrap();
     let options = SqliteOptions { anchor: Some(place.anchor()), ..place.options() };
-    let refused = signet_store_sqlite::open(options, place.clock.clone()).await.err().unwrap();
+    let refused = signet_store_sqlite::open(options, node(), place.clock.clone()).await.err().unwrap();
     assert_eq!(refused.failure, StoreFailure::RolledBack);
     let without = place.open().await;
     assert_eq!(verify(without.as_ref()).await.unwrap().signed, 0, "the database alone can't tell");
@@ -95,7 +96,7 @@ async fn a_rewritten_chain_does_not_match_its_checkpoint() {
     let place = written().await;
     let mut connection = raw(&place.database()).await;
     connection.execute("DELETE FROM audit_records").await.unwrap();
-    connection.execute("UPDATE deployment SET head_sequence = 0, head_hash = zeroblob(32)").await.unwrap();
+    connection.execute("UPDATE nodes SET head_sequence = 0, head_hash = zeroblob(32)").await.unwrap();
     let store = place.open().await;
     store.append((0..5).map(|_| draft(Event::SignIn)).collect()).await.unwrap();
     assert_eq!(verify(store.as_ref()).await, Err(ChainFault::CheckpointMismatch(3)));
@@ -155,9 +156,9 @@ async fn time_never_goes_back_in_the_chain() {
     store.close().await;
     let store = place.open().await;
     store.append(vec![draft(Event::SignIn)]).await.unwrap();
-    let records = store.records(1, 10).await.unwrap();
+    let records = store.own_records(1, 10).await.unwrap();
     assert!(records.len() == 3 && records.iter().all(|record| record.at == now()));
-    let mut check = ChainCheck::default();
+    let mut check = ChainCheck::of(node());
     assert!(records.iter().all(|record| check.record(record).is_ok()));
     store.close().await;
 }
@@ -171,7 +172,7 @@ async fn the_anchor_survives_a_line_that_a_crash_cut() {
     let mode = std::fs::metadata(place.anchor()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut file = std::fs::OpenOptions::new().append(true).open(place.anchor()).unwrap();
-    file.write_all(br#"{"seq":9,"at":17"#).unwrap();
+    file.write_all(br#"{"node":"one","seq":9,"at":17"#).unwrap();
     let kept = anchor.read().unwrap();
     assert_eq!(kept.len(), 1);
     let next = signet_core::audit::Checkpoint { sequence: 4, ..kept[0].clone() };

@@ -31,6 +31,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tempfile::TempDir;
+
 use super::fault::{self, FaultModule};
 use super::hsm::SoftToken;
 use super::postgres::{self, Database};
@@ -64,8 +66,12 @@ pub(crate) struct TestUser {
 /// A deployment in a folder of its own, which goes with it.
 pub(crate) struct Application {
     token: Arc<SoftToken>,
+    /// The folder of a node that shares HSM token and store with the first one.
+    home: Option<TempDir>,
+    /// What clients know it as, where that is not the address of its own: a balancer, or the first node.
+    balancer: Option<SocketAddr>,
     /// Where its store is, if not in a SQLite file in its folder.
-    postgres: Option<Database>,
+    postgres: Option<Arc<Database>>,
     hsm: Hsm,
     address: Mutex<SocketAddr>,
     sections: Mutex<String>,
@@ -135,6 +141,40 @@ impl Application {
         application
     }
 
+    /// This deployment as clients know it that come by a balancer.
+    pub(super) fn behind(self: Arc<Self>, balancer: SocketAddr) -> Arc<Self> {
+        let mut application = Arc::into_inner(self).unwrap();
+        application.balancer = Some(balancer);
+        application.write_configuration();
+        Arc::new(application)
+    }
+
+    /// Another node of this deployment, which shares its database and its HSM token, with a folder and an address of its own.
+    pub(crate) fn another_node(&self) -> Arc<Self> {
+        let home = tempfile::tempdir().unwrap();
+        super::write_secret(&home.path().join("pin"), &self.token.pin());
+        fs::copy(self.file("audit.jwk"), home.path().join("audit.jwk")).unwrap();
+        let hsm = Hsm {
+            module: self.hsm.module.clone(),
+            lines: self.hsm.lines.clone(),
+            environment: self.hsm.environment.clone(),
+        };
+        let node = Self {
+            token: Arc::clone(&self.token),
+            home: Some(home),
+            balancer: Some(self.balancer.unwrap_or_else(|| self.address())),
+            postgres: self.postgres.clone(),
+            hsm,
+            address: Mutex::new(fresh_address()),
+            sections: Mutex::new(self.sections.lock().unwrap().clone()),
+            tls: None,
+            is_named: false,
+            served_by: Mutex::new(None),
+        };
+        node.write_configuration();
+        Arc::new(node)
+    }
+
     fn initialised(hsm: (Arc<SoftToken>, Hsm), address: SocketAddr, naming: Naming, sections: &str) -> Arc<Self> {
         let application = Self::configured(hsm, address, naming, sections);
         if !application.is_initialised() {
@@ -159,7 +199,9 @@ impl Application {
         let tls = matches!(naming, Naming::Certificate).then(|| write_certificate(token.path(), address));
         let application = Self {
             token,
-            postgres,
+            home: None,
+            balancer: None,
+            postgres: postgres.map(Arc::new),
             hsm,
             address: Mutex::new(address),
             sections: Mutex::new(sections.to_owned()),
@@ -208,7 +250,7 @@ impl Application {
              environment = {{ {environment} }}\n{lines}\n\n{sections}\n",
             issuer = self.issuer(),
             address = self.address(),
-            store = store_lines(self.postgres.as_ref()),
+            store = store_lines(self.postgres()),
             module = self.hsm.module.display(),
             lines = self.hsm.lines,
             sections = self.sections.lock().unwrap(),
@@ -218,7 +260,7 @@ impl Application {
 
     /// The folder of the deployment: configuration, database, PIN, tokens, audit anchor, the servers' log.
     pub(crate) fn folder(&self) -> &Path {
-        self.token.path()
+        self.home.as_ref().map_or_else(|| self.token.path(), TempDir::path)
     }
 
     /// A file of the deployment's folder.
@@ -241,7 +283,7 @@ impl Application {
 
     /// The database, where it is not a SQLite file.
     pub(crate) fn postgres(&self) -> Option<&Database> {
-        self.postgres.as_ref()
+        self.postgres.as_deref()
     }
 
     fn is_initialised(&self) -> bool {
@@ -260,11 +302,18 @@ impl Application {
 
     /// `server.public_url`: what `iss` must be.
     pub(crate) fn issuer(&self) -> String {
+        if let Some(balancer) = self.balancer {
+            return format!("http://{balancer}");
+        }
         if self.is_named {
             return format!("http://localhost:{}", self.address().port());
         }
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address())
+    }
+
+    pub(super) fn is_behind_balancer(&self) -> bool {
+        self.balancer.is_some()
     }
 
     pub(super) fn has_tls(&self) -> bool {

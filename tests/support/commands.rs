@@ -128,7 +128,7 @@ impl Application {
             Some(database) => {
                 let mut connection = database.raw().await;
                 connection.execute("BEGIN").await.unwrap();
-                connection.execute("SELECT * FROM deployment FOR UPDATE").await.unwrap();
+                connection.execute("SELECT * FROM nodes FOR UPDATE").await.unwrap();
                 HeldWrites::Postgres(connection)
             }
             None => {

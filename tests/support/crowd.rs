@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use super::application::{Application, PASSWORD};
 use super::hsm::{Events, started};
+use crate::support::store::node;
 
 /// How many are made at once: what the store writes in one commit, and more than hash passwords at once.
 const AT_ONCE: usize = 32;
@@ -44,11 +45,11 @@ impl Crowd {
         let (group, events) = started(config).await;
         let clock = Arc::new(SystemClock);
         let store = match application.postgres() {
-            Some(database) => signet_store_postgres::open(database.options(), clock).await.unwrap(),
+            Some(database) => signet_store_postgres::open(database.options(), node(), clock).await.unwrap(),
             None => {
                 let (path, busy_timeout) = (application.database(), Duration::from_secs(20));
                 let options = SqliteOptions { path, create: false, readers: 4, busy_timeout, anchor: None };
-                signet_store_sqlite::open(options, clock).await.unwrap()
+                signet_store_sqlite::open(options, node(), clock).await.unwrap()
             }
         };
         group.use_keys(store.keys().await.unwrap());

@@ -6,6 +6,7 @@ use std::path::Path;
 
 pub(crate) mod application;
 pub(crate) mod caller;
+pub(crate) mod cluster;
 pub(crate) mod codes;
 pub(crate) mod commands;
 pub(crate) mod crowd;

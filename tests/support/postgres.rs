@@ -14,6 +14,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::process::feed;
 use super::store::{ManualClock, NOW};
+use crate::support::store::node;
 
 /// The variable that has deployments of the tests keep their store in PostgreSQL.
 const WANTED: &str = "SIGNET_TEST_STORE";
@@ -113,7 +114,7 @@ impl Database {
     }
 
     pub(crate) async fn open(&self) -> Arc<SqlStore> {
-        signet_store_postgres::open(self.options(), self.clock.clone()).await.unwrap()
+        signet_store_postgres::open(self.options(), node(), self.clock.clone()).await.unwrap()
     }
 
     /// A connection of somebody else's to the database.

@@ -5,13 +5,12 @@ use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
-use super::application::{Application, PASSWORD, TestClient, TestUser, fresh_address};
-use super::process::{PATIENCE, Paused, Serving, children, runs, signal, wait_for};
+use super::application::{Application, PASSWORD, TestClient, TestUser};
+use super::process::{PATIENCE, Paused, Serving, children, signal, wait_for};
 use super::requests::{self, Answer};
 
 impl Application {
-    /// Starts `signet serve` and waits until it is ready. Where a server of this deployment runs already, this is
-    /// another node, at an address of its own.
+    /// Starts `signet serve` and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve(self: &Arc<Self>) -> Server {
         let server = self.start_serving();
@@ -22,11 +21,9 @@ impl Application {
     /// Starts `signet serve` and waits until it listens, ready or not.
     #[track_caller]
     pub(crate) fn start_serving(self: &Arc<Self>) -> Server {
-        let is_taken = self.served_by.lock().unwrap().is_some_and(runs);
-        let listen = is_taken.then(fresh_address);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.start(listen) {
+            match self.start() {
                 Ok(server) => return server,
                 // Somebody else's server: try another address.
                 Err(log) if log.contains("can't listen") && Instant::now() < deadline && !self.has_tls() => {
@@ -41,23 +38,18 @@ impl Application {
     #[track_caller]
     pub(crate) fn serve_by(self: &Arc<Self>, command: Command) -> Server {
         let serving = Serving::start(command, &self.file("server.log"));
-        self.served(serving.unwrap_or_else(|log| panic!("the server did not start:\n{log}")), None)
+        self.served(serving.unwrap_or_else(|log| panic!("the server did not start:\n{log}")))
     }
 
-    fn start(self: &Arc<Self>, listen: Option<SocketAddr>) -> Result<Server, String> {
+    fn start(self: &Arc<Self>) -> Result<Server, String> {
         let mut command = self.command(&["serve"]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        if let Some(listen) = listen {
-            command.env("SIGNET_SERVER__LISTEN", listen.to_string());
-        }
-        Ok(self.served(Serving::start(command, &self.file("server.log"))?, listen))
+        Ok(self.served(Serving::start(command, &self.file("server.log"))?))
     }
 
-    fn served(self: &Arc<Self>, serving: Serving, listen: Option<SocketAddr>) -> Server {
-        if listen.is_none() {
-            *self.served_by.lock().unwrap() = Some(serving.id());
-        }
-        Server { application: Arc::clone(self), serving, listen }
+    fn served(self: &Arc<Self>, serving: Serving) -> Server {
+        *self.served_by.lock().unwrap() = Some(serving.id());
+        Server { application: Arc::clone(self), serving }
     }
 }
 
@@ -65,8 +57,6 @@ impl Application {
 pub(crate) struct Server {
     application: Arc<Application>,
     serving: Serving,
-    /// Where it listens instead of the configured address.
-    listen: Option<SocketAddr>,
 }
 
 impl std::ops::Deref for Server {
@@ -93,9 +83,9 @@ impl Server {
         self.serving.address
     }
 
-    /// The URL of a path on this server: by the issuer's name, if it is not another node.
+    /// The URL of a path on this server: by the issuer's name, if that leads to it.
     pub(crate) fn url(&self, path: &str) -> String {
-        let base = self.listen.map_or_else(|| self.issuer(), |address| format!("http://{address}"));
+        let base = if self.is_behind_balancer() { format!("http://{}", self.address()) } else { self.issuer() };
         format!("{base}{path}")
     }
 
@@ -122,7 +112,7 @@ impl Server {
 
     /// Starts the server again after [`kill`](Self::kill).
     pub(crate) fn restart(&mut self) {
-        *self = self.application.start(self.listen).unwrap_or_else(|log| panic!("no restart:\n{log}"));
+        *self = self.application.start().unwrap_or_else(|log| panic!("no restart:\n{log}"));
         self.wait_until_ready();
     }
 

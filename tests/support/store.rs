@@ -26,6 +26,11 @@ use signet_store_sqlite::SqliteOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 
+#[path = "own_chain.rs"]
+mod own_chain;
+
+pub(crate) use own_chain::{OwnChain, node};
+
 /// A clock that is set by hand.
 #[derive(Debug)]
 pub(crate) struct ManualClock(AtomicI64);
@@ -85,7 +90,7 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> Arc<SqlStore> {
-        signet_store_sqlite::open(self.options(), self.clock.clone()).await.unwrap()
+        signet_store_sqlite::open(self.options(), node(), self.clock.clone()).await.unwrap()
     }
 }
 
@@ -193,34 +198,45 @@ pub(crate) async fn raw(path: &Path) -> SqliteConnection {
 /// Walks the store's whole chain with its checkpoints, as `signet audit verify` does. A checkpoint here carries its
 /// payload in the place of a JWS.
 pub(crate) async fn verify(store: &dyn Store) -> Result<ChainSummary, ChainFault> {
-    let mut check = ChainCheck::default();
-    let mut checkpoints = VecDeque::from(store.checkpoints(0, 10_000).await.unwrap());
+    let mut check = ChainCheck::of(node());
+    let mut checkpoints = VecDeque::from(store.own_checkpoints(0, 10_000).await.unwrap());
     loop {
-        let page = store.records(check.head().sequence + 1, 500).await.unwrap();
+        let page = store.own_records(check.head().sequence + 1, 500).await.unwrap();
         if page.is_empty() {
             break;
         }
         for record in &page {
             check.record(record)?;
             while let Some(checkpoint) = checkpoints.pop_front_if(|first| first.sequence <= record.sequence) {
-                check.claims(&claims_of(&checkpoint))?;
+                check.claims(claims_of(&checkpoint))?;
             }
         }
     }
     for checkpoint in checkpoints {
-        check.claims(&claims_of(&checkpoint))?;
+        check.claims(claims_of(&checkpoint))?;
     }
     check.finish_at(store.head().await.unwrap())
 }
 
 /// A checkpoint over the store's head.
 pub(crate) async fn checkpoint(store: &dyn Store) -> Checkpoint {
-    let claims = CheckpointClaims { head: store.head().await.unwrap(), at: now() };
-    Checkpoint { sequence: claims.head.sequence, at: claims.at, jws: claims.to_payload() }
+    let claims = CheckpointClaims {
+        node: store.node().clone(),
+        head: store.head().await.unwrap(),
+        at: now(),
+        others: Vec::new(),
+    };
+    Checkpoint { node: claims.node.clone(), sequence: claims.head.sequence, at: claims.at, jws: claims.to_payload() }
 }
 
 fn claims_of(checkpoint: &Checkpoint) -> CheckpointClaims {
     CheckpointClaims::from_payload(checkpoint.jws.as_bytes()).unwrap()
+}
+
+/// The grant of a refresh token; that of [`granted`] where there is no such token.
+pub(crate) async fn family_of(store: &dyn Store, token: &SecretHash) -> Grant {
+    let found = store.refresh_token(&tenant(), token).await.unwrap();
+    found.map_or_else(|| grant("g", &user("alice"), &client("app")), |found| found.grant)
 }
 
 /// Alice, a client, and her grant `g` with the refresh token `r0`.

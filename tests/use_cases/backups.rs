@@ -6,12 +6,13 @@ use signet_core::audit::RequestContext;
 use signet_core::backup::{BackupReader, Closing, Header, Section, Statement, line};
 use signet_core::keys::{HsmFailure, KeyPurpose};
 use signet_jose::VerifyingKey;
-use signet_store::{AuditLog as _, Keys as _};
+use signet_store::Keys as _;
 use signet_store_sql::backup::BackupOf;
 use signet_store_sql::tables::TABLES;
 
 use crate::custody::reconcile;
 use crate::support::InProcess;
+use crate::support::own_chain::{OwnChain as _, node};
 
 async fn keys(app: &InProcess, purpose: KeyPurpose) -> Vec<VerifyingKey> {
     let keys = app.store.keys().await.unwrap().into_iter().filter(|key| key.purpose == purpose);
@@ -66,7 +67,7 @@ async fn a_backup_is_whole_by_a_statement_that_only_the_audit_key_signs() {
     let (file, audit) = (backup(&app, "one").await, keys(&app, KeyPurpose::AuditSigning).await);
     let statement = check(&file, &audit).unwrap();
     assert_eq!((statement.id.as_str(), &statement.issuer), ("one", &app.issuer.settings.issuer));
-    assert_eq!(statement.heads, [head], "up to the record before it");
+    assert_eq!(statement.heads, [(node(), head)], "up to the record before it");
     let rows: BTreeMap<&str, u64> = statement.tables.iter().map(|sum| (sum.table.as_str(), sum.rows)).collect();
     assert_eq!((rows["users"], rows["clients"], rows["audit_records"]), (2, 1, head.sequence.cast_unsigned()));
     assert_eq!(app.details("store.backed_up").await.len(), 1);

@@ -34,6 +34,7 @@ mod hsm_membership;
 mod issuing;
 mod key_ring;
 mod list;
+mod nodes;
 mod otp_validation;
 mod piv;
 mod readiness;

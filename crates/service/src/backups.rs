@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{ChangeError, RingKey, Signatures};
-use signet_core::audit::{Draft, Event, Head, Outcome, RequestContext};
+use signet_core::audit::{Draft, Event, Head, NodeId, Outcome, RequestContext};
 use signet_core::backup::{Header, Statement, TableSum};
 use signet_core::keys::SignedKind;
 
@@ -24,7 +24,7 @@ impl Backups {
         header: &Header,
         tables: Vec<TableSum>,
         hash: [u8; 32],
-        heads: Vec<Head>,
+        heads: Vec<(NodeId, Head)>,
         context: &RequestContext,
     ) -> Result<String, ChangeError> {
         let snapshot = self.directory.fresh().await?;

@@ -58,6 +58,7 @@ takings! { $
     ids: crate::ids::Ids = ids;
     hashing: crate::hashing::Hashing = hashing;
     audit_log: dyn signet_store::AuditLog = ports.store;
+    nodes: dyn signet_store::Nodes = ports.store;
     candidates: dyn signet_store::Candidates = ports.store;
     ceremonies: dyn signet_store::Ceremonies = ports.store;
     clients: dyn signet_store::Clients = ports.store;

@@ -12,6 +12,7 @@ use crate::hsm_membership::initialise::Initialisation;
 use crate::hsm_membership::reseal::Resealing;
 use crate::issuer::{Issuer, Issuers};
 use crate::key_ring::KeyRing;
+use crate::nodes::NodeRegistry;
 use crate::readiness::Readiness;
 use crate::{
     AuditTrail, Base, Ledger, Members, Ports, ReadinessState, ResealState, Settings, SignatureAccounts, Signatures,
@@ -30,6 +31,8 @@ pub struct Deployment {
     pub key_ring: KeyRing,
     /// Which HSM tokens belong to it.
     pub hsm_membership: Arc<HsmMembership>,
+    /// Which machines serve it.
+    pub nodes: Arc<NodeRegistry>,
     /// What allows logins at them after a PIN was refused.
     pub login_allowances: Arc<LoginAllowances>,
     /// What makes its first keys.
@@ -66,6 +69,7 @@ impl Deployment {
         Arc::new(Self {
             checkpoints: Checkpoints::new(&base, &balance, &signatures, &state),
             hsm_membership: HsmMembership::new(&base, &initialisation, &resealing, &signatures),
+            nodes: NodeRegistry::new(&base),
             login_allowances: LoginAllowances::new(&base),
             custody: CustodyCheck::new(&base, &balance),
             custody_reports: CustodyReports::new(&base, &signatures),

@@ -1,8 +1,8 @@
 //! What is known of keys and clients without asking the store each time.
 //!
-//! A snapshot holds for one generation of the store. A success that was judged by a snapshot is confirmed by the
-//! generation that comes back with the commit of its audit record; a failure is judged again by a fresh snapshot. So
-//! the server sees a change by another process at once, and a thousand tokens a second cost no reading.
+//! A snapshot holds for one generation of the tenant's keys, and one of its clients. A success that was judged by a snapshot is
+//! confirmed by the generations that come back with the commit of its audit record; a failure is judged again by a fresh
+//! snapshot. So the server sees a change by another process or node at once, and a thousand tokens a second cost no reading.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use signet_core::keys::{HsmKey, KeyAdmin, KeyPurpose, TenantId};
 use signet_core::oauth::{Client, ClientId};
 use signet_jose::{Algorithm, JwkSet, KeyId, VerifyingKey};
-use signet_store::{Store, StoreError};
+use signet_store::{Generations, Store, StoreError};
 
 /// A signing key with its public half made ready to verify.
 pub struct RingKey {
@@ -23,12 +23,12 @@ pub struct RingKey {
     pub verifying: VerifyingKey,
 }
 
-/// Keys and clients as of one generation.
+/// Keys and clients as of their generations.
 pub struct Snapshot {
-    /// The generation.
-    pub generation: i64,
-    ring: Vec<Arc<RingKey>>,
-    audit: Vec<Arc<RingKey>>,
+    /// The generations.
+    pub generations: Generations,
+    ring: Arc<[Arc<RingKey>]>,
+    audit: Arc<[Arc<RingKey>]>,
     clients: Mutex<HashMap<ClientId, Arc<Client>>>,
 }
 
@@ -36,6 +36,11 @@ pub struct Snapshot {
 const REMEMBERED_CLIENTS: usize = 10_000;
 
 impl Snapshot {
+    /// Whether it holds keys and clients of at least these generations.
+    pub fn is_of(&self, generations: Generations) -> bool {
+        self.generations.keys >= generations.keys && self.generations.clients >= generations.clients
+    }
+
     /// The token-signing keys that are published, the active ones among them.
     pub fn published(&self) -> impl Iterator<Item = &Arc<RingKey>> {
         self.ring.iter().filter(|key| key.key.state.is_published())
@@ -77,7 +82,7 @@ impl Directory {
         Self { tenant, store, key_admin, snapshot: ArcSwapOption::empty(), loading: tokio::sync::Mutex::default() }
     }
 
-    /// The snapshot that is at hand, perhaps of an older generation.
+    /// The snapshot that is at hand, perhaps of older generations.
     /// Errors: [`StoreError`] where none is at hand and the store can't be read.
     pub async fn at_hand(&self) -> Result<Arc<Snapshot>, StoreError> {
         match self.snapshot.load_full() {
@@ -86,33 +91,46 @@ impl Directory {
         }
     }
 
-    /// The snapshot of the store's generation now.
+    /// The snapshot of the store's generations now.
     /// Errors: [`StoreError`] where the store can't be read.
     pub async fn fresh(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let generation = self.store.generation().await?;
-        self.of_generation(generation).await
+        let generations = self.store.generations(&self.tenant).await?;
+        self.of_generations(generations).await
     }
 
-    /// A snapshot of at least this generation.
+    /// A snapshot of at least these generations. What they say has not changed is taken over from the one before.
     /// Errors: [`StoreError`] where the store can't be read.
-    pub async fn of_generation(&self, generation: i64) -> Result<Arc<Snapshot>, StoreError> {
-        let is_current = |snapshot: &Arc<Snapshot>| snapshot.generation >= generation;
+    pub async fn of_generations(&self, generations: Generations) -> Result<Arc<Snapshot>, StoreError> {
+        let is_current = |snapshot: &Arc<Snapshot>| snapshot.is_of(generations);
         if let Some(snapshot) = self.snapshot.load_full().filter(is_current) {
             return Ok(snapshot);
         }
         let _one_at_a_time = self.loading.lock().await;
-        if let Some(snapshot) = self.snapshot.load_full().filter(is_current) {
+        let before = self.snapshot.load_full();
+        if let Some(snapshot) = before.clone().filter(is_current) {
             return Ok(snapshot);
         }
-        // What is read after the generation may be newer than it, never older.
-        let keys = self.store.keys().await?;
-        let snapshot = Arc::new(self.assemble(generation, &keys));
-        self.key_admin.use_keys(keys);
+        // What is read after the generations may be newer than they are, never older.
+        let same_ring = before.filter(|before| before.generations.keys >= generations.keys);
+        let snapshot = Arc::new(match same_ring {
+            Some(before) => Snapshot {
+                generations: Generations { keys: before.generations.keys, ..generations },
+                ring: Arc::clone(&before.ring),
+                audit: Arc::clone(&before.audit),
+                clients: Mutex::default(),
+            },
+            None => {
+                let keys = self.store.keys().await?;
+                let snapshot = self.assemble(generations, &keys);
+                self.key_admin.use_keys(keys);
+                snapshot
+            }
+        });
         self.snapshot.store(Some(snapshot.clone()));
         Ok(snapshot)
     }
 
-    fn assemble(&self, generation: i64, keys: &[HsmKey]) -> Snapshot {
+    fn assemble(&self, generations: Generations, keys: &[HsmKey]) -> Snapshot {
         let ready = |purpose: KeyPurpose| {
             keys.iter()
                 .filter(|key| key.purpose == purpose && key.tenant == self.tenant)
@@ -120,10 +138,10 @@ impl Directory {
                     let verifying = VerifyingKey::new(key.public.clone()?);
                     Some(Arc::new(RingKey { key: key.clone(), verifying }))
                 })
-                .collect::<Vec<_>>()
+                .collect::<Arc<[_]>>()
         };
         Snapshot {
-            generation,
+            generations,
             ring: ready(KeyPurpose::TokenSigning),
             audit: ready(KeyPurpose::AuditSigning),
             clients: Mutex::default(),

@@ -11,6 +11,7 @@
 //! | [`otp_validation`] | whether an OTP that another service was shown is good |
 //! | [`key_ring`] | which keys sign, from when to when |
 //! | [`hsm_membership`] | which HSM tokens belong to the deployment, and what is sealed for each |
+//! | [`nodes`] | which machines serve the deployment |
 //! | [`hsm_logins`] | which node may present its PIN to an HSM token |
 //! | [`custody`] | where every key lies, and whether each signature has its record |
 //! | [`audit`] | what is written of each decision |
@@ -44,6 +45,7 @@ mod issuer;
 pub mod issuing;
 pub mod key_ring;
 mod names;
+pub mod nodes;
 pub mod otp_validation;
 mod pages;
 mod ports;

@@ -1,11 +1,14 @@
 //! PostgreSQL behind the ports of [`signet_store_sql::engine`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use signet_jose::clock::Timestamp;
 use signet_store::StoreFailure;
-use signet_store_sql::engine::{Connection, Engine, Result, Row, Snapshot, Statements, Text, Value, WriteConnection};
+use signet_store_sql::engine::{
+    Connection, Engine, Lock, Result, Row, Snapshot, Statements, Text, Value, WriteConnection,
+};
 use signet_store_sql::schema;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -126,6 +129,31 @@ impl Engine for PostgresEngine {
     }
 }
 
+/// Locks each name without waiting, and gives those that another transaction holds.
+const TRY_LOCKS: &str = "SELECT name FROM (
+        SELECT name, CASE WHEN alone THEN pg_try_advisory_xact_lock(name) ELSE pg_try_advisory_xact_lock_shared(name) END
+            AS is_ours
+        FROM unnest(CAST(string_to_array($1, ',') AS BIGINT[]), CAST(string_to_array($2, ',') AS BOOLEAN[]))
+            AS names (name, alone)) AS tried
+    WHERE NOT is_ours";
+const SET_PATIENCE: &str = "SELECT set_config('lock_timeout', $1, true)";
+/// As the session was told at its beginning.
+const FORGET_PATIENCE: &str =
+    "SELECT set_config('lock_timeout', reset_val, true) FROM pg_settings WHERE name = 'lock_timeout'";
+/// Locks each name, in their order, and waits.
+const WAIT_FOR_LOCKS: &str = "SELECT CAST(COUNT(CASE WHEN alone THEN pg_advisory_xact_lock(name)
+            ELSE pg_advisory_xact_lock_shared(name) END) AS BIGINT)
+    FROM unnest(CAST(string_to_array($1, ',') AS BIGINT[]), CAST(string_to_array($2, ',') AS BOOLEAN[]))
+        AS names (name, alone)";
+
+fn names_of(locks: &[Lock]) -> Vec<Value> {
+    let joined = |texts: Vec<String>| Value::Text(Some(texts.join(",")));
+    vec![
+        joined(locks.iter().map(|lock| lock.name.to_string()).collect()),
+        joined(locks.iter().map(|lock| lock.alone.to_string()).collect()),
+    ]
+}
+
 /// The connection that writes.
 struct Writing {
     session: Session,
@@ -144,9 +172,22 @@ impl Statements for Writing {
 
 #[async_trait]
 impl WriteConnection for Writing {
-    async fn begin(&mut self, first: &Text) -> Result<Row> {
+    async fn begin(&mut self, first: &Text, values: Vec<Value>) -> Result<Option<Row>> {
         self.session.execute("BEGIN").await?;
-        self.rows(first, vec![]).await?.pop().ok_or(StoreFailure::Corrupt("deployment"))
+        Ok(self.rows(first, values).await?.pop())
+    }
+
+    /// Advisory locks: they are there for what is no row yet as well, and end with the transaction.
+    async fn lock(&mut self, locks: &[Lock]) -> Result<Vec<i64>> {
+        let rows = self.rows(&TRY_LOCKS.into(), names_of(locks)).await?;
+        rows.iter().map(|row| row.try_get(0)).collect()
+    }
+
+    async fn wait_for(&mut self, locks: &[Lock], patience: Duration) -> Result<()> {
+        let patience = Value::Text(Some(patience.as_millis().to_string()));
+        self.rows(&SET_PATIENCE.into(), vec![patience]).await?;
+        self.rows(&WAIT_FOR_LOCKS.into(), names_of(locks)).await?;
+        self.rows(&FORGET_PATIENCE.into(), vec![]).await.map(drop)
     }
 
     async fn alone(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {

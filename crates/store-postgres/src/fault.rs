@@ -44,8 +44,10 @@ fn from_state(state: &str, message: &str) -> StoreFailure {
         }
         "42501" => return refused(MAY_NOT, message, state),
         "25006" => "the server takes no writes: it is a standby, or was made read-only",
-        "40001" | "40P01" => "another transaction was in the way",
-        "55P03" | "57014" => "another node, or the server, took too long",
+        "40001" | "40P01" | "55P03" => {
+            return StoreFailure::Busy(format!("another transaction was in the way: {message} ({state})"));
+        }
+        "57014" => "another node, or the server, took too long",
         "53100" => "the server's disk is full: free some space; nothing needs to be restarted",
         "53200" | "53300" => "the server has no room for another connection: raise max_connections, or ask with fewer",
         "57P01" | "57P02" | "57P03" => "the server is stopping or starting",

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use signet_core::audit::NodeId;
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::StoreError;
 use signet_store::anchor::Anchor;
@@ -34,11 +35,11 @@ pub use options::{PostgresOptions, UnusableUrl};
 /// version, or where the server, or what stands before it, does not keep what it commits;
 /// [`RolledBack`](signet_store::StoreFailure::RolledBack) where the anchor holds a checkpoint beyond the end of the audit
 /// chain.
-pub async fn open(options: PostgresOptions, clock: Arc<dyn Clock>) -> Result<Arc<SqlStore>, StoreError> {
+pub async fn open(options: PostgresOptions, node: NodeId, clock: Arc<dyn Clock>) -> Result<Arc<SqlStore>, StoreError> {
     let anchor = options.anchor.clone().map(Anchor::new);
     let engine = PostgresEngine::new(options);
     engine.check_schema(clock.now()).await.map_err(|failure| failure.during("open"))?;
-    SqlStore::open(Arc::new(engine), anchor, clock).await
+    SqlStore::open(Arc::new(engine), node, anchor, clock).await
 }
 
 /// A database with its schema up to date, to be filled by a copy.

@@ -7,18 +7,23 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::chain::head_of;
 use super::engine::{Connection, Result, Row, Text, query};
+use super::locks::Scope;
 use super::outcome::WriteOutcome;
 use super::row::array;
 use super::texts::texts;
-use signet_core::audit::{Checkpoint, Draft, Head, Record};
-use signet_store::{AuditLog, KeyMention, StoreError};
+use signet_core::audit::{Checkpoint, Draft, Head, NodeId, Record};
+use signet_store::{AuditLog, Generations, KeyMention, StoreError};
 
 texts! {
-    RECORDS = "SELECT sequence, at, text, hash FROM audit_records WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
-    HEAD = "SELECT head_sequence, head_hash FROM deployment WHERE id = 1";
-    ADD_CHECKPOINT = "INSERT INTO audit_checkpoints (sequence, at, jws) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    CHECKPOINTS = "SELECT sequence, at, jws FROM audit_checkpoints WHERE sequence >= $1 ORDER BY sequence LIMIT $2";
-    LAST_CHECKPOINT = "SELECT sequence, at, jws FROM audit_checkpoints ORDER BY sequence DESC LIMIT 1";
+    RECORDS = "SELECT node, sequence, at, text, hash FROM audit_records WHERE node = $1 AND sequence >= $2
+        ORDER BY sequence LIMIT $3";
+    HEADS = "SELECT id, head_sequence, head_hash FROM nodes WHERE head_sequence > 0 ORDER BY id";
+    ADD_CHECKPOINT = "INSERT INTO audit_checkpoints (node, sequence, at, jws) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING";
+    CHECKPOINTS = "SELECT node, sequence, at, jws FROM audit_checkpoints WHERE node = $1 AND sequence >= $2
+        ORDER BY sequence LIMIT $3";
+    LAST_CHECKPOINT = "SELECT node, sequence, at, jws FROM audit_checkpoints WHERE node = $1
+        ORDER BY sequence DESC LIMIT 1";
 }
 
 /// What differs between the engines: JSON in a column, and the first part of a text.
@@ -28,14 +33,15 @@ pub(super) static EACH: LazyLock<[Text; 2]> = LazyLock::new(|| {
         format!(
             "SELECT {event}, COALESCE({key}, ''), {signed}, {reason}, COUNT(*),
                 CAST(COALESCE(SUM(CAST({signatures} AS {number})), 0) AS {number})
-            FROM audit_records WHERE sequence > $1 AND sequence <= $2
+            FROM audit_records WHERE node = $3 AND sequence > $1 AND sequence <= $2
                 AND ({key} IS NOT NULL OR {event} = 'custody.begun')
             GROUP BY 1, 2, 3, 4"
         )
     };
     let headers = |first_part: &str| {
         format!(
-            "SELECT {first_part}, COUNT(*) FROM audit_checkpoints WHERE sequence > $1 AND sequence <= $2 GROUP BY 1"
+            "SELECT {first_part}, COUNT(*) FROM audit_checkpoints
+            WHERE node = $3 AND sequence > $1 AND sequence <= $2 GROUP BY 1"
         )
     };
     [
@@ -52,6 +58,7 @@ pub(super) static EACH: LazyLock<[Text; 2]> = LazyLock::new(|| {
 
 fn record_of(row: &Row) -> Result<Record> {
     Ok(Record {
+        node: row.try_get("node")?,
         sequence: row.try_get("sequence")?,
         at: row.try_get("at")?,
         text: row.try_get("text")?,
@@ -60,7 +67,12 @@ fn record_of(row: &Row) -> Result<Record> {
 }
 
 fn checkpoint_of(row: &Row) -> Result<Checkpoint> {
-    Ok(Checkpoint { sequence: row.try_get("sequence")?, at: row.try_get("at")?, jws: row.try_get("jws")? })
+    Ok(Checkpoint {
+        node: row.try_get("node")?,
+        sequence: row.try_get("sequence")?,
+        at: row.try_get("at")?,
+        jws: row.try_get("jws")?,
+    })
 }
 
 fn mention_of(row: &Row) -> Result<KeyMention> {
@@ -82,6 +94,7 @@ fn header_of(row: &Row) -> Result<(String, u64)> {
 
 async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let inserted = query(ADD_CHECKPOINT)
+        .bind(&checkpoint.node)
         .bind(checkpoint.sequence)
         .bind(checkpoint.at)
         .bind(&checkpoint.jws)
@@ -92,16 +105,18 @@ async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut Connection)
 
 #[async_trait]
 impl AuditLog for SqlStore {
-    async fn append(&self, audit: Vec<Draft>) -> Result<i64, StoreError> {
+    async fn append(&self, audit: Vec<Draft>) -> Result<Generations, StoreError> {
         self.writer.append(audit).await
     }
 
-    async fn records(&self, first: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
-        self.read_each("read audit records", query(RECORDS).bind(first).bind(limit), record_of).await
+    async fn records(&self, node: &NodeId, first: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
+        let query = query(RECORDS).bind(node).bind(first).bind(limit);
+        self.read_each("read audit records", query, record_of).await
     }
 
-    async fn head(&self) -> Result<Head, StoreError> {
-        self.read_row("read the head of the audit chain", query(HEAD), head_of).await
+    async fn heads(&self) -> Result<Vec<(NodeId, Head)>, StoreError> {
+        let head = |row: &Row| Ok((row.try_get("id")?, head_of(row)?));
+        self.read_each("read where the audit chains end", query(HEADS), head).await
     }
 
     /// Kept in the anchor first: where that fails the database has no such checkpoint either, so that the next one is
@@ -111,24 +126,25 @@ impl AuditLog for SqlStore {
         if let Some(anchor) = &self.anchor {
             anchor.append(checkpoint).await.map_err(|failure| StoreError { operation, failure })?;
         }
-        self.writer.change(operation, checkpoint.clone(), vec![], insert_checkpoint).await
+        self.writer.change(operation, Scope::free(), checkpoint.clone(), vec![], insert_checkpoint).await
     }
 
     async fn key_mentions(&self, after: i64, up_to: i64) -> Result<Vec<KeyMention>, StoreError> {
         let operation = "count the records that name a key";
-        self.read_each(operation, query(EACH[0].clone()).bind(after).bind(up_to), mention_of).await
+        self.read_each(operation, query(EACH[0].clone()).bind(after).bind(up_to).bind(&self.node), mention_of).await
     }
 
     async fn checkpoint_headers(&self, after: i64, up_to: i64) -> Result<Vec<(String, u64)>, StoreError> {
         let operation = "count checkpoints";
-        self.read_each(operation, query(EACH[1].clone()).bind(after).bind(up_to), header_of).await
+        self.read_each(operation, query(EACH[1].clone()).bind(after).bind(up_to).bind(&self.node), header_of).await
     }
 
-    async fn checkpoints(&self, first: i64, limit: u32) -> Result<Vec<Checkpoint>, StoreError> {
-        self.read_each("read checkpoints", query(CHECKPOINTS).bind(first).bind(limit), checkpoint_of).await
+    async fn checkpoints(&self, node: &NodeId, first: i64, limit: u32) -> Result<Vec<Checkpoint>, StoreError> {
+        let query = query(CHECKPOINTS).bind(node).bind(first).bind(limit);
+        self.read_each("read checkpoints", query, checkpoint_of).await
     }
 
-    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
-        self.read_one("read the last checkpoint", query(LAST_CHECKPOINT), checkpoint_of).await
+    async fn last_checkpoint(&self, node: &NodeId) -> Result<Option<Checkpoint>, StoreError> {
+        self.read_one("read the last checkpoint", query(LAST_CHECKPOINT).bind(node), checkpoint_of).await
     }
 }

@@ -7,18 +7,18 @@ use sha2::{Digest as _, Sha256};
 
 use super::SqlStore;
 use super::chain::head_of;
-use super::engine::{Connection, Result, Snapshot, query};
+use super::engine::{Connection, Result, Row, Snapshot, query};
 use super::pages::{self, Summing};
 use super::schema;
 use super::tables::{TABLES, Table};
 use super::texts::texts;
-use signet_core::audit::Head;
+use signet_core::audit::{Head, NodeId};
 use signet_core::backup::{Header, TableHeader, TableSum, line};
 use signet_jose::clock::Timestamp;
 use signet_store::{StoreError, StoreFailure};
 
 texts! {
-    HEADS = "SELECT head_sequence, head_hash FROM deployment";
+    HEADS = "SELECT id, head_sequence, head_hash FROM nodes WHERE head_sequence > 0 ORDER BY id";
 }
 
 /// What was written of a backup, and what remains to be stated of it.
@@ -29,7 +29,7 @@ pub struct Written {
     /// SHA-256 over all that was written.
     pub hash: [u8; 32],
     /// The ends of the audit chains at the backup's moment.
-    pub heads: Vec<Head>,
+    pub heads: Vec<(NodeId, Head)>,
 }
 
 /// How far it is.
@@ -52,6 +52,10 @@ pub struct BackupOf {
     pub issuer: String,
     /// The time.
     pub at: Timestamp,
+}
+
+fn named_head(row: &Row) -> Result<(NodeId, Head)> {
+    Ok((row.try_get("id")?, head_of(row)?))
 }
 
 impl SqlStore {
@@ -98,7 +102,7 @@ async fn write_all(
         let sum = write_table(connection, table, &mut writing, told).await?;
         tables.push(TableSum { table: table.name.to_owned(), rows: sum.rows, hash: sum.hash });
     }
-    let heads = query(HEADS).fetch_all(connection).await?.iter().map(head_of).collect::<Result<_>>()?;
+    let heads = query(HEADS).fetch_all(connection).await?.iter().map(named_head).collect::<Result<_>>()?;
     Ok((header, Written { tables, hash: writing.hash.finalize().into(), heads }))
 }
 

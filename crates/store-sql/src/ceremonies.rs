@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::engine::{Connection, Result, query};
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
 use signet_core::keys::TenantId;
@@ -16,6 +17,9 @@ texts! {
     RAISE = "UPDATE factors SET counter = $3, last_used_at = $4
         WHERE tenant = $1 AND id = $2 AND kind = 'webauthn' AND (counter < $3 OR (counter = 0 AND $3 = 0))";
 }
+
+/// What a challenge is locked by.
+const CHALLENGE: &str = "challenge";
 
 async fn spend(
     (tenant, challenge, until): &(TenantId, SecretHash, Timestamp),
@@ -52,10 +56,14 @@ impl Ceremonies for SqlStore {
         until: Timestamp,
     ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), *challenge, until);
-        self.writer.change("spend challenge", input, vec![], spend).await
+        let scope = Scope::alone(Name::Once(tenant, CHALLENGE, challenge.as_bytes()));
+        self.writer.change("spend challenge", scope, input, vec![], spend).await
     }
 
     async fn spend_assertion(&self, spending: &AssertionSpending, audit: AuditOnOutcome) -> Result<bool, StoreError> {
-        self.writer.change("spend assertion", spending.clone(), audit, spend_assertion).await
+        let tenant = &spending.tenant;
+        let scope = Scope::alone(Name::Once(tenant, CHALLENGE, spending.challenge.as_bytes()))
+            .and_alone(Name::Factor(tenant, &spending.factor));
+        self.writer.change("spend assertion", scope, spending.clone(), audit, spend_assertion).await
     }
 }

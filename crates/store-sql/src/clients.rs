@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
 use super::grants;
+use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{array, joined, list, set};
 use super::texts::texts;
@@ -26,6 +27,7 @@ texts! {
         FROM clients WHERE tenant = $1 ORDER BY name";
     SET_ENABLED = "UPDATE clients SET enabled = $3 WHERE tenant = $1 AND id = $2";
     SET_SECRET = "UPDATE clients SET secret_hash = $3 WHERE tenant = $1 AND id = $2";
+    REMOVE_GRANTS = "DELETE FROM grants WHERE tenant = $1 AND client_id = $2";
     REMOVE = "DELETE FROM clients WHERE tenant = $1 AND id = $2";
 }
 
@@ -68,10 +70,16 @@ async fn set_secret(
     Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
 }
 
-/// Grants and refresh tokens go by their foreign keys.
+/// Refresh tokens go with their grants, by their foreign key.
 async fn remove((tenant, id): &(TenantId, ClientId), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    query(REMOVE_GRANTS).bind(tenant).bind(id).execute(&mut *connection).await?;
     let removed = query(REMOVE).bind(tenant).bind(id).execute(connection).await?;
     Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
+}
+
+/// What a change of a client locks. Every grant and rotation of its rests on it.
+fn changing(tenant: &TenantId, id: &ClientId) -> Scope {
+    Scope::alone(Name::Client(tenant, id)).raising(tenant, Noun::Clients)
 }
 
 fn grant_names(grants: &BTreeSet<GrantType>) -> String {
@@ -101,7 +109,8 @@ fn client_of(row: &Row) -> Result<Client> {
 #[async_trait]
 impl Clients for SqlStore {
     async fn add_client(&self, client: &Client, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("add client", client.clone(), audit, add).await
+        let scope = changing(&client.tenant, &client.id);
+        self.writer.change("add client", scope, client.clone(), audit, add).await
     }
 
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>, StoreError> {
@@ -120,7 +129,8 @@ impl Clients for SqlStore {
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("enable client", (tenant.clone(), id.clone(), enabled, at), audit, set_enabled).await
+        let scope = changing(tenant, id).and_alone(Name::ManyGrants(tenant));
+        self.writer.change("enable client", scope, (tenant.clone(), id.clone(), enabled, at), audit, set_enabled).await
     }
 
     async fn set_client_secret(
@@ -130,10 +140,13 @@ impl Clients for SqlStore {
         secret: &SecretHash,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("set client secret", (tenant.clone(), id.clone(), *secret), audit, set_secret).await
+        self.writer
+            .change("set client secret", changing(tenant, id), (tenant.clone(), id.clone(), *secret), audit, set_secret)
+            .await
     }
 
     async fn remove_client(&self, tenant: &TenantId, id: &ClientId, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("remove client", (tenant.clone(), id.clone()), audit, remove).await
+        let scope = changing(tenant, id).and_alone(Name::ManyGrants(tenant));
+        self.writer.change("remove client", scope, (tenant.clone(), id.clone()), audit, remove).await
     }
 }

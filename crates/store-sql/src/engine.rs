@@ -3,8 +3,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use signet_core::audit::NodeId;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
 use signet_jose::KeyId;
@@ -46,6 +48,13 @@ impl Text {
     pub(crate) fn by_clock(text: &str, parameter: &str) -> Self {
         let server = format!("COALESCE(CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT), {parameter})");
         Self::Each { sqlite: text.replace("{now}", parameter).into(), postgres: text.replace("{now}", &server).into() }
+    }
+
+    /// A text whose `{unlocked}`, at the end of a selection, passes over rows that another transaction has locked. On SQLite
+    /// there are none.
+    pub(crate) fn passing_over(text: &str) -> Self {
+        let replaced = |by: &str| text.replace("{unlocked}", by).into();
+        Self::Each { sqlite: replaced(""), postgres: replaced("FOR UPDATE SKIP LOCKED") }
     }
 }
 
@@ -159,7 +168,7 @@ bound_as! {
         FactorId = id => id.as_str().to_owned(), GrantId = id => id.as_str().to_owned(),
         ClientId = id => id.as_str().to_owned(), SessionId = id => id.as_str().to_owned(),
         StockId = id => id.as_str().to_owned(), HsmName = name => name.as_str().to_owned(),
-        KeyId = id => id.as_str().to_owned();
+        KeyId = id => id.as_str().to_owned(), NodeId = id => id.as_str().to_owned();
     Bytes: [u8] = bytes => bytes.to_vec(), Vec<u8> = bytes => bytes.clone(),
         SecretHash = hash => hash.as_bytes().to_vec();
 }
@@ -245,7 +254,7 @@ read_as! {
         FactorId = id => FactorId::new(id.clone()), GrantId = id => GrantId::new(id.clone()),
         ClientId = id => ClientId::new(id.clone()), SessionId = id => SessionId::new(id.clone()),
         StockId = id => StockId::new(id.clone()), HsmName = name => HsmName::new(name.clone()),
-        KeyId = id => KeyId::new(id.clone());
+        KeyId = id => KeyId::new(id.clone()), NodeId = id => NodeId::new(id.clone());
     Bytes: &'r [u8] = value => value.as_slice(), Vec<u8> = value => value.clone();
 }
 
@@ -263,13 +272,27 @@ pub trait Statements: Send {
 /// A connection in the middle of a transaction, of whatever engine.
 pub type Connection = dyn Statements;
 
+/// A name that a transaction locks until its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lock {
+    /// The name, as every node spells it.
+    pub name: i64,
+    /// Whether nobody else may hold it meanwhile.
+    pub alone: bool,
+}
+
 /// The connection that writes, one transaction after another.
 #[async_trait]
 pub trait WriteConnection: Statements {
-    /// Begins a transaction by this statement, which finds one row and locks it: no other transaction that begins so runs
-    /// beside it, whichever process or node begins it.
+    /// Begins a transaction by this statement, which finds one row or none and locks it.
     /// Errors: why it did not begin.
-    async fn begin(&mut self, first: &Text) -> Result<Row>;
+    async fn begin(&mut self, first: &Text, values: Vec<Value>) -> Result<Option<Row>>;
+    /// Locks names for this transaction, without waiting; gives those that others hold. Each name is there once.
+    /// Errors: why they could not be locked.
+    async fn lock(&mut self, locks: &[Lock]) -> Result<Vec<i64>>;
+    /// Locks names for this transaction, in their order, and waits so long for whoever holds one. It holds no other name yet.
+    /// Errors: [`StoreFailure::Busy`] where somebody still does.
+    async fn wait_for(&mut self, locks: &[Lock], patience: Duration) -> Result<()>;
     /// Runs a text that is a whole transaction, and makes it last; the rows that it gives.
     /// Errors: whether it took place is unknown.
     async fn alone(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>>;

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use super::engine::{Connection, Result, Row, query};
-use super::factors::{self, factor_columns, factor_of};
+use super::factors::{self, adding, factor_columns, factor_of};
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
 use super::{SqlStore, users};
@@ -139,11 +140,13 @@ impl FactorLife for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let setting = Setting::new(tenant, id, (enabled, at));
-        self.writer.change("set factor enabled", setting, audit, set_enabled).await
+        let scope = self.changing(tenant, id).await?;
+        self.writer.change("set factor enabled", scope, setting, audit, set_enabled).await
     }
 
     async fn add_own_factor(&self, session: &Session, factor: &Factor, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("add own factor", (session.clone(), factor.clone()), audit, add_own).await
+        let scope = adding(Some(session), factor);
+        self.writer.change("add own factor", scope, (session.clone(), factor.clone()), audit, add_own).await
     }
 
     async fn remove_own_factor(
@@ -153,7 +156,9 @@ impl FactorLife for SqlStore {
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("remove own factor", (session.clone(), id.clone(), at), audit, remove_own).await
+        let scope = self.changing(&session.tenant, id).await?;
+        let scope = scope.and_shared(Name::Session(&session.tenant, &session.id));
+        self.writer.change("remove own factor", scope, (session.clone(), id.clone(), at), audit, remove_own).await
     }
 
     async fn approve_factor(
@@ -164,7 +169,8 @@ impl FactorLife for SqlStore {
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
         let setting = Setting::new(tenant, id, approver.to_owned());
-        self.writer.change("approve factor", setting, audit, approve).await
+        let scope = self.changing(tenant, id).await?;
+        self.writer.change("approve factor", scope, setting, audit, approve).await
     }
 
     async fn rename_factor(
@@ -175,6 +181,6 @@ impl FactorLife for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let setting = Setting::new(tenant, id, label.to_owned());
-        self.writer.change("rename factor", setting, audit, rename).await
+        self.writer.change("rename factor", Scope::alone(Name::Factor(tenant, id)), setting, audit, rename).await
     }
 }

@@ -1,5 +1,6 @@
 //! Factors, and the conditional writes that spend a one-time code.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,7 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::SqlStore;
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, Text, query};
+use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{array, fold, number};
 use super::texts::texts;
@@ -18,8 +20,8 @@ use signet_core::mfa::FactorKind;
 use signet_core::mfa::{HotpState, WebAuthnState, YubicoRemoteState, recovery};
 use signet_jose::clock::Timestamp;
 use signet_store::{
-    AuditOnOutcome, Factor, FactorDetail, FactorId, FactorState, Factors, StoreError, StoreFailure, TotpState, UserId,
-    YubicoState,
+    AuditOnOutcome, Factor, FactorDetail, FactorId, FactorState, Factors, Session, StoreError, StoreFailure, TotpState,
+    UserId, YubicoState,
 };
 
 /// The columns that a factor is read from, of `factors f`.
@@ -75,10 +77,17 @@ texts! {
     SPEND_NONCE = "INSERT INTO piv_nonces (tenant, id, spent_at)
         SELECT $1, $3, $4 WHERE EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND id = $2 AND kind = 'piv')
         ON CONFLICT DO NOTHING";
+    OWNER = "SELECT user_id FROM factors WHERE tenant = $1 AND id = $2";
     USED = "UPDATE factors SET last_used_at = $3 WHERE tenant = $1 AND id = $2";
-    FORGET_NONCES = "DELETE FROM piv_nonces WHERE (tenant, id) IN (
-        SELECT tenant, id FROM piv_nonces WHERE spent_at < $1 ORDER BY spent_at LIMIT 100)";
 }
+
+/// Passes over those that another node forgets just now.
+pub(super) static FORGET_NONCES: LazyLock<Text> = LazyLock::new(|| {
+    Text::passing_over(
+        "DELETE FROM piv_nonces WHERE (tenant, id) IN (
+            SELECT tenant, id FROM piv_nonces WHERE spent_at < $1 ORDER BY spent_at LIMIT 100 {unlocked})",
+    )
+});
 
 pub(super) async fn add(factor: &Factor, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let (totp, yubico) = match &factor.detail {
@@ -183,7 +192,7 @@ async fn spend_nonce(spending: &NonceSpending, connection: &mut Connection) -> R
         return Ok(WriteOutcome::rejected(false));
     }
     query(USED).bind(tenant).bind(id).bind(at).execute(&mut *connection).await?;
-    query(FORGET_NONCES).bind(at.minus(NONCE_KEPT)).execute(connection).await?;
+    query(FORGET_NONCES.clone()).bind(at.minus(NONCE_KEPT)).execute(connection).await?;
     Ok(WriteOutcome::applied(true))
 }
 
@@ -285,6 +294,39 @@ pub(super) fn factor_of(row: &Row) -> Result<Factor> {
     })
 }
 
+/// What the addition of a factor locks: its user, and the session that it is asked for in, are there until it is; what names it
+/// from outside, or numbers it, is nobody else's.
+pub(super) fn adding(session: Option<&Session>, factor: &Factor) -> Scope {
+    let tenant = &factor.tenant;
+    let mut scope = Scope::shared(Name::Stock(tenant))
+        .and_alone(Name::User(tenant, &factor.user))
+        .and_alone(Name::Factor(tenant, &factor.id))
+        .raising(tenant, Noun::Secrets);
+    if let Some(session) = session {
+        scope = scope.and_shared(Name::Session(tenant, &session.id));
+    }
+    if let Some(handle) = factor.detail.handle() {
+        scope = scope.and_alone(Name::Once(tenant, factor.detail.kind().name(), handle.as_bytes()));
+    }
+    match &factor.serial {
+        Some(serial) => scope.and_alone(Name::Once(tenant, "serial", serial.as_bytes())),
+        None => scope,
+    }
+}
+
+impl SqlStore {
+    /// What a change of a factor locks: the factor, and the user whose it is.
+    pub(super) async fn changing(&self, tenant: &TenantId, id: &FactorId) -> Result<Scope, StoreError> {
+        let owner = query(OWNER).bind(tenant).bind(id);
+        let owner: Option<UserId> = self.read_one("find factor", owner, |row| row.try_get("user_id")).await?;
+        let scope = Scope::alone(Name::Factor(tenant, id)).and_alone(Name::ManyGrants(tenant));
+        Ok(match owner {
+            Some(user) => scope.and_alone(Name::User(tenant, &user)),
+            None => scope,
+        })
+    }
+}
+
 /// The factor of a kind that is named so from outside.
 pub(super) async fn by_handle(
     store: &SqlStore,
@@ -303,7 +345,7 @@ pub(super) fn factors_of(rows: &[Row]) -> Result<Vec<Factor>> {
 #[async_trait]
 impl Factors for SqlStore {
     async fn add_factor(&self, factor: &Factor, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("add factor", factor.clone(), audit, add).await
+        self.writer.change("add factor", adding(None, factor), factor.clone(), audit, add).await
     }
 
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
@@ -321,7 +363,8 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("remove factor", (tenant.clone(), id.clone(), at), audit, remove).await
+        let scope = self.changing(tenant, id).await?.raising(tenant, Noun::Secrets);
+        self.writer.change("remove factor", scope, (tenant.clone(), id.clone(), at), audit, remove).await
     }
 
     async fn spend_totp_step(
@@ -333,9 +376,10 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
+        let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
         let spending = Spending { statement: SPEND_TOTP, tenant, id, place: step, at, drift: Some(drift) };
-        self.writer.change("spend TOTP step", spending, audit, spend).await
+        self.writer.change("spend TOTP step", scope, spending, audit, spend).await
     }
 
     async fn spend_yubico_counter(
@@ -346,9 +390,10 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
+        let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
         let spending = Spending { statement: SPEND_YUBICO, tenant, id, place: counter, at, drift: None };
-        self.writer.change("spend Yubico counter", spending, audit, spend).await
+        self.writer.change("spend Yubico counter", scope, spending, audit, spend).await
     }
 
     async fn spend_piv_nonce(
@@ -359,8 +404,9 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
+        let scope = Scope::alone(Name::Factor(tenant, id));
         let spending = NonceSpending { tenant: tenant.clone(), id: id.clone(), nonce: *nonce, at };
-        self.writer.change("spend PIV nonce", spending, audit, spend_nonce).await
+        self.writer.change("spend PIV nonce", scope, spending, audit, spend_nonce).await
     }
 
     async fn raise_counter(
@@ -371,8 +417,9 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
+        let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
         let spending = Spending { statement: SPEND_COUNTER, tenant, id, place: counter, at, drift: None };
-        self.writer.change("raise counter", spending, audit, spend).await
+        self.writer.change("raise counter", scope, spending, audit, spend).await
     }
 }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::engine::{Connection, Result, Row, query};
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{joined, list, set};
 use super::texts::texts;
@@ -170,6 +171,11 @@ async fn end_where(
     Ok(ended.rows_affected())
 }
 
+/// What a grant rests on: its user and its client.
+fn resting_on(grant: &Grant) -> Scope {
+    Scope::shared(Name::User(&grant.tenant, &grant.user)).and_shared(Name::Client(&grant.tenant, &grant.client))
+}
+
 fn state_of(row: &Row) -> Result<GrantState> {
     let Some(at) = row.try_get("ended_at")? else { return Ok(GrantState::Active) };
     let reason = match row.try_get("end_reason")? {
@@ -217,7 +223,9 @@ impl Grants for SqlStore {
         credentials_version: i64,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("add grant", (grant.clone(), *first, credentials_version), audit, add).await
+        self.writer
+            .change("add grant", resting_on(grant), (grant.clone(), *first, credentials_version), audit, add)
+            .await
     }
 
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, StoreError> {
@@ -231,7 +239,7 @@ impl Grants for SqlStore {
 
     async fn rotate(
         &self,
-        tenant: &TenantId,
+        grant: &Grant,
         spent: &SecretHash,
         successor: &SecretHash,
         derived_by: Option<&HsmName>,
@@ -239,23 +247,20 @@ impl Grants for SqlStore {
         audit: AuditOnOutcome,
     ) -> Result<RotateOutcome, StoreError> {
         let rotation = Rotation {
-            tenant: tenant.clone(),
+            tenant: grant.tenant.clone(),
             spent: *spent,
             successor: *successor,
             derived_by: derived_by.cloned(),
             at,
         };
-        self.writer.change("rotate refresh token", rotation, audit, rotate).await
+        let scope = resting_on(grant).and_alone(Name::Grant(&grant.tenant, &grant.id));
+        self.writer.change("rotate refresh token", scope, rotation, audit, rotate).await
     }
 
-    async fn confirm_grant(
-        &self,
-        tenant: &TenantId,
-        id: &GrantId,
-        at: Timestamp,
-        audit: Vec<Draft>,
-    ) -> Result<bool, StoreError> {
-        self.writer.change("confirm grant", (tenant.clone(), id.clone(), at), audit, confirm).await
+    async fn confirm_grant(&self, grant: &Grant, at: Timestamp, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        let scope = resting_on(grant).and_shared(Name::Grant(&grant.tenant, &grant.id));
+        let input = (grant.tenant.clone(), grant.id.clone(), at);
+        self.writer.change("confirm grant", scope, input, audit, confirm).await
     }
 
     async fn end_grant(
@@ -266,7 +271,9 @@ impl Grants for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
-        self.writer.change("end grant", (tenant.clone(), id.clone(), reason, at), audit, end).await
+        let grant = self.grant(tenant, id).await?;
+        let scope = grant.as_ref().map_or_else(Scope::free, resting_on).and_alone(Name::Grant(tenant, id));
+        self.writer.change("end grant", scope, (tenant.clone(), id.clone(), reason, at), audit, end).await
     }
 
     async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {

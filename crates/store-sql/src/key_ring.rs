@@ -59,7 +59,7 @@ async fn is_in_stage(key: &HsmKey, connection: &mut Connection) -> Result<bool> 
     Ok(query.fetch_one(connection).await?.try_get::<i64, _>(0)? == 1)
 }
 
-/// All is looked at before anything is changed: the transaction is alone, and has no way back of its own.
+/// All is looked at before anything is changed: nobody else changes the ring meanwhile, and there is no way back.
 pub(super) async fn hand_over(change: &HandOver, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let HandOver { successor, predecessor, at, token_lifetime, margin } = change;
     if !is_in_stage(successor, connection).await? || !is_member(&successor.hsm, connection).await? {

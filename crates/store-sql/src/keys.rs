@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
 use super::key_ring::{self, algorithm_of, count_active, is_member, purpose_of};
+use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
 use signet_core::audit::Draft;
@@ -116,7 +117,8 @@ async fn move_stage(
 #[async_trait]
 impl Keys for SqlStore {
     async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<KeyAddition, StoreError> {
-        self.writer.change("add key", key.clone(), audit, add).await
+        let scope = Scope::alone(Name::KeyRing).raising(&key.tenant, Noun::Keys);
+        self.writer.change("add key", scope, key.clone(), audit, add).await
     }
 
     async fn keys(&self) -> Result<Vec<HsmKey>, StoreError> {
@@ -130,24 +132,30 @@ impl Keys for SqlStore {
         to: &KeyState,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("move key", (key.clone(), *from, *to), audit, move_stage).await
+        let scope = Scope::alone(Name::KeyRing).raising(&TenantId::default_tenant(), Noun::Keys);
+        self.writer.change("move key", scope, (key.clone(), *from, *to), audit, move_stage).await
     }
 
     async fn hand_over(&self, change: &HandOver, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("hand over", change.clone(), audit, key_ring::hand_over).await
+        let scope = Scope::alone(Name::KeyRing).raising(&change.successor.tenant, Noun::Keys);
+        self.writer.change("hand over", scope, change.clone(), audit, key_ring::hand_over).await
     }
 
     async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<(), StoreError> {
         let input = (tenant.clone(), lifetime);
-        self.writer.change("note the lifetime of tokens", input, vec![], key_ring::raise_lifetime).await
+        self.writer
+            .change("note the lifetime of tokens", Scope::alone(Name::KeyRing), input, vec![], key_ring::raise_lifetime)
+            .await
     }
 
     async fn token_lifetime(&self, key: &KeyId) -> Result<Duration, StoreError> {
-        self.read_row("read the lifetime of tokens", key_ring::lifetime_query(key), key_ring::lifetime_of).await
+        let lifetime =
+            self.read_one("read the lifetime of tokens", key_ring::lifetime_query(key), key_ring::lifetime_of);
+        Ok(lifetime.await?.unwrap_or_default())
     }
 
     async fn announce_key(&self, key: &AnnouncedKey) -> Result<(), StoreError> {
-        self.writer.change("announce a key", key.clone(), vec![], key_ring::announce).await
+        self.writer.change("announce a key", Scope::alone(Name::KeyRing), key.clone(), vec![], key_ring::announce).await
     }
 
     async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>, StoreError> {
@@ -156,10 +164,14 @@ impl Keys for SqlStore {
     }
 
     async fn give_up_announced(&self, cka_id: &[u8]) -> Result<(), StoreError> {
-        self.writer.change("give up a key", cka_id.to_vec(), vec![], key_ring::give_up).await
+        self.writer
+            .change("give up a key", Scope::alone(Name::KeyRing), cka_id.to_vec(), vec![], key_ring::give_up)
+            .await
     }
 
     async fn forget_announced(&self, cka_id: &[u8], audit: Vec<Draft>) -> Result<(), StoreError> {
-        self.writer.change("forget a key", cka_id.to_vec(), audit, key_ring::forget_announced).await
+        self.writer
+            .change("forget a key", Scope::alone(Name::KeyRing), cka_id.to_vec(), audit, key_ring::forget_announced)
+            .await
     }
 }

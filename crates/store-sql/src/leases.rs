@@ -7,8 +7,10 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::engine::{Connection, Result, Text, query};
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
+use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
 use signet_store::{Leases, StoreError};
 
@@ -41,6 +43,10 @@ async fn end((name, holder): &(&'static str, String), connection: &mut Connectio
     Ok(WriteOutcome::nothing(()))
 }
 
+fn leasing(name: &str) -> Scope {
+    Scope::alone(Name::Once(&TenantId::default_tenant(), "lease", name.as_bytes()))
+}
+
 #[async_trait]
 impl Leases for SqlStore {
     async fn take_lease(
@@ -51,11 +57,11 @@ impl Leases for SqlStore {
         lasts: Duration,
     ) -> Result<bool, StoreError> {
         let asked = (name, holder.to_owned(), at, lasts);
-        self.writer.change("take a lease", asked, vec![], take).await
+        self.writer.change("take a lease", leasing(name), asked, vec![], take).await
     }
 
     async fn end_lease(&self, name: &'static str, holder: &str) -> Result<(), StoreError> {
         let asked = (name, holder.to_owned());
-        self.writer.change("end a lease", asked, vec![], end).await
+        self.writer.change("end a lease", leasing(name), asked, vec![], end).await
     }
 }

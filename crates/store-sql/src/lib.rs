@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::engine::{Engine, Query, Result, Row};
+use self::engine::{Connection, Engine, Query, Result, Row};
 use self::writer::Writer;
-use signet_core::audit::Head;
+use signet_core::audit::{Checkpoint, NodeId};
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::anchor::Anchor;
 use signet_store::{StoreError, StoreFailure};
@@ -29,12 +29,15 @@ pub mod engine;
 mod factor_life;
 mod factors;
 mod grants;
+mod group;
 mod key_ring;
 mod keys;
 mod leases;
+mod locks;
 mod logins;
 mod membership;
 mod moves;
+mod nodes;
 mod otp_validation;
 mod outcome;
 pub mod pages;
@@ -57,6 +60,8 @@ mod writer;
 
 /// The store in an SQL database. Implements every contract of [`signet_store`].
 pub struct SqlStore {
+    /// The node that this process is.
+    node: NodeId,
     writer: Writer,
     engine: Arc<dyn Engine>,
     anchor: Option<Anchor>,
@@ -67,35 +72,38 @@ pub struct SqlStore {
 }
 
 impl SqlStore {
-    /// Opens the store in a database that has the schema. `anchor` is the file to which checkpoints are appended too,
-    /// outside of the database.
-    /// Errors: [`StoreFailure::RolledBack`] where the anchor holds a checkpoint beyond the end of the audit chain; what
+    /// Opens the store in a database that has the schema, as a node: its chain is the one that is appended to. `anchor` is the
+    /// file to which checkpoints are appended too, outside of the database.
+    /// Errors: [`StoreFailure::RolledBack`] where the anchor holds a checkpoint beyond the end of its audit chain; what
     /// the engine says.
     pub async fn open(
         engine: Arc<dyn Engine>,
+        node: NodeId,
         anchor: Option<Anchor>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::try_open(engine, anchor, clock, false).await.map(Arc::new).map_err(|failure| failure.during("open"))
+        Self::try_open(engine, node, anchor, clock, false).await.map(Arc::new).map_err(|failure| failure.during("open"))
     }
 
     /// Opens a store that may be on its way to another one, for whoever copies it.
     /// Errors: as for [`open`](Self::open).
     pub async fn open_to_copy(
         engine: Arc<dyn Engine>,
+        node: NodeId,
         anchor: Option<Anchor>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
-        Self::try_open(engine, anchor, clock, true).await.map(Arc::new).map_err(|failure| failure.during("open"))
+        Self::try_open(engine, node, anchor, clock, true).await.map(Arc::new).map_err(|failure| failure.during("open"))
     }
 
     async fn try_open(
         engine: Arc<dyn Engine>,
+        node: NodeId,
         anchor: Option<Anchor>,
         clock: Arc<dyn Clock>,
         may_leave: bool,
     ) -> Result<Self> {
-        // Before the head: another process may write on between the two, and the chain never ends before its anchor.
+        // Before the heads: other processes may write on between the two, and no chain ever ends before its anchor.
         let anchored = anchor.as_ref().map(Anchor::furthest).transpose()?.flatten();
         let mut connection = engine.connect().await?;
         if !may_leave {
@@ -105,14 +113,16 @@ impl SqlStore {
                 return Err(moved);
             }
         }
-        let tail = chain::tail(connection.statements()).await?;
-        let latest = LatestTime::at_opening(tail, clock.now());
-        if anchored.is_some_and(|checkpoint| checkpoint.sequence > tail.head.sequence) {
+        if let Some(checkpoint) = anchored
+            && is_behind(connection.statements(), &checkpoint).await?
+        {
             connection.close().await;
             return Err(StoreFailure::RolledBack);
         }
-        let writer = Writer::start(connection, engine.clone(), tail, clock);
-        Ok(Self { writer, engine, anchor, latest, room: throttles::Room::default() })
+        let latest = LatestTime::at_opening(chain::latest(connection.statements()).await?, clock.now());
+        let tail = chain::tail(connection.statements(), &node).await?;
+        let writer = Writer::start(connection, engine.clone(), node.clone(), tail, clock);
+        Ok(Self { node, writer, engine, anchor, latest, room: throttles::Room::default() })
     }
 
     /// What a failure of the database's machine would cost, as [`Engine::weakness`] says.
@@ -158,17 +168,11 @@ impl SqlStore {
     ) -> Result<Option<T>, StoreError> {
         self.read(operation, query, |rows| rows.first().map(of).transpose()).await
     }
+}
 
-    /// Runs a query that always finds a row, in a database that is whole.
-    async fn read_row<T>(
-        &self,
-        operation: &'static str,
-        query: Query,
-        of: impl FnOnce(&Row) -> Result<T> + Send,
-    ) -> Result<T, StoreError> {
-        let found = self.read_one(operation, query, of).await?;
-        found.ok_or_else(|| StoreFailure::Corrupt("deployment").during(operation))
-    }
+/// Whether a chain ends before what a checkpoint of it covers.
+async fn is_behind(connection: &mut Connection, checkpoint: &Checkpoint) -> Result<bool> {
+    Ok(checkpoint.sequence > chain::tail(connection, &checkpoint.node).await?.head.sequence)
 }
 
 /// How far the clock may be ahead of the audit chain's last record at opening.
@@ -182,8 +186,8 @@ struct LatestTime {
 }
 
 impl LatestTime {
-    fn at_opening(tail: chain::Tail, clock: Timestamp) -> Self {
-        let believed = if tail.head == Head::default() { clock } else { clock.min(tail.at.plus(BELIEVED_AHEAD)) };
+    fn at_opening(written: Option<Timestamp>, clock: Timestamp) -> Self {
+        let believed = written.map_or(clock, |written| clock.min(written.plus(BELIEVED_AHEAD)));
         Self { at_opening: believed, opened: Instant::now() }
     }
 
@@ -208,8 +212,8 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         leases::TEXTS,
         membership::TEXTS,
         moves::TEXTS,
+        nodes::TEXTS,
         otp_validation::TEXTS,
-        prune::TEXTS,
         revocations::TEXTS,
         recovery_codes::TEXTS,
         restore::TEXTS,
@@ -220,15 +224,25 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         stock::TEXTS,
         throttles::TEXTS,
         users::TEXTS,
+        group::TEXTS,
     ];
-    let made = chain::INSERTS.iter().map(|insert| insert.alone.clone()).chain([chain::SET_TAIL.clone()]);
+    let made = chain::INSERTS.iter().map(|insert| insert.alone.clone());
     let at_once = chain::INSERTS.iter().map(|insert| &insert.at_once);
-    let each = audit_log::EACH
-        .iter()
-        .chain([&*stock::KNOWN, &*membership::PROBE, &*leases::TAKE])
-        .chain([&*logins::ALL, &*logins::ONE, &*logins::ADD, &*logins::CHANGE])
-        .chain(at_once)
-        .cloned();
+    let single = [
+        &*factors::FORGET_NONCES,
+        &*leases::TAKE,
+        &*logins::ADD,
+        &*logins::ALL,
+        &*logins::CHANGE,
+        &*logins::ONE,
+        &*membership::PROBE,
+        &*nodes::LEASE,
+        &*secrets_at_rest::REMOVE_OF_TOKEN,
+        &*sessions::TOUCH,
+        &*stock::KNOWN,
+    ];
+    let each =
+        audit_log::EACH.iter().chain(&*prune::EACH).chain(&*throttles::EACH).chain(single).chain(at_once).cloned();
     let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
     texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
 }

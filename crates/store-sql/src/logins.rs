@@ -6,11 +6,12 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::engine::{Connection, Query, Result, Row, Text, query};
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{joined, number, set};
 use signet_core::audit::Draft;
 use signet_core::keys::login::{EndedLogin, Presenting};
-use signet_core::keys::{LoginRecord, TokenIdentity};
+use signet_core::keys::{LoginRecord, TenantId, TokenIdentity};
 use signet_jose::clock::Timestamp;
 use signet_store::{LoginChange, Logins, StoreError, StoredLogins};
 
@@ -129,6 +130,9 @@ impl Logins for SqlStore {
     }
 
     async fn change_logins(&self, asked: LoginChange, at: Timestamp, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("change the logins at an HSM token", (asked, at), audit, change).await
+        let TokenIdentity { manufacturer, model, serial, label } = &asked.logins.token;
+        let name = [manufacturer, model, serial, label].map(|part| format!("{}:{part}", part.len())).concat();
+        let scope = Scope::alone(Name::Once(&TenantId::default_tenant(), "logins", name.as_bytes()));
+        self.writer.change("change the logins at an HSM token", scope, (asked, at), audit, change).await
     }
 }

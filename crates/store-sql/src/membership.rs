@@ -4,17 +4,17 @@ use std::sync::LazyLock;
 
 use async_trait::async_trait;
 
-use super::SqlStore;
 use super::engine::{Connection, Result, Row, Text, query};
+use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
-use signet_core::audit::Draft;
-use signet_core::keys::{HsmName, SealMode, TokenInfo};
+use super::{SqlStore, chain};
+use signet_core::audit::{Draft, NodeId};
+use signet_core::keys::{HsmName, SealMode, TenantId, TokenInfo};
 use signet_jose::clock::Timestamp;
-use signet_store::{HsmMember, Membership, SealedSecrets, StoreError};
+use signet_store::{Generations, HsmMember, Membership, SealedSecrets, StoreError};
 
 texts! {
-    GENERATION = "SELECT generation FROM deployment WHERE id = 1";
     TOKENS = "SELECT name, label, manufacturer, model, serial, firmware, bound_at, retired_at
         FROM hsm_tokens ORDER BY name";
     SEALED = "SELECT kind, hsm, substr(blob, 1, 1), COUNT(*) FROM seals GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
@@ -64,7 +64,7 @@ async fn bind(
         .bind(at)
         .execute(connection)
         .await?;
-    Ok(if bound.rows_affected() == 0 { WriteOutcome::nothing(()) } else { WriteOutcome::applied(()) })
+    Ok(if bound.rows_affected() == 0 { WriteOutcome::nothing(()) } else { WriteOutcome::renewed(()) })
 }
 
 fn member_of(row: &Row) -> Result<HsmMember> {
@@ -85,20 +85,21 @@ async fn retire(
 }
 
 pub(super) static PROBE: LazyLock<Text> = LazyLock::new(|| {
-    let text = "INSERT INTO probe (id, probed_at) VALUES (1, {now})
-        ON CONFLICT (id) DO UPDATE SET probed_at = excluded.probed_at RETURNING probed_at";
-    Text::by_clock(text, "$1")
+    let text = "INSERT INTO probe (node, probed_at) VALUES ($1, {now})
+        ON CONFLICT (node) DO UPDATE SET probed_at = excluded.probed_at RETURNING probed_at";
+    Text::by_clock(text, "$2")
 });
 
-async fn probe(at: &Timestamp, connection: &mut Connection) -> Result<WriteOutcome<Timestamp>> {
-    let row = query(PROBE.clone()).bind(at).fetch_one(connection).await?;
+async fn probe((node, at): &(NodeId, Timestamp), connection: &mut Connection) -> Result<WriteOutcome<Timestamp>> {
+    let row = query(PROBE.clone()).bind(node).bind(at).fetch_one(connection).await?;
     Ok(WriteOutcome::nothing(row.try_get("probed_at")?))
 }
 
 #[async_trait]
 impl Membership for SqlStore {
-    async fn generation(&self) -> Result<i64, StoreError> {
-        self.read_row("read the generation", query(GENERATION), |row| row.try_get("generation")).await
+    async fn generations(&self, tenant: &TenantId) -> Result<Generations, StoreError> {
+        let query = chain::generations_query(tenant.as_str());
+        self.read("read the generations", query, chain::generations_of).await
     }
 
     async fn hsm_tokens(&self) -> Result<Vec<(HsmName, TokenInfo)>, StoreError> {
@@ -116,7 +117,9 @@ impl Membership for SqlStore {
         until: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("retire HSM token", (name.clone(), at, until), audit, retire).await
+        let scope = Scope::alone(Name::KeyRing).raising(&TenantId::default_tenant(), Noun::Keys);
+        let scope = scope.raising(&TenantId::default_tenant(), Noun::Members);
+        self.writer.change("retire HSM token", scope, (name.clone(), at, until), audit, retire).await
     }
 
     async fn bind_hsm_token(
@@ -126,7 +129,8 @@ impl Membership for SqlStore {
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<(), StoreError> {
-        self.writer.change("bind HSM token", (name.clone(), token.clone(), at), audit, bind).await
+        let scope = Scope::alone(Name::KeyRing).raising(&TenantId::default_tenant(), Noun::Members);
+        self.writer.change("bind HSM token", scope, (name.clone(), token.clone(), at), audit, bind).await
     }
 
     async fn sealed_secrets(&self) -> Result<Vec<SealedSecrets>, StoreError> {
@@ -135,6 +139,6 @@ impl Membership for SqlStore {
     }
 
     async fn probe(&self, at: Timestamp) -> Result<Timestamp, StoreError> {
-        self.writer.change("probe", at, vec![], probe).await
+        self.writer.change("probe", Scope::free(), (self.node.clone(), at), vec![], probe).await
     }
 }

@@ -15,15 +15,7 @@ texts! {
     LEAVE = "INSERT INTO store_moves (id, move_id, state, peer, at) VALUES (1, $1, 'leaving', $2, $3)";
 }
 
-/// On the side that arrives, what a new store begins with is not its own.
-fn arriving() -> Text {
-    let clear = "DELETE FROM deployment WHERE NOT EXISTS (SELECT 1 FROM store_moves)";
-    let insert = "INSERT INTO store_moves (id, move_id, state, peer, at) VALUES (1, $1, 'arriving', $2, $3)";
-    Text::Each {
-        sqlite: format!("BEGIN IMMEDIATE; {clear}; {insert}; COMMIT").into(),
-        postgres: format!("WITH cleared AS ({clear}) {insert}").into(),
-    }
-}
+const ARRIVE: &str = "INSERT INTO store_moves (id, move_id, state, peer, at) VALUES (1, $1, 'arriving', $2, $3)";
 
 /// What the name of a peer begins with that is a backup.
 pub(crate) const BACKUP: &str = "backup:";
@@ -101,7 +93,7 @@ pub(crate) async fn leave(engine: &dyn Engine, id: &str, to: &str, at: Timestamp
 
 /// Begins a move on the side that arrives.
 pub(crate) async fn arrive(engine: &dyn Engine, id: &str, from: &str, at: Timestamp) -> Result<()> {
-    write(engine, arriving(), vec![text(id), text(from), moment(at)]).await
+    write(engine, ARRIVE, vec![text(id), text(from), moment(at)]).await
 }
 
 /// Forgets a move that was given up.
@@ -113,7 +105,7 @@ pub(crate) async fn forget(engine: &dyn Engine, id: &str) -> Result<()> {
 /// Errors: [`StoreFailure::Refused`] with the first table that has rows.
 pub(crate) async fn check_empty(engine: &dyn Engine, name: &str) -> Result<()> {
     let mut snapshot = engine.snapshot().await?;
-    for table in TABLES.iter().filter(|table| table.is_copied() && !table.is_seeded()) {
+    for table in TABLES.iter().filter(|table| table.is_copied()) {
         if pages::has_rows(snapshot.statements(), table).await? {
             return Err(StoreFailure::Refused(format!(
                 "{name} is not empty ({} has rows): only an empty database is filled",

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::engine::{Connection, Result, Row, query};
+use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{array, fold};
 use super::texts::texts;
@@ -11,7 +12,7 @@ use signet_core::audit::Draft;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_store::{
-    ClientNumber, Factor, OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp, StoreError, StoreFailure,
+    ClientNumber, Factor, FactorId, OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp, StoreError, StoreFailure,
 };
 
 texts! {
@@ -46,6 +47,7 @@ texts! {
     RAISE_KEY = "UPDATE otp_keys SET last_counter = $3 WHERE tenant = $1 AND public_id = $2 AND last_counter < $3";
     RAISE_FACTOR = "UPDATE factors SET yubico_last_counter = $3
         WHERE tenant = $1 AND kind = 'yubico_otp' AND handle = $2 AND yubico_last_counter < $3";
+    NAMED = "SELECT id FROM factors WHERE tenant = $1 AND yubico_public_id = $2";
     SPEND_KEY = "UPDATE otp_keys SET last_counter = $3, last_used_at = $4
         WHERE tenant = $1 AND public_id = $2 AND enabled = 1 AND last_counter < $3";
     SPEND_FACTOR = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
@@ -159,6 +161,24 @@ async fn spend(shown: &ShownOtp, connection: &mut Connection) -> Result<WriteOut
     Ok(WriteOutcome::nothing(if is_same { OtpSpending::SameRequest } else { OtpSpending::Replayed }))
 }
 
+/// What locks a public id, whose ever it is: a key's, a factor's or a token's in stock.
+fn of_public_id<'a>(tenant: &'a TenantId, public_id: &'a str) -> Name<'a> {
+    Name::Once(tenant, FactorKind::YubicoOtp.name(), public_id.as_bytes())
+}
+
+impl SqlStore {
+    /// What the rise of a counter locks: the public id, and the factor that it names.
+    async fn spending(&self, tenant: &TenantId, public_id: &str) -> Result<Scope, StoreError> {
+        let scope = Scope::alone(of_public_id(tenant, public_id));
+        let named = query(NAMED).bind(tenant).bind(public_id);
+        let factor: Option<FactorId> = self.read_one("find factor by handle", named, |row| row.try_get("id")).await?;
+        Ok(match factor {
+            Some(factor) => scope.and_alone(Name::Factor(tenant, &factor)),
+            None => scope,
+        })
+    }
+}
+
 fn changed(rows: u64) -> WriteOutcome<bool> {
     if rows == 0 { WriteOutcome::nothing(false) } else { WriteOutcome::applied(true) }
 }
@@ -205,7 +225,11 @@ fn keys_of(rows: &[Row]) -> Result<Vec<OtpKey>> {
 #[async_trait]
 impl OtpValidation for SqlStore {
     async fn add_otp_client(&self, client: &OtpClient, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("add OTP client", client.clone(), audit, add_client).await
+        let id = client.id.to_string();
+        let scope = Scope::alone(Name::Once(&client.tenant, seals::OTP_CLIENT, id.as_bytes()))
+            .and_alone(Name::Once(&client.tenant, "OTP client name", client.name.as_bytes()))
+            .raising(&client.tenant, Noun::Secrets);
+        self.writer.change("add OTP client", scope, client.clone(), audit, add_client).await
     }
 
     async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>, StoreError> {
@@ -225,7 +249,8 @@ impl OtpValidation for SqlStore {
         enabled: bool,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("enable OTP client", (tenant.clone(), id, enabled), audit, enable_client).await
+        let scope = Scope::alone(Name::Once(tenant, seals::OTP_CLIENT, id.to_string().as_bytes()));
+        self.writer.change("enable OTP client", scope, (tenant.clone(), id, enabled), audit, enable_client).await
     }
 
     async fn remove_otp_client(
@@ -234,11 +259,18 @@ impl OtpValidation for SqlStore {
         id: ClientNumber,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("remove OTP client", (tenant.clone(), id), audit, remove_client).await
+        let scope = Scope::alone(Name::Once(tenant, seals::OTP_CLIENT, id.to_string().as_bytes()));
+        self.writer.change("remove OTP client", scope, (tenant.clone(), id), audit, remove_client).await
     }
 
     async fn add_otp_key(&self, key: &OtpKey, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("add OTP key", key.clone(), audit, add_key).await
+        let mut scope = Scope::shared(Name::Stock(&key.tenant))
+            .and_alone(of_public_id(&key.tenant, &key.public_id))
+            .raising(&key.tenant, Noun::Secrets);
+        if let Some(serial) = &key.serial {
+            scope = scope.and_alone(Name::Once(&key.tenant, "serial", serial.as_bytes()));
+        }
+        self.writer.change("add OTP key", scope, key.clone(), audit, add_key).await
     }
 
     async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> Result<Option<OtpKey>, StoreError> {
@@ -258,11 +290,14 @@ impl OtpValidation for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), public_id.to_owned(), enabled);
-        self.writer.change("enable OTP key", input, audit, enable_key).await
+        self.writer
+            .change("enable OTP key", Scope::alone(of_public_id(tenant, public_id)), input, audit, enable_key)
+            .await
     }
 
     async fn remove_otp_key(&self, tenant: &TenantId, public_id: &str, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("remove OTP key", (tenant.clone(), public_id.to_owned()), audit, remove_key).await
+        let scope = Scope::alone(of_public_id(tenant, public_id));
+        self.writer.change("remove OTP key", scope, (tenant.clone(), public_id.to_owned()), audit, remove_key).await
     }
 
     async fn raise_yubico_counter(
@@ -273,7 +308,8 @@ impl OtpValidation for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), public_id.to_owned(), counter);
-        self.writer.change("raise Yubico counter", input, audit, raise).await
+        let scope = self.spending(tenant, public_id).await?;
+        self.writer.change("raise Yubico counter", scope, input, audit, raise).await
     }
 
     async fn factor_by_handle(
@@ -286,6 +322,7 @@ impl OtpValidation for SqlStore {
     }
 
     async fn spend_validated_otp(&self, shown: &ShownOtp, audit: Vec<Draft>) -> Result<OtpSpending, StoreError> {
-        self.writer.change("spend validated OTP", shown.clone(), audit, spend).await
+        let scope = self.spending(&shown.tenant, &shown.public_id).await?;
+        self.writer.change("spend validated OTP", scope, shown.clone(), audit, spend).await
     }
 }

@@ -5,6 +5,8 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::engine::{Connection, Result, query};
 use super::factor_life::add_for;
+use super::factors::adding;
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::number;
 use super::texts::texts;
@@ -64,7 +66,7 @@ impl RecoveryCodes for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let input = (session.cloned(), factor.clone(), kept.to_vec());
-        self.writer.change("add recovery codes", input, audit, add).await
+        self.writer.change("add recovery codes", adding(session, factor), input, audit, add).await
     }
 
     async fn recovery_code(
@@ -78,7 +80,8 @@ impl RecoveryCodes for SqlStore {
     }
 
     async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32, StoreError> {
-        self.read_row("count recovery codes", query(LEFT).bind(tenant).bind(id), |row| number(row, "unspent")).await
+        let query = query(LEFT).bind(tenant).bind(id);
+        Ok(self.read_one("count recovery codes", query, |row| number(row, "unspent")).await?.unwrap_or_default())
     }
 
     async fn spend_recovery_code(
@@ -90,6 +93,6 @@ impl RecoveryCodes for SqlStore {
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
         let spending = Spending { tenant: tenant.clone(), id: id.clone(), kept: *kept, at };
-        self.writer.change("spend recovery code", spending, audit, spend).await
+        self.writer.change("spend recovery code", Scope::alone(Name::Factor(tenant, id)), spending, audit, spend).await
     }
 }

@@ -10,6 +10,7 @@ use signet_store::{EndReason, StoreError, StoreFailure};
 
 use super::SqlStore;
 use super::engine::{Connection, Engine, Result, Value, WriteConnection, query};
+use super::locks::Scope;
 use super::moves::{self, BACKUP};
 use super::outcome::WriteOutcome;
 use super::pages::{self, Summing, Values};
@@ -217,7 +218,7 @@ impl SqlStore {
     /// Ends, in one commit and on the record, what could have been ended since a backup, and lets the store be opened.
     /// Errors: what the engine says; the store stays closed then.
     pub async fn open_restored(&self, id: &str, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
-        self.writer.change("end what may have ended", (id.to_owned(), at), vec![record], end_all).await
+        self.writer.change("end what may have ended", Scope::free(), (id.to_owned(), at), vec![record], end_all).await
     }
 }
 

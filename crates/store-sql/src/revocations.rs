@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::engine::{Connection, Result, query};
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
 use signet_core::audit::Draft;
@@ -47,7 +48,8 @@ impl Revocations for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<(), StoreError> {
         let revocation = Revocation { tenant: tenant.clone(), jti: jti.to_owned(), expires_at, at };
-        self.writer.change("revoke token", revocation, audit, add).await
+        let scope = Scope::alone(Name::Once(tenant, "jti", jti.as_bytes()));
+        self.writer.change("revoke token", scope, revocation, audit, add).await
     }
 
     async fn is_revoked(&self, tenant: &TenantId, jti: &str) -> Result<bool, StoreError> {

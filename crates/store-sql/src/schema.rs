@@ -92,7 +92,7 @@ async fn has(connection: &mut Connection, table: &str) -> Result<bool> {
 /// Errors: [`StoreFailure::Refused`] where it has tables of Signet's and no list of migrations; what the engine says.
 pub async fn applied(connection: &mut Connection) -> Result<Vec<Applied>> {
     if !has(connection, "schema_migrations").await? {
-        if has(connection, "deployment").await? {
+        if has(connection, "users").await? {
             return Err(StoreFailure::Refused(
                 "the database was made by an unreleased program, which kept no list of its migrations: start with a new one"
                     .to_owned(),
@@ -166,9 +166,6 @@ pub async fn migrate(connection: &mut Connection, dialect: Dialect, at: Timestam
         for statement in migration.statements(dialect) {
             run(connection, statement).await?;
         }
-        if migration.version == 1 {
-            query(FIRST_ROW).bind([0_u8; 32]).execute(connection).await?;
-        }
         let row = query(ADD).bind(migration.version).bind(migration.name).bind(migration.hash()).bind(at);
         row.execute(connection).await?;
     }
@@ -178,10 +175,6 @@ pub async fn migrate(connection: &mut Connection, dialect: Dialect, at: Timestam
 async fn run(connection: &mut Connection, statement: String) -> Result<()> {
     query(Text::Made(statement.into())).execute(connection).await.map(drop)
 }
-
-/// Writes what a new database begins with, an audit chain of no record: its parameter is the hash of that, 32 zero bytes.
-const FIRST_ROW: &str =
-    "INSERT INTO deployment (id, generation, head_sequence, head_hash, head_at) VALUES (1, 0, 0, $1, 0)";
 
 /// The statements of a script: no text in one holds a semicolon, and comments stand in lines of their own.
 fn statements(script: &str) -> Vec<String> {

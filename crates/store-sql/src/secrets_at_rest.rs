@@ -1,15 +1,18 @@
 //! Secrets at rest, of whatever they are: which tokens open them, and which can't yet.
 
 use async_trait::async_trait;
+use std::sync::LazyLock;
 
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, Text, query};
 use super::factors::enclosed_of;
+use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{add_seal, number};
 use super::seals::{self, DEPLOYMENT, DEPLOYMENT_ROW, FACTOR, OTP_CLIENT, OTP_KEY, PASSWORD, STOCK};
 use super::texts::texts;
 use super::{SqlStore, stock};
 use signet_core::keys::{HsmName, OtpHash, OtpSecretKind, SealedCopies, TenantId};
+use signet_core::mfa::FactorKind;
 use signet_store::{
     FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError, StoreFailure,
     UserId,
@@ -36,12 +39,18 @@ texts! {
         (SELECT COUNT(*) FROM seals a WHERE a.hsm = $1 AND NOT EXISTS (
             SELECT 1 FROM seals b
             WHERE b.tenant = a.tenant AND b.kind = a.kind AND b.row_id = a.row_id AND b.hsm <> $1)) AS alone";
-    REMOVE_OF_TOKEN = "DELETE FROM seals WHERE hsm = $1 AND (tenant, kind, row_id) IN (
-        SELECT a.tenant, a.kind, a.row_id FROM seals a WHERE a.hsm = $1 AND EXISTS (
-            SELECT 1 FROM seals b
-            WHERE b.tenant = a.tenant AND b.kind = a.kind AND b.row_id = a.row_id AND b.hsm <> $1)
-        LIMIT $2)";
 }
+
+/// Passes over those whose secret is being replaced just now.
+pub(super) static REMOVE_OF_TOKEN: LazyLock<Text> = LazyLock::new(|| {
+    Text::passing_over(
+        "DELETE FROM seals WHERE hsm = $1 AND (tenant, kind, row_id) IN (
+            SELECT a.tenant, a.kind, a.row_id FROM seals a WHERE a.hsm = $1 AND EXISTS (
+                SELECT 1 FROM seals b
+                WHERE b.tenant = a.tenant AND b.kind = a.kind AND b.row_id = a.row_id AND b.hsm <> $1)
+            LIMIT $2 {unlocked})",
+    )
+});
 
 /// The columns that a secret stands in.
 fn place(owner: &SecretOwner) -> (&'static str, &str) {
@@ -140,8 +149,21 @@ async fn extend(
 }
 
 async fn remove_of_token((hsm, limit): &(HsmName, u32), connection: &mut Connection) -> Result<WriteOutcome<u64>> {
-    let removed = query(REMOVE_OF_TOKEN).bind(hsm).bind(limit).execute(connection).await?;
+    let removed = query(REMOVE_OF_TOKEN.clone()).bind(hsm).bind(limit).execute(connection).await?;
     Ok(WriteOutcome::applied(removed.rows_affected()))
+}
+
+/// What locks the row that a secret belongs to, as every change of it does.
+fn owning(secret: &SecretAtRest) -> Scope {
+    let tenant = &secret.tenant;
+    Scope::shared(Name::KeyRing).and_shared(Name::Stock(tenant)).and_alone(match &secret.owner {
+        SecretOwner::Deployment => Name::Once(tenant, DEPLOYMENT, b""),
+        SecretOwner::Password(user) => Name::User(tenant, user),
+        SecretOwner::Factor(factor, _) => Name::Factor(tenant, factor),
+        SecretOwner::OtpClient(id) => Name::Once(tenant, OTP_CLIENT, id.as_bytes()),
+        SecretOwner::OtpKey(public_id) => Name::Once(tenant, FactorKind::YubicoOtp.name(), public_id.as_bytes()),
+        SecretOwner::Stock(id) => Name::Once(tenant, "stock", id.as_str().as_bytes()),
+    })
 }
 
 fn seals_of(rows: &[Row]) -> Result<SealedCopies> {
@@ -164,7 +186,9 @@ impl SecretsAtRest for SqlStore {
     }
 
     async fn keep_deployment_secret(&self, seals: &SealedCopies) -> Result<bool, StoreError> {
-        self.writer.change("keep the deployment's secret", seals.clone(), vec![], keep_deployment_secret).await
+        let tenant = TenantId::default_tenant();
+        let scope = Scope::alone(Name::Once(&tenant, DEPLOYMENT, b"")).raising(&tenant, Noun::Secrets);
+        self.writer.change("keep the deployment's secret", scope, seals.clone(), vec![], keep_deployment_secret).await
     }
 
     async fn lacking(
@@ -181,14 +205,17 @@ impl SecretsAtRest for SqlStore {
     }
 
     async fn extend_seals(&self, secret: &SecretAtRest, added: &SealedCopies) -> Result<bool, StoreError> {
-        self.writer.change("extend seals", (secret.clone(), added.clone()), vec![], extend).await
+        let scope = owning(secret).raising(&secret.tenant, Noun::Secrets);
+        self.writer.change("extend seals", scope, (secret.clone(), added.clone()), vec![], extend).await
     }
 
     async fn count_seals(&self, hsm: &HsmName) -> Result<SealCount, StoreError> {
-        self.read_row("count seals", query(COUNT).bind(hsm), count_of).await
+        Ok(self.read_one("count seals", query(COUNT).bind(hsm), count_of).await?.unwrap_or_default())
     }
 
     async fn remove_seals(&self, hsm: &HsmName, limit: u32) -> Result<u64, StoreError> {
-        self.writer.change("remove seals", (hsm.clone(), limit), vec![], remove_of_token).await
+        self.writer
+            .change("remove seals", Scope::alone(Name::KeyRing), (hsm.clone(), limit), vec![], remove_of_token)
+            .await
     }
 }

@@ -1,8 +1,10 @@
 //! Sign-ins in a browser.
 
 use async_trait::async_trait;
+use std::sync::LazyLock;
 
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, Text, query};
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{joined, list};
 use super::texts::texts;
@@ -30,13 +32,20 @@ texts! {
         WHERE s.tenant = $1 AND s.user_id = $2 AND s.expires_at > $3 AND s.last_seen_at > $4
             AND u.enabled = 1 AND u.credentials_version = s.credentials_version
         ORDER BY s.created_at DESC, s.id DESC";
-    TOUCH = "UPDATE sessions SET last_seen_at = $3 WHERE tenant = $1 AND id = $2 AND last_seen_at < $3";
     RENEW = "UPDATE sessions SET secret_hash = $4, auth_time = $6, acr = $7, amr = $8, factors = $9, last_seen_at = $6
         WHERE tenant = $1 AND id = $2 AND secret_hash = $10 AND credentials_version = $5
             AND EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3 AND enabled = 1 AND credentials_version = $5)";
     END = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2 AND id = $3";
     END_ALL = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2";
 }
+
+/// Passes over a session that is being renewed or ended just now.
+pub(super) static TOUCH: LazyLock<Text> = LazyLock::new(|| {
+    Text::passing_over(
+        "UPDATE sessions SET last_seen_at = $3 WHERE (tenant, id) IN (
+            SELECT tenant, id FROM sessions WHERE tenant = $1 AND id = $2 AND last_seen_at < $3 {unlocked})",
+    )
+});
 
 async fn add((session, secret): &(Session, SecretHash), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let added = query(ADD)
@@ -62,7 +71,7 @@ async fn touch(
     (tenant, id, at): &(TenantId, SessionId, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<()>> {
-    query(TOUCH).bind(tenant).bind(id).bind(at).execute(connection).await?;
+    query(TOUCH.clone()).bind(tenant).bind(id).bind(at).execute(connection).await?;
     Ok(WriteOutcome::nothing(()))
 }
 
@@ -123,7 +132,8 @@ fn session_of(row: &Row) -> Result<Session> {
 #[async_trait]
 impl Sessions for SqlStore {
     async fn add_session(&self, session: &Session, secret: &SecretHash, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("add session", (session.clone(), *secret), audit, add).await
+        let scope = Scope::shared(Name::User(&session.tenant, &session.user));
+        self.writer.change("add session", scope, (session.clone(), *secret), audit, add).await
     }
 
     async fn session(
@@ -149,7 +159,7 @@ impl Sessions for SqlStore {
     }
 
     async fn touch_session(&self, tenant: &TenantId, id: &SessionId, at: Timestamp) -> Result<(), StoreError> {
-        self.writer.change("touch session", (tenant.clone(), id.clone(), at), vec![], touch).await
+        self.writer.change("touch session", Scope::free(), (tenant.clone(), id.clone(), at), vec![], touch).await
     }
 
     async fn renew_session(
@@ -159,7 +169,9 @@ impl Sessions for SqlStore {
         secret: &SecretHash,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("renew session", (session.clone(), *shown, *secret), audit, renew).await
+        let user = Name::User(&session.tenant, &session.user);
+        let scope = Scope::shared(user).and_alone(Name::Session(&session.tenant, &session.id));
+        self.writer.change("renew session", scope, (session.clone(), *shown, *secret), audit, renew).await
     }
 
     async fn end_session(
@@ -169,7 +181,8 @@ impl Sessions for SqlStore {
         id: &SessionId,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("end session", (tenant.clone(), user.clone(), id.clone()), audit, end).await
+        let scope = Scope::shared(Name::User(tenant, user)).and_alone(Name::Session(tenant, id));
+        self.writer.change("end session", scope, (tenant.clone(), user.clone(), id.clone()), audit, end).await
     }
 
     async fn sign_out_everywhere(
@@ -179,6 +192,7 @@ impl Sessions for SqlStore {
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer.change("sign out", (tenant.clone(), user.clone(), at), audit, end_all).await
+        let scope = Scope::alone(Name::User(tenant, user)).and_alone(Name::ManyGrants(tenant));
+        self.writer.change("sign out", scope, (tenant.clone(), user.clone(), at), audit, end_all).await
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{Connection, Result, Row, Text, query};
 use super::factor_life::add_for;
+use super::factors::adding;
+use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{fold, joined};
 use super::texts::texts;
@@ -171,7 +173,11 @@ fn tokens_of(rows: &[Row]) -> Result<Vec<StockToken>> {
 #[async_trait]
 impl Stock for SqlStore {
     async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<Draft>) -> Result<Vec<String>, StoreError> {
-        self.writer.change("add to the stock", tokens, audit, add).await
+        let scope = match tokens.first() {
+            Some(token) => Scope::alone(Name::Stock(&token.tenant)).raising(&token.tenant, Noun::Secrets),
+            None => return Ok(Vec::new()),
+        };
+        self.writer.change("add to the stock", scope, tokens, audit, add).await
     }
 
     async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>, StoreError> {
@@ -209,11 +215,12 @@ impl Stock for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<AssignOutcome, StoreError> {
         let input = (session.cloned(), id.clone(), factor.clone());
-        self.writer.change("assign stock token", input, audit, assign).await
+        let scope = adding(session, factor).and_alone(Name::Once(&factor.tenant, "stock", id.as_str().as_bytes()));
+        self.writer.change("assign stock token", scope, input, audit, assign).await
     }
 
     async fn remove_stock(&self, tenant: &TenantId, serial: &str, audit: Vec<Draft>) -> Result<bool, StoreError> {
         let input = (tenant.clone(), serial.to_owned());
-        self.writer.change("remove stock token", input, audit, remove).await
+        self.writer.change("remove stock token", Scope::alone(Name::Stock(tenant)), input, audit, remove).await
     }
 }

@@ -68,11 +68,6 @@ impl Table {
         self.keeping == Keeping::InBackups
     }
 
-    /// Whether a new store has rows of it, before anything is written.
-    pub fn is_seeded(&self) -> bool {
-        self.name == "deployment"
-    }
-
     /// Whether rows are only ever added and read. A serving role may do nothing else.
     pub fn is_append_only(&self) -> bool {
         ["audit_records", "audit_checkpoints"].contains(&self.name)
@@ -108,11 +103,15 @@ tables! {
     store_moves StaysHere [id] {
         id: Number, move_id: Text, state: Text, peer: Text, at: Number
     }
-    deployment InBackups [id] {
-        id: Number, generation: Number, head_sequence: Number, head_hash: Bytes, head_at: Number
+    nodes InBackups [id] {
+        id: Text, name: Text, joined_at: Number, lease: Number, process: Text, leased_until: Number, retired_at: Number,
+        head_sequence: Number, head_hash: Bytes, head_at: Number
     }
-    probe StaysHere [id] {
-        id: Number, probed_at: Number
+    generations InBackups [tenant, noun] {
+        tenant: Text, noun: Text, value: Number
+    }
+    probe StaysHere [node] {
+        node: Text, probed_at: Number
     }
     hsm_tokens InBackups [name] {
         name: Text, label: Text, manufacturer: Text, model: Text, serial: Text, firmware: Text,
@@ -196,10 +195,10 @@ tables! {
     revocations InBackups [tenant, jti] {
         tenant: Text, jti: Text, expires_at: Number, revoked_at: Number
     }
-    audit_records InBackups [sequence] {
-        sequence: Number, tenant: Text, at: Number, text: Text, hash: Bytes
+    audit_records InBackups [node, sequence] {
+        node: Text, sequence: Number, tenant: Text, at: Number, text: Text, hash: Bytes
     }
-    audit_checkpoints InBackups [sequence] {
-        sequence: Number, at: Number, jws: Text
+    audit_checkpoints InBackups [node, sequence] {
+        node: Text, sequence: Number, at: Number, jws: Text
     }
 }

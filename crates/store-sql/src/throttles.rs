@@ -1,13 +1,15 @@
 //! Tries at an account.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, Text, query};
+use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
-use super::row::number;
+use super::row::{array, number};
 use super::texts::texts;
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
@@ -34,11 +36,26 @@ texts! {
         WHERE tenant = $1 AND free_at > $2 AND tries >= $3 GROUP BY user_id, word
         ORDER BY user_id NULLS FIRST, word";
     FORGET_OF = "DELETE FROM throttles WHERE tenant = $1 AND user_id = $2";
-    FORGET_FREE = "DELETE FROM throttles WHERE (tenant, account) IN (
-        SELECT tenant, account FROM throttles WHERE tenant = $1 AND free_at <= $2 ORDER BY free_at LIMIT 100)";
     HOW_MANY = "SELECT COUNT(*) AS accounts FROM throttles WHERE tenant = $1";
-    EVICT = "DELETE FROM throttles WHERE (tenant, account) IN (
-        SELECT tenant, account FROM throttles WHERE tenant = $1 AND tries < $2 ORDER BY tries, free_at LIMIT 100)";
+    OF_USER = "SELECT account FROM throttles WHERE tenant = $1 AND user_id = $2";
+}
+
+/// What passes over accounts that somebody is trying at just now: the oldest that are free, and those with the fewest tries.
+pub(super) static EACH: LazyLock<[Text; 2]> = LazyLock::new(|| {
+    [
+        "DELETE FROM throttles WHERE (tenant, account) IN (SELECT tenant, account FROM throttles
+            WHERE tenant = $1 AND free_at <= $2 ORDER BY free_at LIMIT 100 {unlocked})",
+        "DELETE FROM throttles WHERE (tenant, account) IN (SELECT tenant, account FROM throttles
+            WHERE tenant = $1 AND tries < $2 ORDER BY tries, free_at LIMIT 100 {unlocked})",
+    ]
+    .map(Text::passing_over)
+});
+
+/// What an account's row is locked by.
+const ACCOUNT: &str = "account";
+
+fn counting(tenant: &TenantId, account: &[u8; 32]) -> Scope {
+    Scope::alone(Name::Once(tenant, ACCOUNT, account))
 }
 
 /// The most accounts of one tenant that are remembered.
@@ -121,7 +138,7 @@ async fn count(counted: &Try, connection: &mut Connection) -> Result<WriteOutcom
 
 /// Each try removes more rows than it can add.
 async fn forget_free(connection: &mut Connection, tenant: &TenantId, at: Timestamp) -> Result<()> {
-    query(FORGET_FREE).bind(tenant).bind(at).execute(connection).await?;
+    query(EACH[0].clone()).bind(tenant).bind(at).execute(connection).await?;
     Ok(())
 }
 
@@ -132,7 +149,7 @@ async fn make_room(connection: &mut Connection, counted: &Try) -> Result<bool> {
     if row.try_get::<i64, _>("accounts")? < MOST_ACCOUNTS {
         return Ok(true);
     }
-    let evicted = query(EVICT).bind(&counted.tenant).bind(counted.most).execute(connection).await?;
+    let evicted = query(EACH[1].clone()).bind(&counted.tenant).bind(counted.most).execute(connection).await?;
     Ok(evicted.rows_affected() > 0)
 }
 
@@ -190,7 +207,7 @@ impl Throttles for SqlStore {
             bounds: self.room.is_due(),
         };
         let (operation, bounds) = ("count try", counted.bounds);
-        let counted = self.writer.change(operation, counted, vec![], count).await?;
+        let counted = self.writer.change(operation, counting(tenant, &counter.name), counted, vec![], count).await?;
         match counted {
             Counted::Again => Ok(None),
             Counted::First => {
@@ -215,7 +232,7 @@ impl Throttles for SqlStore {
         counted_at: Timestamp,
     ) -> Result<(), StoreError> {
         let input = (tenant.clone(), *account, counted_at);
-        self.writer.change("give back try", input, vec![], give_back).await
+        self.writer.change("give back try", counting(tenant, account), input, vec![], give_back).await
     }
 
     async fn forget_tries(
@@ -224,7 +241,9 @@ impl Throttles for SqlStore {
         account: &[u8; 32],
         whole: Option<&[u8; 32]>,
     ) -> Result<(), StoreError> {
-        self.writer.change("forget tries", (tenant.clone(), *account, whole.copied()), vec![], forget).await
+        let scope = counting(tenant, account);
+        let scope = whole.map_or(scope.clone(), |whole| scope.and_alone(Name::Once(tenant, ACCOUNT, whole)));
+        self.writer.change("forget tries", scope, (tenant.clone(), *account, whole.copied()), vec![], forget).await
     }
 
     async fn locked_accounts(
@@ -238,6 +257,10 @@ impl Throttles for SqlStore {
     }
 
     async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, audit: Vec<Draft>) -> Result<u64, StoreError> {
-        self.writer.change("forget tries", (tenant.clone(), user.clone()), audit, forget_of).await
+        let accounts = query(OF_USER).bind(tenant).bind(user);
+        let accounts = self.read_each("list tries", accounts, |row| array::<32>(row, "account")).await?;
+        let with = |scope: Scope, account: &[u8; 32]| scope.and_alone(Name::Once(tenant, ACCOUNT, account));
+        let scope = accounts.iter().fold(Scope::free(), with);
+        self.writer.change("forget tries", scope, (tenant.clone(), user.clone()), audit, forget_of).await
     }
 }

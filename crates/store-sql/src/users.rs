@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
+use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{fold, joined, set};
 use super::texts::texts;
@@ -13,7 +14,7 @@ use super::{grants, seals};
 use signet_core::audit::Draft;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_jose::clock::Timestamp;
-use signet_store::{StoreError, User, UserId, Users};
+use signet_store::{FactorId, StoreError, User, UserId, Users};
 
 /// Reads users, each in one row for every seal of the password.
 macro_rules! select_users {
@@ -45,6 +46,7 @@ texts! {
     SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
     RENEW = "UPDATE users SET credentials_version = credentials_version + 1 WHERE tenant = $1 AND id = $2";
     CONFIRM = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2 AND enabled = 1 AND credentials_version = $3";
+    FACTORS = "SELECT id FROM factors WHERE tenant = $1 AND user_id = $2";
     REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
 }
 
@@ -139,6 +141,11 @@ async fn remove((tenant, id): &(TenantId, UserId), connection: &mut Connection) 
     Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
 }
 
+/// What a change of a user locks. Every grant, session and rotation of theirs rests on it.
+fn changing(tenant: &TenantId, id: &UserId) -> Scope {
+    Scope::alone(Name::User(tenant, id)).and_alone(Name::ManyGrants(tenant))
+}
+
 fn user_of(row: &Row) -> Result<(User, SealedCopies)> {
     let user = User {
         tenant: row.try_get("tenant")?,
@@ -163,7 +170,10 @@ pub(super) fn users_of(rows: &[Row]) -> Result<Vec<User>> {
 #[async_trait]
 impl Users for SqlStore {
     async fn add_user(&self, user: &User, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("add user", user.clone(), audit, add).await
+        let scope = Scope::alone(Name::User(&user.tenant, &user.id))
+            .and_alone(Name::Once(&user.tenant, "user name", user.name.as_bytes()))
+            .raising(&user.tenant, Noun::Secrets);
+        self.writer.change("add user", scope, user.clone(), audit, add).await
     }
 
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
@@ -188,7 +198,7 @@ impl Users for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), id.clone(), credentials_version);
-        self.writer.change("confirm user", input, audit, confirm).await
+        self.writer.change("confirm user", Scope::shared(Name::User(tenant, id)), input, audit, confirm).await
     }
 
     async fn set_user_enabled(
@@ -200,7 +210,7 @@ impl Users for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: enabled, at };
-        self.writer.change("enable user", setting, audit, set_enabled).await
+        self.writer.change("enable user", changing(tenant, id), setting, audit, set_enabled).await
     }
 
     async fn set_user_roles(
@@ -211,7 +221,7 @@ impl Users for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), id.clone(), joined(roles));
-        self.writer.change("set roles", input, audit, set_roles).await
+        self.writer.change("set roles", changing(tenant, id), input, audit, set_roles).await
     }
 
     async fn set_user_password(
@@ -223,10 +233,17 @@ impl Users for SqlStore {
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
         let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: password.clone(), at };
-        self.writer.change("set password", setting, audit, set_password).await
+        self.writer
+            .change("set password", changing(tenant, id).raising(tenant, Noun::Secrets), setting, audit, set_password)
+            .await
     }
 
     async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<Draft>) -> Result<bool, StoreError> {
-        self.writer.change("remove user", (tenant.clone(), id.clone()), audit, remove).await
+        let factors = query(FACTORS).bind(tenant).bind(id);
+        let factors = self.read_each("list factors", factors, |row| row.try_get::<FactorId, _>("id")).await?;
+        let scope = factors.iter().fold(changing(tenant, id).raising(tenant, Noun::Secrets), |scope, id| {
+            scope.and_alone(Name::Factor(tenant, id))
+        });
+        self.writer.change("remove user", scope, (tenant.clone(), id.clone()), audit, remove).await
     }
 }

@@ -1,23 +1,28 @@
 //! The writer: one task owns the connection that writes, and commits the jobs of concurrent requests together.
 //!
-//! A group is one transaction: each job's statements, then all that is recorded of them, chained onto the head that the
-//! transaction itself read (other processes append too), then one commit and so one sync. Nobody hears of an outcome
-//! before that commit. Where a job fails, the group is rolled back and each job runs again alone; where the commit
-//! itself fails, the outcome of every job is unknown, and all hear so.
+//! A group is one transaction: the node's row, by which its chain goes on and which says that this process may still write as
+//! the node; the names that the jobs lock, without waiting; each job's statements; all that is recorded of them; one commit
+//! and so one sync. Nobody hears of an outcome before that commit. A job whose name another transaction holds goes to the next
+//! group; one that was passed over several times stands first, and its names are waited for before any other is locked. Where
+//! a job fails, the group is rolled back and each job runs again alone; where the commit itself fails, the outcome of every
+//! job is unknown, and all hear so.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::chain::{self, Tail};
+use super::chain::Tail;
 use super::engine::{Connection, Engine, Result, WriteConnection};
+use super::group::{Broken, Committed, Terms};
+use super::locks::Scope;
 use super::outcome::{Recorded, WriteOutcome};
-use signet_core::audit::Draft;
+use signet_core::audit::{Draft, NodeId};
 use signet_jose::clock::Clock;
-use signet_store::{AuditOnOutcome, StoreError, StoreFailure};
+use signet_store::{AuditOnOutcome, Generations, StoreError, StoreFailure};
 
 /// The most jobs in one transaction.
 const GROUP: usize = 256;
@@ -29,13 +34,15 @@ const COMPANY: Duration = Duration::from_millis(1);
 const QUEUE: usize = 4096;
 /// How long a caller waits for the outcome of a job.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// The pause before the next try where a whole group was passed over.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A future that a job runs as.
-type Running<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
+pub(super) type Running<'c, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'c>>;
 
 /// The statements of a change: an `async fn` of what is changed and of the transaction. It may run twice, the second time
 /// after all of the first was rolled back.
-pub(super) trait Change<'c, I, A>: Copy + Send + 'static {
+pub(super) trait Change<'c, I, A>: Copy + Send + Sync + 'static {
     type Running: Future<Output = Result<WriteOutcome<A>>> + Send + 'c;
 
     fn run(self, input: &'c I, connection: &'c mut Connection) -> Self::Running;
@@ -43,7 +50,7 @@ pub(super) trait Change<'c, I, A>: Copy + Send + 'static {
 
 impl<'c, I: 'c, A, C, R> Change<'c, I, A> for C
 where
-    C: Fn(&'c I, &'c mut Connection) -> R + Copy + Send + 'static,
+    C: Fn(&'c I, &'c mut Connection) -> R + Copy + Send + Sync + 'static,
     R: Future<Output = Result<WriteOutcome<A>>> + Send + 'c,
 {
     type Running = R;
@@ -54,23 +61,29 @@ where
 }
 
 /// A job of the queue.
-struct Job {
+pub(super) struct Job {
     since: Instant,
-    work: Box<dyn Work>,
+    /// How often it was passed over, because somebody else held what it locks.
+    pub(super) passed_over: u32,
+    /// Whether it did not run in the last group.
+    pub(super) waits: bool,
+    pub(super) work: Box<dyn Work>,
 }
 
 /// What the writer needs of a job, whatever its answer's type.
-trait Work: Send {
+pub(super) trait Work: Send + Sync {
     /// Runs the job's own statements.
     fn run<'c>(&'c mut self, connection: &'c mut Connection) -> Running<'c, ()>;
-    /// Whether [`run`](Self::run) has statements at all.
-    fn has_statements(&self) -> bool;
+    /// What is locked before it runs; `None` where [`run`](Self::run) has no statements.
+    fn scope(&self) -> Option<&Scope>;
     /// What is recorded of it, after it ran.
     fn drafts(&self) -> &[Draft];
     /// Whether the generation rises, after it ran.
     fn renews(&self) -> bool;
-    /// Answers the caller how it ended: with the generation of the commit, or not.
-    fn answer(self: Box<Self>, committed: Result<i64, StoreFailure>);
+    /// The tenant whose generations it is answered with.
+    fn asks_for(&self) -> Option<&str>;
+    /// Answers the caller how it ended.
+    fn answer(self: Box<Self>, committed: Result<&Committed, StoreFailure>);
 }
 
 type Reply<A> = oneshot::Sender<Result<A, StoreFailure>>;
@@ -78,7 +91,7 @@ type Reply<A> = oneshot::Sender<Result<A, StoreFailure>>;
 /// Nothing but records: it costs no statement of its own.
 struct Appending {
     drafts: Vec<Draft>,
-    reply: Reply<i64>,
+    reply: Reply<Generations>,
 }
 
 impl Work for Appending {
@@ -86,8 +99,8 @@ impl Work for Appending {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn has_statements(&self) -> bool {
-        false
+    fn scope(&self) -> Option<&Scope> {
+        None
     }
 
     fn drafts(&self) -> &[Draft] {
@@ -98,14 +111,24 @@ impl Work for Appending {
         false
     }
 
-    fn answer(self: Box<Self>, committed: Result<i64, StoreFailure>) {
+    fn asks_for(&self) -> Option<&str> {
+        self.drafts.first().map(|draft| draft.tenant.as_str())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<&Committed, StoreFailure>) {
+        let of_tenant = |committed: &Committed| {
+            let found = committed.0.iter().find(|(tenant, _)| Some(tenant.as_str()) == self.asks_for());
+            found.map_or_else(Generations::default, |(_, generations)| *generations)
+        };
+        let answer = committed.map(of_tenant);
         // A caller that is gone needs no answer.
-        let _ = self.reply.send(committed);
+        let _ = self.reply.send(answer);
     }
 }
 
 /// A change with what is recorded of it.
 struct Changing<I, A, C> {
+    scope: Scope,
     input: I,
     change: C,
     audit: AuditOnOutcome,
@@ -116,7 +139,7 @@ struct Changing<I, A, C> {
 impl<I, A, C> Work for Changing<I, A, C>
 where
     I: Send + Sync,
-    A: Send,
+    A: Send + Sync,
     C: for<'c> Change<'c, I, A>,
 {
     fn run<'c>(&'c mut self, connection: &'c mut Connection) -> Running<'c, ()> {
@@ -126,8 +149,8 @@ where
         })
     }
 
-    fn has_statements(&self) -> bool {
-        true
+    fn scope(&self) -> Option<&Scope> {
+        Some(&self.scope)
     }
 
     fn drafts(&self) -> &[Draft] {
@@ -142,7 +165,11 @@ where
         self.outcome.as_ref().is_some_and(|outcome| outcome.renews)
     }
 
-    fn answer(self: Box<Self>, committed: Result<i64, StoreFailure>) {
+    fn asks_for(&self) -> Option<&str> {
+        None
+    }
+
+    fn answer(self: Box<Self>, committed: Result<&Committed, StoreFailure>) {
         let Self { outcome, reply, .. } = *self;
         let did_not_run = || StoreFailure::Unavailable("the change did not run".to_owned());
         let _ = reply.send(committed.and_then(|_| outcome.map(|outcome| outcome.answer).ok_or_else(did_not_run)));
@@ -157,6 +184,8 @@ enum Message {
 /// The way to the writer.
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
+    /// The lease of the node that this process holds; 0 where it needs none.
+    lease: Arc<AtomicI64>,
 }
 
 impl Writer {
@@ -164,35 +193,44 @@ impl Writer {
     pub(super) fn start(
         connection: Box<dyn WriteConnection>,
         engine: Arc<dyn Engine>,
+        node: NodeId,
         seen: Tail,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let task = Task { connection: Some(connection), engine, seen, clock };
+        let lease = Arc::<AtomicI64>::default();
+        let terms = Terms { node, lease: Arc::clone(&lease), seen, clock };
+        let task = Task { connection: Some(connection), engine, terms };
         tokio::spawn(task.serve(jobs));
-        Self { queue }
+        Self { queue, lease }
+    }
+
+    /// From now on nothing is committed but under this lease of the node.
+    pub(super) fn write_under(&self, lease: i64) {
+        self.lease.store(lease, Ordering::Relaxed);
     }
 
     /// Runs a change and records it, both in one commit.
     pub(super) async fn change<I, A, C>(
         &self,
         operation: &'static str,
+        scope: Scope,
         input: I,
         audit: impl Into<AuditOnOutcome> + Send,
         change: C,
     ) -> Result<A, StoreError>
     where
         I: Send + Sync + 'static,
-        A: Send + 'static,
+        A: Send + Sync + 'static,
         C: for<'c> Change<'c, I, A>,
     {
         let (reply, answer) = oneshot::channel();
-        let work = Changing { input, change, audit: audit.into(), outcome: None, reply };
+        let work = Changing { scope, input, change, audit: audit.into(), outcome: None, reply };
         self.submit(operation, Box::new(work), answer).await
     }
 
-    /// Appends records, and returns the generation of the commit.
-    pub(super) async fn append(&self, drafts: Vec<Draft>) -> Result<i64, StoreError> {
+    /// Appends records, and returns the generations of the first one's tenant.
+    pub(super) async fn append(&self, drafts: Vec<Draft>) -> Result<Generations, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.submit("append audit records", Box::new(Appending { drafts, reply }), answer).await
     }
@@ -204,7 +242,7 @@ impl Writer {
         answer: oneshot::Receiver<Result<A, StoreFailure>>,
     ) -> Result<A, StoreError> {
         let unavailable = |text: &str| StoreError { operation, failure: StoreFailure::Unavailable(text.to_owned()) };
-        let job = Job { since: Instant::now(), work };
+        let job = Job { since: Instant::now(), passed_over: 0, waits: false, work };
         self.queue.try_send(Message::Job(job)).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => unavailable("too many writes wait already"),
             mpsc::error::TrySendError::Closed(_) => unavailable("it is closed"),
@@ -226,22 +264,10 @@ impl Writer {
     }
 }
 
-/// How far a transaction came before it failed.
-enum Broken {
-    /// It never began: no job ran.
-    Begin(StoreFailure),
-    /// A job, or what is recorded of it, failed; all was rolled back.
-    Run(StoreFailure),
-    /// The commit did not succeed: whether it took place is unknown.
-    Commit(StoreFailure),
-}
-
 struct Task {
     connection: Option<Box<dyn WriteConnection>>,
     engine: Arc<dyn Engine>,
-    /// The furthest tail that this process saw committed. A stored head behind it means that an old copy is in place.
-    seen: Tail,
-    clock: Arc<dyn Clock>,
+    terms: Terms,
 }
 
 impl Task {
@@ -249,18 +275,24 @@ impl Task {
         let mut taken = Vec::with_capacity(GROUP);
         let mut closing = Vec::new();
         let mut last_group = 0;
-        while messages.recv_many(&mut taken, GROUP).await > 0 {
+        // Jobs that were passed over, the oldest first.
+        let mut waiting: Vec<Job> = Vec::new();
+        loop {
+            let room = GROUP.saturating_sub(waiting.len()).max(1);
+            if waiting.is_empty() && messages.recv_many(&mut taken, room).await == 0 {
+                break;
+            }
             // Under load a group that is still small waits for company: the next sync then serves more jobs.
             if taken.len() < last_group && last_group >= BUSY && closing.is_empty() {
                 tokio::time::sleep(COMPANY).await;
-                while taken.len() < GROUP
-                    && let Ok(message) = messages.try_recv()
-                {
-                    taken.push(message);
-                }
+            }
+            while taken.len() < room
+                && let Ok(message) = messages.try_recv()
+            {
+                taken.push(message);
             }
             last_group = taken.len();
-            let mut jobs = Vec::with_capacity(taken.len());
+            let mut jobs = std::mem::take(&mut waiting);
             for message in taken.drain(..) {
                 match message {
                     Message::Job(job) => jobs.push(job),
@@ -270,7 +302,11 @@ impl Task {
             if !closing.is_empty() {
                 messages.close();
             }
-            self.run(jobs).await;
+            let asked = jobs.len();
+            waiting = self.run(jobs).await;
+            if !waiting.is_empty() && waiting.len() == asked {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
         if let Some(connection) = self.connection.take() {
             connection.close().await;
@@ -280,85 +316,82 @@ impl Task {
         }
     }
 
-    /// Runs a group and answers every job of it.
-    async fn run(&mut self, jobs: Vec<Job>) {
+    /// Runs a group and answers every job of it but those that were passed over, which it gives back.
+    async fn run(&mut self, jobs: Vec<Job>) -> Vec<Job> {
         let (mut jobs, late): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.since.elapsed() < DEADLINE);
         for job in late {
             job.work.answer(Err(StoreFailure::Unavailable("it waited too long, and was not done".to_owned())));
         }
         if jobs.is_empty() {
-            return;
+            return jobs;
         }
         match self.attempt(&mut jobs).await {
-            Ok(generation) => answer_all(jobs, Ok(generation)),
-            Err(Broken::Run(_)) if jobs.len() > 1 => {
+            Ok(committed) => answer_all(jobs, Ok(&committed)),
+            Err(Broken::Waited) => {
+                // It has its turn again after the others, until it has waited for too long.
+                let mut first = jobs.remove(0);
+                first.passed_over = 0;
+                jobs.push(first);
+                jobs
+            }
+            Err(Broken::Run(failure)) if jobs.len() > 1 || matches!(failure, StoreFailure::Busy(_)) => {
+                let mut waiting = Vec::new();
                 for job in jobs {
-                    let mut alone = vec![job];
-                    let outcome = self.attempt(&mut alone).await.map_err(|broken| failure_of(&broken));
-                    answer_all(alone, outcome);
+                    waiting.extend(self.run_alone(job).await);
                 }
+                waiting
             }
             Err(broken) => answer_all(jobs, Err(failure_of(&broken))),
         }
     }
 
-    /// One transaction; returns the generation after it.
-    async fn attempt(&mut self, jobs: &mut [Job]) -> Result<i64, Broken> {
+    /// Runs a job of a group that failed; gives it back where somebody was in the way.
+    async fn run_alone(&mut self, job: Job) -> Vec<Job> {
+        let mut alone = vec![job];
+        match self.attempt(&mut alone).await {
+            Ok(committed) => answer_all(alone, Ok(&committed)),
+            Err(Broken::Run(StoreFailure::Busy(_))) => pass_over(alone),
+            Err(broken) => answer_all(alone, Err(failure_of(&broken))),
+        }
+    }
+
+    /// One transaction. Which jobs were passed over stands in them.
+    async fn attempt(&mut self, jobs: &mut [Job]) -> Result<Committed, Broken> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.engine.connect().await.map_err(Broken::Begin)?,
         };
-        let outcome = transaction(connection.as_mut(), jobs, self.seen, self.clock.as_ref()).await;
+        let outcome = self.terms.transaction(connection.as_mut(), jobs).await;
         if outcome.is_ok() || connection.rollback().await.is_ok() {
             self.connection = Some(connection);
         }
-        let tail = outcome?;
-        self.seen = tail;
-        Ok(tail.generation)
+        let (tail, committed) = outcome?;
+        self.terms.seen = tail;
+        Ok(committed)
     }
 }
 
-/// Jobs that have no statements of their own are records alone: they take one turn of the connection where nobody else wrote
-/// since this process did, and the long way where somebody did.
-async fn transaction(
-    connection: &mut dyn WriteConnection,
-    jobs: &mut [Job],
-    seen: Tail,
-    clock: &dyn Clock,
-) -> Result<Tail, Broken> {
-    if !jobs.iter().any(|job| job.work.has_statements()) {
-        let drafts: Vec<&Draft> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
-        let appended = chain::append_at_once(connection, seen, &drafts, clock).await;
-        if let Some(tail) = appended.map_err(Broken::Commit)? {
-            return Ok(tail);
-        }
-    }
-    let before = chain::begin(connection).await.map_err(Broken::Begin)?;
-    chain::check_not_behind(connection.statements(), before.head, seen.head).await.map_err(Broken::Begin)?;
-    let after = run_all(connection.statements(), jobs, before, clock).await.map_err(Broken::Run)?;
-    connection.commit().await.map_err(Broken::Commit)?;
-    Ok(after)
-}
-
-/// Runs each job, then writes what is recorded of them and the new tail.
-async fn run_all(connection: &mut Connection, jobs: &mut [Job], before: Tail, clock: &dyn Clock) -> Result<Tail> {
-    for job in jobs.iter_mut().filter(|job| job.work.has_statements()) {
-        job.work.run(connection).await?;
-    }
-    let renewals = jobs.iter().filter(|job| job.work.renews()).count();
-    let drafts: Vec<&Draft> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
-    chain::append(connection, before, &drafts, i64::try_from(renewals).unwrap_or(i64::MAX), clock).await
-}
-
-fn answer_all(jobs: Vec<Job>, outcome: Result<i64, StoreFailure>) {
-    for job in jobs {
+/// Answers the jobs that ran, and gives back those that were passed over.
+fn answer_all(jobs: Vec<Job>, outcome: Result<&Committed, StoreFailure>) -> Vec<Job> {
+    let (waiting, done): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.waits && outcome.is_ok());
+    for job in done {
         job.work.answer(outcome.clone());
     }
+    waiting
+}
+
+/// Gives back jobs that others were in the way of.
+fn pass_over(mut jobs: Vec<Job>) -> Vec<Job> {
+    for job in &mut jobs {
+        job.passed_over = job.passed_over.saturating_add(1);
+    }
+    jobs
 }
 
 fn failure_of(broken: &Broken) -> StoreFailure {
     match broken {
         Broken::Begin(failure) | Broken::Run(failure) => failure.clone(),
+        Broken::Waited => StoreFailure::Busy("another transaction was in the way for too long".to_owned()),
         Broken::Commit(failure) => {
             StoreFailure::Unavailable(format!("the outcome of the commit is unknown: {failure}"))
         }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use signet_jose::clock::Timestamp;
-use signet_store::StoreFailure;
 use signet_store_sql::engine::{
-    Connection, Dialect, Engine, Result, Row, Snapshot, Statements, Text, Value, WriteConnection,
+    Connection, Dialect, Engine, Lock, Result, Row, Snapshot, Statements, Text, Value, WriteConnection,
 };
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool, SqlitePoolOptions};
@@ -103,15 +102,24 @@ impl Statements for Writing {
 #[async_trait]
 impl WriteConnection for Writing {
     /// In one turn of the connection's thread.
-    async fn begin(&mut self, first: &Text) -> Result<Row> {
+    async fn begin(&mut self, first: &Text, values: Vec<Value>) -> Result<Option<Row>> {
         self.identity.check()?;
         let beginning = match self.beginning.take() {
             Some((of, beginning)) if of == *first => beginning,
             _ => Text::Made(format!("BEGIN IMMEDIATE; {}", first.of(Dialect::Sqlite).as_str()).into()),
         };
-        let row = self.rows(&beginning, vec![]).await?.pop();
+        let row = self.rows(&beginning, values).await?.pop();
         self.beginning = Some((first.clone(), beginning));
-        row.ok_or(StoreFailure::Corrupt("deployment"))
+        Ok(row)
+    }
+
+    /// The one writer has locked all there is.
+    async fn lock(&mut self, _: &[Lock]) -> Result<Vec<i64>> {
+        Ok(Vec::new())
+    }
+
+    async fn wait_for(&mut self, _: &[Lock], _: Duration) -> Result<()> {
+        Ok(())
     }
 
     async fn alone(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {

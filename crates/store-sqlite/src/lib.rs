@@ -10,14 +10,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Connection as _;
-
+use signet_core::audit::NodeId;
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::anchor::Anchor;
 use signet_store::{StoreError, StoreFailure};
 use signet_store_sql::SqlStore;
 use signet_store_sql::engine::Engine;
 use signet_store_sql::schema::Migration;
+use sqlx::Connection as _;
 
 use self::engine::SqliteEngine;
 
@@ -47,18 +47,22 @@ pub struct SqliteOptions {
 /// [`Refused`](signet_store::StoreFailure::Refused) where it is not a database of Signet's, is empty, or is of a newer
 /// version; [`RolledBack`](signet_store::StoreFailure::RolledBack) where the anchor holds a checkpoint beyond the end of
 /// the audit chain.
-pub async fn open(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Arc<SqlStore>, StoreError> {
+pub async fn open(options: SqliteOptions, node: NodeId, clock: Arc<dyn Clock>) -> Result<Arc<SqlStore>, StoreError> {
     let anchor = options.anchor.clone().map(Anchor::new);
     let engine = SqliteEngine::find(options, clock.now()).map_err(|failure| failure.during("open"))?;
-    SqlStore::open(Arc::new(engine), anchor, clock).await
+    SqlStore::open(Arc::new(engine), node, anchor, clock).await
 }
 
 /// Opens a store that is to be copied to another one, or whose copy was interrupted. No file is made.
 /// Errors: as for [`open`].
-pub async fn open_to_copy(options: SqliteOptions, clock: Arc<dyn Clock>) -> Result<Arc<SqlStore>, StoreError> {
+pub async fn open_to_copy(
+    options: SqliteOptions,
+    node: NodeId,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<SqlStore>, StoreError> {
     let anchor = options.anchor.clone().map(Anchor::new);
     let engine = SqliteEngine::find(options, clock.now()).map_err(|failure| failure.during("open"))?;
-    SqlStore::open_to_copy(Arc::new(engine), anchor, clock).await
+    SqlStore::open_to_copy(Arc::new(engine), node, anchor, clock).await
 }
 
 /// A file with its schema up to date, to be filled; made where there is none.

@@ -12,13 +12,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::StoreFailure;
-use signet_core::audit::Checkpoint;
+use signet_core::audit::{Checkpoint, NodeId};
 use signet_jose::clock::Timestamp;
 use signet_state_file::{self as state_file, Access, LockedFile};
 
 /// One line: a checkpoint as JSON.
 #[derive(Serialize, Deserialize)]
 struct Line {
+    node: NodeId,
     seq: i64,
     at: Timestamp,
     jws: String,
@@ -54,7 +55,12 @@ impl Anchor {
     /// Appends a checkpoint, unless the file holds one that reaches as far; durable when it returns. The file is made
     /// with mode 0600. Where it has grown long, all but its newest lines go.
     pub async fn append(&self, checkpoint: &Checkpoint) -> Result<(), StoreFailure> {
-        let line = Line { seq: checkpoint.sequence, at: checkpoint.at, jws: checkpoint.jws.clone() };
+        let line = Line {
+            node: checkpoint.node.clone(),
+            seq: checkpoint.sequence,
+            at: checkpoint.at,
+            jws: checkpoint.jws.clone(),
+        };
         let anchor = self.clone();
         let appended = tokio::task::spawn_blocking(move || append_line(&anchor.path, &line)).await;
         appended.unwrap_or_else(|gone| Err(io::Error::other(gone))).map_err(|error| self.unavailable(&error))
@@ -92,7 +98,7 @@ fn append_line(path: &Path, line: &Line) -> io::Result<()> {
     let locked = open_locked(path)?;
     let mut file = locked.file();
     let length = file.metadata()?.len();
-    if last_line(file)?.is_some_and(|last| last.sequence >= line.seq) {
+    if last_line(file)?.is_some_and(|last| last.node == line.node && last.sequence >= line.seq) {
         return Ok(());
     }
     let mut text = serde_json::to_string(line)?;
@@ -163,6 +169,6 @@ fn lines_of(text: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 }
 
 fn checkpoint_of(line: &[u8]) -> Option<Checkpoint> {
-    let Line { seq, at, jws } = serde_json::from_slice(line).ok()?;
-    Some(Checkpoint { sequence: seq, at, jws })
+    let Line { node, seq, at, jws } = serde_json::from_slice(line).ok()?;
+    Some(Checkpoint { node, sequence: seq, at, jws })
 }

@@ -1,8 +1,12 @@
 //! All contracts together. What holds of each: a conditional write is one write, so that of N racing callers, on any number
 //! of nodes, one wins; and a change is committed with the audit events that it takes, or not at all.
+//!
+//! Changes that bear on one another are ordered, whichever node asks: what ends a right (a user disabled, a password changed, a
+//! client removed, a family ended) and what rests on it (a grant, a rotation, a session, a factor that is used) never run at the
+//! same time. So whatever begins after the end was acknowledged finds it.
 
 use super::{
-    AuditLog, Candidates, Ceremonies, Clients, FactorLife, Factors, Grants, Keys, Leases, Logins, Membership,
+    AuditLog, Candidates, Ceremonies, Clients, FactorLife, Factors, Grants, Keys, Leases, Logins, Membership, Nodes,
     OtpValidation, RecoveryCodes, Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
 };
 
@@ -18,6 +22,7 @@ macro_rules! all_of {
 
 all_of!(
     Membership,
+    Nodes,
     Users,
     Factors,
     Candidates,

@@ -26,6 +26,12 @@ pub enum StoreFailure {
         "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back"
     )]
     RolledBack,
+    /// Another transaction was in the way; nothing was changed, and the same may be tried again.
+    #[error("not available: {0}")]
+    Busy(String),
+    /// This process may not write any more: its node was retired, or another process is this node by now.
+    #[error("{0}")]
+    Fenced(&'static str),
     /// The database is not one that this program can use; the text says what to do.
     #[error("{0}")]
     Refused(String),

@@ -26,12 +26,12 @@ pub trait Grants: Send + Sync {
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>>;
     /// The refresh token of this hash, with its family.
     async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>>;
-    /// Spends the live token `spent` and makes `successor` the live one, if `spent` is the live token of an active,
+    /// Spends the live token `spent` of a grant and makes `successor` the live one, if `spent` is the live token of an active,
     /// unexpired family at `at` whose user and client are enabled. `audit.applied` is written with the rotation. `derived_by`
     /// names the HSM token that derived the successor, where it was not derived by the deployment's secret.
     async fn rotate(
         &self,
-        tenant: &TenantId,
+        grant: &Grant,
         spent: &SecretHash,
         successor: &SecretHash,
         derived_by: Option<&HsmName>,
@@ -40,7 +40,7 @@ pub trait Grants: Send + Sync {
     ) -> Result<RotateOutcome>;
     /// Records `audit` if the family is active and unexpired at `at` and its user and client are enabled; `false`, and
     /// nothing recorded, where not. For a retry, which issues a token without rotating.
-    async fn confirm_grant(&self, tenant: &TenantId, id: &GrantId, at: Timestamp, audit: Vec<Draft>) -> Result<bool>;
+    async fn confirm_grant(&self, grant: &Grant, at: Timestamp, audit: Vec<Draft>) -> Result<bool>;
     /// Ends a family; `false` where it had ended or never was (then `audit.rejected` is written).
     async fn end_grant(
         &self,

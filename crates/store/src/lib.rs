@@ -22,6 +22,7 @@ pub mod keys;
 pub mod logins;
 pub mod membership;
 pub mod model;
+pub mod nodes;
 pub mod otp_validation;
 pub mod sessions;
 pub mod sign_in;
@@ -39,11 +40,12 @@ pub use factors::Factors;
 pub use grants::{Grants, Revocations};
 pub use keys::{KeyAddition, Keys, Leases, SealedSecrets, SecretsAtRest};
 pub use logins::{LoginChange, Logins, StoredLogins};
-pub use membership::Membership;
+pub use membership::{Generations, Membership};
 pub use model::{
     EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,
     SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, StockId, User,
 };
+pub use nodes::{Node, NodeHolder, NodeLease, Nodes};
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
 pub use sessions::Sessions;
 pub use sign_in::Candidates;

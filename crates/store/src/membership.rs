@@ -5,16 +5,29 @@ use async_trait::async_trait;
 use super::error::Result;
 use super::{HsmMember, SealedSecrets};
 use signet_core::audit::Draft;
-use signet_core::keys::{HsmName, TokenInfo};
+use signet_core::keys::{HsmName, TenantId, TokenInfo};
 use signet_jose::clock::Timestamp;
+
+/// Numbers that rise with each change of a tenant's rows of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Generations {
+    /// Of keys.
+    pub keys: i64,
+    /// Of clients.
+    pub clients: i64,
+    /// Of what has a secret at rest, whichever tenant's: users, factors, tokens in stock, keys and clients of the OTP
+    /// validation.
+    pub secrets: i64,
+    /// Of the deployment's HSM tokens.
+    pub members: i64,
+}
 
 /// The deployment as a whole: its HSM tokens, and whether it can be written.
 #[async_trait]
 pub trait Membership: Send + Sync {
-    /// A number that rises with every change of a user, factor, client or key, by any process. What was read before
-    /// still holds where it has not risen.
-    async fn generation(&self) -> Result<i64>;
-
+    /// How often what can be remembered of a tenant was changed, by any process. What was read before still holds where the
+    /// number of its noun has not risen since.
+    async fn generations(&self, tenant: &TenantId) -> Result<Generations>;
     /// The HSM tokens that `init` has bound the deployment to.
     async fn hsm_tokens(&self) -> Result<Vec<(HsmName, TokenInfo)>>;
 

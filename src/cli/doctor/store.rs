@@ -8,7 +8,7 @@ use signet_core::audit::checkpoint::open_checkpoint;
 use signet_jose::clock::Timestamp;
 use signet_jose::{JwkSet, VerifyingKey};
 use signet_service::readiness::{MOST_APART, apart};
-use signet_store::{AuditLog as _, Membership as _};
+use signet_store::{AuditLog as _, Membership as _, Nodes as _, StoreError};
 
 /// Clocks of two machines that took turns differ by this much and no more.
 const SKEW: Duration = Duration::from_secs(10);
@@ -68,11 +68,14 @@ async fn examine_logins(deployment: &Runtime, findings: &mut Findings) {
 /// The clock against the last audit record: the chain's time never goes back.
 async fn examine_time(deployment: &Runtime, now: Timestamp, findings: &mut Findings) {
     let last = async {
-        let head = deployment.store.head().await?;
-        deployment.store.records(head.sequence, 1).await
+        let mut newest = Vec::new();
+        for (node, head) in deployment.store.heads().await? {
+            newest.extend(deployment.store.records(&node, head.sequence, 1).await?);
+        }
+        Ok::<_, StoreError>(newest)
     };
     let last = match last.await {
-        Ok(records) => records.first().map(|record| record.at),
+        Ok(newest) => newest.iter().map(|record| record.at).max(),
         Err(error) => return findings.error("audit", error),
     };
     let Some(last) = last else { return };
@@ -91,7 +94,7 @@ async fn examine_time(deployment: &Runtime, now: Timestamp, findings: &mut Findi
 
 async fn examine_checkpoint(deployment: &Runtime, findings: &mut Findings) {
     let audit = &deployment.config.audit;
-    let last = match deployment.store.last_checkpoint().await {
+    let last = match deployment.store.last_checkpoint(deployment.store.node()).await {
         Ok(Some(last)) => last,
         Ok(None) => return,
         Err(error) => return findings.error("audit", error),

@@ -24,6 +24,7 @@ use signet_store_sql::SqlStore;
 
 use self::families::{FAMILIES, LAST, family_id, token};
 use self::store::{ManualClock, NOW, draft, granted, now, options, tenant, user, verify};
+use store::{OwnChain as _, client, grant, node};
 
 #[tokio::main]
 async fn main() {
@@ -44,7 +45,7 @@ fn told(what: &str) -> AuditOnOutcome {
 
 /// Rotates families, and says of each rotation that it was acknowledged.
 async fn rotate_until_killed(database: PathBuf) {
-    let store = signet_store_sqlite::open(options(database), ManualClock::at(NOW)).await.unwrap();
+    let store = signet_store_sqlite::open(options(database), node(), ManualClock::at(NOW)).await.unwrap();
     let families: Vec<_> =
         (0..FAMILIES).map(|family| tokio::spawn(rotate_family(Arc::clone(&store), family))).collect();
     for family in families {
@@ -53,11 +54,12 @@ async fn rotate_until_killed(database: PathBuf) {
 }
 
 async fn rotate_family(store: Arc<SqlStore>, family: usize) {
+    let grant = store.grant(&tenant(), &family_id(family)).await.unwrap().unwrap();
     for generation in 1..LAST {
         let hsm = HsmName::new("primary");
         let (spent, successor) = (token(family, generation - 1), token(family, generation));
         let told = told(&format!("{family}-{generation}"));
-        let outcome = store.rotate(&tenant(), &spent, &successor, Some(&hsm), now(), told).await.unwrap();
+        let outcome = store.rotate(&grant, &spent, &successor, Some(&hsm), now(), told).await.unwrap();
         assert_eq!(outcome, RotateOutcome::Rotated);
         println!("acknowledged {family} {generation}");
     }
@@ -73,7 +75,8 @@ fn is_unavailable(error: &StoreError) -> bool {
 async fn rotate(store: &SqlStore) -> Result<RotateOutcome, StoreError> {
     let told = AuditOnOutcome::applied(draft(Event::TokenRefreshed));
     let (spent, successor) = (SecretHash::of("r0"), SecretHash::of("r1"));
-    store.rotate(&tenant(), &spent, &successor, Some(&HsmName::new("primary")), now(), told).await
+    let family = grant("g", &user("alice"), &client("app"));
+    store.rotate(&family, &spent, &successor, Some(&HsmName::new("primary")), now(), told).await
 }
 
 fn limit_files_to(bytes: Option<u64>) {
@@ -83,7 +86,7 @@ fn limit_files_to(bytes: Option<u64>) {
 
 /// Limits what its process may write, and is denied everything until the limit is lifted.
 async fn write_to_a_limited_file(database: PathBuf) {
-    let store = signet_store_sqlite::open(options(database.clone()), ManualClock::at(NOW)).await.unwrap();
+    let store = signet_store_sqlite::open(options(database.clone()), node(), ManualClock::at(NOW)).await.unwrap();
     granted(store.as_ref()).await;
     let log = database.with_extension("db-wal");
     limit_files_to(Some(std::fs::metadata(log).unwrap().len() + 2000));
@@ -107,7 +110,7 @@ async fn write_to_a_limited_file(database: PathBuf) {
 async fn fill_the_file_system(database: PathBuf) {
     let filler = database.with_extension("filler");
     std::fs::write(&filler, vec![0; 300_000]).unwrap();
-    let store = signet_store_sqlite::open(options(database), ManualClock::at(NOW)).await.unwrap();
+    let store = signet_store_sqlite::open(options(database), node(), ManualClock::at(NOW)).await.unwrap();
     granted(store.as_ref()).await;
     let mut told = 0;
     let full = loop {

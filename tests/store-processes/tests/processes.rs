@@ -15,12 +15,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use signet_store::{AuditLog as _, Clients as _, GrantState, Grants as _, Users as _};
+use signet_store::{Clients as _, GrantState, Grants as _, Users as _};
 use signet_store_sql::SqlStore;
 
 use self::families::{FAMILIES, LAST, family_id, token};
 use self::skipped::skipped;
 use self::store::{Place, client, grant, tenant, user, verify};
+use store::OwnChain as _;
 
 /// The program that is run.
 const CHILD: &str = env!("CARGO_BIN_EXE_store-child");
@@ -81,7 +82,7 @@ fn run_and_kill(place: &Place, killed_after: usize) -> Acknowledged {
 
 async fn check(store: &SqlStore, acknowledged: &Acknowledged) {
     verify(store).await.unwrap();
-    let records = store.records(1, 100_000).await.unwrap();
+    let records = store.own_records(1, 100_000).await.unwrap();
     let recorded = |what: &str| records.iter().filter(|record| record.text.contains(&format!("\"{what}\""))).count();
     for family in 0..FAMILIES {
         let first = store.refresh_token(&tenant(), &token(family, 0)).await.unwrap().unwrap();

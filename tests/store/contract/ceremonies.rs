@@ -4,6 +4,7 @@ use signet_core::mfa::WebAuthnState;
 use signet_core::secret::SecretHash;
 use signet_store::{AssertionSpending, AuditOnOutcome, Factor, FactorDetail, Store};
 
+use crate::support::store::OwnChain as _;
 use crate::support::store::{after, draft, now, tenant, totp_factor, user};
 
 fn key(id: &str, counter: i64) -> Factor {

@@ -3,6 +3,7 @@ use signet_core::oauth::ClientAuthentication;
 use signet_core::secret::SecretHash;
 use signet_store::{Client, ClientId, Store};
 
+use crate::support::store::OwnChain as _;
 use crate::support::store::{client, draft, grant, now, tenant, user};
 
 pub(super) async fn a_client_comes_back_as_added(store: &dyn Store) {

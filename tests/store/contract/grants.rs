@@ -7,12 +7,15 @@ use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{AuditOnOutcome, Client, EndReason, Grant, GrantId, GrantState, RotateOutcome, Store};
 
-use crate::support::store::{after, client, draft, grant, granted, now, tenant, user};
+use crate::support::store::OwnChain as _;
+use crate::support::store::{after, client, draft, family_of, grant, granted, now, tenant, user};
 
 async fn rotate(store: &dyn Store, spent: &str, successor: &str, at: Timestamp) -> RotateOutcome {
     let told = AuditOnOutcome { applied: vec![draft(Event::TokenRefreshed)], rejected: vec![] };
     let hsm = HsmName::new("primary");
-    store.rotate(&tenant(), &SecretHash::of(spent), &SecretHash::of(successor), Some(&hsm), at, told).await.unwrap()
+    let (spent, successor) = (SecretHash::of(spent), SecretHash::of(successor));
+    let family = family_of(store, &spent).await;
+    store.rotate(&family, &spent, &successor, Some(&hsm), at, told).await.unwrap()
 }
 
 pub(super) async fn a_grant_comes_back_with_its_first_token(store: &dyn Store) {
@@ -77,15 +80,15 @@ pub(super) async fn a_rotation_is_lost_once_spent_ended_expired_or_disabled(stor
 pub(super) async fn a_retry_is_confirmed_while_the_family_holds(store: &dyn Store) {
     let (alice, app, family) = granted(store).await;
     let told = || vec![draft(Event::TokenRefreshRetried)];
-    assert!(store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
-    assert!(!store.confirm_grant(&tenant(), &family.id, family.expires_at, told()).await.unwrap());
-    assert!(!store.confirm_grant(&tenant(), &GrantId::new("none"), now(), told()).await.unwrap());
+    assert!(store.confirm_grant(&family, now(), told()).await.unwrap());
+    assert!(!store.confirm_grant(&family, family.expires_at, told()).await.unwrap());
+    assert!(!store.confirm_grant(&Grant { id: GrantId::new("none"), ..family.clone() }, now(), told()).await.unwrap());
     store.end_grant(&tenant(), &family.id, EndReason::Revoked, now(), AuditOnOutcome::default()).await.unwrap();
-    assert!(!store.confirm_grant(&tenant(), &family.id, now(), told()).await.unwrap());
+    assert!(!store.confirm_grant(&family, now(), told()).await.unwrap());
     let other = grant("h", &alice, &app);
     store.add_grant(&other, &SecretHash::of("h0"), 0, vec![]).await.unwrap();
     store.set_client_enabled(&tenant(), &app.id, false, now(), vec![]).await.unwrap();
-    assert!(!store.confirm_grant(&tenant(), &other.id, now(), told()).await.unwrap());
+    assert!(!store.confirm_grant(&other, now(), told()).await.unwrap());
     assert_eq!(store.head().await.unwrap().sequence, 1);
 }
 
@@ -100,7 +103,7 @@ pub(super) async fn a_family_ends_once_and_tells_either_way(store: &dyn Store) {
     assert!(!store.end_grant(&tenant(), &GrantId::new("none"), EndReason::Revoked, now(), told()).await.unwrap());
     let ended = store.grant(&tenant(), &family.id).await.unwrap().unwrap();
     assert_eq!(ended.state, GrantState::Ended { at: after(5), reason: EndReason::Replayed }, "the first reason stays");
-    let records = store.records(1, 10).await.unwrap();
+    let records = store.own_records(1, 10).await.unwrap();
     let lost: Vec<bool> = records.iter().map(|record| record.text.contains("ended")).collect();
     assert_eq!(lost, [false, true, true]);
 }

@@ -6,6 +6,7 @@ use signet_jose::{Algorithm, Jwk, KeyId};
 use signet_store::{KeyAddition, Store};
 
 use super::deployment::token;
+use crate::support::store::OwnChain as _;
 use crate::support::store::{after, draft, now, tenant};
 
 /// RFC 7515 appendix A.3's key.

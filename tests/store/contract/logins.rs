@@ -6,6 +6,7 @@ use signet_core::keys::{HsmName, LoginRecord, TokenIdentity};
 use signet_store::{LoginChange, Store, StoredLogins};
 
 use super::deployment::token;
+use crate::support::store::OwnChain as _;
 use crate::support::store::{after, draft, now, texts};
 
 fn identity(serial: &str) -> TokenIdentity {

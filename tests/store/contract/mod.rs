@@ -97,6 +97,7 @@ on_every_store!(
     deployment::keys_move_from_stage_to_stage,
     deployment::a_pair_keeps_its_public_half,
     deployment::a_probe_writes,
+    deployment::each_noun_has_a_generation_of_its_own,
     deployment::the_generation_rises_with_users_factors_clients_and_keys,
     key_ring::a_signing_key_is_in_a_member_alone,
     key_ring::an_active_key_has_its_place_alone,

@@ -2,6 +2,7 @@ use signet_core::audit::Event;
 use signet_core::mfa::FactorKind;
 use signet_store::{ClientNumber, FactorId, OtpClient, OtpKey, OtpSpending, ShownOtp, Store};
 
+use crate::support::store::OwnChain as _;
 use crate::support::store::{after, draft, now, seals, tenant, user, yubico_factor};
 
 fn otp_client(number: u64, name: &str) -> OtpClient {

@@ -7,6 +7,7 @@ use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, OtpHash, OtpSecre
 use signet_store::{SealCount, SecretOwner, Store};
 
 use super::deployment::{key, token};
+use crate::support::store::OwnChain as _;
 use crate::support::store::{after, draft, now, tenant, totp_factor, user, yubico_factor};
 
 fn hsm(name: &str) -> HsmName {

@@ -3,6 +3,7 @@ use signet_core::mfa::UsedFactor;
 use signet_core::secret::SecretHash;
 use signet_store::{Session, SessionId, Store, User};
 
+use crate::support::store::OwnChain as _;
 use crate::support::store::{after, draft, now, seals, tenant, user};
 
 pub(super) fn session(id: &str, user: &User) -> Session {

@@ -3,6 +3,7 @@ use signet_core::keys::TenantId;
 use signet_core::mfa::lockout::Counter;
 use signet_store::Store;
 
+use crate::support::store::OwnChain as _;
 use crate::support::store::{after, counter, draft, tenant, user};
 
 const MOST: u32 = 3;

@@ -2,6 +2,7 @@ use signet_core::audit::Event;
 use signet_core::keys::TenantId;
 use signet_store::{Store, User, UserId};
 
+use crate::support::store::OwnChain as _;
 use crate::support::store::{client, draft, grant, now, seals, tenant, texts, totp_factor, user};
 use signet_core::secret::SecretHash;
 

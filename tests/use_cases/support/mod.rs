@@ -21,10 +21,13 @@ pub(crate) mod codes;
 #[expect(dead_code, reason = "the other tests need more of it")]
 pub(crate) mod security_key;
 
+pub(crate) mod own_chain;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use signet_core::audit::NodeId;
 use signet_core::audit::RequestContext;
 use signet_core::keys::TenantId;
 use signet_core::mfa::{AssurancePolicy, Lockout};
@@ -32,12 +35,12 @@ use signet_core::oauth::RoleScopes;
 use signet_jose::Algorithm;
 use signet_jose::clock::{Clock as _, Timestamp};
 use signet_service::{Deployment, Issuer, KeySettings, Ports, Settings};
-use signet_store::AuditLog as _;
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 
 use self::hand::{HandClock, SeededRandom};
 use self::hsm::SoftwareHsms;
+use own_chain::{OwnChain as _, node};
 
 pub(crate) const ISSUER: &str = "https://signet.example";
 
@@ -50,7 +53,7 @@ pub(crate) struct InProcess {
     pub(crate) hsms: Arc<SoftwareHsms>,
     clock: Arc<HandClock>,
     settings: Settings,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl InProcess {
@@ -84,7 +87,7 @@ impl InProcess {
 
     /// Without any key yet.
     pub(crate) async fn uninitialised(names: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
-        let folder = in_memory_folder();
+        let folder = in_memoryfolder();
         let clock = Arc::new(HandClock::new());
         let options = SqliteOptions {
             path: folder.path().join("signet.db"),
@@ -93,13 +96,13 @@ impl InProcess {
             busy_timeout: Duration::from_secs(4),
             anchor: None,
         };
-        let store = signet_store_sqlite::open(options, clock.clone()).await.unwrap();
+        let store = signet_store_sqlite::open(options, node(), clock.clone()).await.unwrap();
         let hsms = Arc::new(SoftwareHsms::new(names, clock.clone()));
         let mut settings = settings();
         change(&mut settings);
         let signet = deployment(&settings, &store, &hsms, &clock, 0);
         let issuer = signet.issuer().clone();
-        Self { signet, issuer, store, hsms, clock, settings, _folder: folder }
+        Self { signet, issuer, store, hsms, clock, settings, folder: folder }
     }
 
     pub(crate) async fn initialise(&self) {
@@ -109,6 +112,19 @@ impl InProcess {
     /// Another process of the same deployment, or this one after a restart: it knows what the store knows.
     pub(crate) fn another_process(&self) -> Arc<Deployment> {
         deployment(&self.settings, &self.store, &self.hsms, &self.clock, 1)
+    }
+
+    /// Another node over the same store.
+    pub(crate) async fn another_node(&self, id: &str) -> (Arc<Deployment>, Arc<SqlStore>) {
+        let options = SqliteOptions {
+            path: self.folder.path().join("signet.db"),
+            create: false,
+            readers: 2,
+            busy_timeout: Duration::from_secs(4),
+            anchor: None,
+        };
+        let store = signet_store_sqlite::open(options, NodeId::new(id), self.clock.clone()).await.unwrap();
+        (deployment(&self.settings, &store, &self.hsms, &self.clock, 2), store)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -131,7 +147,7 @@ impl InProcess {
 
     /// The audit log so far.
     pub(crate) async fn audit(&self) -> Vec<Value> {
-        let records = self.store.records(1, 10_000).await.unwrap();
+        let records = self.store.own_records(1, 10_000).await.unwrap();
         records.iter().map(|record| serde_json::from_str(&record.text).unwrap()).collect()
     }
 
@@ -171,7 +187,7 @@ fn deployment(
 }
 
 /// Where nothing that is brought to disk waits for a disk, if there is such a place.
-fn in_memory_folder() -> tempfile::TempDir {
+fn in_memoryfolder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 

@@ -7,28 +7,43 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 pub use super::checkpoint::{CHECKPOINT_TYPE, CheckpointClaims, open_checkpoint};
-use super::{Checkpoint, Draft, Head, Record};
+use super::{Checkpoint, Draft, Head, NodeId, Record};
 use signet_jose::VerifyingKey;
 use signet_jose::clock::Timestamp;
 
 /// How much room a usual record takes, so that its text is not copied as it grows.
 const USUAL_BYTES: usize = 800;
 
-/// Makes the next record of a chain: its text is one JSON object that begins with `v`, `seq` and `at`, then the
-/// draft's members; its hash is SHA-256 of the previous hash followed by the text.
-pub fn chain(head: Head, at: Timestamp, draft: &Draft) -> (Record, Head) {
-    chain_at(head, at, &at.to_string(), draft)
+/// Makes the next record of a node's chain: its text is one JSON object that begins with `v`, `node`, `seq` and `at`, then
+/// the draft's members; its hash is SHA-256 of the previous hash followed by the text.
+pub fn chain(node: &NodeId, head: Head, at: Timestamp, draft: &Draft) -> (Record, Head) {
+    let (text, head) = Moment::new(node, at).link(head, draft);
+    (Record { node: node.clone(), sequence: head.sequence, at, text, hash: head.hash }, head)
 }
 
-/// [`chain`] for many records of one moment, whose RFC 3339 text is made once.
-pub fn chain_at(head: Head, at: Timestamp, at_text: &str, draft: &Draft) -> (Record, Head) {
-    let sequence = head.sequence.saturating_add(1);
-    let mut text = String::with_capacity(USUAL_BYTES);
-    // Nothing fails that writes to a string.
-    let _ = write!(text, r#"{{"v":1,"seq":{sequence},"at":"{at_text}""#);
-    append_members(&mut text, draft);
-    let hash = link(&head.hash, &text);
-    (Record { sequence, at, text, hash }, Head { sequence, hash })
+/// What the records have in common that one node makes at one moment.
+#[derive(Debug)]
+pub struct Moment {
+    node: String,
+    at: String,
+}
+
+impl Moment {
+    /// A moment of a node.
+    pub fn new(node: &NodeId, at: Timestamp) -> Self {
+        Self { node: serde_json::Value::from(node.as_str()).to_string(), at: at.to_string() }
+    }
+
+    /// The text of the record that a draft becomes after a head, and the head after it: see [`chain`](fn@chain).
+    pub fn link(&self, head: Head, draft: &Draft) -> (String, Head) {
+        let sequence = head.sequence.saturating_add(1);
+        let mut text = String::with_capacity(USUAL_BYTES);
+        // Nothing fails that writes to a string.
+        let _ = write!(text, r#"{{"v":1,"node":{},"seq":{sequence},"at":"{}""#, self.node, self.at);
+        append_members(&mut text, draft);
+        let hash = link(&head.hash, &text);
+        (text, Head { sequence, hash })
+    }
 }
 
 #[expect(
@@ -52,16 +67,17 @@ pub fn link(previous: &[u8; 32], text: &str) -> [u8; 32] {
 #[derive(Deserialize)]
 struct Place {
     v: u32,
+    node: NodeId,
     seq: i64,
     at: String,
 }
 
-/// A record's place and time, as its text tells them.
+/// A record's node, place and time, as its text tells them.
 /// Errors: [`ChainFault::Unreadable`] where the text is no record of a version that this program knows.
-pub fn read_place(sequence: i64, text: &str) -> Result<(i64, Timestamp), ChainFault> {
+pub fn read_place(sequence: i64, text: &str) -> Result<(NodeId, i64, Timestamp), ChainFault> {
     let unreadable = ChainFault::Unreadable(sequence);
-    let Ok(Place { v: 1, seq, at }) = serde_json::from_str(text) else { return Err(unreadable) };
-    Ok((seq, moment(&at).ok_or(unreadable)?))
+    let Ok(Place { v: 1, node, seq, at }) = serde_json::from_str(text) else { return Err(unreadable) };
+    Ok((node, seq, moment(&at).ok_or(unreadable)?))
 }
 
 /// A moment from its RFC 3339 text.
@@ -76,8 +92,8 @@ pub enum ChainFault {
     /// This record's text, its time or its hash was changed.
     #[error("record {0} was changed: its hash does not follow from its text and the record before it")]
     Changed(i64),
-    /// This record's text says another place or time than the row that holds it.
-    #[error("record {0} was changed or moved: its text tells another place or time than its row")]
+    /// This record's text says another chain, place or time than the row that holds it.
+    #[error("record {0} was changed or moved: its text tells another chain, place or time than its row")]
     Moved(i64),
     /// A record is missing before this one.
     #[error("records {first} to {last} were removed")]
@@ -126,8 +142,10 @@ pub enum ChainFault {
 }
 
 /// What a check found in an intact chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChainSummary {
+    /// The node whose chain it is.
+    pub node: NodeId,
     /// The last record.
     pub head: Head,
     /// How many records a checkpoint was matched at.
@@ -136,14 +154,26 @@ pub struct ChainSummary {
     pub signed: i64,
     /// When that checkpoint was signed.
     pub signed_at: Option<Timestamp>,
+    /// How far the chains of other nodes reached, as the last checkpoint tells.
+    pub others: Vec<(NodeId, Head)>,
 }
 
-/// Checks a chain as it is fed: every record from 1 on, and each checkpoint after the record that it covers last. The
-/// default expects the chain's first record.
-#[derive(Debug, Clone, Default)]
+/// Checks a node's chain as it is fed: every record from 1 on, and each checkpoint after the record that it covers last.
+#[derive(Debug, Clone)]
 pub struct ChainCheck(ChainSummary);
 
 impl ChainCheck {
+    /// A check that expects the first record of a node's chain.
+    pub fn of(node: NodeId) -> Self {
+        let (head, others) = (Head::default(), Vec::new());
+        Self(ChainSummary { node, head, checkpoints: 0, signed: 0, signed_at: None, others })
+    }
+
+    /// Whose chain is checked.
+    pub const fn node(&self) -> &NodeId {
+        &self.0.node
+    }
+
     /// How far the chain was checked.
     pub const fn head(&self) -> Head {
         self.0.head
@@ -159,7 +189,8 @@ impl ChainCheck {
             Ordering::Less => return Err(ChainFault::Reordered { sequence, after: self.0.head.sequence }),
             Ordering::Equal => {}
         }
-        if read_place(sequence, &record.text)? != (sequence, record.at) {
+        let (node, told, at) = read_place(sequence, &record.text)?;
+        if (told, at) != (sequence, record.at) || node != self.0.node || record.node != self.0.node {
             return Err(ChainFault::Moved(sequence));
         }
         if link(&self.0.head.hash, &record.text) != record.hash {
@@ -172,13 +203,16 @@ impl ChainCheck {
     /// A checkpoint over the last record that was fed, verified with the audit keys.
     /// Errors: [`ChainFault`] where it does not verify, does not match, or covers another record.
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint, keys: &[VerifyingKey]) -> Result<(), ChainFault> {
-        self.claims(&open_checkpoint(checkpoint, keys)?)
+        self.claims(open_checkpoint(checkpoint, keys)?)
     }
 
     /// What a checkpoint that verified states of the last record that was fed.
     /// Errors: [`ChainFault`] where it does not match, or covers another record.
-    pub fn claims(&mut self, claims: &CheckpointClaims) -> Result<(), ChainFault> {
+    pub fn claims(&mut self, claims: CheckpointClaims) -> Result<(), ChainFault> {
         let signed = claims.head.sequence;
+        if claims.node != self.0.node {
+            return Err(ChainFault::ForgedCheckpoint(signed));
+        }
         if signed > self.0.head.sequence {
             return Err(ChainFault::CutBeforeCheckpoint { last: self.0.head.sequence, signed });
         }
@@ -189,8 +223,15 @@ impl ChainCheck {
         if signed > self.0.signed {
             self.0.checkpoints = self.0.checkpoints.saturating_add(1);
             (self.0.signed, self.0.signed_at) = (signed, Some(claims.at));
+            self.0.others = claims.others;
         }
         Ok(())
+    }
+
+    /// The end of a chain where another node's checkpoint covers it.
+    #[must_use]
+    pub fn covered_by(self, other: &ChainSummary) -> ChainSummary {
+        ChainSummary { signed: self.0.head.sequence, signed_at: other.signed_at, ..self.0 }
     }
 
     /// The end of a store's chain: the head that is kept beside the records must be their end.
@@ -219,12 +260,16 @@ pub(crate) mod tests {
         Timestamp::from_unix_millis(1_800_000_000_123 + sequence)
     }
 
+    pub(crate) fn node() -> NodeId {
+        NodeId::new("one")
+    }
+
     /// A chain of this many records.
     pub(crate) fn records(count: i64) -> (Vec<Record>, Head) {
         let mut head = Head::default();
         let draft = Draft::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default());
         let mut next = |number| {
-            let (record, after) = chain(head, at(number), &draft.clone().detail(format!("number {number}")));
+            let (record, after) = chain(&node(), head, at(number), &draft.clone().detail(format!("number {number}")));
             head = after;
             record
         };
@@ -233,8 +278,8 @@ pub(crate) mod tests {
 
     /// A checkpoint that carries its payload in the place of a JWS.
     pub(crate) fn unsigned_checkpoint(head: Head) -> Checkpoint {
-        let claims = CheckpointClaims { head, at: at(head.sequence) };
-        Checkpoint { sequence: head.sequence, at: claims.at, jws: claims.to_payload() }
+        let claims = CheckpointClaims { node: node(), head, at: at(head.sequence), others: Vec::new() };
+        Checkpoint { node: node(), sequence: head.sequence, at: claims.at, jws: claims.to_payload() }
     }
 
     pub(crate) fn claims_of(checkpoint: &Checkpoint) -> CheckpointClaims {
@@ -242,7 +287,7 @@ pub(crate) mod tests {
     }
 
     fn check(records: &[Record]) -> Result<ChainCheck, ChainFault> {
-        let mut check = ChainCheck::default();
+        let mut check = ChainCheck::of(node());
         records.iter().try_for_each(|record| check.record(record)).map(|()| check)
     }
 
@@ -250,7 +295,10 @@ pub(crate) mod tests {
     fn a_text_begins_with_its_place_and_holds_the_draft() {
         let (records, _) = records(1);
         let text = &records[0].text;
-        assert!(text.starts_with(r#"{"v":1,"seq":1,"at":"2027-01-15T08:00:00.124Z","event":"sign_in""#), "{text}");
+        assert!(
+            text.starts_with(r#"{"v":1,"node":"one","seq":1,"at":"2027-01-15T08:00:00.124Z","event":"sign_in""#),
+            "{text}"
+        );
         let read: Draft = serde_json::from_str(text).unwrap();
         assert_eq!(read.detail.as_deref(), Some("number 1"));
     }
@@ -281,6 +329,7 @@ pub(crate) mod tests {
         assert_eq!(fault(|record| record.text = record.text.replace("refused", "done")), ChainFault::Changed(2));
         assert_eq!(fault(|record| record.hash[0] ^= 1), ChainFault::Changed(2));
         assert_eq!(fault(|record| record.at = at(9)), ChainFault::Moved(2));
+        assert_eq!(fault(|record| record.node = NodeId::new("two")), ChainFault::Moved(2));
         assert_eq!(fault(|record| record.text = "{}".to_owned()), ChainFault::Unreadable(2));
         let version = fault(|record| record.text = record.text.replace("\"v\":1", "\"v\":2"));
         assert_eq!(version, ChainFault::Unreadable(2));
@@ -311,13 +360,16 @@ pub(crate) mod tests {
     fn a_checkpoint_matches_one_chain_only() {
         let (records, head) = records(3);
         let mut whole = check(&records).unwrap();
-        whole.claims(&claims_of(&unsigned_checkpoint(head))).unwrap();
+        whole.claims(claims_of(&unsigned_checkpoint(head))).unwrap();
         assert_eq!(whole.finish_signed().unwrap().signed, 3);
         let mut cut = check(&records[..2]).unwrap();
-        let beyond = cut.claims(&claims_of(&unsigned_checkpoint(head))).unwrap_err();
+        let beyond = cut.claims(claims_of(&unsigned_checkpoint(head))).unwrap_err();
         assert_eq!(beyond, ChainFault::CutBeforeCheckpoint { last: 2, signed: 3 });
+        let others_checkpoint = CheckpointClaims { node: NodeId::new("two"), ..claims_of(&unsigned_checkpoint(head)) };
+        let of_another = check(&records).unwrap().claims(others_checkpoint).unwrap_err();
+        assert_eq!(of_another, ChainFault::ForgedCheckpoint(3), "it is one of another node's chain");
         let other = Head { hash: [1; 32], ..head };
-        let replaced = check(&records).unwrap().claims(&claims_of(&unsigned_checkpoint(other))).unwrap_err();
+        let replaced = check(&records).unwrap().claims(claims_of(&unsigned_checkpoint(other))).unwrap_err();
         assert_eq!(replaced, ChainFault::CheckpointMismatch(3));
     }
 }

@@ -1,6 +1,6 @@
 //! The audit record: what is written down of every decision that matters, and how the records hang together.
 //!
-//! A record's hash covers its text and the hash of the record before it; checkpoints over the chain are signed in the
+//! Each node has a chain of its own. A record's hash covers its text and the hash of the record before it; checkpoints over the chain are signed in the
 //! HSM. A [`Draft`] is what a use case hands to the store; the store makes it a [`Record`] inside the same commit as
 //! the change that it tells of, so that neither is there without the other (promise 3).
 
@@ -26,6 +26,10 @@ use signet_jose::clock::Timestamp;
 words! {
     /// What happened.
     pub enum Event {
+        /// The audit log was exported with the chains of other nodes.
+        AuditExported = "audit.exported",
+        /// A node was taken out of the deployment for good.
+        NodeRetired = "node.retired",
         /// A deployment was initialised.
         DeploymentInitialised = "deployment.initialised",
         /// The server began to serve.
@@ -244,9 +248,16 @@ impl Draft {
     }
 }
 
-/// One link of the chain, as it is stored and exported.
+crate::string_id! {
+    /// A node's name for itself: it is in the node's state folder, and its chain of records goes by it.
+    pub struct NodeId;
+}
+
+/// One link of a chain, as it is stored and exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
+    /// The node whose chain it is in.
+    pub node: NodeId,
     /// Its place: 1, 2, 3, ... without gaps.
     pub sequence: i64,
     /// When it was made durable.
@@ -257,7 +268,7 @@ pub struct Record {
     pub hash: [u8; 32],
 }
 
-/// The end of the chain. The default is that of a chain without records.
+/// The end of a chain. The default is that of a chain without records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Head {
     /// The last record's place; 0 for an empty chain.
@@ -266,9 +277,11 @@ pub struct Head {
     pub hash: [u8; 32],
 }
 
-/// A signed statement of how far the chain reached: a JWS by the audit key.
+/// A signed statement of how far a chain reached: a JWS by the audit key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// The node whose chain it covers.
+    pub node: NodeId,
     /// The place of the record that it covers last.
     pub sequence: i64,
     /// When it was signed.

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Head;
+use crate::audit::{Head, NodeId};
 use crate::keys::SignedKind;
 use signet_jose::clock::Timestamp;
 use signet_jose::{KeyId, UnverifiedJws, VerifyingKey};
@@ -35,8 +35,8 @@ pub struct Statement {
     pub tables: Vec<TableSum>,
     /// SHA-256 over all of the file before the last line.
     pub hash: [u8; 32],
-    /// The ends of the audit chains.
-    pub heads: Vec<Head>,
+    /// Where the audit chain of each node ends.
+    pub heads: Vec<(NodeId, Head)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,7 +50,7 @@ struct Payload {
     tables: Vec<(String, u64, String)>,
     rows: u64,
     hash: String,
-    heads: Vec<(i64, String)>,
+    heads: Vec<(NodeId, i64, String)>,
 }
 
 /// Why a statement is not believed.
@@ -68,6 +68,11 @@ pub enum StatementRefused {
     /// What was signed can't be read.
     #[error("its statement can't be read: use the version of the program that made it")]
     Unreadable,
+}
+
+/// A chain's end as it is written.
+fn named((node, head): &(NodeId, Head)) -> (NodeId, i64, String) {
+    (node.clone(), head.sequence, URL_SAFE_NO_PAD.encode(head.hash))
 }
 
 impl Statement {
@@ -89,7 +94,7 @@ impl Statement {
             tables: tables.collect(),
             rows: self.rows(),
             hash: URL_SAFE_NO_PAD.encode(self.hash),
-            heads: self.heads.iter().map(|head| (head.sequence, URL_SAFE_NO_PAD.encode(head.hash))).collect(),
+            heads: self.heads.iter().map(named).collect(),
         })
     }
 
@@ -111,7 +116,9 @@ impl Statement {
         let table = |(table, rows, sum): &(String, u64, String)| {
             Some(TableSum { table: table.clone(), rows: *rows, hash: hash(sum)? })
         };
-        let head = |(sequence, sum): &(i64, String)| Some(Head { sequence: *sequence, hash: hash(sum)? });
+        let head = |(node, sequence, sum): &(NodeId, i64, String)| {
+            Some((node.clone(), Head { sequence: *sequence, hash: hash(sum)? }))
+        };
         let statement = Self {
             id: read.id,
             issuer: read.iss,

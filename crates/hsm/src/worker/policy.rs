@@ -146,9 +146,17 @@ impl Judge<'_> {
     /// The checkpoint of `signet_core::audit`: nothing else, and at no other time.
     fn checkpoint(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
         let wrong = Refusal::Payload(SignedKind::Checkpoint.name());
-        let is_complete = claims.len() == 4 && claims.get("v").and_then(Value::as_u64) == Some(1);
-        let is_hash = text(claims, "hash").is_ok_and(|hash| hash.len() == 43);
-        if !is_complete || !is_hash || claims.get("seq").and_then(Value::as_u64).is_none() {
+        let is_head = |claims: &Map<String, Value>| {
+            text(claims, "node").is_ok_and(|node| !node.is_empty())
+                && text(claims, "hash").is_ok_and(|hash| hash.len() == 43)
+                && claims.get("seq").and_then(Value::as_u64).is_some()
+        };
+        // The ends of other nodes' chains, where there are any.
+        let others = claims.get("others").map(Value::as_array);
+        let is_other = |other: &Value| other.as_object().is_some_and(|other| other.len() == 3 && is_head(other));
+        let are_heads = others.is_none_or(|others| others.is_some_and(|others| others.iter().all(is_other)));
+        let is_complete = claims.len() == 5 + usize::from(others.is_some());
+        if !is_complete || claims.get("v").and_then(Value::as_u64) != Some(1) || !is_head(claims) || !are_heads {
             return Err(wrong);
         }
         let at = text(claims, "at")?.parse::<jiff::Timestamp>().map_err(|_| Refusal::Claim("at"))?;

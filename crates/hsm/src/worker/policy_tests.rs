@@ -157,9 +157,34 @@ fn the_header_names_this_key_and_nothing_else() {
     assert_eq!(judged(&header().to_string().replacen('{', r#"{"kid":"a","#, 1)), Err(Refusal::Header));
 }
 
+/// A checkpoint of node `one`.
+fn checkpoint() -> Value {
+    json!({ "v": 1, "node": "one", "seq": 3, "hash": "A".repeat(43), "at": "2027-01-15T08:00:00.000Z" })
+}
+
+#[test]
+fn a_checkpoint_names_its_chain_and_the_ends_of_others_and_nothing_else() {
+    let of_checkpoint = with(header(), "typ", json!(SignedKind::Checkpoint.token_type())).to_string();
+    let judged = |payload: &Value| judge(KeyPurpose::AuditSigning, &input(&of_checkpoint, &payload.to_string()));
+    let other = json!({ "node": "two", "seq": 9, "hash": "B".repeat(43) });
+    assert_eq!(judged(&with(checkpoint(), "others", json!([other]))), Ok(SignedKind::Checkpoint));
+    for (name, value) in [
+        ("v", json!(2)),
+        ("node", json!("")),
+        ("seq", json!(-1)),
+        ("hash", json!("A")),
+        ("iss", json!(ISSUER)),
+        ("others", json!("two")),
+        ("others", json!([{ "node": "two", "seq": 9 }])),
+        ("others", json!([with(other.clone(), "iss", json!(ISSUER))])),
+    ] {
+        assert_eq!(judged(&with(checkpoint(), name, value)), Err(Refusal::Payload("checkpoint")), "{name}");
+    }
+}
+
 #[test]
 fn each_key_signs_what_it_is_for() {
-    let checkpoint = json!({ "v": 1, "seq": 3, "hash": "A".repeat(43), "at": "2027-01-15T08:00:00.000Z" });
+    let checkpoint = checkpoint();
     let report = json!({ "held": true });
     let backup = json!({
         "v": 1, "id": "a", "iss": ISSUER, "iat": NOW, "at": "2027-01-15T07:00:00.000Z", "tables": [["users", 1, "A"]],
@@ -191,11 +216,6 @@ fn each_key_signs_what_it_is_for() {
         }
         let test = test_signing_input(&KeyId::new(KID), Algorithm::Es256);
         assert_eq!(judge(purpose, test.as_bytes()).is_ok(), allowed.contains(&SignedKind::Test));
-    }
-    for (name, value) in [("v", json!(2)), ("seq", json!(-1)), ("hash", json!("A")), ("iss", json!(ISSUER))] {
-        let changed = with(checkpoint.clone(), name, value);
-        let judged = judge(KeyPurpose::AuditSigning, &input_of(SignedKind::Checkpoint, &changed));
-        assert_eq!(judged, Err(Refusal::Payload("checkpoint")), "{name}");
     }
     for (name, value) in [("v", json!(2)), ("tables", json!("A")), ("rows", json!(-1)), ("exp", json!(NOW))] {
         let judged = judge(KeyPurpose::AuditSigning, &input_of(SignedKind::Backup, &with(backup.clone(), name, value)));

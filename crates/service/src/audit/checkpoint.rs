@@ -1,4 +1,4 @@
-//! Checkpoints: the audit chain's end, signed in the HSM, so that nobody can change, remove, reorder or cut off records
+//! Checkpoints: the end of the node's audit chain, signed in the HSM with those of the other nodes as it saw them, so that nobody can change, remove, reorder or cut off records
 //! without being noticed.
 
 use crate::{ChangeError, ReadinessState, RingKey, SignatureAccounts, Signatures};
@@ -6,11 +6,12 @@ use signet_core::audit::chain::{CHECKPOINT_TYPE, CheckpointClaims};
 use signet_core::audit::{Checkpoint, Head, Reason};
 use signet_core::keys::SignedKind;
 use signet_jose::{self, Header};
+use signet_store::audit_log::head_of;
 
 module! {
-    /// Signs checkpoints of the audit chain.
+    /// Signs checkpoints of the node's audit chain.
     pub struct Checkpoints {
-        takes clock, directory, audit_log;
+        takes clock, directory, audit_log, nodes;
         calls balance: SignatureAccounts, signatures: Signatures, readiness: ReadinessState;
     }
 }
@@ -26,8 +27,10 @@ impl Checkpoints {
     }
 
     async fn sign_checkpoint(&self) -> Result<Option<Checkpoint>, ChangeError> {
-        let head = self.audit_log.head().await?;
-        let last = self.audit_log.last_checkpoint().await?;
+        let node = self.nodes.node().clone();
+        let heads = self.audit_log.heads().await?;
+        let head = head_of(&heads, &node);
+        let last = self.audit_log.last_checkpoint(&node).await?;
         if head == Head::default() || last.is_some_and(|last| last.sequence >= head.sequence) {
             return Ok(None);
         }
@@ -37,7 +40,8 @@ impl Checkpoints {
             return Err(ChangeError::NotInitialised("audit"));
         }
         let at = self.clock.now();
-        let payload = CheckpointClaims { head, at }.to_payload();
+        let others = heads.into_iter().filter(|(other, _)| *other != node).collect();
+        let payload = CheckpointClaims { node: node.clone(), head, at, others }.to_payload();
         let signing_input = |key: &RingKey| {
             let header = Header {
                 algorithm: key.verifying.algorithm(),
@@ -47,7 +51,7 @@ impl Checkpoints {
             signet_jose::signing_input(&header, payload.as_bytes())
         };
         let signed = self.signatures.sign_by_any(&keys, SignedKind::Checkpoint, signing_input).await?;
-        let checkpoint = Checkpoint { sequence: head.sequence, at, jws: signed.text().to_owned() };
+        let checkpoint = Checkpoint { node, sequence: head.sequence, at, jws: signed.text().to_owned() };
         if !self.audit_log.add_checkpoint(&checkpoint).await? {
             self.balance.settle_one(&signed.key.key.key_id, SignedKind::Checkpoint, Reason::Overtaken).await?;
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use self::throttle::AuditThrottle;
 use crate::Ports;
 use signet_core::audit::Draft;
-use signet_store::{AuditLog, StoreError};
+use signet_store::{AuditLog, Generations, StoreError};
 
 /// Writes to the audit log, each event at once or, where anybody can provoke it, the first of a kind and then its count.
 pub struct AuditTrail {
@@ -23,9 +23,9 @@ impl AuditTrail {
         Self { audit_log: ports.store.clone(), throttle: AuditThrottle::default() }
     }
 
-    /// Writes events in one commit; returns the store's generation as of that commit.
+    /// Writes events in one commit; returns the tenant's generations as of that commit.
     /// Errors: [`StoreError`]: nothing was written, or nobody knows.
-    pub async fn append(&self, events: Vec<Draft>) -> Result<i64, StoreError> {
+    pub async fn append(&self, events: Vec<Draft>) -> Result<Generations, StoreError> {
         self.audit_log.append(events).await
     }
 

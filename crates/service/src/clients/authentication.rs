@@ -6,6 +6,7 @@ use crate::{RingKey, Snapshot, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
 use signet_jose::clock::Timestamp;
+use signet_store::Generations;
 
 /// A client that proved who it is, with the snapshot by which that was judged.
 pub struct KnownClient {
@@ -89,7 +90,7 @@ impl ClientAuthenticator {
         Ok(told.map_err(Unavailable::from)?)
     }
 
-    /// Whether what was judged by a snapshot still holds at the generation of a commit: the same client, unchanged,
+    /// Whether what was judged by a snapshot still holds at the generations of a commit: the same client, unchanged,
     /// and a key that still signs, or that another one took over from and that stays published for as long as the token
     /// lasts.
     pub(crate) async fn still_holds(
@@ -97,12 +98,12 @@ impl ClientAuthenticator {
         known: &KnownClient,
         key: &RingKey,
         expires_at: Timestamp,
-        generation: i64,
+        generations: Generations,
     ) -> Result<bool, OAuthError> {
-        if known.snapshot.generation >= generation {
+        if known.snapshot.is_of(generations) {
             return Ok(true);
         }
-        let fresh = self.directory.of_generation(generation).await.map_err(Unavailable::from)?;
+        let fresh = self.directory.of_generations(generations).await.map_err(Unavailable::from)?;
         let client = self.directory.client(&fresh, known.id()).await.map_err(Unavailable::from)?;
         let same_client = client.is_some_and(|client| *client == *known.authenticated.client());
         let needed_until = expires_at.plus(self.settings.keys.verifier_margin());

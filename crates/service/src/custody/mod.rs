@@ -16,6 +16,7 @@ use signet_core::keys::{
 };
 use signet_jose::Algorithm;
 use signet_store::SealedSecrets;
+use signet_store::audit_log::head_of;
 
 /// All HSM tokens with their keys.
 #[derive(Debug, Clone, Serialize)]
@@ -159,7 +160,7 @@ impl From<KeyTally> for SignedCount {
 module! {
     /// Reports where every key lies and what every secret is sealed by.
     pub struct CustodyCheck {
-        takes key_admin, audit_log, keys, membership;
+        takes key_admin, audit_log, keys, membership, nodes;
         calls balance: SignatureAccounts;
     }
 }
@@ -193,7 +194,9 @@ impl CustodyCheck {
         }
         say_books(&books, &mut wrong);
         let secrets = self.secrets(&mut wrong).await?;
-        let (head, last) = (self.audit_log.head().await?, self.audit_log.last_checkpoint().await?);
+        let node = self.nodes.node();
+        let head = head_of(&self.audit_log.heads().await?, node);
+        let last = self.audit_log.last_checkpoint(node).await?;
         Ok(CustodyReport {
             well: wrong.is_empty() && held,
             held,

@@ -1,4 +1,4 @@
-//! What the store holds of each key's signatures: records, checkpoints, settlements and alarms, counted as they come.
+//! What this node's chain holds of each key's signatures: records, checkpoints, settlements and alarms, counted as they come.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use signet_core::audit::Reason;
 use signet_core::keys::{HsmName, SignedKind};
 use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
+use signet_store::audit_log::head_of;
 use signet_store::{KeyMention, Store, StoreError};
 
 /// What is reconciled. Test signatures are not: their payload can be mistaken for nothing.
@@ -58,7 +59,7 @@ impl Recorded {
         store: &dyn Store,
         now: Timestamp,
     ) -> Result<BTreeMap<Line, Counts>, StoreError> {
-        let head = store.head().await?.sequence;
+        let head = head_of(&store.heads().await?, store.node()).sequence;
         while self.after < head {
             let up_to = head.min(self.after.saturating_add(CHUNK));
             for mention in store.key_mentions(self.after, up_to).await? {
@@ -128,11 +129,11 @@ impl Checkpoints {
 
     /// Counts those that are older than `until` for good.
     async fn advance(&mut self, store: &dyn Store, until: Timestamp) -> Result<(), StoreError> {
-        let mut high = store.last_checkpoint().await?.map_or(0, |last| last.sequence);
+        let mut high = store.last_checkpoint(store.node()).await?.map_or(0, |last| last.sequence);
         let mut low = self.stable_to;
         while low < high {
             let middle = low + (high - low + 1) / 2;
-            match store.checkpoints(middle, 1).await?.first() {
+            match store.checkpoints(store.node(), middle, 1).await?.first() {
                 Some(found) if found.at <= until => low = found.sequence.clamp(middle, high),
                 _ => high = middle - 1,
             }

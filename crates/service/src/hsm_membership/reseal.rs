@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 
 use crate::rows::row_of_secret;
 use crate::{ChangeError, Decoys, Members};
-use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, TokenHealth};
-use signet_store::SecretAtRest;
+use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, TenantId, TokenHealth};
+use signet_store::{Generations, SecretAtRest};
 
 /// Secrets that are read at once.
 const PAGE: u32 = 100;
@@ -32,20 +32,25 @@ pub(crate) struct ResealState(Mutex<HashMap<HsmName, Complete>>);
 
 #[derive(Clone, Copy)]
 struct Complete {
-    /// The generation of the store that was looked at; none where something is missing by now.
-    at: Option<(i64, Instant)>,
+    /// The generations of the store that were looked at; none where something is missing by now.
+    at: Option<(Generations, Instant)>,
     /// Secrets that no token opens, and that are not missing therefore.
     unopened: u64,
 }
 
+/// Whether nothing that is sealed was changed between.
+fn is_sealed_alike(one: Generations, other: Generations) -> bool {
+    (one.secrets, one.members) == (other.secrets, other.members)
+}
+
 impl ResealState {
-    fn is_complete(&self, hsm: &HsmName, now: i64) -> bool {
+    fn is_complete(&self, hsm: &HsmName, now: Generations) -> bool {
         let complete = self.0.lock().get(hsm).and_then(|known| known.at);
-        complete.is_some_and(|(generation, at)| generation == now || at.elapsed() < COMPLETE_FOR)
+        complete.is_some_and(|(generations, at)| is_sealed_alike(generations, now) || at.elapsed() < COMPLETE_FOR)
     }
 
-    fn completed(&self, hsm: &HsmName, generation: i64, unopened: u64) {
-        let complete = Complete { at: Some((generation, Instant::now())), unopened };
+    fn completed(&self, hsm: &HsmName, generations: Generations, unopened: u64) {
+        let complete = Complete { at: Some((generations, Instant::now())), unopened };
         self.0.lock().insert(hsm.clone(), complete);
     }
 
@@ -136,8 +141,8 @@ impl Resealing {
         if self.hsm_health.health(hsm) != TokenHealth::Serving {
             return Ok(());
         }
-        let generation = self.membership.generation().await?;
-        if self.state.is_complete(hsm, generation) {
+        let generations = self.membership.generations(&TenantId::default_tenant()).await?;
+        if self.state.is_complete(hsm, generations) {
             self.decoys.extend_decoys(hsm).await;
             return Ok(());
         }
@@ -149,7 +154,7 @@ impl Resealing {
             tracing::info!(%hsm, secrets = done.extended, "secrets that the HSM token lacked are sealed for it");
         }
         self.decoys.extend_decoys(hsm).await;
-        self.state.completed(hsm, generation, done.unopened);
+        self.state.completed(hsm, generations, done.unopened);
         Ok(())
     }
 

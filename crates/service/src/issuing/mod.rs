@@ -105,9 +105,9 @@ impl Issuing {
                 self.maker.token_for(&known, client.id.as_str(), scopes, audiences, BTreeSet::new(), None, None);
             let signed = self.maker.sign_currently(&known.snapshot, &token).await?;
             let draft = self.maker.draft_issued(Event::TokenIssued, &token, &signed, context);
-            let generation = self.audit.append(vec![draft]).await.map_err(Unavailable::from)?;
+            let generations = self.audit.append(vec![draft]).await.map_err(Unavailable::from)?;
             let recorded = signed.recorded();
-            if self.client_authenticator.still_holds(&known, &recorded.key, token.expires_at, generation).await? {
+            if self.client_authenticator.still_holds(&known, &recorded.key, token.expires_at, generations).await? {
                 return Ok(self.maker.answer(token, recorded, None));
             }
             known = self.client_authenticator.authenticate_client(presented, context).await?;
@@ -161,7 +161,7 @@ impl Issuing {
         };
         let recorded = signed.recorded();
         let fresh = self.directory.fresh().await.map_err(Unavailable::from)?;
-        if self.client_authenticator.still_holds(known, &recorded.key, token.expires_at, fresh.generation).await? {
+        if self.client_authenticator.still_holds(known, &recorded.key, token.expires_at, fresh.generations).await? {
             let recovery_codes_left = self.recovery_codes_left(&authentication).await?;
             return Ok(TokenAnswer { recovery_codes_left, ..self.maker.answer(token, recorded, refresh_token) });
         }

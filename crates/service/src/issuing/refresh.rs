@@ -139,7 +139,7 @@ impl Refreshing {
         };
         let draft = self.maker.draft_issued(event, &token, &signed, context);
         let is_committed = match exchange {
-            Exchange::First => self.rotate(hash, &successor, draft).await?,
+            Exchange::First => self.rotate(&found.grant, hash, &successor, draft).await?,
             Exchange::Retry => self.confirm(&found.grant, draft).await?,
         };
         if !is_committed {
@@ -198,17 +198,22 @@ impl Refreshing {
         Ok(Successor { token: SecretText::new(URL_SAFE_NO_PAD.encode(bytes)), derived_by })
     }
 
-    async fn rotate(&self, spent: &SecretHash, successor: &Successor, draft: Draft) -> Result<bool, OAuthError> {
+    async fn rotate(
+        &self,
+        grant: &Grant,
+        spent: &SecretHash,
+        successor: &Successor,
+        draft: Draft,
+    ) -> Result<bool, OAuthError> {
         let next = SecretHash::of(successor.token.expose());
-        let tenant = &self.settings.tenant;
         let told = AuditOnOutcome::applied(draft);
         let outcome =
-            self.grants.rotate(tenant, spent, &next, successor.derived_by.as_ref(), self.clock.now(), told).await;
+            self.grants.rotate(grant, spent, &next, successor.derived_by.as_ref(), self.clock.now(), told).await;
         Ok(outcome.map_err(Unavailable::from)? == RotateOutcome::Rotated)
     }
 
     async fn confirm(&self, grant: &Grant, draft: Draft) -> Result<bool, OAuthError> {
-        let confirmed = self.grants.confirm_grant(&grant.tenant, &grant.id, self.clock.now(), vec![draft]).await;
+        let confirmed = self.grants.confirm_grant(grant, self.clock.now(), vec![draft]).await;
         Ok(confirmed.map_err(Unavailable::from)?)
     }
 
@@ -220,7 +225,7 @@ impl Refreshing {
         successor: Successor,
     ) -> Result<TokenAnswer, OAuthError> {
         let fresh = self.directory.fresh().await.map_err(Unavailable::from)?;
-        if self.client_authenticator.still_holds(known, &recorded.key, token.expires_at, fresh.generation).await? {
+        if self.client_authenticator.still_holds(known, &recorded.key, token.expires_at, fresh.generations).await? {
             return Ok(self.maker.answer(token, recorded, Some(successor.token)));
         }
         tracing::warn!("the client or the key changed while a token was refreshed; the caller must try again");

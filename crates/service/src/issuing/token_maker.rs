@@ -34,7 +34,7 @@ impl TokenMaker {
         match self.sign_access_token(snapshot, token).await {
             Err(failed) => {
                 let fresh = self.directory.fresh().await.map_err(Unavailable::from)?;
-                let has_changed = fresh.generation > snapshot.generation;
+                let has_changed = fresh.generations.keys > snapshot.generations.keys;
                 if has_changed { self.sign_access_token(&fresh, token).await } else { Err(failed) }
             }
             signed => signed,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::key_ring::rotation::rsa_bits;
 use crate::{ChangeError, KeyChanges, KeyMaker, Members};
-use signet_core::audit::RequestContext;
+use signet_core::audit::{Head, NodeId, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState};
 use signet_jose::clock::Timestamp;
 use signet_store::StoreError;
@@ -162,9 +162,22 @@ impl KeyRevocation {
 
     /// Counts the records of tokens by a key since a moment.
     async fn count_tokens(&self, since: Timestamp, into: &mut Consequences) -> Result<(), StoreError> {
-        let mut next = self.first_record_since(since).await?;
+        for (node, head) in self.audit_log.heads().await? {
+            self.count_tokens_of(&node, head, since, into).await?;
+        }
+        Ok(())
+    }
+
+    async fn count_tokens_of(
+        &self,
+        node: &NodeId,
+        head: Head,
+        since: Timestamp,
+        into: &mut Consequences,
+    ) -> Result<(), StoreError> {
+        let mut next = self.first_record_since(node, head, since).await?;
         loop {
-            let page = self.audit_log.records(next, PAGE).await?;
+            let page = self.audit_log.records(node, next, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             next = last.sequence.saturating_add(1);
             for record in &page {
@@ -176,12 +189,12 @@ impl KeyRevocation {
         }
     }
 
-    /// The place of the first record since a moment: records stand in the order of time.
-    async fn first_record_since(&self, since: Timestamp) -> Result<i64, StoreError> {
-        let (mut low, mut high) = (1, self.audit_log.head().await?.sequence.saturating_add(1));
+    /// The place of a node's first record since a moment: its records stand in the order of time.
+    async fn first_record_since(&self, node: &NodeId, head: Head, since: Timestamp) -> Result<i64, StoreError> {
+        let (mut low, mut high) = (1, head.sequence.saturating_add(1));
         while low < high {
             let middle = low + (high - low) / 2;
-            let record = self.audit_log.records(middle, 1).await?;
+            let record = self.audit_log.records(node, middle, 1).await?;
             if record.first().is_some_and(|record| record.at < since) { low = middle + 1 } else { high = middle }
         }
         Ok(low)

@@ -47,8 +47,8 @@ module! {
         keeps
             material: ArcSwapOption<DecoyMaterial>,
             making: tokio::sync::Mutex<()>,
-            /// The generation of the store by which the decoys were judged last, and when that was.
-            judged: Mutex<Option<(i64, Instant)>>;
+            /// The generations of secrets and HSM tokens by which the decoys were judged last, and when that was.
+            judged: Mutex<Option<((i64, i64), Instant)>>;
     }
 }
 
@@ -125,9 +125,10 @@ impl Decoys {
         if self.material.load().is_none() {
             return Ok(());
         }
-        let generation = self.membership.generation().await?;
+        let now = self.membership.generations(&self.settings.tenant).await?;
+        let generations = (now.secrets, now.members);
         let judged = *self.judged.lock();
-        if judged.is_some_and(|(of, at)| of == generation || at.elapsed() < JUDGED_FOR) {
+        if judged.is_some_and(|(of, at)| of == generations || at.elapsed() < JUDGED_FOR) {
             return Ok(());
         }
         let _one_at_a_time = self.making.lock().await;
@@ -146,7 +147,7 @@ impl Decoys {
         } else if left.all() != material.all() {
             self.material.store(Some(Arc::new(left)));
         }
-        *self.judged.lock() = Some((generation, Instant::now()));
+        *self.judged.lock() = Some((generations, Instant::now()));
         Ok(())
     }
 

@@ -1,21 +1,36 @@
--- Rows carry their tenant, except where they tell of the deployment as a whole: deployment, hsm_tokens, audit_checkpoints.
+-- Rows carry their tenant, except where they tell of the deployment as a whole: nodes, hsm_tokens, audit_checkpoints.
 -- Sets and lists are JSON arrays of text, written and read by the store; moments are milliseconds since 1970 in UTC.
 -- INTEGER, TEXT, BLOB and the ends STRICT and WITHOUT ROWID are SQLite's words; src/schema.rs says what they become.
 
--- One row: how far the audit chain reaches, and the number that rises with every change of a user, factor, client or key.
-CREATE TABLE deployment (
-    id            INTEGER PRIMARY KEY CHECK (id = 1),
-    generation    INTEGER NOT NULL,
+-- Who writes: each running server, by the id in its state folder, and where the chain of its records ends. lease rises each time
+-- that another process becomes the node: whoever has a lower one commits nothing any more. process names who has it.
+CREATE TABLE nodes (
+    id            TEXT    NOT NULL PRIMARY KEY,
+    name          TEXT    NOT NULL,
+    joined_at     INTEGER NOT NULL,
+    lease         INTEGER NOT NULL,
+    process       TEXT,
+    leased_until  INTEGER,
+    retired_at    INTEGER,
     head_sequence INTEGER NOT NULL,
     head_hash     BLOB    NOT NULL CHECK (length(head_hash) = 32),
     head_at       INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
--- Written for nothing but to see that the store can be written: a row of its own, since every token needs the deployment's.
+-- Numbers that rise with every change of what others may remember: of a tenant's rows of one kind, or, where the tenant is the
+-- empty text, of the deployment's.
+CREATE TABLE generations (
+    tenant TEXT    NOT NULL,
+    noun   TEXT    NOT NULL,
+    value  INTEGER NOT NULL,
+    PRIMARY KEY (tenant, noun)
+) STRICT, WITHOUT ROWID;
+
+-- Written for nothing but to see that the store can be written: a row of its own, since every token needs its node's.
 CREATE TABLE probe (
-    id        INTEGER PRIMARY KEY CHECK (id = 1),
+    node      TEXT    NOT NULL PRIMARY KEY,
     probed_at INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- A token that was retired stays in the list, so that it is not taken for a new one as long as it is configured.
 CREATE TABLE hsm_tokens (
@@ -185,6 +200,7 @@ CREATE TABLE clients (
     UNIQUE (tenant, name)
 ) STRICT;
 
+-- No foreign key leads to the client: a row that very many grants share is not locked for each. A client's grants go with it.
 -- factors: what was shown at the sign-in that began the family, password, and each factor as kind:id.
 CREATE TABLE grants (
     tenant     TEXT    NOT NULL,
@@ -202,7 +218,6 @@ CREATE TABLE grants (
     ended_at   INTEGER,
     end_reason TEXT,
     PRIMARY KEY (tenant, id),
-    FOREIGN KEY (tenant, client_id) REFERENCES clients (tenant, id) ON DELETE CASCADE,
     FOREIGN KEY (tenant, user_id) REFERENCES users (tenant, id) ON DELETE CASCADE
 ) STRICT;
 
@@ -315,17 +330,21 @@ CREATE TABLE revocations (
 
 CREATE INDEX revocations_by_expiry ON revocations (expires_at);
 
--- One chain for the deployment. text is exactly what the hash covers.
+-- One chain for each node. text is exactly what the hash covers.
 CREATE TABLE audit_records (
-    sequence INTEGER PRIMARY KEY,
+    node     TEXT    NOT NULL,
+    sequence INTEGER NOT NULL,
     tenant   TEXT    NOT NULL,
     at       INTEGER NOT NULL,
     text     TEXT    NOT NULL,
-    hash     BLOB    NOT NULL CHECK (length(hash) = 32)
-) STRICT;
+    hash     BLOB    NOT NULL CHECK (length(hash) = 32),
+    PRIMARY KEY (node, sequence)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit_checkpoints (
-    sequence INTEGER PRIMARY KEY,
+    node     TEXT    NOT NULL,
+    sequence INTEGER NOT NULL,
     at       INTEGER NOT NULL,
-    jws      TEXT    NOT NULL
-) STRICT;
+    jws      TEXT    NOT NULL,
+    PRIMARY KEY (node, sequence)
+) STRICT, WITHOUT ROWID;

@@ -130,7 +130,7 @@ impl Rotator {
 
     /// Says for how long tokens last here, for each key that began to sign since.
     async fn note_lifetime(&mut self) -> Result<(), StoreError> {
-        let generation = self.rotation.membership.generation().await?;
+        let generation = self.rotation.membership.generations(&self.rotation.settings.tenant).await?.keys;
         if self.noted_generation != Some(generation) {
             let settings = &self.rotation.settings;
             self.rotation.keys.raise_token_lifetime(&settings.tenant, settings.access_lifetime).await?;

@@ -1,0 +1,97 @@
+//! The nodes of the deployment: which there are, and how one is taken out for good.
+
+use serde::Serialize;
+
+use crate::ChangeError;
+use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_store::Node;
+
+/// How a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// A server holds the right to be it.
+    Serving,
+    /// None does: it was stopped, or has not been heard of for longer than its lease.
+    Stopped,
+    /// It was taken out for good.
+    Retired,
+}
+
+/// A node with what an operator asks of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeStatus {
+    /// Its id.
+    pub id: String,
+    /// What its machine calls itself; empty until its server ran.
+    pub name: String,
+    /// How it is.
+    pub state: NodeState,
+    /// Whether it is the one that is asked.
+    pub is_this: bool,
+    /// When it wrote first, RFC 3339.
+    pub joined_at: String,
+    /// How many records its audit chain has.
+    pub records: i64,
+    /// When it was retired, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retired_at: Option<String>,
+}
+
+module! {
+    /// Lists the deployment's nodes, and retires them.
+    pub struct NodeRegistry {
+        takes clock, settings, nodes, membership;
+    }
+}
+
+impl NodeRegistry {
+    /// Every node that ever wrote, the oldest first.
+    pub async fn list(&self) -> Result<Vec<NodeStatus>, ChangeError> {
+        // By the clock that leases go by.
+        let now = self.membership.probe(self.clock.now()).await?;
+        let this = self.nodes.node();
+        let nodes = self.nodes.nodes().await?;
+        Ok(nodes
+            .into_iter()
+            .map(|node| NodeStatus {
+                state: match (node.retired_at, node.leased_until) {
+                    (Some(_), _) => NodeState::Retired,
+                    (None, Some(until)) if until > now => NodeState::Serving,
+                    (None, _) => NodeState::Stopped,
+                },
+                is_this: node.id == *this,
+                joined_at: node.joined_at.to_string(),
+                records: node.head.sequence,
+                retired_at: node.retired_at.map(|at| at.to_string()),
+                id: node.id.as_str().to_owned(),
+                name: node.name,
+            })
+            .collect())
+    }
+
+    /// Takes a node out for good, by its id or its name: from now on nothing that it writes is committed. Its chain of records
+    /// ends where it is, and this node's next checkpoint names that end.
+    /// Errors: [`ChangeError::Missing`] where there is no such node; [`ChangeError::Input`] where it is this one, was retired
+    /// already, or several have the name.
+    pub async fn retire(&self, name: &str, context: &RequestContext) -> Result<Node, ChangeError> {
+        let nodes = self.nodes.nodes().await?;
+        let by_id = nodes.iter().find(|node| node.id.as_str() == name);
+        let mut by_name = nodes.iter().filter(|node| node.name == name && node.retired_at.is_none());
+        let found = by_id.or_else(|| by_name.next()).ok_or_else(|| ChangeError::missing("node", name))?;
+        if by_id.is_none() && by_name.next().is_some() {
+            return Err(ChangeError::Input(format!("several nodes are named {name}: name the one by its id")));
+        }
+        if found.id == *self.nodes.node() {
+            return Err(ChangeError::Input("this is the node itself: run the command on another one".to_owned()));
+        }
+        let told = Draft::new(Event::NodeRetired, Outcome::Done, self.settings.tenant.as_str(), context)
+            .detail(format!("node {}", found.id));
+        if !self.nodes.retire_node(&found.id, self.clock.now(), vec![told]).await? {
+            return Err(ChangeError::Input(format!("node {name} was retired already")));
+        }
+        // Read again: it may have written until then.
+        let nodes = self.nodes.nodes().await?;
+        nodes.into_iter().find(|node| node.id == found.id).ok_or_else(|| ChangeError::missing("node", name))
+    }
+}
