@@ -102,7 +102,7 @@ impl InProcess {
         change(&mut settings);
         let signet = deployment(&settings, &store, &hsms, &clock, 0);
         let issuer = signet.issuer().clone();
-        Self { signet, issuer, store, hsms, clock, settings, folder: folder }
+        Self { signet, issuer, store, hsms, clock, settings, folder }
     }
 
     pub(crate) async fn initialise(&self) {
