@@ -41,7 +41,7 @@ use signet_store::{AuditLog as _, Nodes as _};
 pub(crate) use crate::http::{Listening, ServeError};
 pub(crate) use node_file::known_node_id;
 pub(crate) use process::start_log;
-pub(crate) use restore::{Restored, restore};
+pub(crate) use restore::{Restored, restore, restore_in_place};
 pub(crate) use run_mark::RunMarks;
 pub(crate) use runtime::{Need, Notice, Runtime};
 pub(crate) use signet_hsm::{HsmGroup, PinSource};

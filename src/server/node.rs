@@ -31,6 +31,13 @@ fn last_process(folder: &Path) -> std::io::Result<Option<String>> {
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).nth(1).map(str::to_owned))
 }
 
+/// Keeps every server of this state folder from running.
+/// Errors: one runs.
+pub(super) fn lock(folder: &Path) -> anyhow::Result<LockedFile> {
+    let lock = LockedFile::try_open(&folder.join(LOCK_FILE), Access::InPlace)?;
+    lock.with_context(|| format!("another server runs on {}: one does at a time", folder.display()))
+}
+
 /// A server's right to be its node. While it holds, nothing is committed as this node but under its lease.
 pub(super) struct NodeRight {
     store: Arc<SqlStore>,
@@ -44,8 +51,7 @@ impl NodeRight {
     /// Errors: another server is this node, or it was retired.
     pub(super) async fn claim(runtime: &Runtime) -> anyhow::Result<Arc<Self>> {
         let folder = runtime.config.store.folder();
-        let lock = LockedFile::try_open(&folder.join(LOCK_FILE), Access::InPlace)?;
-        let lock = lock.with_context(|| format!("another server runs on {}: one does at a time", folder.display()))?;
+        let lock = lock(folder)?;
         let boot = std::fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned();
         // Of another start of the machine, or of another machine, nothing says here that it ended.
         let ended = last_process(folder)?.filter(|process| !boot.is_empty() && process.starts_with(&boot));

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use super::wiring::{BUSY, own_node, postgres_options};
+use super::{node, wiring};
 use crate::config::{Config, StoreConfig};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::backup::{BackupReader, Header, Section, Statement};
@@ -156,11 +157,63 @@ fn put_anchor_aside(anchor: &Path, statement: &Statement) -> anyhow::Result<Opti
     if !further {
         return Ok(None);
     }
+    put_aside(anchor, &statement.id).map(Some)
+}
+
+/// What became of a store that was put back, or failed over, in its place.
+pub(crate) struct WentOn {
+    /// What was ended; none where that was done on another node.
+    pub(crate) ended: Option<Ended>,
+    /// Where the anchor of before is now, if it reached further than the store.
+    pub(crate) anchor: Option<PathBuf>,
+}
+
+/// Goes on with the store as it is, although it is behind what was written to it: ends what could have been ended since, on the
+/// record, once, and moves this node's anchor aside.
+/// Errors: a server runs on this node; the store is not behind anything that is known here.
+pub(crate) async fn restore_in_place(config: &Config, why: &str, context: &RequestContext) -> anyhow::Result<WentOn> {
+    let _nobody_serves = node::lock(config.store.folder())?;
+    let store = wiring::open_to_decide(config).await?;
+    let went_on = go_on(config, &store, why, context).await;
+    store.close().await;
+    went_on
+}
+
+async fn go_on(config: &Config, store: &SqlStore, why: &str, context: &RequestContext) -> anyhow::Result<WentOn> {
+    let path = &config.audit.anchor;
+    let heads = store.heads().await?;
+    let lost = Anchor::new(path).furthest()?.filter(|kept| kept.sequence > head_of(&heads, &kept.node).sequence);
+    let is_halted = store.is_halted().await?;
+    anyhow::ensure!(
+        is_halted || lost.is_some(),
+        "the store is not behind what this node knows of it: there is nothing to decide"
+    );
+    let now = SystemClock.now();
+    let mut record = Draft::new(Event::StoreRestored, Outcome::Done, TenantId::default_tenant().as_str(), context);
+    let decided = match &lost {
+        Some(lost) if !is_halted => store.was_decided_since(lost.at).await?,
+        _ => false,
+    };
+    let ended = if decided {
+        record.detail = Some(format!("in place, as decided on another node; {why}"));
+        store.append(vec![record]).await?;
+        None
+    } else {
+        record.detail = Some(format!("in place; {why}"));
+        Some(store.go_on(now, record).await?)
+    };
+    let anchor = lost.map(|_| put_aside(path, &now.unix_millis().to_string())).transpose()?;
+    renew_anchor(path, store).await?;
+    Ok(WentOn { ended, anchor })
+}
+
+/// Moves an anchor out of the way.
+fn put_aside(anchor: &Path, before: &str) -> anyhow::Result<PathBuf> {
     let mut name = anchor.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".before-{}", statement.id));
+    name.push(format!(".before-{before}"));
     let aside = anchor.with_file_name(name);
     std::fs::rename(anchor, &aside).with_context(|| format!("{} can't be moved aside", anchor.display()))?;
-    Ok(Some(aside))
+    Ok(aside)
 }
 
 /// Where there is no anchor, begins one with what the restored store holds.

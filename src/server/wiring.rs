@@ -56,6 +56,21 @@ pub(crate) async fn open_store(
     }
 }
 
+/// Opens the store for whoever decides about one that is behind what was written to it.
+pub(super) async fn open_to_decide(config: &Config) -> anyhow::Result<Arc<SqlStore>> {
+    let (clock, node) = (Arc::new(SystemClock), own_node(config)?);
+    match &config.store {
+        StoreConfig::Sqlite(path) => {
+            let (path, readers) = (path.clone(), READERS);
+            let options = SqliteOptions { path, create: false, readers, busy_timeout: BUSY, anchor: None };
+            Ok(signet_store_sqlite::open_to_copy(options, node, clock).await?)
+        }
+        StoreConfig::Postgres(database) => {
+            Ok(signet_store_postgres::open_to_decide(postgres_options(database)?, node, clock).await?)
+        }
+    }
+}
+
 /// Another role of the database than the one that serves.
 pub(crate) struct OtherRole {
     pub(crate) name: String,

@@ -144,3 +144,41 @@ async fn a_restore_that_did_not_end_leaves_a_store_that_nobody_opens() {
     application.run(&["serve"]).fails(1, &["was being filled from backup:", "signet restore"]);
     application.run(&RESTORE).fails(1, &["was filled before: make a new one"]);
 }
+
+/// The file is put back by other means than `signet restore`, and the anchor knows of records that are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_78_a_store_that_was_put_back_is_gone_on_with_only_where_an_operator_says_so() {
+    if is_wanted() {
+        return;
+    }
+    let application = Application::new("[audit]\ncheckpoint_interval = \"1s\"");
+    let in_place = ["restore", "--in-place", "--why", "the disk was put back"];
+    let server = application.serve();
+    let client = server.add_client("app", ALL_GRANTS, "read write");
+    let user = server.add_user("ann", "reader");
+    let totp = server.add_totp(&user, &[]);
+    let token = server.sign_in(&client, &user, &totp.code()).await.ok();
+    application.run(&in_place).fails(1, &["another server runs on"]);
+    server.stop();
+    application.run(&in_place).fails(1, &["nothing to decide"]);
+    let kept = fs::read(application.database()).unwrap();
+    let server = application.serve();
+    server.revoke(&client, &token.refresh_token()).await.ok();
+    server.stop();
+    fs::write(application.database(), kept).unwrap();
+    application.run(&["serve"]).fails(1, &["an old copy of the store", "signet restore --in-place"]);
+    let went_on = application.json(&in_place);
+    assert_eq!((&went_on["ended_grants"], &went_on["raised_totp"]), (&1.into(), &1.into()), "{went_on}");
+    assert!(went_on["anchor_moved_to"].is_string());
+    application.run(&in_place).fails(1, &["nothing to decide"]);
+    let server = application.serve();
+    assert_eq!(server.refresh(&client, &token.refresh_token()).await.status, 400, "it had been revoked since");
+    assert!(!server.is_active(&client, &token.access_token()).await);
+    server.token(&client, &[("grant_type", "client_credentials")]).await.ok();
+    assert_eq!(application.json(&["audit", "verify"])["intact"], true);
+    let told = application.audit().await;
+    assert!(
+        told.iter()
+            .any(|record| record["event"] == "store.restored" && record["detail"] == "in place; the disk was put back")
+    );
+}

@@ -4,23 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use signet_core::audit::Event;
+use signet_core::audit::{Event, NodeId};
 use signet_jose::clock::{Clock as _, SystemClock};
-use signet_store::{AuditLog as _, Leases as _, Membership as _, StoreError, StoreFailure};
+use signet_store::{AuditLog as _, Leases as _, Membership as _, Revocations as _, StoreError, StoreFailure};
 use signet_store_postgres::PostgresOptions;
 use signet_store_sql::SqlStore;
 
 use crate::support::postgres::{Database, Server};
 use crate::support::store::node;
-use crate::support::store::{ManualClock, NOW, draft, now, verify};
+use crate::support::store::{ManualClock, NOW, draft, now, tenant, verify};
 
 /// Within this time a store must work again once a host takes writes.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 async fn open(url: &str) -> Result<Arc<SqlStore>, StoreError> {
+    open_as(url, node().as_str()).await
+}
+
+async fn open_as(url: &str, node: &str) -> Result<Arc<SqlStore>, StoreError> {
     let mut options = PostgresOptions::new(url, None, None).unwrap();
     options.create = true;
-    signet_store_postgres::open(options, node(), ManualClock::at(NOW)).await
+    signet_store_postgres::open(options, NodeId::new(node), ManualClock::at(NOW)).await
 }
 
 /// Opens a database of a server on which a setting is another one.
@@ -118,7 +122,22 @@ async fn a_failover_to_a_synchronous_standby_loses_nothing_that_was_acknowledged
     store.close().await;
 }
 
-/// The standby that takes over lacks the last commits: nothing is written on top of what is missing.
+/// Why a store does not write, once its connection to the host that failed is made anew.
+async fn refusal_after_failover(store: &SqlStore) -> StoreFailure {
+    let began = Instant::now();
+    loop {
+        match store.append(vec![draft(Event::SignIn)]).await.map_err(|error| error.failure) {
+            // The connection that broke, or a host that still starts.
+            Err(StoreFailure::Unavailable(_)) if began.elapsed() < RECOVERY => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            other => return other.unwrap_err(),
+        }
+    }
+}
+
+/// The standby that takes over lacks the last commits: nothing is written on top of what is missing, by no node, until an
+/// operator decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_without_the_last_commits_is_refused_as_an_old_copy() {
     let primary = Server::start();
@@ -126,9 +145,11 @@ async fn a_standby_without_the_last_commits_is_refused_as_an_old_copy() {
     primary.sql("postgres", "CREATE DATABASE tokens");
     let url = format!("postgres://signet@127.0.0.1:{},127.0.0.1:{}/tokens", primary.port, standby.port);
     let store = open(&url).await.unwrap();
+    let other = open_as(&url, "two").await.unwrap();
+    other.append(vec![draft(Event::SignIn)]).await.unwrap();
     assert!(store.weakness().await.unwrap().is_some_and(|text| text.contains("synchronous_standby_names")));
     store.append(vec![draft(Event::SignIn)]).await.unwrap();
-    let head = "SELECT head_sequence FROM nodes";
+    let head = "SELECT head_sequence FROM nodes WHERE id = 'one'";
     while standby.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'tokens'") != "1"
         || standby.sql("tokens", "SELECT to_regclass('nodes') IS NOT NULL") != "t"
         || standby.sql("tokens", head) != "1"
@@ -143,17 +164,23 @@ async fn a_standby_without_the_last_commits_is_refused_as_an_old_copy() {
     store.append(vec![draft(Event::SignIn)]).await.unwrap();
     primary.fail();
     standby.sql("postgres", "SELECT pg_promote()");
-    let promoted = Instant::now();
-    let failure = loop {
-        match store.append(vec![draft(Event::SignIn)]).await.map_err(|error| error.failure) {
-            // The connection that broke, or a host that still starts.
-            Err(StoreFailure::Unavailable(_)) if promoted.elapsed() < RECOVERY => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            other => break other.unwrap_err(),
-        }
-    };
+    let failure = refusal_after_failover(&store).await;
     assert_eq!(failure, StoreFailure::RolledBack);
     assert_eq!(standby.sql("tokens", head), "1", "nothing was written on top");
+    // All that the other node wrote is there, and it stands still as well, for whoever asks it too.
+    assert_eq!(refusal_after_failover(&other).await, StoreFailure::RolledBack);
+    assert_eq!(other.is_revoked(&tenant(), "jti").await.unwrap_err().failure, StoreFailure::RolledBack);
     store.close().await;
+    let options = PostgresOptions::new(&url, None, None).unwrap();
+    let deciding = signet_store_postgres::open_to_decide(options, node(), ManualClock::at(NOW)).await.unwrap();
+    assert!(deciding.is_halted().await.unwrap());
+    deciding.go_on(now(), draft(Event::StoreRestored)).await.unwrap();
+    assert!(!deciding.is_halted().await.unwrap());
+    deciding.close().await;
+    other.append(vec![draft(Event::SignIn)]).await.unwrap();
+    assert!(!other.is_revoked(&tenant(), "jti").await.unwrap());
+    other.close().await;
+    let again = open(&url).await.unwrap();
+    again.append(vec![draft(Event::SignIn)]).await.unwrap();
+    again.close().await;
 }

@@ -42,6 +42,18 @@ pub async fn open(options: PostgresOptions, node: NodeId, clock: Arc<dyn Clock>)
     SqlStore::open(Arc::new(engine), node, anchor, clock).await
 }
 
+/// Opens a store that is behind what was written to it, for whoever decides about that.
+/// Errors: as for [`open`], but for the anchor.
+pub async fn open_to_decide(
+    options: PostgresOptions,
+    node: NodeId,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<SqlStore>, StoreError> {
+    let engine = PostgresEngine::new(options);
+    engine.check_schema(clock.now()).await.map_err(|failure| failure.during("open"))?;
+    SqlStore::open_to_copy(Arc::new(engine), node, None, clock).await
+}
+
 /// A database with its schema up to date, to be filled by a copy.
 /// Errors: as for [`open`].
 pub async fn prepare(mut options: PostgresOptions, at: Timestamp) -> Result<Arc<dyn Engine>, StoreError> {

@@ -13,7 +13,9 @@ use signet_store::{Generations, StoreFailure};
 
 texts! {
     TAIL = "SELECT head_sequence, head_hash, head_at FROM nodes WHERE id = $1";
-    LOCK_TAIL = "SELECT lease, retired_at, head_sequence, head_hash, head_at FROM nodes WHERE id = $1 FOR UPDATE";
+    LOCK_TAIL = "SELECT lease, retired_at, head_sequence, head_hash, head_at, (SELECT COUNT(*) FROM halts) AS halts
+        FROM nodes WHERE id = $1 FOR UPDATE";
+    HALT = "INSERT INTO halts (id, node, at) VALUES (1, $1, $2) ON CONFLICT DO NOTHING";
     JOIN = "INSERT INTO nodes (id, name, joined_at, lease, head_sequence, head_hash, head_at)
         VALUES ($1, '', $2, 0, 0, $3, 0) ON CONFLICT DO NOTHING";
     HASH_AT = "SELECT hash FROM audit_records WHERE node = $1 AND sequence = $2";
@@ -56,7 +58,7 @@ fn at_once_text(rows: usize) -> Text {
     let generations = format!("SELECT noun, value FROM generations WHERE tenant IN (${tenant}, '')");
     let known = format!(
         "id = $3 AND head_sequence = $1 - 1 AND head_hash = ${hash} AND retired_at IS NULL
-            AND (${lease} = 0 OR lease = ${lease})"
+            AND (${lease} = 0 OR lease = ${lease}) AND NOT EXISTS (SELECT 1 FROM halts)"
     );
     let insert = |records: String, condition: &str| {
         format!(
@@ -137,11 +139,13 @@ pub(super) async fn latest(connection: &mut Connection) -> Result<Option<Timesta
 }
 
 /// Begins a transaction that writes as this node, and reads the tail of its chain. A node that never wrote joins.
-/// Errors: [`StoreFailure::Fenced`] where the node was retired, or its lease is not this one any more (0: none has to be held).
+/// Errors: [`StoreFailure::Fenced`] where the node was retired, or its lease is not this one any more (0: none has to be held);
+/// [`StoreFailure::RolledBack`] where some node found records of its own gone, unless whoever decides about that asks.
 pub(super) async fn begin(
     connection: &mut dyn WriteConnection,
     node: &NodeId,
     lease: i64,
+    decides: bool,
     clock: &dyn Clock,
 ) -> Result<Tail> {
     let first = query(LOCK_TAIL).bind(node);
@@ -153,6 +157,9 @@ pub(super) async fn begin(
             query(LOCK_TAIL).bind(node).fetch_one(connection).await?
         }
     };
+    if row.try_get::<i64, _>("halts")? > 0 && !decides {
+        return Err(StoreFailure::RolledBack);
+    }
     if row.try_get::<Option<Timestamp>, _>("retired_at")?.is_some() {
         return Err(StoreFailure::Fenced("this node was retired: it writes nothing any more"));
     }
@@ -188,6 +195,12 @@ pub(super) async fn check_not_behind(
         return Err(StoreFailure::RolledBack);
     }
     Ok(())
+}
+
+/// Has every node stand still, since records of this one are gone. By itself, whatever becomes of what found that.
+pub(super) async fn halt(connection: &mut dyn WriteConnection, node: &NodeId, clock: &dyn Clock) -> Result<()> {
+    let halt = query(HALT).bind(node).bind(clock.now());
+    connection.alone(&halt.text, halt.values).await.map(drop)
 }
 
 /// The hash of a node's record of this place, where it is there.

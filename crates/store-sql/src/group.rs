@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::chain::{self, Tail};
@@ -45,12 +45,21 @@ pub(super) enum Broken {
 pub(super) struct Terms {
     pub(super) node: NodeId,
     pub(super) lease: Arc<AtomicI64>,
+    /// Whether this is who decides what becomes of a store that is behind.
+    pub(super) decides: bool,
+    /// Set while the store is known to be behind what was written to it.
+    pub(super) is_behind: Arc<AtomicBool>,
     /// The furthest tail that this process saw committed. A stored head behind it means that an old copy is in place.
     pub(super) seen: Tail,
     pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Terms {
+    /// Has every node stand still.
+    pub(super) async fn halt(&self, connection: &mut dyn WriteConnection) -> Result<()> {
+        chain::halt(connection, &self.node, self.clock.as_ref()).await
+    }
+
     /// Jobs that have no statements of their own are records alone: they take one turn of the connection where nobody else wrote
     /// as this node since this process did, and the long way where somebody did.
     pub(super) async fn transaction(
@@ -70,7 +79,7 @@ impl Terms {
                 return Ok((tail, Committed(vec![(tenant.to_owned(), generations)])));
             }
         }
-        let before = chain::begin(connection, &self.node, lease, clock).await.map_err(Broken::Begin)?;
+        let before = chain::begin(connection, &self.node, lease, self.decides, clock).await.map_err(Broken::Begin)?;
         let behind = chain::check_not_behind(connection.statements(), &self.node, before.head, seen.head).await;
         behind.map_err(Broken::Begin)?;
         lock_names(connection, jobs).await?;

@@ -85,7 +85,7 @@ impl SqlStore {
         Self::try_open(engine, node, anchor, clock, false).await.map(Arc::new).map_err(|failure| failure.during("open"))
     }
 
-    /// Opens a store that may be on its way to another one, for whoever copies it.
+    /// Opens a store that may be on its way to another one, or behind what was written to it, for whoever decides about that.
     /// Errors: as for [`open`](Self::open).
     pub async fn open_to_copy(
         engine: Arc<dyn Engine>,
@@ -121,7 +121,7 @@ impl SqlStore {
         }
         let latest = LatestTime::at_opening(chain::latest(connection.statements()).await?, clock.now());
         let tail = chain::tail(connection.statements(), &node).await?;
-        let writer = Writer::start(connection, engine.clone(), node.clone(), tail, clock);
+        let writer = Writer::start(connection, engine.clone(), (node.clone(), may_leave), tail, clock);
         Ok(Self { node, writer, engine, anchor, latest, room: throttles::Room::default() })
     }
 
@@ -145,6 +145,10 @@ impl SqlStore {
         query: Query,
         of: impl FnOnce(&[Row]) -> Result<T> + Send,
     ) -> Result<T, StoreError> {
+        // What an older copy says may have been revoked since.
+        if self.writer.is_behind() {
+            return Err(StoreFailure::RolledBack.during(operation));
+        }
         let rows = self.engine.read(&query.text, query.values).await;
         rows.and_then(|rows| of(&rows)).map_err(|failure| failure.during(operation))
     }

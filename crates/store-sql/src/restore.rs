@@ -34,6 +34,13 @@ texts! {
     DISABLE_COUNTING = "UPDATE factors SET state = 'disabled' WHERE kind IN ('hotp', 'yubico_otp') AND state = 'enabled'";
     DISABLE_OTP_KEYS = "UPDATE otp_keys SET enabled = 0 WHERE enabled = 1";
     OPEN = "DELETE FROM store_moves WHERE move_id = $1";
+    END_SESSIONS = "DELETE FROM sessions";
+    // Nobody may take a number for known that was given before.
+    RAISE_GENERATIONS = "UPDATE generations SET value = value + 1000000";
+    GO_ON = "DELETE FROM halts";
+    HALTS = "SELECT COUNT(*) AS halts FROM halts";
+    KEEP_DECISION = "INSERT INTO restores (at) VALUES ($1) ON CONFLICT DO NOTHING";
+    DECISIONS = "SELECT COUNT(*) AS decisions FROM restores WHERE at > $1";
 }
 
 /// Rows of a table, as a backup has them.
@@ -215,6 +222,28 @@ async fn sum_of(connection: &mut Connection, table: &'static Table) -> Result<pa
 }
 
 impl SqlStore {
+    /// Ends, in one commit and on the record, what could have been ended since the moment that the store shows, and lets every
+    /// node go on. For a store that was put back, or failed over, in its place.
+    /// Errors: what the engine says; the nodes stand still then.
+    pub async fn go_on(&self, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
+        self.writer.change("end what may have ended", Scope::free(), at, vec![record], end_in_place).await
+    }
+
+    /// Whether nodes stand still until somebody decides.
+    /// Errors: what the engine says.
+    pub async fn is_halted(&self) -> Result<bool, StoreError> {
+        let halts = self.read_one("ask whether nodes stand still", query(HALTS), |row| row.try_get::<i64, _>("halts"));
+        Ok(halts.await?.is_some_and(|halts| halts > 0))
+    }
+
+    /// Whether somebody decided by [`go_on`](Self::go_on) since.
+    /// Errors: what the engine says.
+    pub async fn was_decided_since(&self, at: Timestamp) -> Result<bool, StoreError> {
+        let decisions = query(DECISIONS).bind(at);
+        let decisions = self.read_one("look for a decision", decisions, |row| row.try_get::<i64, _>("decisions"));
+        Ok(decisions.await?.is_some_and(|decisions| decisions > 0))
+    }
+
     /// Ends, in one commit and on the record, what could have been ended since a backup, and lets the store be opened.
     /// Errors: what the engine says; the store stays closed then.
     pub async fn open_restored(&self, id: &str, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
@@ -222,13 +251,27 @@ impl SqlStore {
     }
 }
 
+async fn end_in_place(at: &Timestamp, connection: &mut Connection) -> Result<WriteOutcome<Ended>> {
+    let ended = end_rights(*at, connection).await?;
+    for text in [END_SESSIONS, RAISE_GENERATIONS, GO_ON] {
+        query(text).execute(&mut *connection).await?;
+    }
+    query(KEEP_DECISION).bind(at).execute(connection).await?;
+    Ok(WriteOutcome::renewed(ended))
+}
+
 async fn end_all((id, at): &(String, Timestamp), connection: &mut Connection) -> Result<WriteOutcome<Ended>> {
-    let grants = query(END_GRANTS).bind(*at).bind(EndReason::Revoked.name()).execute(connection).await?.rows_affected();
+    let ended = end_rights(*at, connection).await?;
+    query(OPEN).bind(id).execute(connection).await?;
+    Ok(WriteOutcome::renewed(ended))
+}
+
+async fn end_rights(at: Timestamp, connection: &mut Connection) -> Result<Ended> {
+    let grants = query(END_GRANTS).bind(at).bind(EndReason::Revoked.name()).execute(connection).await?.rows_affected();
     let totp = query(RAISE_STEPS).bind(at.unix_seconds()).execute(connection).await?.rows_affected();
     query(REMOVE_RECOVERY_SEALS).bind(seals::FACTOR).execute(connection).await?;
     let recovery = query(REMOVE_RECOVERY).execute(connection).await?.rows_affected();
     let factors = query(DISABLE_COUNTING).execute(connection).await?.rows_affected();
     let keys = query(DISABLE_OTP_KEYS).execute(connection).await?.rows_affected();
-    query(OPEN).bind(id).execute(connection).await?;
-    Ok(WriteOutcome::renewed(Ended { grants, recovery, totp, disabled: factors.saturating_add(keys) }))
+    Ok(Ended { grants, recovery, totp, disabled: factors.saturating_add(keys) })
 }

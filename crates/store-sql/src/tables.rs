@@ -107,6 +107,12 @@ tables! {
         id: Text, name: Text, joined_at: Number, lease: Number, process: Text, leased_until: Number, retired_at: Number,
         head_sequence: Number, head_hash: Bytes, head_at: Number
     }
+    halts StaysHere [id] {
+        id: Number, node: Text, at: Number
+    }
+    restores InBackups [at] {
+        at: Number
+    }
     generations InBackups [tenant, noun] {
         tenant: Text, noun: Text, value: Number
     }

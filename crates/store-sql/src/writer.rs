@@ -9,7 +9,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -186,23 +186,29 @@ pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
     /// The lease of the node that this process holds; 0 where it needs none.
     lease: Arc<AtomicI64>,
+    is_behind: Arc<AtomicBool>,
 }
 
 impl Writer {
+    /// Whether the store is known to be behind what was written to it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
+
     /// Starts the writer on a connection that is open already.
     pub(super) fn start(
         connection: Box<dyn WriteConnection>,
         engine: Arc<dyn Engine>,
-        node: NodeId,
+        (node, decides): (NodeId, bool),
         seen: Tail,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let lease = Arc::<AtomicI64>::default();
-        let terms = Terms { node, lease: Arc::clone(&lease), seen, clock };
+        let (lease, is_behind) = (Arc::<AtomicI64>::default(), Arc::<AtomicBool>::default());
+        let terms = Terms { node, lease: Arc::clone(&lease), decides, is_behind: Arc::clone(&is_behind), seen, clock };
         let task = Task { connection: Some(connection), engine, terms };
         tokio::spawn(task.serve(jobs));
-        Self { queue, lease }
+        Self { queue, lease, is_behind }
     }
 
     /// From now on nothing is committed but under this lease of the node.
@@ -362,7 +368,14 @@ impl Task {
             None => self.engine.connect().await.map_err(Broken::Begin)?,
         };
         let outcome = self.terms.transaction(connection.as_mut(), jobs).await;
-        if outcome.is_ok() || connection.rollback().await.is_ok() {
+        let mut is_usable = outcome.is_ok() || connection.rollback().await.is_ok();
+        let is_behind = matches!(outcome, Err(Broken::Begin(StoreFailure::RolledBack)));
+        if is_behind && is_usable {
+            // Where this fails, each node still finds its own records gone.
+            is_usable = self.terms.halt(connection.as_mut()).await.is_ok();
+        }
+        self.terms.is_behind.store(is_behind, Ordering::Relaxed);
+        if is_usable {
             self.connection = Some(connection);
         }
         let (tail, committed) = outcome?;

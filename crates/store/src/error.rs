@@ -23,7 +23,7 @@ pub enum StoreFailure {
     Corrupt(&'static str),
     /// The audit chain in the store is behind what was already written: an old copy was put in its place.
     #[error(
-        "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back"
+        "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back, or decide by `signet restore --in-place`"
     )]
     RolledBack,
     /// Another transaction was in the way; nothing was changed, and the same may be tried again.

@@ -17,6 +17,19 @@ CREATE TABLE nodes (
     head_at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Nobody writes while there is a row: the node found records of its own gone, so an old copy of the store, or a standby that
+-- lacks the last commits, is in place. An operator decides.
+CREATE TABLE halts (
+    id   INTEGER PRIMARY KEY CHECK (id = 1),
+    node TEXT    NOT NULL,
+    at   INTEGER NOT NULL
+) STRICT;
+
+-- When an operator decided that the nodes go on with a store that is behind.
+CREATE TABLE restores (
+    at INTEGER PRIMARY KEY
+) STRICT;
+
 -- Numbers that rise with every change of what others may remember: of a tenant's rows of one kind, or, where the tenant is the
 -- empty text, of the deployment's.
 CREATE TABLE generations (
