@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test test-modules lint advisories bench dist clean-state
+.PHONY: help run test test-modules lint advisories soak growth bench dist clean-state
 
 # rustup's folder, for shells that have not read its env file.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -57,6 +57,16 @@ lint: ## formatting, clippy and rustdoc with warnings denied, verifier and clien
 advisories: ## known vulnerabilities in the dependencies (asks the RustSec database over the network)
 	@tools/require-rust.sh
 	tools/cargo-deny.sh --locked check --hide-inclusion-graph advisories
+
+soak: ## races by the ten thousand, on both engines and over three nodes; SIGNET_SOAK_ROUNDS=1000 for ten times as many
+	@tools/ensure-packages.sh build test
+	@tools/require-rust.sh
+	cargo test --locked --test suite races:: -- --ignored --nocapture --test-threads 4
+
+growth: ## what tokens, refreshes and sign-ins cost the store with many rows, on both engines; GROWTH_USERS=1000000 for more
+	@tools/ensure-packages.sh build test
+	@tools/require-rust.sh
+	cargo bench --locked --bench figures -- growth $(or $(GROWTH_USERS),10000) docs/evidence/growth.svg
 
 bench: ## tokens a second over HTTP beside the bare module, verifications a second beside the bare library
 	@tools/ensure-packages.sh build run

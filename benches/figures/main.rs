@@ -1,10 +1,12 @@
 //! Figures that the documents give and that nothing is judged by: `cargo bench --bench figures -- WHAT`, with nothing else
 //! running. `audit-record`: what an audit record costs. `modules`: what the way through a worker costs on each make of
-//! PKCS#11 module, beside the bare module.
+//! PKCS#11 module, beside the bare module. `growth MOST_USERS PLOT.svg`: what tokens, refreshes and sign-ins cost the store as
+//! a deployment grows.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that can't go on says so by panicking")]
 
 mod audit_record;
+mod growth;
 mod modules;
 #[expect(dead_code, reason = "what the tests use of it")]
 #[path = "../../tests/support/mod.rs"]
@@ -17,7 +19,9 @@ async fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["audit-record"] => audit_record::measure().await,
         ["modules"] => modules::measure().await,
+        ["growth", most] => growth::measure(most.parse().unwrap(), None).await,
+        ["growth", most, plot] => growth::measure(most.parse().unwrap(), Some(plot.as_ref())).await,
         ["bare-module", module, pin_file, threads] => modules::bare(module, pin_file, threads.parse().unwrap()),
-        _ => panic!("cargo bench --bench figures -- audit-record | modules"),
+        _ => panic!("cargo bench --bench figures -- audit-record | modules | growth MOST_USERS [PLOT]"),
     }
 }

@@ -182,14 +182,29 @@ impl Deployment {
 
     /// Starts a server that signs with this algorithm, and waits until it is ready.
     pub(crate) fn serve(&self, algorithm: &str) -> Result<Server<'_>, Failure> {
+        self.serve_as(&self.path("signet.toml"), self.port, algorithm)
+    }
+
+    /// Starts one more node over the same database and HSM token, in a folder of this name.
+    pub(crate) fn join(&self, name: &str, algorithm: &str) -> Result<Server<'_>, Failure> {
+        let (folder, port) = (self.path(name), TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+        std::fs::create_dir(&folder)?;
+        std::fs::copy(self.path("audit.jwk"), folder.join("audit.jwk"))?;
+        let listen = |port: u16| format!("listen = \"127.0.0.1:{port}\"");
+        let text = std::fs::read_to_string(self.path("signet.toml"))?.replace(&listen(self.port), &listen(port));
+        std::fs::write(folder.join("signet.toml"), text)?;
+        self.serve_as(&folder.join("signet.toml"), port, algorithm)
+    }
+
+    fn serve_as(&self, config: &Path, port: u16, algorithm: &str) -> Result<Server<'_>, Failure> {
         let started = Instant::now();
         let mut serve = Command::new(SIGNET);
-        serve.arg("--config").arg(self.path("signet.toml")).arg("serve");
+        serve.arg("--config").arg(config).arg("serve");
         let child = serve.env("SIGNET_TOKENS__ALGORITHM", algorithm).stderr(Stdio::null()).spawn()?;
-        let mut server = Server { child, deployment: self, ready_after: Duration::ZERO };
-        let request = format!("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port);
+        let mut server = Server { child, port, deployment: self, ready_after: Duration::ZERO };
+        let request = format!("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
         while started.elapsed() < Duration::from_secs(20) {
-            if load::ask_once(self.port, request.as_bytes()).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            if load::ask_once(port, request.as_bytes()).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
                 server.ready_after = started.elapsed();
                 return Ok(server);
             }
@@ -213,12 +228,18 @@ fn provision(folder: &Path) -> Result<String, Failure> {
 /// A running server; stopped when dropped.
 pub(crate) struct Server<'d> {
     child: Child,
+    pub(crate) port: u16,
     pub(crate) deployment: &'d Deployment,
     /// From the start of the process to the first 200 of `/readyz`.
     pub(crate) ready_after: Duration,
 }
 
 impl Server<'_> {
+    /// CPU seconds of the server without its workers.
+    pub(crate) fn own_cpu_seconds(&self) -> Result<f64, Failure> {
+        processes::cpu_seconds(self.child.id())
+    }
+
     /// CPU seconds of the server and its workers.
     pub(crate) fn cpu_seconds(&self) -> Result<f64, Failure> {
         processes::family(self.child.id()).into_iter().map(processes::cpu_seconds).sum()

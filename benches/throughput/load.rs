@@ -12,6 +12,9 @@ use crate::{Failure, Measured};
 /// What a load gave.
 pub(crate) struct Load {
     pub(crate) measured: Measured,
+    /// How many tokens there were, and how many before the measurement began.
+    pub(crate) count: f64,
+    pub(crate) warmed: f64,
     pub(crate) p50_millis: f64,
     pub(crate) p99_millis: f64,
 }
@@ -29,22 +32,39 @@ pub(crate) fn ask_once(port: u16, request: &[u8]) -> Result<String, Failure> {
 
 /// Asks for tokens over so many connections.
 pub(crate) fn run(server: &Server<'_>, connections: usize, time: Duration) -> Result<Load, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (port, request) = (server.deployment.port, server.deployment.token_request());
-    runtime.block_on(load(port, &request, 4, Duration::from_millis(300)))?;
-    let before = server.cpu_seconds()?;
-    let started = Instant::now();
-    let times = runtime.block_on(load(port, &request, connections, time))?.sorted();
-    let (seconds, cpu) = (started.elapsed().as_secs_f64(), server.cpu_seconds()? - before);
-    let count = times.count() as f64;
-    let measured = Measured { rate: count / seconds, cpu_micros: cpu * 1e6 / count };
-    Ok(Load { measured, p50_millis: times.millis(50), p99_millis: times.millis(99) })
+    run_on(std::slice::from_ref(server), connections, time)
 }
 
-async fn load(port: u16, request: &[u8], connections: usize, time: Duration) -> Result<Times, Failure> {
+/// Asks several nodes for tokens over so many connections, shared out among them.
+pub(crate) fn run_on(servers: &[Server<'_>], connections: usize, time: Duration) -> Result<Load, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let request = servers.first().ok_or("no server")?.deployment.token_request();
+    let ports: Vec<u16> = servers.iter().map(|server| server.port).collect();
+    let cpu_seconds = || servers.iter().map(Server::cpu_seconds).sum::<Result<f64, Failure>>();
+    let warming = runtime.block_on(load(&ports, &request, 4 * ports.len(), Duration::from_millis(300)))?;
+    let before = cpu_seconds()?;
+    let started = Instant::now();
+    let times = runtime.block_on(load(&ports, &request, connections, time))?.sorted();
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds()? - before);
+    let count = times.count() as f64;
+    let measured = Measured { rate: count / seconds, cpu_micros: cpu * 1e6 / count };
+    Ok(Load {
+        measured,
+        count,
+        warmed: warming.count() as f64,
+        p50_millis: times.millis(50),
+        p99_millis: times.millis(99),
+    })
+}
+
+async fn load(ports: &[u16], request: &[u8], connections: usize, time: Duration) -> Result<Times, Failure> {
     let end = Instant::now() + time;
-    let tasks: Vec<_> = (0..connections)
-        .map(|_| {
+    let tasks: Vec<_> = ports
+        .iter()
+        .copied()
+        .cycle()
+        .take(connections)
+        .map(|port| {
             let request = request.to_vec();
             async move { connection(port, &request, end).await.map_err(|error| error.to_string()) }
         })

@@ -4,12 +4,14 @@
 //! `cargo bench --bench throughput -- --seconds 2` makes each measurement shorter; `--workers 2` shards the HSM token
 //! over two worker processes. `--sessions 16 --operation-ms 4` imitates a network HSM (`tests/fault-module`) and measures
 //! other things: 16 operations at a time, 4 ms each, 4,000 a second at most; `--tokens 2` gives the deployment two of them.
-//! `--store postgres://...` keeps the store in an empty PostgreSQL database instead of a SQLite file.
+//! `--store postgres://...` keeps the store in an empty PostgreSQL database instead of a SQLite file, and `--nodes 3`, with
+//! that and `--operation-ms`, compares so many nodes with one.
 
 mod bare;
 mod deployment;
 mod load;
 mod network;
+mod nodes;
 mod paced;
 mod people;
 mod processes;
@@ -61,6 +63,10 @@ fn main() -> Result<(), Failure> {
     let time = Duration::from_secs(argument("--seconds", 4)?);
     let shape = Shape::of_arguments()?;
     let deployment = deployment::Deployment::new(&shape)?;
+    let nodes = argument("--nodes", 1)?;
+    if nodes > 1 {
+        return nodes::measure(&deployment, &shape, nodes, time);
+    }
     if shape.limit().is_some() {
         return network::measure(&deployment, &shape, time);
     }

@@ -47,7 +47,7 @@ fn make_due(per_second: f64, time: Duration) -> Due {
 /// Asks for so many tokens a second for so long, over as many connections as it takes, but no more than these.
 pub(crate) fn run(server: &Server<'_>, per_second: f64, connections: usize, time: Duration) -> Result<Paced, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (port, request) = (server.deployment.port, Rc::new(server.deployment.token_request()));
+    let (port, request) = (server.port, Rc::new(server.deployment.token_request()));
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let mut streams = Vec::new();

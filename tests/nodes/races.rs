@@ -1,7 +1,8 @@
-//! What is used once is used once, on however many nodes.
+//! What is used once is used once, on however many nodes. `make soak` runs more rounds.
 
 use std::sync::Arc;
 
+use crate::store::races::rounds_of_soak;
 use crate::support::application::ALL_GRANTS;
 use crate::support::cluster::Cluster;
 use crate::support::requests;
@@ -9,19 +10,49 @@ use crate::support::requests;
 const ROUNDS: usize = 20;
 const RACERS: usize = 100;
 
-/// PostgreSQL's own count of transactions that waited for each other.
-fn deadlocks(cluster: &Cluster) -> String {
-    cluster.first.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+/// Asserts that no transactions waited for each other, by PostgreSQL's own count, once the servers have ended.
+fn no_deadlock(mut cluster: Cluster) {
+    // A connection's counts are told when it has ended.
+    cluster.servers.clear();
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_eq!(cluster.first.sql(deadlocks), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promise_4_one_of_a_hundred_who_show_a_refresh_token_at_three_nodes_gets_its_successor() {
+    refresh_tokens(ROUNDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hazard_44_of_a_hundred_at_once_on_three_nodes_one_verification_wins() {
+    verifications(ROUNDS).await;
+}
+
+mod soak {
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "ten thousand racers: make soak"]
+    async fn refresh_tokens() {
+        let since = std::time::Instant::now();
+        super::refresh_tokens(super::rounds_of_soak()).await;
+        println!("nodes refresh_tokens: {} in {:.1?}", super::rounds_of_soak(), since.elapsed());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "ten thousand racers: make soak"]
+    async fn verifications() {
+        let since = std::time::Instant::now();
+        super::verifications(super::rounds_of_soak()).await;
+        println!("nodes verifications: {} in {:.1?}", super::rounds_of_soak(), since.elapsed());
+    }
+}
+
+async fn refresh_tokens(rounds: usize) {
     let cluster = Cluster::of(3, "[tokens]\nrefresh_retry_window = \"0s\"");
     let app = cluster.first.add_client("app", ALL_GRANTS, "read");
     let ann = cluster.first.add_user("ann", "reader");
     let key = cluster.first.add_yubico(&ann, "vvccccccccbd");
     let urls: Vec<String> = cluster.servers.iter().map(|server| server.url("/oauth2/token")).collect();
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let token = cluster.servers[0].sign_in(&app, &ann, &key.press()).await.ok().refresh_token();
         let racers = (0..RACERS).map(|racer| {
             let (url, app, token) = (urls[racer % urls.len()].clone(), app.clone(), token.clone());
@@ -42,11 +73,12 @@ async fn promise_4_one_of_a_hundred_who_show_a_refresh_token_at_three_nodes_gets
         // A replay ends the family, and may do so before the one who was first has its token.
         assert_eq!(cluster.servers[1].refresh(&app, &token).await.status, 400);
     }
-    assert_eq!(deadlocks(&cluster), "0");
+    let rotated = "SELECT COUNT(*) FROM audit_records WHERE CAST(text AS JSON) ->> 'event' = 'token.refreshed'";
+    assert_eq!(cluster.first.sql(rotated), rounds.to_string(), "one rotation in each round");
+    no_deadlock(cluster);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn hazard_44_of_a_hundred_at_once_on_three_nodes_one_verification_wins() {
+async fn verifications(rounds: usize) {
     let cluster = Cluster::of(3, "");
     let added = cluster.first.json(&["otp-client", "add", "app"]);
     let id = added["id"].to_string().trim_matches('"').to_owned();
@@ -54,7 +86,7 @@ async fn hazard_44_of_a_hundred_at_once_on_three_nodes_one_verification_wins() {
     let key = cluster.first.add_yubico(&ann, "vvccccccccbf");
     let urls: Arc<Vec<String>> =
         Arc::new(cluster.servers.iter().map(|server| server.url("/wsapi/2.0/verify")).collect());
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let otp = key.press();
         let racers = (0..RACERS).map(|racer| {
             let (urls, id, otp) = (Arc::clone(&urls), id.clone(), otp.clone());
@@ -74,5 +106,5 @@ async fn hazard_44_of_a_hundred_at_once_on_three_nodes_one_verification_wins() {
         }
         assert_eq!(accepted, 1, "round {round}");
     }
-    assert_eq!(deadlocks(&cluster), "0");
+    no_deadlock(cluster);
 }

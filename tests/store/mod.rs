@@ -12,6 +12,6 @@ mod faults;
 mod nobody;
 mod opening;
 mod postgres;
-mod races;
+pub(crate) mod races;
 mod schema;
 mod tampering;

@@ -404,7 +404,8 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
-        let scope = Scope::alone(Name::Factor(tenant, id));
+        // Two cards can sign one nonce: each has a row of its own, and the nonce has one for both.
+        let scope = Scope::alone(Name::Factor(tenant, id)).and_alone(Name::Once(tenant, "PIV nonce", nonce));
         let spending = NonceSpending { tenant: tenant.clone(), id: id.clone(), nonce: *nonce, at };
         self.writer.change("spend PIV nonce", scope, spending, audit, spend_nonce).await
     }
