@@ -12,7 +12,7 @@ use crate::server::Need;
 use signet_core::keys::SealMode;
 use signet_jose::clock::Timestamp;
 use signet_jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
-use signet_service::custody::balance::Account;
+use signet_service::custody::balance::{Accepted, Account};
 use signet_service::custody::report::{SignedClaims, verify_custody};
 use signet_service::custody::{CustodyReport, KeyCustody, TokenCustody};
 
@@ -91,11 +91,19 @@ async fn accept(config: &Path, key: Option<&str>, why: &str, output: &Output) ->
     let marks = deployment.marks.clone().context("this process has no mark")?;
     let operator = operator();
     let accepted = deployment.signet.balance.accept_differences(marks.as_ref(), key, why, &operator).await?;
-    output.value(&json!({ "accepted": accepted }), |_| match accepted {
-        0 => "there is no alarm to accept".to_owned(),
-        count => format!("accepted a difference of {count}; the audit log says who and why"),
-    })?;
+    let value = json!({ "accepted": accepted.signatures, "counts_dropped": accepted.dropped_counts });
+    output.value(&value, |_| accepted_text(accepted))?;
     deployment.close().await
+}
+
+fn accepted_text(accepted: Accepted) -> String {
+    let counts = "dropped the kept counts, which were false: the server counts all records anew";
+    match (accepted.signatures, accepted.dropped_counts) {
+        (0, false) => "there is no alarm to accept".to_owned(),
+        (0, true) => format!("{counts}; the audit log says who and why"),
+        (count, false) => format!("accepted a difference of {count}; the audit log says who and why"),
+        (count, true) => format!("accepted a difference of {count}, and {counts}; the audit log says who and why"),
+    }
 }
 
 fn verify(file: &Path, key: &Path, nonce: Option<&str>, output: &Output) -> anyhow::Result<()> {

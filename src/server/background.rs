@@ -95,6 +95,9 @@ pub(super) async fn reconcile(runtime: &Runtime) {
     {
         tracing::warn!(%error, "signatures and records could not be compared at the end");
     }
+    if let Err(error) = runtime.signet.balance.keep_counts().await {
+        tracing::warn!(%error, "the counts of records could not be kept; the next start reads more of them");
+    }
 }
 
 /// Looks after the key ring, or waits to take it over from another process.

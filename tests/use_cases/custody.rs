@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use signet_core::audit::{Draft, Event, Head, Outcome};
 use signet_core::keys::{HsmFailure, HsmKey, KeyPurpose, SignedKind};
 use signet_jose::VerifyingKey;
+use signet_service::Deployment;
 use signet_service::custody::balance::{OtherProcesses, Others, Reconciliation};
 use signet_service::custody::report::{ReportRefused, verify_custody};
-use signet_store::Keys as _;
+use signet_store::{AuditLog as _, KeptCounts, Keys as _};
 
 use crate::support::{InProcess, context};
 
@@ -68,7 +70,7 @@ async fn a_signature_without_a_record_is_an_alarm_until_it_is_accepted() {
         }
         assert!(!differences(&app).await.is_empty());
         let accept = async |kid: Option<&str>| {
-            app.signet.balance.accept_differences(&Nobody, kid, "it was me", &context()).await.unwrap()
+            app.signet.balance.accept_differences(&Nobody, kid, "it was me", &context()).await.unwrap().signatures
         };
         assert_eq!(accept(Some("another key")).await, 0);
         assert_eq!(accept(None).await, 1);
@@ -130,4 +132,80 @@ async fn a_signed_report_is_verified_offline_by_key_and_nonce() {
     assert!(matches!(verify_custody(&text, &other, None), Err(ReportRefused::OtherKey { .. })));
     assert_eq!(app.details("custody.report").await, ["nonce of today"]);
     assert!(reconcile(&app).await.accounts.iter().all(|account| account.is_well()));
+}
+
+/// The next start of the server.
+async fn reconciled_by(signet: &Deployment) -> Reconciliation {
+    signet.balance.reconcile(&Nobody, Duration::ZERO).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_start_reads_only_the_records_that_are_new() {
+    let app = InProcess::new().await;
+    let client = app.client("app").await;
+    app.token(&client).await.unwrap();
+    let sign_in = Draft::new(Event::SignIn, Outcome::Done, "default", &context());
+    for _ in 0..10 {
+        app.store.append(vec![sign_in.clone(); 10_000]).await.unwrap();
+    }
+    let first = reconciled_by(&app.another_process()).await;
+    assert!(first.records_read > 100_000);
+    let next = app.another_process();
+    app.token(&client).await.unwrap();
+    app.token(&client).await.unwrap();
+    let books = reconciled_by(&next).await;
+    assert_eq!(books.records_read, 2, "so many came since the counts were kept");
+    let tokens = books.accounts.iter().find(|account| account.signed == SignedKind::Token).unwrap();
+    assert_eq!((tokens.made, tokens.recorded, tokens.difference), (3, 3, 0));
+    // At the stop they are kept at once.
+    next.balance.keep_counts().await.unwrap();
+    assert_eq!(reconciled_by(&app.another_process()).await.records_read, 0);
+    assert_eq!(next.custody.custody(false, &Nobody).await.unwrap().wrong, [""; 0]);
+}
+
+#[tokio::test]
+async fn kept_counts_of_another_chain_are_not_used() {
+    let app = InProcess::new().await;
+    let client = app.client("app").await;
+    app.token(&client).await.unwrap();
+    reconcile(&app).await;
+    app.signet.balance.keep_counts().await.unwrap();
+    let kept = app.store.kept_counts().await.unwrap().unwrap();
+    let elsewhere = Head { hash: [7; 32], ..kept.up_to };
+    let other = KeptCounts { up_to: elsewhere, counts: kept.counts.replace("records", "alarmed") };
+    assert!(app.store.keep_counts(Some(&kept), &other).await.unwrap());
+    let books = reconciled_by(&app.another_process()).await;
+    assert!(books.records_read > 1 && books.accounts.iter().all(|account| account.is_well()));
+}
+
+/// Whoever writes the store can hide a signature from the server in that way, and not from `signet custody`.
+#[tokio::test]
+async fn kept_counts_that_were_falsified_are_found_and_dropped() {
+    let app = InProcess::new().await;
+    let client = app.client("app").await;
+    app.token(&client).await.unwrap();
+    reconcile(&app).await;
+    app.signet.balance.keep_counts().await.unwrap();
+    let kept = app.store.kept_counts().await.unwrap().unwrap();
+    let one_more = kept.counts.replace(r#""records":1"#, r#""records":2"#);
+    assert_ne!(one_more, kept.counts);
+    let falsified = KeptCounts { counts: one_more, ..kept.clone() };
+    assert!(app.store.keep_counts(Some(&kept), &falsified).await.unwrap());
+    app.hsms.sign_in_secret(&key(&app, KeyPurpose::TokenSigning).await, SignedKind::Token);
+    let next = app.another_process();
+    reconciled_by(&next).await;
+    assert!(app.reasons("custody.difference").await.is_empty(), "the server believes what is kept");
+
+    let wrong = next.custody.custody(false, &Nobody).await.unwrap().wrong;
+    assert!(wrong.iter().any(|wrong| wrong.contains("is not what the audit log says")), "{wrong:?}");
+    assert!(wrong.iter().any(|wrong| wrong.contains("signatures were made that have no record")), "{wrong:?}");
+    let accepted = next.balance.accept_differences(&Nobody, None, "the intruder is gone", &context()).await.unwrap();
+    assert!(accepted.dropped_counts);
+    assert_eq!(app.details("custody.recounted").await, ["the intruder is gone"]);
+    // The server that had believed them finds them gone as it keeps its own, and tells of the signature.
+    next.balance.keep_counts().await.unwrap();
+    reconciled_by(&next).await;
+    assert_eq!(app.reasons("custody.difference").await, ["signatures_without_record"]);
+    let wrong = next.custody.custody(false, &Nobody).await.unwrap().wrong;
+    assert!(!wrong.iter().any(|wrong| wrong.contains("is not what the audit log says")), "{wrong:?}");
 }

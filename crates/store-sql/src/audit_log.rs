@@ -12,7 +12,7 @@ use super::outcome::WriteOutcome;
 use super::row::array;
 use super::texts::texts;
 use signet_core::audit::{Checkpoint, Draft, Head, NodeId, Record};
-use signet_store::{AuditLog, Generations, KeyMention, StoreError};
+use signet_store::{AuditLog, Generations, KeptCounts, KeyMention, StoreError};
 
 texts! {
     RECORDS = "SELECT node, sequence, at, text, hash FROM audit_records WHERE node = $1 AND sequence >= $2
@@ -22,6 +22,12 @@ texts! {
         ON CONFLICT DO NOTHING";
     CHECKPOINTS = "SELECT node, sequence, at, jws FROM audit_checkpoints WHERE node = $1 AND sequence >= $2
         ORDER BY sequence LIMIT $3";
+    KEPT_COUNTS = "SELECT sequence, hash, counts FROM record_counts WHERE node = $1";
+    KEEP_FIRST_COUNTS = "INSERT INTO record_counts (node, sequence, hash, counts) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING";
+    KEEP_COUNTS = "UPDATE record_counts SET sequence = $2, hash = $3, counts = $4
+        WHERE node = $1 AND sequence = $5 AND hash = $6 AND counts = $7";
+    FORGET_COUNTS = "DELETE FROM record_counts WHERE node = $1";
     LAST_CHECKPOINT = "SELECT node, sequence, at, jws FROM audit_checkpoints WHERE node = $1
         ORDER BY sequence DESC LIMIT 1";
 }
@@ -92,6 +98,27 @@ fn header_of(row: &Row) -> Result<(String, u64)> {
     Ok((row.try_get(0)?, count.unsigned_abs()))
 }
 
+fn kept_of(row: &Row) -> Result<KeptCounts> {
+    let up_to = Head { sequence: row.try_get("sequence")?, hash: array(row, "hash")? };
+    Ok(KeptCounts { up_to, counts: row.try_get("counts")? })
+}
+
+type Keeping = (NodeId, Option<KeptCounts>, KeptCounts);
+
+async fn keep_counts((node, known, new): &Keeping, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let text = if known.is_some() { KEEP_COUNTS } else { KEEP_FIRST_COUNTS };
+    let mut statement = query(text).bind(node).bind(new.up_to.sequence).bind(new.up_to.hash).bind(&new.counts);
+    if let Some(known) = known {
+        statement = statement.bind(known.up_to.sequence).bind(known.up_to.hash).bind(&known.counts);
+    }
+    Ok(WriteOutcome::nothing(statement.execute(connection).await?.rows_affected() == 1))
+}
+
+async fn forget_counts(node: &NodeId, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let forgotten = query(FORGET_COUNTS).bind(node).execute(connection).await?;
+    Ok(WriteOutcome::applied_if(forgotten.rows_affected() == 1))
+}
+
 async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let inserted = query(ADD_CHECKPOINT)
         .bind(&checkpoint.node)
@@ -137,6 +164,21 @@ impl AuditLog for SqlStore {
     async fn checkpoint_headers(&self, after: i64, up_to: i64) -> Result<Vec<(String, u64)>, StoreError> {
         let operation = "count checkpoints";
         self.read_each(operation, query(EACH[1].clone()).bind(after).bind(up_to).bind(&self.node), header_of).await
+    }
+
+    async fn kept_counts(&self) -> Result<Option<KeptCounts>, StoreError> {
+        self.read_one("read the kept counts of records", query(KEPT_COUNTS).bind(&self.node), kept_of).await
+    }
+
+    // No name is locked: the row is this node's own, and its statement says which one it is to replace.
+    async fn keep_counts(&self, known: Option<&KeptCounts>, counts: &KeptCounts) -> Result<bool, StoreError> {
+        let input = (self.node.clone(), known.cloned(), counts.clone());
+        self.writer.change("keep the counts of records", Scope::free(), input, vec![], keep_counts).await
+    }
+
+    async fn forget_counts(&self, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        let operation = "forget the kept counts of records";
+        self.writer.change(operation, Scope::free(), self.node.clone(), audit, forget_counts).await
     }
 
     async fn checkpoints(&self, node: &NodeId, first: i64, limit: u32) -> Result<Vec<Checkpoint>, StoreError> {

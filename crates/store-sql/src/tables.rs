@@ -204,6 +204,9 @@ tables! {
     audit_records InBackups [node, sequence] {
         node: Text, sequence: Number, tenant: Text, at: Number, text: Text, hash: Bytes
     }
+    record_counts InBackups [node] {
+        node: Text, sequence: Number, hash: Bytes, counts: Text
+    }
     audit_checkpoints InBackups [node, sequence] {
         node: Text, sequence: Number, at: Number, jws: Text
     }

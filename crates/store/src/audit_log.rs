@@ -23,6 +23,15 @@ pub struct KeyMention {
     pub signatures: i64,
 }
 
+/// What a node counted of its own chain, up to a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptCounts {
+    /// The last record that is counted. Where the chain's record of this sequence has another hash, the counts are of no use.
+    pub up_to: Head,
+    /// The counts, as the node wrote them.
+    pub counts: String,
+}
+
 /// The audit log: a chain of records for each node, and the checkpoints over it. This process appends to the chain of its own
 /// [node](super::Nodes::node).
 #[async_trait]
@@ -43,6 +52,13 @@ pub trait AuditLog: Send + Sync {
     async fn key_mentions(&self, after: i64, up_to: i64) -> Result<Vec<KeyMention>>;
     /// The checkpoints of this node's chain after one place up to another, counted by their encoded JWS header.
     async fn checkpoint_headers(&self, after: i64, up_to: i64) -> Result<Vec<(String, u64)>>;
+    /// What this node keeps of its counts. It is worth what the store is: whoever writes there can write it.
+    async fn kept_counts(&self) -> Result<Option<KeptCounts>>;
+    /// Keeps this node's counts in the place of those that it knows of (`None`: of none). `false`, and nothing written, where
+    /// others are there by now.
+    async fn keep_counts(&self, known: Option<&KeptCounts>, counts: &KeptCounts) -> Result<bool>;
+    /// Forgets what this node keeps of its counts. `false`, and nothing recorded, where it keeps none.
+    async fn forget_counts(&self, audit: Vec<Draft>) -> Result<bool>;
     /// Every checkpoint of a node's chain with a sequence of at least `first`, in order, at most `limit`.
     async fn checkpoints(&self, node: &NodeId, first: i64, limit: u32) -> Result<Vec<Checkpoint>>;
     /// The newest checkpoint of a node's chain.

@@ -30,7 +30,7 @@ pub mod stock;
 pub mod throttles;
 pub mod users;
 
-pub use audit_log::{AuditLog, KeyMention};
+pub use audit_log::{AuditLog, KeptCounts, KeyMention};
 pub use ceremonies::{AssertionSpending, Ceremonies};
 pub use clients::Clients;
 pub use contract::Store;

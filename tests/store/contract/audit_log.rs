@@ -1,6 +1,6 @@
 use signet_core::audit::Reason;
 use signet_core::audit::{ChainCheck, Checkpoint, Draft, Event, Head};
-use signet_store::{KeyMention, Store};
+use signet_store::{KeptCounts, KeyMention, Store};
 
 use crate::support::store::{OwnChain as _, node, tenant};
 use crate::support::store::{after, draft, now, user};
@@ -129,4 +129,21 @@ pub(super) async fn records_and_checkpoints_are_counted_by_what_they_say_of_a_ke
     headers.sort();
     assert_eq!(headers, [("a".to_owned(), 2), ("x".to_owned(), 1)]);
     assert_eq!(store.checkpoint_headers(2, 5).await.unwrap(), [("a".to_owned(), 1)]);
+}
+
+pub(super) async fn counts_are_kept_in_the_place_of_those_that_are_known(store: &dyn Store) {
+    let counts = |sequence, text: &str| KeptCounts { up_to: Head { sequence, hash: [1; 32] }, counts: text.to_owned() };
+    let (first, second, other) = (counts(3, "{}"), counts(8, "{\"a\":1}"), counts(8, "{\"a\":2}"));
+    assert_eq!(store.kept_counts().await.unwrap(), None);
+    assert!(!store.forget_counts(vec![draft(Event::CustodyRecounted)]).await.unwrap());
+    assert!(!store.keep_counts(Some(&first), &second).await.unwrap(), "there are none");
+    assert!(store.keep_counts(None, &first).await.unwrap());
+    assert!(!store.keep_counts(None, &second).await.unwrap(), "there are some");
+    assert!(store.keep_counts(Some(&first), &second).await.unwrap());
+    assert!(!store.keep_counts(Some(&first), &other).await.unwrap(), "others are there by now");
+    assert!(!store.keep_counts(Some(&other), &first).await.unwrap(), "they say something else");
+    assert_eq!(store.kept_counts().await.unwrap(), Some(second));
+    assert_eq!(store.head().await.unwrap().sequence, 0);
+    assert!(store.forget_counts(vec![draft(Event::CustodyRecounted)]).await.unwrap());
+    assert_eq!((store.kept_counts().await.unwrap(), store.head().await.unwrap().sequence), (None, 1));
 }

@@ -81,7 +81,6 @@ on_every_store!(
     grants::pruning_forgets_what_expired_and_nothing_else,
     grants::a_revoked_token_stays_revoked_until_pruned,
     secrets::the_deployment_secret_is_kept_once,
-    secrets::what_a_token_lacks_is_listed_page_by_page,
     secrets::seals_are_added_to_the_secret_that_was_read_and_to_no_other,
     secrets::seals_of_a_token_are_removed_where_another_has_one,
     secrets::a_token_is_retired_with_its_keys_unless_nothing_else_signs,
@@ -113,4 +112,5 @@ on_every_store!(
     audit_log::records_and_checkpoints_are_counted_by_what_they_say_of_a_key,
     audit_log::many_concurrent_appends_make_one_chain,
     audit_log::checkpoints_are_kept_in_order,
+    audit_log::counts_are_kept_in_the_place_of_those_that_are_known,
 );

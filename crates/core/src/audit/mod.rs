@@ -112,6 +112,8 @@ words! {
         CustodyBegun = "custody.begun",
         /// Signatures without a record of their own are accounted for: `reason` says how.
         CustodySettled = "custody.settled",
+        /// Kept counts of records that were false were dropped, so that all are counted anew.
+        CustodyRecounted = "custody.recounted",
         /// Signatures that nobody accounts for: somebody else used the key, or the count was put back.
         CustodyDifference = "custody.difference",
         /// A custody report was signed.

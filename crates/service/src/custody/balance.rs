@@ -129,6 +129,19 @@ pub struct Reconciliation {
     pub tallies: BTreeMap<KeyId, KeyTally>,
     /// HSM tokens that could not be asked, and why.
     pub silent: Vec<(HsmName, String)>,
+    /// How many audit records were gone through for it.
+    pub records_read: u64,
+    /// Up to which record the store keeps counts that the audit log contradicts. Only looked for where all is counted anew.
+    pub false_counts: Option<i64>,
+}
+
+/// What an operator answered for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// How many signatures.
+    pub signatures: i64,
+    /// Whether kept counts that were false were dropped.
+    pub dropped_counts: bool,
 }
 
 /// One comparison, before anything is written of it.
@@ -143,6 +156,7 @@ struct Comparison {
     tallies: BTreeMap<KeyId, KeyTally>,
     silent: Vec<(HsmName, String)>,
     has_begun: bool,
+    records_read: u64,
 }
 
 module! {
@@ -155,18 +169,26 @@ module! {
 }
 
 impl SignatureAccounts {
-    /// Compares without writing anything.
+    /// Compares without writing anything. All is counted from the first record, whatever is kept.
     /// Errors: [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
     pub async fn accounts(&self, others: &dyn Others) -> Result<Reconciliation, ChangeError> {
-        let comparison = self.compare(others, Duration::ZERO).await?;
-        Ok(comparison.into_reconciliation())
+        let comparison = self.compare_anew(others).await?;
+        let false_counts = Recorded::false_counts(self.store.as_ref()).await?;
+        Ok(Reconciliation { false_counts, ..comparison.into_reconciliation() })
     }
 
-    /// Compares, writes differences to the log and the audit log, and settles what is explained where all is at rest.
+    /// Compares, writes differences to the log and the audit log, and settles what is explained where all is at rest. Counts on
+    /// from what is kept, and keeps what is counted now and then.
     /// `settled_after`: no signature that was given up longer ago can still be made.
     /// Errors: [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
     pub async fn reconcile(&self, others: &dyn Others, settled_after: Duration) -> Result<Reconciliation, ChangeError> {
-        let comparison = self.compare(others, settled_after).await?;
+        let comparison = {
+            let mut recorded = self.recorded.lock().await;
+            recorded.go_on_from_kept(self.store.as_ref()).await?;
+            let comparison = self.compare(&mut recorded, others, settled_after).await?;
+            recorded.keep(self.store.as_ref(), false).await?;
+            comparison
+        };
         let told = self.judge(&comparison);
         if !told.is_empty() {
             self.audit.append(told).await?;
@@ -175,6 +197,17 @@ impl SignatureAccounts {
             self.close_books(&comparison, others).await;
         }
         Ok(comparison.into_reconciliation())
+    }
+
+    /// Keeps what was counted, so that the next start reads only what came since.
+    /// Errors: [`ChangeError`] where the store can't be read or written.
+    pub async fn keep_counts(&self) -> Result<(), ChangeError> {
+        let mut recorded = self.recorded.lock().await;
+        if recorded.is_in_use() {
+            recorded.count(self.store.as_ref(), self.clock.now()).await?;
+            recorded.keep(self.store.as_ref(), true).await?;
+        }
+        Ok(())
     }
 
     /// What was given up is explained now: from here on the books are exact.
@@ -198,8 +231,8 @@ impl SignatureAccounts {
         self.audit.append(vec![self.draft_settled(&line, 1, reason)]).await.map(drop)
     }
 
-    /// Accepts the alarms of a key, or of all: a person has looked, and says why it is well. Gives how many signatures
-    /// were accepted.
+    /// Accepts the alarms of a key, or of all: a person has looked, and says why it is well. Kept counts that
+    /// are false are dropped, where all keys are meant: they are counted anew then.
     /// Errors: [`ChangeError`] where the store can't be read or written, or an HSM token does not answer.
     pub async fn accept_differences(
         &self,
@@ -207,8 +240,8 @@ impl SignatureAccounts {
         key: Option<&str>,
         why: &str,
         context: &RequestContext,
-    ) -> Result<i64, ChangeError> {
-        let comparison = self.compare(others, Duration::ZERO).await?;
+    ) -> Result<Accepted, ChangeError> {
+        let comparison = self.compare_anew(others).await?;
         if let Some((hsm, error)) = comparison.silent.first() {
             return Err(ChangeError::Input(format!("HSM token {hsm} does not say what it signed: {error}")));
         }
@@ -229,11 +262,27 @@ impl SignatureAccounts {
         if !drafts.is_empty() {
             self.audit.append(drafts).await?;
         }
-        Ok(accepted)
+        let are_false = key.is_none() && Recorded::false_counts(self.store.as_ref()).await?.is_some();
+        let dropped_counts = are_false && {
+            let tenant = self.settings.tenant.as_str();
+            let draft = Draft::new(Event::CustodyRecounted, Outcome::Done, tenant, context).detail(why);
+            self.store.forget_counts(vec![draft]).await?
+        };
+        Ok(Accepted { signatures: accepted, dropped_counts })
     }
 
-    async fn compare(&self, others: &dyn Others, settled_after: Duration) -> Result<Comparison, ChangeError> {
-        let mut recorded = self.recorded.lock().await;
+    async fn compare_anew(&self, others: &dyn Others) -> Result<Comparison, ChangeError> {
+        let asked_again = self.recorded.lock().await.asked_again.clone();
+        self.compare(&mut Recorded::anew(asked_again), others, Duration::ZERO).await
+    }
+
+    async fn compare(
+        &self,
+        recorded: &mut Recorded,
+        others: &dyn Others,
+        settled_after: Duration,
+    ) -> Result<Comparison, ChangeError> {
+        let read_before = recorded.read;
         // The first counting may take long; the comparison is short.
         recorded.count(self.store.as_ref(), self.clock.now()).await?;
         let keys = self.keys.keys().await?;
@@ -257,6 +306,7 @@ impl SignatureAccounts {
             tallies,
             silent,
             has_begun: recorded.has_begun,
+            records_read: recorded.read - read_before,
         };
         for line in comparison.lines(&keys, &after) {
             let again = comparison.again(&line, &keys, &recorded.asked_again);
@@ -407,7 +457,13 @@ impl Comparison {
     }
 
     fn into_reconciliation(self) -> Reconciliation {
-        Reconciliation { accounts: self.accounts, tallies: self.tallies, silent: self.silent }
+        Reconciliation {
+            accounts: self.accounts,
+            tallies: self.tallies,
+            silent: self.silent,
+            records_read: self.records_read,
+            false_counts: None,
+        }
     }
 }
 

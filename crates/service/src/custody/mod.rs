@@ -310,6 +310,12 @@ fn say_keys(token: &TokenCustody, wrong: &mut Vec<String>, notes: &mut Vec<Strin
 }
 
 fn say_books(books: &Reconciliation, wrong: &mut Vec<String>) {
+    if let Some(up_to) = books.false_counts {
+        wrong.push(format!(
+            "what this node's server keeps of its counts up to record {up_to} is not what the audit log says: somebody wrote to the \
+             store. Find out who; then `signet custody accept --why ...` has them counted anew"
+        ));
+    }
     for account in books.accounts.iter().filter(|account| !account.is_well()) {
         let Account { kid, made, recorded, explained, difference, alarm, .. } = account;
         let kind = account.signed.name();

@@ -354,6 +354,15 @@ CREATE TABLE audit_records (
     PRIMARY KEY (node, sequence)
 ) STRICT, WITHOUT ROWID;
 
+-- What a node counted of its own chain, so that it is not read whole at each start: up to a record, by sequence and hash.
+-- counts is JSON. It says nothing that the chain does not say, and is counted anew where that record is another one.
+CREATE TABLE record_counts (
+    node     TEXT    NOT NULL PRIMARY KEY,
+    sequence INTEGER NOT NULL,
+    hash     BLOB    NOT NULL CHECK (length(hash) = 32),
+    counts   TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE audit_checkpoints (
     node     TEXT    NOT NULL,
     sequence INTEGER NOT NULL,
