@@ -24,7 +24,7 @@ texts! {
     BY_ID = "SELECT tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at
         FROM clients WHERE tenant = $1 AND id = $2";
     LIST = "SELECT tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at
-        FROM clients WHERE tenant = $1 ORDER BY name";
+        FROM clients WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3";
     SET_ENABLED = "UPDATE clients SET enabled = $3 WHERE tenant = $1 AND id = $2";
     SET_SECRET = "UPDATE clients SET secret_hash = $3 WHERE tenant = $1 AND id = $2";
     REMOVE_GRANTS = "DELETE FROM grants WHERE tenant = $1 AND client_id = $2";
@@ -117,8 +117,10 @@ impl Clients for SqlStore {
         self.read_one("find client", query(BY_ID).bind(tenant).bind(id), client_of).await
     }
 
-    async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>, StoreError> {
-        self.read_each("list clients", query(LIST).bind(tenant), client_of).await
+    async fn clients(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<Client>, StoreError> {
+        // No name is empty, so every name stands after the empty one.
+        let page = query(LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
+        self.read_each("list clients", page, client_of).await
     }
 
     async fn set_client_enabled(

@@ -23,9 +23,9 @@ texts! {
             ON s.tenant = c.tenant AND s.kind = 'otp_clients.key' AND s.row_id = CAST(c.id AS TEXT)
         WHERE c.tenant = $1 AND c.id = $2 ORDER BY s.hsm";
     CLIENTS = "SELECT c.tenant, CAST(c.id AS TEXT) AS id, c.name, c.needs_signature, c.enabled, c.created_at, s.hsm, s.blob
-        FROM otp_clients c LEFT JOIN seals s
+        FROM (SELECT * FROM otp_clients WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3) c LEFT JOIN seals s
             ON s.tenant = c.tenant AND s.kind = 'otp_clients.key' AND s.row_id = CAST(c.id AS TEXT)
-        WHERE c.tenant = $1 ORDER BY c.id, s.hsm";
+        ORDER BY c.id, s.hsm";
     ENABLE_CLIENT = "UPDATE otp_clients SET enabled = $3 WHERE tenant = $1 AND id = $2";
     REMOVE_CLIENT = "DELETE FROM otp_clients WHERE tenant = $1 AND id = $2";
     ADD_KEY = "INSERT INTO otp_keys
@@ -238,8 +238,16 @@ impl OtpValidation for SqlStore {
         Ok(self.read(operation, query(CLIENT).bind(tenant).bind(number), clients_of).await?.pop())
     }
 
-    async fn otp_clients(&self, tenant: &TenantId) -> Result<Vec<OtpClient>, StoreError> {
-        self.read("list OTP clients", query(CLIENTS).bind(tenant), clients_of).await
+    async fn otp_clients(
+        &self,
+        tenant: &TenantId,
+        after: Option<ClientNumber>,
+        limit: u32,
+    ) -> Result<Vec<OtpClient>, StoreError> {
+        // No number is 0, so every number stands after it.
+        let operation = "list OTP clients";
+        let after = after.map_or(Ok(0), stored).map_err(|fault| fault.during(operation))?;
+        self.read(operation, query(CLIENTS).bind(tenant).bind(after).bind(limit), clients_of).await
     }
 
     async fn set_otp_client_enabled(

@@ -16,8 +16,8 @@ pub trait Clients: Send + Sync {
     async fn add_client(&self, client: &Client, audit: Vec<Draft>) -> Result<bool>;
     /// The client of this id.
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>>;
-    /// All clients by name.
-    async fn clients(&self, tenant: &TenantId) -> Result<Vec<Client>>;
+    /// All clients by name, after `after`, at most `limit`.
+    async fn clients(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<Client>>;
     /// Lets the client ask for tokens, or no more, and changes nothing else; `false` where it is gone. Where not, every
     /// grant of the client ends in the same commit.
     async fn set_client_enabled(

@@ -32,7 +32,8 @@ pub trait Keys: Send + Sync {
     /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment. Nothing is written
     /// or recorded where it is not [added](KeyAddition::Added).
     async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<KeyAddition>;
-    /// Every key, of all tenants and purposes, the oldest first.
+    /// Every key, of all tenants and purposes, the oldest first. In one piece: it is read for the key ring, which must be of one
+    /// moment, and keys come with rotation and not with use: a few for each HSM token and year.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
     /// Moves a key from one stage to another; `false` where it is not in stage `from`.
     async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, audit: Vec<Draft>) -> Result<bool>;

@@ -88,8 +88,8 @@ pub trait OtpValidation: Send + Sync {
     async fn add_otp_client(&self, client: &OtpClient, audit: Vec<Draft>) -> Result<bool>;
     /// The client of this number.
     async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>>;
-    /// All clients by number.
-    async fn otp_clients(&self, tenant: &TenantId) -> Result<Vec<OtpClient>>;
+    /// All clients by number, after `after`, at most `limit`.
+    async fn otp_clients(&self, tenant: &TenantId, after: Option<ClientNumber>, limit: u32) -> Result<Vec<OtpClient>>;
     /// Lets a client ask, or no more; `false` where it is gone.
     async fn set_otp_client_enabled(
         &self,

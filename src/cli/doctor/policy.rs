@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 
 use super::Findings;
 use crate::server::Runtime;
-use signet_core::keys::TenantId;
-use signet_store::Clients as _;
 
 pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
     let policy = &deployment.config.policy;
     if policy.clients.is_empty() && policy.scopes.is_empty() {
         return;
     }
-    let clients = match deployment.store.clients(&TenantId::default_tenant()).await {
+    let clients = match deployment.signet.issuer().clients.list_clients().await {
         Ok(clients) => clients,
         Err(error) => return findings.error("policy", error),
     };

@@ -12,8 +12,21 @@ pub(super) async fn a_client_comes_back_as_added(store: &dyn Store) {
         assert!(store.add_client(client, vec![draft(Event::ClientChanged)]).await.unwrap());
         assert_eq!(store.client(&tenant(), &client.id).await.unwrap().as_ref(), Some(client));
     }
-    assert_eq!(store.clients(&tenant()).await.unwrap(), [other, app]);
+    assert_eq!(store.clients(&tenant(), None, 10).await.unwrap(), [other, app]);
     assert_eq!(store.client(&tenant(), &ClientId::new("none")).await.unwrap(), None);
+}
+
+pub(super) async fn clients_are_listed_page_by_page(store: &dyn Store) {
+    for name in ["dora", "alice", "carol", "bob", "Zoe", "émile"] {
+        store.add_client(&client(name), vec![]).await.unwrap();
+    }
+    let names = async |after: Option<&str>, limit| {
+        let page = store.clients(&tenant(), after, limit).await.unwrap();
+        page.into_iter().map(|client| client.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(None, 4).await, ["Zoe", "alice", "bob", "carol"]);
+    assert_eq!(names(Some("carol"), 4).await, ["dora", "émile"]);
+    assert_eq!(names(Some("émile"), 4).await, [""; 0]);
 }
 
 pub(super) async fn a_taken_client_name_or_id_is_refused(store: &dyn Store) {
@@ -24,7 +37,7 @@ pub(super) async fn a_taken_client_name_or_id_is_refused(store: &dyn Store) {
     for taken in [same_name, same_id] {
         assert!(!store.add_client(&taken, vec![draft(Event::ClientChanged)]).await.unwrap());
     }
-    assert_eq!(store.clients(&tenant()).await.unwrap(), [app]);
+    assert_eq!(store.clients(&tenant(), None, 10).await.unwrap(), [app]);
     assert_eq!(store.head().await.unwrap().sequence, 0);
 }
 
@@ -34,14 +47,18 @@ pub(super) async fn each_change_of_a_client_touches_its_own_column(store: &dyn S
     let told = || vec![draft(Event::ClientChanged)];
     assert!(store.set_client_enabled(&tenant(), &app.id, false, now(), told()).await.unwrap());
     app.enabled = false;
-    assert_eq!(store.clients(&tenant()).await.unwrap(), std::slice::from_ref(&app));
+    assert_eq!(store.clients(&tenant(), None, 10).await.unwrap(), std::slice::from_ref(&app));
     let secret = SecretHash::of("another");
     app.authentication = ClientAuthentication::Secret(secret);
     assert!(store.set_client_secret(&tenant(), &app.id, &secret, told()).await.unwrap());
-    assert_eq!(store.clients(&tenant()).await.unwrap(), std::slice::from_ref(&app), "and it is still disabled");
+    assert_eq!(
+        store.clients(&tenant(), None, 10).await.unwrap(),
+        std::slice::from_ref(&app),
+        "and it is still disabled"
+    );
     app.enabled = true;
     assert!(store.set_client_enabled(&tenant(), &app.id, true, now(), told()).await.unwrap());
-    assert_eq!(store.clients(&tenant()).await.unwrap(), [app]);
+    assert_eq!(store.clients(&tenant(), None, 10).await.unwrap(), [app]);
     let gone = ClientId::new("gone");
     assert!(!store.set_client_enabled(&tenant(), &gone, true, now(), told()).await.unwrap());
     assert!(!store.set_client_secret(&tenant(), &gone, &SecretHash::of("x"), told()).await.unwrap());

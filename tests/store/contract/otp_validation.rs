@@ -35,12 +35,26 @@ fn shown(public_id: &str, counter: i64, nonce: &str) -> ShownOtp {
     ShownOtp { tenant: tenant(), public_id: public_id.to_owned(), counter, nonce: nonce.to_owned(), at: after(1) }
 }
 
+pub(super) async fn otp_clients_are_listed_page_by_page(store: &dyn Store) {
+    for number in [10, 9, 100, 1] {
+        store.add_otp_client(&otp_client(number, &format!("of {number}")), vec![]).await.unwrap();
+    }
+    let numbers = async |after: Option<u64>, limit| {
+        let page = store.otp_clients(&tenant(), after.and_then(ClientNumber::new), limit).await.unwrap();
+        assert!(page.iter().all(|client| client.key == seals(3)));
+        page.into_iter().map(|client| client.id.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(None, 3).await, [1, 9, 10]);
+    assert_eq!(numbers(Some(10), 3).await, [100]);
+    assert_eq!(numbers(Some(100), 3).await, [0; 0]);
+}
+
 pub(super) async fn otp_clients_come_back_as_added_by_number(store: &dyn Store) {
     let (two, ten) = (otp_client(2, "vpn"), otp_client(10, "pam"));
     for client in [&ten, &two] {
         assert!(store.add_otp_client(client, vec![draft(Event::OtpClientChanged)]).await.unwrap());
     }
-    assert_eq!(store.otp_clients(&tenant()).await.unwrap(), [two.clone(), ten.clone()]);
+    assert_eq!(store.otp_clients(&tenant(), None, 10).await.unwrap(), [two.clone(), ten.clone()]);
     assert!(!store.add_otp_client(&otp_client(2, "other"), vec![draft(Event::OtpClientChanged)]).await.unwrap());
     assert!(!store.add_otp_client(&otp_client(3, "vpn"), vec![draft(Event::OtpClientChanged)]).await.unwrap());
     assert!(store.set_otp_client_enabled(&tenant(), two.id, false, vec![]).await.unwrap());

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::names::check_words;
+use crate::pages::all_pages;
 use crate::{ChangeError, check_name, still_there};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes};
@@ -73,7 +74,11 @@ impl ClientRegistry {
 
     /// All clients, by name.
     pub async fn list_clients(&self) -> Result<Vec<Client>, ChangeError> {
-        Ok(self.clients.clients(&self.settings.tenant).await?)
+        let tenant = &self.settings.tenant;
+        all_pages(async |last: Option<&Client>, most| {
+            self.clients.clients(tenant, last.map(|client| client.name.as_str()), most).await
+        })
+        .await
     }
 
     /// Lets a client ask for tokens again, or no more. Disabling ends its refresh families at once.

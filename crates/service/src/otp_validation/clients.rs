@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::pages::all_pages;
 use crate::rows::client_row;
 use crate::{ChangeError, check_name, still_there};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
@@ -52,7 +53,7 @@ impl OtpClients {
         for _ in 0..8 {
             let id = match new.id {
                 Some(id) => id,
-                None => next_number(&self.otp_validation.otp_clients(tenant).await?)?,
+                None => next_number(&self.list_otp_clients().await?)?,
             };
             let kind = OtpSecretKind::Hmac(OtpHash::Sha1);
             let client = OtpClient {
@@ -81,7 +82,11 @@ impl OtpClients {
 
     /// All clients, by number.
     pub async fn list_otp_clients(&self) -> Result<Vec<OtpClient>, ChangeError> {
-        Ok(self.otp_validation.otp_clients(&self.settings.tenant).await?)
+        let tenant = &self.settings.tenant;
+        all_pages(async |last: Option<&OtpClient>, most| {
+            self.otp_validation.otp_clients(tenant, last.map(|client| client.id), most).await
+        })
+        .await
     }
 
     /// The client of this number or name.
