@@ -105,6 +105,30 @@ async fn ten_tries_are_judged_and_the_pause_gives_them_back() {
     sign_in(&app, &right).await.unwrap();
 }
 
+/// However it is spelt, a name is one person's, and spelling it in another way gives no further try. Nor does it for a name
+/// that is nobody's.
+#[tokio::test]
+async fn a_name_in_another_spelling_signs_in_and_has_the_same_tries() {
+    let app = InProcess::new().await;
+    let ann = app.person("Ánn").await;
+    for name in ["Ánn", "ánn", "A\u{301}NN"] {
+        let code = app.next_code(&ann).await;
+        sign_in(&app, &shown(name, PASSWORD, &code)).await.unwrap();
+    }
+    let taken = app.issuer.accounts.find_user("áNN").await.unwrap();
+    assert_eq!((taken.id, &*taken.name), (ann.user.id.clone(), "Ánn"));
+    for (spellings, code) in [(["Ánn", "ánN"], app.wrong_code(&ann)), (["Nobody", "nobodY"], "000000".to_owned())] {
+        for number in 0..Lockout::DEFAULT.tries {
+            let wrong = shown(spellings[number as usize % 2], PASSWORD, &code);
+            assert_eq!(sign_in(&app, &wrong).await, Err(SignInError::Refused));
+        }
+        for name in spellings {
+            let refused = sign_in(&app, &shown(name, PASSWORD, &code)).await;
+            assert!(matches!(refused, Err(SignInError::TooManyTries { .. })), "{name}: {refused:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_name_has_as_many_tries_as_a_known_one() {
     let app = InProcess::new().await;

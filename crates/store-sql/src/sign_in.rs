@@ -9,18 +9,19 @@ use super::factors::{factor_columns, factors_of, select_factors};
 use super::texts::texts;
 use super::users::{select_users, users_of};
 use signet_core::keys::TenantId;
+use signet_core::user_name::compared_name;
 use signet_store::{Candidates, Factor, StoreError, User, UserId};
 
 texts! {
     USER = concat!(
         select_users!(),
-        " WHERE u.tenant = $1 AND u.name = $2
+        " WHERE u.tenant = $1 AND u.compared_name = $2
         UNION ALL
         SELECT '', COALESCE(n.id, '00000000-0000-7000-8000-000000000000'), $2, '[\"nobody\"]', 1, 0, 0, h.name,
             COALESCE(s.blob, $3)
         FROM hsm_tokens h LEFT JOIN users n ON n.tenant = '' AND n.id = 'nobody'
             LEFT JOIN seals s ON s.tenant = '' AND s.kind = 'users.password' AND s.row_id = 'nobody' AND s.hsm = h.name
-        WHERE h.retired_at IS NULL AND NOT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND name = $2)
+        WHERE h.retired_at IS NULL AND NOT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND compared_name = $2)
         ORDER BY 8"
     );
     FACTORS = concat!(
@@ -52,7 +53,7 @@ fn is_nobodys(tenant: &TenantId) -> bool {
 #[async_trait]
 impl Candidates for SqlStore {
     async fn sign_in_candidate(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
-        let query = query(USER).bind(tenant).bind(name).bind(NOBODYS_PASSWORD);
+        let query = query(USER).bind(tenant).bind(compared_name(name)).bind(NOBODYS_PASSWORD);
         let users = self.read("find who signs in", query, users_of).await?;
         Ok(users.into_iter().find(|user| !is_nobodys(&user.tenant)))
     }

@@ -129,8 +129,8 @@ tables! {
         allowed: Text, cleared: Text, presenting: Text, presenting_allowed: Number, presenting_until: Number
     }
     users InBackups [tenant, id] {
-        tenant: Text, id: Text, name: Text, roles: Text, enabled: Number, credentials_version: Number,
-        created_at: Number
+        tenant: Text, id: Text, name: Text, compared_name: Text, roles: Text, enabled: Number,
+        credentials_version: Number, created_at: Number
     }
     seals InBackups [tenant, kind, row_id, hsm] {
         tenant: Text, kind: Text, row_id: Text, hsm: Text, blob: Bytes

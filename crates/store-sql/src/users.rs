@@ -13,6 +13,7 @@ use super::texts::texts;
 use super::{grants, seals};
 use signet_core::audit::Draft;
 use signet_core::keys::{SealedCopies, TenantId};
+use signet_core::user_name::compared_name;
 use signet_jose::clock::Timestamp;
 use signet_store::{FactorId, StoreError, User, UserId, Users};
 
@@ -32,14 +33,14 @@ macro_rules! select_users {
 pub(super) use select_users;
 
 texts! {
-    ADD = "INSERT INTO users (tenant, id, name, roles, enabled, credentials_version, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ADD = "INSERT INTO users (tenant, id, name, compared_name, roles, enabled, credentials_version, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
         ON CONFLICT DO NOTHING";
-    BY_NAME = concat!(select_users!(), " WHERE u.tenant = $1 AND u.name = $2 ORDER BY s.hsm");
+    BY_NAME = concat!(select_users!(), " WHERE u.tenant = $1 AND u.compared_name = $2 ORDER BY s.hsm");
     BY_ID = concat!(select_users!(), " WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm");
     LIST = concat!(
-        select_users!("(SELECT * FROM users WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3)"),
-        " ORDER BY u.name, s.hsm"
+        select_users!("(SELECT * FROM users WHERE tenant = $1 AND compared_name > $2 ORDER BY compared_name LIMIT $3)"),
+        " ORDER BY u.compared_name, s.hsm"
     );
     SET_ENABLED = "UPDATE users SET enabled = $3, credentials_version = credentials_version + 1
         WHERE tenant = $1 AND id = $2";
@@ -55,6 +56,7 @@ async fn add(user: &User, connection: &mut Connection) -> Result<WriteOutcome<bo
         .bind(&user.tenant)
         .bind(&user.id)
         .bind(&user.name)
+        .bind(compared_name(&user.name))
         .bind(joined(&user.roles))
         .bind(user.enabled)
         .bind(user.credentials_version)
@@ -171,13 +173,13 @@ pub(super) fn users_of(rows: &[Row]) -> Result<Vec<User>> {
 impl Users for SqlStore {
     async fn add_user(&self, user: &User, audit: Vec<Draft>) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::User(&user.tenant, &user.id))
-            .and_alone(Name::Once(&user.tenant, "user name", user.name.as_bytes()))
+            .and_alone(Name::Once(&user.tenant, "user name", compared_name(&user.name).as_bytes()))
             .raising(&user.tenant, Noun::Secrets);
         self.writer.change("add user", scope, user.clone(), audit, add).await
     }
 
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
-        Ok(self.read("find user", query(BY_NAME).bind(tenant).bind(name), users_of).await?.pop())
+        Ok(self.read("find user", query(BY_NAME).bind(tenant).bind(compared_name(name)), users_of).await?.pop())
     }
 
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>, StoreError> {
@@ -186,7 +188,7 @@ impl Users for SqlStore {
 
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
         // No name is empty, so every name stands after the empty one.
-        let page = query(LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
+        let page = query(LIST).bind(tenant).bind(compared_name(after.unwrap_or_default())).bind(limit);
         self.read("list users", page, users_of).await
     }
 

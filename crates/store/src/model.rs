@@ -27,7 +27,7 @@ pub struct User {
     pub tenant: TenantId,
     /// The id, never used again after removal.
     pub id: UserId,
-    /// The name typed at sign-in, unique in the tenant.
+    /// The name as it was given, unique in the tenant in whatever spelling.
     pub name: String,
     /// The roles.
     pub roles: BTreeSet<String>,

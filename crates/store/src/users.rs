@@ -13,13 +13,14 @@ use signet_jose::clock::Timestamp;
 /// Users.
 #[async_trait]
 pub trait Users: Send + Sync {
-    /// Adds a user; `false` where the name is taken.
+    /// Adds a user; `false` where the name is taken, in whatever spelling: names are compared by
+    /// [`compared_name`](signet_core::user_name::compared_name).
     async fn add_user(&self, user: &User, audit: Vec<Draft>) -> Result<bool>;
-    /// The user of this name.
+    /// The user of this name, however it is spelt.
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>>;
     /// The user of this id.
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>>;
-    /// All users by name, after `after`, at most `limit`.
+    /// All users by name, as names are compared, after `after`, at most `limit`.
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>>;
     /// Records `audit` if the user is enabled and their [`credentials_version`](User::credentials_version) is still this
     /// one; `false`, and nothing recorded, where not. For a token without a grant.

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::UserId;
 use crate::keys::TenantId;
+use crate::user_name::compared_name;
 
 /// The rule: after so many tries without a success, a pause.
 ///
@@ -109,10 +110,10 @@ impl AccountKey {
 }
 
 /// What an account's secret name is derived from: distinct for each tenant and name, and the same work for known and
-/// unknown names. `name` is the name as typed.
+/// unknown names. `name` is the name as typed; however it is spelt, its tries are one account's.
 pub fn account_message(tenant: &TenantId, name: &str) -> Vec<u8> {
     // The name comes last: it is the one part that may hold any byte.
-    format!("{tenant}\0{name}").into_bytes()
+    format!("{tenant}\0{}", compared_name(name)).into_bytes()
 }
 
 /// Counts of one account that are exhausted.
@@ -137,6 +138,7 @@ mod tests {
         let (one, two) = (TenantId::new("one"), TenantId::new("two"));
         assert_ne!(account_message(&one, "ann"), account_message(&two, "ann"));
         assert_ne!(account_message(&one, "ann"), account_message(&one, "bob"));
+        assert_eq!(account_message(&one, "Ann"), account_message(&one, "aNN"), "spelling gives no extra tries");
         let (ann, bob) = (AccountKey::new([1; 32]), AccountKey::new([2; 32]));
         let counters = [
             ann.counter(Target::Digits, None),

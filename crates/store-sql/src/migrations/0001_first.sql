@@ -58,17 +58,18 @@ CREATE TABLE hsm_tokens (
 ) STRICT, WITHOUT ROWID;
 
 -- credentials_version rises with every change of what a user signs in by: a sign-in that began before such a change is
--- worth nothing after it.
+-- worth nothing after it. compared_name is the name in one spelling, by which users are found: no two are spelt alike.
 CREATE TABLE users (
     tenant              TEXT    NOT NULL,
     id                  TEXT    NOT NULL,
     name                TEXT    NOT NULL,
+    compared_name       TEXT    NOT NULL,
     roles               TEXT    NOT NULL,
     enabled             INTEGER NOT NULL,
     credentials_version INTEGER NOT NULL,
     created_at          INTEGER NOT NULL,
     PRIMARY KEY (tenant, id),
-    UNIQUE (tenant, name)
+    UNIQUE (tenant, compared_name)
 ) STRICT;
 
 -- Secrets at rest: one blob per HSM token that can open it. kind is the table and column that the secret belongs to.
