@@ -1,16 +1,18 @@
 //! Which token leaves, and what one that left is worth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use signet_core::audit::RequestContext;
 use signet_core::keys::HsmFailure;
 use signet_core::mfa::assurance::{AssurancePolicy, Requirement};
 use signet_core::oauth::grant::{ClientCredentialsRequest, TokenRequest};
-use signet_core::oauth::{OAuthError, RoleScopes};
+use signet_core::oauth::{GrantType, OAuthError, RoleScopes};
 use signet_core::secret::SecretText;
+use signet_service::clients::registry::NewClient;
+use signet_store::{GrantId, Grants as _};
 
-use crate::support::people::{PASSWORD, asking, presented, secret, shown, words};
+use crate::support::people::{PASSWORD, TestClient, asking, presented, secret, shown, words};
 use crate::support::{InProcess, context};
 
 const HERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
@@ -215,4 +217,40 @@ async fn a_refresh_token_is_its_clients_own_affair() {
     revoke(&client, &refresh).await;
     assert!(!app.is_active(&client, &refresh).await && !app.is_active(&client, &answer.access_token).await);
     assert_eq!(app.details("token.revoked").await, ["refresh family"]);
+}
+
+/// Decision 5: a person's token ends with its grant, also where its client may not refresh.
+#[tokio::test]
+async fn a_persons_token_ends_with_the_grant_that_it_has_in_any_case() {
+    for what in ["disabled and enabled", "password", "factor"] {
+        let app = InProcess::new().await;
+        let ann = app.person("ann").await;
+        let new = NewClient {
+            name: "app".to_owned(),
+            grants: [GrantType::Password].into(),
+            scopes: words(["read"]),
+            audiences: BTreeSet::new(),
+        };
+        let (client, secret) = app.issuer.clients.add_client(new, &context()).await.unwrap();
+        let client = TestClient { client, secret };
+        let answer = app.family(&client, &ann).await;
+        assert!(answer.refresh_token.is_none());
+        assert!(app.is_active(&client, &answer.access_token).await);
+        let records = app.audit().await;
+        let issued = records.iter().find(|record| record["event"] == "token.issued").unwrap();
+        let id = issued["grant"].as_str().unwrap();
+        assert!(issued["jti"].as_str().unwrap().starts_with(&format!("{id}.")));
+        let kept = app.store.grant(&ann.user.tenant, &GrantId::new(id)).await.unwrap().unwrap();
+        assert_eq!(kept.expires_at, app.now().plus(Duration::from_secs(300)), "as long as the token");
+        match what {
+            "password" => app.issuer.accounts.set_password("ann", &secret("another horse"), &context()).await.unwrap(),
+            "factor" => app.issuer.factors.lifecycle.remove_factor(&ann.app, &context()).await.unwrap(),
+            _ => {
+                for enabled in [false, true] {
+                    app.issuer.accounts.enable_user("ann", enabled, &context()).await.unwrap();
+                }
+            }
+        }
+        assert!(!app.is_active(&client, &answer.access_token).await, "{what}");
+    }
 }

@@ -54,7 +54,7 @@ texts! {
 }
 
 async fn add(
-    (grant, first, credentials_version): &(Grant, SecretHash, i64),
+    (grant, first, credentials_version): &(Grant, Option<SecretHash>, i64),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     let (ended_at, end_reason) = match grant.state {
@@ -82,7 +82,9 @@ async fn add(
     if added.rows_affected() == 0 {
         return Ok(WriteOutcome::nothing(false));
     }
-    add_token(connection, &grant.tenant, first, grant.id.as_str(), 0).await?;
+    if let Some(first) = first {
+        add_token(connection, &grant.tenant, first, grant.id.as_str(), 0).await?;
+    }
     Ok(WriteOutcome::applied(true))
 }
 
@@ -223,9 +225,18 @@ impl Grants for SqlStore {
         credentials_version: i64,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        self.writer
-            .change("add grant", resting_on(grant), (grant.clone(), *first, credentials_version), audit, add)
-            .await
+        let input = (grant.clone(), Some(*first), credentials_version);
+        self.writer.change("add grant", resting_on(grant), input, audit, add).await
+    }
+
+    async fn add_grant_without_refresh(
+        &self,
+        grant: &Grant,
+        credentials_version: i64,
+        audit: Vec<Draft>,
+    ) -> Result<bool, StoreError> {
+        let input = (grant.clone(), None, credentials_version);
+        self.writer.change("add grant without refresh", resting_on(grant), input, audit, add).await
     }
 
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, StoreError> {

@@ -46,7 +46,6 @@ texts! {
         WHERE tenant = $1 AND id = $2";
     SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
     RENEW = "UPDATE users SET credentials_version = credentials_version + 1 WHERE tenant = $1 AND id = $2";
-    CONFIRM = "SELECT 1 FROM users WHERE tenant = $1 AND id = $2 AND enabled = 1 AND credentials_version = $3";
     FACTORS = "SELECT id FROM factors WHERE tenant = $1 AND user_id = $2";
     REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
 }
@@ -127,14 +126,6 @@ pub(super) async fn renew_credentials(
     Ok(renewed.rows_affected() > 0)
 }
 
-async fn confirm(
-    (tenant, id, credentials_version): &(TenantId, UserId, i64),
-    connection: &mut Connection,
-) -> Result<WriteOutcome<bool>> {
-    let found = query(CONFIRM).bind(tenant).bind(id).bind(credentials_version).fetch_optional(connection).await?;
-    Ok(if found.is_some() { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
-}
-
 /// Factors, grants and refresh tokens go by their foreign keys; seals have none, because several tables own them.
 async fn remove((tenant, id): &(TenantId, UserId), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     seals::remove_of_factors(connection, tenant, id.as_str()).await?;
@@ -190,17 +181,6 @@ impl Users for SqlStore {
         // No name is empty, so every name stands after the empty one.
         let page = query(LIST).bind(tenant).bind(compared_name(after.unwrap_or_default())).bind(limit);
         self.read("list users", page, users_of).await
-    }
-
-    async fn confirm_user(
-        &self,
-        tenant: &TenantId,
-        id: &UserId,
-        credentials_version: i64,
-        audit: Vec<Draft>,
-    ) -> Result<bool, StoreError> {
-        let input = (tenant.clone(), id.clone(), credentials_version);
-        self.writer.change("confirm user", Scope::shared(Name::User(tenant, id)), input, audit, confirm).await
     }
 
     async fn set_user_enabled(

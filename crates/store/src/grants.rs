@@ -9,7 +9,7 @@ use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 
-/// Grants and their refresh families.
+/// Grants and their refresh families. Every access token of a person has a grant, and ends with it.
 #[async_trait]
 pub trait Grants: Send + Sync {
     /// Adds a grant with its first refresh token (generation 0). `false`, and nothing written or recorded, where the user
@@ -19,6 +19,14 @@ pub trait Grants: Send + Sync {
         &self,
         grant: &Grant,
         first: &SecretHash,
+        credentials_version: i64,
+        audit: Vec<Draft>,
+    ) -> Result<bool>;
+    /// Adds a grant that has no refresh token, for the access tokens that come of it alone; `false` as for
+    /// [`add_grant`](Self::add_grant).
+    async fn add_grant_without_refresh(
+        &self,
+        grant: &Grant,
         credentials_version: i64,
         audit: Vec<Draft>,
     ) -> Result<bool>;

@@ -22,15 +22,6 @@ pub trait Users: Send + Sync {
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>>;
     /// All users by name, as names are compared, after `after`, at most `limit`.
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>>;
-    /// Records `audit` if the user is enabled and their [`credentials_version`](User::credentials_version) is still this
-    /// one; `false`, and nothing recorded, where not. For a token without a grant.
-    async fn confirm_user(
-        &self,
-        tenant: &TenantId,
-        id: &UserId,
-        credentials_version: i64,
-        audit: Vec<Draft>,
-    ) -> Result<bool>;
     /// Lets the user sign in, or no more; `false` where the user is gone. The credentials' version rises, and where the
     /// user is disabled every grant of theirs ends, in the same commit.
     ///

@@ -42,7 +42,7 @@ on_every_store!(
     users::a_taken_name_is_refused_and_untold,
     users::a_name_is_one_users_however_it_is_spelt,
     users::each_change_of_a_user_touches_its_own_column,
-    users::a_user_is_confirmed_while_the_credentials_stay,
+    users::a_user_gets_grants_while_the_credentials_stay,
     users::a_user_without_a_password_is_given_one,
     users::users_are_listed_page_by_page,
     users::a_removed_user_takes_factors_and_grants_along,

@@ -63,12 +63,17 @@ pub(super) async fn each_change_of_a_user_touches_its_own_column(store: &dyn Sto
     assert_eq!(store.head().await.unwrap().sequence, 4);
 }
 
-pub(super) async fn a_user_is_confirmed_while_the_credentials_stay(store: &dyn Store) {
+pub(super) async fn a_user_gets_grants_while_the_credentials_stay(store: &dyn Store) {
     let (alice, app) = (user("alice"), client("app"));
     store.add_user(&alice, vec![]).await.unwrap();
     store.add_client(&app, vec![]).await.unwrap();
     let told = || vec![draft(Event::TokenIssued)];
-    let confirm = async |version: i64| store.confirm_user(&tenant(), &alice.id, version, told()).await.unwrap();
+    let confirm = async |version: i64| {
+        let bare = grant(&format!("bare-{version}-{}", store.head().await.unwrap().sequence), &alice, &app);
+        let added = store.add_grant_without_refresh(&bare, version, told()).await.unwrap();
+        assert_eq!(store.grant(&tenant(), &bare.id).await.unwrap().is_some(), added);
+        added
+    };
     assert!(confirm(0).await);
     store.set_user_roles(&tenant(), &alice.id, &texts(&["admin"]), vec![]).await.unwrap();
     assert!(confirm(0).await, "roles are no credentials");
@@ -142,7 +147,6 @@ pub(super) async fn what_is_gone_is_not_changed(store: &dyn Store) {
     assert!(!store.set_user_roles(&tenant(), &nobody, &texts(&["admin"]), told()).await.unwrap());
     assert!(!store.set_user_password(&tenant(), &nobody, &seals(1), now(), told()).await.unwrap());
     assert!(!store.remove_user(&tenant(), &nobody, told()).await.unwrap());
-    assert!(!store.confirm_user(&tenant(), &nobody, 0, told()).await.unwrap());
     assert_eq!(store.user_by_name(&tenant(), "nobody").await.unwrap(), None);
     assert_eq!(store.generation().await.unwrap(), 0);
     assert_eq!(store.head().await.unwrap().sequence, 0);

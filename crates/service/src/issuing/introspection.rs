@@ -68,7 +68,7 @@ impl Introspection {
         Ok(Some(answer))
     }
 
-    /// Whether the grant that the token came from is still there; a token without a grant needs none.
+    /// Whether the grant that the token came from is still there; a client's own token needs none.
     async fn grant_lives(&self, tenant: &TenantId, token_id: &str) -> Result<bool, StoreError> {
         let Some(grant) = grant_of(token_id) else { return Ok(true) };
         let grant = self.grants.grant(tenant, &grant).await?;

@@ -142,23 +142,14 @@ impl Issuing {
                 return Err(refused);
             }
         };
-        let grant = client
-            .grants
-            .contains(&GrantType::RefreshToken)
-            .then(|| self.new_grant(known, &authentication, &scopes, &audiences));
-        let facts = self.person_facts(&authentication).await?;
-        let grant_id = grant.as_ref().map(|grant| &grant.id);
-        let token = self.maker.token_for(known, user.id.as_str(), scopes, audiences, roles, Some(facts), grant_id);
+        let refreshes = client.grants.contains(&GrantType::RefreshToken);
+        let grant = self.new_grant(known, &authentication, &scopes, &audiences, refreshes);
+        let facts = Some(self.person_facts(&authentication).await?);
+        let token = self.maker.token_for(known, user.id.as_str(), scopes, audiences, roles, facts, Some(&grant.id));
         let signed = self.maker.sign_currently(&known.snapshot, &token).await?;
         let mut draft = self.maker.draft_issued(Event::TokenIssued, &token, &signed, context);
         draft.factors = authentication.factors().to_vec();
-        let refresh_token = match grant {
-            Some(grant) => Some(self.store_grant(&grant, &user, draft).await?),
-            None => {
-                self.append_for_user(&user, draft).await?;
-                None
-            }
-        };
+        let refresh_token = self.store_grant(&grant, &user, refreshes, draft).await?;
         let recorded = signed.recorded();
         let fresh = self.directory.fresh().await.map_err(Unavailable::from)?;
         if self.client_authenticator.still_holds(known, &recorded.key, token.expires_at, fresh.generations).await? {
@@ -196,14 +187,18 @@ impl Issuing {
         })
     }
 
+    /// What a sign-in led to. Where nothing is refreshed it lasts as long as an access token: it is kept for those that come of
+    /// it, so that they end with it.
     fn new_grant(
         &self,
         known: &KnownClient,
         authentication: &Authentication,
         scopes: &Scopes,
         audiences: &BTreeSet<String>,
+        refreshes: bool,
     ) -> Grant {
         let now = self.clock.now();
+        let lasts = if refreshes { self.settings.refresh_lifetime } else { self.settings.access_lifetime };
         Grant {
             tenant: self.settings.tenant.clone(),
             id: GrantId::new(self.ids.next()),
@@ -216,25 +211,30 @@ impl Issuing {
             amr: authentication.amr(),
             factors: authentication.factors().to_vec(),
             created_at: now,
-            expires_at: now.plus(self.settings.refresh_lifetime),
+            expires_at: now.plus(lasts),
             state: GrantState::Active,
         }
     }
 
-    /// Keeps the grant with its first refresh token. A user or client that is gone by now gets nothing, nor does a
-    /// sign-in by credentials that were changed while it was under way.
-    async fn store_grant(&self, grant: &Grant, user: &User, draft: Draft) -> Result<SecretText, OAuthError> {
-        let token = SecretText::new(random::url_text::<32>(self.random.as_ref()));
-        let hash = SecretHash::of(token.expose());
-        let added = self.grants.add_grant(grant, &hash, user.credentials_version, vec![draft]).await;
+    /// Keeps the grant, with its first refresh token where it has any. A user or client that is gone by now gets nothing, nor
+    /// does a sign-in by credentials that were changed while it was under way.
+    async fn store_grant(
+        &self,
+        grant: &Grant,
+        user: &User,
+        refreshes: bool,
+        draft: Draft,
+    ) -> Result<Option<SecretText>, OAuthError> {
+        let token = refreshes.then(|| SecretText::new(random::url_text::<32>(self.random.as_ref())));
+        let (version, audit) = (user.credentials_version, vec![draft]);
+        let added = match &token {
+            Some(token) => {
+                let hash = SecretHash::of(token.expose());
+                self.grants.add_grant(grant, &hash, version, audit).await
+            }
+            None => self.grants.add_grant_without_refresh(grant, version, audit).await,
+        };
         if added.map_err(Unavailable::from)? { Ok(token) } else { Err(OAuthError::InvalidGrant) }
-    }
-
-    /// Writes down a token that has no grant, if its user may still have it by the credentials that were shown.
-    async fn append_for_user(&self, user: &User, draft: Draft) -> Result<(), OAuthError> {
-        let version = user.credentials_version;
-        let confirmed = self.users.confirm_user(&user.tenant, &user.id, version, vec![draft]).await;
-        if confirmed.map_err(Unavailable::from)? { Ok(()) } else { Err(OAuthError::InvalidGrant) }
     }
 
     /// How many codes are left to a person who signed in by one of them.
