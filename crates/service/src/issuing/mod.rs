@@ -43,7 +43,7 @@ const ROUNDS: usize = 3;
 module! {
     /// The token endpoint.
     pub struct Issuing {
-        takes clock, directory, ids, hsm_health, random, settings, audit, grants, recovery_codes, users;
+        takes clock, directory, ids, hsm_health, random, settings, audit, grants, recovery_codes;
         calls
             /// What a token is worth now.
             pub introspection: Introspection,
