@@ -46,7 +46,7 @@ async fn promise_5_as_many_rows_are_read_of_nobody_as_of_somebody() {
         assert!(store.add_factor(factor, vec![]).await.unwrap());
     }
     for name in ["alice", "bare", "nobody", ""] {
-        assert_eq!(rows(&place, "u.name = $2", name, true).await, 2, "{name}: one for each HSM token");
+        assert_eq!(rows(&place, "u.compared_name = $2", name, true).await, 2, "{name}: one for each HSM token");
     }
     for id in [alice.id.as_str(), bare.id.as_str(), "nobody"] {
         assert_eq!(rows(&place, "f.user_id = $2", id, true).await, 16, "{id}: of eight factors for each HSM token");
@@ -59,7 +59,7 @@ async fn promise_5_as_many_rows_are_read_of_nobody_as_of_somebody() {
         assert_eq!(store.factors_of_candidate(&tenant(), id).await.unwrap(), []);
     }
     // Whoever else asks reads what there is.
-    assert_eq!(rows(&place, "u.name = $2", "nobody", false).await, 0);
+    assert_eq!(rows(&place, "u.compared_name = $2", "nobody", false).await, 0);
     assert_eq!(rows(&place, "f.user_id = $2", bare.id.as_str(), false).await, 0);
     assert_eq!(store.user_by_name(&tenant(), "alice").await.unwrap().as_ref(), Some(&alice));
     assert_eq!(store.factors(&tenant(), &alice.id).await.unwrap(), factors);

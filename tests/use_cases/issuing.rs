@@ -231,8 +231,8 @@ async fn a_persons_token_ends_with_the_grant_that_it_has_in_any_case() {
             scopes: words(["read"]),
             audiences: BTreeSet::new(),
         };
-        let (client, secret) = app.issuer.clients.add_client(new, &context()).await.unwrap();
-        let client = TestClient { client, secret };
+        let (client, its_secret) = app.issuer.clients.add_client(new, &context()).await.unwrap();
+        let client = TestClient { client, secret: its_secret };
         let answer = app.family(&client, &ann).await;
         assert!(answer.refresh_token.is_none());
         assert!(app.is_active(&client, &answer.access_token).await);
