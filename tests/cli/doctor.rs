@@ -37,6 +37,8 @@ fn the_speed_is_measured_and_sessions_are_recommended() {
     assert_eq!(deployment.json(&["custody"])["well"], true);
     let quick = doctor(&deployment, &[]).1;
     assert_eq!(findings(&quick, "speed of primary"), Vec::<Value>::new());
+    let alone = findings(&quick, "secrets")[0].to_string();
+    assert!(alone.contains("open in HSM token primary alone") && alone.contains("signet hsm add"), "{alone}");
 }
 
 /// SoftHSM sets the flag at a wrong PIN and takes it back at a right one; hardware counts down to a lock.

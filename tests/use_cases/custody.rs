@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use signet_core::audit::{Draft, Event, Head, Outcome};
-use signet_core::keys::{HsmFailure, HsmKey, KeyPurpose, SignedKind};
+use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyPurpose, SignedKind};
 use signet_jose::VerifyingKey;
 use signet_service::Deployment;
 use signet_service::custody::balance::{OtherProcesses, Others, Reconciliation};
 use signet_service::custody::report::{ReportRefused, verify_custody};
-use signet_store::{AuditLog as _, KeptCounts, Keys as _};
+use signet_store::{AuditLog as _, KeptCounts, Keys as _, SecretsAtRest as _};
 
 use crate::support::{InProcess, context};
 
@@ -208,4 +208,19 @@ async fn kept_counts_that_were_falsified_are_found_and_dropped() {
     assert_eq!(app.reasons("custody.difference").await, ["signatures_without_record"]);
     let wrong = next.custody.custody(false, &Nobody).await.unwrap().wrong;
     assert!(!wrong.iter().any(|wrong| wrong.contains("is not what the audit log says")), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn secrets_that_open_in_one_token_alone_are_told_of() {
+    let app = InProcess::new_with_spare().await;
+    app.user("ann").await;
+    let report = app.signet.custody.custody(false, &Nobody).await.unwrap();
+    let alone: Vec<_> = report.alone.iter().map(|(hsm, secrets)| (hsm.as_str(), *secrets)).collect();
+    assert_eq!(alone, [("a", app.store.count_seals(&HsmName::new("a")).await.unwrap().secrets)]);
+    assert!(report.well && report.notes.iter().any(|note| note.contains("open in HSM token a alone")), "{report:?}");
+
+    let two = InProcess::with_tokens(&["a", "b"]).await;
+    two.user("ann").await;
+    let report = two.signet.custody.custody(false, &Nobody).await.unwrap();
+    assert!(report.alone.is_empty() && report.notes.is_empty(), "{report:?}");
 }

@@ -7,6 +7,7 @@ use super::{Findings, Tokens};
 use crate::server::{RunMarks, Runtime};
 use signet_core::keys::{HsmKey, KeyAdmin as _};
 use signet_jose::KeyId;
+use signet_service::custody::alone_in_words;
 use signet_service::directory::RingKey;
 use signet_service::hsm_membership::Membership;
 use signet_store::Keys as _;
@@ -54,6 +55,10 @@ async fn examine_custody(deployment: &Runtime, findings: &mut Findings) {
             format!("signatures and records of the key {} differ by {}", account.kid, account.difference),
             "`signet custody` says more, and docs/evidence/custody.md what to do",
         );
+    }
+    for (hsm, secrets) in &report.alone {
+        let advice = "`signet hsm add` a second HSM token: what is at rest is sealed for it as well";
+        findings.warn("secrets", alone_in_words(hsm, *secrets), advice);
     }
     if report.held {
         findings.well("custody", "every key is held");

@@ -6,6 +6,8 @@ pub mod ledger;
 mod record_counts;
 pub mod report;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::custody::balance::{Account, Others, Reconciliation};
@@ -15,8 +17,8 @@ use signet_core::keys::{
     Custody, HsmKey, HsmName, KeyAttributes, KeyPurpose, KeyReport, KeyTally, TokenInfo, hexadecimal,
 };
 use signet_jose::Algorithm;
-use signet_store::SealedSecrets;
 use signet_store::audit_log::head_of;
+use signet_store::{HsmMember, SealedSecrets};
 
 /// All HSM tokens with their keys.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +37,8 @@ pub struct CustodyReport {
     pub accounts: Vec<Account>,
     /// Secrets at rest, and how they are sealed.
     pub secrets: Vec<SealedSecrets>,
+    /// How many secrets open in one HSM token alone, by its name: they are lost with it.
+    pub alone: BTreeMap<HsmName, u64>,
     /// Keys that no HSM holds, and why.
     pub exceptions: Vec<String>,
     /// The audit log as it was.
@@ -160,7 +164,7 @@ impl From<KeyTally> for SignedCount {
 module! {
     /// Reports where every key lies and what every secret is sealed by.
     pub struct CustodyCheck {
-        takes key_admin, audit_log, keys, membership, nodes;
+        takes key_admin, audit_log, keys, membership, nodes, secrets_at_rest;
         calls balance: SignatureAccounts;
     }
 }
@@ -194,6 +198,8 @@ impl CustodyCheck {
         }
         say_books(&books, &mut wrong);
         let secrets = self.secrets(&mut wrong).await?;
+        let alone = self.secrets_alone(&members).await?;
+        notes.extend(alone.iter().map(|(hsm, secrets)| alone_in_words(hsm, *secrets)));
         let node = self.nodes.node();
         let head = head_of(&self.audit_log.heads().await?, node);
         let last = self.audit_log.last_checkpoint(node).await?;
@@ -205,6 +211,7 @@ impl CustodyCheck {
             tokens,
             accounts: books.accounts,
             secrets,
+            alone,
             exceptions: exceptions(has_tls_key),
             audit: AuditEnd {
                 sequence: head.sequence,
@@ -244,6 +251,23 @@ impl CustodyCheck {
         }
         Ok(sealed)
     }
+
+    /// Of each HSM token of the deployment, the secrets that no other one opens; those without any are left out.
+    async fn secrets_alone(&self, members: &[HsmMember]) -> Result<BTreeMap<HsmName, u64>, ChangeError> {
+        let mut alone = BTreeMap::new();
+        for member in members {
+            let count = self.secrets_at_rest.count_seals(&member.name).await?.alone;
+            if count > 0 {
+                alone.insert(member.name.clone(), count);
+            }
+        }
+        Ok(alone)
+    }
+}
+
+/// What it means that secrets open in one HSM token alone.
+pub fn alone_in_words(hsm: &HsmName, secrets: u64) -> String {
+    format!("{secrets} secrets at rest (passwords, factors) open in HSM token {hsm} alone: they are lost with it")
 }
 
 impl TokenCustody {
