@@ -139,7 +139,7 @@ async fn hazard_53_promise_5_no_failure_can_be_told_from_another() {
         ("no such code", ask(&user.name, PASSWORD, Some("what?")).await),
         ("eight digits", ask(&user.name, PASSWORD, Some("12345678")).await),
         ("a key that nobody has", ask(&user.name, PASSWORD, Some(&"c".repeat(44))).await),
-        ("another case", ask("KNOWN", PASSWORD, Some(&code)).await),
+        ("another spelling, wrong password", ask("KNOWN", "wrong", Some(&code)).await),
         ("no factor", ask(&bare.name, PASSWORD, Some("123456")).await),
         ("no factor and no code", ask(&bare.name, PASSWORD, None).await),
         ("disabled", ask(&disabled.name, PASSWORD, Some(&its_totp.code())).await),
