@@ -62,7 +62,7 @@ pub(super) async fn one_client_of_a_name(nodes: &Nodes) {
         });
         one_won(&won.await, round);
     }
-    assert_eq!(nodes.two.clients(&tenant()).await.unwrap().len(), nodes.rounds);
+    assert_eq!(nodes.two.clients(&tenant(), None, 20_000).await.unwrap().len(), nodes.rounds);
     assert_eq!(nodes.told().await, (nodes.rounds, nodes.rounds));
 }
 
