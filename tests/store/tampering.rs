@@ -111,9 +111,13 @@ async fn a_running_process_notices_an_older_chain() {
     raw(&place.database()).await.execute(sqlx::raw_sql(ALL_CUT)).await.unwrap();
     let refused = store.append(vec![draft(Event::SignIn)]).await.unwrap_err();
     assert_eq!(refused.failure, StoreFailure::RolledBack);
-    // Also once the other chain has grown beyond what this process saw.
+    // Another process stands still as well, until whoever can write to the database takes that back.
     let other = place.open().await;
-    other.append((0..20).map(|_| draft(Event::SignIn)).collect()).await.unwrap();
+    let told = || (0..20).map(|_| draft(Event::SignIn)).collect::<Vec<_>>();
+    assert_eq!(other.append(told()).await.unwrap_err().failure, StoreFailure::RolledBack);
+    raw(&place.database()).await.execute("DELETE FROM halts").await.unwrap();
+    // Also once the other chain has grown beyond what this process saw.
+    other.append(told()).await.unwrap();
     assert!(verify(other.as_ref()).await.is_ok());
     let refused = store.probe_now(&place).await;
     assert_eq!(refused, Some(StoreFailure::RolledBack));
