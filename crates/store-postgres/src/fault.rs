@@ -49,7 +49,8 @@ fn from_state(state: &str, message: &str) -> StoreFailure {
         }
         "57014" => "another node, or the server, took too long",
         "53100" => "the server's disk is full: free some space; nothing needs to be restarted",
-        "53200" | "53300" => "the server has no room for another connection: raise max_connections, or ask with fewer",
+        "53200" => "the server has no room for another lock, or no memory: raise max_locks_per_transaction",
+        "53300" => "the server has no room for another connection: raise max_connections, or ask with fewer",
         "57P01" | "57P02" | "57P03" => "the server is stopping or starting",
         "XX001" | "XX002" => return StoreFailure::Corrupt("database"),
         _ => return StoreFailure::Unavailable(format!("{message} (SQLSTATE {state})")),
