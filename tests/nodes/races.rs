@@ -95,16 +95,19 @@ async fn verifications(rounds: usize) {
                 requests::get(&format!("{url}?id={id}&otp={otp}&nonce=nonce0000000{round:04}x{racer:04}")).await.body
             })
         });
-        let mut accepted = 0;
+        let (mut accepted, mut unanswered) = (0, 0);
         for racer in racers.collect::<Vec<_>>() {
             let answer = racer.await.unwrap();
             if answer.contains("status=OK") {
                 accepted += 1;
+            } else if answer.contains("status=BACKEND_ERROR") {
+                // A machine that is too busy: whoever was first may be among these.
+                unanswered += 1;
             } else {
                 assert!(answer.contains("status=REPLAYED_OTP"), "{answer}");
             }
         }
-        assert_eq!(accepted, 1, "round {round}");
+        assert!(accepted == 1 || (accepted == 0 && unanswered > 0), "{accepted} in round {round}");
     }
     no_deadlock(cluster);
 }
