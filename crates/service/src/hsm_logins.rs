@@ -1,5 +1,5 @@
 //! Who presents a PIN to an HSM token, among all nodes (promise 9): the judgement is
-//! [`LoginRecord`](signet_core::keys::LoginRecord)'s; here it is read, taken by one conditional write, and ended.
+//! [`LoginRecord`]'s; here it is read, taken by one conditional write, and ended.
 //!
 //! Without the store no PIN is presented. A word on how a login ended that can't be written at once is tried on with, as
 //! long as that node might be waited for.

@@ -22,7 +22,7 @@ pub struct TableSum {
     pub table: &'static str,
     /// Its rows.
     pub rows: u64,
-    /// SHA-256 over the rows as lines ([`write_line`]).
+    /// SHA-256 over the rows as lines of JSON, each ended by a newline.
     pub hash: [u8; 32],
 }
 

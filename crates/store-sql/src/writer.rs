@@ -374,7 +374,10 @@ impl Task {
             // Where this fails, each node still finds its own records gone.
             is_usable = self.terms.halt(connection.as_mut()).await.is_ok();
         }
-        self.terms.is_behind.store(is_behind, Ordering::Relaxed);
+        // A failure of another kind says nothing of it.
+        if is_behind || outcome.is_ok() {
+            self.terms.is_behind.store(is_behind, Ordering::Relaxed);
+        }
         if is_usable {
             self.connection = Some(connection);
         }
