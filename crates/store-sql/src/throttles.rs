@@ -103,7 +103,6 @@ enum Counted {
 }
 
 async fn count(counted: &Try, connection: &mut Connection) -> Result<WriteOutcome<Counted>> {
-    forget_free(connection, &counted.tenant, counted.at).await?;
     let again = query(COUNT)
         .bind(&counted.tenant)
         .bind(counted.counter.name)
@@ -121,6 +120,7 @@ async fn count(counted: &Try, connection: &mut Connection) -> Result<WriteOutcom
     if let Some(row) = known.fetch_optional(&mut *connection).await? {
         return Ok(WriteOutcome::nothing(Counted::Exhausted(row.try_get("free_at")?)));
     }
+    forget_free(connection, &counted.tenant, counted.at).await?;
     if counted.bounds && !make_room(connection, counted).await? {
         return Ok(WriteOutcome::nothing(Counted::Full));
     }
@@ -136,7 +136,7 @@ async fn count(counted: &Try, connection: &mut Connection) -> Result<WriteOutcom
     Ok(WriteOutcome::nothing(Counted::First))
 }
 
-/// Each try removes more rows than it can add.
+/// Whoever adds a row removes more than that.
 async fn forget_free(connection: &mut Connection, tenant: &TenantId, at: Timestamp) -> Result<()> {
     query(EACH[0].clone()).bind(tenant).bind(at).execute(connection).await?;
     Ok(())
