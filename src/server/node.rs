@@ -1,5 +1,6 @@
 //! The node that a server is: its id lies in the state folder, and one process at a time holds it, by a lease of the store.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,12 @@ pub(super) fn lock(folder: &Path) -> anyhow::Result<LockedFile> {
     lock.with_context(|| format!("another server runs on {}: one does at a time", folder.display()))
 }
 
+/// Which lock of which start of which machine this is: a folder that was copied has another one.
+fn place_of(lock: &LockedFile) -> std::io::Result<String> {
+    let (boot, file) = (std::fs::read_to_string(BOOT)?, lock.file().metadata()?);
+    Ok(format!("{}/{}/{} ", boot.trim(), file.dev(), file.ino()))
+}
+
 /// A server's right to be its node. While it holds, nothing is committed as this node but under its lease.
 pub(super) struct NodeRight {
     store: Arc<SqlStore>,
@@ -46,17 +53,18 @@ pub(super) struct NodeRight {
 }
 
 impl NodeRight {
-    /// Takes the right. What another process of this machine left when it ended is taken over at once; anybody else's is
-    /// waited for until it runs out.
+    /// Takes the right. What the process before left, which ended in this folder since the machine was started, is taken over at
+    /// once; anybody else's is waited for until it runs out.
     /// Errors: another server is this node, or it was retired.
     pub(super) async fn claim(runtime: &Runtime) -> anyhow::Result<Arc<Self>> {
         let folder = runtime.config.store.folder();
         let lock = lock(folder)?;
-        let boot = std::fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned();
-        // Of another start of the machine, or of another machine, nothing says here that it ended.
-        let ended = last_process(folder)?.filter(|process| !boot.is_empty() && process.starts_with(&boot));
+        let place = place_of(&lock).context("this start of the machine has no name")?;
+        // Whoever held this very lock before has ended. Of another start of the machine, or another copy of the folder, nothing
+        // says that.
+        let ended = last_process(folder)?.filter(|process| process.starts_with(&place));
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let process = format!("{boot} {}", hexadecimal(&bytes::<16>(&OsRandom)));
+        let process = format!("{place}{}", hexadecimal(&bytes::<16>(&OsRandom)));
         let holder = NodeHolder { process, ended, name };
         let right = Self { store: runtime.store.clone(), holder, _lock: lock };
         right.take_when_free().await?;
@@ -75,8 +83,8 @@ impl NodeRight {
             }
             anyhow::ensure!(
                 Instant::now() < until,
-                "another server is this node: was the state folder copied from another machine? Then remove `{NODE_FILE}` \
-                 from it, and this machine becomes a node of its own"
+                "another server is this node: is the state folder a copy? Then remove `{NODE_FILE}` from it, and this one becomes \
+                 a node of its own"
             );
             tracing::info!("the process that was this node before may still run: waiting until its lease is over");
             tokio::time::sleep(ASKED_EVERY).await;

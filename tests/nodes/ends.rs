@@ -94,6 +94,11 @@ async fn one_process_at_a_time_is_a_node_and_one_that_was_overtaken_stops() {
     let mut server = cluster.servers.pop().unwrap();
     server.kill_and_restart();
     server.get("/readyz").await.ok();
+    // A copy of the state folder is no successor, also on the same machine: nothing says that the first one has ended.
+    let copy = application.another_node();
+    std::fs::copy(application.file("node-id"), copy.file("node-id")).unwrap();
+    copy.run(&["serve"]).fails(1, &["another server is this node", "node-id"]);
+    server.get("/readyz").await.ok();
     // Another machine with a copy of the state folder has taken the node over.
     application.sql("UPDATE nodes SET lease = lease + 1, process = 'elsewhere', leased_until = 9999999999999");
     server.ended();

@@ -86,6 +86,7 @@ async fn verifications(rounds: usize) {
     let key = cluster.first.add_yubico(&ann, "vvccccccccbf");
     let urls: Arc<Vec<String>> =
         Arc::new(cluster.servers.iter().map(|server| server.url("/wsapi/2.0/verify")).collect());
+    let (mut sure, mut unsure) = (0, 0);
     for round in 0..rounds {
         let otp = key.press();
         let racers = (0..RACERS).map(|racer| {
@@ -108,6 +109,12 @@ async fn verifications(rounds: usize) {
             }
         }
         assert!(accepted == 1 || (accepted == 0 && unanswered > 0), "{accepted} in round {round}");
+        sure += accepted;
+        unsure += usize::from(accepted == 0);
     }
+    let told = "SELECT COUNT(*) FROM audit_records WHERE CAST(text AS JSON) ->> 'event' = 'otp.validated'
+        AND CAST(text AS JSON) ->> 'outcome' = 'done'";
+    let told: usize = cluster.first.sql(told).parse().unwrap();
+    assert!((sure..=sure + unsure).contains(&told), "{told} spent, {sure} answered so, {unsure} unanswered");
     no_deadlock(cluster);
 }

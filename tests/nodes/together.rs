@@ -1,13 +1,8 @@
 //! What is done on one node holds on each.
 
-use std::time::{Duration, Instant};
-
 use crate::support::application::ALL_GRANTS;
 use crate::support::cluster::Cluster;
 use crate::support::requests;
-
-/// How long a change may take to be seen everywhere.
-const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_enrols_on_one_node_signs_in_on_each_other_one_and_a_retry_gives_the_same_successor() {
@@ -18,9 +13,7 @@ async fn whoever_enrols_on_one_node_signs_in_on_each_other_one_and_a_retry_gives
     let key = three.add_yubico(&ann, "vvccccccccbb");
     let mut tokens = Vec::new();
     for server in &cluster.servers {
-        let began = Instant::now();
         tokens.push(server.sign_in(&app, &ann, &key.press()).await.ok());
-        assert!(began.elapsed() < Duration::from_secs(20));
     }
     let by_balancer = [("grant_type", "client_credentials")];
     requests::post(&cluster.url("/oauth2/token"), Some(&app), &by_balancer).await.ok();
@@ -35,8 +28,9 @@ async fn whoever_enrols_on_one_node_signs_in_on_each_other_one_and_a_retry_gives
     }
 }
 
+/// Not within a second: by the first request after the command has ended.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_and_a_changed_client_are_seen_on_every_node_within_a_second() {
+async fn an_end_and_a_changed_client_are_seen_on_every_node_at_once() {
     let cluster = Cluster::of(3, "");
     let one = &cluster.servers[0];
     let app = one.add_client("app", ALL_GRANTS, "read");
@@ -48,7 +42,6 @@ async fn an_end_and_a_changed_client_are_seen_on_every_node_within_a_second() {
         server.token(&app, &[("grant_type", "client_credentials")]).await.ok();
     }
     one.run(&["user", "disable", "ann"]).ok();
-    let began = Instant::now();
     for server in &cluster.servers {
         assert!(!server.is_active(&app, &token.access_token()).await);
         assert_eq!(server.refresh(&app, &token.refresh_token()).await.refusal().0, 400);
@@ -59,7 +52,6 @@ async fn an_end_and_a_changed_client_are_seen_on_every_node_within_a_second() {
         let refused = server.token(&app, &[("grant_type", "client_credentials")]).await;
         assert_eq!(refused.refusal(), (401, "invalid_client".to_owned()));
     }
-    assert!(began.elapsed() < SEEN_WITHIN + Duration::from_secs(20), "the sign-ins take their time");
 }
 
 /// Each node's records are a chain of their own, and one export holds them all.

@@ -20,16 +20,17 @@
 //! in the second reading was thus open in the ledger, or covered by a mark; and a record in the first reading has its
 //! signature in the tally.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::custody::comparison::{Comparison, add_tally};
 use crate::custody::ledger::Line;
-use crate::custody::record_counts::{Counts, KINDS, Recorded};
+use crate::custody::record_counts::Recorded;
 use crate::{ChangeError, Ledger};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmError, HsmKey, HsmName, KeyTally, SignedKind};
+use signet_core::keys::{HsmError, HsmName, KeyTally, SignedKind};
 use signet_jose::KeyId;
 use signet_store::StoreError;
 
@@ -45,7 +46,7 @@ pub struct Slack {
 }
 
 impl Slack {
-    const fn of(&self, kind: SignedKind) -> u64 {
+    pub(super) const fn of(&self, kind: SignedKind) -> u64 {
         match kind {
             SignedKind::Token => self.tokens,
             SignedKind::Checkpoint => self.checkpoints,
@@ -142,21 +143,6 @@ pub struct Accepted {
     pub signatures: i64,
     /// Whether kept counts that were false were dropped.
     pub dropped_counts: bool,
-}
-
-/// One comparison, before anything is written of it.
-struct Comparison {
-    accounts: Vec<Account>,
-    /// Of each account, how much `open` holds that was given up or had ended, and can be settled.
-    settleable: Vec<u64>,
-    is_at_rest: bool,
-    page: super::ledger::Page,
-    others: OtherProcesses,
-    asked_again: BTreeMap<HsmName, u64>,
-    tallies: BTreeMap<KeyId, KeyTally>,
-    silent: Vec<(HsmName, String)>,
-    has_begun: bool,
-    records_read: u64,
 }
 
 module! {
@@ -321,7 +307,7 @@ impl SignatureAccounts {
         for hsm in self.key_admin.tokens() {
             let tallies: Result<Vec<KeyTally>, HsmError> = self.key_admin.tally(&hsm).await;
             match tallies {
-                Ok(tallies) => tallies.into_iter().for_each(|tally| add(&mut sums, &tally)),
+                Ok(tallies) => tallies.into_iter().for_each(|tally| add_tally(&mut sums, &tally)),
                 Err(error) => silent.push((hsm, error.to_string())),
             }
         }
@@ -379,94 +365,4 @@ fn about(mut draft: Draft, line: &Line, signatures: i64) -> Draft {
     draft.signed = Some(line.1.name().to_owned());
     draft.signatures = Some(signatures);
     draft
-}
-
-fn add(sums: &mut BTreeMap<KeyId, KeyTally>, tally: &KeyTally) {
-    let sum = sums.entry(tally.key_id.clone()).or_insert_with(|| KeyTally::new(tally.key_id.clone()));
-    for kind in SignedKind::ALL {
-        *sum.signed_mut(kind) += tally.signed(kind);
-    }
-    sum.refused += tally.refused;
-    sum.first_at = [sum.first_at, tally.first_at].into_iter().flatten().min();
-    sum.last_at = sum.last_at.max(tally.last_at);
-}
-
-impl Comparison {
-    /// The keys and kinds to compare: those of tokens that answered, and all that a worker signed with.
-    fn lines(&self, keys: &[HsmKey], recorded: &BTreeMap<Line, Counts>) -> BTreeSet<Line> {
-        let is_silent = |key: &KeyId| {
-            let hsm = keys.iter().find(|known| known.key_id == *key).map(|known| &known.hsm);
-            hsm.is_none_or(|hsm| !self.asked_again.contains_key(hsm) || self.silent.iter().any(|(it, _)| it == hsm))
-        };
-        let known = recorded.keys().filter(|line| !is_silent(&line.0)).cloned();
-        let counted = self.tallies.values().flat_map(|tally| {
-            KINDS.into_iter().filter(|kind| tally.signed(*kind) > 0).map(|kind| (tally.key_id.clone(), kind))
-        });
-        known.chain(counted).filter(|line| KINDS.contains(&line.1)).collect()
-    }
-
-    /// Signatures of the key's token that were asked of a second worker and are not settled.
-    fn again(&self, line: &Line, keys: &[HsmKey], settled: &BTreeMap<HsmName, u64>) -> u64 {
-        let Some(key) = keys.iter().find(|key| key.key_id == line.0) else { return 0 };
-        let now = self.asked_again.get(&key.hsm).copied().unwrap_or(0);
-        now.saturating_sub(settled.get(&key.hsm).copied().unwrap_or(0))
-    }
-
-    fn add(&mut self, line: &Line, before: &BTreeMap<Line, Counts>, after: &BTreeMap<Line, Counts>, again: u64) {
-        let (before, after) =
-            (before.get(line).copied().unwrap_or_default(), after.get(line).copied().unwrap_or_default());
-        let made = self.tallies.get(&line.0).map_or(0, |tally| tally.signed(line.1));
-        let left = |counts: Counts| signed(made).saturating_sub(signed(counts.records)).saturating_sub(counts.settled);
-        let of = |slack: Option<Slack>| slack.map_or(0, |slack| slack.of(line.1));
-        let settleable = self.page.open(line) + again + of(self.others.ended);
-        // Fewer than were recorded before they were counted: records that came since explain nothing.
-        let difference = if left(before) < 0 { left(before) } else { left(after).max(0) };
-        self.settleable.push(settleable);
-        self.accounts.push(Account {
-            kid: line.0.to_string(),
-            signed: line.1,
-            made,
-            recorded: after.records,
-            explained: after.settled,
-            open: settleable + of(self.others.live),
-            difference,
-            alarm: after.alarmed - after.accepted,
-        });
-    }
-
-    /// Whether the whole of a difference has a good reason: counting begins now, or the machine lost its power, and
-    /// with it the last second of the count.
-    fn is_excused(&self, account: &Account) -> bool {
-        !self.has_begun || (account.difference < 0 && self.others.power_lost)
-    }
-
-    /// What of a difference is settled now, and why: only at rest, when nothing is under way.
-    fn settled(&self, account: &Account, settleable: u64) -> Option<(i64, Reason)> {
-        if !self.is_at_rest || account.difference == 0 {
-            return None;
-        }
-        if !self.has_begun {
-            return Some((account.difference, Reason::Baseline));
-        }
-        if account.difference < 0 {
-            return self.others.power_lost.then_some((account.difference, Reason::PowerLost));
-        }
-        let count = account.difference.min(signed(settleable));
-        let reason = if self.others.ended.is_some() { Reason::UncleanEnd } else { Reason::RequestLost };
-        (count > 0).then_some((count, reason))
-    }
-
-    fn into_reconciliation(self) -> Reconciliation {
-        Reconciliation {
-            accounts: self.accounts,
-            tallies: self.tallies,
-            silent: self.silent,
-            records_read: self.records_read,
-            false_counts: None,
-        }
-    }
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

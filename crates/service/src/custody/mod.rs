@@ -2,6 +2,7 @@
 //! signed, and what is wrong, in words.
 
 pub mod balance;
+mod comparison;
 pub mod ledger;
 mod record_counts;
 pub mod report;
