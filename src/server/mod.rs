@@ -3,6 +3,7 @@
 //! It decides how a configuration becomes a running deployment, and what ends one. The only module that makes a store
 //! or starts HSM workers. It prints nothing and reads no arguments: commands do, and they hear of progress by callbacks.
 
+mod answer;
 mod background;
 mod hsm_events;
 mod node;
@@ -39,6 +40,7 @@ use signet_service::key_ring::rotation::Rotator;
 use signet_store::{AuditLog as _, Nodes as _};
 
 pub(crate) use crate::http::{Listening, ServeError};
+pub(crate) use answer::{Answered, Export, answer};
 pub(crate) use node_file::known_node_id;
 pub(crate) use process::start_log;
 pub(crate) use restore::{Restored, restore, restore_in_place};

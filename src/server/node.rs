@@ -10,8 +10,9 @@ use signet_core::keys::hexadecimal;
 use signet_core::random::{OsRandom, bytes};
 use signet_jose::clock::{Clock as _, SystemClock};
 use signet_state_file::{Access, LockedFile};
-use signet_store::{NodeHolder, NodeLease, Nodes as _};
+use signet_store::{NodeHolder, NodeLease, Nodes as _, StoreFailure};
 use signet_store_sql::SqlStore;
+use signet_store_sql::restore::Standstill;
 use tokio::time::Instant;
 
 use super::node_file::NODE_FILE;
@@ -68,6 +69,9 @@ impl NodeRight {
         let holder = NodeHolder { process, ended, name };
         let right = Self { store: runtime.store.clone(), holder, _lock: lock };
         right.take_when_free().await?;
+        if right.store.standstill().await? == Some(Standstill::Restored) {
+            return Err(StoreFailure::Unanswered.into());
+        }
         let text = format!("{}\n{}\n", right.store.node(), right.holder.process);
         LockedFile::open(&folder.join(NODE_FILE), Access::InPlace)?.replace(text.as_bytes())?;
         Ok(Arc::new(right))

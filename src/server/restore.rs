@@ -1,5 +1,5 @@
-//! Puts a backup into an empty store: verified first, then written, compared, and opened by the commit that ends what could have
-//! been ended since.
+//! Puts a backup into an empty store: verified first, then written, compared, and opened by the commit that ends what nobody can
+//! know the state of. What had ended since is ended by the [`answer`](super::answer).
 
 use std::fs::File;
 use std::io::BufReader;
@@ -22,7 +22,7 @@ use signet_store::audit_log::head_of;
 use signet_store::{AuditLog as _, Nodes as _, StoreFailure};
 use signet_store_sql::SqlStore;
 use signet_store_sql::engine::Engine;
-use signet_store_sql::restore::{Ended, Restoring, Rows};
+use signet_store_sql::restore::{Ended, Restoring, Rows, Standstill};
 use signet_store_sqlite::SqliteOptions;
 
 /// Pages that wait to be written.
@@ -168,8 +168,8 @@ pub(crate) struct WentOn {
     pub(crate) anchor: Option<PathBuf>,
 }
 
-/// Goes on with the store as it is, although it is behind what was written to it: ends what could have been ended since, on the
-/// record, once, and moves this node's anchor aside.
+/// Decides to go on with the store as it is, although it is behind what was written to it: ends what nobody can know the state of,
+/// on the record, once, and moves this node's anchor aside.
 /// Errors: a server runs on this node; the store is not behind anything that is known here.
 pub(crate) async fn restore_in_place(config: &Config, why: &str, context: &RequestContext) -> anyhow::Result<WentOn> {
     let _nobody_serves = node::lock(config.store.folder())?;
@@ -183,7 +183,8 @@ async fn go_on(config: &Config, store: &SqlStore, why: &str, context: &RequestCo
     let path = &config.audit.anchor;
     let heads = store.heads().await?;
     let lost = Anchor::new(path).furthest()?.filter(|kept| kept.sequence > head_of(&heads, &kept.node).sequence);
-    let is_halted = store.is_halted().await?;
+    let standstill = store.standstill().await?;
+    let is_halted = standstill == Some(Standstill::Behind);
     anyhow::ensure!(
         is_halted || lost.is_some(),
         "the store is not behind what this node knows of it: there is nothing to decide"

@@ -16,5 +16,6 @@ mod login;
 #[cfg(feature = "piv")]
 mod piv_card;
 mod restore;
+mod restore_since;
 mod store_copy;
 mod token;

@@ -8,6 +8,7 @@ use crate::support::codes::{Totp, YubiKey};
 use crate::support::postgres::{Database, is_wanted};
 
 const RESTORE: [&str; 4] = ["restore", "one.backup", "--why", "the disk failed"];
+const NOTHING: [&str; 3] = ["restore", "--ended", "nothing had ended"];
 
 /// A deployment with a backup, and what a person did before and after it.
 struct Backed {
@@ -39,10 +40,9 @@ impl Backed {
     /// What holds of the restored store, whichever engine it is in.
     async fn is_restored(&self, restored: &serde_json::Value) {
         let Self { application, totp, key, refresh_token, client, user } = self;
-        assert_eq!(
-            (&restored["ended_grants"], &restored["raised_totp"], &restored["disabled"]),
-            (&1.into(), &1.into(), &1.into())
-        );
+        assert_eq!((&restored["ended_grants"], &restored["raised_totp"]), (&1.into(), &1.into()));
+        application.run(&["serve"]).fails(1, &["nobody has said yet what had ended", "signet restore --ended"]);
+        assert_eq!(application.json(&NOTHING)["disabled_counting"], 1, "nobody knows how far it was counted");
         for (sql, count) in [
             ("SELECT count(*) FROM grants WHERE ended_at IS NULL", "0"),
             ("SELECT count(*) FROM refresh_tokens", "0"),
@@ -116,8 +116,9 @@ async fn a_backup_of_one_engine_is_restored_into_the_other() {
     let count = |sql: &str| database.sql(sql);
     assert_eq!(count("SELECT count(*) FROM users"), "1");
     assert_eq!(count("SELECT count(*) FROM grants WHERE ended_at IS NULL"), "0");
-    assert_eq!(count("SELECT count(*) FROM factors WHERE state = 'disabled'"), "1");
     assert_eq!(restored["ended_grants"], 1);
+    application.json(&NOTHING);
+    assert_eq!(count("SELECT count(*) FROM factors WHERE state = 'disabled'"), "1");
     let server = application.serve();
     server.token(&backed.client, &[("grant_type", "client_credentials")]).await.ok();
     server.stop();
@@ -171,6 +172,9 @@ async fn hazard_78_a_store_that_was_put_back_is_gone_on_with_only_where_an_opera
     assert_eq!((&went_on["ended_grants"], &went_on["raised_totp"]), (&1.into(), &1.into()), "{went_on}");
     assert!(went_on["anchor_moved_to"].is_string());
     application.run(&in_place).fails(1, &["nothing to decide"]);
+    application.run(&["serve"]).fails(1, &["signet restore --ended"]);
+    application.json(&NOTHING);
+    application.run(&NOTHING).fails(1, &["there is nothing to say"]);
     let server = application.serve();
     assert_eq!(server.refresh(&client, &token.refresh_token()).await.status, 400, "it had been revoked since");
     assert!(!server.is_active(&client, &token.access_token()).await);

@@ -9,6 +9,7 @@ use signet_jose::clock::{Clock as _, SystemClock};
 use signet_store::{AuditLog as _, Leases as _, Membership as _, Revocations as _, StoreError, StoreFailure};
 use signet_store_postgres::PostgresOptions;
 use signet_store_sql::SqlStore;
+use signet_store_sql::restore::Standstill;
 
 use crate::support::postgres::{Database, Server};
 use crate::support::store::node;
@@ -173,9 +174,11 @@ async fn a_standby_without_the_last_commits_is_refused_as_an_old_copy() {
     store.close().await;
     let options = PostgresOptions::new(&url, None, None).unwrap();
     let deciding = signet_store_postgres::open_to_decide(options, node(), ManualClock::at(NOW)).await.unwrap();
-    assert!(deciding.is_halted().await.unwrap());
+    assert_eq!(deciding.standstill().await.unwrap(), Some(Standstill::Behind));
     deciding.go_on(now(), draft(Event::StoreRestored)).await.unwrap();
-    assert!(!deciding.is_halted().await.unwrap());
+    assert_eq!(deciding.standstill().await.unwrap(), Some(Standstill::Restored));
+    deciding.answer(false, draft(Event::RestoreAnswered)).await.unwrap();
+    assert_eq!(deciding.standstill().await.unwrap(), None);
     deciding.close().await;
     other.append(vec![draft(Event::SignIn)]).await.unwrap();
     assert!(!other.is_revoked(&tenant(), "jti").await.unwrap());

@@ -39,6 +39,7 @@ mod otp_validation;
 mod piv;
 mod readiness;
 mod refresh;
+mod restoring;
 mod sessions;
 mod sign_in;
 mod support;

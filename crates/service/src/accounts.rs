@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::names::check_words;
 use crate::{ChangeError, all_pages, check_name, password_row, still_there};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::lockout::LockedAccount;
 use signet_core::mfa::password::{self, PasswordPolicy};
@@ -40,7 +40,7 @@ impl Accounts {
             credentials_version: 0,
             created_at: self.clock.now(),
         };
-        let told = self.user_changed(&user, "added", context);
+        let told = Draft { roles: Some(user.roles.clone()), ..self.user_changed(&user, Change::Added, context) };
         if self.users.add_user(&user, vec![told]).await? {
             Ok(user)
         } else {
@@ -67,7 +67,7 @@ impl Accounts {
     /// Lets a user sign in again, or no more. Disabling ends the user's refresh families at once.
     pub async fn enable_user(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
         let user = self.find_user(name).await?;
-        let told = self.user_changed(&user, if enabled { "enabled" } else { "disabled" }, context);
+        let told = self.user_changed(&user, Change::enabled(enabled), context);
         let set = self.users.set_user_enabled(&user.tenant, &user.id, enabled, self.clock.now(), vec![told]);
         still_there(set.await?, "user", name)
     }
@@ -81,7 +81,7 @@ impl Accounts {
     ) -> Result<(), ChangeError> {
         check_words("role", &roles)?;
         let user = self.find_user(name).await?;
-        let told = self.user_changed(&user, "roles replaced", context);
+        let told = Draft { roles: Some(roles.clone()), ..self.user_changed(&user, Change::RolesReplaced, context) };
         let set = self.users.set_user_roles(&user.tenant, &user.id, &roles, vec![told]);
         still_there(set.await?, "user", name)
     }
@@ -95,7 +95,7 @@ impl Accounts {
     ) -> Result<(), ChangeError> {
         let user = self.find_user(name).await?;
         let sealed = self.seal_password(&user.id, password).await?;
-        let told = self.user_changed(&user, "password replaced", context);
+        let told = self.user_changed(&user, Change::PasswordReplaced, context);
         let set = self.users.set_user_password(&user.tenant, &user.id, &sealed, self.clock.now(), vec![told]);
         still_there(set.await?, "user", name)
     }
@@ -103,14 +103,15 @@ impl Accounts {
     /// Removes a user with factors and grants.
     pub async fn remove_user(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let user = self.find_user(name).await?;
-        let told = self.user_changed(&user, "removed", context);
+        let told = self.user_changed(&user, Change::Removed, context);
         still_there(self.users.remove_user(&user.tenant, &user.id, vec![told]).await?, "user", name)
     }
 
-    fn user_changed(&self, user: &User, what: &str, context: &RequestContext) -> Draft {
+    fn user_changed(&self, user: &User, change: Change, context: &RequestContext) -> Draft {
         Draft::new(Event::UserChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .user(user.id.as_str())
-            .detail(format!("{what}: {}", user.name))
+            .change(change)
+            .detail(format!("{}: {}", change.in_words(), user.name))
     }
 
     /// Hashes a password with Argon2id and seals the hash for its row.
@@ -145,7 +146,7 @@ impl Accounts {
         let user = self.find_user(name).await?;
         let told = Draft::new(Event::UserChanged, Outcome::Done, user.tenant.as_str(), context)
             .user(user.id.as_str())
-            .detail("tries forgotten");
+            .change(Change::TriesForgotten);
         Ok(self.throttles.forget_tries_of(&user.tenant, &user.id, vec![told]).await? > 0)
     }
 }

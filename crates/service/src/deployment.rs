@@ -14,6 +14,7 @@ use crate::issuer::{Issuer, Issuers};
 use crate::key_ring::KeyRing;
 use crate::nodes::NodeRegistry;
 use crate::readiness::Readiness;
+use crate::restoring::Restoring;
 use crate::{
     AuditTrail, Base, Ledger, Members, Ports, ReadinessState, ResealState, Settings, SignatureAccounts, Signatures,
 };
@@ -45,6 +46,8 @@ pub struct Deployment {
     pub custody_reports: Arc<CustodyReports>,
     /// What signs statements over backups.
     pub backups: Arc<Backups>,
+    /// What ends again what had ended, after a restore.
+    pub restoring: Arc<Restoring>,
     /// Whether each signature has its record.
     pub balance: Arc<SignatureAccounts>,
     /// Whether tokens can be issued now.
@@ -74,6 +77,7 @@ impl Deployment {
             custody: CustodyCheck::new(&base, &balance),
             custody_reports: CustodyReports::new(&base, &signatures),
             backups: Backups::new(&base, &signatures),
+            restoring: Restoring::new(&base, &key_ring.changes),
             readiness: Readiness::new(&base, &signatures, &key_ring.trials, &state),
             issuers: Issuers::new(issuer),
             audit: base.audit,

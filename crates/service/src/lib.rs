@@ -15,6 +15,7 @@
 //! | [`hsm_logins`] | which node may present its PIN to an HSM token |
 //! | [`custody`] | where every key lies, and whether each signature has its record |
 //! | [`audit`] | what is written of each decision |
+//! | [`restoring`] | what is ended again in a store that was restored |
 //! | [`readiness`] | whether tokens can be issued now |
 //!
 //! Each is made of structs that take the ports they need in their constructor; one gets another only there, so that no
@@ -50,6 +51,7 @@ pub mod otp_validation;
 mod pages;
 mod ports;
 pub mod readiness;
+pub mod restoring;
 mod rows;
 pub mod sessions;
 pub mod settings;

@@ -13,9 +13,9 @@ use signet_store::{Generations, StoreFailure};
 
 texts! {
     TAIL = "SELECT head_sequence, head_hash, head_at FROM nodes WHERE id = $1";
-    LOCK_TAIL = "SELECT lease, retired_at, head_sequence, head_hash, head_at, (SELECT COUNT(*) FROM halts) AS halts
+    LOCK_TAIL = "SELECT lease, retired_at, head_sequence, head_hash, head_at, (SELECT MAX(restored) FROM halts) AS restored
         FROM nodes WHERE id = $1 FOR UPDATE";
-    HALT = "INSERT INTO halts (id, node, at) VALUES (1, $1, $2) ON CONFLICT DO NOTHING";
+    HALT = "INSERT INTO halts (id, node, at, restored) VALUES (1, $1, $2, 0) ON CONFLICT DO NOTHING";
     JOIN = "INSERT INTO nodes (id, name, joined_at, lease, head_sequence, head_hash, head_at)
         VALUES ($1, '', $2, 0, 0, $3, 0) ON CONFLICT DO NOTHING";
     HASH_AT = "SELECT hash FROM audit_records WHERE node = $1 AND sequence = $2";
@@ -140,7 +140,8 @@ pub(super) async fn latest(connection: &mut Connection) -> Result<Option<Timesta
 
 /// Begins a transaction that writes as this node, and reads the tail of its chain. A node that never wrote joins.
 /// Errors: [`StoreFailure::Fenced`] where the node was retired, or its lease is not this one any more (0: none has to be held);
-/// [`StoreFailure::RolledBack`] where some node found records of its own gone, unless whoever decides about that asks.
+/// [`StoreFailure::RolledBack`] where some node found records of its own gone, unless whoever decides about that asks;
+/// [`StoreFailure::Unanswered`] for a server where the store was restored and nobody has said what had ended since its copy.
 pub(super) async fn begin(
     connection: &mut dyn WriteConnection,
     node: &NodeId,
@@ -157,8 +158,11 @@ pub(super) async fn begin(
             query(LOCK_TAIL).bind(node).fetch_one(connection).await?
         }
     };
-    if row.try_get::<i64, _>("halts")? > 0 && !decides {
-        return Err(StoreFailure::RolledBack);
+    match row.try_get::<Option<i64>, _>("restored")? {
+        Some(0) if !decides => return Err(StoreFailure::RolledBack),
+        // Only servers hold their node's lease.
+        Some(1) if lease != 0 => return Err(StoreFailure::Unanswered),
+        _ => {}
     }
     if row.try_get::<Option<Timestamp>, _>("retired_at")?.is_some() {
         return Err(StoreFailure::Fenced("this node was retired: it writes nothing any more"));

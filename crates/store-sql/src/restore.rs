@@ -1,9 +1,10 @@
 //! A backup's rows go into an empty store. Nobody can open it until all of them are there and were compared with what was signed,
-//! and until what could have been ended since the backup is ended, on the record, in the commit that opens it.
+//! and until what nobody can know the state of is ended, on the record, in the commit that opens it. From then on commands may
+//! change it, and no server writes until an operator has said what had ended since.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use signet_core::audit::Draft;
+use signet_core::audit::{Draft, NodeId};
 use signet_core::backup::{Header, Statement, TableHeader};
 use signet_jose::clock::Timestamp;
 use signet_store::{EndReason, StoreError, StoreFailure};
@@ -37,8 +38,10 @@ texts! {
     END_SESSIONS = "DELETE FROM sessions";
     // Nobody may take a number for known that was given before.
     RAISE_GENERATIONS = "UPDATE generations SET value = value + 1000000";
-    GO_ON = "DELETE FROM halts";
-    HALTS = "SELECT COUNT(*) AS halts FROM halts";
+    AWAIT_ANSWER = "INSERT INTO halts (id, node, at, restored) VALUES (1, $1, $2, 1)
+        ON CONFLICT (id) DO UPDATE SET restored = 1";
+    GO_ON = "DELETE FROM halts WHERE restored = 1";
+    HALTS = "SELECT restored FROM halts";
     KEEP_DECISION = "INSERT INTO restores (at) VALUES ($1) ON CONFLICT DO NOTHING";
     DECISIONS = "SELECT COUNT(*) AS decisions FROM restores WHERE at > $1";
 }
@@ -124,8 +127,15 @@ pub struct Ended {
     pub recovery: u64,
     /// TOTP factors whose codes until now are spent.
     pub totp: u64,
-    /// Factors, and keys of the Yubico validation protocol, that count: disabled until somebody enables them.
-    pub disabled: u64,
+}
+
+/// What keeps the nodes from writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standstill {
+    /// Some node found records of its own gone: an operator decides.
+    Behind,
+    /// The store is a copy that was put back: an operator says what had ended since.
+    Restored,
 }
 
 /// An empty store that a backup goes into.
@@ -222,18 +232,26 @@ async fn sum_of(connection: &mut Connection, table: &'static Table) -> Result<pa
 }
 
 impl SqlStore {
-    /// Ends, in one commit and on the record, what could have been ended since the moment that the store shows, and lets every
-    /// node go on. For a store that was put back, or failed over, in its place.
+    /// Ends, in one commit and on the record, what nobody can know the state of since the moment that the store shows. No server
+    /// writes until the [`answer`](Self::answer). For a store that was put back, or failed over, in its place.
     /// Errors: what the engine says; the nodes stand still then.
     pub async fn go_on(&self, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
-        self.writer.change("end what may have ended", Scope::free(), at, vec![record], end_in_place).await
+        let input = (self.node.clone(), at);
+        self.writer.change("end what may have ended", Scope::free(), input, vec![record], end_in_place).await
     }
 
-    /// Whether nodes stand still until somebody decides.
+    /// What keeps the nodes from writing, if anything does.
     /// Errors: what the engine says.
-    pub async fn is_halted(&self) -> Result<bool, StoreError> {
-        let halts = self.read_one("ask whether nodes stand still", query(HALTS), |row| row.try_get::<i64, _>("halts"));
-        Ok(halts.await?.is_some_and(|halts| halts > 0))
+    pub async fn standstill(&self) -> Result<Option<Standstill>, StoreError> {
+        let restored = self.read_one("ask whether nodes stand still", query(HALTS), |row| row.try_get("restored"));
+        Ok(restored.await?.map(|restored: i64| if restored == 1 { Standstill::Restored } else { Standstill::Behind }))
+    }
+
+    /// Lets the servers write again, on the record: what had ended since the copy was ended again. Where nobody knows how far
+    /// tokens that count were counted since, they are disabled. Returns how many were.
+    /// Errors: what the engine says.
+    pub async fn answer(&self, knows_counts: bool, record: Draft) -> Result<u64, StoreError> {
+        self.writer.change("let the servers go on", Scope::free(), knows_counts, vec![record], answer).await
     }
 
     /// Whether somebody decided by [`go_on`](Self::go_on) since.
@@ -247,31 +265,45 @@ impl SqlStore {
     /// Ends, in one commit and on the record, what could have been ended since a backup, and lets the store be opened.
     /// Errors: what the engine says; the store stays closed then.
     pub async fn open_restored(&self, id: &str, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
-        self.writer.change("end what may have ended", Scope::free(), (id.to_owned(), at), vec![record], end_all).await
+        let input = (self.node.clone(), at, id.to_owned());
+        self.writer.change("end what may have ended", Scope::free(), input, vec![record], end_all).await
     }
 }
 
-async fn end_in_place(at: &Timestamp, connection: &mut Connection) -> Result<WriteOutcome<Ended>> {
-    let ended = end_rights(*at, connection).await?;
-    for text in [END_SESSIONS, RAISE_GENERATIONS, GO_ON] {
+async fn end_in_place((node, at): &(NodeId, Timestamp), connection: &mut Connection) -> Result<WriteOutcome<Ended>> {
+    let ended = end_rights(node, *at, connection).await?;
+    for text in [END_SESSIONS, RAISE_GENERATIONS] {
         query(text).execute(&mut *connection).await?;
     }
     query(KEEP_DECISION).bind(at).execute(connection).await?;
     Ok(WriteOutcome::renewed(ended))
 }
 
-async fn end_all((id, at): &(String, Timestamp), connection: &mut Connection) -> Result<WriteOutcome<Ended>> {
-    let ended = end_rights(*at, connection).await?;
+async fn end_all(
+    (node, at, id): &(NodeId, Timestamp, String),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<Ended>> {
+    let ended = end_rights(node, *at, connection).await?;
     query(OPEN).bind(id).execute(connection).await?;
     Ok(WriteOutcome::renewed(ended))
 }
 
-async fn end_rights(at: Timestamp, connection: &mut Connection) -> Result<Ended> {
+async fn answer(knows_counts: &bool, connection: &mut Connection) -> Result<WriteOutcome<u64>> {
+    let mut disabled = 0_u64;
+    for text in [DISABLE_COUNTING, DISABLE_OTP_KEYS].into_iter().filter(|_| !knows_counts) {
+        disabled = disabled.saturating_add(query(text).execute(&mut *connection).await?.rows_affected());
+    }
+    for text in [RAISE_GENERATIONS, GO_ON] {
+        query(text).execute(&mut *connection).await?;
+    }
+    Ok(WriteOutcome::renewed(disabled))
+}
+
+async fn end_rights(node: &NodeId, at: Timestamp, connection: &mut Connection) -> Result<Ended> {
     let grants = query(END_GRANTS).bind(at).bind(EndReason::Revoked.name()).execute(connection).await?.rows_affected();
     let totp = query(RAISE_STEPS).bind(at.unix_seconds()).execute(connection).await?.rows_affected();
     query(REMOVE_RECOVERY_SEALS).bind(seals::FACTOR).execute(connection).await?;
     let recovery = query(REMOVE_RECOVERY).execute(connection).await?.rows_affected();
-    let factors = query(DISABLE_COUNTING).execute(connection).await?.rows_affected();
-    let keys = query(DISABLE_OTP_KEYS).execute(connection).await?.rows_affected();
-    Ok(Ended { grants, recovery, totp, disabled: factors.saturating_add(keys) })
+    query(AWAIT_ANSWER).bind(node).bind(at).execute(connection).await?;
+    Ok(Ended { grants, recovery, totp })
 }

@@ -108,7 +108,7 @@ tables! {
         head_sequence: Number, head_hash: Bytes, head_at: Number
     }
     halts StaysHere [id] {
-        id: Number, node: Text, at: Number
+        id: Number, node: Text, at: Number, restored: Number
     }
     restores InBackups [at] {
         at: Number

@@ -369,8 +369,9 @@ impl Task {
         };
         let outcome = self.terms.transaction(connection.as_mut(), jobs).await;
         let mut is_usable = outcome.is_ok() || connection.rollback().await.is_ok();
-        let is_behind = matches!(outcome, Err(Broken::Begin(StoreFailure::RolledBack)));
-        if is_behind && is_usable {
+        let is_rolled_back = matches!(outcome, Err(Broken::Begin(StoreFailure::RolledBack)));
+        let is_behind = is_rolled_back || matches!(outcome, Err(Broken::Begin(StoreFailure::Unanswered)));
+        if is_rolled_back && is_usable {
             // Where this fails, each node still finds its own records gone.
             is_usable = self.terms.halt(connection.as_mut()).await.is_ok();
         }

@@ -26,6 +26,11 @@ pub enum StoreFailure {
         "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back, or decide by `signet restore --in-place`"
     )]
     RolledBack,
+    /// The store is a copy that was put back: no server writes until an operator has said what had ended since.
+    #[error(
+        "the store was restored, and nobody has said yet what had ended since its copy: end it again, then say so by `signet restore --ended TEXT`"
+    )]
+    Unanswered,
     /// Another transaction was in the way; nothing was changed, and the same may be tried again.
     #[error("not available: {0}")]
     Busy(String),

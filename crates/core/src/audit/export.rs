@@ -148,13 +148,25 @@ impl<R: BufRead> ExportReader<R> {
     /// hand: those that reach further than the export say nothing of it. Gives what it found of each chain, in their order.
     /// Errors: [`ExportError`]: the first thing that is wrong.
     pub fn verify(self, keys: &[VerifyingKey], anchored: &[Checkpoint]) -> Result<Vec<ChainSummary>, ExportError> {
-        self.verify_with(anchored, |check, checkpoint| check.checkpoint(checkpoint, keys))
+        self.verify_each(keys, anchored, &mut |_| ())
+    }
+
+    /// As [`verify`](Self::verify); `visit` sees each record once it was checked against the one before. Until all is verified nothing
+    /// of them counts.
+    pub fn verify_each(
+        self,
+        keys: &[VerifyingKey],
+        anchored: &[Checkpoint],
+        visit: &mut dyn FnMut(Record),
+    ) -> Result<Vec<ChainSummary>, ExportError> {
+        self.verify_with(anchored, |check, checkpoint| check.checkpoint(checkpoint, keys), visit)
     }
 
     fn verify_with(
         mut self,
         anchored: &[Checkpoint],
         match_checkpoint: impl Fn(&mut ChainCheck, &Checkpoint) -> Result<(), ChainFault>,
+        visit: &mut dyn FnMut(Record),
     ) -> Result<Vec<ChainSummary>, ExportError> {
         let mut before: Vec<ChainCheck> = Vec::new();
         let mut last: Option<ChainCheck> = None;
@@ -177,6 +189,7 @@ impl<R: BufRead> ExportReader<R> {
                     let mut of_record = anchored.iter().filter(covers);
                     // Matched aside: only a checkpoint of the export's own closes it.
                     of_record.try_for_each(|one| match_checkpoint(&mut check.clone(), one)).map_err(fault)?;
+                    visit(record);
                 }
                 ExportLine::Checkpoint(checkpoint) => {
                     let mut check = last.take().unwrap_or_else(|| ChainCheck::of(checkpoint.node.clone()));
@@ -234,7 +247,7 @@ mod tests {
 
     fn verify_all(text: &str, anchored: &[Checkpoint]) -> Result<Vec<ChainSummary>, ExportError> {
         let export = ExportReader::new(text.as_bytes());
-        export.verify_with(anchored, |check, checkpoint| check.claims(claims_of(checkpoint)))
+        export.verify_with(anchored, |check, checkpoint| check.claims(claims_of(checkpoint)), &mut |_| ())
     }
 
     fn fault(text: &str) -> (u64, ChainFault) {

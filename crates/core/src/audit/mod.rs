@@ -8,6 +8,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod export;
 pub mod reason;
+pub mod since;
 
 pub use chain::{ChainCheck, ChainFault, ChainSummary, chain};
 pub use checkpoint::CheckpointClaims;
@@ -15,6 +16,7 @@ pub use export::{ExportError, ExportLine, ExportReader};
 
 pub use reason::Reason;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,8 @@ words! {
         StoreBackedUp = "store.backed_up",
         /// A backup was put into an empty store, and what could have been ended since was ended.
         StoreRestored = "store.restored",
+        /// An operator said what had ended since the copy that was restored, and the servers write again.
+        RestoreAnswered = "store.restore_answered",
         /// A store that had been closed was taken back before its copy was complete.
         StoreReopened = "store.reopened",
         /// A person showed a password and a factor, or failed to.
@@ -122,6 +126,48 @@ words! {
 }
 
 words! {
+    /// What was changed of a user, a factor, a client or a key of the validation protocol.
+    pub enum Change {
+        /// It was added.
+        Added = "added",
+        /// It counts again.
+        Enabled = "enabled",
+        /// It counts no more.
+        Disabled = "disabled",
+        /// It is gone.
+        Removed = "removed",
+        /// It has another name.
+        Renamed = "renamed",
+        /// A user has other roles.
+        RolesReplaced = "roles_replaced",
+        /// A user has another password.
+        PasswordReplaced = "password_replaced",
+        /// A client has another secret.
+        SecretReplaced = "secret_replaced",
+        /// Tries that were counted are forgotten.
+        TriesForgotten = "tries_forgotten",
+        /// A factor was approved by a second operator, or was to be.
+        Approved = "approved",
+        /// A token that was out of step was found again.
+        Resynchronised = "resynchronised",
+        /// The counter was raised.
+        CounterRaised = "counter_raised",
+    }
+}
+
+impl Change {
+    /// That it counts again, or no more.
+    pub const fn enabled(enabled: bool) -> Self {
+        if enabled { Self::Enabled } else { Self::Disabled }
+    }
+
+    /// It in words.
+    pub fn in_words(self) -> String {
+        self.name().replace('_', " ")
+    }
+}
+
+words! {
     /// How it ended.
     pub enum Outcome {
         /// It was done.
@@ -193,6 +239,15 @@ pub struct Draft {
     /// The audiences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<String>,
+    /// What was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    /// A user's roles after the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<BTreeSet<String>>,
+    /// What the counter of a token that counts stands at from then on: nothing before it is accepted again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<i64>,
     /// What else matters, in words without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -217,6 +272,9 @@ impl Draft {
             grant: None,
             scope: None,
             audience: Vec::new(),
+            change: None,
+            roles: None,
+            counter: None,
             detail: None,
         }
     }
@@ -239,6 +297,20 @@ impl Draft {
     #[must_use]
     pub fn client(mut self, client: impl Into<String>) -> Self {
         self.client = Some(client.into());
+        self
+    }
+
+    /// Adds what was changed, and that in words as the detail.
+    #[must_use]
+    pub fn change(mut self, change: Change) -> Self {
+        self.change = Some(change);
+        self.detail(change.in_words())
+    }
+
+    /// Adds how far a token that counts is spent.
+    #[must_use]
+    pub const fn counter(mut self, counter: i64) -> Self {
+        self.counter = Some(counter);
         self
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::names::check_words;
 use crate::pages::all_pages;
 use crate::{ChangeError, check_name, still_there};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes};
 use signet_core::random;
 use signet_core::secret::{SecretHash, SecretText};
@@ -56,7 +56,7 @@ impl ClientRegistry {
             enabled: true,
             created_at: self.clock.now(),
         };
-        let told = self.client_changed(&client, "added", context);
+        let told = self.client_changed(&client, Change::Added, context);
         if self.clients.add_client(&client, vec![told]).await? {
             Ok((client, secret))
         } else {
@@ -84,7 +84,7 @@ impl ClientRegistry {
     /// Lets a client ask for tokens again, or no more. Disabling ends its refresh families at once.
     pub async fn enable_client(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_client(name).await?;
-        let told = self.client_changed(&client, if enabled { "enabled" } else { "disabled" }, context);
+        let told = self.client_changed(&client, Change::enabled(enabled), context);
         let set = self.clients.set_client_enabled(&client.tenant, &client.id, enabled, self.clock.now(), vec![told]);
         still_there(set.await?, "client", name)
     }
@@ -93,7 +93,7 @@ impl ClientRegistry {
     pub async fn renew_client_secret(&self, name: &str, context: &RequestContext) -> Result<SecretText, ChangeError> {
         let secret = SecretText::new(random::url_text::<32>(self.random.as_ref()));
         let (client, hash) = (self.find_client(name).await?, SecretHash::of(secret.expose()));
-        let told = self.client_changed(&client, "secret replaced", context);
+        let told = self.client_changed(&client, Change::SecretReplaced, context);
         let set = self.clients.set_client_secret(&client.tenant, &client.id, &hash, vec![told]);
         still_there(set.await?, "client", name).map(|()| secret)
     }
@@ -101,13 +101,14 @@ impl ClientRegistry {
     /// Removes a client with its grants.
     pub async fn remove_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_client(name).await?;
-        let told = self.client_changed(&client, "removed", context);
+        let told = self.client_changed(&client, Change::Removed, context);
         still_there(self.clients.remove_client(&client.tenant, &client.id, vec![told]).await?, "client", name)
     }
 
-    fn client_changed(&self, client: &Client, what: &str, context: &RequestContext) -> Draft {
+    fn client_changed(&self, client: &Client, change: Change, context: &RequestContext) -> Draft {
         Draft::new(Event::ClientChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .client(client.id.as_str())
-            .detail(format!("{what}: {}", client.name))
+            .change(change)
+            .detail(format!("{}: {}", change.in_words(), client.name))
     }
 }

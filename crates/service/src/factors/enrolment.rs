@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::sign_in::piv::PivKey;
 use crate::{Accounts, ChangeError, check_name, factor_row};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
 use signet_core::mfa::{FactorDetail, HotpState, PivState, UsedFactor, YubicoRemoteState, piv, policy, yubico_otp};
@@ -157,7 +157,7 @@ impl FactorMaker {
     }
 
     async fn keep_factor(&self, user: &User, factor: Factor, context: &RequestContext) -> Result<Factor, ChangeError> {
-        let told = factor_changed(&factor, factor_added(&factor), context);
+        let told = factor_changed(&factor, Change::Added, context).detail(factor_added(&factor));
         if self.factors.add_factor(&factor, vec![told]).await? {
             return Ok(factor);
         }
@@ -275,10 +275,10 @@ pub(crate) fn taken(factor: &Factor, user: &User) -> ChangeError {
 }
 
 /// The audit event of a change of a factor.
-pub(crate) fn factor_changed(factor: &Factor, what: &str, context: &RequestContext) -> Draft {
+pub(crate) fn factor_changed(factor: &Factor, change: Change, context: &RequestContext) -> Draft {
     let mut draft = Draft::new(Event::FactorChanged, Outcome::Done, factor.tenant.as_str(), context)
         .user(factor.user.as_str())
-        .detail(what);
+        .change(change);
     draft.factors = vec![UsedFactor::Factor(factor.reference())];
     draft
 }

@@ -1,7 +1,7 @@
 //! What becomes of factors: listed, named, disabled, and approved by a second pair of eyes (`docs/decisions/0022-*`).
 
 use crate::{Accounts, ChangeError, all_pages, check_name, factor_changed};
-use signet_core::audit::{Outcome, Reason, RequestContext};
+use signet_core::audit::{Change, Outcome, Reason, RequestContext};
 use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState, ListedFactor};
 
 module! {
@@ -35,7 +35,7 @@ impl FactorLifecycle {
                 "the factor waits for another operator's `signet factor approve {id}`"
             )));
         }
-        let told = factor_changed(&factor, if enabled { "enabled" } else { "disabled" }, context);
+        let told = factor_changed(&factor, Change::enabled(enabled), context);
         if self.factor_life.set_factor_enabled(&factor.tenant, id, enabled, self.clock.now(), vec![told]).await? {
             return Ok(());
         }
@@ -46,7 +46,7 @@ impl FactorLifecycle {
     pub async fn rename_factor(&self, id: &FactorId, label: &str, context: &RequestContext) -> Result<(), ChangeError> {
         check_name("factor", label)?;
         let factor = self.find_factor(id).await?;
-        let told = factor_changed(&factor, "renamed", context);
+        let told = factor_changed(&factor, Change::Renamed, context);
         let renamed = self.factor_life.rename_factor(&factor.tenant, id, label, vec![told]).await?;
         if renamed { Ok(()) } else { Err(missing(id)) }
     }
@@ -62,7 +62,8 @@ impl FactorLifecycle {
             )));
         };
         let approver = context.operator.as_deref().unwrap_or_default();
-        let mut refused = factor_changed(&factor, "approval", context).because(Reason::SameOperator);
+        let mut refused =
+            factor_changed(&factor, Change::Approved, context).detail("approval").because(Reason::SameOperator);
         refused.outcome = Outcome::Refused;
         if !are_two_people(requested_by, approver) {
             self.audit.append(vec![refused]).await?;
@@ -72,7 +73,8 @@ impl FactorLifecycle {
             );
             return Err(ChangeError::Input(text));
         }
-        let done = factor_changed(&factor, &format!("approved; {requested_by} had asked for it"), context);
+        let done = factor_changed(&factor, Change::Approved, context);
+        let done = done.detail(format!("approved; {requested_by} had asked for it"));
         let told = AuditOnOutcome { applied: vec![done], rejected: vec![refused] };
         if self.factor_life.approve_factor(&factor.tenant, id, approver, told).await? {
             return Ok(());
@@ -97,7 +99,7 @@ impl FactorLifecycle {
         let tenant = &self.settings.tenant;
         let missing = || ChangeError::missing("factor", id);
         let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
-        let told = factor_changed(&factor, "removed", context);
+        let told = factor_changed(&factor, Change::Removed, context);
         let removed = self.factors.remove_factor(tenant, id, self.clock.now(), vec![told]).await?;
         if removed { Ok(()) } else { Err(missing()) }
     }

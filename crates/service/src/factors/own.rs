@@ -14,7 +14,7 @@ use crate::{
     ChangeError, FactorLifecycle, FactorMaker, FactorProofs, LiveSession, NewFactor, SignedState, Unavailable,
     check_name, factor_added, factor_changed, row_of_factor,
 };
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, RowBinding, SealedCopies};
 use signet_core::mfa::assurance::may_change_factors;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
@@ -166,7 +166,7 @@ impl OwnFactors {
         let step = matched.map_err(|_| SelfServiceError::WrongCode)?;
         (state.last_step, state.drift) = (step.step(), step.drift());
         (factor.detail, factor.last_used_at) = (FactorDetail::Totp(state), Some(now));
-        let told = factor_changed(&factor, factor_added(&factor), context);
+        let told = factor_changed(&factor, Change::Added, context).detail(factor_added(&factor));
         let added = self.factor_life.add_own_factor(&live.session, &factor, vec![told]).await;
         if added? {
             return Ok(factor);
@@ -207,7 +207,7 @@ impl OwnFactors {
             let text = "this is the only factor: without it nobody can sign in here any more. Set up another one first";
             return Err(SelfServiceError::Input(text.to_owned()));
         }
-        let told = factor_changed(&factor, "removed", context);
+        let told = factor_changed(&factor, Change::Removed, context);
         let removed = self.factor_life.remove_own_factor(&live.session, id, self.clock.now(), vec![told]).await;
         if removed? { Ok(()) } else { Err(SelfServiceError::SessionOver) }
     }

@@ -6,7 +6,7 @@ use crate::{
     FactorMaker, KeyAnswer, LiveSession, NewFactor, OwnFactors, SignedState, Unavailable, check_name, factor_added,
     factor_changed,
 };
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::webauthn::RegistrationFault;
 use signet_core::mfa::{FactorKind, policy};
 use signet_core::secret::SecretText;
@@ -63,7 +63,7 @@ impl OwnKeys {
         }
         let new = NewFactor { label, serial: None, detail: FactorDetail::WebAuthn(key) };
         let factor = self.maker.new_factor(&live.user, new, context).await?;
-        let told = factor_changed(&factor, factor_added(&factor), context);
+        let told = factor_changed(&factor, Change::Added, context).detail(factor_added(&factor));
         let added = self.factor_life.add_own_factor(&live.session, &factor, vec![told]).await;
         if added? {
             return Ok(factor);

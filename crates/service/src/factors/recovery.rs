@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::factors::enrolment::taken;
 use crate::{Accounts, ChangeError, FactorLifecycle, FactorMaker, NewFactor, factor_added, factor_changed, factor_row};
-use signet_core::audit::RequestContext;
+use signet_core::audit::{Change, RequestContext};
 use signet_core::mfa::recovery::RecoveryCode;
 use signet_core::mfa::{RecoveryState, recovery};
 use signet_core::secret::{SecretBytes, SecretHash, SecretText};
@@ -94,7 +94,7 @@ impl Recovery {
             Some(until) => format!("{}: {made} codes until {until}", factor_added(&factor)),
             None => format!("{}: {made} codes", factor_added(&factor)),
         };
-        let told = factor_changed(&factor, &what, context);
+        let told = factor_changed(&factor, Change::Added, context).detail(what);
         if !self.recovery_codes.add_recovery(session, &factor, &kept, vec![told]).await? {
             return Err(taken(&factor, user));
         }

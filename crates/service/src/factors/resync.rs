@@ -1,7 +1,7 @@
 //! A token that is out of step is found again by two codes in a row (RFC 4226 §7.4, RFC 6238 §6).
 
 use crate::{ChangeError, Tries, factor_changed, row_of_factor};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::lockout::Target;
 use signet_core::mfa::totp::{Code, counter_message};
 use signet_core::mfa::{hotp, totp};
@@ -65,7 +65,11 @@ impl Resynchronisation {
                 let counters = hotp::resync_candidates(state);
                 let hmacs = self.many_hmacs(factor, &counters).await?;
                 match hotp::match_pair(codes, &counters, &hmacs, state) {
-                    Ok(counter) => self.factors.raise_counter(tenant, id, counter.raised(), now, told(None)).await?,
+                    Ok(counter) => {
+                        let mut told = told(None);
+                        told.applied.iter_mut().for_each(|done| done.counter = Some(counter.raised()));
+                        self.factors.raise_counter(tenant, id, counter.raised(), now, told).await?
+                    }
                     Err(fault) => return self.refuse_resync(factor, fault, context).await,
                 }
             }
@@ -80,7 +84,7 @@ impl Resynchronisation {
     }
 
     fn resync_told(&self, factor: &Factor, reason: Option<Reason>, context: &RequestContext) -> AuditOnOutcome {
-        let done = factor_changed(factor, "resynchronised", context);
+        let done = factor_changed(factor, Change::Resynchronised, context);
         let mut lost = Draft { event: Event::FactorChanged, outcome: Outcome::Refused, ..done.clone() };
         lost.reason = Some(reason.unwrap_or(Reason::ReplayedCode));
         AuditOnOutcome { applied: vec![done], rejected: vec![lost] }

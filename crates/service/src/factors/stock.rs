@@ -6,7 +6,7 @@ use crate::{
     Accounts, ChangeError, Decoys, FactorMaker, NewFactor, Tries, all_pages, decoy_row, factor_added, factor_changed,
     factor_row,
 };
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::totp::Code;
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
@@ -210,7 +210,8 @@ impl TokenStock {
         let mut factor = self.maker.new_factor(user, new, context).await?;
         let (from, to) = (stock_row(&token.tenant, &token.id), factor_row(&factor.tenant, &factor.id, &factor.user));
         factor.secret = self.vault.rebind(&from, &to, kind, &token.secret).await?;
-        let told = factor_changed(&factor, &format!("{} from the stock", factor_added(&factor)), context);
+        let told = factor_changed(&factor, Change::Added, context);
+        let told = told.detail(format!("{} from the stock", factor_added(&factor)));
         match self.stock.assign_stock(session, &token.id, &factor, vec![told]).await? {
             AssignOutcome::Assigned => Ok(factor),
             AssignOutcome::Gone => Err(not_in_stock(&token.serial)),

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::pages::all_pages;
 use crate::rows::client_row;
 use crate::{ChangeError, check_name, still_there};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{OtpHash, OtpSecretKind};
 use signet_core::mfa::yubico_export;
 use signet_core::mfa::yubico_validation::ClientNumber;
@@ -65,7 +65,7 @@ impl OtpClients {
                 enabled: new.enabled,
                 created_at: self.clock.now(),
             };
-            let told = self.otp_client_changed(&client, "added", context);
+            let told = self.otp_client_changed(&client, Change::Added, context);
             if self.otp_validation.add_otp_client(&client, vec![told]).await? {
                 return Ok((client, SecretText::new(STANDARD.encode(key.expose()))));
             }
@@ -106,7 +106,7 @@ impl OtpClients {
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
         let client = self.find_otp_client(name).await?;
-        let told = self.otp_client_changed(&client, if enabled { "enabled" } else { "disabled" }, context);
+        let told = self.otp_client_changed(&client, Change::enabled(enabled), context);
         let set = self.otp_validation.set_otp_client_enabled(&client.tenant, client.id, enabled, vec![told]).await?;
         still_there(set, "otp-client", name)
     }
@@ -114,7 +114,7 @@ impl OtpClients {
     /// Removes a client with its key.
     pub async fn remove_otp_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.find_otp_client(name).await?;
-        let told = self.otp_client_changed(&client, "removed", context);
+        let told = self.otp_client_changed(&client, Change::Removed, context);
         still_there(
             self.otp_validation.remove_otp_client(&client.tenant, client.id, vec![told]).await?,
             "otp-client",
@@ -126,10 +126,12 @@ impl OtpClients {
         Ok(self.list_otp_clients().await?.into_iter().find(|client| client.name == name))
     }
 
-    fn otp_client_changed(&self, client: &OtpClient, what: &str, context: &RequestContext) -> Draft {
+    fn otp_client_changed(&self, client: &OtpClient, change: Change, context: &RequestContext) -> Draft {
         Draft::new(Event::OtpClientChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .client(client.id.to_string())
-            .detail(format!("{what}: {}", client.name))
+            .client(client.id.to_string())
+            .change(change)
+            .detail(format!("{}: {}", change.in_words(), client.name))
     }
 }
 

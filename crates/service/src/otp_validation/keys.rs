@@ -3,9 +3,9 @@
 use crate::factors::enrolment::YubicoKey;
 use crate::rows::key_row;
 use crate::{ChangeError, FactorLifecycle, all_pages, check_name, still_there};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::keys::OtpSecretKind;
-use signet_core::mfa::{FactorKind, yubico_otp};
+use signet_core::mfa::{FactorKind, UsedFactor, yubico_otp};
 use signet_store::{FactorState, OtpKey};
 
 module! {
@@ -47,7 +47,7 @@ impl OtpKeys {
             created_at: self.clock.now(),
             last_used_at: None,
         };
-        let told = self.otp_key_changed(&added.public_id, "added", context);
+        let told = self.otp_key_changed(&added.public_id, Change::Added, context);
         if self.otp_validation.add_otp_key(&added, vec![told]).await? {
             Ok(added)
         } else {
@@ -71,7 +71,7 @@ impl OtpKeys {
         enabled: bool,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        let told = self.otp_key_changed(public_id, if enabled { "enabled" } else { "disabled" }, context);
+        let told = self.otp_key_changed(public_id, Change::enabled(enabled), context);
         still_there(
             self.otp_validation.set_otp_key_enabled(&self.settings.tenant, public_id, enabled, vec![told]).await?,
             "otp-key",
@@ -97,7 +97,7 @@ impl OtpKeys {
 
     /// Removes a key.
     pub async fn remove_otp_key(&self, public_id: &str, context: &RequestContext) -> Result<(), ChangeError> {
-        let told = self.otp_key_changed(public_id, "removed", context);
+        let told = self.otp_key_changed(public_id, Change::Removed, context);
         let removed = self.otp_validation.remove_otp_key(&self.settings.tenant, public_id, vec![told]).await?;
         still_there(removed, "otp-key", public_id)
     }
@@ -110,12 +110,15 @@ impl OtpKeys {
         counter: i64,
         context: &RequestContext,
     ) -> Result<bool, ChangeError> {
-        let told = self.otp_key_changed(public_id, "counter raised", context);
+        let told = self.otp_key_changed(public_id, Change::CounterRaised, context).counter(counter);
         Ok(self.otp_validation.raise_yubico_counter(&self.settings.tenant, public_id, counter, vec![told]).await?)
     }
 
-    fn otp_key_changed(&self, public_id: &str, what: &str, context: &RequestContext) -> Draft {
-        Draft::new(Event::OtpKeyChanged, Outcome::Done, self.settings.tenant.as_str(), context)
-            .detail(format!("{what}: {public_id}"))
+    fn otp_key_changed(&self, public_id: &str, change: Change, context: &RequestContext) -> Draft {
+        let mut draft = Draft::new(Event::OtpKeyChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+            .change(change)
+            .detail(format!("{}: {public_id}", change.in_words()));
+        draft.factors = vec![UsedFactor::ValidationKey(public_id.to_owned())];
+        draft
     }
 }

@@ -213,7 +213,7 @@ impl OtpValidator {
             nonce: request.nonce().to_owned(),
             at: self.clock.now(),
         };
-        let done = Draft { outcome: Outcome::Done, ..draft.clone() };
+        let done = Draft { outcome: Outcome::Done, ..draft.clone() }.counter(shown.counter);
         let refusal = match self.otp_validation.spend_validated_otp(&shown, vec![done]).await? {
             OtpSpending::Spent => return Ok(Ok(reading)),
             OtpSpending::Replayed => Refusal { status: Status::ReplayedOtp, reason: Reason::ReplayedCode },

@@ -42,6 +42,13 @@ impl FactorProofs {
         done.outcome = Outcome::Done;
         done.factors = beside.to_vec();
         done.factors.push(UsedFactor::Factor(factor.reference()));
+        done.counter = match &code {
+            Spendable::Hotp(counter) | Spendable::Yubico(counter) | Spendable::YubicoRemote(counter) => {
+                Some(counter.raised())
+            }
+            Spendable::Assertion { assertion, .. } => Some(assertion.counter()),
+            Spendable::Totp(_) | Spendable::Piv(_) | Spendable::Recovery(_) => None,
+        };
         let mut told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because(Reason::ReplayedCode)] };
         if matches!(code, Spendable::Recovery(_)) {
             told.applied.push(self.recovery_used(factor, &told.applied).await?);

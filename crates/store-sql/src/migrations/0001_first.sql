@@ -17,12 +17,14 @@ CREATE TABLE nodes (
     head_at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Nobody writes while there is a row: the node found records of its own gone, so an old copy of the store, or a standby that
--- lacks the last commits, is in place. An operator decides.
+-- Nobody writes while there is a row whose restored is 0: the node found records of its own gone, so an old copy of the store, or
+-- a standby that lacks the last commits, is in place. An operator decides. From then on, and from the restore of a backup,
+-- restored is 1: no server writes until an operator has said what had ended since the copy.
 CREATE TABLE halts (
-    id   INTEGER PRIMARY KEY CHECK (id = 1),
-    node TEXT    NOT NULL,
-    at   INTEGER NOT NULL
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    node     TEXT    NOT NULL,
+    at       INTEGER NOT NULL,
+    restored INTEGER NOT NULL CHECK (restored IN (0, 1))
 ) STRICT;
 
 -- When an operator decided that the nodes go on with a store that is behind.
