@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use signet_core::audit::{Event, NodeId};
 use signet_jose::clock::{Clock as _, SystemClock};
-use signet_store::{AuditLog as _, Leases as _, Membership as _, Revocations as _, StoreError, StoreFailure};
+use signet_store::{
+    AuditLog as _, Leases as _, Membership as _, NodeHolder, NodeLease, Nodes as _, Revocations as _, StoreError,
+    StoreFailure,
+};
 use signet_store_postgres::PostgresOptions;
 use signet_store_sql::SqlStore;
 use signet_store_sql::restore::Standstill;
@@ -177,8 +180,18 @@ async fn a_standby_without_the_last_commits_is_refused_as_an_old_copy() {
     assert_eq!(deciding.standstill().await.unwrap(), Some(Standstill::Behind));
     deciding.go_on(now(), draft(Event::StoreRestored)).await.unwrap();
     assert_eq!(deciding.standstill().await.unwrap(), Some(Standstill::Restored));
+    // A command writes then, and a server does not: it holds its node's lease.
+    let serving = open_as(&url, "three").await.unwrap();
+    let holder = NodeHolder { process: "a server".to_owned(), ended: None, name: "three".to_owned() };
+    assert_eq!(serving.lease_node(&holder, now(), Duration::from_mins(1)).await.unwrap(), NodeLease::Held);
+    let refused = serving.append(vec![draft(Event::SignIn)]).await.unwrap_err().failure;
+    assert_eq!(refused, StoreFailure::Unanswered);
+    assert_eq!(serving.is_revoked(&tenant(), "jti").await.unwrap_err().failure, StoreFailure::RolledBack);
+    other.append(vec![draft(Event::SignIn)]).await.unwrap();
     deciding.answer(false, draft(Event::RestoreAnswered)).await.unwrap();
     assert_eq!(deciding.standstill().await.unwrap(), None);
+    serving.append(vec![draft(Event::SignIn)]).await.unwrap();
+    serving.close().await;
     deciding.close().await;
     other.append(vec![draft(Event::SignIn)]).await.unwrap();
     assert!(!other.is_revoked(&tenant(), "jti").await.unwrap());
