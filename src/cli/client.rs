@@ -89,7 +89,9 @@ impl ClientCommand {
             Self::Add { name, grant, scope, audience } => Some(new_client(name, grant, scope, audience)?),
             _ => None,
         };
-        let deployment = deployment::open(config, Need::Store, output).await?;
+        // What a client may do is written under the deployment's secret.
+        let need = if matches!(self, Self::List | Self::Show(_)) { Need::Store } else { Need::Hsm };
+        let deployment = deployment::open(config, need, output).await?;
         let (clients, operator) = (&deployment.signet.issuer().clients, operator());
         match (self, new) {
             (_, Some(new)) => {

@@ -105,6 +105,14 @@ impl UserView {
 const COLUMNS: [&str; 4] = ["name", "enabled", "roles", "id"];
 
 impl UserCommand {
+    /// What a user may do is written under the deployment's secret.
+    fn need(&self) -> Need {
+        match self {
+            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) => Need::Store,
+            _ => Need::Hsm,
+        }
+    }
+
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         let password = match &self {
             Self::Add { password_stdin, .. } | Self::SetPassword { password_stdin, .. } => {
@@ -113,8 +121,7 @@ impl UserCommand {
             _ => None,
         };
         let enables = matches!(self, Self::Enable(_));
-        let need = if password.is_some() { Need::Hsm } else { Need::Store };
-        let deployment = deployment::open(config, need, output).await?;
+        let deployment = deployment::open(config, self.need(), output).await?;
         let (accounts, operator) = (&deployment.signet.issuer().accounts, operator());
         match (self, password) {
             (Self::Add { name, roles, .. }, Some(password)) => {

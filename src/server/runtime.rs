@@ -107,6 +107,7 @@ impl Runtime {
             return Err(error.into());
         }
         runtime.signet.issuer().directory.fresh().await?;
+        runtime.signet.open_secret().await;
         Ok(runtime)
     }
 
@@ -178,6 +179,9 @@ impl Runtime {
             return Err(error.into());
         }
         self.signet.issuer().directory.fresh().await?;
+        if self.need != Need::HsmAndNewStore {
+            self.signet.open_secret().await;
+        }
         Ok(())
     }
 

@@ -45,6 +45,9 @@ pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {
             Err(error) => tracing::error!(%hsm, %error, "the keys could not be checked"),
         }
     }
+    if some_answer {
+        runtime.signet.open_secret().await;
+    }
     warn_of_unknown_keys(runtime, &snapshot);
     for key in snapshot.active(algorithm).filter(|key| answers(&key.key.hsm)) {
         match runtime.signet.key_ring.signatures.test_key(key).await {

@@ -7,7 +7,7 @@ use signet_store::AuditLog as _;
 use signet_store::anchor::Anchor;
 use signet_store_sqlite::SqliteOptions;
 
-use crate::support::store::{OwnChain as _, node};
+use crate::support::store::{OwnChain as _, keyed, node};
 use crate::support::store::{Place, checkpoint, draft, now, verify};
 
 fn anchored(place: &Place) -> SqliteOptions {
@@ -73,7 +73,7 @@ async fn a_cut_line_longer_than_what_is_read_first_is_passed_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_opens_beside_a_busy_one() {
     let place = Arc::new(Place::new());
-    let busy = signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap();
+    let busy = keyed(signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap());
     let writer = tokio::spawn({
         let busy = Arc::clone(&busy);
         async move {
@@ -84,7 +84,7 @@ async fn a_store_opens_beside_a_busy_one() {
         }
     });
     for _ in 0..60 {
-        signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap().close().await;
+        keyed(signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap()).close().await;
     }
     writer.abort();
     assert!(writer.await.unwrap_err().is_cancelled());
@@ -94,7 +94,7 @@ async fn a_store_opens_beside_a_busy_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchor_that_can_not_be_written_is_told_until_it_can() {
     let place = Place::new();
-    let store = signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap();
+    let store = keyed(signet_store_sqlite::open(anchored(&place), node(), place.clock.clone()).await.unwrap());
     store.append(vec![draft(Event::SignIn)]).await.unwrap();
     std::fs::create_dir(place.anchor()).unwrap();
     for _ in 0..2 {

@@ -13,8 +13,8 @@ use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::support::store::node;
 use crate::support::store::{Place, after, client, draft, grant, granted, now, raw, tenant, user, verify};
+use crate::support::store::{keyed, node};
 
 fn is_unavailable(error: &StoreError) -> bool {
     matches!(error.failure, StoreFailure::Unavailable(_))
@@ -31,7 +31,7 @@ async fn rotate(store: &SqlStore) -> Result<RotateOutcome, StoreError> {
 async fn a_lock_of_another_process_is_waited_for_and_then_denied() {
     let place = Place::new();
     let options = SqliteOptions { busy_timeout: Duration::from_millis(300), ..place.options() };
-    let store = signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap();
+    let store = keyed(signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap());
     granted(store.as_ref()).await;
     let mut other = raw(&place.database()).await;
     other.execute("BEGIN IMMEDIATE").await.unwrap();

@@ -14,7 +14,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _, SqliteConnection};
 
 use crate::support::postgres::Database;
-use crate::support::store::{OwnChain as _, node};
+use crate::support::store::{OwnChain as _, keyed, node};
 use crate::support::store::{Place, draft, raw, verify};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +49,7 @@ async fn a_missing_file_is_made_only_where_asked() {
     assert!(!place.database().exists());
     place.open().await.close().await;
     let options = SqliteOptions { create: false, ..place.options() };
-    signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap().close().await;
+    keyed(signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap()).close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,14 +7,14 @@ use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 use sqlx::Executor as _;
 
-use crate::support::store::{OwnChain as _, node};
+use crate::support::store::{OwnChain as _, keyed, node};
 use crate::support::store::{Place, checkpoint, draft, raw, verify};
 
 /// A closed store with five records, a checkpoint over the third, and the same in the anchor.
 async fn written() -> Place {
     let place = Place::new();
     let options = SqliteOptions { anchor: Some(place.anchor()), ..place.options() };
-    let store = signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap();
+    let store = keyed(signet_store_sqlite::open(options, node(), place.clock.clone()).await.unwrap());
     for number in 1..=5 {
         store.append(vec![draft(Event::SignIn).detail(format!("number {number}"))]).await.unwrap();
         if number == 3 {

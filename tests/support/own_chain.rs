@@ -1,13 +1,24 @@
 //! What a test asks of the chain of the node that it opened the store as.
 
+use std::sync::Arc;
+
 use signet_core::audit::{Checkpoint, Head, NodeId, Record};
 use signet_core::keys::TenantId;
+use signet_core::row_keys::RowKeys;
+use signet_core::secret::SecretBytes;
 use signet_store::audit_log::head_of;
-use signet_store::{Store, StoreError};
+use signet_store::{SecretsAtRest as _, Store, StoreError};
+use signet_store_sql::SqlStore;
 
 /// The node that tests are, where they are one.
 pub(crate) fn node() -> NodeId {
     NodeId::new("one")
+}
+
+/// A store that writes and checks rows as one does whose deployment's secret was opened.
+pub(crate) fn keyed(store: Arc<SqlStore>) -> Arc<SqlStore> {
+    store.use_row_keys(RowKeys::of(1, &SecretBytes::new(vec![5; 32])));
+    store
 }
 
 /// The chain of the node itself.

@@ -14,7 +14,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::process::feed;
 use super::store::{ManualClock, NOW};
-use crate::support::store::node;
+use crate::support::store::{keyed, node};
 
 /// The variable that has deployments of the tests keep their store in PostgreSQL.
 const WANTED: &str = "SIGNET_TEST_STORE";
@@ -114,7 +114,7 @@ impl Database {
     }
 
     pub(crate) async fn open(&self) -> Arc<SqlStore> {
-        signet_store_postgres::open(self.options(), node(), self.clock.clone()).await.unwrap()
+        keyed(signet_store_postgres::open(self.options(), node(), self.clock.clone()).await.unwrap())
     }
 
     /// A connection of somebody else's to the database.

@@ -29,7 +29,7 @@ use sqlx::{Connection as _, SqliteConnection};
 #[path = "own_chain.rs"]
 mod own_chain;
 
-pub(crate) use own_chain::{OwnChain, node};
+pub(crate) use own_chain::{OwnChain, keyed, node};
 
 /// A clock that is set by hand.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> Arc<SqlStore> {
-        signet_store_sqlite::open(self.options(), node(), self.clock.clone()).await.unwrap()
+        keyed(signet_store_sqlite::open(self.options(), node(), self.clock.clone()).await.unwrap())
     }
 }
 
@@ -193,6 +193,12 @@ pub(crate) fn grant(id: &str, user: &User, client: &Client) -> Grant {
 /// A connection of somebody else's to the database.
 pub(crate) async fn raw(path: &Path) -> SqliteConnection {
     SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.unwrap()
+}
+
+/// Whatever was done, each row is as its codec wrote it: a change that forgot the MAC is found here.
+pub(crate) async fn all_rows_verify(store: &SqlStore) {
+    let forged = store.check_rows().await.unwrap().into_iter().filter(|table| table.forged > 0).collect::<Vec<_>>();
+    assert!(forged.is_empty(), "rows that do not verify: {forged:?}");
 }
 
 /// Walks the store's whole chain with its checkpoints, as `signet audit verify` does. A checkpoint here carries its

@@ -24,6 +24,7 @@
 
 mod accounts;
 mod audit;
+mod authority;
 mod backups;
 mod clients;
 mod custody;

@@ -8,6 +8,7 @@
 //! | [`keys`] | key identity, the key ring's states, custody, the ports to the HSM |
 //! | [`audit`] | what a record says, how records are chained and checkpoints signed |
 //! | [`backup`] | what a backup's file says, and what is signed of it |
+//! | [`row_keys`] | by which keys the store's rows are authenticated |
 //! | [`user_name`] | which names are one |
 //! | [`id`] | what an identifier can do |
 //! | [`secret`], [`random`] | how secrets are held, and where randomness comes from |
@@ -23,6 +24,7 @@ pub mod keys;
 pub mod mfa;
 pub mod oauth;
 pub mod random;
+pub mod row_keys;
 pub mod token;
 pub mod token_files;
 pub mod user_name;

@@ -6,6 +6,7 @@ use crate::audit::checkpoint::Checkpoints;
 use crate::backups::Backups;
 use crate::custody::CustodyCheck;
 use crate::custody::report::CustodyReports;
+use crate::deployment_secret::DeploymentSecret;
 use crate::hsm_logins::LoginAllowances;
 use crate::hsm_membership::HsmMembership;
 use crate::hsm_membership::initialise::Initialisation;
@@ -53,6 +54,7 @@ pub struct Deployment {
     /// Whether tokens can be issued now.
     pub readiness: Arc<Readiness>,
     ledger: Arc<Ledger>,
+    secret: Arc<DeploymentSecret>,
     ports: Ports,
 }
 
@@ -81,6 +83,7 @@ impl Deployment {
             readiness: Readiness::new(&base, &signatures, &key_ring.trials, &state),
             issuers: Issuers::new(issuer),
             audit: base.audit,
+            secret: base.secret,
             key_ring,
             initialisation,
             resealing,
@@ -93,6 +96,12 @@ impl Deployment {
     /// The issuer of the default tenant.
     pub fn issuer(&self) -> &Arc<Issuer> {
         self.issuers.default_issuer()
+    }
+
+    /// Opens the deployment's secret, without which no row is written that could get somebody a yes. Where no HSM token does that
+    /// now, the first who needs it does.
+    pub async fn open_secret(&self) {
+        self.secret.prepare_deployment_secret().await;
     }
 
     /// The adapters that it works with.

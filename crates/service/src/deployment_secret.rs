@@ -1,5 +1,5 @@
-//! The deployment's secret: what names of accounts and successors of refresh tokens are derived by, the same whichever
-//! HSM token answers. See `docs/decisions/0013-*`.
+//! The deployment's secret: what names of accounts, successors of refresh tokens and the keys of rows are derived by, the same
+//! whichever HSM token answers. See `docs/decisions/0013-*` and `0034-*`.
 //!
 //! It is 32 random bytes, made at `init`, sealed for every HSM token like any secret at rest. The server opens it by any
 //! healthy token; from then on it is in memory, wiped at the end, and no derivation asks an HSM.
@@ -12,9 +12,12 @@ use crate::rows::deployment_row;
 use crate::{Directory, Ports, Unavailable};
 use signet_core::keys::{HsmError, HsmFailure, Vault};
 use signet_core::random::{self, Random};
+use signet_core::row_keys::RowKeys;
 use signet_core::secret::SecretBytes;
 use signet_store::SecretsAtRest;
 
+/// Which generation of the secret this is: there is one so far.
+const GENERATION: u8 = 1;
 /// How often a race for the first secret is run again: who loses it reads what the winner wrote.
 const ROUNDS: usize = 3;
 
@@ -65,6 +68,9 @@ impl DeploymentSecret {
         // The keys that open are known once a snapshot was read.
         self.directory.at_hand().await?;
         let secret = self.read_or_make_deployment_secret().await?;
+        self.secrets_at_rest.use_row_keys(RowKeys::of(GENERATION, &secret));
+        // What was read of the store until now was not checked.
+        self.directory.forget().await;
         Ok(self.opened.get_or_init(|| secret))
     }
 

@@ -91,6 +91,13 @@ impl Directory {
         }
     }
 
+    /// Forgets what was read: the next one who asks reads anew.
+    pub(crate) async fn forget(&self) {
+        // Whoever reads just now may have begun before.
+        let _one_at_a_time = self.loading.lock().await;
+        self.snapshot.store(None);
+    }
+
     /// The snapshot of the store's generations now.
     /// Errors: [`StoreError`] where the store can't be read.
     pub async fn fresh(&self) -> Result<Arc<Snapshot>, StoreError> {

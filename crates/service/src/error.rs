@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use signet_core::keys::{HsmError, HsmName};
 use signet_core::oauth::OAuthError;
-use signet_store::StoreError;
+use signet_store::{StoreError, StoreFailure};
 
 /// A change of users, factors, clients or keys was refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -215,7 +215,11 @@ impl From<HsmError> for Unavailable {
 
 impl From<StoreError> for Unavailable {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store did not do its part of a request");
+        match error.failure {
+            // The log has that row once, however often it is asked for.
+            StoreFailure::Forged { .. } => tracing::debug!(%error, "a row that does not verify was asked for"),
+            _ => tracing::error!(%error, "the store did not do its part of a request"),
+        }
         Self
     }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::SqlStore;
+use super::authority::{Fields, change, fields, find, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, query};
 use super::grants;
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
-use super::row::{array, joined, list, set};
+use super::row::{array, joined, list, set as texts_of};
 use super::texts::texts;
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
@@ -18,42 +19,40 @@ use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{Client, ClientId, Clients, GrantType, StoreError, StoreFailure};
 
+selections! {
+    BY_ID = "SELECT {clients} FROM clients WHERE tenant = $1 AND id = $2";
+    LIST = "SELECT {clients} FROM clients WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3";
+}
+
+insertions! {
+    ADD = "clients" "ON CONFLICT DO NOTHING";
+}
+
 texts! {
-    ADD = "INSERT INTO clients (tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
-    BY_ID = "SELECT tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at
-        FROM clients WHERE tenant = $1 AND id = $2";
-    LIST = "SELECT tenant, id, name, secret_hash, grant_types, scopes, audiences, enabled, created_at
-        FROM clients WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3";
-    SET_ENABLED = "UPDATE clients SET enabled = $3 WHERE tenant = $1 AND id = $2";
-    SET_SECRET = "UPDATE clients SET secret_hash = $3 WHERE tenant = $1 AND id = $2";
     REMOVE_GRANTS = "DELETE FROM grants WHERE tenant = $1 AND client_id = $2";
     REMOVE = "DELETE FROM clients WHERE tenant = $1 AND id = $2";
 }
 
 async fn add(client: &Client, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let ClientAuthentication::Secret(secret) = &client.authentication;
-    let added = query(ADD)
-        .bind(&client.tenant)
-        .bind(&client.id)
-        .bind(&client.name)
-        .bind(secret)
-        .bind(grant_names(&client.grants))
-        .bind(joined(&client.scopes))
-        .bind(joined(&client.audiences))
-        .bind(client.enabled)
-        .bind(client.created_at)
-        .execute(connection)
-        .await?;
-    Ok(WriteOutcome::renewed_if(added.rows_affected() > 0))
+    let row = fields()
+        .set("tenant", &client.tenant)
+        .set("id", &client.id)
+        .set("name", &client.name)
+        .set("secret_hash", secret)
+        .set("grant_types", grant_names(&client.grants))
+        .set("scopes", joined(&client.scopes))
+        .set("audiences", joined(&client.audiences))
+        .set("enabled", client.enabled)
+        .set("created_at", client.created_at);
+    Ok(WriteOutcome::renewed_if(insert(&ADD, row, vec![], connection).await?))
 }
 
 async fn set_enabled(
     (tenant, id, enabled, at): &(TenantId, ClientId, bool, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(SET_ENABLED).bind(tenant).bind(id).bind(enabled).execute(&mut *connection).await?;
-    if set.rows_affected() == 0 {
+    if !set((tenant, id), fields().set("enabled", *enabled), &mut *connection).await? {
         return Ok(WriteOutcome::nothing(false));
     }
     if !enabled {
@@ -66,8 +65,15 @@ async fn set_secret(
     (tenant, id, secret): &(TenantId, ClientId, SecretHash),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(SET_SECRET).bind(tenant).bind(id).bind(secret).execute(connection).await?;
-    Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
+    Ok(WriteOutcome::renewed_if(set((tenant, id), fields().set("secret_hash", secret), connection).await?))
+}
+
+/// Sets something of a client; `false` where there is none.
+async fn set((tenant, id): (&TenantId, &ClientId), fields: Fields, connection: &mut Connection) -> Result<bool> {
+    match find("clients", &[tenant, id], connection).await? {
+        Some(client) => change(client, fields, connection).await,
+        None => Ok(false),
+    }
 }
 
 /// Refresh tokens go with their grants, by their foreign key.
@@ -99,8 +105,8 @@ fn client_of(row: &Row) -> Result<Client> {
         name: row.try_get("name")?,
         authentication: ClientAuthentication::Secret(SecretHash::from_stored(array(row, "secret_hash")?)),
         grants: grants_of(row)?,
-        scopes: set(row, "scopes")?,
-        audiences: set(row, "audiences")?,
+        scopes: texts_of(row, "scopes")?,
+        audiences: texts_of(row, "audiences")?,
         enabled: row.try_get("enabled")?,
         created_at: row.try_get("created_at")?,
     })
@@ -114,12 +120,12 @@ impl Clients for SqlStore {
     }
 
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>, StoreError> {
-        self.read_one("find client", query(BY_ID).bind(tenant).bind(id), client_of).await
+        self.read_one("find client", rows(&BY_ID).bind(tenant).bind(id), client_of).await
     }
 
     async fn clients(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<Client>, StoreError> {
         // No name is empty, so every name stands after the empty one.
-        let page = query(LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
+        let page = rows(&LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
         self.read_each("list clients", page, client_of).await
     }
 

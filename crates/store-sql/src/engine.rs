@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+
+use super::authority::{self, Held, RowMacs};
 use signet_core::audit::NodeId;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
@@ -43,6 +45,14 @@ pub enum Text {
 }
 
 impl Text {
+    /// A text that was put together; a lock of rows at its end is PostgreSQL's alone.
+    pub(crate) fn made(text: String) -> Self {
+        match LOCKS.iter().find_map(|lock| text.strip_suffix(lock)) {
+            Some(unlocked) => Self::Each { sqlite: unlocked.into(), postgres: text.into() },
+            None => Self::Made(text.into()),
+        }
+    }
+
     /// A text in which `{now}` is the database server's clock, in milliseconds, or on SQLite, which has no server, this
     /// parameter.
     pub(crate) fn by_clock(text: &str, parameter: &str) -> Self {
@@ -78,7 +88,7 @@ impl Words {
 }
 
 /// How a statement that locks rows ends.
-const LOCKS: [&str; 2] = [" FOR UPDATE", " FOR SHARE"];
+const LOCKS: [&str; 3] = [" FOR UPDATE", " FOR NO KEY UPDATE", " FOR SHARE"];
 
 impl Text {
     /// The text for one engine.
@@ -186,6 +196,12 @@ impl Row {
         Self { names, values }
     }
 
+    /// What stands in so many columns, from this one on.
+    pub(crate) fn values_from(&self, first: &str, count: usize) -> Option<&[Value]> {
+        let place = self.names.iter().position(|name| name == first)?;
+        self.values.get(place..place.checked_add(count)?)
+    }
+
     /// What stands in its columns, in their order.
     pub(crate) fn into_values(self) -> Vec<Value> {
         self.values
@@ -267,6 +283,11 @@ pub trait Statements: Send {
     /// Runs a statement; how many rows it changed.
     /// Errors: as for [`rows`](Self::rows).
     async fn change(&mut self, text: &Text, values: Vec<Value>) -> Result<u64>;
+    /// What rows of authority tables are written and checked by here, where that is known.
+    #[doc(hidden)]
+    fn row_macs(&self) -> Option<Arc<RowMacs>> {
+        None
+    }
 }
 
 /// A connection in the middle of a transaction, of whatever engine.
@@ -353,11 +374,13 @@ impl Changed {
 pub(crate) struct Query {
     pub(crate) text: Text,
     pub(crate) values: Vec<Value>,
+    /// The rows of authority tables that it gives.
+    pub(crate) held: Option<Arc<[Held]>>,
 }
 
 /// A statement that nothing is bound to yet.
 pub(crate) fn query(text: impl Into<Text>) -> Query {
-    Query { text: text.into(), values: Vec::new() }
+    Query { text: text.into(), values: Vec::new(), held: None }
 }
 
 impl Query {
@@ -371,7 +394,11 @@ impl Query {
     }
 
     pub(crate) async fn fetch_all(self, connection: &mut Connection) -> Result<Vec<Row>> {
-        connection.rows(&self.text, self.values).await
+        let rows = connection.rows(&self.text, self.values).await?;
+        if let (Some(held), Some(macs)) = (self.held, connection.row_macs()) {
+            authority::check(&held, &rows, &macs)?;
+        }
+        Ok(rows)
     }
 
     pub(crate) async fn fetch_optional(self, connection: &mut Connection) -> Result<Option<Row>> {

@@ -7,11 +7,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::authority::{Held, Insertion, Selection, TABLE_TEXTS, Trust};
 use self::engine::{Connection, Engine, Query, Result, Row};
 use self::writer::Writer;
 use signet_core::audit::{Checkpoint, NodeId};
@@ -20,6 +21,7 @@ use signet_store::anchor::Anchor;
 use signet_store::{StoreError, StoreFailure};
 
 mod audit_log;
+pub mod authority;
 pub mod backup;
 mod ceremonies;
 mod chain;
@@ -69,6 +71,8 @@ pub struct SqlStore {
     latest: LatestTime,
     /// Whether there is room for tries at accounts that are not known yet.
     room: throttles::Room,
+    /// What rows of authority tables are written and checked by.
+    trust: Trust,
 }
 
 impl SqlStore {
@@ -121,8 +125,9 @@ impl SqlStore {
         }
         let latest = LatestTime::at_opening(chain::latest(connection.statements()).await?, clock.now());
         let tail = chain::tail(connection.statements(), &node).await?;
-        let writer = Writer::start(connection, engine.clone(), (node.clone(), may_leave), tail, clock);
-        Ok(Self { node, writer, engine, anchor, latest, room: throttles::Room::default() })
+        let trust = Trust::default();
+        let writer = Writer::start(connection, engine.clone(), (node.clone(), may_leave), tail, clock, trust.clone());
+        Ok(Self { node, writer, engine, anchor, latest, room: throttles::Room::default(), trust })
     }
 
     /// What a failure of the database's machine would cost, as [`Engine::weakness`] says.
@@ -149,8 +154,17 @@ impl SqlStore {
         if self.writer.is_behind() {
             return Err(StoreFailure::RolledBack.during(operation));
         }
-        let rows = self.engine.read(&query.text, query.values).await;
+        let held = query.held.clone();
+        let rows = self.engine.read(&query.text, query.values).await.and_then(|rows| self.checked(held, rows));
         rows.and_then(|rows| of(&rows)).map_err(|failure| failure.during(operation))
+    }
+
+    /// What was read, where all of it verifies, or nothing is known to check it by.
+    fn checked(&self, held: Option<Arc<[Held]>>, rows: Vec<Row>) -> Result<Vec<Row>> {
+        if let (Some(held), Some(macs)) = (held, self.trust.load().as_ref()) {
+            authority::check(&held, &rows, macs)?;
+        }
+        Ok(rows)
     }
 
     /// Runs a query, and reads each row by itself.
@@ -247,6 +261,12 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
     ];
     let each =
         audit_log::EACH.iter().chain(&*prune::EACH).chain(&*throttles::EACH).chain(single).chain(at_once).cloned();
+    let selections: [&[&LazyLock<Selection>]; 3] = [clients::SELECTIONS, sign_in::SELECTIONS, users::SELECTIONS];
+    let insertions: [&[&LazyLock<Insertion>]; 2] = [clients::INSERTIONS, users::INSERTIONS];
+    let selected = selections.concat().into_iter().map(|selection| &selection.text);
+    let inserted = insertions.concat().into_iter().map(|insertion| &insertion.text);
+    let of_rows = selected.chain(inserted).chain(TABLE_TEXTS.values().flat_map(|texts| texts.texts()));
+    let each = each.chain(of_rows.cloned());
     let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
     texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
 }

@@ -34,7 +34,7 @@ pub(crate) async fn page(connection: &mut Connection, table: &Table, after: Opti
         Some(after) => (format!(" WHERE ({key}) > ({})", parameters(1, table.key.len())), after.to_vec()),
     };
     let text = format!("SELECT {columns} FROM {}{condition} ORDER BY {key} LIMIT {PAGE}", table.name);
-    let rows = Query { text: made(text), values }.fetch_all(connection).await?;
+    let rows = Query { text: made(text), values, held: None }.fetch_all(connection).await?;
     rows.into_iter().map(|row| typed(table.columns, row.into_values())).collect()
 }
 
@@ -180,7 +180,10 @@ mod tests {
 
     #[test]
     fn a_null_that_was_read_takes_its_columns_type() {
-        let columns = [Column { name: "a", kind: Kind::Number }, Column { name: "b", kind: Kind::Text }];
+        let columns = [
+            Column { name: "a", kind: Kind::Number, decides: true },
+            Column { name: "b", kind: Kind::Text, decides: true },
+        ];
         let read = vec![Value::Bytes(None), Value::Text(Some("x".to_owned()))];
         assert_eq!(typed(&columns, read), Ok(vec![Value::Number(None), Value::Text(Some("x".to_owned()))]));
         assert!(typed(&columns, vec![Value::Text(Some("x".to_owned())), Value::Text(None)]).is_err());

@@ -1,8 +1,9 @@
 //! Secrets at rest, of whatever they are: which tokens open them, and which can't yet.
 
 use async_trait::async_trait;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use super::authority::RowMacs;
 use super::engine::{Connection, Result, Row, Text, query};
 use super::factors::enclosed_of;
 use super::locks::{Name, Noun, Scope};
@@ -13,6 +14,7 @@ use super::texts::texts;
 use super::{SqlStore, stock};
 use signet_core::keys::{HsmName, OtpHash, OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
+use signet_core::row_keys::RowKeys;
 use signet_store::{
     FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError, StoreFailure,
     UserId,
@@ -20,6 +22,7 @@ use signet_store::{
 
 texts! {
     OF_ROW = "SELECT hsm, blob FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 ORDER BY hsm";
+    HAS_ROWS = "SELECT 1 FROM users UNION ALL SELECT 1 FROM clients LIMIT 1";
     LACKING = "SELECT s.tenant, s.kind, s.row_id, s.hsm, s.blob, f.user_id, f.kind AS factor_kind, f.totp_hash, f.detail,
             t.detail AS stock_detail
         FROM (SELECT DISTINCT a.tenant, a.kind, a.row_id FROM seals a
@@ -119,6 +122,13 @@ async fn keep_deployment_secret(seals: &SealedCopies, connection: &mut Connectio
     if there.fetch_optional(&mut *connection).await?.is_some() {
         return Ok(WriteOutcome::nothing(false));
     }
+    // Its rows would verify no more.
+    if query(HAS_ROWS).fetch_optional(&mut *connection).await?.is_some() {
+        return Err(StoreFailure::Refused(
+            "the store has users or clients and no deployment's secret, so that somebody removed it: put back a backup"
+                .to_owned(),
+        ));
+    }
     seals::add(connection, &tenant, DEPLOYMENT, DEPLOYMENT_ROW, seals).await?;
     Ok(WriteOutcome::renewed(true))
 }
@@ -189,6 +199,10 @@ impl SecretsAtRest for SqlStore {
         let tenant = TenantId::default_tenant();
         let scope = Scope::alone(Name::Once(&tenant, DEPLOYMENT, b"")).raising(&tenant, Noun::Secrets);
         self.writer.change("keep the deployment's secret", scope, seals.clone(), vec![], keep_deployment_secret).await
+    }
+
+    fn use_row_keys(&self, keys: RowKeys) {
+        self.trust.store(Some(Arc::new(RowMacs::of(&keys))));
     }
 
     async fn lacking(

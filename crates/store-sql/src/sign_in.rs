@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 
 use super::SqlStore;
+use super::authority::{rows, selections};
 use super::engine::{Result, query};
 use super::factors::{factor_columns, factors_of, select_factors};
 use super::texts::texts;
@@ -12,18 +13,21 @@ use signet_core::keys::TenantId;
 use signet_core::user_name::compared_name;
 use signet_store::{Candidates, Factor, StoreError, User, UserId};
 
-texts! {
+selections! {
     USER = concat!(
-        select_users!(),
+        select_users!("{users u ?}", "users"),
         " WHERE u.tenant = $1 AND u.compared_name = $2
         UNION ALL
-        SELECT '', COALESCE(n.id, '00000000-0000-7000-8000-000000000000'), $2, '[\"nobody\"]', 1, 0, 0, h.name,
+        SELECT '', COALESCE(n.id, '00000000-0000-7000-8000-000000000000'), $2, $2, '[\"nobody\"]', 1, 0, 0, 1, 0, $4, h.name,
             COALESCE(s.blob, $3)
         FROM hsm_tokens h LEFT JOIN users n ON n.tenant = '' AND n.id = 'nobody'
             LEFT JOIN seals s ON s.tenant = '' AND s.kind = 'users.password' AND s.row_id = 'nobody' AND s.hsm = h.name
         WHERE h.retired_at IS NULL AND NOT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND compared_name = $2)
-        ORDER BY 8"
+        ORDER BY 12"
     );
+}
+
+texts! {
     FACTORS = concat!(
         select_factors!(),
         " WHERE f.tenant = $1 AND f.user_id = $2
@@ -42,6 +46,8 @@ texts! {
 
 /// What stands in for a sealed password hash, and as long.
 const NOBODYS_PASSWORD: &[u8] = &[0; 136];
+/// What stands in for a row's MAC, and as long.
+const NOBODYS_MAC: &[u8] = &[0; 32];
 /// What stands in for a wrapped secret, and about as long.
 const NOBODYS_SECRET: &[u8] = &[0; 80];
 
@@ -53,7 +59,7 @@ fn is_nobodys(tenant: &TenantId) -> bool {
 #[async_trait]
 impl Candidates for SqlStore {
     async fn sign_in_candidate(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
-        let query = query(USER).bind(tenant).bind(compared_name(name)).bind(NOBODYS_PASSWORD);
+        let query = rows(&USER).bind(tenant).bind(compared_name(name)).bind(NOBODYS_PASSWORD).bind(NOBODYS_MAC);
         let users = self.read("find who signs in", query, users_of).await?;
         Ok(users.into_iter().find(|user| !is_nobodys(&user.tenant)))
     }

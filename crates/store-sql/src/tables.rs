@@ -13,6 +13,9 @@ pub struct Table {
     pub key: &'static [&'static str],
     /// Where its rows go.
     pub keeping: Keeping,
+    /// Whether a row could get somebody a yes: each ends in `version`, `mac_key` and `mac`, by which it is authenticated. See
+    /// `authority`.
+    pub is_authority: bool,
 }
 
 /// A column.
@@ -22,6 +25,8 @@ pub struct Column {
     pub name: &'static str,
     /// What stands in it.
     pub kind: Kind,
+    /// Whether anything is decided by it: only a column that nothing is decided by stays outside of its row's MAC.
+    pub decides: bool,
 }
 
 /// What stands in a column.
@@ -85,14 +90,33 @@ pub fn table(name: &str) -> Option<&'static Table> {
 }
 
 macro_rules! tables {
-    ($($name:ident $keeping:ident [$($key:ident),+] { $($column:ident: $kind:ident),+ })+) => {
+    ($($name:ident $keeping:ident $($trust:ident)? [$($key:ident),+] { $($column:ident: $kind:ident $($beside:ident)?),+ })+) => {
         /// Every table. One stands after those that it refers to.
         pub const TABLES: &[Table] = &[$(Table {
             name: stringify!($name),
-            columns: &[$(Column { name: stringify!($column), kind: Kind::$kind }),+],
+            columns: &[$(column!($column $kind $($beside)?)),+],
             key: &[$(stringify!($key)),+],
             keeping: Keeping::$keeping,
+            is_authority: is_authority!($($trust)?),
         }),+];
+    };
+}
+
+macro_rules! is_authority {
+    () => {
+        false
+    };
+    (Authority) => {
+        true
+    };
+}
+
+macro_rules! column {
+    ($name:ident $kind:ident) => {
+        Column { name: stringify!($name), kind: Kind::$kind, decides: true }
+    };
+    ($name:ident $kind:ident beside) => {
+        Column { name: stringify!($name), kind: Kind::$kind, decides: false }
     };
 }
 
@@ -128,9 +152,10 @@ tables! {
         refusal: Text, unknown: Number, unknown_by: Text, unknown_end: Text, closed: Number, stopped: Text,
         allowed: Text, cleared: Text, presenting: Text, presenting_allowed: Number, presenting_until: Number
     }
-    users InBackups [tenant, id] {
+    users InBackups Authority [tenant, id] {
         tenant: Text, id: Text, name: Text, compared_name: Text, roles: Text, enabled: Number,
-        credentials_version: Number, created_at: Number
+        credentials_version: Number, created_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
     seals InBackups [tenant, kind, row_id, hsm] {
         tenant: Text, kind: Text, row_id: Text, hsm: Text, blob: Bytes
@@ -165,9 +190,10 @@ tables! {
     otp_requests Copied [tenant, public_id] {
         tenant: Text, public_id: Text, counter: Number, nonce: Text
     }
-    clients InBackups [tenant, id] {
+    clients InBackups Authority [tenant, id] {
         tenant: Text, id: Text, name: Text, secret_hash: Bytes, grant_types: Text, scopes: Text,
-        audiences: Text, enabled: Number, created_at: Number
+        audiences: Text, enabled: Number, created_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
     grants InBackups [tenant, id] {
         tenant: Text, id: Text, client_id: Text, user_id: Text, scopes: Text, audiences: Text,

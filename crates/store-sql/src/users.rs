@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::SqlStore;
+use super::authority::{Fields, StoredRow, change, fields, find, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, query};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
@@ -20,11 +21,13 @@ use signet_store::{FactorId, StoreError, User, UserId, Users};
 /// Reads users, each in one row for every seal of the password.
 macro_rules! select_users {
     () => {
-        select_users!("users")
+        select_users!("{users u}", "users")
     };
-    ($rows:literal) => {
+    ($columns:literal, $rows:literal) => {
         concat!(
-            "SELECT u.tenant, u.id, u.name, u.roles, u.enabled, u.credentials_version, u.created_at, s.hsm, s.blob FROM ",
+            "SELECT ",
+            $columns,
+            ", s.hsm, s.blob FROM ",
             $rows,
             " u LEFT JOIN seals s ON s.tenant = u.tenant AND s.kind = 'users.password' AND s.row_id = u.id"
         )
@@ -32,37 +35,38 @@ macro_rules! select_users {
 }
 pub(super) use select_users;
 
-texts! {
-    ADD = "INSERT INTO users (tenant, id, name, compared_name, roles, enabled, credentials_version, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-        ON CONFLICT DO NOTHING";
+selections! {
     BY_NAME = concat!(select_users!(), " WHERE u.tenant = $1 AND u.compared_name = $2 ORDER BY s.hsm");
     BY_ID = concat!(select_users!(), " WHERE u.tenant = $1 AND u.id = $2 ORDER BY s.hsm");
     LIST = concat!(
-        select_users!("(SELECT * FROM users WHERE tenant = $1 AND compared_name > $2 ORDER BY compared_name LIMIT $3)"),
+        select_users!(
+            "{users u}",
+            "(SELECT * FROM users WHERE tenant = $1 AND compared_name > $2 ORDER BY compared_name LIMIT $3)"
+        ),
         " ORDER BY u.compared_name, s.hsm"
     );
-    SET_ENABLED = "UPDATE users SET enabled = $3, credentials_version = credentials_version + 1
-        WHERE tenant = $1 AND id = $2";
-    SET_ROLES = "UPDATE users SET roles = $3 WHERE tenant = $1 AND id = $2";
-    RENEW = "UPDATE users SET credentials_version = credentials_version + 1 WHERE tenant = $1 AND id = $2";
+}
+
+insertions! {
+    ADD = "users" "ON CONFLICT DO NOTHING";
+}
+
+texts! {
     FACTORS = "SELECT id FROM factors WHERE tenant = $1 AND user_id = $2";
     REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
 }
 
 async fn add(user: &User, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let added = query(ADD)
-        .bind(&user.tenant)
-        .bind(&user.id)
-        .bind(&user.name)
-        .bind(compared_name(&user.name))
-        .bind(joined(&user.roles))
-        .bind(user.enabled)
-        .bind(user.credentials_version)
-        .bind(user.created_at)
-        .execute(&mut *connection)
-        .await?;
-    if added.rows_affected() == 0 {
+    let row = fields()
+        .set("tenant", &user.tenant)
+        .set("id", &user.id)
+        .set("name", &user.name)
+        .set("compared_name", compared_name(&user.name))
+        .set("roles", joined(&user.roles))
+        .set("enabled", user.enabled)
+        .set("credentials_version", user.credentials_version)
+        .set("created_at", user.created_at);
+    if !insert(&ADD, row, vec![], &mut *connection).await? {
         return Ok(WriteOutcome::nothing(false));
     }
     if let Some(password) = &user.password {
@@ -80,17 +84,14 @@ struct Setting<T> {
 }
 
 async fn set_enabled(setting: &Setting<bool>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let set = query(SET_ENABLED)
-        .bind(&setting.tenant)
-        .bind(&setting.id)
-        .bind(setting.value)
-        .execute(&mut *connection)
-        .await?;
-    if set.rows_affected() == 0 {
+    let Setting { tenant, id, value, .. } = setting;
+    let Some(user) = find("users", &[tenant, id], &mut *connection).await? else {
         return Ok(WriteOutcome::nothing(false));
-    }
-    if !setting.value {
-        grants::end_all_of_user(connection, &setting.tenant, &setting.id, setting.at).await?;
+    };
+    let renewed = next_version(&user)?.set("enabled", *value);
+    change(user, renewed, &mut *connection).await?;
+    if !value {
+        grants::end_all_of_user(connection, tenant, id, setting.at).await?;
     }
     Ok(WriteOutcome::renewed(true))
 }
@@ -99,8 +100,10 @@ async fn set_roles(
     (tenant, id, roles): &(TenantId, UserId, String),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(SET_ROLES).bind(tenant).bind(id).bind(roles).execute(connection).await?;
-    Ok(WriteOutcome::renewed_if(set.rows_affected() > 0))
+    let Some(user) = find("users", &[tenant, id], &mut *connection).await? else {
+        return Ok(WriteOutcome::nothing(false));
+    };
+    Ok(WriteOutcome::renewed_if(change(user, fields().set("roles", roles), connection).await?))
 }
 
 async fn set_password(setting: &Setting<SealedCopies>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
@@ -121,9 +124,17 @@ pub(super) async fn renew_credentials(
     id: &UserId,
     at: Timestamp,
 ) -> Result<bool> {
-    let renewed = query(RENEW).bind(tenant).bind(id).execute(&mut *connection).await?;
+    let Some(user) = find("users", &[tenant, id], &mut *connection).await? else { return Ok(false) };
+    let renewed = next_version(&user)?;
+    change(user, renewed, &mut *connection).await?;
     grants::end_all_of_user(connection, tenant, id, at).await?;
-    Ok(renewed.rows_affected() > 0)
+    Ok(true)
+}
+
+/// What makes every sign-in worthless that began before.
+fn next_version(user: &StoredRow) -> Result<Fields> {
+    let version: i64 = user.value("credentials_version")?;
+    Ok(fields().set("credentials_version", version.saturating_add(1)))
 }
 
 /// Factors, grants and refresh tokens go by their foreign keys; seals have none, because several tables own them.
@@ -170,16 +181,16 @@ impl Users for SqlStore {
     }
 
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {
-        Ok(self.read("find user", query(BY_NAME).bind(tenant).bind(compared_name(name)), users_of).await?.pop())
+        Ok(self.read("find user", rows(&BY_NAME).bind(tenant).bind(compared_name(name)), users_of).await?.pop())
     }
 
     async fn user(&self, tenant: &TenantId, id: &UserId) -> Result<Option<User>, StoreError> {
-        Ok(self.read("find user", query(BY_ID).bind(tenant).bind(id), users_of).await?.pop())
+        Ok(self.read("find user", rows(&BY_ID).bind(tenant).bind(id), users_of).await?.pop())
     }
 
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
         // No name is empty, so every name stands after the empty one.
-        let page = query(LIST).bind(tenant).bind(compared_name(after.unwrap_or_default())).bind(limit);
+        let page = rows(&LIST).bind(tenant).bind(compared_name(after.unwrap_or_default())).bind(limit);
         self.read("list users", page, users_of).await
     }
 

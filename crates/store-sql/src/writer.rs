@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::authority::{Trust, Trusted};
 use super::chain::Tail;
 use super::engine::{Connection, Engine, Result, WriteConnection};
 use super::group::{Broken, Committed, Terms};
@@ -202,11 +203,13 @@ impl Writer {
         (node, decides): (NodeId, bool),
         seen: Tail,
         clock: Arc<dyn Clock>,
+        trust: Trust,
     ) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (lease, is_behind) = (Arc::<AtomicI64>::default(), Arc::<AtomicBool>::default());
         let terms = Terms { node, lease: Arc::clone(&lease), decides, is_behind: Arc::clone(&is_behind), seen, clock };
-        let task = Task { connection: Some(connection), engine, terms };
+        let connection: Box<dyn WriteConnection> = Box::new(Trusted { connection, trust: trust.clone() });
+        let task = Task { connection: Some(connection), engine, terms, trust };
         tokio::spawn(task.serve(jobs));
         Self { queue, lease, is_behind }
     }
@@ -274,6 +277,7 @@ struct Task {
     connection: Option<Box<dyn WriteConnection>>,
     engine: Arc<dyn Engine>,
     terms: Terms,
+    trust: Trust,
 }
 
 impl Task {
@@ -365,7 +369,10 @@ impl Task {
     async fn attempt(&mut self, jobs: &mut [Job]) -> Result<Committed, Broken> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.engine.connect().await.map_err(Broken::Begin)?,
+            None => {
+                let connection = self.engine.connect().await.map_err(Broken::Begin)?;
+                Box::new(Trusted { connection, trust: self.trust.clone() })
+            }
         };
         let outcome = self.terms.transaction(connection.as_mut(), jobs).await;
         let mut is_usable = outcome.is_ok() || connection.rollback().await.is_ok();

@@ -21,6 +21,17 @@ pub enum StoreFailure {
     /// What was read is not what Signet writes.
     #[error("the stored {0} can't be understood")]
     Corrupt(&'static str),
+    /// A row that could get somebody a yes was written or altered by somebody who has not the deployment's secret.
+    #[error("the row {id} of the table {table} does not verify: somebody wrote to the store past Signet")]
+    Forged {
+        /// The table.
+        table: &'static str,
+        /// What names the row.
+        id: String,
+    },
+    /// A row that could get somebody a yes can't be written or judged before an HSM token opened the deployment's secret.
+    #[error("not available: no HSM token has opened the deployment's secret yet, without which no such row is written")]
+    NoRowKeys,
     /// The audit chain in the store is behind what was already written: an old copy was put in its place.
     #[error(
         "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back, or decide by `signet restore --in-place`"

@@ -10,6 +10,7 @@ use super::error::Result;
 use super::{SealCount, SecretAtRest, SecretCursor};
 use signet_core::audit::Draft;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, SealedCopies, TenantId};
+use signet_core::row_keys::RowKeys;
 use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
 
@@ -90,6 +91,9 @@ pub trait SecretsAtRest: Send + Sync {
     async fn deployment_secret(&self) -> Result<Option<SealedCopies>>;
     /// Keeps it; `false` where there is one already.
     async fn keep_deployment_secret(&self, seals: &SealedCopies) -> Result<bool>;
+    /// From now on rows that could get somebody a yes are written with a MAC by these keys, and checked wherever they are
+    /// read. Without keys none is written ([`StoreFailure::NoRowKeys`](crate::StoreFailure::NoRowKeys)).
+    fn use_row_keys(&self, keys: RowKeys);
     /// Secrets that this HSM token can't open, after `after`, at most `limit`, and where to go on.
     async fn lacking(
         &self,

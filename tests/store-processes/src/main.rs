@@ -24,7 +24,7 @@ use signet_store_sql::SqlStore;
 
 use self::families::{FAMILIES, LAST, family_id, token};
 use self::store::{ManualClock, NOW, draft, granted, now, options, tenant, user, verify};
-use store::{OwnChain as _, client, grant, node};
+use store::{OwnChain as _, client, grant, keyed, node};
 
 #[tokio::main]
 async fn main() {
@@ -45,7 +45,7 @@ fn told(what: &str) -> AuditOnOutcome {
 
 /// Rotates families, and says of each rotation that it was acknowledged.
 async fn rotate_until_killed(database: PathBuf) {
-    let store = signet_store_sqlite::open(options(database), node(), ManualClock::at(NOW)).await.unwrap();
+    let store = keyed(signet_store_sqlite::open(options(database), node(), ManualClock::at(NOW)).await.unwrap());
     let families: Vec<_> =
         (0..FAMILIES).map(|family| tokio::spawn(rotate_family(Arc::clone(&store), family))).collect();
     for family in families {
@@ -86,7 +86,8 @@ fn limit_files_to(bytes: Option<u64>) {
 
 /// Limits what its process may write, and is denied everything until the limit is lifted.
 async fn write_to_a_limited_file(database: PathBuf) {
-    let store = signet_store_sqlite::open(options(database.clone()), node(), ManualClock::at(NOW)).await.unwrap();
+    let store =
+        keyed(signet_store_sqlite::open(options(database.clone()), node(), ManualClock::at(NOW)).await.unwrap());
     granted(store.as_ref()).await;
     let log = database.with_extension("db-wal");
     limit_files_to(Some(std::fs::metadata(log).unwrap().len() + 2000));
@@ -110,7 +111,7 @@ async fn write_to_a_limited_file(database: PathBuf) {
 async fn fill_the_file_system(database: PathBuf) {
     let filler = database.with_extension("filler");
     std::fs::write(&filler, vec![0; 300_000]).unwrap();
-    let store = signet_store_sqlite::open(options(database), node(), ManualClock::at(NOW)).await.unwrap();
+    let store = keyed(signet_store_sqlite::open(options(database), node(), ManualClock::at(NOW)).await.unwrap());
     granted(store.as_ref()).await;
     let mut told = 0;
     let full = loop {

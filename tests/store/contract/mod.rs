@@ -24,12 +24,14 @@ macro_rules! on_every_store {
         mod $engine {
             #[expect(unused_imports, reason = "each engine has a place of its own")]
             use crate::support::{postgres::Database, store::Place};
+            use crate::support::store::all_rows_verify;
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $case() {
                     let place = $place;
                     let store = place.open().await;
                     super::$noun::$case(store.as_ref()).await;
+                    all_rows_verify(&store).await;
                     store.close().await;
                 }
             )+
@@ -84,6 +86,7 @@ on_every_store!(
     grants::pruning_forgets_what_expired_and_nothing_else,
     grants::a_revoked_token_stays_revoked_until_pruned,
     secrets::the_deployment_secret_is_kept_once,
+    secrets::a_removed_deployment_secret_gets_no_successor,
     secrets::what_a_token_lacks_is_listed_page_by_page,
     secrets::seals_are_added_to_the_secret_that_was_read_and_to_no_other,
     secrets::seals_of_a_token_are_removed_where_another_has_one,

@@ -8,7 +8,7 @@ use signet_store::{SealCount, SecretOwner, Store};
 
 use super::deployment::{key, token};
 use crate::support::store::OwnChain as _;
-use crate::support::store::{after, draft, now, tenant, totp_factor, user, yubico_factor};
+use crate::support::store::{after, client, draft, now, tenant, totp_factor, user, yubico_factor};
 
 fn hsm(name: &str) -> HsmName {
     HsmName::new(name)
@@ -20,6 +20,7 @@ fn sealed(by: &[(&str, u8)]) -> SealedCopies {
 
 /// A user with a password and two factors, all sealed by `a` alone, and the deployment's secret.
 async fn secrets(store: &dyn Store) {
+    assert!(store.keep_deployment_secret(&sealed(&[("a", 3)])).await.unwrap());
     let mut alice = user("alice");
     alice.password = Some(sealed(&[("a", 1)]));
     assert!(store.add_user(&alice, vec![]).await.unwrap());
@@ -27,7 +28,6 @@ async fn secrets(store: &dyn Store) {
         factor.secret = sealed(&[("a", 2)]);
         assert!(store.add_factor(&factor, vec![]).await.unwrap());
     }
-    assert!(store.keep_deployment_secret(&sealed(&[("a", 3)])).await.unwrap());
 }
 
 pub(super) async fn the_deployment_secret_is_kept_once(store: &dyn Store) {
@@ -35,6 +35,14 @@ pub(super) async fn the_deployment_secret_is_kept_once(store: &dyn Store) {
     assert!(store.keep_deployment_secret(&sealed(&[("a", 1), ("b", 2)])).await.unwrap());
     assert!(!store.keep_deployment_secret(&sealed(&[("c", 3)])).await.unwrap());
     assert_eq!(store.deployment_secret().await.unwrap(), Some(sealed(&[("a", 1), ("b", 2)])));
+}
+
+/// Rows that are there already would verify no more.
+pub(super) async fn a_removed_deployment_secret_gets_no_successor(store: &dyn Store) {
+    assert!(store.add_client(&client("app"), vec![]).await.unwrap());
+    let refused = store.keep_deployment_secret(&sealed(&[("a", 1)])).await.unwrap_err();
+    assert!(refused.to_string().contains("somebody removed it"), "{refused}");
+    assert_eq!(store.deployment_secret().await.unwrap(), None);
 }
 
 pub(super) async fn what_a_token_lacks_is_listed_page_by_page(store: &dyn Store) {

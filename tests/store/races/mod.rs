@@ -14,7 +14,7 @@ use signet_store::{AuditOnOutcome, Nodes as _, StoreError};
 use signet_store_sql::SqlStore;
 
 use crate::support::postgres::Database;
-use crate::support::store::{OwnChain as _, Place, draft};
+use crate::support::store::{OwnChain as _, Place, draft, keyed};
 
 const RACERS: usize = 100;
 /// How many rounds the suite runs.
@@ -97,7 +97,7 @@ trait Shared {
 
 impl Shared for Place {
     async fn open_as(&self, node: NodeId) -> Arc<SqlStore> {
-        signet_store_sqlite::open(self.options(), node, self.clock.clone()).await.unwrap()
+        keyed(signet_store_sqlite::open(self.options(), node, self.clock.clone()).await.unwrap())
     }
 
     fn deadlocks(&self) -> Option<String> {
@@ -107,7 +107,7 @@ impl Shared for Place {
 
 impl Shared for Database {
     async fn open_as(&self, node: NodeId) -> Arc<SqlStore> {
-        signet_store_postgres::open(self.options(), node, self.clock.clone()).await.unwrap()
+        keyed(signet_store_postgres::open(self.options(), node, self.clock.clone()).await.unwrap())
     }
 
     fn deadlocks(&self) -> Option<String> {

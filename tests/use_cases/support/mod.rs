@@ -35,6 +35,7 @@ use signet_core::oauth::RoleScopes;
 use signet_jose::Algorithm;
 use signet_jose::clock::{Clock as _, Timestamp};
 use signet_service::{Deployment, Issuer, KeySettings, Ports, Settings};
+use signet_store::{StoreError, StoreFailure};
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 
@@ -54,6 +55,8 @@ pub(crate) struct InProcess {
     clock: Arc<HandClock>,
     settings: Settings,
     folder: tempfile::TempDir,
+    /// Whether the test writes rows past the codec.
+    pub(crate) may_be_forged: bool,
 }
 
 impl InProcess {
@@ -102,7 +105,7 @@ impl InProcess {
         change(&mut settings);
         let signet = deployment(&settings, &store, &hsms, &clock, 0);
         let issuer = signet.issuer().clone();
-        Self { signet, issuer, store, hsms, clock, settings, folder }
+        Self { signet, issuer, store, hsms, clock, settings, folder, may_be_forged: false }
     }
 
     pub(crate) async fn initialise(&self) {
@@ -124,7 +127,9 @@ impl InProcess {
             anchor: None,
         };
         let store = signet_store_sqlite::open(options, NodeId::new(id), self.clock.clone()).await.unwrap();
-        (deployment(&self.settings, &store, &self.hsms, &self.clock, 2), store)
+        let signet = deployment(&self.settings, &store, &self.hsms, &self.clock, 2);
+        signet.open_secret().await;
+        (signet, store)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -163,6 +168,27 @@ impl InProcess {
         let records = self.audit().await;
         let of_event = records.iter().filter(|record| record["event"] == event);
         of_event.map(|record| record["detail"].as_str().unwrap_or("-").to_owned()).collect()
+    }
+}
+
+impl Drop for InProcess {
+    /// Whatever a test did, each row is as its codec wrote it: a change that forgot the MAC is found here.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let store = self.store.clone();
+        let checked = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(store.check_rows())
+        });
+        match checked.join().unwrap() {
+            Err(StoreError { failure: StoreFailure::NoRowKeys, .. }) => {}
+            checked => {
+                let forged = checked.unwrap().into_iter().filter(|table| table.forged > 0).collect::<Vec<_>>();
+                assert!(self.may_be_forged || forged.is_empty(), "rows that do not verify: {forged:?}");
+            }
+        }
     }
 }
 

@@ -70,6 +70,9 @@ CREATE TABLE users (
     enabled             INTEGER NOT NULL,
     credentials_version INTEGER NOT NULL,
     created_at          INTEGER NOT NULL,
+    version             INTEGER NOT NULL,
+    mac_key             INTEGER NOT NULL,
+    mac                 BLOB    NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, compared_name)
 ) STRICT;
@@ -212,6 +215,9 @@ CREATE TABLE clients (
     audiences   TEXT    NOT NULL,
     enabled     INTEGER NOT NULL,
     created_at  INTEGER NOT NULL,
+    version     INTEGER NOT NULL,
+    mac_key     INTEGER NOT NULL,
+    mac         BLOB    NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, name)
 ) STRICT;

@@ -1,0 +1,234 @@
+//! What a row's MAC covers, and by which key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::engine::{Connection, Lock, Result, Row, Statements, Text, Value, WriteConnection};
+use crate::tables::{TABLES, Table};
+use signet_core::row_keys::{RowKey, RowKeys};
+use signet_store::StoreFailure;
+
+/// How rows are spelt for their MACs. Whoever changes that, or what a table's columns are, takes the next number.
+const SPELLING: u8 = 1;
+
+/// Begins every text that a row's MAC is made of. The key is the deployment's own already: no row of another one verifies.
+const LABEL: &[u8] = b"signet row";
+
+/// How many rows are remembered that were logged.
+const REMEMBERED: usize = 1000;
+
+/// Where the keys are, once there are any.
+pub(crate) type Trust = Arc<ArcSwapOption<RowMacs>>;
+
+/// What makes and checks MACs of rows.
+pub struct RowMacs {
+    newest: u8,
+    keys: BTreeMap<(&'static str, u8), RowKey>,
+    /// Rows that were logged because they did not verify.
+    logged: Mutex<BTreeSet<(&'static str, String)>>,
+}
+
+impl RowMacs {
+    /// The keys of all tables.
+    pub(crate) fn of(keys: &RowKeys) -> Self {
+        let of_table = |name: &'static str| {
+            keys.generations()
+                .filter_map(move |generation| Some(((name, generation), keys.of_table(generation, name)?)))
+        };
+        let tables = TABLES.iter().filter(|table| table.is_authority);
+        Self {
+            newest: keys.newest(),
+            keys: tables.flat_map(|table| of_table(table.name)).collect(),
+            logged: Mutex::default(),
+        }
+    }
+
+    /// Gives a row its MAC, over the version that it has. The row is in the order of the table's columns.
+    /// Errors: [`StoreFailure::NoRowKeys`] where there is no key for this table.
+    pub(crate) fn sign(&self, table: &Table, row: &mut [Value]) -> Result<()> {
+        let key = self.keys.get(&(table.name, self.newest)).ok_or(StoreFailure::NoRowKeys)?;
+        let mac = key.mac(&spelt(table, self.newest, row));
+        if let [.., mac_key, last] = row {
+            *mac_key = Value::Number(Some(i64::from(u16::from_be_bytes([self.newest, SPELLING]))));
+            *last = Value::Bytes(Some(mac.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Whether a row is as Signet wrote it, in the order of the table's columns.
+    pub(crate) fn verifies(&self, table: &Table, row: &[Value]) -> bool {
+        let [.., Value::Number(Some(mac_key)), Value::Bytes(Some(mac))] = row else { return false };
+        let Ok([generation, SPELLING]) = u16::try_from(*mac_key).map(u16::to_be_bytes) else { return false };
+        let key = self.keys.get(&(table.name, generation));
+        key.is_some_and(|key| key.verifies(&spelt(table, generation, row), mac))
+    }
+
+    /// Why a row that does not verify is refused. The log has it once.
+    pub(crate) fn refusal(&self, table: &Table, row: &[Value]) -> StoreFailure {
+        let id = id_of(table, row);
+        let mut logged = self.logged.lock();
+        if logged.len() < REMEMBERED && logged.insert((table.name, id.clone())) {
+            tracing::error!(
+                table = table.name,
+                row = id,
+                "a row of the store does not verify, and is refused: somebody wrote to the store past Signet"
+            );
+        }
+        StoreFailure::Forged { table: table.name, id }
+    }
+}
+
+/// What names a row: no secret is part of a key.
+pub(crate) fn id_of(table: &Table, row: &[Value]) -> String {
+    let text = |value: &Value| match value {
+        Value::Number(number) => number.unwrap_or_default().to_string(),
+        Value::Text(text) => text.clone().unwrap_or_default(),
+        Value::Bytes(bytes) => crate::pages::base64url(bytes.as_deref().unwrap_or_default()),
+    };
+    crate::pages::key_of(table, row).iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
+/// A row as one text that no other row has: each column that decides with what it is, and its length.
+fn spelt(table: &Table, generation: u8, row: &[Value]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(1024);
+    text.extend_from_slice(LABEL);
+    text.extend_from_slice(&[SPELLING, generation]);
+    add(&mut text, b't', table.name.as_bytes());
+    for (column, value) in table.columns.iter().zip(row).filter(|(column, _)| column.decides) {
+        match value {
+            Value::Number(Some(number)) => add(&mut text, b'n', &number.to_be_bytes()),
+            Value::Text(Some(value)) => add(&mut text, b't', value.as_bytes()),
+            Value::Bytes(Some(bytes)) => add(&mut text, b'b', bytes),
+            Value::Number(None) | Value::Text(None) | Value::Bytes(None) => {
+                add(&mut text, b'0', column.kind.name().as_bytes())
+            }
+        }
+    }
+    text
+}
+
+fn add(text: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+    text.push(kind);
+    text.extend_from_slice(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+    text.extend_from_slice(bytes);
+}
+
+/// A connection that writes, with the keys that are there by then.
+pub(crate) struct Trusted {
+    pub(crate) connection: Box<dyn WriteConnection>,
+    pub(crate) trust: Trust,
+}
+
+#[async_trait]
+impl Statements for Trusted {
+    async fn rows(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.connection.rows(text, values).await
+    }
+
+    async fn change(&mut self, text: &Text, values: Vec<Value>) -> Result<u64> {
+        self.connection.change(text, values).await
+    }
+
+    fn row_macs(&self) -> Option<Arc<RowMacs>> {
+        self.trust.load_full()
+    }
+}
+
+#[async_trait]
+impl WriteConnection for Trusted {
+    async fn begin(&mut self, first: &Text, values: Vec<Value>) -> Result<Option<Row>> {
+        self.connection.begin(first, values).await
+    }
+
+    async fn lock(&mut self, locks: &[Lock]) -> Result<Vec<i64>> {
+        self.connection.lock(locks).await
+    }
+
+    async fn wait_for(&mut self, locks: &[Lock], patience: Duration) -> Result<()> {
+        self.connection.wait_for(locks, patience).await
+    }
+
+    async fn alone(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
+        self.connection.alone(text, values).await
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        self.connection.commit().await
+    }
+
+    async fn rollback(&mut self) -> Result<()> {
+        self.connection.rollback().await
+    }
+
+    fn statements(&mut self) -> &mut Connection {
+        self
+    }
+
+    async fn close(self: Box<Self>) {
+        self.connection.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::null;
+    use signet_core::secret::SecretBytes;
+
+    fn macs(generation: u8) -> RowMacs {
+        RowMacs::of(&RowKeys::of(generation, &SecretBytes::new(vec![7; 32])))
+    }
+
+    fn filled(table: &Table) -> Vec<Value> {
+        let value = |kind| match kind {
+            crate::tables::Kind::Number => Value::Number(Some(1)),
+            crate::tables::Kind::Text => Value::Text(Some("1".to_owned())),
+            crate::tables::Kind::Bytes => Value::Bytes(Some(b"1".to_vec())),
+        };
+        table.columns.iter().map(|column| value(column.kind)).collect()
+    }
+
+    #[test]
+    fn every_column_that_decides_is_covered_and_no_other() {
+        let macs = macs(1);
+        for table in TABLES.iter().filter(|table| table.is_authority) {
+            let mut row = filled(table);
+            macs.sign(table, &mut row).unwrap();
+            assert!(macs.verifies(table, &row), "{}", table.name);
+            for (place, column) in table.columns.iter().enumerate() {
+                for other in [null(column.kind), Value::Text(Some("other".to_owned())), Value::Number(Some(2))] {
+                    let mut altered = row.clone();
+                    altered[place] = other;
+                    let is_of_mac = ["mac_key", "mac"].contains(&column.name);
+                    let still = macs.verifies(table, &altered);
+                    assert_eq!(still, !column.decides && !is_of_mac, "{} {}", table.name, column.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_holds_in_its_own_table_and_by_its_own_key_alone() {
+        let of = |name| crate::tables::table(name).unwrap();
+        let mut row = filled(of("users"));
+        macs(1).sign(of("users"), &mut row).unwrap();
+        assert!(!macs(1).verifies(of("clients"), &row));
+        assert!(!macs(2).verifies(of("users"), &row));
+    }
+
+    #[test]
+    fn what_ends_one_column_and_begins_the_next_counts() {
+        let table = crate::tables::table("clients").unwrap();
+        let spelt_of = |first: &str, second: &str| {
+            let mut row = filled(table);
+            (row[0], row[1]) = (Value::Text(Some(first.to_owned())), Value::Text(Some(second.to_owned())));
+            spelt(table, 1, &row)
+        };
+        assert_ne!(spelt_of("ab", "c"), spelt_of("a", "bc"));
+    }
+}

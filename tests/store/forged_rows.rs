@@ -1,0 +1,220 @@
+//! What somebody writes to the database past Signet gives nobody anything: each row of an authority table is checked where it is
+//! read, by the MAC that stands in it.
+
+use std::sync::Arc;
+
+use signet_core::secret::SecretHash;
+use signet_store::{ClientId, Clients as _, StoreError, StoreFailure, UserId, Users as _};
+use signet_store_sql::SqlStore;
+use signet_store_sql::tables::{Column, Kind, TABLES, Table};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use crate::support::postgres::Database;
+use crate::support::store::{Place, client, granted, node, now, raw, tenant, user};
+
+/// A database, and somebody who writes to it past Signet and past what it enforces.
+enum Written {
+    Sqlite(Place),
+    Postgres(Database),
+}
+
+impl Written {
+    async fn open(&self) -> Arc<SqlStore> {
+        match self {
+            Self::Sqlite(place) => place.open().await,
+            Self::Postgres(database) => database.open().await,
+        }
+    }
+
+    async fn run(&self, sql: &str) {
+        match self {
+            Self::Sqlite(place) => {
+                let text = format!("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON; {sql}");
+                raw(&place.database()).await.execute(AssertSqlSafe(text)).await.unwrap();
+            }
+            Self::Postgres(database) => {
+                database.sql(&format!("SET session_replication_role = replica; {sql}"));
+            }
+        }
+    }
+
+    /// Another value of the same kind than stands in a column, and as long.
+    fn other(&self, column: &Column) -> String {
+        let name = column.name;
+        match (column.kind, self) {
+            (Kind::Number, _) => format!("COALESCE({name}, 0) + 1"),
+            (Kind::Text, _) => format!("COALESCE({name}, '') || 'x'"),
+            (Kind::Bytes, Self::Sqlite(_)) => format!("randomblob(length({name}))"),
+            (Kind::Bytes, Self::Postgres(_)) => format!("set_byte({name}, 0, 255 - get_byte({name}, 0))"),
+        }
+    }
+}
+
+macro_rules! on_every_engine {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    super::$case(super::Written::Sqlite(super::Place::new())).await;
+                }
+            )+
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $case() {
+                    super::$case(super::Written::Postgres(super::Database::new())).await;
+                }
+            )+
+        }
+    };
+}
+
+on_every_engine!(
+    a_row_that_was_altered_in_any_column_is_found_and_gives_nothing,
+    a_row_under_another_id_gives_nothing,
+    a_row_without_a_mac_of_ours_gives_nothing,
+    a_row_that_was_put_back_verifies,
+    without_keys_no_row_is_written,
+);
+
+/// A store with a row in each authority table.
+async fn filled(store: &SqlStore) {
+    granted(store).await;
+}
+
+/// Reads the row of a table where it gives authority; whether anything was found.
+async fn read(store: &SqlStore, table: &str) -> Result<bool, StoreError> {
+    Ok(match table {
+        "users" => {
+            let by_id = store.user(&tenant(), &UserId::new("user-alice")).await;
+            let by_name = store.user_by_name(&tenant(), "alice").await;
+            by_id?.is_some() && by_name?.is_some()
+        }
+        "clients" => store.client(&tenant(), &ClientId::new("client-app")).await?.is_some(),
+        other => panic!("nothing reads {other}"),
+    })
+}
+
+fn authority_tables() -> impl Iterator<Item = &'static Table> {
+    TABLES.iter().filter(|table| table.is_authority)
+}
+
+/// The tables with rows that do not verify, and how many.
+async fn found(store: &SqlStore) -> Vec<(&'static str, u64)> {
+    let checked = store.check_rows().await.unwrap();
+    checked.into_iter().filter(|table| table.forged > 0).map(|table| (table.table, table.forged)).collect()
+}
+
+async fn a_row_that_was_altered_in_any_column_is_found_and_gives_nothing(database: Written) {
+    let store = database.open().await;
+    filled(&store).await;
+    for table in authority_tables() {
+        let name = table.name;
+        assert!(read(&store, name).await.unwrap(), "{name}");
+        database.run(&format!("CREATE TABLE kept AS SELECT * FROM {name}")).await;
+        for column in table.columns {
+            let altered = format!("UPDATE {name} SET {} = {}", column.name, database.other(column));
+            database.run(&altered).await;
+            let (read, found) = (read(&store, name).await, found(&store).await);
+            if column.decides || column.name.starts_with("mac") {
+                assert!(found.iter().any(|(table, _)| *table == name), "{altered}");
+                match read {
+                    // What is found by the column is not found under the old value.
+                    Ok(is_found) => assert!(!is_found, "{altered}"),
+                    Err(StoreError { failure: StoreFailure::Forged { table, .. }, .. }) => assert_eq!(table, name),
+                    Err(other) => panic!("{altered}: {other}"),
+                }
+            } else {
+                assert!(found.is_empty() && read.unwrap(), "{altered}");
+            }
+            database.run(&format!("DELETE FROM {name}; INSERT INTO {name} SELECT * FROM kept")).await;
+        }
+        database.run("DROP TABLE kept").await;
+        assert_eq!(found(&store).await, []);
+    }
+    store.close().await;
+}
+
+async fn a_row_under_another_id_gives_nothing(database: Written) {
+    let store = database.open().await;
+    filled(&store).await;
+    let eve = "INSERT INTO users SELECT tenant, 'eve', 'eve', 'eve', roles, enabled, credentials_version, created_at, version,
+        mac_key, mac FROM users";
+    database.run(eve).await;
+    let refused = store.user_by_name(&tenant(), "eve").await.unwrap_err();
+    assert_eq!(refused.failure, StoreFailure::Forged { table: "users", id: "default eve".to_owned() });
+    assert!(!refused.to_string().contains("roles"), "what stands in it is not told: {refused}");
+    assert_eq!(store.user_by_name(&tenant(), "alice").await.unwrap().map(|user| user.name), Some("alice".to_owned()));
+    store.close().await;
+}
+
+async fn a_row_without_a_mac_of_ours_gives_nothing(database: Written) {
+    let store = database.open().await;
+    filled(&store).await;
+    let roles = "UPDATE users SET roles = '[\"admin\"]', version = version + 1";
+    let planted =
+        "INSERT INTO clients SELECT tenant, 'planted', 'planted', secret_hash, grant_types, scopes, audiences, 1,
+        created_at, 1, mac_key, secret_hash FROM clients";
+    for sql in [roles, planted] {
+        database.run(sql).await;
+    }
+    let id = ClientId::new("planted");
+    let refused = [
+        store.user(&tenant(), &UserId::new("user-alice")).await.err(),
+        store.client(&tenant(), &id).await.err(),
+        // Nor is a forged row taken for a beginning: a change would give it a MAC.
+        store.set_client_secret(&tenant(), &id, &SecretHash::of("new"), vec![]).await.err(),
+        store.set_user_enabled(&tenant(), &UserId::new("user-alice"), true, now(), vec![]).await.err(),
+    ];
+    for refused in refused {
+        assert!(matches!(refused.unwrap().failure, StoreFailure::Forged { .. }));
+    }
+    assert_eq!(found(&store).await, [("users", 1), ("clients", 1)]);
+    // What does not verify can be removed.
+    assert!(store.remove_client(&tenant(), &id, vec![]).await.unwrap());
+    assert!(store.remove_user(&tenant(), &UserId::new("user-alice"), vec![]).await.unwrap());
+    assert_eq!(found(&store).await, []);
+    store.close().await;
+}
+
+/// The limit of a MAC: it says that Signet wrote the row once, not that it is the newest. The threat model says so.
+async fn a_row_that_was_put_back_verifies(database: Written) {
+    let store = database.open().await;
+    filled(&store).await;
+    database.run("CREATE TABLE kept AS SELECT * FROM users").await;
+    let alice = UserId::new("user-alice");
+    assert!(store.set_user_enabled(&tenant(), &alice, false, now(), vec![]).await.unwrap());
+    assert_eq!(store.user(&tenant(), &alice).await.unwrap().map(|user| user.enabled), Some(false));
+    database.run("DELETE FROM users; INSERT INTO users SELECT * FROM kept").await;
+    assert_eq!(store.user(&tenant(), &alice).await.unwrap().map(|user| user.enabled), Some(true));
+    assert_eq!(found(&store).await, []);
+    store.close().await;
+}
+
+async fn without_keys_no_row_is_written(database: Written) {
+    let store = database.open().await;
+    filled(&store).await;
+    store.close().await;
+    let store = match &database {
+        Written::Sqlite(place) => signet_store_sqlite::open(place.options(), node(), place.clock.clone()).await,
+        Written::Postgres(database) => {
+            signet_store_postgres::open(database.options(), node(), database.clock.clone()).await
+        }
+    };
+    let store = store.unwrap();
+    let bob = user("bob");
+    let refused = [
+        store.add_user(&bob, vec![]).await.err(),
+        store.add_client(&client("other"), vec![]).await.err(),
+        store.set_user_enabled(&tenant(), &UserId::new("user-alice"), false, now(), vec![]).await.err(),
+        store.check_rows().await.err(),
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap().failure, StoreFailure::NoRowKeys);
+    }
+    assert_eq!(store.user(&tenant(), &bob.id).await.unwrap(), None);
+    assert!(store.user(&tenant(), &UserId::new("user-alice")).await.unwrap().is_some(), "what is there is read");
+    store.close().await;
+}
