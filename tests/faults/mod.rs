@@ -1,5 +1,6 @@
 //! Faults of the whole: a worker that dies, a server that dies, an HSM that is gone or another, a disk that is full.
 
+mod commit_points;
 mod disk;
 mod hsm_at_start;
 mod keys_lost;

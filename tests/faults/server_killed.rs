@@ -19,15 +19,15 @@ use crate::support::server::Server;
 
 use crate::support::application::PASSWORD;
 /// A client that refreshes until the server is gone.
-struct Family {
+pub(super) struct Family {
     /// The refresh token of the last answer that was received.
-    held: String,
+    pub(super) held: String,
     /// The access tokens that were received.
-    received: Vec<String>,
+    pub(super) received: Vec<String>,
 }
 
 impl Family {
-    async fn storm(mut self, caller: Caller) -> Self {
+    pub(super) async fn storm(mut self, caller: Caller) -> Self {
         while let Ok(answer) = caller.refresh(&self.held).await {
             assert_eq!(answer.status, 200, "{answer:?}");
             self.take(&answer);
@@ -35,7 +35,7 @@ impl Family {
         self
     }
 
-    fn take(&mut self, answer: &crate::support::requests::Answer) {
+    pub(super) fn take(&mut self, answer: &crate::support::requests::Answer) {
         self.held = answer.text("refresh_token");
         self.received.push(answer.text("access_token"));
     }
@@ -56,7 +56,7 @@ async fn families(deployment: &Application, caller: &Caller, users: usize) -> Ve
 }
 
 /// Every token that was ever received has its record, in a chain that is intact.
-fn assert_recorded<'t>(deployment: &Application, tokens: impl Iterator<Item = &'t String>) {
+pub(super) fn assert_recorded<'t>(deployment: &Application, tokens: impl Iterator<Item = &'t String>) {
     let export = deployment.file("export.jsonl");
     let ran = deployment.run(&["audit", "export", "--output", export.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{ran:?}");

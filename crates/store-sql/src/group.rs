@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::chain::{self, Tail};
 use super::engine::{Connection, Lock, Result, WriteConnection, query};
+use super::failpoints::{Point, reach};
 use super::locks::Scope;
 use super::texts::texts;
 use super::writer::Job;
@@ -76,17 +77,22 @@ impl Terms {
         }
         if let Some(tenant) = tenant_of_records_alone(jobs) {
             let drafts: Vec<&Draft> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
+            reach(Point::BeforeCommit);
             let appended = chain::append_at_once(connection, (&self.node, lease), seen, &drafts, tenant, clock).await;
             if let Some((tail, generations)) = appended.map_err(Broken::Commit)? {
+                reach(Point::Committed);
                 return Ok((tail, Committed(vec![(tenant.to_owned(), generations)])));
             }
         }
         let before = chain::begin(connection, &self.node, lease, self.decides, clock).await.map_err(Broken::Begin)?;
+        reach(Point::Begun);
         let behind = chain::check_not_behind(connection.statements(), &self.node, before.head, seen.head).await;
         behind.map_err(Broken::Begin)?;
         lock_names(connection, jobs).await?;
         let (tail, committed) = self.run_all(connection.statements(), jobs, before).await.map_err(Broken::Run)?;
+        reach(Point::BeforeCommit);
         connection.commit().await.map_err(Broken::Commit)?;
+        reach(Point::Committed);
         Ok((tail, committed))
     }
 

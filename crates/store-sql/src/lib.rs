@@ -30,6 +30,7 @@ pub mod copy;
 pub mod engine;
 mod factor_life;
 mod factors;
+mod failpoints;
 mod grants;
 mod group;
 mod key_ring;
