@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Output, deployment, operator, table};
 use crate::server::Need;
-use signet_service::nodes::{NodeState, NodeStatus};
+use signet_service::nodes::{HsmDemand, NodeState, NodeStatus};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
@@ -33,8 +33,21 @@ impl NodeCommand {
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
     let deployment = deployment::open(config, Need::Store, output).await?;
     let nodes = deployment.signet.nodes.list().await?;
-    output.value(&nodes, |nodes| table(["id", "machine", "state", "records", "since"], nodes.iter().map(row)))?;
+    let demand = deployment.signet.nodes.demand(None).await?;
+    let value = json!({ "nodes": nodes, "hsm": demand });
+    output.value(&value, |_| {
+        let nodes = table(["id", "machine", "state", "records", "since"], nodes.iter().map(row));
+        let hsms = table(["HSM token", "nodes that serve", "signatures/s", "capacity"], demand.iter().map(demand_row));
+        format!("{nodes}\n\n{hsms}")
+    })?;
     deployment.close().await
+}
+
+fn demand_row(demand: &HsmDemand) -> [String; 4] {
+    let most = demand.most_per_second.map_or_else(|| "no bound".to_owned(), |most| format!("at most {most}"));
+    let capacity = demand.capacity.map_or_else(|| "not said".to_owned(), |capacity| capacity.to_string());
+    let too_much = if demand.is_too_much() { " (less than it may be asked for)" } else { "" };
+    [demand.hsm.clone(), demand.nodes.to_string(), most, format!("{capacity}{too_much}")]
 }
 
 fn row(node: &NodeStatus) -> [String; 5] {

@@ -8,6 +8,7 @@ use super::ConfigError;
 use super::section::Section;
 use signet_core::keys::{HsmName, SigningPolicy};
 use signet_hsm::{Confinement, HsmConfig, PinSource, Sandbox};
+use signet_store::HsmRate;
 
 pub(super) const KEYS: &[&str] = &[
     "name",
@@ -27,6 +28,7 @@ pub(super) const KEYS: &[&str] = &[
     "deadline",
     "environment",
     "max_signatures_per_second",
+    "capacity",
     "sandbox",
     "network",
     "writable",
@@ -35,28 +37,33 @@ pub(super) const KEYS: &[&str] = &[
 
 pub(super) const LITERAL_PIN: &str = "pin";
 
+/// The greatest number of signatures a second that may be written.
+const MOST_PER_SECOND: u32 = 10_000_000;
 const INIT_ARGS: &str = "a text without NUL, which the module is given in C_Initialize (see its documentation)";
 const PIN_KEYS: &str = "exactly one of pin_file, pin_credential, pin_prompt = true, pin_source";
 
-/// Reads every `[[hsm]]`; all workers are given this policy and this state directory.
+/// Reads every `[[hsm]]`; all workers are given this policy and this state directory. Gives beside each what the node lets it sign.
 pub(super) fn read_all(
     sections: Vec<Section<'_>>,
     policy: &SigningPolicy,
     state_directory: &Path,
-) -> Result<Vec<HsmConfig>, ConfigError> {
+) -> Result<(Vec<HsmConfig>, Vec<HsmRate>), ConfigError> {
     if sections.is_empty() {
         let expected = "at least one [[hsm]] with name, module, token_label and a PIN's place".to_owned();
         return Err(ConfigError::Missing { key: "hsm".to_owned(), expected });
     }
     let mut names = BTreeSet::new();
-    let mut tokens = Vec::new();
+    let (mut tokens, mut rates) = (Vec::new(), Vec::new());
     for section in sections {
+        let bound = |key| Ok(Some(section.integer(key, 0..=MOST_PER_SECOND, 0_u32)?).filter(|rate| *rate > 0));
+        let (most_per_second, capacity) = (bound("max_signatures_per_second")?, bound("capacity")?);
         let hsm =
             HsmConfig { state_directory: Some(state_directory.to_owned()), ..read(section, &names, policy.clone())? };
+        rates.push(HsmRate { hsm: hsm.name.clone(), most_per_second, capacity });
         names.insert(hsm.name.clone());
         tokens.push(hsm);
     }
-    Ok(tokens)
+    Ok((tokens, rates))
 }
 
 fn read(
@@ -68,7 +75,8 @@ fn read(
     let module = section.required("module", section.path("module", expected)?, expected)?;
     let workers = section.integer("workers", 1..=16, 1_u32)?;
     // Shared out among the workers, none of which knows what the others sign.
-    policy.most_per_second = section.integer("max_signatures_per_second", 0..=10_000_000, 0_u32)?.div_ceil(workers);
+    policy.most_per_second =
+        section.integer("max_signatures_per_second", 0..=MOST_PER_SECOND, 0_u32)?.div_ceil(workers);
     Ok(HsmConfig {
         name: name(&section, taken)?,
         module,

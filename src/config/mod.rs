@@ -41,6 +41,7 @@ use section::Section;
 use signet_core::keys::SigningPolicy;
 use signet_core::mfa::AssurancePolicy;
 use signet_hsm::HsmConfig;
+use signet_store::HsmRate;
 use tree::Node;
 
 /// Reads a duration as the configuration writes it: `"24h"`, `"30m"`.
@@ -61,6 +62,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[[hsm]]`: at least one, names unique.
     pub hsm: Vec<HsmConfig>,
+    /// What each of them may sign by this node, and what it can do.
+    pub hsm_rates: Vec<HsmRate>,
     /// `[tokens]`.
     pub tokens: TokensConfig,
     /// `[keys]`.
@@ -124,9 +127,11 @@ impl Config {
             longest_token: tokens.access_lifetime,
             most_per_second: 0,
         };
+        let (hsm, hsm_rates) = hsm::read_all(whole.sections("hsm", hsm::KEYS)?, &policy, store.folder())?;
         Ok(Self {
             store: store.clone(),
-            hsm: hsm::read_all(whole.sections("hsm", hsm::KEYS)?, &policy, store.folder())?,
+            hsm,
+            hsm_rates,
             tokens,
             keys: KeysConfig::read(&whole.section("keys", keys::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,

@@ -74,6 +74,7 @@ impl NodeRight {
         }
         let text = format!("{}\n{}\n", right.store.node(), right.holder.process);
         LockedFile::open(&folder.join(NODE_FILE), Access::InPlace)?.replace(text.as_bytes())?;
+        right.store.keep_rates(&runtime.config.hsm_rates).await?;
         Ok(Arc::new(right))
     }
 

@@ -13,7 +13,7 @@ use crate::config::Config;
 use signet_core::keys::{HsmName, SigningPolicy};
 use signet_hsm::HsmGroup;
 use signet_service::custody::balance::Slack;
-use signet_store::{HsmMember, Membership as _};
+use signet_store::{HsmMember, Membership as _, Nodes as _};
 use signet_store_sql::SqlStore;
 
 /// What a reload works on.
@@ -50,7 +50,8 @@ impl Reload {
     }
 
     async fn reload(&mut self) -> anyhow::Result<String> {
-        let mut config = Config { hsm: read(&self.path).await?.hsm, ..self.running.clone() };
+        let said = read(&self.path).await?;
+        let mut config = Config { hsm: said.hsm, hsm_rates: said.hsm_rates, ..self.running.clone() };
         // Until the next start the new workers sign what the server issues, and count where it counts.
         if let Some(running) = self.running.hsm.first() {
             for hsm in &mut config.hsm {
@@ -67,6 +68,7 @@ impl Reload {
         self.announce(Slack { tokens: before.tokens.max(after.tokens), ..after })?;
         let done = self.hsm.reconfigure(hsm_configs(&config, &bound, false)).await?;
         self.announce(after)?;
+        self.store.keep_rates(&config.hsm_rates).await?;
         self.running = config;
         let names = |names: &[HsmName]| names.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
         let parts = [("added", &done.added), ("changed", &done.changed), ("removed", &done.removed)];

@@ -170,3 +170,22 @@ fn an_expired_certificate_one_of_another_name_and_a_key_of_another_are_faults() 
     std::fs::remove_file(application.folder().join("certificate.pem")).unwrap();
     fails("certificate.pem");
 }
+
+#[tokio::test]
+async fn nodes_that_may_ask_an_hsm_token_for_more_than_it_can_do_are_worth_a_look() {
+    let deployment = Application::with_hsm("max_signatures_per_second = 300\ncapacity = 500", "");
+    let told = |deployment: &Application| findings(&doctor(deployment, &[]).1, "nodes");
+    assert_eq!(told(&deployment), Vec::<Value>::new());
+    deployment.edit("max_signatures_per_second = 300", "max_signatures_per_second = 501");
+    let server = deployment.serve();
+    let listed = server.json(&["node", "list"])["hsm"].clone();
+    assert_eq!((&listed[0]["most_per_second"], &listed[0]["capacity"]), (&501.into(), &500.into()), "{listed}");
+    let said = told(&deployment);
+    assert!(
+        said[0].to_string().contains("can sign 500 a second, and the nodes that serve (1) may ask it for 501"),
+        "{said:?}"
+    );
+    let text = server.run(&["node", "list"]).ok().stdout;
+    assert!(text.contains("at most 501") && text.contains("less than it may be asked for"), "{text}");
+    server.stop();
+}

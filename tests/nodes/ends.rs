@@ -61,7 +61,7 @@ async fn a_node_that_stood_still_until_it_was_retired_writes_nothing_and_ends() 
     let app = cluster.first.add_client("app", ALL_GRANTS, "read");
     let other = cluster.servers.pop().unwrap();
     other.token(&app, &[("grant_type", "client_credentials")]).await.ok();
-    let nodes = cluster.first.json(&["node", "list"]);
+    let nodes = cluster.first.json(&["node", "list"])["nodes"].clone();
     let id = nodes[1]["id"].as_str().unwrap().to_owned();
     let last = || cluster.first.sql(&format!("SELECT head_sequence FROM nodes WHERE id = '{id}'"));
     let mut processes = children(other.id());
@@ -78,7 +78,7 @@ async fn a_node_that_stood_still_until_it_was_retired_writes_nothing_and_ends() 
     assert!(log.log().contains("this node was retired"), "{}", log.log());
     assert_eq!(last(), at_its_end);
     log.run(&["serve"]).fails(1, &["this node was retired"]);
-    let listed = cluster.first.json(&["node", "list"]);
+    let listed = cluster.first.json(&["node", "list"])["nodes"].clone();
     assert_eq!(listed[1]["state"], "retired");
     assert_eq!(cluster.first.json(&["audit", "verify"])["intact"], true);
 }

@@ -62,7 +62,7 @@ async fn the_chains_of_all_nodes_are_listed_verified_and_exported() {
     for server in &cluster.servers {
         server.token(&app, &[("grant_type", "client_credentials")]).await.ok();
     }
-    let nodes = cluster.first.json(&["node", "list"]);
+    let nodes = cluster.first.json(&["node", "list"])["nodes"].clone();
     let states: Vec<_> = nodes.as_array().unwrap().iter().map(|node| node["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["serving"; 3]);
     let verified = cluster.first.json(&["audit", "verify"]);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use signet_core::audit::{Draft, Event, Outcome};
+use signet_core::keys::HsmName;
 use signet_service::nodes::NodeState;
-use signet_store::{AuditLog as _, NodeHolder, NodeLease, Nodes as _, StoreFailure};
+use signet_store::{AuditLog as _, HsmRate, NodeHolder, NodeLease, Nodes as _, StoreFailure};
 
 use crate::support::{InProcess, context};
 
@@ -64,4 +65,28 @@ async fn a_process_is_the_node_until_its_lease_is_over_or_it_is_known_to_have_en
     second.give_back_node("c").await.unwrap();
     first.close().await;
     second.close().await;
+}
+
+/// Nodes that don't serve ask for nothing; one without a bound asks for more than any capacity.
+#[tokio::test]
+async fn what_the_nodes_that_serve_may_ask_of_an_hsm_token_is_added_up() {
+    let app = InProcess::new().await;
+    let (_, two) = app.another_node("two").await;
+    let rate = |most_per_second, capacity| HsmRate { hsm: HsmName::new("a"), most_per_second, capacity };
+    let demand = async |own: Option<&[HsmRate]>| app.signet.nodes.demand(own).await.unwrap();
+    two.keep_rates(&[rate(Some(300), Some(500))]).await.unwrap();
+    assert_eq!(demand(None).await, [], "its server does not run");
+    assert_eq!(two.lease_node(&holder("b", None), app.now(), LASTS).await.unwrap(), NodeLease::Held);
+    let alone = demand(None).await;
+    assert_eq!((alone[0].nodes, alone[0].most_per_second, alone[0].capacity), (1, Some(300), Some(500)));
+    assert!(!alone[0].is_too_much());
+    let both = demand(Some(&[rate(Some(201), None)])).await;
+    assert_eq!((both[0].nodes, both[0].most_per_second, both[0].capacity), (2, Some(501), Some(500)));
+    assert!(both[0].is_too_much());
+    assert!(demand(Some(&[rate(None, None)])).await[0].is_too_much(), "no bound is more than any capacity");
+    two.keep_rates(&[rate(None, None)]).await.unwrap();
+    let unknown = demand(None).await;
+    assert_eq!((unknown[0].most_per_second, unknown[0].capacity), (None, None));
+    assert!(!unknown[0].is_too_much(), "nobody said what it can do");
+    two.close().await;
 }

@@ -1,10 +1,12 @@
 //! The nodes of the deployment: which there are, and how one is taken out for good.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::ChangeError;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
-use signet_store::Node;
+use signet_store::{HsmRate, Node};
 
 /// How a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -38,6 +40,26 @@ pub struct NodeStatus {
     pub retired_at: Option<String>,
 }
 
+/// What an HSM token may be asked for by all nodes that serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HsmDemand {
+    /// Its name.
+    pub hsm: String,
+    /// How many nodes that serve have it.
+    pub nodes: u32,
+    /// The most access tokens a second that they let it sign together; `None` where one of them sets no bound.
+    pub most_per_second: Option<u64>,
+    /// What it can do, where a node's operator said so: the least that any said.
+    pub capacity: Option<u32>,
+}
+
+impl HsmDemand {
+    /// Whether it may be asked for more than it can do.
+    pub fn is_too_much(&self) -> bool {
+        self.capacity.is_some_and(|capacity| self.most_per_second.is_none_or(|most| most > u64::from(capacity)))
+    }
+}
+
 module! {
     /// Lists the deployment's nodes, and retires them.
     pub struct NodeRegistry {
@@ -68,6 +90,32 @@ impl NodeRegistry {
                 name: node.name,
             })
             .collect())
+    }
+
+    /// What each HSM token may be asked for by the nodes that serve; by this one too, with what it says of its own, where `own` is
+    /// given: its server need not run.
+    pub async fn demand(&self, own: Option<&[HsmRate]>) -> Result<Vec<HsmDemand>, ChangeError> {
+        let this = self.nodes.node();
+        let serving = |node: &NodeStatus| node.state == NodeState::Serving && (own.is_none() || !node.is_this);
+        let serving: Vec<String> = self.list().await?.into_iter().filter(serving).map(|node| node.id).collect();
+        let mut rates = self.nodes.rates().await?;
+        rates.retain(|(node, _)| serving.iter().any(|id| id == node.as_str()));
+        rates.extend(own.into_iter().flatten().map(|rate| (this.clone(), rate.clone())));
+        let mut demands: BTreeMap<String, HsmDemand> = BTreeMap::new();
+        for (_, rate) in rates {
+            let hsm = rate.hsm.to_string();
+            let demand = demands.entry(hsm.clone()).or_insert(HsmDemand {
+                hsm,
+                nodes: 0,
+                most_per_second: Some(0),
+                capacity: None,
+            });
+            demand.nodes = demand.nodes.saturating_add(1);
+            let both = demand.most_per_second.zip(rate.most_per_second);
+            demand.most_per_second = both.map(|(sum, most)| sum.saturating_add(u64::from(most)));
+            demand.capacity = demand.capacity.into_iter().chain(rate.capacity).min();
+        }
+        Ok(demands.into_values().collect())
     }
 
     /// Takes a node out for good, by its id or its name: from now on nothing that it writes is committed. Its chain of records

@@ -14,11 +14,14 @@ use super::texts::texts;
 use signet_core::audit::{Draft, NodeId};
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
-use signet_store::{Node, NodeHolder, NodeLease, Nodes, StoreError, StoreFailure};
+use signet_store::{HsmRate, Node, NodeHolder, NodeLease, Nodes, StoreError, StoreFailure};
 
 texts! {
     LIST = "SELECT id, name, joined_at, leased_until, retired_at, head_sequence, head_hash
         FROM nodes ORDER BY joined_at, id";
+    FORGET_RATES = "DELETE FROM node_rates WHERE node = $1";
+    KEEP_RATE = "INSERT INTO node_rates (node, hsm, most_per_second, capacity) VALUES ($1, $2, $3, $4)";
+    RATES = "SELECT node, hsm, most_per_second, capacity FROM node_rates ORDER BY hsm, node";
     GIVE_BACK = "UPDATE nodes SET leased_until = NULL WHERE id = $1 AND process = $2";
     RETIRE = "UPDATE nodes SET retired_at = $2, lease = lease + 1, leased_until = NULL
         WHERE id = $1 AND retired_at IS NULL";
@@ -66,6 +69,24 @@ async fn give_back((node, process): &(NodeId, String), connection: &mut Connecti
     Ok(WriteOutcome::nothing(()))
 }
 
+async fn keep_rates((node, rates): &(NodeId, Vec<HsmRate>), connection: &mut Connection) -> Result<WriteOutcome<()>> {
+    query(FORGET_RATES).bind(node).execute(&mut *connection).await?;
+    for HsmRate { hsm, most_per_second, capacity } in rates {
+        let [most, capacity] = [most_per_second, capacity].map(|rate| rate.map(i64::from));
+        query(KEEP_RATE).bind(node).bind(hsm).bind(most).bind(capacity).execute(&mut *connection).await?;
+    }
+    Ok(WriteOutcome::nothing(()))
+}
+
+fn rate_of(row: &Row) -> Result<(NodeId, HsmRate)> {
+    let number = |column| {
+        let rate: Option<i64> = row.try_get(column)?;
+        rate.map(|rate| u32::try_from(rate).map_err(|_| StoreFailure::Corrupt(column))).transpose()
+    };
+    let (most_per_second, capacity) = (number("most_per_second")?, number("capacity")?);
+    Ok((row.try_get("node")?, HsmRate { hsm: row.try_get("hsm")?, most_per_second, capacity }))
+}
+
 /// A transaction of the node that is under way holds its row: this one waits for its end.
 async fn retire((node, at): &(NodeId, Timestamp), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let retired = query(RETIRE).bind(node).bind(at).execute(connection).await?;
@@ -105,6 +126,15 @@ impl Nodes for SqlStore {
     async fn give_back_node(&self, process: &str) -> Result<(), StoreError> {
         let asked = (self.node.clone(), process.to_owned());
         self.writer.change("give the node back", Scope::free(), asked, vec![], give_back).await
+    }
+
+    async fn keep_rates(&self, rates: &[HsmRate]) -> Result<(), StoreError> {
+        let asked = (self.node.clone(), rates.to_vec());
+        self.writer.change("keep the node's rates", Scope::free(), asked, vec![], keep_rates).await
+    }
+
+    async fn rates(&self) -> Result<Vec<(NodeId, HsmRate)>, StoreError> {
+        self.read_each("list the nodes' rates", query(RATES), rate_of).await
     }
 
     async fn retire_node(&self, node: &NodeId, at: Timestamp, audit: Vec<Draft>) -> Result<bool, StoreError> {

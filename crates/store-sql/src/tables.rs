@@ -131,6 +131,9 @@ tables! {
         id: Text, name: Text, joined_at: Number, lease: Number, process: Text, leased_until: Number, retired_at: Number,
         head_sequence: Number, head_hash: Bytes, head_at: Number
     }
+    node_rates StaysHere [node, hsm] {
+        node: Text, hsm: Text, most_per_second: Number, capacity: Number
+    }
     halts StaysHere [id] {
         id: Number, node: Text, at: Number, restored: Number
     }

@@ -45,7 +45,7 @@ pub use model::{
     EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,
     SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, StockId, User,
 };
-pub use nodes::{Node, NodeHolder, NodeLease, Nodes};
+pub use nodes::{HsmRate, Node, NodeHolder, NodeLease, Nodes};
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
 pub use sessions::Sessions;
 pub use sign_in::Candidates;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use signet_core::audit::{Draft, Head, NodeId};
+use signet_core::keys::HsmName;
 use signet_jose::clock::Timestamp;
 
 /// A node, as the store knows it.
@@ -51,6 +52,17 @@ pub enum NodeLease {
     Retired,
 }
 
+/// How many access tokens a second a node lets an HSM token sign, as its configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HsmRate {
+    /// The HSM token.
+    pub hsm: HsmName,
+    /// The most that the node's workers sign together; `None` where it sets no bound.
+    pub most_per_second: Option<u32>,
+    /// What the HSM token can do, by all nodes together, where the node's operator said so.
+    pub capacity: Option<u32>,
+}
+
 /// The nodes of the deployment. A node has a chain of records of its own: it is the one that a store's process was opened as.
 #[async_trait]
 pub trait Nodes: Send + Sync {
@@ -62,6 +74,10 @@ pub trait Nodes: Send + Sync {
     async fn lease_node(&self, holder: &NodeHolder, at: Timestamp, lasts: Duration) -> Result<NodeLease>;
     /// Gives the right back, where this process has it.
     async fn give_back_node(&self, process: &str) -> Result<()>;
+    /// Writes down what this node's configuration says of its HSM tokens, in the place of what it said before.
+    async fn keep_rates(&self, rates: &[HsmRate]) -> Result<()>;
+    /// What the nodes said last of their HSM tokens.
+    async fn rates(&self) -> Result<Vec<(NodeId, HsmRate)>>;
     /// Takes a node out for good: nothing that it writes is committed any more. `false`, and nothing recorded, where there is no
     /// such node, or it is out already.
     async fn retire_node(&self, node: &NodeId, at: Timestamp, audit: Vec<Draft>) -> Result<bool>;

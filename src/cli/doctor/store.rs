@@ -7,6 +7,7 @@ use crate::server::Runtime;
 use signet_core::audit::checkpoint::open_checkpoint;
 use signet_jose::clock::Timestamp;
 use signet_jose::{JwkSet, VerifyingKey};
+use signet_service::nodes::HsmDemand;
 use signet_service::readiness::{MOST_APART, apart};
 use signet_store::{AuditLog as _, Membership as _, Nodes as _, StoreError};
 
@@ -42,6 +43,7 @@ pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
         Err(error) => findings.error("store", error),
     }
     examine_logins(deployment, findings).await;
+    examine_demand(deployment, findings).await;
     examine_time(deployment, now, findings).await;
     examine_checkpoint(deployment, findings).await;
 }
@@ -62,6 +64,26 @@ async fn examine_logins(deployment: &Runtime, findings: &mut Findings) {
             let nodes = logins.stopped.join(", ");
             findings.warn("logins", format!("at HSM token {hsm} the PIN of node {nodes} was refused: {last}"), advice);
         }
+    }
+}
+
+/// What all nodes together may ask of each HSM token, where somebody said what it can do.
+async fn examine_demand(deployment: &Runtime, findings: &mut Findings) {
+    let demand = match deployment.signet.nodes.demand(Some(&deployment.config.hsm_rates)).await {
+        Ok(demand) => demand,
+        Err(error) => return findings.error("nodes", error),
+    };
+    for HsmDemand { hsm, nodes, most_per_second, capacity } in demand.iter().filter(|demand| demand.is_too_much()) {
+        let can = capacity.unwrap_or_default();
+        let text = match most_per_second {
+            Some(most) => format!(
+                "HSM token {hsm} can sign {can} a second, and the nodes that serve ({nodes}) may ask it for {most}"
+            ),
+            None => format!(
+                "HSM token {hsm} can sign {can} a second, and one of the nodes that serve ({nodes}) sets no bound"
+            ),
+        };
+        findings.warn("nodes", text, "set hsm.max_signatures_per_second on each node to its share of hsm.capacity");
     }
 }
 

@@ -17,6 +17,15 @@ CREATE TABLE nodes (
     head_at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- What a node's configuration says of its HSM tokens: for whoever adds up what one of them may be asked for.
+CREATE TABLE node_rates (
+    node            TEXT    NOT NULL,
+    hsm             TEXT    NOT NULL,
+    most_per_second INTEGER,
+    capacity        INTEGER,
+    PRIMARY KEY (node, hsm)
+) STRICT, WITHOUT ROWID;
+
 -- Nobody writes while there is a row whose restored is 0: the node found records of its own gone, so an old copy of the store, or
 -- a standby that lacks the last commits, is in place. An operator decides. From then on, and from the restore of a backup,
 -- restored is 1: no server writes until an operator has said what had ended since the copy.
