@@ -1,5 +1,5 @@
 //! Figures that the documents give and that nothing is judged by: `cargo bench --bench figures -- WHAT`, with nothing else
-//! running. `audit-record`: what an audit record costs. `modules`: what the way through a worker costs on each make of
+//! running. `audit-record`: what an audit record costs. `rows`: what the MAC of a row costs. `modules`: what the way through a worker costs on each make of
 //! PKCS#11 module, beside the bare module. `growth MOST_USERS PLOT.svg`: what tokens, refreshes and sign-ins cost the store as
 //! a deployment grows.
 
@@ -8,6 +8,7 @@
 mod audit_record;
 mod growth;
 mod modules;
+mod rows;
 #[expect(dead_code, reason = "what the tests use of it")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -18,10 +19,11 @@ async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["audit-record"] => audit_record::measure().await,
+        ["rows"] => rows::measure(),
         ["modules"] => modules::measure().await,
         ["growth", most] => growth::measure(most.parse().unwrap(), None).await,
         ["growth", most, plot] => growth::measure(most.parse().unwrap(), Some(plot.as_ref())).await,
         ["bare-module", module, pin_file, threads] => modules::bare(module, pin_file, threads.parse().unwrap()),
-        _ => panic!("cargo bench --bench figures -- audit-record | modules | growth MOST_USERS [PLOT]"),
+        _ => panic!("cargo bench --bench figures -- audit-record | rows | modules | growth MOST_USERS [PLOT]"),
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Output, deployment};
+use super::{Output, audit_rows, deployment};
 use crate::config::Config;
 use crate::server::{self, Need, Runtime};
 use signet_core::audit::chain::{ChainCheck, ChainSummary, open_checkpoint};
@@ -34,6 +34,10 @@ pub(super) enum Audit {
         /// Refuse what is signed up to an earlier record than this: an older copy is intact too.
         #[arg(long, value_name = "SEQ")]
         at_least: Option<i64>,
+        /// Verify the rows of the store that rights stand in, instead of the chain: each carries a MAC by the deployment's secret,
+        /// which an HSM token opens. Exit code 1 where one was written past Signet.
+        #[arg(long, conflicts_with_all = ["key", "file", "at_least"])]
+        store: bool,
     },
     /// Write all records as JSON lines, closed by a signed checkpoint.
     Export {
@@ -49,8 +53,9 @@ const PAGE: u32 = 1000;
 impl Audit {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         match self {
-            Self::Verify { key, file: Some(file), at_least } => verify_file(config, output, &file, key, at_least),
-            Self::Verify { key, file: None, at_least } => {
+            Self::Verify { store: true, .. } => audit_rows::verify(config, output).await,
+            Self::Verify { key, file: Some(file), at_least, .. } => verify_file(config, output, &file, key, at_least),
+            Self::Verify { key, file: None, at_least, .. } => {
                 let config = Config::load_with_environment(config)?;
                 let keys = read_keys(key.as_deref().unwrap_or(&config.audit.public_key))?;
                 // What is signed is read before the heads, which running servers move on meanwhile.

@@ -206,6 +206,7 @@ async fn prepare(deployment: &Runtime, output: &Output) -> anyhow::Result<Demo> 
         init::initialise(deployment, output).await?;
     }
     let (signet, operator) = (&deployment.signet, operator());
+    signet.open_secret().await;
     let password = SecretText::new(url_text::<12>(&OsRandom));
     match signet.issuer().accounts.find_user(USER).await {
         Ok(_) => signet.issuer().accounts.set_password(USER, &password, &operator).await?,

@@ -6,6 +6,8 @@
 #[cfg(feature = "server")]
 mod audit;
 #[cfg(feature = "server")]
+mod audit_rows;
+#[cfg(feature = "server")]
 mod backup;
 #[cfg(feature = "server")]
 mod client;

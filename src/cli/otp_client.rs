@@ -118,7 +118,7 @@ impl OtpClientCommand {
 }
 
 async fn enable(config: &Path, output: &Output, client: &str, enabled: bool) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
     deployment.signet.issuer().otp_validation.clients.enable_otp_client(client, enabled, &operator()).await?;
     let what = if enabled { "may have OTPs verified again" } else { "may no longer have OTPs verified" };
     output.done(&format!("{client} {what}"))?;

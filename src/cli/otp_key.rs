@@ -118,7 +118,7 @@ impl OtpKeyCommand {
 }
 
 async fn enable(config: &Path, output: &Output, public_id: &str, enabled: bool) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
     deployment.signet.issuer().otp_validation.keys.enable_otp_key(public_id, enabled, &operator()).await?;
     let what = if enabled { "verified again" } else { "no longer verified" };
     output.done(&format!("OTPs of {public_id} are {what}"))?;
@@ -152,7 +152,7 @@ async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<(
 async fn import_counters(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
     let text = input::secret_file(file)?;
     let exported = yubico_export::counters(text.expose())?;
-    let deployment = deployment::open(config, Need::Store, output).await?;
+    let deployment = deployment::open(config, Need::Hsm, output).await?;
     let mut done = Imported { imported: 0, skipped: Vec::new() };
     for key in exported {
         let keys = &deployment.signet.issuer().otp_validation.keys;

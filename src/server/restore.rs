@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
+use super::runtime::Runtime;
 use super::wiring::{BUSY, own_node, postgres_options};
 use super::{node, wiring};
 use crate::config::{Config, StoreConfig};
@@ -64,6 +65,10 @@ pub(crate) async fn restore(
     let anchored = renew_anchor(&config.audit.anchor, store.as_ref()).await;
     let mut record = Draft::new(Event::StoreRestored, Outcome::Done, TenantId::default_tenant().as_str(), context);
     record.detail = Some(format!("backup {} of {}; {why}", header.id, header.at));
+    let anchored = match anchored {
+        Ok(()) => Runtime::open_secret_of(config, &store).await,
+        failed => failed,
+    };
     let ended = match anchored {
         Ok(()) => store.open_restored(&header.id, now, record).await.map_err(anyhow::Error::from),
         Err(error) => Err(error),
@@ -179,7 +184,7 @@ pub(crate) async fn restore_in_place(config: &Config, why: &str, context: &Reque
     went_on
 }
 
-async fn go_on(config: &Config, store: &SqlStore, why: &str, context: &RequestContext) -> anyhow::Result<WentOn> {
+async fn go_on(config: &Config, store: &Arc<SqlStore>, why: &str, context: &RequestContext) -> anyhow::Result<WentOn> {
     let path = &config.audit.anchor;
     let heads = store.heads().await?;
     let lost = Anchor::new(path).furthest()?.filter(|kept| kept.sequence > head_of(&heads, &kept.node).sequence);
@@ -201,6 +206,7 @@ async fn go_on(config: &Config, store: &SqlStore, why: &str, context: &RequestCo
         None
     } else {
         record.detail = Some(format!("in place; {why}"));
+        Runtime::open_secret_of(config, store).await?;
         Some(store.go_on(now, record).await?)
     };
     let anchor = lost.map(|_| put_aside(path, &now.unix_millis().to_string())).transpose()?;

@@ -119,6 +119,34 @@ impl Runtime {
     ) -> anyhow::Result<Self> {
         let anchor = Some(config.audit.anchor.clone());
         let store = wiring::open_store(&config, need == Need::HsmAndNewStore, anchor).await?;
+        Self::over(config, need, events, store).await
+    }
+
+    /// Has an HSM token open the deployment's secret for a store that is open already, so that rows can be written.
+    /// Errors: none of them does.
+    pub(super) async fn open_secret_of(config: &Config, store: &Arc<SqlStore>) -> anyhow::Result<()> {
+        let (events, _) = mpsc::unbounded_channel();
+        let runtime = Self::over(config.clone(), Need::Hsm, events, store.clone()).await?;
+        let outcomes = runtime.hsm.ready_each(HSM_PATIENCE).await;
+        runtime.signet.open_secret().await;
+        runtime.hsm.shutdown().await;
+        match store.has_row_keys() {
+            true => Ok(()),
+            false => {
+                let why = outcomes.into_iter().find_map(|(_, outcome)| outcome.err());
+                let why = why.map_or_else(|| "the secret does not open".to_owned(), |error| error.to_string());
+                anyhow::bail!("rights are written under the deployment's secret, and no HSM token opens it: {why}")
+            }
+        }
+    }
+
+    /// Starts the workers over a store, without waiting for them.
+    async fn over(
+        config: Config,
+        need: Need,
+        events: mpsc::UnboundedSender<HsmEvent>,
+        store: Arc<SqlStore>,
+    ) -> anyhow::Result<Self> {
         let bound = store.hsm_tokens().await?;
         let keys = store.keys().await?;
         let tokens = match need {

@@ -1,6 +1,7 @@
 //! The command line as people and scripts use it: what it prints, how it ends, and what it says when it can't.
 
 mod audit;
+mod audit_rows;
 mod backup;
 mod configuration;
 mod custody;

@@ -2,6 +2,7 @@
 
 mod algorithms;
 mod discovery;
+mod forged_rows;
 mod growth;
 mod health;
 mod introspect;

@@ -29,7 +29,8 @@ async fn a_role_without_ddl_serves_and_can_not_change_the_audit_log() {
     let migrated = application.json(&["store", "migrate", "--as", "signet", "--serve-role", SERVING]);
     assert_eq!((&migrated["applied"], &migrated["serve_role"]), (&serde_json::json!([]), &SERVING.into()));
 
-    application.sql("INSERT INTO revocations VALUES ('default', 'long ago', 1, 1)");
+    application.forges_rows();
+    application.sql("INSERT INTO revocations VALUES ('default', 'long ago', 1, 1, 1, 1, '')");
     let server = application.serve();
     let app = server.add_client("app", ALL_GRANTS, "read write");
     let ann = server.add_user("ann", "reader");

@@ -9,6 +9,7 @@ use crate::support::application::Application;
 use crate::support::caller::Caller;
 use crate::support::hsm::SoftToken;
 use crate::support::process::{PATIENCE, signal, wait_for};
+use crate::support::rows::set_signed;
 use crate::support::server::Server;
 
 /// A deployment whose first token is `primary`; the others are in folders of their own.
@@ -65,11 +66,15 @@ impl Group {
 
     /// What the rotation does once the key was published for long enough.
     pub(super) fn promote_signing_key(&self, hsm: &str) {
-        let sql = format!(
-            "UPDATE keys SET state = 'active' WHERE hsm = '{hsm}' AND purpose = 'token_signing' AND state = 'next';
-             UPDATE generations SET value = value + 1 WHERE noun = 'keys';"
-        );
-        self.deployment.sql(&sql);
+        let waits = format!("hsm = '{hsm}' AND purpose = 'token_signing' AND state = 'next'");
+        // On a thread of its own: whoever asks may be in the middle of something.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                runtime.block_on(set_signed(&self.deployment, "keys", &waits, "state", "'active'"));
+            });
+        });
+        self.deployment.sql("UPDATE generations SET value = value + 1 WHERE noun = 'keys'");
     }
 
     fn folder(&self, hsm: &str) -> &Path {

@@ -60,7 +60,9 @@ async fn a_token_is_added_to_and_retired_from_a_server_under_load_and_no_request
     assert!(retired["removed_seals"].as_u64().unwrap() > 0, "{retired}");
     let without = Instant::now();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let primary = text(&group.deployment.json(&["key", "list"])[0], "kid");
+    let keys = group.deployment.json(&["key", "list"]);
+    let is_signing = |key: &&Value| key["hsm"] == "primary" && key["purpose"] == "token_signing";
+    let primary = text(keys.as_array().unwrap().iter().find(is_signing).unwrap(), "kid");
     let deployment = &group.deployment;
     let config = fs::read_to_string(deployment.configuration()).unwrap();
     let (head, rest) = config.split_once("[[hsm]]\nname = \"primary\"").unwrap();

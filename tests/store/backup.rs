@@ -32,8 +32,7 @@ impl Write for Meddling<'_> {
 }
 
 const MANY: i64 = 1234;
-const CHANGE: &str =
-    "UPDATE users SET name = 'renamed'; DELETE FROM clients; INSERT INTO revocations VALUES ('default', 'late', 1, 1)";
+const CHANGE: &str = "UPDATE users SET name = 'renamed'; DELETE FROM clients; INSERT INTO revocations SELECT 'default', 'late', 1, 1, 1, 1, hash FROM refresh_tokens";
 
 async fn written(store: &SqlStore, meddle: Box<dyn FnOnce() + Send + '_>) -> (Vec<u8>, Written) {
     let of = BackupOf { id: "one".to_owned(), issuer: "https://id.example".to_owned(), at: now() };
@@ -69,7 +68,7 @@ async fn a_backup_shows_one_moment_and_is_the_same_on_both_engines() {
     filled(store.as_ref()).await;
     let fill = format!(
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY})
-        INSERT INTO revocations SELECT 'default', 'jti-' || CAST(i AS TEXT), 9, i FROM n"
+        INSERT INTO revocations SELECT 'default', 'jti-' || CAST(i AS TEXT), 9, i, 1, 1, hash FROM n, refresh_tokens"
     );
     raw(&place.database()).await.execute(AssertSqlSafe(fill.clone())).await.unwrap();
     let runtime = tokio::runtime::Handle::current();

@@ -31,7 +31,7 @@ async fn filled() -> Place {
     connection
         .execute(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1700)
-            INSERT INTO revocations SELECT 'default', printf('jti-ü-%d', i * 7919 % 1701), 9999999999999, i FROM n;
+            INSERT INTO revocations SELECT 'default', printf('jti-ü-%d', i * 7919 % 1701), 9999999999999, i, 1, 1, X'00' FROM n;
             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
             INSERT INTO piv_nonces SELECT 'default', CAST(printf('%d', i) AS BLOB), i FROM n",
         )
@@ -147,7 +147,7 @@ async fn a_row_that_differs_is_found_and_the_old_store_does_not_end() {
     for change in [
         "UPDATE users SET roles = '[\"admin\"]'",
         "DELETE FROM revocations WHERE jti = 'jti-ü-1'",
-        "INSERT INTO revocations VALUES ('default', 'jti-ü-0-more', 1, 1)",
+        "INSERT INTO revocations VALUES ('default', 'jti-ü-0-more', 1, 1, 1, 1, '')",
         "INSERT INTO clients VALUES ('default', 'theirs', 'theirs', decode(repeat('00', 32), 'hex'), '[]', '[]', '[]', 1, 1, 1, 257,
             decode(repeat('00', 32), 'hex'))",
     ] {
@@ -181,7 +181,7 @@ async fn a_copy_that_is_given_up_leaves_the_old_store_as_it_was() {
 async fn only_an_empty_database_is_filled() {
     let (place, database) = (filled().await, Database::new());
     database.open().await.close().await;
-    database.sql("INSERT INTO revocations VALUES ('default', 'theirs', 1, 1)");
+    database.sql("INSERT INTO revocations VALUES ('default', 'theirs', 1, 1, 1, 1, '')");
     assert!(refusal(copy(&place, &database).await).contains("is not empty (revocations has rows)"));
     opened(&place).await.unwrap().close().await;
     assert!(table("revocations").is_some_and(|table| table.is_copied()));

@@ -3,14 +3,21 @@
 
 use std::sync::Arc;
 
+use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, OtpHash};
+use signet_core::mfa::{HotpState, RecoveryState, UsedFactor};
 use signet_core::secret::SecretHash;
-use signet_store::{ClientId, Clients as _, StoreError, StoreFailure, UserId, Users as _};
+use signet_jose::{Jwk, KeyId};
+use signet_store::{
+    ClientId, ClientNumber, Clients as _, Factor, FactorDetail, FactorId, Factors as _, GrantId, Grants as _,
+    KeyAddition, Keys as _, OtpClient, OtpKey, OtpValidation as _, RecoveryCodes as _, Revocations as _, Session,
+    SessionId, Sessions as _, Stock as _, StockId, StockToken, StoreError, StoreFailure, User, UserId, Users as _,
+};
 use signet_store_sql::SqlStore;
 use signet_store_sql::tables::{Column, Kind, TABLES, Table};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::support::postgres::Database;
-use crate::support::store::{Place, client, granted, node, now, raw, tenant, user};
+use crate::support::store::{Place, after, client, granted, node, now, raw, seals, tenant, totp_factor, user};
 
 /// A database, and somebody who writes to it past Signet and past what it enforces.
 enum Written {
@@ -45,7 +52,9 @@ impl Written {
             (Kind::Number, _) => format!("COALESCE({name}, 0) + 1"),
             (Kind::Text, _) => format!("COALESCE({name}, '') || 'x'"),
             (Kind::Bytes, Self::Sqlite(_)) => format!("randomblob(length({name}))"),
-            (Kind::Bytes, Self::Postgres(_)) => format!("set_byte({name}, 0, 255 - get_byte({name}, 0))"),
+            (Kind::Bytes, Self::Postgres(_)) => {
+                format!("COALESCE(set_byte({name}, 0, 255 - get_byte({name}, 0)), '\\x01')")
+            }
         }
     }
 }
@@ -81,7 +90,80 @@ on_every_engine!(
 
 /// A store with a row in each authority table.
 async fn filled(store: &SqlStore) {
-    granted(store).await;
+    let (alice, ..) = granted(store).await;
+    assert!(store.add_session(&session(&alice), &SecretHash::of("cookie"), vec![]).await.unwrap());
+    let detail = FactorDetail::Recovery(RecoveryState { made: 1 });
+    let recovery = Factor { detail, ..totp_factor("f", &alice) };
+    assert!(store.add_recovery(None, &recovery, &[SecretHash::of("code")], vec![]).await.unwrap());
+    let detail = FactorDetail::Hotp(HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 0 });
+    let stocked = StockToken {
+        tenant: tenant(),
+        id: StockId::new("s"),
+        serial: "4712".to_owned(),
+        detail,
+        model: None,
+        secret: seals(5),
+        imported_at: now(),
+    };
+    assert_eq!(store.add_stock(vec![stocked], vec![]).await.unwrap(), ["4712"]);
+    let client = OtpClient {
+        tenant: tenant(),
+        id: ClientNumber::new(1).unwrap(),
+        name: "vpn".to_owned(),
+        key: seals(3),
+        needs_signature: false,
+        enabled: true,
+        created_at: now(),
+    };
+    assert!(store.add_otp_client(&client, vec![]).await.unwrap());
+    let key = OtpKey {
+        tenant: tenant(),
+        public_id: "dddddddd".to_owned(),
+        private_id: [1, 2, 3, 4, 5, 6],
+        serial: None,
+        last_counter: -1,
+        secret: seals(4),
+        enabled: true,
+        created_at: now(),
+        last_used_at: None,
+    };
+    assert!(store.add_otp_key(&key, vec![]).await.unwrap());
+    assert_eq!(store.add_key(&audit_key(), vec![]).await.unwrap(), KeyAddition::Added);
+    store.revoke_token(&tenant(), "jti", after(60), now(), vec![]).await.unwrap();
+}
+
+fn audit_key() -> HsmKey {
+    HsmKey {
+        tenant: tenant(),
+        hsm: HsmName::new("a"),
+        purpose: KeyPurpose::AuditSigning,
+        key_id: KeyId::new("k"),
+        cka_id: b"k".to_vec(),
+        public: Some(Jwk::from_json(PUBLIC_KEY).unwrap()),
+        state: KeyState::Active { since: now() },
+        created_at: now(),
+    }
+}
+
+/// RFC 7515 appendix A.3's key.
+const PUBLIC_KEY: &str = r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","alg":"ES256"}"#;
+
+fn session(user: &User) -> Session {
+    Session {
+        tenant: user.tenant.clone(),
+        id: SessionId::new("one"),
+        user: user.id.clone(),
+        credentials_version: user.credentials_version,
+        address: None,
+        auth_time: now(),
+        acr: "urn:signet:aal2".to_owned(),
+        amr: vec!["pwd".to_owned()],
+        factors: vec![UsedFactor::Password],
+        created_at: now(),
+        last_seen_at: now(),
+        expires_at: after(3600),
+    }
 }
 
 /// Reads the row of a table where it gives authority; whether anything was found.
@@ -93,6 +175,22 @@ async fn read(store: &SqlStore, table: &str) -> Result<bool, StoreError> {
             by_id?.is_some() && by_name?.is_some()
         }
         "clients" => store.client(&tenant(), &ClientId::new("client-app")).await?.is_some(),
+        "factors" => store.factor(&tenant(), &FactorId::new("f")).await?.is_some(),
+        "recovery_codes" => {
+            let code = SecretHash::of("code");
+            store.recovery_code(&tenant(), &FactorId::new("f"), &code).await?.is_some()
+        }
+        "stock" => store.stock_token(&tenant(), "4712").await?.is_some(),
+        "otp_clients" => store.otp_client(&tenant(), ClientNumber::new(1).unwrap()).await?.is_some(),
+        "otp_keys" => store.otp_key(&tenant(), "dddddddd").await?.is_some(),
+        "grants" => store.grant(&tenant(), &GrantId::new("g")).await?.is_some(),
+        "refresh_tokens" => store.refresh_token(&tenant(), &SecretHash::of("r0")).await?.is_some(),
+        "sessions" => {
+            let before = now().minus(std::time::Duration::from_secs(1));
+            store.session(&tenant(), &SecretHash::of("cookie"), now(), before).await?.is_some()
+        }
+        "keys" => store.keys().await?.iter().any(|key| key.key_id == KeyId::new("k") && key.state.is_published()),
+        "revocations" => store.is_revoked(&tenant(), "jti").await?,
         other => panic!("nothing reads {other}"),
     })
 }
@@ -118,7 +216,15 @@ async fn a_row_that_was_altered_in_any_column_is_found_and_gives_nothing(databas
             let altered = format!("UPDATE {name} SET {} = {}", column.name, database.other(column));
             database.run(&altered).await;
             let (read, found) = (read(&store, name).await, found(&store).await);
-            if column.decides || column.name.starts_with("mac") {
+            // What a key is for is either trusted, and under a MAC, or nothing that is known.
+            let is_word = name == "keys" && column.name == "purpose";
+            if is_word {
+                assert_eq!(
+                    read.err().map(|error| matches!(error.failure, StoreFailure::Corrupt(_))),
+                    Some(true),
+                    "{altered}"
+                );
+            } else if column.decides || column.name.starts_with("mac") {
                 assert!(found.iter().any(|(table, _)| *table == name), "{altered}");
                 match read {
                     // What is found by the column is not found under the old value.

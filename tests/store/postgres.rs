@@ -15,8 +15,8 @@ use signet_store_sql::SqlStore;
 use signet_store_sql::restore::Standstill;
 
 use crate::support::postgres::{Database, Server};
-use crate::support::store::node;
 use crate::support::store::{ManualClock, NOW, draft, now, tenant, verify};
+use crate::support::store::{keyed, node};
 
 /// Within this time a store must work again once a host takes writes.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ async fn open(url: &str) -> Result<Arc<SqlStore>, StoreError> {
 async fn open_as(url: &str, node: &str) -> Result<Arc<SqlStore>, StoreError> {
     let mut options = PostgresOptions::new(url, None, None).unwrap();
     options.create = true;
-    signet_store_postgres::open(options, NodeId::new(node), ManualClock::at(NOW)).await
+    signet_store_postgres::open(options, NodeId::new(node), ManualClock::at(NOW)).await.map(keyed)
 }
 
 /// Opens a database of a server on which a setting is another one.
@@ -177,6 +177,7 @@ async fn a_standby_without_the_last_commits_is_refused_as_an_old_copy() {
     store.close().await;
     let options = PostgresOptions::new(&url, None, None).unwrap();
     let deciding = signet_store_postgres::open_to_decide(options, node(), ManualClock::at(NOW)).await.unwrap();
+    let deciding = keyed(deciding);
     assert_eq!(deciding.standstill().await.unwrap(), Some(Standstill::Behind));
     deciding.go_on(now(), draft(Event::StoreRestored)).await.unwrap();
     assert_eq!(deciding.standstill().await.unwrap(), Some(Standstill::Restored));

@@ -28,7 +28,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -80,6 +80,21 @@ pub(crate) struct Application {
     is_named: bool,
     /// The process that listened at the configured address last.
     pub(super) served_by: Mutex<Option<u32>>,
+    /// Whether the test writes rows past Signet.
+    is_forged: AtomicBool,
+}
+
+impl Drop for Application {
+    /// Whatever a server and the commands beside it did, each row is as its codec wrote it: a change that forgot the MAC is
+    /// found here.
+    fn drop(&mut self) {
+        let has_served = self.served_by.lock().is_ok_and(|served_by| served_by.is_some());
+        if has_served && !self.is_forged.load(Ordering::Relaxed) && !std::thread::panicking() {
+            let checked = self.run(&["--json", "audit", "verify", "--store"]);
+            // A test that broke the HSM has nothing to check by.
+            assert!(!checked.stdout.contains("\"intact\": false"), "rows that do not verify: {}", checked.stdout);
+        }
+    }
 }
 
 /// The lines of `[[hsm]]` that suites differ in.
@@ -170,6 +185,7 @@ impl Application {
             tls: None,
             is_named: false,
             served_by: Mutex::new(None),
+            is_forged: AtomicBool::new(false),
         };
         node.write_configuration();
         Arc::new(node)
@@ -208,6 +224,7 @@ impl Application {
             tls,
             is_named: matches!(naming, Naming::Localhost),
             served_by: Mutex::new(None),
+            is_forged: AtomicBool::new(false),
         };
         application.write_configuration();
         Arc::new(application)
@@ -218,6 +235,11 @@ impl Application {
     pub(crate) fn reconfigure(&self, sections: &str) {
         sections.clone_into(&mut self.sections.lock().unwrap());
         self.write_configuration();
+    }
+
+    /// Says that this test writes rows past Signet.
+    pub(crate) fn forges_rows(&self) {
+        self.is_forged.store(true, Ordering::Relaxed);
     }
 
     /// Replaces text of the configuration.

@@ -32,8 +32,8 @@ const AT_ONCE: usize = 32;
 /// The deployment as this process holds it, with a worker of its own.
 pub(crate) struct Crowd {
     pub(crate) signet: Arc<Deployment>,
-    store: Arc<SqlStore>,
-    group: Arc<HsmGroup>,
+    pub(super) store: Arc<SqlStore>,
+    pub(super) group: Arc<HsmGroup>,
     _events: Events,
 }
 
@@ -65,6 +65,7 @@ impl Crowd {
         };
         let signet = Deployment::new(settings(application), adapters);
         signet.issuer().directory.fresh().await.unwrap();
+        signet.open_secret().await;
         Self { signet, store, group, _events: events }
     }
 

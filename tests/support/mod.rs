@@ -21,6 +21,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod requests;
 pub(crate) mod responder;
+pub(crate) mod rows;
 pub(crate) mod security_key;
 pub(crate) mod server;
 pub(crate) mod skipped;

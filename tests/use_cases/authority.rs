@@ -11,7 +11,7 @@ use crate::support::{InProcess, context};
 #[tokio::test]
 async fn no_right_is_written_before_an_hsm_token_opened_the_secret() {
     let app = InProcess::new().await;
-    app.hsms.hide("a");
+    app.hsms.go_away("a");
     let (signet, store) = app.another_node("two").await;
     let new = || NewClient {
         name: "app".to_owned(),
@@ -26,7 +26,7 @@ async fn no_right_is_written_before_an_hsm_token_opened_the_secret() {
         "{refused:?}"
     );
     assert_eq!(store.check_rows().await.err().map(|error| error.failure), Some(StoreFailure::NoRowKeys));
-    app.hsms.show_all();
+    app.hsms.recover("a");
     signet.open_secret().await;
     clients.add_client(new(), &context()).await.unwrap();
     let checked = store.check_rows().await.unwrap();

@@ -60,6 +60,14 @@ impl DeploymentSecret {
         }
     }
 
+    /// Makes sure that it is open, so that rows can be written.
+    pub(crate) async fn ensure_open(&self) -> Result<(), Unavailable> {
+        match self.opened.get() {
+            Some(_) => Ok(()),
+            None => self.open_deployment_secret().await.map(drop),
+        }
+    }
+
     async fn open_deployment_secret(&self) -> Result<&SecretBytes, Unavailable> {
         let _one_at_a_time = self.opening.lock().await;
         if let Some(secret) = self.opened.get() {

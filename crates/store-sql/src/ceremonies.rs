@@ -3,19 +3,19 @@
 use async_trait::async_trait;
 
 use super::SqlStore;
+use super::authority::{change, fields, find};
 use super::engine::{Connection, Result, query};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
 use signet_core::keys::TenantId;
+use signet_core::mfa::FactorKind;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{AssertionSpending, AuditOnOutcome, Ceremonies, StoreError};
 
 texts! {
     SPEND = "INSERT INTO spent_challenges (tenant, challenge, until) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    RAISE = "UPDATE factors SET counter = $3, last_used_at = $4
-        WHERE tenant = $1 AND id = $2 AND kind = 'webauthn' AND (counter < $3 OR (counter = 0 AND $3 = 0))";
 }
 
 /// What a challenge is locked by.
@@ -36,15 +36,16 @@ async fn spend_assertion(spending: &AssertionSpending, connection: &mut Connecti
     if !spent.answer {
         return Ok(spent);
     }
-    let raised = query(RAISE)
-        .bind(&spending.tenant)
-        .bind(&spending.factor)
-        .bind(spending.counter)
-        .bind(spending.at)
-        .execute(connection)
-        .await?;
+    let Some(factor) = find("factors", &[&spending.tenant, &spending.factor], &mut *connection).await? else {
+        return Ok(WriteOutcome::rejected(false));
+    };
+    let counter: Option<i64> = factor.value("counter")?;
+    // A security key that does not count shows 0 each time.
+    let rises = counter.is_some_and(|last| last < spending.counter || (last == 0 && spending.counter == 0));
+    let is_security_key = factor.value::<&str>("kind")? == FactorKind::WebAuthn.name();
+    let used = fields().set("counter", spending.counter).set("last_used_at", spending.at);
     // The challenge stays spent also where another one raised the counter first.
-    Ok(WriteOutcome::spent_if(raised.rows_affected() > 0))
+    Ok(WriteOutcome::spent_if(is_security_key && rises && change(factor, used, connection).await?))
 }
 
 #[async_trait]

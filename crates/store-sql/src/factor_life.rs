@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 
+use super::authority::{change, fields, find, rows, selections};
 use super::engine::{Connection, Result, Row, query};
-use super::factors::{self, adding, factor_columns, factor_of};
+use super::factors::{self, adding, factor_of};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
@@ -13,23 +14,17 @@ use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
 use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, ListedFactor, Session, StoreError};
 
-texts! {
-    ALL = concat!(
-        "SELECT ",
-        factor_columns!(),
-        ", u.name AS user_name
+selections! {
+    ALL = "SELECT {factors f}, u.name AS user_name
         FROM factors f JOIN users u ON u.tenant = f.tenant AND u.id = f.user_id
-        WHERE f.tenant = $1 AND f.id > $2 ORDER BY f.id LIMIT $3"
-    );
-    DISABLE = "UPDATE factors SET state = 'disabled' WHERE tenant = $1 AND id = $2 AND state = 'enabled'
-        RETURNING user_id";
-    ENABLE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'disabled'";
-    APPROVE = "UPDATE factors SET state = 'enabled' WHERE tenant = $1 AND id = $2 AND state = 'pending'
-        AND requested_by <> $3";
-    SESSION_HOLDS = "SELECT 1 FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+        WHERE f.tenant = $1 AND f.id > $2 ORDER BY f.id LIMIT $3";
+    SESSION_HOLDS = "SELECT {sessions s}, {users u u_}
+        FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
         WHERE s.tenant = $1 AND s.id = $2 AND u.enabled = 1 AND u.credentials_version = s.credentials_version";
+}
+
+texts! {
     OF_SESSIONS_USER = "SELECT 1 FROM factors WHERE tenant = $1 AND id = $2 AND user_id = $3";
-    RENAME = "UPDATE factors SET label = $3 WHERE tenant = $1 AND id = $2";
 }
 
 /// A factor with what is set of it.
@@ -49,20 +44,24 @@ async fn set_enabled(
     Setting { tenant, id, value: (enabled, at) }: &Setting<(bool, Timestamp)>,
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    if *enabled {
-        let set = query(ENABLE).bind(tenant).bind(id).execute(connection).await?;
-        return Ok(WriteOutcome::renewed_if(set.rows_affected() > 0));
+    let (from, to) = if *enabled { ("disabled", "enabled") } else { ("enabled", "disabled") };
+    let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
+        return Ok(WriteOutcome::nothing(false));
+    };
+    let user = factor.value("user_id")?;
+    if factor.value::<&str>("state")? != from || !change(factor, fields().set("state", to), &mut *connection).await? {
+        return Ok(WriteOutcome::nothing(false));
     }
-    let disabled = query(DISABLE).bind(tenant).bind(id).fetch_optional(&mut *connection);
-    let Some(row) = disabled.await? else { return Ok(WriteOutcome::nothing(false)) };
-    let user = row.try_get("user_id")?;
+    if *enabled {
+        return Ok(WriteOutcome::renewed(true));
+    }
     users::renew_credentials(connection, tenant, &user, *at).await?;
     Ok(WriteOutcome::renewed(true))
 }
 
 /// Whether a session still is one, by what the commit sees.
 async fn holds(session: &Session, connection: &mut Connection) -> Result<bool> {
-    let query = query(SESSION_HOLDS).bind(&session.tenant).bind(&session.id);
+    let query = rows(&SESSION_HOLDS).bind(&session.tenant).bind(&session.id);
     Ok(query.fetch_optional(connection).await?.is_some())
 }
 
@@ -100,18 +99,23 @@ async fn approve(
     Setting { tenant, id, value: approver }: &Setting<String>,
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let query = query(APPROVE).bind(tenant).bind(id).bind(approver);
-    let approved = query.execute(connection).await?;
-    Ok(if approved.rows_affected() == 0 { WriteOutcome::rejected(false) } else { WriteOutcome::renewed(true) })
+    let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
+        return Ok(WriteOutcome::rejected(false));
+    };
+    let is_anothers = factor.value::<&str>("state")? == "pending"
+        && factor.value::<Option<&str>>("requested_by")?.is_some_and(|requested_by| requested_by != approver);
+    let is_approved = is_anothers && change(factor, fields().set("state", "enabled"), connection).await?;
+    Ok(if is_approved { WriteOutcome::renewed(true) } else { WriteOutcome::rejected(false) })
 }
 
 async fn rename(
     Setting { tenant, id, value: label }: &Setting<String>,
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let query = query(RENAME).bind(tenant).bind(id).bind(label);
-    let renamed = query.execute(connection).await?;
-    Ok(WriteOutcome::renewed_if(renamed.rows_affected() > 0))
+    let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
+        return Ok(WriteOutcome::nothing(false));
+    };
+    Ok(WriteOutcome::renewed_if(change(factor, fields().set("label", label), connection).await?))
 }
 
 fn listed_of(row: &Row) -> Result<ListedFactor> {
@@ -127,7 +131,7 @@ impl FactorLife for SqlStore {
         limit: u32,
     ) -> Result<Vec<ListedFactor>, StoreError> {
         let after = after.map_or("", FactorId::as_str);
-        let query = query(ALL).bind(tenant).bind(after).bind(limit);
+        let query = rows(&ALL).bind(tenant).bind(after).bind(limit);
         self.read_each("list all factors", query, listed_of).await
     }
 

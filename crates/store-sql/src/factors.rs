@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::SqlStore;
+use super::authority::{StoredRow, change, fields, find, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, Text, query};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
@@ -24,23 +25,15 @@ use signet_store::{
     UserId, YubicoState,
 };
 
-/// The columns that a factor is read from, of `factors f`.
-macro_rules! factor_columns {
-    () => {
-        "f.tenant, f.id, f.user_id, f.label, f.kind, f.created_at, f.last_used_at, f.totp_hash, f.totp_digits,
-        f.totp_step_seconds, f.totp_drift, f.totp_last_step, f.yubico_public_id, f.yubico_private_id,
-        f.yubico_last_counter, f.totp_window, f.handle, f.detail, f.counter, f.serial, f.state,
-        f.requested_by, f.valid_until"
-    };
-}
-pub(super) use factor_columns;
-
 /// Reads factors, each in one row for every seal.
 macro_rules! select_factors {
     () => {
+        select_factors!("{factors f}")
+    };
+    ($columns:literal) => {
         concat!(
             "SELECT ",
-            factor_columns!(),
+            $columns,
             ", s.hsm, s.blob FROM factors f
             LEFT JOIN seals s ON s.tenant = f.tenant AND s.kind = 'factors.secret' AND s.row_id = f.id"
         )
@@ -48,16 +41,15 @@ macro_rules! select_factors {
 }
 pub(super) use select_factors;
 
-texts! {
-    ADD = "INSERT INTO factors (tenant, id, user_id, label, kind, created_at, last_used_at, totp_hash, totp_digits,
-            totp_step_seconds, totp_drift, totp_last_step, yubico_public_id, yubico_private_id, yubico_last_counter,
-            totp_window, handle, detail, counter, serial, state, requested_by, valid_until)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
-        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3)
-            AND NOT EXISTS (SELECT 1 FROM otp_keys WHERE tenant = $1 AND public_id = $17)
+insertions! {
+    ADD = "factors" "WHERE EXISTS (SELECT 1 FROM users WHERE tenant = {tenant} AND id = {user_id})
+            AND NOT EXISTS (SELECT 1 FROM otp_keys WHERE tenant = {tenant} AND public_id = {handle})
             AND NOT EXISTS (SELECT 1 FROM factors
-                WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $17)
+                WHERE tenant = {tenant} AND kind IN ('yubico_otp', 'yubico_remote') AND handle = {handle})
         ON CONFLICT DO NOTHING";
+}
+
+selections! {
     OF_USER = concat!(
         select_factors!(),
         " WHERE f.tenant = $1 AND f.user_id = $2 ORDER BY f.created_at, f.id, s.hsm"
@@ -67,13 +59,10 @@ texts! {
         select_factors!(),
         " WHERE f.tenant = $1 AND f.kind = $2 AND f.handle = $3 ORDER BY s.hsm"
     );
+}
+
+texts! {
     REMOVE = "DELETE FROM factors WHERE tenant = $1 AND id = $2 RETURNING user_id";
-    SPEND_TOTP = "UPDATE factors SET totp_last_step = $3, last_used_at = $4, totp_drift = $5
-        WHERE tenant = $1 AND id = $2 AND kind = 'totp' AND totp_last_step < $3";
-    SPEND_YUBICO = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
-        WHERE tenant = $1 AND id = $2 AND kind = 'yubico_otp' AND yubico_last_counter < $3";
-    SPEND_COUNTER = "UPDATE factors SET counter = $3, last_used_at = $4
-        WHERE tenant = $1 AND id = $2 AND counter < $3";
     SPEND_NONCE = "INSERT INTO piv_nonces (tenant, id, spent_at)
         SELECT $1, $3, $4 WHERE EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND id = $2 AND kind = 'piv')
         ON CONFLICT DO NOTHING";
@@ -96,36 +85,35 @@ pub(super) async fn add(factor: &Factor, connection: &mut Connection) -> Result<
         _ => (None, None),
     };
     let (detail, counter) = text_of(&factor.detail)?;
-    let added = query(ADD)
-        .bind(&factor.tenant)
-        .bind(&factor.id)
-        .bind(&factor.user)
-        .bind(&factor.label)
-        .bind(factor.detail.kind().name())
-        .bind(factor.created_at)
-        .bind(factor.last_used_at)
-        .bind(totp.map(|totp| totp.hash.name()))
-        .bind(totp.map(|totp| i64::from(totp.digits)))
-        .bind(totp.map(|totp| i64::from(totp.step_seconds)))
-        .bind(totp.map(|totp| i64::from(totp.drift)))
-        .bind(totp.map(|totp| totp.last_step))
-        .bind(yubico.map(|yubico| yubico.public_id.as_str()))
-        .bind(yubico.map(|yubico| yubico.private_id.to_vec()))
-        .bind(yubico.map(|yubico| yubico.last_counter))
-        .bind(totp.map(|totp| i64::from(totp.window)))
-        .bind(factor.detail.handle())
-        .bind(detail)
-        .bind(counter)
-        .bind(&factor.serial)
-        .bind(factor.state.name())
-        .bind(match &factor.state {
-            FactorState::Pending { requested_by } => Some(requested_by.as_str()),
-            FactorState::Enabled | FactorState::Disabled => None,
-        })
-        .bind(factor.valid_until)
-        .execute(&mut *connection)
-        .await?;
-    if added.rows_affected() == 0 {
+    let requested_by = match &factor.state {
+        FactorState::Pending { requested_by } => Some(requested_by.as_str()),
+        FactorState::Enabled | FactorState::Disabled => None,
+    };
+    let row = fields()
+        .set("tenant", &factor.tenant)
+        .set("id", &factor.id)
+        .set("user_id", &factor.user)
+        .set("label", &factor.label)
+        .set("kind", factor.detail.kind().name())
+        .set("created_at", factor.created_at)
+        .set("last_used_at", factor.last_used_at)
+        .set("totp_hash", totp.map(|totp| totp.hash.name()))
+        .set("totp_digits", totp.map(|totp| i64::from(totp.digits)))
+        .set("totp_step_seconds", totp.map(|totp| i64::from(totp.step_seconds)))
+        .set("totp_drift", totp.map(|totp| i64::from(totp.drift)))
+        .set("totp_last_step", totp.map(|totp| totp.last_step))
+        .set("totp_window", totp.map(|totp| i64::from(totp.window)))
+        .set("yubico_public_id", yubico.map(|yubico| yubico.public_id.as_str()))
+        .set("yubico_private_id", yubico.map(|yubico| yubico.private_id.to_vec()))
+        .set("yubico_last_counter", yubico.map(|yubico| yubico.last_counter))
+        .set("handle", factor.detail.handle())
+        .set("detail", detail)
+        .set("counter", counter)
+        .set("serial", &factor.serial)
+        .set("state", factor.state.name())
+        .set("requested_by", requested_by)
+        .set("valid_until", factor.valid_until);
+    if !insert(&ADD, row, vec![], &mut *connection).await? {
         return Ok(WriteOutcome::nothing(false));
     }
     seals::add(connection, &factor.tenant, seals::FACTOR, factor.id.as_str(), &factor.secret).await?;
@@ -150,27 +138,64 @@ pub(super) async fn take_back(factor: &Factor, connection: &mut Connection) -> R
     seals::remove(connection, &factor.tenant, seals::FACTOR, factor.id.as_str()).await
 }
 
-/// A one-time code that is being spent: a place that rises, and never falls back.
+/// What of a factor rises with each use, and never falls back.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rising {
+    /// A TOTP's step, and the drift that is kept with it.
+    TotpStep(i32),
+    /// A Yubico OTP's counter.
+    YubicoCounter,
+    /// The counter of any other kind.
+    Counter,
+}
+
+impl Rising {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::TotpStep(_) => "totp_last_step",
+            Self::YubicoCounter => "yubico_last_counter",
+            Self::Counter => "counter",
+        }
+    }
+}
+
+/// A one-time code that is being spent.
 struct Spending {
-    /// Raises the place where it is lower.
-    statement: &'static str,
+    rising: Rising,
     tenant: TenantId,
     id: FactorId,
-    /// A TOTP's step, or a counter.
     place: i64,
     at: Timestamp,
-    /// A TOTP's, which is kept with its step.
-    drift: Option<i32>,
 }
 
 async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let mut query =
-        query(spending.statement).bind(&spending.tenant).bind(&spending.id).bind(spending.place).bind(spending.at);
-    if let Some(drift) = spending.drift {
-        query = query.bind(drift);
+    let Spending { rising, tenant, id, place, at } = spending;
+    let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
+        return Ok(WriteOutcome::rejected(false));
+    };
+    Ok(WriteOutcome::spent_if(raise(factor, *rising, *place, Some(*at), connection).await?))
+}
+
+/// Raises what rises of a factor, where it is lower. Returns whether it was, and this write is the one that raised it.
+pub(super) async fn raise(
+    factor: StoredRow,
+    rising: Rising,
+    place: i64,
+    used_at: Option<Timestamp>,
+    connection: &mut Connection,
+) -> Result<bool> {
+    // A factor of another kind has nothing in that column.
+    if factor.value::<Option<i64>>(rising.column())?.is_none_or(|last| last >= place) {
+        return Ok(false);
     }
-    let spent = query.execute(connection).await?;
-    Ok(WriteOutcome::spent_if(spent.rows_affected() > 0))
+    let mut raised = fields().set(rising.column(), place);
+    if let Rising::TotpStep(drift) = rising {
+        raised = raised.set("totp_drift", drift);
+    }
+    if used_at.is_some() {
+        raised = raised.set("last_used_at", used_at);
+    }
+    change(factor, raised, connection).await
 }
 
 /// A nonce that is being spent.
@@ -334,7 +359,7 @@ pub(super) async fn by_handle(
     kind: FactorKind,
     handle: &str,
 ) -> Result<Option<Factor>, StoreError> {
-    let query = query(BY_HANDLE).bind(tenant).bind(kind.name()).bind(handle);
+    let query = rows(&BY_HANDLE).bind(tenant).bind(kind.name()).bind(handle);
     Ok(store.read("find factor by handle", query, factors_of).await?.pop())
 }
 
@@ -349,11 +374,11 @@ impl Factors for SqlStore {
     }
 
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
-        self.read("list factors", query(OF_USER).bind(tenant).bind(user), factors_of).await
+        self.read("list factors", rows(&OF_USER).bind(tenant).bind(user), factors_of).await
     }
 
     async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>, StoreError> {
-        Ok(self.read("find factor", query(BY_ID).bind(tenant).bind(id), factors_of).await?.pop())
+        Ok(self.read("find factor", rows(&BY_ID).bind(tenant).bind(id), factors_of).await?.pop())
     }
 
     async fn remove_factor(
@@ -378,7 +403,7 @@ impl Factors for SqlStore {
     ) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
-        let spending = Spending { statement: SPEND_TOTP, tenant, id, place: step, at, drift: Some(drift) };
+        let spending = Spending { rising: Rising::TotpStep(drift), tenant, id, place: step, at };
         self.writer.change("spend TOTP step", scope, spending, audit, spend).await
     }
 
@@ -392,7 +417,7 @@ impl Factors for SqlStore {
     ) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
-        let spending = Spending { statement: SPEND_YUBICO, tenant, id, place: counter, at, drift: None };
+        let spending = Spending { rising: Rising::YubicoCounter, tenant, id, place: counter, at };
         self.writer.change("spend Yubico counter", scope, spending, audit, spend).await
     }
 
@@ -420,7 +445,7 @@ impl Factors for SqlStore {
     ) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
-        let spending = Spending { statement: SPEND_COUNTER, tenant, id, place: counter, at, drift: None };
+        let spending = Spending { rising: Rising::Counter, tenant, id, place: counter, at };
         self.writer.change("raise counter", scope, spending, audit, spend).await
     }
 }

@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::engine::{Connection, Result, Row, query};
+use super::authority::{
+    Fields, Selection, StoredRow, change, change_each, fields, find, insert, insertions, rows, selections,
+};
+use super::engine::{Connection, Result, Row, ToValue as _};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{joined, list, set};
-use super::texts::texts;
 use super::{SqlStore, prune};
 use signet_core::audit::Draft;
 use signet_core::keys::{HsmName, TenantId};
@@ -17,40 +19,35 @@ use signet_store::{
     StoreFailure, UserId,
 };
 
-texts! {
-    ADD = "INSERT INTO grants (tenant, id, client_id, user_id, scopes, audiences, auth_time, acr, amr, created_at,
-            expires_at, ended_at, end_reason, factors)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15
-        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $4 AND enabled = 1 AND credentials_version = $14)
-        AND EXISTS (SELECT 1 FROM clients WHERE tenant = $1 AND id = $3 AND enabled = 1)";
-    ADD_TOKEN = "INSERT INTO refresh_tokens (tenant, hash, grant_id, generation) VALUES ($1, $2, $3, $4)";
-    BY_ID = "SELECT tenant, id, client_id, user_id, scopes, audiences, auth_time, acr, amr, created_at, expires_at,
-            ended_at, end_reason, factors
-        FROM grants WHERE tenant = $1 AND id = $2";
-    BY_TOKEN = "SELECT g.tenant, g.id, g.client_id, g.user_id, g.scopes, g.audiences, g.auth_time, g.acr, g.amr,
-            g.created_at, g.expires_at, g.ended_at, g.end_reason, g.factors, t.generation, t.spent_at, t.successor_hsm,
+selections! {
+    BY_ID = "SELECT {grants} FROM grants WHERE tenant = $1 AND id = $2";
+    BY_TOKEN = "SELECT {grants g}, {refresh_tokens t t_},
             (SELECT MAX(f.generation) FROM refresh_tokens f WHERE f.tenant = t.tenant AND f.grant_id = t.grant_id)
                 AS live_generation
         FROM refresh_tokens t JOIN grants g ON g.tenant = t.tenant AND g.id = t.grant_id
         WHERE t.tenant = $1 AND t.hash = $2";
-    SPEND = "UPDATE refresh_tokens SET spent_at = $3, successor_hsm = $4
-        WHERE tenant = $1 AND hash = $2 AND spent_at IS NULL AND EXISTS (
-            SELECT 1 FROM grants g
-            JOIN users u ON u.tenant = g.tenant AND u.id = g.user_id
-            JOIN clients c ON c.tenant = g.tenant AND c.id = g.client_id
-            WHERE g.tenant = refresh_tokens.tenant AND g.id = refresh_tokens.grant_id
-            AND g.ended_at IS NULL AND g.expires_at > $3 AND u.enabled = 1 AND c.enabled = 1)
-        RETURNING grant_id, generation";
-    CONFIRM = "SELECT 1 FROM grants g
+    TO_SPEND = "SELECT {refresh_tokens t} FROM refresh_tokens t
+        JOIN grants g ON g.tenant = t.tenant AND g.id = t.grant_id
+        JOIN users u ON u.tenant = g.tenant AND u.id = g.user_id
+        JOIN clients c ON c.tenant = g.tenant AND c.id = g.client_id
+        WHERE t.tenant = $1 AND t.hash = $2 AND t.spent_at IS NULL
+            AND g.ended_at IS NULL AND g.expires_at > $3 AND u.enabled = 1 AND c.enabled = 1";
+    CONFIRM = "SELECT {grants g} FROM grants g
         JOIN users u ON u.tenant = g.tenant AND u.id = g.user_id
         JOIN clients c ON c.tenant = g.tenant AND c.id = g.client_id
         WHERE g.tenant = $1 AND g.id = $2
         AND g.ended_at IS NULL AND g.expires_at > $3 AND u.enabled = 1 AND c.enabled = 1";
-    END = "UPDATE grants SET ended_at = $3, end_reason = $4 WHERE tenant = $1 AND id = $2 AND ended_at IS NULL";
-    END_OF_USER = "UPDATE grants SET ended_at = $3, end_reason = $4
-        WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL";
-    END_OF_CLIENT = "UPDATE grants SET ended_at = $3, end_reason = $4
-        WHERE tenant = $1 AND client_id = $2 AND ended_at IS NULL";
+    OF_USER = "SELECT {grants} FROM grants WHERE tenant = $1 AND user_id = $2 AND id > $3 AND ended_at IS NULL
+        ORDER BY id LIMIT 512 FOR NO KEY UPDATE";
+    OF_CLIENT = "SELECT {grants} FROM grants WHERE tenant = $1 AND client_id = $2 AND id > $3 AND ended_at IS NULL
+        ORDER BY id LIMIT 512 FOR NO KEY UPDATE";
+}
+
+insertions! {
+    ADD = "grants" "WHERE EXISTS (SELECT 1 FROM users
+            WHERE tenant = {tenant} AND id = {user_id} AND enabled = 1 AND credentials_version = {1})
+        AND EXISTS (SELECT 1 FROM clients WHERE tenant = {tenant} AND id = {client_id} AND enabled = 1)";
+    ADD_TOKEN = "refresh_tokens" "";
 }
 
 async fn add(
@@ -61,25 +58,22 @@ async fn add(
         GrantState::Active => (None, None),
         GrantState::Ended { at, reason } => (Some(at.unix_millis()), Some(reason.name())),
     };
-    let added = query(ADD)
-        .bind(&grant.tenant)
-        .bind(&grant.id)
-        .bind(&grant.client)
-        .bind(&grant.user)
-        .bind(joined(&grant.scopes))
-        .bind(joined(&grant.audiences))
-        .bind(grant.auth_time)
-        .bind(&grant.acr)
-        .bind(joined(&grant.amr))
-        .bind(grant.created_at)
-        .bind(grant.expires_at)
-        .bind(ended_at)
-        .bind(end_reason)
-        .bind(credentials_version)
-        .bind(joined(&grant.factors))
-        .execute(&mut *connection)
-        .await?;
-    if added.rows_affected() == 0 {
+    let row = fields()
+        .set("tenant", &grant.tenant)
+        .set("id", &grant.id)
+        .set("client_id", &grant.client)
+        .set("user_id", &grant.user)
+        .set("scopes", joined(&grant.scopes))
+        .set("audiences", joined(&grant.audiences))
+        .set("auth_time", grant.auth_time)
+        .set("acr", &grant.acr)
+        .set("amr", joined(&grant.amr))
+        .set("factors", joined(&grant.factors))
+        .set("created_at", grant.created_at)
+        .set("expires_at", grant.expires_at)
+        .set("ended_at", ended_at)
+        .set("end_reason", end_reason);
+    if !insert(&ADD, row, vec![credentials_version.to_value()], &mut *connection).await? {
         return Ok(WriteOutcome::nothing(false));
     }
     if let Some(first) = first {
@@ -95,7 +89,8 @@ async fn add_token(
     grant: &str,
     generation: i64,
 ) -> Result<()> {
-    query(ADD_TOKEN).bind(tenant).bind(hash).bind(grant).bind(generation).execute(connection).await?;
+    let row = fields().set("tenant", tenant).set("hash", hash).set("grant_id", grant).set("generation", generation);
+    insert(&ADD_TOKEN, row, vec![], connection).await?;
     Ok(())
 }
 
@@ -109,16 +104,15 @@ struct Rotation {
 }
 
 async fn rotate(rotation: &Rotation, connection: &mut Connection) -> Result<WriteOutcome<RotateOutcome>> {
-    let spent = query(SPEND)
-        .bind(&rotation.tenant)
-        .bind(rotation.spent)
-        .bind(rotation.at)
-        .bind(&rotation.derived_by)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(row) = spent else { return Ok(WriteOutcome::rejected(RotateOutcome::Lost)) };
-    let grant: String = row.try_get("grant_id")?;
-    let generation: i64 = row.try_get("generation")?;
+    let live = rows(&TO_SPEND).bind(&rotation.tenant).bind(rotation.spent).bind(rotation.at);
+    let Some(token) = live.stored_one(&mut *connection).await? else {
+        return Ok(WriteOutcome::rejected(RotateOutcome::Lost));
+    };
+    let (grant, generation): (String, i64) = (token.value("grant_id")?, token.value("generation")?);
+    let spent = fields().set("spent_at", rotation.at).set("successor_hsm", &rotation.derived_by);
+    if !change(token, spent, &mut *connection).await? {
+        return Ok(WriteOutcome::rejected(RotateOutcome::Lost));
+    }
     add_token(connection, &rotation.tenant, &rotation.successor, &grant, generation.saturating_add(1)).await?;
     Ok(WriteOutcome::applied(RotateOutcome::Rotated))
 }
@@ -127,7 +121,7 @@ async fn confirm(
     (tenant, id, at): &(TenantId, GrantId, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let holds = query(CONFIRM).bind(tenant).bind(id).bind(at).fetch_optional(connection).await?.is_some();
+    let holds = rows(&CONFIRM).bind(tenant).bind(id).bind(at).fetch_optional(connection).await?.is_some();
     Ok(if holds { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
 }
 
@@ -135,8 +129,17 @@ async fn end(
     (tenant, id, reason, at): &(TenantId, GrantId, EndReason, Timestamp),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let ended = end_where(END, connection, tenant, id.as_str(), *reason, *at).await?;
-    Ok(if ended == 0 { WriteOutcome::rejected(false) } else { WriteOutcome::applied(true) })
+    let Some(grant) = find("grants", &[tenant, id], &mut *connection).await? else {
+        return Ok(WriteOutcome::rejected(false));
+    };
+    let is_live = grant.value::<Option<i64>>("ended_at")?.is_none();
+    let is_ended = is_live && change(grant, ended(*reason, *at), connection).await?;
+    Ok(if is_ended { WriteOutcome::applied(true) } else { WriteOutcome::rejected(false) })
+}
+
+/// What a grant says that has ended.
+pub(super) fn ended(reason: EndReason, at: Timestamp) -> Fields {
+    fields().set("ended_at", at).set("end_reason", reason.name())
 }
 
 /// Ends every family of a user.
@@ -146,8 +149,7 @@ pub(super) async fn end_all_of_user(
     user: &UserId,
     at: Timestamp,
 ) -> Result<()> {
-    end_where(END_OF_USER, connection, tenant, user.as_str(), EndReason::Revoked, at).await?;
-    Ok(())
+    end_each(&OF_USER, connection, tenant, user.as_str(), at).await
 }
 
 /// Ends every family of a client.
@@ -157,20 +159,21 @@ pub(super) async fn end_all_of_client(
     client: &ClientId,
     at: Timestamp,
 ) -> Result<()> {
-    end_where(END_OF_CLIENT, connection, tenant, client.as_str(), EndReason::Revoked, at).await?;
-    Ok(())
+    end_each(&OF_CLIENT, connection, tenant, client.as_str(), at).await
 }
 
-async fn end_where(
-    text: &'static str,
+/// Ends page by page what is selected so.
+async fn end_each(
+    selection: &Selection,
     connection: &mut Connection,
     tenant: &TenantId,
-    id: &str,
-    reason: EndReason,
+    owner: &str,
     at: Timestamp,
-) -> Result<u64> {
-    let ended = query(text).bind(tenant).bind(id).bind(at).bind(reason.name()).execute(connection).await?;
-    Ok(ended.rows_affected())
+) -> Result<()> {
+    let ended = |_: &StoredRow| Ok(Some(ended(EndReason::Revoked, at)));
+    // No id is empty, so every grant stands after the empty one.
+    change_each(selection, &[tenant.to_value(), owner.to_value()], vec!["".to_value()], ended, connection).await?;
+    Ok(())
 }
 
 /// What a grant rests on: its user and its client.
@@ -209,10 +212,10 @@ fn grant_of(row: &Row) -> Result<Grant> {
 fn lookup_of(row: &Row) -> Result<RefreshLookup> {
     Ok(RefreshLookup {
         grant: grant_of(row)?,
-        generation: row.try_get("generation")?,
+        generation: row.try_get("t_generation")?,
         live_generation: row.try_get("live_generation")?,
-        spent_at: row.try_get("spent_at")?,
-        successor_hsm: row.try_get("successor_hsm")?,
+        spent_at: row.try_get("t_spent_at")?,
+        successor_hsm: row.try_get("t_successor_hsm")?,
     })
 }
 
@@ -240,11 +243,11 @@ impl Grants for SqlStore {
     }
 
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, StoreError> {
-        self.read_one("find grant", query(BY_ID).bind(tenant).bind(id), grant_of).await
+        self.read_one("find grant", rows(&BY_ID).bind(tenant).bind(id), grant_of).await
     }
 
     async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>, StoreError> {
-        let query = query(BY_TOKEN).bind(tenant).bind(hash);
+        let query = rows(&BY_TOKEN).bind(tenant).bind(hash);
         self.read_one("find refresh token", query, lookup_of).await
     }
 

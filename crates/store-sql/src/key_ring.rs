@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::authority::{self, fields, find};
 use super::engine::{Connection, Query, Result, Row, query};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
@@ -14,10 +15,6 @@ texts! {
         WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
     IS_MEMBER = "SELECT COUNT(*) FROM hsm_tokens WHERE name = $1 AND retired_at IS NULL";
     IN_STAGE = "SELECT COUNT(*) FROM keys WHERE key_id = $1 AND hsm = $2 AND state = $3 AND state_since = $4";
-    RETIRE = "UPDATE keys SET state = 'retiring', state_since = $3,
-            state_until = $3 + (CASE WHEN token_lifetime > $4 THEN token_lifetime ELSE $4 END) + $5
-        WHERE key_id = $1 AND hsm = $2";
-    ACTIVATE = "UPDATE keys SET state = 'active', state_since = $3, token_lifetime = $4 WHERE key_id = $1 AND hsm = $2";
     RAISE = "UPDATE keys SET token_lifetime = $2
         WHERE tenant = $1 AND purpose = 'token_signing' AND state = 'active' AND token_lifetime < $2";
     LIFETIME = "SELECT MAX(token_lifetime) AS token_lifetime FROM keys WHERE key_id = $1";
@@ -75,22 +72,19 @@ pub(super) async fn hand_over(change: &HandOver, connection: &mut Connection) ->
         return Ok(WriteOutcome::nothing(false));
     }
     if let Some(key) = predecessor {
-        query(RETIRE)
-            .bind(&key.key_id)
-            .bind(&key.hsm)
-            .bind(at)
-            .bind(millis(*token_lifetime))
-            .bind(millis(*margin))
-            .execute(&mut *connection)
-            .await?;
+        let Some(row) = find("keys", &[&key.key_id, &key.hsm], &mut *connection).await? else {
+            return Ok(WriteOutcome::nothing(false));
+        };
+        let lifetime = row.value::<i64>("token_lifetime")?.max(millis(*token_lifetime));
+        let until = at.unix_millis().saturating_add(lifetime).saturating_add(millis(*margin));
+        let retiring = fields().set("state", "retiring").set("state_since", *at).set("state_until", until);
+        authority::change(row, retiring, &mut *connection).await?;
     }
-    query(ACTIVATE)
-        .bind(&successor.key_id)
-        .bind(&successor.hsm)
-        .bind(at)
-        .bind(millis(*token_lifetime))
-        .execute(connection)
-        .await?;
+    let Some(row) = find("keys", &[&successor.key_id, &successor.hsm], &mut *connection).await? else {
+        return Err(StoreFailure::Corrupt("row"));
+    };
+    let active = fields().set("state", "active").set("state_since", *at).set("token_lifetime", millis(*token_lifetime));
+    authority::change(row, active, connection).await?;
     Ok(WriteOutcome::renewed(true))
 }
 

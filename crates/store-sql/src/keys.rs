@@ -5,25 +5,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::engine::{Connection, Result, Row, query};
+use super::authority::{change, fields, insert, insertions, rows, selections};
+use super::engine::{Connection, Result, Row};
 use super::key_ring::{self, algorithm_of, count_active, is_member, purpose_of};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
-use super::texts::texts;
 use signet_core::audit::Draft;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::clock::Timestamp;
 use signet_jose::{Jwk, KeyId};
 use signet_store::{KeyAddition, Keys, StoreError, StoreFailure};
 
-texts! {
-    ADD = "INSERT INTO keys (tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason,
-            algorithm, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-    LIST = "SELECT tenant, key_id, hsm, purpose, cka_id, public_jwk, state, state_since, state_until, end_reason, created_at
-        FROM keys ORDER BY created_at, key_id, hsm";
-    MOVE = "UPDATE keys SET state = $5, state_since = $6, state_until = $7, end_reason = $8
+selections! {
+    LIST = "SELECT {keys} FROM keys ORDER BY created_at, key_id, hsm";
+    TO_MOVE = "SELECT {keys} FROM keys
         WHERE key_id = $1 AND state = $2 AND state_since = $3 AND state_until IS NOT DISTINCT FROM $4";
+}
+
+insertions! {
+    ADD = "keys" "";
 }
 
 /// A stage as four columns: its name, its moment, until when it lasts, and why it ended.
@@ -75,21 +75,21 @@ async fn add(key: &HsmKey, connection: &mut Connection) -> Result<WriteOutcome<K
         return Ok(WriteOutcome::nothing(KeyAddition::PlaceTaken));
     }
     let (state, since, until, end) = columns(&key.state);
-    query(ADD)
-        .bind(&key.tenant)
-        .bind(&key.key_id)
-        .bind(&key.hsm)
-        .bind(key.purpose.name())
-        .bind(&key.cka_id)
-        .bind(key.public.as_ref().map(|jwk| jwk.to_json().to_string()))
-        .bind(state)
-        .bind(since)
-        .bind(until)
-        .bind(end.map(KeyEnd::name))
-        .bind(algorithm_of(key))
-        .bind(key.created_at)
-        .execute(&mut *connection)
-        .await?;
+    let row = fields()
+        .set("tenant", &key.tenant)
+        .set("key_id", &key.key_id)
+        .set("hsm", &key.hsm)
+        .set("purpose", key.purpose.name())
+        .set("algorithm", algorithm_of(key))
+        .set("cka_id", &key.cka_id)
+        .set("public_jwk", key.public.as_ref().map(|jwk| jwk.to_json().to_string()))
+        .set("state", state)
+        .set("state_since", since)
+        .set("state_until", until)
+        .set("end_reason", end.map(KeyEnd::name))
+        .set("token_lifetime", 0_i64)
+        .set("created_at", key.created_at);
+    insert(&ADD, row, vec![], &mut *connection).await?;
     key_ring::forget(&key.cka_id, connection).await?;
     Ok(WriteOutcome::renewed(KeyAddition::Added))
 }
@@ -100,18 +100,17 @@ async fn move_stage(
 ) -> Result<WriteOutcome<bool>> {
     let (from, from_since, from_until, _) = columns(from);
     let (to, to_since, to_until, to_end) = columns(to);
-    let moved = query(MOVE)
-        .bind(key)
-        .bind(from)
-        .bind(from_since)
-        .bind(from_until)
-        .bind(to)
-        .bind(to_since)
-        .bind(to_until)
-        .bind(to_end.map(KeyEnd::name))
-        .execute(connection)
-        .await?;
-    Ok(WriteOutcome::renewed_if(moved.rows_affected() > 0))
+    let found = rows(&TO_MOVE).bind(key).bind(from).bind(from_since).bind(from_until);
+    let mut has_moved = false;
+    for key in found.stored(&mut *connection).await? {
+        let moved = fields()
+            .set("state", to)
+            .set("state_since", to_since)
+            .set("state_until", to_until)
+            .set("end_reason", to_end.map(KeyEnd::name));
+        has_moved |= change(key, moved, &mut *connection).await?;
+    }
+    Ok(WriteOutcome::renewed_if(has_moved))
 }
 
 #[async_trait]
@@ -122,7 +121,7 @@ impl Keys for SqlStore {
     }
 
     async fn keys(&self) -> Result<Vec<HsmKey>, StoreError> {
-        self.read_each("list keys", query(LIST), key_of).await
+        self.read_each("list keys", rows(&LIST), key_of).await
     }
 
     async fn move_key(

@@ -7,12 +7,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::authority::{Held, Insertion, Selection, TABLE_TEXTS, Trust};
+use self::authority::{Held, TABLE_TEXTS, Trust};
 use self::engine::{Connection, Engine, Query, Result, Row};
 use self::writer::Writer;
 use signet_core::audit::{Checkpoint, NodeId};
@@ -131,6 +131,11 @@ impl SqlStore {
         Ok(Self { node, writer, engine, anchor, latest, room: throttles::Room::default(), trust })
     }
 
+    /// Whether rows of authority tables are written and checked by now.
+    pub fn has_row_keys(&self) -> bool {
+        self.trust.load().is_some()
+    }
+
     /// What a failure of the database's machine would cost, as [`Engine::weakness`] says.
     /// Errors: why it can't be told.
     pub async fn weakness(&self) -> Result<Option<String>, StoreError> {
@@ -225,21 +230,17 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         clients::TEXTS,
         factor_life::TEXTS,
         factors::TEXTS,
-        grants::TEXTS,
         key_ring::TEXTS,
-        keys::TEXTS,
         leases::TEXTS,
         membership::TEXTS,
         moves::TEXTS,
         nodes::TEXTS,
         otp_validation::TEXTS,
-        revocations::TEXTS,
         recovery_codes::TEXTS,
         restore::TEXTS,
         seals::TEXTS,
         secrets_at_rest::TEXTS,
         sessions::TEXTS,
-        sign_in::TEXTS,
         stock::TEXTS,
         throttles::TEXTS,
         users::TEXTS,
@@ -262,12 +263,43 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
     ];
     let each =
         audit_log::EACH.iter().chain(&*prune::EACH).chain(&*throttles::EACH).chain(single).chain(at_once).cloned();
-    let selections: [&[&LazyLock<Selection>]; 3] = [clients::SELECTIONS, sign_in::SELECTIONS, users::SELECTIONS];
-    let insertions: [&[&LazyLock<Insertion>]; 2] = [clients::INSERTIONS, users::INSERTIONS];
+    let each = each.chain(texts_of_rows());
+    let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
+    texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
+}
+
+/// Those that read whole rows of authority tables, or write them.
+fn texts_of_rows() -> Vec<engine::Text> {
+    let selections = [
+        clients::SELECTIONS,
+        factor_life::SELECTIONS,
+        factors::SELECTIONS,
+        grants::SELECTIONS,
+        keys::SELECTIONS,
+        membership::SELECTIONS,
+        otp_validation::SELECTIONS,
+        recovery_codes::SELECTIONS,
+        restore::SELECTIONS,
+        revocations::SELECTIONS,
+        sessions::SELECTIONS,
+        sign_in::SELECTIONS,
+        stock::SELECTIONS,
+        users::SELECTIONS,
+    ];
+    let insertions = [
+        clients::INSERTIONS,
+        factors::INSERTIONS,
+        grants::INSERTIONS,
+        keys::INSERTIONS,
+        otp_validation::INSERTIONS,
+        recovery_codes::INSERTIONS,
+        revocations::INSERTIONS,
+        sessions::INSERTIONS,
+        stock::INSERTIONS,
+        users::INSERTIONS,
+    ];
     let selected = selections.concat().into_iter().map(|selection| &selection.text);
     let inserted = insertions.concat().into_iter().map(|insertion| &insertion.text);
     let of_rows = selected.chain(inserted).chain(TABLE_TEXTS.values().flat_map(|texts| texts.texts()));
-    let each = each.chain(of_rows.cloned());
-    let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
-    texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
+    of_rows.cloned().collect()
 }

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use async_trait::async_trait;
 
+use super::authority::{change, fields, rows, selections};
 use super::engine::{Connection, Result, Row, Text, query};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
@@ -13,6 +14,10 @@ use signet_core::audit::{Draft, NodeId};
 use signet_core::keys::{HsmName, SealMode, TenantId, TokenInfo};
 use signet_jose::clock::Timestamp;
 use signet_store::{Generations, HsmMember, Membership, SealedSecrets, StoreError};
+
+selections! {
+    LIVE_KEYS = "SELECT {keys} FROM keys WHERE hsm = $1 AND state IN ('next', 'active')";
+}
 
 texts! {
     TOKENS = "SELECT name, label, manufacturer, model, serial, firmware, bound_at, retired_at
@@ -25,8 +30,6 @@ texts! {
     RETIRE = "UPDATE hsm_tokens SET retired_at = $2 WHERE name = $1 AND retired_at IS NULL AND EXISTS (
         SELECT 1 FROM keys k JOIN hsm_tokens t ON t.name = k.hsm
         WHERE k.hsm <> $1 AND t.retired_at IS NULL AND k.purpose = 'token_signing' AND k.state = 'active')";
-    RETIRE_KEYS = "UPDATE keys SET state = 'retiring', state_since = $2, state_until = $3
-        WHERE hsm = $1 AND state IN ('next', 'active')";
 }
 
 fn token_of(row: &Row) -> Result<(HsmName, TokenInfo)> {
@@ -80,7 +83,10 @@ async fn retire(
     if retired.rows_affected() == 0 {
         return Ok(WriteOutcome::nothing(false));
     }
-    query(RETIRE_KEYS).bind(name).bind(at).bind(until).execute(connection).await?;
+    for key in rows(&LIVE_KEYS).bind(name).stored(&mut *connection).await? {
+        let retiring = fields().set("state", "retiring").set("state_since", *at).set("state_until", *until);
+        change(key, retiring, &mut *connection).await?;
+    }
     Ok(WriteOutcome::renewed(true))
 }
 

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
+use super::authority::{Fields, StoredRow, change, fields, find, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, query};
+use super::factors::Rising;
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{array, fold};
@@ -15,62 +17,52 @@ use signet_store::{
     ClientNumber, Factor, FactorId, OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp, StoreError, StoreFailure,
 };
 
-texts! {
-    ADD_CLIENT = "INSERT INTO otp_clients (tenant, id, name, needs_signature, enabled, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
-    CLIENT = "SELECT c.tenant, CAST(c.id AS TEXT) AS id, c.name, c.needs_signature, c.enabled, c.created_at, s.hsm, s.blob
+insertions! {
+    ADD_CLIENT = "otp_clients" "ON CONFLICT DO NOTHING";
+    ADD_KEY = "otp_keys" "WHERE NOT EXISTS (SELECT 1 FROM factors
+            WHERE tenant = {tenant} AND kind IN ('yubico_otp', 'yubico_remote') AND handle = {public_id})
+        ON CONFLICT DO NOTHING";
+}
+
+selections! {
+    CLIENT = "SELECT {otp_clients c c_}, CAST(c.id AS TEXT) AS id, s.hsm, s.blob
         FROM otp_clients c LEFT JOIN seals s
             ON s.tenant = c.tenant AND s.kind = 'otp_clients.key' AND s.row_id = CAST(c.id AS TEXT)
         WHERE c.tenant = $1 AND c.id = $2 ORDER BY s.hsm";
-    CLIENTS = "SELECT c.tenant, CAST(c.id AS TEXT) AS id, c.name, c.needs_signature, c.enabled, c.created_at, s.hsm, s.blob
+    CLIENTS = "SELECT {otp_clients c c_}, CAST(c.id AS TEXT) AS id, s.hsm, s.blob
         FROM (SELECT * FROM otp_clients WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3) c LEFT JOIN seals s
             ON s.tenant = c.tenant AND s.kind = 'otp_clients.key' AND s.row_id = CAST(c.id AS TEXT)
         ORDER BY c.id, s.hsm";
-    ENABLE_CLIENT = "UPDATE otp_clients SET enabled = $3 WHERE tenant = $1 AND id = $2";
-    REMOVE_CLIENT = "DELETE FROM otp_clients WHERE tenant = $1 AND id = $2";
-    ADD_KEY = "INSERT INTO otp_keys
-            (tenant, public_id, private_id, serial, last_counter, enabled, created_at, last_used_at)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8
-        WHERE NOT EXISTS (SELECT 1 FROM factors
-            WHERE tenant = $1 AND kind IN ('yubico_otp', 'yubico_remote') AND handle = $2)
-        ON CONFLICT DO NOTHING";
-    KEY = "SELECT k.tenant, k.public_id AS id, k.private_id, k.serial, k.last_counter, k.enabled, k.created_at,
-            k.last_used_at, s.hsm, s.blob
+    KEY = "SELECT {otp_keys k}, k.public_id AS id, s.hsm, s.blob
         FROM otp_keys k LEFT JOIN seals s
             ON s.tenant = k.tenant AND s.kind = 'otp_keys.secret' AND s.row_id = k.public_id
         WHERE k.tenant = $1 AND k.public_id = $2 ORDER BY s.hsm";
-    KEYS = "SELECT k.tenant, k.public_id AS id, k.private_id, k.serial, k.last_counter, k.enabled, k.created_at,
-            k.last_used_at, NULL AS hsm, NULL AS blob
+    KEYS = "SELECT {otp_keys k}, k.public_id AS id, NULL AS hsm, NULL AS blob
         FROM otp_keys k WHERE k.tenant = $1 AND k.public_id > $2 ORDER BY k.public_id LIMIT $3";
-    ENABLE_KEY = "UPDATE otp_keys SET enabled = $3 WHERE tenant = $1 AND public_id = $2";
+    NAMED_FACTOR = "SELECT {factors} FROM factors WHERE tenant = $1 AND kind = 'yubico_otp' AND handle = $2";
+    USABLE_FACTOR = "SELECT {factors f} FROM factors f JOIN users u ON u.tenant = f.tenant AND u.id = f.user_id
+        WHERE f.tenant = $1 AND f.kind = 'yubico_otp' AND f.handle = $2
+            AND f.state = 'enabled' AND (f.valid_until IS NULL OR f.valid_until > $3) AND u.enabled = 1";
+}
+
+texts! {
+    REMOVE_CLIENT = "DELETE FROM otp_clients WHERE tenant = $1 AND id = $2";
     REMOVE_KEY = "DELETE FROM otp_keys WHERE tenant = $1 AND public_id = $2";
-    RAISE_KEY = "UPDATE otp_keys SET last_counter = $3 WHERE tenant = $1 AND public_id = $2 AND last_counter < $3";
-    RAISE_FACTOR = "UPDATE factors SET yubico_last_counter = $3
-        WHERE tenant = $1 AND kind = 'yubico_otp' AND handle = $2 AND yubico_last_counter < $3";
     NAMED = "SELECT id FROM factors WHERE tenant = $1 AND yubico_public_id = $2";
-    SPEND_KEY = "UPDATE otp_keys SET last_counter = $3, last_used_at = $4
-        WHERE tenant = $1 AND public_id = $2 AND enabled = 1 AND last_counter < $3";
-    SPEND_FACTOR = "UPDATE factors SET yubico_last_counter = $3, last_used_at = $4
-        WHERE tenant = $1 AND kind = 'yubico_otp' AND handle = $2 AND yubico_last_counter < $3
-            AND state = 'enabled' AND (valid_until IS NULL OR valid_until > $4)
-            AND EXISTS (SELECT 1 FROM users u
-                WHERE u.tenant = factors.tenant AND u.id = factors.user_id AND u.enabled = 1)";
     KEEP_REQUEST = "INSERT INTO otp_requests (tenant, public_id, counter, nonce) VALUES ($1, $2, $3, $4)
         ON CONFLICT (tenant, public_id) DO UPDATE SET counter = excluded.counter, nonce = excluded.nonce";
     SAME_REQUEST = "SELECT 1 FROM otp_requests WHERE tenant = $1 AND public_id = $2 AND counter = $3 AND nonce = $4";
 }
 
 async fn add_client(client: &OtpClient, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let added = query(ADD_CLIENT)
-        .bind(&client.tenant)
-        .bind(stored(client.id)?)
-        .bind(&client.name)
-        .bind(client.needs_signature)
-        .bind(client.enabled)
-        .bind(client.created_at)
-        .execute(&mut *connection)
-        .await?;
-    if added.rows_affected() == 0 {
+    let row = fields()
+        .set("tenant", &client.tenant)
+        .set("id", stored(client.id)?)
+        .set("name", &client.name)
+        .set("needs_signature", client.needs_signature)
+        .set("enabled", client.enabled)
+        .set("created_at", client.created_at);
+    if !insert(&ADD_CLIENT, row, vec![], &mut *connection).await? {
         return Ok(WriteOutcome::nothing(false));
     }
     seals::add(connection, &client.tenant, seals::OTP_CLIENT, &client.id.to_string(), &client.key).await?;
@@ -81,8 +73,10 @@ async fn enable_client(
     (tenant, id, enabled): &(TenantId, ClientNumber, bool),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(ENABLE_CLIENT).bind(tenant).bind(stored(*id)?).bind(enabled);
-    Ok(changed(set.execute(connection).await?.rows_affected()))
+    match find("otp_clients", &[tenant, &stored(*id)?], &mut *connection).await? {
+        Some(client) => set(client, fields().set("enabled", *enabled), connection).await,
+        None => Ok(WriteOutcome::nothing(false)),
+    }
 }
 
 async fn remove_client(
@@ -96,18 +90,16 @@ async fn remove_client(
 }
 
 async fn add_key(key: &OtpKey, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let added = query(ADD_KEY)
-        .bind(&key.tenant)
-        .bind(&key.public_id)
-        .bind(key.private_id)
-        .bind(&key.serial)
-        .bind(key.last_counter)
-        .bind(key.enabled)
-        .bind(key.created_at)
-        .bind(key.last_used_at)
-        .execute(&mut *connection)
-        .await?;
-    if added.rows_affected() == 0 {
+    let row = fields()
+        .set("tenant", &key.tenant)
+        .set("public_id", &key.public_id)
+        .set("private_id", key.private_id)
+        .set("serial", &key.serial)
+        .set("last_counter", key.last_counter)
+        .set("enabled", key.enabled)
+        .set("created_at", key.created_at)
+        .set("last_used_at", key.last_used_at);
+    if !insert(&ADD_KEY, row, vec![], &mut *connection).await? {
         return Ok(WriteOutcome::nothing(false));
     }
     seals::add(connection, &key.tenant, seals::OTP_KEY, &key.public_id, &key.secret).await?;
@@ -118,8 +110,10 @@ async fn enable_key(
     (tenant, public_id, enabled): &(TenantId, String, bool),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let set = query(ENABLE_KEY).bind(tenant).bind(public_id).bind(enabled);
-    Ok(changed(set.execute(connection).await?.rows_affected()))
+    match find("otp_keys", &[tenant, public_id], &mut *connection).await? {
+        Some(key) => set(key, fields().set("enabled", *enabled), connection).await,
+        None => Ok(WriteOutcome::nothing(false)),
+    }
 }
 
 async fn remove_key(
@@ -132,31 +126,52 @@ async fn remove_key(
     Ok(changed(removed))
 }
 
+async fn set(row: StoredRow, fields: Fields, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    Ok(WriteOutcome::applied_if(change(row, fields, connection).await?))
+}
+
+/// The public id names a key or a factor, never both.
 async fn raise(
     (tenant, public_id, counter): &(TenantId, String, i64),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    for text in [RAISE_KEY, RAISE_FACTOR] {
-        let raised = query(text).bind(tenant).bind(public_id).bind(counter);
-        if raised.execute(&mut *connection).await?.rows_affected() > 0 {
-            return Ok(WriteOutcome::applied(true));
+    let is_raised = match find("otp_keys", &[tenant, public_id], &mut *connection).await? {
+        Some(key) => raise_key(key, fields(), *counter, connection).await?,
+        None => {
+            let named = rows(&NAMED_FACTOR).bind(tenant).bind(public_id);
+            match named.stored_one(&mut *connection).await? {
+                Some(factor) => factors::raise(factor, Rising::YubicoCounter, *counter, None, connection).await?,
+                None => false,
+            }
         }
-    }
-    Ok(WriteOutcome::nothing(false))
+    };
+    Ok(WriteOutcome::applied_if(is_raised))
 }
 
-/// The public id names a key or a factor, never both: one of the two updates finds it.
+/// Raises a key's counter where it is lower, and sets what is set with it.
+async fn raise_key(key: StoredRow, with: Fields, counter: i64, connection: &mut Connection) -> Result<bool> {
+    let last: i64 = key.value("last_counter")?;
+    Ok(last < counter && change(key, with.set("last_counter", counter), connection).await?)
+}
+
+/// The public id names a key or a factor, never both.
 async fn spend(shown: &ShownOtp, connection: &mut Connection) -> Result<WriteOutcome<OtpSpending>> {
-    let (tenant, public_id) = (shown.tenant.as_str(), shown.public_id.as_str());
-    for text in [SPEND_FACTOR, SPEND_KEY] {
-        let spent = query(text).bind(tenant).bind(public_id).bind(shown.counter).bind(shown.at);
-        if spent.execute(&mut *connection).await?.rows_affected() > 0 {
-            let kept = query(KEEP_REQUEST).bind(tenant).bind(public_id).bind(shown.counter);
-            kept.bind(&shown.nonce).execute(connection).await?;
-            return Ok(WriteOutcome::applied(OtpSpending::Spent));
-        }
+    let ShownOtp { tenant, public_id, counter, nonce, at } = shown;
+    let usable = rows(&USABLE_FACTOR).bind(tenant).bind(public_id).bind(at);
+    let is_spent = match usable.stored_one(&mut *connection).await? {
+        Some(factor) => factors::raise(factor, Rising::YubicoCounter, *counter, Some(*at), &mut *connection).await?,
+        None => match find("otp_keys", &[tenant, public_id], &mut *connection).await? {
+            Some(key) if key.value("enabled")? => {
+                raise_key(key, fields().set("last_used_at", *at), *counter, &mut *connection).await?
+            }
+            _ => false,
+        },
+    };
+    if is_spent {
+        query(KEEP_REQUEST).bind(tenant).bind(public_id).bind(counter).bind(nonce).execute(connection).await?;
+        return Ok(WriteOutcome::applied(OtpSpending::Spent));
     }
-    let same = query(SAME_REQUEST).bind(tenant).bind(public_id).bind(shown.counter).bind(&shown.nonce);
+    let same = query(SAME_REQUEST).bind(tenant).bind(public_id).bind(counter).bind(nonce);
     let is_same = same.fetch_optional(connection).await?.is_some();
     Ok(WriteOutcome::nothing(if is_same { OtpSpending::SameRequest } else { OtpSpending::Replayed }))
 }
@@ -190,13 +205,13 @@ fn stored(id: ClientNumber) -> Result<i64> {
 fn client_of(row: &Row) -> Result<OtpClient> {
     let id: String = row.try_get("id")?;
     Ok(OtpClient {
-        tenant: row.try_get("tenant")?,
+        tenant: row.try_get("c_tenant")?,
         id: ClientNumber::parse(&id).ok_or(StoreFailure::Corrupt("id of an OTP client"))?,
-        name: row.try_get("name")?,
+        name: row.try_get("c_name")?,
         key: SealedCopies::default(),
-        needs_signature: row.try_get("needs_signature")?,
-        enabled: row.try_get("enabled")?,
-        created_at: row.try_get("created_at")?,
+        needs_signature: row.try_get("c_needs_signature")?,
+        enabled: row.try_get("c_enabled")?,
+        created_at: row.try_get("c_created_at")?,
     })
 }
 
@@ -235,7 +250,7 @@ impl OtpValidation for SqlStore {
     async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>, StoreError> {
         let operation = "find OTP client";
         let number = stored(id).map_err(|fault| fault.during(operation))?;
-        Ok(self.read(operation, query(CLIENT).bind(tenant).bind(number), clients_of).await?.pop())
+        Ok(self.read(operation, rows(&CLIENT).bind(tenant).bind(number), clients_of).await?.pop())
     }
 
     async fn otp_clients(
@@ -247,7 +262,7 @@ impl OtpValidation for SqlStore {
         // No number is 0, so every number stands after it.
         let operation = "list OTP clients";
         let after = after.map_or(Ok(0), stored).map_err(|fault| fault.during(operation))?;
-        self.read(operation, query(CLIENTS).bind(tenant).bind(after).bind(limit), clients_of).await
+        self.read(operation, rows(&CLIENTS).bind(tenant).bind(after).bind(limit), clients_of).await
     }
 
     async fn set_otp_client_enabled(
@@ -282,11 +297,11 @@ impl OtpValidation for SqlStore {
     }
 
     async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> Result<Option<OtpKey>, StoreError> {
-        Ok(self.read("find OTP key", query(KEY).bind(tenant).bind(public_id), keys_of).await?.pop())
+        Ok(self.read("find OTP key", rows(&KEY).bind(tenant).bind(public_id), keys_of).await?.pop())
     }
 
     async fn otp_keys(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<OtpKey>, StoreError> {
-        let query = query(KEYS).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
+        let query = rows(&KEYS).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
         self.read("list OTP keys", query, keys_of).await
     }
 

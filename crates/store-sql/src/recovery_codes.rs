@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::engine::{Connection, Result, query};
+use super::authority::{change, fields, find, insert, insertions, rows, selections};
+use super::engine::{Connection, Result, Row, query};
 use super::factor_life::add_for;
 use super::factors::adding;
 use super::locks::{Name, Scope};
@@ -16,12 +17,16 @@ use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{AuditOnOutcome, Factor, FactorId, RecoveryCodes, Session, StoreError};
 
+insertions! {
+    ADD = "recovery_codes" "ON CONFLICT DO NOTHING";
+}
+
+selections! {
+    FIND = "SELECT {recovery_codes} FROM recovery_codes WHERE tenant = $1 AND factor_id = $2 AND kept = $3";
+}
+
 texts! {
-    ADD = "INSERT INTO recovery_codes (tenant, factor_id, kept) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    FIND = "SELECT CASE WHEN spent_at IS NULL THEN 1 ELSE 0 END AS unspent FROM recovery_codes WHERE tenant = $1 AND factor_id = $2 AND kept = $3";
     LEFT = "SELECT COUNT(*) AS unspent FROM recovery_codes WHERE tenant = $1 AND factor_id = $2 AND spent_at IS NULL";
-    SPEND = "UPDATE recovery_codes SET spent_at = $4
-        WHERE tenant = $1 AND factor_id = $2 AND kept = $3 AND spent_at IS NULL";
     USED = "UPDATE factors SET last_used_at = $3 WHERE tenant = $1 AND id = $2";
 }
 
@@ -32,7 +37,8 @@ async fn add(
     let added = add_for(session.as_ref(), factor, connection).await?;
     if added.answer {
         for kept in codes {
-            query(ADD).bind(&factor.tenant).bind(&factor.id).bind(kept).execute(&mut *connection).await?;
+            let row = fields().set("tenant", &factor.tenant).set("factor_id", &factor.id).set("kept", kept);
+            insert(&ADD, row, vec![], &mut *connection).await?;
         }
     }
     Ok(added)
@@ -48,8 +54,11 @@ struct Spending {
 
 async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let Spending { tenant, id, kept, at } = spending;
-    let spent = query(SPEND).bind(tenant).bind(id).bind(kept).bind(at).execute(&mut *connection).await?;
-    if spent.rows_affected() == 0 {
+    let Some(code) = find("recovery_codes", &[tenant, id, kept], &mut *connection).await? else {
+        return Ok(WriteOutcome::rejected(false));
+    };
+    let is_unspent = code.value::<Option<i64>>("spent_at")?.is_none();
+    if !is_unspent || !change(code, fields().set("spent_at", *at), &mut *connection).await? {
         return Ok(WriteOutcome::rejected(false));
     }
     query(USED).bind(tenant).bind(id).bind(at).execute(connection).await?;
@@ -75,8 +84,9 @@ impl RecoveryCodes for SqlStore {
         id: &FactorId,
         kept: &SecretHash,
     ) -> Result<Option<bool>, StoreError> {
-        let query = query(FIND).bind(tenant).bind(id).bind(kept);
-        self.read_one("find recovery code", query, |row| row.try_get("unspent")).await
+        let query = rows(&FIND).bind(tenant).bind(id).bind(kept);
+        let is_unspent = |row: &Row| Ok(row.try_get::<Option<i64>, _>("spent_at")?.is_none());
+        self.read_one("find recovery code", query, is_unspent).await
     }
 
     async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32, StoreError> {

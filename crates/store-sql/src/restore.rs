@@ -10,7 +10,9 @@ use signet_jose::clock::Timestamp;
 use signet_store::{EndReason, StoreError, StoreFailure};
 
 use super::SqlStore;
-use super::engine::{Connection, Engine, Result, Value, WriteConnection, query};
+use super::authority::{Fields, StoredRow, change_each, fields, selections};
+use super::engine::{Connection, Engine, Result, ToValue as _, Value, WriteConnection, query};
+use super::grants;
 use super::locks::Scope;
 use super::moves::{self, BACKUP};
 use super::outcome::WriteOutcome;
@@ -20,20 +22,20 @@ use super::seals;
 use super::tables::{Column, Kind, Table, table};
 use super::texts::texts;
 
+selections! {
+    LIVE_GRANTS = "SELECT {grants} FROM grants WHERE ended_at IS NULL AND (tenant, id) > ($1, $2)
+        ORDER BY tenant, id LIMIT 512 FOR NO KEY UPDATE";
+    COUNTING = "SELECT {factors} FROM factors WHERE kind IN ('totp', 'hotp', 'yubico_otp') AND (tenant, id) > ($1, $2)
+        ORDER BY tenant, id LIMIT 512 FOR NO KEY UPDATE";
+    OTP_KEYS = "SELECT {otp_keys} FROM otp_keys WHERE enabled = 1 AND (tenant, public_id) > ($1, $2)
+        ORDER BY tenant, public_id LIMIT 512 FOR NO KEY UPDATE";
+}
+
 texts! {
-    END_GRANTS = "UPDATE grants SET ended_at = $1, end_reason = $2 WHERE ended_at IS NULL";
-    // The furthest step whose code could have been accepted until now.
-    RAISE_STEPS = "UPDATE factors
-        SET totp_last_step = $1 / totp_step_seconds + totp_window + CASE WHEN totp_drift > 0 THEN totp_drift ELSE 0 END
-        WHERE kind = 'totp' AND totp_last_step
-            < $1 / totp_step_seconds + totp_window + CASE WHEN totp_drift > 0 THEN totp_drift ELSE 0 END";
     // Their codes are in no backup.
     REMOVE_RECOVERY_SEALS = "DELETE FROM seals
         WHERE kind = $1 AND (tenant, row_id) IN (SELECT tenant, id FROM factors WHERE kind = 'recovery')";
     REMOVE_RECOVERY = "DELETE FROM factors WHERE kind = 'recovery'";
-    // Nobody knows how far these were counted since.
-    DISABLE_COUNTING = "UPDATE factors SET state = 'disabled' WHERE kind IN ('hotp', 'yubico_otp') AND state = 'enabled'";
-    DISABLE_OTP_KEYS = "UPDATE otp_keys SET enabled = 0 WHERE enabled = 1";
     OPEN = "DELETE FROM store_moves WHERE move_id = $1";
     END_SESSIONS = "DELETE FROM sessions";
     // Nobody may take a number for known that was given before.
@@ -237,7 +239,7 @@ impl SqlStore {
     /// Errors: what the engine says; the nodes stand still then.
     pub async fn go_on(&self, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
         let input = (self.node.clone(), at);
-        self.writer.change("end what may have ended", Scope::free(), input, vec![record], end_in_place).await
+        self.writer.change_slowly("end what may have ended", Scope::free(), input, vec![record], end_in_place).await
     }
 
     /// What keeps the nodes from writing, if anything does.
@@ -251,7 +253,7 @@ impl SqlStore {
     /// tokens that count were counted since, they are disabled. Returns how many were.
     /// Errors: what the engine says.
     pub async fn answer(&self, knows_counts: bool, record: Draft) -> Result<u64, StoreError> {
-        self.writer.change("let the servers go on", Scope::free(), knows_counts, vec![record], answer).await
+        self.writer.change_slowly("let the servers go on", Scope::free(), knows_counts, vec![record], answer).await
     }
 
     /// Whether somebody decided by [`go_on`](Self::go_on) since.
@@ -266,7 +268,7 @@ impl SqlStore {
     /// Errors: what the engine says; the store stays closed then.
     pub async fn open_restored(&self, id: &str, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
         let input = (self.node.clone(), at, id.to_owned());
-        self.writer.change("end what may have ended", Scope::free(), input, vec![record], end_all).await
+        self.writer.change_slowly("end what may have ended", Scope::free(), input, vec![record], end_all).await
     }
 }
 
@@ -289,10 +291,7 @@ async fn end_all(
 }
 
 async fn answer(knows_counts: &bool, connection: &mut Connection) -> Result<WriteOutcome<u64>> {
-    let mut disabled = 0_u64;
-    for text in [DISABLE_COUNTING, DISABLE_OTP_KEYS].into_iter().filter(|_| !knows_counts) {
-        disabled = disabled.saturating_add(query(text).execute(&mut *connection).await?.rows_affected());
-    }
+    let disabled = if *knows_counts { 0 } else { disable_counting(&mut *connection).await? };
     for text in [RAISE_GENERATIONS, GO_ON] {
         query(text).execute(&mut *connection).await?;
     }
@@ -300,10 +299,42 @@ async fn answer(knows_counts: &bool, connection: &mut Connection) -> Result<Writ
 }
 
 async fn end_rights(node: &NodeId, at: Timestamp, connection: &mut Connection) -> Result<Ended> {
-    let grants = query(END_GRANTS).bind(at).bind(EndReason::Revoked.name()).execute(connection).await?.rows_affected();
-    let totp = query(RAISE_STEPS).bind(at.unix_seconds()).execute(connection).await?.rows_affected();
+    let ended = |_: &StoredRow| Ok(Some(grants::ended(EndReason::Revoked, at)));
+    let grants = change_each(&LIVE_GRANTS, &[], before_all(), ended, &mut *connection).await?;
+    let spent = |factor: &StoredRow| spent_until(factor, at);
+    let totp = change_each(&COUNTING, &[], before_all(), spent, &mut *connection).await?;
     query(REMOVE_RECOVERY_SEALS).bind(seals::FACTOR).execute(connection).await?;
     let recovery = query(REMOVE_RECOVERY).execute(connection).await?.rows_affected();
     query(AWAIT_ANSWER).bind(node).bind(at).execute(connection).await?;
     Ok(Ended { grants, recovery, totp })
+}
+
+/// No tenant is empty, so every row stands after this key.
+fn before_all() -> Values {
+    vec!["".to_value(), "".to_value()]
+}
+
+/// A TOTP factor at the furthest step whose code could have been accepted until now, if it is behind that.
+fn spent_until(factor: &StoredRow, at: Timestamp) -> Result<Option<Fields>> {
+    if factor.value::<&str>("kind")? != "totp" {
+        return Ok(None);
+    }
+    let number = |column| factor.value::<i64>(column);
+    let step = at.unix_seconds().checked_div(number("totp_step_seconds")?);
+    let step = step.ok_or(StoreFailure::Corrupt("totp_step_seconds"))?;
+    let furthest = step.saturating_add(number("totp_window")?).saturating_add(number("totp_drift")?.max(0));
+    Ok((number("totp_last_step")? < furthest).then(|| fields().set("totp_last_step", furthest)))
+}
+
+/// Nobody knows how far these were counted since. Returns how many they are.
+async fn disable_counting(connection: &mut Connection) -> Result<u64> {
+    let enabled = |factor: &StoredRow| {
+        let counts = ["hotp", "yubico_otp"].contains(&factor.value("kind")?);
+        let is_enabled = factor.value::<&str>("state")? == "enabled";
+        Ok((counts && is_enabled).then(|| fields().set("state", "disabled")))
+    };
+    let factors = change_each(&COUNTING, &[], before_all(), enabled, &mut *connection).await?;
+    let disabled = |_: &StoredRow| Ok(Some(fields().set("enabled", false)));
+    let keys = change_each(&OTP_KEYS, &[], before_all(), disabled, connection).await?;
+    Ok(factors.saturating_add(keys))
 }

@@ -3,18 +3,21 @@
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::engine::{Connection, Result, query};
+use super::authority::{fields, insert, insertions, rows, selections};
+use super::engine::{Connection, Result};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
-use super::texts::texts;
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
 use signet_store::{Revocations, StoreError};
 
-texts! {
-    ADD = "INSERT INTO revocations (tenant, jti, expires_at, revoked_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-    FIND = "SELECT 1 FROM revocations WHERE tenant = $1 AND jti = $2";
+selections! {
+    FIND = "SELECT {revocations} FROM revocations WHERE tenant = $1 AND jti = $2";
+}
+
+insertions! {
+    ADD = "revocations" "ON CONFLICT DO NOTHING";
 }
 
 /// A token that is revoked.
@@ -27,13 +30,12 @@ struct Revocation {
 
 /// AuditOnOutcome each time: a second revocation is a decision too.
 async fn add(revocation: &Revocation, connection: &mut Connection) -> Result<WriteOutcome<()>> {
-    query(ADD)
-        .bind(&revocation.tenant)
-        .bind(&revocation.jti)
-        .bind(revocation.expires_at)
-        .bind(revocation.at)
-        .execute(connection)
-        .await?;
+    let row = fields()
+        .set("tenant", &revocation.tenant)
+        .set("jti", &revocation.jti)
+        .set("expires_at", revocation.expires_at)
+        .set("revoked_at", revocation.at);
+    insert(&ADD, row, vec![], connection).await?;
     Ok(WriteOutcome::applied(()))
 }
 
@@ -53,7 +55,7 @@ impl Revocations for SqlStore {
     }
 
     async fn is_revoked(&self, tenant: &TenantId, jti: &str) -> Result<bool, StoreError> {
-        let query = query(FIND).bind(tenant).bind(jti.to_owned());
+        let query = rows(&FIND).bind(tenant).bind(jti.to_owned());
         Ok(self.read_one("look up revocation", query, |_| Ok(())).await?.is_some())
     }
 }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use std::sync::LazyLock;
 
+use super::authority::{change, fields, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, Text, query};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
@@ -15,26 +16,26 @@ use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{Session, SessionId, Sessions, StoreError, UserId};
 
-texts! {
-    ADD = "INSERT INTO sessions (tenant, id, user_id, secret_hash, credentials_version, address, auth_time, acr, amr,
-            factors, created_at, last_seen_at, expires_at)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
-        WHERE EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3 AND enabled = 1 AND credentials_version = $5)
-        ON CONFLICT DO NOTHING";
-    BY_SECRET = "SELECT s.tenant, s.id, s.user_id, s.credentials_version, s.address, s.auth_time, s.acr, s.amr,
-            s.factors, s.created_at, s.last_seen_at, s.expires_at
-        FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+selections! {
+    BY_SECRET = "SELECT {sessions s}, {users u u_} FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
         WHERE s.tenant = $1 AND s.secret_hash = $2 AND s.expires_at > $3 AND s.last_seen_at > $4
             AND u.enabled = 1 AND u.credentials_version = s.credentials_version";
-    OF_USER = "SELECT s.tenant, s.id, s.user_id, s.credentials_version, s.address, s.auth_time, s.acr, s.amr,
-            s.factors, s.created_at, s.last_seen_at, s.expires_at
-        FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+    OF_USER = "SELECT {sessions s}, {users u u_} FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
         WHERE s.tenant = $1 AND s.user_id = $2 AND s.expires_at > $3 AND s.last_seen_at > $4
             AND u.enabled = 1 AND u.credentials_version = s.credentials_version
         ORDER BY s.created_at DESC, s.id DESC";
-    RENEW = "UPDATE sessions SET secret_hash = $4, auth_time = $6, acr = $7, amr = $8, factors = $9, last_seen_at = $6
-        WHERE tenant = $1 AND id = $2 AND secret_hash = $10 AND credentials_version = $5
-            AND EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND id = $3 AND enabled = 1 AND credentials_version = $5)";
+    TO_RENEW = "SELECT {sessions s} FROM sessions s JOIN users u ON u.tenant = s.tenant AND u.id = $3
+        WHERE s.tenant = $1 AND s.id = $2 AND s.secret_hash = $5 AND s.credentials_version = $4
+            AND u.enabled = 1 AND u.credentials_version = $4";
+}
+
+insertions! {
+    ADD = "sessions" "WHERE EXISTS (SELECT 1 FROM users
+            WHERE tenant = {tenant} AND id = {user_id} AND enabled = 1 AND credentials_version = {credentials_version})
+        ON CONFLICT DO NOTHING";
+}
+
+texts! {
     END = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2 AND id = $3";
     END_ALL = "DELETE FROM sessions WHERE tenant = $1 AND user_id = $2";
 }
@@ -48,23 +49,21 @@ pub(super) static TOUCH: LazyLock<Text> = LazyLock::new(|| {
 });
 
 async fn add((session, secret): &(Session, SecretHash), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let added = query(ADD)
-        .bind(&session.tenant)
-        .bind(&session.id)
-        .bind(&session.user)
-        .bind(secret)
-        .bind(session.credentials_version)
-        .bind(&session.address)
-        .bind(session.auth_time)
-        .bind(&session.acr)
-        .bind(joined(&session.amr))
-        .bind(joined(&session.factors))
-        .bind(session.created_at)
-        .bind(session.last_seen_at)
-        .bind(session.expires_at)
-        .execute(connection)
-        .await?;
-    Ok(WriteOutcome::applied_if(added.rows_affected() > 0))
+    let row = fields()
+        .set("tenant", &session.tenant)
+        .set("id", &session.id)
+        .set("user_id", &session.user)
+        .set("secret_hash", secret)
+        .set("credentials_version", session.credentials_version)
+        .set("address", &session.address)
+        .set("auth_time", session.auth_time)
+        .set("acr", &session.acr)
+        .set("amr", joined(&session.amr))
+        .set("factors", joined(&session.factors))
+        .set("created_at", session.created_at)
+        .set("last_seen_at", session.last_seen_at)
+        .set("expires_at", session.expires_at);
+    Ok(WriteOutcome::applied_if(insert(&ADD, row, vec![], connection).await?))
 }
 
 async fn touch(
@@ -79,20 +78,23 @@ async fn renew(
     (session, shown, secret): &(Session, SecretHash, SecretHash),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let renewed = query(RENEW)
+    let found = rows(&TO_RENEW)
         .bind(&session.tenant)
         .bind(&session.id)
         .bind(&session.user)
-        .bind(secret)
         .bind(session.credentials_version)
-        .bind(session.auth_time)
-        .bind(&session.acr)
-        .bind(joined(&session.amr))
-        .bind(joined(&session.factors))
         .bind(shown)
-        .execute(connection)
+        .stored_one(&mut *connection)
         .await?;
-    Ok(WriteOutcome::applied_if(renewed.rows_affected() > 0))
+    let Some(found) = found else { return Ok(WriteOutcome::nothing(false)) };
+    let renewed = fields()
+        .set("secret_hash", secret)
+        .set("auth_time", session.auth_time)
+        .set("acr", &session.acr)
+        .set("amr", joined(&session.amr))
+        .set("factors", joined(&session.factors))
+        .set("last_seen_at", session.auth_time);
+    Ok(WriteOutcome::applied_if(change(found, renewed, connection).await?))
 }
 
 async fn end(
@@ -143,7 +145,7 @@ impl Sessions for SqlStore {
         at: Timestamp,
         seen_after: Timestamp,
     ) -> Result<Option<Session>, StoreError> {
-        let query = query(BY_SECRET).bind(tenant).bind(secret).bind(at).bind(seen_after);
+        let query = rows(&BY_SECRET).bind(tenant).bind(secret).bind(at).bind(seen_after);
         self.read_one("find session", query, session_of).await
     }
 
@@ -154,7 +156,7 @@ impl Sessions for SqlStore {
         at: Timestamp,
         seen_after: Timestamp,
     ) -> Result<Vec<Session>, StoreError> {
-        let query = query(OF_USER).bind(tenant).bind(user).bind(at).bind(seen_after);
+        let query = rows(&OF_USER).bind(tenant).bind(user).bind(at).bind(seen_after);
         self.read_each("list sessions", query, session_of).await
     }
 

@@ -5,9 +5,8 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::authority::{rows, selections};
-use super::engine::{Result, query};
-use super::factors::{factor_columns, factors_of, select_factors};
-use super::texts::texts;
+use super::engine::Result;
+use super::factors::{factors_of, select_factors};
 use super::users::{select_users, users_of};
 use signet_core::keys::TenantId;
 use signet_core::user_name::compared_name;
@@ -25,22 +24,19 @@ selections! {
         WHERE h.retired_at IS NULL AND NOT EXISTS (SELECT 1 FROM users WHERE tenant = $1 AND compared_name = $2)
         ORDER BY 12"
     );
-}
-
-texts! {
     FACTORS = concat!(
-        select_factors!(),
+        select_factors!("{factors f ?}"),
         " WHERE f.tenant = $1 AND f.user_id = $2
         UNION ALL
-        SELECT '', p.id, '', 'none', 'totp', 0, NULL, 'SHA1', 6, 30, 0, 0, NULL, NULL, NULL, 1, NULL, NULL, NULL, NULL,
-            'disabled', NULL, NULL, h.name, COALESCE(s.blob, $3)
+        SELECT '', p.id, '', 'none', 'totp', 0, NULL, 'SHA1', 6, 30, 0, 0, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+            'disabled', NULL, NULL, 1, 0, $4, h.name, COALESCE(s.blob, $3)
         FROM (SELECT 1 AS number, 'none-1' AS id UNION ALL SELECT 2, 'none-2' UNION ALL SELECT 3, 'none-3'
             UNION ALL SELECT 4, 'none-4' UNION ALL SELECT 5, 'none-5' UNION ALL SELECT 6, 'none-6'
             UNION ALL SELECT 7, 'none-7' UNION ALL SELECT 8, 'none-8') p
         INNER JOIN hsm_tokens h ON h.retired_at IS NULL
         LEFT JOIN seals s ON s.tenant = '' AND s.kind = 'factors.secret' AND s.row_id = p.id AND s.hsm = h.name
         WHERE p.number > (SELECT COUNT(*) FROM factors WHERE tenant = $1 AND user_id = $2)
-        ORDER BY 6, 2, 24"
+        ORDER BY 6, 2, 27"
     );
 }
 
@@ -65,7 +61,7 @@ impl Candidates for SqlStore {
     }
 
     async fn factors_of_candidate(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
-        let query = query(FACTORS).bind(tenant).bind(user).bind(NOBODYS_SECRET);
+        let query = rows(&FACTORS).bind(tenant).bind(user).bind(NOBODYS_SECRET).bind(NOBODYS_MAC);
         let mut factors = self.read("list the factors of who signs in", query, factors_of).await?;
         factors.retain(|factor| !is_nobodys(&factor.tenant));
         Ok(factors)

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::authority::{fields, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, Text, query};
 use super::factor_life::add_for;
 use super::factors::adding;
@@ -22,20 +23,23 @@ use signet_store::{
     YubicoState,
 };
 
-texts! {
-    ADD = "INSERT INTO stock (tenant, id, serial, kind, handle, detail, model, imported_at)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8
-        WHERE NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND serial = $3 AND kind <> 'piv')
-            AND NOT EXISTS (SELECT 1 FROM factors WHERE tenant = $1 AND kind = $4 AND handle = $5)
+insertions! {
+    ADD = "stock" "WHERE NOT EXISTS (SELECT 1 FROM factors WHERE tenant = {tenant} AND serial = {serial} AND kind <> 'piv')
+            AND NOT EXISTS (SELECT 1 FROM factors WHERE tenant = {tenant} AND kind = {kind} AND handle = {handle})
         ON CONFLICT DO NOTHING";
-    BY_SERIAL = "SELECT t.tenant, t.id, t.serial, t.detail, t.model, t.imported_at, s.hsm, s.blob
+}
+
+selections! {
+    BY_SERIAL = "SELECT {stock t}, s.hsm, s.blob
         FROM stock t LEFT JOIN seals s ON s.tenant = t.tenant AND s.kind = 'stock.secret' AND s.row_id = t.id
         WHERE t.tenant = $1 AND t.serial = $2 ORDER BY s.hsm";
-    BY_HANDLE = "SELECT t.tenant, t.id, t.serial, t.detail, t.model, t.imported_at, s.hsm, s.blob
+    BY_HANDLE = "SELECT {stock t}, s.hsm, s.blob
         FROM stock t LEFT JOIN seals s ON s.tenant = t.tenant AND s.kind = 'stock.secret' AND s.row_id = t.id
         WHERE t.tenant = $1 AND t.kind = $2 AND t.handle = $3 ORDER BY s.hsm";
-    LIST = "SELECT tenant, id, serial, detail, model, imported_at FROM stock
-        WHERE tenant = $1 AND serial > $2 ORDER BY serial LIMIT $3";
+    LIST = "SELECT {stock} FROM stock WHERE tenant = $1 AND serial > $2 ORDER BY serial LIMIT $3";
+}
+
+texts! {
     TAKE = "DELETE FROM stock WHERE tenant = $1 AND id = $2";
     REMOVE = "DELETE FROM stock WHERE tenant = $1 AND serial = $2 RETURNING id";
 }
@@ -100,18 +104,16 @@ impl Kept {
 async fn add(tokens: &Vec<StockToken>, connection: &mut Connection) -> Result<WriteOutcome<Vec<String>>> {
     let mut added = Vec::with_capacity(tokens.len());
     for token in tokens {
-        let inserted = query(ADD)
-            .bind(&token.tenant)
-            .bind(&token.id)
-            .bind(&token.serial)
-            .bind(token.detail.kind().name())
-            .bind(token.detail.handle())
-            .bind(Kept::of(&token.detail)?)
-            .bind(&token.model)
-            .bind(token.imported_at)
-            .execute(&mut *connection)
-            .await?;
-        if inserted.rows_affected() > 0 {
+        let row = fields()
+            .set("tenant", &token.tenant)
+            .set("id", &token.id)
+            .set("serial", &token.serial)
+            .set("kind", token.detail.kind().name())
+            .set("handle", token.detail.handle())
+            .set("detail", Kept::of(&token.detail)?)
+            .set("model", &token.model)
+            .set("imported_at", token.imported_at);
+        if insert(&ADD, row, vec![], &mut *connection).await? {
             seals::add(connection, &token.tenant, seals::STOCK, token.id.as_str(), &token.secret).await?;
             added.push(token.serial.clone());
         }
@@ -187,7 +189,7 @@ impl Stock for SqlStore {
 
     async fn stock_token(&self, tenant: &TenantId, serial: &str) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token";
-        Ok(self.read(operation, query(BY_SERIAL).bind(tenant).bind(serial), tokens_of).await?.pop())
+        Ok(self.read(operation, rows(&BY_SERIAL).bind(tenant).bind(serial), tokens_of).await?.pop())
     }
 
     async fn stock_token_by_handle(
@@ -197,13 +199,13 @@ impl Stock for SqlStore {
         handle: &str,
     ) -> Result<Option<StockToken>, StoreError> {
         let operation = "find stock token by handle";
-        let query = query(BY_HANDLE).bind(tenant).bind(kind.name()).bind(handle);
+        let query = rows(&BY_HANDLE).bind(tenant).bind(kind.name()).bind(handle);
         Ok(self.read(operation, query, tokens_of).await?.pop())
     }
 
     async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>, StoreError> {
         let operation = "list the stock";
-        let query = query(LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
+        let query = rows(&LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
         self.read_each(operation, query, token_of).await
     }
 

@@ -163,15 +163,17 @@ tables! {
     seals InBackups [tenant, kind, row_id, hsm] {
         tenant: Text, kind: Text, row_id: Text, hsm: Text, blob: Bytes
     }
-    factors InBackups [tenant, id] {
+    factors InBackups Authority [tenant, id] {
         tenant: Text, id: Text, user_id: Text, label: Text, kind: Text, created_at: Number,
-        last_used_at: Number, totp_hash: Text, totp_digits: Number, totp_step_seconds: Number,
+        last_used_at: Number beside, totp_hash: Text, totp_digits: Number, totp_step_seconds: Number,
         totp_drift: Number, totp_last_step: Number, totp_window: Number, yubico_public_id: Text,
         yubico_private_id: Bytes, yubico_last_counter: Number, handle: Text, detail: Text, counter: Number,
-        serial: Text, state: Text, requested_by: Text, valid_until: Number
+        serial: Text, state: Text, requested_by: Text, valid_until: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
-    recovery_codes Copied [tenant, factor_id, kept] {
-        tenant: Text, factor_id: Text, kept: Bytes, spent_at: Number
+    recovery_codes Copied Authority [tenant, factor_id, kept] {
+        tenant: Text, factor_id: Text, kept: Bytes, spent_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
     piv_nonces InBackups [tenant, id] {
         tenant: Text, id: Bytes, spent_at: Number
@@ -179,16 +181,19 @@ tables! {
     spent_challenges InBackups [tenant, challenge] {
         tenant: Text, challenge: Bytes, until: Number
     }
-    stock InBackups [tenant, id] {
+    stock InBackups Authority [tenant, id] {
         tenant: Text, id: Text, serial: Text, kind: Text, handle: Text, detail: Text, model: Text,
-        imported_at: Number
+        imported_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
-    otp_clients InBackups [tenant, id] {
-        tenant: Text, id: Number, name: Text, needs_signature: Number, enabled: Number, created_at: Number
+    otp_clients InBackups Authority [tenant, id] {
+        tenant: Text, id: Number, name: Text, needs_signature: Number, enabled: Number, created_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
-    otp_keys InBackups [tenant, public_id] {
+    otp_keys InBackups Authority [tenant, public_id] {
         tenant: Text, public_id: Text, private_id: Bytes, serial: Text, last_counter: Number,
-        enabled: Number, created_at: Number, last_used_at: Number
+        enabled: Number, created_at: Number, last_used_at: Number beside,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
     otp_requests Copied [tenant, public_id] {
         tenant: Text, public_id: Text, counter: Number, nonce: Text
@@ -198,23 +203,27 @@ tables! {
         audiences: Text, enabled: Number, created_at: Number,
         version: Number, mac_key: Number beside, mac: Bytes beside
     }
-    grants InBackups [tenant, id] {
+    grants InBackups Authority [tenant, id] {
         tenant: Text, id: Text, client_id: Text, user_id: Text, scopes: Text, audiences: Text,
         auth_time: Number, acr: Text, amr: Text, factors: Text, created_at: Number, expires_at: Number,
-        ended_at: Number, end_reason: Text
+        ended_at: Number, end_reason: Text,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
-    refresh_tokens Copied [tenant, hash] {
-        tenant: Text, hash: Bytes, grant_id: Text, generation: Number, spent_at: Number, successor_hsm: Text
+    refresh_tokens Copied Authority [tenant, hash] {
+        tenant: Text, hash: Bytes, grant_id: Text, generation: Number, spent_at: Number, successor_hsm: Text,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
-    sessions Copied [tenant, id] {
+    sessions Copied Authority [tenant, id] {
         tenant: Text, id: Text, user_id: Text, secret_hash: Bytes, credentials_version: Number,
         address: Text, auth_time: Number, acr: Text, amr: Text, factors: Text, created_at: Number,
-        last_seen_at: Number, expires_at: Number
+        last_seen_at: Number beside, expires_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
-    keys InBackups [key_id, hsm] {
+    keys InBackups Authority [key_id, hsm] {
         tenant: Text, key_id: Text, hsm: Text, purpose: Text, algorithm: Text, cka_id: Bytes,
         public_jwk: Text, state: Text, state_since: Number, state_until: Number, end_reason: Text,
-        token_lifetime: Number, created_at: Number
+        token_lifetime: Number beside, created_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
     announced_keys InBackups [cka_id] {
         cka_id: Bytes, tenant: Text, hsm: Text, purpose: Text, algorithm: Text, announced_at: Number,
@@ -227,8 +236,9 @@ tables! {
         tenant: Text, account: Bytes, tries: Number, since: Number, free_at: Number, word: Text,
         user_id: Text
     }
-    revocations InBackups [tenant, jti] {
-        tenant: Text, jti: Text, expires_at: Number, revoked_at: Number
+    revocations InBackups Authority [tenant, jti] {
+        tenant: Text, jti: Text, expires_at: Number, revoked_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
     }
     audit_records InBackups [node, sequence] {
         node: Text, sequence: Number, tenant: Text, at: Number, text: Text, hash: Bytes

@@ -35,6 +35,8 @@ const COMPANY: Duration = Duration::from_millis(1);
 const QUEUE: usize = 4096;
 /// How long a caller waits for the outcome of a job.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How long where that is somebody who puts a whole store back.
+const SLOW_DEADLINE: Duration = Duration::from_secs(3600);
 /// The pause before the next try where a whole group was passed over.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -235,13 +237,32 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let work = Changing { scope, input, change, audit: audit.into(), outcome: None, reply };
-        self.submit(operation, Box::new(work), answer).await
+        self.submit(operation, Box::new(work), answer, DEADLINE).await
+    }
+
+    /// Runs a change that may take its time: nobody else needs the store meanwhile.
+    pub(super) async fn change_slowly<I, A, C>(
+        &self,
+        operation: &'static str,
+        scope: Scope,
+        input: I,
+        audit: impl Into<AuditOnOutcome> + Send,
+        change: C,
+    ) -> Result<A, StoreError>
+    where
+        I: Send + Sync + 'static,
+        A: Send + Sync + 'static,
+        C: for<'c> Change<'c, I, A>,
+    {
+        let (reply, answer) = oneshot::channel();
+        let work = Changing { scope, input, change, audit: audit.into(), outcome: None, reply };
+        self.submit(operation, Box::new(work), answer, SLOW_DEADLINE).await
     }
 
     /// Appends records, and returns the generations of the first one's tenant.
     pub(super) async fn append(&self, drafts: Vec<Draft>) -> Result<Generations, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.submit("append audit records", Box::new(Appending { drafts, reply }), answer).await
+        self.submit("append audit records", Box::new(Appending { drafts, reply }), answer, DEADLINE).await
     }
 
     async fn submit<A>(
@@ -249,6 +270,7 @@ impl Writer {
         operation: &'static str,
         work: Box<dyn Work>,
         answer: oneshot::Receiver<Result<A, StoreFailure>>,
+        deadline: Duration,
     ) -> Result<A, StoreError> {
         let unavailable = |text: &str| StoreError { operation, failure: StoreFailure::Unavailable(text.to_owned()) };
         let job = Job { since: Instant::now(), passed_over: 0, waits: false, work };
@@ -256,7 +278,7 @@ impl Writer {
             mpsc::error::TrySendError::Full(_) => unavailable("too many writes wait already"),
             mpsc::error::TrySendError::Closed(_) => unavailable("it is closed"),
         })?;
-        match tokio::time::timeout(DEADLINE, answer).await {
+        match tokio::time::timeout(deadline, answer).await {
             Ok(Ok(outcome)) => outcome.map_err(|failure| StoreError { operation, failure }),
             Ok(Err(_)) => Err(unavailable("the writer ended before it answered; the outcome is unknown")),
             Err(_) => Err(unavailable("no answer in time; the outcome is unknown")),

@@ -191,7 +191,7 @@ impl Add {
             Self::Piv(add) => add.run(config, output).await,
             Self::YubicoRemote { user, label, public_id } => {
                 check_public_id(&public_id)?;
-                let deployment = deployment::open(config, Need::Store, output).await?;
+                let deployment = deployment::open(config, Need::Hsm, output).await?;
                 let enrolment = &deployment.signet.issuer().factors.enrolment;
                 let factor = enrolment.enrol_yubico_remote(&user, &label, &public_id, &operator()).await?;
                 tell_added(output, &factor, &user)?;

@@ -73,7 +73,8 @@ impl Life {
             Self::Resync { codes_stdin, .. } => Some(two_codes(*codes_stdin)?),
             _ => None,
         };
-        let need = if codes.is_some() { Need::Hsm } else { Need::Store };
+        // What a factor can do is written under the deployment's secret.
+        let need = if matches!(self, Self::List { .. } | Self::Export { .. }) { Need::Store } else { Need::Hsm };
         let deployment = deployment::open(config, need, output).await?;
         let (factors, operator) = (&deployment.signet.issuer().factors, operator());
         let lifecycle = &factors.lifecycle;

@@ -57,7 +57,7 @@ struct Added {
 
 impl AddPiv {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let deployment = deployment::open(config, Need::Store, output).await?;
+        let deployment = deployment::open(config, Need::Hsm, output).await?;
         let added = self.add(&deployment, output).await;
         deployment.close().await?;
         added

@@ -95,7 +95,7 @@ async fn hazard_52_adding_or_removing_a_factor_without_a_fresh_step_up_is_403() 
     let removal = format!("/account/factors/{id}/remove");
     let (enrolment, asked) = (browser.get("/account/totp").await.ok(), browser.get(&removal).await.ok());
     let app = scanned(&enrolment);
-    age_proofs(&stage, 301);
+    age_proofs(&stage, 301).await;
     // The pages ask for the proof; forms that come without it are refused.
     let moved = browser.get("/account/totp").await;
     assert_eq!((moved.status, moved.header("location")), (303, Some("/account/step-up?next=%2Faccount%2Ftotp")));
@@ -106,7 +106,7 @@ async fn hazard_52_adding_or_removing_a_factor_without_a_fresh_step_up_is_403() 
     let refused = stage.audit().await;
     assert!(refused.iter().any(|record| record["reason"] == "step_up_needed" && record["user"] == user.id.as_str()));
     // A proof from the future, after the clock went back, is no fresh one either.
-    age_proofs(&stage, -3600);
+    age_proofs(&stage, -3600).await;
     assert_eq!(browser.submit(&asked, &removal, &[]).await.status, 403);
     // After the step-up it goes on where it was asked for.
     let page = browser.get(&format!("/account/step-up?next={}", removal.replace('/', "%2F"))).await.ok();

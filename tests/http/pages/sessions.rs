@@ -2,6 +2,7 @@
 
 use super::{Browser, Stage, age_proofs};
 use crate::support::application::PASSWORD;
+use crate::support::rows::set_signed;
 
 #[tokio::test]
 async fn hazard_54_the_session_id_is_new_after_each_step() {
@@ -66,14 +67,15 @@ async fn a_session_ends_with_its_users_password_factor_or_account() {
 #[tokio::test]
 async fn a_session_ends_without_use_and_after_its_longest_time() {
     let stage = Stage::shared();
-    for (name, statement) in [
-        ("pages-idle", "UPDATE sessions SET last_seen_at = last_seen_at - 16 * 60000"),
-        ("pages-long", "UPDATE sessions SET expires_at = expires_at - 12 * 3600000"),
+    for (name, column, expression) in [
+        ("pages-idle", "last_seen_at", "last_seen_at - 16 * 60000"),
+        ("pages-long", "expires_at", "expires_at - 12 * 3600000"),
     ] {
         let (user, totp) = stage.person(name);
         let mut browser = Browser::new(&stage);
         browser.sign_in(&user, &totp.code()).await;
-        stage.sql(&format!("{statement} WHERE user_id = '{}'", user.id));
+        let of_user = format!("user_id = '{}'", user.id);
+        set_signed(stage.application(), "sessions", &of_user, column, expression).await;
         assert_eq!(browser.get("/account").await.status, 303, "{name}");
     }
 }
@@ -125,7 +127,7 @@ async fn the_store_holds_no_session_secret() {
     let (user, totp) = stage.person("stolen");
     let mut browser = Browser::new(&stage);
     browser.sign_in(&user, &totp.code()).await;
-    age_proofs(&stage, 0);
+    age_proofs(&stage, 0).await;
     let secret = browser.cookie.unwrap();
     let secret = secret.split_once('=').unwrap().1.as_bytes();
     for file in ["signet.db", "signet.db-wal", "server.log"] {
@@ -141,4 +143,18 @@ async fn the_store_holds_no_session_secret() {
         assert_eq!(made_up.get("/account").await.status, 303);
     }
     assert_eq!(stage.rows("sessions").await, 1);
+}
+
+#[tokio::test]
+async fn a_session_that_was_altered_signs_nobody_in() {
+    let stage = Stage::new("");
+    stage.forges_rows();
+    let ((ann, totp), (bob, _)) = (stage.person("ann"), stage.person("bob"));
+    let mut browser = Browser::new(&stage);
+    browser.sign_in(&ann, &totp.code()).await;
+    browser.get("/account").await.ok();
+    stage.sql(&format!("UPDATE sessions SET user_id = '{}'", bob.id));
+    let page = browser.get("/account").await;
+    assert_eq!(page.status, 503, "{}", page.body);
+    assert!(!page.body.contains("bob"));
 }

@@ -71,7 +71,7 @@ async fn a_yubikey_of_the_stock_is_taken_over_by_touching_it() {
     assert_eq!(typed(&mut browser, "", &key.press()).await.status, 400, "it is somebody's already");
     assert_eq!(stage.sign_in(&stage.app, &user, &otp).await.status, 400, "the OTP was spent by it");
     stage.sign_in(&stage.app, &user, &key.press()).await.ok();
-    age_proofs(&stage, 301);
+    age_proofs(&stage, 301).await;
     assert_eq!(typed(&mut browser, "", &other.press()).await.status, 403);
     assert_eq!(browser.submit(&page, "/account/token", &[]).await.status, 403);
     assert_eq!(browser.get("/account/token").await.status, 303);

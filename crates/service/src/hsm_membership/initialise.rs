@@ -31,6 +31,11 @@ pub(crate) enum Entry {
     Joining,
 }
 
+/// What keeps secrets.
+const KEEPING: [KeyPurpose; 3] = [KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding];
+/// What signs, for others to trust.
+const SIGNING: [KeyPurpose; 2] = [KeyPurpose::TokenSigning, KeyPurpose::AuditSigning];
+
 /// The RSA size where none is asked for.
 pub const DEFAULT_RSA_BITS: u32 = 3072;
 
@@ -74,26 +79,32 @@ impl Initialisation {
         if !reports.iter().any(|(_, report)| report.keeps_secrets()) {
             return Err(InitialiseError::NothingSeals);
         }
-        for (hsm, report) in reports {
-            self.bind(&hsm, &report, Event::DeploymentInitialised, context).await?;
-            keys.extend(self.ensure_keys(&hsm, entry, &report, context, progress).await?);
+        // The keys that keep secrets first: under the deployment's secret it is written which keys others trust.
+        for (hsm, report) in &reports {
+            self.bind(hsm, report, Event::DeploymentInitialised, context).await?;
+            keys.extend(self.ensure_keys(hsm, entry, &KEEPING, report, context, progress).await?);
         }
         self.directory.fresh().await?;
         self.secret.prepare_deployment_secret().await;
+        for (hsm, report) in &reports {
+            keys.extend(self.ensure_keys(hsm, entry, &SIGNING, report, context, progress).await?);
+        }
+        self.directory.fresh().await?;
         Ok(keys)
     }
 
-    /// Makes the keys that a token of these abilities needs and lacks.
+    /// Makes the keys of these purposes that a token of these abilities needs and lacks.
     pub(crate) async fn ensure_keys(
         &self,
         hsm: &HsmName,
         entry: Entry,
+        purposes: &[KeyPurpose],
         report: &TokenReport,
         context: &RequestContext,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Vec<InitialisedKey>, InitialiseError> {
         let mut keys = Vec::new();
-        for purpose in KeyPurpose::ALL {
+        for purpose in purposes.iter().copied() {
             if is_needed(purpose, report) {
                 let algorithm = match purpose {
                     KeyPurpose::TokenSigning => Some(self.settings.algorithm),

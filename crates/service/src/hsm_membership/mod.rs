@@ -181,7 +181,8 @@ impl HsmMembership {
         let report = self.key_admin.describe(hsm).await?;
         self.check_candidate(hsm, &report, &members)?;
         self.initialisation.bind(hsm, &report, Event::HsmAdded, context).await?;
-        let keys = self.initialisation.ensure_keys(hsm, Entry::Joining, &report, context, progress).await?;
+        let keys =
+            self.initialisation.ensure_keys(hsm, Entry::Joining, &KeyPurpose::ALL, &report, context, progress).await?;
         self.directory.fresh().await?;
         let keeps_secrets = report.keeps_secrets();
         let resealed = if keeps_secrets { self.seal_what_lacks(hsm, progress).await? } else { Resealed::default() };

@@ -9,7 +9,7 @@ use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyPurpose, KeyState};
 use signet_core::random;
 use signet_jose::{Algorithm, Jwk, KeyId};
-use signet_store::{KeyAddition, StoreError};
+use signet_store::{KeyAddition, StoreError, StoreFailure};
 
 /// A key to be made.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
 module! {
     /// Makes keys in HSM tokens and keeps them in the store.
     pub struct KeyMaker {
-        takes clock, key_admin, random, settings, keys;
+        takes clock, key_admin, random, settings, keys, secret;
         calls members: Members;
     }
 }
@@ -55,6 +55,10 @@ impl KeyMaker {
     pub(crate) async fn make_key(&self, wanted: &Wanted, context: &RequestContext) -> Result<HsmKey, InitialiseError> {
         if !self.members.live_members().await?.contains(&wanted.hsm) {
             return Err(InitialiseError::NotAMember(wanted.hsm.clone()));
+        }
+        // A key that others trust is written under the deployment's secret: none is made in the HSM that can't be kept.
+        if wanted.algorithm.is_some() && self.secret.ensure_open().await.is_err() {
+            return Err(StoreFailure::NoRowKeys.during("add key").into());
         }
         let (generated, announced) = self.generate(wanted).await?;
         let mut key = self.as_stored(wanted, generated).await?;

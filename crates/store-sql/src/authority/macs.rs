@@ -22,6 +22,41 @@ const LABEL: &[u8] = b"signet row";
 /// How many rows are remembered that were logged.
 const REMEMBERED: usize = 1000;
 
+/// The purposes of keys that others trust: those of a deployment's own secrets exist before its secret does.
+const TRUSTED: [&str; 2] = ["token_signing", "audit_signing"];
+/// What becomes of a key whose time is over.
+const OVER: [&str; 2] = ["withdrawn", "destroyed"];
+
+/// Whether a row gets nobody a yes as it is, so that it needs no MAC: a key that nobody outside trusts, or trusts any more. Such a
+/// key can be written without an HSM, and to become another one it needs a MAC.
+fn is_harmless(table: &Table, row: &[Value]) -> bool {
+    let text = |name: &str| {
+        let place = table.columns.iter().position(|column| column.name == name);
+        match place.and_then(|place| row.get(place)) {
+            Some(Value::Text(Some(text))) => Some(text.as_str()),
+            _ => None,
+        }
+    };
+    let is_one_of = |name: &str, words: &[&str]| text(name).is_some_and(|text| words.contains(&text));
+    table.name == "keys" && (!is_one_of("purpose", &TRUSTED) || is_one_of("state", &OVER))
+}
+
+/// Gives a row its MAC, where there are keys; one that needs none goes without.
+/// Errors: [`StoreFailure::NoRowKeys`].
+pub(super) fn sign(macs: Option<&RowMacs>, table: &Table, row: &mut [Value]) -> Result<()> {
+    match macs {
+        Some(macs) => macs.sign(table, row),
+        None if is_harmless(table, row) => {
+            if let [.., mac_key, mac] = row {
+                *mac_key = Value::Number(Some(0));
+                *mac = Value::Bytes(Some(Vec::new()));
+            }
+            Ok(())
+        }
+        None => Err(StoreFailure::NoRowKeys),
+    }
+}
+
 /// Where the keys are, once there are any.
 pub(crate) type Trust = Arc<ArcSwapOption<RowMacs>>;
 
@@ -35,7 +70,7 @@ pub struct RowMacs {
 
 impl RowMacs {
     /// The keys of all tables.
-    pub(crate) fn of(keys: &RowKeys) -> Self {
+    pub fn of(keys: &RowKeys) -> Self {
         let of_table = |name: &'static str| {
             keys.generations()
                 .filter_map(move |generation| Some(((name, generation), keys.of_table(generation, name)?)))
@@ -50,7 +85,7 @@ impl RowMacs {
 
     /// Gives a row its MAC, over the version that it has. The row is in the order of the table's columns.
     /// Errors: [`StoreFailure::NoRowKeys`] where there is no key for this table.
-    pub(crate) fn sign(&self, table: &Table, row: &mut [Value]) -> Result<()> {
+    pub fn sign(&self, table: &Table, row: &mut [Value]) -> Result<()> {
         let key = self.keys.get(&(table.name, self.newest)).ok_or(StoreFailure::NoRowKeys)?;
         let mac = key.mac(&spelt(table, self.newest, row));
         if let [.., mac_key, last] = row {
@@ -61,7 +96,11 @@ impl RowMacs {
     }
 
     /// Whether a row is as Signet wrote it, in the order of the table's columns.
-    pub(crate) fn verifies(&self, table: &Table, row: &[Value]) -> bool {
+    pub fn verifies(&self, table: &Table, row: &[Value]) -> bool {
+        is_harmless(table, row) || self.has_mac(table, row)
+    }
+
+    fn has_mac(&self, table: &Table, row: &[Value]) -> bool {
         let [.., Value::Number(Some(mac_key)), Value::Bytes(Some(mac))] = row else { return false };
         let Ok([generation, SPELLING]) = u16::try_from(*mac_key).map(u16::to_be_bytes) else { return false };
         let key = self.keys.get(&(table.name, generation));
@@ -178,6 +217,7 @@ impl WriteConnection for Trusted {
 mod tests {
     use super::*;
     use crate::pages::null;
+    use crate::tables::Column;
     use signet_core::secret::SecretBytes;
 
     fn macs(generation: u8) -> RowMacs {
@@ -190,7 +230,11 @@ mod tests {
             crate::tables::Kind::Text => Value::Text(Some("1".to_owned())),
             crate::tables::Kind::Bytes => Value::Bytes(Some(b"1".to_vec())),
         };
-        table.columns.iter().map(|column| value(column.kind)).collect()
+        let of = |column: &Column| match (table.name, column.name) {
+            ("keys", "purpose") => Value::Text(Some(TRUSTED[0].to_owned())),
+            _ => value(column.kind),
+        };
+        table.columns.iter().map(of).collect()
     }
 
     #[test]
@@ -205,10 +249,34 @@ mod tests {
                     let mut altered = row.clone();
                     altered[place] = other;
                     let is_of_mac = ["mac_key", "mac"].contains(&column.name);
-                    let still = macs.verifies(table, &altered);
+                    let still = macs.has_mac(table, &altered);
                     assert_eq!(still, !column.decides && !is_of_mac, "{} {}", table.name, column.name);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_key_that_nobody_trusts_needs_no_mac_and_becomes_no_other() {
+        let (macs, table) = (macs(1), crate::tables::table("keys").unwrap());
+        let place = |name: &str| table.columns.iter().position(|column| column.name == name).unwrap();
+        let key = |purpose: &str, state: &str| {
+            let mut row = filled(table);
+            row[place("purpose")] = Value::Text(Some(purpose.to_owned()));
+            row[place("state")] = Value::Text(Some(state.to_owned()));
+            row
+        };
+        for (purpose, state) in [("sealing", "active"), ("token_signing", "withdrawn"), ("audit_signing", "destroyed")]
+        {
+            let mut row = key(purpose, state);
+            sign(None, table, &mut row).unwrap();
+            assert!(macs.verifies(table, &row), "{purpose} {state}");
+            (row[place("purpose")], row[place("state")]) =
+                (Value::Text(Some("token_signing".to_owned())), Value::Text(Some("active".to_owned())));
+            assert!(!macs.verifies(table, &row), "{purpose} {state}");
+        }
+        for state in ["next", "active", "retiring"] {
+            assert_eq!(sign(None, table, &mut key("token_signing", state)), Err(StoreFailure::NoRowKeys));
         }
     }
 

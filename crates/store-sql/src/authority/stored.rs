@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use super::macs::RowMacs;
+use super::macs::{RowMacs, sign};
 use super::selection::{Selection, rows};
 use crate::engine::{Connection, FromValue, Query, Result, Text, ToValue, Value};
 use crate::pages::{Values, key_of, null};
@@ -88,12 +88,12 @@ pub(crate) async fn insert(
     more: Vec<Value>,
     connection: &mut Connection,
 ) -> Result<bool> {
-    let macs = macs_of(connection)?;
+    let macs = connection.row_macs();
     let table = insertion.table.ok_or(StoreFailure::Corrupt("table"))?;
     let mut row: Values = table.columns.iter().map(|column| null(column.kind)).collect();
     fields.over(table, &mut row)?;
     set_version(&mut row, 1);
-    macs.sign(table, &mut row)?;
+    sign(macs.as_deref(), table, &mut row)?;
     row.extend(more);
     Ok(connection.change(&insertion.text, row).await? > 0)
 }
@@ -118,24 +118,48 @@ impl StoredRow {
     }
 
     /// The row with what is set, the next version and its MAC; and whether anything was set that decides nothing.
-    fn changed(mut self, fields: Fields, macs: &RowMacs) -> Result<(Values, bool)> {
+    fn changed(mut self, fields: Fields, macs: Option<&RowMacs>) -> Result<(Values, bool)> {
         let version: i64 = self.value("version")?;
         let beside = fields.over(self.table, &mut self.row)?;
         set_version(&mut self.row, version.saturating_add(1));
-        macs.sign(self.table, &mut self.row)?;
+        sign(macs, self.table, &mut self.row)?;
         Ok((self.row, beside))
     }
 }
 
 impl Query {
-    /// The rows of a selection of one table, to be changed.
-    /// Errors: [`StoreFailure::NoRowKeys`]; [`StoreFailure::Forged`]; what the engine says.
+    /// The rows of a selection of one table, to be changed. Where no keys are at hand they were not checked, and what needs a MAC
+    /// is not written.
+    /// Errors: [`StoreFailure::Forged`]; what the engine says.
     pub(crate) async fn stored(self, connection: &mut Connection) -> Result<Vec<StoredRow>> {
-        macs_of(connection)?;
         let held = self.held.as_ref().and_then(|held| held.first().cloned()).ok_or(StoreFailure::Corrupt("row"))?;
         let rows = self.fetch_all(connection).await?;
         let stored = |row| Ok(StoredRow { table: held.table, row: held.values(row)?.to_vec() });
         rows.iter().map(stored).collect()
+    }
+
+    /// The rows of a selection of one table that verify, to be changed together, and the last row's key, whether it verifies or
+    /// not. One that does not grants nothing, and keeps nobody from ending what does.
+    /// Errors: [`StoreFailure::NoRowKeys`]; what the engine says.
+    pub(crate) async fn stored_that_verify(
+        self,
+        connection: &mut Connection,
+    ) -> Result<(Vec<StoredRow>, Option<Values>)> {
+        let macs = macs_of(connection)?;
+        let held = self.held.as_ref().and_then(|held| held.first().cloned()).ok_or(StoreFailure::Corrupt("row"))?;
+        let rows = connection.rows(&self.text, self.values).await?;
+        let last = rows.last().map(|row| Ok::<_, StoreFailure>(key_of(held.table, held.values(row)?))).transpose()?;
+        let mut stored = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let row = held.values(row)?;
+            if macs.verifies(held.table, row) {
+                stored.push(StoredRow { table: held.table, row: row.to_vec() });
+            } else {
+                // The log has it.
+                macs.refusal(held.table, row);
+            }
+        }
+        Ok((stored, last))
     }
 
     /// The one row of such a selection.
@@ -249,10 +273,10 @@ impl<T: ToValue + Send + Sync> ErasedValue for T {
 /// Changes a row where it still is what was read. Returns whether it was.
 /// Errors: [`StoreFailure::NoRowKeys`]; what the engine says.
 pub(crate) async fn change(row: StoredRow, fields: Fields, connection: &mut Connection) -> Result<bool> {
-    let macs = macs_of(connection)?;
+    let macs = connection.row_macs();
     let (table, old) = (row.table, row.mac());
     let texts = texts_of(table)?;
-    let (changed, beside) = row.changed(fields, &macs)?;
+    let (changed, beside) = row.changed(fields, macs.as_deref())?;
     let mut values = key_of(table, &changed);
     values.push(old);
     let of: &(dyn Fn(bool) -> bool + Sync) = if beside { &|_| true } else { &|decides| decides };
@@ -261,33 +285,53 @@ pub(crate) async fn change(row: StoredRow, fields: Fields, connection: &mut Conn
     Ok(connection.change(text, values).await? > 0)
 }
 
-/// Changes many rows that were read and locked. Returns how many.
+/// Changes many rows that were read and locked, each by what is set of it. Returns how many.
 /// Errors: [`StoreFailure::Busy`] where one of them is not what was read any more; as for [`change`].
-#[expect(dead_code, reason = "grants end together, and take it up next")]
-pub(crate) async fn change_all(
-    rows: Vec<StoredRow>,
-    fields: impl Fn(&StoredRow) -> Result<Fields> + Send + Sync,
-    connection: &mut Connection,
-) -> Result<u64> {
+async fn change_all(mut rest: Vec<(StoredRow, Fields)>, connection: &mut Connection) -> Result<u64> {
     let macs = macs_of(connection)?;
-    let (mut rest, mut done) = (rows, 0_u64);
-    while let Some(first) = rest.first() {
+    let mut done = 0_u64;
+    while let Some((first, _)) = rest.first() {
         let texts = texts_of(first.table)?;
         let many = texts.update_many.iter().find(|(size, _)| *size <= rest.len());
         let Some((size, text)) = many else {
-            let row = rest.remove(0);
-            let set = fields(&row)?;
-            done += all_of(u64::from(change(row, set, connection).await?), 1)?;
+            let (row, set) = rest.remove(0);
+            done = done.saturating_add(all_of(u64::from(change(row, set, connection).await?), 1)?);
             continue;
         };
         let mut values = Vec::new();
-        for row in rest.drain(..size) {
-            let set = fields(&row)?;
-            values.extend(row.changed(set, &macs)?.0);
+        for (row, set) in rest.drain(..*size) {
+            values.extend(row.changed(set, Some(&macs))?.0);
         }
-        done += all_of(connection.change(text, values).await?, *size as u64)?;
+        done = done.saturating_add(all_of(connection.change(text, values).await?, *size as u64)?);
     }
     Ok(done)
+}
+
+/// Changes what is selected page by page: a selection of one table, in the order of its key, after the key that is bound last.
+/// `fields` says what is set of a row, or that nothing is. Returns how many were changed.
+/// Errors: as for [`change_all`].
+pub(crate) async fn change_each(
+    selection: &Selection,
+    bound: &[Value],
+    from: Values,
+    fields: impl Fn(&StoredRow) -> Result<Option<Fields>> + Send + Sync,
+    connection: &mut Connection,
+) -> Result<u64> {
+    let (mut after, mut done) = (from, 0_u64);
+    loop {
+        let mut page = rows(selection);
+        page.values = [bound, &after].concat();
+        let (found, last) = page.stored_that_verify(&mut *connection).await?;
+        let Some(last) = last else { return Ok(done) };
+        let mut changing = Vec::with_capacity(found.len());
+        for row in found {
+            if let Some(set) = fields(&row)? {
+                changing.push((row, set));
+            }
+        }
+        done = done.saturating_add(change_all(changing, &mut *connection).await?);
+        after = last.into_iter().rev().take(after.len()).rev().collect();
+    }
 }
 
 fn all_of(changed: u64, asked: u64) -> Result<u64> {

@@ -123,6 +123,9 @@ CREATE TABLE factors (
     state               TEXT    NOT NULL,
     requested_by        TEXT,
     valid_until         INTEGER,
+    version             INTEGER NOT NULL,
+    mac_key             INTEGER NOT NULL,
+    mac                 BLOB    NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, yubico_public_id),
     FOREIGN KEY (tenant, user_id) REFERENCES users (tenant, id) ON DELETE CASCADE
@@ -140,6 +143,9 @@ CREATE TABLE recovery_codes (
     factor_id TEXT NOT NULL,
     kept      BLOB NOT NULL CHECK (length(kept) = 32),
     spent_at  INTEGER,
+    version   INTEGER NOT NULL,
+    mac_key   INTEGER NOT NULL,
+    mac       BLOB    NOT NULL,
     PRIMARY KEY (tenant, factor_id, kept),
     FOREIGN KEY (tenant, factor_id) REFERENCES factors (tenant, id) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
@@ -174,6 +180,9 @@ CREATE TABLE stock (
     detail      TEXT    NOT NULL,
     model       TEXT,
     imported_at INTEGER NOT NULL,
+    version     INTEGER NOT NULL,
+    mac_key     INTEGER NOT NULL,
+    mac         BLOB    NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, serial),
     UNIQUE (tenant, kind, handle)
@@ -187,6 +196,9 @@ CREATE TABLE otp_clients (
     needs_signature INTEGER NOT NULL,
     enabled         INTEGER NOT NULL,
     created_at      INTEGER NOT NULL,
+    version         INTEGER NOT NULL,
+    mac_key         INTEGER NOT NULL,
+    mac             BLOB    NOT NULL,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, name)
 ) STRICT;
@@ -202,6 +214,9 @@ CREATE TABLE otp_keys (
     enabled      INTEGER NOT NULL,
     created_at   INTEGER NOT NULL,
     last_used_at INTEGER,
+    version      INTEGER NOT NULL,
+    mac_key      INTEGER NOT NULL,
+    mac          BLOB    NOT NULL,
     PRIMARY KEY (tenant, public_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -248,12 +263,16 @@ CREATE TABLE grants (
     expires_at INTEGER NOT NULL,
     ended_at   INTEGER,
     end_reason TEXT,
+    version    INTEGER NOT NULL,
+    mac_key    INTEGER NOT NULL,
+    mac        BLOB    NOT NULL,
     PRIMARY KEY (tenant, id),
     FOREIGN KEY (tenant, user_id) REFERENCES users (tenant, id) ON DELETE CASCADE
 ) STRICT;
 
-CREATE INDEX grants_by_client ON grants (tenant, client_id);
-CREATE INDEX grants_by_user ON grants (tenant, user_id);
+-- Those of a user or client end page by page, in the order of their ids.
+CREATE INDEX grants_by_client ON grants (tenant, client_id, id);
+CREATE INDEX grants_by_user ON grants (tenant, user_id, id);
 CREATE INDEX grants_by_expiry ON grants (expires_at);
 
 -- The live token of a family is the one of the greatest generation.
@@ -264,6 +283,9 @@ CREATE TABLE refresh_tokens (
     generation    INTEGER NOT NULL,
     spent_at      INTEGER,
     successor_hsm TEXT,
+    version       INTEGER NOT NULL,
+    mac_key       INTEGER NOT NULL,
+    mac           BLOB    NOT NULL,
     PRIMARY KEY (tenant, hash),
     UNIQUE (tenant, grant_id, generation),
     FOREIGN KEY (tenant, grant_id) REFERENCES grants (tenant, id) ON DELETE CASCADE
@@ -285,6 +307,9 @@ CREATE TABLE sessions (
     created_at          INTEGER NOT NULL,
     last_seen_at        INTEGER NOT NULL,
     expires_at          INTEGER NOT NULL,
+    version             INTEGER NOT NULL,
+    mac_key             INTEGER NOT NULL,
+    mac                 BLOB    NOT NULL,
     PRIMARY KEY (tenant, id),
     FOREIGN KEY (tenant, user_id) REFERENCES users (tenant, id) ON DELETE CASCADE
 ) STRICT;
@@ -310,6 +335,9 @@ CREATE TABLE keys (
     end_reason     TEXT,
     token_lifetime INTEGER NOT NULL DEFAULT 0,
     created_at     INTEGER NOT NULL,
+    version        INTEGER NOT NULL,
+    mac_key        INTEGER NOT NULL,
+    mac            BLOB    NOT NULL,
     PRIMARY KEY (key_id, hsm)
 ) STRICT;
 
@@ -356,6 +384,9 @@ CREATE TABLE revocations (
     jti        TEXT    NOT NULL,
     expires_at INTEGER NOT NULL,
     revoked_at INTEGER NOT NULL,
+    version    INTEGER NOT NULL,
+    mac_key    INTEGER NOT NULL,
+    mac        BLOB    NOT NULL,
     PRIMARY KEY (tenant, jti)
 ) STRICT, WITHOUT ROWID;
 

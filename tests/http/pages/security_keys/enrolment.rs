@@ -58,7 +58,7 @@ async fn hazard_52_a_key_is_enrolled_after_a_fresh_step_up_alone() {
     browser.sign_in(&user, &totp.code()).await;
     let page = browser.get("/account/key").await.ok();
     let asked = browser.asked(&page, "/account/key", "/account/key/options", &[]).await;
-    age_proofs(&stage, 301);
+    age_proofs(&stage, 301).await;
     let moved = browser.get("/account/key").await;
     assert_eq!((moved.status, moved.header("location")), (303, Some("/account/step-up?next=%2Faccount%2Fkey")));
     assert_eq!(browser.ask(&page, "/account/key", "/account/key/options", &[]).await.status, 403);
