@@ -59,3 +59,27 @@ async fn an_ended_family_is_not_revived() {
     stage.sql(&format!("UPDATE grants SET client_id = '{}'", other.id));
     assert_eq!(stage.refresh(&other, refresh).await.status, 503);
 }
+
+#[tokio::test]
+async fn a_planted_key_is_not_published() {
+    let stage = Stage::new("");
+    stage.forges_rows();
+    stage.token(&stage.app, CLIENT_CREDENTIALS).await.ok();
+    // Any public key would do: the audit key's is at hand.
+    let kid = stage.sql("SELECT key_id FROM keys WHERE purpose = 'audit_signing'");
+    stage.sql(
+        "INSERT INTO keys SELECT tenant, 'planted', hsm, 'token_signing', algorithm, cka_id, public_jwk, 'next', state_since, state_until,
+            end_reason, token_lifetime, created_at, version, mac_key, mac FROM keys WHERE purpose = 'audit_signing';
+         UPDATE generations SET value = value + 1 WHERE noun = 'keys'",
+    );
+    let answer = stage.token(&stage.app, CLIENT_CREDENTIALS).await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    let published = stage.get("/oauth2/jwks").await;
+    assert!(!published.body.contains(&kid), "{}", published.body);
+    assert!(stage.log().contains("does not verify, and is refused"));
+    // Once it is gone, all is as it was.
+    stage.sql("DELETE FROM keys WHERE key_id = 'planted'");
+    stage.token(&stage.app, CLIENT_CREDENTIALS).await.ok();
+    let published = stage.get("/oauth2/jwks").await.ok();
+    assert!(!published.body.contains(&kid), "{}", published.body);
+}
