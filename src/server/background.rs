@@ -20,6 +20,8 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
 /// How often it is looked whether an HSM token lacks seals.
 const RESEAL_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether envelopes wait for this node's HSM tokens.
+const TAKE_ENVELOPES_EVERY: Duration = Duration::from_millis(200);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -39,6 +41,11 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
         |signet| async move { signet.key_ring.trials.try_suspended_tokens() },
     );
     every(&mut tasks, RESEAL_EVERY, signet, |signet| async move { signet.resealing.reseal_where_needed().await });
+    every(&mut tasks, TAKE_ENVELOPES_EVERY, signet, |signet| async move {
+        if let Err(error) = signet.intake.take_waiting().await {
+            tracing::warn!(%error, "envelopes for this node's HSM token wait");
+        }
+    });
     every(&mut tasks, runtime.config.audit.checkpoint_interval, signet, |signet| async move {
         if let Err(error) = signet.checkpoints.checkpoint().await {
             tracing::warn!(%error, "no checkpoint was signed; the next one covers what this one would have");

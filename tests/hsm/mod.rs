@@ -15,4 +15,5 @@ mod sign;
 mod soak;
 mod start;
 mod tally;
+mod transport;
 mod vault;

@@ -175,15 +175,15 @@ async fn a_process_that_dies_with_the_lease_is_succeeded() {
     app.pass(Duration::from_secs(14)).await;
     work(&mut two).await;
     let now = app.now();
-    assert!(app.store.take_lease("rotation", "one", now, Duration::from_secs(15)).await.unwrap());
+    assert!(app.store.take_lease("rotation/a", "one", now, Duration::from_secs(15)).await.unwrap());
     app.pass(Duration::from_secs(16)).await;
     work(&mut two).await;
     let now = app.now();
-    assert!(!app.store.take_lease("rotation", "one", now, MINUTE).await.unwrap(), "two holds it");
+    assert!(!app.store.take_lease("rotation/a", "one", now, MINUTE).await.unwrap(), "two holds it");
     app.signet.key_ring.rotation.end_rotation("two").await.unwrap();
-    assert!(app.store.take_lease("rotation", "one", now, MINUTE).await.unwrap());
+    assert!(app.store.take_lease("rotation/a", "one", now, MINUTE).await.unwrap());
     // Who does not hold it changes nothing, however much is due.
-    app.store.take_lease("rotation", "one", app.now(), 200 * DAY).await.unwrap();
+    app.store.take_lease("rotation/a", "one", app.now(), 200 * DAY).await.unwrap();
     app.pass(100 * DAY).await;
     work(&mut two).await;
     assert_eq!(stages(&app).await, ["active"]);

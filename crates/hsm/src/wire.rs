@@ -120,6 +120,14 @@ pub(super) struct SealedSecret {
     pub(super) blob: Octets,
 }
 
+/// Where a secret that comes in an envelope is sealed: by which keys, for which row, as what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct SealingPlace {
+    pub(super) keys: VaultKeys,
+    pub(super) row: Octets,
+    pub(super) kind: SecretKind,
+}
+
 /// A key to judge, and for a pair the algorithm that it signs with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct CheckedKey {
@@ -137,14 +145,19 @@ pub(super) enum SecretKind {
 }
 
 impl SecretKind {
+    /// What an OTP's secret is; `None` for one that is opened.
+    pub(super) const fn wrapped(self) -> Option<OtpSecretKind> {
+        match self {
+            Self::Opened => None,
+            Self::Otp(kind) => Some(kind),
+        }
+    }
+
     /// The byte that binds a blob to its kind.
     pub(super) const fn code(self) -> u8 {
         match self {
             Self::Opened => 0,
-            Self::Otp(OtpSecretKind::Hmac(OtpHash::Sha1)) => 1,
-            Self::Otp(OtpSecretKind::Hmac(OtpHash::Sha256)) => 2,
-            Self::Otp(OtpSecretKind::Hmac(OtpHash::Sha512)) => 3,
-            Self::Otp(OtpSecretKind::Aes128) => 4,
+            Self::Otp(kind) => kind.code(),
         }
     }
 }
@@ -197,6 +210,23 @@ pub(super) enum Operation {
         key: KeyRef,
         input: Octets,
     },
+    /// Open an envelope by a transport key, and seal what is in it for the same token.
+    TakeEnvelope {
+        transport: KeyRef,
+        place: SealingPlace,
+        sealed: Octets,
+    },
+    /// Open the envelope of the deployment's secret by a transport key.
+    OpenDeploymentSecret {
+        transport: KeyRef,
+        sealed: Octets,
+    },
+    /// Open a secret and encrypt it to the transport key at this point.
+    PutInEnvelope {
+        sealed: SealedSecret,
+        wrapped: Option<OtpSecretKind>,
+        to: Octets,
+    },
     Describe,
     List,
     /// What was signed with each key.
@@ -237,6 +267,9 @@ impl Operation {
             Self::ExportSecret { .. } => "export secret",
             Self::Rebind { .. } => "rebind",
             Self::Derive { .. } => "derive",
+            Self::TakeEnvelope { .. } => "take envelope",
+            Self::OpenDeploymentSecret { .. } => "open deployment secret",
+            Self::PutInEnvelope { .. } => "put in envelope",
             Self::Describe => "describe",
             Self::List => "list keys",
             Self::Tally => "tally",

@@ -122,6 +122,15 @@ impl PublicKey {
         }
     }
 
+    /// The uncompressed point (`04 ‖ x ‖ y`) of a P-256 key; `None` for another kind.
+    pub fn p256_point(&self) -> Option<[u8; 65]> {
+        let Material::P256 { x, y } = &self.0 else { return None };
+        let mut point = [4; 65];
+        point.get_mut(1..33)?.copy_from_slice(x);
+        point.get_mut(33..)?.copy_from_slice(y);
+        Some(point)
+    }
+
     /// From `x ‖ y`.
     pub(super) fn p256(coordinates: &[u8]) -> Result<Self, KeyError> {
         let (x, y) = halves(coordinates)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::deployment_secret::DeploymentSecret;
+use crate::hsm_membership::transports::{EnvelopingVault, Transports};
 use crate::ids::Ids;
 use crate::{AuditTrail, Directory, Hashing, Ports, Settings};
 
@@ -13,6 +14,7 @@ pub(crate) struct Base {
     pub(crate) directory: Arc<Directory>,
     pub(crate) audit: Arc<AuditTrail>,
     pub(crate) secret: Arc<DeploymentSecret>,
+    pub(crate) transports: Arc<Transports>,
     pub(crate) ids: Arc<Ids>,
     pub(crate) hashing: Arc<Hashing>,
 }
@@ -23,9 +25,12 @@ impl Base {
         let directory = Arc::new(directory);
         let audit = Arc::new(AuditTrail::new(&ports));
         let secret = Arc::new(DeploymentSecret::new(&ports, &directory));
+        let transports = Arc::new(Transports::new(settings.tenant.clone(), &ports, &secret));
+        let vault = Arc::new(EnvelopingVault::new(ports.vault.clone(), &transports));
+        let ports = Ports { vault, ..ports };
         let ids = Arc::new(Ids::new(&ports));
         let hashing = Arc::new(Hashing::new(settings.password_concurrency));
-        Self { ports, settings: Arc::new(settings), directory, audit, secret, ids, hashing }
+        Self { ports, settings: Arc::new(settings), directory, audit, secret, transports, ids, hashing }
     }
 }
 
@@ -55,6 +60,7 @@ takings! { $
     directory: crate::directory::Directory = directory;
     audit: crate::audit::AuditTrail = audit;
     secret: crate::deployment_secret::DeploymentSecret = secret;
+    transports: crate::hsm_membership::transports::Transports = transports;
     ids: crate::ids::Ids = ids;
     hashing: crate::hashing::Hashing = hashing;
     audit_log: dyn signet_store::AuditLog = ports.store;
@@ -62,6 +68,7 @@ takings! { $
     candidates: dyn signet_store::Candidates = ports.store;
     ceremonies: dyn signet_store::Ceremonies = ports.store;
     clients: dyn signet_store::Clients = ports.store;
+    envelopes: dyn signet_store::Envelopes = ports.store;
     factor_life: dyn signet_store::FactorLife = ports.store;
     factors: dyn signet_store::Factors = ports.store;
     grants: dyn signet_store::Grants = ports.store;

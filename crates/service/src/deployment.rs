@@ -10,6 +10,7 @@ use crate::deployment_secret::DeploymentSecret;
 use crate::hsm_logins::LoginAllowances;
 use crate::hsm_membership::HsmMembership;
 use crate::hsm_membership::initialise::Initialisation;
+use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::hsm_membership::reseal::Resealing;
 use crate::issuer::{Issuer, Issuers};
 use crate::key_ring::KeyRing;
@@ -41,6 +42,8 @@ pub struct Deployment {
     pub initialisation: Arc<Initialisation>,
     /// What seals for each HSM token what it lacks.
     pub resealing: Arc<Resealing>,
+    /// What opens the envelopes that come to its HSM tokens.
+    pub intake: Arc<EnvelopeIntake>,
     /// Where every key lies.
     pub custody: Arc<CustodyCheck>,
     /// What signs custody reports.
@@ -65,8 +68,9 @@ impl Deployment {
         let (ledger, state) = (Arc::<Ledger>::default(), Arc::<ReadinessState>::default());
         let reseal_state = Arc::<ResealState>::default();
         let signatures = Signatures::new(&base, &ledger, &state);
-        let issuer = Issuer::new(&base, &signatures, &reseal_state);
         let members = Members::new(&base);
+        let intake = EnvelopeIntake::new(&base, &members);
+        let issuer = Issuer::new(&base, &signatures, &reseal_state, &intake);
         let key_ring = KeyRing::new(&base, &members, &signatures);
         let balance = SignatureAccounts::new(&base, &ledger);
         let initialisation = Initialisation::new(&base, &key_ring.maker);
@@ -80,13 +84,14 @@ impl Deployment {
             custody_reports: CustodyReports::new(&base, &signatures),
             backups: Backups::new(&base, &signatures),
             restoring: Restoring::new(&base, &key_ring.changes),
-            readiness: Readiness::new(&base, &signatures, &key_ring.trials, &state),
+            readiness: Readiness::new(&base, &signatures, &key_ring.trials, &intake, &state),
             issuers: Issuers::new(issuer),
             audit: base.audit,
             secret: base.secret,
             key_ring,
             initialisation,
             resealing,
+            intake,
             balance,
             ledger,
             ports,

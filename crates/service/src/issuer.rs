@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clients::registry::ClientRegistry;
 use crate::factors::Factors;
+use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::ids::Ids;
 use crate::issuing::Issuing;
 use crate::issuing::introspection::Introspection;
@@ -46,14 +47,19 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    pub(crate) fn new(base: &Base, signatures: &Arc<Signatures>, resealing: &Arc<ResealState>) -> Self {
+    pub(crate) fn new(
+        base: &Base,
+        signatures: &Arc<Signatures>,
+        resealing: &Arc<ResealState>,
+        intake: &Arc<EnvelopeIntake>,
+    ) -> Self {
         let accounts = Accounts::new(base);
         let client_authenticator = ClientAuthenticator::new(base);
         let signed_state = SignedState::new(base);
         let (piv, proofs, tries) = (PivCards::new(base), FactorProofs::new(base), Tries::new(base));
         let security_keys = SecurityKeys::new(base, &proofs, &signed_state);
         let (decoys, matcher) = (Decoys::new(base, resealing), CodeMatcher::new(base, &piv));
-        let sign_in = SignIn::new(base, &piv, &security_keys, &tries, &decoys, &matcher, &proofs);
+        let sign_in = SignIn::new(base, &piv, &security_keys, &tries, &decoys, &matcher, &proofs, intake);
         let (introspection, revocation) = (Introspection::new(base), Revocation::new(base));
         let maker = TokenMaker::new(base, signatures);
         let refreshing = Refreshing::new(base, &client_authenticator, &maker);

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::key_ring::trials::Trials;
 use crate::{ChangeError, Signatures};
 use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth};
@@ -87,6 +88,8 @@ pub struct ReadinessReport {
     pub store: String,
     /// This node's clock beside the database's, in a word: tokens and leases of several nodes go by one time.
     pub clock: String,
+    /// Whether every secret of the deployment has come to this node's HSM tokens, in words.
+    pub secrets: String,
     /// The audit log, in a word: records are written with the store, so this tells of its checkpoints.
     pub audit: String,
 }
@@ -102,7 +105,7 @@ module! {
     /// Says whether tokens can be issued and verified.
     pub struct Readiness {
         takes clock, directory, key_admin, hsm_health, settings, membership;
-        calls signatures: Signatures, trials: Trials, state: ReadinessState;
+        calls signatures: Signatures, trials: Trials, intake: EnvelopeIntake, state: ReadinessState;
         keeps report: tokio::sync::Mutex<Option<(Instant, ReadinessReport)>>;
     }
 }
@@ -150,13 +153,21 @@ impl Readiness {
                 ("not available", "not known")
             }
         };
+        let secrets = match self.intake.missing().await {
+            Ok(0) => "ok".to_owned(),
+            Ok(missing) => {
+                format!("{missing} are still on their way to this node's HSM token: nobody signs in here until then")
+            }
+            Err(_) => "not known".to_owned(),
+        };
         let audit = self.state.audit();
         let verification = self.directory.at_hand().await.is_ok();
         // What one HSM token can't sign, another one does.
         let can_sign = hsm.values().any(|state| state == "ok");
-        let ready = can_sign && [store, clock, &audit].iter().all(|word| *word == "ok");
+        let ready = can_sign && [store, clock, &audit, &secrets].iter().all(|word| *word == "ok");
         let (issuance, verification) = (Part { ready }, Part { ready: verification });
-        ReadinessReport { ready, issuance, verification, hsm, store: store.to_owned(), clock: clock.to_owned(), audit }
+        let (store, clock) = (store.to_owned(), clock.to_owned());
+        ReadinessReport { ready, issuance, verification, hsm, store, clock, secrets, audit }
     }
 
     fn hsm_state(&self, hsm: &HsmName) -> &'static str {

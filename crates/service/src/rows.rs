@@ -36,7 +36,7 @@ pub(crate) fn decoy_row(tenant: &TenantId, column: &str) -> RowBinding {
 
 /// The row that the secret is sealed for.
 pub(crate) fn deployment_row() -> RowBinding {
-    RowBinding::new(&TenantId::default_tenant(), "deployment", "1", "secret")
+    RowBinding::of_deployment_secret()
 }
 
 /// The row that a factor's secret is wrapped for.

@@ -25,7 +25,7 @@ pub(super) static TAKE: LazyLock<Text> = LazyLock::new(|| {
     Text::by_clock(text, "$3")
 });
 
-type Asked = (&'static str, String, Timestamp, Duration);
+type Asked = (String, String, Timestamp, Duration);
 
 async fn take((name, holder, at, lasts): &Asked, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let taken = query(TAKE.clone())
@@ -38,7 +38,7 @@ async fn take((name, holder, at, lasts): &Asked, connection: &mut Connection) ->
     Ok(WriteOutcome::nothing(taken.rows_affected() == 1))
 }
 
-async fn end((name, holder): &(&'static str, String), connection: &mut Connection) -> Result<WriteOutcome<()>> {
+async fn end((name, holder): &(String, String), connection: &mut Connection) -> Result<WriteOutcome<()>> {
     query(END).bind(name).bind(holder).execute(connection).await?;
     Ok(WriteOutcome::nothing(()))
 }
@@ -49,19 +49,13 @@ fn leasing(name: &str) -> Scope {
 
 #[async_trait]
 impl Leases for SqlStore {
-    async fn take_lease(
-        &self,
-        name: &'static str,
-        holder: &str,
-        at: Timestamp,
-        lasts: Duration,
-    ) -> Result<bool, StoreError> {
-        let asked = (name, holder.to_owned(), at, lasts);
+    async fn take_lease(&self, name: &str, holder: &str, at: Timestamp, lasts: Duration) -> Result<bool, StoreError> {
+        let asked = (name.to_owned(), holder.to_owned(), at, lasts);
         self.writer.change("take a lease", leasing(name), asked, vec![], take).await
     }
 
-    async fn end_lease(&self, name: &'static str, holder: &str) -> Result<(), StoreError> {
-        let asked = (name, holder.to_owned());
+    async fn end_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        let asked = (name.to_owned(), holder.to_owned());
         self.writer.change("end a lease", leasing(name), asked, vec![], end).await
     }
 }

@@ -28,6 +28,7 @@ mod chain;
 mod clients;
 pub mod copy;
 pub mod engine;
+mod envelopes;
 mod factor_life;
 mod factors;
 mod failpoints;
@@ -228,6 +229,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         ceremonies::TEXTS,
         chain::TEXTS,
         clients::TEXTS,
+        envelopes::TEXTS,
         factor_life::TEXTS,
         factors::TEXTS,
         key_ring::TEXTS,

@@ -66,7 +66,7 @@ async fn add_client(client: &OtpClient, connection: &mut Connection) -> Result<W
         return Ok(WriteOutcome::nothing(false));
     }
     seals::add(connection, &client.tenant, seals::OTP_CLIENT, &client.id.to_string(), &client.key).await?;
-    Ok(WriteOutcome::applied(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 async fn enable_client(
@@ -103,7 +103,7 @@ async fn add_key(key: &OtpKey, connection: &mut Connection) -> Result<WriteOutco
         return Ok(WriteOutcome::nothing(false));
     }
     seals::add(connection, &key.tenant, seals::OTP_KEY, &key.public_id, &key.secret).await?;
-    Ok(WriteOutcome::applied(true))
+    Ok(WriteOutcome::renewed(true))
 }
 
 async fn enable_key(

@@ -35,6 +35,8 @@ texts! {
     // Their codes are in no backup.
     REMOVE_RECOVERY_SEALS = "DELETE FROM seals
         WHERE kind = $1 AND (tenant, row_id) IN (SELECT tenant, id FROM factors WHERE kind = 'recovery')";
+    REMOVE_RECOVERY_ENVELOPES = "DELETE FROM envelopes
+        WHERE kind = $1 AND (tenant, row_id) IN (SELECT tenant, id FROM factors WHERE kind = 'recovery')";
     REMOVE_RECOVERY = "DELETE FROM factors WHERE kind = 'recovery'";
     OPEN = "DELETE FROM store_moves WHERE move_id = $1";
     END_SESSIONS = "DELETE FROM sessions";
@@ -303,7 +305,9 @@ async fn end_rights(node: &NodeId, at: Timestamp, connection: &mut Connection) -
     let grants = change_each(&LIVE_GRANTS, &[], before_all(), ended, &mut *connection).await?;
     let spent = |factor: &StoredRow| spent_until(factor, at);
     let totp = change_each(&COUNTING, &[], before_all(), spent, &mut *connection).await?;
-    query(REMOVE_RECOVERY_SEALS).bind(seals::FACTOR).execute(connection).await?;
+    for text in [REMOVE_RECOVERY_SEALS, REMOVE_RECOVERY_ENVELOPES] {
+        query(text).bind(seals::FACTOR).execute(&mut *connection).await?;
+    }
     let recovery = query(REMOVE_RECOVERY).execute(connection).await?.rows_affected();
     query(AWAIT_ANSWER).bind(node).bind(at).execute(connection).await?;
     Ok(Ended { grants, recovery, totp })

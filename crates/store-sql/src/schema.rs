@@ -28,6 +28,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "first", script: include_str!("migrations/0001_first.sql") },
     Migration { version: 2, name: "moves", script: include_str!("migrations/0002_moves.sql") },
     Migration { version: 3, name: "hsm_logins", script: include_str!("migrations/0003_hsm_logins.sql") },
+    Migration { version: 4, name: "envelopes", script: include_str!("migrations/0004_envelopes.sql") },
 ];
 
 impl Migration {

@@ -1,12 +1,17 @@
-//! The seals of a row, which are written and removed with it: one for each HSM token that opens the secret.
+//! The seals of a row, which are written and removed with it: one for each HSM token that opens the secret, or an envelope for one
+//! that the node does not reach.
 
 use super::engine::{Connection, Result, query};
 use super::texts::texts;
-use signet_core::keys::{SealedCopies, TenantId};
+use signet_core::keys::{Envelope, SealedCopies, TenantId};
 
 texts! {
     ADD = "INSERT INTO seals (tenant, kind, row_id, hsm, blob) VALUES ($1, $2, $3, $4, $5)";
+    ADD_ENVELOPE = "INSERT INTO envelopes (tenant, kind, row_id, hsm, envelope) VALUES ($1, $2, $3, $4, $5)";
     REMOVE = "DELETE FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3";
+    REMOVE_ENVELOPES = "DELETE FROM envelopes WHERE tenant = $1 AND kind = $2 AND row_id = $3";
+    REMOVE_ENVELOPES_OF_FACTORS = "DELETE FROM envelopes WHERE tenant = $1 AND kind = $2
+        AND row_id IN (SELECT id FROM factors WHERE tenant = $1 AND user_id = $3)";
     REMOVE_OF_FACTORS = "DELETE FROM seals WHERE tenant = $1 AND kind = $2
         AND row_id IN (SELECT id FROM factors WHERE tenant = $1 AND user_id = $3)";
 }
@@ -35,7 +40,8 @@ pub(super) async fn add(
     seals: &SealedCopies,
 ) -> Result<()> {
     for (hsm, blob) in &seals.0 {
-        query(ADD).bind(tenant).bind(kind).bind(row_id).bind(hsm).bind(blob).execute(&mut *connection).await?;
+        let text = if Envelope::is_one(blob) { ADD_ENVELOPE } else { ADD };
+        query(text).bind(tenant).bind(kind).bind(row_id).bind(hsm).bind(blob).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -47,12 +53,16 @@ pub(super) async fn remove(
     kind: &'static str,
     row_id: &str,
 ) -> Result<()> {
-    query(REMOVE).bind(tenant).bind(kind).bind(row_id).execute(connection).await?;
+    for text in [REMOVE, REMOVE_ENVELOPES] {
+        query(text).bind(tenant).bind(kind).bind(row_id).execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
 /// Removes the seals of all factors of a user.
 pub(super) async fn remove_of_factors(connection: &mut Connection, tenant: &TenantId, user: &str) -> Result<()> {
-    query(REMOVE_OF_FACTORS).bind(tenant).bind(FACTOR).bind(user).execute(connection).await?;
+    for text in [REMOVE_OF_FACTORS, REMOVE_ENVELOPES_OF_FACTORS] {
+        query(text).bind(tenant).bind(FACTOR).bind(user).execute(&mut *connection).await?;
+    }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::row::{add_seal, number};
 use super::seals::{self, DEPLOYMENT, DEPLOYMENT_ROW, FACTOR, OTP_CLIENT, OTP_KEY, PASSWORD, STOCK};
 use super::texts::texts;
 use super::{SqlStore, stock};
-use signet_core::keys::{HsmName, OtpHash, OtpSecretKind, SealedCopies, TenantId};
+use signet_core::keys::{Envelope, HsmName, OtpHash, OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_core::row_keys::RowKeys;
 use signet_store::{
@@ -23,7 +23,10 @@ use signet_store::{
 texts! {
     OF_ROW = "SELECT hsm, blob FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 ORDER BY hsm";
     HAS_ROWS = "SELECT 1 FROM users UNION ALL SELECT 1 FROM clients LIMIT 1";
-    LACKING = "SELECT s.tenant, s.kind, s.row_id, s.hsm, s.blob, f.user_id, f.kind AS factor_kind, f.totp_hash, f.detail,
+    LACKING = "SELECT s.tenant, s.kind, s.row_id, s.hsm, s.blob, CAST(CASE WHEN EXISTS (
+                SELECT 1 FROM envelopes e
+                WHERE e.tenant = s.tenant AND e.kind = s.kind AND e.row_id = s.row_id AND e.hsm = $1) THEN 1 ELSE 0 END AS BIGINT) AS waits,
+            f.user_id, f.kind AS factor_kind, f.totp_hash, f.detail,
             t.detail AS stock_detail
         FROM (SELECT DISTINCT a.tenant, a.kind, a.row_id FROM seals a
             WHERE (a.tenant, a.kind, a.row_id) > ($2, $3, $4) AND NOT EXISTS (
@@ -37,11 +40,18 @@ texts! {
     EXTEND = "INSERT INTO seals (tenant, kind, row_id, hsm, blob) SELECT $1, $2, $3, $4, $5
         WHERE EXISTS (SELECT 1 FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 AND hsm = $6 AND blob = $7)
         ON CONFLICT DO NOTHING";
+    EXTEND_ENVELOPE = "INSERT INTO envelopes (tenant, kind, row_id, hsm, envelope) SELECT $1, $2, $3, $4, $5
+        WHERE EXISTS (SELECT 1 FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 AND hsm = $6 AND blob = $7)
+            AND NOT EXISTS (SELECT 1 FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 AND hsm = $4)
+        ON CONFLICT DO NOTHING";
+    NEEDLESS = "DELETE FROM envelopes WHERE tenant = $1 AND kind = $2 AND row_id = $3 AND hsm = $4";
+    ENVELOPES_OF_TOKEN = "DELETE FROM envelopes WHERE hsm = $1";
     COUNT = "SELECT (SELECT COUNT(*) FROM (SELECT DISTINCT tenant, kind, row_id FROM seals) each) AS secrets,
         (SELECT COUNT(*) FROM seals WHERE hsm = $1) AS sealed,
         (SELECT COUNT(*) FROM seals a WHERE a.hsm = $1 AND NOT EXISTS (
             SELECT 1 FROM seals b
-            WHERE b.tenant = a.tenant AND b.kind = a.kind AND b.row_id = a.row_id AND b.hsm <> $1)) AS alone";
+            WHERE b.tenant = a.tenant AND b.kind = a.kind AND b.row_id = a.row_id AND b.hsm <> $1)) AS alone,
+        (SELECT COUNT(*) FROM envelopes WHERE hsm = $1) AS waiting";
 }
 
 /// Passes over those whose secret is being replaced just now.
@@ -56,7 +66,7 @@ pub(super) static REMOVE_OF_TOKEN: LazyLock<Text> = LazyLock::new(|| {
 });
 
 /// The columns that a secret stands in.
-fn place(owner: &SecretOwner) -> (&'static str, &str) {
+pub(super) fn place(owner: &SecretOwner) -> (&'static str, &str) {
     match owner {
         SecretOwner::Deployment => (DEPLOYMENT, DEPLOYMENT_ROW),
         SecretOwner::Password(user) => (PASSWORD, user.as_str()),
@@ -68,7 +78,7 @@ fn place(owner: &SecretOwner) -> (&'static str, &str) {
 }
 
 /// A secret that was read with its seals; `None` where nothing owns it any more.
-fn secret_of(row: &Row) -> Result<Option<SecretAtRest>> {
+pub(super) fn secret_of(row: &Row) -> Result<Option<SecretAtRest>> {
     let row_id: String = row.try_get("row_id")?;
     let (owner, wrapped) = match row.try_get("kind")? {
         DEPLOYMENT => (SecretOwner::Deployment, None),
@@ -90,10 +100,11 @@ fn secret_of(row: &Row) -> Result<Option<SecretAtRest>> {
         _ => return Err(StoreFailure::Corrupt("kind of a secret")),
     };
     let tenant = row.try_get("tenant")?;
-    Ok(Some(SecretAtRest { tenant, owner, wrapped, seals: SealedCopies::default() }))
+    let waits = row.try_get::<i64, _>("waits")? != 0;
+    Ok(Some(SecretAtRest { tenant, owner, wrapped, seals: SealedCopies::default(), waits }))
 }
 
-fn cursor_of(row: &Row) -> Result<SecretCursor> {
+pub(super) fn cursor_of(row: &Row) -> Result<SecretCursor> {
     Ok(SecretCursor { tenant: row.try_get("tenant")?, kind: row.try_get("kind")?, row: row.try_get("row_id")? })
 }
 
@@ -139,10 +150,11 @@ async fn extend(
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     let (kind, row_id) = place(&secret.owner);
-    let mut has_extended = false;
+    let (mut has_extended, mut has_envelope) = (false, false);
     for (hsm, blob) in &added.0 {
+        let is_envelope = Envelope::is_one(blob);
         for (known, known_blob) in &secret.seals.0 {
-            let extended = query(EXTEND)
+            let extended = query(if is_envelope { EXTEND_ENVELOPE } else { EXTEND })
                 .bind(&secret.tenant)
                 .bind(kind)
                 .bind(row_id)
@@ -153,18 +165,24 @@ async fn extend(
                 .execute(&mut *connection)
                 .await?;
             has_extended |= extended.rows_affected() > 0;
+            has_envelope |= is_envelope && extended.rows_affected() > 0;
+        }
+        if !is_envelope {
+            query(NEEDLESS).bind(&secret.tenant).bind(kind).bind(row_id).bind(hsm).execute(&mut *connection).await?;
         }
     }
-    Ok(if has_extended { WriteOutcome::applied(true) } else { WriteOutcome::nothing(false) })
+    // An envelope is looked for where the number has risen.
+    Ok(if has_envelope { WriteOutcome::renewed(true) } else { WriteOutcome::applied_if(has_extended) })
 }
 
 async fn remove_of_token((hsm, limit): &(HsmName, u32), connection: &mut Connection) -> Result<WriteOutcome<u64>> {
+    query(ENVELOPES_OF_TOKEN).bind(hsm).execute(&mut *connection).await?;
     let removed = query(REMOVE_OF_TOKEN.clone()).bind(hsm).bind(limit).execute(connection).await?;
     Ok(WriteOutcome::applied(removed.rows_affected()))
 }
 
 /// What locks the row that a secret belongs to, as every change of it does.
-fn owning(secret: &SecretAtRest) -> Scope {
+pub(super) fn owning(secret: &SecretAtRest) -> Scope {
     let tenant = &secret.tenant;
     Scope::shared(Name::KeyRing).and_shared(Name::Stock(tenant)).and_alone(match &secret.owner {
         SecretOwner::Deployment => Name::Once(tenant, DEPLOYMENT, b""),
@@ -183,7 +201,12 @@ fn seals_of(rows: &[Row]) -> Result<SealedCopies> {
 }
 
 fn count_of(row: &Row) -> Result<SealCount> {
-    Ok(SealCount { secrets: number(row, "secrets")?, sealed: number(row, "sealed")?, alone: number(row, "alone")? })
+    Ok(SealCount {
+        secrets: number(row, "secrets")?,
+        sealed: number(row, "sealed")?,
+        alone: number(row, "alone")?,
+        waiting: number(row, "waiting")?,
+    })
 }
 
 #[async_trait]

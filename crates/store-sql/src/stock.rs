@@ -118,7 +118,7 @@ async fn add(tokens: &Vec<StockToken>, connection: &mut Connection) -> Result<Wr
             added.push(token.serial.clone());
         }
     }
-    Ok(if added.is_empty() { WriteOutcome::nothing(added) } else { WriteOutcome::applied(added) })
+    Ok(if added.is_empty() { WriteOutcome::nothing(added) } else { WriteOutcome::renewed(added) })
 }
 
 async fn assign(

@@ -163,6 +163,16 @@ tables! {
     seals InBackups [tenant, kind, row_id, hsm] {
         tenant: Text, kind: Text, row_id: Text, hsm: Text, blob: Bytes
     }
+    envelopes InBackups [tenant, kind, row_id, hsm] {
+        tenant: Text, kind: Text, row_id: Text, hsm: Text, envelope: Bytes
+    }
+    transports InBackups [hsm] {
+        hsm: Text, key_id: Text, mac: Bytes, complete_at: Number
+    }
+    joins StaysHere [hsm] {
+        hsm: Text, node: Text, label: Text, manufacturer: Text, model: Text, serial: Text, firmware: Text, cka_id: Bytes,
+        public_jwk: Text, requested_at: Number, admission: Text
+    }
     factors InBackups Authority [tenant, id] {
         tenant: Text, id: Text, user_id: Text, label: Text, kind: Text, created_at: Number,
         last_used_at: Number beside, totp_hash: Text, totp_digits: Number, totp_step_seconds: Number,

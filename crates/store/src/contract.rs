@@ -6,8 +6,8 @@
 //! same time. So whatever begins after the end was acknowledged finds it.
 
 use super::{
-    AuditLog, Candidates, Ceremonies, Clients, FactorLife, Factors, Grants, Keys, Leases, Logins, Membership, Nodes,
-    OtpValidation, RecoveryCodes, Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
+    AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, Keys, Leases, Logins,
+    Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -38,6 +38,7 @@ all_of!(
     Leases,
     Logins,
     SecretsAtRest,
+    Envelopes,
     Throttles,
     Revocations,
     AuditLog,

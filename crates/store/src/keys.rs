@@ -65,9 +65,9 @@ pub trait Leases: Send + Sync {
     /// Takes or renews a lease for so long: true for the holder it has now. Another holder's lease is taken only after it ran
     /// out. Now is what the database server's clock says, so that nodes whose clocks differ agree; where there is no server
     /// it is `at`.
-    async fn take_lease(&self, name: &'static str, holder: &str, at: Timestamp, lasts: Duration) -> Result<bool>;
+    async fn take_lease(&self, name: &str, holder: &str, at: Timestamp, lasts: Duration) -> Result<bool>;
     /// Gives a lease back, where this holder has it.
-    async fn end_lease(&self, name: &'static str, holder: &str) -> Result<()>;
+    async fn end_lease(&self, name: &str, holder: &str) -> Result<()>;
 }
 
 /// How many secrets at rest are kept alike.

@@ -250,6 +250,8 @@ pub struct SecretAtRest {
     pub wrapped: Option<OtpSecretKind>,
     /// Its seals.
     pub seals: SealedCopies,
+    /// Whether an envelope waits for the HSM token that was asked about.
+    pub waits: bool,
 }
 
 /// Where a listing of secrets at rest goes on.
@@ -272,6 +274,8 @@ pub struct SealCount {
     pub sealed: u64,
     /// Those that no other token can open.
     pub alone: u64,
+    /// Those that wait in an envelope, for its node to seal them.
+    pub waiting: u64,
 }
 
 /// A refresh token that was presented, with its family.

@@ -2,11 +2,12 @@
 //! fail or lie, takes keys from it, and holds signatures back until it lets them go.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use aws_lc_rs::agreement;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use signet_core::keys::{
@@ -43,6 +44,8 @@ pub(crate) struct SoftwareHsms {
     made: AtomicU64,
     /// A token that is not configured yet.
     hidden: Mutex<Option<HsmName>>,
+    /// Whether they can have transport keys.
+    takes_envelopes: AtomicBool,
 }
 
 /// One token.
@@ -68,6 +71,7 @@ struct HeldKey {
 
 enum Material {
     Pair(EcdsaKeyPair),
+    Transport(agreement::PrivateKey),
     Secret([u8; 32]),
 }
 
@@ -93,8 +97,18 @@ impl Token {
     pub(super) fn secret(&self, key: &HsmKey) -> Result<[u8; 32], HsmError> {
         match self.key(&key.cka_id, &key.key_id)?.material {
             Material::Secret(secret) => Ok(secret),
-            Material::Pair(_) => Err(HsmError::new("find", HsmFailure::MechanismMissing("none".into()))),
+            Material::Pair(_) | Material::Transport(_) => {
+                Err(HsmError::new("find", HsmFailure::MechanismMissing("none".into())))
+            }
         }
+    }
+
+    /// What the private half of a transport key makes of a point.
+    pub(super) fn agree(&self, key: &HsmKey, point: &[u8]) -> Result<Vec<u8>, HsmError> {
+        let missing = || HsmError::new("find", HsmFailure::DoesNotOpen);
+        let Material::Transport(private) = &self.key(&key.cka_id, &key.key_id)?.material else { return Err(missing()) };
+        let point = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, point);
+        agreement::agree(private, point, missing(), |shared| Ok(shared.to_vec()))
     }
 
     fn tally(&mut self, key: &KeyId) -> &mut KeyTally {
@@ -133,7 +147,13 @@ impl SoftwareHsms {
             held_back: Mutex::default(),
             made: AtomicU64::new(0),
             hidden: Mutex::default(),
+            takes_envelopes: AtomicBool::new(false),
         }
+    }
+
+    /// From now on transport keys are made in them.
+    pub(crate) fn take_envelopes(&self) {
+        self.takes_envelopes.store(true, Ordering::Relaxed);
     }
 
     /// Takes a token out of the configuration.
@@ -251,7 +271,12 @@ impl SoftwareHsms {
 
     fn generate(&self, hsm: &HsmName, purpose: KeyPurpose, cka_id: Vec<u8>) -> Result<GeneratedKey, HsmError> {
         let mut token = self.ask(hsm, "generate")?;
-        let (material, public) = if purpose.is_pair() {
+        let (material, public) = if purpose == KeyPurpose::Transport {
+            let private = agreement::PrivateKey::generate(&agreement::ECDH_P256).unwrap();
+            let point = private.compute_public_key().unwrap();
+            let public = PublicKey::from_ec_point(KeyType::P256, point.as_ref()).unwrap();
+            (Material::Transport(private), Some(public))
+        } else if purpose.is_pair() {
             let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
             let public = PublicKey::from_ec_point(KeyType::P256, pair.public_key().as_ref()).unwrap();
             (Material::Pair(pair), Some(public))
@@ -341,6 +366,7 @@ impl KeyAdmin for SoftwareHsms {
             library: "none".to_owned(),
             algorithms: vec![Algorithm::Es256],
             seal_modes: if token.only_signs { Vec::new() } else { vec![SealMode::Sealed] },
+            takes_envelopes: self.takes_envelopes.load(Ordering::Relaxed),
             pin_count_low: false,
             confined: Vec::new(),
             not_confined: Vec::new(),

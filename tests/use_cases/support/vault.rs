@@ -6,9 +6,11 @@ use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, UnboundCipher
 use aws_lc_rs::hmac;
 use signet_core::keys::{
     HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealedCopies,
-    Vault,
+    Vault, envelope, hpke,
 };
+use signet_core::random::OsRandom;
 use signet_core::secret::SecretBytes;
+use signet_jose::PublicKey;
 
 use super::hsm::SoftwareHsms;
 
@@ -45,6 +47,23 @@ impl SoftwareHsms {
             }
         }
         if seals.0.is_empty() { Err(failed) } else { Ok(seals) }
+    }
+
+    fn decapsulate(
+        &self,
+        transport: &HsmKey,
+        row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, HsmError> {
+        let fails = || HsmError::new("take envelope", HsmFailure::DoesNotOpen);
+        let (point, _) = hpke::parts(sealed).ok_or_else(fails)?;
+        let shared = self.ask(&transport.hsm, "take envelope")?.agree(transport, point)?;
+        let recipient = transport.public.as_ref().unwrap().key.p256_point().unwrap();
+        let associated = envelope::associated(row, wrapped);
+        hpke::open(&shared, sealed, &envelope::bound(&recipient, &associated))
+            .map(|secret| secret.to_vec())
+            .ok_or_else(fails)
     }
 
     /// Opens by the first token that answers.
@@ -158,6 +177,34 @@ impl Vault for SoftwareHsms {
         let secret = self.open_by_any("rebind", from, seals)?;
         let tokens: Vec<HsmName> = seals.0.keys().cloned().collect();
         self.seal_for(&tokens, "rebind", to, &secret)
+    }
+
+    async fn take_envelope(
+        &self,
+        transport: &HsmKey,
+        row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, HsmError> {
+        let secret = self.decapsulate(transport, row, wrapped, sealed)?;
+        let mut seals = self.seal_for(std::slice::from_ref(&transport.hsm), "take envelope", row, &secret)?;
+        Ok(seals.0.remove(&transport.hsm).unwrap())
+    }
+
+    async fn open_deployment_secret(&self, transport: &HsmKey, sealed: &[u8]) -> Result<SecretBytes, HsmError> {
+        let row = RowBinding::of_deployment_secret();
+        self.decapsulate(transport, &row, None, sealed).map(SecretBytes::new)
+    }
+
+    async fn put_in_envelope(
+        &self,
+        row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
+        seals: &SealedCopies,
+        to: &PublicKey,
+    ) -> Result<Vec<u8>, HsmError> {
+        let secret = self.open_by_any("put in envelope", row, seals)?;
+        Ok(envelope::seal(&OsRandom, to, row, wrapped, &secret).unwrap())
     }
 
     async fn derive(

@@ -108,6 +108,8 @@ words! {
         HsmAdded = "hsm.added",
         /// An HSM token was taken out of the deployment.
         HsmRetired = "hsm.retired",
+        /// A secret on its way to an HSM token was refused: nobody of the deployment wrote it, or not for its row.
+        EnvelopeRefused = "envelope.refused",
         /// An operator allowed a login at an HSM token, after its PIN was refused or a login ended unknown.
         HsmLoginAllowed = "hsm.login_allowed",
         /// An HSM answered with a signature that does not verify.

@@ -87,16 +87,19 @@ pub struct KeyUsage {
     pub unwraps: bool,
     /// `CKA_SIGN`
     pub signs: bool,
+    /// `CKA_DERIVE`, which only a transport key is asked for.
+    pub derives: bool,
 }
 
 impl KeyUsage {
-    /// Judges the use. A secret key does what it is for and nothing else; a private key signs.
+    /// Judges the use. A secret key and a transport key do what they are for and nothing else; any other private key signs.
     pub fn judge(&self, purpose: KeyPurpose) -> Custody {
         let (encrypts, wraps) = (self.encrypts && self.decrypts, self.wraps && self.unwraps);
         let is_able = match purpose {
             KeyPurpose::TokenSigning | KeyPurpose::AuditSigning | KeyPurpose::Binding => self.signs,
             KeyPurpose::Wrapping => wraps,
             KeyPurpose::Sealing => encrypts,
+            KeyPurpose::Transport => self.derives,
         };
         let (may_encrypt, may_wrap) = (self.encrypts || self.decrypts, self.wraps || self.unwraps);
         let is_too_wide = match purpose {
@@ -104,6 +107,7 @@ impl KeyUsage {
             KeyPurpose::Wrapping => may_encrypt || self.signs,
             KeyPurpose::Sealing => may_wrap || self.signs,
             KeyPurpose::Binding => may_encrypt || may_wrap,
+            KeyPurpose::Transport => may_encrypt || may_wrap || self.signs,
         };
         verdict([
             (!self.is_of_right_type, CustodyFault::WrongType),
@@ -181,12 +185,17 @@ mod tests {
         assert_eq!(sealing.judge(KeyPurpose::Sealing), Custody::Held);
         assert_eq!(signing.judge(KeyPurpose::Binding), Custody::Held);
         assert_eq!(signing.judge(KeyPurpose::TokenSigning), Custody::Held);
+        let deriving = KeyUsage { derives: true, ..none };
+        assert_eq!(deriving.judge(KeyPurpose::Transport), Custody::Held);
         let refused = |usage: KeyUsage, purpose, fault| assert_eq!(usage.judge(purpose), Custody::Refused(vec![fault]));
         refused(KeyUsage { unwraps: false, ..wrapping }, KeyPurpose::Wrapping, CustodyFault::UseForbidden);
         refused(KeyUsage { decrypts: true, ..wrapping }, KeyPurpose::Wrapping, CustodyFault::UseTooWide);
         refused(KeyUsage { unwraps: true, ..sealing }, KeyPurpose::Sealing, CustodyFault::UseTooWide);
         refused(KeyUsage { wraps: true, ..signing }, KeyPurpose::Binding, CustodyFault::UseTooWide);
         refused(none, KeyPurpose::AuditSigning, CustodyFault::UseForbidden);
+        refused(none, KeyPurpose::Transport, CustodyFault::UseForbidden);
+        refused(KeyUsage { signs: true, ..deriving }, KeyPurpose::Transport, CustodyFault::UseTooWide);
+        refused(KeyUsage { decrypts: true, ..deriving }, KeyPurpose::Transport, CustodyFault::UseTooWide);
         refused(KeyUsage { is_of_right_type: false, ..sealing }, KeyPurpose::Sealing, CustodyFault::WrongType);
     }
 }

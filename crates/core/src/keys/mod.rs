@@ -2,8 +2,10 @@
 //! through which the rest of Signet uses them. Nothing here knows PKCS#11.
 
 pub mod custody;
+pub mod envelope;
 pub mod error;
 pub mod health;
+pub mod hpke;
 pub mod login;
 pub mod ports;
 pub mod report;
@@ -13,6 +15,7 @@ pub mod signature;
 pub mod signed;
 
 pub use custody::{Custody, CustodyFault, KeyAttributes, KeyUsage};
+pub use envelope::Envelope;
 pub use error::{HsmError, HsmFailure, HsmResult};
 pub use health::{TokenHealth, Trial};
 pub use login::{

@@ -10,7 +10,7 @@ use super::{
     OtpSecretKind, RawSignature, RowBinding, SealedCopies, TenantId, TokenHealth, TokenReport, Trial,
 };
 use crate::secret::SecretBytes;
-use signet_jose::{Algorithm, KeyId};
+use signet_jose::{Algorithm, KeyId, PublicKey};
 
 /// Signs with keys in HSM tokens.
 #[async_trait]
@@ -96,6 +96,33 @@ pub trait Vault: Send + Sync + 'static {
         cipher: OtpSecretKind,
         seals: &SealedCopies,
     ) -> HsmResult<SealedCopies>;
+
+    /// Opens an envelope's encrypted secret by the transport key of an HSM token that this node reaches, and seals for the same
+    /// token what was in it; the secret itself stays with the token's worker. Returns the seal.
+    /// Errors: [`HsmFailure::DoesNotOpen`](super::HsmFailure::DoesNotOpen) where it is another row's or was tampered with;
+    /// otherwise [`HsmError`].
+    async fn take_envelope(
+        &self,
+        transport: &HsmKey,
+        row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
+        sealed: &[u8],
+    ) -> HsmResult<Vec<u8>>;
+
+    /// Opens the deployment's secret by a transport key that this node reaches: nothing else is opened so.
+    /// Errors: as [`take_envelope`](Self::take_envelope).
+    async fn open_deployment_secret(&self, transport: &HsmKey, sealed: &[u8]) -> HsmResult<SecretBytes>;
+
+    /// Opens a secret at rest and encrypts it to the transport key of an HSM token that this node does not reach. The secret itself
+    /// stays with the worker of the token that opened it.
+    /// Errors: as [`reseal_for`](Self::reseal_for).
+    async fn put_in_envelope(
+        &self,
+        row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
+        seals: &SealedCopies,
+        to: &PublicKey,
+    ) -> HsmResult<Vec<u8>>;
 
     /// HMAC-SHA-256 of `label ‖ 0 ‖ message` under the binding key of one HSM token: the named one, or any healthy one.
     /// The answer says which it was, because each token has its own key.

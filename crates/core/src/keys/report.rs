@@ -43,6 +43,8 @@ pub struct TokenReport {
     pub algorithms: Vec<Algorithm>,
     /// How it can keep OTP secrets: the preferred mode first; empty where it can't.
     pub seal_modes: Vec<SealMode>,
+    /// Whether it can have a transport key: secrets of other nodes' HSM tokens come to it.
+    pub takes_envelopes: bool,
     /// Whether the module says that few PIN tries are left.
     pub pin_count_low: bool,
     /// What its worker has given up, in words.

@@ -38,12 +38,20 @@ words! {
         /// Binds wrapped secrets to their rows, and derived refresh tokens before the deployment had a secret of its own:
         /// HMAC-SHA-256, `CKA_SIGN` only.
         Binding = "binding",
+        /// Receives secrets that HSM tokens of other nodes sealed (a pair of P-256): `CKA_DERIVE` only. It signs nothing and is
+        /// never published.
+        Transport = "transport",
     }
 }
 
 impl KeyPurpose {
     /// Whether the key is a pair with a public half.
     pub const fn is_pair(self) -> bool {
+        matches!(self, Self::TokenSigning | Self::AuditSigning | Self::Transport)
+    }
+
+    /// Whether the key signs what the deployment states.
+    pub const fn signs(self) -> bool {
         matches!(self, Self::TokenSigning | Self::AuditSigning)
     }
 }

@@ -17,6 +17,16 @@ impl RowBinding {
         Self(format!("signet/1\0{tenant}\0{table}\0{id}\0{column}"))
     }
 
+    /// The row of the deployment's secret.
+    pub fn of_deployment_secret() -> Self {
+        Self::new(&TenantId::default_tenant(), "deployment", "1", "secret")
+    }
+
+    /// The row that these bytes name; `None` where they are no text.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        std::str::from_utf8(bytes).ok().map(|text| Self(text.to_owned()))
+    }
+
     /// The bytes that are bound.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -44,7 +54,8 @@ impl SealMode {
     }
 }
 
-/// A secret at rest, once per HSM token: any healthy token can open its own.
+/// A secret at rest, once per HSM token: any healthy token can open its own. What is written for a token that this node does not
+/// reach is no seal but an [`Envelope`](super::Envelope), which its own node makes a seal of.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SealedCopies(pub BTreeMap<HsmName, Vec<u8>>);
@@ -68,4 +79,16 @@ pub enum OtpSecretKind {
     Hmac(OtpHash),
     /// An AES-128 key of a Yubico OTP.
     Aes128,
+}
+
+impl OtpSecretKind {
+    /// The byte that binds a secret to its kind. None is 0, which stands for a secret that is opened.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Hmac(OtpHash::Sha1) => 1,
+            Self::Hmac(OtpHash::Sha256) => 2,
+            Self::Hmac(OtpHash::Sha512) => 3,
+            Self::Aes128 => 4,
+        }
+    }
 }

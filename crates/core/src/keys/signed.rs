@@ -50,7 +50,7 @@ impl SignedKind {
         match self {
             Self::Token => matches!(purpose, KeyPurpose::TokenSigning),
             Self::Checkpoint | Self::Report | Self::Backup => matches!(purpose, KeyPurpose::AuditSigning),
-            Self::Test => purpose.is_pair(),
+            Self::Test => purpose.signs(),
         }
     }
 }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_key_that_keeps_secrets_signs_nothing() {
-        for purpose in [KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding] {
+        for purpose in [KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding, KeyPurpose::Transport] {
             assert!(!SignedKind::ALL.into_iter().any(|kind| kind.is_signed_by(purpose)));
         }
         assert!(!SignedKind::Token.is_signed_by(KeyPurpose::AuditSigning));

@@ -6,12 +6,13 @@ use tokio::task::JoinSet;
 use super::HsmGroup;
 use super::signer::{key_ref, unexpected};
 use crate::blob::{Blob, key_tag};
-use crate::wire::{Answer, KeyRef, Octets, Operation, SealedSecret, SecretKind, VaultKeys};
+use crate::wire::{Answer, KeyRef, Octets, Operation, SealedSecret, SealingPlace, SecretKind, VaultKeys};
 use signet_core::keys::{
     HsmError, HsmFailure, HsmKey, HsmName, HsmResult, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealMode,
     SealedCopies, Vault,
 };
 use signet_core::secret::SecretBytes;
+use signet_jose::PublicKey;
 
 #[async_trait]
 impl Vault for HsmGroup {
@@ -132,9 +133,60 @@ impl Vault for HsmGroup {
         let secret = SecretBytes::new(secret.take());
         self.seal_for(lacking, row, kind, &secret).await
     }
+
+    async fn take_envelope(
+        &self,
+        transport: &HsmKey,
+        row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
+        sealed: &[u8],
+    ) -> HsmResult<Vec<u8>> {
+        let place = SealingPlace {
+            keys: self.active_keys(&transport.hsm),
+            row: Octets(row.as_bytes().to_vec()),
+            kind: wrapped.map_or(SecretKind::Opened, SecretKind::Otp),
+        };
+        let operation =
+            Operation::TakeEnvelope { transport: key_ref(transport), place, sealed: Octets(sealed.to_vec()) };
+        self.bytes_of(&transport.hsm, operation).await
+    }
+
+    async fn open_deployment_secret(&self, transport: &HsmKey, sealed: &[u8]) -> HsmResult<SecretBytes> {
+        let (key, sealed) = (key_ref(transport), Octets(sealed.to_vec()));
+        let operation = Operation::OpenDeploymentSecret { transport: key, sealed };
+        self.bytes_of(&transport.hsm, operation).await.map(SecretBytes::new)
+    }
+
+    async fn put_in_envelope(
+        &self,
+        row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
+        seals: &SealedCopies,
+        to: &PublicKey,
+    ) -> HsmResult<Vec<u8>> {
+        let name = "put in envelope";
+        let point = to.p256_point().ok_or_else(|| {
+            HsmError::not_asked(name, HsmFailure::Configuration("a transport key is a pair of P-256".to_owned()))
+        })?;
+        let put = |sealed| Operation::PutInEnvelope { sealed, wrapped, to: Octets(point.to_vec()) };
+        match self.use_seals(name, row, seals, put).await? {
+            Answer::Bytes(sealed) => Ok(sealed.take()),
+            _ => Err(unexpected(name)),
+        }
+    }
 }
 
 impl HsmGroup {
+    /// Asks one token for bytes.
+    async fn bytes_of(&self, hsm: &HsmName, operation: Operation) -> HsmResult<Vec<u8>> {
+        let name = operation.name();
+        let token = self.token(hsm).map_err(|failure| HsmError::not_asked(name, failure))?;
+        match token.call(operation).await? {
+            Answer::Bytes(bytes) => Ok(bytes.take()),
+            _ => Err(unexpected(name)),
+        }
+    }
+
     async fn hmacs(
         &self,
         row: &RowBinding,

@@ -12,6 +12,7 @@ use cryptoki::session::Session;
 use super::error::{Fault, Result};
 use super::token::is_logged_in;
 use crate::wire::KeyRef;
+use signet_core::keys::hpke::ENCAPSULATED_BYTES;
 use signet_core::keys::{Custody, HsmFailure, KeyAttributes, KeyPurpose, KeyUsage};
 use signet_jose::PublicKey;
 use signet_jose::algorithm::KeyType;
@@ -30,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct FoundKey {
     pub(super) handle: ObjectHandle,
     pub(super) is_elliptic: bool,
+    /// The public half of a pair of P-256.
+    pub(super) public: Option<[u8; ENCAPSULATED_BYTES]>,
 }
 
 /// Finds the key, proves that it is the one that is meant, and judges its custody and its use. Tries again where the
@@ -49,21 +52,22 @@ fn find_once(session: &Session, key: &KeyRef) -> Result<FoundKey> {
     };
     let mut attributes = read_attributes(session, handle)?;
     let mut least_bits = 256;
-    let mut key_type = None;
+    let (mut key_type, mut point) = (None, None);
     if key.purpose.is_pair() {
         let public_handle = find_one(session, ObjectClass::PUBLIC_KEY, key)?.ok_or_else(|| missing(key))?;
         let (public, bits) = read_public(session, public_handle)?.ok_or_else(|| missing(key))?;
         if public.thumbprint().as_str() != key.key_id {
             return Err(missing(key));
         }
-        key_type = Some(public.key_type());
+        (key_type, point) = (Some(public.key_type()), public.p256_point());
         attributes.bits = Some(bits);
         least_bits = shortest(public.key_type());
     }
     judge(&attributes, least_bits, &key.key_id)?;
     refuse_unless_held(read_usage(session, handle, key.purpose, key_type)?.judge(key.purpose), &key.key_id)?;
     refuse_other_purpose(session, handle, key)?;
-    Ok(FoundKey { handle, is_elliptic: matches!(key_type, Some(KeyType::P256 | KeyType::P384)) })
+    let is_elliptic = matches!(key_type, Some(KeyType::P256 | KeyType::P384));
+    Ok(FoundKey { handle, is_elliptic, public: point })
 }
 
 /// The label that a key was made with says what it is for: an audit key is not to be had as a token key by whoever asks.
@@ -206,10 +210,14 @@ fn read_usage(session: &Session, handle: ObjectHandle, purpose: KeyPurpose, pair
         // A private key has neither.
         asked.extend([AttributeType::Encrypt, AttributeType::Wrap]);
     }
+    if purpose == KeyPurpose::Transport {
+        asked.push(AttributeType::Derive);
+    }
     for attribute in session.get_attributes(handle, &asked)? {
         match attribute {
             Attribute::KeyType(value) => usage.is_of_right_type = is_type_of(value, purpose, pair),
             Attribute::Sign(value) => usage.signs = value,
+            Attribute::Derive(value) => usage.derives = value,
             Attribute::Decrypt(value) => usage.decrypts = value,
             Attribute::Unwrap(value) => usage.unwraps = value,
             Attribute::Encrypt(value) => usage.encrypts = value,
@@ -230,6 +238,7 @@ fn is_type_of(module_type: ModuleKeyType, purpose: KeyPurpose, pair: Option<KeyT
                     KeyType::Rsa => ModuleKeyType::RSA,
                 }
         }),
+        (KeyPurpose::Transport, pair) => pair == Some(KeyType::P256) && module_type == ModuleKeyType::EC,
         (KeyPurpose::Wrapping | KeyPurpose::Sealing, _) => module_type == ModuleKeyType::AES,
         // Some modules make the one where the other is asked for.
         (KeyPurpose::Binding, _) => [ModuleKeyType::GENERIC_SECRET, ModuleKeyType::SHA256_HMAC].contains(&module_type),

@@ -13,7 +13,8 @@ use super::session_place::SessionPlace;
 use super::session_thread::Shared;
 use super::single_part::SinglePartSession;
 use crate::wire::{KeyRef, Octets};
-use signet_core::keys::KeyPurpose;
+use signet_core::keys::hpke::ENCAPSULATED_BYTES;
+use signet_core::keys::{HsmFailure, KeyPurpose};
 
 /// A key is found and judged anew after this long: a token may have been re-initialised meanwhile, and a session copy
 /// outlives its original.
@@ -35,6 +36,7 @@ struct Handle {
     purpose: KeyPurpose,
     object: ObjectHandle,
     is_copy: bool,
+    public: Option<[u8; ENCAPSULATED_BYTES]>,
     found_at: Instant,
 }
 
@@ -88,10 +90,17 @@ impl KeySession {
         };
         self.forget(&key.cka_id);
         let (object, is_copy) = self.working_copy(&found);
-        let handle =
-            Handle { key_id: key.key_id.clone(), purpose: key.purpose, object, is_copy, found_at: Instant::now() };
+        let (key_id, purpose, public) = (key.key_id.clone(), key.purpose, found.public);
+        let handle = Handle { key_id, purpose, object, is_copy, public, found_at: Instant::now() };
         self.handles.insert(key.cka_id.clone(), handle);
         Ok(object)
+    }
+
+    /// The public half of a pair of P-256 that was found under this name.
+    pub(super) fn public_half(&mut self, key: &KeyRef) -> Result<[u8; ENCAPSULATED_BYTES]> {
+        self.handle(key)?;
+        let known = self.handles.get(&key.cka_id).and_then(|known| known.public);
+        known.ok_or_else(|| HsmFailure::KeyMissing(key.key_id.clone()).into())
     }
 
     /// Uses a known handle of this key for a little longer.

@@ -155,7 +155,13 @@ impl Manager {
         let mut public = common(ObjectClass::PUBLIC_KEY, &label, cka_id);
         let mut private = common(ObjectClass::PRIVATE_KEY, &label, cka_id);
         private.extend(kept());
-        private.push(Attribute::Sign(true));
+        let derives = purpose == KeyPurpose::Transport;
+        private.push(if derives { Attribute::Derive(true) } else { Attribute::Sign(true) });
+        if derives {
+            self.shared.token.mechanisms.require_for(purpose, None)?;
+            // Some modules let a pair sign unless they are told.
+            private.push(Attribute::Sign(false));
+        }
         let mechanism = match key_type {
             KeyType::P256 => elliptic(&mut public, P256_OID, Mechanism::EccKeyPairGen),
             KeyType::P384 => elliptic(&mut public, P384_OID, Mechanism::EccKeyPairGen),
@@ -178,9 +184,9 @@ impl Manager {
             }
             made
         };
-        let open_half = [&public[..], &[Attribute::Private(false), Attribute::Verify(true)]].concat();
-        let signs_alone = [&private[..], &[Attribute::Decrypt(false), Attribute::Unwrap(false)]].concat();
-        match generate(&open_half, &signs_alone) {
+        let open_half = [&public[..], &[Attribute::Private(false), Attribute::Verify(!derives)]].concat();
+        let narrowed = [&private[..], &[Attribute::Decrypt(false), Attribute::Unwrap(false)]].concat();
+        match generate(&open_half, &narrowed) {
             // Some modules want none of what narrows a pair's use (tpm2-pkcs11 answers CKR_GENERAL_ERROR), or no public
             // half that can be seen without a login (AWS CloudHSM, by its documents).
             Err(fault) if fault.may_be_of_the_template() => generate(&public, &private),
@@ -229,7 +235,7 @@ impl Manager {
             KeyPurpose::Wrapping => (Mechanism::AesKeyGen, KeyUsage { wraps: true, unwraps: true, ..none }),
             KeyPurpose::Sealing => (Mechanism::AesKeyGen, KeyUsage { encrypts: true, decrypts: true, ..none }),
             KeyPurpose::Binding => (Mechanism::GenericSecretKeyGen, KeyUsage { signs: true, ..none }),
-            KeyPurpose::TokenSigning | KeyPurpose::AuditSigning => {
+            KeyPurpose::TokenSigning | KeyPurpose::AuditSigning | KeyPurpose::Transport => {
                 return Err(refuse("a key of this purpose is a pair"));
             }
         };

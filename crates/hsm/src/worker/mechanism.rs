@@ -160,6 +160,11 @@ impl Mechanisms {
         [wraps.then_some(SealMode::Wrapped), seals.then_some(SealMode::Sealed)].into_iter().flatten().collect()
     }
 
+    /// Whether a pair can be kept that envelopes are opened by.
+    pub(super) fn takes_envelopes(&self) -> bool {
+        self.has(MechanismType::ECDH1_DERIVE) && self.require_to_generate(KeyType::P256, 256).is_ok()
+    }
+
     /// Demands that a key pair of this type and size can be generated.
     /// Errors: [`HsmFailure::MechanismMissing`] with the mechanism, and the sizes where they are what is wrong.
     pub(super) fn require_to_generate(&self, key_type: KeyType, bits: u32) -> Result<()> {
@@ -211,6 +216,7 @@ impl Mechanisms {
                 self.require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC")
             }
             KeyPurpose::Binding => self.require(MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC"),
+            KeyPurpose::Transport => self.require(MechanismType::ECDH1_DERIVE, "CKM_ECDH1_DERIVE"),
         }
     }
 

@@ -30,6 +30,7 @@ mod single_part;
 mod standalone;
 mod token;
 mod token_bucket;
+mod transport;
 mod vault;
 
 use std::io::{self, Read as _};

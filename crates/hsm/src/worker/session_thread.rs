@@ -178,6 +178,9 @@ impl SessionThread {
             Operation::DecryptBlock { sealed, block } => keys.decrypt_block(sealed, *block),
             Operation::ExportSecret { sealed, kind } => keys.export_secret(sealed, *kind),
             Operation::Rebind { sealed, to, kind } => keys.rebind(sealed, &to.0, *kind),
+            Operation::TakeEnvelope { transport, place, sealed } => keys.take_envelope(transport, place, &sealed.0),
+            Operation::OpenDeploymentSecret { transport, sealed } => keys.open_deployment_secret(transport, &sealed.0),
+            Operation::PutInEnvelope { sealed, wrapped, to } => keys.put_in_envelope(sealed, *wrapped, &to.0),
             Operation::Derive { key, input } => Ok(Answer::Bytes(Octets(keys.mac(key, &input.0)?))),
             Operation::Describe
             | Operation::List

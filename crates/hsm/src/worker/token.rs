@@ -155,6 +155,7 @@ impl Token {
             library: self.library.clone(),
             algorithms: self.mechanisms.algorithms(),
             seal_modes: self.mechanisms.seal_modes(),
+            takes_envelopes: self.mechanisms.takes_envelopes(),
             pin_count_low,
             confined: self.in_force.measures.clone(),
             not_confined: self.in_force.missing.clone(),

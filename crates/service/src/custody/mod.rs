@@ -369,6 +369,7 @@ fn unknown_key(report: &KeyReport) -> UnknownKey {
 /// The family of mechanisms; whether the module hashes or Signet does is the module's choice.
 const fn mechanism(key: &HsmKey) -> &'static str {
     match (&key.public, key.purpose) {
+        (_, KeyPurpose::Transport) => "CKM_ECDH1_DERIVE",
         (Some(jwk), _) => match jwk.algorithm {
             Algorithm::Es256 | Algorithm::Es384 => "CKM_ECDSA",
             Algorithm::EdDsa => "CKM_EDDSA",
@@ -403,14 +404,14 @@ fn judge(key: &HsmKey, found: &[KeyReport], books: &Reconciliation) -> KeyCustod
         kid: key.key_id.to_string(),
         cka_id: hexadecimal(&key.cka_id),
         purpose: key.purpose,
-        algorithm: key.public.as_ref().map(|jwk| jwk.algorithm),
+        algorithm: key.public.as_ref().filter(|_| key.purpose.signs()).map(|jwk| jwk.algorithm),
         mechanism: mechanism(key),
         kind: reports.first().map(|report| report.kind.clone()),
         stage: key.state.name(),
         since: key.state.since().to_string(),
         created_at: key.created_at.to_string(),
         attributes: reports.first().map(|report| report.attributes),
-        signed: key.purpose.is_pair().then(|| tally().into()),
+        signed: key.purpose.signs().then(|| tally().into()),
         held: faults.is_empty(),
         faults,
     }

@@ -6,7 +6,7 @@ use crate::error::InitialiseError;
 use crate::key_ring::key_maker::Wanted;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
-use signet_jose::KeyId;
+use signet_jose::{Algorithm, KeyId};
 use signet_store::StoreError;
 
 /// One key that `init` found or made.
@@ -33,8 +33,8 @@ pub(crate) enum Entry {
 
 /// What keeps secrets.
 const KEEPING: [KeyPurpose; 3] = [KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding];
-/// What signs, for others to trust.
-const SIGNING: [KeyPurpose; 2] = [KeyPurpose::TokenSigning, KeyPurpose::AuditSigning];
+/// What signs, and what is encrypted to, for others to trust.
+const SIGNING: [KeyPurpose; 3] = [KeyPurpose::TokenSigning, KeyPurpose::AuditSigning, KeyPurpose::Transport];
 
 /// The RSA size where none is asked for.
 pub const DEFAULT_RSA_BITS: u32 = 3072;
@@ -42,7 +42,7 @@ pub const DEFAULT_RSA_BITS: u32 = 3072;
 module! {
     /// Makes the keys of a deployment and binds it to its HSM tokens.
     pub struct Initialisation {
-        takes clock, directory, key_admin, settings, keys, membership, secret;
+        takes clock, directory, key_admin, settings, keys, membership, secret, transports;
         calls key_maker: KeyMaker;
     }
 }
@@ -90,6 +90,9 @@ impl Initialisation {
             keys.extend(self.ensure_keys(hsm, entry, &SIGNING, report, context, progress).await?);
         }
         self.directory.fresh().await?;
+        for (hsm, _) in &reports {
+            self.transports.vouch(hsm).await?;
+        }
         Ok(keys)
     }
 
@@ -109,6 +112,8 @@ impl Initialisation {
                 let algorithm = match purpose {
                     KeyPurpose::TokenSigning => Some(self.settings.algorithm),
                     KeyPurpose::AuditSigning => report.algorithms.first().copied(),
+                    // What it is in the store: a pair of P-256. It signs nothing.
+                    KeyPurpose::Transport => Some(Algorithm::Es256),
                     KeyPurpose::Wrapping | KeyPurpose::Sealing | KeyPurpose::Binding => None,
                 };
                 let (rsa_bits, at_once) = (DEFAULT_RSA_BITS, entry == Entry::Founding);
@@ -192,6 +197,7 @@ fn is_needed(purpose: KeyPurpose, report: &TokenReport) -> bool {
         // A token that keeps no secrets has none to bind either: it signs alone.
         KeyPurpose::Binding => !report.seal_modes.is_empty(),
         KeyPurpose::Wrapping => report.seal_modes.contains(&SealMode::Wrapped),
+        KeyPurpose::Transport => report.keeps_secrets() && report.takes_envelopes,
         KeyPurpose::Sealing => report.seal_modes.contains(&SealMode::Sealed),
     }
 }

@@ -2,13 +2,15 @@
 //! at any point and go on where they ended.
 
 pub mod initialise;
+pub mod intake;
 pub mod members;
 pub mod reseal;
+pub(crate) mod transports;
 
 use serde::Serialize;
 
 use crate::Signatures;
-use crate::error::MembershipError;
+use crate::error::{InitialiseError, MembershipError};
 use crate::hsm_logins::TroubledLogins;
 use crate::hsm_membership::initialise::{Entry, Initialisation, InitialisedKey};
 use crate::hsm_membership::reseal::{COMMAND_PAUSE, Resealed, Resealing, keeps_secrets};
@@ -97,7 +99,7 @@ pub struct RetiredHsm {
 module! {
     /// Adds HSM tokens to the deployment and retires them.
     pub struct HsmMembership {
-        takes clock, directory, key_admin, settings, keys, logins, membership, secrets_at_rest;
+        takes clock, directory, key_admin, settings, keys, logins, membership, secrets_at_rest, secret, transports;
         calls initialisation: Initialisation, resealing: Resealing, signatures: Signatures;
     }
 }
@@ -184,6 +186,8 @@ impl HsmMembership {
         let keys =
             self.initialisation.ensure_keys(hsm, Entry::Joining, &KeyPurpose::ALL, &report, context, progress).await?;
         self.directory.fresh().await?;
+        self.secret.prepare_deployment_secret().await;
+        self.transports.vouch(hsm).await.map_err(InitialiseError::from)?;
         let keeps_secrets = report.keeps_secrets();
         let resealed = if keeps_secrets { self.seal_what_lacks(hsm, progress).await? } else { Resealed::default() };
         let seals = self.secrets_at_rest.count_seals(hsm).await?;

@@ -26,6 +26,9 @@ pub const COMMAND_PAUSE: Duration = Duration::from_millis(11);
 /// How long a token's seals are not looked through again once nothing was missing: that reads all of them.
 const COMPLETE_FOR: Duration = Duration::from_secs(10);
 
+/// How long a node that died keeps the others waiting.
+const LEASE_LASTS: Duration = Duration::from_secs(15);
+
 /// When nothing was missing for each token.
 #[derive(Default)]
 pub(crate) struct ResealState(Mutex<HashMap<HsmName, Complete>>);
@@ -79,7 +82,7 @@ pub struct Resealed {
 module! {
     /// SealedCopies for each HSM token what it lacks.
     pub struct Resealing {
-        takes key_admin, hsm_health, vault, keys, membership, secrets_at_rest, secret;
+        takes clock, key_admin, hsm_health, vault, keys, leases, nodes, membership, secrets_at_rest, secret, transports;
         calls decoys: Decoys, members: Members, state: ResealState;
     }
 }
@@ -97,7 +100,7 @@ impl Resealing {
         loop {
             let (secrets, last) = self.secrets_at_rest.lacking(hsm, after.as_ref(), PAGE).await?;
             let Some(last) = last else { return Ok(done) };
-            for secret in secrets {
+            for secret in secrets.into_iter().filter(|secret| self.is_to_be_made(secret, hsm)) {
                 match self.reseal_one(&secret, hsm).await {
                     Ok(()) => done.extended += 1,
                     Err(ChangeError::Hsm(HsmError { failure: HsmFailure::DoesNotOpen, .. })) => {
@@ -111,6 +114,13 @@ impl Resealing {
             }
             after = Some(last);
         }
+    }
+
+    /// Whether the seal, or the envelope, can be made here and is not on its way.
+    fn is_to_be_made(&self, secret: &SecretAtRest, hsm: &HsmName) -> bool {
+        let here = self.key_admin.tokens();
+        let opens = secret.seals.0.keys().any(|sealed| here.contains(sealed));
+        opens && (here.contains(hsm) || !secret.waits)
     }
 
     async fn reseal_one(&self, secret: &SecretAtRest, hsm: &HsmName) -> Result<(), ChangeError> {
@@ -131,10 +141,42 @@ impl Resealing {
             tracing::debug!(%error, "the decoys are looked at later");
         }
         for hsm in self.key_admin.tokens() {
-            if let Err(error) = self.reseal_if_needed(&hsm).await {
+            let done = async {
+                if self.hsm_health.health(&hsm) == TokenHealth::Serving {
+                    self.transports.vouch(&hsm).await?;
+                }
+                self.reseal_if_needed(&hsm).await
+            };
+            if let Err(error) = done.await {
                 tracing::debug!(%hsm, %error, "resealing goes on later");
             }
         }
+        if let Err(error) = self.fill_envelopes().await {
+            tracing::debug!(%error, "envelopes for other nodes' HSM tokens are made later");
+        }
+    }
+
+    /// Puts into envelopes what other nodes' HSM tokens lack: what was there before they joined, and what could not be put into one
+    /// when it was sealed. One node does it for each token at a time.
+    async fn fill_envelopes(&self) -> Result<(), ChangeError> {
+        for recipient in self.transports.elsewhere().await? {
+            let hsm = &recipient.key.hsm;
+            let generations = self.membership.generations(&TenantId::default_tenant()).await?;
+            if self.state.is_complete(hsm, generations) || !self.holds_lease(hsm).await? {
+                continue;
+            }
+            let done = self.reseal(hsm, COMMAND_PAUSE, &|_| {}).await?;
+            if done.extended > 0 {
+                tracing::info!(%hsm, secrets = done.extended, "secrets that another node's HSM token lacked are on their way to it");
+            }
+            self.state.completed(hsm, generations, done.unopened);
+        }
+        Ok(())
+    }
+
+    async fn holds_lease(&self, hsm: &HsmName) -> Result<bool, ChangeError> {
+        let (name, holder) = (format!("reseal/{hsm}"), self.nodes.node().as_str());
+        Ok(self.leases.take_lease(&name, holder, self.clock.now(), LEASE_LASTS).await?)
     }
 
     async fn reseal_if_needed(&self, hsm: &HsmName) -> Result<(), ChangeError> {

@@ -1,8 +1,9 @@
 //! Rotation of the signing keys: generates the next key ahead of time, has it sign once every verifier knows it, takes the
 //! old one out of the JWKS after its last token has expired, and destroys it in its HSM token (promise 6).
 //!
-//! One process of a deployment does this, by a lease in the store. The lease saves work; what keeps two processes from
-//! harm where a lease changes hands unnoticed is that each step is a conditional write.
+//! For each HSM token one process does this that reaches it, by a lease of the token in the store; nobody judges keys in a token
+//! that it does not reach. The lease saves work; what keeps two processes from harm where a lease changes hands unnoticed is that
+//! each step is a conditional write.
 
 mod plan;
 pub mod steps;
@@ -24,8 +25,11 @@ pub use plan::stage_ends;
 
 pub(crate) use plan::rsa_bits;
 
-/// The lease's name in the store.
-const LEASE: &str = "rotation";
+/// The name in the store of the lease for one HSM token.
+fn lease_of(hsm: &HsmName) -> String {
+    format!("rotation/{hsm}")
+}
+
 /// How long a process that died keeps the others waiting.
 const LEASE_LASTS: Duration = Duration::from_secs(15);
 /// How often it is renewed, or asked for.
@@ -42,12 +46,18 @@ struct Pause {
     lasts: Duration,
 }
 
+/// When a lease was asked for, and whether it was given.
+#[derive(Clone, Copy)]
+struct Lease {
+    asked: Instant,
+    is_held: bool,
+}
+
 /// The one process's work on the key ring, or its wait for it.
 pub struct Rotator {
     rotation: Arc<Rotation>,
     holder: String,
-    lease_asked: Option<Instant>,
-    has_lease: bool,
+    leases: HashMap<HsmName, Lease>,
     /// Since when each key was seen in its stage, by a clock that nobody sets.
     seen: HashMap<Seen, Instant>,
     /// Revoked keys that the workers have let go of; `None` before the first look.
@@ -62,8 +72,7 @@ impl Rotator {
         Self {
             rotation,
             holder,
-            lease_asked: None,
-            has_lease: false,
+            leases: HashMap::new(),
             seen: HashMap::new(),
             let_go: None,
             noted_generation: None,
@@ -83,17 +92,15 @@ impl Rotator {
         let keys = self.rotation.keys.keys().await?;
         self.look_at(&keys);
         self.let_go_of_revoked(&keys).await;
-        if !self.holds_lease().await? {
-            return Ok(());
-        }
+        self.renew_leases().await?;
         for step in self.plan(&keys).await? {
             let name = name_of(&step);
             if self.pauses.get(&name).is_some_and(|pause| Instant::now() < pause.until) {
                 continue;
             }
             // A step before this one may have taken its time.
-            if !self.holds_lease().await? {
-                return Ok(());
+            if !self.holds_lease(hsm_of(&step)).await? {
+                continue;
             }
             match self.rotation.changes.rotate_by(&step, &RequestContext::default()).await {
                 Ok(()) => {
@@ -114,12 +121,14 @@ impl Rotator {
         let hsms = rotation.key_admin.tokens();
         let live = rotation.members.live_members().await?;
         let members: Vec<HsmName> = hsms.iter().filter(|hsm| live.contains(hsm)).cloned().collect();
+        let elsewhere: Vec<HsmName> = live.into_iter().filter(|hsm| !hsms.contains(hsm)).collect();
         let seen = |key: &HsmKey| self.seen.get(&seen_as(key)).map_or(Duration::ZERO, Instant::elapsed);
         Ok(plan(&View {
             keys,
             announced: &announced,
             hsms: &hsms,
             members: &members,
+            elsewhere: &elsewhere,
             tenant: &rotation.settings.tenant,
             algorithm: rotation.settings.algorithm,
             settings: rotation.settings.keys,
@@ -167,18 +176,28 @@ impl Rotator {
         }
     }
 
-    async fn holds_lease(&mut self) -> Result<bool, StoreError> {
-        if self.lease_asked.is_none_or(|asked| asked.elapsed() >= LEASE_RENEWED) {
-            let now = self.rotation.clock.now();
-            // Counted from before the answer: the lease ends earlier here than in the store.
-            let asked = Instant::now();
-            let taken = self.rotation.leases.take_lease(LEASE, &self.holder, now, LEASE_LASTS).await?;
-            if taken && !self.has_lease {
-                tracing::debug!("this process looks after the key ring");
-            }
-            (self.has_lease, self.lease_asked) = (taken, Some(asked));
+    /// Asks for the lease of each HSM token that this process reaches, so that another one waits only where this one works.
+    async fn renew_leases(&mut self) -> Result<(), StoreError> {
+        for hsm in self.rotation.key_admin.tokens() {
+            self.holds_lease(&hsm).await?;
         }
-        Ok(self.has_lease)
+        Ok(())
+    }
+
+    async fn holds_lease(&mut self, hsm: &HsmName) -> Result<bool, StoreError> {
+        let known = self.leases.get(hsm).copied();
+        if let Some(known) = known.filter(|known| known.asked.elapsed() < LEASE_RENEWED) {
+            return Ok(known.is_held);
+        }
+        let now = self.rotation.clock.now();
+        // Counted from before the answer: the lease ends earlier here than in the store.
+        let asked = Instant::now();
+        let is_held = self.rotation.leases.take_lease(&lease_of(hsm), &self.holder, now, LEASE_LASTS).await?;
+        if is_held && known.is_none_or(|known| !known.is_held) {
+            tracing::debug!(%hsm, "this process looks after the keys in the HSM token");
+        }
+        self.leases.insert(hsm.clone(), Lease { asked, is_held });
+        Ok(is_held)
     }
 
     fn pause(&mut self, name: &str) -> Duration {
@@ -199,10 +218,13 @@ module! {
 }
 
 impl Rotation {
-    /// Gives the lease of the rotation back, so that another process need not wait for its end.
-    /// Errors: [`StoreError`]: the lease runs out by itself.
+    /// Gives the leases of the rotation back, so that another process need not wait for their end.
+    /// Errors: [`StoreError`]: the leases run out by themselves.
     pub async fn end_rotation(&self, holder: &str) -> Result<(), StoreError> {
-        self.leases.end_lease(LEASE, holder).await
+        for hsm in self.key_admin.tokens() {
+            self.leases.end_lease(&lease_of(&hsm), holder).await?;
+        }
+        Ok(())
     }
 
     /// Tells the audit log that a rotation that a person asked for did not begin.
@@ -232,6 +254,16 @@ impl Rotation {
 
 fn seen_as(key: &HsmKey) -> Seen {
     (key.key_id.clone(), key.hsm.clone(), key.state.name(), key.state.since().unix_millis())
+}
+
+/// The HSM token whose key a step is about.
+fn hsm_of(step: &Step) -> &HsmName {
+    match step {
+        Step::HandOver { successor, .. } => &successor.hsm,
+        Step::Generate { hsm, .. } => hsm,
+        Step::Withdraw(key) | Step::Destroy(key) => &key.hsm,
+        Step::Sweep(announced) => &announced.hsm,
+    }
 }
 
 /// The step in words, the same each time that it is tried.

@@ -22,6 +22,8 @@ pub(crate) struct View<'v> {
     pub(crate) hsms: &'v [HsmName],
     /// Those of them that belong to the deployment: new keys are made and begin to sign there alone.
     pub(crate) members: &'v [HsmName],
+    /// The members that other nodes reach and this one does not: they judge the keys in them.
+    pub(crate) elsewhere: &'v [HsmName],
     /// The tenant whose ring it is.
     pub(crate) tenant: &'v TenantId,
     /// What tokens are signed with.
@@ -156,7 +158,8 @@ impl View<'_> {
             KeyState::Retiring { since, until } => until <= self.now && (self.seen)(key) >= until.since(since),
             _ => false,
         };
-        self.ring().filter(is_over).map(|key| Step::Withdraw(key.clone())).collect()
+        let is_judged_here = |key: &&HsmKey| !self.elsewhere.contains(&key.hsm);
+        self.ring().filter(is_judged_here).filter(is_over).map(|key| Step::Withdraw(key.clone())).collect()
     }
 }
 

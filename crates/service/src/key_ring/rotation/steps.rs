@@ -111,20 +111,16 @@ impl KeyChanges {
         Ok(())
     }
 
-    /// Whether every key that the deployment works with is where it should be, in one HSM token or in all: a token that
-    /// shows less than it holds is not one in which to destroy anything.
+    /// Whether every key that the deployment works with is where it should be, in one HSM token or in all that this node reaches: a
+    /// token that shows less than it holds is not one in which to destroy anything.
     async fn find_active_keys(&self, keys: &[HsmKey], only: Option<&HsmName>) -> Result<(), ChangeError> {
         let active: Vec<HsmKey> = keys.iter().filter(|key| key.state.is_active()).cloned().collect();
         let known = self.key_admin.tokens();
         let mut hsms: Vec<&HsmName> = active.iter().map(|key| &key.hsm).collect();
         hsms.sort();
         hsms.dedup();
-        for hsm in hsms.into_iter().filter(|hsm| only.is_none_or(|only| only == *hsm)) {
-            if !known.contains(hsm) {
-                let text =
-                    format!("active keys are in HSM token `{hsm}`, which is not configured: nothing is destroyed");
-                return Err(ChangeError::Input(text));
-            }
+        let is_asked = |hsm: &&HsmName| only.is_none_or(|only| only == *hsm) && known.contains(hsm);
+        for hsm in hsms.into_iter().filter(is_asked) {
             if let Some((_, error)) = self.key_admin.check(hsm, &active).await?.into_iter().next() {
                 return Err(error.into());
             }
