@@ -224,6 +224,7 @@ fn token_text(token: &TokenCustody) -> String {
             signed.checkpoints.to_string(),
             signed.reports.to_string(),
             signed.backups.to_string(),
+            signed.admissions.to_string(),
             signed.tests.to_string(),
             signed.refused.to_string(),
             signed.first_at.clone().unwrap_or_default(),
@@ -231,7 +232,7 @@ fn token_text(token: &TokenCustody) -> String {
         ]
     });
     let signed_columns =
-        ["signed by", "algorithm", "tokens", "checkpoints", "reports", "backups", "tests", "refused", "first", "last"];
+        ["signed by", "algorithm", "tokens", "checkpoints", "reports", "backups", "admissions", "tests", "refused", "first", "last"];
     format!("{head}\n{}\n\n{}", table(columns, token.keys.iter().map(key_row)), table(signed_columns, signed))
 }
 

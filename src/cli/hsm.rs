@@ -8,6 +8,7 @@ use clap::Subcommand;
 use super::{Output, deployment, operator, table};
 use crate::server::{Need, known_node_id};
 use signet_core::keys::HsmName;
+use signet_store::SealCount;
 use signet_service::hsm_logins::{AllowedLogin, AllowedNodes, TroubledLogins};
 use signet_service::hsm_membership::{AddedHsm, HsmStatus, Membership, RetiredHsm};
 
@@ -86,9 +87,17 @@ fn row(hsm: &HsmStatus) -> [String; 6] {
         if only_signs(hsm) {
             "none: it only signs".to_owned()
         } else {
-            format!("{} of {}", hsm.seals.sealed, hsm.seals.secrets)
+            seals_text(&hsm.seals)
         },
     ]
+}
+
+fn seals_text(seals: &SealCount) -> String {
+    let on_their_way = match seals.waiting {
+        0 => String::new(),
+        some => format!(", {some} on their way"),
+    };
+    format!("{} of {}{on_their_way}", seals.sealed, seals.secrets)
 }
 
 fn only_signs(hsm: &HsmStatus) -> bool {
@@ -101,7 +110,7 @@ fn hint(hsm: &HsmStatus) -> Option<String> {
     match hsm.membership {
         Membership::NotAdded => Some(format!("`signet hsm add {}` makes it part of the deployment", hsm.name)),
         Membership::NotConfigured => {
-            Some("it is a member and has no [[hsm]]: `signet hsm retire` it, or configure it".into())
+            Some("it is a member and has no [[hsm]] here: another node reaches it, or `signet hsm retire` it".into())
         }
         Membership::Retired => Some(retired_hint(hsm)),
         Membership::Member if lacking > 0 && !only_signs(hsm) => Some(format!(

@@ -42,9 +42,7 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
     );
     every(&mut tasks, RESEAL_EVERY, signet, |signet| async move { signet.resealing.reseal_where_needed().await });
     every(&mut tasks, TAKE_ENVELOPES_EVERY, signet, |signet| async move {
-        if let Err(error) = signet.intake.take_waiting().await {
-            tracing::warn!(%error, "envelopes for this node's HSM token wait");
-        }
+        signet.intake.take_or_tell().await;
     });
     every(&mut tasks, runtime.config.audit.checkpoint_interval, signet, |signet| async move {
         if let Err(error) = signet.checkpoints.checkpoint().await {

@@ -1,6 +1,6 @@
 //! A deployment that a process has open: configuration, store, HSM workers and issuer together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -256,12 +256,24 @@ impl Runtime {
         let new: Vec<Jwk> = keys.filter_map(|key| key.public).filter(is_new).collect();
         if !new.is_empty() || !path.exists() {
             known.extend(new);
-            let text = format!("{:#}\n", JwkSet { keys: known }.to_json());
-            let beside = path.with_extension("new");
-            let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
-            written.with_context(|| format!("can't write {}", path.display()))?;
+            write_keys(&path, known)?;
         }
         Ok(path)
+    }
+
+    /// Adds the audit key of the node that vouched for this one to the configured file: the log is judged by it here, too.
+    pub(crate) fn pin_audit_key(&self, pinned: &Jwk) -> anyhow::Result<()> {
+        let path = &self.config.audit.public_key;
+        let mut known = match std::fs::read_to_string(path) {
+            Ok(text) => JwkSet::from_json(&text).with_context(|| format!("{} is no JWKS", path.display()))?.keys,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
+        };
+        if !known.iter().any(|jwk| jwk.key_id == pinned.key_id) {
+            known.push(pinned.clone());
+            write_keys(path, known)?;
+        }
+        Ok(())
     }
 
     /// The audit keys that sign in their HSM now, but for those that were just made.
@@ -281,4 +293,12 @@ impl Runtime {
         }
         Ok(keys)
     }
+}
+
+/// Replaces a file of public keys.
+fn write_keys(path: &Path, keys: Vec<Jwk>) -> anyhow::Result<()> {
+    let text = format!("{:#}\n", JwkSet { keys }.to_json());
+    let beside = path.with_extension("new");
+    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    written.with_context(|| format!("can't write {}", path.display()))
 }

@@ -1,5 +1,6 @@
-//! Several servers over one PostgreSQL database and one HSM token, behind a balancer.
+//! Several servers over one PostgreSQL database, behind a balancer, with one HSM token or one each.
 
 mod ends;
+mod own_tokens;
 mod races;
 mod together;

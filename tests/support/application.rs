@@ -45,6 +45,9 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// All grants that a client can have.
 pub(crate) const ALL_GRANTS: &str = "password,refresh_token,client_credentials";
 
+/// The name of `[[hsm]]`.
+const USUAL_NAME: &str = "primary";
+
 /// The lines of `[[hsm]]` where a test names none. The deadline is one for machines that are busy.
 const USUAL_HSM: &str = "sessions = 2\ndeadline = \"12s\"";
 
@@ -99,6 +102,7 @@ impl Drop for Application {
 
 /// The lines of `[[hsm]]` that suites differ in.
 struct Hsm {
+    name: String,
     module: PathBuf,
     lines: String,
     environment: Vec<(String, String)>,
@@ -144,7 +148,8 @@ impl Application {
     /// A deployment whose module fails on order. `lines` are further ones of `[[hsm]]`, `deadline` among them.
     pub(crate) fn with_faults(module: &FaultModule, lines: &str, sections: &str) -> Arc<Self> {
         let environment = module.environment();
-        let hsm = Hsm { module: fault::shared_library(), lines: lines.to_owned(), environment };
+        let (name, module) = (USUAL_NAME.to_owned(), fault::shared_library());
+        let hsm = Hsm { name, module, lines: lines.to_owned(), environment };
         Self::initialised((module.token.clone(), hsm), fresh_address(), Naming::Address, sections)
     }
 
@@ -169,14 +174,25 @@ impl Application {
         let home = tempfile::tempdir().unwrap();
         super::write_secret(&home.path().join("pin"), &self.token.pin());
         fs::copy(self.file("audit.jwk"), home.path().join("audit.jwk")).unwrap();
+        self.node_with(Arc::clone(&self.token), Some(home), &self.hsm.name)
+    }
+
+    /// Another node of this deployment, which shares its database alone: its HSM token has this name, and no other node reaches it.
+    /// It has not joined yet.
+    pub(crate) fn node_with_own_token(&self, name: &str) -> Arc<Self> {
+        self.node_with(Arc::new(SoftToken::new()), None, name)
+    }
+
+    fn node_with(&self, token: Arc<SoftToken>, home: Option<TempDir>, name: &str) -> Arc<Self> {
         let hsm = Hsm {
+            name: name.to_owned(),
             module: self.hsm.module.clone(),
             lines: self.hsm.lines.clone(),
             environment: self.hsm.environment.clone(),
         };
         let node = Self {
-            token: Arc::clone(&self.token),
-            home: Some(home),
+            token,
+            home,
             balancer: Some(self.balancer.unwrap_or_else(|| self.address())),
             postgres: self.postgres.clone(),
             hsm,
@@ -268,11 +284,12 @@ impl Application {
         }
         let text = format!(
             "[server]\npublic_url = \"{issuer}\"\nlisten = \"{address}\"\n{server}\n[store]\n{store}\n\
-             \n[[hsm]]\nname = \"primary\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
+             \n[[hsm]]\nname = \"{name}\"\nmodule = \"{module}\"\ntoken_label = \"signet\"\npin_file = \"pin\"\n\
              environment = {{ {environment} }}\n{lines}\n\n{sections}\n",
             issuer = self.issuer(),
             address = self.address(),
             store = store_lines(self.postgres()),
+            name = self.hsm.name,
             module = self.hsm.module.display(),
             lines = self.hsm.lines,
             sections = self.sections.lock().unwrap(),
@@ -372,7 +389,8 @@ pub(super) fn store_lines(postgres: Option<&Database>) -> String {
 }
 
 fn soft_hsm(token: SoftToken, lines: &str) -> (Arc<SoftToken>, Hsm) {
-    let hsm = Hsm { module: token.module().to_owned(), lines: lines.to_owned(), environment: Vec::new() };
+    let (name, module) = (USUAL_NAME.to_owned(), token.module().to_owned());
+    let hsm = Hsm { name, module, lines: lines.to_owned(), environment: Vec::new() };
     (Arc::new(token), hsm)
 }
 

@@ -71,6 +71,27 @@ impl Cluster {
         cluster
     }
 
+    /// So many nodes, each with an HSM token that no other one reaches or names.
+    pub(crate) fn of_own_tokens(nodes: usize, sections: &str) -> Self {
+        let mut cluster = Self::of(1, sections);
+        for number in 1..nodes {
+            let node = cluster.admit(&format!("token-{number}"));
+            cluster.servers.push(node.serve());
+            cluster.balancer.nodes.lock().unwrap().push(node.address());
+        }
+        cluster
+    }
+
+    /// Lets a node in that has an HSM token of its own, as two operators do.
+    pub(crate) fn admit(&self, name: &str) -> Arc<Application> {
+        let node = self.first.node_with_own_token(name);
+        let asked = node.json(&["node", "join", name, "--vouched-by", "primary"]);
+        let code = asked["code"].as_str().unwrap();
+        self.first.json(&["node", "admit", code]);
+        node.json(&["node", "join", name, "--admitted", code]);
+        node
+    }
+
     /// One more node serves from now on.
     pub(crate) fn join(&mut self) {
         let node = self.first.another_node();

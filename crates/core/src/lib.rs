@@ -6,6 +6,7 @@
 //! | [`oauth`] | the RFCs' decisions: clients, scopes, errors, discovery, grants |
 //! | [`mfa`] | what proves a person: factors, lockout, the resulting authentication |
 //! | [`keys`] | key identity, the key ring's states, custody, the ports to the HSM |
+//! | [`admission`] | what a node is told that joins, and the code that people compare |
 //! | [`audit`] | what a record says, how records are chained and checkpoints signed |
 //! | [`backup`] | what a backup's file says, and what is signed of it |
 //! | [`row_keys`] | by which keys the store's rows are authenticated |
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod audit;
 pub mod backup;
 pub mod id;

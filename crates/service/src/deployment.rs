@@ -11,6 +11,7 @@ use crate::hsm_logins::LoginAllowances;
 use crate::hsm_membership::HsmMembership;
 use crate::hsm_membership::initialise::Initialisation;
 use crate::hsm_membership::intake::EnvelopeIntake;
+use crate::hsm_membership::joining::NodeJoining;
 use crate::hsm_membership::reseal::Resealing;
 use crate::issuer::{Issuer, Issuers};
 use crate::key_ring::KeyRing;
@@ -44,6 +45,8 @@ pub struct Deployment {
     pub resealing: Arc<Resealing>,
     /// What opens the envelopes that come to its HSM tokens.
     pub intake: Arc<EnvelopeIntake>,
+    /// What lets nodes in that have HSM tokens of their own.
+    pub joining: Arc<NodeJoining>,
     /// Where every key lies.
     pub custody: Arc<CustodyCheck>,
     /// What signs custody reports.
@@ -75,9 +78,11 @@ impl Deployment {
         let balance = SignatureAccounts::new(&base, &ledger);
         let initialisation = Initialisation::new(&base, &key_ring.maker);
         let resealing = Resealing::new(&base, &issuer.sign_in.decoys, &members, &reseal_state);
+        let hsm_membership = HsmMembership::new(&base, &initialisation, &resealing, &signatures);
         Arc::new(Self {
             checkpoints: Checkpoints::new(&base, &balance, &signatures, &state),
-            hsm_membership: HsmMembership::new(&base, &initialisation, &resealing, &signatures),
+            joining: NodeJoining::new(&base, &initialisation, &hsm_membership, &signatures),
+            hsm_membership,
             nodes: NodeRegistry::new(&base),
             login_allowances: LoginAllowances::new(&base),
             custody: CustodyCheck::new(&base, &balance),

@@ -52,6 +52,22 @@ impl DeploymentSecret {
         Ok(derived(secret, label, message))
     }
 
+    /// The secret itself, for a node that is let in, and for one that has come in.
+    /// Errors: [`Unavailable`] where it can't be opened.
+    pub(crate) async fn opened(&self) -> Result<SecretBytes, Unavailable> {
+        match self.opened.get() {
+            Some(secret) => Ok(secret.clone()),
+            None => self.open_deployment_secret().await.cloned(),
+        }
+    }
+
+    /// Works with the secret that another node of the deployment gave, before an HSM token of this one has it sealed.
+    /// Errors: [`Unavailable`] where this node works with another one.
+    pub(crate) async fn adopt(&self, secret: SecretBytes) -> Result<(), Unavailable> {
+        let _one_at_a_time = self.opening.lock().await;
+        if *self.opened.get_or_init(|| secret.clone()) == secret { Ok(()) } else { Err(Unavailable) }
+    }
+
     /// Makes the secret where there is none, and opens it, so that no request has to. Where no token does that now, the
     /// first who needs it does.
     pub(crate) async fn prepare_deployment_secret(&self) {

@@ -138,6 +138,77 @@ pub enum MembershipError {
     Store(#[from] StoreError),
 }
 
+/// A node could not be let in, or could not come in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// There is no deployment in the store.
+    #[error("there is no deployment in this store to join: `signet init` makes one, on its first node")]
+    NothingToJoin,
+    /// The deployment has, or had, an HSM token of this name.
+    #[error(
+        "the deployment has, or had, an HSM token named `{0}` already (`signet hsm list`). Where it is this one and this node reaches \
+         it, nothing is left to do; another one needs another name in its [[hsm]]"
+    )]
+    NameTaken(HsmName),
+    /// The token has no way to receive secrets.
+    #[error(
+        "the HSM token `{0}` can't receive the deployment's secrets: that takes CKM_ECDH1_DERIVE on P-256, and what keeps secrets \
+         (docs/guides/hsm-guide.md)"
+    )]
+    TakesNoEnvelopes(HsmName),
+    /// No other node has an audit key.
+    #[error("no HSM token of another node has an audit key that could vouch; `signet hsm list` on another node shows its tokens")]
+    NobodyVouches,
+    /// An operator has to choose.
+    #[error("several HSM tokens could vouch: say by --vouched-by which one, and type the code on a node that reaches it: {0}")]
+    SeveralVouch(String),
+    /// What was typed is no code.
+    #[error("this is no code of `signet node join`: it has 32 letters and digits in eight groups")]
+    NoCode,
+    /// The code is none of the keys that are seen here.
+    #[error(
+        "no node that asks to be let in has this code with the audit key that is seen here. Compare the code with what the other \
+         machine shows; where it is the same, somebody who can write the database has put another key in between: do not go on"
+    )]
+    OtherCode,
+    /// This node has not asked.
+    #[error("this node does not ask to be let in: run `signet node join NAME` first")]
+    NotAsked,
+    /// No answer yet.
+    #[error("this node is not admitted yet: run `signet node admit CODE` on a node that is in, and then this again")]
+    NotAdmitted,
+    /// Somebody else answered.
+    #[error(
+        "an admission lies there for this node, and {0}. Whoever can write the database offered another secret: nothing was taken. \
+         Find out who, then run `signet node admit CODE` again on a node that is in"
+    )]
+    Refused(signet_core::admission::AdmissionRefused),
+    /// It is for somebody else.
+    #[error(
+        "the admission that lies there is another node's, or another issuer's (server.public_url must be the deployment's): nothing \
+         was taken"
+    )]
+    OfAnother,
+    /// The HSM token can't become a member.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The keys could not be made.
+    #[error(transparent)]
+    Keys(#[from] InitialiseError),
+    /// The HSM failed.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// HSM or store did not do their part, and the log says why.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// A change was refused.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
 /// `init` failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InitialiseError {

@@ -60,7 +60,7 @@ mod signed_state;
 
 pub use deployment::Deployment;
 pub use directory::Directory;
-pub use error::{ChangeError, InitialiseError, MembershipError, SignInError, Unavailable};
+pub use error::{ChangeError, InitialiseError, JoinError, MembershipError, SignInError, Unavailable};
 pub use issuer::{Issuer, Issuers};
 pub use ports::Ports;
 pub use settings::{KeySettings, Settings};

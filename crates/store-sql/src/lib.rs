@@ -34,6 +34,7 @@ mod factors;
 mod failpoints;
 mod grants;
 mod group;
+mod joins;
 mod key_ring;
 mod keys;
 mod leases;
@@ -232,6 +233,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         envelopes::TEXTS,
         factor_life::TEXTS,
         factors::TEXTS,
+        joins::TEXTS,
         key_ring::TEXTS,
         leases::TEXTS,
         membership::TEXTS,

@@ -6,7 +6,7 @@
 //! same time. So whatever begins after the end was acknowledged finds it.
 
 use super::{
-    AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, Keys, Leases, Logins,
+    AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, Joins, Keys, Leases, Logins,
     Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
 };
 
@@ -39,6 +39,7 @@ all_of!(
     Logins,
     SecretsAtRest,
     Envelopes,
+    Joins,
     Throttles,
     Revocations,
     AuditLog,

@@ -30,6 +30,10 @@ words! {
     pub enum Event {
         /// The audit log was exported with the chains of other nodes.
         AuditExported = "audit.exported",
+        /// A node was admitted: the deployment's secret was encrypted to the transport key of its HSM token.
+        NodeAdmitted = "node.admitted",
+        /// A node that was admitted joined with an HSM token of its own.
+        NodeJoined = "node.joined",
         /// A node was taken out of the deployment for good.
         NodeRetired = "node.retired",
         /// A deployment was initialised.

@@ -95,6 +95,8 @@ pub struct KeyTally {
     pub reports: u64,
     /// Statements over backups.
     pub backups: u64,
+    /// Admissions of nodes.
+    pub admissions: u64,
     /// Test signatures.
     pub tests: u64,
     /// Requests that were refused, and not signed.
@@ -109,7 +111,18 @@ impl KeyTally {
     /// A key that has signed nothing.
     pub const fn new(key_id: KeyId) -> Self {
         let (first_at, last_at) = (None, None);
-        Self { key_id, tokens: 0, checkpoints: 0, reports: 0, backups: 0, tests: 0, refused: 0, first_at, last_at }
+        Self {
+            key_id,
+            tokens: 0,
+            checkpoints: 0,
+            reports: 0,
+            backups: 0,
+            admissions: 0,
+            tests: 0,
+            refused: 0,
+            first_at,
+            last_at,
+        }
     }
 
     /// How many signatures of one kind were counted.
@@ -119,6 +132,7 @@ impl KeyTally {
             SignedKind::Checkpoint => self.checkpoints,
             SignedKind::Report => self.reports,
             SignedKind::Backup => self.backups,
+            SignedKind::Admission => self.admissions,
             SignedKind::Test => self.tests,
         }
     }
@@ -130,6 +144,7 @@ impl KeyTally {
             SignedKind::Checkpoint => &mut self.checkpoints,
             SignedKind::Report => &mut self.reports,
             SignedKind::Backup => &mut self.backups,
+            SignedKind::Admission => &mut self.admissions,
             SignedKind::Test => &mut self.tests,
         }
     }

@@ -23,6 +23,8 @@ words! {
         Report = "report",
         /// A statement over all rows of a backup.
         Backup = "backup",
+        /// The admission of a node, with the deployment's secret in an envelope.
+        Admission = "admission",
         /// A test signature, which proves that the key can sign and nothing else.
         Test = "test",
     }
@@ -36,6 +38,7 @@ impl SignedKind {
             Self::Checkpoint => "signet-checkpoint+jwt",
             Self::Report => "signet-custody+jws",
             Self::Backup => "signet-backup+jws",
+            Self::Admission => "signet-admission+jws",
             Self::Test => "signet-test+jws",
         }
     }
@@ -49,7 +52,9 @@ impl SignedKind {
     pub const fn is_signed_by(self, purpose: KeyPurpose) -> bool {
         match self {
             Self::Token => matches!(purpose, KeyPurpose::TokenSigning),
-            Self::Checkpoint | Self::Report | Self::Backup => matches!(purpose, KeyPurpose::AuditSigning),
+            Self::Checkpoint | Self::Report | Self::Backup | Self::Admission => {
+                matches!(purpose, KeyPurpose::AuditSigning)
+            }
             Self::Test => purpose.signs(),
         }
     }

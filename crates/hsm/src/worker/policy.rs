@@ -97,6 +97,7 @@ impl Judge<'_> {
             SignedKind::Checkpoint => self.checkpoint(&object()?),
             SignedKind::Report => object().map(drop),
             SignedKind::Backup => self.backup(&object()?),
+            SignedKind::Admission => self.admission(&object()?),
             SignedKind::Test if payload == TEST_PAYLOAD => Ok(()),
             SignedKind::Test => Err(wrong),
         }
@@ -172,6 +173,21 @@ impl Judge<'_> {
             return Err(Refusal::Payload(SignedKind::Backup.name()));
         }
         for name in ["id", "at", "hash"] {
+            text(claims, name)?;
+        }
+        let issuer = text(claims, "iss")?;
+        if !self.policy.issuers.iter().any(|known| known == issuer) {
+            return Err(Refusal::Issuer);
+        }
+        self.near(seconds(claims, "iat")?, "iat")
+    }
+
+    /// The admission of `signet_core::admission`: nothing else, and at no other time.
+    fn admission(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
+        if claims.len() != 6 || claims.get("v").and_then(Value::as_u64) != Some(1) {
+            return Err(Refusal::Payload(SignedKind::Admission.name()));
+        }
+        for name in ["hsm", "transport", "envelope"] {
             text(claims, name)?;
         }
         let issuer = text(claims, "iss")?;

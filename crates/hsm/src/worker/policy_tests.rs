@@ -190,21 +190,31 @@ fn each_key_signs_what_it_is_for() {
         "v": 1, "id": "a", "iss": ISSUER, "iat": NOW, "at": "2027-01-15T07:00:00.000Z", "tables": [["users", 1, "A"]],
         "rows": 1, "hash": "A", "heads": []
     });
+    let admission =
+        json!({ "v": 1, "iss": ISSUER, "iat": NOW, "hsm": "b", "transport": "A", "envelope": "A" });
     let of = |kind: SignedKind| with(header(), "typ", json!(kind.token_type())).to_string();
     let input_of = |kind, payload: &Value| input(&of(kind), &payload.to_string());
     for (purpose, allowed) in [
         (KeyPurpose::TokenSigning, vec![SignedKind::Token, SignedKind::Test]),
         (
             KeyPurpose::AuditSigning,
-            vec![SignedKind::Checkpoint, SignedKind::Report, SignedKind::Backup, SignedKind::Test],
+            vec![
+                SignedKind::Checkpoint,
+                SignedKind::Report,
+                SignedKind::Backup,
+                SignedKind::Admission,
+                SignedKind::Test,
+            ],
         ),
         (KeyPurpose::Binding, vec![]),
+        (KeyPurpose::Transport, vec![]),
     ] {
         for (kind, payload) in [
             (SignedKind::Token, &person()),
             (SignedKind::Checkpoint, &checkpoint),
             (SignedKind::Report, &report),
             (SignedKind::Backup, &backup),
+            (SignedKind::Admission, &admission),
         ] {
             let judged = judge(purpose, &input_of(kind, payload));
             let expected = if allowed.contains(&kind) {
@@ -226,6 +236,10 @@ fn each_key_signs_what_it_is_for() {
     };
     assert_eq!(judged("iss", json!("https://attacker.example")), Err(Refusal::Issuer));
     assert_eq!(judged("iat", json!(NOW - 600)), Err(Refusal::Time("iat")));
+    for (name, value) in [("v", json!(2)), ("exp", json!(NOW))] {
+        let input = input_of(SignedKind::Admission, &with(admission.clone(), name, value));
+        assert_eq!(judge(KeyPurpose::AuditSigning, &input), Err(Refusal::Payload("admission")), "{name}");
+    }
     let backdated = with(checkpoint, "at", json!("2027-01-14T08:00:00.000Z"));
     let judged = judge(KeyPurpose::AuditSigning, &input_of(SignedKind::Checkpoint, &backdated));
     assert_eq!(judged, Err(Refusal::Time("at")));

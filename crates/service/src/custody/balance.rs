@@ -41,7 +41,7 @@ pub struct Slack {
     pub tokens: u64,
     /// Checkpoints.
     pub checkpoints: u64,
-    /// Custody reports, and statements over backups.
+    /// Custody reports, statements over backups and admissions of nodes.
     pub reports: u64,
 }
 
@@ -50,7 +50,7 @@ impl Slack {
         match kind {
             SignedKind::Token => self.tokens,
             SignedKind::Checkpoint => self.checkpoints,
-            SignedKind::Report | SignedKind::Backup => self.reports,
+            SignedKind::Report | SignedKind::Backup | SignedKind::Admission => self.reports,
             SignedKind::Test => 0,
         }
     }

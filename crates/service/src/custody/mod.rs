@@ -135,6 +135,8 @@ pub struct SignedCount {
     pub reports: u64,
     /// Statements over backups.
     pub backups: u64,
+    /// Admissions of nodes.
+    pub admissions: u64,
     /// Test signatures.
     pub tests: u64,
     /// What the worker was asked for and refused.
@@ -154,6 +156,7 @@ impl From<KeyTally> for SignedCount {
             checkpoints: tally.checkpoints,
             reports: tally.reports,
             backups: tally.backups,
+            admissions: tally.admissions,
             tests: tally.tests,
             refused: tally.refused,
             first_at: tally.first_at.map(|at| at.to_string()),

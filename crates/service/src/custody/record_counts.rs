@@ -20,8 +20,8 @@ use signet_store::audit_log::head_of;
 use signet_store::{KeptCounts, KeyMention, Store, StoreError, StoreFailure};
 
 /// What is reconciled. Test signatures are not: their payload can be mistaken for nothing.
-pub(crate) const KINDS: [SignedKind; 4] =
-    [SignedKind::Token, SignedKind::Checkpoint, SignedKind::Report, SignedKind::Backup];
+pub(crate) const KINDS: [SignedKind; 5] =
+    [SignedKind::Token, SignedKind::Checkpoint, SignedKind::Report, SignedKind::Backup, SignedKind::Admission];
 
 /// Records that are counted by one statement, so that none takes long.
 const CHUNK: i64 = 50_000;
@@ -188,6 +188,9 @@ impl Recorded {
             }
             ("store.backed_up", _) => {
                 self.lines.entry((key(), SignedKind::Backup)).or_default().records += mention.records;
+            }
+            ("node.admitted", _) => {
+                self.lines.entry((key(), SignedKind::Admission)).or_default().records += mention.records;
             }
             ("custody.settled", Some(kind)) => {
                 let counts = self.lines.entry((key(), kind)).or_default();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::constant_time;
 use parking_lot::Mutex;
@@ -13,6 +14,9 @@ use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{Envelope, HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, TenantId, TokenHealth};
 use signet_store::{StoreError, WaitingEnvelope};
 
+/// How often the log is told what is in the way.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// Envelopes, or secrets, that are read at once.
 const PAGE: u32 = 100;
 
@@ -21,6 +25,8 @@ const PAGE: u32 = 100;
 pub(crate) struct IntakeState {
     /// Nothing is missing any more, and what is new comes as it is made.
     is_complete: AtomicBool,
+    /// When the log was told last what is in the way.
+    told_at: Mutex<Option<Instant>>,
     /// The generations of secrets and members by which no envelope waited.
     looked_at: Mutex<Option<(i64, i64)>>,
 }
@@ -43,7 +49,27 @@ enum Taken {
 }
 
 impl EnvelopeIntake {
-    /// Opens the envelopes that wait, where anything was changed since none did. Called several times a second.
+    /// Takes what waits, and says in the log, once a minute, what is missing or in the way. Called several times a second.
+    pub async fn take_or_tell(&self) {
+        let taken = self.take_waiting().await;
+        let missing = self.missing().await;
+        let told = match (&taken, &missing) {
+            (Ok(()), Ok(0)) => None,
+            (Err(error), _) => Some(format!("envelopes for this node's HSM token wait: {error}")),
+            (_, Err(error)) => Some(format!("what is missing for this node's HSM token is not known: {error}")),
+            (_, Ok(missing)) => Some(format!(
+                "{missing} secrets have not come to this node's HSM token yet: sign-ins are answered 503 until they have"
+            )),
+        };
+        let mut told_at = self.state.told_at.lock();
+        let is_due = told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY);
+        if let Some(told) = told.filter(|_| is_due) {
+            *told_at = Some(Instant::now());
+            tracing::warn!("{told}");
+        }
+    }
+
+    /// Opens the envelopes that wait, where anything was changed since none did.
     /// Errors: [`ChangeError`] where store, HSM token or the deployment's secret is not at hand: what waits is taken the next time.
     pub async fn take_waiting(&self) -> Result<(), ChangeError> {
         let generations = self.membership.generations(&TenantId::default_tenant()).await?;

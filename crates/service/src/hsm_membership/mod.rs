@@ -3,6 +3,7 @@
 
 pub mod initialise;
 pub mod intake;
+pub mod joining;
 pub mod members;
 pub mod reseal;
 pub(crate) mod transports;
@@ -213,7 +214,8 @@ impl HsmMembership {
         self.resealing.reseal(hsm, COMMAND_PAUSE, &tell).await.map_err(MembershipError::SealedCopies)
     }
 
-    fn check_candidate(
+    /// Whether an HSM token can become a member.
+    pub(crate) fn check_candidate(
         &self,
         hsm: &HsmName,
         report: &TokenReport,
