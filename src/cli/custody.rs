@@ -231,8 +231,19 @@ fn token_text(token: &TokenCustody) -> String {
             signed.last_at.clone().unwrap_or_default(),
         ]
     });
-    let signed_columns =
-        ["signed by", "algorithm", "tokens", "checkpoints", "reports", "backups", "admissions", "tests", "refused", "first", "last"];
+    let signed_columns = [
+        "signed by",
+        "algorithm",
+        "tokens",
+        "checkpoints",
+        "reports",
+        "backups",
+        "admissions",
+        "tests",
+        "refused",
+        "first",
+        "last",
+    ];
     format!("{head}\n{}\n\n{}", table(columns, token.keys.iter().map(key_row)), table(signed_columns, signed))
 }
 

@@ -8,9 +8,9 @@ use clap::Subcommand;
 use super::{Output, deployment, operator, table};
 use crate::server::{Need, known_node_id};
 use signet_core::keys::HsmName;
-use signet_store::SealCount;
 use signet_service::hsm_logins::{AllowedLogin, AllowedNodes, TroubledLogins};
 use signet_service::hsm_membership::{AddedHsm, HsmStatus, Membership, RetiredHsm};
+use signet_store::SealCount;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HsmCommand {
@@ -84,11 +84,7 @@ fn row(hsm: &HsmStatus) -> [String; 6] {
         token.map_or_else(String::new, |token| format!("{} {}", token.manufacturer, token.model)),
         token.map_or_else(String::new, |token| token.serial.clone()),
         hsm.signing_key.unwrap_or("none").to_owned(),
-        if only_signs(hsm) {
-            "none: it only signs".to_owned()
-        } else {
-            seals_text(&hsm.seals)
-        },
+        if only_signs(hsm) { "none: it only signs".to_owned() } else { seals_text(&hsm.seals) },
     ]
 }
 

@@ -148,8 +148,8 @@ impl Application {
     /// A deployment whose module fails on order. `lines` are further ones of `[[hsm]]`, `deadline` among them.
     pub(crate) fn with_faults(module: &FaultModule, lines: &str, sections: &str) -> Arc<Self> {
         let environment = module.environment();
-        let (name, module) = (USUAL_NAME.to_owned(), fault::shared_library());
-        let hsm = Hsm { name, module, lines: lines.to_owned(), environment };
+        let (name, library) = (USUAL_NAME.to_owned(), fault::shared_library());
+        let hsm = Hsm { name, module: library, lines: lines.to_owned(), environment };
         Self::initialised((module.token.clone(), hsm), fresh_address(), Naming::Address, sections)
     }
 

@@ -28,8 +28,12 @@ pub struct JoinCode(String);
 impl JoinCode {
     /// The code of a new HSM token's transport key and of the audit key of the node that vouches.
     pub fn of(hsm: &HsmName, transport: &KeyId, audit: &KeyId) -> Self {
-        let parts =
-            [b"signet/1 join".as_slice(), hsm.as_str().as_bytes(), transport.as_str().as_bytes(), audit.as_str().as_bytes()];
+        let parts = [
+            b"signet/1 join".as_slice(),
+            hsm.as_str().as_bytes(),
+            transport.as_str().as_bytes(),
+            audit.as_str().as_bytes(),
+        ];
         let digest: [u8; 32] = Sha256::digest(lengthened(&parts)).into();
         Self(BASE32_NOPAD.encode(digest.get(..CODE_BYTES).unwrap_or_default()))
     }
@@ -146,7 +150,8 @@ mod tests {
     #[test]
     fn a_code_is_of_both_keys_and_is_read_as_people_type_it() {
         let code = |hsm, transport, audit| JoinCode::of(&HsmName::new(hsm), &KeyId::new(transport), &KeyId::new(audit));
-        let all = [code("a", "t", "k"), code("b", "t", "k"), code("a", "u", "k"), code("a", "t", "l"), code("at", "", "k")];
+        let all =
+            [code("a", "t", "k"), code("b", "t", "k"), code("a", "u", "k"), code("a", "t", "l"), code("at", "", "k")];
         let shown: std::collections::BTreeSet<String> = all.iter().map(ToString::to_string).collect();
         assert_eq!(shown.len(), all.len());
         let text = all[0].to_string();

@@ -157,10 +157,14 @@ pub enum JoinError {
     )]
     TakesNoEnvelopes(HsmName),
     /// No other node has an audit key.
-    #[error("no HSM token of another node has an audit key that could vouch; `signet hsm list` on another node shows its tokens")]
+    #[error(
+        "no HSM token of another node has an audit key that could vouch; `signet hsm list` on another node shows its tokens"
+    )]
     NobodyVouches,
     /// An operator has to choose.
-    #[error("several HSM tokens could vouch: say by --vouched-by which one, and type the code on a node that reaches it: {0}")]
+    #[error(
+        "several HSM tokens could vouch: say by --vouched-by which one, and type the code on a node that reaches it: {0}"
+    )]
     SeveralVouch(String),
     /// What was typed is no code.
     #[error("this is no code of `signet node join`: it has 32 letters and digits in eight groups")]

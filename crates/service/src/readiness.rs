@@ -2,6 +2,7 @@
 //! verified, which needs none of these.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::key_ring::trials::Trials;
-use crate::{ChangeError, Signatures};
+use crate::{ChangeError, RingKey, Signatures, Snapshot};
 use signet_core::keys::{HsmError, HsmFailure, HsmName, TokenHealth};
 use signet_jose::clock::Timestamp;
 
@@ -143,8 +144,9 @@ impl Readiness {
 
     async fn examine(&self) -> ReadinessReport {
         let tokens = self.key_admin.tokens();
+        let snapshot = self.directory.at_hand().await.ok();
         let hsm: BTreeMap<HsmName, String> =
-            tokens.into_iter().map(|hsm| (hsm.clone(), self.hsm_state(&hsm).to_owned())).collect();
+            tokens.into_iter().map(|hsm| (hsm.clone(), self.hsm_state(&hsm, snapshot.as_deref()).to_owned())).collect();
         let asked_at = self.clock.now();
         let (store, clock) = match self.membership.probe(asked_at).await {
             Ok(at) => ("ok", clock_word(asked_at, at, self.clock.now())),
@@ -161,22 +163,30 @@ impl Readiness {
             Err(_) => "not known".to_owned(),
         };
         let audit = self.state.audit();
-        let verification = self.directory.at_hand().await.is_ok();
         // What one HSM token can't sign, another one does.
         let can_sign = hsm.values().any(|state| state == "ok");
         let ready = can_sign && [store, clock, &audit, &secrets].iter().all(|word| *word == "ok");
-        let (issuance, verification) = (Part { ready }, Part { ready: verification });
+        let (issuance, verification) = (Part { ready }, Part { ready: snapshot.is_some() });
         let (store, clock) = (store.to_owned(), clock.to_owned());
         ReadinessReport { ready, issuance, verification, hsm, store, clock, secrets, audit }
     }
 
-    fn hsm_state(&self, hsm: &HsmName) -> &'static str {
+    fn hsm_state(&self, hsm: &HsmName, snapshot: Option<&Snapshot>) -> &'static str {
         if let Some(word) = self.trials.standing_word(hsm) {
             return word;
         }
         if let Err(error) = self.hsm_health.readiness(hsm) {
             tracing::warn!(%hsm, %error, "an HSM token is not ready");
             return "not available";
+        }
+        let is_next = |snapshot: &Snapshot| {
+            let of_token = |key: &&Arc<RingKey>| key.key.hsm == *hsm;
+            !snapshot.active(self.settings.algorithm).any(|key| of_token(&key))
+                && snapshot.published().any(|key| of_token(&key))
+        };
+        if snapshot.is_some_and(is_next) {
+            // What it signed lately was a checkpoint.
+            return "its key does not sign yet";
         }
         match self.state.since_signature(hsm) {
             Some(since) if since < RECENT => "ok",

@@ -59,9 +59,11 @@ async fn take(taking: &Taking, connection: &mut Connection) -> Result<WriteOutco
     if removed.rows_affected() == 0 {
         return Ok(WriteOutcome::nothing(false));
     }
-    if let Some(seal) = &taking.seal {
-        of_row(SEAL).bind(seal).execute(connection).await?;
-    }
+    let Some(seal) = &taking.seal else {
+        // Whoever can make another one looks where the number has risen.
+        return Ok(WriteOutcome::renewed(true));
+    };
+    of_row(SEAL).bind(seal).execute(connection).await?;
     Ok(WriteOutcome::applied(true))
 }
 
@@ -122,7 +124,7 @@ impl Envelopes for SqlStore {
         at: &SecretCursor,
         envelope: &[u8],
     ) -> std::result::Result<bool, StoreError> {
-        let scope = Scope::shared(Name::KeyRing);
+        let scope = Scope::shared(Name::KeyRing).raising(&TenantId::default_tenant(), Noun::Secrets);
         self.remove_envelope("refuse an envelope", scope, (hsm, at.clone(), envelope), None).await
     }
 

@@ -190,8 +190,7 @@ fn each_key_signs_what_it_is_for() {
         "v": 1, "id": "a", "iss": ISSUER, "iat": NOW, "at": "2027-01-15T07:00:00.000Z", "tables": [["users", 1, "A"]],
         "rows": 1, "hash": "A", "heads": []
     });
-    let admission =
-        json!({ "v": 1, "iss": ISSUER, "iat": NOW, "hsm": "b", "transport": "A", "envelope": "A" });
+    let admission = json!({ "v": 1, "iss": ISSUER, "iat": NOW, "hsm": "b", "transport": "A", "envelope": "A" });
     let of = |kind: SignedKind| with(header(), "typ", json!(kind.token_type())).to_string();
     let input_of = |kind, payload: &Value| input(&of(kind), &payload.to_string());
     for (purpose, allowed) in [

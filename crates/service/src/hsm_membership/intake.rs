@@ -25,6 +25,8 @@ const PAGE: u32 = 100;
 pub(crate) struct IntakeState {
     /// Nothing is missing any more, and what is new comes as it is made.
     is_complete: AtomicBool,
+    /// Something was missing, and the log is to be told when nothing is any more.
+    has_waited: AtomicBool,
     /// When the log was told last what is in the way.
     told_at: Mutex<Option<Instant>>,
     /// The generations of secrets and members by which no envelope waited.
@@ -183,6 +185,10 @@ impl EnvelopeIntake {
         if missing == 0 {
             self.envelopes.complete_transport(&joining.hsm, self.clock.now()).await?;
             self.state.is_complete.store(true, Ordering::Relaxed);
+        } else {
+            self.state.has_waited.store(true, Ordering::Relaxed);
+        }
+        if missing == 0 && self.state.has_waited.swap(false, Ordering::Relaxed) {
             tracing::info!(hsm = %joining.hsm, "every secret of the deployment has come to this node: people can sign in here");
         }
         Ok(missing)

@@ -181,12 +181,14 @@ impl NodeJoining {
         let code = JoinCode::typed(code).ok_or(JoinError::NoCode)?;
         let (snapshot, here) = (self.directory.fresh().await?, self.key_admin.tokens());
         let requests = self.joins.join_requests().await?;
-        let vouching: Vec<_> =
-            snapshot.audit_keys().iter().filter(|key| key.key.state.is_active() && here.contains(&key.key.hsm)).collect();
+        let vouching: Vec<_> = snapshot
+            .audit_keys()
+            .iter()
+            .filter(|key| key.key.state.is_active() && here.contains(&key.key.hsm))
+            .collect();
         let pair = requests.iter().find_map(|request| {
-            let is_it = |key: &&&Arc<RingKey>| {
-                JoinCode::of(&request.hsm, &request.transport.key_id, &key.key.key_id) == code
-            };
+            let is_it =
+                |key: &&&Arc<RingKey>| JoinCode::of(&request.hsm, &request.transport.key_id, &key.key.key_id) == code;
             vouching.iter().find(is_it).map(|key| (request, *key))
         });
         let Some((request, key)) = pair else { return Err(JoinError::OtherCode) };
@@ -255,7 +257,8 @@ impl NodeJoining {
         let request = requests.into_iter().find(|request| request.hsm == *hsm).ok_or(JoinError::NotAsked)?;
         let transport = self.transport_of(&request);
         // What the store says of the transport key holds once the HSM token shows it.
-        if let Some((_, error)) = self.key_admin.check(hsm, std::slice::from_ref(&transport)).await?.into_iter().next() {
+        if let Some((_, error)) = self.key_admin.check(hsm, std::slice::from_ref(&transport)).await?.into_iter().next()
+        {
             return Err(error.into());
         }
         let is_named = |key: &HsmKey| JoinCode::of(hsm, &transport.key_id, &key.key_id) == code;
@@ -267,7 +270,8 @@ impl NodeJoining {
             tracing::error!(%error, "ALARM: another secret was offered to this node: somebody wrote to the store");
             JoinError::Refused(error)
         })?;
-        if admission.hsm != *hsm || admission.transport != transport.key_id || admission.issuer != self.settings.issuer {
+        if admission.hsm != *hsm || admission.transport != transport.key_id || admission.issuer != self.settings.issuer
+        {
             return Err(JoinError::OfAnother);
         }
         let secret = self.vault.open_deployment_secret(&transport, &admission.envelope).await?;

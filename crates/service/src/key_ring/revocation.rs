@@ -45,7 +45,7 @@ const OTHERS_PATIENCE: Duration = Duration::from_secs(5);
 module! {
     /// Revokes signing keys.
     pub struct KeyRevocation {
-        takes clock, settings, audit_log, keys;
+        takes clock, key_admin, settings, audit_log, keys;
         calls key_changes: KeyChanges, key_maker: KeyMaker, members: Members;
     }
 }
@@ -121,7 +121,9 @@ impl KeyRevocation {
         let Some(algorithm) = revoked.public.as_ref().map(|jwk| jwk.algorithm) else { return Ok(()) };
         let is_alike = |key: &&HsmKey| key.public.as_ref().map(|jwk| jwk.algorithm) == Some(algorithm);
         let ring = || keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).filter(is_alike);
-        let members = self.members.live_members().await?;
+        // Keys of other nodes' HSM tokens are replaced by those nodes.
+        let (mut members, here) = (self.members.live_members().await?, self.key_admin.tokens());
+        members.retain(|hsm| here.contains(hsm));
         let is_next = |key: &&HsmKey| matches!(key.state, KeyState::Next { .. }) && members.contains(&key.hsm);
         if !ring().any(|key| key.state.is_active())
             && let Some(next) = ring().find(is_next)
