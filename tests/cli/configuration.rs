@@ -55,10 +55,10 @@ fn signet_config_names_the_file_and_the_working_folder_is_the_default() {
     let deployment = Application::new("");
     let mut command = Command::new(PROGRAM);
     command.args(["--json", "key", "list"]).env("SIGNET_CONFIG", deployment.configuration()).current_dir("/");
-    assert_eq!(feed(command, "").json().as_array().map(Vec::len), Some(5));
+    assert_eq!(feed(command, "").json().as_array().map(Vec::len), Some(6));
     let mut command = Command::new(PROGRAM);
     command.args(["--json", "key", "list"]).env_remove("SIGNET_CONFIG").current_dir(deployment.folder());
-    assert_eq!(feed(command, "").json().as_array().map(Vec::len), Some(5));
+    assert_eq!(feed(command, "").json().as_array().map(Vec::len), Some(6));
 }
 
 /// Arguments are seen by every process of the machine: there is none that takes a secret.

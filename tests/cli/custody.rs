@@ -242,7 +242,7 @@ fn a_signed_report_is_checked_offline_and_a_tampered_one_is_refused() {
     assert_eq!(verify(&good, &[key, "--nonce", "audit 2026"]).code, Some(0));
     let claims = verify(&good, &[key, "--json"]).json();
     assert_eq!((&claims["iss"], &claims["nonce"]), (&json!(deployment.issuer()), &json!("audit 2026")));
-    assert_eq!(claims["report"]["tokens"][0]["keys"].as_array().map(Vec::len), Some(5));
+    assert_eq!(claims["report"]["tokens"][0]["keys"].as_array().map(Vec::len), Some(6));
     assert_eq!(claims["report"]["well"], true);
     verify(&good, &[key, "--nonce", "audit 2025"]).fails(1, &["nonce"]);
     verify(&good, &["audit.jwk"]).fails(1, &["none of the audit keys"]);

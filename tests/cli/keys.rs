@@ -14,7 +14,7 @@ fn init_twice_makes_nothing_twice() {
         keys.iter().map(|key| (text(key, "kid"), key["created"].as_bool().unwrap())).collect()
     };
     let first = made(&deployment.json(&["init"]));
-    assert!(first.len() == 5 && first.iter().all(|(_, created)| *created), "{first:?}");
+    assert!(first.len() == 6 && first.iter().all(|(_, created)| *created), "{first:?}");
     let audit_key = std::fs::read(deployment.file("audit.jwk")).unwrap();
     let second = made(&deployment.json(&["init"]));
     assert!(second.iter().all(|(_, created)| !created), "{second:?}");
@@ -23,9 +23,9 @@ fn init_twice_makes_nothing_twice() {
         second.iter().map(|(kid, _)| kid).collect::<Vec<_>>()
     );
     assert_eq!(std::fs::read(deployment.file("audit.jwk")).unwrap(), audit_key);
-    assert_eq!(deployment.json(&["key", "list"]).as_array().map(Vec::len), Some(5));
+    assert_eq!(deployment.json(&["key", "list"]).as_array().map(Vec::len), Some(6));
     let objects = deployment.hsm_token().pkcs11_tool(&["--list-objects", "--type", "privkey"]);
-    assert_eq!(objects.matches("Private Key Object").count(), 2, "{objects}");
+    assert_eq!(objects.matches("Private Key Object").count(), 3, "{objects}");
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn bad_keys_are_not_generated() {
     ] {
         deployment.run(&[&["key", "generate"], arguments].concat()).fails(code, &[word]);
     }
-    assert_eq!(deployment.json(&["key", "list"]).as_array().map(Vec::len), Some(5));
+    assert_eq!(deployment.json(&["key", "list"]).as_array().map(Vec::len), Some(6));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +69,7 @@ fn promise_1_custody_and_doctor_are_well_where_all_is_well() {
     assert_eq!((&report["held"], &report["exceptions"].as_array().map(Vec::len)), (&json!(true), &Some(1)));
     assert!(report["exceptions"][0].as_str().unwrap().starts_with("the deployment's secret"), "{report}");
     let keys = report["tokens"][0]["keys"].as_array().unwrap();
-    assert_eq!(keys.len(), 5);
+    assert_eq!(keys.len(), 6);
     for key in keys {
         let attributes = &key["attributes"];
         for name in ["sensitive", "always_sensitive", "never_extractable", "local"] {

@@ -17,6 +17,7 @@ async fn a_ready_server_says_so() {
         "hsm": { "primary": "ok" },
         "store": "ok",
         "clock": "ok",
+        "secrets": "ok",
         "audit": "ok",
     });
     assert_eq!(ready.json(), expected);

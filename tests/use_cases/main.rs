@@ -33,6 +33,7 @@ mod factors;
 mod hsm_logins;
 mod hsm_membership;
 mod issuing;
+mod joining;
 mod key_ring;
 mod list;
 mod nodes;

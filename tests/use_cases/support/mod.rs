@@ -29,13 +29,13 @@ use std::time::Duration;
 use serde_json::Value;
 use signet_core::audit::NodeId;
 use signet_core::audit::RequestContext;
-use signet_core::keys::TenantId;
+use signet_core::keys::{HsmName, TenantId};
 use signet_core::mfa::{AssurancePolicy, Lockout};
 use signet_core::oauth::RoleScopes;
 use signet_jose::Algorithm;
 use signet_jose::clock::{Clock as _, Timestamp};
 use signet_service::{Deployment, Issuer, KeySettings, Ports, Settings};
-use signet_store::{StoreError, StoreFailure};
+use signet_store::{SecretsAtRest as _, StoreError, StoreFailure};
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 
@@ -119,6 +119,13 @@ impl InProcess {
 
     /// Another node over the same store.
     pub(crate) async fn another_node(&self, id: &str) -> (Arc<Deployment>, Arc<SqlStore>) {
+        let store = self.another_store(id).await;
+        let signet = deployment(&self.settings, &store, &self.hsms, &self.clock, 2);
+        signet.open_secret().await;
+        (signet, store)
+    }
+
+    async fn another_store(&self, id: &str) -> Arc<SqlStore> {
         let options = SqliteOptions {
             path: self.folder.path().join("signet.db"),
             create: false,
@@ -126,10 +133,16 @@ impl InProcess {
             busy_timeout: Duration::from_secs(4),
             anchor: None,
         };
-        let store = signet_store_sqlite::open(options, NodeId::new(id), self.clock.clone()).await.unwrap();
-        let signet = deployment(&self.settings, &store, &self.hsms, &self.clock, 2);
-        signet.open_secret().await;
-        (signet, store)
+        signet_store_sqlite::open(options, NodeId::new(id), self.clock.clone()).await.unwrap()
+    }
+
+    /// Another node over the same store, with an HSM token of this name that nobody else reaches.
+    pub(crate) async fn node_with_own_token(&self, name: &str) -> OwnTokenNode {
+        let store = self.another_store(&format!("node of {name}")).await;
+        let hsms = Arc::new(SoftwareHsms::new(&[name], self.clock.clone()));
+        hsms.take_envelopes();
+        let seed = name.bytes().fold(3, u8::wrapping_add);
+        OwnTokenNode { signet: deployment(&self.settings, &store, &hsms, &self.clock, seed), store, hsms }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -152,15 +165,12 @@ impl InProcess {
 
     /// The audit log so far.
     pub(crate) async fn audit(&self) -> Vec<Value> {
-        let records = self.store.own_records(1, 10_000).await.unwrap();
-        records.iter().map(|record| serde_json::from_str(&record.text).unwrap()).collect()
+        audit_of(&self.store).await
     }
 
     /// The reasons in the audit records of this event, in order; `-` for one without.
     pub(crate) async fn reasons(&self, event: &str) -> Vec<String> {
-        let records = self.audit().await;
-        let of_event = records.iter().filter(|record| record["event"] == event);
-        of_event.map(|record| record["reason"].as_str().unwrap_or("-").to_owned()).collect()
+        reasons_of(&self.audit().await, event)
     }
 
     /// The details in the audit records of this event, in order.
@@ -190,6 +200,35 @@ impl Drop for InProcess {
             }
         }
     }
+}
+
+/// A node whose HSM token no other one reaches.
+pub(crate) struct OwnTokenNode {
+    pub(crate) signet: Arc<Deployment>,
+    pub(crate) store: Arc<SqlStore>,
+    pub(crate) hsms: Arc<SoftwareHsms>,
+}
+
+impl OwnTokenNode {
+    /// The reasons in this node's audit records of an event.
+    pub(crate) async fn reasons(&self, event: &str) -> Vec<String> {
+        reasons_of(&audit_of(&self.store).await, event)
+    }
+
+    /// How many envelopes wait for an HSM token.
+    pub(crate) async fn waiting(&self, hsm: &str) -> u64 {
+        self.store.count_seals(&HsmName::new(hsm)).await.unwrap().waiting
+    }
+}
+
+async fn audit_of(store: &SqlStore) -> Vec<Value> {
+    let records = store.own_records(1, 10_000).await.unwrap();
+    records.iter().map(|record| serde_json::from_str(&record.text).unwrap()).collect()
+}
+
+fn reasons_of(records: &[Value], event: &str) -> Vec<String> {
+    let of_event = records.iter().filter(|record| record["event"] == event);
+    of_event.map(|record| record["reason"].as_str().unwrap_or("-").to_owned()).collect()
 }
 
 fn deployment(
