@@ -84,7 +84,7 @@ fn the_printed_commands_give_a_token_that_verifies_and_a_second_start_finds_all_
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
-    for (noun, count) in [("user", 1), ("client", 1), ("key", 5)] {
+    for (noun, count) in [("user", 1), ("client", 1), ("key", 6)] {
         assert_eq!(run(&[noun, "list"]).as_array().map(Vec::len), Some(count), "{noun}");
     }
     let factors = run(&["factor", "list", "--user", "demo"]);

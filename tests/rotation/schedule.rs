@@ -101,6 +101,6 @@ fn processes_that_initialise_at_once_make_one_active_key_of_each_kind() {
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     }
     let active = "SELECT COUNT(*), COUNT(DISTINCT purpose) FROM keys WHERE state = 'active'";
-    assert_eq!(deployment.sql(active), "5|5");
+    assert_eq!(deployment.sql(active), "6|6");
     deployment.serve().stop();
 }

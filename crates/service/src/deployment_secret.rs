@@ -65,7 +65,19 @@ impl DeploymentSecret {
     /// Errors: [`Unavailable`] where this node works with another one.
     pub(crate) async fn adopt(&self, secret: SecretBytes) -> Result<(), Unavailable> {
         let _one_at_a_time = self.opening.lock().await;
-        if *self.opened.get_or_init(|| secret.clone()) == secret { Ok(()) } else { Err(Unavailable) }
+        match self.opened.get() {
+            Some(opened) => return if *opened == secret { Ok(()) } else { Err(Unavailable) },
+            None => self.work_with(&secret).await,
+        }
+        self.opened.get_or_init(|| secret);
+        Ok(())
+    }
+
+    /// Has the store write and check rows by the secret.
+    async fn work_with(&self, secret: &SecretBytes) {
+        self.secrets_at_rest.use_row_keys(RowKeys::of(GENERATION, secret));
+        // What was read of the store until now was not checked.
+        self.directory.forget().await;
     }
 
     /// Makes the secret where there is none, and opens it, so that no request has to. Where no token does that now, the
@@ -92,9 +104,7 @@ impl DeploymentSecret {
         // The keys that open are known once a snapshot was read.
         self.directory.at_hand().await?;
         let secret = self.read_or_make_deployment_secret().await?;
-        self.secrets_at_rest.use_row_keys(RowKeys::of(GENERATION, &secret));
-        // What was read of the store until now was not checked.
-        self.directory.forget().await;
+        self.work_with(&secret).await;
         Ok(self.opened.get_or_init(|| secret))
     }
 

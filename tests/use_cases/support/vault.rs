@@ -74,7 +74,8 @@ impl SoftwareHsms {
         seals: &SealedCopies,
     ) -> Result<Vec<u8>, HsmError> {
         let mut failed = unavailable(operation);
-        for (hsm, blob) in &seals.0 {
+        let here = self.tokens();
+        for (hsm, blob) in seals.0.iter().filter(|(hsm, _)| here.contains(hsm)) {
             let Some(key) = self.key_of(hsm, KeyPurpose::Sealing) else { continue };
             match self.ask(hsm, operation).and_then(|token| token.secret(&key)) {
                 Err(error) => failed = error,

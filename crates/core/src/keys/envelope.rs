@@ -12,14 +12,14 @@ use crate::random::Random;
 use signet_jose::{KeyId, PublicKey};
 
 /// The first byte of an envelope, where a seal has its mode.
-const MARK: u8 = 3;
+const MARK: u8 = 0xe5;
 /// What every envelope is encrypted for (`info` of RFC 9180).
 const PURPOSE: &[u8] = b"signet/1 envelope";
 
 const TAG_BYTES: usize = 8;
 const MAC_BYTES: usize = 32;
 
-/// A secret on its way to an HSM token: `3 ‖ tag of the transport key ‖ MAC ‖ encrypted secret`.
+/// A secret on its way to an HSM token: `0xe5 ‖ tag of the transport key ‖ MAC ‖ encrypted secret`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// Names the transport key.
