@@ -58,8 +58,8 @@ impl Issuer {
         let signed_state = SignedState::new(base);
         let (piv, proofs, tries) = (PivCards::new(base), FactorProofs::new(base), Tries::new(base));
         let security_keys = SecurityKeys::new(base, &proofs, &signed_state);
-        let (decoys, matcher) = (Decoys::new(base, resealing), CodeMatcher::new(base, &piv));
-        let sign_in = SignIn::new(base, &piv, &security_keys, &tries, &decoys, &matcher, &proofs, intake);
+        let (decoys, matcher) = (Decoys::new(base, resealing, intake), CodeMatcher::new(base, &piv));
+        let sign_in = SignIn::new(base, &piv, &security_keys, &tries, &decoys, &matcher, &proofs);
         let (introspection, revocation) = (Introspection::new(base), Revocation::new(base));
         let maker = TokenMaker::new(base, signatures);
         let refreshing = Refreshing::new(base, &client_authenticator, &maker);

@@ -48,7 +48,7 @@ impl KeySession {
         };
         let Answer::Bytes(secret) = handed_over else { return Err(does_not_open()) };
         let row = RowBinding::from_bytes(&sealed.row.0).ok_or_else(does_not_open)?;
-        let envelope = envelope::seal(&OsRandom, &to, &row, wrapped, &secret.0).map_err(|error| refuse(error))?;
+        let envelope = envelope::seal(&OsRandom, &to, &row, wrapped, &secret.0).map_err(refuse)?;
         Ok(Answer::Bytes(Octets(envelope)))
     }
 

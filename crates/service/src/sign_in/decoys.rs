@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
+use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::{ResealState, Unavailable, decoy_row, password_row};
 use signet_core::keys::{HsmError, HsmName, OtpHash, OtpSecretKind, SealedCopies};
 use signet_core::mfa::{password, recovery};
@@ -43,7 +44,10 @@ module! {
     /// Keeps the decoys: made once, and sealed for the HSM tokens that can open everything.
     pub struct Decoys {
         takes key_admin, random, settings, vault, membership, secrets_at_rest;
-        calls resealing: ResealState;
+        calls
+            resealing: ResealState,
+            /// What stands in for nobody is as complete as what it stands beside.
+            pub(crate) intake: EnvelopeIntake;
         keeps
             material: ArcSwapOption<DecoyMaterial>,
             making: tokio::sync::Mutex<()>,

@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::sign_in::decoys::DecoyMaterial;
 use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::piv::PivCards;
@@ -96,8 +95,7 @@ module! {
             pub(crate) tries: Tries,
             pub(crate) decoys: Decoys,
             pub(crate) matcher: CodeMatcher,
-            pub(crate) proofs: FactorProofs,
-            intake: EnvelopeIntake;
+            pub(crate) proofs: FactorProofs;
         keeps admission: Admission;
     }
 }
@@ -127,7 +125,7 @@ impl SignIn {
     ) -> Result<(Authentication, User), SignInError> {
         let admitted = self.admission.0.clone().try_acquire_owned().map_err(|_| Unavailable)?;
         // Whoever is known here and whoever is not get one answer, whatever has come of their secrets.
-        self.intake.require_complete().await?;
+        self.decoys.intake.require_complete().await?;
         let tenant = &self.settings.tenant;
         let user = self.candidates.sign_in_candidate(tenant, username.expose()).await?;
         let mut told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(surface.name());
