@@ -32,9 +32,9 @@ pub(crate) enum Entry {
 }
 
 /// What keeps secrets.
-const KEEPING: [KeyPurpose; 3] = [KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding];
+pub(crate) const KEEPING: [KeyPurpose; 3] = [KeyPurpose::Wrapping, KeyPurpose::Sealing, KeyPurpose::Binding];
 /// What signs, and what is encrypted to, for others to trust.
-const SIGNING: [KeyPurpose; 3] = [KeyPurpose::TokenSigning, KeyPurpose::AuditSigning, KeyPurpose::Transport];
+pub(crate) const SIGNING: [KeyPurpose; 3] = [KeyPurpose::TokenSigning, KeyPurpose::AuditSigning, KeyPurpose::Transport];
 
 /// The RSA size where none is asked for.
 pub const DEFAULT_RSA_BITS: u32 = 3072;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::{InitialiseError, JoinError};
 use crate::hsm_membership::HsmMembership;
-use crate::hsm_membership::initialise::{Entry, Initialisation, InitialisedKey};
+use crate::hsm_membership::initialise::{Entry, Initialisation, InitialisedKey, KEEPING, SIGNING};
 use crate::rows::deployment_row;
 use crate::{MembershipError, RingKey, Signatures};
 use signet_core::admission::{Admission, JoinCode};
@@ -299,8 +299,11 @@ impl NodeJoining {
         let created = !is_there && self.keys.add_key(&transport, vec![told]).await? == KeyAddition::Added;
         let mut keys =
             vec![InitialisedKey { hsm: hsm.clone(), purpose: KeyPurpose::Transport, kid: kid.clone(), created }];
-        let made = self.initialisation.ensure_keys(hsm, Entry::Joining, &report, context, progress).await?;
-        keys.extend(made.into_iter().filter(|key| key.kid != kid));
+        for purposes in [KEEPING, SIGNING] {
+            let made =
+                self.initialisation.ensure_keys(hsm, Entry::Joining, &purposes, &report, context, progress).await?;
+            keys.extend(made.into_iter().filter(|key| key.kid != kid));
+        }
         self.directory.fresh().await?;
         self.seal_secret(&self.secret.opened().await?).await?;
         self.transports.vouch(hsm).await.map_err(InitialiseError::from)?;
