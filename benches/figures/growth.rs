@@ -28,12 +28,12 @@ const TURNS: usize = 7;
 /// How many rows are made at once.
 const IN_BULK: usize = 512;
 
-const WHAT: [(&str, Job); 3] =
+pub(crate) const WHAT: [(&str, Job); 3] =
     [("token for software", Job::Token), ("refresh", Job::Refresh), ("sign-in", Job::SignIn)];
 
 /// What is done many times: a row made, or a request's calls.
 #[derive(Debug, Clone, Copy)]
-enum Job {
+pub(crate) enum Job {
     User,
     Client,
     Grant,
@@ -44,20 +44,20 @@ enum Job {
 
 /// So many rows of each.
 #[derive(Debug, Clone, Copy)]
-struct Size {
+pub(crate) struct Size {
     users: usize,
     clients: usize,
     grants: usize,
 }
 
 impl Size {
-    fn of(users: usize) -> Self {
+    pub(crate) fn of(users: usize) -> Self {
         Self { users, clients: users.min(10_000), grants: users.saturating_mul(10) }
     }
 }
 
 /// A deployment of one size, with what is needed to go on where the last turn ended.
-struct Grown {
+pub(crate) struct Grown {
     store: Arc<SqlStore>,
     size: Size,
     tick: AtomicI64,
@@ -66,7 +66,7 @@ struct Grown {
 }
 
 impl Grown {
-    async fn of(store: Arc<SqlStore>, size: Size) -> Arc<Self> {
+    pub(crate) async fn of(store: Arc<SqlStore>, size: Size) -> Arc<Self> {
         let live = (0..size.grants).map(|_| AtomicU32::new(0)).collect();
         let grown = Arc::new(Self { store, size, tick: AtomicI64::new(1), live });
         for (job, rows) in [(Job::User, size.users), (Job::Client, size.clients), (Job::Grant, size.grants)] {
@@ -76,7 +76,7 @@ impl Grown {
     }
 
     /// Runs a job for each number below `count`, so many at once.
-    async fn all(self: &Arc<Self>, job: Job, count: usize, at_once: usize) {
+    pub(crate) async fn all(self: &Arc<Self>, job: Job, count: usize, at_once: usize) {
         let next = Arc::new(AtomicUsize::new(0));
         let tasks: Vec<_> = (0..at_once)
             .map(|_| {

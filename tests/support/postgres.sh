@@ -20,7 +20,7 @@ else
         >"$folder/log" 2>&1
 fi
 $as "$bin/postgres" -D "$folder/data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
-    -c max_connections=500 -c shared_buffers=64MB -c max_wal_size=256MB </dev/null >>"$folder/log" 2>&1 &
+    -c max_connections=500 -c shared_buffers=64MB -c max_wal_size=256MB -c "shared_preload_libraries=${POSTGRES_PRELOAD:-}" </dev/null >>"$folder/log" 2>&1 &
 server=$!
 cat >/dev/null
 # At once, as a machine that fails: nothing is written any more.
