@@ -7,6 +7,7 @@
 //! `docs/reference/configuration.md` lists every key; a test holds it against the `KEYS` of the sections.
 
 mod audit;
+pub(crate) mod changes;
 mod duration;
 mod error;
 mod hsm;

@@ -5,6 +5,7 @@
 
 mod answer;
 mod background;
+mod certificates;
 mod hsm_events;
 mod node;
 mod node_file;
@@ -27,11 +28,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum_server::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::http::{AcceptedHosts, HttpState, router};
+use certificates::Certificates;
 use node::NodeRight;
 use reload::Reload;
 use signet_core::audit::{Event, Outcome};
@@ -95,6 +97,13 @@ pub(crate) async fn run_on(
     process::give_up_dumps()?;
     let mut signals = Signals::listen(file)?;
     let tls = process::load_tls(config.server.tls.as_ref()).await?;
+    let read_again = Arc::<Notify>::default();
+    let certificates = match (&config.server.tls, &tls) {
+        (Some(files), Some(served)) => {
+            Some(Certificates::new(files.clone(), served.clone(), read_again.clone()).await?)
+        }
+        _ => None,
+    };
     let (events, hsm_events) = mpsc::unbounded_channel();
     let (runtime, right) = open(config, events).await?;
     let signet = &runtime.signet;
@@ -103,7 +112,10 @@ pub(crate) async fn run_on(
     background.spawn(background::rotate(Rotator::new(signet.key_ring.rotation.clone(), rotation.clone())));
     background.spawn(Arc::clone(&right).keep());
     if let Some((path, hangup)) = signals.hangup.take() {
-        background.spawn(Reload::new(path, &runtime).on_each(hangup));
+        background.spawn(Reload::new(path, &runtime, read_again).on_each(hangup));
+    }
+    if let Some(certificates) = certificates {
+        background.spawn(certificates.follow());
     }
     let limits = process::limits(&runtime.config);
     let address = listening.address();

@@ -1,15 +1,17 @@
-//! SIGHUP: a running server reads its configuration again and takes HSM tokens in and out by it. Everything else that is
-//! configured holds until the next start.
+//! SIGHUP: a running server reads its configuration again, takes HSM tokens in and out by it, and reads its certificate again.
+//! Everything else that is configured holds until the next start, and what of it differs is said.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
+use tokio::sync::Notify;
 
 use super::run_mark::RunMarks;
 use super::runtime::Runtime;
 use super::workers::{hsm_configs, server_slack};
 use crate::config::Config;
+use crate::config::changes::differing;
 use signet_core::keys::{HsmName, SigningPolicy};
 use signet_hsm::HsmGroup;
 use signet_service::custody::balance::Slack;
@@ -21,6 +23,10 @@ pub(super) struct Reload {
     path: PathBuf,
     /// What the server runs by: of the file only `[[hsm]]` is taken over.
     running: Config,
+    /// The file as it was at the start; none where it could not be read.
+    text: Option<String>,
+    /// Whoever reads the certificate again.
+    certificate: Arc<Notify>,
     marks: Option<Arc<RunMarks>>,
     store: Arc<SqlStore>,
     hsm: Arc<HsmGroup>,
@@ -28,8 +34,10 @@ pub(super) struct Reload {
 
 impl Reload {
     /// A reload of the HSM tokens of this runtime, from the file that its configuration was read from.
-    pub(super) fn new(path: PathBuf, runtime: &Runtime) -> Self {
+    pub(super) fn new(path: PathBuf, runtime: &Runtime, certificate: Arc<Notify>) -> Self {
         Self {
+            text: std::fs::read_to_string(&path).ok(),
+            certificate,
             path,
             running: runtime.config.clone(),
             marks: runtime.marks.clone(),
@@ -42,10 +50,22 @@ impl Reload {
     pub(super) async fn on_each(mut self, mut signal: Signal) {
         while signal.recv().await.is_some() {
             tracing::info!(file = %self.path.display(), "reading [[hsm]] again (SIGHUP)");
+            self.certificate.notify_one();
             match self.reload().await {
                 Ok(done) => tracing::info!("{done}"),
                 Err(error) => tracing::error!("the HSM tokens stay as they are: {error:#}"),
             }
+            self.tell_what_waits().await;
+        }
+    }
+
+    /// Says what else differs in the file from what the server runs by. No value is told.
+    async fn tell_what_waits(&self) {
+        let (Some(running), Ok(now)) = (&self.text, tokio::fs::read_to_string(&self.path).await) else { return };
+        let differing = differing(running, &now, "hsm");
+        if !differing.is_empty() {
+            let keys = differing.join(", ");
+            tracing::warn!("not taken over before the server's next start: {keys}");
         }
     }
 

@@ -89,7 +89,7 @@ fn examine_names(config: &Config, leaf: &CertificateDer<'_>, findings: &mut Find
 }
 
 fn examine_validity(tls: &TlsConfig, chain: &[CertificateDer<'_>], now: Timestamp, findings: &mut Findings) {
-    let advice = "renew it, and start the server again";
+    let advice = "renew it: a running server takes it up by itself";
     let mut ends = None;
     for (place, certificate) in chain.iter().enumerate() {
         let which = if place == 0 { "the certificate" } else { "a certificate of its chain" };
