@@ -14,7 +14,8 @@ async fn a_deployment_moves_to_postgresql_with_everything_that_holds() {
     let app = server.add_client("app", ALL_GRANTS, "read write");
     let ann = server.add_user("ann", "reader");
     let totp = server.add_totp(&ann, &[]);
-    let first = server.sign_in(&app, &ann, &totp.code()).await.ok();
+    let code = totp.code();
+    let first = server.sign_in(&app, &ann, &code).await.ok();
     let copy = ["store", "copy", "--to", &database.url()];
     application.run(&copy).fails(1, &["a server or another command works on this store"]);
     server.stop();
@@ -33,7 +34,7 @@ async fn a_deployment_moves_to_postgresql_with_everything_that_holds() {
     let server = application.serve();
     let second = server.refresh(&app, &first.refresh_token()).await.ok();
     server.refresh(&app, &second.refresh_token()).await.ok();
-    let spent = server.sign_in(&app, &ann, &totp.code()).await;
+    let spent = server.sign_in(&app, &ann, &code).await;
     assert_eq!(spent.status, 400, "a code that was spent before stays spent");
     server.json(&["user", "set-roles", "ann", "--roles", "writer"]);
     server.stop();

@@ -49,16 +49,25 @@ async fn add(client: &Client, connection: &mut Connection) -> Result<WriteOutcom
 }
 
 async fn set_enabled(
-    (tenant, id, enabled, at): &(TenantId, ClientId, bool, Timestamp),
+    (tenant, id, enabled): &(TenantId, ClientId, bool),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    if !set((tenant, id), fields().set("enabled", *enabled), &mut *connection).await? {
-        return Ok(WriteOutcome::nothing(false));
+    Ok(WriteOutcome::renewed_if(set((tenant, id), fields().set("enabled", *enabled), connection).await?))
+}
+
+/// Ends a page of the families of a client that is disabled. Returns where the next page begins; `None` where none is left, or the
+/// client is enabled.
+async fn end_grants(
+    (tenant, id, after, at): &(TenantId, ClientId, String, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<Option<String>>> {
+    let Some(client) = find("clients", &[tenant, id], &mut *connection).await? else {
+        return Ok(WriteOutcome::nothing(None));
+    };
+    if client.value::<bool>("enabled")? {
+        return Ok(WriteOutcome::nothing(None));
     }
-    if !enabled {
-        grants::end_all_of_client(connection, tenant, id, *at).await?;
-    }
-    Ok(WriteOutcome::renewed(true))
+    Ok(WriteOutcome::nothing(grants::end_page_of_client(connection, (tenant, id), after, *at).await?))
 }
 
 async fn set_secret(
@@ -137,8 +146,17 @@ impl Clients for SqlStore {
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool, StoreError> {
-        let scope = changing(tenant, id).and_alone(Name::ManyGrants(tenant));
-        self.writer.change("enable client", scope, (tenant.clone(), id.clone(), enabled, at), audit, set_enabled).await
+        let set = (tenant.clone(), id.clone(), enabled);
+        if enabled {
+            // What was begun before it was disabled must not live again, also where that was cut short.
+            self.end_grants_of_client(tenant, id, at).await?;
+            return self.writer.change("enable client", changing(tenant, id), set, audit, set_enabled).await;
+        }
+        // From this commit on none of its families is good for anything; they are many, and end page by page, so that nobody waits for
+        // all of them.
+        let is_set = self.writer.change("disable client", changing(tenant, id), set, audit, set_enabled).await?;
+        self.end_grants_of_client(tenant, id, at).await?;
+        Ok(is_set)
     }
 
     async fn set_client_secret(
@@ -156,5 +174,18 @@ impl Clients for SqlStore {
     async fn remove_client(&self, tenant: &TenantId, id: &ClientId, audit: Vec<Draft>) -> Result<bool, StoreError> {
         let scope = changing(tenant, id).and_alone(Name::ManyGrants(tenant));
         self.writer.change("remove client", scope, (tenant.clone(), id.clone()), audit, remove).await
+    }
+}
+
+impl SqlStore {
+    /// Ends the families of a client that is disabled.
+    async fn end_grants_of_client(&self, tenant: &TenantId, id: &ClientId, at: Timestamp) -> Result<(), StoreError> {
+        let mut after = Some(String::new());
+        while let Some(last) = after {
+            let scope = changing(tenant, id).and_alone(Name::ManyGrants(tenant));
+            let page = (tenant.clone(), id.clone(), last, at);
+            after = self.writer.change("end the client's families", scope, page, vec![], end_grants).await?;
+        }
+        Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::authority::{
-    Fields, Selection, StoredRow, change, change_each, fields, find, insert, insertions, rows, selections,
+    Fields, StoredRow, change, change_each, change_page, fields, find, insert, insertions, rows, selections,
 };
-use super::engine::{Connection, Result, Row, ToValue as _};
+use super::engine::{Connection, FromValue as _, Result, Row, ToValue as _};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{joined, list, set};
@@ -149,31 +149,24 @@ pub(super) async fn end_all_of_user(
     user: &UserId,
     at: Timestamp,
 ) -> Result<()> {
-    end_each(&OF_USER, connection, tenant, user.as_str(), at).await
-}
-
-/// Ends every family of a client.
-pub(super) async fn end_all_of_client(
-    connection: &mut Connection,
-    tenant: &TenantId,
-    client: &ClientId,
-    at: Timestamp,
-) -> Result<()> {
-    end_each(&OF_CLIENT, connection, tenant, client.as_str(), at).await
-}
-
-/// Ends page by page what is selected so.
-async fn end_each(
-    selection: &Selection,
-    connection: &mut Connection,
-    tenant: &TenantId,
-    owner: &str,
-    at: Timestamp,
-) -> Result<()> {
     let ended = |_: &StoredRow| Ok(Some(ended(EndReason::Revoked, at)));
     // No id is empty, so every grant stands after the empty one.
-    change_each(selection, &[tenant.to_value(), owner.to_value()], vec!["".to_value()], ended, connection).await?;
+    let bound = [tenant.to_value(), user.as_str().to_value()];
+    change_each(&OF_USER, &bound, vec!["".to_value()], ended, connection).await?;
     Ok(())
+}
+
+/// Ends a page of a client's families: those after this id. Returns the id after which the next page stands.
+pub(super) async fn end_page_of_client(
+    connection: &mut Connection,
+    (tenant, client): (&TenantId, &ClientId),
+    after: &str,
+    at: Timestamp,
+) -> Result<Option<String>> {
+    let ended = |_: &StoredRow| Ok(Some(ended(EndReason::Revoked, at)));
+    let bound = [tenant.to_value(), client.as_str().to_value()];
+    let page = change_page(&OF_CLIENT, &bound, vec![after.to_value()], &ended, connection).await?;
+    Ok(page.and_then(|(_, last)| last.first().and_then(String::from_value)))
 }
 
 /// What a grant rests on: its user and its client.

@@ -18,8 +18,9 @@ pub trait Clients: Send + Sync {
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>>;
     /// All clients by name, after `after`, at most `limit`.
     async fn clients(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<Client>>;
-    /// Lets the client ask for tokens, or no more, and changes nothing else; `false` where it is gone. Where not, every
-    /// grant of the client ends in the same commit.
+    /// Lets the client ask for tokens, or no more, and changes nothing else; `false` where it is gone. Where not, no grant of the
+    /// client is good for anything from that commit on, and each has ended before this answers, or before the client may ask
+    /// again: they can be very many.
     async fn set_client_enabled(
         &self,
         tenant: &TenantId,

@@ -108,7 +108,7 @@ pub(super) async fn a_family_ends_once_and_tells_either_way(store: &dyn Store) {
     assert_eq!(lost, [false, true, true]);
 }
 
-pub(super) async fn disabling_ends_every_family_in_the_same_commit(store: &dyn Store) {
+pub(super) async fn disabling_ends_every_family(store: &dyn Store) {
     let (alice, app, family) = granted(store).await;
     let (bob, other) = (user("bob"), client("other"));
     store.add_user(&bob, vec![]).await.unwrap();
@@ -123,6 +123,30 @@ pub(super) async fn disabling_ends_every_family_in_the_same_commit(store: &dyn S
     assert_eq!((ended(&family.id).await, ended(&bobs.id).await, ended(&others.id).await), (true, true, false));
     let first = store.grant(&tenant(), &family.id).await.unwrap().unwrap();
     assert_eq!(first.state, GrantState::Ended { at: after(1), reason: EndReason::Revoked });
+}
+
+/// More than a page of them. None lives again where the client may ask once more, and one that may ask keeps its own.
+pub(super) async fn a_disabled_clients_many_families_end_and_an_enabled_ones_stay(store: &dyn Store) {
+    let (alice, app, _) = granted(store).await;
+    for number in 0..1100 {
+        let family = grant(&format!("many-{number}"), &alice, &app);
+        assert!(store.add_grant(&family, &SecretHash::of(&format!("m{number}")), 0, vec![]).await.unwrap());
+    }
+    let live = async || {
+        let mut live = 0;
+        for number in 0..1100 {
+            let id = GrantId::new(format!("many-{number}"));
+            live += usize::from(store.grant(&tenant(), &id).await.unwrap().unwrap().state == GrantState::Active);
+        }
+        live
+    };
+    store.set_client_enabled(&tenant(), &app.id, true, after(1), vec![]).await.unwrap();
+    assert_eq!(live().await, 1100);
+    store.set_client_enabled(&tenant(), &app.id, false, after(2), vec![]).await.unwrap();
+    assert_eq!(live().await, 0);
+    store.set_client_enabled(&tenant(), &app.id, true, after(3), vec![]).await.unwrap();
+    let late = grant("many-1099", &alice, &app);
+    assert!(!store.confirm_grant(&late, after(3), vec![]).await.unwrap(), "nothing lives again");
 }
 
 /// For how long what has expired is kept.

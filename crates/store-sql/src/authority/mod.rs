@@ -17,4 +17,6 @@ pub use check::TableCheck;
 pub use macs::RowMacs;
 pub(crate) use macs::{Trust, Trusted};
 pub(crate) use selection::{Held, Selection, check, insertions, rows, selections};
-pub(crate) use stored::{Fields, Insertion, StoredRow, TABLE_TEXTS, change, change_each, fields, find, insert};
+pub(crate) use stored::{
+    Fields, Insertion, StoredRow, TABLE_TEXTS, change, change_each, change_page, fields, find, insert,
+};

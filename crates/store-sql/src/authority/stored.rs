@@ -318,20 +318,34 @@ pub(crate) async fn change_each(
     connection: &mut Connection,
 ) -> Result<u64> {
     let (mut after, mut done) = (from, 0_u64);
-    loop {
-        let mut page = rows(selection);
-        page.values = [bound, &after].concat();
-        let (found, last) = page.stored_that_verify(&mut *connection).await?;
-        let Some(last) = last else { return Ok(done) };
-        let mut changing = Vec::with_capacity(found.len());
-        for row in found {
-            if let Some(set) = fields(&row)? {
-                changing.push((row, set));
-            }
-        }
-        done = done.saturating_add(change_all(changing, &mut *connection).await?);
-        after = last.into_iter().rev().take(after.len()).rev().collect();
+    while let Some((changed, last)) = change_page(selection, bound, after, &fields, &mut *connection).await? {
+        done = done.saturating_add(changed);
+        after = last;
     }
+    Ok(done)
+}
+
+/// Changes one such page. Returns how many were changed, and the key after which the next page stands; `None` where nothing was left.
+/// Errors: as for [`change_each`].
+pub(crate) async fn change_page(
+    selection: &Selection,
+    bound: &[Value],
+    after: Values,
+    fields: &(impl Fn(&StoredRow) -> Result<Option<Fields>> + Send + Sync),
+    connection: &mut Connection,
+) -> Result<Option<(u64, Values)>> {
+    let mut page = rows(selection);
+    page.values = [bound, &after].concat();
+    let (found, last) = page.stored_that_verify(&mut *connection).await?;
+    let Some(last) = last else { return Ok(None) };
+    let mut changing = Vec::with_capacity(found.len());
+    for row in found {
+        if let Some(set) = fields(&row)? {
+            changing.push((row, set));
+        }
+    }
+    let done = change_all(changing, &mut *connection).await?;
+    Ok(Some((done, last.into_iter().rev().take(after.len()).rev().collect())))
 }
 
 fn all_of(changed: u64, asked: u64) -> Result<u64> {
