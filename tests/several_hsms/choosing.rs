@@ -56,7 +56,9 @@ impl Scene {
     async fn is_soon_chosen(&self, index: usize) {
         let until = Instant::now() + Duration::from_secs(5);
         while !(0..4).all(|_| self.chosen() == Some(index)) {
-            assert!(Instant::now() < until, "token {index} is not chosen");
+            let health =
+                self.names.each_ref().map(|name| (self.group.health(name), self.group.worker_process_ids(name)));
+            assert!(Instant::now() < until, "token {index} is not chosen: {health:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
