@@ -52,10 +52,12 @@ pub(crate) async fn measure() {
 async fn measure_one(database: &Database, grown: &std::sync::Arc<Grown>, (what, job): (&str, Job), at_once: usize) {
     // Pages are whole in the log the first time that they are written after a checkpoint.
     grown.all(job, ASKED, at_once).await;
+    // Statistics of transactions come up to a second late.
+    let settled = std::time::Duration::from_secs(2);
+    tokio::time::sleep(settled).await;
     let before = Counted::of(database);
     grown.all(job, ASKED, at_once).await;
-    // Statistics of transactions come up to a second late.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(settled).await;
     let after = Counted::of(database);
     let each = |of: fn(&Counted) -> f64| (of(&after) - of(&before)) / ASKED as f64;
     let (statements, commits, log) = (each(|it| it.statements), each(|it| it.commits), each(|it| it.log));
