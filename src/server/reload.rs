@@ -88,7 +88,10 @@ impl Reload {
         self.announce(Slack { tokens: before.tokens.max(after.tokens), ..after })?;
         let done = self.hsm.reconfigure(hsm_configs(&config, &bound, false)).await?;
         self.announce(after)?;
-        self.store.keep_rates(&config.hsm_rates).await?;
+        if let Err(error) = self.store.keep_rates(&config.hsm_rates).await {
+            // They are told to whoever lists the nodes; the tokens are as the file says by now.
+            tracing::warn!(%error, "what this node may ask of its HSM tokens was not written down");
+        }
         self.running = config;
         let names = |names: &[HsmName]| names.iter().map(HsmName::as_str).collect::<Vec<_>>().join(", ");
         let parts = [("added", &done.added), ("changed", &done.changed), ("removed", &done.removed)];

@@ -106,10 +106,8 @@ impl Since {
                 let (tenant, jti) = (record.tenant.clone(), record.jti.clone());
                 self.revoked_tokens.extend(jti.map(|jti| RevokedToken { tenant, jti, at }));
             }
-            Event::NodeRetired | Event::HsmRetired => {
-                let what = record.detail.as_deref().unwrap_or_default();
-                self.others.push(format!("{} {what}", record.event));
-            }
+            Event::NodeRetired | Event::HsmRetired => self.other(record),
+            Event::StockChanged if record.change == Some(Change::Removed) => self.other(record),
             _ => {}
         }
         if let Some(counter) = record.counter {
@@ -119,6 +117,10 @@ impl Since {
                 fate.counter = Some(fate.counter.map_or(counter, |known| known.max(counter)));
             }
         }
+    }
+
+    fn other(&mut self, record: &Draft) {
+        self.others.push(format!("{} {}", record.event, record.detail.as_deref().unwrap_or_default()));
     }
 
     fn fate(&mut self, noun: Noun, record: &Draft, id: String) -> &mut Fate {
@@ -233,11 +235,13 @@ mod tests {
         let mut token = record(Event::TokenRevoked);
         token.jti = Some("jti".to_owned());
         let family = record(Event::TokenRevoked);
-        let told = since(&[key, token, family, record(Event::NodeRetired).detail("db1")]);
+        let stock = |change, what: &str| record(Event::StockChanged).change(change).detail(what);
+        let (gone, come) = (stock(Change::Removed, "removed 7"), stock(Change::Added, "imported up to 9 tokens"));
+        let told = since(&[key, token, family, record(Event::NodeRetired).detail("db1"), gone, come]);
         assert_eq!(told.revoked_keys, BTreeSet::from(["kid".to_owned()]));
         let revoked =
             RevokedToken { tenant: "default".to_owned(), jti: "jti".to_owned(), at: Timestamp::from_unix_millis(5) };
         assert_eq!(told.revoked_tokens, [revoked]);
-        assert_eq!(told.others, ["node.retired db1"]);
+        assert_eq!(told.others, ["node.retired db1", "stock.changed removed 7"]);
     }
 }

@@ -36,6 +36,7 @@ impl TokenStock {
     pub async fn remove_stock(&self, serial: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let tenant = &self.settings.tenant;
         let told = Draft::new(Event::StockChanged, Outcome::Done, tenant.as_str(), context)
+            .change(Change::Removed)
             .detail(format!("removed {serial}"));
         let removed = self.stock.remove_stock(tenant, serial, vec![told]).await?;
         if removed { Ok(()) } else { Err(not_in_stock(serial)) }
