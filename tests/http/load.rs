@@ -217,6 +217,10 @@ fn sign_in(stage: &Stage, name: &str) -> String {
     form(&[&fields[..], &credentials].concat())
 }
 
+/// How often each of those who hang up comes back. Without it they would take all that this machine can compute, for their
+/// connections alone, and whoever else runs beside would decide how long the others wait.
+const COMES_BACK: Duration = Duration::from_millis(200);
+
 /// Signs in and hangs up some milliseconds later, again and again: at any point of the sign-in.
 fn hang_up_until(ended: Arc<AtomicBool>, stage: &Stage, peer: u64) -> std::thread::JoinHandle<usize> {
     let (address, authorization) = (stage.address(), basic(&stage.app.id, &stage.app.secret));
@@ -232,7 +236,10 @@ fn hang_up_until(ended: Arc<AtomicBool>, stage: &Stage, peer: u64) -> std::threa
             );
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             stream.write_all(request.as_bytes()).unwrap();
-            std::thread::sleep(Duration::from_millis(5 * (peer % 20)));
+            let stays = Duration::from_millis(5 * (peer % 20));
+            std::thread::sleep(stays);
+            drop(stream);
+            std::thread::sleep(COMES_BACK - stays);
             times += 1;
         }
         times
