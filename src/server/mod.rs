@@ -16,6 +16,7 @@ mod run_mark;
 mod runtime;
 mod start;
 mod store_copy;
+mod validation_server;
 mod whole_file;
 mod wiring;
 mod worker;

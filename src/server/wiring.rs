@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::node_file;
+use super::validation_server::HttpValidationServer;
 use crate::config::{Config, PostgresConfig, StoreConfig};
 use signet_core::audit::NodeId;
 use signet_core::keys::TenantId;
@@ -17,11 +18,12 @@ use signet_core::mfa::webauthn::{RelyingParty, attestation_roots};
 use signet_core::oauth::RoleScopes;
 use signet_core::secret::SecretBytes;
 use signet_jose::clock::{Clock as _, SystemClock};
-use signet_service::sign_in::validation_servers::ValidationServers;
+use signet_service::sign_in::validation_servers::{ValidationServer, ValidationServers};
 use signet_service::{KeySettings, Settings};
 use signet_store_postgres::PostgresOptions;
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
+use url::Url;
 
 /// Connections that read the store at once.
 const READERS: u32 = 4;
@@ -138,9 +140,12 @@ pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<Valid
     let text = secret_file(&section.key_file, "the API key", "mfa.yubico_validation.key_file")?;
     let key = STANDARD.decode(text.trim()).ok().filter(|key| key.len() >= LEAST_API_KEY).map(SecretBytes::new);
     let key = key.with_context(|| format!("{file} must hold the API key in base64, of at least 16 bytes"))?;
-    let (urls, timeout) = (section.urls.clone(), section.timeout);
-    let servers = ValidationServers::new(urls, section.client_id, key, timeout);
-    servers.map(Some).map_err(|error| anyhow::anyhow!("validation servers can't be asked: {error}"))
+    let server = |url: &Url| -> anyhow::Result<Arc<dyn ValidationServer>> {
+        let server = HttpValidationServer::new(url.clone(), section.timeout);
+        Ok(Arc::new(server.context("validation servers can't be asked")?))
+    };
+    let servers = section.urls.iter().map(server).collect::<anyhow::Result<_>>()?;
+    Ok(Some(ValidationServers::new(servers, section.client_id, key, section.timeout)))
 }
 
 /// What security keys know this deployment as, with the roots by which they prove their make.

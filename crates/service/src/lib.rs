@@ -90,7 +90,7 @@ use readiness::ReadinessState;
 use rows::{decoy_row, factor_row, password_row, row_of_factor};
 use sessions::LiveSession;
 use sign_in::decoys::Decoys;
-use sign_in::matcher::{CodeVerdict, Spendable};
+use sign_in::matcher::CodeVerdict;
 use sign_in::proofs::FactorProofs;
 use sign_in::security_keys::KeyAnswer;
 use sign_in::tries::Tries;

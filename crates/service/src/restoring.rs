@@ -8,7 +8,7 @@ use signet_core::audit::since::{Fate, Noun, Since, Thing};
 use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, TenantId};
 use signet_core::mfa::yubico_validation::ClientNumber;
-use signet_core::mfa::{FactorDetail, FactorId, UsedFactor};
+use signet_core::mfa::{FactorId, Spending, UsedFactor};
 use signet_store::{AuditOnOutcome, ClientId, Factor, FactorState, UserId};
 
 module! {
@@ -184,11 +184,9 @@ impl Restoring {
     async fn raise(&self, factor: &Factor, counter: i64, told: Draft) -> Result<bool, ChangeError> {
         let (tenant, id, at) = (&factor.tenant, &factor.id, self.clock.now());
         let told = AuditOnOutcome::applied(told);
-        Ok(match &factor.detail {
-            FactorDetail::YubicoOtp(_) => self.factors.spend_yubico_counter(tenant, id, counter, at, told).await?,
-            FactorDetail::Hotp(_) | FactorDetail::YubicoRemote(_) | FactorDetail::WebAuthn(_) => {
-                self.factors.raise_counter(tenant, id, counter, at, told).await?
-            }
+        Ok(match factor.detail.raising(counter) {
+            Some(Spending::YubicoCounter(to)) => self.factors.spend_yubico_counter(tenant, id, to, at, told).await?,
+            Some(Spending::Counter(to)) => self.factors.raise_counter(tenant, id, to, at, told).await?,
             _ => false,
         })
     }

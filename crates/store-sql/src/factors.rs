@@ -4,8 +4,6 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::SqlStore;
 use super::authority::{StoredRow, change, fields, find, insert, insertions, rows, selections};
@@ -18,7 +16,6 @@ use super::{seals, users};
 use signet_core::audit::Draft;
 use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
-use signet_core::mfa::{HotpState, WebAuthnState, YubicoRemoteState, recovery};
 use signet_jose::clock::Timestamp;
 use signet_store::{
     AuditOnOutcome, Factor, FactorDetail, FactorId, FactorState, Factors, Session, StoreError, StoreFailure, TotpState,
@@ -79,12 +76,16 @@ pub(super) static FORGET_NONCES: LazyLock<Text> = LazyLock::new(|| {
 });
 
 pub(super) async fn add(factor: &Factor, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let (totp, yubico) = match &factor.detail {
-        FactorDetail::Totp(state) => (Some(state), None),
-        FactorDetail::YubicoOtp(state) => (None, Some(state)),
-        _ => (None, None),
-    };
-    let (detail, counter) = text_of(&factor.detail)?;
+    // Two kinds have columns of their own; every other one keeps what does not change as JSON, and the counter that rises.
+    let (mut totp, mut yubico, mut kept, mut counter) = (None, None, None, None);
+    match &factor.detail {
+        FactorDetail::Totp(state) => totp = Some(state),
+        FactorDetail::YubicoOtp(state) => yubico = Some(state),
+        other => {
+            kept = Some(other.kept().map_err(|_| StoreFailure::Corrupt("detail of factor"))?);
+            counter = other.counter();
+        }
+    }
     let requested_by = match &factor.state {
         FactorState::Pending { requested_by } => Some(requested_by.as_str()),
         FactorState::Enabled | FactorState::Disabled => None,
@@ -107,7 +108,7 @@ pub(super) async fn add(factor: &Factor, connection: &mut Connection) -> Result<
         .set("yubico_private_id", yubico.map(|yubico| yubico.private_id.to_vec()))
         .set("yubico_last_counter", yubico.map(|yubico| yubico.last_counter))
         .set("handle", factor.detail.handle())
-        .set("detail", detail)
+        .set("detail", kept)
         .set("counter", counter)
         .set("serial", &factor.serial)
         .set("state", factor.state.name())
@@ -223,41 +224,22 @@ async fn spend_nonce(spending: &NonceSpending, connection: &mut Connection) -> R
 
 /// What kind of secret a factor has, by its columns.
 pub(super) fn enclosed_of(kind: &str, totp_hash: Option<&str>, detail: Option<&str>) -> Result<OtpSecretKind> {
-    match (kind_of(kind)?, totp_hash, detail) {
-        (FactorKind::Totp, Some(name), _) => Ok(OtpSecretKind::Hmac(hash_of(name)?)),
-        (FactorKind::Hotp, None, Some(detail)) => {
-            let state: HotpState =
-                serde_json::from_str(detail).map_err(|_| StoreFailure::Corrupt("detail of factor"))?;
-            Ok(OtpSecretKind::Hmac(state.hash))
-        }
-        (FactorKind::YubicoOtp, None, _) => Ok(OtpSecretKind::Aes128),
-        (FactorKind::Recovery, None, _) => Ok(OtpSecretKind::Hmac(recovery::HASH)),
-        _ => Err(StoreFailure::Corrupt("kind of a factor")),
-    }
+    let secret = match (kind_of(kind)?, totp_hash, detail) {
+        (FactorKind::Totp, Some(name), _) => Some(OtpSecretKind::Hmac(hash_of(name)?)),
+        (FactorKind::YubicoOtp, None, _) => Some(OtpSecretKind::Aes128),
+        // No secret depends on the counter.
+        (kind, None, Some(detail)) => from_kept(kind, detail, Some(0))?.secret_kind(),
+        _ => None,
+    };
+    secret.ok_or(StoreFailure::Corrupt("kind of a factor"))
 }
 
 fn hash_of(name: &str) -> Result<OtpHash> {
     OtpHash::named(name).ok_or(StoreFailure::Corrupt("totp_hash"))
 }
 
-/// What a kind without columns of its own keeps: the facts that don't change as JSON, and the counter that rises.
-fn text_of(detail: &FactorDetail) -> Result<(Option<String>, Option<i64>)> {
-    fn json(state: &impl Serialize) -> Result<Option<String>> {
-        serde_json::to_string(state).map(Some).map_err(|_| StoreFailure::Corrupt("detail of factor"))
-    }
-    Ok(match detail {
-        FactorDetail::Totp(_) | FactorDetail::YubicoOtp(_) => (None, None),
-        FactorDetail::Hotp(state) => (json(state)?, Some(state.next_counter)),
-        FactorDetail::YubicoRemote(state) => (json(state)?, Some(state.last_counter)),
-        FactorDetail::WebAuthn(state) => (json(state)?, Some(state.counter)),
-        FactorDetail::Piv(state) => (json(state)?, None),
-        FactorDetail::Recovery(state) => (json(state)?, None),
-    })
-}
-
-fn from_text<T: DeserializeOwned>(row: &Row) -> Result<T> {
-    let text: &str = row.try_get("detail")?;
-    serde_json::from_str(text).map_err(|_| StoreFailure::Corrupt("detail of factor"))
+fn from_kept(kind: FactorKind, kept: &str, counter: Option<i64>) -> Result<FactorDetail> {
+    FactorDetail::from_kept(kind, kept, counter).map_err(|_| StoreFailure::Corrupt("detail of factor"))
 }
 
 fn kind_of(name: &str) -> Result<FactorKind> {
@@ -279,18 +261,7 @@ fn detail_of(row: &Row) -> Result<FactorDetail> {
             private_id: array(row, "yubico_private_id")?,
             last_counter: row.try_get("yubico_last_counter")?,
         })),
-        FactorKind::Hotp => {
-            Ok(FactorDetail::Hotp(HotpState { next_counter: row.try_get("counter")?, ..from_text(row)? }))
-        }
-        FactorKind::YubicoRemote => Ok(FactorDetail::YubicoRemote(YubicoRemoteState {
-            last_counter: row.try_get("counter")?,
-            ..from_text(row)?
-        })),
-        FactorKind::WebAuthn => {
-            Ok(FactorDetail::WebAuthn(WebAuthnState { counter: row.try_get("counter")?, ..from_text(row)? }))
-        }
-        FactorKind::Piv => Ok(FactorDetail::Piv(from_text(row)?)),
-        FactorKind::Recovery => Ok(FactorDetail::Recovery(from_text(row)?)),
+        kind => from_kept(kind, row.try_get("detail")?, row.try_get("counter")?),
     }
 }
 

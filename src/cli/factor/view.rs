@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::table;
-use signet_store::{Factor, FactorDetail, FactorState, ListedFactor};
+use signet_store::{Factor, FactorState, ListedFactor};
 
 /// A factor as printed.
 #[derive(Serialize)]
@@ -34,17 +34,7 @@ pub(in crate::cli) struct FactorView {
 
 impl FactorView {
     pub(in crate::cli) fn new(factor: &Factor) -> Self {
-        let (mut public_id, mut key_thumbprint, mut attested, mut model) = (None, None, None, None);
-        match &factor.detail {
-            FactorDetail::YubicoOtp(_) | FactorDetail::YubicoRemote(_) => {
-                public_id = factor.detail.handle().map(str::to_owned);
-            }
-            FactorDetail::Piv(state) => {
-                (key_thumbprint, attested) = (Some(state.key_thumbprint.clone()), Some(state.attested));
-            }
-            FactorDetail::WebAuthn(key) => (attested, model) = (Some(key.attested), key.aaguid.clone()),
-            FactorDetail::Totp(_) | FactorDetail::Hotp(_) | FactorDetail::Recovery(_) => {}
-        }
+        let facts = factor.detail.facts();
         let requested_by = match &factor.state {
             FactorState::Pending { requested_by } => Some(requested_by.clone()),
             FactorState::Enabled | FactorState::Disabled => None,
@@ -55,10 +45,10 @@ impl FactorView {
             kind: factor.detail.kind().name(),
             label: factor.label.clone(),
             serial: factor.serial.clone(),
-            public_id,
-            key_thumbprint,
-            attested,
-            model,
+            public_id: facts.public_id.map(str::to_owned),
+            key_thumbprint: facts.key_thumbprint.map(str::to_owned),
+            attested: facts.attested,
+            model: facts.model.map(str::to_owned),
             state: factor.state.name(),
             requested_by,
             valid_until: factor.valid_until.map(|at| at.to_string()),

@@ -2,7 +2,7 @@
 
 use signet_core::mfa::FactorDetail;
 use signet_core::mfa::enrolment::TotpParameters;
-use signet_core::mfa::policy::MOST_DIGIT_FACTORS;
+use signet_core::mfa::policy::Limit;
 use signet_core::secret::SecretBytes;
 use signet_service::ChangeError;
 use signet_service::factors::enrolment::{Device, NewOtp, YubicoKey};
@@ -36,7 +36,7 @@ async fn a_person_has_four_tokens_that_show_digits_at_most() {
     let app = InProcess::new().await;
     app.user("ann").await;
     let maker = &app.issuer.factors.enrolment;
-    for number in 0..MOST_DIGIT_FACTORS {
+    for number in 0..Limit::DIGITS.most {
         match number % 2 {
             0 => drop(maker.enrol_totp("ann", "phone", TotpParameters::DEFAULT, &context()).await.unwrap()),
             _ => drop(maker.enrol_otp("ann", hotp(None), &context()).await.unwrap()),
@@ -44,7 +44,7 @@ async fn a_person_has_four_tokens_that_show_digits_at_most() {
     }
     let refused = maker.enrol_otp("ann", hotp(None), &context()).await;
     assert!(matches!(refused, Err(ChangeError::Input(text)) if text.contains("TOTP and HOTP factors")));
-    assert_eq!(app.details("factor.changed").await, ["added"; MOST_DIGIT_FACTORS]);
+    assert_eq!(app.details("factor.changed").await, ["added"; Limit::DIGITS.most]);
     maker.enrol_yubico_otp("ann", "key", &slot(&YubiKey::new("cccccc")), &context()).await.unwrap();
 }
 

@@ -52,19 +52,9 @@ impl Strength {
         Some(Self { level, is_phishing_resistant: proved.is_phishing_resistant() })
     }
 
-    /// The most that a factor proves on Signet's pages; `None` for what they don't take, and for recovery codes, which
-    /// stand in for a factor.
+    /// The most that a factor proves on Signet's pages.
     fn reachable(detail: &FactorDetail) -> Option<Self> {
-        let (level, is_phishing_resistant) = match detail {
-            FactorDetail::Totp(_)
-            | FactorDetail::Hotp(_)
-            | FactorDetail::YubicoOtp(_)
-            | FactorDetail::YubicoRemote(_) => (Level::Aal2, false),
-            FactorDetail::WebAuthn(state) if state.attested && state.verifies => (Level::Aal3, true),
-            FactorDetail::WebAuthn(_) => (Level::Aal2, true),
-            FactorDetail::Piv(_) | FactorDetail::Recovery(_) => return None,
-        };
-        Some(Self { level, is_phishing_resistant })
+        Some(Self { level: detail.reachable()?, is_phishing_resistant: detail.kind().resists_phishing() })
     }
 }
 

@@ -4,6 +4,7 @@
 //! is made by a check that succeeded: nothing else in Signet can say that a person signed in.
 
 use super::{FactorId, FactorKind, FactorRef, UsedFactor, UserId};
+use crate::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_verify::Level;
 
@@ -27,8 +28,7 @@ impl PasswordProof {
 
 /// A one-time code of the user's factor was shown, and this request was the one that spent it.
 ///
-/// Only what is spent makes it: a [`SpendableCounter`], a [`SpendableStep`](super::totp::SpendableStep), a
-/// [`SpendableNonce`](super::piv::SpendableNonce) and so on.
+/// Only a [`Spendable`] that was spent makes it.
 #[derive(Debug)]
 #[must_use]
 pub struct FactorProof {
@@ -37,55 +37,29 @@ pub struct FactorProof {
     used: FactorUse,
 }
 
-/// The kinds of factor, with what this use of it showed.
+/// What the use of a factor showed: each kind says it in its own file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FactorUse {
-    Totp,
-    Hotp,
-    YubicoOtp,
-    YubicoRemote,
-    /// `verified`: the authenticator verified the person, by a PIN or a finger. `attested`: its model is known for sure.
-    WebAuthn {
-        verified: bool,
-        attested: bool,
-    },
-    /// `attested`: the key was made on a device that asks for the PIN. Otherwise an operator says so, and nothing
-    /// proves it.
-    Piv {
-        attested: bool,
-    },
-    Recovery,
+pub(super) struct FactorUse {
+    kind: FactorKind,
+    methods: &'static [&'static str],
+    level: Level,
+    stands_alone: bool,
 }
 
 impl FactorUse {
-    /// Its kind; its methods by RFC 8176 §2, without the password; and the level that it reaches with a password, or, where
-    /// it can, by itself (NIST SP 800-63B-4).
-    ///
-    /// A Yubico OTP's key lives in hardware alone, as does that of a security key, of which no copies are enrolled; a TOTP
-    /// seed may live in an app. A recovery code shows no authenticator, and an OTP resists no phishing.
-    const fn shows(self) -> (FactorKind, &'static [&'static str], Level) {
-        match self {
-            Self::Totp => (FactorKind::Totp, &["otp", "mfa"], Level::Aal2),
-            Self::Hotp => (FactorKind::Hotp, &["otp", "mfa"], Level::Aal2),
-            Self::YubicoOtp => (FactorKind::YubicoOtp, &["otp", "hwk", "mfa"], Level::Aal2),
-            Self::YubicoRemote => (FactorKind::YubicoRemote, &["otp", "hwk", "mfa"], Level::Aal2),
-            Self::WebAuthn { verified: true, attested } => {
-                let level = if attested { Level::Aal3 } else { Level::Aal2 };
-                (FactorKind::WebAuthn, &["hwk", "pin", "user", "mfa"], level)
-            }
-            Self::WebAuthn { verified: false, .. } => (FactorKind::WebAuthn, &["hwk", "user", "mfa"], Level::Aal2),
-            Self::Piv { attested: true } => (FactorKind::Piv, &["sc", "hwk", "pin", "mfa"], Level::Aal3),
-            Self::Piv { attested: false } => (FactorKind::Piv, &["sc", "mfa"], Level::Aal2),
-            Self::Recovery => (FactorKind::Recovery, &["otp", "mfa"], Level::Aal1),
-        }
+    /// A use of this kind; its methods by RFC 8176 §2, without the password; and the level that it reaches with a password
+    /// (NIST SP 800-63B-4).
+    pub(super) const fn beside_password(kind: FactorKind, methods: &'static [&'static str], level: Level) -> Self {
+        Self { kind, methods, level, stands_alone: false }
+    }
+
+    /// A use that reaches its level without a password, too: the authenticator verified the person itself.
+    pub(super) const fn alone(kind: FactorKind, methods: &'static [&'static str], level: Level) -> Self {
+        Self { kind, methods, level, stands_alone: true }
     }
 }
 
 impl FactorProof {
-    pub(super) fn new(user: UserId, factor: FactorId, used: FactorUse) -> Self {
-        Self { user, factor, used }
-    }
-
     /// Whose factor it is.
     pub fn user(&self) -> &UserId {
         &self.user
@@ -93,29 +67,70 @@ impl FactorProof {
 
     /// The factor.
     pub fn factor(&self) -> FactorRef {
-        FactorRef { kind: self.used.shows().0, id: self.factor.clone() }
+        FactorRef { kind: self.used.kind, id: self.factor.clone() }
     }
 }
 
-/// A counter that a shown code matched, and that was not spent when the factor was read: of a HOTP, or of a Yubico OTP that
-/// was judged here or by another server.
+/// What makes a shown code good for one use: the conditional write that spends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spending {
+    /// The factor's last step is raised to this one.
+    TotpStep {
+        /// The step.
+        step: i64,
+        /// The device's drift as the code shows it, capped: kept with the step.
+        drift: i32,
+    },
+    /// A Yubico OTP's last counter is raised to this one (`useCtr << 8 | sessionUse`).
+    YubicoCounter(i64),
+    /// The counter of any other kind is raised to this one: the lowest acceptable one of a HOTP, the last accepted one of
+    /// what another server judged.
+    Counter(i64),
+    /// A nonce that a card signed is used up; this is its name in the store.
+    PivNonce([u8; 32]),
+    /// One of the factor's recovery codes is used up; this is what is kept of it.
+    RecoveryCode(SecretHash),
+    /// A challenge is used up, and the key's counter raised.
+    Assertion {
+        /// The challenge's name in the store.
+        challenge: SecretHash,
+        /// When the challenge is refused for its age.
+        until: Timestamp,
+        /// The key's counter; 0 for ever where it has none.
+        counter: i64,
+    },
+}
+
+impl Spending {
+    /// What the counter is raised to, where one is.
+    pub const fn counter(&self) -> Option<i64> {
+        match self {
+            Self::TotpStep { step: counter, .. }
+            | Self::YubicoCounter(counter)
+            | Self::Counter(counter)
+            | Self::Assertion { counter, .. } => Some(*counter),
+            Self::PivNonce(_) | Self::RecoveryCode(_) => None,
+        }
+    }
+}
+
+/// A code that matched, and that was not spent when the factor was read.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a counter that is not spent can be used again"]
-pub struct SpendableCounter {
-    pub(super) raised: i64,
+#[must_use = "a code that is not spent can be used again"]
+pub struct Spendable {
+    pub(super) by: Spending,
     pub(super) used: FactorUse,
 }
 
-impl SpendableCounter {
-    /// What the store raises the factor's counter to: the lowest acceptable one of a HOTP, the last accepted one of a
-    /// Yubico OTP (`useCtr << 8 | sessionUse`).
-    pub fn raised(&self) -> i64 {
-        self.raised
+impl Spendable {
+    /// The write that spends it.
+    pub fn by(&self) -> &Spending {
+        &self.by
     }
 
-    /// The proof, where the conditional write that raised the factor's counter to this was `won`.
+    /// The proof, where that write was `won` for this factor.
     pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), self.used))
+        won.then(|| FactorProof { user: user.clone(), factor: factor.clone(), used: self.used })
     }
 }
 
@@ -132,7 +147,7 @@ pub struct Authentication {
 impl Authentication {
     /// What a password and a factor prove together; `None` where they are not the same user's.
     pub fn from_proofs(password: PasswordProof, factor: FactorProof, at: Timestamp) -> Option<Self> {
-        let (_, methods, level) = factor.used.shows();
+        let FactorUse { methods, level, .. } = factor.used;
         (password.user == factor.user).then(|| Self {
             factors: vec![UsedFactor::Password, UsedFactor::Factor(factor.factor())],
             methods: ["pwd"].iter().chain(methods).copied().collect(),
@@ -144,8 +159,8 @@ impl Authentication {
 
     /// What an authenticator that verified the person itself proves alone; `None` where it did not.
     pub fn from_passwordless(factor: FactorProof, at: Timestamp) -> Option<Self> {
-        let (_, methods, level) = factor.used.shows();
-        matches!(factor.used, FactorUse::WebAuthn { verified: true, .. }).then(|| Self {
+        let FactorUse { methods, level, .. } = factor.used;
+        factor.used.stands_alone.then(|| Self {
             factors: vec![UsedFactor::Factor(factor.factor())],
             methods: methods.to_vec(),
             level,
@@ -183,9 +198,12 @@ impl Authentication {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mfa::{PivState, WebAuthnState, yubico_otp};
 
-    fn proofs(password_of: &str, factor_of: &str, kind: FactorUse) -> Option<Authentication> {
-        let factor = FactorProof::new(UserId::new(factor_of), FactorId::new("f"), kind);
+    const TOTP: FactorUse = FactorUse::beside_password(FactorKind::Totp, &["otp", "mfa"], Level::Aal2);
+
+    fn proofs(password_of: &str, factor_of: &str, used: FactorUse) -> Option<Authentication> {
+        let factor = FactorProof { user: UserId::new(factor_of), factor: FactorId::new("f"), used };
         Authentication::from_proofs(
             PasswordProof::new(UserId::new(password_of)),
             factor,
@@ -195,24 +213,39 @@ mod tests {
 
     #[test]
     fn names_who_what_how_and_when() {
-        let totp = proofs("u", "u", FactorUse::Totp).unwrap();
+        let totp = proofs("u", "u", TOTP).unwrap();
         assert_eq!((totp.user().as_str(), totp.acr(), totp.at().unix_seconds()), ("u", "urn:signet:aal2", 7));
         assert_eq!(totp.factors(), ["password", "totp:f"].map(|text| text.parse().unwrap()));
         assert_eq!(totp.amr(), ["pwd", "otp", "mfa"]);
-        assert_eq!(proofs("u", "u", FactorUse::YubicoOtp).unwrap().amr(), ["pwd", "otp", "hwk", "mfa"]);
+        assert_eq!(
+            proofs("u", "u", yubico_otp::used(FactorKind::YubicoOtp)).unwrap().amr(),
+            ["pwd", "otp", "hwk", "mfa"]
+        );
     }
 
     #[test]
     fn a_card_reaches_the_highest_level_where_its_key_is_attested() {
-        let attested = proofs("u", "u", FactorUse::Piv { attested: true }).unwrap();
+        let (key_thumbprint, public_key) = ("k".to_owned(), String::new());
+        let card = |attested| PivState {
+            key_thumbprint: key_thumbprint.clone(),
+            public_key: public_key.clone(),
+            serial: None,
+            attested,
+        };
+        let attested = proofs("u", "u", card(true).used()).unwrap();
         assert_eq!((attested.acr(), attested.amr().join(" ")), (Level::Aal3.acr(), "pwd sc hwk pin mfa".to_owned()));
-        let told = proofs("u", "u", FactorUse::Piv { attested: false }).unwrap();
+        let told = proofs("u", "u", card(false).used()).unwrap();
         assert_eq!((told.acr(), told.amr().join(" ")), (Level::Aal2.acr(), "pwd sc mfa".to_owned()));
     }
 
     #[test]
     fn a_key_reaches_the_highest_level_attested_and_by_a_person_it_verified() {
-        let key = |verified, attested| FactorUse::WebAuthn { verified, attested };
+        let key = |verified, attested| {
+            let (credential_id, credential) = ("c".to_owned(), String::new());
+            let state =
+                WebAuthnState { credential_id, credential, aaguid: None, attested, verifies: verified, counter: 0 };
+            state.used(verified)
+        };
         for (kind, acr, amr) in [
             (key(true, true), Level::Aal3.acr(), "pwd hwk pin user mfa"),
             (key(true, false), Level::Aal2.acr(), "pwd hwk pin user mfa"),
@@ -221,13 +254,13 @@ mod tests {
             let proved = proofs("u", "u", kind).unwrap();
             assert_eq!((proved.acr(), proved.amr().join(" ")), (acr, amr.to_owned()));
         }
-        let alone = |kind| {
-            let proof = FactorProof::new(UserId::new("u"), FactorId::new("f"), kind);
+        let alone = |used| {
+            let proof = FactorProof { user: UserId::new("u"), factor: FactorId::new("f"), used };
             Authentication::from_passwordless(proof, Timestamp::from_unix_seconds(7))
         };
         assert_eq!(alone(key(true, true)).unwrap().amr(), ["hwk", "pin", "user", "mfa"]);
         assert_eq!(alone(key(true, false)).unwrap().factors(), ["webauthn:f".parse().unwrap()]);
-        for weaker in [key(false, true), FactorUse::Totp, FactorUse::Recovery] {
+        for weaker in [key(false, true), TOTP] {
             assert_eq!(alone(weaker), None);
         }
     }
@@ -235,15 +268,14 @@ mod tests {
     #[test]
     fn only_the_winner_has_a_proof() {
         let (user, factor) = (UserId::new("u"), FactorId::new("f"));
-        for (used, name) in [(FactorUse::Hotp, "hotp:f"), (FactorUse::YubicoOtp, "yubico_otp:f")] {
-            let counter = || SpendableCounter { raised: 1, used };
-            assert!(counter().spent(&user, &factor, false).is_none());
-            assert_eq!(counter().spent(&user, &factor, true).unwrap().factor().to_string(), name);
-        }
+        let code = || Spendable { by: Spending::Counter(1), used: TOTP };
+        assert!(code().spent(&user, &factor, false).is_none());
+        let proof = code().spent(&user, &factor, true).unwrap();
+        assert_eq!((proof.user(), proof.factor().to_string().as_str()), (&user, "totp:f"));
     }
 
     #[test]
     fn one_users_password_and_anothers_factor_prove_nobody() {
-        assert_eq!(proofs("u", "v", FactorUse::Totp), None);
+        assert_eq!(proofs("u", "v", TOTP), None);
     }
 }

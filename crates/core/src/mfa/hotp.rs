@@ -1,63 +1,117 @@
 //! HOTP: which counters a code may belong to, and which one it matches (RFC 4226 §5.3, §7.2, §7.4). The HMACs come from
 //! the HSM.
 
+use serde::{Deserialize, Serialize};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-use super::HotpState;
-use super::authentication::{FactorUse, SpendableCounter};
+use super::authentication::FactorUse;
+use super::kind::{FactorKind, FactorRules};
+use super::policy::{DigitCodes, OtpText};
 use super::totp::{Code, truncate};
+use super::{Spendable, Spending};
 use crate::audit::Reason;
+use crate::keys::{OtpHash, OtpSecretKind};
+use signet_jose::clock::Timestamp;
+use signet_verify::Level;
 
 /// Counters that are accepted from the lowest acceptable one on (RFC 4226 §7.2: the look-ahead `s`): presses that nobody
 /// typed.
 pub const LOOK_AHEAD: i64 = 10;
 
-/// The counters to compute, lowest first.
-pub fn candidates(state: &HotpState) -> Vec<i64> {
-    (0..LOOK_AHEAD).map(|offset| state.next_counter.saturating_add(offset)).collect()
+/// A HOTP factor's parameters and how far it is spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotpState {
+    /// The HMAC's hash.
+    pub hash: OtpHash,
+    /// 6 or 8.
+    pub digits: u8,
+    /// The lowest counter that is still acceptable: 0 for a new token. Kept beside the rest, in a column of its own.
+    #[serde(skip)]
+    pub next_counter: i64,
 }
 
-/// The counters in which two codes in a row are looked for, lowest first (RFC 4226 §7.4).
-pub fn resync_candidates(state: &HotpState) -> Vec<i64> {
-    (0..super::totp::RESYNC_STEPS).map(|offset| state.next_counter.saturating_add(offset)).collect()
-}
-
-/// Compares a code with every candidate in constant time; `hmacs` are those of `candidates`, in order. The highest
-/// counter that matches wins, so that spending it burns an equal code below it.
-/// Errors: [`Reason::WrongCode`]. A list of HMACs that is not one for each candidate matches nothing.
-pub fn match_counter(
-    code: &Code,
-    candidates: &[i64],
-    hmacs: &[Vec<u8>],
-    state: &HotpState,
-) -> Result<SpendableCounter, Reason> {
-    let complete = Choice::from(u8::from(candidates.len() == hmacs.len() && code.digits() == state.digits));
-    let (mut found, mut counter) = (Choice::from(0), 0_i64);
-    for (&candidate, hmac) in candidates.iter().zip(hmacs) {
-        // u32::MAX is no code of 6 or 8 digits.
-        let equal = complete & truncate(hmac, state.digits).unwrap_or(u32::MAX).ct_eq(&code.value());
-        let unspent = Choice::from(u8::from(candidate >= state.next_counter && (0..i64::MAX).contains(&candidate)));
-        counter.conditional_assign(&candidate, equal & unspent);
-        found |= equal & unspent;
+impl FactorRules for HotpState {
+    fn secret_kind(&self) -> Option<OtpSecretKind> {
+        Some(OtpSecretKind::Hmac(self.hash))
     }
-    if bool::from(found) { Ok(spendable(counter)) } else { Err(Reason::WrongCode) }
+
+    fn counter(&self) -> Option<i64> {
+        Some(self.next_counter)
+    }
+
+    fn set_counter(&mut self, counter: i64) {
+        self.next_counter = counter;
+    }
+
+    fn raising(&self, counter: i64) -> Option<Spending> {
+        Some(Spending::Counter(counter))
+    }
+
+    fn may_have_shown(&self, shown: &OtpText) -> bool {
+        matches!(shown, OtpText::Digits(code) if code.digits() == self.digits)
+    }
+
+    fn digit_codes(&self) -> Option<&dyn DigitCodes> {
+        Some(self)
+    }
 }
 
-/// Finds two codes in a row; the pair at the highest counter wins.
-pub fn match_pair(
-    codes: [&Code; 2],
-    candidates: &[i64],
-    hmacs: &[Vec<u8>],
-    state: &HotpState,
-) -> Result<SpendableCounter, Reason> {
-    let places = super::totp::pair_places(codes, hmacs, state.digits);
-    let counter = places.into_iter().filter_map(|place| candidates.get(place + 1)).copied().max();
-    let unspent = counter.filter(|&counter| counter > state.next_counter && counter < i64::MAX);
-    unspent.map(spendable).ok_or(Reason::WrongCode)
+impl DigitCodes for HotpState {
+    fn hash(&self) -> OtpHash {
+        self.hash
+    }
+
+    fn digits(&self) -> u8 {
+        self.digits
+    }
+
+    fn candidates(&self, _now: Timestamp) -> Vec<i64> {
+        (0..LOOK_AHEAD).map(|offset| self.next_counter.saturating_add(offset)).collect()
+    }
+
+    /// The highest counter that matches wins, so that spending it burns an equal code below it.
+    fn match_code(
+        &self,
+        code: &Code,
+        _now: Timestamp,
+        candidates: &[i64],
+        hmacs: &[Vec<u8>],
+    ) -> Result<Spendable, Reason> {
+        let complete = Choice::from(u8::from(candidates.len() == hmacs.len() && code.digits() == self.digits));
+        let (mut found, mut counter) = (Choice::from(0), 0_i64);
+        for (&candidate, hmac) in candidates.iter().zip(hmacs) {
+            // u32::MAX is no code of 6 or 8 digits.
+            let equal = complete & truncate(hmac, self.digits).unwrap_or(u32::MAX).ct_eq(&code.value());
+            let unspent = Choice::from(u8::from(candidate >= self.next_counter && (0..i64::MAX).contains(&candidate)));
+            counter.conditional_assign(&candidate, equal & unspent);
+            found |= equal & unspent;
+        }
+        if bool::from(found) { Ok(spendable(counter)) } else { Err(Reason::WrongCode) }
+    }
+
+    /// Ahead of the next counter (RFC 4226 §7.4).
+    fn resync_candidates(&self, _now: Timestamp) -> Vec<i64> {
+        (0..super::totp::RESYNC_STEPS).map(|offset| self.next_counter.saturating_add(offset)).collect()
+    }
+
+    /// The pair at the highest counter wins.
+    fn match_pair(
+        &self,
+        codes: [&Code; 2],
+        _now: Timestamp,
+        candidates: &[i64],
+        hmacs: &[Vec<u8>],
+    ) -> Result<Spendable, Reason> {
+        let places = super::totp::pair_places(codes, hmacs, self.digits);
+        let counter = places.into_iter().filter_map(|place| candidates.get(place + 1)).copied().max();
+        let unspent = counter.filter(|&counter| counter > self.next_counter && counter < i64::MAX);
+        unspent.map(spendable).ok_or(Reason::WrongCode)
+    }
 }
 
-fn spendable(counter: i64) -> SpendableCounter {
-    SpendableCounter { raised: counter + 1, used: FactorUse::Hotp }
+fn spendable(counter: i64) -> Spendable {
+    let used = FactorUse::beside_password(FactorKind::Hotp, &["otp", "mfa"], Level::Aal2);
+    Spendable { by: Spending::Counter(counter + 1), used }
 }
 
 #[cfg(test)]
@@ -65,9 +119,10 @@ mod tests {
     use aws_lc_rs::hmac;
 
     use super::*;
-    use crate::keys::OtpHash;
     use crate::mfa::totp::counter_message;
 
+    /// What no counter depends on.
+    const NOW: Timestamp = Timestamp::from_unix_seconds(0);
     const SECRET: &[u8] = b"12345678901234567890";
     /// RFC 4226 appendix D.
     const TABLE: [&str; 10] =
@@ -84,9 +139,9 @@ mod tests {
     }
 
     fn show(text: &str, state: &HotpState) -> Result<i64, Reason> {
-        let counters = candidates(state);
+        let counters = state.candidates(NOW);
         let code = Code::parse(text, 6).unwrap();
-        match_counter(&code, &counters, &hmacs(&counters), state).map(|counter| counter.raised())
+        state.match_code(&code, NOW, &counters, &hmacs(&counters)).map(|shown| shown.by().counter().unwrap())
     }
 
     #[test]
@@ -111,21 +166,22 @@ mod tests {
         let codes = [far, far + 1, far + 3]
             .map(|counter| format!("{:06}", truncate(&hmacs(&[counter])[0], 6).unwrap()))
             .map(|text| Code::parse(&text, 6).unwrap());
-        let counters = resync_candidates(&now);
+        let counters = now.resync_candidates(NOW);
         let all = hmacs(&counters);
-        let pair = match_pair([&codes[0], &codes[1]], &counters, &all, &now).unwrap();
-        assert_eq!(pair.raised(), far + 2);
+        let pair = now.match_pair([&codes[0], &codes[1]], NOW, &counters, &all).unwrap();
+        assert_eq!(pair.by(), &Spending::Counter(far + 2));
         for wrong in [[&codes[1], &codes[0]], [&codes[0], &codes[2]], [&codes[0], &codes[0]]] {
-            assert_eq!(match_pair(wrong, &counters, &all, &now), Err(Reason::WrongCode));
+            assert_eq!(now.match_pair(wrong, NOW, &counters, &all), Err(Reason::WrongCode));
         }
     }
 
     #[test]
     fn missing_hmacs_match_nothing() {
         let code = Code::parse(TABLE[0], 6).unwrap();
-        assert_eq!(match_counter(&code, &[0, 1], &hmacs(&[0]), &state(0)), Err(Reason::WrongCode));
+        assert_eq!(state(0).match_code(&code, NOW, &[0, 1], &hmacs(&[0])), Err(Reason::WrongCode));
         let last = state(i64::MAX - 2);
-        assert_eq!(candidates(&last).len(), 10);
-        assert!(match_counter(&code, &candidates(&last), &hmacs(&candidates(&last)), &last).is_err());
+        let counters = last.candidates(NOW);
+        assert_eq!(counters.len(), 10);
+        assert!(last.match_code(&code, NOW, &counters, &hmacs(&counters)).is_err());
     }
 }

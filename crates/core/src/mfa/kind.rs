@@ -1,54 +1,189 @@
-//! The kinds of factor, in one table: a new kind has its row here, its state in [`identity`](super::identity), and its own
-//! files. A factor that was used is named by its kind and its id.
+//! The kinds of factor, in one table. A kind has its row here and a file of its own, which holds its state and says by
+//! [`FactorRules`] what the rest of the house asks of it. A factor that was used is named by its kind and its id.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::FactorId;
+use super::hotp::HotpState;
+use super::piv::PivState;
+use super::policy::{DigitCodes, Limit, OtpText};
+use super::recovery::RecoveryState;
+use super::totp::TotpState;
+use super::webauthn::WebAuthnState;
+use super::yubico_otp::YubicoState;
+use super::yubico_remote::YubicoRemoteState;
+use super::{FactorId, Spendable, Spending};
+use crate::audit::Reason;
+use crate::keys::OtpSecretKind;
 use crate::words::words;
+use signet_verify::Level;
 
-words! {
-    /// A kind of factor, with its name in the store, in audit records and on the command line.
-    pub enum FactorKind {
-        /// RFC 6238.
-        Totp = "totp",
-        /// RFC 4226.
-        Hotp = "hotp",
-        /// A Yubico OTP with the factor's own AES key.
-        YubicoOtp = "yubico_otp",
-        /// A Yubico OTP whose key another validation server has.
-        YubicoRemote = "yubico_remote",
-        /// A security key or passkey (W3C WebAuthn Level 3).
-        WebAuthn = "webauthn",
-        /// A key in a YubiKey's PIV slot 9a (NIST SP 800-73).
-        Piv = "piv",
-        /// One-time recovery codes.
-        Recovery = "recovery",
+/// Makes [`FactorKind`] and [`FactorDetail`] of the table.
+macro_rules! factor_kinds {
+    ($($(#[$meta:meta])* $kind:ident($state:ty), $name:literal, $in_words:literal, $resists:literal, $limit:expr;)+) => {
+        words! {
+            /// A kind of factor, with its name in the store, in audit records and on the command line.
+            pub enum FactorKind { $($(#[$meta])* $kind = $name,)+ }
+        }
+
+        impl FactorKind {
+            /// The kind's name for people.
+            pub const fn in_words(self) -> &'static str {
+                match self { $(Self::$kind => $in_words,)+ }
+            }
+
+            /// Whether it gives nothing to a site that only looks like the right one.
+            pub const fn resists_phishing(self) -> bool {
+                match self { $(Self::$kind => $resists,)+ }
+            }
+
+            /// How many of them one user may have; `None` where nothing is computed for each.
+            pub const fn limit(self) -> Option<Limit> {
+                match self { $(Self::$kind => $limit,)+ }
+            }
+        }
+
+        /// What a factor's kind needs for its check.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum FactorDetail { $($(#[$meta])* $kind($state),)+ }
+
+        impl FactorDetail {
+            /// The kind.
+            pub const fn kind(&self) -> FactorKind {
+                match self { $(Self::$kind(_) => FactorKind::$kind,)+ }
+            }
+
+            /// What is kept of it in JSON: everything but the counter that rises.
+            /// Errors: serde's, which does not happen.
+            pub fn kept(&self) -> serde_json::Result<String> {
+                match self { $(Self::$kind(state) => serde_json::to_string(state),)+ }
+            }
+
+            /// Reads what [`kept`](Self::kept) wrote, and the counter beside it.
+            /// Errors: serde's; [`MissingCounter`] where the kind has a counter and there is none.
+            pub fn from_kept(kind: FactorKind, kept: &str, counter: Option<i64>) -> serde_json::Result<Self> {
+                let mut detail = match kind { $(FactorKind::$kind => Self::$kind(serde_json::from_str(kept)?),)+ };
+                if detail.counter().is_some() {
+                    detail.set_counter(counter.ok_or_else(|| de::Error::custom(MissingCounter))?);
+                }
+                Ok(detail)
+            }
+        }
+
+        impl Deref for FactorDetail {
+            type Target = dyn FactorRules;
+
+            fn deref(&self) -> &Self::Target {
+                match self { $(Self::$kind(state) => state,)+ }
+            }
+        }
+
+        impl DerefMut for FactorDetail {
+            fn deref_mut(&mut self) -> &mut Self::Target {
+                match self { $(Self::$kind(state) => state,)+ }
+            }
+        }
+    };
+}
+
+factor_kinds! {
+    // The kind with its state; its name, and its name for people; whether it resists phishing; how many one user may have.
+    /// RFC 6238.
+    Totp(TotpState), "totp", "Authenticator app", false, Some(Limit::DIGITS);
+    /// RFC 4226.
+    Hotp(HotpState), "hotp", "Counter-based token", false, Some(Limit::DIGITS);
+    /// A Yubico OTP with the factor's own AES key.
+    YubicoOtp(YubicoState), "yubico_otp", "YubiKey code", false, None;
+    /// A Yubico OTP whose key another validation server has.
+    YubicoRemote(YubicoRemoteState), "yubico_remote", "YubiKey code", false, None;
+    /// A security key or passkey (W3C WebAuthn Level 3).
+    WebAuthn(WebAuthnState), "webauthn", "Security key", true, Some(Limit::SECURITY_KEYS);
+    /// A key in a YubiKey's PIV slot 9a (NIST SP 800-73).
+    Piv(PivState), "piv", "Smart card", true, None;
+    /// One-time recovery codes, kept as hashes beside the factor.
+    Recovery(RecoveryState), "recovery", "Recovery codes", false, Some(Limit::RECOVERY);
+}
+
+/// A counter that should be kept beside a factor's state is not there.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the factor's counter is missing")]
+pub struct MissingCounter;
+
+/// What the house asks of a factor, whatever its kind. What a kind leaves out holds of it as it stands here.
+pub trait FactorRules: Send + Sync {
+    /// What the HSM keeps for the factor; `None` for a kind without a secret.
+    fn secret_kind(&self) -> Option<OtpSecretKind> {
+        None
+    }
+
+    /// What names the factor from outside and is unique in the tenant for its kind: a Yubico public id, a credential
+    /// id, a key's thumbprint.
+    fn handle(&self) -> Option<&str> {
+        None
+    }
+
+    /// What is shown of the factor to an operator.
+    fn facts(&self) -> Facts<'_> {
+        Facts::default()
+    }
+
+    /// The level of the most that it proves on Signet's pages; `None` for what they don't take, and for what stands in
+    /// for a factor.
+    fn reachable(&self) -> Option<Level> {
+        Some(Level::Aal2)
+    }
+
+    /// The counter that rises with each use, where there is one.
+    fn counter(&self) -> Option<i64> {
+        None
+    }
+
+    /// Sets the counter, where there is one.
+    fn set_counter(&mut self, _counter: i64) {}
+
+    /// The write that raises the counter without a code; `None` where there is no counter, or time moves it on.
+    fn raising(&self, _counter: i64) -> Option<Spending> {
+        None
+    }
+
+    /// Keeps what a code spent: what the store's conditional write does to the row.
+    fn spend(&mut self, by: &Spending) {
+        if let Some(counter) = by.counter() {
+            self.set_counter(counter);
+        }
+    }
+
+    /// Whether what was typed may be of this factor, so that the HSM is asked.
+    fn may_have_shown(&self, _shown: &OtpText) -> bool {
+        false
+    }
+
+    /// How it is matched, where it shows digits.
+    fn digit_codes(&self) -> Option<&dyn DigitCodes> {
+        None
+    }
+
+    /// Judges the decrypted block of an OTP, where it shows one.
+    /// Errors: [`Reason`], for the audit record.
+    fn match_block(&self, _block: &[u8; 16]) -> Result<Spendable, Reason> {
+        Err(Reason::UnknownKey)
     }
 }
 
-impl FactorKind {
-    /// The kind's name for people.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::Totp => "Authenticator app",
-            Self::Hotp => "Counter-based token",
-            Self::YubicoOtp | Self::YubicoRemote => "YubiKey code",
-            Self::WebAuthn => "Security key",
-            Self::Piv => "Smart card",
-            Self::Recovery => "Recovery codes",
-        }
-    }
-
-    /// Whether it gives nothing to a site that only looks like the right one.
-    pub const fn resists_phishing(self) -> bool {
-        match self {
-            Self::WebAuthn | Self::Piv => true,
-            Self::Totp | Self::Hotp | Self::YubicoOtp | Self::YubicoRemote | Self::Recovery => false,
-        }
-    }
+/// What is shown of a factor beside its label and serial number: nothing secret.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Facts<'f> {
+    /// A YubiKey's public id.
+    pub public_id: Option<&'f str>,
+    /// The RFC 7638 thumbprint of a card's key.
+    pub key_thumbprint: Option<&'f str>,
+    /// Whether the maker's attestation proved where the key is.
+    pub attested: Option<bool>,
+    /// A security key's AAGUID.
+    pub model: Option<&'f str>,
 }
 
 /// A text that names no factor, or no kind of factor.

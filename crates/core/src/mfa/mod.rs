@@ -1,8 +1,8 @@
 //! What proves a person: the rules of each factor, the lockout, and the [`Authentication`] that results.
 //!
 //! Nothing here reads a store, a clock or an HSM. A check is three steps, and the types keep them in order:
-//! a shown code is matched ([`totp::match_step`], [`yubico_otp::Reading`]) and becomes a *spendable* value; the caller
-//! spends it by one conditional write; the spendable value and the write's verdict make a [`FactorProof`].
+//! a shown code is matched ([`policy::DigitCodes`], [`yubico_otp::Reading`]) and becomes a [`Spendable`]; the caller spends
+//! it by one conditional write; the spendable value and the write's verdict make a [`FactorProof`].
 //! [`Authentication::from_proofs`] takes that and a [`PasswordProof`], and is the only way to an authentication.
 //!
 //! | module | decides | source |
@@ -15,6 +15,7 @@
 //! | [`yubico_otp`] | parsing, the decrypted block, counters | Yubico's OTP specification |
 //! | [`piv`] | the nonce that a card signs, and the signature | NIST SP 800-73-4 |
 //! | [`piv_attestation`] | whether the key was made on the card | Yubico's PIV attestation |
+//! | [`yubico_remote`] | what is kept of a key that another server has | |
 //! | [`yubico_validation`] | requests and answers of the validation protocol, both ways | Yubico's validation protocol 2.0 |
 //! | [`yubico_export`] | the files that a YK-KSM and a YK-VAL export | their own tools |
 //! | [`webauthn`] | what security keys are asked for, what their answers prove | W3C WebAuthn Level 3 |
@@ -24,8 +25,8 @@
 //! | [`authentication`] | what was proved, as `amr` and `acr` | RFC 8176, RFC 9470 |
 //! | [`assurance`] | what must have been proved for a client, a scope, a role | NIST SP 800-63B-4, RFC 9470 |
 //! | [`credentials`] | what a person shows, before it is judged | |
-//! | [`kind`] | which kinds of factor there are, and how a used one is named | |
-//! | [`identity`] | who a user and a factor are, how far a factor is spent | |
+//! | [`kind`] | which kinds of factor there are: one table; and how a used one is named | |
+//! | [`identity`] | who a user and a factor are | |
 
 pub mod assurance;
 pub mod authentication;
@@ -44,15 +45,20 @@ pub mod totp;
 pub mod webauthn;
 pub mod yubico_export;
 pub mod yubico_otp;
+pub mod yubico_remote;
 pub mod yubico_validation;
 
 pub use assurance::{AssurancePolicy, Proved, Requirement};
-pub use authentication::{Authentication, FactorProof, PasswordProof, SpendableCounter};
+pub use authentication::{Authentication, FactorProof, PasswordProof, Spendable, Spending};
 pub use credentials::{Credentials, SecondFactor};
-pub use identity::{
-    FactorDetail, FactorId, HotpState, PivState, RecoveryState, TotpState, UserId, WebAuthnState, YubicoRemoteState,
-    YubicoState,
-};
-pub use kind::{FactorKind, FactorRef, UnknownFactor, UsedFactor};
+pub use hotp::HotpState;
+pub use identity::{FactorId, UserId};
+pub use kind::{FactorDetail, FactorKind, FactorRef, UnknownFactor, UsedFactor};
 pub use lockout::Lockout;
+pub use piv::PivState;
 pub use policy::OtpText;
+pub use recovery::RecoveryState;
+pub use totp::TotpState;
+pub use webauthn::WebAuthnState;
+pub use yubico_otp::YubicoState;
+pub use yubico_remote::YubicoRemoteState;

@@ -12,17 +12,20 @@ use std::time::Duration;
 use aws_lc_rs::signature as aws;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::authentication::{FactorProof, FactorUse};
-use super::{FactorId, PivState, UserId};
+use super::authentication::FactorUse;
+use super::kind::{FactorKind, FactorRules, Facts};
+use super::{Spendable, Spending};
 use crate::audit::Reason;
 use crate::keys::TenantId;
 use signet_jose::KeyId;
 use signet_jose::algorithm::KeyType;
 use signet_jose::clock::Timestamp;
 use signet_jose::jwk::PublicKey;
+use signet_verify::Level;
 
 /// How long a nonce can be signed: a person types a PIN and touches a key meanwhile.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(180);
@@ -142,9 +145,9 @@ impl Shown {
         &self.key_id
     }
 
-    /// Judges nonce and signature. Both are computed before either is judged. The audit record says why one is refused; the
-    /// caller is not told.
-    pub fn judge(&self, mac: &[u8; 32], now: Timestamp) -> Result<SpendableNonce, Reason> {
+    /// Judges nonce and signature by the user's factor whose key it is, where there is one. Both are computed before either
+    /// is judged. The audit record says why one is refused; the caller is not told.
+    pub fn judge(&self, mac: &[u8; 32], now: Timestamp, of: Option<&PivState>) -> Result<Spendable, Reason> {
         let is_ours = bool::from(self.nonce.0[24..].ct_eq(mac));
         let is_signed = verifies(&self.key, &self.text, &self.signature);
         let issued_at = self.nonce.issued_at();
@@ -157,33 +160,46 @@ impl Shown {
         if !is_signed {
             return Err(Reason::WrongSignature);
         }
-        Ok(SpendableNonce { id: Sha256::digest(self.nonce.0).into(), key: self.key_id.clone() })
+        let state = of.filter(|state| state.key_thumbprint == self.key_id.as_str()).ok_or(Reason::UnknownKey)?;
+        Ok(Spendable { by: Spending::PivNonce(Sha256::digest(self.nonce.0).into()), used: state.used() })
     }
 }
 
-/// A nonce that a key signed, and that may be spent already.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a nonce that is not spent can be used again"]
-pub struct SpendableNonce {
-    id: [u8; 32],
-    key: KeyId,
+/// A key in a PIV slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PivState {
+    /// The RFC 7638 thumbprint of the public key, unique in the tenant.
+    pub key_thumbprint: String,
+    /// The public key: DER of a `SubjectPublicKeyInfo`, in base64.
+    pub public_key: String,
+    /// The YubiKey's serial number, where it was attested or told.
+    pub serial: Option<u32>,
+    /// Whether Yubico's attestation proved that the key was made on the device.
+    pub attested: bool,
 }
 
-impl SpendableNonce {
-    /// The name under which it is spent.
-    pub fn id(&self) -> &[u8; 32] {
-        &self.id
+impl FactorRules for PivState {
+    fn handle(&self) -> Option<&str> {
+        Some(&self.key_thumbprint)
     }
 
-    /// Whether this is the key that signed.
-    pub fn is_by(&self, state: &PivState) -> bool {
-        state.key_thumbprint == self.key.as_str()
+    fn facts(&self) -> Facts<'_> {
+        Facts { key_thumbprint: Some(&self.key_thumbprint), attested: Some(self.attested), ..Facts::default() }
     }
 
-    /// The proof, where the conditional write that spent the nonce was `won`, and the factor's key signed it.
-    pub fn spent(self, user: &UserId, factor: &FactorId, state: &PivState, won: bool) -> Option<FactorProof> {
-        let kind = FactorUse::Piv { attested: state.attested };
-        (won && self.is_by(state)).then(|| FactorProof::new(user.clone(), factor.clone(), kind))
+    fn reachable(&self) -> Option<Level> {
+        None
+    }
+}
+
+impl PivState {
+    /// What the key shows: where it was attested, that it was made on a device that asks for the PIN. Otherwise an operator
+    /// says so, and nothing proves it.
+    pub(super) const fn used(&self) -> FactorUse {
+        match self.attested {
+            true => FactorUse::beside_password(FactorKind::Piv, &["sc", "hwk", "pin", "mfa"], Level::Aal3),
+            false => FactorUse::beside_password(FactorKind::Piv, &["sc", "mfa"], Level::Aal2),
+        }
     }
 }
 
@@ -235,23 +251,26 @@ mod tests {
         Nonce::new(AT, &[1; 16], &MAC)
     }
 
-    fn judged(shown: &str, mac: &[u8; 32], now: Timestamp) -> Result<SpendableNonce, Reason> {
-        Shown::parse(shown, CONTEXT).unwrap().judge(mac, now)
+    fn state(key_thumbprint: &str) -> PivState {
+        let key_thumbprint = key_thumbprint.to_owned();
+        PivState { key_thumbprint, public_key: String::new(), serial: None, attested: true }
+    }
+
+    fn judged(shown: &str, mac: &[u8; 32], now: Timestamp) -> Result<Spendable, Reason> {
+        let shown = Shown::parse(shown, CONTEXT).unwrap();
+        shown.judge(mac, now, Some(&state(shown.key_id().as_str())))
     }
 
     #[test]
     fn a_signature_is_good_for_its_nonce_key_and_time() {
         let pair = p256();
         let shown = shown_by(&pair, &nonce(), CONTEXT);
-        let good = judged(&shown, &MAC, AT).unwrap();
         let key = PublicKey::from_spki_der(pair.public_key().as_der().unwrap().as_ref()).unwrap();
-        let state = |thumbprint: String| PivState {
-            key_thumbprint: thumbprint,
-            public_key: String::new(),
-            serial: None,
-            attested: true,
-        };
-        assert!(good.is_by(&state(key.thumbprint().to_string())) && !good.is_by(&state("other".to_owned())));
+        let read = Shown::parse(&shown, CONTEXT).unwrap();
+        assert!(read.judge(&MAC, AT, Some(&state(&key.thumbprint().to_string()))).is_ok());
+        for nobodys in [None, Some(&state("other"))] {
+            assert_eq!(read.judge(&MAC, AT, nobodys), Err(Reason::UnknownKey));
+        }
         assert_eq!(judged(&shown, &[8; 32], AT), Err(Reason::WrongNonce));
         let last = AT.plus(NONCE_LIFETIME);
         assert!(judged(&shown, &MAC, last).is_ok());
@@ -307,7 +326,7 @@ mod tests {
         fn no_text_panics(text: String, parts in proptest::collection::vec("[A-Za-z0-9_-]{0,90}", 0..5)) {
             for shown in [text, parts.join(".")] {
                 if let Some(shown) = Shown::parse(&shown, CONTEXT) {
-                    let _ = shown.judge(&MAC, AT);
+                    let _ = shown.judge(&MAC, AT, None);
                 }
             }
         }

@@ -12,15 +12,13 @@ use super::recovery::RecoveryCode;
 use super::totp::{self, Code};
 use super::webauthn::MOST_KEYS;
 use super::yubico_otp::YubicoOtp;
-use super::{FactorDetail, FactorKind, HotpState, RecoveryState, TotpState, YubicoState, hotp};
+use super::{FactorDetail, FactorKind, Spendable, TotpState, hotp};
+use crate::audit::Reason;
 use crate::keys::OtpHash;
+use signet_jose::clock::Timestamp;
 
-/// The TOTP and HOTP factors that one user may have together: each sign-in by digits computes for so many.
-pub const MOST_DIGIT_FACTORS: usize = 4;
-/// The HMACs of each of them: those of a HOTP's look-ahead, which are more than any TOTP's.
+/// The HMACs of each round by digits: those of a HOTP's look-ahead, which are more than any TOTP's.
 pub const HMACS: usize = 10;
-/// The recovery factors that one user may have: a set of codes, and an operator's replacement.
-pub const MOST_RECOVERY_FACTORS: usize = 2;
 
 /// What was typed as a one-time code.
 #[derive(Debug, Clone)]
@@ -59,50 +57,56 @@ impl OtpText {
     }
 }
 
-/// One computation of the HSM for a sign-in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Round<'f> {
-    /// The HMACs of this factor's candidates, and as many more as make [`HMACS`]. The number is the factor's place in the
-    /// list that [`rounds`] was given.
-    Totp(usize, &'f TotpState),
-    /// The HMACs of a HOTP factor's candidates, as many as for a TOTP.
-    Hotp(usize, &'f HotpState),
-    /// As many HMACs under the decoy secret, for nothing: with [`decoy_totp`] as its state.
-    DecoyDigits,
-    /// This factor's block, decrypted.
-    Yubico(usize, &'f YubicoState),
-    /// A block decrypted with the decoy key, for nothing.
-    DecoyYubico,
-    /// The HMAC of the code under this factor's secret.
-    Recovery(usize, &'f RecoveryState),
-    /// An HMAC of the code under a decoy secret, for nothing.
-    DecoyRecovery,
+/// A factor that shows digits, which are the HMAC of a step or counter under its secret (RFC 4226 §5.3).
+pub trait DigitCodes: Send + Sync {
+    /// The HMAC's hash.
+    fn hash(&self) -> OtpHash;
+
+    /// 6 or 8.
+    fn digits(&self) -> u8;
+
+    /// The steps or counters to compute, lowest first.
+    fn candidates(&self, now: Timestamp) -> Vec<i64>;
+
+    /// Compares a code with every candidate in constant time; `hmacs` are those of `candidates`, in order, and `now` is
+    /// the time that they were made from.
+    /// Errors: [`Reason`], which the audit record says and the caller is not told. A list of HMACs that is not one for each
+    /// candidate matches nothing.
+    fn match_code(
+        &self,
+        code: &Code,
+        now: Timestamp,
+        candidates: &[i64],
+        hmacs: &[Vec<u8>],
+    ) -> Result<Spendable, Reason>;
+
+    /// Those in which two codes in a row are looked for, lowest first: [`RESYNC_STEPS`](totp::RESYNC_STEPS) of them.
+    fn resync_candidates(&self, now: Timestamp) -> Vec<i64>;
+
+    /// Finds two codes in a row, both of them unspent.
+    /// Errors: as for [`match_code`](Self::match_code).
+    fn match_pair(
+        &self,
+        codes: [&Code; 2],
+        now: Timestamp,
+        candidates: &[i64],
+        hmacs: &[Vec<u8>],
+    ) -> Result<Spendable, Reason>;
 }
 
-/// The computations for a shown code, given the usable factors of the user that was named, or none for an unknown user.
-/// The number of rounds depends on what was typed alone: all of them are run, also after one that matched.
-pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorDetail>) -> Vec<Round<'f>> {
-    let of_user = factors.into_iter().enumerate().filter_map(|(place, detail)| match (shown, detail) {
-        (OtpText::Digits(code), FactorDetail::Totp(state)) if state.digits == code.digits() => {
-            Some(Round::Totp(place, state))
-        }
-        (OtpText::Digits(code), FactorDetail::Hotp(state)) if state.digits == code.digits() => {
-            Some(Round::Hotp(place, state))
-        }
-        (OtpText::Yubico(otp), FactorDetail::YubicoOtp(state)) if state.public_id == otp.public_id() => {
-            Some(Round::Yubico(place, state))
-        }
-        (OtpText::Recovery(_), FactorDetail::Recovery(state)) => Some(Round::Recovery(place, state)),
-        _ => None,
-    });
-    let (decoy, count) = match shown {
-        OtpText::Digits(_) => (Round::DecoyDigits, MOST_DIGIT_FACTORS),
-        OtpText::Yubico(_) => (Round::DecoyYubico, 1),
-        OtpText::Recovery(_) => (Round::DecoyRecovery, MOST_RECOVERY_FACTORS),
+/// The computations of the HSM for a shown code, given the usable factors of the user that was named, or none for an
+/// unknown user: each is for the factor at this place, or for a decoy. The number of them depends on what was typed alone:
+/// all of them are run, also after one that matched.
+pub fn rounds<'f>(shown: &OtpText, factors: impl IntoIterator<Item = &'f FactorDetail>) -> Vec<Option<usize>> {
+    let count = match shown {
+        OtpText::Digits(_) => Limit::DIGITS.most,
+        OtpText::Yubico(_) => 1,
+        OtpText::Recovery(_) => Limit::RECOVERY.most,
         // The HSM has no part in what a card signed, and the work is the same for every shown signature.
-        OtpText::Piv(_) | OtpText::Neither => return Vec::new(),
+        OtpText::Piv(_) | OtpText::Neither => 0,
     };
-    of_user.chain(std::iter::repeat(decoy)).take(count).collect()
+    let of_user = factors.into_iter().enumerate().filter(|(_, detail)| detail.may_have_shown(shown));
+    of_user.map(|(place, _)| Some(place)).chain(std::iter::repeat(None)).take(count).collect()
 }
 
 /// The messages of a round by digits: those of the candidates, and then as many more as make [`HMACS`] for every factor,
@@ -118,29 +122,37 @@ pub const fn decoy_totp() -> TotpState {
     TotpState { hash: OtpHash::Sha1, digits: 6, step_seconds: 30, drift: 0, window: 1, last_step: i64::MAX }
 }
 
+/// How many factors of some kinds one user may have together: each sign-in computes for so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// How many.
+    pub most: usize,
+    /// What the factors of these kinds are called.
+    pub what: &'static str,
+}
+
+impl Limit {
+    /// Four TOTP and HOTP factors.
+    pub const DIGITS: Self = Self { most: 4, what: "TOTP and HOTP factors" };
+    /// A set of recovery codes, and an operator's replacement.
+    pub const RECOVERY: Self = Self { most: 2, what: "recovery factors" };
+    /// Security keys.
+    pub const SECURITY_KEYS: Self = Self { most: MOST_KEYS, what: "security keys" };
+}
+
 /// A user has as many factors of a kind as each sign-in computes for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the user has {most} {what}, which is the most: remove one first")]
-pub struct TooManyFactors {
-    most: usize,
-    what: &'static str,
-}
+#[error("the user has {} {}, which is the most: remove one first", .0.most, .0.what)]
+pub struct TooManyFactors(Limit);
 
 /// Judges whether a user with these factors may enrol one more of this kind.
 pub fn may_enrol<'f>(
     new: FactorKind,
     enrolled: impl IntoIterator<Item = &'f FactorDetail>,
 ) -> Result<(), TooManyFactors> {
-    let (most, what, kinds): (_, _, &[FactorKind]) = match new {
-        FactorKind::Totp | FactorKind::Hotp => {
-            (MOST_DIGIT_FACTORS, "TOTP and HOTP factors", &[FactorKind::Totp, FactorKind::Hotp])
-        }
-        FactorKind::Recovery => (MOST_RECOVERY_FACTORS, "recovery factors", &[FactorKind::Recovery]),
-        FactorKind::WebAuthn => (MOST_KEYS, "security keys", &[FactorKind::WebAuthn]),
-        FactorKind::YubicoOtp | FactorKind::YubicoRemote | FactorKind::Piv => return Ok(()),
-    };
-    let there = enrolled.into_iter().filter(|detail| kinds.contains(&detail.kind())).count();
-    if there >= most { Err(TooManyFactors { most, what }) } else { Ok(()) }
+    let Some(limit) = new.limit() else { return Ok(()) };
+    let there = enrolled.into_iter().filter(|detail| detail.kind().limit() == Some(limit)).count();
+    if there >= limit.most { Err(TooManyFactors(limit)) } else { Ok(()) }
 }
 
 const _: () = assert!(hotp::LOOK_AHEAD == 10 && HMACS == 10 && 2 * (totp::HARDWARE_WINDOW as usize) < HMACS);
@@ -148,6 +160,7 @@ const _: () = assert!(hotp::LOOK_AHEAD == 10 && HMACS == 10 && 2 * (totp::HARDWA
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mfa::{HotpState, RecoveryState, YubicoState};
 
     fn totp(digits: u8) -> FactorDetail {
         FactorDetail::Totp(TotpState { digits, last_step: -1, ..decoy_totp() })
@@ -187,10 +200,10 @@ mod tests {
             vec![yubico("cccccccc")],
         ];
         for factors in &users {
-            assert_eq!(rounds(&OtpText::classify("123456"), factors).len(), MOST_DIGIT_FACTORS);
-            assert_eq!(rounds(&OtpText::classify("12345678"), factors).len(), MOST_DIGIT_FACTORS);
+            assert_eq!(rounds(&OtpText::classify("123456"), factors).len(), Limit::DIGITS.most);
+            assert_eq!(rounds(&OtpText::classify("12345678"), factors).len(), Limit::DIGITS.most);
             assert_eq!(rounds(&OtpText::classify(OTP), factors).len(), 1);
-            assert_eq!(rounds(&OtpText::classify(RECOVERY), factors).len(), MOST_RECOVERY_FACTORS);
+            assert_eq!(rounds(&OtpText::classify(RECOVERY), factors).len(), Limit::RECOVERY.most);
             assert_eq!(rounds(&OtpText::classify("junk"), factors).len(), 0);
         }
     }
@@ -198,14 +211,10 @@ mod tests {
     #[test]
     fn a_code_is_tried_on_the_factors_that_could_have_made_it() {
         let factors = [yubico("dteffuje"), totp(8), totp(6)];
-        let FactorDetail::Totp(six) = &factors[2] else { unreachable!() };
-        assert_eq!(
-            rounds(&OtpText::classify("123456"), &factors),
-            [Round::Totp(2, six), Round::DecoyDigits, Round::DecoyDigits, Round::DecoyDigits]
-        );
-        let FactorDetail::YubicoOtp(key) = &factors[0] else { unreachable!() };
-        assert_eq!(rounds(&OtpText::classify(OTP), &factors), [Round::Yubico(0, key)]);
-        assert_eq!(rounds(&OtpText::classify(OTP), &[yubico("cccccccc")]), [Round::DecoyYubico]);
+        assert_eq!(rounds(&OtpText::classify("123456"), &factors), [Some(2), None, None, None]);
+        assert_eq!(rounds(&OtpText::classify(OTP), &factors), [Some(0)]);
+        assert_eq!(rounds(&OtpText::classify(OTP), &[yubico("cccccccc")]), [None]);
+        assert_eq!(rounds(&OtpText::classify(RECOVERY), &factors), [None, None]);
     }
 
     #[test]
@@ -222,14 +231,15 @@ mod tests {
     fn every_round_by_digits_computes_as_much() {
         for window in 0..=totp::HARDWARE_WINDOW {
             let state = TotpState { window, ..decoy_totp() };
-            let steps = totp::candidates(signet_jose::clock::Timestamp::from_unix_seconds(0), &state);
+            let steps = state.candidates(Timestamp::from_unix_seconds(0));
             assert_eq!(messages(&steps).len(), HMACS);
             assert_eq!(
                 messages(&steps)[..steps.len()],
                 steps.iter().copied().map(totp::counter_message).collect::<Vec<_>>()
             );
         }
-        let counters = hotp::candidates(&HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 7 });
+        let state = HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 7 };
+        let counters = state.candidates(Timestamp::from_unix_seconds(0));
         assert_eq!(messages(&counters).len(), HMACS);
     }
 

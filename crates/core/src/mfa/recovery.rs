@@ -4,13 +4,18 @@
 //! A code is 80 random bits. What is kept is its HMAC under a secret of the factor's own, computed inside the HSM: who
 //! reads the database learns nothing, and who writes to it can't plant a code.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::authentication::{FactorProof, FactorUse};
-use super::{FactorId, UserId};
-use crate::keys::OtpHash;
+use super::authentication::FactorUse;
+use super::kind::{FactorKind, FactorRules};
+use super::policy::OtpText;
+use super::{Spendable, Spending};
+use crate::audit::Reason;
+use crate::keys::{OtpHash, OtpSecretKind};
 use crate::random::Random;
 use crate::secret::{SecretHash, SecretText};
+use signet_verify::Level;
 
 /// How many codes a set has.
 pub const CODES: u32 = 10;
@@ -75,33 +80,38 @@ pub fn kept(hmac: &[u8]) -> Option<SecretHash> {
     hmac.try_into().ok().map(SecretHash::from_stored)
 }
 
-/// A code that is one of the factor's, and that was not spent when it was looked up.
-#[derive(Debug)]
-#[must_use = "a code that is not spent can be used again"]
-pub struct SpendableCode {
-    kept: SecretHash,
+/// A set of one-time recovery codes. Their hashes are kept one by one, so that each is spent by one write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryState {
+    /// How many codes were made.
+    pub made: u32,
 }
 
-impl SpendableCode {
-    /// A code that was looked up. `is_unspent` is the store's word.
-    pub fn found(kept: SecretHash, is_unspent: bool) -> Option<Self> {
-        is_unspent.then_some(Self { kept })
+impl FactorRules for RecoveryState {
+    fn secret_kind(&self) -> Option<OtpSecretKind> {
+        Some(OtpSecretKind::Hmac(HASH))
     }
 
-    /// The code to spend.
-    pub fn kept(&self) -> &SecretHash {
-        &self.kept
+    fn reachable(&self) -> Option<Level> {
+        None
     }
 
-    /// The proof, where the conditional write that spent the code was `won`.
-    pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), FactorUse::Recovery))
+    fn may_have_shown(&self, shown: &OtpText) -> bool {
+        matches!(shown, OtpText::Recovery(_))
     }
+}
+
+/// A code that was looked up: it shows no authenticator. `is_unspent` is the store's word.
+/// Errors: [`Reason::ReplayedCode`].
+pub fn found(kept: SecretHash, is_unspent: bool) -> Result<Spendable, Reason> {
+    let used = FactorUse::beside_password(FactorKind::Recovery, &["otp", "mfa"], Level::Aal1);
+    if is_unspent { Ok(Spendable { by: Spending::RecoveryCode(kept), used }) } else { Err(Reason::ReplayedCode) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mfa::{FactorId, UserId};
     use crate::random::OsRandom;
 
     #[test]
@@ -131,8 +141,8 @@ mod tests {
     #[test]
     fn only_the_winner_has_a_proof() {
         let (user, factor) = (UserId::new("u"), FactorId::new("f"));
-        let code = || SpendableCode::found(SecretHash::of("x"), true).unwrap();
-        assert!(SpendableCode::found(SecretHash::of("x"), false).is_none());
+        let code = || found(SecretHash::of("x"), true).unwrap();
+        assert_eq!(found(SecretHash::of("x"), false), Err(Reason::ReplayedCode));
         assert!(code().spent(&user, &factor, false).is_none());
         assert_eq!(code().spent(&user, &factor, true).unwrap().factor().to_string(), "recovery:f");
     }

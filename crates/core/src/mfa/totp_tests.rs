@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 
 use super::*;
-use crate::keys::OtpHash;
+use crate::mfa::{FactorId, UserId};
 use crate::random::OsRandom;
 
 fn state() -> TotpState {
@@ -25,10 +25,16 @@ fn hmacs(secret: &[u8], hash: OtpHash, steps: &[i64]) -> Vec<Vec<u8>> {
     steps.iter().map(|&step| hmac::sign(&key, &counter_message(step)).as_ref().to_vec()).collect()
 }
 
-fn show(secret: &[u8], text: &str, now: i64, state: &TotpState) -> Result<SpendableStep, Reason> {
-    let steps = candidates(at(now), state);
+/// The step and the drift that are to be spent.
+fn show(secret: &[u8], text: &str, now: i64, state: &TotpState) -> Result<(i64, i32), Reason> {
+    let steps = state.candidates(at(now));
     let code = Code::parse(text, state.digits).unwrap();
-    match_step(&code, at(now), &steps, &hmacs(secret, state.hash, &steps), state)
+    state.match_code(&code, at(now), &steps, &hmacs(secret, state.hash, &steps)).map(|shown| step_of(&shown))
+}
+
+fn step_of(shown: &Spendable) -> (i64, i32) {
+    let Spending::TotpStep { step, drift } = *shown.by() else { unreachable!() };
+    (step, drift)
 }
 
 const RFC_SECRET: &[u8] = b"12345678901234567890";
@@ -71,7 +77,7 @@ fn matches_the_codes_of_rfc_6238_appendix_b() {
         for ((hash, secret), code) in keys.into_iter().zip(codes) {
             let state = TotpState { hash, digits: 8, ..state() };
             let matched = show(secret, code, now, &state).unwrap();
-            assert_eq!((matched.step(), matched.drift()), (now / 30, 0), "{code} at {now}");
+            assert_eq!(matched, (now / 30, 0), "{code} at {now}");
         }
     }
 }
@@ -91,7 +97,7 @@ fn agrees_with_another_implementation() {
             let code = other.generate(u64::try_from(now).unwrap()).to_string();
             let matched =
                 show(enrolment.secret.expose(), &code, now, &parameters.state(ClockProfile::default())).unwrap();
-            assert_eq!(matched.step(), now / i64::from(step_seconds));
+            assert_eq!(matched.0, now / i64::from(step_seconds));
         }
     }
 }
@@ -113,24 +119,24 @@ fn codes_are_exactly_ascii_digits() {
 fn the_number_of_candidates_never_depends_on_what_is_spent() {
     for last_step in [-1, 99, 100, 101, i64::MAX] {
         let state = TotpState { last_step, ..state() };
-        assert_eq!(candidates(at(3000), &state), [99, 100, 101]);
-        assert_eq!(candidates(at(3000), &TotpState { window: 2, ..state.clone() }).len(), 5);
+        assert_eq!(state.candidates(at(3000)), [99, 100, 101]);
+        assert_eq!(TotpState { window: 2, ..state.clone() }.candidates(at(3000)).len(), 5);
     }
-    assert_eq!(candidates(at(3000), &TotpState { drift: -4, ..state() }), [95, 96, 97]);
-    assert_eq!(candidates(Timestamp::from_unix_millis(i64::MAX), &state()).len(), 3);
-    assert_eq!(candidates(at(0), &TotpState { step_seconds: 0, ..state() }).len(), 3);
+    assert_eq!(TotpState { drift: -4, ..state() }.candidates(at(3000)), [95, 96, 97]);
+    assert_eq!(state().candidates(Timestamp::from_unix_millis(i64::MAX)).len(), 3);
+    assert_eq!(TotpState { step_seconds: 0, ..state() }.candidates(at(0)).len(), 3);
 }
 
 #[test]
 fn a_spent_step_and_those_below_are_replays() {
     let code = |step: i64| format!("{:06}", truncate(&hmacs(RFC_SECRET, OtpHash::Sha1, &[step])[0], 6).unwrap());
     for step in [99, 100, 101] {
-        assert_eq!(show(RFC_SECRET, &code(step), 3000, &state()).unwrap().step(), step);
+        assert_eq!(show(RFC_SECRET, &code(step), 3000, &state()).unwrap().0, step);
     }
     let spent = TotpState { last_step: 100, ..state() };
     assert_eq!(show(RFC_SECRET, &code(99), 3000, &spent), Err(Reason::ReplayedCode));
     assert_eq!(show(RFC_SECRET, &code(100), 3000, &spent), Err(Reason::ReplayedCode));
-    assert_eq!(show(RFC_SECRET, &code(101), 3000, &spent).unwrap().step(), 101);
+    assert_eq!(show(RFC_SECRET, &code(101), 3000, &spent).unwrap().0, 101);
     assert_eq!(show(RFC_SECRET, &code(98), 3000, &state()), Err(Reason::WrongCode));
     assert_eq!(show(RFC_SECRET, &code(102), 3000, &state()), Err(Reason::WrongCode));
     // A clock that went back an hour does not make a spent step count again.
@@ -141,13 +147,13 @@ fn a_spent_step_and_those_below_are_replays() {
 fn drift_is_learned_and_capped() {
     let code = |step: i64| format!("{:06}", truncate(&hmacs(RFC_SECRET, OtpHash::Sha1, &[step])[0], 6).unwrap());
     let ahead = show(RFC_SECRET, &code(101), 3000, &state()).unwrap();
-    assert_eq!(ahead.drift(), 1);
+    assert_eq!(ahead.1, 1);
     let learned = TotpState { drift: 1, ..state() };
-    assert_eq!(show(RFC_SECRET, &code(102), 3000, &learned).unwrap().drift(), 2);
+    assert_eq!(show(RFC_SECRET, &code(102), 3000, &learned).unwrap().1, 2);
     let edge = TotpState { drift: DRIFT_CAP, ..state() };
-    assert_eq!(show(RFC_SECRET, &code(111), 3000, &edge).unwrap().drift(), DRIFT_CAP);
+    assert_eq!(show(RFC_SECRET, &code(111), 3000, &edge).unwrap().1, DRIFT_CAP);
     let behind = TotpState { drift: -DRIFT_CAP, ..state() };
-    assert_eq!(show(RFC_SECRET, &code(89), 3000, &behind).unwrap().drift(), -DRIFT_CAP);
+    assert_eq!(show(RFC_SECRET, &code(89), 3000, &behind).unwrap().1, -DRIFT_CAP);
 }
 
 #[test]
@@ -157,18 +163,18 @@ fn steps_before_the_epoch_and_missing_hmacs_match_nothing() {
     assert_eq!(show(RFC_SECRET, &minus, 0, &broken), Err(Reason::ReplayedCode));
     let code = Code::parse("755224", 6).unwrap();
     let one = hmacs(RFC_SECRET, OtpHash::Sha1, &[0]);
-    assert!(match_step(&code, at(0), &[0], &one, &state()).is_ok());
-    assert_eq!(match_step(&code, at(0), &[0, 1], &one, &state()), Err(Reason::WrongCode));
-    assert_eq!(match_step(&code, at(0), &[], &[], &state()), Err(Reason::WrongCode));
-    assert_eq!(match_step(&code, at(0), &[0], &[vec![]], &state()), Err(Reason::WrongCode));
+    assert!(state().match_code(&code, at(0), &[0], &one).is_ok());
+    assert_eq!(state().match_code(&code, at(0), &[0, 1], &one), Err(Reason::WrongCode));
+    assert_eq!(state().match_code(&code, at(0), &[], &[]), Err(Reason::WrongCode));
+    assert_eq!(state().match_code(&code, at(0), &[0], &[vec![]]), Err(Reason::WrongCode));
     let eight = TotpState { digits: 8, ..state() };
-    assert_eq!(match_step(&code, at(0), &[0], &one, &eight), Err(Reason::WrongCode));
+    assert_eq!(eight.match_code(&code, at(0), &[0], &one), Err(Reason::WrongCode));
 }
 
 #[test]
 fn only_the_winner_has_a_proof() {
     let (user, factor) = (UserId::new("u"), FactorId::new("f"));
-    let step = || SpendableStep { step: 1, drift: 0 };
+    let step = || spendable(1, 0);
     assert!(step().spent(&user, &factor, false).is_none());
     let proof = step().spent(&user, &factor, true).unwrap();
     assert_eq!((proof.user(), proof.factor().to_string().as_str()), (&user, "totp:f"));
@@ -199,11 +205,12 @@ proptest::proptest! {
     ) {
         let state = TotpState { hash: OtpHash::Sha1, digits, step_seconds, drift, window, last_step };
         let now = Timestamp::from_unix_millis(millis);
-        let steps = candidates(now, &state);
+        let steps = state.candidates(now);
         proptest::prop_assert_eq!(steps.len(), 2 * usize::from(window) + 1);
         let code = Code::parse(&text, u8::try_from(text.len()).unwrap()).unwrap();
-        if let Ok(matched) = match_step(&code, now, &steps, &vec![hmac; steps.len()], &state) {
-            proptest::prop_assert!(matched.step() > last_step && matched.drift().unsigned_abs() <= drift.unsigned_abs().max(DRIFT_CAP.unsigned_abs()));
+        if let Ok(matched) = state.match_code(&code, now, &steps, &vec![hmac; steps.len()]) {
+            let (step, shown_drift) = step_of(&matched);
+            proptest::prop_assert!(step > last_step && shown_drift.unsigned_abs() <= drift.unsigned_abs().max(DRIFT_CAP.unsigned_abs()));
         }
     }
 }

@@ -3,11 +3,16 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use super::YubicoState;
-use super::authentication::{FactorUse, SpendableCounter};
+use super::authentication::FactorUse;
+use super::kind::{FactorKind, FactorRules, Facts};
+use super::policy::OtpText;
+use super::{Spendable, Spending};
 use crate::audit::Reason;
+use crate::keys::OtpSecretKind;
+use signet_verify::Level;
 
 const MODHEX: &[u8; 16] = b"cbdefghijklnrtuv";
 /// What the modhex keys type on a Dvorak layout.
@@ -135,13 +140,60 @@ impl Reading {
     pub fn timestamp(&self) -> u32 {
         self.timestamp
     }
+}
 
-    /// The counter to spend, where it is greater than the last accepted one.
-    pub fn spendable(self, state: &YubicoState) -> Result<SpendableCounter, Reason> {
-        let raised = self.counter();
-        let spendable = SpendableCounter { raised, used: FactorUse::YubicoOtp };
-        if raised > state.last_counter { Ok(spendable) } else { Err(Reason::ReplayedCode) }
+/// A Yubico OTP factor's identity and how far it is spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct YubicoState {
+    /// The public id in modhex, unique in the tenant.
+    pub public_id: String,
+    /// The private id as 12 hex digits: checked against the block, and no secret by itself.
+    pub private_id: [u8; 6],
+    /// The last accepted `useCtr << 8 | sessionUse`; only greater ones count. -1 before the first.
+    #[serde(skip)]
+    pub last_counter: i64,
+}
+
+impl FactorRules for YubicoState {
+    fn secret_kind(&self) -> Option<OtpSecretKind> {
+        Some(OtpSecretKind::Aes128)
     }
+
+    fn handle(&self) -> Option<&str> {
+        Some(&self.public_id)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts { public_id: Some(&self.public_id), ..Facts::default() }
+    }
+
+    fn counter(&self) -> Option<i64> {
+        Some(self.last_counter)
+    }
+
+    fn set_counter(&mut self, counter: i64) {
+        self.last_counter = counter;
+    }
+
+    fn raising(&self, counter: i64) -> Option<Spending> {
+        Some(Spending::YubicoCounter(counter))
+    }
+
+    fn may_have_shown(&self, shown: &OtpText) -> bool {
+        matches!(shown, OtpText::Yubico(otp) if otp.public_id() == self.public_id)
+    }
+
+    /// Good by its private id, where its counter is greater than the last accepted one.
+    fn match_block(&self, block: &[u8; 16]) -> Result<Spendable, Reason> {
+        let by = Spending::YubicoCounter(Reading::decode(block, &self.private_id)?.counter());
+        let is_unspent = by.counter() > Some(self.last_counter);
+        if is_unspent { Ok(Spendable { by, used: used(FactorKind::YubicoOtp) }) } else { Err(Reason::ReplayedCode) }
+    }
+}
+
+/// What an OTP shows, whoever has its key: hardware that it never leaves.
+pub(super) const fn used(kind: FactorKind) -> FactorUse {
+    FactorUse::beside_password(kind, &["otp", "hwk", "mfa"], Level::Aal2)
 }
 
 /// CRC-16 with the polynomial 0x8408 (reflected 0x1021) and the initial value 0xffff.
@@ -223,11 +275,11 @@ mod tests {
         let wrong_key = decrypt(KEY, YubicoOtp::parse("rnibcnfhdninbrdebccrndfhjgnhftee").unwrap().block());
         assert_eq!(Reading::decode(&wrong_key, &OTHER_ID), Err(Reason::WrongBlock));
         assert_eq!(Reading::decode(&block, &[1, 2, 3, 4, 5, 7]), Err(Reason::WrongPrivateId));
-        let reading = Reading::decode(&block, &OTHER_ID).unwrap();
         let spent = |last_counter| YubicoState { public_id: "cc".into(), private_id: OTHER_ID, last_counter };
-        assert_eq!(reading.spendable(&spent(1 << 8 | 1)).unwrap().raised(), 1 << 8 | 2);
-        assert_eq!(reading.spendable(&spent(1 << 8 | 2)), Err(Reason::ReplayedCode));
-        assert_eq!(reading.spendable(&spent(i64::MAX)), Err(Reason::ReplayedCode));
+        let matched = spent(1 << 8 | 1).match_block(&block).unwrap();
+        assert_eq!(matched.by(), &Spending::YubicoCounter(1 << 8 | 2));
+        assert_eq!(spent(1 << 8 | 2).match_block(&block), Err(Reason::ReplayedCode));
+        assert_eq!(spent(i64::MAX).match_block(&block), Err(Reason::ReplayedCode));
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl Factors {
         let enrolment = FactorMaker::new(base, accounts);
         let lifecycle = FactorLifecycle::new(base, accounts);
         let recovery = Recovery::new(base, accounts, &enrolment, &lifecycle);
-        let stock = TokenStock::new(base, accounts, &sign_in.decoys, &enrolment, &sign_in.tries);
         let (matcher, proofs) = (&sign_in.matcher, &sign_in.proofs);
+        let stock = TokenStock::new(base, accounts, &sign_in.decoys, matcher, &enrolment, &sign_in.tries);
         let own = OwnFactors::new(base, matcher, &enrolment, &lifecycle, proofs, signed_state);
         Self {
             stock_import: StockImport::new(base),

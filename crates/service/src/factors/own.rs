@@ -18,8 +18,8 @@ use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, RowBinding, SealedCopies};
 use signet_core::mfa::assurance::may_change_factors;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
+use signet_core::mfa::policy;
 use signet_core::mfa::totp::Code;
-use signet_core::mfa::{policy, totp};
 use signet_core::secret::{SecretBytes, SecretText};
 use signet_jose::clock::Timestamp;
 use signet_store::{Factor, FactorDetail, FactorId, StoreError, UserId};
@@ -152,20 +152,16 @@ impl OwnFactors {
         self.must_be_fresh(live, context).await?;
         check_name("factor", label)?;
         let (id, enrolment) = self.open_carried(live, carried).await?;
-        let FactorDetail::Totp(mut state) = enrolment.detail.clone() else {
-            return Err(Unavailable.into());
-        };
-        let code = Code::parse(code, state.digits).ok_or(SelfServiceError::WrongCode)?;
+        let codes = enrolment.detail.digit_codes().ok_or(Unavailable)?;
+        let code = Code::parse(code, codes.digits()).ok_or(SelfServiceError::WrongCode)?;
         let new = NewFactor { label, serial: None, detail: enrolment.detail.clone() };
         let mut factor = self.maker.new_factor(&live.user, new, context).await?;
         factor.id = id;
         factor.secret = self.maker.enclose_for(&factor, &enrolment.secret).await?;
-        let (now, steps) = (factor.created_at, totp::candidates(factor.created_at, &state));
-        let hmacs = self.matcher.digit_hmacs(&row_of_factor(&factor), &factor.secret, state.hash, &steps).await?;
-        let matched = totp::match_step(&code, now, &steps, &hmacs, &state);
-        let step = matched.map_err(|_| SelfServiceError::WrongCode)?;
-        (state.last_step, state.drift) = (step.step(), step.drift());
-        (factor.detail, factor.last_used_at) = (FactorDetail::Totp(state), Some(now));
+        let (row, now) = (row_of_factor(&factor), factor.created_at);
+        let matched = self.matcher.match_digits(&code, &row, &factor.secret, codes, now).await?;
+        factor.detail.spend(matched.map_err(|_| SelfServiceError::WrongCode)?.by());
+        factor.last_used_at = Some(now);
         let told = factor_changed(&factor, Change::Added, context).detail(factor_added(&factor));
         let added = self.factor_life.add_own_factor(&live.session, &factor, vec![told]).await;
         if added? {

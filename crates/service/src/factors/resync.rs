@@ -2,11 +2,12 @@
 
 use crate::{ChangeError, Tries, factor_changed, row_of_factor};
 use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::mfa::Spending;
 use signet_core::mfa::lockout::Target;
+use signet_core::mfa::policy::DigitCodes;
 use signet_core::mfa::totp::{Code, counter_message};
-use signet_core::mfa::{hotp, totp};
 use signet_core::secret::SecretText;
-use signet_store::{AuditOnOutcome, Factor, FactorDetail, FactorId};
+use signet_store::{AuditOnOutcome, Factor, FactorId};
 
 /// HMACs that the HSM is asked for at once.
 const AT_ONCE: usize = 100;
@@ -32,55 +33,53 @@ impl Resynchronisation {
         let missing = || ChangeError::missing("factor", id);
         let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
         let user = self.users.user(tenant, &factor.user).await?.ok_or_else(missing)?;
-        let digits = match &factor.detail {
-            FactorDetail::Totp(state) => state.digits,
-            FactorDetail::Hotp(state) => state.digits,
-            _ => return Err(ChangeError::Input("only TOTP and HOTP tokens can be out of step".to_owned())),
-        };
+        let unable = || ChangeError::Input("only TOTP and HOTP tokens can be out of step".to_owned());
+        let token = factor.detail.digit_codes().ok_or_else(unable)?;
+        let digits = token.digits();
         let [first, second] = codes.map(|code| Code::parse(code.expose().trim(), digits));
         let (Some(first), Some(second)) = (first, second) else {
             return Err(ChangeError::Input(format!("this token's codes have {digits} digits: two of them are needed")));
         };
         let counted = self.tries.count_change_try(&user, Target::Digits).await?;
-        let resynced = self.find_pair(&factor, [&first, &second], context).await;
+        let resynced = self.find_pair(&factor, token, [&first, &second], context).await;
         self.tries.settle_change_try(&user, &counted, resynced).await
     }
 
-    async fn find_pair(&self, factor: &Factor, codes: [&Code; 2], context: &RequestContext) -> Result<(), ChangeError> {
+    async fn find_pair(
+        &self,
+        factor: &Factor,
+        token: &dyn DigitCodes,
+        codes: [&Code; 2],
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
         let now = self.clock.now();
+        let candidates = token.resync_candidates(now);
+        let mut hmacs = Vec::with_capacity(candidates.len());
+        for some in candidates.chunks(AT_ONCE) {
+            let messages = some.iter().copied().map(counter_message).collect();
+            hmacs.extend(self.vault.otp_hmac(&row_of_factor(factor), &factor.secret, token.hash(), messages).await?);
+        }
         let (tenant, id) = (&factor.tenant, &factor.id);
-        let told = |reason| self.resync_told(factor, reason, context);
-        let won = match &factor.detail {
-            FactorDetail::Totp(state) => {
-                let steps = totp::resync_candidates(now, state);
-                let hmacs = self.many_hmacs(factor, &steps).await?;
-                match totp::match_pair(codes, now, &steps, &hmacs, state) {
-                    Ok(step) => {
-                        self.factors.spend_totp_step(tenant, id, step.step(), step.drift(), now, told(None)).await?
+        let won = match token.match_pair(codes, now, &candidates, &hmacs) {
+            Err(fault) => {
+                self.audit.append(self.resync_told(factor, Some(fault), context).rejected).await?;
+                false
+            }
+            Ok(pair) => {
+                let mut told = self.resync_told(factor, None, context);
+                match pair.by() {
+                    Spending::TotpStep { step, drift } => {
+                        self.factors.spend_totp_step(tenant, id, *step, *drift, now, told).await?
                     }
-                    Err(fault) => return self.refuse_resync(factor, fault, context).await,
+                    by => {
+                        let Some(counter) = by.counter() else { return Err(not_accepted()) };
+                        told.applied.iter_mut().for_each(|done| done.counter = Some(counter));
+                        self.factors.raise_counter(tenant, id, counter, now, told).await?
+                    }
                 }
             }
-            FactorDetail::Hotp(state) => {
-                let counters = hotp::resync_candidates(state);
-                let hmacs = self.many_hmacs(factor, &counters).await?;
-                match hotp::match_pair(codes, &counters, &hmacs, state) {
-                    Ok(counter) => {
-                        let mut told = told(None);
-                        told.applied.iter_mut().for_each(|done| done.counter = Some(counter.raised()));
-                        self.factors.raise_counter(tenant, id, counter.raised(), now, told).await?
-                    }
-                    Err(fault) => return self.refuse_resync(factor, fault, context).await,
-                }
-            }
-            _ => false,
         };
         if won { Ok(()) } else { Err(not_accepted()) }
-    }
-
-    async fn refuse_resync(&self, factor: &Factor, fault: Reason, context: &RequestContext) -> Result<(), ChangeError> {
-        self.audit.append(self.resync_told(factor, Some(fault), context).rejected).await?;
-        Err(not_accepted())
     }
 
     fn resync_told(&self, factor: &Factor, reason: Option<Reason>, context: &RequestContext) -> AuditOnOutcome {
@@ -88,20 +87,6 @@ impl Resynchronisation {
         let mut lost = Draft { event: Event::FactorChanged, outcome: Outcome::Refused, ..done.clone() };
         lost.reason = Some(reason.unwrap_or(Reason::ReplayedCode));
         AuditOnOutcome { applied: vec![done], rejected: vec![lost] }
-    }
-
-    async fn many_hmacs(&self, factor: &Factor, places: &[i64]) -> Result<Vec<Vec<u8>>, ChangeError> {
-        let hash = match &factor.detail {
-            FactorDetail::Totp(state) => state.hash,
-            FactorDetail::Hotp(state) => state.hash,
-            _ => return Ok(Vec::new()),
-        };
-        let mut hmacs = Vec::with_capacity(places.len());
-        for some in places.chunks(AT_ONCE) {
-            let messages = some.iter().copied().map(counter_message).collect();
-            hmacs.extend(self.vault.otp_hmac(&row_of_factor(factor), &factor.secret, hash, messages).await?);
-        }
-        Ok(hmacs)
     }
 }
 

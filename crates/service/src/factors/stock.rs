@@ -2,23 +2,21 @@
 //! holds one and shows its code.
 
 use crate::rows::stock_row;
+use crate::sign_in::matcher::{Candidate, CodeMatcher};
 use crate::{
-    Accounts, ChangeError, Decoys, FactorMaker, NewFactor, Tries, all_pages, decoy_row, factor_added, factor_changed,
-    factor_row,
+    Accounts, ChangeError, Decoys, FactorMaker, NewFactor, Tries, all_pages, factor_added, factor_changed, factor_row,
 };
 use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::policy::OtpText;
-use signet_core::mfa::totp::Code;
-use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
-use signet_core::mfa::{FactorKind, HotpState, TotpState, hotp, policy, totp};
+use signet_core::mfa::{FactorDetail, FactorKind};
 use signet_core::secret::SecretText;
-use signet_store::{AssignOutcome, Factor, FactorDetail, Session, StockToken, User, YubicoState};
+use signet_store::{AssignOutcome, Factor, Session, StockToken, User};
 
 module! {
     /// The hardware tokens that nobody has yet.
     pub struct TokenStock {
         takes clock, settings, vault, audit, stock;
-        calls accounts: Accounts, decoys: Decoys, maker: FactorMaker, tries: Tries;
+        calls accounts: Accounts, decoys: Decoys, matcher: CodeMatcher, maker: FactorMaker, tries: Tries;
     }
 }
 
@@ -127,72 +125,24 @@ impl TokenStock {
         token: Option<&StockToken>,
         shown: &OtpText,
     ) -> Result<Option<FactorDetail>, ChangeError> {
+        if !matches!(shown, OtpText::Digits(_) | OtpText::Yubico(_)) {
+            return Ok(None);
+        }
         let decoy = self.decoys.decoy_material().await?;
-        Ok(match (shown, token.map(|token| (token, &token.detail))) {
-            (OtpText::Digits(code), Some((token, FactorDetail::Totp(state)))) => {
-                self.totp_after(token, code, state).await?.map(FactorDetail::Totp)
-            }
-            (OtpText::Digits(code), Some((token, FactorDetail::Hotp(state)))) => {
-                self.hotp_after(token, code, state).await?.map(FactorDetail::Hotp)
-            }
-            (OtpText::Yubico(otp), Some((token, FactorDetail::YubicoOtp(state))))
-                if otp.public_id() == state.public_id =>
-            {
-                self.yubico_after(token, otp, state).await?.map(FactorDetail::YubicoOtp)
-            }
-            (OtpText::Digits(_), _) => {
-                let state = policy::decoy_totp();
-                let (row, steps) =
-                    (decoy_row(&self.settings.tenant, "totp"), totp::candidates(self.clock.now(), &state));
-                self.vault.otp_hmac(&row, &decoy.totp, state.hash, policy::messages(&steps)).await?;
-                None
-            }
-            (OtpText::Yubico(otp), _) => {
-                let row = decoy_row(&self.settings.tenant, "yubico");
-                self.vault.decrypt_block(&row, &decoy.yubico, otp.block()).await?;
-                None
-            }
-            (OtpText::Piv(_) | OtpText::Recovery(_) | OtpText::Neither, _) => None,
-        })
-    }
-
-    async fn totp_after(
-        &self,
-        token: &StockToken,
-        code: &Code,
-        state: &TotpState,
-    ) -> Result<Option<TotpState>, ChangeError> {
-        let now = self.clock.now();
-        let steps = totp::candidates(now, state);
-        let row = stock_row(&token.tenant, &token.id);
-        let hmacs = self.vault.otp_hmac(&row, &token.secret, state.hash, policy::messages(&steps)).await?;
-        let matched = totp::match_step(code, now, &steps, hmacs.get(..steps.len()).unwrap_or_default(), state);
-        Ok(matched.ok().map(|step| TotpState { last_step: step.step(), drift: step.drift(), ..state.clone() }))
-    }
-
-    async fn hotp_after(
-        &self,
-        token: &StockToken,
-        code: &Code,
-        state: &HotpState,
-    ) -> Result<Option<HotpState>, ChangeError> {
-        let counters = hotp::candidates(state);
-        let row = stock_row(&token.tenant, &token.id);
-        let hmacs = self.vault.otp_hmac(&row, &token.secret, state.hash, policy::messages(&counters)).await?;
-        let matched = hotp::match_counter(code, &counters, hmacs.get(..counters.len()).unwrap_or_default(), state);
-        Ok(matched.ok().map(|counter| HotpState { next_counter: counter.raised(), ..state.clone() }))
-    }
-
-    async fn yubico_after(
-        &self,
-        token: &StockToken,
-        otp: &YubicoOtp,
-        state: &YubicoState,
-    ) -> Result<Option<YubicoState>, ChangeError> {
-        let row = stock_row(&token.tenant, &token.id);
-        let block = self.vault.decrypt_block(&row, &token.secret, otp.block()).await?;
-        let read = Reading::decode(&block, &state.private_id).and_then(|read| read.spendable(state));
-        Ok(read.ok().map(|counter| YubicoState { last_counter: counter.raised(), ..state.clone() }))
+        let token = token.filter(|token| token.detail.may_have_shown(shown));
+        let row = token.map(|token| stock_row(&token.tenant, &token.id));
+        let candidate = token.zip(row.as_ref()).map(|(token, row)| Candidate {
+            row,
+            secret: &token.secret,
+            detail: &token.detail,
+            factor: None,
+        });
+        let matched = self.matcher.round(shown, candidate, &decoy, self.clock.now()).await?;
+        Ok(matched.ok().zip(token).map(|(code, token)| {
+            let mut detail = token.detail.clone();
+            detail.spend(code.by());
+            detail
+        }))
     }
 
     /// The token becomes the user's factor: its secret is bound to the factor's row inside the HSM's worker.

@@ -8,7 +8,7 @@ use crate::key_ring::signatures::{RecordedToken, SignedToken};
 use crate::{KnownClient, RingKey, Signatures, Snapshot, Unavailable};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::SignedKind;
-use signet_core::mfa::{FactorDetail, Proved, UsedFactor};
+use signet_core::mfa::{Proved, UsedFactor};
 use signet_core::oauth::{OAuthError, Scopes, scope};
 use signet_core::random;
 use signet_core::secret::SecretText;
@@ -65,10 +65,7 @@ impl TokenMaker {
         };
         let factor = self.factors.factor(&self.settings.tenant, id).await;
         let factor = factor.map_err(Unavailable::from)?;
-        let aaguid = factor.as_ref().and_then(|factor| match &factor.detail {
-            FactorDetail::WebAuthn(state) => state.aaguid.clone(),
-            _ => None,
-        });
+        let aaguid = factor.as_ref().and_then(|factor| factor.detail.facts().model.map(str::to_owned));
         Ok(Some(Authenticator { kind: *kind, serial: factor.and_then(|factor| factor.serial), aaguid }))
     }
 

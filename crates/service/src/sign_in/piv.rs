@@ -1,6 +1,6 @@
 //! PIV cards: the nonce that a card signs, and the check of what it signed.
 
-use crate::{CodeVerdict, KnownClient, Spendable, Surface, Unavailable};
+use crate::{CodeVerdict, KnownClient, Surface, Unavailable};
 use signet_core::audit::Reason;
 use signet_core::mfa::piv::{Nonce, SignInContext};
 use signet_core::mfa::{Credentials, FactorDetail, OtpText, SecondFactor, piv, piv_attestation};
@@ -58,11 +58,12 @@ impl PivCards {
         factors: &'f [Factor],
     ) -> Result<CodeVerdict<'f>, Unavailable> {
         let mac = self.secret.derive(NONCE_MAC, &shown.mac_message(&self.settings.tenant)).await?;
-        let judged = shown.judge(&mac, self.clock.now());
-        let key = shown.key_id().as_str();
-        let holds =
-            |factor: &&Factor| matches!(&factor.detail, FactorDetail::Piv(state) if state.key_thumbprint == key);
-        let factor = factors.iter().find(holds).ok_or(Reason::UnknownKey);
-        Ok(judged.and_then(|nonce| Ok((Spendable::Piv(nonce), factor?))))
+        let mut cards = factors.iter().filter_map(|factor| match &factor.detail {
+            FactorDetail::Piv(state) => Some((factor, state)),
+            _ => None,
+        });
+        let found = cards.find(|(_, state)| state.key_thumbprint == shown.key_id().as_str());
+        let judged = shown.judge(&mac, self.clock.now(), found.map(|(_, state)| state));
+        Ok(judged.and_then(|nonce| Ok((nonce, found.ok_or(Reason::UnknownKey)?.0))))
     }
 }

@@ -1,8 +1,8 @@
 //! Says which factors may prove something now, and spends what did.
 
-use crate::{Spendable, Unavailable};
+use crate::Unavailable;
 use signet_core::audit::{Draft, Event, Outcome, Reason};
-use signet_core::mfa::{FactorDetail, FactorProof, UsedFactor};
+use signet_core::mfa::{FactorProof, Spendable, Spending, UsedFactor};
 use signet_store::{AssertionSpending, AuditOnOutcome, Factor, UserId};
 
 module! {
@@ -42,58 +42,38 @@ impl FactorProofs {
         done.outcome = Outcome::Done;
         done.factors = beside.to_vec();
         done.factors.push(UsedFactor::Factor(factor.reference()));
-        done.counter = match &code {
-            Spendable::Hotp(counter) | Spendable::Yubico(counter) | Spendable::YubicoRemote(counter) => {
-                Some(counter.raised())
-            }
-            Spendable::Assertion { assertion, .. } => Some(assertion.counter()),
-            Spendable::Totp(_) | Spendable::Piv(_) | Spendable::Recovery(_) => None,
+        done.counter = match code.by() {
+            Spending::TotpStep { .. } => None,
+            by => by.counter(),
         };
         let mut told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because(Reason::ReplayedCode)] };
-        if matches!(code, Spendable::Recovery(_)) {
-            told.applied.push(self.recovery_used(factor, &told.applied).await?);
-        }
         let (tenant, id, now) = (&factor.tenant, &factor.id, self.clock.now());
-        let won = match &code {
-            Spendable::Totp(step) => {
-                self.factors.spend_totp_step(tenant, id, step.step(), step.drift(), now, told).await
+        let won = match code.by() {
+            Spending::TotpStep { step, drift } => {
+                self.factors.spend_totp_step(tenant, id, *step, *drift, now, told).await
             }
-            Spendable::Yubico(counter) => {
-                self.factors.spend_yubico_counter(tenant, id, counter.raised(), now, told).await
+            Spending::YubicoCounter(counter) => {
+                self.factors.spend_yubico_counter(tenant, id, *counter, now, told).await
             }
-            Spendable::Hotp(counter) | Spendable::YubicoRemote(counter) => {
-                self.factors.raise_counter(tenant, id, counter.raised(), now, told).await
+            Spending::Counter(counter) => self.factors.raise_counter(tenant, id, *counter, now, told).await,
+            Spending::PivNonce(nonce) => self.factors.spend_piv_nonce(tenant, id, nonce, now, told).await,
+            Spending::RecoveryCode(kept) => {
+                told.applied.push(self.recovery_used(factor, &told.applied).await?);
+                self.recovery_codes.spend_recovery_code(tenant, id, kept, now, told).await
             }
-            Spendable::Piv(nonce) => self.factors.spend_piv_nonce(tenant, id, nonce.id(), now, told).await,
-            Spendable::Recovery(code) => {
-                self.recovery_codes.spend_recovery_code(tenant, id, code.kept(), now, told).await
-            }
-            Spendable::Assertion { assertion, until } => {
+            Spending::Assertion { challenge, until, counter } => {
                 let spending = AssertionSpending {
                     tenant: tenant.clone(),
                     factor: id.clone(),
-                    challenge: *assertion.challenge(),
+                    challenge: *challenge,
                     challenge_until: *until,
-                    counter: assertion.counter(),
+                    counter: *counter,
                     at: now,
                 };
                 self.ceremonies.spend_assertion(&spending, told).await
             }
         };
-        let won = won?;
-        let user = &factor.user;
-        Ok(match code {
-            Spendable::Totp(step) => step.spent(user, id, won),
-            Spendable::Hotp(counter) | Spendable::Yubico(counter) | Spendable::YubicoRemote(counter) => {
-                counter.spent(user, id, won)
-            }
-            Spendable::Piv(nonce) => match &factor.detail {
-                FactorDetail::Piv(state) => nonce.spent(user, id, state, won),
-                _ => None,
-            },
-            Spendable::Recovery(code) => code.spent(user, id, won),
-            Spendable::Assertion { assertion, .. } => assertion.spent(user, id, won),
-        })
+        Ok(code.spent(&factor.user, id, won?))
     }
 
     /// A record of its own for a recovery code: somebody signs in without the token.

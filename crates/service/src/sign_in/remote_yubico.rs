@@ -1,7 +1,7 @@
 //! Asks other validation servers about the Yubico OTPs whose keys they have.
 
 use crate::sign_in::validation_servers::RemoteVerdict;
-use crate::{CodeVerdict, SignIn, Spendable, Unavailable};
+use crate::{CodeVerdict, SignIn, Unavailable};
 use signet_core::audit::Reason;
 use signet_core::mfa::FactorKind;
 use signet_core::mfa::policy::OtpText;
@@ -28,7 +28,7 @@ impl SignIn {
         match (said, of_user) {
             // The same for everybody who shows an OTP of that key.
             (RemoteVerdict::Unknown, _) => Err(Unavailable),
-            (RemoteVerdict::Accepted(counter), Some(factor)) => Ok(Ok((Spendable::YubicoRemote(counter), factor))),
+            (RemoteVerdict::Accepted(counter), Some(factor)) => Ok(Ok((counter, factor))),
             (RemoteVerdict::Refused(Status::BadOtp), Some(_)) => Ok(Err(Reason::RemoteBadOtp)),
             (RemoteVerdict::Refused(_), Some(_)) => Ok(Err(Reason::ReplayedCode)),
             (_, None) => Ok(verdict),

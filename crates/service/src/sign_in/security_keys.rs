@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::{CodeVerdict, FactorProofs, SignedState, Spendable, Unavailable};
+use crate::{CodeVerdict, FactorProofs, SignedState, Unavailable};
 use signet_core::audit::Reason;
 use signet_core::mfa::webauthn::{PATIENCE, RelyingParty, ShownAssertion, Use};
 use signet_core::mfa::{WebAuthnState, lockout, webauthn};
@@ -137,13 +137,12 @@ impl SecurityKeys {
         let id = opened.assertion.credential_id();
         let mut keys = factors.iter().filter_map(|factor| Some((factor, key_of(factor)?)));
         let found = keys.find(|(factor, key)| key.credential_id == id && opened.assertion.may_be_of(&factor.user));
-        let verified = party.verify(&opened.state, &opened.assertion, found.map(|(_, key)| key));
+        let verified = party.verify((&opened.state, opened.until), &opened.assertion, found.map(|(_, key)| key));
         if let (Err(Reason::CounterWentBack), Some((factor, _))) = (&verified, found) {
             let (user, id) = (&factor.user, &factor.id);
             tracing::warn!(%user, factor = %id, "a security key's counter went back: there may be two of it");
         }
         let (factor, _) = found.ok_or(Reason::UnknownKey)?;
-        let assertion = verified?;
-        Ok((Spendable::Assertion { assertion, until: opened.until }, factor))
+        Ok((verified?, factor))
     }
 }

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use url::Url;
 
-use signet_core::mfa::SpendableCounter;
+use signet_core::mfa::Spendable;
 use signet_core::mfa::yubico_validation::{ClientNumber, Query, Status};
 use signet_core::random::{self, Random};
 use signet_core::secret::SecretBytes;
@@ -21,11 +21,22 @@ use signet_jose::clock::Clock;
 /// Questions under way at once.
 const MOST_AT_ONCE: usize = 64;
 /// The longest answer that is read, in bytes; an honest one has some hundred.
-const LONGEST_ANSWER: usize = 8 * 1024;
+pub const LONGEST_ANSWER: usize = 8 * 1024;
+
+/// A validation server, as it is asked.
+#[async_trait]
+pub trait ValidationServer: Send + Sync {
+    /// What the log calls it: nothing of what it is asked.
+    fn name(&self) -> &str;
+
+    /// The body of its answer of status 200 to these parameters, not judged; of at most [`LONGEST_ANSWER`] bytes.
+    /// Errors: What did not work, without the parameters, which hold the OTP.
+    async fn answer(&self, pairs: Vec<(String, String)>) -> Result<String, String>;
+}
 
 /// The servers, and how they know this deployment.
 pub struct ValidationServers {
-    servers: Vec<(Url, reqwest::Client)>,
+    servers: Vec<Arc<dyn ValidationServer>>,
     client: ClientNumber,
     key: SecretBytes,
     timeout: Duration,
@@ -36,7 +47,7 @@ pub struct ValidationServers {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum RemoteVerdict {
     /// It is good, by these counters, which are to be spent here too.
-    Accepted(SpendableCounter),
+    Accepted(Spendable),
     /// It is not: [`Status::BadOtp`], [`Status::ReplayedOtp`] or [`Status::ReplayedRequest`].
     Refused(Status),
     /// No server gave an answer that is worth anything.
@@ -44,19 +55,14 @@ pub(crate) enum RemoteVerdict {
 }
 
 impl ValidationServers {
-    /// Servers at these addresses, asked as this client with this API key.
-    /// Errors: What the HTTP client says where it can't be made.
-    pub fn new(urls: Vec<Url>, client: ClientNumber, key: SecretBytes, timeout: Duration) -> Result<Self, String> {
-        let servers = urls.into_iter().map(|url| {
-            // An answer comes from the server that was asked, and from no other.
-            let mut http = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
-            if url.scheme() == "http" {
-                http = http.no_proxy();
-            }
-            http.build().map(|http| (url, http)).map_err(|error| error.to_string())
-        });
-        let servers = servers.collect::<Result<_, _>>()?;
-        Ok(Self { servers, client, key, timeout, admission: Semaphore::new(MOST_AT_ONCE) })
+    /// These servers, asked as this client with this API key.
+    pub fn new(
+        servers: Vec<Arc<dyn ValidationServer>>,
+        client: ClientNumber,
+        key: SecretBytes,
+        timeout: Duration,
+    ) -> Self {
+        Self { servers, client, key, timeout, admission: Semaphore::new(MOST_AT_ONCE) }
     }
 
     /// Asks all servers about an OTP, in modhex.
@@ -67,11 +73,9 @@ impl ValidationServers {
         };
         let query = Arc::new(Query::new(self.client, otp, random::bytes::<20>(random), self.timeout));
         let mut asked = JoinSet::new();
-        for (url, http) in &self.servers {
-            let (mut url, http) = (url.clone(), http.clone());
-            url.query_pairs_mut().extend_pairs(query.pairs(self.key.expose()));
-            let host = url.host_str().unwrap_or_default().to_owned();
-            asked.spawn(async move { (host, fetch(&http, url).await) });
+        for server in &self.servers {
+            let (server, pairs) = (server.clone(), query.pairs(self.key.expose()));
+            asked.spawn(async move { (server.name().to_owned(), server.answer(pairs).await) });
         }
         let (deadline, mut verdict) = (Instant::now() + self.timeout, RemoteVerdict::Unknown);
         // Those that are still under way when the verdict is there are dropped with the set.
@@ -91,21 +95,4 @@ impl ValidationServers {
         }
         verdict
     }
-}
-
-/// The body of an answer of status 200. What goes wrong is told without the address, which holds the OTP.
-async fn fetch(http: &reqwest::Client, url: Url) -> Result<String, String> {
-    let told = |error: reqwest::Error| error.without_url().to_string();
-    let mut response = http.get(url).send().await.map_err(told)?;
-    if response.status() != reqwest::StatusCode::OK {
-        return Err(format!("status {}", response.status()));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(told)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > LONGEST_ANSWER {
-            return Err("the answer is too long".to_owned());
-        }
-    }
-    String::from_utf8(body).map_err(|_| "the answer is no text".to_owned())
 }

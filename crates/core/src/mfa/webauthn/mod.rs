@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use webauthn_rs::prelude::{
     AttestationCaList, AttestationMetadata, Credential, DiscoverableAuthentication, PublicKeyCredential,
@@ -25,10 +26,13 @@ use webauthn_rs::prelude::{
 pub use decoy::listed_ids;
 pub use fault::RegistrationFault;
 
-use super::authentication::{FactorProof, FactorUse};
-use super::{FactorId, UserId, WebAuthnState};
+use super::authentication::FactorUse;
+use super::kind::{FactorKind, FactorRules, Facts};
+use super::{Spendable, Spending, UserId};
 use crate::audit::Reason;
 use crate::secret::SecretHash;
+use signet_jose::clock::Timestamp;
+use signet_verify::Level;
 
 /// The security keys that one user may have. As many are listed for every name, with decoys in the place of those that
 /// are not there.
@@ -96,31 +100,63 @@ impl ShownAssertion {
     }
 }
 
-/// An assertion that verified, and was not spent when it was read.
-#[derive(Debug)]
-#[must_use = "an assertion that is not spent can be shown again"]
-pub struct SpendableAssertion {
-    counter: i64,
-    challenge: SecretHash,
-    verified: bool,
-    attested: bool,
+/// A security key's or passkey's credential and how far its counter is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebAuthnState {
+    /// The credential's id in base64url, unique in the tenant.
+    pub credential_id: String,
+    /// The credential as the WebAuthn library keeps it, in JSON: its public key and how it was registered.
+    pub credential: String,
+    /// The authenticator's model, where it was attested: a UUID.
+    pub aaguid: Option<String>,
+    /// Whether the model was proved by an attestation that the policy trusts.
+    pub attested: bool,
+    /// Whether it verified the person when it was enrolled, by a PIN or a finger; it must then do so each time.
+    pub verifies: bool,
+    /// The last signature counter. Kept beside the rest, in a column of its own.
+    #[serde(skip)]
+    pub counter: i64,
 }
 
-impl SpendableAssertion {
-    /// The key's counter; 0 for ever where it has none.
-    pub fn counter(&self) -> i64 {
-        self.counter
+impl FactorRules for WebAuthnState {
+    fn handle(&self) -> Option<&str> {
+        Some(&self.credential_id)
     }
 
-    /// The challenge's name in the store.
-    pub fn challenge(&self) -> &SecretHash {
-        &self.challenge
+    fn facts(&self) -> Facts<'_> {
+        Facts { attested: Some(self.attested), model: self.aaguid.as_deref(), ..Facts::default() }
     }
 
-    /// The proof, where the conditional write that spent challenge and counter was `won`.
-    pub fn spent(self, user: &UserId, factor: &FactorId, won: bool) -> Option<FactorProof> {
-        let kind = FactorUse::WebAuthn { verified: self.verified, attested: self.attested };
-        won.then(|| FactorProof::new(user.clone(), factor.clone(), kind))
+    fn reachable(&self) -> Option<Level> {
+        Some(self.level(self.verifies))
+    }
+
+    fn counter(&self) -> Option<i64> {
+        Some(self.counter)
+    }
+
+    fn set_counter(&mut self, counter: i64) {
+        self.counter = counter;
+    }
+
+    fn raising(&self, counter: i64) -> Option<Spending> {
+        Some(Spending::Counter(counter))
+    }
+}
+
+impl WebAuthnState {
+    /// What an assertion reaches, given whether the authenticator verified the person, by a PIN or a finger: the highest
+    /// level where its model is known for sure. The key lives in hardware alone: no copies are enrolled.
+    const fn level(&self, is_verified: bool) -> Level {
+        if is_verified && self.attested { Level::Aal3 } else { Level::Aal2 }
+    }
+
+    pub(super) fn used(&self, is_verified: bool) -> FactorUse {
+        let level = self.level(is_verified);
+        match is_verified {
+            true => FactorUse::alone(FactorKind::WebAuthn, &["hwk", "pin", "user", "mfa"], level),
+            false => FactorUse::beside_password(FactorKind::WebAuthn, &["hwk", "user", "mfa"], level),
+        }
     }
 }
 
@@ -229,13 +265,14 @@ impl RelyingParty {
         Ok(Begun { options, state })
     }
 
-    /// Judges an assertion by a user's key. Where there is no such key as much is computed for a decoy.
+    /// Judges an assertion by a user's key. Where there is no such key as much is computed for a decoy. `until` is when the
+    /// challenge is refused for its age.
     pub fn verify(
         &self,
-        state: &Value,
+        (state, until): (&Value, Timestamp),
         shown: &ShownAssertion,
         key: Option<&WebAuthnState>,
-    ) -> Result<SpendableAssertion, Reason> {
+    ) -> Result<Spendable, Reason> {
         let challenge = challenge_of(state, "ast").ok_or(Reason::MalformedAssertion)?;
         // Both kinds of state are the same but for their policy, and name no keys: they are given here.
         let state: DiscoverableAuthentication =
@@ -250,16 +287,12 @@ impl RelyingParty {
         let verified = self.webauthn.finish_discoverable_authentication_v2(&shown.0, state, &credential)?;
         // Nobody has the decoy's key but everybody.
         let key = key.ok_or(Reason::UnknownKey)?;
-        Ok(SpendableAssertion {
-            counter: i64::from(verified.counter()),
-            challenge,
-            verified: verified.user_verified(),
-            attested: key.attested,
-        })
+        let by = Spending::Assertion { challenge, until, counter: i64::from(verified.counter()) };
+        Ok(Spendable { by, used: key.used(verified.user_verified()) })
     }
 }
 
-fn json_of(value: &impl serde::Serialize) -> Result<Value, Reason> {
+fn json_of(value: &impl Serialize) -> Result<Value, Reason> {
     serde_json::to_value(value).map_err(|_| Reason::MalformedAssertion)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 
 use super::{ClientNumber, Fields, Status, hmac_sha1, is_signature, parse_moment, signature_text};
-use crate::mfa::authentication::{FactorUse, SpendableCounter};
+use crate::mfa::{FactorKind, Spendable, Spending, yubico_otp};
 use signet_jose::clock::Timestamp;
 
 /// How far the answer's time may be from ours. The nonce is what keeps old answers away; this catches a server whose
@@ -66,12 +66,7 @@ impl Query {
     /// What an answer is worth: the counter of a good OTP, to be spent here too (a server that accepts an OTP twice does not
     /// make it good twice), or the status of any other trustworthy answer.
     /// Errors: [`AnswerFault`]: somebody else may have written it.
-    pub fn judge(
-        &self,
-        body: &str,
-        key: &[u8],
-        now: Timestamp,
-    ) -> Result<Result<SpendableCounter, Status>, AnswerFault> {
+    pub fn judge(&self, body: &str, key: &[u8], now: Timestamp) -> Result<Result<Spendable, Status>, AnswerFault> {
         let fields = read_body(body).ok_or(AnswerFault::Malformed)?;
         let mac = hmac_sha1(key, &fields.signing_string());
         if !fields.value("h").is_some_and(|shown| is_signature(shown, &mac)) {
@@ -95,7 +90,7 @@ impl Query {
         let counters = (number("sessioncounter"), number("sessionuse").and_then(|number| u8::try_from(number).ok()));
         let (Some(use_counter), Some(session_use)) = counters else { return Err(AnswerFault::NoCounters) };
         let raised = i64::from(use_counter & 0x7fff) << 8 | i64::from(session_use);
-        Ok(Ok(SpendableCounter { raised, used: FactorUse::YubicoRemote }))
+        Ok(Ok(Spendable { by: Spending::Counter(raised), used: yubico_otp::used(FactorKind::YubicoRemote) }))
     }
 
     /// The nonce.

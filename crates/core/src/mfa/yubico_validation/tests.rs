@@ -196,7 +196,7 @@ fn a_query_is_one_that_a_server_takes() {
 #[test]
 fn a_good_answer_gives_the_counter_to_spend() {
     let judged = query().judge(&answered(&[], KEY), KEY, AT);
-    assert_eq!(judged.unwrap().unwrap().raised(), 19 << 8 | 17);
+    assert_eq!(judged.unwrap().unwrap().by().counter(), Some(19 << 8 | 17));
     let lines = answered(&[], KEY).replace("\r\n", "\n");
     assert!(query().judge(&lines, KEY, AT).unwrap().is_ok());
     let refused = query().judge(&answered(&[("status", Some("REPLAYED_OTP"))], KEY), KEY, AT);
