@@ -23,6 +23,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on says so by panicking")]
 
 mod accounts;
+mod algorithms;
 mod audit;
 mod authority;
 mod backups;
@@ -45,3 +46,5 @@ mod restoring;
 mod sessions;
 mod sign_in;
 mod support;
+mod wrapped;
+mod yubico_remote;

@@ -1,4 +1,4 @@
-//! HSM tokens in memory: each makes, keeps and destroys keys, signs with ES256, and counts what it signs. A test has one
+//! HSM tokens in memory: each makes, keeps and destroys keys, signs with every algorithm, and counts what it signs. A test has one
 //! fail or lie, takes keys from it, and holds signatures back until it lets them go.
 
 use std::collections::BTreeMap;
@@ -8,8 +8,6 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use aws_lc_rs::agreement;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use signet_core::keys::{
     AnnouncedKey, Attempts, Custody, GeneratedKey, HsmError, HsmFailure, HsmHealth, HsmKey, HsmName, KeyAdmin,
     KeyAttributes, KeyPurpose, KeyReport, KeyTally, RawSignature, SealMode, SignedKind, Signer, TenantId, TokenHealth,
@@ -21,6 +19,7 @@ use signet_jose::{Algorithm, KeyId, PublicKey, UnverifiedJws};
 use tokio::sync::Notify;
 
 use super::hand::HandClock;
+use super::pair::Pair;
 
 /// What a key that was made in its token says of itself.
 const IN_CUSTODY: KeyAttributes = KeyAttributes {
@@ -58,6 +57,8 @@ pub(super) struct Token {
     signs_wrongly: bool,
     /// Whether it can't keep secrets.
     only_signs: bool,
+    /// Whether it keeps the secrets of factors in the mode `wrapped`.
+    pub(super) wraps: bool,
     is_suspended: bool,
 }
 
@@ -70,7 +71,7 @@ struct HeldKey {
 }
 
 enum Material {
-    Pair(EcdsaKeyPair),
+    Pair(Pair),
     Transport(agreement::PrivateKey),
     Secret([u8; 32]),
 }
@@ -84,6 +85,7 @@ impl Token {
             fault: None,
             signs_wrongly: false,
             only_signs: false,
+            wraps: false,
             is_suspended: false,
         }
     }
@@ -166,7 +168,7 @@ impl SoftwareHsms {
         *self.hidden.lock().unwrap() = None;
     }
 
-    fn token(&self, name: &str) -> MutexGuard<'_, Token> {
+    pub(super) fn token(&self, name: &str) -> MutexGuard<'_, Token> {
         self.tokens.iter().find(|(known, _)| known.as_str() == name).unwrap().1.lock().unwrap()
     }
 
@@ -195,6 +197,11 @@ impl SoftwareHsms {
     /// Makes a token one that keeps no secrets.
     pub(crate) fn only_sign(&self, name: &str) {
         self.token(name).only_signs = true;
+    }
+
+    /// Makes a token one that can use secrets without their leaving it.
+    pub(crate) fn wrap(&self, name: &str) {
+        self.token(name).wraps = true;
     }
 
     /// Puts another token in its place.
@@ -269,7 +276,14 @@ impl SoftwareHsms {
         self.made.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn generate(&self, hsm: &HsmName, purpose: KeyPurpose, cka_id: Vec<u8>) -> Result<GeneratedKey, HsmError> {
+    /// `key_type` is a pair's that signs.
+    fn generate(
+        &self,
+        hsm: &HsmName,
+        purpose: KeyPurpose,
+        key_type: KeyType,
+        cka_id: Vec<u8>,
+    ) -> Result<GeneratedKey, HsmError> {
         let mut token = self.ask(hsm, "generate")?;
         let (material, public) = if purpose == KeyPurpose::Transport {
             let private = agreement::PrivateKey::generate(&agreement::ECDH_P256).unwrap();
@@ -277,8 +291,8 @@ impl SoftwareHsms {
             let public = PublicKey::from_ec_point(KeyType::P256, point.as_ref()).unwrap();
             (Material::Transport(private), Some(public))
         } else if purpose.is_pair() {
-            let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-            let public = PublicKey::from_ec_point(KeyType::P256, pair.public_key().as_ref()).unwrap();
+            let pair = Pair::generate(key_type);
+            let public = pair.public();
             (Material::Pair(pair), Some(public))
         } else {
             let mut secret = [hsm.as_str().as_bytes()[0]; 32];
@@ -304,11 +318,12 @@ impl Signer for SoftwareHsms {
         let signature = {
             let mut token = self.ask(&key.hsm, "sign")?;
             let held = token.key(&key.cka_id, &key.key_id)?;
-            let (Material::Pair(pair), Algorithm::Es256) = (&held.material, algorithm) else {
-                let mechanism = algorithm.name().to_owned();
-                return Err(HsmError::new("sign", HsmFailure::MechanismMissing(mechanism)));
+            let signed = match &held.material {
+                Material::Pair(pair) => pair.sign(algorithm, &message),
+                Material::Transport(_) | Material::Secret(_) => None,
             };
-            let mut signature = pair.sign(&SystemRandom::new(), &message).unwrap().as_ref().to_vec();
+            let missing = || HsmError::new("sign", HsmFailure::MechanismMissing(algorithm.name().to_owned()));
+            let mut signature = signed.ok_or_else(missing)?;
             let at = Some(self.clock.now());
             let tally = token.tally(&key.key_id);
             *tally.signed_mut(kind_of(&message)) += 1;
@@ -329,7 +344,7 @@ impl Signer for SoftwareHsms {
         let mut outcome = Err(HsmError::not_asked("sign", HsmFailure::Overloaded));
         for index in if healthy.is_empty() { left.into_iter().take(1).collect() } else { healthy } {
             let message = attempts.begin(index);
-            let signed = self.sign(keys[index], Algorithm::Es256, message).await;
+            let signed = self.sign(keys[index], keys[index].public.as_ref().unwrap().algorithm, message).await;
             outcome = attempts.end(index, signed).await.map(|()| index);
             if outcome.is_ok() {
                 break;
@@ -364,8 +379,12 @@ impl KeyAdmin for SoftwareHsms {
                 firmware: "1.0".to_owned(),
             },
             library: "none".to_owned(),
-            algorithms: vec![Algorithm::Es256],
-            seal_modes: if token.only_signs { Vec::new() } else { vec![SealMode::Sealed] },
+            algorithms: Algorithm::ALL.to_vec(),
+            seal_modes: match (token.only_signs, token.wraps) {
+                (true, _) => Vec::new(),
+                (false, true) => vec![SealMode::Wrapped, SealMode::Sealed],
+                (false, false) => vec![SealMode::Sealed],
+            },
             takes_envelopes: self.takes_envelopes.load(Ordering::Relaxed),
             pin_count_low: false,
             confined: Vec::new(),
@@ -374,7 +393,7 @@ impl KeyAdmin for SoftwareHsms {
     }
 
     async fn generate_announced(&self, key: &AnnouncedKey, _: u32) -> Result<GeneratedKey, HsmError> {
-        let generated = self.generate(&key.hsm, key.purpose, key.cka_id.clone())?;
+        let generated = self.generate(&key.hsm, key.purpose, key.algorithm.key_type(), key.cka_id.clone())?;
         self.ask(&key.hsm, "generated").map(|_| generated)
     }
 
@@ -384,14 +403,18 @@ impl KeyAdmin for SoftwareHsms {
         purpose: KeyPurpose,
         _: &TenantId,
     ) -> Result<GeneratedKey, HsmError> {
-        self.generate(hsm, purpose, self.fresh_number().to_be_bytes().to_vec())
+        self.generate(hsm, purpose, KeyType::P256, self.fresh_number().to_be_bytes().to_vec())
     }
 
     async fn list(&self, hsm: &HsmName) -> Result<Vec<KeyReport>, HsmError> {
         let report = |key: &HeldKey| KeyReport {
             cka_id: key.cka_id.clone(),
             label: format!("signet {}", key.purpose.name()),
-            kind: if key.purpose.is_pair() { "EC P-256" } else { "AES 256" }.to_owned(),
+            kind: match &key.material {
+                Material::Pair(pair) => format!("{:?}", pair.key_type()),
+                Material::Transport(_) => "EC P-256".to_owned(),
+                Material::Secret(_) => "AES 256".to_owned(),
+            },
             attributes: key.attributes,
             custody: key.attributes.judge(256),
             copies: 1,

@@ -11,6 +11,7 @@
 
 pub(crate) mod hand;
 pub(crate) mod hsm;
+mod pair;
 pub(crate) mod people;
 pub(crate) mod vault;
 
@@ -34,6 +35,7 @@ use signet_core::mfa::{AssurancePolicy, Lockout};
 use signet_core::oauth::RoleScopes;
 use signet_jose::Algorithm;
 use signet_jose::clock::{Clock as _, Timestamp};
+use signet_service::sign_in::validation_servers::ValidationServers;
 use signet_service::{Deployment, Issuer, KeySettings, Ports, Settings};
 use signet_store::{SecretsAtRest as _, StoreError, StoreFailure};
 use signet_store_sql::SqlStore;
@@ -90,6 +92,21 @@ impl InProcess {
 
     /// Without any key yet.
     pub(crate) async fn uninitialised(names: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
+        Self::asking(names, change, Arc::default()).await
+    }
+
+    /// With an HSM token, and these servers to ask about Yubico OTPs.
+    pub(crate) async fn with_validation_servers(servers: ValidationServers) -> Self {
+        let app = Self::asking(&["a"], |_| {}, Arc::new(Some(servers))).await;
+        app.initialise().await;
+        app
+    }
+
+    async fn asking(
+        names: &[&str],
+        change: impl FnOnce(&mut Settings),
+        validation_servers: Arc<Option<ValidationServers>>,
+    ) -> Self {
         let folder = in_memoryfolder();
         let clock = Arc::new(HandClock::new());
         let options = SqliteOptions {
@@ -103,7 +120,7 @@ impl InProcess {
         let hsms = Arc::new(SoftwareHsms::new(names, clock.clone()));
         let mut settings = settings();
         change(&mut settings);
-        let signet = deployment(&settings, &store, &hsms, &clock, 0);
+        let signet = Deployment::new(settings.clone(), Ports { validation_servers, ..ports(&store, &hsms, &clock, 0) });
         let issuer = signet.issuer().clone();
         Self { signet, issuer, store, hsms, clock, settings, folder, may_be_forged: false }
     }
@@ -115,6 +132,13 @@ impl InProcess {
     /// Another process of the same deployment, or this one after a restart: it knows what the store knows.
     pub(crate) fn another_process(&self) -> Arc<Deployment> {
         deployment(&self.settings, &self.store, &self.hsms, &self.clock, 1)
+    }
+
+    /// Another process, as it is configured later.
+    pub(crate) fn another_process_with(&self, change: impl FnOnce(&mut Settings)) -> Arc<Deployment> {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        deployment(&settings, &self.store, &self.hsms, &self.clock, 1)
     }
 
     /// Another node over the same store.
@@ -238,7 +262,11 @@ fn deployment(
     clock: &Arc<HandClock>,
     seed: u8,
 ) -> Arc<Deployment> {
-    let ports = Ports {
+    Deployment::new(settings.clone(), ports(store, hsms, clock, seed))
+}
+
+fn ports(store: &Arc<SqlStore>, hsms: &Arc<SoftwareHsms>, clock: &Arc<HandClock>, seed: u8) -> Ports {
+    Ports {
         store: store.clone(),
         signer: hsms.clone(),
         vault: hsms.clone(),
@@ -247,8 +275,7 @@ fn deployment(
         clock: clock.clone(),
         random: Arc::new(SeededRandom::new(seed)),
         validation_servers: Arc::default(),
-    };
-    Deployment::new(settings.clone(), ports)
+    }
 }
 
 /// Where nothing that is brought to disk waits for a disk, if there is such a place.

@@ -1,9 +1,12 @@
-//! The vault of the software tokens: AES-256-GCM with the row as associated data, under the sealing key of each token.
+//! The vault of the software tokens. Sealed: AES-256-GCM with the row as associated data, under the sealing key of each token.
+//! Wrapped, where the token does that: RFC 5649 under its wrapping key, with a MAC over row and kind under its binding key;
+//! what is wrapped is used and never opened.
 
 use async_trait::async_trait;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, DecryptingKey, DecryptionContext, UnboundCipherKey};
 use aws_lc_rs::hmac;
+use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded as _};
 use signet_core::keys::{
     HsmError, HsmFailure, HsmKey, HsmName, KeyAdmin as _, KeyPurpose, OtpHash, OtpSecretKind, RowBinding, SealedCopies,
     Vault, envelope, hpke,
@@ -14,8 +17,11 @@ use signet_jose::PublicKey;
 
 use super::hsm::SoftwareHsms;
 
-/// The first byte of what is sealed.
+/// The first byte of what is sealed, and of what is wrapped.
 const SEALED: u8 = 1;
+const WRAPPED: u8 = 2;
+/// The length of the MAC of what is wrapped.
+const MAC_BYTES: usize = 32;
 
 impl SoftwareHsms {
     fn key_of(&self, hsm: &HsmName, purpose: KeyPurpose) -> Option<HsmKey> {
@@ -23,16 +29,64 @@ impl SoftwareHsms {
         keys.iter().find(|key| key.hsm == *hsm && key.purpose == purpose && key.state.is_active()).cloned()
     }
 
-    /// SealedCopies for those of these tokens that answer and have a key for it.
+    /// A key's value, where the token answers.
+    fn value_of(&self, hsm: &HsmName, purpose: KeyPurpose, operation: &'static str) -> Result<[u8; 32], HsmError> {
+        let key = self.key_of(hsm, purpose).ok_or_else(|| unavailable(operation))?;
+        self.ask(hsm, operation).and_then(|token| token.secret(&key))
+    }
+
+    fn wrap_for(
+        &self,
+        hsm: &HsmName,
+        row: &RowBinding,
+        kind: OtpSecretKind,
+        secret: &[u8],
+    ) -> Result<Vec<u8>, HsmError> {
+        let kek = kek(&self.value_of(hsm, KeyPurpose::Wrapping, "wrap")?);
+        let binding = self.value_of(hsm, KeyPurpose::Binding, "wrap")?;
+        let mut wrapped = vec![0; secret.len() + 16];
+        let wrapped = kek.wrap_with_padding(secret, &mut wrapped).unwrap();
+        Ok([&[WRAPPED][..], &mac(OtpHash::Sha256, &binding, &bound(row, kind, wrapped)), wrapped].concat())
+    }
+
+    fn unwrap(
+        &self,
+        hsm: &HsmName,
+        operation: &'static str,
+        row: &RowBinding,
+        kind: Option<OtpSecretKind>,
+        body: &[u8],
+    ) -> Result<Vec<u8>, HsmError> {
+        let fails = || HsmError::new(operation, HsmFailure::DoesNotOpen);
+        let (kek, binding) =
+            (self.value_of(hsm, KeyPurpose::Wrapping, operation)?, self.value_of(hsm, KeyPurpose::Binding, operation)?);
+        let (shown, wrapped) = body.split_at(MAC_BYTES);
+        if mac(OtpHash::Sha256, &binding, &bound(row, kind.ok_or_else(fails)?, wrapped)) != shown {
+            return Err(fails());
+        }
+        let mut secret = vec![0; wrapped.len()];
+        Ok(self::kek(&kek).unwrap_with_padding(wrapped, &mut secret).map_err(|_| fails())?.to_vec())
+    }
+
+    /// SealedCopies for those of these tokens that answer and have a key for it. `wrapped` says what a factor's secret is.
     fn seal_for(
         &self,
         tokens: &[HsmName],
         operation: &'static str,
         row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
         secret: &[u8],
     ) -> Result<SealedCopies, HsmError> {
         let (mut seals, mut failed) = (SealedCopies::default(), unavailable(operation));
         for hsm in tokens {
+            let wraps = self.token(hsm.as_str()).wraps;
+            if let (true, Some(kind)) = (wraps, wrapped) {
+                match self.wrap_for(hsm, row, kind, secret) {
+                    Err(error) => failed = error,
+                    Ok(blob) => drop(seals.0.insert(hsm.clone(), blob)),
+                }
+                continue;
+            }
             let Some(key) = self.key_of(hsm, KeyPurpose::Sealing) else { continue };
             match self.ask(hsm, operation).and_then(|token| token.secret(&key)) {
                 Err(error) => failed = error,
@@ -66,16 +120,24 @@ impl SoftwareHsms {
             .ok_or_else(fails)
     }
 
-    /// Opens by the first token that answers.
+    /// Opens by the first token that answers; what is wrapped, only as this kind of secret.
     fn open_by_any(
         &self,
         operation: &'static str,
         row: &RowBinding,
+        kind: Option<OtpSecretKind>,
         seals: &SealedCopies,
     ) -> Result<Vec<u8>, HsmError> {
         let mut failed = unavailable(operation);
         let here = self.tokens();
         for (hsm, blob) in seals.0.iter().filter(|(hsm, _)| here.contains(hsm)) {
+            if blob[0] == WRAPPED {
+                match self.unwrap(hsm, operation, row, kind, &blob[1..]) {
+                    Err(error) if error.failure != HsmFailure::DoesNotOpen => failed = error,
+                    unwrapped => return unwrapped,
+                }
+                continue;
+            }
             let Some(key) = self.key_of(hsm, KeyPurpose::Sealing) else { continue };
             match self.ask(hsm, operation).and_then(|token| token.secret(&key)) {
                 Err(error) => failed = error,
@@ -90,6 +152,15 @@ impl SoftwareHsms {
         }
         Err(failed)
     }
+}
+
+fn kek(key: &[u8; 32]) -> AesKek {
+    AesKek::new(&AES_256, key).unwrap()
+}
+
+/// What the MAC of what is wrapped covers.
+fn bound(row: &RowBinding, kind: OtpSecretKind, wrapped: &[u8]) -> Vec<u8> {
+    [row.as_bytes(), format!("{kind:?}").as_bytes(), wrapped].concat()
 }
 
 fn unavailable(operation: &str) -> HsmError {
@@ -113,15 +184,20 @@ fn mac(hash: OtpHash, key: &[u8], message: &[u8]) -> Vec<u8> {
 #[async_trait]
 impl Vault for SoftwareHsms {
     async fn seal(&self, row: &RowBinding, secret: &SecretBytes) -> Result<SealedCopies, HsmError> {
-        self.seal_for(&self.tokens(), "seal", row, secret.expose())
+        self.seal_for(&self.tokens(), "seal", row, None, secret.expose())
     }
 
     async fn open(&self, row: &RowBinding, seals: &SealedCopies) -> Result<SecretBytes, HsmError> {
-        self.open_by_any("open", row, seals).map(SecretBytes::new)
+        self.open_by_any("open", row, None, seals).map(SecretBytes::new)
     }
 
-    async fn wrap(&self, row: &RowBinding, _: OtpSecretKind, secret: &SecretBytes) -> Result<SealedCopies, HsmError> {
-        self.seal_for(&self.tokens(), "wrap", row, secret.expose())
+    async fn wrap(
+        &self,
+        row: &RowBinding,
+        kind: OtpSecretKind,
+        secret: &SecretBytes,
+    ) -> Result<SealedCopies, HsmError> {
+        self.seal_for(&self.tokens(), "wrap", row, Some(kind), secret.expose())
     }
 
     async fn otp_hmac(
@@ -131,7 +207,7 @@ impl Vault for SoftwareHsms {
         hash: OtpHash,
         messages: Vec<[u8; 8]>,
     ) -> Result<Vec<Vec<u8>>, HsmError> {
-        let secret = self.open_by_any("otp_hmac", row, seals)?;
+        let secret = self.open_by_any("otp_hmac", row, Some(OtpSecretKind::Hmac(hash)), seals)?;
         Ok(messages.iter().map(|message| mac(hash, &secret, message)).collect())
     }
 
@@ -142,7 +218,7 @@ impl Vault for SoftwareHsms {
         hash: OtpHash,
         message: Vec<u8>,
     ) -> Result<Vec<u8>, HsmError> {
-        Ok(mac(hash, &self.open_by_any("message_hmac", row, seals)?, &message))
+        Ok(mac(hash, &self.open_by_any("message_hmac", row, Some(OtpSecretKind::Hmac(hash)), seals)?, &message))
     }
 
     async fn decrypt_block(
@@ -151,7 +227,7 @@ impl Vault for SoftwareHsms {
         seals: &SealedCopies,
         mut block: [u8; 16],
     ) -> Result<[u8; 16], HsmError> {
-        let secret = self.open_by_any("decrypt_block", row, seals)?;
+        let secret = self.open_by_any("decrypt_block", row, Some(OtpSecretKind::Aes128), seals)?;
         let key = DecryptingKey::ecb(UnboundCipherKey::new(&AES_128, &secret).unwrap()).unwrap();
         key.decrypt(&mut block, DecryptionContext::None).unwrap();
         Ok(block)
@@ -160,24 +236,24 @@ impl Vault for SoftwareHsms {
     async fn reseal_for(
         &self,
         row: &RowBinding,
-        _: Option<OtpSecretKind>,
+        wrapped: Option<OtpSecretKind>,
         seals: &SealedCopies,
         lacking: &[HsmName],
     ) -> Result<SealedCopies, HsmError> {
-        let secret = self.open_by_any("reseal", row, seals)?;
-        self.seal_for(lacking, "reseal", row, &secret)
+        let secret = self.open_by_any("reseal", row, wrapped, seals)?;
+        self.seal_for(lacking, "reseal", row, wrapped, &secret)
     }
 
     async fn rebind(
         &self,
         from: &RowBinding,
         to: &RowBinding,
-        _: OtpSecretKind,
+        kind: OtpSecretKind,
         seals: &SealedCopies,
     ) -> Result<SealedCopies, HsmError> {
-        let secret = self.open_by_any("rebind", from, seals)?;
+        let secret = self.open_by_any("rebind", from, Some(kind), seals)?;
         let tokens: Vec<HsmName> = seals.0.keys().cloned().collect();
-        self.seal_for(&tokens, "rebind", to, &secret)
+        self.seal_for(&tokens, "rebind", to, Some(kind), &secret)
     }
 
     async fn take_envelope(
@@ -188,7 +264,7 @@ impl Vault for SoftwareHsms {
         sealed: &[u8],
     ) -> Result<Vec<u8>, HsmError> {
         let secret = self.decapsulate(transport, row, wrapped, sealed)?;
-        let mut seals = self.seal_for(std::slice::from_ref(&transport.hsm), "take envelope", row, &secret)?;
+        let mut seals = self.seal_for(std::slice::from_ref(&transport.hsm), "take envelope", row, wrapped, &secret)?;
         Ok(seals.0.remove(&transport.hsm).unwrap())
     }
 
@@ -204,7 +280,7 @@ impl Vault for SoftwareHsms {
         seals: &SealedCopies,
         to: &PublicKey,
     ) -> Result<Vec<u8>, HsmError> {
-        let secret = self.open_by_any("put in envelope", row, seals)?;
+        let secret = self.open_by_any("put in envelope", row, wrapped, seals)?;
         Ok(envelope::seal(&OsRandom, to, row, wrapped, &secret).unwrap())
     }
 
