@@ -1,15 +1,16 @@
 //! `signet client`
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use clap::{Args, Subcommand};
-use serde::Serialize;
+use clap::{ArgGroup, Args, Subcommand};
+use serde_json::json;
 
-use super::{Ended, Output, deployment, operator, table, yes_no};
+use super::admin::Admin;
+use super::{Ended, Output, table, yes_no};
 use crate::server::Need;
-use signet_core::oauth::{Client, GrantType, scope};
-use signet_core::secret::SecretText;
-use signet_service::clients::registry::NewClient;
+use signet_admin_api::clients::{Client, ClientChange, NewClient};
+use signet_core::oauth::GrantType;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
@@ -31,6 +32,21 @@ pub(super) enum ClientCommand {
     List,
     /// Show a client.
     Show(Named),
+    /// Change what a client may ask for; what is not named stays. Tokens that are out hold until they expire.
+    #[command(group = ArgGroup::new("rights").required(true).multiple(true).args(["grant", "scope", "audience"]))]
+    Set {
+        /// The client's name or id.
+        name: String,
+        /// All grant types from now on, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        grant: Vec<String>,
+        /// All scopes from now on, separated by spaces.
+        #[arg(long)]
+        scope: Option<String>,
+        /// All audiences from now on; may be given again.
+        #[arg(long, value_name = "URL")]
+        audience: Vec<String>,
+    },
     /// Let a client ask for tokens no more, and end its refresh tokens.
     Disable(Named),
     /// Let a disabled client ask again.
@@ -47,111 +63,87 @@ pub(super) struct Named {
     name: String,
 }
 
-/// A client as printed.
-#[derive(Serialize)]
-struct ClientView {
-    client_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_secret: Option<String>,
-    name: String,
-    grants: Vec<&'static str>,
-    scope: String,
-    audiences: Vec<String>,
-    enabled: bool,
-    created_at: String,
-}
-
-impl ClientView {
-    fn new(client: &Client, secret: Option<&SecretText>) -> Self {
-        Self {
-            client_id: client.id.to_string(),
-            client_secret: secret.map(|secret| secret.expose().to_owned()),
-            name: client.name.clone(),
-            grants: client.grants.iter().map(|grant| grant.name()).collect(),
-            scope: scope::join(&client.scopes),
-            audiences: client.audiences.iter().cloned().collect(),
-            enabled: client.enabled,
-            created_at: client.created_at.to_string(),
-        }
-    }
-
-    fn row(&self) -> [String; 6] {
-        let (grants, audiences) = (self.grants.join(","), self.audiences.join(","));
-        [self.name.clone(), yes_no(self.enabled), grants, self.scope.clone(), audiences, self.client_id.clone()]
-    }
-}
-
 const COLUMNS: [&str; 6] = ["name", "enabled", "grants", "scope", "audiences", "client_id"];
+
+fn row(client: &Client) -> [String; 6] {
+    let joined = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    let (grants, audiences) = (joined(&client.grants), joined(&client.audiences));
+    [client.name.clone(), yes_no(client.enabled), grants, client.scope.clone(), audiences, client.client_id.clone()]
+}
+
+fn secret_of(client: &Client) -> &str {
+    client.client_secret.as_ref().map_or("", |secret| secret.expose())
+}
 
 impl ClientCommand {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let new = match &self {
-            Self::Add { name, grant, scope, audience } => Some(new_client(name, grant, scope, audience)?),
-            _ => None,
-        };
+        self.judge()?;
         // What a client may do is written under the deployment's secret.
         let need = if matches!(self, Self::List | Self::Show(_)) { Need::Store } else { Need::Hsm };
-        let deployment = deployment::open(config, need, output).await?;
-        let (clients, operator) = (&deployment.signet.issuer().clients, operator());
-        match (self, new) {
-            (_, Some(new)) => {
-                let (client, secret) = clients.add_client(new, &operator).await?;
-                output.value(&ClientView::new(&client, Some(&secret)), |view| {
-                    let (id, secret) = (&view.client_id, secret.expose());
-                    format!("client_id      {id}\nclient_secret  {secret}\n\nThe secret is shown this once.")
-                })?;
-            }
-            (Self::List, _) => {
-                let all = clients.list_clients().await?;
-                let views: Vec<_> = all.iter().map(|client| ClientView::new(client, None)).collect();
-                output.list(&views, COLUMNS, ClientView::row)?;
-            }
-            (Self::Show(Named { name }), _) => {
-                let view = ClientView::new(&clients.find_client(&name).await?, None);
-                output.value(&view, |view| table(COLUMNS, [view.row()]))?;
-            }
-            (Self::RenewSecret(Named { name }), _) => {
-                let secret = clients.renew_client_secret(&name, &operator).await?;
-                let client = clients.find_client(&name).await?;
-                let view = ClientView::new(&client, Some(&secret));
-                output.value(&view, |_| format!("client_secret  {}", secret.expose()))?;
-            }
-            (Self::Disable(Named { name }), _) => {
-                clients.enable_client(&name, false, &operator).await?;
-                output.done(&format!("{name} may no longer ask for tokens; its refresh tokens ended"))?;
-            }
-            (Self::Enable(Named { name }), _) => {
-                clients.enable_client(&name, true, &operator).await?;
-                output.done(&format!("{name} may ask for tokens again"))?;
-            }
-            (Self::Remove(Named { name }), _) => {
-                clients.remove_client(&name, &operator).await?;
-                output.done(&format!("removed client {name}"))?;
-            }
-            // It has what to add by now.
-            (Self::Add { .. }, None) => {}
-        }
-        deployment.close().await
+        let admin = Admin::open(config, need, output).await?;
+        let done = self.ask(&admin, output).await;
+        admin.close().await?;
+        done
     }
-}
 
-fn new_client(name: &str, grants: &[String], scopes: &str, audiences: &[String]) -> anyhow::Result<NewClient> {
-    let grants = grants
-        .iter()
-        .map(|grant| grant.parse::<GrantType>().map_err(|error| Ended::Usage(format!("`{grant}`: {error}"))));
-    if let Some(bad) = audiences.iter().find(|audience| url::Url::parse(audience).is_err()) {
-        return Err(Ended::Usage(format!("--audience must be an absolute URL; `{bad}` is not one")).into());
+    /// Refuses what was typed wrong before anything is opened.
+    fn judge(&self) -> Result<(), Ended> {
+        let (grants, scope, audiences) = match self {
+            Self::Add { grant, scope, audience, .. } => (grant, Some(scope), audience),
+            Self::Set { grant, scope, audience, .. } => (grant, scope.as_ref(), audience),
+            _ => return Ok(()),
+        };
+        for grant in grants {
+            grant.parse::<GrantType>().map_err(|error| Ended::Usage(format!("`{grant}`: {error}")))?;
+        }
+        if let Some(bad) = audiences.iter().find(|audience| url::Url::parse(audience).is_err()) {
+            return Err(Ended::Usage(format!("--audience must be an absolute URL; `{bad}` is not one")));
+        }
+        if scope.is_some_and(|scope| scope.contains(',')) {
+            return Err(Ended::Usage("--scope takes scopes separated by spaces, in quotes: \"read write\"".to_owned()));
+        }
+        Ok(())
     }
-    if scopes.contains(',') {
-        return Err(
-            Ended::Usage("--scope takes scopes separated by spaces, in quotes: \"read write\"".to_owned()).into()
-        );
+
+    async fn ask(self, admin: &Admin, output: &Output) -> anyhow::Result<()> {
+        let change = async |name: &str, change: ClientChange| admin.patch::<Client>(&["clients", name], &change).await;
+        match self {
+            Self::Add { name, grant, scope, audience } => {
+                let (grants, audiences) = (grant.into_iter().collect(), audience.into_iter().collect());
+                let new = NewClient { name, grants, scope, audiences };
+                let client: Client = admin.post(&["clients"], &new).await?;
+                output.value(&client, |client| {
+                    let (id, secret) = (&client.client_id, secret_of(client));
+                    format!("client_id      {id}\nclient_secret  {secret}\n\nThe secret is shown this once.")
+                })
+            }
+            Self::List => output.list(&admin.all::<Client>(&["clients"]).await?, COLUMNS, row),
+            Self::Show(Named { name }) => {
+                let client: Client = admin.get(&["clients", &name]).await?;
+                output.value(&client, |client| table(COLUMNS, [row(client)]))
+            }
+            Self::Set { name, grant, scope, audience } => {
+                let some = |names: Vec<String>| (!names.is_empty()).then(|| names.into_iter().collect());
+                let rights = ClientChange { grants: some(grant), scope, audiences: some(audience), enabled: None };
+                let client = change(&name, rights).await?;
+                output.value(&client, |client| table(COLUMNS, [row(client)]))
+            }
+            Self::RenewSecret(Named { name }) => {
+                let client: Client = admin.post(&["clients", &name, "secret"], &json!({})).await?;
+                output.value(&client, |client| format!("client_secret  {}", secret_of(client)))
+            }
+            Self::Disable(Named { name }) => {
+                change(&name, ClientChange { enabled: Some(false), ..ClientChange::default() }).await?;
+                output.done(&format!("{name} may no longer ask for tokens; its refresh tokens ended"))
+            }
+            Self::Enable(Named { name }) => {
+                change(&name, ClientChange { enabled: Some(true), ..ClientChange::default() }).await?;
+                output.done(&format!("{name} may ask for tokens again"))
+            }
+            Self::Remove(Named { name }) => {
+                admin.delete(&["clients", &name]).await?;
+                output.done(&format!("removed client {name}"))
+            }
+        }
     }
-    let scopes = scopes.split_whitespace().map(str::to_owned).collect();
-    Ok(NewClient {
-        name: name.to_owned(),
-        grants: grants.collect::<Result<_, _>>()?,
-        scopes,
-        audiences: audiences.iter().cloned().collect(),
-    })
 }

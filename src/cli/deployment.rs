@@ -121,11 +121,21 @@ fn name_operator(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The name that the operator gave.
+pub(super) fn claimed_name() -> Option<&'static str> {
+    NAMED_OPERATOR.get().map(String::as_str)
+}
+
 /// Who runs this command, for the audit record.
 pub(super) fn operator() -> RequestContext {
-    let account = format!("uid {}", rustix::process::getuid().as_raw());
-    let operator = match NAMED_OPERATOR.get() {
-        Some(name) => format!("{name} ({account})"),
+    let uid = rustix::process::getuid();
+    let account = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid.as_raw()));
+    let account = match account.ok().flatten() {
+        Some(user) => format!("{} (uid {})", user.name, uid.as_raw()),
+        None => format!("uid {}", uid.as_raw()),
+    };
+    let operator = match claimed_name() {
+        Some(name) => format!("{name} by {account}"),
         None => account,
     };
     RequestContext { operator: Some(operator), ..RequestContext::default() }

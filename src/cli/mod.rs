@@ -4,6 +4,8 @@
 //! argument: arguments are seen by every process of the machine.
 
 #[cfg(feature = "server")]
+mod admin;
+#[cfg(feature = "server")]
 mod audit;
 #[cfg(feature = "server")]
 mod audit_rows;

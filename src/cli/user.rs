@@ -1,15 +1,15 @@
 //! `signet user`
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
+use serde_json::json;
 
-use super::{Output, deployment, input, operator, table, yes_no};
+use super::admin::Admin;
+use super::{Output, input, table, yes_no};
 use crate::server::Need;
-use signet_core::mfa::lockout::LockedAccount;
-use signet_store::{Factor, User};
+use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange};
+use signet_core::secret::SecretText;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
@@ -52,6 +52,16 @@ pub(super) enum UserCommand {
     Unlock(Named),
     /// List accounts whose tries are exhausted.
     Locked,
+    /// List the browsers in which a user is signed in.
+    Sessions(Named),
+    /// End all that a user's credentials have led to: sessions, refresh tokens, sign-ins under way.
+    SignOut {
+        /// The user's name.
+        name: String,
+        /// This session alone.
+        #[arg(long, value_name = "ID")]
+        session: Option<String>,
+    },
     /// Remove a user with all factors and refresh tokens.
     Remove(Named),
 }
@@ -62,53 +72,28 @@ pub(super) struct Named {
     name: String,
 }
 
-/// A user as printed.
-#[derive(Serialize)]
-struct UserView {
-    id: String,
-    name: String,
-    roles: BTreeSet<String>,
-    enabled: bool,
-    created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    factors: Option<Vec<super::factor::FactorView>>,
-}
-
-impl UserView {
-    fn new(user: &User, factors: Option<&[Factor]>) -> Self {
-        Self {
-            id: user.id.to_string(),
-            name: user.name.clone(),
-            roles: user.roles.clone(),
-            enabled: user.enabled,
-            created_at: user.created_at.to_string(),
-            factors: factors.map(|factors| factors.iter().map(super::factor::FactorView::new).collect()),
-        }
-    }
-
-    fn row(&self) -> [String; 4] {
-        let roles = self.roles.iter().map(String::as_str).collect::<Vec<_>>().join(",");
-        [self.name.clone(), yes_no(self.enabled), roles, self.id.clone()]
-    }
-
-    /// The user with the factors.
-    fn shown(&self) -> String {
-        let user = table(COLUMNS, [self.row()]);
-        let factors = self.factors.as_deref().unwrap_or_default();
-        if factors.is_empty() {
-            return format!("{user}\n\nno factor: {} can't sign in before `signet factor add`", self.name);
-        }
-        format!("{user}\n\n{}", super::factor::factor_table(factors))
-    }
-}
-
 const COLUMNS: [&str; 4] = ["name", "enabled", "roles", "id"];
+
+fn row(user: &User) -> [String; 4] {
+    let roles = user.roles.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    [user.name.clone(), yes_no(user.enabled), roles, user.id.clone()]
+}
+
+/// A user with the factors.
+fn shown(user: &User) -> String {
+    let text = table(COLUMNS, [row(user)]);
+    let factors = user.factors.as_deref().unwrap_or_default();
+    if factors.is_empty() {
+        return format!("{text}\n\nno factor: {} can't sign in before `signet factor add`", user.name);
+    }
+    format!("{text}\n\n{}", super::factor::factor_table(factors))
+}
 
 impl UserCommand {
     /// What a user may do is written under the deployment's secret.
     fn need(&self) -> Need {
         match self {
-            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) => Need::Store,
+            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) | Self::Sessions(_) => Need::Store,
             _ => Need::Hsm,
         }
     }
@@ -120,80 +105,89 @@ impl UserCommand {
             }
             _ => None,
         };
-        let enables = matches!(self, Self::Enable(_));
-        let deployment = deployment::open(config, self.need(), output).await?;
-        let (accounts, operator) = (&deployment.signet.issuer().accounts, operator());
+        let admin = Admin::open(config, self.need(), output).await?;
+        let done = self.ask(&admin, password, output).await;
+        admin.close().await?;
+        done
+    }
+
+    async fn ask(self, admin: &Admin, password: Option<SecretText>, output: &Output) -> anyhow::Result<()> {
+        let change = async |name: &str, change: UserChange| admin.patch::<User>(&["users", name], &change).await;
         match (self, password) {
             (Self::Add { name, roles, .. }, Some(password)) => {
-                let user = accounts.add_user(&name, roles.into_iter().collect(), &password, &operator).await?;
-                output.value(&UserView::new(&user, None), |UserView { name, id, .. }| {
+                let new = NewUser { name, roles: roles.into_iter().collect(), password };
+                let user: User = admin.post(&["users"], &new).await?;
+                output.value(&user, |User { name, id, .. }| {
                     format!("added user {name} ({id})\nNext: `signet factor add totp --user {name}`")
-                })?;
+                })
             }
             (Self::SetPassword { name, .. }, Some(password)) => {
-                accounts.set_password(&name, &password, &operator).await?;
-                output.done(&format!("replaced the password of {name}; refresh tokens ended"))?;
+                admin.put(&["users", &name, "password"], &NewPassword { password }).await?;
+                output.done(&format!("replaced the password of {name}; refresh tokens ended"))
             }
             // Both have their password by now.
-            (Self::Add { .. } | Self::SetPassword { .. }, None) => {}
-            (Self::List, _) => {
-                let users = accounts.list_users().await?;
-                let views: Vec<_> = users.iter().map(|user| UserView::new(user, None)).collect();
-                output.list(&views, COLUMNS, UserView::row)?;
-            }
+            (Self::Add { .. } | Self::SetPassword { .. }, None) => Ok(()),
+            (Self::List, _) => output.list(&admin.all::<User>(&["users"]).await?, COLUMNS, row),
             (Self::Show(Named { name }), _) => {
-                let user = accounts.find_user(&name).await?;
-                let factors = deployment.signet.issuer().factors.lifecycle.list_factors(&name).await?;
-                output.value(&UserView::new(&user, Some(&factors)), UserView::shown)?;
+                output.value(&admin.get::<User>(&["users", &name]).await?, shown)
             }
-            (Self::Disable(Named { name }) | Self::Enable(Named { name }), _) => {
-                accounts.enable_user(&name, enables, &operator).await?;
-                let what = if enables { "may sign in again" } else { "may no longer sign in; refresh tokens ended" };
-                output.done(&format!("{name} {what}"))?;
+            (Self::Disable(Named { name }), _) => {
+                change(&name, UserChange { enabled: Some(false), ..UserChange::default() }).await?;
+                output.done(&format!("{name} may no longer sign in; refresh tokens ended"))
+            }
+            (Self::Enable(Named { name }), _) => {
+                change(&name, UserChange { enabled: Some(true), ..UserChange::default() }).await?;
+                output.done(&format!("{name} may sign in again"))
             }
             (Self::SetRoles { name, roles }, _) => {
                 let roles = roles.into_iter().filter(|role| !role.is_empty()).collect();
-                accounts.set_roles(&name, roles, &operator).await?;
-                output.done(&format!("replaced the roles of {name}"))?;
+                change(&name, UserChange { roles: Some(roles), ..UserChange::default() }).await?;
+                output.done(&format!("replaced the roles of {name}"))
             }
             (Self::Unlock(Named { name }), _) => {
-                let had = accounts.unlock_user(&name, &operator).await?;
+                let unlocked: Unlocked = admin.post(&["users", &name, "unlock"], &json!({})).await?;
+                let had = unlocked.had_tries_counted;
                 let what = if had { "has all tries again" } else { "had all tries; nothing was locked" };
-                output.done(&format!("{name} {what}"))?;
+                output.done(&format!("{name} {what}"))
             }
             (Self::Locked, _) => {
-                let locked = accounts.locked_accounts().await?;
-                let views: Vec<_> = locked.into_iter().map(LockedView::new).collect();
-                output.list(&views, ["user", "what", "counts", "until"], LockedView::row)?;
+                let locked: Vec<LockedAccount> = admin.get(&["locked-accounts"]).await?;
+                output.list(&locked, ["user", "what", "counts", "until"], locked_row)
+            }
+            (Self::Sessions(Named { name }), _) => {
+                let sessions: Vec<Session> = admin.get(&["users", &name, "sessions"]).await?;
+                let columns = ["signed in", "last used", "ends", "address", "factors", "id"];
+                output.list(&sessions, columns, session_row)
+            }
+            (Self::SignOut { name, session }, _) => {
+                let mut path = vec!["users", &name, "sessions"];
+                path.extend(session.as_deref());
+                admin.delete(&path).await?;
+                output.done(&match &session {
+                    Some(id) => format!("ended the session {id} of {name}"),
+                    None => format!("{name} is signed out everywhere; refresh tokens ended"),
+                })
             }
             (Self::Remove(Named { name }), _) => {
-                accounts.remove_user(&name, &operator).await?;
-                output.done(&format!("removed user {name}"))?;
+                admin.delete(&["users", &name]).await?;
+                output.done(&format!("removed user {name}"))
             }
         }
-        deployment.close().await
     }
 }
 
-/// An account whose tries are exhausted, as printed.
-#[derive(Serialize)]
-struct LockedView {
-    /// Absent for names that are no user's, which are not kept.
-    user: Option<String>,
-    /// What was guessed at: `digits`, `key`, `recovery`, `none`, or the `account` as a whole, which locks nothing.
-    what: String,
-    counts: u32,
-    until: String,
+fn locked_row(account: &LockedAccount) -> [String; 4] {
+    let name = account.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
+    [name, account.what.clone(), account.counts.to_string(), account.until.clone()]
 }
 
-impl LockedView {
-    fn new((account, user): (LockedAccount, Option<User>)) -> Self {
-        let until = account.until.to_string();
-        Self { user: user.map(|user| user.name), what: account.word, counts: account.counts, until }
-    }
-
-    fn row(&self) -> [String; 4] {
-        let name = self.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
-        [name, self.what.clone(), self.counts.to_string(), self.until.clone()]
-    }
+fn session_row(session: &Session) -> [String; 6] {
+    [
+        session.signed_in_at.clone(),
+        session.last_used_at.clone(),
+        session.ends_at.clone(),
+        session.client_address.clone().unwrap_or_default(),
+        session.factors.join(","),
+        session.id.clone(),
+    ]
 }

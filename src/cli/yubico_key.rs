@@ -3,8 +3,9 @@
 use clap::Args;
 
 use super::{Ended, input};
+use signet_core::keys::hexadecimal;
 use signet_core::mfa::yubico_otp;
-use signet_core::secret::SecretBytes;
+use signet_core::secret::{SecretBytes, SecretText};
 use signet_service::factors::enrolment::YubicoKey;
 
 /// A YubiKey's OTP slot with its own AES key.
@@ -22,6 +23,14 @@ pub(super) struct YubicoKeyOptions {
 }
 
 impl YubicoKeyOptions {
+    /// Public id, private id and AES key, as the admin API takes them: judged as [`read`](Self::read) does.
+    pub(super) fn read_texts(self) -> anyhow::Result<(String, SecretText, SecretText)> {
+        let private_id = SecretText::new(self.private_id.clone());
+        let key = self.read()?;
+        let secret = hexadecimal(key.secret.expose());
+        Ok((key.public_id, private_id, SecretText::new(secret)))
+    }
+
     /// The key, with its secret from standard input or a prompt: asked for after all else was found right.
     pub(super) fn read(self) -> anyhow::Result<YubicoKey> {
         let private_id = SecretBytes::from_hex(&self.private_id)

@@ -6,6 +6,7 @@
 //!
 //! `docs/reference/configuration.md` lists every key; a test holds it against the `KEYS` of the sections.
 
+mod admin;
 mod audit;
 pub(crate) mod changes;
 mod duration;
@@ -26,6 +27,7 @@ mod yubico_validation;
 
 use std::path::Path;
 
+pub use admin::AdminConfig;
 pub use audit::AuditConfig;
 pub use error::ConfigError;
 pub use keys::KeysConfig;
@@ -77,11 +79,13 @@ pub struct Config {
     pub policy: AssurancePolicy,
     /// `[audit]`.
     pub audit: AuditConfig,
+    /// `[admin]`.
+    pub admin: AdminConfig,
     /// `[log]`.
     pub log: LogConfig,
 }
 
-const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "keys", "roles", "mfa", "policy", "audit", "log"];
+const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "keys", "roles", "mfa", "policy", "audit", "admin", "log"];
 
 impl Config {
     /// Reads a file, lays the environment's overrides over it (`SIGNET_SERVER__LISTEN` is `server.listen`,
@@ -140,6 +144,7 @@ impl Config {
             server,
             policy: policy::read(whole.section("policy", policy::KEYS)?)?,
             audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,
+            admin: AdminConfig::read(&whole.section("admin", admin::KEYS)?, &store)?,
             log: LogConfig::read(whole.section("log", log::KEYS)?)?,
         })
     }

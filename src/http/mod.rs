@@ -1,6 +1,7 @@
 //! The HTTP surface: one file per endpoint. Endpoints read a request, call one use case and write its answer; what a
 //! request means is decided in `oauth` and `service`.
 
+pub mod api;
 mod body;
 mod challenge;
 mod context;

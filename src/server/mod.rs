@@ -3,6 +3,7 @@
 //! It decides how a configuration becomes a running deployment, and what ends one. The only module that makes a store
 //! or starts HSM workers. It prints nothing and reads no arguments: commands do, and they hear of progress by callbacks.
 
+mod admin;
 mod answer;
 mod background;
 mod certificates;
@@ -34,6 +35,8 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::http::{AcceptedHosts, HttpState, router};
+use crate::http::api::ApiState;
+use admin::AdminListener;
 use certificates::Certificates;
 use node::NodeRight;
 use reload::Reload;
@@ -42,8 +45,9 @@ use signet_hsm::HsmEvent;
 use signet_service::key_ring::rotation::Rotator;
 use signet_store::{AuditLog as _, Nodes as _};
 
-pub(crate) use crate::http::{Listening, ServeError};
+pub(crate) use crate::http::{Listening, ServeError, api};
 pub(crate) use answer::{Answered, Export, answer};
+pub(crate) use node::try_lock;
 pub(crate) use node_file::known_node_id;
 pub(crate) use process::start_log;
 pub(crate) use restore::{Restored, restore, restore_in_place};
@@ -106,7 +110,7 @@ pub(crate) async fn run_on(
         _ => None,
     };
     let (events, hsm_events) = mpsc::unbounded_channel();
-    let (runtime, right) = open(config, events).await?;
+    let (runtime, right, commands) = open(config, events).await?;
     let signet = &runtime.signet;
     let mut background = background::start(&runtime, hsm_events);
     let rotation = signet.issuer().ids.next();
@@ -124,6 +128,7 @@ pub(crate) async fn run_on(
     let handle = Handle::new();
     let routes = router(HttpState { signet: signet.clone(), limits, hosts });
     let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
+    let commands = commands.serve(ApiState::new(signet.clone()));
     ready(address, &signet.issuer().settings.issuer);
     let early = tokio::select! {
         () = asked_to_stop(&mut signals, &mut background) => None,
@@ -134,6 +139,7 @@ pub(crate) async fn run_on(
         Some(served) => served,
         None => serving.await,
     };
+    commands.stop(limits.drain).await;
     let served = served.context("the server failed")?;
     background.shutdown().await;
     stop(runtime, &rotation, &right).await?;
@@ -141,14 +147,18 @@ pub(crate) async fn run_on(
 }
 
 /// Opens the deployment, waits for its HSM tokens and records the start.
-async fn open(config: Config, events: mpsc::UnboundedSender<HsmEvent>) -> anyhow::Result<(Runtime, Arc<NodeRight>)> {
+async fn open(
+    config: Config,
+    events: mpsc::UnboundedSender<HsmEvent>,
+) -> anyhow::Result<(Runtime, Arc<NodeRight>, AdminListener)> {
     let runtime = Runtime::assemble(config, Need::Server, events).await?;
     let begun = async {
         let right = NodeRight::claim(&runtime).await?;
-        start::start_hsm(&runtime).await.map(|()| right)
+        let commands = AdminListener::bind(&runtime.config.admin)?;
+        start::start_hsm(&runtime).await.map(|()| (right, commands))
     };
-    let right = match begun.await {
-        Ok(right) => right,
+    let (right, commands) = match begun.await {
+        Ok(begun) => begun,
         Err(error) => {
             runtime.hsm.shutdown().await;
             runtime.store.close().await;
@@ -163,7 +173,7 @@ async fn open(config: Config, events: mpsc::UnboundedSender<HsmEvent>) -> anyhow
         tracing::error!(anchor = %anchor.display(), "the anchor is gone: whether this is an old copy of the store can't be told");
     }
     hsm_events::record(&runtime.signet, Event::ServerStarted, Outcome::Done, None).await?;
-    Ok((runtime, right))
+    Ok((runtime, right, commands))
 }
 
 async fn asked_to_stop(signals: &mut Signals, background: &mut JoinSet<()>) {

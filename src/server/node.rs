@@ -40,6 +40,14 @@ pub(super) fn lock(folder: &Path) -> anyhow::Result<LockedFile> {
     lock.with_context(|| format!("another server runs on {}: one does at a time", folder.display()))
 }
 
+/// Takes the node's lock for a command; `None` while a server or another command has it.
+/// Errors: the state folder can't be written.
+pub(crate) fn try_lock(folder: &Path) -> anyhow::Result<Option<LockedFile>> {
+    let file = folder.join(LOCK_FILE);
+    let lock = LockedFile::try_open(&file, Access::InPlace);
+    lock.with_context(|| format!("{} can't be locked", file.display()))
+}
+
 /// Which lock of which start of which machine this is: a folder that was copied has another one.
 fn place_of(lock: &LockedFile) -> std::io::Result<String> {
     let (boot, file) = (std::fs::read_to_string(BOOT)?, lock.file().metadata()?);

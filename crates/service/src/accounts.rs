@@ -55,12 +55,18 @@ impl Accounts {
         user.ok_or_else(|| ChangeError::missing("user", name))
     }
 
+    /// So many users after this name, by name; the first ones without a name.
+    pub async fn users_after(&self, name: Option<&str>, most: u32) -> Result<Vec<User>, ChangeError> {
+        Ok(self.users.users(&self.settings.tenant, name, most).await?)
+    }
+
     /// All users, by name.
     pub async fn list_users(&self) -> Result<Vec<User>, ChangeError> {
         let tenant = &self.settings.tenant;
-        all_pages(async |last: Option<&User>, most| {
-            self.users.users(tenant, last.map(|user| user.name.as_str()), most).await
-        })
+        all_pages(
+            |user: &User| user.name.clone(),
+            |after, most| async move { self.users.users(tenant, after.as_deref(), most).await },
+        )
         .await
     }
 

@@ -10,13 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
-use crate::{KeyAnswer, SignIn, SignInError, Surface, Unavailable};
+use crate::{ChangeError, KeyAnswer, SignIn, SignInError, Surface, Unavailable, still_there};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::{Authentication, Credentials, Proved, SecondFactor};
 use signet_core::random;
 use signet_core::secret::{SecretHash, SecretText};
 use signet_jose::clock::Timestamp;
-use signet_store::{Session, SessionId, User};
+use signet_store::{Session, SessionId, User, UserId};
 
 /// How long a session lasts without use.
 pub const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -229,6 +229,32 @@ impl BrowserSessions {
         let (tenant, user) = (&live.user.tenant, &live.user.id);
         let ended = self.sessions.sign_out_everywhere(tenant, user, self.clock.now(), vec![told]).await;
         ended.map(drop).map_err(Unavailable::from)
+    }
+
+    /// A user's sessions that hold, the newest first, as an operator sees them.
+    pub async fn sessions_of(&self, user: &UserId) -> Result<Vec<Session>, Unavailable> {
+        let now = self.clock.now();
+        Ok(self.sessions.sessions(&self.settings.tenant, user, now, now.minus(IDLE)).await?)
+    }
+
+    /// Has an operator end one session of a user.
+    /// Errors: [`ChangeError::Missing`] where it is gone, or another user's.
+    pub async fn end_session_of(&self, user: &UserId, id: &str, context: &RequestContext) -> Result<(), ChangeError> {
+        let told = self.ended(user, context).detail(format!("session {id}"));
+        let ended = self.sessions.end_session(&self.settings.tenant, user, &SessionId::new(id), vec![told]).await?;
+        still_there(ended, "session", id)
+    }
+
+    /// Has an operator end all that a user's credentials have led to.
+    pub async fn sign_out(&self, user: &UserId, context: &RequestContext) -> Result<(), ChangeError> {
+        let told = self.ended(user, context).detail("all sessions and grants");
+        let tenant = &self.settings.tenant;
+        let ended = self.sessions.sign_out_everywhere(tenant, user, self.clock.now(), vec![told]).await?;
+        still_there(ended, "user", user.as_str())
+    }
+
+    fn ended(&self, user: &UserId, context: &RequestContext) -> Draft {
+        Draft::new(Event::SessionEnded, Outcome::Done, self.settings.tenant.as_str(), context).user(user.as_str())
     }
 
     /// A fresh secret for a browser: a session's, or one that stands for no session and ties the sign-in form to the

@@ -77,6 +77,14 @@ async fn set_secret(
     Ok(WriteOutcome::renewed_if(set((tenant, id), fields().set("secret_hash", secret), connection).await?))
 }
 
+async fn set_rights(client: &Client, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let rights = fields()
+        .set("grant_types", grant_names(&client.grants))
+        .set("scopes", joined(&client.scopes))
+        .set("audiences", joined(&client.audiences));
+    Ok(WriteOutcome::renewed_if(set((&client.tenant, &client.id), rights, connection).await?))
+}
+
 /// Sets something of a client; `false` where there is none.
 async fn set((tenant, id): (&TenantId, &ClientId), fields: Fields, connection: &mut Connection) -> Result<bool> {
     match find("clients", &[tenant, id], connection).await? {
@@ -157,6 +165,11 @@ impl Clients for SqlStore {
         let is_set = self.writer.change("disable client", changing(tenant, id), set, audit, set_enabled).await?;
         self.end_grants_of_client(tenant, id, at).await?;
         Ok(is_set)
+    }
+
+    async fn set_client_rights(&self, client: &Client, audit: Vec<Draft>) -> Result<bool, StoreError> {
+        let scope = changing(&client.tenant, &client.id);
+        self.writer.change("set client rights", scope, client.clone(), audit, set_rights).await
     }
 
     async fn set_client_secret(

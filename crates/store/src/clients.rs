@@ -29,6 +29,8 @@ pub trait Clients: Send + Sync {
         at: Timestamp,
         audit: Vec<Draft>,
     ) -> Result<bool>;
+    /// Replaces grant types, scopes and audiences and nothing else; `false` where the client is gone.
+    async fn set_client_rights(&self, client: &Client, audit: Vec<Draft>) -> Result<bool>;
     /// Replaces the secret and nothing else; `false` where the client is gone.
     async fn set_client_secret(
         &self,

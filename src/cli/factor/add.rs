@@ -5,18 +5,18 @@ use std::path::Path;
 use clap::{Args, Subcommand, ValueEnum};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
-use serde::Serialize;
 
-use super::FactorView;
 use super::piv::AddPiv;
+use crate::cli::admin::Admin;
 use crate::cli::yubico_key::check_public_id;
-use crate::cli::{Ended, Output, YubicoKeyOptions, deployment, input, operator};
+use crate::cli::{Ended, Output, YubicoKeyOptions, input};
 use crate::server::Need;
+use signet_admin_api::factors::{
+    Enrolled, Factor, NewFactor, NewHotp, NewTotp, NewYubicoOtp, NewYubicoRemote,
+};
 use signet_core::keys::OtpHash;
-use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters, from_base32};
-use signet_core::secret::{SecretBytes, SecretText};
-use signet_service::factors::enrolment::{Device, NewOtp};
-use signet_store::{Factor, FactorState};
+use signet_core::mfa::enrolment::{ClockProfile, TotpParameters, from_base32};
+use signet_core::secret::SecretText;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Add {
@@ -106,6 +106,16 @@ pub(in crate::cli) enum Hash {
     Sha512,
 }
 
+impl Hash {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
+        }
+    }
+}
+
 impl From<Hash> for OtpHash {
     fn from(hash: Hash) -> Self {
         match hash {
@@ -145,109 +155,93 @@ pub(in crate::cli) struct TokenOptions {
 }
 
 impl TokenOptions {
-    fn secret(&self) -> anyhow::Result<Option<SecretBytes>> {
+    fn secret(&self) -> anyhow::Result<Option<SecretText>> {
         if !self.secret_stdin {
             return Ok(None);
         }
         let text = input::secret_from_stdin("the secret")?;
-        let secret = from_base32(text.expose().trim());
-        Ok(Some(secret.ok_or_else(|| Ended::Usage("the secret on standard input is not base32".to_owned()))?))
+        if from_base32(text.expose().trim()).is_none() {
+            return Err(Ended::Usage("the secret on standard input is not base32".to_owned()).into());
+        }
+        Ok(Some(text))
     }
-}
-
-/// A fresh secret as printed, this once.
-#[derive(Serialize)]
-struct EnrolledOtp<'e> {
-    id: String,
-    secret_base32: &'e str,
-    otpauth_uri: &'e str,
 }
 
 impl Add {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        match self {
+        let (user, new) = match self {
+            Self::Piv(add) => return add.run(config, output).await,
+            Self::Recovery { user } => (user, NewFactor::Recovery),
             Self::Totp { user, label, hash, digits, period, profile, token } => {
-                let parameters = TotpParameters::new(hash.into(), digits, period);
-                let parameters = parameters.map_err(|error| Ended::Usage(error.to_string()))?;
-                let device = Device::Clock(profile.into());
-                let secret = token.secret()?;
-                let new = NewOtp { label, serial: token.serial, parameters, device, secret };
-                add_otp(config, output, &user, new).await
+                check_parameters(hash, digits, period)?;
+                let new = NewTotp {
+                    label: Some(label),
+                    hash: Some(hash.name().to_owned()),
+                    digits: Some(digits),
+                    period: Some(period),
+                    hardware: matches!(profile, Profile::Hardware),
+                    secret_base32: token.secret()?,
+                    serial: token.serial,
+                };
+                (user, NewFactor::Totp(new))
             }
             Self::Hotp { user, label, hash, digits, counter, token } => {
-                let parameters = TotpParameters::new(hash.into(), digits, 30);
-                let parameters = parameters.map_err(|error| Ended::Usage(error.to_string()))?;
-                let secret = token.secret()?;
-                let device = Device::Counter(counter);
-                let new = NewOtp { label, serial: token.serial, parameters, device, secret };
-                add_otp(config, output, &user, new).await
-            }
-            Self::Recovery { user } => {
-                let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let codes = deployment.signet.issuer().factors.recovery.make_recovery_codes(&user, &operator()).await?;
-                super::recovery::print(output, &codes)?;
-                deployment.close().await
-            }
-            Self::Piv(add) => add.run(config, output).await,
-            Self::YubicoRemote { user, label, public_id } => {
-                check_public_id(&public_id)?;
-                let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let enrolment = &deployment.signet.issuer().factors.enrolment;
-                let factor = enrolment.enrol_yubico_remote(&user, &label, &public_id, &operator()).await?;
-                tell_added(output, &factor, &user)?;
-                deployment.close().await
+                check_parameters(hash, digits, 30)?;
+                let new = NewHotp {
+                    label: Some(label),
+                    hash: Some(hash.name().to_owned()),
+                    digits: Some(digits),
+                    counter: Some(counter),
+                    secret_base32: token.secret()?,
+                    serial: token.serial,
+                };
+                (user, NewFactor::Hotp(new))
             }
             Self::YubicoOtp { user, label, key } => {
-                let key = key.read()?;
-                let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let enrolment = &deployment.signet.issuer().factors.enrolment;
-                let factor = enrolment.enrol_yubico_otp(&user, &label, &key, &operator()).await?;
-                tell_added(output, &factor, &user)?;
-                deployment.close().await
+                let (public_id, private_id, secret_key) = key.read_texts()?;
+                (user, NewFactor::YubicoOtp(NewYubicoOtp { label: Some(label), public_id, private_id, secret_key }))
             }
+            Self::YubicoRemote { user, label, public_id } => {
+                check_public_id(&public_id)?;
+                (user, NewFactor::YubicoRemote(NewYubicoRemote { label: Some(label), public_id }))
+            }
+        };
+        let admin = Admin::open(config, Need::Hsm, output).await?;
+        let enrolled = admin.post(&["users", &user, "factors"], &new).await;
+        admin.close().await?;
+        tell(output, &enrolled?, &user)
+    }
+}
+
+fn check_parameters(hash: Hash, digits: u8, period: u32) -> Result<(), Ended> {
+    TotpParameters::new(hash.into(), digits, period).map(drop).map_err(|error| Ended::Usage(error.to_string()))
+}
+
+fn tell(output: &Output, enrolled: &Enrolled, user: &str) -> anyhow::Result<()> {
+    if enrolled.codes.is_some() {
+        return super::recovery::print(output, enrolled);
+    }
+    let id = &enrolled.factor.id;
+    match (&enrolled.secret_base32, &enrolled.otpauth_uri) {
+        (Some(secret), Some(uri)) => {
+            let code = qr_code(uri)?;
+            let (secret, uri) = (secret.expose(), uri.expose());
+            output.value(enrolled, |_| {
+                format!("{code}\nfactor  {id}\nsecret  {secret}\nuri     {uri}\n\nThe secret is shown this once.")
+            })?;
         }
+        _ => output.value(enrolled, |_| format!("added factor {id} for {user}"))?,
     }
-}
-
-async fn add_otp(config: &Path, output: &Output, user: &str, new: NewOtp) -> anyhow::Result<()> {
-    let is_fresh = new.secret.is_none();
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let (factor, enrolment) = deployment.signet.issuer().factors.enrolment.enrol_otp(user, new, &operator()).await?;
-    if is_fresh {
-        print_enrolled(output, &factor, &enrolment)?;
-        tell_pending(output, &factor);
-    } else {
-        tell_added(output, &factor, user)?;
-    }
-    deployment.close().await
-}
-
-fn tell_added(output: &Output, factor: &Factor, user: &str) -> anyhow::Result<()> {
-    output.value(&FactorView::new(factor), |view| format!("added factor {} for {user}", view.id))?;
-    tell_pending(output, factor);
+    tell_pending(output, &enrolled.factor);
     Ok(())
 }
 
 /// Says that a factor waits for another operator, where it does.
 pub(super) fn tell_pending(output: &Output, factor: &Factor) {
-    if let FactorState::Pending { .. } = factor.state {
-        output.note(&format!("It proves nothing until another operator has run `signet factor approve {}`", factor.id));
+    if factor.requested_by.is_some() {
+        let id = &factor.id;
+        output.note(&format!("It proves nothing until another operator has run `signet factor approve {id}`"));
     }
-}
-
-fn print_enrolled(output: &Output, factor: &Factor, enrolment: &Enrolment) -> anyhow::Result<()> {
-    let enrolled = EnrolledOtp {
-        id: factor.id.to_string(),
-        secret_base32: enrolment.secret_base32.expose(),
-        otpauth_uri: enrolment.otpauth_uri.expose(),
-    };
-    let code = qr_code(&enrolment.otpauth_uri)?;
-    output.value(&enrolled, |enrolled| {
-        format!(
-            "{code}\nfactor  {}\nsecret  {}\nuri     {}\n\nThe secret is shown this once.",
-            enrolled.id, enrolled.secret_base32, enrolled.otpauth_uri
-        )
-    })
 }
 
 /// A QR code for a terminal.

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
 
-use super::FactorView;
 use super::view::{csv, factor_table, listed_table};
-use crate::cli::{Ended, Output, deployment, input, operator};
+use crate::cli::admin::Admin;
+use crate::cli::{Ended, Output, input};
 use crate::server::Need;
+use signet_admin_api::factors::{Factor, FactorChange, TwoCodes};
 use signet_core::secret::SecretText;
-use signet_store::FactorId;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Life {
@@ -75,61 +76,63 @@ impl Life {
         };
         // What a factor can do is written under the deployment's secret.
         let need = if matches!(self, Self::List { .. } | Self::Export { .. }) { Need::Store } else { Need::Hsm };
-        let deployment = deployment::open(config, need, output).await?;
-        let (factors, operator) = (&deployment.signet.issuer().factors, operator());
-        let lifecycle = &factors.lifecycle;
+        let admin = Admin::open(config, need, output).await?;
+        let done = self.ask(&admin, codes, output).await;
+        admin.close().await?;
+        done
+    }
+
+    async fn ask(self, admin: &Admin, codes: Option<TwoCodes>, output: &Output) -> anyhow::Result<()> {
+        let change = async |id: &str, change: FactorChange| admin.patch::<Factor>(&["factors", id], &change).await;
         let done = match (self, codes) {
             (Self::List { user: Some(user), .. }, _) => {
-                let views: Vec<_> = lifecycle.list_factors(&user).await?.iter().map(FactorView::new).collect();
-                output.value(&views, |views| factor_table(views))?;
-                return deployment.close().await;
+                let factors: Vec<Factor> = admin.get(&["users", &user, "factors"]).await?;
+                return output.value(&factors, |factors| factor_table(factors));
             }
             (list @ (Self::List { .. } | Self::Export { .. }), _) => {
-                let views: Vec<_> = lifecycle.list_all_factors().await?.iter().map(FactorView::listed).collect();
-                match list {
-                    Self::Export { format: Form::Json } => output.text(&serde_json::to_string_pretty(&views)?)?,
-                    Self::Export { .. } => output.value(&views, |views| csv(views))?,
-                    _ => output.value(&views, |views| listed_table(views))?,
-                }
-                return deployment.close().await;
+                let factors: Vec<Factor> = admin.all(&["factors"]).await?;
+                return match list {
+                    Self::Export { format: Form::Json } => output.text(&serde_json::to_string_pretty(&factors)?),
+                    Self::Export { .. } => output.value(&factors, |factors| csv(factors)),
+                    _ => output.value(&factors, |factors| listed_table(factors)),
+                };
             }
             (Self::Resync { id, .. }, codes) => {
-                let [first, second] = codes.context("there are no codes")?;
-                factors.resync.resync_factor(&FactorId::new(&id), [&first, &second], &operator).await?;
+                let codes = codes.context("there are no codes")?;
+                admin.post::<Factor>(&["factors", &id, "resynchronisation"], &codes).await?;
                 format!("factor {id} is in step again")
             }
             (Self::Disable(Named { id }), _) => {
-                lifecycle.enable_factor(&FactorId::new(&id), false, &operator).await?;
+                change(&id, FactorChange { enabled: Some(false), label: None }).await?;
                 format!("disabled factor {id}; the user's refresh tokens ended")
             }
             (Self::Enable(Named { id }), _) => {
-                lifecycle.enable_factor(&FactorId::new(&id), true, &operator).await?;
+                change(&id, FactorChange { enabled: Some(true), label: None }).await?;
                 format!("enabled factor {id}")
             }
             (Self::Rename { id, label }, _) => {
-                lifecycle.rename_factor(&FactorId::new(&id), &label, &operator).await?;
+                change(&id, FactorChange { enabled: None, label: Some(label.clone()) }).await?;
                 format!("factor {id} is named {label}")
             }
             (Self::Approve(Named { id }), _) => {
-                lifecycle.approve_factor(&FactorId::new(&id), &operator).await?;
+                admin.post::<Factor>(&["factors", &id, "approval"], &json!({})).await?;
                 format!("approved factor {id}")
             }
             (Self::Remove(Named { id }), _) => {
-                lifecycle.remove_factor(&FactorId::new(&id), &operator).await?;
+                admin.delete(&["factors", &id]).await?;
                 format!("removed factor {id}")
             }
         };
-        output.done(&done)?;
-        deployment.close().await
+        output.done(&done)
     }
 }
 
-fn two_codes(from_stdin: bool) -> anyhow::Result<[SecretText; 2]> {
+fn two_codes(from_stdin: bool) -> anyhow::Result<TwoCodes> {
     if from_stdin {
         let text = input::secret_from_stdin("the codes")?;
         let mut lines = text.expose().lines().map(|line| SecretText::new(line.trim().to_owned()));
         return match (lines.next(), lines.next(), lines.next()) {
-            (Some(first), Some(second), None) => Ok([first, second]),
+            (Some(first), Some(second), None) => Ok(TwoCodes { first, second }),
             _ => Err(Ended::Usage("two codes are expected on standard input, a line each".to_owned()).into()),
         };
     }
@@ -137,5 +140,5 @@ fn two_codes(from_stdin: bool) -> anyhow::Result<[SecretText; 2]> {
         return Err(Ended::Usage("two codes are needed: give them on standard input with --codes-stdin".into()).into());
     }
     let ask = |prompt: &str| signet_prompt::hidden(prompt).context("the prompt can't be read");
-    Ok([ask("the code that it shows now: ")?, ask("the next one: ")?])
+    Ok(TwoCodes { first: ask("the code that it shows now: ")?, second: ask("the next one: ")? })
 }

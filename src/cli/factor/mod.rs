@@ -12,7 +12,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 pub(super) use add::qr_code;
-pub(super) use view::{FactorView, factor_table};
+pub(super) use view::factor_table;
 
 use super::Output;
 use add::tell_pending;

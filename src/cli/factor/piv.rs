@@ -7,10 +7,12 @@ use clap::Args;
 use serde::Serialize;
 use x509_cert::Certificate;
 
-use super::{FactorView, tell_pending};
+use super::tell_pending;
 use crate::cli::{Ended, Output, deployment, operator};
 use crate::config::PivConfig;
+use crate::server::api::factor_view;
 use crate::server::{Need, Runtime};
+use signet_admin_api::factors::Factor;
 use signet_core::mfa::piv_attestation::{self, Attested, key_of, read_certificates};
 use signet_jose::clock::Timestamp;
 use signet_jose::jwk::PublicKey;
@@ -51,7 +53,7 @@ pub(in crate::cli) struct AddPiv {
 #[derive(Serialize)]
 struct Added {
     #[serde(flatten)]
-    factor: FactorView,
+    factor: Factor,
     needs_touch: Option<bool>,
 }
 
@@ -69,7 +71,7 @@ impl AddPiv {
             deployment.signet.issuer().factors.enrolment.enrol_piv(&self.user, &self.label, &piv, &operator()).await?;
         let added = Added {
             needs_touch: piv.attested.as_ref().map(|attested| attested.needs_touch),
-            factor: FactorView::new(&factor),
+            factor: factor_view(&factor),
         };
         output.value(&added, |added| {
             let what = match &piv.attested {
@@ -78,7 +80,7 @@ impl AddPiv {
             };
             format!("added factor {} for {} ({what})", added.factor.id, self.user)
         })?;
-        tell_pending(output, &factor);
+        tell_pending(output, &added.factor);
         Ok(())
     }
 

@@ -4,12 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
-
-use crate::cli::{Output, deployment, operator};
+use super::tell_pending;
+use crate::cli::admin::Admin;
+use crate::cli::{Ended, Output};
 use crate::server::Need;
-use signet_service::factors::recovery::MadeCodes;
-use signet_store::FactorState;
+use signet_admin_api::factors::{Enrolled, NewReplacement};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Replace {
@@ -26,41 +25,28 @@ pub(in crate::cli) struct Replace {
 
 impl Replace {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let deployment = deployment::open(config, Need::Hsm, output).await?;
-        let recovery = &deployment.signet.issuer().factors.recovery;
-        print(output, &recovery.replace_token(&self.user, self.valid, self.codes, &operator()).await?)?;
-        deployment.close().await
+        let Ok(valid_seconds) = u32::try_from(self.valid.as_secs()) else {
+            return Err(Ended::Usage("--valid takes at most 14 days".to_owned()).into());
+        };
+        let admin = Admin::open(config, Need::Hsm, output).await?;
+        let new = NewReplacement { valid_seconds, codes: self.codes };
+        let made = admin.post(&["users", &self.user, "replacement"], &new).await;
+        admin.close().await?;
+        print(output, &made?)
     }
-}
-
-#[derive(Serialize)]
-struct Codes<'c> {
-    id: String,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    valid_until: Option<String>,
-    codes: Vec<&'c str>,
 }
 
 /// Prints codes, this once.
-pub(super) fn print(output: &Output, made: &MadeCodes) -> anyhow::Result<()> {
-    let codes = Codes {
-        id: made.factor.id.to_string(),
-        state: made.factor.state.name(),
-        valid_until: made.factor.valid_until.map(|until| until.to_string()),
-        codes: made.codes.iter().map(|code| code.expose()).collect(),
-    };
-    output.value(&codes, |codes| {
-        let until = codes.valid_until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
+pub(super) fn print(output: &Output, made: &Enrolled) -> anyhow::Result<()> {
+    let factor = &made.factor;
+    output.value(made, |made| {
+        let until = factor.valid_until.as_ref().map(|until| format!(", until {until}")).unwrap_or_default();
         format!(
             "{}\n\nfactor  {}\n\nEach is good for one sign-in in the place of a code{until}. They are shown this once.",
-            codes.codes.join("\n"),
-            codes.id
+            made.codes.as_deref().unwrap_or_default().join("\n"),
+            factor.id
         )
     })?;
-    if let FactorState::Pending { .. } = made.factor.state {
-        let id = &made.factor.id;
-        output.note(&format!("They prove nothing until another operator has run `signet factor approve {id}`"));
-    }
+    tell_pending(output, factor);
     Ok(())
 }

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{FactorView, tell_pending};
+use super::tell_pending;
 use crate::cli::{Ended, Output, deployment, input, operator};
 use crate::server::Need;
+use crate::server::api::factor_view;
 use signet_core::secret::SecretBytes;
 use signet_core::token_files::{Format, ImportOptions, Unlock};
 use signet_service::factors::stock_import::{ImportReport, LineOutcome, Progress};
@@ -123,7 +124,8 @@ impl StockCommand {
                     }
                     None => stock.assign_stock(&serial, &user, label, &operator).await?,
                 };
-                output.value(&FactorView::new(&factor), |view| format!("{user} has {serial} as factor {}", view.id))?;
+                let factor = factor_view(&factor);
+                output.value(&factor, |factor| format!("{user} has {serial} as factor {}", factor.id))?;
                 tell_pending(output, &factor);
                 deployment.close().await
             }

@@ -148,6 +148,8 @@ words! {
         RolesReplaced = "roles_replaced",
         /// A user has another password.
         PasswordReplaced = "password_replaced",
+        /// A client may do other things.
+        RightsReplaced = "rights_replaced",
         /// A client has another secret.
         SecretReplaced = "secret_replaced",
         /// Tries that were counted are forgotten.

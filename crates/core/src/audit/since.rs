@@ -44,8 +44,8 @@ pub struct Fate {
     pub is_removed: bool,
     /// Whether it was switched off or on, the last time that it was.
     pub is_enabled: Option<bool>,
-    /// What it was known by (a password, a secret) was replaced: the older one must not count again.
-    pub is_secret_replaced: bool,
+    /// What it was known by (a password, a secret), or what it may do, was replaced: the older one must not count again.
+    pub is_superseded: bool,
     /// The roles that it had at the end.
     pub roles: Option<BTreeSet<String>>,
     /// The furthest that its counter stood.
@@ -55,7 +55,7 @@ pub struct Fate {
 impl Fate {
     /// Whether it must not count as it stands in the older store.
     pub fn is_ended(&self) -> bool {
-        self.is_enabled == Some(false) || self.is_secret_replaced
+        self.is_enabled == Some(false) || self.is_superseded
     }
 }
 
@@ -134,7 +134,7 @@ impl Since {
             Change::Removed => fate.is_removed = true,
             Change::Disabled => fate.is_enabled = Some(false),
             Change::Enabled => fate.is_enabled = Some(true),
-            Change::PasswordReplaced | Change::SecretReplaced => fate.is_secret_replaced = true,
+            Change::PasswordReplaced | Change::SecretReplaced | Change::RightsReplaced => fate.is_superseded = true,
             Change::RolesReplaced => fate.roles.clone_from(&record.roles),
             Change::Added
             | Change::Renamed

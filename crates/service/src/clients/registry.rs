@@ -6,7 +6,7 @@ use crate::names::check_words;
 use crate::pages::all_pages;
 use crate::{ChangeError, check_name, still_there};
 use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
-use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes};
+use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes, scope};
 use signet_core::random;
 use signet_core::secret::{SecretHash, SecretText};
 
@@ -21,6 +21,17 @@ pub struct NewClient {
     pub scopes: Scopes,
     /// The audiences; the issuer where none.
     pub audiences: BTreeSet<String>,
+}
+
+/// What is to change of a client; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct ClientRights {
+    /// All grant types from now on.
+    pub grants: Option<BTreeSet<GrantType>>,
+    /// All scopes from now on.
+    pub scopes: Option<Scopes>,
+    /// All audiences from now on; the issuer where none.
+    pub audiences: Option<BTreeSet<String>>,
 }
 
 module! {
@@ -40,11 +51,11 @@ impl ClientRegistry {
         check_name("client", &new.name)?;
         check_words("scope", &new.scopes)?;
         if new.grants.is_empty() {
-            return Err(ChangeError::Input("a client needs at least one grant type (--grant)".to_owned()));
+            return Err(no_grants());
         }
+        check_audiences(&new.audiences)?;
         let secret = SecretText::new(random::url_text::<32>(self.random.as_ref()));
-        let audiences =
-            if new.audiences.is_empty() { BTreeSet::from([self.settings.issuer.clone()]) } else { new.audiences };
+        let audiences = self.or_issuer(new.audiences);
         let client = Client {
             tenant: self.settings.tenant.clone(),
             id: ClientId::new(self.ids.next()),
@@ -72,13 +83,52 @@ impl ClientRegistry {
         found.ok_or_else(|| ChangeError::missing("client", name))
     }
 
+    /// So many clients after this name, by name; the first ones without a name.
+    pub async fn clients_after(&self, name: Option<&str>, most: u32) -> Result<Vec<Client>, ChangeError> {
+        Ok(self.clients.clients(&self.settings.tenant, name, most).await?)
+    }
+
     /// All clients, by name.
     pub async fn list_clients(&self) -> Result<Vec<Client>, ChangeError> {
         let tenant = &self.settings.tenant;
-        all_pages(async |last: Option<&Client>, most| {
-            self.clients.clients(tenant, last.map(|client| client.name.as_str()), most).await
-        })
+        all_pages(
+            |client: &Client| client.name.clone(),
+            |after, most| async move { self.clients.clients(tenant, after.as_deref(), most).await },
+        )
         .await
+    }
+
+    /// Replaces what a client may ask for. Tokens that are out hold until they expire; a refresh gives what the client may have by
+    /// then.
+    pub async fn change_client(
+        &self,
+        name: &str,
+        rights: ClientRights,
+        context: &RequestContext,
+    ) -> Result<Client, ChangeError> {
+        let before = self.find_client(name).await?;
+        let mut client = before.clone();
+        if let Some(grants) = rights.grants {
+            client.grants = grants;
+        }
+        if let Some(scopes) = rights.scopes {
+            check_words("scope", &scopes)?;
+            client.scopes = scopes;
+        }
+        if let Some(audiences) = rights.audiences {
+            check_audiences(&audiences)?;
+            client.audiences = self.or_issuer(audiences);
+        }
+        if client.grants.is_empty() {
+            return Err(no_grants());
+        }
+        let told = self.client_changed(&client, Change::RightsReplaced, context);
+        let told = told.detail(format!("{}: {} -> {}", client.name, rights_of(&before), rights_of(&client)));
+        still_there(self.clients.set_client_rights(&client, vec![told]).await?, "client", name).map(|()| client)
+    }
+
+    fn or_issuer(&self, audiences: BTreeSet<String>) -> BTreeSet<String> {
+        if audiences.is_empty() { BTreeSet::from([self.settings.issuer.clone()]) } else { audiences }
     }
 
     /// Lets a client ask for tokens again, or no more. Disabling ends its refresh families at once.
@@ -111,4 +161,22 @@ impl ClientRegistry {
             .change(change)
             .detail(format!("{}: {}", change.in_words(), client.name))
     }
+}
+
+fn no_grants() -> ChangeError {
+    ChangeError::Input("a client needs at least one grant type (--grant)".to_owned())
+}
+
+fn check_audiences(audiences: &BTreeSet<String>) -> Result<(), ChangeError> {
+    match audiences.iter().find(|audience| url::Url::parse(audience).is_err()) {
+        Some(bad) => Err(ChangeError::Input(format!("an audience must be an absolute URL; `{bad}` is not one"))),
+        None => Ok(()),
+    }
+}
+
+/// What a client may do, for the audit record.
+fn rights_of(client: &Client) -> String {
+    let grants: Vec<&str> = client.grants.iter().map(|grant| grant.name()).collect();
+    let audiences: Vec<&str> = client.audiences.iter().map(String::as_str).collect();
+    format!("[{}; {}; {}]", grants.join(" "), scope::join(&client.scopes), audiences.join(" "))
 }

@@ -16,10 +16,16 @@ impl FactorLifecycle {
     /// Everybody's factors, without their secrets.
     pub async fn list_all_factors(&self) -> Result<Vec<ListedFactor>, ChangeError> {
         let tenant = &self.settings.tenant;
-        all_pages(async |last: Option<&ListedFactor>, most| {
-            self.factor_life.all_factors(tenant, last.map(|listed| &listed.factor.id), most).await
-        })
+        all_pages(
+            |listed: &ListedFactor| listed.factor.id.clone(),
+            |after, most| async move { self.factor_life.all_factors(tenant, after.as_ref(), most).await },
+        )
         .await
+    }
+
+    /// So many factors of all users after this one, by id; the first ones without an id.
+    pub async fn factors_after(&self, id: Option<&FactorId>, most: u32) -> Result<Vec<ListedFactor>, ChangeError> {
+        Ok(self.factor_life.all_factors(&self.settings.tenant, id, most).await?)
     }
 
     /// Lets a factor prove its user again, or no more. Disabling ends the user's refresh families.
@@ -109,10 +115,10 @@ fn missing(id: &FactorId) -> ChangeError {
     ChangeError::missing("factor", id)
 }
 
-/// Whether two operators, as they are written down, are two people: `uid 1000`, or `ann (uid 0)` for one who gave a
+/// Whether two operators, as they are written down, are two people: `ann (uid 1000)`, or `bob by root (uid 0)` for one who gave a
 /// name. Two system accounts are; two that share an account are where both gave a name, and not the same one.
 fn are_two_people(one: &str, other: &str) -> bool {
-    let parts = |operator: &str| match operator.strip_suffix(')').and_then(|text| text.rsplit_once(" (")) {
+    let parts = |operator: &str| match operator.split_once(" by ") {
         Some((name, account)) => (Some(name.to_owned()), account.to_owned()),
         None => (None, operator.to_owned()),
     };
@@ -135,11 +141,11 @@ mod tests {
         for (one, other, two) in [
             ("uid 1", "uid 2", true),
             ("uid 1", "uid 1", false),
-            ("uid 0", "ann (uid 0)", false),
-            ("ann (uid 0)", "bob (uid 0)", true),
-            ("ann (uid 0)", "ann (uid 0)", false),
-            ("ann (uid 1)", "ann (uid 2)", false),
-            ("ann (uid 1)", "uid 2", true),
+            ("root (uid 0)", "ann by root (uid 0)", false),
+            ("ann by root (uid 0)", "bob by root (uid 0)", true),
+            ("ann by root (uid 0)", "ann by root (uid 0)", false),
+            ("ann by x (uid 1)", "ann by y (uid 2)", false),
+            ("ann by x (uid 1)", "y (uid 2)", true),
             ("", "uid 2", false),
         ] {
             assert_eq!(are_two_people(one, other), two, "{one} and {other}");

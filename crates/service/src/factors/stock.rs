@@ -24,9 +24,10 @@ impl TokenStock {
     /// The whole stock by serial number, without secrets.
     pub async fn list_stock(&self) -> Result<Vec<StockToken>, ChangeError> {
         let tenant = &self.settings.tenant;
-        all_pages(async |last: Option<&StockToken>, most| {
-            self.stock.stock(tenant, last.map(|token| token.serial.as_str()), most).await
-        })
+        all_pages(
+            |token: &StockToken| token.serial.clone(),
+            |after, most| async move { self.stock.stock(tenant, after.as_deref(), most).await },
+        )
         .await
     }
 

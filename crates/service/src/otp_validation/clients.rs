@@ -83,9 +83,10 @@ impl OtpClients {
     /// All clients, by number.
     pub async fn list_otp_clients(&self) -> Result<Vec<OtpClient>, ChangeError> {
         let tenant = &self.settings.tenant;
-        all_pages(async |last: Option<&OtpClient>, most| {
-            self.otp_validation.otp_clients(tenant, last.map(|client| client.id), most).await
-        })
+        all_pages(
+            |client: &OtpClient| client.id,
+            |after, most| async move { self.otp_validation.otp_clients(tenant, after, most).await },
+        )
         .await
     }
 

@@ -58,9 +58,10 @@ impl OtpKeys {
     /// All keys that are no user's factor, by public id, without their secrets.
     pub async fn list_otp_keys(&self) -> Result<Vec<OtpKey>, ChangeError> {
         let tenant = &self.settings.tenant;
-        all_pages(async |last: Option<&OtpKey>, most| {
-            self.otp_validation.otp_keys(tenant, last.map(|key| key.public_id.as_str()), most).await
-        })
+        all_pages(
+            |key: &OtpKey| key.public_id.clone(),
+            |after, most| async move { self.otp_validation.otp_keys(tenant, after.as_deref(), most).await },
+        )
         .await
     }
 

@@ -1,0 +1,72 @@
+//! The software that asks for tokens.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use signet_secret::SecretText;
+use utoipa::ToSchema;
+
+/// A client.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"client_id": "018f0a8e-3c1b-7d2a-9c64-1f0e5b7a2d31", "name": "billing",
+    "grants": ["client_credentials"], "scope": "invoices.read", "audiences": ["https://invoices.example"], "enabled": true,
+    "created_at": "2026-11-30T08:00:00Z"}))]
+pub struct Client {
+    /// The id (RFC 6749 §2.2).
+    pub client_id: String,
+    /// The secret; in the answer that made it alone.
+    #[serde(default, with = "crate::secret::optional", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Password)]
+    pub client_secret: Option<SecretText>,
+    /// The name.
+    pub name: String,
+    /// The grant types that it may use.
+    pub grants: BTreeSet<String>,
+    /// The scopes that it may ask for, separated by blanks.
+    pub scope: String,
+    /// The resource servers that its tokens are for.
+    pub audiences: BTreeSet<String>,
+    /// Whether it may ask.
+    pub enabled: bool,
+    /// When it was added.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+}
+
+/// A client to add. The answer shows its secret this once.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "billing", "grants": ["client_credentials"], "scope": "invoices.read",
+    "audiences": ["https://invoices.example"]}))]
+pub struct NewClient {
+    /// The name.
+    pub name: String,
+    /// The grant types: `password`, `refresh_token`, `client_credentials`.
+    pub grants: BTreeSet<String>,
+    /// The scopes, separated by blanks.
+    #[serde(default)]
+    pub scope: String,
+    /// The resource servers that its tokens are for, as absolute URLs; the issuer itself where there are none.
+    #[serde(default)]
+    pub audiences: BTreeSet<String>,
+}
+
+/// What is to change of a client; what is absent stays. What was given before to a client that may have less now is not
+/// renewed beyond it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"scope": "invoices.read invoices.write"}))]
+pub struct ClientChange {
+    /// All grant types from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<BTreeSet<String>>,
+    /// All scopes from now on, separated by blanks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// All audiences from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audiences: Option<BTreeSet<String>>,
+    /// Whether it may ask. `false` ends its refresh tokens at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}

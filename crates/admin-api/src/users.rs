@@ -1,0 +1,154 @@
+//! People who sign in.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use signet_secret::SecretText;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::factors::Factor;
+
+/// A user.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": "018f0a8e-3c1b-7d2a-9c64-1f0e5b7a2d31", "name": "ann", "roles": ["clerk"], "enabled": true,
+    "created_at": "2026-11-30T08:00:00Z"}))]
+pub struct User {
+    /// The id: the `sub` of tokens. It is never given again.
+    pub id: String,
+    /// The name that is typed at sign-in.
+    pub name: String,
+    /// The roles.
+    pub roles: BTreeSet<String>,
+    /// Whether the user may sign in.
+    pub enabled: bool,
+    /// When the user was added.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// The user's factors, where one user is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factors: Option<Vec<Factor>>,
+}
+
+/// A user to add. Nobody signs in by a password alone: a factor is enrolled next.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "ann", "roles": ["clerk"], "password": "correct horse battery staple"}))]
+pub struct NewUser {
+    /// The name that will be typed at sign-in.
+    pub name: String,
+    /// The roles.
+    #[serde(default)]
+    pub roles: BTreeSet<String>,
+    /// The password.
+    #[serde(with = "crate::secret")]
+    #[schema(value_type = String, format = Password)]
+    pub password: SecretText,
+}
+
+/// What is to change of a user; what is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"roles": ["clerk", "auditor"]}))]
+pub struct UserChange {
+    /// All of the user's roles from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<BTreeSet<String>>,
+    /// Whether the user may sign in. `false` ends sessions and refresh tokens at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// A new password. Sessions and refresh tokens end.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"password": "correct horse battery staple"}))]
+pub struct NewPassword {
+    /// The password.
+    #[serde(with = "crate::secret")]
+    #[schema(value_type = String, format = Password)]
+    pub password: SecretText,
+}
+
+/// Which users are asked for, beside the page.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UserQuery {
+    /// The `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// How many at most, 1 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub limit: Option<u16>,
+    /// Those with this role alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Those who may sign in, or may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// What became of a user's tries.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"had_tries_counted": true}))]
+pub struct Unlocked {
+    /// Whether any wrong try had been counted.
+    pub had_tries_counted: bool,
+}
+
+/// An account whose tries are exhausted.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"user": "ann", "what": "digits", "counts": 10, "until": "2026-11-30T09:00:00Z"}))]
+pub struct LockedAccount {
+    /// The user; absent for names that are no user's, which are not kept.
+    pub user: Option<String>,
+    /// What was guessed at: `digits`, `key`, `recovery`, `none`, or the `account` as a whole, which locks nothing.
+    pub what: String,
+    /// How many tries are counted.
+    pub counts: u32,
+    /// When the lock ends.
+    #[schema(format = DateTime)]
+    pub until: String,
+}
+
+/// A browser in which a user is signed in.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": "Yk3v0c2t", "signed_in_at": "2026-11-30T08:00:00Z", "last_used_at": "2026-11-30T08:10:00Z",
+    "ends_at": "2026-11-30T16:00:00Z", "client_address": "192.0.2.7", "factors": ["totp"]}))]
+pub struct Session {
+    /// What names it here; not what the browser holds.
+    pub id: String,
+    /// When the user signed in.
+    #[schema(format = DateTime)]
+    pub signed_in_at: String,
+    /// When it was used last.
+    #[schema(format = DateTime)]
+    pub last_used_at: String,
+    /// When it ends at the latest.
+    #[schema(format = DateTime)]
+    pub ends_at: String,
+    /// The address that it began from.
+    pub client_address: Option<String>,
+    /// What the user showed beside the password, or instead of it.
+    pub factors: Vec<String>,
+}
+
+/// A refresh token's family: what an app may have of a user until it ends.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"id": "018f0a8e-3c1b-7d2a-9c64-1f0e5b7a2d31", "client": "mail", "scope": "mail.read",
+    "began_at": "2026-11-30T08:00:00Z", "ends_at": "2026-12-30T08:00:00Z"}))]
+pub struct Grant {
+    /// The id.
+    pub id: String,
+    /// The client's name, or its id where it is gone.
+    pub client: String,
+    /// The scopes, separated by blanks.
+    pub scope: String,
+    /// When it began.
+    #[schema(format = DateTime)]
+    pub began_at: String,
+    /// When it ends at the latest.
+    #[schema(format = DateTime)]
+    pub ends_at: String,
+}

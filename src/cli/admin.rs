@@ -1,0 +1,232 @@
+//! How commands reach the admin API: over the socket of this node's server, or in this process where none runs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tower::ServiceExt as _;
+use url::Url;
+
+use super::{Output, deployment};
+use crate::config::Config;
+use crate::server::api::{ApiState, CLAIM_HEADER, Operator, router};
+use crate::server::{Need, Runtime, try_lock};
+use signet_admin_api::{Page, PageQuery, Problem};
+use signet_state_file::LockedFile;
+
+/// How long a command waits for another one, or for a server that starts or ends.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it looks meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// After which time it says what it waits for.
+const SAYS_SO_AFTER: Duration = Duration::from_secs(1);
+/// The longest answer that is read, in bytes.
+const LONGEST: usize = 64 * 1024 * 1024;
+/// The longest that an answer is waited for: an HSM may be slow, and a list long.
+const ANSWER: Duration = Duration::from_secs(300);
+
+/// The admin API, wherever it is.
+pub(super) struct Admin {
+    way: Way,
+}
+
+enum Way {
+    /// A server of this node runs.
+    Socket(reqwest::Client),
+    /// None runs: this process is the node until the command ends.
+    Here { router: axum::Router, runtime: Box<Runtime>, _lock: LockedFile },
+}
+
+impl Admin {
+    /// Finds this node's server, or becomes the node until the command ends. `need` says what the command needs then.
+    /// Errors: neither works, and why.
+    pub(super) async fn open(config: &Path, need: Need, output: &Output) -> anyhow::Result<Self> {
+        let judged = Config::load_with_environment(config)?;
+        let socket = &judged.admin.socket;
+        let begun = tokio::time::Instant::now();
+        let mut said = false;
+        loop {
+            if let Some(way) = reach(socket).await? {
+                return Ok(Self { way });
+            }
+            if let Some(lock) = try_lock(judged.store.folder())? {
+                let runtime = Box::new(deployment::open(config, need, output).await?);
+                let router = router(ApiState::new(runtime.signet.clone()));
+                return Ok(Self { way: Way::Here { router, runtime, _lock: lock } });
+            }
+            anyhow::ensure!(
+                begun.elapsed() < PATIENCE,
+                "a server or another command has had the lock of {} for {} s, and nothing answers at {}",
+                judged.store.folder().display(),
+                PATIENCE.as_secs(),
+                socket.display()
+            );
+            if !said && begun.elapsed() > SAYS_SO_AFTER {
+                said = true;
+                output.progress("waiting for another command, or for a server that starts or ends");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Reads one thing.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> anyhow::Result<T> {
+        parsed(&self.send::<()>(Method::GET, url(path, &())?, None).await?)
+    }
+
+    /// Reads a list, all of its pages.
+    pub(super) async fn all<T: DeserializeOwned>(&self, path: &[&str]) -> anyhow::Result<Vec<T>> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let query = PageQuery { after, limit: Some(PageQuery::MOST) };
+            let page: Page<T> = parsed(&self.send::<()>(Method::GET, url(path, &query)?, None).await?)?;
+            all.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Has something made or done, and reads what became of it.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<T> {
+        parsed(&self.send(Method::POST, url(path, &())?, Some(body)).await?)
+    }
+
+    /// Changes a thing, and reads what it is then.
+    pub(super) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<T> {
+        parsed(&self.send(Method::PATCH, url(path, &())?, Some(body)).await?)
+    }
+
+    /// Puts something in its place.
+    pub(super) async fn put(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<()> {
+        self.send(Method::PUT, url(path, &())?, Some(body)).await.map(drop)
+    }
+
+    /// Removes or ends a thing.
+    pub(super) async fn delete(&self, path: &[&str]) -> anyhow::Result<()> {
+        self.send::<()>(Method::DELETE, url(path, &())?, None).await.map(drop)
+    }
+
+    async fn send<B: Serialize>(&self, method: Method, url: Url, body: Option<&B>) -> anyhow::Result<Vec<u8>> {
+        let body = body.map(serde_json::to_vec).transpose()?;
+        let (status, bytes) = match &self.way {
+            Way::Socket(client) => over_socket(client, method, url, body).await?,
+            Way::Here { router, .. } => in_process(router.clone(), method, &url, body).await?,
+        };
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(anyhow::anyhow!(problem.detail)),
+            Err(_) => Err(anyhow::anyhow!("the server answers {status}, and not why")),
+        }
+    }
+
+    /// Ends what was begun for the command alone.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        match self.way {
+            Way::Socket(_) => Ok(()),
+            Way::Here { runtime, .. } => runtime.close().await,
+        }
+    }
+}
+
+/// Whether a server answers at a socket.
+/// Errors: one does, and does not let this account in.
+async fn reach(socket: &Path) -> anyhow::Result<Option<Way>> {
+    match tokio::net::UnixStream::connect(socket).await {
+        Ok(_) => {
+            let client = reqwest::Client::builder().unix_socket(socket).timeout(ANSWER).build()?;
+            Ok(Some(Way::Socket(client)))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(error).with_context(|| {
+            format!(
+                "{} does not let this account in: it is for root, the server's own account and the group that `admin.group` names",
+                socket.display()
+            )
+        }),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The address of a thing: each part of the path is a name, which may hold anything.
+fn url(path: &[&str], query: &impl Serialize) -> anyhow::Result<Url> {
+    let mut url = Url::parse("http://signet/api/v1")?;
+    url.path_segments_mut().map_err(|()| anyhow::anyhow!("an http URL has a path"))?.extend(path);
+    if let serde_json::Value::Object(members) = serde_json::to_value(query)? {
+        let mut pairs = url.query_pairs_mut();
+        for (name, value) in members {
+            match value {
+                serde_json::Value::String(text) => pairs.append_pair(&name, &text),
+                other => pairs.append_pair(&name, &other.to_string()),
+            };
+        }
+    }
+    Ok(url)
+}
+
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
+    serde_json::from_slice(bytes).context("the server's answer is not what this program expects: are both of one version?")
+}
+
+async fn over_socket(
+    client: &reqwest::Client,
+    method: Method,
+    url: Url,
+    body: Option<Vec<u8>>,
+) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    let mut request = client.request(method, url);
+    if let Some(claim) = claim()? {
+        request = request.header(CLAIM_HEADER, claim);
+    }
+    if let Some(body) = body {
+        request = request.header(header::CONTENT_TYPE, "application/json").body(body);
+    }
+    let answer = request.send().await.context("the server did not answer")?;
+    Ok((answer.status(), answer.bytes().await.context("the server's answer broke off")?.to_vec()))
+}
+
+async fn in_process(
+    router: axum::Router,
+    method: Method,
+    url: &Url,
+    body: Option<Vec<u8>>,
+) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+    let mut request = Request::builder().method(method).uri(url.as_str());
+    if let Some(claim) = claim()? {
+        request = request.header(CLAIM_HEADER, claim);
+    }
+    if body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let uid = Some(rustix::process::getuid().as_raw());
+    let request = request.extension(ConnectInfo(Operator { uid })).body(Body::from(body.unwrap_or_default()))?;
+    let answer = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+    let (parts, body) = answer.into_parts();
+    Ok((parts.status, to_bytes(body, LONGEST).await?.to_vec()))
+}
+
+/// The name that the operator gave.
+fn claim() -> anyhow::Result<Option<HeaderValue>> {
+    let claim = deployment::claimed_name();
+    claim.map(|name| HeaderValue::from_bytes(name.as_bytes())).transpose().context("--operator can't be sent")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_a_path_are_encoded_and_a_query_says_what_is_there() {
+        let plain = url(&["users", "ann/../bob?", "password"], &()).unwrap();
+        assert_eq!(plain.as_str(), "http://signet/api/v1/users/ann%2F..%2Fbob%3F/password");
+        let page = url(&["users"], &PageQuery { after: Some("a&b".to_owned()), limit: Some(7) }).unwrap();
+        assert_eq!(page.as_str(), "http://signet/api/v1/users?after=a%26b&limit=7");
+    }
+}

@@ -1,0 +1,270 @@
+//! `/api/v1/factors`, and those of a user: what people sign in with beside the password.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::body::Named;
+use super::lists::{limit, page};
+use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused};
+use signet_admin_api::Page;
+use signet_admin_api::factors::{
+    Enrolled, Factor, FactorChange, FactorQuery, NewFactor, NewHotp, NewReplacement, NewTotp, NewYubicoOtp, TwoCodes,
+};
+use signet_core::audit::RequestContext;
+use signet_core::keys::OtpHash;
+use signet_core::mfa::enrolment::{ClockProfile, TotpParameters, from_base32};
+use signet_core::secret::{SecretBytes, SecretText};
+use signet_service::factors::enrolment::{Device, NewOtp, YubicoKey};
+use signet_service::factors::recovery::MadeCodes;
+use signet_store::{FactorDetail, FactorId, FactorState, ListedFactor};
+
+/// A factor as the API shows it.
+pub fn view(factor: &signet_store::Factor) -> Factor {
+    let (mut public_id, mut key_thumbprint, mut attested, mut model) = (None, None, None, None);
+    match &factor.detail {
+        FactorDetail::YubicoOtp(_) | FactorDetail::YubicoRemote(_) => {
+            public_id = factor.detail.handle().map(str::to_owned);
+        }
+        FactorDetail::Piv(state) => {
+            (key_thumbprint, attested) = (Some(state.key_thumbprint.clone()), Some(state.attested));
+        }
+        FactorDetail::WebAuthn(key) => (attested, model) = (Some(key.attested), key.aaguid.clone()),
+        FactorDetail::Totp(_) | FactorDetail::Hotp(_) | FactorDetail::Recovery(_) => {}
+    }
+    let requested_by = match &factor.state {
+        FactorState::Pending { requested_by } => Some(requested_by.clone()),
+        FactorState::Enabled | FactorState::Disabled => None,
+    };
+    Factor {
+        id: factor.id.to_string(),
+        user: None,
+        kind: factor.detail.kind().name().to_owned(),
+        label: factor.label.clone(),
+        serial: factor.serial.clone(),
+        public_id,
+        key_thumbprint,
+        attested,
+        model,
+        state: factor.state.name().to_owned(),
+        requested_by,
+        valid_until: factor.valid_until.map(|at| at.to_string()),
+        created_at: factor.created_at.to_string(),
+        last_used_at: factor.last_used_at.map(|at| at.to_string()),
+    }
+}
+
+fn listed(listed: &ListedFactor) -> Factor {
+    Factor { user: Some(listed.user_name.clone()), ..view(&listed.factor) }
+}
+
+fn enrolled(factor: &signet_store::Factor) -> Enrolled {
+    Enrolled { factor: view(factor), secret_base32: None, otpauth_uri: None, codes: None }
+}
+
+/// List everybody's factors
+#[utoipa::path(get, path = "/factors", tag = "factors", operation_id = "listAllFactors", params(FactorQuery),
+    responses((status = 200, body = Page<Factor>), Faults))]
+pub(super) async fn all(
+    State(api): State<ApiState>,
+    Asked(asked): Asked<FactorQuery>,
+) -> Result<Json<Page<Factor>>, Refused> {
+    let lifecycle = &api.issuer().factors.lifecycle;
+    let read = |after: Option<String>, most| async move {
+        lifecycle.factors_after(after.map(FactorId::new).as_ref(), most).await
+    };
+    let cursor = |listed: &ListedFactor| listed.factor.id.to_string();
+    page(asked.after, limit(asked.limit)?, read, cursor, |_| true, listed).await.map(Json)
+}
+
+/// List a user's factors
+#[utoipa::path(get, path = "/users/{name}/factors", tag = "factors", operation_id = "listFactors",
+    params(("name" = String, Path, description = "The user's name")),
+    responses((status = 200, body = Vec<Factor>), Faults))]
+pub(super) async fn list(State(api): State<ApiState>, Named(name): Named<String>) -> Result<Json<Vec<Factor>>, Refused> {
+    let factors = api.issuer().factors.lifecycle.list_factors(&name).await?;
+    Ok(Json(factors.iter().map(view).collect()))
+}
+
+/// Enrol a factor for a user; what is secret of it is shown this once
+#[utoipa::path(post, path = "/users/{name}/factors", tag = "factors", operation_id = "addFactor", request_body = NewFactor,
+    params(("name" = String, Path, description = "The user's name")),
+    responses((status = 201, body = Enrolled), Faults))]
+pub(super) async fn add(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(name): Named<String>,
+    Body(new): Body<NewFactor>,
+) -> Result<Created<Enrolled>, Refused> {
+    let factors = &api.issuer().factors;
+    let enrolment = &factors.enrolment;
+    Ok(Created(match new {
+        NewFactor::Totp(new) => add_otp(&api, &name, totp(new)?, &caller).await?,
+        NewFactor::Hotp(new) => add_otp(&api, &name, hotp(new)?, &caller).await?,
+        NewFactor::Recovery => {
+            with_codes(&factors.recovery.make_recovery_codes(&name, &caller).await?)
+        }
+        NewFactor::YubicoOtp(new) => {
+            let label = new.label.clone().unwrap_or_else(|| "yubikey".to_owned());
+            enrolled(&enrolment.enrol_yubico_otp(&name, &label, &yubico_key(&new)?, &caller).await?)
+        }
+        NewFactor::YubicoRemote(new) => {
+            let label = new.label.unwrap_or_else(|| "yubikey".to_owned());
+            enrolled(&enrolment.enrol_yubico_remote(&name, &label, &new.public_id, &caller).await?)
+        }
+    }))
+}
+
+/// Give a user whose token is lost codes that hold for a while; they are shown this once
+#[utoipa::path(post, path = "/users/{name}/replacement", tag = "factors", operation_id = "replaceToken",
+    request_body = NewReplacement, params(("name" = String, Path, description = "The user's name")),
+    responses((status = 201, body = Enrolled), Faults))]
+pub(super) async fn replace(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(name): Named<String>,
+    Body(new): Body<NewReplacement>,
+) -> Result<Created<Enrolled>, Refused> {
+    let valid = Duration::from_secs(u64::from(new.valid_seconds));
+    let made = api.issuer().factors.recovery.replace_token(&name, valid, new.codes, &caller).await?;
+    Ok(Created(with_codes(&made)))
+}
+
+fn with_codes(made: &MadeCodes) -> Enrolled {
+    let codes = made.codes.iter().map(|code| code.expose().to_owned()).collect();
+    Enrolled { codes: Some(codes), ..enrolled(&made.factor) }
+}
+
+async fn add_otp(api: &ApiState, user: &str, new: NewOtp, caller: &RequestContext) -> Result<Enrolled, Refused> {
+    let is_fresh = new.secret.is_none();
+    let (factor, enrolment) = api.issuer().factors.enrolment.enrol_otp(user, new, caller).await?;
+    let shown = |text: &SecretText| is_fresh.then(|| text.clone());
+    Ok(Enrolled {
+        secret_base32: shown(&enrolment.secret_base32),
+        otpauth_uri: shown(&enrolment.otpauth_uri),
+        ..enrolled(&factor)
+    })
+}
+
+fn totp(new: NewTotp) -> Result<NewOtp, Refused> {
+    let profile = if new.hardware { ClockProfile::Hardware } else { ClockProfile::Synchronised };
+    Ok(NewOtp {
+        label: new.label.unwrap_or_else(|| "totp".to_owned()),
+        serial: new.serial,
+        parameters: parameters(new.hash.as_deref(), new.digits, new.period)?,
+        device: Device::Clock(profile),
+        secret: secret(new.secret_base32.as_ref())?,
+    })
+}
+
+fn hotp(new: NewHotp) -> Result<NewOtp, Refused> {
+    let counter = new.counter.unwrap_or(0);
+    if !(0..1 << 53).contains(&counter) {
+        return Err(Refused::input("the counter must be 0 to 9007199254740991"));
+    }
+    Ok(NewOtp {
+        label: new.label.unwrap_or_else(|| "hotp".to_owned()),
+        serial: new.serial,
+        parameters: parameters(new.hash.as_deref(), new.digits, None)?,
+        device: Device::Counter(counter),
+        secret: secret(new.secret_base32.as_ref())?,
+    })
+}
+
+fn parameters(hash: Option<&str>, digits: Option<u8>, period: Option<u32>) -> Result<TotpParameters, Refused> {
+    let hash = match hash.unwrap_or("SHA1") {
+        "SHA1" => OtpHash::Sha1,
+        "SHA256" => OtpHash::Sha256,
+        "SHA512" => OtpHash::Sha512,
+        _ => return Err(Refused::input("hash must be SHA1, SHA256 or SHA512")),
+    };
+    let parameters = TotpParameters::new(hash, digits.unwrap_or(6), period.unwrap_or(30));
+    parameters.map_err(|error| Refused::input(error.to_string()))
+}
+
+fn secret(base32: Option<&SecretText>) -> Result<Option<SecretBytes>, Refused> {
+    let Some(text) = base32 else { return Ok(None) };
+    from_base32(text.expose().trim()).map(Some).ok_or_else(|| Refused::input("the secret is not base32"))
+}
+
+/// The two halves of a YubiKey's OTP slot.
+pub(super) fn yubico_key(new: &NewYubicoOtp) -> Result<YubicoKey, Refused> {
+    let private_id = SecretBytes::from_hex(new.private_id.expose().trim())
+        .and_then(|private_id| private_id.expose().try_into().ok())
+        .ok_or_else(|| Refused::input("the private id must be 12 hex digits"))?;
+    let secret = SecretBytes::from_hex(new.secret_key.expose().trim())
+        .filter(|secret| secret.expose().len() == 16)
+        .ok_or_else(|| Refused::input("the AES key must be 32 hex digits"))?;
+    Ok(YubicoKey { public_id: new.public_id.clone(), private_id, secret })
+}
+
+/// Show a factor
+#[utoipa::path(get, path = "/factors/{id}", tag = "factors", operation_id = "showFactor",
+    params(("id" = String, Path, description = "The factor's id")), responses((status = 200, body = Factor), Faults))]
+pub(super) async fn show(State(api): State<ApiState>, Named(id): Named<String>) -> Result<Json<Factor>, Refused> {
+    shown(&api, &id).await.map(Json)
+}
+
+async fn shown(api: &ApiState, id: &str) -> Result<Factor, Refused> {
+    Ok(view(&api.issuer().factors.lifecycle.find_factor(&FactorId::new(id)).await?))
+}
+
+/// Name a factor, or say whether it proves its user
+#[utoipa::path(patch, path = "/factors/{id}", tag = "factors", operation_id = "changeFactor", request_body = FactorChange,
+    params(("id" = String, Path, description = "The factor's id")), responses((status = 200, body = Factor), Faults))]
+pub(super) async fn change(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(id): Named<String>,
+    Body(change): Body<FactorChange>,
+) -> Result<Json<Factor>, Refused> {
+    let (lifecycle, factor) = (&api.issuer().factors.lifecycle, FactorId::new(&id));
+    if let Some(label) = change.label {
+        lifecycle.rename_factor(&factor, &label, &caller).await?;
+    }
+    if let Some(enabled) = change.enabled {
+        lifecycle.enable_factor(&factor, enabled, &caller).await?;
+    }
+    shown(&api, &id).await.map(Json)
+}
+
+/// Remove a factor; its user's sessions and refresh tokens end
+#[utoipa::path(delete, path = "/factors/{id}", tag = "factors", operation_id = "removeFactor",
+    params(("id" = String, Path, description = "The factor's id")), responses((status = 204), Faults))]
+pub(super) async fn remove(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(id): Named<String>,
+) -> Result<StatusCode, Refused> {
+    api.issuer().factors.lifecycle.remove_factor(&FactorId::new(id), &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Find a TOTP or HOTP token that is out of step again, by two codes that it shows one after the other
+#[utoipa::path(post, path = "/factors/{id}/resynchronisation", tag = "factors", operation_id = "resynchroniseFactor",
+    request_body = TwoCodes, params(("id" = String, Path, description = "The factor's id")),
+    responses((status = 200, body = Factor), Faults))]
+pub(super) async fn resynchronise(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(id): Named<String>,
+    Body(codes): Body<TwoCodes>,
+) -> Result<Json<Factor>, Refused> {
+    let resync = &api.issuer().factors.resync;
+    resync.resync_factor(&FactorId::new(&id), [&codes.first, &codes.second], &caller).await?;
+    shown(&api, &id).await.map(Json)
+}
+
+/// Approve a factor that another operator asked for, where the four-eyes rule holds
+#[utoipa::path(post, path = "/factors/{id}/approval", tag = "factors", operation_id = "approveFactor",
+    params(("id" = String, Path, description = "The factor's id")), responses((status = 200, body = Factor), Faults))]
+pub(super) async fn approve(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(id): Named<String>,
+) -> Result<Json<Factor>, Refused> {
+    api.issuer().factors.lifecycle.approve_factor(&FactorId::new(&id), &caller).await?;
+    shown(&api, &id).await.map(Json)
+}

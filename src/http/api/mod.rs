@@ -1,0 +1,140 @@
+//! The admin API: `/api/v1`, a file a noun. What operators do goes through it, whoever speaks: the command line over the Unix
+//! socket, the command line in its own process where no server runs, or a program.
+//!
+//! It decides who asks and what an answer looks like; what a change means is decided in `service`. Described by
+//! `/api/openapi.json`.
+
+mod body;
+mod clients;
+mod documents;
+mod factors;
+mod lists;
+mod operator;
+mod preconditions;
+mod refusal;
+mod users;
+
+use std::sync::Arc;
+
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::Response;
+use axum::{Router, middleware};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use signet_admin_api::ProblemKind;
+use signet_service::{Deployment, Issuer};
+
+use body::{Asked, Body};
+pub use factors::view as factor_view;
+pub use operator::{CLAIM_HEADER, Operator};
+use operator::Caller;
+use refusal::{Created, Faults, Refused};
+
+/// What every operation is handed.
+#[derive(Clone)]
+pub struct ApiState {
+    signet: Arc<Deployment>,
+    /// One change at a time may depend on what was there before it.
+    changes: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl ApiState {
+    /// The state over a deployment.
+    pub fn new(signet: Arc<Deployment>) -> Self {
+        Self { signet, changes: Arc::default() }
+    }
+
+    fn issuer(&self) -> &Issuer {
+        self.signet.issuers.default_issuer()
+    }
+}
+
+/// Which socket, and as whom: not part of the document, since each listener has its own.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Signet admin API",
+        description = "What operators do: users, factors, clients. Names in paths are percent-encoded. Problems are told by \
+                       RFC 9457. Lists come by pages: `next` of a page is `after` of the next one.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
+    ),
+    tags(
+        (name = "users", description = "People who sign in"),
+        (name = "factors", description = "What they sign in with beside the password"),
+        (name = "clients", description = "The software that asks for tokens"),
+    ),
+)]
+struct Document;
+
+/// The operations with their description.
+fn operations() -> OpenApiRouter<ApiState> {
+    let operations = OpenApiRouter::new()
+        .routes(routes!(users::list, users::add))
+        .routes(routes!(users::show, users::change, users::remove))
+        .routes(routes!(users::set_password))
+        .routes(routes!(users::unlock))
+        .routes(routes!(users::locked))
+        .routes(routes!(users::sessions, users::sign_out))
+        .routes(routes!(users::end_session))
+        .routes(routes!(factors::list, factors::add))
+        .routes(routes!(factors::replace))
+        .routes(routes!(factors::all))
+        .routes(routes!(factors::show, factors::change, factors::remove))
+        .routes(routes!(factors::resynchronise))
+        .routes(routes!(factors::approve))
+        .routes(routes!(clients::list, clients::add))
+        .routes(routes!(clients::show, clients::change, clients::remove))
+        .routes(routes!(clients::renew_secret));
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", operations)
+}
+
+/// The router of the admin API. Whoever asks is put beside each request by the listener, as an [`Operator`].
+pub fn router(state: ApiState) -> Router {
+    let (router, document) = operations().split_for_parts();
+    let document = documents::Served::new(&document);
+    router
+        .route("/api/openapi.json", axum::routing::get(move || std::future::ready(document.answer())))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(state.clone(), preconditions::judge))
+        .layer(middleware::from_fn_with_state(state.clone(), operator::attach))
+        .with_state(state)
+}
+
+async fn nothing_here(uri: Uri) -> Refused {
+    let detail = format!("there is nothing at {}; /api/openapi.json describes what is there", uri.path());
+    Refused::new(ProblemKind::NotFound, StatusCode::NOT_FOUND, detail)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Response {
+    use axum::response::IntoResponse as _;
+    let detail = format!("{} does not take {method}; the Allow header says what it takes", uri.path());
+    Refused::new(ProblemKind::MethodNotAllowed, StatusCode::METHOD_NOT_ALLOWED, detail).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_says_what_it_takes_and_answers() {
+        let (_, document) = operations().split_for_parts();
+        let document = serde_json::to_value(&document).unwrap();
+        let mut count = 0;
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                count += 1;
+                let name = format!("{method} {path}");
+                assert!(operation["summary"].as_str().is_some_and(|text| text.len() > 8), "{name}");
+                assert!(operation["operationId"].is_string() && operation["tags"].is_array(), "{name}");
+                assert!(operation["responses"]["503"].is_object(), "{name}");
+                let body = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+                let Some(schema) = body.as_str().and_then(|name| name.rsplit('/').next()) else { continue };
+                assert!(document["components"]["schemas"][schema]["example"].is_object(), "{name}: no example");
+            }
+        }
+        assert!(count > 20, "{count}");
+    }
+}

@@ -1,0 +1,129 @@
+//! Who asks: the account that the kernel names at the other end of the socket.
+
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use axum::serve::IncomingStream;
+use nix::unistd::{Uid, User};
+use tokio::net::UnixListener;
+
+use super::{ApiState, Refused};
+use signet_admin_api::ProblemKind;
+use signet_core::audit::RequestContext;
+
+/// Who an operator says to be, where several people share a system account. Written down, and decides nothing by itself.
+pub const CLAIM_HEADER: HeaderName = HeaderName::from_static("signet-operator");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The system account at the other end of the socket, as the kernel names it; the command's own where there is no server.
+#[derive(Debug, Clone, Copy)]
+pub struct Operator {
+    /// Its number; absent where the kernel does not say.
+    pub uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Operator {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+    }
+}
+
+/// Who asks, as the audit record will say.
+#[derive(Debug, Clone)]
+pub(super) struct Caller(pub(super) RequestContext);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refused> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(nobody)
+    }
+}
+
+fn nobody() -> Refused {
+    Refused::new(ProblemKind::Forbidden, StatusCode::FORBIDDEN, "who asks is not an account of this machine")
+}
+
+/// Puts who asks beside a request, and gives it an id.
+pub(super) async fn attach(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
+    let request_id = state.issuer().ids.next();
+    let claim = match request.headers().get(CLAIM_HEADER).map(claimed) {
+        None => None,
+        Some(Some(claim)) => Some(claim),
+        Some(None) => return bad_claim().into_response(),
+    };
+    let operator = request.extensions().get::<ConnectInfo<Operator>>().map(|operator| operator.0);
+    let account = match operator.and_then(|operator| operator.uid) {
+        Some(uid) => account_of(uid).await.map(|account| (uid, account)),
+        None => None,
+    };
+    let asks = account.map(|(uid, account)| told(uid, &account, claim.as_deref()));
+    let mut response = match asks {
+        Some(operator) => {
+            let context =
+                RequestContext { request_id: Some(request_id.clone()), address: None, operator: Some(operator) };
+            request.extensions_mut().insert(Caller(context));
+            next.run(request).await
+        }
+        None => nobody().into_response(),
+    };
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The operator as the audit record says: `ann (uid 1000)`, and `bob by ann (uid 1000)` where a name was claimed.
+fn told(uid: u32, account: &str, claim: Option<&str>) -> String {
+    match claim {
+        Some(claim) => format!("{claim} by {account} (uid {uid})"),
+        None => format!("{account} (uid {uid})"),
+    }
+}
+
+/// The name of an account; none where the number is no account's, or nobody can say now.
+async fn account_of(uid: u32) -> Option<String> {
+    // The look-up may ask a directory.
+    let found = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid))).await;
+    found.ok()?.ok()?.map(|user| user.name)
+}
+
+fn claimed(value: &HeaderValue) -> Option<String> {
+    let claim = String::from_utf8(value.as_bytes().to_vec()).ok()?;
+    let well_formed = (1..=64).contains(&claim.chars().count())
+        && claim.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_' | '@'));
+    well_formed.then_some(claim)
+}
+
+fn bad_claim() -> Refused {
+    let detail = "the operator's name takes up to 64 letters, digits, `.`, `-`, `_` and `@`";
+    Refused::new(ProblemKind::Invalid, StatusCode::BAD_REQUEST, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_and_name_are_told_and_a_claim_beside_them() {
+        assert_eq!(told(1000, "ann", None), "ann (uid 1000)");
+        assert_eq!(told(1000, "ann", Some("bob")), "bob by ann (uid 1000)");
+    }
+
+    #[tokio::test]
+    async fn a_number_without_an_account_has_no_name() {
+        assert_eq!(account_of(0).await.as_deref(), Some("root"));
+        assert_eq!(account_of(0x3fff_fff0).await, None);
+    }
+
+    #[test]
+    fn a_claim_is_a_name_and_nothing_else() {
+        assert_eq!(claimed(&HeaderValue::from_static("ann.b@bank")).as_deref(), Some("ann.b@bank"));
+        for bad in ["", "ann (uid 0)", "a b"] {
+            assert_eq!(claimed(&HeaderValue::from_static(bad)), None, "{bad}");
+        }
+    }
+}

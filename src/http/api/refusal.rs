@@ -1,0 +1,117 @@
+//! How a refusal or fault is told (RFC 9457).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::IntoResponses;
+
+use signet_admin_api::{Problem, ProblemKind};
+use signet_service::{ChangeError, Unavailable};
+use signet_store::StoreFailure;
+
+/// An operation that was not done, and why.
+#[derive(Debug)]
+pub(super) struct Refused(Problem);
+
+impl Refused {
+    pub(super) fn new(kind: ProblemKind, status: StatusCode, detail: impl Into<String>) -> Self {
+        Self(Problem::new(kind, status.as_u16(), detail))
+    }
+
+    /// 422: what was asked for can't be.
+    pub(super) fn input(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::Invalid, StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::Conflict, StatusCode::CONFLICT, detail)
+    }
+}
+
+impl From<ChangeError> for Refused {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ChangeError::Taken { .. } | ChangeError::NotInitialised(_) => Self::conflict(detail),
+            ChangeError::Missing { .. } => Self::new(ProblemKind::NotFound, StatusCode::NOT_FOUND, detail),
+            ChangeError::Input(_) => Self::input(detail),
+            ChangeError::Store(error) => match error.failure {
+                StoreFailure::Unavailable(_) | StoreFailure::Busy(_) | StoreFailure::NoRowKeys => {
+                    Self::unavailable(detail)
+                }
+                // Only a person's decision ends these.
+                StoreFailure::Corrupt(_)
+                | StoreFailure::Forged { .. }
+                | StoreFailure::RolledBack
+                | StoreFailure::Unanswered
+                | StoreFailure::Fenced(_)
+                | StoreFailure::Refused(_) => Self::conflict(detail),
+            },
+            ChangeError::Hsm(_) | ChangeError::Unavailable(_) => Self::unavailable(detail),
+        }
+    }
+}
+
+impl From<Unavailable> for Refused {
+    fn from(error: Unavailable) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.0)).into_response();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+/// What was made, 201.
+pub(super) struct Created<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        (StatusCode::CREATED, Json(self.0)).into_response()
+    }
+}
+
+/// The faults that every operation can end in.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it describes what `Refused` answers")]
+pub(super) enum Faults {
+    /// The request can't be read.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Unreadable(Problem),
+    /// Who asks may not do this.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// There is no such thing.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(Problem),
+    /// It does not fit to what is there.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(Problem),
+    /// It was changed meanwhile: what `If-Match` names is not what is there.
+    #[response(status = 412, content_type = "application/problem+json")]
+    ChangedMeanwhile(Problem),
+    /// The body is too long.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLong(Problem),
+    /// The body is not JSON by its `Content-Type`.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(Problem),
+    /// What was asked for can't be.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// HSM or store do not answer; the same request may be made again.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}

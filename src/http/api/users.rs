@@ -1,0 +1,183 @@
+//! `/api/v1/users`: people who sign in.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::body::Named;
+use super::lists::{limit, page};
+use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, factors};
+use signet_admin_api::Page;
+use signet_admin_api::users::{
+    LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery,
+};
+
+/// A user as the API shows it.
+fn view(user: &signet_store::User) -> User {
+    User {
+        id: user.id.to_string(),
+        name: user.name.clone(),
+        roles: user.roles.clone(),
+        enabled: user.enabled,
+        created_at: user.created_at.to_string(),
+        factors: None,
+    }
+}
+
+async fn shown(api: &ApiState, name: &str) -> Result<User, Refused> {
+    let user = api.issuer().accounts.find_user(name).await?;
+    let listed = api.issuer().factors.lifecycle.list_factors(name).await?;
+    Ok(User { factors: Some(listed.iter().map(factors::view).collect()), ..view(&user) })
+}
+
+/// List users, by name
+#[utoipa::path(get, path = "/users", tag = "users", operation_id = "listUsers", params(UserQuery),
+    responses((status = 200, body = Page<User>), Faults))]
+pub(super) async fn list(State(api): State<ApiState>, Asked(asked): Asked<UserQuery>) -> Result<Json<Page<User>>, Refused> {
+    let keep = |user: &signet_store::User| {
+        asked.role.as_ref().is_none_or(|role| user.roles.contains(role))
+            && asked.enabled.is_none_or(|enabled| user.enabled == enabled)
+    };
+    let accounts = &api.issuer().accounts;
+    let read = |after: Option<String>, most| async move { accounts.users_after(after.as_deref(), most).await };
+    page(asked.after.clone(), limit(asked.limit)?, read, |user| user.name.clone(), keep, view).await.map(Json)
+}
+
+/// Add a user, who can sign in once a factor is enrolled
+#[utoipa::path(post, path = "/users", tag = "users", operation_id = "addUser", request_body = NewUser,
+    responses((status = 201, body = User), Faults))]
+pub(super) async fn add(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Body(new): Body<NewUser>,
+) -> Result<Created<User>, Refused> {
+    let user = api.issuer().accounts.add_user(&new.name, new.roles, &new.password, &caller).await?;
+    Ok(Created(view(&user)))
+}
+
+/// Show a user with the user's factors
+#[utoipa::path(get, path = "/users/{name}", tag = "users", operation_id = "showUser",
+    params(("name" = String, Path, description = "The user's name")), responses((status = 200, body = User), Faults))]
+pub(super) async fn show(State(api): State<ApiState>, Named(name): Named<String>) -> Result<Json<User>, Refused> {
+    shown(&api, &name).await.map(Json)
+}
+
+/// Change a user's roles, or whether the user may sign in
+#[utoipa::path(patch, path = "/users/{name}", tag = "users", operation_id = "changeUser", request_body = UserChange,
+    params(("name" = String, Path, description = "The user's name")), responses((status = 200, body = User), Faults))]
+pub(super) async fn change(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(name): Named<String>,
+    Body(change): Body<UserChange>,
+) -> Result<Json<User>, Refused> {
+    let accounts = &api.issuer().accounts;
+    if let Some(roles) = change.roles {
+        accounts.set_roles(&name, roles, &caller).await?;
+    }
+    if let Some(enabled) = change.enabled {
+        accounts.enable_user(&name, enabled, &caller).await?;
+    }
+    shown(&api, &name).await.map(Json)
+}
+
+/// Remove a user with all factors, sessions and refresh tokens
+#[utoipa::path(delete, path = "/users/{name}", tag = "users", operation_id = "removeUser",
+    params(("name" = String, Path, description = "The user's name")), responses((status = 204), Faults))]
+pub(super) async fn remove(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Refused> {
+    api.issuer().accounts.remove_user(&name, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Replace a user's password; sessions and refresh tokens end
+#[utoipa::path(put, path = "/users/{name}/password", tag = "users", operation_id = "setPassword", request_body = NewPassword,
+    params(("name" = String, Path, description = "The user's name")), responses((status = 204), Faults))]
+pub(super) async fn set_password(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(name): Named<String>,
+    Body(new): Body<NewPassword>,
+) -> Result<StatusCode, Refused> {
+    api.issuer().accounts.set_password(&name, &new.password, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Give a user all tries at signing in again
+#[utoipa::path(post, path = "/users/{name}/unlock", tag = "users", operation_id = "unlockUser",
+    params(("name" = String, Path, description = "The user's name")), responses((status = 200, body = Unlocked), Faults))]
+pub(super) async fn unlock(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(name): Named<String>,
+) -> Result<Json<Unlocked>, Refused> {
+    let had_tries_counted = api.issuer().accounts.unlock_user(&name, &caller).await?;
+    Ok(Json(Unlocked { had_tries_counted }))
+}
+
+/// List accounts whose tries are exhausted
+#[utoipa::path(get, path = "/locked-accounts", tag = "users", operation_id = "listLockedAccounts",
+    responses((status = 200, body = Vec<LockedAccount>), Faults))]
+pub(super) async fn locked(State(api): State<ApiState>) -> Result<Json<Vec<LockedAccount>>, Refused> {
+    let locked = api.issuer().accounts.locked_accounts().await?;
+    let view = |(account, user): (signet_core::mfa::lockout::LockedAccount, Option<signet_store::User>)| LockedAccount {
+        user: user.map(|user| user.name),
+        until: account.until.to_string(),
+        what: account.word,
+        counts: account.counts,
+    };
+    Ok(Json(locked.into_iter().map(view).collect()))
+}
+
+/// List the browsers in which a user is signed in, the newest first
+#[utoipa::path(get, path = "/users/{name}/sessions", tag = "users", operation_id = "listSessions",
+    params(("name" = String, Path, description = "The user's name")), responses((status = 200, body = Vec<Session>), Faults))]
+pub(super) async fn sessions(
+    State(api): State<ApiState>,
+    Named(name): Named<String>,
+) -> Result<Json<Vec<Session>>, Refused> {
+    let user = api.issuer().accounts.find_user(&name).await?;
+    let sessions = api.issuer().sessions.sessions_of(&user.id).await?;
+    Ok(Json(sessions.iter().map(session).collect()))
+}
+
+fn session(session: &signet_store::Session) -> Session {
+    Session {
+        id: session.id.to_string(),
+        signed_in_at: session.auth_time.to_string(),
+        last_used_at: session.last_seen_at.to_string(),
+        ends_at: session.expires_at.to_string(),
+        client_address: session.address.clone(),
+        factors: session.factors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// End all that a user's credentials have led to: sessions, refresh tokens, sign-ins under way
+#[utoipa::path(delete, path = "/users/{name}/sessions", tag = "users", operation_id = "signOutUser",
+    params(("name" = String, Path, description = "The user's name")), responses((status = 204), Faults))]
+pub(super) async fn sign_out(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Refused> {
+    let user = api.issuer().accounts.find_user(&name).await?;
+    api.issuer().sessions.sign_out(&user.id, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End one session of a user
+#[utoipa::path(delete, path = "/users/{name}/sessions/{id}", tag = "users", operation_id = "endSession",
+    params(("name" = String, Path, description = "The user's name"), ("id" = String, Path, description = "The session's id")),
+    responses((status = 204), Faults))]
+pub(super) async fn end_session(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named((name, id)): Named<(String, String)>,
+) -> Result<StatusCode, Refused> {
+    let user = api.issuer().accounts.find_user(&name).await?;
+    api.issuer().sessions.end_session_of(&user.id, &id, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
