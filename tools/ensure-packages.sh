@@ -53,6 +53,7 @@ chromium chromium a real browser uses the pages, with a security key of its own
 chromium-driver chromedriver drives it
 procps kill ends processes of a test
 openssl openssl makes keys outside of an HSM, which must be refused
+strace strace sees which files a command opens
 systemd systemd-socket-activate starts a worker of its own user behind a socket
 util-linux prlimit sets the limits that a full disk is made of
 postgresql postgres the database that many nodes share, a server of the tests' own

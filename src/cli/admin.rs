@@ -172,7 +172,8 @@ fn url(path: &[&str], query: &impl Serialize) -> anyhow::Result<Url> {
 }
 
 fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
-    serde_json::from_slice(bytes).context("the server's answer is not what this program expects: are both of one version?")
+    serde_json::from_slice(bytes)
+        .context("the server's answer is not what this program expects: are both of one version?")
 }
 
 async fn over_socket(

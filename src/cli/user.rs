@@ -128,9 +128,7 @@ impl UserCommand {
             // Both have their password by now.
             (Self::Add { .. } | Self::SetPassword { .. }, None) => Ok(()),
             (Self::List, _) => output.list(&admin.all::<User>(&["users"]).await?, COLUMNS, row),
-            (Self::Show(Named { name }), _) => {
-                output.value(&admin.get::<User>(&["users", &name]).await?, shown)
-            }
+            (Self::Show(Named { name }), _) => output.value(&admin.get::<User>(&["users", &name]).await?, shown),
             (Self::Disable(Named { name }), _) => {
                 change(&name, UserChange { enabled: Some(false), ..UserChange::default() }).await?;
                 output.done(&format!("{name} may no longer sign in; refresh tokens ended"))

@@ -47,9 +47,8 @@ impl AdminListener {
     /// Takes the socket's path. What a server that was killed left there is removed: this one holds the node's lock.
     /// Errors: the path can't be taken, or the group is none.
     pub(super) fn bind(config: &AdminConfig) -> anyhow::Result<Self> {
-        let listener = listen(config).with_context(|| {
-            format!("the admin socket {} can't be made (`admin.socket`)", config.socket.display())
-        })?;
+        let listener = listen(config)
+            .with_context(|| format!("the admin socket {} can't be made (`admin.socket`)", config.socket.display()))?;
         Ok(Self { listener, file: SocketFile(config.socket.clone()) })
     }
 
@@ -86,7 +85,8 @@ fn listen(config: &AdminConfig) -> anyhow::Result<UnixListener> {
     let listener = listener?;
     let mode = match &config.group {
         Some(name) => {
-            std::os::unix::fs::chown(path, None, Some(group(name)?.as_raw())).with_context(|| format!("it can't be given to the group {name}"))?;
+            std::os::unix::fs::chown(path, None, Some(group(name)?.as_raw()))
+                .with_context(|| format!("it can't be given to the group {name}"))?;
             WITH_GROUP
         }
         None => OWNER_ALONE,

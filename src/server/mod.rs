@@ -34,8 +34,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::http::{AcceptedHosts, HttpState, router};
 use crate::http::api::ApiState;
+use crate::http::{AcceptedHosts, HttpState, router};
 use admin::AdminListener;
 use certificates::Certificates;
 use node::NodeRight;

@@ -11,9 +11,7 @@ use crate::cli::admin::Admin;
 use crate::cli::yubico_key::check_public_id;
 use crate::cli::{Ended, Output, YubicoKeyOptions, input};
 use crate::server::Need;
-use signet_admin_api::factors::{
-    Enrolled, Factor, NewFactor, NewHotp, NewTotp, NewYubicoOtp, NewYubicoRemote,
-};
+use signet_admin_api::factors::{Enrolled, Factor, NewFactor, NewHotp, NewTotp, NewYubicoOtp, NewYubicoRemote};
 use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, TotpParameters, from_base32};
 use signet_core::secret::SecretText;

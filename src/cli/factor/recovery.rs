@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use clap::Args;
 use super::tell_pending;
 use crate::cli::admin::Admin;
 use crate::cli::{Ended, Output};
 use crate::server::Need;
+use clap::Args;
 use signet_admin_api::factors::{Enrolled, NewReplacement};
 
 #[derive(Debug, Args)]
@@ -25,7 +25,8 @@ pub(in crate::cli) struct Replace {
 
 impl Replace {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let Ok(valid_seconds) = u32::try_from(self.valid.as_secs()) else {
+        // A part of a second is one.
+        let Ok(valid_seconds) = u32::try_from(self.valid.as_millis().div_ceil(1000)) else {
             return Err(Ended::Usage("--valid takes at most 14 days".to_owned()).into());
         };
         let admin = Admin::open(config, Need::Hsm, output).await?;

@@ -29,7 +29,9 @@ fn refused(rejection: &JsonRejection) -> Refused {
     let detail = match rejection {
         JsonRejection::JsonSyntaxError(_) => "the body is not JSON".to_owned(),
         JsonRejection::JsonDataError(error) => fits_not(&source_of(error)),
-        JsonRejection::MissingJsonContentType(_) => "the body must be JSON, with `Content-Type: application/json`".into(),
+        JsonRejection::MissingJsonContentType(_) => {
+            "the body must be JSON, with `Content-Type: application/json`".into()
+        }
         _ if status == StatusCode::PAYLOAD_TOO_LARGE => "the body is too long".to_owned(),
         _ => "the body could not be read".to_owned(),
     };
@@ -47,11 +49,14 @@ fn source_of(error: &(dyn std::error::Error + 'static)) -> String {
 /// Says what does not fit by names alone: a value may be a secret.
 fn fits_not(text: &str) -> String {
     let names_alone = ["missing field", "unknown field", "duplicate field"];
-    if names_alone.iter().any(|start| text.starts_with(start)) {
-        return format!("the body does not fit: {text}");
+    // What stands before the first colon is the path to the place, of names too.
+    let (path, fault) = text.split_once(": ").filter(|(path, _)| !path.contains([' ', '`'])).unwrap_or(("", text));
+    if names_alone.iter().any(|start| fault.starts_with(start)) {
+        return format!("the body does not fit: {fault}");
     }
+    let of = if path.is_empty() { String::new() } else { format!(" of `{path}`") };
     let place = text.rsplit_once(" at line ").map(|(_, place)| format!(" at line {place}")).unwrap_or_default();
-    format!("the body does not fit: a value of another type is expected{place}; see /api/openapi.json")
+    format!("the body does not fit: the value{of} is none that is taken there{place}; see /api/openapi.json")
 }
 
 /// The query of a request.
@@ -94,8 +99,14 @@ mod tests {
 
     #[test]
     fn no_value_is_repeated() {
-        assert_eq!(fits_not("missing field `name` at line 1 column 2").find("name"), Some(43 - 5));
-        let told = fits_not("invalid type: string \"hunter2\", expected a map at line 1 column 9");
-        assert!(!told.contains("hunter2") && told.contains("line 1 column 9"), "{told}");
+        let told = fits_not("missing field `name` at line 1 column 2");
+        assert_eq!(told, "the body does not fit: missing field `name` at line 1 column 2");
+        assert!(fits_not("colour: unknown field `colour`, expected `name`").contains("unknown field `colour`"));
+        for path in ["", "roles[0]: "] {
+            let told = fits_not(&format!(
+                "{path}invalid type: string \"hunter2: missing field\", expected a map at line 1 column 9"
+            ));
+            assert!(!told.contains("hunter2") && told.contains("line 1 column 9"), "{told}");
+        }
     }
 }

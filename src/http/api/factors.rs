@@ -19,21 +19,11 @@ use signet_core::mfa::enrolment::{ClockProfile, TotpParameters, from_base32};
 use signet_core::secret::{SecretBytes, SecretText};
 use signet_service::factors::enrolment::{Device, NewOtp, YubicoKey};
 use signet_service::factors::recovery::MadeCodes;
-use signet_store::{FactorDetail, FactorId, FactorState, ListedFactor};
+use signet_store::{FactorId, FactorState, ListedFactor};
 
 /// A factor as the API shows it.
 pub fn view(factor: &signet_store::Factor) -> Factor {
-    let (mut public_id, mut key_thumbprint, mut attested, mut model) = (None, None, None, None);
-    match &factor.detail {
-        FactorDetail::YubicoOtp(_) | FactorDetail::YubicoRemote(_) => {
-            public_id = factor.detail.handle().map(str::to_owned);
-        }
-        FactorDetail::Piv(state) => {
-            (key_thumbprint, attested) = (Some(state.key_thumbprint.clone()), Some(state.attested));
-        }
-        FactorDetail::WebAuthn(key) => (attested, model) = (Some(key.attested), key.aaguid.clone()),
-        FactorDetail::Totp(_) | FactorDetail::Hotp(_) | FactorDetail::Recovery(_) => {}
-    }
+    let facts = factor.detail.facts();
     let requested_by = match &factor.state {
         FactorState::Pending { requested_by } => Some(requested_by.clone()),
         FactorState::Enabled | FactorState::Disabled => None,
@@ -44,10 +34,10 @@ pub fn view(factor: &signet_store::Factor) -> Factor {
         kind: factor.detail.kind().name().to_owned(),
         label: factor.label.clone(),
         serial: factor.serial.clone(),
-        public_id,
-        key_thumbprint,
-        attested,
-        model,
+        public_id: facts.public_id.map(str::to_owned),
+        key_thumbprint: facts.key_thumbprint.map(str::to_owned),
+        attested: facts.attested,
+        model: facts.model.map(str::to_owned),
         state: factor.state.name().to_owned(),
         requested_by,
         valid_until: factor.valid_until.map(|at| at.to_string()),
@@ -83,7 +73,10 @@ pub(super) async fn all(
 #[utoipa::path(get, path = "/users/{name}/factors", tag = "factors", operation_id = "listFactors",
     params(("name" = String, Path, description = "The user's name")),
     responses((status = 200, body = Vec<Factor>), Faults))]
-pub(super) async fn list(State(api): State<ApiState>, Named(name): Named<String>) -> Result<Json<Vec<Factor>>, Refused> {
+pub(super) async fn list(
+    State(api): State<ApiState>,
+    Named(name): Named<String>,
+) -> Result<Json<Vec<Factor>>, Refused> {
     let factors = api.issuer().factors.lifecycle.list_factors(&name).await?;
     Ok(Json(factors.iter().map(view).collect()))
 }
@@ -103,9 +96,7 @@ pub(super) async fn add(
     Ok(Created(match new {
         NewFactor::Totp(new) => add_otp(&api, &name, totp(new)?, &caller).await?,
         NewFactor::Hotp(new) => add_otp(&api, &name, hotp(new)?, &caller).await?,
-        NewFactor::Recovery => {
-            with_codes(&factors.recovery.make_recovery_codes(&name, &caller).await?)
-        }
+        NewFactor::Recovery => with_codes(&factors.recovery.make_recovery_codes(&name, &caller).await?),
         NewFactor::YubicoOtp(new) => {
             let label = new.label.clone().unwrap_or_else(|| "yubikey".to_owned());
             enrolled(&enrolment.enrol_yubico_otp(&name, &label, &yubico_key(&new)?, &caller).await?)

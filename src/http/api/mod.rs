@@ -28,8 +28,8 @@ use signet_service::{Deployment, Issuer};
 
 use body::{Asked, Body};
 pub use factors::view as factor_view;
-pub use operator::{CLAIM_HEADER, Operator};
 use operator::Caller;
+pub use operator::{CLAIM_HEADER, Operator};
 use refusal::{Created, Faults, Refused};
 
 /// What every operation is handed.
@@ -94,13 +94,16 @@ fn operations() -> OpenApiRouter<ApiState> {
 pub fn router(state: ApiState) -> Router {
     let (router, document) = operations().split_for_parts();
     let document = documents::Served::new(&document);
-    router
+    let operations = router
         .route("/api/openapi.json", axum::routing::get(move || std::future::ready(document.answer())))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
+        .with_state(state.clone());
+    // Around the router as a whole: who judges the condition of a PATCH asks the GET of the same path.
+    Router::new()
+        .fallback_service(operations)
         .layer(middleware::from_fn_with_state(state.clone(), preconditions::judge))
-        .layer(middleware::from_fn_with_state(state.clone(), operator::attach))
-        .with_state(state)
+        .layer(middleware::from_fn_with_state(state, operator::attach))
 }
 
 async fn nothing_here(uri: Uri) -> Refused {

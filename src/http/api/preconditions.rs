@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn a_condition_names_tags_or_anything() {
         let tag = HeaderValue::from_static("\"a\"");
-        for (condition, holds) in [("\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false), ("a", false)] {
+        for (condition, holds) in [("\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false), ("a", false)]
+        {
             assert_eq!(is_named(&HeaderValue::from_static(condition), Some(&tag)), holds, "{condition}");
         }
         assert!(!is_named(&HeaderValue::from_static("*"), None));

@@ -8,9 +8,7 @@ use super::body::Named;
 use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, factors};
 use signet_admin_api::Page;
-use signet_admin_api::users::{
-    LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery,
-};
+use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery};
 
 /// A user as the API shows it.
 fn view(user: &signet_store::User) -> User {
@@ -33,7 +31,10 @@ async fn shown(api: &ApiState, name: &str) -> Result<User, Refused> {
 /// List users, by name
 #[utoipa::path(get, path = "/users", tag = "users", operation_id = "listUsers", params(UserQuery),
     responses((status = 200, body = Page<User>), Faults))]
-pub(super) async fn list(State(api): State<ApiState>, Asked(asked): Asked<UserQuery>) -> Result<Json<Page<User>>, Refused> {
+pub(super) async fn list(
+    State(api): State<ApiState>,
+    Asked(asked): Asked<UserQuery>,
+) -> Result<Json<Page<User>>, Refused> {
     let keep = |user: &signet_store::User| {
         asked.role.as_ref().is_none_or(|role| user.roles.contains(role))
             && asked.enabled.is_none_or(|enabled| user.enabled == enabled)
@@ -123,12 +124,13 @@ pub(super) async fn unlock(
     responses((status = 200, body = Vec<LockedAccount>), Faults))]
 pub(super) async fn locked(State(api): State<ApiState>) -> Result<Json<Vec<LockedAccount>>, Refused> {
     let locked = api.issuer().accounts.locked_accounts().await?;
-    let view = |(account, user): (signet_core::mfa::lockout::LockedAccount, Option<signet_store::User>)| LockedAccount {
-        user: user.map(|user| user.name),
-        until: account.until.to_string(),
-        what: account.word,
-        counts: account.counts,
-    };
+    let view =
+        |(account, user): (signet_core::mfa::lockout::LockedAccount, Option<signet_store::User>)| LockedAccount {
+            user: user.map(|user| user.name),
+            until: account.until.to_string(),
+            what: account.word,
+            counts: account.counts,
+        };
     Ok(Json(locked.into_iter().map(view).collect()))
 }
 

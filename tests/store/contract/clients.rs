@@ -1,5 +1,5 @@
 use signet_core::audit::Event;
-use signet_core::oauth::ClientAuthentication;
+use signet_core::oauth::{ClientAuthentication, GrantType};
 use signet_core::secret::SecretHash;
 use signet_store::{Client, ClientId, Store};
 
@@ -58,11 +58,18 @@ pub(super) async fn each_change_of_a_client_touches_its_own_column(store: &dyn S
     );
     app.enabled = true;
     assert!(store.set_client_enabled(&tenant(), &app.id, true, now(), told()).await.unwrap());
-    assert_eq!(store.clients(&tenant(), None, 10).await.unwrap(), [app]);
+    (app.grants, app.scopes) = ([GrantType::ClientCredentials].into(), ["less".to_owned()].into());
+    app.audiences = ["https://another.example".to_owned()].into();
+    // What else the caller holds is not written.
+    let stale =
+        Client { enabled: false, authentication: ClientAuthentication::Secret(SecretHash::of("x")), ..app.clone() };
+    assert!(store.set_client_rights(&stale, told()).await.unwrap());
+    assert_eq!(store.clients(&tenant(), None, 10).await.unwrap(), std::slice::from_ref(&app));
+    assert!(!store.set_client_rights(&client("gone"), told()).await.unwrap());
     let gone = ClientId::new("gone");
     assert!(!store.set_client_enabled(&tenant(), &gone, true, now(), told()).await.unwrap());
     assert!(!store.set_client_secret(&tenant(), &gone, &SecretHash::of("x"), told()).await.unwrap());
-    assert_eq!(store.head().await.unwrap().sequence, 3);
+    assert_eq!(store.head().await.unwrap().sequence, 4);
 }
 
 pub(super) async fn a_removed_client_takes_its_grants_along(store: &dyn Store) {

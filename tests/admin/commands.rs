@@ -1,0 +1,155 @@
+//! Commands beside a server, and without one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::application::{ALL_GRANTS, Application, PASSWORD};
+use crate::support::commands::text;
+use crate::support::process::feed;
+
+/// A day's commands on users, factors and clients. What they print, without ids, times and secrets.
+fn day(application: &Application) -> Vec<Value> {
+    let run = |arguments: &[&str], input: &str| {
+        let ran = application.run_with(&[&["--json"], arguments].concat(), input);
+        let mut value: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| json!(ran.stderr));
+        forget(&mut value);
+        (value, ran.stdout)
+    };
+    let mut said = vec![
+        run(&["user", "add", "ann", "--roles", "reader", "--password-stdin"], PASSWORD).0,
+        run(&["user", "add", "ann", "--password-stdin"], PASSWORD).0,
+        run(&["user", "set-roles", "ann", "--roles", "reader,writer"], "").0,
+        run(&["client", "add", "app", "--grant", ALL_GRANTS, "--scope", "read write"], "").0,
+        run(&["client", "set", "app", "--scope", "read"], "").0,
+        run(&["client", "set", "app", "--grant", "magic"], "").0,
+    ];
+    let (factor, printed) = run(&["factor", "add", "totp", "--user", "ann"], "");
+    let id = text(&serde_json::from_str(&printed).unwrap(), "id");
+    said.extend([
+        factor,
+        run(&["factor", "rename", &id, "phone"], "").0,
+        run(&["user", "show", "ann"], "").0,
+        run(&["factor", "list", "--all"], "").0,
+        run(&["user", "sessions", "ann"], "").0,
+        run(&["user", "unlock", "ann"], "").0,
+        run(&["user", "sign-out", "ann"], "").0,
+        run(&["user", "remove", "ann"], "").0,
+        run(&["user", "show", "ann"], "").0,
+        run(&["client", "renew-secret", "app"], "").0,
+        run(&["client", "remove", "app"], "").0,
+        run(&["client", "list"], "").0,
+    ]);
+    said
+}
+
+/// Takes out what differs from one deployment to another.
+fn forget(value: &mut Value) {
+    const OWN: [&str; 6] = ["id", "client_id", "client_secret", "created_at", "secret_base32", "otpauth_uri"];
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members.iter_mut() {
+                if OWN.contains(&name.as_str()) {
+                    assert!(member.is_string(), "{name}: {member}");
+                    *member = json!("...");
+                }
+                if name == "done" {
+                    *member = json!("done");
+                }
+                if name == "audiences" {
+                    *member = json!("the issuer");
+                }
+                forget(member);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget),
+        _ => {}
+    }
+}
+
+#[test]
+fn commands_do_the_same_beside_a_server_and_without_one() {
+    let (alone, beside) = (Application::new(""), Application::new(""));
+    let server = beside.serve();
+    let (one, other) = (day(&alone), day(&beside));
+    assert_eq!(one, other);
+    assert!(one[1].to_string().contains("a user named `ann` already") && one.len() == 18, "{one:?}");
+    assert_eq!(one[8]["roles"], json!(["reader", "writer"]));
+    assert_eq!(one[8]["factors"][0]["label"], json!("phone"));
+    server.stop();
+}
+
+#[test]
+fn beside_a_server_no_such_command_opens_the_store_or_a_module() {
+    let application = Application::new("");
+    let server = application.serve();
+    application.add_user("ann", "reader");
+    let trace = application.file("trace");
+    for (arguments, input) in [
+        (&["user", "add", "bob", "--password-stdin"][..], PASSWORD),
+        (&["user", "list"], ""),
+        (&["factor", "add", "totp", "--user", "bob"], ""),
+        (&["factor", "list", "--all"], ""),
+        (&["client", "add", "app", "--grant", ALL_GRANTS], ""),
+        (&["client", "set", "app", "--scope", "read"], ""),
+        (&["user", "remove", "ann"], ""),
+    ] {
+        let mut command = Command::new("strace");
+        let plain = application.command(arguments);
+        command.args(["-f", "-e", "trace=openat,open,execve,connect", "-o"]).arg(&trace);
+        command.arg(plain.get_program()).args(plain.get_args()).current_dir(application.folder());
+        let ran = feed(command, input);
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+        let traced = fs::read_to_string(&trace).unwrap();
+        assert!(traced.contains("admin.sock") && traced.contains("signet.toml"), "{arguments:?}: nothing was traced");
+        for never in ["signet.db", "softhsm", "hsm-worker", "/pin\"", "5432"] {
+            let line = traced.lines().find(|line| line.contains(never) && !line.contains("ENOENT"));
+            // The argument of the first call is the program with its configuration.
+            assert!(line.is_none(), "{arguments:?} touches {never}: {line:?}");
+        }
+        assert_eq!(traced.matches("execve(").count(), 1, "{arguments:?} starts a program");
+    }
+    server.stop();
+}
+
+#[test]
+fn two_commands_at_once_without_a_server_come_one_after_the_other() {
+    let application = Application::new("");
+    let names: Vec<String> = (0..6).map(|number| format!("user-{number}")).collect();
+    std::thread::scope(|scope| {
+        for name in &names {
+            let application = &application;
+            scope.spawn(move || application.add_user(name, "reader"));
+        }
+    });
+    let listed = application.json(&["user", "list"]);
+    let listed: BTreeSet<String> = listed.as_array().unwrap().iter().map(|user| text(user, "name")).collect();
+    assert_eq!(listed, names.into_iter().collect());
+    application.json(&["audit", "verify"]);
+}
+
+#[tokio::test]
+async fn a_client_that_may_have_less_gets_less() {
+    let application = Application::new("");
+    let server = application.serve();
+    let app = application.add_client("app", ALL_GRANTS, "read write");
+    let asks = [("grant_type", "client_credentials")];
+    assert_eq!(server.token(&app, &asks).await.ok().text("scope"), "read write");
+    application.json(&["client", "set", "app", "--scope", "read"]);
+    assert_eq!(server.token(&app, &asks).await.ok().text("scope"), "read");
+    application.json(&["client", "set", "app", "--grant", "password"]);
+    assert_eq!(server.token(&app, &asks).await.refusal().1, "unauthorized_client");
+    let told = application.audit().await;
+    let told = told.iter().rfind(|record| record["change"] == "rights_replaced").unwrap();
+    let detail = told["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("client_credentials") && detail.ends_with("[password; read; https://api.example]"),
+        "{detail}"
+    );
+    assert!(told["operator"].as_str().unwrap().ends_with(')') && told["request_id"].is_string(), "{told}");
+    application.run(&["client", "set", "app"]).fails(2, &["--scope"]);
+    application.run(&["client", "set", "nobody", "--scope", "x"]).fails(1, &["no client `nobody`"]);
+    server.stop();
+}
