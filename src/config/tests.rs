@@ -51,6 +51,7 @@ fn all_keys() -> BTreeSet<String> {
         ("mfa.yubico_validation", yubico_validation::KEYS),
         ("policy", policy::KEYS),
         ("mfa.webauthn", webauthn::KEYS),
+        ("admin", admin::KEYS),
         ("audit", audit::KEYS),
         ("log", log::KEYS),
     ];

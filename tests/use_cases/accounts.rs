@@ -18,8 +18,13 @@ async fn users_are_added_found_and_removed_each_on_the_record() {
     let again = accounts.add_user("ann", words([]), &password, &context()).await;
     assert_eq!(again, Err(ChangeError::Taken { noun: "user", name: "ann".to_owned() }));
     app.user("bob").await;
-    let names: Vec<String> = accounts.list_users().await.unwrap().into_iter().map(|user| user.name).collect();
-    assert_eq!(names, ["ann", "bob"]);
+    let names = async |after: Option<&str>, most| {
+        let users = accounts.users_after(after, most).await.unwrap();
+        users.into_iter().map(|user| user.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names(None, 10).await, ["ann", "bob"]);
+    assert_eq!(names(None, 1).await, ["ann"]);
+    assert_eq!(names(Some("ann"), 10).await, ["bob"]);
     accounts.set_roles("ann", words(["admin"]), &context()).await.unwrap();
     assert_eq!(accounts.find_user("ann").await.unwrap().roles, words(["admin"]));
     accounts.enable_user("ann", false, &context()).await.unwrap();

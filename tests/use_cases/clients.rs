@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use signet_core::audit::RequestContext;
-use signet_core::oauth::{GrantType, OAuthError};
+use signet_core::oauth::{Client, GrantType, OAuthError};
 use signet_service::ChangeError;
-use signet_service::clients::registry::NewClient;
+use signet_service::clients::registry::{ClientRights, NewClient};
 
 use crate::support::people::{TestClient, words};
 use crate::support::{ISSUER, InProcess, context};
@@ -23,7 +23,9 @@ async fn clients_are_added_changed_and_removed_each_on_the_record() {
     assert_eq!(client.audiences, words([ISSUER]));
     assert_eq!(clients.find_client("app").await.unwrap(), client);
     assert_eq!(clients.find_client(client.id.as_str()).await.unwrap(), client);
-    assert_eq!(clients.list_clients().await.unwrap(), [client]);
+    assert_eq!(clients.list_clients().await.unwrap(), std::slice::from_ref(&client));
+    assert_eq!(clients.clients_after(None, 1).await.unwrap(), [client]);
+    assert_eq!(clients.clients_after(Some("app"), 1).await.unwrap(), []);
     let taken = clients.add_client(new("app"), &context()).await.unwrap_err();
     assert_eq!(taken, ChangeError::Taken { noun: "client", name: "app".to_owned() });
     clients.enable_client("app", false, &context()).await.unwrap();
@@ -38,12 +40,43 @@ async fn clients_are_added_changed_and_removed_each_on_the_record() {
 }
 
 #[tokio::test]
+async fn what_a_client_may_do_is_changed_and_what_is_not_named_stays() {
+    let app = InProcess::new().await;
+    let clients = &app.issuer.clients;
+    let (before, _) = clients.add_client(new("app"), &context()).await.unwrap();
+    let scopes = ClientRights { scopes: Some(words(["write"])), ..ClientRights::default() };
+    let changed = clients.change_client("app", scopes, &context()).await.unwrap();
+    assert_eq!(changed, Client { scopes: words(["write"]), ..before.clone() });
+    assert_eq!(clients.find_client("app").await.unwrap(), changed);
+    let audiences = |audiences| ClientRights { audiences: Some(audiences), ..ClientRights::default() };
+    let elsewhere = audiences(words(["https://elsewhere.example"]));
+    clients.change_client("app", elsewhere, &context()).await.unwrap();
+    let issuers = clients.change_client("app", audiences(words([])), &context()).await.unwrap();
+    assert_eq!(issuers.audiences, words([ISSUER]), "none named is the issuer's");
+    for faulty in [
+        audiences(words(["nowhere"])),
+        ClientRights { scopes: Some(words(["two words"])), ..ClientRights::default() },
+        ClientRights { grants: Some(BTreeSet::new()), ..ClientRights::default() },
+    ] {
+        let refused = clients.change_client("app", faulty, &context()).await;
+        assert!(matches!(refused, Err(ChangeError::Input(_))));
+    }
+    let missing = ChangeError::Missing { noun: "client", name: "none".to_owned() };
+    assert_eq!(clients.change_client("none", ClientRights::default(), &context()).await, Err(missing));
+    let told = app.details("client.changed").await;
+    assert_eq!(told.len(), 4, "{told:?}");
+    let issuer = format!("[client_credentials; read; {ISSUER}] -> [client_credentials; write; {ISSUER}]");
+    assert_eq!(told[1], format!("app: {issuer}"));
+}
+
+#[tokio::test]
 async fn what_no_client_may_be_is_refused() {
     let app = InProcess::new().await;
     let faulty = [
         NewClient { name: String::new(), ..new("") },
         NewClient { grants: BTreeSet::new(), ..new("app") },
         NewClient { scopes: words(["two words"]), ..new("app") },
+        NewClient { audiences: words(["nowhere"]), ..new("app") },
     ];
     for new in faulty {
         let refused = app.issuer.clients.add_client(new, &context()).await;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use signet_core::audit::RequestContext;
 use signet_core::mfa::assurance::{AssurancePolicy, Requirement};
-use signet_service::SignInError;
 use signet_service::sessions::{FRESH, IDLE, LONGEST};
+use signet_service::{ChangeError, SignInError};
+use signet_store::UserId;
 
 use crate::support::people::{PASSWORD, secret};
 use crate::support::{InProcess, context};
@@ -123,6 +124,27 @@ async fn signing_out_everywhere_ends_all_sessions_and_refresh_families() {
     app.issuer.sessions.sign_out_everywhere(&live, &HERE).await.unwrap();
     assert!(app.live(&first).await.is_none() && app.live(&second).await.is_none());
     assert!(app.refresh(&client, &tokens.refresh_token.unwrap()).await.is_err());
+}
+
+#[tokio::test]
+async fn an_operator_sees_a_persons_sessions_and_ends_one_or_all() {
+    let app = InProcess::new().await;
+    let (ann, bob, client) = (app.person("ann").await, app.person("bob").await, app.client("app").await);
+    let tokens = app.family(&client, &ann).await;
+    let (first, second, bobs) = (app.fresh(&ann).await, app.session(&ann).await, app.fresh(&bob).await);
+    let sessions = &app.issuer.sessions;
+    assert_eq!(sessions.sessions_of(&first.user.id).await.unwrap().len(), 2);
+    let (anns, id) = (&first.user.id, first.session.id.as_str());
+    let missing = ChangeError::Missing { noun: "session", name: id.to_owned() };
+    assert_eq!(sessions.end_session_of(&bobs.user.id, id, &context()).await, Err(missing.clone()));
+    sessions.end_session_of(anns, id, &context()).await.unwrap();
+    assert_eq!(sessions.end_session_of(anns, id, &context()).await, Err(missing));
+    assert!(app.live(&second).await.is_some());
+    sessions.sign_out(anns, &context()).await.unwrap();
+    assert!(app.live(&second).await.is_none());
+    assert!(app.refresh(&client, &tokens.refresh_token.unwrap()).await.is_err());
+    assert_eq!(sessions.sessions_of(&bobs.user.id).await.unwrap().len(), 1);
+    assert!(sessions.sign_out(&UserId::new("none"), &context()).await.is_err());
 }
 
 /// A sign-in that the policy finds too weak begins nothing.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::names::check_words;
-use crate::{ChangeError, all_pages, check_name, password_row, still_there};
+use crate::{ChangeError, check_name, password_row, still_there};
 use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::lockout::LockedAccount;
@@ -58,16 +58,6 @@ impl Accounts {
     /// So many users after this name, by name; the first ones without a name.
     pub async fn users_after(&self, name: Option<&str>, most: u32) -> Result<Vec<User>, ChangeError> {
         Ok(self.users.users(&self.settings.tenant, name, most).await?)
-    }
-
-    /// All users, by name.
-    pub async fn list_users(&self) -> Result<Vec<User>, ChangeError> {
-        let tenant = &self.settings.tenant;
-        all_pages(
-            |user: &User| user.name.clone(),
-            |after, most| async move { self.users.users(tenant, after.as_deref(), most).await },
-        )
-        .await
     }
 
     /// Lets a user sign in again, or no more. Disabling ends the user's refresh families at once.

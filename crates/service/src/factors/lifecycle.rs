@@ -1,6 +1,6 @@
 //! What becomes of factors: listed, named, disabled, and approved by a second pair of eyes (`docs/decisions/0022-*`).
 
-use crate::{Accounts, ChangeError, all_pages, check_name, factor_changed};
+use crate::{Accounts, ChangeError, check_name, factor_changed};
 use signet_core::audit::{Change, Outcome, Reason, RequestContext};
 use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState, ListedFactor};
 
@@ -13,17 +13,7 @@ module! {
 }
 
 impl FactorLifecycle {
-    /// Everybody's factors, without their secrets.
-    pub async fn list_all_factors(&self) -> Result<Vec<ListedFactor>, ChangeError> {
-        let tenant = &self.settings.tenant;
-        all_pages(
-            |listed: &ListedFactor| listed.factor.id.clone(),
-            |after, most| async move { self.factor_life.all_factors(tenant, after.as_ref(), most).await },
-        )
-        .await
-    }
-
-    /// So many factors of all users after this one, by id; the first ones without an id.
+    /// So many factors of all users after this one, by id, without their secrets; the first ones without an id.
     pub async fn factors_after(&self, id: Option<&FactorId>, most: u32) -> Result<Vec<ListedFactor>, ChangeError> {
         Ok(self.factor_life.all_factors(&self.settings.tenant, id, most).await?)
     }
