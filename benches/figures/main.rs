@@ -1,6 +1,6 @@
 //! Figures that the documents give and that nothing is judged by: `cargo bench --bench figures -- WHAT`, with nothing else
 //! running. `audit-record`: what an audit record costs. `rows`: what the MAC of a row costs. `modules`: what the way through a worker costs on each make of
-//! PKCS#11 module, beside the bare module. `growth MOST_USERS PLOT.svg`: what tokens, refreshes and sign-ins cost the store as
+//! PKCS#11 module, beside the bare module. `growth MAX_USERS PLOT.svg`: what tokens, refreshes and sign-ins cost the store as
 //! a deployment grows. `statements`: what each of them takes of PostgreSQL.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that can't go on says so by panicking")]
@@ -27,7 +27,7 @@ async fn main() {
         ["statements"] => statements::measure().await,
         ["bare-module", module, pin_file, threads] => modules::bare(module, pin_file, threads.parse().unwrap()),
         _ => panic!(
-            "cargo bench --bench figures -- audit-record | rows | modules | statements | growth MOST_USERS [PLOT]"
+            "cargo bench --bench figures -- audit-record | rows | modules | statements | growth MAX_USERS [PLOT]"
         ),
     }
 }

@@ -17,7 +17,7 @@ use signet_service::custody::report::{SignedClaims, verify_custody};
 use signet_service::custody::{CustodyReport, KeyCustody, TokenCustody};
 
 /// A longer one is refused all the same.
-const LONGEST_REPORT: u64 = 8 * 1024 * 1024;
+const MAX_REPORT: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -108,7 +108,7 @@ fn accepted_text(accepted: Accepted) -> String {
 
 fn verify(file: &Path, key: &Path, nonce: Option<&str>, output: &Output) -> anyhow::Result<()> {
     let text = if file == Path::new("-") {
-        std::io::read_to_string(std::io::stdin().lock().take(LONGEST_REPORT)).context("standard input can't be read")?
+        std::io::read_to_string(std::io::stdin().lock().take(MAX_REPORT)).context("standard input can't be read")?
     } else {
         std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?
     };

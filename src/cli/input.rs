@@ -11,25 +11,25 @@ use signet_core::secret::SecretText;
 pub(super) use super::stdin::secret_from_stdin;
 
 /// The largest file that is imported, in bytes: some hundred thousand keys.
-const LARGEST_FILE: u64 = 64 * 1024 * 1024;
+const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 /// Reads a file that may hold secrets, or standard input where `path` is `-`. It is wiped when dropped.
 pub(super) fn secret_file(path: &std::path::Path) -> anyhow::Result<SecretText> {
     let context = || format!("{} can't be read", path.display());
     let (source, room): (Box<dyn std::io::Read>, u64) = if path == std::path::Path::new("-") {
-        (Box::new(std::io::stdin()), LARGEST_FILE)
+        (Box::new(std::io::stdin()), MAX_FILE)
     } else {
         let file = File::open(path).with_context(context)?;
         let metadata = file.metadata().with_context(context)?;
         // A pipe's length is not known.
-        let length = if metadata.is_file() { metadata.len().min(LARGEST_FILE) } else { LARGEST_FILE };
+        let length = if metadata.is_file() { metadata.len().min(MAX_FILE) } else { MAX_FILE };
         (Box::new(file), length)
     };
     // Room for all of it at once: a buffer that grows leaves copies behind.
     let mut text = zeroize::Zeroizing::new(String::with_capacity(usize::try_from(room)? + 64));
-    source.take(LARGEST_FILE + 1).read_to_string(&mut text).with_context(context)?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(Ended::Usage(format!("{} is longer than {LARGEST_FILE} bytes", path.display())).into());
+    source.take(MAX_FILE + 1).read_to_string(&mut text).with_context(context)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(Ended::Usage(format!("{} is longer than {MAX_FILE} bytes", path.display())).into());
     }
     Ok(SecretText::new(std::mem::take(&mut text)))
 }

@@ -38,7 +38,7 @@ pub(super) const KEYS: &[&str] = &[
 pub(super) const LITERAL_PIN: &str = "pin";
 
 /// The greatest number of signatures a second that may be written.
-const MOST_PER_SECOND: u32 = 10_000_000;
+const MAX_PER_SECOND: u32 = 10_000_000;
 const INIT_ARGS: &str = "a text without NUL, which the module is given in C_Initialize (see its documentation)";
 const PIN_KEYS: &str = "exactly one of pin_file, pin_credential, pin_prompt = true, pin_source";
 
@@ -55,7 +55,7 @@ pub(super) fn read_all(
     let mut names = BTreeSet::new();
     let (mut tokens, mut rates) = (Vec::new(), Vec::new());
     for section in sections {
-        let bound = |key| Ok(Some(section.integer(key, 0..=MOST_PER_SECOND, 0_u32)?).filter(|rate| *rate > 0));
+        let bound = |key| Ok(Some(section.integer(key, 0..=MAX_PER_SECOND, 0_u32)?).filter(|rate| *rate > 0));
         let (most_per_second, capacity) = (bound("max_signatures_per_second")?, bound("capacity")?);
         let hsm =
             HsmConfig { state_directory: Some(state_directory.to_owned()), ..read(section, &names, policy.clone())? };
@@ -75,8 +75,7 @@ fn read(
     let module = section.required("module", section.path("module", expected)?, expected)?;
     let workers = section.integer("workers", 1..=16, 1_u32)?;
     // Shared out among the workers, none of which knows what the others sign.
-    policy.most_per_second =
-        section.integer("max_signatures_per_second", 0..=MOST_PER_SECOND, 0_u32)?.div_ceil(workers);
+    policy.most_per_second = section.integer("max_signatures_per_second", 0..=MAX_PER_SECOND, 0_u32)?.div_ceil(workers);
     Ok(HsmConfig {
         name: name(&section, taken)?,
         module,

@@ -16,8 +16,8 @@ pub(super) const KEYS: &[&str] =
 pub(super) const PIV_KEYS: &[&str] = &["attestation_roots", "require_attestation", "roots"];
 
 /// At most ten tries an hour: a pause of six minutes for each try.
-const LEAST_PAUSE_PER_TRY: Duration = Duration::from_secs(6 * 60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_PAUSE_PER_TRY: Duration = Duration::from_secs(6 * 60);
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `[mfa]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +71,8 @@ impl MfaConfig {
         let read = |name: &str| (name.len() <= 64 && !name.contains(':')).then(|| name.to_owned());
         let issuer_name = section.parsed("issuer_name", expected, read)?.unwrap_or_else(|| "Signet".to_owned());
         let tries = section.integer("tries", 1..=10, Lockout::DEFAULT.tries)?;
-        let pause = section.duration("pause", LEAST_PAUSE_PER_TRY..=LONGEST_PAUSE, Lockout::DEFAULT.pause)?;
-        if pause < LEAST_PAUSE_PER_TRY * tries {
+        let pause = section.duration("pause", MIN_PAUSE_PER_TRY..=MAX_PAUSE, Lockout::DEFAULT.pause)?;
+        if pause < MIN_PAUSE_PER_TRY * tries {
             return Err(section.unusable("pause", "it lasts at least six minutes for each of `mfa.tries`"));
         }
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);

@@ -13,7 +13,7 @@ use signet_core::mfa::yubico_validation::ClientNumber;
 pub(super) const KEYS: &[&str] = &["urls", "client_id", "key_file", "timeout"];
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-const MOST_URLS: usize = 8;
+const MAX_URLS: usize = 8;
 
 /// `[mfa.yubico_validation]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl YubicoValidationConfig {
         let expected =
             "a list of 1 to 8 URLs, https (http on loopback only), e.g. \"https://api.yubico.com/wsapi/2.0/verify\"";
         let urls = section.texts("urls", expected, |text| Url::parse(text).ok().filter(may_be_asked))?;
-        if !(1..=MOST_URLS).contains(&urls.len()) {
+        if !(1..=MAX_URLS).contains(&urls.len()) {
             return Err(section.unusable("urls", format!("{expected} is expected")));
         }
         let number = "the client's number as a text of digits, not 0";

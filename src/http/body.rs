@@ -15,7 +15,7 @@ use signet_core::oauth::{OAuthError, Parameters, PresentedCredentials};
 use signet_service::clients::authentication::KnownClient;
 
 /// The most of a refused body that is read on, in bytes, and how long its next piece is waited for.
-const MOST_DISCARDED: usize = 16 * 1024 * 1024;
+const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 const QUIET: Duration = Duration::from_millis(500);
 
 /// The parameters of a request with its `Authorization` header, and whom it asks.
@@ -143,7 +143,7 @@ async fn read(mut body: Body, state: &HttpState) -> Result<zeroize::Zeroizing<Ve
 /// writes, the peer's system drops the answer unread.
 async fn discard(body: &mut Body, state: &HttpState) {
     let discarding = async {
-        let mut left = MOST_DISCARDED;
+        let mut left = MAX_DISCARDED;
         while let Ok(Some(Ok(frame))) = tokio::time::timeout(QUIET, body.frame()).await {
             let length = frame.data_ref().map_or(0, bytes::Bytes::len);
             let Some(rest) = left.checked_sub(length) else { return };

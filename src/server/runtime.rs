@@ -28,7 +28,7 @@ pub(crate) enum Need {
     Store,
     /// The store, and the HSM tokens that answer.
     Hsm,
-    /// The same as a node that serves: before a worker presents its PIN, that is judged for all nodes together.
+    /// The store and the HSM tokens, as a node that serves: before a worker presents its PIN, that is judged for all nodes together.
     Server,
     /// The store and the HSM tokens, for commands that only look: no PIN is presented where the token counts wrong
     /// tries.

@@ -5,7 +5,7 @@ use reqwest::redirect::Policy;
 use std::time::Duration;
 use url::Url;
 
-use signet_service::sign_in::validation_servers::{LONGEST_ANSWER, ValidationServer};
+use signet_service::sign_in::validation_servers::{MAX_ANSWER, ValidationServer};
 
 /// A server at a URL.
 pub(super) struct HttpValidationServer {
@@ -43,7 +43,7 @@ impl ValidationServer for HttpValidationServer {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(told)? {
             body.extend_from_slice(&chunk);
-            if body.len() > LONGEST_ANSWER {
+            if body.len() > MAX_ANSWER {
                 return Err("the answer is too long".to_owned());
             }
         }

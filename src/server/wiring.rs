@@ -30,7 +30,7 @@ const READERS: u32 = 4;
 /// How long another process's lock on the store is waited for.
 pub(super) const BUSY: Duration = Duration::from_secs(4);
 /// The shortest API key of a validation server, in bytes: a shorter one can be guessed.
-const LEAST_API_KEY: usize = 16;
+const MIN_API_KEY: usize = 16;
 
 /// The node that this machine is, by its state folder.
 pub(super) fn own_node(config: &Config) -> anyhow::Result<NodeId> {
@@ -138,7 +138,7 @@ pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<Valid
     let Some(section) = &config.mfa.yubico_validation else { return Ok(None) };
     let file = section.key_file.display();
     let text = secret_file(&section.key_file, "the API key", "mfa.yubico_validation.key_file")?;
-    let key = STANDARD.decode(text.trim()).ok().filter(|key| key.len() >= LEAST_API_KEY).map(SecretBytes::new);
+    let key = STANDARD.decode(text.trim()).ok().filter(|key| key.len() >= MIN_API_KEY).map(SecretBytes::new);
     let key = key.with_context(|| format!("{file} must hold the API key in base64, of at least 16 bytes"))?;
     let server = |url: &Url| -> anyhow::Result<Arc<dyn ValidationServer>> {
         let server = HttpValidationServer::new(url.clone(), section.timeout);

@@ -22,7 +22,7 @@ use crate::tokens::Tokens;
 type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
 /// A token is refreshed when it lasts no longer than that: what it is printed for needs some time.
-const LEAST_LEFT: std::time::Duration = std::time::Duration::from_secs(30);
+const MIN_LEFT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Arguments with which the issuer and the client of the kept sign-in are taken, where none are named.
 const TAKES_KEPT: [&str; 5] = ["print_token", "status", "acr", "max_age", "challenge"];
@@ -268,7 +268,7 @@ async fn replace(place: &Place, kept: &Kept, note: Note<'_>) -> Result<()> {
 }
 
 fn is_fresh(tokens: &Tokens) -> bool {
-    tokens.expires_at() > SystemClock.now().plus(LEAST_LEFT)
+    tokens.expires_at() > SystemClock.now().plus(MIN_LEFT)
 }
 
 /// One process refreshes: a refresh token that two show is taken for a stolen one. It is not interrupted: a token that was

@@ -197,7 +197,7 @@ impl Readiness {
 }
 
 /// How far a node's clock and the database's may be apart.
-pub const MOST_APART: Duration = Duration::from_secs(5);
+pub const MAX_APART: Duration = Duration::from_secs(5);
 
 /// How far the database's clock is from what this node's showed before and after it was asked: none where it is between.
 pub fn apart(before: Timestamp, database: Timestamp, after: Timestamp) -> Duration {
@@ -206,7 +206,7 @@ pub fn apart(before: Timestamp, database: Timestamp, after: Timestamp) -> Durati
 
 fn clock_word(before: Timestamp, database: Timestamp, after: Timestamp) -> &'static str {
     let apart = apart(before, database, after);
-    if apart <= MOST_APART {
+    if apart <= MAX_APART {
         return "ok";
     }
     tracing::error!(?apart, %database, "this machine's clock and the database's differ: set the one that is wrong");

@@ -101,7 +101,7 @@ async fn check(connection: &mut PgConnection, settled: &PgConnectOptions) -> Res
     Ok(())
 }
 
-/// The same look, for a connection of the pool.
+/// Judges the server behind a connection of the pool as [`check`] does.
 /// Errors: the pool does not take the connection then.
 pub(crate) async fn check_reader(connection: &mut PgConnection, settled: &PgConnectOptions) -> Result<(), sqlx::Error> {
     check(connection, settled).await.map_err(|passed| {

@@ -108,7 +108,7 @@ impl Engine for PostgresEngine {
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         // The snapshot is taken by the first statement.
         session.rows(&"SELECT 1".into(), vec![]).await?;
-        Ok(Box::new(Reading { session }))
+        Ok(Box::new(session))
     }
 
     async fn weakness(&self) -> Result<Option<String>> {
@@ -212,30 +212,15 @@ impl WriteConnection for Writing {
     }
 }
 
-/// A connection in the middle of a transaction that only reads.
-struct Reading {
-    session: Session,
-}
-
+/// In the middle of a transaction that only reads.
 #[async_trait]
-impl Statements for Reading {
-    async fn rows(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
-        self.session.rows(text, values).await
-    }
-
-    async fn change(&mut self, text: &Text, values: Vec<Value>) -> Result<u64> {
-        self.session.change(text, values).await
-    }
-}
-
-#[async_trait]
-impl Snapshot for Reading {
+impl Snapshot for Session {
     fn statements(&mut self) -> &mut Connection {
         self
     }
 
     async fn end(self: Box<Self>) {
         // Nothing was written: the transaction goes with its connection.
-        let _ = self.session.connection.close().await;
+        let _ = self.connection.close().await;
     }
 }

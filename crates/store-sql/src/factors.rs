@@ -169,6 +169,18 @@ struct Spending {
     at: Timestamp,
 }
 
+impl SqlStore {
+    async fn spend(
+        &self,
+        operation: &'static str,
+        spending: Spending,
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        let scope = Scope::alone(Name::Factor(&spending.tenant, &spending.id));
+        self.writer.change(operation, scope, spending, audit, spend).await
+    }
+}
+
 async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let Spending { rising, tenant, id, place, at } = spending;
     let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
@@ -372,10 +384,9 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
-        let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
-        let spending = Spending { rising: Rising::TotpStep(drift), tenant, id, place: step, at };
-        self.writer.change("spend TOTP step", scope, spending, audit, spend).await
+        self.spend("spend TOTP step", Spending { rising: Rising::TotpStep(drift), tenant, id, place: step, at }, audit)
+            .await
     }
 
     async fn spend_yubico_counter(
@@ -386,10 +397,13 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
-        let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
-        let spending = Spending { rising: Rising::YubicoCounter, tenant, id, place: counter, at };
-        self.writer.change("spend Yubico counter", scope, spending, audit, spend).await
+        self.spend(
+            "spend Yubico counter",
+            Spending { rising: Rising::YubicoCounter, tenant, id, place: counter, at },
+            audit,
+        )
+        .await
     }
 
     async fn spend_piv_nonce(
@@ -414,9 +428,7 @@ impl Factors for SqlStore {
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool, StoreError> {
-        let scope = Scope::alone(Name::Factor(tenant, id));
         let (tenant, id) = (tenant.clone(), id.clone());
-        let spending = Spending { rising: Rising::Counter, tenant, id, place: counter, at };
-        self.writer.change("raise counter", scope, spending, audit, spend).await
+        self.spend("raise counter", Spending { rising: Rising::Counter, tenant, id, place: counter, at }, audit).await
     }
 }

@@ -26,7 +26,7 @@ const PASSED_OVER: u32 = 3;
 /// For how long they are.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// The most names that one transaction locks: the server has a table of them for all, of 6,400 where nobody raised it.
-const MOST_NAMES: usize = 600;
+const MAX_NAMES: usize = 600;
 
 /// What a group's commit tells: the generations of the tenants that were asked for.
 #[derive(Debug, Default)]
@@ -136,11 +136,11 @@ async fn lock_names(connection: &mut dyn WriteConnection, jobs: &mut [Job]) -> R
             waited => waited.map_err(Broken::Begin)?,
         }
     }
-    let mut room = MOST_NAMES;
+    let mut room = MAX_NAMES;
     for job in jobs.iter_mut() {
         let names = job.work.scope().map_or(0, |scope| scope.locks.len());
         // The first one always runs.
-        job.waits = names > room && room < MOST_NAMES;
+        job.waits = names > room && room < MAX_NAMES;
         room = room.saturating_sub(if job.waits { 0 } else { names });
     }
     let scopes = jobs.iter().filter(|job| !job.waits).filter_map(|job| job.work.scope());

@@ -5,9 +5,10 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::engine::{Connection, Result, Row, query};
 use super::locks::{Name, Scope};
+use super::membership::token_info;
 use super::outcome::WriteOutcome;
 use super::texts::texts;
-use signet_core::keys::{HsmName, TenantId, TokenInfo};
+use signet_core::keys::{HsmName, TenantId};
 use signet_jose::{Jwk, KeyId};
 use signet_store::{JoinRequest, Joins, StoreError, StoreFailure};
 
@@ -24,17 +25,10 @@ texts! {
 }
 
 fn request_of(row: &Row) -> Result<JoinRequest> {
-    let token = TokenInfo {
-        label: row.try_get("label")?,
-        manufacturer: row.try_get("manufacturer")?,
-        model: row.try_get("model")?,
-        serial: row.try_get("serial")?,
-        firmware: row.try_get("firmware")?,
-    };
     Ok(JoinRequest {
         hsm: row.try_get("hsm")?,
         node: row.try_get("node")?,
-        token,
+        token: token_info(row)?,
         cka_id: row.try_get("cka_id")?,
         transport: Jwk::from_json(row.try_get("public_jwk")?).map_err(|_| StoreFailure::Corrupt("joins"))?,
         requested_at: row.try_get("requested_at")?,

@@ -32,15 +32,19 @@ texts! {
         WHERE k.hsm <> $1 AND t.retired_at IS NULL AND k.purpose = 'token_signing' AND k.state = 'active')";
 }
 
-fn token_of(row: &Row) -> Result<(HsmName, TokenInfo)> {
-    let token = TokenInfo {
+/// What an HSM token says of itself, as it was written down.
+pub(super) fn token_info(row: &Row) -> Result<TokenInfo> {
+    Ok(TokenInfo {
         label: row.try_get("label")?,
         manufacturer: row.try_get("manufacturer")?,
         model: row.try_get("model")?,
         serial: row.try_get("serial")?,
         firmware: row.try_get("firmware")?,
-    };
-    Ok((row.try_get("name")?, token))
+    })
+}
+
+fn token_of(row: &Row) -> Result<(HsmName, TokenInfo)> {
+    Ok((row.try_get("name")?, token_info(row)?))
 }
 
 fn sealed_of(row: &Row) -> Result<SealedSecrets> {

@@ -59,7 +59,7 @@ fn counting(tenant: &TenantId, account: &[u8; 32]) -> Scope {
 }
 
 /// The most accounts of one tenant that are remembered.
-const MOST_ACCOUNTS: i64 = 100_000;
+const MAX_ACCOUNTS: i64 = 100_000;
 
 /// Every how many tries of a process the accounts are counted; between, there may be that many more.
 const BOUNDED_EVERY: u32 = 64;
@@ -146,7 +146,7 @@ async fn forget_free(connection: &mut Connection, tenant: &TenantId, at: Timesta
 /// An account whose tries are exhausted stays: forgetting it would give them back.
 async fn make_room(connection: &mut Connection, counted: &Try) -> Result<bool> {
     let row = query(HOW_MANY).bind(&counted.tenant).fetch_one(&mut *connection).await?;
-    if row.try_get::<i64, _>("accounts")? < MOST_ACCOUNTS {
+    if row.try_get::<i64, _>("accounts")? < MAX_ACCOUNTS {
         return Ok(true);
     }
     let evicted = query(EACH[1].clone()).bind(&counted.tenant).bind(counted.most).execute(connection).await?;

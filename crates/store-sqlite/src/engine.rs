@@ -67,7 +67,7 @@ impl Engine for SqliteEngine {
         session.execute("BEGIN").await?;
         // The transaction begins by what it reads first.
         session.rows(&"SELECT COUNT(*) FROM sqlite_master".into(), vec![]).await?;
-        Ok(Box::new(Reading { session }))
+        Ok(Box::new(session))
     }
 
     async fn weakness(&self) -> Result<Option<String>> {
@@ -151,30 +151,15 @@ impl WriteConnection for Writing {
     }
 }
 
-/// A connection in the middle of a transaction that only reads.
-struct Reading {
-    session: Session,
-}
-
+/// In the middle of a transaction that only reads.
 #[async_trait]
-impl Statements for Reading {
-    async fn rows(&mut self, text: &Text, values: Vec<Value>) -> Result<Vec<Row>> {
-        self.session.rows(text, values).await
-    }
-
-    async fn change(&mut self, text: &Text, values: Vec<Value>) -> Result<u64> {
-        self.session.change(text, values).await
-    }
-}
-
-#[async_trait]
-impl Snapshot for Reading {
+impl Snapshot for Session {
     fn statements(&mut self) -> &mut Connection {
         self
     }
 
     async fn end(self: Box<Self>) {
         // Nothing was written: the transaction goes with its connection.
-        let _ = self.session.connection.close().await;
+        let _ = self.connection.close().await;
     }
 }

@@ -26,7 +26,7 @@ struct Line {
 }
 
 /// How long the file may grow, in bytes, before its older lines go.
-const LONGEST_FILE: u64 = 1024 * 1024;
+const MAX_FILE: u64 = 1024 * 1024;
 /// How many of the newest lines are kept then.
 const KEPT_LINES: usize = 256;
 /// How much of the file's end is read at first to find its last line.
@@ -111,7 +111,7 @@ fn append_line(path: &Path, line: &Line) -> io::Result<()> {
     if length == 0 {
         state_file::sync_folder_of(path)?;
     }
-    if length > LONGEST_FILE
+    if length > MAX_FILE
         && let Err(error) = thin(locked)
     {
         // The checkpoint itself is kept. A file that may only be appended to stays whole, and that is well.
@@ -134,7 +134,7 @@ fn open_locked(path: &Path) -> io::Result<LockedFile> {
 /// Puts the newest lines alone in the file's place.
 fn thin(locked: LockedFile) -> io::Result<()> {
     let length = locked.file().metadata()?.len();
-    let text = last(locked.file(), length.saturating_sub(LONGEST_FILE))?;
+    let text = last(locked.file(), length.saturating_sub(MAX_FILE))?;
     let whole: Vec<&[u8]> = lines_of(&text).filter(|line| checkpoint_of(line).is_some()).collect();
     let kept = whole.get(whole.len().saturating_sub(KEPT_LINES)..).unwrap_or_default();
     let content: Vec<u8> = kept.iter().flat_map(|line| [*line, b"\n"]).flatten().copied().collect();

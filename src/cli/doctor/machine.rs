@@ -17,7 +17,7 @@ const BUILT_AFTER: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
 const BEYOND: Timestamp = Timestamp::from_unix_seconds(4_102_444_800);
 
 /// With less, a busy server's log has filled the disk before anybody looks.
-const LEAST_MIB: u64 = 100;
+const MIN_MIB: u64 = 100;
 /// With less, somebody should look.
 const SCARCE_MIB: u64 = 1024;
 
@@ -101,7 +101,7 @@ fn examine_disk(folder: &Path, what: &str, findings: &mut Findings) {
     let no_files = space.f_files > 0 && space.f_favail < 100;
     if space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
         findings.fault("disk", format!("{shown} is mounted read-only"), "mount it so that it can be written");
-    } else if free < LEAST_MIB {
+    } else if free < MIN_MIB {
         findings.fault("disk", text, advice);
     } else if no_files {
         findings.fault("disk", format!("{shown} has no room for new files (inodes)"), advice);

@@ -8,7 +8,7 @@ use signet_core::audit::checkpoint::open_checkpoint;
 use signet_jose::clock::Timestamp;
 use signet_jose::{JwkSet, VerifyingKey};
 use signet_service::nodes::HsmDemand;
-use signet_service::readiness::{MOST_APART, apart};
+use signet_service::readiness::{MAX_APART, apart};
 use signet_store::{AuditLog as _, Membership as _, Nodes as _, StoreError};
 
 /// Clocks of two machines that took turns differ by this much and no more.
@@ -22,7 +22,7 @@ pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
         Ok(at) => {
             findings.well("store", "a durable write was made");
             let apart = apart(now, at, deployment.signet.now());
-            if apart > MOST_APART {
+            if apart > MAX_APART {
                 let text = format!("the clock says {now}, and the database's {at}");
                 findings.fault(
                     "clock",

@@ -22,7 +22,7 @@ use signet_store::StockToken;
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 30;
 /// The most that is read from a pipe, in bytes.
-const LARGEST_PIPED: u64 = 64 << 20;
+const MAX_PIPED: u64 = 64 << 20;
 /// Refused tokens that are printed; the report has all of them.
 const PRINTED: usize = 20;
 
@@ -208,8 +208,8 @@ fn read_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let file = std::fs::File::open(path).with_context(context)?;
     let metadata = file.metadata().with_context(context)?;
     // A pipe's length is not known: what decrypts a file may write to one, so that the plain text is on no disk.
-    let most = if metadata.is_file() { LARGEST } else { LARGEST_PIPED };
-    let room = if metadata.is_file() { metadata.len().min(LARGEST) } else { LARGEST_PIPED };
+    let most = if metadata.is_file() { LARGEST } else { MAX_PIPED };
+    let room = if metadata.is_file() { metadata.len().min(LARGEST) } else { MAX_PIPED };
     // Room for all of it at once: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room)? + 64));
     file.take(most + 1).read_to_end(&mut bytes).with_context(context)?;

@@ -140,7 +140,7 @@ fn find_another(engine: &Engine, call: &mut Call) -> bool {
 }
 
 /// A thread that woke later than this was kept waiting for a processor, which is not the imitated HSM's doing.
-const MOST_OVERSLEPT: Duration = Duration::from_micros(500);
+const MAX_OVERSLEPT: Duration = Duration::from_micros(500);
 
 /// Sleeps until an operation that began then has taken so long. The timer is set to be exact, and what it overslept all
 /// the same is taken off the thread's next operation: an imitated HSM keeps to the number a second that it stands for.
@@ -155,7 +155,7 @@ pub(crate) fn pace(begun: Instant, milliseconds: u64) {
     EXACT.with(|()| {});
     let time = Duration::from_millis(milliseconds);
     std::thread::sleep(time.saturating_sub(OVERSLEPT.get()).saturating_sub(begun.elapsed()));
-    OVERSLEPT.set((OVERSLEPT.get() + begun.elapsed()).saturating_sub(time).min(MOST_OVERSLEPT));
+    OVERSLEPT.set((OVERSLEPT.get() + begun.elapsed()).saturating_sub(time).min(MAX_OVERSLEPT));
 }
 
 /// The real `C_CloseAllSessions`: a removed token has lost its sessions.

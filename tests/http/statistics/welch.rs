@@ -7,7 +7,7 @@ pub(super) const TOLD_APART: f64 = 4.5;
 /// The share of all times that each cropping leaves in.
 const CROPPINGS: [f64; 9] = [1.0, 0.999, 0.99, 0.95, 0.9, 0.75, 0.5, 0.25, 0.1];
 /// Where a set has fewer times left the cropping says nothing.
-const LEAST_TIMES: usize = 20;
+const MIN_TIMES: usize = 20;
 
 /// Two sets compared.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ pub(super) fn compare(first: &[f64], second: &[f64]) -> Comparison {
         let most = percentile(&both, cropping);
         let cropped =
             [first, second].map(|times| times.iter().copied().filter(|time| *time <= most).collect::<Vec<_>>());
-        if cropped.iter().any(|times| times.len() < LEAST_TIMES) {
+        if cropped.iter().any(|times| times.len() < MIN_TIMES) {
             continue;
         }
         let t = welch(&cropped[0], &cropped[1]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signet_core::mfa::recovery::CODES;
-use signet_service::factors::recovery::{LONGEST_REPLACEMENT, MOST_REPLACEMENT_CODES};
+use signet_service::factors::recovery::{MAX_REPLACEMENT, MAX_REPLACEMENT_CODES};
 use signet_service::{ChangeError, SignInError};
 
 use crate::support::people::{PASSWORD, shown};
@@ -34,8 +34,7 @@ async fn a_replacement_holds_for_its_time() {
     app.user("ann").await;
     let recovery = &app.issuer.factors.recovery;
     let day = Duration::from_hours(24);
-    for (valid, codes) in
-        [(Duration::ZERO, 1), (LONGEST_REPLACEMENT + day, 1), (day, 0), (day, MOST_REPLACEMENT_CODES + 1)]
+    for (valid, codes) in [(Duration::ZERO, 1), (MAX_REPLACEMENT + day, 1), (day, 0), (day, MAX_REPLACEMENT_CODES + 1)]
     {
         let refused = recovery.replace_token("ann", valid, codes, &context()).await;
         assert!(matches!(refused, Err(ChangeError::Input(_))), "{valid:?} {codes}");

@@ -20,7 +20,7 @@ use super::{Checkpoint, Head, NodeId, Record};
 use signet_jose::VerifyingKey;
 
 /// The longest line that is read, in bytes.
-pub const LONGEST_LINE: u64 = 1024 * 1024;
+pub const MAX_LINE: u64 = 1024 * 1024;
 
 /// One line of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl<R: BufRead> ExportReader<R> {
         self.line = self.line.saturating_add(1);
         let line = self.line;
         let mut bytes = Vec::new();
-        let mut bounded = self.input.by_ref().take(LONGEST_LINE);
+        let mut bounded = self.input.by_ref().take(MAX_LINE);
         bounded.read_until(b'\n', &mut bytes).map_err(|source| ExportError::Read { line, source })?;
         if bytes.is_empty() {
             return Ok(None);

@@ -13,7 +13,7 @@ use super::{Closing, FORMAT, Header, TableHeader};
 use signet_jose::VerifyingKey;
 
 /// The longest line that is read, in bytes.
-const LONGEST_LINE: u64 = 4 * 1024 * 1024;
+const MAX_LINE: u64 = 4 * 1024 * 1024;
 
 /// What is wrong with a backup.
 #[derive(Debug, thiserror::Error)]
@@ -212,11 +212,11 @@ impl<R: BufRead> BackupReader<R> {
     fn next_line(&mut self) -> Result<(), BackupFault> {
         self.line = self.line.saturating_add(1);
         self.bytes.clear();
-        let mut limited = (&mut self.input).take(LONGEST_LINE);
+        let mut limited = (&mut self.input).take(MAX_LINE);
         limited.read_until(b'\n', &mut self.bytes).map_err(|error| BackupFault::Read(self.line, error))?;
         match self.bytes.last() {
             Some(b'\n') => Ok(()),
-            _ if self.bytes.len() as u64 == LONGEST_LINE => Err(BackupFault::Malformed(self.line)),
+            _ if self.bytes.len() as u64 == MAX_LINE => Err(BackupFault::Malformed(self.line)),
             _ => Err(BackupFault::Shortened(self.line)),
         }
     }

@@ -31,7 +31,7 @@ pub enum EnrolmentError {
     #[error("the {0} must not be empty or hold a colon, which an otpauth URI can't carry")]
     Name(&'static str),
     /// A secret that is too short or too long.
-    #[error("a secret has {LEAST_SECRET_BYTES} to {MOST_SECRET_BYTES} bytes, not {0}")]
+    #[error("a secret has {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes, not {0}")]
     Secret(usize),
     /// The URI could not be made.
     #[error("the otpauth URI could not be made")]
@@ -107,9 +107,9 @@ impl TotpParameters {
 
 /// The shortest secret that is taken over from elsewhere (RFC 4226 §4 R6: 128 bits). 80 bits, which older tokens have,
 /// are taken too: nobody can change what is in a token.
-pub const LEAST_SECRET_BYTES: usize = 10;
+pub const MIN_SECRET_BYTES: usize = 10;
 /// The longest: a block of SHA-512.
-pub const MOST_SECRET_BYTES: usize = 128;
+pub const MAX_SECRET_BYTES: usize = 128;
 
 /// A new secret, shown once: to the HSM, which keeps it, and to the person.
 #[derive(Debug)]
@@ -208,11 +208,7 @@ const fn algorithm(hash: OtpHash) -> totp_rs::Algorithm {
 /// Judges the length of a secret that was taken over.
 pub fn check_secret(secret: &SecretBytes) -> Result<(), EnrolmentError> {
     let length = secret.expose().len();
-    if (LEAST_SECRET_BYTES..=MOST_SECRET_BYTES).contains(&length) {
-        Ok(())
-    } else {
-        Err(EnrolmentError::Secret(length))
-    }
+    if (MIN_SECRET_BYTES..=MAX_SECRET_BYTES).contains(&length) { Ok(()) } else { Err(EnrolmentError::Secret(length)) }
 }
 
 /// Base32 as people and apps write it: in any case, with spaces, dashes and padding. `None` where it is none.

@@ -106,10 +106,10 @@ pub struct PasswordPolicy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordRefused {
     /// Under 8 characters.
-    #[error("the password is too short: choose at least {} characters", PasswordPolicy::LEAST_CHARACTERS)]
+    #[error("the password is too short: choose at least {} characters", PasswordPolicy::MIN_CHARACTERS)]
     TooShort,
     /// Over 1024 bytes.
-    #[error("the password is too long: choose one of at most {} bytes", PasswordPolicy::MOST_BYTES)]
+    #[error("the password is too long: choose one of at most {} bytes", PasswordPolicy::MAX_BYTES)]
     TooLong,
     /// A NUL, which other software takes for the end.
     #[error("the password holds a NUL character: choose one without")]
@@ -118,20 +118,20 @@ pub enum PasswordRefused {
 
 impl PasswordPolicy {
     /// NIST asks for 8 characters of a password that is used with a second factor, as every password is here.
-    pub const LEAST_CHARACTERS: usize = 8;
+    pub const MIN_CHARACTERS: usize = 8;
     /// The longest password in bytes, of which every byte counts.
-    pub const MOST_BYTES: usize = 1024;
+    pub const MAX_BYTES: usize = 1024;
 
     /// Judges a new password.
     /// Errors: [`PasswordRefused`] says what to do.
     pub fn check(password: &str) -> Result<(), PasswordRefused> {
-        if password.len() > Self::MOST_BYTES {
+        if password.len() > Self::MAX_BYTES {
             return Err(PasswordRefused::TooLong);
         }
         if password.contains('\0') {
             return Err(PasswordRefused::Nul);
         }
-        if password.chars().count() < Self::LEAST_CHARACTERS {
+        if password.chars().count() < Self::MIN_CHARACTERS {
             return Err(PasswordRefused::TooShort);
         }
         Ok(())

@@ -33,7 +33,7 @@ pub const NONCE_LIFETIME: Duration = Duration::from_secs(180);
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
 
 /// The longest shown text: an RSA-4096 key and signature are 1,600 characters.
-const LONGEST_SHOWN: usize = 2048;
+const MAX_SHOWN: usize = 2048;
 const NONCE_BYTES: usize = 8 + 16 + 32;
 
 /// Whom a signature is made for.
@@ -115,7 +115,7 @@ pub struct Shown {
 impl Shown {
     /// Reads what was shown, strictly; `None` for what can be right for nobody.
     pub fn parse(shown: &str, context: SignInContext<'_>) -> Option<Self> {
-        if shown.len() > LONGEST_SHOWN {
+        if shown.len() > MAX_SHOWN {
             return None;
         }
         let mut parts = shown.split('.');

@@ -25,7 +25,7 @@ const JUDGED: [&str; 2] = ["2.5.29.15", "2.5.29.19"];
 const OF_HOLDERS: [&str; 3] = ["2.5.29.17", "2.5.29.32", "2.5.29.37"];
 
 /// Certificates between the key's and the root.
-const MOST_INTERMEDIATES: usize = 5;
+const MAX_INTERMEDIATES: usize = 5;
 
 /// Why a certificate or an attestation is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,7 +112,7 @@ pub fn judge_chain(
     now: Timestamp,
 ) -> Result<(), AttestationFault> {
     let mut current = leaf;
-    for below in 0..=MOST_INTERMEDIATES {
+    for below in 0..=MAX_INTERMEDIATES {
         check_validity(current, now)?;
         check_critical(current, below)?;
         if let Some(root) = roots.iter().find(|root| is_signed_by(current, root)) {

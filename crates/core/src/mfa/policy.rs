@@ -10,7 +10,7 @@ use super::lockout::Target;
 use super::piv;
 use super::recovery::RecoveryCode;
 use super::totp::{self, Code};
-use super::webauthn::MOST_KEYS;
+use super::webauthn::MAX_KEYS;
 use super::yubico_otp::YubicoOtp;
 use super::{FactorDetail, FactorKind, Spendable, TotpState, hotp};
 use crate::audit::Reason;
@@ -137,7 +137,7 @@ impl Limit {
     /// A set of recovery codes, and an operator's replacement.
     pub const RECOVERY: Self = Self { most: 2, what: "recovery factors" };
     /// Security keys.
-    pub const SECURITY_KEYS: Self = Self { most: MOST_KEYS, what: "security keys" };
+    pub const SECURITY_KEYS: Self = Self { most: MAX_KEYS, what: "security keys" };
 }
 
 /// A user has as many factors of a kind as each sign-in computes for.

@@ -19,7 +19,7 @@ const MODHEX: &[u8; 16] = b"cbdefghijklnrtuv";
 const DVORAK: &[u8; 16] = b"jxe.uidchtnbpygk";
 /// 128 bits in modhex.
 const BLOCK_CHARACTERS: usize = 32;
-const MOST_PUBLIC_CHARACTERS: usize = 16;
+const MAX_PUBLIC_CHARACTERS: usize = 16;
 /// The CRC's residue over a whole good block (ISO 13239).
 const CRC_RESIDUE: u16 = 0xf0b8;
 
@@ -35,7 +35,7 @@ impl YubicoOtp {
     /// types on a Dvorak layout. A text that is both is read as modhex.
     pub fn parse(text: &str) -> Option<Self> {
         let typed = text.as_bytes();
-        if !(BLOCK_CHARACTERS..=BLOCK_CHARACTERS + MOST_PUBLIC_CHARACTERS).contains(&typed.len()) {
+        if !(BLOCK_CHARACTERS..=BLOCK_CHARACTERS + MAX_PUBLIC_CHARACTERS).contains(&typed.len()) {
             return None;
         }
         let nibbles = nibbles(typed, MODHEX).or_else(|| nibbles(typed, DVORAK))?;
@@ -74,7 +74,7 @@ impl fmt::Debug for YubicoOtp {
 /// A public id as it is stored: 2 to 16 modhex characters, an even number, lower case. `None` for another text.
 pub fn public_id(text: &str) -> Option<String> {
     let typed = text.as_bytes();
-    if typed.is_empty() || typed.len() > MOST_PUBLIC_CHARACTERS || !typed.len().is_multiple_of(2) {
+    if typed.is_empty() || typed.len() > MAX_PUBLIC_CHARACTERS || !typed.len().is_multiple_of(2) {
         return None;
     }
     Some(modhex(&nibbles(typed, MODHEX)?))

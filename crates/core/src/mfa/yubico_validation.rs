@@ -21,11 +21,11 @@ mod query;
 pub use query::{AnswerFault, Query};
 
 /// The most fields that a request or an answer may have.
-const MOST_FIELDS: usize = 32;
+const MAX_FIELDS: usize = 32;
 /// The most bytes that their names and values have together: honest ones have some hundred, and the HSM signs them all.
-const MOST_BYTES: usize = 4096;
+const MAX_BYTES: usize = 4096;
 /// The longest OTP: 48 characters.
-const LONGEST_OTP: usize = 48;
+const MAX_OTP: usize = 48;
 
 words! {
     /// What an answer says, in the protocol's word.
@@ -96,7 +96,7 @@ impl Fields {
         for (name, value) in pairs {
             bytes += name.len() + value.len();
             let is_clean = !name.chars().chain(value.chars()).any(char::is_control);
-            if !is_clean || fields.insert(name, value).is_some() || fields.len() > MOST_FIELDS || bytes > MOST_BYTES {
+            if !is_clean || fields.insert(name, value).is_some() || fields.len() > MAX_FIELDS || bytes > MAX_BYTES {
                 return None;
             }
         }
@@ -183,7 +183,7 @@ impl Echo {
             };
             fields.value(name).filter(is_safe).map(str::to_owned)
         };
-        Self { otp: safe("otp", LONGEST_OTP), nonce: safe("nonce", 40) }
+        Self { otp: safe("otp", MAX_OTP), nonce: safe("nonce", 40) }
     }
 }
 

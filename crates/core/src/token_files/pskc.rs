@@ -19,7 +19,7 @@ use crate::mfa::{FactorDetail, HotpState};
 use crate::secret::SecretBytes;
 
 /// The most rounds of PBKDF2 that are computed: about a second.
-const MOST_ROUNDS: u32 = 5_000_000;
+const MAX_ROUNDS: u32 = 5_000_000;
 
 /// The key packages of a container.
 pub(super) struct Packages<'b> {
@@ -202,8 +202,8 @@ fn derive(derived: &Element<'_>, password: &[u8]) -> Result<SecretBytes, String>
     let number = |name: &str| parameters.text_at(&[name]).and_then(|text| text.parse::<u32>().ok());
     let salt = parameters.text_at(&["Salt", "Specified"]).and_then(|text| base64(&text));
     let salt = salt.ok_or("the salt of the container's key is not base64")?;
-    let rounds = number("IterationCount").filter(|rounds| *rounds <= MOST_ROUNDS).and_then(NonZeroU32::new);
-    let rounds = rounds.ok_or_else(|| format!("the rounds of PBKDF2 are not a number from 1 to {MOST_ROUNDS}"))?;
+    let rounds = number("IterationCount").filter(|rounds| *rounds <= MAX_ROUNDS).and_then(NonZeroU32::new);
+    let rounds = rounds.ok_or_else(|| format!("the rounds of PBKDF2 are not a number from 1 to {MAX_ROUNDS}"))?;
     let length = number("KeyLength").unwrap_or(16);
     if !matches!(length, 16 | 24 | 32) {
         return Err("the container's key is not of 16, 24 or 32 bytes".to_owned());

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 /// How deep an element may lie in its tree.
 const DEEPEST: usize = 16;
 /// How many elements a tree may have.
-const MOST_ELEMENTS: usize = 512;
+const MAX_ELEMENTS: usize = 512;
 
 /// An element with what is in it.
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ impl<'b> Children<'b> {
             match event {
                 Event::Start(start) => {
                     elements += 1;
-                    if open.len() >= DEEPEST || elements > MOST_ELEMENTS {
+                    if open.len() >= DEEPEST || elements > MAX_ELEMENTS {
                         return Err("it is nested too deep, or too large".to_owned());
                     }
                     open.push(Element::open(&start)?);

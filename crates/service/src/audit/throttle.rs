@@ -17,9 +17,9 @@ const MOST: usize = 10_000;
 
 /// Remembers which kinds were written to the audit log lately.
 #[derive(Default)]
-pub(super) struct AuditThrottle(Mutex<HashMap<String, Seen>>);
+pub(super) struct AuditThrottle(Mutex<HashMap<String, Repetitions>>);
 
-struct Seen {
+struct Repetitions {
     at: Instant,
     repetitions: u64,
     /// Whether the first of them was written.
@@ -39,7 +39,7 @@ impl AuditThrottle {
             tracing::warn!(?draft.event, ?draft.reason, "refused; too many kinds of refusals to tell the audit log of each");
             return false;
         }
-        told.insert(kind.to_owned(), Seen { at: now, repetitions: 0, is_told: true, draft: draft.clone() });
+        told.insert(kind.to_owned(), Repetitions { at: now, repetitions: 0, is_told: true, draft: draft.clone() });
         true
     }
 
@@ -69,7 +69,7 @@ impl AuditThrottle {
         self.take(|_| true, Instant::now())
     }
 
-    fn take(&self, is_due: impl Fn(&Seen) -> bool, now: Instant) -> Vec<Draft> {
+    fn take(&self, is_due: impl Fn(&Repetitions) -> bool, now: Instant) -> Vec<Draft> {
         let mut drafts = Vec::new();
         self.lock().retain(|_, told| {
             if told.is_told && !is_due(told) {
@@ -87,7 +87,7 @@ impl AuditThrottle {
         drafts
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Seen>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Repetitions>> {
         self.0.lock()
     }
 }

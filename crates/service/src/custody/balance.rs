@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use crate::custody::comparison::{Comparison, add_tally};
 use crate::custody::ledger::Line;
-use crate::custody::record_counts::Recorded;
+use crate::custody::record_counts::RecordCounts;
 use crate::{ChangeError, Ledger};
 use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, HsmName, KeyTally, SignedKind};
@@ -150,7 +150,7 @@ module! {
     pub struct SignatureAccounts {
         takes clock, key_admin, settings, audit, keys, store;
         calls ledger: Ledger;
-        keeps recorded: tokio::sync::Mutex<Recorded>;
+        keeps recorded: tokio::sync::Mutex<RecordCounts>;
     }
 }
 
@@ -159,7 +159,7 @@ impl SignatureAccounts {
     /// Errors: [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
     pub async fn accounts(&self, others: &dyn Others) -> Result<Reconciliation, ChangeError> {
         let comparison = self.compare_anew(others).await?;
-        let false_counts = Recorded::false_counts(self.store.as_ref()).await?;
+        let false_counts = RecordCounts::false_counts(self.store.as_ref()).await?;
         Ok(Reconciliation { false_counts, ..comparison.into_reconciliation() })
     }
 
@@ -248,7 +248,7 @@ impl SignatureAccounts {
         if !drafts.is_empty() {
             self.audit.append(drafts).await?;
         }
-        let are_false = key.is_none() && Recorded::false_counts(self.store.as_ref()).await?.is_some();
+        let are_false = key.is_none() && RecordCounts::false_counts(self.store.as_ref()).await?.is_some();
         let dropped_counts = are_false && {
             let tenant = self.settings.tenant.as_str();
             let draft = Draft::new(Event::CustodyRecounted, Outcome::Done, tenant, context).detail(why);
@@ -259,12 +259,12 @@ impl SignatureAccounts {
 
     async fn compare_anew(&self, others: &dyn Others) -> Result<Comparison, ChangeError> {
         let asked_again = self.recorded.lock().await.asked_again.clone();
-        self.compare(&mut Recorded::anew(asked_again), others, Duration::ZERO).await
+        self.compare(&mut RecordCounts::anew(asked_again), others, Duration::ZERO).await
     }
 
     async fn compare(
         &self,
-        recorded: &mut Recorded,
+        recorded: &mut RecordCounts,
         others: &dyn Others,
         settled_after: Duration,
     ) -> Result<Comparison, ChangeError> {

@@ -36,7 +36,7 @@ const KEEP_AFTER: i64 = 10_000;
 
 /// What the store holds of each key and kind, counted up to a place.
 #[derive(Debug, Default)]
-pub(crate) struct Recorded {
+pub(crate) struct RecordCounts {
     up_to: Head,
     lines: BTreeMap<Line, Counts>,
     pub(crate) has_begun: bool,
@@ -66,7 +66,7 @@ struct Checkpoints {
     advanced: Option<Instant>,
 }
 
-impl Recorded {
+impl RecordCounts {
     /// Nothing counted yet, but this much settled.
     pub(crate) fn anew(asked_again: BTreeMap<HsmName, u64>) -> Self {
         Self { asked_again, ..Self::default() }
@@ -224,7 +224,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(recorded: &Recorded) -> Self {
+    fn of(recorded: &RecordCounts) -> Self {
         let mut keys = BTreeMap::<String, BTreeMap<String, Counts>>::new();
         for ((key, kind), counts) in &recorded.lines {
             keys.entry(key.to_string()).or_default().insert(kind.name().to_owned(), *counts);

@@ -91,7 +91,7 @@ pub struct PendingTotp {
 
 /// What is carried, under a MAC.
 #[derive(Serialize, Deserialize)]
-struct Carried {
+struct PendingSecret {
     factor: FactorId,
     until: Timestamp,
     seals: SealedCopies,
@@ -121,7 +121,7 @@ impl OwnFactors {
         let factor = FactorId::new(self.ids.next());
         let row = self.pending_row(&factor, &live.user.id);
         let seals = self.vault.seal(&row, &enrolment.secret).await?;
-        let carried = Carried { factor, until: self.clock.now().plus(PATIENCE), seals };
+        let carried = PendingSecret { factor, until: self.clock.now().plus(PATIENCE), seals };
         let carried = self.signed_state.carry(PENDING, live.session.id.as_str(), &carried).await?;
         Ok(PendingTotp { enrolment, carried })
     }
@@ -255,7 +255,7 @@ impl OwnFactors {
     ) -> Result<(FactorId, Enrolment), SelfServiceError> {
         let over = || SelfServiceError::Input("this took too long, or the page was not this session's".to_owned());
         // The HSM is asked to open nothing that was not made here.
-        let opened = self.signed_state.carried::<Carried>(PENDING, live.session.id.as_str(), carried).await?;
+        let opened = self.signed_state.carried::<PendingSecret>(PENDING, live.session.id.as_str(), carried).await?;
         let carried = opened.filter(|carried| self.clock.now() <= carried.until).ok_or_else(over)?;
         let row = self.pending_row(&carried.factor, &live.user.id);
         let secret = self.vault.open(&row, &carried.seals).await?;

@@ -1,7 +1,7 @@
 //! Security keys, as a person enrols them.
 
 use crate::factors::own::SelfServiceError;
-use crate::sign_in::security_keys::{Carried, Ceremony, REGISTRATION, SecurityKeys, key_of};
+use crate::sign_in::security_keys::{Ceremony, CeremonyState, REGISTRATION, SecurityKeys, key_of};
 use crate::{
     FactorMaker, KeyAnswer, LiveSession, NewFactor, OwnFactors, SignedState, Unavailable, check_name, factor_added,
     factor_changed,
@@ -49,8 +49,10 @@ impl OwnKeys {
         self.own.must_be_fresh(live, context).await?;
         check_name("factor", label)?;
         let over = || SelfServiceError::Input("this took too long: try once more".to_owned());
-        let opened = self.signed_state.carried::<Carried>(REGISTRATION, shown.browser.expose(), &shown.carried).await?;
-        let Carried { state, until } = opened.filter(|opened| self.clock.now() <= opened.until).ok_or_else(over)?;
+        let opened =
+            self.signed_state.carried::<CeremonyState>(REGISTRATION, shown.browser.expose(), &shown.carried).await?;
+        let CeremonyState { state, until } =
+            opened.filter(|opened| self.clock.now() <= opened.until).ok_or_else(over)?;
         let (key, challenge) =
             match self.security_keys.relying_party()?.finish_registration(state, shown.answer.expose()) {
                 Ok(made) => made,

@@ -20,9 +20,9 @@ pub struct MadeCodes {
 }
 
 /// The longest that a replacement holds.
-pub const LONGEST_REPLACEMENT: Duration = Duration::from_hours(14 * 24);
+pub const MAX_REPLACEMENT: Duration = Duration::from_hours(14 * 24);
 /// The most codes of a replacement.
-pub const MOST_REPLACEMENT_CODES: u32 = 30;
+pub const MAX_REPLACEMENT_CODES: u32 = 30;
 
 module! {
     /// Makes recovery codes and replacements.
@@ -56,11 +56,11 @@ impl Recovery {
         codes: u32,
         context: &RequestContext,
     ) -> Result<MadeCodes, ChangeError> {
-        if valid.is_zero() || valid > LONGEST_REPLACEMENT {
+        if valid.is_zero() || valid > MAX_REPLACEMENT {
             return Err(ChangeError::Input("a replacement holds for at most 14 days".to_owned()));
         }
-        if !(1..=MOST_REPLACEMENT_CODES).contains(&codes) {
-            return Err(ChangeError::Input(format!("a replacement has 1 to {MOST_REPLACEMENT_CODES} codes")));
+        if !(1..=MAX_REPLACEMENT_CODES).contains(&codes) {
+            return Err(ChangeError::Input(format!("a replacement has 1 to {MAX_REPLACEMENT_CODES} codes")));
         }
         let user = self.accounts.find_user(user).await?;
         let now = self.clock.now();

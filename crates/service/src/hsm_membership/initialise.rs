@@ -3,7 +3,7 @@
 
 use crate::KeyMaker;
 use crate::error::InitialiseError;
-use crate::key_ring::key_maker::Wanted;
+use crate::key_ring::key_maker::KeyRequest;
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
 use signet_jose::{Algorithm, KeyId};
@@ -117,7 +117,7 @@ impl Initialisation {
                     KeyPurpose::Wrapping | KeyPurpose::Sealing | KeyPurpose::Binding => None,
                 };
                 let (rsa_bits, at_once) = (DEFAULT_RSA_BITS, entry == Entry::Founding);
-                let wanted = Wanted { hsm: hsm.clone(), purpose, algorithm, rsa_bits, at_once };
+                let wanted = KeyRequest { hsm: hsm.clone(), purpose, algorithm, rsa_bits, at_once };
                 keys.push(self.ensure_key(&wanted, context, progress).await?);
             }
         }
@@ -159,11 +159,11 @@ impl Initialisation {
 
     async fn ensure_key(
         &self,
-        wanted: &Wanted,
+        wanted: &KeyRequest,
         context: &RequestContext,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<InitialisedKey, InitialiseError> {
-        let Wanted { hsm, purpose, algorithm, .. } = wanted;
+        let KeyRequest { hsm, purpose, algorithm, .. } = wanted;
         let there =
             |kid: &KeyId| InitialisedKey { hsm: hsm.clone(), purpose: *purpose, kid: kid.to_string(), created: false };
         let is_it = |key: &HsmKey| {

@@ -13,7 +13,7 @@ use signet_store::{KeyAddition, StoreError, StoreFailure};
 
 /// A key to be made.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct KeyRequest {
     pub(crate) hsm: HsmName,
     pub(crate) purpose: KeyPurpose,
     /// Of a pair.
@@ -42,7 +42,7 @@ impl KeyMaker {
         context: &RequestContext,
     ) -> Result<HsmKey, ChangeError> {
         let (hsm, purpose) = (hsm.clone(), KeyPurpose::TokenSigning);
-        let wanted = Wanted { hsm, purpose, algorithm: Some(algorithm), rsa_bits, at_once: false };
+        let wanted = KeyRequest { hsm, purpose, algorithm: Some(algorithm), rsa_bits, at_once: false };
         self.make_key(&wanted, context).await.map_err(|error| match error {
             InitialiseError::Hsm(error) => ChangeError::Hsm(error),
             InitialiseError::Store(error) => ChangeError::Store(error),
@@ -52,7 +52,11 @@ impl KeyMaker {
 
     /// Errors: [`InitialiseError::NotAMember`], and the HSM is not asked. Where another process made the active key of this
     /// place meanwhile ([`InitialiseError::PlaceTaken`]), or the HSM token was retired, this one's key is gone again.
-    pub(crate) async fn make_key(&self, wanted: &Wanted, context: &RequestContext) -> Result<HsmKey, InitialiseError> {
+    pub(crate) async fn make_key(
+        &self,
+        wanted: &KeyRequest,
+        context: &RequestContext,
+    ) -> Result<HsmKey, InitialiseError> {
         if !self.members.live_members().await?.contains(&wanted.hsm) {
             return Err(InitialiseError::NotAMember(wanted.hsm.clone()));
         }
@@ -80,7 +84,7 @@ impl KeyMaker {
     }
 
     /// Asks the HSM; says whether the key was announced.
-    async fn generate(&self, wanted: &Wanted) -> Result<(GeneratedKey, bool), InitialiseError> {
+    async fn generate(&self, wanted: &KeyRequest) -> Result<(GeneratedKey, bool), InitialiseError> {
         let (tenant, admin) = (&self.settings.tenant, &self.key_admin);
         let Some(algorithm) = wanted.algorithm else {
             return Ok((admin.generate_secret(&wanted.hsm, wanted.purpose, tenant).await?, false));
@@ -114,7 +118,7 @@ impl KeyMaker {
     async fn add_generated(
         &self,
         key: &HsmKey,
-        wanted: &Wanted,
+        wanted: &KeyRequest,
         context: &RequestContext,
     ) -> Result<KeyAddition, StoreError> {
         let mut told = Draft::new(Event::KeyGenerated, Outcome::Done, key.tenant.as_str(), context);
@@ -124,7 +128,7 @@ impl KeyMaker {
         self.keys.add_key(key, vec![told]).await
     }
 
-    async fn as_stored(&self, wanted: &Wanted, generated: GeneratedKey) -> Result<HsmKey, InitialiseError> {
+    async fn as_stored(&self, wanted: &KeyRequest, generated: GeneratedKey) -> Result<HsmKey, InitialiseError> {
         let public = match (generated.public, wanted.algorithm) {
             (Some(public), Some(algorithm)) => {
                 Some(Jwk::new(public, algorithm).map_err(|error| InitialiseError::Key(error.to_string()))?)
@@ -150,7 +154,7 @@ impl KeyMaker {
 
     /// Whether a key does already what this one is for: in any HSM token where it signs tokens, since verifiers know that
     /// one; in the same HSM token where not.
-    async fn others_sign(&self, wanted: &Wanted) -> Result<bool, StoreError> {
+    async fn others_sign(&self, wanted: &KeyRequest) -> Result<bool, StoreError> {
         let keys = self.keys.keys().await?;
         Ok(keys.iter().any(|key| {
             let is_in_reach = wanted.purpose == KeyPurpose::TokenSigning || key.hsm == wanted.hsm;

@@ -26,9 +26,9 @@ use signet_core::mfa::{FactorKind, UsedFactor};
 use signet_store::{FactorDetail, OtpClient, OtpSpending, ShownOtp, StoreError};
 
 /// Verifications under way at once.
-const MOST_AT_ONCE: usize = 256;
+const MAX_AT_ONCE: usize = 256;
 /// Those of one client: a flood of one leaves room for the others.
-const MOST_OF_ONE_CLIENT: usize = 192;
+const MAX_OF_ONE_CLIENT: usize = 192;
 
 /// What verifications share.
 pub(crate) struct Validation {
@@ -38,7 +38,7 @@ pub(crate) struct Validation {
 
 impl Default for Validation {
     fn default() -> Self {
-        let admission = Arc::new(Semaphore::new(MOST_AT_ONCE));
+        let admission = Arc::new(Semaphore::new(MAX_AT_ONCE));
         Self { admission, under_way: Arc::default() }
     }
 }
@@ -56,7 +56,7 @@ impl Validation {
         if let Some(client) = client {
             let mut under_way = self.under_way.lock();
             let of_client = under_way.entry(client).or_default();
-            if *of_client >= MOST_OF_ONE_CLIENT {
+            if *of_client >= MAX_OF_ONE_CLIENT {
                 return None;
             }
             *of_client += 1;
@@ -317,9 +317,9 @@ mod tests {
     #[test]
     fn one_clients_flood_leaves_room_for_the_others() {
         let (validation, one, two) = (Validation::default(), ClientNumber::new(1), ClientNumber::new(2));
-        let mut held: Vec<_> = (0..MOST_OF_ONE_CLIENT).map(|_| validation.admit(one).unwrap()).collect();
+        let mut held: Vec<_> = (0..MAX_OF_ONE_CLIENT).map(|_| validation.admit(one).unwrap()).collect();
         assert!(validation.admit(one).is_none());
-        held.extend((MOST_OF_ONE_CLIENT..MOST_AT_ONCE).map(|_| validation.admit(two).unwrap()));
+        held.extend((MAX_OF_ONE_CLIENT..MAX_AT_ONCE).map(|_| validation.admit(two).unwrap()));
         assert!(validation.admit(ClientNumber::new(3)).is_none() && validation.admit(None).is_none());
         drop(held);
         assert!(validation.admit(one).is_some());

@@ -52,7 +52,7 @@ pub(crate) struct OpenedAssertion {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Carried {
+pub(crate) struct CeremonyState {
     pub(crate) state: Value,
     pub(crate) until: Timestamp,
 }
@@ -112,7 +112,7 @@ impl SecurityKeys {
         binding: &str,
         begun: webauthn::Begun,
     ) -> Result<Ceremony, Unavailable> {
-        let carried = Carried { state: begun.state, until: self.clock.now().plus(PATIENCE) };
+        let carried = CeremonyState { state: begun.state, until: self.clock.now().plus(PATIENCE) };
         Ok(Ceremony { options: begun.options, carried: self.signed_state.carry(purpose, binding, &carried).await? })
     }
 
@@ -122,8 +122,8 @@ impl SecurityKeys {
         binding: &str,
         shown: &KeyAnswer,
     ) -> Result<ShownKey, Unavailable> {
-        let opened = self.signed_state.carried::<Carried>(purpose, binding, &shown.carried).await?;
-        let Some(Carried { state, until }) = opened.filter(|opened| self.clock.now() <= opened.until) else {
+        let opened = self.signed_state.carried::<CeremonyState>(purpose, binding, &shown.carried).await?;
+        let Some(CeremonyState { state, until }) = opened.filter(|opened| self.clock.now() <= opened.until) else {
             return Ok(ShownKey(Err(Reason::WrongChallenge)));
         };
         let assertion = ShownAssertion::parse(shown.answer.expose()).ok_or(Reason::MalformedAssertion);

@@ -19,9 +19,9 @@ use signet_core::secret::SecretBytes;
 use signet_jose::clock::Clock;
 
 /// Questions under way at once.
-const MOST_AT_ONCE: usize = 64;
+const MAX_AT_ONCE: usize = 64;
 /// The longest answer that is read, in bytes; an honest one has some hundred.
-pub const LONGEST_ANSWER: usize = 8 * 1024;
+pub const MAX_ANSWER: usize = 8 * 1024;
 
 /// A validation server, as it is asked.
 #[async_trait]
@@ -29,7 +29,7 @@ pub trait ValidationServer: Send + Sync {
     /// What the log calls it: nothing of what it is asked.
     fn name(&self) -> &str;
 
-    /// The body of its answer of status 200 to these parameters, not judged; of at most [`LONGEST_ANSWER`] bytes.
+    /// The body of its answer of status 200 to these parameters, not judged; of at most [`MAX_ANSWER`] bytes.
     /// Errors: What did not work, without the parameters, which hold the OTP.
     async fn answer(&self, pairs: Vec<(String, String)>) -> Result<String, String>;
 }
@@ -62,7 +62,7 @@ impl ValidationServers {
         key: SecretBytes,
         timeout: Duration,
     ) -> Self {
-        Self { servers, client, key, timeout, admission: Semaphore::new(MOST_AT_ONCE) }
+        Self { servers, client, key, timeout, admission: Semaphore::new(MAX_AT_ONCE) }
     }
 
     /// Asks all servers about an OTP, in modhex.

@@ -51,7 +51,7 @@ pub enum PinMarker {
     None,
     /// A login ended in a way that nobody knows.
     Unknown,
-    /// The same, and so did the one after it.
+    /// Two logins in a row ended in a way that nobody knows.
     UnknownTwice,
     /// The token refused it.
     Refused,
@@ -112,7 +112,8 @@ pub enum StopReason {
     RefusedTwice(EndedLogin),
     /// The last login ended in a way that nobody knows, and this node's PIN was never taken.
     Unknown(Option<EndedLogin>),
-    /// The same, and the token says that it counted a wrong try.
+    /// The last login ended in a way that nobody knows, this node's PIN was never taken, and the token says that it counted a
+    /// wrong try.
     UnknownAndCounted(Option<EndedLogin>),
     /// Two logins in a row ended in a way that nobody knows.
     UnknownTwice(Option<EndedLogin>),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{LoginOutcome, LoginQuestion, PinMarker, StopReason, Verdict};
 
 /// So many logins in a row may end in a way that nobody knows; then all nodes wait for an operator.
-const MOST_UNKNOWN: u32 = 2;
+const MAX_UNKNOWN: u32 = 2;
 
 /// A login that did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl LoginRecord {
             Some(_) | None => {}
         }
         let last = self.last_unknown.clone();
-        if self.unknown >= MOST_UNKNOWN || question.marker == PinMarker::UnknownTwice {
+        if self.unknown >= MAX_UNKNOWN || question.marker == PinMarker::UnknownTwice {
             return Some(StopReason::UnknownTwice(last));
         }
         if self.unknown == 0 && question.marker == PinMarker::None {
@@ -166,7 +166,7 @@ impl LoginRecord {
 
     /// Whether only an operator can have a node present its PIN that has not been allowed to.
     pub const fn waits_for_an_operator(&self) -> bool {
-        self.is_closed || self.unknown >= MOST_UNKNOWN
+        self.is_closed || self.unknown >= MAX_UNKNOWN
     }
 
     /// The record after an operator allowed one login of a node.

@@ -6,15 +6,15 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use webauthn_rs::prelude::Credential;
 
-use super::MOST_KEYS;
+use super::MAX_KEYS;
 use crate::audit::Reason;
 
-/// The ids that are listed for a name: those of its keys, and decoys up to [`MOST_KEYS`], the same each time. `seed` is
+/// The ids that are listed for a name: those of its keys, and decoys up to [`MAX_KEYS`], the same each time. `seed` is
 /// derived from the name by a secret.
 pub fn listed_ids(keys: &[&str], seed: &[u8; 32]) -> Vec<String> {
     let decoys = (0_u8..).map(|place| decoy_id(seed, place));
     let mut listed: Vec<String> =
-        keys.iter().map(|key| (*key).to_owned()).chain(decoys).take(MOST_KEYS.max(keys.len())).collect();
+        keys.iter().map(|key| (*key).to_owned()).chain(decoys).take(MAX_KEYS.max(keys.len())).collect();
     // An order that says nothing of which is which.
     listed.sort_by_cached_key(|id| block(seed, b"order", id.as_bytes()));
     listed
@@ -65,16 +65,16 @@ mod tests {
     fn every_name_lists_as_many_keys_and_the_same_each_time() {
         let (seed, other) = ([1; 32], [2; 32]);
         let unknown = listed_ids(&[], &seed);
-        assert_eq!((unknown.len(), &listed_ids(&[], &seed)), (MOST_KEYS, &unknown));
+        assert_eq!((unknown.len(), &listed_ids(&[], &seed)), (MAX_KEYS, &unknown));
         assert!(listed_ids(&[], &other).iter().all(|id| !unknown.contains(id)));
         let own = decoy_id(&other, 9);
         let known = listed_ids(&[&own], &seed);
-        assert!(known.contains(&own) && known.len() == MOST_KEYS);
-        assert_eq!(known.iter().filter(|id| unknown.contains(id)).count(), MOST_KEYS - 1);
+        assert!(known.contains(&own) && known.len() == MAX_KEYS);
+        assert_eq!(known.iter().filter(|id| unknown.contains(id)).count(), MAX_KEYS - 1);
         let places: std::collections::BTreeSet<_> = (0..=255_u8)
             .map(|first| listed_ids(&[&own], &[first; 32]).iter().position(|id| *id == own).unwrap())
             .collect();
-        assert_eq!(places.len(), MOST_KEYS, "a key's place says nothing");
+        assert_eq!(places.len(), MAX_KEYS, "a key's place says nothing");
     }
 
     #[test]

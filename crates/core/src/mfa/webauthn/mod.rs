@@ -36,11 +36,11 @@ use signet_verify::Level;
 
 /// The security keys that one user may have. As many are listed for every name, with decoys in the place of those that
 /// are not there.
-pub const MOST_KEYS: usize = 5;
+pub const MAX_KEYS: usize = 5;
 /// How long a ceremony may take, from the options to the answer.
 pub const PATIENCE: Duration = Duration::from_secs(5 * 60);
 /// The longest answer that is read: an attestation with its chain is some kilobytes.
-const LONGEST_ANSWER: usize = 32 * 1024;
+const MAX_ANSWER: usize = 32 * 1024;
 
 /// Signet as a relying party.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ pub struct ShownAssertion(PublicKeyCredential);
 impl ShownAssertion {
     /// Reads the JSON; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        (text.len() <= LONGEST_ANSWER).then(|| serde_json::from_str(text).ok().map(Self))?
+        (text.len() <= MAX_ANSWER).then(|| serde_json::from_str(text).ok().map(Self))?
     }
 
     /// The credential's id, as [`WebAuthnState::credential_id`] has it.
@@ -213,7 +213,7 @@ impl RelyingParty {
         answer: &str,
     ) -> Result<(WebAuthnState, SecretHash), RegistrationFault> {
         let malformed = || RegistrationFault::Refused(Reason::MalformedAssertion);
-        if answer.len() > LONGEST_ANSWER {
+        if answer.len() > MAX_ANSWER {
             return Err(malformed());
         }
         let challenge = challenge_of(&state, "rs").ok_or_else(malformed)?;

@@ -35,10 +35,10 @@ const LEASE_LASTS: Duration = Duration::from_secs(15);
 /// How often it is renewed, or asked for.
 const LEASE_RENEWED: Duration = Duration::from_secs(5);
 /// How long a step that failed waits at most until it is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A key in one stage of its life.
-type Seen = (KeyId, HsmName, &'static str, i64);
+type KeyStage = (KeyId, HsmName, &'static str, i64);
 
 /// A step that failed lately.
 struct Pause {
@@ -59,7 +59,7 @@ pub struct Rotator {
     holder: String,
     leases: HashMap<HsmName, Lease>,
     /// Since when each key was seen in its stage, by a clock that nobody sets.
-    seen: HashMap<Seen, Instant>,
+    seen: HashMap<KeyStage, Instant>,
     /// Revoked keys that the workers have let go of; `None` before the first look.
     let_go: Option<HashSet<KeyId>>,
     noted_generation: Option<i64>,
@@ -203,7 +203,7 @@ impl Rotator {
     fn pause(&mut self, name: &str) -> Duration {
         let first =
             (self.rotation.settings.keys.publish_ahead / 4).clamp(Duration::from_millis(250), Duration::from_secs(60));
-        let lasts = self.pauses.get(name).map_or(first, |pause| (pause.lasts * 2).min(LONGEST_PAUSE));
+        let lasts = self.pauses.get(name).map_or(first, |pause| (pause.lasts * 2).min(MAX_PAUSE));
         self.pauses.insert(name.to_owned(), Pause { until: Instant::now() + lasts, lasts });
         lasts
     }
@@ -252,7 +252,7 @@ impl Rotation {
     }
 }
 
-fn seen_as(key: &HsmKey) -> Seen {
+fn seen_as(key: &HsmKey) -> KeyStage {
     (key.key_id.clone(), key.hsm.clone(), key.state.name(), key.state.since().unix_millis())
 }
 
