@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
+use serde_json::json;
 
 use super::factor::qr_code;
 use super::{Output, deployment, init, operator};
@@ -81,10 +82,10 @@ impl Dev {
         let closed = deployment.close().await;
         let demo = demo?;
         closed?;
-        let text = instructions(&demo, &file, &config)?;
+        let (text, told) = (instructions(&demo, &file, &config)?, told(&demo, &file, &config));
         let ready = |address: SocketAddr, issuer: &str| {
             // What follows is what the person came for: a standard output that is gone is no reason to stop serving.
-            let _ = output.text(&text);
+            let _ = output.value(&told, |_| text.clone());
             output.note(&format!("serving {issuer} on {address}; Ctrl-C stops"));
         };
         server::run_on(listening, config, None, &ready).await
@@ -203,7 +204,11 @@ fn toml_text(text: &str) -> String {
 async fn prepare(deployment: &Runtime, output: &Output) -> anyhow::Result<Demo> {
     let is_new = deployment.signet.issuer().directory.at_hand().await?.published().next().is_none();
     if is_new {
-        init::initialise(deployment, output).await?;
+        let made = init::initialise(deployment, output).await?;
+        // A program reads one object, and that is not this.
+        if !output.is_json() {
+            init::print(&made, output)?;
+        }
     }
     let (signet, operator) = (&deployment.signet, operator());
     signet.open_secret().await;
@@ -241,6 +246,26 @@ async fn prepare_client(signet: &Deployment) -> anyhow::Result<(Client, SecretTe
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The same for a program, e.g. the tests of another project (docs/guides/ci.md).
+fn told(demo: &Demo, file: &Path, config: &Config) -> serde_json::Value {
+    let issuer = config.server.public_url.as_str();
+    json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/oauth2/token"),
+        "introspection_endpoint": format!("{issuer}/oauth2/introspect"),
+        "jwks_uri": format!("{issuer}/oauth2/jwks"),
+        "audience": AUDIENCE,
+        "client_id": demo.client.id.as_str(),
+        "client_secret": demo.client_secret.expose(),
+        "username": USER,
+        "password": demo.password.expose(),
+        "totp_secret_base32": demo.enrolment.secret_base32.expose(),
+        "config": file,
+        "admin_socket": &config.admin.socket,
+        "process_id": std::process::id(),
+    })
 }
 
 fn instructions(demo: &Demo, file: &Path, config: &Config) -> anyhow::Result<String> {

@@ -13,8 +13,9 @@ use signet_service::hsm_membership::initialise::InitialisedKey;
 #[derive(Debug, clap::Args)]
 pub(super) struct Init {}
 
+/// What was made.
 #[derive(Serialize)]
-struct Report {
+pub(super) struct Report {
     issuer: String,
     keys: Vec<InitialisedKey>,
     audit_key_file: String,
@@ -26,7 +27,7 @@ impl Init {
             return Err(write_example(config));
         }
         let deployment = deployment::open(config, Need::HsmAndNewStore, output).await?;
-        initialise(&deployment, output).await?;
+        print(&initialise(&deployment, output).await?, output)?;
         deployment.close().await
     }
 }
@@ -44,17 +45,21 @@ fn write_example(path: &Path) -> anyhow::Error {
     }
 }
 
-/// Initialises an open deployment and prints what was made.
-pub(super) async fn initialise(deployment: &Runtime, output: &Output) -> anyhow::Result<()> {
+/// Initialises an open deployment; says what was made.
+pub(super) async fn initialise(deployment: &Runtime, output: &Output) -> anyhow::Result<Report> {
     let keys = deployment.signet.initialisation.initialise(&operator(), &|text| output.progress(text)).await?;
     let made: Vec<String> = keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
     let audit_key_file = deployment.write_audit_keys(&made).await?;
-    let report = Report {
+    Ok(Report {
         issuer: deployment.signet.issuer().settings.issuer.clone(),
         keys,
         audit_key_file: audit_key_file.display().to_string(),
-    };
-    output.value(&report, |report| {
+    })
+}
+
+/// Prints what was made.
+pub(super) fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
+    output.value(report, |report| {
         let rows = report.keys.iter().map(|key| {
             let made = if key.created { "generated" } else { "there already" };
             [key.hsm.to_string(), key.purpose.name().replace('_', " "), made.to_owned(), key.kid.clone()]

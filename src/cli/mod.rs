@@ -34,6 +34,7 @@ mod input;
 #[cfg(feature = "server")]
 mod key;
 mod login;
+mod manual;
 #[cfg(feature = "server")]
 mod node;
 #[cfg(feature = "server")]
@@ -96,6 +97,10 @@ enum Command {
     Login(signet_login::Login),
     /// Revoke and delete the kept tokens.
     Logout(signet_login::Logout),
+    /// Print what a shell completes commands by.
+    Completions(manual::Completions),
+    /// Write the manual's pages, one for each command.
+    Man(manual::Man),
 }
 
 /// What a command says of its end, beyond success.
@@ -165,6 +170,8 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
         Command::Token(command) => command.run(output).await,
         Command::Login(command) => login::login(command, output).await,
         Command::Logout(command) => login::logout(command, output).await,
+        Command::Completions(command) => command.run(output),
+        Command::Man(command) => command.run(output),
     }
 }
 

@@ -16,6 +16,12 @@ impl Output {
         Self { json }
     }
 
+    /// Whether a program reads it.
+    #[cfg(feature = "server")]
+    pub(super) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints a value: as JSON where that is asked for, and as `text` says where not.
     pub(super) fn value<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         let printed = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
@@ -34,7 +40,6 @@ impl Output {
     }
 
     /// Says that a change was made.
-    #[cfg(feature = "server")]
     pub(super) fn done(&self, what: &str) -> anyhow::Result<()> {
         self.value(&serde_json::json!({ "done": what }), |_| what.to_owned())
     }

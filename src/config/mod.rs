@@ -122,6 +122,7 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut root = Node::read(text)?;
+        let wants_four_eyes = root.is_true("mfa", "four_eyes");
         root.overlay_all(environment)?;
         let mut whole = Section::root(root, KEYS, folder)?;
         let store = StoreConfig::read(whole.section("store", store::KEYS)?)?;
@@ -132,6 +133,9 @@ impl Config {
             longest_token: tokens.access_lifetime,
             most_per_second: 0,
         };
+        let mut mfa = MfaConfig::read(whole.section("mfa", mfa::KEYS)?, &server.public_url)?;
+        // The environment may ask for more eyes than the file, never for fewer: whoever runs a command chooses it.
+        mfa.four_eyes |= wants_four_eyes;
         let (hsm, hsm_rates) = hsm::read_all(whole.sections("hsm", hsm::KEYS)?, &policy, store.folder())?;
         Ok(Self {
             store: store.clone(),
@@ -140,7 +144,7 @@ impl Config {
             tokens,
             keys: KeysConfig::read(&whole.section("keys", keys::KEYS)?)?,
             roles: roles::read(whole.map("roles")?)?,
-            mfa: MfaConfig::read(whole.section("mfa", mfa::KEYS)?, &server.public_url)?,
+            mfa,
             server,
             policy: policy::read(whole.section("policy", policy::KEYS)?)?,
             audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,

@@ -131,6 +131,14 @@ fn relative_paths_start_at_the_files_folder() {
 }
 
 #[test]
+fn the_environment_asks_for_more_eyes_and_never_for_fewer() {
+    let with = |file: &str, said: &str| load_with(file, &[("SIGNET_MFA__FOUR_EYES", said)]).unwrap().mfa.four_eyes;
+    let two = and("[mfa]\nfour_eyes = true");
+    assert!(load(&two).unwrap().mfa.four_eyes && with(&two, "true") && with(&two, "false"));
+    assert!(with(MINIMAL, "true") && !with(MINIMAL, "false") && !load(MINIMAL).unwrap().mfa.four_eyes);
+}
+
+#[test]
 fn loads_a_file_from_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("signet.toml");

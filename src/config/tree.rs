@@ -45,6 +45,16 @@ impl Node {
         }
     }
 
+    /// Whether a key of a section is `true`.
+    pub(super) fn is_true(&self, section: &str, key: &str) -> bool {
+        let inside = |node: &Self, key: &str| match node {
+            Self::Table(entries) => entries.get(key).cloned(),
+            _ => None,
+        };
+        let value = inside(self, section).and_then(|section| inside(&section, key));
+        matches!(value, Some(Self::Value(toml::Value::Boolean(true))))
+    }
+
     /// Lays the variables that are overrides over the tree.
     pub(super) fn overlay_all(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
         let mut variables: Vec<_> = variables.filter(|(name, _)| name.starts_with(PREFIX)).collect();

@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::process::Command;
 
 use super::{ask, get, with_json};
 use crate::support::application::Application;
-use crate::support::process::feed;
 use crate::support::skipped::skipped;
 
 #[tokio::test]
@@ -46,22 +44,11 @@ async fn another_account_is_not_let_in_and_hears_why() {
     }
     let application = Application::new("");
     let server = application.serve();
-    // Everything else that a command reads can be read by all.
-    for path in [application.folder(), &application.configuration()] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let as_nobody = |arguments: &[&str]| {
-        let plain = application.command(arguments);
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(plain.get_program());
-        command.args(plain.get_args()).current_dir("/");
-        feed(command, "")
-    };
+    let as_nobody = |arguments: &[&str]| application.run_as_nobody(arguments).unwrap();
     as_nobody(&["user", "list"]).fails(1, &["does not let this account in", "admin.group"]);
     // Where the group is named, its members are let in, and told by their own name.
     server.stop();
     application.reconfigure("[admin]\ngroup = \"nogroup\"");
-    fs::set_permissions(application.configuration(), fs::Permissions::from_mode(0o755)).unwrap();
     let server = application.serve();
     assert_eq!(fs::metadata(application.file("admin.sock")).unwrap().permissions().mode() & 0o777, 0o660);
     let added = as_nobody(&["client", "add", "app", "--grant", "client_credentials"]);

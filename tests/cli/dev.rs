@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::hsm::PROGRAM;
 use crate::support::process::{Serving, wait_for};
+use crate::support::requests;
 
 /// A throwaway deployment that serves, and what it printed.
 fn start(folder: &Path, arguments: &[&str]) -> (Serving, String) {
@@ -23,6 +24,48 @@ fn start(folder: &Path, arguments: &[&str]) -> (Serving, String) {
     let text =
         wait_for("the commands", || fs::read_to_string(&printed).ok().filter(|text| text.contains("Operate it")));
     (server, text)
+}
+
+/// What a program reads of a deployment that serves.
+fn start_for_a_program(folder: &Path) -> (Serving, serde_json::Value) {
+    let printed = folder.join("printed");
+    let mut command = Command::new(PROGRAM);
+    command.args(["dev", "--json", "--listen", &free_address(), "--state-dir"]).arg(folder.join("state"));
+    command
+        .env_remove("SIGNET_CONFIG")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(File::create(&printed).unwrap());
+    let server = Serving::start(command, &folder.join("dev.log")).unwrap();
+    let told = wait_for("the object", || serde_json::from_str(&fs::read_to_string(&printed).ok()?).ok());
+    (server, told)
+}
+
+#[tokio::test]
+async fn another_projects_tests_read_all_that_they_need_from_one_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, told) = start_for_a_program(folder.path());
+    let text = |name: &str| told[name].as_str().unwrap_or_else(|| panic!("{name} is not in {told}")).to_owned();
+    let code = Command::new("oathtool").args(["--totp", "-b", &text("totp_secret_base32")]).output().unwrap();
+    let code = String::from_utf8(code.stdout).unwrap().trim().to_owned();
+    let client = crate::support::application::TestClient {
+        name: "demo".to_owned(),
+        id: text("client_id"),
+        secret: text("client_secret"),
+    };
+    let (user, password) = (text("username"), text("password"));
+    let fields = [("grant_type", "password"), ("username", &*user), ("password", &*password), ("otp", &*code)];
+    let token = requests::post(&text("token_endpoint"), Some(&client), &fields).await.ok();
+    let fields = [("token", &*token.access_token())];
+    let answer = requests::post(&text("introspection_endpoint"), Some(&client), &fields).await.ok().json();
+    assert!(answer["active"] == true && answer["aud"].to_string().contains(&text("audience")), "{answer}");
+    assert!(requests::get(&text("jwks_uri")).await.ok().json()["keys"].is_array());
+    let mut command = Command::new(PROGRAM);
+    command.args(["--json", "--config", &text("config"), "user", "list"]);
+    let listed: serde_json::Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+    assert_eq!(listed[0]["name"], "demo");
+    assert!(Path::new(&text("admin_socket")).exists());
+    server.stop();
 }
 
 /// An address that nobody listens on.

@@ -14,6 +14,7 @@ mod import_figure;
 mod keyring;
 mod keys;
 mod login;
+mod manual;
 #[cfg(feature = "piv")]
 mod piv_card;
 mod restore;

@@ -23,6 +23,24 @@ impl Application {
         self.run_with(arguments, "")
     }
 
+    /// Runs a command by the account `nobody` on this machine, which the configuration lets in by its group (`admin.group`).
+    /// `None` where only root could do that and this is not root: the test says that it is skipped.
+    pub(crate) fn run_as_nobody(&self, arguments: &[&str]) -> Option<Ran> {
+        use std::os::unix::fs::PermissionsExt as _;
+        if !rustix::process::getuid().is_root() {
+            return None;
+        }
+        // Everything else that a command reads can be read by all.
+        for path in [self.folder(), &self.configuration()] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let plain = self.command(arguments);
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--"]).arg(plain.get_program());
+        command.args(plain.get_args()).current_dir("/");
+        Some(feed(command, ""))
+    }
+
     /// Runs commands at once: what each of them waits for passes for all of them.
     pub(crate) fn run_at_once<const N: usize>(&self, commands: [&[&str]; N]) -> [Ran; N] {
         std::thread::scope(|scope| {

@@ -74,4 +74,6 @@ pub struct Settings {
     pub webauthn: Option<Arc<RelyingParty>>,
     /// Whether what an operator adds as a factor waits for another operator's approval.
     pub four_eyes: bool,
+    /// The system account that the server runs by, which root can be as well.
+    pub server_uid: u32,
 }

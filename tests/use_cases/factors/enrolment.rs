@@ -96,14 +96,19 @@ async fn under_four_eyes_a_factor_waits_for_another_operator() {
         app.issuer.sessions.begin_session(&request, None, &context()).await.is_ok()
     };
     let factor = lifecycle.find_factor(&ann.app).await.unwrap();
-    assert_eq!(factor.state, FactorState::Pending { requested_by: "uid 1000".to_owned() });
+    assert_eq!(factor.state, FactorState::Pending { requested_by: "olga (uid 1000)".to_owned() });
     assert!(!sign_in().await);
     assert!(matches!(lifecycle.enable_factor(&ann.app, true, &context()).await, Err(ChangeError::Input(_))));
     assert!(matches!(lifecycle.approve_factor(&ann.app, &context()).await, Err(ChangeError::Input(_))));
-    lifecycle.approve_factor(&ann.app, &operator("uid 1001")).await.unwrap();
+    let by_another_name = operator("petra by olga (uid 1000)");
+    assert!(matches!(lifecycle.approve_factor(&ann.app, &by_another_name).await, Err(ChangeError::Input(_))));
+    lifecycle.approve_factor(&ann.app, &operator("petra (uid 1001)")).await.unwrap();
     assert!(sign_in().await);
-    assert!(matches!(lifecycle.approve_factor(&ann.app, &operator("uid 1001")).await, Err(ChangeError::Input(_))));
-    assert_eq!(app.reasons("factor.changed").await, ["-", "same_operator", "-"]);
+    assert!(matches!(
+        lifecycle.approve_factor(&ann.app, &operator("petra (uid 1001)")).await,
+        Err(ChangeError::Input(_))
+    ));
+    assert_eq!(app.reasons("factor.changed").await, ["-", "same_operator", "same_operator", "-"]);
 }
 
 #[tokio::test]

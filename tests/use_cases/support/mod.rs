@@ -307,12 +307,13 @@ pub(crate) fn settings() -> Settings {
         password_concurrency: 1,
         webauthn: None,
         four_eyes: false,
+        server_uid: 0,
     }
 }
 
 /// The request of an operator.
 pub(crate) fn context() -> RequestContext {
-    operator("uid 1000")
+    operator("olga (uid 1000)")
 }
 
 /// The request of this operator.

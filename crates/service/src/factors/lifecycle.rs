@@ -61,11 +61,11 @@ impl FactorLifecycle {
         let mut refused =
             factor_changed(&factor, Change::Approved, context).detail("approval").because(Reason::SameOperator);
         refused.outcome = Outcome::Refused;
-        if !are_two_people(requested_by, approver) {
+        if !are_two_people(requested_by, approver, self.settings.server_uid) {
             self.audit.append(vec![refused]).await?;
             let text = format!(
-                "the four-eyes rule: {requested_by} asked for this factor, so another operator must approve it, from \
-                 another system account or, where all share one, with `--operator NAME` at both commands"
+                "the four-eyes rule: {requested_by} asked for this factor, so another one must approve it, from \
+                 another system account; root and the server's own account are one"
             );
             return Err(ChangeError::Input(text));
         }
@@ -105,21 +105,15 @@ fn missing(id: &FactorId) -> ChangeError {
     ChangeError::missing("factor", id)
 }
 
-/// Whether two operators, as they are written down, are two people: `ann (uid 1000)`, or `bob by root (uid 0)` for one who gave a
-/// name. Two system accounts are; two that share an account are where both gave a name, and not the same one.
-fn are_two_people(one: &str, other: &str) -> bool {
-    let parts = |operator: &str| match operator.split_once(" by ") {
-        Some((name, account)) => (Some(name.to_owned()), account.to_owned()),
-        None => (None, operator.to_owned()),
+/// Whether two operators, as they are written down (`ann (uid 1000)`, `bob by ann (uid 1000)`), are two people: two system accounts
+/// are. A name that somebody gave is a claim, and decides nothing. Root and the account that the server runs by are one: root is
+/// every account, and what runs as the server can write what it likes.
+fn are_two_people(one: &str, other: &str, server_uid: u32) -> bool {
+    let account = |operator: &str| {
+        let uid = operator.strip_suffix(')')?.rsplit_once(" (uid ")?.1.parse::<u32>().ok()?;
+        Some(if uid == server_uid { 0 } else { uid })
     };
-    let ((one_name, one_account), (other_name, other_account)) = (parts(one), parts(other));
-    if one_account.is_empty() || other_account.is_empty() {
-        return false;
-    }
-    match (one_name, other_name) {
-        (Some(one), Some(other)) => one != other,
-        _ => one_account != other_account,
-    }
+    matches!((account(one), account(other)), (Some(one), Some(other)) if one != other)
 }
 
 #[cfg(test)]
@@ -127,18 +121,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_people_have_two_accounts_or_two_names() {
+    fn two_people_have_two_accounts_whatever_they_call_themselves() {
         for (one, other, two) in [
-            ("uid 1", "uid 2", true),
-            ("uid 1", "uid 1", false),
-            ("root (uid 0)", "ann by root (uid 0)", false),
-            ("ann by root (uid 0)", "bob by root (uid 0)", true),
-            ("ann by root (uid 0)", "ann by root (uid 0)", false),
-            ("ann by x (uid 1)", "ann by y (uid 2)", false),
-            ("ann by x (uid 1)", "y (uid 2)", true),
-            ("", "uid 2", false),
+            ("ann (uid 1)", "bob (uid 2)", true),
+            ("ann (uid 1)", "root (uid 0)", true),
+            ("ann (uid 1)", "ann (uid 1)", false),
+            ("x by ann (uid 1)", "y by ann (uid 1)", false),
+            ("x by ann (uid 1)", "x by bob (uid 2)", true),
+            ("signet (uid 7)", "root (uid 0)", false),
+            ("signet (uid 7)", "ann (uid 1)", true),
+            ("", "bob (uid 2)", false),
+            ("uid 1", "uid 2", false),
         ] {
-            assert_eq!(are_two_people(one, other), two, "{one} and {other}");
+            assert_eq!(are_two_people(one, other, 7), two, "{one} and {other}");
+            assert_eq!(are_two_people(other, one, 7), two, "{other} and {one}");
         }
     }
 }
