@@ -8,6 +8,7 @@ use super::progress::RowProgress;
 use super::{Ended, Output, audit, deployment, operator};
 use crate::config::Config;
 use crate::server::{self, Answered, Export, Need, Restored};
+use signet_store_sql::authority::TableCheck;
 use signet_store_sql::restore::Ended as RightsEnded;
 
 #[derive(Debug, clap::Args)]
@@ -104,7 +105,9 @@ impl Restore {
             None => None,
         };
         let runtime = deployment::open(path, Need::Hsm, output).await?;
-        let answered = server::answer(&runtime, word, export, &operator()).await;
+        let progress = RowProgress::new(output);
+        let tell = |done: u64, of: u64| progress.tell("the renewed secret", "written under it", done, of);
+        let answered = server::answer(&runtime, word, export, &operator(), &tell).await;
         runtime.close().await?;
         answered
     }
@@ -171,8 +174,12 @@ fn answered_value(answered: &Answered) -> serde_json::Value {
         "revoked_keys": answered.ended.keys,
         "revoked_tokens": answered.ended.tokens,
         "missing_keys": answered.missing,
-        "disabled_counting": answered.disabled,
+        "want_two_codes": answered.doubted.want_two,
+        "disabled_counting": answered.doubted.disabled,
         "yours_to_end": answered.others,
+        "secret_generation": answered.generation,
+        "void_rows": answered.rows.iter().flat_map(void_rows).collect::<Vec<_>>(),
+        "void_rows_count": answered.void(),
     })
 }
 
@@ -194,11 +201,18 @@ fn answered_text(answered: &Answered) -> String {
             ended.keys.len()
         ));
     }
-    if answered.disabled > 0 {
+    if answered.doubted.want_two > 0 {
         lines.push(format!(
-            "Disabled: {} factors and OTP keys that count. Which of their codes were spent since nobody knows: enable each once its \
-             owner has thrown a few away (`signet factor resync`, `signet factor enable`, `signet otp-key enable`).",
-            answered.disabled
+            "{} HOTP and Yubico tokens want two codes in a row at first, since nobody knows how far they were counted: the first one is \
+             refused, and the one directly after it signs in.",
+            answered.doubted.want_two
+        ));
+    }
+    if answered.doubted.disabled > 0 {
+        lines.push(format!(
+            "Disabled: {} OTP keys of the validation protocol. Which of their codes were spent since nobody knows: enable each once its \
+             owner has thrown a few away (`signet otp-key enable`).",
+            answered.doubted.disabled
         ));
     }
     for key in &answered.missing {
@@ -207,6 +221,22 @@ fn answered_text(answered: &Answered) -> String {
     for other in &answered.others {
         lines.push(format!("Yours to end again: {other}"));
     }
+    lines.push(format!(
+        "The deployment's secret is of generation {} now: rows of the time that was lost are void.",
+        answered.generation
+    ));
+    if answered.void() > 0 {
+        let named = answered.rows.iter().flat_map(void_rows).map(|row| format!("\n  {row}")).collect::<String>();
+        lines.push(format!(
+            "{} rows do not verify: somebody wrote them past Signet. They grant nothing; remove them, and find out who did:{named}",
+            answered.void()
+        ));
+    }
     lines.push("The servers may write again: start them.".to_owned());
     lines.join("\n")
+}
+
+/// What names the rows that stay void.
+fn void_rows(table: &TableCheck) -> impl Iterator<Item = String> {
+    table.named.iter().map(|id| format!("{} {id}", table.table))
 }

@@ -16,7 +16,8 @@ use signet_jose::VerifyingKey;
 use signet_service::restoring::EndedAgain;
 use signet_store::AuditLog as _;
 use signet_store_sql::SqlStore;
-use signet_store_sql::restore::Standstill;
+use signet_store_sql::authority::TableCheck;
+use signet_store_sql::restore::{Doubted, Standstill};
 
 /// Records that are compared at once.
 const PAGE: usize = 500;
@@ -37,14 +38,30 @@ pub(crate) struct Answered {
     pub(crate) ended: EndedAgain,
     /// Keys that their HSM token does not have any more.
     pub(crate) missing: BTreeSet<String>,
-    /// Factors and OTP keys that count, and were disabled.
-    pub(crate) disabled: u64,
+    /// What counts, and nobody knows how far it was counted.
+    pub(crate) doubted: Doubted,
     /// What the export says had ended, and a person must end again.
     pub(crate) others: Vec<String>,
+    /// The generation of the deployment's secret that was made.
+    pub(crate) generation: u8,
+    /// Rows by which rights are given, and those of them that do not verify and stay void.
+    pub(crate) rows: Vec<TableCheck>,
 }
 
-/// Ends again what an export says had ended since the copy, revokes keys that the HSM has no more, and lets the servers write again, on
-/// the record with the operator's word.
+impl Answered {
+    /// How many rows stay void.
+    pub(crate) fn void(&self) -> u64 {
+        void(&self.rows)
+    }
+}
+
+fn void(rows: &[TableCheck]) -> u64 {
+    rows.iter().map(|of| of.forged).sum()
+}
+
+/// Ends again what an export says had ended since the copy, revokes keys that the HSM has no more, renews the deployment's secret, so
+/// that rows of the lost time are void, and lets the servers write again, on the record with the operator's word. `told` hears how
+/// many rows of how many are written under the renewed secret.
 /// Errors: nobody waits for it; the export is refused, or says nothing that the store does not; the HSM or the store fails. The servers
 /// stand still then, and the same command goes on.
 pub(crate) async fn answer(
@@ -52,6 +69,7 @@ pub(crate) async fn answer(
     word: &str,
     export: Option<Export<'_>>,
     context: &RequestContext,
+    told: &(dyn Fn(u64, u64) + Sync),
 ) -> anyhow::Result<Answered> {
     let (store, signet) = (&runtime.store, &runtime.signet);
     match store.standstill().await? {
@@ -72,14 +90,19 @@ pub(crate) async fn answer(
     let missing = signet.restoring.revoke_missing_keys(context).await?;
     let tenant = &signet.issuer().settings.tenant;
     let records = since.as_ref().map(|since| since.records);
+    let generation = signet.renewal.begin(context).await?;
+    let rows = store.renew_rows(&|progress| told(progress.done, progress.of)).await?;
+    signet.renewal.renew_envelopes().await?;
     let mut record = Draft::new(Event::RestoreAnswered, Outcome::Done, tenant.as_str(), context);
+    let renewed = format!("the deployment's secret is of generation {generation}, {} rows stay void", void(&rows));
     record.detail = Some(match records {
-        Some(records) => format!("by an export with {records} later records; {word}"),
-        None => word.to_owned(),
+        Some(records) => format!("{renewed}; by an export with {records} later records; {word}"),
+        None => format!("{renewed}; {word}"),
     });
-    let disabled = store.answer(since.is_some(), record).await?;
+    let doubted = store.answer(since.is_some(), record).await?;
+    signet.renewal.end().await?;
     let others = since.map_or_else(Vec::new, |since| since.others);
-    Ok(Answered { records, ended, missing, disabled, others })
+    Ok(Answered { records, ended, missing, doubted, others, generation, rows })
 }
 
 /// What an export says of the time that the store lacks.

@@ -14,7 +14,7 @@ use signet_core::keys::{HsmError, HsmName, KeyAdmin as _, KeyPurpose, LoginPermi
 use signet_core::random::OsRandom;
 use signet_hsm::{HsmEvent, HsmGroup, PinSource};
 use signet_jose::clock::SystemClock;
-use signet_jose::{Jwk, JwkSet};
+use signet_jose::{Jwk, JwkSet, VerifyingKey};
 use signet_service::custody::balance::Slack;
 use signet_service::hsm_logins::HsmLogins;
 use signet_service::{Deployment, Ports};
@@ -107,7 +107,7 @@ impl Runtime {
             return Err(error.into());
         }
         runtime.signet.issuer().directory.fresh().await?;
-        runtime.signet.open_secret().await;
+        runtime.open_secret().await;
         Ok(runtime)
     }
 
@@ -128,7 +128,7 @@ impl Runtime {
         let (events, _) = mpsc::unbounded_channel();
         let runtime = Self::over(config.clone(), Need::Hsm, events, store.clone()).await?;
         let outcomes = runtime.hsm.ready_each(HSM_PATIENCE).await;
-        runtime.signet.open_secret().await;
+        runtime.open_secret().await;
         runtime.hsm.shutdown().await;
         match store.has_row_keys() {
             true => Ok(()),
@@ -138,6 +138,25 @@ impl Runtime {
                 anyhow::bail!("rights are written under the deployment's secret, and no HSM token opens it: {why}")
             }
         }
+    }
+
+    /// Opens the deployment's secret. One that another node renewed is taken first, where one of the audit keys in the configured file
+    /// signed it.
+    pub(super) async fn open_secret(&self) {
+        let pinned = std::fs::read_to_string(&self.config.audit.public_key).ok();
+        let in_file = |text: String| match JwkSet::from_json(&text) {
+            Ok(set) => set.keys,
+            Err(_) => Jwk::from_json(&text).into_iter().collect(),
+        };
+        let pinned: Vec<_> = pinned.map_or_else(Vec::new, in_file).into_iter().map(VerifyingKey::new).collect();
+        match self.signet.renewal.take(&pinned).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!("the deployment's renewed secret was taken from what another node left for this one")
+            }
+            Err(error) => tracing::error!(%error, "the deployment's renewed secret can't be taken"),
+        }
+        self.signet.open_secret().await;
     }
 
     /// Starts the workers over a store, without waiting for them.
@@ -208,7 +227,7 @@ impl Runtime {
         }
         self.signet.issuer().directory.fresh().await?;
         if self.need != Need::HsmAndNewStore {
-            self.signet.open_secret().await;
+            self.open_secret().await;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {
         }
     }
     if some_answer {
-        runtime.signet.open_secret().await;
+        runtime.open_secret().await;
     }
     warn_of_unknown_keys(runtime, &snapshot);
     for key in snapshot.active(algorithm).filter(|key| answers(&key.key.hsm)) {

@@ -18,6 +18,7 @@ mod manual;
 #[cfg(feature = "piv")]
 mod piv_card;
 mod restore;
+mod restore_renewal;
 mod restore_since;
 mod store_copy;
 mod token;

@@ -42,7 +42,7 @@ impl Backed {
         let Self { application, totp, key, refresh_token, client, user } = self;
         assert_eq!((&restored["ended_grants"], &restored["raised_totp"]), (&1.into(), &1.into()));
         application.run(&["serve"]).fails(1, &["nobody has said yet what had ended", "signet restore --ended"]);
-        assert_eq!(application.json(&NOTHING)["disabled_counting"], 1, "nobody knows how far it was counted");
+        assert_eq!(application.json(&NOTHING)["want_two_codes"], 1, "nobody knows how far it was counted");
         for (sql, count) in [
             ("SELECT count(*) FROM grants WHERE ended_at IS NULL", "0"),
             ("SELECT count(*) FROM refresh_tokens", "0"),
@@ -51,7 +51,7 @@ impl Backed {
             ("SELECT count(*) FROM seals WHERE kind = 'factors.secret'", "2"),
             ("SELECT count(*) FROM sessions", "0"),
             ("SELECT count(*) FROM leases", "0"),
-            ("SELECT count(*) FROM factors WHERE kind = 'yubico_otp' AND state = 'disabled'", "1"),
+            ("SELECT count(*) FROM factors WHERE kind = 'yubico_otp' AND state = 'wants_two_codes'", "1"),
             ("SELECT count(*) FROM audit_records WHERE text LIKE '%store.restored%the disk failed%'", "1"),
         ] {
             assert_eq!(application.sql(sql), count, "{sql}");
@@ -69,10 +69,12 @@ impl Backed {
             assert_eq!(server.sign_in(client, user, &code).await.status, 400, "{steps}: it may have been spent");
         }
         server.token(client, &[("grant_type", "client_credentials")]).await.ok();
-        // What was disabled is good again once somebody says so, and new codes are made.
-        assert_eq!(server.sign_in(client, user, &key.press()).await.status, 400);
-        let id = application.sql("SELECT id FROM factors WHERE kind = 'yubico_otp'");
-        server.json(&["factor", "enable", &id]);
+        // Two codes in a row, of which the first alone does nothing.
+        let [first, passed_over, second, third] = [(); 4].map(|()| key.press());
+        assert_eq!(server.sign_in(client, user, &first).await.status, 400, "it may have been spent");
+        assert_eq!(server.sign_in(client, user, &second).await.status, 400, "not the one directly after it");
+        assert_eq!(server.sign_in(client, user, &passed_over).await.status, 400, "it was passed over");
+        server.sign_in(client, user, &third).await.ok();
         server.sign_in(client, user, &key.press()).await.ok();
         server.json(&["factor", "add", "recovery", "--user", "ann"]);
         let ann = server.json(&["user", "show", "ann"]);
@@ -118,7 +120,7 @@ async fn a_backup_of_one_engine_is_restored_into_the_other() {
     assert_eq!(count("SELECT count(*) FROM grants WHERE ended_at IS NULL"), "0");
     assert_eq!(restored["ended_grants"], 1);
     application.json(&NOTHING);
-    assert_eq!(count("SELECT count(*) FROM factors WHERE state = 'disabled'"), "1");
+    assert_eq!(count("SELECT count(*) FROM factors WHERE state = 'wants_two_codes'"), "1");
     let server = application.serve();
     server.token(&backed.client, &[("grant_type", "client_credentials")]).await.ok();
     server.stop();

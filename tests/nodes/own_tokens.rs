@@ -229,6 +229,7 @@ fn offer(attacker: &EcdsaKeyPair, kid: &str, transport: &Jwk, issuer: &str) -> S
         signed_at: Timestamp::from_unix_seconds(1_700_000_000),
         hsm: HsmName::new("late"),
         transport: transport.key_id.clone(),
+        generation: 1,
         envelope: envelope::seal(&OsRandom, &transport.key, &row, None, &[7; 32]).unwrap(),
     };
     let token_type = Some("signet-admission+jws".to_owned());
@@ -236,6 +237,36 @@ fn offer(attacker: &EcdsaKeyPair, kid: &str, transport: &Jwk, issuer: &str) -> S
     let input = signing_input(&header, &admission.to_payload().unwrap());
     let signature = attacker.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
     assemble(input, signature.as_ref())
+}
+
+/// A restore renews the deployment's secret on one node; the other one, whose HSM token that does not reach, takes it at its start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_a_restore_renewed_comes_to_the_other_nodes_token() {
+    let mut cluster = Cluster::of_own_tokens(1, SOON);
+    let app = cluster.servers[0].add_client("app", ALL_GRANTS, "read");
+    let ann = cluster.servers[0].add_user("ann", "reader");
+    let key = cluster.servers[0].add_yubico(&ann, "vvccccccccbb");
+    let other = cluster.admit("late");
+    let server = other.serve();
+    until_ready(&server).await;
+    server.sign_in(&app, &ann, &key.press()).await.ok();
+    server.stop();
+    cluster.servers.pop().unwrap().stop();
+    cluster.first.sql("INSERT INTO halts (id, node, at, restored) VALUES (1, 'one', 0, 0)");
+    cluster.first.json(&["restore", "--in-place", "--why", "failed over"]);
+    let answered = cluster.first.json(&["restore", "--ended", "nothing had ended"]);
+    assert_eq!((&answered["secret_generation"], &answered["void_rows_count"]), (&2.into(), &0.into()), "{answered}");
+    let tokens = "SELECT string_agg(hsm, ' ' ORDER BY hsm) FROM seals WHERE kind = 'deployment.secret'";
+    assert_eq!(cluster.first.sql(tokens), "primary");
+    let server = other.serve();
+    assert_eq!(cluster.first.sql(tokens), "late primary");
+    until_ready(&server).await;
+    assert_eq!(server.sign_in(&app, &ann, &key.press()).await.status, 400, "two in a row are wanted");
+    server.sign_in(&app, &ann, &key.press()).await.ok();
+    assert_eq!(other.json(&["audit", "verify", "--store"])["intact"], true);
+    let first = cluster.first.serve();
+    first.sign_in(&app, &ann, &key.press()).await.ok();
+    assert_eq!(cluster.first.sql("SELECT COUNT(*) FROM joins"), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

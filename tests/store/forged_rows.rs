@@ -20,20 +20,20 @@ use crate::support::postgres::Database;
 use crate::support::store::{Place, after, client, granted, node, now, raw, seals, tenant, totp_factor, user};
 
 /// A database, and somebody who writes to it past Signet and past what it enforces.
-enum Written {
+pub(super) enum Written {
     Sqlite(Place),
     Postgres(Database),
 }
 
 impl Written {
-    async fn open(&self) -> Arc<SqlStore> {
+    pub(super) async fn open(&self) -> Arc<SqlStore> {
         match self {
             Self::Sqlite(place) => place.open().await,
             Self::Postgres(database) => database.open().await,
         }
     }
 
-    async fn run(&self, sql: &str) {
+    pub(super) async fn run(&self, sql: &str) {
         match self {
             Self::Sqlite(place) => {
                 let text = format!("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON; {sql}");
@@ -65,7 +65,7 @@ macro_rules! on_every_engine {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $case() {
-                    super::$case(super::Written::Sqlite(super::Place::new())).await;
+                    super::$case($crate::store::forged_rows::Written::Sqlite($crate::support::store::Place::new())).await;
                 }
             )+
         }
@@ -73,12 +73,14 @@ macro_rules! on_every_engine {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $case() {
-                    super::$case(super::Written::Postgres(super::Database::new())).await;
+                    super::$case($crate::store::forged_rows::Written::Postgres($crate::support::postgres::Database::new())).await;
                 }
             )+
         }
     };
 }
+
+pub(super) use on_every_engine;
 
 on_every_engine!(
     a_row_that_was_altered_in_any_column_is_found_and_gives_nothing,
@@ -89,7 +91,7 @@ on_every_engine!(
 );
 
 /// A store with a row in each authority table.
-async fn filled(store: &SqlStore) {
+pub(super) async fn filled(store: &SqlStore) {
     let (alice, ..) = granted(store).await;
     assert!(store.add_session(&session(&alice), &SecretHash::of("cookie"), vec![]).await.unwrap());
     let detail = FactorDetail::Recovery(RecoveryState { made: 1 });

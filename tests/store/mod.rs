@@ -14,5 +14,6 @@ mod nobody;
 mod opening;
 mod postgres;
 pub(crate) mod races;
+mod renewed_rows;
 mod schema;
 mod tampering;

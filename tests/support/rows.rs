@@ -14,7 +14,7 @@ use super::crowd::Crowd;
 async fn key_of(application: &Application, table: &str) -> RowKey {
     let crowd = Crowd::of(application).await;
     let row = RowBinding::new(&TenantId::default_tenant(), "deployment", "1", "secret");
-    let seals = crowd.store.deployment_secret().await.unwrap().unwrap();
+    let seals = crowd.store.deployment_secrets().await.unwrap().remove(&1).unwrap();
     let secret = crowd.group.open(&row, &seals).await.unwrap();
     crowd.close().await;
     RowKeys::of(1, &secret).of_table(1, table).unwrap()

@@ -1,10 +1,11 @@
 //! A node with an HSM token of its own is let in, and secrets come to it.
 
 use signet_core::admission::JoinCode;
-use signet_core::keys::{HsmFailure, HsmName, SealedCopies};
-use signet_jose::KeyId;
+use signet_core::audit::{Draft, Event, Outcome};
+use signet_core::keys::{HsmFailure, HsmName, KeyPurpose, SealedCopies};
+use signet_jose::{KeyId, VerifyingKey};
 use signet_service::{ChangeError, JoinError, MembershipError, SignInError};
-use signet_store::{Envelopes as _, Joins as _, SecretsAtRest as _};
+use signet_store::{Envelopes as _, Joins as _, Keys as _, SecretsAtRest as _};
 
 use crate::support::{InProcess, OwnTokenNode, context};
 
@@ -52,7 +53,7 @@ async fn a_node_comes_in_by_the_code_that_was_compared() {
     assert_eq!(app.reasons("node.admitted").await.len(), 1);
     assert!(app.store.join_requests().await.unwrap().is_empty());
     // Both have one secret, so that names and successors derive alike.
-    let opened = app.store.deployment_secret().await.unwrap().unwrap();
+    let opened = app.store.deployment_secrets().await.unwrap().remove(&1).unwrap();
     assert_eq!(opened.0.keys().map(HsmName::as_str).collect::<Vec<_>>(), ["a", "b"]);
     assert!(matches!(complete(&asked.code).await, Err(JoinError::NotAsked)));
 }
@@ -127,4 +128,45 @@ async fn an_envelope_of_another_row_is_refused_on_the_record() {
     assert_eq!(node.reasons("envelope.refused").await, ["refused"; 2]);
     let count = node.store.count_seals(&hsm("b")).await.unwrap();
     assert_eq!((count.sealed, count.waiting), (1, 0), "none became a seal but the deployment's secret");
+}
+
+/// A restore renews the secret: another node's HSM token gets it as it would get it to join, and what was on its way arrives.
+#[tokio::test]
+async fn a_renewed_secret_comes_to_another_nodes_token_by_a_pinned_audit_key_alone() {
+    let app = founded().await;
+    let node = joined(&app, "b").await;
+    let ann = app.person("ann").await;
+    app.signet.resealing.reseal_where_needed().await;
+    assert_eq!(node.waiting("b").await, 2, "a password and a seed are on their way");
+    assert_eq!(app.signet.renewal.begin(&context()).await.unwrap(), 2);
+    assert_eq!(app.signet.renewal.begin(&context()).await.unwrap(), 2, "again: it goes on");
+    assert!(app.store.renew_rows(&|_| {}).await.unwrap().iter().all(|table| table.forged == 0));
+    app.signet.renewal.renew_envelopes().await.unwrap();
+    let told = Draft::new(Event::RestoreAnswered, Outcome::Done, "default", &context());
+    app.store.answer(true, told).await.unwrap();
+    app.signet.renewal.end().await.unwrap();
+    assert_eq!(app.store.deployment_secrets().await.unwrap().keys().copied().collect::<Vec<_>>(), [2]);
+    app.client("late").await;
+    let again = app.started_again(&node, "b").await;
+    let audit_key_of = async |name: &str| {
+        let keys = app.store.keys().await.unwrap().into_iter();
+        let mut of = keys.filter(|key| key.hsm == hsm(name) && key.purpose == KeyPurpose::AuditSigning);
+        VerifyingKey::new(of.next().unwrap().public.unwrap())
+    };
+    let (pinned, other) = (audit_key_of("a").await, audit_key_of("b").await);
+    // Whoever writes the store offers a secret that another key signed: nothing is taken.
+    let refused = again.signet.renewal.take(&[other]).await.unwrap_err();
+    assert!(matches!(refused, JoinError::Refused(_)), "{refused}");
+    again.signet.open_secret().await;
+    assert!(!again.store.has_row_keys());
+    assert!(again.signet.renewal.take(std::slice::from_ref(&pinned)).await.unwrap());
+    assert!(!again.signet.renewal.take(&[pinned]).await.unwrap(), "it is sealed here now");
+    assert!(app.store.join_requests().await.unwrap().is_empty());
+    again.signet.open_secret().await;
+    again.signet.intake.take_waiting().await.unwrap();
+    assert_eq!((again.reasons("envelope.refused").await.len(), again.waiting("b").await), (0, 0));
+    let sealed = app.store.deployment_secrets().await.unwrap().remove(&2).unwrap();
+    assert_eq!(sealed.0.keys().map(HsmName::as_str).collect::<Vec<_>>(), ["a", "b"]);
+    let request = app.right(&ann).await;
+    again.signet.issuer().sessions.begin_session(&request, None, &context()).await.unwrap();
 }

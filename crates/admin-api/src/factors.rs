@@ -32,7 +32,8 @@ pub struct Factor {
     /// A security key's AAGUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// `enabled`, `disabled` or `pending`: it waits for another operator.
+    /// `enabled`, `disabled` or `pending`: it waits for another operator. After a restore `wants_two_codes` or `wants_next_code`: it
+    /// proves its user by two codes in a row.
     pub state: String,
     /// Who asked for it, while it is pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -70,6 +70,8 @@ pub struct Admission {
     pub hsm: HsmName,
     /// Its transport key.
     pub transport: KeyId,
+    /// Which generation of the deployment's secret it is given.
+    pub generation: u8,
     /// The deployment's secret, encrypted to it.
     pub envelope: Vec<u8>,
 }
@@ -82,6 +84,7 @@ struct Payload {
     iat: i64,
     hsm: String,
     transport: String,
+    generation: u8,
     envelope: String,
 }
 
@@ -112,6 +115,7 @@ impl Admission {
             iat: self.signed_at.unix_seconds(),
             hsm: self.hsm.to_string(),
             transport: self.transport.to_string(),
+            generation: self.generation,
             envelope: URL_SAFE_NO_PAD.encode(&self.envelope),
         })
     }
@@ -138,6 +142,7 @@ impl Admission {
             signed_at: Timestamp::from_unix_seconds(read.iat),
             hsm: HsmName::new(read.hsm),
             transport: KeyId::new(read.transport),
+            generation: read.generation,
             envelope,
         })
     }

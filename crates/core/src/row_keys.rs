@@ -27,6 +27,14 @@ impl RowKeys {
         Self { newest: generation, generations: Arc::new(BTreeMap::from([(generation, extracted)])) }
     }
 
+    /// These keys, and those of another generation: the higher one writes.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        let both = self.generations.iter().chain(other.generations.iter());
+        let generations = both.map(|(generation, extracted)| (*generation, extracted.clone())).collect();
+        Self { newest: self.newest.max(other.newest), generations: Arc::new(generations) }
+    }
+
     /// The generation that rows are written by.
     pub fn newest(&self) -> u8 {
         self.newest
@@ -93,6 +101,9 @@ mod tests {
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
         assert_eq!(mac(&keys(1, 1), "users"), all[0]);
         assert!(keys(1, 1).of_table(2, "users").is_none());
+        let both = keys(2, 1).and(&keys(1, 1));
+        assert_eq!((both.newest(), both.of_table(1, "users").unwrap().mac(b"row")), (2, all[0]));
+        assert_eq!(mac(&both, "users"), all[2]);
         let key = keys(1, 1).of_table(1, "users").unwrap();
         assert!(
             key.verifies(b"row", &all[0]) && !key.verifies(b"raw", &all[0]) && !key.verifies(b"row", &all[0][..31])

@@ -12,6 +12,7 @@ use crate::hsm_membership::HsmMembership;
 use crate::hsm_membership::initialise::Initialisation;
 use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::hsm_membership::joining::NodeJoining;
+use crate::hsm_membership::renewal::SecretRenewal;
 use crate::hsm_membership::reseal::Resealing;
 use crate::issuer::{Issuer, Issuers};
 use crate::key_ring::KeyRing;
@@ -47,6 +48,8 @@ pub struct Deployment {
     pub intake: Arc<EnvelopeIntake>,
     /// What lets nodes in that have HSM tokens of their own.
     pub joining: Arc<NodeJoining>,
+    /// Renews the deployment's secret.
+    pub renewal: Arc<SecretRenewal>,
     /// Where every key lies.
     pub custody: Arc<CustodyCheck>,
     /// What signs custody reports.
@@ -79,9 +82,11 @@ impl Deployment {
         let initialisation = Initialisation::new(&base, &key_ring.maker);
         let resealing = Resealing::new(&base, &issuer.sign_in.decoys, &members, &reseal_state);
         let hsm_membership = HsmMembership::new(&base, &initialisation, &resealing, &signatures);
+        let joining = NodeJoining::new(&base, &initialisation, &hsm_membership, &signatures);
         Arc::new(Self {
             checkpoints: Checkpoints::new(&base, &balance, &signatures, &state),
-            joining: NodeJoining::new(&base, &initialisation, &hsm_membership, &signatures),
+            renewal: SecretRenewal::new(&base, &joining),
+            joining,
             hsm_membership,
             nodes: NodeRegistry::new(&base),
             login_allowances: LoginAllowances::new(&base),

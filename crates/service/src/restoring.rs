@@ -9,7 +9,7 @@ use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, TenantId};
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_core::mfa::{FactorId, Spending, UsedFactor};
-use signet_store::{AuditOnOutcome, ClientId, Factor, FactorState, UserId};
+use signet_store::{AuditOnOutcome, ClientId, Factor, UserId};
 
 module! {
     /// Ends again what had ended.
@@ -173,7 +173,7 @@ impl Restoring {
                 ended.counters = ended.counters.saturating_add(1);
             }
         }
-        if !fate.is_ended() || factor.state != FactorState::Enabled {
+        if !fate.is_ended() || !factor.state.is_in_use() {
             return Ok(None);
         }
         let told = vec![told(Change::Disabled)];

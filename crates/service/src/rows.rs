@@ -34,9 +34,9 @@ pub(crate) fn decoy_row(tenant: &TenantId, column: &str) -> RowBinding {
     RowBinding::new(tenant, "decoy", "decoy", column)
 }
 
-/// The row that the secret is sealed for.
-pub(crate) fn deployment_row() -> RowBinding {
-    RowBinding::of_deployment_secret()
+/// The row that a generation of the deployment's secret is sealed for.
+pub(crate) fn deployment_row(generation: u8) -> RowBinding {
+    RowBinding::of_generation(generation)
 }
 
 /// The row that a factor's secret is wrapped for.
@@ -47,7 +47,7 @@ pub(crate) fn row_of_factor(factor: &Factor) -> RowBinding {
 /// The row that a secret is sealed for.
 pub(crate) fn row_of_secret(secret: &SecretAtRest) -> RowBinding {
     match &secret.owner {
-        SecretOwner::Deployment => deployment_row(),
+        SecretOwner::Deployment(generation) => deployment_row(*generation),
         SecretOwner::Password(user) => password_row(&secret.tenant, user),
         SecretOwner::Factor(factor, user) => factor_row(&secret.tenant, factor, user),
         SecretOwner::Stock(id) => stock_row(&secret.tenant, id),

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::engine::{Connection, Query, Result, Row, Text, WriteConnection, query};
 use super::row::array;
+use super::seals::deployment_row;
 use super::texts::texts;
 use signet_core::audit::chain::Moment;
 use signet_core::audit::{Draft, Head, NodeId};
@@ -13,7 +14,8 @@ use signet_store::{Generations, StoreFailure};
 
 texts! {
     TAIL = "SELECT head_sequence, head_hash, head_at FROM nodes WHERE id = $1";
-    LOCK_TAIL = "SELECT lease, retired_at, head_sequence, head_hash, head_at, (SELECT MAX(restored) FROM halts) AS restored
+    LOCK_TAIL = "SELECT lease, retired_at, head_sequence, head_hash, head_at, (SELECT MAX(restored) FROM halts) AS restored,
+            (SELECT MAX(row_id) FROM seals WHERE tenant = 'default' AND kind = 'deployment.secret') AS secret
         FROM nodes WHERE id = $1 FOR UPDATE";
     HALT = "INSERT INTO halts (id, node, at, restored) VALUES (1, $1, $2, 0) ON CONFLICT DO NOTHING";
     JOIN = "INSERT INTO nodes (id, name, joined_at, lease, head_sequence, head_hash, head_at)
@@ -141,7 +143,8 @@ pub(super) async fn latest(connection: &mut Connection) -> Result<Option<Timesta
 /// Begins a transaction that writes as this node, and reads the tail of its chain. A node that never wrote joins.
 /// Errors: [`StoreFailure::Fenced`] where the node was retired, or its lease is not this one any more (0: none has to be held);
 /// [`StoreFailure::RolledBack`] where some node found records of its own gone, unless whoever decides about that asks;
-/// [`StoreFailure::Unanswered`] for a server where the store was restored and nobody has said what had ended since its copy.
+/// [`StoreFailure::Unanswered`] for a server where the store was restored and nobody has said what had ended since its copy;
+/// [`StoreFailure::Unavailable`] where the deployment's secret is of another generation than the one that this process has.
 pub(super) async fn begin(
     connection: &mut dyn WriteConnection,
     node: &NodeId,
@@ -164,6 +167,7 @@ pub(super) async fn begin(
         Some(1) if lease != 0 => return Err(StoreFailure::Unanswered),
         _ => {}
     }
+    check_generation(&row, connection.statements())?;
     if row.try_get::<Option<Timestamp>, _>("retired_at")?.is_some() {
         return Err(StoreFailure::Fenced("this node was retired: it writes nothing any more"));
     }
@@ -171,6 +175,18 @@ pub(super) async fn begin(
         return Err(StoreFailure::Fenced("another process is this node by now: this one writes nothing any more"));
     }
     tail_of(&row)
+}
+
+/// What a process writes under an older generation of the secret than the others have is void.
+fn check_generation(row: &Row, connection: &Connection) -> Result<()> {
+    let (Some(stored), Some(macs)) = (row.try_get::<Option<&str>, _>("secret")?, connection.row_macs()) else {
+        return Ok(());
+    };
+    if stored == deployment_row(macs.newest()) {
+        return Ok(());
+    }
+    let text = "the deployment's secret is of another generation than this process has: nothing is written until it was opened anew";
+    Err(StoreFailure::Unavailable(text.to_owned()))
 }
 
 fn tail_of(row: &Row) -> Result<Tail> {

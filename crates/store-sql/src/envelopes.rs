@@ -24,6 +24,8 @@ texts! {
         WHERE s.hsm = $1 AND (s.tenant, s.kind, s.row_id) > ($2, $3, $4)
         ORDER BY s.tenant, s.kind, s.row_id LIMIT $5";
     TAKE = "DELETE FROM envelopes WHERE tenant = $1 AND kind = $2 AND row_id = $3 AND hsm = $4 AND envelope = $5";
+    REPLACE = "UPDATE envelopes SET envelope = $6
+        WHERE tenant = $1 AND kind = $2 AND row_id = $3 AND hsm = $4 AND envelope = $5";
     // Only beside a seal that is there: what has none was removed.
     SEAL = "INSERT INTO seals (tenant, kind, row_id, hsm, blob) SELECT $1, $2, $3, $4, $5
         WHERE EXISTS (SELECT 1 FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3) ON CONFLICT DO NOTHING";
@@ -65,6 +67,15 @@ async fn take(taking: &Taking, connection: &mut Connection) -> Result<WriteOutco
     };
     of_row(SEAL).bind(seal).execute(connection).await?;
     Ok(WriteOutcome::applied(true))
+}
+
+async fn replace(
+    (hsm, at, envelope, replacement): &(HsmName, SecretCursor, Vec<u8>, Vec<u8>),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let SecretCursor { tenant, kind, row } = at;
+    let of_row = query(REPLACE).bind(tenant).bind(kind).bind(row).bind(hsm).bind(envelope).bind(replacement);
+    Ok(WriteOutcome::applied_if(of_row.execute(connection).await?.rows_affected() > 0))
 }
 
 async fn vouch(
@@ -114,7 +125,7 @@ impl Envelopes for SqlStore {
         seal: &[u8],
     ) -> std::result::Result<bool, StoreError> {
         let (kind, row) = place(&secret.owner);
-        let at = SecretCursor { tenant: secret.tenant.to_string(), kind: kind.to_owned(), row: row.to_owned() };
+        let at = SecretCursor { tenant: secret.tenant.to_string(), kind: kind.to_owned(), row: row.into_owned() };
         self.remove_envelope("take an envelope", owning(secret), (hsm, at, envelope), Some(seal)).await
     }
 
@@ -126,6 +137,17 @@ impl Envelopes for SqlStore {
     ) -> std::result::Result<bool, StoreError> {
         let scope = Scope::shared(Name::KeyRing).raising(&TenantId::default_tenant(), Noun::Secrets);
         self.remove_envelope("refuse an envelope", scope, (hsm, at.clone(), envelope), None).await
+    }
+
+    async fn replace_envelope(
+        &self,
+        hsm: &HsmName,
+        at: &SecretCursor,
+        envelope: &[u8],
+        replacement: &[u8],
+    ) -> std::result::Result<bool, StoreError> {
+        let input = (hsm.clone(), at.clone(), envelope.to_vec(), replacement.to_vec());
+        self.writer.change("replace an envelope", Scope::shared(Name::KeyRing), input, vec![], replace).await
     }
 
     async fn vouched_transports(&self) -> std::result::Result<Vec<VouchedTransport>, StoreError> {

@@ -44,12 +44,16 @@ async fn set_enabled(
     Setting { tenant, id, value: (enabled, at) }: &Setting<(bool, Timestamp)>,
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let (from, to) = if *enabled { ("disabled", "enabled") } else { ("enabled", "disabled") };
+    let (from, to): (&[&str], _) = if *enabled {
+        (&["disabled"], "enabled")
+    } else {
+        (&["enabled", "wants_two_codes", "wants_next_code"], "disabled")
+    };
     let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
         return Ok(WriteOutcome::nothing(false));
     };
     let user = factor.value("user_id")?;
-    if factor.value::<&str>("state")? != from || !change(factor, fields().set("state", to), &mut *connection).await? {
+    if !from.contains(&factor.value("state")?) || !change(factor, fields().set("state", to), &mut *connection).await? {
         return Ok(WriteOutcome::nothing(false));
     }
     if *enabled {

@@ -88,7 +88,7 @@ pub(super) async fn add(factor: &Factor, connection: &mut Connection) -> Result<
     }
     let requested_by = match &factor.state {
         FactorState::Pending { requested_by } => Some(requested_by.as_str()),
-        FactorState::Enabled | FactorState::Disabled => None,
+        FactorState::Enabled | FactorState::Disabled | FactorState::WantsTwo | FactorState::WantsNext => None,
     };
     let row = fields()
         .set("tenant", &factor.tenant)
@@ -211,6 +211,34 @@ pub(super) async fn raise(
     change(factor, raised, connection).await
 }
 
+/// A counter of a factor that wants two codes in a row.
+struct UnsureSpending {
+    read: Factor,
+    counter: i64,
+    to: FactorState,
+    at: Timestamp,
+}
+
+async fn spend_unsure(
+    UnsureSpending { read, counter, to, at }: &UnsureSpending,
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let rising = match &read.detail {
+        FactorDetail::YubicoOtp(_) => Rising::YubicoCounter,
+        _ => Rising::Counter,
+    };
+    let Some(factor) = find("factors", &[&read.tenant, &read.id], &mut *connection).await? else {
+        return Ok(WriteOutcome::rejected(false));
+    };
+    let (stands, known) = (factor.value::<Option<i64>>(rising.column())?, read.detail.counter());
+    let is_as_read = known.is_some() && stands == known && factor.value::<&str>("state")? == read.state.name();
+    if !is_as_read || known >= Some(*counter) {
+        return Ok(WriteOutcome::rejected(false));
+    }
+    let set = fields().set(rising.column(), counter).set("state", to.name()).set("last_used_at", at);
+    Ok(WriteOutcome::spent_if(change(factor, set, connection).await?))
+}
+
 /// A nonce that is being spent.
 struct NonceSpending {
     tenant: TenantId,
@@ -281,6 +309,8 @@ fn state_of(row: &Row) -> Result<FactorState> {
     match row.try_get("state")? {
         "enabled" => Ok(FactorState::Enabled),
         "disabled" => Ok(FactorState::Disabled),
+        "wants_two_codes" => Ok(FactorState::WantsTwo),
+        "wants_next_code" => Ok(FactorState::WantsNext),
         "pending" => Ok(FactorState::Pending { requested_by: row.try_get("requested_by")? }),
         _ => Err(StoreFailure::Corrupt("state of factor")),
     }
@@ -404,6 +434,19 @@ impl Factors for SqlStore {
             audit,
         )
         .await
+    }
+
+    async fn spend_unsure_counter(
+        &self,
+        factor: &Factor,
+        counter: i64,
+        to: &FactorState,
+        at: Timestamp,
+        audit: AuditOnOutcome,
+    ) -> Result<bool, StoreError> {
+        let scope = Scope::alone(Name::Factor(&factor.tenant, &factor.id));
+        let spending = UnsureSpending { read: factor.clone(), counter, to: to.clone(), at };
+        self.writer.change("spend a counter that nobody was sure of", scope, spending, audit, spend_unsure).await
     }
 
     async fn spend_piv_nonce(

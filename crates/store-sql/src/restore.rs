@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signet_core::audit::{Draft, NodeId};
 use signet_core::backup::{Header, Statement, TableHeader};
 use signet_jose::clock::Timestamp;
-use signet_store::{EndReason, StoreError, StoreFailure};
+use signet_store::{EndReason, FactorState, StoreError, StoreFailure};
 
 use super::SqlStore;
 use super::authority::{Fields, StoredRow, change_each, fields, selections};
@@ -44,6 +44,11 @@ texts! {
     RAISE_GENERATIONS = "UPDATE generations SET value = value + 1000000";
     AWAIT_ANSWER = "INSERT INTO halts (id, node, at, restored) VALUES (1, $1, $2, 1)
         ON CONFLICT (id) DO UPDATE SET restored = 1";
+    // Every row that verifies is written under the newest one by then.
+    END_OLD_SECRETS = "DELETE FROM seals WHERE tenant = 'default' AND kind = 'deployment.secret' AND row_id < (
+        SELECT MAX(s.row_id) FROM seals s WHERE s.tenant = 'default' AND s.kind = 'deployment.secret')";
+    END_OLD_SECRETS_ENVELOPES = "DELETE FROM envelopes WHERE tenant = 'default' AND kind = 'deployment.secret' AND row_id < (
+        SELECT MAX(s.row_id) FROM seals s WHERE s.tenant = 'default' AND s.kind = 'deployment.secret')";
     GO_ON = "DELETE FROM halts WHERE restored = 1";
     HALTS = "SELECT restored FROM halts";
     KEEP_DECISION = "INSERT INTO restores (at) VALUES ($1) ON CONFLICT DO NOTHING";
@@ -131,6 +136,15 @@ pub struct Ended {
     pub recovery: u64,
     /// TOTP factors whose codes until now are spent.
     pub totp: u64,
+}
+
+/// What counts, and nobody knows how far it was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Doubted {
+    /// HOTP and Yubico OTP factors, which want two codes in a row.
+    pub want_two: u64,
+    /// Keys of the validation protocol, which are disabled.
+    pub disabled: u64,
 }
 
 /// What keeps the nodes from writing.
@@ -252,9 +266,9 @@ impl SqlStore {
     }
 
     /// Lets the servers write again, on the record: what had ended since the copy was ended again. Where nobody knows how far
-    /// tokens that count were counted since, they are disabled. Returns how many were.
+    /// tokens that count were counted since, factors want two codes in a row, and keys of the validation protocol are disabled.
     /// Errors: what the engine says.
-    pub async fn answer(&self, knows_counts: bool, record: Draft) -> Result<u64, StoreError> {
+    pub async fn answer(&self, knows_counts: bool, record: Draft) -> Result<Doubted, StoreError> {
         self.writer.change_slowly("let the servers go on", Scope::free(), knows_counts, vec![record], answer).await
     }
 
@@ -292,12 +306,12 @@ async fn end_all(
     Ok(WriteOutcome::renewed(ended))
 }
 
-async fn answer(knows_counts: &bool, connection: &mut Connection) -> Result<WriteOutcome<u64>> {
-    let disabled = if *knows_counts { 0 } else { disable_counting(&mut *connection).await? };
-    for text in [RAISE_GENERATIONS, GO_ON] {
+async fn answer(knows_counts: &bool, connection: &mut Connection) -> Result<WriteOutcome<Doubted>> {
+    let doubted = if *knows_counts { Doubted::default() } else { doubt_counting(&mut *connection).await? };
+    for text in [END_OLD_SECRETS_ENVELOPES, END_OLD_SECRETS, RAISE_GENERATIONS, GO_ON] {
         query(text).execute(&mut *connection).await?;
     }
-    Ok(WriteOutcome::renewed(disabled))
+    Ok(WriteOutcome::renewed(doubted))
 }
 
 async fn end_rights(node: &NodeId, at: Timestamp, connection: &mut Connection) -> Result<Ended> {
@@ -330,15 +344,15 @@ fn spent_until(factor: &StoredRow, at: Timestamp) -> Result<Option<Fields>> {
     Ok((number("totp_last_step")? < furthest).then(|| fields().set("totp_last_step", furthest)))
 }
 
-/// Nobody knows how far these were counted since. Returns how many they are.
-async fn disable_counting(connection: &mut Connection) -> Result<u64> {
+/// Nobody knows how far these were counted since: factors want two codes in a row, and keys of nobody are disabled.
+async fn doubt_counting(connection: &mut Connection) -> Result<Doubted> {
     let enabled = |factor: &StoredRow| {
         let counts = ["hotp", "yubico_otp"].contains(&factor.value("kind")?);
-        let is_enabled = factor.value::<&str>("state")? == "enabled";
-        Ok((counts && is_enabled).then(|| fields().set("state", "disabled")))
+        let is_in_use = ["enabled", "wants_next_code"].contains(&factor.value("state")?);
+        Ok((counts && is_in_use).then(|| fields().set("state", FactorState::WantsTwo.name())))
     };
-    let factors = change_each(&COUNTING, &[], before_all(), enabled, &mut *connection).await?;
+    let want_two = change_each(&COUNTING, &[], before_all(), enabled, &mut *connection).await?;
     let disabled = |_: &StoredRow| Ok(Some(fields().set("enabled", false)));
-    let keys = change_each(&OTP_KEYS, &[], before_all(), disabled, connection).await?;
-    Ok(factors.saturating_add(keys))
+    let disabled = change_each(&OTP_KEYS, &[], before_all(), disabled, connection).await?;
+    Ok(Doubted { want_two, disabled })
 }

@@ -20,9 +20,8 @@ texts! {
 pub(super) const PASSWORD: &str = "users.password";
 /// A factor's secret.
 pub(super) const FACTOR: &str = "factors.secret";
-/// The secret that the deployment derives names by, and the row that it stands in.
+/// The deployment's secret, in a row for each generation of it.
 pub(super) const DEPLOYMENT: &str = "deployment.secret";
-pub(super) const DEPLOYMENT_ROW: &str = "1";
 /// The API key of a client of the validation protocol.
 pub(super) const OTP_CLIENT: &str = "otp_clients.key";
 /// The AES key of a Yubico OTP key that is no user's factor.
@@ -30,6 +29,11 @@ pub(super) const OTP_KEY: &str = "otp_keys.secret";
 
 /// The secret of a token in the stock.
 pub(super) const STOCK: &str = "stock.secret";
+
+/// The row that a generation of the deployment's secret stands in: rows are in the order of generations.
+pub(super) fn deployment_row(generation: u8) -> String {
+    format!("{generation:03}")
+}
 
 /// Keeps the seals of a row that has none.
 pub(super) async fn add(

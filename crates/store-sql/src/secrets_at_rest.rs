@@ -1,6 +1,8 @@
 //! Secrets at rest, of whatever they are: which tokens open them, and which can't yet.
 
 use async_trait::async_trait;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use super::authority::RowMacs;
@@ -9,7 +11,7 @@ use super::factors::enclosed_of;
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{add_seal, number};
-use super::seals::{self, DEPLOYMENT, DEPLOYMENT_ROW, FACTOR, OTP_CLIENT, OTP_KEY, PASSWORD, STOCK};
+use super::seals::{self, DEPLOYMENT, FACTOR, OTP_CLIENT, OTP_KEY, PASSWORD, STOCK};
 use super::texts::texts;
 use super::{SqlStore, stock};
 use signet_core::keys::{Envelope, HsmName, OtpHash, OtpSecretKind, SealedCopies, TenantId};
@@ -21,7 +23,8 @@ use signet_store::{
 };
 
 texts! {
-    OF_ROW = "SELECT hsm, blob FROM seals WHERE tenant = $1 AND kind = $2 AND row_id = $3 ORDER BY hsm";
+    OF_DEPLOYMENT = "SELECT row_id, hsm, blob FROM seals WHERE tenant = $1 AND kind = $2 ORDER BY row_id, hsm";
+    NEWEST_OF_DEPLOYMENT = "SELECT MAX(row_id) AS row_id FROM seals WHERE tenant = $1 AND kind = $2";
     HAS_ROWS = "SELECT 1 FROM users UNION ALL SELECT 1 FROM clients LIMIT 1";
     LACKING = "SELECT s.tenant, s.kind, s.row_id, s.hsm, s.blob, CAST(CASE WHEN EXISTS (
                 SELECT 1 FROM envelopes e
@@ -66,14 +69,14 @@ pub(super) static REMOVE_OF_TOKEN: LazyLock<Text> = LazyLock::new(|| {
 });
 
 /// The columns that a secret stands in.
-pub(super) fn place(owner: &SecretOwner) -> (&'static str, &str) {
+pub(super) fn place(owner: &SecretOwner) -> (&'static str, Cow<'_, str>) {
     match owner {
-        SecretOwner::Deployment => (DEPLOYMENT, DEPLOYMENT_ROW),
-        SecretOwner::Password(user) => (PASSWORD, user.as_str()),
-        SecretOwner::Factor(factor, _) => (FACTOR, factor.as_str()),
-        SecretOwner::Stock(id) => (STOCK, id.as_str()),
-        SecretOwner::OtpClient(id) => (OTP_CLIENT, id),
-        SecretOwner::OtpKey(public_id) => (OTP_KEY, public_id),
+        SecretOwner::Deployment(generation) => (DEPLOYMENT, seals::deployment_row(*generation).into()),
+        SecretOwner::Password(user) => (PASSWORD, user.as_str().into()),
+        SecretOwner::Factor(factor, _) => (FACTOR, factor.as_str().into()),
+        SecretOwner::Stock(id) => (STOCK, id.as_str().into()),
+        SecretOwner::OtpClient(id) => (OTP_CLIENT, id.into()),
+        SecretOwner::OtpKey(public_id) => (OTP_KEY, public_id.into()),
     }
 }
 
@@ -81,7 +84,7 @@ pub(super) fn place(owner: &SecretOwner) -> (&'static str, &str) {
 pub(super) fn secret_of(row: &Row) -> Result<Option<SecretAtRest>> {
     let row_id: String = row.try_get("row_id")?;
     let (owner, wrapped) = match row.try_get("kind")? {
-        DEPLOYMENT => (SecretOwner::Deployment, None),
+        DEPLOYMENT => (SecretOwner::Deployment(generation_of(&row_id)?), None),
         PASSWORD => (SecretOwner::Password(UserId::new(row_id)), None),
         FACTOR => match row.try_get::<Option<String>, _>("user_id")? {
             Some(user) => {
@@ -102,6 +105,10 @@ pub(super) fn secret_of(row: &Row) -> Result<Option<SecretAtRest>> {
     let tenant = row.try_get("tenant")?;
     let waits = row.try_get::<i64, _>("waits")? != 0;
     Ok(Some(SecretAtRest { tenant, owner, wrapped, seals: SealedCopies::default(), waits }))
+}
+
+fn generation_of(row_id: &str) -> Result<u8> {
+    row_id.parse().map_err(|_| StoreFailure::Corrupt("generation of the deployment's secret"))
 }
 
 pub(super) fn cursor_of(row: &Row) -> Result<SecretCursor> {
@@ -127,20 +134,24 @@ fn page_of(rows: &[Row]) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>)> {
     Ok((secrets, last))
 }
 
-async fn keep_deployment_secret(seals: &SealedCopies, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+async fn keep_deployment_secret(
+    (generation, seals): &(u8, SealedCopies),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
     let tenant = TenantId::default_tenant();
-    let there = query(OF_ROW).bind(&tenant).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
-    if there.fetch_optional(&mut *connection).await?.is_some() {
+    let newest = query(NEWEST_OF_DEPLOYMENT).bind(&tenant).bind(DEPLOYMENT).fetch_one(&mut *connection).await?;
+    let newest = newest.try_get::<Option<&str>, _>("row_id")?.map(generation_of).transpose()?;
+    if newest.unwrap_or_default().checked_add(1) != Some(*generation) {
         return Ok(WriteOutcome::nothing(false));
     }
     // Its rows would verify no more.
-    if query(HAS_ROWS).fetch_optional(&mut *connection).await?.is_some() {
+    if newest.is_none() && query(HAS_ROWS).fetch_optional(&mut *connection).await?.is_some() {
         return Err(StoreFailure::Refused(
             "the store has users or clients and no deployment's secret, so that somebody removed it: put back a backup"
                 .to_owned(),
         ));
     }
-    seals::add(connection, &tenant, DEPLOYMENT, DEPLOYMENT_ROW, seals).await?;
+    seals::add(connection, &tenant, DEPLOYMENT, &seals::deployment_row(*generation), seals).await?;
     Ok(WriteOutcome::renewed(true))
 }
 
@@ -150,6 +161,7 @@ async fn extend(
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     let (kind, row_id) = place(&secret.owner);
+    let row_id = row_id.as_ref();
     let (mut has_extended, mut has_envelope) = (false, false);
     for (hsm, blob) in &added.0 {
         let is_envelope = Envelope::is_one(blob);
@@ -185,7 +197,7 @@ async fn remove_of_token((hsm, limit): &(HsmName, u32), connection: &mut Connect
 pub(super) fn owning(secret: &SecretAtRest) -> Scope {
     let tenant = &secret.tenant;
     Scope::shared(Name::KeyRing).and_shared(Name::Stock(tenant)).and_alone(match &secret.owner {
-        SecretOwner::Deployment => Name::Once(tenant, DEPLOYMENT, b""),
+        SecretOwner::Deployment(_) => Name::Once(tenant, DEPLOYMENT, b""),
         SecretOwner::Password(user) => Name::User(tenant, user),
         SecretOwner::Factor(factor, _) => Name::Factor(tenant, factor),
         SecretOwner::OtpClient(id) => Name::Once(tenant, OTP_CLIENT, id.as_bytes()),
@@ -194,10 +206,12 @@ pub(super) fn owning(secret: &SecretAtRest) -> Scope {
     })
 }
 
-fn seals_of(rows: &[Row]) -> Result<SealedCopies> {
-    let mut seals = SealedCopies::default();
-    rows.iter().try_for_each(|row| add_seal(row, &mut seals.0))?;
-    Ok(seals)
+fn generations_of(rows: &[Row]) -> Result<BTreeMap<u8, SealedCopies>> {
+    let mut generations = BTreeMap::<u8, SealedCopies>::new();
+    for row in rows {
+        add_seal(row, &mut generations.entry(generation_of(row.try_get("row_id")?)?).or_default().0)?;
+    }
+    Ok(generations)
 }
 
 fn count_of(row: &Row) -> Result<SealCount> {
@@ -211,17 +225,16 @@ fn count_of(row: &Row) -> Result<SealCount> {
 
 #[async_trait]
 impl SecretsAtRest for SqlStore {
-    async fn deployment_secret(&self) -> Result<Option<SealedCopies>, StoreError> {
-        let tenant = TenantId::default_tenant();
-        let query = query(OF_ROW).bind(&tenant).bind(DEPLOYMENT).bind(DEPLOYMENT_ROW);
-        let seals = self.read("read the deployment's secret", query, seals_of).await?;
-        Ok(Some(seals).filter(|seals| !seals.0.is_empty()))
+    async fn deployment_secrets(&self) -> Result<BTreeMap<u8, SealedCopies>, StoreError> {
+        let query = query(OF_DEPLOYMENT).bind(TenantId::default_tenant()).bind(DEPLOYMENT);
+        self.read("read the deployment's secret", query, generations_of).await
     }
 
-    async fn keep_deployment_secret(&self, seals: &SealedCopies) -> Result<bool, StoreError> {
+    async fn keep_deployment_secret(&self, generation: u8, seals: &SealedCopies) -> Result<bool, StoreError> {
         let tenant = TenantId::default_tenant();
         let scope = Scope::alone(Name::Once(&tenant, DEPLOYMENT, b"")).raising(&tenant, Noun::Secrets);
-        self.writer.change("keep the deployment's secret", scope, seals.clone(), vec![], keep_deployment_secret).await
+        let input = (generation, seals.clone());
+        self.writer.change("keep the deployment's secret", scope, input, vec![], keep_deployment_secret).await
     }
 
     fn use_row_keys(&self, keys: RowKeys) {

@@ -54,6 +54,14 @@ pub trait Envelopes: Send + Sync {
     ) -> Result<bool>;
     /// Removes an envelope that is none, and seals nothing.
     async fn refuse_envelope(&self, hsm: &HsmName, at: &SecretCursor, envelope: &[u8]) -> Result<bool>;
+    /// Puts an envelope in the place of this very one, e.g. with another MAC; `false` where that is not there any more.
+    async fn replace_envelope(
+        &self,
+        hsm: &HsmName,
+        at: &SecretCursor,
+        envelope: &[u8],
+        replacement: &[u8],
+    ) -> Result<bool>;
     /// Every transport key that somebody vouched for.
     async fn vouched_transports(&self) -> Result<Vec<VouchedTransport>>;
     /// Vouches for the transport key of an HSM token, in the place of the one before; `false` where it stands so already.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::error::{AuditOnOutcome, Result};
-use super::{Factor, FactorId, UserId};
+use super::{Factor, FactorId, FactorState, UserId};
 use signet_core::audit::Draft;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
@@ -36,6 +36,16 @@ pub trait Factors: Send + Sync {
         tenant: &TenantId,
         id: &FactorId,
         counter: i64,
+        at: Timestamp,
+        audit: AuditOnOutcome,
+    ) -> Result<bool>;
+    /// Spends the counter of a factor that wants two codes in a row, and moves it to another stage: true for the one caller that found
+    /// the factor as it was read.
+    async fn spend_unsure_counter(
+        &self,
+        factor: &Factor,
+        counter: i64,
+        to: &FactorState,
         at: Timestamp,
         audit: AuditOnOutcome,
     ) -> Result<bool>;

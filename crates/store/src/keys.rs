@@ -1,6 +1,7 @@
 //! Contracts: the keys that the deployment depends on, the leases under which one process at a time makes, moves and
 //! seals, and the secrets that those keys seal. See [`contract`](super::contract) for what holds of all contracts.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -87,10 +88,10 @@ pub struct SealedSecrets {
 /// Secrets at rest, of whatever they are: each is sealed once for each HSM token that can open it.
 #[async_trait]
 pub trait SecretsAtRest: Send + Sync {
-    /// The secret that the deployment derives names by.
-    async fn deployment_secret(&self) -> Result<Option<SealedCopies>>;
-    /// Keeps it; `false` where there is one already.
-    async fn keep_deployment_secret(&self, seals: &SealedCopies) -> Result<bool>;
+    /// The deployment's secret, by generation: one, or two while rows are written under the newer one.
+    async fn deployment_secrets(&self) -> Result<BTreeMap<u8, SealedCopies>>;
+    /// Keeps a generation of it: the first one, or the one after the newest; `false` where it is neither.
+    async fn keep_deployment_secret(&self, generation: u8, seals: &SealedCopies) -> Result<bool>;
     /// From now on rows that could get somebody a yes are written with a MAC by these keys, and checked wherever they are
     /// read. Without keys none is written ([`StoreFailure::NoRowKeys`](crate::StoreFailure::NoRowKeys)).
     fn use_row_keys(&self, keys: RowKeys);

@@ -77,7 +77,7 @@ impl Factor {
 
     /// Whether it may prove something at this time.
     pub fn is_usable(&self, at: Timestamp) -> bool {
-        self.state == FactorState::Enabled && self.valid_until.is_none_or(|until| at < until)
+        self.state.is_in_use() && self.valid_until.is_none_or(|until| at < until)
     }
 }
 
@@ -93,6 +93,10 @@ pub enum FactorState {
         /// Who asked for it.
         requested_by: String,
     },
+    /// It proves its user by two codes in a row, since nobody knows how far it was counted.
+    WantsTwo,
+    /// One of them was shown, and its counter stands there: the one directly after it proves its user.
+    WantsNext,
 }
 
 impl FactorState {
@@ -102,7 +106,19 @@ impl FactorState {
             Self::Enabled => "enabled",
             Self::Disabled => "disabled",
             Self::Pending { .. } => "pending",
+            Self::WantsTwo => "wants_two_codes",
+            Self::WantsNext => "wants_next_code",
         }
+    }
+
+    /// Whether it proves its user by two codes in a row alone.
+    pub const fn wants_two(&self) -> bool {
+        matches!(self, Self::WantsTwo | Self::WantsNext)
+    }
+
+    /// Whether it proves something, by one code or by two.
+    pub const fn is_in_use(&self) -> bool {
+        matches!(self, Self::Enabled | Self::WantsTwo | Self::WantsNext)
     }
 }
 
@@ -225,8 +241,8 @@ pub struct HsmMember {
 /// What a secret at rest belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SecretOwner {
-    /// The deployment itself: what names are derived by.
-    Deployment,
+    /// The deployment itself, with the generation of its secret.
+    Deployment(u8),
     /// A user's password.
     Password(UserId),
     /// A factor's secret, with the factor's user.

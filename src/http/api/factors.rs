@@ -26,7 +26,7 @@ pub fn view(factor: &signet_store::Factor) -> Factor {
     let facts = factor.detail.facts();
     let requested_by = match &factor.state {
         FactorState::Pending { requested_by } => Some(requested_by.clone()),
-        FactorState::Enabled | FactorState::Disabled => None,
+        _ => None,
     };
     Factor {
         id: factor.id.to_string(),

@@ -78,6 +78,8 @@ fn note_on(factor: &Factor) -> Option<String> {
     match (&factor.state, factor.valid_until, &factor.detail) {
         (FactorState::Disabled, ..) => Some("Disabled by an administrator: it signs nobody in.".to_owned()),
         (FactorState::Pending { .. }, ..) => Some("Waits for an administrator's approval.".to_owned()),
+        (FactorState::WantsTwo, ..) => Some("Asks for two codes in a row at your next sign-in.".to_owned()),
+        (FactorState::WantsNext, ..) => Some("Asks for the code after the one that you typed last.".to_owned()),
         (_, Some(until), _) => Some(format!("Until {}.", Moment::of(until).text)),
         (.., FactorDetail::WebAuthn(key)) if key.verifies => {
             Some("Signs you in without your password, too.".to_owned())

@@ -20,7 +20,7 @@ fn sealed(by: &[(&str, u8)]) -> SealedCopies {
 
 /// A user with a password and two factors, all sealed by `a` alone, and the deployment's secret.
 async fn secrets(store: &dyn Store) {
-    assert!(store.keep_deployment_secret(&sealed(&[("a", 3)])).await.unwrap());
+    assert!(store.keep_deployment_secret(1, &sealed(&[("a", 3)])).await.unwrap());
     let mut alice = user("alice");
     alice.password = Some(sealed(&[("a", 1)]));
     assert!(store.add_user(&alice, vec![]).await.unwrap());
@@ -31,18 +31,28 @@ async fn secrets(store: &dyn Store) {
 }
 
 pub(super) async fn the_deployment_secret_is_kept_once(store: &dyn Store) {
-    assert_eq!(store.deployment_secret().await.unwrap(), None);
-    assert!(store.keep_deployment_secret(&sealed(&[("a", 1), ("b", 2)])).await.unwrap());
-    assert!(!store.keep_deployment_secret(&sealed(&[("c", 3)])).await.unwrap());
-    assert_eq!(store.deployment_secret().await.unwrap(), Some(sealed(&[("a", 1), ("b", 2)])));
+    assert!(store.deployment_secrets().await.unwrap().is_empty());
+    assert!(!store.keep_deployment_secret(2, &sealed(&[("c", 3)])).await.unwrap(), "there is no first one");
+    assert!(store.keep_deployment_secret(1, &sealed(&[("a", 1), ("b", 2)])).await.unwrap());
+    for generation in [1, 3] {
+        assert!(!store.keep_deployment_secret(generation, &sealed(&[("c", 3)])).await.unwrap(), "{generation}");
+    }
+    let first = sealed(&[("a", 1), ("b", 2)]);
+    assert_eq!(store.deployment_secrets().await.unwrap(), BTreeMap::from([(1, first.clone())]));
+    // From the next one on this process, which has not opened it, writes nothing.
+    assert!(store.keep_deployment_secret(2, &sealed(&[("a", 4)])).await.unwrap());
+    let refused = store.add_client(&client("app"), vec![]).await.unwrap_err();
+    assert!(refused.to_string().contains("another generation"), "{refused}");
+    let both = BTreeMap::from([(1, first), (2, sealed(&[("a", 4)]))]);
+    assert_eq!(store.deployment_secrets().await.unwrap(), both);
 }
 
 /// Rows that are there already would verify no more.
 pub(super) async fn a_removed_deployment_secret_gets_no_successor(store: &dyn Store) {
     assert!(store.add_client(&client("app"), vec![]).await.unwrap());
-    let refused = store.keep_deployment_secret(&sealed(&[("a", 1)])).await.unwrap_err();
+    let refused = store.keep_deployment_secret(1, &sealed(&[("a", 1)])).await.unwrap_err();
     assert!(refused.to_string().contains("somebody removed it"), "{refused}");
-    assert_eq!(store.deployment_secret().await.unwrap(), None);
+    assert!(store.deployment_secrets().await.unwrap().is_empty());
 }
 
 pub(super) async fn what_a_token_lacks_is_listed_page_by_page(store: &dyn Store) {
@@ -60,7 +70,7 @@ pub(super) async fn what_a_token_lacks_is_listed_page_by_page(store: &dyn Store)
     assert_eq!(found, all);
     let owners: Vec<_> = all.iter().map(|secret| (secret.owner.clone(), secret.wrapped)).collect();
     let (alice, mut expected) = (user("alice").id, Vec::new());
-    expected.push((SecretOwner::Deployment, None));
+    expected.push((SecretOwner::Deployment(1), None));
     for (id, kind) in [("f1", OtpSecretKind::Hmac(OtpHash::Sha256)), ("f2", OtpSecretKind::Aes128)] {
         expected.push((SecretOwner::Factor(signet_store::FactorId::new(id), alice.clone()), Some(kind)));
     }

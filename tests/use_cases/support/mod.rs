@@ -169,6 +169,12 @@ impl InProcess {
         OwnTokenNode { signet: deployment(&self.settings, &store, &hsms, &self.clock, seed), store, hsms }
     }
 
+    /// The node as it starts again.
+    pub(crate) async fn started_again(&self, node: &OwnTokenNode, name: &str) -> OwnTokenNode {
+        let (store, hsms) = (self.another_store(&format!("node of {name}")).await, node.hsms.clone());
+        OwnTokenNode { signet: deployment(&self.settings, &store, &hsms, &self.clock, 9), store, hsms }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -21,6 +21,8 @@ words! {
         WrongCode = "wrong_code",
         /// The code, or the counter beside it, was used before.
         ReplayedCode = "replayed_code",
+        /// The code is right, and the one directly after it is wanted as well.
+        NextCodeWanted = "next_code_wanted",
         /// The account has no tries left.
         TooManyTries = "too_many_tries",
         /// A Yubico OTP does not decrypt to a block with its checksum.

@@ -17,9 +17,14 @@ impl RowBinding {
         Self(format!("signet/1\0{tenant}\0{table}\0{id}\0{column}"))
     }
 
-    /// The row of the deployment's secret.
+    /// The row that the deployment's secret is bound to in the envelope that another node gets it in.
     pub fn of_deployment_secret() -> Self {
-        Self::new(&TenantId::default_tenant(), "deployment", "1", "secret")
+        Self::of_generation(1)
+    }
+
+    /// The row of a generation of the deployment's secret.
+    pub fn of_generation(generation: u8) -> Self {
+        Self::new(&TenantId::default_tenant(), "deployment", &generation.to_string(), "secret")
     }
 
     /// The row that these bytes name; `None` where they are no text.

@@ -47,6 +47,11 @@ impl FactorRules for HotpState {
         Some(Spending::Counter(counter))
     }
 
+    /// The next press.
+    fn is_next(&self, counter: i64) -> bool {
+        Some(counter) == self.next_counter.checked_add(1)
+    }
+
     fn may_have_shown(&self, shown: &OtpText) -> bool {
         matches!(shown, OtpText::Digits(code) if code.digits() == self.digits)
     }

@@ -149,6 +149,11 @@ pub trait FactorRules: Send + Sync {
         None
     }
 
+    /// Whether nothing lies between this counter and the one that the factor stands at, where codes are counted.
+    fn is_next(&self, _counter: i64) -> bool {
+        false
+    }
+
     /// Keeps what a code spent: what the store's conditional write does to the row.
     fn spend(&mut self, by: &Spending) {
         if let Some(counter) = by.counter() {

@@ -179,6 +179,12 @@ impl FactorRules for YubicoState {
         Some(Spending::YubicoCounter(counter))
     }
 
+    /// The next OTP, or the first one after the key was plugged in again.
+    fn is_next(&self, counter: i64) -> bool {
+        let is_next_session = counter >> 8 == (self.last_counter >> 8).saturating_add(1) && counter & 0xff <= 1;
+        Some(counter) == self.last_counter.checked_add(1) || is_next_session
+    }
+
     fn may_have_shown(&self, shown: &OtpText) -> bool {
         matches!(shown, OtpText::Yubico(otp) if otp.public_id() == self.public_id)
     }

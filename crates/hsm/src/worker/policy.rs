@@ -184,7 +184,9 @@ impl Judge<'_> {
 
     /// The admission of `signet_core::admission`: nothing else, and at no other time.
     fn admission(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
-        if claims.len() != 6 || claims.get("v").and_then(Value::as_u64) != Some(1) {
+        let number = |name: &str| claims.get(name).and_then(Value::as_u64);
+        let names_generation = number("generation").is_some_and(|generation| u8::try_from(generation).is_ok());
+        if claims.len() != 7 || number("v") != Some(1) || !names_generation {
             return Err(Refusal::Payload(SignedKind::Admission.name()));
         }
         for name in ["hsm", "transport", "envelope"] {

@@ -190,7 +190,9 @@ fn each_key_signs_what_it_is_for() {
         "v": 1, "id": "a", "iss": ISSUER, "iat": NOW, "at": "2027-01-15T07:00:00.000Z", "tables": [["users", 1, "A"]],
         "rows": 1, "hash": "A", "heads": []
     });
-    let admission = json!({ "v": 1, "iss": ISSUER, "iat": NOW, "hsm": "b", "transport": "A", "envelope": "A" });
+    let admission = json!({
+        "v": 1, "iss": ISSUER, "iat": NOW, "hsm": "b", "transport": "A", "generation": 2, "envelope": "A"
+    });
     let of = |kind: SignedKind| with(header(), "typ", json!(kind.token_type())).to_string();
     let input_of = |kind, payload: &Value| input(&of(kind), &payload.to_string());
     for (purpose, allowed) in [
@@ -235,7 +237,7 @@ fn each_key_signs_what_it_is_for() {
     };
     assert_eq!(judged("iss", json!("https://attacker.example")), Err(Refusal::Issuer));
     assert_eq!(judged("iat", json!(NOW - 600)), Err(Refusal::Time("iat")));
-    for (name, value) in [("v", json!(2)), ("exp", json!(NOW))] {
+    for (name, value) in [("v", json!(2)), ("generation", json!(256)), ("exp", json!(NOW))] {
         let input = input_of(SignedKind::Admission, &with(admission.clone(), name, value));
         assert_eq!(judge(KeyPurpose::AuditSigning, &input), Err(Refusal::Payload("admission")), "{name}");
     }

@@ -262,7 +262,7 @@ fn kept_public_id(typed: &str) -> Result<String, ChangeError> {
 pub(crate) fn factor_added(factor: &Factor) -> &'static str {
     match factor.state {
         FactorState::Pending { .. } => "added, waits for approval",
-        FactorState::Enabled | FactorState::Disabled => "added",
+        _ => "added",
     }
 }
 

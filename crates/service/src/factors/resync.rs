@@ -7,7 +7,7 @@ use signet_core::mfa::lockout::Target;
 use signet_core::mfa::policy::DigitCodes;
 use signet_core::mfa::totp::{Code, counter_message};
 use signet_core::secret::SecretText;
-use signet_store::{AuditOnOutcome, Factor, FactorId};
+use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState};
 
 /// HMACs that the HSM is asked for at once.
 const AT_ONCE: usize = 100;
@@ -74,7 +74,12 @@ impl Resynchronisation {
                     by => {
                         let Some(counter) = by.counter() else { return Err(not_accepted()) };
                         told.applied.iter_mut().for_each(|done| done.counter = Some(counter));
-                        self.factors.raise_counter(tenant, id, counter, now, told).await?
+                        if factor.state.wants_two() {
+                            let sure = FactorState::Enabled;
+                            self.factors.spend_unsure_counter(factor, counter, &sure, now, told).await?
+                        } else {
+                            self.factors.raise_counter(tenant, id, counter, now, told).await?
+                        }
                     }
                 }
             }

@@ -14,10 +14,9 @@ use crate::{MembershipError, RingKey, Signatures};
 use signet_core::admission::{Admission, JoinCode};
 use signet_core::audit::{Draft, Event, Outcome, RequestContext};
 use signet_core::keys::{
-    AnnouncedKey, HsmKey, HsmName, KeyPurpose, KeyState, SealedCopies, SignedKind, TokenReport, envelope,
+    AnnouncedKey, HsmKey, HsmName, KeyPurpose, KeyState, RowBinding, SealedCopies, SignedKind, TokenReport, envelope,
 };
 use signet_core::random;
-use signet_core::secret::SecretBytes;
 use signet_jose::{Algorithm, Header, Jwk, KeyId, VerifyingKey};
 use signet_store::{JoinRequest, KeyAddition, SecretAtRest, SecretOwner};
 
@@ -198,22 +197,34 @@ impl NodeJoining {
         {
             return Err(error.into());
         }
-        let secret = self.secret.opened().await?;
-        let (public, row) = (&request.transport.key, deployment_row());
-        let envelope = envelope::seal(self.random.as_ref(), public, &row, None, secret.expose())
+        if !self.hand_secret_over(key, request, context).await? {
+            return Err(JoinError::OtherCode);
+        }
+        Ok(AdmittedNode { hsm: request.hsm.clone(), node: request.node.clone(), code: code.to_string() })
+    }
+
+    /// Encrypts the newest generation of the deployment's secret to a transport key and states that, signed. `false`, and nothing
+    /// stated, where nobody asks by that key any more.
+    pub(crate) async fn hand_secret_over(
+        &self,
+        key: &Arc<RingKey>,
+        request: &JoinRequest,
+        context: &RequestContext,
+    ) -> Result<bool, JoinError> {
+        let secret = self.secret.newest().await?;
+        let (public, row) = (&request.transport.key, RowBinding::of_deployment_secret());
+        let envelope = envelope::seal(self.random.as_ref(), public, &row, None, secret.content.expose())
             .map_err(|error| InitialiseError::Key(error.to_string()))?;
         let admission = Admission {
             issuer: self.settings.issuer.clone(),
             signed_at: self.clock.now(),
             hsm: request.hsm.clone(),
             transport: request.transport.key_id.clone(),
+            generation: secret.number,
             envelope,
         };
         let jws = self.sign(key, &admission, request, context).await?;
-        if !self.joins.admit(&request.hsm, &request.transport.key_id, &jws).await? {
-            return Err(JoinError::OtherCode);
-        }
-        Ok(AdmittedNode { hsm: request.hsm.clone(), node: request.node.clone(), code: code.to_string() })
+        Ok(self.joins.admit(&request.hsm, &request.transport.key_id, &jws).await?)
     }
 
     /// Signs on the record.
@@ -270,15 +281,35 @@ impl NodeJoining {
             tracing::error!(%error, "ALARM: another secret was offered to this node: somebody wrote to the store");
             JoinError::Refused(error)
         })?;
-        if admission.hsm != *hsm || admission.transport != transport.key_id || admission.issuer != self.settings.issuer
-        {
-            return Err(JoinError::OfAnother);
-        }
-        let secret = self.vault.open_deployment_secret(&transport, &admission.envelope).await?;
-        self.secret.adopt(secret).await?;
+        self.adopt(&admission, &transport).await?;
         let keys = self.settle(hsm, transport, context, progress).await?;
         self.joins.end_join(hsm).await?;
         Ok(JoinedNode { keys, pinned })
+    }
+
+    /// Takes a renewed secret from an admission that verified, for a member that this node reaches.
+    /// Errors: [`JoinError`] where the HSM token does not have the transport key, or the admission is another one's.
+    pub(crate) async fn take_renewed(&self, admission: &Admission, request: &JoinRequest) -> Result<(), JoinError> {
+        let transport = self.transport_of(request);
+        if let Some((_, error)) =
+            self.key_admin.check(&request.hsm, std::slice::from_ref(&transport)).await?.into_iter().next()
+        {
+            return Err(error.into());
+        }
+        self.adopt(admission, &transport).await?;
+        self.directory.fresh().await?;
+        self.seal_secret().await?;
+        Ok(self.joins.end_join(&request.hsm).await?)
+    }
+
+    /// Works with the secret of an admission that verified, where it is for this transport key.
+    async fn adopt(&self, admission: &Admission, transport: &HsmKey) -> Result<(), JoinError> {
+        let is_it = admission.hsm == transport.hsm && admission.transport == transport.key_id;
+        if !is_it || admission.issuer != self.settings.issuer {
+            return Err(JoinError::OfAnother);
+        }
+        let secret = self.vault.open_deployment_secret(transport, &admission.envelope).await?;
+        Ok(self.secret.adopt(admission.generation, secret).await?)
     }
 
     /// Makes the HSM token a member, with its keys, and seals the deployment's secret by it.
@@ -305,17 +336,20 @@ impl NodeJoining {
             keys.extend(made.into_iter().filter(|key| key.kid != kid));
         }
         self.directory.fresh().await?;
-        self.seal_secret(&self.secret.opened().await?).await?;
+        self.seal_secret().await?;
         self.transports.vouch(hsm).await.map_err(InitialiseError::from)?;
         Ok(keys)
     }
 
-    async fn seal_secret(&self, secret: &SecretBytes) -> Result<(), JoinError> {
-        let mut added: SealedCopies = self.vault.seal(&deployment_row(), secret).await?;
-        let seals = self.secrets_at_rest.deployment_secret().await?.ok_or(JoinError::NothingToJoin)?;
+    /// Seals the newest generation for the HSM tokens of this node.
+    async fn seal_secret(&self) -> Result<(), JoinError> {
+        let secret = self.secret.newest().await?;
+        let mut added: SealedCopies = self.vault.seal(&deployment_row(secret.number), &secret.content).await?;
+        let mut stored = self.secrets_at_rest.deployment_secrets().await?;
+        let seals = stored.remove(&secret.number).ok_or(JoinError::NothingToJoin)?;
         added.0.retain(|hsm, _| !seals.0.contains_key(hsm));
-        let tenant = self.settings.tenant.clone();
-        let at_rest = SecretAtRest { tenant, owner: SecretOwner::Deployment, wrapped: None, seals, waits: false };
+        let (tenant, owner) = (self.settings.tenant.clone(), SecretOwner::Deployment(secret.number));
+        let at_rest = SecretAtRest { tenant, owner, wrapped: None, seals, waits: false };
         self.secrets_at_rest.extend_seals(&at_rest, &added).await?;
         Ok(())
     }

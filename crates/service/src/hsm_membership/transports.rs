@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use aws_lc_rs::constant_time;
 use parking_lot::Mutex;
 
-use crate::deployment_secret::DeploymentSecret;
+use crate::deployment_secret::{DeploymentSecret, Generation};
 use crate::error::InitialiseError;
+use crate::rows::row_of_secret;
 use crate::{ChangeError, Ports, Unavailable};
 use signet_core::keys::{
     Envelope, HsmError, HsmFailure, HsmKey, HsmName, HsmResult, KeyAdmin, KeyPurpose, OtpHash, OtpSecretKind,
@@ -19,12 +20,15 @@ use signet_core::keys::{
 };
 use signet_core::random::Random;
 use signet_core::secret::SecretBytes;
-use signet_jose::PublicKey;
-use signet_store::{HsmMember, Store, VouchedTransport};
+use signet_jose::{KeyId, PublicKey};
+use signet_store::{HsmMember, Store, VouchedTransport, WaitingEnvelope};
 
 /// What MACs over transport keys and envelopes are derived for.
 const VOUCHED: &str = "transport key";
 const ENVELOPE: &str = "envelope";
+
+/// Envelopes that are read at once.
+const PAGE: u32 = 100;
 
 /// A transport key that a node vouched for.
 #[derive(Debug, Clone)]
@@ -99,8 +103,58 @@ impl Transports {
     }
 
     async fn vouching(&self, hsm: &HsmName, key: &HsmKey) -> Result<[u8; 32], Unavailable> {
-        let message = envelope::lengthened(&[hsm.as_str().as_bytes(), key.key_id.as_str().as_bytes()]);
-        self.secret.derive(VOUCHED, &message).await
+        self.secret.derive(VOUCHED, &vouched_message(hsm, &key.key_id)).await
+    }
+
+    /// Vouches under the newest generation of the deployment's secret for what is vouched for under an older one.
+    /// Errors: [`Unavailable`] where the store fails.
+    pub(crate) async fn renew_vouchings(&self, generations: &[Generation]) -> Result<(), Unavailable> {
+        let Some((newest, older)) = generations.split_last() else { return Ok(()) };
+        for vouched in self.store.vouched_transports().await? {
+            let message = vouched_message(&vouched.hsm, &vouched.key_id);
+            if is_made_by(older, VOUCHED, &message, &vouched.mac) {
+                let mac = newest.derive(VOUCHED, &message);
+                self.store.vouch_transport(&VouchedTransport { mac, ..vouched }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has envelopes verify under the newest generation of the deployment's secret that verify under an older one. What waits is
+    /// read page by page.
+    /// Errors: [`Unavailable`] where the store fails.
+    pub(crate) async fn renew_envelopes(&self, generations: &[Generation]) -> Result<(), Unavailable> {
+        for hsm in self.store.hsm_members().await?.into_iter().map(|member| member.name) {
+            let mut after = None;
+            loop {
+                let page = self.store.waiting_envelopes(&hsm, after.as_ref(), PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.at.clone());
+                for waiting in &page {
+                    self.renew_envelope(&hsm, waiting, generations).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn renew_envelope(
+        &self,
+        hsm: &HsmName,
+        waiting: &WaitingEnvelope,
+        generations: &[Generation],
+    ) -> Result<(), Unavailable> {
+        let (Some(secret), Some(mut envelope)) = (&waiting.secret, Envelope::parse(&waiting.envelope)) else {
+            // The node that it is for refuses it.
+            return Ok(());
+        };
+        let Some((newest, older)) = generations.split_last() else { return Ok(()) };
+        let message = envelope.authenticated(hsm, &row_of_secret(secret), secret.wrapped);
+        if is_made_by(older, ENVELOPE, &message, &envelope.mac) {
+            envelope.mac = newest.derive(ENVELOPE, &message);
+            self.store.replace_envelope(hsm, &waiting.at, &waiting.envelope, &envelope.to_bytes()).await?;
+        }
+        Ok(())
     }
 
     /// Vouches for the transport key of an HSM token that this node reaches, once the token has shown that it holds it. Nothing is
@@ -177,6 +231,16 @@ impl From<ChangeError> for InitialiseError {
             other => Self::Key(other.to_string()),
         }
     }
+}
+
+fn vouched_message(hsm: &HsmName, key_id: &KeyId) -> Vec<u8> {
+    envelope::lengthened(&[hsm.as_str().as_bytes(), key_id.as_str().as_bytes()])
+}
+
+/// Whether one of these generations made a MAC.
+fn is_made_by(generations: &[Generation], label: &str, message: &[u8], mac: &[u8; 32]) -> bool {
+    let is_its = |of: &Generation| constant_time::verify_slices_are_equal(&of.derive(label, message), mac).is_ok();
+    generations.iter().any(is_its)
 }
 
 fn is_transport_of(key: &HsmKey, hsm: &HsmName) -> bool {

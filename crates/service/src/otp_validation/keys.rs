@@ -6,7 +6,7 @@ use crate::{ChangeError, FactorLifecycle, all_pages, check_name, still_there};
 use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
 use signet_core::keys::OtpSecretKind;
 use signet_core::mfa::{FactorKind, UsedFactor, yubico_otp};
-use signet_store::{FactorState, OtpKey};
+use signet_store::OtpKey;
 
 module! {
     /// The keys of the validation server that belong to no user.
@@ -90,7 +90,7 @@ impl OtpKeys {
         let Some(factor) = self.otp_validation.factor_by_handle(tenant, FactorKind::YubicoOtp, public_id).await? else {
             return Ok(false);
         };
-        if factor.state == FactorState::Enabled {
+        if factor.state.is_in_use() {
             self.lifecycle.enable_factor(&factor.id, false, context).await?;
         }
         Ok(true)

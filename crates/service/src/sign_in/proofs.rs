@@ -1,9 +1,9 @@
 //! Says which factors may prove something now, and spends what did.
 
 use crate::Unavailable;
-use signet_core::audit::{Draft, Event, Outcome, Reason};
+use signet_core::audit::{Change, Draft, Event, Outcome, Reason};
 use signet_core::mfa::{FactorProof, Spendable, Spending, UsedFactor};
-use signet_store::{AssertionSpending, AuditOnOutcome, Factor, UserId};
+use signet_store::{AssertionSpending, AuditOnOutcome, Factor, FactorState, UserId};
 
 module! {
     /// Says which factors may prove something now, and spends what did.
@@ -38,6 +38,13 @@ impl FactorProofs {
         beside: &[UsedFactor],
         told: Draft,
     ) -> Result<Option<FactorProof>, Unavailable> {
+        let counter = code.by().counter().filter(|_| factor.state.wants_two());
+        if let Some(counter) = counter
+            && !(factor.state == FactorState::WantsNext && factor.detail.is_next(counter))
+        {
+            self.note_first(counter, factor, told).await?;
+            return Ok(None);
+        }
         let mut done = told.clone();
         done.outcome = Outcome::Done;
         done.factors = beside.to_vec();
@@ -46,9 +53,21 @@ impl FactorProofs {
             Spending::TotpStep { .. } => None,
             by => by.counter(),
         };
-        let mut told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because(Reason::ReplayedCode)] };
+        let told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because(Reason::ReplayedCode)] };
+        let won = match counter {
+            Some(counter) => {
+                let (sure, now) = (FactorState::Enabled, self.clock.now());
+                self.factors.spend_unsure_counter(factor, counter, &sure, now, told).await?
+            }
+            None => self.write(code.by(), factor, told).await?,
+        };
+        Ok(code.spent(&factor.user, &factor.id, won))
+    }
+
+    /// The conditional write that spends a code. Returns whether this one did.
+    async fn write(&self, by: &Spending, factor: &Factor, mut told: AuditOnOutcome) -> Result<bool, Unavailable> {
         let (tenant, id, now) = (&factor.tenant, &factor.id, self.clock.now());
-        let won = match code.by() {
+        let won = match by {
             Spending::TotpStep { step, drift } => {
                 self.factors.spend_totp_step(tenant, id, *step, *drift, now, told).await
             }
@@ -73,7 +92,20 @@ impl FactorProofs {
                 self.ceremonies.spend_assertion(&spending, told).await
             }
         };
-        Ok(code.spent(&factor.user, id, won?))
+        Ok(won?)
+    }
+
+    /// A right code of a token that nobody is sure of: it is spent, and proves nothing without the one directly after it.
+    async fn note_first(&self, counter: i64, factor: &Factor, told: Draft) -> Result<(), Unavailable> {
+        let mut moved = told.clone();
+        (moved.event, moved.outcome, moved.change) = (Event::FactorChanged, Outcome::Done, Some(Change::CounterRaised));
+        (moved.user, moved.counter) = (Some(factor.user.to_string()), Some(counter));
+        moved.factors = vec![UsedFactor::Factor(factor.reference())];
+        let rejected = vec![told.clone().because(Reason::ReplayedCode)];
+        let told = AuditOnOutcome { applied: vec![told.because(Reason::NextCodeWanted), moved], rejected };
+        let (next, now) = (FactorState::WantsNext, self.clock.now());
+        self.factors.spend_unsure_counter(factor, counter, &next, now, told).await?;
+        Ok(())
     }
 
     /// A record of its own for a recovery code: somebody signs in without the token.

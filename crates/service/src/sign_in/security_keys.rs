@@ -101,7 +101,7 @@ impl SecurityKeys {
         let user = user?.map_or_else(|| UserId::new("decoy"), |user| user.id);
         let factors = self.proofs.usable_factors_of_candidate(&user).await?;
         let keys: Vec<&str> = factors.iter().filter_map(key_of).map(|key| key.credential_id.as_str()).collect();
-        let seed = self.secret.derive("decoy keys", &lockout::account_message(tenant, name.expose())).await?;
+        let seed = self.secret.derive_lasting("decoy keys", &lockout::account_message(tenant, name.expose())).await?;
         let begun = party.begin_assertion(Use::SecondFactor, &webauthn::listed_ids(&keys, &seed)).map_err(unmade)?;
         self.ceremony(SECOND_FACTOR, &bound_to(browser, name), begun).await
     }

@@ -69,7 +69,8 @@ impl Tries {
         target: Target<'_>,
     ) -> Result<Counting, Unavailable> {
         let (tenant, lockout) = (&self.settings.tenant, self.settings.lockout);
-        let account = AccountKey::new(self.secret.derive("account", &lockout::account_message(tenant, name)).await?);
+        let account =
+            AccountKey::new(self.secret.derive_lasting("account", &lockout::account_message(tenant, name)).await?);
         let (target, whole) = (account.counter(target, user.cloned()), account.whole(user.cloned()));
         let (at, tries, pause) = (self.clock.now(), lockout.tries, lockout.pause_seconds());
         let mut counted = CountedTry { target: target.name, whole: whole.name, at, unanswered_until: None };

@@ -23,6 +23,15 @@ pub struct TableCheck {
     pub named: Vec<String>,
 }
 
+impl TableCheck {
+    /// Adds rows that were looked at, and what names those that do not verify.
+    pub(super) fn add(&mut self, rows: u64, forged: Vec<String>) {
+        self.rows = self.rows.saturating_add(rows);
+        self.forged = self.forged.saturating_add(forged.len() as u64);
+        self.named.extend(forged.into_iter().take(NAMED.saturating_sub(self.named.len())));
+    }
+}
+
 impl SqlStore {
     /// Checks every row of every authority table, as they are at one moment, a page at a time.
     /// Errors: [`StoreFailure::NoRowKeys`] where no keys are at hand; what the engine says.
@@ -53,12 +62,7 @@ async fn check_table(
         let page = pages::page(connection, table, after.as_deref()).await?;
         let Some(last) = page.last() else { return Ok(checked) };
         after = Some(pages::key_of(table, last));
-        checked.rows = checked.rows.saturating_add(page.len() as u64);
-        for row in page.iter().filter(|row| !verifies(row)) {
-            checked.forged = checked.forged.saturating_add(1);
-            if checked.named.len() < NAMED {
-                checked.named.push(id_of(table, row));
-            }
-        }
+        let forged = page.iter().filter(|row| !verifies(row)).map(|row| id_of(table, row)).collect();
+        checked.add(page.len() as u64, forged);
     }
 }

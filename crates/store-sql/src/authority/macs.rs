@@ -60,6 +60,17 @@ pub(super) fn sign(macs: Option<&RowMacs>, table: &Table, row: &mut [Value]) -> 
 /// Where the keys are, once there are any.
 pub(crate) type Trust = Arc<ArcSwapOption<RowMacs>>;
 
+/// How a row stands to the newest generation of the deployment's secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It was written under it, or needs no MAC.
+    Newest,
+    /// It verifies under an older one.
+    Older,
+    /// It does not verify.
+    Refused,
+}
+
 /// What makes and checks MACs of rows.
 pub struct RowMacs {
     newest: u8,
@@ -80,6 +91,24 @@ impl RowMacs {
             newest: keys.newest(),
             keys: tables.flat_map(|table| of_table(table.name)).collect(),
             logged: Mutex::default(),
+        }
+    }
+
+    /// The generation of the deployment's secret that rows are written by.
+    pub(crate) fn newest(&self) -> u8 {
+        self.newest
+    }
+
+    /// How a row stands to the newest generation.
+    pub(super) fn standing(&self, table: &Table, row: &[Value]) -> Standing {
+        let [.., Value::Number(Some(mac_key)), _] = row else { return Standing::Refused };
+        let is_newest = u16::try_from(*mac_key).is_ok_and(|mac_key| mac_key.to_be_bytes()[0] == self.newest);
+        match (self.has_mac(table, row), is_newest) {
+            (true, true) => Standing::Newest,
+            (true, false) => Standing::Older,
+            // It grants nothing, and needs no MAC.
+            (false, _) if is_harmless(table, row) => Standing::Newest,
+            (false, _) => Standing::Refused,
         }
     }
 

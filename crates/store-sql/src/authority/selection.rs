@@ -34,7 +34,7 @@ pub(crate) use {insertions, selections};
 #[derive(Debug)]
 pub(crate) struct Selection {
     pub(crate) text: Text,
-    held: Arc<[Held]>,
+    pub(super) held: Arc<[Held]>,
 }
 
 /// A table's row among the columns of a text.

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use super::macs::{RowMacs, sign};
 use super::selection::{Selection, rows};
 use crate::engine::{Connection, FromValue, Query, Result, Text, ToValue, Value};
-use crate::pages::{Values, key_of, null};
+use crate::pages::{PAGE, Values, key_of, null};
 use crate::tables::{TABLES, Table, table};
 use signet_store::StoreFailure;
 
@@ -101,8 +101,8 @@ pub(crate) async fn insert(
 /// A row that was read in this transaction, and verified.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredRow {
-    table: &'static Table,
-    row: Values,
+    pub(super) table: &'static Table,
+    pub(super) row: Values,
 }
 
 impl StoredRow {
@@ -172,6 +172,8 @@ impl Query {
 /// What is run on each authority table.
 pub(crate) struct TableTexts {
     find: Selection,
+    /// So many rows after a key, in its order.
+    pub(super) page: Selection,
     /// Sets what decides, and the version and MAC.
     update: Text,
     /// Sets every column.
@@ -199,6 +201,7 @@ impl TableTexts {
         };
         Self {
             find: Selection::of(&format!("SELECT {{{}}} FROM {} WHERE {key}", table.name, table.name)),
+            page: page(table),
             update: update(&|decides| decides),
             update_beside: update(&|_| true),
             update_many: [256, 64, 16].map(|rows| (rows, update_many(table, rows))),
@@ -208,8 +211,17 @@ impl TableTexts {
     /// All of them, for the test that prepares each.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &Text> {
         let many = self.update_many.iter().map(|(_, text)| text);
-        [&self.find.text, &self.update, &self.update_beside].into_iter().chain(many)
+        [&self.find.text, &self.page.text, &self.update, &self.update_beside].into_iter().chain(many)
     }
+}
+
+fn page(table: &Table) -> Selection {
+    let (name, key) = (table.name, table.key.join(", "));
+    let places: Vec<String> = (1..=table.key.len()).map(|place| format!("${place}")).collect();
+    Selection::of(&format!(
+        "SELECT {{{name}}} FROM {name} WHERE ({key}) > ({}) ORDER BY {key} LIMIT {PAGE} FOR NO KEY UPDATE",
+        places.join(", ")
+    ))
 }
 
 /// The columns that an update sets, with their places: none of the key, and those that decide nothing only where `of` says so.
@@ -242,7 +254,7 @@ fn update_many(table: &Table, rows: usize) -> Text {
     ))
 }
 
-fn texts_of(table: &Table) -> Result<&'static TableTexts> {
+pub(super) fn texts_of(table: &Table) -> Result<&'static TableTexts> {
     TABLE_TEXTS.get(table.name).ok_or(StoreFailure::Corrupt("table"))
 }
 
@@ -287,7 +299,7 @@ pub(crate) async fn change(row: StoredRow, fields: Fields, connection: &mut Conn
 
 /// Changes many rows that were read and locked, each by what is set of it. Returns how many.
 /// Errors: [`StoreFailure::Busy`] where one of them is not what was read any more; as for [`change`].
-async fn change_all(mut rest: Vec<(StoredRow, Fields)>, connection: &mut Connection) -> Result<u64> {
+pub(super) async fn change_all(mut rest: Vec<(StoredRow, Fields)>, connection: &mut Connection) -> Result<u64> {
     let macs = macs_of(connection)?;
     let mut done = 0_u64;
     while let Some((first, _)) = rest.first() {
