@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signet_core::audit::{Draft, Event, Head, NodeId, chain};
+use signet_core::audit::{AuditEvent, Event, Head, NodeId, chain};
 use signet_store::AuditLog as _;
 use signet_store_sql::SqlStore;
 
@@ -17,7 +17,7 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-fn token_issued() -> Draft {
+fn token_issued() -> AuditEvent {
     let mut issued = draft(Event::TokenIssued).client("019a0000-0000-7000-8000-000000000001");
     issued.context.request_id = Some("019a0000-0000-7000-8000-000000000002".to_owned());
     issued.context.address = Some([127, 0, 0, 1].into());

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::server::{self, Need, Runtime};
 use signet_core::audit::chain::{ChainCheck, ChainSummary, open_checkpoint};
 use signet_core::audit::export::{ExportLine, ExportReader};
-use signet_core::audit::{Checkpoint, Draft, Event, Head, NodeId, Outcome};
+use signet_core::audit::{AuditEvent, Checkpoint, Event, Head, NodeId, Outcome};
 use signet_jose::{Jwk, JwkSet, VerifyingKey};
 use signet_store::anchor::Anchor;
 use signet_store::audit_log::head_of;
@@ -304,7 +304,7 @@ async fn open_for_export(config: &Path, output: &Output) -> anyhow::Result<(Runt
     };
     if !is_alone {
         let tenant = &deployment.signet.issuer().settings.tenant;
-        let exported = Draft::new(Event::AuditExported, Outcome::Done, tenant.as_str(), &deployment::operator());
+        let exported = AuditEvent::new(Event::AuditExported, Outcome::Done, tenant.as_str(), &deployment::operator());
         deployment.store.append(vec![exported]).await?;
     }
     deployment.signet.checkpoints.checkpoint().await?;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::Runtime;
 use signet_core::audit::since::Since;
-use signet_core::audit::{Draft, Event, ExportReader, Outcome, Record, RequestContext};
+use signet_core::audit::{AuditEvent, Event, ExportReader, Outcome, Record, RequestContext};
 use signet_jose::VerifyingKey;
 use signet_service::restoring::EndedAgain;
 use signet_store::AuditLog as _;
@@ -93,7 +93,7 @@ pub(crate) async fn answer(
     let generation = signet.renewal.begin(context).await?;
     let rows = store.renew_rows(&|progress| told(progress.done, progress.of)).await?;
     signet.renewal.renew_envelopes().await?;
-    let mut record = Draft::new(Event::RestoreAnswered, Outcome::Done, tenant.as_str(), context);
+    let mut record = AuditEvent::new(Event::RestoreAnswered, Outcome::Done, tenant.as_str(), context);
     let renewed = format!("the deployment's secret is of generation {generation}, {} rows stay void", void(&rows));
     record.detail = Some(match records {
         Some(records) => format!("{renewed}; by an export with {records} later records; {word}"),
@@ -160,7 +160,7 @@ async fn compare(store: &SqlStore, page: &[Record], since: &mut Since) -> anyhow
             known = known.saturating_add(1);
             continue;
         }
-        let draft: Draft = serde_json::from_str(&record.text)
+        let draft: AuditEvent = serde_json::from_str(&record.text)
             .with_context(|| format!("record {} of node {} can't be read", record.sequence, record.node))?;
         since.take(&draft, record.at);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_hsm::HsmEvent;
 use signet_service::Deployment;
 
@@ -48,7 +48,8 @@ pub(super) async fn record(
     outcome: Outcome,
     detail: Option<String>,
 ) -> anyhow::Result<()> {
-    let mut draft = Draft::new(event, outcome, signet.issuer().settings.tenant.as_str(), &RequestContext::default());
+    let mut draft =
+        AuditEvent::new(event, outcome, signet.issuer().settings.tenant.as_str(), &RequestContext::default());
     draft.detail = detail;
     signet.ports().store.append(vec![draft]).await?;
     Ok(())

@@ -13,7 +13,7 @@ use super::runtime::Runtime;
 use super::wiring::{BUSY, own_node, postgres_options};
 use super::{node, wiring};
 use crate::config::{Config, StoreConfig};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::backup::{BackupReader, Header, Section, Statement};
 use signet_core::keys::TenantId;
 use signet_jose::VerifyingKey;
@@ -63,7 +63,7 @@ pub(crate) async fn restore(
     let anchor = put_anchor_aside(&config.audit.anchor, &statement)?;
     let store = SqlStore::open_to_copy(engine.clone(), own_node(config)?, None, Arc::new(SystemClock)).await?;
     let anchored = renew_anchor(&config.audit.anchor, store.as_ref()).await;
-    let mut record = Draft::new(Event::StoreRestored, Outcome::Done, TenantId::default_tenant().as_str(), context);
+    let mut record = AuditEvent::new(Event::StoreRestored, Outcome::Done, TenantId::default_tenant().as_str(), context);
     record.detail = Some(format!("backup {} of {}; {why}", header.id, header.at));
     let anchored = match anchored {
         Ok(()) => Runtime::open_secret_of(config, &store).await,
@@ -195,7 +195,7 @@ async fn go_on(config: &Config, store: &Arc<SqlStore>, why: &str, context: &Requ
         "the store is not behind what this node knows of it: there is nothing to decide"
     );
     let now = SystemClock.now();
-    let mut record = Draft::new(Event::StoreRestored, Outcome::Done, TenantId::default_tenant().as_str(), context);
+    let mut record = AuditEvent::new(Event::StoreRestored, Outcome::Done, TenantId::default_tenant().as_str(), context);
     let decided = match &lost {
         Some(lost) if !is_halted => store.was_decided_since(lost.at).await?,
         _ => false,

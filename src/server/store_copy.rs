@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{TenantId, hexadecimal};
 use signet_core::random::{self, OsRandom};
 use signet_jose::clock::{Clock as _, SystemClock};
@@ -94,8 +94,8 @@ impl StoreCopy {
     }
 }
 
-fn record(event: Event, context: &RequestContext, detail: String) -> Draft {
-    let mut draft = Draft::new(event, Outcome::Done, TenantId::default_tenant().as_str(), context);
+fn record(event: Event, context: &RequestContext, detail: String) -> AuditEvent {
+    let mut draft = AuditEvent::new(event, Outcome::Done, TenantId::default_tenant().as_str(), context);
     draft.detail = Some(detail);
     draft
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use signet_core::audit::{Draft, Event};
+use signet_core::audit::{AuditEvent, Event};
 use signet_store::{AuditLog as _, Factors as _, Leases as _, StoreError, StoreFailure, Throttles as _, Users as _};
 use signet_store_sql::SqlStore;
 use signet_store_sql::copy::{Moving, Progress, Step};
@@ -49,7 +49,7 @@ async fn target(database: &Database) -> Arc<dyn Engine> {
 }
 
 fn moving(database: &Database) -> Moving {
-    let record = Draft { detail: Some("closed".to_owned()), ..draft(Event::StoreClosed) };
+    let record = AuditEvent { detail: Some("closed".to_owned()), ..draft(Event::StoreClosed) };
     Moving { fresh_id: "move-1".to_owned(), from: FROM.to_owned(), to: database.url(), record, at: now() }
 }
 
@@ -166,7 +166,8 @@ async fn a_copy_that_is_given_up_leaves_the_old_store_as_it_was() {
     let (place, database) = (filled().await, Database::new());
     interrupted(&place, &database).await;
     let store = to_copy(&place).await;
-    let given_up = store.give_up_copy(|to| Draft { detail: Some(to.to_owned()), ..draft(Event::StoreReopened) }).await;
+    let given_up =
+        store.give_up_copy(|to| AuditEvent { detail: Some(to.to_owned()), ..draft(Event::StoreReopened) }).await;
     assert_eq!(given_up.unwrap(), Some(database.url()));
     assert_eq!(store.give_up_copy(|_| draft(Event::StoreReopened)).await.unwrap(), None);
     store.close().await;

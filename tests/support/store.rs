@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use signet_core::audit::{
-    ChainCheck, ChainFault, ChainSummary, Checkpoint, CheckpointClaims, Draft, Event, Outcome, RequestContext,
+    AuditEvent, ChainCheck, ChainFault, ChainSummary, Checkpoint, CheckpointClaims, Event, Outcome, RequestContext,
 };
 use signet_core::keys::{HsmName, OtpHash, SealedCopies, TenantId};
 use signet_core::mfa::UsedFactor;
@@ -102,8 +102,8 @@ pub(crate) fn tenant() -> TenantId {
     TenantId::default_tenant()
 }
 
-pub(crate) fn draft(event: Event) -> Draft {
-    Draft::new(event, Outcome::Done, "default", &RequestContext::default())
+pub(crate) fn draft(event: Event) -> AuditEvent {
+    AuditEvent::new(event, Outcome::Done, "default", &RequestContext::default())
 }
 
 /// The count of tries of an account that is nobody's.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signet_core::audit::{ChainCheck, Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, ChainCheck, Event, Outcome, RequestContext};
 use signet_core::keys::HsmFailure;
 use signet_jose::VerifyingKey;
 
@@ -50,7 +50,7 @@ async fn a_checkpoint_signs_the_end_of_the_chain_where_something_is_new() {
 async fn without_keys_there_is_nothing_to_sign_a_checkpoint_with() {
     let app = InProcess::uninitialised(&["a"], |_| {}).await;
     assert!(app.signet.checkpoints.checkpoint().await.unwrap().is_none(), "nothing is written");
-    let draft = Draft::new(Event::ServerStarted, Outcome::Done, "default", &RequestContext::default());
+    let draft = AuditEvent::new(Event::ServerStarted, Outcome::Done, "default", &RequestContext::default());
     app.signet.audit.append(vec![draft]).await.unwrap();
     let refused = app.signet.checkpoints.checkpoint().await;
     assert!(matches!(refused, Err(signet_service::ChangeError::NotInitialised("audit"))));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signet_core::audit::{Draft, Event, Head, Outcome};
+use signet_core::audit::{AuditEvent, Event, Head, Outcome};
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyPurpose, SignedKind};
 use signet_jose::VerifyingKey;
 use signet_service::Deployment;
@@ -144,7 +144,7 @@ async fn a_start_reads_only_the_records_that_are_new() {
     let app = InProcess::new().await;
     let client = app.client("app").await;
     app.token(&client).await.unwrap();
-    let sign_in = Draft::new(Event::SignIn, Outcome::Done, "default", &context());
+    let sign_in = AuditEvent::new(Event::SignIn, Outcome::Done, "default", &context());
     for _ in 0..10 {
         app.store.append(vec![sign_in.clone(); 10_000]).await.unwrap();
     }

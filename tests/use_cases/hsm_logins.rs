@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::login::LOGIN_LEASE;
 use signet_core::keys::{
     HsmName, KeyAdmin as _, LoginAnswer, LoginOutcome, LoginPermit, LoginPermits as _, LoginQuestion, PinMarker,
@@ -57,7 +57,12 @@ impl Logins for FaultyStore {
         self.store.logins_of(token, at).await
     }
 
-    async fn change_logins(&self, change: LoginChange, at: Timestamp, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn change_logins(
+        &self,
+        change: LoginChange,
+        at: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
         let away = || StoreFailure::Unavailable("the test says so".to_owned()).during("change");
         if takes_one(&self.refusals) {
             return Err(away());

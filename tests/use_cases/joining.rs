@@ -1,7 +1,7 @@
 //! A node with an HSM token of its own is let in, and secrets come to it.
 
 use signet_core::admission::JoinCode;
-use signet_core::audit::{Draft, Event, Outcome};
+use signet_core::audit::{AuditEvent, Event, Outcome};
 use signet_core::keys::{HsmFailure, HsmName, KeyPurpose, SealedCopies};
 use signet_jose::{KeyId, VerifyingKey};
 use signet_service::{ChangeError, JoinError, MembershipError, SignInError};
@@ -142,7 +142,7 @@ async fn a_renewed_secret_comes_to_another_nodes_token_by_a_pinned_audit_key_alo
     assert_eq!(app.signet.renewal.begin(&context()).await.unwrap(), 2, "again: it goes on");
     assert!(app.store.renew_rows(&|_| {}).await.unwrap().iter().all(|table| table.forged == 0));
     app.signet.renewal.renew_envelopes().await.unwrap();
-    let told = Draft::new(Event::RestoreAnswered, Outcome::Done, "default", &context());
+    let told = AuditEvent::new(Event::RestoreAnswered, Outcome::Done, "default", &context());
     app.store.answer(true, told).await.unwrap();
     app.signet.renewal.end().await.unwrap();
     assert_eq!(app.store.deployment_secrets().await.unwrap().keys().copied().collect::<Vec<_>>(), [2]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signet_core::audit::{Draft, Event, Outcome};
+use signet_core::audit::{AuditEvent, Event, Outcome};
 use signet_core::keys::HsmName;
 use signet_service::nodes::NodeState;
 use signet_store::{AuditLog as _, HsmRate, NodeHolder, NodeLease, Nodes as _, StoreFailure};
@@ -25,7 +25,7 @@ async fn a_node_is_listed_as_it_is_and_retired_once_by_another_one() {
     assert_eq!(states().await, [NodeState::Stopped, NodeState::Stopped]);
     assert_eq!(store.lease_node(&holder("a", None), app.now(), LASTS).await.unwrap(), NodeLease::Held);
     assert_eq!(states().await, [NodeState::Stopped, NodeState::Serving]);
-    let told = || vec![Draft::new(Event::SignIn, Outcome::Refused, "default", &context())];
+    let told = || vec![AuditEvent::new(Event::SignIn, Outcome::Refused, "default", &context())];
     store.append(told()).await.unwrap();
     assert!(nodes.retire("one", &context()).await.is_err(), "not itself");
     assert!(nodes.retire("three", &context()).await.is_err(), "no such node");
@@ -57,7 +57,7 @@ async fn a_process_is_the_node_until_its_lease_is_over_or_it_is_known_to_have_en
     app.pass(LASTS).await;
     assert_eq!(lease(&second, "b", None).await, NodeLease::Held, "it ran out");
     assert_eq!(lease(&first, "a", None).await, NodeLease::Taken);
-    let told = vec![Draft::new(Event::SignIn, Outcome::Refused, "default", &context())];
+    let told = vec![AuditEvent::new(Event::SignIn, Outcome::Refused, "default", &context())];
     let refused = first.append(told.clone()).await.unwrap_err();
     assert!(matches!(refused.failure, StoreFailure::Fenced(_)), "{refused}");
     second.append(told).await.unwrap();

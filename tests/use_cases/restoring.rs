@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::audit::since::{Noun, Since};
 use signet_core::keys::KeyPurpose;
 use signet_core::mfa::yubico_validation::ClientNumber;
@@ -20,7 +20,7 @@ use crate::support::{InProcess, context};
 async fn since(app: &InProcess, known: i64) -> Since {
     let mut since = Since::default();
     for record in app.store.own_records(known + 1, 1000).await.unwrap() {
-        since.take(&serde_json::from_str::<Draft>(&record.text).unwrap(), record.at);
+        since.take(&serde_json::from_str::<AuditEvent>(&record.text).unwrap(), record.at);
     }
     since
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::names::check_words;
 use crate::{ChangeError, check_name, password_row, still_there};
-use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::lockout::LockedAccount;
 use signet_core::mfa::password::{self, PasswordPolicy};
@@ -40,7 +40,7 @@ impl Accounts {
             credentials_version: 0,
             created_at: self.clock.now(),
         };
-        let told = Draft { roles: Some(user.roles.clone()), ..self.user_changed(&user, Change::Added, context) };
+        let told = AuditEvent { roles: Some(user.roles.clone()), ..self.user_changed(&user, Change::Added, context) };
         if self.users.add_user(&user, vec![told]).await? {
             Ok(user)
         } else {
@@ -77,7 +77,8 @@ impl Accounts {
     ) -> Result<(), ChangeError> {
         check_words("role", &roles)?;
         let user = self.find_user(name).await?;
-        let told = Draft { roles: Some(roles.clone()), ..self.user_changed(&user, Change::RolesReplaced, context) };
+        let told =
+            AuditEvent { roles: Some(roles.clone()), ..self.user_changed(&user, Change::RolesReplaced, context) };
         let set = self.users.set_user_roles(&user.tenant, &user.id, &roles, vec![told]);
         still_there(set.await?, "user", name)
     }
@@ -103,8 +104,8 @@ impl Accounts {
         still_there(self.users.remove_user(&user.tenant, &user.id, vec![told]).await?, "user", name)
     }
 
-    fn user_changed(&self, user: &User, change: Change, context: &RequestContext) -> Draft {
-        Draft::new(Event::UserChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+    fn user_changed(&self, user: &User, change: Change, context: &RequestContext) -> AuditEvent {
+        AuditEvent::new(Event::UserChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .user(user.id.as_str())
             .change(change)
             .detail(format!("{}: {}", change.in_words(), user.name))
@@ -140,7 +141,7 @@ impl Accounts {
     /// Gives a user all tries again; says whether any had been counted.
     pub async fn unlock_user(&self, name: &str, context: &RequestContext) -> Result<bool, ChangeError> {
         let user = self.find_user(name).await?;
-        let told = Draft::new(Event::UserChanged, Outcome::Done, user.tenant.as_str(), context)
+        let told = AuditEvent::new(Event::UserChanged, Outcome::Done, user.tenant.as_str(), context)
             .user(user.id.as_str())
             .change(Change::TriesForgotten);
         Ok(self.throttles.forget_tries_of(&user.tenant, &user.id, vec![told]).await? > 0)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{ChangeError, RingKey, Signatures};
-use signet_core::audit::{Draft, Event, Head, NodeId, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Head, NodeId, Outcome, RequestContext};
 use signet_core::backup::{Header, Statement, TableSum};
 use signet_core::keys::SignedKind;
 
@@ -42,7 +42,7 @@ impl Backups {
             signet_jose::Header { algorithm: key.verifying.algorithm(), key_id: Some(kid.clone()), token_type };
         let input = signet_jose::signing_input(&header, &payload);
         let (signature, entry) = self.signatures.sign_accounted(key, SignedKind::Backup, input.as_bytes()).await?;
-        let mut draft = Draft::new(Event::StoreBackedUp, Outcome::Done, self.settings.tenant.as_str(), context);
+        let mut draft = AuditEvent::new(Event::StoreBackedUp, Outcome::Done, self.settings.tenant.as_str(), context);
         draft.key = Some(kid.to_string());
         draft.detail = Some(format!("backup {} of {}, {} rows", statement.id, statement.at, statement.rows()));
         self.audit.append(vec![draft]).await?;

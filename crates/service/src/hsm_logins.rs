@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::error::MembershipError;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::login::{LOGIN_LEASE, Verdict};
 use signet_core::keys::{
     HsmName, LoginAnswer, LoginOutcome, LoginPermit, LoginPermits, LoginQuestion, LoginRecord, TokenIdentity,
@@ -266,7 +266,7 @@ impl LoginAllowances {
                 AllowedNodes::Every => (logins.record.allow_every_node(), "logins of every node".to_owned()),
             };
             let allowed = allowed_login(hsm, &record);
-            let told = Draft::new(Event::HsmLoginAllowed, Outcome::Done, self.settings.tenant.as_str(), context)
+            let told = AuditEvent::new(Event::HsmLoginAllowed, Outcome::Done, self.settings.tenant.as_str(), context)
                 .detail(format!("HSM token {hsm}: {whose}"));
             let change = LoginChange { logins: StoredLogins { record, ..logins }, lasts: None };
             if self.logins.change_logins(change, self.clock.now(), vec![told]).await? {

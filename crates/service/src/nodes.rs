@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::ChangeError;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_store::{HsmRate, Node};
 
 /// How a node is.
@@ -133,7 +133,7 @@ impl NodeRegistry {
         if found.id == *self.nodes.node() {
             return Err(ChangeError::Input("this is the node itself: run the command on another one".to_owned()));
         }
-        let told = Draft::new(Event::NodeRetired, Outcome::Done, self.settings.tenant.as_str(), context)
+        let told = AuditEvent::new(Event::NodeRetired, Outcome::Done, self.settings.tenant.as_str(), context)
             .detail(format!("node {}", found.id));
         if !self.nodes.retire_node(&found.id, self.clock.now(), vec![told]).await? {
             return Err(ChangeError::Input(format!("node {name} was retired already")));

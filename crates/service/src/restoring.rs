@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{ChangeError, KeyChanges};
 use signet_core::audit::since::{Fate, Noun, Since, Thing};
-use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, TenantId};
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_core::mfa::{FactorId, Spending, UsedFactor};
@@ -181,7 +181,7 @@ impl Restoring {
     }
 
     /// Moves a factor's counter on; `false` where it stands there already.
-    async fn raise(&self, factor: &Factor, counter: i64, told: Draft) -> Result<bool, ChangeError> {
+    async fn raise(&self, factor: &Factor, counter: i64, told: AuditEvent) -> Result<bool, ChangeError> {
         let (tenant, id, at) = (&factor.tenant, &factor.id, self.clock.now());
         let told = AuditOnOutcome::applied(told);
         Ok(match factor.detail.raising(counter) {
@@ -280,8 +280,8 @@ impl Restoring {
         Ok(longest)
     }
 
-    fn told(&self, event: Event, tenant: &str, context: &RequestContext) -> Draft {
-        Draft::new(event, Outcome::Done, tenant, context)
+    fn told(&self, event: Event, tenant: &str, context: &RequestContext) -> AuditEvent {
+        AuditEvent::new(event, Outcome::Done, tenant, context)
     }
 }
 

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
 use crate::{ChangeError, KeyAnswer, SignIn, SignInError, Surface, Unavailable, still_there};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::{Authentication, Credentials, Proved, SecondFactor};
 use signet_core::random;
 use signet_core::secret::{SecretHash, SecretText};
@@ -179,7 +179,7 @@ impl BrowserSessions {
     }
 
     /// Refuses a session whose sign-in does not prove what the policy asks for, and audits it.
-    async fn must_suffice(&self, session: &Session, told: &Draft) -> Result<(), SignInError> {
+    async fn must_suffice(&self, session: &Session, told: &AuditEvent) -> Result<(), SignInError> {
         if self.settings.assurance.admits_to_pages(proved(session)) {
             return Ok(());
         }
@@ -253,8 +253,8 @@ impl BrowserSessions {
         still_there(ended, "user", user.as_str())
     }
 
-    fn ended(&self, user: &UserId, context: &RequestContext) -> Draft {
-        Draft::new(Event::SessionEnded, Outcome::Done, self.settings.tenant.as_str(), context).user(user.as_str())
+    fn ended(&self, user: &UserId, context: &RequestContext) -> AuditEvent {
+        AuditEvent::new(Event::SessionEnded, Outcome::Done, self.settings.tenant.as_str(), context).user(user.as_str())
     }
 
     /// A fresh secret for a browser: a session's, or one that stands for no session and ties the sign-in form to the
@@ -275,8 +275,8 @@ impl BrowserSessions {
         Ok(expected.as_bytes().ct_eq(shown.as_bytes()).into())
     }
 
-    fn session_draft(&self, event: Event, session: &Session, context: &RequestContext) -> Draft {
-        let mut draft = Draft::new(event, Outcome::Done, self.settings.tenant.as_str(), context)
+    fn session_draft(&self, event: Event, session: &Session, context: &RequestContext) -> AuditEvent {
+        let mut draft = AuditEvent::new(event, Outcome::Done, self.settings.tenant.as_str(), context)
             .user(session.user.as_str())
             .detail(format!("session {}", session.id));
         draft.factors.clone_from(&session.factors);

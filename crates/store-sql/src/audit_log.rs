@@ -11,7 +11,7 @@ use super::locks::Scope;
 use super::outcome::WriteOutcome;
 use super::row::array;
 use super::texts::texts;
-use signet_core::audit::{Checkpoint, Draft, Head, NodeId, Record};
+use signet_core::audit::{AuditEvent, Checkpoint, Head, NodeId, Record};
 use signet_store::{AuditLog, Generations, KeptCounts, KeyMention, StoreError};
 
 texts! {
@@ -132,7 +132,7 @@ async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut Connection)
 
 #[async_trait]
 impl AuditLog for SqlStore {
-    async fn append(&self, audit: Vec<Draft>) -> Result<Generations, StoreError> {
+    async fn append(&self, audit: Vec<AuditEvent>) -> Result<Generations, StoreError> {
         self.writer.append(audit).await
     }
 
@@ -176,7 +176,7 @@ impl AuditLog for SqlStore {
         self.writer.change("keep the counts of records", Scope::free(), input, vec![], keep_counts).await
     }
 
-    async fn forget_counts(&self, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn forget_counts(&self, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let operation = "forget the kept counts of records";
         self.writer.change(operation, Scope::free(), self.node.clone(), audit, forget_counts).await
     }

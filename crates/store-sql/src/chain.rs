@@ -8,7 +8,7 @@ use super::row::array;
 use super::seals::deployment_row;
 use super::texts::texts;
 use signet_core::audit::chain::Moment;
-use signet_core::audit::{Draft, Head, NodeId};
+use signet_core::audit::{AuditEvent, Head, NodeId};
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::{Generations, StoreFailure};
 
@@ -236,7 +236,7 @@ pub(super) async fn append_at_once(
     connection: &mut dyn WriteConnection,
     (node, lease): (&NodeId, i64),
     known: Tail,
-    drafts: &[&Draft],
+    drafts: &[&AuditEvent],
     tenant: &str,
     clock: &dyn Clock,
 ) -> Result<Option<(Tail, Generations)>> {
@@ -279,7 +279,7 @@ pub(super) async fn append(
     connection: &mut Connection,
     node: &NodeId,
     before: Tail,
-    drafts: &[&Draft],
+    drafts: &[&AuditEvent],
     clock: &dyn Clock,
 ) -> Result<Tail> {
     // The chain's time never goes back, whatever the clock does.
@@ -299,7 +299,7 @@ pub(super) async fn append(
 }
 
 /// Binds the records that drafts become after the tail, which is then the last of them.
-fn bind_records(query: Query, node: &NodeId, tail: &mut Tail, drafts: &[&Draft]) -> Query {
+fn bind_records(query: Query, node: &NodeId, tail: &mut Tail, drafts: &[&AuditEvent]) -> Query {
     let moment = Moment::new(node, tail.at);
     let query = query.bind(tail.head.sequence.saturating_add(1)).bind(tail.at).bind(node);
     drafts.iter().fold(query, |query, draft| {

@@ -12,7 +12,7 @@ use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{array, joined, list, set as texts_of};
 use super::texts::texts;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::oauth::ClientAuthentication;
 use signet_core::secret::SecretHash;
@@ -131,7 +131,7 @@ fn client_of(row: &Row) -> Result<Client> {
 
 #[async_trait]
 impl Clients for SqlStore {
-    async fn add_client(&self, client: &Client, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn add_client(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let scope = changing(&client.tenant, &client.id);
         self.writer.change("add client", scope, client.clone(), audit, add).await
     }
@@ -152,7 +152,7 @@ impl Clients for SqlStore {
         id: &ClientId,
         enabled: bool,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let set = (tenant.clone(), id.clone(), enabled);
         if enabled {
@@ -167,7 +167,7 @@ impl Clients for SqlStore {
         Ok(is_set)
     }
 
-    async fn set_client_rights(&self, client: &Client, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn set_client_rights(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let scope = changing(&client.tenant, &client.id);
         self.writer.change("set client rights", scope, client.clone(), audit, set_rights).await
     }
@@ -177,14 +177,19 @@ impl Clients for SqlStore {
         tenant: &TenantId,
         id: &ClientId,
         secret: &SecretHash,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         self.writer
             .change("set client secret", changing(tenant, id), (tenant.clone(), id.clone(), *secret), audit, set_secret)
             .await
     }
 
-    async fn remove_client(&self, tenant: &TenantId, id: &ClientId, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn remove_client(
+        &self,
+        tenant: &TenantId,
+        id: &ClientId,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
         let scope = changing(tenant, id).and_alone(Name::ManyGrants(tenant));
         self.writer.change("remove client", scope, (tenant.clone(), id.clone()), audit, remove).await
     }

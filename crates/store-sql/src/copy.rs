@@ -9,7 +9,7 @@ use super::engine::{Connection, Engine, Result};
 use super::moves::{self, Move, State};
 use super::pages::{self, Summing, TableSum};
 use super::tables::{TABLES, Table};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_jose::clock::Timestamp;
 use signet_store::{AuditLog as _, StoreError, StoreFailure};
 
@@ -23,7 +23,7 @@ pub struct Moving {
     /// The new store's URL.
     pub to: String,
     /// What is recorded last in the old store.
-    pub record: Draft,
+    pub record: AuditEvent,
     /// The time.
     pub at: Timestamp,
 }
@@ -113,7 +113,10 @@ impl SqlStore {
     /// Takes a store back whose copy is not complete, on the record. Returns where it was to go; `None` where it was going
     /// nowhere.
     /// Errors: [`StoreFailure::Refused`] where it is complete.
-    pub async fn give_up_copy(&self, record: impl FnOnce(&str) -> Draft + Send) -> Result<Option<String>, StoreError> {
+    pub async fn give_up_copy(
+        &self,
+        record: impl FnOnce(&str) -> AuditEvent + Send,
+    ) -> Result<Option<String>, StoreError> {
         let given_up = async {
             let Some(own) = self.moved().await? else { return Ok(None) };
             if own.state != State::Leaving {

@@ -9,7 +9,7 @@ use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
 use super::{SqlStore, users};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
 use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, ListedFactor, Session, StoreError};
@@ -145,14 +145,19 @@ impl FactorLife for SqlStore {
         id: &FactorId,
         enabled: bool,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let setting = Setting::new(tenant, id, (enabled, at));
         let scope = self.changing(tenant, id).await?;
         self.writer.change("set factor enabled", scope, setting, audit, set_enabled).await
     }
 
-    async fn add_own_factor(&self, session: &Session, factor: &Factor, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn add_own_factor(
+        &self,
+        session: &Session,
+        factor: &Factor,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
         let scope = adding(Some(session), factor);
         self.writer.change("add own factor", scope, (session.clone(), factor.clone()), audit, add_own).await
     }
@@ -162,7 +167,7 @@ impl FactorLife for SqlStore {
         session: &Session,
         id: &FactorId,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let scope = self.changing(&session.tenant, id).await?;
         let scope = scope.and_shared(Name::Session(&session.tenant, &session.id));
@@ -186,7 +191,7 @@ impl FactorLife for SqlStore {
         tenant: &TenantId,
         id: &FactorId,
         label: &str,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let setting = Setting::new(tenant, id, label.to_owned());
         self.writer.change("rename factor", Scope::alone(Name::Factor(tenant, id)), setting, audit, rename).await

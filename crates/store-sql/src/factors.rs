@@ -13,7 +13,7 @@ use super::outcome::WriteOutcome;
 use super::row::{array, fold, number};
 use super::texts::texts;
 use super::{seals, users};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
@@ -382,7 +382,7 @@ pub(super) fn factors_of(rows: &[Row]) -> Result<Vec<Factor>> {
 
 #[async_trait]
 impl Factors for SqlStore {
-    async fn add_factor(&self, factor: &Factor, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn add_factor(&self, factor: &Factor, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         self.writer.change("add factor", adding(None, factor), factor.clone(), audit, add).await
     }
 
@@ -399,7 +399,7 @@ impl Factors for SqlStore {
         tenant: &TenantId,
         id: &FactorId,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let scope = self.changing(tenant, id).await?.raising(tenant, Noun::Secrets);
         self.writer.change("remove factor", scope, (tenant.clone(), id.clone(), at), audit, remove).await

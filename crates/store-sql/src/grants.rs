@@ -10,7 +10,7 @@ use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{joined, list, set};
 use super::{SqlStore, prune};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
@@ -219,7 +219,7 @@ impl Grants for SqlStore {
         grant: &Grant,
         first: &SecretHash,
         credentials_version: i64,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let input = (grant.clone(), Some(*first), credentials_version);
         self.writer.change("add grant", resting_on(grant), input, audit, add).await
@@ -229,7 +229,7 @@ impl Grants for SqlStore {
         &self,
         grant: &Grant,
         credentials_version: i64,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let input = (grant.clone(), None, credentials_version);
         self.writer.change("add grant without refresh", resting_on(grant), input, audit, add).await
@@ -264,7 +264,7 @@ impl Grants for SqlStore {
         self.writer.change("rotate refresh token", scope, rotation, audit, rotate).await
     }
 
-    async fn confirm_grant(&self, grant: &Grant, at: Timestamp, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn confirm_grant(&self, grant: &Grant, at: Timestamp, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let scope = resting_on(grant).and_shared(Name::Grant(&grant.tenant, &grant.id));
         let input = (grant.tenant.clone(), grant.id.clone(), at);
         self.writer.change("confirm grant", scope, input, audit, confirm).await

@@ -12,7 +12,7 @@ use super::failpoints::{Point, reach};
 use super::locks::Scope;
 use super::texts::texts;
 use super::writer::Job;
-use signet_core::audit::{Draft, NodeId};
+use signet_core::audit::{AuditEvent, NodeId};
 use signet_jose::clock::Clock;
 use signet_store::{Generations, StoreFailure};
 
@@ -76,7 +76,7 @@ impl Terms {
             job.waits = false;
         }
         if let Some(tenant) = tenant_of_records_alone(jobs) {
-            let drafts: Vec<&Draft> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
+            let drafts: Vec<&AuditEvent> = jobs.iter().flat_map(|job| job.work.drafts()).collect();
             reach(Point::BeforeCommit);
             let appended = chain::append_at_once(connection, (&self.node, lease), seen, &drafts, tenant, clock).await;
             if let Some((tail, generations)) = appended.map_err(Broken::Commit)? {
@@ -105,7 +105,7 @@ impl Terms {
         let renewed = done().filter(|work| work.renews()).filter_map(|work| work.scope());
         let raised: BTreeSet<_> = renewed.flat_map(|scope| scope.raises.clone()).collect();
         let asked: BTreeSet<String> = done().filter_map(|work| work.asks_for()).map(str::to_owned).collect();
-        let drafts: Vec<&Draft> = done().flat_map(|work| work.drafts()).collect();
+        let drafts: Vec<&AuditEvent> = done().flat_map(|work| work.drafts()).collect();
         for (tenant, noun) in raised {
             query(RAISE).bind(tenant).bind(noun.name()).execute(connection).await?;
         }

@@ -10,7 +10,7 @@ use super::engine::{Connection, Result, Row};
 use super::key_ring::{self, algorithm_of, count_active, is_member, purpose_of};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::clock::Timestamp;
 use signet_jose::{Jwk, KeyId};
@@ -115,7 +115,7 @@ async fn move_stage(
 
 #[async_trait]
 impl Keys for SqlStore {
-    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<KeyAddition, StoreError> {
+    async fn add_key(&self, key: &HsmKey, audit: Vec<AuditEvent>) -> Result<KeyAddition, StoreError> {
         let scope = Scope::alone(Name::KeyRing).raising(&key.tenant, Noun::Keys);
         self.writer.change("add key", scope, key.clone(), audit, add).await
     }
@@ -129,13 +129,13 @@ impl Keys for SqlStore {
         key: &KeyId,
         from: &KeyState,
         to: &KeyState,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::KeyRing).raising(&TenantId::default_tenant(), Noun::Keys);
         self.writer.change("move key", scope, (key.clone(), *from, *to), audit, move_stage).await
     }
 
-    async fn hand_over(&self, change: &HandOver, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn hand_over(&self, change: &HandOver, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::KeyRing).raising(&change.successor.tenant, Noun::Keys);
         self.writer.change("hand over", scope, change.clone(), audit, key_ring::hand_over).await
     }
@@ -168,7 +168,7 @@ impl Keys for SqlStore {
             .await
     }
 
-    async fn forget_announced(&self, cka_id: &[u8], audit: Vec<Draft>) -> Result<(), StoreError> {
+    async fn forget_announced(&self, cka_id: &[u8], audit: Vec<AuditEvent>) -> Result<(), StoreError> {
         self.writer
             .change("forget a key", Scope::alone(Name::KeyRing), cka_id.to_vec(), audit, key_ring::forget_announced)
             .await

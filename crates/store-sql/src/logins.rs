@@ -9,7 +9,7 @@ use super::engine::{Connection, Query, Result, Row, Text, query};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{joined, number, set};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::login::{EndedLogin, Presenting};
 use signet_core::keys::{LoginRecord, TenantId, TokenIdentity};
 use signet_jose::clock::Timestamp;
@@ -129,7 +129,12 @@ impl Logins for SqlStore {
         self.read_one("read the logins at an HSM token", bound_to(&ONE, token).bind(at), logins).await
     }
 
-    async fn change_logins(&self, asked: LoginChange, at: Timestamp, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn change_logins(
+        &self,
+        asked: LoginChange,
+        at: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
         let TokenIdentity { manufacturer, model, serial, label } = &asked.logins.token;
         let name = [manufacturer, model, serial, label].map(|part| format!("{}:{part}", part.len())).concat();
         let scope = Scope::alone(Name::Once(&TenantId::default_tenant(), "logins", name.as_bytes()));

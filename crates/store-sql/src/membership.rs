@@ -10,7 +10,7 @@ use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
 use super::{SqlStore, chain};
-use signet_core::audit::{Draft, NodeId};
+use signet_core::audit::{AuditEvent, NodeId};
 use signet_core::keys::{HsmName, SealMode, TenantId, TokenInfo};
 use signet_jose::clock::Timestamp;
 use signet_store::{Generations, HsmMember, Membership, SealedSecrets, StoreError};
@@ -125,7 +125,7 @@ impl Membership for SqlStore {
         name: &HsmName,
         at: Timestamp,
         until: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::KeyRing).raising(&TenantId::default_tenant(), Noun::Keys);
         let scope = scope.raising(&TenantId::default_tenant(), Noun::Members);
@@ -137,7 +137,7 @@ impl Membership for SqlStore {
         name: &HsmName,
         token: &TokenInfo,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<(), StoreError> {
         let scope = Scope::alone(Name::KeyRing).raising(&TenantId::default_tenant(), Noun::Members);
         self.writer.change("bind HSM token", scope, (name.clone(), token.clone(), at), audit, bind).await

@@ -11,7 +11,7 @@ use super::engine::{Connection, Result, Row, Text, query};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
-use signet_core::audit::{Draft, NodeId};
+use signet_core::audit::{AuditEvent, NodeId};
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
 use signet_store::{HsmRate, Node, NodeHolder, NodeLease, Nodes, StoreError, StoreFailure};
@@ -137,7 +137,7 @@ impl Nodes for SqlStore {
         self.read_each("list the nodes' rates", query(RATES), rate_of).await
     }
 
-    async fn retire_node(&self, node: &NodeId, at: Timestamp, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn retire_node(&self, node: &NodeId, at: Timestamp, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         // One at a time: two nodes that retire each other must not wait for each other's row.
         let scope = Scope::alone(Name::Once(&TenantId::default_tenant(), "nodes", b""));
         self.writer.change("retire node", scope, (node.clone(), at), audit, retire).await

@@ -10,7 +10,7 @@ use super::outcome::WriteOutcome;
 use super::row::{array, fold};
 use super::texts::texts;
 use super::{SqlStore, factors, seals};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_store::{
@@ -239,7 +239,7 @@ fn keys_of(rows: &[Row]) -> Result<Vec<OtpKey>> {
 
 #[async_trait]
 impl OtpValidation for SqlStore {
-    async fn add_otp_client(&self, client: &OtpClient, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn add_otp_client(&self, client: &OtpClient, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let id = client.id.to_string();
         let scope = Scope::alone(Name::Once(&client.tenant, seals::OTP_CLIENT, id.as_bytes()))
             .and_alone(Name::Once(&client.tenant, "OTP client name", client.name.as_bytes()))
@@ -270,7 +270,7 @@ impl OtpValidation for SqlStore {
         tenant: &TenantId,
         id: ClientNumber,
         enabled: bool,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::Once(tenant, seals::OTP_CLIENT, id.to_string().as_bytes()));
         self.writer.change("enable OTP client", scope, (tenant.clone(), id, enabled), audit, enable_client).await
@@ -280,13 +280,13 @@ impl OtpValidation for SqlStore {
         &self,
         tenant: &TenantId,
         id: ClientNumber,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::Once(tenant, seals::OTP_CLIENT, id.to_string().as_bytes()));
         self.writer.change("remove OTP client", scope, (tenant.clone(), id), audit, remove_client).await
     }
 
-    async fn add_otp_key(&self, key: &OtpKey, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn add_otp_key(&self, key: &OtpKey, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let mut scope = Scope::shared(Name::Stock(&key.tenant))
             .and_alone(of_public_id(&key.tenant, &key.public_id))
             .raising(&key.tenant, Noun::Secrets);
@@ -310,7 +310,7 @@ impl OtpValidation for SqlStore {
         tenant: &TenantId,
         public_id: &str,
         enabled: bool,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), public_id.to_owned(), enabled);
         self.writer
@@ -318,7 +318,12 @@ impl OtpValidation for SqlStore {
             .await
     }
 
-    async fn remove_otp_key(&self, tenant: &TenantId, public_id: &str, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn remove_otp_key(
+        &self,
+        tenant: &TenantId,
+        public_id: &str,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
         let scope = Scope::alone(of_public_id(tenant, public_id));
         self.writer.change("remove OTP key", scope, (tenant.clone(), public_id.to_owned()), audit, remove_key).await
     }
@@ -328,7 +333,7 @@ impl OtpValidation for SqlStore {
         tenant: &TenantId,
         public_id: &str,
         counter: i64,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), public_id.to_owned(), counter);
         let scope = self.spending(tenant, public_id).await?;
@@ -344,7 +349,7 @@ impl OtpValidation for SqlStore {
         factors::by_handle(self, tenant, kind, handle).await
     }
 
-    async fn spend_validated_otp(&self, shown: &ShownOtp, audit: Vec<Draft>) -> Result<OtpSpending, StoreError> {
+    async fn spend_validated_otp(&self, shown: &ShownOtp, audit: Vec<AuditEvent>) -> Result<OtpSpending, StoreError> {
         let scope = self.spending(&shown.tenant, &shown.public_id).await?;
         self.writer.change("spend validated OTP", scope, shown.clone(), audit, spend).await
     }

@@ -11,7 +11,7 @@ use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::number;
 use super::texts::texts;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
@@ -72,7 +72,7 @@ impl RecoveryCodes for SqlStore {
         session: Option<&Session>,
         factor: &Factor,
         kept: &[SecretHash],
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let input = (session.cloned(), factor.clone(), kept.to_vec());
         self.writer.change("add recovery codes", adding(session, factor), input, audit, add).await

@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use signet_core::audit::{Draft, NodeId};
+use signet_core::audit::{AuditEvent, NodeId};
 use signet_core::backup::{Header, Statement, TableHeader};
 use signet_jose::clock::Timestamp;
 use signet_store::{EndReason, FactorState, StoreError, StoreFailure};
@@ -253,7 +253,7 @@ impl SqlStore {
     /// Ends, in one commit and on the record, what nobody can know the state of since the moment that the store shows. No server
     /// writes until the [`answer`](Self::answer). For a store that was put back, or failed over, in its place.
     /// Errors: what the engine says; the nodes stand still then.
-    pub async fn go_on(&self, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
+    pub async fn go_on(&self, at: Timestamp, record: AuditEvent) -> Result<Ended, StoreError> {
         let input = (self.node.clone(), at);
         self.writer.change_slowly("end what may have ended", Scope::free(), input, vec![record], end_in_place).await
     }
@@ -268,7 +268,7 @@ impl SqlStore {
     /// Lets the servers write again, on the record: what had ended since the copy was ended again. Where nobody knows how far
     /// tokens that count were counted since, factors want two codes in a row, and keys of the validation protocol are disabled.
     /// Errors: what the engine says.
-    pub async fn answer(&self, knows_counts: bool, record: Draft) -> Result<Doubted, StoreError> {
+    pub async fn answer(&self, knows_counts: bool, record: AuditEvent) -> Result<Doubted, StoreError> {
         self.writer.change_slowly("let the servers go on", Scope::free(), knows_counts, vec![record], answer).await
     }
 
@@ -282,7 +282,7 @@ impl SqlStore {
 
     /// Ends, in one commit and on the record, what could have been ended since a backup, and lets the store be opened.
     /// Errors: what the engine says; the store stays closed then.
-    pub async fn open_restored(&self, id: &str, at: Timestamp, record: Draft) -> Result<Ended, StoreError> {
+    pub async fn open_restored(&self, id: &str, at: Timestamp, record: AuditEvent) -> Result<Ended, StoreError> {
         let input = (self.node.clone(), at, id.to_owned());
         self.writer.change_slowly("end what may have ended", Scope::free(), input, vec![record], end_all).await
     }

@@ -7,7 +7,7 @@ use super::authority::{fields, insert, insertions, rows, selections};
 use super::engine::{Connection, Result};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
 use signet_store::{Revocations, StoreError};
@@ -47,7 +47,7 @@ impl Revocations for SqlStore {
         jti: &str,
         expires_at: Timestamp,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<(), StoreError> {
         let revocation = Revocation { tenant: tenant.clone(), jti: jti.to_owned(), expires_at, at };
         let scope = Scope::alone(Name::Once(tenant, "jti", jti.as_bytes()));

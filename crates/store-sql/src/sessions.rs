@@ -10,7 +10,7 @@ use super::outcome::WriteOutcome;
 use super::row::{joined, list};
 use super::texts::texts;
 use super::{SqlStore, users};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
@@ -133,7 +133,12 @@ fn session_of(row: &Row) -> Result<Session> {
 
 #[async_trait]
 impl Sessions for SqlStore {
-    async fn add_session(&self, session: &Session, secret: &SecretHash, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn add_session(
+        &self,
+        session: &Session,
+        secret: &SecretHash,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
         let scope = Scope::shared(Name::User(&session.tenant, &session.user));
         self.writer.change("add session", scope, (session.clone(), *secret), audit, add).await
     }
@@ -169,7 +174,7 @@ impl Sessions for SqlStore {
         session: &Session,
         shown: &SecretHash,
         secret: &SecretHash,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let user = Name::User(&session.tenant, &session.user);
         let scope = Scope::shared(user).and_alone(Name::Session(&session.tenant, &session.id));
@@ -181,7 +186,7 @@ impl Sessions for SqlStore {
         tenant: &TenantId,
         user: &UserId,
         id: &SessionId,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let scope = Scope::shared(Name::User(tenant, user)).and_alone(Name::Session(tenant, id));
         self.writer.change("end session", scope, (tenant.clone(), user.clone(), id.clone()), audit, end).await
@@ -192,7 +197,7 @@ impl Sessions for SqlStore {
         tenant: &TenantId,
         user: &UserId,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::User(tenant, user)).and_alone(Name::ManyGrants(tenant));
         self.writer.change("sign out", scope, (tenant.clone(), user.clone(), at), audit, end_all).await

@@ -14,7 +14,7 @@ use super::outcome::WriteOutcome;
 use super::row::{fold, joined};
 use super::texts::texts;
 use super::{SqlStore, factors, seals};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_core::mfa::HotpState;
@@ -174,7 +174,7 @@ fn tokens_of(rows: &[Row]) -> Result<Vec<StockToken>> {
 
 #[async_trait]
 impl Stock for SqlStore {
-    async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<Draft>) -> Result<Vec<String>, StoreError> {
+    async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<AuditEvent>) -> Result<Vec<String>, StoreError> {
         let scope = match tokens.first() {
             Some(token) => Scope::alone(Name::Stock(&token.tenant)).raising(&token.tenant, Noun::Secrets),
             None => return Ok(Vec::new()),
@@ -214,14 +214,14 @@ impl Stock for SqlStore {
         session: Option<&Session>,
         id: &StockId,
         factor: &Factor,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<AssignOutcome, StoreError> {
         let input = (session.cloned(), id.clone(), factor.clone());
         let scope = adding(session, factor).and_alone(Name::Once(&factor.tenant, "stock", id.as_str().as_bytes()));
         self.writer.change("assign stock token", scope, input, audit, assign).await
     }
 
-    async fn remove_stock(&self, tenant: &TenantId, serial: &str, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn remove_stock(&self, tenant: &TenantId, serial: &str, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let input = (tenant.clone(), serial.to_owned());
         self.writer.change("remove stock token", Scope::alone(Name::Stock(tenant)), input, audit, remove).await
     }

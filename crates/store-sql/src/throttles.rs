@@ -11,7 +11,7 @@ use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{array, number};
 use super::texts::texts;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::mfa::lockout::{Counter, LockedAccount};
 use signet_jose::clock::Timestamp;
@@ -256,7 +256,12 @@ impl Throttles for SqlStore {
         self.read_each("list locked accounts", query, locked_of).await
     }
 
-    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, audit: Vec<Draft>) -> Result<u64, StoreError> {
+    async fn forget_tries_of(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        audit: Vec<AuditEvent>,
+    ) -> Result<u64, StoreError> {
         let accounts = query(OF_USER).bind(tenant).bind(user);
         let accounts = self.read_each("list tries", accounts, |row| array::<32>(row, "account")).await?;
         let with = |scope: Scope, account: &[u8; 32]| scope.and_alone(Name::Once(tenant, ACCOUNT, account));

@@ -12,7 +12,7 @@ use super::outcome::WriteOutcome;
 use super::row::{fold, joined, set};
 use super::texts::texts;
 use super::{grants, seals};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::user_name::compared_name;
 use signet_jose::clock::Timestamp;
@@ -173,7 +173,7 @@ pub(super) fn users_of(rows: &[Row]) -> Result<Vec<User>> {
 
 #[async_trait]
 impl Users for SqlStore {
-    async fn add_user(&self, user: &User, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn add_user(&self, user: &User, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let scope = Scope::alone(Name::User(&user.tenant, &user.id))
             .and_alone(Name::Once(&user.tenant, "user name", compared_name(&user.name).as_bytes()))
             .raising(&user.tenant, Noun::Secrets);
@@ -200,7 +200,7 @@ impl Users for SqlStore {
         id: &UserId,
         enabled: bool,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: enabled, at };
         self.writer.change("enable user", changing(tenant, id), setting, audit, set_enabled).await
@@ -211,7 +211,7 @@ impl Users for SqlStore {
         tenant: &TenantId,
         id: &UserId,
         roles: &BTreeSet<String>,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let input = (tenant.clone(), id.clone(), joined(roles));
         self.writer.change("set roles", changing(tenant, id), input, audit, set_roles).await
@@ -223,7 +223,7 @@ impl Users for SqlStore {
         id: &UserId,
         password: &SealedCopies,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
         let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: password.clone(), at };
         self.writer
@@ -231,7 +231,7 @@ impl Users for SqlStore {
             .await
     }
 
-    async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<Draft>) -> Result<bool, StoreError> {
+    async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let factors = query(FACTORS).bind(tenant).bind(id);
         let factors = self.read_each("list factors", factors, |row| row.try_get::<FactorId, _>("id")).await?;
         let scope = factors.iter().fold(changing(tenant, id).raising(tenant, Noun::Secrets), |scope, id| {

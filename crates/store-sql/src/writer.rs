@@ -21,7 +21,7 @@ use super::engine::{Connection, Engine, Result, WriteConnection};
 use super::group::{Broken, Committed, Terms};
 use super::locks::Scope;
 use super::outcome::{Recorded, WriteOutcome};
-use signet_core::audit::{Draft, NodeId};
+use signet_core::audit::{AuditEvent, NodeId};
 use signet_jose::clock::Clock;
 use signet_store::{AuditOnOutcome, Generations, StoreError, StoreFailure};
 
@@ -80,7 +80,7 @@ pub(super) trait Work: Send + Sync {
     /// What is locked before it runs; `None` where [`run`](Self::run) has no statements.
     fn scope(&self) -> Option<&Scope>;
     /// What is recorded of it, after it ran.
-    fn drafts(&self) -> &[Draft];
+    fn drafts(&self) -> &[AuditEvent];
     /// Whether the generation rises, after it ran.
     fn renews(&self) -> bool;
     /// The tenant whose generations it is answered with.
@@ -93,7 +93,7 @@ type Reply<A> = oneshot::Sender<Result<A, StoreFailure>>;
 
 /// Nothing but records: it costs no statement of its own.
 struct Appending {
-    drafts: Vec<Draft>,
+    drafts: Vec<AuditEvent>,
     reply: Reply<Generations>,
 }
 
@@ -106,7 +106,7 @@ impl Work for Appending {
         None
     }
 
-    fn drafts(&self) -> &[Draft] {
+    fn drafts(&self) -> &[AuditEvent] {
         &self.drafts
     }
 
@@ -156,7 +156,7 @@ where
         Some(&self.scope)
     }
 
-    fn drafts(&self) -> &[Draft] {
+    fn drafts(&self) -> &[AuditEvent] {
         match self.outcome.as_ref().map_or(Recorded::Nothing, |outcome| outcome.recorded) {
             Recorded::Applied => &self.audit.applied,
             Recorded::Rejected => &self.audit.rejected,
@@ -260,7 +260,7 @@ impl Writer {
     }
 
     /// Appends records, and returns the generations of the first one's tenant.
-    pub(super) async fn append(&self, drafts: Vec<Draft>) -> Result<Generations, StoreError> {
+    pub(super) async fn append(&self, drafts: Vec<AuditEvent>) -> Result<Generations, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.submit("append audit records", Box::new(Appending { drafts, reply }), answer, DEADLINE).await
     }

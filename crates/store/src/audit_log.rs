@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::Generations;
 use super::error::Result;
-use signet_core::audit::{Checkpoint, Draft, Head, NodeId, Record};
+use signet_core::audit::{AuditEvent, Checkpoint, Head, NodeId, Record};
 
 /// Audit records that say one thing of one key, counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct KeptCounts {
 pub trait AuditLog: Send + Sync {
     /// Appends records; durable when it returns. Returns the [generations](super::Membership::generations) of the first one's
     /// tenant, as of when they were written or later.
-    async fn append(&self, audit: Vec<Draft>) -> Result<Generations>;
+    async fn append(&self, audit: Vec<AuditEvent>) -> Result<Generations>;
     /// Records of a node from `first` on, at most `limit`, in order.
     async fn records(&self, node: &NodeId, first: i64, limit: u32) -> Result<Vec<Record>>;
     /// Where the chains end that have records, as the store keeps it beside them; in the order of the nodes' ids.
@@ -58,7 +58,7 @@ pub trait AuditLog: Send + Sync {
     /// others are there by now.
     async fn keep_counts(&self, known: Option<&KeptCounts>, counts: &KeptCounts) -> Result<bool>;
     /// Forgets what this node keeps of its counts. `false`, and nothing recorded, where it keeps none.
-    async fn forget_counts(&self, audit: Vec<Draft>) -> Result<bool>;
+    async fn forget_counts(&self, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Every checkpoint of a node's chain with a sequence of at least `first`, in order, at most `limit`.
     async fn checkpoints(&self, node: &NodeId, first: i64, limit: u32) -> Result<Vec<Checkpoint>>;
     /// The newest checkpoint of a node's chain.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use super::{Client, ClientId};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
@@ -13,7 +13,7 @@ use signet_jose::clock::Timestamp;
 #[async_trait]
 pub trait Clients: Send + Sync {
     /// Adds a client; `false` where its name or id is taken.
-    async fn add_client(&self, client: &Client, audit: Vec<Draft>) -> Result<bool>;
+    async fn add_client(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool>;
     /// The client of this id.
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>>;
     /// All clients by name, after `after`, at most `limit`.
@@ -27,18 +27,18 @@ pub trait Clients: Send + Sync {
         id: &ClientId,
         enabled: bool,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Replaces grant types, scopes and audiences and nothing else; `false` where the client is gone.
-    async fn set_client_rights(&self, client: &Client, audit: Vec<Draft>) -> Result<bool>;
+    async fn set_client_rights(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Replaces the secret and nothing else; `false` where the client is gone.
     async fn set_client_secret(
         &self,
         tenant: &TenantId,
         id: &ClientId,
         secret: &SecretHash,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Removes a client and its grants; `false` where it is gone.
-    async fn remove_client(&self, tenant: &TenantId, id: &ClientId, audit: Vec<Draft>) -> Result<bool>;
+    async fn remove_client(&self, tenant: &TenantId, id: &ClientId, audit: Vec<AuditEvent>) -> Result<bool>;
 }

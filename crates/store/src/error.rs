@@ -1,6 +1,6 @@
 //! What a call of the store can end in, and what is recorded of a write whichever way it went.
 
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 
 /// The store could not say: the caller denies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,21 +67,21 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[derive(Debug, Clone, Default)]
 pub struct AuditOnOutcome {
     /// Recorded where the write took place.
-    pub applied: Vec<Draft>,
+    pub applied: Vec<AuditEvent>,
     /// Recorded where it did not.
-    pub rejected: Vec<Draft>,
+    pub rejected: Vec<AuditEvent>,
 }
 
 impl AuditOnOutcome {
     /// One record of a write that took place; nothing is recorded of one that did not.
-    pub fn applied(draft: Draft) -> Self {
+    pub fn applied(draft: AuditEvent) -> Self {
         vec![draft].into()
     }
 }
 
-impl From<Vec<Draft>> for AuditOnOutcome {
+impl From<Vec<AuditEvent>> for AuditOnOutcome {
     /// Nothing is recorded of a write that did not take place.
-    fn from(applied: Vec<Draft>) -> Self {
+    fn from(applied: Vec<AuditEvent>) -> Self {
         Self { applied, rejected: Vec::new() }
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::{AuditOnOutcome, Result};
 use super::{Factor, FactorId, ListedFactor, Session};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
@@ -22,11 +22,11 @@ pub trait FactorLife: Send + Sync {
         id: &FactorId,
         enabled: bool,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Adds a factor as [`add_factor`](super::Factors::add_factor) does, while the session of its user holds: none that ended
     /// or was overtaken by other credentials since it was read adds any. `false` then, too.
-    async fn add_own_factor(&self, session: &Session, factor: &Factor, audit: Vec<Draft>) -> Result<bool>;
+    async fn add_own_factor(&self, session: &Session, factor: &Factor, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Removes a factor of the session's user as [`remove_factor`](super::Factors::remove_factor) does, while the session
     /// holds. Each removal ends every session: of several at once, each begun while there was another factor, one wins.
     async fn remove_own_factor(
@@ -34,7 +34,7 @@ pub trait FactorLife: Send + Sync {
         session: &Session,
         id: &FactorId,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Makes a pending factor usable; `false` where it is not pending, or `approver` is who asked for it.
     async fn approve_factor(
@@ -45,7 +45,13 @@ pub trait FactorLife: Send + Sync {
         audit: AuditOnOutcome,
     ) -> Result<bool>;
     /// Replaces what the user calls it; `false` where it is gone.
-    async fn rename_factor(&self, tenant: &TenantId, id: &FactorId, label: &str, audit: Vec<Draft>) -> Result<bool>;
+    async fn rename_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        label: &str,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool>;
 }
 
 /// Recovery codes: each is kept as an HMAC, and spent by one conditional write.
@@ -58,7 +64,7 @@ pub trait RecoveryCodes: Send + Sync {
         session: Option<&Session>,
         factor: &Factor,
         kept: &[SecretHash],
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Whether a code of this factor is unspent; `None` where it is none of its codes.
     async fn recovery_code(&self, tenant: &TenantId, id: &FactorId, kept: &SecretHash) -> Result<Option<bool>>;

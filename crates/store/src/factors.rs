@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::{AuditOnOutcome, Result};
 use super::{Factor, FactorId, FactorState, UserId};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
 
@@ -12,14 +12,20 @@ use signet_jose::clock::Timestamp;
 #[async_trait]
 pub trait Factors: Send + Sync {
     /// Adds a factor; `false` where its public id is taken, by a factor or a key of no user's, or the user is gone.
-    async fn add_factor(&self, factor: &Factor, audit: Vec<Draft>) -> Result<bool>;
+    async fn add_factor(&self, factor: &Factor, audit: Vec<AuditEvent>) -> Result<bool>;
     /// A user's factors, the oldest first.
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>>;
     /// The factor of this id.
     async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>>;
     /// Removes a factor; `false` where it is gone. Its user's credentials' version rises and every grant of the user
     /// ends in the same commit: who holds a lost factor may have signed in with it.
-    async fn remove_factor(&self, tenant: &TenantId, id: &FactorId, at: Timestamp, audit: Vec<Draft>) -> Result<bool>;
+    async fn remove_factor(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        at: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool>;
     /// Spends a TOTP step: true for the one caller that raised the factor's last step to `step`. Keeps `drift`.
     async fn spend_totp_step(
         &self,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::{AuditOnOutcome, Result};
 use super::{EndReason, Grant, GrantId, RefreshLookup, RotateOutcome};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
@@ -20,7 +20,7 @@ pub trait Grants: Send + Sync {
         grant: &Grant,
         first: &SecretHash,
         credentials_version: i64,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Adds a grant that has no refresh token, for the access tokens that come of it alone; `false` as for
     /// [`add_grant`](Self::add_grant).
@@ -28,7 +28,7 @@ pub trait Grants: Send + Sync {
         &self,
         grant: &Grant,
         credentials_version: i64,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// The grant of this id.
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>>;
@@ -48,7 +48,7 @@ pub trait Grants: Send + Sync {
     ) -> Result<RotateOutcome>;
     /// Records `audit` if the family is active and unexpired at `at` and its user and client are enabled; `false`, and
     /// nothing recorded, where not. For a retry, which issues a token without rotating.
-    async fn confirm_grant(&self, grant: &Grant, at: Timestamp, audit: Vec<Draft>) -> Result<bool>;
+    async fn confirm_grant(&self, grant: &Grant, at: Timestamp, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Ends a family; `false` where it had ended or never was (then `audit.rejected` is written).
     async fn end_grant(
         &self,
@@ -78,7 +78,7 @@ pub trait Revocations: Send + Sync {
         jti: &str,
         expires_at: Timestamp,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<()>;
     /// Whether a token was revoked.
     async fn is_revoked(&self, tenant: &TenantId, jti: &str) -> Result<bool>;

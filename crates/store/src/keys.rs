@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::error::Result;
 use super::{SealCount, SecretAtRest, SecretCursor};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyState, SealMode, SealedCopies, TenantId};
 use signet_core::row_keys::RowKeys;
 use signet_jose::KeyId;
@@ -33,18 +33,18 @@ pub trait Keys: Send + Sync {
     /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
     /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment. Nothing is written
     /// or recorded where it is not [added](KeyAddition::Added).
-    async fn add_key(&self, key: &HsmKey, audit: Vec<Draft>) -> Result<KeyAddition>;
+    async fn add_key(&self, key: &HsmKey, audit: Vec<AuditEvent>) -> Result<KeyAddition>;
     /// Every key, of all tenants and purposes, the oldest first. In one piece: it is read for the key ring, which must be of one
     /// moment, and keys come with rotation and not with use: a few for each HSM token and year.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
     /// Moves a key from one stage to another; `false` where it is not in stage `from`.
-    async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, audit: Vec<Draft>) -> Result<bool>;
+    async fn move_key(&self, key: &KeyId, from: &KeyState, to: &KeyState, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Makes the successor active and the predecessor retiring, in one commit; `false`, and nothing changed or recorded,
     /// where either is not in its stage any more, its place has another active key, or its HSM token is no member.
     ///
     /// The predecessor retires until the last token has expired that any process issued by it, as far as
     /// [`raise_token_lifetime`](Self::raise_token_lifetime) noted, and the margin beyond.
-    async fn hand_over(&self, change: &HandOver, audit: Vec<Draft>) -> Result<bool>;
+    async fn hand_over(&self, change: &HandOver, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Notes that tokens signed by the active keys of a tenant may last that long. Never lowers what was noted; each
     /// process says it before it issues.
     async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<()>;
@@ -57,7 +57,7 @@ pub trait Keys: Send + Sync {
     /// Notes that whoever announced a pair is done with it and does not know whether the HSM token has it.
     async fn give_up_announced(&self, cka_id: &[u8]) -> Result<()>;
     /// Forgets a pair that was announced, when the HSM token does not have it.
-    async fn forget_announced(&self, cka_id: &[u8], audit: Vec<Draft>) -> Result<()>;
+    async fn forget_announced(&self, cka_id: &[u8], audit: Vec<AuditEvent>) -> Result<()>;
 }
 
 /// Leases: what one process of the deployment does at a time.

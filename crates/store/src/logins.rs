@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::error::Result;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{HsmName, LoginRecord, TokenIdentity};
 use signet_jose::clock::Timestamp;
 
@@ -44,5 +44,5 @@ pub trait Logins: Send + Sync {
 
     /// Changes what is kept of one, where it still has the version that was read. `false`, and nothing written or recorded,
     /// where somebody else was faster.
-    async fn change_logins(&self, change: LoginChange, at: Timestamp, audit: Vec<Draft>) -> Result<bool>;
+    async fn change_logins(&self, change: LoginChange, at: Timestamp, audit: Vec<AuditEvent>) -> Result<bool>;
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use super::{HsmMember, SealedSecrets};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{HsmName, TenantId, TokenInfo};
 use signet_jose::clock::Timestamp;
 
@@ -42,12 +42,18 @@ pub trait Membership: Send + Sync {
         name: &HsmName,
         at: Timestamp,
         until: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
 
     /// Binds the deployment to an HSM token; one that was retired is a member again. Nothing changes where the name is
     /// bound already.
-    async fn bind_hsm_token(&self, name: &HsmName, token: &TokenInfo, at: Timestamp, audit: Vec<Draft>) -> Result<()>;
+    async fn bind_hsm_token(
+        &self,
+        name: &HsmName,
+        token: &TokenInfo,
+        at: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> Result<()>;
 
     /// What is sealed, counted by what it is, by which HSM token and how.
     async fn sealed_secrets(&self) -> Result<Vec<SealedSecrets>>;

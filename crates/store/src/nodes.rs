@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::error::Result;
-use signet_core::audit::{Draft, Head, NodeId};
+use signet_core::audit::{AuditEvent, Head, NodeId};
 use signet_core::keys::HsmName;
 use signet_jose::clock::Timestamp;
 
@@ -80,5 +80,5 @@ pub trait Nodes: Send + Sync {
     async fn rates(&self) -> Result<Vec<(NodeId, HsmRate)>>;
     /// Takes a node out for good: nothing that it writes is committed any more. `false`, and nothing recorded, where there is no
     /// such node, or it is out already.
-    async fn retire_node(&self, node: &NodeId, at: Timestamp, audit: Vec<Draft>) -> Result<bool>;
+    async fn retire_node(&self, node: &NodeId, at: Timestamp, audit: Vec<AuditEvent>) -> Result<bool>;
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::Factor;
 use super::error::Result;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_core::mfa::yubico_validation::ClientNumber;
@@ -85,7 +85,7 @@ pub enum OtpSpending {
 #[async_trait]
 pub trait OtpValidation: Send + Sync {
     /// Adds a client; `false` where its number or name is taken.
-    async fn add_otp_client(&self, client: &OtpClient, audit: Vec<Draft>) -> Result<bool>;
+    async fn add_otp_client(&self, client: &OtpClient, audit: Vec<AuditEvent>) -> Result<bool>;
     /// The client of this number.
     async fn otp_client(&self, tenant: &TenantId, id: ClientNumber) -> Result<Option<OtpClient>>;
     /// All clients by number, after `after`, at most `limit`.
@@ -96,13 +96,13 @@ pub trait OtpValidation: Send + Sync {
         tenant: &TenantId,
         id: ClientNumber,
         enabled: bool,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Removes a client; `false` where it is gone.
-    async fn remove_otp_client(&self, tenant: &TenantId, id: ClientNumber, audit: Vec<Draft>) -> Result<bool>;
+    async fn remove_otp_client(&self, tenant: &TenantId, id: ClientNumber, audit: Vec<AuditEvent>) -> Result<bool>;
 
     /// Adds a key; `false` where its public id is taken, by a factor or another key.
-    async fn add_otp_key(&self, key: &OtpKey, audit: Vec<Draft>) -> Result<bool>;
+    async fn add_otp_key(&self, key: &OtpKey, audit: Vec<AuditEvent>) -> Result<bool>;
     /// The key of this public id.
     async fn otp_key(&self, tenant: &TenantId, public_id: &str) -> Result<Option<OtpKey>>;
     /// All keys by public id, after `after`, at most `limit`.
@@ -113,10 +113,10 @@ pub trait OtpValidation: Send + Sync {
         tenant: &TenantId,
         public_id: &str,
         enabled: bool,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Removes a key; `false` where it is gone.
-    async fn remove_otp_key(&self, tenant: &TenantId, public_id: &str, audit: Vec<Draft>) -> Result<bool>;
+    async fn remove_otp_key(&self, tenant: &TenantId, public_id: &str, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Raises the last counter of the key or the factor of this public id, never lowers it; `false` where there is
     /// neither, or the counter is there already. For what another server had spent before its keys came here.
     async fn raise_yubico_counter(
@@ -124,12 +124,12 @@ pub trait OtpValidation: Send + Sync {
         tenant: &TenantId,
         public_id: &str,
         counter: i64,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
 
     /// The factor whose kind and [`handle`](signet_core::mfa::FactorDetail::handle) these are.
     async fn factor_by_handle(&self, tenant: &TenantId, kind: FactorKind, handle: &str) -> Result<Option<Factor>>;
     /// Spends an OTP's counter for a request: [`OtpSpending::Spent`] for the one caller that raised the counter of the
     /// key or the factor of this public id to it, on any number of nodes. `audit` is recorded where it was spent.
-    async fn spend_validated_otp(&self, shown: &ShownOtp, audit: Vec<Draft>) -> Result<OtpSpending>;
+    async fn spend_validated_otp(&self, shown: &ShownOtp, audit: Vec<AuditEvent>) -> Result<OtpSpending>;
 }

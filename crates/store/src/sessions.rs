@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use super::{Session, SessionId, UserId};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
@@ -14,7 +14,7 @@ use signet_jose::clock::Timestamp;
 pub trait Sessions: Send + Sync {
     /// Keeps a session by the hash of its secret; `false`, and nothing recorded, where its user is disabled or gone by now,
     /// or the user's [`credentials_version`](super::User::credentials_version) is no longer the session's.
-    async fn add_session(&self, session: &Session, secret: &SecretHash, audit: Vec<Draft>) -> Result<bool>;
+    async fn add_session(&self, session: &Session, secret: &SecretHash, audit: Vec<AuditEvent>) -> Result<bool>;
     /// The session of this secret, if it holds at `at`: it has not expired, was seen after `seen_after`, its user is
     /// enabled and has the credentials that it began with.
     async fn session(
@@ -41,10 +41,16 @@ pub trait Sessions: Send + Sync {
         session: &Session,
         shown: &SecretHash,
         secret: &SecretHash,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Ends one session of a user; `false` where it is gone.
-    async fn end_session(&self, tenant: &TenantId, user: &UserId, id: &SessionId, audit: Vec<Draft>) -> Result<bool>;
+    async fn end_session(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        id: &SessionId,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool>;
     /// Ends all that a user's credentials have led to: sessions, grants, sign-ins under way. `false` where the user is
     /// gone.
     async fn sign_out_everywhere(
@@ -52,6 +58,6 @@ pub trait Sessions: Send + Sync {
         tenant: &TenantId,
         user: &UserId,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
 }

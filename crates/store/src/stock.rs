@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use super::{Factor, FactorDetail, Session, StockId};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{OtpSecretKind, SealedCopies, TenantId};
 use signet_core::mfa::FactorKind;
 use signet_jose::clock::Timestamp;
@@ -51,7 +51,7 @@ pub enum AssignOutcome {
 pub trait Stock: Send + Sync {
     /// Adds tokens, all in one commit. Those whose serial number, or public id, the stock or a factor has already are
     /// left out; returns the serial numbers of those that were added.
-    async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<Draft>) -> Result<Vec<String>>;
+    async fn add_stock(&self, tokens: Vec<StockToken>, audit: Vec<AuditEvent>) -> Result<Vec<String>>;
     /// Which of these serial numbers the stock or a factor has already.
     async fn known_serials(&self, tenant: &TenantId, serials: &[String]) -> Result<Vec<String>>;
     /// The token of this serial number, with its secret.
@@ -72,8 +72,8 @@ pub trait Stock: Send + Sync {
         session: Option<&Session>,
         id: &StockId,
         factor: &Factor,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<AssignOutcome>;
     /// Removes a token; `false` where it is gone.
-    async fn remove_stock(&self, tenant: &TenantId, serial: &str, audit: Vec<Draft>) -> Result<bool>;
+    async fn remove_stock(&self, tenant: &TenantId, serial: &str, audit: Vec<AuditEvent>) -> Result<bool>;
 }

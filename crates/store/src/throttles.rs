@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::UserId;
 use super::error::Result;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::mfa::lockout::{Counter, LockedAccount};
 use signet_jose::clock::Timestamp;
@@ -35,5 +35,5 @@ pub trait Throttles: Send + Sync {
     /// for each.
     async fn locked_accounts(&self, tenant: &TenantId, at: Timestamp, most: u32) -> Result<Vec<LockedAccount>>;
     /// Forgets all tries at a user's account; returns how many counts that were.
-    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, audit: Vec<Draft>) -> Result<u64>;
+    async fn forget_tries_of(&self, tenant: &TenantId, user: &UserId, audit: Vec<AuditEvent>) -> Result<u64>;
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::error::Result;
 use super::{User, UserId};
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_jose::clock::Timestamp;
 
@@ -15,7 +15,7 @@ use signet_jose::clock::Timestamp;
 pub trait Users: Send + Sync {
     /// Adds a user; `false` where the name is taken, in whatever spelling: names are compared by
     /// [`compared_name`](signet_core::user_name::compared_name).
-    async fn add_user(&self, user: &User, audit: Vec<Draft>) -> Result<bool>;
+    async fn add_user(&self, user: &User, audit: Vec<AuditEvent>) -> Result<bool>;
     /// The user of this name, however it is spelt.
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>>;
     /// The user of this id.
@@ -33,7 +33,7 @@ pub trait Users: Send + Sync {
         id: &UserId,
         enabled: bool,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Replaces the roles; `false` where the user is gone.
     async fn set_user_roles(
@@ -41,7 +41,7 @@ pub trait Users: Send + Sync {
         tenant: &TenantId,
         id: &UserId,
         roles: &BTreeSet<String>,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Replaces the password; `false` where the user is gone. The credentials' version rises and every grant of the
     /// user ends in the same commit.
@@ -51,8 +51,8 @@ pub trait Users: Send + Sync {
         id: &UserId,
         password: &SealedCopies,
         at: Timestamp,
-        audit: Vec<Draft>,
+        audit: Vec<AuditEvent>,
     ) -> Result<bool>;
     /// Removes the user, their factors and grants; `false` where the user is gone.
-    async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<Draft>) -> Result<bool>;
+    async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<AuditEvent>) -> Result<bool>;
 }

@@ -1,5 +1,5 @@
 use signet_core::audit::Reason;
-use signet_core::audit::{ChainCheck, Checkpoint, Draft, Event, Head};
+use signet_core::audit::{AuditEvent, ChainCheck, Checkpoint, Event, Head};
 use signet_store::{KeptCounts, KeyMention, Store};
 
 use crate::support::store::{OwnChain as _, node, tenant};
@@ -83,8 +83,8 @@ pub(super) async fn checkpoints_are_kept_in_order(store: &dyn Store) {
 }
 
 pub(super) async fn records_and_checkpoints_are_counted_by_what_they_say_of_a_key(store: &dyn Store) {
-    let of_key = |event, key: &str| Draft { key: Some(key.to_owned()), ..draft(event) };
-    let settled = |count, reason: Reason| Draft {
+    let of_key = |event, key: &str| AuditEvent { key: Some(key.to_owned()), ..draft(event) };
+    let settled = |count, reason: Reason| AuditEvent {
         signed: Some("token".to_owned()),
         signatures: Some(count),
         ..of_key(Event::CustodySettled, "k").because(reason)

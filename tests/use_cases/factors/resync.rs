@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signet_core::audit::{Draft, Event, Outcome};
+use signet_core::audit::{AuditEvent, Event, Outcome};
 use signet_core::keys::OtpHash;
 use signet_core::mfa::{FactorDetail, Lockout};
 use signet_service::ChangeError;
@@ -82,7 +82,7 @@ async fn only_tokens_that_show_digits_can_be_out_of_step() {
 
 /// Nobody knows how far tokens were counted in the time that a restore lost.
 async fn restored(app: &InProcess) {
-    let told = Draft::new(Event::RestoreAnswered, Outcome::Done, "default", &context());
+    let told = AuditEvent::new(Event::RestoreAnswered, Outcome::Done, "default", &context());
     let doubted = app.store.answer(false, told).await.unwrap();
     assert_eq!((doubted.want_two, doubted.disabled), (1, 0));
 }

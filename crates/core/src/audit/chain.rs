@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 pub use super::checkpoint::{CHECKPOINT_TYPE, CheckpointClaims, open_checkpoint};
-use super::{Checkpoint, Draft, Head, NodeId, Record};
+use super::{AuditEvent, Checkpoint, Head, NodeId, Record};
 use signet_jose::VerifyingKey;
 use signet_jose::clock::Timestamp;
 
@@ -16,7 +16,7 @@ const USUAL_BYTES: usize = 800;
 
 /// Makes the next record of a node's chain: its text is one JSON object that begins with `v`, `node`, `seq` and `at`, then
 /// the draft's members; its hash is SHA-256 of the previous hash followed by the text.
-pub fn chain(node: &NodeId, head: Head, at: Timestamp, draft: &Draft) -> (Record, Head) {
+pub fn chain(node: &NodeId, head: Head, at: Timestamp, draft: &AuditEvent) -> (Record, Head) {
     let (text, head) = Moment::new(node, at).link(head, draft);
     (Record { node: node.clone(), sequence: head.sequence, at, text, hash: head.hash }, head)
 }
@@ -35,7 +35,7 @@ impl Moment {
     }
 
     /// The text of the record that a draft becomes after a head, and the head after it: see [`chain`](fn@chain).
-    pub fn link(&self, head: Head, draft: &Draft) -> (String, Head) {
+    pub fn link(&self, head: Head, draft: &AuditEvent) -> (String, Head) {
         let sequence = head.sequence.saturating_add(1);
         let mut text = String::with_capacity(USUAL_BYTES);
         // Nothing fails that writes to a string.
@@ -48,9 +48,9 @@ impl Moment {
 
 #[expect(
     clippy::expect_used,
-    reason = "serde_json fails on keys that are no text and on failing Serialize alone; a Draft has neither"
+    reason = "serde_json fails on keys that are no text and on failing Serialize alone; a AuditEvent has neither"
 )]
-fn append_members(text: &mut String, draft: &Draft) {
+fn append_members(text: &mut String, draft: &AuditEvent) {
     let mut members = Vec::with_capacity(USUAL_BYTES);
     serde_json::to_writer(&mut members, draft).expect("a draft is plain data");
     let members = String::from_utf8(members).expect("serde_json writes UTF-8");
@@ -267,7 +267,7 @@ pub(crate) mod tests {
     /// A chain of this many records.
     pub(crate) fn records(count: i64) -> (Vec<Record>, Head) {
         let mut head = Head::default();
-        let draft = Draft::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default());
+        let draft = AuditEvent::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default());
         let mut next = |number| {
             let (record, after) = chain(&node(), head, at(number), &draft.clone().detail(format!("number {number}")));
             head = after;
@@ -299,7 +299,7 @@ pub(crate) mod tests {
             text.starts_with(r#"{"v":1,"node":"one","seq":1,"at":"2027-01-15T08:00:00.124Z","event":"sign_in""#),
             "{text}"
         );
-        let read: Draft = serde_json::from_str(text).unwrap();
+        let read: AuditEvent = serde_json::from_str(text).unwrap();
         assert_eq!(read.detail.as_deref(), Some("number 1"));
     }
 

@@ -224,7 +224,7 @@ fn all_chains(before: Vec<ChainCheck>, closing: ChainSummary) -> Result<Vec<Chai
 mod tests {
     use super::super::chain::chain;
     use super::super::chain::tests::{claims_of, records, unsigned_checkpoint};
-    use super::super::{CheckpointClaims, Draft, Event, Outcome, RequestContext};
+    use super::super::{AuditEvent, CheckpointClaims, Event, Outcome, RequestContext};
     use super::*;
     use signet_jose::clock::Timestamp;
 
@@ -317,7 +317,7 @@ mod tests {
     /// The chains of nodes `two` and `one`, closed by a checkpoint of node `one` that names these heads.
     fn of_two_nodes(others: &[(&str, Head)]) -> String {
         let two = NodeId::new("two");
-        let draft = Draft::new(Event::SignIn, Outcome::Done, "default", &RequestContext::default());
+        let draft = AuditEvent::new(Event::SignIn, Outcome::Done, "default", &RequestContext::default());
         let (first, mut head) = chain(&two, Head::default(), Timestamp::from_unix_seconds(1), &draft);
         let (second, end) = chain(&two, head, Timestamp::from_unix_seconds(2), &draft);
         let (records, own_end) = records(2);

@@ -1,7 +1,7 @@
 //! The audit record: what is written down of every decision that matters, and how the records hang together.
 //!
 //! Each node has a chain of its own. A record's hash covers its text and the hash of the record before it; checkpoints over the chain are signed in the
-//! HSM. A [`Draft`] is what a use case hands to the store; the store makes it a [`Record`] inside the same commit as
+//! HSM. A [`AuditEvent`] is what a use case hands to the store; the store makes it a [`Record`] inside the same commit as
 //! the change that it tells of, so that neither is there without the other (promise 3).
 
 pub mod chain;
@@ -204,7 +204,7 @@ pub struct RequestContext {
 /// One decision, before it has its place in the chain. It never carries a secret: no password, code, token, seed,
 /// nor a name that is not a known user's (people type passwords into name fields).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Draft {
+pub struct AuditEvent {
     /// What happened.
     pub event: Event,
     /// How it ended.
@@ -261,7 +261,7 @@ pub struct Draft {
     pub detail: Option<String>,
 }
 
-impl Draft {
+impl AuditEvent {
     /// A draft with nothing but the event, its outcome and where it came from.
     pub fn new(event: Event, outcome: Outcome, tenant: &str, context: &RequestContext) -> Self {
         Self {

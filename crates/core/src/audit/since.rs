@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Draft, Event, Outcome};
+use super::{AuditEvent, Change, Event, Outcome};
 use crate::mfa::UsedFactor;
 use crate::words::words;
 use signet_jose::clock::Timestamp;
@@ -87,7 +87,7 @@ pub struct Since {
 
 impl Since {
     /// Takes the next record, which was made at that time.
-    pub fn take(&mut self, record: &Draft, at: Timestamp) {
+    pub fn take(&mut self, record: &AuditEvent, at: Timestamp) {
         self.records = self.records.saturating_add(1);
         if record.outcome != Outcome::Done {
             return;
@@ -119,15 +119,15 @@ impl Since {
         }
     }
 
-    fn other(&mut self, record: &Draft) {
+    fn other(&mut self, record: &AuditEvent) {
         self.others.push(format!("{} {}", record.event, record.detail.as_deref().unwrap_or_default()));
     }
 
-    fn fate(&mut self, noun: Noun, record: &Draft, id: String) -> &mut Fate {
+    fn fate(&mut self, noun: Noun, record: &AuditEvent, id: String) -> &mut Fate {
         self.fates.entry(Thing { noun, tenant: record.tenant.clone(), id }).or_default()
     }
 
-    fn changed(&mut self, noun: Noun, record: &Draft, id: Option<String>) {
+    fn changed(&mut self, noun: Noun, record: &AuditEvent, id: Option<String>) {
         let (Some(change), Some(id)) = (record.change, id) else { return };
         let fate = self.fate(noun, record, id);
         match change {
@@ -147,7 +147,7 @@ impl Since {
 }
 
 /// The factors and keys that a record names, the one that it is about last.
-fn things_of(record: &Draft) -> Vec<(Noun, String)> {
+fn things_of(record: &AuditEvent) -> Vec<(Noun, String)> {
     let thing = |used: &UsedFactor| match used {
         UsedFactor::Password => None,
         UsedFactor::Factor(factor) => Some((Noun::Factor, factor.id.to_string())),
@@ -162,15 +162,15 @@ mod tests {
     use super::*;
     use crate::mfa::{FactorKind, FactorRef};
 
-    fn record(event: Event) -> Draft {
-        Draft::new(event, Outcome::Done, "default", &RequestContext::default())
+    fn record(event: Event) -> AuditEvent {
+        AuditEvent::new(event, Outcome::Done, "default", &RequestContext::default())
     }
 
     fn factor(id: &str) -> UsedFactor {
         UsedFactor::Factor(FactorRef { kind: FactorKind::Hotp, id: crate::mfa::FactorId::new(id) })
     }
 
-    fn since(records: &[Draft]) -> Since {
+    fn since(records: &[AuditEvent]) -> Since {
         let mut since = Since::default();
         records.iter().for_each(|record| since.take(record, Timestamp::from_unix_millis(5)));
         since
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn roles_are_those_of_the_last_record() {
-        let roles = |roles: &[&str]| Draft {
+        let roles = |roles: &[&str]| AuditEvent {
             roles: Some(roles.iter().map(|&role| role.to_owned()).collect()),
             ..record(Event::UserChanged).user("u").change(Change::RolesReplaced)
         };

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use self::throttle::AuditThrottle;
 use crate::Ports;
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 use signet_store::{AuditLog, Generations, StoreError};
 
 /// Writes to the audit log, each event at once or, where anybody can provoke it, the first of a kind and then its count.
@@ -25,17 +25,17 @@ impl AuditTrail {
 
     /// Writes events in one commit; returns the tenant's generations as of that commit.
     /// Errors: [`StoreError`]: nothing was written, or nobody knows.
-    pub async fn append(&self, events: Vec<Draft>) -> Result<Generations, StoreError> {
+    pub async fn append(&self, events: Vec<AuditEvent>) -> Result<Generations, StoreError> {
         self.audit_log.append(events).await
     }
 
     /// Keeps a refusal to be written later, the first of its kind too: see [`AuditThrottle::keep`].
-    pub(crate) fn keep_for_later(&self, kind: &str, draft: &Draft) {
+    pub(crate) fn keep_for_later(&self, kind: &str, draft: &AuditEvent) {
         self.throttle.keep(kind, draft, Instant::now());
     }
 
     /// Writes a refusal that anybody can provoke, or counts it where one of its kind was written lately.
-    pub(crate) async fn append_throttled(&self, kind: &str, draft: Draft) -> Result<(), StoreError> {
+    pub(crate) async fn append_throttled(&self, kind: &str, draft: AuditEvent) -> Result<(), StoreError> {
         if !self.throttle.admit(kind, &draft, Instant::now()) {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use signet_core::audit::Draft;
+use signet_core::audit::AuditEvent;
 
 /// How long repetitions are only counted.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
@@ -24,12 +24,12 @@ struct Repetitions {
     repetitions: u64,
     /// Whether the first of them was written.
     is_told: bool,
-    draft: Draft,
+    draft: AuditEvent,
 }
 
 impl AuditThrottle {
     /// Returns whether a refusal of this kind is to be written to the audit log now. If not, it is counted.
-    pub(super) fn admit(&self, kind: &str, draft: &Draft, now: Instant) -> bool {
+    pub(super) fn admit(&self, kind: &str, draft: &AuditEvent, now: Instant) -> bool {
         let mut told = self.lock();
         if let Some(last) = told.get_mut(kind) {
             last.repetitions += 1;
@@ -45,7 +45,7 @@ impl AuditThrottle {
 
     /// Keeps a refusal to be written later, the first of its kind too. For one whose reason its caller must not learn: the
     /// time that a record takes would show that the reason is a new one.
-    pub(super) fn keep(&self, kind: &str, draft: &Draft, now: Instant) {
+    pub(super) fn keep(&self, kind: &str, draft: &AuditEvent, now: Instant) {
         if self.admit(kind, draft, now)
             && let Some(kept) = self.lock().get_mut(kind)
         {
@@ -60,16 +60,16 @@ impl AuditThrottle {
 
     /// Returns what is to be written of repetitions by now: one event a kind that was repeated. Kinds that were not are
     /// forgotten.
-    pub(super) fn due(&self, now: Instant) -> Vec<Draft> {
+    pub(super) fn due(&self, now: Instant) -> Vec<AuditEvent> {
         self.take(|told| now.duration_since(told.at) >= QUIET, now)
     }
 
     /// Returns what is to be written of all repetitions, whenever they began: for the server's end.
-    pub(super) fn drain(&self) -> Vec<Draft> {
+    pub(super) fn drain(&self) -> Vec<AuditEvent> {
         self.take(|_| true, Instant::now())
     }
 
-    fn take(&self, is_due: impl Fn(&Repetitions) -> bool, now: Instant) -> Vec<Draft> {
+    fn take(&self, is_due: impl Fn(&Repetitions) -> bool, now: Instant) -> Vec<AuditEvent> {
         let mut drafts = Vec::new();
         self.lock().retain(|_, told| {
             if told.is_told && !is_due(told) {
@@ -97,8 +97,8 @@ mod tests {
     use super::*;
     use signet_core::audit::{Event, Outcome, RequestContext};
 
-    fn draft() -> Draft {
-        Draft::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default())
+    fn draft() -> AuditEvent {
+        AuditEvent::new(Event::SignIn, Outcome::Refused, "default", &RequestContext::default())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{RingKey, Snapshot, Unavailable};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
 use signet_jose::clock::Timestamp;
 use signet_store::Generations;
@@ -84,7 +84,8 @@ impl ClientAuthenticator {
             return Ok(());
         };
         let reason = if client.enabled { Reason::WrongSecret } else { Reason::Disabled };
-        let draft = Draft::new(Event::ClientAuthentication, Outcome::Refused, self.settings.tenant.as_str(), context);
+        let draft =
+            AuditEvent::new(Event::ClientAuthentication, Outcome::Refused, self.settings.tenant.as_str(), context);
         let draft = draft.client(client.id.as_str()).because(reason);
         let told = self.audit.append_throttled(&format!("client {}", client.id), draft).await;
         Ok(told.map_err(Unavailable::from)?)

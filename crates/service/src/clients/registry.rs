@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::names::check_words;
 use crate::pages::all_pages;
 use crate::{ChangeError, check_name, still_there};
-use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes, scope};
 use signet_core::random;
 use signet_core::secret::{SecretHash, SecretText};
@@ -155,8 +155,8 @@ impl ClientRegistry {
         still_there(self.clients.remove_client(&client.tenant, &client.id, vec![told]).await?, "client", name)
     }
 
-    fn client_changed(&self, client: &Client, change: Change, context: &RequestContext) -> Draft {
-        Draft::new(Event::ClientChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+    fn client_changed(&self, client: &Client, change: Change, context: &RequestContext) -> AuditEvent {
+        AuditEvent::new(Event::ClientChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .client(client.id.as_str())
             .change(change)
             .detail(format!("{}: {}", change.in_words(), client.name))

@@ -29,7 +29,7 @@ use crate::custody::comparison::{Comparison, add_tally};
 use crate::custody::ledger::Line;
 use crate::custody::record_counts::RecordCounts;
 use crate::{ChangeError, Ledger};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, HsmName, KeyTally, SignedKind};
 use signet_jose::KeyId;
 use signet_store::StoreError;
@@ -251,7 +251,7 @@ impl SignatureAccounts {
         let are_false = key.is_none() && RecordCounts::false_counts(self.store.as_ref()).await?.is_some();
         let dropped_counts = are_false && {
             let tenant = self.settings.tenant.as_str();
-            let draft = Draft::new(Event::CustodyRecounted, Outcome::Done, tenant, context).detail(why);
+            let draft = AuditEvent::new(Event::CustodyRecounted, Outcome::Done, tenant, context).detail(why);
             self.store.forget_counts(vec![draft]).await?
         };
         Ok(Accepted { signatures: accepted, dropped_counts })
@@ -315,14 +315,14 @@ impl SignatureAccounts {
     }
 
     /// The records that a comparison calls for.
-    fn judge(&self, comparison: &Comparison) -> Vec<Draft> {
+    fn judge(&self, comparison: &Comparison) -> Vec<AuditEvent> {
         let mut told = Vec::new();
         if !comparison.has_begun && !comparison.is_at_rest {
             return told;
         }
         if !comparison.has_begun {
             let tenant = self.settings.tenant.as_str();
-            told.push(Draft::new(Event::CustodyBegun, Outcome::Done, tenant, &RequestContext::default()));
+            told.push(AuditEvent::new(Event::CustodyBegun, Outcome::Done, tenant, &RequestContext::default()));
         }
         for (account, settleable) in comparison.accounts.iter().zip(&comparison.settleable) {
             let line = (KeyId::new(account.kid.as_str()), account.signed);
@@ -341,13 +341,13 @@ impl SignatureAccounts {
         told
     }
 
-    fn draft_settled(&self, line: &Line, signatures: i64, reason: Reason) -> Draft {
+    fn draft_settled(&self, line: &Line, signatures: i64, reason: Reason) -> AuditEvent {
         let tenant = self.settings.tenant.as_str();
-        let draft = Draft::new(Event::CustodySettled, Outcome::Done, tenant, &RequestContext::default());
+        let draft = AuditEvent::new(Event::CustodySettled, Outcome::Done, tenant, &RequestContext::default());
         about(draft.because(reason), line, signatures)
     }
 
-    fn draft_difference(&self, account: &Account, line: &Line, signatures: i64) -> Draft {
+    fn draft_difference(&self, account: &Account, line: &Line, signatures: i64) -> AuditEvent {
         tracing::error!(
             key = %line.0, signed = line.1.name(), made = account.made, recorded = account.recorded,
             explained = account.explained, difference = account.difference,
@@ -355,12 +355,12 @@ impl SignatureAccounts {
         );
         let reason = if signatures > 0 { Reason::SignaturesWithoutRecord } else { Reason::CountBehindRecords };
         let tenant = self.settings.tenant.as_str();
-        let draft = Draft::new(Event::CustodyDifference, Outcome::Failed, tenant, &RequestContext::default());
+        let draft = AuditEvent::new(Event::CustodyDifference, Outcome::Failed, tenant, &RequestContext::default());
         about(draft.because(reason), line, signatures)
     }
 }
 
-fn about(mut draft: Draft, line: &Line, signatures: i64) -> Draft {
+fn about(mut draft: AuditEvent, line: &Line, signatures: i64) -> AuditEvent {
     draft.key = Some(line.0.to_string());
     draft.signed = Some(line.1.name().to_owned());
     draft.signatures = Some(signatures);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::custody::CustodyReport;
 use crate::{ChangeError, RingKey, Signatures};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::SignedKind;
 use signet_jose::{self, Header, UnverifiedJws, VerifyingKey};
 
@@ -49,7 +49,7 @@ impl CustodyReports {
         let input = signet_jose::signing_input(&header, &payload);
         let (signature, entry) = self.signatures.sign_accounted(key, SignedKind::Report, input.as_bytes()).await?;
         let tenant = self.settings.tenant.as_str();
-        let mut draft = Draft::new(Event::CustodyReport, Outcome::Done, tenant, context);
+        let mut draft = AuditEvent::new(Event::CustodyReport, Outcome::Done, tenant, context);
         draft.key = Some(kid.to_string());
         draft.detail = nonce.map(|nonce| format!("nonce {nonce}"));
         self.audit.append(vec![draft]).await?;

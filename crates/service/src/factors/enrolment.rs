@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::sign_in::piv::PivKey;
 use crate::{Accounts, ChangeError, check_name, factor_row};
-use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
 use signet_core::mfa::{FactorDetail, HotpState, PivState, UsedFactor, YubicoRemoteState, piv, policy, yubico_otp};
@@ -275,8 +275,8 @@ pub(crate) fn taken(factor: &Factor, user: &User) -> ChangeError {
 }
 
 /// The audit event of a change of a factor.
-pub(crate) fn factor_changed(factor: &Factor, change: Change, context: &RequestContext) -> Draft {
-    let mut draft = Draft::new(Event::FactorChanged, Outcome::Done, factor.tenant.as_str(), context)
+pub(crate) fn factor_changed(factor: &Factor, change: Change, context: &RequestContext) -> AuditEvent {
+    let mut draft = AuditEvent::new(Event::FactorChanged, Outcome::Done, factor.tenant.as_str(), context)
         .user(factor.user.as_str())
         .change(change);
     draft.factors = vec![UsedFactor::Factor(factor.reference())];

@@ -14,7 +14,7 @@ use crate::{
     ChangeError, FactorLifecycle, FactorMaker, FactorProofs, LiveSession, NewFactor, SignedState, Unavailable,
     check_name, factor_added, factor_changed, row_of_factor,
 };
-use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, RowBinding, SealedCopies};
 use signet_core::mfa::assurance::may_change_factors;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
@@ -231,7 +231,7 @@ impl OwnFactors {
         } else {
             (Reason::StepUpNeeded, SelfServiceError::StepUpNeeded)
         };
-        let told = Draft::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
+        let told = AuditEvent::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
             .user(live.user.id.as_str())
             .because(reason);
         self.audit.append_throttled(&format!("step up {}", live.session.id), told).await?;

@@ -6,7 +6,7 @@ use crate::{
     FactorMaker, KeyAnswer, LiveSession, NewFactor, OwnFactors, SignedState, Unavailable, check_name, factor_added,
     factor_changed,
 };
-use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::webauthn::RegistrationFault;
 use signet_core::mfa::{FactorKind, policy};
 use signet_core::secret::SecretText;
@@ -79,7 +79,7 @@ impl OwnKeys {
         fault: RegistrationFault,
         context: &RequestContext,
     ) -> Result<SelfServiceError, Unavailable> {
-        let told = Draft::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
+        let told = AuditEvent::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
             .user(live.user.id.as_str())
             .because(fault)
             .detail("security key");

@@ -1,7 +1,7 @@
 //! A token that is out of step is found again by two codes in a row (RFC 4226 §7.4, RFC 6238 §6).
 
 use crate::{ChangeError, Tries, factor_changed, row_of_factor};
-use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::Spending;
 use signet_core::mfa::lockout::Target;
 use signet_core::mfa::policy::DigitCodes;
@@ -89,7 +89,7 @@ impl Resynchronisation {
 
     fn resync_told(&self, factor: &Factor, reason: Option<Reason>, context: &RequestContext) -> AuditOnOutcome {
         let done = factor_changed(factor, Change::Resynchronised, context);
-        let mut lost = Draft { event: Event::FactorChanged, outcome: Outcome::Refused, ..done.clone() };
+        let mut lost = AuditEvent { event: Event::FactorChanged, outcome: Outcome::Refused, ..done.clone() };
         lost.reason = Some(reason.unwrap_or(Reason::ReplayedCode));
         AuditOnOutcome { applied: vec![done], rejected: vec![lost] }
     }

@@ -6,7 +6,7 @@ use crate::sign_in::matcher::{Candidate, CodeMatcher};
 use crate::{
     Accounts, ChangeError, Decoys, FactorMaker, NewFactor, Tries, all_pages, factor_added, factor_changed, factor_row,
 };
-use signet_core::audit::{Change, Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::{FactorDetail, FactorKind};
 use signet_core::secret::SecretText;
@@ -34,7 +34,7 @@ impl TokenStock {
     /// Removes a token from the stock.
     pub async fn remove_stock(&self, serial: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let tenant = &self.settings.tenant;
-        let told = Draft::new(Event::StockChanged, Outcome::Done, tenant.as_str(), context)
+        let told = AuditEvent::new(Event::StockChanged, Outcome::Done, tenant.as_str(), context)
             .change(Change::Removed)
             .detail(format!("removed {serial}"));
         let removed = self.stock.remove_stock(tenant, serial, vec![told]).await?;
@@ -97,7 +97,7 @@ impl TokenStock {
         let token = self.token_shown(serial, shown).await?;
         let proved = self.detail_after(token.as_ref(), shown).await?;
         let (Some(token), Some(detail)) = (token, proved) else {
-            let told = Draft::new(Event::FactorChanged, Outcome::Refused, user.tenant.as_str(), context)
+            let told = AuditEvent::new(Event::FactorChanged, Outcome::Refused, user.tenant.as_str(), context)
                 .user(user.id.as_str())
                 .because(Reason::WrongCode)
                 .detail("self-assignment");

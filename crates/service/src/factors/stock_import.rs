@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::ChangeError;
 use crate::rows::stock_row;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmError, SealedCopies};
 use signet_core::token_files::{ImportOptions, LineFault, ReadToken, tokens};
 use signet_store::{StockId, StockToken};
@@ -121,7 +121,7 @@ impl StockImport {
         let wrapped = self.wrap_batch(new).await?;
         let mut added = BTreeSet::new();
         if !wrapped.is_empty() {
-            let told = Draft::new(Event::StockChanged, Outcome::Done, tenant.as_str(), context)
+            let told = AuditEvent::new(Event::StockChanged, Outcome::Done, tenant.as_str(), context)
                 .detail(format!("imported up to {} tokens", wrapped.len()));
             added.extend(self.stock.add_stock(wrapped, vec![told]).await?);
         }

@@ -4,7 +4,7 @@
 use crate::KeyMaker;
 use crate::error::InitialiseError;
 use crate::key_ring::key_maker::KeyRequest;
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
 use signet_jose::{Algorithm, KeyId};
 use signet_store::StoreError;
@@ -146,11 +146,11 @@ impl Initialisation {
             _ => {
                 let tenant = self.settings.tenant.as_str();
                 let detail = format!("HSM token {hsm}: {} {}", report.token.manufacturer, report.token.model);
-                let told = Draft::new(event, Outcome::Done, tenant, context).detail(detail);
+                let told = AuditEvent::new(event, Outcome::Done, tenant, context).detail(detail);
                 let mut told = vec![told];
                 if is_first {
                     // Nothing was signed yet, so that from here on each signature has its record.
-                    told.push(Draft::new(Event::CustodyBegun, Outcome::Done, tenant, context));
+                    told.push(AuditEvent::new(Event::CustodyBegun, Outcome::Done, tenant, context));
                 }
                 Ok(self.membership.bind_hsm_token(hsm, &report.token, self.clock.now(), told).await?)
             }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::rows::row_of_secret;
 use crate::{ChangeError, Members, Unavailable};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{Envelope, HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, TenantId, TokenHealth};
 use signet_store::{StoreError, WaitingEnvelope};
 
@@ -149,7 +149,7 @@ impl EnvelopeIntake {
             return Ok(());
         }
         tracing::error!(%hsm, tenant = at.tenant, kind = at.kind, row = at.row, "ALARM: an envelope was refused and removed: {why}");
-        let told = Draft::new(Event::EnvelopeRefused, Outcome::Refused, &at.tenant, &RequestContext::default());
+        let told = AuditEvent::new(Event::EnvelopeRefused, Outcome::Refused, &at.tenant, &RequestContext::default());
         let told =
             told.because(Reason::RefusedByRule).detail(format!("{} {} for HSM token {hsm}: {why}", at.kind, at.row));
         Ok(self.audit.append(vec![told]).await.map(drop)?)

@@ -12,7 +12,7 @@ use crate::hsm_membership::initialise::{Entry, Initialisation, InitialisedKey, K
 use crate::rows::deployment_row;
 use crate::{MembershipError, RingKey, Signatures};
 use signet_core::admission::{Admission, JoinCode};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{
     AnnouncedKey, HsmKey, HsmName, KeyPurpose, KeyState, RowBinding, SealedCopies, SignedKind, TokenReport, envelope,
 };
@@ -240,7 +240,7 @@ impl NodeJoining {
         let header = Header { algorithm: key.verifying.algorithm(), key_id: Some(key.key.key_id.clone()), token_type };
         let input = signet_jose::signing_input(&header, &payload);
         let (signature, entry) = self.signatures.sign_accounted(key, SignedKind::Admission, input.as_bytes()).await?;
-        let mut told = Draft::new(Event::NodeAdmitted, Outcome::Done, self.settings.tenant.as_str(), context);
+        let mut told = AuditEvent::new(Event::NodeAdmitted, Outcome::Done, self.settings.tenant.as_str(), context);
         told.key = Some(key.key.key_id.to_string());
         let told = told.detail(format!(
             "node {} with HSM token {} ({} {}), transport key {}",
@@ -323,7 +323,7 @@ impl NodeJoining {
         let report = self.key_admin.describe(hsm).await?;
         self.initialisation.bind(hsm, &report, Event::NodeJoined, context).await?;
         let kid = transport.key_id.to_string();
-        let mut told = Draft::new(Event::KeyGenerated, Outcome::Done, transport.tenant.as_str(), context);
+        let mut told = AuditEvent::new(Event::KeyGenerated, Outcome::Done, transport.tenant.as_str(), context);
         told.key = Some(kid.clone());
         let told = told.detail(format!("transport key in HSM token {hsm}"));
         let is_there = self.keys.keys().await?.iter().any(|key| key.key_id == transport.key_id);

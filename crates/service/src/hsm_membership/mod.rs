@@ -16,7 +16,7 @@ use crate::error::{InitialiseError, MembershipError};
 use crate::hsm_logins::TroubledLogins;
 use crate::hsm_membership::initialise::{Entry, Initialisation, InitialisedKey};
 use crate::hsm_membership::reseal::{COMMAND_PAUSE, Resealed, Resealing, keeps_secrets};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenIdentity, TokenInfo, TokenReport};
 use signet_jose::Algorithm;
 use signet_jose::clock::Timestamp;
@@ -318,7 +318,7 @@ impl HsmMembership {
         }
         let until = now.plus(longest + self.settings.keys.margin());
         let tenant = self.settings.tenant.as_str();
-        let told = Draft::new(Event::HsmRetired, Outcome::Done, tenant, context)
+        let told = AuditEvent::new(Event::HsmRetired, Outcome::Done, tenant, context)
             .detail(format!("HSM token {hsm}: its keys are published until {until}"));
         if self.membership.retire_hsm_token(hsm, now, until, vec![told]).await? {
             return Ok(());

@@ -13,7 +13,7 @@ use crate::issuing::introspection::Introspection;
 use crate::issuing::refresh::Refreshing;
 use crate::issuing::revocation::Revocation;
 use crate::{ClientAuthenticator, KnownClient, SignIn, Surface, TokenMaker, Unavailable};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::{Authentication, FactorKind, FactorRef, Proved, UsedFactor};
 use signet_core::oauth::grant::{ClientCredentialsRequest, PasswordRequest, TokenRequest};
 use signet_core::oauth::{GrantType, OAuthError, PresentedCredentials, Scopes, scope};
@@ -173,7 +173,7 @@ impl Issuing {
         reason: Reason,
         context: &RequestContext,
     ) -> Result<(), OAuthError> {
-        let refusal = Draft::new(Event::TokenRefused, Outcome::Refused, user.tenant.as_str(), context);
+        let refusal = AuditEvent::new(Event::TokenRefused, Outcome::Refused, user.tenant.as_str(), context);
         let refusal = refusal.user(user.id.as_str()).client(known.id().as_str()).because(reason);
         Ok(self.audit.append(vec![refusal]).await.map(drop).map_err(Unavailable::from)?)
     }
@@ -223,7 +223,7 @@ impl Issuing {
         grant: &Grant,
         user: &User,
         refreshes: bool,
-        draft: Draft,
+        draft: AuditEvent,
     ) -> Result<Option<SecretText>, OAuthError> {
         let token = refreshes.then(|| SecretText::new(random::url_text::<32>(self.random.as_ref())));
         let (version, audit) = (user.credentials_version, vec![draft]);

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::issuing::TokenAnswer;
 use crate::key_ring::signatures::RecordedToken;
 use crate::{ClientAuthenticator, KnownClient, TokenMaker, Unavailable};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::HsmName;
 use signet_core::mfa::Proved;
 use signet_core::oauth::grant::RefreshRequest;
@@ -96,7 +96,7 @@ impl Refreshing {
         reason: Reason,
         context: &RequestContext,
     ) -> Result<TokenAnswer, OAuthError> {
-        let mut draft = Draft::new(Event::TokenRefused, Outcome::Refused, self.settings.tenant.as_str(), context)
+        let mut draft = AuditEvent::new(Event::TokenRefused, Outcome::Refused, self.settings.tenant.as_str(), context)
             .user(grant.user.as_str())
             .client(known.id().as_str())
             .because(reason);
@@ -109,7 +109,7 @@ impl Refreshing {
     }
 
     async fn end_replayed(&self, grant: &Grant, context: &RequestContext) -> Result<TokenAnswer, OAuthError> {
-        let mut draft = Draft::new(Event::TokenReplayed, Outcome::Refused, self.settings.tenant.as_str(), context)
+        let mut draft = AuditEvent::new(Event::TokenReplayed, Outcome::Refused, self.settings.tenant.as_str(), context)
             .user(grant.user.as_str())
             .client(grant.client.as_str())
             .because(Reason::ReplayedRefreshToken);
@@ -203,7 +203,7 @@ impl Refreshing {
         grant: &Grant,
         spent: &SecretHash,
         successor: &Successor,
-        draft: Draft,
+        draft: AuditEvent,
     ) -> Result<bool, OAuthError> {
         let next = SecretHash::of(successor.token.expose());
         let told = AuditOnOutcome::applied(draft);
@@ -212,7 +212,7 @@ impl Refreshing {
         Ok(outcome.map_err(Unavailable::from)? == RotateOutcome::Rotated)
     }
 
-    async fn confirm(&self, grant: &Grant, draft: Draft) -> Result<bool, OAuthError> {
+    async fn confirm(&self, grant: &Grant, draft: AuditEvent) -> Result<bool, OAuthError> {
         let confirmed = self.grants.confirm_grant(grant, self.clock.now(), vec![draft]).await;
         Ok(confirmed.map_err(Unavailable::from)?)
     }

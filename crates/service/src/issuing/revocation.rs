@@ -2,7 +2,7 @@
 
 use crate::issuing::presented_token::PresentedToken;
 use crate::{KnownClient, Unavailable};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::oauth::OAuthError;
 use signet_core::secret::SecretHash;
 use signet_store::{AuditOnOutcome, EndReason};
@@ -40,7 +40,7 @@ impl Revocation {
         if is_revoked.map_err(Unavailable::from)? {
             return Ok(());
         }
-        let mut draft = Draft::new(Event::TokenRevoked, Outcome::Done, tenant.as_str(), context)
+        let mut draft = AuditEvent::new(Event::TokenRevoked, Outcome::Done, tenant.as_str(), context)
             .client(known.id().as_str())
             .detail("access token");
         draft.jti = Some(jti.to_owned());
@@ -60,7 +60,7 @@ impl Revocation {
         if found.grant.client != *known.id() {
             return Ok(());
         }
-        let mut draft = Draft::new(Event::TokenRevoked, Outcome::Done, self.settings.tenant.as_str(), context)
+        let mut draft = AuditEvent::new(Event::TokenRevoked, Outcome::Done, self.settings.tenant.as_str(), context)
             .client(known.id().as_str())
             .user(found.grant.user.as_str())
             .detail("refresh family");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::issuing::{TokenAnswer, grant_of};
 use crate::key_ring::signatures::{RecordedToken, SignedToken};
 use crate::{KnownClient, RingKey, Signatures, Snapshot, Unavailable};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::SignedKind;
 use signet_core::mfa::{Proved, UsedFactor};
 use signet_core::oauth::{OAuthError, Scopes, scope};
@@ -109,8 +109,8 @@ impl TokenMaker {
         token: &AccessToken,
         signed: &SignedToken,
         context: &RequestContext,
-    ) -> Draft {
-        let mut draft = Draft::new(event, Outcome::Done, self.settings.tenant.as_str(), context);
+    ) -> AuditEvent {
+        let mut draft = AuditEvent::new(event, Outcome::Done, self.settings.tenant.as_str(), context);
         draft.user = token.authenticated.is_some().then(|| token.subject.clone());
         draft.client = Some(token.client_id.clone());
         draft.key = Some(signed.key.key.key_id.to_string());

@@ -5,7 +5,7 @@
 
 use crate::error::InitialiseError;
 use crate::{ChangeError, Members};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyPurpose, KeyState};
 use signet_core::random;
 use signet_jose::{Algorithm, Jwk, KeyId};
@@ -121,7 +121,7 @@ impl KeyMaker {
         wanted: &KeyRequest,
         context: &RequestContext,
     ) -> Result<KeyAddition, StoreError> {
-        let mut told = Draft::new(Event::KeyGenerated, Outcome::Done, key.tenant.as_str(), context);
+        let mut told = AuditEvent::new(Event::KeyGenerated, Outcome::Done, key.tenant.as_str(), context);
         told.key = Some(key.key_id.to_string());
         let name = wanted.algorithm.map_or("secret", Algorithm::name);
         let told = told.detail(format!("{} {name} in HSM token {}", key.purpose.name(), key.hsm));

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::custody::ledger::Entry;
 use crate::{Ledger, ReadinessState, RingKey};
-use signet_core::audit::{Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{
     Attempts, HsmError, HsmFailure, HsmKey, RawSignature, Signature, SignedKind, test_signing_input,
 };
@@ -110,7 +110,7 @@ impl Signatures {
 
     async fn tell_wrong_signature(&self, key: &RingKey) {
         let tenant = self.settings.tenant.as_str();
-        let mut draft = Draft::new(Event::HsmWrongSignature, Outcome::Failed, tenant, &RequestContext::default());
+        let mut draft = AuditEvent::new(Event::HsmWrongSignature, Outcome::Failed, tenant, &RequestContext::default());
         draft.key = Some(key.key.key_id.to_string());
         let draft = draft.detail(key.key.hsm.to_string());
         if self.audit.append_throttled(&format!("wrong signature {}", key.key.key_id), draft).await.is_err() {

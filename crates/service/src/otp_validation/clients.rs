@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::pages::all_pages;
 use crate::rows::client_row;
 use crate::{ChangeError, check_name, still_there};
-use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::{OtpHash, OtpSecretKind};
 use signet_core::mfa::yubico_export;
 use signet_core::mfa::yubico_validation::ClientNumber;
@@ -127,8 +127,8 @@ impl OtpClients {
         Ok(self.list_otp_clients().await?.into_iter().find(|client| client.name == name))
     }
 
-    fn otp_client_changed(&self, client: &OtpClient, change: Change, context: &RequestContext) -> Draft {
-        Draft::new(Event::OtpClientChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+    fn otp_client_changed(&self, client: &OtpClient, change: Change, context: &RequestContext) -> AuditEvent {
+        AuditEvent::new(Event::OtpClientChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .client(client.id.to_string())
             .client(client.id.to_string())
             .change(change)

@@ -3,7 +3,7 @@
 use crate::factors::enrolment::YubicoKey;
 use crate::rows::key_row;
 use crate::{ChangeError, FactorLifecycle, all_pages, check_name, still_there};
-use signet_core::audit::{Change, Draft, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::OtpSecretKind;
 use signet_core::mfa::{FactorKind, UsedFactor, yubico_otp};
 use signet_store::OtpKey;
@@ -115,8 +115,8 @@ impl OtpKeys {
         Ok(self.otp_validation.raise_yubico_counter(&self.settings.tenant, public_id, counter, vec![told]).await?)
     }
 
-    fn otp_key_changed(&self, public_id: &str, change: Change, context: &RequestContext) -> Draft {
-        let mut draft = Draft::new(Event::OtpKeyChanged, Outcome::Done, self.settings.tenant.as_str(), context)
+    fn otp_key_changed(&self, public_id: &str, change: Change, context: &RequestContext) -> AuditEvent {
+        let mut draft = AuditEvent::new(Event::OtpKeyChanged, Outcome::Done, self.settings.tenant.as_str(), context)
             .change(change)
             .detail(format!("{}: {public_id}", change.in_words()));
         draft.factors = vec![UsedFactor::ValidationKey(public_id.to_owned())];

@@ -18,7 +18,7 @@ use self::clients::OtpClients;
 use self::keys::OtpKeys;
 use crate::rows::{client_row, key_row};
 use crate::{Base, Decoys, FactorLifecycle, decoy_row, factor_row};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, OtpHash, RowBinding, SealedCopies};
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
 use signet_core::mfa::yubico_validation::{Answer, ClientNumber, Fields, Request, Status, hmac_sha1};
@@ -191,7 +191,7 @@ impl OtpValidator {
         client: &OtpClient,
         context: &RequestContext,
     ) -> Result<Result<Reading, Status>, Fault> {
-        let draft = Draft::new(Event::OtpValidated, Outcome::Refused, self.settings.tenant.as_str(), context)
+        let draft = AuditEvent::new(Event::OtpValidated, Outcome::Refused, self.settings.tenant.as_str(), context)
             .client(client.id.to_string());
         if let Some(refusal) = self.judge_otp_client(request, client).await? {
             return self.refuse(client, refusal, draft).await;
@@ -199,7 +199,7 @@ impl OtpValidator {
         let device = self.device(&request.otp).await?;
         let reading = self.reading(&request.otp, device.as_ref()).await?;
         let draft = match &device {
-            Some(device) => Draft { user: device.user.clone(), factors: vec![device.name.clone()], ..draft },
+            Some(device) => AuditEvent { user: device.user.clone(), factors: vec![device.name.clone()], ..draft },
             None => draft,
         };
         let reading = match reading {
@@ -213,7 +213,7 @@ impl OtpValidator {
             nonce: request.nonce().to_owned(),
             at: self.clock.now(),
         };
-        let done = Draft { outcome: Outcome::Done, ..draft.clone() }.counter(shown.counter);
+        let done = AuditEvent { outcome: Outcome::Done, ..draft.clone() }.counter(shown.counter);
         let refusal = match self.otp_validation.spend_validated_otp(&shown, vec![done]).await? {
             OtpSpending::Spent => return Ok(Ok(reading)),
             OtpSpending::Replayed => Refusal { status: Status::ReplayedOtp, reason: Reason::ReplayedCode },
@@ -290,7 +290,7 @@ impl OtpValidator {
         &self,
         client: &OtpClient,
         refusal: Refusal,
-        draft: Draft,
+        draft: AuditEvent,
     ) -> Result<Result<Reading, Status>, Fault> {
         let kind = format!("otp {} {} {:?}", client.id, refusal.reason, draft.factors);
         self.audit.append_throttled(&kind, draft.because(refusal.reason)).await?;

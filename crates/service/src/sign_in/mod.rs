@@ -24,7 +24,7 @@ use crate::sign_in::piv::PivCards;
 use crate::sign_in::security_keys::{PASSWORDLESS, SECOND_FACTOR, SecurityKeys, ShownKey, bound_to};
 use crate::sign_in::tries::{CountedTry, Counting};
 use crate::{CodeVerdict, Decoys, FactorProofs, KeyAnswer, SignInError, Tries, Unavailable, password_row};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::assurance::PAGES;
 use signet_core::mfa::lockout::Target;
 use signet_core::mfa::password::Workspace;
@@ -128,7 +128,8 @@ impl SignIn {
         self.decoys.intake.require_complete().await?;
         let tenant = &self.settings.tenant;
         let user = self.candidates.sign_in_candidate(tenant, username.expose()).await?;
-        let mut told = Draft::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(surface.name());
+        let mut told =
+            AuditEvent::new(Event::SignIn, Outcome::Refused, tenant.as_str(), context).client(surface.name());
         // Only a known name is written down: people type passwords into name fields.
         told.user = user.as_ref().map(|user| user.id.to_string());
         let id = user.as_ref().map(|user| &user.id);
@@ -157,7 +158,7 @@ impl SignIn {
         user: Option<User>,
         admitted: OwnedSemaphorePermit,
         counted: &CountedTry,
-        told: Draft,
+        told: AuditEvent,
     ) -> Result<(Authentication, User), SignInError> {
         let decoy = self.decoys.decoy_material().await?;
         let known_id = user.as_ref().map_or(&decoy.user, |user| &user.id);
@@ -250,7 +251,7 @@ impl SignIn {
     ) -> Result<(Authentication, User), SignInError> {
         let _admitted = self.admission.0.clone().try_acquire_owned().map_err(|_| Unavailable)?;
         let shown = self.security_keys.open_answer(PASSWORDLESS, shown.browser.expose(), shown).await?;
-        let mut told = Draft::new(Event::SignIn, Outcome::Refused, self.settings.tenant.as_str(), context)
+        let mut told = AuditEvent::new(Event::SignIn, Outcome::Refused, self.settings.tenant.as_str(), context)
             .client(Surface::Pages.name());
         let owned = self.owner_of(&shown, of).await?;
         told.user = owned.as_ref().map(|(user, _)| user.id.to_string());

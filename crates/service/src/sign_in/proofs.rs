@@ -1,7 +1,7 @@
 //! Says which factors may prove something now, and spends what did.
 
 use crate::Unavailable;
-use signet_core::audit::{Change, Draft, Event, Outcome, Reason};
+use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason};
 use signet_core::mfa::{FactorProof, Spendable, Spending, UsedFactor};
 use signet_store::{AssertionSpending, AuditOnOutcome, Factor, FactorState, UserId};
 
@@ -36,7 +36,7 @@ impl FactorProofs {
         code: Spendable,
         factor: &Factor,
         beside: &[UsedFactor],
-        told: Draft,
+        told: AuditEvent,
     ) -> Result<Option<FactorProof>, Unavailable> {
         let counter = code.by().counter().filter(|_| factor.state.wants_two());
         if let Some(counter) = counter
@@ -96,7 +96,7 @@ impl FactorProofs {
     }
 
     /// A right code of a token that nobody is sure of: it is spent, and proves nothing without the one directly after it.
-    async fn note_first(&self, counter: i64, factor: &Factor, told: Draft) -> Result<(), Unavailable> {
+    async fn note_first(&self, counter: i64, factor: &Factor, told: AuditEvent) -> Result<(), Unavailable> {
         let mut moved = told.clone();
         (moved.event, moved.outcome, moved.change) = (Event::FactorChanged, Outcome::Done, Some(Change::CounterRaised));
         (moved.user, moved.counter) = (Some(factor.user.to_string()), Some(counter));
@@ -109,7 +109,7 @@ impl FactorProofs {
     }
 
     /// A record of its own for a recovery code: somebody signs in without the token.
-    async fn recovery_used(&self, factor: &Factor, done: &[Draft]) -> Result<Draft, Unavailable> {
+    async fn recovery_used(&self, factor: &Factor, done: &[AuditEvent]) -> Result<AuditEvent, Unavailable> {
         let left = self.recovery_codes.recovery_codes_left(&factor.tenant, &factor.id).await?.saturating_sub(1);
         tracing::warn!(user = %factor.user, factor = %factor.id, left, "a recovery code is used in the place of a token");
         let mut draft = done.first().cloned().ok_or(Unavailable)?;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::key_ring::rotation::plan::{Step, View, plan};
 use crate::{ChangeError, KeyChanges, Members};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd};
 use signet_jose::KeyId;
 use signet_store::StoreError;
@@ -234,7 +234,7 @@ impl Rotation {
         error: &ChangeError,
         context: &RequestContext,
     ) -> Result<(), StoreError> {
-        let draft = Draft::new(Event::KeyRotated, Outcome::Failed, self.settings.tenant.as_str(), context);
+        let draft = AuditEvent::new(Event::KeyRotated, Outcome::Failed, self.settings.tenant.as_str(), context);
         let draft =
             draft.because(reason_of(error)).detail(format!("generate the next key in HSM token {hsm}: {error}"));
         self.audit.append(vec![draft]).await.map(drop)
@@ -244,7 +244,7 @@ impl Rotation {
         let (name, reason) = (name_of(step), reason_of(error));
         tracing::error!(%error, %reason, again_in = ?pause, "ALARM: a step of the key rotation failed: {name}");
         let tenant = self.settings.tenant.as_str();
-        let draft = Draft::new(Event::KeyRotated, Outcome::Failed, tenant, &RequestContext::default());
+        let draft = AuditEvent::new(Event::KeyRotated, Outcome::Failed, tenant, &RequestContext::default());
         let draft = draft.because(reason).detail(format!("{name}: {error}"));
         if let Err(error) = self.audit.append(vec![draft]).await {
             tracing::error!(%error, "the alarm could not be written to the audit log");

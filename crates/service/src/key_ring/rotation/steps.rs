@@ -3,7 +3,7 @@
 
 use crate::key_ring::rotation::plan::Step;
 use crate::{ChangeError, KeyMaker, RingKey, Signatures};
-use signet_core::audit::{Draft, Event, Outcome, Reason, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{AnnouncedKey, HandOver, HsmError, HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState};
 use signet_jose::{KeyId, VerifyingKey};
 
@@ -175,9 +175,9 @@ fn left_behind(announced: &AnnouncedKey, thumbprint: &str) -> HsmKey {
     }
 }
 
-fn told_of(event: Event, key: &HsmKey, tenant: &str, context: &RequestContext) -> Draft {
+fn told_of(event: Event, key: &HsmKey, tenant: &str, context: &RequestContext) -> AuditEvent {
     debug_assert!(key.purpose == KeyPurpose::TokenSigning || event == Event::KeyDestroyed, "only these are rotated");
-    let mut draft = Draft::new(event, Outcome::Done, tenant, context);
+    let mut draft = AuditEvent::new(event, Outcome::Done, tenant, context);
     draft.key = Some(key.key_id.to_string());
     draft
 }
