@@ -16,7 +16,7 @@ use super::{Output, deployment};
 use crate::config::Config;
 use crate::server::api::{ApiState, CLAIM_HEADER, Operator, router};
 use crate::server::{Need, Runtime, try_lock};
-use signet_admin_api::{Page, PageQuery, Problem};
+use signet_admin_api::{Page, PageQuery, Problem, ProblemKind};
 use signet_state_file::LockedFile;
 
 /// How long a command waits for another one, or for a server that starts or ends.
@@ -123,7 +123,7 @@ impl Admin {
             return Ok(bytes);
         }
         match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => Err(anyhow::anyhow!(problem.detail)),
+            Ok(problem) => Err(Refused(problem).into()),
             Err(_) => Err(anyhow::anyhow!("the server answers {status}, and not why")),
         }
     }
@@ -134,6 +134,18 @@ impl Admin {
             Way::Socket(_) => Ok(()),
             Way::Here { runtime, .. } => runtime.close().await,
         }
+    }
+}
+
+/// What the API refused, in its words.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.detail)]
+pub(super) struct Refused(Problem);
+
+impl Refused {
+    /// Whether an error says that something does not fit to what is there: a name that is taken.
+    pub(super) fn is_conflict(error: &anyhow::Error) -> bool {
+        error.downcast_ref::<Self>().is_some_and(|refused| refused.0.kind == ProblemKind::Conflict)
     }
 }
 

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Ended, Output, deployment, input, operator, yes_no};
+use super::admin::{Admin, Refused};
+use super::{Ended, Output, input, yes_no};
 use crate::server::Need;
-use signet_core::mfa::yubico_export;
+use signet_admin_api::otp_validation::{Enabled, NewOtpClient, OtpClient};
+use signet_core::mfa::yubico_export::{self, ExportedClient};
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_core::secret::SecretText;
-use signet_service::ChangeError;
-use signet_service::otp_validation::clients::NewOtpClient;
-use signet_store::OtpClient;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum OtpClientCommand {
@@ -51,18 +50,6 @@ pub(super) struct Named {
     client: String,
 }
 
-/// A client as printed.
-#[derive(Serialize)]
-struct ClientView {
-    id: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    api_key: Option<String>,
-    name: String,
-    requires_signature: bool,
-    enabled: bool,
-    created_at: String,
-}
-
 /// What an import did.
 #[derive(Serialize)]
 struct Imported {
@@ -71,89 +58,86 @@ struct Imported {
     skipped: Vec<u64>,
 }
 
-impl ClientView {
-    fn new(client: &OtpClient, key: Option<&SecretText>) -> Self {
-        Self {
-            id: client.id.get(),
-            api_key: key.map(|key| key.expose().to_owned()),
-            name: client.name.clone(),
-            requires_signature: client.needs_signature,
-            enabled: client.enabled,
-            created_at: client.created_at.to_string(),
-        }
-    }
-
-    fn row(&self) -> [String; 4] {
-        [self.id.to_string(), self.name.clone(), yes_no(self.enabled), yes_no(self.requires_signature)]
-    }
+fn row(client: &OtpClient) -> [String; 4] {
+    [client.id.to_string(), client.name.clone(), yes_no(client.enabled), yes_no(client.requires_signature)]
 }
 
 impl OtpClientCommand {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        let key = match &self {
+            Self::Add { id, key_stdin, .. } => {
+                id.as_deref().map(client_number).transpose()?;
+                key_stdin.then(|| input::secret_from_stdin("the API key")).transpose()?
+            }
+            _ => None,
+        };
+        let exported = match &self {
+            Self::Import { file } => yubico_export::clients(input::secret_file(file)?.expose())?,
+            _ => Vec::new(),
+        };
+        let need = if matches!(self, Self::List) { Need::Store } else { Need::Hsm };
+        let admin = Admin::open(config, need, output).await?;
+        let done = match self {
+            Self::Import { .. } => import(&admin, output, exported).await,
+            other => other.ask(&admin, key, output).await,
+        };
+        admin.close().await?;
+        done
+    }
+
+    async fn ask(self, admin: &Admin, api_key: Option<SecretText>, output: &Output) -> anyhow::Result<()> {
         match self {
-            Self::Add { name, id, key_stdin, require_signature } => {
-                let id = id.as_deref().map(client_number).transpose()?;
-                let key = key_stdin.then(|| input::secret_from_stdin("the API key")).transpose()?;
-                let new = NewOtpClient { name, id, key, needs_signature: require_signature, enabled: true };
-                add(config, output, new).await
+            Self::Add { name, id, require_signature, .. } => {
+                let id = id.as_deref().map(client_number).transpose()?.map(ClientNumber::get);
+                let new = NewOtpClient { name, id, api_key, requires_signature: require_signature, enabled: true };
+                let client: OtpClient = admin.post(&["otp-clients"], &new).await?;
+                output.value(&client, |client| {
+                    let key = client.api_key.as_ref().map_or("", |key| key.expose());
+                    format!("id       {}\napi key  {key}\n\nThe key is shown this once.", client.id)
+                })
             }
-            Self::Import { file } => import(config, output, &file).await,
             Self::List => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                let clients = deployment.signet.issuer().otp_validation.clients.list_otp_clients().await?;
-                let views: Vec<_> = clients.iter().map(|client| ClientView::new(client, None)).collect();
-                output.list(&views, ["id", "name", "enabled", "requires signature"], ClientView::row)?;
-                deployment.close().await
+                let clients: Vec<OtpClient> = admin.all(&["otp-clients"]).await?;
+                output.list(&clients, ["id", "name", "enabled", "requires signature"], row)
             }
-            Self::Disable(Named { client }) => enable(config, output, &client, false).await,
-            Self::Enable(Named { client }) => enable(config, output, &client, true).await,
+            Self::Disable(Named { client }) => {
+                admin.patch::<OtpClient>(&["otp-clients", &client], &Enabled { enabled: false }).await?;
+                output.done(&format!("{client} may no longer have OTPs verified"))
+            }
+            Self::Enable(Named { client }) => {
+                admin.patch::<OtpClient>(&["otp-clients", &client], &Enabled { enabled: true }).await?;
+                output.done(&format!("{client} may have OTPs verified again"))
+            }
             Self::Remove(Named { client }) => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().otp_validation.clients.remove_otp_client(&client, &operator()).await?;
-                output.done(&format!("removed OTP client {client}"))?;
-                deployment.close().await
+                admin.delete(&["otp-clients", &client]).await?;
+                output.done(&format!("removed OTP client {client}"))
             }
+            // It has its clients by now.
+            Self::Import { .. } => Ok(()),
         }
     }
 }
 
-async fn enable(config: &Path, output: &Output, client: &str, enabled: bool) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    deployment.signet.issuer().otp_validation.clients.enable_otp_client(client, enabled, &operator()).await?;
-    let what = if enabled { "may have OTPs verified again" } else { "may no longer have OTPs verified" };
-    output.done(&format!("{client} {what}"))?;
-    deployment.close().await
-}
-
-async fn add(config: &Path, output: &Output, new: NewOtpClient) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let (client, key) = deployment.signet.issuer().otp_validation.clients.add_otp_client(new, &operator()).await?;
-    output.value(&ClientView::new(&client, Some(&key)), |view| {
-        let key = view.api_key.as_deref().unwrap_or_default();
-        format!("id       {}\napi key  {key}\n\nThe key is shown this once.", view.id)
-    })?;
-    deployment.close().await
-}
-
-async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
-    let text = input::secret_file(file)?;
-    let exported = yubico_export::clients(text.expose())?;
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
+async fn import(admin: &Admin, output: &Output, exported: Vec<ExportedClient>) -> anyhow::Result<()> {
     let mut done = Imported { imported: 0, skipped: Vec::new() };
     for client in exported {
-        let (id, enabled) = (client.id, client.active);
-        let name = format!("ykval-{id}");
-        let new = NewOtpClient { name, id: Some(id), key: Some(client.key), needs_signature: false, enabled };
-        match deployment.signet.issuer().otp_validation.clients.add_otp_client(new, &operator()).await {
+        let id = client.id.get();
+        let new = NewOtpClient {
+            name: format!("ykval-{id}"),
+            id: Some(id),
+            api_key: Some(client.key),
+            requires_signature: false,
+            enabled: client.active,
+        };
+        match admin.post::<OtpClient>(&["otp-clients"], &new).await {
             Ok(_) => done.imported += 1,
-            Err(ChangeError::Taken { .. }) => done.skipped.push(id.get()),
-            Err(error) => return Err(anyhow::Error::from(error).context(format!("client {id} was not imported"))),
+            Err(error) if Refused::is_conflict(&error) => done.skipped.push(id),
+            Err(error) => return Err(error.context(format!("client {id} was not imported"))),
         }
     }
     output.value(&done, |done| {
         format!("imported {} clients; {} numbers were taken already", done.imported, done.skipped.len())
-    })?;
-    deployment.close().await
+    })
 }
 
 fn client_number(text: &str) -> anyhow::Result<ClientNumber> {

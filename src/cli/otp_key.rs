@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Output, YubicoKeyOptions, deployment, input, operator, yes_no};
+use super::admin::{Admin, Refused};
+use super::{Output, YubicoKeyOptions, input, yes_no};
 use crate::server::Need;
-use signet_core::mfa::yubico_export;
-use signet_service::ChangeError;
-use signet_service::factors::enrolment::YubicoKey;
-use signet_store::OtpKey;
+use signet_admin_api::otp_validation::{Enabled, NewOtpKey, OtpKey, Raised, SeenElsewhere};
+use signet_core::keys::hexadecimal;
+use signet_core::mfa::yubico_export::{self, ExportedCounter, ExportedKey};
+use signet_core::secret::SecretText;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum OtpKeyCommand {
@@ -49,34 +50,6 @@ pub(super) struct Named {
     public_id: String,
 }
 
-/// A key as printed.
-#[derive(Serialize)]
-struct KeyView {
-    public_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    serial: Option<String>,
-    enabled: bool,
-    created_at: String,
-    last_used_at: Option<String>,
-}
-
-impl KeyView {
-    fn new(key: &OtpKey) -> Self {
-        Self {
-            public_id: key.public_id.clone(),
-            serial: key.serial.clone(),
-            enabled: key.enabled,
-            created_at: key.created_at.to_string(),
-            last_used_at: key.last_used_at.map(|at| at.to_string()),
-        }
-    }
-
-    fn row(&self) -> [String; 4] {
-        let used = self.last_used_at.clone().unwrap_or_else(|| "never".to_owned());
-        [self.public_id.clone(), self.serial.clone().unwrap_or_default(), yes_no(self.enabled), used]
-    }
-}
-
 /// What an import did.
 #[derive(Serialize)]
 struct Imported {
@@ -85,88 +58,100 @@ struct Imported {
     skipped: Vec<String>,
 }
 
+fn row(key: &OtpKey) -> [String; 4] {
+    let used = key.last_used_at.clone().unwrap_or_else(|| "never".to_owned());
+    [key.public_id.clone(), key.serial.clone().unwrap_or_default(), yes_no(key.enabled), used]
+}
+
 impl OtpKeyCommand {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         match self {
             Self::Add { key, serial } => {
-                let key = key.read()?;
-                let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let added =
-                    deployment.signet.issuer().otp_validation.keys.add_otp_key(&key, serial, &operator()).await?;
-                output.value(&KeyView::new(&added), |view| format!("added key {}", view.public_id))?;
-                deployment.close().await
+                let (public_id, private_id, secret_key) = key.read_texts()?;
+                let new = NewOtpKey { public_id, private_id, secret_key, serial };
+                let admin = Admin::open(config, Need::Hsm, output).await?;
+                let added = admin.post::<OtpKey>(&["otp-keys"], &new).await;
+                admin.close().await?;
+                output.value(&added?, |key| format!("added key {}", key.public_id))
             }
-            Self::Import { file } => import(config, output, &file).await,
-            Self::ImportCounters { file } => import_counters(config, output, &file).await,
+            Self::Import { file } => {
+                let exported = yubico_export::keys(input::secret_file(&file)?.expose())?;
+                let admin = Admin::open(config, Need::Hsm, output).await?;
+                let done = import(&admin, output, exported).await;
+                admin.close().await?;
+                done
+            }
+            Self::ImportCounters { file } => {
+                let exported = yubico_export::counters(input::secret_file(&file)?.expose())?;
+                let admin = Admin::open(config, Need::Hsm, output).await?;
+                let done = import_counters(&admin, output, exported).await;
+                admin.close().await?;
+                done
+            }
             Self::List => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                let keys = deployment.signet.issuer().otp_validation.keys.list_otp_keys().await?;
-                let views: Vec<_> = keys.iter().map(KeyView::new).collect();
-                output.list(&views, ["public id", "serial", "enabled", "last used"], KeyView::row)?;
-                deployment.close().await
+                let admin = Admin::open(config, Need::Store, output).await?;
+                let keys = admin.all::<OtpKey>(&["otp-keys"]).await;
+                admin.close().await?;
+                output.list(&keys?, ["public id", "serial", "enabled", "last used"], row)
             }
             Self::Disable(Named { public_id }) => enable(config, output, &public_id, false).await,
             Self::Enable(Named { public_id }) => enable(config, output, &public_id, true).await,
             Self::Remove(Named { public_id }) => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().otp_validation.keys.remove_otp_key(&public_id, &operator()).await?;
-                output.done(&format!("removed key {public_id}"))?;
-                deployment.close().await
+                let admin = Admin::open(config, Need::Store, output).await?;
+                let removed = admin.delete(&["otp-keys", &public_id]).await;
+                admin.close().await?;
+                removed?;
+                output.done(&format!("removed key {public_id}"))
             }
         }
     }
 }
 
 async fn enable(config: &Path, output: &Output, public_id: &str, enabled: bool) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    deployment.signet.issuer().otp_validation.keys.enable_otp_key(public_id, enabled, &operator()).await?;
+    let admin = Admin::open(config, Need::Hsm, output).await?;
+    let changed = admin.patch::<OtpKey>(&["otp-keys", public_id], &Enabled { enabled }).await;
+    admin.close().await?;
+    changed?;
     let what = if enabled { "verified again" } else { "no longer verified" };
-    output.done(&format!("OTPs of {public_id} are {what}"))?;
-    deployment.close().await
+    output.done(&format!("OTPs of {public_id} are {what}"))
 }
 
-async fn import(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
-    let text = input::secret_file(file)?;
-    let exported = yubico_export::keys(text.expose())?;
-    drop(text);
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
+async fn import(admin: &Admin, output: &Output, exported: Vec<ExportedKey>) -> anyhow::Result<()> {
     let (mut done, all) = (Imported { imported: 0, skipped: Vec::new() }, exported.len());
     for (at, key) in exported.into_iter().enumerate() {
-        let wanted = YubicoKey { public_id: key.public_id, private_id: key.private_id, secret: key.secret };
-        match deployment.signet.issuer().otp_validation.keys.add_otp_key(&wanted, key.serial, &operator()).await {
+        let new = NewOtpKey {
+            public_id: key.public_id,
+            private_id: SecretText::new(hexadecimal(&key.private_id)),
+            secret_key: SecretText::new(hexadecimal(key.secret.expose())),
+            serial: key.serial,
+        };
+        match admin.post::<OtpKey>(&["otp-keys"], &new).await {
             Ok(_) => done.imported += 1,
-            Err(ChangeError::Taken { .. }) => done.skipped.push(wanted.public_id),
+            Err(error) if Refused::is_conflict(&error) => done.skipped.push(new.public_id),
             Err(error) => {
-                let text = format!("key {} was not imported; {at} of {all} are done, run it again", wanted.public_id);
-                return Err(anyhow::Error::from(error).context(text));
+                let text = format!("key {} was not imported; {at} of {all} are done, run it again", new.public_id);
+                return Err(error.context(text));
             }
         }
         if (at + 1).is_multiple_of(1000) {
             output.progress(&format!("{} of {all} keys", at + 1));
         }
     }
-    output.value(&done, |done| format!("imported {} keys; {} were here already", done.imported, done.skipped.len()))?;
-    deployment.close().await
+    output.value(&done, |done| format!("imported {} keys; {} were here already", done.imported, done.skipped.len()))
 }
 
-async fn import_counters(config: &Path, output: &Output, file: &Path) -> anyhow::Result<()> {
-    let text = input::secret_file(file)?;
-    let exported = yubico_export::counters(text.expose())?;
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
+async fn import_counters(admin: &Admin, output: &Output, exported: Vec<ExportedCounter>) -> anyhow::Result<()> {
     let mut done = Imported { imported: 0, skipped: Vec::new() };
     for key in exported {
-        let keys = &deployment.signet.issuer().otp_validation.keys;
-        if keys.raise_yubico_counter(&key.public_id, key.counter, &operator()).await? {
+        let seen = SeenElsewhere { counter: key.counter, active: key.active };
+        let raised: Raised = admin.post(&["otp-keys", &key.public_id, "counter"], &seen).await?;
+        if raised.raised {
             done.imported += 1;
         } else {
-            done.skipped.push(key.public_id.clone());
-        }
-        if !key.active {
-            keys.disable_yubico_key(&key.public_id, &operator()).await?;
+            done.skipped.push(key.public_id);
         }
     }
     output.value(&done, |done| {
         format!("raised {} counters; {} were as high already, or have no key here", done.imported, done.skipped.len())
-    })?;
-    deployment.close().await
+    })
 }

@@ -158,7 +158,8 @@ async fn clients_are_added_found_and_removed_each_on_the_record() {
     let (client, _) = clients.add_otp_client(new_client("vpn", None), &context()).await.unwrap();
     assert_eq!(clients.find_otp_client("vpn").await.unwrap(), client);
     assert_eq!(clients.find_otp_client("1").await.unwrap(), client);
-    assert_eq!(clients.list_otp_clients().await.unwrap(), [client]);
+    assert_eq!(clients.otp_clients_after(Some(client.id), 10).await.unwrap(), []);
+    assert_eq!(clients.otp_clients_after(None, 10).await.unwrap(), [client]);
     for (name, id) in [("vpn", None), ("other", Some(1))] {
         let taken = clients.add_otp_client(new_client(name, id), &context()).await;
         assert!(matches!(taken, Err(ChangeError::Taken { noun: "otp-client", .. })), "{name}");
@@ -179,7 +180,12 @@ async fn keys_are_added_raised_and_removed_each_on_the_record() {
     assert!(!keys.raise_yubico_counter("cccccc", 3 << 8, &context()).await.unwrap(), "a counter never falls");
     assert_eq!(stage.status(&older, &nonce(1)).await, "REPLAYED_OTP");
     assert_eq!(stage.status(&stage.key.otp(4, 1), &nonce(2)).await, "OK");
-    assert_eq!(keys.list_otp_keys().await.unwrap().len(), 1);
+    let listed = keys.otp_keys_after(None, 10).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    let public_id = listed[0].public_id.as_str();
+    assert_eq!(keys.find_otp_key(public_id).await.unwrap().public_id, public_id);
+    assert!(matches!(keys.find_otp_key("none").await, Err(ChangeError::Missing { .. })));
+    assert!(keys.otp_keys_after(Some(public_id), 10).await.unwrap().is_empty());
     keys.remove_otp_key("cccccc", &context()).await.unwrap();
     assert!(matches!(keys.remove_otp_key("cccccc", &context()).await, Err(ChangeError::Missing { .. })));
     let expected = ["added: cccccc", "counter raised: cccccc", "removed: cccccc"];

@@ -7,9 +7,11 @@
 
 pub mod clients;
 pub mod factors;
+pub mod otp_validation;
 mod page;
 mod problem;
 pub mod secret;
+pub mod stock;
 pub mod users;
 
 pub use page::{Page, PageQuery};

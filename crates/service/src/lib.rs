@@ -85,7 +85,6 @@ use key_ring::key_maker::KeyMaker;
 use key_ring::rotation::steps::KeyChanges;
 use key_ring::signatures::Signatures;
 use names::check_name;
-use pages::all_pages;
 use readiness::ReadinessState;
 use rows::{decoy_row, factor_row, password_row, row_of_factor};
 use sessions::LiveSession;

@@ -6,18 +6,18 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::tell_pending;
+use crate::cli::admin::Admin;
 use crate::cli::{Ended, Output, deployment, input, operator};
 use crate::server::Need;
-use crate::server::api::factor_view;
+use signet_admin_api::factors::Factor;
+use signet_admin_api::stock::{Assignment, StockToken};
 use signet_core::secret::SecretBytes;
 use signet_core::token_files::{Format, ImportOptions, Unlock};
 use signet_service::factors::stock_import::{ImportReport, LineOutcome, Progress};
-use signet_store::StockToken;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 30;
@@ -106,28 +106,23 @@ impl StockCommand {
         match self {
             Self::Import(import) => import.run(config, output).await,
             Self::Stock { remove: Some(serial) } => {
-                let deployment = deployment::open(config, Need::Store, output).await?;
-                deployment.signet.issuer().factors.stock.remove_stock(&serial, &operator()).await?;
-                output.done(&format!("removed token {serial} from the stock"))?;
-                deployment.close().await
+                let admin = Admin::open(config, Need::Store, output).await?;
+                let removed = admin.delete(&["stock", &serial]).await;
+                admin.close().await?;
+                removed?;
+                output.done(&format!("removed token {serial} from the stock"))
             }
             Self::Stock { remove: None } => list(config, output).await,
             Self::Assign { serial, user, label, code_stdin } => {
                 let code = code_stdin.then(|| input::secret_from_stdin("the code")).transpose()?;
-                let deployment = deployment::open(config, Need::Hsm, output).await?;
-                let (issuer, operator) = (deployment.signet.issuer(), operator());
-                let (stock, label) = (&issuer.factors.stock, label.as_deref());
-                let factor = match code {
-                    Some(code) => {
-                        let user = issuer.accounts.find_user(&user).await?;
-                        stock.self_assign(&user, &serial, &code, label, &operator).await?
-                    }
-                    None => stock.assign_stock(&serial, &user, label, &operator).await?,
-                };
-                let factor = factor_view(&factor);
-                output.value(&factor, |factor| format!("{user} has {serial} as factor {}", factor.id))?;
+                let admin = Admin::open(config, Need::Hsm, output).await?;
+                let to = Assignment { user, label, code };
+                let factor = admin.post::<Factor>(&["stock", &serial, "assignment"], &to).await;
+                admin.close().await?;
+                let factor = factor?;
+                output.value(&factor, |factor| format!("{} has {serial} as factor {}", to.user, factor.id))?;
                 tell_pending(output, &factor);
-                deployment.close().await
+                Ok(())
             }
         }
     }
@@ -282,35 +277,14 @@ fn bar(done: u64, of: u64, seconds: f64) -> String {
     format!("{bar} {done} of {of}, {rate:.0} a second, {left:.0} s left")
 }
 
-/// A token of the stock as printed.
-#[derive(Serialize)]
-struct StockView {
-    serial: String,
-    kind: &'static str,
-    model: Option<String>,
-    imported_at: String,
-}
-
-impl StockView {
-    fn new(token: &StockToken) -> Self {
-        Self {
-            serial: token.serial.clone(),
-            kind: token.detail.kind().name(),
-            model: token.model.clone(),
-            imported_at: token.imported_at.to_string(),
-        }
-    }
-}
-
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let stock = deployment.signet.issuer().factors.stock.list_stock().await?;
-    let views: Vec<_> = stock.iter().map(StockView::new).collect();
-    output.list(&views, ["serial", "kind", "model", "imported"], |view| {
-        let model = view.model.clone().unwrap_or_default();
-        [view.serial.clone(), view.kind.to_owned(), model, view.imported_at.clone()]
-    })?;
-    deployment.close().await
+    let admin = Admin::open(config, Need::Store, output).await?;
+    let stock = admin.all::<StockToken>(&["stock"]).await;
+    admin.close().await?;
+    output.list(&stock?, ["serial", "kind", "model", "imported"], |token| {
+        let model = token.model.clone().unwrap_or_default();
+        [token.serial.clone(), token.kind.clone(), model, token.imported_at.clone()]
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused};
 use signet_admin_api::Page;
 use signet_admin_api::factors::{
-    Enrolled, Factor, FactorChange, FactorQuery, NewFactor, NewHotp, NewReplacement, NewTotp, NewYubicoOtp, TwoCodes,
+    Enrolled, Factor, FactorChange, FactorQuery, NewFactor, NewHotp, NewReplacement, NewTotp, TwoCodes,
 };
 use signet_core::audit::RequestContext;
 use signet_core::keys::OtpHash;
@@ -99,7 +99,8 @@ pub(super) async fn add(
         NewFactor::Recovery => with_codes(&factors.recovery.make_recovery_codes(&name, &caller).await?),
         NewFactor::YubicoOtp(new) => {
             let label = new.label.clone().unwrap_or_else(|| "yubikey".to_owned());
-            enrolled(&enrolment.enrol_yubico_otp(&name, &label, &yubico_key(&new)?, &caller).await?)
+            let key = yubico_key(&new.public_id, &new.private_id, &new.secret_key)?;
+            enrolled(&enrolment.enrol_yubico_otp(&name, &label, &key, &caller).await?)
         }
         NewFactor::YubicoRemote(new) => {
             let label = new.label.unwrap_or_else(|| "yubikey".to_owned());
@@ -181,14 +182,18 @@ fn secret(base32: Option<&SecretText>) -> Result<Option<SecretBytes>, Refused> {
 }
 
 /// The two halves of a YubiKey's OTP slot.
-pub(super) fn yubico_key(new: &NewYubicoOtp) -> Result<YubicoKey, Refused> {
-    let private_id = SecretBytes::from_hex(new.private_id.expose().trim())
+pub(super) fn yubico_key(
+    public_id: &str,
+    private_id: &SecretText,
+    secret_key: &SecretText,
+) -> Result<YubicoKey, Refused> {
+    let private_id = SecretBytes::from_hex(private_id.expose().trim())
         .and_then(|private_id| private_id.expose().try_into().ok())
         .ok_or_else(|| Refused::input("the private id must be 12 hex digits"))?;
-    let secret = SecretBytes::from_hex(new.secret_key.expose().trim())
+    let secret = SecretBytes::from_hex(secret_key.expose().trim())
         .filter(|secret| secret.expose().len() == 16)
         .ok_or_else(|| Refused::input("the AES key must be 32 hex digits"))?;
-    Ok(YubicoKey { public_id: new.public_id.clone(), private_id, secret })
+    Ok(YubicoKey { public_id: public_id.to_owned(), private_id, secret })
 }
 
 /// Show a factor

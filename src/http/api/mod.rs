@@ -10,8 +10,10 @@ mod documents;
 mod factors;
 mod lists;
 mod operator;
+mod otp_validation;
 mod preconditions;
 mod refusal;
+mod stock;
 mod users;
 
 use std::sync::Arc;
@@ -56,7 +58,7 @@ impl ApiState {
 #[openapi(
     info(
         title = "Signet admin API",
-        description = "What operators do: users, factors, clients. Names in paths are percent-encoded. Problems are told by \
+        description = "What operators do: users, factors, clients, the stock of tokens, OTP validation. Names in paths are percent-encoded. Problems are told by \
                        RFC 9457. Lists come by pages: `next` of a page is `after` of the next one.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
@@ -64,6 +66,8 @@ impl ApiState {
         (name = "users", description = "People who sign in"),
         (name = "factors", description = "What they sign in with beside the password"),
         (name = "clients", description = "The software that asks for tokens"),
+        (name = "stock", description = "Hardware tokens that nobody has yet"),
+        (name = "otp-validation", description = "The Yubico validation protocol's clients, and keys that are no user's"),
     ),
 )]
 struct Document;
@@ -86,7 +90,15 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(factors::approve))
         .routes(routes!(clients::list, clients::add))
         .routes(routes!(clients::show, clients::change, clients::remove))
-        .routes(routes!(clients::renew_secret));
+        .routes(routes!(clients::renew_secret))
+        .routes(routes!(stock::list))
+        .routes(routes!(stock::remove))
+        .routes(routes!(stock::assign))
+        .routes(routes!(otp_validation::list_clients, otp_validation::add_client))
+        .routes(routes!(otp_validation::show_client, otp_validation::change_client, otp_validation::remove_client))
+        .routes(routes!(otp_validation::list_keys, otp_validation::add_key))
+        .routes(routes!(otp_validation::show_key, otp_validation::change_key, otp_validation::remove_key))
+        .routes(routes!(otp_validation::raise_counter));
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", operations)
 }
 

@@ -26,7 +26,7 @@ async fn import(app: &InProcess, file: &str, without_faulty: bool) -> Result<[us
 }
 
 async fn serials(app: &InProcess) -> Vec<String> {
-    app.issuer.factors.stock.list_stock().await.unwrap().into_iter().map(|token| token.serial).collect()
+    app.issuer.factors.stock.stock_after(None, 1000).await.unwrap().into_iter().map(|token| token.serial).collect()
 }
 
 #[tokio::test]

@@ -3,9 +3,7 @@
 
 use crate::rows::stock_row;
 use crate::sign_in::matcher::{Candidate, CodeMatcher};
-use crate::{
-    Accounts, ChangeError, Decoys, FactorMaker, NewFactor, Tries, all_pages, factor_added, factor_changed, factor_row,
-};
+use crate::{Accounts, ChangeError, Decoys, FactorMaker, NewFactor, Tries, factor_added, factor_changed, factor_row};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::policy::OtpText;
 use signet_core::mfa::{FactorDetail, FactorKind};
@@ -21,14 +19,9 @@ module! {
 }
 
 impl TokenStock {
-    /// The whole stock by serial number, without secrets.
-    pub async fn list_stock(&self) -> Result<Vec<StockToken>, ChangeError> {
-        let tenant = &self.settings.tenant;
-        all_pages(
-            |token: &StockToken| token.serial.clone(),
-            |after, most| async move { self.stock.stock(tenant, after.as_deref(), most).await },
-        )
-        .await
+    /// So much of the stock after this serial number, by serial number, without secrets; the first of it without one.
+    pub async fn stock_after(&self, serial: Option<&str>, most: u32) -> Result<Vec<StockToken>, ChangeError> {
+        Ok(self.stock.stock(&self.settings.tenant, serial, most).await?)
     }
 
     /// Removes a token from the stock.

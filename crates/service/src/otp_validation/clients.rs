@@ -80,8 +80,17 @@ impl OtpClients {
         Err(ChangeError::Taken { noun: "otp-client", name: taken })
     }
 
+    /// So many clients after this number, by number; the first ones without one.
+    pub async fn otp_clients_after(
+        &self,
+        number: Option<ClientNumber>,
+        most: u32,
+    ) -> Result<Vec<OtpClient>, ChangeError> {
+        Ok(self.otp_validation.otp_clients(&self.settings.tenant, number, most).await?)
+    }
+
     /// All clients, by number.
-    pub async fn list_otp_clients(&self) -> Result<Vec<OtpClient>, ChangeError> {
+    async fn list_otp_clients(&self) -> Result<Vec<OtpClient>, ChangeError> {
         let tenant = &self.settings.tenant;
         all_pages(
             |client: &OtpClient| client.id,

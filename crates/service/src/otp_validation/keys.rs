@@ -2,7 +2,7 @@
 
 use crate::factors::enrolment::YubicoKey;
 use crate::rows::key_row;
-use crate::{ChangeError, FactorLifecycle, all_pages, check_name, still_there};
+use crate::{ChangeError, FactorLifecycle, check_name, still_there};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::OtpSecretKind;
 use signet_core::mfa::{FactorKind, UsedFactor, yubico_otp};
@@ -55,14 +55,16 @@ impl OtpKeys {
         }
     }
 
-    /// All keys that are no user's factor, by public id, without their secrets.
-    pub async fn list_otp_keys(&self) -> Result<Vec<OtpKey>, ChangeError> {
-        let tenant = &self.settings.tenant;
-        all_pages(
-            |key: &OtpKey| key.public_id.clone(),
-            |after, most| async move { self.otp_validation.otp_keys(tenant, after.as_deref(), most).await },
-        )
-        .await
+    /// So many keys that are no user's factor after this public id, by public id, without their secrets; the first ones without one.
+    pub async fn otp_keys_after(&self, public_id: Option<&str>, most: u32) -> Result<Vec<OtpKey>, ChangeError> {
+        Ok(self.otp_validation.otp_keys(&self.settings.tenant, public_id, most).await?)
+    }
+
+    /// The key of this public id that is no user's factor.
+    /// Errors: [`ChangeError::Missing`] where there is none.
+    pub async fn find_otp_key(&self, public_id: &str) -> Result<OtpKey, ChangeError> {
+        let key = self.otp_validation.otp_key(&self.settings.tenant, public_id).await?;
+        key.ok_or_else(|| ChangeError::missing("otp-key", public_id))
     }
 
     /// Lets a key's OTPs be verified again, or no more.
