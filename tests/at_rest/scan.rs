@@ -166,6 +166,8 @@ fn files(deployment: &Application) -> Vec<(PathBuf, Vec<u8>)> {
     walk(deployment.folder(), &mut found);
     let others = [deployment.file("tokens"), deployment.hsm_token().pin_file()];
     found.retain(|path| !others.iter().any(|other| path.starts_with(other)));
+    // The admin socket holds nothing.
+    found.retain(|path| path.is_file());
     found.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Clients that nobody here wrote use a running Signet: curl, PyJWT and Authlib check tokens of three algorithms,
-# and Yubico's clients have OTPs verified.
+# Yubico's clients have OTPs verified, and Schemathesis goes through the admin API.
 # Builds nothing but the program itself, keeps everything in a folder of its own, and stops what it started.
 set -euo pipefail
 
@@ -72,6 +72,12 @@ for algorithm in RS256 EdDSA; do
     check "$algorithm"
     stop
 done
+# The last one: it may change and remove whatever it finds.
+echo '== the admin API'
+start "$signet" --config "$config" serve
+tests/clients/admin_api.sh "$folder/state/admin.sock" "$folder" | tee -a "$folder/results" ||
+    echo 'FAIL admin_api.sh did not end well' | tee -a "$folder/results"
+stop
 
 passed=$(grep -c '^ok ' "$folder/results" || true)
 failed=$(grep -c '^FAIL ' "$folder/results" || true)

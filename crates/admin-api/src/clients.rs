@@ -6,6 +6,18 @@ use serde::{Deserialize, Serialize};
 use signet_secret::SecretText;
 use utoipa::ToSchema;
 
+/// A grant type (RFC 6749 §4, §6).
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum GrantType {
+    /// A person's password with a code, in one request.
+    Password,
+    /// A refresh token.
+    RefreshToken,
+    /// The client's own credentials.
+    ClientCredentials,
+}
+
 /// A client.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"client_id": "018f0a8e-3c1b-7d2a-9c64-1f0e5b7a2d31", "name": "billing",
@@ -21,6 +33,7 @@ pub struct Client {
     /// The name.
     pub name: String,
     /// The grant types that it may use.
+    #[schema(value_type = BTreeSet<GrantType>)]
     pub grants: BTreeSet<String>,
     /// The scopes that it may ask for, separated by blanks.
     pub scope: String,
@@ -40,8 +53,10 @@ pub struct Client {
     "audiences": ["https://invoices.example"]}))]
 pub struct NewClient {
     /// The name.
+    #[schema(min_length = 1)]
     pub name: String,
-    /// The grant types: `password`, `refresh_token`, `client_credentials`.
+    /// The grant types.
+    #[schema(value_type = BTreeSet<GrantType>, min_items = 1)]
     pub grants: BTreeSet<String>,
     /// The scopes, separated by blanks.
     #[serde(default)]
@@ -59,6 +74,7 @@ pub struct NewClient {
 pub struct ClientChange {
     /// All grant types from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeSet<GrantType>>)]
     pub grants: Option<BTreeSet<String>>,
     /// All scopes from now on, separated by blanks.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -60,7 +60,7 @@ pub enum NewFactor {
     /// A counter-based code of a token with a button (RFC 4226).
     Hotp(NewHotp),
     /// Recovery codes: each good for one sign-in without the token. The answer shows them this once.
-    Recovery,
+    Recovery(NewRecovery),
     /// A YubiKey's OTP slot with its own AES key; no cloud is asked.
     YubicoOtp(NewYubicoOtp),
     /// A YubiKey's OTP slot whose AES key another validation server has (`mfa.yubico_validation`).
@@ -76,6 +76,7 @@ pub struct NewTotp {
     pub label: Option<String>,
     /// The HMAC's hash: `SHA1` (default), `SHA256`, `SHA512`. Many apps know SHA1 alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^SHA(1|256|512)$")]
     pub hash: Option<String>,
     /// Digits of a code: 6 (default) or 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +105,7 @@ pub struct NewHotp {
     pub label: Option<String>,
     /// The HMAC's hash: `SHA1` (default), `SHA256`, `SHA512`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^SHA(1|256|512)$")]
     pub hash: Option<String>,
     /// Digits of a code: 6 (default) or 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +122,11 @@ pub struct NewHotp {
     #[schema(value_type = Option<String>, format = Password)]
     pub secret_base32: Option<SecretText>,
 }
+
+/// Recovery codes, of which nothing is to be said.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRecovery {}
 
 /// A YubiKey's OTP slot.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -179,8 +186,10 @@ pub struct Enrolled {
 #[schema(example = json!({"valid_seconds": 86400, "codes": 1}))]
 pub struct NewReplacement {
     /// How long the codes hold, in seconds; at most 14 days.
+    #[schema(minimum = 1, maximum = 1_209_600)]
     pub valid_seconds: u32,
     /// How many codes, each good for one sign-in: 1 to 30.
+    #[schema(minimum = 1, maximum = 30)]
     pub codes: u32,
 }
 

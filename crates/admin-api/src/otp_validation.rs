@@ -86,7 +86,7 @@ pub struct OtpKey {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"public_id": "cccccccccccb", "private_id": "010203040506",
-    "secret_key": "000102030405060708090a0b0c0d0e0f"}))]
+    "secret_key": "6d1f0c83a95be24770d2c86e1b3f9a54"}))]
 pub struct NewOtpKey {
     /// What the key types first, in modhex.
     pub public_id: String,

@@ -8,6 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::factors::Factor;
 
+/// A role: printable ASCII without blanks, `"` and `\` (RFC 6749 §3.3).
+#[derive(ToSchema)]
+#[schema(value_type = String, pattern = "^[\\x21\\x23-\\x5B\\x5D-\\x7E]+$", example = "clerk")]
+pub struct Word(#[expect(dead_code, reason = "it describes what a text may be")] String);
+
 /// A user.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"id": "018f0a8e-3c1b-7d2a-9c64-1f0e5b7a2d31", "name": "ann", "roles": ["clerk"], "enabled": true,
@@ -35,13 +40,15 @@ pub struct User {
 #[schema(example = json!({"name": "ann", "roles": ["clerk"], "password": "correct horse battery staple"}))]
 pub struct NewUser {
     /// The name that will be typed at sign-in.
+    #[schema(min_length = 1)]
     pub name: String,
-    /// The roles.
+    /// The roles: printable ASCII without blanks, `"` and `\`.
     #[serde(default)]
+    #[schema(value_type = BTreeSet<Word>)]
     pub roles: BTreeSet<String>,
-    /// The password.
+    /// The password: at least 8 characters.
     #[serde(with = "crate::secret")]
-    #[schema(value_type = String, format = Password)]
+    #[schema(value_type = String, format = Password, min_length = 8)]
     pub password: SecretText,
 }
 
@@ -52,6 +59,7 @@ pub struct NewUser {
 pub struct UserChange {
     /// All of the user's roles from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeSet<Word>>)]
     pub roles: Option<BTreeSet<String>>,
     /// Whether the user may sign in. `false` ends sessions and refresh tokens at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,9 +71,9 @@ pub struct UserChange {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"password": "correct horse battery staple"}))]
 pub struct NewPassword {
-    /// The password.
+    /// The password: at least 8 characters.
     #[serde(with = "crate::secret")]
-    #[schema(value_type = String, format = Password)]
+    #[schema(value_type = String, format = Password, min_length = 8)]
     pub password: SecretText,
 }
 

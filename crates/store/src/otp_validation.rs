@@ -127,7 +127,7 @@ pub trait OtpValidation: Send + Sync {
         audit: Vec<AuditEvent>,
     ) -> Result<bool>;
 
-    /// The factor whose kind and [`handle`](signet_core::mfa::FactorDetail::handle) these are.
+    /// The factor whose kind and handle (what its kind is found by: a public id, the thumbprint of a key) these are.
     async fn factor_by_handle(&self, tenant: &TenantId, kind: FactorKind, handle: &str) -> Result<Option<Factor>>;
     /// Spends an OTP's counter for a request: [`OtpSpending::Spent`] for the one caller that raised the counter of the
     /// key or the factor of this public id to it, on any number of nodes. `audit` is recorded where it was spent.

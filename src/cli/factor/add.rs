@@ -11,7 +11,9 @@ use crate::cli::admin::Admin;
 use crate::cli::yubico_key::check_public_id;
 use crate::cli::{Ended, Output, YubicoKeyOptions, input};
 use crate::server::Need;
-use signet_admin_api::factors::{Enrolled, Factor, NewFactor, NewHotp, NewTotp, NewYubicoOtp, NewYubicoRemote};
+use signet_admin_api::factors::{
+    Enrolled, Factor, NewFactor, NewHotp, NewRecovery, NewTotp, NewYubicoOtp, NewYubicoRemote,
+};
 use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, TotpParameters, from_base32};
 use signet_core::secret::SecretText;
@@ -169,7 +171,7 @@ impl Add {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         let (user, new) = match self {
             Self::Piv(add) => return add.run(config, output).await,
-            Self::Recovery { user } => (user, NewFactor::Recovery),
+            Self::Recovery { user } => (user, NewFactor::Recovery(NewRecovery {})),
             Self::Totp { user, label, hash, digits, period, profile, token } => {
                 check_parameters(hash, digits, period)?;
                 let new = NewTotp {

@@ -96,7 +96,7 @@ pub(super) async fn add(
     Ok(Created(match new {
         NewFactor::Totp(new) => add_otp(&api, &name, totp(new)?, &caller).await?,
         NewFactor::Hotp(new) => add_otp(&api, &name, hotp(new)?, &caller).await?,
-        NewFactor::Recovery => with_codes(&factors.recovery.make_recovery_codes(&name, &caller).await?),
+        NewFactor::Recovery(_) => with_codes(&factors.recovery.make_recovery_codes(&name, &caller).await?),
         NewFactor::YubicoOtp(new) => {
             let label = new.label.clone().unwrap_or_else(|| "yubikey".to_owned());
             let key = yubico_key(&new.public_id, &new.private_id, &new.secret_key)?;

@@ -25,7 +25,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use signet_admin_api::ProblemKind;
+use signet_admin_api::{Problem, ProblemKind};
 use signet_service::{Deployment, Issuer};
 
 use body::{Asked, Body};
@@ -62,6 +62,7 @@ impl ApiState {
                        RFC 9457. Lists come by pages: `next` of a page is `after` of the next one.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
+    components(schemas(Problem, ProblemKind)),
     tags(
         (name = "users", description = "People who sign in"),
         (name = "factors", description = "What they sign in with beside the password"),
@@ -151,5 +152,11 @@ mod tests {
             }
         }
         assert!(count > 20, "{count}");
+        // What is referred to is there.
+        let text = document.to_string();
+        for reference in text.split("\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(document["components"]["schemas"][name].is_object(), "{name} is not described");
+        }
     }
 }

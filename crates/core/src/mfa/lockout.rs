@@ -46,7 +46,7 @@ impl Lockout {
 pub enum Target<'t> {
     /// Every factor whose codes are 6 or 8 digits: one guess is tried on all of them, so they are one target.
     Digits,
-    /// The one key that this handle names (see [`FactorDetail::handle`](super::FactorDetail::handle)), whoever's it is.
+    /// The one key that this handle names, whoever's it is.
     Key(&'t str),
     /// The recovery codes.
     Recovery,
