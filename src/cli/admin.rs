@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 use url::Url;
 
-use super::{Output, deployment};
+use super::{Ended, Output, deployment};
 use crate::config::Config;
 use crate::server::api::{ApiState, CLAIM_HEADER, Operator, router};
 use crate::server::{Need, Runtime, try_lock};
@@ -168,7 +168,11 @@ async fn reach(socket: &Path) -> anyhow::Result<Option<Way>> {
 }
 
 /// The address of a thing: each part of the path is a name, which may hold anything.
+/// Errors: a name is one that no URL can hold (RFC 3986 §5.2.4): dots would lead to another thing.
 fn url(path: &[&str], query: &impl Serialize) -> anyhow::Result<Url> {
+    if let Some(name) = path.iter().find(|name| matches!(**name, "" | "." | "..")) {
+        return Err(Ended::Usage(format!("nothing is named `{name}`")).into());
+    }
     let mut url = Url::parse("http://signet/api/v1")?;
     url.path_segments_mut().map_err(|()| anyhow::anyhow!("an http URL has a path"))?.extend(path);
     if let serde_json::Value::Object(members) = serde_json::to_value(query)? {
@@ -239,6 +243,9 @@ mod tests {
     fn names_in_a_path_are_encoded_and_a_query_says_what_is_there() {
         let plain = url(&["users", "ann/../bob?", "password"], &()).unwrap();
         assert_eq!(plain.as_str(), "http://signet/api/v1/users/ann%2F..%2Fbob%3F/password");
+        for nothing in ["", ".", ".."] {
+            assert!(url(&["users", nothing, "sessions"], &()).is_err(), "`{nothing}` leads elsewhere");
+        }
         let page = url(&["users"], &PageQuery { after: Some("a&b".to_owned()), limit: Some(7) }).unwrap();
         assert_eq!(page.as_str(), "http://signet/api/v1/users?after=a%26b&limit=7");
     }

@@ -137,6 +137,25 @@ fn beside_a_server_no_such_command_opens_the_store_or_a_module() {
 }
 
 #[test]
+fn a_name_of_dots_leads_to_nothing_else() {
+    let application = Application::new("");
+    let server = application.serve();
+    // What `users/../sessions` would come to.
+    application.add_user("sessions", "reader");
+    for name in [".", "..", ""] {
+        application.run(&["user", "sign-out", name]).fails(2, &["nothing is named"]);
+        application.run(&["user", "remove", name]).fails(2, &["nothing is named"]);
+        application.run_with(&["user", "add", name, "--password-stdin"], PASSWORD).fails(1, &["name"]);
+    }
+    assert_eq!(application.json(&["user", "list"]).as_array().map(Vec::len), Some(1));
+    // Other odd names are names.
+    application.add_user("a/b?c%2Fd#e", "reader");
+    assert_eq!(application.json(&["user", "show", "a/b?c%2Fd#e"])["name"], "a/b?c%2Fd#e");
+    application.json(&["user", "remove", "a/b?c%2Fd#e"]);
+    server.stop();
+}
+
+#[test]
 fn two_commands_at_once_without_a_server_come_one_after_the_other() {
     let application = Application::new("");
     let names: Vec<String> = (0..6).map(|number| format!("user-{number}")).collect();

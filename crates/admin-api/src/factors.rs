@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use signet_secret::SecretText;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 /// A factor, without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -219,18 +219,4 @@ pub struct TwoCodes {
     #[serde(with = "crate::secret")]
     #[schema(value_type = String, format = Password)]
     pub second: SecretText,
-}
-
-/// Whose factors are asked for, beside the page.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct FactorQuery {
-    /// The `next` of the page before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
-    /// How many at most, 1 to 1000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    pub limit: Option<u16>,
 }

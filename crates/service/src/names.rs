@@ -17,6 +17,10 @@ pub(crate) fn check_name(noun: &str, name: &str) -> Result<(), ChangeError> {
         );
         return Err(ChangeError::Input(text));
     }
+    // No URL could name it (RFC 3986 §5.2.4).
+    if matches!(name, "." | "..") {
+        return Err(ChangeError::Input(format!("a {noun} can't be named `{name}`")));
+    }
     Ok(())
 }
 

@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use super::body::Named;
 use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused};
-use signet_admin_api::Page;
 use signet_admin_api::factors::{
-    Enrolled, Factor, FactorChange, FactorQuery, NewFactor, NewHotp, NewReplacement, NewTotp, TwoCodes,
+    Enrolled, Factor, FactorChange, NewFactor, NewHotp, NewReplacement, NewTotp, TwoCodes,
 };
+use signet_admin_api::{Page, PageQuery};
 use signet_core::audit::RequestContext;
 use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, TotpParameters, from_base32};
@@ -55,11 +55,11 @@ fn enrolled(factor: &signet_store::Factor) -> Enrolled {
 }
 
 /// List everybody's factors
-#[utoipa::path(get, path = "/factors", tag = "factors", operation_id = "listAllFactors", params(FactorQuery),
+#[utoipa::path(get, path = "/factors", tag = "factors", operation_id = "listAllFactors", params(PageQuery),
     responses((status = 200, body = Page<Factor>), Faults))]
 pub(super) async fn all(
     State(api): State<ApiState>,
-    Asked(asked): Asked<FactorQuery>,
+    Asked(asked): Asked<PageQuery>,
 ) -> Result<Json<Page<Factor>>, Refused> {
     let lifecycle = &api.issuer().factors.lifecycle;
     let read = |after: Option<String>, most| async move {

@@ -54,7 +54,7 @@ impl ApiState {
     }
 }
 
-/// Which socket, and as whom: not part of the document, since each listener has its own.
+/// What the document says of the whole. It names no server: each listener has an address of its own.
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(
