@@ -56,7 +56,7 @@ impl Admin {
             }
             if let Some(lock) = try_lock(judged.store.folder())? {
                 let runtime = Box::new(deployment::open(config, need, output).await?);
-                let router = router(ApiState::new(runtime.signet.clone()));
+                let router = router(ApiState::new(runtime.signet.clone(), judged.admin.operators.clone()));
                 return Ok(Self { way: Way::Here { router, runtime, _lock: lock } });
             }
             anyhow::ensure!(

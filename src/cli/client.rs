@@ -10,6 +10,7 @@ use super::admin::Admin;
 use super::{Ended, Output, table, yes_no};
 use crate::server::Need;
 use signet_admin_api::clients::{Client, ClientChange, NewClient};
+use signet_core::admin::{AUDIENCE, AdminScope, AdminScopes, Noun};
 use signet_core::oauth::GrantType;
 
 #[derive(Debug, Subcommand)]
@@ -19,7 +20,7 @@ pub(super) enum ClientCommand {
         /// The client's name.
         name: String,
         /// Grant types, separated by commas: password, refresh_token, client_credentials.
-        #[arg(long, value_delimiter = ',', required = true)]
+        #[arg(long, value_delimiter = ',', required_unless_present_any = ["admin", "admin_noun"])]
         grant: Vec<String>,
         /// Scopes, separated by spaces.
         #[arg(long, default_value = "")]
@@ -27,6 +28,13 @@ pub(super) enum ClientCommand {
         /// The resource server that its tokens are for; may be given again. The issuer itself where none.
         #[arg(long, value_name = "URL")]
         audience: Vec<String>,
+        /// The client of one operator's machine: people sign in with it for the admin API, and have there what their roles grant.
+        #[arg(long, conflicts_with_all = ["grant", "scope", "audience"])]
+        admin: bool,
+        /// A client of the admin API that is software and acts by itself, for this noun (`users`, or `users:read`); may be given
+        /// again.
+        #[arg(long, value_name = "NOUN", conflicts_with_all = ["grant", "scope", "audience", "admin"])]
+        admin_noun: Vec<String>,
     },
     /// List clients.
     List,
@@ -71,6 +79,16 @@ fn row(client: &Client) -> [String; 6] {
     [client.name.clone(), yes_no(client.enabled), grants, client.scope.clone(), audiences, client.client_id.clone()]
 }
 
+/// A client of the admin API.
+fn for_admin(name: String, grant: GrantType, scopes: AdminScopes) -> NewClient {
+    let (grants, audiences) = ([grant.name().to_owned()].into(), [AUDIENCE.to_owned()].into());
+    NewClient { name, grants, scope: scopes.to_string(), audiences }
+}
+
+fn scopes_of(nouns: &[String]) -> Vec<String> {
+    nouns.iter().map(|noun| format!("admin:{noun}")).collect()
+}
+
 fn secret_of(client: &Client) -> &str {
     client.client_secret.as_ref().map_or("", |secret| secret.expose())
 }
@@ -93,6 +111,17 @@ impl ClientCommand {
             Self::Set { grant, scope, audience, .. } => (grant, scope.as_ref(), audience),
             _ => return Ok(()),
         };
+        if let Self::Add { admin_noun, .. } = self
+            && let Some(unknown) =
+                admin_noun.iter().zip(scopes_of(admin_noun)).find(|(_, scope)| AdminScope::named(scope).is_none())
+        {
+            let known = Noun::ALL.map(Noun::name).join(", ");
+            let text = format!(
+                "there is no noun `{}`: those of the admin API are {known}, each with `:read` to read alone",
+                unknown.0
+            );
+            return Err(Ended::Usage(text));
+        }
         for grant in grants {
             grant.parse::<GrantType>().map_err(|error| Ended::Usage(format!("`{grant}`: {error}")))?;
         }
@@ -108,9 +137,17 @@ impl ClientCommand {
     async fn ask(self, admin: &Admin, output: &Output) -> anyhow::Result<()> {
         let change = async |name: &str, change: ClientChange| admin.patch::<Client>(&["clients", name], &change).await;
         match self {
-            Self::Add { name, grant, scope, audience } => {
-                let (grants, audiences) = (grant.into_iter().collect(), audience.into_iter().collect());
-                let new = NewClient { name, grants, scope, audiences };
+            Self::Add { name, grant, scope, audience, admin: is_operators, admin_noun } => {
+                let new = match (is_operators, admin_noun.as_slice()) {
+                    (true, _) => for_admin(name, GrantType::Password, AdminScopes::all()),
+                    (false, []) => {
+                        let (grants, audiences) = (grant.into_iter().collect(), audience.into_iter().collect());
+                        NewClient { name, grants, scope, audiences }
+                    }
+                    (false, nouns) => {
+                        for_admin(name, GrantType::ClientCredentials, AdminScopes::among(&scopes_of(nouns)))
+                    }
+                };
                 let client: Client = admin.post(&["clients"], &new).await?;
                 output.value(&client, |client| {
                     let (id, secret) = (&client.client_id, secret_of(client));

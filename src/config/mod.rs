@@ -148,7 +148,7 @@ impl Config {
             server,
             policy: policy::read(whole.section("policy", policy::KEYS)?)?,
             audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,
-            admin: AdminConfig::read(&whole.section("admin", admin::KEYS)?, &store)?,
+            admin: AdminConfig::read(whole.section("admin", admin::KEYS)?, &store)?,
             log: LogConfig::read(whole.section("log", log::KEYS)?)?,
         })
     }

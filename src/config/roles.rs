@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ConfigError;
 use super::section::Map;
+use signet_core::admin::{AdminScope, is_reserved};
 use signet_core::oauth::scope::is_scope_token;
 
 /// `[roles]`: role → scopes, e.g. `reader = ["read"]`.
@@ -20,6 +21,11 @@ pub(super) fn read(map: Option<Map>) -> Result<Option<Roles>, ConfigError> {
         }
         if !scopes.iter().all(|scope| is_scope_token(scope)) {
             return Err(refuse("a scope has printable ASCII characters, without space, \" and \\ (RFC 6749 §3.3)"));
+        }
+        if let Some(unknown) = scopes.iter().find(|scope| is_reserved(scope) && AdminScope::named(scope).is_none()) {
+            return Err(refuse(&format!(
+                "there is no scope `{unknown}`: those that begin with admin: are the deployment's"
+            )));
         }
         Ok((role, scopes.into_iter().collect()))
     });

@@ -59,6 +59,7 @@ fn all_keys() -> BTreeSet<String> {
     let tables = [
         "mfa.piv",
         "server.tls",
+        "admin.operators",
         "server.limits",
         "hsm.pin",
         "mfa.yubico_validation",
@@ -67,7 +68,8 @@ fn all_keys() -> BTreeSet<String> {
         "policy.scopes",
         "policy.roles",
     ];
-    let by_name = ["roles.ROLE", "policy.clients.NAME", "policy.scopes.SCOPE", "policy.roles.ROLE"];
+    let by_name =
+        ["roles.ROLE", "admin.operators.ACCOUNT", "policy.clients.NAME", "policy.scopes.SCOPE", "policy.roles.ROLE"];
     paths.filter(|path| !tables.contains(&path.as_str())).chain(by_name.map(str::to_owned)).collect()
 }
 

@@ -38,7 +38,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
 pub(super) async fn attach(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
     let request_id = state.issuer().ids.next();
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let context = RequestContext { request_id: Some(request_id.clone()), address, operator: None };
+    let context = RequestContext { request_id: Some(request_id.clone()), address, ..RequestContext::NONE };
     request.extensions_mut().insert(Context(context));
     let deadline: Duration = state.limits.request_deadline;
     let mut response = match host::refuse(&state.hosts, &request) {

@@ -128,7 +128,7 @@ pub(crate) async fn run_on(
     let handle = Handle::new();
     let routes = router(HttpState { signet: signet.clone(), limits, hosts });
     let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
-    let commands = commands.serve(ApiState::new(signet.clone()));
+    let commands = commands.serve(ApiState::new(signet.clone(), runtime.config.admin.operators.clone()));
     ready(address, &signet.issuer().settings.issuer);
     let early = tokio::select! {
         () = asked_to_stop(&mut signals, &mut background) => None,

@@ -3,6 +3,7 @@
 mod commands;
 mod conditions;
 mod guide;
+mod operators;
 mod socket;
 
 use std::time::Duration;

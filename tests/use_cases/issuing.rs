@@ -15,7 +15,7 @@ use signet_store::{GrantId, Grants as _};
 use crate::support::people::{PASSWORD, TestClient, asking, presented, secret, shown, words};
 use crate::support::{InProcess, context};
 
-const HERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
+const HERE: RequestContext = RequestContext::NONE;
 const UNAVAILABLE: Result<(), OAuthError> =
     Err(OAuthError::TemporarilyUnavailable { retry_after: Duration::from_secs(1) });
 

@@ -38,6 +38,7 @@ mod joining;
 mod key_ring;
 mod list;
 mod nodes;
+mod operators;
 mod otp_validation;
 mod piv;
 mod readiness;

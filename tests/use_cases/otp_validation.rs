@@ -13,7 +13,7 @@ use crate::support::codes::YubiKey;
 use crate::support::people::{PASSWORD, shown};
 use crate::support::{InProcess, context};
 
-const HERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
+const HERE: RequestContext = RequestContext::NONE;
 
 fn new_client(name: &str, id: Option<u64>) -> NewOtpClient {
     let id = id.and_then(ClientNumber::new);

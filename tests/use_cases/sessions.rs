@@ -12,7 +12,7 @@ use crate::support::people::{PASSWORD, secret};
 use crate::support::{InProcess, context};
 
 const SECOND: Duration = Duration::from_secs(1);
-const HERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
+const HERE: RequestContext = RequestContext::NONE;
 
 #[tokio::test]
 async fn a_session_ends_after_fifteen_minutes_without_use() {

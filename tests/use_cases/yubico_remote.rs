@@ -21,7 +21,7 @@ use crate::support::people::{PASSWORD, shown};
 use crate::support::{InProcess, context};
 use signet_core::oauth::ClientId;
 
-const HERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
+const HERE: RequestContext = RequestContext::NONE;
 
 /// What becomes of an answer on its way; `None` where nothing gets through either way.
 type Meddler = Option<fn(String) -> String>;

@@ -7,6 +7,7 @@
 //! | [`mfa`] | what proves a person: factors, lockout, the resulting authentication |
 //! | [`keys`] | key identity, the key ring's states, custody, the ports to the HSM |
 //! | [`admission`] | what a node is told that joins, and the code that people compare |
+//! | [`admin`] | who may do what as an operator |
 //! | [`audit`] | what a record says, how records are chained and checkpoints signed |
 //! | [`backup`] | what a backup's file says, and what is signed of it |
 //! | [`row_keys`] | by which keys the store's rows are authenticated |
@@ -18,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod admission;
 pub mod audit;
 pub mod backup;

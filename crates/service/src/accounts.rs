@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::names::check_words;
-use crate::{ChangeError, check_name, password_row, still_there};
+use crate::{ChangeError, OperatorRights, check_name, password_row, still_there};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::lockout::LockedAccount;
@@ -15,6 +15,7 @@ module! {
     /// The users of a tenant, as operators see and change them.
     pub struct Accounts {
         takes clock, ids, random, settings, vault, throttles, users;
+        calls rights: OperatorRights;
     }
 }
 
@@ -29,6 +30,7 @@ impl Accounts {
     ) -> Result<User, ChangeError> {
         check_name("user", name)?;
         check_words("role", &roles)?;
+        self.rights.to_give_roles(&roles, context).await?;
         let id = UserId::new(self.ids.next());
         let user = User {
             tenant: self.settings.tenant.clone(),
@@ -62,7 +64,7 @@ impl Accounts {
 
     /// Lets a user sign in again, or no more. Disabling ends the user's refresh families at once.
     pub async fn enable_user(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
-        let user = self.find_user(name).await?;
+        let user = self.touched(name, context).await?;
         let told = self.user_changed(&user, Change::enabled(enabled), context);
         let set = self.users.set_user_enabled(&user.tenant, &user.id, enabled, self.clock.now(), vec![told]);
         still_there(set.await?, "user", name)
@@ -76,7 +78,8 @@ impl Accounts {
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
         check_words("role", &roles)?;
-        let user = self.find_user(name).await?;
+        let user = self.touched(name, context).await?;
+        self.rights.to_give_roles(&roles, context).await?;
         let told =
             AuditEvent { roles: Some(roles.clone()), ..self.user_changed(&user, Change::RolesReplaced, context) };
         let set = self.users.set_user_roles(&user.tenant, &user.id, &roles, vec![told]);
@@ -90,7 +93,7 @@ impl Accounts {
         password: &SecretText,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        let user = self.find_user(name).await?;
+        let user = self.touched(name, context).await?;
         let sealed = self.seal_password(&user.id, password).await?;
         let told = self.user_changed(&user, Change::PasswordReplaced, context);
         let set = self.users.set_user_password(&user.tenant, &user.id, &sealed, self.clock.now(), vec![told]);
@@ -99,9 +102,16 @@ impl Accounts {
 
     /// Removes a user with factors and grants.
     pub async fn remove_user(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
-        let user = self.find_user(name).await?;
+        let user = self.touched(name, context).await?;
         let told = self.user_changed(&user, Change::Removed, context);
         still_there(self.users.remove_user(&user.tenant, &user.id, vec![told]).await?, "user", name)
+    }
+
+    /// The user of this name, whom the operator may change.
+    async fn touched(&self, name: &str, context: &RequestContext) -> Result<User, ChangeError> {
+        let user = self.find_user(name).await?;
+        self.rights.over_user(&user, context).await?;
+        Ok(user)
     }
 
     fn user_changed(&self, user: &User, change: Change, context: &RequestContext) -> AuditEvent {
@@ -140,7 +150,7 @@ impl Accounts {
 
     /// Gives a user all tries again; says whether any had been counted.
     pub async fn unlock_user(&self, name: &str, context: &RequestContext) -> Result<bool, ChangeError> {
-        let user = self.find_user(name).await?;
+        let user = self.touched(name, context).await?;
         let told = AuditEvent::new(Event::UserChanged, Outcome::Done, user.tenant.as_str(), context)
             .user(user.id.as_str())
             .change(Change::TriesForgotten);

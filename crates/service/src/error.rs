@@ -28,6 +28,9 @@ pub enum ChangeError {
     /// The input is not acceptable.
     #[error("{0}")]
     Input(String),
+    /// The operator may not do this.
+    #[error("{0}")]
+    Forbidden(String),
     /// The deployment has no key of this kind yet.
     #[error("the deployment has no {0} key yet; run `signet init` first")]
     NotInitialised(&'static str),

@@ -10,14 +10,15 @@ use crate::issuing::Issuing;
 use crate::issuing::introspection::Introspection;
 use crate::issuing::refresh::Refreshing;
 use crate::issuing::revocation::Revocation;
+use crate::operators::tokens::OperatorTokens;
 use crate::otp_validation::OtpValidation;
 use crate::sessions::BrowserSessions;
 use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::piv::PivCards;
 use crate::sign_in::security_keys::SecurityKeys;
 use crate::{
-    Accounts, Base, ClientAuthenticator, Decoys, Directory, FactorProofs, ResealState, Settings, SignIn, Signatures,
-    SignedState, TokenMaker, Tries,
+    Accounts, Base, ClientAuthenticator, Decoys, Directory, FactorProofs, OperatorRights, ResealState, Settings,
+    SignIn, Signatures, SignedState, TokenMaker, Tries,
 };
 
 /// What is one tenant's: its settings, users, clients, factors, sessions and tokens.
@@ -38,6 +39,8 @@ pub struct Issuer {
     pub sessions: Arc<BrowserSessions>,
     /// The factors.
     pub factors: Factors,
+    /// What tokens are worth at the admin API.
+    pub operator_tokens: Arc<OperatorTokens>,
     /// The tokens.
     pub issuing: Arc<Issuing>,
     /// The validation server for Yubico OTPs.
@@ -53,7 +56,8 @@ impl Issuer {
         resealing: &Arc<ResealState>,
         intake: &Arc<EnvelopeIntake>,
     ) -> Self {
-        let accounts = Accounts::new(base);
+        let rights = OperatorRights::new(base);
+        let accounts = Accounts::new(base, &rights);
         let client_authenticator = ClientAuthenticator::new(base);
         let signed_state = SignedState::new(base);
         let (piv, proofs, tries) = (PivCards::new(base), FactorProofs::new(base), Tries::new(base));
@@ -65,14 +69,15 @@ impl Issuer {
         let refreshing = Refreshing::new(base, &client_authenticator, &maker);
         let issuing =
             Issuing::new(base, &introspection, &revocation, &client_authenticator, &refreshing, &sign_in, &maker);
-        let factors = Factors::new(base, &accounts, &sign_in, &signed_state);
+        let factors = Factors::new(base, &rights, &accounts, &sign_in, &signed_state);
         Self {
             settings: base.settings.clone(),
             directory: base.directory.clone(),
-            clients: ClientRegistry::new(base),
-            sessions: BrowserSessions::new(base, &sign_in),
-            otp_validation: OtpValidation::new(base, &factors.lifecycle, &sign_in.decoys),
+            clients: ClientRegistry::new(base, &rights),
+            sessions: BrowserSessions::new(base, &sign_in, &rights),
+            otp_validation: OtpValidation::new(base, &factors.lifecycle, &rights, &sign_in.decoys),
             ids: base.ids.clone(),
+            operator_tokens: OperatorTokens::new(base, &maker),
             accounts,
             client_authenticator,
             sign_in,

@@ -8,6 +8,7 @@
 //! | [`clients`] | who a piece of software is, and what it may ask for |
 //! | [`accounts`] | who the users are |
 //! | [`factors`] | what a person proves themselves by |
+//! | [`operators`] | who an operator is by a token, and whom an operator may touch |
 //! | [`otp_validation`] | whether an OTP that another service was shown is good |
 //! | [`key_ring`] | which keys sign, from when to when |
 //! | [`hsm_membership`] | which HSM tokens belong to the deployment, and what is sealed for each |
@@ -47,6 +48,7 @@ pub mod issuing;
 pub mod key_ring;
 mod names;
 pub mod nodes;
+pub mod operators;
 pub mod otp_validation;
 mod pages;
 mod ports;
@@ -85,6 +87,7 @@ use key_ring::key_maker::KeyMaker;
 use key_ring::rotation::steps::KeyChanges;
 use key_ring::signatures::Signatures;
 use names::check_name;
+use operators::rights::OperatorRights;
 use readiness::ReadinessState;
 use rows::{decoy_row, factor_row, password_row, row_of_factor};
 use sessions::LiveSession;

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
-use crate::{ChangeError, KeyAnswer, SignIn, SignInError, Surface, Unavailable, still_there};
+use crate::{ChangeError, KeyAnswer, OperatorRights, SignIn, SignInError, Surface, Unavailable, still_there};
 use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::{Authentication, Credentials, Proved, SecondFactor};
 use signet_core::random;
@@ -49,7 +49,7 @@ module! {
     /// Begins, renews, finds and ends sessions.
     pub struct BrowserSessions {
         takes clock, ids, random, settings, audit, sessions, users, secret;
-        calls sign_in: SignIn;
+        calls sign_in: SignIn, rights: OperatorRights;
     }
 }
 
@@ -240,6 +240,7 @@ impl BrowserSessions {
     /// Has an operator end one session of a user.
     /// Errors: [`ChangeError::Missing`] where it is gone, or another user's.
     pub async fn end_session_of(&self, user: &UserId, id: &str, context: &RequestContext) -> Result<(), ChangeError> {
+        self.rights.over_user_of(user, context).await?;
         let told = self.ended(user, context).detail(format!("session {id}"));
         let ended = self.sessions.end_session(&self.settings.tenant, user, &SessionId::new(id), vec![told]).await?;
         still_there(ended, "session", id)
@@ -247,6 +248,7 @@ impl BrowserSessions {
 
     /// Has an operator end all that a user's credentials have led to.
     pub async fn sign_out(&self, user: &UserId, context: &RequestContext) -> Result<(), ChangeError> {
+        self.rights.over_user_of(user, context).await?;
         let told = self.ended(user, context).detail("all sessions and grants");
         let tenant = &self.settings.tenant;
         let ended = self.sessions.sign_out_everywhere(tenant, user, self.clock.now(), vec![told]).await?;

@@ -11,6 +11,7 @@ mod factors;
 mod lists;
 mod operator;
 mod otp_validation;
+mod permission;
 mod preconditions;
 mod refusal;
 mod stock;
@@ -32,7 +33,7 @@ use signet_service::{Deployment, Issuer};
 use body::{Asked, Body};
 pub use factors::view as factor_view;
 use operator::Caller;
-pub use operator::{CLAIM_HEADER, Operator};
+pub use operator::{AccountScopes, CLAIM_HEADER, Operator};
 use refusal::{Created, Faults, Refused};
 
 /// What every operation is handed.
@@ -41,12 +42,14 @@ pub struct ApiState {
     signet: Arc<Deployment>,
     /// One change at a time may depend on what was there before it.
     changes: Arc<tokio::sync::Mutex<()>>,
+    /// What accounts of this machine may do.
+    accounts: Arc<AccountScopes>,
 }
 
 impl ApiState {
-    /// The state over a deployment.
-    pub fn new(signet: Arc<Deployment>) -> Self {
-        Self { signet, changes: Arc::default() }
+    /// The state over a deployment, with what accounts of this machine may do.
+    pub fn new(signet: Arc<Deployment>, accounts: AccountScopes) -> Self {
+        Self { signet, changes: Arc::default(), accounts: Arc::new(accounts) }
     }
 
     fn issuer(&self) -> &Issuer {
@@ -116,14 +119,17 @@ fn described() -> (Router<ApiState>, OpenApi) {
             part.additional_properties = None;
         }
     }
+    permission::describe(&mut document);
     (router, document)
 }
 
 /// The router of the admin API. Whoever asks is put beside each request by the listener, as an [`Operator`].
 pub fn router(state: ApiState) -> Router {
     let (router, document) = described();
+    let scopes = permission::scopes_of(&document);
     let document = documents::Served::new(&document);
     let operations = router
+        .route_layer(middleware::from_fn_with_state(Arc::new(scopes), permission::judge))
         .route("/api/openapi.json", axum::routing::get(move || std::future::ready(document.answer())))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
@@ -149,6 +155,7 @@ async fn no_such_method(method: Method, uri: Uri) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signet_core::admin::AdminScope;
 
     #[test]
     fn every_operation_says_what_it_takes_and_answers() {
@@ -162,6 +169,8 @@ mod tests {
                 assert!(operation["summary"].as_str().is_some_and(|text| text.len() > 8), "{name}");
                 assert!(operation["operationId"].is_string() && operation["tags"].is_array(), "{name}");
                 assert!(operation["responses"]["503"].is_object(), "{name}");
+                let scope = operation["security"][0]["token"][0].as_str().and_then(AdminScope::named);
+                assert!(scope.is_some(), "{name}: its tag is no noun of signet_core::admin, so that nobody may do it");
                 let body = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
                 let Some(schema) = body.as_str().and_then(|name| name.rsplit('/').next()) else { continue };
                 assert!(document["components"]["schemas"][schema]["example"].is_object(), "{name}: no example");

@@ -1,9 +1,13 @@
-//! Who asks: the account that the kernel names at the other end of the socket.
+//! Who asks: by a token, the person or the software that it was given to; without one, the account that the kernel names at the other
+//! end of the socket.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::IncomingStream;
@@ -12,11 +16,17 @@ use tokio::net::UnixListener;
 
 use super::{ApiState, Refused};
 use signet_admin_api::ProblemKind;
+use signet_core::admin::{AdminScopes, Authority, OperatorKind};
 use signet_core::audit::RequestContext;
+use signet_service::operators::tokens::JudgedToken;
 
 /// Who an operator says to be, where several people share a system account. Written down, and decides nothing by itself.
 pub const CLAIM_HEADER: HeaderName = HeaderName::from_static("signet-operator");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What accounts of this machine may do: those that are named here, by number or name, have these scopes and no others; all
+/// others have every one.
+pub type AccountScopes = BTreeMap<String, AdminScopes>;
 
 /// The system account at the other end of the socket, as the kernel names it; the command's own where there is no server.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +41,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Operator {
     }
 }
 
-/// Who asks, as the audit record will say.
+/// Who asks, as the audit record will say, and by what right.
 #[derive(Debug, Clone)]
 pub(super) struct Caller(pub(super) RequestContext);
 
@@ -50,30 +60,76 @@ fn nobody() -> Refused {
 /// Puts who asks beside a request, and gives it an id.
 pub(super) async fn attach(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let request_id = state.issuer().ids.next();
-    let claim = match request.headers().get(CLAIM_HEADER).map(claimed) {
-        None => None,
-        Some(Some(claim)) => Some(claim),
-        Some(None) => return bad_claim().into_response(),
-    };
-    let operator = request.extensions().get::<ConnectInfo<Operator>>().map(|operator| operator.0);
-    let account = match operator.and_then(|operator| operator.uid) {
-        Some(uid) => account_of(uid).await.map(|account| (uid, account)),
-        None => None,
-    };
-    let asks = account.map(|(uid, account)| told(uid, &account, claim.as_deref()));
-    let mut response = match asks {
-        Some(operator) => {
-            let context =
-                RequestContext { request_id: Some(request_id.clone()), address: None, operator: Some(operator) };
+    let mut response = match who_asks(&state, request.headers(), request.extensions()).await {
+        Ok(context) => {
+            let context = RequestContext { request_id: Some(request_id.clone()), ..context };
             request.extensions_mut().insert(Caller(context));
             next.run(request).await
         }
-        None => nobody().into_response(),
+        Err(refused) => refused.into_response(),
     };
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// A token that is shown is judged, whatever listener it came by: then nobody acts as the account that they are.
+async fn who_asks(state: &ApiState, headers: &HeaderMap, extensions: &Extensions) -> Result<RequestContext, Refused> {
+    let account = extensions.get::<ConnectInfo<Operator>>().map(|operator| operator.0);
+    let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    if let Some(shown) = headers.get(header::AUTHORIZATION) {
+        let token = shown.to_str().ok().and_then(bearer_token).ok_or_else(no_bearer)?;
+        return match state.issuer().operator_tokens.judge_token(token, address).await? {
+            JudgedToken::Operator(context) => Ok(context),
+            JudgedToken::TooWeak => Err(too_weak()),
+            JudgedToken::Invalid => Err(invalid()),
+        };
+    }
+    let Some(account) = account else { return Err(no_token()) };
+    let claim = match headers.get(CLAIM_HEADER).map(claimed) {
+        None => None,
+        Some(Some(claim)) => Some(claim),
+        Some(None) => return Err(bad_claim()),
+    };
+    let uid = account.uid.ok_or_else(nobody)?;
+    let account = account_of(uid).await.ok_or_else(nobody)?;
+    let named = state.accounts.get(&uid.to_string()).or_else(|| state.accounts.get(&account));
+    let scopes = named.cloned().unwrap_or_else(AdminScopes::all);
+    Ok(RequestContext {
+        operator: Some(told(uid, &account, claim.as_deref())),
+        authority: Authority::Operator { kind: OperatorKind::Account, scopes },
+        ..RequestContext::NONE
+    })
+}
+
+/// The token of a Bearer header (RFC 6750 §2.1).
+fn bearer_token(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start()).filter(|token| !token.is_empty())
+}
+
+fn no_token() -> Refused {
+    Refused::unauthenticated(
+        None,
+        "a token is needed: `signet login` with a client that `signet client add --admin` made",
+    )
+}
+
+fn no_bearer() -> Refused {
+    Refused::unauthenticated(Some("invalid_request"), "the Authorization header holds no Bearer token (RFC 6750)")
+}
+
+fn invalid() -> Refused {
+    let detail =
+        "the token does not hold here: it is no token for the admin API, has expired, or has ended. Sign in again";
+    Refused::unauthenticated(Some("invalid_token"), detail)
+}
+
+fn too_weak() -> Refused {
+    let detail =
+        "this sign-in does not prove what the policy asks of operators: sign in again with a stronger second factor";
+    Refused::unauthenticated(Some("insufficient_user_authentication"), detail)
 }
 
 /// The operator as the audit record says: `ann (uid 1000)`, and `bob by ann (uid 1000)` where a name was claimed.
@@ -111,6 +167,15 @@ mod tests {
     fn number_and_name_are_told_and_a_claim_beside_them() {
         assert_eq!(told(1000, "ann", None), "ann (uid 1000)");
         assert_eq!(told(1000, "ann", Some("bob")), "bob by ann (uid 1000)");
+    }
+
+    #[test]
+    fn a_token_comes_as_a_bearer() {
+        assert_eq!(bearer_token("Bearer abc"), Some("abc"));
+        assert_eq!(bearer_token("bearer  abc"), Some("abc"));
+        for other in ["abc", "Basic abc", "Bearer", "Bearer "] {
+            assert_eq!(bearer_token(other), None, "{other}");
+        }
     }
 
     #[tokio::test]

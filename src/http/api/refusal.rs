@@ -7,16 +7,44 @@ use serde::Serialize;
 use utoipa::IntoResponses;
 
 use signet_admin_api::{Problem, ProblemKind};
+use signet_core::admin::AdminScope;
 use signet_service::{ChangeError, Unavailable};
 use signet_store::StoreFailure;
 
+/// What a client is asked to have a token for (RFC 6750 §3).
+const REALM: &str = "signet-admin";
+
 /// An operation that was not done, and why.
 #[derive(Debug)]
-pub(super) struct Refused(Problem);
+pub(super) struct Refused {
+    problem: Problem,
+    /// What `WWW-Authenticate` says (RFC 6750 §3): to whoever asks by a token, or should.
+    challenge: Option<String>,
+}
 
 impl Refused {
     pub(super) fn new(kind: ProblemKind, status: StatusCode, detail: impl Into<String>) -> Self {
-        Self(Problem::new(kind, status.as_u16(), detail))
+        Self { problem: Problem::new(kind, status.as_u16(), detail), challenge: None }
+    }
+
+    /// 401: who asks is not known. `error` is a code of RFC 6750 §3.1 or RFC 9470, where a token was shown.
+    pub(super) fn unauthenticated(error: Option<&'static str>, detail: &'static str) -> Self {
+        let challenge = error.map_or_else(String::new, |error| format!(", error=\"{error}\""));
+        let refused = Self::new(ProblemKind::Unauthenticated, StatusCode::UNAUTHORIZED, detail);
+        Self { challenge: Some(format!("Bearer realm=\"{REALM}\"{challenge}")), ..refused }
+    }
+
+    /// 403: who asks lacks a scope.
+    pub(super) fn insufficient(scope: AdminScope, by_token: bool) -> Self {
+        let detail = match by_token {
+            true => {
+                format!("the token lacks the scope {scope}: a role of yours has to grant it, and the client to have it")
+            }
+            false => format!("this account lacks the scope {scope} (`[admin.operators]`)"),
+        };
+        let challenge = format!("Bearer realm=\"{REALM}\", error=\"insufficient_scope\", scope=\"{scope}\"");
+        let refused = Self::new(ProblemKind::Forbidden, StatusCode::FORBIDDEN, detail);
+        Self { challenge: by_token.then_some(challenge), ..refused }
     }
 
     /// 422: what was asked for can't be.
@@ -40,6 +68,7 @@ impl From<ChangeError> for Refused {
             ChangeError::Taken { .. } | ChangeError::NotInitialised(_) => Self::conflict(detail),
             ChangeError::Missing { .. } => Self::new(ProblemKind::NotFound, StatusCode::NOT_FOUND, detail),
             ChangeError::Input(_) => Self::input(detail),
+            ChangeError::Forbidden(_) => Self::new(ProblemKind::Forbidden, StatusCode::FORBIDDEN, detail),
             ChangeError::Store(error) => match error.failure {
                 StoreFailure::Unavailable(_) | StoreFailure::Busy(_) | StoreFailure::NoRowKeys => {
                     Self::unavailable(detail)
@@ -65,9 +94,12 @@ impl From<Unavailable> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self.0)).into_response();
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.problem)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 }
@@ -88,6 +120,9 @@ pub(super) enum Faults {
     /// The request can't be read.
     #[response(status = 400, content_type = "application/problem+json")]
     Unreadable(Problem),
+    /// A token is asked for, or the one that was shown does not hold.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(Problem),
     /// Who asks may not do this.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),

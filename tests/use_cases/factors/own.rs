@@ -11,7 +11,7 @@ use crate::support::InProcess;
 use crate::support::codes::SixDigits;
 use crate::support::people::{Person, STEP, secret};
 
-const HERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
+const HERE: RequestContext = RequestContext::NONE;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Begins to set up an app; returns what the form carries, and the app.

@@ -15,7 +15,7 @@ use crate::support::InProcess;
 use crate::support::people::{PASSWORD, Person, secret};
 use crate::support::security_key::SecurityKey;
 
-const HERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
+const HERE: RequestContext = RequestContext::NONE;
 const ORIGIN: &str = "https://signet.example";
 
 async fn stage() -> (InProcess, Person) {

@@ -324,5 +324,5 @@ pub(crate) fn context() -> RequestContext {
 
 /// The request of this operator.
 pub(crate) fn operator(name: &str) -> RequestContext {
-    RequestContext { request_id: None, address: None, operator: Some(name.to_owned()) }
+    RequestContext { operator: Some(name.to_owned()), ..RequestContext::NONE }
 }

@@ -26,7 +26,7 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// How long a code of an authenticator app is shown.
 pub(crate) const STEP: Duration = Duration::from_secs(30);
 /// The only address that anybody signs in from.
-const SOMEWHERE: RequestContext = RequestContext { request_id: None, address: None, operator: None };
+const SOMEWHERE: RequestContext = RequestContext::NONE;
 
 /// A user with the password [`PASSWORD`] and an authenticator app.
 pub(crate) struct Person {

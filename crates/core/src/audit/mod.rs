@@ -21,6 +21,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::Authority;
 use crate::mfa::UsedFactor;
 use crate::words::words;
 use signet_jose::clock::Timestamp;
@@ -196,9 +197,17 @@ pub struct RequestContext {
     /// The peer's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// The operating-system user of a command.
+    /// Who asked as an operator: a system account, or a person or software by a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
+    /// By what right the request is made. The record does not say it.
+    #[serde(skip)]
+    pub authority: Authority,
+}
+
+impl RequestContext {
+    /// Nobody in particular, from nowhere.
+    pub const NONE: Self = Self { request_id: None, address: None, operator: None, authority: Authority::Own };
 }
 
 /// One decision, before it has its place in the chain. It never carries a secret: no password, code, token, seed,

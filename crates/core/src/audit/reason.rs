@@ -119,6 +119,8 @@ words! {
         Operator = "operator",
         /// An operator accepted the alarm.
         AlarmAccepted = "alarm_accepted",
+        /// The operator has less than what the change gives, or than whom it touches.
+        MoreThanOperator = "more_than_operator",
         /// Another process was faster.
         Overtaken = "overtaken",
     }

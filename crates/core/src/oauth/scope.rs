@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::OAuthError;
+use crate::admin::{self, AdminScope, AdminScopes};
 
 /// A set of scopes.
 pub type Scopes = BTreeSet<String>;
@@ -28,11 +29,23 @@ impl RoleScopes {
         scopes.into_iter().collect()
     }
 
+    /// The scopes of the deployment that these roles grant.
+    pub fn admin_scopes(&self, roles: &BTreeSet<String>) -> AdminScopes {
+        let granted_by = |role| self.0.as_ref().and_then(|granted_by| granted_by.get(role));
+        AdminScopes::among(roles.iter().filter_map(granted_by).flatten())
+    }
+
     /// Of `scopes`, those that these roles grant.
     pub fn limit(&self, scopes: &Scopes, roles: &BTreeSet<String>) -> Scopes {
-        let Some(granted_by) = &self.0 else { return scopes.clone() };
+        let Some(granted_by) = &self.0 else {
+            // What operators may do is given by name or not at all.
+            return scopes.iter().filter(|scope| !admin::is_reserved(scope)).cloned().collect();
+        };
         let granted: BTreeSet<&String> = roles.iter().filter_map(|role| granted_by.get(role)).flatten().collect();
-        scopes.iter().filter(|scope| granted.contains(scope)).cloned().collect()
+        // Who may change a thing may read it.
+        let admin = self.admin_scopes(roles);
+        let reads = |scope: &String| AdminScope::named(scope).is_some_and(|scope| admin.includes(scope));
+        scopes.iter().filter(|scope| granted.contains(scope) || reads(scope)).cloned().collect()
     }
 }
 
@@ -102,6 +115,9 @@ mod tests {
         let granting = RoleScopes::granting(BTreeMap::from([("reader".to_owned(), scopes("read"))]));
         assert_eq!(granting.limit(&scopes("read write"), &roles), scopes("read"));
         assert_eq!(RoleScopes::claims_only().limit(&scopes("read write"), &roles), scopes("read write"));
+        // The deployment's scopes are never everybody's.
+        assert_eq!(RoleScopes::claims_only().limit(&scopes("read admin:users"), &roles), scopes("read"));
+        assert!(RoleScopes::claims_only().admin_scopes(&roles).is_empty() && granting.admin_scopes(&roles).is_empty());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::names::check_words;
 use crate::pages::all_pages;
-use crate::{ChangeError, check_name, still_there};
+use crate::{ChangeError, OperatorRights, check_name, still_there};
+use signet_core::admin::judge_client;
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes, scope};
 use signet_core::random;
@@ -38,6 +39,7 @@ module! {
     /// The OAuth clients of a tenant, as operators see and change them.
     pub struct ClientRegistry {
         takes clock, ids, random, settings, clients;
+        calls rights: OperatorRights;
     }
 }
 
@@ -54,6 +56,8 @@ impl ClientRegistry {
             return Err(no_grants());
         }
         check_audiences(&new.audiences)?;
+        check_admin(&new.grants, &new.scopes, &new.audiences)?;
+        self.rights.to_give_scopes(&new.scopes, context).await?;
         let secret = SecretText::new(random::url_text::<32>(self.random.as_ref()));
         let audiences = self.or_issuer(new.audiences);
         let client = Client {
@@ -106,7 +110,7 @@ impl ClientRegistry {
         rights: ClientRights,
         context: &RequestContext,
     ) -> Result<Client, ChangeError> {
-        let before = self.find_client(name).await?;
+        let before = self.touched(name, context).await?;
         let mut client = before.clone();
         if let Some(grants) = rights.grants {
             client.grants = grants;
@@ -122,6 +126,8 @@ impl ClientRegistry {
         if client.grants.is_empty() {
             return Err(no_grants());
         }
+        check_admin(&client.grants, &client.scopes, &client.audiences)?;
+        self.rights.to_give_scopes(&client.scopes, context).await?;
         let told = self.client_changed(&client, Change::RightsReplaced, context);
         let told = told.detail(format!("{}: {} -> {}", client.name, rights_of(&before), rights_of(&client)));
         still_there(self.clients.set_client_rights(&client, vec![told]).await?, "client", name).map(|()| client)
@@ -133,7 +139,7 @@ impl ClientRegistry {
 
     /// Lets a client ask for tokens again, or no more. Disabling ends its refresh families at once.
     pub async fn enable_client(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
-        let client = self.find_client(name).await?;
+        let client = self.touched(name, context).await?;
         let told = self.client_changed(&client, Change::enabled(enabled), context);
         let set = self.clients.set_client_enabled(&client.tenant, &client.id, enabled, self.clock.now(), vec![told]);
         still_there(set.await?, "client", name)
@@ -142,7 +148,7 @@ impl ClientRegistry {
     /// Gives a client a new secret, shown this once; the old one is no longer accepted.
     pub async fn renew_client_secret(&self, name: &str, context: &RequestContext) -> Result<SecretText, ChangeError> {
         let secret = SecretText::new(random::url_text::<32>(self.random.as_ref()));
-        let (client, hash) = (self.find_client(name).await?, SecretHash::of(secret.expose()));
+        let (client, hash) = (self.touched(name, context).await?, SecretHash::of(secret.expose()));
         let told = self.client_changed(&client, Change::SecretReplaced, context);
         let set = self.clients.set_client_secret(&client.tenant, &client.id, &hash, vec![told]);
         still_there(set.await?, "client", name).map(|()| secret)
@@ -150,9 +156,16 @@ impl ClientRegistry {
 
     /// Removes a client with its grants.
     pub async fn remove_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
-        let client = self.find_client(name).await?;
+        let client = self.touched(name, context).await?;
         let told = self.client_changed(&client, Change::Removed, context);
         still_there(self.clients.remove_client(&client.tenant, &client.id, vec![told]).await?, "client", name)
+    }
+
+    /// The client of this name or id, which the operator may change.
+    async fn touched(&self, name: &str, context: &RequestContext) -> Result<Client, ChangeError> {
+        let client = self.find_client(name).await?;
+        self.rights.over_client(&client, context).await?;
+        Ok(client)
     }
 
     fn client_changed(&self, client: &Client, change: Change, context: &RequestContext) -> AuditEvent {
@@ -165,6 +178,10 @@ impl ClientRegistry {
 
 fn no_grants() -> ChangeError {
     ChangeError::Input("a client needs at least one grant type (--grant)".to_owned())
+}
+
+fn check_admin(grants: &BTreeSet<GrantType>, scopes: &Scopes, audiences: &BTreeSet<String>) -> Result<(), ChangeError> {
+    judge_client(grants, scopes, audiences).map_err(|error| ChangeError::Input(error.to_string()))
 }
 
 fn check_audiences(audiences: &BTreeSet<String>) -> Result<(), ChangeError> {

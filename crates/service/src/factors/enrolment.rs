@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::sign_in::piv::PivKey;
-use crate::{Accounts, ChangeError, check_name, factor_row};
+use crate::{Accounts, ChangeError, OperatorRights, check_name, factor_row};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
@@ -74,7 +74,7 @@ module! {
     /// Makes factors, whoever asks for them.
     pub struct FactorMaker {
         takes clock, ids, random, settings, validation_servers, vault, factors;
-        calls accounts: Accounts;
+        calls accounts: Accounts, rights: OperatorRights;
     }
 }
 
@@ -171,6 +171,7 @@ impl FactorMaker {
         new: NewFactor<'_>,
         context: &RequestContext,
     ) -> Result<Factor, ChangeError> {
+        self.rights.over_user(user, context).await?;
         let tenant = &self.settings.tenant;
         if let Some(serial) = &new.serial {
             check_name("serial number", serial)?;

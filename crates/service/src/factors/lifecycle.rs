@@ -1,6 +1,6 @@
 //! What becomes of factors: listed, named, disabled, and approved by a second pair of eyes (`docs/decisions/0022-*`).
 
-use crate::{Accounts, ChangeError, check_name, factor_changed};
+use crate::{Accounts, ChangeError, OperatorRights, check_name, factor_changed};
 use signet_core::audit::{Change, Outcome, Reason, RequestContext};
 use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState, ListedFactor};
 
@@ -8,7 +8,7 @@ module! {
     /// What operators do with factors that are there.
     pub struct FactorLifecycle {
         takes clock, settings, audit, factor_life, factors;
-        calls accounts: Accounts;
+        calls accounts: Accounts, rights: OperatorRights;
     }
 }
 
@@ -25,7 +25,7 @@ impl FactorLifecycle {
         enabled: bool,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        let factor = self.find_factor(id).await?;
+        let factor = self.touched(id, context).await?;
         if enabled && let FactorState::Pending { .. } = factor.state {
             return Err(ChangeError::Input(format!(
                 "the factor waits for another operator's `signet factor approve {id}`"
@@ -41,7 +41,7 @@ impl FactorLifecycle {
     /// Replaces what the user calls a factor.
     pub async fn rename_factor(&self, id: &FactorId, label: &str, context: &RequestContext) -> Result<(), ChangeError> {
         check_name("factor", label)?;
-        let factor = self.find_factor(id).await?;
+        let factor = self.touched(id, context).await?;
         let told = factor_changed(&factor, Change::Renamed, context);
         let renamed = self.factor_life.rename_factor(&factor.tenant, id, label, vec![told]).await?;
         if renamed { Ok(()) } else { Err(missing(id)) }
@@ -50,7 +50,7 @@ impl FactorLifecycle {
     /// Approves a factor that another operator added.
     /// Errors: [`ChangeError`]; also where the operator is the one who asked for it, which is audited.
     pub async fn approve_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
-        let factor = self.find_factor(id).await?;
+        let factor = self.touched(id, context).await?;
         let FactorState::Pending { requested_by } = &factor.state else {
             return Err(ChangeError::Input(format!(
                 "the factor is {}: nothing waits for approval",
@@ -84,6 +84,13 @@ impl FactorLifecycle {
         self.factors.factor(&self.settings.tenant, id).await?.ok_or_else(|| missing(id))
     }
 
+    /// The factor of this id, which the operator may change.
+    async fn touched(&self, id: &FactorId, context: &RequestContext) -> Result<Factor, ChangeError> {
+        let factor = self.find_factor(id).await?;
+        self.rights.over_factor(&factor, context).await?;
+        Ok(factor)
+    }
+
     /// A user's factors.
     pub async fn list_factors(&self, user: &str) -> Result<Vec<Factor>, ChangeError> {
         let user = self.accounts.find_user(user).await?;
@@ -92,12 +99,10 @@ impl FactorLifecycle {
 
     /// Removes a factor. Its user's refresh families end: who had the factor may have begun them.
     pub async fn remove_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
-        let tenant = &self.settings.tenant;
-        let missing = || ChangeError::missing("factor", id);
-        let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
+        let factor = self.touched(id, context).await?;
         let told = factor_changed(&factor, Change::Removed, context);
-        let removed = self.factors.remove_factor(tenant, id, self.clock.now(), vec![told]).await?;
-        if removed { Ok(()) } else { Err(missing()) }
+        let removed = self.factors.remove_factor(&factor.tenant, id, self.clock.now(), vec![told]).await?;
+        if removed { Ok(()) } else { Err(missing(id)) }
     }
 }
 

@@ -18,7 +18,7 @@ use self::recovery::Recovery;
 use self::resync::Resynchronisation;
 use self::stock::TokenStock;
 use self::stock_import::StockImport;
-use crate::{Accounts, Base, FactorLifecycle, FactorMaker, OwnFactors, SignIn, SignedState};
+use crate::{Accounts, Base, FactorLifecycle, FactorMaker, OperatorRights, OwnFactors, SignIn, SignedState};
 
 /// The factors of a tenant's users.
 pub struct Factors {
@@ -45,19 +45,20 @@ pub struct Factors {
 impl Factors {
     pub(crate) fn new(
         base: &Base,
+        rights: &Arc<OperatorRights>,
         accounts: &Arc<Accounts>,
         sign_in: &Arc<SignIn>,
         signed_state: &Arc<SignedState>,
     ) -> Self {
-        let enrolment = FactorMaker::new(base, accounts);
-        let lifecycle = FactorLifecycle::new(base, accounts);
+        let enrolment = FactorMaker::new(base, accounts, rights);
+        let lifecycle = FactorLifecycle::new(base, accounts, rights);
         let recovery = Recovery::new(base, accounts, &enrolment, &lifecycle);
         let (matcher, proofs) = (&sign_in.matcher, &sign_in.proofs);
         let stock = TokenStock::new(base, accounts, &sign_in.decoys, matcher, &enrolment, &sign_in.tries);
         let own = OwnFactors::new(base, matcher, &enrolment, &lifecycle, proofs, signed_state);
         Self {
             stock_import: StockImport::new(base),
-            resync: Resynchronisation::new(base, &sign_in.tries),
+            resync: Resynchronisation::new(base, rights, &sign_in.tries),
             own_tokens: OwnTokens::new(base, &own, &recovery, &stock),
             own_keys: OwnKeys::new(base, &enrolment, &own, &sign_in.security_keys, signed_state),
             enrolment,

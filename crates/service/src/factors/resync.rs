@@ -1,6 +1,6 @@
 //! A token that is out of step is found again by two codes in a row (RFC 4226 §7.4, RFC 6238 §6).
 
-use crate::{ChangeError, Tries, factor_changed, row_of_factor};
+use crate::{ChangeError, OperatorRights, Tries, factor_changed, row_of_factor};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::Spending;
 use signet_core::mfa::lockout::Target;
@@ -16,7 +16,7 @@ module! {
     /// Finds tokens again that are out of step.
     pub struct Resynchronisation {
         takes clock, settings, vault, audit, factors, users;
-        calls tries: Tries;
+        calls rights: OperatorRights, tries: Tries;
     }
 }
 
@@ -33,6 +33,7 @@ impl Resynchronisation {
         let missing = || ChangeError::missing("factor", id);
         let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
         let user = self.users.user(tenant, &factor.user).await?.ok_or_else(missing)?;
+        self.rights.over_user(&user, context).await?;
         let unable = || ChangeError::Input("only TOTP and HOTP tokens can be out of step".to_owned());
         let token = factor.detail.digit_codes().ok_or_else(unable)?;
         let digits = token.digits();

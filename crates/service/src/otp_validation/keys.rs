@@ -2,7 +2,7 @@
 
 use crate::factors::enrolment::YubicoKey;
 use crate::rows::key_row;
-use crate::{ChangeError, FactorLifecycle, check_name, still_there};
+use crate::{ChangeError, FactorLifecycle, OperatorRights, check_name, still_there};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::OtpSecretKind;
 use signet_core::mfa::{FactorKind, UsedFactor, yubico_otp};
@@ -12,7 +12,7 @@ module! {
     /// The keys of the validation server that belong to no user.
     pub struct OtpKeys {
         takes clock, settings, vault, otp_validation;
-        calls lifecycle: FactorLifecycle;
+        calls lifecycle: FactorLifecycle, rights: OperatorRights;
     }
 }
 
@@ -113,8 +113,12 @@ impl OtpKeys {
         counter: i64,
         context: &RequestContext,
     ) -> Result<bool, ChangeError> {
+        let tenant = &self.settings.tenant;
+        if let Some(factor) = self.otp_validation.factor_by_handle(tenant, FactorKind::YubicoOtp, public_id).await? {
+            self.rights.over_factor(&factor, context).await?;
+        }
         let told = self.otp_key_changed(public_id, Change::CounterRaised, context).counter(counter);
-        Ok(self.otp_validation.raise_yubico_counter(&self.settings.tenant, public_id, counter, vec![told]).await?)
+        Ok(self.otp_validation.raise_yubico_counter(tenant, public_id, counter, vec![told]).await?)
     }
 
     fn otp_key_changed(&self, public_id: &str, change: Change, context: &RequestContext) -> AuditEvent {

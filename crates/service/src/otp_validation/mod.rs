@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::clients::OtpClients;
 use self::keys::OtpKeys;
 use crate::rows::{client_row, key_row};
-use crate::{Base, Decoys, FactorLifecycle, decoy_row, factor_row};
+use crate::{Base, Decoys, FactorLifecycle, OperatorRights, decoy_row, factor_row};
 use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{HsmError, OtpHash, RowBinding, SealedCopies};
 use signet_core::mfa::yubico_otp::{Reading, YubicoOtp};
@@ -118,11 +118,16 @@ pub struct OtpValidation {
 }
 
 impl OtpValidation {
-    pub(crate) fn new(base: &Base, lifecycle: &Arc<FactorLifecycle>, decoys: &Arc<Decoys>) -> Self {
+    pub(crate) fn new(
+        base: &Base,
+        lifecycle: &Arc<FactorLifecycle>,
+        rights: &Arc<OperatorRights>,
+        decoys: &Arc<Decoys>,
+    ) -> Self {
         Self {
             validator: OtpValidator::new(base, decoys),
             clients: OtpClients::new(base),
-            keys: OtpKeys::new(base, lifecycle),
+            keys: OtpKeys::new(base, lifecycle, rights),
         }
     }
 }
