@@ -14,7 +14,7 @@ use url::Url;
 
 use super::{Ended, Output, deployment};
 use crate::config::Config;
-use crate::server::api::{ApiState, CLAIM_HEADER, Operator, router};
+use crate::server::api::{CLAIM_HEADER, Operator, router};
 use crate::server::{Need, Runtime, try_lock};
 use signet_admin_api::{Page, PageQuery, Problem, ProblemKind};
 use signet_state_file::LockedFile;
@@ -47,31 +47,14 @@ impl Admin {
     /// Errors: neither works, and why.
     pub(super) async fn open(config: &Path, need: Need, output: &Output) -> anyhow::Result<Self> {
         let judged = Config::load_with_environment(config)?;
-        let socket = &judged.admin.socket;
-        let begun = tokio::time::Instant::now();
-        let mut said = false;
-        loop {
-            if let Some(way) = reach(socket).await? {
-                return Ok(Self { way });
-            }
-            if let Some(lock) = try_lock(judged.store.folder())? {
+        let way = match find(&judged, output).await? {
+            Found::Server(client) => Way::Socket(client),
+            Found::Nobody(lock) => {
                 let runtime = Box::new(deployment::open(config, need, output).await?);
-                let router = router(ApiState::new(runtime.signet.clone(), judged.admin.operators.clone()));
-                return Ok(Self { way: Way::Here { router, runtime, _lock: lock } });
+                Way::Here { router: router(runtime.api_state()), runtime, _lock: lock }
             }
-            anyhow::ensure!(
-                begun.elapsed() < PATIENCE,
-                "a server or another command has had the lock of {} for {} s, and nothing answers at {}",
-                judged.store.folder().display(),
-                PATIENCE.as_secs(),
-                socket.display()
-            );
-            if !said && begun.elapsed() > SAYS_SO_AFTER {
-                said = true;
-                output.progress("waiting for another command, or for a server that starts or ends");
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        };
+        Ok(Self { way })
     }
 
     /// Reads one thing.
@@ -149,14 +132,55 @@ impl Refused {
     }
 }
 
+/// Who is the node now.
+enum Found {
+    /// A server, which is spoken to like this.
+    Server(reqwest::Client),
+    /// Nobody: whoever holds this may be it.
+    Nobody(LockedFile),
+}
+
+/// Finds this node's server, or takes the node's lock. Waits for another command, and for a server that starts or ends.
+async fn find(config: &Config, output: &Output) -> anyhow::Result<Found> {
+    let (socket, folder) = (&config.admin.socket, config.store.folder());
+    let begun = tokio::time::Instant::now();
+    let mut said = false;
+    loop {
+        if let Some(client) = reach(socket).await? {
+            return Ok(Found::Server(client));
+        }
+        if let Some(lock) = try_lock(folder)? {
+            return Ok(Found::Nobody(lock));
+        }
+        anyhow::ensure!(
+            begun.elapsed() < PATIENCE,
+            "a server or another command has had the lock of {} for {} s, and nothing answers at {}",
+            folder.display(),
+            PATIENCE.as_secs(),
+            socket.display()
+        );
+        if !said && begun.elapsed() > SAYS_SO_AFTER {
+            said = true;
+            output.progress("waiting for another command, or for a server that starts or ends");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Takes the node's lock for what can't be done while its server runs.
+/// Errors: it runs.
+pub(super) async fn lock_without_server(config: &Config, output: &Output) -> anyhow::Result<LockedFile> {
+    match find(config, output).await? {
+        Found::Nobody(lock) => Ok(lock),
+        Found::Server(_) => anyhow::bail!("this machine's server runs: stop it first, and start it again afterwards"),
+    }
+}
+
 /// Whether a server answers at a socket.
 /// Errors: one does, and does not let this account in.
-async fn reach(socket: &Path) -> anyhow::Result<Option<Way>> {
+async fn reach(socket: &Path) -> anyhow::Result<Option<reqwest::Client>> {
     match tokio::net::UnixStream::connect(socket).await {
-        Ok(_) => {
-            let client = reqwest::Client::builder().unix_socket(socket).timeout(ANSWER).build()?;
-            Ok(Some(Way::Socket(client)))
-        }
+        Ok(_) => Ok(Some(reqwest::Client::builder().unix_socket(socket).read_timeout(ANSWER).build()?)),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(error).with_context(|| {
             format!(
                 "{} does not let this account in: it is for root, the server's own account and the group that `admin.group` names",

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use serde_json::json;
 
-use super::{Ended, Output, deployment, operator, table, yes_no};
+use super::admin::Admin;
+use super::{Ended, Output, table, yes_no};
 use crate::server::Need;
-use signet_core::keys::SealMode;
+use signet_admin_api::custody::{
+    Acceptance, Accepted, Account, CustodyReport, KeyCustody, NewSignedReport, SignedReport, TokenCustody,
+};
 use signet_jose::clock::Timestamp;
-use signet_jose::{Algorithm, Jwk, JwkSet, VerifyingKey};
-use signet_service::custody::balance::{Accepted, Account};
+use signet_jose::{Jwk, JwkSet, VerifyingKey};
 use signet_service::custody::report::{SignedClaims, verify_custody};
-use signet_service::custody::{CustodyReport, KeyCustody, TokenCustody};
 
 /// A longer one is refused all the same.
 const MAX_REPORT: u64 = 8 * 1024 * 1024;
@@ -60,45 +60,47 @@ impl CustodyCommand {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         match self.action {
             Some(Action::Verify { file, key, nonce }) => verify(&file, &key, nonce.as_deref(), output),
-            Some(Action::Accept { key, why }) => accept(config, key.as_deref(), &why, output).await,
-            None => show(config, self.signed, self.nonce.as_deref(), output).await,
+            Some(Action::Accept { key, why }) => accept(config, key, why, output).await,
+            None => show(config, self.signed, self.nonce, output).await,
         }
     }
 }
 
-async fn show(config: &Path, signed: bool, nonce: Option<&str>, output: &Output) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let marks = deployment.marks.clone().context("this process has no mark")?;
-    let report = deployment.signet.custody.custody(deployment.config.server.tls.is_some(), marks.as_ref()).await?;
-    if signed {
-        let jws = deployment.signet.custody_reports.sign_custody(&report, nonce, &operator()).await?;
-        for wrong in &report.wrong {
-            output.note(&format!("WRONG: {wrong}"));
-        }
-        output.value(&json!({ "custody": jws }), |_| jws.clone())?;
-    } else {
-        output.value(&report, as_text)?;
-    }
-    deployment.close().await?;
-    if report.well { Ok(()) } else { Err(Ended::Refused.into()) }
+async fn show(config: &Path, signed: bool, nonce: Option<String>, output: &Output) -> anyhow::Result<()> {
+    let admin = Admin::open(config, Need::Hsm, output).await?;
+    let is_well = if signed { print_signed(&admin, nonce, output).await } else { print(&admin, output).await };
+    admin.close().await?;
+    if is_well? { Ok(()) } else { Err(Ended::Refused.into()) }
 }
 
-async fn accept(config: &Path, key: Option<&str>, why: &str, output: &Output) -> anyhow::Result<()> {
+async fn print(admin: &Admin, output: &Output) -> anyhow::Result<bool> {
+    let report: CustodyReport = admin.get(&["custody"]).await?;
+    output.value(&report, as_text)?;
+    Ok(report.well)
+}
+
+async fn print_signed(admin: &Admin, nonce: Option<String>, output: &Output) -> anyhow::Result<bool> {
+    let signed: SignedReport = admin.post(&["custody", "reports"], &NewSignedReport { nonce }).await?;
+    for wrong in &signed.wrong {
+        output.note(&format!("WRONG: {wrong}"));
+    }
+    output.value(&signed, |signed| signed.custody.clone())?;
+    Ok(signed.well)
+}
+
+async fn accept(config: &Path, key: Option<String>, why: String, output: &Output) -> anyhow::Result<()> {
     if why.trim().is_empty() {
         return Err(Ended::Usage("--why must say why the difference is acceptable".to_owned()).into());
     }
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let marks = deployment.marks.clone().context("this process has no mark")?;
-    let operator = operator();
-    let accepted = deployment.signet.balance.accept_differences(marks.as_ref(), key, why, &operator).await?;
-    let value = json!({ "accepted": accepted.signatures, "counts_dropped": accepted.dropped_counts });
-    output.value(&value, |_| accepted_text(accepted))?;
-    deployment.close().await
+    let admin = Admin::open(config, Need::Hsm, output).await?;
+    let accepted = admin.post::<Accepted>(&["custody", "acceptances"], &Acceptance { key, why }).await;
+    admin.close().await?;
+    output.value(&accepted?, |accepted| accepted_text(*accepted))
 }
 
 fn accepted_text(accepted: Accepted) -> String {
     let counts = "dropped the kept counts, which were false: the server counts all records anew";
-    match (accepted.signatures, accepted.dropped_counts) {
+    match (accepted.accepted, accepted.counts_dropped) {
         (0, false) => "there is no alarm to accept".to_owned(),
         (0, true) => format!("{counts}; the audit log says who and why"),
         (count, false) => format!("accepted a difference of {count}; the audit log says who and why"),
@@ -157,9 +159,9 @@ fn as_text(report: &CustodyReport) -> String {
         parts.push(table(columns, report.accounts.iter().map(account_row)));
     }
     let secrets = report.secrets.iter().map(|secrets| {
-        let mode = match secrets.mode {
-            Some(SealMode::Wrapped) => "wrapped: used inside the HSM only",
-            Some(SealMode::Sealed) => "sealed: opened for each use",
+        let mode = match secrets.mode.as_deref() {
+            Some("wrapped") => "wrapped: used inside the HSM only",
+            Some(_) => "sealed: opened for each use",
             None => "NOT SEALED",
         };
         format!("{} {} ({mode}) by {}", secrets.count, secrets.kind, secrets.hsm)
@@ -184,7 +186,7 @@ fn as_text(report: &CustodyReport) -> String {
 
 fn account_row(account: &Account) -> [String; 8] {
     [
-        format!("{}s", account.signed.name()),
+        format!("{}s", account.signed),
         account.made.to_string(),
         account.recorded.to_string(),
         account.explained.to_string(),
@@ -218,8 +220,8 @@ fn token_text(token: &TokenCustody) -> String {
     let signed = token.keys.iter().filter_map(|key| Some((key, key.signed.as_ref()?)));
     let signed = signed.map(|(key, signed)| {
         [
-            key.purpose.name().to_owned(),
-            key.algorithm.map_or("", Algorithm::name).to_owned(),
+            key.purpose.clone(),
+            key.algorithm.clone().unwrap_or_default(),
             signed.tokens.to_string(),
             signed.checkpoints.to_string(),
             signed.reports.to_string(),
@@ -251,10 +253,10 @@ fn key_row(key: &KeyCustody) -> [String; 11] {
     let attribute = |value: Option<bool>| value.map_or_else(|| "?".to_owned(), yes_no);
     let attributes = key.attributes;
     [
-        key.purpose.name().to_owned(),
+        key.purpose.clone(),
         key.kind.clone().unwrap_or_else(|| "missing".to_owned()),
-        key.mechanism.to_owned(),
-        key.stage.to_owned(),
+        key.mechanism.clone(),
+        key.stage.clone(),
         attribute(attributes.map(|it| it.sensitive)),
         attribute(attributes.map(|it| it.always_sensitive)),
         attribute(attributes.map(|it| it.extractable)),

@@ -5,10 +5,13 @@ use std::path::Path;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::admin::{self, Admin};
 use super::{Output, deployment, operator, table};
+use crate::config::Config;
 use crate::server::Need;
+use signet_admin_api::nodes::{AdmittedNode, HsmDemand, NewAdmission, Node, NodeState, Nodes, RetiredNode};
 use signet_core::keys::HsmName;
-use signet_service::nodes::{HsmDemand, NodeState, NodeStatus};
+use signet_state_file::LockedFile;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
@@ -48,33 +51,31 @@ impl NodeCommand {
                 ask(config, output, &HsmName::new(name), vouched_by.map(HsmName::new)).await
             }
             Self::Join { name, admitted: Some(code), .. } => come_in(config, output, &HsmName::new(name), &code).await,
-            Self::Admit { code } => admit(config, output, &code.join(" ")).await,
+            Self::Admit { code } => admit(config, output, code.join(" ")).await,
             Self::Retire { node } => retire(config, output, &node).await,
         }
     }
 }
 
 async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let nodes = deployment.signet.nodes.list().await?;
-    let demand = deployment.signet.nodes.demand(None).await?;
-    let value = json!({ "nodes": nodes, "hsm": demand });
-    output.value(&value, |_| {
+    let admin = Admin::open(config, Need::Store, output).await?;
+    let listed = admin.get::<Nodes>(&["nodes"]).await;
+    admin.close().await?;
+    output.value(&listed?, |Nodes { nodes, hsm }| {
         let nodes = table(["id", "machine", "state", "records", "since"], nodes.iter().map(row));
-        let hsms = table(["HSM token", "nodes that serve", "signatures/s", "capacity"], demand.iter().map(demand_row));
+        let hsms = table(["HSM token", "nodes that serve", "signatures/s", "capacity"], hsm.iter().map(demand_row));
         format!("{nodes}\n\n{hsms}")
-    })?;
-    deployment.close().await
+    })
 }
 
 fn demand_row(demand: &HsmDemand) -> [String; 4] {
     let most = demand.most_per_second.map_or_else(|| "no bound".to_owned(), |most| format!("at most {most}"));
     let capacity = demand.capacity.map_or_else(|| "not said".to_owned(), |capacity| capacity.to_string());
-    let too_much = if demand.is_too_much() { " (less than it may be asked for)" } else { "" };
+    let too_much = if demand.is_too_much { " (less than it may be asked for)" } else { "" };
     [demand.hsm.clone(), demand.nodes.to_string(), most, format!("{capacity}{too_much}")]
 }
 
-fn row(node: &NodeStatus) -> [String; 5] {
+fn row(node: &Node) -> [String; 5] {
     let state = match node.state {
         NodeState::Serving => "serving",
         NodeState::Stopped => "stopped",
@@ -85,6 +86,7 @@ fn row(node: &NodeStatus) -> [String; 5] {
 }
 
 async fn ask(config: &Path, output: &Output, name: &HsmName, vouched_by: Option<HsmName>) -> anyhow::Result<()> {
+    let _no_server = stopped(config, output).await?;
     let deployment = deployment::open(config, Need::Hsm, output).await?;
     let asked = deployment.signet.joining.ask(name, vouched_by.as_ref(), &operator()).await;
     deployment.close().await?;
@@ -101,10 +103,15 @@ async fn ask(config: &Path, output: &Output, name: &HsmName, vouched_by: Option<
     })
 }
 
-async fn admit(config: &Path, output: &Output, code: &str) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let admitted = deployment.signet.joining.admit(code, &operator()).await;
-    deployment.close().await?;
+/// Keeps this machine's server, which has no secret yet or an old one, from running meanwhile.
+async fn stopped(config: &Path, output: &Output) -> anyhow::Result<LockedFile> {
+    admin::lock_without_server(&Config::load_with_environment(config)?, output).await
+}
+
+async fn admit(config: &Path, output: &Output, code: String) -> anyhow::Result<()> {
+    let admin = Admin::open(config, Need::Hsm, output).await?;
+    let admitted = admin.post::<AdmittedNode>(&["admissions"], &NewAdmission { code }).await;
+    admin.close().await?;
     output.value(&admitted?, |admitted| {
         format!(
             "The node {node} with the HSM token {hsm} is admitted.\nNext, on that machine: signet node join {hsm} --admitted {code}",
@@ -116,6 +123,7 @@ async fn admit(config: &Path, output: &Output, code: &str) -> anyhow::Result<()>
 }
 
 async fn come_in(config: &Path, output: &Output, name: &HsmName, code: &str) -> anyhow::Result<()> {
+    let _no_server = stopped(config, output).await?;
     let deployment = deployment::open(config, Need::Hsm, output).await?;
     let progress = |text: &str| output.progress(text);
     let joined = match deployment.signet.joining.complete(name, code, &operator(), &progress).await {
@@ -146,16 +154,14 @@ async fn come_in(config: &Path, output: &Output, name: &HsmName, code: &str) -> 
 }
 
 async fn retire(config: &Path, output: &Output, name: &str) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let retired = deployment.signet.nodes.retire(name, &operator()).await;
-    deployment.close().await?;
-    let node = retired?;
-    let value = json!({ "id": node.id.as_str(), "name": node.name, "records": node.head.sequence });
-    output.value(&value, |_| {
+    let admin = Admin::open(config, Need::Store, output).await?;
+    let retired = admin.post::<RetiredNode>(&["nodes", name, "retirement"], &json!({})).await;
+    admin.close().await?;
+    output.value(&retired?, |node| {
         format!(
             "node {} is retired: its chain ends at record {}, and this node's next checkpoint closes it.\nRemove its line from \
              the balancer, and its PIN and state folder from its machine.",
-            node.id, node.head.sequence
+            node.id, node.records
         )
     })
 }

@@ -34,7 +34,6 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::http::api::ApiState;
 use crate::http::{AcceptedHosts, HttpState, router};
 use admin::AdminListener;
 use certificates::Certificates;
@@ -128,7 +127,7 @@ pub(crate) async fn run_on(
     let handle = Handle::new();
     let routes = router(HttpState { signet: signet.clone(), limits, hosts });
     let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
-    let commands = commands.serve(ApiState::new(signet.clone(), runtime.config.admin.operators.clone()));
+    let commands = commands.serve(runtime.api_state());
     ready(address, &signet.issuer().settings.issuer);
     let early = tokio::select! {
         () = asked_to_stop(&mut signals, &mut background) => None,

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use super::run_mark::RunMarks;
 use super::{node_file, wiring, workers};
 use crate::config::Config;
+use crate::http::api::{ApiState, Process};
 use signet_core::keys::{HsmError, HsmName, KeyAdmin as _, KeyPurpose, LoginPermits};
 use signet_core::random::OsRandom;
 use signet_hsm::{HsmEvent, HsmGroup, PinSource};
 use signet_jose::clock::SystemClock;
 use signet_jose::{Jwk, JwkSet, VerifyingKey};
-use signet_service::custody::balance::Slack;
+use signet_service::custody::balance::{Others, Slack};
 use signet_service::hsm_logins::HsmLogins;
 use signet_service::{Deployment, Ports};
 use signet_store::{Keys as _, Membership as _};
@@ -197,6 +198,15 @@ impl Runtime {
         let signet = Deployment::new(wiring::settings(&config)?, adapters);
         let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
         Ok(Self { config, store, hsm, signet, marks, need, _ending })
+    }
+
+    /// What the admin API is answered by in this process.
+    pub(crate) fn api_state(&self) -> ApiState {
+        let process = Process {
+            has_tls_key: self.config.server.tls.is_some(),
+            others: self.marks.clone().map(|marks| marks as Arc<dyn Others>),
+        };
+        ApiState::new(self.signet.clone(), process, self.config.admin.operators.clone())
     }
 
     /// Waits for the HSM tokens. Where some answer a command goes on with those, and says without which; `init` needs

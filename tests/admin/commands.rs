@@ -57,7 +57,15 @@ fn day(application: &Application) -> Vec<Value> {
         run(&["factor", "stock"], "").0,
         run(&["factor", "stock", "--remove", "1"], "").0,
         run(&["factor", "assign", "--serial", "1", "--user", "nobody"], "").0,
+        run(&["custody", "accept", "--why", "a drill"], "").0,
+        run(&["custody", "accept", "--why", " "], "").0,
+        run(&["node", "retire", "nobody"], "").0,
+        run(&["node", "admit", "no", "code"], "").0,
     ]);
+    for reads in [&["custody"][..], &["custody", "--signed", "--nonce", "n"], &["node", "list"]] {
+        let names: Vec<String> = run(reads, "").0.as_object().unwrap().keys().cloned().collect();
+        said.push(json!(names));
+    }
     said
 }
 
@@ -92,9 +100,10 @@ fn commands_do_the_same_beside_a_server_and_without_one() {
     let server = beside.serve();
     let (one, other) = (day(&alone), day(&beside));
     assert_eq!(one, other);
-    assert!(one[1].to_string().contains("a user named `ann` already") && one.len() == 31, "{one:?}");
+    assert!(one[1].to_string().contains("a user named `ann` already") && one.len() == 38, "{one:?}");
     assert_eq!((&one[21][0]["enabled"], &one[21][0]["requires_signature"]), (&json!(false), &json!(true)), "{one:?}");
     assert_eq!(one[8]["roles"], json!(["reader", "writer"]));
+    assert_eq!(one[31], json!({"accepted": 0, "counts_dropped": false}));
     assert_eq!(one[8]["factors"][0]["label"], json!("phone"));
     server.stop();
 }
@@ -117,6 +126,10 @@ fn beside_a_server_no_such_command_opens_the_store_or_a_module() {
         (&["otp-client", "list"], ""),
         (&["otp-key", "list"], ""),
         (&["factor", "stock"], ""),
+        (&["custody"], ""),
+        (&["custody", "--signed"], ""),
+        (&["custody", "accept", "--why", "a drill"], ""),
+        (&["node", "list"], ""),
     ] {
         let mut command = Command::new("strace");
         let plain = application.command(arguments);

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod clients;
+pub mod custody;
 pub mod factors;
+pub mod nodes;
 pub mod otp_validation;
 mod page;
 mod problem;

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::ChangeError;
 use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_store::{HsmRate, Node};
 
 /// How a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeState {
     /// A server holds the right to be it.
     Serving,
@@ -21,7 +18,7 @@ pub enum NodeState {
 }
 
 /// A node with what an operator asks of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct NodeStatus {
     /// Its id.
     pub id: String,
@@ -36,12 +33,11 @@ pub struct NodeStatus {
     /// How many records its audit chain has.
     pub records: i64,
     /// When it was retired, RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retired_at: Option<String>,
 }
 
 /// What an HSM token may be asked for by all nodes that serve.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HsmDemand {
     /// Its name.
     pub hsm: String,

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
 
 use super::error::Result;
 use super::{SealCount, SecretAtRest, SecretCursor};
@@ -72,14 +71,13 @@ pub trait Leases: Send + Sync {
 }
 
 /// How many secrets at rest are kept alike.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedSecrets {
     /// What they are, e.g. `users.password`.
     pub kind: String,
     /// The HSM token that opens them.
     pub hsm: HsmName,
     /// How, by the first byte of each; `None` for one that is no seal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<SealMode>,
     /// How many.
     pub count: u64,

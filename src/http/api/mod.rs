@@ -6,13 +6,16 @@
 
 mod body;
 mod clients;
+mod custody;
 mod documents;
 mod factors;
 mod lists;
+mod nodes;
 mod operator;
 mod otp_validation;
 mod permission;
 mod preconditions;
+mod process;
 mod refusal;
 mod stock;
 mod users;
@@ -34,22 +37,27 @@ use body::{Asked, Body};
 pub use factors::view as factor_view;
 use operator::Caller;
 pub use operator::{AccountScopes, CLAIM_HEADER, Operator};
+pub use process::Process;
 use refusal::{Created, Faults, Refused};
 
 /// What every operation is handed.
 #[derive(Clone)]
 pub struct ApiState {
     signet: Arc<Deployment>,
+    process: Process,
     /// One change at a time may depend on what was there before it.
     changes: Arc<tokio::sync::Mutex<()>>,
+    /// One look at everything at a time: it reads all there is, beside whoever signs in.
+    thorough: Arc<tokio::sync::Mutex<()>>,
     /// What accounts of this machine may do.
     accounts: Arc<AccountScopes>,
 }
 
 impl ApiState {
-    /// The state over a deployment, with what accounts of this machine may do.
-    pub fn new(signet: Arc<Deployment>, accounts: AccountScopes) -> Self {
-        Self { signet, changes: Arc::default(), accounts: Arc::new(accounts) }
+    /// The state over a deployment, in a process, with what accounts of this machine may do.
+    pub fn new(signet: Arc<Deployment>, process: Process, accounts: AccountScopes) -> Self {
+        let accounts = Arc::new(accounts);
+        Self { signet, process, changes: Arc::default(), thorough: Arc::default(), accounts }
     }
 
     fn issuer(&self) -> &Issuer {
@@ -62,7 +70,7 @@ impl ApiState {
 #[openapi(
     info(
         title = "Signet admin API",
-        description = "What operators do: users, factors, clients, the stock of tokens, OTP validation. Names in paths are percent-encoded. Problems are told by \
+        description = "What operators do: users, factors, clients, the stock of tokens, OTP validation, custody, nodes. Names in paths are percent-encoded. Problems are told by \
                        RFC 9457. Lists come by pages: `next` of a page is `after` of the next one.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
@@ -72,6 +80,8 @@ impl ApiState {
         (name = "factors", description = "What they sign in with beside the password"),
         (name = "clients", description = "The software that asks for tokens"),
         (name = "stock", description = "Hardware tokens that nobody has yet"),
+        (name = "custody", description = "Where every key lies and what it has signed"),
+        (name = "nodes", description = "The machines whose servers share the store"),
         (name = "otp-validation", description = "The Yubico validation protocol's clients, and keys that are no user's"),
     ),
 )]
@@ -103,7 +113,13 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(otp_validation::show_client, otp_validation::change_client, otp_validation::remove_client))
         .routes(routes!(otp_validation::list_keys, otp_validation::add_key))
         .routes(routes!(otp_validation::show_key, otp_validation::change_key, otp_validation::remove_key))
-        .routes(routes!(otp_validation::raise_counter));
+        .routes(routes!(otp_validation::raise_counter))
+        .routes(routes!(custody::show))
+        .routes(routes!(custody::sign))
+        .routes(routes!(custody::accept))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::retire))
+        .routes(routes!(nodes::admit));
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", operations)
 }
 

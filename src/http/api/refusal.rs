@@ -52,11 +52,13 @@ impl Refused {
         Self::new(ProblemKind::Invalid, StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
-    fn unavailable(detail: impl Into<String>) -> Self {
+    /// 503: it may be asked again as it was.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    fn conflict(detail: impl Into<String>) -> Self {
+    /// 409: it does not fit to what is there.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::Conflict, StatusCode::CONFLICT, detail)
     }
 }

@@ -23,8 +23,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::custody::comparison::{Comparison, add_tally};
 use crate::custody::ledger::Line;
 use crate::custody::record_counts::RecordCounts;
@@ -88,7 +86,7 @@ pub trait Others: Send + Sync {
 }
 
 /// The books of one key and kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// The key.
     pub kid: String,

@@ -9,8 +9,6 @@ pub mod report;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use crate::custody::balance::{Account, Others, Reconciliation};
 use crate::hsm_membership::{Membership, membership};
 use crate::{ChangeError, SignatureAccounts};
@@ -22,7 +20,7 @@ use signet_store::audit_log::head_of;
 use signet_store::{HsmMember, SealedSecrets};
 
 /// All HSM tokens with their keys.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct CustodyReport {
     /// Whether nothing is wrong: every key is held, and every signature has its record.
     pub well: bool,
@@ -47,7 +45,7 @@ pub struct CustodyReport {
 }
 
 /// The end of the audit chain.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct AuditEnd {
     /// The last record.
     pub sequence: i64,
@@ -58,7 +56,7 @@ pub struct AuditEnd {
 }
 
 /// One HSM token with its keys.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct TokenCustody {
     /// The configured name.
     pub hsm: HsmName,
@@ -75,7 +73,7 @@ pub struct TokenCustody {
 }
 
 /// A key in the token that the deployment does not know.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct UnknownKey {
     /// `CKA_LABEL`.
     pub label: String,
@@ -84,12 +82,11 @@ pub struct UnknownKey {
     /// Type and size.
     pub kind: String,
     /// The thumbprint of its public half.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub thumbprint: Option<String>,
 }
 
 /// One key.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct KeyCustody {
     /// Its name; of a pair, the RFC 7638 thumbprint of its public half.
     pub kid: String,
@@ -98,12 +95,10 @@ pub struct KeyCustody {
     /// What it is for.
     pub purpose: KeyPurpose,
     /// Its algorithm, where it signs.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<Algorithm>,
     /// The mechanism by which it is used.
     pub mechanism: &'static str,
     /// Type and size, e.g. `EC P-256`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Its stage: `next`, `active`, `retiring` or `destroyed`.
     pub stage: &'static str,
@@ -112,20 +107,17 @@ pub struct KeyCustody {
     /// When it was made.
     pub created_at: String,
     /// What the HSM says of it; absent where the HSM does not have it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub attributes: Option<KeyAttributes>,
     /// What it has signed, of a pair.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignedCount>,
     /// Whether it is held.
     pub held: bool,
     /// What is wrong, in words.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }
 
 /// What one pair has signed, as its workers counted.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct SignedCount {
     /// Tokens.
     pub tokens: u64,
@@ -142,10 +134,8 @@ pub struct SignedCount {
     /// What the worker was asked for and refused.
     pub refused: u64,
     /// The first signature.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_at: Option<String>,
     /// The last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_at: Option<String>,
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::custody::CustodyReport;
 use crate::{ChangeError, RingKey, Signatures};
 use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::SignedKind;
@@ -19,12 +18,12 @@ module! {
 }
 
 impl CustodyReports {
-    /// Signs a custody report by the audit key of an HSM token that answers. `nonce` is the auditor's, so that an older
-    /// report can't be shown in its place.
+    /// Signs a custody report, as it is shown, by the audit key of an HSM token that answers. `nonce` is the auditor's, so that an
+    /// older report can't be shown in its place.
     /// Errors: [`ChangeError`] where no audit key signs, or the store does not take the record.
     pub async fn sign_custody(
         &self,
-        report: &CustodyReport,
+        report: serde_json::Value,
         nonce: Option<&str>,
         context: &RequestContext,
     ) -> Result<String, ChangeError> {
@@ -39,8 +38,7 @@ impl CustodyReports {
             iat: self.clock.now().unix_seconds(),
             nonce: nonce.map(str::to_owned),
             jkt: kid.to_string(),
-            report: serde_json::to_value(report)
-                .map_err(|error| ChangeError::Input(format!("the report can't be written: {error}")))?,
+            report,
         };
         let payload = serde_json::to_vec(&claims)
             .map_err(|error| ChangeError::Input(format!("the report can't be written: {error}")))?;

@@ -32,7 +32,7 @@ pub struct AskedToJoin {
 }
 
 /// A node that was let in.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct AdmittedNode {
     /// Its HSM token.
     pub hsm: HsmName,
