@@ -1,4 +1,4 @@
-//! How commands reach the admin API: over the socket of this node's server, or in this process where none runs.
+//! How commands reach the admin API: over the socket of this node's server, in this process where none runs, or on another machine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 use url::Url;
 
+use super::remote::{self, Remote};
 use super::{Ended, Output, deployment};
 use crate::config::Config;
 use crate::server::api::{CLAIM_HEADER, Operator, router};
@@ -36,6 +37,8 @@ pub(super) struct Admin {
 }
 
 enum Way {
+    /// Another machine's is asked, by a token.
+    Remote { client: reqwest::Client, remote: &'static Remote },
     /// A server of this node runs.
     Socket(reqwest::Client),
     /// None runs: this process is the node until the command ends.
@@ -43,9 +46,12 @@ enum Way {
 }
 
 impl Admin {
-    /// Finds this node's server, or becomes the node until the command ends. `need` says what the command needs then.
+    /// Takes the server that was named, finds this node's, or becomes the node until the command ends. `need` says what the command needs then.
     /// Errors: neither works, and why.
     pub(super) async fn open(config: &Path, need: Need, output: &Output) -> anyhow::Result<Self> {
+        if let Some(remote) = remote::named() {
+            return Ok(Self { way: Way::Remote { client: remote.client(ANSWER).await?, remote } });
+        }
         let judged = Config::load_with_environment(config)?;
         let way = match find(&judged, output).await? {
             Found::Server(client) => Way::Socket(client),
@@ -99,7 +105,18 @@ impl Admin {
     async fn send<B: Serialize>(&self, method: Method, url: Url, body: Option<&B>) -> anyhow::Result<Vec<u8>> {
         let body = body.map(serde_json::to_vec).transpose()?;
         let (status, bytes) = match &self.way {
-            Way::Socket(client) => over_socket(client, method, url, body).await?,
+            Way::Remote { client, remote } => {
+                let request = client.request(method, remote.at(&url));
+                answer_to(request, body).await.map_err(|error| anyhow::anyhow!(remote.unreachable(&error)))?
+            }
+            Way::Socket(client) => {
+                let request = client.request(method, url);
+                let request = match claim()? {
+                    Some(claim) => request.header(CLAIM_HEADER, claim),
+                    None => request,
+                };
+                answer_to(request, body).await.context("the server did not answer")?
+            }
             Way::Here { router, .. } => in_process(router.clone(), method, &url, body).await?,
         };
         if status.is_success() {
@@ -114,7 +131,7 @@ impl Admin {
     /// Ends what was begun for the command alone.
     pub(super) async fn close(self) -> anyhow::Result<()> {
         match self.way {
-            Way::Socket(_) => Ok(()),
+            Way::Remote { .. } | Way::Socket(_) => Ok(()),
             Way::Here { runtime, .. } => runtime.close().await,
         }
     }
@@ -216,21 +233,16 @@ fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
         .context("the server's answer is not what this program expects: are both of one version?")
 }
 
-async fn over_socket(
-    client: &reqwest::Client,
-    method: Method,
-    url: Url,
+async fn answer_to(
+    request: reqwest::RequestBuilder,
     body: Option<Vec<u8>>,
-) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-    let mut request = client.request(method, url);
-    if let Some(claim) = claim()? {
-        request = request.header(CLAIM_HEADER, claim);
-    }
-    if let Some(body) = body {
-        request = request.header(header::CONTENT_TYPE, "application/json").body(body);
-    }
-    let answer = request.send().await.context("the server did not answer")?;
-    Ok((answer.status(), answer.bytes().await.context("the server's answer broke off")?.to_vec()))
+) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+    let request = match body {
+        Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(body),
+        None => request,
+    };
+    let answer = request.send().await?;
+    Ok((answer.status(), answer.bytes().await?.to_vec()))
 }
 
 async fn in_process(

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use clap::{Args, Subcommand};
 
+use super::remote::{self, RemoteArguments};
 use super::{
     Ended, Output, audit, backup, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, node, otp_client,
     otp_key, restore, serve, store, user,
@@ -23,6 +24,8 @@ pub(super) struct DeploymentArguments {
     /// Who you are, for the audit record, where several people share a system account.
     #[arg(long, global = true, value_name = "NAME")]
     operator: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,10 +80,29 @@ pub(super) enum DeploymentCommand {
 }
 
 impl DeploymentCommand {
+    /// Whether it is about this machine whatever is done.
+    const fn is_of_the_machine(&self) -> bool {
+        matches!(
+            self,
+            Self::Init(_)
+                | Self::Serve(_)
+                | Self::Dev(_)
+                | Self::Doctor(_)
+                | Self::Audit(_)
+                | Self::Backup(_)
+                | Self::Restore(_)
+                | Self::Store(_)
+        )
+    }
+
     pub(super) async fn run(self, arguments: &DeploymentArguments, output: &Output) -> anyhow::Result<()> {
         let config = arguments.config.as_path();
         if let Some(name) = &arguments.operator {
             name_operator(name)?;
+        }
+        arguments.remote.take()?;
+        if self.is_of_the_machine() {
+            remote::must_be_here()?;
         }
         match self {
             // Run before there is a runtime.
@@ -141,18 +163,26 @@ pub(super) fn operator() -> RequestContext {
     RequestContext { operator: Some(operator), ..RequestContext::default() }
 }
 
+/// The configuration of this machine's deployment.
+/// Errors: it can't be used, or another machine was named.
+pub(super) fn here(config: &Path) -> anyhow::Result<Config> {
+    remote::must_be_here()?;
+    Ok(Config::load_with_environment(config)?)
+}
+
 /// Opens what a command needs and waits for its HSM tokens.
 pub(super) async fn open(config: &Path, need: Need, output: &Output) -> anyhow::Result<Runtime> {
+    let judged = here(config)?;
     let notify = |notice: Notice<'_>| match notice {
         Notice::Waiting(hsm, error) => output.progress(&format!("waiting for HSM token {hsm}: {error}")),
         Notice::Without(hsm, error) => output.note(&format!("going on without HSM token {hsm}: {error}")),
     };
-    Runtime::open(Config::load_with_environment(config)?, need, &notify).await
+    Runtime::open(judged, need, &notify).await
 }
 
 /// Opens a deployment for a command that can do its part by any HSM token that answers.
 pub(super) async fn open_with_any_hsm(config: &Path, output: &Output) -> anyhow::Result<Runtime> {
-    let config = Config::load_with_environment(config)?;
+    let config = here(config)?;
     output.progress("waiting for the HSM tokens");
     Runtime::open_with_any_hsm(config).await
 }

@@ -28,6 +28,8 @@ const USER: &str = "demo";
 const CLIENT: &str = "demo-app";
 /// Factors of earlier starts that stay.
 const KEPT_FACTORS: usize = 2;
+/// What of the configuration says where it listens.
+const LISTEN: &str = "server.listen";
 /// Where a new deployment listens.
 const FIRST: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
 /// How many ports after a taken one are tried.
@@ -94,14 +96,14 @@ impl Dev {
 
 /// Takes the address that was asked for; where none was, the configured one or the next free port.
 fn listen(asked: Option<SocketAddr>, configured: SocketAddr, output: &Output) -> anyhow::Result<Listening> {
-    let first = match (asked, Listening::bind(asked.unwrap_or(configured))) {
+    let first = match (asked, Listening::bind(asked.unwrap_or(configured), LISTEN)) {
         (None, Err(ServeError::Listen { problem, .. })) if problem.kind() == std::io::ErrorKind::AddrInUse => {
             configured
         }
         (_, bound) => return Ok(bound?),
     };
     let ports = first.port().saturating_add(1)..=first.port().saturating_add(PORTS_TRIED);
-    let free = ports.into_iter().find_map(|port| Listening::bind(SocketAddr::new(first.ip(), port)).ok());
+    let free = ports.into_iter().find_map(|port| Listening::bind(SocketAddr::new(first.ip(), port), LISTEN).ok());
     let free =
         free.with_context(|| format!("{first} is taken, and so are the ports after it: name one with --listen"))?;
     output.note(&format!("{first} is taken: listening on {} instead", free.address()));

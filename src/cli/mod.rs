@@ -45,6 +45,8 @@ mod output;
 #[cfg(feature = "server")]
 mod progress;
 #[cfg(feature = "server")]
+mod remote;
+#[cfg(feature = "server")]
 mod restore;
 #[cfg(feature = "server")]
 mod serve;

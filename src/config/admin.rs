@@ -1,13 +1,15 @@
 //! `[admin]`: how operators reach a server that runs.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::section::{Map, Section};
+use super::server::{TLS_KEYS, TlsConfig};
 use super::{ConfigError, StoreConfig};
 use signet_core::admin::{AdminScope, AdminScopes};
 
-pub(super) const KEYS: &[&str] = &["socket", "group", "operators"];
+pub(super) const KEYS: &[&str] = &["socket", "group", "operators", "listen", "tls"];
 
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,17 @@ pub struct AdminConfig {
     pub group: Option<String>,
     /// `[admin.operators]`: which scopes of the deployment an account has, by its name or number; all of them where it is not named.
     pub operators: BTreeMap<String, AdminScopes>,
+    /// `listen` and `[admin.tls]`: where operators of other machines ask, by tokens; nowhere where absent.
+    pub listen: Option<AdminListen>,
+}
+
+/// A listener of the admin API's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminListen {
+    /// `listen`: the address.
+    pub address: SocketAddr,
+    /// `[admin.tls]`.
+    pub tls: TlsConfig,
 }
 
 impl AdminConfig {
@@ -31,10 +44,27 @@ impl AdminConfig {
         }
         let operators = section.map("operators")?;
         Ok(Self {
+            listen: listen(&mut section)?,
             socket,
             group: section.text("group", "the name of a system group")?,
             operators: operators.map(operators_of).transpose()?.unwrap_or_default(),
         })
+    }
+}
+
+fn listen(section: &mut Section<'_>) -> Result<Option<AdminListen>, ConfigError> {
+    let expected = "an address with a port, e.g. \"0.0.0.0:9443\" or \"[::]:9443\",";
+    let address: Option<SocketAddr> = section.parsed("listen", expected, |text| text.parse().ok())?;
+    match (address, section.has("tls")) {
+        (None, false) => Ok(None),
+        (Some(address), true) => {
+            let tls = TlsConfig::read(&section.section("tls", TLS_KEYS)?)?;
+            Ok(Some(AdminListen { address, tls }))
+        }
+        (Some(_), false) => {
+            Err(section.unusable("listen", "it needs `[admin.tls]`: tokens and secrets cross the network"))
+        }
+        (None, true) => Err(section.unusable("tls", "it is the certificate of `admin.listen`, which is absent")),
     }
 }
 

@@ -27,7 +27,7 @@ mod yubico_validation;
 
 use std::path::Path;
 
-pub use admin::AdminConfig;
+pub use admin::{AdminConfig, AdminListen};
 pub use audit::AuditConfig;
 pub use error::ConfigError;
 pub use keys::KeysConfig;
@@ -151,6 +151,13 @@ impl Config {
             admin: AdminConfig::read(whole.section("admin", admin::KEYS)?, &store)?,
             log: LogConfig::read(whole.section("log", log::KEYS)?)?,
         })
+    }
+}
+
+impl Config {
+    /// Whether the server has a TLS key, which is no HSM's.
+    pub fn has_tls_key(&self) -> bool {
+        self.server.tls.is_some() || self.admin.listen.is_some()
     }
 }
 

@@ -127,7 +127,7 @@ impl ServerConfig {
 }
 
 impl TlsConfig {
-    fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+    pub(super) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
         let file = |key| {
             let expected = "the path of a PEM file";
             section.required(key, section.path(key, expected)?, expected)

@@ -41,6 +41,7 @@ fn all_keys() -> BTreeSet<String> {
     let sections = [
         ("server", server::KEYS),
         ("server.tls", server::TLS_KEYS),
+        ("admin.tls", server::TLS_KEYS),
         ("server.limits", server::LIMITS_KEYS),
         ("store", store::KEYS),
         ("hsm", hsm::KEYS),
@@ -59,6 +60,7 @@ fn all_keys() -> BTreeSet<String> {
     let tables = [
         "mfa.piv",
         "server.tls",
+        "admin.tls",
         "admin.operators",
         "server.limits",
         "hsm.pin",

@@ -37,12 +37,12 @@ pub struct Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address can't be had.
-    #[error(
-        "can't listen on {address}: {problem}. Is another server running there? `server.listen` says where to listen"
-    )]
+    #[error("can't listen on {address}: {problem}. Is another server running there? `{key}` says where to listen")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What of the configuration says it.
+        key: &'static str,
         /// What the system answered.
         problem: std::io::Error,
     },
@@ -61,8 +61,8 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Takes the address. Port 0 takes a free one.
-    pub fn bind(address: SocketAddr) -> Result<Self, ServeError> {
+    /// Takes the address, which this key of the configuration says. Port 0 takes a free one.
+    pub fn bind(address: SocketAddr, key: &'static str) -> Result<Self, ServeError> {
         let listen = || {
             let listener = TcpListener::bind(address)?;
             // Once more, with room for as many as the system allows: a full queue costs callers seconds of waiting.
@@ -70,7 +70,7 @@ impl Listening {
             listener.set_nonblocking(true)?;
             Ok((listener.local_addr()?, listener))
         };
-        let (address, listener) = listen().map_err(|problem| ServeError::Listen { address, problem })?;
+        let (address, listener) = listen().map_err(|problem| ServeError::Listen { address, key, problem })?;
         Ok(Self { listener, address })
     }
 

@@ -12,9 +12,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 use x509_cert::der::Decode as _;
 
+use super::hsm_events;
 use super::process::load_tls;
 use crate::config::TlsConfig;
+use signet_core::audit::{Event, Outcome};
 use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
+use signet_service::Deployment;
 
 /// How often the files are looked at.
 const LOOKED_AT: Duration = Duration::from_secs(5);
@@ -22,6 +25,8 @@ const LOOKED_AT: Duration = Duration::from_secs(5);
 /// What is served, and where it is read from.
 pub(super) struct Certificates {
     files: TlsConfig,
+    /// What of the configuration names them.
+    section: &'static str,
     served: RustlsConfig,
     /// The files as they were read last, whether they could be used or not.
     seen: [u8; 32],
@@ -31,24 +36,29 @@ pub(super) struct Certificates {
 
 impl Certificates {
     /// Follows the files of what is served now.
-    pub(super) async fn new(files: TlsConfig, served: RustlsConfig, asked: Arc<Notify>) -> anyhow::Result<Self> {
+    pub(super) async fn new(
+        files: TlsConfig,
+        section: &'static str,
+        served: RustlsConfig,
+        asked: Arc<Notify>,
+    ) -> anyhow::Result<Self> {
         let seen = content_of(&files).await?;
-        Ok(Self { files, served, seen, asked })
+        Ok(Self { files, section, served, seen, asked })
     }
 
-    /// Follows the files until the server ends.
-    pub(super) async fn follow(mut self) {
+    /// Follows the files until the server ends. What became of new ones is on the record.
+    pub(super) async fn follow(mut self, signet: Arc<Deployment>) {
         loop {
             let is_asked = tokio::select! {
                 () = self.asked.notified() => true,
                 () = tokio::time::sleep(LOOKED_AT) => false,
             };
-            self.look(is_asked).await;
+            self.look(is_asked, &signet).await;
         }
     }
 
     /// Takes up the files where they are others than those that were looked at last, or where somebody asked.
-    async fn look(&mut self, is_asked: bool) {
+    async fn look(&mut self, is_asked: bool, signet: &Deployment) {
         let certificate = self.files.certificate.display().to_string();
         match content_of(&self.files).await {
             Ok(content) if content == self.seen && !is_asked => {}
@@ -56,12 +66,18 @@ impl Certificates {
                 let is_new = content != self.seen;
                 self.seen = content;
                 match self.take_up().await {
-                    Ok(until) if is_new => tracing::info!(certificate, %until, "a new TLS certificate is served"),
+                    Ok(until) if is_new => {
+                        tracing::info!(certificate, %until, "a new TLS certificate is served");
+                        self.tell(signet, Outcome::Done, format!("served until {until}")).await;
+                    }
                     Ok(until) => tracing::info!(certificate, %until, "the TLS certificate was read again"),
-                    Err(error) => tracing::error!(
-                        certificate,
-                        "the TLS certificate is refused, and the one before is served on: {error:#}"
-                    ),
+                    Err(error) => {
+                        tracing::error!(
+                            certificate,
+                            "the TLS certificate is refused, and the one before is served on: {error:#}"
+                        );
+                        self.tell(signet, Outcome::Refused, format!("{error:#}")).await;
+                    }
                 }
             }
             // Files that are being replaced are there again in a moment; where they stay away it is said once.
@@ -77,9 +93,16 @@ impl Certificates {
         }
     }
 
+    async fn tell(&self, signet: &Deployment, outcome: Outcome, what: String) {
+        let detail = Some(format!("{}: {what}", self.section));
+        if let Err(error) = hsm_events::record(signet, Event::CertificateRead, outcome, detail).await {
+            tracing::error!(%error, "the new TLS certificate could not be written to the audit log");
+        }
+    }
+
     /// Returns until when the certificate is valid.
     async fn take_up(&self) -> anyhow::Result<Timestamp> {
-        let read = load_tls(Some(&self.files)).await?.context("no certificate is configured")?;
+        let read = load_tls(Some(&self.files), self.section).await?.context("no certificate is configured")?;
         let until = valid_until(&tokio::fs::read(&self.files.certificate).await?)?;
         anyhow::ensure!(until > SystemClock.now(), "it expired on {until}: renew it");
         self.served.reload_from_config(read.get_inner());

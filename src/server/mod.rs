@@ -12,6 +12,7 @@ mod node;
 mod node_file;
 mod process;
 mod reload;
+mod remote_admin;
 mod restore;
 mod run_mark;
 mod runtime;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -39,6 +41,7 @@ use admin::AdminListener;
 use certificates::Certificates;
 use node::NodeRight;
 use reload::Reload;
+use remote_admin::RemoteListener;
 use signet_core::audit::{Event, Outcome};
 use signet_hsm::HsmEvent;
 use signet_service::key_ring::rotation::Rotator;
@@ -58,6 +61,9 @@ pub(crate) use whole_file::WholeFile;
 pub(crate) use wiring::{OtherRole, migrate_store, open_store};
 pub(crate) use worker::{StandaloneWorker, run_worker};
 pub(crate) use workers::{start_hsm_alone, start_hsm_with};
+
+/// What of the configuration names the certificate of the service itself.
+const SERVER_TLS: &str = "server.tls";
 
 /// The signals that a server follows.
 struct Signals {
@@ -87,7 +93,7 @@ pub(crate) type Ready<'r> = &'r (dyn Fn(SocketAddr, &str) + Send + Sync);
 /// Takes the configured address and serves there until a signal asks to stop. The HSM tokens of `file`, where `config` was
 /// read from, are read again on SIGHUP.
 pub(crate) async fn run(config: Config, file: &Path, ready: Ready<'_>) -> anyhow::Result<()> {
-    let listening = Listening::bind(config.server.listen)?;
+    let listening = Listening::bind(config.server.listen, "server.listen")?;
     run_on(listening, config, Some(file), ready).await
 }
 
@@ -100,14 +106,9 @@ pub(crate) async fn run_on(
 ) -> anyhow::Result<()> {
     process::give_up_dumps()?;
     let mut signals = Signals::listen(file)?;
-    let tls = process::load_tls(config.server.tls.as_ref()).await?;
-    let read_again = Arc::<Notify>::default();
-    let certificates = match (&config.server.tls, &tls) {
-        (Some(files), Some(served)) => {
-            Some(Certificates::new(files.clone(), served.clone(), read_again.clone()).await?)
-        }
-        _ => None,
-    };
+    let tls = process::load_tls(config.server.tls.as_ref(), SERVER_TLS).await?;
+    let remote = RemoteListener::bind(config.admin.listen.as_ref()).await?;
+    let (certificates, read_again) = certificates(&config, tls.as_ref(), remote.as_ref()).await?;
     let (events, hsm_events) = mpsc::unbounded_channel();
     let (runtime, right, commands) = open(config, events).await?;
     let signet = &runtime.signet;
@@ -118,8 +119,8 @@ pub(crate) async fn run_on(
     if let Some((path, hangup)) = signals.hangup.take() {
         background.spawn(Reload::new(path, &runtime, read_again).on_each(hangup));
     }
-    if let Some(certificates) = certificates {
-        background.spawn(certificates.follow());
+    for certificates in certificates {
+        background.spawn(certificates.follow(signet.clone()));
     }
     let limits = process::limits(&runtime.config);
     let address = listening.address();
@@ -127,7 +128,9 @@ pub(crate) async fn run_on(
     let handle = Handle::new();
     let routes = router(HttpState { signet: signet.clone(), limits, hosts });
     let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
-    let commands = commands.serve(runtime.api_state());
+    let api = runtime.api_state();
+    let remote = remote.map(|remote| remote.serve(api.clone(), limits));
+    let commands = commands.serve(api);
     ready(address, &signet.issuer().settings.issuer);
     let early = tokio::select! {
         () = asked_to_stop(&mut signals, &mut background) => None,
@@ -138,11 +141,34 @@ pub(crate) async fn run_on(
         Some(served) => served,
         None => serving.await,
     };
+    if let Some(remote) = remote {
+        remote.stop(limits.drain).await;
+    }
     commands.stop(limits.drain).await;
     let served = served.context("the server failed")?;
     background.shutdown().await;
     stop(runtime, &rotation, &right).await?;
     Ok(served?)
+}
+
+/// Follows the certificate of each listener; whoever is returned beside wakes them.
+async fn certificates(
+    config: &Config,
+    tls: Option<&RustlsConfig>,
+    remote: Option<&RemoteListener>,
+) -> anyhow::Result<(Vec<Certificates>, Vec<Arc<Notify>>)> {
+    let (mut certificates, mut asked) = (Vec::new(), Vec::new());
+    if let (Some(files), Some(served)) = (&config.server.tls, tls) {
+        let wake = Arc::<Notify>::default();
+        certificates.push(Certificates::new(files.clone(), SERVER_TLS, served.clone(), wake.clone()).await?);
+        asked.push(wake);
+    }
+    if let Some(remote) = remote {
+        let wake = Arc::<Notify>::default();
+        certificates.push(remote.certificates(wake.clone()).await?);
+        asked.push(wake);
+    }
+    Ok((certificates, asked))
 }
 
 /// Opens the deployment, waits for its HSM tokens and records the start.

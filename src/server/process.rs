@@ -30,10 +30,11 @@ pub(super) fn limits(config: &Config) -> Limits {
     }
 }
 
-pub(super) async fn load_tls(tls: Option<&TlsConfig>) -> anyhow::Result<Option<RustlsConfig>> {
+/// Reads a certificate with its key; `section` names them in the configuration.
+pub(super) async fn load_tls(tls: Option<&TlsConfig>, section: &str) -> anyhow::Result<Option<RustlsConfig>> {
     let Some(tls) = tls else { return Ok(None) };
     let key = tls.key.display();
-    let mode = std::fs::metadata(&tls.key).with_context(|| format!("the TLS key {key} can't be read (server.tls)"))?;
+    let mode = std::fs::metadata(&tls.key).with_context(|| format!("the TLS key {key} can't be read ({section})"))?;
     anyhow::ensure!(
         mode.permissions().mode() & 0o007 == 0,
         "the TLS key {key} can be read by everybody on this machine: chmod 0600 {key}"
@@ -42,7 +43,7 @@ pub(super) async fn load_tls(tls: Option<&TlsConfig>) -> anyhow::Result<Option<R
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = RustlsConfig::from_pem_file(&tls.certificate, &tls.key).await.with_context(|| {
         format!(
-            "the TLS certificate {} or its key {} can't be used (server.tls)",
+            "the TLS certificate {} or its key {} can't be used ({section})",
             tls.certificate.display(),
             tls.key.display()
         )

@@ -1,4 +1,4 @@
-//! SIGHUP: a running server reads its configuration again, takes HSM tokens in and out by it, and reads its certificate again.
+//! SIGHUP: a running server reads its configuration again, takes HSM tokens in and out by it, and reads its certificates again.
 //! Everything else that is configured holds until the next start, and what of it differs is said.
 
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ pub(super) struct Reload {
     running: Config,
     /// The file as it was at the start; none where it could not be read.
     text: Option<String>,
-    /// Whoever reads the certificate again.
-    certificate: Arc<Notify>,
+    /// Whoever reads a certificate again, one for each listener.
+    certificates: Vec<Arc<Notify>>,
     marks: Option<Arc<RunMarks>>,
     store: Arc<SqlStore>,
     hsm: Arc<HsmGroup>,
@@ -34,10 +34,10 @@ pub(super) struct Reload {
 
 impl Reload {
     /// A reload of the HSM tokens of this runtime, from the file that its configuration was read from.
-    pub(super) fn new(path: PathBuf, runtime: &Runtime, certificate: Arc<Notify>) -> Self {
+    pub(super) fn new(path: PathBuf, runtime: &Runtime, certificates: Vec<Arc<Notify>>) -> Self {
         Self {
             text: std::fs::read_to_string(&path).ok(),
-            certificate,
+            certificates,
             path,
             running: runtime.config.clone(),
             marks: runtime.marks.clone(),
@@ -50,7 +50,7 @@ impl Reload {
     pub(super) async fn on_each(mut self, mut signal: Signal) {
         while signal.recv().await.is_some() {
             tracing::info!(file = %self.path.display(), "reading [[hsm]] again (SIGHUP)");
-            self.certificate.notify_one();
+            self.certificates.iter().for_each(|certificate| certificate.notify_one());
             match self.reload().await {
                 Ok(done) => tracing::info!("{done}"),
                 Err(error) => tracing::error!("the HSM tokens stay as they are: {error:#}"),

@@ -203,7 +203,7 @@ impl Runtime {
     /// What the admin API is answered by in this process.
     pub(crate) fn api_state(&self) -> ApiState {
         let process = Process {
-            has_tls_key: self.config.server.tls.is_some(),
+            has_tls_key: self.config.has_tls_key(),
             others: self.marks.clone().map(|marks| marks as Arc<dyn Others>),
         };
         ApiState::new(self.signet.clone(), process, self.config.admin.operators.clone())

@@ -4,6 +4,7 @@ mod commands;
 mod conditions;
 mod guide;
 mod operators;
+mod remote;
 mod socket;
 
 use std::time::Duration;

@@ -254,6 +254,23 @@ impl Logout {
     }
 }
 
+/// The token of whoever is signed in, and what else is kept with it.
+pub struct KeptToken {
+    /// The access token.
+    pub access_token: SecretText,
+    /// The CA's file that the issuer's certificate is trusted by.
+    pub ca: Option<PathBuf>,
+}
+
+/// The token of whoever is signed in, refreshed where it is needed.
+/// Errors: [`LoginError`]: nobody is signed in, or the sign-in has ended.
+pub async fn kept_token() -> Result<KeptToken> {
+    let place = Place::of_this_user()?;
+    let kept = place.read().await?.ok_or(LoginError::NotSignedIn)?;
+    let tokens = if is_fresh(&kept.tokens) { kept.tokens } else { refresh(&place).await? };
+    Ok(KeptToken { access_token: SecretText::new(tokens.access_token), ca: kept.ca })
+}
+
 /// Keeps a sign-in in the place of the one before, whose tokens are of no use any more.
 async fn replace(place: &Place, kept: &Kept, note: Note<'_>) -> Result<()> {
     let held = place.lock()?;

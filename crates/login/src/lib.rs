@@ -28,5 +28,5 @@ mod step_up;
 mod tokens;
 
 pub use answer::{Answer, Status};
-pub use command::{Login, Logout};
+pub use command::{KeptToken, Login, Logout, kept_token};
 pub use error::LoginError;

@@ -36,7 +36,7 @@ pub(super) async fn examine(deployment: &Runtime, tokens: &Tokens, findings: &mu
 
 async fn examine_custody(deployment: &Runtime, findings: &mut Findings) {
     let marks = RunMarks::only_look(deployment.config.store.folder());
-    let report = match deployment.signet.custody.custody(deployment.config.server.tls.is_some(), &marks).await {
+    let report = match deployment.signet.custody.custody(deployment.config.has_tls_key(), &marks).await {
         Ok(report) => report,
         Err(error) => return findings.error("custody", error),
     };

@@ -21,15 +21,19 @@ mod stock;
 mod users;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri};
-use axum::response::Response;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Router, middleware};
 use utoipa::OpenApi as _;
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Limits;
 use signet_admin_api::{Problem, ProblemKind};
 use signet_service::{Deployment, Issuer};
 
@@ -157,13 +161,29 @@ pub fn router(state: ApiState) -> Router {
         .layer(middleware::from_fn_with_state(state, operator::attach))
 }
 
+/// The router of a listener on the network, with the service's limits of time and size.
+pub fn remote_router(state: ApiState, limits: Limits) -> Router {
+    router(state)
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(middleware::from_fn(move |request, next| in_time(limits.request_deadline, request, next)))
+}
+
+async fn in_time(deadline: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(deadline, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!(?deadline, "a request to the admin API passed its deadline");
+            Refused::unavailable("it took too long: look whether it was done, and try again").into_response()
+        }
+    }
+}
+
 async fn nothing_here(uri: Uri) -> Refused {
     let detail = format!("there is nothing at {}; /api/openapi.json describes what is there", uri.path());
     Refused::new(ProblemKind::NotFound, StatusCode::NOT_FOUND, detail)
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Response {
-    use axum::response::IntoResponse as _;
     let detail = format!("{} does not take {method}; the Allow header says what it takes", uri.path());
     Refused::new(ProblemKind::MethodNotAllowed, StatusCode::METHOD_NOT_ALLOWED, detail).into_response()
 }

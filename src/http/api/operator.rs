@@ -71,6 +71,9 @@ pub(super) async fn attach(State(state): State<ApiState>, mut request: Request, 
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    // What is secret is shown once, and kept by nobody on the way.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -121,8 +124,7 @@ fn no_bearer() -> Refused {
 }
 
 fn invalid() -> Refused {
-    let detail =
-        "the token does not hold here: it is no token for the admin API, has expired, or has ended. Sign in again";
+    let detail = "the token does not hold here: it is no token for the admin API, has expired, or has ended. Sign in again (`signet login`)";
     Refused::unauthenticated(Some("invalid_token"), detail)
 }
 
