@@ -1,6 +1,7 @@
 //! How commands reach the admin API: over the socket of this node's server, in this process where none runs, or on another machine.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,7 +17,7 @@ use super::remote::{self, Remote};
 use super::{Ended, Output, deployment};
 use crate::config::Config;
 use crate::server::api::{CLAIM_HEADER, Operator, router};
-use crate::server::{Need, Runtime, try_lock};
+use crate::server::{Need, NodeHost, Runtime, try_lock};
 use signet_admin_api::{Page, PageQuery, Problem, ProblemKind};
 use signet_state_file::LockedFile;
 
@@ -57,10 +58,23 @@ impl Admin {
             Found::Server(client) => Way::Socket(client),
             Found::Nobody(lock) => {
                 let runtime = Box::new(deployment::open(config, need, output).await?);
-                Way::Here { router: router(runtime.api_state()), runtime, _lock: lock }
+                let host = Arc::new(NodeHost::of_a_command(&runtime));
+                Way::Here { router: router(runtime.api_state(host)), runtime, _lock: lock }
             }
         };
         Ok(Self { way })
+    }
+
+    /// Waits until an HSM token answers, for a command that did without at first ([`Need::HsmLater`]). A server has its own.
+    /// Errors: none answers.
+    pub(super) async fn wait_for_any_hsm(&self, output: &Output) -> anyhow::Result<()> {
+        match &self.way {
+            Way::Socket(_) | Way::Remote { .. } => Ok(()),
+            Way::Here { runtime, .. } => {
+                output.progress("waiting for the HSM tokens");
+                runtime.wait_for_any_hsm().await
+            }
+        }
     }
 
     /// Reads one thing.

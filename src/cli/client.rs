@@ -154,7 +154,7 @@ impl ClientCommand {
                     format!("client_id      {id}\nclient_secret  {secret}\n\nThe secret is shown this once.")
                 })
             }
-            Self::List => output.list(&admin.all::<Client>(&["clients"]).await?, COLUMNS, row),
+            Self::List => output.list("clients", &admin.all::<Client>(&["clients"]).await?, COLUMNS, row),
             Self::Show(Named { name }) => {
                 let client: Client = admin.get(&["clients", &name]).await?;
                 output.value(&client, |client| table(COLUMNS, [row(client)]))

@@ -45,7 +45,7 @@ pub(super) enum DeploymentCommand {
     Custody(custody::CustodyCommand),
     /// Signing keys.
     #[command(subcommand)]
-    Key(key::Key),
+    Key(key::KeyCommand),
     /// The HSM tokens of the deployment.
     #[command(subcommand)]
     Hsm(hsm::HsmCommand),
@@ -178,11 +178,4 @@ pub(super) async fn open(config: &Path, need: Need, output: &Output) -> anyhow::
         Notice::Without(hsm, error) => output.note(&format!("going on without HSM token {hsm}: {error}")),
     };
     Runtime::open(judged, need, &notify).await
-}
-
-/// Opens a deployment for a command that can do its part by any HSM token that answers.
-pub(super) async fn open_with_any_hsm(config: &Path, output: &Output) -> anyhow::Result<Runtime> {
-    let config = here(config)?;
-    output.progress("waiting for the HSM tokens");
-    Runtime::open_with_any_hsm(config).await
 }

@@ -2,22 +2,24 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use clap::Subcommand;
+use serde::Serialize;
+use serde_json::json;
 
-use super::{Output, deployment, operator, table};
-use crate::server::{Need, known_node_id};
-use signet_core::keys::HsmName;
-use signet_service::hsm_logins::{AllowedLogin, AllowedNodes, TroubledLogins};
-use signet_service::hsm_membership::{AddedHsm, HsmStatus, Membership, RetiredHsm};
-use signet_store::SealCount;
+use super::admin::Admin;
+use super::{Output, table};
+use crate::server::Need;
+use signet_admin_api::hsm::{
+    AddedHsm, AllowedLogin, Health, Hsm, LoginAllowance, Membership, RetiredHsm, SealCount, Sealed, Sealing,
+    TroubledLogins,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum HsmCommand {
     /// List the HSM tokens of the deployment and of the configuration.
     List,
     /// Add a configured HSM token to the deployment: make its keys, and seal for it what is sealed for the others.
-    /// Again: make up for what it lacks. A running server takes it in on SIGHUP (`systemctl reload signet`).
+    /// Again: make up for what it lacks. A running server reads its configuration for it, as on SIGHUP, and takes it in.
     Add {
         /// The name of its [[hsm]].
         name: String,
@@ -43,34 +45,39 @@ pub(super) enum HsmCommand {
 
 impl HsmCommand {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        match self {
-            Self::List => list(config, output).await,
-            Self::Add { name } => add(config, output, &HsmName::new(name)).await,
-            Self::Retire { name } => retire(config, output, &HsmName::new(name)).await,
+        let need = match &self {
+            Self::List | Self::AllowLogin { .. } => Need::Store,
+            Self::Add { .. } | Self::Retire { .. } => Need::Hsm,
+        };
+        let admin = Admin::open(config, need, output).await?;
+        let done = match self {
+            Self::List => list(&admin, output).await,
+            Self::Add { name } => add(&admin, output, &name).await,
+            Self::Retire { name } => retire(&admin, output, &name).await,
             Self::AllowLogin { name, nodes, every_node } => {
-                allow_login(config, output, &HsmName::new(name), nodes, every_node).await
+                allow_login(&admin, output, &name, &LoginAllowance { nodes, every_node }).await
             }
-        }
+        };
+        admin.close().await?;
+        done
     }
 }
 
-async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let configured: Vec<HsmName> = deployment.config.hsm.iter().map(|hsm| hsm.name.clone()).collect();
-    let listed = deployment.signet.hsm_membership.hsm_status(&configured).await?;
+async fn list(admin: &Admin, output: &Output) -> anyhow::Result<()> {
+    let listed = admin.all::<Hsm>(&["hsm"]).await?;
     output.value(&listed, |listed| {
-        let columns = ["name", "state", "token", "serial", "signing key", "seals"];
+        let columns = ["name", "state", "answers", "token", "serial", "signing key", "seals"];
         let mut text = table(columns, listed.iter().map(row));
         for hsm in listed {
+            text.extend(hsm.fault.as_ref().map(|fault| format!("\n{}: does not serve: {fault}", hsm.name)));
             text.extend(hint(hsm).map(|hint| format!("\n{}: {hint}", hsm.name)));
             text.extend(hsm.logins.as_ref().map(|logins| format!("\n{}: {}", hsm.name, logins_hint(hsm, logins))));
         }
         text
-    })?;
-    deployment.close().await
+    })
 }
 
-fn row(hsm: &HsmStatus) -> [String; 6] {
+fn row(hsm: &Hsm) -> [String; 7] {
     let state = match hsm.membership {
         Membership::Member => "member",
         Membership::NotAdded => "not added",
@@ -79,13 +86,24 @@ fn row(hsm: &HsmStatus) -> [String; 6] {
     };
     let token = hsm.token.as_ref();
     [
-        hsm.name.to_string(),
+        hsm.name.clone(),
         state.to_owned(),
+        answers(hsm.health).to_owned(),
         token.map_or_else(String::new, |token| format!("{} {}", token.manufacturer, token.model)),
         token.map_or_else(String::new, |token| token.serial.clone()),
-        hsm.signing_key.unwrap_or("none").to_owned(),
+        hsm.signing_key.as_deref().unwrap_or("none").to_owned(),
         if only_signs(hsm) { "none: it only signs".to_owned() } else { seals_text(&hsm.seals) },
     ]
+}
+
+/// Whether it does, as far as this node knows.
+const fn answers(health: Option<Health>) -> &'static str {
+    match health {
+        Some(Health::Serving) => "yes",
+        Some(Health::Suspended) => "suspended",
+        Some(Health::Away) => "no",
+        None => "not asked",
+    }
 }
 
 fn seals_text(seals: &SealCount) -> String {
@@ -96,12 +114,12 @@ fn seals_text(seals: &SealCount) -> String {
     format!("{} of {}{on_their_way}", seals.sealed, seals.secrets)
 }
 
-fn only_signs(hsm: &HsmStatus) -> bool {
+fn only_signs(hsm: &Hsm) -> bool {
     matches!(hsm.membership, Membership::Member | Membership::NotConfigured) && !hsm.keeps_secrets
 }
 
 /// What to do about it.
-fn hint(hsm: &HsmStatus) -> Option<String> {
+fn hint(hsm: &Hsm) -> Option<String> {
     let lacking = hsm.seals.secrets.saturating_sub(hsm.seals.sealed);
     match hsm.membership {
         Membership::NotAdded => Some(format!("`signet hsm add {}` makes it part of the deployment", hsm.name)),
@@ -117,7 +135,7 @@ fn hint(hsm: &HsmStatus) -> Option<String> {
     }
 }
 
-fn logins_hint(hsm: &HsmStatus, logins: &TroubledLogins) -> String {
+fn logins_hint(hsm: &Hsm, logins: &TroubledLogins) -> String {
     let last =
         logins.last.as_ref().map_or_else(String::new, |last| format!("; the last that went wrong was that of {last}"));
     let allow = format!("`signet hsm allow-login {}", hsm.name);
@@ -142,10 +160,10 @@ fn logins_hint(hsm: &HsmStatus, logins: &TroubledLogins) -> String {
     format!("one login is allowed at node {}", logins.allowed.join(", "))
 }
 
-fn retired_hint(hsm: &HsmStatus) -> String {
+fn retired_hint(hsm: &Hsm) -> String {
     match (hsm.undestroyed, &hsm.published_until) {
         (Some(0), _) => "its signing keys are destroyed: its [[hsm]] can be removed".to_owned(),
-        (Some(_), Some(until)) if hsm.signing_key == Some("retiring") => format!(
+        (Some(_), Some(until)) if hsm.signing_key.as_deref() == Some("retiring") => format!(
             "its signing key is published until {until}, and the server destroys it then: keep its [[hsm]] until that is \
              done, or, where the token does not answer any more, until then"
         ),
@@ -155,28 +173,42 @@ fn retired_hint(hsm: &HsmStatus) -> String {
     }
 }
 
-async fn add(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let progress = |text: &str| output.progress(text);
-    let added = match deployment.signet.hsm_membership.add_hsm(name, &operator(), &progress).await {
-        Ok(added) => added,
-        Err(error) => {
-            deployment.close().await?;
-            return Err(error.into());
-        }
-    };
-    let made: Vec<String> = added.keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
-    let audit_keys = deployment.write_audit_keys(&made).await?;
-    output.value(&added, |added| added_text(added, &audit_keys))?;
-    deployment.close().await
+/// What `add` did.
+#[derive(Serialize)]
+struct Added {
+    #[serde(flatten)]
+    added: AddedHsm,
+    /// Secrets that were sealed for it just now.
+    resealed: u64,
+    /// Secrets that no token opens.
+    unopened: u64,
 }
 
-fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
+async fn add(admin: &Admin, output: &Output, name: &str) -> anyhow::Result<()> {
+    output.progress(&format!("making keys in HSM token {name}"));
+    let added: AddedHsm = admin.post(&["hsm", name, "membership"], &json!({})).await?;
+    let mut added = Added { added, resealed: 0, unopened: 0 };
+    let mut sealing = Sealing::default();
+    loop {
+        let sealed: Sealed = admin.post(&["hsm", name, "seals"], &sealing).await?;
+        added.resealed += sealed.resealed;
+        added.unopened += sealed.unopened;
+        added.added.seals = sealed.seals;
+        if sealed.next.is_none() {
+            break;
+        }
+        output.progress(&format!("{} of {} secrets are sealed for it", sealed.seals.sealed, sealed.seals.secrets));
+        sealing.after = sealed.next;
+    }
+    output.value(&added, added_text)
+}
+
+fn added_text(Added { added, resealed, unopened }: &Added) -> String {
     let rows = added.keys.iter().map(|key| {
         let made = if key.created { "generated" } else { "there already" };
-        [key.purpose.name().replace('_', " "), made.to_owned(), key.kid.clone()]
+        [key.purpose.replace('_', " "), made.to_owned(), key.kid.clone()]
     });
-    let unopened = match added.unopened {
+    let unopened = match unopened {
         0 => String::new(),
         some => format!(
             " {some} secrets can't be opened by any token; `signet user list` and `factor list` show whose they may be."
@@ -184,28 +216,22 @@ fn added_text(added: &AddedHsm, audit_keys: &Path) -> String {
     };
     let seals = if added.keeps_secrets {
         let (sealed, secrets) = (added.seals.sealed, added.seals.secrets);
-        format!("can open {sealed} of {secrets} secrets; {} were sealed for it now.{unopened}", added.resealed)
+        format!("can open {sealed} of {secrets} secrets; {resealed} were sealed for it now.{unopened}")
     } else {
         "only signs: the deployment's other HSM tokens keep its secrets.".to_owned()
     };
     format!(
-        "{keys}\n\n{name} {seals}\nIts signing key is \
-         published, and signs once verifiers had the time to fetch it.\nIts audit key is in {audit}: copy that file again to \
-         where whoever can write to this machine can't reach it.\nNext: reload the server (`systemctl reload signet`, or SIGHUP), \
-         so that it starts the token's workers.",
+        "{keys}\n\n{name} {seals}\nIts signing key is published, and signs once verifiers had the time to fetch it.\nIts audit key \
+         is in {audit}: copy that file again to where whoever can write to this machine can't reach it.",
         keys = table(["purpose", "", "kid"], rows),
         name = added.name,
-        audit = audit_keys.display(),
+        audit = added.audit_keys,
     )
 }
 
-async fn retire(config: &Path, output: &Output, name: &HsmName) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let operator = operator();
-    let retired = deployment.signet.hsm_membership.retire_hsm(name, &operator, &|text| output.progress(text)).await;
-    let printed = retired.map_err(anyhow::Error::from).and_then(|retired| output.value(&retired, retired_text));
-    let closed = deployment.close().await;
-    printed.and(closed)
+async fn retire(admin: &Admin, output: &Output, name: &str) -> anyhow::Result<()> {
+    let retired: RetiredHsm = admin.post(&["hsm", name, "retirement"], &json!({})).await?;
+    output.value(&retired, retired_text)
 }
 
 fn retired_text(retired: &RetiredHsm) -> String {
@@ -219,29 +245,9 @@ fn retired_text(retired: &RetiredHsm) -> String {
     )
 }
 
-async fn allow_login(
-    config: &Path,
-    output: &Output,
-    name: &HsmName,
-    nodes: Vec<String>,
-    every_node: bool,
-) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let folder = deployment.config.store.folder().to_owned();
-    let allowed = async {
-        let nodes = match (every_node, nodes.is_empty()) {
-            (true, _) => AllowedNodes::Every,
-            (false, false) => AllowedNodes::These(nodes),
-            (false, true) => AllowedNodes::These(vec![known_node_id(&folder)?.with_context(|| {
-                format!("no server has run from {} yet: name the node by --node", folder.display())
-            })?]),
-        };
-        let allowed = deployment.signet.login_allowances.allow(name, &nodes, &operator()).await?;
-        output.value(&allowed, |allowed| allowed_text(allowed, every_node))
-    };
-    let printed = allowed.await;
-    let closed = deployment.close().await;
-    printed.and(closed)
+async fn allow_login(admin: &Admin, output: &Output, name: &str, whose: &LoginAllowance) -> anyhow::Result<()> {
+    let allowed: AllowedLogin = admin.post(&["hsm", name, "login-allowances"], whose).await?;
+    output.value(&allowed, |allowed| allowed_text(allowed, whose.every_node))
 }
 
 fn allowed_text(allowed: &AllowedLogin, every_node: bool) -> String {

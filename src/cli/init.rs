@@ -49,7 +49,7 @@ fn write_example(path: &Path) -> anyhow::Error {
 pub(super) async fn initialise(deployment: &Runtime, output: &Output) -> anyhow::Result<Report> {
     let keys = deployment.signet.initialisation.initialise(&operator(), &|text| output.progress(text)).await?;
     let made: Vec<String> = keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
-    let audit_key_file = deployment.write_audit_keys(&made).await?;
+    let audit_key_file = deployment.audit_keys().add(&made).await?;
     Ok(Report {
         issuer: deployment.signet.issuer().settings.issuer.clone(),
         keys,

@@ -133,9 +133,9 @@ async fn come_in(config: &Path, output: &Output, name: &HsmName, code: &str) -> 
             return Err(error.into());
         }
     };
-    deployment.pin_audit_key(&joined.pinned)?;
+    deployment.audit_keys().pin(&joined.pinned)?;
     let made: Vec<String> = joined.keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
-    let audit_keys = deployment.write_audit_keys(&made).await?;
+    let audit_keys = deployment.audit_keys().add(&made).await?;
     let value = json!({ "hsm": name, "keys": joined.keys, "pinned": joined.pinned.key_id.as_str() });
     output.value(&value, |_| {
         let rows = joined.keys.iter().map(|key| {

@@ -98,7 +98,12 @@ impl OtpClientCommand {
             }
             Self::List => {
                 let clients: Vec<OtpClient> = admin.all(&["otp-clients"]).await?;
-                output.list(&clients, ["id", "name", "enabled", "requires signature"], row)
+                output.list(
+                    "clients of the validation protocol",
+                    &clients,
+                    ["id", "name", "enabled", "requires signature"],
+                    row,
+                )
             }
             Self::Disable(Named { client }) => {
                 admin.patch::<OtpClient>(&["otp-clients", &client], &Enabled { enabled: false }).await?;

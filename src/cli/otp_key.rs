@@ -92,7 +92,12 @@ impl OtpKeyCommand {
                 let admin = Admin::open(config, Need::Store, output).await?;
                 let keys = admin.all::<OtpKey>(&["otp-keys"]).await;
                 admin.close().await?;
-                output.list(&keys?, ["public id", "serial", "enabled", "last used"], row)
+                output.list(
+                    "keys for the validation protocol",
+                    &keys?,
+                    ["public id", "serial", "enabled", "last used"],
+                    row,
+                )
             }
             Self::Disable(Named { public_id }) => enable(config, output, &public_id, false).await,
             Self::Enable(Named { public_id }) => enable(config, output, &public_id, true).await,

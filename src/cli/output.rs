@@ -28,15 +28,20 @@ impl Output {
         self.text(&printed)
     }
 
-    /// Prints a list: as JSON where that is asked for, and as a table of its rows where not.
+    /// Prints a list of these things: as JSON where that is asked for, and where not as a table of its rows, or in words where it is
+    /// empty.
     #[cfg(feature = "server")]
     pub(super) fn list<T: Serialize, const N: usize>(
         &self,
+        things: &str,
         list: &[T],
         head: [&str; N],
         row: impl Fn(&T) -> [String; N],
     ) -> anyhow::Result<()> {
-        self.value(&list, |list| super::table(head, list.iter().map(row)))
+        self.value(&list, |list| match list {
+            [] => format!("There are no {things}."),
+            some => super::table(head, some.iter().map(row)),
+        })
     }
 
     /// Says that a change was made.

@@ -127,7 +127,7 @@ impl UserCommand {
             }
             // Both have their password by now.
             (Self::Add { .. } | Self::SetPassword { .. }, None) => Ok(()),
-            (Self::List, _) => output.list(&admin.all::<User>(&["users"]).await?, COLUMNS, row),
+            (Self::List, _) => output.list("users", &admin.all::<User>(&["users"]).await?, COLUMNS, row),
             (Self::Show(Named { name }), _) => output.value(&admin.get::<User>(&["users", &name]).await?, shown),
             (Self::Disable(Named { name }), _) => {
                 change(&name, UserChange { enabled: Some(false), ..UserChange::default() }).await?;
@@ -150,12 +150,12 @@ impl UserCommand {
             }
             (Self::Locked, _) => {
                 let locked: Vec<LockedAccount> = admin.get(&["locked-accounts"]).await?;
-                output.list(&locked, ["user", "what", "counts", "until"], locked_row)
+                output.list("users whose tries are exhausted", &locked, ["user", "what", "counts", "until"], locked_row)
             }
             (Self::Sessions(Named { name }), _) => {
                 let sessions: Vec<Session> = admin.get(&["users", &name, "sessions"]).await?;
                 let columns = ["signed in", "last used", "ends", "address", "factors", "id"];
-                output.list(&sessions, columns, session_row)
+                output.list("sign-ins in a browser", &sessions, columns, session_row)
             }
             (Self::SignOut { name, session }, _) => {
                 let mut path = vec!["users", &name, "sessions"];

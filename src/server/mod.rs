@@ -5,8 +5,10 @@
 
 mod admin;
 mod answer;
+mod audit_key_file;
 mod background;
 mod certificates;
+mod host;
 mod hsm_events;
 mod node;
 mod node_file;
@@ -39,6 +41,7 @@ use crate::config::Config;
 use crate::http::{AcceptedHosts, HttpState, router};
 use admin::AdminListener;
 use certificates::Certificates;
+use host::Reloading;
 use node::NodeRight;
 use reload::Reload;
 use remote_admin::RemoteListener;
@@ -49,8 +52,8 @@ use signet_store::{AuditLog as _, Nodes as _};
 
 pub(crate) use crate::http::{Listening, ServeError, api};
 pub(crate) use answer::{Answered, Export, answer};
+pub(crate) use host::NodeHost;
 pub(crate) use node::try_lock;
-pub(crate) use node_file::known_node_id;
 pub(crate) use process::start_log;
 pub(crate) use restore::{Restored, restore, restore_in_place};
 pub(crate) use run_mark::RunMarks;
@@ -116,8 +119,11 @@ pub(crate) async fn run_on(
     let rotation = signet.issuer().ids.next();
     background.spawn(background::rotate(Rotator::new(signet.key_ring.rotation.clone(), rotation.clone())));
     background.spawn(Arc::clone(&right).keep());
-    if let Some((path, hangup)) = signals.hangup.take() {
-        background.spawn(Reload::new(path, &runtime, read_again).on_each(hangup));
+    let mut reloading = None;
+    if let Some((file, hangup)) = signals.hangup.take() {
+        let (requests, asked) = mpsc::channel(1);
+        background.spawn(Reload::new(file.clone(), &runtime, read_again).on_each(hangup, asked));
+        reloading = Some(Reloading { file, requests });
     }
     for certificates in certificates {
         background.spawn(certificates.follow(signet.clone()));
@@ -128,7 +134,7 @@ pub(crate) async fn run_on(
     let handle = Handle::new();
     let routes = router(HttpState { signet: signet.clone(), limits, hosts });
     let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
-    let api = runtime.api_state();
+    let api = runtime.api_state(Arc::new(NodeHost::new(&runtime, reloading)));
     let remote = remote.map(|remote| remote.serve(api.clone(), limits));
     let commands = commands.serve(api);
     ready(address, &signet.issuer().settings.issuer);

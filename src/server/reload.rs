@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
+use super::host::ReloadRequest;
 use super::run_mark::RunMarks;
 use super::runtime::Runtime;
 use super::workers::{hsm_configs, server_slack};
@@ -46,16 +47,38 @@ impl Reload {
         }
     }
 
-    /// Reloads on each signal. What can't be done is logged, and everything stays as it is.
-    pub(super) async fn on_each(mut self, mut signal: Signal) {
-        while signal.recv().await.is_some() {
-            tracing::info!(file = %self.path.display(), "reading [[hsm]] again (SIGHUP)");
-            self.certificates.iter().for_each(|certificate| certificate.notify_one());
-            match self.reload().await {
-                Ok(done) => tracing::info!("{done}"),
-                Err(error) => tracing::error!("the HSM tokens stay as they are: {error:#}"),
+    /// Reloads on each signal, and the HSM tokens on each request. What can't be done is logged, and everything stays as it is.
+    pub(super) async fn on_each(mut self, mut signal: Signal, mut requests: mpsc::Receiver<ReloadRequest>) {
+        loop {
+            tokio::select! {
+                Some(()) = signal.recv() => {
+                    tracing::info!(file = %self.path.display(), "reading [[hsm]] again (SIGHUP)");
+                    self.certificates.iter().for_each(|certificate| certificate.notify_one());
+                    let _ = self.take_hsms().await;
+                    self.tell_what_waits().await;
+                }
+                Some(asked) = requests.recv() => {
+                    tracing::info!(file = %self.path.display(), "reading [[hsm]] again, as an operator asks");
+                    let done = self.take_hsms().await;
+                    // Who asked may have gone.
+                    let _ = asked.send(done);
+                }
+                else => return,
             }
-            self.tell_what_waits().await;
+        }
+    }
+
+    /// Takes the HSM tokens of the file, and logs how that went.
+    async fn take_hsms(&mut self) -> Result<(), String> {
+        match self.reload().await {
+            Ok(done) => {
+                tracing::info!("{done}");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!("the HSM tokens stay as they are: {error:#}");
+                Err(format!("{error:#}"))
+            }
         }
     }
 

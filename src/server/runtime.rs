@@ -1,17 +1,16 @@
 //! A deployment that a process has open: configuration, store, HSM workers and issuer together.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::sync::mpsc;
 
+use super::audit_key_file::AuditKeyFile;
 use super::run_mark::RunMarks;
 use super::{node_file, wiring, workers};
 use crate::config::Config;
-use crate::http::api::{ApiState, Process};
-use signet_core::keys::{HsmError, HsmName, KeyAdmin as _, KeyPurpose, LoginPermits};
+use crate::http::api::{ApiState, Host, Process};
+use signet_core::keys::{HsmError, HsmName, KeyAdmin as _, LoginPermits};
 use signet_core::random::OsRandom;
 use signet_hsm::{HsmEvent, HsmGroup, PinSource};
 use signet_jose::clock::SystemClock;
@@ -29,6 +28,8 @@ pub(crate) enum Need {
     Store,
     /// The store, and the HSM tokens that answer.
     Hsm,
+    /// The store at once, and the HSM tokens as soon as one of them answers ([`Runtime::wait_for_any_hsm`]).
+    HsmLater,
     /// The store and the HSM tokens, as a node that serves: before a worker presents its PIN, that is judged for all nodes together.
     Server,
     /// The store and the HSM tokens, for commands that only look: no PIN is presented where the token counts wrong
@@ -89,27 +90,24 @@ impl Runtime {
         // A command tells faults by its exit; what happens to its workers meanwhile concerns nobody.
         let (events, _) = mpsc::unbounded_channel();
         let runtime = Self::assemble(config, need, events).await?;
-        if need != Need::Store {
+        if !matches!(need, Need::Store | Need::HsmLater) {
             runtime.wait_for_hsm(notify).await?;
         }
         Ok(runtime)
     }
 
-    /// Opens what a command needs that can do its part by any HSM token. Waits for all of them, and fails where none
-    /// answers.
-    pub(crate) async fn open_with_any_hsm(config: Config) -> anyhow::Result<Self> {
-        let (events, _) = mpsc::unbounded_channel();
-        let runtime = Self::assemble(config, Need::Hsm, events).await?;
-        let outcomes = runtime.hsm.ready_each(HSM_PATIENCE).await;
+    /// Waits for the HSM tokens of a command that needs them now and did not at first ([`Need::HsmLater`]), and can do its part by
+    /// any of them.
+    /// Errors: none answers.
+    pub(crate) async fn wait_for_any_hsm(&self) -> anyhow::Result<()> {
+        let outcomes = self.hsm.ready_each(HSM_PATIENCE).await;
         let any = outcomes.iter().any(|(_, outcome)| outcome.is_ok());
         if let (false, Some((_, Err(error)))) = (any, outcomes.into_iter().next()) {
-            runtime.hsm.shutdown().await;
-            runtime.store.close().await;
             return Err(error.into());
         }
-        runtime.signet.issuer().directory.fresh().await?;
-        runtime.open_secret().await;
-        Ok(runtime)
+        self.signet.issuer().directory.fresh().await?;
+        self.open_secret().await;
+        Ok(())
     }
 
     /// Opens the store and starts the workers, without waiting for them.
@@ -171,14 +169,14 @@ impl Runtime {
         let keys = store.keys().await?;
         let tokens = match need {
             Need::Store => Vec::new(),
-            Need::Hsm | Need::Server | Need::HsmCarefully | Need::HsmAndNewStore => {
+            Need::Hsm | Need::HsmLater | Need::Server | Need::HsmCarefully | Need::HsmAndNewStore => {
                 let is_careful = need == Need::HsmCarefully;
                 workers::hsm_configs(&config, &bound, is_careful)
             }
         };
         let marks = match need {
             Need::Store | Need::HsmCarefully => None,
-            Need::Hsm | Need::Server | Need::HsmAndNewStore => {
+            Need::Hsm | Need::HsmLater | Need::Server | Need::HsmAndNewStore => {
                 Some(Arc::new(RunMarks::leave(config.store.folder(), A_COMMAND)?))
             }
         };
@@ -201,12 +199,12 @@ impl Runtime {
     }
 
     /// What the admin API is answered by in this process.
-    pub(crate) fn api_state(&self) -> ApiState {
+    pub(crate) fn api_state(&self, host: Arc<dyn Host>) -> ApiState {
         let process = Process {
             has_tls_key: self.config.has_tls_key(),
             others: self.marks.clone().map(|marks| marks as Arc<dyn Others>),
         };
-        ApiState::new(self.signet.clone(), process, self.config.admin.operators.clone())
+        ApiState::new(self.signet.clone(), process, host, self.config.admin.operators.clone())
     }
 
     /// Waits for the HSM tokens. Where some answer a command goes on with those, and says without which; `init` needs
@@ -270,64 +268,9 @@ impl Runtime {
         Ok(())
     }
 
-    /// Adds the public halves of audit keys that were made just now to the configured file, and says where it is. What
-    /// stands there already stays: the file judges the store, and is not made from it. Where the file is gone, a key
-    /// must sign in its HSM to be written again.
-    pub(crate) async fn write_audit_keys(&self, made: &[String]) -> anyhow::Result<PathBuf> {
-        let path = self.config.audit.public_key.clone();
-        let mut known = match std::fs::read_to_string(&path) {
-            Ok(text) => JwkSet::from_json(&text).with_context(|| format!("{} is no JWKS", path.display()))?.keys,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.signing_audit_keys(made).await?,
-            Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
-        };
-        let keys = self.store.keys().await?.into_iter().filter(|key| key.purpose == KeyPurpose::AuditSigning);
-        let is_new = |jwk: &Jwk| made.iter().any(|kid| kid == jwk.key_id.as_str());
-        let new: Vec<Jwk> = keys.filter_map(|key| key.public).filter(is_new).collect();
-        if !new.is_empty() || !path.exists() {
-            known.extend(new);
-            write_keys(&path, known)?;
-        }
-        Ok(path)
+    /// The file that this node judges the audit log by.
+    pub(crate) fn audit_keys(&self) -> AuditKeyFile {
+        let (path, store, signet) = (self.config.audit.public_key.clone(), self.store.clone(), self.signet.clone());
+        AuditKeyFile::new(path, store, signet)
     }
-
-    /// Adds the audit key of the node that vouched for this one to the configured file: the log is judged by it here, too.
-    pub(crate) fn pin_audit_key(&self, pinned: &Jwk) -> anyhow::Result<()> {
-        let path = &self.config.audit.public_key;
-        let mut known = match std::fs::read_to_string(path) {
-            Ok(text) => JwkSet::from_json(&text).with_context(|| format!("{} is no JWKS", path.display()))?.keys,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).with_context(|| format!("can't read {}", path.display())),
-        };
-        if !known.iter().any(|jwk| jwk.key_id == pinned.key_id) {
-            known.push(pinned.clone());
-            write_keys(path, known)?;
-        }
-        Ok(())
-    }
-
-    /// The audit keys that sign in their HSM now, but for those that were just made.
-    async fn signing_audit_keys(&self, made: &[String]) -> anyhow::Result<Vec<Jwk>> {
-        let mut keys = Vec::new();
-        for key in self.signet.issuer().directory.fresh().await?.audit_keys() {
-            let jwk = key.verifying.jwk();
-            if !made.iter().any(|kid| kid == jwk.key_id.as_str()) {
-                self.signet
-                    .key_ring
-                    .signatures
-                    .test_key(key)
-                    .await
-                    .context("an audit key of the store does not sign in its HSM")?;
-                keys.push(jwk.clone());
-            }
-        }
-        Ok(keys)
-    }
-}
-
-/// Replaces a file of public keys.
-fn write_keys(path: &Path, keys: Vec<Jwk>) -> anyhow::Result<()> {
-    let text = format!("{:#}\n", JwkSet { keys }.to_json());
-    let beside = path.with_extension("new");
-    let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
-    written.with_context(|| format!("can't write {}", path.display()))
 }

@@ -8,7 +8,7 @@ use signet_core::mfa::{HotpState, RecoveryState, UsedFactor};
 use signet_core::secret::SecretHash;
 use signet_jose::{Jwk, KeyId};
 use signet_store::{
-    ClientId, ClientNumber, Clients as _, Factor, FactorDetail, FactorId, Factors as _, GrantId, Grants as _,
+    Beside, ClientId, ClientNumber, Clients as _, Factor, FactorDetail, FactorId, Factors as _, GrantId, Grants as _,
     KeyAddition, Keys as _, OtpClient, OtpKey, OtpValidation as _, RecoveryCodes as _, Revocations as _, Session,
     SessionId, Sessions as _, Stock as _, StockId, StockToken, StoreError, StoreFailure, User, UserId, Users as _,
 };
@@ -130,7 +130,7 @@ pub(super) async fn filled(store: &SqlStore) {
         last_used_at: None,
     };
     assert!(store.add_otp_key(&key, vec![]).await.unwrap());
-    assert_eq!(store.add_key(&audit_key(), vec![]).await.unwrap(), KeyAddition::Added);
+    assert_eq!(store.add_key(&audit_key(), Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
     store.revoke_token(&tenant(), "jti", after(60), now(), vec![]).await.unwrap();
 }
 

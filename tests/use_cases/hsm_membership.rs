@@ -52,9 +52,13 @@ async fn a_token_is_added_with_keys_of_its_own_and_everything_sealed_for_it() {
     let status = app.signet.hsm_membership.hsm_status(&[hsm("a"), hsm("b")]).await.unwrap();
     assert_eq!(status.iter().map(|one| one.membership).collect::<Vec<_>>(), [Membership::Member, Membership::NotAdded]);
     let added = app.signet.hsm_membership.add_hsm(&hsm("b"), &context(), &|_| {}).await.unwrap();
-    assert!(added.keeps_secrets && added.seals.sealed == added.seals.secrets && added.resealed > 0);
+    assert!(added.keeps_secrets && added.seals.sealed == 0);
+    let sealed = app.signet.hsm_membership.seal_more(&hsm("b"), None).await.unwrap();
+    assert!(sealed.next.is_none() && sealed.seals.sealed == sealed.seals.secrets && sealed.resealed.extended > 0);
     let again = app.signet.hsm_membership.add_hsm(&hsm("b"), &context(), &|_| {}).await.unwrap();
-    assert!(again.resealed == 0 && again.keys.iter().all(|key| !key.created));
+    assert!(again.seals == sealed.seals && again.keys.iter().all(|key| !key.created));
+    let nobody = app.signet.hsm_membership.seal_more(&hsm("c"), None).await;
+    assert!(matches!(nobody, Err(MembershipError::NotAMember(_))));
     assert_eq!(app.reasons("hsm.added").await.len(), 1);
     // Its signing key is published before it signs.
     let status = app.signet.hsm_membership.hsm_status(&[hsm("a"), hsm("b")]).await.unwrap();
@@ -125,7 +129,7 @@ async fn what_a_token_missed_is_sealed_for_it_later() {
     };
     assert_eq!(lacking().await, 2, "a password and a seed");
     app.hsms.recover("b");
-    let resealed = app.signet.resealing.reseal(&hsm("b"), Duration::ZERO, &|_| {}).await.unwrap();
+    let resealed = app.signet.resealing.reseal(&hsm("b"), Duration::ZERO).await.unwrap();
     assert_eq!((resealed.extended, resealed.unopened, lacking().await), (2, 0, 0));
     app.hsms.go_away("a");
     let request = app.right(&ann).await;

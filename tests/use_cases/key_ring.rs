@@ -211,10 +211,43 @@ async fn a_key_that_is_made_by_hand_waits_until_verifiers_know_it() {
     let refused = maker.generate_signing_key(&unknown, Algorithm::Es256, 0, &context()).await;
     assert!(matches!(refused, Err(ChangeError::Input(_))));
     app.hsms.fail_at("a", "generate", HsmFailure::Overloaded);
-    let failed = maker.generate_signing_key(&a, Algorithm::Es256, 0, &context()).await.unwrap_err();
-    let (rotation, context) = (&app.signet.key_ring.rotation, context());
-    rotation.tell_rotation_not_begun(&a, &failed, &context).await.unwrap();
+    maker.generate_signing_key(&a, Algorithm::Es256, 0, &context()).await.unwrap_err();
+}
+
+/// However many ask for it at once, there is one next key; where none can be made, the audit log says so.
+#[tokio::test]
+async fn a_rotation_that_is_begun_twice_makes_one_key() {
+    let app = InProcess::new().await;
+    let (hsm, context, rotation) = (HsmName::new("a"), context(), &app.signet.key_ring.rotation);
+    app.hsms.fail_at("a", "generate", HsmFailure::Overloaded);
+    rotation.begin_rotation(&hsm, Algorithm::Es256, 0, &context).await.unwrap_err();
     assert_eq!(app.reasons("key.rotated").await, ["hsm_failed"]);
+    app.hsms.recover("a");
+    let begin = || rotation.begin_rotation(&hsm, Algorithm::Es256, 0, &context);
+    let (one, two, three) = tokio::join!(begin(), begin(), begin());
+    let begun = [one.unwrap(), two.unwrap(), three.unwrap()];
+    assert_eq!(begun.iter().filter(|begun| begun.created).count(), 1);
+    assert!(begun.iter().all(|other| other.key.key_id == begun[0].key.key_id));
+    // Made at the same moment, by the test's clock.
+    let mut stages = stages(&app).await;
+    stages.sort_unstable();
+    assert_eq!(stages, ["active", "next"]);
+}
+
+/// An operator who revokes a key and the server that looks after the ring make one key between them.
+#[tokio::test]
+async fn a_revoked_key_is_replaced_by_one_key_whoever_makes_it() {
+    let app = InProcess::new().await;
+    let mut rotator = rotator(&app, "one");
+    let (revocation, context) = (&app.signet.key_ring.revocation, context());
+    for _ in 0..20 {
+        let kid = active(&app).await.key_id.to_string();
+        revocation.revoke_key(&kid, &context).await.unwrap();
+        let (replaced, ()) = tokio::join!(revocation.replace_revoked(&kid, &context), work(&mut rotator));
+        assert!(replaced.unwrap().unwrap().state.is_active());
+        let left = stages(&app).await.into_iter().filter(|stage| *stage != "destroyed").collect::<Vec<_>>();
+        assert_eq!(left, ["active"]);
+    }
 }
 
 /// An emergency: the key is out at once, what it signed counts for nothing, and another one signs.

@@ -91,7 +91,7 @@ async fn what_a_wrapping_token_missed_is_wrapped_for_it_later() {
     let codes = app.issuer.factors.recovery.make_recovery_codes("ann", &context()).await.unwrap().codes;
     assert_eq!(modes(&app, "ann").await, owned(&BOTH[1..]));
     app.hsms.recover("a");
-    let resealed = app.signet.resealing.reseal(&HsmName::new("a"), Duration::ZERO, &|_| {}).await.unwrap();
+    let resealed = app.signet.resealing.reseal(&HsmName::new("a"), Duration::ZERO).await.unwrap();
     assert_eq!((resealed.extended, resealed.unopened), (2, 0), "a password and the codes' secret");
     assert_eq!(modes(&app, "ann").await, owned(&BOTH));
     app.hsms.go_away("b");

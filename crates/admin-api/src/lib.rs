@@ -8,6 +8,8 @@
 pub mod clients;
 pub mod custody;
 pub mod factors;
+pub mod hsm;
+pub mod keys;
 pub mod nodes;
 pub mod otp_validation;
 mod page;

@@ -260,7 +260,7 @@ pub enum InitialiseError {
     NotAMember(HsmName),
     /// Another process was faster.
     #[error(
-        "there is an active key of this kind in the HSM token `{0}` already: another process made one at the same time"
+        "there is a key of this kind in the HSM token `{0}` already: another process made one at the same time, or is making it"
     )]
     PlaceTaken(HsmName),
     /// The HSM failed.

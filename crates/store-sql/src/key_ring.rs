@@ -8,11 +8,16 @@ use super::outcome::WriteOutcome;
 use super::texts::texts;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, TenantId};
 use signet_jose::KeyId;
-use signet_store::StoreFailure;
+use signet_jose::clock::Timestamp;
+use signet_store::{Beside, StoreFailure};
 
 texts! {
     COUNT_ACTIVE = "SELECT COUNT(*) FROM keys
         WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
+    COUNT_NEXT = "SELECT COUNT(*) FROM keys
+        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'next'";
+    COUNT_ANNOUNCED = "SELECT COUNT(*) FROM announced_keys
+        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND given_up = 0 AND announced_at > $5";
     IS_MEMBER = "SELECT COUNT(*) FROM hsm_tokens WHERE name = $1 AND retired_at IS NULL";
     IN_STAGE = "SELECT COUNT(*) FROM keys WHERE key_id = $1 AND hsm = $2 AND state = $3 AND state_since = $4";
     RAISE = "UPDATE keys SET token_lifetime = $2
@@ -35,10 +40,42 @@ pub(super) fn algorithm_of(key: &HsmKey) -> &'static str {
     key.public.as_ref().map_or("", |jwk| jwk.algorithm.name())
 }
 
+/// What only one active key has.
+pub(super) struct Place<'k> {
+    tenant: &'k TenantId,
+    hsm: &'k HsmName,
+    purpose: KeyPurpose,
+    algorithm: &'static str,
+}
+
+impl<'k> Place<'k> {
+    pub(super) fn of(key: &'k HsmKey) -> Self {
+        Self { tenant: &key.tenant, hsm: &key.hsm, purpose: key.purpose, algorithm: algorithm_of(key) }
+    }
+
+    fn of_announced(key: &'k AnnouncedKey) -> Self {
+        Self { tenant: &key.tenant, hsm: &key.hsm, purpose: key.purpose, algorithm: key.algorithm.name() }
+    }
+
+    /// A query about this place.
+    fn asked(&self, text: &'static str) -> Query {
+        query(text).bind(self.tenant).bind(self.hsm).bind(self.purpose.name()).bind(self.algorithm)
+    }
+}
+
+async fn count(query: Query, connection: &mut Connection) -> Result<i64> {
+    query.fetch_one(connection).await?.try_get(0)
+}
+
 /// How many active keys have the place of this key.
 pub(super) async fn count_active(key: &HsmKey, connection: &mut Connection) -> Result<i64> {
-    let query = query(COUNT_ACTIVE).bind(&key.tenant).bind(&key.hsm).bind(key.purpose.name()).bind(algorithm_of(key));
-    query.fetch_one(connection).await?.try_get(0)
+    count(Place::of(key).asked(COUNT_ACTIVE), connection).await
+}
+
+/// Whether a place has a key beside which another one may not stand.
+pub(super) async fn is_taken(place: &Place<'_>, beside: Beside, connection: &mut Connection) -> Result<bool> {
+    let has_next = beside != Beside::Any && count(place.asked(COUNT_NEXT), connection).await? > 0;
+    Ok(has_next || (beside == Beside::Nobody && count(place.asked(COUNT_ACTIVE), connection).await? > 0))
 }
 
 /// Whether an HSM token belongs to the deployment, and was not retired.
@@ -107,7 +144,16 @@ pub(super) fn lifetime_of(row: &Row) -> Result<Duration> {
     Ok(Duration::from_millis(u64::try_from(millis.unwrap_or(0)).map_err(|_| StoreFailure::Corrupt("token_lifetime"))?))
 }
 
-pub(super) async fn announce(key: &AnnouncedKey, connection: &mut Connection) -> Result<WriteOutcome<()>> {
+pub(super) async fn announce(
+    (key, beside, since): &(AnnouncedKey, Beside, Timestamp),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let place = Place::of_announced(key);
+    let announced = place.asked(COUNT_ANNOUNCED).bind(*since);
+    let is_being_made = *beside != Beside::Any && count(announced, connection).await? > 0;
+    if is_being_made || is_taken(&place, *beside, connection).await? {
+        return Ok(WriteOutcome::nothing(false));
+    }
     query(ANNOUNCE)
         .bind(&key.cka_id)
         .bind(&key.tenant)
@@ -117,7 +163,7 @@ pub(super) async fn announce(key: &AnnouncedKey, connection: &mut Connection) ->
         .bind(key.at)
         .execute(connection)
         .await?;
-    Ok(WriteOutcome::applied(()))
+    Ok(WriteOutcome::applied(true))
 }
 
 pub(super) fn announced_query() -> Query {

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::authority::{change, fields, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row};
-use super::key_ring::{self, algorithm_of, count_active, is_member, purpose_of};
+use super::key_ring::{self, Place, algorithm_of, count_active, is_member, is_taken, purpose_of};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::clock::Timestamp;
 use signet_jose::{Jwk, KeyId};
-use signet_store::{KeyAddition, Keys, StoreError, StoreFailure};
+use signet_store::{Beside, KeyAddition, Keys, StoreError, StoreFailure};
 
 selections! {
     LIST = "SELECT {keys} FROM keys ORDER BY created_at, key_id, hsm";
@@ -66,12 +66,13 @@ fn key_of(row: &Row) -> Result<HsmKey> {
     })
 }
 
-async fn add(key: &HsmKey, connection: &mut Connection) -> Result<WriteOutcome<KeyAddition>> {
+async fn add((key, beside): &(HsmKey, Beside), connection: &mut Connection) -> Result<WriteOutcome<KeyAddition>> {
     // Asked in the transaction: the token may be retired while its key is being generated.
     if key.purpose == KeyPurpose::TokenSigning && !is_member(&key.hsm, connection).await? {
         return Ok(WriteOutcome::nothing(KeyAddition::NotAMember));
     }
-    if key.state.is_active() && count_active(key, connection).await? > 0 {
+    let is_second = key.state.is_active() && count_active(key, connection).await? > 0;
+    if is_second || is_taken(&Place::of(key), *beside, connection).await? {
         return Ok(WriteOutcome::nothing(KeyAddition::PlaceTaken));
     }
     let (state, since, until, end) = columns(&key.state);
@@ -115,9 +116,9 @@ async fn move_stage(
 
 #[async_trait]
 impl Keys for SqlStore {
-    async fn add_key(&self, key: &HsmKey, audit: Vec<AuditEvent>) -> Result<KeyAddition, StoreError> {
+    async fn add_key(&self, key: &HsmKey, beside: Beside, audit: Vec<AuditEvent>) -> Result<KeyAddition, StoreError> {
         let scope = Scope::alone(Name::KeyRing).raising(&key.tenant, Noun::Keys);
-        self.writer.change("add key", scope, key.clone(), audit, add).await
+        self.writer.change("add key", scope, (key.clone(), beside), audit, add).await
     }
 
     async fn keys(&self) -> Result<Vec<HsmKey>, StoreError> {
@@ -153,8 +154,9 @@ impl Keys for SqlStore {
         Ok(lifetime.await?.unwrap_or_default())
     }
 
-    async fn announce_key(&self, key: &AnnouncedKey) -> Result<(), StoreError> {
-        self.writer.change("announce a key", Scope::alone(Name::KeyRing), key.clone(), vec![], key_ring::announce).await
+    async fn announce_key(&self, key: &AnnouncedKey, beside: Beside, since: Timestamp) -> Result<bool, StoreError> {
+        let input = (key.clone(), beside, since);
+        self.writer.change("announce a key", Scope::alone(Name::KeyRing), input, vec![], key_ring::announce).await
     }
 
     async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>, StoreError> {

@@ -20,10 +20,22 @@ use signet_jose::clock::Timestamp;
 pub enum KeyAddition {
     /// It is in the store.
     Added,
-    /// It is active, and its place has an active key already: another process made one at the same time.
+    /// Its place has a key [beside](Beside) which it may not stand: another process made one at the same time.
     PlaceTaken,
     /// It signs tokens, and its HSM token is not bound, or was retired meanwhile.
     NotAMember,
+}
+
+/// Beside what other keys of its place a key may be made: of the same tenant, HSM token, purpose and algorithm. Never beside an
+/// active one as an active one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Beside any: somebody asked for a further key.
+    Any,
+    /// Beside an active one, and no next one: it is to be that one's successor.
+    Active,
+    /// Beside neither: it fills a gap.
+    Nobody,
 }
 
 /// Keys that the deployment depends on.
@@ -32,7 +44,7 @@ pub trait Keys: Send + Sync {
     /// Adds a key, and forgets that it was announced. An active key has its place alone: one for each tenant, HSM token,
     /// purpose and algorithm. A key that signs tokens is in an HSM token that belongs to the deployment. Nothing is written
     /// or recorded where it is not [added](KeyAddition::Added).
-    async fn add_key(&self, key: &HsmKey, audit: Vec<AuditEvent>) -> Result<KeyAddition>;
+    async fn add_key(&self, key: &HsmKey, beside: Beside, audit: Vec<AuditEvent>) -> Result<KeyAddition>;
     /// Every key, of all tenants and purposes, the oldest first. In one piece: it is read for the key ring, which must be of one
     /// moment, and keys come with rotation and not with use: a few for each HSM token and year.
     async fn keys(&self) -> Result<Vec<HsmKey>>;
@@ -49,8 +61,9 @@ pub trait Keys: Send + Sync {
     async fn raise_token_lifetime(&self, tenant: &TenantId, lifetime: Duration) -> Result<()>;
     /// The longest that tokens by this key last, as far as was noted.
     async fn token_lifetime(&self, key: &KeyId) -> Result<Duration>;
-    /// Writes down that a pair is about to be generated.
-    async fn announce_key(&self, key: &AnnouncedKey) -> Result<()>;
+    /// Writes down that a pair is about to be generated. `false`, and nothing written, where its place has a key beside which it
+    /// may not stand, or, but [beside any](Beside::Any), where another pair was announced for it after `since` and not given up.
+    async fn announce_key(&self, key: &AnnouncedKey, beside: Beside, since: Timestamp) -> Result<bool>;
     /// The pairs that were announced and neither added nor given up, the oldest first.
     async fn announced_keys(&self) -> Result<Vec<AnnouncedKey>>;
     /// Notes that whoever announced a pair is done with it and does not know whether the HSM token has it.

@@ -42,7 +42,7 @@ pub use factor_life::{FactorLife, RecoveryCodes};
 pub use factors::Factors;
 pub use grants::{Grants, Revocations};
 pub use joins::{JoinRequest, Joins};
-pub use keys::{KeyAddition, Keys, Leases, SealedSecrets, SecretsAtRest};
+pub use keys::{Beside, KeyAddition, Keys, Leases, SealedSecrets, SecretsAtRest};
 pub use logins::{LoginChange, Logins, StoredLogins};
 pub use membership::{Generations, Membership};
 pub use model::{

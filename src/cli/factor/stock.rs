@@ -281,7 +281,7 @@ async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
     let admin = Admin::open(config, Need::Store, output).await?;
     let stock = admin.all::<StockToken>(&["stock"]).await;
     admin.close().await?;
-    output.list(&stock?, ["serial", "kind", "model", "imported"], |token| {
+    output.list("tokens in the stock", &stock?, ["serial", "kind", "model", "imported"], |token| {
         let model = token.model.clone().unwrap_or_default();
         [token.serial.clone(), token.kind.clone(), model, token.imported_at.clone()]
     })

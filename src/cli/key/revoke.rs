@@ -1,14 +1,13 @@
 //! `signet key rotate --emergency`: says what it breaks, and does it when told to.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
+use serde_json::json;
 
-use super::KeyView;
-use crate::cli::{Ended, Output, deployment, operator};
-use crate::server::{Need, Runtime};
-use signet_service::ChangeError;
-use signet_service::key_ring::revocation::Consequences;
+use crate::cli::admin::Admin;
+use crate::cli::{Ended, Output};
+use signet_admin_api::keys::{Consequences, Key, Replacement};
 
 /// What was done, or would be.
 #[derive(Serialize)]
@@ -18,20 +17,16 @@ struct Report {
     consequences: Consequences,
     /// The key that signs now, where another one had to be found.
     #[serde(skip_serializing_if = "Option::is_none")]
-    replacement: Option<KeyView>,
+    replacement: Option<Key>,
     /// What could not be done yet, which the running server does.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_to_the_server: Option<String>,
 }
 
-pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) -> anyhow::Result<()> {
-    // By the store alone: a revocation waits for no HSM.
-    let deployment = deployment::open(config, Need::Store, output).await?;
-    let outcome = begin(&deployment, kid, yes).await;
-    let operator = operator();
-    deployment.close().await?;
-    let consequences = outcome?;
+pub(super) async fn run(admin: &Admin, output: &Output, kid: &str, yes: bool) -> anyhow::Result<()> {
+    let revocation = ["keys", kid, "revocation"];
     if !yes {
+        let consequences = admin.get(&revocation).await?;
         let report = Report { revoked: false, consequences, replacement: None, left_to_the_server: None };
         output.value(&report, |report| {
             let text = in_words(&report.consequences);
@@ -39,18 +34,11 @@ pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) ->
         })?;
         return Err(Ended::Refused.into());
     }
+    // By the store alone: a revocation waits for no HSM.
+    let consequences = admin.post(&revocation, &json!({})).await?;
     output.progress(&format!("{kid} is out of the JWKS, and its tokens are inactive"));
-    let mut report = Report { revoked: true, consequences, replacement: None, left_to_the_server: None };
-    match deployment::open_with_any_hsm(config, output).await {
-        Ok(deployment) => {
-            match deployment.signet.key_ring.revocation.replace_revoked(kid, &operator).await {
-                Ok(key) => report.replacement = key.map(|key| KeyView::new(&key, &deployment)),
-                Err(error) => report.left_to_the_server = Some(error.to_string()),
-            }
-            deployment.close().await?;
-        }
-        Err(error) => report.left_to_the_server = Some(format!("{error:#}")),
-    }
+    let Replacement { replacement, left_to_the_server } = replace(admin, output, kid).await?;
+    let report = Report { revoked: true, consequences, replacement, left_to_the_server };
     output.value(&report, |report| {
         let mut lines = vec![format!("{kid} is revoked for good. This:\n{}", in_words(&report.consequences))];
         if let Some(key) = &report.replacement {
@@ -67,16 +55,16 @@ pub(super) async fn run(config: &Path, output: &Output, kid: &str, yes: bool) ->
     })
 }
 
-async fn begin(deployment: &Runtime, kid: &str, yes: bool) -> Result<Consequences, ChangeError> {
-    let consequences = deployment.signet.key_ring.revocation.foresee_revocation(kid).await?;
-    if yes {
-        deployment.signet.key_ring.revocation.revoke_key(kid, &operator()).await?;
+/// Where no HSM token answers, what is left is told, as a server tells it.
+async fn replace(admin: &Admin, output: &Output, kid: &str) -> anyhow::Result<Replacement> {
+    if let Err(error) = admin.wait_for_any_hsm(output).await {
+        return Ok(Replacement { replacement: None, left_to_the_server: Some(format!("{error:#}")) });
     }
-    Ok(consequences)
+    admin.post(&["keys", kid, "replacement"], &json!({})).await
 }
 
 fn in_words(consequences: &Consequences) -> String {
-    let list = |names: &std::collections::BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+    let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
     let tokens = match consequences.unexpired_tokens {
         0 => "- no token that it signed and that has not expired is on record".to_owned(),
         1 => "- ends 1 token that has not expired: it introspects as inactive at once".to_owned(),

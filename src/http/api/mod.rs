@@ -9,6 +9,9 @@ mod clients;
 mod custody;
 mod documents;
 mod factors;
+mod host;
+mod hsm;
+mod keys;
 mod lists;
 mod nodes;
 mod operator;
@@ -39,6 +42,7 @@ use signet_service::{Deployment, Issuer};
 
 use body::{Asked, Body};
 pub use factors::view as factor_view;
+pub use host::Host;
 use operator::Caller;
 pub use operator::{AccountScopes, CLAIM_HEADER, Operator};
 pub use process::Process;
@@ -49,6 +53,7 @@ use refusal::{Created, Faults, Refused};
 pub struct ApiState {
     signet: Arc<Deployment>,
     process: Process,
+    host: Arc<dyn Host>,
     /// One change at a time may depend on what was there before it.
     changes: Arc<tokio::sync::Mutex<()>>,
     /// One look at everything at a time: it reads all there is, beside whoever signs in.
@@ -58,10 +63,10 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// The state over a deployment, in a process, with what accounts of this machine may do.
-    pub fn new(signet: Arc<Deployment>, process: Process, accounts: AccountScopes) -> Self {
+    /// The state over a deployment, in a process on a node, with what accounts of this machine may do.
+    pub fn new(signet: Arc<Deployment>, process: Process, host: Arc<dyn Host>, accounts: AccountScopes) -> Self {
         let accounts = Arc::new(accounts);
-        Self { signet, process, changes: Arc::default(), thorough: Arc::default(), accounts }
+        Self { signet, process, host, changes: Arc::default(), thorough: Arc::default(), accounts }
     }
 
     fn issuer(&self) -> &Issuer {
@@ -74,7 +79,7 @@ impl ApiState {
 #[openapi(
     info(
         title = "Signet admin API",
-        description = "What operators do: users, factors, clients, the stock of tokens, OTP validation, custody, nodes. Names in paths are percent-encoded. Problems are told by \
+        description = "What operators do: users, factors, clients, the stock of tokens, OTP validation, keys, HSM tokens, custody, nodes. Names in paths are percent-encoded. Problems are told by \
                        RFC 9457. Lists come by pages: `next` of a page is `after` of the next one.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
@@ -84,6 +89,8 @@ impl ApiState {
         (name = "factors", description = "What they sign in with beside the password"),
         (name = "clients", description = "The software that asks for tokens"),
         (name = "stock", description = "Hardware tokens that nobody has yet"),
+        (name = "keys", description = "The keys that the deployment depends on"),
+        (name = "hsm", description = "The HSM tokens that hold them"),
         (name = "custody", description = "Where every key lies and what it has signed"),
         (name = "nodes", description = "The machines whose servers share the store"),
         (name = "otp-validation", description = "The Yubico validation protocol's clients, and keys that are no user's"),
@@ -123,8 +130,23 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(custody::accept))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::retire))
-        .routes(routes!(nodes::admit));
+        .routes(routes!(nodes::admit))
+        .merge(hsm_operations());
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", operations)
+}
+
+/// Those on keys and HSM tokens.
+fn hsm_operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(keys::list, keys::generate))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(keys::foresee, keys::revoke))
+        .routes(routes!(keys::replace))
+        .routes(routes!(hsm::list))
+        .routes(routes!(hsm::add))
+        .routes(routes!(hsm::seal))
+        .routes(routes!(hsm::retire))
+        .routes(routes!(hsm::allow_login))
 }
 
 /// The members of a kind of factor stand in one object with `kind`: a part that allowed nothing beside its own would forbid that.

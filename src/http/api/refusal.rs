@@ -8,8 +8,8 @@ use utoipa::IntoResponses;
 
 use signet_admin_api::{Problem, ProblemKind};
 use signet_core::admin::AdminScope;
-use signet_service::{ChangeError, Unavailable};
-use signet_store::StoreFailure;
+use signet_service::{ChangeError, InitialiseError, MembershipError, Unavailable};
+use signet_store::{StoreError, StoreFailure};
 
 /// What a client is asked to have a token for (RFC 6750 §3).
 const REALM: &str = "signet-admin";
@@ -52,6 +52,11 @@ impl Refused {
         Self::new(ProblemKind::Invalid, StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
+    /// 404: there is no such thing.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::NotFound, StatusCode::NOT_FOUND, detail)
+    }
+
     /// 503: it may be asked again as it was.
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::Unavailable, StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -68,22 +73,56 @@ impl From<ChangeError> for Refused {
         let detail = error.to_string();
         match error {
             ChangeError::Taken { .. } | ChangeError::NotInitialised(_) => Self::conflict(detail),
-            ChangeError::Missing { .. } => Self::new(ProblemKind::NotFound, StatusCode::NOT_FOUND, detail),
+            ChangeError::Missing { .. } => Self::not_found(detail),
             ChangeError::Input(_) => Self::input(detail),
             ChangeError::Forbidden(_) => Self::new(ProblemKind::Forbidden, StatusCode::FORBIDDEN, detail),
-            ChangeError::Store(error) => match error.failure {
-                StoreFailure::Unavailable(_) | StoreFailure::Busy(_) | StoreFailure::NoRowKeys => {
-                    Self::unavailable(detail)
-                }
-                // Only a person's decision ends these.
-                StoreFailure::Corrupt(_)
-                | StoreFailure::Forged { .. }
-                | StoreFailure::RolledBack
-                | StoreFailure::Unanswered
-                | StoreFailure::Fenced(_)
-                | StoreFailure::Refused(_) => Self::conflict(detail),
-            },
+            ChangeError::Store(error) => error.into(),
             ChangeError::Hsm(_) | ChangeError::Unavailable(_) => Self::unavailable(detail),
+        }
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        match error.failure {
+            StoreFailure::Unavailable(_) | StoreFailure::Busy(_) | StoreFailure::NoRowKeys => Self::unavailable(detail),
+            // Only a person's decision ends these.
+            StoreFailure::Corrupt(_)
+            | StoreFailure::Forged { .. }
+            | StoreFailure::RolledBack
+            | StoreFailure::Unanswered
+            | StoreFailure::Fenced(_)
+            | StoreFailure::Refused(_) => Self::conflict(detail),
+        }
+    }
+}
+
+impl From<InitialiseError> for Refused {
+    fn from(error: InitialiseError) -> Self {
+        match error {
+            InitialiseError::Store(error) => error.into(),
+            InitialiseError::Hsm(error) => Self::unavailable(error.to_string()),
+            other => Self::conflict(other.to_string()),
+        }
+    }
+}
+
+impl From<MembershipError> for Refused {
+    fn from(error: MembershipError) -> Self {
+        let detail = error.to_string();
+        match error {
+            MembershipError::NotConfigured(_) | MembershipError::NotAMember(_) => Self::not_found(detail),
+            MembershipError::Keys(error) => error.into(),
+            MembershipError::Store(error) => error.into(),
+            MembershipError::SealedCopies(_) | MembershipError::Hsm(_) => Self::unavailable(detail),
+            MembershipError::NotInitialised
+            | MembershipError::SameToken { .. }
+            | MembershipError::NoAlgorithm { .. }
+            | MembershipError::Last(_)
+            | MembershipError::NothingElseSigns { .. }
+            | MembershipError::SealedAlone { .. }
+            | MembershipError::NothingElseKeeps { .. } => Self::conflict(detail),
         }
     }
 }

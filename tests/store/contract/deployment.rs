@@ -2,7 +2,7 @@ use signet_core::audit::Event;
 use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, TokenInfo};
 use signet_core::secret::SecretHash;
 use signet_jose::{Jwk, KeyId};
-use signet_store::{AuditOnOutcome, Generations, Store};
+use signet_store::{AuditOnOutcome, Beside, Generations, Store};
 
 use crate::support::store::OwnChain as _;
 use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
@@ -44,7 +44,7 @@ pub(super) async fn keys_move_from_stage_to_stage(store: &dyn Store) {
     let older = key("z", "a");
     let newer = HsmKey { created_at: after(1), purpose: KeyPurpose::Wrapping, ..key("y", "a") };
     for key in [&newer, &older] {
-        let added = store.add_key(key, vec![draft(Event::KeyGenerated)]).await.unwrap();
+        let added = store.add_key(key, Beside::Any, vec![draft(Event::KeyGenerated)]).await.unwrap();
         assert_eq!(added, signet_store::KeyAddition::Added);
     }
     assert_eq!(store.keys().await.unwrap(), [older.clone(), newer.clone()]);
@@ -61,8 +61,8 @@ pub(super) async fn keys_move_from_stage_to_stage(store: &dyn Store) {
         assert_eq!(store.keys().await.unwrap()[0].state, to);
     }
     assert_eq!(store.keys().await.unwrap(), [HsmKey { state: destroyed, ..older.clone() }, newer]);
-    assert!(store.add_key(&older, vec![draft(Event::KeyGenerated)]).await.is_err(), "a key is added once");
-    assert_eq!(store.add_key(&key("z", "b"), vec![]).await.unwrap(), signet_store::KeyAddition::Added);
+    assert!(store.add_key(&older, Beside::Any, vec![draft(Event::KeyGenerated)]).await.is_err(), "a key is added once");
+    assert_eq!(store.add_key(&key("z", "b"), Beside::Any, vec![]).await.unwrap(), signet_store::KeyAddition::Added);
     assert_eq!(store.head().await.unwrap().sequence, 2);
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn a_pair_keeps_its_public_half(store: &dyn Store) {
     store.bind_hsm_token(&HsmName::new("a"), &token("1"), now(), vec![]).await.unwrap();
     for purpose in [KeyPurpose::TokenSigning, KeyPurpose::AuditSigning] {
         let pair = HsmKey { purpose, public: Some(public.clone()), ..key(purpose.name(), "a") };
-        assert_eq!(store.add_key(&pair, vec![]).await.unwrap(), signet_store::KeyAddition::Added);
+        assert_eq!(store.add_key(&pair, Beside::Any, vec![]).await.unwrap(), signet_store::KeyAddition::Added);
         assert!(store.keys().await.unwrap().contains(&pair));
     }
 }
@@ -127,7 +127,7 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(true, "client updated").await;
     store.remove_client(&tenant(), &app.id, vec![]).await.unwrap();
     check(true, "client removed").await;
-    assert_eq!(store.add_key(&key("k", "a"), vec![]).await.unwrap(), signet_store::KeyAddition::Added);
+    assert_eq!(store.add_key(&key("k", "a"), Beside::Any, vec![]).await.unwrap(), signet_store::KeyAddition::Added);
     check(true, "key added").await;
     let next = KeyState::Withdrawn { since: now(), end: KeyEnd::Revoked };
     store.move_key(&KeyId::new("k"), &key("k", "a").state, &next, vec![]).await.unwrap();

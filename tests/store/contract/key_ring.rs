@@ -3,7 +3,7 @@ use std::time::Duration;
 use signet_core::audit::Event;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, HsmName, KeyPurpose, KeyState};
 use signet_jose::{Algorithm, Jwk, KeyId};
-use signet_store::{KeyAddition, Store};
+use signet_store::{Beside, KeyAddition, Store};
 
 use super::deployment::token;
 use crate::support::store::OwnChain as _;
@@ -44,13 +44,13 @@ async fn join(store: &dyn Store, names: &[&str]) {
 pub(super) async fn a_signing_key_is_in_a_member_alone(store: &dyn Store) {
     let elsewhere = |id: &str| HsmKey { hsm: HsmName::new("b"), ..active(id) };
     let refused = async |key: &HsmKey| {
-        let refused = store.add_key(key, vec![draft(Event::KeyGenerated)]).await.unwrap();
+        let refused = store.add_key(key, Beside::Any, vec![draft(Event::KeyGenerated)]).await.unwrap();
         assert_eq!(refused, KeyAddition::NotAMember);
     };
     refused(&active("one")).await;
     join(store, &["a", "b"]).await;
     for key in [active("one"), elsewhere("two"), next("three")] {
-        assert_eq!(store.add_key(&key, vec![]).await.unwrap(), KeyAddition::Added);
+        assert_eq!(store.add_key(&key, Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
     }
     assert!(store.retire_hsm_token(&HsmName::new("a"), after(1), after(2), vec![]).await.unwrap());
     refused(&active("four")).await;
@@ -60,7 +60,10 @@ pub(super) async fn a_signing_key_is_in_a_member_alone(store: &dyn Store) {
     let three = HsmKey { state: left, ..next("three") };
     assert!(!store.hand_over(&change(&three, None), vec![]).await.unwrap());
     assert_eq!(
-        store.add_key(&HsmKey { purpose: KeyPurpose::AuditSigning, ..active("five") }, vec![]).await.unwrap(),
+        store
+            .add_key(&HsmKey { purpose: KeyPurpose::AuditSigning, ..active("five") }, Beside::Any, vec![])
+            .await
+            .unwrap(),
         KeyAddition::Added
     );
     assert_eq!((store.keys().await.unwrap().len(), store.head().await.unwrap().sequence), (4, 0));
@@ -82,8 +85,8 @@ fn change(successor: &HsmKey, predecessor: Option<&HsmKey>) -> HandOver {
 
 pub(super) async fn an_active_key_has_its_place_alone(store: &dyn Store) {
     join(store, &["a", "b"]).await;
-    assert_eq!(store.add_key(&active("one"), vec![]).await.unwrap(), KeyAddition::Added);
-    let second = store.add_key(&active("two"), vec![draft(Event::KeyGenerated)]).await.unwrap();
+    assert_eq!(store.add_key(&active("one"), Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
+    let second = store.add_key(&active("two"), Beside::Any, vec![draft(Event::KeyGenerated)]).await.unwrap();
     assert_eq!(second, KeyAddition::PlaceTaken);
     assert_eq!((store.keys().await.unwrap().len(), store.head().await.unwrap().sequence), (1, 0));
     for key in [
@@ -91,7 +94,7 @@ pub(super) async fn an_active_key_has_its_place_alone(store: &dyn Store) {
         HsmKey { hsm: HsmName::new("b"), ..active("three") },
         HsmKey { purpose: KeyPurpose::AuditSigning, ..active("four") },
     ] {
-        assert_eq!(store.add_key(&key, vec![]).await.unwrap(), KeyAddition::Added);
+        assert_eq!(store.add_key(&key, Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
     }
 }
 
@@ -99,7 +102,7 @@ pub(super) async fn keys_change_places_in_one_commit(store: &dyn Store) {
     join(store, &["a"]).await;
     let (old, new) = (active("old"), next("new"));
     for key in [&old, &new] {
-        assert_eq!(store.add_key(key, vec![]).await.unwrap(), KeyAddition::Added);
+        assert_eq!(store.add_key(key, Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
     }
     let before = store.generation().await.unwrap();
     let told = || vec![draft(Event::KeyActivated), draft(Event::KeyRetired)];
@@ -120,7 +123,7 @@ pub(super) async fn a_key_retires_after_the_longest_token_that_was_noted(store: 
     join(store, &["a"]).await;
     let (old, new) = (active("old"), next("new"));
     for key in [&old, &new] {
-        assert_eq!(store.add_key(key, vec![]).await.unwrap(), KeyAddition::Added);
+        assert_eq!(store.add_key(key, Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
     }
     for seconds in [60, 20] {
         store.raise_token_lifetime(&tenant(), Duration::from_secs(seconds)).await.unwrap();
@@ -132,8 +135,32 @@ pub(super) async fn a_key_retires_after_the_longest_token_that_was_noted(store: 
     assert_eq!(store.token_lifetime(&new.key_id).await.unwrap(), Duration::from_secs(10));
 }
 
-pub(super) async fn an_announced_key_is_known_until_it_is_added_or_forgotten(store: &dyn Store) {
-    let announced = |id: &str| AnnouncedKey {
+pub(super) async fn a_place_gets_one_successor(store: &dyn Store) {
+    join(store, &["a", "b"]).await;
+    assert_eq!(store.add_key(&active("old"), Beside::Nobody, vec![]).await.unwrap(), KeyAddition::Added);
+    let at = |id: &str, seconds| AnnouncedKey { at: after(seconds), ..announced(id) };
+    let announce =
+        async |key: AnnouncedKey, beside, since| store.announce_key(&key, beside, after(since)).await.unwrap();
+    assert!(!announce(at("gap", 1), Beside::Nobody, 0).await, "one is active there");
+    // Whoever comes at the same moment finds the other's.
+    let (one, two) = tokio::join!(announce(at("one", 1), Beside::Active, 0), announce(at("two", 1), Beside::Active, 0));
+    assert!(one != two, "one of two announces: {one} {two}");
+    let elsewhere = AnnouncedKey { hsm: HsmName::new("b"), ..at("elsewhere", 1) };
+    assert!(announce(elsewhere, Beside::Active, 0).await, "another place");
+    // It did not come within the time that it is waited for.
+    assert!(announce(at("late", 9), Beside::Active, 5).await);
+    for (id, is_added) in [("late", true), ("one", false)] {
+        let added = store.add_key(&next(id), Beside::Active, vec![draft(Event::KeyGenerated)]).await.unwrap();
+        assert_eq!(added == KeyAddition::Added, is_added, "{id}: {added:?}");
+    }
+    assert!(!announce(at("further", 20), Beside::Active, 15).await, "one is next there");
+    // Somebody asked for a further one.
+    assert!(announce(at("further", 20), Beside::Any, 0).await);
+    assert_eq!(store.add_key(&next("further"), Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
+}
+
+fn announced(id: &str) -> AnnouncedKey {
+    AnnouncedKey {
         tenant: tenant(),
         hsm: HsmName::new("a"),
         purpose: KeyPurpose::TokenSigning,
@@ -141,13 +168,16 @@ pub(super) async fn an_announced_key_is_known_until_it_is_added_or_forgotten(sto
         cka_id: id.as_bytes().to_vec(),
         at: now(),
         given_up: false,
-    };
+    }
+}
+
+pub(super) async fn an_announced_key_is_known_until_it_is_added_or_forgotten(store: &dyn Store) {
     join(store, &["a"]).await;
     for id in ["one", "two"] {
-        store.announce_key(&announced(id)).await.unwrap();
+        assert!(store.announce_key(&announced(id), Beside::Any, after(0)).await.unwrap());
     }
     assert_eq!(store.announced_keys().await.unwrap(), [announced("one"), announced("two")]);
-    assert_eq!(store.add_key(&next("one"), vec![]).await.unwrap(), KeyAddition::Added);
+    assert_eq!(store.add_key(&next("one"), Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
     store.give_up_announced(b"two").await.unwrap();
     assert_eq!(store.announced_keys().await.unwrap(), [AnnouncedKey { given_up: true, ..announced("two") }]);
     store.forget_announced(b"two", vec![draft(Event::KeyDestroyed)]).await.unwrap();

@@ -110,6 +110,7 @@ on_every_store!(
     key_ring::an_active_key_has_its_place_alone,
     key_ring::keys_change_places_in_one_commit,
     key_ring::a_key_retires_after_the_longest_token_that_was_noted,
+    key_ring::a_place_gets_one_successor,
     key_ring::an_announced_key_is_known_until_it_is_added_or_forgotten,
     key_ring::a_lease_has_one_holder_until_it_runs_out,
     logins::logins_come_back_as_written,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use signet_core::audit::Event;
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, OtpHash, OtpSecretKind, SealedCopies};
-use signet_store::{SealCount, SecretOwner, Store};
+use signet_store::{Beside, SealCount, SecretOwner, Store};
 
 use super::deployment::{key, token};
 use crate::support::store::OwnChain as _;
@@ -121,13 +121,16 @@ pub(super) async fn a_token_is_retired_with_its_keys_unless_nothing_else_signs(s
     }
     let next = HsmKey { state: KeyState::Next { published_at: now() }, ..signing("next", "a") };
     for key in [signing("one", "a"), next, key("binding", "a")] {
-        assert_eq!(store.add_key(&key, vec![]).await.unwrap(), signet_store::KeyAddition::Added);
+        assert_eq!(store.add_key(&key, Beside::Any, vec![]).await.unwrap(), signet_store::KeyAddition::Added);
     }
     let retire = async |name: &str| {
         store.retire_hsm_token(&hsm(name), after(5), after(9), vec![draft(Event::HsmRetired)]).await.unwrap()
     };
     assert!(!retire("a").await, "nothing else signs");
-    assert_eq!(store.add_key(&signing("two", "b"), vec![]).await.unwrap(), signet_store::KeyAddition::Added);
+    assert_eq!(
+        store.add_key(&signing("two", "b"), Beside::Any, vec![]).await.unwrap(),
+        signet_store::KeyAddition::Added
+    );
     let before = store.generation().await.unwrap();
     assert!(retire("a").await && !retire("a").await && !retire("b").await && !retire("c").await);
     assert!(store.generation().await.unwrap() > before);

@@ -154,6 +154,14 @@ impl HsmGroup {
         outcomes
     }
 
+    /// Waits until one token answers, or can't without a person.
+    /// Errors: why it does not.
+    pub async fn ready_one(&self, hsm: &HsmName, timeout: Duration) -> HsmResult<()> {
+        let fail = |failure| HsmError::new(format!("start of {hsm}"), failure);
+        let token = self.token(hsm).map_err(&fail)?;
+        token.workers.ready(tokio::time::Instant::now() + timeout).await.map_err(fail)
+    }
+
     /// Waits until every token answers.
     /// Errors: The failure of the first token that does not: at once where only a person can mend it, after `timeout`
     /// where it may pass.

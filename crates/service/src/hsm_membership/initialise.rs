@@ -1,13 +1,15 @@
 //! Makes the keys that a deployment depends on, each inside its HSM token, and binds the deployment to the tokens.
 //! Doing it again makes what is missing and leaves what is there.
 
+use std::time::Duration;
+
 use crate::KeyMaker;
 use crate::error::InitialiseError;
 use crate::key_ring::key_maker::KeyRequest;
 use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
 use signet_jose::{Algorithm, KeyId};
-use signet_store::StoreError;
+use signet_store::{Beside, StoreError};
 
 /// One key that `init` found or made.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -117,7 +119,9 @@ impl Initialisation {
                     KeyPurpose::Wrapping | KeyPurpose::Sealing | KeyPurpose::Binding => None,
                 };
                 let (rsa_bits, at_once) = (DEFAULT_RSA_BITS, entry == Entry::Founding);
-                let wanted = KeyRequest { hsm: hsm.clone(), purpose, algorithm, rsa_bits, at_once };
+                // What an `init` that was cut short announced is nobody's by now.
+                let (beside, patience) = (Beside::Nobody, Duration::ZERO);
+                let wanted = KeyRequest { hsm: hsm.clone(), purpose, algorithm, rsa_bits, at_once, beside, patience };
                 keys.push(self.ensure_key(&wanted, context, progress).await?);
             }
         }

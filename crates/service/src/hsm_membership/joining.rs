@@ -18,7 +18,7 @@ use signet_core::keys::{
 };
 use signet_core::random;
 use signet_jose::{Algorithm, Header, Jwk, KeyId, VerifyingKey};
-use signet_store::{JoinRequest, KeyAddition, SecretAtRest, SecretOwner};
+use signet_store::{Beside, JoinRequest, KeyAddition, SecretAtRest, SecretOwner};
 
 /// What a node shows that asks to be let in.
 #[derive(Debug, Clone, Serialize)]
@@ -327,7 +327,7 @@ impl NodeJoining {
         told.key = Some(kid.clone());
         let told = told.detail(format!("transport key in HSM token {hsm}"));
         let is_there = self.keys.keys().await?.iter().any(|key| key.key_id == transport.key_id);
-        let created = !is_there && self.keys.add_key(&transport, vec![told]).await? == KeyAddition::Added;
+        let created = !is_there && self.keys.add_key(&transport, Beside::Any, vec![told]).await? == KeyAddition::Added;
         let mut keys =
             vec![InitialisedKey { hsm: hsm.clone(), purpose: KeyPurpose::Transport, kid: kid.clone(), created }];
         for purposes in [KEEPING, SIGNING] {

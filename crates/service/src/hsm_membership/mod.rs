@@ -9,6 +9,8 @@ pub mod renewal;
 pub mod reseal;
 pub(crate) mod transports;
 
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 
 use crate::Signatures;
@@ -20,13 +22,13 @@ use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, TokenIdentity, TokenInfo, TokenReport};
 use signet_jose::Algorithm;
 use signet_jose::clock::Timestamp;
-use signet_store::{HsmMember, SealCount, StoredLogins};
+use signet_store::{HsmMember, SealCount, SecretCursor, StoredLogins};
 
 /// SealedCopies that are removed at once.
 const REMOVED_AT_ONCE: u32 = 500;
 
-/// How many secrets lie between two words of progress.
-const PROGRESS_EVERY: u64 = 50;
+/// How long sealing goes on before it says how far it is.
+const SEALING_AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Where an HSM token stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -79,12 +81,19 @@ pub struct AddedHsm {
     pub keys: Vec<InitialisedKey>,
     /// Whether it keeps secrets. One that does not only signs: nothing is sealed for it.
     pub keeps_secrets: bool,
-    /// Secrets that were sealed for it just now.
-    pub resealed: u64,
-    /// Secrets that no token opens.
-    pub unopened: u64,
     /// What is sealed for it now.
     pub seals: SealCount,
+}
+
+/// How far sealing for a token came.
+#[derive(Debug, Clone)]
+pub struct SealedMore {
+    /// Secrets that were sealed for it just now, and those that no token opens.
+    pub resealed: Resealed,
+    /// What is sealed for it now.
+    pub seals: SealCount,
+    /// Where it goes on; nothing is lacking where it is absent.
+    pub next: Option<SecretCursor>,
 }
 
 /// What `retire` did.
@@ -166,8 +175,8 @@ impl HsmMembership {
         Ok(logins.iter().find(is_its).and_then(|logins| TroubledLogins::of(&logins.record)))
     }
 
-    /// Adds an HSM token to the deployment: binds it, makes its keys, seals for it what there is. Where it is a member
-    /// already, what it lacks is made up for.
+    /// Adds an HSM token to the deployment: binds it and makes its keys. Where it is a member already, it gets what it lacks of them.
+    /// What there is is sealed for it by [`seal_more`](Self::seal_more).
     /// Errors: [`MembershipError`]: what was done stays, and doing it again goes on from there.
     pub async fn add_hsm(
         &self,
@@ -190,29 +199,25 @@ impl HsmMembership {
         self.directory.fresh().await?;
         self.secret.prepare_deployment_secret().await;
         self.transports.vouch(hsm).await.map_err(InitialiseError::from)?;
-        let keeps_secrets = report.keeps_secrets();
-        let resealed = if keeps_secrets { self.seal_what_lacks(hsm, progress).await? } else { Resealed::default() };
         let seals = self.secrets_at_rest.count_seals(hsm).await?;
-        let Resealed { extended: resealed, unopened } = resealed;
-        Ok(AddedHsm { name: hsm.clone(), keys, keeps_secrets, resealed, unopened, seals })
+        Ok(AddedHsm { name: hsm.clone(), keys, keeps_secrets: report.keeps_secrets(), seals })
     }
 
-    async fn seal_what_lacks(
-        &self,
-        hsm: &HsmName,
-        progress: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<Resealed, MembershipError> {
-        let count = self.secrets_at_rest.count_seals(hsm).await?;
-        let lacking = count.secrets.saturating_sub(count.sealed);
-        if lacking > 0 {
-            progress(&format!("sealing {lacking} secrets for HSM token {hsm}"));
+    /// Seals for an HSM token what it lacks, from a place on, for a short time. Nothing is sealed for one that only signs.
+    /// Errors: [`MembershipError`]: what was done stays.
+    pub async fn seal_more(&self, hsm: &HsmName, after: Option<SecretCursor>) -> Result<SealedMore, MembershipError> {
+        let is_member =
+            self.membership.hsm_members().await?.iter().any(|it| it.name == *hsm && it.retired_at.is_none());
+        if !is_member {
+            return Err(MembershipError::NotAMember(hsm.clone()));
         }
-        let tell = |done: u64| {
-            if done.is_multiple_of(PROGRESS_EVERY) && done > 0 {
-                progress(&format!("{done} of {lacking} secrets are sealed"));
-            }
-        };
-        self.resealing.reseal(hsm, COMMAND_PAUSE, &tell).await.map_err(MembershipError::SealedCopies)
+        let until = Some(Instant::now() + SEALING_AT_ONCE);
+        let (resealed, next) = match keeps_secrets(&self.keys.keys().await?, hsm) {
+            true => self.resealing.reseal_from(hsm, after, COMMAND_PAUSE, until).await,
+            false => Ok((Resealed::default(), None)),
+        }
+        .map_err(MembershipError::SealedCopies)?;
+        Ok(SealedMore { resealed, seals: self.secrets_at_rest.count_seals(hsm).await?, next })
     }
 
     /// Whether an HSM token can become a member.

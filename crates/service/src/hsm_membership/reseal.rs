@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::rows::row_of_secret;
 use crate::{ChangeError, Decoys, Members};
 use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose, TenantId, TokenHealth};
-use signet_store::{Generations, SecretAtRest};
+use signet_store::{Generations, SecretAtRest, SecretCursor};
 
 /// Secrets that are read at once.
 const PAGE: u32 = 100;
@@ -88,18 +88,24 @@ module! {
 }
 
 impl Resealing {
-    /// SealedCopies for an HSM token what it lacks, with a pause after each; `progress` is told the number so far.
+    /// SealedCopies for an HSM token what it lacks, with a pause after each.
     /// Errors: [`ChangeError`] where no token opens or this one does not seal: what was done stays.
-    pub async fn reseal(
+    pub async fn reseal(&self, hsm: &HsmName, pause: Duration) -> Result<Resealed, ChangeError> {
+        Ok(self.reseal_from(hsm, None, pause, None).await?.0)
+    }
+
+    /// The same from a place on, until a moment; and where it goes on, unless nothing is lacking.
+    pub(crate) async fn reseal_from(
         &self,
         hsm: &HsmName,
+        mut after: Option<SecretCursor>,
         pause: Duration,
-        progress: &(dyn Fn(u64) + Send + Sync),
-    ) -> Result<Resealed, ChangeError> {
-        let (mut done, mut after) = (Resealed::default(), None);
+        until: Option<Instant>,
+    ) -> Result<(Resealed, Option<SecretCursor>), ChangeError> {
+        let mut done = Resealed::default();
         loop {
             let (secrets, last) = self.secrets_at_rest.lacking(hsm, after.as_ref(), PAGE).await?;
-            let Some(last) = last else { return Ok(done) };
+            let Some(last) = last else { return Ok((done, None)) };
             for secret in secrets.into_iter().filter(|secret| self.is_to_be_made(secret, hsm)) {
                 match self.reseal_one(&secret, hsm).await {
                     Ok(()) => done.extended += 1,
@@ -109,10 +115,12 @@ impl Resealing {
                     }
                     Err(error) => return Err(error),
                 }
-                progress(done.extended);
                 tokio::time::sleep(pause).await;
             }
             after = Some(last);
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok((done, after));
+            }
         }
     }
 
@@ -165,7 +173,7 @@ impl Resealing {
             if self.state.is_complete(hsm, generations) || !self.holds_lease(hsm).await? {
                 continue;
             }
-            let done = self.reseal(hsm, COMMAND_PAUSE, &|_| {}).await?;
+            let done = self.reseal(hsm, COMMAND_PAUSE).await?;
             if done.extended > 0 {
                 tracing::info!(%hsm, secrets = done.extended, "secrets that another node's HSM token lacked are on their way to it");
             }
@@ -191,7 +199,7 @@ impl Resealing {
         if !self.can_seal(hsm).await? {
             return Ok(());
         }
-        let done = self.reseal(hsm, SERVER_PAUSE, &|_| {}).await?;
+        let done = self.reseal(hsm, SERVER_PAUSE).await?;
         if done.extended > 0 {
             tracing::info!(%hsm, secrets = done.extended, "secrets that the HSM token lacked are sealed for it");
         }

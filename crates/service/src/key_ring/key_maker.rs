@@ -3,13 +3,15 @@
 //! A pair is announced in the store before the HSM is asked, under the `CKA_ID` that it will have, and the announcement
 //! goes with the commit that adds the key. Whatever dies in between, the key is found again by its `CKA_ID`.
 
+use std::time::Duration;
+
 use crate::error::InitialiseError;
 use crate::{ChangeError, Members};
 use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{AnnouncedKey, GeneratedKey, HsmKey, HsmName, KeyPurpose, KeyState};
 use signet_core::random;
 use signet_jose::{Algorithm, Jwk, KeyId};
-use signet_store::{KeyAddition, StoreError, StoreFailure};
+use signet_store::{Beside, KeyAddition, StoreError, StoreFailure};
 
 /// A key to be made.
 #[derive(Debug, Clone)]
@@ -21,6 +23,32 @@ pub(crate) struct KeyRequest {
     pub(crate) rsa_bits: u32,
     /// Whether it signs at once where its place is free: no verifier can have kept a JWKS without it.
     pub(crate) at_once: bool,
+    /// Beside what others of its place it may be made.
+    pub(crate) beside: Beside,
+    /// For how long a pair that somebody announced counts as one that will be there, but where it may stand beside any.
+    pub(crate) patience: Duration,
+}
+
+impl KeyRequest {
+    /// A token-signing key that verifiers must get to know first.
+    pub(crate) fn signing(
+        hsm: &HsmName,
+        algorithm: Algorithm,
+        rsa_bits: u32,
+        beside: Beside,
+        patience: Duration,
+    ) -> Self {
+        let (hsm, purpose) = (hsm.clone(), KeyPurpose::TokenSigning);
+        Self { hsm, purpose, algorithm: Some(algorithm), rsa_bits, at_once: false, beside, patience }
+    }
+}
+
+fn as_change_error(error: InitialiseError) -> ChangeError {
+    match error {
+        InitialiseError::Hsm(error) => ChangeError::Hsm(error),
+        InitialiseError::Store(error) => ChangeError::Store(error),
+        other => ChangeError::Input(other.to_string()),
+    }
 }
 
 module! {
@@ -32,8 +60,8 @@ module! {
 }
 
 impl KeyMaker {
-    /// Generates another token-signing key. The first of its algorithm on the deployment signs at once; a further one is
-    /// published, and signs when its time has come.
+    /// Generates another token-signing key, beside whatever there is. The first of its algorithm on the deployment signs at once; a
+    /// further one is published, and signs when its time has come.
     pub async fn generate_signing_key(
         &self,
         hsm: &HsmName,
@@ -41,17 +69,25 @@ impl KeyMaker {
         rsa_bits: u32,
         context: &RequestContext,
     ) -> Result<HsmKey, ChangeError> {
-        let (hsm, purpose) = (hsm.clone(), KeyPurpose::TokenSigning);
-        let wanted = KeyRequest { hsm, purpose, algorithm: Some(algorithm), rsa_bits, at_once: false };
-        self.make_key(&wanted, context).await.map_err(|error| match error {
-            InitialiseError::Hsm(error) => ChangeError::Hsm(error),
-            InitialiseError::Store(error) => ChangeError::Store(error),
-            other => ChangeError::Input(other.to_string()),
-        })
+        let wanted = KeyRequest::signing(hsm, algorithm, rsa_bits, Beside::Any, Duration::ZERO);
+        self.make_key(&wanted, context).await.map_err(as_change_error)
     }
 
-    /// Errors: [`InitialiseError::NotAMember`], and the HSM is not asked. Where another process made the active key of this
-    /// place meanwhile ([`InitialiseError::PlaceTaken`]), or the HSM token was retired, this one's key is gone again.
+    /// Generates the key that one place of the ring wants; none where it has one meanwhile, or where somebody is making it and
+    /// has had no longer than `patience`.
+    pub(crate) async fn generate_wanted(
+        &self,
+        wanted: &KeyRequest,
+        context: &RequestContext,
+    ) -> Result<Option<HsmKey>, ChangeError> {
+        match self.make_key(wanted, context).await {
+            Err(InitialiseError::PlaceTaken(_)) => Ok(None),
+            made => made.map(Some).map_err(as_change_error),
+        }
+    }
+
+    /// Errors: [`InitialiseError::NotAMember`], and [`InitialiseError::PlaceTaken`] where another process is making the key of this place:
+    /// the HSM is not asked. Where that one was faster by a moment, or the HSM token was retired, this one's key is gone again.
     pub(crate) async fn make_key(
         &self,
         wanted: &KeyRequest,
@@ -100,7 +136,10 @@ impl KeyMaker {
         };
         // A token that does not answer is not asked for a key that nobody then knows of.
         admin.describe(&wanted.hsm).await?;
-        self.keys.announce_key(&announced).await?;
+        let since = announced.at.minus(wanted.patience);
+        if !self.keys.announce_key(&announced, wanted.beside, since).await? {
+            return Err(InitialiseError::PlaceTaken(wanted.hsm.clone()));
+        }
         match admin.generate_announced(&announced, wanted.rsa_bits).await {
             Ok(generated) => Ok((generated, true)),
             Err(error) => {
@@ -125,7 +164,7 @@ impl KeyMaker {
         told.key = Some(key.key_id.to_string());
         let name = wanted.algorithm.map_or("secret", Algorithm::name);
         let told = told.detail(format!("{} {name} in HSM token {}", key.purpose.name(), key.hsm));
-        self.keys.add_key(key, vec![told]).await
+        self.keys.add_key(key, wanted.beside, vec![told]).await
     }
 
     async fn as_stored(&self, wanted: &KeyRequest, generated: GeneratedKey) -> Result<HsmKey, InitialiseError> {

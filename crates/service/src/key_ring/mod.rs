@@ -37,7 +37,7 @@ impl KeyRing {
         let changes = KeyChanges::new(base, &maker, signatures);
         Self {
             revocation: KeyRevocation::new(base, &changes, &maker, members),
-            rotation: Rotation::new(base, members, &changes),
+            rotation: Rotation::new(base, members, &changes, &maker),
             trials: Trials::new(base, signatures),
             signatures: signatures.clone(),
             members: members.clone(),

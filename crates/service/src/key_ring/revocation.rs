@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::key_ring::rotation::rsa_bits;
+use crate::key_ring::key_maker::KeyRequest;
+use crate::key_ring::rotation::{LOOK_EVERY, OTHERS_PATIENCE, rsa_bits};
 use crate::{ChangeError, KeyChanges, KeyMaker, Members};
 use signet_core::audit::{Head, NodeId, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState};
 use signet_jose::clock::Timestamp;
-use signet_store::StoreError;
+use signet_store::{Beside, StoreError};
 
 /// What the revocation of a key breaks.
 #[derive(Debug, Clone, Serialize)]
@@ -39,9 +40,6 @@ pub struct Consequences {
 
 /// How many records are read at once.
 const PAGE: u32 = 1000;
-/// How long a key that a running server generates meanwhile is waited for.
-const OTHERS_PATIENCE: Duration = Duration::from_secs(5);
-
 module! {
     /// Revokes signing keys.
     pub struct KeyRevocation {
@@ -94,8 +92,7 @@ impl KeyRevocation {
         let keys = self.keys.keys().await?;
         let revoked = keys.iter().find(|key| is_revoked(key, kid));
         let revoked = revoked.ok_or_else(|| ChangeError::missing("key", kid))?;
-        let others = self.others_at_work(&revoked.hsm).await?;
-        self.replace(&others, revoked, context).await?;
+        self.fill_gap(revoked, context).await?;
         let keys = self.keys.keys().await?;
         // A running server may have been faster with either.
         if let Some(left) = keys.iter().find(|key| is_revoked(key, kid) && key.state.name() == "withdrawn") {
@@ -104,21 +101,18 @@ impl KeyRevocation {
         Ok(keys.into_iter().find(|key| self.signs_like(key, revoked)))
     }
 
-    /// The keys, after another process that is generating one in this HSM token is done, or has had its time.
-    async fn others_at_work(&self, hsm: &HsmName) -> Result<Vec<HsmKey>, ChangeError> {
-        let until = tokio::time::Instant::now() + OTHERS_PATIENCE;
-        loop {
-            let announced = self.keys.announced_keys().await?;
-            let is_busy = announced.iter().any(|key| key.hsm == *hsm && !key.given_up);
-            if !is_busy || tokio::time::Instant::now() >= until {
-                return Ok(self.keys.keys().await?);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    /// Has a key in the place of the revoked one. Somebody else who is making one is waited for, and has so much time.
+    async fn fill_gap(&self, revoked: &HsmKey, context: &RequestContext) -> Result<(), ChangeError> {
+        let until = tokio::time::Instant::now() + 2 * OTHERS_PATIENCE;
+        while !self.replace(&self.keys.keys().await?, revoked, context).await? && tokio::time::Instant::now() < until {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
+        Ok(())
     }
 
-    async fn replace(&self, keys: &[HsmKey], revoked: &HsmKey, context: &RequestContext) -> Result<(), ChangeError> {
-        let Some(algorithm) = revoked.public.as_ref().map(|jwk| jwk.algorithm) else { return Ok(()) };
+    /// `false` where somebody else is making the key.
+    async fn replace(&self, keys: &[HsmKey], revoked: &HsmKey, context: &RequestContext) -> Result<bool, ChangeError> {
+        let Some(algorithm) = revoked.public.as_ref().map(|jwk| jwk.algorithm) else { return Ok(true) };
         let is_alike = |key: &&HsmKey| key.public.as_ref().map(|jwk| jwk.algorithm) == Some(algorithm);
         let ring = || keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).filter(is_alike);
         // Keys of other nodes' HSM tokens are replaced by those nodes.
@@ -129,14 +123,16 @@ impl KeyRevocation {
             && let Some(next) = ring().find(is_next)
             && self.key_changes.hand_over(next, None, context).await?
         {
-            return Ok(());
+            return Ok(true);
         }
         let has_place = |key: &HsmKey| key.hsm == revoked.hsm && (key.state.is_active() || is_next(&key));
         // A token that was taken out gets no other key: it may be the very reason for the revocation.
         if ring().any(has_place) || !members.contains(&revoked.hsm) {
-            return Ok(());
+            return Ok(true);
         }
-        self.key_maker.generate_signing_key(&revoked.hsm, algorithm, rsa_bits(revoked), context).await.map(drop)
+        let bits = rsa_bits(revoked);
+        let wanted = KeyRequest::signing(&revoked.hsm, algorithm, bits, Beside::Nobody, OTHERS_PATIENCE);
+        Ok(self.key_maker.generate_wanted(&wanted, context).await?.is_some())
     }
 
     fn revocable<'k>(&self, keys: &'k [HsmKey], kid: &str) -> Result<&'k HsmKey, ChangeError> {

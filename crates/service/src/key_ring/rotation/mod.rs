@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::error::InitialiseError;
+use crate::key_ring::key_maker::KeyRequest;
 use crate::key_ring::rotation::plan::{Step, View, plan};
-use crate::{ChangeError, KeyChanges, Members};
+use crate::{ChangeError, KeyChanges, KeyMaker, Members};
 use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
-use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd};
-use signet_jose::KeyId;
-use signet_store::StoreError;
+use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd, KeyState};
+use signet_jose::{Algorithm, KeyId};
+use signet_store::{Beside, StoreError};
 
 pub use plan::stage_ends;
 
@@ -34,6 +36,10 @@ fn lease_of(hsm: &HsmName) -> String {
 const LEASE_LASTS: Duration = Duration::from_secs(15);
 /// How often it is renewed, or asked for.
 const LEASE_RENEWED: Duration = Duration::from_secs(5);
+/// How long a key that somebody else is generating is waited for.
+pub(crate) const OTHERS_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether it is there.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a step that failed waits at most until it is tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -213,11 +219,63 @@ module! {
     /// What a rotation works with, and what it tells of itself.
     pub struct Rotation {
         takes settings, clock, key_admin, membership, keys, leases, audit;
-        calls members: Members, changes: KeyChanges;
+        calls members: Members, changes: KeyChanges, key_maker: KeyMaker;
     }
 }
 
+/// What became of a rotation that somebody asked for, in one HSM token.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    /// The key that comes next.
+    pub key: HsmKey,
+    /// Whether it was generated just now; one that was next already serves.
+    pub created: bool,
+}
+
 impl Rotation {
+    /// Begins a rotation now: generates the key that comes next in an HSM token, where none is next there. Somebody else who is making
+    /// it is waited for.
+    /// Errors: [`ChangeError`]: the old key signs on; the audit log says so.
+    pub async fn begin_rotation(
+        &self,
+        hsm: &HsmName,
+        algorithm: Algorithm,
+        rsa_bits: u32,
+        context: &RequestContext,
+    ) -> Result<Begun, ChangeError> {
+        let wanted = KeyRequest::signing(hsm, algorithm, rsa_bits, Beside::Active, OTHERS_PATIENCE);
+        let begun = self.next_key(&wanted, algorithm, context).await;
+        if let Err(error) = &begun {
+            self.tell_rotation_not_begun(hsm, error, context).await?;
+        }
+        begun
+    }
+
+    async fn next_key(
+        &self,
+        wanted: &KeyRequest,
+        algorithm: Algorithm,
+        context: &RequestContext,
+    ) -> Result<Begun, ChangeError> {
+        let is_next = |key: &HsmKey| {
+            let signs_alike = key.public.as_ref().is_some_and(|jwk| jwk.algorithm == algorithm);
+            key.hsm == wanted.hsm && signs_alike && matches!(key.state, KeyState::Next { .. })
+        };
+        let until = Instant::now() + 2 * OTHERS_PATIENCE;
+        loop {
+            if let Some(key) = self.keys.keys().await?.into_iter().find(is_next) {
+                return Ok(Begun { key, created: false });
+            }
+            if let Some(key) = self.key_maker.generate_wanted(wanted, context).await? {
+                return Ok(Begun { key, created: true });
+            }
+            if Instant::now() >= until {
+                return Err(ChangeError::Input(InitialiseError::PlaceTaken(wanted.hsm.clone()).to_string()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Gives the leases of the rotation back, so that another process need not wait for their end.
     /// Errors: [`StoreError`]: the leases run out by themselves.
     pub async fn end_rotation(&self, holder: &str) -> Result<(), StoreError> {
@@ -228,7 +286,7 @@ impl Rotation {
     }
 
     /// Tells the audit log that a rotation that a person asked for did not begin.
-    pub async fn tell_rotation_not_begun(
+    async fn tell_rotation_not_begun(
         &self,
         hsm: &HsmName,
         error: &ChangeError,

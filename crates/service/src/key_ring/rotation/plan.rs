@@ -8,6 +8,7 @@ use crate::hsm_membership::initialise::DEFAULT_RSA_BITS;
 use signet_core::keys::{AnnouncedKey, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::Algorithm;
 use signet_jose::clock::Timestamp;
+use signet_store::Beside;
 
 /// After how long an announced key that did not become one counts as left behind: longer than any HSM takes for a key.
 pub(crate) const LEFT_BEHIND: Duration = Duration::from_secs(600);
@@ -56,7 +57,7 @@ pub(crate) enum Step {
     /// Have the successor sign in the predecessor's place.
     HandOver { successor: Box<HsmKey>, predecessor: Option<Box<HsmKey>> },
     /// Generate the key that comes next in an HSM token.
-    Generate { hsm: HsmName, algorithm: Algorithm, rsa_bits: u32 },
+    Generate { hsm: HsmName, algorithm: Algorithm, rsa_bits: u32, beside: Beside },
     /// Take a key out of the JWKS whose last token has expired.
     Withdraw(HsmKey),
     /// Destroy a key in its HSM token that left the JWKS.
@@ -143,8 +144,11 @@ impl View<'_> {
         let wanting = self.members.iter().filter(|hsm| self.next(hsm, algorithm).is_none() && !is_announced(hsm));
         let step = |hsm: &HsmName| {
             let model = self.active(hsm, algorithm).or_else(|| self.in_place(hsm, algorithm).last())?;
-            let is_due = if model.state.is_active() { self.is_due(model) } else { must_be_replaced(model) };
-            is_due.then(|| Step::Generate { hsm: hsm.clone(), algorithm, rsa_bits: rsa_bits(model) })
+            let (is_due, beside) = match model.state.is_active() {
+                true => (self.is_due(model), Beside::Active),
+                false => (must_be_replaced(model), Beside::Nobody),
+            };
+            is_due.then(|| Step::Generate { hsm: hsm.clone(), algorithm, rsa_bits: rsa_bits(model), beside })
         };
         wanting.filter_map(step).collect()
     }

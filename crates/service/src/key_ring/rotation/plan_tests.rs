@@ -66,8 +66,12 @@ fn hand_over(successor: &HsmKey, predecessor: Option<&HsmKey>) -> Step {
     Step::HandOver { successor: Box::new(successor.clone()), predecessor }
 }
 
+fn generate_beside(hsm: &str, beside: Beside) -> Step {
+    Step::Generate { hsm: HsmName::new(hsm), algorithm: Algorithm::EdDsa, rsa_bits: DEFAULT_RSA_BITS, beside }
+}
+
 fn generate(hsm: &str) -> Step {
-    Step::Generate { hsm: HsmName::new(hsm), algorithm: Algorithm::EdDsa, rsa_bits: DEFAULT_RSA_BITS }
+    generate_beside(hsm, Beside::Active)
 }
 
 #[test]
@@ -120,7 +124,10 @@ fn a_retiring_key_goes_after_its_time_by_two_clocks() {
 fn what_was_revoked_is_destroyed_and_replaced_and_what_expired_is_not() {
     let gone = |end| key("a", KeyState::Withdrawn { since: at(0), end });
     let revoked = gone(KeyEnd::Revoked);
-    assert_eq!(steps(std::slice::from_ref(&revoked), 1), [generate("a"), Step::Destroy(revoked)]);
+    assert_eq!(
+        steps(std::slice::from_ref(&revoked), 1),
+        [generate_beside("a", Beside::Nobody), Step::Destroy(revoked)]
+    );
     let expired = gone(KeyEnd::Expired);
     assert_eq!(steps(std::slice::from_ref(&expired), 1), [Step::Destroy(expired)]);
     let destroyed = key("a", KeyState::Destroyed { at: at(0), end: KeyEnd::Expired });

@@ -1,7 +1,8 @@
 //! The steps of a rotation. Each is one conditional write of the store, before or after one act of an HSM token, and can
 //! be done again from the start by any process.
 
-use crate::key_ring::rotation::plan::Step;
+use crate::key_ring::key_maker::KeyRequest;
+use crate::key_ring::rotation::plan::{LEFT_BEHIND, Step};
 use crate::{ChangeError, KeyMaker, RingKey, Signatures};
 use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
 use signet_core::keys::{AnnouncedKey, HandOver, HsmError, HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState};
@@ -22,9 +23,11 @@ impl KeyChanges {
             Step::HandOver { successor, predecessor } => {
                 self.hand_over(successor, predecessor.as_deref(), context).await?;
             }
-            Step::Generate { hsm, algorithm, rsa_bits } => {
-                let made = self.key_maker.generate_signing_key(hsm, *algorithm, *rsa_bits, context).await?;
-                tracing::info!(key = %made.key_id, %hsm, state = made.state.name(), "a signing key was generated");
+            Step::Generate { hsm, algorithm, rsa_bits, beside } => {
+                let wanted = KeyRequest::signing(hsm, *algorithm, *rsa_bits, *beside, LEFT_BEHIND);
+                if let Some(made) = self.key_maker.generate_wanted(&wanted, context).await? {
+                    tracing::info!(key = %made.key_id, %hsm, state = made.state.name(), "a signing key was generated");
+                }
             }
             Step::Withdraw(key) => self.withdraw(key, KeyEnd::Expired, context).await?,
             Step::Destroy(key) => self.destroy_withdrawn(key, context).await?,
