@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::admin::{self, Admin};
 use super::{Output, deployment, operator, table};
-use crate::config::Config;
 use crate::server::Need;
 use signet_admin_api::nodes::{AdmittedNode, HsmDemand, NewAdmission, Node, NodeState, Nodes, RetiredNode};
 use signet_core::keys::HsmName;
@@ -105,7 +104,7 @@ async fn ask(config: &Path, output: &Output, name: &HsmName, vouched_by: Option<
 
 /// Keeps this machine's server, which has no secret yet or an old one, from running meanwhile.
 async fn stopped(config: &Path, output: &Output) -> anyhow::Result<LockedFile> {
-    admin::lock_without_server(&Config::load_with_environment(config)?, output).await
+    admin::lock_without_server(&deployment::here(config)?, output).await
 }
 
 async fn admit(config: &Path, output: &Output, code: String) -> anyhow::Result<()> {

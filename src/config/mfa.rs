@@ -30,7 +30,7 @@ pub struct MfaConfig {
     pub password_concurrency: usize,
     /// `[mfa.webauthn]`: security keys; `None` where the public URL is an IP address, which no key is bound to.
     pub webauthn: Option<WebAuthnConfig>,
-    /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another operator has approved it.
+    /// `four_eyes`: a factor that an operator adds for somebody proves nothing until another person has approved it.
     pub four_eyes: bool,
     /// `[mfa.piv]`.
     pub piv: PivConfig,

@@ -137,6 +137,7 @@ pub(crate) async fn run_on(
     let api = runtime.api_state(Arc::new(NodeHost::new(&runtime, reloading)));
     let remote = remote.map(|remote| remote.serve(api.clone(), limits));
     let commands = commands.serve(api);
+    start::tell_four_eyes(signet).await;
     ready(address, &signet.issuer().settings.issuer);
     let early = tokio::select! {
         () = asked_to_stop(&mut signals, &mut background) => None,

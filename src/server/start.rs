@@ -5,11 +5,24 @@ use std::time::Duration;
 
 use super::runtime::Runtime;
 use signet_core::keys::{HsmError, HsmFailure, HsmKey, HsmName, KeyPurpose};
+use signet_service::Deployment;
 use signet_service::directory::{RingKey, Snapshot};
 use signet_store::Keys as _;
 
 /// How long a starting server waits for its HSM tokens before it serves without them.
 const HSM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Says where the four-eyes rule is other than the configuration asks for.
+pub(super) async fn tell_four_eyes(signet: &Deployment) {
+    match signet.issuer().four_eyes.four_eyes().await {
+        Ok(state) if state.holds && !state.is_configured => tracing::warn!(
+            "the four-eyes rule holds, although `mfa.four_eyes` does not ask for it any more: two persons must agree that it ends \
+             (POST /api/v1/four-eyes/lowering)"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::error!(%error, "whether the four-eyes rule holds can't be said now"),
+    }
+}
 
 /// Waits for the HSM tokens. What only a person can mend ends the start; what heals by itself does not.
 pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {

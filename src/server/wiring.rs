@@ -165,13 +165,6 @@ fn relying_party(config: &Config) -> anyhow::Result<Option<Arc<RelyingParty>>> {
     Ok(Some(Arc::new(party.context("mfa.webauthn can't be used")?)))
 }
 
-/// Whose the state folder is: that of the server, also where root runs a command.
-fn server_uid(config: &Config) -> u32 {
-    use std::os::unix::fs::MetadataExt as _;
-    let owner = std::fs::metadata(config.store.folder()).map(|folder| folder.uid());
-    owner.unwrap_or_else(|_| rustix::process::getuid().as_raw())
-}
-
 pub(super) fn settings(config: &Config) -> anyhow::Result<Settings> {
     Ok(Settings {
         tenant: TenantId::default_tenant(),
@@ -192,7 +185,6 @@ pub(super) fn settings(config: &Config) -> anyhow::Result<Settings> {
         lockout: config.mfa.lockout,
         password_concurrency: config.mfa.password_concurrency,
         four_eyes: config.mfa.four_eyes,
-        server_uid: server_uid(config),
         webauthn: relying_party(config)?,
     })
 }

@@ -3,7 +3,7 @@
 mod commands;
 mod conditions;
 mod guide;
-mod operators;
+pub(crate) mod operators;
 mod remote;
 mod socket;
 

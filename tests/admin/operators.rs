@@ -10,30 +10,36 @@ use crate::support::codes::Totp;
 use crate::support::requests::Answer;
 use crate::support::server::Server;
 
-pub(super) const ROLES: &str = "[roles]\nreader = [\"read\"]\nhelpdesk = [\"admin:users\", \"admin:factors\", \
+pub(crate) const ROLES: &str = "[roles]\nreader = [\"read\"]\nhelpdesk = [\"admin:users\", \"admin:factors\", \
      \"admin:clients\"]\nauditor = [\"admin:users:read\"]\nchief = [\"admin:users\", \"admin:factors\", \"admin:clients\", \
      \"admin:keys\", \"admin:audit\"]";
 
 /// An operator with an authenticator app.
-pub(super) fn operator(application: &Application, name: &str, role: &str) -> (TestUser, Totp) {
+pub(crate) fn operator(application: &Application, name: &str, role: &str) -> (TestUser, Totp) {
     let user = application.add_user(name, role);
     let totp = application.add_totp(&user, &[]);
     (user, totp)
 }
 
 /// The client of an operator's machine.
-pub(super) fn admin_client(application: &Application, name: &str) -> TestClient {
+pub(crate) fn admin_client(application: &Application, name: &str) -> TestClient {
     let added = application.json(&["client", "add", name, "--admin"]);
     let text = |member: &str| added[member].as_str().unwrap().to_owned();
     TestClient { name: name.to_owned(), id: text("client_id"), secret: text("client_secret") }
 }
 
-pub(super) async fn token(server: &Server, client: &TestClient, (user, totp): &(TestUser, Totp)) -> String {
+pub(crate) async fn token(server: &Server, client: &TestClient, (user, totp): &(TestUser, Totp)) -> String {
     server.sign_in(client, user, &totp.code()).await.ok().access_token()
 }
 
 /// Asks with a token, over the socket.
-async fn asking(application: &Application, token: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+pub(crate) async fn asking(
+    application: &Application,
+    token: &str,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Answer {
     ask(application, |http, base| {
         let request = http.request(method.parse().unwrap(), format!("{base}{path}")).bearer_auth(token);
         match body {

@@ -162,6 +162,5 @@ fn settings(application: &Application) -> Settings {
         password_concurrency: 2,
         webauthn: None,
         four_eyes: false,
-        server_uid: 0,
     }
 }

@@ -31,6 +31,7 @@ mod clients;
 mod custody;
 mod directory;
 mod factors;
+mod four_eyes;
 mod hsm_logins;
 mod hsm_membership;
 mod issuing;

@@ -32,7 +32,7 @@ pub struct Factor {
     /// A security key's AAGUID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// `enabled`, `disabled` or `pending`: it waits for another operator. After a restore `wants_two_codes` or `wants_next_code`: it
+    /// `enabled`, `disabled` or `pending`: it waits for another person. After a restore `wants_two_codes` or `wants_next_code`: it
     /// proves its user by two codes in a row.
     pub state: String,
     /// Who asked for it, while it is pending.

@@ -8,6 +8,7 @@
 pub mod clients;
 pub mod custody;
 pub mod factors;
+pub mod four_eyes;
 pub mod hsm;
 pub mod keys;
 pub mod nodes;

@@ -160,6 +160,20 @@ impl Authority {
     }
 }
 
+/// How a record names a person who asks by a token, each by name and id.
+pub fn person_in_words(person: (&str, &str), client: (&str, &str)) -> String {
+    format!("{} by {} (user {}, client {})", person.0, client.0, person.1, client.1)
+}
+
+/// The id of the person whom a record names so; `None` where it names an account or software.
+pub fn person_of(operator: &str) -> Option<&str> {
+    // Names may hold anything, ids neither blanks nor brackets.
+    let is_id = |text: &str| !text.is_empty() && !text.contains([' ', '(', ')']);
+    let (_, ids) = operator.strip_suffix(')')?.rsplit_once(" (user ")?;
+    let (person, client) = ids.split_once(", client ")?;
+    (is_id(person) && is_id(client)).then_some(person)
+}
+
 /// A client would have rights at the admin API that no client has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnfitClient {
@@ -249,6 +263,16 @@ mod tests {
         }
         assert_eq!(Authority::Own.reaches(&AdminScopes::all()), Ok(()));
         assert!(!Authority::Own.permits(AdminScope { noun: Noun::Users, changes: false }), "it never comes to the API");
+    }
+
+    #[test]
+    fn a_record_says_which_person_asked_whatever_the_names_are() {
+        for name in ["ann", "ann (uid 0)", "x (user 1, client 2)"] {
+            assert_eq!(person_of(&person_in_words((name, "u-1"), ("laptop (user 3)", "c-1"))), Some("u-1"), "{name}");
+        }
+        for other in ["root (uid 0)", "x (user 1, client 2) by root (uid 0)", "x (user 1, client 2) (client c-1)", ""] {
+            assert_eq!(person_of(other), None, "{other}");
+        }
     }
 
     #[test]

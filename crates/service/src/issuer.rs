@@ -17,8 +17,8 @@ use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::piv::PivCards;
 use crate::sign_in::security_keys::SecurityKeys;
 use crate::{
-    Accounts, Base, ClientAuthenticator, Decoys, Directory, FactorProofs, OperatorRights, ResealState, Settings,
-    SignIn, Signatures, SignedState, TokenMaker, Tries,
+    Accounts, Base, ClientAuthenticator, Decoys, Directory, FactorProofs, FourEyes, OperatorRights, ResealState,
+    Settings, SignIn, Signatures, SignedState, TokenMaker, Tries,
 };
 
 /// What is one tenant's: its settings, users, clients, factors, sessions and tokens.
@@ -39,6 +39,8 @@ pub struct Issuer {
     pub sessions: Arc<BrowserSessions>,
     /// The factors.
     pub factors: Factors,
+    /// The four-eyes rule.
+    pub four_eyes: Arc<FourEyes>,
     /// What tokens are worth at the admin API.
     pub operator_tokens: Arc<OperatorTokens>,
     /// The tokens.
@@ -56,7 +58,7 @@ impl Issuer {
         resealing: &Arc<ResealState>,
         intake: &Arc<EnvelopeIntake>,
     ) -> Self {
-        let rights = OperatorRights::new(base);
+        let (rights, four_eyes) = (OperatorRights::new(base), FourEyes::new(base));
         let accounts = Accounts::new(base, &rights);
         let client_authenticator = ClientAuthenticator::new(base);
         let signed_state = SignedState::new(base);
@@ -69,7 +71,7 @@ impl Issuer {
         let refreshing = Refreshing::new(base, &client_authenticator, &maker);
         let issuing =
             Issuing::new(base, &introspection, &revocation, &client_authenticator, &refreshing, &sign_in, &maker);
-        let factors = Factors::new(base, &rights, &accounts, &sign_in, &signed_state);
+        let factors = Factors::new(base, &rights, &four_eyes, &accounts, &sign_in, &signed_state);
         Self {
             settings: base.settings.clone(),
             directory: base.directory.clone(),
@@ -77,6 +79,7 @@ impl Issuer {
             sessions: BrowserSessions::new(base, &sign_in, &rights),
             otp_validation: OtpValidation::new(base, &factors.lifecycle, &rights, &sign_in.decoys),
             ids: base.ids.clone(),
+            four_eyes,
             operator_tokens: OperatorTokens::new(base, &maker),
             accounts,
             client_authenticator,

@@ -9,6 +9,7 @@
 //! | [`accounts`] | who the users are |
 //! | [`factors`] | what a person proves themselves by |
 //! | [`operators`] | who an operator is by a token, and whom an operator may touch |
+//! | [`four_eyes`] | whether what one operator adds waits for another |
 //! | [`otp_validation`] | whether an OTP that another service was shown is good |
 //! | [`key_ring`] | which keys sign, from when to when |
 //! | [`hsm_membership`] | which HSM tokens belong to the deployment, and what is sealed for each |
@@ -39,6 +40,7 @@ mod deployment_secret;
 pub mod directory;
 pub mod error;
 pub mod factors;
+pub mod four_eyes;
 mod hashing;
 pub mod hsm_logins;
 pub mod hsm_membership;
@@ -79,6 +81,7 @@ use error::still_there;
 use factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed};
 use factors::lifecycle::FactorLifecycle;
 use factors::own::OwnFactors;
+use four_eyes::FourEyes;
 use hashing::Hashing;
 use hsm_membership::members::Members;
 use hsm_membership::reseal::ResealState;

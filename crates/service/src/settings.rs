@@ -72,8 +72,6 @@ pub struct Settings {
     pub password_concurrency: usize,
     /// What security keys know this deployment as; `None` where its site has no name that they could know.
     pub webauthn: Option<Arc<RelyingParty>>,
-    /// Whether what an operator adds as a factor waits for another operator's approval.
+    /// Whether this node asks that what an operator adds as a factor wait for another person's approval.
     pub four_eyes: bool,
-    /// The system account that the server runs by, which root can be as well.
-    pub server_uid: u32,
 }

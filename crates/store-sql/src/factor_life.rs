@@ -112,6 +112,18 @@ async fn approve(
     Ok(if is_approved { WriteOutcome::renewed(true) } else { WriteOutcome::rejected(false) })
 }
 
+async fn take_over(
+    Setting { tenant, id, value: (asked_by, by) }: &Setting<(String, String)>,
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
+        return Ok(WriteOutcome::nothing(false));
+    };
+    let is_theirs = factor.value::<&str>("state")? == "pending"
+        && factor.value::<Option<&str>>("requested_by")? == Some(asked_by.as_str());
+    Ok(WriteOutcome::renewed_if(is_theirs && change(factor, fields().set("requested_by", by), connection).await?))
+}
+
 async fn rename(
     Setting { tenant, id, value: label }: &Setting<String>,
     connection: &mut Connection,
@@ -184,6 +196,19 @@ impl FactorLife for SqlStore {
         let setting = Setting::new(tenant, id, approver.to_owned());
         let scope = self.changing(tenant, id).await?;
         self.writer.change("approve factor", scope, setting, audit, approve).await
+    }
+
+    async fn take_over_request(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        asked_by: &str,
+        by: &str,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let setting = Setting::new(tenant, id, (asked_by.to_owned(), by.to_owned()));
+        let scope = Scope::alone(Name::Factor(tenant, id));
+        self.writer.change("take over request", scope, setting, audit, take_over).await
     }
 
     async fn rename_factor(

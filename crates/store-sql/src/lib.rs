@@ -51,6 +51,7 @@ mod recovery_codes;
 pub mod restore;
 mod revocations;
 mod row;
+mod rules;
 pub mod schema;
 mod seals;
 mod secrets_at_rest;
@@ -285,6 +286,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         recovery_codes::SELECTIONS,
         restore::SELECTIONS,
         revocations::SELECTIONS,
+        rules::SELECTIONS,
         sessions::SELECTIONS,
         sign_in::SELECTIONS,
         stock::SELECTIONS,
@@ -298,6 +300,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         otp_validation::INSERTIONS,
         recovery_codes::INSERTIONS,
         revocations::INSERTIONS,
+        rules::INSERTIONS,
         sessions::INSERTIONS,
         stock::INSERTIONS,
         users::INSERTIONS,

@@ -140,6 +140,10 @@ tables! {
     restores InBackups [at] {
         at: Number
     }
+    rules InBackups Authority [name] {
+        name: Text, holds: Number, lowering_asked_by: Text,
+        version: Number, mac_key: Number beside, mac: Bytes beside
+    }
     generations InBackups [tenant, noun] {
         tenant: Text, noun: Text, value: Number
     }

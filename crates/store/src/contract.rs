@@ -7,7 +7,8 @@
 
 use super::{
     AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, Joins, Keys, Leases, Logins,
-    Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, SecretsAtRest, Sessions, Stock, Throttles, Users,
+    Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, Rules, SecretsAtRest, Sessions, Stock, Throttles,
+    Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -42,5 +43,6 @@ all_of!(
     Joins,
     Throttles,
     Revocations,
+    Rules,
     AuditLog,
 );

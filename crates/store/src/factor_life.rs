@@ -44,6 +44,16 @@ pub trait FactorLife: Send + Sync {
         approver: &str,
         audit: AuditOnOutcome,
     ) -> Result<bool>;
+    /// Has somebody else stand as the one who asked for a pending factor; `false` where it is not pending, or another asked than
+    /// `asked_by`.
+    async fn take_over_request(
+        &self,
+        tenant: &TenantId,
+        id: &FactorId,
+        asked_by: &str,
+        by: &str,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool>;
     /// Replaces what the user calls it; `false` where it is gone.
     async fn rename_factor(
         &self,

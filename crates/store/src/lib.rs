@@ -26,6 +26,7 @@ pub mod membership;
 pub mod model;
 pub mod nodes;
 pub mod otp_validation;
+pub mod rules;
 pub mod sessions;
 pub mod sign_in;
 pub mod stock;
@@ -51,6 +52,7 @@ pub use model::{
 };
 pub use nodes::{HsmRate, Node, NodeHolder, NodeLease, Nodes};
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
+pub use rules::{Rule, Rules};
 pub use sessions::Sessions;
 pub use sign_in::Candidates;
 pub use signet_core::mfa::yubico_validation::ClientNumber;

@@ -236,11 +236,11 @@ fn tell(output: &Output, enrolled: &Enrolled, user: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Says that a factor waits for another operator, where it does.
+/// Says that a factor waits for another person, where it does.
 pub(super) fn tell_pending(output: &Output, factor: &Factor) {
     if factor.requested_by.is_some() {
         let id = &factor.id;
-        output.note(&format!("It proves nothing until another operator has run `signet factor approve {id}`"));
+        output.note(&format!("It proves nothing until another person has run `signet factor approve {id}`"));
     }
 }
 

@@ -50,7 +50,7 @@ pub(in crate::cli) enum Life {
         #[arg(long)]
         codes_stdin: bool,
     },
-    /// Approve a factor that another operator added, where the four-eyes rule holds.
+    /// Approve a factor that another person asked for, where the four-eyes rule holds.
     Approve(Named),
     /// Remove a factor. The user's refresh families end at once: whoever had the factor may have begun them.
     Remove(Named),
@@ -115,8 +115,11 @@ impl Life {
                 format!("factor {id} is named {label}")
             }
             (Self::Approve(Named { id }), _) => {
-                admin.post::<Factor>(&["factors", &id, "approval"], &json!({})).await?;
-                format!("approved factor {id}")
+                let factor: Factor = admin.post(&["factors", &id, "approval"], &json!({})).await?;
+                match factor.requested_by {
+                    Some(by) => format!("{by} stands for factor {id} now: another person must approve it"),
+                    None => format!("approved factor {id}"),
+                }
             }
             (Self::Remove(Named { id }), _) => {
                 admin.delete(&["factors", &id]).await?;

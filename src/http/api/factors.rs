@@ -253,7 +253,7 @@ pub(super) async fn resynchronise(
     shown(&api, &id).await.map(Json)
 }
 
-/// Approve a factor that another operator asked for, where the four-eyes rule holds
+/// Approve a factor that another person asked for; whoever approves an account's request stands for it, and one more must approve
 #[utoipa::path(post, path = "/factors/{id}/approval", tag = "factors", operation_id = "approveFactor",
     params(("id" = String, Path, description = "The factor's id")), responses((status = 200, body = Factor), Faults))]
 pub(super) async fn approve(

@@ -9,6 +9,7 @@ mod clients;
 mod custody;
 mod documents;
 mod factors;
+mod four_eyes;
 mod host;
 mod hsm;
 mod keys;
@@ -93,6 +94,7 @@ impl ApiState {
         (name = "hsm", description = "The HSM tokens that hold them"),
         (name = "custody", description = "Where every key lies and what it has signed"),
         (name = "nodes", description = "The machines whose servers share the store"),
+        (name = "settings", description = "Rules of the deployment"),
         (name = "otp-validation", description = "The Yubico validation protocol's clients, and keys that are no user's"),
     ),
 )]
@@ -117,6 +119,8 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(clients::list, clients::add))
         .routes(routes!(clients::show, clients::change, clients::remove))
         .routes(routes!(clients::renew_secret))
+        .routes(routes!(four_eyes::show))
+        .routes(routes!(four_eyes::lower))
         .routes(routes!(stock::list))
         .routes(routes!(stock::remove))
         .routes(routes!(stock::assign))

@@ -2,7 +2,7 @@ use signet_core::audit::Event;
 use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, TokenInfo};
 use signet_core::secret::SecretHash;
 use signet_jose::{Jwk, KeyId};
-use signet_store::{AuditOnOutcome, Beside, Generations, Store};
+use signet_store::{AuditOnOutcome, Beside, Generations, Rule, Store};
 
 use crate::support::store::OwnChain as _;
 use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
@@ -134,4 +134,21 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(true, "key moved").await;
     store.remove_user(&tenant(), &alice.id, vec![]).await.unwrap();
     check(true, "user removed").await;
+}
+
+pub(super) async fn a_rule_is_decided_by_what_was_seen_of_it(store: &dyn Store) {
+    let holds = Rule { holds: true, lowering_asked_by: None };
+    let asked = Rule { lowering_asked_by: Some("ann".to_owned()), ..holds.clone() };
+    assert_eq!(store.rule("four_eyes").await.unwrap(), None);
+    for (seen, rule, is_decided) in [
+        (Some(&asked), &holds, false),
+        (None, &holds, true),
+        (None, &asked, false),
+        (Some(&asked), &holds, false),
+        (Some(&holds), &asked, true),
+    ] {
+        assert_eq!(store.decide_rule("four_eyes", seen, rule, vec![]).await.unwrap(), is_decided, "{seen:?} {rule:?}");
+    }
+    assert_eq!(store.rule("four_eyes").await.unwrap(), Some(asked));
+    assert_eq!(store.rule("another").await.unwrap(), None);
 }

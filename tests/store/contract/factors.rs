@@ -129,9 +129,15 @@ pub(super) async fn a_factor_is_disabled_approved_and_named_by_one_write_each(st
     }
     assert!(!store.approve_factor(&tenant(), &factor.id, "uid 1", told()).await.unwrap());
     assert_eq!(state().await, pending);
+    for (asked_by, is_theirs) in [("uid 7", false), ("uid 1", true), ("uid 1", false)] {
+        let taken = store.take_over_request(&tenant(), &factor.id, asked_by, "ann", vec![]).await.unwrap();
+        assert_eq!(taken, is_theirs, "{asked_by}");
+    }
+    assert_eq!(state().await, FactorState::Pending { requested_by: "ann".to_owned() });
     assert!(store.approve_factor(&tenant(), &factor.id, "uid 2", told()).await.unwrap());
     assert!(!store.approve_factor(&tenant(), &factor.id, "uid 2", told()).await.unwrap());
     assert_eq!(state().await, FactorState::Enabled);
+    assert!(!store.take_over_request(&tenant(), &factor.id, "ann", "bob", vec![]).await.unwrap(), "nothing waits");
     assert!(store.set_factor_enabled(&tenant(), &factor.id, false, after(1), vec![]).await.unwrap());
     let ended = store.grant(&tenant(), &family.id).await.unwrap().unwrap().state;
     assert_eq!(ended, GrantState::Ended { at: after(1), reason: EndReason::Revoked });

@@ -104,6 +104,7 @@ on_every_store!(
     deployment::keys_move_from_stage_to_stage,
     deployment::a_pair_keeps_its_public_half,
     deployment::a_probe_writes,
+    deployment::a_rule_is_decided_by_what_was_seen_of_it,
     deployment::each_noun_has_a_generation_of_its_own,
     deployment::the_generation_rises_with_users_factors_clients_and_keys,
     key_ring::a_signing_key_is_in_a_member_alone,

@@ -6,11 +6,10 @@ use signet_core::mfa::policy::Limit;
 use signet_core::secret::SecretBytes;
 use signet_service::ChangeError;
 use signet_service::factors::enrolment::{Device, NewOtp, YubicoKey};
-use signet_store::FactorState;
 
 use crate::support::codes::YubiKey;
 use crate::support::people::{PASSWORD, shown};
-use crate::support::{InProcess, context, operator};
+use crate::support::{InProcess, context};
 
 /// A YubiKey's slot, as an operator enrols it.
 pub(super) fn slot(key: &YubiKey) -> YubicoKey {
@@ -83,32 +82,6 @@ async fn what_can_not_be_a_factor_is_refused() {
     let nobody_verifies = maker.enrol_yubico_remote("ann", "key", "cccccc", &context()).await;
     assert!(matches!(nobody_verifies, Err(ChangeError::Input(text)) if text.contains("mfa.yubico_validation")));
     assert!(app.details("factor.changed").await.is_empty());
-}
-
-/// The four-eyes rule: what one operator adds proves nothing until another one has approved it.
-#[tokio::test]
-async fn under_four_eyes_a_factor_waits_for_another_operator() {
-    let app = InProcess::with(|settings| settings.four_eyes = true).await;
-    let ann = app.person("ann").await;
-    let lifecycle = &app.issuer.factors.lifecycle;
-    let sign_in = async || {
-        let request = shown("ann", PASSWORD, &app.next_code(&ann).await);
-        app.issuer.sessions.begin_session(&request, None, &context()).await.is_ok()
-    };
-    let factor = lifecycle.find_factor(&ann.app).await.unwrap();
-    assert_eq!(factor.state, FactorState::Pending { requested_by: "olga (uid 1000)".to_owned() });
-    assert!(!sign_in().await);
-    assert!(matches!(lifecycle.enable_factor(&ann.app, true, &context()).await, Err(ChangeError::Input(_))));
-    assert!(matches!(lifecycle.approve_factor(&ann.app, &context()).await, Err(ChangeError::Input(_))));
-    let by_another_name = operator("petra by olga (uid 1000)");
-    assert!(matches!(lifecycle.approve_factor(&ann.app, &by_another_name).await, Err(ChangeError::Input(_))));
-    lifecycle.approve_factor(&ann.app, &operator("petra (uid 1001)")).await.unwrap();
-    assert!(sign_in().await);
-    assert!(matches!(
-        lifecycle.approve_factor(&ann.app, &operator("petra (uid 1001)")).await,
-        Err(ChangeError::Input(_))
-    ));
-    assert_eq!(app.reasons("factor.changed").await, ["-", "same_operator", "same_operator", "-"]);
 }
 
 #[tokio::test]

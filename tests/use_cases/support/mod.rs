@@ -313,7 +313,6 @@ pub(crate) fn settings() -> Settings {
         password_concurrency: 1,
         webauthn: None,
         four_eyes: false,
-        server_uid: 0,
     }
 }
 

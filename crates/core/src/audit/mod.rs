@@ -43,6 +43,8 @@ words! {
         ServerStarted = "server.started",
         /// The server stopped in order.
         ServerStopped = "server.stopped",
+        /// It was decided whether a rule of the deployment holds.
+        RuleDecided = "rule.decided",
         /// A renewed TLS certificate was read while the server ran: served, or refused and the one before served on.
         CertificateRead = "certificate.read",
         /// The store was closed, to be copied to another one.

@@ -106,7 +106,7 @@ impl Since {
                 let (tenant, jti) = (record.tenant.clone(), record.jti.clone());
                 self.revoked_tokens.extend(jti.map(|jti| RevokedToken { tenant, jti, at }));
             }
-            Event::NodeRetired | Event::HsmRetired => self.other(record),
+            Event::NodeRetired | Event::HsmRetired | Event::RuleDecided => self.other(record),
             Event::StockChanged if record.change == Some(Change::Removed) => self.other(record),
             _ => {}
         }
@@ -237,11 +237,15 @@ mod tests {
         let family = record(Event::TokenRevoked);
         let stock = |change, what: &str| record(Event::StockChanged).change(change).detail(what);
         let (gone, come) = (stock(Change::Removed, "removed 7"), stock(Change::Added, "imported up to 9 tokens"));
-        let told = since(&[key, token, family, record(Event::NodeRetired).detail("db1"), gone, come]);
+        let rule = record(Event::RuleDecided).detail("four_eyes: holds from now on");
+        let told = since(&[key, token, family, record(Event::NodeRetired).detail("db1"), gone, come, rule]);
         assert_eq!(told.revoked_keys, BTreeSet::from(["kid".to_owned()]));
         let revoked =
             RevokedToken { tenant: "default".to_owned(), jti: "jti".to_owned(), at: Timestamp::from_unix_millis(5) };
         assert_eq!(told.revoked_tokens, [revoked]);
-        assert_eq!(told.others, ["node.retired db1", "stock.changed removed 7"]);
+        assert_eq!(
+            told.others,
+            ["node.retired db1", "stock.changed removed 7", "rule.decided four_eyes: holds from now on"]
+        );
     }
 }

@@ -1,13 +1,14 @@
 //! Factors, as they are enrolled and removed.
 //!
-//! Under the four-eyes rule a factor that an operator adds for somebody proves nothing until another operator has approved
+//! Under the four-eyes rule a factor that an operator adds for somebody proves nothing until another person has approved
 //! it (`docs/decisions/0022-*`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::sign_in::piv::PivKey;
-use crate::{Accounts, ChangeError, OperatorRights, check_name, factor_row};
+use crate::{Accounts, ChangeError, FourEyes, OperatorRights, check_name, factor_row};
+use signet_core::admin::{Authority, OperatorKind};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
@@ -74,7 +75,7 @@ module! {
     /// Makes factors, whoever asks for them.
     pub struct FactorMaker {
         takes clock, ids, random, settings, validation_servers, vault, factors;
-        calls accounts: Accounts, rights: OperatorRights;
+        calls accounts: Accounts, four_eyes: FourEyes, rights: OperatorRights;
     }
 }
 
@@ -186,7 +187,7 @@ impl FactorMaker {
             label: new.label.to_owned(),
             serial: new.serial,
             detail: new.detail,
-            state: self.first_state(context),
+            state: self.first_state(context).await?,
             valid_until: None,
             secret: SealedCopies::default(),
             created_at: self.clock.now(),
@@ -202,12 +203,17 @@ impl FactorMaker {
         Ok(self.vault.wrap(&row, kind, secret).await?)
     }
 
-    /// What an operator adds waits for another one's approval where the four-eyes rule holds; what a user adds does not.
-    fn first_state(&self, context: &RequestContext) -> FactorState {
-        match &context.operator {
-            Some(operator) if self.settings.four_eyes => FactorState::Pending { requested_by: operator.clone() },
-            _ => FactorState::Enabled,
+    /// What an operator adds waits for another person's approval where the four-eyes rule holds; what a user adds does not.
+    async fn first_state(&self, context: &RequestContext) -> Result<FactorState, ChangeError> {
+        let Some(operator) = &context.operator else { return Ok(FactorState::Enabled) };
+        if !self.four_eyes.four_eyes_hold().await? {
+            return Ok(FactorState::Enabled);
         }
+        if let Authority::Operator { kind: OperatorKind::Software, .. } = &context.authority {
+            let text = "under the four-eyes rule no software adds factors: a person asks, and another one approves";
+            return Err(ChangeError::Forbidden(text.to_owned()));
+        }
+        Ok(FactorState::Pending { requested_by: operator.clone() })
     }
 
     /// Enrols the key of a PIV card.

@@ -1,6 +1,7 @@
 //! What becomes of factors: listed, named, disabled, and approved by a second pair of eyes (`docs/decisions/0022-*`).
 
 use crate::{Accounts, ChangeError, OperatorRights, check_name, factor_changed};
+use signet_core::admin::{self, Authority, OperatorKind};
 use signet_core::audit::{Change, Outcome, Reason, RequestContext};
 use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState, ListedFactor};
 
@@ -28,7 +29,7 @@ impl FactorLifecycle {
         let factor = self.touched(id, context).await?;
         if enabled && let FactorState::Pending { .. } = factor.state {
             return Err(ChangeError::Input(format!(
-                "the factor waits for another operator's `signet factor approve {id}`"
+                "the factor waits for another person's `signet factor approve {id}`"
             )));
         }
         let told = factor_changed(&factor, Change::enabled(enabled), context);
@@ -47,8 +48,9 @@ impl FactorLifecycle {
         if renamed { Ok(()) } else { Err(missing(id)) }
     }
 
-    /// Approves a factor that another operator added.
-    /// Errors: [`ChangeError`]; also where the operator is the one who asked for it, which is audited.
+    /// Approves a factor that another person asked for. A request by a system account is nobody's: root is every account. The first
+    /// person who approves it stands for it from then on, and another one must approve.
+    /// Errors: [`ChangeError`]; also where who approves is no person by a token, or the one who asked, which is audited.
     pub async fn approve_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
         let factor = self.touched(id, context).await?;
         let FactorState::Pending { requested_by } = &factor.state else {
@@ -57,25 +59,36 @@ impl FactorLifecycle {
                 factor.state.name()
             )));
         };
-        let approver = context.operator.as_deref().unwrap_or_default();
         let mut refused =
             factor_changed(&factor, Change::Approved, context).detail("approval").because(Reason::SameOperator);
         refused.outcome = Outcome::Refused;
-        if !are_two_people(requested_by, approver, self.settings.server_uid) {
+        let Some(approver) = person(context) else {
             self.audit.append(vec![refused]).await?;
-            let text = format!(
-                "the four-eyes rule: {requested_by} asked for this factor, so another one must approve it, from \
-                 another system account; root and the server's own account are one"
-            );
-            return Err(ChangeError::Input(text));
+            let text = "the four-eyes rule: a person approves, with a token of `signet login`; a system account can ask, and never approves";
+            return Err(ChangeError::Forbidden(text.to_owned()));
+        };
+        let by = context.operator.as_deref().unwrap_or_default();
+        match admin::person_of(requested_by) {
+            Some(asked) if asked == approver => {
+                self.audit.append(vec![refused]).await?;
+                let text = format!(
+                    "the four-eyes rule: {requested_by} asked for this factor, so another person must approve it"
+                );
+                Err(ChangeError::Input(text))
+            }
+            Some(_) => {
+                let done = factor_changed(&factor, Change::Approved, context);
+                let done = done.detail(format!("approved; {requested_by} had asked for it"));
+                let told = AuditOnOutcome { applied: vec![done], rejected: vec![refused] };
+                waits(self.factor_life.approve_factor(&factor.tenant, id, by, told).await?)
+            }
+            None => {
+                let told = factor_changed(&factor, Change::Approved, context);
+                let told = told
+                    .detail(format!("approved once; {requested_by} had asked for it, and another person must approve"));
+                waits(self.factor_life.take_over_request(&factor.tenant, id, requested_by, by, vec![told]).await?)
+            }
         }
-        let done = factor_changed(&factor, Change::Approved, context);
-        let done = done.detail(format!("approved; {requested_by} had asked for it"));
-        let told = AuditOnOutcome { applied: vec![done], rejected: vec![refused] };
-        if self.factor_life.approve_factor(&factor.tenant, id, approver, told).await? {
-            return Ok(());
-        }
-        Err(ChangeError::Input("the factor waits for approval no more".to_owned()))
     }
 
     /// The factor of this id.
@@ -110,36 +123,16 @@ fn missing(id: &FactorId) -> ChangeError {
     ChangeError::missing("factor", id)
 }
 
-/// Whether two operators, as they are written down (`ann (uid 1000)`, `bob by ann (uid 1000)`), are two people: two system accounts
-/// are. A name that somebody gave is a claim, and decides nothing. Root and the account that the server runs by are one: root is
-/// every account, and what runs as the server can write what it likes.
-fn are_two_people(one: &str, other: &str, server_uid: u32) -> bool {
-    let account = |operator: &str| {
-        let uid = operator.strip_suffix(')')?.rsplit_once(" (uid ")?.1.parse::<u32>().ok()?;
-        Some(if uid == server_uid { 0 } else { uid })
-    };
-    matches!((account(one), account(other)), (Some(one), Some(other)) if one != other)
+/// The person who asks by a token.
+fn person(context: &RequestContext) -> Option<&str> {
+    match &context.authority {
+        Authority::Operator { kind: OperatorKind::Person(id), .. } => Some(id),
+        _ => None,
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_people_have_two_accounts_whatever_they_call_themselves() {
-        for (one, other, two) in [
-            ("ann (uid 1)", "bob (uid 2)", true),
-            ("ann (uid 1)", "root (uid 0)", true),
-            ("ann (uid 1)", "ann (uid 1)", false),
-            ("x by ann (uid 1)", "y by ann (uid 1)", false),
-            ("x by ann (uid 1)", "x by bob (uid 2)", true),
-            ("signet (uid 7)", "root (uid 0)", false),
-            ("signet (uid 7)", "ann (uid 1)", true),
-            ("", "bob (uid 2)", false),
-            ("uid 1", "uid 2", false),
-        ] {
-            assert_eq!(are_two_people(one, other, 7), two, "{one} and {other}");
-            assert_eq!(are_two_people(other, one, 7), two, "{other} and {one}");
-        }
-    }
+fn waits(is_done: bool) -> Result<(), ChangeError> {
+    let over =
+        || ChangeError::Input("the factor does not wait for this approval any more: look at it again".to_owned());
+    if is_done { Ok(()) } else { Err(over()) }
 }

@@ -18,7 +18,7 @@ use self::recovery::Recovery;
 use self::resync::Resynchronisation;
 use self::stock::TokenStock;
 use self::stock_import::StockImport;
-use crate::{Accounts, Base, FactorLifecycle, FactorMaker, OperatorRights, OwnFactors, SignIn, SignedState};
+use crate::{Accounts, Base, FactorLifecycle, FactorMaker, FourEyes, OperatorRights, OwnFactors, SignIn, SignedState};
 
 /// The factors of a tenant's users.
 pub struct Factors {
@@ -46,11 +46,12 @@ impl Factors {
     pub(crate) fn new(
         base: &Base,
         rights: &Arc<OperatorRights>,
+        four_eyes: &Arc<FourEyes>,
         accounts: &Arc<Accounts>,
         sign_in: &Arc<SignIn>,
         signed_state: &Arc<SignedState>,
     ) -> Self {
-        let enrolment = FactorMaker::new(base, accounts, rights);
+        let enrolment = FactorMaker::new(base, accounts, four_eyes, rights);
         let lifecycle = FactorLifecycle::new(base, accounts, rights);
         let recovery = Recovery::new(base, accounts, &enrolment, &lifecycle);
         let (matcher, proofs) = (&sign_in.matcher, &sign_in.proofs);

@@ -11,14 +11,14 @@ use signet_core::mfa::{Proved, UsedFactor};
 use signet_core::oauth::{Client, ClientId, GrantType, Scopes};
 use signet_jose::UnverifiedJws;
 use signet_store::{Grant, GrantState, StoreError, UserId};
-use signet_verify::{AcceptedAudiences, Policy, VerifiedClaims};
+use signet_verify::{AcceptedAudiences, Level, Policy, VerifiedClaims};
 
 /// What a token was judged as.
 #[derive(Debug)]
 pub enum JudgedToken {
     /// An operator's: who asks, as each record will say, and by what right.
     Operator(RequestContext),
-    /// A person's whose sign-in does not suffice: a second factor is missing, or the policy asks for more.
+    /// A person's whose sign-in does not suffice: a second factor is missing (`urn:signet:aal2`), or the policy asks for more.
     TooWeak,
     /// None of this issuer's for the admin API, or one that has ended.
     Invalid,
@@ -84,11 +84,13 @@ impl OperatorTokens {
         };
         let proved = Proved { acr: &grant.acr, factors: &grant.factors };
         let has_second = grant.factors.iter().any(|shown| UsedFactor::factor(shown).is_some());
-        if !has_second || !self.settings.assurance.admits(&client.name, proved) {
+        // A code that stands in for a lost factor is made by another operator.
+        let is_strong = has_second && proved.reaches(Level::Aal2.acr());
+        if !is_strong || !self.settings.assurance.admits(&client.name, proved) {
             return Ok(JudgedToken::TooWeak);
         }
         let (_, scopes) = self.maker.usable(scopes, &user.roles, proved);
-        let operator = format!("{} by {} (user {}, client {})", user.name, client.name, user.id, client.id);
+        let operator = admin::person_in_words((&user.name, user.id.as_str()), (&client.name, client.id.as_str()));
         Ok(operator_of(operator, OperatorKind::Person(user.id.to_string()), &scopes))
     }
 
