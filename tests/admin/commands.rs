@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::application::{ALL_GRANTS, Application, PASSWORD};
 use crate::support::commands::text;
+use crate::support::piv::PivKey;
 use crate::support::process::feed;
 
 /// What follows in the day.
@@ -149,6 +150,8 @@ fn beside_a_server_no_such_command_opens_the_store_or_a_module() {
     let server = application.serve();
     application.add_user("ann", "reader");
     let trace = application.file("trace");
+    fs::write(application.file("tokens.csv"), "4711,0101010101010101010101010101010101010101,hotp,6,0\n").unwrap();
+    fs::write(application.file("card.pub"), PivKey::new().public_pem()).unwrap();
     let keys = application.json(&["key", "list"]);
     let is_active = |key: &&Value| key["purpose"] == "token_signing" && key["state"] == "active";
     let active = text(keys.as_array().unwrap().iter().find(is_active).unwrap(), "kid");
@@ -164,6 +167,8 @@ fn beside_a_server_no_such_command_opens_the_store_or_a_module() {
         (&["otp-client", "list"], ""),
         (&["otp-key", "list"], ""),
         (&["factor", "stock"], ""),
+        (&["factor", "import", "tokens.csv"], ""),
+        (&["factor", "add", "piv", "--user", "bob", "--public-key", "card.pub"], ""),
         (&["custody"], ""),
         (&["custody", "--signed"], ""),
         (&["custody", "accept", "--why", "a drill"], ""),

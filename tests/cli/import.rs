@@ -283,7 +283,7 @@ async fn an_import_that_was_killed_is_run_again() {
     child.kill().unwrap();
     child.wait().unwrap();
     let kept = app.rows("stock").await;
-    assert_eq!(kept % 500, 0, "whole batches");
+    assert_eq!(kept % 200, 0, "whole batches");
     let report = app.json(&["factor", "import", &path]);
     assert_eq!(report["skipped"].as_i64().unwrap(), kept);
     assert_eq!(app.rows("stock").await, i64::try_from(KEYS).unwrap());

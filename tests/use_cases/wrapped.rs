@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use signet_core::keys::{HsmName, KeyPurpose, OtpHash, SealMode};
 use signet_core::secret::SecretBytes;
-use signet_core::token_files::{Format, ImportOptions};
+use signet_core::token_files::{Format, ImportOptions, tokens};
 use signet_service::SignInError;
 use signet_service::factors::enrolment::YubicoKey;
 use signet_store::{Factors as _, Keys as _, Users as _};
@@ -74,8 +74,8 @@ async fn a_token_of_the_stock_stays_wrapped_when_it_becomes_a_factor() {
     app.user("ann").await;
     let file = "4711,0101010101010101010101010101010101010101,hotp,6,0\n";
     let options = ImportOptions { format: Some(Format::OathCsv), ..ImportOptions::default() };
-    let import = &app.issuer.factors.stock_import;
-    import.import_stock(file.as_bytes(), &options, false, &context(), &mut |_| {}).await.unwrap();
+    let read = tokens(file.as_bytes(), &options).unwrap().map(Result::unwrap).collect();
+    app.issuer.factors.stock_import.import_tokens(read, &context()).await.unwrap();
     app.issuer.factors.stock.assign_stock("4711", "ann", None, &context()).await.unwrap();
     assert_eq!(modes(&app, "ann").await, owned(&BOTH));
     let codes = SixDigits { hash: OtpHash::Sha1, secret: vec![1; 20], is_clock: false };

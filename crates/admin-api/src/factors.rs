@@ -65,6 +65,8 @@ pub enum NewFactor {
     YubicoOtp(NewYubicoOtp),
     /// A YubiKey's OTP slot whose AES key another validation server has (`mfa.yubico_validation`).
     YubicoRemote(NewYubicoRemote),
+    /// The key of a PIV card's slot 9a. What it must come with, `mfa.piv` says.
+    Piv(NewPiv),
 }
 
 /// A time-based code.
@@ -158,6 +160,30 @@ pub struct NewYubicoRemote {
     pub public_id: String,
 }
 
+/// The key of a PIV card's slot 9a: its certificate, its public key or its attestation. Each is PEM, or DER in base64.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPiv {
+    /// What the user calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The certificate of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The public key (SubjectPublicKeyInfo).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// The card's attestation of the key. Enough by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<String>,
+    /// Certificates between the key's or the attestation's and the root.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intermediates: Vec<String>,
+    /// The serial number that is printed on the card, where no attestation tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+}
+
 /// A factor that was enrolled, with what is shown this once.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"id": "018f0a8e-3c1b-7d2a-9c64-1f0e5b7a2d31", "kind": "totp", "label": "phone", "serial": null,
@@ -178,6 +204,9 @@ pub struct Enrolled {
     /// Recovery codes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codes: Option<Vec<String>>,
+    /// Whether a PIV card asks for a touch each time, where its attestation says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_touch: Option<bool>,
 }
 
 /// Codes that stand in for a lost token for some time.

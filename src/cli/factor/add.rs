@@ -170,7 +170,7 @@ impl TokenOptions {
 impl Add {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         let (user, new) = match self {
-            Self::Piv(add) => return add.run(config, output).await,
+            Self::Piv(add) => (add.user.clone(), NewFactor::Piv(add.read()?)),
             Self::Recovery { user } => (user, NewFactor::Recovery(NewRecovery {})),
             Self::Totp { user, label, hash, digits, period, profile, token } => {
                 check_parameters(hash, digits, period)?;
@@ -230,10 +230,21 @@ fn tell(output: &Output, enrolled: &Enrolled, user: &str) -> anyhow::Result<()> 
                 format!("{code}\nfactor  {id}\nsecret  {secret}\nuri     {uri}\n\nThe secret is shown this once.")
             })?;
         }
-        _ => output.value(enrolled, |_| format!("added factor {id} for {user}"))?,
+        _ => output.value(enrolled, |enrolled| format!("added factor {id} for {user}{}", proved(&enrolled.factor)))?,
     }
     tell_pending(output, &enrolled.factor);
     Ok(())
+}
+
+/// What is known of where a PIV card's key lives.
+fn proved(factor: &Factor) -> String {
+    match (factor.attested, &factor.serial) {
+        (Some(true), Some(serial)) => format!(" (made on the YubiKey {serial})"),
+        (Some(false), _) if factor.key_thumbprint.is_some() => {
+            " (not attested: it may live in a file, and a sign-in with it reaches aal2)".to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 /// Says that a factor waits for another person, where it does.

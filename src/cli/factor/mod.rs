@@ -1,6 +1,9 @@
 //! `signet factor`
 
 mod add;
+mod import;
+mod import_progress;
+mod import_report;
 mod life;
 mod piv;
 mod recovery;

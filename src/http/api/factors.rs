@@ -5,24 +5,28 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::body::Named;
 use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused};
 use signet_admin_api::factors::{
-    Enrolled, Factor, FactorChange, NewFactor, NewHotp, NewReplacement, NewTotp, TwoCodes,
+    Enrolled, Factor, FactorChange, NewFactor, NewHotp, NewPiv, NewReplacement, NewTotp, TwoCodes,
 };
 use signet_admin_api::{Page, PageQuery};
 use signet_core::audit::RequestContext;
 use signet_core::keys::OtpHash;
 use signet_core::mfa::enrolment::{ClockProfile, TotpParameters, from_base32};
+use signet_core::mfa::piv_offer::{self, PivOffer};
 use signet_core::secret::{SecretBytes, SecretText};
 use signet_service::factors::enrolment::{Device, NewOtp, YubicoKey};
 use signet_service::factors::recovery::MadeCodes;
+use signet_service::sign_in::piv::PivKey;
 use signet_store::{FactorId, FactorState, ListedFactor};
 
 /// A factor as the API shows it.
-pub fn view(factor: &signet_store::Factor) -> Factor {
+pub(super) fn view(factor: &signet_store::Factor) -> Factor {
     let facts = factor.detail.facts();
     let requested_by = match &factor.state {
         FactorState::Pending { requested_by } => Some(requested_by.clone()),
@@ -51,7 +55,7 @@ fn listed(listed: &ListedFactor) -> Factor {
 }
 
 fn enrolled(factor: &signet_store::Factor) -> Enrolled {
-    Enrolled { factor: view(factor), secret_base32: None, otpauth_uri: None, codes: None }
+    Enrolled { factor: view(factor), secret_base32: None, otpauth_uri: None, codes: None, needs_touch: None }
 }
 
 /// List everybody's factors
@@ -106,6 +110,7 @@ pub(super) async fn add(
             let label = new.label.unwrap_or_else(|| "yubikey".to_owned());
             enrolled(&enrolment.enrol_yubico_remote(&name, &label, &new.public_id, &caller).await?)
         }
+        NewFactor::Piv(new) => add_piv(&api, &name, new, &caller).await?,
     }))
 }
 
@@ -140,6 +145,34 @@ async fn add_otp(api: &ApiState, user: &str, new: NewOtp, caller: &RequestContex
     })
 }
 
+async fn add_piv(api: &ApiState, user: &str, new: NewPiv, caller: &RequestContext) -> Result<Enrolled, Refused> {
+    let trust = api.host.piv_trust().await.map_err(Refused::conflict)?;
+    let text = |text: Option<String>| text.map(encoded).transpose();
+    let offer = PivOffer {
+        certificate: text(new.certificate)?,
+        public_key: text(new.public_key)?,
+        attestation: text(new.attestation)?,
+        intermediates: new.intermediates.into_iter().map(encoded).collect::<Result<_, _>>()?,
+    };
+    let judged = piv_offer::judge(&offer, &trust, api.signet.now());
+    let (key, attested) = judged.map_err(|fault| Refused::input(fault.to_string()))?;
+    let label = new.label.unwrap_or_else(|| "piv".to_owned());
+    let needs_touch = attested.as_ref().map(|attested| attested.needs_touch);
+    let key = PivKey { key, attested, serial: new.serial };
+    let factor = api.issuer().factors.enrolment.enrol_piv(user, &label, &key, caller).await?;
+    Ok(Enrolled { needs_touch, ..enrolled(&factor) })
+}
+
+/// PEM as it stands, or what is in base64.
+fn encoded(text: String) -> Result<Vec<u8>, Refused> {
+    if text.contains("-----BEGIN") {
+        return Ok(text.into_bytes());
+    }
+    let letters: String = text.split_whitespace().collect();
+    let neither = |_| Refused::input("a certificate, key or attestation is not a certificate in PEM, or DER in base64");
+    STANDARD.decode(letters).map_err(neither)
+}
+
 fn totp(new: NewTotp) -> Result<NewOtp, Refused> {
     let profile = if new.hardware { ClockProfile::Hardware } else { ClockProfile::Synchronised };
     Ok(NewOtp {
@@ -165,13 +198,19 @@ fn hotp(new: NewHotp) -> Result<NewOtp, Refused> {
     })
 }
 
+/// The hash of a name; SHA-1 where none is given.
+/// Errors: it is none of them, in words.
+pub(super) fn hash(name: Option<&str>) -> Result<OtpHash, &'static str> {
+    match name.unwrap_or("SHA1") {
+        "SHA1" => Ok(OtpHash::Sha1),
+        "SHA256" => Ok(OtpHash::Sha256),
+        "SHA512" => Ok(OtpHash::Sha512),
+        _ => Err("hash must be SHA1, SHA256 or SHA512"),
+    }
+}
+
 fn parameters(hash: Option<&str>, digits: Option<u8>, period: Option<u32>) -> Result<TotpParameters, Refused> {
-    let hash = match hash.unwrap_or("SHA1") {
-        "SHA1" => OtpHash::Sha1,
-        "SHA256" => OtpHash::Sha256,
-        "SHA512" => OtpHash::Sha512,
-        _ => return Err(Refused::input("hash must be SHA1, SHA256 or SHA512")),
-    };
+    let hash = self::hash(hash).map_err(Refused::input)?;
     let parameters = TotpParameters::new(hash, digits.unwrap_or(6), period.unwrap_or(30));
     parameters.map_err(|error| Refused::input(error.to_string()))
 }

@@ -42,7 +42,6 @@ use signet_admin_api::{Problem, ProblemKind};
 use signet_service::{Deployment, Issuer};
 
 use body::{Asked, Body};
-pub use factors::view as factor_view;
 pub use host::Host;
 use operator::Caller;
 pub use operator::{AccountScopes, CLAIM_HEADER, Operator};
@@ -121,7 +120,7 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(clients::renew_secret))
         .routes(routes!(four_eyes::show))
         .routes(routes!(four_eyes::lower))
-        .routes(routes!(stock::list))
+        .routes(routes!(stock::list, stock::add))
         .routes(routes!(stock::remove))
         .routes(routes!(stock::assign))
         .routes(routes!(otp_validation::list_clients, otp_validation::add_client))
@@ -154,7 +153,17 @@ fn hsm_operations() -> OpenApiRouter<ApiState> {
 }
 
 /// The members of a kind of factor stand in one object with `kind`: a part that allowed nothing beside its own would forbid that.
-const PARTS: [&str; 5] = ["NewTotp", "NewHotp", "NewRecovery", "NewYubicoOtp", "NewYubicoRemote"];
+const PARTS: [&str; 9] = [
+    "NewTotp",
+    "NewHotp",
+    "NewRecovery",
+    "NewYubicoOtp",
+    "NewYubicoRemote",
+    "NewPiv",
+    "NewStockTotp",
+    "NewStockHotp",
+    "NewStockYubico",
+];
 
 /// The router with all operations, and the document that describes it.
 fn described() -> (Router<ApiState>, OpenApi) {

@@ -2,9 +2,11 @@
 
 use signet_core::audit::RequestContext;
 use signet_core::keys::OtpHash;
-use signet_core::token_files::{Format, ImportOptions};
+use signet_core::secret::SecretBytes;
+use signet_core::token_files::{FileFault, Format, ImportOptions, ReadToken, good_tokens, judge, tokens};
 use signet_service::ChangeError;
 use signet_service::factors::own::SelfServiceError;
+use signet_service::factors::stock_import::MAX_TOKENS_AT_ONCE;
 
 use crate::support::codes::SixDigits;
 use crate::support::people::{PASSWORD, secret, shown};
@@ -20,9 +22,38 @@ fn token(seed: u8) -> SixDigits {
 
 async fn import(app: &InProcess, file: &str, without_faulty: bool) -> Result<[usize; 3], ChangeError> {
     let options = ImportOptions { format: Some(Format::OathCsv), ..ImportOptions::default() };
-    let import = &app.issuer.factors.stock_import;
-    let report = import.import_stock(file.as_bytes(), &options, without_faulty, &context(), &mut |_| {}).await?;
-    Ok(report.counts())
+    let unreadable = |fault: FileFault| ChangeError::Input(fault.0);
+    let judged = judge(file.as_bytes(), &options, &mut |_| {}).map_err(unreadable)?;
+    if !judged.faults.is_empty() && !without_faulty {
+        return Ok([0, 0, judged.faults.len()]);
+    }
+    let good: Vec<_> = good_tokens(file.as_bytes(), &options, &judged).map_err(unreadable)?.collect();
+    let of = good.len();
+    let imported = app.issuer.factors.stock_import.import_tokens(good, &context()).await?.len();
+    Ok([imported, of - imported, judged.faults.len()])
+}
+
+#[tokio::test]
+async fn a_batch_with_a_token_that_can_not_be_used_is_refused_whole() {
+    let app = InProcess::new().await;
+    let options = ImportOptions { format: Some(Format::OathCsv), ..ImportOptions::default() };
+    let read = || {
+        let tokens: Vec<_> = tokens(FILE.as_bytes(), &options).unwrap().map(Result::unwrap).collect();
+        let [one, two] = <[_; 2]>::try_from(tokens).unwrap();
+        (one, two)
+    };
+    let refused = async |batch| match app.issuer.factors.stock_import.import_tokens(batch, &context()).await {
+        Err(ChangeError::Input(text)) => text,
+        other => panic!("{other:?}"),
+    };
+    let (one, two) = read();
+    let short = ReadToken { secret: SecretBytes::new(vec![1; 3]), line: 2, ..two };
+    assert!(refused(vec![one, short]).await.contains("in place 2"));
+    let (one, two) = read();
+    assert!(refused(vec![ReadToken { serial: two.serial.clone(), ..one }, two]).await.contains("same serial number"));
+    let many = (0..=MAX_TOKENS_AT_ONCE).map(|number| ReadToken { serial: number.to_string(), ..read().0 });
+    assert!(refused(many.collect()).await.contains("at most 500"));
+    assert!(serials(&app).await.is_empty());
 }
 
 async fn serials(app: &InProcess) -> Vec<String> {

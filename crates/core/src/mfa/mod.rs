@@ -39,6 +39,7 @@ pub mod lockout;
 pub mod password;
 pub mod piv;
 pub mod piv_attestation;
+pub mod piv_offer;
 pub mod policy;
 pub mod recovery;
 pub mod totp;

@@ -9,6 +9,8 @@ pub mod pskc;
 
 mod xml;
 
+use std::collections::{BTreeSet, HashMap};
+
 use crate::keys::OtpHash;
 use crate::mfa::enrolment::{ClockProfile, EnrolmentError, check_secret};
 use crate::mfa::{FactorDetail, TotpState};
@@ -116,7 +118,12 @@ pub fn tokens<'b>(bytes: &'b [u8], options: &ImportOptions) -> Result<Tokens<'b>
 
 /// Judges what holds for every format.
 fn check(token: Result<ReadToken, LineFault>) -> Result<ReadToken, LineFault> {
-    let mut token = token?;
+    check_token(token?)
+}
+
+/// What Signet can work with: the serial number is one, the secret long enough, the digits and the step usual.
+/// Errors: why not.
+pub fn check_token(mut token: ReadToken) -> Result<ReadToken, LineFault> {
     token.model = token.model.as_deref().and_then(printable);
     let fault = |reason: String| Err(LineFault::new(token.line, &token.serial, reason));
     if token.serial.is_empty() {
@@ -144,6 +151,55 @@ fn check(token: Result<ReadToken, LineFault>) -> Result<ReadToken, LineFault> {
 }
 
 /// A maker's text without what a terminal would obey.
+/// Tokens between two calls of whatever watches the judging.
+const JUDGED_EVERY: u64 = 5_000;
+
+/// A file as a whole.
+#[derive(Debug)]
+pub struct Judged {
+    /// How many tokens of it are good.
+    pub count: u64,
+    /// What is wrong with the others, by their place among all: a file may have many tokens in one line.
+    pub faults: Vec<(usize, LineFault)>,
+}
+
+/// Judges every token of a file; `progress` hears now and then how many were.
+/// Errors: [`FileFault`] where the file can't be read at all, or has no token.
+pub fn judge(bytes: &[u8], options: &ImportOptions, progress: &mut dyn FnMut(u64)) -> Result<Judged, FileFault> {
+    let (mut count, mut faults, mut lines) = (0, Vec::new(), HashMap::new());
+    for (place, token) in tokens(bytes, options)?.enumerate() {
+        match token {
+            Ok(ReadToken { line, serial, .. }) => match lines.insert(serial.clone(), line) {
+                None => count += 1,
+                Some(first) => {
+                    let reason = format!("its serial number stands in line {first} already");
+                    faults.push((place, LineFault { line, serial: Some(serial), reason }));
+                }
+            },
+            Err(fault) => faults.push((place, fault)),
+        }
+        if count % JUDGED_EVERY == 0 {
+            progress(count);
+        }
+    }
+    if count == 0 && faults.is_empty() {
+        return Err(FileFault("there is no token in the file".to_owned()));
+    }
+    Ok(Judged { count, faults })
+}
+
+/// The good tokens of a file that was judged, in its order.
+/// Errors: [`FileFault`] where the file can't be read at all.
+pub fn good_tokens<'b>(
+    bytes: &'b [u8],
+    options: &ImportOptions,
+    judged: &Judged,
+) -> Result<impl Iterator<Item = ReadToken> + Send + use<'b>, FileFault> {
+    let faulty: BTreeSet<usize> = judged.faults.iter().map(|(place, _)| *place).collect();
+    let read = tokens(bytes, options)?.enumerate();
+    Ok(read.filter(move |(place, _)| !faulty.contains(place)).filter_map(|(_, token)| token.ok()))
+}
+
 fn printable(text: &str) -> Option<String> {
     let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
@@ -185,7 +241,7 @@ fn natural(text: &str) -> Option<i64> {
 }
 
 /// A TOTP of which nothing is spent.
-fn unused_totp(hash: OtpHash, digits: u8, step: i64, profile: ClockProfile) -> FactorDetail {
+pub fn unused_totp(hash: OtpHash, digits: u8, step: i64, profile: ClockProfile) -> FactorDetail {
     let step_seconds = u32::try_from(step).unwrap_or(0);
     FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift: 0, window: profile.window(), last_step: -1 })
 }
