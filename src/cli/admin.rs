@@ -1,13 +1,15 @@
 //! How commands reach the admin API: over the socket of this node's server, in this process where none runs, or on another machine.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
@@ -50,19 +52,40 @@ impl Admin {
     /// Takes the server that was named, finds this node's, or becomes the node until the command ends. `need` says what the command needs then.
     /// Errors: neither works, and why.
     pub(super) async fn open(config: &Path, need: Need, output: &Output) -> anyhow::Result<Self> {
-        if let Some(remote) = remote::named() {
-            return Ok(Self { way: Way::Remote { client: remote.client(ANSWER).await?, remote } });
+        if let Some(admin) = Self::named().await? {
+            return Ok(admin);
         }
-        let judged = Config::load_with_environment(config)?;
-        let way = match find(&judged, output).await? {
-            Found::Server(client) => Way::Socket(client),
+        match find(&Config::load_with_environment(config)?, output).await? {
+            Found::Server(admin) => Ok(admin),
             Found::Nobody(lock) => {
                 let runtime = Box::new(deployment::open(config, need, output).await?);
                 let host = Arc::new(NodeHost::of_a_command(&runtime));
-                Way::Here { router: router(runtime.api_state(host)), runtime, _lock: lock }
+                Ok(Self { way: Way::Here { router: router(runtime.api_state(host)), runtime, _lock: lock } })
             }
-        };
-        Ok(Self { way })
+        }
+    }
+
+    /// The server of another machine that was named.
+    /// Errors: nobody is signed in for it.
+    pub(super) async fn named() -> anyhow::Result<Option<Self>> {
+        let Some(remote) = remote::named() else { return Ok(None) };
+        Ok(Some(Self { way: Way::Remote { client: remote.client(ANSWER).await?, remote } }))
+    }
+
+    /// Whether a server is spoken to.
+    pub(super) const fn is_server(&self) -> bool {
+        !matches!(self.way, Way::Here { .. })
+    }
+
+    /// Reads one thing, as a query asks for it.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, path: &[&str], query: &impl Serialize) -> anyhow::Result<T> {
+        parsed(&self.send::<()>(Method::GET, url(path, query)?, None).await?)
+    }
+
+    /// Asks for what is too long to be held at once.
+    pub(super) async fn long(&self, method: Method, path: &[&str]) -> anyhow::Result<Long> {
+        let answer = self.answer(method, url(path, &())?, None).await?;
+        if answer.status.is_success() { Ok(answer) } else { Err(answer.refusal().await?) }
     }
 
     /// Waits until an HSM token answers, for a command that did without at first ([`Need::HsmLater`]). A server has its own.
@@ -118,10 +141,15 @@ impl Admin {
 
     async fn send<B: Serialize>(&self, method: Method, url: Url, body: Option<&B>) -> anyhow::Result<Vec<u8>> {
         let body = body.map(serde_json::to_vec).transpose()?;
-        let (status, bytes) = match &self.way {
+        let answer = self.answer(method, url, body).await?;
+        if answer.status.is_success() { answer.whole().await } else { Err(answer.refusal().await?) }
+    }
+
+    async fn answer(&self, method: Method, url: Url, body: Option<Vec<u8>>) -> anyhow::Result<Long> {
+        match &self.way {
             Way::Remote { client, remote } => {
                 let request = client.request(method, remote.at(&url));
-                answer_to(request, body).await.map_err(|error| anyhow::anyhow!(remote.unreachable(&error)))?
+                answer_to(request, body).await.map_err(|error| anyhow::anyhow!(remote.unreachable(&error)))
             }
             Way::Socket(client) => {
                 let request = client.request(method, url);
@@ -129,16 +157,9 @@ impl Admin {
                     Some(claim) => request.header(CLAIM_HEADER, claim),
                     None => request,
                 };
-                answer_to(request, body).await.context("the server did not answer")?
+                answer_to(request, body).await.context("the server did not answer")
             }
-            Way::Here { router, .. } => in_process(router.clone(), method, &url, body).await?,
-        };
-        if status.is_success() {
-            return Ok(bytes);
-        }
-        match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => Err(Refused(problem).into()),
-            Err(_) => Err(anyhow::anyhow!("the server answers {status}, and not why")),
+            Way::Here { router, .. } => in_process(router.clone(), method, &url, body).await,
         }
     }
 
@@ -148,6 +169,74 @@ impl Admin {
             Way::Remote { .. } | Way::Socket(_) => Ok(()),
             Way::Here { runtime, .. } => runtime.close().await,
         }
+    }
+}
+
+/// An answer that is read as it comes.
+pub(super) struct Long {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Answered,
+}
+
+enum Answered {
+    Server(reqwest::Response),
+    Here(Body),
+}
+
+impl Long {
+    /// A header of it.
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// What comes next of it.
+    /// Errors: it was cut off.
+    async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
+        let part = match &mut self.body {
+            Answered::Server(answer) => answer.chunk().await.map_err(anyhow::Error::from),
+            Answered::Here(body) => match body.frame().await {
+                Some(frame) => frame.map(|frame| frame.into_data().ok()).map_err(anyhow::Error::from),
+                None => Ok(None),
+            },
+        };
+        part.context("the answer broke off: the server's log says why")
+    }
+
+    async fn whole(mut self) -> anyhow::Result<Vec<u8>> {
+        let mut whole = Vec::new();
+        while let Some(part) = self.next().await? {
+            anyhow::ensure!(whole.len() + part.len() <= LONGEST, "the answer is too long");
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole)
+    }
+
+    /// Writes lines as they come, and shows each to `seen`, without its line end.
+    /// Errors: they were cut off, or can't be written.
+    pub(super) async fn write_lines(mut self, out: &mut impl Write, mut seen: impl FnMut(&[u8])) -> anyhow::Result<()> {
+        let mut line = Vec::new();
+        while let Some(part) = self.next().await? {
+            out.write_all(&part)?;
+            for piece in part.split_inclusive(|byte| *byte == b'\n') {
+                anyhow::ensure!(line.len() + piece.len() <= LONGEST, "a line of the answer is too long");
+                line.extend_from_slice(piece);
+                if line.pop_if(|last| *last == b'\n').is_some() {
+                    seen(&line);
+                    line.clear();
+                }
+            }
+        }
+        anyhow::ensure!(line.is_empty(), "the answer broke off within a line");
+        Ok(out.flush()?)
+    }
+
+    async fn refusal(self) -> anyhow::Result<anyhow::Error> {
+        let status = self.status;
+        Ok(match serde_json::from_slice::<Problem>(&self.whole().await?) {
+            Ok(problem) => Refused(problem).into(),
+            Err(_) => anyhow::anyhow!("the server answers {status}, and not why"),
+        })
     }
 }
 
@@ -164,21 +253,21 @@ impl Refused {
 }
 
 /// Who is the node now.
-enum Found {
+pub(super) enum Found {
     /// A server, which is spoken to like this.
-    Server(reqwest::Client),
+    Server(Admin),
     /// Nobody: whoever holds this may be it.
     Nobody(LockedFile),
 }
 
 /// Finds this node's server, or takes the node's lock. Waits for another command, and for a server that starts or ends.
-async fn find(config: &Config, output: &Output) -> anyhow::Result<Found> {
+pub(super) async fn find(config: &Config, output: &Output) -> anyhow::Result<Found> {
     let (socket, folder) = (&config.admin.socket, config.store.folder());
     let begun = tokio::time::Instant::now();
     let mut said = false;
     loop {
         if let Some(client) = reach(socket).await? {
-            return Ok(Found::Server(client));
+            return Ok(Found::Server(Admin { way: Way::Socket(client) }));
         }
         if let Some(lock) = try_lock(folder)? {
             return Ok(Found::Nobody(lock));
@@ -201,6 +290,7 @@ async fn find(config: &Config, output: &Output) -> anyhow::Result<Found> {
 /// Takes the node's lock for what can't be done while its server runs.
 /// Errors: it runs.
 pub(super) async fn lock_without_server(config: &Config, output: &Output) -> anyhow::Result<LockedFile> {
+    remote::must_be_here()?;
     match find(config, output).await? {
         Found::Nobody(lock) => Ok(lock),
         Found::Server(_) => anyhow::bail!("this machine's server runs: stop it first, and start it again afterwards"),
@@ -247,24 +337,16 @@ fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
         .context("the server's answer is not what this program expects: are both of one version?")
 }
 
-async fn answer_to(
-    request: reqwest::RequestBuilder,
-    body: Option<Vec<u8>>,
-) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+async fn answer_to(request: reqwest::RequestBuilder, body: Option<Vec<u8>>) -> Result<Long, reqwest::Error> {
     let request = match body {
         Some(body) => request.header(header::CONTENT_TYPE, "application/json").body(body),
         None => request,
     };
     let answer = request.send().await?;
-    Ok((answer.status(), answer.bytes().await?.to_vec()))
+    Ok(Long { status: answer.status(), headers: answer.headers().clone(), body: Answered::Server(answer) })
 }
 
-async fn in_process(
-    router: axum::Router,
-    method: Method,
-    url: &Url,
-    body: Option<Vec<u8>>,
-) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+async fn in_process(router: axum::Router, method: Method, url: &Url, body: Option<Vec<u8>>) -> anyhow::Result<Long> {
     let mut request = Request::builder().method(method).uri(url.as_str());
     if let Some(claim) = claim()? {
         request = request.header(CLAIM_HEADER, claim);
@@ -274,9 +356,8 @@ async fn in_process(
     }
     let uid = Some(rustix::process::getuid().as_raw());
     let request = request.extension(ConnectInfo(Operator { uid })).body(Body::from(body.unwrap_or_default()))?;
-    let answer = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-    let (parts, body) = answer.into_parts();
-    Ok((parts.status, to_bytes(body, LONGEST).await?.to_vec()))
+    let (parts, body) = router.oneshot(request).await.unwrap_or_else(|never| match never {}).into_parts();
+    Ok(Long { status: parts.status, headers: parts.headers, body: Answered::Here(body) })
 }
 
 /// The name that the operator gave.

@@ -1,24 +1,24 @@
 //! `signet backup`
 
 use std::fs::File;
-use std::io::{BufReader, Write as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use axum::http::Method;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::admin::Admin;
 use super::progress::RowProgress;
-use super::{Ended, Output, audit, deployment, operator, table};
+use super::{Ended, Output, audit, table};
 use crate::config::Config;
-use crate::server::{Need, Runtime, WholeFile};
+use crate::server::{Need, WholeFile};
 use signet_core::audit::{Checkpoint, NodeId};
-use signet_core::backup::{BackupReader, Closing, Statement, line};
+use signet_core::backup::{BackupReader, Closing, Statement};
 use signet_core::keys::hexadecimal;
-use signet_core::random::{self, OsRandom};
 use signet_store::anchor::Anchor;
 use signet_store::audit_log::head_of;
-use signet_store_sql::backup::{BackupOf, Progress};
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -54,32 +54,31 @@ impl Backup {
 }
 
 async fn make(config: &Path, file: &Path, output: &Output) -> anyhow::Result<()> {
-    let deployment = deployment::open(config, Need::Hsm, output).await?;
-    let made = write(&deployment, file, output).await;
-    deployment.close().await?;
+    let admin = Admin::open(config, Need::Hsm, output).await?;
+    let made = write(&admin, file, output).await;
+    admin.close().await?;
     let rows = made?;
     output.value(&json!({ "file": file, "rows": rows }), |_| {
         format!("{} holds {rows} rows, closed by a signed statement: `signet backup verify` checks it", file.display())
     })
 }
 
-/// Writes the file; returns how many rows that were.
-async fn write(deployment: &Runtime, file: &Path, output: &Output) -> anyhow::Result<u64> {
+/// Writes the file as it comes; returns how many rows that were.
+async fn write(admin: &Admin, file: &Path, output: &Output) -> anyhow::Result<u64> {
     let cant = || format!("can't write {}", file.display());
     let mut out = WholeFile::begin(file).with_context(cant)?;
-    let signet = &deployment.signet;
-    let of = BackupOf {
-        id: hexadecimal(&random::bytes::<16>(&OsRandom)),
-        issuer: signet.issuer().settings.issuer.clone(),
-        at: signet.now(),
-    };
+    let answer = admin.long(Method::POST, &["backups"]).await?;
     let progress = RowProgress::new(output);
-    let told = |Progress { table, done, of }| progress.tell(table, "written", done, of);
-    let (header, written) = deployment.store.back_up(of, &mut out, &told).await?;
-    let rows = written.tables.iter().map(|table| table.rows).sum();
-    let statement =
-        signet.backups.sign_backup(&header, written.tables, written.hash, written.heads, &operator()).await?;
-    out.write_all(&line(&Closing { statement })?).with_context(cant)?;
+    let (mut rows, mut is_closed) = (0_u64, false);
+    let seen = |line: &[u8]| {
+        if line.starts_with(b"[") {
+            rows += 1;
+            progress.count("the backup", "written", rows);
+        }
+        is_closed = !line.starts_with(b"[") && serde_json::from_slice::<Closing>(line).is_ok();
+    };
+    answer.write_lines(&mut out, seen).await.with_context(cant)?;
+    anyhow::ensure!(is_closed, "the backup was cut off: the statement that closes it is missing");
     out.finish().with_context(cant)?;
     Ok(rows)
 }

@@ -84,14 +84,7 @@ impl DeploymentCommand {
     const fn is_of_the_machine(&self) -> bool {
         matches!(
             self,
-            Self::Init(_)
-                | Self::Serve(_)
-                | Self::Dev(_)
-                | Self::Doctor(_)
-                | Self::Audit(_)
-                | Self::Backup(_)
-                | Self::Restore(_)
-                | Self::Store(_)
+            Self::Init(_) | Self::Serve(_) | Self::Dev(_) | Self::Doctor(_) | Self::Restore(_) | Self::Store(_)
         )
     }
 

@@ -80,7 +80,7 @@ impl Remote {
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
         // Redirects would send the token elsewhere.
         let redirects = reqwest::redirect::Policy::none();
-        let mut builder = reqwest::Client::builder().timeout(answer).redirect(redirects).default_headers(headers);
+        let mut builder = reqwest::Client::builder().read_timeout(answer).redirect(redirects).default_headers(headers);
         if let Some(file) = self.ca.as_ref().or(kept.ca.as_ref()) {
             let pem = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
             let unusable = || format!("{} holds no PEM certificate", file.display());

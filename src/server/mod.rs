@@ -56,7 +56,6 @@ pub(crate) use host::NodeHost;
 pub(crate) use node::try_lock;
 pub(crate) use process::start_log;
 pub(crate) use restore::{Restored, restore, restore_in_place};
-pub(crate) use run_mark::RunMarks;
 pub(crate) use runtime::{Need, Notice, Runtime};
 pub(crate) use signet_hsm::{HsmGroup, PinSource};
 pub(crate) use store_copy::{Destination, StoreCopy};

@@ -15,7 +15,7 @@ use signet_core::random::OsRandom;
 use signet_hsm::{HsmEvent, HsmGroup, PinSource};
 use signet_jose::clock::SystemClock;
 use signet_jose::{Jwk, JwkSet, VerifyingKey};
-use signet_service::custody::balance::{Others, Slack};
+use signet_service::custody::balance::Slack;
 use signet_service::hsm_logins::HsmLogins;
 use signet_service::{Deployment, Ports};
 use signet_store::{Keys as _, Membership as _};
@@ -202,7 +202,11 @@ impl Runtime {
     pub(crate) fn api_state(&self, host: Arc<dyn Host>) -> ApiState {
         let process = Process {
             has_tls_key: self.config.has_tls_key(),
-            others: self.marks.clone().map(|marks| marks as Arc<dyn Others>),
+            store: self.store.clone(),
+            audit_keys: self.config.audit.public_key.clone(),
+            anchor: self.config.audit.anchor.clone(),
+            own_rates: (self.need != Need::Server).then(|| self.config.hsm_rates.clone()),
+            others: self.marks.clone().unwrap_or_else(|| Arc::new(RunMarks::only_look(self.config.store.folder()))),
         };
         ApiState::new(self.signet.clone(), process, host, self.config.admin.operators.clone())
     }

@@ -78,11 +78,23 @@ fn day(application: &Application) -> Vec<Value> {
         run(&["otp-key", "remove", "cccccccccccb"], "").0,
     ]);
     said.extend(LATER.iter().map(|arguments| run(arguments, "").0));
-    for reads in [&["custody"][..], &["custody", "--signed", "--nonce", "n"], &["node", "list"]] {
-        let names: Vec<String> = run(reads, "").0.as_object().unwrap().keys().cloned().collect();
-        said.push(json!(names));
-    }
+    said.extend(reads(application));
     said
+}
+
+/// The members of what commands print that only look.
+fn reads(application: &Application) -> Vec<Value> {
+    let commands: [&[&str]; 6] = [
+        &["custody"],
+        &["custody", "--signed", "--nonce", "n"],
+        &["node", "list"],
+        &["audit", "verify"],
+        &["audit", "verify", "--store"],
+        &["backup", "b"],
+    ];
+    let members =
+        |command: &&[&str]| -> Vec<String> { application.json(command).as_object().unwrap().keys().cloned().collect() };
+    commands.iter().map(|command| json!(members(command))).collect()
 }
 
 /// What went wrong. Of progress there is more where no server runs.
@@ -136,7 +148,7 @@ fn commands_do_the_same_beside_a_server_and_without_one() {
     let server = beside.serve();
     let (one, other) = (day(&alone), day(&beside));
     assert_eq!(one, other);
-    assert!(one[1].to_string().contains("a user named `ann` already") && one.len() == 48, "{one:?}");
+    assert!(one[1].to_string().contains("a user named `ann` already") && one.len() == 51, "{one:?}");
     assert_eq!((&one[21][0]["enabled"], &one[21][0]["requires_signature"]), (&json!(false), &json!(true)), "{one:?}");
     assert_eq!(one[8]["roles"], json!(["reader", "writer"]));
     assert_eq!(one[31], json!({"accepted": 0, "counts_dropped": false}));
@@ -180,6 +192,11 @@ fn beside_a_server_no_such_command_opens_the_store_or_a_module() {
         (&["hsm", "list"], ""),
         (&["hsm", "add", "primary"], ""),
         (&["hsm", "allow-login", "primary"], ""),
+        (&["audit", "verify"], ""),
+        (&["audit", "verify", "--store"], ""),
+        (&["audit", "export"], ""),
+        (&["backup", "a.backup"], ""),
+        (&["doctor"], ""),
     ] {
         let mut command = Command::new("strace");
         let plain = application.command(arguments);

@@ -3,6 +3,7 @@
 mod commands;
 mod conditions;
 mod guide;
+mod operations;
 pub(crate) mod operators;
 mod remote;
 mod socket;

@@ -140,7 +140,15 @@ fn another_machine_needs_a_sign_in_and_no_configuration() {
     there(&["factor", "stock"], "").fails(1, &["lacks the scope admin:stock:read"]);
     there(&["user", "set-roles", "ann", "--roles", "chief"], "").fails(1, &["may do what you may not"]);
     there(&["serve"], "").fails(2, &["own machine", "--server"]);
-    there(&["key", "list"], "").fails(1, &["lacks the scope admin:keys:read"]);
+    there(&["doctor"], "").fails(2, &["own machine"]);
+    for (command, scope) in [
+        (&["key", "list"][..], "admin:keys:read"),
+        (&["audit", "export"], "admin:audit:read"),
+        (&["audit", "verify"], "admin:audit:read"),
+        (&["backup", "a.backup"], "admin:backups"),
+    ] {
+        there(command, "").fails(1, &["lacks the scope", scope]);
+    }
     run(&["--server", "http://127.0.0.1:1", "user", "list"], "").fails(2, &["https://"]);
     // It ends with the person.
     application.json(&["user", "disable", "hal"]);

@@ -1,12 +1,13 @@
 //! A backup shows one moment, whatever is written meanwhile, on both engines.
 
-use std::io::{self, Write};
+use std::io;
 
+use async_trait::async_trait;
 use signet_core::audit::Event;
 use signet_core::backup::TableSum;
 use signet_store::{AuditLog as _, Clients as _};
 use signet_store_sql::SqlStore;
-use signet_store_sql::backup::{BackupOf, Written};
+use signet_store_sql::backup::{BackupOf, Sink, Written};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::support::postgres::Database;
@@ -18,16 +19,13 @@ struct Meddling<'m> {
     meddle: Option<Box<dyn FnOnce() + Send + 'm>>,
 }
 
-impl Write for Meddling<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+#[async_trait]
+impl Sink for Meddling<'_> {
+    async fn take(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         if let Some(meddle) = self.meddle.take() {
             meddle();
         }
-        self.lines.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.lines.take(bytes).await
     }
 }
 
@@ -37,7 +35,7 @@ const CHANGE: &str = "UPDATE users SET name = 'renamed'; DELETE FROM clients; IN
 async fn written(store: &SqlStore, meddle: Box<dyn FnOnce() + Send + '_>) -> (Vec<u8>, Written) {
     let of = BackupOf { id: "one".to_owned(), issuer: "https://id.example".to_owned(), at: now() };
     let mut file = Meddling { lines: Vec::new(), meddle: Some(meddle) };
-    let (_, written) = store.back_up(of, &mut file, &|_| ()).await.unwrap();
+    let (_, written) = store.back_up(of, &mut file).await.unwrap();
     (file.lines, written)
 }
 

@@ -24,7 +24,7 @@ async fn backup(app: &InProcess, id: &str) -> Vec<u8> {
     let issuer = app.issuer.settings.issuer.clone();
     let of = BackupOf { id: id.to_owned(), issuer, at: app.signet.now() };
     let mut file = Vec::new();
-    let (header, written) = app.store.back_up(of, &mut file, &|_| ()).await.unwrap();
+    let (header, written) = app.store.back_up(of, &mut file).await.unwrap();
     let (tables, hash, heads) = (written.tables, written.hash, written.heads);
     let context = RequestContext::default();
     let statement = app.signet.backups.sign_backup(&header, tables, hash, heads, &context).await.unwrap();
@@ -78,6 +78,10 @@ async fn a_backup_is_whole_by_a_statement_that_only_the_audit_key_signs() {
     let header = Header::new("two".to_owned(), String::new(), app.signet.now(), vec![]);
     let unsigned = app.signet.backups.sign_backup(&header, vec![], [0; 32], vec![], &RequestContext::default()).await;
     unsigned.unwrap_err();
+    app.hsms.recover("a");
+    app.signet.backups.can_sign().await.unwrap();
+    app.hsms.go_away("a");
+    app.signet.backups.can_sign().await.unwrap_err();
 }
 
 #[tokio::test]

@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod clients;
 pub mod custody;
+pub mod diagnosis;
 pub mod factors;
 pub mod four_eyes;
 pub mod hsm;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::audit::answering_key;
 use crate::{ChangeError, RingKey, Signatures};
 use signet_core::audit::{AuditEvent, Event, Head, NodeId, Outcome, RequestContext};
 use signet_core::backup::{Header, Statement, TableSum};
@@ -16,6 +17,17 @@ module! {
 }
 
 impl Backups {
+    /// Whether a statement can be signed now.
+    /// Errors: no audit key of an HSM token that answers.
+    pub async fn can_sign(&self) -> Result<(), ChangeError> {
+        self.signing_key().await.map(drop)
+    }
+
+    /// The audit key of an HSM token that answers.
+    async fn signing_key(&self) -> Result<Arc<RingKey>, ChangeError> {
+        answering_key(self.directory.fresh().await?.as_ref(), self.hsm_health.as_ref())
+    }
+
     /// Signs what a backup holds, by the audit key of an HSM token that answers, and writes it down. Returns the statement's
     /// JWS.
     /// Errors: [`ChangeError`] where no audit key signs, or the store does not take the record.
@@ -27,10 +39,7 @@ impl Backups {
         heads: Vec<(NodeId, Head)>,
         context: &RequestContext,
     ) -> Result<String, ChangeError> {
-        let snapshot = self.directory.fresh().await?;
-        let is_healthy =
-            |key: &&Arc<RingKey>| key.key.state.is_active() && self.hsm_health.readiness(&key.key.hsm).is_ok();
-        let key = snapshot.audit_keys().iter().find(is_healthy).ok_or(ChangeError::NotInitialised("audit"))?;
+        let key = self.signing_key().await?;
         let kid = key.key.key_id.clone();
         let (id, issuer, at) = (header.id.clone(), header.issuer.clone(), header.at.clone());
         let statement = Statement { id, issuer, signed_at: self.clock.now(), at, tables, hash, heads };
@@ -41,7 +50,7 @@ impl Backups {
         let header =
             signet_jose::Header { algorithm: key.verifying.algorithm(), key_id: Some(kid.clone()), token_type };
         let input = signet_jose::signing_input(&header, &payload);
-        let (signature, entry) = self.signatures.sign_accounted(key, SignedKind::Backup, input.as_bytes()).await?;
+        let (signature, entry) = self.signatures.sign_accounted(&key, SignedKind::Backup, input.as_bytes()).await?;
         let mut draft = AuditEvent::new(Event::StoreBackedUp, Outcome::Done, self.settings.tenant.as_str(), context);
         draft.key = Some(kid.to_string());
         draft.detail = Some(format!("backup {} of {}, {} rows", statement.id, statement.at, statement.rows()));

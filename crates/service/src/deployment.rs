@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::audit::checkpoint::Checkpoints;
+use crate::audit::export::AuditReader;
 use crate::backups::Backups;
 use crate::custody::CustodyCheck;
 use crate::custody::report::CustodyReports;
@@ -32,6 +33,8 @@ pub struct Deployment {
     pub audit: Arc<AuditTrail>,
     /// What signs checkpoints of the audit log.
     pub checkpoints: Arc<Checkpoints>,
+    /// What reads the audit log for those who ask for it.
+    pub audit_reader: Arc<AuditReader>,
     /// How keys are made, take over and end.
     pub key_ring: KeyRing,
     /// Which HSM tokens belong to it.
@@ -83,8 +86,10 @@ impl Deployment {
         let resealing = Resealing::new(&base, &issuer.sign_in.decoys, &members, &reseal_state);
         let hsm_membership = HsmMembership::new(&base, &initialisation, &resealing, &signatures);
         let joining = NodeJoining::new(&base, &initialisation, &hsm_membership, &signatures);
+        let checkpoints = Checkpoints::new(&base, &balance, &signatures, &state);
         Arc::new(Self {
-            checkpoints: Checkpoints::new(&base, &balance, &signatures, &state),
+            audit_reader: AuditReader::new(&base, &checkpoints),
+            checkpoints,
             renewal: SecretRenewal::new(&base, &joining),
             joining,
             hsm_membership,

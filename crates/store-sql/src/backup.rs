@@ -1,7 +1,8 @@
 //! A backup's rows: every table that goes into backups, as it was at one moment, page by page.
 
-use std::io::Write;
+use std::io;
 
+use async_trait::async_trait;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -32,15 +33,20 @@ pub struct Written {
     pub heads: Vec<(NodeId, Head)>,
 }
 
-/// How far it is.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// The table.
-    pub table: &'static str,
-    /// How many of its rows are written.
-    pub done: u64,
-    /// How many it has.
-    pub of: u64,
+/// Where a backup goes, a page at a time.
+#[async_trait]
+pub trait Sink: Send {
+    /// Takes what comes next.
+    /// Errors: it takes no more.
+    async fn take(&mut self, bytes: Vec<u8>) -> io::Result<()>;
+}
+
+#[async_trait]
+impl Sink for Vec<u8> {
+    async fn take(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.extend(bytes);
+        Ok(())
+    }
 }
 
 /// What a backup is of.
@@ -62,46 +68,32 @@ impl SqlStore {
     /// Writes every row that goes into backups, as of one moment, while others write on. What is in memory at once is a page.
     /// Returns the first line, and what the statement is to be about.
     /// Errors: what the engine says; [`StoreFailure::Unavailable`] where `out` takes no more.
-    pub async fn back_up(
-        &self,
-        of: BackupOf,
-        out: &mut (dyn Write + Send),
-        told: &(dyn Fn(Progress) + Sync),
-    ) -> Result<(Header, Written), StoreError> {
-        self.try_back_up(of, out, told).await.map_err(|failure| failure.during("back up"))
+    pub async fn back_up(&self, of: BackupOf, out: &mut dyn Sink) -> Result<(Header, Written), StoreError> {
+        self.try_back_up(of, out).await.map_err(|failure| failure.during("back up"))
     }
 
-    async fn try_back_up(
-        &self,
-        of: BackupOf,
-        out: &mut (dyn Write + Send),
-        told: &(dyn Fn(Progress) + Sync),
-    ) -> Result<(Header, Written)> {
+    async fn try_back_up(&self, of: BackupOf, out: &mut dyn Sink) -> Result<(Header, Written)> {
         let mut snapshot = self.engine.snapshot().await?;
-        let written = write_all(snapshot.as_mut(), of, out, told).await;
+        let written = write_all(snapshot.as_mut(), of, out).await;
         snapshot.end().await;
         written
     }
 }
 
-async fn write_all(
-    snapshot: &mut dyn Snapshot,
-    of: BackupOf,
-    out: &mut (dyn Write + Send),
-    told: &(dyn Fn(Progress) + Sync),
-) -> Result<(Header, Written)> {
+async fn write_all(snapshot: &mut dyn Snapshot, of: BackupOf, out: &mut dyn Sink) -> Result<(Header, Written)> {
     let connection = snapshot.statements();
     let schema = schema::applied(connection).await?;
     let schema = schema.into_iter().map(|one| (one.version, pages::base64url(&one.hash))).collect();
     let header = Header::new(of.id, of.issuer, of.at, schema);
-    let mut writing = Writing { out, hash: Sha256::new() };
+    let mut writing = Writing { out, page: Vec::new(), hash: Sha256::new() };
     writing.line_of(&header)?;
     let mut tables = Vec::new();
     for table in TABLES.iter().filter(|table| table.is_in_backups()) {
         writing.line_of(&table_header(table, &header.id))?;
-        let sum = write_table(connection, table, &mut writing, told).await?;
+        let sum = write_table(connection, table, &mut writing).await?;
         tables.push(TableSum { table: table.name.to_owned(), rows: sum.rows, hash: sum.hash });
     }
+    writing.hand_on().await?;
     let heads = query(HEADS).fetch_all(connection).await?.iter().map(named_head).collect::<Result<_>>()?;
     Ok((header, Written { tables, hash: writing.hash.finalize().into(), heads }))
 }
@@ -110,19 +102,16 @@ async fn write_table(
     connection: &mut Connection,
     table: &'static Table,
     writing: &mut Writing<'_>,
-    told: &(dyn Fn(Progress) + Sync),
 ) -> Result<pages::TableSum> {
-    let of = pages::count(connection, table).await?;
-    let (mut sum, mut after, mut done) = (Summing::default(), None, 0_u64);
+    let (mut sum, mut after) = (Summing::default(), None);
     loop {
+        writing.hand_on().await?;
         let page = pages::page(connection, table, after.as_deref()).await?;
         let Some(last) = page.last() else { break };
         after = Some(pages::key_of(table, last));
         for row in &page {
-            writing.bytes(sum.add(row))?;
+            writing.bytes(sum.add(row));
         }
-        done = done.saturating_add(page.len() as u64);
-        told(Progress { table: table.name, done, of });
     }
     Ok(sum.finish(table.name))
 }
@@ -138,19 +127,26 @@ fn table_header(table: &Table, backup: &str) -> TableHeader {
 
 /// The file, with the hash over what was written to it.
 struct Writing<'o> {
-    out: &'o mut (dyn Write + Send),
+    out: &'o mut dyn Sink,
+    /// What is not handed on yet.
+    page: Vec<u8>,
     hash: Sha256,
 }
 
 impl Writing<'_> {
     fn line_of<T: Serialize>(&mut self, of: &T) -> Result<()> {
-        self.bytes(&line(of).map_err(|_| StoreFailure::Corrupt("row"))?)
+        self.bytes(&line(of).map_err(|_| StoreFailure::Corrupt("row"))?);
+        Ok(())
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+    fn bytes(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
-        self.out
-            .write_all(bytes)
-            .map_err(|error| StoreFailure::Unavailable(format!("the backup can't be written: {error}")))
+        self.page.extend_from_slice(bytes);
+    }
+
+    async fn hand_on(&mut self) -> Result<()> {
+        let page = std::mem::take(&mut self.page);
+        let taken = self.out.take(page).await;
+        taken.map_err(|error| StoreFailure::Unavailable(format!("the backup can't be written: {error}")))
     }
 }

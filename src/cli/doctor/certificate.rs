@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
-use super::Findings;
 use crate::config::{Config, TlsConfig};
+use signet_admin_api::diagnosis::Findings;
 use signet_jose::clock::Timestamp;
 
 const SUBJECT: &str = "TLS";

@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Findings;
 use crate::config::{Config, StoreConfig};
+use signet_admin_api::diagnosis::Findings;
 use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
 
 /// 2026-01-01: a clock before it was never set.
@@ -117,9 +117,9 @@ mod tests {
     use super::*;
 
     fn told(examine: impl FnOnce(&mut Findings)) -> String {
-        let mut findings = Findings::new();
+        let mut findings = Findings::default();
         examine(&mut findings);
-        findings.as_text()
+        crate::cli::doctor::finding::as_text(&findings)
     }
 
     #[test]

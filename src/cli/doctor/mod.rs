@@ -1,29 +1,29 @@
 //! `signet doctor`: each check in turn, each fault with what to do. Exit code 0 only if Signet would serve.
 //!
-//! Nothing that is looked at is changed, but for a test signature by each active key, one durable write, and the test
-//! signatures of the measurement. The PIN is presented as `signet serve` would, and not at all where the token says that
-//! a wrong one was shown to it.
+//! What can be seen from outside is looked at here: configuration, clock, certificates, address, disks. A running server is asked for
+//! the rest, which only it knows: store, policy, HSM tokens, keys. Where none runs this command opens them itself, under the node's
+//! lock. Nothing that is looked at is changed, but for a test signature by each active key, one durable write, and the test
+//! signatures of the measurement, which is made where no server runs alone: it would take the HSM tokens' time from those who sign
+//! in. The PIN is presented as `signet serve` would, and not at all where the token says that a wrong one was shown to it.
 
 mod certificate;
 mod finding;
-mod keys;
 mod machine;
-mod policy;
 mod speed;
-mod store;
-mod token;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::admin::{self, Admin, Found};
 use super::{Ended, Output};
 use crate::config::Config;
-use crate::server::{self, Need, Runtime};
-use finding::Findings;
-use signet_store::Membership as _;
-use token::Tokens;
+use crate::server::api::{Tokens, diagnose};
+use crate::server::{self, Need, NodeHost, Runtime};
+use signet_admin_api::diagnosis::Findings;
+use signet_service::directory::RingKey;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Doctor {
@@ -40,9 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 impl Doctor {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
-        let mut findings = Findings::new();
+        let mut findings = Findings::default();
         self.examine(config, output, &mut findings).await;
-        output.value(&findings, Findings::as_text)?;
+        output.value(&findings, finding::as_text)?;
         if findings.ok { Ok(()) } else { Err(Ended::Refused.into()) }
     }
 
@@ -57,39 +57,60 @@ impl Doctor {
         certificate::examine(&config, clock, findings);
         machine::examine_address(config.server.listen, findings);
         machine::examine_disks(&config, findings);
+        // Where there is no folder yet, nobody runs in it.
+        if !config.store.folder().exists() {
+            return self.examine_here(&config, output, findings).await;
+        }
+        match admin::find(&config, output).await {
+            Ok(Found::Server(admin)) => self.ask(&admin, findings).await,
+            Ok(Found::Nobody(_lock)) => self.examine_here(&config, output, findings).await,
+            Err(error) => findings.error("server", error),
+        }
+    }
+
+    /// Asks the running server.
+    async fn ask(&self, admin: &Admin, findings: &mut Findings) {
+        match admin.get::<Findings>(&["diagnosis"]).await {
+            Ok(found) => {
+                findings.well("server", "it runs, and says what follows of store, HSM tokens and keys");
+                findings.extend(found);
+            }
+            Err(error) => findings.error("server", error),
+        }
+        if !self.quick {
+            findings.well("speed", "not measured beside a running server: stop it for that");
+        }
+    }
+
+    /// Opens what a server would.
+    async fn examine_here(&self, config: &Config, output: &Output, findings: &mut Findings) {
         let need = if self.present_pin { Need::Hsm } else { Need::HsmCarefully };
         let (events, _) = mpsc::unbounded_channel();
-        let started = Instant::now();
         match Runtime::assemble(config.clone(), need, events).await {
-            Ok(deployment) => self.examine_deployment(&deployment, started, output, findings).await,
+            Ok(deployment) => self.examine_deployment(&deployment, output, findings).await,
             Err(error) => {
                 findings.error("store", error);
-                self.examine_hsm_alone(&config, findings).await;
+                self.examine_hsm_alone(config, findings).await;
             }
         }
     }
 
-    async fn examine_deployment(
-        &self,
-        deployment: &Runtime,
-        started: Instant,
-        output: &Output,
-        findings: &mut Findings,
-    ) {
-        store::examine(deployment, findings).await;
-        policy::examine(deployment, findings).await;
+    async fn examine_deployment(&self, deployment: &Runtime, output: &Output, findings: &mut Findings) {
         output.progress("waiting for the HSM tokens");
+        let started = Instant::now();
         let ready = deployment.hsm.ready_each(PATIENCE).await;
-        let waited = started.elapsed();
-        // A store that can't be read was told of above.
-        let members = deployment.store.hsm_members().await.unwrap_or_default();
-        let tokens = Tokens::ask(deployment.hsm.as_ref(), &deployment.config, &members).await;
-        tokens.examine(deployment.config.tokens.algorithm, waited, findings);
-        if ready.iter().any(|(_, outcome)| outcome.is_ok()) {
-            let signing = keys::examine(deployment, &tokens, findings).await;
-            if !self.quick && findings.ok {
-                speed::examine(deployment, &signing, output, findings).await;
-            }
+        let answer = ready.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+        if answer == ready.len() {
+            findings.well("HSM", format!("all have logged in after {} ms", started.elapsed().as_millis()));
+        }
+        findings.extend(diagnose(&deployment.api_state(Arc::new(NodeHost::of_a_command(deployment)))).await);
+        if answer > 0 && !self.quick && findings.ok {
+            let issuer = deployment.signet.issuer();
+            let algorithm = issuer.settings.algorithm;
+            let snapshot = issuer.directory.at_hand().await;
+            let signing: Vec<Arc<RingKey>> =
+                snapshot.map_or_else(|_| Vec::new(), |snapshot| snapshot.active(algorithm).cloned().collect());
+            speed::examine(deployment, &signing, output, findings).await;
         }
         deployment.hsm.shutdown().await;
         deployment.store.close().await;
@@ -97,16 +118,14 @@ impl Doctor {
 
     /// The HSM tokens of a deployment that is not initialised: what they offer is what a newcomer wants to know.
     async fn examine_hsm_alone(&self, config: &Config, findings: &mut Findings) {
-        let started = Instant::now();
         let group = match server::start_hsm_alone(config, !self.present_pin) {
             Ok(group) => group,
             Err(error) => return findings.error("HSM", error),
         };
         // Each token is told of by itself below.
         let _ = group.ready_each(PATIENCE).await;
-        let waited = started.elapsed();
-        let tokens = Tokens::ask(group.as_ref(), config, &[]).await;
-        tokens.examine(config.tokens.algorithm, waited, findings);
+        let tokens = Tokens::ask(group.clone(), group.clone(), &[]).await;
+        tokens.examine(config.tokens.algorithm, findings);
         group.shutdown().await;
     }
 }

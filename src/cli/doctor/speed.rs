@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Findings, PATIENCE};
+use super::PATIENCE;
 use crate::cli::Output;
 use crate::server::{self, HsmGroup, PinSource, Runtime};
+use signet_admin_api::diagnosis::Findings;
 use signet_core::keys::{HsmError, Signer as _, test_signing_input};
 use signet_service::directory::RingKey;
 

@@ -4,9 +4,12 @@
 //! It decides who asks and what an answer looks like; what a change means is decided in `service`. Described by
 //! `/api/openapi.json`.
 
+mod audit;
+mod backups;
 mod body;
 mod clients;
 mod custody;
+mod diagnosis;
 mod documents;
 mod factors;
 mod four_eyes;
@@ -22,6 +25,7 @@ mod preconditions;
 mod process;
 mod refusal;
 mod stock;
+mod streamed;
 mod users;
 
 use std::sync::Arc;
@@ -41,7 +45,9 @@ use super::Limits;
 use signet_admin_api::{Problem, ProblemKind};
 use signet_service::{Deployment, Issuer};
 
+pub use audit::{UNSIGNED_HEADER, keys_in, verification};
 use body::{Asked, Body};
+pub use diagnosis::{Tokens, diagnose};
 pub use host::Host;
 use operator::Caller;
 pub use operator::{AccountScopes, CLAIM_HEADER, Operator};
@@ -79,7 +85,7 @@ impl ApiState {
 #[openapi(
     info(
         title = "Signet admin API",
-        description = "What operators do: users, factors, clients, the stock of tokens, OTP validation, keys, HSM tokens, custody, nodes. Names in paths are percent-encoded. Problems are told by \
+        description = "What operators do: users, factors, clients, the stock of tokens, OTP validation, keys, HSM tokens, custody, nodes, the audit log, backups. Names in paths are percent-encoded. Problems are told by \
                        RFC 9457. Lists come by pages: `next` of a page is `after` of the next one.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
@@ -94,6 +100,9 @@ impl ApiState {
         (name = "custody", description = "Where every key lies and what it has signed"),
         (name = "nodes", description = "The machines whose servers share the store"),
         (name = "settings", description = "Rules of the deployment"),
+        (name = "audit", description = "The audit log"),
+        (name = "backups", description = "Everything that must last"),
+        (name = "health", description = "Whether all is well"),
         (name = "otp-validation", description = "The Yubico validation protocol's clients, and keys that are no user's"),
     ),
 )]
@@ -134,6 +143,12 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::retire))
         .routes(routes!(nodes::admit))
+        .routes(routes!(audit::records))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::verify))
+        .routes(routes!(audit::rows))
+        .routes(routes!(backups::make))
+        .routes(routes!(diagnosis::show))
         .merge(hsm_operations());
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", operations)
 }
@@ -240,7 +255,7 @@ mod tests {
                 assert!(operation["summary"].as_str().is_some_and(|text| text.len() > 8), "{name}");
                 assert!(operation["operationId"].is_string() && operation["tags"].is_array(), "{name}");
                 assert!(operation["responses"]["503"].is_object(), "{name}");
-                let scope = operation["security"][0]["token"][0].as_str().and_then(AdminScope::named);
+                let scope = operation["security"][1]["token"][0].as_str().and_then(AdminScope::named);
                 assert!(scope.is_some(), "{name}: its tag is no noun of signet_core::admin, so that nobody may do it");
                 let body = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
                 let Some(schema) = body.as_str().and_then(|name| name.rsplit('/').next()) else { continue };

@@ -44,7 +44,9 @@ pub(super) fn describe(document: &mut OpenApi) {
         for (method, operation) in operations(item) {
             let Some(operation) = operation else { continue };
             if let Some(scope) = scope_of(method != HttpMethod::Get, operation) {
-                operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope.to_string()])]);
+                // The first one, without anything, is the socket's.
+                let with_token = SecurityRequirement::new(SCHEME, [scope.to_string()]);
+                operation.security = Some(vec![SecurityRequirement::default(), with_token]);
             }
         }
     }

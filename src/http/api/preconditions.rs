@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
+use super::streamed::Streamed;
 use super::{ApiState, Refused};
 use signet_admin_api::ProblemKind;
 
@@ -36,7 +37,7 @@ pub(super) async fn judge(State(state): State<ApiState>, request: Request, next:
 
 /// Adds the tag of what was read; 304 where that is what the caller knows.
 async fn tagged(response: Response, known: Option<&HeaderValue>) -> Response {
-    if response.status() != StatusCode::OK {
+    if response.status() != StatusCode::OK || response.extensions().get::<Streamed>().is_some() {
         return response;
     }
     let (mut parts, body) = response.into_parts();

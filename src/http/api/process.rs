@@ -1,22 +1,25 @@
 //! What the process that answers knows beyond its deployment.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Refused;
 use signet_service::custody::balance::Others;
+use signet_store::HsmRate;
+use signet_store_sql::SqlStore;
 
 /// The process: a server, or a command that is the node until it ends.
 #[derive(Clone)]
 pub struct Process {
     /// Whether a TLS key authenticates the server, which no HSM holds.
     pub has_tls_key: bool,
-    /// The marks of other processes that sign; none where nothing is signed here.
-    pub others: Option<Arc<dyn Others>>,
-}
-
-impl Process {
-    /// Errors: the process was begun without its HSM tokens.
-    pub(super) fn others(&self) -> Result<&dyn Others, Refused> {
-        self.others.as_deref().ok_or_else(|| Refused::unavailable("this process has no HSM token at hand"))
-    }
+    /// The store as a whole, for what goes through all of its rows.
+    pub store: Arc<SqlStore>,
+    /// The file with the audit keys' public halves.
+    pub audit_keys: PathBuf,
+    /// The file outside of the store that says how far it reaches.
+    pub anchor: PathBuf,
+    /// What this node may ask its HSM tokens for, where it is no server: that of a server stands in the store.
+    pub own_rates: Option<Vec<HsmRate>>,
+    /// The marks of other processes that sign.
+    pub others: Arc<dyn Others>,
 }

@@ -1,16 +1,33 @@
 //! Writes to the audit log, each event at once or, where anybody can provoke it, the first of a kind and then its count.
 
 pub mod checkpoint;
+pub mod export;
 mod throttle;
+pub mod verification;
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use self::throttle::AuditThrottle;
-use crate::Ports;
+use crate::directory::{RingKey, Snapshot};
+use crate::{ChangeError, Ports};
 use signet_core::audit::AuditEvent;
+use signet_core::keys::HsmHealth;
 use signet_store::{AuditLog, Generations, StoreError};
+
+/// The audit key of an HSM token that answers.
+/// Errors: there is none yet, or none of those that there are can sign now, and why.
+pub(crate) fn answering_key(snapshot: &Snapshot, health: &dyn HsmHealth) -> Result<Arc<RingKey>, ChangeError> {
+    let mut silent = None;
+    for key in snapshot.audit_keys().iter().filter(|key| key.key.state.is_active()) {
+        match health.readiness(&key.key.hsm) {
+            Ok(()) => return Ok(key.clone()),
+            Err(error) => silent = Some(error),
+        }
+    }
+    Err(silent.map_or(ChangeError::NotInitialised("audit"), ChangeError::Hsm))
+}
 
 /// Writes to the audit log, each event at once or, where anybody can provoke it, the first of a kind and then its count.
 pub struct AuditTrail {

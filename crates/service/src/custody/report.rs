@@ -1,10 +1,9 @@
 //! The custody report as a JWS by the audit key: signed for an auditor, and checked without anybody's help.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{ChangeError, RingKey, Signatures};
+use crate::audit::answering_key;
+use crate::{ChangeError, Signatures};
 use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::SignedKind;
 use signet_jose::{self, Header, UnverifiedJws, VerifyingKey};
@@ -27,11 +26,7 @@ impl CustodyReports {
         nonce: Option<&str>,
         context: &RequestContext,
     ) -> Result<String, ChangeError> {
-        let snapshot = self.directory.fresh().await?;
-        let keys = snapshot.audit_keys();
-        let is_healthy =
-            |key: &&Arc<RingKey>| key.key.state.is_active() && self.hsm_health.readiness(&key.key.hsm).is_ok();
-        let key = keys.iter().find(is_healthy).ok_or(ChangeError::NotInitialised("audit"))?;
+        let key = answering_key(self.directory.fresh().await?.as_ref(), self.hsm_health.as_ref())?;
         let kid = key.key.key_id.clone();
         let claims = SignedClaims {
             iss: self.settings.issuer.clone(),
@@ -45,7 +40,7 @@ impl CustodyReports {
         let token_type = Some(SignedKind::Report.token_type().to_owned());
         let header = Header { algorithm: key.verifying.algorithm(), key_id: Some(kid.clone()), token_type };
         let input = signet_jose::signing_input(&header, &payload);
-        let (signature, entry) = self.signatures.sign_accounted(key, SignedKind::Report, input.as_bytes()).await?;
+        let (signature, entry) = self.signatures.sign_accounted(&key, SignedKind::Report, input.as_bytes()).await?;
         let tenant = self.settings.tenant.as_str();
         let mut draft = AuditEvent::new(Event::CustodyReport, Outcome::Done, tenant, context);
         draft.key = Some(kid.to_string());

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Findings;
-use crate::server::Runtime;
+use super::ApiState;
+use signet_admin_api::diagnosis::Findings;
 use signet_core::audit::checkpoint::open_checkpoint;
 use signet_jose::clock::Timestamp;
 use signet_jose::{JwkSet, VerifyingKey};
@@ -16,12 +16,12 @@ const SKEW: Duration = Duration::from_secs(10);
 /// A server that did not write for so long was off, or its clock has jumped.
 const LONG_AGO: Duration = Duration::from_secs(400 * 86_400);
 
-pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
-    let now = deployment.signet.now();
-    match deployment.store.probe(now).await {
+pub(super) async fn examine(api: &ApiState, findings: &mut Findings) {
+    let now = api.signet.now();
+    match api.process.store.probe(now).await {
         Ok(at) => {
             findings.well("store", "a durable write was made");
-            let apart = apart(now, at, deployment.signet.now());
+            let apart = apart(now, at, api.signet.now());
             if apart > MAX_APART {
                 let text = format!("the clock says {now}, and the database's {at}");
                 findings.fault(
@@ -35,22 +35,22 @@ pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
             findings.fault("store", error.to_string(), "check that the disk is not full and can be written to")
         }
     }
-    match deployment.store.weakness().await {
+    match api.process.store.weakness().await {
         Ok(Some(text)) => {
             findings.warn("store", text, "add a standby and name it there; docs/guides/postgresql.md says why")
         }
         Ok(None) => {}
         Err(error) => findings.error("store", error),
     }
-    examine_logins(deployment, findings).await;
-    examine_demand(deployment, findings).await;
-    examine_time(deployment, now, findings).await;
-    examine_checkpoint(deployment, findings).await;
+    examine_logins(api, findings).await;
+    examine_demand(api, findings).await;
+    examine_time(api, now, findings).await;
+    examine_checkpoint(api, findings).await;
 }
 
 /// What the nodes know of each other's logins at the HSM tokens.
-async fn examine_logins(deployment: &Runtime, findings: &mut Findings) {
-    let status = match deployment.signet.hsm_membership.hsm_status(&[]).await {
+async fn examine_logins(api: &ApiState, findings: &mut Findings) {
+    let status = match api.signet.hsm_membership.hsm_status(&[]).await {
         Ok(status) => status,
         Err(error) => return findings.error("logins", error),
     };
@@ -68,8 +68,8 @@ async fn examine_logins(deployment: &Runtime, findings: &mut Findings) {
 }
 
 /// What all nodes together may ask of each HSM token, where somebody said what it can do.
-async fn examine_demand(deployment: &Runtime, findings: &mut Findings) {
-    let demand = match deployment.signet.nodes.demand(Some(&deployment.config.hsm_rates)).await {
+async fn examine_demand(api: &ApiState, findings: &mut Findings) {
+    let demand = match api.signet.nodes.demand(api.process.own_rates.as_deref()).await {
         Ok(demand) => demand,
         Err(error) => return findings.error("nodes", error),
     };
@@ -88,11 +88,11 @@ async fn examine_demand(deployment: &Runtime, findings: &mut Findings) {
 }
 
 /// The clock against the last audit record: the chain's time never goes back.
-async fn examine_time(deployment: &Runtime, now: Timestamp, findings: &mut Findings) {
+async fn examine_time(api: &ApiState, now: Timestamp, findings: &mut Findings) {
     let last = async {
         let mut newest = Vec::new();
-        for (node, head) in deployment.store.heads().await? {
-            newest.extend(deployment.store.records(&node, head.sequence, 1).await?);
+        for (node, head) in api.process.store.heads().await? {
+            newest.extend(api.process.store.records(&node, head.sequence, 1).await?);
         }
         Ok::<_, StoreError>(newest)
     };
@@ -114,26 +114,25 @@ async fn examine_time(deployment: &Runtime, now: Timestamp, findings: &mut Findi
     }
 }
 
-async fn examine_checkpoint(deployment: &Runtime, findings: &mut Findings) {
-    let audit = &deployment.config.audit;
-    let last = match deployment.store.last_checkpoint(deployment.store.node()).await {
+async fn examine_checkpoint(api: &ApiState, findings: &mut Findings) {
+    let last = match api.process.store.last_checkpoint(api.process.store.node()).await {
         Ok(Some(last)) => last,
         Ok(None) => return,
         Err(error) => return findings.error("audit", error),
     };
-    if !audit.anchor.exists() {
+    if !api.process.anchor.exists() {
         findings.fault(
             "audit",
             format!(
                 "the anchor {} is gone: an old copy of the store can't be told from the right one",
-                audit.anchor.display()
+                api.process.anchor.display()
             ),
             "put it back from where it was moved; the next checkpoint makes a new one",
         );
     }
-    let known = std::fs::read_to_string(&audit.public_key).ok().and_then(|text| JwkSet::from_json(&text).ok());
+    let known = std::fs::read_to_string(&api.process.audit_keys).ok().and_then(|text| JwkSet::from_json(&text).ok());
     let Some(known) = known else {
-        let text = format!("the audit keys' public half can't be read from {}", audit.public_key.display());
+        let text = format!("the audit keys' public half can't be read from {}", api.process.audit_keys.display());
         return findings.warn("audit", text, "`signet init` writes it again; keep a copy on another machine");
     };
     let keys: Vec<VerifyingKey> = known.keys.into_iter().map(VerifyingKey::new).collect();

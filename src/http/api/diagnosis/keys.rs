@@ -3,40 +3,35 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Findings, Tokens};
-use crate::server::{RunMarks, Runtime};
-use signet_core::keys::{HsmKey, KeyAdmin as _};
+use super::{ApiState, Tokens};
+use signet_admin_api::diagnosis::Findings;
+use signet_core::keys::HsmKey;
 use signet_jose::KeyId;
 use signet_service::custody::alone_in_words;
 use signet_service::directory::RingKey;
 use signet_service::hsm_membership::Membership;
 use signet_store::Keys as _;
 
-/// Examines the keys, and returns those that sign tokens now and did so when they were tried.
-pub(super) async fn examine(deployment: &Runtime, tokens: &Tokens, findings: &mut Findings) -> Vec<Arc<RingKey>> {
-    let keys = match deployment.store.keys().await {
+/// Examines the keys of the deployment.
+pub(super) async fn examine(api: &ApiState, tokens: &Tokens, findings: &mut Findings) {
+    let keys = match api.process.store.keys().await {
         Ok(keys) => keys,
-        Err(error) => {
-            findings.error("keys", error);
-            return Vec::new();
-        }
+        Err(error) => return findings.error("keys", error),
     };
     if keys.is_empty() {
-        findings.fault("keys", "there are none yet", "run `signet init`");
-        return Vec::new();
+        return findings.fault("keys", "there are none yet", "run `signet init`");
     }
-    if let Err(error) = deployment.signet.issuer().directory.fresh().await {
-        findings.error("keys", error);
-        return Vec::new();
+    if let Err(error) = api.signet.issuer().directory.fresh().await {
+        return findings.error("keys", error);
     }
-    examine_custody(deployment, findings).await;
-    examine_use(deployment, tokens, &keys, findings).await;
-    examine_signatures(deployment, findings).await
+    examine_custody(api, findings).await;
+    examine_use(api, tokens, &keys, findings).await;
+    examine_signatures(api, findings).await;
 }
 
-async fn examine_custody(deployment: &Runtime, findings: &mut Findings) {
-    let marks = RunMarks::only_look(deployment.config.store.folder());
-    let report = match deployment.signet.custody.custody(deployment.config.has_tls_key(), &marks).await {
+async fn examine_custody(api: &ApiState, findings: &mut Findings) {
+    let process = &api.process;
+    let report = match api.signet.custody.custody(process.has_tls_key, process.others.as_ref()).await {
         Ok(report) => report,
         Err(error) => return findings.error("custody", error),
     };
@@ -66,11 +61,11 @@ async fn examine_custody(deployment: &Runtime, findings: &mut Findings) {
 }
 
 /// What a starting server asks of each key.
-async fn examine_use(deployment: &Runtime, tokens: &Tokens, keys: &[HsmKey], findings: &mut Findings) {
+async fn examine_use(api: &ApiState, tokens: &Tokens, keys: &[HsmKey], findings: &mut Findings) {
     let published: Vec<HsmKey> = keys.iter().filter(|key| key.state.is_published()).cloned().collect();
     let is_active = |key_id: &KeyId| published.iter().any(|key| key.key_id == *key_id && key.state.is_active());
     for (hsm, membership) in tokens.with_keys() {
-        match deployment.hsm.check(hsm, &published).await {
+        match api.signet.ports().key_admin.check(hsm, &published).await {
             Ok(faults) if faults.is_empty() => findings.well("keys", format!("each can be used in {hsm}")),
             Ok(faults) => {
                 for (key_id, error) in faults {
@@ -91,33 +86,32 @@ async fn examine_use(deployment: &Runtime, tokens: &Tokens, keys: &[HsmKey], fin
 }
 
 /// One test signature by each signing key, checked with its public key, and how long it took.
-async fn examine_signatures(deployment: &Runtime, findings: &mut Findings) -> Vec<Arc<RingKey>> {
-    let Ok(snapshot) = deployment.signet.issuer().directory.at_hand().await else { return Vec::new() };
-    let algorithm = deployment.signet.issuer().settings.algorithm;
+async fn examine_signatures(api: &ApiState, findings: &mut Findings) {
+    let Ok(snapshot) = api.signet.issuer().directory.at_hand().await else { return };
+    let algorithm = api.signet.issuer().settings.algorithm;
     let signing: Vec<Arc<RingKey>> = snapshot.active(algorithm).cloned().collect();
     if signing.is_empty() {
         let advice = format!("run `signet key generate --algorithm {algorithm}`");
         findings.fault("signature", format!("no active {algorithm} key"), advice);
     }
-    let (mut verified, mut failed) = (Vec::new(), Vec::new());
+    let (mut verified, mut failed) = (0_u32, Vec::new());
     for key in signing {
         let before = Instant::now();
-        match deployment.signet.key_ring.signatures.test_key(&key).await {
+        match api.signet.key_ring.signatures.test_key(&key).await {
             Ok(()) => {
                 let text = format!("{algorithm} by {} in {} µs, verified", key.key.hsm, before.elapsed().as_micros());
                 findings.well("signature", text);
-                verified.push(key);
+                verified += 1;
             }
             Err(error) => failed.push((key, error)),
         }
     }
     for (key, error) in failed {
-        if verified.is_empty() {
+        if verified == 0 {
             findings.error("signature", error);
         } else {
             let text = format!("none by {}: {error:#}", key.key.hsm);
             findings.warn("signature", text, "tokens are signed by the others meanwhile");
         }
     }
-    verified
 }

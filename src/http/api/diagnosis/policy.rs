@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::Findings;
-use crate::server::Runtime;
+use super::ApiState;
+use signet_admin_api::diagnosis::Findings;
 
-pub(super) async fn examine(deployment: &Runtime, findings: &mut Findings) {
-    let policy = &deployment.config.policy;
+pub(super) async fn examine(api: &ApiState, findings: &mut Findings) {
+    let policy = &api.issuer().settings.assurance;
     if policy.clients.is_empty() && policy.scopes.is_empty() {
         return;
     }
-    let clients = match deployment.signet.issuer().clients.list_clients().await {
+    let clients = match api.issuer().clients.list_clients().await {
         Ok(clients) => clients,
         Err(error) => return findings.error("policy", error),
     };

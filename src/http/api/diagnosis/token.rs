@@ -1,14 +1,17 @@
 //! The HSM tokens: module, state of the PIN, and what each offers. What one of them lacks is a fault where no other one
 //! makes up for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Findings;
-use crate::config::Config;
-use signet_core::keys::{HsmError, HsmName, KeyAdmin, SealMode, TokenReport};
+use signet_admin_api::diagnosis::Findings;
+use signet_core::keys::{HsmError, HsmFailure, HsmHealth, HsmName, KeyAdmin, SealMode, TokenReport};
 use signet_jose::Algorithm;
 use signet_service::hsm_membership::{Membership, membership};
 use signet_store::HsmMember;
+
+/// How long one has to say what it offers.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One configured HSM token, and what it answered.
 struct Asked {
@@ -24,18 +27,33 @@ impl Asked {
 }
 
 /// Every configured HSM token.
-pub(super) struct Tokens(Vec<Asked>);
+pub struct Tokens(Vec<Asked>);
 
 impl Tokens {
-    /// Asks each token. `members` are those of the deployment, none where there is no deployment yet.
-    pub(super) async fn ask(admin: &dyn KeyAdmin, config: &Config, members: &[HsmMember]) -> Self {
-        let mut asked = Vec::new();
-        for hsm in &config.hsm {
-            let (hsm, membership) = (hsm.name.clone(), membership(members, &hsm.name));
-            let report = admin.describe(&hsm).await;
-            asked.push(Asked { hsm, membership, report });
+    /// Asks each token, all at once: one that is away keeps nobody waiting for the others. `members` are those of the deployment,
+    /// none where there is no deployment yet.
+    pub async fn ask(admin: Arc<dyn KeyAdmin>, health: Arc<dyn HsmHealth>, members: &[HsmMember]) -> Self {
+        let asked = admin.tokens().into_iter().map(|hsm| {
+            let (admin, health, membership) = (admin.clone(), health.clone(), membership(members, &hsm));
+            tokio::spawn(async move {
+                let report = match tokio::time::timeout(PATIENCE, admin.describe(&hsm)).await {
+                    Ok(report) => report,
+                    Err(_) => Err(health.readiness(&hsm).err().unwrap_or_else(|| too_slow(&hsm))),
+                };
+                Asked { hsm, membership, report }
+            })
+        });
+        let mut tokens = Vec::new();
+        for asked in asked.collect::<Vec<_>>() {
+            // Nothing in there panics, and nobody ends it.
+            tokens.extend(asked.await);
         }
-        Self(asked)
+        Self(tokens)
+    }
+
+    /// Whether one answers.
+    pub(super) fn some_answer(&self) -> bool {
+        self.0.iter().any(|asked| asked.report.is_ok())
     }
 
     /// Those that answer and have, or had, keys of the deployment.
@@ -50,13 +68,14 @@ impl Tokens {
         others.filter_map(|other| other.report.as_ref().ok()).any(does)
     }
 
-    pub(super) fn examine(&self, wanted: Algorithm, waited: Duration, findings: &mut Findings) {
+    /// Says of each what it offers, and what it lacks to sign with `wanted`.
+    pub fn examine(&self, wanted: Algorithm, findings: &mut Findings) {
         for asked in &self.0 {
-            self.examine_one(asked, wanted, waited, findings);
+            self.examine_one(asked, wanted, findings);
         }
     }
 
-    fn examine_one(&self, asked: &Asked, wanted: Algorithm, waited: Duration, findings: &mut Findings) {
+    fn examine_one(&self, asked: &Asked, wanted: Algorithm, findings: &mut Findings) {
         let (hsm, subject) = (&asked.hsm, format!("HSM {}", asked.hsm));
         let report = match &asked.report {
             Ok(report) => report,
@@ -72,7 +91,7 @@ impl Tokens {
                 return findings.warn(subject, format!("{error:#}"), advice);
             }
         };
-        describe(report, &subject, waited, findings);
+        describe(report, &subject, findings);
         match asked.membership {
             Membership::Retired => return findings.well(subject, "was retired: nothing is signed or sealed by it"),
             Membership::NotAdded => {
@@ -100,16 +119,15 @@ impl Tokens {
     }
 }
 
-fn describe(report: &TokenReport, subject: &str, waited: Duration, findings: &mut Findings) {
+fn too_slow(hsm: &HsmName) -> HsmError {
+    HsmError::new(format!("description of {hsm}"), HsmFailure::Deadline(PATIENCE))
+}
+
+fn describe(report: &TokenReport, subject: &str, findings: &mut Findings) {
     let token = &report.token;
     let text = format!(
-        "{} {} (serial {}, firmware {}, {}), logged in after {} ms",
-        token.manufacturer,
-        token.model,
-        token.serial,
-        token.firmware,
-        report.library,
-        waited.as_millis()
+        "{} {} (serial {}, firmware {}, {})",
+        token.manufacturer, token.model, token.serial, token.firmware, report.library,
     );
     findings.well(subject, text);
     findings.well(subject, format!("its worker is confined: {}", report.confined.join(", ")));
