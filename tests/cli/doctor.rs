@@ -169,6 +169,14 @@ fn an_expired_certificate_one_of_another_name_and_a_key_of_another_are_faults() 
     fails("chmod 0600");
     std::fs::remove_file(application.folder().join("certificate.pem")).unwrap();
     fails("certificate.pem");
+    // That of the admin API's own listener is looked at, too.
+    certify(&application, &parameters(&name), false);
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(doctor().0, Some(0));
+    application.reconfigure(
+        "[admin]\nlisten = \"127.0.0.1:1\"\n[admin.tls]\ncertificate = \"admin.pem\"\nkey = \"admin-key.pem\"",
+    );
+    fails("admin.pem");
 }
 
 #[tokio::test]

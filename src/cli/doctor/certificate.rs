@@ -1,4 +1,5 @@
-//! The server's certificate: whether it is valid now and soon, for the name in `server.public_url`, and fits its key.
+//! The certificates of the server's listeners: whether each is valid now and soon and fits its key, and whether the service's is for the
+//! name in `server.public_url`.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -18,17 +19,34 @@ const SUBJECT: &str = "TLS";
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 pub(super) fn examine(config: &Config, now: Timestamp, findings: &mut Findings) {
-    let Some(tls) = &config.server.tls else {
-        if config.server.public_url.is_https() {
+    match &config.server.tls {
+        Some(tls) => {
+            if let Some(leaf) = examine_files(tls, now, findings) {
+                examine_names(config, &leaf, findings);
+            }
+        }
+        None if config.server.public_url.is_https() => {
             findings.well(SUBJECT, "none here: a proxy in front is expected to terminate it");
         }
-        return;
-    };
+        None => {}
+    }
+    // By which name operators reach it nothing says.
+    if let Some(listen) = &config.admin.listen {
+        examine_files(&listen.tls, now, findings);
+    }
+}
+
+/// Looks at a certificate with its chain and its key; returns the certificate.
+fn examine_files(tls: &TlsConfig, now: Timestamp, findings: &mut Findings) -> Option<CertificateDer<'static>> {
     examine_key_file(&tls.key, findings);
-    let Some(chain) = read_chain(&tls.certificate, findings) else { return };
-    let Some(leaf) = chain.first() else { return };
-    examine_names(config, leaf, findings);
+    let chain = read_chain(&tls.certificate, findings)?;
+    let leaf = chain.first()?.clone();
     examine_validity(tls, &chain, now, findings);
+    examine_key(tls, chain, findings);
+    Some(leaf)
+}
+
+fn examine_key(tls: &TlsConfig, chain: Vec<CertificateDer<'static>>, findings: &mut Findings) {
     let key = match PrivateKeyDer::from_pem_file(&tls.key) {
         Ok(key) => key,
         Err(error) => {
@@ -36,8 +54,8 @@ pub(super) fn examine(config: &Config, now: Timestamp, findings: &mut Findings) 
             return findings.fault(SUBJECT, format!("the key {}: {error}", tls.key.display()), advice);
         }
     };
-    match CertifiedKey::from_der(chain.clone(), key, &rustls::crypto::aws_lc_rs::default_provider()) {
-        Ok(_) => findings.well(SUBJECT, "the key is the certificate's"),
+    match CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider()) {
+        Ok(_) => findings.well(SUBJECT, format!("the key is that of {}", tls.certificate.display())),
         Err(rustls::Error::InconsistentKeys(_)) => findings.fault(
             SUBJECT,
             format!("the key {} is not that of the certificate {}", tls.key.display(), tls.certificate.display()),
