@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 
 use super::admin::Admin;
+use super::confirm::Agreement;
 use super::{Ended, Output, table, yes_no};
 use crate::server::Need;
 use signet_admin_api::clients::{Client, ClientChange, NewClient};
@@ -62,7 +63,12 @@ pub(super) enum ClientCommand {
     /// Give a client a new secret, shown this once.
     RenewSecret(Named),
     /// Remove a client with its refresh tokens.
-    Remove(Named),
+    Remove {
+        /// The client's name or id.
+        name: String,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +93,11 @@ fn for_admin(name: String, grant: GrantType, scopes: AdminScopes) -> NewClient {
 
 fn scopes_of(nouns: &[String]) -> Vec<String> {
     nouns.iter().map(|noun| format!("admin:{noun}")).collect()
+}
+
+fn tell_notes(output: &Output, client: &Client) -> anyhow::Result<()> {
+    client.notes.iter().for_each(|note| output.note(note));
+    Ok(())
 }
 
 fn secret_of(client: &Client) -> &str {
@@ -152,7 +163,8 @@ impl ClientCommand {
                 output.value(&client, |client| {
                     let (id, secret) = (&client.client_id, secret_of(client));
                     format!("client_id      {id}\nclient_secret  {secret}\n\nThe secret is shown this once.")
-                })
+                })?;
+                tell_notes(output, &client)
             }
             Self::List => output.list("clients", &admin.all::<Client>(&["clients"]).await?, COLUMNS, row),
             Self::Show(Named { name }) => {
@@ -163,7 +175,8 @@ impl ClientCommand {
                 let some = |names: Vec<String>| (!names.is_empty()).then(|| names.into_iter().collect());
                 let rights = ClientChange { grants: some(grant), scope, audiences: some(audience), enabled: None };
                 let client = change(&name, rights).await?;
-                output.value(&client, |client| table(COLUMNS, [row(client)]))
+                output.value(&client, |client| table(COLUMNS, [row(client)]))?;
+                tell_notes(output, &client)
             }
             Self::RenewSecret(Named { name }) => {
                 let client: Client = admin.post(&["clients", &name, "secret"], &json!({})).await?;
@@ -177,7 +190,13 @@ impl ClientCommand {
                 change(&name, ClientChange { enabled: Some(true), ..ClientChange::default() }).await?;
                 output.done(&format!("{name} may ask for tokens again"))
             }
-            Self::Remove(Named { name }) => {
+            Self::Remove { name, agreement } => {
+                let client: Client = admin.get(&["clients", &name]).await?;
+                let breaks = [
+                    "end every refresh token that it was given".to_owned(),
+                    format!("end the id {} for good: whoever uses it needs another id and secret", client.client_id),
+                ];
+                agreement.asked(output, &format!("Removing client {name}"), &breaks)?;
                 admin.delete(&["clients", &name]).await?;
                 output.done(&format!("removed client {name}"))
             }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::admin::Admin;
+use super::confirm::Agreement;
 use super::{Output, table};
 use crate::server::Need;
 use signet_admin_api::hsm::{
@@ -28,6 +29,8 @@ pub(super) enum HsmCommand {
     Retire {
         /// The name of its [[hsm]].
         name: String,
+        #[command(flatten)]
+        agreement: Agreement,
     },
     /// Allow a login at an HSM token after its PIN was refused, or a login ended in a way that nobody knows. Correct the PIN
     /// first: a running server presents it within seconds.
@@ -53,7 +56,7 @@ impl HsmCommand {
         let done = match self {
             Self::List => list(&admin, output).await,
             Self::Add { name } => add(&admin, output, &name).await,
-            Self::Retire { name } => retire(&admin, output, &name).await,
+            Self::Retire { name, agreement } => retire(&admin, output, &name, agreement).await,
             Self::AllowLogin { name, nodes, every_node } => {
                 allow_login(&admin, output, &name, &LoginAllowance { nodes, every_node }).await
             }
@@ -229,7 +232,16 @@ fn added_text(Added { added, resealed, unopened }: &Added) -> String {
     )
 }
 
-async fn retire(admin: &Admin, output: &Output, name: &str) -> anyhow::Result<()> {
+async fn retire(admin: &Admin, output: &Output, name: &str, agreement: Agreement) -> anyhow::Result<()> {
+    let listed = admin.all::<Hsm>(&["hsm"]).await?;
+    if let Some(hsm) = listed.iter().find(|hsm| hsm.name == name && hsm.membership != Membership::Retired) {
+        let others = listed.iter().filter(|other| other.name != name && other.membership == Membership::Member).count();
+        let breaks = [
+            "have its keys sign and seal nothing any more, for good".to_owned(),
+            format!("remove {} seals: what they hold opens in {others} other HSM tokens alone", hsm.seals.sealed),
+        ];
+        agreement.asked(output, &format!("Retiring HSM token {name}"), &breaks)?;
+    }
     let retired: RetiredHsm = admin.post(&["hsm", name, "retirement"], &json!({})).await?;
     output.value(&retired, retired_text)
 }

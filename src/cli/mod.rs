@@ -14,6 +14,8 @@ mod backup;
 #[cfg(feature = "server")]
 mod client;
 #[cfg(feature = "server")]
+mod confirm;
+#[cfg(feature = "server")]
 mod custody;
 #[cfg(feature = "server")]
 mod deployment;

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::admin::{self, Admin};
+use super::confirm::Agreement;
 use super::{Output, deployment, operator, table};
 use crate::server::Need;
 use signet_admin_api::nodes::{AdmittedNode, HsmDemand, NewAdmission, Node, NodeState, Nodes, RetiredNode};
@@ -39,6 +40,8 @@ pub(super) enum NodeCommand {
     Retire {
         /// Its id, or the name of its machine.
         node: String,
+        #[command(flatten)]
+        agreement: Agreement,
     },
 }
 
@@ -51,7 +54,7 @@ impl NodeCommand {
             }
             Self::Join { name, admitted: Some(code), .. } => come_in(config, output, &HsmName::new(name), &code).await,
             Self::Admit { code } => admit(config, output, code.join(" ")).await,
-            Self::Retire { node } => retire(config, output, &node).await,
+            Self::Retire { node, agreement } => retire(config, output, &node, agreement).await,
         }
     }
 }
@@ -152,7 +155,12 @@ async fn come_in(config: &Path, output: &Output, name: &HsmName, code: &str) -> 
     deployment.close().await
 }
 
-async fn retire(config: &Path, output: &Output, name: &str) -> anyhow::Result<()> {
+async fn retire(config: &Path, output: &Output, name: &str, agreement: Agreement) -> anyhow::Result<()> {
+    let breaks = [
+        "refuse whatever it writes from then on, for good: its server stops".to_owned(),
+        "close the chain of its audit records".to_owned(),
+    ];
+    agreement.asked(output, &format!("Retiring node {name}"), &breaks)?;
     let admin = Admin::open(config, Need::Store, output).await?;
     let retired = admin.post::<RetiredNode>(&["nodes", name, "retirement"], &json!({})).await;
     admin.close().await?;

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::admin::{Admin, Refused};
+use super::confirm::Agreement;
 use super::{Ended, Output, input, yes_no};
 use crate::server::Need;
 use signet_admin_api::otp_validation::{Enabled, NewOtpClient, OtpClient};
@@ -36,7 +37,12 @@ pub(super) enum OtpClientCommand {
     /// Let a disabled client ask again.
     Enable(Named),
     /// Remove a client with its API key.
-    Remove(Named),
+    Remove {
+        /// The client's number or name.
+        client: String,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
     /// Take over the clients of a YK-VAL, with their numbers and keys. Those whose number is taken are left as they are.
     Import {
         /// What `ykval-export-clients` wrote; - for standard input.
@@ -113,7 +119,9 @@ impl OtpClientCommand {
                 admin.patch::<OtpClient>(&["otp-clients", &client], &Enabled { enabled: true }).await?;
                 output.done(&format!("{client} may have OTPs verified again"))
             }
-            Self::Remove(Named { client }) => {
+            Self::Remove { client, agreement } => {
+                let breaks = ["forget its API key: whatever uses it needs another number and key".to_owned()];
+                agreement.asked(output, &format!("Removing OTP client {client}"), &breaks)?;
                 admin.delete(&["otp-clients", &client]).await?;
                 output.done(&format!("removed OTP client {client}"))
             }

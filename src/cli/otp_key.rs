@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::admin::{Admin, Refused};
+use super::confirm::Agreement;
 use super::{Output, YubicoKeyOptions, input, yes_no};
 use crate::server::Need;
 use signet_admin_api::otp_validation::{Enabled, NewOtpKey, OtpKey, Raised, SeenElsewhere};
@@ -30,7 +31,12 @@ pub(super) enum OtpKeyCommand {
     /// Verify a disabled key's OTPs again.
     Enable(Named),
     /// Remove a key.
-    Remove(Named),
+    Remove {
+        /// The key's public id.
+        public_id: String,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
     /// Take over the keys of a YK-KSM, or of Yubico's programming tools. Keys that are here already are left as they are.
     Import {
         /// What `ykksm-export` wrote, or a CSV of serial, public id, private id and AES key; - for standard input.
@@ -101,7 +107,9 @@ impl OtpKeyCommand {
             }
             Self::Disable(Named { public_id }) => enable(config, output, &public_id, false).await,
             Self::Enable(Named { public_id }) => enable(config, output, &public_id, true).await,
-            Self::Remove(Named { public_id }) => {
+            Self::Remove { public_id, agreement } => {
+                let breaks = ["forget its AES key, which only an import brings back".to_owned()];
+                agreement.asked(output, &format!("Removing key {public_id}"), &breaks)?;
                 let admin = Admin::open(config, Need::Store, output).await?;
                 let removed = admin.delete(&["otp-keys", &public_id]).await;
                 admin.close().await?;

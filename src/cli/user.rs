@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::admin::Admin;
+use super::confirm::Agreement;
 use super::{Output, input, table, yes_no};
 use crate::server::Need;
 use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange};
@@ -63,7 +64,12 @@ pub(super) enum UserCommand {
         session: Option<String>,
     },
     /// Remove a user with all factors and refresh tokens.
-    Remove(Named),
+    Remove {
+        /// The user's name.
+        name: String,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -118,8 +124,10 @@ impl UserCommand {
                 let new = NewUser { name, roles: roles.into_iter().collect(), password };
                 let user: User = admin.post(&["users"], &new).await?;
                 output.value(&user, |User { name, id, .. }| {
-                    format!("added user {name} ({id})\nNext: `signet factor add totp --user {name}`")
-                })
+                    format!("added user {name} ({id})\nNext: `signet factor add totp --user {}`", quoted(name))
+                })?;
+                user.notes.iter().for_each(|note| output.note(note));
+                Ok(())
             }
             (Self::SetPassword { name, .. }, Some(password)) => {
                 admin.put(&["users", &name, "password"], &NewPassword { password }).await?;
@@ -139,7 +147,8 @@ impl UserCommand {
             }
             (Self::SetRoles { name, roles }, _) => {
                 let roles = roles.into_iter().filter(|role| !role.is_empty()).collect();
-                change(&name, UserChange { roles: Some(roles), ..UserChange::default() }).await?;
+                let user = change(&name, UserChange { roles: Some(roles), ..UserChange::default() }).await?;
+                user.notes.iter().for_each(|note| output.note(note));
                 output.done(&format!("replaced the roles of {name}"))
             }
             (Self::Unlock(Named { name }), _) => {
@@ -166,12 +175,29 @@ impl UserCommand {
                     None => format!("{name} is signed out everywhere; refresh tokens ended"),
                 })
             }
-            (Self::Remove(Named { name }), _) => {
-                admin.delete(&["users", &name]).await?;
-                output.done(&format!("removed user {name}"))
-            }
+            (Self::Remove { name, agreement }, _) => remove(admin, output, &name, agreement).await,
         }
     }
+}
+
+/// A name as a shell takes it.
+fn quoted(name: &str) -> String {
+    let is_plain = name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '.' | '-' | '_' | '@' | '+'));
+    if is_plain { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
+}
+
+async fn remove(admin: &Admin, output: &Output, name: &str, agreement: Agreement) -> anyhow::Result<()> {
+    let user: User = admin.get(&["users", name]).await?;
+    let sessions: Vec<Session> = admin.get(&["users", name, "sessions"]).await?;
+    let factors = user.factors.as_ref().map_or(0, Vec::len);
+    let breaks = [
+        format!("end {} sign-ins in browsers, and every refresh token", sessions.len()),
+        format!("forget {factors} factors: a token of the stock must be imported again before anybody else has it"),
+        format!("end the id {} for good: a new user of that name gets another one", user.id),
+    ];
+    agreement.asked(output, &format!("Removing user {name}"), &breaks)?;
+    admin.delete(&["users", name]).await?;
+    output.done(&format!("removed user {name}"))
 }
 
 fn locked_row(account: &LockedAccount) -> [String; 4] {

@@ -8,17 +8,18 @@ use serde_json::{Value, json};
 
 use crate::support::application::{ALL_GRANTS, Application, PASSWORD};
 use crate::support::commands::text;
+use crate::support::hsm::PROGRAM;
 use crate::support::piv::PivKey;
 use crate::support::process::feed;
 
 /// What follows in the day.
 const LATER: [&[&str]; 17] = [
     &["factor", "stock"],
-    &["factor", "stock", "--remove", "1"],
+    &["factor", "stock", "--remove", "1", "--yes"],
     &["factor", "assign", "--serial", "1", "--user", "nobody"],
     &["custody", "accept", "--why", "a drill"],
     &["custody", "accept", "--why", " "],
-    &["node", "retire", "nobody"],
+    &["node", "retire", "nobody", "--yes"],
     &["node", "admit", "no", "code"],
     &["key", "list"],
     &["key", "rotate"],
@@ -28,7 +29,7 @@ const LATER: [&[&str]; 17] = [
     &["hsm", "list"],
     &["hsm", "add", "primary"],
     &["hsm", "add", "nowhere"],
-    &["hsm", "retire", "primary"],
+    &["hsm", "retire", "primary", "--yes"],
     &["hsm", "allow-login", "nowhere"],
 ];
 
@@ -58,10 +59,10 @@ fn day(application: &Application) -> Vec<Value> {
         run(&["user", "sessions", "ann"], "").0,
         run(&["user", "unlock", "ann"], "").0,
         run(&["user", "sign-out", "ann"], "").0,
-        run(&["user", "remove", "ann"], "").0,
+        run(&["user", "remove", "ann", "--yes"], "").0,
         run(&["user", "show", "ann"], "").0,
         run(&["client", "renew-secret", "app"], "").0,
-        run(&["client", "remove", "app"], "").0,
+        run(&["client", "remove", "app", "--yes"], "").0,
         run(&["client", "list"], "").0,
     ]);
     let key = ["otp-key", "add", "--public-id", "cccccccccccb", "--private-id", "010203040506", "--secret-key-stdin"];
@@ -70,12 +71,12 @@ fn day(application: &Application) -> Vec<Value> {
         run(&["otp-client", "add", "vpn"], "").0,
         run(&["otp-client", "disable", "vpn"], "").0,
         run(&["otp-client", "list"], "").0,
-        run(&["otp-client", "remove", "vpn"], "").0,
+        run(&["otp-client", "remove", "vpn", "--yes"], "").0,
         run(&key, "000102030405060708090a0b0c0d0e0f").0,
         run(&key, "000102030405060708090a0b0c0d0e0f").0,
         run(&["otp-key", "disable", "cccccccccccb"], "").0,
         run(&["otp-key", "list"], "").0,
-        run(&["otp-key", "remove", "cccccccccccb"], "").0,
+        run(&["otp-key", "remove", "cccccccccccb", "--yes"], "").0,
     ]);
     said.extend(LATER.iter().map(|arguments| run(arguments, "").0));
     said.extend(reads(application));
@@ -174,7 +175,7 @@ fn beside_a_server_no_such_command_opens_the_store_or_a_module() {
         (&["factor", "list", "--all"], ""),
         (&["client", "add", "app", "--grant", ALL_GRANTS], ""),
         (&["client", "set", "app", "--scope", "read"], ""),
-        (&["user", "remove", "ann"], ""),
+        (&["user", "remove", "ann", "--yes"], ""),
         (&["otp-client", "add", "vpn"], ""),
         (&["otp-client", "list"], ""),
         (&["otp-key", "list"], ""),
@@ -224,14 +225,48 @@ fn a_name_of_dots_leads_to_nothing_else() {
     application.add_user("sessions", "reader");
     for name in [".", "..", ""] {
         application.run(&["user", "sign-out", name]).fails(2, &["nothing is named"]);
-        application.run(&["user", "remove", name]).fails(2, &["nothing is named"]);
+        application.run(&["user", "remove", name, "--yes"]).fails(2, &["nothing is named"]);
         application.run_with(&["user", "add", name, "--password-stdin"], PASSWORD).fails(1, &["name"]);
     }
     assert_eq!(application.json(&["user", "list"]).as_array().map(Vec::len), Some(1));
     // Other odd names are names.
     application.add_user("a/b?c%2Fd#e", "reader");
     assert_eq!(application.json(&["user", "show", "a/b?c%2Fd#e"])["name"], "a/b?c%2Fd#e");
-    application.json(&["user", "remove", "a/b?c%2Fd#e"]);
+    application.json(&["user", "remove", "a/b?c%2Fd#e", "--yes"]);
+    server.stop();
+}
+
+#[test]
+fn what_destroys_says_first_what_it_breaks_and_asks() {
+    let application = Application::new("");
+    let ann = application.add_user("ann", "reader");
+    let totp = application.add_totp(&ann, &[]);
+    application.add_client("app", ALL_GRANTS, "read");
+    let server = application.serve();
+    for (arguments, breaks) in [
+        (["user", "remove", "ann"], "forget 1 factors"),
+        (["client", "remove", "app"], "end every refresh token"),
+        (["factor", "remove", &totp.id], "without a way to sign in"),
+        (["hsm", "retire", "primary"], "sign and seal nothing"),
+        (["node", "retire", "another"], "chain of its audit records"),
+    ] {
+        let ran = application.run(&arguments);
+        assert!(ran.code == Some(1) && ran.stdout.contains(breaks) && ran.stdout.contains("add --yes"), "{ran:?}");
+    }
+    let told = application.run(&["--json", "user", "remove", "ann"]);
+    let told: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert!(told["done"].is_null() && told["would"].as_array().map(Vec::len) == Some(3), "{told}");
+    // A person at a terminal is asked.
+    for (answer, is_done) in [("n", false), ("", false), ("y", true)] {
+        let mut command = Command::new("script");
+        let config = application.configuration();
+        let line = format!("{PROGRAM} --config {} user remove ann", config.display());
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).current_dir(application.folder());
+        let asked = feed(command, &format!("{answer}\n"));
+        assert!(asked.stdout.contains("Do it? [y/N]"), "{asked:?}");
+        assert_eq!(asked.code, Some(if is_done { 0 } else { 1 }), "{asked:?}");
+        assert_eq!(application.json(&["user", "list"]).as_array().map(Vec::len), Some(usize::from(!is_done)));
+    }
     server.stop();
 }
 
@@ -249,6 +284,20 @@ fn two_commands_at_once_without_a_server_come_one_after_the_other() {
     let listed: BTreeSet<String> = listed.as_array().unwrap().iter().map(|user| text(user, "name")).collect();
     assert_eq!(listed, names.into_iter().collect());
     application.json(&["audit", "verify"]);
+}
+
+#[test]
+fn a_role_or_scope_that_nobody_knows_is_taken_and_told() {
+    let application = Application::new("[roles]\nreader = [\"read\"]");
+    let add = ["user", "add", "Böb M", "--roles", "raeder", "--password-stdin"];
+    let added = application.run_with(&add, PASSWORD).ok();
+    assert!(added.stderr.contains("did you mean `reader`?") && added.stdout.contains("--user 'Böb M'"), "{added:?}");
+    let set = application.run(&["user", "set-roles", "Böb M", "--roles", "reader"]).ok();
+    assert!(!set.stderr.contains("did you mean"), "{set:?}");
+    let client = application.json(&["client", "add", "app", "--grant", ALL_GRANTS, "--scope", "raed"]);
+    assert!(client["notes"][0].as_str().unwrap().contains("did you mean `read`?"), "{client}");
+    let set = application.json(&["client", "set", "app", "--scope", "read"]);
+    assert!(set["notes"].is_null(), "{set}");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn the_kernel_says_who_asks_and_a_claim_is_a_claim() {
         let records = application.audit().await;
         let added = records.iter().rfind(|record| record["change"] == "added").unwrap();
         assert_eq!(added["operator"], told);
-        application.json(&["user", "remove", "ann"]);
+        application.json(&["user", "remove", "ann", "--yes"]);
     }
     let forged =
         ask(&application, |http, base| http.get(format!("{base}/users")).header("signet-operator", "a (uid 7)"));

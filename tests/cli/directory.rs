@@ -45,7 +45,7 @@ fn users_are_added_shown_changed_and_removed() {
     }
     let set = deployment.run_with(&["--json", "user", "set-password", "ann", "--password-stdin"], "another password");
     assert!(set.json()["done"].is_string());
-    assert!(deployment.json(&["user", "remove", "ann"])["done"].is_string());
+    assert!(deployment.json(&["user", "remove", "ann", "--yes"])["done"].is_string());
     for command in ["show", "disable", "enable", "remove"] {
         deployment.run(&["user", command, "ann"]).fails(1, &["there is no user `ann`"]);
     }
@@ -86,8 +86,8 @@ fn factors_are_enrolled_once_and_bad_ones_not_at_all() {
     deployment.run(&["factor", "add", "totp", "--user", "eve"]).fails(1, &["no user `eve`"]);
     assert_eq!(deployment.json(&["factor", "list", "--user", "bob"]), json!([]));
     assert_eq!(deployment.json(&["factor", "list", "--user", "ann"]).as_array().map(Vec::len), Some(3));
-    assert!(deployment.json(&["factor", "remove", &id])["done"].is_string());
-    deployment.run(&["factor", "remove", &id]).fails(1, &["there is no factor"]);
+    assert!(deployment.json(&["factor", "remove", &id, "--yes"])["done"].is_string());
+    deployment.run(&["factor", "remove", &id, "--yes"]).fails(1, &["there is no factor"]);
     deployment.run(&["factor", "list", "--user", "eve"]).fails(1, &["no user `eve`"]);
     assert_eq!(deployment.json(&["user", "show", "ann"])["factors"].as_array().map(Vec::len), Some(2));
 }
@@ -110,7 +110,7 @@ fn clients_are_added_shown_changed_and_removed() {
     assert!(deployment.json(&["client", "disable", "app"])["done"].is_string());
     assert_eq!(deployment.json(&["client", "list"])[0]["enabled"], false);
     assert!(deployment.json(&["client", "enable", "app"])["done"].is_string());
-    assert!(deployment.json(&["client", "remove", "app"])["done"].is_string());
+    assert!(deployment.json(&["client", "remove", "app", "--yes"])["done"].is_string());
     assert_eq!(deployment.json(&["client", "list"]), json!([]));
     for command in ["show", "disable", "enable", "remove", "renew-secret"] {
         deployment.run(&["client", command, "app"]).fails(1, &["there is no client `app`"]);
@@ -136,7 +136,7 @@ async fn a_running_server_sees_each_change_at_once() {
     assert_eq!(caller.refresh(&refresh).await.unwrap().status, 400, "the family ended");
     deployment.json(&["user", "enable", "ann"]);
     assert_eq!(caller.refresh(&refresh).await.unwrap().status, 400, "and stays so");
-    deployment.json(&["factor", "remove", &totp.id]);
+    deployment.json(&["factor", "remove", &totp.id, "--yes"]);
     assert_eq!(caller.sign_in("ann", PASSWORD, &totp.at(1)).await.unwrap().status, 400);
 
     let renewed = text(&deployment.json(&["client", "renew-secret", "app"]), "client_secret");

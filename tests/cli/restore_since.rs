@@ -80,14 +80,14 @@ async fn restored() -> Restored {
     server.revoke(&client, &tokens[1]).await.ok();
     for command in [
         &["user", "disable", "disabled-user"][..],
-        &["user", "remove", "removed-user"],
+        &["user", "remove", "removed-user", "--yes"],
         &["user", "disable", "enabled-again"],
         &["user", "enable", "enabled-again"],
         &["user", "set-roles", "ann", "--roles", "reader,admin"],
-        &["factor", "remove", &text(&lost, "id")],
+        &["factor", "remove", &text(&lost, "id"), "--yes"],
         &["client", "renew-secret", "replaced"],
         &["client", "disable", "disabled"],
-        &["client", "remove", "removed"],
+        &["client", "remove", "removed", "--yes"],
     ] {
         server.json(command);
     }

@@ -168,7 +168,7 @@ async fn each_fault_of_a_request_has_its_status() {
     let mut unsigned = asker.fields(&otp, NONCE, &[]);
     unsigned.remove("h");
     assert_eq!(read(&asker.send(&unsigned).await, &asker.key).status(), "OK");
-    stage.json(&["otp-client", "remove", "vpn"]);
+    stage.json(&["otp-client", "remove", "vpn", "--yes"]);
     assert_eq!(read(&asker.send(&asker.fields(&otp, NONCE, &[])).await, b"").status(), "NO_SUCH_CLIENT");
 }
 

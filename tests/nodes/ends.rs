@@ -67,8 +67,8 @@ async fn a_node_that_stood_still_until_it_was_retired_writes_nothing_and_ends() 
     let mut processes = children(other.id());
     processes.push(other.id());
     let paused = Paused::new(processes);
-    cluster.first.run(&["node", "retire", &id]).ok();
-    cluster.first.run(&["node", "retire", &id]).fails(1, &["was retired already"]);
+    cluster.first.run(&["node", "retire", &id, "--yes"]).ok();
+    cluster.first.run(&["node", "retire", &id, "--yes"]).fails(1, &["was retired already"]);
     let at_its_end = last();
     drop(paused);
     let late = other.token(&app, &[("grant_type", "client_credentials")]).await;

@@ -57,7 +57,7 @@ async fn a_token_is_added_to_and_retired_from_a_server_under_load_and_no_request
     group.promote_signing_key("third");
     until_state(&caller, "third", "ok").await;
     until_signed_by(3, &caller).await;
-    let retired = group.deployment.json(&["hsm", "retire", "primary"]);
+    let retired = group.deployment.json(&["hsm", "retire", "primary", "--yes"]);
     assert!(retired["removed_seals"].as_u64().unwrap() > 0, "{retired}");
     let without = Instant::now();
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -114,8 +114,8 @@ fn what_is_added_twice_or_was_interrupted_is_made_up_for() {
 fn what_can_not_be_added_or_retired_is_refused_in_words() {
     let mut group = Group::new(&[], "");
     group.deployment.run(&["hsm", "add", "nowhere"]).fails(1, &["no [[hsm]] named `nowhere`"]);
-    group.deployment.run(&["hsm", "retire", "nowhere"]).fails(1, &["`nowhere`", "signet hsm list"]);
-    group.deployment.run(&["hsm", "retire", "primary"]).fails(1, &["last HSM token", "signet hsm add"]);
+    group.deployment.run(&["hsm", "retire", "nowhere", "--yes"]).fails(1, &["`nowhere`", "signet hsm list"]);
+    group.deployment.run(&["hsm", "retire", "primary", "--yes"]).fails(1, &["last HSM token", "signet hsm add"]);
     // The same token under another name.
     let text = fs::read_to_string(group.deployment.configuration()).unwrap();
     let section = text[text.find("[[hsm]]").unwrap()..].replace("\"primary\"", "\"twin\"");
@@ -125,21 +125,21 @@ fn what_can_not_be_added_or_retired_is_refused_in_words() {
     // A token that does not sign yet does not replace one that does.
     group.configure("second", "");
     group.deployment.json(&["hsm", "add", "second"]);
-    group.deployment.run(&["hsm", "retire", "primary"]).fails(1, &["signs", "active"]);
+    group.deployment.run(&["hsm", "retire", "primary", "--yes"]).fails(1, &["signs", "active"]);
     group.promote_signing_key("second");
     // Nor does one that lacks what the other alone can open.
     group.deployment.add_user("ann", "reader");
     group.deployment.sql("DELETE FROM seals WHERE hsm = 'second'");
-    let refused = group.deployment.run(&["hsm", "retire", "primary"]);
+    let refused = group.deployment.run(&["hsm", "retire", "primary", "--yes"]);
     refused.fails(1, &["sealed for `primary` alone", "signet hsm add second"]);
     group.deployment.json(&["hsm", "add", "second"]);
-    group.deployment.json(&["hsm", "retire", "primary"]);
+    group.deployment.json(&["hsm", "retire", "primary", "--yes"]);
     assert_eq!(listed(&group, "primary")["membership"], "retired");
     // `init` takes nobody in by the way, and the same command goes on from where it ended.
     group.deployment.json(&["init"]);
     assert_eq!(listed(&group, "primary")["membership"], "retired");
-    assert_eq!(group.deployment.json(&["hsm", "retire", "primary"])["removed_seals"], 0);
-    group.deployment.run(&["hsm", "retire", "second"]).fails(1, &["last HSM token"]);
+    assert_eq!(group.deployment.json(&["hsm", "retire", "primary", "--yes"])["removed_seals"], 0);
+    group.deployment.run(&["hsm", "retire", "second", "--yes"]).fails(1, &["last HSM token"]);
     // It can come back.
     group.deployment.json(&["hsm", "add", "primary"]);
     assert_eq!(listed(&group, "primary")["membership"], "member");
@@ -149,7 +149,7 @@ fn what_can_not_be_added_or_retired_is_refused_in_words() {
 #[test]
 fn another_token_under_a_retired_name_is_told_to_take_another_name() {
     let mut group = Group::new(&["second"], "");
-    group.deployment.json(&["hsm", "retire", "second"]);
+    group.deployment.json(&["hsm", "retire", "second", "--yes"]);
     group.unconfigure("second", "");
     group.forget("second");
     group.configure("second", "");
@@ -171,7 +171,7 @@ fn no_key_is_made_in_a_token_that_was_retired_or_never_added() {
     let signing =
         signing.as_array().unwrap().iter().find(|key| key["hsm"] == "primary" && key["purpose"] == "token_signing");
     let kid = text(signing.unwrap(), "kid");
-    group.deployment.json(&["hsm", "retire", "primary"]);
+    group.deployment.json(&["hsm", "retire", "primary", "--yes"]);
     let rotated = group.deployment.json(&["key", "rotate"]);
     assert_eq!(rotated.as_array().unwrap().iter().map(|one| text(one, "hsm")).collect::<Vec<_>>(), ["second"]);
     for hsm in ["primary", "third"] {
@@ -204,7 +204,7 @@ fn doctor_and_custody_make_no_fault_of_a_token_that_is_not_needed() {
     assert!(doctor.stdout.contains("each can be used in second"), "{doctor:?}");
     custody.fails(1, &["WRONG: HSM token primary does not show its keys"]);
     // Retired, it is nothing that anybody waits for.
-    group.deployment.json(&["hsm", "retire", "primary"]);
+    group.deployment.json(&["hsm", "retire", "primary", "--yes"]);
     let [custody, doctor, listed] =
         group.deployment.run_at_once([&["custody"], &["doctor", "--quick"], &["hsm", "list"]]);
     assert!(
@@ -229,7 +229,7 @@ async fn a_dead_token_is_retired_without_being_asked() {
     let caller = Caller::new(&server, &credentials);
     until_state(&caller, "second", "ok").await;
     group.take_away("primary");
-    group.deployment.json(&["hsm", "retire", "primary"]);
+    group.deployment.json(&["hsm", "retire", "primary", "--yes"]);
     assert_eq!(caller.sign_in("ann", PASSWORD, &totp.code()).await.unwrap().status, 200);
     server.stop();
 }

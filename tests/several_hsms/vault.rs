@@ -141,7 +141,7 @@ async fn a_retired_token_answers_for_nobody_who_is_not_there() {
     until_sealed(&group, "second").await;
     let unknown = async |name: &str| caller.sign_in(name, "a password", "123456").await.unwrap().status;
     assert_eq!(unknown("nobody").await, 400);
-    group.deployment.json(&["hsm", "retire", "second"]);
+    group.deployment.json(&["hsm", "retire", "second", "--yes"]);
     group.deployment.add_user("ben", "reader");
     group.take_away("primary");
     until_state(&caller, "primary", "not available").await;

@@ -44,6 +44,9 @@ pub struct Client {
     /// When it was added.
     #[schema(format = DateTime)]
     pub created_at: String,
+    /// What may be a slip of the pen in what was just asked for: it was done as it stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A client to add. The answer shows its secret this once.

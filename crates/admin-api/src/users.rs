@@ -32,6 +32,9 @@ pub struct User {
     /// The user's factors, where one user is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factors: Option<Vec<Factor>>,
+    /// What may be a slip of the pen in what was just asked for: it was done as it stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A user to add. Nobody signs in by a password alone: a factor is enrolled next.

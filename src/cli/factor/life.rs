@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::view::{csv, factor_table, listed_table};
 use crate::cli::admin::Admin;
+use crate::cli::confirm::Agreement;
 use crate::cli::{Ended, Output, input};
 use crate::server::Need;
 use signet_admin_api::factors::{Factor, FactorChange, TwoCodes};
@@ -53,7 +54,12 @@ pub(in crate::cli) enum Life {
     /// Approve a factor that another person asked for, where the four-eyes rule holds.
     Approve(Named),
     /// Remove a factor. The user's refresh families end at once: whoever had the factor may have begun them.
-    Remove(Named),
+    Remove {
+        /// The factor's id.
+        id: String,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -121,7 +127,14 @@ impl Life {
                     None => format!("approved factor {id}"),
                 }
             }
-            (Self::Remove(Named { id }), _) => {
+            (Self::Remove { id, agreement }, _) => {
+                let factor: Factor = admin.get(&["factors", &id]).await?;
+                let breaks = [
+                    format!("forget the secret of {} ({}): it can only be enrolled anew", factor.label, factor.kind),
+                    "end its user's sign-ins in browsers and refresh tokens".to_owned(),
+                    "leave the user without a way to sign in, where it is the last one".to_owned(),
+                ];
+                agreement.asked(output, &format!("Removing factor {id}"), &breaks)?;
                 admin.delete(&["factors", &id]).await?;
                 format!("removed factor {id}")
             }

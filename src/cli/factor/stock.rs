@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::import::Import;
 use super::tell_pending;
 use crate::cli::admin::Admin;
+use crate::cli::confirm::Agreement;
 use crate::cli::{Output, input};
 use crate::server::Need;
 use signet_admin_api::factors::Factor;
@@ -22,6 +23,8 @@ pub(in crate::cli) enum StockCommand {
         /// Remove the token of this serial number.
         #[arg(long, value_name = "SERIAL")]
         remove: Option<String>,
+        #[command(flatten)]
+        agreement: Agreement,
     },
     /// Give a token of the stock to a user.
     Assign {
@@ -44,14 +47,16 @@ impl StockCommand {
     pub(in crate::cli) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         match self {
             Self::Import(import) => import.run(config, output).await,
-            Self::Stock { remove: Some(serial) } => {
+            Self::Stock { remove: Some(serial), agreement } => {
+                let breaks = ["forget its secret, which only an import brings back".to_owned()];
+                agreement.asked(output, &format!("Removing token {serial} from the stock"), &breaks)?;
                 let admin = Admin::open(config, Need::Store, output).await?;
                 let removed = admin.delete(&["stock", &serial]).await;
                 admin.close().await?;
                 removed?;
                 output.done(&format!("removed token {serial} from the stock"))
             }
-            Self::Stock { remove: None } => list(config, output).await,
+            Self::Stock { remove: None, .. } => list(config, output).await,
             Self::Assign { serial, user, label, code_stdin } => {
                 let code = code_stdin.then(|| input::secret_from_stdin("the code")).transpose()?;
                 let admin = Admin::open(config, Need::Hsm, output).await?;

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 
 use super::body::Named;
 use super::lists::{limit, page};
-use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused};
+use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, notes};
 use signet_admin_api::clients::{Client, ClientChange, NewClient};
 use signet_admin_api::{Page, PageQuery};
 use signet_core::oauth::{self, GrantType, Scopes, scope};
@@ -26,7 +26,16 @@ fn view(client: &oauth::Client, secret: Option<SecretText>) -> Client {
         audiences: client.audiences.clone(),
         enabled: client.enabled,
         created_at: client.created_at.to_string(),
+        notes: Vec::new(),
     }
+}
+
+/// With what may be misspelt of the scopes that people should get.
+fn noted(client: Client, api: &ApiState) -> Client {
+    let known = &api.issuer().settings.role_scopes;
+    let is_for_people = client.grants.iter().any(|grant| grant == GrantType::Password.name());
+    let notes = if is_for_people { notes::on_scopes(client.scope.split(' '), known) } else { Vec::new() };
+    Client { notes, ..client }
 }
 
 fn grants(names: &BTreeSet<String>) -> Result<BTreeSet<GrantType>, Refused> {
@@ -66,7 +75,7 @@ pub(super) async fn add(
         audiences: new.audiences,
     };
     let (client, secret) = api.issuer().clients.add_client(new, &caller).await?;
-    Ok(Created(view(&client, Some(secret))))
+    Ok(Created(noted(view(&client, Some(secret)), &api)))
 }
 
 /// Show a client
@@ -88,6 +97,7 @@ pub(super) async fn change(
     Body(change): Body<ClientChange>,
 ) -> Result<Json<Client>, Refused> {
     let clients = &api.issuer().clients;
+    let has_new_scopes = change.scope.is_some();
     if change.grants.is_some() || change.scope.is_some() || change.audiences.is_some() {
         let rights = ClientRights {
             grants: change.grants.as_ref().map(grants).transpose()?,
@@ -99,7 +109,8 @@ pub(super) async fn change(
     if let Some(enabled) = change.enabled {
         clients.enable_client(&name, enabled, &caller).await?;
     }
-    Ok(Json(view(&clients.find_client(&name).await?, None)))
+    let changed = view(&clients.find_client(&name).await?, None);
+    Ok(Json(if has_new_scopes { noted(changed, &api) } else { changed }))
 }
 
 /// Give a client a new secret, shown this once; the old one holds no more

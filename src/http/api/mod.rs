@@ -18,6 +18,7 @@ mod hsm;
 mod keys;
 mod lists;
 mod nodes;
+mod notes;
 mod operator;
 mod otp_validation;
 mod permission;

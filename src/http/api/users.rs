@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 
 use super::body::Named;
 use super::lists::{limit, page};
-use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, factors};
+use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, factors, notes};
 use signet_admin_api::Page;
 use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery};
 
@@ -19,6 +19,7 @@ fn view(user: &signet_store::User) -> User {
         enabled: user.enabled,
         created_at: user.created_at.to_string(),
         factors: None,
+        notes: Vec::new(),
     }
 }
 
@@ -53,7 +54,8 @@ pub(super) async fn add(
     Body(new): Body<NewUser>,
 ) -> Result<Created<User>, Refused> {
     let user = api.issuer().accounts.add_user(&new.name, new.roles, &new.password, &caller).await?;
-    Ok(Created(view(&user)))
+    let notes = notes::on_roles(&user.roles, &api.issuer().settings.role_scopes);
+    Ok(Created(User { notes, ..view(&user) }))
 }
 
 /// Show a user with the user's factors
@@ -73,13 +75,15 @@ pub(super) async fn change(
     Body(change): Body<UserChange>,
 ) -> Result<Json<User>, Refused> {
     let accounts = &api.issuer().accounts;
+    let mut notes = Vec::new();
     if let Some(roles) = change.roles {
+        notes = notes::on_roles(&roles, &api.issuer().settings.role_scopes);
         accounts.set_roles(&name, roles, &caller).await?;
     }
     if let Some(enabled) = change.enabled {
         accounts.enable_user(&name, enabled, &caller).await?;
     }
-    shown(&api, &name).await.map(Json)
+    Ok(Json(User { notes, ..shown(&api, &name).await? }))
 }
 
 /// Remove a user with all factors, sessions and refresh tokens

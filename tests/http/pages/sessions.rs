@@ -46,7 +46,7 @@ async fn a_session_ends_with_its_users_password_factor_or_account() {
     for (name, arguments) in [
         ("pages-disabled", &["user", "disable", "pages-disabled"][..]),
         ("pages-password", &["user", "set-password", "pages-password", "--password-stdin"]),
-        ("pages-removed", &["user", "remove", "pages-removed"]),
+        ("pages-removed", &["user", "remove", "pages-removed", "--yes"]),
     ] {
         let (user, totp) = stage.person(name);
         let mut browser = Browser::new(&stage);
@@ -54,12 +54,12 @@ async fn a_session_ends_with_its_users_password_factor_or_account() {
         stage.json_with(arguments, "another battery staple horse");
         assert_eq!(browser.get("/account").await.header("location"), Some("/login"), "{name}");
     }
-    for change in ["disable", "remove"] {
+    for (change, agreed) in [("disable", &[][..]), ("remove", &["--yes"])] {
         let (user, totp) = stage.person(&format!("pages-factor-{change}"));
         let mut browser = Browser::new(&stage);
         browser.sign_in(&user, &totp.code()).await;
         let factors = stage.json(&["factor", "list", "--user", &user.name]);
-        stage.json(&["factor", change, factors[0]["id"].as_str().unwrap()]);
+        stage.json(&[&["factor", change, factors[0]["id"].as_str().unwrap()], agreed].concat());
         assert_eq!(browser.get("/account").await.header("location"), Some("/login"), "{change}");
     }
 }

@@ -69,7 +69,7 @@ async fn changes_on_the_command_line_hold_at_once() {
     assert_eq!(stage.token(&late, &[SELF]).await.status, 401, "the old secret is void");
     let late = TestClient { secret: renewed["client_secret"].as_str().unwrap().to_owned(), ..late };
     stage.token(&late, &[SELF]).await.ok();
-    stage.json(&["client", "remove", &late.name]);
+    stage.json(&["client", "remove", &late.name, "--yes"]);
     assert_eq!(stage.token(&late, &[SELF]).await.status, 401);
 }
 

@@ -274,7 +274,7 @@ async fn a_key_waits_for_approval_and_proves_nothing_while_it_is_disabled_or_onc
     stage.json(&["factor", "enable", id]);
     assert_eq!(status().await, 200);
     assert_eq!(stage.run_with(&["factor", "resync", id, "--codes-stdin"], "111111\n222222\n").code, Some(1));
-    stage.json(&["factor", "remove", id]);
+    stage.json(&["factor", "remove", id, "--yes"]);
     assert_eq!(status().await, 400, "it is gone");
     let again = stage.add_attested(&user, &key, &["--operator", "olga"]);
     assert_ne!(again["id"], id, "the card can be enrolled anew");

@@ -151,10 +151,10 @@ async fn hazard_30_a_refresh_narrows_scopes_and_never_widens_them() {
 async fn hazard_57_who_is_disabled_or_removed_refreshes_no_more() {
     let stage = Stage::shared();
     for (name, command) in [
-        ("gone-1", &["user", "disable", "gone-1"]),
-        ("gone-2", &["user", "remove", "gone-2"]),
+        ("gone-1", &["user", "disable", "gone-1"][..]),
+        ("gone-2", &["user", "remove", "gone-2", "--yes"]),
         ("gone-3", &["client", "disable", "gone-3-app"]),
-        ("gone-4", &["client", "remove", "gone-4-app"]),
+        ("gone-4", &["client", "remove", "gone-4-app", "--yes"]),
     ] {
         let app = stage.add_client(&format!("{name}-app"), ALL_GRANTS, "read");
         let (user, totp) = stage.person(name);

@@ -35,6 +35,16 @@ impl RoleScopes {
         AdminScopes::among(roles.iter().filter_map(granted_by).flatten())
     }
 
+    /// The roles that grant something; none where roles are claims only.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(BTreeMap::keys).map(String::as_str)
+    }
+
+    /// Whether roles limit scopes.
+    pub const fn limits(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Of `scopes`, those that these roles grant.
     pub fn limit(&self, scopes: &Scopes, roles: &BTreeSet<String>) -> Scopes {
         let Some(granted_by) = &self.0 else {
