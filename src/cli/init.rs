@@ -5,9 +5,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::admin::{self, Admin, Found};
 use super::{Output, deployment, operator, table};
-use crate::config::EXAMPLE;
+use crate::config::{Config, EXAMPLE};
 use crate::server::{Need, Runtime};
+use signet_admin_api::keys::Key;
+use signet_core::keys::{HsmName, KeyPurpose};
 use signet_service::hsm_membership::initialise::InitialisedKey;
 
 #[derive(Debug, clap::Args)]
@@ -26,10 +29,33 @@ impl Init {
         if !config.exists() {
             return Err(write_example(config));
         }
+        let judged = deployment::here(config)?;
+        // Where there is no folder yet, nobody runs.
+        let found = if judged.store.folder().exists() { Some(admin::find(&judged, output).await?) } else { None };
+        let _alone = match found {
+            Some(Found::Server(admin)) => return print(&there_already(&judged, &admin).await?, output),
+            Some(Found::Nobody(lock)) => Some(lock),
+            None => None,
+        };
         let deployment = deployment::open(config, Need::HsmAndNewStore, output).await?;
         print(&initialise(&deployment, output).await?, output)?;
         deployment.close().await
     }
+}
+
+/// What a server that runs was started with: it would not run without.
+async fn there_already(config: &Config, admin: &Admin) -> anyhow::Result<Report> {
+    let keys = admin.all::<Key>(&["keys"]).await?;
+    let in_use = keys.into_iter().filter(|key| key.state == "active" || key.state == "next");
+    let keys = in_use.filter_map(|key| {
+        let purpose = KeyPurpose::named(&key.purpose)?;
+        Some(InitialisedKey { hsm: HsmName::new(key.hsm), purpose, kid: key.kid, created: false })
+    });
+    Ok(Report {
+        issuer: config.server.public_url.as_str().to_owned(),
+        keys: keys.collect(),
+        audit_key_file: config.audit.public_key.display().to_string(),
+    })
 }
 
 /// Writes a commented configuration to start from; what comes of it is always a word on what to do.

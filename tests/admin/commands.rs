@@ -180,6 +180,7 @@ fn beside_a_server_no_such_command_opens_the_store_or_a_module() {
         (&["otp-client", "list"], ""),
         (&["otp-key", "list"], ""),
         (&["factor", "stock"], ""),
+        (&["init"], ""),
         (&["factor", "import", "tokens.csv"], ""),
         (&["factor", "add", "piv", "--user", "bob", "--public-key", "card.pub"], ""),
         (&["custody"], ""),
@@ -234,6 +235,24 @@ fn a_name_of_dots_leads_to_nothing_else() {
     assert_eq!(application.json(&["user", "show", "a/b?c%2Fd#e"])["name"], "a/b?c%2Fd#e");
     application.json(&["user", "remove", "a/b?c%2Fd#e", "--yes"]);
     server.stop();
+}
+
+#[test]
+fn init_beside_a_server_says_what_is_there_and_makes_nothing() {
+    let application = Application::new("");
+    let alone = application.json(&["init"]);
+    let server = application.serve();
+    let beside = application.json(&["init"]);
+    server.stop();
+    for member in ["issuer", "audit_key_file"] {
+        assert_eq!(beside[member], alone[member]);
+    }
+    let sorted = |report: &Value| {
+        let mut keys: Vec<String> = report["keys"].as_array().unwrap().iter().map(Value::to_string).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(sorted(&beside), sorted(&alone));
 }
 
 #[test]
