@@ -248,7 +248,16 @@ pub(super) struct Refused(Problem);
 impl Refused {
     /// Whether an error says that something does not fit to what is there: a name that is taken.
     pub(super) fn is_conflict(error: &anyhow::Error) -> bool {
-        error.downcast_ref::<Self>().is_some_and(|refused| refused.0.kind == ProblemKind::Conflict)
+        Self::is_kind(error, ProblemKind::Conflict)
+    }
+
+    /// Whether an error is a refusal that asking again does not change.
+    pub(super) fn is_final(error: &anyhow::Error) -> bool {
+        error.is::<Self>() && !Self::is_kind(error, ProblemKind::Unavailable)
+    }
+
+    fn is_kind(error: &anyhow::Error, kind: ProblemKind) -> bool {
+        error.downcast_ref::<Self>().is_some_and(|refused| refused.0.kind == kind)
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::Method;
 use clap::Subcommand;
 
 use super::admin::{self, Admin, Found, Long};
-use super::{Output, audit_rows};
+use super::{Output, audit_records, audit_rows};
 use crate::config::Config;
 use crate::server::api::{UNSIGNED_HEADER, keys_in, verification};
 use crate::server::{self, Need};
@@ -38,6 +38,10 @@ pub(super) enum Audit {
         #[arg(long, conflicts_with_all = ["key", "file", "at_least"])]
         store: bool,
     },
+    /// List records: the newest, or those of a time, an event, a user or a client.
+    List(audit_records::List),
+    /// Print records as JSON lines as they come, each within a second of the event, for a SIEM. Needs a server that runs.
+    Follow(audit_records::Follow),
     /// Write all records as JSON lines, closed by a signed checkpoint.
     Export {
         /// The file to write; standard output where not given.
@@ -54,6 +58,8 @@ impl Audit {
             Self::Verify { key, file: None, at_least, .. } => {
                 print(output, &verify_store(config, output, key).await?, at_least)
             }
+            Self::List(list) => list.run(config, output).await,
+            Self::Follow(follow) => follow.run(config, output).await,
             Self::Export { output: file } => export(config, output, file.as_deref()).await,
         }
     }

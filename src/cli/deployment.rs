@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 
 use super::remote::{self, RemoteArguments};
 use super::{
-    Ended, Output, audit, backup, client, custody, dev, doctor, factor, hsm, hsm_worker, init, key, node, otp_client,
-    otp_key, restore, serve, store, user,
+    Ended, Output, audit, backup, client, custody, dev, doctor, factor, four_eyes, hsm, hsm_worker, init, key, node,
+    otp_client, otp_key, restore, serve, store, user,
 };
 use crate::config::Config;
 use crate::server::{Need, Notice, Runtime};
@@ -67,6 +67,9 @@ pub(super) enum DeploymentCommand {
     /// Yubico OTP keys that are verified for those clients and are no user's factor.
     #[command(subcommand)]
     OtpKey(otp_key::OtpKeyCommand),
+    /// The rule that what one operator adds as a factor waits for another person.
+    #[command(subcommand)]
+    FourEyes(four_eyes::FourEyesCommand),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -113,6 +116,7 @@ impl DeploymentCommand {
             Self::Client(command) => command.run(config, output).await,
             Self::OtpClient(command) => command.run(config, output).await,
             Self::OtpKey(command) => command.run(config, output).await,
+            Self::FourEyes(command) => command.run(config, output).await,
             Self::Audit(command) => command.run(config, output).await,
             Self::Backup(command) => command.run(config, output).await,
             Self::Restore(command) => command.run(config, output).await,

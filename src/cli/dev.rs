@@ -79,9 +79,11 @@ impl Dev {
         // Before anything is made: the issuer's name holds the port.
         let listening = listen(asked, config.server.listen, output)?;
         let config = move_to(&file, config, listening.address())?;
+        let alone = server::try_lock(state)?.context("a server runs on this deployment already: stop it first")?;
         let deployment = deployment::open(&file, Need::HsmAndNewStore, output).await?;
         let demo = prepare(&deployment, output).await;
         let closed = deployment.close().await;
+        drop(alone);
         let demo = demo?;
         closed?;
         let (text, told) = (instructions(&demo, &file, &config)?, told(&demo, &file, &config));

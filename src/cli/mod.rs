@@ -8,6 +8,8 @@ mod admin;
 #[cfg(feature = "server")]
 mod audit;
 #[cfg(feature = "server")]
+mod audit_records;
+#[cfg(feature = "server")]
 mod audit_rows;
 #[cfg(feature = "server")]
 mod backup;
@@ -25,6 +27,8 @@ mod dev;
 mod doctor;
 #[cfg(feature = "server")]
 mod factor;
+#[cfg(feature = "server")]
+mod four_eyes;
 #[cfg(feature = "server")]
 mod hsm;
 #[cfg(feature = "server")]
@@ -60,6 +64,8 @@ mod table;
 mod token;
 #[cfg(feature = "server")]
 mod user;
+#[cfg(feature = "server")]
+mod user_import;
 #[cfg(feature = "server")]
 mod yubico_key;
 

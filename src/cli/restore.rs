@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::progress::RowProgress;
-use super::{Ended, Output, audit, deployment, operator};
+use super::{Ended, Output, admin, audit, deployment, operator};
 use crate::config::Config;
 use crate::server::{self, Answered, Export, Need, Restored};
 use signet_store_sql::authority::TableCheck;
@@ -104,6 +104,7 @@ impl Restore {
             }
             None => None,
         };
+        let _no_server = admin::lock_without_server(config, output).await?;
         let runtime = deployment::open(path, Need::Hsm, output).await?;
         let progress = RowProgress::new(output);
         let tell = |done: u64, of: u64| progress.tell("the renewed secret", "written under it", done, of);

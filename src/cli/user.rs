@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::admin::Admin;
 use super::confirm::Agreement;
+use super::user_import::Import;
 use super::{Output, input, table, yes_no};
 use crate::server::Need;
 use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange};
@@ -25,6 +26,8 @@ pub(super) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// Add many users from a CSV file, with a word on each line. Run it again after an interruption: who is there already is skipped.
+    Import(Import),
     /// List users.
     List,
     /// Show a user and the user's factors.
@@ -105,6 +108,9 @@ impl UserCommand {
     }
 
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
+        if let Self::Import(import) = self {
+            return import.run(config, output).await;
+        }
         let password = match &self {
             Self::Add { password_stdin, .. } | Self::SetPassword { password_stdin, .. } => {
                 Some(input::secret(*password_stdin, "the password", "--password-stdin")?)
@@ -133,8 +139,8 @@ impl UserCommand {
                 admin.put(&["users", &name, "password"], &NewPassword { password }).await?;
                 output.done(&format!("replaced the password of {name}; refresh tokens ended"))
             }
-            // Both have their password by now.
-            (Self::Add { .. } | Self::SetPassword { .. }, None) => Ok(()),
+            // Those have their password by now, and that one its file.
+            (Self::Add { .. } | Self::SetPassword { .. } | Self::Import(_), None) | (Self::Import(_), _) => Ok(()),
             (Self::List, _) => output.list("users", &admin.all::<User>(&["users"]).await?, COLUMNS, row),
             (Self::Show(Named { name }), _) => output.value(&admin.get::<User>(&["users", &name]).await?, shown),
             (Self::Disable(Named { name }), _) => {

@@ -7,10 +7,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::hsm_events;
+use super::in_hand::InHandFile;
 use super::runtime::Runtime;
 use signet_hsm::{HsmEvent, HsmGroup};
-use signet_service::Deployment;
 use signet_service::key_ring::rotation::Rotator;
+use signet_service::{ChangeError, Deployment};
 
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
@@ -49,17 +50,15 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
             tracing::warn!(%error, "no checkpoint was signed; the next one covers what this one would have");
         }
     });
-    if let Some(marks) = runtime.marks.clone() {
-        let hsm = Arc::clone(&runtime.hsm);
-        every(&mut tasks, RECONCILE_EVERY, signet, move |signet| {
-            let (marks, settled_after) = (marks.clone(), settled_after(&hsm));
-            async move {
-                if let Err(error) = signet.balance.reconcile(marks.as_ref(), settled_after).await {
-                    tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
-                }
+    let (hsm, in_hand) = (Arc::clone(&runtime.hsm), runtime.in_hand());
+    every(&mut tasks, RECONCILE_EVERY, signet, move |signet| {
+        let (in_hand, settled_after) = (in_hand.clone(), settled_after(&hsm));
+        async move {
+            if let Err(error) = balance(&signet, settled_after, in_hand.as_deref()).await {
+                tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
             }
-        });
-    }
+        }
+    });
     every(&mut tasks, PRUNE_EVERY, signet, |signet| async move {
         if let Err(error) = signet.ports().store.prune(signet.now()).await {
             tracing::warn!(%error, "what has expired could not be deleted");
@@ -88,6 +87,19 @@ fn every<F: Future<Output = ()> + Send>(
     });
 }
 
+/// Compares, and forgets what processes before this one left once that is settled.
+async fn balance(
+    signet: &Deployment,
+    settled_after: Duration,
+    in_hand: Option<&InHandFile>,
+) -> Result<(), ChangeError> {
+    signet.balance.reconcile(settled_after).await?;
+    if let Some(file) = in_hand.filter(|_| !signet.balance.has_inherited()) {
+        file.settled();
+    }
+    Ok(())
+}
+
 /// How long after it was given up a signature can still be made: its worker took it in time, and finished late.
 fn settled_after(hsm: &HsmGroup) -> Duration {
     hsm.longest_deadline() * 2 + Duration::from_secs(1)
@@ -95,9 +107,8 @@ fn settled_after(hsm: &HsmGroup) -> Duration {
 
 /// Compares once more at the end, so that the next start finds nothing to explain.
 pub(super) async fn reconcile(runtime: &Runtime) {
-    if let Some(marks) = &runtime.marks
-        && let Err(error) = runtime.signet.balance.reconcile(marks.as_ref(), settled_after(&runtime.hsm)).await
-    {
+    let in_hand = runtime.in_hand();
+    if let Err(error) = balance(&runtime.signet, settled_after(&runtime.hsm), in_hand.as_deref()).await {
         tracing::warn!(%error, "signatures and records could not be compared at the end");
     }
     if let Err(error) = runtime.signet.balance.keep_counts().await {

@@ -10,13 +10,13 @@ mod background;
 mod certificates;
 mod host;
 mod hsm_events;
+mod in_hand;
 mod node;
 mod node_file;
 mod process;
 mod reload;
 mod remote_admin;
 mod restore;
-mod run_mark;
 mod runtime;
 mod start;
 mod store_copy;
@@ -185,6 +185,7 @@ async fn open(
     let runtime = Runtime::assemble(config, Need::Server, events).await?;
     let begun = async {
         let right = NodeRight::claim(&runtime).await?;
+        runtime.take_over(workers::in_hand_at_most(&runtime.config))?;
         let commands = AdminListener::bind(&runtime.config.admin)?;
         start::start_hsm(&runtime).await.map(|()| (right, commands))
     };
@@ -196,9 +197,6 @@ async fn open(
             return Err(error);
         }
     };
-    if let Some(marks) = &runtime.marks {
-        marks.announce(workers::server_slack(&runtime.config))?;
-    }
     let anchor = &runtime.config.audit.anchor;
     if !anchor.exists() && runtime.store.last_checkpoint(runtime.store.node()).await?.is_some() {
         tracing::error!(anchor = %anchor.display(), "the anchor is gone: whether this is an old copy of the store can't be told");

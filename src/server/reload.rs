@@ -8,14 +8,14 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, mpsc};
 
 use super::host::ReloadRequest;
-use super::run_mark::RunMarks;
+use super::in_hand::InHandFile;
 use super::runtime::Runtime;
-use super::workers::{hsm_configs, server_slack};
+use super::workers::{hsm_configs, in_hand_at_most};
 use crate::config::Config;
 use crate::config::changes::differing;
 use signet_core::keys::{HsmName, SigningPolicy};
 use signet_hsm::HsmGroup;
-use signet_service::custody::balance::Slack;
+use signet_service::custody::balance::InHand;
 use signet_store::{HsmMember, Membership as _, Nodes as _};
 use signet_store_sql::SqlStore;
 
@@ -28,7 +28,7 @@ pub(super) struct Reload {
     text: Option<String>,
     /// Whoever reads a certificate again, one for each listener.
     certificates: Vec<Arc<Notify>>,
-    marks: Option<Arc<RunMarks>>,
+    in_hand: Option<Arc<InHandFile>>,
     store: Arc<SqlStore>,
     hsm: Arc<HsmGroup>,
 }
@@ -41,7 +41,7 @@ impl Reload {
             certificates,
             path,
             running: runtime.config.clone(),
-            marks: runtime.marks.clone(),
+            in_hand: runtime.in_hand(),
             store: runtime.store.clone(),
             hsm: runtime.hsm.clone(),
         }
@@ -107,8 +107,8 @@ impl Reload {
         refuse_missing_members(&config, &members)?;
         let bound: Vec<_> = members.into_iter().map(|member| (member.name, member.token)).collect();
         // While tokens come and go both old and new ones sign.
-        let (before, after) = (server_slack(&self.running), server_slack(&config));
-        self.announce(Slack { tokens: before.tokens.max(after.tokens), ..after })?;
+        let (before, after) = (in_hand_at_most(&self.running), in_hand_at_most(&config));
+        self.announce(InHand { tokens: before.tokens.max(after.tokens), ..after })?;
         let done = self.hsm.reconfigure(hsm_configs(&config, &bound, false)).await?;
         self.announce(after)?;
         if let Err(error) = self.store.keep_rates(&config.hsm_rates).await {
@@ -130,8 +130,8 @@ impl Reload {
         })
     }
 
-    fn announce(&self, slack: Slack) -> std::io::Result<()> {
-        self.marks.as_ref().map_or(Ok(()), |marks| marks.announce(slack))
+    fn announce(&self, in_hand: InHand) -> std::io::Result<()> {
+        self.in_hand.as_ref().map_or(Ok(()), |file| file.announce(in_hand))
     }
 }
 

@@ -1,12 +1,12 @@
 //! A deployment that a process has open: configuration, store, HSM workers and issuer together.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::audit_key_file::AuditKeyFile;
-use super::run_mark::RunMarks;
+use super::in_hand::InHandFile;
 use super::{node_file, wiring, workers};
 use crate::config::Config;
 use crate::http::api::{ApiState, Host, Process};
@@ -15,7 +15,7 @@ use signet_core::random::OsRandom;
 use signet_hsm::{HsmEvent, HsmGroup, PinSource};
 use signet_jose::clock::SystemClock;
 use signet_jose::{Jwk, JwkSet, VerifyingKey};
-use signet_service::custody::balance::Slack;
+use signet_service::custody::balance::InHand;
 use signet_service::hsm_logins::HsmLogins;
 use signet_service::{Deployment, Ports};
 use signet_store::{Keys as _, Membership as _};
@@ -44,7 +44,7 @@ const HSM_PATIENCE: Duration = Duration::from_secs(10);
 /// How long it waits for those that don't answer where others do.
 const SOME_PATIENCE: Duration = Duration::from_secs(8);
 /// What a command may have under way at once.
-const A_COMMAND: Slack = Slack { tokens: 0, checkpoints: 1, reports: 1 };
+const A_COMMAND: InHand = InHand { tokens: 0, checkpoints: 1, reports: 1 };
 
 /// What a person should hear while the HSM tokens are waited for.
 pub(crate) enum Notice<'a> {
@@ -60,10 +60,9 @@ pub(crate) struct Runtime {
     pub(crate) store: Arc<SqlStore>,
     pub(crate) hsm: Arc<HsmGroup>,
     pub(crate) signet: Arc<Deployment>,
-    /// This process's mark and those of others; none where nothing is signed.
-    pub(crate) marks: Option<Arc<RunMarks>>,
     need: Need,
-    _ending: Option<Ending>,
+    /// What this process may have under way is written there; nothing where nothing is signed.
+    in_hand: OnceLock<Ending>,
 }
 
 /// What judges the logins of this node's workers.
@@ -72,15 +71,15 @@ fn login_permits(config: &Config, store: Arc<SqlStore>) -> anyhow::Result<Arc<dy
     Ok(Arc::new(HsmLogins::new(store, Arc::new(SystemClock), node)))
 }
 
-/// Takes the process's mark away, however the command ends.
+/// Takes back what was said of this process, however it ends.
 struct Ending {
-    marks: Arc<RunMarks>,
+    file: Arc<InHandFile>,
     signet: Arc<Deployment>,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.marks.end(self.signet.unaccounted());
+        self.file.end(self.signet.unaccounted());
     }
 }
 
@@ -90,6 +89,9 @@ impl Runtime {
         // A command tells faults by its exit; what happens to its workers meanwhile concerns nobody.
         let (events, _) = mpsc::unbounded_channel();
         let runtime = Self::assemble(config, need, events).await?;
+        if !matches!(need, Need::Store | Need::HsmCarefully) {
+            runtime.take_over(A_COMMAND)?;
+        }
         if !matches!(need, Need::Store | Need::HsmLater) {
             runtime.wait_for_hsm(notify).await?;
         }
@@ -174,12 +176,6 @@ impl Runtime {
                 workers::hsm_configs(&config, &bound, is_careful)
             }
         };
-        let marks = match need {
-            Need::Store | Need::HsmCarefully => None,
-            Need::Hsm | Need::HsmLater | Need::Server | Need::HsmAndNewStore => {
-                Some(Arc::new(RunMarks::leave(config.store.folder(), A_COMMAND)?))
-            }
-        };
         let permits = if need == Need::Server { Some(login_permits(&config, store.clone())?) } else { None };
         let hsm = HsmGroup::start_as_a_node(workers::own_program()?, tokens, events, permits)?;
         hsm.use_keys(keys);
@@ -194,8 +190,23 @@ impl Runtime {
             validation_servers: Arc::new(wiring::validation_servers(&config)?),
         };
         let signet = Deployment::new(wiring::settings(&config)?, adapters);
-        let _ending = marks.clone().map(|marks| Ending { marks, signet: signet.clone() });
-        Ok(Self { config, store, hsm, signet, marks, need, _ending })
+        signet.balance.inherit(InHandFile::look(config.store.folder())?);
+        Ok(Self { config, store, hsm, signet, need, in_hand: OnceLock::new() })
+    }
+
+    /// Becomes the process that signs as this node, whose lock the caller holds: takes over what those before left unsettled, and says
+    /// what it may have under way itself.
+    /// Errors: the state folder can't be written.
+    pub(super) fn take_over(&self, in_hand: InHand) -> anyhow::Result<()> {
+        let (file, left) = InHandFile::take_over(self.config.store.folder(), in_hand)?;
+        self.signet.balance.inherit(left);
+        let ending = Ending { file: Arc::new(file), signet: self.signet.clone() };
+        self.in_hand.set(ending).map_err(|_| anyhow::anyhow!("this process is the node already"))
+    }
+
+    /// Where it stands what this process may have under way; nothing where it signs nothing.
+    pub(super) fn in_hand(&self) -> Option<Arc<InHandFile>> {
+        self.in_hand.get().map(|ending| ending.file.clone())
     }
 
     /// What the admin API is answered by in this process.
@@ -206,7 +217,6 @@ impl Runtime {
             audit_keys: self.config.audit.public_key.clone(),
             anchor: self.config.audit.anchor.clone(),
             own_rates: (self.need != Need::Server).then(|| self.config.hsm_rates.clone()),
-            others: self.marks.clone().unwrap_or_else(|| Arc::new(RunMarks::only_look(self.config.store.folder()))),
         };
         ApiState::new(self.signet.clone(), process, host, self.config.admin.operators.clone())
     }

@@ -7,13 +7,11 @@ use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{TenantId, hexadecimal};
 use signet_core::random::{self, OsRandom};
 use signet_jose::clock::{Clock as _, SystemClock};
-use signet_service::custody::balance::{Others as _, Slack};
 use signet_store_sql::SqlStore;
 use signet_store_sql::copy::{Moving, Told};
 use signet_store_sql::pages::TableSum;
 use signet_store_sqlite::SqliteOptions;
 
-use super::run_mark::RunMarks;
 use super::wiring::{BUSY, own_node, postgres_options};
 use crate::config::{Config, PostgresConfig, StoreConfig};
 
@@ -28,13 +26,11 @@ pub(crate) struct Destination {
 pub(crate) struct StoreCopy {
     store: Arc<SqlStore>,
     file: PathBuf,
-    /// Nobody else copies or signs meanwhile.
-    marks: RunMarks,
 }
 
 impl StoreCopy {
-    /// Opens the configured store for it.
-    /// Errors: it is no SQLite file, or a server works on it.
+    /// Opens the configured store for it, for a caller who holds the node's lock: nobody else copies or writes meanwhile.
+    /// Errors: it is no SQLite file.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         let StoreConfig::Sqlite(file) = &config.store else {
             anyhow::bail!("store.url names a PostgreSQL database already: an SQLite file is what is copied");
@@ -47,17 +43,7 @@ impl StoreCopy {
             anchor: Some(config.audit.anchor.clone()),
         };
         let store = signet_store_sqlite::open_to_copy(options, own_node(config)?, Arc::new(SystemClock)).await?;
-        let folder = config.store.folder();
-        let marks = RunMarks::leave(folder, Slack::default())?;
-        if marks.look()?.live.is_some() {
-            marks.end(0);
-            store.close().await;
-            anyhow::bail!(
-                "a server or another command works on this store: stop it first (marks in {})",
-                folder.display()
-            );
-        }
-        Ok(Self { store, file: file.clone(), marks })
+        Ok(Self { store, file: file.clone() })
     }
 
     /// Copies everything, compares it, and closes the old store for good.
@@ -89,7 +75,6 @@ impl StoreCopy {
     }
 
     pub(crate) async fn close(self) {
-        self.marks.end(0);
         self.store.close().await;
     }
 }

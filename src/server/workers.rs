@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use signet_core::keys::{HsmName, SigningPolicy, TokenInfo};
 use signet_hsm::{HsmConfig, HsmGroup};
-use signet_service::custody::balance::Slack;
+use signet_service::custody::balance::InHand;
 
 /// Starts the workers of a deployment whose store is not there yet, to look at its HSM tokens.
 pub(crate) fn start_hsm_alone(config: &Config, is_careful: bool) -> anyhow::Result<Arc<HsmGroup>> {
@@ -46,9 +46,9 @@ pub(super) fn own_program() -> anyhow::Result<PathBuf> {
 }
 
 /// What the server may have under way at once: what all queues hold, once more where a request is asked again.
-pub(super) fn server_slack(config: &Config) -> Slack {
+pub(super) fn in_hand_at_most(config: &Config) -> InHand {
     let queue = |hsm: &HsmConfig| u64::from(hsm.queue) * u64::from(hsm.workers);
-    Slack { tokens: config.hsm.iter().map(queue).sum::<u64>().saturating_mul(2), checkpoints: 2, reports: 0 }
+    InHand { tokens: config.hsm.iter().map(queue).sum::<u64>().saturating_mul(2), checkpoints: 2, reports: 0 }
 }
 
 /// The configured HSM tokens; `bound` are those that the deployment is bound to.

@@ -5,6 +5,7 @@ mod conditions;
 mod guide;
 mod operations;
 pub(crate) mod operators;
+mod records;
 mod remote;
 mod socket;
 

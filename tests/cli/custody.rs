@@ -171,11 +171,11 @@ async fn a_killed_server_raises_no_alarm_and_hides_no_foreign_signature() {
     println!("after killed servers: {}", account(&settled, "token"));
     assert_eq!(settled["well"], true, "{settled}");
     assert_eq!(differences(&deployment), Vec::<Value>::new());
-    let marks = || {
-        let files = std::fs::read_dir(deployment.folder()).unwrap().flatten();
-        files.filter(|file| file.path().extension().is_some_and(|it| it == "run")).count()
+    let is_settled = || {
+        let said: Value = serde_json::from_slice(&std::fs::read(deployment.file("in-hand")).unwrap()).unwrap();
+        said["left"].is_null().then_some(())
     };
-    tokio::task::block_in_place(|| wait_for("no mark but the server's", || (marks() == 1).then_some(())));
+    tokio::task::block_in_place(|| wait_for("what was left to be settled", is_settled));
     let kid = forge(&deployment).await;
     let alarm = tokio::task::block_in_place(|| wait_for("the alarm", || differences(&deployment).into_iter().next()));
     assert_eq!((text(&alarm, "key"), &alarm["signatures"]), (kid, &json!(1)), "{alarm}");

@@ -17,7 +17,7 @@ async fn a_deployment_moves_to_postgresql_with_everything_that_holds() {
     let code = totp.code();
     let first = server.sign_in(&app, &ann, &code).await.ok();
     let copy = ["store", "copy", "--to", &database.url()];
-    application.run(&copy).fails(1, &["a server or another command works on this store"]);
+    application.run(&copy).fails(1, &["this machine's server runs: stop it first"]);
     server.stop();
 
     application.run(&["store", "copy", "--to", "postgres://signet:secret@127.0.0.1/x"]).fails(1, &["password"]);

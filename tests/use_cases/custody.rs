@@ -7,33 +7,22 @@ use signet_core::audit::{AuditEvent, Event, Head, Outcome};
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyPurpose, SignedKind};
 use signet_jose::VerifyingKey;
 use signet_service::Deployment;
-use signet_service::custody::balance::{OtherProcesses, Others, Reconciliation};
+use signet_service::custody::balance::Reconciliation;
 use signet_service::custody::report::{ReportRefused, verify_custody};
 use signet_store::{AuditLog as _, KeptCounts, Keys as _, SecretsAtRest as _};
 
 use crate::support::{InProcess, context};
-
-/// No other process of the deployment.
-struct Nobody;
-
-impl Others for Nobody {
-    fn look(&self) -> std::io::Result<OtherProcesses> {
-        Ok(OtherProcesses::default())
-    }
-
-    fn settled(&self) {}
-}
 
 async fn key(app: &InProcess, purpose: KeyPurpose) -> HsmKey {
     app.store.keys().await.unwrap().into_iter().find(|key| key.purpose == purpose).unwrap()
 }
 
 pub(crate) async fn reconcile(app: &InProcess) -> Reconciliation {
-    app.signet.balance.reconcile(&Nobody, Duration::ZERO).await.unwrap()
+    app.signet.balance.reconcile(Duration::ZERO).await.unwrap()
 }
 
 async fn differences(app: &InProcess) -> Vec<i64> {
-    let books = app.signet.balance.accounts(&Nobody).await.unwrap();
+    let books = app.signet.balance.accounts().await.unwrap();
     books.accounts.iter().filter(|account| !account.is_well()).map(|account| account.unexplained()).collect()
 }
 
@@ -71,7 +60,7 @@ async fn a_signature_without_a_record_is_an_alarm_until_it_is_accepted() {
         }
         assert!(!differences(&app).await.is_empty());
         let accept = async |kid: Option<&str>| {
-            app.signet.balance.accept_differences(&Nobody, kid, "it was me", &context()).await.unwrap().signatures
+            app.signet.balance.accept_differences(kid, "it was me", &context()).await.unwrap().signatures
         };
         assert_eq!(accept(Some("another key")).await, 0);
         assert_eq!(accept(None).await, 1);
@@ -103,7 +92,7 @@ async fn what_was_signed_and_never_answered_is_settled() {
 #[tokio::test]
 async fn the_report_says_what_is_wrong_with_a_key() {
     let app = InProcess::new().await;
-    let report = async || app.signet.custody.custody(false, &Nobody).await.unwrap();
+    let report = async || app.signet.custody.custody(false).await.unwrap();
     let well = report().await;
     assert!(well.well && well.held, "{:?}", well.wrong);
     assert_eq!((well.tokens[0].keys.len(), well.exceptions.len()), (4, 1));
@@ -122,7 +111,7 @@ async fn the_report_says_what_is_wrong_with_a_key() {
 #[tokio::test]
 async fn a_signed_report_is_verified_offline_by_key_and_nonce() {
     let app = InProcess::new().await;
-    let report = app.signet.custody.custody(true, &Nobody).await.unwrap();
+    let report = app.signet.custody.custody(true).await.unwrap();
     let shown = json!({ "exceptions": report.exceptions });
     let text = app.signet.custody_reports.sign_custody(shown, Some("of today"), &context()).await.unwrap();
     let verifying = |key: HsmKey| VerifyingKey::new(key.public.unwrap());
@@ -138,7 +127,7 @@ async fn a_signed_report_is_verified_offline_by_key_and_nonce() {
 
 /// The next start of the server.
 async fn reconciled_by(signet: &Deployment) -> Reconciliation {
-    signet.balance.reconcile(&Nobody, Duration::ZERO).await.unwrap()
+    signet.balance.reconcile(Duration::ZERO).await.unwrap()
 }
 
 #[tokio::test]
@@ -162,7 +151,7 @@ async fn a_start_reads_only_the_records_that_are_new() {
     // At the stop they are kept at once.
     next.balance.keep_counts().await.unwrap();
     assert_eq!(reconciled_by(&app.another_process()).await.records_read, 0);
-    assert_eq!(next.custody.custody(false, &Nobody).await.unwrap().wrong, [""; 0]);
+    assert_eq!(next.custody.custody(false).await.unwrap().wrong, [""; 0]);
 }
 
 #[tokio::test]
@@ -198,17 +187,17 @@ async fn kept_counts_that_were_falsified_are_found_and_dropped() {
     reconciled_by(&next).await;
     assert!(app.reasons("custody.difference").await.is_empty(), "the server believes what is kept");
 
-    let wrong = next.custody.custody(false, &Nobody).await.unwrap().wrong;
+    let wrong = next.custody.custody(false).await.unwrap().wrong;
     assert!(wrong.iter().any(|wrong| wrong.contains("is not what the audit log says")), "{wrong:?}");
     assert!(wrong.iter().any(|wrong| wrong.contains("signatures were made that have no record")), "{wrong:?}");
-    let accepted = next.balance.accept_differences(&Nobody, None, "the intruder is gone", &context()).await.unwrap();
+    let accepted = next.balance.accept_differences(None, "the intruder is gone", &context()).await.unwrap();
     assert!(accepted.dropped_counts);
     assert_eq!(app.details("custody.recounted").await, ["the intruder is gone"]);
     // The server that had believed them finds them gone as it keeps its own, and tells of the signature.
     next.balance.keep_counts().await.unwrap();
     reconciled_by(&next).await;
     assert_eq!(app.reasons("custody.difference").await, ["signatures_without_record"]);
-    let wrong = next.custody.custody(false, &Nobody).await.unwrap().wrong;
+    let wrong = next.custody.custody(false).await.unwrap().wrong;
     assert!(!wrong.iter().any(|wrong| wrong.contains("is not what the audit log says")), "{wrong:?}");
 }
 
@@ -216,13 +205,13 @@ async fn kept_counts_that_were_falsified_are_found_and_dropped() {
 async fn secrets_that_open_in_one_token_alone_are_told_of() {
     let app = InProcess::new_with_spare().await;
     app.user("ann").await;
-    let report = app.signet.custody.custody(false, &Nobody).await.unwrap();
+    let report = app.signet.custody.custody(false).await.unwrap();
     let alone: Vec<_> = report.alone.iter().map(|(hsm, secrets)| (hsm.as_str(), *secrets)).collect();
     assert_eq!(alone, [("a", app.store.count_seals(&HsmName::new("a")).await.unwrap().secrets)]);
     assert!(report.well && report.notes.iter().any(|note| note.contains("open in HSM token a alone")), "{report:?}");
 
     let two = InProcess::with_tokens(&["a", "b"]).await;
     two.user("ann").await;
-    let report = two.signet.custody.custody(false, &Nobody).await.unwrap();
+    let report = two.signet.custody.custody(false).await.unwrap();
     assert!(report.alone.is_empty() && report.notes.is_empty(), "{report:?}");
 }

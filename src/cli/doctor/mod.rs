@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::admin::{self, Admin, Found};
 use super::{Ended, Output};
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
 use crate::server::api::{Tokens, diagnose};
 use crate::server::{self, Need, NodeHost, Runtime};
 use signet_admin_api::diagnosis::Findings;
@@ -84,6 +84,13 @@ impl Doctor {
 
     /// Opens what a server would.
     async fn examine_here(&self, config: &Config, output: &Output, findings: &mut Findings) {
+        if matches!(&config.store, StoreConfig::Sqlite(file) if !file.exists()) {
+            findings.warn("store", "it is not made yet", "run `signet init`, which makes it with the keys");
+            self.examine_hsm_alone(config, findings).await;
+            // It would not serve, though nothing is wrong.
+            findings.ok = false;
+            return;
+        }
         let need = if self.present_pin { Need::Hsm } else { Need::HsmCarefully };
         let (events, _) = mpsc::unbounded_channel();
         match Runtime::assemble(config.clone(), need, events).await {

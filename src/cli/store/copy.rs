@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::progress::RowProgress;
-use super::super::{Output, operator, table};
+use super::super::{Output, admin, operator, table};
 use crate::config::Config;
 use crate::server::{Destination, StoreCopy};
 use signet_core::keys::hexadecimal;
@@ -44,6 +44,7 @@ struct Compared {
 impl Copy {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         let config = Config::load_with_environment(config)?;
+        let _no_server = admin::lock_without_server(&config, output).await?;
         let copy = StoreCopy::open(&config).await?;
         let done = match self.to {
             Some(url) => {

@@ -119,7 +119,7 @@ async fn report(api: &ApiState) -> Result<CustodyReport, Refused> {
     // It goes through the whole audit log.
     let _one_at_a_time = api.thorough.lock().await;
     let process = &api.process;
-    Ok(view(api.signet.custody.custody(process.has_tls_key, process.others.as_ref()).await?))
+    Ok(view(api.signet.custody.custody(process.has_tls_key).await?))
 }
 
 /// Report where every key lies, what it has signed, and what is wrong
@@ -155,7 +155,6 @@ pub(super) async fn accept(
         return Err(Refused::input("`why` must say why the difference is acceptable"));
     }
     let _one_at_a_time = api.thorough.lock().await;
-    let others = api.process.others.as_ref();
-    let accepted = api.signet.balance.accept_differences(others, key.as_deref(), &why, &caller).await?;
+    let accepted = api.signet.balance.accept_differences(key.as_deref(), &why, &caller).await?;
     Ok(Json(Accepted { accepted: accepted.signatures, counts_dropped: accepted.dropped_counts }))
 }

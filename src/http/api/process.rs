@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use signet_service::custody::balance::Others;
 use signet_store::HsmRate;
 use signet_store_sql::SqlStore;
 
@@ -20,6 +19,4 @@ pub struct Process {
     pub anchor: PathBuf,
     /// What this node may ask its HSM tokens for, where it is no server: that of a server stands in the store.
     pub own_rates: Option<Vec<HsmRate>>,
-    /// The marks of other processes that sign.
-    pub others: Arc<dyn Others>,
 }

@@ -7,21 +7,24 @@
 //!
 //! # What differs for good reasons
 //!
-//! - A signature that is under way, here or in another process of this deployment. It is waited for.
+//! - A signature that is under way. It is waited for.
 //! - One that was given up: the deadline passed, the worker or its store failed. The [`Ledger`]
 //!   knows how many these are at most; how many were signed in fact is seen at rest, and settled.
-//! - What a process that was killed had in hand. It leaves its mark ([`Others`]), and the mark says how many at most.
+//! - What the process before this one had in hand, where it was killed: one process at a time is the node, and each says
+//!   beforehand how much that is at most ([`Left`]).
 //!
 //! Settling makes the difference nought again, so that on a system at rest one signature more is seen.
 //!
 //! # The order of reading
 //!
-//! Records, then the tally, then ledger and marks, then the records again. A signature in the tally whose record is not
-//! in the second reading was thus open in the ledger, or covered by a mark; and a record in the first reading has its
+//! Records, then the tally, then the ledger, then the records again. A signature in the tally whose record is not
+//! in the second reading was thus open in the ledger, or left by the process before; and a record in the first reading has its
 //! signature in the tally.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::custody::comparison::{Comparison, add_tally};
 use crate::custody::ledger::Line;
@@ -32,9 +35,9 @@ use signet_core::keys::{HsmError, HsmName, KeyTally, SignedKind};
 use signet_jose::KeyId;
 use signet_store::StoreError;
 
-/// How many signatures of each kind may be without a record.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Slack {
+/// How many signatures of each kind a process may have under way, without a record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InHand {
     /// Tokens.
     pub tokens: u64,
     /// Checkpoints.
@@ -43,7 +46,7 @@ pub struct Slack {
     pub reports: u64,
 }
 
-impl Slack {
+impl InHand {
     pub(super) const fn of(&self, kind: SignedKind) -> u64 {
         match kind {
             SignedKind::Token => self.tokens,
@@ -64,25 +67,13 @@ impl Slack {
     }
 }
 
-/// What the marks of this deployment's other processes say.
+/// What processes that were this node before left unsettled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OtherProcesses {
-    /// What those that run may have under way; `None` where none runs.
-    pub live: Option<Slack>,
-    /// What those that ended without a word may have had in hand; `None` where there are none.
-    pub ended: Option<Slack>,
+pub struct Left {
+    /// What they may have had in hand when they ended without a word; `None` where each of them ended in order.
+    pub in_hand: Option<InHand>,
     /// Whether one of them ended with the machine: what was counted last may be lost then.
     pub power_lost: bool,
-}
-
-/// Knows of the deployment's other processes.
-pub trait Others: Send + Sync {
-    /// What their marks say now.
-    /// Errors: Where the marks can't be read: then nothing is judged.
-    fn look(&self) -> std::io::Result<OtherProcesses>;
-
-    /// What those that ended had in hand is settled: their marks can go.
-    fn settled(&self);
 }
 
 /// The books of one key and kind.
@@ -148,15 +139,25 @@ module! {
     pub struct SignatureAccounts {
         takes clock, key_admin, settings, audit, keys, store;
         calls ledger: Ledger;
-        keeps recorded: tokio::sync::Mutex<RecordCounts>;
+        keeps recorded: tokio::sync::Mutex<RecordCounts>, left: parking_lot::Mutex<Left>;
     }
 }
 
 impl SignatureAccounts {
+    /// Takes over what processes before this one left; it counts until it is settled.
+    pub fn inherit(&self, left: Left) {
+        *self.left.lock() = left;
+    }
+
+    /// Whether something that others left is not settled yet.
+    pub fn has_inherited(&self) -> bool {
+        self.left.lock().in_hand.is_some()
+    }
+
     /// Compares without writing anything. All is counted from the first record, whatever is kept.
-    /// Errors: [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
-    pub async fn accounts(&self, others: &dyn Others) -> Result<Reconciliation, ChangeError> {
-        let comparison = self.compare_anew(others).await?;
+    /// Errors: [`ChangeError`] where the store can't be read. A token that does not answer is named instead.
+    pub async fn accounts(&self) -> Result<Reconciliation, ChangeError> {
+        let comparison = self.compare_anew().await?;
         let false_counts = RecordCounts::false_counts(self.store.as_ref()).await?;
         Ok(Reconciliation { false_counts, ..comparison.into_reconciliation() })
     }
@@ -164,12 +165,12 @@ impl SignatureAccounts {
     /// Compares, writes differences to the log and the audit log, and settles what is explained where all is at rest. Counts on
     /// from what is kept, and keeps what is counted now and then.
     /// `settled_after`: no signature that was given up longer ago can still be made.
-    /// Errors: [`ChangeError`] where store or marks can't be read. A token that does not answer is named instead.
-    pub async fn reconcile(&self, others: &dyn Others, settled_after: Duration) -> Result<Reconciliation, ChangeError> {
+    /// Errors: [`ChangeError`] where the store can't be read. A token that does not answer is named instead.
+    pub async fn reconcile(&self, settled_after: Duration) -> Result<Reconciliation, ChangeError> {
         let comparison = {
             let mut recorded = self.recorded.lock().await;
             recorded.go_on_from_kept(self.store.as_ref()).await?;
-            let comparison = self.compare(&mut recorded, others, settled_after).await?;
+            let comparison = self.compare(&mut recorded, settled_after).await?;
             recorded.keep(self.store.as_ref(), false).await?;
             comparison
         };
@@ -178,7 +179,7 @@ impl SignatureAccounts {
             self.audit.append(told).await?;
         }
         if comparison.is_at_rest && comparison.silent.is_empty() {
-            self.close_books(&comparison, others).await;
+            self.close_books(&comparison).await;
         }
         Ok(comparison.into_reconciliation())
     }
@@ -195,18 +196,16 @@ impl SignatureAccounts {
     }
 
     /// What was given up is explained now: from here on the books are exact.
-    async fn close_books(&self, comparison: &Comparison, others: &dyn Others) {
+    async fn close_books(&self, comparison: &Comparison) {
         let settled = &mut self.recorded.lock().await.asked_again;
         let is_more = |(hsm, count): (&HsmName, &u64)| *count > settled.get(hsm).copied().unwrap_or(0);
         let has_again = comparison.asked_again.iter().any(is_more);
-        if comparison.page.has_losses() || has_again || comparison.others.ended.is_some() {
+        if comparison.page.has_losses() || has_again || comparison.left.in_hand.is_some() {
             tracing::info!("signatures that were given up or had an unclean end are settled; the books balance");
         }
         self.ledger.forget(&comparison.page);
         settled.clone_from(&comparison.asked_again);
-        if comparison.others.ended.is_some() {
-            others.settled();
-        }
+        *self.left.lock() = Left::default();
     }
 
     /// Explains one signature that was made and has no use, such as a checkpoint that another process was faster with.
@@ -220,12 +219,11 @@ impl SignatureAccounts {
     /// Errors: [`ChangeError`] where the store can't be read or written, or an HSM token does not answer.
     pub async fn accept_differences(
         &self,
-        others: &dyn Others,
         key: Option<&str>,
         why: &str,
         context: &RequestContext,
     ) -> Result<Accepted, ChangeError> {
-        let comparison = self.compare_anew(others).await?;
+        let comparison = self.compare_anew().await?;
         if let Some((hsm, error)) = comparison.silent.first() {
             return Err(ChangeError::Input(format!("HSM token {hsm} does not say what it signed: {error}")));
         }
@@ -255,17 +253,12 @@ impl SignatureAccounts {
         Ok(Accepted { signatures: accepted, dropped_counts })
     }
 
-    async fn compare_anew(&self, others: &dyn Others) -> Result<Comparison, ChangeError> {
+    async fn compare_anew(&self) -> Result<Comparison, ChangeError> {
         let asked_again = self.recorded.lock().await.asked_again.clone();
-        self.compare(&mut RecordCounts::anew(asked_again), others, Duration::ZERO).await
+        self.compare(&mut RecordCounts::anew(asked_again), Duration::ZERO).await
     }
 
-    async fn compare(
-        &self,
-        recorded: &mut RecordCounts,
-        others: &dyn Others,
-        settled_after: Duration,
-    ) -> Result<Comparison, ChangeError> {
+    async fn compare(&self, recorded: &mut RecordCounts, settled_after: Duration) -> Result<Comparison, ChangeError> {
         let read_before = recorded.read;
         // The first counting may take long; the comparison is short.
         recorded.count(self.store.as_ref(), self.clock.now()).await?;
@@ -276,16 +269,15 @@ impl SignatureAccounts {
         let asked_again: BTreeMap<HsmName, u64> =
             self.key_admin.tokens().into_iter().map(|hsm| (hsm.clone(), self.key_admin.asked_again(&hsm))).collect();
         let page = self.ledger.page();
-        let look = others.look();
-        let others = look.map_err(|error| ChangeError::Input(format!("the marks of processes: {error}")))?;
+        let left = *self.left.lock();
         let after = recorded.count(self.store.as_ref(), self.clock.now()).await?;
-        let is_at_rest = page.is_same_as(&page_before) && page.is_at_rest(settled_after) && others.live.is_none();
+        let is_at_rest = page.is_same_as(&page_before) && page.is_at_rest(settled_after);
         let mut comparison = Comparison {
             accounts: Vec::new(),
             settleable: Vec::new(),
             is_at_rest,
             page,
-            others,
+            left,
             asked_again,
             tallies,
             silent,

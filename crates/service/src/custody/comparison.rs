@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::custody::balance::{Account, OtherProcesses, Reconciliation, Slack};
+use crate::custody::balance::{Account, Left, Reconciliation};
 use crate::custody::ledger::{Line, Page};
 use crate::custody::record_counts::{Counts, KINDS};
 use signet_core::audit::Reason;
@@ -12,11 +12,11 @@ use signet_jose::KeyId;
 /// One comparison, before anything is written of it.
 pub(super) struct Comparison {
     pub(super) accounts: Vec<Account>,
-    /// Of each account, how much `open` holds that was given up or had ended, and can be settled.
+    /// Of each account, how much `open` holds that was given up or left by others, and can be settled.
     pub(super) settleable: Vec<u64>,
     pub(super) is_at_rest: bool,
     pub(super) page: Page,
-    pub(super) others: OtherProcesses,
+    pub(super) left: Left,
     pub(super) asked_again: BTreeMap<HsmName, u64>,
     pub(super) tallies: BTreeMap<KeyId, KeyTally>,
     pub(super) silent: Vec<(HsmName, String)>,
@@ -56,8 +56,8 @@ impl Comparison {
             (before.get(line).copied().unwrap_or_default(), after.get(line).copied().unwrap_or_default());
         let made = self.tallies.get(&line.0).map_or(0, |tally| tally.signed(line.1));
         let left = |counts: Counts| signed(made).saturating_sub(signed(counts.records)).saturating_sub(counts.settled);
-        let of = |slack: Option<Slack>| slack.map_or(0, |slack| slack.of(line.1));
-        let settleable = self.page.open(line) + again + of(self.others.ended);
+        let inherited = self.left.in_hand.map_or(0, |in_hand| in_hand.of(line.1));
+        let settleable = self.page.open(line) + again + inherited;
         // Fewer than were recorded before they were counted: records that came since explain nothing.
         let difference = if left(before) < 0 { left(before) } else { left(after).max(0) };
         self.settleable.push(settleable);
@@ -67,7 +67,7 @@ impl Comparison {
             made,
             recorded: after.records,
             explained: after.settled,
-            open: settleable + of(self.others.live),
+            open: settleable,
             difference,
             alarm: after.alarmed - after.accepted,
         });
@@ -76,7 +76,7 @@ impl Comparison {
     /// Whether the whole of a difference has a good reason: counting begins now, or the machine lost its power, and
     /// with it the last second of the count.
     pub(super) fn is_excused(&self, account: &Account) -> bool {
-        !self.has_begun || (account.difference < 0 && self.others.power_lost)
+        !self.has_begun || (account.difference < 0 && self.left.power_lost)
     }
 
     /// What of a difference is settled now, and why: only at rest, when nothing is under way.
@@ -88,10 +88,10 @@ impl Comparison {
             return Some((account.difference, Reason::Baseline));
         }
         if account.difference < 0 {
-            return self.others.power_lost.then_some((account.difference, Reason::PowerLost));
+            return self.left.power_lost.then_some((account.difference, Reason::PowerLost));
         }
         let count = account.difference.min(signed(settleable));
-        let reason = if self.others.ended.is_some() { Reason::UncleanEnd } else { Reason::RequestLost };
+        let reason = if self.left.in_hand.is_some() { Reason::UncleanEnd } else { Reason::RequestLost };
         (count > 0).then_some((count, reason))
     }
 

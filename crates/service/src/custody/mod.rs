@@ -9,7 +9,7 @@ pub mod report;
 
 use std::collections::BTreeMap;
 
-use crate::custody::balance::{Account, Others, Reconciliation};
+use crate::custody::balance::{Account, Reconciliation};
 use crate::hsm_membership::{Membership, membership};
 use crate::{ChangeError, SignatureAccounts};
 use signet_core::keys::{
@@ -167,9 +167,9 @@ impl CustodyCheck {
     /// Asks every HSM token for its keys and judges them, and compares signatures with records.
     /// Errors: [`ChangeError`] where the store does not answer. A token that does not answer is wrong: custody that
     /// can't be seen is not claimed.
-    pub async fn custody(&self, has_tls_key: bool, others: &dyn Others) -> Result<CustodyReport, ChangeError> {
+    pub async fn custody(&self, has_tls_key: bool) -> Result<CustodyReport, ChangeError> {
         let keys = self.keys.keys().await?;
-        let books = self.balance.accounts(others).await?;
+        let books = self.balance.accounts().await?;
         let (mut tokens, mut wrong, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         let members = self.membership.hsm_members().await?;
         for hsm in self.key_admin.tokens() {

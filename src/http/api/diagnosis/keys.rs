@@ -31,7 +31,7 @@ pub(super) async fn examine(api: &ApiState, tokens: &Tokens, findings: &mut Find
 
 async fn examine_custody(api: &ApiState, findings: &mut Findings) {
     let process = &api.process;
-    let report = match api.signet.custody.custody(process.has_tls_key, process.others.as_ref()).await {
+    let report = match api.signet.custody.custody(process.has_tls_key).await {
         Ok(report) => report,
         Err(error) => return findings.error("custody", error),
     };
