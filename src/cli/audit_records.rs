@@ -95,7 +95,11 @@ fn newest(records: &mut Vec<AuditRecord>, last: usize) {
 fn row(record: &AuditRecord) -> [String; 6] {
     let text = |name: &str| record.more.get(name).and_then(|value| value.as_str()).map(str::to_owned);
     let about = [text("user"), text("client"), text("key"), text("factor")].into_iter().flatten().collect::<Vec<_>>();
-    let why = [text("reason"), text("change"), text("detail")].into_iter().flatten().collect::<Vec<_>>();
+    let detail = text("detail").unwrap_or_default();
+    // Many details begin with the change.
+    let change = text("change").filter(|change| !detail.starts_with(change.as_str()));
+    let why = [text("reason"), change, Some(detail).filter(|detail| !detail.is_empty())];
+    let why = why.into_iter().flatten().collect::<Vec<_>>();
     let by = text("operator").or_else(|| text("client_address")).unwrap_or_default();
     let (at, event, outcome) = (record.at.clone(), record.event.clone(), record.outcome.clone());
     [at, event, outcome, about.join(" "), by, why.join(": ")]

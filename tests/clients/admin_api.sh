@@ -34,3 +34,14 @@ if grep -q 'Unresolvable' "$folder/schema.log"; then
 else
     echo 'ok the document describes all that it refers to'
 fi
+
+# A generator that is not ours makes a client of the document, and that one is used.
+/usr/bin/python3 -m venv --system-site-packages "$folder/generator"
+"$folder/generator/bin/python" -m pip --quiet --disable-pip-version-check install --no-deps --require-hashes --requirement openapi_client.txt
+clients=$PWD
+curl --silent --show-error --fail "$address/api/openapi.json" > "$folder/openapi.json"
+if ! (cd "$folder" && generator/bin/openapi-python-client generate --path openapi.json > generator.log 2>&1 &&
+    generator/bin/python "$clients/openapi_client.py" signet-admin-api-client "$address") 2> "$folder/generated.log"; then
+    cat "$folder/generator.log" "$folder/generated.log" >&2
+    echo 'FAIL no client can be generated from the document, or it does not work'
+fi
