@@ -24,7 +24,7 @@ use signet_jose::Algorithm;
 use signet_jose::clock::Timestamp;
 use signet_store::{HsmMember, SealCount, SecretCursor, StoredLogins};
 
-/// SealedCopies that are removed at once.
+/// Seals that are removed at once.
 const REMOVED_AT_ONCE: u32 = 500;
 
 /// How long sealing goes on before it says how far it is.
@@ -101,7 +101,7 @@ pub struct SealedMore {
 pub struct RetiredHsm {
     /// The token's name.
     pub name: HsmName,
-    /// SealedCopies that were removed just now.
+    /// Seals that were removed just now.
     pub removed_seals: u64,
     /// Until when its keys stay published; then its `[[hsm]]` can be removed.
     pub published_until: String,

@@ -80,7 +80,7 @@ pub struct Resealed {
 }
 
 module! {
-    /// SealedCopies for each HSM token what it lacks.
+    /// Seals for each HSM token what it lacks.
     pub struct Resealing {
         takes clock, key_admin, hsm_health, vault, keys, leases, nodes, membership, secrets_at_rest, secret, transports;
         calls decoys: Decoys, members: Members, state: ResealState;
@@ -88,7 +88,7 @@ module! {
 }
 
 impl Resealing {
-    /// SealedCopies for an HSM token what it lacks, with a pause after each.
+    /// Seals for an HSM token what it lacks, with a pause after each.
     /// Errors: [`ChangeError`] where no token opens or this one does not seal: what was done stays.
     pub async fn reseal(&self, hsm: &HsmName, pause: Duration) -> Result<Resealed, ChangeError> {
         Ok(self.reseal_from(hsm, None, pause, None).await?.0)
