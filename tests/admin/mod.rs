@@ -7,6 +7,7 @@ mod operations;
 pub(crate) mod operators;
 mod records;
 mod remote;
+mod repeated;
 mod socket;
 
 use std::time::Duration;

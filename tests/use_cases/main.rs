@@ -34,6 +34,7 @@ mod factors;
 mod four_eyes;
 mod hsm_logins;
 mod hsm_membership;
+mod idempotency;
 mod issuing;
 mod joining;
 mod key_ring;

@@ -72,6 +72,7 @@ takings! { $
     factor_life: dyn signet_store::FactorLife = ports.store;
     factors: dyn signet_store::Factors = ports.store;
     grants: dyn signet_store::Grants = ports.store;
+    idempotency_keys: dyn signet_store::IdempotencyKeys = ports.store;
     joins: dyn signet_store::Joins = ports.store;
     keys: dyn signet_store::Keys = ports.store;
     leases: dyn signet_store::Leases = ports.store;

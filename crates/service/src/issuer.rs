@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clients::registry::ClientRegistry;
 use crate::factors::Factors;
 use crate::hsm_membership::intake::EnvelopeIntake;
+use crate::idempotency::RequestsOnce;
 use crate::ids::Ids;
 use crate::issuing::Issuing;
 use crate::issuing::introspection::Introspection;
@@ -43,6 +44,8 @@ pub struct Issuer {
     pub four_eyes: Arc<FourEyes>,
     /// What tokens are worth at the admin API.
     pub operator_tokens: Arc<OperatorTokens>,
+    /// What tells a repeated request.
+    pub requests_once: Arc<RequestsOnce>,
     /// The tokens.
     pub issuing: Arc<Issuing>,
     /// The validation server for Yubico OTPs.
@@ -80,6 +83,7 @@ impl Issuer {
             otp_validation: OtpValidation::new(base, &factors.lifecycle, &rights, &sign_in.decoys),
             ids: base.ids.clone(),
             four_eyes,
+            requests_once: RequestsOnce::new(base),
             operator_tokens: OperatorTokens::new(base, &maker),
             accounts,
             client_authenticator,

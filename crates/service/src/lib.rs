@@ -10,6 +10,7 @@
 //! | [`factors`] | what a person proves themselves by |
 //! | [`operators`] | who an operator is by a token, and whom an operator may touch |
 //! | [`four_eyes`] | whether what one operator adds waits for another |
+//! | [`idempotency`] | whether a request was made before |
 //! | [`otp_validation`] | whether an OTP that another service was shown is good |
 //! | [`key_ring`] | which keys sign, from when to when |
 //! | [`hsm_membership`] | which HSM tokens belong to the deployment, and what is sealed for each |
@@ -44,6 +45,7 @@ pub mod four_eyes;
 mod hashing;
 pub mod hsm_logins;
 pub mod hsm_membership;
+pub mod idempotency;
 mod ids;
 mod issuer;
 pub mod issuing;

@@ -34,6 +34,7 @@ mod factors;
 mod failpoints;
 mod grants;
 mod group;
+mod idempotency;
 mod joins;
 mod key_ring;
 mod keys;
@@ -234,6 +235,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         envelopes::TEXTS,
         factor_life::TEXTS,
         factors::TEXTS,
+        idempotency::TEXTS,
         joins::TEXTS,
         key_ring::TEXTS,
         leases::TEXTS,

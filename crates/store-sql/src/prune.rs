@@ -12,12 +12,13 @@ use signet_jose::clock::Timestamp;
 use signet_store::StoreError;
 
 /// What is deleted, the oldest first, where nobody has it in hand. Refresh tokens go with their grants, by their foreign key.
-pub(super) static EACH: LazyLock<[Text; 4]> = LazyLock::new(|| {
+pub(super) static EACH: LazyLock<[Text; 5]> = LazyLock::new(|| {
     [
         ("grants", "id", "expires_at"),
         ("revocations", "jti", "expires_at"),
         ("sessions", "id", "expires_at"),
         ("spent_challenges", "challenge", "until"),
+        ("idempotency_keys", "key_hash", "kept_until"),
     ]
     .map(|(table, id, until)| {
         Text::passing_over(&format!(

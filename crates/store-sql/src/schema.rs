@@ -30,6 +30,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "hsm_logins", script: include_str!("migrations/0003_hsm_logins.sql") },
     Migration { version: 4, name: "envelopes", script: include_str!("migrations/0004_envelopes.sql") },
     Migration { version: 5, name: "rules", script: include_str!("migrations/0005_rules.sql") },
+    Migration { version: 6, name: "idempotency_keys", script: include_str!("migrations/0006_idempotency_keys.sql") },
 ];
 
 impl Migration {

@@ -254,6 +254,10 @@ tables! {
         tenant: Text, jti: Text, expires_at: Number, revoked_at: Number,
         version: Number, mac_key: Number beside, mac: Bytes beside
     }
+    idempotency_keys Copied [tenant, key_hash] {
+        tenant: Text, key_hash: Bytes, operator: Text, operation: Text, body_hash: Bytes, node: Text,
+        claimed_at: Number, kept_until: Number, status: Number, location: Text
+    }
     audit_records InBackups [node, sequence] {
         node: Text, sequence: Number, tenant: Text, at: Number, text: Text, hash: Bytes
     }

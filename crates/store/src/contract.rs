@@ -6,9 +6,9 @@
 //! same time. So whatever begins after the end was acknowledged finds it.
 
 use super::{
-    AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, Joins, Keys, Leases, Logins,
-    Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, Rules, SecretsAtRest, Sessions, Stock, Throttles,
-    Users,
+    AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, IdempotencyKeys, Joins, Keys,
+    Leases, Logins, Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, Rules, SecretsAtRest, Sessions,
+    Stock, Throttles, Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -44,5 +44,6 @@ all_of!(
     Throttles,
     Revocations,
     Rules,
+    IdempotencyKeys,
     AuditLog,
 );

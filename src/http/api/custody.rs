@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::{ApiState, Body, Caller, Created, Faults, Refused};
+use super::{ApiState, Body, Caller, Faults, Refused};
 use signet_admin_api::custody::{
     Acceptance, Accepted, Account, AuditEnd, CustodyReport, KeyAttributes, KeyCustody, NewSignedReport, SealedSecrets,
     SignedCount, SignedReport, TokenCustody, TokenInfo, UnknownKey,
@@ -131,16 +131,16 @@ pub(super) async fn show(State(api): State<ApiState>) -> Result<Json<CustodyRepo
 
 /// Make a report that the audit key signs inside the HSM, for an auditor
 #[utoipa::path(post, path = "/custody/reports", tag = "custody", operation_id = "signCustodyReport",
-    request_body = NewSignedReport, responses((status = 201, body = SignedReport), Faults))]
+    request_body = NewSignedReport, responses((status = 200, body = SignedReport), Faults))]
 pub(super) async fn sign(
     State(api): State<ApiState>,
     Caller(caller): Caller,
     Body(new): Body<NewSignedReport>,
-) -> Result<Created<SignedReport>, Refused> {
+) -> Result<Json<SignedReport>, Refused> {
     let report = report(&api).await?;
     let shown = serde_json::to_value(&report).map_err(|error| Refused::input(error.to_string()))?;
     let custody = api.signet.custody_reports.sign_custody(shown, new.nonce.as_deref(), &caller).await?;
-    Ok(Created(SignedReport { custody, well: report.well, wrong: report.wrong }))
+    Ok(Json(SignedReport { custody, well: report.well, wrong: report.wrong }))
 }
 
 /// Accept the differences that an alarm was raised for, once it is known where they come from

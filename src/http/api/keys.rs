@@ -157,6 +157,15 @@ pub(super) async fn list(State(api): State<ApiState>) -> Result<Json<Page<Key>>,
     Ok(Json(Page { items, next: None }))
 }
 
+/// Show a key
+#[utoipa::path(get, path = "/keys/{kid}", tag = "keys", operation_id = "showKey",
+    params(("kid" = String, Path, description = "The key's name")), responses((status = 200, body = Key), Faults))]
+pub(super) async fn show(State(api): State<ApiState>, Named(kid): Named<String>) -> Result<Json<Key>, Refused> {
+    let keys = api.signet.ports().store.keys().await?;
+    let key = keys.iter().find(|key| key.key_id.as_str() == kid);
+    key.map(|key| Json(view(key, &api))).ok_or_else(|| Refused::not_found(format!("there is no key `{kid}`")))
+}
+
 /// Generate a token-signing key inside an HSM token
 ///
 /// The first of its algorithm is active: it signs where `tokens.algorithm` names that algorithm. A further one is published, and signs

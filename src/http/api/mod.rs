@@ -15,6 +15,7 @@ mod factors;
 mod four_eyes;
 mod host;
 mod hsm;
+mod idempotency;
 mod keys;
 mod lists;
 mod nodes;
@@ -159,6 +160,7 @@ fn hsm_operations() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(keys::list, keys::generate))
         .routes(routes!(keys::rotate))
+        .routes(routes!(keys::show))
         .routes(routes!(keys::foresee, keys::revoke))
         .routes(routes!(keys::replace))
         .routes(routes!(hsm::list))
@@ -172,23 +174,28 @@ fn hsm_operations() -> OpenApiRouter<ApiState> {
 fn described() -> (Router<ApiState>, OpenApi) {
     let (router, mut document) = operations().split_for_parts();
     permission::describe(&mut document);
+    idempotency::describe(&mut document);
     (router, document)
 }
 
 /// The router of the admin API. Whoever asks is put beside each request by the listener, as an [`Operator`].
 pub fn router(state: ApiState) -> Router {
-    let (router, document) = described();
+    let (router, mut document) = described();
+    let once = idempotency::Once { api: state.clone(), creating: Arc::new(idempotency::paths(&mut document)) };
     let scopes = permission::scopes_of(&document);
     let document = documents::Served::new(&document);
     let operations = router
+        .route_layer(middleware::from_fn_with_state(once, idempotency::once))
         .route_layer(middleware::from_fn_with_state(Arc::new(scopes), permission::judge))
         .route("/api/openapi.json", axum::routing::get(move || std::future::ready(document.answer())))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
         .with_state(state.clone());
-    // Around the router as a whole: who judges the condition of a PATCH asks the GET of the same path.
+    // Around the router as a whole: who judges the condition of a PATCH asks the GET of the same path, and who repeats a POST that of
+    // what was made.
     Router::new()
         .fallback_service(operations)
+        .layer(middleware::from_fn(idempotency::show_again))
         .layer(middleware::from_fn_with_state(state.clone(), preconditions::judge))
         .layer(middleware::from_fn_with_state(state, operator::attach))
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::body::Named;
-use super::{ApiState, Body, Caller, Created, Faults, Refused};
+use super::{ApiState, Body, Caller, Faults, Refused};
 use signet_admin_api::ProblemKind;
 use signet_admin_api::nodes::{AdmittedNode, HsmDemand, NewAdmission, Node, NodeState, Nodes, RetiredNode};
 use signet_service::{JoinError, nodes};
@@ -61,15 +61,17 @@ pub(super) async fn retire(
 }
 
 /// Let a node in that shows this code: it is given the deployment's secret, encrypted to its HSM token
+///
+/// Done again, it is given the secret once more.
 #[utoipa::path(post, path = "/admissions", tag = "nodes", operation_id = "admitNode", request_body = NewAdmission,
-    responses((status = 201, body = AdmittedNode), Faults))]
+    responses((status = 200, body = AdmittedNode), Faults))]
 pub(super) async fn admit(
     State(api): State<ApiState>,
     Caller(caller): Caller,
     Body(NewAdmission { code }): Body<NewAdmission>,
-) -> Result<Created<AdmittedNode>, Refused> {
+) -> Result<Json<AdmittedNode>, Refused> {
     let admitted = api.signet.joining.admit(&code, &caller).await?;
-    Ok(Created(AdmittedNode { hsm: admitted.hsm.to_string(), node: admitted.node, code: admitted.code }))
+    Ok(Json(AdmittedNode { hsm: admitted.hsm.to_string(), node: admitted.node, code: admitted.code }))
 }
 
 impl From<JoinError> for Refused {

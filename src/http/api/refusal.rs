@@ -6,6 +6,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::IntoResponses;
 
+use signet_admin_api::clients::Client;
+use signet_admin_api::factors::{Enrolled, Factor};
+use signet_admin_api::keys::Key;
+use signet_admin_api::otp_validation::{OtpClient, OtpKey};
+use signet_admin_api::users::User;
 use signet_admin_api::{Problem, ProblemKind};
 use signet_core::admin::AdminScope;
 use signet_service::{ChangeError, InitialiseError, MembershipError, Unavailable};
@@ -20,11 +25,17 @@ pub(super) struct Refused {
     problem: Problem,
     /// What `WWW-Authenticate` says (RFC 6750 §3): to whoever asks by a token, or should.
     challenge: Option<String>,
+    /// Whether it may have been done all the same: the store did not say.
+    outcome_is_unknown: bool,
 }
+
+/// Beside an answer: nobody knows whether what was asked for was done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OutcomeUnknown;
 
 impl Refused {
     pub(super) fn new(kind: ProblemKind, status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { problem: Problem::new(kind, status.as_u16(), detail), challenge: None }
+        Self { problem: Problem::new(kind, status.as_u16(), detail), challenge: None, outcome_is_unknown: false }
     }
 
     /// 401: who asks is not known. `error` is a code of RFC 6750 §3.1 or RFC 9470, where a token was shown.
@@ -45,6 +56,17 @@ impl Refused {
         let challenge = format!("Bearer realm=\"{REALM}\", error=\"insufficient_scope\", scope=\"{scope}\"");
         let refused = Self::new(ProblemKind::Forbidden, StatusCode::FORBIDDEN, detail);
         Self { challenge: by_token.then_some(challenge), ..refused }
+    }
+
+    /// 400: it can't be read.
+    pub(super) fn unreadable(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::Invalid, StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// The body can't be read, mostly for its length.
+    pub(super) fn too_long(status: StatusCode) -> Self {
+        let what = if status == StatusCode::PAYLOAD_TOO_LARGE { "is too long" } else { "could not be read" };
+        Self::new(ProblemKind::Invalid, status, format!("the body {what}"))
     }
 
     /// 422: what was asked for can't be.
@@ -86,7 +108,9 @@ impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error.failure {
-            StoreFailure::Unavailable(_) | StoreFailure::Busy(_) | StoreFailure::NoRowKeys => Self::unavailable(detail),
+            // A commit whose answer was lost is among these.
+            StoreFailure::Unavailable(_) => Self { outcome_is_unknown: true, ..Self::unavailable(detail) },
+            StoreFailure::Busy(_) | StoreFailure::NoRowKeys => Self::unavailable(detail),
             // Only a person's decision ends these.
             StoreFailure::Corrupt(_)
             | StoreFailure::Forged { .. }
@@ -141,17 +165,55 @@ impl IntoResponse for Refused {
         if let Some(challenge) = self.challenge.and_then(|text| HeaderValue::from_str(&text).ok()) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
+        if self.outcome_is_unknown {
+            response.extensions_mut().insert(OutcomeUnknown);
+        }
         response
     }
 }
 
-/// What was made, 201.
+/// What can be read again.
+pub(super) trait Addressed {
+    /// The parts of its path below `/api/v1`.
+    fn address(&self) -> [String; 2];
+}
+
+macro_rules! addressed {
+    ($($Thing:ty: $list:literal, $name:ident$(.$of:ident)?;)+) => {
+        $(impl Addressed for $Thing {
+            fn address(&self) -> [String; 2] {
+                [$list.to_owned(), self.$name$(.$of)?.to_string()]
+            }
+        })+
+    };
+}
+
+addressed! {
+    User: "users", name;
+    Factor: "factors", id;
+    Enrolled: "factors", factor.id;
+    Client: "clients", client_id;
+    OtpClient: "otp-clients", id;
+    OtpKey: "otp-keys", public_id;
+    Key: "keys", kid;
+}
+
+/// What was made, 201, with where it is.
 pub(super) struct Created<T>(pub(super) T);
 
-impl<T: Serialize> IntoResponse for Created<T> {
+impl<T: Serialize + Addressed> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
-        (StatusCode::CREATED, Json(self.0)).into_response()
+        let location = location(&self.0.address());
+        let mut response = (StatusCode::CREATED, Json(self.0)).into_response();
+        response.headers_mut().extend(location.map(|location| (header::LOCATION, location)));
+        response
     }
+}
+
+fn location(address: &[String]) -> Option<HeaderValue> {
+    let mut url = url::Url::parse("http://signet/api/v1").ok()?;
+    url.path_segments_mut().ok()?.extend(address);
+    HeaderValue::from_str(url.path()).ok()
 }
 
 /// The faults that every operation can end in.

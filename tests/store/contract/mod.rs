@@ -7,6 +7,7 @@ mod clients;
 mod deployment;
 mod factors;
 mod grants;
+mod idempotency;
 mod key_ring;
 mod logins;
 mod otp_validation;
@@ -86,6 +87,7 @@ on_every_store!(
     grants::a_disabled_clients_many_families_end_and_an_enabled_ones_stay,
     grants::pruning_forgets_what_expired_and_nothing_else,
     grants::a_revoked_token_stays_revoked_until_pruned,
+    idempotency::a_key_stands_for_one_request_until_its_time_is_over,
     secrets::the_deployment_secret_is_kept_once,
     secrets::a_removed_deployment_secret_gets_no_successor,
     secrets::what_a_token_lacks_is_listed_page_by_page,
