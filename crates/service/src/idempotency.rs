@@ -52,7 +52,7 @@ pub enum Known {
 /// A request that is in hand, until this is dropped.
 #[derive(Debug)]
 pub struct Claim {
-    row: RequestClaim,
+    row: Box<RequestClaim>,
     _in_hand: InHand,
 }
 
@@ -105,7 +105,7 @@ impl RequestsOnce {
             outcome: None,
         };
         Ok(match self.idempotency_keys.claim_request(&row).await? {
-            None => Known::Not(Claim { row, _in_hand: in_hand }),
+            None => Known::Not(Claim { row: Box::new(row), _in_hand: in_hand }),
             Some(there) => judge(&row, there),
         })
     }
