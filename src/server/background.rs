@@ -23,6 +23,8 @@ const TRY_SUSPENDED_EVERY: Duration = Duration::from_millis(50);
 const RESEAL_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether envelopes wait for this node's HSM tokens.
 const TAKE_ENVELOPES_EVERY: Duration = Duration::from_millis(200);
+/// How often rows that were refused are recorded.
+const TELL_REFUSED_EVERY: Duration = Duration::from_secs(5);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -57,6 +59,11 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
             if let Err(error) = balance(&signet, settled_after, in_hand.as_deref()).await {
                 tracing::warn!(%error, "signatures and records could not be compared; the next comparison covers it");
             }
+        }
+    });
+    every(&mut tasks, TELL_REFUSED_EVERY, signet, |signet| async move {
+        if let Err(error) = signet.refused_rows.record().await {
+            tracing::warn!(%error, "rows that were refused could not be recorded; that is tried again");
         }
     });
     every(&mut tasks, PRUNE_EVERY, signet, |signet| async move {

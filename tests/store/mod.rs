@@ -9,6 +9,7 @@ mod clock;
 mod contract;
 mod copy;
 mod faults;
+mod forged_lists;
 mod forged_rows;
 mod nobody;
 mod opening;

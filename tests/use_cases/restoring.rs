@@ -99,6 +99,41 @@ async fn what_had_ended_is_ended_again_once_and_what_was_given_is_not_given() {
     assert_eq!(again, signet_service::restoring::EndedAgain::default());
 }
 
+/// Whoever wrote one row past Signet keeps nobody from ending all the others.
+#[tokio::test]
+async fn a_forged_row_is_told_of_and_the_rest_is_ended_again() {
+    let (app, _) = inhabited().await;
+    let (users, clients) = (&app.issuer.accounts, &app.issuer.clients);
+    let before = app.store.head().await.unwrap().sequence;
+    let ids = [users.find_user("gone").await.unwrap().id, users.find_user("off").await.unwrap().id];
+    for name in ["off", "back"] {
+        users.enable_user(name, false, &context()).await.unwrap();
+    }
+    clients.enable_client("closed", false, &context()).await.unwrap();
+    users.remove_user("gone", &context()).await.unwrap();
+    let told = since(&app, before).await;
+    app.user("gone").await;
+    app.forge(&format!("UPDATE users SET id = '{}', roles = '[\"admin\"]' WHERE name = 'gone'", ids[0])).await;
+    app.forge("UPDATE users SET enabled = 1, roles = '[\"admin\"]' WHERE name = 'off'").await;
+    users.enable_user("back", true, &context()).await.unwrap();
+    clients.enable_client("closed", true, &context()).await.unwrap();
+
+    let ended = app.signet.restoring.end_again(&told, &context()).await.unwrap();
+    assert_eq!(ended.refused.iter().collect::<Vec<_>>(), [&format!("users default {}", ids[1])]);
+    assert_eq!(ended.removed, BTreeMap::from([(Noun::User, 1)]), "what does not verify can be removed");
+    assert_eq!(ended.disabled, BTreeMap::from([(Noun::User, 1), (Noun::Client, 1)]));
+    // On the record once, for as long as it is there.
+    let refused = &app.signet.refused_rows;
+    for _ in 0..2 {
+        refused.record().await.unwrap();
+        let named: Vec<String> = refused.list().await.unwrap().into_iter().map(|row| row.id).collect();
+        assert_eq!(named, [format!("default {}", ids[1])]);
+    }
+    let records = app.store.own_records(1, 1000).await.unwrap();
+    let told: Vec<_> = records.iter().filter(|record| record.text.contains("row.refused")).collect();
+    assert!(told.len() == 1 && told[0].text.contains(ids[1].as_str()), "{told:?}");
+}
+
 #[tokio::test]
 async fn what_had_been_removed_is_removed_again_where_it_is_there() {
     let (app, phone) = inhabited().await;

@@ -19,6 +19,7 @@ use crate::issuer::{Issuer, Issuers};
 use crate::key_ring::KeyRing;
 use crate::nodes::NodeRegistry;
 use crate::readiness::Readiness;
+use crate::refused_rows::RefusedRows;
 use crate::restoring::Restoring;
 use crate::{
     AuditTrail, Base, Ledger, Members, Ports, ReadinessState, ResealState, Settings, SignatureAccounts, Signatures,
@@ -59,6 +60,8 @@ pub struct Deployment {
     pub custody_reports: Arc<CustodyReports>,
     /// What signs statements over backups.
     pub backups: Arc<Backups>,
+    /// What tells of rows that do not verify.
+    pub refused_rows: Arc<RefusedRows>,
     /// What ends again what had ended, after a restore.
     pub restoring: Arc<Restoring>,
     /// Whether each signature has its record.
@@ -98,6 +101,7 @@ impl Deployment {
             custody: CustodyCheck::new(&base, &balance),
             custody_reports: CustodyReports::new(&base, &signatures),
             backups: Backups::new(&base, &signatures),
+            refused_rows: RefusedRows::new(&base),
             restoring: Restoring::new(&base, &key_ring.changes),
             readiness: Readiness::new(&base, &signatures, &key_ring.trials, &intake, &state),
             issuers: Issuers::new(issuer),

@@ -57,6 +57,7 @@ pub mod otp_validation;
 mod pages;
 mod ports;
 pub mod readiness;
+pub mod refused_rows;
 pub mod restoring;
 mod rows;
 pub mod sessions;

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::{ChangeError, KeyChanges};
-use signet_core::audit::since::{Fate, Noun, Since, Thing};
+use signet_core::audit::since::{Fate, Noun, RevokedToken, Since, Thing};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, TenantId};
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_core::mfa::{FactorId, Spending, UsedFactor};
-use signet_store::{AuditOnOutcome, ClientId, Factor, UserId};
+use signet_jose::clock::Timestamp;
+use signet_store::{AuditOnOutcome, ClientId, Factor, StoreError, StoreFailure, UserId};
 
 module! {
     /// Ends again what had ended.
@@ -34,18 +35,23 @@ pub struct EndedAgain {
     pub keys: BTreeSet<String>,
     /// Access tokens that were revoked.
     pub tokens: u64,
+    /// What was left as it is, because its row does not verify: it grants nothing. Each with its table.
+    pub refused: BTreeSet<String>,
 }
 
 /// What is told of each change.
 const AGAIN: &str = "ended again after a restore, as the export of the audit log says";
 
 impl Restoring {
-    /// Ends again what an export says had ended, as far as the store has it; doing it twice does it once.
+    /// Ends again what an export says had ended, as far as the store has it; doing it twice does it once. What stands in a row that
+    /// does not verify is removed where it had been, and otherwise left: it grants nothing.
     /// Errors: [`ChangeError`]: some of it may be ended then, and the same call goes on.
     pub async fn end_again(&self, since: &Since, context: &RequestContext) -> Result<EndedAgain, ChangeError> {
         let mut ended = EndedAgain::default();
         for (thing, fate) in &since.fates {
-            self.end_thing(thing, fate, context, &mut ended).await?;
+            if let Err(error) = self.end_thing(thing, fate, context, &mut ended).await {
+                ended.refused.insert(refused_row(error)?);
+            }
         }
         let keys = self.keys.keys().await?;
         for key in keys.iter().filter(|key| since.revoked_keys.contains(key.key_id.as_str())) {
@@ -56,17 +62,29 @@ impl Restoring {
         }
         let longest = self.longest_lifetime(&keys).await?;
         for token in &since.revoked_tokens {
-            let tenant = TenantId::new(&token.tenant);
-            let mut told = self.told(Event::TokenRevoked, &token.tenant, context).detail(AGAIN);
-            told.jti = Some(token.jti.clone());
-            let expires_at = token.at.plus(longest);
-            if expires_at > self.clock.now() && !self.revocations.is_revoked(&tenant, &token.jti).await? {
-                let at = self.clock.now();
-                self.revocations.revoke_token(&tenant, &token.jti, expires_at, at, vec![told]).await?;
-                ended.tokens = ended.tokens.saturating_add(1);
+            match self.revoke(token, token.at.plus(longest), context).await {
+                Ok(is_revoked) => ended.tokens = ended.tokens.saturating_add(u64::from(is_revoked)),
+                Err(error) => drop(ended.refused.insert(refused_row(error)?)),
             }
         }
         Ok(ended)
+    }
+
+    /// Revokes an access token; `false` where it has expired, or is revoked.
+    async fn revoke(
+        &self,
+        token: &RevokedToken,
+        expires_at: Timestamp,
+        context: &RequestContext,
+    ) -> Result<bool, ChangeError> {
+        let (tenant, at) = (TenantId::new(&token.tenant), self.clock.now());
+        if expires_at <= at || self.revocations.is_revoked(&tenant, &token.jti).await? {
+            return Ok(false);
+        }
+        let mut told = self.told(Event::TokenRevoked, &token.tenant, context).detail(AGAIN);
+        told.jti = Some(token.jti.clone());
+        self.revocations.revoke_token(&tenant, &token.jti, expires_at, at, vec![told]).await?;
+        Ok(true)
     }
 
     /// Revokes active keys that their HSM token does not have any more: the deployment had gone on to others since. Tokens that do
@@ -125,12 +143,12 @@ impl Restoring {
         ended: &mut EndedAgain,
     ) -> Result<Option<Change>, ChangeError> {
         let (tenant, id) = (TenantId::new(&thing.tenant), UserId::new(&thing.id));
-        let Some(user) = self.users.user(&tenant, &id).await? else { return Ok(None) };
         let told = |change| self.told(Event::UserChanged, &thing.tenant, context).user(&thing.id).change(change);
         if fate.is_removed {
             let told = told(Change::Removed).detail(AGAIN);
             return Ok(self.users.remove_user(&tenant, &id, vec![told]).await?.then_some(Change::Removed));
         }
+        let Some(user) = self.users.user(&tenant, &id).await? else { return Ok(None) };
         if let Some(later) = &fate.roles {
             let roles: BTreeSet<String> = user.roles.intersection(later).cloned().collect();
             if roles != user.roles {
@@ -198,7 +216,6 @@ impl Restoring {
         context: &RequestContext,
     ) -> Result<Option<Change>, ChangeError> {
         let (tenant, id) = (TenantId::new(&thing.tenant), ClientId::new(&thing.id));
-        let Some(client) = self.clients.client(&tenant, &id).await? else { return Ok(None) };
         let told = |change| {
             vec![self.told(Event::ClientChanged, &thing.tenant, context).client(&thing.id).change(change).detail(AGAIN)]
         };
@@ -206,6 +223,7 @@ impl Restoring {
             let removed = self.clients.remove_client(&tenant, &id, told(Change::Removed)).await?;
             return Ok(removed.then_some(Change::Removed));
         }
+        let Some(client) = self.clients.client(&tenant, &id).await? else { return Ok(None) };
         if !fate.is_ended() || !client.enabled {
             return Ok(None);
         }
@@ -221,7 +239,6 @@ impl Restoring {
     ) -> Result<Option<Change>, ChangeError> {
         let tenant = TenantId::new(&thing.tenant);
         let Some(number) = ClientNumber::parse(&thing.id) else { return Ok(None) };
-        let Some(client) = self.otp_validation.otp_client(&tenant, number).await? else { return Ok(None) };
         let told = |change| {
             let told = self.told(Event::OtpClientChanged, &thing.tenant, context).client(&thing.id);
             vec![told.change(change).detail(AGAIN)]
@@ -230,6 +247,7 @@ impl Restoring {
             let removed = self.otp_validation.remove_otp_client(&tenant, number, told(Change::Removed)).await?;
             return Ok(removed.then_some(Change::Removed));
         }
+        let Some(client) = self.otp_validation.otp_client(&tenant, number).await? else { return Ok(None) };
         if !fate.is_ended() || !client.enabled {
             return Ok(None);
         }
@@ -251,11 +269,12 @@ impl Restoring {
             told.factors = vec![UsedFactor::ValidationKey(public_id.clone())];
             told
         };
-        let key = self.otp_validation.otp_key(&tenant, public_id).await?;
-        if fate.is_removed && key.is_some() {
-            let removed = self.otp_validation.remove_otp_key(&tenant, public_id, vec![told(Change::Removed)]).await?;
-            return Ok(removed.then_some(Change::Removed));
+        if fate.is_removed
+            && self.otp_validation.remove_otp_key(&tenant, public_id, vec![told(Change::Removed)]).await?
+        {
+            return Ok(Some(Change::Removed));
         }
+        let key = self.otp_validation.otp_key(&tenant, public_id).await?;
         // A counter that was raised by the public id may be a factor's.
         if let Some(counter) = fate.counter {
             let told = vec![told(Change::CounterRaised).counter(counter)];
@@ -282,6 +301,17 @@ impl Restoring {
 
     fn told(&self, event: Event, tenant: &str, context: &RequestContext) -> AuditEvent {
         AuditEvent::new(event, Outcome::Done, tenant, context)
+    }
+}
+
+/// The row that does not verify, where that is what went wrong.
+/// Errors: the error, where it is another one.
+fn refused_row(error: ChangeError) -> Result<String, ChangeError> {
+    match error {
+        ChangeError::Store(StoreError { failure: StoreFailure::Forged { table, id }, .. }) => {
+            Ok(format!("{table} {id}"))
+        }
+        other => Err(other),
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::authority::{Fields, change, fields, find, insert, insertions, rows, selections};
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, ToValue as _, query};
 use super::grants;
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
@@ -142,8 +142,9 @@ impl Clients for SqlStore {
 
     async fn clients(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<Client>, StoreError> {
         // No name is empty, so every name stands after the empty one.
-        let page = rows(&LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
-        self.read_each("list clients", page, client_of).await
+        let after = ("name", after.unwrap_or_default().to_value());
+        let of = |rows: &[Row]| rows.iter().map(client_of).collect();
+        self.read_page("list clients", rows(&LIST).bind(tenant), after, limit, of).await
     }
 
     async fn set_client_enabled(

@@ -376,11 +376,13 @@ pub(crate) struct Query {
     pub(crate) values: Vec<Value>,
     /// The rows of authority tables that it gives.
     pub(crate) held: Option<Arc<[Held]>>,
+    /// Whether one that does not verify is left out. Otherwise it fails the whole.
+    pub(crate) leaves_out: bool,
 }
 
 /// A statement that nothing is bound to yet.
 pub(crate) fn query(text: impl Into<Text>) -> Query {
-    Query { text: text.into(), values: Vec::new(), held: None }
+    Query { text: text.into(), values: Vec::new(), held: None, leaves_out: false }
 }
 
 impl Query {
@@ -395,10 +397,10 @@ impl Query {
 
     pub(crate) async fn fetch_all(self, connection: &mut Connection) -> Result<Vec<Row>> {
         let rows = connection.rows(&self.text, self.values).await?;
-        if let (Some(held), Some(macs)) = (self.held, connection.row_macs()) {
-            authority::check(&held, &rows, &macs)?;
+        match (self.held, connection.row_macs()) {
+            (Some(held), Some(macs)) => authority::checked(&held, self.leaves_out, rows, &macs),
+            _ => Ok(rows),
         }
-        Ok(rows)
     }
 
     pub(crate) async fn fetch_optional(self, connection: &mut Connection) -> Result<Option<Row>> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::authority::{change, fields, find, rows, selections};
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, ToValue as _, query};
 use super::factors::{self, adding, factor_of};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
@@ -146,9 +146,9 @@ impl FactorLife for SqlStore {
         after: Option<&FactorId>,
         limit: u32,
     ) -> Result<Vec<ListedFactor>, StoreError> {
-        let after = after.map_or("", FactorId::as_str);
-        let query = rows(&ALL).bind(tenant).bind(after).bind(limit);
-        self.read_each("list all factors", query, listed_of).await
+        let after = ("id", after.map_or("", FactorId::as_str).to_value());
+        let of = |rows: &[Row]| rows.iter().map(listed_of).collect();
+        self.read_page("list all factors", rows(&ALL).bind(tenant), after, limit, of).await
     }
 
     async fn set_factor_enabled(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::authority::{StoredRow, change, fields, find, insert, insertions, rows, selections};
+use super::authority::{StoredRow, change, each_of, fields, find, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, Text, query};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
@@ -387,7 +387,7 @@ impl Factors for SqlStore {
     }
 
     async fn factors(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
-        self.read("list factors", rows(&OF_USER).bind(tenant).bind(user), factors_of).await
+        self.read("list factors", each_of(&OF_USER).bind(tenant).bind(user), factors_of).await
     }
 
     async fn factor(&self, tenant: &TenantId, id: &FactorId) -> Result<Option<Factor>, StoreError> {

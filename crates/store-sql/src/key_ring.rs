@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::authority::{self, fields, find};
+use super::authority::{self, fields, find, rows, selections};
 use super::engine::{Connection, Query, Result, Row, query};
 use super::outcome::WriteOutcome;
 use super::texts::texts;
@@ -11,11 +11,12 @@ use signet_jose::KeyId;
 use signet_jose::clock::Timestamp;
 use signet_store::{Beside, StoreFailure};
 
+selections! {
+    IN_STATE = "SELECT {keys} FROM keys
+        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = $5";
+}
+
 texts! {
-    COUNT_ACTIVE = "SELECT COUNT(*) FROM keys
-        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'active'";
-    COUNT_NEXT = "SELECT COUNT(*) FROM keys
-        WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND state = 'next'";
     COUNT_ANNOUNCED = "SELECT COUNT(*) FROM announced_keys
         WHERE tenant = $1 AND hsm = $2 AND purpose = $3 AND algorithm = $4 AND given_up = 0 AND announced_at > $5";
     IS_MEMBER = "SELECT COUNT(*) FROM hsm_tokens WHERE name = $1 AND retired_at IS NULL";
@@ -58,8 +59,13 @@ impl<'k> Place<'k> {
     }
 
     /// A query about this place.
-    fn asked(&self, text: &'static str) -> Query {
-        query(text).bind(self.tenant).bind(self.hsm).bind(self.purpose.name()).bind(self.algorithm)
+    fn asked(&self, query: Query) -> Query {
+        query.bind(self.tenant).bind(self.hsm).bind(self.purpose.name()).bind(self.algorithm)
+    }
+
+    /// How many keys in a state have this place.
+    async fn keys(&self, state: &str, connection: &mut Connection) -> Result<usize> {
+        Ok(self.asked(rows(&IN_STATE)).bind(state).fetch_all(connection).await?.len())
     }
 }
 
@@ -68,14 +74,15 @@ async fn count(query: Query, connection: &mut Connection) -> Result<i64> {
 }
 
 /// How many active keys have the place of this key.
-pub(super) async fn count_active(key: &HsmKey, connection: &mut Connection) -> Result<i64> {
-    count(Place::of(key).asked(COUNT_ACTIVE), connection).await
+/// Errors: [`StoreFailure::Forged`] where one of them does not verify: until somebody removes it, that place alone has no other.
+pub(super) async fn count_active(key: &HsmKey, connection: &mut Connection) -> Result<usize> {
+    Place::of(key).keys("active", connection).await
 }
 
 /// Whether a place has a key beside which another one may not stand.
 pub(super) async fn is_taken(place: &Place<'_>, beside: Beside, connection: &mut Connection) -> Result<bool> {
-    let has_next = beside != Beside::Any && count(place.asked(COUNT_NEXT), connection).await? > 0;
-    Ok(has_next || (beside == Beside::Nobody && count(place.asked(COUNT_ACTIVE), connection).await? > 0))
+    let has_next = beside != Beside::Any && place.keys("next", connection).await? > 0;
+    Ok(has_next || (beside == Beside::Nobody && place.keys("active", connection).await? > 0))
 }
 
 /// Whether an HSM token belongs to the deployment, and was not retired.
@@ -104,7 +111,7 @@ pub(super) async fn hand_over(change: &HandOver, connection: &mut Connection) ->
     {
         return Ok(WriteOutcome::nothing(false));
     }
-    let allowed = i64::from(predecessor.is_some());
+    let allowed = usize::from(predecessor.is_some());
     if count_active(successor, connection).await? != allowed {
         return Ok(WriteOutcome::nothing(false));
     }
@@ -149,7 +156,7 @@ pub(super) async fn announce(
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     let place = Place::of_announced(key);
-    let announced = place.asked(COUNT_ANNOUNCED).bind(*since);
+    let announced = place.asked(query(COUNT_ANNOUNCED)).bind(*since);
     let is_being_made = *beside != Beside::Any && count(announced, connection).await? > 0;
     if is_being_made || is_taken(&place, *beside, connection).await? {
         return Ok(WriteOutcome::nothing(false));

@@ -5,11 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::authority::{change, fields, insert, insertions, rows, selections};
-use super::engine::{Connection, Result, Row};
+use super::authority::{change, each_of, fields, insert, insertions, selections};
+use super::engine::{Connection, Result, Row, Value};
 use super::key_ring::{self, Place, algorithm_of, count_active, is_member, is_taken, purpose_of};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
+use super::tables::Table;
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{AnnouncedKey, HandOver, HsmKey, KeyEnd, KeyPurpose, KeyState, TenantId};
 use signet_jose::clock::Timestamp;
@@ -66,6 +67,12 @@ fn key_of(row: &Row) -> Result<HsmKey> {
     })
 }
 
+/// Whether a row of the table, whoever wrote it, is one of a key.
+pub(super) fn is_understood(table: &Table, row: &[Value]) -> bool {
+    let names = table.columns.iter().map(|column| column.name.to_owned()).collect();
+    key_of(&Row::new(names, row.to_vec())).is_ok()
+}
+
 async fn add((key, beside): &(HsmKey, Beside), connection: &mut Connection) -> Result<WriteOutcome<KeyAddition>> {
     // Asked in the transaction: the token may be retired while its key is being generated.
     if key.purpose == KeyPurpose::TokenSigning && !is_member(&key.hsm, connection).await? {
@@ -101,7 +108,7 @@ async fn move_stage(
 ) -> Result<WriteOutcome<bool>> {
     let (from, from_since, from_until, _) = columns(from);
     let (to, to_since, to_until, to_end) = columns(to);
-    let found = rows(&TO_MOVE).bind(key).bind(from).bind(from_since).bind(from_until);
+    let found = each_of(&TO_MOVE).bind(key).bind(from).bind(from_since).bind(from_until);
     let mut has_moved = false;
     for key in found.stored(&mut *connection).await? {
         let moved = fields()
@@ -122,7 +129,7 @@ impl Keys for SqlStore {
     }
 
     async fn keys(&self) -> Result<Vec<HsmKey>, StoreError> {
-        self.read_each("list keys", rows(&LIST), key_of).await
+        self.read_each("list keys", each_of(&LIST), key_of).await
     }
 
     async fn move_key(

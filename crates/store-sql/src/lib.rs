@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::authority::{Held, TABLE_TEXTS, Trust};
-use self::engine::{Connection, Engine, Query, Result, Row};
+use self::engine::{Connection, Engine, Query, Result, Row, ToValue as _, Value};
 use self::writer::Writer;
 use signet_core::audit::{Checkpoint, NodeId};
 use signet_jose::clock::{Clock, Timestamp};
@@ -164,17 +164,45 @@ impl SqlStore {
         if self.writer.is_behind() {
             return Err(StoreFailure::RolledBack.during(operation));
         }
-        let held = query.held.clone();
-        let rows = self.engine.read(&query.text, query.values).await.and_then(|rows| self.checked(held, rows));
+        let (held, leaves_out) = (query.held.clone(), query.leaves_out);
+        let rows = self.engine.read(&query.text, query.values).await;
+        let rows = rows.and_then(|rows| self.checked(held.as_deref(), leaves_out, rows));
         rows.and_then(|rows| of(&rows)).map_err(|failure| failure.during(operation))
     }
 
-    /// What was read, where all of it verifies, or nothing is known to check it by.
-    fn checked(&self, held: Option<Arc<[Held]>>, rows: Vec<Row>) -> Result<Vec<Row>> {
-        if let (Some(held), Some(macs)) = (held, self.trust.load().as_ref()) {
-            authority::check(&held, &rows, macs)?;
+    /// What was read, where it verifies, or nothing is known to check it by.
+    fn checked(&self, held: Option<&[Held]>, leaves_out: bool, rows: Vec<Row>) -> Result<Vec<Row>> {
+        match (held, self.trust.load().as_ref()) {
+            (Some(held), Some(macs)) => authority::checked(held, leaves_out, rows, macs),
+            _ => Ok(rows),
         }
-        Ok(rows)
+    }
+
+    /// A page of a list that is in the order of a column: so many as are asked for of what comes after a value. These two are bound
+    /// last. Where rows do not verify, those after them stand in for them, so that a page that is not full is the last one.
+    async fn read_page<T>(
+        &self,
+        operation: &'static str,
+        query: Query,
+        (column, mut after): (&'static str, Value),
+        limit: u32,
+        of: impl Fn(&[Row]) -> Result<Vec<T>> + Send + Sync,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut page = Vec::new();
+        loop {
+            let lacking = limit.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
+            let mut unchecked = query.clone();
+            unchecked.values.extend([after, lacking.to_value()]);
+            let held = unchecked.held.take();
+            let read = self.read(operation, unchecked, |rows| Ok(rows.to_vec())).await?;
+            let (places, last) = places(&read, column).map_err(|failure| failure.during(operation))?;
+            let rows = self.checked(held.as_deref(), true, read).and_then(|rows| of(&rows));
+            page.extend(rows.map_err(|failure| failure.during(operation))?);
+            match last {
+                Some(last) if places >= lacking && page.len() < limit as usize => after = last,
+                _ => return Ok(page),
+            }
+        }
     }
 
     /// Runs a query, and reads each row by itself.
@@ -196,6 +224,18 @@ impl SqlStore {
     ) -> Result<Option<T>, StoreError> {
         self.read(operation, query, |rows| rows.first().map(of).transpose()).await
     }
+}
+
+/// How many values follow one another in a column, and the last of them.
+fn places(rows: &[Row], column: &'static str) -> Result<(u32, Option<Value>)> {
+    let (mut places, mut last) = (0_u32, None);
+    for row in rows {
+        let value = row.values_from(column, 1).and_then(<[Value]>::first).ok_or(StoreFailure::Corrupt(column))?;
+        if last.as_ref() != Some(value) {
+            (places, last) = (places.saturating_add(1), Some(value.clone()));
+        }
+    }
+    Ok((places, last))
 }
 
 /// Whether a chain ends before what a checkpoint of it covers.
@@ -282,6 +322,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         factor_life::SELECTIONS,
         factors::SELECTIONS,
         grants::SELECTIONS,
+        key_ring::SELECTIONS,
         keys::SELECTIONS,
         membership::SELECTIONS,
         otp_validation::SELECTIONS,

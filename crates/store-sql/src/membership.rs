@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use async_trait::async_trait;
 
-use super::authority::{change, fields, rows, selections};
+use super::authority::{change, each_of, fields, selections};
 use super::engine::{Connection, Result, Row, Text, query};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
@@ -87,7 +87,7 @@ async fn retire(
     if retired.rows_affected() == 0 {
         return Ok(WriteOutcome::nothing(false));
     }
-    for key in rows(&LIVE_KEYS).bind(name).stored(&mut *connection).await? {
+    for key in each_of(&LIVE_KEYS).bind(name).stored(&mut *connection).await? {
         let retiring = fields().set("state", "retiring").set("state_since", *at).set("state_until", *until);
         change(key, retiring, &mut *connection).await?;
     }

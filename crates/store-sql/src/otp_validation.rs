@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::authority::{Fields, StoredRow, change, fields, find, insert, insertions, rows, selections};
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, ToValue as _, query};
 use super::factors::Rising;
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
@@ -262,7 +262,7 @@ impl OtpValidation for SqlStore {
         // No number is 0, so every number stands after it.
         let operation = "list OTP clients";
         let after = after.map_or(Ok(0), stored).map_err(|fault| fault.during(operation))?;
-        self.read(operation, rows(&CLIENTS).bind(tenant).bind(after).bind(limit), clients_of).await
+        self.read_page(operation, rows(&CLIENTS).bind(tenant), ("c_id", after.to_value()), limit, clients_of).await
     }
 
     async fn set_otp_client_enabled(
@@ -301,8 +301,8 @@ impl OtpValidation for SqlStore {
     }
 
     async fn otp_keys(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<OtpKey>, StoreError> {
-        let query = rows(&KEYS).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
-        self.read("list OTP keys", query, keys_of).await
+        let after = ("public_id", after.unwrap_or_default().to_value());
+        self.read_page("list OTP keys", rows(&KEYS).bind(tenant), after, limit, keys_of).await
     }
 
     async fn set_otp_key_enabled(

@@ -34,7 +34,7 @@ pub(crate) async fn page(connection: &mut Connection, table: &Table, after: Opti
         Some(after) => (format!(" WHERE ({key}) > ({})", parameters(1, table.key.len())), after.to_vec()),
     };
     let text = format!("SELECT {columns} FROM {}{condition} ORDER BY {key} LIMIT {PAGE}", table.name);
-    let rows = Query { text: made(text), values, held: None }.fetch_all(connection).await?;
+    let rows = Query { text: made(text), values, held: None, leaves_out: false }.fetch_all(connection).await?;
     rows.into_iter().map(|row| typed(table.columns, row.into_values())).collect()
 }
 

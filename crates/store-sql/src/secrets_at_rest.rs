@@ -18,8 +18,8 @@ use signet_core::keys::{Envelope, HsmName, OtpHash, OtpSecretKind, SealedCopies,
 use signet_core::mfa::FactorKind;
 use signet_core::row_keys::RowKeys;
 use signet_store::{
-    FactorId, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError, StoreFailure,
-    UserId,
+    FactorId, RefusedRow, SealCount, SecretAtRest, SecretCursor, SecretOwner, SecretsAtRest, StockId, StoreError,
+    StoreFailure, UserId,
 };
 
 texts! {
@@ -238,7 +238,12 @@ impl SecretsAtRest for SqlStore {
     }
 
     fn use_row_keys(&self, keys: RowKeys) {
-        self.trust.store(Some(Arc::new(RowMacs::of(&keys))));
+        let before = self.trust.load_full();
+        self.trust.store(Some(Arc::new(RowMacs::of(&keys).after(before.as_deref()))));
+    }
+
+    async fn refused_rows(&self) -> Result<Vec<RefusedRow>, StoreError> {
+        self.still_refused().await.map_err(|failure| failure.during("look at rows that were refused"))
     }
 
     async fn lacking(

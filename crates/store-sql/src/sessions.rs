@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use std::sync::LazyLock;
 
-use super::authority::{change, fields, insert, insertions, rows, selections};
+use super::authority::{change, each_of, fields, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, Text, query};
 use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
@@ -161,7 +161,7 @@ impl Sessions for SqlStore {
         at: Timestamp,
         seen_after: Timestamp,
     ) -> Result<Vec<Session>, StoreError> {
-        let query = rows(&OF_USER).bind(tenant).bind(user).bind(at).bind(seen_after);
+        let query = each_of(&OF_USER).bind(tenant).bind(user).bind(at).bind(seen_after);
         self.read_each("list sessions", query, session_of).await
     }
 

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::authority::{rows, selections};
+use super::authority::{each_of, rows, selections};
 use super::engine::Result;
 use super::factors::{factors_of, select_factors};
 use super::users::{select_users, users_of};
@@ -61,7 +61,7 @@ impl Candidates for SqlStore {
     }
 
     async fn factors_of_candidate(&self, tenant: &TenantId, user: &UserId) -> Result<Vec<Factor>, StoreError> {
-        let query = rows(&FACTORS).bind(tenant).bind(user).bind(NOBODYS_SECRET).bind(NOBODYS_MAC);
+        let query = each_of(&FACTORS).bind(tenant).bind(user).bind(NOBODYS_SECRET).bind(NOBODYS_MAC);
         let mut factors = self.read("list the factors of who signs in", query, factors_of).await?;
         factors.retain(|factor| !is_nobodys(&factor.tenant));
         Ok(factors)

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::authority::{fields, insert, insertions, rows, selections};
-use super::engine::{Connection, Result, Row, Text, query};
+use super::engine::{Connection, Result, Row, Text, ToValue as _, query};
 use super::factor_life::add_for;
 use super::factors::adding;
 use super::locks::{Name, Noun, Scope};
@@ -204,9 +204,9 @@ impl Stock for SqlStore {
     }
 
     async fn stock(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<StockToken>, StoreError> {
-        let operation = "list the stock";
-        let query = rows(&LIST).bind(tenant).bind(after.unwrap_or_default()).bind(limit);
-        self.read_each(operation, query, token_of).await
+        let after = ("serial", after.unwrap_or_default().to_value());
+        let of = |rows: &[Row]| rows.iter().map(token_of).collect();
+        self.read_page("list the stock", rows(&LIST).bind(tenant), after, limit, of).await
     }
 
     async fn assign_stock(

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::authority::{Fields, StoredRow, change, fields, find, insert, insertions, rows, selections};
-use super::engine::{Connection, Result, Row, query};
+use super::engine::{Connection, Result, Row, ToValue as _, query};
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{fold, joined, set};
@@ -190,8 +190,8 @@ impl Users for SqlStore {
 
     async fn users(&self, tenant: &TenantId, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
         // No name is empty, so every name stands after the empty one.
-        let page = rows(&LIST).bind(tenant).bind(compared_name(after.unwrap_or_default())).bind(limit);
-        self.read("list users", page, users_of).await
+        let after = compared_name(after.unwrap_or_default()).to_value();
+        self.read_page("list users", rows(&LIST).bind(tenant), ("compared_name", after), limit, users_of).await
     }
 
     async fn set_user_enabled(

@@ -96,6 +96,15 @@ pub struct SealedSecrets {
     pub count: u64,
 }
 
+/// A row that does not verify: it grants nothing, and somebody wrote it past Signet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusedRow {
+    /// Its table.
+    pub table: &'static str,
+    /// What names it: nothing secret.
+    pub id: String,
+}
+
 /// Secrets at rest, of whatever they are: each is sealed once for each HSM token that can open it.
 #[async_trait]
 pub trait SecretsAtRest: Send + Sync {
@@ -106,6 +115,8 @@ pub trait SecretsAtRest: Send + Sync {
     /// From now on rows that could get somebody a yes are written with a MAC by these keys, and checked wherever they are
     /// read. Without keys none is written ([`StoreFailure::NoRowKeys`](crate::StoreFailure::NoRowKeys)).
     fn use_row_keys(&self, keys: RowKeys);
+    /// Rows that this process refused since it has keys, because they do not verify, and that still are there so: the first thousand.
+    async fn refused_rows(&self) -> Result<Vec<RefusedRow>>;
     /// Secrets that this HSM token can't open, after `after`, at most `limit`, and where to go on.
     async fn lacking(
         &self,

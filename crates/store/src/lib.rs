@@ -45,7 +45,7 @@ pub use factors::Factors;
 pub use grants::{Grants, Revocations};
 pub use idempotency::{IdempotencyKeys, RequestClaim, RequestOutcome};
 pub use joins::{JoinRequest, Joins};
-pub use keys::{Beside, KeyAddition, Keys, Leases, SealedSecrets, SecretsAtRest};
+pub use keys::{Beside, KeyAddition, Keys, Leases, RefusedRow, SealedSecrets, SecretsAtRest};
 pub use logins::{LoginChange, Logins, StoredLogins};
 pub use membership::{Generations, Membership};
 pub use model::{

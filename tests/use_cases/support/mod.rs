@@ -25,6 +25,7 @@ pub(crate) mod security_key;
 pub(crate) mod own_chain;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -40,6 +41,8 @@ use signet_service::{Deployment, Issuer, KeySettings, Ports, Settings};
 use signet_store::{SecretsAtRest as _, StoreError, StoreFailure};
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
 use self::hand::{HandClock, SeededRandom};
 use self::hsm::SoftwareHsms;
@@ -58,7 +61,7 @@ pub(crate) struct InProcess {
     settings: Settings,
     folder: tempfile::TempDir,
     /// Whether the test writes rows past the codec.
-    pub(crate) may_be_forged: bool,
+    is_forged: AtomicBool,
 }
 
 impl InProcess {
@@ -122,7 +125,15 @@ impl InProcess {
         change(&mut settings);
         let signet = Deployment::new(settings.clone(), Ports { validation_servers, ..ports(&store, &hsms, &clock, 0) });
         let issuer = signet.issuer().clone();
-        Self { signet, issuer, store, hsms, clock, settings, folder, may_be_forged: false }
+        Self { signet, issuer, store, hsms, clock, settings, folder, is_forged: AtomicBool::new(false) }
+    }
+
+    /// Writes to the database past the codec.
+    pub(crate) async fn forge(&self, sql: &str) {
+        self.is_forged.store(true, Ordering::Relaxed);
+        let options = SqliteConnectOptions::new().filename(self.folder.path().join("signet.db"));
+        let mut connection = options.connect().await.unwrap();
+        connection.execute(AssertSqlSafe(format!("PRAGMA foreign_keys = OFF; {sql}"))).await.unwrap();
     }
 
     pub(crate) async fn initialise(&self) {
@@ -226,7 +237,10 @@ impl Drop for InProcess {
             Err(StoreError { failure: StoreFailure::NoRowKeys, .. }) => {}
             checked => {
                 let forged = checked.unwrap().into_iter().filter(|table| table.forged > 0).collect::<Vec<_>>();
-                assert!(self.may_be_forged || forged.is_empty(), "rows that do not verify: {forged:?}");
+                assert!(
+                    self.is_forged.load(Ordering::Relaxed) || forged.is_empty(),
+                    "rows that do not verify: {forged:?}"
+                );
             }
         }
     }

@@ -119,6 +119,8 @@ words! {
         HsmRetired = "hsm.retired",
         /// A secret on its way to an HSM token was refused: nobody of the deployment wrote it, or not for its row.
         EnvelopeRefused = "envelope.refused",
+        /// A row that could get somebody a yes does not verify: somebody wrote it past Signet, and it was left out.
+        RowRefused = "row.refused",
         /// An operator allowed a login at an HSM token, after its PIN was refused or a login ended unknown.
         HsmLoginAllowed = "hsm.login_allowed",
         /// An HSM answered with a signature that does not verify.

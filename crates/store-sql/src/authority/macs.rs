@@ -1,6 +1,6 @@
 //! What a row's MAC covers, and by which key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::engine::{Connection, Lock, Result, Row, Statements, Text, Value, WriteConnection};
+use crate::keys;
+use crate::pages::{Values, key_of};
 use crate::tables::{TABLES, Table};
 use signet_core::row_keys::{RowKey, RowKeys};
 use signet_store::StoreFailure;
@@ -19,7 +21,7 @@ const SPELLING: u8 = 1;
 /// Begins every text that a row's MAC is made of. The key is the deployment's own already: no row of another one verifies.
 const LABEL: &[u8] = b"signet row";
 
-/// How many rows are remembered that were logged.
+/// How many rows are remembered that were refused, and so told of.
 const REMEMBERED: usize = 1000;
 
 /// The purposes of keys that others trust: those of a deployment's own secrets exist before its secret does.
@@ -28,7 +30,8 @@ const TRUSTED: [&str; 2] = ["token_signing", "audit_signing"];
 const OVER: [&str; 2] = ["withdrawn", "destroyed"];
 
 /// Whether a row gets nobody a yes as it is, so that it needs no MAC: a key that nobody outside trusts, or trusts any more. Such a
-/// key can be written without an HSM, and to become another one it needs a MAC.
+/// key can be written without an HSM, and to become another one it needs a MAC. What can't be understood is no key, and would keep whoever lists them from all
+/// others.
 fn is_harmless(table: &Table, row: &[Value]) -> bool {
     let text = |name: &str| {
         let place = table.columns.iter().position(|column| column.name == name);
@@ -38,7 +41,8 @@ fn is_harmless(table: &Table, row: &[Value]) -> bool {
         }
     };
     let is_one_of = |name: &str, words: &[&str]| text(name).is_some_and(|text| words.contains(&text));
-    table.name == "keys" && (!is_one_of("purpose", &TRUSTED) || is_one_of("state", &OVER))
+    let is_harmless = table.name == "keys" && (!is_one_of("purpose", &TRUSTED) || is_one_of("state", &OVER));
+    is_harmless && keys::is_understood(table, row)
 }
 
 /// Gives a row its MAC, where there are keys; one that needs none goes without.
@@ -75,9 +79,11 @@ pub(super) enum Standing {
 pub struct RowMacs {
     newest: u8,
     keys: BTreeMap<(&'static str, u8), RowKey>,
-    /// Rows that were logged because they did not verify.
-    logged: Mutex<BTreeSet<(&'static str, String)>>,
+    refused: Arc<RefusedRows>,
 }
+
+/// Rows that this process refused because they did not verify, by what names them, with their keys.
+type RefusedRows = Mutex<BTreeMap<(&'static str, String), Values>>;
 
 impl RowMacs {
     /// The keys of all tables.
@@ -90,8 +96,15 @@ impl RowMacs {
         Self {
             newest: keys.newest(),
             keys: tables.flat_map(|table| of_table(table.name)).collect(),
-            logged: Mutex::default(),
+            refused: Arc::default(),
         }
+    }
+
+    /// These, and what the ones before had refused.
+    #[must_use]
+    pub(crate) fn after(self, before: Option<&Self>) -> Self {
+        let refused = before.map_or_else(Arc::default, |before| Arc::clone(&before.refused));
+        Self { refused, ..self }
     }
 
     /// The generation of the deployment's secret that rows are written by.
@@ -139,8 +152,10 @@ impl RowMacs {
     /// Why a row that does not verify is refused. The log has it once.
     pub(crate) fn refusal(&self, table: &Table, row: &[Value]) -> StoreFailure {
         let id = id_of(table, row);
-        let mut logged = self.logged.lock();
-        if logged.len() < REMEMBERED && logged.insert((table.name, id.clone())) {
+        let mut refused = self.refused.lock();
+        let is_new = !refused.contains_key(&(table.name, id.clone()));
+        if is_new && refused.len() < REMEMBERED {
+            refused.insert((table.name, id.clone()), key_of(table, row));
             tracing::error!(
                 table = table.name,
                 row = id,
@@ -148,6 +163,16 @@ impl RowMacs {
             );
         }
         StoreFailure::Forged { table: table.name, id }
+    }
+
+    /// Rows that were refused, with their keys.
+    pub(super) fn refused(&self) -> BTreeMap<(&'static str, String), Values> {
+        self.refused.lock().clone()
+    }
+
+    /// Forgets a row that was refused, and is gone or verifies by now.
+    pub(super) fn forget(&self, table: &'static str, id: &str) {
+        self.refused.lock().remove(&(table, id.to_owned()));
     }
 }
 
@@ -158,7 +183,7 @@ pub(crate) fn id_of(table: &Table, row: &[Value]) -> String {
         Value::Text(text) => text.clone().unwrap_or_default(),
         Value::Bytes(bytes) => crate::pages::base64url(bytes.as_deref().unwrap_or_default()),
     };
-    crate::pages::key_of(table, row).iter().map(text).collect::<Vec<_>>().join(" ")
+    key_of(table, row).iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 /// A row as one text that no other row has: each column that decides with what it is, and its length.
@@ -291,8 +316,11 @@ mod tests {
         let place = |name: &str| table.columns.iter().position(|column| column.name == name).unwrap();
         let key = |purpose: &str, state: &str| {
             let mut row = filled(table);
+            let end = (state != "active").then(|| "expired".to_owned());
+            row[place("public_jwk")] = Value::Text(None);
             row[place("purpose")] = Value::Text(Some(purpose.to_owned()));
             row[place("state")] = Value::Text(Some(state.to_owned()));
+            (row[place("state_until")], row[place("end_reason")]) = (Value::Number(None), Value::Text(end));
             row
         };
         for (purpose, state) in [("sealing", "active"), ("token_signing", "withdrawn"), ("audit_signing", "destroyed")]
@@ -304,6 +332,10 @@ mod tests {
                 (Value::Text(Some("token_signing".to_owned())), Value::Text(Some("active".to_owned())));
             assert!(!macs.verifies(table, &row), "{purpose} {state}");
         }
+        let mut senseless = key("sealing", "active");
+        assert!(macs.verifies(table, &senseless));
+        senseless[place("state")] = Value::Text(Some("elsewhere".to_owned()));
+        assert!(!macs.verifies(table, &senseless), "one that can't be read would keep everybody from the others");
         for state in ["next", "active", "retiring"] {
             assert_eq!(sign(None, table, &mut key("token_signing", state)), Err(StoreFailure::NoRowKeys));
         }

@@ -18,7 +18,7 @@ pub use check::TableCheck;
 pub use macs::RowMacs;
 pub(crate) use macs::{Trust, Trusted};
 pub use renewal::RenewalProgress;
-pub(crate) use selection::{Held, Selection, check, insertions, rows, selections};
+pub(crate) use selection::{Held, Selection, checked, each_of, insertions, rows, selections};
 pub(crate) use stored::{
     Fields, Insertion, StoredRow, TABLE_TEXTS, change, change_each, change_page, fields, find, insert,
 };

@@ -83,21 +83,40 @@ fn columns(name: &str, held: &mut Vec<Held>) -> String {
 
 /// A selection that nothing is bound to yet.
 pub(crate) fn rows(selection: &Selection) -> Query {
-    Query { text: selection.text.clone(), values: Vec::new(), held: Some(Arc::clone(&selection.held)) }
+    let held = Some(Arc::clone(&selection.held));
+    Query { text: selection.text.clone(), values: Vec::new(), held, leaves_out: false }
 }
 
-/// Checks every row of every authority table that a text gave.
-/// Errors: [`StoreFailure::Forged`] with the first one that does not verify.
-pub(crate) fn check(held: &[Held], rows: &[Row], macs: &RowMacs) -> Result<()> {
-    for held in held {
-        for row in rows {
-            let values = held.values(row)?;
-            if !held.is_stand_in(values) && !macs.verifies(held.table, values) {
-                return Err(macs.refusal(held.table, values));
-            }
+/// A selection of rows each of which counts by itself: one that does not verify is left out, grants nothing, and keeps nobody from the
+/// others. Who deletes rows can do no less than who alters them, so nothing may be granted because one is missing.
+pub(crate) fn each_of(selection: &Selection) -> Query {
+    Query { leaves_out: true, ..rows(selection) }
+}
+
+/// What a text gave, each row of an authority table in it checked. One that does not verify is noted, and left out where that
+/// is asked for.
+/// Errors: [`StoreFailure::Forged`] with the first one that does not verify, where it is not to be left out.
+pub(crate) fn checked(held: &[Held], leaves_out: bool, rows: Vec<Row>, macs: &RowMacs) -> Result<Vec<Row>> {
+    let mut verified = Vec::with_capacity(rows.len());
+    for row in rows {
+        match refusal_of(held, &row, macs)? {
+            None => verified.push(row),
+            Some(_) if leaves_out => {}
+            Some(refusal) => return Err(refusal),
         }
     }
-    Ok(())
+    Ok(verified)
+}
+
+/// Why a row is refused, if it is.
+fn refusal_of(held: &[Held], row: &Row, macs: &RowMacs) -> Result<Option<StoreFailure>> {
+    for held in held {
+        let values = held.values(row)?;
+        if !held.is_stand_in(values) && !macs.verifies(held.table, values) {
+            return Ok(Some(macs.refusal(held.table, values)));
+        }
+    }
+    Ok(None)
 }
 
 impl Held {

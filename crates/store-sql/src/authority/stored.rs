@@ -171,7 +171,7 @@ impl Query {
 
 /// What is run on each authority table.
 pub(crate) struct TableTexts {
-    find: Selection,
+    pub(super) find: Selection,
     /// So many rows after a key, in its order.
     pub(super) page: Selection,
     /// Sets what decides, and the version and MAC.

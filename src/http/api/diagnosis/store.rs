@@ -42,10 +42,36 @@ pub(super) async fn examine(api: &ApiState, findings: &mut Findings) {
         Ok(None) => {}
         Err(error) => findings.error("store", error),
     }
+    examine_rows(api, findings).await;
     examine_logins(api, findings).await;
     examine_demand(api, findings).await;
     examine_time(api, now, findings).await;
     examine_checkpoint(api, findings).await;
+}
+
+/// How many rows that do not verify are named.
+const NAMED: usize = 10;
+
+/// Rows that somebody wrote past Signet: those that were refused since the server started, and those of tables that are quickly read.
+async fn examine_rows(api: &ApiState, findings: &mut Findings) {
+    if !api.process.store.has_row_keys() {
+        return;
+    }
+    if let Err(error) = api.process.store.check_few_rows().await {
+        return findings.error("rows", error);
+    }
+    let refused = match api.signet.refused_rows.list().await {
+        Ok(refused) => refused,
+        Err(error) => return findings.error("rows", error),
+    };
+    if refused.is_empty() {
+        return findings.well("rows", "no row was refused; `signet audit verify --store` checks every one");
+    }
+    let named: Vec<String> = refused.iter().take(NAMED).map(|row| format!("{} {}", row.table, row.id)).collect();
+    let text = format!("{} rows do not verify, and are left out: {}", refused.len(), named.join(", "));
+    let advice = "somebody wrote them to the store past Signet: find out who, and remove them; `signet audit verify --store` looks for \
+                  others";
+    findings.fault("rows", text, advice);
 }
 
 /// What the nodes know of each other's logins at the HSM tokens.
