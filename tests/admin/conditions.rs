@@ -132,6 +132,31 @@ async fn problems_say_what_is_wrong_and_repeat_no_secret() {
 }
 
 #[tokio::test]
+async fn what_another_state_would_allow_is_a_conflict_and_what_none_would_is_not() {
+    let application = Application::new("");
+    let server = application.serve();
+    post(&application, "/users", &json!({"name": "ann", "password": PASSWORD})).await;
+    let codes = post(&application, "/users/ann/factors", &json!({"kind": "recovery"})).await.json();
+    let token = json!({"kind": "totp", "serial": "4711", "secret_hex": "00".repeat(20)});
+    post(&application, "/stock", &json!({"tokens": [token]})).await.ok();
+    let to_ann = json!({"user": "ann"});
+    assert_eq!(post(&application, "/stock/4711/assignment", &to_ann).await.status, 201);
+    let approval = format!("/factors/{}/approval", codes["id"].as_str().unwrap());
+    for (path, body, status, kind) in [
+        ("/users/ann/factors", json!({"kind": "recovery"}), 409, "conflict"),
+        ("/users/ann/factors", json!({"kind": "yubico_remote", "public_id": "vvccccccccbb"}), 409, "conflict"),
+        ("/users/ann/factors", json!({"kind": "totp", "digits": 7}), 422, "invalid-request"),
+        ("/stock/4711/assignment", to_ann.clone(), 409, "conflict"),
+        ("/stock/4712/assignment", to_ann, 404, "not-found"),
+        (approval.as_str(), json!({}), 409, "conflict"),
+        ("/four-eyes/lowering", json!({}), 403, "forbidden"),
+    ] {
+        assert_eq!(problem(&post(&application, path, &body).await), (status, kind.to_owned()), "{path} {body}");
+    }
+    server.stop();
+}
+
+#[tokio::test]
 async fn a_hsm_that_is_away_is_503_and_nothing_is_half_done() {
     let application = Application::with_hsm("sessions = 2\ndeadline = \"1s\"", "");
     let server = application.serve();

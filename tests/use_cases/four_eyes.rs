@@ -92,21 +92,21 @@ async fn under_four_eyes_a_factor_waits_for_another_person() {
     {
         assert!(matches!(approve(&ann.app, &nobody).await, Err(ChangeError::Forbidden(_))));
     }
-    assert!(matches!(lifecycle.enable_factor(&ann.app, true, &context()).await, Err(ChangeError::Input(_))));
+    assert!(matches!(lifecycle.enable_factor(&ann.app, true, &context()).await, Err(ChangeError::Conflict(_))));
     assert_eq!(state(&app, &ann.app).await, asked);
     // The account may be the first person's: it takes a second one.
     approve(&ann.app, &by(&olga, "desk")).await.unwrap();
     assert_eq!(state(&app, &ann.app).await, pending(&by(&olga, "desk")));
     for same in ["desk", "another machine"] {
-        assert!(matches!(approve(&ann.app, &by(&olga, same)).await, Err(ChangeError::Input(_))));
+        assert!(matches!(approve(&ann.app, &by(&olga, same)).await, Err(ChangeError::Forbidden(_))));
     }
     assert!(!sign_in().await);
     approve(&ann.app, &by(&petra, "desk")).await.unwrap();
     assert!(sign_in().await);
-    assert!(matches!(approve(&ann.app, &by(&petra, "desk")).await, Err(ChangeError::Input(_))), "nothing waits");
+    assert!(matches!(approve(&ann.app, &by(&petra, "desk")).await, Err(ChangeError::Conflict(_))), "nothing waits");
     // A person asked: another one suffices.
     let made = app.issuer.factors.recovery.make_recovery_codes("ann", &by(&petra, "desk")).await.unwrap();
-    assert!(matches!(approve(&made.factor.id, &by(&petra, "other")).await, Err(ChangeError::Input(_))));
+    assert!(matches!(approve(&made.factor.id, &by(&petra, "other")).await, Err(ChangeError::Forbidden(_))));
     approve(&made.factor.id, &by(&olga, "desk")).await.unwrap();
     assert_eq!(state(&app, &made.factor.id).await, FactorState::Enabled);
     // Software does nothing that the rule guards.
@@ -124,7 +124,7 @@ async fn two_persons_lower_the_rule_and_nobody_else() {
     let asks = &app.issuer.four_eyes;
     assert!(asks.four_eyes().await.unwrap().holds);
     let refused = asks.lower_four_eyes(&by(&olga, "desk")).await;
-    assert!(matches!(refused, Err(ChangeError::Input(_))), "the configuration asks for it: {refused:?}");
+    assert!(matches!(refused, Err(ChangeError::Conflict(_))), "the configuration asks for it: {refused:?}");
     let later = app.another_process_with(|settings| settings.four_eyes = false);
     let rule = &later.issuer().four_eyes;
     for nobody in [context(), account("root (uid 0)"), request("robot (client c)".to_owned(), OperatorKind::Software)] {
@@ -132,10 +132,13 @@ async fn two_persons_lower_the_rule_and_nobody_else() {
     }
     let waits = FourEyesState { holds: true, is_configured: false, lowering_asked_by: by(&olga, "desk").operator };
     assert_eq!(rule.lower_four_eyes(&by(&olga, "desk")).await.unwrap(), waits);
-    assert!(matches!(rule.lower_four_eyes(&by(&olga, "other")).await, Err(ChangeError::Input(_))));
+    assert!(matches!(rule.lower_four_eyes(&by(&olga, "other")).await, Err(ChangeError::Forbidden(_))));
     assert_eq!(rule.four_eyes().await.unwrap(), waits);
     assert!(!rule.lower_four_eyes(&by(&petra, "desk")).await.unwrap().holds);
-    assert!(matches!(rule.lower_four_eyes(&by(&petra, "desk")).await, Err(ChangeError::Input(_))), "it does not hold");
+    assert!(
+        matches!(rule.lower_four_eyes(&by(&petra, "desk")).await, Err(ChangeError::Conflict(_))),
+        "it does not hold"
+    );
     let told = app.details("rule.decided").await;
     let expected = [
         "four_eyes: holds from now on: the configuration asks for it",

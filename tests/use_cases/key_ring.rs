@@ -209,7 +209,7 @@ async fn a_key_that_is_made_by_hand_waits_until_verifiers_know_it() {
     let made = maker.generate_signing_key(&a, Algorithm::Es256, 0, &context()).await.unwrap();
     assert!(matches!(made.state, KeyState::Next { published_at } if published_at == app.now()));
     let refused = maker.generate_signing_key(&unknown, Algorithm::Es256, 0, &context()).await;
-    assert!(matches!(refused, Err(ChangeError::Input(_))));
+    assert!(matches!(refused, Err(ChangeError::Conflict(_))));
     app.hsms.fail_at("a", "generate", HsmFailure::Overloaded);
     maker.generate_signing_key(&a, Algorithm::Es256, 0, &context()).await.unwrap_err();
 }
@@ -275,7 +275,7 @@ async fn a_revoked_key_is_out_at_once_and_replaced() {
     assert!(!app.hsms.holds(&key));
     app.token(&client).await.unwrap();
     assert_eq!(app.reasons("key.revoked").await, ["revoked"]);
-    assert!(matches!(revocation.foresee_revocation(kid).await, Err(ChangeError::Input(_))));
+    assert!(matches!(revocation.foresee_revocation(kid).await, Err(ChangeError::Conflict(_))));
     assert!(matches!(revocation.foresee_revocation("unknown").await, Err(ChangeError::Missing { .. })));
     assert!(matches!(revocation.replace_revoked("unknown", &context()).await, Err(ChangeError::Missing { .. })));
 }
@@ -286,7 +286,7 @@ async fn only_a_key_that_signs_tokens_can_be_revoked() {
     let keys = app.store.keys().await.unwrap();
     let audit = keys.iter().find(|key| key.purpose == KeyPurpose::AuditSigning).unwrap();
     let refused = app.signet.key_ring.revocation.revoke_key(audit.key_id.as_str(), &context()).await;
-    assert!(matches!(refused, Err(ChangeError::Input(text)) if text.contains("audit signing")));
+    assert!(matches!(refused, Err(ChangeError::Conflict(text)) if text.contains("audit signing")));
 }
 
 /// A token that signed wrongly is left out until a test signature of it verifies.

@@ -25,9 +25,15 @@ pub enum ChangeError {
         /// The name or id.
         name: String,
     },
-    /// The input is not acceptable.
+    /// No such thing, in words that say where to look.
+    #[error("{0}")]
+    Absent(String),
+    /// The input is not acceptable, whatever is there.
     #[error("{0}")]
     Input(String),
+    /// It does not fit to what is there: to another state it might.
+    #[error("{0}")]
+    Conflict(String),
     /// The operator may not do this.
     #[error("{0}")]
     Forbidden(String),

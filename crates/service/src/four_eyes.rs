@@ -70,8 +70,8 @@ impl FourEyes {
     }
 
     /// Has a person ask that the rule hold no more; the second one who does ends it.
-    /// Errors: [`ChangeError::Forbidden`] for an account or software; [`ChangeError::Input`] where it does not hold, where this node's
-    /// configuration asks for it, and for the one who asked already.
+    /// Errors: [`ChangeError::Forbidden`] for an account or software, and for the one who asked already; [`ChangeError::Conflict`] where
+    /// it does not hold, or this node's configuration asks for it.
     pub async fn lower_four_eyes(&self, context: &RequestContext) -> Result<FourEyesState, ChangeError> {
         let Authority::Operator { kind: OperatorKind::Person(person), .. } = &context.authority else {
             let text = "the four-eyes rule is lowered by two persons with tokens of their own, and by no account";
@@ -79,17 +79,17 @@ impl FourEyes {
         };
         if self.settings.four_eyes {
             let text = "this node's configuration asks for it: take `mfa.four_eyes` out there first, and start the server again";
-            return Err(ChangeError::Input(text.to_owned()));
+            return Err(ChangeError::Conflict(text.to_owned()));
         }
         let seen = self.rules.rule(NAME).await?.filter(|rule| rule.holds);
-        let seen = seen.ok_or_else(|| ChangeError::Input("the four-eyes rule does not hold".to_owned()))?;
+        let seen = seen.ok_or_else(|| ChangeError::Conflict("the four-eyes rule does not hold".to_owned()))?;
         let (rule, what) = match seen.lowering_asked_by.as_deref() {
             None => (
                 Rule { lowering_asked_by: context.operator.clone(), ..seen.clone() },
                 "is to hold no more, if another person agrees",
             ),
             Some(asked_by) if admin::person_of(asked_by) == Some(person) => {
-                return Err(ChangeError::Input("you asked for it: another person must agree now".to_owned()));
+                return Err(ChangeError::Forbidden("you asked for it: another person must agree now".to_owned()));
             }
             Some(_) => (Rule::default(), "holds no more: two persons agreed"),
         };

@@ -116,7 +116,7 @@ impl NodeRegistry {
 
     /// Takes a node out for good, by its id or its name: from now on nothing that it writes is committed. Its chain of records
     /// ends where it is, and this node's next checkpoint names that end.
-    /// Errors: [`ChangeError::Missing`] where there is no such node; [`ChangeError::Input`] where it is this one, was retired
+    /// Errors: [`ChangeError::Missing`] where there is no such node; [`ChangeError::Conflict`] where it is this one, was retired
     /// already, or several have the name.
     pub async fn retire(&self, name: &str, context: &RequestContext) -> Result<Node, ChangeError> {
         let nodes = self.nodes.nodes().await?;
@@ -124,15 +124,15 @@ impl NodeRegistry {
         let mut by_name = nodes.iter().filter(|node| node.name == name && node.retired_at.is_none());
         let found = by_id.or_else(|| by_name.next()).ok_or_else(|| ChangeError::missing("node", name))?;
         if by_id.is_none() && by_name.next().is_some() {
-            return Err(ChangeError::Input(format!("several nodes are named {name}: name the one by its id")));
+            return Err(ChangeError::Conflict(format!("several nodes are named {name}: name the one by its id")));
         }
         if found.id == *self.nodes.node() {
-            return Err(ChangeError::Input("this is the node itself: run the command on another one".to_owned()));
+            return Err(ChangeError::Conflict("this is the node itself: run the command on another one".to_owned()));
         }
         let told = AuditEvent::new(Event::NodeRetired, Outcome::Done, self.settings.tenant.as_str(), context)
             .detail(format!("node {}", found.id));
         if !self.nodes.retire_node(&found.id, self.clock.now(), vec![told]).await? {
-            return Err(ChangeError::Input(format!("node {name} was retired already")));
+            return Err(ChangeError::Conflict(format!("node {name} was retired already")));
         }
         // Read again: it may have written until then.
         let nodes = self.nodes.nodes().await?;

@@ -94,8 +94,10 @@ impl From<ChangeError> for Refused {
     fn from(error: ChangeError) -> Self {
         let detail = error.to_string();
         match error {
-            ChangeError::Taken { .. } | ChangeError::NotInitialised(_) => Self::conflict(detail),
-            ChangeError::Missing { .. } => Self::not_found(detail),
+            ChangeError::Taken { .. } | ChangeError::NotInitialised(_) | ChangeError::Conflict(_) => {
+                Self::conflict(detail)
+            }
+            ChangeError::Missing { .. } | ChangeError::Absent(_) => Self::not_found(detail),
             ChangeError::Input(_) => Self::input(detail),
             ChangeError::Forbidden(_) => Self::new(ProblemKind::Forbidden, StatusCode::FORBIDDEN, detail),
             ChangeError::Store(error) => error.into(),

@@ -98,7 +98,7 @@ async fn hazard_93_what_an_operator_adds_waits_for_another_persons_approval() {
     let path = format!("/factors/{id}/approval");
     let approve = async |token: &str| asking(&stage, token, "POST", &path, Some(&serde_json::json!({}))).await;
     assert_eq!(approve(&olga).await.ok().text("state"), "pending");
-    assert_eq!(approve(&olga).await.status, 422);
+    assert_eq!(approve(&olga).await.status, 403);
     assert_eq!(stage.sign_in(&stage.app, &user, code).await.status, 400);
     assert_eq!(approve(&petra).await.ok().text("state"), "enabled");
     stage.sign_in(&stage.app, &user, code).await.ok();

@@ -42,7 +42,7 @@ async fn a_person_has_four_tokens_that_show_digits_at_most() {
         }
     }
     let refused = maker.enrol_otp("ann", hotp(None), &context()).await;
-    assert!(matches!(refused, Err(ChangeError::Input(text)) if text.contains("TOTP and HOTP factors")));
+    assert!(matches!(refused, Err(ChangeError::Conflict(text)) if text.contains("TOTP and HOTP factors")));
     assert_eq!(app.details("factor.changed").await, ["added"; Limit::DIGITS.most]);
     maker.enrol_yubico_otp("ann", "key", &slot(&YubiKey::new("cccccc")), &context()).await.unwrap();
 }
@@ -80,7 +80,7 @@ async fn what_can_not_be_a_factor_is_refused() {
     let missing = maker.enrol_totp("nobody", "phone", TotpParameters::DEFAULT, &context()).await;
     assert_eq!(missing.unwrap_err(), ChangeError::Missing { noun: "user", name: "nobody".to_owned() });
     let nobody_verifies = maker.enrol_yubico_remote("ann", "key", "cccccc", &context()).await;
-    assert!(matches!(nobody_verifies, Err(ChangeError::Input(text)) if text.contains("mfa.yubico_validation")));
+    assert!(matches!(nobody_verifies, Err(ChangeError::Conflict(text)) if text.contains("mfa.yubico_validation")));
     assert!(app.details("factor.changed").await.is_empty());
 }
 

@@ -16,11 +16,11 @@ async fn factors_are_listed_renamed_disabled_and_removed_each_on_the_record() {
     lifecycle.rename_factor(&ann.app, "new phone", &context()).await.unwrap();
     assert_eq!(lifecycle.list_factors("ann").await.unwrap()[0].label, "new phone");
     lifecycle.enable_factor(&ann.app, false, &context()).await.unwrap();
-    assert!(matches!(lifecycle.enable_factor(&ann.app, false, &context()).await, Err(ChangeError::Input(_))));
+    assert!(matches!(lifecycle.enable_factor(&ann.app, false, &context()).await, Err(ChangeError::Conflict(_))));
     lifecycle.enable_factor(&ann.app, true, &context()).await.unwrap();
     lifecycle.remove_factor(&ann.app, &context()).await.unwrap();
     assert!(lifecycle.list_factors("ann").await.unwrap().is_empty());
-    assert!(matches!(lifecycle.approve_factor(&bob.app, &context()).await, Err(ChangeError::Input(_))));
+    assert!(matches!(lifecycle.approve_factor(&bob.app, &context()).await, Err(ChangeError::Conflict(_))));
     let expected = ["added", "added", "renamed", "disabled", "enabled", "removed"];
     assert_eq!(app.details("factor.changed").await, expected);
 }

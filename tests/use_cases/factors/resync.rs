@@ -63,7 +63,7 @@ async fn wrong_pairs_exhaust_the_tries_of_the_account() {
     let step = app.now().unix_seconds() / 30;
     let (first, second) = (ann.codes.at(step), ann.codes.at(step + 1));
     let refused = resync(&app, &ann.app, &first, &second).await;
-    assert!(matches!(refused, Err(ChangeError::Input(text)) if text.contains("too many tries")));
+    assert!(matches!(refused, Err(ChangeError::Conflict(text)) if text.contains("too many tries")));
     app.pass(Lockout::DEFAULT.pause).await;
     let step = app.now().unix_seconds() / 30;
     resync(&app, &ann.app, &ann.codes.at(step), &ann.codes.at(step + 1)).await.unwrap();
@@ -75,7 +75,7 @@ async fn only_tokens_that_show_digits_can_be_out_of_step() {
     app.user("ann").await;
     let key = slot(&YubiKey::new("cccccc"));
     let factor = app.issuer.factors.enrolment.enrol_yubico_otp("ann", "key", &key, &context()).await.unwrap();
-    assert!(matches!(resync(&app, &factor.id, "123456", "123456").await, Err(ChangeError::Input(_))));
+    assert!(matches!(resync(&app, &factor.id, "123456", "123456").await, Err(ChangeError::Conflict(_))));
     let gone = FactorId::new("gone");
     assert!(matches!(resync(&app, &gone, "123456", "123456").await, Err(ChangeError::Missing { .. })));
 }

@@ -73,7 +73,7 @@ async fn a_file_is_judged_whole_and_imported_once() {
     assert!(matches!(import(&app, "", false).await, Err(ChangeError::Input(_))));
     let stock = &app.issuer.factors.stock;
     stock.remove_stock("4711", &context()).await.unwrap();
-    assert!(matches!(stock.remove_stock("4711", &context()).await, Err(ChangeError::Input(_))));
+    assert!(matches!(stock.remove_stock("4711", &context()).await, Err(ChangeError::Absent(_))));
     assert_eq!(app.details("stock.changed").await, ["imported up to 2 tokens", "removed 4711"]);
 }
 
@@ -86,7 +86,7 @@ async fn a_token_of_the_stock_becomes_one_persons_factor() {
     let stock = &app.issuer.factors.stock;
     let factor = stock.assign_stock("4711", "ann", None, &context()).await.unwrap();
     assert_eq!((factor.serial.as_deref(), &*factor.label), (Some("4711"), "4711"));
-    assert!(matches!(stock.assign_stock("4711", "bob", None, &context()).await, Err(ChangeError::Input(_))));
+    assert!(matches!(stock.assign_stock("4711", "bob", None, &context()).await, Err(ChangeError::Conflict(_))));
     let request = shown("ann", PASSWORD, &token(1).at(0));
     app.issuer.sessions.begin_session(&request, None, &context()).await.unwrap();
     assert_eq!(serials(&app).await, ["4712"]);

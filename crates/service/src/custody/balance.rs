@@ -225,7 +225,7 @@ impl SignatureAccounts {
     ) -> Result<Accepted, ChangeError> {
         let comparison = self.compare_anew().await?;
         if let Some((hsm, error)) = comparison.silent.first() {
-            return Err(ChangeError::Input(format!("HSM token {hsm} does not say what it signed: {error}")));
+            return Err(ChangeError::Conflict(format!("HSM token {hsm} does not say what it signed: {error}")));
         }
         let is_meant = |account: &&Account| account.alarm != 0 && key.is_none_or(|key| account.kid == key);
         let (mut drafts, mut accepted) = (Vec::new(), 0);

@@ -179,7 +179,7 @@ impl FactorMaker {
         }
         let enrolled = self.factors.factors(tenant, &user.id).await?;
         policy::may_enrol(new.detail.kind(), enrolled.iter().map(|factor| &factor.detail))
-            .map_err(|error| ChangeError::Input(error.to_string()))?;
+            .map_err(|error| ChangeError::Conflict(error.to_string()))?;
         Ok(Factor {
             tenant: tenant.clone(),
             id: FactorId::new(self.ids.next()),
@@ -250,7 +250,7 @@ impl FactorMaker {
     ) -> Result<Factor, ChangeError> {
         if self.validation_servers.is_none() {
             let text = "no server is configured that could verify it: `mfa.yubico_validation` names them";
-            return Err(ChangeError::Input(text.to_owned()));
+            return Err(ChangeError::Conflict(text.to_owned()));
         }
         let public_id = kept_public_id(public_id)?;
         let detail = FactorDetail::YubicoRemote(YubicoRemoteState { public_id, last_counter: -1 });

@@ -28,7 +28,7 @@ impl FactorLifecycle {
     ) -> Result<(), ChangeError> {
         let factor = self.touched(id, context).await?;
         if enabled && let FactorState::Pending { .. } = factor.state {
-            return Err(ChangeError::Input(format!(
+            return Err(ChangeError::Conflict(format!(
                 "the factor waits for another person's `signet factor approve {id}`"
             )));
         }
@@ -36,7 +36,7 @@ impl FactorLifecycle {
         if self.factor_life.set_factor_enabled(&factor.tenant, id, enabled, self.clock.now(), vec![told]).await? {
             return Ok(());
         }
-        Err(ChangeError::Input(format!("the factor is {} already", factor.state.name())))
+        Err(ChangeError::Conflict(format!("the factor is {} already", factor.state.name())))
     }
 
     /// Replaces what the user calls a factor.
@@ -54,7 +54,7 @@ impl FactorLifecycle {
     pub async fn approve_factor(&self, id: &FactorId, context: &RequestContext) -> Result<(), ChangeError> {
         let factor = self.touched(id, context).await?;
         let FactorState::Pending { requested_by } = &factor.state else {
-            return Err(ChangeError::Input(format!(
+            return Err(ChangeError::Conflict(format!(
                 "the factor is {}: nothing waits for approval",
                 factor.state.name()
             )));
@@ -74,7 +74,7 @@ impl FactorLifecycle {
                 let text = format!(
                     "the four-eyes rule: {requested_by} asked for this factor, so another person must approve it"
                 );
-                Err(ChangeError::Input(text))
+                Err(ChangeError::Forbidden(text))
             }
             Some(_) => {
                 let done = factor_changed(&factor, Change::Approved, context);
@@ -133,6 +133,6 @@ fn person(context: &RequestContext) -> Option<&str> {
 
 fn waits(is_done: bool) -> Result<(), ChangeError> {
     let over =
-        || ChangeError::Input("the factor does not wait for this approval any more: look at it again".to_owned());
+        || ChangeError::Conflict("the factor does not wait for this approval any more: look at it again".to_owned());
     if is_done { Ok(()) } else { Err(over()) }
 }

@@ -72,9 +72,11 @@ impl From<ChangeError> for SelfServiceError {
         match error {
             ChangeError::Missing { noun: "user", .. } => Self::SessionOver,
             ChangeError::Missing { .. } => Self::Missing,
-            ChangeError::Taken { .. } | ChangeError::Input(_) | ChangeError::Forbidden(_) => {
-                Self::Input(error.to_string())
-            }
+            ChangeError::Taken { .. }
+            | ChangeError::Input(_)
+            | ChangeError::Conflict(_)
+            | ChangeError::Absent(_)
+            | ChangeError::Forbidden(_) => Self::Input(error.to_string()),
             ChangeError::NotInitialised(_) | ChangeError::Unavailable(_) => Unavailable.into(),
             ChangeError::Hsm(error) => error.into(),
             ChangeError::Store(error) => error.into(),

@@ -40,7 +40,7 @@ impl Recovery {
         let is_set =
             |factor: &&Factor| matches!(factor.detail, FactorDetail::Recovery(_)) && factor.valid_until.is_none();
         if let Some(factor) = enrolled.iter().find(is_set) {
-            return Err(ChangeError::Input(format!(
+            return Err(ChangeError::Conflict(format!(
                 "{} has recovery codes already; `signet factor remove {}` makes them void, then make new ones",
                 user.name, factor.id
             )));

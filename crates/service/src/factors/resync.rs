@@ -34,7 +34,7 @@ impl Resynchronisation {
         let factor = self.factors.factor(tenant, id).await?.ok_or_else(missing)?;
         let user = self.users.user(tenant, &factor.user).await?.ok_or_else(missing)?;
         self.rights.over_user(&user, context).await?;
-        let unable = || ChangeError::Input("only TOTP and HOTP tokens can be out of step".to_owned());
+        let unable = || ChangeError::Conflict("only TOTP and HOTP tokens can be out of step".to_owned());
         let token = factor.detail.digit_codes().ok_or_else(unable)?;
         let digits = token.digits();
         let [first, second] = codes.map(|code| Code::parse(code.expose().trim(), digits));

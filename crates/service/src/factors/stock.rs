@@ -31,7 +31,7 @@ impl TokenStock {
             .change(Change::Removed)
             .detail(format!("removed {serial}"));
         let removed = self.stock.remove_stock(tenant, serial, vec![told]).await?;
-        if removed { Ok(()) } else { Err(not_in_stock(serial)) }
+        if removed { Ok(()) } else { Err(self.why_not(serial).await?) }
     }
 
     /// Gives a token of the stock to a user.
@@ -148,7 +148,7 @@ impl TokenStock {
         detail: FactorDetail,
         context: &RequestContext,
     ) -> Result<Factor, ChangeError> {
-        let kind = token.secret_kind().ok_or_else(|| not_in_stock(&token.serial))?;
+        let kind = token.secret_kind().ok_or_else(|| ChangeError::Conflict(not_in_stock(&token.serial)))?;
         let label = label.or(token.model.as_deref()).unwrap_or(&token.serial);
         crate::names::check_name("factor", label)?;
         let new = NewFactor { label, serial: Some(token.serial.clone()), detail };
@@ -159,20 +159,29 @@ impl TokenStock {
         let told = told.detail(format!("{} from the stock", factor_added(&factor)));
         match self.stock.assign_stock(session, &token.id, &factor, vec![told]).await? {
             AssignOutcome::Assigned => Ok(factor),
-            AssignOutcome::Gone => Err(not_in_stock(&token.serial)),
+            AssignOutcome::Gone => Err(ChangeError::Conflict(not_in_stock(&token.serial))),
             AssignOutcome::Refused => Err(crate::factors::enrolment::taken(&factor, user)),
         }
     }
 
     async fn stock_token(&self, serial: &str) -> Result<StockToken, ChangeError> {
-        let token = self.stock.stock_token(&self.settings.tenant, serial).await?;
-        token.ok_or_else(|| not_in_stock(serial))
+        match self.stock.stock_token(&self.settings.tenant, serial).await? {
+            Some(token) => Ok(token),
+            None => Err(self.why_not(serial).await?),
+        }
+    }
+
+    /// Why nothing can be done to a token that the stock has not: it is somebody's, or nobody has it.
+    async fn why_not(&self, serial: &str) -> Result<ChangeError, ChangeError> {
+        let known = self.stock.known_serials(&self.settings.tenant, &[serial.to_owned()]).await?;
+        let text = not_in_stock(serial);
+        Ok(if known.is_empty() { ChangeError::Absent(text) } else { ChangeError::Conflict(text) })
     }
 }
 
-fn not_in_stock(serial: &str) -> ChangeError {
-    ChangeError::Input(format!(
+fn not_in_stock(serial: &str) -> String {
+    format!(
         "no token `{serial}` is in the stock; `signet factor stock` lists it, and `signet factor list --all` shows whose \
          a token is"
-    ))
+    )
 }

@@ -47,7 +47,7 @@ fn as_change_error(error: InitialiseError) -> ChangeError {
     match error {
         InitialiseError::Hsm(error) => ChangeError::Hsm(error),
         InitialiseError::Store(error) => ChangeError::Store(error),
-        other => ChangeError::Input(other.to_string()),
+        other => ChangeError::Conflict(other.to_string()),
     }
 }
 

@@ -50,7 +50,7 @@ module! {
 
 impl KeyRevocation {
     /// What revoking a key would break.
-    /// Errors: [`ChangeError::Missing`] for an unknown key, [`ChangeError::Input`] for one that can't be revoked.
+    /// Errors: [`ChangeError::Missing`] for an unknown key, [`ChangeError::Conflict`] for one that can't be revoked.
     pub async fn foresee_revocation(&self, kid: &str) -> Result<Consequences, ChangeError> {
         let keys = self.keys.keys().await?;
         let key = self.revocable(&keys, kid)?;
@@ -142,12 +142,12 @@ impl KeyRevocation {
         let key = published.or_else(|| of_name().next()).ok_or_else(missing)?;
         if key.purpose != KeyPurpose::TokenSigning {
             let purpose = key.purpose.name().replace('_', " ");
-            return Err(ChangeError::Input(format!(
+            return Err(ChangeError::Conflict(format!(
                 "{kid} is a {purpose} key: only a token signing key can be revoked"
             )));
         }
         if !key.state.is_published() {
-            return Err(ChangeError::Input(format!("{kid} is {} already: it is out of the JWKS", key.state.name())));
+            return Err(ChangeError::Conflict(format!("{kid} is {} already: it is out of the JWKS", key.state.name())));
         }
         Ok(key)
     }

@@ -154,5 +154,5 @@ fn brought_key(text: &SecretText) -> Result<SecretBytes, ChangeError> {
 fn next_number(clients: &[OtpClient]) -> Result<ClientNumber, ChangeError> {
     let greatest = clients.last().map_or(0, |client| client.id.get());
     ClientNumber::new(greatest + 1)
-        .ok_or_else(|| ChangeError::Input("the greatest client number is taken; choose one with --id".to_owned()))
+        .ok_or_else(|| ChangeError::Conflict("the greatest client number is taken; choose one with --id".to_owned()))
 }

@@ -136,7 +136,7 @@ impl Tries {
 }
 
 fn too_many_tries(user: &User, retry_after: Duration) -> ChangeError {
-    ChangeError::Input(format!(
+    ChangeError::Conflict(format!(
         "there were too many tries at this account; wait {} minutes, or run `signet user unlock {}`",
         retry_after.as_secs().div_ceil(60),
         user.name

@@ -270,7 +270,7 @@ impl Rotation {
                 return Ok(Begun { key, created: true });
             }
             if Instant::now() >= until {
-                return Err(ChangeError::Input(InitialiseError::PlaceTaken(wanted.hsm.clone()).to_string()));
+                return Err(ChangeError::Conflict(InitialiseError::PlaceTaken(wanted.hsm.clone()).to_string()));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -76,7 +76,8 @@ impl KeyChanges {
             }
             return Err(error.into());
         }
-        let public = key.public.clone().ok_or_else(|| ChangeError::Input("the key has no public half".to_owned()))?;
+        let public =
+            key.public.clone().ok_or_else(|| ChangeError::Conflict("the key has no public half".to_owned()))?;
         let ready = RingKey { key: key.clone(), verifying: VerifyingKey::new(public) };
         Ok(self.signatures.test_key(&ready).await?)
     }
@@ -88,7 +89,7 @@ impl KeyChanges {
         end: KeyEnd,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        let to = key.state.withdraw(self.clock.now(), end).map_err(|wrong| ChangeError::Input(wrong.to_string()))?;
+        let to = key.state.withdraw(self.clock.now(), end).map_err(|wrong| ChangeError::Conflict(wrong.to_string()))?;
         let event = if end == KeyEnd::Revoked { Event::KeyRevoked } else { Event::KeyWithdrawn };
         let told = told_of(event, key, key.tenant.as_str(), context).because(end);
         self.keys.move_key(&key.key_id, &key.state, &to, vec![told]).await?;
@@ -98,7 +99,7 @@ impl KeyChanges {
 
     /// Destroys a key that left the JWKS, in every HSM token that holds it: a vendor's clones carry one name.
     pub(crate) async fn destroy_withdrawn(&self, key: &HsmKey, context: &RequestContext) -> Result<(), ChangeError> {
-        let to = key.state.destroy(self.clock.now()).map_err(|wrong| ChangeError::Input(wrong.to_string()))?;
+        let to = key.state.destroy(self.clock.now()).map_err(|wrong| ChangeError::Conflict(wrong.to_string()))?;
         let keys = self.keys.keys().await?;
         let clones = keys.iter().filter(|other| other.key_id == key.key_id && other.state == key.state);
         for clone in clones {
@@ -140,7 +141,7 @@ impl KeyChanges {
         }
         if admin.list(&key.hsm).await?.iter().any(|report| report.cka_id == key.cka_id) {
             let text = format!("HSM token {} still has a key of the CKA_ID of {}", key.hsm, key.key_id);
-            return Err(ChangeError::Input(text));
+            return Err(ChangeError::Conflict(text));
         }
         Ok(())
     }
@@ -153,7 +154,7 @@ impl KeyChanges {
             let Some(thumbprint) = &report.thumbprint else {
                 let id = signet_core::keys::hexadecimal(&announced.cka_id);
                 let text = format!("HSM token {} has half of a key, with CKA_ID {id}: remove it", announced.hsm);
-                return Err(ChangeError::Input(text));
+                return Err(ChangeError::Conflict(text));
             };
             let key = left_behind(announced, thumbprint);
             self.destroy_in_hsm(&key).await?;
