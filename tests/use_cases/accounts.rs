@@ -1,11 +1,14 @@
 //! Who the users are.
 
+use serde_json::{Value, json};
 use signet_core::audit::RequestContext;
 use signet_core::oauth::ClientId;
 use signet_service::ChangeError;
+use signet_service::clients::registry::ClientEdit;
 use signet_service::sign_in::Surface;
+use signet_store::{FactorEdit, UserEdit};
 
-use crate::support::people::{secret, shown, words};
+use crate::support::people::{PASSWORD, secret, shown, words};
 use crate::support::{InProcess, context};
 
 #[tokio::test]
@@ -36,6 +39,45 @@ async fn users_are_added_found_and_removed_each_on_the_record() {
     let expected = ["added: ann", "roles replaced: ann", "disabled: ann", "enabled: ann", "password replaced: ann"];
     assert_eq!(told[..5], expected);
     assert_eq!(told.last().unwrap(), "removed: ann");
+}
+
+/// What was and what is, of the last records of an event.
+async fn from_to(app: &InProcess, event: &str) -> Vec<[Value; 2]> {
+    let records = app.audit().await;
+    let of_event = records.iter().filter(|record| record["event"] == event);
+    of_event.map(|record| [record["before"].clone(), record["after"].clone()]).collect()
+}
+
+#[tokio::test]
+async fn several_things_change_at_once_or_not_at_all_and_one_record_says_what_was_and_what_is() {
+    let app = InProcess::new().await;
+    let (accounts, lifecycle, clients) = (&app.issuer.accounts, &app.issuer.factors.lifecycle, &app.issuer.clients);
+    let ann = app.person("ann").await;
+    app.client("app").await;
+    let both = |role, enabled| UserEdit { roles: Some(words([role])), enabled: Some(enabled) };
+    assert!(accounts.change_user("ann", both("two words", false), &context()).await.is_err());
+    assert!(accounts.find_user("ann").await.unwrap().enabled, "nothing of it was done");
+    accounts.change_user("ann", both("writer", false), &context()).await.unwrap();
+    accounts.change_user("ann", UserEdit::default(), &context()).await.unwrap();
+    let told = from_to(&app, "user.changed").await;
+    let was = json!({"enabled": true, "roles": ["reader"]});
+    let is = json!({"enabled": false, "roles": ["writer"]});
+    assert_eq!(told, [[was, is.clone()]]);
+    let edit = |enabled| FactorEdit { label: Some("phone".to_owned()), enabled: Some(enabled) };
+    assert!(lifecycle.change_factor(&ann.app, edit(true), &context()).await.is_err(), "it is enabled already");
+    lifecycle.change_factor(&ann.app, edit(false), &context()).await.unwrap();
+    let told = from_to(&app, "factor.changed").await;
+    let was = told[0][1].clone();
+    assert_eq!(told[1..], [[was, json!({"label": "phone", "state": "disabled"})]]);
+    let less = ClientEdit { scopes: Some(words(["less"])), enabled: Some(false), ..ClientEdit::default() };
+    clients.change_client("app", less, &context()).await.unwrap();
+    let told = from_to(&app, "client.changed").await.pop().unwrap();
+    assert_eq!(told[1], json!({"scope": "less", "enabled": false}));
+    assert_eq!((&told[0]["enabled"], told[0].get("grants")), (&json!(true), None));
+    let text = json!(app.audit().await).to_string();
+    assert!(!text.contains("secret_hash") && !text.contains(PASSWORD));
+    accounts.remove_user("ann", &context()).await.unwrap();
+    assert_eq!(from_to(&app, "user.changed").await.pop().unwrap(), [is, Value::Null]);
 }
 
 #[tokio::test]

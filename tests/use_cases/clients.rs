@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use signet_core::audit::RequestContext;
 use signet_core::oauth::{Client, GrantType, OAuthError};
 use signet_service::ChangeError;
-use signet_service::clients::registry::{ClientRights, NewClient};
+use signet_service::clients::registry::{ClientEdit, NewClient};
 
 use crate::support::people::{TestClient, words};
 use crate::support::{ISSUER, InProcess, context};
@@ -44,25 +44,25 @@ async fn what_a_client_may_do_is_changed_and_what_is_not_named_stays() {
     let app = InProcess::new().await;
     let clients = &app.issuer.clients;
     let (before, _) = clients.add_client(new("app"), &context()).await.unwrap();
-    let scopes = ClientRights { scopes: Some(words(["write"])), ..ClientRights::default() };
+    let scopes = ClientEdit { scopes: Some(words(["write"])), ..ClientEdit::default() };
     let changed = clients.change_client("app", scopes, &context()).await.unwrap();
     assert_eq!(changed, Client { scopes: words(["write"]), ..before.clone() });
     assert_eq!(clients.find_client("app").await.unwrap(), changed);
-    let audiences = |audiences| ClientRights { audiences: Some(audiences), ..ClientRights::default() };
+    let audiences = |audiences| ClientEdit { audiences: Some(audiences), ..ClientEdit::default() };
     let elsewhere = audiences(words(["https://elsewhere.example"]));
     clients.change_client("app", elsewhere, &context()).await.unwrap();
     let issuers = clients.change_client("app", audiences(words([])), &context()).await.unwrap();
     assert_eq!(issuers.audiences, words([ISSUER]), "none named is the issuer's");
     for faulty in [
         audiences(words(["nowhere"])),
-        ClientRights { scopes: Some(words(["two words"])), ..ClientRights::default() },
-        ClientRights { grants: Some(BTreeSet::new()), ..ClientRights::default() },
+        ClientEdit { scopes: Some(words(["two words"])), ..ClientEdit::default() },
+        ClientEdit { grants: Some(BTreeSet::new()), ..ClientEdit::default() },
     ] {
         let refused = clients.change_client("app", faulty, &context()).await;
         assert!(matches!(refused, Err(ChangeError::Input(_))));
     }
     let missing = ChangeError::Missing { noun: "client", name: "none".to_owned() };
-    assert_eq!(clients.change_client("none", ClientRights::default(), &context()).await, Err(missing));
+    assert_eq!(clients.change_client("none", ClientEdit::default(), &context()).await, Err(missing));
     let told = app.details("client.changed").await;
     assert_eq!(told.len(), 4, "{told:?}");
     let issuer = format!("[client_credentials; read; {ISSUER}] -> [client_credentials; write; {ISSUER}]");

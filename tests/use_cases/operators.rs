@@ -16,7 +16,7 @@ use signet_core::secret::{SecretBytes, SecretText};
 use signet_core::token::{AccessToken, PersonFacts};
 use signet_jose::VerifyingKey;
 use signet_service::ChangeError;
-use signet_service::clients::registry::{ClientRights, NewClient};
+use signet_service::clients::registry::{ClientEdit, NewClient};
 use signet_service::factors::enrolment::YubicoKey;
 use signet_service::operators::tokens::JudgedToken;
 use signet_store::{Grant, GrantId, Grants as _, Keys as _};
@@ -143,7 +143,7 @@ async fn nobody_gives_more_than_they_have() {
     assert!(clients.add_client(new("desk", HELPDESK), &who).await.is_ok());
     let more = clients.add_client(new("vault", "admin:keys"), &who).await.map(drop);
     assert!(matches!(more, Err(ChangeError::Forbidden(_))), "{more:?}");
-    let to = |granted: &str| ClientRights { scopes: Some(scopes(granted)), ..ClientRights::default() };
+    let to = |granted: &str| ClientEdit { scopes: Some(scopes(granted)), ..ClientEdit::default() };
     let more = clients.change_client("desk", to("admin:keys:read"), &who).await.map(drop);
     assert!(matches!(more, Err(ChangeError::Forbidden(_))), "{more:?}");
     admin_client(&app, "chiefs", GrantType::Password, "admin:users admin:hsm").await;
@@ -175,7 +175,7 @@ async fn a_token_holds_with_the_person_the_roles_the_client_and_the_grant() {
         roles(role).await;
         assert_eq!(scopes_of(&app, &token).await.as_deref(), Some(expected), "{role}");
     }
-    let to = |granted: &str| ClientRights { scopes: Some(scopes(granted)), ..ClientRights::default() };
+    let to = |granted: &str| ClientEdit { scopes: Some(scopes(granted)), ..ClientEdit::default() };
     clients.change_client("laptop", to("admin:stock"), &context()).await.unwrap();
     assert_eq!(scopes_of(&app, &token).await.as_deref(), Some(""));
     for enabled in [false, true] {
@@ -227,7 +227,7 @@ async fn what_is_no_operators_token_is_worth_nothing() {
     let scopes = AdminScopes::among(&scopes("admin:stock"));
     assert_eq!(asks.authority, Authority::Operator { kind: OperatorKind::Software, scopes });
     // One that became a person's client has no token of its own any more.
-    let rights = ClientRights { grants: Some(BTreeSet::from([GrantType::Password])), ..ClientRights::default() };
+    let rights = ClientEdit { grants: Some(BTreeSet::from([GrantType::Password])), ..ClientEdit::default() };
     app.issuer.clients.change_client("robot", rights, &context()).await.unwrap();
     assert!(matches!(judged(&app, &token).await, JudgedToken::Invalid));
 }

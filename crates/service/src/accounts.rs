@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::names::check_words;
-use crate::{ChangeError, OperatorRights, check_name, password_row, still_there};
-use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
+use crate::{ChangeError, OperatorRights, TRIES, check_name, password_row, still_there};
+use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::lockout::LockedAccount;
 use signet_core::mfa::password::{self, PasswordPolicy};
 use signet_core::secret::{SecretBytes, SecretText};
-use signet_store::{User, UserId};
+use signet_store::{User, UserEdit, UserId};
 
 module! {
     /// The users of a tenant, as operators see and change them.
@@ -42,7 +42,11 @@ impl Accounts {
             credentials_version: 0,
             created_at: self.clock.now(),
         };
-        let told = AuditEvent { roles: Some(user.roles.clone()), ..self.user_changed(&user, Change::Added, context) };
+        let told = AuditEvent {
+            roles: Some(user.roles.clone()),
+            after: Some(Box::new(facts(&user))),
+            ..self.user_changed(&user, Change::Added, context)
+        };
         if self.users.add_user(&user, vec![told]).await? {
             Ok(user)
         } else {
@@ -64,10 +68,7 @@ impl Accounts {
 
     /// Lets a user sign in again, or no more. Disabling ends the user's refresh families at once.
     pub async fn enable_user(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
-        let user = self.touched(name, context).await?;
-        let told = self.user_changed(&user, Change::enabled(enabled), context);
-        let set = self.users.set_user_enabled(&user.tenant, &user.id, enabled, self.clock.now(), vec![told]);
-        still_there(set.await?, "user", name)
+        self.change_user(name, UserEdit { enabled: Some(enabled), ..UserEdit::default() }, context).await
     }
 
     /// Replaces a user's roles.
@@ -77,13 +78,43 @@ impl Accounts {
         roles: BTreeSet<String>,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        check_words("role", &roles)?;
-        let user = self.touched(name, context).await?;
-        self.rights.to_give_roles(&roles, context).await?;
-        let told =
-            AuditEvent { roles: Some(roles.clone()), ..self.user_changed(&user, Change::RolesReplaced, context) };
-        let set = self.users.set_user_roles(&user.tenant, &user.id, &roles, vec![told]);
-        still_there(set.await?, "user", name)
+        self.change_user(name, UserEdit { roles: Some(roles), ..UserEdit::default() }, context).await
+    }
+
+    /// Replaces a user's roles, or lets the user sign in or no more, or both: all or nothing, with one record.
+    pub async fn change_user(&self, name: &str, edit: UserEdit, context: &RequestContext) -> Result<(), ChangeError> {
+        if let Some(roles) = &edit.roles {
+            check_words("role", roles)?;
+        }
+        for _ in 0..TRIES {
+            let user = self.touched(name, context).await?;
+            if let Some(roles) = &edit.roles {
+                self.rights.to_give_roles(roles, context).await?;
+            }
+            let Some(told) = self.edited(&user, &edit, context) else { return Ok(()) };
+            if self.users.change_user(&user, &edit, self.clock.now(), vec![told]).await? {
+                return Ok(());
+            }
+        }
+        Err(ChangeError::changes_meanwhile())
+    }
+
+    /// What is recorded of a change; none where nothing is to change.
+    fn edited(&self, user: &User, edit: &UserEdit, context: &RequestContext) -> Option<AuditEvent> {
+        let change = match (&edit.roles, edit.enabled) {
+            (None, None) => return None,
+            (Some(_), None) => Change::RolesReplaced,
+            (None, Some(enabled)) => Change::enabled(enabled),
+            (Some(_), Some(_)) => Change::Changed,
+        };
+        let before = Facts {
+            roles: edit.roles.as_ref().map(|_| user.roles.clone()),
+            enabled: edit.enabled.map(|_| user.enabled),
+            ..Facts::default()
+        };
+        let after = Facts { roles: edit.roles.clone(), enabled: edit.enabled, ..Facts::default() };
+        let told = self.user_changed(user, change, context).from_to(before, after);
+        Some(AuditEvent { roles: edit.roles.clone(), ..told })
     }
 
     /// Replaces a user's password. The refresh families that the old one began end.
@@ -103,7 +134,8 @@ impl Accounts {
     /// Removes a user with factors and grants.
     pub async fn remove_user(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let user = self.touched(name, context).await?;
-        let told = self.user_changed(&user, Change::Removed, context);
+        let told =
+            AuditEvent { before: Some(Box::new(facts(&user))), ..self.user_changed(&user, Change::Removed, context) };
         still_there(self.users.remove_user(&user.tenant, &user.id, vec![told]).await?, "user", name)
     }
 
@@ -156,4 +188,9 @@ impl Accounts {
             .change(Change::TriesForgotten);
         Ok(self.throttles.forget_tries_of(&user.tenant, &user.id, vec![told]).await? > 0)
     }
+}
+
+/// What the record says of a user.
+fn facts(user: &User) -> Facts {
+    Facts { roles: Some(user.roles.clone()), ..Facts::enabled(user.enabled) }
 }

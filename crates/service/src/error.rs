@@ -51,7 +51,15 @@ pub enum ChangeError {
     Unavailable(#[from] Unavailable),
 }
 
+/// How often a change is judged and tried anew where somebody else was faster.
+pub(crate) const TRIES: u32 = 5;
+
 impl ChangeError {
+    /// Others change the same thing all the time.
+    pub(crate) fn changes_meanwhile() -> Self {
+        Self::Conflict("others change it at the same moment: look at it, and try again".to_owned())
+    }
+
     /// There is no such thing.
     pub(crate) fn missing(noun: &'static str, name: impl ToString) -> Self {
         Self::Missing { noun, name: name.to_string() }

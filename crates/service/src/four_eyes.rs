@@ -3,7 +3,7 @@
 
 use crate::{ChangeError, still_there};
 use signet_core::admin::{self, AdminScope, Authority, Noun, OperatorKind};
-use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Event, Facts, Outcome, RequestContext};
 use signet_core::mfa::FactorKind;
 use signet_store::{Factor, FactorState, Rule, User};
 
@@ -37,6 +37,11 @@ fn is_for_good(factor: &Factor) -> bool {
     factor.state == FactorState::Enabled && factor.detail.kind() != FactorKind::Recovery
 }
 
+/// What the record says of the rule.
+fn facts(rule: &Rule) -> Facts {
+    Facts { holds: Some(rule.holds), requested_by: rule.lowering_asked_by.clone(), ..Facts::default() }
+}
+
 impl FourEyes {
     /// Whether the rule holds. Where this node's configuration asks for it, it begins as soon as two persons could approve: their
     /// roles grant `admin:factors`, and they have a factor.
@@ -56,6 +61,7 @@ impl FourEyes {
         }
         let told = self.told("holds from now on: the configuration asks for it", &RequestContext::NONE);
         let rule = Rule { holds: true, lowering_asked_by: None };
+        let told = told.from_to(facts(&seen.clone().unwrap_or_default()), facts(&rule));
         // Where another node was faster, it holds as well.
         self.rules.decide_rule(NAME, seen.as_ref(), &rule, vec![told]).await?;
         Ok(true)
@@ -93,7 +99,8 @@ impl FourEyes {
             }
             Some(_) => (Rule::default(), "holds no more: two persons agreed"),
         };
-        let decided = self.rules.decide_rule(NAME, Some(&seen), &rule, vec![self.told(what, context)]).await?;
+        let told = self.told(what, context).from_to(facts(&seen), facts(&rule));
+        let decided = self.rules.decide_rule(NAME, Some(&seen), &rule, vec![told]).await?;
         still_there(decided, "rule", NAME)?;
         self.four_eyes().await
     }

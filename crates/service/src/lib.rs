@@ -80,7 +80,7 @@ use clients::authentication::{ClientAuthenticator, KnownClient};
 use custody::balance::SignatureAccounts;
 use custody::ledger::Ledger;
 use directory::{RingKey, Snapshot};
-use error::still_there;
+use error::{TRIES, still_there};
 use factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed};
 use factors::lifecycle::FactorLifecycle;
 use factors::own::OwnFactors;

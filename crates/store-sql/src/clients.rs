@@ -77,12 +77,22 @@ async fn set_secret(
     Ok(WriteOutcome::renewed_if(set((tenant, id), fields().set("secret_hash", secret), connection).await?))
 }
 
-async fn set_rights(client: &Client, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let rights = fields()
-        .set("grant_types", grant_names(&client.grants))
-        .set("scopes", joined(&client.scopes))
-        .set("audiences", joined(&client.audiences));
-    Ok(WriteOutcome::renewed_if(set((&client.tenant, &client.id), rights, connection).await?))
+/// What may change of a client.
+fn editable(client: &Client) -> (String, String, String, bool) {
+    (grant_names(&client.grants), joined(&client.scopes), joined(&client.audiences), client.enabled)
+}
+
+async fn edit((seen, client): &(Client, Client), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let Some(row) = find("clients", &[&client.tenant, &client.id], &mut *connection).await? else {
+        return Ok(WriteOutcome::nothing(false));
+    };
+    let there = (row.value("grant_types")?, row.value("scopes")?, row.value("audiences")?, row.value("enabled")?);
+    if there != editable(seen) {
+        return Ok(WriteOutcome::nothing(false));
+    }
+    let (grants, scopes, audiences, enabled) = editable(client);
+    let set = fields().set("grant_types", grants).set("scopes", scopes).set("audiences", audiences);
+    Ok(WriteOutcome::renewed_if(change(row, set.set("enabled", enabled), connection).await?))
 }
 
 /// Sets something of a client; `false` where there is none.
@@ -168,9 +178,24 @@ impl Clients for SqlStore {
         Ok(is_set)
     }
 
-    async fn set_client_rights(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
-        let scope = changing(&client.tenant, &client.id);
-        self.writer.change("set client rights", scope, client.clone(), audit, set_rights).await
+    async fn change_client(
+        &self,
+        seen: &Client,
+        client: &Client,
+        at: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let (tenant, id) = (&client.tenant, &client.id);
+        let input = (seen.clone(), client.clone());
+        // As where it is enabled or disabled alone.
+        if client.enabled && !seen.enabled {
+            self.end_grants_of_client(tenant, id, at).await?;
+        }
+        let is_changed = self.writer.change("change client", changing(tenant, id), input, audit, edit).await?;
+        if is_changed && !client.enabled {
+            self.end_grants_of_client(tenant, id, at).await?;
+        }
+        Ok(is_changed)
     }
 
     async fn set_client_secret(

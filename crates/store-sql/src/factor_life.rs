@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::authority::{change, fields, find, rows, selections};
+use super::authority::{StoredRow, change, fields, find, rows, selections};
 use super::engine::{Connection, Result, Row, ToValue as _, query};
 use super::factors::{self, adding, factor_of};
 use super::locks::{Name, Scope};
@@ -12,7 +12,7 @@ use super::{SqlStore, users};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_jose::clock::Timestamp;
-use signet_store::{AuditOnOutcome, Factor, FactorId, FactorLife, ListedFactor, Session, StoreError};
+use signet_store::{AuditOnOutcome, Factor, FactorEdit, FactorId, FactorLife, ListedFactor, Session, StoreError};
 
 selections! {
     ALL = "SELECT {factors f}, u.name AS user_name
@@ -40,26 +40,43 @@ impl<T> Setting<T> {
     }
 }
 
-async fn set_enabled(
-    Setting { tenant, id, value: (enabled, at) }: &Setting<(bool, Timestamp)>,
+/// What is set of a factor, where what was seen (label and state) still is so.
+struct Edit {
+    seen: Option<(String, &'static str)>,
+    set: FactorEdit,
+    at: Timestamp,
+}
+
+impl Edit {
+    fn is_of(&self, factor: &StoredRow) -> Result<bool> {
+        let Some((label, state)) = &self.seen else { return Ok(true) };
+        Ok(factor.value::<&str>("label")? == label && factor.value::<&str>("state")? == *state)
+    }
+}
+
+async fn edit(
+    Setting { tenant, id, value }: &Setting<Edit>,
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
-    let (from, to): (&[&str], _) = if *enabled {
-        (&["disabled"], "enabled")
-    } else {
-        (&["enabled", "wants_two_codes", "wants_next_code"], "disabled")
+    let (from, to): (&[&str], _) = match value.set.enabled {
+        None => (&[], None),
+        Some(true) => (&["disabled"], Some("enabled")),
+        Some(false) => (&["enabled", "wants_two_codes", "wants_next_code"], Some("disabled")),
     };
-    let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
-        return Ok(WriteOutcome::nothing(false));
-    };
+    let found = find("factors", &[tenant, id], &mut *connection).await?;
+    let Some(factor) = found else { return Ok(WriteOutcome::nothing(false)) };
     let user = factor.value("user_id")?;
-    if !from.contains(&factor.value("state")?) || !change(factor, fields().set("state", to), &mut *connection).await? {
+    if !value.is_of(&factor)? || (to.is_some() && !from.contains(&factor.value("state")?)) {
         return Ok(WriteOutcome::nothing(false));
     }
-    if *enabled {
-        return Ok(WriteOutcome::renewed(true));
+    let label = value.set.label.iter().fold(fields(), |set, label| set.set("label", label));
+    let set = to.iter().fold(label, |set, state| set.set("state", *state));
+    if !change(factor, set, &mut *connection).await? {
+        return Ok(WriteOutcome::nothing(false));
     }
-    users::renew_credentials(connection, tenant, &user, *at).await?;
+    if value.set.enabled == Some(false) {
+        users::renew_credentials(connection, tenant, &user, value.at).await?;
+    }
     Ok(WriteOutcome::renewed(true))
 }
 
@@ -124,16 +141,6 @@ async fn take_over(
     Ok(WriteOutcome::renewed_if(is_theirs && change(factor, fields().set("requested_by", by), connection).await?))
 }
 
-async fn rename(
-    Setting { tenant, id, value: label }: &Setting<String>,
-    connection: &mut Connection,
-) -> Result<WriteOutcome<bool>> {
-    let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
-        return Ok(WriteOutcome::nothing(false));
-    };
-    Ok(WriteOutcome::renewed_if(change(factor, fields().set("label", label), connection).await?))
-}
-
 fn listed_of(row: &Row) -> Result<ListedFactor> {
     Ok(ListedFactor { factor: factor_of(row)?, user_name: row.try_get("user_name")? })
 }
@@ -159,9 +166,10 @@ impl FactorLife for SqlStore {
         at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
-        let setting = Setting::new(tenant, id, (enabled, at));
+        let set = FactorEdit { enabled: Some(enabled), ..FactorEdit::default() };
         let scope = self.changing(tenant, id).await?;
-        self.writer.change("set factor enabled", scope, setting, audit, set_enabled).await
+        let setting = Setting::new(tenant, id, Edit { seen: None, set, at });
+        self.writer.change("set factor enabled", scope, setting, audit, edit).await
     }
 
     async fn add_own_factor(
@@ -211,14 +219,21 @@ impl FactorLife for SqlStore {
         self.writer.change("take over request", scope, setting, audit, take_over).await
     }
 
-    async fn rename_factor(
+    async fn change_factor(
         &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        label: &str,
+        seen: &Factor,
+        set: &FactorEdit,
+        at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
-        let setting = Setting::new(tenant, id, label.to_owned());
-        self.writer.change("rename factor", Scope::alone(Name::Factor(tenant, id)), setting, audit, rename).await
+        let (tenant, id) = (&seen.tenant, &seen.id);
+        // Where nothing but the label changes, nothing ends.
+        let scope = match set.enabled {
+            Some(_) => self.changing(tenant, id).await?,
+            None => Scope::alone(Name::Factor(tenant, id)),
+        };
+        let seen = Some((seen.label.clone(), seen.state.name()));
+        let setting = Setting::new(tenant, id, Edit { seen, set: set.clone(), at });
+        self.writer.change("change factor", scope, setting, audit, edit).await
     }
 }

@@ -16,7 +16,7 @@ use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::user_name::compared_name;
 use signet_jose::clock::Timestamp;
-use signet_store::{FactorId, StoreError, User, UserId, Users};
+use signet_store::{FactorId, StoreError, User, UserEdit, UserId, Users};
 
 /// Reads users, each in one row for every seal of the password.
 macro_rules! select_users {
@@ -83,27 +83,47 @@ struct Setting<T> {
     at: Timestamp,
 }
 
-async fn set_enabled(setting: &Setting<bool>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let Setting { tenant, id, value, .. } = setting;
-    let Some(user) = find("users", &[tenant, id], &mut *connection).await? else {
-        return Ok(WriteOutcome::nothing(false));
-    };
-    let renewed = next_version(&user)?.set("enabled", *value);
-    change(user, renewed, &mut *connection).await?;
-    if !value {
-        grants::end_all_of_user(connection, tenant, id, setting.at).await?;
-    }
-    Ok(WriteOutcome::renewed(true))
+/// What is set of a user, where what was seen still is so.
+struct Edit {
+    seen: Option<(String, bool)>,
+    roles: Option<String>,
+    enabled: Option<bool>,
 }
 
-async fn set_roles(
-    (tenant, id, roles): &(TenantId, UserId, String),
-    connection: &mut Connection,
-) -> Result<WriteOutcome<bool>> {
-    let Some(user) = find("users", &[tenant, id], &mut *connection).await? else {
+impl Edit {
+    fn enabled(enabled: bool) -> Self {
+        Self { seen: None, roles: None, enabled: Some(enabled) }
+    }
+
+    fn roles(roles: &BTreeSet<String>) -> Self {
+        Self { seen: None, roles: Some(joined(roles)), enabled: None }
+    }
+
+    fn is_of(&self, user: &StoredRow) -> Result<bool> {
+        let Some((roles, enabled)) = &self.seen else { return Ok(true) };
+        Ok(user.value::<&str>("roles")? == roles && user.value::<bool>("enabled")? == *enabled)
+    }
+}
+
+async fn edit(setting: &Setting<Edit>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let Setting { tenant, id, value, at } = setting;
+    let found = find("users", &[tenant, id], &mut *connection).await?;
+    let Some(user) = found else { return Ok(WriteOutcome::nothing(false)) };
+    if !value.is_of(&user)? {
         return Ok(WriteOutcome::nothing(false));
-    };
-    Ok(WriteOutcome::renewed_if(change(user, fields().set("roles", roles), connection).await?))
+    }
+    let mut set = if value.enabled.is_some() { next_version(&user)? } else { fields() };
+    if let Some(roles) = &value.roles {
+        set = set.set("roles", roles);
+    }
+    if let Some(enabled) = value.enabled {
+        set = set.set("enabled", enabled);
+    }
+    change(user, set, &mut *connection).await?;
+    if value.enabled == Some(false) {
+        grants::end_all_of_user(connection, tenant, id, *at).await?;
+    }
+    Ok(WriteOutcome::renewed(true))
 }
 
 async fn set_password(setting: &Setting<SealedCopies>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
@@ -202,8 +222,8 @@ impl Users for SqlStore {
         at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
-        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: enabled, at };
-        self.writer.change("enable user", changing(tenant, id), setting, audit, set_enabled).await
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: Edit::enabled(enabled), at };
+        self.writer.change("enable user", changing(tenant, id), setting, audit, edit).await
     }
 
     async fn set_user_roles(
@@ -213,8 +233,27 @@ impl Users for SqlStore {
         roles: &BTreeSet<String>,
         audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
-        let input = (tenant.clone(), id.clone(), joined(roles));
-        self.writer.change("set roles", changing(tenant, id), input, audit, set_roles).await
+        // Nothing ends by it.
+        let at = Timestamp::from_unix_millis(0);
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: Edit::roles(roles), at };
+        self.writer.change("set roles", changing(tenant, id), setting, audit, edit).await
+    }
+
+    async fn change_user(
+        &self,
+        seen: &User,
+        edited: &UserEdit,
+        at: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool, StoreError> {
+        let value = Edit {
+            seen: Some((joined(&seen.roles), seen.enabled)),
+            roles: edited.roles.as_ref().map(joined),
+            enabled: edited.enabled,
+        };
+        let scope = changing(&seen.tenant, &seen.id);
+        let setting = Setting { tenant: seen.tenant.clone(), id: seen.id.clone(), value, at };
+        self.writer.change("change user", scope, setting, audit, edit).await
     }
 
     async fn set_user_password(

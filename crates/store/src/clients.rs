@@ -29,8 +29,16 @@ pub trait Clients: Send + Sync {
         at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool>;
-    /// Replaces grant types, scopes and audiences and nothing else; `false` where the client is gone.
-    async fn set_client_rights(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool>;
+    /// Replaces grant types, scopes, audiences and whether the client may ask for tokens, all or nothing, and nothing else; `false` where
+    /// it is gone, or where one of them is no longer as it was seen. Of grants it is as for
+    /// [`set_client_enabled`](Self::set_client_enabled).
+    async fn change_client(
+        &self,
+        seen: &Client,
+        client: &Client,
+        at: Timestamp,
+        audit: Vec<AuditEvent>,
+    ) -> Result<bool>;
     /// Replaces the secret and nothing else; `false` where the client is gone.
     async fn set_client_secret(
         &self,

@@ -9,6 +9,15 @@ use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 
+/// What is to change of a factor; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FactorEdit {
+    /// What the user calls it from now on.
+    pub label: Option<String>,
+    /// Whether it proves its user from now on.
+    pub enabled: Option<bool>,
+}
+
 /// What becomes of factors.
 #[async_trait]
 pub trait FactorLife: Send + Sync {
@@ -54,12 +63,14 @@ pub trait FactorLife: Send + Sync {
         by: &str,
         audit: Vec<AuditEvent>,
     ) -> Result<bool>;
-    /// Replaces what the user calls it; `false` where it is gone.
-    async fn rename_factor(
+    /// Replaces what the user calls it, or lets it prove its user again or no more, or both, all or nothing; `false` where it is gone,
+    /// where one of both is no longer as it was seen, or its state does not allow that. What follows of `enabled` is as for
+    /// [`set_factor_enabled`](Self::set_factor_enabled).
+    async fn change_factor(
         &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        label: &str,
+        seen: &Factor,
+        edit: &FactorEdit,
+        at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool>;
 }

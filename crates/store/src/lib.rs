@@ -40,7 +40,7 @@ pub use clients::Clients;
 pub use contract::Store;
 pub use envelopes::{Envelopes, VouchedTransport, WaitingEnvelope};
 pub use error::{AuditOnOutcome, StoreError, StoreFailure};
-pub use factor_life::{FactorLife, RecoveryCodes};
+pub use factor_life::{FactorEdit, FactorLife, RecoveryCodes};
 pub use factors::Factors;
 pub use grants::{Grants, Revocations};
 pub use idempotency::{IdempotencyKeys, RequestClaim, RequestOutcome};
@@ -62,4 +62,4 @@ pub use signet_core::mfa::{FactorDetail, FactorId, TotpState, UserId, YubicoStat
 pub use signet_core::oauth::{Client, ClientId, GrantType, UnknownGrantType};
 pub use stock::{AssignOutcome, Stock, StockToken};
 pub use throttles::Throttles;
-pub use users::Users;
+pub use users::{UserEdit, Users};

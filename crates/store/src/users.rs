@@ -10,6 +10,15 @@ use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_jose::clock::Timestamp;
 
+/// What is to change of a user; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserEdit {
+    /// All roles from now on.
+    pub roles: Option<BTreeSet<String>>,
+    /// Whether the user may sign in from now on.
+    pub enabled: Option<bool>,
+}
+
 /// Users.
 #[async_trait]
 pub trait Users: Send + Sync {
@@ -43,6 +52,9 @@ pub trait Users: Send + Sync {
         roles: &BTreeSet<String>,
         audit: Vec<AuditEvent>,
     ) -> Result<bool>;
+    /// Replaces roles, or lets the user sign in or no more, or both, all or nothing; `false` where the user is gone, or where one of
+    /// both is no longer as it was seen. What follows of `enabled` is as for [`set_user_enabled`](Self::set_user_enabled).
+    async fn change_user(&self, seen: &User, edit: &UserEdit, at: Timestamp, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Replaces the password; `false` where the user is gone. The credentials' version rises and every grant of the
     /// user ends in the same commit.
     async fn set_user_password(

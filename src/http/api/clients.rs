@@ -13,7 +13,7 @@ use signet_admin_api::clients::{Client, ClientChange, NewClient};
 use signet_admin_api::{Page, PageQuery};
 use signet_core::oauth::{self, GrantType, Scopes, scope};
 use signet_core::secret::SecretText;
-use signet_service::clients::registry::{self, ClientRights};
+use signet_service::clients::registry::{self, ClientEdit};
 
 /// A client as the API shows it.
 fn view(client: &oauth::Client, secret: Option<SecretText>) -> Client {
@@ -96,20 +96,14 @@ pub(super) async fn change(
     Named(name): Named<String>,
     Body(change): Body<ClientChange>,
 ) -> Result<Json<Client>, Refused> {
-    let clients = &api.issuer().clients;
     let has_new_scopes = change.scope.is_some();
-    if change.grants.is_some() || change.scope.is_some() || change.audiences.is_some() {
-        let rights = ClientRights {
-            grants: change.grants.as_ref().map(grants).transpose()?,
-            scopes: change.scope.as_deref().map(scopes),
-            audiences: change.audiences,
-        };
-        clients.change_client(&name, rights, &caller).await?;
-    }
-    if let Some(enabled) = change.enabled {
-        clients.enable_client(&name, enabled, &caller).await?;
-    }
-    let changed = view(&clients.find_client(&name).await?, None);
+    let edit = ClientEdit {
+        grants: change.grants.as_ref().map(grants).transpose()?,
+        scopes: change.scope.as_deref().map(scopes),
+        audiences: change.audiences,
+        enabled: change.enabled,
+    };
+    let changed = view(&api.issuer().clients.change_client(&name, edit, &caller).await?, None);
     Ok(Json(if has_new_scopes { noted(changed, &api) } else { changed }))
 }
 

@@ -23,7 +23,7 @@ use signet_core::secret::{SecretBytes, SecretText};
 use signet_service::factors::enrolment::{Device, NewOtp, YubicoKey};
 use signet_service::factors::recovery::MadeCodes;
 use signet_service::sign_in::piv::PivKey;
-use signet_store::{FactorId, FactorState, ListedFactor};
+use signet_store::{FactorEdit, FactorId, FactorState, ListedFactor};
 
 /// A factor as the API shows it.
 pub(super) fn view(factor: &signet_store::Factor) -> Factor {
@@ -255,13 +255,8 @@ pub(super) async fn change(
     Named(id): Named<String>,
     Body(change): Body<FactorChange>,
 ) -> Result<Json<Factor>, Refused> {
-    let (lifecycle, factor) = (&api.issuer().factors.lifecycle, FactorId::new(&id));
-    if let Some(label) = change.label {
-        lifecycle.rename_factor(&factor, &label, &caller).await?;
-    }
-    if let Some(enabled) = change.enabled {
-        lifecycle.enable_factor(&factor, enabled, &caller).await?;
-    }
+    let edit = FactorEdit { label: change.label, enabled: change.enabled };
+    api.issuer().factors.lifecycle.change_factor(&FactorId::new(&id), edit, &caller).await?;
     shown(&api, &id).await.map(Json)
 }
 

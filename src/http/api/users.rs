@@ -9,6 +9,7 @@ use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, factors, notes};
 use signet_admin_api::Page;
 use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery};
+use signet_store::UserEdit;
 
 /// A user as the API shows it.
 fn view(user: &signet_store::User) -> User {
@@ -74,15 +75,10 @@ pub(super) async fn change(
     Named(name): Named<String>,
     Body(change): Body<UserChange>,
 ) -> Result<Json<User>, Refused> {
-    let accounts = &api.issuer().accounts;
-    let mut notes = Vec::new();
-    if let Some(roles) = change.roles {
-        notes = notes::on_roles(&roles, &api.issuer().settings.role_scopes);
-        accounts.set_roles(&name, roles, &caller).await?;
-    }
-    if let Some(enabled) = change.enabled {
-        accounts.enable_user(&name, enabled, &caller).await?;
-    }
+    let roles = change.roles.iter();
+    let notes = roles.flat_map(|roles| notes::on_roles(roles, &api.issuer().settings.role_scopes)).collect();
+    let edit = UserEdit { roles: change.roles, enabled: change.enabled };
+    api.issuer().accounts.change_user(&name, edit, &caller).await?;
     Ok(Json(User { notes, ..shown(&api, &name).await? }))
 }
 

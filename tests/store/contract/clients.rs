@@ -61,11 +61,14 @@ pub(super) async fn each_change_of_a_client_touches_its_own_column(store: &dyn S
     (app.grants, app.scopes) = ([GrantType::ClientCredentials].into(), ["less".to_owned()].into());
     app.audiences = ["https://another.example".to_owned()].into();
     // What else the caller holds is not written.
-    let stale =
-        Client { enabled: false, authentication: ClientAuthentication::Secret(SecretHash::of("x")), ..app.clone() };
-    assert!(store.set_client_rights(&stale, told()).await.unwrap());
+    let seen = store.client(&tenant(), &app.id).await.unwrap().unwrap();
+    let stale = Client { authentication: ClientAuthentication::Secret(SecretHash::of("x")), ..app.clone() };
+    assert!(store.change_client(&seen, &stale, now(), told()).await.unwrap());
     assert_eq!(store.clients(&tenant(), None, 10).await.unwrap(), std::slice::from_ref(&app));
-    assert!(!store.set_client_rights(&client("gone"), told()).await.unwrap());
+    // Whoever saw something else changes nothing.
+    assert!(!store.change_client(&seen, &Client { enabled: false, ..seen.clone() }, now(), told()).await.unwrap());
+    assert!(!store.change_client(&client("gone"), &client("gone"), now(), told()).await.unwrap());
+    assert_eq!(store.clients(&tenant(), None, 10).await.unwrap(), std::slice::from_ref(&app));
     let gone = ClientId::new("gone");
     assert!(!store.set_client_enabled(&tenant(), &gone, true, now(), told()).await.unwrap());
     assert!(!store.set_client_secret(&tenant(), &gone, &SecretHash::of("x"), told()).await.unwrap());

@@ -5,8 +5,8 @@ use signet_core::mfa::FactorKind;
 use signet_core::mfa::{HotpState, RecoveryState};
 use signet_core::secret::SecretHash;
 use signet_store::{
-    AssignOutcome, AuditOnOutcome, EndReason, Factor, FactorDetail, FactorId, FactorState, GrantState, StockId,
-    StockToken, Store, User,
+    AssignOutcome, AuditOnOutcome, EndReason, Factor, FactorDetail, FactorEdit, FactorId, FactorState, GrantState,
+    StockId, StockToken, Store, User,
 };
 
 use super::sessions::session;
@@ -142,7 +142,12 @@ pub(super) async fn a_factor_is_disabled_approved_and_named_by_one_write_each(st
     let ended = store.grant(&tenant(), &family.id).await.unwrap().unwrap().state;
     assert_eq!(ended, GrantState::Ended { at: after(1), reason: EndReason::Revoked });
     assert!(!store.set_factor_enabled(&tenant(), &factor.id, false, after(1), vec![]).await.unwrap());
-    assert!(store.rename_factor(&tenant(), &factor.id, "mine", vec![]).await.unwrap());
+    let seen = store.factor(&tenant(), &factor.id).await.unwrap().unwrap();
+    let edit = |label: &str, enabled| FactorEdit { label: Some(label.to_owned()), enabled };
+    assert!(!store.change_factor(&seen, &edit("off", Some(false)), now(), vec![]).await.unwrap(), "it is off already");
+    assert!(store.change_factor(&seen, &edit("mine", Some(true)), now(), vec![]).await.unwrap());
+    assert!(!store.change_factor(&seen, &edit("stale", None), now(), vec![]).await.unwrap(), "it is as seen no more");
+    assert_eq!(state().await, FactorState::Enabled);
     let listed = store.all_factors(&tenant(), None, 10).await.unwrap();
     assert_eq!((listed[0].user_name.as_str(), listed[0].factor.label.as_str()), ("alice", "mine"));
     assert_eq!(store.all_factors(&tenant(), Some(&factor.id), 10).await.unwrap(), []);

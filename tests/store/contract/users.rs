@@ -1,6 +1,6 @@
 use signet_core::audit::Event;
 use signet_core::keys::TenantId;
-use signet_store::{Store, User, UserId};
+use signet_store::{Store, User, UserEdit, UserId};
 
 use crate::support::store::OwnChain as _;
 use crate::support::store::{client, draft, grant, now, seals, tenant, texts, totp_factor, user};
@@ -59,8 +59,19 @@ pub(super) async fn each_change_of_a_user_touches_its_own_column(store: &dyn Sto
     assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice), "and it is still disabled");
     assert!(store.set_user_enabled(&tenant, &id, true, now(), told()).await.unwrap());
     (alice.enabled, alice.credentials_version) = (true, 3);
+    assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
+    // Both at once, of what was seen; whoever saw something else changes nothing.
+    let both = UserEdit { roles: Some(texts(&["reader"])), enabled: Some(false) };
+    assert!(store.change_user(&alice, &both, now(), told()).await.unwrap());
+    let seen = std::mem::replace(&mut alice, user("alice"));
+    (alice.roles, alice.enabled, alice.credentials_version) = (texts(&["reader"]), false, 4);
+    alice.password = seen.password.clone();
+    assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
+    for edit in [both, UserEdit { roles: Some(texts(&[])), enabled: None }] {
+        assert!(!store.change_user(&seen, &edit, now(), told()).await.unwrap());
+    }
     assert_eq!(store.user(&tenant, &id).await.unwrap(), Some(alice));
-    assert_eq!(store.head().await.unwrap().sequence, 4);
+    assert_eq!(store.head().await.unwrap().sequence, 5);
 }
 
 pub(super) async fn a_user_gets_grants_while_the_credentials_stay(store: &dyn Store) {

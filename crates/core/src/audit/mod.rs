@@ -7,12 +7,14 @@
 pub mod chain;
 pub mod checkpoint;
 pub mod export;
+pub mod facts;
 pub mod reason;
 pub mod since;
 
 pub use chain::{ChainCheck, ChainFault, ChainSummary, chain};
 pub use checkpoint::CheckpointClaims;
 pub use export::{ExportError, ExportLine, ExportReader};
+pub use facts::Facts;
 
 pub use reason::Reason;
 
@@ -155,6 +157,8 @@ words! {
         RolesReplaced = "roles_replaced",
         /// A user has another password.
         PasswordReplaced = "password_replaced",
+        /// Several things of it were replaced at once: what was and what is say which.
+        Changed = "changed",
         /// A client may do other things.
         RightsReplaced = "rights_replaced",
         /// A client has another secret.
@@ -265,6 +269,12 @@ pub struct AuditEvent {
     /// What was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
+    /// What a change found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Facts>>,
+    /// What it left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Box<Facts>>,
     /// A user's roles after the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<BTreeSet<String>>,
@@ -296,6 +306,8 @@ impl AuditEvent {
             scope: None,
             audience: Vec::new(),
             change: None,
+            before: None,
+            after: None,
             roles: None,
             counter: None,
             detail: None,
@@ -328,6 +340,13 @@ impl AuditEvent {
     pub fn change(mut self, change: Change) -> Self {
         self.change = Some(change);
         self.detail(change.in_words())
+    }
+
+    /// Adds what a change found, and what it left.
+    #[must_use]
+    pub fn from_to(mut self, before: Facts, after: Facts) -> Self {
+        (self.before, self.after) = (Some(Box::new(before)), Some(Box::new(after)));
+        self
     }
 
     /// Adds how far a token that counts is spent.

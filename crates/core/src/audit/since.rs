@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{AuditEvent, Change, Event, Outcome};
+use super::{AuditEvent, Change, Event, Facts, Outcome};
 use crate::mfa::UsedFactor;
 use crate::words::words;
 use signet_jose::clock::Timestamp;
@@ -53,6 +53,13 @@ pub struct Fate {
 }
 
 impl Fate {
+    /// Takes over what a change of several things left.
+    fn follows(&mut self, after: &Facts) {
+        self.is_enabled = after.enabled.or(self.is_enabled);
+        self.roles = after.roles.clone().or_else(|| self.roles.take());
+        self.is_superseded |= after.grants.is_some() || after.scope.is_some() || after.audiences.is_some();
+    }
+
     /// Whether it must not count as it stands in the older store.
     pub fn is_ended(&self) -> bool {
         self.is_enabled == Some(false) || self.is_superseded
@@ -136,6 +143,7 @@ impl Since {
             Change::Enabled => fate.is_enabled = Some(true),
             Change::PasswordReplaced | Change::SecretReplaced | Change::RightsReplaced => fate.is_superseded = true,
             Change::RolesReplaced => fate.roles.clone_from(&record.roles),
+            Change::Changed => fate.follows(record.after.as_deref().unwrap_or(&Facts::default())),
             Change::Added
             | Change::Renamed
             | Change::TriesForgotten
@@ -212,6 +220,19 @@ mod tests {
         };
         let told = since(&[roles(&["a", "b"]), roles(&["b"])]);
         assert_eq!(fate(&told, Noun::User, "u").roles, Some(BTreeSet::from(["b".to_owned()])));
+    }
+
+    #[test]
+    fn of_several_things_that_were_changed_at_once_each_counts() {
+        let roles = BTreeSet::from(["b".to_owned()]);
+        let after = Facts { enabled: Some(false), roles: Some(roles.clone()), ..Facts::default() };
+        let user = record(Event::UserChanged).user("u").change(Change::Changed).from_to(Facts::enabled(true), after);
+        let rights = Facts { enabled: Some(true), scope: Some("read".to_owned()), ..Facts::default() };
+        let client = record(Event::ClientChanged).client("c").change(Change::Changed);
+        let told = since(&[user, client.from_to(Facts::default(), rights)]);
+        let (user, client) = (fate(&told, Noun::User, "u"), fate(&told, Noun::Client, "c"));
+        assert_eq!((user.is_ended(), user.roles), (true, Some(roles)));
+        assert_eq!((client.is_ended(), client.is_enabled), (true, Some(true)), "the older rights must not count again");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::names::check_words;
 use crate::pages::all_pages;
-use crate::{ChangeError, OperatorRights, check_name, still_there};
+use crate::{ChangeError, OperatorRights, TRIES, check_name, still_there};
 use signet_core::admin::judge_client;
-use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
 use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes, scope};
 use signet_core::random;
 use signet_core::secret::{SecretHash, SecretText};
@@ -26,13 +26,40 @@ pub struct NewClient {
 
 /// What is to change of a client; what is `None` stays.
 #[derive(Debug, Clone, Default)]
-pub struct ClientRights {
+pub struct ClientEdit {
     /// All grant types from now on.
     pub grants: Option<BTreeSet<GrantType>>,
     /// All scopes from now on.
     pub scopes: Option<Scopes>,
     /// All audiences from now on; the issuer where none.
     pub audiences: Option<BTreeSet<String>>,
+    /// Whether it may ask for tokens from now on.
+    pub enabled: Option<bool>,
+}
+
+impl ClientEdit {
+    /// What the record calls it; none where nothing is to change.
+    fn change(&self) -> Option<Change> {
+        let has_rights = self.grants.is_some() || self.scopes.is_some() || self.audiences.is_some();
+        match (has_rights, self.enabled) {
+            (false, None) => None,
+            (true, None) => Some(Change::RightsReplaced),
+            (false, Some(enabled)) => Some(Change::enabled(enabled)),
+            (true, Some(_)) => Some(Change::Changed),
+        }
+    }
+
+    /// What the record says of a client: of what is to change alone.
+    fn facts(&self, client: &Client) -> Facts {
+        let all = facts(client);
+        Facts {
+            grants: all.grants.filter(|_| self.grants.is_some()),
+            scope: all.scope.filter(|_| self.scopes.is_some()),
+            audiences: all.audiences.filter(|_| self.audiences.is_some()),
+            enabled: all.enabled.filter(|_| self.enabled.is_some()),
+            ..all
+        }
+    }
 }
 
 module! {
@@ -71,7 +98,10 @@ impl ClientRegistry {
             enabled: true,
             created_at: self.clock.now(),
         };
-        let told = self.client_changed(&client, Change::Added, context);
+        let told = AuditEvent {
+            after: Some(Box::new(facts(&client))),
+            ..self.client_changed(&client, Change::Added, context)
+        };
         if self.clients.add_client(&client, vec![told]).await? {
             Ok((client, secret))
         } else {
@@ -102,35 +132,50 @@ impl ClientRegistry {
         .await
     }
 
-    /// Replaces what a client may ask for. Tokens that are out hold until they expire; a refresh gives what the client may have by
-    /// then.
+    /// Replaces what a client may ask for, or lets it ask for tokens or no more, or both: all or nothing, with one record. Tokens that
+    /// are out hold until they expire; a refresh gives what the client may have by then. Disabling ends its refresh families at once.
     pub async fn change_client(
         &self,
         name: &str,
-        rights: ClientRights,
+        edit: ClientEdit,
         context: &RequestContext,
     ) -> Result<Client, ChangeError> {
-        let before = self.touched(name, context).await?;
+        for _ in 0..TRIES {
+            let before = self.touched(name, context).await?;
+            let client = self.edited(&before, &edit)?;
+            let Some(change) = edit.change() else { return Ok(client) };
+            self.rights.to_give_scopes(&client.scopes, context).await?;
+            let told = self.client_changed(&client, change, context);
+            let rights = format!("{}: {} -> {}", client.name, rights_of(&before), rights_of(&client));
+            let told = if change == Change::enabled(client.enabled) { told } else { told.detail(rights) };
+            let told = told.from_to(edit.facts(&before), edit.facts(&client));
+            if self.clients.change_client(&before, &client, self.clock.now(), vec![told]).await? {
+                return Ok(client);
+            }
+        }
+        Err(ChangeError::changes_meanwhile())
+    }
+
+    /// A client as it is to be.
+    fn edited(&self, before: &Client, edit: &ClientEdit) -> Result<Client, ChangeError> {
         let mut client = before.clone();
-        if let Some(grants) = rights.grants {
-            client.grants = grants;
+        if let Some(grants) = &edit.grants {
+            client.grants.clone_from(grants);
         }
-        if let Some(scopes) = rights.scopes {
-            check_words("scope", &scopes)?;
-            client.scopes = scopes;
+        if let Some(scopes) = &edit.scopes {
+            check_words("scope", scopes)?;
+            client.scopes.clone_from(scopes);
         }
-        if let Some(audiences) = rights.audiences {
-            check_audiences(&audiences)?;
-            client.audiences = self.or_issuer(audiences);
+        if let Some(audiences) = &edit.audiences {
+            check_audiences(audiences)?;
+            client.audiences = self.or_issuer(audiences.clone());
         }
+        client.enabled = edit.enabled.unwrap_or(client.enabled);
         if client.grants.is_empty() {
             return Err(no_grants());
         }
         check_admin(&client.grants, &client.scopes, &client.audiences)?;
-        self.rights.to_give_scopes(&client.scopes, context).await?;
-        let told = self.client_changed(&client, Change::RightsReplaced, context);
-        let told = told.detail(format!("{}: {} -> {}", client.name, rights_of(&before), rights_of(&client)));
-        still_there(self.clients.set_client_rights(&client, vec![told]).await?, "client", name).map(|()| client)
+        Ok(client)
     }
 
     fn or_issuer(&self, audiences: BTreeSet<String>) -> BTreeSet<String> {
@@ -139,10 +184,9 @@ impl ClientRegistry {
 
     /// Lets a client ask for tokens again, or no more. Disabling ends its refresh families at once.
     pub async fn enable_client(&self, name: &str, enabled: bool, context: &RequestContext) -> Result<(), ChangeError> {
-        let client = self.touched(name, context).await?;
-        let told = self.client_changed(&client, Change::enabled(enabled), context);
-        let set = self.clients.set_client_enabled(&client.tenant, &client.id, enabled, self.clock.now(), vec![told]);
-        still_there(set.await?, "client", name)
+        self.change_client(name, ClientEdit { enabled: Some(enabled), ..ClientEdit::default() }, context)
+            .await
+            .map(drop)
     }
 
     /// Gives a client a new secret, shown this once; the old one is no longer accepted.
@@ -157,7 +201,10 @@ impl ClientRegistry {
     /// Removes a client with its grants.
     pub async fn remove_client(&self, name: &str, context: &RequestContext) -> Result<(), ChangeError> {
         let client = self.touched(name, context).await?;
-        let told = self.client_changed(&client, Change::Removed, context);
+        let told = AuditEvent {
+            before: Some(Box::new(facts(&client))),
+            ..self.client_changed(&client, Change::Removed, context)
+        };
         still_there(self.clients.remove_client(&client.tenant, &client.id, vec![told]).await?, "client", name)
     }
 
@@ -191,9 +238,19 @@ fn check_audiences(audiences: &BTreeSet<String>) -> Result<(), ChangeError> {
     }
 }
 
-/// What a client may do, for the audit record.
+/// What a client may do, in words.
 fn rights_of(client: &Client) -> String {
     let grants: Vec<&str> = client.grants.iter().map(|grant| grant.name()).collect();
     let audiences: Vec<&str> = client.audiences.iter().map(String::as_str).collect();
     format!("[{}; {}; {}]", grants.join(" "), scope::join(&client.scopes), audiences.join(" "))
+}
+
+/// What the record says of a client.
+fn facts(client: &Client) -> Facts {
+    Facts {
+        grants: Some(client.grants.iter().map(|grant| grant.name().to_owned()).collect()),
+        scope: Some(scope::join(&client.scopes)),
+        audiences: Some(client.audiences.clone()),
+        ..Facts::enabled(client.enabled)
+    }
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::sign_in::piv::PivKey;
 use crate::{Accounts, ChangeError, FourEyes, OperatorRights, check_name, factor_row};
 use signet_core::admin::{Authority, OperatorKind};
-use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
 use signet_core::mfa::{FactorDetail, HotpState, PivState, UsedFactor, YubicoRemoteState, piv, policy, yubico_otp};
@@ -287,5 +287,20 @@ pub(crate) fn factor_changed(factor: &Factor, change: Change, context: &RequestC
         .user(factor.user.as_str())
         .change(change);
     draft.factors = vec![UsedFactor::Factor(factor.reference())];
+    match change {
+        Change::Added => draft.after = Some(Box::new(facts(factor))),
+        Change::Removed => draft.before = Some(Box::new(facts(factor))),
+        _ => {}
+    }
     draft
+}
+
+/// What the record says of a factor.
+pub(crate) fn facts(factor: &Factor) -> Facts {
+    let requested_by = match &factor.state {
+        FactorState::Pending { requested_by } => Some(requested_by.clone()),
+        _ => None,
+    };
+    let (label, state) = (Some(factor.label.clone()), Some(factor.state.name().to_owned()));
+    Facts { label, state, requested_by, ..Facts::default() }
 }

@@ -1,9 +1,10 @@
 //! What becomes of factors: listed, named, disabled, and approved by a second pair of eyes (`docs/decisions/0022-*`).
 
-use crate::{Accounts, ChangeError, OperatorRights, check_name, factor_changed};
+use crate::factors::enrolment::facts;
+use crate::{Accounts, ChangeError, OperatorRights, TRIES, check_name, factor_changed};
 use signet_core::admin::{self, Authority, OperatorKind};
-use signet_core::audit::{Change, Outcome, Reason, RequestContext};
-use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState, ListedFactor};
+use signet_core::audit::{AuditEvent, Change, Facts, Outcome, Reason, RequestContext};
+use signet_store::{AuditOnOutcome, Factor, FactorEdit, FactorId, FactorState, ListedFactor};
 
 module! {
     /// What operators do with factors that are there.
@@ -26,26 +27,32 @@ impl FactorLifecycle {
         enabled: bool,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        let factor = self.touched(id, context).await?;
-        if enabled && let FactorState::Pending { .. } = factor.state {
-            return Err(ChangeError::Conflict(format!(
-                "the factor waits for another person's `signet factor approve {id}`"
-            )));
-        }
-        let told = factor_changed(&factor, Change::enabled(enabled), context);
-        if self.factor_life.set_factor_enabled(&factor.tenant, id, enabled, self.clock.now(), vec![told]).await? {
-            return Ok(());
-        }
-        Err(ChangeError::Conflict(format!("the factor is {} already", factor.state.name())))
+        self.change_factor(id, FactorEdit { enabled: Some(enabled), ..FactorEdit::default() }, context).await
     }
 
     /// Replaces what the user calls a factor.
     pub async fn rename_factor(&self, id: &FactorId, label: &str, context: &RequestContext) -> Result<(), ChangeError> {
-        check_name("factor", label)?;
-        let factor = self.touched(id, context).await?;
-        let told = factor_changed(&factor, Change::Renamed, context);
-        let renamed = self.factor_life.rename_factor(&factor.tenant, id, label, vec![told]).await?;
-        if renamed { Ok(()) } else { Err(missing(id)) }
+        self.change_factor(id, FactorEdit { label: Some(label.to_owned()), ..FactorEdit::default() }, context).await
+    }
+
+    /// Renames a factor, or lets it prove its user or no more, or both: all or nothing, with one record.
+    pub async fn change_factor(
+        &self,
+        id: &FactorId,
+        edit: FactorEdit,
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
+        if let Some(label) = &edit.label {
+            check_name("factor", label)?;
+        }
+        for _ in 0..TRIES {
+            let factor = self.touched(id, context).await?;
+            let Some(told) = edited(&factor, &edit, context)? else { return Ok(()) };
+            if self.factor_life.change_factor(&factor, &edit, self.clock.now(), vec![told]).await? {
+                return Ok(());
+            }
+        }
+        Err(ChangeError::changes_meanwhile())
     }
 
     /// Approves a factor that another person asked for. A request by a system account is nobody's: root is every account. The first
@@ -79,13 +86,16 @@ impl FactorLifecycle {
             Some(_) => {
                 let done = factor_changed(&factor, Change::Approved, context);
                 let done = done.detail(format!("approved; {requested_by} had asked for it"));
+                let enabled = Facts { state: Some(FactorState::Enabled.name().to_owned()), ..Facts::default() };
+                let done = done.from_to(facts(&factor), enabled);
                 let told = AuditOnOutcome { applied: vec![done], rejected: vec![refused] };
                 waits(self.factor_life.approve_factor(&factor.tenant, id, by, told).await?)
             }
             None => {
                 let told = factor_changed(&factor, Change::Approved, context);
                 let told = told
-                    .detail(format!("approved once; {requested_by} had asked for it, and another person must approve"));
+                    .detail(format!("approved once; {requested_by} had asked for it, and another person must approve"))
+                    .from_to(facts(&factor), Facts { requested_by: Some(by.to_owned()), ..facts(&factor) });
                 waits(self.factor_life.take_over_request(&factor.tenant, id, requested_by, by, vec![told]).await?)
             }
         }
@@ -117,6 +127,37 @@ impl FactorLifecycle {
         let removed = self.factors.remove_factor(&factor.tenant, id, self.clock.now(), vec![told]).await?;
         if removed { Ok(()) } else { Err(missing(id)) }
     }
+}
+
+/// What is recorded of a change of a factor; none where nothing is to change.
+/// Errors: [`ChangeError::Conflict`] where its state does not allow it.
+fn edited(factor: &Factor, edit: &FactorEdit, context: &RequestContext) -> Result<Option<AuditEvent>, ChangeError> {
+    let change = match (&edit.label, edit.enabled) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => Change::Renamed,
+        (None, Some(enabled)) => Change::enabled(enabled),
+        (Some(_), Some(_)) => Change::Changed,
+    };
+    let refused = match (edit.enabled, &factor.state) {
+        (Some(true), FactorState::Pending { .. }) => {
+            Some(format!("the factor waits for another person's `signet factor approve {}`", factor.id))
+        }
+        (Some(true), FactorState::Disabled) | (None, _) => None,
+        (Some(false), state) if state.is_in_use() => None,
+        (Some(_), state) => Some(format!("the factor is {} already", state.name())),
+    };
+    if let Some(refused) = refused {
+        return Err(ChangeError::Conflict(refused));
+    }
+    let state = edit.enabled.map(|enabled| if enabled { FactorState::Enabled } else { FactorState::Disabled });
+    let before = Facts {
+        label: edit.label.as_ref().map(|_| factor.label.clone()),
+        state: state.as_ref().map(|_| factor.state.name().to_owned()),
+        ..Facts::default()
+    };
+    let state = state.map(|state| state.name().to_owned());
+    let told = factor_changed(factor, change, context);
+    Ok(Some(told.from_to(before, Facts { label: edit.label.clone(), state, ..Facts::default() })))
 }
 
 fn missing(id: &FactorId) -> ChangeError {

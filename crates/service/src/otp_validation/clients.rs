@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::pages::all_pages;
 use crate::rows::client_row;
 use crate::{ChangeError, check_name, still_there};
-use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
 use signet_core::keys::{OtpHash, OtpSecretKind};
 use signet_core::mfa::yubico_export;
 use signet_core::mfa::yubico_validation::ClientNumber;
@@ -117,6 +117,7 @@ impl OtpClients {
     ) -> Result<(), ChangeError> {
         let client = self.find_otp_client(name).await?;
         let told = self.otp_client_changed(&client, Change::enabled(enabled), context);
+        let told = told.from_to(Facts::enabled(client.enabled), Facts::enabled(enabled));
         let set = self.otp_validation.set_otp_client_enabled(&client.tenant, client.id, enabled, vec![told]).await?;
         still_there(set, "otp-client", name)
     }

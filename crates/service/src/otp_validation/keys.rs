@@ -3,7 +3,7 @@
 use crate::factors::enrolment::YubicoKey;
 use crate::rows::key_row;
 use crate::{ChangeError, FactorLifecycle, OperatorRights, check_name, still_there};
-use signet_core::audit::{AuditEvent, Change, Event, Outcome, RequestContext};
+use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
 use signet_core::keys::OtpSecretKind;
 use signet_core::mfa::{FactorKind, UsedFactor, yubico_otp};
 use signet_store::OtpKey;
@@ -74,7 +74,9 @@ impl OtpKeys {
         enabled: bool,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
+        let key = self.find_otp_key(public_id).await?;
         let told = self.otp_key_changed(public_id, Change::enabled(enabled), context);
+        let told = told.from_to(Facts::enabled(key.enabled), Facts::enabled(enabled));
         still_there(
             self.otp_validation.set_otp_key_enabled(&self.settings.tenant, public_id, enabled, vec![told]).await?,
             "otp-key",
