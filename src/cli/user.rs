@@ -10,7 +10,7 @@ use super::confirm::Agreement;
 use super::user_import::Import;
 use super::{Output, input, table, yes_no};
 use crate::server::Need;
-use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange};
+use signet_admin_api::users::{Grant, LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange};
 use signet_core::secret::SecretText;
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +66,15 @@ pub(super) enum UserCommand {
         #[arg(long, value_name = "ID")]
         session: Option<String>,
     },
+    /// List what apps may have of a user: each is a sign-in by one, with the tokens that come of it.
+    Grants(Named),
+    /// End one of them: its refresh tokens get nothing any more.
+    EndGrant {
+        /// The user's name.
+        name: String,
+        /// The grant's id, as `signet user grants` shows it.
+        id: String,
+    },
     /// Remove a user with all factors and refresh tokens.
     Remove {
         /// The user's name.
@@ -102,7 +111,9 @@ impl UserCommand {
     /// What a user may do is written under the deployment's secret.
     fn need(&self) -> Need {
         match self {
-            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) | Self::Sessions(_) => Need::Store,
+            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) | Self::Sessions(_) | Self::Grants(_) => {
+                Need::Store
+            }
             _ => Need::Hsm,
         }
     }
@@ -181,6 +192,14 @@ impl UserCommand {
                     None => format!("{name} is signed out everywhere; refresh tokens ended"),
                 })
             }
+            (Self::Grants(Named { name }), _) => {
+                let grants = admin.all::<Grant>(&["users", &name, "grants"]).await?;
+                output.list("grants that hold", &grants, GRANT_COLUMNS, grant_row)
+            }
+            (Self::EndGrant { name, id }, _) => {
+                admin.delete(&["users", &name, "grants", &id]).await?;
+                output.done(&format!("ended the grant {id} of {name}"))
+            }
             (Self::Remove { name, agreement }, _) => remove(admin, output, &name, agreement).await,
         }
     }
@@ -209,6 +228,19 @@ async fn remove(admin: &Admin, output: &Output, name: &str, agreement: Agreement
 fn locked_row(account: &LockedAccount) -> [String; 4] {
     let name = account.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
     [name, account.what.clone(), account.counts.to_string(), account.until.clone()]
+}
+
+const GRANT_COLUMNS: [&str; 6] = ["client", "scopes", "since", "last used", "ends", "id"];
+
+fn grant_row(grant: &Grant) -> [String; 6] {
+    [
+        grant.client.clone(),
+        grant.scope.clone(),
+        grant.began_at.clone(),
+        grant.last_used_at.clone().unwrap_or_default(),
+        grant.ends_at.clone(),
+        grant.id.clone(),
+    ]
 }
 
 fn session_row(session: &Session) -> [String; 6] {

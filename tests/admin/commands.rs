@@ -57,6 +57,8 @@ fn day(application: &Application) -> Vec<Value> {
         run(&["user", "show", "ann"], "").0,
         run(&["factor", "list", "--all"], "").0,
         run(&["user", "sessions", "ann"], "").0,
+        run(&["user", "grants", "ann"], "").0,
+        run(&["user", "end-grant", "ann", "gone"], "").0,
         run(&["user", "unlock", "ann"], "").0,
         run(&["user", "sign-out", "ann"], "").0,
         run(&["user", "remove", "ann", "--yes"], "").0,

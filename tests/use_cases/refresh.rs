@@ -7,6 +7,7 @@ use signet_core::audit::RequestContext;
 use signet_core::oauth::grant::{RefreshRequest, TokenRequest};
 use signet_core::oauth::{OAuthError, RoleScopes};
 use signet_core::secret::SecretText;
+use signet_service::ChangeError;
 
 use crate::support::people::{Person, TestClient, secret, words};
 use crate::support::{InProcess, context};
@@ -173,4 +174,30 @@ async fn a_family_that_is_revoked_while_a_refresh_is_signed_gives_no_token() {
     let (answer, ()) = tokio::join!(stage.show(&first), revoke);
     assert_eq!(answer.unwrap_err(), OAuthError::InvalidGrant);
     assert!(stage.app.reasons("token.refreshed").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_sees_and_ends_what_one_app_has_of_a_person() {
+    let app = InProcess::new().await;
+    let (ann, _bob) = (app.person("ann").await, app.person("bob").await);
+    let (mail, notes) = (app.client("mail").await, app.client("notes").await);
+    let first = app.family(&mail, &ann).await;
+    app.pass(Duration::from_secs(60)).await;
+    let kept = app.family(&notes, &ann).await;
+    let again = app.refresh(&mail, first.refresh_token.as_ref().unwrap()).await.unwrap();
+    let grants = &app.issuer.person_grants;
+    let listed = grants.grants_after("ann", None, 10).await.unwrap();
+    let names: Vec<_> = listed.iter().map(|listed| listed.client_name.as_deref()).collect();
+    assert_eq!(names, [Some("mail"), Some("notes")]);
+    assert_eq!((listed[0].last_used_at, listed[1].last_used_at), (Some(app.now()), None));
+    assert!(grants.grants_after("bob", None, 10).await.unwrap().is_empty());
+    let id = &listed[0].grant.id;
+    assert!(matches!(grants.end_grant("bob", id, &context()).await, Err(ChangeError::Absent(_))), "it is ann's");
+    grants.end_grant("ann", id, &context()).await.unwrap();
+    assert!(app.refresh(&mail, again.refresh_token.as_ref().unwrap()).await.is_err());
+    assert!(!app.is_active(&mail, &again.access_token).await);
+    assert!(app.is_active(&notes, &kept.access_token).await);
+    assert!(matches!(grants.end_grant("ann", id, &context()).await, Err(ChangeError::Absent(_))), "it has ended");
+    assert_eq!(app.details("token.revoked").await, ["refresh family, by an operator"]);
+    assert_eq!(grants.grants_after("ann", None, 10).await.unwrap().len(), 1);
 }

@@ -145,10 +145,10 @@ pub struct Session {
     pub factors: Vec<String>,
 }
 
-/// A refresh token's family: what an app may have of a user until it ends.
+/// What an app may have of a user until it ends: a sign-in by it, with the tokens that come of that.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"id": "018f0a8e-3c1b-7d2a-9c64-1f0e5b7a2d31", "client": "mail", "scope": "mail.read",
-    "began_at": "2026-11-30T08:00:00Z", "ends_at": "2026-12-30T08:00:00Z"}))]
+    "began_at": "2026-11-30T08:00:00Z", "last_used_at": "2026-11-30T09:00:00Z", "ends_at": "2026-12-30T08:00:00Z"}))]
 pub struct Grant {
     /// The id.
     pub id: String,
@@ -159,6 +159,9 @@ pub struct Grant {
     /// When it began.
     #[schema(format = DateTime)]
     pub began_at: String,
+    /// When a refresh token of it was exchanged last.
+    #[schema(format = DateTime)]
+    pub last_used_at: Option<String>,
     /// When it ends at the latest.
     #[schema(format = DateTime)]
     pub ends_at: String,

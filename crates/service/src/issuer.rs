@@ -13,6 +13,7 @@ use crate::issuing::refresh::Refreshing;
 use crate::issuing::revocation::Revocation;
 use crate::operators::tokens::OperatorTokens;
 use crate::otp_validation::OtpValidation;
+use crate::person_grants::PersonGrants;
 use crate::sessions::BrowserSessions;
 use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::piv::PivCards;
@@ -38,6 +39,8 @@ pub struct Issuer {
     pub sign_in: Arc<SignIn>,
     /// The sessions of browsers.
     pub sessions: Arc<BrowserSessions>,
+    /// What clients may have of people.
+    pub person_grants: Arc<PersonGrants>,
     /// The factors.
     pub factors: Factors,
     /// The four-eyes rule.
@@ -81,6 +84,7 @@ impl Issuer {
             clients: ClientRegistry::new(base, &rights),
             sessions: BrowserSessions::new(base, &sign_in, &rights),
             otp_validation: OtpValidation::new(base, &factors.lifecycle, &rights, &sign_in.decoys),
+            person_grants: PersonGrants::new(base, &accounts, &rights),
             ids: base.ids.clone(),
             four_eyes,
             requests_once: RequestsOnce::new(base),

@@ -7,6 +7,7 @@
 //! | [`issuing`] | which token leaves, and what one that left is worth |
 //! | [`clients`] | who a piece of software is, and what it may ask for |
 //! | [`accounts`] | who the users are |
+//! | [`person_grants`] | which clients hold tokens of a person |
 //! | [`factors`] | what a person proves themselves by |
 //! | [`operators`] | who an operator is by a token, and whom an operator may touch |
 //! | [`four_eyes`] | whether what one operator adds waits for another |
@@ -55,6 +56,7 @@ pub mod nodes;
 pub mod operators;
 pub mod otp_validation;
 mod pages;
+pub mod person_grants;
 mod ports;
 pub mod readiness;
 pub mod refused_rows;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::authority::{
-    Fields, StoredRow, change, change_each, change_page, fields, find, insert, insertions, rows, selections,
+    Fields, StoredRow, change, change_each, change_page, each_of, fields, find, insert, insertions, rows, selections,
 };
 use super::engine::{Connection, FromValue as _, Result, Row, ToValue as _};
 use super::locks::{Name, Scope};
@@ -15,8 +15,8 @@ use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{
-    AuditOnOutcome, ClientId, EndReason, Grant, GrantId, GrantState, Grants, RefreshLookup, RotateOutcome, StoreError,
-    StoreFailure, UserId,
+    AuditOnOutcome, ClientId, EndReason, Grant, GrantId, GrantState, Grants, ListedGrant, RefreshLookup, RotateOutcome,
+    StoreError, StoreFailure, UserId,
 };
 
 selections! {
@@ -37,6 +37,11 @@ selections! {
         JOIN clients c ON c.tenant = g.tenant AND c.id = g.client_id
         WHERE g.tenant = $1 AND g.id = $2
         AND g.ended_at IS NULL AND g.expires_at > $3 AND u.enabled = 1 AND c.enabled = 1";
+    HELD_OF_USER = "SELECT {grants g}, c.name AS client_name,
+            (SELECT MAX(t.spent_at) FROM refresh_tokens t WHERE t.tenant = g.tenant AND t.grant_id = g.id) AS last_used_at
+        FROM grants g LEFT JOIN clients c ON c.tenant = g.tenant AND c.id = g.client_id
+        WHERE g.tenant = $1 AND g.user_id = $2 AND g.id > $3 AND g.ended_at IS NULL AND g.expires_at > $4
+        ORDER BY g.id LIMIT $5";
     OF_USER = "SELECT {grants} FROM grants WHERE tenant = $1 AND user_id = $2 AND id > $3 AND ended_at IS NULL
         ORDER BY id LIMIT 512 FOR NO KEY UPDATE";
     OF_CLIENT = "SELECT {grants} FROM grants WHERE tenant = $1 AND client_id = $2 AND id > $3 AND ended_at IS NULL
@@ -202,6 +207,14 @@ fn grant_of(row: &Row) -> Result<Grant> {
     })
 }
 
+fn listed_of(row: &Row) -> Result<ListedGrant> {
+    Ok(ListedGrant {
+        grant: grant_of(row)?,
+        client_name: row.try_get("client_name")?,
+        last_used_at: row.try_get("last_used_at")?,
+    })
+}
+
 fn lookup_of(row: &Row) -> Result<RefreshLookup> {
     Ok(RefreshLookup {
         grant: grant_of(row)?,
@@ -237,6 +250,20 @@ impl Grants for SqlStore {
 
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>, StoreError> {
         self.read_one("find grant", rows(&BY_ID).bind(tenant).bind(id), grant_of).await
+    }
+
+    async fn grants_of_user(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        after: Option<&GrantId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ListedGrant>, StoreError> {
+        // No id is empty, so every grant stands after the empty one.
+        let after = after.map_or("", GrantId::as_str);
+        let page = each_of(&HELD_OF_USER).bind(tenant).bind(user).bind(after).bind(now).bind(limit);
+        self.read_each("list grants", page, listed_of).await
     }
 
     async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>, StoreError> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::error::{AuditOnOutcome, Result};
-use super::{EndReason, Grant, GrantId, RefreshLookup, RotateOutcome};
+use super::{EndReason, Grant, GrantId, ListedGrant, RefreshLookup, RotateOutcome, UserId};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{HsmName, TenantId};
 use signet_core::secret::SecretHash;
@@ -32,6 +32,15 @@ pub trait Grants: Send + Sync {
     ) -> Result<bool>;
     /// The grant of this id.
     async fn grant(&self, tenant: &TenantId, id: &GrantId) -> Result<Option<Grant>>;
+    /// The grants of a user that hold at `now`, by id, after `after`, at most `limit`. One whose row does not verify is left out.
+    async fn grants_of_user(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        after: Option<&GrantId>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ListedGrant>>;
     /// The refresh token of this hash, with its family.
     async fn refresh_token(&self, tenant: &TenantId, hash: &SecretHash) -> Result<Option<RefreshLookup>>;
     /// Spends the live token `spent` of a grant and makes `successor` the live one, if `spent` is the live token of an active,

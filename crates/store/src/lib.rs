@@ -49,8 +49,8 @@ pub use keys::{Beside, KeyAddition, Keys, Leases, RefusedRow, SealedSecrets, Sec
 pub use logins::{LoginChange, Logins, StoredLogins};
 pub use membership::{Generations, Membership};
 pub use model::{
-    EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, RefreshLookup, RotateOutcome,
-    SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, StockId, User,
+    EndReason, Factor, FactorState, Grant, GrantId, GrantState, HsmMember, ListedFactor, ListedGrant, RefreshLookup,
+    RotateOutcome, SealCount, SecretAtRest, SecretCursor, SecretOwner, Session, SessionId, StockId, User,
 };
 pub use nodes::{HsmRate, Node, NodeHolder, NodeLease, Nodes};
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};

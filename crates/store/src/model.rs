@@ -191,6 +191,17 @@ pub struct Grant {
     pub state: GrantState,
 }
 
+/// A grant in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedGrant {
+    /// The grant.
+    pub grant: Grant,
+    /// The name of its client; none where that is gone.
+    pub client_name: Option<String>,
+    /// When a refresh token of it was exchanged last.
+    pub last_used_at: Option<Timestamp>,
+}
+
 /// A grant's stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantState {

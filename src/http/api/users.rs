@@ -7,9 +7,12 @@ use axum::http::StatusCode;
 use super::body::Named;
 use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, factors, notes};
-use signet_admin_api::Page;
-use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery};
-use signet_store::UserEdit;
+use signet_admin_api::users::{
+    Grant, LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery,
+};
+use signet_admin_api::{Page, PageQuery};
+use signet_core::oauth::scope;
+use signet_store::{GrantId, ListedGrant, UserEdit};
 
 /// A user as the API shows it.
 fn view(user: &signet_store::User) -> User {
@@ -181,5 +184,46 @@ pub(super) async fn end_session(
 ) -> Result<StatusCode, Refused> {
     let user = api.issuer().accounts.find_user(&name).await?;
     api.issuer().sessions.end_session_of(&user.id, &id, &caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn grant(listed: &ListedGrant) -> Grant {
+    let ListedGrant { grant, client_name, last_used_at } = listed;
+    Grant {
+        id: grant.id.to_string(),
+        client: client_name.clone().unwrap_or_else(|| grant.client.to_string()),
+        scope: scope::join(&grant.scopes),
+        began_at: grant.created_at.to_string(),
+        last_used_at: last_used_at.map(|at| at.to_string()),
+        ends_at: grant.expires_at.to_string(),
+    }
+}
+
+/// List what apps may have of a user, the oldest first: each is a sign-in by one, with the tokens that come of it
+#[utoipa::path(get, path = "/users/{name}/grants", tag = "users", operation_id = "listGrants",
+    params(("name" = String, Path, description = "The user's name"), PageQuery), responses((status = 200, body = Page<Grant>), Faults))]
+pub(super) async fn grants(
+    State(api): State<ApiState>,
+    Named(name): Named<String>,
+    Asked(asked): Asked<PageQuery>,
+) -> Result<Json<Page<Grant>>, Refused> {
+    let (grants, name) = (&api.issuer().person_grants, &name);
+    let read = |after: Option<String>, most| async move {
+        grants.grants_after(name, after.map(GrantId::new).as_ref(), most).await
+    };
+    let cursor = |listed: &ListedGrant| listed.grant.id.to_string();
+    page(asked.after, limit(asked.limit)?, read, cursor, |_| true, grant).await.map(Json)
+}
+
+/// End one grant: its refresh tokens get nothing any more, and introspection calls its access tokens ended
+#[utoipa::path(delete, path = "/users/{name}/grants/{id}", tag = "users", operation_id = "endGrant",
+    params(("name" = String, Path, description = "The user's name"), ("id" = String, Path, description = "The grant's id")),
+    responses((status = 204), Faults))]
+pub(super) async fn end_grant(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named((name, id)): Named<(String, String)>,
+) -> Result<StatusCode, Refused> {
+    api.issuer().person_grants.end_grant(&name, &GrantId::new(id), &caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

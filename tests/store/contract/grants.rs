@@ -152,6 +152,33 @@ pub(super) async fn a_disabled_clients_many_families_end_and_an_enabled_ones_sta
 /// For how long what has expired is kept.
 const KEPT: Duration = Duration::from_hours(48);
 
+pub(super) async fn a_users_grants_are_listed_page_by_page_while_they_hold(store: &dyn Store) {
+    let (alice, app, family) = granted(store).await;
+    let bob = user("bob");
+    store.add_user(&bob, vec![]).await.unwrap();
+    for (id, whose, expires_at) in
+        [("a", &alice, after(60)), ("b", &alice, after(60)), ("c", &alice, after(5)), ("d", &bob, after(60))]
+    {
+        let grant = Grant { expires_at, ..grant(id, whose, &app) };
+        store.add_grant_without_refresh(&grant, 0, vec![]).await.unwrap();
+    }
+    let told = AuditOnOutcome::default;
+    store.end_grant(&tenant(), &GrantId::new("b"), EndReason::Revoked, now(), told()).await.unwrap();
+    rotate(store, "r0", "r1", after(10)).await;
+    let listed = async |id: Option<&str>, most| {
+        let id = id.map(GrantId::new);
+        store.grants_of_user(&tenant(), &alice.id, id.as_ref(), after(20), most).await.unwrap()
+    };
+    let all = listed(None, 10).await;
+    let ids: Vec<_> = all.iter().map(|listed| listed.grant.id.as_str()).collect();
+    assert_eq!(ids, ["a", family.id.as_str()]);
+    assert_eq!(
+        (all[1].client_name.as_deref(), all[1].last_used_at, all[0].last_used_at),
+        (Some("app"), Some(after(10)), None)
+    );
+    assert_eq!((listed(None, 1).await, listed(Some("a"), 10).await), (all[..1].to_vec(), all[1..].to_vec()));
+}
+
 pub(super) async fn pruning_forgets_what_expired_and_nothing_else(store: &dyn Store) {
     let (alice, app, family) = granted(store).await;
     let (second, edge) = (Duration::from_secs(1), now().minus(KEPT));

@@ -85,6 +85,7 @@ on_every_store!(
     grants::a_family_ends_once_and_tells_either_way,
     grants::disabling_ends_every_family,
     grants::a_disabled_clients_many_families_end_and_an_enabled_ones_stay,
+    grants::a_users_grants_are_listed_page_by_page_while_they_hold,
     grants::pruning_forgets_what_expired_and_nothing_else,
     grants::a_revoked_token_stays_revoked_until_pruned,
     idempotency::a_key_stands_for_one_request_until_its_time_is_over,
