@@ -12,8 +12,7 @@ use super::Output;
 use super::admin::{self, Admin, Found, Refused};
 use crate::config::Config;
 use crate::server::Need;
-use signet_admin_api::audit::{AuditRecord, RecordQuery};
-use signet_admin_api::nodes::Nodes;
+use signet_admin_api::audit::{AuditRecord, ChainEnd, RecordQuery};
 use signet_admin_api::{Page, PageQuery};
 
 /// How often it is looked whether there are further records.
@@ -192,8 +191,8 @@ impl Follow {
 
 /// The last record of each node.
 async fn ends(admin: &Admin) -> anyhow::Result<Places> {
-    let listed: Nodes = admin.get(&["nodes"]).await?;
-    Ok(listed.nodes.into_iter().map(|node| (node.id, node.records)).collect())
+    let ends: Vec<ChainEnd> = admin.get(&["audit", "ends"]).await?;
+    Ok(ends.into_iter().map(|end| (end.node, end.records)).collect())
 }
 
 fn print(records: &[AuditRecord]) -> anyhow::Result<()> {

@@ -85,10 +85,7 @@ pub(super) enum DeploymentCommand {
 impl DeploymentCommand {
     /// Whether it is about this machine whatever is done.
     const fn is_of_the_machine(&self) -> bool {
-        matches!(
-            self,
-            Self::Init(_) | Self::Serve(_) | Self::Dev(_) | Self::Doctor(_) | Self::Restore(_) | Self::Store(_)
-        )
+        matches!(self, Self::Init(_) | Self::Serve(_) | Self::Dev(_) | Self::Restore(_) | Self::Store(_))
     }
 
     pub(super) async fn run(self, arguments: &DeploymentArguments, output: &Output) -> anyhow::Result<()> {

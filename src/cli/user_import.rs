@@ -101,7 +101,8 @@ impl Import {
         let refused = || report.lines.iter().filter(|line| line.outcome == Outcome::Refused);
         for line in refused().take(PRINTED) {
             let reason = line.reason.as_deref().unwrap_or_default();
-            output.problem(&format!("line {}, {}: {reason}", line.line, line.name));
+            let name = if line.name.is_empty() { String::new() } else { format!(", {}", line.name) };
+            output.problem(&format!("line {}{name}: {reason}", line.line));
         }
         if report.refused > PRINTED {
             output.note(&format!("and {} more; `--report FILE` writes all of them", report.refused - PRINTED));

@@ -11,7 +11,7 @@ use crate::support::requests::Answer;
 use crate::support::server::Server;
 
 pub(crate) const ROLES: &str = "[roles]\nreader = [\"read\"]\nhelpdesk = [\"admin:users\", \"admin:factors\", \
-     \"admin:clients\"]\nauditor = [\"admin:users:read\"]\nchief = [\"admin:users\", \"admin:factors\", \"admin:clients\", \
+     \"admin:clients\"]\nauditor = [\"admin:users:read\"]\nwatcher = [\"admin:health:read\"]\nchief = [\"admin:users\", \"admin:factors\", \"admin:clients\", \
      \"admin:keys\", \"admin:audit\"]";
 
 /// An operator with an authenticator app.

@@ -29,6 +29,16 @@ pub struct AuditRecord {
     pub more: BTreeMap<String, serde_json::Value>,
 }
 
+/// The end of a node's chain.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"node": "5d3c0a9be1f24c7d", "records": 12}))]
+pub struct ChainEnd {
+    /// The node, by id.
+    pub node: String,
+    /// How many records its chain has: the number of the last one.
+    pub records: i64,
+}
+
 /// Which records are asked for. A page may have fewer than `limit` and more may follow: go on until there is no `next`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -47,6 +47,11 @@ impl Doctor {
     }
 
     async fn examine(&self, path: &Path, output: &Output, findings: &mut Findings) {
+        match Admin::named().await {
+            Ok(Some(admin)) => return self.ask_another(&admin, findings).await,
+            Ok(None) => {}
+            Err(error) => return findings.error("server", error),
+        }
         let config = match Config::load_with_environment(path) {
             Ok(config) => config,
             Err(error) => return findings.error("configuration", error),
@@ -66,6 +71,16 @@ impl Doctor {
             Ok(Found::Nobody(_lock)) => self.examine_here(&config, output, findings).await,
             Err(error) => findings.error("server", error),
         }
+    }
+
+    /// Asks another machine's server, which says what it sees of itself.
+    async fn ask_another(&self, admin: &Admin, findings: &mut Findings) {
+        self.ask(admin, findings).await;
+        findings.warn(
+            "machine",
+            "its configuration, clock, certificates and disks are seen there alone",
+            "run `signet doctor` on that machine for them",
+        );
     }
 
     /// Asks the running server.

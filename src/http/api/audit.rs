@@ -11,7 +11,7 @@ use super::lists::limit;
 use super::streamed::{self, NobodyReads, Parts};
 use super::{ApiState, Asked, Caller, Faults, Refused};
 use signet_admin_api::audit::{
-    AuditRecord, CheckedRows, CheckedTable, RecordQuery, Verification, VerificationQuery, VerifiedChain,
+    AuditRecord, ChainEnd, CheckedRows, CheckedTable, RecordQuery, Verification, VerificationQuery, VerifiedChain,
 };
 use signet_admin_api::{Page, ProblemKind};
 use signet_core::audit::chain::{ChainSummary, moment};
@@ -141,6 +141,14 @@ async fn send(export: &mut Export, parts: &mut Parts) -> Result<(), Ended> {
         parts.send(lines).await?;
     }
     Ok(())
+}
+
+/// Say where each node's chain of records ends
+#[utoipa::path(get, path = "/audit/ends", tag = "audit", operation_id = "listAuditEnds",
+    responses((status = 200, body = Vec<ChainEnd>), Faults))]
+pub(super) async fn ends(State(api): State<ApiState>) -> Result<Json<Vec<ChainEnd>>, Refused> {
+    let nodes = api.signet.nodes.list().await?;
+    Ok(Json(nodes.into_iter().map(|node| ChainEnd { node: node.id, records: node.records }).collect()))
 }
 
 /// List records, chain by chain, the oldest first

@@ -120,6 +120,8 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(users::locked))
         .routes(routes!(users::sessions, users::sign_out))
         .routes(routes!(users::end_session))
+        .routes(routes!(users::grants))
+        .routes(routes!(users::end_grant))
         .routes(routes!(factors::list, factors::add))
         .routes(routes!(factors::replace))
         .routes(routes!(factors::all))
@@ -146,6 +148,7 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::retire))
         .routes(routes!(nodes::admit))
         .routes(routes!(audit::records))
+        .routes(routes!(audit::ends))
         .routes(routes!(audit::export))
         .routes(routes!(audit::verify))
         .routes(routes!(audit::rows))
@@ -200,11 +203,24 @@ pub fn router(state: ApiState) -> Router {
         .layer(middleware::from_fn_with_state(state, operator::attach))
 }
 
+/// How long what goes through everything, or waits for an HSM to make keys, may take on the network: as long as the commands wait.
+const SLOW_DEADLINE: Duration = Duration::from_secs(300);
+/// Below `/api/v1`, what that is.
+const SLOW: [&str; 8] = ["audit", "backups", "custody", "diagnosis", "admissions", "hsm", "keys", "stock"];
+
+/// How long a request may take on the network.
+fn deadline_of(path: &str, usual: Duration) -> Duration {
+    let noun = path.strip_prefix("/api/v1/").and_then(|path| path.split('/').next()).unwrap_or_default();
+    if SLOW.contains(&noun) { SLOW_DEADLINE.max(usual) } else { usual }
+}
+
 /// The router of a listener on the network, with the service's limits of time and size.
 pub fn remote_router(state: ApiState, limits: Limits) -> Router {
-    router(state)
-        .layer(DefaultBodyLimit::max(limits.body_bytes))
-        .layer(middleware::from_fn(move |request, next| in_time(limits.request_deadline, request, next)))
+    router(state).layer(DefaultBodyLimit::max(limits.body_bytes)).layer(middleware::from_fn(
+        move |request: Request, next| {
+            in_time(deadline_of(request.uri().path(), limits.request_deadline), request, next)
+        },
+    ))
 }
 
 async fn in_time(deadline: Duration, request: Request, next: Next) -> Response {
@@ -231,6 +247,22 @@ async fn no_such_method(method: Method, uri: Uri) -> Response {
 mod tests {
     use super::*;
     use signet_core::admin::AdminScope;
+
+    #[test]
+    fn what_is_slow_by_nature_has_a_deadline_of_its_own() {
+        let usual = Duration::from_secs(15);
+        for (path, is_slow) in [
+            ("/api/v1/custody", true),
+            ("/api/v1/custody/reports", true),
+            ("/api/v1/audit/verification", true),
+            ("/api/v1/users", false),
+            ("/api/v1/users/custody", false),
+            ("/api/openapi.json", false),
+        ] {
+            assert_eq!(deadline_of(path, usual) > usual, is_slow, "{path}");
+        }
+        assert_eq!(deadline_of("/api/v1/keys", SLOW_DEADLINE * 2), SLOW_DEADLINE * 2);
+    }
 
     #[test]
     fn every_operation_says_what_it_takes_and_answers() {
