@@ -67,6 +67,8 @@ mod user;
 #[cfg(feature = "server")]
 mod user_import;
 #[cfg(feature = "server")]
+mod user_sign_ins;
+#[cfg(feature = "server")]
 mod yubico_key;
 
 use std::process::ExitCode;

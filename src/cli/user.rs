@@ -8,9 +8,10 @@ use serde_json::json;
 use super::admin::Admin;
 use super::confirm::Agreement;
 use super::user_import::Import;
+use super::user_sign_ins::SignInsCommand;
 use super::{Output, input, table, yes_no};
 use crate::server::Need;
-use signet_admin_api::users::{Grant, LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange};
+use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange};
 use signet_core::secret::SecretText;
 
 #[derive(Debug, Subcommand)]
@@ -56,25 +57,8 @@ pub(super) enum UserCommand {
     Unlock(Named),
     /// List accounts whose tries are exhausted.
     Locked,
-    /// List the browsers in which a user is signed in.
-    Sessions(Named),
-    /// End all that a user's credentials have led to: sessions, refresh tokens, sign-ins under way.
-    SignOut {
-        /// The user's name.
-        name: String,
-        /// This session alone.
-        #[arg(long, value_name = "ID")]
-        session: Option<String>,
-    },
-    /// List what apps may have of a user: each is a sign-in by one, with the tokens that come of it.
-    Grants(Named),
-    /// End one of them: its refresh tokens get nothing any more.
-    EndGrant {
-        /// The user's name.
-        name: String,
-        /// The grant's id, as `signet user grants` shows it.
-        id: String,
-    },
+    #[command(flatten)]
+    SignIns(SignInsCommand),
     /// Remove a user with all factors and refresh tokens.
     Remove {
         /// The user's name.
@@ -87,7 +71,7 @@ pub(super) enum UserCommand {
 #[derive(Debug, Args)]
 pub(super) struct Named {
     /// The user's name.
-    name: String,
+    pub(super) name: String,
 }
 
 const COLUMNS: [&str; 4] = ["name", "enabled", "roles", "id"];
@@ -111,9 +95,8 @@ impl UserCommand {
     /// What a user may do is written under the deployment's secret.
     fn need(&self) -> Need {
         match self {
-            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) | Self::Sessions(_) | Self::Grants(_) => {
-                Need::Store
-            }
+            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) => Need::Store,
+            Self::SignIns(command) => command.need(),
             _ => Need::Hsm,
         }
     }
@@ -178,28 +161,7 @@ impl UserCommand {
                 let locked: Vec<LockedAccount> = admin.get(&["locked-accounts"]).await?;
                 output.list("users whose tries are exhausted", &locked, ["user", "what", "counts", "until"], locked_row)
             }
-            (Self::Sessions(Named { name }), _) => {
-                let sessions: Vec<Session> = admin.get(&["users", &name, "sessions"]).await?;
-                let columns = ["signed in", "last used", "ends", "address", "factors", "id"];
-                output.list("sign-ins in a browser", &sessions, columns, session_row)
-            }
-            (Self::SignOut { name, session }, _) => {
-                let mut path = vec!["users", &name, "sessions"];
-                path.extend(session.as_deref());
-                admin.delete(&path).await?;
-                output.done(&match &session {
-                    Some(id) => format!("ended the session {id} of {name}"),
-                    None => format!("{name} is signed out everywhere; refresh tokens ended"),
-                })
-            }
-            (Self::Grants(Named { name }), _) => {
-                let grants = admin.all::<Grant>(&["users", &name, "grants"]).await?;
-                output.list("grants that hold", &grants, GRANT_COLUMNS, grant_row)
-            }
-            (Self::EndGrant { name, id }, _) => {
-                admin.delete(&["users", &name, "grants", &id]).await?;
-                output.done(&format!("ended the grant {id} of {name}"))
-            }
+            (Self::SignIns(command), _) => command.ask(admin, output).await,
             (Self::Remove { name, agreement }, _) => remove(admin, output, &name, agreement).await,
         }
     }
@@ -228,28 +190,4 @@ async fn remove(admin: &Admin, output: &Output, name: &str, agreement: Agreement
 fn locked_row(account: &LockedAccount) -> [String; 4] {
     let name = account.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
     [name, account.what.clone(), account.counts.to_string(), account.until.clone()]
-}
-
-const GRANT_COLUMNS: [&str; 6] = ["client", "scopes", "since", "last used", "ends", "id"];
-
-fn grant_row(grant: &Grant) -> [String; 6] {
-    [
-        grant.client.clone(),
-        grant.scope.clone(),
-        grant.began_at.clone(),
-        grant.last_used_at.clone().unwrap_or_default(),
-        grant.ends_at.clone(),
-        grant.id.clone(),
-    ]
-}
-
-fn session_row(session: &Session) -> [String; 6] {
-    [
-        session.signed_in_at.clone(),
-        session.last_used_at.clone(),
-        session.ends_at.clone(),
-        session.client_address.clone().unwrap_or_default(),
-        session.factors.join(","),
-        session.id.clone(),
-    ]
 }

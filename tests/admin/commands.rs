@@ -151,10 +151,10 @@ fn commands_do_the_same_beside_a_server_and_without_one() {
     let server = beside.serve();
     let (one, other) = (day(&alone), day(&beside));
     assert_eq!(one, other);
-    assert!(one[1].to_string().contains("a user named `ann` already") && one.len() == 51, "{one:?}");
-    assert_eq!((&one[21][0]["enabled"], &one[21][0]["requires_signature"]), (&json!(false), &json!(true)), "{one:?}");
+    assert!(one[1].to_string().contains("a user named `ann` already") && one.len() == 53, "{one:?}");
+    assert_eq!((&one[23][0]["enabled"], &one[23][0]["requires_signature"]), (&json!(false), &json!(true)), "{one:?}");
     assert_eq!(one[8]["roles"], json!(["reader", "writer"]));
-    assert_eq!(one[31], json!({"accepted": 0, "counts_dropped": false}));
+    assert_eq!(one[33], json!({"accepted": 0, "counts_dropped": false}));
     assert_eq!(one[8]["factors"][0]["label"], json!("phone"));
     server.stop();
 }

@@ -31,16 +31,16 @@ fn the_guide_works_by_curl_as_it_stands() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let answers: Vec<Value> = ran.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     assert!(answers.iter().all(|answer| answer["status"].is_null()), "a problem: {answers:#?}");
-    assert_eq!(answers.len(), 15, "{answers:#?}");
+    assert_eq!(answers.len(), 16, "{answers:#?}");
     assert!(answers[1]["secret_base32"].is_string() && answers[2]["client_secret"].is_string(), "{answers:#?}");
     assert_eq!(answers[3]["items"][0]["name"], json!("ann"));
-    assert_eq!(answers[6]["roles"], json!(["reader", "writer"]));
-    assert_eq!(answers[7]["enabled"], json!(false));
-    assert_eq!(answers[8]["scope"], json!("read write"));
-    assert_eq!((&answers[9]["well"], &answers[10]["well"]), (&json!(true), &json!(true)), "{answers:#?}");
-    assert_eq!(answers[12]["ok"], json!(true), "{:#?}", answers[12]);
-    assert_eq!(answers[11]["nodes"][0]["state"], json!("serving"));
-    assert_eq!((&answers[13]["items"], &answers[14]["intact"]), (&json!([]), &json!(true)), "{answers:#?}");
+    assert_eq!(answers[7]["roles"], json!(["reader", "writer"]));
+    assert_eq!(answers[8]["enabled"], json!(false));
+    assert_eq!(answers[9]["scope"], json!("read write"));
+    assert_eq!((&answers[10]["well"], &answers[11]["well"]), (&json!(true), &json!(true)), "{answers:#?}");
+    assert_eq!(answers[13]["ok"], json!(true), "{:#?}", answers[13]);
+    assert_eq!(answers[12]["nodes"][0]["state"], json!("serving"));
+    assert_eq!((&answers[14]["items"], &answers[15]["intact"]), (&json!([]), &json!(true)), "{answers:#?}");
     for (file, last) in [("audit.jsonl", "checkpoint"), ("signet.backup", "statement")] {
         let text = fs::read_to_string(place.path().join(file)).unwrap();
         let closing: Value = serde_json::from_str(text.trim_end().lines().last().unwrap()).unwrap();
