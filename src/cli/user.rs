@@ -11,7 +11,7 @@ use super::user_import::Import;
 use super::user_sign_ins::SignInsCommand;
 use super::{Output, input, table, yes_no};
 use crate::server::Need;
-use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange};
+use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, WaitingRoles};
 use signet_core::secret::SecretText;
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +59,12 @@ pub(super) enum UserCommand {
     Locked,
     #[command(flatten)]
     SignIns(SignInsCommand),
+    /// Approve roles that another person asked for, by a token of your own (`--server`).
+    ///
+    /// Under the four-eyes rule a role that lets somebody do what operators do waits for that: `signet user show NAME` says which.
+    ApproveRoles(Named),
+    /// List roles that wait for another person's approval.
+    RoleRequests,
     /// Remove a user with all factors and refresh tokens.
     Remove {
         /// The user's name.
@@ -83,7 +89,10 @@ fn row(user: &User) -> [String; 4] {
 
 /// A user with the factors.
 fn shown(user: &User) -> String {
-    let text = table(COLUMNS, [row(user)]);
+    let mut text = table(COLUMNS, [row(user)]);
+    if let Some(waiting) = &user.waiting {
+        text.push_str(&format!("\n\n{}", waits(user, waiting)));
+    }
     let factors = user.factors.as_deref().unwrap_or_default();
     if factors.is_empty() {
         return format!("{text}\n\nno factor: {} can't sign in before `signet factor add`", user.name);
@@ -95,7 +104,7 @@ impl UserCommand {
     /// What a user may do is written under the deployment's secret.
     fn need(&self) -> Need {
         match self {
-            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) => Need::Store,
+            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) | Self::RoleRequests => Need::Store,
             Self::SignIns(command) => command.need(),
             _ => Need::Hsm,
         }
@@ -127,6 +136,7 @@ impl UserCommand {
                     format!("added user {name} ({id})\nNext: `signet factor add totp --user {}`", quoted(name))
                 })?;
                 user.notes.iter().for_each(|note| output.note(note));
+                note_waiting(&user, output);
                 Ok(())
             }
             (Self::SetPassword { name, .. }, Some(password)) => {
@@ -142,13 +152,15 @@ impl UserCommand {
                 output.done(&format!("{name} may no longer sign in; refresh tokens ended"))
             }
             (Self::Enable(Named { name }), _) => {
-                change(&name, UserChange { enabled: Some(true), ..UserChange::default() }).await?;
+                let user = change(&name, UserChange { enabled: Some(true), ..UserChange::default() }).await?;
+                note_waiting(&user, output);
                 output.done(&format!("{name} may sign in again"))
             }
             (Self::SetRoles { name, roles }, _) => {
                 let roles = roles.into_iter().filter(|role| !role.is_empty()).collect();
                 let user = change(&name, UserChange { roles: Some(roles), ..UserChange::default() }).await?;
                 user.notes.iter().for_each(|note| output.note(note));
+                note_waiting(&user, output);
                 output.done(&format!("replaced the roles of {name}"))
             }
             (Self::Unlock(Named { name }), _) => {
@@ -162,9 +174,45 @@ impl UserCommand {
                 output.list("users whose tries are exhausted", &locked, ["user", "what", "counts", "until"], locked_row)
             }
             (Self::SignIns(command), _) => command.ask(admin, output).await,
+            (Self::ApproveRoles(Named { name }), _) => {
+                let user: User = admin.post(&["users", &name, "roles", "approval"], &json!({})).await?;
+                output.value(&user, approved)
+            }
+            (Self::RoleRequests, _) => {
+                let waiting: Vec<WaitingRoles> = admin.get(&["role-requests"]).await?;
+                output.list("roles that wait", &waiting, ["user", "roles", "asked for by", "since"], waiting_row)
+            }
             (Self::Remove { name, agreement }, _) => remove(admin, output, &name, agreement).await,
         }
     }
+}
+
+/// Says which roles wait for another person.
+fn note_waiting(user: &User, output: &Output) {
+    if let Some(waiting) = &user.waiting {
+        output.note(&waits(user, waiting));
+    }
+}
+
+fn waits(user: &User, WaitingRoles { roles, requested_by, .. }: &WaitingRoles) -> String {
+    let roles = roles.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    format!(
+        "{roles} waits for another person's `signet user approve-roles {}`; {requested_by} asked",
+        quoted(&user.name)
+    )
+}
+
+fn approved(user: &User) -> String {
+    match &user.waiting {
+        Some(waiting) => format!("approved once: {}", waits(user, waiting)),
+        None => format!("approved: {} has the roles", user.name),
+    }
+}
+
+fn waiting_row(waiting: &WaitingRoles) -> [String; 4] {
+    let roles = waiting.roles.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    let user = waiting.user.clone().unwrap_or_default();
+    [user, roles, waiting.requested_by.clone(), waiting.requested_at.clone()]
 }
 
 /// A name as a shell takes it.

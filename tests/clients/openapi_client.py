@@ -15,8 +15,11 @@ from signet_admin_api_client.api.users import add_user, remove_user, show_user
 client = Client(base_url=sys.argv[2])
 user = add_user.sync(client=client, body=models.NewUser(name="generated", password="correct horse battery staple"))
 assert isinstance(user, models.User), user
-factor = add_factor.sync("generated", client=client, body=models.NewTotp.from_dict({"kind": "totp", "label": "phone"}))
+totp = models.NewTotp.from_dict({"kind": "totp", "label": "phone"})
+factor = add_factor.sync("generated", client=client, body=totp, idempotency_key="generated-1")
 assert isinstance(factor, models.Enrolled) and factor.secret_base32, factor
+again = add_factor.sync("generated", client=client, body=totp, idempotency_key="generated-1")
+assert isinstance(again, models.Enrolled) and again.id == factor.id and not again.secret_base32, again
 new = models.NewClient.from_dict({"name": "generated", "grants": ["client_credentials"], "scope": "read"})
 app = add_client.sync(client=client, body=new)
 assert isinstance(app, models.Client) and app.client_secret, app

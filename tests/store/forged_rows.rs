@@ -9,9 +9,9 @@ use signet_core::secret::SecretHash;
 use signet_jose::{Jwk, KeyId};
 use signet_store::{
     Beside, ClientId, ClientNumber, Clients as _, Factor, FactorDetail, FactorId, Factors as _, GrantId, Grants as _,
-    KeyAddition, Keys as _, OtpClient, OtpKey, OtpValidation as _, RecoveryCodes as _, Revocations as _, Rule,
-    Rules as _, Session, SessionId, Sessions as _, Stock as _, StockId, StockToken, StoreError, StoreFailure, User,
-    UserId, Users as _,
+    KeyAddition, Keys as _, OtpClient, OtpKey, OtpValidation as _, RecoveryCodes as _, Revocations as _, RoleRequest,
+    RoleRequests as _, Rule, Rules as _, Session, SessionId, Sessions as _, Stock as _, StockId, StockToken,
+    StoreError, StoreFailure, User, UserEdit, UserId, Users as _,
 };
 use signet_store_sql::SqlStore;
 use signet_store_sql::tables::{Column, Kind, TABLES, Table};
@@ -103,8 +103,14 @@ pub(super) async fn filled(store: &SqlStore) {
     assert!(store.add_otp_key(&otp_key(), vec![]).await.unwrap());
     assert_eq!(store.add_key(&audit_key(), Beside::Any, vec![]).await.unwrap(), KeyAddition::Added);
     store.revoke_token(&tenant(), "jti", after(60), now(), vec![]).await.unwrap();
+    let asked = UserEdit { waiting: Some(Some(role_request("ann"))), ..UserEdit::default() };
+    assert!(store.change_user(&alice, &asked, now(), vec![]).await.unwrap());
     let rule = Rule { holds: true, lowering_asked_by: None };
     assert!(store.decide_rule("four_eyes", None, &rule, vec![]).await.unwrap());
+}
+
+fn role_request(requested_by: &str) -> RoleRequest {
+    RoleRequest { roles: ["chief".to_owned()].into(), requested_by: requested_by.to_owned(), requested_at: now() }
 }
 
 pub(super) fn stocked() -> StockToken {
@@ -204,6 +210,7 @@ async fn read(store: &SqlStore, table: &str) -> Result<bool, StoreError> {
         }
         "keys" => store.keys().await?.iter().any(|key| key.key_id == KeyId::new("k") && key.state.is_published()),
         "revocations" => store.is_revoked(&tenant(), "jti").await?,
+        "role_requests" => store.role_request(&tenant(), &UserId::new("user-alice")).await?.is_some(),
         "rules" => store.rule("four_eyes").await?.is_some(),
         other => panic!("nothing reads {other}"),
     })

@@ -54,7 +54,7 @@ async fn several_things_change_at_once_or_not_at_all_and_one_record_says_what_wa
     let (accounts, lifecycle, clients) = (&app.issuer.accounts, &app.issuer.factors.lifecycle, &app.issuer.clients);
     let ann = app.person("ann").await;
     app.client("app").await;
-    let both = |role, enabled| UserEdit { roles: Some(words([role])), enabled: Some(enabled) };
+    let both = |role, enabled| UserEdit { roles: Some(words([role])), enabled: Some(enabled), waiting: None };
     assert!(accounts.change_user("ann", both("two words", false), &context()).await.is_err());
     assert!(accounts.find_user("ann").await.unwrap().enabled, "nothing of it was done");
     accounts.change_user("ann", both("writer", false), &context()).await.unwrap();
@@ -63,7 +63,7 @@ async fn several_things_change_at_once_or_not_at_all_and_one_record_says_what_wa
     let was = json!({"enabled": true, "roles": ["reader"]});
     let is = json!({"enabled": false, "roles": ["writer"]});
     assert_eq!(told, [[was, is.clone()]]);
-    let edit = |enabled| FactorEdit { label: Some("phone".to_owned()), enabled: Some(enabled) };
+    let edit = |enabled| FactorEdit { label: Some("phone".to_owned()), enabled: Some(enabled), requested_by: None };
     assert!(lifecycle.change_factor(&ann.app, edit(true), &context()).await.is_err(), "it is enabled already");
     lifecycle.change_factor(&ann.app, edit(false), &context()).await.unwrap();
     let told = from_to(&app, "factor.changed").await;

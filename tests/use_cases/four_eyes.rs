@@ -10,7 +10,7 @@ use signet_service::ChangeError;
 use signet_service::four_eyes::FourEyesState;
 use signet_store::{FactorId, FactorState, Users as _};
 
-use crate::support::people::{PASSWORD, Person, shown, words};
+use crate::support::people::{PASSWORD, Person, secret, shown, words};
 use crate::support::{InProcess, context, operator};
 
 /// A deployment whose configuration asks for the rule.
@@ -104,6 +104,14 @@ async fn under_four_eyes_a_factor_waits_for_another_person() {
     approve(&ann.app, &by(&petra, "desk")).await.unwrap();
     assert!(sign_in().await);
     assert!(matches!(approve(&ann.app, &by(&petra, "desk")).await, Err(ChangeError::Conflict(_))), "nothing waits");
+    // What is enabled again waits as well.
+    lifecycle.enable_factor(&ann.app, false, &by(&petra, "desk")).await.unwrap();
+    lifecycle.enable_factor(&ann.app, true, &by(&petra, "desk")).await.unwrap();
+    assert_eq!(state(&app, &ann.app).await, pending(&by(&petra, "desk")));
+    assert!(!sign_in().await);
+    assert!(matches!(approve(&ann.app, &by(&petra, "desk")).await, Err(ChangeError::Forbidden(_))));
+    approve(&ann.app, &by(&olga, "desk")).await.unwrap();
+    assert_eq!(state(&app, &ann.app).await, FactorState::Enabled);
     // A person asked: another one suffices.
     let made = app.issuer.factors.recovery.make_recovery_codes("ann", &by(&petra, "desk")).await.unwrap();
     assert!(matches!(approve(&made.factor.id, &by(&petra, "other")).await, Err(ChangeError::Forbidden(_))));
@@ -114,7 +122,7 @@ async fn under_four_eyes_a_factor_waits_for_another_person() {
     let added = enrolment.enrol_totp("ann", "phone", TotpParameters::DEFAULT, &robot).await.map(drop);
     assert!(matches!(added, Err(ChangeError::Forbidden(_))), "{added:?}");
     let refused = app.reasons("factor.changed").await;
-    assert_eq!(refused.iter().filter(|reason| *reason == "same_operator").count(), 7, "{refused:?}");
+    assert_eq!(refused.iter().filter(|reason| *reason == "same_operator").count(), 8, "{refused:?}");
 }
 
 #[tokio::test]
@@ -148,4 +156,57 @@ async fn two_persons_lower_the_rule_and_nobody_else() {
     assert_eq!(told, expected);
     // A node that still asks for it has it again.
     assert!(asks.four_eyes_hold().await.unwrap());
+}
+
+#[tokio::test]
+async fn whoever_may_change_roles_makes_no_approver_alone() {
+    let app = deployment().await;
+    let (olga, petra) = (approver(&app, "olga").await, approver(&app, "petra").await);
+    let (accounts, approval) = (&app.issuer.accounts, &app.issuer.role_approval);
+    assert!(app.issuer.four_eyes.four_eyes_hold().await.unwrap());
+    let roles = async |name: &str| accounts.find_user(name).await.unwrap().roles;
+    let waits = async |name: &str| {
+        let user = accounts.find_user(name).await.unwrap();
+        approval.role_request(&user).await.unwrap().map(|request| request.roles)
+    };
+    // Mallory has the factors of several persons, and may change roles.
+    let mallory = app.user("mallory").await;
+    let mallory = Person { user: mallory, ..approver(&app, "robin").await };
+    let (asks, root) = (by(&mallory, "desk"), account("root (uid 0)"));
+    app.user("ann").await;
+    for context in [&asks, &root] {
+        accounts.set_roles("ann", words(["reader", "clerk", "approver"]), context).await.unwrap();
+        assert_eq!((roles("ann").await, waits("ann").await), (words(["reader", "clerk"]), Some(words(["approver"]))));
+    }
+    // An account approves nothing, and what it asked for takes two persons.
+    for account in [&root, &account("ann (uid 1000)")] {
+        assert!(matches!(approval.approve_roles("ann", account).await, Err(ChangeError::Forbidden(_))));
+    }
+    approval.approve_roles("ann", &by(&mallory, "desk")).await.unwrap();
+    for same in ["desk", "another machine"] {
+        assert!(matches!(approval.approve_roles("ann", &by(&mallory, same)).await, Err(ChangeError::Forbidden(_))));
+    }
+    assert!(!roles("ann").await.contains("approver"));
+    approval.approve_roles("ann", &by(&olga, "desk")).await.unwrap();
+    assert_eq!((roles("ann").await, waits("ann").await), (words(["reader", "clerk", "approver"]), None));
+    assert!(matches!(approval.approve_roles("ann", &by(&petra, "desk")).await, Err(ChangeError::Conflict(_))));
+    // What a person asked for takes one other, and is taken back by whoever states roles without it.
+    accounts.set_roles("mallory", words(["approver"]), &asks).await.unwrap();
+    assert!(matches!(approval.approve_roles("mallory", &asks).await, Err(ChangeError::Forbidden(_))));
+    assert_eq!(approval.role_requests().await.unwrap().len(), 1);
+    accounts.set_roles("mallory", words(["reader"]), &asks).await.unwrap();
+    assert_eq!((waits("mallory").await, approval.role_requests().await.unwrap()), (None, vec![]));
+    // A new user's wait too, and those of a person who was disabled; what is taken away does not.
+    let password = secret("correct horse");
+    let eve = accounts.add_user("eve", words(["reader", "approver"]), &password, &asks).await.unwrap();
+    assert_eq!((eve.roles, waits("eve").await), (words(["reader"]), Some(words(["approver"]))));
+    accounts.enable_user("petra", false, &asks).await.unwrap();
+    assert_eq!(roles("petra").await, words(["approver"]));
+    accounts.enable_user("petra", true, &asks).await.unwrap();
+    assert_eq!((roles("petra").await, waits("petra").await), (words([]), Some(words(["approver"]))));
+    accounts.set_roles("ann", words(["reader"]), &asks).await.unwrap();
+    assert_eq!((roles("ann").await, waits("ann").await), (words(["reader"]), None));
+    let software = request("ci (client 9)".to_owned(), OperatorKind::Software);
+    let given = accounts.set_roles("ann", words(["approver"]), &software).await;
+    assert!(matches!(given, Err(ChangeError::Forbidden(_))), "{given:?}");
 }

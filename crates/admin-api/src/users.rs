@@ -32,9 +32,29 @@ pub struct User {
     /// The user's factors, where one user is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factors: Option<Vec<Factor>>,
+    /// Roles that wait for another person's approval, where one user is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<WaitingRoles>,
     /// What may be a slip of the pen in what was just asked for: it was done as it stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// Roles that wait for another person's approval, under the four-eyes rule. They grant nothing until then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"user": "ann", "roles": ["helpdesk"], "requested_by": "root (uid 0)",
+    "requested_at": "2026-11-30T08:00:00Z"}))]
+pub struct WaitingRoles {
+    /// The user, where those of several are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The roles.
+    pub roles: BTreeSet<String>,
+    /// Who asked; or the first person who approved what a system account asked for.
+    pub requested_by: String,
+    /// When.
+    #[schema(format = DateTime)]
+    pub requested_at: String,
 }
 
 /// A user to add. Nobody signs in by a password alone: a factor is enrolled next.

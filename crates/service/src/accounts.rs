@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::names::check_words;
-use crate::{ChangeError, OperatorRights, TRIES, check_name, password_row, still_there};
+use crate::{ChangeError, GivenRoles, OperatorRights, TRIES, check_name, password_row, still_there};
 use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::lockout::LockedAccount;
@@ -15,7 +15,7 @@ module! {
     /// The users of a tenant, as operators see and change them.
     pub struct Accounts {
         takes clock, ids, random, settings, vault, throttles, users;
-        calls rights: OperatorRights;
+        calls given_roles: GivenRoles, rights: OperatorRights;
     }
 }
 
@@ -31,6 +31,8 @@ impl Accounts {
         check_name("user", name)?;
         check_words("role", &roles)?;
         self.rights.to_give_roles(&roles, context).await?;
+        let waiting = self.given_roles.waiting(&BTreeSet::new(), &roles, context).await?;
+        let roles = waiting.iter().fold(roles, |roles, waiting| &roles - &waiting.roles);
         let id = UserId::new(self.ids.next());
         let user = User {
             tenant: self.settings.tenant.clone(),
@@ -47,11 +49,15 @@ impl Accounts {
             after: Some(Box::new(facts(&user))),
             ..self.user_changed(&user, Change::Added, context)
         };
-        if self.users.add_user(&user, vec![told]).await? {
-            Ok(user)
-        } else {
-            Err(ChangeError::Taken { noun: "user", name: name.to_owned() })
+        if !self.users.add_user(&user, vec![told]).await? {
+            return Err(ChangeError::Taken { noun: "user", name: name.to_owned() });
         }
+        if let Some(waiting) = waiting {
+            let edit =
+                UserEdit { roles: Some(user.roles.clone()), waiting: Some(Some(waiting)), ..UserEdit::default() };
+            self.keep(&user, &edit, context).await?;
+        }
+        Ok(user)
     }
 
     /// The user of this name.
@@ -91,12 +97,18 @@ impl Accounts {
             if let Some(roles) = &edit.roles {
                 self.rights.to_give_roles(roles, context).await?;
             }
-            let Some(told) = self.edited(&user, &edit, context) else { return Ok(()) };
-            if self.users.change_user(&user, &edit, self.clock.now(), vec![told]).await? {
+            let now = self.given_roles.edit(&user, &edit, context).await?;
+            if self.keep(&user, &now, context).await? {
                 return Ok(());
             }
         }
         Err(ChangeError::changes_meanwhile())
+    }
+
+    /// Makes a change to the user that was seen; `false` where the user is no longer so.
+    async fn keep(&self, user: &User, edit: &UserEdit, context: &RequestContext) -> Result<bool, ChangeError> {
+        let Some(told) = self.edited(user, edit, context) else { return Ok(true) };
+        Ok(self.users.change_user(user, edit, self.clock.now(), vec![told]).await?)
     }
 
     /// What is recorded of a change; none where nothing is to change.
@@ -112,7 +124,8 @@ impl Accounts {
             enabled: edit.enabled.map(|_| user.enabled),
             ..Facts::default()
         };
-        let after = Facts { roles: edit.roles.clone(), enabled: edit.enabled, ..Facts::default() };
+        let waiting = edit.waiting.as_ref().and_then(Option::as_ref).map(|request| request.roles.clone());
+        let after = Facts { roles: edit.roles.clone(), enabled: edit.enabled, waiting, ..Facts::default() };
         let told = self.user_changed(user, change, context).from_to(before, after);
         Some(AuditEvent { roles: edit.roles.clone(), ..told })
     }

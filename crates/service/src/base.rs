@@ -81,6 +81,7 @@ takings! { $
     otp_validation: dyn signet_store::OtpValidation = ports.store;
     recovery_codes: dyn signet_store::RecoveryCodes = ports.store;
     revocations: dyn signet_store::Revocations = ports.store;
+    role_requests: dyn signet_store::RoleRequests = ports.store;
     rules: dyn signet_store::Rules = ports.store;
     secrets_at_rest: dyn signet_store::SecretsAtRest = ports.store;
     sessions: dyn signet_store::Sessions = ports.store;

@@ -9,6 +9,8 @@ use signet_store::{Factor, FactorState, Rule, User};
 
 /// What the store calls the rule.
 const NAME: &str = "four_eyes";
+/// Why no account approves.
+pub(crate) const PERSONS_APPROVE: &str = "the four-eyes rule: a person approves, with a token of `signet login`; a system account can ask, and never approves";
 /// How many persons it takes.
 const PERSONS: usize = 2;
 /// Users that are looked at at once.
@@ -35,6 +37,32 @@ module! {
 /// Whether a factor proves its user from now on, and is no stand-in for one.
 fn is_for_good(factor: &Factor) -> bool {
     factor.state == FactorState::Enabled && factor.detail.kind() != FactorKind::Recovery
+}
+
+/// What an approval is, by who asked and who approves. A request by a system account is nobody's: root is every account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Approval {
+    /// Who approves is no person by a token.
+    NoPerson,
+    /// The person who asked.
+    Own,
+    /// The first person's, of what an account asked for: this one stands for it from then on.
+    First,
+    /// Another person's.
+    Last,
+}
+
+impl Approval {
+    pub(crate) fn of(requested_by: &str, context: &RequestContext) -> Self {
+        let Authority::Operator { kind: OperatorKind::Person(approver), .. } = &context.authority else {
+            return Self::NoPerson;
+        };
+        match admin::person_of(requested_by) {
+            None => Self::First,
+            Some(asked) if asked == approver => Self::Own,
+            Some(_) => Self::Last,
+        }
+    }
 }
 
 /// What the record says of the rule.
@@ -65,6 +93,20 @@ impl FourEyes {
         // Where another node was faster, it holds as well.
         self.rules.decide_rule(NAME, seen.as_ref(), &rule, vec![told]).await?;
         Ok(true)
+    }
+
+    /// Who asks for what waits for another person; none where it does not wait: the rule does not hold, or no operator asks.
+    /// Errors: [`ChangeError::Forbidden`] for software.
+    pub(crate) async fn asked_for_by(&self, context: &RequestContext) -> Result<Option<String>, ChangeError> {
+        let Some(operator) = &context.operator else { return Ok(None) };
+        if !self.four_eyes_hold().await? {
+            return Ok(None);
+        }
+        if let Authority::Operator { kind: OperatorKind::Software, .. } = &context.authority {
+            let text = "under the four-eyes rule no software does this: a person asks, and another one approves";
+            return Err(ChangeError::Forbidden(text.to_owned()));
+        }
+        Ok(Some(operator.clone()))
     }
 
     /// What is to be said of the rule.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clients::registry::ClientRegistry;
 use crate::factors::Factors;
+use crate::given_roles::RoleApproval;
 use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::idempotency::RequestsOnce;
 use crate::ids::Ids;
@@ -19,8 +20,8 @@ use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::piv::PivCards;
 use crate::sign_in::security_keys::SecurityKeys;
 use crate::{
-    Accounts, Base, ClientAuthenticator, Decoys, Directory, FactorProofs, FourEyes, OperatorRights, ResealState,
-    Settings, SignIn, Signatures, SignedState, TokenMaker, Tries,
+    Accounts, Base, ClientAuthenticator, Decoys, Directory, FactorProofs, FourEyes, GivenRoles, OperatorRights,
+    ResealState, Settings, SignIn, Signatures, SignedState, TokenMaker, Tries,
 };
 
 /// What is one tenant's: its settings, users, clients, factors, sessions and tokens.
@@ -39,6 +40,8 @@ pub struct Issuer {
     pub sign_in: Arc<SignIn>,
     /// The sessions of browsers.
     pub sessions: Arc<BrowserSessions>,
+    /// What gives roles that wait for another person.
+    pub role_approval: Arc<RoleApproval>,
     /// What clients may have of people.
     pub person_grants: Arc<PersonGrants>,
     /// The factors.
@@ -65,7 +68,8 @@ impl Issuer {
         intake: &Arc<EnvelopeIntake>,
     ) -> Self {
         let (rights, four_eyes) = (OperatorRights::new(base), FourEyes::new(base));
-        let accounts = Accounts::new(base, &rights);
+        let given_roles = GivenRoles::new(base, &four_eyes);
+        let accounts = Accounts::new(base, &given_roles, &rights);
         let client_authenticator = ClientAuthenticator::new(base);
         let signed_state = SignedState::new(base);
         let (piv, proofs, tries) = (PivCards::new(base), FactorProofs::new(base), Tries::new(base));
@@ -84,6 +88,7 @@ impl Issuer {
             clients: ClientRegistry::new(base, &rights),
             sessions: BrowserSessions::new(base, &sign_in, &rights),
             otp_validation: OtpValidation::new(base, &factors.lifecycle, &rights, &sign_in.decoys),
+            role_approval: RoleApproval::new(base, &accounts, &rights),
             person_grants: PersonGrants::new(base, &accounts, &rights),
             ids: base.ids.clone(),
             four_eyes,

@@ -11,6 +11,7 @@
 //! | [`factors`] | what a person proves themselves by |
 //! | [`operators`] | who an operator is by a token, and whom an operator may touch |
 //! | [`four_eyes`] | whether what one operator adds waits for another |
+//! | [`given_roles`] | which roles wait for another person |
 //! | [`idempotency`] | whether a request was made before |
 //! | [`otp_validation`] | whether an OTP that another service was shown is good |
 //! | [`key_ring`] | which keys sign, from when to when |
@@ -43,6 +44,7 @@ pub mod directory;
 pub mod error;
 pub mod factors;
 pub mod four_eyes;
+pub mod given_roles;
 mod hashing;
 pub mod hsm_logins;
 pub mod hsm_membership;
@@ -87,6 +89,7 @@ use factors::enrolment::{FactorMaker, NewFactor, factor_added, factor_changed};
 use factors::lifecycle::FactorLifecycle;
 use factors::own::OwnFactors;
 use four_eyes::FourEyes;
+use given_roles::GivenRoles;
 use hashing::Hashing;
 use hsm_membership::members::Members;
 use hsm_membership::reseal::ResealState;

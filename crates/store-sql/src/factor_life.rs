@@ -60,6 +60,7 @@ async fn edit(
 ) -> Result<WriteOutcome<bool>> {
     let (from, to): (&[&str], _) = match value.set.enabled {
         None => (&[], None),
+        Some(true) if value.set.requested_by.is_some() => (&["disabled"], Some("pending")),
         Some(true) => (&["disabled"], Some("enabled")),
         Some(false) => (&["enabled", "wants_two_codes", "wants_next_code"], Some("disabled")),
     };
@@ -71,6 +72,8 @@ async fn edit(
     }
     let label = value.set.label.iter().fold(fields(), |set, label| set.set("label", label));
     let set = to.iter().fold(label, |set, state| set.set("state", *state));
+    let asked = value.set.requested_by.iter().filter(|_| to == Some("pending"));
+    let set = asked.fold(set, |set, by| set.set("requested_by", by));
     if !change(factor, set, &mut *connection).await? {
         return Ok(WriteOutcome::nothing(false));
     }

@@ -51,6 +51,7 @@ mod prune;
 mod recovery_codes;
 pub mod restore;
 mod revocations;
+mod role_requests;
 mod row;
 mod rules;
 pub mod schema;
@@ -285,6 +286,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         otp_validation::TEXTS,
         recovery_codes::TEXTS,
         restore::TEXTS,
+        role_requests::TEXTS,
         seals::TEXTS,
         secrets_at_rest::TEXTS,
         sessions::TEXTS,
@@ -329,6 +331,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         recovery_codes::SELECTIONS,
         restore::SELECTIONS,
         revocations::SELECTIONS,
+        role_requests::SELECTIONS,
         rules::SELECTIONS,
         sessions::SELECTIONS,
         sign_in::SELECTIONS,
@@ -343,6 +346,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         otp_validation::INSERTIONS,
         recovery_codes::INSERTIONS,
         revocations::INSERTIONS,
+        role_requests::INSERTIONS,
         rules::INSERTIONS,
         sessions::INSERTIONS,
         stock::INSERTIONS,

@@ -164,6 +164,10 @@ tables! {
         credentials_version: Number, created_at: Number,
         version: Number, mac_key: Number beside, mac: Bytes beside
     }
+    role_requests Copied Authority [tenant, user_id] {
+        tenant: Text, user_id: Text, roles: Text, requested_by: Text, requested_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
+    }
     seals InBackups [tenant, kind, row_id, hsm] {
         tenant: Text, kind: Text, row_id: Text, hsm: Text, blob: Bytes
     }

@@ -11,7 +11,7 @@ use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{fold, joined, set};
 use super::texts::texts;
-use super::{grants, seals};
+use super::{grants, role_requests, seals};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::user_name::compared_name;
@@ -85,42 +85,42 @@ struct Setting<T> {
 
 /// What is set of a user, where what was seen still is so.
 struct Edit {
-    seen: Option<(String, bool)>,
-    roles: Option<String>,
-    enabled: Option<bool>,
+    seen: Option<User>,
+    set: UserEdit,
 }
 
 impl Edit {
-    fn enabled(enabled: bool) -> Self {
-        Self { seen: None, roles: None, enabled: Some(enabled) }
-    }
-
-    fn roles(roles: &BTreeSet<String>) -> Self {
-        Self { seen: None, roles: Some(joined(roles)), enabled: None }
-    }
-
-    fn is_of(&self, user: &StoredRow) -> Result<bool> {
-        let Some((roles, enabled)) = &self.seen else { return Ok(true) };
-        Ok(user.value::<&str>("roles")? == roles && user.value::<bool>("enabled")? == *enabled)
+    fn of(set: UserEdit) -> Self {
+        Self { seen: None, set }
     }
 }
 
+/// Whether roles and `enabled` still are what was seen.
+pub(super) fn is_as_seen(seen: &User, user: &StoredRow) -> Result<bool> {
+    Ok(user.value::<&str>("roles")? == joined(&seen.roles) && user.value::<bool>("enabled")? == seen.enabled)
+}
+
 async fn edit(setting: &Setting<Edit>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let Setting { tenant, id, value, at } = setting;
+    let Setting { tenant, id, value: Edit { seen, set: edit }, at } = setting;
     let found = find("users", &[tenant, id], &mut *connection).await?;
     let Some(user) = found else { return Ok(WriteOutcome::nothing(false)) };
-    if !value.is_of(&user)? {
+    if let Some(seen) = seen
+        && !is_as_seen(seen, &user)?
+    {
         return Ok(WriteOutcome::nothing(false));
     }
-    let mut set = if value.enabled.is_some() { next_version(&user)? } else { fields() };
-    if let Some(roles) = &value.roles {
-        set = set.set("roles", roles);
+    let mut set = if edit.enabled.is_some() { next_version(&user)? } else { fields() };
+    if let Some(roles) = &edit.roles {
+        set = set.set("roles", joined(roles));
     }
-    if let Some(enabled) = value.enabled {
+    if let Some(enabled) = edit.enabled {
         set = set.set("enabled", enabled);
     }
     change(user, set, &mut *connection).await?;
-    if value.enabled == Some(false) {
+    if let Some(waiting) = &edit.waiting {
+        role_requests::replace(connection, (tenant, id), waiting.as_ref()).await?;
+    }
+    if edit.enabled == Some(false) {
         grants::end_all_of_user(connection, tenant, id, *at).await?;
     }
     Ok(WriteOutcome::renewed(true))
@@ -166,7 +166,7 @@ async fn remove((tenant, id): &(TenantId, UserId), connection: &mut Connection) 
 }
 
 /// What a change of a user locks. Every grant, session and rotation of theirs rests on it.
-fn changing(tenant: &TenantId, id: &UserId) -> Scope {
+pub(super) fn changing(tenant: &TenantId, id: &UserId) -> Scope {
     Scope::alone(Name::User(tenant, id)).and_alone(Name::ManyGrants(tenant))
 }
 
@@ -222,7 +222,8 @@ impl Users for SqlStore {
         at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
-        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: Edit::enabled(enabled), at };
+        let set = UserEdit { enabled: Some(enabled), ..UserEdit::default() };
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: Edit::of(set), at };
         self.writer.change("enable user", changing(tenant, id), setting, audit, edit).await
     }
 
@@ -235,7 +236,8 @@ impl Users for SqlStore {
     ) -> Result<bool, StoreError> {
         // Nothing ends by it.
         let at = Timestamp::from_unix_millis(0);
-        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: Edit::roles(roles), at };
+        let set = UserEdit { roles: Some(roles.clone()), ..UserEdit::default() };
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: Edit::of(set), at };
         self.writer.change("set roles", changing(tenant, id), setting, audit, edit).await
     }
 
@@ -246,11 +248,7 @@ impl Users for SqlStore {
         at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
-        let value = Edit {
-            seen: Some((joined(&seen.roles), seen.enabled)),
-            roles: edited.roles.as_ref().map(joined),
-            enabled: edited.enabled,
-        };
+        let value = Edit { seen: Some(seen.clone()), set: edited.clone() };
         let scope = changing(&seen.tenant, &seen.id);
         let setting = Setting { tenant: seen.tenant.clone(), id: seen.id.clone(), value, at };
         self.writer.change("change user", scope, setting, audit, edit).await

@@ -7,8 +7,8 @@
 
 use super::{
     AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, IdempotencyKeys, Joins, Keys,
-    Leases, Logins, Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, Rules, SecretsAtRest, Sessions,
-    Stock, Throttles, Users,
+    Leases, Logins, Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, RoleRequests, Rules, SecretsAtRest,
+    Sessions, Stock, Throttles, Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -43,6 +43,7 @@ all_of!(
     Joins,
     Throttles,
     Revocations,
+    RoleRequests,
     Rules,
     IdempotencyKeys,
     AuditLog,

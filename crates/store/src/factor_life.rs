@@ -16,6 +16,8 @@ pub struct FactorEdit {
     pub label: Option<String>,
     /// Whether it proves its user from now on.
     pub enabled: Option<bool>,
+    /// Where it is enabled and waits for another person first: who asked.
+    pub requested_by: Option<String>,
 }
 
 /// What becomes of factors.

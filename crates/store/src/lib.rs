@@ -27,6 +27,7 @@ pub mod membership;
 pub mod model;
 pub mod nodes;
 pub mod otp_validation;
+pub mod role_requests;
 pub mod rules;
 pub mod sessions;
 pub mod sign_in;
@@ -54,6 +55,7 @@ pub use model::{
 };
 pub use nodes::{HsmRate, Node, NodeHolder, NodeLease, Nodes};
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
+pub use role_requests::{RoleRequest, RoleRequests};
 pub use rules::{Rule, Rules};
 pub use sessions::Sessions;
 pub use sign_in::Candidates;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::error::Result;
-use super::{User, UserId};
+use super::{RoleRequest, User, UserId};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_jose::clock::Timestamp;
@@ -17,6 +17,8 @@ pub struct UserEdit {
     pub roles: Option<BTreeSet<String>>,
     /// Whether the user may sign in from now on.
     pub enabled: Option<bool>,
+    /// What waits for another person's approval from now on, in the place of what did.
+    pub waiting: Option<Option<RoleRequest>>,
 }
 
 /// Users.
@@ -52,8 +54,8 @@ pub trait Users: Send + Sync {
         roles: &BTreeSet<String>,
         audit: Vec<AuditEvent>,
     ) -> Result<bool>;
-    /// Replaces roles, or lets the user sign in or no more, or both, all or nothing; `false` where the user is gone, or where one of
-    /// both is no longer as it was seen. What follows of `enabled` is as for [`set_user_enabled`](Self::set_user_enabled).
+    /// Replaces roles, those that wait, or lets the user sign in or no more, all or nothing; `false` where the user is gone, or where roles
+    /// or `enabled` are no longer as they were seen. What follows of `enabled` is as for [`set_user_enabled`](Self::set_user_enabled).
     async fn change_user(&self, seen: &User, edit: &UserEdit, at: Timestamp, audit: Vec<AuditEvent>) -> Result<bool>;
     /// Replaces the password; `false` where the user is gone. The credentials' version rises and every grant of the
     /// user ends in the same commit.

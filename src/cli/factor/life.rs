@@ -113,8 +113,11 @@ impl Life {
                 format!("disabled factor {id}; the user's refresh tokens ended")
             }
             (Self::Enable(Named { id }), _) => {
-                change(&id, FactorChange { enabled: Some(true), label: None }).await?;
-                format!("enabled factor {id}")
+                let factor = change(&id, FactorChange { enabled: Some(true), label: None }).await?;
+                match factor.requested_by {
+                    Some(_) => format!("factor {id} waits for another person's `signet factor approve {id}`"),
+                    None => format!("enabled factor {id}"),
+                }
             }
             (Self::Rename { id, label }, _) => {
                 change(&id, FactorChange { enabled: None, label: Some(label.clone()) }).await?;

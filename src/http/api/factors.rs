@@ -255,7 +255,7 @@ pub(super) async fn change(
     Named(id): Named<String>,
     Body(change): Body<FactorChange>,
 ) -> Result<Json<Factor>, Refused> {
-    let edit = FactorEdit { label: change.label, enabled: change.enabled };
+    let edit = FactorEdit { label: change.label, enabled: change.enabled, requested_by: None };
     api.issuer().factors.lifecycle.change_factor(&FactorId::new(&id), edit, &caller).await?;
     shown(&api, &id).await.map(Json)
 }

@@ -120,6 +120,8 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(users::locked))
         .routes(routes!(users::sessions, users::sign_out))
         .routes(routes!(users::end_session))
+        .routes(routes!(users::role_requests))
+        .routes(routes!(users::approve_roles))
         .routes(routes!(users::grants))
         .routes(routes!(users::end_grant))
         .routes(routes!(factors::list, factors::add))

@@ -8,11 +8,11 @@ use super::body::Named;
 use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, factors, notes};
 use signet_admin_api::users::{
-    Grant, LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery,
+    Grant, LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery, WaitingRoles,
 };
 use signet_admin_api::{Page, PageQuery};
 use signet_core::oauth::scope;
-use signet_store::{GrantId, ListedGrant, UserEdit};
+use signet_store::{GrantId, ListedGrant, RoleRequest, UserEdit};
 
 /// A user as the API shows it.
 fn view(user: &signet_store::User) -> User {
@@ -23,6 +23,7 @@ fn view(user: &signet_store::User) -> User {
         enabled: user.enabled,
         created_at: user.created_at.to_string(),
         factors: None,
+        waiting: None,
         notes: Vec::new(),
     }
 }
@@ -30,7 +31,13 @@ fn view(user: &signet_store::User) -> User {
 async fn shown(api: &ApiState, name: &str) -> Result<User, Refused> {
     let user = api.issuer().accounts.find_user(name).await?;
     let listed = api.issuer().factors.lifecycle.list_factors(name).await?;
-    Ok(User { factors: Some(listed.iter().map(factors::view).collect()), ..view(&user) })
+    let waiting = api.issuer().role_approval.role_request(&user).await?.map(|request| waiting(None, request));
+    Ok(User { factors: Some(listed.iter().map(factors::view).collect()), waiting, ..view(&user) })
+}
+
+fn waiting(user: Option<String>, request: RoleRequest) -> WaitingRoles {
+    let RoleRequest { roles, requested_by, requested_at } = request;
+    WaitingRoles { user, roles, requested_by, requested_at: requested_at.to_string() }
 }
 
 /// List users, by name
@@ -59,7 +66,8 @@ pub(super) async fn add(
 ) -> Result<Created<User>, Refused> {
     let user = api.issuer().accounts.add_user(&new.name, new.roles, &new.password, &caller).await?;
     let notes = notes::on_roles(&user.roles, &api.issuer().settings.role_scopes);
-    Ok(Created(User { notes, ..view(&user) }))
+    let waiting = api.issuer().role_approval.role_request(&user).await?.map(|request| waiting(None, request));
+    Ok(Created(User { notes, waiting, ..view(&user) }))
 }
 
 /// Show a user with the user's factors
@@ -70,6 +78,8 @@ pub(super) async fn show(State(api): State<ApiState>, Named(name): Named<String>
 }
 
 /// Change a user's roles, or whether the user may sign in
+///
+/// Under the four-eyes rule roles that grant scopes of the deployment wait for another person; what waits and is not named is taken back.
 #[utoipa::path(patch, path = "/users/{name}", tag = "users", operation_id = "changeUser", request_body = UserChange,
     params(("name" = String, Path, description = "The user's name")), responses((status = 200, body = User), Faults))]
 pub(super) async fn change(
@@ -80,9 +90,29 @@ pub(super) async fn change(
 ) -> Result<Json<User>, Refused> {
     let roles = change.roles.iter();
     let notes = roles.flat_map(|roles| notes::on_roles(roles, &api.issuer().settings.role_scopes)).collect();
-    let edit = UserEdit { roles: change.roles, enabled: change.enabled };
+    let edit = UserEdit { roles: change.roles, enabled: change.enabled, waiting: None };
     api.issuer().accounts.change_user(&name, edit, &caller).await?;
     Ok(Json(User { notes, ..shown(&api, &name).await? }))
+}
+
+/// List roles that wait for another person's approval, the oldest request first
+#[utoipa::path(get, path = "/role-requests", tag = "users", operation_id = "listRoleRequests",
+    responses((status = 200, body = Vec<WaitingRoles>), Faults))]
+pub(super) async fn role_requests(State(api): State<ApiState>) -> Result<Json<Vec<WaitingRoles>>, Refused> {
+    let requests = api.issuer().role_approval.role_requests().await?;
+    Ok(Json(requests.into_iter().map(|(name, request)| waiting(Some(name), request)).collect()))
+}
+
+/// Approve roles that another person asked for; whoever approves an account's request stands for it, and one more must approve
+#[utoipa::path(post, path = "/users/{name}/roles/approval", tag = "users", operation_id = "approveRoles",
+    params(("name" = String, Path, description = "The user's name")), responses((status = 200, body = User), Faults))]
+pub(super) async fn approve_roles(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Named(name): Named<String>,
+) -> Result<Json<User>, Refused> {
+    api.issuer().role_approval.approve_roles(&name, &caller).await?;
+    shown(&api, &name).await.map(Json)
 }
 
 /// Remove a user with all factors, sessions and refresh tokens

@@ -143,11 +143,16 @@ pub(super) async fn a_factor_is_disabled_approved_and_named_by_one_write_each(st
     assert_eq!(ended, GrantState::Ended { at: after(1), reason: EndReason::Revoked });
     assert!(!store.set_factor_enabled(&tenant(), &factor.id, false, after(1), vec![]).await.unwrap());
     let seen = store.factor(&tenant(), &factor.id).await.unwrap().unwrap();
-    let edit = |label: &str, enabled| FactorEdit { label: Some(label.to_owned()), enabled };
+    let edit = |label: &str, enabled| FactorEdit { label: Some(label.to_owned()), enabled, requested_by: None };
     assert!(!store.change_factor(&seen, &edit("off", Some(false)), now(), vec![]).await.unwrap(), "it is off already");
     assert!(store.change_factor(&seen, &edit("mine", Some(true)), now(), vec![]).await.unwrap());
     assert!(!store.change_factor(&seen, &edit("stale", None), now(), vec![]).await.unwrap(), "it is as seen no more");
     assert_eq!(state().await, FactorState::Enabled);
+    assert!(store.set_factor_enabled(&tenant(), &factor.id, false, after(1), vec![]).await.unwrap());
+    let seen = store.factor(&tenant(), &factor.id).await.unwrap().unwrap();
+    let asked = FactorEdit { enabled: Some(true), requested_by: Some("bob".to_owned()), label: None };
+    assert!(store.change_factor(&seen, &asked, now(), vec![]).await.unwrap());
+    assert_eq!(state().await, FactorState::Pending { requested_by: "bob".to_owned() });
     let listed = store.all_factors(&tenant(), None, 10).await.unwrap();
     assert_eq!((listed[0].user_name.as_str(), listed[0].factor.label.as_str()), ("alice", "mine"));
     assert_eq!(store.all_factors(&tenant(), Some(&factor.id), 10).await.unwrap(), []);

@@ -48,6 +48,7 @@ on_every_store!(
     users::a_user_gets_grants_while_the_credentials_stay,
     users::a_user_without_a_password_is_given_one,
     users::users_are_listed_page_by_page,
+    users::roles_wait_until_they_are_approved_as_they_were_seen,
     users::a_removed_user_takes_factors_and_grants_along,
     users::what_is_gone_is_not_changed,
     users::tenants_do_not_see_each_other,

@@ -1,6 +1,6 @@
 use signet_core::audit::Event;
 use signet_core::keys::TenantId;
-use signet_store::{Store, User, UserEdit, UserId};
+use signet_store::{RoleRequest, Store, User, UserEdit, UserId};
 
 use crate::support::store::OwnChain as _;
 use crate::support::store::{client, draft, grant, now, seals, tenant, texts, totp_factor, user};
@@ -61,17 +61,48 @@ pub(super) async fn each_change_of_a_user_touches_its_own_column(store: &dyn Sto
     (alice.enabled, alice.credentials_version) = (true, 3);
     assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
     // Both at once, of what was seen; whoever saw something else changes nothing.
-    let both = UserEdit { roles: Some(texts(&["reader"])), enabled: Some(false) };
+    let both = UserEdit { roles: Some(texts(&["reader"])), enabled: Some(false), waiting: None };
     assert!(store.change_user(&alice, &both, now(), told()).await.unwrap());
     let seen = std::mem::replace(&mut alice, user("alice"));
     (alice.roles, alice.enabled, alice.credentials_version) = (texts(&["reader"]), false, 4);
     alice.password = seen.password.clone();
     assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
-    for edit in [both, UserEdit { roles: Some(texts(&[])), enabled: None }] {
+    for edit in [both, UserEdit { roles: Some(texts(&[])), ..UserEdit::default() }] {
         assert!(!store.change_user(&seen, &edit, now(), told()).await.unwrap());
     }
     assert_eq!(store.user(&tenant, &id).await.unwrap(), Some(alice));
     assert_eq!(store.head().await.unwrap().sequence, 5);
+}
+
+pub(super) async fn roles_wait_until_they_are_approved_as_they_were_seen(store: &dyn Store) {
+    let (alice, bob) = (user("alice"), user("bob"));
+    store.add_user(&alice, vec![]).await.unwrap();
+    store.add_user(&bob, vec![]).await.unwrap();
+    let request = |by: &str| RoleRequest { roles: texts(&["chief"]), requested_by: by.to_owned(), requested_at: now() };
+    let asks = |waiting| UserEdit { waiting: Some(waiting), ..UserEdit::default() };
+    let waits = async || store.role_request(&tenant(), &alice.id).await.unwrap();
+    assert_eq!(waits().await, None);
+    assert!(store.change_user(&alice, &asks(Some(request("uid 1"))), now(), vec![]).await.unwrap());
+    assert_eq!(waits().await, Some(request("uid 1")));
+    assert_eq!(store.user(&tenant(), &alice.id).await.unwrap().as_ref(), Some(&alice), "nothing is given yet");
+    assert_eq!(store.role_requests(&tenant()).await.unwrap(), [("alice".to_owned(), request("uid 1"))]);
+    for (seen, taken) in [("uid 7", false), ("uid 1", true), ("uid 1", false)] {
+        let taken_over = store.take_over_role_request(&alice, &request(seen), "ann", vec![]).await.unwrap();
+        assert_eq!(taken_over, taken, "{seen}");
+    }
+    assert!(!store.approve_roles(&alice, &request("uid 1"), vec![]).await.unwrap(), "it is as seen no more");
+    assert!(!store.approve_roles(&bob, &request("ann"), vec![]).await.unwrap(), "nothing waits");
+    let other = User { roles: texts(&["other"]), ..alice.clone() };
+    assert!(!store.approve_roles(&other, &request("ann"), vec![]).await.unwrap(), "the user is as seen no more");
+    assert!(store.approve_roles(&alice, &request("ann"), vec![]).await.unwrap());
+    let given = store.user(&tenant(), &alice.id).await.unwrap().unwrap();
+    assert_eq!((given.roles.clone(), waits().await), (&alice.roles | &texts(&["chief"]), None));
+    assert!(store.change_user(&given, &asks(Some(request("ann"))), now(), vec![]).await.unwrap());
+    assert!(store.change_user(&given, &asks(None), now(), vec![]).await.unwrap());
+    assert_eq!(waits().await, None);
+    assert!(store.change_user(&given, &asks(Some(request("ann"))), now(), vec![]).await.unwrap());
+    assert!(store.remove_user(&tenant(), &alice.id, vec![]).await.unwrap());
+    assert_eq!(waits().await, None);
 }
 
 pub(super) async fn a_user_gets_grants_while_the_credentials_stay(store: &dyn Store) {

@@ -14,6 +14,9 @@ pub struct Facts {
     /// A user's roles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roles: Option<BTreeSet<String>>,
+    /// Roles that wait for another person's approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<BTreeSet<String>>,
     /// What a factor is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,

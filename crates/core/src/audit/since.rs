@@ -144,10 +144,11 @@ impl Since {
             Change::PasswordReplaced | Change::SecretReplaced | Change::RightsReplaced => fate.is_superseded = true,
             Change::RolesReplaced => fate.roles.clone_from(&record.roles),
             Change::Changed => fate.follows(record.after.as_deref().unwrap_or(&Facts::default())),
+            // Of a user they are roles that were given later than the last ones.
+            Change::Approved => fate.roles = record.roles.clone().or_else(|| fate.roles.take()),
             Change::Added
             | Change::Renamed
             | Change::TriesForgotten
-            | Change::Approved
             | Change::Resynchronised
             | Change::CounterRaised => {}
         }
@@ -218,6 +219,8 @@ mod tests {
             roles: Some(roles.iter().map(|&role| role.to_owned()).collect()),
             ..record(Event::UserChanged).user("u").change(Change::RolesReplaced)
         };
+        let told = since(&[roles(&["b"]), AuditEvent { change: Some(Change::Approved), ..roles(&["a", "b"]) }]);
+        assert_eq!(fate(&told, Noun::User, "u").roles.map(|roles| roles.len()), Some(2), "what was approved counts");
         let told = since(&[roles(&["a", "b"]), roles(&["b"])]);
         assert_eq!(fate(&told, Noun::User, "u").roles, Some(BTreeSet::from(["b".to_owned()])));
     }

@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::sign_in::piv::PivKey;
 use crate::{Accounts, ChangeError, FourEyes, OperatorRights, check_name, factor_row};
-use signet_core::admin::{Authority, OperatorKind};
 use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
 use signet_core::mfa::enrolment::{ClockProfile, Enrolment, TotpParameters};
@@ -205,15 +204,8 @@ impl FactorMaker {
 
     /// What an operator adds waits for another person's approval where the four-eyes rule holds; what a user adds does not.
     async fn first_state(&self, context: &RequestContext) -> Result<FactorState, ChangeError> {
-        let Some(operator) = &context.operator else { return Ok(FactorState::Enabled) };
-        if !self.four_eyes.four_eyes_hold().await? {
-            return Ok(FactorState::Enabled);
-        }
-        if let Authority::Operator { kind: OperatorKind::Software, .. } = &context.authority {
-            let text = "under the four-eyes rule no software adds factors: a person asks, and another one approves";
-            return Err(ChangeError::Forbidden(text.to_owned()));
-        }
-        Ok(FactorState::Pending { requested_by: operator.clone() })
+        let asked_for_by = self.four_eyes.asked_for_by(context).await?;
+        Ok(asked_for_by.map_or(FactorState::Enabled, |requested_by| FactorState::Pending { requested_by }))
     }
 
     /// Enrols the key of a PIV card.

@@ -1,8 +1,8 @@
 //! What becomes of factors: listed, named, disabled, and approved by a second pair of eyes (`docs/decisions/0022-*`).
 
 use crate::factors::enrolment::facts;
-use crate::{Accounts, ChangeError, OperatorRights, TRIES, check_name, factor_changed};
-use signet_core::admin::{self, Authority, OperatorKind};
+use crate::four_eyes::{Approval, PERSONS_APPROVE};
+use crate::{Accounts, ChangeError, FourEyes, OperatorRights, TRIES, check_name, factor_changed};
 use signet_core::audit::{AuditEvent, Change, Facts, Outcome, Reason, RequestContext};
 use signet_store::{AuditOnOutcome, Factor, FactorEdit, FactorId, FactorState, ListedFactor};
 
@@ -10,7 +10,7 @@ module! {
     /// What operators do with factors that are there.
     pub struct FactorLifecycle {
         takes clock, settings, audit, factor_life, factors;
-        calls accounts: Accounts, rights: OperatorRights;
+        calls accounts: Accounts, four_eyes: FourEyes, rights: OperatorRights;
     }
 }
 
@@ -20,7 +20,8 @@ impl FactorLifecycle {
         Ok(self.factor_life.all_factors(&self.settings.tenant, id, most).await?)
     }
 
-    /// Lets a factor prove its user again, or no more. Disabling ends the user's refresh families.
+    /// Lets a factor prove its user again, or no more. Disabling ends the user's refresh families. Under the four-eyes rule what is
+    /// enabled again waits for another person, as what is added does.
     pub async fn enable_factor(
         &self,
         id: &FactorId,
@@ -45,6 +46,10 @@ impl FactorLifecycle {
         if let Some(label) = &edit.label {
             check_name("factor", label)?;
         }
+        // What one operator enables again would be what one operator adds.
+        let waits = edit.enabled == Some(true);
+        let requested_by = if waits { self.four_eyes.asked_for_by(context).await? } else { None };
+        let edit = FactorEdit { requested_by, ..edit };
         for _ in 0..TRIES {
             let factor = self.touched(id, context).await?;
             let Some(told) = edited(&factor, &edit, context)? else { return Ok(()) };
@@ -69,21 +74,20 @@ impl FactorLifecycle {
         let mut refused =
             factor_changed(&factor, Change::Approved, context).detail("approval").because(Reason::SameOperator);
         refused.outcome = Outcome::Refused;
-        let Some(approver) = person(context) else {
-            self.audit.append(vec![refused]).await?;
-            let text = "the four-eyes rule: a person approves, with a token of `signet login`; a system account can ask, and never approves";
-            return Err(ChangeError::Forbidden(text.to_owned()));
-        };
         let by = context.operator.as_deref().unwrap_or_default();
-        match admin::person_of(requested_by) {
-            Some(asked) if asked == approver => {
+        match Approval::of(requested_by, context) {
+            Approval::NoPerson => {
+                self.audit.append(vec![refused]).await?;
+                Err(ChangeError::Forbidden(PERSONS_APPROVE.to_owned()))
+            }
+            Approval::Own => {
                 self.audit.append(vec![refused]).await?;
                 let text = format!(
                     "the four-eyes rule: {requested_by} asked for this factor, so another person must approve it"
                 );
                 Err(ChangeError::Forbidden(text))
             }
-            Some(_) => {
+            Approval::Last => {
                 let done = factor_changed(&factor, Change::Approved, context);
                 let done = done.detail(format!("approved; {requested_by} had asked for it"));
                 let enabled = Facts { state: Some(FactorState::Enabled.name().to_owned()), ..Facts::default() };
@@ -91,7 +95,7 @@ impl FactorLifecycle {
                 let told = AuditOnOutcome { applied: vec![done], rejected: vec![refused] };
                 waits(self.factor_life.approve_factor(&factor.tenant, id, by, told).await?)
             }
-            None => {
+            Approval::First => {
                 let told = factor_changed(&factor, Change::Approved, context);
                 let told = told
                     .detail(format!("approved once; {requested_by} had asked for it, and another person must approve"))
@@ -149,7 +153,11 @@ fn edited(factor: &Factor, edit: &FactorEdit, context: &RequestContext) -> Resul
     if let Some(refused) = refused {
         return Err(ChangeError::Conflict(refused));
     }
-    let state = edit.enabled.map(|enabled| if enabled { FactorState::Enabled } else { FactorState::Disabled });
+    let state = edit.enabled.map(|enabled| match (enabled, &edit.requested_by) {
+        (true, Some(by)) => FactorState::Pending { requested_by: by.clone() },
+        (true, None) => FactorState::Enabled,
+        (false, _) => FactorState::Disabled,
+    });
     let before = Facts {
         label: edit.label.as_ref().map(|_| factor.label.clone()),
         state: state.as_ref().map(|_| factor.state.name().to_owned()),
@@ -157,19 +165,12 @@ fn edited(factor: &Factor, edit: &FactorEdit, context: &RequestContext) -> Resul
     };
     let state = state.map(|state| state.name().to_owned());
     let told = factor_changed(factor, change, context);
-    Ok(Some(told.from_to(before, Facts { label: edit.label.clone(), state, ..Facts::default() })))
+    let (label, requested_by) = (edit.label.clone(), edit.requested_by.clone());
+    Ok(Some(told.from_to(before, Facts { label, state, requested_by, ..Facts::default() })))
 }
 
 fn missing(id: &FactorId) -> ChangeError {
     ChangeError::missing("factor", id)
-}
-
-/// The person who asks by a token.
-fn person(context: &RequestContext) -> Option<&str> {
-    match &context.authority {
-        Authority::Operator { kind: OperatorKind::Person(id), .. } => Some(id),
-        _ => None,
-    }
 }
 
 fn waits(is_done: bool) -> Result<(), ChangeError> {

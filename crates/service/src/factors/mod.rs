@@ -52,7 +52,7 @@ impl Factors {
         signed_state: &Arc<SignedState>,
     ) -> Self {
         let enrolment = FactorMaker::new(base, accounts, four_eyes, rights);
-        let lifecycle = FactorLifecycle::new(base, accounts, rights);
+        let lifecycle = FactorLifecycle::new(base, accounts, four_eyes, rights);
         let recovery = Recovery::new(base, accounts, &enrolment, &lifecycle);
         let (matcher, proofs) = (&sign_in.matcher, &sign_in.proofs);
         let stock = TokenStock::new(base, accounts, &sign_in.decoys, matcher, &enrolment, &sign_in.tries);
