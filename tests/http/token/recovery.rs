@@ -108,6 +108,21 @@ async fn hazard_93_what_an_operator_adds_waits_for_another_persons_approval() {
         records.iter().filter(is_so).count()
     };
     assert_eq!((of("refused"), of("done")), (4, 2));
+    // So do roles that let ann do what they do.
+    stage.run(&["user", "set-roles", "ann", "--roles", "reader,chief"]).ok();
+    assert_eq!(stage.json(&["user", "role-requests"])[0]["roles"], serde_json::json!(["chief"]));
+    assert_eq!(stage.run(&["user", "approve-roles", "ann"]).code, Some(1), "no account approves");
+    let empty = serde_json::json!({});
+    let approve = async |token: &str| asking(&stage, token, "POST", "/users/ann/roles/approval", Some(&empty)).await;
+    let first = approve(&olga).await.ok().json();
+    assert_eq!(
+        (&first["roles"], &first["waiting"]["roles"]),
+        (&serde_json::json!(["reader"]), &serde_json::json!(["chief"]))
+    );
+    assert_eq!(approve(&olga).await.status, 403);
+    let second = approve(&petra).await.ok().json();
+    assert_eq!((&second["roles"], second.get("waiting")), (&serde_json::json!(["chief", "reader"]), None));
+    assert_eq!(approve(&petra).await.status, 409);
     // It holds on, also where the file asks for it no more, and no account ends it.
     stage.edit("four_eyes = true", "four_eyes = false");
     let lowered = get(&stage, "/four-eyes").await.ok().json();
