@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::remote::{self, RemoteArguments};
 use super::{
     Ended, Output, audit, backup, client, custody, dev, doctor, factor, four_eyes, hsm, hsm_worker, init, key, node,
-    otp_client, otp_key, restore, serve, store, user,
+    otp_client, otp_key, restore, secret, serve, store, user,
 };
 use crate::config::Config;
 use crate::server::{Need, Notice, Runtime};
@@ -70,6 +70,9 @@ pub(super) enum DeploymentCommand {
     /// The rule that what one operator adds as a factor waits for another person.
     #[command(subcommand)]
     FourEyes(four_eyes::FourEyesCommand),
+    /// The secret by which rows that give rights are authenticated.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -114,6 +117,7 @@ impl DeploymentCommand {
             Self::OtpClient(command) => command.run(config, output).await,
             Self::OtpKey(command) => command.run(config, output).await,
             Self::FourEyes(command) => command.run(config, output).await,
+            Self::Secret(command) => command.run(config, output).await,
             Self::Audit(command) => command.run(config, output).await,
             Self::Backup(command) => command.run(config, output).await,
             Self::Restore(command) => command.run(config, output).await,

@@ -55,6 +55,8 @@ mod remote;
 #[cfg(feature = "server")]
 mod restore;
 #[cfg(feature = "server")]
+mod secret;
+#[cfg(feature = "server")]
 mod serve;
 mod stdin;
 #[cfg(feature = "server")]

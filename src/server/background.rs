@@ -1,5 +1,6 @@
 //! What a server does beside its requests: tests keys, prunes, compares, signs checkpoints, rotates.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use tokio::task::JoinSet;
 
 use super::hsm_events;
 use super::in_hand::InHandFile;
-use super::runtime::Runtime;
+use super::runtime::{Runtime, take_renewed_secret};
+use signet_core::audit::RequestContext;
 use signet_hsm::{HsmEvent, HsmGroup};
+use signet_service::hsm_membership::online_renewal::Following;
 use signet_service::key_ring::rotation::Rotator;
-use signet_service::{ChangeError, Deployment};
+use signet_service::{ChangeError, Deployment, JoinError};
 
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
@@ -25,6 +28,8 @@ const RESEAL_EVERY: Duration = Duration::from_secs(1);
 const TAKE_ENVELOPES_EVERY: Duration = Duration::from_millis(200);
 /// How often rows that were refused are recorded.
 const TELL_REFUSED_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked whether the deployment's secret is being renewed.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -66,6 +71,15 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
             tracing::warn!(%error, "rows that were refused could not be recorded; that is tried again");
         }
     });
+    let audit_keys = runtime.config.audit.public_key.clone();
+    every(&mut tasks, FOLLOW_EVERY, signet, move |signet| {
+        let audit_keys = audit_keys.clone();
+        async move {
+            if let Err(error) = follow_renewal(&signet, &audit_keys).await {
+                tracing::warn!(%error, "the renewal of the deployment's secret is followed later");
+            }
+        }
+    });
     every(&mut tasks, PRUNE_EVERY, signet, |signet| async move {
         if let Err(error) = signet.ports().store.prune(signet.now()).await {
             tracing::warn!(%error, "what has expired could not be deleted");
@@ -92,6 +106,25 @@ fn every<F: Future<Output = ()> + Send>(
             task(signet.clone()).await;
         }
     });
+}
+
+/// Opens a secret that is being renewed, and goes on with the renewal where nobody does.
+async fn follow_renewal(signet: &Deployment, audit_keys: &Path) -> Result<(), JoinError> {
+    match signet.online_renewal.follow().await? {
+        Following::Nothing => {}
+        Following::Left => take_renewed_secret(signet, audit_keys).await,
+        Following::UnderWay(_) => {
+            let standing = signet.online_renewal.go_on(&RequestContext::default()).await?;
+            if !standing.waits_for.is_empty() {
+                let nodes = standing.waits_for.join(", ");
+                tracing::debug!(
+                    nodes,
+                    "the renewal of the deployment's secret waits for nodes that have not opened it"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Compares, and forgets what processes before this one left once that is settled.

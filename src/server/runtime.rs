@@ -1,5 +1,6 @@
 //! A deployment that a process has open: configuration, store, HSM workers and issuer together.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -63,6 +64,23 @@ pub(crate) struct Runtime {
     need: Need,
     /// What this process may have under way is written there; nothing where nothing is signed.
     in_hand: OnceLock<Ending>,
+}
+
+/// Takes a secret that another node renewed, where one of the audit keys in this file signed it.
+pub(super) async fn take_renewed_secret(signet: &Deployment, audit_keys: &Path) {
+    let pinned = std::fs::read_to_string(audit_keys).ok();
+    let in_file = |text: String| match JwkSet::from_json(&text) {
+        Ok(set) => set.keys,
+        Err(_) => Jwk::from_json(&text).into_iter().collect(),
+    };
+    let pinned: Vec<_> = pinned.map_or_else(Vec::new, in_file).into_iter().map(VerifyingKey::new).collect();
+    match signet.renewal.take(&pinned).await {
+        Ok(false) => {}
+        Ok(true) => {
+            tracing::info!("the deployment's renewed secret was taken from what another node left for this one")
+        }
+        Err(error) => tracing::error!(%error, "the deployment's renewed secret can't be taken"),
+    }
 }
 
 /// What judges the logins of this node's workers.
@@ -144,19 +162,7 @@ impl Runtime {
     /// Opens the deployment's secret. One that another node renewed is taken first, where one of the audit keys in the configured file
     /// signed it.
     pub(super) async fn open_secret(&self) {
-        let pinned = std::fs::read_to_string(&self.config.audit.public_key).ok();
-        let in_file = |text: String| match JwkSet::from_json(&text) {
-            Ok(set) => set.keys,
-            Err(_) => Jwk::from_json(&text).into_iter().collect(),
-        };
-        let pinned: Vec<_> = pinned.map_or_else(Vec::new, in_file).into_iter().map(VerifyingKey::new).collect();
-        match self.signet.renewal.take(&pinned).await {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::info!("the deployment's renewed secret was taken from what another node left for this one")
-            }
-            Err(error) => tracing::error!(%error, "the deployment's renewed secret can't be taken"),
-        }
+        take_renewed_secret(&self.signet, &self.config.audit.public_key).await;
         self.signet.open_secret().await;
     }
 

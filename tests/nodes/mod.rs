@@ -3,4 +3,5 @@
 mod ends;
 mod own_tokens;
 mod races;
+mod renewal;
 mod together;

@@ -22,7 +22,7 @@ use crate::support::requests;
 use crate::support::server::Server;
 
 /// A key takes over soon, and is published for a while before it does.
-const SOON: &str = "[keys]\npublish_ahead = \"2s\"\njwks_max_age = \"1s\"\nclock_skew = \"1s\"";
+pub(super) const SOON: &str = "[keys]\npublish_ahead = \"2s\"\njwks_max_age = \"1s\"\nclock_skew = \"1s\"";
 
 /// How long a secret may take to the other nodes.
 const SOON_ENOUGH: Duration = Duration::from_secs(1);

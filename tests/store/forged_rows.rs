@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use signet_core::audit::NodeId;
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, OtpHash};
 use signet_core::mfa::{HotpState, RecoveryState, UsedFactor};
 use signet_core::secret::SecretHash;
@@ -18,7 +19,7 @@ use signet_store_sql::tables::{Column, Kind, TABLES, Table};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::support::postgres::Database;
-use crate::support::store::{Place, after, client, granted, node, now, raw, seals, tenant, totp_factor, user};
+use crate::support::store::{Place, after, client, granted, keyed, node, now, raw, seals, tenant, totp_factor, user};
 
 /// A database, and somebody who writes to it past Signet and past what it enforces.
 pub(super) enum Written {
@@ -32,6 +33,17 @@ impl Written {
             Self::Sqlite(place) => place.open().await,
             Self::Postgres(database) => database.open().await,
         }
+    }
+
+    /// Opens it as another node.
+    pub(super) async fn open_as(&self, node: NodeId) -> Arc<SqlStore> {
+        let store = match self {
+            Self::Sqlite(place) => signet_store_sqlite::open(place.options(), node, place.clock.clone()).await,
+            Self::Postgres(database) => {
+                signet_store_postgres::open(database.options(), node, database.clock.clone()).await
+            }
+        };
+        keyed(store.unwrap())
     }
 
     pub(super) async fn run(&self, sql: &str) {

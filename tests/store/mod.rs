@@ -12,6 +12,7 @@ mod faults;
 mod forged_lists;
 mod forged_rows;
 mod nobody;
+mod online_renewal;
 mod opening;
 mod postgres;
 pub(crate) mod races;

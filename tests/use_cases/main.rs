@@ -45,6 +45,7 @@ mod otp_validation;
 mod piv;
 mod readiness;
 mod refresh;
+mod renewal;
 mod restoring;
 mod sessions;
 mod sign_in;

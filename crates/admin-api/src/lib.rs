@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod clients;
 pub mod custody;
+pub mod deployment_secret;
 pub mod diagnosis;
 pub mod factors;
 pub mod four_eyes;

@@ -80,6 +80,7 @@ takings! { $
     membership: dyn signet_store::Membership = ports.store;
     otp_validation: dyn signet_store::OtpValidation = ports.store;
     recovery_codes: dyn signet_store::RecoveryCodes = ports.store;
+    renewals: dyn signet_store::Renewals = ports.store;
     revocations: dyn signet_store::Revocations = ports.store;
     role_requests: dyn signet_store::RoleRequests = ports.store;
     rules: dyn signet_store::Rules = ports.store;

@@ -13,6 +13,7 @@ use crate::hsm_membership::HsmMembership;
 use crate::hsm_membership::initialise::Initialisation;
 use crate::hsm_membership::intake::EnvelopeIntake;
 use crate::hsm_membership::joining::NodeJoining;
+use crate::hsm_membership::online_renewal::OnlineRenewal;
 use crate::hsm_membership::renewal::SecretRenewal;
 use crate::hsm_membership::reseal::Resealing;
 use crate::issuer::{Issuer, Issuers};
@@ -54,6 +55,8 @@ pub struct Deployment {
     pub joining: Arc<NodeJoining>,
     /// Renews the deployment's secret.
     pub renewal: Arc<SecretRenewal>,
+    /// Renews it while servers run.
+    pub online_renewal: Arc<OnlineRenewal>,
     /// Where every key lies.
     pub custody: Arc<CustodyCheck>,
     /// What signs custody reports.
@@ -89,11 +92,13 @@ impl Deployment {
         let resealing = Resealing::new(&base, &issuer.sign_in.decoys, &members, &reseal_state);
         let hsm_membership = HsmMembership::new(&base, &initialisation, &resealing, &signatures);
         let joining = NodeJoining::new(&base, &initialisation, &hsm_membership, &signatures);
+        let renewal = SecretRenewal::new(&base, &joining);
         let checkpoints = Checkpoints::new(&base, &balance, &signatures, &state);
         Arc::new(Self {
             audit_reader: AuditReader::new(&base, &checkpoints),
             checkpoints,
-            renewal: SecretRenewal::new(&base, &joining),
+            online_renewal: OnlineRenewal::new(&base, &renewal),
+            renewal,
             joining,
             hsm_membership,
             nodes: NodeRegistry::new(&base),

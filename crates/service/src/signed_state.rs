@@ -26,7 +26,7 @@ impl SignedState {
         value: &impl Serialize,
     ) -> Result<SecretText, Unavailable> {
         let payload = serde_json::to_vec(value).map_err(|_| Unavailable)?;
-        let mac = self.carried_mac(purpose, browser, &payload).await?;
+        let mac = self.secret.derive(purpose, &message(browser, &payload)).await?;
         Ok(SecretText::new(format!("{}.{}", URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(mac))))
     }
 
@@ -40,14 +40,13 @@ impl SignedState {
         let Some((payload, mac)) = shown.expose().split_once('.') else { return Ok(None) };
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
         let (Some(payload), Some(mac)) = (decode(payload), decode(mac)) else { return Ok(None) };
-        let expected = self.carried_mac(purpose, browser, &payload).await?;
-        let is_own = bool::from(expected.as_slice().ct_eq(&mac));
+        let expected = self.secret.derivations(purpose, &message(browser, &payload)).await?;
+        let is_own = expected.iter().any(|expected| expected.as_slice().ct_eq(&mac).into());
         Ok(if is_own { serde_json::from_slice(&payload).ok() } else { None })
     }
+}
 
-    async fn carried_mac(&self, purpose: &'static str, browser: &str, payload: &[u8]) -> Result<[u8; 32], Unavailable> {
-        // Neither a session's id nor a browser's secret holds a NUL.
-        let message = [browser.as_bytes(), &[0], payload].concat();
-        self.secret.derive(purpose, &message).await
-    }
+/// Neither a session's id nor a browser's secret holds a NUL.
+fn message(browser: &str, payload: &[u8]) -> Vec<u8> {
+    [browser.as_bytes(), &[0], payload].concat()
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::engine::{Connection, Query, Result, Row, Text, WriteConnection, query};
 use super::row::array;
-use super::seals::deployment_row;
+use super::secrets_at_rest::generation_of;
 use super::texts::texts;
 use signet_core::audit::chain::Moment;
 use signet_core::audit::{AuditEvent, Head, NodeId};
@@ -15,7 +15,8 @@ use signet_store::{Generations, StoreFailure};
 texts! {
     TAIL = "SELECT head_sequence, head_hash, head_at FROM nodes WHERE id = $1";
     LOCK_TAIL = "SELECT lease, retired_at, head_sequence, head_hash, head_at, (SELECT MAX(restored) FROM halts) AS restored,
-            (SELECT MAX(row_id) FROM seals WHERE tenant = 'default' AND kind = 'deployment.secret') AS secret
+            (SELECT MAX(row_id) FROM seals WHERE tenant = 'default' AND kind = 'deployment.secret' AND row_id NOT IN (
+                SELECT generation FROM secret_renewals WHERE writes_since IS NULL)) AS secret
         FROM nodes WHERE id = $1 FOR UPDATE";
     HALT = "INSERT INTO halts (id, node, at, restored) VALUES (1, $1, $2, 0) ON CONFLICT DO NOTHING";
     JOIN = "INSERT INTO nodes (id, name, joined_at, lease, head_sequence, head_hash, head_at)
@@ -167,7 +168,7 @@ pub(super) async fn begin(
         Some(1) if lease != 0 => return Err(StoreFailure::Unanswered),
         _ => {}
     }
-    check_generation(&row, connection.statements())?;
+    write_by_generation(&row, connection.statements())?;
     if row.try_get::<Option<Timestamp>, _>("retired_at")?.is_some() {
         return Err(StoreFailure::Fenced("this node was retired: it writes nothing any more"));
     }
@@ -177,12 +178,14 @@ pub(super) async fn begin(
     tail_of(&row)
 }
 
-/// What a process writes under an older generation of the secret than the others have is void.
-fn check_generation(row: &Row, connection: &Connection) -> Result<()> {
+/// Has rows written by the generation of the secret that all write by now. What a process writes by an older one is void.
+fn write_by_generation(row: &Row, connection: &mut Connection) -> Result<()> {
     let (Some(stored), Some(macs)) = (row.try_get::<Option<&str>, _>("secret")?, connection.row_macs()) else {
         return Ok(());
     };
-    if stored == deployment_row(macs.newest()) {
+    let generation = generation_of(stored)?;
+    if macs.has(generation) {
+        connection.write_by(generation);
         return Ok(());
     }
     let text = "the deployment's secret is of another generation than this process has: nothing is written until it was opened anew";

@@ -288,6 +288,9 @@ pub trait Statements: Send {
     fn row_macs(&self) -> Option<Arc<RowMacs>> {
         None
     }
+    /// From now on rows are written by this generation of the deployment's secret here.
+    #[doc(hidden)]
+    fn write_by(&mut self, _generation: u8) {}
 }
 
 /// A connection in the middle of a transaction, of whatever engine.

@@ -49,6 +49,7 @@ mod outcome;
 pub mod pages;
 mod prune;
 mod recovery_codes;
+mod renewals;
 pub mod restore;
 mod revocations;
 mod role_requests;
@@ -79,6 +80,8 @@ pub struct SqlStore {
     room: throttles::Room,
     /// What rows of authority tables are written and checked by.
     trust: Trust,
+    /// How far rows are written under a renewed secret, as far as this process does that.
+    renewing: tokio::sync::Mutex<Option<authority::Pass>>,
 }
 
 impl SqlStore {
@@ -133,7 +136,16 @@ impl SqlStore {
         let tail = chain::tail(connection.statements(), &node).await?;
         let trust = Trust::default();
         let writer = Writer::start(connection, engine.clone(), (node.clone(), may_leave), tail, clock, trust.clone());
-        Ok(Self { node, writer, engine, anchor, latest, room: throttles::Room::default(), trust })
+        Ok(Self {
+            node,
+            writer,
+            engine,
+            anchor,
+            latest,
+            room: throttles::Room::default(),
+            trust,
+            renewing: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Whether rows of authority tables are written and checked by now.
@@ -285,6 +297,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         nodes::TEXTS,
         otp_validation::TEXTS,
         recovery_codes::TEXTS,
+        renewals::TEXTS,
         restore::TEXTS,
         role_requests::TEXTS,
         seals::TEXTS,
@@ -306,6 +319,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         &*logins::ONE,
         &*membership::PROBE,
         &*nodes::LEASE,
+        &*renewals::WITHOUT,
         &*secrets_at_rest::REMOVE_OF_TOKEN,
         &*sessions::TOUCH,
         &*stock::KNOWN,

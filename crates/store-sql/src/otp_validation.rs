@@ -177,7 +177,7 @@ async fn spend(shown: &ShownOtp, connection: &mut Connection) -> Result<WriteOut
 }
 
 /// What locks a public id, whose ever it is: a key's, a factor's or a token's in stock.
-fn of_public_id<'a>(tenant: &'a TenantId, public_id: &'a str) -> Name<'a> {
+pub(super) fn of_public_id<'a>(tenant: &'a TenantId, public_id: &'a str) -> Name<'a> {
     Name::Once(tenant, FactorKind::YubicoOtp.name(), public_id.as_bytes())
 }
 

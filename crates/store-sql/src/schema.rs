@@ -32,6 +32,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 5, name: "rules", script: include_str!("migrations/0005_rules.sql") },
     Migration { version: 6, name: "idempotency_keys", script: include_str!("migrations/0006_idempotency_keys.sql") },
     Migration { version: 7, name: "role_requests", script: include_str!("migrations/0007_role_requests.sql") },
+    Migration { version: 8, name: "secret_renewals", script: include_str!("migrations/0008_secret_renewals.sql") },
 ];
 
 impl Migration {

@@ -25,6 +25,7 @@ use signet_store::{
 texts! {
     OF_DEPLOYMENT = "SELECT row_id, hsm, blob FROM seals WHERE tenant = $1 AND kind = $2 ORDER BY row_id, hsm";
     NEWEST_OF_DEPLOYMENT = "SELECT MAX(row_id) AS row_id FROM seals WHERE tenant = $1 AND kind = $2";
+    FORGET_RENEWAL = "DELETE FROM secret_renewals";
     HAS_ROWS = "SELECT 1 FROM users UNION ALL SELECT 1 FROM clients LIMIT 1";
     LACKING = "SELECT s.tenant, s.kind, s.row_id, s.hsm, s.blob, CAST(CASE WHEN EXISTS (
                 SELECT 1 FROM envelopes e
@@ -107,7 +108,7 @@ pub(super) fn secret_of(row: &Row) -> Result<Option<SecretAtRest>> {
     Ok(Some(SecretAtRest { tenant, owner, wrapped, seals: SealedCopies::default(), waits }))
 }
 
-fn generation_of(row_id: &str) -> Result<u8> {
+pub(super) fn generation_of(row_id: &str) -> Result<u8> {
     row_id.parse().map_err(|_| StoreFailure::Corrupt("generation of the deployment's secret"))
 }
 
@@ -134,13 +135,19 @@ fn page_of(rows: &[Row]) -> Result<(Vec<SecretAtRest>, Option<SecretCursor>)> {
     Ok((secrets, last))
 }
 
+/// The newest generation of the deployment's secret that is stored.
+pub(super) async fn newest_of_deployment(connection: &mut Connection) -> Result<Option<u8>> {
+    let newest = query(NEWEST_OF_DEPLOYMENT).bind(TenantId::default_tenant()).bind(DEPLOYMENT);
+    let newest = newest.fetch_one(connection).await?;
+    newest.try_get::<Option<&str>, _>("row_id")?.map(generation_of).transpose()
+}
+
 async fn keep_deployment_secret(
     (generation, seals): &(u8, SealedCopies),
     connection: &mut Connection,
 ) -> Result<WriteOutcome<bool>> {
     let tenant = TenantId::default_tenant();
-    let newest = query(NEWEST_OF_DEPLOYMENT).bind(&tenant).bind(DEPLOYMENT).fetch_one(&mut *connection).await?;
-    let newest = newest.try_get::<Option<&str>, _>("row_id")?.map(generation_of).transpose()?;
+    let newest = newest_of_deployment(&mut *connection).await?;
     if newest.unwrap_or_default().checked_add(1) != Some(*generation) {
         return Ok(WriteOutcome::nothing(false));
     }
@@ -151,6 +158,8 @@ async fn keep_deployment_secret(
                 .to_owned(),
         ));
     }
+    // Rows are written by it at once: a renewal that was under way when the store was put back goes on by this one.
+    query(FORGET_RENEWAL).execute(&mut *connection).await?;
     seals::add(connection, &tenant, DEPLOYMENT, &seals::deployment_row(*generation), seals).await?;
     Ok(WriteOutcome::renewed(true))
 }

@@ -243,6 +243,12 @@ tables! {
         token_lifetime: Number beside, created_at: Number,
         version: Number, mac_key: Number beside, mac: Bytes beside
     }
+    secret_renewals InBackups [id] {
+        id: Number, generation: Text, began_at: Number, writes_since: Number
+    }
+    secret_openings StaysHere [node] {
+        node: Text, generation: Text
+    }
     announced_keys InBackups [cka_id] {
         cka_id: Bytes, tenant: Text, hsm: Text, purpose: Text, algorithm: Text, announced_at: Number,
         given_up: Number

@@ -210,7 +210,8 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (lease, is_behind) = (Arc::<AtomicI64>::default(), Arc::<AtomicBool>::default());
         let terms = Terms { node, lease: Arc::clone(&lease), decides, is_behind: Arc::clone(&is_behind), seen, clock };
-        let connection: Box<dyn WriteConnection> = Box::new(Trusted { connection, trust: trust.clone() });
+        let connection: Box<dyn WriteConnection> =
+            Box::new(Trusted { connection, trust: trust.clone(), generation: None });
         let task = Task { connection: Some(connection), engine, terms, trust };
         tokio::spawn(task.serve(jobs));
         Self { queue, lease, is_behind }
@@ -393,7 +394,7 @@ impl Task {
             Some(connection) => connection,
             None => {
                 let connection = self.engine.connect().await.map_err(Broken::Begin)?;
-                Box::new(Trusted { connection, trust: self.trust.clone() })
+                Box::new(Trusted { connection, trust: self.trust.clone(), generation: None })
             }
         };
         let outcome = self.terms.transaction(connection.as_mut(), jobs).await;

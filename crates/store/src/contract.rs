@@ -7,8 +7,8 @@
 
 use super::{
     AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, IdempotencyKeys, Joins, Keys,
-    Leases, Logins, Membership, Nodes, OtpValidation, RecoveryCodes, Revocations, RoleRequests, Rules, SecretsAtRest,
-    Sessions, Stock, Throttles, Users,
+    Leases, Logins, Membership, Nodes, OtpValidation, RecoveryCodes, Renewals, Revocations, RoleRequests, Rules,
+    SecretsAtRest, Sessions, Stock, Throttles, Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -39,6 +39,7 @@ all_of!(
     Leases,
     Logins,
     SecretsAtRest,
+    Renewals,
     Envelopes,
     Joins,
     Throttles,

@@ -27,6 +27,7 @@ pub mod membership;
 pub mod model;
 pub mod nodes;
 pub mod otp_validation;
+pub mod renewals;
 pub mod role_requests;
 pub mod rules;
 pub mod sessions;
@@ -55,6 +56,7 @@ pub use model::{
 };
 pub use nodes::{HsmRate, Node, NodeHolder, NodeLease, Nodes};
 pub use otp_validation::{OtpClient, OtpKey, OtpSpending, OtpValidation, ShownOtp};
+pub use renewals::{Renewal, Renewals, RenewedRows};
 pub use role_requests::{RoleRequest, RoleRequests};
 pub use rules::{Rule, Rules};
 pub use sessions::Sessions;

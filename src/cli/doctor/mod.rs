@@ -125,6 +125,10 @@ impl Doctor {
         if answer == ready.len() {
             findings.well("HSM", format!("all have logged in after {} ms", started.elapsed().as_millis()));
         }
+        if answer > 0 {
+            // Rows are checked by it.
+            deployment.signet.open_secret().await;
+        }
         findings.extend(diagnose(&deployment.api_state(Arc::new(NodeHost::of_a_command(deployment)))).await);
         if answer > 0 && !self.quick && findings.ok {
             let issuer = deployment.signet.issuer();

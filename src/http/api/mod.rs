@@ -9,6 +9,7 @@ mod backups;
 mod body;
 mod clients;
 mod custody;
+mod deployment_secret;
 mod diagnosis;
 mod documents;
 mod factors;
@@ -168,6 +169,8 @@ fn hsm_operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(keys::show))
         .routes(routes!(keys::foresee, keys::revoke))
         .routes(routes!(keys::replace))
+        .routes(routes!(deployment_secret::show))
+        .routes(routes!(deployment_secret::renew))
         .routes(routes!(hsm::list))
         .routes(routes!(hsm::add))
         .routes(routes!(hsm::seal))

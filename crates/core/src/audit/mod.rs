@@ -123,6 +123,10 @@ words! {
         EnvelopeRefused = "envelope.refused",
         /// A row that could get somebody a yes does not verify: somebody wrote it past Signet, and it was left out.
         RowRefused = "row.refused",
+        /// The next generation of the deployment's secret was made, while servers run.
+        SecretRenewalBegun = "secret.renewal_begun",
+        /// Every row is written under the renewed secret, and the one before is gone.
+        SecretRenewed = "secret.renewed",
         /// An operator allowed a login at an HSM token, after its PIN was refused or a login ended unknown.
         HsmLoginAllowed = "hsm.login_allowed",
         /// An HSM answered with a signature that does not verify.

@@ -147,8 +147,9 @@ impl Shown {
 
     /// Judges nonce and signature by the user's factor whose key it is, where there is one. Both are computed before either
     /// is judged. The audit record says why one is refused; the caller is not told.
-    pub fn judge(&self, mac: &[u8; 32], now: Timestamp, of: Option<&PivState>) -> Result<Spendable, Reason> {
-        let is_ours = bool::from(self.nonce.0[24..].ct_eq(mac));
+    /// `macs` are those that the nonce may carry: several while the deployment's secret is renewed.
+    pub fn judge(&self, macs: &[[u8; 32]], now: Timestamp, of: Option<&PivState>) -> Result<Spendable, Reason> {
+        let is_ours = macs.iter().any(|mac| self.nonce.0[24..].ct_eq(mac).into());
         let is_signed = verifies(&self.key, &self.text, &self.signature);
         let issued_at = self.nonce.issued_at();
         if !is_ours {
@@ -258,7 +259,7 @@ mod tests {
 
     fn judged(shown: &str, mac: &[u8; 32], now: Timestamp) -> Result<Spendable, Reason> {
         let shown = Shown::parse(shown, CONTEXT).unwrap();
-        shown.judge(mac, now, Some(&state(shown.key_id().as_str())))
+        shown.judge(&[*mac], now, Some(&state(shown.key_id().as_str())))
     }
 
     #[test]
@@ -267,9 +268,9 @@ mod tests {
         let shown = shown_by(&pair, &nonce(), CONTEXT);
         let key = PublicKey::from_spki_der(pair.public_key().as_der().unwrap().as_ref()).unwrap();
         let read = Shown::parse(&shown, CONTEXT).unwrap();
-        assert!(read.judge(&MAC, AT, Some(&state(&key.thumbprint().to_string()))).is_ok());
+        assert!(read.judge(&[MAC], AT, Some(&state(&key.thumbprint().to_string()))).is_ok());
         for nobodys in [None, Some(&state("other"))] {
-            assert_eq!(read.judge(&MAC, AT, nobodys), Err(Reason::UnknownKey));
+            assert_eq!(read.judge(&[MAC], AT, nobodys), Err(Reason::UnknownKey));
         }
         assert_eq!(judged(&shown, &[8; 32], AT), Err(Reason::WrongNonce));
         let last = AT.plus(NONCE_LIFETIME);
@@ -326,7 +327,7 @@ mod tests {
         fn no_text_panics(text: String, parts in proptest::collection::vec("[A-Za-z0-9_-]{0,90}", 0..5)) {
             for shown in [text, parts.join(".")] {
                 if let Some(shown) = Shown::parse(&shown, CONTEXT) {
-                    let _ = shown.judge(&MAC, AT, None);
+                    let _ = shown.judge(&[MAC], AT, None);
                 }
             }
         }

@@ -5,6 +5,7 @@ pub mod initialise;
 pub mod intake;
 pub mod joining;
 pub mod members;
+pub mod online_renewal;
 pub mod renewal;
 pub mod reseal;
 pub(crate) mod transports;

@@ -32,10 +32,15 @@ impl SecretRenewal {
         Ok(newest)
     }
 
-    async fn leave_for_others(&self, generation: u8, context: &RequestContext) -> Result<(), JoinError> {
+    /// Leaves a generation for HSM tokens that this node does not reach and that lack it, where none is left for them.
+    /// Errors: [`JoinError`] where no audit key of this node signs it.
+    pub(crate) async fn leave_for_others(&self, generation: u8, context: &RequestContext) -> Result<(), JoinError> {
         let sealed = self.secrets_at_rest.deployment_secrets().await?.remove(&generation).unwrap_or_default();
         let others = self.transports.elsewhere().await?;
-        let lacking: Vec<_> = others.iter().filter(|other| !sealed.0.contains_key(&other.key.hsm)).collect();
+        let left = self.joins.join_requests().await?;
+        let is_left = |hsm: &HsmName| left.iter().any(|request| request.hsm == *hsm && request.admission.is_some());
+        let lacking = others.iter().filter(|other| !sealed.0.contains_key(&other.key.hsm) && !is_left(&other.key.hsm));
+        let lacking: Vec<_> = lacking.collect();
         if lacking.is_empty() {
             return Ok(());
         }

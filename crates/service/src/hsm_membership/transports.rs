@@ -85,7 +85,8 @@ impl Transports {
             let Some(public) = key.public.as_ref().map(|jwk| jwk.key.clone()) else { continue };
             // The name of a key is its thumbprint in the store's word alone.
             let is_named = public.thumbprint() == key_id;
-            if !is_named || constant_time::verify_slices_are_equal(&self.vouching(&hsm, key).await?, &mac).is_err() {
+            let message = vouched_message(&hsm, &key.key_id);
+            if !is_named || !is_made_by(&self.secret.generations().await?, VOUCHED, &message, &mac) {
                 tracing::error!(%hsm, key = %key_id, "ALARM: nobody of this deployment vouched for a transport key: somebody wrote to \
                     the store. Nothing is encrypted to it");
                 continue;
@@ -103,7 +104,7 @@ impl Transports {
     }
 
     async fn vouching(&self, hsm: &HsmName, key: &HsmKey) -> Result<[u8; 32], Unavailable> {
-        self.secret.derive(VOUCHED, &vouched_message(hsm, &key.key_id)).await
+        Ok(self.secret.newest().await?.derive(VOUCHED, &vouched_message(hsm, &key.key_id)))
     }
 
     /// Vouches under the newest generation of the deployment's secret for what is vouched for under an older one.
@@ -183,7 +184,19 @@ impl Transports {
         row: &RowBinding,
         wrapped: Option<OtpSecretKind>,
     ) -> Result<[u8; 32], Unavailable> {
-        self.secret.derive(ENVELOPE, &envelope.authenticated(hsm, row, wrapped)).await
+        Ok(self.secret.newest().await?.derive(ENVELOPE, &envelope.authenticated(hsm, row, wrapped)))
+    }
+
+    /// Whether this deployment wrote an envelope, into this row for this HSM token.
+    pub(crate) async fn is_ours(
+        &self,
+        envelope: &Envelope,
+        hsm: &HsmName,
+        row: &RowBinding,
+        wrapped: Option<OtpSecretKind>,
+    ) -> Result<bool, Unavailable> {
+        let message = envelope.authenticated(hsm, row, wrapped);
+        Ok(is_made_by(&self.secret.generations().await?, ENVELOPE, &message, &envelope.mac))
     }
 
     async fn finished(

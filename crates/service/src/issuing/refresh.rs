@@ -131,7 +131,7 @@ impl Refreshing {
         (exchange, token): (Exchange, AccessToken),
         context: &RequestContext,
     ) -> Result<Option<TokenAnswer>, OAuthError> {
-        let successor = self.derive_successor(request, found).await?;
+        let successor = self.derive_successor(request, found, &exchange).await?;
         let signed = self.maker.sign_currently(&known.snapshot, &token).await?;
         let event = match exchange {
             Exchange::First => Event::TokenRefreshed,
@@ -183,7 +183,12 @@ impl Refreshing {
         Ok(self.maker.token_for(known, user.id.as_str(), scopes, audiences, roles, Some(facts), Some(&grant.id)))
     }
 
-    async fn derive_successor(&self, request: &RefreshRequest, found: &RefreshLookup) -> Result<Successor, OAuthError> {
+    async fn derive_successor(
+        &self,
+        request: &RefreshRequest,
+        found: &RefreshLookup,
+        exchange: &Exchange,
+    ) -> Result<Successor, OAuthError> {
         let message = format!("{}\0{}\0{}", found.grant.id, found.generation + 1, request.token.expose());
         let message = zeroize::Zeroizing::new(message);
         // A token that was spent before the deployment had a secret gets the successor that it got then.
@@ -193,9 +198,28 @@ impl Refreshing {
                 let (hsm, bytes) = derived.map_err(Unavailable::from)?;
                 (Some(hsm), bytes)
             }
-            None => (None, self.secret.derive(LABEL, message.as_bytes()).await?),
+            None => match exchange {
+                Exchange::First => (None, self.secret.derive(LABEL, message.as_bytes()).await?),
+                Exchange::Retry => (None, self.derive_again(message.as_bytes()).await?),
+            },
         };
         Ok(Successor { token: SecretText::new(URL_SAFE_NO_PAD.encode(bytes)), derived_by })
+    }
+
+    /// What was derived for the first exchange: where the secret was renewed since, by whichever generation made the token that is there.
+    async fn derive_again(&self, message: &[u8]) -> Result<[u8; 32], OAuthError> {
+        let derivations = self.secret.derivations(LABEL, message).await?;
+        if let [first, _, ..] = derivations.as_slice() {
+            for bytes in &derivations {
+                let hash = SecretHash::of(&URL_SAFE_NO_PAD.encode(bytes));
+                let known = self.grants.refresh_token(&self.settings.tenant, &hash).await;
+                if known.map_err(Unavailable::from)?.is_some() {
+                    return Ok(*bytes);
+                }
+            }
+            return Ok(*first);
+        }
+        derivations.first().copied().ok_or_else(OAuthError::unavailable)
     }
 
     async fn rotate(

@@ -57,13 +57,13 @@ impl PivCards {
         shown: &piv::Shown,
         factors: &'f [Factor],
     ) -> Result<CodeVerdict<'f>, Unavailable> {
-        let mac = self.secret.derive(NONCE_MAC, &shown.mac_message(&self.settings.tenant)).await?;
+        let macs = self.secret.derivations(NONCE_MAC, &shown.mac_message(&self.settings.tenant)).await?;
         let mut cards = factors.iter().filter_map(|factor| match &factor.detail {
             FactorDetail::Piv(state) => Some((factor, state)),
             _ => None,
         });
         let found = cards.find(|(_, state)| state.key_thumbprint == shown.key_id().as_str());
-        let judged = shown.judge(&mac, self.clock.now(), found.map(|(_, state)| state));
+        let judged = shown.judge(&macs, self.clock.now(), found.map(|(_, state)| state));
         Ok(judged.and_then(|nonce| Ok((nonce, found.ok_or(Reason::UnknownKey)?.0))))
     }
 }

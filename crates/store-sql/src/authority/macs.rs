@@ -77,8 +77,9 @@ pub(super) enum Standing {
 
 /// What makes and checks MACs of rows.
 pub struct RowMacs {
+    /// The generation that rows are written by.
     newest: u8,
-    keys: BTreeMap<(&'static str, u8), RowKey>,
+    keys: Arc<BTreeMap<(&'static str, u8), RowKey>>,
     refused: Arc<RefusedRows>,
 }
 
@@ -95,9 +96,19 @@ impl RowMacs {
         let tables = TABLES.iter().filter(|table| table.is_authority);
         Self {
             newest: keys.newest(),
-            keys: tables.flat_map(|table| of_table(table.name)).collect(),
+            keys: Arc::new(tables.flat_map(|table| of_table(table.name)).collect()),
             refused: Arc::default(),
         }
+    }
+
+    /// Whether rows of a generation verify by these.
+    pub(crate) fn has(&self, generation: u8) -> bool {
+        self.keys.keys().any(|(_, known)| *known == generation)
+    }
+
+    /// These, writing by another generation of them.
+    fn writing(&self, generation: u8) -> Self {
+        Self { newest: generation, keys: Arc::clone(&self.keys), refused: Arc::clone(&self.refused) }
     }
 
     /// These, and what the ones before had refused.
@@ -215,6 +226,8 @@ fn add(text: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
 pub(crate) struct Trusted {
     pub(crate) connection: Box<dyn WriteConnection>,
     pub(crate) trust: Trust,
+    /// The generation of the deployment's secret that rows are written by, where a transaction has said so.
+    pub(crate) generation: Option<u8>,
 }
 
 #[async_trait]
@@ -228,7 +241,15 @@ impl Statements for Trusted {
     }
 
     fn row_macs(&self) -> Option<Arc<RowMacs>> {
-        self.trust.load_full()
+        let macs = self.trust.load_full()?;
+        match self.generation.filter(|generation| *generation != macs.newest && macs.has(*generation)) {
+            Some(generation) => Some(Arc::new(macs.writing(generation))),
+            None => Some(macs),
+        }
+    }
+
+    fn write_by(&mut self, generation: u8) {
+        self.generation = Some(generation);
     }
 }
 

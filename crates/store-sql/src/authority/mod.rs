@@ -9,7 +9,9 @@
 //! It decides nothing about who may do what. Whether a row that verifies is the newest that was written, it can't say.
 
 mod check;
+mod guards;
 mod macs;
+mod online;
 mod renewal;
 mod selection;
 mod stored;
@@ -17,6 +19,7 @@ mod stored;
 pub use check::TableCheck;
 pub use macs::RowMacs;
 pub(crate) use macs::{Trust, Trusted};
+pub(crate) use online::Pass;
 pub use renewal::RenewalProgress;
 pub(crate) use selection::{Held, Selection, checked, each_of, insertions, rows, selections};
 pub(crate) use stored::{

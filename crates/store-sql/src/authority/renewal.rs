@@ -51,7 +51,7 @@ impl SqlStore {
         Ok(renewed)
     }
 
-    async fn count_rows(&self) -> Result<u64> {
+    pub(super) async fn count_rows(&self) -> Result<u64> {
         let (mut snapshot, mut rows) = (self.engine.snapshot().await?, 0_u64);
         for table in authority_tables() {
             rows = rows.saturating_add(pages::count(snapshot.statements(), table).await?);
