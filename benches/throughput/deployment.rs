@@ -182,25 +182,26 @@ impl Deployment {
 
     /// Starts a server that signs with this algorithm, and waits until it is ready.
     pub(crate) fn serve(&self, algorithm: &str) -> Result<Server<'_>, Failure> {
-        self.serve_as(&self.path("signet.toml"), self.port, algorithm)
+        self.run_with(&["apply", "-f", "-"], &format!("[tokens]\nalgorithm = \"{algorithm}\"\n"))?;
+        self.serve_as(&self.path("signet.toml"), self.port)
     }
 
     /// Starts one more node over the same database and HSM token, in a folder of this name.
-    pub(crate) fn join(&self, name: &str, algorithm: &str) -> Result<Server<'_>, Failure> {
+    pub(crate) fn join(&self, name: &str) -> Result<Server<'_>, Failure> {
         let (folder, port) = (self.path(name), TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
         std::fs::create_dir(&folder)?;
         std::fs::copy(self.path("audit.jwk"), folder.join("audit.jwk"))?;
         let listen = |port: u16| format!("listen = \"127.0.0.1:{port}\"");
         let text = std::fs::read_to_string(self.path("signet.toml"))?.replace(&listen(self.port), &listen(port));
         std::fs::write(folder.join("signet.toml"), text)?;
-        self.serve_as(&folder.join("signet.toml"), port, algorithm)
+        self.serve_as(&folder.join("signet.toml"), port)
     }
 
-    fn serve_as(&self, config: &Path, port: u16, algorithm: &str) -> Result<Server<'_>, Failure> {
+    fn serve_as(&self, config: &Path, port: u16) -> Result<Server<'_>, Failure> {
         let started = Instant::now();
         let mut serve = Command::new(SIGNET);
         serve.arg("--config").arg(config).arg("serve");
-        let child = serve.env("SIGNET_TOKENS__ALGORITHM", algorithm).stderr(Stdio::null()).spawn()?;
+        let child = serve.stderr(Stdio::null()).spawn()?;
         let mut server = Server { child, port, deployment: self, ready_after: Duration::ZERO };
         let request = format!("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
         while started.elapsed() < Duration::from_secs(20) {

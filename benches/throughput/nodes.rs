@@ -60,7 +60,7 @@ pub(crate) fn measure(deployment: &Deployment, shape: &Shape, nodes: u64, time: 
     let mut servers = vec![deployment.serve("ES256")?];
     let one = row(&servers, &url, None, time)?;
     for number in 1..nodes {
-        servers.push(deployment.join(&format!("node-{number}"), "ES256")?);
+        servers.push(deployment.join(&format!("node-{number}"))?);
     }
     row(&servers, &url, Some(one), time)?;
     servers.truncate(1);

@@ -55,10 +55,22 @@ impl Admin {
         if let Some(admin) = Self::named().await? {
             return Ok(admin);
         }
-        match find(&Config::load_with_environment(config)?, output).await? {
+        Self::by(Config::load_with_environment(config)?, need, output).await
+    }
+
+    /// The same by a configuration of which some lies in the store now: that is left out.
+    pub(super) async fn open_by_older(config: &Path, need: Need, output: &Output) -> anyhow::Result<Self> {
+        if let Some(admin) = Self::named().await? {
+            return Ok(admin);
+        }
+        Self::by(Config::load_without_settings(config)?, need, output).await
+    }
+
+    async fn by(config: Config, need: Need, output: &Output) -> anyhow::Result<Self> {
+        match find(&config, output).await? {
             Found::Server(admin) => Ok(admin),
             Found::Nobody(lock) => {
-                let runtime = Box::new(deployment::open(config, need, output).await?);
+                let runtime = Box::new(deployment::open_by(config, need, output).await?);
                 let host = Arc::new(NodeHost::of_a_command(&runtime));
                 Ok(Self { way: Way::Here { router: router(runtime.api_state(host)), runtime, _lock: lock } })
             }
@@ -127,6 +139,16 @@ impl Admin {
     /// Changes a thing, and reads what it is then.
     pub(super) async fn patch<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<T> {
         parsed(&self.send(Method::PATCH, url(path, &())?, Some(body)).await?)
+    }
+
+    /// Changes a thing, as a query says how, and reads what became of it.
+    pub(super) async fn patch_by<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &impl Serialize,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        parsed(&self.send(Method::PATCH, url(path, query)?, Some(body)).await?)
     }
 
     /// Puts something in its place.

@@ -88,7 +88,7 @@ fn row(client: &Client) -> [String; 6] {
 /// A client of the admin API.
 fn for_admin(name: String, grant: GrantType, scopes: AdminScopes) -> NewClient {
     let (grants, audiences) = ([grant.name().to_owned()].into(), [AUDIENCE.to_owned()].into());
-    NewClient { name, grants, scope: scopes.to_string(), audiences }
+    NewClient { name, grants, scope: scopes.to_string(), audiences, declared: false }
 }
 
 fn scopes_of(nouns: &[String]) -> Vec<String> {
@@ -153,7 +153,7 @@ impl ClientCommand {
                     (true, _) => for_admin(name, GrantType::Password, AdminScopes::all()),
                     (false, []) => {
                         let (grants, audiences) = (grant.into_iter().collect(), audience.into_iter().collect());
-                        NewClient { name, grants, scope, audiences }
+                        NewClient { name, grants, scope, audiences, declared: false }
                     }
                     (false, nouns) => {
                         for_admin(name, GrantType::ClientCredentials, AdminScopes::among(&scopes_of(nouns)))

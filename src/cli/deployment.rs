@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 
 use super::remote::{self, RemoteArguments};
 use super::{
-    Ended, Output, audit, backup, client, custody, dev, doctor, factor, four_eyes, hsm, hsm_worker, init, key, node,
-    otp_client, otp_key, restore, secret, serve, store, user,
+    Ended, Output, audit, backup, client, custody, declared, dev, doctor, factor, four_eyes, hsm, hsm_worker, init,
+    key, node, otp_client, otp_key, restore, secret, serve, store, user,
 };
 use crate::config::Config;
 use crate::server::{Need, Notice, Runtime};
@@ -52,6 +52,13 @@ pub(super) enum DeploymentCommand {
     /// The nodes of the deployment: the machines whose servers share its store.
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// State settings, roles, clients and users by a file: what differs is shown, then changed.
+    Apply(declared::Apply),
+    /// Write settings, roles, clients and users in the form that `apply` takes.
+    Export(declared::Export),
+    /// Settings that wait for another person's approval.
+    #[command(subcommand)]
+    Settings(declared::SettingsCommand),
     /// Users.
     #[command(subcommand)]
     User(user::UserCommand),
@@ -111,6 +118,9 @@ impl DeploymentCommand {
             Self::Key(command) => command.run(config, output).await,
             Self::Hsm(command) => command.run(config, output).await,
             Self::Node(command) => command.run(config, output).await,
+            Self::Apply(command) => command.run(config, output).await,
+            Self::Export(command) => command.run(config, output).await,
+            Self::Settings(command) => command.run(config, output).await,
             Self::User(command) => command.run(config, output).await,
             Self::Factor(command) => command.run(config, output).await,
             Self::Client(command) => command.run(config, output).await,
@@ -170,10 +180,14 @@ pub(super) fn here(config: &Path) -> anyhow::Result<Config> {
 
 /// Opens what a command needs and waits for its HSM tokens.
 pub(super) async fn open(config: &Path, need: Need, output: &Output) -> anyhow::Result<Runtime> {
-    let judged = here(config)?;
+    open_by(here(config)?, need, output).await
+}
+
+/// The same by a configuration that was read.
+pub(super) async fn open_by(config: Config, need: Need, output: &Output) -> anyhow::Result<Runtime> {
     let notify = |notice: Notice<'_>| match notice {
         Notice::Waiting(hsm, error) => output.progress(&format!("waiting for HSM token {hsm}: {error}")),
         Notice::Without(hsm, error) => output.note(&format!("going on without HSM token {hsm}: {error}")),
     };
-    Runtime::open(judged, need, &notify).await
+    Runtime::open(config, need, &notify).await
 }

@@ -18,6 +18,7 @@ use signet_core::mfa::totp::{Enrolment, TotpParameters};
 use signet_core::oauth::{Client, GrantType};
 use signet_core::random::{OsRandom, url_text};
 use signet_core::secret::SecretText;
+use signet_core::settings::{MfaWords, RoleWords, SettingsDocument};
 use signet_service::clients::registry::NewClient;
 use signet_service::{ChangeError, Deployment};
 use signet_state_file::{Access, LockedFile};
@@ -177,13 +178,6 @@ sessions = 2
 [hsm.environment]
 SOFTHSM2_CONF = {conf}
 
-[mfa]
-issuer_name = "Signet demo"
-
-[roles]
-reader = ["read"]
-writer = ["read", "write"]
-
 [log]
 level = "warn"
 "#,
@@ -208,7 +202,7 @@ fn toml_text(text: &str) -> String {
 async fn prepare(deployment: &Runtime, output: &Output) -> anyhow::Result<Demo> {
     let is_new = deployment.signet.issuer().directory.at_hand().await?.published().next().is_none();
     if is_new {
-        let made = init::initialise(deployment, output).await?;
+        let made = init::initialise(deployment, &founding(), output).await?;
         // A program reads one object, and that is not this.
         if !output.is_json() {
             init::print(&made, output)?;
@@ -233,6 +227,17 @@ async fn prepare(deployment: &Runtime, output: &Output) -> anyhow::Result<Demo> 
         signet.issuer().factors.enrolment.enrol_totp(USER, "demo", TotpParameters::DEFAULT, &operator).await?;
     let (client, client_secret) = prepare_client(signet).await?;
     Ok(Demo { password, enrolment, client, client_secret })
+}
+
+/// What the deployment begins with.
+fn founding() -> SettingsDocument {
+    let scopes = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect::<BTreeSet<_>>();
+    let roles = [("reader", scopes(&["read"])), ("writer", scopes(&["read", "write"]))];
+    SettingsDocument {
+        roles: Some(RoleWords::Granting(roles.map(|(role, scopes)| (role.to_owned(), scopes)).into())),
+        mfa: Some(MfaWords { issuer_name: Some("Signet demo".to_owned()), ..MfaWords::default() }),
+        ..SettingsDocument::default()
+    }
 }
 
 async fn prepare_client(signet: &Deployment) -> anyhow::Result<(Client, SecretText)> {

@@ -1,20 +1,27 @@
 //! `signet init`
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::admin::{self, Admin, Found};
+use super::declared::file::DeploymentFile;
 use super::{Output, deployment, operator, table};
 use crate::config::{Config, EXAMPLE};
 use crate::server::{Need, Runtime};
 use signet_admin_api::keys::Key;
 use signet_core::keys::{HsmName, KeyPurpose};
+use signet_core::settings::SettingsDocument;
 use signet_service::hsm_membership::initialise::InitialisedKey;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Init {}
+pub(super) struct Init {
+    /// What a new deployment begins with: a file of settings as `signet apply` takes it. Everything is as by default where none is
+    /// named.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
 
 /// What was made.
 #[derive(Serialize)]
@@ -29,6 +36,10 @@ impl Init {
         if !config.exists() {
             return Err(write_example(config));
         }
+        let founding = match &self.settings {
+            Some(file) => DeploymentFile::read(file)?.settings(),
+            None => SettingsDocument::default(),
+        };
         let judged = deployment::here(config)?;
         // Where there is no folder yet, nobody runs.
         let found = if judged.store.folder().exists() { Some(admin::find(&judged, output).await?) } else { None };
@@ -38,7 +49,7 @@ impl Init {
             None => None,
         };
         let deployment = deployment::open(config, Need::HsmAndNewStore, output).await?;
-        print(&initialise(&deployment, output).await?, output)?;
+        print(&initialise(&deployment, &founding, output).await?, output)?;
         deployment.close().await
     }
 }
@@ -72,8 +83,13 @@ fn write_example(path: &Path) -> anyhow::Error {
 }
 
 /// Initialises an open deployment; says what was made.
-pub(super) async fn initialise(deployment: &Runtime, output: &Output) -> anyhow::Result<Report> {
-    let keys = deployment.signet.initialisation.initialise(&operator(), &|text| output.progress(text)).await?;
+pub(super) async fn initialise(
+    deployment: &Runtime,
+    founding: &SettingsDocument,
+    output: &Output,
+) -> anyhow::Result<Report> {
+    let initialisation = &deployment.signet.initialisation;
+    let keys = initialisation.initialise(founding, &operator(), &|text| output.progress(text)).await?;
     let made: Vec<String> = keys.iter().filter(|key| key.created).map(|key| key.kid.clone()).collect();
     let audit_key_file = deployment.audit_keys().add(&made).await?;
     Ok(Report {

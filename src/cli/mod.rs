@@ -20,6 +20,8 @@ mod confirm;
 #[cfg(feature = "server")]
 mod custody;
 #[cfg(feature = "server")]
+mod declared;
+#[cfg(feature = "server")]
 mod deployment;
 #[cfg(feature = "server")]
 mod dev;

@@ -130,14 +130,8 @@ impl UserCommand {
         let change = async |name: &str, change: UserChange| admin.patch::<User>(&["users", name], &change).await;
         match (self, password) {
             (Self::Add { name, roles, .. }, Some(password)) => {
-                let new = NewUser { name, roles: roles.into_iter().collect(), password };
-                let user: User = admin.post(&["users"], &new).await?;
-                output.value(&user, |User { name, id, .. }| {
-                    format!("added user {name} ({id})\nNext: `signet factor add totp --user {}`", quoted(name))
-                })?;
-                user.notes.iter().for_each(|note| output.note(note));
-                note_waiting(&user, output);
-                Ok(())
+                let roles = roles.into_iter().collect();
+                add(admin, NewUser { name, roles, password: Some(password), declared: false }, output).await
             }
             (Self::SetPassword { name, .. }, Some(password)) => {
                 admin.put(&["users", &name, "password"], &NewPassword { password }).await?;
@@ -238,4 +232,13 @@ async fn remove(admin: &Admin, output: &Output, name: &str, agreement: Agreement
 fn locked_row(account: &LockedAccount) -> [String; 4] {
     let name = account.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
     [name, account.what.clone(), account.counts.to_string(), account.until.clone()]
+}
+async fn add(admin: &Admin, new: NewUser, output: &Output) -> anyhow::Result<()> {
+    let user: User = admin.post(&["users"], &new).await?;
+    output.value(&user, |User { name, id, .. }| {
+        format!("added user {name} ({id})\nNext: `signet factor add totp --user {}`", quoted(name))
+    })?;
+    user.notes.iter().for_each(|note| output.note(note));
+    note_waiting(&user, output);
+    Ok(())
 }

@@ -155,7 +155,15 @@ fn read(text: &str) -> anyhow::Result<(Vec<(u64, NewUser)>, Report)> {
         seen.insert(user.to_owned(), line);
         let roles = roles.map(cell).unwrap_or_default().split([' ', ';']).filter(|role| !role.is_empty());
         let password = SecretText::new(cell(password).to_owned());
-        users.push((line, NewUser { name: user.to_owned(), roles: roles.map(str::to_owned).collect(), password }));
+        users.push((
+            line,
+            NewUser {
+                name: user.to_owned(),
+                roles: roles.map(str::to_owned).collect(),
+                password: Some(password),
+                declared: false,
+            },
+        ));
     }
     anyhow::ensure!(!users.is_empty() || report.refused > 0, "there is no user in the file");
     Ok((users, report))

@@ -9,7 +9,7 @@ use super::server::{TLS_KEYS, TlsConfig};
 use super::{ConfigError, StoreConfig};
 use signet_core::admin::{AdminScope, AdminScopes};
 
-pub(super) const KEYS: &[&str] = &["socket", "group", "operators", "listen", "tls"];
+pub(super) const KEYS: &[&str] = &["socket", "group", "operators", "four_eyes", "listen", "tls"];
 
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct AdminConfig {
     pub group: Option<String>,
     /// `[admin.operators]`: which scopes of the deployment an account has, by its name or number; all of them where it is not named.
     pub operators: BTreeMap<String, AdminScopes>,
+    /// `four_eyes`: a factor that an operator adds for somebody, and settings, hold once another person has approved them.
+    pub four_eyes: bool,
     /// `listen` and `[admin.tls]`: where operators of other machines ask, by tokens; nowhere where absent.
     pub listen: Option<AdminListen>,
 }
@@ -44,6 +46,7 @@ impl AdminConfig {
         }
         let operators = section.map("operators")?;
         Ok(Self {
+            four_eyes: section.flag("four_eyes")?.unwrap_or(false),
             listen: listen(&mut section)?,
             socket,
             group: section.text("group", "the name of a system group")?,

@@ -24,6 +24,15 @@ pub enum ConfigError {
         /// What the parser says.
         problem: String,
     },
+    /// A section of what lies in the store.
+    #[error(
+        "`{section}` is kept in the deployment's store, where every node and `signet apply` find it: run \
+         `signet apply --from-configuration` once, which takes over what the file says, then remove the section from it"
+    )]
+    Moved {
+        /// The section.
+        section: &'static str,
+    },
     /// A key that Signet does not know.
     #[error("unknown key {key}; {hint}")]
     UnknownKey {

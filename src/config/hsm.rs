@@ -27,6 +27,7 @@ pub(super) const KEYS: &[&str] = &[
     "queue",
     "deadline",
     "environment",
+    "longest_token",
     "max_signatures_per_second",
     "capacity",
     "sandbox",
@@ -37,6 +38,8 @@ pub(super) const KEYS: &[&str] = &[
 
 pub(super) const LITERAL_PIN: &str = "pin";
 
+/// How long a token may last that a worker signs, where nothing is said.
+pub(super) const LONGEST_TOKEN: Duration = Duration::from_secs(60 * 60);
 /// The greatest number of signatures a second that may be written.
 const MAX_PER_SECOND: u32 = 10_000_000;
 const INIT_ARGS: &str = "a text without NUL, which the module is given in C_Initialize (see its documentation)";
@@ -76,6 +79,8 @@ fn read(
     let workers = section.integer("workers", 1..=16, 1_u32)?;
     // Shared out among the workers, none of which knows what the others sign.
     policy.most_per_second = section.integer("max_signatures_per_second", 0..=MAX_PER_SECOND, 0_u32)?.div_ceil(workers);
+    let day = Duration::from_secs(24 * 60 * 60);
+    policy.longest_token = section.duration("longest_token", Duration::from_secs(10)..=day, LONGEST_TOKEN)?;
     Ok(HsmConfig {
         name: name(&section, taken)?,
         module,

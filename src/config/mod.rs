@@ -2,47 +2,37 @@
 //!
 //! A file is read whole or refused: unknown keys, wrong types and values out of bounds are errors that name the key in
 //! full, where its value came from, and what is expected; never the value, which may be a secret in the wrong place.
-//! There is no secret in a good configuration: PINs are named by where they are.
+//! There is no secret in a good configuration: PINs are named by where they are. What is a tenant's lies in the store
+//! (`signet_core::settings`).
 //!
 //! `docs/reference/configuration.md` lists every key; a test holds it against the `KEYS` of the sections.
 
 mod admin;
 mod audit;
 pub(crate) mod changes;
-mod duration;
 mod error;
 mod hsm;
-mod keys;
 mod log;
-mod mfa;
-mod policy;
-mod roles;
 mod section;
 mod server;
 mod store;
-mod tokens;
 mod tree;
-mod webauthn;
 mod yubico_validation;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use admin::{AdminConfig, AdminListen};
 pub use audit::AuditConfig;
 pub use error::ConfigError;
-pub use keys::KeysConfig;
 pub use log::{LogConfig, LogFormat, LogLevel};
-pub use mfa::{MfaConfig, PivConfig};
-pub use roles::Roles;
 pub use server::{Limits, PublicUrl, ServerConfig, TlsConfig};
 pub use store::{PostgresConfig, StoreConfig};
-pub use tokens::TokensConfig;
-pub use webauthn::{AttestationConfig, WebAuthnConfig};
 pub use yubico_validation::YubicoValidationConfig;
 
 use section::Section;
+use signet_core::duration;
 use signet_core::keys::SigningPolicy;
-use signet_core::mfa::AssurancePolicy;
+use signet_core::settings::SettingsDocument;
 use signet_hsm::HsmConfig;
 use signet_store::HsmRate;
 use tree::Node;
@@ -67,16 +57,8 @@ pub struct Config {
     pub hsm: Vec<HsmConfig>,
     /// What each of them may sign by this node, and what it can do.
     pub hsm_rates: Vec<HsmRate>,
-    /// `[tokens]`.
-    pub tokens: TokensConfig,
-    /// `[keys]`.
-    pub keys: KeysConfig,
-    /// `[roles]`; without it roles are claims only.
-    pub roles: Option<Roles>,
-    /// `[mfa]`.
-    pub mfa: MfaConfig,
-    /// `[policy]`.
-    pub policy: AssurancePolicy,
+    /// `[yubico_validation]`: servers that verify Yubico OTPs whose keys are elsewhere.
+    pub yubico_validation: Option<YubicoValidationConfig>,
     /// `[audit]`.
     pub audit: AuditConfig,
     /// `[admin]`.
@@ -85,7 +67,7 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-const KEYS: &[&str] = &["server", "store", "hsm", "tokens", "keys", "roles", "mfa", "policy", "audit", "admin", "log"];
+const KEYS: &[&str] = &["server", "store", "hsm", "yubico_validation", "audit", "admin", "log"];
 
 impl Config {
     /// Reads a file, lays the environment's overrides over it (`SIGNET_SERVER__LISTEN` is `server.listen`,
@@ -95,23 +77,23 @@ impl Config {
     /// because it was meant as one. Relative paths start at the file's folder.
     /// Errors: [`ConfigError`] with the key and what to do.
     pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let refused =
-            |problem: std::io::Error| ConfigError::Unreadable { file: path.to_owned(), problem: problem.to_string() };
-        let text = std::fs::read_to_string(path).map_err(refused)?;
-        let file = std::path::absolute(path).map_err(refused)?;
-        Self::parse(&text, file.parent().unwrap_or(Path::new("/")), environment)
+        let (text, folder) = read(path)?;
+        Self::parse(&text, &folder, environment)
     }
 
     /// Reads a file, with the overrides of this process's environment.
     /// Errors: [`ConfigError`] with the key and what to do.
     pub fn load_with_environment(path: &Path) -> Result<Self, ConfigError> {
-        let mut variables = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            let Some(name) = name.to_str().filter(|name| name.starts_with("SIGNET_")) else { continue };
-            let refused = |_| ConfigError::Override { variable: name.to_owned(), problem: "it is not UTF-8" };
-            variables.push((name.to_owned(), value.into_string().map_err(refused)?));
-        }
-        Self::load(path, variables.into_iter())
+        Self::load(path, own_variables()?)
+    }
+
+    /// Reads a file as an older program took it: sections of what lies in the store now are left out.
+    /// Errors: [`ConfigError`] with the key and what to do.
+    pub fn load_without_settings(path: &Path) -> Result<Self, ConfigError> {
+        let (text, folder) = read(path)?;
+        let mut root = Node::read(&text)?;
+        SettingsDocument::SECTIONS.into_iter().for_each(|section| root.remove(section));
+        Self::judge(root, &folder, own_variables()?)
     }
 
     /// Judges a text whose relative paths start at `folder`.
@@ -121,40 +103,74 @@ impl Config {
         folder: &Path,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut root = Node::read(text)?;
-        let wants_four_eyes = root.is_true("mfa", "four_eyes");
+        Self::judge(Node::read(text)?, folder, environment)
+    }
+
+    fn judge(
+        mut root: Node,
+        folder: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let wants_four_eyes = root.is_true("admin", "four_eyes");
         root.overlay_all(environment)?;
+        if let Some(section) = SettingsDocument::SECTIONS.into_iter().find(|section| root.has(section)) {
+            return Err(ConfigError::Moved { section });
+        }
         let mut whole = Section::root(root, KEYS, folder)?;
         let store = StoreConfig::read(whole.section("store", store::KEYS)?)?;
         let server = ServerConfig::read(whole.section("server", server::KEYS)?)?;
-        let tokens = TokensConfig::read(whole.section("tokens", tokens::KEYS)?)?;
         let policy = SigningPolicy {
             issuers: vec![server.public_url.as_str().to_owned()],
-            longest_token: tokens.access_lifetime,
+            longest_token: hsm::LONGEST_TOKEN,
             most_per_second: 0,
         };
-        let mut mfa = MfaConfig::read(whole.section("mfa", mfa::KEYS)?, &server.public_url)?;
+        let mut admin = AdminConfig::read(whole.section("admin", admin::KEYS)?, &store)?;
         // The environment may ask for more eyes than the file, never for fewer: whoever runs a command chooses it.
-        mfa.four_eyes |= wants_four_eyes;
+        admin.four_eyes |= wants_four_eyes;
+        let yubico_validation = match whole.has("yubico_validation") {
+            true => Some(YubicoValidationConfig::read(&whole.section("yubico_validation", yubico_validation::KEYS)?)?),
+            false => None,
+        };
         let (hsm, hsm_rates) = hsm::read_all(whole.sections("hsm", hsm::KEYS)?, &policy, store.folder())?;
         Ok(Self {
             store: store.clone(),
             hsm,
             hsm_rates,
-            tokens,
-            keys: KeysConfig::read(&whole.section("keys", keys::KEYS)?)?,
-            roles: roles::read(whole.map("roles")?)?,
-            mfa,
+            yubico_validation,
             server,
-            policy: policy::read(whole.section("policy", policy::KEYS)?)?,
             audit: AuditConfig::read(whole.section("audit", audit::KEYS)?, &store)?,
-            admin: AdminConfig::read(whole.section("admin", admin::KEYS)?, &store)?,
+            admin,
             log: LogConfig::read(whole.section("log", log::KEYS)?)?,
         })
     }
 }
 
+/// A file's text, and the folder at which its relative paths start.
+fn read(path: &Path) -> Result<(String, PathBuf), ConfigError> {
+    let refused =
+        |problem: std::io::Error| ConfigError::Unreadable { file: path.to_owned(), problem: problem.to_string() };
+    let text = std::fs::read_to_string(path).map_err(refused)?;
+    let file = std::path::absolute(path).map_err(refused)?;
+    Ok((text, file.parent().unwrap_or(Path::new("/")).to_owned()))
+}
+
+/// The variables of this process's environment that may be overrides.
+fn own_variables() -> Result<impl Iterator<Item = (String, String)>, ConfigError> {
+    let mut variables = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("SIGNET_")) else { continue };
+        let refused = |_| ConfigError::Override { variable: name.to_owned(), problem: "it is not UTF-8" };
+        variables.push((name.to_owned(), value.into_string().map_err(refused)?));
+    }
+    Ok(variables.into_iter())
+}
+
 impl Config {
+    /// How long a token may last that the workers of every HSM token sign.
+    pub fn longest_token(&self) -> std::time::Duration {
+        self.hsm.iter().map(|hsm| hsm.policy.longest_token).min().unwrap_or(hsm::LONGEST_TOKEN)
+    }
+
     /// Whether the server has a TLS key, which is no HSM's.
     pub fn has_tls_key(&self) -> bool {
         self.server.tls.is_some() || self.admin.listen.is_some()

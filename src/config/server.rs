@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,15 @@ use super::section::Section;
 
 pub(super) const KEYS: &[&str] = &["public_url", "listen", "tls", "limits"];
 pub(super) const TLS_KEYS: &[&str] = &["certificate", "key"];
-pub(super) const LIMITS_KEYS: &[&str] =
-    &["max_body_bytes", "max_header_bytes", "max_connections", "header_timeout", "idle_timeout", "request_timeout"];
+pub(super) const LIMITS_KEYS: &[&str] = &[
+    "max_body_bytes",
+    "max_header_bytes",
+    "max_connections",
+    "header_timeout",
+    "idle_timeout",
+    "request_timeout",
+    "password_concurrency",
+];
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +60,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// `request_timeout`: how long a request may take from its headers to its answer.
     pub request_timeout: Duration,
+    /// `password_concurrency`: password hashes computed at once, 19 MiB of memory and a core each.
+    pub password_concurrency: usize,
 }
 
 /// An absolute URL without query, fragment, user name or trailing slash: https, or http on loopback.
@@ -142,6 +152,7 @@ impl Limits {
             let bounds = Duration::from_secs(1)..=Duration::from_secs(120);
             section.duration(key, bounds, Duration::from_secs(default))
         };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Ok(Self {
             max_body_bytes: bytes(section, "max_body_bytes", 64 * 1024)?,
             max_header_bytes: bytes(section, "max_header_bytes", 16 * 1024)?,
@@ -149,6 +160,7 @@ impl Limits {
             header_timeout: seconds("header_timeout", 10)?,
             idle_timeout: seconds("idle_timeout", 10)?,
             request_timeout: seconds("request_timeout", 15)?,
+            password_concurrency: section.integer("password_concurrency", 1..=256, cores)?,
         })
     }
 }

@@ -45,33 +45,14 @@ fn all_keys() -> BTreeSet<String> {
         ("server.limits", server::LIMITS_KEYS),
         ("store", store::KEYS),
         ("hsm", hsm::KEYS),
-        ("tokens", tokens::KEYS),
-        ("keys", keys::KEYS),
-        ("mfa", mfa::KEYS),
-        ("mfa.piv", mfa::PIV_KEYS),
-        ("mfa.yubico_validation", yubico_validation::KEYS),
-        ("policy", policy::KEYS),
-        ("mfa.webauthn", webauthn::KEYS),
+        ("yubico_validation", yubico_validation::KEYS),
         ("admin", admin::KEYS),
         ("audit", audit::KEYS),
         ("log", log::KEYS),
     ];
     let paths = sections.iter().flat_map(|(path, keys)| keys.iter().map(move |key| format!("{path}.{key}")));
-    let tables = [
-        "mfa.piv",
-        "server.tls",
-        "admin.tls",
-        "admin.operators",
-        "server.limits",
-        "hsm.pin",
-        "mfa.yubico_validation",
-        "mfa.webauthn",
-        "policy.clients",
-        "policy.scopes",
-        "policy.roles",
-    ];
-    let by_name =
-        ["roles.ROLE", "admin.operators.ACCOUNT", "policy.clients.NAME", "policy.scopes.SCOPE", "policy.roles.ROLE"];
+    let tables = ["server.tls", "admin.tls", "admin.operators", "server.limits", "hsm.pin"];
+    let by_name = ["admin.operators.ACCOUNT"];
     paths.filter(|path| !tables.contains(&path.as_str())).chain(by_name.map(str::to_owned)).collect()
 }
 
@@ -101,9 +82,7 @@ fn every_key_stands_in_the_documentation_and_no_other_does() {
 #[test]
 fn the_documented_defaults_are_the_defaults() {
     let defaults = load(toml_blocks()[0]).unwrap();
-    let mut minimal = load(MINIMAL).unwrap();
-    minimal.mfa.password_concurrency = defaults.mfa.password_concurrency;
-    assert_eq!(defaults, minimal);
+    assert_eq!(defaults, load(MINIMAL).unwrap());
 }
 
 #[test]
@@ -114,7 +93,7 @@ fn the_documented_example_and_the_starter_load() {
     assert_eq!(load(EXAMPLE).unwrap(), load(MINIMAL).unwrap());
     let uncommented: String = EXAMPLE.lines().map(|line| format!("{}\n", uncomment(line))).collect();
     let all = load(&uncommented.replace("http:", "https:")).unwrap();
-    assert!(all.server.tls.is_some() && all.roles.is_some() && !all.hsm[0].environment.is_empty());
+    assert!(all.server.tls.is_some() && !all.hsm[0].environment.is_empty());
 }
 
 /// A commented-out key or section of the starter, in force.
@@ -136,10 +115,24 @@ fn relative_paths_start_at_the_files_folder() {
 
 #[test]
 fn the_environment_asks_for_more_eyes_and_never_for_fewer() {
-    let with = |file: &str, said: &str| load_with(file, &[("SIGNET_MFA__FOUR_EYES", said)]).unwrap().mfa.four_eyes;
-    let two = and("[mfa]\nfour_eyes = true");
-    assert!(load(&two).unwrap().mfa.four_eyes && with(&two, "true") && with(&two, "false"));
-    assert!(with(MINIMAL, "true") && !with(MINIMAL, "false") && !load(MINIMAL).unwrap().mfa.four_eyes);
+    let with = |file: &str, said: &str| load_with(file, &[("SIGNET_ADMIN__FOUR_EYES", said)]).unwrap().admin.four_eyes;
+    let two = and("[admin]\nfour_eyes = true");
+    assert!(load(&two).unwrap().admin.four_eyes && with(&two, "true") && with(&two, "false"));
+    assert!(with(MINIMAL, "true") && !with(MINIMAL, "false") && !load(MINIMAL).unwrap().admin.four_eyes);
+}
+
+#[test]
+fn what_lies_in_the_store_is_refused_with_the_command_that_takes_it_over() {
+    for section in SettingsDocument::SECTIONS {
+        let told = refusal(&and(&format!("[{section}]\n")));
+        assert!(told.contains(&format!("`{section}`")) && told.contains("signet apply --from-configuration"), "{told}");
+    }
+    let by_variable = load_with(MINIMAL, &[("SIGNET_MFA__TRIES", "3")]).unwrap_err().to_string();
+    assert!(by_variable.contains("`mfa` is kept in the deployment's store"), "{by_variable}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("signet.toml");
+    std::fs::write(&file, and("[mfa]\nfour_eyes = true\n[roles]\nclerk = []")).unwrap();
+    assert_eq!(Config::load_without_settings(&file).unwrap().hsm.len(), 1);
 }
 
 #[test]
@@ -160,14 +153,14 @@ fn the_environment_overrides_by_the_keys_type() {
         &[
             ("SIGNET_SERVER__LISTEN", "127.0.0.2:9000"),
             ("SIGNET_SERVER__LIMITS__MAX_CONNECTIONS", "7"),
-            ("SIGNET_TOKENS__ACCESS_LIFETIME", "1h"),
+            ("SIGNET_HSM__0__LONGEST_TOKEN", "2h"),
             ("SIGNET_HSM__0__TOKEN_LABEL", "7"),
             ("SIGNET_HSM__0__ENVIRONMENT__SOFTHSM2_CONF", "/c"),
             ("SIGNET_HSM__1__NAME", "second"),
             ("SIGNET_HSM__1__MODULE", "/m.so"),
             ("SIGNET_HSM__1__TOKEN_LABEL", "t"),
             ("SIGNET_HSM__1__PIN_PROMPT", "true"),
-            ("SIGNET_ROLES__READER", "[\"read\"]"),
+            ("SIGNET_ADMIN__OPERATORS__ANN", "[\"admin:users\"]"),
             ("SIGNET_CONFIG", "elsewhere"),
             ("OTHER__THING", "x"),
         ],
@@ -175,11 +168,11 @@ fn the_environment_overrides_by_the_keys_type() {
     .unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.2:9000");
     assert_eq!(config.server.limits.max_connections, 7);
-    assert_eq!(config.tokens.access_lifetime.as_secs(), 3600);
+    assert_eq!(config.hsm[0].policy.longest_token.as_secs(), 7200);
     assert_eq!(config.hsm[0].token_label, "7", "a text is taken as it is");
     assert_eq!(config.hsm[0].environment["SOFTHSM2_CONF"], "/c");
     assert_eq!((config.hsm[1].name.as_str(), &config.hsm[1].pin), ("second", &PinSource::Prompt));
-    assert!(config.roles.unwrap()["reader"].contains("read"));
+    assert!(!config.admin.operators["ann"].is_empty());
 }
 
 #[test]
@@ -218,7 +211,7 @@ fn an_override_that_names_no_key_is_refused_like_an_unknown_key() {
 #[test]
 fn unknown_keys_name_the_nearest_known_one() {
     assert_eq!(refusal(&and("sesions = 3")), "unknown key `hsm[0].sesions`; did you mean `hsm[0].sessions`?");
-    assert_eq!(refusal(&and("[tokns]\n")), "unknown key `tokns`; did you mean `tokens`?");
+    assert_eq!(refusal(&and("[adimn]\n")), "unknown key `adimn`; did you mean `admin`?");
     let far = refusal(&and("[log]\ncolour_scheme = 1"));
     assert_eq!(far, "unknown key `log.colour_scheme`; known here: level, format");
 }
@@ -229,23 +222,15 @@ fn wrong_types_and_values_name_the_key_and_never_the_value() {
         ("sessions = \"s3cret\"", "`hsm[0].sessions` is a text, where an integer from 1 to 256 is expected"),
         ("sessions = 257", "`hsm[0].sessions`: an integer from 1 to 256 is expected"),
         ("sessions = -1", "`hsm[0].sessions`: an integer"),
+        ("longest_token = \"9s\"", "`hsm[0].longest_token`: a duration from \"10s\" to \"1d\""),
         ("deadline = 2", "`hsm[0].deadline` is an integer, where a duration from \"100ms\" to \"1m\""),
         ("deadline = \"s3cret\"", "`hsm[0].deadline`: a duration"),
-        ("[tokens]\naccess_lifetime = \"9s\"", "`tokens.access_lifetime`: a duration from \"10s\" to \"1d\""),
-        ("[tokens]\nrefresh_retry_window = \"61s\"", "from \"0s\" to \"1m\""),
-        ("[tokens]\nalgorithm = \"s3cret\"", "`tokens.algorithm`: one of ES256"),
         ("[store]\nurl = \"postgres://u:s3cret@h/d\"", "`store.url`: a password has no place in it"),
         ("[store]\nurl = \"postgres://u@h/d?password=s3cret\"", "`store.url`: a password has no place in it"),
         ("[store]\nurl = \"postgres://u@h/d\"", "`store.state_folder` is missing"),
         ("[store]\npassword_file = \"s3cret\"", "`store.password_file`: it goes with a PostgreSQL `store.url`"),
         ("[store]\nurl = \"s3cret\"", "`store.url`: the URL of a SQLite file"),
         ("[store]\nurl = \"sqlite://a?mode=s3cret\"", "`store.url`"),
-        ("[mfa]\ntries = 11", "`mfa.tries`: an integer from 1 to 10"),
-        ("[mfa]\npause = \"10m\"", "six minutes for each"),
-        ("[mfa]\nissuer_name = \"a:b\"", "without a colon"),
-        ("[roles]\nreader = \"read\"", "`roles.reader` is a text, where an array of scopes"),
-        ("[roles]\nreader = [\"re ad\"]", "RFC 6749 §3.3"),
-        ("[roles]\n\"a b\" = [\"read\"]", "role's name"),
         ("[log]\nlevel = \"loud\"", "`log.level`: one of error, warn, info, debug, trace"),
         ("[server.limits]\nmax_body_bytes = 0", "`server.limits.max_body_bytes`: an integer from 8192 to 1048576"),
     ];

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::ConfigError;
+use signet_core::settings::SettingsDocument;
 
 /// One value of the tree.
 #[derive(Debug, Clone)]
@@ -26,7 +27,9 @@ const WITHOUT_SEPARATOR: &str =
 /// Whether the first word is a section's: `SIGNET_SERVER_LISTEN` would be believed and do nothing. Other variables are
 /// somebody else's, such as `SIGNET_SERVICE_HOST`, which Kubernetes makes for a service that is called signet.
 fn is_meant_as_override(path: &str) -> bool {
-    path.split_once('_').is_some_and(|(first, _)| super::KEYS.iter().any(|section| first.eq_ignore_ascii_case(section)))
+    path.split_once('_').is_some_and(|(first, _)| {
+        super::KEYS.iter().chain(&SettingsDocument::SECTIONS).any(|section| first.eq_ignore_ascii_case(section))
+    })
 }
 
 impl Node {
@@ -42,6 +45,18 @@ impl Node {
                     problem: error.message().to_owned(),
                 })
             }
+        }
+    }
+
+    /// Whether there is something of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        matches!(self, Self::Table(entries) if entries.contains_key(name))
+    }
+
+    /// Leaves out what is of this name.
+    pub(super) fn remove(&mut self, name: &str) {
+        if let Self::Table(entries) = self {
+            entries.remove(name);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `[mfa.yubico_validation]`: the servers that verify Yubico OTPs whose keys are elsewhere.
+//! `[yubico_validation]`: the servers that verify Yubico OTPs whose keys are elsewhere.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) const KEYS: &[&str] = &["urls", "client_id", "key_file", "timeout"];
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_URLS: usize = 8;
 
-/// `[mfa.yubico_validation]`.
+/// `[yubico_validation]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct YubicoValidationConfig {
     /// `urls`: each server's URL with its path, https, or http on loopback; all are asked at once.

@@ -19,7 +19,7 @@ pub(super) async fn metadata(State(state): State<HttpState>) -> Result<Response,
     let settings = &state.issuer().settings;
     let published: BTreeSet<_> = snapshot.published().map(|key| key.verifying.algorithm()).collect();
     let algorithms: Vec<_> = published.into_iter().collect();
-    let document = discovery::metadata(&settings.issuer, &algorithms, &settings.role_scopes.known());
+    let document = discovery::metadata(&settings.issuer, &algorithms, &settings.current().role_scopes.known());
     let headers =
         [(header::CONTENT_TYPE, HeaderValue::from_static("application/json")), (header::CACHE_CONTROL, CACHE)];
     Ok((headers, document.to_string()).into_response())

@@ -19,7 +19,7 @@ pub(super) async fn jwks(State(state): State<HttpState>, request: HeaderMap) -> 
     let directory = &state.issuer().directory;
     // A store that can't be read leaves the last set in service: verification needs nobody.
     let (snapshot, cache) = match directory.fresh().await {
-        Ok(snapshot) => (snapshot, kept_for(state.issuer().settings.keys.jwks_max_age)),
+        Ok(snapshot) => (snapshot, kept_for(state.issuer().settings.current().keys.jwks_max_age)),
         Err(error) => {
             tracing::warn!(%error, "the JWKS is served as it was last read");
             (directory.at_hand().await.map_err(|_| OAuthError::unavailable())?, NOT_KEPT)

@@ -16,6 +16,8 @@ use signet_service::hsm_membership::online_renewal::Following;
 use signet_service::key_ring::rotation::Rotator;
 use signet_service::{ChangeError, Deployment, JoinError};
 
+/// How often it is looked whether another node changed what this one remembers, where no request asks.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
 /// How often the HSM's signatures are compared with the records.
@@ -36,6 +38,11 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     let signet = &runtime.signet;
+    every(&mut tasks, LOOK_EVERY, signet, |signet| async move {
+        if let Err(error) = signet.issuer().directory.fresh().await {
+            tracing::debug!(%error, "what other nodes changed can't be read now");
+        }
+    });
     every(&mut tasks, EXERCISE_EVERY, signet, |signet| async move {
         signet.readiness.exercise_keys().await;
         if let Err(error) = signet.audit.append_repetitions(false).await {

@@ -4,17 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit_key_file::AuditKeyFile;
 use super::runtime::Runtime;
-use crate::config::{Config, PivConfig};
+use crate::config::Config;
 use crate::http::api::Host;
 use signet_core::keys::HsmName;
-use signet_core::mfa::piv_attestation::read_certificates;
-use signet_core::mfa::piv_offer::PivTrust;
 use signet_hsm::HsmGroup;
 
 /// How long an HSM token that was just taken in has to answer.
@@ -29,7 +26,6 @@ pub(crate) struct NodeHost {
     hsms: Vec<HsmName>,
     hsm: Arc<HsmGroup>,
     audit_keys: AuditKeyFile,
-    piv: PivConfig,
     reload: Option<Reloading>,
 }
 
@@ -47,8 +43,7 @@ impl NodeHost {
 
     pub(super) fn new(runtime: &Runtime, reload: Option<Reloading>) -> Self {
         let hsms = runtime.config.hsm.iter().map(|hsm| hsm.name.clone()).collect();
-        let piv = runtime.config.mfa.piv.clone();
-        Self { hsms, hsm: runtime.hsm.clone(), audit_keys: runtime.audit_keys(), piv, reload }
+        Self { hsms, hsm: runtime.hsm.clone(), audit_keys: runtime.audit_keys(), reload }
     }
 }
 
@@ -73,31 +68,8 @@ impl Host for NodeHost {
         Ok(())
     }
 
-    async fn piv_trust(&self) -> Result<PivTrust, String> {
-        let trust = self.piv.clone();
-        let read = tokio::task::spawn_blocking(move || piv_trust(&trust)).await;
-        read.map_err(|error| error.to_string())?.map_err(|error| format!("{error:#}"))
-    }
-
     async fn keep_audit_keys(&self, made: &[String]) -> Result<String, String> {
         let kept = self.audit_keys.add(made).await;
         kept.map(|path| path.display().to_string()).map_err(|error| format!("{error:#}"))
     }
-}
-
-fn piv_trust(config: &PivConfig) -> anyhow::Result<PivTrust> {
-    let read = |files: &[PathBuf]| {
-        let mut roots = Vec::new();
-        for file in files {
-            let unusable = || format!("{} can't be used", file.display());
-            let bytes = std::fs::read(file).with_context(unusable)?;
-            roots.extend(read_certificates(&bytes, "root certificate").with_context(unusable)?);
-        }
-        Ok::<_, anyhow::Error>(roots)
-    };
-    Ok(PivTrust {
-        roots: read(&config.roots)?,
-        attestation_roots: read(&config.attestation_roots)?,
-        require_attestation: config.require_attestation,
-    })
 }

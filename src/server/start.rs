@@ -16,7 +16,7 @@ const HSM_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn tell_four_eyes(signet: &Deployment) {
     match signet.issuer().four_eyes.four_eyes().await {
         Ok(state) if state.holds && !state.is_configured => tracing::warn!(
-            "the four-eyes rule holds, although `mfa.four_eyes` does not ask for it any more: two persons must agree that it ends \
+            "the four-eyes rule holds, although `admin.four_eyes` does not ask for it any more: two persons must agree that it ends \
              (POST /api/v1/four-eyes/lowering)"
         ),
         Ok(_) => {}
@@ -30,7 +30,7 @@ pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {
     let keys = runtime.store.keys().await?;
     let ring: Vec<&HsmKey> = keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning).collect();
     anyhow::ensure!(!ring.is_empty(), "this deployment has no keys yet: run `signet init` first");
-    let algorithm = runtime.signet.issuer().settings.algorithm;
+    let algorithm = runtime.signet.issuer().settings.current().algorithm;
     // A ring of revoked keys gets another one as soon as an HSM token answers.
     anyhow::ensure!(
         ring.iter().any(|key| key.public.as_ref().is_some_and(|jwk| jwk.algorithm == algorithm)),
@@ -75,11 +75,11 @@ pub(super) async fn start_hsm(runtime: &Runtime) -> anyhow::Result<()> {
 fn warn_of_unknown_keys(runtime: &Runtime, snapshot: &Snapshot) {
     let settings = &runtime.signet.issuer().settings;
     let now = runtime.signet.now();
-    let is_known = |key: &Arc<RingKey>| now.since(key.key.created_at) >= settings.keys.least_published();
-    let mut signing = snapshot.active(settings.algorithm).peekable();
+    let is_known = |key: &Arc<RingKey>| now.since(key.key.created_at) >= settings.current().keys.least_published();
+    let mut signing = snapshot.active(settings.current().algorithm).peekable();
     if signing.peek().is_some() && !signing.any(is_known) && snapshot.published().any(is_known) {
-        let algorithm = settings.algorithm;
-        let wait = settings.keys.least_published();
+        let algorithm = settings.current().algorithm;
+        let wait = settings.current().keys.least_published();
         tracing::warn!(%algorithm, "the key that signs was published less than {wait:?} ago: until then verifiers that keep the JWKS may refuse its tokens");
     }
 }

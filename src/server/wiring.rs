@@ -13,13 +13,10 @@ use super::node_file;
 use super::validation_server::HttpValidationServer;
 use crate::config::{Config, PostgresConfig, StoreConfig};
 use signet_core::audit::NodeId;
-use signet_core::keys::TenantId;
-use signet_core::mfa::webauthn::{RelyingParty, attestation_roots};
-use signet_core::oauth::RoleScopes;
 use signet_core::secret::SecretBytes;
 use signet_jose::clock::{Clock as _, SystemClock};
 use signet_service::sign_in::validation_servers::{ValidationServer, ValidationServers};
-use signet_service::{KeySettings, Settings};
+use signet_service::{ProcessSettings, Settings};
 use signet_store_postgres::PostgresOptions;
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
@@ -135,9 +132,9 @@ fn secret_file(path: &Path, what: &str, key: &str) -> anyhow::Result<zeroize::Ze
 
 /// The servers that verify Yubico OTPs whose keys are elsewhere, with the API key from its file.
 pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<ValidationServers>> {
-    let Some(section) = &config.mfa.yubico_validation else { return Ok(None) };
+    let Some(section) = &config.yubico_validation else { return Ok(None) };
     let file = section.key_file.display();
-    let text = secret_file(&section.key_file, "the API key", "mfa.yubico_validation.key_file")?;
+    let text = secret_file(&section.key_file, "the API key", "yubico_validation.key_file")?;
     let key = STANDARD.decode(text.trim()).ok().filter(|key| key.len() >= MIN_API_KEY).map(SecretBytes::new);
     let key = key.with_context(|| format!("{file} must hold the API key in base64, of at least 16 bytes"))?;
     let server = |url: &Url| -> anyhow::Result<Arc<dyn ValidationServer>> {
@@ -148,43 +145,13 @@ pub(super) fn validation_servers(config: &Config) -> anyhow::Result<Option<Valid
     Ok(Some(ValidationServers::new(servers, section.client_id, key, section.timeout)))
 }
 
-/// What security keys know this deployment as, with the roots by which they prove their make.
-fn relying_party(config: &Config) -> anyhow::Result<Option<Arc<RelyingParty>>> {
-    let Some(section) = &config.mfa.webauthn else { return Ok(None) };
-    let roots = match &section.attestation {
-        None => None,
-        Some(attestation) => {
-            let file = attestation.trusted_roots.display();
-            let text = std::fs::read_to_string(&attestation.trusted_roots);
-            let text = text.with_context(|| format!("{file} can't be read (mfa.webauthn.trusted_roots)"))?;
-            let roots = attestation_roots::read(&text, &attestation.models);
-            Some(roots.with_context(|| format!("{file} can't be used (mfa.webauthn.trusted_roots)"))?)
-        }
-    };
-    let party = RelyingParty::new(&section.rp_id, &config.mfa.issuer_name, &section.origins, roots);
-    Ok(Some(Arc::new(party.context("mfa.webauthn can't be used")?)))
-}
-
+/// What an issuer goes by until it has read what is stated in the store.
 pub(super) fn settings(config: &Config) -> anyhow::Result<Settings> {
-    Ok(Settings {
-        tenant: TenantId::default_tenant(),
-        issuer: config.server.public_url.as_str().to_owned(),
-        algorithm: config.tokens.algorithm,
-        access_lifetime: config.tokens.access_lifetime,
-        refresh_lifetime: config.tokens.refresh_lifetime,
-        refresh_retry_window: config.tokens.refresh_retry_window,
-        role_scopes: config.roles.clone().map_or_else(RoleScopes::claims_only, RoleScopes::granting),
-        keys: KeySettings {
-            rotate_every: config.keys.rotate_every,
-            publish_ahead: config.keys.publish_ahead,
-            jwks_max_age: config.keys.jwks_max_age,
-            clock_skew: config.keys.clock_skew,
-        },
-        assurance: config.policy.clone(),
-        otp_issuer: config.mfa.issuer_name.clone(),
-        lockout: config.mfa.lockout,
-        password_concurrency: config.mfa.password_concurrency,
-        four_eyes: config.mfa.four_eyes,
-        webauthn: relying_party(config)?,
-    })
+    let url = &config.server.public_url;
+    let process = ProcessSettings {
+        four_eyes: config.admin.four_eyes,
+        password_concurrency: config.server.limits.password_concurrency,
+        longest_token: config.longest_token(),
+    };
+    Settings::of_default_tenant(url.as_str(), url.url(), process).context("server.public_url can't be used")
 }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod conditions;
+mod declared;
 mod guide;
 mod operations;
 pub(crate) mod operators;

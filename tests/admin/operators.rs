@@ -159,11 +159,9 @@ async fn only_tokens_for_the_admin_api_are_taken_there() {
 
 #[test]
 fn accounts_that_are_named_have_those_scopes_alone() {
-    let application = Application::new(&format!("{ROLES}\n[admin.operators]\n0 = [\"admin:users:read\"]"));
-    let uid = rustix::process::getuid();
-    if !uid.is_root() {
-        application.edit("0 = [", &format!("{} = [", uid.as_raw()));
-    }
+    let application = Application::new(ROLES);
+    let uid = rustix::process::getuid().as_raw();
+    application.edit("[store]", &format!("[admin.operators]\n{uid} = [\"admin:users:read\"]\n\n[store]"));
     assert_eq!(application.json(&["user", "list"]), json!([]));
     application
         .run_with(&["user", "add", "ann", "--password-stdin"], PASSWORD)

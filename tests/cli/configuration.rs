@@ -45,9 +45,8 @@ fn the_environment_overrides_and_names_itself_when_it_is_wrong() {
         .fails(1, &["SIGNET_SERVER__LISTN", "did you mean `server.listen`"]);
     run("SIGNET_SERVER__LISTEN", "somewhere", &["key", "list"]).fails(1, &["SIGNET_SERVER__LISTEN", "127.0.0.1:8080"]);
     run("SIGNET_STORE__URL", "sqlite://elsewhere.db", &["key", "list"]).fails(1, &["elsewhere.db", "signet init"]);
-    let doctor = run("SIGNET_TOKENS__ALGORITHM", "RS256", &["doctor"]);
-    doctor.fails(1, &["no active RS256 key", "signet key generate --algorithm RS256"]);
-    run("SIGNET_TOKENS__ALGORITHM", "RS256", &["serve"]).fails(1, &["no active RS256 key"]);
+    let moved = run("SIGNET_TOKENS__ALGORITHM", "RS256", &["key", "list"]);
+    moved.fails(1, &["`tokens` is kept in the deployment's store", "signet apply --from-configuration"]);
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn hang_up_until(ended: Arc<AtomicBool>, stage: &Stage, peer: u64) -> std::threa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hazard_85_a_flood_of_password_checks_leaves_the_rest_fast() {
-    let stage = Arc::new(Stage::new("[mfa]\npassword_concurrency = 1\ntries = 5\n"));
+    let stage = Arc::new(Stage::new("[server.limits]\npassword_concurrency = 1\n[mfa]\ntries = 5\n"));
     let url = format!("{}/oauth2/token", stage.issuer());
     let guess = |name: String| {
         let (url, body) = (url.clone(), sign_in(&stage, &name));

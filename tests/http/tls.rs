@@ -132,10 +132,10 @@ async fn a_renewed_certificate_is_served_without_a_restart_and_a_bad_one_is_refu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_else_differs_in_the_file_is_said_on_sighup_by_its_key_alone() {
-    let server = Application::new("[mfa]\nissuer_name = \"Before\"").serve();
-    server.edit("issuer_name = \"Before\"", "issuer_name = \"After the change\"\ntries = 7");
+    let server = Application::new("[admin]\ngroup = \"nogroup\"").serve();
+    server.edit("group = \"nogroup\"", "group = \"another-group\"\nfour_eyes = true");
     signal(server.id(), "HUP");
-    until_said(&server, "not taken over before the server's next start: mfa.issuer_name, mfa.tries").await;
-    assert!(!server.log().contains("After the change"));
+    until_said(&server, "not taken over before the server's next start: admin.four_eyes, admin.group").await;
+    assert!(!server.log().contains("another-group"));
     server.stop();
 }

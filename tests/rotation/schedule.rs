@@ -75,7 +75,8 @@ fn a_schedule_that_would_break_verifiers_is_refused() {
         ("rotate_every = \"sometimes\"", ["keys.rotate_every", "duration", "expected"]),
     ] {
         let deployment = Application::uninitialised(&format!("[keys]\n{keys}"));
-        deployment.run(&["key", "list"]).fails(1, &words);
+        let file = deployment.settings().unwrap();
+        deployment.run(&["init", "--settings", file.to_str().unwrap()]).fails(1, &words);
     }
 }
 

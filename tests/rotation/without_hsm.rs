@@ -98,7 +98,8 @@ async fn hazard_61_a_server_starts_without_its_token_and_heals() {
 
 /// What a server does with every HSM token gone, for so long; gives the number of requests and of errors.
 async fn outage(lasts: Duration) -> (u64, u64) {
-    let deployment = Application::new("[tokens]\naccess_lifetime = \"1d\"");
+    let deployment =
+        Application::with_hsm("sessions = 2\nlongest_token = \"1d\"", "[tokens]\naccess_lifetime = \"1d\"");
     let credentials = deployment.add_client("app", ALL_GRANTS, "read write");
     let server = deployment.serve();
     let caller = Caller::new(&server, &credentials);

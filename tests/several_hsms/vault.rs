@@ -99,7 +99,7 @@ async fn what_was_sealed_while_a_token_was_away_is_sealed_for_it_later() {
 async fn hazard_45_tries_are_counted_alike_whichever_token_answers() {
     // A machine that is busy with other things is no reason to try again, which would count.
     let group = Group::new(&["second"], "deadline = \"20s\"");
-    group.deployment.edit("[store]", "[mfa]\ntries = 6\n\n[store]");
+    group.deployment.state("[mfa]\ntries = 6");
     let credentials = group.deployment.add_client("app", ALL_GRANTS, "read write");
     group.deployment.add_user("ann", "reader");
     let server = group.serve();

@@ -11,8 +11,8 @@ use signet_jose::{Jwk, KeyId};
 use signet_store::{
     Beside, ClientId, ClientNumber, Clients as _, Factor, FactorDetail, FactorId, Factors as _, GrantId, Grants as _,
     KeyAddition, Keys as _, OtpClient, OtpKey, OtpValidation as _, RecoveryCodes as _, Revocations as _, RoleRequest,
-    RoleRequests as _, Rule, Rules as _, Session, SessionId, Sessions as _, Stock as _, StockId, StockToken,
-    StoreError, StoreFailure, User, UserEdit, UserId, Users as _,
+    RoleRequests as _, Rule, Rules as _, Session, SessionId, Sessions as _, SettingStatement, SettingStatements as _,
+    Stock as _, StockId, StockToken, StoreError, StoreFailure, User, UserEdit, UserId, Users as _,
 };
 use signet_store_sql::SqlStore;
 use signet_store_sql::tables::{Column, Kind, TABLES, Table};
@@ -119,6 +119,11 @@ pub(super) async fn filled(store: &SqlStore) {
     assert!(store.change_user(&alice, &asked, now(), vec![]).await.unwrap());
     let rule = Rule { holds: true, lowering_asked_by: None };
     assert!(store.decide_rule("four_eyes", None, &rule, vec![]).await.unwrap());
+    assert!(store.state_settings(&tenant(), None, &statement(), vec![]).await.unwrap());
+}
+
+fn statement() -> SettingStatement {
+    SettingStatement { document: "{}".to_owned(), stated_by: Some("ann".to_owned()), stated_at: now() }
 }
 
 fn role_request(requested_by: &str) -> RoleRequest {
@@ -224,6 +229,7 @@ async fn read(store: &SqlStore, table: &str) -> Result<bool, StoreError> {
         "revocations" => store.is_revoked(&tenant(), "jti").await?,
         "role_requests" => store.role_request(&tenant(), &UserId::new("user-alice")).await?.is_some(),
         "rules" => store.rule("four_eyes").await?.is_some(),
+        "settings" => store.settings(&tenant()).await?.is_some(),
         other => panic!("nothing reads {other}"),
     })
 }

@@ -109,7 +109,7 @@ struct Hsm {
 }
 
 impl Application {
-    /// A deployment whose configuration ends in these sections (`[tokens]`, `[roles]`, `[server.limits]`, ...).
+    /// A deployment whose configuration ends in these sections (`[tokens]`, `[roles]`, `[server.limits]`, ...: what is the deployment's is stated in its store).
     pub(crate) fn new(sections: &str) -> Arc<Self> {
         Self::with_hsm(USUAL_HSM, sections)
     }
@@ -157,7 +157,7 @@ impl Application {
     pub(crate) fn on_postgres(sections: &str) -> Arc<Self> {
         let (hsm, naming) = (soft_hsm(SoftToken::new(), USUAL_HSM), Naming::Address);
         let application = Self::kept_in(Some(Database::new()), hsm, fresh_address(), naming, sections);
-        application.json(&["init"]);
+        application.initialise();
         application
     }
 
@@ -209,8 +209,9 @@ impl Application {
 
     fn initialised(hsm: (Arc<SoftToken>, Hsm), address: SocketAddr, naming: Naming, sections: &str) -> Arc<Self> {
         let application = Self::configured(hsm, address, naming, sections);
-        if !application.is_initialised() {
-            application.json(&["init"]);
+        match application.is_initialised() {
+            true => application.state_settings(),
+            false => application.initialise(),
         }
         application
     }
@@ -247,10 +248,47 @@ impl Application {
     }
 
     /// Replaces the sections that [`new`](Self::new) was given, and takes every [`edit`](Self::edit) back. A running
-    /// server keeps what it read.
+    /// server keeps what it read of its configuration; settings are stated at once.
     pub(crate) fn reconfigure(&self, sections: &str) {
         sections.clone_into(&mut self.sections.lock().unwrap());
         self.write_configuration();
+        if self.is_initialised() {
+            self.state_settings();
+        }
+    }
+
+    /// The file of those sections that are the deployment's, and not this machine's; none where there are none.
+    pub(crate) fn settings(&self) -> Option<PathBuf> {
+        let (settings, _) = parted(&self.sections.lock().unwrap());
+        let file = self.file("deployment.toml");
+        (!settings.is_empty()).then(|| {
+            fs::write(&file, settings).unwrap();
+            file
+        })
+    }
+
+    /// `signet init`, beginning with those sections that are the deployment's.
+    #[track_caller]
+    pub(crate) fn initialise(&self) {
+        match self.settings() {
+            Some(file) => self.json(&["init", "--settings", file.to_str().unwrap()]),
+            None => self.json(&["init"]),
+        };
+    }
+
+    /// States these sections, beside what is set already.
+    #[track_caller]
+    pub(crate) fn state(&self, sections: &str) {
+        let file = self.file("stated.toml");
+        fs::write(&file, sections).unwrap();
+        self.json(&["apply", "-f", file.to_str().unwrap()]);
+    }
+
+    #[track_caller]
+    fn state_settings(&self) {
+        if let Some(file) = self.settings() {
+            self.json(&["apply", "-f", file.to_str().unwrap()]);
+        }
     }
 
     /// Says that this test writes rows past Signet.
@@ -292,7 +330,7 @@ impl Application {
             name = self.hsm.name,
             module = self.hsm.module.display(),
             lines = self.hsm.lines,
-            sections = self.sections.lock().unwrap(),
+            sections = parted(&self.sections.lock().unwrap()).1,
         );
         fs::write(self.configuration(), text).unwrap();
     }
@@ -398,6 +436,22 @@ fn soft_hsm(token: SoftToken, lines: &str) -> (Arc<SoftToken>, Hsm) {
 fn copied_or_new(sections: &str) -> SoftToken {
     let is_usual = !["algorithm", "[[hsm]]", "[keys]", "[audit]", "[store]"].iter().any(|it| sections.contains(it));
     if is_usual { template::copy() } else { SoftToken::new() }
+}
+
+/// Of sections those that are the deployment's, and those that are this machine's.
+fn parted(sections: &str) -> (String, String) {
+    const SETTINGS: [&str; 5] = ["tokens", "keys", "roles", "policy", "mfa"];
+    let (mut settings, mut own, mut is_setting) = (String::new(), String::new(), false);
+    for line in sections.lines() {
+        if let Some(header) = line.strip_prefix('[') {
+            let name = header.split([']', '.']).next().unwrap();
+            is_setting = SETTINGS.contains(&name);
+        }
+        let to = if is_setting { &mut settings } else { &mut own };
+        to.push_str(line);
+        to.push('\n');
+    }
+    (settings, own)
 }
 
 /// An address that no other test has: 127.0.0.0/8 is all loopback, so that each deployment has an IP address for itself

@@ -6,21 +6,18 @@ use std::time::Duration;
 
 use signet_core::audit::RequestContext;
 use signet_core::keys::{KeyAdmin as _, RowBinding, TenantId, Vault as _};
-use signet_core::mfa::{AssurancePolicy, Lockout, UserId, password};
-use signet_core::oauth::RoleScopes;
+use signet_core::mfa::{UserId, password};
 use signet_core::random::OsRandom;
 use signet_core::secret::{SecretBytes, SecretText};
 use signet_hsm::{HsmConfig, HsmGroup};
-use signet_jose::Algorithm;
 use signet_jose::clock::{Clock as _, SystemClock};
 use signet_service::Deployment;
-use signet_service::KeySettings;
-use signet_service::Ports;
-use signet_service::Settings;
+use signet_service::{Ports, ProcessSettings, Settings};
 use signet_store::{Keys as _, User, Users as _};
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 use tokio::task::JoinSet;
+use url::Url;
 
 use super::application::{Application, PASSWORD};
 use super::hsm::{Events, started};
@@ -141,26 +138,8 @@ impl OneHash {
 }
 
 fn settings(application: &Application) -> Settings {
-    let second = Duration::from_secs(1);
-    Settings {
-        tenant: TenantId::default_tenant(),
-        issuer: application.issuer(),
-        algorithm: Algorithm::Es256,
-        access_lifetime: 300 * second,
-        refresh_lifetime: 3600 * second,
-        refresh_retry_window: 10 * second,
-        role_scopes: RoleScopes::claims_only(),
-        assurance: AssurancePolicy::default(),
-        keys: KeySettings {
-            rotate_every: None,
-            publish_ahead: 60 * second,
-            jwks_max_age: 60 * second,
-            clock_skew: 5 * second,
-        },
-        otp_issuer: "Signet".to_owned(),
-        lockout: Lockout::DEFAULT,
-        password_concurrency: 2,
-        webauthn: None,
-        four_eyes: false,
-    }
+    let issuer = application.issuer();
+    let process =
+        ProcessSettings { four_eyes: false, password_concurrency: 2, longest_token: Duration::from_secs(3600) };
+    Settings::of_default_tenant(&issuer, &Url::parse(&issuer).unwrap(), process).unwrap()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose};
 use signet_core::oauth::grant::{ClientCredentialsRequest, TokenRequest};
+use signet_core::settings::{SettingsDocument, TokenWords};
 use signet_jose::{Algorithm, JwkSet, UnverifiedJws, VerifyingKey};
 use signet_service::key_ring::rotation::Rotator;
 use signet_store::Keys as _;
@@ -31,7 +32,8 @@ async fn verified(app: &InProcess, client: &TestClient) -> Algorithm {
 #[tokio::test]
 async fn a_key_of_each_algorithm_signs_and_is_replaced_by_one_of_its_kind() {
     for algorithm in [Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Ps256] {
-        let app = InProcess::with(|settings| settings.algorithm = algorithm).await;
+        let tokens = Some(tokens_by(algorithm));
+        let app = InProcess::with(|setup| setup.document.tokens = tokens).await;
         let client = app.client("app").await;
         assert_eq!(verified(&app, &client).await, algorithm);
         let first = signing_keys(&app).await;
@@ -65,15 +67,21 @@ async fn keys_of_several_algorithms_stand_in_one_ring() {
         app.signet.key_ring.signatures.test_key(key).await.unwrap();
     }
     assert_eq!(verified(&app, &client).await, Algorithm::Es256);
-    // A process that is configured for another one signs with that one's key, and the tokens of before hold.
+    // Once another one is stated its key signs, in every process, and the tokens of before hold.
     let before = app.token(&client).await.unwrap().access_token;
-    let other = app.another_process_with(|settings| settings.algorithm = Algorithm::EdDsa);
+    let other = app.another_process();
     other.open_secret().await;
+    let tokens = Some(tokens_by(Algorithm::EdDsa));
+    app.state(SettingsDocument { tokens, ..SettingsDocument::default() }).await;
     let request = TokenRequest::ClientCredentials(ClientCredentialsRequest { scopes: None, resource: None });
     let answer = other.issuer().issuing.token(&client.presented(), &request, &context()).await.unwrap();
     let token = UnverifiedJws::parse(answer.access_token.expose()).unwrap();
     assert_eq!(token.header().algorithm, Algorithm::EdDsa);
     assert!(app.is_active(&client, &before).await && app.is_active(&client, &answer.access_token).await);
+}
+
+fn tokens_by(algorithm: Algorithm) -> TokenWords {
+    TokenWords { algorithm: Some(algorithm.name().to_owned()), ..TokenWords::default() }
 }
 
 async fn signing_keys(app: &InProcess) -> Vec<HsmKey> {

@@ -1,11 +1,8 @@
 //! What one operator adds waits for another person, whatever one of them tries.
 
-use std::collections::BTreeMap;
-
 use signet_core::admin::{AdminScopes, Authority, OperatorKind, person_in_words};
 use signet_core::audit::RequestContext;
 use signet_core::mfa::enrolment::TotpParameters;
-use signet_core::oauth::RoleScopes;
 use signet_service::ChangeError;
 use signet_service::four_eyes::FourEyesState;
 use signet_store::{FactorId, FactorState, Users as _};
@@ -15,10 +12,9 @@ use crate::support::{InProcess, context, operator};
 
 /// A deployment whose configuration asks for the rule.
 async fn deployment() -> InProcess {
-    let roles = BTreeMap::from([("approver".to_owned(), words(["admin:factors", "admin:settings"]))]);
-    InProcess::with(|settings| {
-        settings.four_eyes = true;
-        settings.role_scopes = RoleScopes::granting(roles);
+    InProcess::with(|setup| {
+        setup.four_eyes = true;
+        setup.roles(&[("approver", &["admin:factors", "admin:settings"])]);
     })
     .await
 }

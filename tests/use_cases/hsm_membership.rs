@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use signet_core::keys::{HsmFailure, HsmName, KeyPurpose};
+use signet_core::settings::SettingsDocument;
 use signet_service::hsm_membership::Membership;
 use signet_service::key_ring::rotation::Rotator;
 use signet_service::{InitialiseError, MembershipError};
@@ -19,7 +20,8 @@ fn hsm(name: &str) -> HsmName {
 #[tokio::test]
 async fn init_makes_what_is_missing_and_leaves_what_is_there() {
     let app = InProcess::uninitialised(&["a"], |_| {}).await;
-    let initialise = async || app.signet.initialisation.initialise(&context(), &|_| {}).await;
+    let initialise =
+        async || app.signet.initialisation.initialise(&SettingsDocument::default(), &context(), &|_| {}).await;
     app.hsms.fail_at("a", "generate", HsmFailure::Overloaded);
     assert!(matches!(initialise().await, Err(InitialiseError::Hsm(_))));
     app.hsms.recover("a");
@@ -37,11 +39,11 @@ async fn init_makes_what_is_missing_and_leaves_what_is_there() {
 async fn init_refuses_another_token_under_a_known_name_and_tokens_that_keep_nothing() {
     let app = InProcess::new().await;
     app.hsms.exchange("a");
-    let refused = app.signet.initialisation.initialise(&context(), &|_| {}).await;
+    let refused = app.signet.initialisation.initialise(&SettingsDocument::default(), &context(), &|_| {}).await;
     assert!(matches!(refused, Err(InitialiseError::OtherToken { .. })));
     let app = InProcess::uninitialised(&["a"], |_| {}).await;
     app.hsms.only_sign("a");
-    let refused = app.signet.initialisation.initialise(&context(), &|_| {}).await;
+    let refused = app.signet.initialisation.initialise(&SettingsDocument::default(), &context(), &|_| {}).await;
     assert_eq!(refused.unwrap_err(), InitialiseError::NothingSeals);
 }
 
@@ -147,7 +149,8 @@ async fn the_members_are_those_that_were_not_retired() {
 #[tokio::test]
 async fn init_goes_on_where_it_was_interrupted() {
     let app = InProcess::uninitialised(&["a", "b"], |_| {}).await;
-    let initialise = async || app.signet.initialisation.initialise(&context(), &|_| {}).await;
+    let initialise =
+        async || app.signet.initialisation.initialise(&SettingsDocument::default(), &context(), &|_| {}).await;
     app.hsms.fail_at("b", "generate", HsmFailure::Overloaded);
     initialise().await.unwrap_err();
     app.hsms.recover("b");

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use signet_core::audit::RequestContext;
 use signet_core::keys::HsmFailure;
-use signet_core::mfa::assurance::{AssurancePolicy, Requirement};
 use signet_core::oauth::grant::{ClientCredentialsRequest, TokenRequest};
-use signet_core::oauth::{GrantType, OAuthError, RoleScopes};
+use signet_core::oauth::{GrantType, OAuthError};
 use signet_core::secret::SecretText;
+use signet_core::settings::PolicyWords;
 use signet_service::clients::registry::NewClient;
 use signet_store::{GrantId, Grants as _};
 
@@ -133,8 +133,7 @@ async fn a_failing_hsm_token_is_followed_by_another_and_a_wrong_signature_never_
 
 #[tokio::test]
 async fn a_person_gets_what_role_client_and_policy_allow() {
-    let reader = BTreeMap::from([("reader".to_owned(), words(["read"])), ("admin".to_owned(), words(["write"]))]);
-    let app = InProcess::with(|settings| settings.role_scopes = RoleScopes::granting(reader)).await;
+    let app = InProcess::with(|setup| setup.roles(&[("reader", &["read"]), ("admin", &["write"])])).await;
     let (client, ann) = (app.client("app").await, app.person("ann").await);
     let first = app.family(&client, &ann).await;
     assert_eq!(first.scopes, words(["read"]));
@@ -147,9 +146,9 @@ async fn a_person_gets_what_role_client_and_policy_allow() {
 
 #[tokio::test]
 async fn a_sign_in_that_is_too_weak_for_a_client_is_refused() {
-    let clients = BTreeMap::from([("app".to_owned(), Requirement::read(["webauthn"]).unwrap())]);
-    let assurance = AssurancePolicy { clients, ..AssurancePolicy::default() };
-    let app = InProcess::with(|settings| settings.assurance = assurance).await;
+    let clients = BTreeMap::from([("app".to_owned(), vec!["webauthn".to_owned()])]);
+    let policy = PolicyWords { clients, ..PolicyWords::default() };
+    let app = InProcess::with(|setup| setup.document.policy = Some(policy)).await;
     let (client, other, ann) = (app.client("app").await, app.client("other").await, app.person("ann").await);
     let request = app.right(&ann).await;
     let refused = app.token_for(&client, request).await;

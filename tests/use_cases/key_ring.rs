@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState};
+use signet_core::settings::KeyWords;
 use signet_jose::Algorithm;
 use signet_service::ChangeError;
 use signet_service::key_ring::rotation::Rotator;
@@ -191,12 +192,17 @@ async fn a_process_that_dies_with_the_lease_is_succeeded() {
 
 #[tokio::test]
 async fn a_rotator_looks_often_enough_for_what_is_configured() {
-    for (publish_ahead, interval) in [
-        (DAY, Duration::from_secs(2)),
-        (Duration::from_secs(20), Duration::from_secs(1)),
-        (Duration::from_millis(20), Duration::from_millis(50)),
-    ] {
-        let app = InProcess::uninitialised(&["a"], |settings| settings.keys.publish_ahead = publish_ahead).await;
+    for (publish_ahead, interval) in
+        [("1d", Duration::from_secs(2)), ("20s", Duration::from_secs(1)), ("1s", Duration::from_millis(50))]
+    {
+        let text = |text: &str| Some(text.to_owned());
+        let keys = KeyWords {
+            publish_ahead: text(publish_ahead),
+            jwks_max_age: text("1s"),
+            clock_skew: text("0s"),
+            ..KeyWords::default()
+        };
+        let app = InProcess::with(|setup| setup.document.keys = Some(keys)).await;
         assert_eq!(rotator(&app, "one").interval(), interval);
     }
 }

@@ -48,6 +48,7 @@ mod refresh;
 mod renewal;
 mod restoring;
 mod sessions;
+mod settings;
 mod sign_in;
 mod support;
 mod wrapped;

@@ -9,10 +9,10 @@ use signet_core::admin::{AUDIENCE, AdminScopes, Authority, OperatorKind};
 use signet_core::audit::RequestContext;
 use signet_core::keys::{KeyPurpose, OtpHash, Signer as _};
 use signet_core::mfa::UsedFactor;
-use signet_core::mfa::assurance::{AssurancePolicy, Requirement};
 use signet_core::mfa::enrolment::TotpParameters;
-use signet_core::oauth::{GrantType, RoleScopes};
+use signet_core::oauth::GrantType;
 use signet_core::secret::{SecretBytes, SecretText};
+use signet_core::settings::{PolicyWords, SettingsDocument};
 use signet_core::token::{AccessToken, PersonFacts};
 use signet_jose::VerifyingKey;
 use signet_service::ChangeError;
@@ -34,8 +34,9 @@ fn scopes(text: &str) -> BTreeSet<String> {
 async fn deployment() -> InProcess {
     let all = AdminScopes::all().to_string();
     let roles = [("reader", "read"), ("helpdesk", HELPDESK), ("chief", all.as_str())];
-    let roles: BTreeMap<_, _> = roles.into_iter().map(|(role, granted)| (role.to_owned(), scopes(granted))).collect();
-    InProcess::with(|settings| settings.role_scopes = RoleScopes::granting(roles)).await
+    let roles = roles.map(|(role, granted)| (role, granted.split_whitespace().collect::<Vec<_>>()));
+    let roles: Vec<(&str, &[&str])> = roles.iter().map(|(role, granted)| (*role, granted.as_slice())).collect();
+    InProcess::with(|setup| setup.roles(&roles)).await
 }
 
 /// A request of the help desk.
@@ -238,13 +239,16 @@ async fn a_sign_in_that_proves_too_little_is_no_operators() {
     let laptop = admin_client(&app, "laptop", GrantType::Password, "admin:users").await;
     let hal = person(&app, "hal", "helpdesk").await;
     let token = app.family(&laptop, &hal).await.access_token;
-    let stricter = app.another_process_with(|settings| {
-        let hardware = Requirement::read(["urn:signet:aal3"]).unwrap();
-        settings.assurance =
-            AssurancePolicy { clients: [("laptop".to_owned(), hardware)].into(), ..AssurancePolicy::default() };
-    });
-    let judged_there = stricter.issuer().operator_tokens.judge_token(token.expose(), None).await.unwrap();
-    assert!(matches!(judged_there, JudgedToken::TooWeak), "{judged_there:?}");
+    let clients = BTreeMap::from([("laptop".to_owned(), vec!["urn:signet:aal3".to_owned()])]);
+    app.state(SettingsDocument {
+        policy: Some(PolicyWords { clients, ..PolicyWords::default() }),
+        ..SettingsDocument::default()
+    })
+    .await;
+    let stricter = app.issuer.operator_tokens.judge_token(token.expose(), None).await.unwrap();
+    assert!(matches!(stricter, JudgedToken::TooWeak), "{stricter:?}");
+    let policy = Some(PolicyWords::default());
+    app.state(SettingsDocument { policy, ..SettingsDocument::default() }).await;
     // Nothing that is issued is by a password alone; one whose row said so would not be taken either.
     let now = app.now();
     let grant = Grant {

@@ -1,11 +1,10 @@
 //! Refresh tokens: each use spends one, a spent one that is shown again ends its family.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use signet_core::audit::RequestContext;
+use signet_core::oauth::OAuthError;
 use signet_core::oauth::grant::{RefreshRequest, TokenRequest};
-use signet_core::oauth::{OAuthError, RoleScopes};
 use signet_core::secret::SecretText;
 use signet_service::ChangeError;
 
@@ -142,8 +141,7 @@ async fn who_ends_a_family_and_who_can_not() {
 
 #[tokio::test]
 async fn a_refresh_has_the_roles_of_today_and_never_more_scopes_than_were_granted() {
-    let roles = BTreeMap::from([("reader".to_owned(), words(["read"])), ("admin".to_owned(), words(["write"]))]);
-    let app = InProcess::with(|settings| settings.role_scopes = RoleScopes::granting(roles)).await;
+    let app = InProcess::with(|setup| setup.roles(&[("reader", &["read"]), ("admin", &["write"])])).await;
     let (ann, client) = (app.person("ann").await, app.client("app").await);
     let accounts = &app.issuer.accounts;
     accounts.set_roles("ann", words(["reader", "admin"]), &context()).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use signet_core::audit::RequestContext;
-use signet_core::mfa::assurance::{AssurancePolicy, Requirement};
+use signet_core::settings::PolicyWords;
 use signet_service::sessions::{FRESH, IDLE, LONGEST};
 use signet_service::{ChangeError, SignInError};
 use signet_store::UserId;
@@ -150,10 +150,8 @@ async fn an_operator_sees_a_persons_sessions_and_ends_one_or_all() {
 /// A sign-in that the policy finds too weak begins nothing.
 #[tokio::test]
 async fn a_sign_in_that_is_too_weak_for_the_pages_begins_no_session() {
-    let everybody = Requirement::read(["webauthn"]).unwrap();
-    let app =
-        InProcess::with(|settings| settings.assurance = AssurancePolicy { everybody, ..AssurancePolicy::default() });
-    let app = app.await;
+    let policy = PolicyWords { require: vec!["webauthn".to_owned()], ..PolicyWords::default() };
+    let app = InProcess::with(|setup| setup.document.policy = Some(policy)).await;
     let ann = app.person("ann").await;
     let request = app.right(&ann).await;
     let refused = app.issuer.sessions.begin_session(&request, None, &HERE).await;

@@ -67,6 +67,9 @@ pub struct NewClient {
     /// The resource servers that its tokens are for, as absolute URLs; the issuer itself where there are none.
     #[serde(default)]
     pub audiences: BTreeSet<String>,
+    /// Whether a file states the client: `signet apply --prune` may remove such a one. Its secret is shown to nobody.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declared: bool,
 }
 
 /// What is to change of a client; what is absent stays. What was given before to a client that may have less now is not

@@ -63,7 +63,7 @@ pub enum NewFactor {
     Recovery(NewRecovery),
     /// A YubiKey's OTP slot with its own AES key; no cloud is asked.
     YubicoOtp(NewYubicoOtp),
-    /// A YubiKey's OTP slot whose AES key another validation server has (`mfa.yubico_validation`).
+    /// A YubiKey's OTP slot whose AES key another validation server has (`yubico_validation`).
     YubicoRemote(NewYubicoRemote),
     /// The key of a PIV card's slot 9a. What it must come with, `mfa.piv` says.
     Piv(NewPiv),

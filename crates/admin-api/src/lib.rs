@@ -19,6 +19,7 @@ pub mod otp_validation;
 mod page;
 mod problem;
 pub mod secret;
+pub mod settings;
 pub mod stock;
 pub mod users;
 

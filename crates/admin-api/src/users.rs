@@ -69,10 +69,13 @@ pub struct NewUser {
     #[serde(default)]
     #[schema(value_type = BTreeSet<Word>)]
     pub roles: BTreeSet<String>,
-    /// The password: at least 8 characters.
-    #[serde(with = "crate::secret")]
-    #[schema(value_type = String, format = Password, min_length = 8)]
-    pub password: SecretText,
+    /// The password: at least 8 characters. A user who is declared has none until an operator sets one.
+    #[serde(default, with = "crate::secret::optional", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Password, min_length = 8)]
+    pub password: Option<SecretText>,
+    /// Whether a file states the user: `signet apply --prune` may remove such a one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declared: bool,
 }
 
 /// What is to change of a user; what is absent stays.

@@ -106,6 +106,13 @@ impl AdminScopes {
         self.0.is_empty()
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        self.0.extend(others.0.iter().copied());
+        self
+    }
+
     /// Those of others that are not among these.
     pub fn lacks(&self, others: &Self) -> Self {
         Self(others.0.iter().copied().filter(|scope| !self.includes(*scope)).collect())

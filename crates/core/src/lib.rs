@@ -10,6 +10,7 @@
 //! | [`admin`] | who may do what as an operator |
 //! | [`audit`] | what a record says, how records are chained and checkpoints signed |
 //! | [`backup`] | what a backup's file says, and what is signed of it |
+//! | [`settings`], [`duration`] | what is set of a tenant, and what of it can't be |
 //! | [`row_keys`] | by which keys the store's rows are authenticated |
 //! | [`user_name`] | which names are one |
 //! | [`id`] | what an identifier can do |
@@ -23,12 +24,14 @@ pub mod admin;
 pub mod admission;
 pub mod audit;
 pub mod backup;
+pub mod duration;
 pub mod id;
 pub mod keys;
 pub mod mfa;
 pub mod oauth;
 pub mod random;
 pub mod row_keys;
+pub mod settings;
 pub mod token;
 pub mod token_files;
 pub mod user_name;

@@ -9,7 +9,11 @@ use signet_core::keys::SealedCopies;
 use signet_core::mfa::lockout::LockedAccount;
 use signet_core::mfa::password::{self, PasswordPolicy};
 use signet_core::secret::{SecretBytes, SecretText};
-use signet_store::{User, UserEdit, UserId};
+use signet_store::{RoleRequest, User, UserEdit, UserId};
+
+fn taken(user: User) -> ChangeError {
+    ChangeError::Taken { noun: "user", name: user.name }
+}
 
 module! {
     /// The users of a tenant, as operators see and change them.
@@ -28,36 +32,69 @@ impl Accounts {
         password: &SecretText,
         context: &RequestContext,
     ) -> Result<User, ChangeError> {
+        let (user, waiting) = self.new_user(name, roles, context).await?;
+        let user = User { password: Some(self.seal_password(&user.id, password).await?), ..user };
+        let added = self.users.add_user(&user, vec![self.user_added(&user, context)]).await?;
+        if added { self.with_waiting(user, waiting, context).await } else { Err(taken(user)) }
+    }
+
+    /// Adds a user whom a file states, without a password: an operator sets one before the first sign-in.
+    pub async fn declare_user(
+        &self,
+        name: &str,
+        roles: BTreeSet<String>,
+        context: &RequestContext,
+    ) -> Result<User, ChangeError> {
+        let (user, waiting) = self.new_user(name, roles, context).await?;
+        let added = self.users.declare_user(&user, vec![self.user_added(&user, context)]).await?;
+        if added { self.with_waiting(user, waiting, context).await } else { Err(taken(user)) }
+    }
+
+    /// A user without a password, and the roles that wait for another person.
+    async fn new_user(
+        &self,
+        name: &str,
+        roles: BTreeSet<String>,
+        context: &RequestContext,
+    ) -> Result<(User, Option<RoleRequest>), ChangeError> {
         check_name("user", name)?;
         check_words("role", &roles)?;
         self.rights.to_give_roles(&roles, context).await?;
         let waiting = self.given_roles.waiting(&BTreeSet::new(), &roles, context).await?;
         let roles = waiting.iter().fold(roles, |roles, waiting| &roles - &waiting.roles);
-        let id = UserId::new(self.ids.next());
         let user = User {
             tenant: self.settings.tenant.clone(),
-            password: Some(self.seal_password(&id, password).await?),
-            id,
+            password: None,
+            id: UserId::new(self.ids.next()),
             name: name.to_owned(),
             roles,
             enabled: true,
             credentials_version: 0,
             created_at: self.clock.now(),
         };
-        let told = AuditEvent {
-            roles: Some(user.roles.clone()),
-            after: Some(Box::new(facts(&user))),
-            ..self.user_changed(&user, Change::Added, context)
-        };
-        if !self.users.add_user(&user, vec![told]).await? {
-            return Err(ChangeError::Taken { noun: "user", name: name.to_owned() });
-        }
+        Ok((user, waiting))
+    }
+
+    async fn with_waiting(
+        &self,
+        user: User,
+        waiting: Option<RoleRequest>,
+        context: &RequestContext,
+    ) -> Result<User, ChangeError> {
         if let Some(waiting) = waiting {
             let edit =
                 UserEdit { roles: Some(user.roles.clone()), waiting: Some(Some(waiting)), ..UserEdit::default() };
             self.keep(&user, &edit, context).await?;
         }
         Ok(user)
+    }
+
+    fn user_added(&self, user: &User, context: &RequestContext) -> AuditEvent {
+        AuditEvent {
+            roles: Some(user.roles.clone()),
+            after: Some(Box::new(facts(user))),
+            ..self.user_changed(user, Change::Added, context)
+        }
     }
 
     /// The user of this name.
@@ -181,7 +218,7 @@ impl Accounts {
 
     /// Who has no tries left now, and at what.
     pub async fn locked_accounts(&self) -> Result<Vec<(LockedAccount, Option<User>)>, ChangeError> {
-        let (tenant, tries) = (&self.settings.tenant, self.settings.lockout.tries);
+        let (tenant, tries) = (&self.settings.tenant, self.settings.current().lockout.tries);
         let mut locked = Vec::new();
         for account in self.throttles.locked_accounts(tenant, self.clock.now(), tries).await? {
             let user = match &account.user {

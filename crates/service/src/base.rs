@@ -21,16 +21,16 @@ pub(crate) struct Base {
 
 impl Base {
     pub(crate) fn new(settings: Settings, ports: Ports) -> Self {
-        let directory = Directory::new(settings.tenant.clone(), ports.store.clone(), ports.key_admin.clone());
-        let directory = Arc::new(directory);
+        let settings = Arc::new(settings);
+        let directory = Arc::new(Directory::new(settings.clone(), ports.store.clone(), ports.key_admin.clone()));
         let audit = Arc::new(AuditTrail::new(&ports));
         let secret = Arc::new(DeploymentSecret::new(&ports, &directory));
         let transports = Arc::new(Transports::new(settings.tenant.clone(), &ports, &secret));
         let vault = Arc::new(EnvelopingVault::new(ports.vault.clone(), &transports));
         let ports = Ports { vault, ..ports };
         let ids = Arc::new(Ids::new(&ports));
-        let hashing = Arc::new(Hashing::new(settings.password_concurrency));
-        Self { ports, settings: Arc::new(settings), directory, audit, secret, transports, ids, hashing }
+        let hashing = Arc::new(Hashing::new(settings.process.password_concurrency));
+        Self { ports, settings, directory, audit, secret, transports, ids, hashing }
     }
 }
 
@@ -86,6 +86,7 @@ takings! { $
     rules: dyn signet_store::Rules = ports.store;
     secrets_at_rest: dyn signet_store::SecretsAtRest = ports.store;
     sessions: dyn signet_store::Sessions = ports.store;
+    setting_statements: dyn signet_store::SettingStatements = ports.store;
     stock: dyn signet_store::Stock = ports.store;
     store: dyn signet_store::Store = ports.store;
     throttles: dyn signet_store::Throttles = ports.store;

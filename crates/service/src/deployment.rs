@@ -88,7 +88,7 @@ impl Deployment {
         let issuer = Issuer::new(&base, &signatures, &reseal_state, &intake);
         let key_ring = KeyRing::new(&base, &members, &signatures);
         let balance = SignatureAccounts::new(&base, &ledger);
-        let initialisation = Initialisation::new(&base, &key_ring.maker);
+        let initialisation = Initialisation::new(&base, &key_ring.maker, &issuer.settings_registry);
         let resealing = Resealing::new(&base, &issuer.sign_in.decoys, &members, &reseal_state);
         let hsm_membership = HsmMembership::new(&base, &initialisation, &resealing, &signatures);
         let joining = NodeJoining::new(&base, &initialisation, &hsm_membership, &signatures);

@@ -1,6 +1,6 @@
-//! What is known of keys and clients without asking the store each time.
+//! What is known of keys, clients and settings without asking the store each time.
 //!
-//! A snapshot holds for one generation of the tenant's keys, and one of its clients. A success that was judged by a snapshot is
+//! A snapshot holds for one generation of the tenant's keys, one of its clients, and one of its settings. A success that was judged by a snapshot is
 //! confirmed by the generations that come back with the commit of its audit record; a failure is judged again by a fresh
 //! snapshot. So the server sees a change by another process or node at once, and a thousand tokens a second cost no reading.
 
@@ -10,10 +10,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-use signet_core::keys::{HsmKey, KeyAdmin, KeyPurpose, TenantId};
+use signet_core::keys::{HsmKey, KeyAdmin, KeyPurpose};
 use signet_core::oauth::{Client, ClientId};
 use signet_jose::{Algorithm, JwkSet, KeyId, VerifyingKey};
-use signet_store::{Generations, Store, StoreError};
+use signet_store::{Generations, Store, StoreError, StoreFailure};
+
+use crate::Settings;
+use crate::settings::registry::read_document;
 
 /// A signing key with its public half made ready to verify.
 pub struct RingKey {
@@ -36,9 +39,10 @@ pub struct Snapshot {
 const REMEMBERED_CLIENTS: usize = 10_000;
 
 impl Snapshot {
-    /// Whether it holds keys and clients of at least these generations.
+    /// Whether it holds what is of at least these generations.
     pub fn is_of(&self, generations: Generations) -> bool {
-        self.generations.keys >= generations.keys && self.generations.clients >= generations.clients
+        let Generations { keys, clients, settings, .. } = self.generations;
+        keys >= generations.keys && clients >= generations.clients && settings >= generations.settings
     }
 
     /// The token-signing keys that are published, the active ones among them.
@@ -69,7 +73,7 @@ impl Snapshot {
 
 /// Keeps the current [`Snapshot`].
 pub struct Directory {
-    tenant: TenantId,
+    settings: Arc<Settings>,
     store: Arc<dyn Store>,
     key_admin: Arc<dyn KeyAdmin>,
     snapshot: ArcSwapOption<Snapshot>,
@@ -78,8 +82,8 @@ pub struct Directory {
 
 impl Directory {
     /// A directory that has read nothing yet.
-    pub fn new(tenant: TenantId, store: Arc<dyn Store>, key_admin: Arc<dyn KeyAdmin>) -> Self {
-        Self { tenant, store, key_admin, snapshot: ArcSwapOption::empty(), loading: tokio::sync::Mutex::default() }
+    pub fn new(settings: Arc<Settings>, store: Arc<dyn Store>, key_admin: Arc<dyn KeyAdmin>) -> Self {
+        Self { settings, store, key_admin, snapshot: ArcSwapOption::empty(), loading: tokio::sync::Mutex::default() }
     }
 
     /// The snapshot that is at hand, perhaps of older generations.
@@ -101,7 +105,7 @@ impl Directory {
     /// The snapshot of the store's generations now.
     /// Errors: [`StoreError`] where the store can't be read.
     pub async fn fresh(&self) -> Result<Arc<Snapshot>, StoreError> {
-        let generations = self.store.generations(&self.tenant).await?;
+        let generations = self.store.generations(&self.settings.tenant).await?;
         self.of_generations(generations).await
     }
 
@@ -118,6 +122,8 @@ impl Directory {
             return Ok(snapshot);
         }
         // What is read after the generations may be newer than they are, never older.
+        let same_settings = before.as_ref().filter(|before| before.generations.settings >= generations.settings);
+        let has_same_settings = same_settings.is_some();
         let same_ring = before.filter(|before| before.generations.keys >= generations.keys);
         let snapshot = Arc::new(match same_ring {
             Some(before) => Snapshot {
@@ -133,14 +139,38 @@ impl Directory {
                 snapshot
             }
         });
+        if !has_same_settings {
+            self.read_settings(&snapshot).await?;
+        }
         self.snapshot.store(Some(snapshot.clone()));
         Ok(snapshot)
+    }
+
+    /// Goes by what is stated in the store.
+    /// Errors: what is stated can't be read, or is gone: whoever has a key to sign with has stated settings before.
+    async fn read_settings(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let refused = |failure: StoreFailure| failure.during("read the settings");
+        let Some(statement) = self.store.settings(&self.settings.tenant).await? else {
+            let gone = "the settings of the tenant are not in the store any more: somebody deleted them. Put a backup back (`signet restore`)";
+            return if snapshot.ring.is_empty() {
+                Ok(())
+            } else {
+                Err(refused(StoreFailure::Refused(gone.to_owned())))
+            };
+        };
+        let document = read_document(&statement).map_err(refused)?;
+        let settings = self.settings.judge(&document).map_err(|fault| {
+            let problem = format!("the settings of the tenant can't be used by this program: {fault}");
+            refused(StoreFailure::Refused(problem))
+        })?;
+        self.settings.go_by(settings);
+        Ok(())
     }
 
     fn assemble(&self, generations: Generations, keys: &[HsmKey]) -> Snapshot {
         let ready = |purpose: KeyPurpose| {
             keys.iter()
-                .filter(|key| key.purpose == purpose && key.tenant == self.tenant)
+                .filter(|key| key.purpose == purpose && key.tenant == self.settings.tenant)
                 .filter_map(|key| {
                     let verifying = VerifyingKey::new(key.public.clone()?);
                     Some(Arc::new(RingKey { key: key.clone(), verifying }))
@@ -162,7 +192,7 @@ impl Directory {
         if let Some(client) = known(id) {
             return Ok(Some(client));
         }
-        let Some(client) = self.store.client(&self.tenant, id).await? else { return Ok(None) };
+        let Some(client) = self.store.client(&self.settings.tenant, id).await? else { return Ok(None) };
         let client = Arc::new(client);
         let mut clients = snapshot.clients.lock();
         if clients.len() < REMEMBERED_CLIENTS {

@@ -233,6 +233,9 @@ pub enum JoinError {
 /// `init` failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InitialiseError {
+    /// The settings to begin with can't be so.
+    #[error("{0}")]
+    Settings(String),
     /// The HSM token under this name is another one than the deployment is bound to (its serial number differs).
     #[error(
         "the HSM token `{name}` has serial number {found}, but this deployment is bound to {expected}: the token was \

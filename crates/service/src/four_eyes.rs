@@ -78,12 +78,12 @@ impl FourEyes {
         if seen.as_ref().is_some_and(|rule| rule.holds) {
             return Ok(true);
         }
-        if !self.settings.four_eyes {
+        if !self.settings.process.four_eyes {
             return Ok(false);
         }
         if !self.two_could_approve().await? {
             tracing::error!(
-                "`mfa.four_eyes` is asked for and does not hold: it takes two persons whose roles grant admin:factors and who have a factor"
+                "`admin.four_eyes` is asked for and does not hold: it takes two persons whose roles grant admin:factors and who have a factor"
             );
             return Ok(false);
         }
@@ -114,7 +114,7 @@ impl FourEyes {
         let holds = self.four_eyes_hold().await?;
         let rule = self.rules.rule(NAME).await?;
         let lowering_asked_by = rule.and_then(|rule| rule.lowering_asked_by);
-        Ok(FourEyesState { holds, is_configured: self.settings.four_eyes, lowering_asked_by })
+        Ok(FourEyesState { holds, is_configured: self.settings.process.four_eyes, lowering_asked_by })
     }
 
     /// Has a person ask that the rule hold no more; the second one who does ends it.
@@ -125,8 +125,8 @@ impl FourEyes {
             let text = "the four-eyes rule is lowered by two persons with tokens of their own, and by no account";
             return Err(ChangeError::Forbidden(text.to_owned()));
         };
-        if self.settings.four_eyes {
-            let text = "this node's configuration asks for it: take `mfa.four_eyes` out there first, and start the server again";
+        if self.settings.process.four_eyes {
+            let text = "this node's configuration asks for it: take `admin.four_eyes` out there first, and start the server again";
             return Err(ChangeError::Conflict(text.to_owned()));
         }
         let seen = self.rules.rule(NAME).await?.filter(|rule| rule.holds);
@@ -163,7 +163,7 @@ impl FourEyes {
     }
 
     async fn could_approve(&self, user: &User) -> Result<bool, ChangeError> {
-        let has = self.settings.role_scopes.admin_scopes(&user.roles);
+        let has = self.settings.current().role_scopes.admin_scopes(&user.roles);
         if !user.enabled || !has.includes(AdminScope { noun: Noun::Factors, changes: true }) {
             return Ok(false);
         }

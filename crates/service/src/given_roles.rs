@@ -29,8 +29,9 @@ impl GivenRoles {
         roles: &BTreeSet<String>,
         context: &RequestContext,
     ) -> Result<Option<RoleRequest>, ChangeError> {
-        let grants_power =
-            |role: &&String| !self.settings.role_scopes.admin_scopes(&BTreeSet::from([(*role).clone()])).is_empty();
+        let grants_power = |role: &&String| {
+            !self.settings.current().role_scopes.admin_scopes(&BTreeSet::from([(*role).clone()])).is_empty()
+        };
         let roles: BTreeSet<String> = roles.difference(in_use).filter(grants_power).cloned().collect();
         if roles.is_empty() {
             return Ok(None);

@@ -16,6 +16,7 @@ use crate::operators::tokens::OperatorTokens;
 use crate::otp_validation::OtpValidation;
 use crate::person_grants::PersonGrants;
 use crate::sessions::BrowserSessions;
+use crate::settings::registry::SettingsRegistry;
 use crate::sign_in::matcher::CodeMatcher;
 use crate::sign_in::piv::PivCards;
 use crate::sign_in::security_keys::SecurityKeys;
@@ -28,6 +29,8 @@ use crate::{
 pub struct Issuer {
     /// The settings.
     pub settings: Arc<Settings>,
+    /// The settings, as operators state them.
+    pub settings_registry: Arc<SettingsRegistry>,
     /// What is known of the tenant's keys and clients.
     pub directory: Arc<Directory>,
     /// The users.
@@ -84,6 +87,7 @@ impl Issuer {
         let factors = Factors::new(base, &rights, &four_eyes, &accounts, &sign_in, &signed_state);
         Self {
             settings: base.settings.clone(),
+            settings_registry: SettingsRegistry::new(base, &rights, &four_eyes),
             directory: base.directory.clone(),
             clients: ClientRegistry::new(base, &rights),
             sessions: BrowserSessions::new(base, &sign_in, &rights),

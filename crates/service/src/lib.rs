@@ -74,7 +74,7 @@ pub use directory::Directory;
 pub use error::{ChangeError, InitialiseError, JoinError, MembershipError, SignInError, Unavailable};
 pub use issuer::{Issuer, Issuers};
 pub use ports::Ports;
-pub use settings::{KeySettings, Settings};
+pub use settings::{ProcessSettings, Settings};
 
 // What many modules name of one another.
 use accounts::Accounts;

@@ -117,7 +117,7 @@ impl Readiness {
         let Ok(snapshot) = self.directory.fresh().await else { return };
         for hsm in self.key_admin.tokens() {
             let is_recent = self.state.since_signature(&hsm).is_some_and(|since| since < TEST_AFTER);
-            let key = snapshot.active(self.settings.algorithm).find(|key| key.key.hsm == hsm);
+            let key = snapshot.active(self.settings.current().algorithm).find(|key| key.key.hsm == hsm);
             // A suspended token is tried when its time has come.
             let is_suspended = matches!(self.hsm_health.health(&hsm), TokenHealth::Suspended { .. });
             if let (false, false, Some(key)) = (is_recent, is_suspended, key)
@@ -181,7 +181,7 @@ impl Readiness {
         }
         let is_next = |snapshot: &Snapshot| {
             let of_token = |key: &&Arc<RingKey>| key.key.hsm == *hsm;
-            !snapshot.active(self.settings.algorithm).any(|key| of_token(&key))
+            !snapshot.active(self.settings.current().algorithm).any(|key| of_token(&key))
                 && snapshot.published().any(|key| of_token(&key))
         };
         if snapshot.is_some_and(is_next) {

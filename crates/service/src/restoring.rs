@@ -292,7 +292,7 @@ impl Restoring {
 
     /// For how long an access token may last that was issued before now.
     async fn longest_lifetime(&self, keys: &[HsmKey]) -> Result<Duration, ChangeError> {
-        let mut longest = self.settings.access_lifetime;
+        let mut longest = self.settings.current().access_lifetime;
         for key in keys.iter().filter(|key| key.purpose == KeyPurpose::TokenSigning) {
             longest = longest.max(self.keys.token_lifetime(&key.key_id).await?);
         }

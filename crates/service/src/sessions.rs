@@ -183,7 +183,7 @@ impl BrowserSessions {
 
     /// Refuses a session whose sign-in does not prove what the policy asks for, and audits it.
     async fn must_suffice(&self, session: &Session, told: &AuditEvent) -> Result<(), SignInError> {
-        if self.settings.assurance.admits_to_pages(proved(session)) {
+        if self.settings.current().assurance.admits_to_pages(proved(session)) {
             return Ok(());
         }
         let mut refused = told.clone().because(Reason::SignInTooWeak);

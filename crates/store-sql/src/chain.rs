@@ -271,6 +271,7 @@ pub(super) fn generations_of(rows: &[Row]) -> Result<Generations> {
             "clients" => generations.clients = value,
             "secrets" => generations.secrets = value,
             "members" => generations.members = value,
+            "settings" => generations.settings = value,
             _ => {}
         }
     }

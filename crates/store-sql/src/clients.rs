@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use super::SqlStore;
 use super::authority::{Fields, change, fields, find, insert, insertions, rows, selections};
 use super::engine::{Connection, Result, Row, ToValue as _, query};
-use super::grants;
 use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{array, joined, list, set as texts_of};
 use super::texts::texts;
+use super::{declared, grants};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::oauth::ClientAuthentication;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
-use signet_store::{Client, ClientId, Clients, GrantType, StoreError, StoreFailure};
+use signet_store::{Client, ClientId, Clients, DeclaredNoun, GrantType, StoreError, StoreFailure};
 
 selections! {
     BY_ID = "SELECT {clients} FROM clients WHERE tenant = $1 AND id = $2";
@@ -46,6 +46,14 @@ async fn add(client: &Client, connection: &mut Connection) -> Result<WriteOutcom
         .set("enabled", client.enabled)
         .set("created_at", client.created_at);
     Ok(WriteOutcome::renewed_if(insert(&ADD, row, vec![], connection).await?))
+}
+
+async fn declare(client: &Client, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let added = add(client, &mut *connection).await?;
+    if added.answer {
+        declared::mark(connection, &client.tenant, DeclaredNoun::Clients, client.id.as_str()).await?;
+    }
+    Ok(added)
 }
 
 async fn set_enabled(
@@ -105,6 +113,7 @@ async fn set((tenant, id): (&TenantId, &ClientId), fields: Fields, connection: &
 
 /// Refresh tokens go with their grants, by their foreign key.
 async fn remove((tenant, id): &(TenantId, ClientId), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    declared::forget(connection, tenant, DeclaredNoun::Clients, id.as_str()).await?;
     query(REMOVE_GRANTS).bind(tenant).bind(id).execute(&mut *connection).await?;
     let removed = query(REMOVE).bind(tenant).bind(id).execute(connection).await?;
     Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
@@ -144,6 +153,11 @@ impl Clients for SqlStore {
     async fn add_client(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let scope = changing(&client.tenant, &client.id);
         self.writer.change("add client", scope, client.clone(), audit, add).await
+    }
+
+    async fn declare_client(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
+        let scope = changing(&client.tenant, &client.id);
+        self.writer.change("declare client", scope, client.clone(), audit, declare).await
     }
 
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>, StoreError> {

@@ -27,6 +27,7 @@ mod ceremonies;
 mod chain;
 mod clients;
 pub mod copy;
+mod declared;
 pub mod engine;
 mod envelopes;
 mod factor_life;
@@ -59,6 +60,7 @@ pub mod schema;
 mod seals;
 mod secrets_at_rest;
 mod sessions;
+mod settings;
 mod sign_in;
 mod stock;
 pub mod tables;
@@ -304,6 +306,8 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         secrets_at_rest::TEXTS,
         sessions::TEXTS,
         stock::TEXTS,
+        declared::TEXTS,
+        settings::TEXTS,
         throttles::TEXTS,
         users::TEXTS,
         group::TEXTS,
@@ -347,6 +351,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         revocations::SELECTIONS,
         role_requests::SELECTIONS,
         rules::SELECTIONS,
+        settings::SELECTIONS,
         sessions::SELECTIONS,
         sign_in::SELECTIONS,
         stock::SELECTIONS,
@@ -362,6 +367,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         revocations::INSERTIONS,
         role_requests::INSERTIONS,
         rules::INSERTIONS,
+        settings::INSERTIONS,
         sessions::INSERTIONS,
         stock::INSERTIONS,
         users::INSERTIONS,

@@ -18,6 +18,7 @@ pub(super) enum Noun {
     Clients,
     Secrets,
     Members,
+    Settings,
 }
 
 impl Noun {
@@ -27,6 +28,7 @@ impl Noun {
             Self::Clients => "clients",
             Self::Secrets => "secrets",
             Self::Members => "members",
+            Self::Settings => "settings",
         }
     }
 }
@@ -70,7 +72,7 @@ impl Scope {
     /// The generation of a noun rises with this change: a tenant's, or that of the deployment where all tenants share it.
     pub(super) fn raising(mut self, tenant: &TenantId, noun: Noun) -> Self {
         let owner = match noun {
-            Noun::Keys | Noun::Clients => tenant.as_str(),
+            Noun::Keys | Noun::Clients | Noun::Settings => tenant.as_str(),
             Noun::Secrets | Noun::Members => DEPLOYMENT,
         };
         self = self.and_alone(Name::Generation(owner, noun));

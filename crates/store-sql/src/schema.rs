@@ -33,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "idempotency_keys", script: include_str!("migrations/0006_idempotency_keys.sql") },
     Migration { version: 7, name: "role_requests", script: include_str!("migrations/0007_role_requests.sql") },
     Migration { version: 8, name: "secret_renewals", script: include_str!("migrations/0008_secret_renewals.sql") },
+    Migration { version: 9, name: "settings", script: include_str!("migrations/0009_settings.sql") },
 ];
 
 impl Migration {

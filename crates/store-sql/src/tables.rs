@@ -140,6 +140,13 @@ tables! {
     restores InBackups [at] {
         at: Number
     }
+    settings InBackups Authority [tenant, stage] {
+        tenant: Text, stage: Text, document: Text, stated_by: Text, stated_at: Number,
+        version: Number, mac_key: Number beside, mac: Bytes beside
+    }
+    declared InBackups [tenant, noun, id] {
+        tenant: Text, noun: Text, id: Text
+    }
     rules InBackups Authority [name] {
         name: Text, holds: Number, lowering_asked_by: Text,
         version: Number, mac_key: Number beside, mac: Bytes beside

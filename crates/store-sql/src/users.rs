@@ -11,12 +11,12 @@ use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{fold, joined, set};
 use super::texts::texts;
-use super::{grants, role_requests, seals};
+use super::{declared, grants, role_requests, seals};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::user_name::compared_name;
 use signet_jose::clock::Timestamp;
-use signet_store::{FactorId, StoreError, User, UserEdit, UserId, Users};
+use signet_store::{DeclaredNoun, FactorId, StoreError, User, UserEdit, UserId, Users};
 
 /// Reads users, each in one row for every seal of the password.
 macro_rules! select_users {
@@ -73,6 +73,14 @@ async fn add(user: &User, connection: &mut Connection) -> Result<WriteOutcome<bo
         seals::add(connection, &user.tenant, seals::PASSWORD, user.id.as_str(), password).await?;
     }
     Ok(WriteOutcome::renewed(true))
+}
+
+async fn declare(user: &User, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let added = add(user, &mut *connection).await?;
+    if added.answer {
+        declared::mark(connection, &user.tenant, DeclaredNoun::Users, user.id.as_str()).await?;
+    }
+    Ok(added)
 }
 
 /// A user with what is set of them, and when.
@@ -161,6 +169,7 @@ fn next_version(user: &StoredRow) -> Result<Fields> {
 async fn remove((tenant, id): &(TenantId, UserId), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     seals::remove_of_factors(connection, tenant, id.as_str()).await?;
     seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
+    declared::forget(connection, tenant, DeclaredNoun::Users, id.as_str()).await?;
     let removed = query(REMOVE).bind(tenant).bind(id).execute(connection).await?;
     Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
 }
@@ -168,6 +177,13 @@ async fn remove((tenant, id): &(TenantId, UserId), connection: &mut Connection) 
 /// What a change of a user locks. Every grant, session and rotation of theirs rests on it.
 pub(super) fn changing(tenant: &TenantId, id: &UserId) -> Scope {
     Scope::alone(Name::User(tenant, id)).and_alone(Name::ManyGrants(tenant))
+}
+
+/// What a new user locks.
+fn adding(user: &User) -> Scope {
+    Scope::alone(Name::User(&user.tenant, &user.id))
+        .and_alone(Name::Once(&user.tenant, "user name", compared_name(&user.name).as_bytes()))
+        .raising(&user.tenant, Noun::Secrets)
 }
 
 fn user_of(row: &Row) -> Result<(User, SealedCopies)> {
@@ -194,10 +210,11 @@ pub(super) fn users_of(rows: &[Row]) -> Result<Vec<User>> {
 #[async_trait]
 impl Users for SqlStore {
     async fn add_user(&self, user: &User, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
-        let scope = Scope::alone(Name::User(&user.tenant, &user.id))
-            .and_alone(Name::Once(&user.tenant, "user name", compared_name(&user.name).as_bytes()))
-            .raising(&user.tenant, Noun::Secrets);
-        self.writer.change("add user", scope, user.clone(), audit, add).await
+        self.writer.change("add user", adding(user), user.clone(), audit, add).await
+    }
+
+    async fn declare_user(&self, user: &User, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
+        self.writer.change("declare user", adding(user), user.clone(), audit, declare).await
     }
 
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>, StoreError> {

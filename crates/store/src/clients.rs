@@ -14,6 +14,8 @@ use signet_jose::clock::Timestamp;
 pub trait Clients: Send + Sync {
     /// Adds a client; `false` where its name or id is taken.
     async fn add_client(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool>;
+    /// Adds a client that a file states, and that it does; `false` where the name is taken.
+    async fn declare_client(&self, client: &Client, audit: Vec<AuditEvent>) -> Result<bool>;
     /// The client of this id.
     async fn client(&self, tenant: &TenantId, id: &ClientId) -> Result<Option<Client>>;
     /// All clients by name, after `after`, at most `limit`.

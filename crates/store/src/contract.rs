@@ -8,7 +8,7 @@
 use super::{
     AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, IdempotencyKeys, Joins, Keys,
     Leases, Logins, Membership, Nodes, OtpValidation, RecoveryCodes, Renewals, Revocations, RoleRequests, Rules,
-    SecretsAtRest, Sessions, Stock, Throttles, Users,
+    SecretsAtRest, Sessions, SettingStatements, Stock, Throttles, Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -47,5 +47,6 @@ all_of!(
     RoleRequests,
     Rules,
     IdempotencyKeys,
+    SettingStatements,
     AuditLog,
 );

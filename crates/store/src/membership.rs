@@ -20,6 +20,8 @@ pub struct Generations {
     pub secrets: i64,
     /// Of the deployment's HSM tokens.
     pub members: i64,
+    /// Of what is set of the tenant.
+    pub settings: i64,
 }
 
 /// The deployment as a whole: its HSM tokens, and whether it can be written.

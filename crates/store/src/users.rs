@@ -27,6 +27,8 @@ pub trait Users: Send + Sync {
     /// Adds a user; `false` where the name is taken, in whatever spelling: names are compared by
     /// [`compared_name`](signet_core::user_name::compared_name).
     async fn add_user(&self, user: &User, audit: Vec<AuditEvent>) -> Result<bool>;
+    /// Adds a user whom a file states, and that it does; `false` where the name is taken.
+    async fn declare_user(&self, user: &User, audit: Vec<AuditEvent>) -> Result<bool>;
     /// The user of this name, however it is spelt.
     async fn user_by_name(&self, tenant: &TenantId, name: &str) -> Result<Option<User>>;
     /// The user of this id.

@@ -23,6 +23,7 @@ use crate::config::{Config, StoreConfig};
 use crate::server::api::{Tokens, diagnose};
 use crate::server::{self, Need, NodeHost, Runtime};
 use signet_admin_api::diagnosis::Findings;
+use signet_jose::Algorithm;
 use signet_service::directory::RingKey;
 
 #[derive(Debug, clap::Args)]
@@ -126,13 +127,13 @@ impl Doctor {
             findings.well("HSM", format!("all have logged in after {} ms", started.elapsed().as_millis()));
         }
         if answer > 0 {
-            // Rows are checked by it.
+            // What is read of the store from here on is checked.
             deployment.signet.open_secret().await;
         }
         findings.extend(diagnose(&deployment.api_state(Arc::new(NodeHost::of_a_command(deployment)))).await);
         if answer > 0 && !self.quick && findings.ok {
             let issuer = deployment.signet.issuer();
-            let algorithm = issuer.settings.algorithm;
+            let algorithm = issuer.settings.current().algorithm;
             let snapshot = issuer.directory.at_hand().await;
             let signing: Vec<Arc<RingKey>> =
                 snapshot.map_or_else(|_| Vec::new(), |snapshot| snapshot.active(algorithm).cloned().collect());
@@ -151,7 +152,8 @@ impl Doctor {
         // Each token is told of by itself below.
         let _ = group.ready_each(PATIENCE).await;
         let tokens = Tokens::ask(group.clone(), group.clone(), &[]).await;
-        tokens.examine(config.tokens.algorithm, findings);
+        // What `init` makes keys for where nothing else is stated.
+        tokens.examine(Algorithm::Es256, findings);
         group.shutdown().await;
     }
 }

@@ -82,7 +82,7 @@ pub(in crate::cli) enum Add {
         #[command(flatten)]
         key: YubicoKeyOptions,
     },
-    /// A YubiKey's OTP slot whose AES key another validation server has, e.g. YubiCloud (`mfa.yubico_validation`).
+    /// A YubiKey's OTP slot whose AES key another validation server has, e.g. YubiCloud (`yubico_validation`).
     YubicoRemote {
         /// The user's name.
         #[arg(long)]

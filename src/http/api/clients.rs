@@ -32,7 +32,7 @@ fn view(client: &oauth::Client, secret: Option<SecretText>) -> Client {
 
 /// With what may be misspelt of the scopes that people should get.
 fn noted(client: Client, api: &ApiState) -> Client {
-    let known = &api.issuer().settings.role_scopes;
+    let known = &api.issuer().settings.current().role_scopes;
     let is_for_people = client.grants.iter().any(|grant| grant == GrantType::Password.name());
     let notes = if is_for_people { notes::on_scopes(client.scope.split(' '), known) } else { Vec::new() };
     Client { notes, ..client }
@@ -68,13 +68,18 @@ pub(super) async fn add(
     Caller(caller): Caller,
     Body(new): Body<NewClient>,
 ) -> Result<Created<Client>, Refused> {
+    let is_declared = new.declared;
     let new = registry::NewClient {
         name: new.name,
         grants: grants(&new.grants)?,
         scopes: scopes(&new.scope),
         audiences: new.audiences,
     };
-    let (client, secret) = api.issuer().clients.add_client(new, &caller).await?;
+    let clients = &api.issuer().clients;
+    if is_declared {
+        return Ok(Created(noted(view(&clients.declare_client(new, &caller).await?, None), &api)));
+    }
+    let (client, secret) = clients.add_client(new, &caller).await?;
     Ok(Created(noted(view(&client, Some(secret)), &api)))
 }
 

@@ -146,7 +146,6 @@ async fn add_otp(api: &ApiState, user: &str, new: NewOtp, caller: &RequestContex
 }
 
 async fn add_piv(api: &ApiState, user: &str, new: NewPiv, caller: &RequestContext) -> Result<Enrolled, Refused> {
-    let trust = api.host.piv_trust().await.map_err(Refused::conflict)?;
     let text = |text: Option<String>| text.map(encoded).transpose();
     let offer = PivOffer {
         certificate: text(new.certificate)?,
@@ -154,7 +153,7 @@ async fn add_piv(api: &ApiState, user: &str, new: NewPiv, caller: &RequestContex
         attestation: text(new.attestation)?,
         intermediates: new.intermediates.into_iter().map(encoded).collect::<Result<_, _>>()?,
     };
-    let judged = piv_offer::judge(&offer, &trust, api.signet.now());
+    let judged = piv_offer::judge(&offer, &api.issuer().settings.current().piv, api.signet.now());
     let (key, attested) = judged.map_err(|fault| Refused::input(fault.to_string()))?;
     let label = new.label.unwrap_or_else(|| "piv".to_owned());
     let needs_touch = attested.as_ref().map(|attested| attested.needs_touch);

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use signet_core::keys::HsmName;
-use signet_core::mfa::piv_offer::PivTrust;
 
 /// The process on the node that answers: a server, or a command that is the node where none runs.
 #[async_trait]
@@ -14,10 +13,6 @@ pub trait Host: Send + Sync {
     /// Takes in an HSM token that the configuration names by now, as after SIGHUP, and waits a little for it.
     /// Errors: the HSM tokens stay as they are, and why.
     async fn take_in(&self, hsm: &HsmName) -> Result<(), String>;
-
-    /// What a PIV card's key must come with, by the configuration and the files that it names, as they are now.
-    /// Errors: a file can't be used, in words.
-    async fn piv_trust(&self) -> Result<PivTrust, String>;
 
     /// Adds the public halves of audit keys that were made just now to the file that this node judges the audit log by; gives its path.
     /// Errors: why it can't be written.

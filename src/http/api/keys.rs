@@ -28,7 +28,7 @@ fn view(key: &HsmKey, api: &ApiState) -> Key {
         until: key.state.until().map(|until| until.to_string()),
         created_at: key.created_at.to_string(),
         end: key.state.end().map(|end| end.name().to_owned()),
-        ends_at: stage_ends(key, &settings.keys, settings.algorithm)
+        ends_at: stage_ends(key, &settings.current().keys, settings.current().algorithm)
             .filter(|_| key.purpose == KeyPurpose::TokenSigning)
             .map(|ends| ends.to_string()),
         what_follows: what_follows(key, settings, now),
@@ -64,7 +64,7 @@ fn what_follows(key: &HsmKey, settings: &Settings, now: Timestamp) -> String {
         };
         return format!("was taken out of use at {since}, and stays in the HSM token for good{why}");
     }
-    let ends = stage_ends(key, &settings.keys, settings.algorithm);
+    let ends = stage_ends(key, &settings.current().keys, settings.current().algorithm);
     match (key.state, ends) {
         (KeyState::Next { published_at }, Some(from)) if from > now => {
             format!("has been published since {published_at}, and signs from {from} on, by the running server")
@@ -117,7 +117,7 @@ impl Wanted {
     fn read(asked: NewKey, api: &ApiState) -> Result<Self, Refused> {
         let algorithm = match &asked.algorithm {
             Some(name) => name.parse().map_err(|error| Refused::input(format!("`algorithm`: {error}")))?,
-            None => api.issuer().settings.algorithm,
+            None => api.issuer().settings.current().algorithm,
         };
         let bits = asked.bits.unwrap_or(DEFAULT_RSA_BITS);
         if ![2048, 3072, 4096].contains(&bits) {

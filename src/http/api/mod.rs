@@ -27,6 +27,7 @@ mod permission;
 mod preconditions;
 mod process;
 mod refusal;
+mod settings;
 mod stock;
 mod streamed;
 mod users;
@@ -46,6 +47,7 @@ use utoipa_axum::routes;
 
 use super::Limits;
 use signet_admin_api::{Problem, ProblemKind};
+use signet_core::settings::LONGEST_DOCUMENT;
 use signet_service::{Deployment, Issuer};
 
 pub use audit::{UNSIGNED_HEADER, keys_in, verification};
@@ -102,7 +104,7 @@ impl ApiState {
         (name = "hsm", description = "The HSM tokens that hold them"),
         (name = "custody", description = "Where every key lies and what it has signed"),
         (name = "nodes", description = "The machines whose servers share the store"),
-        (name = "settings", description = "Rules of the deployment"),
+        (name = "settings", description = "What is set of the tenant, and rules of the deployment"),
         (name = "audit", description = "The audit log"),
         (name = "backups", description = "Everything that must last"),
         (name = "health", description = "Whether all is well"),
@@ -157,7 +159,8 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(audit::rows))
         .routes(routes!(backups::make))
         .routes(routes!(diagnosis::show))
-        .merge(hsm_operations());
+        .merge(hsm_operations())
+        .merge(settings_operations());
     OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", operations)
 }
 
@@ -176,6 +179,16 @@ fn hsm_operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(hsm::seal))
         .routes(routes!(hsm::retire))
         .routes(routes!(hsm::allow_login))
+}
+
+/// Those on what is set of the tenant.
+fn settings_operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(settings::show, settings::state))
+        .routes(routes!(settings::proposal, settings::discard))
+        .routes(routes!(settings::approve))
+        .routes(routes!(settings::declared))
+        .layer(DefaultBodyLimit::max(LONGEST_DOCUMENT))
 }
 
 /// The router with all operations, and the document that describes it.

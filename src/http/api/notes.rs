@@ -16,7 +16,7 @@ pub(super) fn on_roles(roles: &BTreeSet<String>, known: &RoleScopes) -> Vec<Stri
     let unknown = roles.iter().filter(|role| !names.contains(&role.as_str()));
     let told = |role: &String| {
         let meant = meant(role, names.iter().copied());
-        format!("the role `{role}` is none of `[roles]`, and grants nothing{meant}")
+        format!("the role `{role}` is none of those that are set (`signet export`), and grants nothing{meant}")
     };
     unknown.map(told).collect()
 }
@@ -30,7 +30,7 @@ pub(super) fn on_scopes<'s>(scopes: impl Iterator<Item = &'s str>, known: &RoleS
     let names = known.known();
     let told = |scope: &str| {
         let meant = meant(scope, names.iter().map(String::as_str));
-        format!("no role of `[roles]` grants the scope `{scope}`, so that no person gets it{meant}")
+        format!("no role grants the scope `{scope}`, so that no person gets it{meant}")
     };
     let scopes = scopes.filter(|scope| !scope.is_empty() && !scope.starts_with("admin:"));
     scopes.filter(|scope| names.iter().all(|name| name != scope)).map(told).collect()

@@ -60,7 +60,16 @@ fn nobody() -> Refused {
 /// Puts who asks beside a request, and gives it an id.
 pub(super) async fn attach(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let request_id = state.issuer().ids.next();
-    let mut response = match who_asks(&state, request.headers(), request.extensions()).await {
+    // Rights are judged by what is set now, by whatever node; where that can't be read nothing is changed.
+    let is_known = match state.issuer().directory.fresh().await {
+        Err(error) if !request.method().is_safe() => Err(Refused::from(error)),
+        _ => Ok(()),
+    };
+    let asked = match is_known {
+        Ok(()) => who_asks(&state, request.headers(), request.extensions()).await,
+        Err(refused) => Err(refused),
+    };
+    let mut response = match asked {
         Ok(context) => {
             let context = RequestContext { request_id: Some(request_id.clone()), ..context };
             request.extensions_mut().insert(Caller(context));

@@ -64,8 +64,14 @@ pub(super) async fn add(
     Caller(caller): Caller,
     Body(new): Body<NewUser>,
 ) -> Result<Created<User>, Refused> {
-    let user = api.issuer().accounts.add_user(&new.name, new.roles, &new.password, &caller).await?;
-    let notes = notes::on_roles(&user.roles, &api.issuer().settings.role_scopes);
+    let accounts = &api.issuer().accounts;
+    let user = match (&new.password, new.declared) {
+        (None, true) => accounts.declare_user(&new.name, new.roles, &caller).await?,
+        (Some(password), false) => accounts.add_user(&new.name, new.roles, password, &caller).await?,
+        (None, false) => return Err(Refused::input("the body does not fit: missing field `password`")),
+        (Some(_), true) => return Err(Refused::input("a user who is declared has no `password` yet")),
+    };
+    let notes = notes::on_roles(&user.roles, &api.issuer().settings.current().role_scopes);
     let waiting = api.issuer().role_approval.role_request(&user).await?.map(|request| waiting(None, request));
     Ok(Created(User { notes, waiting, ..view(&user) }))
 }
@@ -89,7 +95,7 @@ pub(super) async fn change(
     Body(change): Body<UserChange>,
 ) -> Result<Json<User>, Refused> {
     let roles = change.roles.iter();
-    let notes = roles.flat_map(|roles| notes::on_roles(roles, &api.issuer().settings.role_scopes)).collect();
+    let notes = roles.flat_map(|roles| notes::on_roles(roles, &api.issuer().settings.current().role_scopes)).collect();
     let edit = UserEdit { roles: change.roles, enabled: change.enabled, waiting: None };
     api.issuer().accounts.change_user(&name, edit, &caller).await?;
     Ok(Json(User { notes, ..shown(&api, &name).await? }))

@@ -133,9 +133,9 @@ async fn a_code_and_a_signature_together_are_no_request_and_a_nonce_needs_a_clie
 /// A stage that trusts one key's root.
 fn trusting(key: &PivKey, more: &str) -> Stage {
     let section = format!("[mfa.piv]\nattestation_roots = [\"root.pem\"]\n{more}");
-    let server = Application::new(&section).serve();
-    // Read at enrolment, from the configuration's folder.
+    let server = Application::new("").serve();
     fs::write(server.folder().join("root.pem"), &key.root).unwrap();
+    server.state(&section);
     let app = server.add_client("app", "password,refresh_token", "read");
     Stage { server, app }
 }
@@ -247,9 +247,9 @@ async fn a_yubikeys_codes_and_its_piv_key_are_two_factors_of_one_serial_number()
 #[tokio::test]
 async fn a_key_waits_for_approval_and_proves_nothing_while_it_is_disabled_or_once_it_is_removed() {
     let key = PivKey::new();
-    let sections = format!("{ROLES}\n[mfa]\nfour_eyes = true\n[mfa.piv]\nattestation_roots = [\"root.pem\"]");
-    let server = Application::new(&sections).serve();
+    let server = Application::new(&format!("{ROLES}\n[admin]\nfour_eyes = true")).serve();
     fs::write(server.folder().join("root.pem"), &key.root).unwrap();
+    server.state("[mfa.piv]\nattestation_roots = [\"root.pem\"]");
     let app = server.add_client("app", "password,refresh_token", "read");
     let stage = Stage { server, app };
     let laptop = admin_client(&stage, "laptop");

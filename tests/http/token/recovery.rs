@@ -77,7 +77,7 @@ async fn a_replacement_holds_for_its_time_and_each_of_its_codes_once() {
 /// Under the four-eyes rule no operator alone makes a way in.
 #[tokio::test]
 async fn hazard_93_what_an_operator_adds_waits_for_another_persons_approval() {
-    let stage = Stage::new(&format!("{ROLES}\n[mfa]\nfour_eyes = true"));
+    let stage = Stage::new(&format!("{ROLES}\n[admin]\nfour_eyes = true"));
     let laptop = admin_client(&stage, "laptop");
     let (olga, petra) = (operator(&stage, "olga", "chief"), operator(&stage, "petra", "chief"));
     let (olga, petra) = (token(&stage, &laptop, &olga).await, token(&stage, &laptop, &petra).await);
@@ -138,7 +138,7 @@ async fn hazard_93_a_pending_factor_of_any_kind_is_told_and_written_down_as_such
     let stage = Application::new("");
     write_secret(&stage.folder().join("api.key"), "Eibja2kRFXXoW6hjZaiyBtWnCBA=");
     stage.reconfigure(
-        &format!("{ROLES}\n[mfa]\nfour_eyes = true\n[mfa.yubico_validation]\nurls = [\"http://127.0.0.1:9/verify\"]\nclient_id = \"1\"\n\
+        &format!("{ROLES}\n[admin]\nfour_eyes = true\n[yubico_validation]\nurls = [\"http://127.0.0.1:9/verify\"]\nclient_id = \"1\"\n\
          key_file = \"api.key\""),
     );
     for name in ["olga", "petra"] {

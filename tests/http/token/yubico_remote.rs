@@ -37,7 +37,7 @@ fn asking(urls: &[String]) -> (Stage, TestUser) {
     write_secret(&application.folder().join("yubico.key"), KEY);
     let urls = urls.iter().map(|url| format!("{url:?}")).collect::<Vec<_>>().join(", ");
     let section = format!(
-        "[mfa.yubico_validation]\nurls = [{urls}]\nclient_id = \"87\"\nkey_file = \"yubico.key\"\ntimeout = \"3s\"\n"
+        "[yubico_validation]\nurls = [{urls}]\nclient_id = \"87\"\nkey_file = \"yubico.key\"\ntimeout = \"3s\"\n"
     );
     application.reconfigure(&section);
     let server = application.serve();
@@ -216,7 +216,7 @@ async fn a_key_has_one_counter_wherever_it_is_known() {
         let output = stage.run_with(&[command, &named].concat(), &key.secret_hex());
         assert_eq!(output.code, Some(1), "{command:?}");
     }
-    let section = "[mfa.yubico_validation]\nurls = [\"http://example.com/\"]\nclient_id = \"87\"\nkey_file = \"k\"\n";
+    let section = "[yubico_validation]\nurls = [\"http://example.com/\"]\nclient_id = \"87\"\nkey_file = \"k\"\n";
     stage.reconfigure(section);
     let refused = stage.run(&["user", "list"]);
     assert!(refused.stderr.contains("mfa.yubico_validation.urls"));

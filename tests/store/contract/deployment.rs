@@ -2,7 +2,7 @@ use signet_core::audit::Event;
 use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, TokenInfo};
 use signet_core::secret::SecretHash;
 use signet_jose::{Jwk, KeyId};
-use signet_store::{AuditOnOutcome, Beside, Generations, Rule, Store};
+use signet_store::{AuditOnOutcome, Beside, DeclaredNoun, Generations, Rule, SettingStatement, Store};
 
 use crate::support::store::OwnChain as _;
 use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
@@ -151,4 +151,62 @@ pub(super) async fn a_rule_is_decided_by_what_was_seen_of_it(store: &dyn Store) 
     }
     assert_eq!(store.rule("four_eyes").await.unwrap(), Some(asked));
     assert_eq!(store.rule("another").await.unwrap(), None);
+}
+
+fn statement(document: &str) -> SettingStatement {
+    SettingStatement { document: document.to_owned(), stated_by: Some("ann".to_owned()), stated_at: now() }
+}
+
+pub(super) async fn settings_are_stated_while_those_that_were_seen_hold(store: &dyn Store) {
+    let (first, second, third) = (statement("{}"), statement("{\"a\":1}"), statement("{\"a\":2}"));
+    assert_eq!(store.settings(&tenant()).await.unwrap(), None);
+    let before = store.generations(&tenant()).await.unwrap().settings;
+    for (seen, stated, holds) in [
+        (Some(&second), &first, false),
+        (None, &first, true),
+        (None, &second, false),
+        (Some(&first), &second, true),
+        (Some(&first), &third, false),
+    ] {
+        assert_eq!(store.state_settings(&tenant(), seen, stated, vec![]).await.unwrap(), holds, "{seen:?} {stated:?}");
+    }
+    assert_eq!(store.settings(&tenant()).await.unwrap(), Some(second));
+    assert_eq!(store.settings(&TenantId::new("another")).await.unwrap(), None);
+    let after = store.generations(&tenant()).await.unwrap().settings;
+    assert!(after > before, "whoever remembers them hears of it");
+}
+
+pub(super) async fn proposed_settings_wait_until_they_hold_or_are_taken_back(store: &dyn Store) {
+    let (first, second) = (statement("{\"a\":1}"), statement("{\"a\":2}"));
+    let propose = async |seen: Option<&SettingStatement>, proposed: Option<&SettingStatement>| {
+        store.propose_settings(&tenant(), seen, proposed, vec![]).await.unwrap()
+    };
+    assert!(propose(None, Some(&first)).await && !propose(None, Some(&second)).await);
+    assert!(propose(Some(&first), Some(&second)).await);
+    assert_eq!(store.proposed_settings(&tenant()).await.unwrap(), Some(second.clone()));
+    assert_eq!(store.settings(&tenant()).await.unwrap(), None, "they hold for nobody yet");
+    assert!(propose(Some(&second), None).await);
+    assert_eq!(store.proposed_settings(&tenant()).await.unwrap(), None);
+    assert!(propose(None, Some(&first)).await);
+    assert!(store.state_settings(&tenant(), None, &first, vec![]).await.unwrap());
+    assert_eq!(store.proposed_settings(&tenant()).await.unwrap(), None, "what holds waits no more");
+}
+
+pub(super) async fn what_a_file_stated_is_known_until_it_is_removed(store: &dyn Store) {
+    let declared = async |noun, after: Option<&str>| store.declared(&tenant(), noun, after, 1).await.unwrap();
+    for name in ["a", "b"] {
+        assert!(store.declare_user(&user(name), vec![]).await.unwrap());
+        assert!(store.declare_client(&client(name), vec![]).await.unwrap());
+    }
+    assert!(!store.declare_user(&user("a"), vec![]).await.unwrap());
+    assert!(store.add_user(&user("c"), vec![]).await.unwrap() && store.add_client(&client("c"), vec![]).await.unwrap());
+    let (a, b) = (user("a").id, user("b").id);
+    assert_eq!(declared(DeclaredNoun::Users, None).await, [a.as_str()]);
+    assert_eq!(declared(DeclaredNoun::Users, Some(a.as_str())).await, [b.as_str()]);
+    assert_eq!(declared(DeclaredNoun::Users, Some(b.as_str())).await, [""; 0], "c was added by a person");
+    assert!(store.remove_user(&tenant(), &a, vec![]).await.unwrap());
+    assert_eq!(declared(DeclaredNoun::Users, None).await, [b.as_str()]);
+    let (a, b) = (client("a").id, client("b").id);
+    assert!(store.remove_client(&tenant(), &a, vec![]).await.unwrap());
+    assert_eq!(declared(DeclaredNoun::Clients, None).await, [b.as_str()]);
 }

@@ -80,7 +80,7 @@ async fn what_can_not_be_a_factor_is_refused() {
     let missing = maker.enrol_totp("nobody", "phone", TotpParameters::DEFAULT, &context()).await;
     assert_eq!(missing.unwrap_err(), ChangeError::Missing { noun: "user", name: "nobody".to_owned() });
     let nobody_verifies = maker.enrol_yubico_remote("ann", "key", "cccccc", &context()).await;
-    assert!(matches!(nobody_verifies, Err(ChangeError::Conflict(text)) if text.contains("mfa.yubico_validation")));
+    assert!(matches!(nobody_verifies, Err(ChangeError::Conflict(text)) if text.contains("yubico_validation")));
     assert!(app.details("factor.changed").await.is_empty());
 }
 

@@ -1,10 +1,9 @@
 //! Security keys: enrolled by their owner, shown beside the password or alone.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use signet_core::audit::RequestContext;
-use signet_core::mfa::webauthn::{PATIENCE, RelyingParty};
+use signet_core::mfa::webauthn::PATIENCE;
 use signet_core::secret::SecretText;
 use signet_service::SignInError;
 use signet_service::factors::own::SelfServiceError;
@@ -19,9 +18,7 @@ const HERE: RequestContext = RequestContext::NONE;
 const ORIGIN: &str = "https://signet.example";
 
 async fn stage() -> (InProcess, Person) {
-    let origin = ORIGIN.parse().unwrap();
-    let party = Arc::new(RelyingParty::new("signet.example", "Signet", &[origin], None).unwrap());
-    let app = InProcess::with(|settings| settings.webauthn = Some(party)).await;
+    let app = InProcess::new().await;
     let ann = app.person("ann").await;
     (app, ann)
 }

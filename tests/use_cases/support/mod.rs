@@ -31,18 +31,17 @@ use std::time::Duration;
 use serde_json::Value;
 use signet_core::audit::NodeId;
 use signet_core::audit::RequestContext;
-use signet_core::keys::{HsmName, TenantId};
-use signet_core::mfa::{AssurancePolicy, Lockout};
-use signet_core::oauth::RoleScopes;
-use signet_jose::Algorithm;
+use signet_core::keys::HsmName;
+use signet_core::settings::{KeyWords, RoleWords, SettingsDocument};
 use signet_jose::clock::{Clock as _, Timestamp};
 use signet_service::sign_in::validation_servers::ValidationServers;
-use signet_service::{Deployment, Issuer, KeySettings, Ports, Settings};
+use signet_service::{Deployment, Issuer, Ports, ProcessSettings, Settings};
 use signet_store::{SecretsAtRest as _, StoreError, StoreFailure};
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+use url::Url;
 
 use self::hand::{HandClock, SeededRandom};
 use self::hsm::SoftwareHsms;
@@ -58,7 +57,7 @@ pub(crate) struct InProcess {
     pub(crate) store: Arc<SqlStore>,
     pub(crate) hsms: Arc<SoftwareHsms>,
     clock: Arc<HandClock>,
-    settings: Settings,
+    setup: Setup,
     folder: tempfile::TempDir,
     /// Whether the test writes rows past the codec.
     is_forged: AtomicBool,
@@ -71,7 +70,7 @@ impl InProcess {
     }
 
     /// With other settings.
-    pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Setup)) -> Self {
         let app = Self::uninitialised(&["a"], change).await;
         app.initialise().await;
         app
@@ -94,7 +93,7 @@ impl InProcess {
     }
 
     /// Without any key yet.
-    pub(crate) async fn uninitialised(names: &[&str], change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn uninitialised(names: &[&str], change: impl FnOnce(&mut Setup)) -> Self {
         Self::asking(names, change, Arc::default()).await
     }
 
@@ -107,7 +106,7 @@ impl InProcess {
 
     async fn asking(
         names: &[&str],
-        change: impl FnOnce(&mut Settings),
+        change: impl FnOnce(&mut Setup),
         validation_servers: Arc<Option<ValidationServers>>,
     ) -> Self {
         let folder = in_memoryfolder();
@@ -121,11 +120,11 @@ impl InProcess {
         };
         let store = signet_store_sqlite::open(options, node(), clock.clone()).await.unwrap();
         let hsms = Arc::new(SoftwareHsms::new(names, clock.clone()));
-        let mut settings = settings();
-        change(&mut settings);
-        let signet = Deployment::new(settings.clone(), Ports { validation_servers, ..ports(&store, &hsms, &clock, 0) });
+        let mut setup = Setup::default();
+        change(&mut setup);
+        let signet = Deployment::new(setup.settings(), Ports { validation_servers, ..ports(&store, &hsms, &clock, 0) });
         let issuer = signet.issuer().clone();
-        Self { signet, issuer, store, hsms, clock, settings, folder, is_forged: AtomicBool::new(false) }
+        Self { signet, issuer, store, hsms, clock, setup, folder, is_forged: AtomicBool::new(false) }
     }
 
     /// Writes to the database past the codec.
@@ -137,25 +136,30 @@ impl InProcess {
     }
 
     pub(crate) async fn initialise(&self) {
-        self.signet.initialisation.initialise(&context(), &|_| {}).await.unwrap();
+        self.signet.initialisation.initialise(&self.setup.document, &context(), &|_| {}).await.unwrap();
     }
 
     /// Another process of the same deployment, or this one after a restart: it knows what the store knows.
     pub(crate) fn another_process(&self) -> Arc<Deployment> {
-        deployment(&self.settings, &self.store, &self.hsms, &self.clock, 1)
+        deployment(&self.setup, &self.store, &self.hsms, &self.clock, 1)
     }
 
     /// Another process, as it is configured later.
-    pub(crate) fn another_process_with(&self, change: impl FnOnce(&mut Settings)) -> Arc<Deployment> {
-        let mut settings = self.settings.clone();
-        change(&mut settings);
-        deployment(&settings, &self.store, &self.hsms, &self.clock, 1)
+    pub(crate) fn another_process_with(&self, change: impl FnOnce(&mut Setup)) -> Arc<Deployment> {
+        let mut setup = self.setup.clone();
+        change(&mut setup);
+        deployment(&setup, &self.store, &self.hsms, &self.clock, 1)
+    }
+
+    /// States settings, as an operator.
+    pub(crate) async fn state(&self, document: SettingsDocument) {
+        self.issuer.settings_registry.state_settings(document, &context()).await.unwrap();
     }
 
     /// Another node over the same store.
     pub(crate) async fn another_node(&self, id: &str) -> (Arc<Deployment>, Arc<SqlStore>) {
         let store = self.another_store(id).await;
-        let signet = deployment(&self.settings, &store, &self.hsms, &self.clock, 2);
+        let signet = deployment(&self.setup, &store, &self.hsms, &self.clock, 2);
         signet.open_secret().await;
         (signet, store)
     }
@@ -177,13 +181,13 @@ impl InProcess {
         let hsms = Arc::new(SoftwareHsms::new(&[name], self.clock.clone()));
         hsms.take_envelopes();
         let seed = name.bytes().fold(3, u8::wrapping_add);
-        OwnTokenNode { signet: deployment(&self.settings, &store, &hsms, &self.clock, seed), store, hsms }
+        OwnTokenNode { signet: deployment(&self.setup, &store, &hsms, &self.clock, seed), store, hsms }
     }
 
     /// The node as it starts again.
     pub(crate) async fn started_again(&self, node: &OwnTokenNode, name: &str) -> OwnTokenNode {
         let (store, hsms) = (self.another_store(&format!("node of {name}")).await, node.hsms.clone());
-        OwnTokenNode { signet: deployment(&self.settings, &store, &hsms, &self.clock, 9), store, hsms }
+        OwnTokenNode { signet: deployment(&self.setup, &store, &hsms, &self.clock, 9), store, hsms }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -276,13 +280,13 @@ fn reasons_of(records: &[Value], event: &str) -> Vec<String> {
 }
 
 fn deployment(
-    settings: &Settings,
+    setup: &Setup,
     store: &Arc<SqlStore>,
     hsms: &Arc<SoftwareHsms>,
     clock: &Arc<HandClock>,
     seed: u8,
 ) -> Arc<Deployment> {
-    Deployment::new(settings.clone(), ports(store, hsms, clock, seed))
+    Deployment::new(setup.settings(), ports(store, hsms, clock, seed))
 }
 
 fn ports(store: &Arc<SqlStore>, hsms: &Arc<SoftwareHsms>, clock: &Arc<HandClock>, seed: u8) -> Ports {
@@ -303,30 +307,38 @@ fn in_memoryfolder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// What a configuration without any line of its own comes to, but for the issuer.
-pub(crate) fn settings() -> Settings {
-    const MINUTE: Duration = Duration::from_secs(60);
-    const DAY: Duration = Duration::from_hours(24);
-    Settings {
-        tenant: TenantId::default_tenant(),
-        issuer: ISSUER.to_owned(),
-        algorithm: Algorithm::Es256,
-        access_lifetime: 5 * MINUTE,
-        refresh_lifetime: 30 * DAY,
-        refresh_retry_window: Duration::from_secs(10),
-        role_scopes: RoleScopes::claims_only(),
-        assurance: AssurancePolicy::default(),
-        keys: KeySettings {
-            rotate_every: Some(90 * DAY),
-            publish_ahead: DAY,
-            jwks_max_age: 5 * MINUTE,
-            clock_skew: MINUTE,
-        },
-        otp_issuer: "Signet".to_owned(),
-        lockout: Lockout::DEFAULT,
-        password_concurrency: 1,
-        webauthn: None,
-        four_eyes: false,
+/// What a test sets up otherwise than a deployment without a line of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    /// What the deployment begins with.
+    pub(crate) document: SettingsDocument,
+    /// `admin.four_eyes` of the processes.
+    pub(crate) four_eyes: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let text = |text: &str| Some(text.to_owned());
+        let keys = KeyWords { publish_ahead: text("1d"), clock_skew: text("1m"), ..KeyWords::default() };
+        Self { document: SettingsDocument { keys: Some(keys), ..SettingsDocument::default() }, four_eyes: false }
+    }
+}
+
+impl Setup {
+    /// What roles grant.
+    pub(crate) fn roles(&mut self, roles: &[(&str, &[&str])]) {
+        let list = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let roles = roles.iter().map(|(role, scopes)| ((*role).to_owned(), list(scopes))).collect();
+        self.document.roles = Some(RoleWords::Granting(roles));
+    }
+
+    fn settings(&self) -> Settings {
+        let process = ProcessSettings {
+            four_eyes: self.four_eyes,
+            password_concurrency: 1,
+            longest_token: Duration::from_hours(24),
+        };
+        Settings::of_default_tenant(ISSUER, &Url::parse(ISSUER).unwrap(), process).unwrap()
     }
 }
 

@@ -47,6 +47,8 @@ words! {
         ServerStopped = "server.stopped",
         /// It was decided whether a rule of the deployment holds.
         RuleDecided = "rule.decided",
+        /// Settings of a tenant were stated, approved or taken back; the detail says each with what was and what is.
+        SettingsStated = "settings.stated",
         /// A renewed TLS certificate was read while the server ran: served, or refused and the one before served on.
         CertificateRead = "certificate.read",
         /// The store was closed, to be copied to another one.

@@ -113,7 +113,7 @@ impl Since {
                 let (tenant, jti) = (record.tenant.clone(), record.jti.clone());
                 self.revoked_tokens.extend(jti.map(|jti| RevokedToken { tenant, jti, at }));
             }
-            Event::NodeRetired | Event::HsmRetired | Event::RuleDecided => self.other(record),
+            Event::NodeRetired | Event::HsmRetired | Event::RuleDecided | Event::SettingsStated => self.other(record),
             Event::StockChanged if record.change == Some(Change::Removed) => self.other(record),
             _ => {}
         }

@@ -91,8 +91,8 @@ impl ClientAuthenticator {
         Ok(told.map_err(Unavailable::from)?)
     }
 
-    /// Whether what was judged by a snapshot still holds at the generations of a commit: the same client, unchanged,
-    /// and a key that still signs, or that another one took over from and that stays published for as long as the token
+    /// Whether what was judged by a snapshot still holds at the generations of a commit: the same settings, the same client,
+    /// unchanged, and a key that still signs, or that another one took over from and that stays published for as long as the token
     /// lasts.
     pub(crate) async fn still_holds(
         &self,
@@ -105,9 +105,12 @@ impl ClientAuthenticator {
             return Ok(true);
         }
         let fresh = self.directory.of_generations(generations).await.map_err(Unavailable::from)?;
+        if known.snapshot.generations.settings < fresh.generations.settings {
+            return Ok(false);
+        }
         let client = self.directory.client(&fresh, known.id()).await.map_err(Unavailable::from)?;
         let same_client = client.is_some_and(|client| *client == *known.authenticated.client());
-        let needed_until = expires_at.plus(self.settings.keys.verifier_margin());
+        let needed_until = expires_at.plus(self.settings.current().keys.verifier_margin());
         let key_signs = fresh.by_id(&key.key.key_id).is_some_and(|key| key.key.state.covers(needed_until));
         Ok(same_client && key_signs)
     }

@@ -62,6 +62,10 @@ impl ClientEdit {
     }
 }
 
+fn taken(client: Client) -> ChangeError {
+    ChangeError::Taken { noun: "client", name: client.name }
+}
+
 module! {
     /// The OAuth clients of a tenant, as operators see and change them.
     pub struct ClientRegistry {
@@ -77,6 +81,25 @@ impl ClientRegistry {
         new: NewClient,
         context: &RequestContext,
     ) -> Result<(Client, SecretText), ChangeError> {
+        let (client, secret) = self.new_client(new, context).await?;
+        let told = self.client_added(&client, context);
+        let added = self.clients.add_client(&client, vec![told]).await?;
+        if added { Ok((client, secret)) } else { Err(taken(client)) }
+    }
+
+    /// Adds a client that a file states. Nobody is shown its secret: an operator renews it for whoever is to use the client.
+    pub async fn declare_client(&self, new: NewClient, context: &RequestContext) -> Result<Client, ChangeError> {
+        let (client, _) = self.new_client(new, context).await?;
+        let told = self.client_added(&client, context);
+        let added = self.clients.declare_client(&client, vec![told]).await?;
+        if added { Ok(client) } else { Err(taken(client)) }
+    }
+
+    fn client_added(&self, client: &Client, context: &RequestContext) -> AuditEvent {
+        AuditEvent { after: Some(Box::new(facts(client))), ..self.client_changed(client, Change::Added, context) }
+    }
+
+    async fn new_client(&self, new: NewClient, context: &RequestContext) -> Result<(Client, SecretText), ChangeError> {
         check_name("client", &new.name)?;
         check_words("scope", &new.scopes)?;
         if new.grants.is_empty() {
@@ -98,15 +121,7 @@ impl ClientRegistry {
             enabled: true,
             created_at: self.clock.now(),
         };
-        let told = AuditEvent {
-            after: Some(Box::new(facts(&client))),
-            ..self.client_changed(&client, Change::Added, context)
-        };
-        if self.clients.add_client(&client, vec![told]).await? {
-            Ok((client, secret))
-        } else {
-            Err(ChangeError::Taken { noun: "client", name: client.name })
-        }
+        Ok((client, secret))
     }
 
     /// The client of this name or id.

@@ -105,7 +105,7 @@ impl FactorMaker {
         let account = user.name.replace(':', " ");
         let detail = new.detail();
         let secret = new.secret.unwrap_or_else(|| new.parameters.fresh_secret(self.random.as_ref()));
-        let enrolment = Enrolment::of(&self.settings.otp_issuer, &account, detail.clone(), secret)
+        let enrolment = Enrolment::of(&self.settings.current().otp_issuer, &account, detail.clone(), secret)
             .map_err(|error| ChangeError::Input(error.to_string()))?;
         let factor = NewFactor { label: &new.label, serial: new.serial, detail };
         let factor = self.enrol(&user, factor, &enrolment.secret, context).await?;
@@ -241,7 +241,7 @@ impl FactorMaker {
         context: &RequestContext,
     ) -> Result<Factor, ChangeError> {
         if self.validation_servers.is_none() {
-            let text = "no server is configured that could verify it: `mfa.yubico_validation` names them";
+            let text = "no server is configured that could verify it: `yubico_validation` names them";
             return Err(ChangeError::Conflict(text.to_owned()));
         }
         let public_id = kept_public_id(public_id)?;

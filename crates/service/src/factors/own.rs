@@ -245,7 +245,7 @@ impl OwnFactors {
     /// A TOTP of the commonest parameters: with this secret, or a fresh one.
     fn totp_of(&self, live: &LiveSession, secret: Option<SecretBytes>) -> Result<Enrolment, SelfServiceError> {
         // A colon would end the label's first part in an otpauth URI.
-        let (issuer, account) = (&self.settings.otp_issuer, live.user.name.replace(':', " "));
+        let (issuer, account) = (&self.settings.current().otp_issuer, live.user.name.replace(':', " "));
         let parameters = TotpParameters::DEFAULT;
         let detail = FactorDetail::Totp(parameters.state(ClockProfile::default()));
         let secret = secret.unwrap_or_else(|| parameters.fresh_secret(self.random.as_ref()));

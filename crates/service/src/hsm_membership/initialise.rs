@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::KeyMaker;
 use crate::error::InitialiseError;
 use crate::key_ring::key_maker::KeyRequest;
+use crate::settings::registry::SettingsRegistry;
 use signet_core::audit::{AuditEvent, Event, Outcome, RequestContext};
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose, KeyState, SealMode, TokenReport};
+use signet_core::settings::SettingsDocument;
 use signet_jose::{Algorithm, KeyId};
 use signet_store::{Beside, StoreError};
 
@@ -45,15 +47,16 @@ module! {
     /// Makes the keys of a deployment and binds it to its HSM tokens.
     pub struct Initialisation {
         takes clock, directory, key_admin, settings, keys, membership, secret, transports;
-        calls key_maker: KeyMaker;
+        calls key_maker: KeyMaker, stating: SettingsRegistry;
     }
 }
 
 impl Initialisation {
-    /// Makes what is missing; `progress` is told of each key before it is made.
+    /// Makes what is missing, the settings of `founding` where none were ever stated; `progress` is told of each key before it is made.
     /// Errors: [`InitialiseError`]: what was made before stays, and doing it again goes on from there.
     pub async fn initialise(
         &self,
+        founding: &SettingsDocument,
         context: &RequestContext,
         progress: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Vec<InitialisedKey>, InitialiseError> {
@@ -88,6 +91,8 @@ impl Initialisation {
         }
         self.directory.fresh().await?;
         self.secret.prepare_deployment_secret().await;
+        // Whoever finds a key to sign with finds what it signs by.
+        self.stating.found(founding, context).await.map_err(|error| InitialiseError::Settings(error.to_string()))?;
         for (hsm, report) in &reports {
             keys.extend(self.ensure_keys(hsm, entry, &SIGNING, report, context, progress).await?);
         }
@@ -112,7 +117,7 @@ impl Initialisation {
         for purpose in purposes.iter().copied() {
             if is_needed(purpose, report) {
                 let algorithm = match purpose {
-                    KeyPurpose::TokenSigning => Some(self.settings.algorithm),
+                    KeyPurpose::TokenSigning => Some(self.settings.current().algorithm),
                     KeyPurpose::AuditSigning => report.algorithms.first().copied(),
                     // What it is in the store: a pair of P-256. It signs nothing.
                     KeyPurpose::Transport => Some(Algorithm::Es256),

@@ -240,7 +240,7 @@ impl HsmMembership {
             let (other, serial) = (member.name.clone(), token.serial.clone());
             return Err(MembershipError::SameToken { name: hsm.clone(), other, serial });
         }
-        let algorithm = self.settings.algorithm;
+        let algorithm = self.settings.current().algorithm;
         if !report.algorithms.contains(&algorithm) {
             let offered = report.algorithms.iter().copied().map(Algorithm::name).collect::<Vec<_>>().join(", ");
             return Err(MembershipError::NoAlgorithm { name: hsm.clone(), algorithm: algorithm.name(), offered });
@@ -294,7 +294,7 @@ impl HsmMembership {
         self.refuse_sealed_alone(hsm, others).await?;
         let snapshot = self.directory.fresh().await?;
         let mut why = "they have no active signing key".to_owned();
-        for key in snapshot.active(self.settings.algorithm).filter(|key| others.contains(&&key.key.hsm)) {
+        for key in snapshot.active(self.settings.current().algorithm).filter(|key| others.contains(&&key.key.hsm)) {
             match self.signatures.test_key(key).await {
                 Ok(()) => return Ok(()),
                 Err(error) => why = format!("{}: {error}", key.key.hsm),
@@ -317,12 +317,12 @@ impl HsmMembership {
 
     async fn mark_retired(&self, hsm: &HsmName, context: &RequestContext) -> Result<(), MembershipError> {
         let now = self.clock.now();
-        let mut longest = self.settings.access_lifetime;
+        let mut longest = self.settings.current().access_lifetime;
         for key in self.keys.keys().await?.iter().filter(|key| key.hsm == *hsm && key.state.is_active()) {
             // Another process may issue longer ones.
             longest = longest.max(self.keys.token_lifetime(&key.key_id).await?);
         }
-        let until = now.plus(longest + self.settings.keys.margin());
+        let until = now.plus(longest + self.settings.current().keys.margin());
         let tenant = self.settings.tenant.as_str();
         let told = AuditEvent::new(Event::HsmRetired, Outcome::Done, tenant, context)
             .detail(format!("HSM token {hsm}: its keys are published until {until}"));

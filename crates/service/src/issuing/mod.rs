@@ -163,7 +163,7 @@ impl Issuing {
     /// Whether a sign-in proves what the tenant asks for, and what the client asked for this once (RFC 9470 §4).
     fn suffices(&self, request: &PasswordRequest, client: &Client, proved: Proved<'_>) -> bool {
         let wanted = request.acr_values.is_empty() || request.acr_values.iter().any(|value| proved.reaches(value));
-        wanted && self.settings.assurance.admits(&client.name, proved)
+        wanted && self.settings.current().assurance.admits(&client.name, proved)
     }
 
     async fn tell_refused(
@@ -198,7 +198,8 @@ impl Issuing {
         refreshes: bool,
     ) -> Grant {
         let now = self.clock.now();
-        let lasts = if refreshes { self.settings.refresh_lifetime } else { self.settings.access_lifetime };
+        let lasts =
+            if refreshes { self.settings.current().refresh_lifetime } else { self.settings.current().access_lifetime };
         Grant {
             tenant: self.settings.tenant.clone(),
             id: GrantId::new(self.ids.next()),

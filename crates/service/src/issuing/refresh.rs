@@ -84,7 +84,7 @@ impl Refreshing {
         if found.grant.expires_at <= now {
             return Err(Reason::ExpiredFamily);
         }
-        let window = self.settings.refresh_retry_window;
+        let window = self.settings.current().refresh_retry_window;
         Ok(RefreshStatus::judge(found.generation, found.live_generation, found.spent_at, now, window))
     }
 
@@ -153,7 +153,7 @@ impl Refreshing {
         let user = self.users.user(&grant.tenant, &grant.user).await.map_err(Unavailable::from)?;
         let Some(user) = user.filter(|user| user.enabled) else { return Ok(Err(Reason::DisabledUser)) };
         let proved = Proved { acr: &grant.acr, factors: &grant.factors };
-        let suffices = self.settings.assurance.admits(&known.authenticated.client().name, proved);
+        let suffices = self.settings.current().assurance.admits(&known.authenticated.client().name, proved);
         Ok(if suffices { Ok(user) } else { Err(Reason::SignInTooWeak) })
     }
 

@@ -48,9 +48,9 @@ impl TokenMaker {
         roles: &BTreeSet<String>,
         proved: Proved<'_>,
     ) -> (BTreeSet<String>, Scopes) {
-        let roles = self.settings.assurance.limit_roles(roles, proved);
-        let by_role = self.settings.role_scopes.limit(scopes, &roles);
-        let scopes = self.settings.assurance.limit_scopes(&by_role, proved);
+        let roles = self.settings.current().assurance.limit_roles(roles, proved);
+        let by_role = self.settings.current().role_scopes.limit(scopes, &roles);
+        let scopes = self.settings.current().assurance.limit_scopes(&by_role, proved);
         (roles, scopes)
     }
 
@@ -59,7 +59,7 @@ impl TokenMaker {
     pub(crate) async fn authenticator(&self, factors: &[UsedFactor]) -> Result<Option<Authenticator>, OAuthError> {
         let held = factors.iter().find_map(UsedFactor::factor);
         let Some(signet_core::mfa::FactorRef { kind, id }) =
-            held.filter(|_| self.settings.assurance.tells_authenticator)
+            held.filter(|_| self.settings.current().assurance.tells_authenticator)
         else {
             return Ok(None);
         };
@@ -87,7 +87,7 @@ impl TokenMaker {
             subject: subject.to_owned(),
             audiences,
             issued_at: now,
-            expires_at: now.plus(self.settings.access_lifetime),
+            expires_at: now.plus(self.settings.current().access_lifetime),
             token_id: self.new_token_id(grant),
             client_id: known.id().as_str().to_owned(),
             scopes,
@@ -130,7 +130,7 @@ impl TokenMaker {
     ) -> TokenAnswer {
         TokenAnswer {
             access_token: SecretText::new(recorded.text),
-            expires_in: self.settings.access_lifetime,
+            expires_in: token.expires_at.since(token.issued_at),
             scopes: token.scopes,
             refresh_token,
             recovery_codes_left: None,
@@ -143,7 +143,7 @@ impl TokenMaker {
         snapshot: &Snapshot,
         token: &AccessToken,
     ) -> Result<SignedToken, OAuthError> {
-        let algorithm = self.settings.algorithm;
+        let algorithm = self.settings.current().algorithm;
         let keys: Vec<&Arc<RingKey>> = snapshot.active(algorithm).collect();
         if keys.is_empty() {
             tracing::error!(%algorithm, "no active signing key; run `signet key generate`");

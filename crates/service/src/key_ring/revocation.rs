@@ -54,7 +54,7 @@ impl KeyRevocation {
     pub async fn foresee_revocation(&self, kid: &str) -> Result<Consequences, ChangeError> {
         let keys = self.keys.keys().await?;
         let key = self.revocable(&keys, kid)?;
-        let lifetime = self.keys.token_lifetime(&key.key_id).await?.max(self.settings.access_lifetime);
+        let lifetime = self.keys.token_lifetime(&key.key_id).await?.max(self.settings.current().access_lifetime);
         let now = self.clock.now();
         let mut consequences = Consequences {
             kid: key.key_id.to_string(),
@@ -63,7 +63,7 @@ impl KeyRevocation {
             unexpired_tokens: 0,
             audiences: BTreeSet::new(),
             clients: BTreeSet::new(),
-            jwks_max_age: self.settings.keys.jwks_max_age.as_secs(),
+            jwks_max_age: self.settings.current().keys.jwks_max_age.as_secs(),
             last_expiry: last_expiry(&key.state, now, lifetime).to_string(),
             others_sign: keys.iter().any(|other| other.key_id != key.key_id && self.signs_like(other, key)),
         };

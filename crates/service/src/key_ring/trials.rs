@@ -37,7 +37,7 @@ impl Trials {
     /// A key that shows whether the token signs: one that signs tokens, or will, or else one of the audit log's.
     fn trial_key(&self, snapshot: &Snapshot, hsm: &HsmName) -> Option<Arc<RingKey>> {
         let here = |key: &&Arc<RingKey>| key.key.hsm == *hsm;
-        let active = snapshot.active(self.settings.algorithm).find(here);
+        let active = snapshot.active(self.settings.current().algorithm).find(here);
         let published = || snapshot.published().find(here);
         let audit = || snapshot.audit_keys().iter().find(here);
         active.or_else(published).or_else(audit).cloned()

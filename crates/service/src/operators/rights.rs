@@ -20,7 +20,7 @@ impl OperatorRights {
     /// Judges a change of a person: password, factors, roles, sessions, whether there is one.
     /// Errors: [`ChangeError::Forbidden`] where the person may do what the operator may not.
     pub(crate) async fn over_user(&self, user: &User, context: &RequestContext) -> Result<(), ChangeError> {
-        let has = self.settings.role_scopes.admin_scopes(&user.roles);
+        let has = self.settings.current().role_scopes.admin_scopes(&user.roles);
         let refused = self.event(Event::UserChanged, context).user(user.id.as_str());
         self.judge(&has, &format!("the user {}", user.name), refused, context).await
     }
@@ -56,8 +56,19 @@ impl OperatorRights {
         roles: &BTreeSet<String>,
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
-        let given = self.settings.role_scopes.admin_scopes(roles);
+        let given = self.settings.current().role_scopes.admin_scopes(roles);
         self.judge(&given, "whoever has these roles", self.event(Event::UserChanged, context), context).await
+    }
+
+    /// Judges settings that touch these scopes.
+    /// Errors: [`ChangeError::Forbidden`] where the operator may not do all of it.
+    pub(crate) async fn judge_settings(
+        &self,
+        touched: &AdminScopes,
+        context: &RequestContext,
+    ) -> Result<(), ChangeError> {
+        let refused = self.event(Event::SettingsStated, context);
+        self.judge(touched, "whoever these settings are about", refused, context).await
     }
 
     /// Judges scopes that a client is given.

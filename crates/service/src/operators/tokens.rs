@@ -86,7 +86,7 @@ impl OperatorTokens {
         let has_second = grant.factors.iter().any(|shown| UsedFactor::factor(shown).is_some());
         // A code that stands in for a lost factor is made by another operator.
         let is_strong = has_second && proved.reaches(Level::Aal2.acr());
-        if !is_strong || !self.settings.assurance.admits(&client.name, proved) {
+        if !is_strong || !self.settings.current().assurance.admits(&client.name, proved) {
             return Ok(JudgedToken::TooWeak);
         }
         let (_, scopes) = self.maker.usable(scopes, &user.roles, proved);

@@ -4,6 +4,8 @@
 //! purpose, and beside a password to the name too; it is spent with the proof. Whoever is named, as many keys are listed:
 //! what is not enrolled is filled up with decoys that are the same each time.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -81,11 +83,11 @@ module! {
 impl SecurityKeys {
     /// Whether security keys can be used here: browsers know them on sites that have a name.
     pub fn offers_keys(&self) -> bool {
-        self.settings.webauthn.is_some()
+        self.settings.current().webauthn.is_some()
     }
 
-    pub(crate) fn relying_party(&self) -> Result<&RelyingParty, Unavailable> {
-        self.settings.webauthn.as_deref().ok_or(Unavailable)
+    pub(crate) fn relying_party(&self) -> Result<Arc<RelyingParty>, Unavailable> {
+        self.settings.current().webauthn.clone().ok_or(Unavailable)
     }
 
     /// Asks for a key: one of those listed for a name, beside the password, or whichever stands alone.
@@ -133,7 +135,7 @@ impl SecurityKeys {
     /// The verdict over a shown key, given the usable factors of the user who is named. As much is computed where none fits.
     pub(crate) fn match_key<'f>(&self, shown: &ShownKey, factors: &'f [Factor]) -> CodeVerdict<'f> {
         let opened = shown.0.as_ref().map_err(|reason| *reason)?;
-        let party = self.settings.webauthn.as_deref().ok_or(Reason::UnknownKey)?;
+        let party = self.settings.current().webauthn.clone().ok_or(Reason::UnknownKey)?;
         let id = opened.assertion.credential_id();
         let mut keys = factors.iter().filter_map(|factor| Some((factor, key_of(factor)?)));
         let found = keys.find(|(factor, key)| key.credential_id == id && opened.assertion.may_be_of(&factor.user));

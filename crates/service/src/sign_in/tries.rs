@@ -68,7 +68,7 @@ impl Tries {
         user: Option<&UserId>,
         target: Target<'_>,
     ) -> Result<Counting, Unavailable> {
-        let (tenant, lockout) = (&self.settings.tenant, self.settings.lockout);
+        let (tenant, lockout) = (&self.settings.tenant, self.settings.current().lockout);
         let account =
             AccountKey::new(self.secret.derive_lasting("account", &lockout::account_message(tenant, name)).await?);
         let (target, whole) = (account.counter(target, user.cloned()), account.whole(user.cloned()));

@@ -88,7 +88,7 @@ async fn examine_use(api: &ApiState, tokens: &Tokens, keys: &[HsmKey], findings:
 /// One test signature by each signing key, checked with its public key, and how long it took.
 async fn examine_signatures(api: &ApiState, findings: &mut Findings) {
     let Ok(snapshot) = api.signet.issuer().directory.at_hand().await else { return };
-    let algorithm = api.signet.issuer().settings.algorithm;
+    let algorithm = api.signet.issuer().settings.current().algorithm;
     let signing: Vec<Arc<RingKey>> = snapshot.active(algorithm).cloned().collect();
     if signing.is_empty() {
         let advice = format!("run `signet key generate --algorithm {algorithm}`");

@@ -6,7 +6,7 @@ use super::ApiState;
 use signet_admin_api::diagnosis::Findings;
 
 pub(super) async fn examine(api: &ApiState, findings: &mut Findings) {
-    let policy = &api.issuer().settings.assurance;
+    let policy = &api.issuer().settings.current().assurance;
     if policy.clients.is_empty() && policy.scopes.is_empty() {
         return;
     }

@@ -88,7 +88,8 @@ impl Rotator {
 
     /// How often to [`work`](Self::work).
     pub fn interval(&self) -> Duration {
-        (self.rotation.settings.keys.publish_ahead / 20).clamp(Duration::from_millis(50), Duration::from_secs(2))
+        (self.rotation.settings.current().keys.publish_ahead / 20)
+            .clamp(Duration::from_millis(50), Duration::from_secs(2))
     }
 
     /// Looks at the ring once and does what is due.
@@ -136,8 +137,8 @@ impl Rotator {
             members: &members,
             elsewhere: &elsewhere,
             tenant: &rotation.settings.tenant,
-            algorithm: rotation.settings.algorithm,
-            settings: rotation.settings.keys,
+            algorithm: rotation.settings.current().algorithm,
+            settings: rotation.settings.current().keys,
             now: rotation.clock.now(),
             seen: &seen,
         }))
@@ -148,7 +149,7 @@ impl Rotator {
         let generation = self.rotation.membership.generations(&self.rotation.settings.tenant).await?.keys;
         if self.noted_generation != Some(generation) {
             let settings = &self.rotation.settings;
-            self.rotation.keys.raise_token_lifetime(&settings.tenant, settings.access_lifetime).await?;
+            self.rotation.keys.raise_token_lifetime(&settings.tenant, settings.current().access_lifetime).await?;
             self.noted_generation = Some(generation);
         }
         Ok(())
@@ -207,8 +208,8 @@ impl Rotator {
     }
 
     fn pause(&mut self, name: &str) -> Duration {
-        let first =
-            (self.rotation.settings.keys.publish_ahead / 4).clamp(Duration::from_millis(250), Duration::from_secs(60));
+        let first = (self.rotation.settings.current().keys.publish_ahead / 4)
+            .clamp(Duration::from_millis(250), Duration::from_secs(60));
         let lasts = self.pauses.get(name).map_or(first, |pause| (pause.lasts * 2).min(MAX_PAUSE));
         self.pauses.insert(name.to_owned(), Pause { until: Instant::now() + lasts, lasts });
         lasts

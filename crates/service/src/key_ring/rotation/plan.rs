@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::KeySettings;
 use crate::hsm_membership::initialise::DEFAULT_RSA_BITS;
 use signet_core::keys::{AnnouncedKey, HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId};
+use signet_core::settings::KeySettings;
 use signet_jose::Algorithm;
 use signet_jose::clock::Timestamp;
 use signet_store::Beside;

@@ -56,8 +56,8 @@ impl KeyChanges {
             successor: successor.clone(),
             predecessor: predecessor.cloned(),
             at: self.clock.now(),
-            token_lifetime: self.settings.access_lifetime,
-            margin: self.settings.keys.margin(),
+            token_lifetime: self.settings.current().access_lifetime,
+            margin: self.settings.current().keys.margin(),
         };
         let is_done = self.keys.hand_over(&change, told).await?;
         if is_done {

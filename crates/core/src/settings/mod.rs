@@ -1,16 +1,34 @@
-//! What an issuer is told by its configuration.
+//! What is set of a tenant: how tokens are signed and how long they last, how keys come and go, what roles grant, what a person must
+//! have proved, what protects sign-in.
+//!
+//! A [`SettingsDocument`] has them in words, as they are stated and kept; [`TenantSettings`] are what it means, judged. The bounds are
+//! such that nobody can set the protection away.
+
+mod difference;
+mod document;
+mod judge;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use signet_core::keys::TenantId;
-use signet_core::mfa::webauthn::RelyingParty;
-use signet_core::mfa::{AssurancePolicy, Lockout};
-use signet_core::oauth::RoleScopes;
 use signet_jose::Algorithm;
 
+pub use difference::{SettingChange, differences};
+pub use document::{
+    ClaimsOnly, KeyWords, MfaWords, PivWords, PolicyWords, RoleWords, SettingsDocument, TokenWords, WebAuthnWords,
+};
+pub use judge::SettingsFault;
+
+use crate::mfa::piv_offer::PivTrust;
+use crate::mfa::webauthn::RelyingParty;
+use crate::mfa::{AssurancePolicy, Lockout};
+use crate::oauth::RoleScopes;
+
+/// The longest text of a document that is taken, in bytes: a bundle of all makers' roots is well below.
+pub const LONGEST_DOCUMENT: usize = 2 * 1024 * 1024;
+
 /// How signing keys are rotated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeySettings {
     /// How long a key signs; `None` where keys are rotated by command alone.
     pub rotate_every: Option<Duration>,
@@ -43,13 +61,9 @@ impl KeySettings {
     }
 }
 
-/// The settings of one issuer.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The issuer: `iss`, without a trailing slash.
-    pub issuer: String,
+/// The settings of a tenant, judged.
+#[derive(Debug)]
+pub struct TenantSettings {
     /// What tokens are signed with.
     pub algorithm: Algorithm,
     /// How long an access token lasts.
@@ -58,20 +72,20 @@ pub struct Settings {
     pub refresh_lifetime: Duration,
     /// How long the immediate predecessor may be shown again.
     pub refresh_retry_window: Duration,
+    /// How signing keys are rotated.
+    pub keys: KeySettings,
     /// What roles grant.
     pub role_scopes: RoleScopes,
     /// What a person must have proved.
     pub assurance: AssurancePolicy,
-    /// How signing keys are rotated.
-    pub keys: KeySettings,
     /// The name that authenticator apps show.
     pub otp_issuer: String,
     /// How many tries an account has.
     pub lockout: Lockout,
-    /// Passwords that are hashed at once.
-    pub password_concurrency: usize,
+    /// What a PIV card's key must come with.
+    pub piv: PivTrust,
     /// What security keys know this deployment as; `None` where its site has no name that they could know.
     pub webauthn: Option<Arc<RelyingParty>>,
-    /// Whether this node asks that what an operator adds as a factor wait for another person's approval.
-    pub four_eyes: bool,
+    /// All of it in words, each value in its one form, what is by default too but for what follows the issuer's URL.
+    pub document: SettingsDocument,
 }
