@@ -30,6 +30,8 @@ insertions! {
 
 texts! {
     REMOVE_GRANTS = "DELETE FROM grants WHERE tenant = $1 AND client_id = $2";
+    REMOVE_SOME_GRANTS = "DELETE FROM grants WHERE tenant = $1 AND id IN (
+        SELECT id FROM grants WHERE tenant = $1 AND client_id = $2 ORDER BY id LIMIT $3)";
     REMOVE = "DELETE FROM clients WHERE tenant = $1 AND id = $2";
 }
 
@@ -111,7 +113,19 @@ async fn set((tenant, id): (&TenantId, &ClientId), fields: Fields, connection: &
     }
 }
 
-/// Refresh tokens go with their grants, by their foreign key.
+/// How many families of a client that is removed go in one commit.
+const REMOVED_AT_ONCE: u32 = 500;
+
+/// Removes some families of a client. Refresh tokens go with their grants, by their foreign key.
+async fn remove_some_grants(
+    (tenant, id): &(TenantId, ClientId),
+    connection: &mut Connection,
+) -> Result<WriteOutcome<u64>> {
+    let removed = query(REMOVE_SOME_GRANTS).bind(tenant).bind(id).bind(REMOVED_AT_ONCE).execute(connection).await?;
+    Ok(WriteOutcome::nothing(removed.rows_affected()))
+}
+
+/// Removes the client with the families that are left.
 async fn remove((tenant, id): &(TenantId, ClientId), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     declared::forget(connection, tenant, DeclaredNoun::Clients, id.as_str()).await?;
     query(REMOVE_GRANTS).bind(tenant).bind(id).execute(&mut *connection).await?;
@@ -230,8 +244,17 @@ impl Clients for SqlStore {
         id: &ClientId,
         audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
-        let scope = changing(tenant, id).and_alone(Name::ManyGrants(tenant));
-        self.writer.change("remove client", scope, (tenant.clone(), id.clone()), audit, remove).await
+        let scope = || changing(tenant, id).and_alone(Name::ManyGrants(tenant));
+        // They may be very many: nobody waits for all of them. Where this is cut short, it is done again.
+        loop {
+            let operation = "remove the client's families";
+            let client = (tenant.clone(), id.clone());
+            let removed = self.writer.change(operation, scope(), client, vec![], remove_some_grants).await?;
+            if removed < u64::from(REMOVED_AT_ONCE) {
+                break;
+            }
+        }
+        self.writer.change("remove client", scope(), (tenant.clone(), id.clone()), audit, remove).await
     }
 }
 

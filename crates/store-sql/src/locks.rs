@@ -41,12 +41,19 @@ const DEPLOYMENT: &str = "";
 pub(super) struct Scope {
     pub(super) locks: Vec<Lock>,
     pub(super) raises: Vec<(String, Noun)>,
+    /// Whether it may take its time: nobody else needs the store meanwhile.
+    pub(super) is_slow: bool,
 }
 
 impl Scope {
     /// A change that nothing else bears on, or that its statement orders by itself.
     pub(super) const fn free() -> Self {
-        Self { locks: Vec::new(), raises: Vec::new() }
+        Self { locks: Vec::new(), raises: Vec::new(), is_slow: false }
+    }
+
+    /// One that nothing else bears on, and that may take its time: nobody else needs the store meanwhile.
+    pub(super) const fn slow() -> Self {
+        Self { locks: Vec::new(), raises: Vec::new(), is_slow: true }
     }
 
     /// One that holds a name alone.

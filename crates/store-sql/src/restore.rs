@@ -255,7 +255,7 @@ impl SqlStore {
     /// Errors: what the engine says; the nodes stand still then.
     pub async fn go_on(&self, at: Timestamp, record: AuditEvent) -> Result<Ended, StoreError> {
         let input = (self.node.clone(), at);
-        self.writer.change_slowly("end what may have ended", Scope::free(), input, vec![record], end_in_place).await
+        self.writer.change("end what may have ended", Scope::slow(), input, vec![record], end_in_place).await
     }
 
     /// What keeps the nodes from writing, if anything does.
@@ -269,7 +269,7 @@ impl SqlStore {
     /// tokens that count were counted since, factors want two codes in a row, and keys of the validation protocol are disabled.
     /// Errors: what the engine says.
     pub async fn answer(&self, knows_counts: bool, record: AuditEvent) -> Result<Doubted, StoreError> {
-        self.writer.change_slowly("let the servers go on", Scope::free(), knows_counts, vec![record], answer).await
+        self.writer.change("let the servers go on", Scope::slow(), knows_counts, vec![record], answer).await
     }
 
     /// Whether somebody decided by [`go_on`](Self::go_on) since.
@@ -284,7 +284,7 @@ impl SqlStore {
     /// Errors: what the engine says; the store stays closed then.
     pub async fn open_restored(&self, id: &str, at: Timestamp, record: AuditEvent) -> Result<Ended, StoreError> {
         let input = (self.node.clone(), at, id.to_owned());
-        self.writer.change_slowly("end what may have ended", Scope::free(), input, vec![record], end_all).await
+        self.writer.change("end what may have ended", Scope::slow(), input, vec![record], end_all).await
     }
 }
 

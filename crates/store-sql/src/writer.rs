@@ -237,27 +237,9 @@ impl Writer {
         C: for<'c> Change<'c, I, A>,
     {
         let (reply, answer) = oneshot::channel();
+        let deadline = if scope.is_slow { SLOW_DEADLINE } else { DEADLINE };
         let work = Changing { scope, input, change, audit: audit.into(), outcome: None, reply };
-        self.submit(operation, Box::new(work), answer, DEADLINE).await
-    }
-
-    /// Runs a change that may take its time: nobody else needs the store meanwhile.
-    pub(super) async fn change_slowly<I, A, C>(
-        &self,
-        operation: &'static str,
-        scope: Scope,
-        input: I,
-        audit: impl Into<AuditOnOutcome> + Send,
-        change: C,
-    ) -> Result<A, StoreError>
-    where
-        I: Send + Sync + 'static,
-        A: Send + Sync + 'static,
-        C: for<'c> Change<'c, I, A>,
-    {
-        let (reply, answer) = oneshot::channel();
-        let work = Changing { scope, input, change, audit: audit.into(), outcome: None, reply };
-        self.submit(operation, Box::new(work), answer, SLOW_DEADLINE).await
+        self.submit(operation, Box::new(work), answer, deadline).await
     }
 
     /// Appends records, and returns the generations of the first one's tenant.

@@ -79,9 +79,23 @@ pub(super) async fn a_removed_client_takes_its_grants_along(store: &dyn Store) {
     let (alice, app) = (user("alice"), client("app"));
     store.add_user(&alice, vec![]).await.unwrap();
     store.add_client(&app, vec![]).await.unwrap();
-    store.add_grant(&grant("g", &alice, &app), &SecretHash::of("r0"), 0, vec![]).await.unwrap();
-    assert!(store.remove_client(&tenant(), &app.id, vec![]).await.unwrap());
-    assert!(!store.remove_client(&tenant(), &app.id, vec![]).await.unwrap());
-    assert_eq!(store.grant(&tenant(), &grant("g", &alice, &app).id).await.unwrap(), None);
-    assert_eq!(store.refresh_token(&tenant(), &SecretHash::of("r0")).await.unwrap(), None);
+    let other = client("other");
+    store.add_client(&other, vec![]).await.unwrap();
+    store.add_grant(&grant("other", &alice, &other), &SecretHash::of("other"), 0, vec![]).await.unwrap();
+    // More than go in one commit.
+    let families: Vec<_> = (0..520).map(|number| grant(&format!("g{number}"), &alice, &app)).collect();
+    let added = families.iter().map(async |family| {
+        let first = SecretHash::of(family.id.as_str());
+        store.add_grant(family, &first, 0, vec![]).await.unwrap()
+    });
+    assert!(futures_util::future::join_all(added).await.into_iter().all(|added| added));
+    let told = || vec![draft(Event::ClientChanged)];
+    assert!(store.remove_client(&tenant(), &app.id, told()).await.unwrap());
+    assert!(!store.remove_client(&tenant(), &app.id, told()).await.unwrap());
+    assert_eq!(store.head().await.unwrap().sequence, 1, "told once");
+    for family in families.iter().step_by(40) {
+        assert_eq!(store.grant(&tenant(), &family.id).await.unwrap(), None);
+        assert_eq!(store.refresh_token(&tenant(), &SecretHash::of(family.id.as_str())).await.unwrap(), None);
+    }
+    assert!(store.refresh_token(&tenant(), &SecretHash::of("other")).await.unwrap().is_some());
 }

@@ -62,7 +62,7 @@ impl SqlStore {
 
     async fn renew_page(&self, table: &'static Table, after: Values) -> Result<(Page, Option<Values>), StoreError> {
         let operation = "write rows under the renewed secret";
-        let mut page = self.writer.change_slowly(operation, Scope::free(), (table, after), vec![], renew_page).await?;
+        let mut page = self.writer.change(operation, Scope::slow(), (table, after), vec![], renew_page).await?;
         let last = page.last.take();
         Ok((page, last))
     }
