@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Arguments, Output};
+use super::{Output, examples};
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
@@ -18,7 +18,7 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self, output: &Output) -> anyhow::Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "signet", &mut script);
+        clap_complete::generate(self.shell, &mut examples::commands(), "signet", &mut script);
         output.text(&String::from_utf8(script)?)
     }
 }
@@ -33,7 +33,7 @@ impl Man {
     pub(super) fn run(self, output: &Output) -> anyhow::Result<()> {
         let folder = &self.folder;
         std::fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
-        let mut command = Arguments::command();
+        let mut command = examples::commands();
         // Names of commands of commands, as they stand in the pages: `signet-user-add`.
         command.build();
         let count = write_pages(&command, folder)?;

@@ -27,6 +27,7 @@ mod deployment;
 mod dev;
 #[cfg(feature = "server")]
 mod doctor;
+mod examples;
 #[cfg(feature = "server")]
 mod factor;
 #[cfg(feature = "server")]
@@ -77,7 +78,7 @@ mod yubico_key;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
 #[cfg(feature = "server")]
 use deployment::operator;
@@ -132,7 +133,7 @@ enum Ended {
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::from_arg_matches(&examples::commands().get_matches()).unwrap_or_else(|error| error.exit());
     #[cfg(feature = "server")]
     if let Command::Deployment(deployment::DeploymentCommand::HsmWorker(worker)) = &arguments.command {
         return worker.run(&arguments.deployment.config);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 
 use super::admin::{Admin, Refused};
@@ -14,9 +15,12 @@ use super::{Ended, Output, input};
 use crate::server::Need;
 use signet_admin_api::users::{NewUser, User};
 use signet_core::secret::SecretText;
+use signet_core::user_name::compared_name;
 
 /// Refused lines that are printed; the report has all of them.
 const PRINTED: usize = 20;
+/// How many are added at once: each has its password hashed, which takes a core of the server.
+const AT_ONCE: usize = 8;
 
 /// Many users from a file.
 #[derive(Debug, Args)]
@@ -142,7 +146,7 @@ fn read(text: &str) -> anyhow::Result<(Vec<(u64, NewUser)>, Report)> {
         let line = lines.of(record.position());
         let cell = |place: usize| record.get(place).unwrap_or_default();
         let user = cell(name).trim();
-        let fault = match (user, cell(password), seen.get(user)) {
+        let fault = match (user, cell(password), seen.get(&compared_name(user))) {
             ("", ..) => Some("it has no name".to_owned()),
             (_, "", _) => Some("it has no password".to_owned()),
             (.., Some(first)) => Some(format!("the name stands in line {first} already")),
@@ -152,7 +156,7 @@ fn read(text: &str) -> anyhow::Result<(Vec<(u64, NewUser)>, Report)> {
             report.tell(line, user, Outcome::Refused, Some(reason));
             continue;
         }
-        seen.insert(user.to_owned(), line);
+        seen.insert(compared_name(user), line);
         let roles = roles.map(cell).unwrap_or_default().split([' ', ';']).filter(|role| !role.is_empty());
         let password = SecretText::new(cell(password).to_owned());
         users.push((
@@ -190,21 +194,25 @@ impl Lines<'_> {
 
 async fn add(admin: &Admin, users: Vec<(u64, NewUser)>, report: &mut Report, output: &Output) -> anyhow::Result<()> {
     let (progress, all) = (RowProgress::new(output), u64::try_from(users.len())?);
-    for ((line, user), done) in users.into_iter().zip(1..) {
-        match admin.post::<User>(&["users"], &user).await {
+    let ask = |(line, user): (u64, NewUser)| async move { (line, admin.post::<User>(&["users"], &user).await, user.name) };
+    let mut answers = stream::iter(users).map(ask).buffered(AT_ONCE);
+    let mut done = 0;
+    while let Some((line, answer, name)) = answers.next().await {
+        match answer {
             Ok(added) => {
                 let notes = Some(added.notes.join("; ")).filter(|notes| !notes.is_empty());
-                report.tell(line, &user.name, Outcome::Added, notes);
+                report.tell(line, &name, Outcome::Added, notes);
             }
-            Err(error) if Refused::is_conflict(&error) => report.tell(line, &user.name, Outcome::Skipped, None),
+            Err(error) if Refused::is_conflict(&error) => report.tell(line, &name, Outcome::Skipped, None),
             Err(error) if Refused::is_final(&error) => {
-                report.tell(line, &user.name, Outcome::Refused, Some(error.to_string()));
+                report.tell(line, &name, Outcome::Refused, Some(error.to_string()));
             }
             Err(error) => {
-                let text = format!("{} of {all} lines are done, up to {}: run it again", done - 1, user.name);
+                let text = format!("{done} of {all} lines are done, up to {name}: run it again");
                 return Err(error.context(text));
             }
         }
+        done += 1;
         progress.tell("users", "added", done, all);
     }
     Ok(())

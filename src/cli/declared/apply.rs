@@ -25,8 +25,6 @@ const PRINTED: usize = 40;
 const AT_ONCE: usize = 16;
 
 /// States settings, roles, clients and users by a file: what differs is shown, then changed. What the file does not name stays.
-///
-/// Example: signet apply -f deployment.toml
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Apply {
     /// The file, a folder whose `.toml` files are taken together, or `-` for standard input.
@@ -245,12 +243,13 @@ fn print(report: &Report, output: &Output) -> anyhow::Result<()> {
         if report.dry_run {
             return format!("{counts}. Nothing was done (--dry-run).");
         }
-        let waits = match report.waits_for_approval {
-            true => "\nThe settings hold once another person has approved them: `signet settings approve`.",
-            false => "",
-        };
         let refused = if refused.is_empty() { "all done".to_owned() } else { format!("{} refused", refused.len()) };
-        format!("{counts}: {refused}.{waits}")
+        match report.waits_for_approval {
+            true => format!(
+                "{counts}: {refused}, but the settings: they hold once another person has approved them (`signet settings approve`)."
+            ),
+            false => format!("{counts}: {refused}."),
+        }
     })?;
     for act in report.refused.iter().take(PRINTED) {
         output.problem(&format!("{}: {}", act.told, act.reason));

@@ -14,8 +14,6 @@ use signet_admin_api::users::User;
 use signet_core::settings::SettingsDocument;
 
 /// Write settings, roles, clients and users in the form that `signet apply` takes. There is no secret in it.
-///
-/// Example: signet export > deployment.toml
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Export {
     /// Write it to this file; standard output where none is named.
