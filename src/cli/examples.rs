@@ -13,7 +13,10 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("audit verify", "signet audit verify --file audit.jsonl --key audit.jwk"),
     ("backup", "signet backup signet-2026-11-30.backup"),
     ("backup verify", "signet backup verify signet-2026-11-30.backup --key audit.jwk"),
-    ("client add", "signet client add billing --grant client_credentials --scope invoices.read --audience https://invoices.example"),
+    (
+        "client add",
+        "signet client add billing --grant client_credentials --scope invoices.read --audience https://invoices.example",
+    ),
     ("client disable", "signet client disable billing"),
     ("client enable", "signet client enable billing"),
     ("client list", "signet client list"),
@@ -143,7 +146,8 @@ mod tests {
             found.push(path.to_owned());
         }
         for inner in inner {
-            let path = if path.is_empty() { inner.get_name().to_owned() } else { format!("{path} {}", inner.get_name()) };
+            let path =
+                if path.is_empty() { inner.get_name().to_owned() } else { format!("{path} {}", inner.get_name()) };
             leaves(inner, &path, found, silent);
         }
     }

@@ -133,7 +133,8 @@ enum Ended {
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::from_arg_matches(&examples::commands().get_matches()).unwrap_or_else(|error| error.exit());
+    let arguments =
+        Arguments::from_arg_matches(&examples::commands().get_matches()).unwrap_or_else(|error| error.exit());
     #[cfg(feature = "server")]
     if let Command::Deployment(deployment::DeploymentCommand::HsmWorker(worker)) = &arguments.command {
         return worker.run(&arguments.deployment.config);

@@ -194,7 +194,8 @@ impl Lines<'_> {
 
 async fn add(admin: &Admin, users: Vec<(u64, NewUser)>, report: &mut Report, output: &Output) -> anyhow::Result<()> {
     let (progress, all) = (RowProgress::new(output), u64::try_from(users.len())?);
-    let ask = |(line, user): (u64, NewUser)| async move { (line, admin.post::<User>(&["users"], &user).await, user.name) };
+    let ask =
+        |(line, user): (u64, NewUser)| async move { (line, admin.post::<User>(&["users"], &user).await, user.name) };
     let mut answers = stream::iter(users).map(ask).buffered(AT_ONCE);
     let mut done = 0;
     while let Some((line, answer, name)) = answers.next().await {

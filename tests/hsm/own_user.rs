@@ -125,7 +125,7 @@ impl Scene {
         config.state_directory = None;
         config.policy = SigningPolicy {
             issuers: vec![ISSUER.to_owned()],
-            longest_token: Duration::from_secs(300),
+            longest_token: Duration::from_secs(3600),
             most_per_second: 0,
         };
         config.deadline = Duration::from_secs(1);

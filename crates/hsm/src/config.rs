@@ -47,7 +47,7 @@ pub struct HsmConfig {
     #[serde(skip)]
     pub worker_socket: Option<PathBuf>,
     /// What the worker signs, and nothing else.
-    #[serde(rename = "issuer, lifetimes or max_signatures_per_second")]
+    #[serde(rename = "issuer, longest_token or max_signatures_per_second")]
     pub policy: SigningPolicy,
     /// What the worker may do on its machine.
     #[serde(rename = "sandbox, network or writable")]

@@ -219,5 +219,5 @@ async fn a_key_has_one_counter_wherever_it_is_known() {
     let section = "[yubico_validation]\nurls = [\"http://example.com/\"]\nclient_id = \"87\"\nkey_file = \"k\"\n";
     stage.reconfigure(section);
     let refused = stage.run(&["user", "list"]);
-    assert!(refused.stderr.contains("mfa.yubico_validation.urls"));
+    assert!(refused.stderr.contains("`yubico_validation.urls"));
 }
