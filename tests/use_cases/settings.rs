@@ -143,17 +143,29 @@ async fn where_four_eyes_hold_settings_wait_for_another_person() {
     assert_eq!((proposal.changes.len(), proposal.changes[0].setting.as_str()), (1, "tokens.access_lifetime"));
     let software = by(OperatorKind::Software, &AdminScopes::all().to_string());
     assert!(settings.state_settings(lifetime("20m"), &software).await.is_err());
+    let seen = proposal.stated_at.to_string();
     for nobody in [&ann, &root, &software, &by(OperatorKind::Person("ann".to_owned()), "admin:settings")] {
-        let refused = settings.approve_settings(nobody).await.unwrap_err();
+        let refused = settings.approve_settings(&seen, nobody).await.unwrap_err();
         assert!(matches!(refused, ChangeError::Forbidden(_)), "{refused}");
     }
-    settings.approve_settings(&bob).await.unwrap();
+    let others = settings.approve_settings("2026-01-01T00:00:00Z", &bob).await.unwrap_err();
+    assert!(matches!(others, ChangeError::Conflict(_)), "what was not seen is not approved: {others}");
+    assert!(!settings.approve_settings(&seen, &bob).await.unwrap().waits);
     assert_eq!(app.issuer.settings.current().access_lifetime, Duration::from_mins(10));
-    assert!(settings.proposed_settings().await.unwrap().is_none() && settings.approve_settings(&bob).await.is_err());
+    assert!(settings.proposed_settings().await.unwrap().is_none());
+    assert!(settings.approve_settings(&seen, &bob).await.is_err(), "nothing waits");
+    // The account may be ann's: it takes another person beside her.
     settings.state_settings(lifetime("20m"), &root).await.unwrap();
+    let seen = settings.proposed_settings().await.unwrap().unwrap().stated_at.to_string();
+    assert!(settings.approve_settings(&seen, &ann).await.unwrap().waits);
+    assert!(settings.approve_settings(&seen, &ann).await.is_err());
+    assert_eq!(app.issuer.settings.current().access_lifetime, Duration::from_mins(10));
+    settings.approve_settings(&seen, &bob).await.unwrap();
+    assert_eq!(app.issuer.settings.current().access_lifetime, Duration::from_mins(20));
+    settings.state_settings(lifetime("30m"), &root).await.unwrap();
     settings.discard_settings(&root).await.unwrap();
     assert!(settings.discard_settings(&root).await.is_err());
-    assert_eq!(app.issuer.settings.current().access_lifetime, Duration::from_mins(10));
+    assert_eq!(app.issuer.settings.current().access_lifetime, Duration::from_mins(20));
 }
 
 /// Whoever deletes the settings does not get those by default.

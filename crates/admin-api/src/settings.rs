@@ -42,13 +42,23 @@ pub struct Stated {
 #[schema(example = json!({"stated_by": "root (uid 0)", "stated_at": "2026-11-30T08:00:00Z",
     "changes": [{"setting": "tokens.access_lifetime", "before": "5m", "after": "10m"}]}))]
 pub struct Proposal {
-    /// Who stated them.
+    /// Who stated them; or the first person who approved what an account of a machine stated.
     pub stated_by: String,
     /// When.
     #[schema(format = DateTime)]
     pub stated_at: String,
     /// What would be otherwise than it is now.
     pub changes: Vec<SettingChange>,
+}
+
+/// An approval of settings that wait.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"stated_at": "2026-11-30T08:00:00Z"}))]
+pub struct Approval {
+    /// When those were stated that the person saw: others are not approved.
+    #[schema(format = DateTime)]
+    pub stated_at: String,
 }
 
 /// What a file can state beside settings.

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::Output;
 use crate::cli::admin::Admin;
 use crate::server::Need;
-use signet_admin_api::settings::{Proposal, SettingChange, Stated};
+use signet_admin_api::settings::{Approval, Proposal, SettingChange, Stated};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum SettingsCommand {
@@ -38,8 +38,16 @@ impl SettingsCommand {
                 })
             }
             Self::Approve => {
-                let stated: Stated = admin.post(&["settings", "proposal", "approval"], &json!({})).await?;
-                output.value(&stated, |stated| format!("These settings hold from now on:\n{}", lines(&stated.changes)))
+                let Proposal { stated_at, .. } = admin.get(&PLACE).await?;
+                let approval = Approval { stated_at };
+                let stated: Stated = admin.post(&["settings", "proposal", "approval"], &approval).await?;
+                output.value(&stated, |stated| {
+                    let what = match stated.waits_for_approval {
+                        true => "Approved once: an account stated these, and another person must approve them too",
+                        false => "These settings hold from now on",
+                    };
+                    format!("{what}:\n{}", lines(&stated.changes))
+                })
             }
             Self::Discard => {
                 admin.delete(&PLACE).await?;

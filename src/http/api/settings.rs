@@ -8,7 +8,7 @@ use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Faults, Refused};
 use signet_admin_api::Page;
 use signet_admin_api::settings::{
-    Declared, DeclaredKind, DeclaredQuery, Proposal, SettingChange, Stated, StatingQuery,
+    Approval, Declared, DeclaredKind, DeclaredQuery, Proposal, SettingChange, Stated, StatingQuery,
 };
 use signet_core::settings::{self, SettingsDocument};
 use signet_service::settings::registry;
@@ -60,11 +60,15 @@ pub(super) async fn proposal(State(api): State<ApiState>) -> Result<Json<Proposa
     }))
 }
 
-/// Approve the settings that wait: they hold from now on
+/// Approve the settings that wait; whoever approves an account's stands for them, and one more must approve
 #[utoipa::path(post, path = "/settings/proposal/approval", tag = "settings", operation_id = "approveProposal",
-    responses((status = 200, body = Stated), Faults))]
-pub(super) async fn approve(State(api): State<ApiState>, Caller(caller): Caller) -> Result<Json<Stated>, Refused> {
-    Ok(stated(api.issuer().settings_registry.approve_settings(&caller).await?))
+    request_body = Approval, responses((status = 200, body = Stated), Faults))]
+pub(super) async fn approve(
+    State(api): State<ApiState>,
+    Caller(caller): Caller,
+    Body(seen): Body<Approval>,
+) -> Result<Json<Stated>, Refused> {
+    Ok(stated(api.issuer().settings_registry.approve_settings(&seen.stated_at, &caller).await?))
 }
 
 /// Take back the settings that wait for approval

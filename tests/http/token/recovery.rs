@@ -77,7 +77,8 @@ async fn a_replacement_holds_for_its_time_and_each_of_its_codes_once() {
 /// Under the four-eyes rule no operator alone makes a way in.
 #[tokio::test]
 async fn hazard_93_what_an_operator_adds_waits_for_another_persons_approval() {
-    let stage = Stage::new(&format!("{ROLES}\n[admin]\nfour_eyes = true"));
+    let roles = ROLES.replace("\"admin:audit\"]", "\"admin:audit\", \"admin:settings\"]");
+    let stage = Stage::new(&format!("{roles}\n[admin]\nfour_eyes = true"));
     let laptop = admin_client(&stage, "laptop");
     let (olga, petra) = (operator(&stage, "olga", "chief"), operator(&stage, "petra", "chief"));
     let (olga, petra) = (token(&stage, &laptop, &olga).await, token(&stage, &laptop, &petra).await);
@@ -124,6 +125,17 @@ async fn hazard_93_what_an_operator_adds_waits_for_another_persons_approval() {
     assert_eq!((&second["roles"], second.get("waiting")), (&serde_json::json!(["chief", "reader"]), None));
     assert_eq!(approve(&petra).await.status, 409);
     // It holds on, also where the file asks for it no more, and no account ends it.
+    // Settings wait too; what an account states may be the first person's.
+    stage.state("[tokens]\naccess_lifetime = \"9m\"");
+    let settings = async || asking(&stage, &olga, "GET", "/settings", None).await.ok().json();
+    let proposal = asking(&stage, &olga, "GET", "/settings/proposal", None).await.ok().json();
+    let seen = serde_json::json!({"stated_at": proposal["stated_at"]});
+    let approve = async |token: &str| asking(&stage, token, "POST", "/settings/proposal/approval", Some(&seen)).await;
+    assert_eq!(post(&stage, "/settings/proposal/approval", &seen).await.status, 403, "no account approves");
+    for (token, status, lifetime) in [(&olga, 200, "5m"), (&olga, 403, "5m"), (&petra, 200, "9m")] {
+        assert_eq!(approve(token).await.status, status);
+        assert_eq!(settings().await["tokens"]["access_lifetime"], lifetime);
+    }
     stage.edit("four_eyes = true", "four_eyes = false");
     let lowered = get(&stage, "/four-eyes").await.ok().json();
     assert_eq!(lowered, serde_json::json!({"holds": true, "configured": true}), "the server runs by what it read");

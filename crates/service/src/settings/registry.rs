@@ -130,17 +130,24 @@ impl SettingsRegistry {
         }))
     }
 
-    /// Has the settings that wait hold from now on, as another person than the one who stated them.
+    /// Has the settings that wait hold from now on, as another person than the one who stated them. What an account of a machine
+    /// stated may be that very person's: the first one who approves it stands for it, and another one must approve too.
     /// Errors: [`ChangeError::Forbidden`] for an account, for software, for the one who stated them, and where the operator may not do
-    /// what they would give; [`ChangeError::Conflict`] where none wait.
-    pub async fn approve_settings(&self, context: &RequestContext) -> Result<Stated, ChangeError> {
+    /// what they would give; [`ChangeError::Conflict`] where others wait than those that were seen, by when they were stated.
+    pub async fn approve_settings(&self, seen: &str, context: &RequestContext) -> Result<Stated, ChangeError> {
         let Authority::Operator { kind: OperatorKind::Person(person), .. } = &context.authority else {
             let text = "settings are approved by a person with a token of their own, and by no account or software";
             return Err(ChangeError::Forbidden(text.to_owned()));
         };
         let proposed = self.setting_statements.proposed_settings(&self.settings.tenant).await?;
         let proposed = proposed.ok_or_else(none_wait)?;
-        if proposed.stated_by.as_deref().and_then(admin::person_of) == Some(person) {
+        if proposed.stated_at.to_string() != seen {
+            return Err(ChangeError::Conflict(
+                "other settings wait by now than those that you saw: look again".to_owned(),
+            ));
+        }
+        let stated_by = proposed.stated_by.as_deref().and_then(admin::person_of);
+        if stated_by == Some(person) {
             return Err(ChangeError::Forbidden("you stated them: another person must approve".to_owned()));
         }
         let held = self.held().await?;
@@ -148,6 +155,14 @@ impl SettingsRegistry {
         let changes = differences(&held.settings.document, &becomes.document);
         self.judge_change(&held, &becomes, &changes, context).await?;
         let by = proposed.stated_by.as_deref().unwrap_or_default();
+        if stated_by.is_none() {
+            let told = vec![self.told(&format!("approved once, as {by} stated them"), &changes, context)];
+            let stands = SettingStatement { stated_by: context.operator.clone(), ..proposed.clone() };
+            let tenant = &self.settings.tenant;
+            let is_kept =
+                self.setting_statements.propose_settings(tenant, Some(&proposed), Some(&stands), told).await?;
+            return if is_kept { Ok(Stated { changes, waits: true }) } else { Err(changed_meanwhile()) };
+        }
         let told = self.told(&format!("approved, as {by} stated them"), &changes, context);
         self.hold(&held, &becomes, &proposed, told).await?;
         Ok(Stated { changes, waits: false })
