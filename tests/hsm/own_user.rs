@@ -263,7 +263,7 @@ async fn a_worker_of_another_user_is_itself_and_inherits_nothing() {
 async fn a_server_that_says_other_than_the_workers_configuration_is_refused() {
     let scene = Scene::new();
     let lifted: [Lift; 4] = [
-        ("lifetimes", |config| config.policy.longest_token = Duration::from_secs(315_360_000)),
+        ("longest_token", |config| config.policy.longest_token = Duration::from_secs(315_360_000)),
         ("module", |config| config.module = "/usr/lib/other.so".into()),
         ("PIN", |config| config.pin = signet_hsm::PinSource::File("/etc/passwd".into())),
         ("sandbox", |config| config.confinement.network = true),

@@ -104,7 +104,7 @@ mod tests {
             ("module", |config| config.module = "/tmp/evil.so".into()),
             ("token_label", |config| config.token_label = "other".into()),
             ("PIN's place", |config| config.pin = PinSource::File("/tmp/pin".into())),
-            ("lifetimes", |config| config.policy.longest_token = Duration::from_secs(u64::MAX)),
+            ("longest_token", |config| config.policy.longest_token = Duration::from_secs(u64::MAX)),
             ("issuer", |config| config.policy.issuers.push("https://evil.example".into())),
             ("sandbox", |config| config.confinement.network = true),
         ];
