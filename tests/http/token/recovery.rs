@@ -74,6 +74,20 @@ async fn a_replacement_holds_for_its_time_and_each_of_its_codes_once() {
     assert_eq!(stage.run(&["factor", "replace", "--user", "ann", "--valid", "30d"]).code, Some(1));
 }
 
+/// Settings that an account states may be the first person's: they take another one beside her.
+async fn settings_wait_too(stage: &Stage, olga: &str, petra: &str) {
+    stage.state("[tokens]\naccess_lifetime = \"9m\"");
+    let settings = async || asking(stage, olga, "GET", "/settings", None).await.ok().json();
+    let proposal = asking(stage, olga, "GET", "/settings/proposal", None).await.ok().json();
+    let seen = serde_json::json!({"stated_at": proposal["stated_at"]});
+    let approve = async |token: &str| asking(stage, token, "POST", "/settings/proposal/approval", Some(&seen)).await;
+    assert_eq!(post(stage, "/settings/proposal/approval", &seen).await.status, 403, "no account approves");
+    for (token, status, lifetime) in [(olga, 200, "5m"), (olga, 403, "5m"), (petra, 200, "9m")] {
+        assert_eq!(approve(token).await.status, status);
+        assert_eq!(settings().await["tokens"]["access_lifetime"], lifetime);
+    }
+}
+
 /// Under the four-eyes rule no operator alone makes a way in.
 #[tokio::test]
 async fn hazard_93_what_an_operator_adds_waits_for_another_persons_approval() {
@@ -125,17 +139,7 @@ async fn hazard_93_what_an_operator_adds_waits_for_another_persons_approval() {
     assert_eq!((&second["roles"], second.get("waiting")), (&serde_json::json!(["chief", "reader"]), None));
     assert_eq!(approve(&petra).await.status, 409);
     // It holds on, also where the file asks for it no more, and no account ends it.
-    // Settings wait too; what an account states may be the first person's.
-    stage.state("[tokens]\naccess_lifetime = \"9m\"");
-    let settings = async || asking(&stage, &olga, "GET", "/settings", None).await.ok().json();
-    let proposal = asking(&stage, &olga, "GET", "/settings/proposal", None).await.ok().json();
-    let seen = serde_json::json!({"stated_at": proposal["stated_at"]});
-    let approve = async |token: &str| asking(&stage, token, "POST", "/settings/proposal/approval", Some(&seen)).await;
-    assert_eq!(post(&stage, "/settings/proposal/approval", &seen).await.status, 403, "no account approves");
-    for (token, status, lifetime) in [(&olga, 200, "5m"), (&olga, 403, "5m"), (&petra, 200, "9m")] {
-        assert_eq!(approve(token).await.status, status);
-        assert_eq!(settings().await["tokens"]["access_lifetime"], lifetime);
-    }
+    settings_wait_too(&stage, &olga, &petra).await;
     stage.edit("four_eyes = true", "four_eyes = false");
     let lowered = get(&stage, "/four-eyes").await.ok().json();
     assert_eq!(lowered, serde_json::json!({"holds": true, "configured": true}), "the server runs by what it read");
