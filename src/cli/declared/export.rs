@@ -30,8 +30,9 @@ impl Export {
         let read = self.read(&admin).await;
         admin.close().await?;
         let file = read?;
-        let Some(out) = &self.out else { return output.value(&file, |_| toml_of(&file)) };
-        let text = if output.is_json() { serde_json::to_string_pretty(&file)? } else { toml_of(&file) };
+        let text = toml::to_string_pretty(&file)?;
+        let Some(out) = &self.out else { return output.value(&file, |_| text.clone()) };
+        let text = if output.is_json() { serde_json::to_string_pretty(&file)? } else { text };
         std::fs::write(out, text).with_context(|| format!("can't write {}", out.display()))
     }
 
@@ -56,9 +57,4 @@ impl Export {
         });
         Ok(DeploymentFile::of(settings, clients.collect(), users.collect()))
     }
-}
-
-fn toml_of(file: &DeploymentFile) -> String {
-    // Texts, numbers and lists are TOML.
-    toml::to_string_pretty(file).unwrap_or_default()
 }

@@ -108,7 +108,8 @@ impl DeploymentFile {
 
     /// Reads a text whose relative paths start at `folder`.
     fn parse(text: &str, folder: &Path) -> anyhow::Result<Self> {
-        let file: Self = toml::from_str(text.trim_start_matches('\u{feff}'))?;
+        let text = text.trim_start_matches('\u{feff}');
+        let file: Self = toml::from_str(text).map_err(|error| unfit(text, &error))?;
         file.whole(folder)
     }
 
@@ -116,7 +117,7 @@ impl DeploymentFile {
     /// Errors: there is nothing of it.
     pub(super) fn of_configuration(config: &Path) -> anyhow::Result<(Self, Vec<String>)> {
         let text = std::fs::read_to_string(config).with_context(|| format!("can't read {}", config.display()))?;
-        let mut table: toml::Table = text.parse()?;
+        let mut table: toml::Table = text.parse().map_err(|error| unfit(&text, &error))?;
         table.retain(|section, _| SettingsDocument::SECTIONS.contains(&section));
         ensure!(
             !table.is_empty(),
@@ -136,7 +137,7 @@ impl DeploymentFile {
                 }
             }
         }
-        let file: Self = toml::Value::Table(table).try_into()?;
+        let file: Self = toml::Value::Table(table).try_into().map_err(|error| unfit("", &error))?;
         Ok((file.whole(config.parent().unwrap_or(Path::new(".")))?, elsewhere))
     }
 
@@ -175,6 +176,20 @@ impl DeploymentFile {
     }
 }
 
+/// What does not fit, by its place and by names alone: a line may hold what was meant for another file.
+fn unfit(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let names_alone = ["unknown field", "missing field", "duplicate field"];
+    let what = match error.message() {
+        message if names_alone.iter().any(|start| message.starts_with(start)) => message,
+        _ => "it is not TOML, or a value is none that is taken there (docs/reference/settings.md)",
+    };
+    let before = error.span().and_then(|span| text.get(..span.start)).filter(|_| !text.is_empty());
+    match before {
+        Some(before) => anyhow::anyhow!("line {}: {what}", before.matches('\n').count() + 1),
+        None => anyhow::anyhow!("{what}"),
+    }
+}
+
 fn once<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> anyhow::Result<()> {
     let mut seen = BTreeMap::new();
     for name in names {
@@ -185,7 +200,8 @@ fn once<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> anyhow::Result<
 
 /// What a file holds, where a text is its path.
 fn contents(text: &str, folder: &Path, setting: &str) -> anyhow::Result<String> {
-    if text.trim_start().starts_with([PEM.as_bytes()[0] as char, '{']) {
+    let begins = text.trim_start();
+    if begins.starts_with(PEM) || begins.starts_with('{') {
         return Ok(text.to_owned());
     }
     let file: PathBuf = folder.join(text);
@@ -229,11 +245,14 @@ mod tests {
             ("[tokens]\nalgorithm = \"ES256\"", "[tokens] stands in another file"),
             ("[[users]]\nname = \"ann\"", "the user `ann` is stated twice"),
             ("[token]\n", "unknown field `token`"),
-            ("[[users]]\nname = \"eve\"\npassword = \"s3cret\"", "unknown field `password`"),
+            ("[[users]]\nname = \"eve\"\npassword = \"s3cret\"", "line 3: unknown field `password`"),
+            ("[mfa]\ntries = \"s3cret\"", "line 2: it is not TOML, or a value"),
+            ("[mfa]\npause = \"s3cret", "line 2: it is not TOML, or a value"),
         ] {
             write("3-more.toml", text);
             let told = format!("{:#}", DeploymentFile::read(folder.path()).unwrap_err());
             assert!(told.contains(expected) && told.contains("3-more.toml"), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
         }
     }
 
