@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::section::{Map, Section};
-use super::server::{TLS_KEYS, TlsConfig};
+use super::server::{TLS_KEYS, TlsConfig, proxy_protocol};
 use super::{ConfigError, StoreConfig};
 use signet_core::admin::{AdminScope, AdminScopes};
+use signet_core::forwarded::Proxies;
 
-pub(super) const KEYS: &[&str] = &["socket", "group", "operators", "four_eyes", "listen", "tls"];
+pub(super) const KEYS: &[&str] = &["socket", "group", "operators", "four_eyes", "listen", "proxy_protocol", "tls"];
 
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,12 +32,14 @@ pub struct AdminConfig {
 pub struct AdminListen {
     /// `listen`: the address.
     pub address: SocketAddr,
+    /// `proxy_protocol`: connections of `server.trusted_proxies` begin with the PROXY protocol.
+    pub proxy_protocol: bool,
     /// `[admin.tls]`.
     pub tls: TlsConfig,
 }
 
 impl AdminConfig {
-    pub(super) fn read(mut section: Section<'_>, store: &StoreConfig) -> Result<Self, ConfigError> {
+    pub(super) fn read(mut section: Section<'_>, store: &StoreConfig, proxies: &Proxies) -> Result<Self, ConfigError> {
         let socket = section.path("socket", "the path of a Unix socket")?;
         let socket = socket.unwrap_or_else(|| store.folder().join("admin.sock"));
         // `sun_path` with its NUL (unix(7)).
@@ -47,7 +50,7 @@ impl AdminConfig {
         let operators = section.map("operators")?;
         Ok(Self {
             four_eyes: section.flag("four_eyes")?.unwrap_or(false),
-            listen: listen(&mut section)?,
+            listen: listen(&mut section, proxies)?,
             socket,
             group: section.text("group", "the name of a system group")?,
             operators: operators.map(operators_of).transpose()?.unwrap_or_default(),
@@ -55,14 +58,18 @@ impl AdminConfig {
     }
 }
 
-fn listen(section: &mut Section<'_>) -> Result<Option<AdminListen>, ConfigError> {
+fn listen(section: &mut Section<'_>, proxies: &Proxies) -> Result<Option<AdminListen>, ConfigError> {
     let expected = "an address with a port, e.g. \"0.0.0.0:9443\" or \"[::]:9443\",";
     let address: Option<SocketAddr> = section.parsed("listen", expected, |text| text.parse().ok())?;
+    let proxy_protocol = proxy_protocol(section, proxies)?;
     match (address, section.has("tls")) {
+        (None, false) if section.has("proxy_protocol") => {
+            Err(section.unusable("proxy_protocol", "it is about the connections to `admin.listen`, which is absent"))
+        }
         (None, false) => Ok(None),
         (Some(address), true) => {
             let tls = TlsConfig::read(&section.section("tls", TLS_KEYS)?)?;
-            Ok(Some(AdminListen { address, tls }))
+            Ok(Some(AdminListen { address, proxy_protocol, tls }))
         }
         (Some(_), false) => {
             Err(section.unusable("listen", "it needs `[admin.tls]`: tokens and secrets cross the network"))

@@ -124,7 +124,7 @@ impl Config {
             longest_token: hsm::LONGEST_TOKEN,
             most_per_second: 0,
         };
-        let mut admin = AdminConfig::read(whole.section("admin", admin::KEYS)?, &store)?;
+        let mut admin = AdminConfig::read(whole.section("admin", admin::KEYS)?, &store, &server.proxies)?;
         // The environment may ask for more eyes than the file, never for fewer: whoever runs a command chooses it.
         admin.four_eyes |= wants_four_eyes;
         let yubico_validation = match whole.has("yubico_validation") {

@@ -10,8 +10,11 @@ use url::{Host, Url};
 
 use super::ConfigError;
 use super::section::Section;
+use signet_core::forwarded::{AddressHeader, Proxies};
+use signet_core::networks::{BadNetwork, Network};
 
-pub(super) const KEYS: &[&str] = &["public_url", "listen", "tls", "limits"];
+pub(super) const KEYS: &[&str] =
+    &["public_url", "listen", "behind_proxy", "trusted_proxies", "address_header", "proxy_protocol", "tls", "limits"];
 pub(super) const TLS_KEYS: &[&str] = &["certificate", "key"];
 pub(super) const LIMITS_KEYS: &[&str] = &[
     "max_body_bytes",
@@ -30,6 +33,12 @@ pub struct ServerConfig {
     pub public_url: PublicUrl,
     /// `listen`: the address and port to listen on.
     pub listen: SocketAddr,
+    /// `behind_proxy`: a proxy ends TLS, so that plain HTTP is served also off loopback.
+    pub behind_proxy: bool,
+    /// `trusted_proxies`, `address_header`: whose word is taken for whom they ask, and by which header.
+    pub proxies: Proxies,
+    /// `proxy_protocol`: connections of those proxies begin with the PROXY protocol.
+    pub proxy_protocol: bool,
     /// `[server.tls]`: absent where a proxy ends TLS, or on loopback.
     pub tls: Option<TlsConfig>,
     /// `[server.limits]`.
@@ -131,9 +140,52 @@ impl ServerConfig {
         if tls.is_some() && !public_url.is_https() {
             return Err(section.unusable("public_url", "it begins with http, but [server.tls] is set: write https"));
         }
+        let behind_proxy = section.flag("behind_proxy")?.unwrap_or(false);
+        if tls.is_none() && !listen.ip().is_loopback() && !behind_proxy {
+            let problem = "plain HTTP is served on loopback only: passwords would cross the network in clear. Name a certificate in \
+                           [server.tls], listen on 127.0.0.1, or say `server.behind_proxy = true` where a proxy ends TLS and nobody \
+                           else reaches this address";
+            return Err(section.unusable("listen", problem));
+        }
+        let proxies = proxies(&section)?;
+        let proxy_protocol = proxy_protocol(&section, &proxies)?;
         let limits = Limits::read(&section.section("limits", LIMITS_KEYS)?)?;
-        Ok(Self { public_url, listen, tls, limits })
+        Ok(Self { public_url, listen, behind_proxy, proxies, proxy_protocol, tls, limits })
     }
+}
+
+fn proxies(section: &Section<'_>) -> Result<Proxies, ConfigError> {
+    let expected = "a list of networks, e.g. [\"10.0.0.0/8\", \"2001:db8::5\"],";
+    let named = section.list("trusted_proxies", expected)?.unwrap_or_default();
+    let mut trusted = Vec::new();
+    for text in &named {
+        let network: Network = text.parse().map_err(|error: BadNetwork| match error {
+            // What is no network at all may be a secret in the wrong place.
+            BadNetwork::Unreadable(_) => section.unusable("trusted_proxies", format!("{expected} is expected")),
+            BadNetwork::BitsBeyond { .. } => section.unusable("trusted_proxies", error.to_string()),
+        })?;
+        if network.is_everything() {
+            let problem =
+                format!("{network} is everybody: then whoever asks chooses the address that the audit log has");
+            return Err(section.unusable("trusted_proxies", problem));
+        }
+        trusted.push(network);
+    }
+    let words = [
+        ("either", None),
+        ("forwarded", Some(AddressHeader::Forwarded)),
+        ("x-forwarded-for", Some(AddressHeader::XForwardedFor)),
+    ];
+    Ok(Proxies { trusted: trusted.into(), header: section.word("address_header", &words, None)? })
+}
+
+/// Whether connections of the trusted proxies to a listener begin with the PROXY protocol.
+pub(super) fn proxy_protocol(section: &Section<'_>, proxies: &Proxies) -> Result<bool, ConfigError> {
+    let is_spoken = section.flag("proxy_protocol")?.unwrap_or(false);
+    if is_spoken && proxies.trusted.is_empty() {
+        return Err(section.unusable("proxy_protocol", "`server.trusted_proxies` has to name who speaks it"));
+    }
+    Ok(is_spoken)
 }
 
 impl TlsConfig {

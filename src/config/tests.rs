@@ -136,6 +136,43 @@ fn what_lies_in_the_store_is_refused_with_the_command_that_takes_it_over() {
 }
 
 #[test]
+fn hazard_119_plain_http_off_loopback_needs_to_be_said() {
+    let server =
+        |lines: &str| MINIMAL.replace("http://127.0.0.1:8080\"", &format!("https://id.example.org\"\n{lines}"));
+    for listen in ["0.0.0.0:8080", "10.0.0.5:8080", "[::]:8080"] {
+        let told = refusal(&server(&format!("listen = \"{listen}\"")));
+        assert!(told.contains("`server.listen`") && told.contains("`server.behind_proxy = true`"), "{told}");
+        assert!(refusal(&server(&format!("listen = \"{listen}\"\nbehind_proxy = false"))).contains("behind_proxy"));
+        let said = load(&server(&format!("listen = \"{listen}\"\nbehind_proxy = true"))).unwrap();
+        assert!(said.server.behind_proxy && said.server.tls.is_none());
+    }
+    assert!(!load(&server("")).unwrap().server.behind_proxy);
+    // Whoever reaches it under a name in clear shows their password to everybody, whatever stands in between.
+    let plain = and("").replace("8080\"", "8080\"\nlisten = \"0.0.0.0:8080\"\nbehind_proxy = true");
+    assert!(refusal(&plain).contains("public_url is plain http"));
+}
+
+#[test]
+fn trusted_proxies_are_networks_and_not_everybody() {
+    let server = |lines: &str| MINIMAL.replace("8080\"", &format!("8080\"\n{lines}"));
+    let config = load(&server("trusted_proxies = [\"10.0.0.0/8\", \"2001:db8::5\"]\nproxy_protocol = true")).unwrap();
+    assert_eq!((config.server.proxies.trusted.len(), config.server.proxy_protocol), (2, true));
+    for (lines, expected) in [
+        ("trusted_proxies = [\"0.0.0.0/0\"]", "`server.trusted_proxies`: 0.0.0.0/0 is everybody"),
+        ("trusted_proxies = [\"10.0.0.5/8\"]", "did you mean 10.0.0.0/8"),
+        ("trusted_proxies = [\"s3cret\"]", "`server.trusted_proxies`: a list of networks"),
+        ("trusted_proxies = \"10.0.0.0/8\"", "`server.trusted_proxies` is a text"),
+        ("address_header = \"x-real-ip\"", "`server.address_header`: one of either, forwarded, x-forwarded-for"),
+        ("proxy_protocol = true", "`server.proxy_protocol`: `server.trusted_proxies` has to name who speaks it"),
+    ] {
+        let told = refusal(&server(lines));
+        assert!(told.contains(expected) && !told.contains("s3cret"), "{lines}: {told}");
+    }
+    let admin = refusal(&and("[admin]\nproxy_protocol = false"));
+    assert!(admin.contains("`admin.proxy_protocol`: it is about the connections to `admin.listen`"), "{admin}");
+}
+
+#[test]
 fn loads_a_file_from_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("signet.toml");

@@ -1,14 +1,13 @@
 //! Who asks, from where, and under which id: the id stands in the answer, in the log and in the audit record.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, header, request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{HttpState, Refusal, host};
+use super::{HttpState, Refusal, address, host};
 use signet_core::audit::RequestContext;
 use signet_core::oauth::OAuthError;
 
@@ -37,7 +36,7 @@ impl<S: Sync> FromRequestParts<S> for Context {
 /// over: it would be a way to write into the log.
 pub(super) async fn attach(State(state): State<HttpState>, mut request: Request, next: Next) -> Response {
     let request_id = state.issuer().ids.next();
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let address = address::of(request.extensions());
     let context = RequestContext { request_id: Some(request_id.clone()), address, ..RequestContext::NONE };
     request.extensions_mut().insert(Context(context));
     let deadline: Duration = state.limits.request_deadline;

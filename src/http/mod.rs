@@ -1,6 +1,7 @@
 //! The HTTP surface: one file per endpoint. Endpoints read a request, call one use case and write its answer; what a
 //! request means is decided in `oauth` and `service`.
 
+mod address;
 pub mod api;
 mod body;
 mod challenge;
@@ -12,6 +13,7 @@ mod introspect;
 mod jwks;
 mod oauth_error;
 mod pages;
+mod proxy_protocol;
 mod revoke;
 pub mod server;
 mod token;
@@ -28,7 +30,7 @@ use body::Form;
 use context::Context;
 pub use host::AcceptedHosts;
 use oauth_error::{Refusal, json_answer};
-pub use server::{Limits, Listening, ServeError};
+pub use server::{Forwarding, Limits, Listening, ServeError};
 
 use signet_service::{Deployment, Issuer};
 

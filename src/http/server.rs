@@ -5,14 +5,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::middleware::{AddExtension, from_fn_with_state};
+use axum::{Extension, Router};
 use axum_server::Handle;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioTimer;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
+use tower::Layer as _;
+
+use super::address::{self, Peer};
+use super::proxy_protocol;
+use signet_core::forwarded::Proxies;
 
 /// The limits on connections and requests.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +61,15 @@ pub enum ServeError {
 /// How many connections may wait to be accepted while the server is busy.
 const BACKLOG: i32 = 4096;
 
+/// For whom connections may come that are another's.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarding {
+    /// The proxies that are believed.
+    pub proxies: Proxies,
+    /// Whether their connections begin with the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
 /// A listener that accepts connections once it is served.
 pub struct Listening {
     listener: TcpListener,
@@ -85,14 +101,16 @@ impl Listening {
         router: Router,
         tls: Option<RustlsConfig>,
         limits: Limits,
+        forwarding: Forwarding,
         handle: Handle<SocketAddr>,
     ) -> Result<(), ServeError> {
+        let service = router.layer(from_fn_with_state(forwarding.proxies.clone(), address::attach)).into_make_service();
         let guarded = Guarded {
             permits: Arc::new(Semaphore::new(limits.connections)),
             slow_peer: limits.slow_peer,
             idle: limits.idle,
+            forwarding: Arc::new(forwarding),
         };
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = axum_server::from_tcp(self.listener).map_err(ServeError::Serve)?.handle(handle);
         let served = match tls {
             Some(config) => {
@@ -129,32 +147,47 @@ fn set_limits(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::
         .keep_alive_timeout(limits.slow_peer);
 }
 
-/// Accepts so many connections at once, and closes those whose peer does not read.
+/// Accepts so many connections at once, finds out from where each comes, and closes those whose peer does not read.
 #[derive(Clone)]
 struct Guarded {
     permits: Arc<Semaphore>,
     slow_peer: Duration,
     idle: Duration,
+    forwarding: Arc<Forwarding>,
 }
 
-impl<S> Accept<TcpStream, S> for Guarded {
+impl<S: Send + 'static> Accept<TcpStream, S> for Guarded {
     type Stream = Pin<Box<TimeoutStream<Counted>>>;
-    type Service = S;
-    type Future = std::future::Ready<std::io::Result<(Self::Stream, S)>>;
+    type Service = AddExtension<S, Peer>;
+    type Future = BoxFuture<'static, std::io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
-            let full = std::io::Error::other("too many connections");
-            return std::future::ready(Err(full));
-        };
+        let guarded = self.clone();
+        Box::pin(
+            async move { guarded.admit(stream).await.map(|(stream, peer)| (stream, Extension(peer).layer(service))) },
+        )
+    }
+}
+
+impl Guarded {
+    async fn admit(self, mut stream: TcpStream) -> std::io::Result<(Pin<Box<TimeoutStream<Counted>>>, Peer)> {
+        let full = || std::io::Error::other("too many connections");
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| full())?;
         // Small answers in one segment: waiting for more of them helps nobody.
-        if let Err(error) = stream.set_nodelay(true) {
-            return std::future::ready(Err(error));
+        stream.set_nodelay(true)?;
+        let mut peer = stream.peer_addr()?.ip().to_canonical();
+        // Whoever is no trusted proxy can say what they like: it is read as HTTP.
+        if self.forwarding.proxy_protocol && self.forwarding.proxies.trusts(peer) {
+            let read = tokio::time::timeout(self.slow_peer, proxy_protocol::read(&mut stream)).await;
+            let read = read.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+            let named =
+                read.inspect_err(|error| tracing::warn!(%peer, %error, "a balancer's connection was closed"))?;
+            peer = named.map_or(peer, |named| named.to_canonical());
         }
         let mut timed = TimeoutStream::new(Counted { stream, _permit: permit });
         timed.set_write_timeout(Some(self.slow_peer));
         timed.set_read_timeout(Some(self.idle));
-        std::future::ready(Ok((Box::pin(timed), service)))
+        Ok((Box::pin(timed), Peer(peer)))
     }
 }
 

@@ -132,9 +132,11 @@ pub(crate) async fn run_on(
     let hosts = Arc::new(AcceptedHosts::new(runtime.config.server.public_url.url(), address));
     let handle = Handle::new();
     let routes = router(HttpState { signet: signet.clone(), limits, hosts });
-    let mut serving = tokio::spawn(listening.serve(routes, tls, limits, handle.clone()));
+    let config = &runtime.config;
+    let forwarding = process::forwarding(config, config.server.proxy_protocol);
+    let mut serving = tokio::spawn(listening.serve(routes, tls, limits, forwarding, handle.clone()));
     let api = runtime.api_state(Arc::new(NodeHost::new(&runtime, reloading)));
-    let remote = remote.map(|remote| remote.serve(api.clone(), limits));
+    let remote = remote.map(|remote| remote.serve(api.clone(), limits, config));
     let commands = commands.serve(api);
     start::tell_four_eyes(signet).await;
     ready(address, &signet.issuer().settings.issuer);

@@ -8,7 +8,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
-use crate::http::Limits;
+use crate::http::{Forwarding, Limits};
 
 /// How long the answer may take that a request has passed its deadline, on a busy machine.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
@@ -28,6 +28,11 @@ pub(super) fn limits(config: &Config) -> Limits {
         request_deadline: limits.request_timeout,
         drain: DRAIN,
     }
+}
+
+/// For whom connections may come to a listener whose balancer speaks the PROXY protocol or not.
+pub(super) fn forwarding(config: &Config, proxy_protocol: bool) -> Forwarding {
+    Forwarding { proxies: config.server.proxies.clone(), proxy_protocol }
 }
 
 /// Reads a certificate with its key; `section` names them in the configuration.

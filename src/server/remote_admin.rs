@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::certificates::Certificates;
-use super::process::load_tls;
-use crate::config::AdminListen;
+use super::process::{forwarding, load_tls};
+use crate::config::{AdminListen, Config};
 use crate::http::api::{ApiState, remote_router};
 use crate::http::{Limits, Listening};
 
@@ -48,10 +48,12 @@ impl RemoteListener {
     }
 
     /// Answers there from now on.
-    pub(super) fn serve(self, state: ApiState, limits: Limits) -> RemoteAdmin {
+    pub(super) fn serve(self, state: ApiState, limits: Limits, config: &Config) -> RemoteAdmin {
         let handle = Handle::new();
         let address = self.listening.address();
-        let serving = self.listening.serve(remote_router(state, limits), Some(self.tls), limits, handle.clone());
+        let forwarding = forwarding(config, self.config.proxy_protocol);
+        let routes = remote_router(state, limits);
+        let serving = self.listening.serve(routes, Some(self.tls), limits, forwarding, handle.clone());
         let serving = tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the listener of the admin API failed: it answers nobody any more");

@@ -1,5 +1,6 @@
 //! The HTTP surface, as clients meet it: one file an endpoint, all through the one test application.
 
+mod addresses;
 mod algorithms;
 mod discovery;
 mod forged_rows;

@@ -13,6 +13,7 @@
 //! | [`settings`], [`duration`] | what is set of a tenant, and what of it can't be |
 //! | [`row_keys`] | by which keys the store's rows are authenticated |
 //! | [`user_name`] | which names are one |
+//! | [`networks`], [`forwarded`] | which addresses lie in a network, and whose word is taken for where a request comes from |
 //! | [`id`] | what an identifier can do |
 //! | [`secret`], [`random`] | how secrets are held, and where randomness comes from |
 //!
@@ -25,9 +26,11 @@ pub mod admission;
 pub mod audit;
 pub mod backup;
 pub mod duration;
+pub mod forwarded;
 pub mod id;
 pub mod keys;
 pub mod mfa;
+pub mod networks;
 pub mod oauth;
 pub mod random;
 pub mod row_keys;

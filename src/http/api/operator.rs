@@ -2,7 +2,6 @@
 //! end of the socket.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
@@ -15,6 +14,7 @@ use nix::unistd::{Uid, User};
 use tokio::net::UnixListener;
 
 use super::{ApiState, Refused};
+use crate::http::address;
 use signet_admin_api::ProblemKind;
 use signet_core::admin::{AdminScopes, Authority, OperatorKind};
 use signet_core::audit::RequestContext;
@@ -89,7 +89,7 @@ pub(super) async fn attach(State(state): State<ApiState>, mut request: Request, 
 /// A token that is shown is judged, whatever listener it came by: then nobody acts as the account that they are.
 async fn who_asks(state: &ApiState, headers: &HeaderMap, extensions: &Extensions) -> Result<RequestContext, Refused> {
     let account = extensions.get::<ConnectInfo<Operator>>().map(|operator| operator.0);
-    let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let address = address::of(extensions);
     if let Some(shown) = headers.get(header::AUTHORIZATION) {
         let token = shown.to_str().ok().and_then(bearer_token).ok_or_else(no_bearer)?;
         return match state.issuer().operator_tokens.judge_token(token, address).await? {
