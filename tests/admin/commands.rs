@@ -310,10 +310,10 @@ fn two_commands_at_once_without_a_server_come_one_after_the_other() {
 #[test]
 fn a_role_or_scope_that_nobody_knows_is_taken_and_told() {
     let application = Application::new("[roles]\nreader = [\"read\"]");
-    let add = ["user", "add", "Böb M", "--roles", "raeder", "--password-stdin"];
+    let add = ["user", "add", "Böb&M", "--roles", "raeder", "--password-stdin"];
     let added = application.run_with(&add, PASSWORD).ok();
-    assert!(added.stderr.contains("did you mean `reader`?") && added.stdout.contains("--user 'Böb M'"), "{added:?}");
-    let set = application.run(&["user", "set-roles", "Böb M", "--roles", "reader"]).ok();
+    assert!(added.stderr.contains("did you mean `reader`?") && added.stdout.contains("--user 'Böb&M'"), "{added:?}");
+    let set = application.run(&["user", "set-roles", "Böb&M", "--roles", "reader"]).ok();
     assert!(!set.stderr.contains("did you mean"), "{set:?}");
     let client = application.json(&["client", "add", "app", "--grant", ALL_GRANTS, "--scope", "raed"]);
     assert!(client["notes"][0].as_str().unwrap().contains("did you mean `read`?"), "{client}");

@@ -108,6 +108,51 @@ async fn what_no_user_may_have_is_refused_before_anything_is_hashed() {
     }
 }
 
+#[tokio::test]
+async fn hazard_115_names_and_passwords_that_look_equal_are_equal() {
+    let app = InProcess::new().await;
+    let accounts = &app.issuer.accounts;
+    let (composed, apart) = ("José", "jose\u{301}");
+    accounts.add_user(composed, words([]), &secret("Pässwörd größe"), &context()).await.unwrap();
+    for name in [apart, "JOSÉ", "ｊｏｓｅ\u{301}"] {
+        let again = accounts.add_user(name, words([]), &secret("long enough"), &context()).await;
+        assert!(matches!(again, Err(ChangeError::Taken { noun: "user", .. })), "{name}");
+        assert_eq!(accounts.find_user(name).await.unwrap().name, composed);
+    }
+    let (_, codes) = app.add_totp(apart).await;
+    let (client, nobody) = (ClientId::new("app"), RequestContext::default());
+    for (password, is_right) in [("Pa\u{308}sswo\u{308}rd\u{a0}gro\u{308}ße", true), ("passwort große", false)] {
+        let request = shown(apart, password, &app.code(&codes));
+        let shown = app.issuer.sign_in.authenticate(&request, Surface::Client(&client), &nobody).await;
+        assert_eq!(shown.is_ok(), is_right, "{password}");
+    }
+}
+
+#[tokio::test]
+async fn hazard_116_a_name_or_a_password_that_no_sign_in_could_take_is_refused_at_set_up() {
+    let app = InProcess::new().await;
+    let accounts = &app.issuer.accounts;
+    let long = "x".repeat(1025);
+    for password in ["first-line\nsecond-line", "tabu\tlator", "nul\0character", "Password1", "", long.as_str()] {
+        let refused = accounts.add_user("ann", words([]), &secret(password), &context()).await;
+        assert!(matches!(refused, Err(ChangeError::Input(_))), "{password:?}: {refused:?}");
+    }
+    for name in ["ann example", "ann\u{200b}", "\u{feff}ann", "\u{202e}nna", "ann\u{1f600}"] {
+        for declared in [false, true] {
+            let refused = match declared {
+                true => accounts.declare_user(name, words([]), &context()).await,
+                false => accounts.add_user(name, words([]), &secret("long enough"), &context()).await,
+            };
+            assert!(matches!(refused, Err(ChangeError::Input(_))), "{name:?}: {refused:?}");
+        }
+    }
+    accounts.add_user("ann", words([]), &secret("long enough"), &context()).await.unwrap();
+    for password in ["first-line\nsecond-line", "football"] {
+        let refused = accounts.set_password("ann", &secret(password), &context()).await;
+        assert!(matches!(refused, Err(ChangeError::Input(_))), "{password:?}: {refused:?}");
+    }
+}
+
 /// The password of an account is hashed as OWASP asks, sealed for its row, and judged by it.
 #[tokio::test]
 async fn a_password_that_was_set_signs_in_and_the_one_before_does_not() {

@@ -70,6 +70,25 @@ async fn what_a_client_may_do_is_changed_and_what_is_not_named_stays() {
 }
 
 #[tokio::test]
+async fn hazard_116_an_audience_that_no_request_could_name_is_refused_at_set_up() {
+    let app = InProcess::new().await;
+    let clients = &app.issuer.clients;
+    let long = format!("https://api.example/{}", "x".repeat(2048));
+    for audience in
+        ["https://api.example\n", " https://api.example", "https://api.ex\tample", "https://a.example#b", "", &long]
+    {
+        let added = clients.add_client(NewClient { audiences: words([audience]), ..new("app") }, &context()).await;
+        assert!(matches!(added, Err(ChangeError::Input(_))), "{audience:?}");
+    }
+    clients
+        .add_client(NewClient { audiences: words(["https://api.example/"]), ..new("app") }, &context())
+        .await
+        .unwrap();
+    let edit = ClientEdit { audiences: Some(words(["https://api.example\u{a0}"])), ..ClientEdit::default() };
+    assert!(matches!(clients.change_client("app", edit, &context()).await, Err(ChangeError::Input(_))));
+}
+
+#[tokio::test]
 async fn what_no_client_may_be_is_refused() {
     let app = InProcess::new().await;
     let faulty = [

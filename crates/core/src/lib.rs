@@ -12,8 +12,8 @@
 //! | [`backup`] | what a backup's file says, and what is signed of it |
 //! | [`settings`], [`duration`] | what is set of a tenant, and what of it can't be |
 //! | [`row_keys`] | by which keys the store's rows are authenticated |
-//! | [`user_name`] | which names are one |
 //! | [`networks`], [`forwarded`] | which addresses lie in a network, and whose word is taken for where a request comes from |
+//! | [`user_name`], [`precis`] | which names are one, and which texts that people type |
 //! | [`id`] | what an identifier can do |
 //! | [`secret`], [`random`] | how secrets are held, and where randomness comes from |
 //!
@@ -32,6 +32,7 @@ pub mod keys;
 pub mod mfa;
 pub mod networks;
 pub mod oauth;
+pub mod precis;
 pub mod random;
 pub mod row_keys;
 pub mod settings;

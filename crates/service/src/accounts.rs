@@ -58,6 +58,8 @@ impl Accounts {
         context: &RequestContext,
     ) -> Result<(User, Option<RoleRequest>), ChangeError> {
         check_name("user", name)?;
+        let names = self.settings.current().user_names;
+        names.check(name).map_err(|error| ChangeError::Input(error.to_string()))?;
         check_words("role", &roles)?;
         self.rights.to_give_roles(&roles, context).await?;
         let waiting = self.given_roles.waiting(&BTreeSet::new(), &roles, context).await?;

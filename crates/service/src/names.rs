@@ -24,6 +24,30 @@ pub(crate) fn check_name(noun: &str, name: &str) -> Result<(), ChangeError> {
     Ok(())
 }
 
+/// The longest audiences of a client together, in bytes: they go into each of its tokens.
+const MAX_AUDIENCES_BYTES: usize = 2048;
+
+/// Checks that a request can name each audience, and that all of them fit into a token: absolute URLs without fragment (RFC 8707 §2).
+pub(crate) fn check_audiences(audiences: &BTreeSet<String>) -> Result<(), ChangeError> {
+    // The parser leaves blanks and line ends away, and what is compared later is the text.
+    let is_one = |audience: &String| {
+        let is_plain = !audience.chars().any(|character| character.is_control() || character.is_whitespace());
+        is_plain && !audience.contains('#') && url::Url::parse(audience).is_ok()
+    };
+    if let Some(bad) = audiences.iter().find(|audience| !is_one(audience)) {
+        let bad = bad.escape_debug();
+        let text = format!("an audience must be an absolute URL without blanks and without `#`; `{bad}` is not one");
+        return Err(ChangeError::Input(text));
+    }
+    let length: usize = audiences.iter().map(|audience| audience.len() + 3).sum();
+    if length > MAX_AUDIENCES_BYTES {
+        let text =
+            format!("the audiences are {length} bytes long together; at most {MAX_AUDIENCES_BYTES} fit into a token");
+        return Err(ChangeError::Input(text));
+    }
+    Ok(())
+}
+
 /// The most bytes that roles, and scopes, may have together: a token must stay well under the 8 KiB that verifiers read.
 const MAX_WORDS_BYTES: usize = 2048;
 

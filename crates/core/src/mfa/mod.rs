@@ -7,7 +7,7 @@
 //!
 //! | module | decides | source |
 //! |---|---|---|
-//! | [`password`] | hashing and what a new password must be | RFC 9106, NIST SP 800-63B-4 §3.1.1 |
+//! | [`password`] | hashing and what a new password must be | RFC 9106, RFC 8265 §4, NIST SP 800-63B-4 §3.1.1 |
 //! | [`totp`] | candidates, matching, drift, two codes in a row | RFC 4226 §5.3, RFC 6238 |
 //! | [`hotp`] | look-ahead, matching, two codes in a row | RFC 4226 |
 //! | [`enrolment`] | new secrets and their parameters | RFC 4226 §4, RFC 6238 §5.1 |
@@ -30,6 +30,7 @@
 
 pub mod assurance;
 pub mod authentication;
+mod common_passwords;
 pub mod credentials;
 pub mod enrolment;
 pub mod hotp;

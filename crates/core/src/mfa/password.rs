@@ -1,4 +1,5 @@
-//! Passwords: Argon2id (RFC 9106) with OWASP's parameters, and what a new password must be (NIST SP 800-63B-4 §3.1.1).
+//! Passwords: Argon2id (RFC 9106) with OWASP's parameters, and what a new password must be (NIST SP 800-63B-4 §3.1.1). A password
+//! is compared by OpaqueString (RFC 8265 §4.2), so that it is right from every keyboard.
 //!
 //! Hashing takes tens of milliseconds of one core and 19 MiB: run it off the async threads, behind a semaphore.
 
@@ -9,6 +10,8 @@ use zeroize::Zeroizing;
 
 use super::UserId;
 use super::authentication::PasswordProof;
+use super::common_passwords::is_common;
+use crate::precis::{PrecisFault, check_opaque_string, opaque_string};
 use crate::random::{self, Random};
 use crate::secret::SecretText;
 
@@ -17,17 +20,22 @@ const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
+/// What stands before the hash of a password's OpaqueString form. A hash without it is of the password as it was typed when it was
+/// set, by a version of Signet that compared so: it goes on being right for that very text.
+const OPAQUE: &str = "OpaqueString:";
 
 /// Argon2id refused, for want of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the password could not be hashed")]
 pub struct PasswordError;
 
-/// Hashes a password with a new salt. Gives a PHC text (`$argon2id$v=19$...`), to be sealed before it is stored.
+/// Hashes a password's OpaqueString form with a new salt. Returns its mark and a PHC text (`OpaqueString:$argon2id$v=19$...`), to be
+/// sealed before it is stored.
 pub fn hash(password: &SecretText, random: &dyn Random) -> Result<SecretText, PasswordError> {
     let salt = random::bytes::<SALT_BYTES>(random);
-    let phc = hasher()?.hash_password_with_salt(password.expose().as_bytes(), &salt).map_err(|_| PasswordError)?;
-    Ok(SecretText::new(phc.to_string()))
+    let opaque = opaque_string(password.expose());
+    let phc = hasher()?.hash_password_with_salt(opaque.as_bytes(), &salt).map_err(|_| PasswordError)?;
+    Ok(SecretText::new(format!("{OPAQUE}{phc}")))
 }
 
 /// The hash of a password that nobody knows: what a sign-in is judged against where there is no user or no password,
@@ -82,14 +90,20 @@ fn matches(password: &SecretText, phc: &SecretText, workspace: &mut Workspace) -
 /// Whether the password has the text's hash, by the text's own salt and parameters. None where that can't be told: the
 /// text is none of Argon2id's, or memory is short.
 fn hashes_to(password: &SecretText, phc: &SecretText, workspace: &mut Workspace) -> Option<bool> {
-    let stored = PasswordHash::new(phc.expose()).ok().filter(|stored| stored.algorithm == ARGON2ID_IDENT)?;
+    // Both forms are made, whichever the hash is of: one hash is computed for every password, and nothing tells which.
+    let (opaque, typed) = (opaque_string(password.expose()), password.expose());
+    let (phc, shown_text) = match phc.expose().strip_prefix(OPAQUE) {
+        Some(phc) => (phc, opaque.as_str()),
+        None => (phc.expose(), typed),
+    };
+    let stored = PasswordHash::new(phc).ok().filter(|stored| stored.algorithm == ARGON2ID_IDENT)?;
     let (salt, expected) = (stored.salt.as_ref()?, stored.hash.as_ref()?);
     let version = stored.version.map_or(Ok(Version::V0x13), Version::try_from).ok()?;
     let hasher = Argon2::new(Algorithm::Argon2id, version, Params::try_from(&stored).ok()?);
     let blocks = workspace.blocks(hasher.params().block_count())?;
     let mut output = Zeroizing::new([0; Output::MAX_LENGTH]);
     let shown = output.get_mut(..expected.len())?;
-    hasher.hash_password_into_with_memory(password.expose().as_bytes(), salt, shown, blocks).ok()?;
+    hasher.hash_password_into_with_memory(shown_text.as_bytes(), salt, shown, blocks).ok()?;
     Some(shown.ct_eq(expected.as_bytes()).into())
 }
 
@@ -111,9 +125,14 @@ pub enum PasswordRefused {
     /// Over 1024 bytes.
     #[error("the password is too long: choose one of at most {} bytes", PasswordPolicy::MAX_BYTES)]
     TooLong,
-    /// A NUL, which other software takes for the end.
-    #[error("the password holds a NUL character: choose one without")]
-    Nul,
+    /// A character that no sign-in could show, such as a line end, or that differs between systems.
+    #[error("the password can't be typed everywhere, choose another one: {0}")]
+    Character(#[source] PrecisFault),
+    /// One of those that are guessed first.
+    #[error(
+        "the password is one of the most common ones, which are guessed first: choose another one, such as four words that don't belong together"
+    )]
+    Common,
 }
 
 impl PasswordPolicy {
@@ -125,16 +144,15 @@ impl PasswordPolicy {
     /// Judges a new password.
     /// Errors: [`PasswordRefused`] says what to do.
     pub fn check(password: &str) -> Result<(), PasswordRefused> {
-        if password.len() > Self::MAX_BYTES {
+        let opaque = opaque_string(password);
+        if password.len().max(opaque.len()) > Self::MAX_BYTES {
             return Err(PasswordRefused::TooLong);
         }
-        if password.contains('\0') {
-            return Err(PasswordRefused::Nul);
-        }
-        if password.chars().count() < Self::MIN_CHARACTERS {
+        check_opaque_string(password).map_err(PasswordRefused::Character)?;
+        if opaque.chars().count() < Self::MIN_CHARACTERS {
             return Err(PasswordRefused::TooShort);
         }
-        Ok(())
+        if is_common(&opaque) { Err(PasswordRefused::Common) } else { Ok(()) }
     }
 }
 
@@ -155,7 +173,7 @@ mod tests {
     fn the_right_password_proves_its_user_and_another_does_not() {
         let user = UserId::new("u1");
         let phc = hash(&secret("correct horse"), &OsRandom).unwrap();
-        assert!(phc.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "OWASP's parameters");
+        assert!(phc.expose().starts_with("OpaqueString:$argon2id$v=19$m=19456,t=2,p=1$"), "OWASP's parameters");
         assert_eq!(judge(&user, &secret("correct horse"), &phc).unwrap().user(), &user);
         assert!(judge(&user, &secret("correct horsf"), &phc).is_none());
         assert!(judge(&user, &secret(""), &phc).is_none());
@@ -206,6 +224,40 @@ mod tests {
         assert_eq!(PasswordPolicy::check("ääääääää"), Ok(()));
         assert_eq!(PasswordPolicy::check(&"x".repeat(1024)), Ok(()));
         assert_eq!(PasswordPolicy::check(&"x".repeat(1025)), Err(PasswordRefused::TooLong));
-        assert_eq!(PasswordPolicy::check("eight\0chars"), Err(PasswordRefused::Nul));
+        // Seven characters, whatever they are composed of.
+        assert_eq!(PasswordPolicy::check(&"a\u{308}".repeat(7)), Err(PasswordRefused::TooShort));
+    }
+
+    #[test]
+    fn hazard_115_a_password_is_right_in_either_form_and_an_old_hash_for_what_was_typed() {
+        let (composed, apart) = ("Pässwörd größe", "Pa\u{308}sswo\u{308}rd\u{a0}gro\u{308}ße");
+        let user = UserId::new("u1");
+        for set in [composed, apart] {
+            let phc = hash(&secret(set), &OsRandom).unwrap();
+            for typed in [composed, apart] {
+                assert!(judge(&user, &secret(typed), &phc).is_some(), "{set} set, {typed} typed");
+            }
+            assert!(judge(&user, &secret("Passwort große"), &phc).is_none());
+            // As a version before kept it: of the password as it was typed.
+            let salt = random::bytes::<SALT_BYTES>(&OsRandom);
+            let old = hasher().unwrap().hash_password_with_salt(set.as_bytes(), &salt).unwrap();
+            assert!(judge(&user, &secret(set), &secret(&old.to_string())).is_some(), "{set}");
+            assert!(judge(&user, &secret("Passwort große"), &secret(&old.to_string())).is_none());
+        }
+    }
+
+    #[test]
+    fn hazard_116_what_no_sign_in_could_take_or_anybody_would_guess_is_refused_when_it_is_set() {
+        for text in
+            ["first-line\nsecond-line", "eight\0chars", "with\ttabulator", "carriage\rreturn", "zero\u{200b}width"]
+        {
+            assert!(matches!(PasswordPolicy::check(text), Err(PasswordRefused::Character(_))), "{text:?}");
+        }
+        for text in
+            ["password", "PassWord", "qwertyuiop", "ｐａｓｓｗｏｒｄ", "1q2w3e4r", "sunshine", "Trustno1", "jennifer"]
+        {
+            assert_eq!(PasswordPolicy::check(text), Err(PasswordRefused::Common), "{text}");
+        }
+        assert_eq!(PasswordPolicy::check("pass word of mine"), Ok(()));
     }
 }

@@ -146,6 +146,10 @@ pub struct MfaWords {
     /// How long none is judged then: 6m to 1d, and at least six minutes for each of `tries`. `1h` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<String>,
+    /// What the name of a new user may be: `case_mapped` (RFC 8265, UsernameCaseMapped), or `case_mapped_with_blanks`, which takes one
+    /// blank between words too (§3.5 there). `case_mapped` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_names: Option<String>,
     /// What the key of a PIV card must come with when it is enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub piv: Option<PivWords>,

@@ -20,6 +20,7 @@ use crate::mfa::webauthn::{RelyingParty, attestation_roots};
 use crate::mfa::{AssurancePolicy, Lockout, Requirement};
 use crate::oauth::RoleScopes;
 use crate::oauth::scope::is_scope_token;
+use crate::user_name::UserNames;
 use signet_jose::Algorithm;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -69,6 +70,7 @@ impl TenantSettings {
             assurance: policy(&policy_words)?,
             otp_issuer: mfa.issuer_name,
             lockout: mfa.lockout,
+            user_names: mfa.user_names,
             piv: mfa.piv,
             webauthn: mfa.webauthn,
             document: SettingsDocument {
@@ -207,6 +209,7 @@ fn policy(words: &PolicyWords) -> Judged<AssurancePolicy> {
 struct Mfa {
     issuer_name: String,
     lockout: Lockout,
+    user_names: UserNames,
     piv: PivTrust,
     webauthn: Option<Arc<RelyingParty>>,
     words: MfaWords,
@@ -229,17 +232,32 @@ impl Mfa {
         if pause < MIN_PAUSE_PER_TRY * tries {
             return Err(fault("mfa.pause", "it lasts at least six minutes for each of `mfa.tries`"));
         }
+        let user_names = match &words.user_names {
+            None => UserNames::default(),
+            Some(name) => UserNames::named(name).ok_or_else(|| {
+                let known = UserNames::ALL.map(UserNames::name).join(", ");
+                fault("mfa.user_names", format!("one of {known} is expected"))
+            })?,
+        };
         let (webauthn_words, webauthn) = webauthn(words.webauthn.as_ref(), issuer, &issuer_name)?;
         let words = MfaWords {
             issuer_name: Some(issuer_name.clone()),
             tries: Some(tries),
             pause: Some(duration::text(pause)),
+            user_names: Some(user_names.name().to_owned()),
             piv: Some(words.piv.clone().unwrap_or_default()),
             // What is by default follows the issuer's URL.
             webauthn: words.webauthn.as_ref().and(webauthn_words),
         };
         let piv = words.piv.as_ref().map(piv).transpose()?.unwrap_or_default();
-        Ok(Self { issuer_name, lockout: Lockout { tries, pause }, piv, webauthn: webauthn.map(Arc::new), words })
+        Ok(Self {
+            issuer_name,
+            lockout: Lockout { tries, pause },
+            user_names,
+            piv,
+            webauthn: webauthn.map(Arc::new),
+            words,
+        })
     }
 }
 

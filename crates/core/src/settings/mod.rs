@@ -23,6 +23,7 @@ use crate::mfa::piv_offer::PivTrust;
 use crate::mfa::webauthn::RelyingParty;
 use crate::mfa::{AssurancePolicy, Lockout};
 use crate::oauth::RoleScopes;
+use crate::user_name::UserNames;
 
 /// The longest text of a document that is taken, in bytes: a bundle of all makers' roots is well below.
 pub const LONGEST_DOCUMENT: usize = 2 * 1024 * 1024;
@@ -82,6 +83,8 @@ pub struct TenantSettings {
     pub otp_issuer: String,
     /// How many tries an account has.
     pub lockout: Lockout,
+    /// What the name of a new user may be.
+    pub user_names: UserNames,
     /// What a PIV card's key must come with.
     pub piv: PivTrust,
     /// What security keys know this deployment as; `None` where its site has no name that they could know.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::names::check_words;
+use crate::names::{check_audiences, check_words};
 use crate::pages::all_pages;
 use crate::{ChangeError, OperatorRights, TRIES, check_name, still_there};
 use signet_core::admin::judge_client;
@@ -244,13 +244,6 @@ fn no_grants() -> ChangeError {
 
 fn check_admin(grants: &BTreeSet<GrantType>, scopes: &Scopes, audiences: &BTreeSet<String>) -> Result<(), ChangeError> {
     judge_client(grants, scopes, audiences).map_err(|error| ChangeError::Input(error.to_string()))
-}
-
-fn check_audiences(audiences: &BTreeSet<String>) -> Result<(), ChangeError> {
-    match audiences.iter().find(|audience| url::Url::parse(audience).is_err()) {
-        Some(bad) => Err(ChangeError::Input(format!("an audience must be an absolute URL; `{bad}` is not one"))),
-        None => Ok(()),
-    }
 }
 
 /// What a client may do, in words.

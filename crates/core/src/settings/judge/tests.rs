@@ -39,6 +39,7 @@ fn what_can_not_be_is_refused_by_its_name_and_never_by_its_value() {
         (json!({"keys": {"rotate_every": "30m"}}), "`keys.rotate_every`: a key can't sign for less"),
         (json!({"keys": {"rotate_every": "s3cret"}}), "`keys.rotate_every`"),
         (json!({"mfa": {"tries": 11}}), "`mfa.tries`: an integer from 1 to 10"),
+        (json!({"mfa": {"user_names": "any"}}), "`mfa.user_names`: one of case_mapped, case_mapped_with_blanks"),
         (json!({"mfa": {"tries": 0}}), "`mfa.tries`: an integer from 1 to 10"),
         (json!({"mfa": {"pause": "10m"}}), "six minutes for each"),
         (json!({"mfa": {"issuer_name": "s3cret:b"}}), "without a colon"),
