@@ -140,7 +140,7 @@ fn in_words(chain: &VerifiedChain) -> String {
 }
 
 fn text_of(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path)
+    signet_text_file::read_to_string(path)
         .with_context(|| format!("can't read the audit public key {}; name it with --key", path.display()))
 }
 

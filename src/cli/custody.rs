@@ -110,16 +110,18 @@ fn accepted_text(accepted: Accepted) -> String {
 
 fn verify(file: &Path, key: &Path, nonce: Option<&str>, output: &Output) -> anyhow::Result<()> {
     let text = if file == Path::new("-") {
-        std::io::read_to_string(std::io::stdin().lock().take(MAX_REPORT)).context("standard input can't be read")?
+        let mut bytes = zeroize::Zeroizing::new(Vec::new());
+        std::io::stdin().lock().take(MAX_REPORT).read_to_end(&mut bytes).context("standard input can't be read")?;
+        std::mem::take(&mut *signet_text_file::text(bytes).context("standard input is no text")?)
     } else {
-        std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?
+        signet_text_file::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?
     };
     // With --json the report was printed as the member of an object.
     let text = match serde_json::from_str::<serde_json::Value>(&text) {
         Ok(value) => value.get("custody").and_then(|jws| jws.as_str()).unwrap_or_default().to_owned(),
         Err(_) => text.trim().to_owned(),
     };
-    let keys = std::fs::read_to_string(key).with_context(|| format!("can't read {}", key.display()))?;
+    let keys = signet_text_file::read_to_string(key).with_context(|| format!("can't read {}", key.display()))?;
     let keys = JwkSet::from_json(&keys).map(|set| set.keys).or_else(|_| Jwk::from_json(&keys).map(|jwk| vec![jwk]));
     let keys = keys.with_context(|| format!("{} is neither a JWKS nor a JWK", key.display()))?;
     let keys: Vec<VerifyingKey> = keys.into_iter().map(VerifyingKey::new).collect();

@@ -26,12 +26,26 @@ pub(super) fn secret_file(path: &std::path::Path) -> anyhow::Result<SecretText> 
         (Box::new(file), length)
     };
     // Room for all of it at once: a buffer that grows leaves copies behind.
-    let mut text = zeroize::Zeroizing::new(String::with_capacity(usize::try_from(room)? + 64));
-    source.take(MAX_FILE + 1).read_to_string(&mut text).with_context(context)?;
-    if text.len() as u64 > MAX_FILE {
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(usize::try_from(room)? + 64));
+    source.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(context)?;
+    if bytes.len() as u64 > MAX_FILE {
         return Err(Ended::Usage(format!("{} is longer than {MAX_FILE} bytes", path.display())).into());
     }
+    let mut text = signet_text_file::text(bytes).with_context(context)?;
     Ok(SecretText::new(std::mem::take(&mut text)))
+}
+
+/// Makes a report, which nobody but its owner reads: it names people and tokens. One that is there is emptied.
+pub(super) fn report_file(path: &std::path::Path) -> anyhow::Result<File> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let make = || {
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        if file.metadata()?.is_file() {
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        }
+        Ok::<_, std::io::Error>(file)
+    };
+    make().with_context(|| format!("can't write {}", path.display()))
 }
 
 /// Reads a secret from standard input where that is asked for, and from a prompt where a person is there.

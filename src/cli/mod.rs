@@ -133,8 +133,10 @@ enum Ended {
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
-    let arguments =
-        Arguments::from_arg_matches(&examples::commands().get_matches()).unwrap_or_else(|error| error.exit());
+    let arguments = Arguments::from_arg_matches(
+        &without_empty_variables(examples::commands(), |name| std::env::var_os(name)).get_matches(),
+    )
+    .unwrap_or_else(|error| error.exit());
     #[cfg(feature = "server")]
     if let Command::Deployment(deployment::DeploymentCommand::HsmWorker(worker)) = &arguments.command {
         return worker.run(&arguments.deployment.config);
@@ -154,6 +156,17 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit_code(&error, &output),
     }
+}
+
+/// A variable that is set and empty, as a file for containers leaves it, says nothing.
+fn without_empty_variables(
+    commands: clap::Command,
+    value_of: impl Fn(&std::ffi::OsStr) -> Option<std::ffi::OsString>,
+) -> clap::Command {
+    commands.mut_args(|argument| {
+        let is_empty = argument.get_env().and_then(&value_of).is_some_and(|value| value.is_empty());
+        if is_empty { argument.env(clap::builder::Resettable::Reset) } else { argument }
+    })
 }
 
 fn exit_code(error: &anyhow::Error, output: &Output) -> ExitCode {
@@ -196,6 +209,15 @@ async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn hazard_118_a_variable_that_is_set_and_empty_says_nothing() {
+        let variables = |value: &'static str| move |_: &std::ffi::OsStr| Some(value.into());
+        let has_env = |commands: clap::Command| commands.get_arguments().any(|argument| argument.get_env().is_some());
+        assert!(has_env(without_empty_variables(examples::commands(), variables("x"))));
+        assert!(!has_env(without_empty_variables(examples::commands(), variables(""))));
+    }
 
     #[test]
     fn no_cause_is_said_twice() {

@@ -17,9 +17,9 @@ pub(super) fn secret_from_stdin(what: &str) -> anyhow::Result<SecretText> {
     if bytes.len() as u64 > LONGEST {
         return Err(Ended::Usage(format!("{what} on standard input is longer than {LONGEST} bytes")).into());
     }
-    let text =
-        std::str::from_utf8(&bytes).map_err(|_| Ended::Usage(format!("{what} on standard input is not UTF-8")))?;
-    let text = text.strip_suffix('\n').unwrap_or(text);
+    let read = signet_text_file::text(bytes);
+    let text = read.map_err(|fault| Ended::Usage(format!("{what} on standard input is no text: {fault}")))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() {
         return Err(Ended::Usage(format!("{what} is expected on standard input, and there is nothing")).into());

@@ -81,9 +81,7 @@ impl Import {
         let (users, mut report) = read(text.expose())?;
         drop(text);
         // Before anybody is added, so that what became of each line is not lost.
-        let create =
-            |path: &Path| std::fs::File::create(path).with_context(|| format!("can't write {}", path.display()));
-        let told = self.report.as_deref().map(create).transpose()?;
+        let told = self.report.as_deref().map(input::report_file).transpose()?;
         if report.refused == 0 || self.skip_faulty {
             let admin = Admin::open(config, Need::Hsm, output).await?;
             let done = add(&admin, users, &mut report, output).await;
@@ -124,7 +122,6 @@ impl Import {
 /// The users of a file, with the lines that they stand in; what can't be one is in the report.
 /// Errors: it is no such file.
 fn read(text: &str) -> anyhow::Result<(Vec<(u64, NewUser)>, Report)> {
-    let text = text.trim_start_matches('\u{feff}');
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns = reader.headers().context("the file is no CSV")?.clone();
     let column = |name: &str| columns.iter().position(|column| column.trim().eq_ignore_ascii_case(name));
@@ -146,6 +143,12 @@ fn read(text: &str) -> anyhow::Result<(Vec<(u64, NewUser)>, Report)> {
         let line = lines.of(record.position());
         let cell = |place: usize| record.get(place).unwrap_or_default();
         let user = cell(name).trim();
+        if !is_plain(user) {
+            // A quote that does not close has swallowed other values, and passwords are among them.
+            let why = "its name has a line end or a quote in it: is a quote not closed?";
+            report.tell(line, "", Outcome::Refused, Some(why.to_owned()));
+            continue;
+        }
         let fault = match (user, cell(password), seen.get(&compared_name(user))) {
             ("", ..) => Some("it has no name".to_owned()),
             (_, "", _) => Some("it has no password".to_owned()),
@@ -171,6 +174,11 @@ fn read(text: &str) -> anyhow::Result<(Vec<(u64, NewUser)>, Report)> {
     }
     anyhow::ensure!(!users.is_empty() || report.refused > 0, "there is no user in the file");
     Ok((users, report))
+}
+
+/// Whether a name is one value, of which a report may tell.
+fn is_plain(name: &str) -> bool {
+    !name.chars().any(|letter| letter.is_control() || letter == '"')
 }
 
 /// In which line a record begins, of records that come one after the other: the reader counts no line before it has read the record.

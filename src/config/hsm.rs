@@ -122,8 +122,10 @@ fn slot(section: &Section<'_>) -> Result<Option<u32>, ConfigError> {
 }
 
 fn token_label(section: &Section<'_>) -> Result<String, ConfigError> {
-    let expected = "the token's label of 1 to 32 bytes";
-    section.required_text("token_label", expected, |label| (label.len() <= 32).then(|| label.to_owned()))
+    let expected = "the token's label of 1 to 32 bytes, which are not all blanks,";
+    // A token's own label is padded with blanks: those at the end of one are no part of it (PKCS #11 v2.40 §3.2).
+    let read = |label: &str| Some(label.trim_end()).filter(|label| (1..=32).contains(&label.len())).map(str::to_owned);
+    section.required_text("token_label", expected, read)
 }
 
 fn pin_source(section: &Section<'_>) -> Result<PinSource, ConfigError> {

@@ -36,6 +36,7 @@ use signet_core::settings::SettingsDocument;
 use signet_hsm::HsmConfig;
 use signet_store::HsmRate;
 use tree::Node;
+pub(crate) use tree::is_platforms;
 
 /// Reads a duration as the configuration writes it: `"24h"`, `"30m"`.
 /// Errors: What is expected.
@@ -149,7 +150,7 @@ impl Config {
 fn read(path: &Path) -> Result<(String, PathBuf), ConfigError> {
     let refused =
         |problem: std::io::Error| ConfigError::Unreadable { file: path.to_owned(), problem: problem.to_string() };
-    let text = std::fs::read_to_string(path).map_err(refused)?;
+    let text = signet_text_file::read_to_string(path).map_err(refused)?;
     let file = std::path::absolute(path).map_err(refused)?;
     Ok((text, file.parent().unwrap_or(Path::new("/")).to_owned()))
 }

@@ -354,6 +354,41 @@ fn a_variable_that_was_meant_as_an_override_is_refused() {
 }
 
 #[test]
+fn hazard_118_what_a_platform_sets_is_nobodys_override() {
+    for service in ["", "SERVER_", "HSM_", "STORE_", "ADMIN_API_", "LOG_", "TOKENS_", "SERVER__A_"] {
+        for (name, value) in [
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT", "8080"),
+            ("SERVICE_PORT_HTTP", "8080"),
+            ("SERVICE_PORT_WEB_UI", "8080"),
+            ("PORT", "tcp://10.0.0.1:8080"),
+            ("PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("PORT_8080_TCP_PORT", "8080"),
+            ("PORT_8080_TCP_PROTO", "tcp"),
+            ("PORT_53_UDP", "udp://10.0.0.1:53"),
+            ("PORT_9999_SCTP_ADDR", "10.0.0.1"),
+        ] {
+            load_with(MINIMAL, &[(&format!("SIGNET_{service}{name}"), value)]).unwrap();
+        }
+    }
+    for (name, value) in
+        [("SIGNET_SERVER_PORT", "8080"), ("SIGNET_SERVER_LISTEN", "tcp://10.0.0.1:8080"), ("SIGNET_STORE_HOST", "db")]
+    {
+        let refused = load_with(MINIMAL, &[(name, value)]).unwrap_err().to_string();
+        assert!(refused.contains(name), "{refused}");
+    }
+}
+
+#[test]
+fn blanks_at_the_end_of_a_tokens_label_are_padding() {
+    let padded = MINIMAL.replace("token_label = \"signet\"", "token_label = \"signet   \"");
+    assert!(padded != MINIMAL);
+    assert_eq!(load_with(&padded, &[]).unwrap().hsm[0].token_label, "signet");
+    assert!(refusal(&MINIMAL.replace("token_label = \"signet\"", "token_label = \"   \"")).contains("token_label"));
+}
+
+#[test]
 fn hsms_are_a_list_of_distinct_names() {
     let twice = format!("{MINIMAL}{}", MINIMAL.split_once("[[hsm]]").map(|(_, hsm)| format!("[[hsm]]{hsm}")).unwrap());
     assert!(refusal(&twice).contains("`hsm[1].name`: another [[hsm]] has this name"));

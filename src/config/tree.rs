@@ -24,8 +24,31 @@ const SEPARATOR: &str = "__";
 const WITHOUT_SEPARATOR: &str =
     "the parts of its name are joined by two underscores, as in SIGNET_SERVER__LISTEN for `server.listen`";
 
+/// Whether a platform sets the variable of its own accord: Kubernetes (and Docker's links) for each service whose name begins with
+/// `signet-`, such as `SIGNET_SERVER_SERVICE_HOST` and `SIGNET_STORE_PORT_5432_TCP_ADDR`. `path` is what follows `SIGNET_`.
+pub(crate) fn is_platforms(path: &str, text: &str) -> bool {
+    const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+    let ends_in = |words: &[&str]| words.iter().any(|word| path == *word || path.ends_with(&format!("_{word}")));
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let names_port = |words: &[&str]| match words {
+        ["PORT", port, protocol] | ["PORT", port, protocol, "ADDR" | "PORT" | "PROTO"] => {
+            is_number(port) && PROTOCOLS.contains(protocol)
+        }
+        _ => false,
+    };
+    let words: Vec<&str> = path.split('_').collect();
+    let last = |count: usize| words.len().checked_sub(count).and_then(|from| words.get(from..)).unwrap_or_default();
+    // Of a service's port there is a URL: who writes a number means `server.listen`.
+    let is_url = PROTOCOLS.iter().any(|protocol| text.starts_with(&format!("{}://", protocol.to_ascii_lowercase())));
+    ends_in(&["SERVICE_HOST", "SERVICE_PORT"])
+        || path.contains("SERVICE_PORT_")
+        || names_port(last(3))
+        || names_port(last(4))
+        || (ends_in(&["PORT"]) && is_url)
+}
+
 /// Whether the first word is a section's: `SIGNET_SERVER_LISTEN` would be believed and do nothing. Other variables are
-/// somebody else's, such as `SIGNET_SERVICE_HOST`, which Kubernetes makes for a service that is called signet.
+/// somebody else's.
 fn is_meant_as_override(path: &str) -> bool {
     path.split_once('_').is_some_and(|(first, _)| {
         super::KEYS.iter().chain(&SettingsDocument::SECTIONS).any(|section| first.eq_ignore_ascii_case(section))
@@ -82,6 +105,9 @@ impl Node {
 
     fn overlay(&mut self, variable: &str, text: String) -> Result<(), ConfigError> {
         let Some(path) = variable.strip_prefix(PREFIX) else { return Ok(()) };
+        if is_platforms(path, &text) {
+            return Ok(());
+        }
         let refuse = |problem| ConfigError::Override { variable: variable.to_owned(), problem };
         if !path.contains(SEPARATOR) {
             return if is_meant_as_override(path) { Err(refuse(WITHOUT_SEPARATOR)) } else { Ok(()) };

@@ -37,7 +37,7 @@ impl Reload {
     /// A reload of the HSM tokens of this runtime, from the file that its configuration was read from.
     pub(super) fn new(path: PathBuf, runtime: &Runtime, certificates: Vec<Arc<Notify>>) -> Self {
         Self {
-            text: std::fs::read_to_string(&path).ok(),
+            text: signet_text_file::read_to_string(&path).ok(),
             certificates,
             path,
             running: runtime.config.clone(),
@@ -84,7 +84,7 @@ impl Reload {
 
     /// Says what else differs in the file from what the server runs by. No value is told.
     async fn tell_what_waits(&self) {
-        let (Some(running), Ok(now)) = (&self.text, tokio::fs::read_to_string(&self.path).await) else { return };
+        let (Some(running), Ok(now)) = (&self.text, signet_text_file::read_to_string(&self.path)) else { return };
         let differing = differing(running, &now, "hsm");
         if !differing.is_empty() {
             let keys = differing.join(", ");

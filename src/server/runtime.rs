@@ -68,7 +68,7 @@ pub(crate) struct Runtime {
 
 /// Takes a secret that another node renewed, where one of the audit keys in this file signed it.
 pub(super) async fn take_renewed_secret(signet: &Deployment, audit_keys: &Path) {
-    let pinned = std::fs::read_to_string(audit_keys).ok();
+    let pinned = signet_text_file::read_to_string(audit_keys).ok();
     let in_file = |text: String| match JwkSet::from_json(&text) {
         Ok(set) => set.keys,
         Err(_) => Jwk::from_json(&text).into_iter().collect(),

@@ -127,7 +127,8 @@ fn secret_file(path: &Path, what: &str, key: &str) -> anyhow::Result<zeroize::Ze
         metadata.permissions().mode() & 0o077 == 0,
         "{what} {file} can be read by others than its owner: chmod 0600 {file}"
     );
-    Ok(zeroize::Zeroizing::new(std::fs::read_to_string(path)?))
+    let text = signet_text_file::text(zeroize::Zeroizing::new(std::fs::read(path)?));
+    text.map_err(|fault| anyhow::anyhow!("{what} {file} is no text: {fault}"))
 }
 
 /// The servers that verify Yubico OTPs whose keys are elsewhere, with the API key from its file.

@@ -172,6 +172,81 @@ async fn promise_2_a_file_with_a_wrong_mac_or_a_faulty_line_imports_nothing_and_
     assert_eq!(app.run(&["factor", "import", &path]).code, Some(1), "it says that a key is needed");
 }
 
+/// Nothing of a line that was not understood is on the terminal, in the JSON, in the report or in the audit log, and the report is its
+/// owner's alone.
+#[tokio::test]
+async fn hazard_111_a_file_that_is_another_one_gives_no_secret_away() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let app = Application::new("");
+    let aes = "a47c5bf9c152202f577be6721c0113af";
+    let told = app.folder().join("report.csv");
+    std::fs::write(&told, "an older one").unwrap();
+    std::fs::set_permissions(&told, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut all = String::new();
+    for (format, text) in [
+        ("oath-csv", format!("A1;{SEED_HEX};totp;6;30\n")),
+        ("yubico-csv", format!("4711;vvvvvvvvvvcb;010203040506;{aes};;2024;\n")),
+        ("oath-csv", format!("{SEED_HEX},A1,hotp,6,0\n")),
+    ] {
+        let path = write(&app, "tokens.csv", &text);
+        for more in [&["--skip-faulty", "--report", told.to_str().unwrap()][..], &["--json"]] {
+            let refused = app.run(&[&["factor", "import", &path, "--format", format][..], more].concat());
+            assert_eq!(refused.code, Some(1));
+            all += &format!("{}{}", refused.stdout, refused.stderr);
+        }
+        all += &std::fs::read_to_string(&told).unwrap();
+    }
+    assert!(all.contains("line 1: one value; values are parted by commas"), "{all}");
+    assert_eq!(std::fs::metadata(&told).unwrap().permissions().mode() & 0o777, 0o600);
+    let keys = write(&app, "keys.csv", &format!("4711;vvvvvvvvvvcb;010203040506;{aes};;2024;\n"));
+    let clients = write(&app, "clients.csv", "87;1;1383728711;Eibja2kRFXXoW6hjZaiyBtWnCBA=\n");
+    let users = write(&app, "users.csv", "name,password\n\"ann,of her own\nbob\",of his own\n");
+    for command in [["otp-key", "import", &keys], ["otp-client", "import", &clients], ["user", "import", &users]] {
+        let refused = app.run(&command);
+        assert_eq!(refused.code, Some(1), "{command:?}");
+        all += &format!("{}{}", refused.stdout, refused.stderr);
+    }
+    all += &serde_json::to_string(&app.audit().await).unwrap();
+    for secret in [SEED_HEX, aes, "Eibja2kRFXXoW6hjZaiyBtWnCBA=", "of her own", "of his own"] {
+        assert!(!all.contains(secret), "{secret}: {all}");
+    }
+}
+
+/// What Windows writes is the same text.
+#[tokio::test]
+async fn hazard_114_files_with_a_byte_order_mark_and_in_utf_16_are_read_by_every_command() {
+    let app = Application::new("");
+    let utf16 = |text: &str| -> Vec<u8> {
+        std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+    };
+    let marked = |text: &str| format!("\u{feff}{text}").into_bytes();
+    let key = YubiKey::new("vvvvvvvvvvcb");
+    let keys = format!("4713,vvvvvvvvvvcb,{},{}\r\n", key.private_id_hex(), key.secret_hex());
+    for (name, bytes, command) in [
+        ("keys.csv", marked(&keys), &["otp-key", "import"][..]),
+        (
+            "counters.csv",
+            utf16("1,1383728711,1383728732,vvvvvvvvvvcb,5,3,1,2,abcdef,\n"),
+            &["otp-key", "import-counters"],
+        ),
+        ("clients.csv", utf16("87,1,1383728711,Eibja2kRFXXoW6hjZaiyBtWnCBA=,a@b,,\n"), &["otp-client", "import"]),
+        ("tokens.xml", utf16(&container(&Seal::Plain, 1).replace("UTF-8", "UTF-16")), &["factor", "import"]),
+        ("users.csv", utf16("name,password,roles\r\njosé,of her very own,reader\r\n"), &["user", "import"]),
+        ("settings.toml", marked("[tokens]\naccess_lifetime = \"10m\"\n"), &["apply", "--yes", "-f"]),
+    ] {
+        let path = app.folder().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        app.run(&[command, &[path.to_str().unwrap()]].concat()).ok();
+    }
+    assert_eq!(app.json(&["otp-key", "list"])[0]["serial"], "4713");
+    assert_eq!(app.json(&["user", "show", "jose\u{301}"])["name"], "josé");
+    assert_eq!(app.json(&["factor", "stock"])[0]["serial"], "T000000");
+    let configuration = app.folder().join("signet.toml");
+    let text = std::fs::read_to_string(&configuration).unwrap();
+    std::fs::write(&configuration, marked(&text)).unwrap();
+    assert_eq!(app.json(&["user", "list"]).as_array().map(Vec::len), Some(1));
+}
+
 /// A file may be one long line: what is wrong with one of its tokens is no other token's fault.
 #[tokio::test]
 async fn the_good_tokens_of_a_file_without_line_ends_are_imported() {

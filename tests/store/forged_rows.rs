@@ -137,6 +137,7 @@ pub(super) fn stocked() -> StockToken {
         serial: "4712".to_owned(),
         detail: FactorDetail::Hotp(HotpState { hash: OtpHash::Sha1, digits: 6, next_counter: 0 }),
         model: None,
+        validity: signet_core::mfa::Validity::default(),
         secret: seals(5),
         imported_at: now(),
     }

@@ -35,6 +35,7 @@ async fn with_pages(store: &SqlStore) {
         serial: format!("{number:05}"),
         detail: FactorDetail::Hotp(HotpState { hash: signet_core::keys::OtpHash::Sha1, digits: 6, next_counter: 0 }),
         model: None,
+        validity: signet_core::mfa::Validity::default(),
         secret: seals(5),
         imported_at: now(),
     };

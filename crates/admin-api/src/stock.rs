@@ -16,6 +16,14 @@ pub struct StockToken {
     pub kind: String,
     /// Its model, where the imported file named it.
     pub model: Option<String>,
+    /// Before when it must not be used, where its maker says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub valid_from: Option<String>,
+    /// From when on it must not be used, where its maker says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub valid_until: Option<String>,
     /// When it was imported.
     #[schema(format = DateTime)]
     pub imported_at: String,
@@ -70,6 +78,18 @@ pub struct NewStockTotp {
     /// Whether its clock is a quartz that nobody sets, as of a hardware token.
     #[serde(default)]
     pub hardware: bool,
+    /// How many steps its clock is known to be ahead, -10 to 10; 0 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -10, maximum = 10)]
+    pub drift: Option<i32>,
+    /// Before when it must not be used (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub valid_from: Option<String>,
+    /// From when on it must not be used (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub valid_until: Option<String>,
     /// The secret, in hex digits.
     #[serde(with = "crate::secret")]
     #[schema(value_type = String, format = Password)]
@@ -96,6 +116,14 @@ pub struct NewStockHotp {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 9007199254740991i64)]
     pub counter: Option<i64>,
+    /// Before when it must not be used (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub valid_from: Option<String>,
+    /// From when on it must not be used (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub valid_until: Option<String>,
     /// The secret, in hex digits.
     #[serde(with = "crate::secret")]
     #[schema(value_type = String, format = Password)]

@@ -110,7 +110,7 @@ impl Jwk {
     ///
     /// [`KeyError`] with what is wrong.
     pub fn from_json(json: &str) -> Result<Self, KeyError> {
-        Self::from_members(&strict_json::object(json.as_bytes()).map_err(|_| KeyError::Malformed("JSON"))?)
+        Self::from_members(&strict_json::object(json.as_bytes()).map_err(|_| KeyError::NotJson)?)
     }
 
     fn from_members(members: &Map<String, Value>) -> Result<Self, KeyError> {
@@ -153,7 +153,7 @@ impl JwkSet {
     ///
     /// [`KeyError::Malformed`] where the document is no JWKS.
     pub fn from_json(json: &str) -> Result<Self, KeyError> {
-        let members = strict_json::object(json.as_bytes()).map_err(|_| KeyError::Malformed("JSON"))?;
+        let members = strict_json::object(json.as_bytes()).map_err(|_| KeyError::NotJson)?;
         let Some(Value::Array(keys)) = members.get("keys") else {
             return Err(KeyError::Malformed("keys"));
         };
@@ -249,7 +249,7 @@ mod tests {
     fn names_what_is_wrong() {
         let replaced = |from: &str, to: &str| Jwk::from_json(&RFC_7515.replace(from, to)).unwrap_err();
         assert_eq!(replaced("\"kty\"", "\"d\":\"AA\",\"kty\""), KeyError::Private);
-        assert_eq!(replaced("\"kty\"", "\"crv\":\"P-256\",\"kty\""), KeyError::Malformed("JSON"));
+        assert_eq!(replaced("\"kty\"", "\"crv\":\"P-256\",\"kty\""), KeyError::NotJson);
         assert_eq!(replaced("x_FE", "x_FF"), KeyError::NotOnCurve);
         assert_eq!(replaced("x_FE", ""), KeyError::Malformed("y"));
         assert_eq!(replaced("x_FE", "x/FE"), KeyError::Malformed("y"));

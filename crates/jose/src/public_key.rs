@@ -42,6 +42,9 @@ pub enum KeyError {
     /// Not a JWK or SPKI of a kind that Signet knows.
     #[error("the key is not a public key of a supported type (EC P-256, EC P-384, OKP Ed25519, RSA)")]
     Unsupported,
+    /// The text is no JSON that means one thing.
+    #[error("it is not one JSON object with distinct names")]
+    NotJson,
     /// A member is missing, repeated or not strict base64url.
     #[error("the key's member `{0}` is missing or malformed")]
     Malformed(&'static str),

@@ -56,7 +56,7 @@ fn next_line(what: &str) -> Result<SecretText> {
     bounded.read_until(b'\n', &mut line).map_err(because(LoginError::Terminal, "standard input can't be read"))?;
     let missing =
         || LoginError::Usage(format!("{what} is expected as the next line of standard input, and there is none"));
-    let text = std::str::from_utf8(&line).map_err(|_| missing())?;
+    let text = std::str::from_utf8(signet_text_file::without_mark(&line)).map_err(|_| missing())?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.is_empty() || line.len() >= LONGEST {

@@ -16,8 +16,7 @@ use super::texts::texts;
 use super::{SqlStore, factors, seals};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
-use signet_core::mfa::FactorKind;
-use signet_core::mfa::HotpState;
+use signet_core::mfa::{FactorKind, HotpState, Validity};
 use signet_store::{
     AssignOutcome, Factor, FactorDetail, Session, Stock, StockId, StockToken, StoreError, StoreFailure, TotpState,
     YubicoState,
@@ -67,9 +66,29 @@ enum Kept {
     YubicoOtp { public_id: String, private_id: [u8; 6] },
 }
 
+/// The whole of what is kept so.
+#[derive(Serialize, Deserialize)]
+struct KeptToken {
+    #[serde(flatten)]
+    kept: Kept,
+    #[serde(flatten)]
+    validity: Validity,
+}
+
+impl KeptToken {
+    fn of(token: &StockToken) -> Result<String> {
+        let whole = Self { kept: Kept::of(&token.detail)?, validity: token.validity };
+        serde_json::to_string(&whole).map_err(|_| StoreFailure::Corrupt("detail of stock token"))
+    }
+
+    fn read(detail: &str) -> Result<Self> {
+        serde_json::from_str(detail).map_err(|_| StoreFailure::Corrupt("detail of stock token"))
+    }
+}
+
 impl Kept {
-    fn of(detail: &FactorDetail) -> Result<String> {
-        let kept = match detail {
+    fn of(detail: &FactorDetail) -> Result<Self> {
+        Ok(match detail {
             FactorDetail::Totp(state) => Self::Totp {
                 hash: state.hash,
                 digits: state.digits,
@@ -84,8 +103,7 @@ impl Kept {
                 Self::YubicoOtp { public_id: state.public_id.clone(), private_id: state.private_id }
             }
             _ => return Err(StoreFailure::Corrupt("kind of stock token")),
-        };
-        serde_json::to_string(&kept).map_err(|_| StoreFailure::Corrupt("detail of stock token"))
+        })
     }
 
     fn detail(self) -> FactorDetail {
@@ -110,7 +128,7 @@ async fn add(tokens: &Vec<StockToken>, connection: &mut Connection) -> Result<Wr
             .set("serial", &token.serial)
             .set("kind", token.detail.kind().name())
             .set("handle", token.detail.handle())
-            .set("detail", Kept::of(&token.detail)?)
+            .set("detail", KeptToken::of(token)?)
             .set("model", &token.model)
             .set("imported_at", token.imported_at);
         if insert(&ADD, row, vec![], &mut *connection).await? {
@@ -150,19 +168,18 @@ async fn remove((tenant, serial): &(TenantId, String), connection: &mut Connecti
 
 /// What kind of secret a token of the stock has.
 pub(super) fn enclosed_of(detail: &str) -> Result<OtpSecretKind> {
-    let kept: Kept = serde_json::from_str(detail).map_err(|_| StoreFailure::Corrupt("detail of stock token"))?;
-    kept.detail().secret_kind().ok_or(StoreFailure::Corrupt("kind of stock token"))
+    KeptToken::read(detail)?.kept.detail().secret_kind().ok_or(StoreFailure::Corrupt("kind of stock token"))
 }
 
 fn token_of(row: &Row) -> Result<StockToken> {
-    let kept: Kept =
-        serde_json::from_str(row.try_get("detail")?).map_err(|_| StoreFailure::Corrupt("detail of stock token"))?;
+    let KeptToken { kept, validity } = KeptToken::read(row.try_get("detail")?)?;
     Ok(StockToken {
         tenant: row.try_get("tenant")?,
         id: row.try_get("id")?,
         serial: row.try_get("serial")?,
         detail: kept.detail(),
         model: row.try_get("model")?,
+        validity,
         secret: SealedCopies::default(),
         imported_at: row.try_get("imported_at")?,
     })

@@ -6,7 +6,7 @@ use super::error::Result;
 use super::{Factor, FactorDetail, Session, StockId};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{OtpSecretKind, SealedCopies, TenantId};
-use signet_core::mfa::FactorKind;
+use signet_core::mfa::{FactorKind, Validity};
 use signet_jose::clock::Timestamp;
 
 /// A token that belongs to nobody yet: TOTP, HOTP or Yubico OTP.
@@ -22,6 +22,8 @@ pub struct StockToken {
     pub detail: FactorDetail,
     /// Its model, where the file names it.
     pub model: Option<String>,
+    /// From when to when it may be used.
+    pub validity: Validity,
     /// Its secret, wrapped by the HSM for this row. Empty in listings.
     pub secret: SealedCopies,
     /// When it was imported.

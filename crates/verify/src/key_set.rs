@@ -118,6 +118,14 @@ mod tests {
     }
 
     #[test]
+    fn hazard_117_a_document_that_is_no_json_is_told_so_once() {
+        for text in ["no JSON", "{\"keys\":[]} and more", "{\"keys\":[],\"keys\":[]}"] {
+            let told = KeySet::from_json(text).unwrap_err().to_string();
+            assert_eq!(told, "the document is no JWKS: it is not one JSON object with distinct names", "{text}");
+        }
+    }
+
+    #[test]
     fn a_name_of_two_keys_names_neither() {
         let twice = jwk("a");
         assert!(!KeySet::new(JwkSet { keys: vec![twice.clone(), twice.clone()] }).is_empty());

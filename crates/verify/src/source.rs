@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use super::https::{Failure, HttpsClient, is_private};
 use super::key_set::{JwksError, KeySet};
 use signet_jose::jwk::KeyError;
+use signet_text_file::NotText;
+use zeroize::Zeroizing;
 
 /// The largest JWKS that is read, in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -89,15 +91,21 @@ impl Place {
 fn read_file(path: PathBuf) -> Result<String, JwksError> {
     use std::io::Read as _;
     let read = || {
-        let mut text = String::new();
-        std::fs::File::open(&path)?.take(MAX_DOCUMENT as u64 + 1).read_to_string(&mut text)?;
-        Ok(text)
+        let mut bytes = Vec::new();
+        std::fs::File::open(&path)?.take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(text_of(bytes)?)
     };
     match read() {
         Ok(text) if text.len() > MAX_DOCUMENT => Err(JwksError::TooLarge),
         Ok(text) => Ok(text),
         Err(error) => Err(JwksError::Read { path, error }),
     }
+}
+
+/// The text of a document, without a byte order mark (RFC 8259 §8.1).
+fn text_of(bytes: Vec<u8>) -> Result<String, NotText> {
+    let mut text = signet_text_file::text(Zeroizing::new(bytes))?;
+    Ok(std::mem::take(&mut *text))
 }
 
 async fn fetch(url: &Uri, client: &HttpsClient) -> Result<Loaded, JwksError> {
@@ -120,8 +128,8 @@ async fn fetch(url: &Uri, client: &HttpsClient) -> Result<Loaded, JwksError> {
             return Err(failed(format!("it answered {}", answer.status())));
         }
         let cache_control = answer.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
-        let document = std::str::from_utf8(answer.body()).map_err(|_| KeyError::Malformed("JSON"))?;
-        return Ok(Loaded { keys: KeySet::from_json(document)?, max_age: cache_control.and_then(max_age) });
+        let document = text_of(answer.body().to_vec()).map_err(|_| KeyError::NotJson)?;
+        return Ok(Loaded { keys: KeySet::from_json(&document)?, max_age: cache_control.and_then(max_age) });
     }
     Err(failed("too many redirects".to_owned()))
 }

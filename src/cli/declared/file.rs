@@ -79,8 +79,9 @@ impl DeploymentFile {
     /// Errors: what can't be read or is stated twice, by file, line and name.
     pub(in crate::cli) fn read(from: &Path) -> anyhow::Result<Self> {
         if from == Path::new("-") {
-            let mut text = String::new();
-            std::io::stdin().take(LONGEST).read_to_string(&mut text).context("standard input can't be read")?;
+            let mut bytes = zeroize::Zeroizing::new(Vec::new());
+            std::io::stdin().take(LONGEST).read_to_end(&mut bytes).context("standard input can't be read")?;
+            let text = signet_text_file::text(bytes).context("standard input is no text")?;
             return Self::parse(&text, Path::new(".")).context("standard input");
         }
         if !from.is_dir() {
@@ -101,14 +102,13 @@ impl DeploymentFile {
     }
 
     fn read_one(file: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+        let text = signet_text_file::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
         let folder = file.parent().unwrap_or(Path::new("."));
         Self::parse(&text, folder).with_context(|| file.display().to_string())
     }
 
     /// Reads a text whose relative paths start at `folder`.
     fn parse(text: &str, folder: &Path) -> anyhow::Result<Self> {
-        let text = text.trim_start_matches('\u{feff}');
         let file: Self = toml::from_str(text).map_err(|error| unfit(text, &error))?;
         file.whole(folder)
     }
@@ -116,7 +116,8 @@ impl DeploymentFile {
     /// Reads what an older configuration says of what lies in the store now.
     /// Errors: there is nothing of it.
     pub(super) fn of_configuration(config: &Path) -> anyhow::Result<(Self, Vec<String>)> {
-        let text = std::fs::read_to_string(config).with_context(|| format!("can't read {}", config.display()))?;
+        let text =
+            signet_text_file::read_to_string(config).with_context(|| format!("can't read {}", config.display()))?;
         let mut table: toml::Table = text.parse().map_err(|error| unfit(&text, &error))?;
         table.retain(|section, _| SettingsDocument::SECTIONS.contains(&section));
         ensure!(
@@ -205,7 +206,7 @@ fn contents(text: &str, folder: &Path, setting: &str) -> anyhow::Result<String> 
         return Ok(text.to_owned());
     }
     let file: PathBuf = folder.join(text);
-    std::fs::read_to_string(&file).with_context(|| format!("can't read {} ({setting})", file.display()))
+    signet_text_file::read_to_string(&file).with_context(|| format!("can't read {} ({setting})", file.display()))
 }
 
 /// Of a FIDO metadata BLOB's payload, what is held against a key: its makers' descriptions are megabytes.

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, StoreConfig, is_platforms};
 use signet_admin_api::diagnosis::Findings;
 use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
 
@@ -23,10 +23,10 @@ const SCARCE_MIB: u64 = 1024;
 
 /// Variables that look like Signet's and do nothing. Those that were surely meant as overrides are refused already.
 pub(super) fn examine_variables(variables: impl Iterator<Item = (OsString, OsString)>, findings: &mut Findings) {
-    for (name, _) in variables {
+    for (name, value) in variables {
         let Some(name) = name.to_str().and_then(|name| name.strip_prefix("SIGNET_")) else { continue };
-        let of_kubernetes = name.starts_with("SERVICE_") || name == "PORT" || name.starts_with("PORT_");
-        if name != "CONFIG" && !name.contains("__") && !of_kubernetes {
+        let is_platforms = is_platforms(name, &value.to_string_lossy());
+        if !matches!(name, "CONFIG" | "SERVER") && !name.contains("__") && !is_platforms {
             findings.warn(
                 "configuration",
                 format!("the variable SIGNET_{name} does nothing"),
@@ -129,8 +129,15 @@ mod tests {
             told(|findings| examine_variables(variables.into_iter(), findings))
         };
         assert!(look(&["SIGNET_LISTEN"]).contains("look   configuration: the variable SIGNET_LISTEN does nothing"));
-        let well =
-            look(&["SIGNET_CONFIG", "SIGNET_SERVER__LISTEN", "SIGNET_PORT_443_TCP", "SIGNET_SERVICE_HOST", "HOME"]);
+        let well = look(&[
+            "SIGNET_CONFIG",
+            "SIGNET_SERVER",
+            "SIGNET_SERVER_SERVICE_HOST",
+            "SIGNET_SERVER__LISTEN",
+            "SIGNET_PORT_443_TCP",
+            "SIGNET_SERVICE_HOST",
+            "HOME",
+        ]);
         assert!(!well.contains("does nothing"), "{well}");
     }
 

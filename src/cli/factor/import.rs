@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::import_progress::{Progress, ProgressLine};
 use super::import_report::{ImportReport, Line, LineOutcome, as_csv};
 use crate::cli::admin::Admin;
+use crate::cli::input::report_file;
 use crate::cli::{Ended, Output, input};
 use crate::server::Need;
 use signet_admin_api::stock::{NewStock, NewStockHotp, NewStockToken, NewStockTotp, NewStockYubico, TakenStock};
@@ -19,6 +20,8 @@ use signet_core::mfa::FactorDetail;
 use signet_core::mfa::enrolment::ClockProfile;
 use signet_core::secret::{SecretBytes, SecretText};
 use signet_core::token_files::{FileFault, Format, ImportOptions, LineFault, ReadToken, Unlock, good_tokens, judge};
+use signet_jose::clock::{Clock as _, SystemClock};
+use signet_text_file::utf8_bytes;
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1 << 30;
@@ -43,10 +46,14 @@ pub(in crate::cli) struct Import {
     /// What the clocks of TOTP tokens are.
     #[arg(long, value_enum, default_value_t = super::add::Profile::Hardware)]
     profile: super::add::Profile,
+    /// Read a signed PSKC container as one without a signature. Signatures are not verified here: verify it before, or nobody knows whose
+    /// serial numbers and counters these are.
+    #[arg(long)]
+    ignore_signature: bool,
     /// Import the good tokens of a file that has faulty ones too.
     #[arg(long)]
     skip_faulty: bool,
-    /// Write what became of each token to this file, as CSV.
+    /// Write what became of each token to this file, as CSV. It is for its owner's eyes alone.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -59,6 +66,7 @@ pub(in crate::cli) enum FormatName {
     YubicoCsv,
     YkpersLog,
     Otpauth,
+    EntraCsv,
 }
 
 impl FormatName {
@@ -70,6 +78,7 @@ impl FormatName {
             Self::YubicoCsv => Some(Format::YubicoCsv),
             Self::YkpersLog => Some(Format::YkpersLog),
             Self::Otpauth => Some(Format::Otpauth),
+            Self::EntraCsv => Some(Format::EntraCsv),
         }
     }
 }
@@ -77,10 +86,15 @@ impl FormatName {
 impl Import {
     pub(super) async fn run(self, config: &Path, output: &Output) -> anyhow::Result<()> {
         let bytes = read_file(&self.file)?;
-        let options =
-            ImportOptions { format: self.format.format(), unlock: self.unlock()?, profile: self.profile.into() };
+        let options = ImportOptions {
+            format: self.format.format(),
+            unlock: self.unlock()?,
+            profile: self.profile.into(),
+            ignore_signature: self.ignore_signature,
+            now: Some(SystemClock.now()),
+        };
         // Before anything is imported, so that what became of each token is not lost.
-        let told = self.report.as_deref().map(|path| Ok::<_, anyhow::Error>((path, create(path)?))).transpose()?;
+        let told = self.report.as_deref().map(|path| Ok::<_, anyhow::Error>((path, report_file(path)?))).transpose()?;
         let mut line = ProgressLine::new();
         let imported = self.import(config, &bytes, &options, &mut line, output).await;
         line.end();
@@ -89,6 +103,9 @@ impl Import {
         let report = imported?;
         if let Some((path, mut file)) = told {
             file.write_all(as_csv(&report).as_bytes()).with_context(|| format!("can't write {}", path.display()))?;
+        }
+        if !matches!(options.unlock, Unlock::Plain) || self.ignore_signature {
+            output.note("Neither encryption nor MACs protect the serial numbers and counters of the file: compare some with the tokens");
         }
         self.tell(output, &report)
     }
@@ -188,7 +205,9 @@ async fn take(admin: &Admin, batch: Vec<ReadToken>) -> anyhow::Result<Vec<Line>>
 
 /// A token as the API takes it.
 fn sent(token: ReadToken) -> anyhow::Result<NewStockToken> {
-    let ReadToken { serial, model, detail, secret, .. } = token;
+    let ReadToken { serial, model, detail, validity, secret, .. } = token;
+    let valid_from = validity.from.map(|at| at.to_string());
+    let valid_until = validity.until.map(|at| at.to_string());
     let secret_hex = SecretText::new(hexadecimal(secret.expose()));
     Ok(match detail {
         FactorDetail::Totp(state) => NewStockToken::Totp(NewStockTotp {
@@ -198,6 +217,9 @@ fn sent(token: ReadToken) -> anyhow::Result<NewStockToken> {
             digits: Some(state.digits),
             period: Some(state.step_seconds),
             hardware: state.window == ClockProfile::Hardware.window(),
+            drift: Some(state.drift).filter(|drift| *drift != 0),
+            valid_from,
+            valid_until,
             secret_hex,
         }),
         FactorDetail::Hotp(state) => NewStockToken::Hotp(NewStockHotp {
@@ -206,6 +228,8 @@ fn sent(token: ReadToken) -> anyhow::Result<NewStockToken> {
             hash: Some(state.hash.name().to_owned()),
             digits: Some(state.digits),
             counter: Some(state.next_counter),
+            valid_from,
+            valid_until,
             secret_hex,
         }),
         FactorDetail::YubicoOtp(state) => NewStockToken::YubicoOtp(NewStockYubico {
@@ -237,9 +261,5 @@ fn read_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     if bytes.len() as u64 > most {
         return Err(Ended::Usage(format!("{} is larger than {} MiB: split it", path.display(), most >> 20)).into());
     }
-    Ok(bytes)
-}
-
-fn create(path: &Path) -> anyhow::Result<std::fs::File> {
-    std::fs::File::create(path).with_context(|| format!("can't write {}", path.display()))
+    utf8_bytes(bytes).map_err(|fault| anyhow::anyhow!("{} is no text: {fault}", path.display()))
 }

@@ -63,5 +63,6 @@ fn read(file: &Path) -> anyhow::Result<String> {
     let opened = std::fs::File::open(file).with_context(unreadable)?;
     opened.take(LONGEST + 1).read_to_end(&mut bytes).with_context(unreadable)?;
     anyhow::ensure!(bytes.len() as u64 <= LONGEST, "{} is too large for a certificate", file.display());
-    Ok(String::from_utf8(bytes).unwrap_or_else(|binary| STANDARD.encode(binary.into_bytes())))
+    Ok(String::from_utf8(signet_text_file::without_mark(&bytes).to_vec())
+        .unwrap_or_else(|binary| STANDARD.encode(binary.into_bytes())))
 }

@@ -37,7 +37,7 @@ pub fn keys_in(text: &str) -> Option<Vec<VerifyingKey>> {
 }
 
 fn configured_keys(path: &Path) -> Result<Vec<VerifyingKey>, Refused> {
-    let text = std::fs::read_to_string(path).ok();
+    let text = signet_text_file::read_to_string(path).ok();
     text.as_deref().and_then(keys_in).ok_or_else(|| {
         let file = path.display();
         Refused::conflict(format!("the audit public key can't be read from {file}: `signet init` writes it again"))

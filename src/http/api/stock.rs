@@ -13,16 +13,20 @@ use signet_admin_api::factors::Factor;
 use signet_admin_api::stock::{Assignment, NewStock, NewStockToken, StockToken, TakenStock};
 use signet_admin_api::{Page, PageQuery};
 use signet_core::mfa::enrolment::ClockProfile;
+use signet_core::mfa::totp::DRIFT_CAP;
 use signet_core::mfa::yubico_otp::public_id;
-use signet_core::mfa::{FactorDetail, HotpState, YubicoState};
+use signet_core::mfa::{FactorDetail, HotpState, Validity, YubicoState};
 use signet_core::secret::{SecretBytes, SecretText};
 use signet_core::token_files::{ReadToken, unused_totp};
+use signet_jose::clock::Timestamp;
 
 fn view(token: &signet_store::StockToken) -> StockToken {
     StockToken {
         serial: token.serial.clone(),
         kind: token.detail.kind().name().to_owned(),
         model: token.model.clone(),
+        valid_from: token.validity.from.map(|at| at.to_string()),
+        valid_until: token.validity.until.map(|at| at.to_string()),
         imported_at: token.imported_at.to_string(),
     }
 }
@@ -69,8 +73,16 @@ fn read(token: NewStockToken, line: u64) -> Result<ReadToken, Refused> {
         NewStockToken::Totp(new) => {
             let profile = if new.hardware { ClockProfile::Hardware } else { ClockProfile::Synchronised };
             let (step, digits) = (i64::from(new.period.unwrap_or(30)), new.digits.unwrap_or(6));
-            let detail = unused_totp(hash(new.hash.as_deref())?, digits, step, profile);
-            ReadToken { line, serial: new.serial, detail, model: new.model, secret: secret(&new.secret_hex)? }
+            let drift = new.drift.unwrap_or(0);
+            if !(-DRIFT_CAP..=DRIFT_CAP).contains(&drift) {
+                return Err(in_place(line, format!("its drift must be -{DRIFT_CAP} to {DRIFT_CAP}")));
+            }
+            let mut detail = unused_totp(hash(new.hash.as_deref())?, digits, step, profile);
+            if let FactorDetail::Totp(state) = &mut detail {
+                state.drift = drift;
+            }
+            let validity = validity(line, new.valid_from.as_deref(), new.valid_until.as_deref())?;
+            ReadToken { line, serial: new.serial, detail, model: new.model, validity, secret: secret(&new.secret_hex)? }
         }
         NewStockToken::Hotp(new) => {
             let next_counter = new.counter.unwrap_or(0);
@@ -79,16 +91,29 @@ fn read(token: NewStockToken, line: u64) -> Result<ReadToken, Refused> {
             }
             let (hash, digits) = (hash(new.hash.as_deref())?, new.digits.unwrap_or(6));
             let detail = FactorDetail::Hotp(HotpState { hash, digits, next_counter });
-            ReadToken { line, serial: new.serial, detail, model: new.model, secret: secret(&new.secret_hex)? }
+            let validity = validity(line, new.valid_from.as_deref(), new.valid_until.as_deref())?;
+            ReadToken { line, serial: new.serial, detail, model: new.model, validity, secret: secret(&new.secret_hex)? }
         }
         NewStockToken::YubicoOtp(new) => {
             let key = factors::yubico_key(&new.public_id, &new.private_id, &new.secret_key)?;
             let public_id = public_id(&key.public_id).ok_or_else(|| in_place(line, "its public id is no modhex"))?;
             let state = YubicoState { public_id, private_id: key.private_id, last_counter: -1 };
             let detail = FactorDetail::YubicoOtp(state);
-            ReadToken { line, serial: new.serial, detail, model: new.model, secret: key.secret }
+            let validity = Validity::default();
+            ReadToken { line, serial: new.serial, detail, model: new.model, validity, secret: key.secret }
         }
     })
+}
+
+fn validity(line: u64, from: Option<&str>, until: Option<&str>) -> Result<Validity, Refused> {
+    let moment = |name: &str, text: Option<&str>| {
+        let read = |text: &str| {
+            text.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_unix_millis(at.as_millisecond()))
+        };
+        let fault = || in_place(line, format!("`{name}` is no date and time of RFC 3339"));
+        text.map(|text| read(text).ok_or_else(fault)).transpose()
+    };
+    Ok(Validity { from: moment("valid_from", from)?, until: moment("valid_until", until)? })
 }
 
 fn in_place(place: u64, why: impl std::fmt::Display) -> Refused {

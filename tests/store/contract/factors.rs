@@ -184,6 +184,7 @@ fn stock_token(id: &str, serial: &str, detail: FactorDetail) -> StockToken {
         serial: serial.to_owned(),
         detail,
         model: Some("Maker M".to_owned()),
+        validity: signet_core::mfa::Validity::default(),
         secret: seals(5),
         imported_at: now(),
     }

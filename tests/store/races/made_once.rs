@@ -23,6 +23,7 @@ pub(super) async fn a_stock_token_becomes_one_users(nodes: &Nodes) {
             serial: format!("S-{round}"),
             detail: totp_factor("x", &alice).detail,
             model: None,
+            validity: signet_core::mfa::Validity::default(),
             secret: seals(1),
             imported_at: now(),
         };

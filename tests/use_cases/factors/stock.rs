@@ -1,7 +1,10 @@
 //! Tokens that belong to nobody yet.
 
+use std::time::Duration;
+
 use signet_core::audit::RequestContext;
 use signet_core::keys::OtpHash;
+use signet_core::mfa::Validity;
 use signet_core::secret::SecretBytes;
 use signet_core::token_files::{FileFault, Format, ImportOptions, ReadToken, good_tokens, judge, tokens};
 use signet_service::ChangeError;
@@ -90,6 +93,38 @@ async fn a_token_of_the_stock_becomes_one_persons_factor() {
     let request = shown("ann", PASSWORD, &token(1).at(0));
     app.issuer.sessions.begin_session(&request, None, &context()).await.unwrap();
     assert_eq!(serials(&app).await, ["4712"]);
+}
+
+/// RFC 6030 §5: a key is used between the dates of its policy alone.
+#[tokio::test]
+async fn hazard_112_a_token_is_used_between_its_dates_alone() {
+    let app = InProcess::new().await;
+    let day = Duration::from_secs(24 * 60 * 60);
+    let options = ImportOptions { format: Some(Format::OathCsv), ..ImportOptions::default() };
+    let read = |validity: Validity| {
+        let read = tokens(FILE.as_bytes(), &options).unwrap().map(Result::unwrap);
+        read.map(|token| ReadToken { validity, ..token }).take(1).collect::<Vec<_>>()
+    };
+    let import = async |validity| app.issuer.factors.stock_import.import_tokens(read(validity), &context()).await;
+    let expired = import(Validity { from: None, until: Some(app.now()) }).await;
+    assert!(matches!(&expired, Err(ChangeError::Input(text)) if text.contains("expired")), "{expired:?}");
+    let dates = Validity { from: Some(app.now().plus(day)), until: Some(app.now().plus(3 * day)) };
+    import(dates).await.unwrap();
+    let stock = &app.issuer.factors.stock;
+    assert_eq!(stock.stock_after(None, 1).await.unwrap()[0].validity, dates);
+    app.user("ann").await;
+    let early = stock.assign_stock("4711", "ann", None, &context()).await;
+    assert!(matches!(&early, Err(ChangeError::Conflict(text)) if text.contains("may be used from")), "{early:?}");
+    app.pass(2 * day).await;
+    let factor = stock.assign_stock("4711", "ann", None, &context()).await.unwrap();
+    assert_eq!(factor.valid_until, dates.until);
+    let sign_in = async |counter: i64| {
+        let request = shown("ann", PASSWORD, &token(1).at(counter));
+        app.issuer.sessions.begin_session(&request, None, &context()).await.is_ok()
+    };
+    assert!(sign_in(0).await);
+    app.pass(2 * day).await;
+    assert!(!sign_in(1).await, "it expired");
 }
 
 /// Who holds a token takes it by its serial number and a code, which is spent by that.

@@ -26,6 +26,7 @@
 //! | [`assurance`] | what must have been proved for a client, a scope, a role | NIST SP 800-63B-4, RFC 9470 |
 //! | [`credentials`] | what a person shows, before it is judged | |
 //! | [`kind`] | which kinds of factor there are: one table; and how a used one is named | |
+//! | [`validity`] | from when to when a token may be used | RFC 6030 §5 |
 //! | [`identity`] | who a user and a factor are | |
 
 pub mod assurance;
@@ -44,6 +45,7 @@ pub mod piv_offer;
 pub mod policy;
 pub mod recovery;
 pub mod totp;
+pub mod validity;
 pub mod webauthn;
 pub mod yubico_export;
 pub mod yubico_otp;
@@ -61,6 +63,7 @@ pub use piv::PivState;
 pub use policy::OtpText;
 pub use recovery::RecoveryState;
 pub use totp::TotpState;
+pub use validity::Validity;
 pub use webauthn::WebAuthnState;
 pub use yubico_otp::YubicoState;
 pub use yubico_remote::YubicoRemoteState;

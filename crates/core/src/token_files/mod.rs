@@ -1,20 +1,27 @@
 //! Files of many tokens, as their makers write them: PSKC (RFC 6030), CSV, the personalization tool's log, otpauth URIs.
 //!
+//! They hold secrets, and what stands where may not be what should stand there: a fault repeats a serial number alone, and only where
+//! its line was understood.
+//!
 //! A file is walked twice, and never kept: once to judge all of it, and once to have each secret wrapped by the HSM as
 //! it is read. What is read is wiped.
 
 pub mod csv;
+mod judge;
 pub mod otpauth;
 pub mod pskc;
 
 mod xml;
 
-use std::collections::{BTreeSet, HashMap};
-
 use crate::keys::OtpHash;
 use crate::mfa::enrolment::{ClockProfile, EnrolmentError, check_secret};
-use crate::mfa::{FactorDetail, TotpState};
+use crate::mfa::{FactorDetail, TotpState, Validity};
 use crate::secret::{SecretBytes, SecretText};
+use csv::EntraColumns;
+use signet_jose::clock::Timestamp;
+use signet_text_file::without_mark;
+
+pub use judge::{Judged, good_tokens, judge};
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +36,8 @@ pub enum Format {
     YkpersLog,
     /// `otpauth://` URIs, a line each.
     Otpauth,
+    /// `upn,serial number,secret key,time interval,manufacturer,model`, with these names in the first line.
+    EntraCsv,
 }
 
 /// What opens the encrypted secrets of a file.
@@ -52,6 +61,10 @@ pub struct ImportOptions {
     pub unlock: Unlock,
     /// What the clocks are, of TOTP tokens.
     pub profile: ClockProfile,
+    /// Whether a signed container is read as one without a signature.
+    pub ignore_signature: bool,
+    /// The time, so that a token that has expired is refused; none where nobody is to judge that.
+    pub now: Option<Timestamp>,
 }
 
 /// A token that was read.
@@ -65,6 +78,8 @@ pub struct ReadToken {
     pub detail: FactorDetail,
     /// Its maker and model.
     pub model: Option<String>,
+    /// From when to when it may be used.
+    pub validity: Validity,
     /// Its secret.
     pub secret: SecretBytes,
 }
@@ -80,9 +95,24 @@ pub struct LineFault {
     pub reason: String,
 }
 
+/// The longest serial number that a fault repeats.
+const LONGEST_REPEATED: usize = 64;
+/// A text of letters and digits alone that is as long may be a secret, whatever stands there.
+const MAY_BE_SECRET: usize = 20;
+
 impl LineFault {
-    fn new(line: u64, serial: &str, reason: impl Into<String>) -> Self {
-        Self { line, serial: printable(serial), reason: reason.into() }
+    /// Of a line that was not understood.
+    fn at(line: u64, reason: impl Into<String>) -> Self {
+        Self { line, serial: None, reason: reason.into() }
+    }
+
+    /// Of a line whose secret is known and whose values stand where they should. The serial number is told where it looks like one.
+    fn of(line: u64, serial: &str, reason: impl Into<String>) -> Self {
+        let is_dense =
+            |text: &String| text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+/=_".contains(letter));
+        let may_be_secret = |text: &String| text.len() >= MAY_BE_SECRET && is_dense(text);
+        let serial = printable(serial).filter(|text| text.chars().count() <= LONGEST_REPEATED && !may_be_secret(text));
+        Self { line, serial, reason: reason.into() }
     }
 }
 
@@ -97,6 +127,7 @@ pub type Tokens<'b> = Box<dyn Iterator<Item = Result<ReadToken, LineFault>> + Se
 /// Begins to read a file.
 /// Errors: [`FileFault`] where it can't be read at all.
 pub fn tokens<'b>(bytes: &'b [u8], options: &ImportOptions) -> Result<Tokens<'b>, FileFault> {
+    let bytes = without_mark(bytes);
     let format = options.format.or_else(|| guess(bytes)).ok_or_else(|| {
         FileFault("the file's format can't be told from its first line; name it with --format".to_owned())
     })?;
@@ -104,28 +135,38 @@ pub fn tokens<'b>(bytes: &'b [u8], options: &ImportOptions) -> Result<Tokens<'b>
         let text = "a key or password is given, and only PSKC files are encrypted: is this the file that was sent?";
         return Err(FileFault(text.to_owned()));
     }
-    let profile = options.profile;
+    let (profile, now) = (options.profile, options.now);
+    // What holds for every format.
+    let check = move |token: Result<ReadToken, LineFault>| check_token(token?, now);
     Ok(match format {
-        Format::Pskc => Box::new(pskc::Packages::open(bytes, &options.unlock, profile)?.map(check)),
+        Format::Pskc => Box::new(pskc::Packages::open(bytes, options)?.map(check)),
         Format::OathCsv => Box::new(csv::lines(bytes).map(move |line| csv::oath(&line?, profile)).map(check)),
         Format::YubicoCsv => Box::new(csv::lines(bytes).map(|line| csv::yubico(&line?)).map(check)),
         Format::YkpersLog => {
             Box::new(csv::lines(bytes).filter_map(|line| line.and_then(|line| csv::log(&line)).transpose()).map(check))
         }
         Format::Otpauth => Box::new(csv::lines(bytes).map(move |line| otpauth::read(&line?, profile)).map(check)),
+        Format::EntraCsv => {
+            let mut lines = csv::all_lines(bytes);
+            let columns = lines.next().and_then(Result::ok).and_then(|line| EntraColumns::read(&line));
+            let columns = columns.ok_or_else(|| {
+                let text = "the first line must name the columns: upn,serial number,secret key,time interval,manufacturer,model";
+                FileFault(text.to_owned())
+            })?;
+            Box::new(lines.map(move |line| columns.token(&line?, profile)).map(check))
+        }
     })
 }
 
-/// Judges what holds for every format.
-fn check(token: Result<ReadToken, LineFault>) -> Result<ReadToken, LineFault> {
-    check_token(token?)
-}
-
-/// What Signet can work with: the serial number is one, the secret long enough, the digits and the step usual.
+/// What Signet can work with: the secret is long enough, the serial number is one, the digits and the step usual, and it may be used now
+/// or later, where the time is told.
 /// Errors: why not.
-pub fn check_token(mut token: ReadToken) -> Result<ReadToken, LineFault> {
+pub fn check_token(mut token: ReadToken, now: Option<Timestamp>) -> Result<ReadToken, LineFault> {
     token.model = token.model.as_deref().and_then(printable);
-    let fault = |reason: String| Err(LineFault::new(token.line, &token.serial, reason));
+    if !matches!(token.detail, FactorDetail::YubicoOtp(_)) {
+        check_secret(&token.secret).map_err(|error| LineFault::at(token.line, error.to_string()))?;
+    }
+    let fault = |reason: String| Err(LineFault::of(token.line, &token.serial, reason));
     if token.serial.is_empty() {
         return fault("it has no serial number".to_owned());
     }
@@ -144,62 +185,13 @@ pub fn check_token(mut token: ReadToken) -> Result<ReadToken, LineFault> {
     if !matches!(step, 30 | 60) {
         return fault(EnrolmentError::Step(step).to_string());
     }
-    match check_secret(&token.secret) {
-        Ok(()) => Ok(token),
-        Err(error) => fault(error.to_string()),
+    if let Some(expired) = token.validity.until.filter(|until| now.is_some_and(|now| *until <= now)) {
+        return fault(format!("it expired on {}", expired.day()));
     }
+    Ok(token)
 }
 
 /// A maker's text without what a terminal would obey.
-/// Tokens between two calls of whatever watches the judging.
-const JUDGED_EVERY: u64 = 5_000;
-
-/// A file as a whole.
-#[derive(Debug)]
-pub struct Judged {
-    /// How many tokens of it are good.
-    pub count: u64,
-    /// What is wrong with the others, by their place among all: a file may have many tokens in one line.
-    pub faults: Vec<(usize, LineFault)>,
-}
-
-/// Judges every token of a file; `progress` hears now and then how many were.
-/// Errors: [`FileFault`] where the file can't be read at all, or has no token.
-pub fn judge(bytes: &[u8], options: &ImportOptions, progress: &mut dyn FnMut(u64)) -> Result<Judged, FileFault> {
-    let (mut count, mut faults, mut lines) = (0, Vec::new(), HashMap::new());
-    for (place, token) in tokens(bytes, options)?.enumerate() {
-        match token {
-            Ok(ReadToken { line, serial, .. }) => match lines.insert(serial.clone(), line) {
-                None => count += 1,
-                Some(first) => {
-                    let reason = format!("its serial number stands in line {first} already");
-                    faults.push((place, LineFault { line, serial: Some(serial), reason }));
-                }
-            },
-            Err(fault) => faults.push((place, fault)),
-        }
-        if count % JUDGED_EVERY == 0 {
-            progress(count);
-        }
-    }
-    if count == 0 && faults.is_empty() {
-        return Err(FileFault("there is no token in the file".to_owned()));
-    }
-    Ok(Judged { count, faults })
-}
-
-/// The good tokens of a file that was judged, in its order.
-/// Errors: [`FileFault`] where the file can't be read at all.
-pub fn good_tokens<'b>(
-    bytes: &'b [u8],
-    options: &ImportOptions,
-    judged: &Judged,
-) -> Result<impl Iterator<Item = ReadToken> + Send + use<'b>, FileFault> {
-    let faulty: BTreeSet<usize> = judged.faults.iter().map(|(place, _)| *place).collect();
-    let read = tokens(bytes, options)?.enumerate();
-    Ok(read.filter(move |(place, _)| !faulty.contains(place)).filter_map(|(_, token)| token.ok()))
-}
-
 fn printable(text: &str) -> Option<String> {
     let text: String = text.chars().filter(|letter| !letter.is_control()).collect();
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
@@ -207,15 +199,19 @@ fn printable(text: &str) -> Option<String> {
 
 /// Finds the format out from how the file begins.
 fn guess(bytes: &[u8]) -> Option<Format> {
+    if let Some(Ok(line)) = csv::all_lines(bytes).next()
+        && EntraColumns::read(&line).is_some()
+    {
+        return Some(Format::EntraCsv);
+    }
     let first = csv::lines(bytes).next();
-    let start = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
-    if start.starts_with(b"<") {
+    if bytes.trim_ascii_start().starts_with(b"<") {
         return Some(Format::Pskc);
     }
     let line = first?.ok()?;
     let cells = &line.cells;
     let cell = |place: usize| cells.get(place).copied().unwrap_or_default();
-    if cell(0).starts_with("otpauth://") {
+    if cell(0).get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case("otpauth://")) {
         Some(Format::Otpauth)
     } else if csv::is_log(cell(0)) {
         Some(Format::YkpersLog)
@@ -246,6 +242,8 @@ pub fn unused_totp(hash: OtpHash, digits: u8, step: i64, profile: ClockProfile) 
     FactorDetail::Totp(TotpState { hash, digits, step_seconds, drift: 0, window: profile.window(), last_step: -1 })
 }
 
+#[cfg(test)]
+mod foreign_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

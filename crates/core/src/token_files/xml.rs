@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 const DEEPEST: usize = 16;
 /// How many elements a tree may have.
 const MAX_ELEMENTS: usize = 512;
+/// What is said of a file that is no XML: a reader's own words may repeat what stands there.
+const NOT_WELL_FORMED: &str = "it is not well-formed XML";
 
 /// An element with what is in it.
 #[derive(Debug, Default)]
@@ -24,8 +26,12 @@ impl<'b> Element<'b> {
     fn open(start: &BytesStart<'_>) -> Result<Self, String> {
         let mut attributes = Vec::new();
         for attribute in start.attributes() {
-            let attribute = attribute.map_err(|error| error.to_string())?;
-            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| error.to_string())?;
+            let attribute = attribute.map_err(|_| NOT_WELL_FORMED)?;
+            // Names of namespaces say nothing here.
+            if attribute.key.as_namespace_binding().is_some() {
+                continue;
+            }
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| NOT_WELL_FORMED)?;
             attributes.push((attribute.key.local_name().as_ref().to_owned(), value.into_owned()));
         }
         Ok(Self { name: start.local_name().as_ref().to_owned(), attributes, ..Self::default() })
@@ -39,6 +45,21 @@ impl<'b> Element<'b> {
     /// An attribute.
     pub(super) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Its attributes.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Its children.
+    pub(super) fn children(&self) -> &[Self] {
+        &self.children
+    }
+
+    /// Its children of a name.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &Self> {
+        self.children.iter().filter(move |child| child.name == name)
     }
 
     /// The text in it, without space at its ends.
@@ -63,6 +84,7 @@ pub(super) struct Children<'b> {
     counted_to: usize,
     line: u64,
     root: Option<String>,
+    root_attributes: Vec<(String, String)>,
     is_over: bool,
 }
 
@@ -70,7 +92,7 @@ impl<'b> Children<'b> {
     pub(super) fn new(whole: &'b str) -> Self {
         let mut reader = Reader::from_str(whole);
         reader.config_mut().expand_empty_elements = true;
-        Self { reader, whole, counted_to: 0, line: 1, root: None, is_over: false }
+        Self { reader, whole, counted_to: 0, line: 1, root: None, root_attributes: Vec::new(), is_over: false }
     }
 
     /// The root's name, once a child was read.
@@ -78,17 +100,23 @@ impl<'b> Children<'b> {
         self.root.as_deref()
     }
 
+    /// An attribute of the root, once a child was read.
+    pub(super) fn root_attribute(&self, name: &str) -> Option<&str> {
+        self.root_attributes.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// The next child with the line that it begins in; nothing follows an error.
     pub(super) fn next(&mut self) -> Option<Result<(u64, Element<'b>), String>> {
         while !self.is_over {
             match self.reader.read_event() {
-                Err(error) => return Some(Err(self.end(&error.to_string()))),
+                Err(_) => return Some(Err(self.end(NOT_WELL_FORMED))),
                 Ok(Event::Eof) if self.root.is_some() => return Some(Err(self.end("the file ends too early"))),
                 Ok(Event::Eof) => return Some(Err(self.end("the file is no XML"))),
                 Ok(Event::DocType(_)) => return Some(Err(self.end("it declares a document type, which is not read"))),
-                Ok(Event::Start(start)) if self.root.is_none() => {
-                    self.root = Some(start.local_name().as_ref().to_owned());
-                }
+                Ok(Event::Start(start)) if self.root.is_none() => match Element::open(&start) {
+                    Ok(root) => (self.root, self.root_attributes) = (Some(root.name), root.attributes),
+                    Err(error) => return Some(Err(self.end(&error))),
+                },
                 Ok(Event::Start(start)) => {
                     let line = self.count_lines();
                     return Some(self.tree(&start).map(|element| (line, element)).map_err(|error| self.end(&error)));
@@ -117,7 +145,7 @@ impl<'b> Children<'b> {
         let mut open = vec![Element::open(start)?];
         let mut elements = 1;
         loop {
-            let event = self.reader.read_event().map_err(|error| error.to_string())?;
+            let event = self.reader.read_event().map_err(|_| NOT_WELL_FORMED)?;
             let current = open.last_mut().ok_or("an element is closed that was not open")?;
             match event {
                 Event::Start(start) => {
@@ -145,7 +173,7 @@ impl<'b> Children<'b> {
 }
 
 fn resolved(reference: &BytesRef<'_>) -> Result<char, String> {
-    if let Some(letter) = reference.resolve_char_ref().map_err(|error| error.to_string())? {
+    if let Some(letter) = reference.resolve_char_ref().map_err(|_| NOT_WELL_FORMED)? {
         return Ok(letter);
     }
     match &**reference {

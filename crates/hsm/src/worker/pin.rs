@@ -114,7 +114,17 @@ impl Pin {
                 path.display()
             )));
         }
+        let mut text = signet_text_file::utf8_bytes(text).map_err(|fault| {
+            refuse(format!("the PIN file {} is no text, and is not presented: {fault}", path.display()))
+        })?;
         trim_newline(&mut text);
+        // Whatever else stands there would be presented as part of the PIN, and cost one of its few tries.
+        if text.iter().any(u8::is_ascii_control) {
+            return Err(refuse(format!(
+                "the PIN file {} has more than one line, or a control character, and is not presented: write the PIN into it, and nothing else",
+                path.display()
+            )));
+        }
         if text.is_empty() {
             return Err(refuse(format!(
                 "the PIN file {} is empty: write the PIN into it, and nothing else",
@@ -256,11 +266,32 @@ mod tests {
     #[test]
     fn one_trailing_newline_is_no_part_of_the_pin() {
         let directory = tempfile::tempdir().unwrap();
-        for (written, read) in [("1234\n", "1234"), ("1234\r\n", "1234"), (" 1234 ", " 1234 "), ("12\n\n", "12\n")] {
+        for (written, read) in
+            [("1234\n", "1234"), ("1234\r\n", "1234"), (" 1234 ", " 1234 "), ("\u{feff}1234\n", "1234")]
+        {
             let path = pin_file(directory.path(), written, 0o600);
             let attempt = judged(&PinSource::File(path), "a", None).unwrap().attempt().unwrap();
             assert_eq!(attempt.expose(), read.as_bytes());
             attempt.taken();
+        }
+    }
+
+    #[test]
+    fn hazard_114_and_63_a_pin_is_read_as_every_text_and_what_is_none_is_not_presented() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = pin_file(directory.path(), "1234", 0o600);
+        fs::write(&path, b"\xff\xfe1\x002\x003\x004\x00\r\x00\n\x00").unwrap();
+        assert_eq!(&*judged(&PinSource::File(path.clone()), "a", None).unwrap().text, b"1234");
+        for (written, told) in [
+            ("1234\n\n", "more than one line"),
+            ("1234\nnot the PIN\n", "more than one line"),
+            ("12\t34", "control character"),
+            ("1\x002\x003\x004\x00", "UTF-16"),
+            ("\u{feff}\n", "empty"),
+        ] {
+            fs::write(&path, written).unwrap();
+            let refusal = judged(&PinSource::File(path.clone()), "a", None).err().unwrap().to_string();
+            assert!(refusal.contains(told) && !refusal.contains("1234"), "{written:?}: {refusal}");
         }
     }
 

@@ -149,11 +149,15 @@ impl TokenStock {
         context: &RequestContext,
     ) -> Result<Factor, ChangeError> {
         let kind = token.secret_kind().ok_or_else(|| ChangeError::Conflict(not_in_stock(&token.serial)))?;
+        if let Some(refusal) = token.validity.refusal(self.clock.now()) {
+            return Err(ChangeError::Conflict(format!("the token `{}` can't be used: {refusal}", token.serial)));
+        }
         let label = label.or(token.model.as_deref()).unwrap_or(&token.serial);
         crate::names::check_name("factor", label)?;
         let new = NewFactor { label, serial: Some(token.serial.clone()), detail };
         let mut factor = self.maker.new_factor(user, new, context).await?;
         let (from, to) = (stock_row(&token.tenant, &token.id), factor_row(&factor.tenant, &factor.id, &factor.user));
+        factor.valid_until = token.validity.until;
         factor.secret = self.vault.rebind(&from, &to, kind, &token.secret).await?;
         let told = factor_changed(&factor, Change::Added, context);
         let told = told.detail(format!("{} from the stock", factor_added(&factor)));

@@ -36,8 +36,9 @@ impl StockImport {
         if batch.len() > MAX_TOKENS_AT_ONCE {
             return Err(ChangeError::Input(format!("at most {MAX_TOKENS_AT_ONCE} tokens are taken at once")));
         }
+        let now = Some(self.clock.now());
         let batch =
-            batch.into_iter().map(|token| check_token(token).map_err(unusable)).collect::<Result<Vec<_>, _>>()?;
+            batch.into_iter().map(|token| check_token(token, now).map_err(unusable)).collect::<Result<Vec<_>, _>>()?;
         let serials: Vec<String> = batch.iter().map(|token| token.serial.clone()).collect();
         if serials.iter().collect::<BTreeSet<_>>().len() < serials.len() {
             return Err(ChangeError::Input("two of the tokens have the same serial number".to_owned()));
@@ -90,6 +91,7 @@ impl StockImport {
             serial: token.serial.clone(),
             detail: token.detail.clone(),
             model: token.model.clone(),
+            validity: token.validity,
             secret: SealedCopies::default(),
             imported_at: self.clock.now(),
         }

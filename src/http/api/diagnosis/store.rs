@@ -156,7 +156,8 @@ async fn examine_checkpoint(api: &ApiState, findings: &mut Findings) {
             "put it back from where it was moved; the next checkpoint makes a new one",
         );
     }
-    let known = std::fs::read_to_string(&api.process.audit_keys).ok().and_then(|text| JwkSet::from_json(&text).ok());
+    let known =
+        signet_text_file::read_to_string(&api.process.audit_keys).ok().and_then(|text| JwkSet::from_json(&text).ok());
     let Some(known) = known else {
         let text = format!("the audit keys' public half can't be read from {}", api.process.audit_keys.display());
         return findings.warn("audit", text, "`signet init` writes it again; keep a copy on another machine");
