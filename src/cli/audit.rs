@@ -1,7 +1,8 @@
 //! `signet audit`
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{BufReader, BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -155,7 +156,15 @@ async fn export(config: &Path, output: &Output, file: Option<&Path>) -> anyhow::
     let (admin, answer) = begin_export(admin, config, output).await?;
     let written = match file {
         Some(path) => {
-            let file = File::create(path).with_context(|| format!("can't write {}", path.display()));
+            // Who signed in when, and from where, is for nobody else on this machine.
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+            let file = file.and_then(|file| {
+                if file.metadata()?.is_file() {
+                    file.set_permissions(Permissions::from_mode(0o600))?;
+                }
+                Ok(file)
+            });
+            let file = file.with_context(|| format!("can't write {}", path.display()));
             match file {
                 Ok(file) => write(answer, &mut BufWriter::new(file)).await,
                 Err(error) => Err(error),

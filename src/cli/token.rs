@@ -62,6 +62,7 @@ async fn verify_token(output: &Output, jwks: &str, issuer: String, audiences: Ve
         Err(error) => {
             let refused = json!({ "valid": false, "reason": error.to_string() });
             output.value(&refused, |_| format!("NOT valid: {error}"))?;
+            verifier.left_out().iter().for_each(|key| output.note(&format!("not used of the JWKS: {key}")));
             Err(Ended::Refused.into())
         }
     }

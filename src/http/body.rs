@@ -1,7 +1,5 @@
 //! The body of a form request: bounded in size and time, of the one content type, not compressed (RFC 6749 §3.2).
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
@@ -13,10 +11,6 @@ use super::{Context, HttpState, Refusal, oauth_error};
 use signet_core::audit::RequestContext;
 use signet_core::oauth::{OAuthError, Parameters, PresentedCredentials};
 use signet_service::clients::authentication::KnownClient;
-
-/// The most of a refused body that is read on, in bytes, and how long its next piece is waited for.
-const MAX_DISCARDED: usize = 16 * 1024 * 1024;
-const QUIET: Duration = Duration::from_millis(500);
 
 /// The parameters of a request with its `Authorization` header, and whom it asks.
 pub(super) struct Form {
@@ -58,12 +52,7 @@ impl IntoResponse for BadForm {
     fn into_response(self) -> Response {
         match self {
             Self::Refused(error) => Refusal(error).into_response(),
-            Self::Status(status, text) => {
-                let mut response = oauth_error::plain(status, "invalid_request", text);
-                // What is left of the body is not read: the connection can't be used again.
-                response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-                response
-            }
+            Self::Status(status, text) => oauth_error::plain(status, "invalid_request", text),
         }
     }
 }
@@ -72,14 +61,8 @@ impl FromRequest<HttpState> for Form {
     type Rejection = BadForm;
 
     async fn from_request(request: Request, state: &HttpState) -> Result<Self, BadForm> {
-        let (parts, mut body) = request.into_parts();
-        let authorization = match judge_head(&parts) {
-            Ok(authorization) => authorization,
-            Err(refusal) => {
-                discard(&mut body, state).await;
-                return Err(refusal);
-            }
-        };
+        let (parts, body) = request.into_parts();
+        let authorization = judge_head(&parts)?;
         let body = read(body, state).await?;
         let Context(context) = Context::of(&parts.extensions);
         Ok(Self { state: state.clone(), context, parameters: Parameters::parse(&body)?, authorization })
@@ -97,11 +80,8 @@ fn judge_head(parts: &Parts) -> Result<Option<String>, BadForm> {
 
 /// The body of a form request, whatever its URL carries.
 pub(super) async fn form_body(request: Request, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, BadForm> {
-    let (parts, mut body) = request.into_parts();
-    if let Err(refusal) = check_type(&parts.headers) {
-        discard(&mut body, state).await;
-        return Err(refusal);
-    }
+    let (parts, body) = request.into_parts();
+    check_type(&parts.headers)?;
     read(body, state).await
 }
 
@@ -126,30 +106,14 @@ fn single_authorization(headers: &HeaderMap) -> Result<Option<String>, OAuthErro
     }
 }
 
-async fn read(mut body: Body, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, BadForm> {
-    let collected = Limited::new(&mut body, state.limits.body_bytes).collect();
+async fn read(body: Body, state: &HttpState) -> Result<zeroize::Zeroizing<Vec<u8>>, BadForm> {
+    let collected = Limited::new(body, state.limits.body_bytes).collect();
     match tokio::time::timeout(state.limits.slow_peer, collected).await {
         Ok(Ok(collected)) => Ok(zeroize::Zeroizing::new(collected.to_bytes().to_vec())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            discard(&mut body, state).await;
             Err(BadForm::Status(StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large"))
         }
         Ok(Err(_)) => Err(OAuthError::InvalidRequest("the body could not be read").into()),
         Err(_) => Err(BadForm::Status(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
     }
-}
-
-/// Reads the rest of a refused body and forgets it, within bounds: where the connection closes while the peer still
-/// writes, the peer's system drops the answer unread.
-async fn discard(body: &mut Body, state: &HttpState) {
-    let discarding = async {
-        let mut left = MAX_DISCARDED;
-        while let Ok(Some(Ok(frame))) = tokio::time::timeout(QUIET, body.frame()).await {
-            let length = frame.data_ref().map_or(0, bytes::Bytes::len);
-            let Some(rest) = left.checked_sub(length) else { return };
-            left = rest;
-        }
-    };
-    // Whether it came to its end changes nothing for the answer.
-    let _ = tokio::time::timeout(state.limits.slow_peer, discarding).await;
 }

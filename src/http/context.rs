@@ -7,6 +7,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, header, request
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::access::Access;
 use super::{HttpState, Refusal, address, host};
 use signet_core::audit::RequestContext;
 use signet_core::oauth::OAuthError;
@@ -39,6 +40,7 @@ pub(super) async fn attach(State(state): State<HttpState>, mut request: Request,
     let address = address::of(request.extensions());
     let context = RequestContext { request_id: Some(request_id.clone()), address, ..RequestContext::NONE };
     request.extensions_mut().insert(Context(context));
+    let access = Access::begin(&request);
     let deadline: Duration = state.limits.request_deadline;
     let mut response = match host::refuse(&state.hosts, &request) {
         Some(refusal) => refusal,
@@ -54,6 +56,7 @@ pub(super) async fn attach(State(state): State<HttpState>, mut request: Request,
         response.headers_mut().insert(REQUEST_ID, value);
     }
     protect(response.headers_mut(), state.is_https());
+    access.end(&response, &request_id, address);
     response
 }
 

@@ -67,13 +67,16 @@ pub(super) fn refuse(accepted: &AcceptedHosts, request: &Request) -> Option<Resp
         return None;
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let named = match (hosts.next(), hosts.next(), request.uri().authority()) {
-        (Some(host), None, _) => host.to_str().ok(),
-        (None, None, Some(authority)) => Some(authority.as_str()),
+    let authority = request.uri().authority().map(Authority::as_str);
+    // A target that names a host names the one that is asked (RFC 9112 §3.2.2), and both must be right: who stands in between may
+    // have gone by the other one.
+    let named = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok().map(|host| (host, authority.unwrap_or(host))),
+        (None, None) => authority.map(|authority| (authority, authority)),
         _ => None,
     };
     let (status, text) = match named {
-        Some(host) if accepted.accepts(host) => return None,
+        Some((host, target)) if accepted.accepts(host) && accepted.accepts(target) => return None,
         Some(_) => (StatusCode::MISDIRECTED_REQUEST, "this service is not known under that host name"),
         None => (StatusCode::BAD_REQUEST, "exactly one Host header is needed"),
     };

@@ -5,11 +5,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
 
-use super::{HttpState, Refusal};
+use super::{HttpState, Refusal, conditions};
 use signet_core::oauth::OAuthError;
 
 /// What is served while the store can't be read: a key that was published since may be missing, so that nobody may keep it.
@@ -26,9 +23,8 @@ pub(super) async fn jwks(State(state): State<HttpState>, request: HeaderMap) -> 
         }
     };
     let body = snapshot.jwks().to_json().to_string();
-    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(body.as_bytes())[..16]));
-    let is_known = request.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let tag = HeaderValue::from_str(&tag).map_err(|_| OAuthError::unavailable())?;
+    let tag = conditions::tag_of(body.as_bytes()).ok_or_else(OAuthError::unavailable)?;
+    let is_known = conditions::is_known(&request, Some(&tag));
     let headers = [(header::CACHE_CONTROL, cache), (header::ETAG, tag)];
     if is_known {
         return Ok((StatusCode::NOT_MODIFIED, headers).into_response());

@@ -1,11 +1,14 @@
 //! The HTTP surface: one file per endpoint. Endpoints read a request, call one use case and write its answer; what a
 //! request means is decided in `oauth` and `service`.
 
+mod access;
 mod address;
 pub mod api;
 mod body;
 mod challenge;
+mod conditions;
 mod context;
+mod cross_origin;
 mod discovery;
 mod health;
 mod host;
@@ -17,11 +20,13 @@ mod proxy_protocol;
 mod revoke;
 pub mod server;
 mod token;
+mod unread;
 mod wsapi;
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -33,6 +38,9 @@ use oauth_error::{Refusal, json_answer};
 pub use server::{Forwarding, Limits, Listening, ServeError};
 
 use signet_service::{Deployment, Issuer};
+
+const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
+const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// What every endpoint is handed.
 #[derive(Clone)]
@@ -51,36 +59,69 @@ impl HttpState {
         self.signet.issuers.default_issuer()
     }
 
+    /// The issuer's path, under which its addresses are known; empty where it has none.
+    fn base(&self) -> String {
+        let url = url::Url::parse(&self.issuer().settings.issuer).ok();
+        url.map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
+    }
+
     /// Whether people reach the service over TLS.
     fn is_https(&self) -> bool {
         self.issuer().settings.issuer.starts_with("https:")
     }
 }
 
-/// The router with all endpoints.
+/// The router with all endpoints: as they are named below the host, for a proxy that takes the issuer's path away, and below that
+/// path, for one that leaves it.
 pub fn router(state: HttpState) -> Router {
+    let patience = state.limits.slow_peer;
+    let base = state.base();
+    let routes = routes(state);
+    let router =
+        if base.is_empty() { routes } else { Router::new().nest(&base, routes.clone()).fallback_service(routes) };
+    router.layer(middleware::from_fn_with_state(patience, unread::announce))
+}
+
+fn routes(state: HttpState) -> Router {
+    let base = state.base();
+    let discovery = || get(discovery::metadata);
+    let mut documents = Router::new()
+        .route("/oauth2/jwks", get(jwks::jwks))
+        .route(OPENID_CONFIGURATION, discovery())
+        .route(OAUTH_METADATA, discovery());
+    // Of an issuer with a path both documents stand in both places (RFC 8414 §3.1, OpenID Connect Discovery 1.0 §4.1).
+    if !base.is_empty() {
+        documents = documents
+            .route(&format!("{OPENID_CONFIGURATION}{base}"), discovery())
+            .route(&format!("{OAUTH_METADATA}{base}"), discovery());
+    }
     Router::new()
         .route("/oauth2/token", post(token::token))
         .route("/oauth2/challenge", post(challenge::challenge))
         .route("/oauth2/introspect", post(introspect::introspect))
         .route("/oauth2/revoke", post(revoke::revoke))
-        .route("/oauth2/jwks", get(jwks::jwks))
-        .route("/wsapi/2.0/verify", get(wsapi::verify).post(wsapi::verify))
-        .route("/.well-known/openid-configuration", get(discovery::metadata))
-        .route("/.well-known/oauth-authorization-server", get(discovery::metadata))
+        .route(
+            "/wsapi/2.0/verify",
+            get(wsapi::verify).post(wsapi::verify).head(wsapi::spends_nothing).fallback(wsapi::spends_nothing),
+        )
+        .merge(documents.method_not_allowed_fallback(method_not_allowed).layer(cross_origin::documents()))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/readyz/issuance", get(health::readyz_issuance))
         .route("/readyz/verification", get(health::readyz_verification))
-        .merge(pages::routes())
-        .fallback(not_found)
+        .merge(pages::routes(&base))
+        .fallback(nothing_here)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(state.clone(), context::attach))
         .with_state(state)
 }
 
-async fn not_found() -> Response {
-    oauth_error::plain(StatusCode::NOT_FOUND, "invalid_request", "there is nothing at this URL")
+/// A browser that a person sits at gets a page.
+async fn nothing_here(State(state): State<HttpState>, headers: HeaderMap) -> Response {
+    match pages::are_wanted(&headers) {
+        true => pages::not_found(state.base().into()).await,
+        false => oauth_error::plain(StatusCode::NOT_FOUND, "invalid_request", "there is nothing at this URL"),
+    }
 }
 
 async fn method_not_allowed() -> Response {

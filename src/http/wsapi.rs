@@ -1,10 +1,11 @@
 //! `GET` and `POST /wsapi/2.0/verify`: Yubico's validation protocol 2.0. Every answer of the protocol is a 200.
 
 use axum::extract::{FromRequest, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::body::{BadForm, form_body};
+use super::oauth_error::plain;
 use super::{Context, HttpState};
 use signet_core::mfa::yubico_validation::Fields;
 use signet_core::oauth::parameters::decode;
@@ -17,6 +18,14 @@ pub(super) async fn verify(
     let body = state.issuer().otp_validation.validator.validate_otp(fields.as_ref(), &context).await;
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
     (StatusCode::OK, headers, body).into_response()
+}
+
+/// Any other method, `HEAD` among them: it would spend the OTP and tell nothing of it.
+pub(super) async fn spends_nothing() -> Response {
+    let text = "an OTP is verified by GET or POST alone";
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", text);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,POST"));
+    response
 }
 
 /// The fields of a query (GET) or of a form (POST); `None` where they can't be read.

@@ -1,13 +1,12 @@
-//! How the process serves: its limits, its TLS certificate, its log, and no core dumps.
+//! How the process serves: its limits, its TLS certificate, and no core dumps.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum_server::tls_rustls::RustlsConfig;
-use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{Config, LogConfig, LogFormat, LogLevel, TlsConfig};
+use crate::config::{Config, TlsConfig};
 use crate::http::{Forwarding, Limits};
 
 /// How long the answer may take that a request has passed its deadline, on a busy machine.
@@ -41,8 +40,8 @@ pub(super) async fn load_tls(tls: Option<&TlsConfig>, section: &str) -> anyhow::
     let key = tls.key.display();
     let mode = std::fs::metadata(&tls.key).with_context(|| format!("the TLS key {key} can't be read ({section})"))?;
     anyhow::ensure!(
-        mode.permissions().mode() & 0o007 == 0,
-        "the TLS key {key} can be read by everybody on this machine: chmod 0600 {key}"
+        mode.permissions().mode() & 0o077 == 0,
+        "the TLS key {key} can be read by others than its owner on this machine: chmod 0600 {key}"
     );
     // A second installation, by a test in the same process, changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -62,23 +61,4 @@ pub(super) fn give_up_dumps() -> anyhow::Result<()> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).context("core dumps can't be switched off")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("the process can't be closed to debuggers")
-}
-
-/// Starts the log on standard error.
-pub(crate) fn start_log(config: LogConfig) {
-    let level = match config.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    // A log that can't be written, on a full disk, must not end the request that writes it: its own complaint would go
-    // to standard error as well, and panic.
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).log_internal_errors(false);
-    // A log that was started already stays.
-    let _ = match config.format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => log.json().try_init(),
-    };
 }

@@ -13,6 +13,25 @@ pub(crate) const STYLE: &str = include_str!("assets/signet.css");
 /// The one script: what carries options and answers between the server and a security key.
 pub(crate) const KEY_SCRIPT: &str = include_str!("assets/webauthn.js");
 
+/// The name of the value that pages are rendered with: the path below which browsers know them.
+pub(crate) const BASE_VALUE: &str = "base";
+
+/// What templates say beside the engine's own filters.
+#[expect(unreachable_pub, reason = "the engine makes a public type of each filter")]
+mod filters {
+    use std::fmt::Display;
+
+    use askama::{Result, Values, get_value};
+
+    /// The address of a page or asset, where browsers know it.
+    #[askama::filter_fn]
+    pub(super) fn below(path: impl Display, values: &dyn Values) -> Result<String> {
+        // Where nothing is said they are below the host.
+        let base = get_value::<String>(values, super::BASE_VALUE).map_or("", String::as_str);
+        Ok(format!("{base}{path}"))
+    }
+}
+
 /// The sign-in page.
 #[derive(Template)]
 #[template(path = "login.html")]

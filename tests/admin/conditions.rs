@@ -58,6 +58,32 @@ async fn a_change_that_depends_on_what_was_seen_is_made_to_that_alone() {
     let known =
         ask(&application, |http, base| http.get(format!("{base}/users/ann")).header("if-none-match", &tag)).await;
     assert_eq!(known.status, 304);
+    let with = async |method: Method, field: &str, condition: &str| {
+        ask(&application, |http, base| {
+            with_json(
+                http.request(method, format!("{base}/users/ann")).header(field, condition),
+                &json!({"roles": ["z"]}),
+            )
+        })
+        .await
+    };
+    let weak = format!("\"other,\", W/{tag}");
+    for (method, field, condition, status) in [
+        (Method::GET, "if-none-match", weak.as_str(), 304),
+        (Method::HEAD, "if-none-match", weak.as_str(), 304),
+        (Method::GET, "if-none-match", "*", 304),
+        (Method::GET, "if-none-match", "\"other\"", 200),
+        (Method::GET, "if-match", "\"other\"", 412),
+        // A weak tag says that two things are as good as the same, which is no ground to change one.
+        (Method::PATCH, "if-match", weak.as_str(), 412),
+        (Method::PATCH, "if-none-match", "*", 412),
+        (Method::PATCH, "if-none-match", weak.as_str(), 412),
+    ] {
+        assert_eq!(with(method.clone(), field, condition).await.status, status, "{method} {field}: {condition}");
+    }
+    let head = with(Method::HEAD, "accept", "*/*").await;
+    assert_eq!((head.status, head.header("etag"), head.body.as_str()), (200, Some(tag.as_str()), ""));
+    assert_eq!(get(&application, "/users/ann").await.header("etag"), Some(tag.as_str()), "nothing was changed");
     let change = |tag: String, roles: Value| {
         let application = &application;
         async move {

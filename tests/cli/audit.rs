@@ -1,6 +1,7 @@
 //! `signet audit`: what was changed, removed, reordered or cut off is found, in the store and in an export.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -131,6 +132,8 @@ fn promise_3_an_export_is_verified_offline_and_a_cut_one_is_refused() {
     let ran = deployment.run(&["audit", "export", "--output", "export.jsonl"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), ""), "{ran:?}");
     let whole = fs::read_to_string(deployment.file("export.jsonl")).unwrap();
+    let mode = fs::metadata(deployment.file("export.jsonl")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "who signed in from where is for nobody else on the machine");
     assert_eq!(deployment.run(&["audit", "export"]).stdout, whole);
     assert_eq!(verify_file(&deployment, "export.jsonl").json()["records"], head(&deployment));
     let lines: Vec<&str> = whole.lines().collect();

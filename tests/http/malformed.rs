@@ -31,7 +31,6 @@ async fn hazard_32_a_parameter_given_twice_is_refused() {
         "grant_type=client_credentials&scope=read&scope=write",
         "token=a&token=b",
         "grant_type=client_credentials&anything=1&anything=2",
-        "grant_type=client_credentials&resource=https://a.example&resource=https://b.example",
     ] {
         for path in POSTED {
             assert!(is_invalid_request(&post(&stage, path, FORM, body).await), "{path} {body}");
@@ -69,7 +68,7 @@ async fn hazard_33_other_methods_and_media_types_are_refused() {
     for path in ["/oauth2/jwks", "/.well-known/openid-configuration", "/healthz", "/readyz"] {
         assert_eq!(post(&stage, path, FORM, "").await.status, 405, "{path}");
     }
-    for path in ["/", "/oauth2", "/oauth2/token/", "/oauth2//token", "/oauth2/../oauth2/token", "/OAUTH2/TOKEN"] {
+    for path in ["/oauth2", "/oauth2/token/", "/oauth2//token", "/oauth2/../oauth2/token", "/OAUTH2/TOKEN"] {
         let answer = stage.raw(&raw_request(&stage, "GET", path, &host(&stage), ""));
         assert_eq!(status(&answer), 404, "{path}");
     }

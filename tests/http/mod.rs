@@ -10,6 +10,7 @@ mod introspect;
 mod jwks;
 mod limits;
 mod load;
+mod log;
 mod malformed;
 mod pages;
 mod postgres;
@@ -19,6 +20,7 @@ mod standard_client;
 mod statistics;
 mod tls;
 mod token;
+mod wire;
 mod wsapi;
 
 use std::sync::Arc;

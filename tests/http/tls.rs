@@ -60,6 +60,18 @@ fn plain_http_off_loopback_is_refused() {
 }
 
 #[test]
+fn a_tls_key_that_others_can_read_stops_the_start() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let application = Application::with_tls("");
+    for mode in [0o640, 0o604, 0o660, 0o644] {
+        let key = application.folder().join("key.pem");
+        std::fs::set_permissions(key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let refused = application.run(&["serve"]);
+        assert!(refused.code != Some(0) && refused.stderr.contains("chmod 0600"), "{mode:o}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn a_tls_key_that_does_not_belong_stops_the_start() {
     let application = Application::with_tls("");
     let other = rcgen::generate_simple_self_signed(["other.example".to_owned()]).unwrap();

@@ -116,6 +116,24 @@ async fn an_otp_is_verified_once_and_every_field_of_the_answer_is_signed() {
 }
 
 #[tokio::test]
+async fn hazard_120_head_and_options_spend_no_otp() {
+    let stage = Stage::shared();
+    let (asker, key) = (Asker::add(&stage, "prober", &[]), add_key(&stage, "vvvvvvvvvvce"));
+    let fields = asker.fields(&key.press(), NONCE, &[]);
+    let pairs: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let url = format!("{}?{}", asker.url, form(&pairs));
+    for method in [reqwest::Method::HEAD, reqwest::Method::OPTIONS] {
+        let answer = requests::send(|http| http.request(method.clone(), &url)).await;
+        assert_eq!(
+            (answer.status, answer.header("allow").map(|allowed| allowed.contains("HEAD"))),
+            (405, Some(false)),
+            "{method}"
+        );
+    }
+    assert_eq!(read(&asker.send(&fields).await, &asker.key).status(), "OK", "nothing had spent it");
+}
+
+#[tokio::test]
 async fn a_post_is_verified_like_a_get() {
     let stage = Stage::shared();
     let (asker, key) = (Asker::add(&stage, "poster", &[]), add_key(&stage, "vvvvvvvvvvcd"));

@@ -135,8 +135,12 @@ impl Drop for Serving {
     }
 }
 
-/// The address in `serving ISSUER on ADDRESS`.
+/// The address in `serving ISSUER on ADDRESS`, or in the line of JSON that says so.
 fn listens_on(log: &str) -> Option<SocketAddr> {
+    let in_json = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    if let Some(said) = in_json.into_iter().find(|line| line["message"] == "serving") {
+        return said["address"].as_str()?.parse().ok();
+    }
     let line = log.lines().find(|line| line.starts_with("serving "))?;
     let address = line.split(" on ").nth(1)?;
     address.split(';').next()?.trim().parse().ok()

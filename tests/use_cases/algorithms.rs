@@ -1,6 +1,7 @@
 //! The keys of each algorithm: tokens are signed with them, verify by what is published, and they are replaced by keys of
 //! their own kind.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use signet_core::keys::{HsmKey, HsmName, KeyPurpose};
@@ -73,7 +74,8 @@ async fn keys_of_several_algorithms_stand_in_one_ring() {
     other.open_secret().await;
     let tokens = Some(tokens_by(Algorithm::EdDsa));
     app.state(SettingsDocument { tokens, ..SettingsDocument::default() }).await;
-    let request = TokenRequest::ClientCredentials(ClientCredentialsRequest { scopes: None, resource: None });
+    let request =
+        TokenRequest::ClientCredentials(ClientCredentialsRequest { scopes: None, resources: BTreeSet::new() });
     let answer = other.issuer().issuing.token(&client.presented(), &request, &context()).await.unwrap();
     let token = UnverifiedJws::parse(answer.access_token.expose()).unwrap();
     assert_eq!(token.header().algorithm, Algorithm::EdDsa);

@@ -37,7 +37,10 @@ async fn what_a_client_may_not_ask_for_is_refused() {
     let app = InProcess::new().await;
     let client = app.client("app").await;
     let ask = async |scope: &str, resource: Option<&str>| {
-        let request = ClientCredentialsRequest { scopes: Some(words([scope])), resource: resource.map(str::to_owned) };
+        let request = ClientCredentialsRequest {
+            scopes: Some(words([scope])),
+            resources: resource.map(str::to_owned).into_iter().collect(),
+        };
         let request = TokenRequest::ClientCredentials(request);
         app.issuer.issuing.token(&client.presented(), &request, &HERE).await.map(drop)
     };
@@ -50,7 +53,8 @@ async fn what_a_client_may_not_ask_for_is_refused() {
 async fn a_client_that_is_not_who_it_says_is_refused_and_told_once() {
     let app = InProcess::new().await;
     let client = app.client("app").await;
-    let request = TokenRequest::ClientCredentials(ClientCredentialsRequest { scopes: None, resource: None });
+    let request =
+        TokenRequest::ClientCredentials(ClientCredentialsRequest { scopes: None, resources: BTreeSet::new() });
     for (id, secret) in [(client.client.id.as_str(), "wrong"), ("unknown", "wrong")] {
         let refused = app.issuer.issuing.token(&presented(id, secret), &request, &HERE).await;
         assert_eq!(refused.unwrap_err(), OAuthError::InvalidClient);

@@ -1,5 +1,6 @@
 //! Refresh tokens: each use spends one, a spent one that is shown again ends its family.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use signet_core::audit::RequestContext;
@@ -64,7 +65,7 @@ async fn the_predecessor_gets_the_same_successor_until_the_window_is_over() {
     let second = stage.show(&first).await.unwrap();
     stage.app.pass(WINDOW).await;
     assert_eq!(stage.show(&first).await.unwrap().expose(), second.expose());
-    let request = TokenRequest::Refresh(RefreshRequest { token: first, scopes: None });
+    let request = TokenRequest::Refresh(RefreshRequest { token: first, scopes: None, resources: BTreeSet::new() });
     let other = stage.app.another_process();
     let again = other.issuer().issuing.token(&stage.client.presented(), &request, &RequestContext::default()).await;
     assert_eq!(again.unwrap().refresh_token.unwrap().expose(), second.expose());
@@ -150,9 +151,17 @@ async fn a_refresh_has_the_roles_of_today_and_never_more_scopes_than_were_grante
     accounts.set_roles("ann", words(["reader"]), &context()).await.unwrap();
     let second = app.refresh(&client, &first.refresh_token.unwrap()).await.unwrap();
     assert_eq!(second.scopes, words(["read"]));
-    let wider = RefreshRequest { token: second.refresh_token.unwrap(), scopes: Some(words(["admin"])) };
-    let refused = app.issuer.issuing.token(&client.presented(), &TokenRequest::Refresh(wider), &context()).await;
-    assert_eq!(refused.map(drop), Err(OAuthError::InvalidScope));
+    let token = second.refresh_token.unwrap();
+    let ask = async |scopes, resources: &[&str]| {
+        let resources = resources.iter().map(|resource| (*resource).to_owned()).collect();
+        let asked = TokenRequest::Refresh(RefreshRequest { token: token.clone(), scopes, resources });
+        app.issuer.issuing.token(&client.presented(), &asked, &context()).await.map(drop)
+    };
+    assert_eq!(ask(Some(words(["admin"])), &[]).await, Err(OAuthError::InvalidScope));
+    let audience = client.client.audiences.first().unwrap().as_str();
+    assert_eq!(ask(None, &[audience, "https://elsewhere.example"]).await, Err(OAuthError::InvalidTarget));
+    // Neither spent it.
+    assert_eq!(ask(None, &[audience]).await, Ok(()));
 }
 
 /// Promise 7: the signed token is discarded.

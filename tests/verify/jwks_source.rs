@@ -188,7 +188,7 @@ async fn a_caller_who_goes_away_ends_no_refresh() {
 #[tokio::test]
 async fn what_can_not_be_used_at_the_start_is_an_error() {
     let endpoint = Endpoint::start(&[]).await;
-    assert!(matches!(endpoint.verifier(LONG).await, Err(JwksError::NoUsableKey)));
+    assert!(matches!(endpoint.verifier(LONG).await, Err(JwksError::NoUsableKey(_))));
     endpoint.answer(StatusCode::OK, CACHE_CONTROL, "", " ".repeat((1 << 20) + 1));
     assert!(matches!(endpoint.verifier(LONG).await, Err(JwksError::TooLarge)));
     endpoint.answer(StatusCode::OK, CACHE_CONTROL, "", "[]".to_owned());

@@ -2,8 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use signet_jose::Algorithm;
 use signet_jose::clock::{Clock as _, SystemClock};
+use signet_jose::{Algorithm, Jwk, JwkSet, KeyId};
+use signet_verify::Verifier;
 
 use signet::second_opinion::{by_jsonwebtoken, by_other_arithmetic, second_opinion};
 
@@ -24,6 +25,50 @@ fn another_implementation_accepts_what_every_algorithm_signs() {
     for algorithm in Algorithm::ALL {
         let key = SoftKey::generate(algorithm);
         assert_eq!(second_opinion(&key.verifier(), &current(&key)), Ok(()), "{algorithm}");
+    }
+}
+
+/// RFC 9864 calls one thing by another name, in keys and in tokens.
+#[test]
+fn ed25519_by_its_own_name_is_eddsa() {
+    let key = SoftKey::generate(Algorithm::EdDsa);
+    let now = SystemClock.now().unix_seconds();
+    let token = key.changed(|header, claims| {
+        header["alg"] = "Ed25519".into();
+        for (claim, value) in [("iat", now), ("nbf", now), ("exp", now + 300)] {
+            claims[claim] = value.into();
+        }
+    });
+    let mut document = JwkSet { keys: vec![key.jwk.clone()] }.to_json();
+    document["keys"][0]["alg"] = "Ed25519".into();
+    let verifier = Verifier::builder(key.verifier().policy().issuer.clone()).danger_any_audience();
+    let verifier = verifier.build_from_text(&document.to_string()).unwrap();
+    assert!(verifier.verify_now(&token).is_ok());
+    assert_eq!(second_opinion(&verifier, &token), Ok(()));
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let other = SoftKey::generate(Algorithm::EdDsa).honest();
+    let swapped = format!("{input}.{}", other.rsplit_once('.').unwrap().1);
+    assert!(
+        signature.len() > 80 && verifier.verify_now(&swapped).is_err() && second_opinion(&verifier, &swapped).is_err()
+    );
+}
+
+/// RFC 7517 §4.5 has keys of different types under one name.
+#[test]
+fn a_token_is_verified_by_the_key_of_its_name_and_algorithm() {
+    let keys = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa].map(SoftKey::generate);
+    let jwks = JwkSet { keys: keys.iter().map(|key| Jwk { key_id: KeyId::new("k1"), ..key.jwk.clone() }).collect() };
+    let verifier = Verifier::builder(keys[0].verifier().policy().issuer.clone()).danger_any_audience();
+    let verifier = verifier.build_from_text(&jwks.to_json().to_string()).unwrap();
+    let now = SystemClock.now().unix_seconds();
+    for key in &keys {
+        let token = key.changed(|header, claims| {
+            header["kid"] = "k1".into();
+            for (claim, value) in [("iat", now), ("nbf", now), ("exp", now + 300)] {
+                claims[claim] = value.into();
+            }
+        });
+        assert!(verifier.verify_now(&token).is_ok(), "{}", key.jwk.algorithm);
     }
 }
 

@@ -13,7 +13,7 @@ pub enum Algorithm {
     Es256,
     /// ECDSA on P-384 with SHA-384.
     Es384,
-    /// Ed25519.
+    /// Ed25519: `EdDSA` (RFC 8037 §3.1), which `Ed25519` (RFC 9864 §2.2) is read as.
     #[serde(rename = "EdDSA")]
     EdDsa,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -94,11 +94,15 @@ impl fmt::Display for Algorithm {
 #[error("unknown signature algorithm; expected one of ES256, ES384, EdDSA, RS256, RS384, RS512, PS256, PS384, PS512")]
 pub struct UnknownAlgorithm;
 
+/// What RFC 9864 §2.2 calls `EdDSA` with Ed25519, of which there is no other kind here.
+const FULLY_SPECIFIED: &str = "Ed25519";
+
 /// Exact: `es256` and `None` are no names of algorithms (RFC 7515 §4.1.1 is case-sensitive).
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
+        let name = if name == FULLY_SPECIFIED { Self::EdDsa.name() } else { name };
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name).ok_or(UnknownAlgorithm)
     }
 }
@@ -112,7 +116,8 @@ mod tests {
         for algorithm in Algorithm::ALL {
             assert_eq!(algorithm.name().parse(), Ok(algorithm));
         }
-        for name in ["none", "None", "es256", "ES256 ", "HS256", "ES512", ""] {
+        assert_eq!("Ed25519".parse(), Ok(Algorithm::EdDsa));
+        for name in ["none", "None", "ed25519", "Ed448", "es256", "ES256 ", "HS256", "ES512", ""] {
             assert_eq!(name.parse::<Algorithm>(), Err(UnknownAlgorithm));
         }
     }

@@ -139,6 +139,26 @@ impl Jwk {
     }
 }
 
+/// A key of a JWKS that is not used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its place in the set, from 1.
+    pub place: usize,
+    /// `kid`, where it has one.
+    pub key_id: Option<KeyId>,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key_id {
+            Some(key_id) => write!(formatter, "key {} (kid {:?}): {}", self.place, key_id.as_str(), self.why),
+            None => write!(formatter, "key {} (without kid): {}", self.place, self.why),
+        }
+    }
+}
+
 /// A set of JWKs (RFC 7517 §5).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JwkSet {
@@ -153,12 +173,30 @@ impl JwkSet {
     ///
     /// [`KeyError::Malformed`] where the document is no JWKS.
     pub fn from_json(json: &str) -> Result<Self, KeyError> {
+        Self::read(json).map(|(set, _)| set)
+    }
+
+    /// Reads a JWKS document as [`from_json`](Self::from_json) does, and says which keys it leaves out, and why.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NotJson`] or [`KeyError::Malformed`] where the document is no JWKS.
+    pub fn read(json: &str) -> Result<(Self, Vec<LeftOut>), KeyError> {
         let members = strict_json::object(json.as_bytes()).map_err(|_| KeyError::NotJson)?;
         let Some(Value::Array(keys)) = members.get("keys") else {
             return Err(KeyError::Malformed("keys"));
         };
-        let usable = keys.iter().filter_map(Value::as_object).filter_map(|key| Jwk::from_members(key).ok());
-        Ok(Self { keys: usable.collect() })
+        let (mut usable, mut left_out) = (Vec::new(), Vec::new());
+        for (index, key) in keys.iter().enumerate() {
+            let name = key.get("kid").and_then(Value::as_str);
+            match key.as_object().ok_or(KeyError::Malformed("keys")).and_then(Jwk::from_members) {
+                Ok(key) => usable.push(key),
+                Err(error) => {
+                    left_out.push(LeftOut { place: index + 1, key_id: name.map(KeyId::new), why: error.to_string() })
+                }
+            }
+        }
+        Ok((Self { keys: usable }, left_out))
     }
 
     /// The JWKS document.
@@ -268,5 +306,26 @@ mod tests {
         for document in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
             assert!(JwkSet::from_json(document).is_err(), "{document}");
         }
+    }
+
+    #[test]
+    fn a_set_says_which_key_it_leaves_out_and_why() {
+        let off_curve = RFC_7515.replace("x_FE", "x_FF").replace("\"kty\"", "\"kid\":\"b\",\"kty\"");
+        let document = format!(r#"{{"keys":[{RFC_8037},{{"kty":"oct","k":"AA"}},{off_curve},7]}}"#);
+        let (set, left_out) = JwkSet::read(&document).unwrap();
+        assert_eq!((set.keys.len(), left_out.len()), (1, 3));
+        let told: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+        assert!(told[0].starts_with("key 2 (without kid): ") && told[1].starts_with("key 3 (kid \"b\"): "), "{told:?}");
+        assert!(told[1].ends_with(&KeyError::NotOnCurve.to_string()) && told[2].starts_with("key 4 "), "{told:?}");
+    }
+
+    #[test]
+    fn an_ed25519_key_may_be_for_either_name_of_the_algorithm() {
+        for name in ["EdDSA", "Ed25519"] {
+            let named = RFC_8037.replace("\"kty\"", &format!("\"alg\":\"{name}\",\"kty\""));
+            assert_eq!(Jwk::from_json(&named).unwrap().algorithm, Algorithm::EdDsa, "{name}");
+        }
+        let other = RFC_8037.replace("\"kty\"", "\"alg\":\"Ed448\",\"kty\"");
+        assert_eq!(Jwk::from_json(&other), Err(KeyError::Unsupported));
     }
 }

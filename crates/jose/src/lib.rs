@@ -26,6 +26,6 @@ pub mod verified;
 pub use algorithm::Algorithm;
 pub use compact::{assemble, signing_input};
 pub use header::Header;
-pub use jwk::{Jwk, JwkSet, KeyId, PublicKey};
+pub use jwk::{Jwk, JwkSet, KeyId, LeftOut, PublicKey};
 pub use unverified::{JwsError, UnverifiedJws};
 pub use verified::{VerifiedJws, VerifyingKey, WrongSignature};

@@ -1,9 +1,9 @@
-//! The keys that tokens are verified with, found by name alone, and why there are none.
+//! The keys that tokens are verified with, found by their name and, where several have it, by their algorithm; and why there are none.
 
 use std::collections::HashMap;
 
 use signet_jose::jwk::KeyError;
-use signet_jose::{Header, Jwk, JwkSet, KeyId, VerifyingKey};
+use signet_jose::{Algorithm, Header, Jwk, JwkSet, KeyId, LeftOut, VerifyingKey};
 
 /// Why a JWKS can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -43,50 +43,84 @@ pub enum JwksError {
     #[error("the document is no JWKS: {0}")]
     Document(#[from] KeyError),
     /// No key that tokens could be verified with.
-    #[error("the JWKS has no key that can be used")]
-    NoUsableKey,
+    #[error("the JWKS has no key that can be used{}", listed(.0))]
+    NoUsableKey(Vec<LeftOut>),
 }
 
-/// Keys made ready to verify, by their `kid`.
+/// What was left out, in words.
+fn listed(left_out: &[LeftOut]) -> String {
+    let listed: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+    if listed.is_empty() { " (it is empty)".to_owned() } else { format!(": {}", listed.join("; ")) }
+}
+
+/// Keys made ready to verify, by their `kid`: of different algorithms where several have one (RFC 7517 §4.5).
 #[derive(Debug, Default)]
-pub(super) struct KeySet(HashMap<KeyId, VerifyingKey>);
+pub(super) struct KeySet {
+    keys: HashMap<KeyId, Vec<VerifyingKey>>,
+    left_out: Vec<LeftOut>,
+}
 
 impl KeySet {
-    /// A name that two different keys share names neither: which one was meant can't be known.
+    /// Two different keys of one name and algorithm are not used: which one was meant can't be known.
     pub(super) fn new(set: JwkSet) -> Self {
-        let mut by_name: HashMap<KeyId, Option<Jwk>> = HashMap::new();
-        for jwk in set.keys {
+        let mut by_name: HashMap<(KeyId, Algorithm), (usize, Option<Jwk>)> = HashMap::new();
+        for (index, jwk) in set.keys.into_iter().enumerate() {
             by_name
-                .entry(jwk.key_id.clone())
-                .and_modify(|known| *known = known.take().filter(|known| *known == jwk))
-                .or_insert(Some(jwk));
+                .entry((jwk.key_id.clone(), jwk.algorithm))
+                .and_modify(|(_, known)| *known = known.take().filter(|known| *known == jwk))
+                .or_insert((index + 1, Some(jwk)));
         }
-        let unambiguous = by_name.into_iter().filter_map(|(key_id, jwk)| Some((key_id, VerifyingKey::new(jwk?))));
-        Self(unambiguous.collect())
+        let mut sorted = Self::default();
+        for ((key_id, algorithm), (place, jwk)) in by_name {
+            match jwk {
+                Some(jwk) => sorted.keys.entry(key_id).or_default().push(VerifyingKey::new(jwk)),
+                None => {
+                    let why = format!("another {algorithm} key has that kid, and which one is meant can't be known");
+                    sorted.left_out.push(LeftOut { place, key_id: Some(key_id), why });
+                }
+            }
+        }
+        sorted
     }
 
     /// Reads a JWKS document.
     pub(super) fn from_json(json: &str) -> Result<Self, JwksError> {
-        Ok(Self::new(JwkSet::from_json(json)?))
+        let (set, mut left_out) = JwkSet::read(json)?;
+        let mut keys = Self::new(set);
+        left_out.append(&mut keys.left_out);
+        Ok(Self { left_out, ..keys })
     }
 
+    #[cfg(feature = "jwks")]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 
-    /// The key that a header names. A header without a name means the only key there is.
+    /// Itself, where a token could be verified with it.
+    pub(super) fn usable(self) -> Result<Self, JwksError> {
+        if self.keys.is_empty() { Err(JwksError::NoUsableKey(self.left_out)) } else { Ok(self) }
+    }
+
+    /// The keys that are not used, and why.
+    pub(super) fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// The key that a header names: of several that one of its algorithm, and any of them where none has it, which then refuses it. A
+    /// header without a name means the only key there is.
     pub(super) fn find(&self, header: &Header) -> Option<&VerifyingKey> {
-        match &header.key_id {
-            Some(key_id) => self.0.get(key_id),
-            None if self.0.len() == 1 => self.0.values().next(),
-            None => None,
-        }
+        let named = match &header.key_id {
+            Some(key_id) => self.keys.get(key_id)?,
+            None if self.keys.len() == 1 => self.keys.values().next().filter(|keys| keys.len() == 1)?,
+            None => return None,
+        };
+        named.iter().find(|key| key.jwk().algorithm == header.algorithm).or_else(|| named.first())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 
     use super::*;
     use signet_jose::algorithm::KeyType;
@@ -128,7 +162,32 @@ mod tests {
     #[test]
     fn a_name_of_two_keys_names_neither() {
         let twice = jwk("a");
-        assert!(!KeySet::new(JwkSet { keys: vec![twice.clone(), twice.clone()] }).is_empty());
-        assert!(KeySet::new(JwkSet { keys: vec![twice.clone(), jwk("a"), twice] }).is_empty());
+        assert!(KeySet::new(JwkSet { keys: vec![twice.clone(), twice.clone()] }).usable().is_ok());
+        let refused = KeySet::new(JwkSet { keys: vec![twice.clone(), jwk("a"), twice] }).usable().unwrap_err();
+        let told = refused.to_string();
+        assert!(told.contains("key 1 (kid \"a\")") && told.contains("another EdDSA key has that kid"), "{told}");
+    }
+
+    #[test]
+    fn keys_of_one_name_are_told_apart_by_their_algorithm() {
+        let ec = |point: &[u8]| PublicKey::from_ec_point(KeyType::P256, point).unwrap();
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let other = Jwk { key: ec(pair.public_key().as_ref()), key_id: KeyId::new("a"), algorithm: Algorithm::Es256 };
+        let set = KeySet::new(JwkSet { keys: vec![jwk("a"), other] }).usable().unwrap();
+        for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+            let header = Header { algorithm, ..named(Some("a")) };
+            assert_eq!(set.find(&header).unwrap().jwk().algorithm, algorithm);
+        }
+        // One that none of them is for is refused by the key, and not fetched anew.
+        assert!(set.find(&Header { algorithm: Algorithm::Rs256, ..named(Some("a")) }).is_some());
+        assert!(set.find(&named(None)).is_none());
+    }
+
+    #[test]
+    fn what_is_left_out_is_told() {
+        let told = KeySet::from_json(r#"{"keys":[{"kty":"oct","kid":"s","k":"AA"}]}"#).unwrap().usable().unwrap_err();
+        assert!(told.to_string().contains("no key that can be used: key 1 (kid \"s\"): "), "{told}");
+        let empty = KeySet::from_json(r#"{"keys":[]}"#).unwrap().usable().unwrap_err().to_string();
+        assert!(empty.ends_with("(it is empty)"), "{empty}");
     }
 }

@@ -42,7 +42,7 @@ impl LiveKeys {
         let begun = Instant::now();
         let loaded = place.load().await?;
         if loaded.keys.is_empty() {
-            return Err(JwksError::NoUsableKey);
+            return Err(JwksError::NoUsableKey(loaded.keys.left_out().to_vec()));
         }
         let due = Instant::now() + age(loaded.max_age, interval);
         let (writer, state) = watch::channel(State { keys: Arc::new(loaded.keys), begun, is_loading: false, loads: 0 });

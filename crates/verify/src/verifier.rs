@@ -11,7 +11,7 @@ use super::live::LiveKeys;
 use super::source::{JwksSource, Place};
 use crate::{AcceptedAudiences, Policy, Refusal, VerifiedClaims, accept};
 use signet_jose::clock::{Clock, SystemClock, Timestamp};
-use signet_jose::{Algorithm, Header, Jwk, JwkSet, JwsError, UnverifiedJws};
+use signet_jose::{Algorithm, Header, Jwk, JwkSet, JwsError, LeftOut, UnverifiedJws};
 
 /// Verifies access tokens of one issuer, in process.
 pub struct Verifier {
@@ -121,7 +121,7 @@ impl VerifierBuilder {
     /// [`JwksError`] where the text is no JWKS or holds no usable key.
     pub fn build_from_text(self, jwks: &str) -> Result<Verifier, JwksError> {
         let keys = KeySet::from_json(jwks)?;
-        if keys.is_empty() { Err(JwksError::NoUsableKey) } else { Ok(self.with(Keys::Fixed(keys))) }
+        Ok(self.with(Keys::Fixed(keys.usable()?)))
     }
 
     /// Takes these keys; they never change. With none, no token verifies.
@@ -179,6 +179,11 @@ impl Verifier {
     /// The public key that a header names.
     pub fn jwk(&self, header: &Header) -> Option<Jwk> {
         self.with_keys(|keys| keys.find(header).map(|key| key.jwk().clone()))
+    }
+
+    /// The keys of the JWKS that are not used, and why: for whoever wonders why a token's key is not known.
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        self.with_keys(|keys| keys.left_out().to_vec())
     }
 
     /// What is accepted.

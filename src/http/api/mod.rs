@@ -45,7 +45,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Limits;
+use super::{Limits, unread};
 use signet_admin_api::{Problem, ProblemKind};
 use signet_core::settings::LONGEST_DOCUMENT;
 use signet_service::{Deployment, Issuer};
@@ -219,8 +219,11 @@ pub fn router(state: ApiState) -> Router {
         .layer(middleware::from_fn(idempotency::show_again))
         .layer(middleware::from_fn_with_state(state.clone(), preconditions::judge))
         .layer(middleware::from_fn_with_state(state, operator::attach))
+        .layer(middleware::from_fn_with_state(PATIENCE, unread::announce))
 }
 
+/// How long what is left of a body that nobody reads is read on.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long what goes through everything, or waits for an HSM to make keys, may take on the network: as long as the commands wait.
 const SLOW_DEADLINE: Duration = Duration::from_secs(300);
 /// Below `/api/v1`, what that is.

@@ -14,6 +14,7 @@ use nix::unistd::{Uid, User};
 use tokio::net::UnixListener;
 
 use super::{ApiState, Refused};
+use crate::http::access::Access;
 use crate::http::address;
 use signet_admin_api::ProblemKind;
 use signet_core::admin::{AdminScopes, Authority, OperatorKind};
@@ -60,6 +61,7 @@ fn nobody() -> Refused {
 /// Puts who asks beside a request, and gives it an id.
 pub(super) async fn attach(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let request_id = state.issuer().ids.next();
+    let (access, address) = (Access::begin(&request), address::of(request.extensions()));
     // Rights are judged by what is set now, by whatever node; where that can't be read nothing is changed.
     let is_known = match state.issuer().directory.fresh().await {
         Err(error) if !request.method().is_safe() => Err(Refused::from(error)),
@@ -83,6 +85,7 @@ pub(super) async fn attach(State(state): State<ApiState>, mut request: Request, 
     // What is secret is shown once, and kept by nobody on the way.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    access.end(&response, &request_id, address);
     response
 }
 

@@ -9,25 +9,34 @@ mod totp;
 mod visitor;
 mod webauthn;
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 
 use super::oauth_error::retry_after;
 use super::{HttpState, Refusal};
-use crate::ui::{self, FailurePage};
+use crate::ui::{self, BASE_VALUE, FailurePage};
 use login::ask_step_up;
 use signet_service::factors::own::SelfServiceError;
 use signet_service::{SignInError, Unavailable};
 use visitor::{OwnForm, Visitor, forgetting};
 
 /// The routes of all pages. What is refused before a page is made, by its path or method, is protected as pages are.
-pub(super) fn routes() -> Router<HttpState> {
-    Router::new()
+pub(super) fn routes(base: &str) -> Router<HttpState> {
+    let home = || get(async || see_other("/account"));
+    let routes = Router::new().route("/", home());
+    // With the issuer's path taken away it is the same.
+    let routes = if base.is_empty() { routes } else { routes.route(&format!("{base}/"), home()) };
+    let base: Arc<str> = base.into();
+    routes
         .route("/login", get(login::show).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/account", get(account::show))
@@ -45,6 +54,7 @@ pub(super) fn routes() -> Router<HttpState> {
         .route("/account/sessions/end-all", post(account::sign_out_everywhere))
         .method_not_allowed_fallback(super::method_not_allowed)
         .layer(middleware::map_response(protect))
+        .layer(middleware::from_fn_with_state(base, below))
         .route("/assets/signet.css", get(async || asset("text/css; charset=utf-8", ui::STYLE)))
         .route("/assets/webauthn.js", get(async || asset("text/javascript; charset=utf-8", ui::KEY_SCRIPT)))
 }
@@ -70,6 +80,30 @@ const HEADERS: [(&str, &str); 6] = [
     ("permissions-policy", "camera=(), microphone=(), geolocation=()"),
 ];
 
+tokio::task_local! {
+    /// The issuer's path, below which browsers know the pages.
+    static BASE: Arc<str>;
+}
+
+/// Has the links of pages, and redirects, lead to where browsers know them.
+async fn below(State(base): State<Arc<str>>, request: Request, next: Next) -> Response {
+    BASE.scope(base, next.run(request)).await
+}
+
+fn base() -> Arc<str> {
+    BASE.try_with(Arc::clone).unwrap_or_default()
+}
+
+/// Whether whoever asks is a browser that wants to show a page: it names HTML first.
+pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
+    single(headers, &header::ACCEPT).is_some_and(|accepted| accepted.trim_start().starts_with("text/html"))
+}
+
+/// The page for an address where there is none.
+pub(super) async fn not_found(base: Arc<str>) -> Response {
+    protect(BASE.scope(base, async { PageError::NotFound.into_response() }).await).await
+}
+
 async fn protect(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -79,7 +113,8 @@ async fn protect(mut response: Response) -> Response {
 
 /// A page.
 fn page(status: StatusCode, template: &impl Template) -> Response {
-    match template.render() {
+    let base: &dyn Any = &base().to_string();
+    match template.render_with_values(&(BASE_VALUE, base)) {
         Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => {
             tracing::error!(%error, "a page could not be made");
@@ -90,7 +125,9 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
 
 /// A redirect by which the browser asks for a page of this service.
 fn see_other(path: &str) -> Response {
-    let Ok(location) = HeaderValue::from_str(path) else { return PageError::NotFound.into_response() };
+    let Ok(location) = HeaderValue::from_str(&format!("{}{path}", base())) else {
+        return PageError::NotFound.into_response();
+    };
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 

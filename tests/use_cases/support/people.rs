@@ -161,7 +161,8 @@ impl InProcess {
 
     /// `grant_type=client_credentials`.
     pub(crate) async fn token(&self, client: &TestClient) -> Result<TokenAnswer, OAuthError> {
-        let request = TokenRequest::ClientCredentials(ClientCredentialsRequest { scopes: None, resource: None });
+        let request =
+            TokenRequest::ClientCredentials(ClientCredentialsRequest { scopes: None, resources: BTreeSet::new() });
         self.issuer.issuing.token(&client.presented(), &request, &SOMEWHERE).await
     }
 
@@ -186,7 +187,8 @@ impl InProcess {
 
     /// `grant_type=refresh_token`.
     pub(crate) async fn refresh(&self, client: &TestClient, token: &SecretText) -> Result<TokenAnswer, OAuthError> {
-        let request = TokenRequest::Refresh(RefreshRequest { token: token.clone(), scopes: None });
+        let request =
+            TokenRequest::Refresh(RefreshRequest { token: token.clone(), scopes: None, resources: BTreeSet::new() });
         self.issuer.issuing.token(&client.presented(), &request, &SOMEWHERE).await
     }
 
@@ -206,7 +208,7 @@ impl InProcess {
 
 /// A request of the password grant that asks for nothing in particular.
 pub(crate) fn asking(credentials: Credentials) -> PasswordRequest {
-    PasswordRequest { credentials, scopes: None, resource: None, acr_values: Vec::new() }
+    PasswordRequest { credentials, scopes: None, resources: BTreeSet::new(), acr_values: Vec::new() }
 }
 
 /// A hash of [`PASSWORD`] that takes no time.

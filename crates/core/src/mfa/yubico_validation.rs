@@ -333,12 +333,18 @@ fn moment(at: Timestamp) -> String {
     }
 }
 
-/// Reads `YYYY-MM-DDTHH:MM:SSZ0mmm`.
+/// Reads a time as servers of the protocol write it: `YYYY-MM-DDTHH:MM:SSZ0mmm` as Yubico's own does, or ISO 8601 in other forms, where
+/// UTC is meant if nothing is said. `None` for any other text.
 fn parse_moment(text: &str) -> Option<Timestamp> {
-    let (seconds, millis) = text.split_once('Z')?;
-    let is_millis = millis.len() == 4 && millis.bytes().all(|byte| byte.is_ascii_digit());
-    let moment: jiff::Timestamp = format!("{seconds}Z").parse().ok()?;
-    is_millis.then(|| Timestamp::from_unix_millis(moment.as_millisecond() + millis.parse::<i64>().unwrap_or(0)))
+    if let Some((seconds, millis)) = text.split_once('Z')
+        && millis.len() == 4
+        && millis.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        let moment: jiff::Timestamp = format!("{seconds}Z").parse().ok()?;
+        return Some(Timestamp::from_unix_millis(moment.as_millisecond() + millis.parse::<i64>().ok()?));
+    }
+    let moment: jiff::Timestamp = text.parse().or_else(|_| format!("{text}Z").parse()).ok()?;
+    Some(Timestamp::from_unix_millis(moment.as_millisecond()))
 }
 
 #[cfg(test)]

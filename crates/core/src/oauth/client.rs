@@ -148,14 +148,20 @@ impl AuthenticatedClient {
         if self.0.grants.contains(&grant) { Ok(()) } else { Err(OAuthError::UnauthorizedClient) }
     }
 
-    /// The audiences of a token for this client: the requested resource (RFC 8707), or all of the client's.
-    /// Errors: [`OAuthError::InvalidTarget`] where the resource is none of the client's audiences.
-    pub fn audiences(&self, resource: Option<&str>) -> Result<BTreeSet<String>, OAuthError> {
-        match resource {
-            None => Ok(self.0.audiences.clone()),
-            Some(resource) if self.0.audiences.contains(resource) => Ok(BTreeSet::from([resource.to_owned()])),
-            Some(_) => Err(OAuthError::InvalidTarget),
-        }
+    /// The audiences of a token for this client: the requested resources, or all of the client's.
+    /// Errors: [`OAuthError::InvalidTarget`] where a resource is none of the client's audiences.
+    pub fn audiences(&self, resources: &BTreeSet<String>) -> Result<BTreeSet<String>, OAuthError> {
+        narrowed(&self.0.audiences, resources)
+    }
+}
+
+/// Of these audiences the requested ones (RFC 8707 §2); all where none is requested.
+/// Errors: [`OAuthError::InvalidTarget`] where one is not among them.
+pub fn narrowed(audiences: &BTreeSet<String>, resources: &BTreeSet<String>) -> Result<BTreeSet<String>, OAuthError> {
+    match resources.is_empty() {
+        true => Ok(audiences.clone()),
+        false if resources.is_subset(audiences) => Ok(resources.clone()),
+        false => Err(OAuthError::InvalidTarget),
     }
 }
 
@@ -171,7 +177,7 @@ mod tests {
             authentication: ClientAuthentication::Secret(SecretHash::of(secret)),
             grants: BTreeSet::from([GrantType::ClientCredentials]),
             scopes: Scopes::new(),
-            audiences: BTreeSet::from(["https://api.example".to_owned()]),
+            audiences: BTreeSet::from(["https://api.example", "https://b.example"].map(str::to_owned)),
             enabled: true,
             created_at: Timestamp::from_unix_seconds(0),
         })
@@ -221,8 +227,15 @@ mod tests {
     fn a_resource_must_be_one_of_the_clients_audiences() {
         let shown = PresentedCredentials::read(Some(&basic("reports:s")), &Parameters::default()).unwrap();
         let authenticated = shown.judge(Some(client("s"))).unwrap();
-        assert!(authenticated.audiences(Some("https://api.example")).is_ok());
-        assert_eq!(authenticated.audiences(Some("https://other.example")), Err(OAuthError::InvalidTarget));
+        let asked = |resources: &[&str]| {
+            authenticated.audiences(&resources.iter().map(|resource| (*resource).to_owned()).collect())
+        };
+        let all = BTreeSet::from(["https://api.example".to_owned(), "https://b.example".to_owned()]);
+        assert_eq!(asked(&[]), Ok(all.clone()));
+        assert_eq!(asked(&["https://api.example"]).map(|found| found.len()), Ok(1));
+        assert_eq!(asked(&["https://b.example", "https://api.example", "https://b.example"]), Ok(all));
+        assert_eq!(asked(&["https://other.example"]), Err(OAuthError::InvalidTarget));
+        assert_eq!(asked(&["https://api.example", "https://other.example"]), Err(OAuthError::InvalidTarget));
         assert_eq!(authenticated.may_use(GrantType::Password), Err(OAuthError::UnauthorizedClient));
     }
 }

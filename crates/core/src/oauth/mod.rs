@@ -10,6 +10,7 @@ pub mod scope;
 
 pub use client::{
     AuthenticatedClient, Client, ClientAuthentication, ClientId, GrantType, PresentedCredentials, UnknownGrantType,
+    narrowed,
 };
 pub use error::OAuthError;
 pub use parameters::Parameters;

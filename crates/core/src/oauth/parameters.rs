@@ -1,4 +1,4 @@
-//! The parameters of a form-encoded request: each at most once, none with control characters (RFC 6749 §3.2).
+//! The parameters of a form-encoded request: each at most once but `resource`, none with control characters (RFC 6749 §3.2, RFC 8707 §2).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,10 @@ use crate::secret::SecretText;
 
 /// The parameters of one request. They may hold passwords and tokens: `Debug` shows the names only.
 #[derive(Default)]
-pub struct Parameters(BTreeMap<String, SecretText>);
+pub struct Parameters(BTreeMap<String, Vec<SecretText>>);
+
+/// The one parameter that a request may have several of (RFC 8707 §2).
+const REPEATED: &str = "resource";
 
 impl Parameters {
     /// The most parameters that a request may have.
@@ -19,15 +22,20 @@ impl Parameters {
     /// Errors: [`OAuthError::InvalidRequest`] for a parameter given twice, for bytes that are not UTF-8, and for NUL,
     /// CR or LF.
     pub fn parse(body: &[u8]) -> Result<Self, OAuthError> {
-        let mut parameters = BTreeMap::new();
+        let mut parameters: BTreeMap<String, Vec<SecretText>> = BTreeMap::new();
+        let mut count = 0;
         for pair in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let mut halves = pair.splitn(2, |byte| *byte == b'=').map(decode);
             let (name, value) = (halves.next().transpose()?, halves.next().transpose()?);
             let (name, value) = (name.unwrap_or_default(), value.unwrap_or_default());
-            if parameters.insert(name, SecretText::new(value)).is_some() {
+            let is_repeated = name == REPEATED;
+            let values = parameters.entry(name).or_default();
+            if !values.is_empty() && !is_repeated {
                 return Err(OAuthError::InvalidRequest("a parameter is given twice"));
             }
-            if parameters.len() > Self::MOST {
+            values.push(SecretText::new(value));
+            count += 1;
+            if count > Self::MOST {
                 return Err(OAuthError::InvalidRequest("the request has too many parameters"));
             }
         }
@@ -36,7 +44,12 @@ impl Parameters {
 
     /// A parameter's value. "Parameters sent without a value MUST be treated as if they were omitted" (RFC 6749 §3.2).
     pub fn optional(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(SecretText::expose).filter(|value| !value.is_empty())
+        self.all(name).next()
+    }
+
+    /// The values of a parameter that may be given several times.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.get(name).into_iter().flatten().map(SecretText::expose).filter(|value| !value.is_empty())
     }
 
     /// A parameter that must be there; `missing` says so to the caller.
@@ -93,6 +106,15 @@ mod tests {
     fn refuses_a_parameter_given_twice_also_under_another_spelling() {
         assert!(refused(b"a=1&a=2"));
         assert!(refused(b"a=1&%61=1"));
+        assert!(refused(b"Resource=1&Resource=2"));
+    }
+
+    #[test]
+    fn a_resource_may_be_given_several_times_and_nothing_else() {
+        let parameters = Parameters::parse(b"resource=a&x=1&re%73ource=b&resource=").unwrap();
+        assert_eq!(parameters.all("resource").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(parameters.all("x").collect::<Vec<_>>(), ["1"]);
+        assert!(refused("resource=a&".repeat(65).as_bytes()));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Issuing {
         for _ in 0..ROUNDS {
             let client = known.authenticated.client();
             let scopes = scope::decide(request.scopes.as_ref(), &client.scopes)?;
-            let audiences = known.authenticated.audiences(request.resource.as_deref())?;
+            let audiences = known.authenticated.audiences(&request.resources)?;
             let token =
                 self.maker.token_for(&known, client.id.as_str(), scopes, audiences, BTreeSet::new(), None, None);
             let signed = self.maker.sign_currently(&known.snapshot, &token).await?;
@@ -125,7 +125,7 @@ impl Issuing {
     ) -> Result<TokenAnswer, OAuthError> {
         let client = known.authenticated.client();
         // What no person's rights can mend is refused before a code is spent on it.
-        let audiences = known.authenticated.audiences(request.resource.as_deref())?;
+        let audiences = known.authenticated.audiences(&request.resources)?;
         scope::decide(request.scopes.as_ref(), &client.scopes)?;
         let (authentication, user) =
             self.sign_in.authenticate(&request.credentials, Surface::Client(known.id()), context).await?;

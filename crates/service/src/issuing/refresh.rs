@@ -12,7 +12,7 @@ use signet_core::keys::HsmName;
 use signet_core::mfa::Proved;
 use signet_core::oauth::grant::RefreshRequest;
 use signet_core::oauth::grant::refresh_token::{Exchange, RefreshStatus};
-use signet_core::oauth::{OAuthError, scope};
+use signet_core::oauth::{OAuthError, narrowed, scope};
 use signet_core::secret::{SecretHash, SecretText};
 use signet_core::token::AccessToken;
 use signet_core::token::access::PersonFacts;
@@ -179,7 +179,7 @@ impl Refreshing {
             amr: grant.amr.clone(),
             authenticator: self.maker.authenticator(&grant.factors).await?,
         };
-        let audiences = grant.audiences.clone();
+        let audiences = narrowed(&grant.audiences, &request.resources)?;
         Ok(self.maker.token_for(known, user.id.as_str(), scopes, audiences, roles, Some(facts), Some(&grant.id)))
     }
 

@@ -24,9 +24,9 @@ pub struct Query {
 /// Why an answer is worth nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerFault {
-    /// It is not of the protocol's form, or has a field twice.
-    #[error("the answer is malformed, or has a field twice")]
-    Malformed,
+    /// It is not of the protocol's form; where, in words.
+    #[error("the answer is malformed: {0}")]
+    Malformed(&'static str),
     /// Its signature is missing or wrong.
     #[error("the answer's signature is missing or wrong; is the API key this server's?")]
     WrongSignature,
@@ -34,10 +34,10 @@ pub enum AnswerFault {
     #[error("the answer is to another request")]
     OtherRequest,
     /// Its time is far from ours.
-    #[error("the answer's time is more than ten minutes from this machine's")]
+    #[error("the answer's time (`t`) is more than ten minutes from this machine's")]
     ImplausibleTime,
     /// It says that the OTP is good, and not which counters it had.
-    #[error("the answer does not tell the key's counters")]
+    #[error("the answer does not tell the key's counters (`sessioncounter`, `sessionuse`)")]
     NoCounters,
 }
 
@@ -67,12 +67,14 @@ impl Query {
     /// make it good twice), or the status of any other trustworthy answer.
     /// Errors: [`AnswerFault`]: somebody else may have written it.
     pub fn judge(&self, body: &str, key: &[u8], now: Timestamp) -> Result<Result<Spendable, Status>, AnswerFault> {
-        let fields = read_body(body).ok_or(AnswerFault::Malformed)?;
+        let fields = read_body(body).map_err(AnswerFault::Malformed)?;
         let mac = hmac_sha1(key, &fields.signing_string());
         if !fields.value("h").is_some_and(|shown| is_signature(shown, &mac)) {
             return Err(AnswerFault::WrongSignature);
         }
-        let status = fields.value("status").and_then(Status::named).ok_or(AnswerFault::Malformed)?;
+        let status = fields.value("status").ok_or(AnswerFault::Malformed("its field `status` is missing"))?;
+        let status =
+            Status::named(status).ok_or(AnswerFault::Malformed("its field `status` is none of the protocol's"))?;
         let is_same = |name: &str| fields.value(name).is_some() && fields.value(name) == self.fields.value(name);
         // Not every refusal repeats what was asked. One that repeats something else is an old one.
         let is_absent = |name: &str| status != Status::Ok && fields.value(name).is_none();
@@ -82,8 +84,9 @@ impl Query {
         if status != Status::Ok {
             return Ok(Err(status));
         }
-        let at = fields.value("t").and_then(parse_moment).ok_or(AnswerFault::Malformed)?;
-        if at.since(now).max(now.since(at)) > PLAUSIBLE {
+        let at = fields.value("t").ok_or(AnswerFault::Malformed("its field `t` is missing"))?;
+        // The protocol says that it is UTC, and not how it is written: one that can't be read says nothing against the answer.
+        if parse_moment(at).is_some_and(|at| at.since(now).max(now.since(at)) > PLAUSIBLE) {
             return Err(AnswerFault::ImplausibleTime);
         }
         let number = |name: &str| fields.value(name).and_then(|text| text.parse::<u16>().ok());
@@ -99,9 +102,29 @@ impl Query {
     }
 }
 
-/// `name=value` lines; `None` for any other line but an empty one, and for a name that comes twice.
-fn read_body(body: &str) -> Option<Fields> {
+/// `name=value` lines.
+/// Errors: what is wrong with any other line but an empty one, or with a name that comes twice.
+fn read_body(body: &str) -> Result<Fields, &'static str> {
     let lines = body.lines().map(str::trim_end).filter(|line| !line.is_empty());
     let pairs: Option<Vec<_>> = lines.map(|line| line.split_once('=')).collect();
-    Fields::collect(pairs?.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())))
+    let pairs = pairs.ok_or("a line of it is no `name=value`")?;
+    let is_twice = |name: &str| pairs.iter().filter(|(other, _)| *other == name).count() > 1;
+    for (name, told) in TWICE {
+        if is_twice(name) {
+            return Err(told);
+        }
+    }
+    let fields = Fields::collect(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    fields.ok_or("it has a field twice")
 }
+
+/// What is said of a field that the protocol knows and an answer has twice.
+const TWICE: [(&str, &str); 7] = [
+    ("status", "it has the field `status` twice"),
+    ("t", "it has the field `t` twice"),
+    ("h", "it has the field `h` twice"),
+    ("otp", "it has the field `otp` twice"),
+    ("nonce", "it has the field `nonce` twice"),
+    ("sessioncounter", "it has the field `sessioncounter` twice"),
+    ("sessionuse", "it has the field `sessionuse` twice"),
+];

@@ -150,7 +150,10 @@ fn fields_are_bounded() {
 #[test]
 fn moments_are_read_as_they_are_written() {
     assert_eq!(parse_moment(&moment(AT)), Some(AT));
-    for text in ["", "2027-01-15T08:00:00Z", "2027-01-15T08:00:00.250Z", "Z0250", "2027-13-15T08:00:00Z0250"] {
+    for text in ["2027-01-15T08:00:00.250Z", "2027-01-15T09:00:00.250+01:00", "2027-01-15 08:00:00.250"] {
+        assert_eq!(parse_moment(text), Some(AT), "{text}");
+    }
+    for text in ["", "Z0250", "2027-13-15T08:00:00Z0250", "2027-13-15T08:00:00Z", "soon"] {
         assert_eq!(parse_moment(text), None, "{text}");
     }
 }
@@ -206,9 +209,31 @@ fn a_good_answer_gives_the_counter_to_spend() {
 }
 
 #[test]
+fn the_time_of_another_server_may_be_written_as_it_likes() {
+    let now = AT.to_string();
+    let seconds = now.split(['.', 'Z']).next().unwrap();
+    for written in [
+        now.clone(),
+        format!("{seconds}Z"),
+        format!("{seconds}.123Z"),
+        format!("{seconds}+00:00"),
+        seconds.to_owned(),
+        seconds.replace('T', " "),
+        seconds.replace(['-', ':'], "") + "Z",
+        format!("{seconds}Z0250"),
+        // What says nothing that can be read says nothing against the answer, which is signed.
+        "1796035200".to_owned(),
+        "Sun, 29 Nov 2026 14:16:06 GMT".to_owned(),
+    ] {
+        let judged = query().judge(&answered(&[("t", Some(&written))], KEY), KEY, AT);
+        assert!(matches!(judged, Ok(Ok(_))), "{written}: {judged:?}");
+    }
+}
+
+#[test]
 fn an_answer_that_is_not_wholly_right_is_worth_nothing() {
     let far = moment(AT.plus(Duration::from_secs(601)));
-    let cases: [(&str, String, AnswerFault); 13] = [
+    let cases: [(&str, String, AnswerFault); 15] = [
         ("another key", answered(&[], b"another"), AnswerFault::WrongSignature),
         (
             "no signature",
@@ -220,10 +245,28 @@ fn an_answer_that_is_not_wholly_right_is_worth_nothing() {
             answered(&[("status", Some("BAD_OTP"))], KEY).replace("BAD_OTP", "OK"),
             AnswerFault::WrongSignature,
         ),
-        ("a field twice", format!("{}status=OK\r\n", answered(&[], KEY)), AnswerFault::Malformed),
-        ("a line without a name", format!("{}hello\r\n", answered(&[], KEY)), AnswerFault::Malformed),
-        ("an unknown status", answered(&[("status", Some("FINE"))], KEY), AnswerFault::Malformed),
-        ("no status", answered(&[("status", None)], KEY), AnswerFault::Malformed),
+        (
+            "a field twice",
+            format!("{}status=OK\r\n", answered(&[], KEY)),
+            AnswerFault::Malformed("it has the field `status` twice"),
+        ),
+        (
+            "a line without a name",
+            format!("{}hello\r\n", answered(&[], KEY)),
+            AnswerFault::Malformed("a line of it is no `name=value`"),
+        ),
+        (
+            "an unknown status",
+            answered(&[("status", Some("FINE"))], KEY),
+            AnswerFault::Malformed("its field `status` is none of the protocol's"),
+        ),
+        ("no status", answered(&[("status", None)], KEY), AnswerFault::Malformed("its field `status` is missing")),
+        ("no time", answered(&[("t", None)], KEY), AnswerFault::Malformed("its field `t` is missing")),
+        (
+            "another time in ISO 8601",
+            answered(&[("t", Some("2026-11-29T14:16:06Z"))], KEY),
+            AnswerFault::ImplausibleTime,
+        ),
         ("another OTP", answered(&[("otp", Some(&OTP.replace('d', "c")))], KEY), AnswerFault::OtherRequest),
         ("another nonce", answered(&[("nonce", Some(NONCE))], KEY), AnswerFault::OtherRequest),
         (
@@ -238,7 +281,8 @@ fn an_answer_that_is_not_wholly_right_is_worth_nothing() {
     for (what, body, fault) in cases {
         assert_eq!(query().judge(&body, KEY, AT), Err(fault), "{what}");
     }
-    assert_eq!(query().judge("<html>", KEY, AT), Err(AnswerFault::Malformed));
+    let page = query().judge("<html>", KEY, AT);
+    assert_eq!(page, Err(AnswerFault::Malformed("a line of it is no `name=value`")));
 }
 
 proptest::proptest! {

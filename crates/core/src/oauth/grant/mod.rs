@@ -8,6 +8,8 @@ pub use client_credentials::ClientCredentialsRequest;
 pub use password::PasswordRequest;
 pub use refresh_token::RefreshRequest;
 
+use std::collections::BTreeSet;
+
 use super::{OAuthError, Parameters, Scopes, scope};
 
 /// A request to the token endpoint, by its `grant_type`.
@@ -39,7 +41,7 @@ fn requested_scopes(parameters: &Parameters) -> Result<Option<Scopes>, OAuthErro
     parameters.optional("scope").map(scope::parse).transpose()
 }
 
-/// The requested resource (RFC 8707), where one is.
-fn requested_resource(parameters: &Parameters) -> Option<String> {
-    parameters.optional("resource").map(str::to_owned)
+/// The requested resources (RFC 8707 §2); none where any of the client's will do.
+fn requested_resources(parameters: &Parameters) -> BTreeSet<String> {
+    parameters.all("resource").map(str::to_owned).collect()
 }

@@ -1,5 +1,7 @@
 //! `grant_type=password` (RFC 6749 §4.3), with the second factor in the same request: `otp`.
 
+use std::collections::BTreeSet;
+
 use super::{OAuthError, Parameters, Scopes};
 use crate::mfa::{Credentials, SecondFactor};
 use crate::secret::SecretText;
@@ -11,8 +13,8 @@ pub struct PasswordRequest {
     pub credentials: Credentials,
     /// The scopes asked for.
     pub scopes: Option<Scopes>,
-    /// The audience asked for (RFC 8707).
-    pub resource: Option<String>,
+    /// The audiences asked for (RFC 8707); all of the client's where none.
+    pub resources: BTreeSet<String>,
     /// The values of `acr` of which the client asks for one (RFC 9470 §4); none is asked for where this is empty.
     pub acr_values: Vec<String>,
 }
@@ -32,7 +34,7 @@ impl PasswordRequest {
         Ok(Self {
             credentials: Credentials { username, password, second },
             scopes: super::requested_scopes(parameters)?,
-            resource: super::requested_resource(parameters),
+            resources: super::requested_resources(parameters),
             acr_values: words(parameters.optional("acr_values").unwrap_or_default()),
         })
     }

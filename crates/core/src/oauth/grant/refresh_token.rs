@@ -1,6 +1,7 @@
 //! `grant_type=refresh_token` (RFC 6749 §6, RFC 9700 §4.14): every use spends the token, and showing a spent one ends
 //! the family. The immediate predecessor may be shown again within the retry window, and gets the same successor.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{OAuthError, Parameters, Scopes};
@@ -14,12 +15,18 @@ pub struct RefreshRequest {
     pub token: SecretText,
     /// The scopes asked for: at most those granted.
     pub scopes: Option<Scopes>,
+    /// The audiences asked for: at most those granted (RFC 8707 §2.2); all of them where none.
+    pub resources: BTreeSet<String>,
 }
 
 impl RefreshRequest {
     pub(super) fn read(parameters: &Parameters) -> Result<Self, OAuthError> {
         let token = parameters.required("refresh_token", "refresh_token is missing")?;
-        Ok(Self { token: SecretText::new(token.to_owned()), scopes: super::requested_scopes(parameters)? })
+        Ok(Self {
+            token: SecretText::new(token.to_owned()),
+            scopes: super::requested_scopes(parameters)?,
+            resources: super::requested_resources(parameters),
+        })
     }
 }
 
