@@ -7,9 +7,11 @@
 //! | [`http`] | router and endpoints |
 //! | `ui` | the pages' templates and assets |
 //! | [`config`] | the configuration file, one file a section |
+//! | `causes` | how an error is said with its causes |
 
 #![forbid(unsafe_code)]
 
+mod causes;
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;

@@ -14,12 +14,13 @@ const EMPTY_NAMES: &[&str] = &["utils.rs", "util.rs", "common.rs", "helpers.rs",
 /// What each module of the root package may name of the others and of the adapters. What the crates may name, their
 /// `Cargo.toml` says. No module names one that stands above it.
 const MAY_NAME: &[(&str, &[&str])] = &[
-    ("cli", &["server", "config", "second_opinion"]),
-    ("server", &["http", "config", "signet_hsm", "signet_store_postgres", "signet_store_sqlite"]),
+    ("cli", &["server", "config", "second_opinion", "causes"]),
+    ("server", &["http", "config", "causes", "signet_hsm", "signet_store_postgres", "signet_store_sqlite"]),
     ("http", &["ui"]),
     ("ui", &[]),
     ("config", &["signet_hsm"]),
     ("second_opinion", &[]),
+    ("causes", &[]),
 ];
 
 fn root() -> PathBuf {

@@ -11,6 +11,7 @@ use clap::Subcommand;
 
 use super::admin::{self, Admin, Found, Long};
 use super::{Output, audit_records, audit_rows};
+use crate::causes::with_causes;
 use crate::config::Config;
 use crate::server::api::{UNSIGNED_HEADER, keys_in, verification};
 use crate::server::{self, Need};
@@ -198,7 +199,7 @@ async fn begin_export(admin: Admin, config: &Path, output: &Output) -> anyhow::R
     let admin = match Admin::open(config, Need::Hsm, output).await {
         Ok(admin) => admin,
         Err(error) => {
-            output.note(&without_new(&format!("{error:#}")));
+            output.note(&without_new(&with_causes(&error)));
             Admin::open(config, Need::Store, output).await?
         }
     };

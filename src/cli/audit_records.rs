@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::Output;
 use super::admin::{self, Admin, Found, Refused};
+use crate::causes::with_causes;
 use crate::config::Config;
 use crate::server::Need;
 use signet_admin_api::audit::{AuditRecord, ChainEnd, RecordQuery};
@@ -146,7 +147,7 @@ impl Follow {
                 Err(error) if Refused::is_final(&error) => return Err(error),
                 Err(error) => {
                     if !std::mem::replace(&mut is_told, true) {
-                        output.note(&format!("{error:#}; asking again until it answers"));
+                        output.note(&format!("{}; asking again until it answers", with_causes(&error)));
                     }
                     ASK_AGAIN
                 }

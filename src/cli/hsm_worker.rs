@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::causes::with_causes;
 use crate::server::{StandaloneWorker, run_worker};
 
 /// Talk to one HSM token.
@@ -36,7 +37,7 @@ impl HsmWorker {
                 ExitCode::FAILURE
             }
             Err(error) => {
-                eprintln!("signet hsm-worker: {error:#}");
+                eprintln!("signet hsm-worker: {}", with_causes(&error));
                 ExitCode::FAILURE
             }
         }

@@ -76,6 +76,7 @@ mod user_sign_ins;
 #[cfg(feature = "server")]
 mod yubico_key;
 
+use crate::causes::with_causes;
 use std::process::ExitCode;
 
 use clap::{FromArgMatches as _, Parser, Subcommand};
@@ -177,21 +178,10 @@ fn exit_code(error: &anyhow::Error, output: &Output) -> ExitCode {
             ExitCode::from(2)
         }
         None => {
-            output.problem(&in_words(error));
+            output.problem(&with_causes(error));
             ExitCode::FAILURE
         }
     }
-}
-
-/// What went wrong, and why. Some libraries' errors say their cause themselves: it is not said again.
-fn in_words(error: &anyhow::Error) -> String {
-    let mut words = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !words.contains(&cause) {
-            words = format!("{words}: {cause}");
-        }
-    }
-    words
 }
 
 async fn dispatch(arguments: Arguments, output: &Output) -> anyhow::Result<()> {
@@ -217,12 +207,5 @@ mod tests {
         let has_env = |commands: clap::Command| commands.get_arguments().any(|argument| argument.get_env().is_some());
         assert!(has_env(without_empty_variables(examples::commands(), variables("x"))));
         assert!(!has_env(without_empty_variables(examples::commands(), variables(""))));
-    }
-
-    #[test]
-    fn no_cause_is_said_twice() {
-        let error = anyhow::anyhow!("no such file").context("a can't be read: no such file").context("b failed");
-        assert_eq!(in_words(&error), "b failed: a can't be read: no such file");
-        assert_eq!(in_words(&anyhow::anyhow!("why").context("what")), "what: why");
     }
 }

@@ -14,6 +14,7 @@ use x509_cert::der::Decode as _;
 
 use super::hsm_events;
 use super::process::load_tls;
+use crate::causes::with_causes;
 use crate::config::TlsConfig;
 use signet_core::audit::{Event, Outcome};
 use signet_jose::clock::{Clock as _, SystemClock, Timestamp};
@@ -74,9 +75,10 @@ impl Certificates {
                     Err(error) => {
                         tracing::error!(
                             certificate,
-                            "the TLS certificate is refused, and the one before is served on: {error:#}"
+                            "the TLS certificate is refused, and the one before is served on: {}",
+                            with_causes(&error)
                         );
-                        self.tell(signet, Outcome::Refused, format!("{error:#}")).await;
+                        self.tell(signet, Outcome::Refused, with_causes(&error)).await;
                     }
                 }
             }
@@ -85,7 +87,8 @@ impl Certificates {
                 if self.seen != [0; 32] {
                     tracing::error!(
                         certificate,
-                        "the TLS certificate is served on, but can't be read again: {error:#}"
+                        "the TLS certificate is served on, but can't be read again: {}",
+                        with_causes(&error)
                     );
                 }
                 self.seen = [0; 32];

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::audit_key_file::AuditKeyFile;
 use super::runtime::Runtime;
+use crate::causes::with_causes;
 use crate::config::Config;
 use crate::http::api::Host;
 use signet_core::keys::HsmName;
@@ -70,6 +71,6 @@ impl Host for NodeHost {
 
     async fn keep_audit_keys(&self, made: &[String]) -> Result<String, String> {
         let kept = self.audit_keys.add(made).await;
-        kept.map(|path| path.display().to_string()).map_err(|error| format!("{error:#}"))
+        kept.map(|path| path.display().to_string()).map_err(|error| with_causes(&error))
     }
 }

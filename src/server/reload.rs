@@ -11,6 +11,7 @@ use super::host::ReloadRequest;
 use super::in_hand::InHandFile;
 use super::runtime::Runtime;
 use super::workers::{hsm_configs, in_hand_at_most};
+use crate::causes::with_causes;
 use crate::config::Config;
 use crate::config::changes::differing;
 use signet_core::keys::{HsmName, SigningPolicy};
@@ -76,8 +77,9 @@ impl Reload {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!("the HSM tokens stay as they are: {error:#}");
-                Err(format!("{error:#}"))
+                let told = with_causes(&error);
+                tracing::error!("the HSM tokens stay as they are: {told}");
+                Err(told)
             }
         }
     }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::admin::{self, Admin, Found};
 use super::{Ended, Output};
+use crate::causes::with_causes;
 use crate::config::{Config, StoreConfig};
 use crate::server::api::{Tokens, diagnose};
 use crate::server::{self, Need, NodeHost, Runtime};
@@ -51,7 +52,7 @@ impl Doctor {
         match Admin::named().await {
             Ok(Some(admin)) => return self.ask_another(&admin, findings).await,
             Ok(None) => {}
-            Err(error) => return findings.error("server", error),
+            Err(error) => return findings.error("server", with_causes(&error)),
         }
         let config = match Config::load_with_environment(path) {
             Ok(config) => config,
@@ -70,7 +71,7 @@ impl Doctor {
         match admin::find(&config, output).await {
             Ok(Found::Server(admin)) => self.ask(&admin, findings).await,
             Ok(Found::Nobody(_lock)) => self.examine_here(&config, output, findings).await,
-            Err(error) => findings.error("server", error),
+            Err(error) => findings.error("server", with_causes(&error)),
         }
     }
 
@@ -91,7 +92,7 @@ impl Doctor {
                 findings.well("server", "it runs, and says what follows of store, HSM tokens and keys");
                 findings.extend(found);
             }
-            Err(error) => findings.error("server", error),
+            Err(error) => findings.error("server", with_causes(&error)),
         }
         if !self.quick {
             findings.well("speed", "not measured beside a running server: stop it for that");
@@ -112,7 +113,7 @@ impl Doctor {
         match Runtime::assemble(config.clone(), need, events).await {
             Ok(deployment) => self.examine_deployment(&deployment, output, findings).await,
             Err(error) => {
-                findings.error("store", error);
+                findings.error("store", with_causes(&error));
                 self.examine_hsm_alone(config, findings).await;
             }
         }
@@ -147,7 +148,7 @@ impl Doctor {
     async fn examine_hsm_alone(&self, config: &Config, findings: &mut Findings) {
         let group = match server::start_hsm_alone(config, !self.present_pin) {
             Ok(group) => group,
-            Err(error) => return findings.error("HSM", error),
+            Err(error) => return findings.error("HSM", with_causes(&error)),
         };
         // Each token is told of by itself below.
         let _ = group.ready_each(PATIENCE).await;

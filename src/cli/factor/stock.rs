@@ -76,8 +76,14 @@ async fn list(config: &Path, output: &Output) -> anyhow::Result<()> {
     let admin = Admin::open(config, Need::Store, output).await?;
     let stock = admin.all::<StockToken>(&["stock"]).await;
     admin.close().await?;
-    output.list("tokens in the stock", &stock?, ["serial", "kind", "model", "imported"], |token| {
+    output.list("tokens in the stock", &stock?, ["serial", "kind", "model", "imported", "usable"], |token| {
         let model = token.model.clone().unwrap_or_default();
-        [token.serial.clone(), token.kind.clone(), model, token.imported_at.clone()]
+        let usable = match (&token.valid_from, &token.valid_until) {
+            (None, None) => String::new(),
+            (Some(from), None) => format!("from {from}"),
+            (None, Some(until)) => format!("until {until}"),
+            (Some(from), Some(until)) => format!("from {from} until {until}"),
+        };
+        [token.serial.clone(), token.kind.clone(), model, token.imported_at.clone(), usable]
     })
 }

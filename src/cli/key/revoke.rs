@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::causes::with_causes;
 use crate::cli::admin::Admin;
 use crate::cli::{Ended, Output};
 use signet_admin_api::keys::{Consequences, Key, Replacement};
@@ -58,7 +59,7 @@ pub(super) async fn run(admin: &Admin, output: &Output, kid: &str, yes: bool) ->
 /// Where no HSM token answers, what is left is told, as a server tells it.
 async fn replace(admin: &Admin, output: &Output, kid: &str) -> anyhow::Result<Replacement> {
     if let Err(error) = admin.wait_for_any_hsm(output).await {
-        return Ok(Replacement { replacement: None, left_to_the_server: Some(format!("{error:#}")) });
+        return Ok(Replacement { replacement: None, left_to_the_server: Some(with_causes(&error)) });
     }
     admin.post(&["keys", kid, "replacement"], &json!({})).await
 }

@@ -96,6 +96,19 @@ fn hazard_117_a_line_of_one_value_is_told_so() {
     assert!(told.contains("line: 1") && told.contains("one value; values are parted by commas"), "{told}");
 }
 
+#[test]
+fn hazard_117_a_file_without_tokens_is_told_what_it_lacks() {
+    let pskc = "<KeyContainer Version=\"1.0\"></KeyContainer>";
+    for (text, named) in [
+        (pskc, "no KeyPackage"),
+        ("# nothing\n\n", "format can't be told"),
+        (&format!("helga@contoso.com,1234567,{SEED_BASE32},30,Contoso,HardwareKey"), "format can't be told"),
+    ] {
+        assert!(told(text, None).contains(named), "{text}: {}", told(text, None));
+    }
+    assert!(told("# nothing\n\n", Some(Format::OathCsv)).contains("comments"));
+}
+
 fn only(text: &str) -> Result<ReadToken, String> {
     let mut all: Vec<_> = tokens(text.as_bytes(), &ImportOptions::default()).map_err(|fault| fault.0)?.collect();
     assert_eq!(all.len(), 1, "{text}");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{FileFault, ImportOptions, LineFault, ReadToken, tokens};
+use super::{FileFault, Format, ImportOptions, LineFault, ReadToken, format_of, tokens};
 
 /// Tokens between two calls of whatever watches the judging.
 const JUDGED_EVERY: u64 = 5_000;
@@ -36,7 +36,12 @@ pub fn judge(bytes: &[u8], options: &ImportOptions, progress: &mut dyn FnMut(u64
         }
     }
     if count == 0 && faults.is_empty() {
-        return Err(FileFault("there is no token in the file".to_owned()));
+        return Err(FileFault(match format_of(bytes, options) {
+            Some(Format::Pskc) => {
+                "there is no token in the file: the container has no KeyPackage of an HOTP or TOTP key".to_owned()
+            }
+            _ => "there is no token in the file: all its lines are empty, comments or a headline".to_owned(),
+        }));
     }
     Ok(Judged { count, faults })
 }

@@ -128,8 +128,8 @@ pub type Tokens<'b> = Box<dyn Iterator<Item = Result<ReadToken, LineFault>> + Se
 /// Errors: [`FileFault`] where it can't be read at all.
 pub fn tokens<'b>(bytes: &'b [u8], options: &ImportOptions) -> Result<Tokens<'b>, FileFault> {
     let bytes = without_mark(bytes);
-    let format = options.format.or_else(|| guess(bytes)).ok_or_else(|| {
-        FileFault("the file's format can't be told from its first line; name it with --format".to_owned())
+    let format = format_of(bytes, options).ok_or_else(|| {
+        FileFault("the file's format can't be told from its first line; name it with --format, and leave the headline where it has one".to_owned())
     })?;
     if format != Format::Pskc && !matches!(options.unlock, Unlock::Plain) {
         let text = "a key or password is given, and only PSKC files are encrypted: is this the file that was sent?";
@@ -197,6 +197,11 @@ fn printable(text: &str) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
+/// How a file is written: as is told, or as it begins.
+fn format_of(bytes: &[u8], options: &ImportOptions) -> Option<Format> {
+    options.format.or_else(|| guess(without_mark(bytes)))
+}
+
 /// Finds the format out from how the file begins.
 fn guess(bytes: &[u8]) -> Option<Format> {
     if let Some(Ok(line)) = csv::all_lines(bytes).next()
@@ -217,7 +222,10 @@ fn guess(bytes: &[u8]) -> Option<Format> {
         Some(Format::YkpersLog)
     } else if matches!(cell(2).to_ascii_lowercase().as_str(), "hotp" | "totp") {
         Some(Format::OathCsv)
-    } else if cells.len() >= 6 && !cell(3).is_empty() && cell(3).bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    } else if cells.len() >= 6
+        && matches!(cell(3).len(), 32 | 40)
+        && cell(3).bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
         Some(Format::YubicoCsv)
     } else {
         None
