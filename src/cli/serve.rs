@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{Ended, Output, in_words};
+use super::{Ended, Output};
+use crate::causes::with_causes;
 use crate::config::{Config, LogConfig, LogFormat, LogLevel};
 use crate::server;
 
@@ -33,6 +34,6 @@ impl Serve {
 
 /// Tells of what ended the server as of everything else: in JSON.
 fn told(error: &anyhow::Error) -> anyhow::Error {
-    tracing::error!("{}", in_words(error));
+    tracing::error!("{}", with_causes(error));
     Ended::Refused.into()
 }
