@@ -154,7 +154,7 @@ fn functions(text: &str) -> impl Iterator<Item = &str> {
 fn the_tables_name_tests_that_are_there() {
     let files = rust_files(&["src", "crates", "tests"]);
     let functions: BTreeSet<&str> = files.iter().flat_map(|(_, text)| functions(text)).collect();
-    for (table, rows) in [("docs/evidence/promises.md", 9), ("docs/evidence/hazards.md", 93)] {
+    for (table, rows) in [("docs/evidence/promises.md", 10), ("docs/evidence/hazards.md", 93)] {
         let text = fs::read_to_string(root().join(table)).unwrap();
         let numbered =
             |line: &&str| line.starts_with("| ") && line[2..].starts_with(|first: char| first.is_ascii_digit());

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use signet_core::audit::Event;
 use signet_core::keys::OtpHash;
-use signet_core::mfa::HotpState;
-use signet_core::mfa::lockout::Counter;
+use signet_core::mfa::{HotpState, Lockout, Spending};
 use signet_core::secret::SecretHash;
 use signet_store::{
     AuditLog as _, AuditOnOutcome, Candidates as _, Clients as _, Factor, FactorDetail, Factors as _, Grants as _,
-    RotateOutcome, StoreError, Throttles as _, Users as _,
+    Judged, ProofSpending, RotateOutcome, Settled, Settling, StoreError, Tries as _, TriesOf, Users as _,
 };
 use signet_store_sql::SqlStore;
 
@@ -164,13 +163,17 @@ impl Grown {
         let (tenant, store) = (tenant(), &self.store);
         let person = store.sign_in_candidate(&tenant, &format!("person-{at}")).await?.unwrap();
         let factors = store.factors_of_candidate(&tenant, &person.id).await?;
-        let mut name = [3; 32];
-        name[..8].copy_from_slice(&at.to_be_bytes());
-        let counter = Counter { name, word: "digits", user: None };
-        assert_eq!(store.count_try(&tenant, &counter, now(), 10, 600).await?, None);
+        let spending = ProofSpending::of(&factors[0], &Spending::Counter(tick), now());
+        let settling = Settling {
+            tenant,
+            of: TriesOf::User(person.id.clone()),
+            beside: 7,
+            judged: Judged::Right { spending, is_digits: true },
+            rule: Lockout::DEFAULT,
+            at: now(),
+        };
         let told = AuditOnOutcome { applied: vec![draft(Event::SignIn)], rejected: vec![] };
-        assert!(store.raise_counter(&tenant, &factors[0].id, tick, now(), told).await?);
-        store.forget_tries(&tenant, &name, None).await?;
+        assert_eq!(store.settle(&settling, told).await?, Settled::Spent);
         let app = client(&format!("app-{}", at % self.size.clients));
         let (family, first) = (grant(&format!("new-{tick}"), &person, &app), SecretHash::of(&format!("new {tick}")));
         assert!(store.add_grant(&family, &first, 0, vec![draft(Event::TokenIssued)]).await?);

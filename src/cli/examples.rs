@@ -105,6 +105,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("user import", "signet user import users.csv --report report.csv"),
     ("user list", "signet user list"),
     ("user locked", "signet user locked"),
+    ("user failures", "signet user failures"),
     ("user remove", "signet user remove ann"),
     ("user role-requests", "signet user role-requests"),
     ("user sessions", "signet user sessions ann"),

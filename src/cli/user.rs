@@ -11,7 +11,9 @@ use super::user_import::Import;
 use super::user_sign_ins::SignInsCommand;
 use super::{Output, input, table, yes_no};
 use crate::server::Need;
-use signet_admin_api::users::{LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, WaitingRoles};
+use signet_admin_api::users::{
+    FailedSignIns, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserFailures, WaitingRoles,
+};
 use signet_core::secret::SecretText;
 
 #[derive(Debug, Subcommand)]
@@ -53,9 +55,11 @@ pub(super) enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Give a user all tries at signing in again.
+    /// Forget the failed sign-ins of a user, and end what they lock.
     Unlock(Named),
-    /// List accounts whose tries are exhausted.
+    /// List failed sign-ins that their person has not answered for: somebody knows the password, or has the token.
+    Failures,
+    /// List those of them that lock the digits of a user, or a factor, now.
     Locked,
     #[command(flatten)]
     SignIns(SignInsCommand),
@@ -104,7 +108,7 @@ impl UserCommand {
     /// What a user may do is written under the deployment's secret.
     fn need(&self) -> Need {
         match self {
-            Self::List | Self::Show(_) | Self::Locked | Self::Unlock(_) | Self::RoleRequests => Need::Store,
+            Self::List | Self::Show(_) | Self::RoleRequests => Need::Store,
             Self::SignIns(command) => command.need(),
             _ => Need::Hsm,
         }
@@ -160,13 +164,11 @@ impl UserCommand {
             (Self::Unlock(Named { name }), _) => {
                 let unlocked: Unlocked = admin.post(&["users", &name, "unlock"], &json!({})).await?;
                 let had = unlocked.had_tries_counted;
-                let what = if had { "has all tries again" } else { "had all tries; nothing was locked" };
-                output.done(&format!("{name} {what}"))
+                let what = if had { "are forgotten" } else { "there were none; nothing was locked" };
+                output.done(&format!("failed sign-ins of {name}: {what}"))
             }
-            (Self::Locked, _) => {
-                let locked: Vec<LockedAccount> = admin.get(&["locked-accounts"]).await?;
-                output.list("users whose tries are exhausted", &locked, ["user", "what", "counts", "until"], locked_row)
-            }
+            (Self::Failures, _) => list_failures(admin, output, |_| true).await,
+            (Self::Locked, _) => list_failures(admin, output, |of| of.is_locked).await,
             (Self::SignIns(command), _) => command.ask(admin, output).await,
             (Self::ApproveRoles(Named { name }), _) => {
                 let user: User = admin.post(&["users", &name, "roles", "approval"], &json!({})).await?;
@@ -229,10 +231,23 @@ async fn remove(admin: &Admin, output: &Output, name: &str, agreement: Agreement
     output.done(&format!("removed user {name}"))
 }
 
-fn locked_row(account: &LockedAccount) -> [String; 4] {
-    let name = account.user.clone().unwrap_or_else(|| "(names of nobody)".to_owned());
-    [name, account.what.clone(), account.counts.to_string(), account.until.clone()]
+async fn list_failures(admin: &Admin, output: &Output, keep: impl Fn(&FailedSignIns) -> bool) -> anyhow::Result<()> {
+    let users: Vec<UserFailures> = admin.all(&["failed-sign-ins"]).await?;
+    let mut failures: Vec<FailedSignIns> = users.into_iter().flat_map(|user| user.failures).collect();
+    failures.retain(keep);
+    output.list("such failures", &failures, ["user", "wrong", "failures", "last", "locked"], failure_row)
 }
+
+fn failure_row(of: &FailedSignIns) -> [String; 5] {
+    let wrong = of.factor.as_ref().map_or(of.wrong.clone(), |factor| format!("{} beside {factor}", of.wrong));
+    let locked = match (of.is_locked, &of.locked_until) {
+        (false, _) => "no".to_owned(),
+        (true, Some(until)) => format!("until {until}"),
+        (true, None) => "until answered for or unlocked".to_owned(),
+    };
+    [of.user.clone(), wrong, of.failures.to_string(), of.last_at.clone(), locked]
+}
+
 async fn add(admin: &Admin, new: NewUser, output: &Output) -> anyhow::Result<()> {
     let user: User = admin.post(&["users"], &new).await?;
     output.value(&user, |User { name, id, .. }| {

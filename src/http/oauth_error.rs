@@ -45,9 +45,6 @@ impl IntoResponse for Refusal {
                 let challenge = HeaderValue::from_static("Basic realm=\"signet\", charset=\"UTF-8\"");
                 (StatusCode::UNAUTHORIZED, Some((header::WWW_AUTHENTICATE, challenge)))
             }
-            OAuthError::TooManyTries { retry_after: pause } => {
-                (StatusCode::TOO_MANY_REQUESTS, Some((header::RETRY_AFTER, retry_after(*pause))))
-            }
             OAuthError::TemporarilyUnavailable { retry_after: pause } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some((header::RETRY_AFTER, retry_after(*pause))))
             }
@@ -88,8 +85,6 @@ mod tests {
             (unavailable.status().as_u16(), &unavailable.headers()[header::RETRY_AFTER]),
             (503, &"2".parse().unwrap())
         );
-        let tries = answer(OAuthError::TooManyTries { retry_after: Duration::ZERO });
-        assert_eq!((tries.status().as_u16(), &tries.headers()[header::RETRY_AFTER]), (429, &"1".parse().unwrap()));
         let grant = answer(OAuthError::InvalidGrant);
         assert_eq!(
             (grant.status().as_u16(), &grant.headers()[header::CACHE_CONTROL]),

@@ -14,12 +14,15 @@ use signet_core::audit::RequestContext;
 use signet_hsm::{HsmEvent, HsmGroup};
 use signet_service::hsm_membership::online_renewal::Following;
 use signet_service::key_ring::rotation::Rotator;
+use signet_service::nodes::NodeState;
 use signet_service::{ChangeError, Deployment, JoinError};
 
 /// How often it is looked whether another node changed what this one remembers, where no request asks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often keys that did not sign lately are tried.
 const EXERCISE_EVERY: Duration = Duration::from_secs(2);
+/// How often refusals that were kept for later are written to the audit log.
+const TELL_REFUSALS_EVERY: Duration = Duration::from_millis(500);
 /// How often the HSM's signatures are compared with the records.
 const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether a suspended HSM token is due to be tried.
@@ -32,6 +35,8 @@ const TAKE_ENVELOPES_EVERY: Duration = Duration::from_millis(200);
 const TELL_REFUSED_EVERY: Duration = Duration::from_secs(5);
 /// How often it is looked whether the deployment's secret is being renewed.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked among how many nodes the records of refusals are shared out.
+const SHARE_EVERY: Duration = Duration::from_secs(30);
 /// How often what has expired is deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
@@ -45,10 +50,8 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
     });
     every(&mut tasks, EXERCISE_EVERY, signet, |signet| async move {
         signet.readiness.exercise_keys().await;
-        if let Err(error) = signet.audit.append_repetitions(false).await {
-            tracing::warn!(%error, "repeated refusals could not be written to the audit log");
-        }
     });
+    tell_refusals(&mut tasks, signet);
     every(
         &mut tasks,
         TRY_SUSPENDED_EVERY,
@@ -94,6 +97,24 @@ pub(super) fn start(runtime: &Runtime, events: mpsc::UnboundedReceiver<HsmEvent>
     });
     tasks.spawn(hsm_events::record_each(signet.clone(), events));
     tasks
+}
+
+/// Refusals are written some time after they were answered, and all nodes share what may be written of them.
+fn tell_refusals(tasks: &mut JoinSet<()>, signet: &Arc<Deployment>) {
+    every(tasks, TELL_REFUSALS_EVERY, signet, |signet| async move {
+        if let Err(error) = signet.audit.append_repetitions(false).await {
+            tracing::warn!(%error, "refusals could not be written to the audit log");
+        }
+    });
+    every(tasks, SHARE_EVERY, signet, |signet| async move {
+        match signet.nodes.list().await {
+            Ok(nodes) => {
+                let serving = nodes.iter().filter(|node| node.state == NodeState::Serving).count();
+                signet.audit.share_among(serving.max(1));
+            }
+            Err(error) => tracing::debug!(%error, "the nodes can't be listed now"),
+        }
+    });
 }
 
 /// Has something done again and again, for as long as the server serves. What takes longer than its time is not caught up

@@ -42,13 +42,32 @@ pub(crate) struct LoginPage<'p> {
     pub(crate) offers_keys: bool,
 }
 
+/// Who is signed in, as every page of theirs begins.
+pub(crate) struct SignedIn {
+    /// What the page's forms carry.
+    pub(crate) token: String,
+    pub(crate) user: String,
+    pub(crate) failures: Vec<FailureNotice>,
+    /// How many sign-ins failed in all, as a form carries it.
+    pub(crate) failed: u32,
+}
+
+/// Sign-ins that failed where one half was right, for the person to answer for.
+pub(crate) struct FailureNotice {
+    pub(crate) text: String,
+    pub(crate) last: Moment,
+    pub(crate) locked: Option<String>,
+    pub(crate) advice: &'static str,
+}
+
 /// Asks once more for the password and a code.
 #[derive(Template)]
 #[template(path = "step_up.html")]
 pub(crate) struct StepUpPage<'p> {
-    pub(crate) token: &'p str,
-    pub(crate) user: &'p str,
+    pub(crate) who: &'p SignedIn,
     pub(crate) next: &'p str,
+    /// Whether a proof by the person's strongest factor is asked for.
+    pub(crate) is_stronger: bool,
     pub(crate) error: Option<&'p str>,
     pub(crate) offers_keys: bool,
 }
@@ -78,8 +97,7 @@ pub(crate) struct SessionRow {
 #[derive(Template)]
 #[template(path = "account.html")]
 pub(crate) struct AccountPage<'p> {
-    pub(crate) token: &'p str,
-    pub(crate) user: &'p str,
+    pub(crate) who: &'p SignedIn,
     pub(crate) notice: Option<&'static str>,
     pub(crate) factors: Vec<FactorRow>,
     pub(crate) sessions: Vec<SessionRow>,
@@ -92,8 +110,7 @@ pub(crate) struct AccountPage<'p> {
 #[derive(Template)]
 #[template(path = "totp.html")]
 pub(crate) struct TotpPage<'p> {
-    pub(crate) token: &'p str,
-    pub(crate) user: &'p str,
+    pub(crate) who: &'p SignedIn,
     pub(crate) error: Option<&'p str>,
     pub(crate) label: &'p str,
     pub(crate) carried: &'p str,
@@ -106,8 +123,7 @@ pub(crate) struct TotpPage<'p> {
 #[derive(Template)]
 #[template(path = "key.html")]
 pub(crate) struct KeyPage<'p> {
-    pub(crate) token: &'p str,
-    pub(crate) user: &'p str,
+    pub(crate) who: &'p SignedIn,
     pub(crate) error: Option<&'p str>,
     pub(crate) label: &'p str,
 }
@@ -116,8 +132,7 @@ pub(crate) struct KeyPage<'p> {
 #[derive(Template)]
 #[template(path = "recovery.html")]
 pub(crate) struct RecoveryPage<'p> {
-    pub(crate) token: &'p str,
-    pub(crate) user: &'p str,
+    pub(crate) who: &'p SignedIn,
     pub(crate) error: Option<&'p str>,
     pub(crate) codes: &'p [&'p str],
 }
@@ -126,8 +141,7 @@ pub(crate) struct RecoveryPage<'p> {
 #[derive(Template)]
 #[template(path = "token.html")]
 pub(crate) struct TokenPage<'p> {
-    pub(crate) token: &'p str,
-    pub(crate) user: &'p str,
+    pub(crate) who: &'p SignedIn,
     pub(crate) error: Option<&'p str>,
     pub(crate) serial: &'p str,
     pub(crate) label: &'p str,
@@ -137,18 +151,24 @@ pub(crate) struct TokenPage<'p> {
 #[derive(Template)]
 #[template(path = "factor.html")]
 pub(crate) struct FactorPage<'p> {
-    pub(crate) token: &'p str,
-    pub(crate) user: &'p str,
+    pub(crate) who: &'p SignedIn,
     pub(crate) error: Option<&'p str>,
     pub(crate) factor: FactorRow,
+}
+
+/// Asks for a new password.
+#[derive(Template)]
+#[template(path = "password.html")]
+pub(crate) struct PasswordPage<'p> {
+    pub(crate) who: &'p SignedIn,
+    pub(crate) error: Option<&'p str>,
 }
 
 /// Asks whether a factor is to go.
 #[derive(Template)]
 #[template(path = "remove.html")]
 pub(crate) struct RemovePage<'p> {
-    pub(crate) token: &'p str,
-    pub(crate) user: &'p str,
+    pub(crate) who: &'p SignedIn,
     pub(crate) error: Option<&'p str>,
     pub(crate) factor: FactorRow,
 }

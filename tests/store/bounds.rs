@@ -1,89 +1,25 @@
 //! Made-up names and tokens do not make the database grow without end.
 
-use signet_store::{StoreFailure, Throttles as _, Users as _};
+use signet_core::mfa::lockout::{Chance, Failure};
+use signet_store::{AuditOnOutcome, PLACES_OF_NOBODY, Settled, Settling, Tries as _, TriesOf, Users as _};
 use sqlx::{Executor as _, Row as _};
 
-use signet_core::mfa::lockout::Counter;
+use crate::support::store::{Place, raw, settling, tenant};
 
-use crate::support::store::{NOW, Place, after, counter, now, raw, tenant};
-
-/// As many accounts with so many tries as there is room for, and some more; the last to be free is the newest.
-async fn fill(place: &Place, tries: u32) -> sqlx::SqliteConnection {
+/// However many names are made up, so many rows stand in for them, and for the rows beside.
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_ins_under_names_that_are_nobodys_are_settled_at_so_many_rows() {
+    let place = Place::new();
+    let store = place.open().await;
+    for number in 0..1000_u16 {
+        let (of, beside) = (TriesOf::Nobody(number % 64), number % 64 + 64);
+        let at = Settling { of, beside, ..settling(Failure::Both(Chance::of(10, 6))) };
+        assert_eq!(store.settle(&at, AuditOnOutcome::default()).await.unwrap(), Settled::Refused);
+    }
     let mut connection = raw(&place.database()).await;
-    let many = "INSERT INTO throttles (tenant, account, tries, since, free_at, word)
-        WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100049)
-        SELECT 'default', randomblob(32), ?1, 0, 1800000000001 + n, '' FROM numbers";
-    sqlx::query(many).bind(i64::from(tries)).execute(&mut connection).await.unwrap();
-    connection
-}
-
-async fn accounts(connection: &mut sqlx::SqliteConnection) -> i64 {
-    connection.fetch_one("SELECT COUNT(*) AS rows FROM throttles").await.unwrap().get("rows")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_too_many_throttled_accounts_those_with_the_fewest_tries_go() {
-    let place = Place::new();
-    let store = place.open().await;
-    let count = async |account: u8| store.count_try(&tenant(), &counter(account), now(), 3, 600).await.unwrap();
-    for _ in 0..3 {
-        assert_eq!(count(200).await, None);
-    }
-    for _ in 0..2 {
-        assert_eq!(count(201).await, None);
-    }
-    let mut connection = fill(&place, 1).await;
-    for account in 0..130_u8 {
-        assert_eq!(count(account).await, None);
-    }
-    let rows = accounts(&mut connection).await;
-    assert!((100_000 - 100..=100_064).contains(&rows), "{rows}");
-    let row = connection.fetch_one("SELECT MIN(free_at) AS oldest FROM throttles").await.unwrap();
-    assert!(row.get::<i64, _>("oldest") > NOW * 1000 + 50, "of those the oldest went");
-    assert!(count(200).await.is_some(), "whose tries are exhausted stays");
-    assert_eq!(count(201).await, None);
-    assert!(count(201).await.is_some(), "and who has more tries than others");
-    store.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn where_all_tries_are_exhausted_none_is_given_back_and_new_names_wait() {
-    let place = Place::new();
-    let store = place.open().await;
-    let count =
-        async |account: u8, seconds: u64| store.count_try(&tenant(), &counter(account), after(seconds), 3, 600).await;
-    let mut connection = fill(&place, 3).await;
-    for account in 0..130_u8 {
-        let refused = count(account, 0).await.unwrap_err();
-        assert!(matches!(refused.failure, StoreFailure::Unavailable(_)), "{refused}");
-    }
-    let known = connection.fetch_one("SELECT account FROM throttles LIMIT 1").await.unwrap();
-    let known: [u8; 32] = known.get::<Vec<u8>, _>("account").try_into().unwrap();
-    let known = Counter { name: known, ..counter(0) };
-    assert!(store.count_try(&tenant(), &known, now(), 3, 600).await.unwrap().is_some(), "who is known is told when");
-    let exhausted = "SELECT COUNT(*) AS rows FROM throttles WHERE tries = 3";
-    let left: i64 = connection.fetch_one(exhausted).await.unwrap().get("rows");
-    assert_eq!(left, 100_050, "none of them is forgotten");
-    // Once they are free again there is room, a hundred at each try.
-    for account in 130..200_u8 {
-        assert_eq!(count(account, 700).await.unwrap(), None);
-    }
-    assert!(accounts(&mut connection).await < 100_050 - 69 * 99);
-    store.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn tries_that_no_longer_count_are_forgotten() {
-    let place = Place::new();
-    let store = place.open().await;
-    for account in 0..50_u8 {
-        store.count_try(&tenant(), &counter(account), now(), 3, 600).await.unwrap();
-    }
-    let later = now().plus(std::time::Duration::from_secs(601));
-    store.count_try(&tenant(), &counter(99), later, 3, 600).await.unwrap();
-    let mut connection = raw(&place.database()).await;
-    let row = connection.fetch_one("SELECT COUNT(*) AS rows FROM throttles").await.unwrap();
-    assert_eq!(row.get::<i64, _>("rows"), 1);
+    let row = connection.fetch_one("SELECT COUNT(*) AS rows, MAX(length(tries)) AS longest FROM tries").await.unwrap();
+    assert_eq!(row.get::<i64, _>("rows"), 128);
+    assert!(row.get::<i64, _>("longest") < 512 && PLACES_OF_NOBODY == 4096);
     store.close().await;
 }
 

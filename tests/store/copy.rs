@@ -1,9 +1,12 @@
 //! A deployment that moves from an SQLite file to PostgreSQL: all of it, or nobody works on either.
 
+use signet_core::mfa::lockout::Failure;
 use std::sync::{Arc, Mutex};
 
 use signet_core::audit::{AuditEvent, Event};
-use signet_store::{AuditLog as _, Factors as _, Leases as _, StoreError, StoreFailure, Throttles as _, Users as _};
+use signet_store::{
+    AuditLog as _, AuditOnOutcome, Factors as _, Leases as _, StoreError, StoreFailure, Tries as _, Users as _,
+};
 use signet_store_sql::SqlStore;
 use signet_store_sql::copy::{Moving, Progress, Step};
 use signet_store_sql::engine::Engine;
@@ -13,7 +16,7 @@ use sqlx::Executor as _;
 
 use crate::support::postgres::Database;
 use crate::support::store::{OwnChain as _, node};
-use crate::support::store::{Place, counter, draft, granted, now, raw, tenant, totp_factor, verify};
+use crate::support::store::{Place, draft, granted, now, raw, settling, tenant, totp_factor, verify};
 
 const FROM: &str = "sqlite:///old.db";
 
@@ -24,7 +27,7 @@ async fn filled() -> Place {
     let (alice, ..) = granted(store.as_ref()).await;
     store.append(vec![draft(Event::SignIn); 3]).await.unwrap();
     assert!(store.add_factor(&totp_factor("f", &alice), vec![]).await.unwrap());
-    store.count_try(&tenant(), &counter(7), now(), 3, 60).await.unwrap();
+    store.settle(&settling(Failure::Code), AuditOnOutcome::default()).await.unwrap();
     assert!(store.take_lease("rotation", "somebody", now(), std::time::Duration::from_secs(60)).await.unwrap());
     store.close().await;
     let mut connection = raw(&place.database()).await;
@@ -88,7 +91,7 @@ async fn every_row_arrives_and_the_old_store_is_closed_for_good() {
         assert_eq!(rows, sum.rows.to_string(), "{}", sum.table);
     }
     let of = |name: &str| sums.iter().find(|sum| sum.table == name).unwrap().rows;
-    assert_eq!((of("revocations"), of("users"), of("seals"), of("throttles")), (1700, 1, 4, 1));
+    assert_eq!((of("revocations"), of("users"), of("seals"), of("tries")), (1700, 1, 4, 2));
     assert_eq!(database.sql("SELECT count(*) FROM leases"), "0", "what lasts for seconds stays behind");
     let told = told.into_inner().unwrap();
     assert!(

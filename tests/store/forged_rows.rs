@@ -1,6 +1,7 @@
 //! What somebody writes to the database past Signet gives nobody anything: each row of an authority table is checked where it is
 //! read, by the MAC that stands in it.
 
+use signet_core::mfa::lockout::Failure;
 use std::sync::Arc;
 
 use signet_core::audit::NodeId;
@@ -9,17 +10,20 @@ use signet_core::mfa::{HotpState, RecoveryState, UsedFactor};
 use signet_core::secret::SecretHash;
 use signet_jose::{Jwk, KeyId};
 use signet_store::{
-    Beside, ClientId, ClientNumber, Clients as _, Factor, FactorDetail, FactorId, Factors as _, GrantId, Grants as _,
-    KeyAddition, Keys as _, OtpClient, OtpKey, OtpValidation as _, RecoveryCodes as _, Revocations as _, RoleRequest,
-    RoleRequests as _, Rule, Rules as _, Session, SessionId, Sessions as _, SettingStatement, SettingStatements as _,
-    Stock as _, StockId, StockToken, StoreError, StoreFailure, User, UserEdit, UserId, Users as _,
+    AuditOnOutcome, Beside, ClientId, ClientNumber, Clients as _, Factor, FactorDetail, FactorId, Factors as _,
+    GrantId, Grants as _, KeyAddition, Keys as _, OtpClient, OtpKey, OtpValidation as _, RecoveryCodes as _,
+    Revocations as _, RoleRequest, RoleRequests as _, Rule, Rules as _, Session, SessionId, Sessions as _,
+    SettingStatement, SettingStatements as _, Settled, Stock as _, StockId, StockToken, StoreError, StoreFailure,
+    Tries as _, User, UserEdit, UserId, Users as _,
 };
 use signet_store_sql::SqlStore;
 use signet_store_sql::tables::{Column, Kind, TABLES, Table};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use crate::support::postgres::Database;
-use crate::support::store::{Place, after, client, granted, keyed, node, now, raw, seals, tenant, totp_factor, user};
+use crate::support::store::{
+    Place, after, client, granted, keyed, node, now, raw, seals, settling, tenant, totp_factor, user,
+};
 
 /// A database, and somebody who writes to it past Signet and past what it enforces.
 pub(super) enum Written {
@@ -120,6 +124,7 @@ pub(super) async fn filled(store: &SqlStore) {
     let rule = Rule { holds: true, lowering_asked_by: None };
     assert!(store.decide_rule("four_eyes", None, &rule, vec![]).await.unwrap());
     assert!(store.state_settings(&tenant(), None, &statement(), vec![]).await.unwrap());
+    assert_eq!(store.settle(&settling(Failure::Code), AuditOnOutcome::default()).await.unwrap(), Settled::Refused);
 }
 
 fn statement() -> SettingStatement {
@@ -229,6 +234,7 @@ async fn read(store: &SqlStore, table: &str) -> Result<bool, StoreError> {
         "keys" => store.keys().await?.iter().any(|key| key.key_id == KeyId::new("k") && key.state.is_published()),
         "revocations" => store.is_revoked(&tenant(), "jti").await?,
         "role_requests" => store.role_request(&tenant(), &UserId::new("user-alice")).await?.is_some(),
+        "tries" => store.tries(&tenant(), &UserId::new("user-alice")).await?.unanswered() > 0,
         "rules" => store.rule("four_eyes").await?.is_some(),
         "settings" => store.settings(&tenant()).await?.is_some(),
         other => panic!("nothing reads {other}"),

@@ -1,6 +1,7 @@
 //! The deployment's secret is renewed while two nodes write: nothing that they do fails or is lost for it, each row is of the new
 //! generation at the end, and what is of the old one grants nothing.
 
+use signet_core::mfa::Spending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use signet_store::{
 use signet_store_sql::SqlStore;
 
 use super::forged_rows::{Written, filled, on_every_engine};
-use crate::support::store::{client, grant, now, seals, tenant, user, yubico_factor};
+use crate::support::store::{client, grant, now, seals, spends, tenant, user, yubico_factor};
 
 on_every_engine!(
     two_nodes_write_while_every_row_is_renewed,
@@ -79,7 +80,8 @@ async fn work(store: Arc<SqlStore>, name: &'static str, (stop, done): (Arc<Atomi
         let told = AuditOnOutcome::default;
         let rotated = store.rotate(&family, &spent, &next, None, now(), told()).await.unwrap();
         assert_eq!(rotated, RotateOutcome::Rotated, "{name} {turn}");
-        let is_spent = store.spend_yubico_counter(&tenant(), &FactorId::new(name), turn * 100, now(), told()).await;
+        let is_spent =
+            store.spend_proof(&spends(&FactorId::new(name), Spending::YubicoCounter(turn * 100)), told()).await;
         assert!(is_spent.unwrap(), "{name} {turn}");
         let (id, roles) = (UserId::new(format!("user-{name}")), person.roles.clone());
         assert!(store.set_user_roles(&tenant(), &id, &roles, vec![]).await.unwrap(), "{name} {turn}");

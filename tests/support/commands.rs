@@ -1,6 +1,8 @@
 //! The test application's command line: whom and what it adds, and what its store says.
 
+use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{Executor as _, PgConnection, SqliteConnection};
@@ -116,12 +118,30 @@ impl Application {
         texts.lines().map(|text| serde_json::from_str(text).unwrap()).collect()
     }
 
-    /// The reasons of this user's refused sign-ins, oldest first.
-    pub(crate) async fn refusals(&self, user: &TestUser) -> Vec<String> {
+    /// The reasons of this user's refused sign-ins that were written by now.
+    pub(crate) async fn refusals(&self, user: &TestUser) -> BTreeSet<String> {
         let records = self.audit().await;
         let refused = records.iter().filter(|record| record["event"] == "sign_in" && record["outcome"] == "refused");
         let of_user = refused.filter(|record| record["user"] == user.id.as_str());
         of_user.map(|record| record["reason"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Sees that this user's sign-ins were refused for these reasons and no others: they are written soon after.
+    #[track_caller]
+    pub(crate) fn refused_as<'a>(&'a self, user: &'a TestUser, expected: &'a [&str]) -> impl Future<Output = ()> + 'a {
+        let place = std::panic::Location::caller();
+        let expected: BTreeSet<String> = expected.iter().map(|reason| (*reason).to_owned()).collect();
+        async move {
+            let until = Instant::now() + Duration::from_secs(30);
+            loop {
+                let told = self.refusals(user).await;
+                if told == expected {
+                    return;
+                }
+                assert!(Instant::now() < until, "{place}: {told:?}, not {expected:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 
     /// How many rows a table has.

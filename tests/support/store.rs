@@ -12,14 +12,14 @@ use signet_core::audit::{
     AuditEvent, ChainCheck, ChainFault, ChainSummary, Checkpoint, CheckpointClaims, Event, Outcome, RequestContext,
 };
 use signet_core::keys::{HsmName, OtpHash, SealedCopies, TenantId};
-use signet_core::mfa::UsedFactor;
-use signet_core::mfa::lockout::Counter;
+use signet_core::mfa::lockout::{Failure, Lockout};
+use signet_core::mfa::{Spending, UsedFactor};
 use signet_core::oauth::ClientAuthentication;
 use signet_core::secret::SecretHash;
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::{
-    Client, ClientId, Factor, FactorDetail, FactorId, FactorState, Grant, GrantId, GrantState, GrantType, Store,
-    TotpState, User, UserId, YubicoState,
+    Client, ClientId, Factor, FactorDetail, FactorId, FactorState, Grant, GrantId, GrantState, GrantType, Judged,
+    ProofSpending, Settling, Store, TotpState, TriesOf, User, UserId, YubicoState,
 };
 use signet_store_sql::SqlStore;
 use signet_store_sqlite::SqliteOptions;
@@ -107,8 +107,21 @@ pub(crate) fn draft(event: Event) -> AuditEvent {
 }
 
 /// The count of tries of an account that is nobody's.
-pub(crate) fn counter(account: u8) -> Counter {
-    Counter { name: [account; 32], word: "digits", user: None }
+/// A sign-in of Alice that was judged so.
+pub(crate) fn settling(failure: Failure) -> Settling {
+    Settling {
+        tenant: tenant(),
+        of: TriesOf::User(UserId::new("user-alice")),
+        beside: 7,
+        judged: Judged::Wrong(failure),
+        rule: Lockout { tries: 3, pause: Duration::from_secs(600) },
+        at: now(),
+    }
+}
+
+/// This, of the factor of this id.
+pub(crate) fn spends(factor: &FactorId, by: Spending) -> ProofSpending {
+    ProofSpending::by_id(&tenant(), factor, by, after(1))
 }
 
 pub(crate) fn seals(byte: u8) -> SealedCopies {

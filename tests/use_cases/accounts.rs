@@ -123,7 +123,7 @@ async fn hazard_115_names_and_passwords_that_look_equal_are_equal() {
     let (client, nobody) = (ClientId::new("app"), RequestContext::default());
     for (password, is_right) in [("Pa\u{308}sswo\u{308}rd\u{a0}gro\u{308}ße", true), ("passwort große", false)] {
         let request = shown(apart, password, &app.code(&codes));
-        let shown = app.issuer.sign_in.authenticate(&request, Surface::Client(&client), &nobody).await;
+        let shown = app.issuer.sign_in.authenticate(&request, Surface::Client(client.clone()), &nobody).await;
         assert_eq!(shown.is_ok(), is_right, "{password}");
     }
 }
@@ -165,7 +165,7 @@ async fn a_password_that_was_set_signs_in_and_the_one_before_does_not() {
     for (password, is_right) in [("the first horse", false), ("the second horse", true)] {
         let request = shown("ann", password, &app.code(&codes));
         assert_eq!(
-            app.issuer.sign_in.authenticate(&request, Surface::Client(&client), &nobody).await.is_ok(),
+            app.issuer.sign_in.authenticate(&request, Surface::Client(client.clone()), &nobody).await.is_ok(),
             is_right
         );
     }

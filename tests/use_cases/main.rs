@@ -42,6 +42,7 @@ mod list;
 mod nodes;
 mod operators;
 mod otp_validation;
+mod own_password;
 mod piv;
 mod readiness;
 mod refresh;

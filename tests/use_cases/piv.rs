@@ -94,7 +94,9 @@ async fn a_card_signs_in_by_a_nonce_of_the_last_three_minutes_once() {
     assert_eq!(stage.sign_in(stage.card.sign(&stage.client, "ann", &right)).await, Err(OAuthError::InvalidGrant));
     assert_eq!(stage.app.reasons("sign_in").await.last().unwrap(), "replayed_code");
     stage.app.pass(NONCE_LIFETIME).await;
+    stage.app.tell_refusals().await;
     assert_eq!(stage.sign_in(stage.card.sign(&stage.client, "ann", &late)).await, Err(OAuthError::InvalidGrant));
+    stage.app.tell_refusals().await;
     assert_eq!(stage.app.reasons("sign_in").await.last().unwrap(), "stale_nonce");
 }
 

@@ -87,7 +87,7 @@ impl Stage {
 
     async fn sign_in(&self, name: &str, otp: &str) -> Result<Vec<String>, SignInError> {
         let (client, request) = (ClientId::new("app"), shown(name, PASSWORD, otp));
-        let done = self.app.issuer.sign_in.authenticate(&request, Surface::Client(&client), &HERE).await;
+        let done = self.app.issuer.sign_in.authenticate(&request, Surface::Client(client.clone()), &HERE).await;
         done.map(|(authentication, _)| authentication.amr())
     }
 

@@ -131,19 +131,43 @@ pub struct Unlocked {
     pub had_tries_counted: bool,
 }
 
-/// An account whose tries are exhausted.
+/// Sign-ins that failed where one half of a person's proof was right, and that the person has not answered for.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({"user": "ann", "what": "digits", "counts": 10, "until": "2026-11-30T09:00:00Z"}))]
-pub struct LockedAccount {
-    /// The user; absent for names that are no user's, which are not kept.
-    pub user: Option<String>,
-    /// What was guessed at: `digits`, `key`, `recovery`, `none`, or the `account` as a whole, which locks nothing.
-    pub what: String,
-    /// How many tries are counted.
-    pub counts: u32,
-    /// When the lock ends.
+#[schema(example = json!({"user": "ann", "wrong": "codes", "failures": 10, "first_at": "2026-11-30T08:00:00Z",
+    "last_at": "2026-11-30T08:02:00Z", "is_locked": true, "locked_until": "2026-11-30T09:00:00Z"}))]
+pub struct FailedSignIns {
+    /// The user.
+    pub user: String,
+    /// What was wrong beside the other half, which was right: `codes` beside the password, which somebody knows then; or
+    /// `passwords` beside a factor's proof, which somebody has then.
+    pub wrong: String,
+    /// The factor whose proof was right, where passwords were wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<String>,
+    /// How many failed.
+    pub failures: u32,
+    /// When the first of them did.
     #[schema(format = DateTime)]
-    pub until: String,
+    pub first_at: String,
+    /// When the last of them did.
+    #[schema(format = DateTime)]
+    pub last_at: String,
+    /// Whether they lock it now: all six- and eight-digit codes, or that factor.
+    pub is_locked: bool,
+    /// When that ends; absent where the person must answer first, signed in by another factor, or an operator unlock the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub locked_until: Option<String>,
+}
+
+/// The failures of one user.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"user": "ann", "failures": []}))]
+pub struct UserFailures {
+    /// The user.
+    pub user: String,
+    /// What failed.
+    pub failures: Vec<FailedSignIns>,
 }
 
 /// A browser in which a user is signed in.

@@ -3,6 +3,7 @@
 use icu_casemap::CaseMapperBorrowed;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 
+use crate::keys::TenantId;
 use crate::precis::{PrecisFault, check_user_name, width_mapped};
 use crate::words::words;
 
@@ -62,6 +63,12 @@ pub fn compared_name(name: &str) -> String {
     let decomposed = DecomposingNormalizerBorrowed::new_nfd().normalize(&usual);
     let folded = CaseMapperBorrowed::new().fold_string(&decomposed);
     ComposingNormalizerBorrowed::new_nfc().normalize(&folded).into_owned()
+}
+
+/// What is derived of a name that was typed: distinct for each tenant and name, and the same however the name is spelt.
+pub fn derived_from(tenant: &TenantId, name: &str) -> Vec<u8> {
+    // The name comes last: it is the one part that may hold any byte.
+    format!("{tenant}\0{}", compared_name(name)).into_bytes()
 }
 
 #[cfg(test)]

@@ -267,7 +267,7 @@ fn refusal(answer: &Answer) -> LoginError {
     LoginError::Refused(match (answer.status, error, wait) {
         (429, _, Some(seconds)) => {
             let at = SystemClock.now().plus(Duration::from_secs(seconds));
-            format!("too many tries: none is judged before {at} ({} minutes)", seconds.div_ceil(60))
+            format!("the server is asked too often: try again at {at} (in {seconds} s)")
         }
         (401, "invalid_client", _) => "the client's id or secret is wrong, or the client is disabled".to_owned(),
         (_, "unauthorized_client", _) => {

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::names::check_words;
-use crate::{ChangeError, GivenRoles, OperatorRights, TRIES, check_name, password_row, still_there};
+use crate::{ChangeError, GivenRoles, OperatorRights, TRIES, Tries, check_name, password_row, still_there};
 use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
 use signet_core::keys::SealedCopies;
-use signet_core::mfa::lockout::LockedAccount;
+use signet_core::mfa::lockout::Noticed;
 use signet_core::mfa::password::{self, PasswordPolicy};
 use signet_core::secret::{SecretBytes, SecretText};
-use signet_store::{RoleRequest, User, UserEdit, UserId};
+use signet_store::{RoleRequest, StoreError, StoreFailure, User, UserEdit, UserId};
 
 fn taken(user: User) -> ChangeError {
     ChangeError::Taken { noun: "user", name: user.name }
@@ -18,8 +18,8 @@ fn taken(user: User) -> ChangeError {
 module! {
     /// The users of a tenant, as operators see and change them.
     pub struct Accounts {
-        takes clock, ids, random, settings, vault, throttles, users;
-        calls given_roles: GivenRoles, rights: OperatorRights;
+        takes clock, ids, random, settings, vault, users;
+        calls given_roles: GivenRoles, rights: OperatorRights, tries: Tries;
     }
 }
 
@@ -177,10 +177,26 @@ impl Accounts {
         context: &RequestContext,
     ) -> Result<(), ChangeError> {
         let user = self.touched(name, context).await?;
+        still_there(self.replace_password(&user, None, password, context).await?, "user", name)
+    }
+
+    /// Replaces the password of a user, where the credentials still have this version. Says whether they had it, and the user was
+    /// there.
+    pub(crate) async fn replace_password(
+        &self,
+        user: &User,
+        seen: Option<i64>,
+        password: &SecretText,
+        context: &RequestContext,
+    ) -> Result<bool, ChangeError> {
         let sealed = self.seal_password(&user.id, password).await?;
-        let told = self.user_changed(&user, Change::PasswordReplaced, context);
-        let set = self.users.set_user_password(&user.tenant, &user.id, &sealed, self.clock.now(), vec![told]);
-        still_there(set.await?, "user", name)
+        let told = self.user_changed(user, Change::PasswordReplaced, context);
+        let set = self.users.set_user_password(&user.tenant, &user.id, &sealed, seen, self.clock.now(), vec![told]);
+        let is_set = set.await?;
+        if is_set {
+            self.tries.password_changed(&user.id).await;
+        }
+        Ok(is_set)
     }
 
     /// Removes a user with factors and grants.
@@ -218,27 +234,30 @@ impl Accounts {
         Ok(self.vault.seal(&row, &secret).await?)
     }
 
-    /// Who has no tries left now, and at what.
-    pub async fn locked_accounts(&self) -> Result<Vec<(LockedAccount, Option<User>)>, ChangeError> {
-        let (tenant, tries) = (&self.settings.tenant, self.settings.current().lockout.tries);
-        let mut locked = Vec::new();
-        for account in self.throttles.locked_accounts(tenant, self.clock.now(), tries).await? {
-            let user = match &account.user {
-                Some(id) => self.users.user(tenant, id).await?,
-                None => None,
+    /// Users with failures that nobody has answered for, each with the name, in the order of their ids after one, at most so many.
+    /// One whose own row can't be read is named by the id.
+    /// Errors: [`ChangeError`] where the store fails.
+    pub async fn failures(
+        &self,
+        after: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<(UserId, String, Vec<Noticed>)>, ChangeError> {
+        let mut named = Vec::new();
+        for (id, noticed) in self.tries.unanswered(after, limit).await? {
+            let name = match self.users.user(&self.settings.tenant, &id).await {
+                Ok(user) => user.map(|user| user.name),
+                Err(StoreError { failure: StoreFailure::Forged { .. }, .. }) => None,
+                Err(error) => return Err(error.into()),
             };
-            locked.push((account, user));
+            named.push((id.clone(), name.unwrap_or_else(|| id.to_string()), noticed));
         }
-        Ok(locked)
+        Ok(named)
     }
 
-    /// Gives a user all tries again; says whether any had been counted.
+    /// Forgets all that was tried in vain at a user, and ends every pause; says whether there was anything.
     pub async fn unlock_user(&self, name: &str, context: &RequestContext) -> Result<bool, ChangeError> {
         let user = self.touched(name, context).await?;
-        let told = AuditEvent::new(Event::UserChanged, Outcome::Done, user.tenant.as_str(), context)
-            .user(user.id.as_str())
-            .change(Change::TriesForgotten);
-        Ok(self.throttles.forget_tries_of(&user.tenant, &user.id, vec![told]).await? > 0)
+        self.tries.forget(&user, context).await
     }
 }
 

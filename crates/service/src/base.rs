@@ -89,7 +89,7 @@ takings! { $
     setting_statements: dyn signet_store::SettingStatements = ports.store;
     stock: dyn signet_store::Stock = ports.store;
     store: dyn signet_store::Store = ports.store;
-    throttles: dyn signet_store::Throttles = ports.store;
+    tries: dyn signet_store::Tries = ports.store;
     users: dyn signet_store::Users = ports.store;
 }
 

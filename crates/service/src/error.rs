@@ -331,12 +331,6 @@ pub enum SignInError {
     /// Whatever was wrong: there is one answer for all of it (promise 5).
     #[error("the name, the password or the second factor is not accepted")]
     Refused,
-    /// There were too many tries at the account.
-    #[error("too many tries")]
-    TooManyTries {
-        /// How long to wait.
-        retry_after: Duration,
-    },
     /// All was right, and proves less than what the policy asks for.
     #[error("this sign-in does not prove what the policy asks for")]
     TooWeak,
@@ -349,7 +343,6 @@ impl SignInError {
     /// How long to wait before another try, where that helps.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyTries { retry_after } => Some(*retry_after),
             Self::Unavailable(_) => Some(Unavailable::RETRY_AFTER),
             Self::Refused | Self::TooWeak => None,
         }
@@ -372,7 +365,6 @@ impl From<SignInError> for OAuthError {
     fn from(error: SignInError) -> Self {
         match error {
             SignInError::Refused => Self::InvalidGrant,
-            SignInError::TooManyTries { retry_after } => Self::TooManyTries { retry_after },
             SignInError::TooWeak => Self::UnmetAuthenticationRequirements,
             SignInError::Unavailable(unavailable) => unavailable.into(),
         }

@@ -14,6 +14,7 @@ use crate::issuing::refresh::Refreshing;
 use crate::issuing::revocation::Revocation;
 use crate::operators::tokens::OperatorTokens;
 use crate::otp_validation::OtpValidation;
+use crate::own_password::OwnPassword;
 use crate::person_grants::PersonGrants;
 use crate::sessions::BrowserSessions;
 use crate::settings::registry::SettingsRegistry;
@@ -49,6 +50,8 @@ pub struct Issuer {
     pub person_grants: Arc<PersonGrants>,
     /// The factors.
     pub factors: Factors,
+    /// A person's own password.
+    pub own_password: Arc<OwnPassword>,
     /// The four-eyes rule.
     pub four_eyes: Arc<FourEyes>,
     /// What tokens are worth at the admin API.
@@ -72,10 +75,11 @@ impl Issuer {
     ) -> Self {
         let (rights, four_eyes) = (OperatorRights::new(base), FourEyes::new(base));
         let given_roles = GivenRoles::new(base, &four_eyes);
-        let accounts = Accounts::new(base, &given_roles, &rights);
+        let tries = Tries::new(base);
+        let accounts = Accounts::new(base, &given_roles, &rights, &tries);
         let client_authenticator = ClientAuthenticator::new(base);
         let signed_state = SignedState::new(base);
-        let (piv, proofs, tries) = (PivCards::new(base), FactorProofs::new(base), Tries::new(base));
+        let (piv, proofs) = (PivCards::new(base), FactorProofs::new(base));
         let security_keys = SecurityKeys::new(base, &proofs, &signed_state);
         let (decoys, matcher) = (Decoys::new(base, resealing, intake), CodeMatcher::new(base, &piv));
         let sign_in = SignIn::new(base, &piv, &security_keys, &tries, &decoys, &matcher, &proofs);
@@ -92,6 +96,7 @@ impl Issuer {
             clients: ClientRegistry::new(base, &rights),
             sessions: BrowserSessions::new(base, &sign_in, &rights),
             otp_validation: OtpValidation::new(base, &factors.lifecycle, &rights, &sign_in.decoys),
+            own_password: OwnPassword::new(base, &factors.own, &accounts),
             role_approval: RoleApproval::new(base, &accounts, &rights),
             person_grants: PersonGrants::new(base, &accounts, &rights),
             ids: base.ids.clone(),

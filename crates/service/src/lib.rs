@@ -11,6 +11,7 @@
 //! | [`factors`] | what a person proves themselves by |
 //! | [`operators`] | who an operator is by a token, and whom an operator may touch |
 //! | [`four_eyes`] | whether what one operator adds waits for another |
+//! | [`own_password`] | a person's own password |
 //! | [`given_roles`] | which roles wait for another person |
 //! | [`idempotency`] | whether a request was made before |
 //! | [`otp_validation`] | whether an OTP that another service was shown is good |
@@ -57,6 +58,7 @@ mod names;
 pub mod nodes;
 pub mod operators;
 pub mod otp_validation;
+pub mod own_password;
 mod pages;
 pub mod person_grants;
 mod ports;

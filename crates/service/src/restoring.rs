@@ -10,7 +10,7 @@ use signet_core::keys::{HsmFailure, HsmKey, HsmName, KeyEnd, KeyPurpose, TenantI
 use signet_core::mfa::yubico_validation::ClientNumber;
 use signet_core::mfa::{FactorId, Spending, UsedFactor};
 use signet_jose::clock::Timestamp;
-use signet_store::{AuditOnOutcome, ClientId, Factor, StoreError, StoreFailure, UserId};
+use signet_store::{AuditOnOutcome, ClientId, Factor, ProofSpending, StoreError, StoreFailure, UserId};
 
 module! {
     /// Ends again what had ended.
@@ -200,13 +200,11 @@ impl Restoring {
 
     /// Moves a factor's counter on; `false` where it stands there already.
     async fn raise(&self, factor: &Factor, counter: i64, told: AuditEvent) -> Result<bool, ChangeError> {
-        let (tenant, id, at) = (&factor.tenant, &factor.id, self.clock.now());
-        let told = AuditOnOutcome::applied(told);
-        Ok(match factor.detail.raising(counter) {
-            Some(Spending::YubicoCounter(to)) => self.factors.spend_yubico_counter(tenant, id, to, at, told).await?,
-            Some(Spending::Counter(to)) => self.factors.raise_counter(tenant, id, to, at, told).await?,
-            _ => false,
-        })
+        let Some(to @ (Spending::YubicoCounter(_) | Spending::Counter(_))) = factor.detail.raising(counter) else {
+            return Ok(false);
+        };
+        let spending = ProofSpending::of(factor, &to, self.clock.now());
+        Ok(self.factors.spend_proof(&spending, AuditOnOutcome::applied(told)).await?)
     }
 
     async fn end_client(

@@ -59,7 +59,7 @@ module! {
 impl BrowserSessions {
     /// Judges a name, a password and a code, and begins a session. Returns the secret for the browser. A session
     /// that the browser had ends.
-    /// Errors: [`SignInError::Refused`] whatever was wrong; [`SignInError::TooManyTries`]; [`SignInError::TooWeak`]
+    /// Errors: [`SignInError::Refused`] whatever was wrong; [`SignInError::TooWeak`]
     /// where what was proved is not what the policy asks for; [`Unavailable`] where HSM or store did not do their part.
     pub async fn begin_session(
         &self,

@@ -12,14 +12,14 @@ use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{array, fold, number};
 use super::texts::texts;
-use super::{seals, users};
+use super::{seals, tries, users};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{OtpHash, OtpSecretKind, SealedCopies, TenantId};
-use signet_core::mfa::FactorKind;
+use signet_core::mfa::{FactorKind, Spending};
 use signet_jose::clock::Timestamp;
 use signet_store::{
-    AuditOnOutcome, Factor, FactorDetail, FactorId, FactorState, Factors, Session, StoreError, StoreFailure, TotpState,
-    UserId, YubicoState,
+    AuditOnOutcome, Factor, FactorDetail, FactorId, FactorState, Factors, ProofSpending, Session, StoreError,
+    StoreFailure, TotpState, UserId, YubicoState,
 };
 
 /// Reads factors, each in one row for every seal.
@@ -151,6 +151,16 @@ pub(super) enum Rising {
 }
 
 impl Rising {
+    const fn of(by: &Spending) -> Self {
+        match by {
+            Spending::TotpStep { drift, .. } => Self::TotpStep(*drift),
+            Spending::YubicoCounter(_) => Self::YubicoCounter,
+            Spending::Counter(_) | Spending::PivNonce(_) | Spending::RecoveryCode(_) | Spending::Assertion { .. } => {
+                Self::Counter
+            }
+        }
+    }
+
     const fn column(self) -> &'static str {
         match self {
             Self::TotpStep(_) => "totp_last_step",
@@ -160,33 +170,18 @@ impl Rising {
     }
 }
 
-/// A one-time code that is being spent.
-struct Spending {
-    rising: Rising,
-    tenant: TenantId,
-    id: FactorId,
-    place: i64,
-    at: Timestamp,
-}
-
-impl SqlStore {
-    async fn spend(
-        &self,
-        operation: &'static str,
-        spending: Spending,
-        audit: AuditOnOutcome,
-    ) -> Result<bool, StoreError> {
-        let scope = Scope::alone(Name::Factor(&spending.tenant, &spending.id));
-        self.writer.change(operation, scope, spending, audit, spend).await
-    }
-}
-
-async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let Spending { rising, tenant, id, place, at } = spending;
+/// Spends a step or counter of a factor.
+pub(super) async fn spend_rising(spending: &ProofSpending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
+    let ProofSpending { tenant, factor: id, by, unsure, at } = spending;
+    let (rising, Some(place)) = (Rising::of(by), by.counter()) else { return Ok(WriteOutcome::rejected(false)) };
     let Some(factor) = find("factors", &[tenant, id], &mut *connection).await? else {
         return Ok(WriteOutcome::rejected(false));
     };
-    Ok(WriteOutcome::spent_if(raise(factor, *rising, *place, Some(*at), connection).await?))
+    let won = match unsure {
+        None => raise(factor, rising, place, Some(*at), connection).await?,
+        Some((read, to)) => raise_unsure(factor, rising, place, (read, to, *at), connection).await?,
+    };
+    Ok(WriteOutcome::spent_if(won))
 }
 
 /// Raises what rises of a factor, where it is lower. Returns whether it was, and this write is the one that raised it.
@@ -211,49 +206,34 @@ pub(super) async fn raise(
     change(factor, raised, connection).await
 }
 
-/// A counter of a factor that wants two codes in a row.
-struct UnsureSpending {
-    read: Factor,
-    counter: i64,
-    to: FactorState,
-    at: Timestamp,
-}
-
-async fn spend_unsure(
-    UnsureSpending { read, counter, to, at }: &UnsureSpending,
+/// Raises the counter of a factor that wants two codes in a row, and moves it to another stage, where it is as it was read.
+async fn raise_unsure(
+    factor: StoredRow,
+    rising: Rising,
+    place: i64,
+    (read, to, at): (&Factor, &FactorState, Timestamp),
     connection: &mut Connection,
-) -> Result<WriteOutcome<bool>> {
-    let rising = match &read.detail {
-        FactorDetail::YubicoOtp(_) => Rising::YubicoCounter,
-        _ => Rising::Counter,
-    };
-    let Some(factor) = find("factors", &[&read.tenant, &read.id], &mut *connection).await? else {
-        return Ok(WriteOutcome::rejected(false));
-    };
+) -> Result<bool> {
     let (stands, known) = (factor.value::<Option<i64>>(rising.column())?, read.detail.counter());
     let is_as_read = known.is_some() && stands == known && factor.value::<&str>("state")? == read.state.name();
-    if !is_as_read || known >= Some(*counter) {
-        return Ok(WriteOutcome::rejected(false));
+    if !is_as_read || known >= Some(place) {
+        return Ok(false);
     }
-    let set = fields().set(rising.column(), counter).set("state", to.name()).set("last_used_at", at);
-    Ok(WriteOutcome::spent_if(change(factor, set, connection).await?))
-}
-
-/// A nonce that is being spent.
-struct NonceSpending {
-    tenant: TenantId,
-    id: FactorId,
-    nonce: [u8; 32],
-    at: Timestamp,
+    let set = fields().set(rising.column(), place).set("state", to.name()).set("last_used_at", at);
+    change(factor, set, connection).await
 }
 
 /// How long a spent nonce is kept.
 const NONCE_KEPT: Duration = Duration::from_hours(48);
 
-async fn spend_nonce(spending: &NonceSpending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let (tenant, id, at) = (spending.tenant.as_str(), spending.id.as_str(), spending.at);
-    let spent =
-        query(SPEND_NONCE).bind(tenant).bind(id).bind(spending.nonce).bind(at).execute(&mut *connection).await?;
+/// Spends a nonce that a card signed.
+pub(super) async fn spend_nonce(
+    spending: &ProofSpending,
+    nonce: &[u8; 32],
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let (tenant, id, at) = (&spending.tenant, &spending.factor, spending.at);
+    let spent = query(SPEND_NONCE).bind(tenant).bind(id).bind(*nonce).bind(at).execute(&mut *connection).await?;
     if spent.rows_affected() == 0 {
         return Ok(WriteOutcome::rejected(false));
     }
@@ -405,73 +385,7 @@ impl Factors for SqlStore {
         self.writer.change("remove factor", scope, (tenant.clone(), id.clone(), at), audit, remove).await
     }
 
-    async fn spend_totp_step(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        step: i64,
-        drift: i32,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool, StoreError> {
-        let (tenant, id) = (tenant.clone(), id.clone());
-        self.spend("spend TOTP step", Spending { rising: Rising::TotpStep(drift), tenant, id, place: step, at }, audit)
-            .await
-    }
-
-    async fn spend_yubico_counter(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        counter: i64,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool, StoreError> {
-        let (tenant, id) = (tenant.clone(), id.clone());
-        self.spend(
-            "spend Yubico counter",
-            Spending { rising: Rising::YubicoCounter, tenant, id, place: counter, at },
-            audit,
-        )
-        .await
-    }
-
-    async fn spend_unsure_counter(
-        &self,
-        factor: &Factor,
-        counter: i64,
-        to: &FactorState,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool, StoreError> {
-        let scope = Scope::alone(Name::Factor(&factor.tenant, &factor.id));
-        let spending = UnsureSpending { read: factor.clone(), counter, to: to.clone(), at };
-        self.writer.change("spend a counter that nobody was sure of", scope, spending, audit, spend_unsure).await
-    }
-
-    async fn spend_piv_nonce(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        nonce: &[u8; 32],
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool, StoreError> {
-        // Two cards can sign one nonce: each has a row of its own, and the nonce has one for both.
-        let scope = Scope::alone(Name::Factor(tenant, id)).and_alone(Name::Once(tenant, "PIV nonce", nonce));
-        let spending = NonceSpending { tenant: tenant.clone(), id: id.clone(), nonce: *nonce, at };
-        self.writer.change("spend PIV nonce", scope, spending, audit, spend_nonce).await
-    }
-
-    async fn raise_counter(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        counter: i64,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool, StoreError> {
-        let (tenant, id) = (tenant.clone(), id.clone());
-        self.spend("raise counter", Spending { rising: Rising::Counter, tenant, id, place: counter, at }, audit).await
+    async fn spend_proof(&self, spending: &ProofSpending, audit: AuditOnOutcome) -> Result<bool, StoreError> {
+        self.writer.change("spend proof", tries::spending(spending), spending.clone(), audit, tries::spend).await
     }
 }

@@ -65,7 +65,7 @@ mod sign_in;
 mod stock;
 pub mod tables;
 mod texts;
-mod throttles;
+mod tries;
 mod users;
 mod writer;
 
@@ -78,8 +78,6 @@ pub struct SqlStore {
     anchor: Option<Anchor>,
     /// How late it can be.
     latest: LatestTime,
-    /// Whether there is room for tries at accounts that are not known yet.
-    room: throttles::Room,
     /// What rows of authority tables are written and checked by.
     trust: Trust,
     /// How far rows are written under a renewed secret, as far as this process does that.
@@ -138,16 +136,7 @@ impl SqlStore {
         let tail = chain::tail(connection.statements(), &node).await?;
         let trust = Trust::default();
         let writer = Writer::start(connection, engine.clone(), (node.clone(), may_leave), tail, clock, trust.clone());
-        Ok(Self {
-            node,
-            writer,
-            engine,
-            anchor,
-            latest,
-            room: throttles::Room::default(),
-            trust,
-            renewing: tokio::sync::Mutex::default(),
-        })
+        Ok(Self { node, writer, engine, anchor, latest, trust, renewing: tokio::sync::Mutex::default() })
     }
 
     /// Whether rows of authority tables are written and checked by now.
@@ -308,7 +297,6 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         stock::TEXTS,
         declared::TEXTS,
         settings::TEXTS,
-        throttles::TEXTS,
         users::TEXTS,
         group::TEXTS,
     ];
@@ -328,8 +316,7 @@ pub fn sql_texts(dialect: engine::Dialect) -> Vec<String> {
         &*sessions::TOUCH,
         &*stock::KNOWN,
     ];
-    let each =
-        audit_log::EACH.iter().chain(&*prune::EACH).chain(&*throttles::EACH).chain(single).chain(at_once).cloned();
+    let each = audit_log::EACH.iter().chain(&*prune::EACH).chain(single).chain(at_once).cloned();
     let each = each.chain(texts_of_rows());
     let texts = named.concat().into_iter().map(engine::Text::from).chain(made.map(engine::Text::Made)).chain(each);
     texts.map(|text| text.of(dialect).as_str().to_owned()).collect()
@@ -355,6 +342,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         sessions::SELECTIONS,
         sign_in::SELECTIONS,
         stock::SELECTIONS,
+        tries::SELECTIONS,
         users::SELECTIONS,
     ];
     let insertions = [
@@ -370,6 +358,7 @@ fn texts_of_rows() -> Vec<engine::Text> {
         settings::INSERTIONS,
         sessions::INSERTIONS,
         stock::INSERTIONS,
+        tries::INSERTIONS,
         users::INSERTIONS,
     ];
     let selected = selections.concat().into_iter().map(|selection| &selection.text);

@@ -7,15 +7,13 @@ use super::authority::{change, fields, find, insert, insertions, rows, selection
 use super::engine::{Connection, Result, Row, query};
 use super::factor_life::add_for;
 use super::factors::adding;
-use super::locks::{Name, Scope};
 use super::outcome::WriteOutcome;
 use super::row::number;
 use super::texts::texts;
 use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
 use signet_core::secret::SecretHash;
-use signet_jose::clock::Timestamp;
-use signet_store::{AuditOnOutcome, Factor, FactorId, RecoveryCodes, Session, StoreError};
+use signet_store::{Factor, FactorId, ProofSpending, RecoveryCodes, Session, StoreError};
 
 insertions! {
     ADD = "recovery_codes" "ON CONFLICT DO NOTHING";
@@ -44,21 +42,18 @@ async fn add(
     Ok(added)
 }
 
-/// A code that is being spent.
-struct Spending {
-    tenant: TenantId,
-    id: FactorId,
-    kept: SecretHash,
-    at: Timestamp,
-}
-
-async fn spend(spending: &Spending, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let Spending { tenant, id, kept, at } = spending;
+/// Spends a recovery code.
+pub(super) async fn spend(
+    spending: &ProofSpending,
+    kept: &SecretHash,
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let (tenant, id, at) = (&spending.tenant, &spending.factor, spending.at);
     let Some(code) = find("recovery_codes", &[tenant, id, kept], &mut *connection).await? else {
         return Ok(WriteOutcome::rejected(false));
     };
     let is_unspent = code.value::<Option<i64>>("spent_at")?.is_none();
-    if !is_unspent || !change(code, fields().set("spent_at", *at), &mut *connection).await? {
+    if !is_unspent || !change(code, fields().set("spent_at", at), &mut *connection).await? {
         return Ok(WriteOutcome::rejected(false));
     }
     query(USED).bind(tenant).bind(id).bind(at).execute(connection).await?;
@@ -92,17 +87,5 @@ impl RecoveryCodes for SqlStore {
     async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32, StoreError> {
         let query = query(LEFT).bind(tenant).bind(id);
         Ok(self.read_one("count recovery codes", query, |row| number(row, "unspent")).await?.unwrap_or_default())
-    }
-
-    async fn spend_recovery_code(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        kept: &SecretHash,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool, StoreError> {
-        let spending = Spending { tenant: tenant.clone(), id: id.clone(), kept: *kept, at };
-        self.writer.change("spend recovery code", Scope::alone(Name::Factor(tenant, id)), spending, audit, spend).await
     }
 }

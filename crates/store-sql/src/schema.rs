@@ -34,6 +34,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, name: "role_requests", script: include_str!("migrations/0007_role_requests.sql") },
     Migration { version: 8, name: "secret_renewals", script: include_str!("migrations/0008_secret_renewals.sql") },
     Migration { version: 9, name: "settings", script: include_str!("migrations/0009_settings.sql") },
+    Migration { version: 10, name: "tries", script: include_str!("migrations/0010_tries.sql") },
 ];
 
 impl Migration {

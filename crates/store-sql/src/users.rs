@@ -11,7 +11,7 @@ use super::locks::{Name, Noun, Scope};
 use super::outcome::WriteOutcome;
 use super::row::{fold, joined, set};
 use super::texts::texts;
-use super::{declared, grants, role_requests, seals};
+use super::{declared, grants, role_requests, seals, tries};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::{SealedCopies, TenantId};
 use signet_core::user_name::compared_name;
@@ -54,6 +54,7 @@ insertions! {
 texts! {
     FACTORS = "SELECT id FROM factors WHERE tenant = $1 AND user_id = $2";
     REMOVE = "DELETE FROM users WHERE tenant = $1 AND id = $2";
+    REMOVE_TRIES = "DELETE FROM tries WHERE tenant = $1 AND place = $2";
 }
 
 async fn add(user: &User, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
@@ -134,8 +135,18 @@ async fn edit(setting: &Setting<Edit>, connection: &mut Connection) -> Result<Wr
     Ok(WriteOutcome::renewed(true))
 }
 
-async fn set_password(setting: &Setting<SealedCopies>, connection: &mut Connection) -> Result<WriteOutcome<bool>> {
-    let Setting { tenant, id, value, at } = setting;
+async fn set_password(
+    setting: &Setting<(SealedCopies, Option<i64>)>,
+    connection: &mut Connection,
+) -> Result<WriteOutcome<bool>> {
+    let Setting { tenant, id, value: (value, seen), at } = setting;
+    if let Some(seen) = seen {
+        let user = find("users", &[tenant, id], &mut *connection).await?;
+        let stands = user.map(|user| user.value::<i64>("credentials_version")).transpose()?;
+        if stands != Some(*seen) {
+            return Ok(WriteOutcome::nothing(false));
+        }
+    }
     if !renew_credentials(connection, tenant, id, *at).await? {
         return Ok(WriteOutcome::nothing(false));
     }
@@ -170,6 +181,7 @@ async fn remove((tenant, id): &(TenantId, UserId), connection: &mut Connection) 
     seals::remove_of_factors(connection, tenant, id.as_str()).await?;
     seals::remove(connection, tenant, seals::PASSWORD, id.as_str()).await?;
     declared::forget(connection, tenant, DeclaredNoun::Users, id.as_str()).await?;
+    query(REMOVE_TRIES).bind(tenant).bind(id).execute(&mut *connection).await?;
     let removed = query(REMOVE).bind(tenant).bind(id).execute(connection).await?;
     Ok(WriteOutcome::renewed_if(removed.rows_affected() > 0))
 }
@@ -276,10 +288,11 @@ impl Users for SqlStore {
         tenant: &TenantId,
         id: &UserId,
         password: &SealedCopies,
+        seen: Option<i64>,
         at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool, StoreError> {
-        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: password.clone(), at };
+        let setting = Setting { tenant: tenant.clone(), id: id.clone(), value: (password.clone(), seen), at };
         self.writer
             .change("set password", changing(tenant, id).raising(tenant, Noun::Secrets), setting, audit, set_password)
             .await
@@ -288,9 +301,8 @@ impl Users for SqlStore {
     async fn remove_user(&self, tenant: &TenantId, id: &UserId, audit: Vec<AuditEvent>) -> Result<bool, StoreError> {
         let factors = query(FACTORS).bind(tenant).bind(id);
         let factors = self.read_each("list factors", factors, |row| row.try_get::<FactorId, _>("id")).await?;
-        let scope = factors.iter().fold(changing(tenant, id).raising(tenant, Noun::Secrets), |scope, id| {
-            scope.and_alone(Name::Factor(tenant, id))
-        });
+        let all = changing(tenant, id).and_alone(tries::of_place(tenant, id.as_str())).raising(tenant, Noun::Secrets);
+        let scope = factors.iter().fold(all, |scope, id| scope.and_alone(Name::Factor(tenant, id)));
         self.writer.change("remove user", scope, (tenant.clone(), id.clone()), audit, remove).await
     }
 }

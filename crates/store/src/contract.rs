@@ -8,7 +8,7 @@
 use super::{
     AuditLog, Candidates, Ceremonies, Clients, Envelopes, FactorLife, Factors, Grants, IdempotencyKeys, Joins, Keys,
     Leases, Logins, Membership, Nodes, OtpValidation, RecoveryCodes, Renewals, Revocations, RoleRequests, Rules,
-    SecretsAtRest, Sessions, SettingStatements, Stock, Throttles, Users,
+    SecretsAtRest, Sessions, SettingStatements, Stock, Tries, Users,
 };
 
 /// Names the contracts once, for the trait and for what implements it.
@@ -42,7 +42,7 @@ all_of!(
     Renewals,
     Envelopes,
     Joins,
-    Throttles,
+    Tries,
     Revocations,
     RoleRequests,
     Rules,

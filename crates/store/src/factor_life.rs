@@ -93,13 +93,4 @@ pub trait RecoveryCodes: Send + Sync {
     async fn recovery_code(&self, tenant: &TenantId, id: &FactorId, kept: &SecretHash) -> Result<Option<bool>>;
     /// How many codes of a factor are unspent.
     async fn recovery_codes_left(&self, tenant: &TenantId, id: &FactorId) -> Result<u32>;
-    /// Spends a code: true for the one caller whose write it was.
-    async fn spend_recovery_code(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        kept: &SecretHash,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool>;
 }

@@ -6,7 +6,40 @@ use super::error::{AuditOnOutcome, Result};
 use super::{Factor, FactorId, FactorState, UserId};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
+use signet_core::mfa::Spending;
 use signet_jose::clock::Timestamp;
+
+/// What a factor proved itself by, as it is spent.
+#[derive(Debug, Clone)]
+pub struct ProofSpending {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The factor.
+    pub factor: FactorId,
+    /// What is spent.
+    pub by: Spending,
+    /// The factor as it was read and the stage that this moves it to, where it wants two codes in a row.
+    pub unsure: Option<(Box<Factor>, FactorState)>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+impl ProofSpending {
+    /// Spends this of a factor.
+    pub fn of(factor: &Factor, by: &Spending, at: Timestamp) -> Self {
+        Self::by_id(&factor.tenant, &factor.id, by.clone(), at)
+    }
+
+    /// Spends this of the factor of this id.
+    pub fn by_id(tenant: &TenantId, factor: &FactorId, by: Spending, at: Timestamp) -> Self {
+        Self { tenant: tenant.clone(), factor: factor.clone(), by, unsure: None, at }
+    }
+
+    /// Moves the factor from the stage in which it was read to another one.
+    pub fn moving(self, factor: &Factor, to: FactorState) -> Self {
+        Self { unsure: Some((Box::new(factor.clone()), to)), ..self }
+    }
+}
 
 /// Factors.
 #[async_trait]
@@ -26,53 +59,9 @@ pub trait Factors: Send + Sync {
         at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool>;
-    /// Spends a TOTP step: true for the one caller that raised the factor's last step to `step`. Keeps `drift`.
-    async fn spend_totp_step(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        step: i64,
-        drift: i32,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool>;
-    /// Spends a Yubico counter: true for the one caller that raised the factor's last counter to `counter`.
-    async fn spend_yubico_counter(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        counter: i64,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool>;
-    /// Spends the counter of a factor that wants two codes in a row, and moves it to another stage: true for the one caller that found
-    /// the factor as it was read.
-    async fn spend_unsure_counter(
-        &self,
-        factor: &Factor,
-        counter: i64,
-        to: &FactorState,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool>;
-    /// Spends the nonce that a PIV factor's key signed: true for the one caller that spent it, while the factor is there.
-    /// Spent nonces are kept for two days, far longer than one lasts, whatever a clock does meanwhile.
-    async fn spend_piv_nonce(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        nonce: &[u8; 32],
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool>;
-    /// Raises a HOTP's next counter or a WebAuthn signature counter: true for the one caller that raised it to
-    /// `counter`.
-    async fn raise_counter(
-        &self,
-        tenant: &TenantId,
-        id: &FactorId,
-        counter: i64,
-        at: Timestamp,
-        audit: AuditOnOutcome,
-    ) -> Result<bool>;
+    /// Spends what a factor proved itself by: true for the one caller whose write it was, by the condition that its kind has. A
+    /// step or counter rises, or stays 0 where a security key has none; a nonce, a challenge and a recovery code are used once, while
+    /// the factor is there; a factor that wants two codes in a row is as it was read. Spent nonces are kept for two days, far longer
+    /// than one lasts, whatever a clock does meanwhile.
+    async fn spend_proof(&self, spending: &ProofSpending, audit: AuditOnOutcome) -> Result<bool>;
 }

@@ -59,13 +59,14 @@ pub trait Users: Send + Sync {
     /// Replaces roles, those that wait, or lets the user sign in or no more, all or nothing; `false` where the user is gone, or where roles
     /// or `enabled` are no longer as they were seen. What follows of `enabled` is as for [`set_user_enabled`](Self::set_user_enabled).
     async fn change_user(&self, seen: &User, edit: &UserEdit, at: Timestamp, audit: Vec<AuditEvent>) -> Result<bool>;
-    /// Replaces the password; `false` where the user is gone. The credentials' version rises and every grant of the
+    /// Replaces the password; `false` where the user is gone, or the credentials no longer have the version that was `seen`. The credentials' version rises and every grant of the
     /// user ends in the same commit.
     async fn set_user_password(
         &self,
         tenant: &TenantId,
         id: &UserId,
         password: &SealedCopies,
+        seen: Option<i64>,
         at: Timestamp,
         audit: Vec<AuditEvent>,
     ) -> Result<bool>;

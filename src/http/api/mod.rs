@@ -120,7 +120,7 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(users::show, users::change, users::remove))
         .routes(routes!(users::set_password))
         .routes(routes!(users::unlock))
-        .routes(routes!(users::locked))
+        .routes(routes!(users::failed_sign_ins))
         .routes(routes!(users::sessions, users::sign_out))
         .routes(routes!(users::end_session))
         .routes(routes!(users::role_requests))

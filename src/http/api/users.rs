@@ -8,11 +8,13 @@ use super::body::Named;
 use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, factors, notes};
 use signet_admin_api::users::{
-    Grant, LockedAccount, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserQuery, WaitingRoles,
+    FailedSignIns, Grant, NewPassword, NewUser, Session, Unlocked, User, UserChange, UserFailures, UserQuery,
+    WaitingRoles,
 };
 use signet_admin_api::{Page, PageQuery};
+use signet_core::mfa::lockout::{Locked, Noticed, NoticedOf};
 use signet_core::oauth::scope;
-use signet_store::{GrantId, ListedGrant, RoleRequest, UserEdit};
+use signet_store::{GrantId, ListedGrant, RoleRequest, UserEdit, UserId};
 
 /// A user as the API shows it.
 fn view(user: &signet_store::User) -> User {
@@ -158,19 +160,42 @@ pub(super) async fn unlock(
     Ok(Json(Unlocked { had_tries_counted }))
 }
 
-/// List accounts whose tries are exhausted
-#[utoipa::path(get, path = "/locked-accounts", tag = "users", operation_id = "listLockedAccounts",
-    responses((status = 200, body = Vec<LockedAccount>), Faults))]
-pub(super) async fn locked(State(api): State<ApiState>) -> Result<Json<Vec<LockedAccount>>, Refused> {
-    let locked = api.issuer().accounts.locked_accounts().await?;
-    let view =
-        |(account, user): (signet_core::mfa::lockout::LockedAccount, Option<signet_store::User>)| LockedAccount {
-            user: user.map(|user| user.name),
-            until: account.until.to_string(),
-            what: account.word,
-            counts: account.counts,
-        };
-    Ok(Json(locked.into_iter().map(view).collect()))
+/// List sign-ins that failed and that nobody has answered for, by user
+#[utoipa::path(get, path = "/failed-sign-ins", tag = "users", operation_id = "listFailedSignIns", params(PageQuery),
+    responses((status = 200, body = Page<UserFailures>), Faults))]
+pub(super) async fn failed_sign_ins(
+    State(api): State<ApiState>,
+    Asked(asked): Asked<PageQuery>,
+) -> Result<Json<Page<UserFailures>>, Refused> {
+    let accounts = &api.issuer().accounts;
+    let read =
+        |after: Option<String>, most| async move { accounts.failures(after.map(UserId::new).as_ref(), most).await };
+    let place = |(id, ..): &(UserId, String, Vec<Noticed>)| id.to_string();
+    page(asked.after.clone(), limit(asked.limit)?, read, place, |_| true, failures_of).await.map(Json)
+}
+
+fn failures_of((_, user, noticed): &(UserId, String, Vec<Noticed>)) -> UserFailures {
+    UserFailures { user: user.clone(), failures: noticed.iter().map(|of| failed(user, of)).collect() }
+}
+
+fn failed(user: &str, noticed: &Noticed) -> FailedSignIns {
+    let (wrong, factor) = match &noticed.of {
+        NoticedOf::Codes => ("codes", None),
+        NoticedOf::Passwords(factor) => ("passwords", Some(factor.to_string())),
+    };
+    FailedSignIns {
+        user: user.to_owned(),
+        wrong: wrong.to_owned(),
+        factor,
+        failures: noticed.failures,
+        first_at: noticed.first.to_string(),
+        last_at: noticed.last.to_string(),
+        is_locked: noticed.locked.is_some(),
+        locked_until: match noticed.locked {
+            Some(Locked::Until(until)) => Some(until.to_string()),
+            Some(Locked::UntilAnswered) | None => None,
+        },
+    }
 }
 
 /// List the browsers in which a user is signed in, the newest first

@@ -7,6 +7,7 @@ use super::login::asked;
 use super::{OwnForm, PageError, Visitor, forgetting, page, see_other};
 use crate::ui::{AccountPage, FactorRow, Moment, SessionRow};
 use signet_core::mfa::FactorKind;
+use signet_service::factors::own::SelfServiceError;
 use signet_store::{Factor, FactorDetail, FactorState, Session, SessionId};
 
 /// `GET /account`.
@@ -15,6 +16,7 @@ pub(super) async fn show(visitor: Visitor, uri: Uri) -> Result<Response, PageErr
     let notice = match asked(&uri, "done").as_deref() {
         Some("added") => Some("It is set up. From now on you can sign in with it."),
         Some("renamed") => Some("The new name is saved."),
+        Some("answered") => Some("Thank you. Those sign-ins are counted no more."),
         Some("ended") => Some("That session is over."),
         _ => None,
     };
@@ -24,10 +26,9 @@ pub(super) async fn show(visitor: Visitor, uri: Uri) -> Result<Response, PageErr
         factors.push(listed_row(&factor, left));
     }
     let sessions = visitor.issuer().sessions.list_sessions(live).await?;
-    let token = visitor.form_token().await?;
+    let who = visitor.who().await?;
     let template = AccountPage {
-        token: &token,
-        user: &live.user.name,
+        who: &who,
         notice,
         factors,
         sessions: sessions.iter().map(|session| session_row(session, &live.session.id)).collect(),
@@ -35,6 +36,17 @@ pub(super) async fn show(visitor: Visitor, uri: Uri) -> Result<Response, PageErr
         is_recovered: live.session.factors.iter().any(|factor| factor.is(FactorKind::Recovery)),
     };
     Ok(page(StatusCode::OK, &template))
+}
+
+/// `POST /account/failures`: the person says that the failed sign-ins that the page showed were their own.
+pub(super) async fn answer_failures(form: OwnForm) -> Result<Response, PageError> {
+    let visitor = &form.visitor;
+    let live = visitor.signed_in()?;
+    let shown = form.field("shown").parse().unwrap_or_default();
+    let were_all = visitor.issuer().sign_in.tries.answer(&live.user, shown, &visitor.context).await;
+    // Where there were more meanwhile the page shows them.
+    let were_all = were_all.map_err(SelfServiceError::from)?;
+    Ok(see_other(if were_all { "/account?done=answered" } else { "/account" }))
 }
 
 /// `POST /account/sessions/end`.

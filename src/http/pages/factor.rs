@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::account::factor_row;
-use super::{OwnForm, PageError, Visitor, ask_step_up, forgetting, page, see_other};
+use super::{OwnForm, PageError, Visitor, forgetting, page, see_other};
 use crate::ui::{FactorPage, RemovePage};
 use signet_service::factors::own::SelfServiceError;
 use signet_store::FactorId;
@@ -31,8 +31,8 @@ pub(super) async fn show_removal(Path(id): Path<String>, visitor: Visitor) -> Re
     let (live, id) = (visitor.signed_in()?, FactorId::new(id));
     // Before the step-up: nobody proves who they are for a page that is not there.
     visitor.issuer().factors.own.own_factor(live, &id).await?;
-    if !live.is_fresh(visitor.state.signet.now()) {
-        return Ok(ask_step_up(&format!("/account/factors/{id}/remove")));
+    if let Some(step_up) = visitor.step_up_first(&format!("/account/factors/{id}/remove")).await? {
+        return Ok(step_up);
     }
     factor_page(&visitor, &id, Asked::Removal, None).await
 }
@@ -62,11 +62,10 @@ async fn factor_page(
 ) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
     let factor = factor_row(&visitor.issuer().factors.own.own_factor(live, id).await?);
-    let token = visitor.form_token().await?;
+    let who = &visitor.who().await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    let (token, user): (&str, &str) = (&token, &live.user.name);
     Ok(match asked {
-        Asked::Name => page(status, &FactorPage { token, user, error, factor }),
-        Asked::Removal => page(status, &RemovePage { token, user, error, factor }),
+        Asked::Name => page(status, &FactorPage { who, error, factor }),
+        Asked::Removal => page(status, &RemovePage { who, error, factor }),
     })
 }

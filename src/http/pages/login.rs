@@ -25,6 +25,9 @@ pub(super) async fn show(visitor: Visitor, uri: Uri) -> Result<Response, PageErr
     }
     let notice = match asked(&uri, "done").as_deref() {
         Some("signed-out") => Some("You are signed out."),
+        Some("password") => {
+            Some("Your password is changed, and you are signed out everywhere. Sign in with the new one.")
+        }
         Some("removed") => Some("It is removed, and you are signed out everywhere. Sign in again to go on."),
         _ => None,
     };
@@ -83,22 +86,17 @@ fn next_page(asked: &str) -> &str {
     if asked.starts_with("/account/") && asked.bytes().all(is_plain) { asked } else { "/account" }
 }
 
-/// Asks for a step-up that goes on to a page.
-pub(super) fn ask_step_up(next: &str) -> Response {
-    see_other(&format!(
-        "/account/step-up?next={}",
-        form_urlencoded::byte_serialize(next.as_bytes()).collect::<String>()
-    ))
+/// Where a step-up is asked for that goes on to a page; by the person's strongest factor, where that is what is needed.
+pub(super) fn step_up_at(next: &str, is_stronger: bool) -> String {
+    let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    format!("/account/step-up?next={next}{}", if is_stronger { "&factor=strongest" } else { "" })
 }
 
 /// `GET /account/step-up`.
 pub(super) async fn show_step_up(visitor: Visitor, uri: Uri) -> Result<Response, PageError> {
-    let live = visitor.signed_in()?;
-    let asked = asked(&uri, "next").unwrap_or_default();
-    let token = visitor.form_token().await?;
-    let (next, offers_keys) = (next_page(&asked), visitor.issuer().sign_in.security_keys.offers_keys());
-    let template = StepUpPage { token: &token, user: &live.user.name, next, error: None, offers_keys };
-    Ok(page(StatusCode::OK, &template))
+    let next = asked(&uri, "next").unwrap_or_default();
+    let is_stronger = asked(&uri, "factor").as_deref() == Some("strongest");
+    step_up_page(&visitor, StatusCode::OK, next_page(&next), is_stronger, None).await
 }
 
 /// `POST /account/step-up`.
@@ -114,20 +112,32 @@ pub(super) async fn step_up(form: OwnForm) -> Result<Response, PageError> {
     match judged {
         Ok(secret) => Ok(holding(see_other(next), &visitor.state, &secret)),
         Err(error) => {
-            let token = visitor.form_token().await?;
             let (status, text) = step_up_failure(error);
-            let offers_keys = visitor.issuer().sign_in.security_keys.offers_keys();
-            let template = StepUpPage { token: &token, user: &live.user.name, next, error: Some(text), offers_keys };
-            Ok(with_retry(page(status, &template), error.retry_after()))
+            let is_stronger = form.field("factor") == "strongest";
+            let asked_again = step_up_page(visitor, status, next, is_stronger, Some(text)).await?;
+            Ok(with_retry(asked_again, error.retry_after()))
         }
     }
+}
+
+async fn step_up_page(
+    visitor: &Visitor,
+    status: StatusCode,
+    next: &str,
+    is_stronger: bool,
+    error: Option<&str>,
+) -> Result<Response, PageError> {
+    let who = visitor.who().await?;
+    let offers_keys = visitor.issuer().sign_in.security_keys.offers_keys();
+    Ok(page(status, &StepUpPage { who: &who, next, is_stronger, error, offers_keys }))
 }
 
 fn step_up_failure(error: SignInError) -> (StatusCode, &'static str) {
     match sign_in_failure(error) {
         (StatusCode::BAD_REQUEST, _) => (
             StatusCode::BAD_REQUEST,
-            "That did not work. Check the password, and use a code that you have not used yet.",
+            "That did not work. Check the password, and use a code that you have not used yet. After too many wrong tries a \
+             right one is not taken either for a while: wait an hour, or use another kind of code.",
         ),
         other => other,
     }

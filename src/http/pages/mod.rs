@@ -2,7 +2,9 @@
 
 mod account;
 mod factor;
+mod failures;
 mod login;
+mod password;
 mod recovery;
 mod token;
 mod totp;
@@ -24,7 +26,6 @@ use axum::{Router, middleware};
 use super::oauth_error::retry_after;
 use super::{HttpState, Refusal};
 use crate::ui::{self, BASE_VALUE, FailurePage};
-use login::ask_step_up;
 use signet_service::factors::own::SelfServiceError;
 use signet_service::{SignInError, Unavailable};
 use visitor::{OwnForm, Visitor, forgetting};
@@ -50,6 +51,8 @@ pub(super) fn routes(base: &str) -> Router<HttpState> {
         .route("/account/factors/{id}", get(factor::show))
         .route("/account/factors/{id}/name", post(factor::rename))
         .route("/account/factors/{id}/remove", get(factor::show_removal).post(factor::remove))
+        .route("/account/password", get(password::show).post(password::change))
+        .route("/account/failures", post(account::answer_failures))
         .route("/account/sessions/end", post(account::end_session))
         .route("/account/sessions/end-all", post(account::sign_out_everywhere))
         .method_not_allowed_fallback(super::method_not_allowed)
@@ -142,9 +145,6 @@ fn with_retry(mut response: Response, pause: Option<Duration>) -> Response {
 /// Status and text of a refused sign-in: one for all that can be wrong with a name, a password and a code.
 fn sign_in_failure(error: SignInError) -> (StatusCode, &'static str) {
     match error {
-        SignInError::TooManyTries { .. } => {
-            (StatusCode::TOO_MANY_REQUESTS, "There were too many tries. Wait a while, or use another kind of code.")
-        }
         SignInError::Unavailable(_) => {
             (StatusCode::SERVICE_UNAVAILABLE, "Signing in does not work at the moment. Try again shortly.")
         }
@@ -155,7 +155,8 @@ fn sign_in_failure(error: SignInError) -> (StatusCode, &'static str) {
         ),
         SignInError::Refused => (
             StatusCode::BAD_REQUEST,
-            "That did not work. Check the name, the password and the code, and use a new code.",
+            "That did not work. Check the name, the password and the code, and use a new code. After too many wrong tries \
+             a right one is not taken either for a while: wait an hour, use another kind of code, or ask your administrator.",
         ),
     }
 }
@@ -219,7 +220,8 @@ impl IntoResponse for PageError {
             Self::StrongerNeeded => failure(
                 StatusCode::FORBIDDEN,
                 "A stronger sign-in is needed",
-                "Changes to how you sign in need the strongest of your factors. Sign out, and sign in with that one.",
+                "Changes to how you sign in need the strongest of your factors. Begin again from your account, and confirm \
+                 with that one.",
             ),
             Self::NotFound => failure(StatusCode::NOT_FOUND, "Not found", "There is no such page."),
             Self::Input(text) => failure(StatusCode::BAD_REQUEST, "That did not work", &text),

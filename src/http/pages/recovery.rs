@@ -3,15 +3,14 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::{OwnForm, PageError, Visitor, ask_step_up, page};
+use super::{OwnForm, PageError, Visitor, page};
 use crate::ui::RecoveryPage;
 use signet_service::factors::own::SelfServiceError;
 
 /// `GET /account/recovery`.
 pub(super) async fn show(visitor: Visitor) -> Result<Response, PageError> {
-    let live = visitor.signed_in()?;
-    if !live.is_fresh(visitor.state.signet.now()) {
-        return Ok(ask_step_up("/account/recovery"));
+    if let Some(step_up) = visitor.step_up_first("/account/recovery").await? {
+        return Ok(step_up);
     }
     recovery_page(&visitor, &[], None).await
 }
@@ -30,8 +29,7 @@ pub(super) async fn make(form: OwnForm) -> Result<Response, PageError> {
 }
 
 async fn recovery_page(visitor: &Visitor, codes: &[&str], error: Option<&str>) -> Result<Response, PageError> {
-    let live = visitor.signed_in()?;
-    let token = visitor.form_token().await?;
+    let who = visitor.who().await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(page(status, &RecoveryPage { token: &token, user: &live.user.name, error, codes }))
+    Ok(page(status, &RecoveryPage { who: &who, error, codes }))
 }

@@ -3,15 +3,14 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::{OwnForm, PageError, Visitor, ask_step_up, page, see_other};
+use super::{OwnForm, PageError, Visitor, page, see_other};
 use crate::ui::TokenPage;
 use signet_service::factors::own::SelfServiceError;
 
 /// `GET /account/token`.
 pub(super) async fn show(visitor: Visitor) -> Result<Response, PageError> {
-    let live = visitor.signed_in()?;
-    if !live.is_fresh(visitor.state.signet.now()) {
-        return Ok(ask_step_up("/account/token"));
+    if let Some(step_up) = visitor.step_up_first("/account/token").await? {
+        return Ok(step_up);
     }
     token_page(&visitor, ("", ""), None).await
 }
@@ -33,8 +32,7 @@ async fn token_page(
     (serial, label): (&str, &str),
     error: Option<&str>,
 ) -> Result<Response, PageError> {
-    let live = visitor.signed_in()?;
-    let token = visitor.form_token().await?;
+    let who = visitor.who().await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(page(status, &TokenPage { token: &token, user: &live.user.name, error, serial, label }))
+    Ok(page(status, &TokenPage { who: &who, error, serial, label }))
 }

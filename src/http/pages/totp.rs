@@ -3,19 +3,19 @@
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::{OwnForm, PageError, Visitor, ask_step_up, page, see_other};
-use crate::ui::{TotpPage, in_groups, qr_image};
+use super::{OwnForm, PageError, Visitor, page, see_other};
+use crate::ui::{SignedIn, TotpPage, in_groups, qr_image};
 use signet_service::factors::own::{PendingTotp, SelfServiceError};
 
 /// `GET /account/totp`.
 pub(super) async fn show(visitor: Visitor) -> Result<Response, PageError> {
     let live = visitor.signed_in()?;
-    if !live.is_fresh(visitor.state.signet.now()) {
-        return Ok(ask_step_up("/account/totp"));
+    if let Some(step_up) = visitor.step_up_first("/account/totp").await? {
+        return Ok(step_up);
     }
     let pending = visitor.issuer().factors.own.begin_totp(live, &visitor.context).await?;
-    let token = visitor.form_token().await?;
-    Ok(totp_page(StatusCode::OK, &token, &live.user.name, &pending, "Authenticator app", None))
+    let who = visitor.who().await?;
+    Ok(totp_page(StatusCode::OK, &who, &pending, "Authenticator app", None))
 }
 
 /// `POST /account/totp`.
@@ -34,23 +34,15 @@ pub(super) async fn confirm(form: OwnForm) -> Result<Response, PageError> {
         Err(SelfServiceError::Input(text)) => text,
         Err(error) => return Err(error.into()),
     };
-    let token = visitor.form_token().await?;
+    let who = visitor.who().await?;
     let pending = visitor.issuer().factors.own.pending_totp(live, carried, &visitor.context).await?;
-    Ok(totp_page(StatusCode::BAD_REQUEST, &token, &live.user.name, &pending, label, Some(&error)))
+    Ok(totp_page(StatusCode::BAD_REQUEST, &who, &pending, label, Some(&error)))
 }
 
-fn totp_page(
-    status: StatusCode,
-    token: &str,
-    user: &str,
-    pending: &PendingTotp,
-    label: &str,
-    error: Option<&str>,
-) -> Response {
+fn totp_page(status: StatusCode, who: &SignedIn, pending: &PendingTotp, label: &str, error: Option<&str>) -> Response {
     let uri = pending.enrolment.otpauth_uri.expose();
     let template = TotpPage {
-        token,
-        user,
+        who,
         error,
         label,
         carried: pending.carried.expose(),

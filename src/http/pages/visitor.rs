@@ -11,12 +11,15 @@ use axum::response::{IntoResponse, Response};
 use cookie::time::Duration;
 use cookie::{Cookie, CookieBuilder, SameSite};
 
-use super::{PageError, single};
+use super::login::step_up_at;
+use super::{PageError, failures, see_other, single};
 use crate::http::{Context, Form, HttpState};
+use crate::ui::SignedIn;
 use signet_core::audit::RequestContext;
 use signet_core::oauth::Parameters;
 use signet_core::secret::SecretText;
 use signet_service::Issuer;
+use signet_service::factors::own::SelfServiceError;
 use signet_service::sessions::LiveSession;
 
 /// The length of a secret: 32 bytes in base64url.
@@ -44,6 +47,26 @@ impl Visitor {
     /// What a form of this browser carries.
     pub(super) async fn form_token(&self) -> Result<String, PageError> {
         Ok(self.issuer().sessions.form_token(&self.secret).await?)
+    }
+
+    /// Who is signed in, as every page of theirs begins: with the sign-ins that failed and that they have not answered for.
+    pub(super) async fn who(&self) -> Result<SignedIn, PageError> {
+        let live = self.signed_in()?;
+        let noticed = self.issuer().sign_in.tries.noticed(&live.user.id).await?;
+        let failed = noticed.iter().fold(0_u32, |all, of| all.saturating_add(of.failures));
+        let factors = if noticed.is_empty() { Vec::new() } else { self.issuer().factors.own.own_factors(live).await? };
+        let failures = noticed.iter().map(|of| failures::notice(of, &factors)).collect();
+        Ok(SignedIn { token: self.form_token().await?, user: live.user.name.clone(), failures, failed })
+    }
+
+    /// What leads to the proof that a form will need, before the form is shown.
+    pub(super) async fn step_up_first(&self, next: &str) -> Result<Option<Response>, PageError> {
+        match self.issuer().factors.own.may_change(self.signed_in()?).await {
+            Ok(()) => Ok(None),
+            Err(SelfServiceError::StepUpNeeded) => Ok(Some(see_other(&step_up_at(next, false)))),
+            Err(SelfServiceError::StrongerNeeded) => Ok(Some(see_other(&step_up_at(next, true)))),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The session of a page that is for those who are signed in.

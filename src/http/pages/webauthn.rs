@@ -5,7 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{OwnForm, PageError, Visitor, ask_step_up, page, see_other};
+use super::{OwnForm, PageError, Visitor, page, see_other};
 use crate::ui::KeyPage;
 use signet_service::factors::own::SelfServiceError;
 use signet_service::sign_in::security_keys::{Ceremony, KeyAnswer};
@@ -39,9 +39,8 @@ pub(super) async fn ask(form: OwnForm) -> Result<Response, PageError> {
 /// `GET /account/key`.
 pub(super) async fn show(visitor: Visitor) -> Result<Response, PageError> {
     must_offer(&visitor)?;
-    let live = visitor.signed_in()?;
-    if !live.is_fresh(visitor.state.signet.now()) {
-        return Ok(ask_step_up("/account/key"));
+    if let Some(step_up) = visitor.step_up_first("/account/key").await? {
+        return Ok(step_up);
     }
     key_page(&visitor, "Security key", None).await
 }
@@ -70,8 +69,7 @@ pub(super) async fn confirm(form: OwnForm) -> Result<Response, PageError> {
 }
 
 async fn key_page(visitor: &Visitor, label: &str, error: Option<&str>) -> Result<Response, PageError> {
-    let live = visitor.signed_in()?;
-    let token = visitor.form_token().await?;
+    let who = visitor.who().await?;
     let status = if error.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    Ok(page(status, &KeyPage { token: &token, user: &live.user.name, error, label }))
+    Ok(page(status, &KeyPage { who: &who, error, label }))
 }

@@ -3,6 +3,7 @@
 mod account;
 mod browser;
 mod chromium;
+mod failures;
 mod security_keys;
 mod sessions;
 mod sign_in;

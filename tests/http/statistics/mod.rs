@@ -204,46 +204,31 @@ async fn promise_5_refusals_without_a_code_take_as_long() {
     field.measure("no code", 400, ways).await;
 }
 
-/// Some people and some names of nobody's whose tries are exhausted.
-async fn exhausted(field: &Field, prefix: &'static str) -> (Vec<Person>, Vec<String>) {
+/// Some people whose digits are locked, because somebody knows their password.
+async fn locked(field: &Field, prefix: &str) -> Vec<Person> {
     const EACH: usize = 20;
-    let people = field.crowd.make(prefix, EACH, Person::with_totp).await;
-    let names: Vec<_> = (0..EACH).map(|number| format!("{prefix}-nobody-{number:02}")).collect();
+    let people = field.crowd.make(prefix, EACH, Person::with_hotp).await;
     let mut asker = Asker::new(&field.stage);
     for _ in 0..=TRIES {
-        for shown in people.iter().map(Person::wrong_digits).chain(names.iter().map(|name| Shown::new(name, "000000")))
-        {
+        for shown in people.iter().map(Person::wrong_digits) {
             assert_eq!(asker.ask(&shown).1, 400);
         }
     }
-    (people, names)
+    people
 }
 
+/// Whoever has one half, or both, learns not from a locked factor whether the other half was right.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement: see docs/evidence/security-figures.md"]
-async fn promise_5_exhausted_tries_are_refused_as_fast() {
+async fn promise_5_a_locked_factor_tells_nothing_by_time() {
     let field = Field::new().await;
-    let (people, names) = exhausted(&field, "ff").await;
     let ways = vec![
-        Way::new("unknown name", move |number| Shown::new(&names[number % names.len()], "000000")),
-        Way::of("known name", people, Person::right_digits),
-    ];
-    field.measure("tries exhausted, not judged", 429, ways).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: see docs/evidence/security-figures.md"]
-async fn promise_5_exhausted_accounts_are_judged_as_long() {
-    let field = Field::new().await;
-    let (people, names) = exhausted(&field, "gg").await;
-    let (others, _) = exhausted(&field, "gh").await;
-    let nobodys = || people::forged(&people::fresh_public_id());
-    let ways = vec![
-        Way::new("unknown name", move |number| Shown::new(&names[number % names.len()], nobodys())),
-        Way::of("right password, nobody's key", people, move |person| Shown::new(&person.name, nobodys())),
-        Way::of("wrong password, nobody's key", others, move |person| {
-            Shown::new(&person.name, nobodys()).with_wrong_password()
+        Way::of_nobody("nf", || "000000".to_owned()),
+        Way::of("locked, all right", locked(&field, "ff").await, Person::next_digits),
+        Way::of("locked, wrong code", locked(&field, "fg").await, Person::wrong_digits),
+        Way::of("locked, wrong password", locked(&field, "fh").await, |person| {
+            person.same_digits().with_wrong_password()
         }),
     ];
-    field.measure("account exhausted, judged", 429, ways).await;
+    field.measure("a locked factor", 400, ways).await;
 }

@@ -1,6 +1,7 @@
 //! Who is named at the sign-ins that are measured: people with every kind of token, and names that are nobody's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use signet_core::audit::RequestContext;
 use signet_core::keys::OtpHash;
@@ -20,6 +21,8 @@ use crate::support::crowd::Crowd;
 pub(super) struct Person {
     pub(super) name: String,
     digits: Vec<SixDigits>,
+    /// Where a token that counts stands.
+    counter: AtomicI64,
     yubico: Option<YubiKey>,
     recovery: Vec<String>,
 }
@@ -28,7 +31,7 @@ impl Person {
     /// A user without any token.
     pub(super) async fn bare(signet: Arc<Deployment>, name: String) -> Self {
         Crowd::user(&signet, &name).await;
-        Self { name, digits: Vec::new(), yubico: None, recovery: Vec::new() }
+        Self { name, digits: Vec::new(), counter: AtomicI64::new(0), yubico: None, recovery: Vec::new() }
     }
 
     pub(super) async fn with_totp(signet: Arc<Deployment>, name: String) -> Self {
@@ -116,6 +119,16 @@ impl Person {
     /// What the person's first token shows now.
     pub(super) fn right_digits(&self) -> Shown {
         Shown::new(&self.name, self.digits[0].now())
+    }
+
+    /// What the person's token that counts shows next.
+    pub(super) fn next_digits(&self) -> Shown {
+        Shown::new(&self.name, self.digits[0].at(self.counter.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// What it shows until it is spent.
+    pub(super) fn same_digits(&self) -> Shown {
+        Shown::new(&self.name, self.digits[0].at(self.counter.load(Ordering::Relaxed)))
     }
 
     /// The public id of the person's YubiKey, and a block that it did not make.

@@ -128,21 +128,25 @@ async fn two_codes_in_a_row_find_a_token_again_and_are_spent() {
     assert_eq!(refused.count(), 3);
 }
 
-/// Failures of it are tries at the account like any.
+/// Nobody guesses two codes in a row, and a help desk that mistypes locks nobody out.
 #[tokio::test]
-async fn hazard_45_resynchronising_counts_as_guessing() {
-    let stage = Stage::new("[mfa]\ntries = 3\npause = \"18m\"");
+async fn hazard_45_resynchronising_locks_nothing() {
+    let stage = Stage::new(
+        "[mfa]
+tries = 3
+pause = \"18m\"",
+    );
     let (user, secret, id) = hotp(&stage, "ann", &[]);
-    for _ in 0..3 {
-        let refused = stage.run_with(&["factor", "resync", &id, "--codes-stdin"], "000000\n000001\n");
+    for _ in 0..4 {
+        let refused = stage.run_with(
+            &["factor", "resync", &id, "--codes-stdin"],
+            "000000
+000001
+",
+        );
         assert_eq!(refused.code, Some(1));
     }
-    let exhausted = stage.run_with(&["factor", "resync", &id, "--codes-stdin"], "000000\n000001\n");
-    assert!(exhausted.stderr.contains("signet user unlock"));
-    let right = counter_code(&secret, 6, 0);
-    assert_eq!(stage.sign_in(&stage.app, &user, &right).await.status, 429);
-    stage.json(&["user", "unlock", "ann"]);
-    stage.sign_in(&stage.app, &user, &right).await.ok();
+    stage.sign_in(&stage.app, &user, &counter_code(&secret, 6, 0)).await.ok();
 }
 
 #[tokio::test]
@@ -154,7 +158,7 @@ async fn a_disabled_factor_proves_nothing_until_it_is_enabled_and_is_listed_with
     stage.json(&["factor", "disable", &id]);
     assert_eq!(stage.refresh(&stage.app, &family.refresh_token()).await.status, 400, "what it began has ended");
     assert_eq!(ask(1).await.status, 400);
-    assert_eq!(stage.refusals(&user).await.last().unwrap(), "no_factor");
+    stage.refused_as(&user, &["no_factor"]).await;
     let listed = stage.json(&["factor", "list", "--all"]);
     assert_eq!((&listed[0]["user"], &listed[0]["state"]), (&"ann".into(), &"disabled".into()));
     assert!(listed[0]["last_used_at"].is_string());

@@ -84,7 +84,7 @@ async fn hazard_43_a_replayed_spaced_or_foreign_digit_code_is_refused() {
         let answer = stage.sign_in(&stage.app, &user, &malformed).await;
         assert_eq!(answer.distinguishing(), replayed.distinguishing(), "{malformed:?}");
     }
-    assert_eq!(stage.refusals(&user).await[0], "replayed_code");
+    stage.refused_as(&user, &["replayed_code", "wrong_code"]).await;
     stage.sign_in(&stage.app, &user, &next).await.ok();
 }
 
@@ -97,7 +97,7 @@ async fn hazard_44_one_totp_code_a_hundred_times_at_once_gives_one_token() {
     let answers = stage.tokens_at_once(100, &fields).await;
     let counts = statuses(&answers);
     assert_eq!(counts.get(&200), Some(&1), "{counts:?}");
-    assert!(counts.keys().all(|status| [200, 400, 429, 503].contains(status)), "{counts:?}");
+    assert!(counts.keys().all(|status| [200, 400, 503].contains(status)), "{counts:?}");
     for refused in answers.iter().filter(|answer| answer.status == 400) {
         assert_eq!(refused.text("error"), "invalid_grant");
     }
@@ -151,8 +151,8 @@ async fn hazard_53_promise_5_no_failure_can_be_told_from_another() {
     }
     // A wrong password did not spend the code that came with it: else who knows no password could lock people out.
     stage.sign_in(&stage.app, &user, &code).await.ok();
-    let reasons = stage.refusals(&user).await;
-    assert_eq!(reasons[..2], ["wrong_password", "wrong_code"], "the audit record says which");
-    assert_eq!(stage.refusals(&disabled).await, ["disabled"]);
-    assert_eq!(stage.refusals(&bare).await[0], "no_factor");
+    // The audit record says which.
+    stage.refused_as(&user, &["wrong_password", "wrong_code", "wrong_halves", "unknown_key"]).await;
+    stage.refused_as(&disabled, &["disabled"]).await;
+    stage.refused_as(&bare, &["no_factor"]).await;
 }

@@ -47,7 +47,7 @@ async fn hazard_48_a_foreign_spent_or_forged_yubico_otp_is_refused_and_the_recor
     for (what, otp, _) in &expected[1..] {
         assert_eq!(ask(otp).await.distinguishing(), first.distinguishing(), "{what}");
     }
-    assert_eq!(stage.refusals(&ann).await, expected.map(|(_, _, reason)| reason));
+    stage.refused_as(&ann, &expected.map(|(_, _, reason)| reason)).await;
     ask(&hers.otp(5, 6)).await.ok();
     stage.sign_in(&stage.app, &bob, &his.otp(1, 1)).await.ok();
 }
@@ -61,7 +61,7 @@ async fn hazard_44_one_yubico_otp_a_hundred_times_at_once_gives_one_token() {
     let answers = stage.tokens_at_once(100, &fields).await;
     let counts = statuses(&answers);
     assert_eq!(counts.get(&200), Some(&1), "{counts:?}");
-    assert!(counts.keys().all(|status| [200, 400, 429, 503].contains(status)), "{counts:?}");
+    assert!(counts.keys().all(|status| [200, 400, 503].contains(status)), "{counts:?}");
     assert_eq!(stage.rows("grants").await, 1);
 }
 
@@ -77,5 +77,5 @@ async fn hazard_49_the_counter_is_durable_before_success_is_told() {
         stage.server.kill_and_restart();
         assert_eq!(stage.sign_in(&stage.app, &user, &otp).await.refusal(), (400, "invalid_grant".to_owned()));
     }
-    assert_eq!(stage.refusals(&user).await, ["replayed_code"; 3]);
+    assert_eq!(stage.sign_in(&stage.app, &user, &key.press()).await.status, 200);
 }

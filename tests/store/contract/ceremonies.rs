@@ -1,11 +1,11 @@
 use signet_core::audit::Event;
 use signet_core::audit::Reason;
-use signet_core::mfa::WebAuthnState;
+use signet_core::mfa::{Spending, WebAuthnState};
 use signet_core::secret::SecretHash;
-use signet_store::{AssertionSpending, AuditOnOutcome, Factor, FactorDetail, Store};
+use signet_store::{AuditOnOutcome, Factor, FactorDetail, ProofSpending, Store};
 
 use crate::support::store::OwnChain as _;
-use crate::support::store::{after, draft, now, tenant, totp_factor, user};
+use crate::support::store::{after, draft, now, spends, tenant, totp_factor, user};
 
 fn key(id: &str, counter: i64) -> Factor {
     let state = WebAuthnState {
@@ -19,15 +19,8 @@ fn key(id: &str, counter: i64) -> Factor {
     Factor { detail: FactorDetail::WebAuthn(state), ..totp_factor(id, &user("alice")) }
 }
 
-fn spending(factor: &Factor, challenge: &str, counter: i64) -> AssertionSpending {
-    AssertionSpending {
-        tenant: tenant(),
-        factor: factor.id.clone(),
-        challenge: SecretHash::of(challenge),
-        challenge_until: after(300),
-        counter,
-        at: after(1),
-    }
+fn spending(factor: &Factor, challenge: &str, counter: i64) -> ProofSpending {
+    spends(&factor.id, Spending::Assertion { challenge: SecretHash::of(challenge), until: after(300), counter })
 }
 
 fn told() -> AuditOnOutcome {
@@ -45,7 +38,7 @@ pub(super) async fn an_assertion_is_spent_once_and_its_counter_never_lowered(sto
         assert_eq!(store.factor(&tenant(), &factor.id).await.unwrap().as_ref(), Some(factor));
     }
     let spent = async |factor, challenge, counter| {
-        store.spend_assertion(&spending(factor, challenge, counter), told()).await.unwrap()
+        store.spend_proof(&spending(factor, challenge, counter), told()).await.unwrap()
     };
     assert!(spent(&key, "one", 6).await);
     assert!(!spent(&key, "one", 7).await, "the challenge was answered");

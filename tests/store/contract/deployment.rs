@@ -1,11 +1,12 @@
 use signet_core::audit::Event;
 use signet_core::keys::{HsmKey, HsmName, KeyEnd, KeyPurpose, KeyState, TenantId, TokenInfo};
+use signet_core::mfa::Spending;
 use signet_core::secret::SecretHash;
 use signet_jose::{Jwk, KeyId};
 use signet_store::{AuditOnOutcome, Beside, DeclaredNoun, Generations, Rule, SettingStatement, Store};
 
 use crate::support::store::OwnChain as _;
-use crate::support::store::{after, client, draft, grant, now, tenant, totp_factor, user};
+use crate::support::store::{after, client, draft, grant, now, spends, tenant, totp_factor, user};
 
 pub(super) fn token(serial: &str) -> TokenInfo {
     TokenInfo {
@@ -115,7 +116,10 @@ pub(super) async fn the_generation_rises_with_users_factors_clients_and_keys(sto
     check(false, "user enabled: nobody remembers that").await;
     store.add_factor(&factor, vec![]).await.unwrap();
     check(true, "factor added").await;
-    store.spend_totp_step(&tenant(), &factor.id, 1, 0, now(), AuditOnOutcome::default()).await.unwrap();
+    store
+        .spend_proof(&spends(&factor.id, Spending::TotpStep { step: 1, drift: 0 }), AuditOnOutcome::default())
+        .await
+        .unwrap();
     check(false, "step spent").await;
     store.remove_factor(&tenant(), &factor.id, now(), vec![]).await.unwrap();
     check(true, "factor removed").await;

@@ -2,7 +2,7 @@ use signet_core::audit::Event;
 use signet_core::audit::Reason;
 use signet_core::keys::OtpHash;
 use signet_core::mfa::FactorKind;
-use signet_core::mfa::{HotpState, RecoveryState};
+use signet_core::mfa::{HotpState, RecoveryState, Spending};
 use signet_core::secret::SecretHash;
 use signet_store::{
     AssignOutcome, AuditOnOutcome, EndReason, Factor, FactorDetail, FactorEdit, FactorId, FactorState, GrantState,
@@ -12,7 +12,7 @@ use signet_store::{
 use super::sessions::session;
 use crate::support::store::OwnChain as _;
 use crate::support::store::{
-    after, client, draft, grant, granted, now, seals, tenant, totp_factor, user, yubico_factor,
+    after, client, draft, grant, granted, now, seals, spends, tenant, totp_factor, user, yubico_factor,
 };
 
 pub(super) async fn factors_come_back_as_added_the_oldest_first(store: &dyn Store) {
@@ -88,11 +88,17 @@ pub(super) async fn a_totp_step_is_spent_once_and_never_lowered(store: &dyn Stor
     store.add_factor(&yubico, vec![]).await.unwrap();
     let before = store.generation().await.unwrap();
     for (step, won) in [(60, true), (60, false), (59, false), (61, true)] {
-        let spent = store.spend_totp_step(&tenant(), &factor.id, step, 2, after(1), told()).await.unwrap();
+        let spent =
+            store.spend_proof(&spends(&factor.id, Spending::TotpStep { step, drift: 2 }), told()).await.unwrap();
         assert_eq!(spent, won, "step {step}");
     }
-    assert!(!store.spend_totp_step(&tenant(), &yubico.id, 70, 0, now(), told()).await.unwrap());
-    assert!(!store.spend_totp_step(&tenant(), &FactorId::new("none"), 70, 0, now(), told()).await.unwrap());
+    assert!(!store.spend_proof(&spends(&yubico.id, Spending::TotpStep { step: 70, drift: 0 }), told()).await.unwrap());
+    assert!(
+        !store
+            .spend_proof(&spends(&FactorId::new("none"), Spending::TotpStep { step: 70, drift: 0 }), told())
+            .await
+            .unwrap()
+    );
     let kept = store.factor(&tenant(), &factor.id).await.unwrap().unwrap();
     let FactorDetail::Totp(state) = kept.detail else { panic!("it was a TOTP factor") };
     assert_eq!((state.last_step, state.drift, kept.last_used_at), (61, 2, Some(after(1))));
@@ -109,10 +115,10 @@ pub(super) async fn a_yubico_counter_is_spent_once_and_never_lowered(store: &dyn
     store.add_factor(&factor, vec![]).await.unwrap();
     store.add_factor(&totp, vec![]).await.unwrap();
     for (counter, won) in [(0, true), (0, false), (0x007f_ffff, true), (0x100, false)] {
-        let spent = store.spend_yubico_counter(&tenant(), &factor.id, counter, after(1), told()).await.unwrap();
+        let spent = store.spend_proof(&spends(&factor.id, Spending::YubicoCounter(counter)), told()).await.unwrap();
         assert_eq!(spent, won, "counter {counter}");
     }
-    assert!(!store.spend_yubico_counter(&tenant(), &totp.id, 9, now(), told()).await.unwrap());
+    assert!(!store.spend_proof(&spends(&totp.id, Spending::YubicoCounter(9)), told()).await.unwrap());
     let kept = store.factor(&tenant(), &factor.id).await.unwrap().unwrap();
     let FactorDetail::YubicoOtp(state) = kept.detail else { panic!("it was a Yubico factor") };
     assert_eq!((state.last_counter, kept.last_used_at), (0x007f_ffff, Some(after(1))));
@@ -167,7 +173,7 @@ pub(super) async fn a_recovery_code_is_spent_once(store: &dyn Store) {
     let known = async |code: &str| store.recovery_code(&tenant(), &factor.id, &SecretHash::of(code)).await.unwrap();
     assert_eq!((known("one").await, known("three").await), (Some(true), None));
     for won in [true, false] {
-        let spent = store.spend_recovery_code(&tenant(), &factor.id, &codes[0], after(1), told()).await.unwrap();
+        let spent = store.spend_proof(&spends(&factor.id, Spending::RecoveryCode(codes[0])), told()).await.unwrap();
         assert_eq!(spent, won);
     }
     assert_eq!((known("one").await, known("two").await), (Some(false), Some(true)));

@@ -13,7 +13,7 @@ mod logins;
 mod otp_validation;
 mod secrets;
 mod sessions;
-mod throttles;
+mod tries;
 mod users;
 
 macro_rules! on_every_store {
@@ -96,14 +96,10 @@ on_every_store!(
     secrets::seals_are_added_to_the_secret_that_was_read_and_to_no_other,
     secrets::seals_of_a_token_are_removed_where_another_has_one,
     secrets::a_token_is_retired_with_its_keys_unless_nothing_else_signs,
-    throttles::tries_are_counted_up_to_the_most,
-    throttles::a_denied_try_does_not_prolong_the_pause,
-    throttles::a_success_forgets_the_tries,
-    throttles::accounts_are_counted_apart,
-    throttles::a_try_without_a_verdict_is_given_back_once,
-    throttles::a_try_of_before_takes_none_back_of_those_since,
-    throttles::a_success_takes_its_own_tries_from_the_whole,
-    throttles::locked_accounts_are_listed_and_unlocked,
+    tries::a_right_sign_in_is_settled_once_and_told,
+    tries::what_is_locked_is_spent_and_refused,
+    tries::neither_half_counts_and_one_counts_for_its_factor,
+    tries::failures_are_listed_until_they_are_answered_for,
     deployment::hsm_tokens_are_bound_once,
     deployment::keys_move_from_stage_to_stage,
     deployment::a_pair_keeps_its_public_half,

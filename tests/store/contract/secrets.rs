@@ -93,7 +93,7 @@ pub(super) async fn seals_are_added_to_the_secret_that_was_read_and_to_no_other(
     // A password that was replaced since it was read keeps its own seals.
     let (before, _) = store.lacking(&hsm("c"), None, 10).await.unwrap();
     let password = before.iter().find(|secret| matches!(secret.owner, SecretOwner::Password(_))).unwrap();
-    store.set_user_password(&tenant(), &alice.id, &sealed(&[("a", 7)]), now(), vec![]).await.unwrap();
+    store.set_user_password(&tenant(), &alice.id, &sealed(&[("a", 7)]), None, now(), vec![]).await.unwrap();
     assert!(!store.extend_seals(password, &sealed(&[("c", 9)])).await.unwrap());
     let alice = store.user_by_name(&tenant(), "alice").await.unwrap().unwrap();
     assert_eq!(alice.password, Some(sealed(&[("a", 7)])));

@@ -41,7 +41,7 @@ pub(super) async fn a_session_comes_back_while_it_holds(store: &dyn Store) {
     assert_eq!(found(after(10), now()).await.map(|session| session.last_seen_at), Some(after(5)));
     let unknown = SecretHash::of("unknown");
     assert_eq!(store.session(&tenant(), &unknown, after(10), now()).await.unwrap(), None);
-    store.set_user_password(&tenant(), &alice.id, &seals(2), now(), vec![]).await.unwrap();
+    store.set_user_password(&tenant(), &alice.id, &seals(2), None, now(), vec![]).await.unwrap();
     assert_eq!(found(after(10), now()).await, None, "other credentials");
     assert_eq!(store.sessions(&tenant(), &alice.id, after(10), now()).await.unwrap(), []);
     let told = vec![draft(Event::SessionStarted)];

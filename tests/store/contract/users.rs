@@ -54,7 +54,7 @@ pub(super) async fn each_change_of_a_user_touches_its_own_column(store: &dyn Sto
     assert!(store.set_user_roles(&tenant, &id, &texts(&["admin"]), told()).await.unwrap());
     alice.roles = texts(&["admin"]);
     assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice));
-    assert!(store.set_user_password(&tenant, &id, &seals(1), now(), told()).await.unwrap());
+    assert!(store.set_user_password(&tenant, &id, &seals(1), None, now(), told()).await.unwrap());
     (alice.password, alice.credentials_version) = (Some(seals(1)), 2);
     assert_eq!(store.user(&tenant, &id).await.unwrap().as_ref(), Some(&alice), "and it is still disabled");
     assert!(store.set_user_enabled(&tenant, &id, true, now(), told()).await.unwrap());
@@ -119,7 +119,7 @@ pub(super) async fn a_user_gets_grants_while_the_credentials_stay(store: &dyn St
     assert!(confirm(0).await);
     store.set_user_roles(&tenant(), &alice.id, &texts(&["admin"]), vec![]).await.unwrap();
     assert!(confirm(0).await, "roles are no credentials");
-    store.set_user_password(&tenant(), &alice.id, &seals(1), now(), vec![]).await.unwrap();
+    store.set_user_password(&tenant(), &alice.id, &seals(1), None, now(), vec![]).await.unwrap();
     assert!(!confirm(0).await, "the password was replaced while the sign-in was under way");
     let family = grant("g", &alice, &app);
     assert!(!store.add_grant(&family, &SecretHash::of("r0"), 0, told()).await.unwrap());
@@ -136,7 +136,7 @@ pub(super) async fn a_user_gets_grants_while_the_credentials_stay(store: &dyn St
 pub(super) async fn a_user_without_a_password_is_given_one(store: &dyn Store) {
     let bare = User { password: None, ..user("bare") };
     store.add_user(&bare, vec![]).await.unwrap();
-    assert!(store.set_user_password(&tenant(), &bare.id, &seals(3), now(), vec![]).await.unwrap());
+    assert!(store.set_user_password(&tenant(), &bare.id, &seals(3), None, now(), vec![]).await.unwrap());
     assert_eq!(store.user(&tenant(), &bare.id).await.unwrap().unwrap().password, Some(seals(3)));
 }
 
@@ -187,7 +187,7 @@ pub(super) async fn what_is_gone_is_not_changed(store: &dyn Store) {
     let nobody = UserId::new("nobody");
     assert!(!store.set_user_enabled(&tenant(), &nobody, true, now(), told()).await.unwrap());
     assert!(!store.set_user_roles(&tenant(), &nobody, &texts(&["admin"]), told()).await.unwrap());
-    assert!(!store.set_user_password(&tenant(), &nobody, &seals(1), now(), told()).await.unwrap());
+    assert!(!store.set_user_password(&tenant(), &nobody, &seals(1), None, now(), told()).await.unwrap());
     assert!(!store.remove_user(&tenant(), &nobody, told()).await.unwrap());
     assert_eq!(store.user_by_name(&tenant(), "nobody").await.unwrap(), None);
     assert_eq!(store.generation().await.unwrap(), 0);

@@ -67,7 +67,9 @@ impl Round {
                 }
             }
             End::UserDisabled => assert!(store.set_user_enabled(&tenant, &self.ann.id, false, at, vec![]).await?),
-            End::Password => assert!(store.set_user_password(&tenant, &self.ann.id, &seals(3), at, vec![]).await?),
+            End::Password => {
+                assert!(store.set_user_password(&tenant, &self.ann.id, &seals(3), None, at, vec![]).await?)
+            }
             End::ClientDisabled => assert!(store.set_client_enabled(&tenant, &self.app.id, false, at, vec![]).await?),
         }
         self.is_ended.store(true, Ordering::SeqCst);

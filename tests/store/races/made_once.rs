@@ -3,13 +3,12 @@
 use signet_core::audit::Event;
 use signet_core::keys::login::{LOGIN_LEASE, Presenting};
 use signet_core::keys::{HsmName, LoginRecord, TokenIdentity, TokenInfo};
-use signet_core::mfa::lockout::Counter;
 use signet_store::{
     AssignOutcome, Client, Clients as _, Factors as _, Grants as _, LoginChange, Logins as _, Revocations as _,
-    Stock as _, StockId, StockToken, StoredLogins, Throttles as _, User, UserId, Users as _,
+    Stock as _, StockId, StockToken, StoredLogins, User, UserId, Users as _,
 };
 
-use super::{Nodes, RACERS, bytes, number, one_won};
+use super::{Nodes, RACERS, number, one_won};
 use crate::support::store::{client, draft, now, seals, tenant, totp_factor, user};
 
 pub(super) async fn a_stock_token_becomes_one_users(nodes: &Nodes) {
@@ -80,17 +79,6 @@ pub(super) async fn one_revocation_of_a_jti(nodes: &Nodes) {
     }
     assert_eq!(nodes.told().await, (0, nodes.rounds * RACERS));
     assert_eq!(nodes.one.prune(now()).await.unwrap(), u64::try_from(nodes.rounds).unwrap());
-}
-
-pub(super) async fn no_more_tries_than_the_most(nodes: &Nodes) {
-    for round in 0..nodes.rounds {
-        let most = [1, 10][round % 2];
-        let denied = nodes.race(|store, _| async move {
-            let counter = Counter { name: bytes(round), word: "digits", user: None };
-            store.count_try(&tenant(), &counter, now(), most, 600).await
-        });
-        assert_eq!(denied.await.iter().filter(|until| until.is_none()).count(), most as usize, "round {round}");
-    }
 }
 
 /// A hundred nodes that never logged in, started at the same moment.

@@ -78,7 +78,7 @@ on_every_engine!(
     made_once::one_user_of_a_name,
     made_once::one_client_of_a_name,
     made_once::one_revocation_of_a_jti,
-    made_once::no_more_tries_than_the_most,
+    spent::a_right_code_among_guesses_wins_as_one_of_the_first_alone,
     made_once::one_login_at_an_hsm_token,
     order::the_same_proofs_in_opposite_order,
     order::one_nonce_by_two_cards_in_opposite_order,

@@ -1,5 +1,6 @@
 //! The same things by two nodes in opposite order: each once, and neither node waits for the other while it holds something.
 
+use signet_core::mfa::Spending;
 use std::sync::Arc;
 
 use signet_core::secret::SecretHash;
@@ -11,7 +12,7 @@ use signet_store_sql::SqlStore;
 
 use super::spent::{enrolled, piv};
 use super::{Nodes, bytes, number, told};
-use crate::support::store::{after, client, grant, now, tenant, totp_factor, user, yubico_factor};
+use crate::support::store::{after, client, grant, now, spends, tenant, totp_factor, user, yubico_factor};
 
 /// How many things of each kind.
 const EACH: usize = 10;
@@ -62,9 +63,9 @@ async fn proof(store: &SqlStore, round: usize, job: usize) -> Result<bool, Store
     let (person, tenant, value) = (job % EACH, tenant(), number(round) + 1);
     let id = |kind: &str| FactorId::new(format!("{kind}{person}"));
     match job / EACH {
-        0 => store.spend_totp_step(&tenant, &id("t"), value, 0, now(), told()).await,
-        1 => store.spend_yubico_counter(&tenant, &id("y"), value, now(), told()).await,
-        2 => store.spend_piv_nonce(&tenant, &id("p"), &bytes(round * EACH + person), now(), told()).await,
+        0 => store.spend_proof(&spends(&id("t"), Spending::TotpStep { step: value, drift: 0 }), told()).await,
+        1 => store.spend_proof(&spends(&id("y"), Spending::YubicoCounter(value)), told()).await,
+        2 => store.spend_proof(&spends(&id("p"), Spending::PivNonce(bytes(round * EACH + person))), told()).await,
         3 => store.spend_challenge(&tenant, &SecretHash::of(&format!("{round} {person}")), after(300)).await,
         _ => {
             let (spent, next) = (format!("r{person}-{round}"), format!("r{person}-{value}"));
@@ -88,7 +89,7 @@ pub(super) async fn one_nonce_by_two_cards_in_opposite_order(nodes: &Nodes) {
             // Each node has cards of its own.
             let card = if store.node().as_str() == "one" { nonce } else { EACH + nonce };
             let (id, nonce) = (FactorId::new(format!("p{card}")), bytes(round * EACH + nonce));
-            store.spend_piv_nonce(&tenant(), &id, &nonce, now(), told()).await
+            store.spend_proof(&spends(&id, Spending::PivNonce(nonce)), told()).await
         })
         .await;
     }

@@ -2,15 +2,16 @@
 
 use signet_core::audit::Event;
 use signet_core::keys::{HsmName, OtpHash};
-use signet_core::mfa::{HotpState, PivState, RecoveryState, WebAuthnState};
+use signet_core::mfa::lockout::Failure;
+use signet_core::mfa::{HotpState, PivState, RecoveryState, Spending, WebAuthnState};
 use signet_core::secret::SecretHash;
 use signet_store::{
-    AssertionSpending, Ceremonies as _, Factor, FactorDetail, FactorId, Factors as _, Grants as _, OtpSpending,
-    OtpValidation as _, RecoveryCodes as _, RotateOutcome, ShownOtp, Users as _,
+    AuditOnOutcome, Ceremonies as _, Factor, FactorDetail, FactorId, Factors as _, Grants as _, Judged, OtpSpending,
+    OtpValidation as _, RecoveryCodes as _, RotateOutcome, Settled, Settling, ShownOtp, Tries as _, UserId, Users as _,
 };
 
 use super::{Nodes, RACERS, bytes, number, one_won, told};
-use crate::support::store::{after, draft, granted, now, tenant, totp_factor, user, yubico_factor};
+use crate::support::store::{after, draft, granted, now, settling, spends, tenant, totp_factor, user, yubico_factor};
 
 /// Alice with this factor.
 pub(super) async fn enrolled(nodes: &Nodes, factor: &Factor) -> FactorId {
@@ -34,7 +35,9 @@ pub(super) async fn one_use_of_a_totp_step(nodes: &Nodes) {
     for round in 0..nodes.rounds {
         let won = nodes.race(|store, _| {
             let id = id.clone();
-            async move { store.spend_totp_step(&tenant(), &id, number(round), 0, now(), told()).await }
+            async move {
+                store.spend_proof(&spends(&id, Spending::TotpStep { step: number(round), drift: 0 }), told()).await
+            }
         });
         one_won(&won.await, round);
     }
@@ -46,7 +49,7 @@ pub(super) async fn one_use_of_a_yubico_counter(nodes: &Nodes) {
     for round in 0..nodes.rounds {
         let won = nodes.race(|store, _| {
             let id = id.clone();
-            async move { store.spend_yubico_counter(&tenant(), &id, number(round), now(), told()).await }
+            async move { store.spend_proof(&spends(&id, Spending::YubicoCounter(number(round))), told()).await }
         });
         one_won(&won.await, round);
     }
@@ -59,7 +62,7 @@ pub(super) async fn one_use_of_a_hotp_counter(nodes: &Nodes) {
     for round in 0..nodes.rounds {
         let won = nodes.race(|store, _| {
             let id = id.clone();
-            async move { store.raise_counter(&tenant(), &id, number(round) + 1, now(), told()).await }
+            async move { store.spend_proof(&spends(&id, Spending::Counter(number(round) + 1)), told()).await }
         });
         one_won(&won.await, round);
     }
@@ -74,7 +77,7 @@ pub(super) async fn one_use_of_a_recovery_code(nodes: &Nodes) {
     assert!(nodes.one.add_recovery(None, &factor, &codes, vec![]).await.unwrap());
     for (round, code) in codes.into_iter().enumerate() {
         let won = nodes.race(|store, _| async move {
-            store.spend_recovery_code(&tenant(), &FactorId::new("r"), &code, now(), told()).await
+            store.spend_proof(&spends(&FactorId::new("r"), Spending::RecoveryCode(code)), told()).await
         });
         one_won(&won.await, round);
     }
@@ -87,7 +90,7 @@ pub(super) async fn one_use_of_a_piv_nonce(nodes: &Nodes) {
     for round in 0..nodes.rounds {
         let won = nodes.race(|store, _| {
             let id = id.clone();
-            async move { store.spend_piv_nonce(&tenant(), &id, &bytes(round), now(), told()).await }
+            async move { store.spend_proof(&spends(&id, Spending::PivNonce(bytes(round))), told()).await }
         });
         one_won(&won.await, round);
     }
@@ -123,15 +126,36 @@ pub(super) async fn one_use_of_an_assertion(nodes: &Nodes) {
             let challenge = if has_counter { format!("{round} {racer}") } else { format!("{round}") };
             let counter = if has_counter { number(round) + 1 } else { 0 };
             async move {
-                let (challenge, at) = (SecretHash::of(&challenge), after(1));
-                let (tenant, challenge_until) = (tenant(), after(300));
-                let spending = AssertionSpending { tenant, factor, challenge, challenge_until, counter, at };
-                store.spend_assertion(&spending, told()).await
+                let (challenge, until) = (SecretHash::of(&challenge), after(300));
+                store.spend_proof(&spends(&factor, Spending::Assertion { challenge, until, counter }), told()).await
             }
         });
         one_won(&won.await, round);
     }
     nodes.told_one_a_round().await;
+}
+
+/// A hundred guesses at once, the right one among them: it succeeds only while fewer than the most stand there, on whatever node.
+pub(super) async fn a_right_code_among_guesses_wins_as_one_of_the_first_alone(nodes: &Nodes) {
+    let id = enrolled(nodes, &totp_factor("f", &user("alice"))).await;
+    let alice = UserId::new("user-alice");
+    for round in 0..nodes.rounds {
+        let (place, at) = (round % RACERS, after(3600 * u64::try_from(round).unwrap()));
+        let settled = nodes.race(|store, racer| {
+            let spending = spends(&id, Spending::TotpStep { step: number(round), drift: 0 });
+            let right = Judged::Right { spending, is_digits: true };
+            let judged = if racer == place { right } else { Judged::Wrong(Failure::Code) };
+            let settling = Settling { judged, at, ..settling(Failure::Code) };
+            async move { store.settle(&settling, AuditOnOutcome::default()).await }
+        });
+        let settled = settled.await;
+        let stands = nodes.two.tries(&tenant(), &alice).await.unwrap();
+        assert_eq!(stands.unanswered(), 3, "round {round}: so many were counted, and the rest for nothing");
+        assert!(matches!(settled[place], Settled::Spent | Settled::Locked), "round {round}: {:?}", settled[place]);
+        let mut answered = stands.clone();
+        answered.answer();
+        assert!(nodes.one.change_tries(&tenant(), &alice, &stands, &answered, vec![]).await.unwrap());
+    }
 }
 
 pub(super) async fn one_use_of_a_validated_otp(nodes: &Nodes) {

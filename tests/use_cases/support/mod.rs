@@ -208,6 +208,11 @@ impl InProcess {
         self.clock.set(to);
     }
 
+    /// Has what is kept for later written to the audit log, and how often it was repeated.
+    pub(crate) async fn tell_refusals(&self) {
+        self.signet.audit.append_repetitions(true).await.unwrap();
+    }
+
     /// The audit log so far.
     pub(crate) async fn audit(&self) -> Vec<Value> {
         audit_of(&self.store).await
@@ -215,6 +220,7 @@ impl InProcess {
 
     /// The reasons in the audit records of this event, in order; `-` for one without.
     pub(crate) async fn reasons(&self, event: &str) -> Vec<String> {
+        self.signet.audit.append_repetitions(false).await.unwrap();
         reasons_of(&self.audit().await, event)
     }
 

@@ -171,6 +171,8 @@ words! {
         SecretReplaced = "secret_replaced",
         /// Tries that were counted are forgotten.
         TriesForgotten = "tries_forgotten",
+        /// The person has seen what was tried in vain, and says that it was they.
+        TriesAnswered = "tries_answered",
         /// A factor was approved by a second operator, or was to be.
         Approved = "approved",
         /// A token that was out of step was found again.
@@ -287,6 +289,9 @@ pub struct AuditEvent {
     /// What the counter of a token that counts stands at from then on: nothing before it is accepted again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counter: Option<i64>,
+    /// For how many refusals this record stands, where that is not one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
     /// What else matters, in words without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -316,6 +321,7 @@ impl AuditEvent {
             after: None,
             roles: None,
             counter: None,
+            times: None,
             detail: None,
         }
     }

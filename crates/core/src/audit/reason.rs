@@ -15,6 +15,8 @@ words! {
         DisabledUser = "disabled_user",
         /// The password is wrong.
         WrongPassword = "wrong_password",
+        /// Neither the password nor what was shown beside it is right.
+        WrongHalves = "wrong_halves",
         /// No factor of the user's can be shown now.
         NoFactor = "no_factor",
         /// The code is no factor's.
@@ -23,7 +25,7 @@ words! {
         ReplayedCode = "replayed_code",
         /// The code is right, and the one directly after it is wanted as well.
         NextCodeWanted = "next_code_wanted",
-        /// The account has no tries left.
+        /// Earlier failures lock the factor for a while.
         TooManyTries = "too_many_tries",
         /// A Yubico OTP does not decrypt to a block with its checksum.
         WrongBlock = "wrong_block",

@@ -149,6 +149,7 @@ impl Since {
             Change::Added
             | Change::Renamed
             | Change::TriesForgotten
+            | Change::TriesAnswered
             | Change::Resynchronised
             | Change::CounterRaised => {}
         }

@@ -6,7 +6,7 @@
 //! How long a sign-in takes depends on what was typed alone, never on whom it names. What was typed decides the kind
 //! of work ([`OtpText::classify`]); [`rounds`] fills up with decoys what the user has too few of.
 
-use super::lockout::Target;
+use super::lockout::Chance;
 use super::piv;
 use super::recovery::RecoveryCode;
 use super::totp::{self, Code};
@@ -45,15 +45,20 @@ impl OtpText {
         YubicoOtp::parse(text).map_or_else(recovery, Self::Yubico)
     }
 
-    /// What it guesses at: tries are counted for each (see [`lockout`](super::lockout)).
-    pub fn target(&self) -> Target<'_> {
-        match self {
-            Self::Digits(_) => Target::Digits,
-            Self::Yubico(otp) => Target::Key(otp.public_id()),
-            Self::Recovery(_) => Target::Recovery,
-            Self::Piv(shown) => Target::Key(shown.key_id().as_str()),
-            Self::Neither => Target::Nothing,
-        }
+    /// Whether it could have been guessed: digits, and whatever is no proof at all. What can't be is never counted as wrong (see
+    /// [`lockout`](super::lockout)).
+    pub const fn is_guessable(&self) -> bool {
+        matches!(self, Self::Digits(_) | Self::Neither)
+    }
+
+    /// How likely it was to be right, had it been made up: of so many codes of these factors it could have been one.
+    pub fn chance<'f>(&self, factors: impl IntoIterator<Item = &'f FactorDetail>, now: Timestamp) -> Chance {
+        let Self::Digits(code) = self else { return Chance::default() };
+        let accepted = |detail: &'f FactorDetail| {
+            let codes = detail.digit_codes().filter(|_| detail.may_have_shown(self))?;
+            Some(codes.candidates(now).len())
+        };
+        Chance::of(factors.into_iter().filter_map(accepted).sum(), code.digits())
     }
 }
 
@@ -183,10 +188,16 @@ mod tests {
 
     #[test]
     fn what_was_typed_decides_the_kind_of_work() {
-        let words = ["123456", "12345678", OTP, RECOVERY, "1234567", "", "１２３４５６"]
-            .map(|text| OtpText::classify(text).target().word());
+        let word = |text| match OtpText::classify(text) {
+            OtpText::Digits(_) => "digits",
+            OtpText::Yubico(_) => "key",
+            OtpText::Recovery(_) => "recovery",
+            OtpText::Piv(_) | OtpText::Neither => "none",
+        };
+        let words = ["123456", "12345678", OTP, RECOVERY, "1234567", "", "１２３４５６"].map(word);
         assert_eq!(words, ["digits", "digits", "key", "recovery", "none", "none", "none"]);
-        assert_eq!(OtpText::classify(OTP).target(), Target::Key("dteffuje"));
+        assert!(["123456", ""].iter().all(|text| OtpText::classify(text).is_guessable()));
+        assert!([OTP, RECOVERY].iter().all(|text| !OtpText::classify(text).is_guessable()));
     }
 
     #[test]
@@ -215,6 +226,16 @@ mod tests {
         assert_eq!(rounds(&OtpText::classify(OTP), &factors), [Some(0)]);
         assert_eq!(rounds(&OtpText::classify(OTP), &[yubico("cccccccc")]), [None]);
         assert_eq!(rounds(&OtpText::classify(RECOVERY), &factors), [None, None]);
+    }
+
+    #[test]
+    fn a_made_up_code_is_as_likely_as_the_codes_that_it_could_be() {
+        let (factors, now) =
+            ([totp(8), hotp(), yubico("dteffuje"), hotp()], Timestamp::from_unix_seconds(1_800_000_000));
+        assert_eq!(OtpText::classify("123456").chance(&factors, now), Chance::of(20, 6));
+        assert_eq!(OtpText::classify("12345678").chance(&factors, now), Chance::of(3, 8));
+        assert_eq!(OtpText::classify(OTP).chance(&factors, now), Chance::default());
+        assert_eq!(OtpText::classify("123456").chance(&[], now), Chance::default());
     }
 
     #[test]
@@ -247,7 +268,7 @@ mod tests {
         #[test]
         fn no_text_panics(text: String) {
             let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && matches!(text.len(), 6 | 8);
-            proptest::prop_assert_eq!(OtpText::classify(&text).target() == Target::Digits, digits);
+            proptest::prop_assert_eq!(matches!(OtpText::classify(&text), OtpText::Digits(_)), digits);
         }
     }
 }

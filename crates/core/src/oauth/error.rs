@@ -38,12 +38,6 @@ pub enum OAuthError {
     /// the End-User." (OpenID Connect Core Error Code `unmet_authentication_requirements` 1.0, RFC 9470 §5)
     #[error("unmet_authentication_requirements")]
     UnmetAuthenticationRequirements,
-    /// Too many tries at one account: no further one is judged before the pause is over.
-    #[error("too many tries")]
-    TooManyTries {
-        /// How long the caller should wait.
-        retry_after: Duration,
-    },
     /// "The authorization server is currently unable to handle the request due to a temporary overloading or
     /// maintenance of the server." (RFC 6749 §4.1.2.1): the HSM, the store or the audit log can't be used now.
     #[error("temporarily_unavailable")]
@@ -70,7 +64,6 @@ impl OAuthError {
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
-            Self::TooManyTries { .. } => "too_many_tries",
             Self::TemporarilyUnavailable { .. } => "temporarily_unavailable",
         }
     }
@@ -80,7 +73,10 @@ impl OAuthError {
         match self {
             Self::InvalidRequest(what) => what,
             Self::InvalidClient => "client authentication failed",
-            Self::InvalidGrant => "the credentials or the token are not accepted",
+            Self::InvalidGrant => {
+                "the credentials or the token are not accepted; after too many wrong tries a right one is not accepted for an hour \
+                 either: wait, use another kind of factor, or ask an operator"
+            }
             Self::UnauthorizedClient => "this client may not use this grant type",
             Self::UnsupportedGrantType => "grant_type must be password, client_credentials or refresh_token",
             Self::InvalidScope => {
@@ -90,7 +86,6 @@ impl OAuthError {
             Self::UnmetAuthenticationRequirements => {
                 "this sign-in does not prove what the request or the policy asks for: sign in with a stronger factor"
             }
-            Self::TooManyTries { .. } => "too many tries; wait as long as Retry-After says",
             Self::TemporarilyUnavailable { .. } => "the service can't issue tokens at the moment; try again",
         }
     }

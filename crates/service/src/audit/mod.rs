@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use self::throttle::AuditThrottle;
 use crate::directory::{RingKey, Snapshot};
 use crate::{ChangeError, Ports};
-use signet_core::audit::AuditEvent;
+use signet_core::audit::{AuditEvent, Reason};
 use signet_core::keys::HsmHealth;
 use signet_store::{AuditLog, Generations, StoreError};
 
@@ -46,9 +46,17 @@ impl AuditTrail {
         self.audit_log.append(events).await
     }
 
-    /// Keeps a refusal to be written later, the first of its kind too: see [`AuditThrottle::keep`].
-    pub(crate) fn keep_for_later(&self, kind: &str, draft: &AuditEvent) {
-        self.throttle.keep(kind, draft, Instant::now());
+    /// Keeps a refused sign-in to be written later, the first of its kind too: see [`AuditThrottle::keep`]. `place` is where its name is
+    /// settled if nobody is called so.
+    pub(crate) fn keep_for_later(&self, draft: &AuditEvent, place: u16) {
+        let (user, reason) = (draft.user.as_deref().unwrap_or_default(), draft.reason.map_or("", Reason::name));
+        let place = draft.user.is_none().then_some(place);
+        self.throttle.keep(&format!("sign-in {user} {reason}"), draft, place, Instant::now());
+    }
+
+    /// So many nodes write to the audit log: the records of what anybody can provoke are shared out among them.
+    pub fn share_among(&self, nodes: usize) {
+        self.throttle.share_among(nodes);
     }
 
     /// Writes a refusal that anybody can provoke, or counts it where one of its kind was written lately.

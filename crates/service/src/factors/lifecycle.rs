@@ -2,7 +2,7 @@
 
 use crate::factors::enrolment::facts;
 use crate::four_eyes::{Approval, PERSONS_APPROVE};
-use crate::{Accounts, ChangeError, FourEyes, OperatorRights, TRIES, check_name, factor_changed};
+use crate::{Accounts, ChangeError, FourEyes, OperatorRights, TRIES, Tries, check_name, factor_changed};
 use signet_core::audit::{AuditEvent, Change, Facts, Outcome, Reason, RequestContext};
 use signet_store::{AuditOnOutcome, Factor, FactorEdit, FactorId, FactorState, ListedFactor};
 
@@ -10,7 +10,7 @@ module! {
     /// What operators do with factors that are there.
     pub struct FactorLifecycle {
         takes clock, settings, audit, factor_life, factors;
-        calls accounts: Accounts, four_eyes: FourEyes, rights: OperatorRights;
+        calls accounts: Accounts, four_eyes: FourEyes, rights: OperatorRights, tries: Tries;
     }
 }
 
@@ -129,7 +129,11 @@ impl FactorLifecycle {
         let factor = self.touched(id, context).await?;
         let told = factor_changed(&factor, Change::Removed, context);
         let removed = self.factors.remove_factor(&factor.tenant, id, self.clock.now(), vec![told]).await?;
-        if removed { Ok(()) } else { Err(missing(id)) }
+        if !removed {
+            return Err(missing(id));
+        }
+        self.tries.factor_removed(&factor.user, id).await;
+        Ok(())
     }
 }
 

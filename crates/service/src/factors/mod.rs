@@ -52,14 +52,14 @@ impl Factors {
         signed_state: &Arc<SignedState>,
     ) -> Self {
         let enrolment = FactorMaker::new(base, accounts, four_eyes, rights);
-        let lifecycle = FactorLifecycle::new(base, accounts, four_eyes, rights);
+        let lifecycle = FactorLifecycle::new(base, accounts, four_eyes, rights, &sign_in.tries);
         let recovery = Recovery::new(base, accounts, &enrolment, &lifecycle);
         let (matcher, proofs) = (&sign_in.matcher, &sign_in.proofs);
         let stock = TokenStock::new(base, accounts, &sign_in.decoys, matcher, &enrolment, &sign_in.tries);
-        let own = OwnFactors::new(base, matcher, &enrolment, &lifecycle, proofs, signed_state);
+        let own = OwnFactors::new(base, matcher, &enrolment, &lifecycle, proofs, signed_state, &sign_in.tries);
         Self {
             stock_import: StockImport::new(base),
-            resync: Resynchronisation::new(base, rights, &sign_in.tries),
+            resync: Resynchronisation::new(base, rights),
             own_tokens: OwnTokens::new(base, &own, &recovery, &stock),
             own_keys: OwnKeys::new(base, &enrolment, &own, &sign_in.security_keys, signed_state),
             enrolment,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::sessions::proved;
 use crate::sign_in::matcher::CodeMatcher;
 use crate::{
-    ChangeError, FactorLifecycle, FactorMaker, FactorProofs, LiveSession, NewFactor, SignedState, Unavailable,
+    ChangeError, FactorLifecycle, FactorMaker, FactorProofs, LiveSession, NewFactor, SignedState, Tries, Unavailable,
     check_name, factor_added, factor_changed, row_of_factor,
 };
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason, RequestContext};
@@ -106,7 +106,7 @@ module! {
     pub struct OwnFactors {
         takes clock, ids, random, settings, vault, factor_life, factors, audit;
         calls matcher: CodeMatcher, maker: FactorMaker, lifecycle: FactorLifecycle, proofs: FactorProofs,
-            signed_state: SignedState;
+            signed_state: SignedState, tries: Tries;
     }
 }
 
@@ -209,7 +209,11 @@ impl OwnFactors {
         }
         let told = factor_changed(&factor, Change::Removed, context);
         let removed = self.factor_life.remove_own_factor(&live.session, id, self.clock.now(), vec![told]).await;
-        if removed? { Ok(()) } else { Err(SelfServiceError::SessionOver) }
+        if !removed? {
+            return Err(SelfServiceError::SessionOver);
+        }
+        self.tries.factor_removed(&live.user.id, id).await;
+        Ok(())
     }
 
     /// One of the person's factors.
@@ -219,21 +223,30 @@ impl OwnFactors {
         factor.filter(|factor| factor.user == live.user.id).ok_or(SelfServiceError::Missing)
     }
 
-    /// A change without a proof that is fresh, and as strong as the strongest factor's, is refused and written to the audit
-    /// log.
+    /// Whether the person's proof is fresh, and as strong as the strongest factor's: what a change will ask for.
+    /// Errors: [`SelfServiceError::StepUpNeeded`], [`SelfServiceError::StrongerNeeded`].
+    pub async fn may_change(&self, live: &LiveSession) -> Result<(), SelfServiceError> {
+        if !live.is_fresh(self.clock.now()) {
+            return Err(SelfServiceError::StepUpNeeded);
+        }
+        let usable = self.proofs.usable_factors(&live.user.id).await?;
+        let is_strong = may_change_factors(proved(&live.session), usable.iter().map(|factor| &factor.detail));
+        if is_strong { Ok(()) } else { Err(SelfServiceError::StrongerNeeded) }
+    }
+
+    /// A change without such a proof is refused and written to the audit log.
     pub(crate) async fn must_be_fresh(
         &self,
         live: &LiveSession,
         context: &RequestContext,
     ) -> Result<(), SelfServiceError> {
-        let (reason, refusal) = if live.is_fresh(self.clock.now()) {
-            let usable = self.proofs.usable_factors(&live.user.id).await?;
-            if may_change_factors(proved(&live.session), usable.iter().map(|factor| &factor.detail)) {
-                return Ok(());
-            }
-            (Reason::StrongerStepUpNeeded, SelfServiceError::StrongerNeeded)
-        } else {
-            (Reason::StepUpNeeded, SelfServiceError::StepUpNeeded)
+        let refusal = match self.may_change(live).await {
+            Err(refusal @ (SelfServiceError::StepUpNeeded | SelfServiceError::StrongerNeeded)) => refusal,
+            other => return other,
+        };
+        let reason = match refusal {
+            SelfServiceError::StrongerNeeded => Reason::StrongerStepUpNeeded,
+            _ => Reason::StepUpNeeded,
         };
         let told = AuditEvent::new(Event::FactorChanged, Outcome::Refused, live.user.tenant.as_str(), context)
             .user(live.user.id.as_str())

@@ -1,13 +1,12 @@
 //! A token that is out of step is found again by two codes in a row (RFC 4226 §7.4, RFC 6238 §6).
 
-use crate::{ChangeError, OperatorRights, Tries, factor_changed, row_of_factor};
+use crate::{ChangeError, OperatorRights, factor_changed, row_of_factor};
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason, RequestContext};
 use signet_core::mfa::Spending;
-use signet_core::mfa::lockout::Target;
 use signet_core::mfa::policy::DigitCodes;
 use signet_core::mfa::totp::{Code, counter_message};
 use signet_core::secret::SecretText;
-use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState};
+use signet_store::{AuditOnOutcome, Factor, FactorId, FactorState, ProofSpending};
 
 /// HMACs that the HSM is asked for at once.
 const AT_ONCE: usize = 100;
@@ -16,13 +15,13 @@ module! {
     /// Finds tokens again that are out of step.
     pub struct Resynchronisation {
         takes clock, settings, vault, audit, factors, users;
-        calls rights: OperatorRights, tries: Tries;
+        calls rights: OperatorRights;
     }
 }
 
 impl Resynchronisation {
-    /// Finds a TOTP or HOTP token again by two codes in a row, both of which are spent by it. A failure is a try at the
-    /// account, as at sign-in.
+    /// Finds a TOTP or HOTP token again by two codes in a row, both of which are spent by it. Nobody guesses two codes in a row: a
+    /// failure locks nothing.
     pub async fn resync_factor(
         &self,
         id: &FactorId,
@@ -41,9 +40,7 @@ impl Resynchronisation {
         let (Some(first), Some(second)) = (first, second) else {
             return Err(ChangeError::Input(format!("this token's codes have {digits} digits: two of them are needed")));
         };
-        let counted = self.tries.count_change_try(&user, Target::Digits).await?;
-        let resynced = self.find_pair(&factor, token, [&first, &second], context).await;
-        self.tries.settle_change_try(&user, &counted, resynced).await
+        self.find_pair(&factor, token, [&first, &second], context).await
     }
 
     async fn find_pair(
@@ -60,7 +57,6 @@ impl Resynchronisation {
             let messages = some.iter().copied().map(counter_message).collect();
             hmacs.extend(self.vault.otp_hmac(&row_of_factor(factor), &factor.secret, token.hash(), messages).await?);
         }
-        let (tenant, id) = (&factor.tenant, &factor.id);
         let won = match token.match_pair(codes, now, &candidates, &hmacs) {
             Err(fault) => {
                 self.audit.append(self.resync_told(factor, Some(fault), context).rejected).await?;
@@ -68,21 +64,13 @@ impl Resynchronisation {
             }
             Ok(pair) => {
                 let mut told = self.resync_told(factor, None, context);
-                match pair.by() {
-                    Spending::TotpStep { step, drift } => {
-                        self.factors.spend_totp_step(tenant, id, *step, *drift, now, told).await?
-                    }
-                    by => {
-                        let Some(counter) = by.counter() else { return Err(not_accepted()) };
-                        told.applied.iter_mut().for_each(|done| done.counter = Some(counter));
-                        if factor.state.wants_two() {
-                            let sure = FactorState::Enabled;
-                            self.factors.spend_unsure_counter(factor, counter, &sure, now, told).await?
-                        } else {
-                            self.factors.raise_counter(tenant, id, counter, now, told).await?
-                        }
-                    }
+                let spending = ProofSpending::of(factor, pair.by(), now);
+                let spending =
+                    if factor.state.wants_two() { spending.moving(factor, FactorState::Enabled) } else { spending };
+                if !matches!(pair.by(), Spending::TotpStep { .. }) {
+                    told.applied.iter_mut().for_each(|done| done.counter = pair.by().counter());
                 }
+                self.factors.spend_proof(&spending, told).await?
             }
         };
         if won { Ok(()) } else { Err(not_accepted()) }

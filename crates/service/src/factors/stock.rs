@@ -50,7 +50,7 @@ impl TokenStock {
 
     /// Gives a token of the stock to the user who holds it: by its serial number and a code that it shows, which is spent
     /// by it. A YubiKey is found without a serial number, by the public id that it types. An unknown serial number, a wrong
-    /// code and a token that is another's are one answer; each is a try at the account.
+    /// code and a token that is another's are one answer; ten that fail in an hour are all that is judged.
     pub async fn self_assign(
         &self,
         user: &User,
@@ -74,9 +74,10 @@ impl TokenStock {
         context: &RequestContext,
     ) -> Result<Factor, ChangeError> {
         let shown = OtpText::classify(code.expose().trim());
-        let counted = self.tries.count_change_try(user, shown.target()).await?;
+        self.tries.claim(user).await?;
         let assigned = self.prove_and_assign((user, session), serial, &shown, label, context).await;
-        self.tries.settle_change_try(user, &counted, assigned).await
+        self.tries.settle_claim(user, &assigned).await;
+        assigned
     }
 
     async fn prove_and_assign(

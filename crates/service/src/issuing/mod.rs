@@ -128,7 +128,7 @@ impl Issuing {
         let audiences = known.authenticated.audiences(&request.resources)?;
         scope::decide(request.scopes.as_ref(), &client.scopes)?;
         let (authentication, user) =
-            self.sign_in.authenticate(&request.credentials, Surface::Client(known.id()), context).await?;
+            self.sign_in.authenticate(&request.credentials, Surface::Client(known.id().clone()), context).await?;
         let proved = Proved { acr: authentication.acr(), factors: authentication.factors() };
         if !self.suffices(request, client, proved) {
             self.tell_refused(&user, known, Reason::SignInTooWeak, context).await?;

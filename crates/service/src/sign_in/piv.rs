@@ -38,7 +38,7 @@ impl PivCards {
     }
 
     /// What a person showed as the second factor.
-    pub(crate) fn shown(&self, credentials: &Credentials, surface: Surface<'_>) -> OtpText {
+    pub(crate) fn shown(&self, credentials: &Credentials, surface: &Surface) -> OtpText {
         let shown = match &credentials.second {
             SecondFactor::Code(code) => return OtpText::classify(code.expose()),
             SecondFactor::Card(shown) => shown,

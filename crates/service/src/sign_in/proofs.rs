@@ -3,12 +3,12 @@
 use crate::Unavailable;
 use signet_core::audit::{AuditEvent, Change, Event, Outcome, Reason};
 use signet_core::mfa::{FactorProof, Spendable, Spending, UsedFactor};
-use signet_store::{AssertionSpending, AuditOnOutcome, Factor, FactorState, UserId};
+use signet_store::{AuditOnOutcome, Factor, FactorState, ProofSpending, UserId};
 
 module! {
     /// Says which factors may prove something now, and spends what did.
     pub struct FactorProofs {
-        takes clock, settings, candidates, ceremonies, factors, recovery_codes;
+        takes clock, settings, candidates, factors, recovery_codes;
     }
 }
 
@@ -38,74 +38,43 @@ impl FactorProofs {
         beside: &[UsedFactor],
         told: AuditEvent,
     ) -> Result<Option<FactorProof>, Unavailable> {
-        let counter = code.by().counter().filter(|_| factor.state.wants_two());
+        let spending = self.spending(&code, factor, beside, &told).await?;
+        let told = AuditOnOutcome { applied: spending.done, rejected: vec![told.because(Reason::ReplayedCode)] };
+        let won = self.factors.spend_proof(&spending.of, told).await?;
+        Ok(code.spent(&factor.user, &factor.id, won && spending.proves))
+    }
+
+    /// The write that spends a code that matched, and what is recorded of it. `told` is the record of the sign-in's refusal.
+    pub(crate) async fn spending(
+        &self,
+        code: &Spendable,
+        factor: &Factor,
+        beside: &[UsedFactor],
+        told: &AuditEvent,
+    ) -> Result<Spends, Unavailable> {
+        let (now, by) = (self.clock.now(), code.by());
+        let of = ProofSpending::of(factor, by, now);
+        let counter = by.counter().filter(|_| factor.state.wants_two());
         if let Some(counter) = counter
             && !(factor.state == FactorState::WantsNext && factor.detail.is_next(counter))
         {
-            self.note_first(counter, factor, told).await?;
-            return Ok(None);
+            let done = vec![raised(counter, factor, told)];
+            return Ok(Spends { of: of.moving(factor, FactorState::WantsNext), done, proves: false });
         }
         let mut done = told.clone();
         done.outcome = Outcome::Done;
         done.factors = beside.to_vec();
         done.factors.push(UsedFactor::Factor(factor.reference()));
-        done.counter = match code.by() {
+        done.counter = match by {
             Spending::TotpStep { .. } => None,
             by => by.counter(),
         };
-        let told = AuditOnOutcome { applied: vec![done], rejected: vec![told.because(Reason::ReplayedCode)] };
-        let won = match counter {
-            Some(counter) => {
-                let (sure, now) = (FactorState::Enabled, self.clock.now());
-                self.factors.spend_unsure_counter(factor, counter, &sure, now, told).await?
-            }
-            None => self.write(code.by(), factor, told).await?,
-        };
-        Ok(code.spent(&factor.user, &factor.id, won))
-    }
-
-    /// The conditional write that spends a code. Returns whether this one did.
-    async fn write(&self, by: &Spending, factor: &Factor, mut told: AuditOnOutcome) -> Result<bool, Unavailable> {
-        let (tenant, id, now) = (&factor.tenant, &factor.id, self.clock.now());
-        let won = match by {
-            Spending::TotpStep { step, drift } => {
-                self.factors.spend_totp_step(tenant, id, *step, *drift, now, told).await
-            }
-            Spending::YubicoCounter(counter) => {
-                self.factors.spend_yubico_counter(tenant, id, *counter, now, told).await
-            }
-            Spending::Counter(counter) => self.factors.raise_counter(tenant, id, *counter, now, told).await,
-            Spending::PivNonce(nonce) => self.factors.spend_piv_nonce(tenant, id, nonce, now, told).await,
-            Spending::RecoveryCode(kept) => {
-                told.applied.push(self.recovery_used(factor, &told.applied).await?);
-                self.recovery_codes.spend_recovery_code(tenant, id, kept, now, told).await
-            }
-            Spending::Assertion { challenge, until, counter } => {
-                let spending = AssertionSpending {
-                    tenant: tenant.clone(),
-                    factor: id.clone(),
-                    challenge: *challenge,
-                    challenge_until: *until,
-                    counter: *counter,
-                    at: now,
-                };
-                self.ceremonies.spend_assertion(&spending, told).await
-            }
-        };
-        Ok(won?)
-    }
-
-    /// A right code of a token that nobody is sure of: it is spent, and proves nothing without the one directly after it.
-    async fn note_first(&self, counter: i64, factor: &Factor, told: AuditEvent) -> Result<(), Unavailable> {
-        let mut moved = told.clone();
-        (moved.event, moved.outcome, moved.change) = (Event::FactorChanged, Outcome::Done, Some(Change::CounterRaised));
-        (moved.user, moved.counter) = (Some(factor.user.to_string()), Some(counter));
-        moved.factors = vec![UsedFactor::Factor(factor.reference())];
-        let rejected = vec![told.clone().because(Reason::ReplayedCode)];
-        let told = AuditOnOutcome { applied: vec![told.because(Reason::NextCodeWanted), moved], rejected };
-        let (next, now) = (FactorState::WantsNext, self.clock.now());
-        self.factors.spend_unsure_counter(factor, counter, &next, now, told).await?;
-        Ok(())
+        let mut done = vec![done];
+        if matches!(by, Spending::RecoveryCode(_)) {
+            done.push(self.recovery_used(factor, &done).await?);
+        }
+        let of = if counter.is_some() { of.moving(factor, FactorState::Enabled) } else { of };
+        Ok(Spends { of, done, proves: true })
     }
 
     /// A record of its own for a recovery code: somebody signs in without the token.
@@ -116,4 +85,23 @@ impl FactorProofs {
         draft.event = Event::RecoveryCodeUsed;
         Ok(draft.detail(format!("{left} codes left")))
     }
+}
+
+/// How a code is spent.
+pub(crate) struct Spends {
+    /// The write.
+    pub(crate) of: ProofSpending,
+    /// What is recorded where it took place.
+    pub(crate) done: Vec<AuditEvent>,
+    /// Whether it proves anything: a right code of a token that nobody is sure of does not, without the one directly after it.
+    pub(crate) proves: bool,
+}
+
+/// The record of a counter that was raised, and proves nothing.
+fn raised(counter: i64, factor: &Factor, told: &AuditEvent) -> AuditEvent {
+    let mut moved = told.clone();
+    (moved.event, moved.outcome, moved.change) = (Event::FactorChanged, Outcome::Done, Some(Change::CounterRaised));
+    (moved.user, moved.counter) = (Some(factor.user.to_string()), Some(counter));
+    moved.factors = vec![UsedFactor::Factor(factor.reference())];
+    moved
 }

@@ -15,8 +15,9 @@ use sha2::{Digest as _, Sha256};
 use crate::{CodeVerdict, FactorProofs, SignedState, Unavailable};
 use signet_core::audit::Reason;
 use signet_core::mfa::webauthn::{PATIENCE, RelyingParty, ShownAssertion, Use};
-use signet_core::mfa::{WebAuthnState, lockout, webauthn};
+use signet_core::mfa::{WebAuthnState, webauthn};
 use signet_core::secret::SecretText;
+use signet_core::user_name::derived_from;
 use signet_jose::clock::Timestamp;
 use signet_store::{Factor, FactorDetail, UserId};
 
@@ -103,7 +104,7 @@ impl SecurityKeys {
         let user = user?.map_or_else(|| UserId::new("decoy"), |user| user.id);
         let factors = self.proofs.usable_factors_of_candidate(&user).await?;
         let keys: Vec<&str> = factors.iter().filter_map(key_of).map(|key| key.credential_id.as_str()).collect();
-        let seed = self.secret.derive_lasting("decoy keys", &lockout::account_message(tenant, name.expose())).await?;
+        let seed = self.secret.derive_lasting("decoy keys", &derived_from(tenant, name.expose())).await?;
         let begun = party.begin_assertion(Use::SecondFactor, &webauthn::listed_ids(&keys, &seed)).map_err(unmade)?;
         self.ceremony(SECOND_FACTOR, &bound_to(browser, name), begun).await
     }

@@ -46,6 +46,7 @@ pub(super) fn guarding(scope: Scope, table: &Table, row: &[Value]) -> Result<Sco
         "sessions" => scope.and_alone(Name::Session(&tenant()?, &SessionId::new(id("id")?))),
         "keys" => scope.and_alone(Name::KeyRing),
         "revocations" => scope.and_alone(Name::Once(&tenant()?, "jti", id("jti")?.as_bytes())),
+        "tries" => scope.and_alone(crate::tries::of_place(&tenant()?, id("place")?)),
         "settings" => scope.and_alone(crate::settings::of_tenant(&tenant()?)),
         "rules" => scope.and_alone(Name::Once(&TenantId::default_tenant(), "rule", id("name")?.as_bytes())),
         _ => return Err(StoreFailure::Corrupt("table")),

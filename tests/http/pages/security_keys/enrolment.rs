@@ -3,14 +3,17 @@
 use super::super::age_proofs;
 use super::{Browser, ORIGIN, SITE, Stage, person_with_key, shared};
 use crate::support::application::PASSWORD;
+use crate::support::requests::Answer;
 use crate::support::security_key::SecurityKey;
 
 #[tokio::test]
 async fn a_registration_is_for_here_and_now_and_of_a_key_that_stays_in_its_device() {
     let stage = shared();
     let (_, _, mut first, mut browser) = person_with_key(&stage, "keys-registers").await;
-    let page = browser.get("/account/key").await.ok();
-    let weak = browser.ask(&page, "/account/key", "/account/key/options", &[]).await;
+    let weak = browser.get("/account/key").await;
+    assert_eq!(weak.header("location"), Some("/account/step-up?next=%2Faccount%2Fkey&factor=strongest"));
+    let account = browser.get("/account").await.ok();
+    let weak = browser.post("/account/key/options", &[("form_token", form_token(&account))], &[]).await;
     assert_eq!(weak.status, 403, "a code was enough for the first key");
     browser.prove_by(&mut first).await;
     let mut synced = SecurityKey::new(ORIGIN);
@@ -69,6 +72,11 @@ async fn hazard_52_a_key_is_enrolled_after_a_fresh_step_up_alone() {
     assert_eq!(stage.rows("factors").await, 1);
 }
 
+/// What a browser's forms carry.
+fn form_token(page: &Answer) -> &str {
+    page.body.split("name=\"form_token\" value=\"").nth(1).unwrap().split('"').next().unwrap()
+}
+
 /// Who has got hold of password and code can't put a key of their own beside the person's, nor take that one away.
 #[tokio::test]
 async fn hazard_51_factors_are_changed_by_the_strongest_of_them() {
@@ -76,14 +84,21 @@ async fn hazard_51_factors_are_changed_by_the_strongest_of_them() {
     let (user, totp, mut key, mut owner) = person_with_key(&stage, "keys-strongest").await;
     let mut thief = Browser::new(&stage);
     let account = thief.sign_in(&user, &totp.at(1)).await;
-    let refused = thief.get("/account/totp").await;
-    assert!(refused.status == 403 && refused.body.contains("strongest"), "{}", refused.body);
-    let page = thief.get("/account/key").await.ok();
-    assert_eq!(thief.ask(&page, "/account/key", "/account/key/options", &[]).await.status, 403);
     let ids: Vec<&str> = account.body.split("href=\"/account/factors/").skip(1).collect();
     let removal = format!("/account/factors/{}/remove", ids[1].split('"').next().unwrap());
-    let asked = thief.get(&removal).await.ok();
-    assert_eq!(thief.submit(&asked, &removal, &[]).await.status, 403);
+    // A page leads to the proof that its form would need, and the form asks for it once more.
+    for asked in ["/account/totp", "/account/key", "/account/password", &*removal] {
+        let moved = thief.get(asked).await;
+        let location = moved.header("location").unwrap().to_owned();
+        assert!(location.starts_with("/account/step-up?") && location.ends_with("&factor=strongest"), "{location}");
+        let page = thief.get(&location).await.ok();
+        assert!(page.body.contains("strongest"), "{}", page.body);
+    }
+    let own = ("form_token", form_token(&account));
+    assert_eq!(thief.post("/account/key/options", &[own], &[]).await.status, 403);
+    assert_eq!(thief.post(&removal, &[own], &[]).await.status, 403);
+    let fields = [own, ("password", "a password of mine"), ("again", "a password of mine")];
+    assert_eq!(thief.post("/account/password", &fields, &[]).await.status, 403);
     // The owner proves it by the key, here alone, and goes on.
     owner.prove_by(&mut key).await;
     owner.get("/account/totp").await.ok();
