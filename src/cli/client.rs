@@ -36,13 +36,19 @@ pub(super) enum ClientCommand {
         /// again.
         #[arg(long, value_name = "NOUN", conflicts_with_all = ["grant", "scope", "audience", "admin"])]
         admin_noun: Vec<String>,
+        /// A network that it may ask from, e.g. 10.0.0.0/8; may be given again. Any where none.
+        #[arg(long, value_name = "CIDR", num_args = 1..)]
+        allow_from: Vec<String>,
+        /// A web site whose scripts may read what it is answered, e.g. https://app.example; may be given again.
+        #[arg(long, value_name = "URL")]
+        origin: Vec<String>,
     },
     /// List clients.
     List,
     /// Show a client.
     Show(Named),
     /// Change what a client may ask for; what is not named stays. Tokens that are out hold until they expire.
-    #[command(group = ArgGroup::new("rights").required(true).multiple(true).args(["grant", "scope", "audience"]))]
+    #[command(group = ArgGroup::new("rights").required(true).multiple(true).args(["grant", "scope", "audience", "allow_from", "allow_from_anywhere", "origin", "no_origin"]))]
     Set {
         /// The client's name or id.
         name: String,
@@ -55,6 +61,18 @@ pub(super) enum ClientCommand {
         /// All audiences from now on; may be given again.
         #[arg(long, value_name = "URL")]
         audience: Vec<String>,
+        /// All networks from now on that it may ask from; may be given again.
+        #[arg(long, value_name = "CIDR", num_args = 1..)]
+        allow_from: Vec<String>,
+        /// It may ask from anywhere.
+        #[arg(long, conflicts_with = "allow_from")]
+        allow_from_anywhere: bool,
+        /// All web sites from now on whose scripts may read what it is answered; may be given again.
+        #[arg(long, value_name = "URL")]
+        origin: Vec<String>,
+        /// No web site's scripts may.
+        #[arg(long, conflicts_with = "origin")]
+        no_origin: bool,
     },
     /// Let a client ask for tokens no more, and end its refresh tokens.
     Disable(Named),
@@ -77,18 +95,30 @@ pub(super) struct Named {
     name: String,
 }
 
-const COLUMNS: [&str; 6] = ["name", "enabled", "grants", "scope", "audiences", "client_id"];
+const COLUMNS: [&str; 7] = ["name", "enabled", "grants", "scope", "audiences", "allow_from", "client_id"];
 
-fn row(client: &Client) -> [String; 6] {
+fn row(client: &Client) -> [String; 7] {
     let joined = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(",");
     let (grants, audiences) = (joined(&client.grants), joined(&client.audiences));
-    [client.name.clone(), yes_no(client.enabled), grants, client.scope.clone(), audiences, client.client_id.clone()]
+    let from = if client.allow_from.is_empty() { "anywhere".to_owned() } else { joined(&client.allow_from) };
+    let (name, id) = (client.name.clone(), client.client_id.clone());
+    [name, yes_no(client.enabled), grants, client.scope.clone(), audiences, from, id]
 }
 
 /// A client of the admin API.
 fn for_admin(name: String, grant: GrantType, scopes: AdminScopes) -> NewClient {
     let (grants, audiences) = ([grant.name().to_owned()].into(), [AUDIENCE.to_owned()].into());
-    NewClient { name, grants, scope: scopes.to_string(), audiences, declared: false }
+    new_client(name, grants, scopes.to_string(), audiences)
+}
+
+fn new_client(name: String, grants: BTreeSet<String>, scope: String, audiences: BTreeSet<String>) -> NewClient {
+    let (allow_from, origins) = (BTreeSet::new(), BTreeSet::new());
+    NewClient { name, grants, scope, audiences, allow_from, origins, declared: false }
+}
+
+/// All of these from now on: none where that is said, and what there was where nothing is.
+fn all_of(named: Vec<String>, is_none: bool) -> Option<BTreeSet<String>> {
+    (is_none || !named.is_empty()).then(|| named.into_iter().collect())
 }
 
 fn scopes_of(nouns: &[String]) -> Vec<String> {
@@ -148,17 +178,19 @@ impl ClientCommand {
     async fn ask(self, admin: &Admin, output: &Output) -> anyhow::Result<()> {
         let change = async |name: &str, change: ClientChange| admin.patch::<Client>(&["clients", name], &change).await;
         match self {
-            Self::Add { name, grant, scope, audience, admin: is_operators, admin_noun } => {
+            Self::Add { name, grant, scope, audience, admin: is_operators, admin_noun, allow_from, origin } => {
                 let new = match (is_operators, admin_noun.as_slice()) {
                     (true, _) => for_admin(name, GrantType::Password, AdminScopes::all()),
                     (false, []) => {
                         let (grants, audiences) = (grant.into_iter().collect(), audience.into_iter().collect());
-                        NewClient { name, grants, scope, audiences, declared: false }
+                        new_client(name, grants, scope, audiences)
                     }
                     (false, nouns) => {
                         for_admin(name, GrantType::ClientCredentials, AdminScopes::among(&scopes_of(nouns)))
                     }
                 };
+                let (allow_from, origins) = (allow_from.into_iter().collect(), origin.into_iter().collect());
+                let new = NewClient { allow_from, origins, ..new };
                 let client: Client = admin.post(&["clients"], &new).await?;
                 output.value(&client, |client| {
                     let (id, secret) = (&client.client_id, secret_of(client));
@@ -171,9 +203,15 @@ impl ClientCommand {
                 let client: Client = admin.get(&["clients", &name]).await?;
                 output.value(&client, |client| table(COLUMNS, [row(client)]))
             }
-            Self::Set { name, grant, scope, audience } => {
-                let some = |names: Vec<String>| (!names.is_empty()).then(|| names.into_iter().collect());
-                let rights = ClientChange { grants: some(grant), scope, audiences: some(audience), enabled: None };
+            Self::Set { name, grant, scope, audience, allow_from, allow_from_anywhere, origin, no_origin } => {
+                let rights = ClientChange {
+                    grants: all_of(grant, false),
+                    scope,
+                    audiences: all_of(audience, false),
+                    allow_from: all_of(allow_from, allow_from_anywhere),
+                    origins: all_of(origin, no_origin),
+                    enabled: None,
+                };
                 let client = change(&name, rights).await?;
                 output.value(&client, |client| table(COLUMNS, [row(client)]))?;
                 tell_notes(output, &client)
@@ -190,16 +228,18 @@ impl ClientCommand {
                 change(&name, ClientChange { enabled: Some(true), ..ClientChange::default() }).await?;
                 output.done(&format!("{name} may ask for tokens again"))
             }
-            Self::Remove { name, agreement } => {
-                let client: Client = admin.get(&["clients", &name]).await?;
-                let breaks = [
-                    "end every refresh token that it was given".to_owned(),
-                    format!("end the id {} for good: whoever uses it needs another id and secret", client.client_id),
-                ];
-                agreement.asked(output, &format!("Removing client {name}"), &breaks)?;
-                admin.delete(&["clients", &name]).await?;
-                output.done(&format!("removed client {name}"))
-            }
+            Self::Remove { name, agreement } => remove(&name, agreement, admin, output).await,
         }
     }
+}
+
+async fn remove(name: &str, agreement: Agreement, admin: &Admin, output: &Output) -> anyhow::Result<()> {
+    let client: Client = admin.get(&["clients", name]).await?;
+    let breaks = [
+        "end every refresh token that it was given".to_owned(),
+        format!("end the id {} for good: whoever uses it needs another id and secret", client.client_id),
+    ];
+    agreement.asked(output, &format!("Removing client {name}"), &breaks)?;
+    admin.delete(&["clients", name]).await?;
+    output.done(&format!("removed client {name}"))
 }

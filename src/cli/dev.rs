@@ -15,7 +15,7 @@ use super::{Output, deployment, init, operator};
 use crate::config::{Config, LogConfig, LogFormat, LogLevel};
 use crate::server::{self, Listening, Need, Runtime, ServeError};
 use signet_core::mfa::totp::{Enrolment, TotpParameters};
-use signet_core::oauth::{Client, GrantType};
+use signet_core::oauth::{Client, GrantType, Reach};
 use signet_core::random::{OsRandom, url_text};
 use signet_core::secret::SecretText;
 use signet_core::settings::{MfaWords, RoleWords, SettingsDocument};
@@ -250,6 +250,7 @@ async fn prepare_client(signet: &Deployment) -> anyhow::Result<(Client, SecretTe
                 grants: BTreeSet::from(GrantType::ALL),
                 scopes: BTreeSet::from(["read", "write"].map(str::to_owned)),
                 audiences: BTreeSet::from([AUDIENCE.to_owned()]),
+                reach: Reach::default(),
             };
             Ok(signet.issuer().clients.add_client(new, &operator).await?)
         }

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::section::{Map, Section};
-use super::server::{TLS_KEYS, TlsConfig, proxy_protocol};
+use super::server::{TLS_KEYS, TlsConfig, networks, proxy_protocol};
 use super::{ConfigError, StoreConfig};
 use signet_core::admin::{AdminScope, AdminScopes};
 use signet_core::forwarded::Proxies;
+use signet_core::networks::Network;
 
-pub(super) const KEYS: &[&str] = &["socket", "group", "operators", "four_eyes", "listen", "proxy_protocol", "tls"];
+pub(super) const KEYS: &[&str] =
+    &["socket", "group", "operators", "four_eyes", "listen", "allow_from", "proxy_protocol", "tls"];
 
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct AdminConfig {
 pub struct AdminListen {
     /// `listen`: the address.
     pub address: SocketAddr,
+    /// `allow_from`: the networks that requests may come from; any where there are none.
+    pub allow_from: Vec<Network>,
     /// `proxy_protocol`: connections of `server.trusted_proxies` begin with the PROXY protocol.
     pub proxy_protocol: bool,
     /// `[admin.tls]`.
@@ -62,14 +66,16 @@ fn listen(section: &mut Section<'_>, proxies: &Proxies) -> Result<Option<AdminLi
     let expected = "an address with a port, e.g. \"0.0.0.0:9443\" or \"[::]:9443\",";
     let address: Option<SocketAddr> = section.parsed("listen", expected, |text| text.parse().ok())?;
     let proxy_protocol = proxy_protocol(section, proxies)?;
+    let allow_from = networks(section, "allow_from")?;
     match (address, section.has("tls")) {
-        (None, false) if section.has("proxy_protocol") => {
-            Err(section.unusable("proxy_protocol", "it is about the connections to `admin.listen`, which is absent"))
+        (None, false) if section.has("proxy_protocol") || section.has("allow_from") => {
+            let key = if section.has("allow_from") { "allow_from" } else { "proxy_protocol" };
+            Err(section.unusable(key, "it is about the connections to `admin.listen`, which is absent"))
         }
         (None, false) => Ok(None),
         (Some(address), true) => {
             let tls = TlsConfig::read(&section.section("tls", TLS_KEYS)?)?;
-            Ok(Some(AdminListen { address, proxy_protocol, tls }))
+            Ok(Some(AdminListen { address, allow_from, proxy_protocol, tls }))
         }
         (Some(_), false) => {
             Err(section.unusable("listen", "it needs `[admin.tls]`: tokens and secrets cross the network"))

@@ -155,21 +155,10 @@ impl ServerConfig {
 }
 
 fn proxies(section: &Section<'_>) -> Result<Proxies, ConfigError> {
-    let expected = "a list of networks, e.g. [\"10.0.0.0/8\", \"2001:db8::5\"],";
-    let named = section.list("trusted_proxies", expected)?.unwrap_or_default();
-    let mut trusted = Vec::new();
-    for text in &named {
-        let network: Network = text.parse().map_err(|error: BadNetwork| match error {
-            // What is no network at all may be a secret in the wrong place.
-            BadNetwork::Unreadable(_) => section.unusable("trusted_proxies", format!("{expected} is expected")),
-            BadNetwork::BitsBeyond { .. } => section.unusable("trusted_proxies", error.to_string()),
-        })?;
-        if network.is_everything() {
-            let problem =
-                format!("{network} is everybody: then whoever asks chooses the address that the audit log has");
-            return Err(section.unusable("trusted_proxies", problem));
-        }
-        trusted.push(network);
+    let trusted = networks(section, "trusted_proxies")?;
+    if let Some(everybody) = trusted.iter().find(|network| network.is_everything()) {
+        let problem = format!("{everybody} is everybody: then whoever asks chooses the address that the audit log has");
+        return Err(section.unusable("trusted_proxies", problem));
     }
     let words = [
         ("either", None),
@@ -177,6 +166,20 @@ fn proxies(section: &Section<'_>) -> Result<Proxies, ConfigError> {
         ("x-forwarded-for", Some(AddressHeader::XForwardedFor)),
     ];
     Ok(Proxies { trusted: trusted.into(), header: section.word("address_header", &words, None)? })
+}
+
+/// A list of networks; empty where it is absent.
+pub(super) fn networks(section: &Section<'_>, key: &str) -> Result<Vec<Network>, ConfigError> {
+    let expected = "a list of networks, e.g. [\"10.0.0.0/8\", \"2001:db8::5\"],";
+    let named = section.list(key, expected)?.unwrap_or_default();
+    let read = |text: &String| {
+        text.parse().map_err(|error: BadNetwork| match error {
+            // What is no network at all may be a secret in the wrong place.
+            BadNetwork::Unreadable(_) => section.unusable(key, format!("{expected} is expected")),
+            BadNetwork::BitsBeyond { .. } => section.unusable(key, error.to_string()),
+        })
+    };
+    named.iter().map(read).collect()
 }
 
 /// Whether connections of the trusted proxies to a listener begin with the PROXY protocol.

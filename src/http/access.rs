@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
+use axum::middleware::Next;
 use axum::response::Response;
 
 /// A request that is being answered.
@@ -24,6 +25,13 @@ impl Access {
         }
     }
 
+    /// Puts the route beside the answer, for whoever stands around a router as a whole and can't know it before.
+    pub(super) async fn note_route(route: MatchedPath, request: Request, next: Next) -> Response {
+        let mut response = next.run(request).await;
+        response.extensions_mut().insert(route);
+        response
+    }
+
     /// Ends with the head of the answer. `route` is `-` where there is none.
     pub(super) fn end(self, response: &Response, request_id: &str, address: Option<IpAddr>) {
         let milliseconds = self.begun.elapsed().as_secs_f64() * 1000.0;
@@ -41,7 +49,7 @@ impl Access {
         tracing::info!(
             target: "signet::access",
             method,
-            route = self.route.as_ref().map_or("-", MatchedPath::as_str),
+            route = self.route.as_ref().or(response.extensions().get()).map_or("-", MatchedPath::as_str),
             status = response.status().as_u16(),
             ms = (milliseconds * 10.0).round() / 10.0,
             request_id,

@@ -17,6 +17,8 @@ pub(super) struct Form {
     pub(super) state: HttpState,
     pub(super) context: RequestContext,
     pub(super) parameters: Parameters,
+    /// The web site whose script asks, where a browser says so.
+    pub(super) origin: Option<String>,
     authorization: Option<String>,
 }
 
@@ -64,8 +66,9 @@ impl FromRequest<HttpState> for Form {
         let (parts, body) = request.into_parts();
         let authorization = judge_head(&parts)?;
         let body = read(body, state).await?;
+        let origin = parts.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(str::to_owned);
         let Context(context) = Context::of(&parts.extensions);
-        Ok(Self { state: state.clone(), context, parameters: Parameters::parse(&body)?, authorization })
+        Ok(Self { state: state.clone(), context, parameters: Parameters::parse(&body)?, origin, authorization })
     }
 }
 

@@ -25,8 +25,9 @@ mod wsapi;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -37,6 +38,7 @@ pub use host::AcceptedHosts;
 use oauth_error::{Refusal, json_answer};
 pub use server::{Forwarding, Limits, Listening, ServeError};
 
+use signet_core::oauth::OAuthError;
 use signet_service::{Deployment, Issuer};
 
 const OPENID_CONFIGURATION: &str = "/.well-known/openid-configuration";
@@ -95,21 +97,23 @@ fn routes(state: HttpState) -> Router {
             .route(&format!("{OPENID_CONFIGURATION}{base}"), discovery())
             .route(&format!("{OAUTH_METADATA}{base}"), discovery());
     }
-    Router::new()
-        .route("/oauth2/token", post(token::token))
+    let verify = get(wsapi::verify).post(wsapi::verify).head(wsapi::spends_nothing).fallback(wsapi::spends_nothing);
+    let token = post(token::token).fallback(method_not_allowed).layer(cross_origin::preflights());
+    let guarded = Router::new()
+        .route("/oauth2/token", token)
         .route("/oauth2/challenge", post(challenge::challenge))
         .route("/oauth2/introspect", post(introspect::introspect))
         .route("/oauth2/revoke", post(revoke::revoke))
-        .route(
-            "/wsapi/2.0/verify",
-            get(wsapi::verify).post(wsapi::verify).head(wsapi::spends_nothing).fallback(wsapi::spends_nothing),
-        )
+        .route("/wsapi/2.0/verify", verify)
+        .merge(pages::routes(&base))
+        .method_not_allowed_fallback(method_not_allowed)
+        .route_layer(middleware::from_fn_with_state(state.clone(), admit));
+    guarded
         .merge(documents.method_not_allowed_fallback(method_not_allowed).layer(cross_origin::documents()))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/readyz/issuance", get(health::readyz_issuance))
         .route("/readyz/verification", get(health::readyz_verification))
-        .merge(pages::routes(&base))
         .fallback(nothing_here)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(state.clone(), context::attach))
@@ -121,6 +125,19 @@ async fn nothing_here(State(state): State<HttpState>, headers: HeaderMap) -> Res
     match pages::are_wanted(&headers) {
         true => pages::not_found(state.base().into()).await,
         false => oauth_error::plain(StatusCode::NOT_FOUND, "invalid_request", "there is nothing at this URL"),
+    }
+}
+
+/// Refuses a request from where the tenant may not be asked. Keys and metadata are everybody's, and probes ask about the process.
+async fn admit(State(state): State<HttpState>, Context(context): Context, request: Request, next: Next) -> Response {
+    match state.issuer().allow_lists.admits(&context).await {
+        Ok(true) => next.run(request).await,
+        Ok(false) if pages::are_wanted(request.headers()) => pages::not_from_here(state.base().into()).await,
+        Ok(false) => {
+            let text = "requests are taken from other addresses than this one";
+            oauth_error::plain(StatusCode::FORBIDDEN, OAuthError::UnauthorizedClient.code(), text)
+        }
+        Err(unavailable) => Refusal::from(unavailable).into_response(),
     }
 }
 

@@ -1,15 +1,20 @@
 //! `POST /oauth2/token` (RFC 6749 §3.2).
 
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Form, Refusal, json_answer};
+use super::{Form, Refusal, cross_origin, json_answer};
 use signet_core::oauth::grant::TokenRequest;
 use signet_core::oauth::scope;
 use signet_service::issuing::TokenAnswer;
 
-pub(super) async fn token(form: Form) -> Result<Response, Refusal> {
+pub(super) async fn token(form: Form) -> Response {
+    let response = answer(&form).await.unwrap_or_else(IntoResponse::into_response);
+    cross_origin::readable(response, &form).await
+}
+
+async fn answer(form: &Form) -> Result<Response, Refusal> {
     let credentials = form.credentials()?;
     let request = TokenRequest::read(&form.parameters);
     // Who asks is judged before what is asked: an unknown client learns nothing of the rest.

@@ -52,7 +52,7 @@ impl RemoteListener {
         let handle = Handle::new();
         let address = self.listening.address();
         let forwarding = forwarding(config, self.config.proxy_protocol);
-        let routes = remote_router(state, limits);
+        let routes = remote_router(state, limits, self.config.allow_from);
         let serving = self.listening.serve(routes, Some(self.tls), limits, forwarding, handle.clone());
         let serving = tokio::spawn(async move {
             if let Err(error) = serving.await {

@@ -40,6 +40,24 @@ fn https(certificate: &str) -> reqwest::Client {
 }
 
 #[tokio::test]
+async fn operators_ask_from_their_networks_alone() {
+    let (application, port) = listening();
+    application.edit("[admin]\n", "[admin]\nallow_from = [\"127.0.0.3\", \"10.0.0.0/8\"]\n");
+    let server = application.serve();
+    let root = reqwest::Certificate::from_pem(&std::fs::read(application.file("admin.pem")).unwrap()).unwrap();
+    let ask = async |from: &str| {
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([root.clone()]);
+        let http = http.local_address(from.parse::<std::net::IpAddr>().unwrap()).build().unwrap();
+        let asked = http.get(format!("https://127.0.0.1:{port}/api/v1/users")).header("x-forwarded-for", "10.0.0.1");
+        Answer::read(asked.send().await.unwrap()).await.unwrap().status
+    };
+    assert_eq!((ask("127.0.0.1").await, ask("127.0.0.3").await), (403, 401));
+    let records = server.audit().await;
+    let refused = records.iter().find(|record| record["event"] == "request.refused").unwrap();
+    assert_eq!((&refused["address"], &refused["detail"]), (&json!("127.0.0.1"), &json!("admin API")));
+}
+
+#[tokio::test]
 async fn on_the_network_it_is_tls_and_tokens_alone() {
     let (application, port) = listening();
     let server = application.serve();

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Clients that nobody here wrote use a running Signet: curl, PyJWT and Authlib check tokens of three algorithms,
-# Yubico's clients have OTPs verified, and Schemathesis goes through the admin API.
+# the snippets of docs/guides/verify.md verify one, Yubico's clients have OTPs verified, and Schemathesis goes through the admin API.
 # Builds nothing but the program itself, keeps everything in a folder of its own, and stops what it started.
 set -euo pipefail
 
@@ -62,6 +62,9 @@ check() {
 }
 
 check ES256
+echo '== the snippets of docs/guides/verify.md'
+tests/clients/verify.sh docs/guides/verify.md "$issuer" https://api.demo.example "$folder/answer.json" "$root" "$folder" |
+    tee -a "$folder/results" || echo 'FAIL verify.sh did not end well' | tee -a "$folder/results"
 echo '== Yubico validation'
 tests/clients/validation.sh "$signet" "$config" "$issuer" "$folder" | tee -a "$folder/results" ||
     echo 'FAIL validation.sh did not end well' | tee -a "$folder/results"

@@ -14,7 +14,7 @@ async fn a_planted_client_gets_no_token() {
     let app = stage.app.clone();
     stage.token(&app, CLIENT_CREDENTIALS).await.ok();
     stage.sql(
-        "INSERT INTO clients SELECT tenant, 'planted', 'planted', secret_hash, grant_types, scopes, audiences, enabled, created_at,
+        "INSERT INTO clients SELECT tenant, 'planted', 'planted', secret_hash, grant_types, scopes, audiences, allow_from, origins, enabled, created_at,
             version, mac_key, mac FROM clients",
     );
     let planted = TestClient { name: "planted".to_owned(), id: "planted".to_owned(), secret: app.secret.clone() };

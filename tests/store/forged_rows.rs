@@ -299,7 +299,7 @@ async fn a_row_without_a_mac_of_ours_gives_nothing(database: Written) {
     filled(&store).await;
     let roles = "UPDATE users SET roles = '[\"admin\"]', version = version + 1";
     let planted =
-        "INSERT INTO clients SELECT tenant, 'planted', 'planted', secret_hash, grant_types, scopes, audiences, 1,
+        "INSERT INTO clients SELECT tenant, 'planted', 'planted', secret_hash, grant_types, scopes, audiences, allow_from, origins, 1,
         created_at, 1, mac_key, secret_hash FROM clients";
     for sql in [roles, planted] {
         database.run(sql).await;

@@ -14,7 +14,7 @@ use signet_core::audit::{
 use signet_core::keys::{HsmName, OtpHash, SealedCopies, TenantId};
 use signet_core::mfa::lockout::{Failure, Lockout};
 use signet_core::mfa::{Spending, UsedFactor};
-use signet_core::oauth::ClientAuthentication;
+use signet_core::oauth::{ClientAuthentication, Reach};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::{
@@ -154,6 +154,7 @@ pub(crate) fn client(name: &str) -> Client {
         grants: BTreeSet::from(GrantType::ALL),
         scopes: texts(&["read", "write"]),
         audiences: texts(&["https://api.example"]),
+        reach: Reach::default(),
         enabled: true,
         created_at: now(),
     }

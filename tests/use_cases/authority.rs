@@ -1,6 +1,6 @@
 //! Rows that could get somebody a yes are written under the deployment's secret.
 
-use signet_core::oauth::GrantType;
+use signet_core::oauth::{GrantType, Reach};
 use signet_service::ChangeError;
 use signet_service::clients::registry::NewClient;
 use signet_store::{StoreError, StoreFailure};
@@ -18,6 +18,7 @@ async fn no_right_is_written_before_an_hsm_token_opened_the_secret() {
         grants: [GrantType::ClientCredentials].into(),
         scopes: words(["read"]),
         audiences: [].into(),
+        reach: Reach::default(),
     };
     let clients = &signet.issuer().clients;
     let refused = clients.add_client(new(), &context()).await.err();

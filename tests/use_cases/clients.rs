@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use signet_core::audit::RequestContext;
-use signet_core::oauth::{Client, GrantType, OAuthError};
+use signet_core::oauth::{Client, ClientId, GrantType, OAuthError, Reach};
+use signet_core::settings::PolicyWords;
 use signet_service::ChangeError;
 use signet_service::clients::registry::{ClientEdit, NewClient};
 
@@ -12,7 +13,7 @@ use crate::support::{ISSUER, InProcess, context};
 
 fn new(name: &str) -> NewClient {
     let (grants, scopes) = (BTreeSet::from([GrantType::ClientCredentials]), words(["read"]));
-    NewClient { name: name.to_owned(), grants, scopes, audiences: BTreeSet::new() }
+    NewClient { name: name.to_owned(), grants, scopes, audiences: BTreeSet::new(), reach: Reach::default() }
 }
 
 #[tokio::test]
@@ -123,4 +124,71 @@ async fn a_client_is_known_by_its_newest_secret_while_it_is_enabled() {
     assert!(!is_known(&renewed).await);
     clients.enable_client("app", true, &context()).await.unwrap();
     assert!(is_known(&renewed).await);
+}
+
+#[tokio::test]
+async fn a_client_asks_from_its_own_networks_alone() {
+    let app = InProcess::new().await;
+    let client = app.client("app").await;
+    let authenticator = &app.issuer.client_authenticator;
+    let ask = async |address: Option<&str>| {
+        let address = address.map(|address| address.parse().unwrap());
+        let from = RequestContext { address, ..context() };
+        authenticator.authenticate_client(&client.presented(), &from).await.map(drop)
+    };
+    assert_eq!(ask(None).await, Ok(()));
+    let allow = |networks: &[&str]| {
+        let allow_from = Some(networks.iter().map(|network| network.parse().unwrap()).collect());
+        ClientEdit { allow_from, ..ClientEdit::default() }
+    };
+    let clients = &app.issuer.clients;
+    clients.change_client("app", allow(&["10.0.0.0/8", "2001:db8::/32"]), &context()).await.unwrap();
+    for (address, answer) in [
+        (Some("10.1.2.3"), Ok(())),
+        (Some("2001:db8::7"), Ok(())),
+        (Some("203.0.113.9"), Err(OAuthError::UnauthorizedClient)),
+        (Some("203.0.113.10"), Err(OAuthError::UnauthorizedClient)),
+        (None, Err(OAuthError::UnauthorizedClient)),
+    ] {
+        assert_eq!(ask(address).await, answer, "{address:?}");
+    }
+    assert_eq!(app.reasons("client.authentication").await, ["address_not_allowed"], "repetitions are counted");
+    let changed = app.audit().await.into_iter().rfind(|record| record["event"] == "client.changed").unwrap();
+    assert_eq!(changed["after"]["allow_from"], serde_json::json!(["10.0.0.0/8", "2001:db8::/32"]));
+    clients.change_client("app", allow(&[]), &context()).await.unwrap();
+    assert_eq!(ask(Some("203.0.113.9")).await, Ok(()));
+}
+
+#[tokio::test]
+async fn what_a_client_is_answered_is_read_by_its_own_web_sites_alone() {
+    let app = InProcess::new().await;
+    let client = app.client("app").await;
+    let (clients, authenticator) = (&app.issuer.clients, &app.issuer.client_authenticator);
+    let sites = |sites: &[&str]| ClientEdit {
+        origins: Some(sites.iter().map(|site| (*site).to_owned()).collect()),
+        ..ClientEdit::default()
+    };
+    for wrong in ["*", "https://app.example/path", "app.example"] {
+        assert!(matches!(clients.change_client("app", sites(&[wrong]), &context()).await, Err(ChangeError::Input(_))));
+    }
+    clients.change_client("app", sites(&["https://App.example:443"]), &context()).await.unwrap();
+    for (site, reads) in [("https://app.example", true), ("https://evil.example", false), ("null", false)] {
+        assert_eq!(authenticator.may_be_read_by(&client.client.id, site).await, reads, "{site}");
+    }
+    assert!(!authenticator.may_be_read_by(&ClientId::new("nobody"), "https://app.example").await);
+}
+
+#[tokio::test]
+async fn the_tenant_is_asked_from_its_networks_alone() {
+    let near = PolicyWords { allow_from: vec!["10.0.0.0/8".to_owned()], ..PolicyWords::default() };
+    let app = InProcess::with(|setup| setup.document.policy = Some(near)).await;
+    let lists = &app.issuer.allow_lists;
+    let from = |address: Option<&str>| {
+        let address = address.map(|address| address.parse().unwrap());
+        RequestContext { address, ..context() }
+    };
+    assert!(lists.admits(&from(Some("10.1.2.3"))).await.unwrap());
+    assert!(!lists.admits(&from(Some("203.0.113.9"))).await.unwrap() && !lists.admits(&from(None)).await.unwrap());
+    lists.tell_refused("admin API", &from(Some("203.0.113.9"))).await.unwrap();
+    assert_eq!(app.reasons("request.refused").await, ["address_not_allowed"; 2]);
 }

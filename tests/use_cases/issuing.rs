@@ -6,7 +6,7 @@ use std::time::Duration;
 use signet_core::audit::RequestContext;
 use signet_core::keys::HsmFailure;
 use signet_core::oauth::grant::{ClientCredentialsRequest, TokenRequest};
-use signet_core::oauth::{GrantType, OAuthError};
+use signet_core::oauth::{GrantType, OAuthError, Reach};
 use signet_core::secret::SecretText;
 use signet_core::settings::PolicyWords;
 use signet_service::clients::registry::NewClient;
@@ -233,6 +233,7 @@ async fn a_persons_token_ends_with_the_grant_that_it_has_in_any_case() {
             grants: [GrantType::Password].into(),
             scopes: words(["read"]),
             audiences: BTreeSet::new(),
+            reach: Reach::default(),
         };
         let (client, its_secret) = app.issuer.clients.add_client(new, &context()).await.unwrap();
         let client = TestClient { client, secret: its_secret };

@@ -10,7 +10,7 @@ use signet_core::audit::RequestContext;
 use signet_core::keys::{KeyPurpose, OtpHash, Signer as _};
 use signet_core::mfa::UsedFactor;
 use signet_core::mfa::enrolment::TotpParameters;
-use signet_core::oauth::GrantType;
+use signet_core::oauth::{GrantType, Reach};
 use signet_core::secret::{SecretBytes, SecretText};
 use signet_core::settings::{PolicyWords, SettingsDocument};
 use signet_core::token::{AccessToken, PersonFacts};
@@ -55,6 +55,7 @@ async fn admin_client(app: &InProcess, name: &str, grant: GrantType, granted: &s
         grants: BTreeSet::from([grant]),
         scopes: scopes(granted),
         audiences: words([AUDIENCE]),
+        reach: Reach::default(),
     };
     let (client, secret) = app.issuer.clients.add_client(new, &context()).await.unwrap();
     TestClient { client, secret }
@@ -140,6 +141,7 @@ async fn nobody_gives_more_than_they_have() {
         grants: BTreeSet::from([GrantType::Password]),
         scopes: scopes(granted),
         audiences: words([AUDIENCE]),
+        reach: Reach::default(),
     };
     assert!(clients.add_client(new("desk", HELPDESK), &who).await.is_ok());
     let more = clients.add_client(new("vault", "admin:keys"), &who).await.map(drop);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use signet_core::admin::{AdminScopes, Authority, OperatorKind, person_in_words};
 use signet_core::audit::RequestContext;
+use signet_core::oauth::Reach;
 use signet_core::settings::{MfaWords, PolicyWords, RoleWords, SettingsDocument, TokenWords};
 use signet_service::ChangeError;
 use signet_service::clients::registry::NewClient;
@@ -191,6 +192,7 @@ async fn what_a_file_states_has_no_secret_and_is_known_by_its_id() {
         grants: [signet_core::oauth::GrantType::ClientCredentials].into(),
         scopes: words(["read"]),
         audiences: words([]),
+        reach: Reach::default(),
     };
     let client = clients.declare_client(new, &context()).await.unwrap();
     assert_eq!(settings.declared(DeclaredNoun::Users, None, 10).await.unwrap(), [ann.id.as_str()]);

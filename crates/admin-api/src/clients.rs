@@ -39,6 +39,12 @@ pub struct Client {
     pub scope: String,
     /// The resource servers that its tokens are for.
     pub audiences: BTreeSet<String>,
+    /// The networks that it may ask from, in CIDR notation; any where there are none.
+    #[serde(default)]
+    pub allow_from: BTreeSet<String>,
+    /// The web sites whose scripts may read what the token endpoint answers it.
+    #[serde(default)]
+    pub origins: BTreeSet<String>,
     /// Whether it may ask.
     pub enabled: bool,
     /// When it was added.
@@ -67,6 +73,12 @@ pub struct NewClient {
     /// The resource servers that its tokens are for, as absolute URLs; the issuer itself where there are none.
     #[serde(default)]
     pub audiences: BTreeSet<String>,
+    /// The networks that it may ask from, in CIDR notation, e.g. `10.0.0.0/8`; any where there are none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allow_from: BTreeSet<String>,
+    /// The web sites whose scripts may read what the token endpoint answers it, e.g. `https://app.example`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub origins: BTreeSet<String>,
     /// Whether a file states the client: `signet apply --prune` may remove such a one. Its secret is shown to nobody.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub declared: bool,
@@ -88,6 +100,12 @@ pub struct ClientChange {
     /// All audiences from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audiences: Option<BTreeSet<String>>,
+    /// All networks from now on that it may ask from; any where the list is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_from: Option<BTreeSet<String>>,
+    /// All web sites from now on whose scripts may read what the token endpoint answers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origins: Option<BTreeSet<String>>,
     /// Whether it may ask. `false` ends its refresh tokens at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,

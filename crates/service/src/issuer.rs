@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::allow_lists::AllowLists;
 use crate::clients::registry::ClientRegistry;
 use crate::factors::Factors;
 use crate::given_roles::RoleApproval;
@@ -38,6 +39,8 @@ pub struct Issuer {
     pub accounts: Arc<Accounts>,
     /// The OAuth clients.
     pub clients: Arc<ClientRegistry>,
+    /// From where the tenant may be asked.
+    pub allow_lists: Arc<AllowLists>,
     /// Who a client is.
     pub client_authenticator: Arc<ClientAuthenticator>,
     /// Who a person is.
@@ -103,6 +106,7 @@ impl Issuer {
             four_eyes,
             requests_once: RequestsOnce::new(base),
             operator_tokens: OperatorTokens::new(base, &maker),
+            allow_lists: AllowLists::new(base),
             accounts,
             client_authenticator,
             sign_in,

@@ -35,6 +35,7 @@
 mod base;
 
 pub mod accounts;
+pub mod allow_lists;
 pub mod audit;
 pub mod backups;
 pub mod clients;

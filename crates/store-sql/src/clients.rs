@@ -14,7 +14,8 @@ use super::texts::texts;
 use super::{declared, grants};
 use signet_core::audit::AuditEvent;
 use signet_core::keys::TenantId;
-use signet_core::oauth::ClientAuthentication;
+use signet_core::networks::Network;
+use signet_core::oauth::{ClientAuthentication, Reach};
 use signet_core::secret::SecretHash;
 use signet_jose::clock::Timestamp;
 use signet_store::{Client, ClientId, Clients, DeclaredNoun, GrantType, StoreError, StoreFailure};
@@ -45,6 +46,8 @@ async fn add(client: &Client, connection: &mut Connection) -> Result<WriteOutcom
         .set("grant_types", grant_names(&client.grants))
         .set("scopes", joined(&client.scopes))
         .set("audiences", joined(&client.audiences))
+        .set("allow_from", joined(&client.reach.allow_from))
+        .set("origins", joined(&client.reach.origins))
         .set("enabled", client.enabled)
         .set("created_at", client.created_at);
     Ok(WriteOutcome::renewed_if(insert(&ADD, row, vec![], connection).await?))
@@ -87,22 +90,31 @@ async fn set_secret(
     Ok(WriteOutcome::renewed_if(set((tenant, id), fields().set("secret_hash", secret), connection).await?))
 }
 
-/// What may change of a client.
-fn editable(client: &Client) -> (String, String, String, bool) {
-    (grant_names(&client.grants), joined(&client.scopes), joined(&client.audiences), client.enabled)
+/// The columns of what may change of a client beside whether it may ask.
+const EDITABLE: [&str; 5] = ["grant_types", "scopes", "audiences", "allow_from", "origins"];
+
+/// What stands in them.
+fn editable(client: &Client) -> [String; 5] {
+    let reach = &client.reach;
+    let rights = [grant_names(&client.grants), joined(&client.scopes), joined(&client.audiences)];
+    let [grants, scopes, audiences] = rights;
+    [grants, scopes, audiences, joined(&reach.allow_from), joined(&reach.origins)]
 }
 
 async fn edit((seen, client): &(Client, Client), connection: &mut Connection) -> Result<WriteOutcome<bool>> {
     let Some(row) = find("clients", &[&client.tenant, &client.id], &mut *connection).await? else {
         return Ok(WriteOutcome::nothing(false));
     };
-    let there = (row.value("grant_types")?, row.value("scopes")?, row.value("audiences")?, row.value("enabled")?);
-    if there != editable(seen) {
+    let mut is_as_seen = row.value::<bool>("enabled")? == seen.enabled;
+    let mut set = fields().set("enabled", client.enabled);
+    for (column, (seen, new)) in EDITABLE.into_iter().zip(editable(seen).into_iter().zip(editable(client))) {
+        is_as_seen &= row.value::<String>(column)? == seen;
+        set = set.set(column, new);
+    }
+    if !is_as_seen {
         return Ok(WriteOutcome::nothing(false));
     }
-    let (grants, scopes, audiences, enabled) = editable(client);
-    let set = fields().set("grant_types", grants).set("scopes", scopes).set("audiences", audiences);
-    Ok(WriteOutcome::renewed_if(change(row, set.set("enabled", enabled), connection).await?))
+    Ok(WriteOutcome::renewed_if(change(row, set, connection).await?))
 }
 
 /// Sets something of a client; `false` where there is none.
@@ -148,6 +160,11 @@ fn grants_of(row: &Row) -> Result<BTreeSet<GrantType>> {
     names.iter().map(|name: &String| name.parse().map_err(|_| StoreFailure::Corrupt("grant_types"))).collect()
 }
 
+fn networks_of(row: &Row) -> Result<BTreeSet<Network>> {
+    let names = list(row, "allow_from")?;
+    names.iter().map(|name: &String| name.parse().map_err(|_| StoreFailure::Corrupt("allow_from"))).collect()
+}
+
 fn client_of(row: &Row) -> Result<Client> {
     Ok(Client {
         tenant: row.try_get("tenant")?,
@@ -157,6 +174,7 @@ fn client_of(row: &Row) -> Result<Client> {
         grants: grants_of(row)?,
         scopes: texts_of(row, "scopes")?,
         audiences: texts_of(row, "audiences")?,
+        reach: Reach { allow_from: networks_of(row)?, origins: texts_of(row, "origins")? },
         enabled: row.try_get("enabled")?,
         created_at: row.try_get("created_at")?,
     })

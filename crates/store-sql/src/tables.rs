@@ -225,7 +225,7 @@ tables! {
     }
     clients InBackups Authority [tenant, id] {
         tenant: Text, id: Text, name: Text, secret_hash: Bytes, grant_types: Text, scopes: Text,
-        audiences: Text, enabled: Number, created_at: Number,
+        audiences: Text, allow_from: Text, origins: Text, enabled: Number, created_at: Number,
         version: Number, mac_key: Number beside, mac: Bytes beside
     }
     grants InBackups Authority [tenant, id] {

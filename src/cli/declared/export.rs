@@ -48,6 +48,8 @@ impl Export {
             name: client.name,
             grants: client.grants,
             audiences: client.audiences,
+            allow_from: Some(client.allow_from).filter(|networks| !networks.is_empty()),
+            origins: Some(client.origins).filter(|sites| !sites.is_empty()),
             enabled: Some(client.enabled),
         });
         let users = users.into_iter().map(|user| StatedUser {

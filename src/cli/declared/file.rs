@@ -47,6 +47,12 @@ pub(super) struct StatedClient {
     /// The issuer itself where a new client has none; those that are there stay where a client has none here.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) audiences: BTreeSet<String>,
+    /// Those that are there stay where a client has none here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) allow_from: Option<BTreeSet<String>>,
+    /// As of `allow_from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origins: Option<BTreeSet<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) enabled: Option<bool>,
 }

@@ -91,6 +91,8 @@ fn new_client(stated: &StatedClient) -> (Act, Told) {
         grants: stated.grants.clone(),
         scope: joined(&stated.scopes),
         audiences: stated.audiences.clone(),
+        allow_from: stated.allow_from.clone().unwrap_or_default(),
+        origins: stated.origins.clone().unwrap_or_default(),
         declared: true,
     };
     (Act::AddClient(new, stated.enabled.filter(|enabled| !enabled)), told("add", "client", &stated.name, vec![]))
@@ -112,6 +114,8 @@ fn changed_client(stated: &StatedClient, client: &Client) -> Option<(Act, Told)>
         changes.push(differs("audiences", &joined(&client.audiences), &joined(&stated.audiences)));
         change.audiences = Some(stated.audiences.clone());
     }
+    change.allow_from = list("allow_from", stated.allow_from.as_ref(), &client.allow_from, &mut changes);
+    change.origins = list("origins", stated.origins.as_ref(), &client.origins, &mut changes);
     change.enabled = enabled(stated.enabled, client.enabled, &mut changes);
     let act = Act::ChangeClient(client.name.clone(), change);
     (!changes.is_empty()).then(|| (act, told("change", "client", &client.name, changes)))
@@ -132,6 +136,17 @@ fn changed_user(stated: &StatedUser, user: &User) -> Option<(Act, Told)> {
     change.enabled = enabled(stated.enabled, user.enabled, &mut changes);
     let act = Act::ChangeUser(user.name.clone(), change);
     (!changes.is_empty()).then(|| (act, told("change", "user", &user.name, changes)))
+}
+
+fn list(
+    name: &str,
+    stated: Option<&BTreeSet<String>>,
+    is: &BTreeSet<String>,
+    changes: &mut Vec<String>,
+) -> Option<BTreeSet<String>> {
+    let stated = stated.filter(|stated| *stated != is)?;
+    changes.push(differs(name, &joined(is), &joined(stated)));
+    Some(stated.clone())
 }
 
 fn enabled(stated: Option<bool>, is: bool, changes: &mut Vec<String>) -> Option<bool> {

@@ -11,7 +11,8 @@ use super::lists::{limit, page};
 use super::{ApiState, Asked, Body, Caller, Created, Faults, Refused, notes};
 use signet_admin_api::clients::{Client, ClientChange, NewClient};
 use signet_admin_api::{Page, PageQuery};
-use signet_core::oauth::{self, GrantType, Scopes, scope};
+use signet_core::networks::{BadNetwork, Network};
+use signet_core::oauth::{self, GrantType, Reach, Scopes, scope};
 use signet_core::secret::SecretText;
 use signet_service::clients::registry::{self, ClientEdit};
 
@@ -24,6 +25,8 @@ fn view(client: &oauth::Client, secret: Option<SecretText>) -> Client {
         grants: client.grants.iter().map(|grant| grant.name().to_owned()).collect(),
         scope: scope::join(&client.scopes),
         audiences: client.audiences.clone(),
+        allow_from: client.reach.allow_from.iter().map(ToString::to_string).collect(),
+        origins: client.reach.origins.clone(),
         enabled: client.enabled,
         created_at: client.created_at.to_string(),
         notes: Vec::new(),
@@ -41,6 +44,10 @@ fn noted(client: Client, api: &ApiState) -> Client {
 fn grants(names: &BTreeSet<String>) -> Result<BTreeSet<GrantType>, Refused> {
     let grant = |name: &String| name.parse().map_err(|error| Refused::input(format!("`{name}`: {error}")));
     names.iter().map(grant).collect()
+}
+
+fn networks(texts: &BTreeSet<String>) -> Result<BTreeSet<Network>, Refused> {
+    texts.iter().map(|text| text.parse().map_err(|error: BadNetwork| Refused::input(error.to_string()))).collect()
 }
 
 fn scopes(text: &str) -> Scopes {
@@ -74,6 +81,7 @@ pub(super) async fn add(
         grants: grants(&new.grants)?,
         scopes: scopes(&new.scope),
         audiences: new.audiences,
+        reach: Reach { allow_from: networks(&new.allow_from)?, origins: new.origins },
     };
     let clients = &api.issuer().clients;
     if is_declared {
@@ -106,6 +114,8 @@ pub(super) async fn change(
         grants: change.grants.as_ref().map(grants).transpose()?,
         scopes: change.scope.as_deref().map(scopes),
         audiences: change.audiences,
+        allow_from: change.allow_from.as_ref().map(networks).transpose()?,
+        origins: change.origins,
         enabled: change.enabled,
     };
     let changed = view(&api.issuer().clients.change_client(&name, edit, &caller).await?, None);

@@ -45,8 +45,10 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::access::Access;
 use super::{Limits, unread};
 use signet_admin_api::{Problem, ProblemKind};
+use signet_core::networks::Network;
 use signet_core::settings::LONGEST_DOCUMENT;
 use signet_service::{Deployment, Issuer};
 
@@ -206,6 +208,7 @@ pub fn router(state: ApiState) -> Router {
     let scopes = permission::scopes_of(&document);
     let document = documents::Served::new(&document);
     let operations = router
+        .route_layer(middleware::from_fn(Access::note_route))
         .route_layer(middleware::from_fn_with_state(once, idempotency::once))
         .route_layer(middleware::from_fn_with_state(Arc::new(scopes), permission::judge))
         .route("/api/openapi.json", axum::routing::get(move || std::future::ready(document.answer())))
@@ -235,9 +238,12 @@ fn deadline_of(path: &str, usual: Duration) -> Duration {
     if SLOW.contains(&noun) { SLOW_DEADLINE.max(usual) } else { usual }
 }
 
-/// The router of a listener on the network, with the service's limits of time and size.
-pub fn remote_router(state: ApiState, limits: Limits) -> Router {
-    router(state).layer(DefaultBodyLimit::max(limits.body_bytes)).layer(middleware::from_fn(
+/// The router of a listener on the network, with the service's limits of time and size, for requests from these networks; from any where
+/// there are none.
+pub fn remote_router(state: ApiState, limits: Limits, allow_from: Vec<Network>) -> Router {
+    let allowed: Arc<[Network]> = allow_from.into();
+    let near = middleware::from_fn_with_state((state.clone(), allowed), operator::admit);
+    router(state).layer(near).layer(DefaultBodyLimit::max(limits.body_bytes)).layer(middleware::from_fn(
         move |request: Request, next| {
             in_time(deadline_of(request.uri().path(), limits.request_deadline), request, next)
         },

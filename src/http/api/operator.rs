@@ -2,6 +2,7 @@
 //! end of the socket.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
@@ -19,6 +20,7 @@ use crate::http::address;
 use signet_admin_api::ProblemKind;
 use signet_core::admin::{AdminScopes, Authority, OperatorKind};
 use signet_core::audit::RequestContext;
+use signet_core::networks::{Network, among};
 use signet_service::operators::tokens::JudgedToken;
 
 /// Who an operator says to be, where several people share a system account. Written down, and decides nothing by itself.
@@ -87,6 +89,26 @@ pub(super) async fn attach(State(state): State<ApiState>, mut request: Request, 
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     access.end(&response, &request_id, address);
     response
+}
+
+/// Refuses a request that comes from none of these networks, whatever it shows, on the record.
+pub(super) async fn admit(
+    State((state, allowed)): State<(ApiState, Arc<[Network]>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let address = address::of(request.extensions());
+    if allowed.is_empty() || address.is_some_and(|address| among(allowed.iter(), address)) {
+        return next.run(request).await;
+    }
+    let context = RequestContext { request_id: Some(state.issuer().ids.next()), address, ..RequestContext::NONE };
+    match state.issuer().allow_lists.tell_refused("admin API", &context).await {
+        Ok(()) => {
+            let detail = "operators ask from other addresses than this one (`admin.allow_from`)";
+            Refused::new(ProblemKind::Forbidden, StatusCode::FORBIDDEN, detail).into_response()
+        }
+        Err(error) => Refused::from(error).into_response(),
+    }
 }
 
 /// A token that is shown is judged, whatever listener it came by: then nobody acts as the account that they are.

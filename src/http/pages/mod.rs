@@ -107,6 +107,15 @@ pub(super) async fn not_found(base: Arc<str>) -> Response {
     protect(BASE.scope(base, async { PageError::NotFound.into_response() }).await).await
 }
 
+/// The page for whoever comes from where the tenant may not be asked.
+pub(super) async fn not_from_here(base: Arc<str>) -> Response {
+    let made = async {
+        let (title, text) = ("Not from here", "This service may not be used from where you are.");
+        page(StatusCode::FORBIDDEN, &FailurePage { title, text })
+    };
+    protect(BASE.scope(base, made).await).await
+}
+
 async fn protect(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -10,7 +10,7 @@ use signet_core::mfa::FactorId;
 use signet_core::mfa::enrolment::TotpParameters;
 use signet_core::mfa::{Credentials, SecondFactor};
 use signet_core::oauth::grant::{ClientCredentialsRequest, PasswordRequest, RefreshRequest, TokenRequest};
-use signet_core::oauth::{GrantType, OAuthError, Parameters, PresentedCredentials};
+use signet_core::oauth::{GrantType, OAuthError, Parameters, PresentedCredentials, Reach};
 use signet_core::secret::{SecretBytes, SecretText};
 use signet_service::clients::authentication::KnownClient;
 use signet_service::clients::registry::NewClient;
@@ -149,6 +149,7 @@ impl InProcess {
             grants: GrantType::ALL.into(),
             scopes: words(["read", "write"]),
             audiences: BTreeSet::new(),
+            reach: Reach::default(),
         };
         let (client, secret) = self.issuer.clients.add_client(new, &context()).await.unwrap();
         TestClient { client, secret }

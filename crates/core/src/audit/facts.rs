@@ -35,6 +35,12 @@ pub struct Facts {
     /// A client's audiences.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audiences: Option<BTreeSet<String>>,
+    /// The networks that a client may ask from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_from: Option<BTreeSet<String>>,
+    /// The web sites whose scripts may read what a client is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origins: Option<BTreeSet<String>>,
     /// Whether a rule holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holds: Option<bool>,

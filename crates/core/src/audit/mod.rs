@@ -73,6 +73,8 @@ words! {
         RecoveryCodeUsed = "recovery_code.used",
         /// A client authenticated, or failed to.
         ClientAuthentication = "client.authentication",
+        /// A request came from an address that may not ask.
+        RequestRefused = "request.refused",
         /// An access token was issued.
         TokenIssued = "token.issued",
         /// A refresh token was exchanged for its successor.

@@ -75,6 +75,8 @@ words! {
         StrongerStepUpNeeded = "stronger_step_up_needed",
         /// Whoever asked can't approve.
         SameOperator = "same_operator",
+        /// The request comes from an address that is not among those allowed.
+        AddressNotAllowed = "address_not_allowed",
         /// The client's secret is wrong.
         WrongSecret = "wrong_secret",
         /// The refresh token belongs to another client.

@@ -1,14 +1,17 @@
 //! Clients and how they prove who they are (RFC 6749 §2.3): `client_secret_basic` and `client_secret_post`.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use webauthn_rs::prelude::Url;
 
 use super::{OAuthError, Parameters, Scopes, parameters};
 use crate::keys::TenantId;
+use crate::networks::{Network, among};
 use crate::secret::{SecretHash, SecretText};
 use crate::words::words;
 use signet_jose::clock::Timestamp;
@@ -60,10 +63,36 @@ pub struct Client {
     pub scopes: Scopes,
     /// The resource servers that its tokens are for.
     pub audiences: BTreeSet<String>,
+    /// From where it may ask.
+    pub reach: Reach,
     /// Whether it may ask at all.
     pub enabled: bool,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+/// From where a client may ask.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The networks that its requests may come from; any where there are none.
+    pub allow_from: BTreeSet<Network>,
+    /// The web sites whose scripts may read what the token endpoint answers it (Fetch §3.1: scheme, host and port).
+    pub origins: BTreeSet<String>,
+}
+
+impl Reach {
+    /// Whether a request of this address may be the client's. Of one whose address nobody knows it is not known.
+    pub fn admits(&self, address: Option<IpAddr>) -> bool {
+        self.allow_from.is_empty() || address.is_some_and(|address| among(&self.allow_from, address))
+    }
+}
+
+/// An origin in the form that browsers send it in; `None` for what is none.
+pub fn origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let is_web = matches!(url.scheme(), "https" | "http");
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    (is_web && is_bare && url.password().is_none()).then(|| url.origin().ascii_serialization())
 }
 
 /// How a client proves who it is.
@@ -178,6 +207,7 @@ mod tests {
             grants: BTreeSet::from([GrantType::ClientCredentials]),
             scopes: Scopes::new(),
             audiences: BTreeSet::from(["https://api.example", "https://b.example"].map(str::to_owned)),
+            reach: Reach::default(),
             enabled: true,
             created_at: Timestamp::from_unix_seconds(0),
         })
@@ -194,6 +224,32 @@ mod tests {
         assert!(shown.judge(Some(client("a:b c"))).is_some());
         assert!(shown.judge(Some(client("other"))).is_none());
         assert!(shown.judge(None).is_none());
+    }
+
+    #[test]
+    fn a_list_admits_its_networks_and_an_empty_one_all() {
+        let reach = Reach { allow_from: BTreeSet::from(["10.0.0.0/8".parse().unwrap()]), ..Reach::default() };
+        let from = |address: &str| Some(address.parse().unwrap());
+        assert!(reach.admits(from("10.1.2.3")) && reach.admits(from("::ffff:10.1.2.3")));
+        assert!(!reach.admits(from("11.0.0.1")) && !reach.admits(None));
+        assert!(Reach::default().admits(None));
+    }
+
+    #[test]
+    fn an_origin_is_a_site_and_nothing_more() {
+        for (text, found) in [
+            ("https://App.example", Some("https://app.example")),
+            ("https://app.example:443/", Some("https://app.example")),
+            ("http://localhost:5173", Some("http://localhost:5173")),
+            ("https://app.example/path", None),
+            ("https://user@app.example", None),
+            ("app.example", None),
+            ("null", None),
+            ("*", None),
+            ("file:///x", None),
+        ] {
+            assert_eq!(origin(text).as_deref(), found, "{text}");
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl OAuthError {
                 "the credentials or the token are not accepted; after too many wrong tries a right one is not accepted for an hour \
                  either: wait, use another kind of factor, or ask an operator"
             }
-            Self::UnauthorizedClient => "this client may not use this grant type",
+            Self::UnauthorizedClient => "this client may not use this grant type, or not ask from here",
             Self::UnsupportedGrantType => "grant_type must be password, client_credentials or refresh_token",
             Self::InvalidScope => {
                 "none of the requested scopes can be granted, or the request widens the granted scope"

@@ -9,8 +9,8 @@ pub mod parameters;
 pub mod scope;
 
 pub use client::{
-    AuthenticatedClient, Client, ClientAuthentication, ClientId, GrantType, PresentedCredentials, UnknownGrantType,
-    narrowed,
+    AuthenticatedClient, Client, ClientAuthentication, ClientId, GrantType, PresentedCredentials, Reach,
+    UnknownGrantType, narrowed, origin,
 };
 pub use error::OAuthError;
 pub use parameters::Parameters;

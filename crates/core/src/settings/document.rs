@@ -117,6 +117,9 @@ pub struct PolicyWords {
     /// For every person's token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub require: Vec<String>,
+    /// The networks that the tenant may be asked from, in CIDR notation; any where there are none. Keys and metadata are everybody's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_from: Vec<String>,
     /// Whether tokens tell the authenticator: its kind, and its serial number or model where they are known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub authenticator_claim: bool,

@@ -18,6 +18,7 @@ use crate::mfa::piv_attestation::read_certificates;
 use crate::mfa::piv_offer::PivTrust;
 use crate::mfa::webauthn::{RelyingParty, attestation_roots};
 use crate::mfa::{AssurancePolicy, Lockout, Requirement};
+use crate::networks::{BadNetwork, Network};
 use crate::oauth::RoleScopes;
 use crate::oauth::scope::is_scope_token;
 use crate::user_name::UserNames;
@@ -68,6 +69,7 @@ impl TenantSettings {
             keys,
             role_scopes,
             assurance: policy(&policy_words)?,
+            allow_from: networks(&policy_words.allow_from)?,
             otp_issuer: mfa.issuer_name,
             lockout: mfa.lockout,
             user_names: mfa.user_names,
@@ -203,6 +205,11 @@ fn policy(words: &PolicyWords) -> Judged<AssurancePolicy> {
         scopes: by_name("scopes", &words.scopes)?,
         roles: by_name("roles", &words.roles)?,
     })
+}
+
+fn networks(texts: &[String]) -> Judged<Vec<Network>> {
+    let read = |text: &String| text.parse().map_err(|error: BadNetwork| fault("policy.allow_from", error.to_string()));
+    texts.iter().map(read).collect()
 }
 
 /// The section `mfa`, judged.

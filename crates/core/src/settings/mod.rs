@@ -11,6 +11,7 @@ mod judge;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::networks::Network;
 use signet_jose::Algorithm;
 
 pub use difference::{SettingChange, differences};
@@ -79,6 +80,8 @@ pub struct TenantSettings {
     pub role_scopes: RoleScopes,
     /// What a person must have proved.
     pub assurance: AssurancePolicy,
+    /// The networks that the tenant may be asked from; any where there are none.
+    pub allow_from: Vec<Network>,
     /// The name that authenticator apps show.
     pub otp_issuer: String,
     /// How many tries an account has.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{RingKey, Snapshot, Unavailable};
 use signet_core::audit::{AuditEvent, Event, Outcome, Reason, RequestContext};
-use signet_core::oauth::{AuthenticatedClient, ClientId, OAuthError, PresentedCredentials};
+use signet_core::oauth::{AuthenticatedClient, Client, ClientId, OAuthError, PresentedCredentials};
 use signet_jose::clock::Timestamp;
 use signet_store::Generations;
 
@@ -20,6 +20,11 @@ impl KnownClient {
     pub fn id(&self) -> &ClientId {
         &self.authenticated.client().id
     }
+
+    /// Whether it may ask from where the request comes.
+    fn admits(&self, context: &RequestContext) -> bool {
+        self.authenticated.client().reach.admits(context.address)
+    }
 }
 
 module! {
@@ -30,19 +35,26 @@ module! {
 }
 
 impl ClientAuthenticator {
-    /// Judges a client's credentials by what the store holds now.
-    /// Errors: [`OAuthError::InvalidClient`], or [`OAuthError::TemporarilyUnavailable`] where the store can't be read.
+    /// Judges a client's credentials, and from where it asks, by what the store holds now.
+    /// Errors: [`OAuthError::InvalidClient`], [`OAuthError::UnauthorizedClient`] for an address that is not among its own, or
+    /// [`OAuthError::TemporarilyUnavailable`] where the store can't be read.
     pub async fn authenticate_client(
         &self,
         presented: &PresentedCredentials,
         context: &RequestContext,
     ) -> Result<KnownClient, OAuthError> {
         let fresh = self.directory.fresh().await.map_err(Unavailable::from)?;
-        if let Some(known) = self.judge_client(presented, fresh.clone()).await? {
-            return Ok(known);
+        match self.judge_client(presented, fresh.clone()).await? {
+            Some(known) if known.admits(context) => Ok(known),
+            Some(known) => {
+                self.tell_refused(known.authenticated.client(), Reason::AddressNotAllowed, context).await?;
+                Err(OAuthError::UnauthorizedClient)
+            }
+            None => {
+                self.tell_refused_client(presented, &fresh, context).await?;
+                Err(OAuthError::InvalidClient)
+            }
         }
-        self.tell_refused_client(presented, &fresh, context).await?;
-        Err(OAuthError::InvalidClient)
     }
 
     /// Authenticates a client by the snapshot at hand, without reading the store: only for a request whose commit confirms
@@ -55,8 +67,8 @@ impl ClientAuthenticator {
     ) -> Result<KnownClient, OAuthError> {
         let at_hand = self.directory.at_hand().await.map_err(Unavailable::from)?;
         match self.judge_client(presented, at_hand).await? {
-            Some(known) => Ok(known),
-            None => self.authenticate_client(presented, context).await,
+            Some(known) if known.admits(context) => Ok(known),
+            _ => self.authenticate_client(presented, context).await,
         }
     }
 
@@ -84,11 +96,25 @@ impl ClientAuthenticator {
             return Ok(());
         };
         let reason = if client.enabled { Reason::WrongSecret } else { Reason::Disabled };
+        self.tell_refused(&client, reason, context).await
+    }
+
+    async fn tell_refused(&self, client: &Client, reason: Reason, context: &RequestContext) -> Result<(), OAuthError> {
         let draft =
             AuditEvent::new(Event::ClientAuthentication, Outcome::Refused, self.settings.tenant.as_str(), context);
         let draft = draft.client(client.id.as_str()).because(reason);
-        let told = self.audit.append_throttled(&format!("client {}", client.id), draft).await;
-        Ok(told.map_err(Unavailable::from)?)
+        let kind = match reason {
+            Reason::AddressNotAllowed => format!("client {} elsewhere", client.id),
+            _ => format!("client {}", client.id),
+        };
+        Ok(self.audit.append_throttled(&kind, draft).await.map_err(Unavailable::from)?)
+    }
+
+    /// Whether scripts of a web site may read what the token endpoint answers a client; none of one that is not known.
+    pub async fn may_be_read_by(&self, client: &ClientId, origin: &str) -> bool {
+        let Ok(at_hand) = self.directory.at_hand().await else { return false };
+        let client = self.directory.client(&at_hand, client).await.ok().flatten();
+        client.is_some_and(|client| client.reach.origins.contains(origin))
     }
 
     /// Whether what was judged by a snapshot still holds at the generations of a commit: the same settings, the same client,

@@ -7,7 +7,8 @@ use crate::pages::all_pages;
 use crate::{ChangeError, OperatorRights, TRIES, check_name, still_there};
 use signet_core::admin::judge_client;
 use signet_core::audit::{AuditEvent, Change, Event, Facts, Outcome, RequestContext};
-use signet_core::oauth::{Client, ClientAuthentication, ClientId, GrantType, Scopes, scope};
+use signet_core::networks::Network;
+use signet_core::oauth::{self, Client, ClientAuthentication, ClientId, GrantType, Reach, Scopes, scope};
 use signet_core::random;
 use signet_core::secret::{SecretHash, SecretText};
 
@@ -22,6 +23,8 @@ pub struct NewClient {
     pub scopes: Scopes,
     /// The audiences; the issuer where none.
     pub audiences: BTreeSet<String>,
+    /// From where it may ask.
+    pub reach: Reach,
 }
 
 /// What is to change of a client; what is `None` stays.
@@ -33,6 +36,10 @@ pub struct ClientEdit {
     pub scopes: Option<Scopes>,
     /// All audiences from now on; the issuer where none.
     pub audiences: Option<BTreeSet<String>>,
+    /// All networks from now on that it may ask from; any where none.
+    pub allow_from: Option<BTreeSet<Network>>,
+    /// All web sites from now on whose scripts may read what it is answered.
+    pub origins: Option<BTreeSet<String>>,
     /// Whether it may ask for tokens from now on.
     pub enabled: Option<bool>,
 }
@@ -40,7 +47,8 @@ pub struct ClientEdit {
 impl ClientEdit {
     /// What the record calls it; none where nothing is to change.
     fn change(&self) -> Option<Change> {
-        let has_rights = self.grants.is_some() || self.scopes.is_some() || self.audiences.is_some();
+        let has_reach = self.allow_from.is_some() || self.origins.is_some();
+        let has_rights = self.grants.is_some() || self.scopes.is_some() || self.audiences.is_some() || has_reach;
         match (has_rights, self.enabled) {
             (false, None) => None,
             (true, None) => Some(Change::RightsReplaced),
@@ -56,6 +64,8 @@ impl ClientEdit {
             grants: all.grants.filter(|_| self.grants.is_some()),
             scope: all.scope.filter(|_| self.scopes.is_some()),
             audiences: all.audiences.filter(|_| self.audiences.is_some()),
+            allow_from: all.allow_from.filter(|_| self.allow_from.is_some()),
+            origins: all.origins.filter(|_| self.origins.is_some()),
             enabled: all.enabled.filter(|_| self.enabled.is_some()),
             ..all
         }
@@ -107,6 +117,7 @@ impl ClientRegistry {
         }
         check_audiences(&new.audiences)?;
         check_admin(&new.grants, &new.scopes, &new.audiences)?;
+        let reach = Reach { origins: origins(&new.reach.origins)?, ..new.reach };
         self.rights.to_give_scopes(&new.scopes, context).await?;
         let secret = SecretText::new(random::url_text::<32>(self.random.as_ref()));
         let audiences = self.or_issuer(new.audiences);
@@ -118,6 +129,7 @@ impl ClientRegistry {
             grants: new.grants,
             scopes: new.scopes,
             audiences,
+            reach,
             enabled: true,
             created_at: self.clock.now(),
         };
@@ -185,6 +197,12 @@ impl ClientRegistry {
             check_audiences(audiences)?;
             client.audiences = self.or_issuer(audiences.clone());
         }
+        if let Some(networks) = &edit.allow_from {
+            client.reach.allow_from.clone_from(networks);
+        }
+        if let Some(sites) = &edit.origins {
+            client.reach.origins = origins(sites)?;
+        }
         client.enabled = edit.enabled.unwrap_or(client.enabled);
         if client.grants.is_empty() {
             return Err(no_grants());
@@ -246,6 +264,15 @@ fn check_admin(grants: &BTreeSet<GrantType>, scopes: &Scopes, audiences: &BTreeS
     judge_client(grants, scopes, audiences).map_err(|error| ChangeError::Input(error.to_string()))
 }
 
+/// Web sites in the form that browsers name them in.
+fn origins(sites: &BTreeSet<String>) -> Result<BTreeSet<String>, ChangeError> {
+    let read = |site: &String| {
+        let wrong = || format!("an origin is scheme, host and port, e.g. https://app.example; `{site}` is none");
+        oauth::origin(site).ok_or_else(|| ChangeError::Input(wrong()))
+    };
+    sites.iter().map(read).collect()
+}
+
 /// What a client may do, in words.
 fn rights_of(client: &Client) -> String {
     let grants: Vec<&str> = client.grants.iter().map(|grant| grant.name()).collect();
@@ -259,6 +286,8 @@ fn facts(client: &Client) -> Facts {
         grants: Some(client.grants.iter().map(|grant| grant.name().to_owned()).collect()),
         scope: Some(scope::join(&client.scopes)),
         audiences: Some(client.audiences.clone()),
+        allow_from: Some(client.reach.allow_from.iter().map(ToString::to_string).collect()),
+        origins: Some(client.reach.origins.clone()),
         ..Facts::enabled(client.enabled)
     }
 }

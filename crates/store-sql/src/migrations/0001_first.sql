@@ -237,6 +237,8 @@ CREATE TABLE clients (
     grant_types TEXT    NOT NULL,
     scopes      TEXT    NOT NULL,
     audiences   TEXT    NOT NULL,
+    allow_from  TEXT    NOT NULL,
+    origins     TEXT    NOT NULL,
     enabled     INTEGER NOT NULL,
     created_at  INTEGER NOT NULL,
     version     INTEGER NOT NULL,
