@@ -121,7 +121,7 @@ async fn what_is_wrong_is_said_in_words_that_help() {
     let wrong = format!("{PASSWORD}\n000000\n");
     terminal.login(&ann, &[], &wrong).fails(1, &["name, password or second factor is wrong"]);
     terminal.login(&ann, &[], &wrong).fails(1, &["name, password or second factor is wrong"]);
-    terminal.login(&ann, &[], &wrong).fails(1, &["too many tries", "12 minutes"]);
+    terminal.login(&ann, &[], &wrong).fails(1, &["too many wrong tries", "does not say which"]);
     assert!(!terminal.kept().exists());
     terminal.login(&ann, &[], &format!("{PASSWORD}\n")).fails(2, &["one-time code", "next line of standard input"]);
 

@@ -141,8 +141,9 @@ impl Authority {
         if answer.body["error"] == "invalid_grant" {
             let clock = clock_hint(&answer.headers).unwrap_or_default();
             return Err(LoginError::Refused(format!(
-                "not accepted: name, password or second factor is wrong, or the code was used before. The server does \
-                 not say which.{clock}"
+                "not accepted: name, password or second factor is wrong, the code was used before, or there were too many \
+                 wrong tries: then wait an hour, use another kind of factor, or ask an operator. The server does not say \
+                 which.{clock}"
             )));
         }
         if answer.body["error"] == "unmet_authentication_requirements" {

@@ -263,10 +263,6 @@ tables! {
     leases StaysHere [name] {
         name: Text, holder: Text, expires_at: Number
     }
-    throttles StaysHere [tenant, account] {
-        tenant: Text, account: Bytes, tries: Number, since: Number, free_at: Number, word: Text,
-        user_id: Text
-    }
     tries InBackups Authority [tenant, place] {
         tenant: Text, place: Text, tries: Text, unanswered: Number,
         version: Number, mac_key: Number beside, mac: Bytes beside

@@ -363,24 +363,6 @@ CREATE TABLE leases (
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- account is derived in the HSM: nobody can tell from it whose it is. since is the moment of the first try that is counted in
--- tries: a try that was counted before it is not among them. word is what the tries guess at, user_id whose account it is
--- where the name is a user's: for an operator who looks for locked accounts, and lifts the lock.
-CREATE TABLE throttles (
-    tenant  TEXT    NOT NULL,
-    account BLOB    NOT NULL CHECK (length(account) = 32),
-    tries   INTEGER NOT NULL,
-    since   INTEGER NOT NULL,
-    free_at INTEGER NOT NULL,
-    word    TEXT    NOT NULL,
-    user_id TEXT,
-    PRIMARY KEY (tenant, account)
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX throttles_by_age ON throttles (tenant, free_at);
-CREATE INDEX throttles_by_tries ON throttles (tenant, tries, free_at);
-CREATE INDEX throttles_by_user ON throttles (tenant, user_id);
-
 CREATE TABLE revocations (
     tenant     TEXT    NOT NULL,
     jti        TEXT    NOT NULL,

@@ -1,6 +1,5 @@
 -- What was tried in vain: tries is its spelling in JSON, and unanswered how many failures the person has not answered for. The place
--- is a user's id, or nobody-NNNN: a row that stands in for whoever is not there. The table throttles, in whose place this one
--- stands, is left to nodes of the version before.
+-- is a user's id, or nobody-NNNN: a row that stands in for whoever is not there.
 CREATE TABLE tries (
     tenant     TEXT    NOT NULL,
     place      TEXT    NOT NULL,
