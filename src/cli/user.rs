@@ -164,8 +164,11 @@ impl UserCommand {
             (Self::Unlock(Named { name }), _) => {
                 let unlocked: Unlocked = admin.post(&["users", &name, "unlock"], &json!({})).await?;
                 let had = unlocked.had_tries_counted;
-                let what = if had { "are forgotten" } else { "there were none; nothing was locked" };
-                output.done(&format!("failed sign-ins of {name}: {what}"))
+                output.done(&if had {
+                    format!("the failed sign-ins of {name} are forgotten, and lock nothing any more")
+                } else {
+                    format!("{name} had no failed sign-ins, and nothing was locked")
+                })
             }
             (Self::Failures, _) => list_failures(admin, output, |_| true).await,
             (Self::Locked, _) => list_failures(admin, output, |of| of.is_locked).await,

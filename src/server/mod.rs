@@ -49,7 +49,6 @@ use remote_admin::RemoteListener;
 use signet_core::audit::{Event, Outcome};
 use signet_hsm::HsmEvent;
 use signet_service::key_ring::rotation::Rotator;
-use signet_store::{AuditLog as _, Nodes as _};
 
 pub(crate) use crate::http::{Listening, ServeError, api};
 pub(crate) use answer::{Answered, Export, answer};
@@ -187,6 +186,7 @@ async fn open(
 ) -> anyhow::Result<(Runtime, Arc<NodeRight>, AdminListener)> {
     let runtime = Runtime::assemble(config, Need::Server, events).await?;
     let begun = async {
+        runtime.store.check_anchored()?;
         let right = NodeRight::claim(&runtime).await?;
         runtime.take_over(workers::in_hand_at_most(&runtime.config))?;
         let commands = AdminListener::bind(&runtime.config.admin)?;
@@ -200,10 +200,6 @@ async fn open(
             return Err(error);
         }
     };
-    let anchor = &runtime.config.audit.anchor;
-    if !anchor.exists() && runtime.store.last_checkpoint(runtime.store.node()).await?.is_some() {
-        tracing::error!(anchor = %anchor.display(), "the anchor is gone: whether this is an old copy of the store can't be told");
-    }
     hsm_events::record(&runtime.signet, Event::ServerStarted, Outcome::Done, None).await?;
     Ok((runtime, right, commands))
 }

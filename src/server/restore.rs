@@ -186,12 +186,17 @@ pub(crate) async fn restore_in_place(config: &Config, why: &str, context: &Reque
 
 async fn go_on(config: &Config, store: &Arc<SqlStore>, why: &str, context: &RequestContext) -> anyhow::Result<WentOn> {
     let path = &config.audit.anchor;
-    let heads = store.heads().await?;
-    let lost = Anchor::new(path).furthest()?.filter(|kept| kept.sequence > head_of(&heads, &kept.node).sequence);
+    let kept = Anchor::new(path).furthest()?;
+    // Nothing says that it is the newest copy.
+    let is_unanchored = kept.is_none() && store.last_checkpoint(store.node()).await?.is_some();
+    let lost = match kept {
+        Some(kept) if !store.goes_through(&kept).await? => Some(kept),
+        _ => None,
+    };
     let standstill = store.standstill().await?;
     let is_halted = standstill == Some(Standstill::Behind);
     anyhow::ensure!(
-        is_halted || lost.is_some(),
+        is_halted || lost.is_some() || is_unanchored,
         "the store is not behind what this node knows of it: there is nothing to decide"
     );
     let now = SystemClock.now();
@@ -209,7 +214,8 @@ async fn go_on(config: &Config, store: &Arc<SqlStore>, why: &str, context: &Requ
         Runtime::open_secret_of(config, store).await?;
         Some(store.go_on(now, record).await?)
     };
-    let anchor = lost.map(|_| put_aside(path, &now.unix_millis().to_string())).transpose()?;
+    let is_aside = lost.is_some() || (is_unanchored && path.exists());
+    let anchor = is_aside.then(|| put_aside(path, &now.unix_millis().to_string())).transpose()?;
     renew_anchor(path, store).await?;
     Ok(WentOn { ended, anchor })
 }

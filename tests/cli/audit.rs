@@ -202,6 +202,47 @@ fn an_export_holds_one_checkpoint_and_tells_how_far_it_reaches() {
     deployment.run(&["audit", "verify", "--at-least", &least(now + 1)]).fails(1, &["--at-least"]);
 }
 
+/// A chain that was rewritten to the same length, and an anchor that is gone, empty or garbled: no server starts, and no command makes
+/// an anchor anew, until an operator has decided.
+#[tokio::test]
+async fn hazard_104_a_store_that_the_anchor_does_not_vouch_for_issues_nothing_until_somebody_decides() {
+    let deployment = with_history();
+    let (anchor, aside) = (deployment.file("audit.anchor"), deployment.file("kept"));
+    let kept = fs::read_to_string(&anchor).unwrap();
+    for content in [None, Some(""), Some("garbled\n"), Some("{}\n")] {
+        fs::rename(&anchor, &aside).unwrap();
+        if let Some(content) = content {
+            fs::write(&anchor, content).unwrap();
+        }
+        deployment.run(&["serve"]).fails(1, &["the anchor", "audit.anchor", "signet restore --in-place"]);
+        deployment.run(&["client", "add", &format!("after {content:?}"), "--grant", "client_credentials"]);
+        assert_eq!(fs::read_to_string(&anchor).ok().as_deref(), content, "nothing vouches for what may be an old copy");
+        fs::rename(&aside, &anchor).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&anchor).unwrap(), kept);
+    // With the anchor, the chain must go through what it holds.
+    let (sequence, hash) = deployment
+        .sql("SELECT sequence || ' ' || hex(hash) FROM audit_records WHERE sequence = (SELECT max(sequence) FROM audit_checkpoints)")
+        .trim()
+        .split_once(' ')
+        .map(|(sequence, hash)| (sequence.to_owned(), hash.to_owned()))
+        .unwrap();
+    deployment.sql(&format!("UPDATE audit_records SET hash = zeroblob(32) WHERE sequence = {sequence}"));
+    deployment
+        .run(&["serve"])
+        .fails(1, &["does not go through the checkpoint that the anchor holds", "signet restore"]);
+    deployment.sql(&format!("UPDATE audit_records SET hash = x'{hash}' WHERE sequence = {sequence}"));
+    deployment.serve().stop();
+    // Where it is gone for good, a person decides, and what nobody can know the state of ends.
+    fs::remove_file(&anchor).unwrap();
+    let in_place = ["restore", "--in-place", "--why", "the anchor's disk is lost"];
+    deployment.json(&in_place);
+    deployment.run(&in_place).fails(1, &["nothing to decide"]);
+    deployment.json(&["restore", "--ended", "nothing had ended"]);
+    deployment.serve().stop();
+    assert!(deployment.audit().await.iter().any(|record| record["event"] == "store.restored"));
+}
+
 /// A checkpoint beyond the head says that the chain was cut, whatever else was made to fit.
 #[test]
 fn a_checkpoint_beyond_the_head_is_found_without_the_anchor() {

@@ -151,7 +151,7 @@ async fn a_row_that_differs_is_found_and_the_old_store_does_not_end() {
         "UPDATE users SET roles = '[\"admin\"]'",
         "DELETE FROM revocations WHERE jti = 'jti-ü-1'",
         "INSERT INTO revocations VALUES ('default', 'jti-ü-0-more', 1, 1, 1, 1, '')",
-        "INSERT INTO clients VALUES ('default', 'theirs', 'theirs', decode(repeat('00', 32), 'hex'), '[]', '[]', '[]', 1, 1, 1, 257,
+        "INSERT INTO clients VALUES ('default', 'theirs', 'theirs', decode(repeat('00', 32), 'hex'), '[]', '[]', '[]', '[]', '[]', 1, 1, 1, 257,
             decode(repeat('00', 32), 'hex'))",
     ] {
         let (place, database) = (filled().await, Database::new());

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use signet_core::audit::{
     AuditEvent, ChainCheck, ChainFault, ChainSummary, Checkpoint, CheckpointClaims, Event, Outcome, RequestContext,
 };
@@ -246,11 +248,13 @@ pub(crate) async fn checkpoint(store: &dyn Store) -> Checkpoint {
         at: now(),
         others: Vec::new(),
     };
-    Checkpoint { node: claims.node.clone(), sequence: claims.head.sequence, at: claims.at, jws: claims.to_payload() }
+    let jws = format!("e30.{}.e30", URL_SAFE_NO_PAD.encode(claims.to_payload()));
+    Checkpoint { node: claims.node.clone(), sequence: claims.head.sequence, at: claims.at, jws }
 }
 
 fn claims_of(checkpoint: &Checkpoint) -> CheckpointClaims {
-    CheckpointClaims::from_payload(checkpoint.jws.as_bytes()).unwrap()
+    let payload = checkpoint.jws.split('.').nth(1).unwrap();
+    CheckpointClaims::from_payload(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
 /// The grant of a refresh token; that of [`granted`] where there is no such token.

@@ -201,6 +201,31 @@ async fn an_access_token_is_active_until_it_expires_or_what_it_stands_on_ends() 
     }
 }
 
+/// What was taken away of roles and scopes is gone from every token at once.
+#[tokio::test]
+async fn hazard_106_introspection_says_the_roles_and_scopes_of_this_moment() {
+    let app = InProcess::with(|setup| setup.roles(&[("reader", &["read"]), ("writer", &["read", "write"])])).await;
+    let (client, ann) = (app.client("app").await, app.person("ann").await);
+    let set_roles = async |names: &[&str]| {
+        let names = names.iter().map(ToString::to_string).collect();
+        app.issuer.accounts.set_roles("ann", names, &context()).await.unwrap();
+    };
+    set_roles(&["reader", "writer"]).await;
+    let token = app.family(&client, &ann).await.access_token;
+    let told = async || {
+        let known = app.known(&client).await;
+        let told = app.issuer.issuing.introspection.introspect(&known, token.expose()).await.unwrap();
+        (told["active"] == true, told["scope"].as_str().unwrap_or_default().to_owned(), told["roles"].clone())
+    };
+    assert_eq!(told().await, (true, "read write".to_owned(), serde_json::json!(["reader", "writer"])));
+    set_roles(&["reader"]).await;
+    assert_eq!(told().await, (true, "read".to_owned(), serde_json::json!(["reader"])));
+    set_roles(&["reader", "writer", "other"]).await;
+    assert_eq!(told().await.2, serde_json::json!(["reader", "writer"]), "and never more than it says");
+    set_roles(&[]).await;
+    assert!(!told().await.0, "nothing is left of it");
+}
+
 #[tokio::test]
 async fn a_refresh_token_is_its_clients_own_affair() {
     let app = InProcess::new().await;

@@ -156,6 +156,39 @@ async fn an_outage_leaves_the_last_good_keys() {
     until(|| verifier.verify_now(&unknown.honest()).is_ok()).await;
 }
 
+/// Whoever revokes every key says so by an empty set.
+#[tokio::test]
+async fn hazard_107_a_set_without_keys_is_an_answer() {
+    let first = key();
+    let endpoint = Endpoint::start(&[&first]).await;
+    endpoint.publish(&[&first], "max-age=0");
+    let verifier = endpoint.verifier(Duration::from_millis(20)).await.unwrap();
+    verifier.verify_now(&first.honest()).unwrap();
+    endpoint.publish(&[], "max-age=0");
+    until(|| verifier.verify_now(&first.honest()) == Err(VerifyError::UnknownKey)).await;
+    endpoint.publish(&[&first], "max-age=0");
+    until(|| verifier.verify_now(&first.honest()).is_ok()).await;
+}
+
+/// Whoever keeps the answer away keeps no revoked key alive for ever.
+#[tokio::test]
+async fn hazard_107_keys_that_can_not_be_read_again_are_not_used_for_ever() {
+    let first = key();
+    let endpoint = Endpoint::start(&[&first]).await;
+    endpoint.publish(&[&first], "max-age=0");
+    let build = async |longest: Option<Duration>| {
+        let builder = builder().refresh_interval(Duration::from_millis(20)).longest_use(longest);
+        builder.build(endpoint.url.parse().unwrap()).await.unwrap()
+    };
+    let (bounded, unbounded) = (build(Some(Duration::from_millis(500))).await, build(None).await);
+    bounded.verify_now(&first.honest()).unwrap();
+    endpoint.answer(StatusCode::SERVICE_UNAVAILABLE, CACHE_CONTROL, "no-store", String::new());
+    until(|| bounded.verify_now(&first.honest()) == Err(VerifyError::UnknownKey)).await;
+    unbounded.verify_now(&first.honest()).unwrap();
+    endpoint.publish(&[&first], "max-age=0");
+    until(|| bounded.verify_now(&first.honest()).is_ok()).await;
+}
+
 #[tokio::test]
 async fn keys_are_read_again_when_they_are_stale_without_being_asked_for() {
     let (first, next) = (key(), key());

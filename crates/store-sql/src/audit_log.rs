@@ -12,7 +12,7 @@ use super::outcome::WriteOutcome;
 use super::row::array;
 use super::texts::texts;
 use signet_core::audit::{AuditEvent, Checkpoint, Head, NodeId, Record};
-use signet_store::{AuditLog, Generations, KeptCounts, KeyMention, StoreError};
+use signet_store::{AuditLog, Generations, KeptCounts, KeyMention, StoreError, StoreFailure};
 
 texts! {
     RECORDS = "SELECT node, sequence, at, text, hash FROM audit_records WHERE node = $1 AND sequence >= $2
@@ -130,6 +130,11 @@ async fn insert_checkpoint(checkpoint: &Checkpoint, connection: &mut Connection)
     Ok(WriteOutcome::nothing(inserted.rows_affected() == 1))
 }
 
+/// Whether a node's chain has any checkpoint.
+pub(super) async fn has_checkpoints(connection: &mut Connection, node: &NodeId) -> Result<bool> {
+    Ok(query(LAST_CHECKPOINT).bind(node).fetch_optional(connection).await?.is_some())
+}
+
 #[async_trait]
 impl AuditLog for SqlStore {
     async fn append(&self, audit: Vec<AuditEvent>) -> Result<Generations, StoreError> {
@@ -150,7 +155,15 @@ impl AuditLog for SqlStore {
     /// signed and tried in the same way. The records that it covers are in the database already.
     async fn add_checkpoint(&self, checkpoint: &Checkpoint) -> Result<bool, StoreError> {
         let operation = "keep a checkpoint";
+        // Begun anew, an anchor would vouch for whatever copy this is.
+        self.check_anchored()?;
         if let Some(anchor) = &self.anchor {
+            let kept = anchor.furthest().map_err(|failure| failure.during(operation))?;
+            if let Some(kept) = kept
+                && !self.goes_through(&kept).await?
+            {
+                return Err(StoreFailure::RolledBack.during(operation));
+            }
             anchor.append(checkpoint).await.map_err(|failure| StoreError { operation, failure })?;
         }
         self.writer.change(operation, Scope::free(), checkpoint.clone(), vec![], insert_checkpoint).await

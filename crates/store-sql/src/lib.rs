@@ -18,7 +18,7 @@ use self::writer::Writer;
 use signet_core::audit::{Checkpoint, NodeId};
 use signet_jose::clock::{Clock, Timestamp};
 use signet_store::anchor::Anchor;
-use signet_store::{StoreError, StoreFailure};
+use signet_store::{AuditLog, StoreError, StoreFailure};
 
 mod audit_log;
 pub mod authority;
@@ -76,6 +76,8 @@ pub struct SqlStore {
     writer: Writer,
     engine: Arc<dyn Engine>,
     anchor: Option<Anchor>,
+    /// Whether the anchor held nothing at the opening, and there were checkpoints.
+    is_unanchored: bool,
     /// How late it can be.
     latest: LatestTime,
     /// What rows of authority tables are written and checked by.
@@ -87,7 +89,7 @@ pub struct SqlStore {
 impl SqlStore {
     /// Opens the store in a database that has the schema, as a node: its chain is the one that is appended to. `anchor` is the
     /// file to which checkpoints are appended too, outside of the database.
-    /// Errors: [`StoreFailure::RolledBack`] where the anchor holds a checkpoint beyond the end of its audit chain; what
+    /// Errors: [`StoreFailure::RolledBack`] where the anchor holds a checkpoint that its audit chain does not go through; what
     /// the engine says.
     pub async fn open(
         engine: Arc<dyn Engine>,
@@ -126,22 +128,44 @@ impl SqlStore {
                 return Err(moved);
             }
         }
-        if let Some(checkpoint) = anchored
-            && is_behind(connection.statements(), &checkpoint).await?
+        if let Some(checkpoint) = &anchored
+            && is_behind(connection.statements(), checkpoint).await?
         {
             connection.close().await;
             return Err(StoreFailure::RolledBack);
         }
+        let has_checkpoints = audit_log::has_checkpoints(connection.statements(), &node).await?;
+        let is_unanchored = anchor.is_some() && anchored.is_none() && has_checkpoints;
         let latest = LatestTime::at_opening(chain::latest(connection.statements()).await?, clock.now());
         let tail = chain::tail(connection.statements(), &node).await?;
         let trust = Trust::default();
         let writer = Writer::start(connection, engine.clone(), (node.clone(), may_leave), tail, clock, trust.clone());
-        Ok(Self { node, writer, engine, anchor, latest, trust, renewing: tokio::sync::Mutex::default() })
+        Ok(Self { node, writer, engine, anchor, is_unanchored, latest, trust, renewing: tokio::sync::Mutex::default() })
     }
 
     /// Whether rows of authority tables are written and checked by now.
     pub fn has_row_keys(&self) -> bool {
         self.trust.load().is_some()
+    }
+
+    /// Refuses where the anchor is gone, empty or unreadable, and the store has checkpoints of this node: whether it is the newest copy
+    /// can't be told then.
+    /// Errors: [`StoreFailure::Unanchored`].
+    pub fn check_anchored(&self) -> Result<(), StoreError> {
+        match &self.anchor {
+            Some(anchor) if self.is_unanchored => {
+                Err(StoreFailure::Unanchored(anchor.path().display().to_string()).during("look at the anchor"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the chain that a checkpoint is of goes through the record that it covers last.
+    pub async fn goes_through(&self, checkpoint: &Checkpoint) -> Result<bool, StoreError> {
+        let stands = AuditLog::records(self, &checkpoint.node, checkpoint.sequence, 1).await?;
+        let stands = stands.first().filter(|record| record.sequence == checkpoint.sequence).map(|record| record.hash);
+        let signed = signet_core::audit::chain::stated_end(checkpoint).map(|end| end.hash);
+        Ok(stands.is_some() && stands == signed)
     }
 
     /// What a failure of the database's machine would cost, as [`Engine::weakness`] says.
@@ -242,9 +266,11 @@ fn places(rows: &[Row], column: &'static str) -> Result<(u32, Option<Value>)> {
     Ok((places, last))
 }
 
-/// Whether a chain ends before what a checkpoint of it covers.
+/// Whether a chain does not go through the record that a checkpoint of it covers last: it ends before, or has another one there.
 async fn is_behind(connection: &mut Connection, checkpoint: &Checkpoint) -> Result<bool> {
-    Ok(checkpoint.sequence > chain::tail(connection, &checkpoint.node).await?.head.sequence)
+    let stands = chain::hash_at(connection, &checkpoint.node, checkpoint.sequence).await?;
+    let signed = signet_core::audit::chain::stated_end(checkpoint).map(|end| end.hash);
+    Ok(stands.is_none() || stands != signed)
 }
 
 /// How far the clock may be ahead of the audit chain's last record at opening.

@@ -34,9 +34,14 @@ pub enum StoreFailure {
     NoRowKeys,
     /// The audit chain in the store is behind what was already written: an old copy was put in its place.
     #[error(
-        "the audit chain ends before a record that was already written: an old copy of the store is in its place; put the newest copy back, or decide by `signet restore --in-place`"
+        "the audit chain ends before a record that was already written, or does not go through the checkpoint that the anchor holds: an old copy of the store is in its place, or a rewritten one; put the newest copy back, or decide by `signet restore --in-place`"
     )]
     RolledBack,
+    /// The anchor is gone, empty or unreadable, and there are checkpoints that it held.
+    #[error(
+        "the anchor {0} is gone or holds nothing, and the store has checkpoints: whether this is its newest copy can't be told; put the anchor back (or set `audit.anchor` to where it is), or decide by `signet restore --in-place`"
+    )]
+    Unanchored(String),
     /// The store is a copy that was put back: no server writes until an operator has said what had ended since.
     #[error(
         "the store was restored, and nobody has said yet what had ended since its copy: end it again, then say so by `signet restore --ended TEXT`"

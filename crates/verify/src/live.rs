@@ -1,7 +1,8 @@
 //! Keys that are kept current: loaded again before they are stale and, seldom, when an unknown key is named.
 //!
 //! One task loads, one load at a time: a caller who goes away ends no load, and a flood of made-up key names causes one
-//! load per interval. A failed load changes nothing: the last good keys stay.
+//! load per interval. A set without a usable key is an answer, and taken: its issuer may have revoked every key. A failed load
+//! changes nothing: the last good keys stay, but no longer than they may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +25,17 @@ pub(super) struct LiveKeys {
     wanted: Arc<Notify>,
     /// The least time between the beginnings of two loads.
     interval: Duration,
+    /// How long keys are used that can't be loaded again; for ever where nothing is said.
+    longest: Option<Duration>,
+    /// What is used after that.
+    none: Arc<KeySet>,
 }
 
 #[derive(Debug)]
 struct State {
     keys: Arc<KeySet>,
+    /// When they were loaded.
+    loaded: Instant,
     /// When the last load began.
     begun: Instant,
     is_loading: bool,
@@ -38,21 +45,25 @@ struct State {
 
 impl LiveKeys {
     /// Loads the keys once, and from then on for as long as somebody holds the result.
-    pub(super) async fn start(place: Place, interval: Duration) -> Result<Self, JwksError> {
+    pub(super) async fn start(place: Place, interval: Duration, longest: Option<Duration>) -> Result<Self, JwksError> {
         let begun = Instant::now();
         let loaded = place.load().await?;
         if loaded.keys.is_empty() {
             return Err(JwksError::NoUsableKey(loaded.keys.left_out().to_vec()));
         }
         let due = Instant::now() + age(loaded.max_age, interval);
-        let (writer, state) = watch::channel(State { keys: Arc::new(loaded.keys), begun, is_loading: false, loads: 0 });
+        let keys = Arc::new(loaded.keys);
+        let (writer, state) = watch::channel(State { keys, loaded: begun, begun, is_loading: false, loads: 0 });
         let wanted = Arc::new(Notify::new());
         tokio::spawn(keep_current(place, interval, due, Arc::clone(&wanted), writer));
-        Ok(Self { state, wanted, interval })
+        Ok(Self { state, wanted, interval, longest, none: Arc::default() })
     }
 
+    /// The keys; none where they could not be loaded again for too long.
     pub(super) fn current(&self) -> Arc<KeySet> {
-        Arc::clone(&self.state.borrow().keys)
+        let state = self.state.borrow();
+        let is_stale = self.longest.is_some_and(|longest| state.loaded.elapsed() > longest);
+        Arc::clone(if is_stale { &self.none } else { &state.keys })
     }
 
     /// Loads again, or waits for the load that is under way; returns at once where one began within the interval.
@@ -89,11 +100,12 @@ async fn keep_current(
         }
         state.send_modify(|state| (state.begun, state.is_loading) = (Instant::now(), true));
         let loaded = match place.load().await {
-            Ok(loaded) if loaded.keys.is_empty() => {
-                tracing::warn!("the JWKS holds no usable key by now; the last good keys stay");
-                None
+            Ok(loaded) => {
+                if loaded.keys.is_empty() {
+                    tracing::warn!("the JWKS holds no usable key by now: no token is accepted");
+                }
+                Some(loaded)
             }
-            Ok(loaded) => Some(loaded),
             Err(error) => {
                 tracing::warn!(%error, "the JWKS could not be read again; the last good keys stay");
                 None
@@ -102,7 +114,7 @@ async fn keep_current(
         due = Instant::now() + loaded.as_ref().map_or(interval, |loaded| age(loaded.max_age, interval));
         state.send_modify(|state| {
             if let Some(loaded) = loaded {
-                state.keys = Arc::new(loaded.keys);
+                (state.keys, state.loaded) = (Arc::new(loaded.keys), state.begun);
             }
             (state.is_loading, state.loads) = (false, state.loads + 1);
         });

@@ -13,8 +13,6 @@ use tokio::time::Instant;
 use super::https::{Failure, HttpsClient, is_private};
 use super::key_set::{JwksError, KeySet};
 use signet_jose::jwk::KeyError;
-use signet_text_file::NotText;
-use zeroize::Zeroizing;
 
 /// The largest JWKS that is read, in bytes.
 const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -93,7 +91,7 @@ fn read_file(path: PathBuf) -> Result<String, JwksError> {
     let read = || {
         let mut bytes = Vec::new();
         std::fs::File::open(&path)?.take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(text_of(bytes)?)
+        text_of(&bytes).ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no text in UTF-8"))
     };
     match read() {
         Ok(text) if text.len() > MAX_DOCUMENT => Err(JwksError::TooLarge),
@@ -102,10 +100,18 @@ fn read_file(path: PathBuf) -> Result<String, JwksError> {
     }
 }
 
-/// The text of a document, without a byte order mark (RFC 8259 §8.1).
-fn text_of(bytes: Vec<u8>) -> Result<String, NotText> {
-    let mut text = signet_text_file::text(Zeroizing::new(bytes))?;
-    Ok(std::mem::take(&mut *text))
+/// The text of a document, without a byte order mark (RFC 8259 §8.1); of UTF-16 too, where a mark says that it is.
+fn text_of(bytes: &[u8]) -> Option<String> {
+    let utf16 = |bytes: &[u8], of: fn([u8; 2]) -> u16| {
+        let (units, rest) = bytes.as_chunks();
+        let units: Vec<u16> = units.iter().copied().map(of).collect();
+        String::from_utf16(&units).ok().filter(|_| rest.is_empty())
+    };
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] | rest => std::str::from_utf8(rest).ok().map(str::to_owned),
+    }
 }
 
 async fn fetch(url: &Uri, client: &HttpsClient) -> Result<Loaded, JwksError> {
@@ -128,7 +134,7 @@ async fn fetch(url: &Uri, client: &HttpsClient) -> Result<Loaded, JwksError> {
             return Err(failed(format!("it answered {}", answer.status())));
         }
         let cache_control = answer.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
-        let document = text_of(answer.body().to_vec()).map_err(|_| KeyError::NotJson)?;
+        let document = text_of(answer.body()).ok_or(KeyError::NotJson)?;
         return Ok(Loaded { keys: KeySet::from_json(&document)?, max_age: cache_control.and_then(max_age) });
     }
     Err(failed("too many redirects".to_owned()))

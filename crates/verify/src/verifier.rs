@@ -47,6 +47,8 @@ pub struct VerifierBuilder {
     policy: Policy,
     #[cfg(feature = "jwks")]
     refresh_interval: Duration,
+    #[cfg(feature = "jwks")]
+    longest_use: Option<Duration>,
     clock: Arc<dyn Clock>,
 }
 
@@ -90,6 +92,16 @@ impl VerifierBuilder {
         self
     }
 
+    /// How long the keys of a URL are used while it can't be read again, and none after that: whoever keeps the answer away must not
+    /// keep a revoked key alive for ever. 24 hours unless said otherwise, `None` for ever. Keys of a text or a file are used without
+    /// end.
+    #[cfg(feature = "jwks")]
+    #[must_use]
+    pub fn longest_use(mut self, longest: Option<Duration>) -> Self {
+        self.longest_use = longest;
+        self
+    }
+
     /// Another clock than the system's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -98,7 +110,8 @@ impl VerifierBuilder {
     }
 
     /// Reads the keys. From a file or a URL they are kept current by a task on the Tokio runtime that this runs in,
-    /// until the verifier is dropped; while the source can't be read, the last good keys stay.
+    /// until the verifier is dropped; while the source can't be read, the last good keys stay, those of a URL for as long as
+    /// [`longest_use`](Self::longest_use) says. A set that is read and has no key is taken: its issuer may have revoked every key.
     ///
     /// # Errors
     ///
@@ -110,7 +123,8 @@ impl VerifierBuilder {
             JwksSource::File(path) => Place::File(path),
             JwksSource::Url(url) => Place::url(url)?,
         };
-        let live = LiveKeys::start(place, self.refresh_interval).await?;
+        let longest = self.longest_use.filter(|_| matches!(place, Place::Url(..)));
+        let live = LiveKeys::start(place, self.refresh_interval, longest).await?;
         Ok(self.with(Keys::Live(live)))
     }
 
@@ -141,6 +155,8 @@ impl Verifier {
             policy: Policy::new(issuer, AcceptedAudiences::AnyOf(BTreeSet::new())),
             #[cfg(feature = "jwks")]
             refresh_interval: Duration::from_secs(30),
+            #[cfg(feature = "jwks")]
+            longest_use: Some(Duration::from_secs(24 * 60 * 60)),
             clock: Arc::new(SystemClock),
         }
     }

@@ -117,6 +117,7 @@ impl From<StoreError> for Refused {
             StoreFailure::Corrupt(_)
             | StoreFailure::Forged { .. }
             | StoreFailure::RolledBack
+            | StoreFailure::Unanchored(_)
             | StoreFailure::Unanswered
             | StoreFailure::Fenced(_)
             | StoreFailure::Refused(_) => Self::conflict(detail),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-pub use super::checkpoint::{CHECKPOINT_TYPE, CheckpointClaims, open_checkpoint};
+pub use super::checkpoint::{CHECKPOINT_TYPE, CheckpointClaims, open_checkpoint, stated_end};
 use super::{AuditEvent, Checkpoint, Head, NodeId, Record};
 use signet_jose::VerifyingKey;
 use signet_jose::clock::Timestamp;

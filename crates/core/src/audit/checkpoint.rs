@@ -83,6 +83,14 @@ impl CheckpointClaims {
     }
 }
 
+/// What a checkpoint says of the chain's end, unverified: enough to see that another chain stands in the place of the one that was
+/// signed, and good for nothing else. `None` for what is no checkpoint.
+pub fn stated_end(checkpoint: &Checkpoint) -> Option<Head> {
+    let payload = URL_SAFE_NO_PAD.decode(checkpoint.jws.split('.').nth(1)?).ok()?;
+    let claims = CheckpointClaims::from_payload(&payload)?;
+    (claims.node == checkpoint.node && claims.head.sequence == checkpoint.sequence).then_some(claims.head)
+}
+
 /// Verifies a checkpoint's signature with the audit keys and reads it.
 /// Errors: [`ChainFault::ForgedCheckpoint`] where no key verifies it, or where it says other than what is kept beside
 /// it.

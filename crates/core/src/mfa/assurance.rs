@@ -52,7 +52,7 @@ impl Strength {
         Some(Self { level, is_phishing_resistant: proved.is_phishing_resistant() })
     }
 
-    /// The most that a factor proves on Signet's pages.
+    /// The most that a factor proves, on whatever surface: a card that pages don't take is no weaker for that.
     fn reachable(detail: &FactorDetail) -> Option<Self> {
         Some(Self { level: detail.reachable()?, is_phishing_resistant: detail.kind().resists_phishing() })
     }
@@ -160,7 +160,7 @@ fn limit(asked: &BTreeMap<String, Requirement>, names: &BTreeSet<String>, proved
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mfa::WebAuthnState;
+    use crate::mfa::{PivState, WebAuthnState};
 
     fn requirement(words: &str) -> Requirement {
         Requirement::read(words.split_whitespace()).unwrap()
@@ -222,6 +222,26 @@ mod tests {
         assert!(!by("urn:signet:aal2", "totp", &some) && by("urn:signet:aal2", "webauthn", &some));
         assert!(!by("urn:signet:aal2", "webauthn", &all) && by("urn:signet:aal3", "webauthn", &all));
         assert!(by("urn:signet:aal1", "recovery", &all) && !by("urn:other", "totp", &[totp]));
+    }
+
+    /// Pages take no card, and it is no weaker for that: whoever phished a code removes none, and puts nothing beside it.
+    #[test]
+    fn hazard_110_a_card_counts_among_the_factors_that_a_change_is_as_strong_as() {
+        let card = |attested| {
+            let (key_thumbprint, public_key) = ("t".to_owned(), "k".to_owned());
+            FactorDetail::Piv(PivState { key_thumbprint, public_key, serial: None, attested })
+        };
+        let totp = FactorDetail::Totp(super::super::policy::decoy_totp());
+        let by = |acr: &str, factor: &str, usable: &[FactorDetail]| {
+            let factors = shown(factor);
+            may_change_factors(Proved { acr, factors: &factors }, usable)
+        };
+        for attested in [false, true] {
+            let usable = [totp.clone(), card(attested)];
+            assert!(!by("urn:signet:aal2", "totp", &usable));
+            assert!(by("urn:signet:aal3", "webauthn", &usable) && by("urn:signet:aal1", "recovery", &usable));
+            assert_eq!(by("urn:signet:aal2", "webauthn", &usable), !attested);
+        }
     }
 
     #[test]

@@ -130,8 +130,7 @@ pub trait FactorRules: Send + Sync {
         Facts::default()
     }
 
-    /// The level of the most that it proves on Signet's pages; `None` for what they don't take, and for what stands in
-    /// for a factor.
+    /// The level of the most that it proves, on whatever surface; `None` for what stands in for a factor.
     fn reachable(&self) -> Option<Level> {
         Some(Level::Aal2)
     }

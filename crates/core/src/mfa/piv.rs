@@ -189,7 +189,7 @@ impl FactorRules for PivState {
     }
 
     fn reachable(&self) -> Option<Level> {
-        None
+        Some(if self.attested { Level::Aal3 } else { Level::Aal2 })
     }
 }
 

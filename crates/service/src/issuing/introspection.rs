@@ -1,12 +1,14 @@
 //! Introspection (RFC 7662): what a token is worth now. It asks the store, and never the HSM.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::issuing::grant_of;
 use crate::issuing::presented_token::PresentedToken;
 use crate::{KnownClient, Snapshot, Unavailable};
 use signet_core::keys::TenantId;
-use signet_core::oauth::{ClientId, scope};
+use signet_core::oauth::{Client, ClientId, Scopes, scope};
 use signet_core::secret::SecretHash;
 use signet_store::{Grant, GrantState, StoreError, UserId};
 use signet_verify::VerifiedClaims;
@@ -40,9 +42,11 @@ impl Introspection {
             return Ok(None);
         }
         let client = self.directory.client(snapshot, &ClientId::new(claims.client_id())).await?;
-        if !client.is_some_and(|client| client.enabled) || !self.grant_lives(tenant, claims.token_id()).await? {
+        let Some(client) = client.filter(|client| client.enabled) else { return Ok(None) };
+        if !self.grant_lives(tenant, claims.token_id()).await? {
             return Ok(None);
         }
+        let Some(standing) = self.standing(&client, claims).await? else { return Ok(None) };
         let mut answer = json!({
             "active": true,
             "token_type": "Bearer",
@@ -50,22 +54,34 @@ impl Introspection {
             "sub": claims.subject(),
             "aud": claims.audiences(),
             "client_id": claims.client_id(),
-            "scope": scope::join(claims.scopes()),
+            "scope": scope::join(&standing.scopes),
             "exp": claims.expires_at().unix_seconds(),
             "iat": claims.issued_at().unix_seconds(),
             "jti": claims.token_id(),
-            "roles": claims.roles(),
+            "roles": standing.roles,
         });
-        if let Some(auth_time) = claims.auth_time() {
-            let Some(username) = self.enabled_user(tenant, &UserId::new(claims.subject())).await? else {
-                return Ok(None);
-            };
+        if let Some((auth_time, username)) = claims.auth_time().zip(standing.username) {
             answer["username"] = json!(username);
             answer["auth_time"] = json!(auth_time.unix_seconds());
             answer["acr"] = json!(claims.acr());
             answer["amr"] = json!(claims.amr());
         }
         Ok(Some(answer))
+    }
+
+    /// What a token is worth by the roles, scopes and state of this moment, of what it says; `None` where nothing is left of it.
+    async fn standing(&self, client: &Client, claims: &VerifiedClaims) -> Result<Option<Standing>, StoreError> {
+        let scopes: Scopes = claims.scopes().intersection(&client.scopes).cloned().collect();
+        let standing = if claims.auth_time().is_some() {
+            let user = self.users.user(&self.settings.tenant, &UserId::new(claims.subject())).await?;
+            let Some(user) = user.filter(|user| user.enabled) else { return Ok(None) };
+            let roles: BTreeSet<String> = claims.roles().intersection(&user.roles).cloned().collect();
+            let scopes = self.settings.current().role_scopes.limit(&scopes, &roles);
+            Standing { scopes, roles, username: Some(user.name) }
+        } else {
+            Standing { scopes, roles: claims.roles().clone(), username: None }
+        };
+        Ok(Some(standing).filter(|standing| !standing.scopes.is_empty() || claims.scopes().is_empty()))
     }
 
     /// Whether the grant that the token came from is still there; a client's own token needs none.
@@ -108,4 +124,12 @@ impl Introspection {
         let lives = grant.state == GrantState::Active && self.clock.now() < grant.expires_at;
         Ok(lives && self.enabled_user(&grant.tenant, &grant.user).await?.is_some())
     }
+}
+
+/// What a token is worth now.
+struct Standing {
+    scopes: Scopes,
+    roles: BTreeSet<String>,
+    /// Whose it is, where it is a person's.
+    username: Option<String>,
 }
