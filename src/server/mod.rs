@@ -186,8 +186,8 @@ async fn open(
 ) -> anyhow::Result<(Runtime, Arc<NodeRight>, AdminListener)> {
     let runtime = Runtime::assemble(config, Need::Server, events).await?;
     let begun = async {
-        runtime.store.check_anchored()?;
         let right = NodeRight::claim(&runtime).await?;
+        runtime.store.check_anchored()?;
         runtime.take_over(workers::in_hand_at_most(&runtime.config))?;
         let commands = AdminListener::bind(&runtime.config.admin)?;
         start::start_hsm(&runtime).await.map(|()| (right, commands))
