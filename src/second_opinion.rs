@@ -85,6 +85,10 @@ pub fn by_other_arithmetic(jwk: &Jwk, token: &str) -> Result<(), Disagreement> {
     };
     let (message, signature) = token.rsplit_once('.').ok_or("no signature").map_err(Disagreement::of(by))?;
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(Disagreement::of(by))?;
+    // RFC 8017 §8.1.2: a signature is as long as the modulus. The crate takes one whose leading zeros are left out.
+    if by == "rsa" && signature.len() != jwk.key.bits().div_ceil(8) {
+        return Err(Disagreement::of(by)("a signature of another length than the modulus"));
+    }
     judge(&jwk.key.to_spki_der(), message.as_bytes(), &signature).map_err(Disagreement::of(by))
 }
 

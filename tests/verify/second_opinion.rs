@@ -83,6 +83,25 @@ fn another_implementation_refuses_what_is_foreign_or_changed() {
     }
 }
 
+/// One signature in 256 begins with a zero: without it, it is no signature (RFC 8017 §8.1.2).
+#[test]
+fn an_rsa_signature_without_its_leading_zero_is_refused_by_each_implementation() {
+    let key = SoftKey::generate(Algorithm::Ps256);
+    let verifier = key.verifier();
+    let begins_with_zero = |token: &String| {
+        let signature = URL_SAFE_NO_PAD.decode(token.rsplit_once('.').unwrap().1).unwrap();
+        signature[0] == 0
+    };
+    // A salt of its own makes each signature another one.
+    let good = std::iter::repeat_with(|| current(&key)).take(20_000).find(begins_with_zero).unwrap();
+    by_other_arithmetic(&key.jwk, &good).unwrap();
+    let (input, signature) = good.rsplit_once('.').unwrap();
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let short = format!("{input}.{}", URL_SAFE_NO_PAD.encode(&signature[1..]));
+    assert!(by_jsonwebtoken(&verifier, &key.jwk, &short).is_err());
+    assert!(by_other_arithmetic(&key.jwk, &short).is_err());
+}
+
 /// Each opinion has to stand for itself: were one of them to accept everything, the other alone would hide it.
 #[test]
 fn a_changed_signature_or_message_is_refused_by_each_implementation_alone() {
